@@ -1,0 +1,37 @@
+# One place to start: `make` prints what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The same versions everywhere, for the packages and for what builds this one.
+PINS := PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt
+INSTALLED := $(VENV)/.installed
+DEMO := runs/demo
+
+.PHONY: help demo test check format clean
+
+help: ## print this
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(INSTALLED) ## train on a text for 90 seconds, then print what the network writes
+	$(BIN)/charrnn train tunes --minutes 1.5 --out $(DEMO) --force
+	$(BIN)/charrnn sample --model $(DEMO) --temperature 0.6 --length 1200
+
+test: $(INSTALLED) ## run all tests, with coverage
+	$(BIN)/pytest --cov --cov-report=term
+
+check: $(INSTALLED) ## lint and types; only looks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## format the code and sort imports
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove the environment and caches, not the runs
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* build dist
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PINS) $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@

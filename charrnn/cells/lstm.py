@@ -1,0 +1,36 @@
+"""Long short-term memory (Hochreiter and Schmidhuber 1997, forget gate by Gers et al. 2000).
+
+The cell state c is only added to and scaled by the forget gate, so error flows back through it
+undiminished where that gate is open; its bias starts at 1 (Jozefowicz et al. 2015).
+"""
+
+from charrnn.cells.base import Cell, Function, Parts, Unit
+
+
+def equations(sigmoid: Function, tanh: Function, relu: Function) -> Unit:
+    """``c = f*c + i*g``, ``h = o*tanh(c)``."""
+
+    def unit(x: Parts, r: Parts, state: Parts) -> Parts:
+        i = sigmoid(x[0] + r[0])
+        f = sigmoid(x[1] + r[1])
+        g = tanh(x[2] + r[2])
+        o = sigmoid(x[3] + r[3])
+        c = f * state[1] + i * g
+        return o * tanh(c), c
+
+    return unit
+
+
+CELL = Cell(
+    name="lstm",
+    title="long short-term memory",
+    equation="""\
+i, f, o = σ(W_x x_t + W_h h_{t-1} + b)
+g = tanh(W_x x_t + W_h h_{t-1} + b)
+c_t = f ⊙ c_{t-1} + i ⊙ g
+h_t = o ⊙ tanh(c_t)""",
+    blocks=("i", "f", "g", "o"),
+    states=("h", "c"),
+    equations=equations,
+    bias={"f": 1.0},
+)

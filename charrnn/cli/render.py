@@ -1,0 +1,224 @@
+"""What a person sees of a training: a live picture on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charrnn import parameters
+from charrnn.cli.shell import note
+from charrnn.terminal import visible
+from charrnn.training.run import Observer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
+    from charrnn.config import TrainOptions
+    from charrnn.dataset import Dataset
+    from charrnn.network import CharRNN
+    from charrnn.training.loop import Progress
+    from charrnn.training.plan import Plan
+    from charrnn.training.run import Result
+
+SAMPLE_LENGTH = 240
+SAMPLE_SEED = 1
+
+
+def observer_for(options: TrainOptions, stop: Callable[[], str | None]) -> Lines:
+    """The live picture if stderr is a terminal that can move its cursor, else lines."""
+    capable = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return Picture(stop) if capable else Lines(stop)
+
+
+class Lines(Observer):
+    """One line when the validation text was scored."""
+
+    def __init__(self, stop: Callable[[], str | None]) -> None:
+        self._stop = stop
+        self.plan: Plan
+        self.run_dir: Path
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def stop(self) -> str | None:
+        """What the signals say."""
+        return self._stop()
+
+    def planned(self, data: Dataset, plan: Plan, run_dir: Path) -> None:
+        """Print the plan."""
+        self.data, self.plan, self.run_dir = data, plan, run_dir
+        for line in plan_lines(data, plan, run_dir):
+            note(line)
+
+    def progress(self, progress: Progress, network: CharRNN) -> None:
+        """Print a line, now and then."""
+        if progress.valid_nats is not None or not len(self.data.valid):
+            note(progress_line(progress, self.plan))
+
+    def conclude(self, result: Result) -> None:
+        """The last words."""
+        for line in result_lines(result):
+            note(line)
+
+
+class Picture(Lines):
+    """Numbers, a bar and a sample, drawn again and again in the same place."""
+
+    def __init__(self, stop: Callable[[], str | None]) -> None:
+        super().__init__(stop)
+        self._live: Live | None = None
+        self._sample = ""
+        self._last_valid: float | None = None
+        self._best = math.inf
+
+    def __exit__(self, *error: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def planned(self, data: Dataset, plan: Plan, run_dir: Path) -> None:
+        """Print the plan, and prepare the picture."""
+        super().planned(data, plan, run_dir)
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(
+            console=Console(stderr=True), auto_refresh=False, vertical_overflow="crop"
+        )
+
+    def progress(self, progress: Progress, network: CharRNN) -> None:
+        """Draw the picture anew."""
+        assert self._live
+        if progress.valid_nats is not None:
+            self._last_valid = progress.valid_nats
+            self._best = min(self._best, progress.valid_nats)
+        if progress.valid_nats is not None or not self._sample:
+            self._sample = self._write(network)
+        if not self._live.is_started:
+            self._live.start()
+        self._live.update(self._draw(progress), refresh=True)
+
+    def _write(self, network: CharRNN) -> str:
+        """A sample of the weights as they are, with its own randomness."""
+        from charrnn.checkpoint import Model
+        from charrnn.generator import Generator
+
+        model = Model(network.config, self.data.tokenizer, network.values())
+        return Generator(model).sample(length=SAMPLE_LENGTH, temperature=0.8, seed=SAMPLE_SEED)
+
+    def _draw(self, progress: Progress) -> RenderableType:
+        from rich.console import Group
+        from rich.panel import Panel
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        bar = Table.grid(expand=True, padding=(0, 1))
+        bar.add_column(ratio=1)
+        bar.add_column(justify="right")
+        left = clock(seconds_left(progress))
+        bar.add_row(
+            ProgressBar(total=1.0, completed=progress.fraction),
+            Text(f"{progress.fraction:4.0%}  {left} left"),
+        )
+        numbers = Table.grid(expand=True, padding=(0, 2))
+        for _ in range(4):
+            numbers.add_column()
+        for row in self._numbers(progress):
+            numbers.add_row(*(Text(cell) for cell in row))
+        sample = Panel(Text(visible(self._sample)), title="sample", title_align="left")
+        return Group(bar, numbers, sample)
+
+    def _numbers(self, progress: Progress) -> list[tuple[str, str, str, str]]:
+        best = f"best {self._best:.4f}" if math.isfinite(self._best) else ""
+        return [
+            (
+                f"step {progress.step:,}",
+                f"epoch {progress.epoch:.2f}",
+                f"{progress.chars_per_second:,.0f} chars/s",
+                f"rate {progress.learning_rate:.2e}",
+            ),
+            (
+                f"train {losses(progress.train_nats)}",
+                f"valid {losses(self._last_valid)}",
+                best,
+                f"gradient {progress.grad_norm:.2f}",
+            ),
+        ]
+
+
+def plan_lines(data: Dataset, plan: Plan, run_dir: Path) -> list[str]:
+    """The plan in a few lines."""
+    model, train = plan.model, plan.train
+    inputs = f"embedding {model.embedding_size}" if model.embedding_size else "one-hot"
+    budget = next(
+        f"{value:g} {name}"
+        for name in ("minutes", "epochs", "steps")
+        if (value := getattr(train, name)) is not None
+    )
+    split = f"training on the first {len(data.train):,} characters, validating on the "
+    split += "last" if "valid" not in data.sha256 else "text given:"
+    return [
+        f"text     {data.name}: {data.tokenizer.vocab_size:,} symbols; {split} {len(data.valid):,}",
+        f"network  {model.cell}, {model.num_layers} x {model.hidden_size}, {inputs}, "
+        f"{parameters.count(model):,} parameters ({plan.reason})",
+        f"training {budget}, some {plan.characters / len(data.train):.1f} times through the text: "
+        f"{train.batch_size} streams, windows of {train.seq_len}, {train.optimizer} "
+        f"{train.learning_rate:.3g}, dropout {train.dropout:g}, seed {train.seed}",
+        f"run      {run_dir}",
+    ]
+
+
+def progress_line(progress: Progress, plan: Plan) -> str:
+    """A progress in one line."""
+    valid = "" if progress.valid_nats is None else f"  valid {losses(progress.valid_nats)}"
+    return (
+        f"{progress.fraction:4.0%}  step {progress.step:,}  epoch {progress.epoch:.2f}"
+        f"  train {losses(progress.train_nats)}{valid}"
+        f"  {progress.chars_per_second:,.0f} chars/s  {clock(seconds_left(progress))} left"
+    )
+
+
+def result_lines(result: Result) -> list[str]:
+    """What a training came to, and what to do with it."""
+    ended = {"interrupt": "stopped early; the best weights so far are kept"}
+    lines = [
+        f"{ended.get(result.stopped_by, 'done')} after {result.steps:,} steps, "
+        f"{result.epochs:.2f} epochs, {result.seconds:.0f} s"
+    ]
+    if result.valid_nats is not None:
+        of_bytes = f", {result.valid_bits_per_byte:.3f} bits per byte"
+        lines.append(
+            f"valid    {losses(result.valid_nats)}{of_bytes}, "
+            f"over {result.valid_characters:,} characters read in order"
+        )
+    if result.valid_window256_nats is not None:
+        lines.append(f"         {losses(result.valid_window256_nats)} in windows of 256")
+    lines.append(f"model    {result.model}")
+    lines.append(f"now      charrnn sample --model {result.run_dir}")
+    return lines
+
+
+def losses(nats: float | None) -> str:
+    """Nats and bits per character."""
+    return "-" if nats is None else f"{nats:.4f} nats ({nats / math.log(2):.3f} bpc)"
+
+
+def seconds_left(progress: Progress) -> float:
+    """By the time that the part done has taken."""
+    return progress.seconds * (1 - progress.fraction) / max(progress.fraction, 1e-9)
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, or hours too."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

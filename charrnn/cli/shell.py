@@ -1,0 +1,96 @@
+"""What all commands share: options, errors as sentences, exit codes, where output goes.
+
+stdout carries the product (text, JSON); everything else goes to stderr. Nothing from a corpus, a
+model or a file name reaches a terminal unescaped, and no markup is ever read from it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+
+import typer
+
+from charrnn.errors import CharRNNError
+from charrnn.terminal import visible
+
+if TYPE_CHECKING:
+    from charrnn.generator import Generator
+
+P = ParamSpec("P")
+R = TypeVar("R")
+INTERRUPTED = 130
+STARTED = time.perf_counter()  # minutes are counted from here: this module is imported first
+
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A model file or a run's folder.",
+        show_default="the newest run in ./runs",
+    ),
+]
+PromptOption = Annotated[
+    str, typer.Option("--prompt", "-p", help="Text to continue.", show_default="nothing")
+]
+StopOption = Annotated[
+    list[str] | None,
+    typer.Option("--stop", help="Stop before this text; may be repeated.", show_default="none"),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")
+]
+
+
+def guarded(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn what can go wrong into one sentence on stderr and the exit code that belongs to it."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except CharRNNError as error:
+            note(f"charrnn: {error}")
+            raise typer.Exit(error.exit_code) from error
+        except BrokenPipeError:
+            # The reader has all it wanted; Python would complain when it closes stdout.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except KeyboardInterrupt:
+            note("")
+            raise typer.Exit(INTERRUPTED) from None
+        except MemoryError:
+            note("charrnn: out of memory: use a smaller model, batch, width or text")
+            raise typer.Exit(1) from None
+
+    return run
+
+
+def note(text: str) -> None:
+    """A line for the person: to stderr, made visible."""
+    sys.stderr.write(visible(text) + "\n")
+    sys.stderr.flush()
+
+
+def print_json(fields: Mapping[str, Any]) -> None:
+    """The machine-readable result: one object, one line."""
+    sys.stdout.write(json.dumps(fields, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def load_model(given: Path | None) -> Generator:
+    """The generator meant by ``--model``; stderr says which, where it was not named."""
+    from charrnn import checkpoint
+    from charrnn.generator import Generator
+
+    path = checkpoint.find(given)
+    if given is None:
+        note(f"model: {path}")
+    return Generator(checkpoint.load(path))

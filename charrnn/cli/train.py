@@ -1,0 +1,222 @@
+"""``charrnn train``: from text files to a model."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import typer
+
+from charrnn.cli import shell
+from charrnn.cli.shell import JsonOption, guarded, note, print_json
+from charrnn.config import TrainOptions, from_json, load_options
+
+if TYPE_CHECKING:
+    from charrnn.corpus import Corpus
+
+PLANNED = "planned"
+NETWORK, TRAINING, TEXT, RUN = "The network", "The training", "The text", "The run"
+
+
+def _planned(help_text: str, panel: str) -> Any:
+    return typer.Option(help=help_text, show_default=PLANNED, rich_help_panel=panel)
+
+
+@guarded
+def train(
+    context: typer.Context,
+    corpus: Annotated[
+        list[str],
+        typer.Argument(help="Text files, folders of them, - for stdin, or a named corpus."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The run's folder.", show_default="a new one in ./runs", rich_help_panel=RUN
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the run in --out.", rich_help_panel=RUN)
+    ] = False,
+    minutes: Annotated[
+        float | None,
+        _planned("Minutes for the whole command, from its start to the saved model.", TRAINING),
+    ] = None,
+    epochs: Annotated[
+        float | None,
+        typer.Option(
+            help="Passes over the text, instead of minutes.",
+            show_default="none",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Updates, instead of minutes.", show_default="none", rich_help_panel=TRAINING
+        ),
+    ] = None,
+    cell: Annotated[
+        str, typer.Option(help="The recurrence; see 'charrnn cells'.", rich_help_panel=NETWORK)
+    ] = TrainOptions.cell,
+    num_layers: Annotated[int | None, _planned("L, layers.", NETWORK)] = None,
+    hidden_size: Annotated[int | None, _planned("H, units in each layer.", NETWORK)] = None,
+    embedding_size: Annotated[
+        int | None, _planned("E, numbers that stand for a symbol; 0 is one-hot.", NETWORK)
+    ] = None,
+    seq_len: Annotated[int | None, _planned("T, the BPTT window.", TRAINING)] = None,
+    batch_size: Annotated[
+        int | None, _planned("B, streams read at the same time.", TRAINING)
+    ] = None,
+    optimizer: Annotated[
+        str, typer.Option(help="What makes updates of gradients: adamw.", rich_help_panel=TRAINING)
+    ] = TrainOptions.optimizer,
+    learning_rate: Annotated[
+        float | None, _planned("The rate's peak, after the warm-up.", TRAINING)
+    ] = None,
+    weight_decay: Annotated[
+        float, typer.Option(help="Pull of matrices towards zero.", rich_help_panel=TRAINING)
+    ] = TrainOptions.weight_decay,
+    dropout: Annotated[
+        float | None, _planned("Share of each layer's outputs dropped.", TRAINING)
+    ] = None,
+    clip_norm: Annotated[
+        float,
+        typer.Option(
+            help="The gradient's largest norm; inf is no clipping.", rich_help_panel=TRAINING
+        ),
+    ] = TrainOptions.clip_norm,
+    seed: Annotated[
+        int, typer.Option(help="Randomness of first weights and dropout.", rich_help_panel=TRAINING)
+    ] = TrainOptions.seed,
+    valid_fraction: Annotated[
+        float,
+        typer.Option(help="The last part of the text, held out.", rich_help_panel=TEXT),
+    ] = TrainOptions.valid_fraction,
+    valid: Annotated[
+        Path | None,
+        typer.Option(
+            help="A validation text of its own.", show_default="none", rich_help_panel=TEXT
+        ),
+    ] = None,
+    newline: Annotated[
+        str,
+        typer.Option(
+            help="keep line ends, or make CR LF into LF: keep or lf.", rich_help_panel=TEXT
+        ),
+    ] = "keep",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=RUN)
+    ] = TrainOptions.device,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="CPU threads.", show_default="all cores", rich_help_panel=RUN),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="A TOML file of these options; flags win over it.",
+            show_default="none",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Stop at the plan.", rich_help_panel=RUN)
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a network on a text; without options it plans by itself.
+
+    The folder of a run holds the best model so far from the first validation on: 'charrnn sample'
+    can use it while the training goes on. Ctrl-C ends a training early and keeps its best model.
+    """
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if name in TrainOptions.__dataclass_fields__ and _was_given(context, name)
+    }
+    options = from_json(
+        TrainOptions, {**(load_options(config) if config else {}), **given}, "options"
+    )
+    text = _read(corpus, newline)
+    valid_text = _read([str(valid)], newline) if valid else None
+
+    from charrnn.cli.render import observer_for
+    from charrnn.training.run import train as train_network
+
+    with _Signals() as signals, observer_for(options, signals.word) as observer:
+        result = train_network(
+            text,
+            options,
+            out=out,
+            force=force,
+            valid=valid_text,
+            started=shell.STARTED,
+            observer=observer,
+            dry_run=dry_run,
+        )
+    if result is None:
+        if as_json:
+            print_json({"run_dir": str(observer.run_dir), **asdict(observer.plan)})
+        return
+    observer.conclude(result)
+    if as_json:
+        print_json(asdict(result))
+    if signals.code:
+        raise typer.Exit(signals.code)
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _read(names: list[str], newline: str) -> Corpus:
+    """The text of files; a name that is no file may be that of a corpus."""
+    from charrnn import corpora, corpus
+
+    paths: list[Path] = []
+    for name in names:
+        if name != "-" and not Path(name).exists() and name in corpora.registry():
+            paths += corpora.paths(corpora.entry(name))
+        else:
+            paths.append(Path(name))
+    text = corpus.read(paths, newline)
+    for notice in text.notices:
+        note(notice)
+    return text
+
+
+class _Signals:
+    """Ctrl-C, SIGTERM or SIGHUP end a training after its step; a second one ends it at once."""
+
+    CODES: ClassVar = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 143}
+
+    def __init__(self) -> None:
+        self.code = 0
+        self._before: dict[int, Any] = {}
+
+    def word(self) -> str | None:
+        """Why the training should stop, if it should."""
+        return "interrupt" if self.code else None
+
+    def __enter__(self) -> _Signals:
+        for name in self.CODES:
+            if hasattr(signal, name):  # Windows knows no SIGHUP
+                number = getattr(signal, name)
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        code = self.CODES[signal.Signals(number).name]
+        if self.code:
+            raise SystemExit(code)
+        self.code = code
+        note("stopping after this step; once more stops at once")
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,234 @@
+"""What can be chosen: frozen dataclasses, validated where they are made, plain JSON in and out.
+
+`ModelConfig` is all that is needed to rebuild a network; it is stored in the model file.
+`TrainOptions` is what a user asked for, where None leaves the choice to the plan; `TrainConfig` is
+what the plan made of it. `SampleConfig` and `BeamConfig` say how text is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+from charrnn.errors import OptionError, nearest
+
+CellName = Literal["elman", "lstm", "gru-reset-after"]
+OptimizerName = Literal["adamw"]
+MAX_LENGTH = 10**9
+MAX_SIZE = 2**16
+MAX_SYMBOLS = 0x110000
+MAX_SEED = 2**63 - 1
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The architecture: V symbols -> embedding (or one-hot) -> L layers of H units -> V logits."""
+
+    vocab_size: int
+    cell: str = "lstm"
+    num_layers: int = 1
+    hidden_size: int = 256
+    embedding_size: int = 64  # 0: one-hot symbols
+
+    def __post_init__(self) -> None:
+        _choice("cell", self.cell, get_args(CellName))
+        _integer("vocab_size", self.vocab_size, 1, MAX_SYMBOLS)
+        _integer("num_layers", self.num_layers, 1, 64)
+        _integer("hidden_size", self.hidden_size, 1, MAX_SIZE)
+        _integer("embedding_size", self.embedding_size, 0, MAX_SIZE)
+
+    @property
+    def start_symbol(self) -> int:
+        """The input read before a text's first symbol; never an output."""
+        return self.vocab_size
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What the user asked for; None is planned from the corpus, the machine and the budget."""
+
+    cell: str = "lstm"
+    num_layers: int | None = None
+    hidden_size: int | None = None
+    embedding_size: int | None = None
+    seq_len: int | None = None
+    batch_size: int | None = None
+    minutes: float | None = None
+    epochs: float | None = None
+    steps: int | None = None
+    optimizer: str = "adamw"
+    learning_rate: float | None = None
+    weight_decay: float = 0.1
+    dropout: float | None = None
+    clip_norm: float = 1.0
+    seed: int = 1
+    valid_fraction: float = 0.1
+    device: str = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        _choice("cell", self.cell, get_args(CellName))
+        _choice("optimizer", self.optimizer, get_args(OptimizerName))
+        _optional(_integer, "num_layers", self.num_layers, 1, 64)
+        _optional(_integer, "hidden_size", self.hidden_size, 1, MAX_SIZE)
+        _optional(_integer, "embedding_size", self.embedding_size, 0, MAX_SIZE)
+        _optional(_integer, "seq_len", self.seq_len, 1, 2**20)
+        _optional(_integer, "batch_size", self.batch_size, 1, 2**20)
+        _optional(_integer, "steps", self.steps, 1, 10**12)
+        _optional(_integer, "threads", self.threads, 1, 4096)
+        _optional(_number, "minutes", self.minutes, 0.0, 1e7, open_low=True)
+        _optional(_number, "epochs", self.epochs, 0.0, 1e9, open_low=True)
+        _optional(_number, "learning_rate", self.learning_rate, 0.0, 1e3, open_low=True)
+        _optional(_number, "dropout", self.dropout, 0.0, 0.95)
+        _number("weight_decay", self.weight_decay, 0.0, 10.0)
+        _number("clip_norm", self.clip_norm, 0.0, math.inf, open_low=True, allow_inf=True)
+        _number("valid_fraction", self.valid_fraction, 0.0, 0.9)
+        _integer("seed", self.seed, 0, MAX_SEED)
+        budgets = [n for n in ("minutes", "epochs", "steps") if getattr(self, n) is not None]
+        if len(budgets) > 1:
+            raise OptionError(
+                f"{' and '.join('--' + n for n in budgets)} are two budgets: give one of them"
+            )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a network is trained; every value is decided. One of the three budgets is not None."""
+
+    seq_len: int  # T, the BPTT window
+    batch_size: int  # B, the number of streams
+    optimizer: str
+    learning_rate: float
+    weight_decay: float
+    dropout: float
+    clip_norm: float
+    seed: int
+    minutes: float | None
+    epochs: float | None
+    steps: int | None
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Random writing. Neutral values: temperature 1, top_k 0, top_p 1, min_p 0."""
+
+    length: int = 1000
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    num_samples: int = 1
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_writing(self.length, self.stop)
+        _number("temperature", self.temperature, 0.0, math.inf)
+        _integer("top_k", self.top_k, 0, MAX_LENGTH)
+        _number("top_p", self.top_p, 0.0, 1.0, open_low=True)
+        _number("min_p", self.min_p, 0.0, 1.0)
+        _integer("num_samples", self.num_samples, 1, 2**16)
+        _optional(_integer, "seed", self.seed, 0, MAX_SEED)
+
+
+@dataclass(frozen=True)
+class BeamConfig:
+    """Beam search: the `width` most probable prefixes are kept at every step."""
+
+    length: int = 200
+    width: int = 5
+    num_return: int = 1
+    length_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_writing(self.length, self.stop)
+        _integer("width", self.width, 1, 2**16)
+        _integer("num_return", self.num_return, 1, 2**16)
+        _number("length_penalty", self.length_penalty, 0.0, 100.0)
+        if self.num_return > self.width:
+            raise OptionError(
+                f"--num-return {self.num_return} asks for more texts than the "
+                f"--width {self.width} beams hold: raise --width"
+            )
+
+
+def _check_writing(length: int, stop: tuple[str, ...]) -> None:
+    _integer("length", length, 0, MAX_LENGTH)
+    if "" in stop:
+        raise OptionError("--stop '' is empty and would end every text before it began")
+
+
+def flag(name: str) -> str:
+    """The command-line spelling of a field: hidden_size -> --hidden-size."""
+    return "--" + name.replace("_", "-")
+
+
+def _choice(name: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise OptionError(f"{flag(name)} '{value}' is not known: {nearest(str(value), known)}")
+
+
+def _integer(name: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise OptionError(f"{flag(name)} must be a whole number from {low} to {high}, not {value}")
+
+
+def _number(
+    name: str,
+    value: object,
+    low: float,
+    high: float,
+    *,
+    open_low: bool = False,
+    allow_inf: bool = False,
+) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = float(value) if is_number else math.nan  # type: ignore[arg-type]
+    finite = math.isfinite(number) or (allow_inf and number == math.inf)
+    if not finite or not low <= number <= high or (open_low and number == low):
+        start = f"above {low:g}" if open_low else f"from {low:g}"
+        end = f" to {high:g}" if math.isfinite(high) else " up"
+        raise OptionError(f"{flag(name)} must be a number {start}{end}, not {value}")
+
+
+def _optional(check: Any, name: str, value: object, *bounds: Any, **more: Any) -> None:
+    if value is not None:
+        check(name, value, *bounds, **more)
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """A config as a plain dictionary."""
+    return dataclasses.asdict(config)
+
+
+def from_json(kind: type[T], data: Mapping[str, Any], where: str) -> T:
+    """Build a config from a dictionary; unknown and missing keys are errors that name `where`."""
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in fields:
+            raise OptionError(f"{where}: unknown key '{key}': {nearest(key, fields)}")
+    for name, field in fields.items():
+        if name not in data and field.default is dataclasses.MISSING:
+            raise OptionError(f"{where}: '{name}' is missing")
+    return kind(**data)
+
+
+def load_options(path: Path) -> dict[str, Any]:
+    """Training options from a TOML file; keys are flags, with - or _ between words."""
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise OptionError(f"--config {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OptionError(f"--config {path} is not TOML: {error}") from error
+    options = {key.replace("-", "_"): value for key, value in data.items()}
+    from_json(TrainOptions, options, f"--config {path}")
+    return options

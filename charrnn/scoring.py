@@ -1,0 +1,143 @@
+"""How well a model predicts a text: nats per character, and the protocols they are measured by.
+
+One definition for everything: training's validation, ``charrnn eval`` and Python use these
+functions, with any engine that reads a window and gives the nats of its targets.
+
+    nats             mean of -ln p(symbol | all before it) per character
+    bpc              nats / ln 2: bits per character
+    bits_per_byte    the same total in bits, per byte of the text in UTF-8
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.tokenizer import Ids
+
+MAX_STREAMS = 32
+WARM_UP = 512
+WINDOW = 256
+MAX_WINDOWS = 4096
+_CHUNK = 128  # symbols read at a time; the result does not depend on it beyond rounding
+
+Integers = NDArray[np.int64]
+
+
+class Engine(Protocol):
+    """What scoring needs of a network; ``charrnn.network`` and ``NumpyEngine`` adapters give it."""
+
+    def zero_state(self, batch_size: int) -> Any:
+        """A state of zeros for `batch_size` rows."""
+        ...
+
+    def nats(self, inputs: Integers, targets: Integers, state: Any) -> tuple[NDArray[Any], Any]:
+        """-ln p of every target (T, B), and the state after the window."""
+        ...
+
+
+@dataclass(frozen=True)
+class Score:
+    """A text's total and its length."""
+
+    total_nats: float
+    characters: int
+    num_bytes: int
+
+    @property
+    def nats(self) -> float:
+        """Mean nats per character."""
+        return self.total_nats / self.characters
+
+    @property
+    def bpc(self) -> float:
+        """Bits per character."""
+        return self.nats / math.log(2)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits per byte of the text in UTF-8."""
+        return self.total_nats / math.log(2) / self.num_bytes
+
+
+Poll = Callable[[], None]
+
+
+def score(
+    engine: Engine,
+    ids: Ids,
+    num_bytes: int,
+    start_symbol: int,
+    *,
+    exact: bool = False,
+    poll: Poll = lambda: None,
+) -> Score:
+    """Score `ids` (N,) in order with the state carried.
+
+    The text is cut into at most 32 contiguous streams; each begins with the state left by the 512
+    symbols before it, which are not counted. With `exact`, one stream reads the whole text.
+    `poll` is called now and then and may raise.
+    """
+    streams = 1 if exact else max(1, min(MAX_STREAMS, len(ids) // WARM_UP))
+    length = math.ceil(len(ids) / streams)
+    streams = math.ceil(len(ids) / length)
+    inputs, targets = shifted(ids, start_symbol)
+    state = _warm_up(engine, inputs, length, streams)
+    total = 0.0
+    for offset in range(0, length, _CHUNK):
+        poll()
+        rows = np.arange(offset, min(offset + _CHUNK, length))
+        positions = rows[:, None] + np.arange(streams)[None, :] * length
+        inside = positions < len(ids)
+        positions = np.where(inside, positions, 0)
+        nats, state = engine.nats(inputs[positions], targets[positions], state)
+        total += float(np.sum(nats, where=inside, dtype=np.float64))
+    return Score(total, len(ids), num_bytes)
+
+
+def shifted(ids: Ids, start_symbol: int) -> tuple[Integers, Integers]:
+    """Inputs (the start symbol, then all but the last) and targets (all) of a text, each (N,)."""
+    targets = ids.astype(np.int64)
+    return np.concatenate([[start_symbol], targets[:-1]]), targets
+
+
+def _warm_up(engine: Engine, inputs: Integers, length: int, streams: int) -> Any:
+    """The state before each stream: read what precedes it; nothing precedes the first."""
+    state = engine.zero_state(streams)
+    if streams == 1:
+        return state
+    before = min(WARM_UP, length)
+    starts = np.arange(streams) * length - before
+    starts[0] = 0
+    positions = starts[None, :] + np.arange(before)[:, None]
+    _, state = engine.nats(inputs[positions], inputs[positions] * 0, state)
+    for layer in state:
+        for part in layer:
+            part[0] = 0
+    return state
+
+
+def window_nats(engine: Engine, ids: Ids) -> float | None:
+    """Mean nats over windows of 256 symbols, each from a zero state and without a start symbol.
+
+    The protocol of nanoGPT's 1.4697, over all windows that follow one another (at most 4,096,
+    evenly spread) instead of random ones. None if the text is shorter than a window.
+    """
+    count = (len(ids) - 1) // WINDOW
+    if count < 1:
+        return None
+    chosen = np.unique(np.linspace(0, count - 1, min(count, MAX_WINDOWS)).astype(np.int64))
+    total = 0.0
+    for first in range(0, len(chosen), 64):
+        starts = chosen[first : first + 64] * WINDOW
+        positions = starts[None, :] + np.arange(WINDOW)[:, None]
+        state = engine.zero_state(len(starts))
+        inputs, targets = ids[positions], ids[positions + 1]
+        nats, _ = engine.nats(inputs.astype(np.int64), targets.astype(np.int64), state)
+        total += float(np.sum(nats, dtype=np.float64))
+    return total / (len(chosen) * WINDOW)

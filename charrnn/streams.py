@@ -1,0 +1,100 @@
+"""Training text as B parallel streams, read window by window; the cursor is a value.
+
+Stream b starts near position b * N / B, moved back to the start of a line where one is near, and
+is read in order, T symbols at a time, with the state carried from window to window. Whatever
+starts with a zero state starts with the start symbol: so the network learns how a passage begins
+from B beginnings, not from the single one of the corpus. What is left of a stream at its end,
+shorter than a window, waits for no one: the next epoch starts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.errors import CorpusError
+from charrnn.tokenizer import Ids
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where the streams are: how many epochs are done, and windows of the current one."""
+
+    epoch: int = 0
+    window: int = 0
+
+
+@dataclass(frozen=True)
+class Streams:
+    """B streams over the ids of a text.
+
+    Attributes:
+        inputs: (T_total, B) ids that are read; row 0 is the start symbol.
+        targets: (T_total, B) ids to be predicted, ``inputs`` one step later.
+        seq_len: T, the length of a window.
+    """
+
+    inputs: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    seq_len: int
+
+    @property
+    def windows(self) -> int:
+        """Windows in an epoch."""
+        return len(self.inputs) // self.seq_len
+
+    @property
+    def batch_size(self) -> int:
+        """B."""
+        return int(self.inputs.shape[1])
+
+    def window(self, cursor: Cursor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Inputs and targets (T, B) at `cursor`."""
+        rows = slice(cursor.window * self.seq_len, (cursor.window + 1) * self.seq_len)
+        return self.inputs[rows], self.targets[rows]
+
+    def advance(self, cursor: Cursor) -> Cursor:
+        """The cursor one window later; at an epoch's end, the next epoch's start."""
+        if cursor.window + 1 < self.windows:
+            return Cursor(cursor.epoch, cursor.window + 1)
+        return Cursor(cursor.epoch + 1, 0)
+
+
+def check_fit(length: int, batch_size: int, seq_len: int, name: str) -> None:
+    """Refuse a batch and window that the text cannot fill once, saying what would fit."""
+    if length // batch_size >= seq_len:
+        return
+    fitting = [f"--batch-size {length // seq_len}"] if length >= seq_len else []
+    fitting += [f"--seq-len {length // batch_size}"] if length >= batch_size else []
+    advice = " or ".join(fitting) or f"--batch-size 1 --seq-len {length}"
+    raise CorpusError(
+        f"{name} has {length:,} characters to train on; {batch_size} streams with windows of "
+        f"{seq_len} need {batch_size * seq_len:,}: {advice} would fit"
+    )
+
+
+def make(
+    ids: Ids, batch_size: int, seq_len: int, start_symbol: int, newline: int | None
+) -> Streams:
+    """Cut `ids` (N,) into `batch_size` streams of floor(N / B) symbols; they must hold a window."""
+    length = len(ids) // batch_size
+    starts = np.arange(batch_size) * length
+    if newline is not None:
+        starts = _line_starts(ids, starts, newline, furthest=length // 8)
+    positions = starts[None, :] + np.arange(length)[:, None]
+    targets = ids[positions].astype(np.int64)
+    inputs = np.empty_like(targets)
+    inputs[0] = start_symbol
+    inputs[1:] = targets[:-1]
+    return Streams(inputs, targets, seq_len)
+
+
+def _line_starts(
+    ids: Ids, starts: NDArray[np.int64], newline: int, furthest: int
+) -> NDArray[np.int64]:
+    """Move each start back to the nearest start of a line, by `furthest` symbols at most."""
+    line_starts = np.concatenate([[0], np.flatnonzero(ids == newline) + 1])
+    nearest = line_starts[np.searchsorted(line_starts, starts, side="right") - 1]
+    return np.where(starts - nearest <= furthest, nearest, starts)

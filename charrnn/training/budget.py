@@ -1,0 +1,58 @@
+"""How much training: so many steps, or until a moment of the clock; and the rate along the way."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+WARM_UP = 0.05
+LAST_RATE = 0.02
+
+
+class Budget(Protocol):
+    """Tells what part of the training is done."""
+
+    def fraction(self, step: int) -> float:
+        """From 0 at the start to 1 (or more) at the end, before `step` is taken."""
+        ...
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A number of steps: a pure function of the step, so that runs repeat."""
+
+    total: int
+
+    def fraction(self, step: int) -> float:
+        """The part of the steps that is done."""
+        return step / self.total
+
+
+@dataclass
+class Clock:
+    """Until `deadline` (of `time.perf_counter`), less what scoring and saving at the end will take.
+
+    Attributes:
+        deadline: when everything must be done.
+        reserve: seconds kept for the end; better known as the training goes on.
+        start: when the training began.
+    """
+
+    deadline: float
+    reserve: float = 0.0
+    start: float = field(default_factory=time.perf_counter)
+
+    def fraction(self, step: int) -> float:
+        """The part of the time that is gone."""
+        end = self.deadline - self.reserve
+        return (time.perf_counter() - self.start) / max(end - self.start, 1e-9)
+
+
+def rate(fraction: float) -> float:
+    """The learning rate as a part of its peak: linear warm-up, then a cosine that ends with 1."""
+    if fraction >= 1:
+        return LAST_RATE
+    cosine = 0.5 * (1 + math.cos(math.pi * fraction))
+    return min(1.0, (fraction + 1e-3) / WARM_UP) * (LAST_RATE + (1 - LAST_RATE) * cosine)

@@ -1,0 +1,224 @@
+"""Truncated backpropagation through time over B streams with carried state (k1 = k2 = T).
+
+Each step reads a window of T symbols per stream from the state that the last window left, takes
+the gradient of its mean loss back through the window, clips its norm and updates the weights. The
+best weights on the validation text are kept.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from charrnn import scoring
+from charrnn.config import TrainConfig
+from charrnn.dataset import Dataset
+from charrnn.errors import DivergedError
+from charrnn.network import CharRNN, State, detached
+from charrnn.streams import Cursor, Streams
+from charrnn.training.budget import Budget, Clock, rate
+
+VALIDATIONS = 16  # times per run that the validation text is scored
+REPORTS = 200  # lines of metrics per run
+VALID_CAP = 2**17  # characters of it that stand in while training
+Values = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training is, for display and for the metrics file.
+
+    Attributes:
+        step: updates done.
+        epoch: passes over the text done, with fraction.
+        characters: characters read.
+        fraction: part of the budget used.
+        seconds: since the training began.
+        train_nats: mean loss per character since the last report.
+        valid_nats: on the validation text (or its beginning); None where it was not scored now.
+        learning_rate: of this step.
+        grad_norm: the largest norm of the gradient, before clipping, since the last report.
+        chars_per_second: median over the steps so far.
+    """
+
+    step: int
+    epoch: float
+    characters: int
+    fraction: float
+    seconds: float
+    train_nats: float
+    valid_nats: float | None
+    learning_rate: float
+    grad_norm: float
+    chars_per_second: float
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the loop tells the outside, and asks it.
+
+    Attributes:
+        report: gets every progress.
+        best: gets the progress and the weights, whenever they are the best so far.
+        stop: asked before every step; a word (``interrupt``) ends the training.
+    """
+
+    report: Callable[[Progress, CharRNN], None]
+    best: Callable[[Progress, Values], None]
+    stop: Callable[[], str | None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training came to: its end, its best moment and weights, and why it ended."""
+
+    last: Progress
+    best: Progress
+    values: Values
+    stopped_by: str
+
+
+class Trainer:
+    """A network in training: its optimizer, the carried state, the cursor in the streams."""
+
+    def __init__(
+        self, network: CharRNN, streams: Streams, dataset: Dataset, config: TrainConfig
+    ) -> None:
+        self.network, self.streams, self.dataset, self.config = network, streams, dataset, config
+        self.optimizer = make_optimizer(network, config)
+        self.start = time.perf_counter()
+        self.cursor, self.step = Cursor(), 0
+        self.state: State = network.zero_state(streams.batch_size)
+        self.durations: list[float] = []
+        self.losses: list[torch.Tensor] = []
+        self.grad_norm = 0.0
+        self.best: Progress
+        self.best_nats = math.inf
+        self.best_values: Values = {}
+
+    def run(self, budget: Budget, hooks: Hooks) -> Outcome:
+        """Train until the budget is used up or `hooks.stop` says a word.
+
+        Raises:
+            DivergedError: the loss or the gradient is no longer finite.
+        """
+        self.network.train()
+        reported = validated = 0
+        while True:
+            fraction = budget.fraction(self.step)
+            stopped_by = hooks.stop() or ("budget" if fraction >= 1 else None)
+            if self.step and (stopped_by or int(fraction * VALIDATIONS) > validated):
+                validated, reported = int(fraction * VALIDATIONS), int(fraction * REPORTS)
+                progress = self.progress(fraction, self.validate(budget))
+                if self.is_best(progress):
+                    hooks.best(progress, self.best_values)
+                hooks.report(progress, self.network)
+                if stopped_by:
+                    return Outcome(progress, self.best, self.best_values, stopped_by)
+            elif self.step and int(fraction * REPORTS) > reported:
+                reported = int(fraction * REPORTS)
+                hooks.report(self.progress(fraction, None), self.network)
+            self.update(rate(fraction) * self.config.learning_rate)
+
+    def update(self, learning_rate: float) -> None:
+        """One window: forward, backward, clip, step."""
+        began = time.perf_counter()
+        if self.cursor.window == 0:
+            self.state = self.network.zero_state(self.streams.batch_size)
+        inputs, targets = (
+            torch.from_numpy(ids).to(self.network.device)
+            for ids in self.streams.window(self.cursor)
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        logits, state = self.network(inputs, self.state)
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        self._check_finite(loss.detach(), norm)
+        self.optimizer.step()
+        self.state = detached(state)
+        self.losses.append(loss.detach())
+        self.grad_norm = max(self.grad_norm, float(norm))
+        self.cursor = self.streams.advance(self.cursor)
+        self.step += 1
+        self.durations.append(time.perf_counter() - began)
+
+    def _check_finite(self, loss: torch.Tensor, norm: torch.Tensor) -> None:
+        if not math.isfinite(float(norm)) or not math.isfinite(float(loss)):
+            raise DivergedError(
+                f"the training diverged at step {self.step}: loss {float(loss)}, gradient norm "
+                f"{float(norm)}; lower --learning-rate or --clip-norm"
+            )
+
+    def validate(self, budget: Budget) -> float | None:
+        """Nats on the validation text's beginning, from its own state; None without such a text.
+
+        What it costs tells a clock how long the scoring at the end will take.
+        """
+        ids = self.dataset.valid[:VALID_CAP]
+        if not len(ids):
+            return None
+        began = time.perf_counter()
+        result = scoring.score(self.network, ids, len(ids), self.network.config.start_symbol)
+        if isinstance(budget, Clock):
+            per_character = (time.perf_counter() - began) / len(ids)
+            budget.reserve = per_character * _left_to_score(self.dataset) + 0.1
+        return result.nats
+
+    def progress(self, fraction: float, valid_nats: float | None) -> Progress:
+        """Where the training is; what was collected since the last report starts anew."""
+        characters = self.streams.seq_len * self.streams.batch_size
+        losses, self.losses = self.losses, []
+        norm, self.grad_norm = self.grad_norm, 0.0
+        return Progress(
+            step=self.step,
+            epoch=self.cursor.epoch + self.cursor.window / self.streams.windows,
+            characters=self.step * characters,
+            fraction=min(fraction, 1.0),
+            seconds=time.perf_counter() - self.start,
+            train_nats=float(torch.stack(losses).mean()) if losses else math.nan,
+            valid_nats=valid_nats,
+            learning_rate=self.optimizer.param_groups[0]["lr"],
+            grad_norm=norm,
+            chars_per_second=characters / statistics.median(self.durations),
+        )
+
+    def is_best(self, progress: Progress) -> bool:
+        """Whether the weights are the best so far; then they are kept.
+
+        Best on the validation text, or without one on what was just read.
+        """
+        nats = progress.train_nats if progress.valid_nats is None else progress.valid_nats
+        if self.best_values and nats >= self.best_nats:
+            return False
+        self.best, self.best_nats = progress, nats
+        self.best_values = self.network.values()
+        return True
+
+
+def _left_to_score(dataset: Dataset) -> int:
+    """Characters scored after the training: the whole text, unless it was already; and windows."""
+    valid = len(dataset.valid)
+    windows = min(valid, scoring.MAX_WINDOWS * scoring.WINDOW)
+    return windows + (valid if valid > VALID_CAP else 0)
+
+
+def make_optimizer(network: CharRNN, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW with weight decay on matrices alone (biases keep their size)."""
+    matrices = [weight for weight in network.parameters() if weight.ndim > 1]
+    vectors = [weight for weight in network.parameters() if weight.ndim == 1]
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True)

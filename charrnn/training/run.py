@@ -1,0 +1,331 @@
+"""A whole training: corpus -> dataset -> plan -> loop -> run folder with its model.
+
+A run folder holds config.json (the plan), metrics.jsonl (one line per report), summary.json (what
+it came to, at the end) and model.safetensors (the best so far, from the first validation on).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from charrnn import checkpoint, corpus, dataset, parameters, scoring, streams
+from charrnn.checkpoint import MODEL_NAME, Model, write_atomically
+from charrnn.config import ModelConfig, TrainConfig, TrainOptions, to_json
+from charrnn.corpus import Corpus
+from charrnn.dataset import Dataset
+from charrnn.errors import OptionError, RunError
+from charrnn.network import CharRNN
+from charrnn.training import loop, plan
+from charrnn.training.budget import Budget, Clock, Steps
+from charrnn.training.loop import Hooks, Outcome, Progress, Trainer, Values
+from charrnn.training.plan import Plan
+
+RUN_FILES = ("config.json", "metrics.jsonl", "summary.json", MODEL_NAME)
+
+
+class Observer:
+    """What a training tells its caller; every method may be left as it is."""
+
+    def planned(self, data: Dataset, plan: Plan, run_dir: Path) -> None:
+        """Everything is decided; the training is about to begin."""
+
+    def progress(self, progress: Progress, network: CharRNN) -> None:
+        """A few hundred times per run."""
+
+    def stop(self) -> str | None:
+        """Asked before every step: a word ends the training."""
+        return None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training came to; the fields are those of ``charrnn train --json``.
+
+    Losses are of the best model: nats per character, bits per character, bits per byte of UTF-8;
+    None where there is no validation text (or none of 257 characters, for the windows).
+    """
+
+    run_dir: str
+    model: str
+    cell: str
+    parameters: int
+    steps: int
+    epochs: float
+    characters: int
+    seconds: float
+    chars_per_second: float
+    train_nats: float
+    valid_nats: float | None
+    valid_bpc: float | None
+    valid_bits_per_byte: float | None
+    valid_window256_nats: float | None
+    valid_characters: int
+    stopped_by: str
+
+
+def choose_run_dir(corpus_name: str, out: Path | None, force: bool) -> Path:
+    """Where a run goes: `out`, or the first free ``runs/NAME-1``, ``-2``, ...
+
+    Raises:
+        OptionError: `out` holds a run already and `force` is not given, or is a file.
+    """
+    if out is None:
+        folders = (Path("runs") / f"{corpus_name}-{number}" for number in count(1))
+        return next(folder for folder in folders if not folder.exists())
+    if out.exists() and not out.is_dir():
+        raise OptionError(f"--out {out} is a file: name a folder for the run")
+    if not force and any((out / name).exists() for name in RUN_FILES):
+        raise OptionError(
+            f"--out {out} holds a run already: name another, or --force to replace it"
+        )
+    return out
+
+
+def choose_device(name: str) -> torch.device:
+    """The device meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        OptionError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()):
+        raise OptionError(f"--device '{name}' is not known: use auto, cpu, cuda or cuda:N")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        why = "no such CUDA device here" if torch.cuda.is_available() else "PyTorch sees no CUDA"
+        raise OptionError(f"--device {name}: {why}; use --device auto or cpu")
+    return torch.device(name)
+
+
+def make_plan(options: TrainOptions, data: Dataset, device: torch.device) -> Plan:
+    """The plan for `data` on this machine; checks that the text fills a window of every stream."""
+    speed = partial(_speed, data=data, device=device)
+    made = plan.make(options, len(data.train), data.tokenizer.vocab_size, speed)
+    streams.check_fit(len(data.train), made.train.batch_size, made.train.seq_len, data.name)
+    return made
+
+
+def _speed(model: ModelConfig, train: TrainConfig, *, data: Dataset, device: torch.device) -> float:
+    """Characters per second of a training step, measured for a moment."""
+    streams.check_fit(len(data.train), train.batch_size, train.seq_len, data.name)
+    network = CharRNN(model, parameters.initial(model, 0)).to(device)
+    short = streams.make(
+        data.train[: train.batch_size * train.seq_len],
+        train.batch_size,
+        train.seq_len,
+        model.start_symbol,
+        None,
+    )
+    trainer = Trainer(network, short, data, train)
+    return plan.measure(lambda: trainer.update(1e-3), train.batch_size * train.seq_len)
+
+
+def train(
+    text: Corpus,
+    options: TrainOptions,
+    *,
+    out: Path | None = None,
+    force: bool = False,
+    valid: Corpus | None = None,
+    started: float | None = None,
+    observer: Observer | None = None,
+    dry_run: bool = False,
+) -> Result | None:
+    """Plan and train on `text`; None after a dry run, which stops at the plan.
+
+    Args:
+        text: the corpus.
+        options: what the user asked for.
+        out: the run's folder; by default a new one under ``runs``.
+        force: replace the run that `out` holds.
+        valid: a validation text of its own.
+        started: when the command began (`time.perf_counter`); minutes count from there.
+        observer: gets the plan and the progress, and may end the training.
+        dry_run: stop when the plan is made.
+    """
+    started = time.perf_counter() if started is None else started
+    observer = observer or Observer()
+    run_dir = choose_run_dir(text.name, out, force)
+    device = choose_device(options.device)
+    torch.set_num_threads(options.threads or torch.get_num_threads())
+    data = dataset.make(text, options.valid_fraction, valid)
+    made = make_plan(options, data, device)
+    observer.planned(data, made, run_dir)
+    if dry_run:
+        return None
+    return _Run(run_dir, text, valid, data, made, device, observer, started).train()
+
+
+class _Run:
+    """One training and its folder."""
+
+    def __init__(
+        self,
+        run_dir: Path,
+        text: Corpus,
+        valid: Corpus | None,
+        data: Dataset,
+        made: Plan,
+        device: torch.device,
+        observer: Observer,
+        started: float,
+    ) -> None:
+        self.run_dir, self.text, self.data, self.plan = run_dir, text, data, made
+        self.observer, self.started = observer, started
+        self.valid_files = valid.files if valid else ()
+        config = made.train
+        torch.manual_seed(config.seed)
+        values = parameters.initial(made.model, config.seed)
+        self.network = CharRNN(made.model, values, dropout=config.dropout).to(device)
+        self.streams = streams.make(
+            data.train,
+            config.batch_size,
+            config.seq_len,
+            made.model.start_symbol,
+            data.newline,
+        )
+
+    def train(self) -> Result:
+        self._open_folder()
+        with (self.run_dir / "metrics.jsonl").open("w", encoding="utf-8") as metrics:
+
+            def report(progress: Progress, network: CharRNN) -> None:
+                metrics.write(json.dumps(asdict(progress)) + "\n")
+                metrics.flush()
+                self.observer.progress(progress, network)
+
+            hooks = Hooks(report, self._save, self.observer.stop)
+            trainer = Trainer(self.network, self.streams, self.data, self.plan.train)
+            outcome = trainer.run(self._budget(), hooks)
+        return self._conclude(outcome)
+
+    def _open_folder(self) -> None:
+        """An empty run folder; of a run that was there, only our own files are removed."""
+        try:
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+            for name in RUN_FILES:
+                (self.run_dir / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(f"{self.run_dir} cannot be written: {error.strerror}") from error
+        self._write(
+            "config.json",
+            {
+                **self._description(),
+                "files": self.text.files,
+                "valid_files": self.valid_files,
+                "newline": self.text.newline,
+                "threads": torch.get_num_threads(),
+            },
+        )
+
+    def _budget(self) -> Budget:
+        config = self.plan.train
+        if config.minutes is not None:
+            return Clock(self.started + 60 * config.minutes, reserve=0.02 * 60 * config.minutes)
+        if config.steps is not None:
+            return Steps(config.steps)
+        assert config.epochs is not None
+        return Steps(max(1, round(config.epochs * self.streams.windows)))
+
+    def _description(self) -> dict[str, Any]:
+        """What the plan and the texts were, without any clock time."""
+        return {
+            "corpus": {
+                "name": self.data.name,
+                "sha256": self.data.sha256,
+                "train_characters": len(self.data.train),
+                "valid_characters": len(self.data.valid),
+            },
+            "model": to_json(self.plan.model),
+            "train": to_json(self.plan.train),
+        }
+
+    def _save(self, progress: Progress, values: Values, **final: Any) -> None:
+        """The model file as of now."""
+        reached = {
+            "steps": progress.step,
+            "epochs": progress.epoch,
+            "characters": progress.characters,
+            "train_nats": progress.train_nats,
+            "valid_nats": progress.valid_nats,
+        }
+        training = {**self._description(), **reached, **final}
+        del training["model"]  # it is the model's config already
+        model = Model(self.plan.model, self.data.tokenizer, values, training)
+        checkpoint.save(self.run_dir / MODEL_NAME, model)
+
+    def _conclude(self, outcome: Outcome) -> Result:
+        """Score the best weights on the whole validation text, save them, and sum up."""
+        self.network.load(outcome.values)
+        whole = outcome.stopped_by == "budget"
+        score = self._score(self.data.valid if whole else self.data.valid[: loop.VALID_CAP])
+        budget = next(n for n in ("minutes", "steps", "epochs") if self._asked(n))
+        windows = scoring.window_nats(self.network, self.data.valid) if whole else None
+        self._save(
+            outcome.best,
+            outcome.values,
+            valid_nats=score.nats if score else None,
+            valid_window256_nats=windows,
+        )
+        result = Result(
+            run_dir=str(self.run_dir),
+            model=str(self.run_dir / MODEL_NAME),
+            cell=self.plan.model.cell,
+            parameters=parameters.count(self.plan.model),
+            steps=outcome.last.step,
+            epochs=outcome.last.epoch,
+            characters=outcome.last.characters,
+            seconds=time.perf_counter() - self.started,
+            chars_per_second=outcome.last.chars_per_second,
+            train_nats=outcome.last.train_nats,
+            valid_nats=score.nats if score else None,
+            valid_bpc=score.bpc if score else None,
+            valid_bits_per_byte=score.bits_per_byte if score else None,
+            valid_window256_nats=windows,
+            valid_characters=score.characters if score else 0,
+            stopped_by=budget if whole else outcome.stopped_by,
+        )
+        self._write("summary.json", asdict(result))
+        return result
+
+    def _asked(self, budget: str) -> bool:
+        return getattr(self.plan.train, budget) is not None
+
+    def _score(self, ids: np.ndarray[Any, Any]) -> scoring.Score | None:
+        if not len(ids):
+            return None
+        if len(ids) == len(self.data.valid):
+            num_bytes = self.data.valid_bytes
+        else:
+            num_bytes = len(self.data.tokenizer.decode(ids).encode())
+        return scoring.score(self.network, ids, num_bytes, self.plan.model.start_symbol)
+
+    def _write(self, name: str, content: Mapping[str, Any]) -> None:
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        write_atomically(self.run_dir / name, (text + "\n").encode())
+
+
+def train_files(
+    *paths: str | Path, out: str | Path | None = None, force: bool = False, **options: Any
+) -> Result:
+    """Train on text files, as ``charrnn train`` does; options are those of `TrainOptions`.
+
+    Returns:
+        what the training came to; ``charrnn.load(result.model)`` writes with it.
+    """
+    chosen = TrainOptions(**options)
+    folder = None if out is None else Path(out)
+    result = train(corpus.read(paths), chosen, out=folder, force=force)
+    assert result is not None
+    return result
