@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Annotated
 
 import typer
 
 from charrnn import __version__
-
-# Before everything else: the clock of --minutes starts when this module is imported.
-from charrnn.cli import shell  # noqa: F401
 from charrnn.cli.beam import beam
 from charrnn.cli.cells import cells
 from charrnn.cli.corpora import app as corpora_app
@@ -53,4 +52,9 @@ app.add_typer(corpora_app, name="corpora")
 
 def main() -> None:
     """Entry point."""
+    # The text is the product: UTF-8 and exact, whatever the locale or the system's line ends.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", newline="\n")
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
     app()

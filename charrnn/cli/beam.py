@@ -48,4 +48,9 @@ def beam(
     )
     generator = load_model(model)
     read = generator.read(prompt)
-    show(prompt, as_json, lambda write: generator.beam(read, config, write))
+    show(
+        prompt,
+        config.num_return,
+        as_json,
+        lambda write: generator.beam(read, config, write),
+    )

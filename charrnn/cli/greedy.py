@@ -34,6 +34,7 @@ def greedy(
     read = generator.read(prompt)
     show(
         prompt,
+        1,
         as_json,
         lambda write: [generator.greedy(read, config.length, config.stop, write)],
     )

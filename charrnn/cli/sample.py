@@ -75,4 +75,9 @@ def sample(
     generator = load_model(model)
     note(f"seed: {config.seed}")
     read = generator.read(prompt)
-    show(prompt, as_json, lambda write: generator.samples(read, config, write))
+    show(
+        prompt,
+        config.num_samples,
+        as_json,
+        lambda write: generator.samples(read, config, write),
+    )

@@ -10,7 +10,6 @@ import functools
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 INTERRUPTED = 130
-STARTED = time.perf_counter()  # minutes are counted from here: this module is imported first
 
 ModelOption = Annotated[
     Path | None,

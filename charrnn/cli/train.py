@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from charrnn.cli import shell
+from charrnn.cli import STARTED
 from charrnn.cli.shell import JsonOption, guarded, note, print_json
 from charrnn.config import TrainOptions, from_json, load_options
 
@@ -154,7 +154,7 @@ def train(
             out=out,
             force=force,
             valid=valid_text,
-            started=shell.STARTED,
+            started=STARTED,
             observer=observer,
             dry_run=dry_run,
         )

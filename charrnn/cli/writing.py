@@ -18,11 +18,14 @@ FLUSH_SECONDS = 0.02
 Write = Callable[[str], object]
 
 
-def show(prompt: str, as_json: bool, write_texts: Callable[[Write], Sequence[Sample]]) -> None:
+def show(
+    prompt: str, count: int, as_json: bool, write_texts: Callable[[Write], Sequence[Sample]]
+) -> None:
     """Run `write_texts` and show what it writes: the first text as it comes, others after it.
 
     Args:
-        prompt: shown before the text.
+        prompt: shown before each text.
+        count: how many texts there will be; several are told apart by a line before each.
         as_json: print one object instead, when all is written.
         write_texts: given a function for the first text's pieces, writes all texts.
     """
@@ -31,18 +34,19 @@ def show(prompt: str, as_json: bool, write_texts: Callable[[Write], Sequence[Sam
         samples = write_texts(lambda piece: None)
         print_json(_fields(prompt, samples, time.perf_counter() - began))
         return
-    stream = _Stream(prompt)
+    stream = _Stream(prompt, count)
+    stream.begin(1)
     try:
         samples = write_texts(stream.write)
     finally:
         stream.finish()
     for number, sample in enumerate(samples[1:], start=2):
-        stream.separate(f"=== {number} of {len(samples)} ===")
+        stream.begin(number)
         stream.write(sample.text)
         stream.finish()
-    if len(samples) > 1:
+    if count > 1:
         for number, sample in enumerate(samples, start=1):
-            note(f"{number} of {len(samples)}: {_describe(sample)}")
+            note(f"{number} of {count}: {_describe(sample)}")
 
 
 def _describe(sample: Sample) -> str:
@@ -62,11 +66,16 @@ def _fields(prompt: str, samples: Sequence[Sample], seconds: float) -> dict[str,
 class _Stream:
     """Texts on stdout, each after its prompt, flushed often enough for the eye."""
 
-    def __init__(self, prompt: str) -> None:
+    def __init__(self, prompt: str, count: int) -> None:
         self._writer = TextWriter(sys.stdout)
-        self._prompt = prompt
+        self._prompt, self._count = prompt, count
         self._flushed = 0.0
-        self._writer.write(prompt)
+
+    def begin(self, number: int) -> None:
+        if self._count > 1:
+            above = "\n" if number > 1 else ""
+            self._writer.write(f"{above}=== {number} of {self._count} ===\n")
+        self._writer.write(self._prompt)
         self._writer.flush()
 
     def write(self, piece: str) -> None:
@@ -75,9 +84,6 @@ class _Stream:
         if now - self._flushed > FLUSH_SECONDS:
             self._writer.flush()
             self._flushed = now
-
-    def separate(self, title: str) -> None:
-        self._writer.write(f"\n{title}\n{self._prompt}")
 
     def finish(self) -> None:
         self._writer.finish()
