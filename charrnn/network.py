@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from charrnn import parameters
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig
-from charrnn.kernels.sequence import LayerState, Sequence, library
+from charrnn.kernels.sequence import LayerState, Sequence, select
 
 State = tuple[LayerState, ...]
 
@@ -30,7 +30,7 @@ class CharRNN(nn.Module):
         config: the architecture.
         values: parameters by name, as in `charrnn.parameters`; copied.
         dropout: probability by which each layer's outputs are dropped on their way up.
-        sequence: what runs a layer over a window.
+        sequence: what runs a layer over a window; by default what `select` chooses.
     """
 
     def __init__(
@@ -39,13 +39,13 @@ class CharRNN(nn.Module):
         values: Mapping[str, NDArray[Any]],
         *,
         dropout: float = 0.0,
-        sequence: Sequence = library,
+        sequence: Sequence | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.dropout = dropout
         self.cell = CELLS[config.cell]
-        self._sequence = sequence
+        self._sequence = sequence or select(self.cell)
         self._names = list(parameters.shapes(config))
         for name in self._names:
             tensor = torch.tensor(np.array(values[name]))

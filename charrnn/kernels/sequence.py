@@ -60,6 +60,11 @@ def _gru(x: Tensor, state: LayerState, flat: list[Tensor]) -> tuple[Tensor, Laye
 _LIBRARY = {"elman": _elman, "lstm": _lstm, "gru-reset-after": _gru}
 
 
+def select(cell: Cell) -> Sequence:
+    """What trains `cell`: the library's kernel where there is one, else the plain loop."""
+    return library if cell.name in _LIBRARY else reference
+
+
 def library(
     cell: Cell, x: Tensor, state: LayerState, weights: Mapping[str, Tensor]
 ) -> tuple[Tensor, LayerState]:
