@@ -26,7 +26,8 @@ from charrnn.network import CharRNN, State, detached
 from charrnn.streams import Cursor, Streams
 from charrnn.training.budget import Budget, Clock, rate
 
-VALIDATIONS = 16  # times per run that the validation text is scored
+MOST_VALIDATIONS = 16  # times per run that the validation text is scored
+VALIDATION_SHARE = 0.3  # and no more than this many characters per one that is trained on
 REPORTS = 200  # lines of metrics per run
 VALID_CAP = 2**17  # characters of it that stand in while training
 Values = Mapping[str, NDArray[np.float32]]
@@ -104,19 +105,26 @@ class Trainer:
         self.best_nats = math.inf
         self.best_values: Values = {}
 
-    def run(self, budget: Budget, hooks: Hooks) -> Outcome:
+    def run(self, budget: Budget, characters: float, hooks: Hooks) -> Outcome:
         """Train until the budget is used up or `hooks.stop` says a word.
+
+        Args:
+            budget: tells what part of the training is done.
+            characters: how many it will read, as planned; they say how often to validate.
+            hooks: what is told and asked.
 
         Raises:
             DivergedError: the loss or the gradient is no longer finite.
         """
         self.network.train()
         reported = validated = 0
+        affordable = VALIDATION_SHARE * characters / max(1, len(self.dataset.valid[:VALID_CAP]))
+        validations = max(2, min(MOST_VALIDATIONS, int(affordable)))
         while True:
             fraction = budget.fraction(self.step)
             stopped_by = hooks.stop() or ("budget" if fraction >= 1 else None)
-            if self.step and (stopped_by or int(fraction * VALIDATIONS) > validated):
-                validated, reported = int(fraction * VALIDATIONS), int(fraction * REPORTS)
+            if self.step and (stopped_by or int(fraction * validations) > validated):
+                validated, reported = int(fraction * validations), int(fraction * REPORTS)
                 progress = self.progress(fraction, self.validate(budget))
                 if self.is_best(progress):
                     hooks.best(progress, self.best_values)

@@ -207,7 +207,7 @@ class _Run:
 
             hooks = Hooks(report, self._save, self.observer.stop)
             trainer = Trainer(self.network, self.streams, self.data, self.plan.train)
-            outcome = trainer.run(self._budget(), hooks)
+            outcome = trainer.run(self._budget(), self.plan.characters, hooks)
         return self._conclude(outcome)
 
     def _open_folder(self) -> None:
