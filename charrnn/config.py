@@ -19,6 +19,8 @@ from charrnn.errors import OptionError, nearest
 
 CellName = Literal["elman", "lstm", "gru-reset-after"]
 OptimizerName = Literal["adamw"]
+PrecisionName = Literal["auto", "float32", "bfloat16"]
+BackendName = Literal["auto", "reference", "library", "scaffold"]
 MAX_LENGTH = 10**9
 MAX_SIZE = 2**16
 MAX_SYMBOLS = 0x110000
@@ -71,11 +73,15 @@ class TrainOptions:
     seed: int = 1
     valid_fraction: float = 0.1
     device: str = "auto"
+    precision: str = "auto"
+    backend: str = "auto"
     threads: int | None = None
 
     def __post_init__(self) -> None:
         _choice("cell", self.cell, get_args(CellName))
         _choice("optimizer", self.optimizer, get_args(OptimizerName))
+        _choice("precision", self.precision, get_args(PrecisionName))
+        _choice("backend", self.backend, get_args(BackendName))
         _optional(_integer, "num_layers", self.num_layers, 1, 64)
         _optional(_integer, "hidden_size", self.hidden_size, 1, MAX_SIZE)
         _optional(_integer, "embedding_size", self.embedding_size, 0, MAX_SIZE)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from charrnn import parameters
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig
-from charrnn.kernels.sequence import LayerState, Sequence, select
+from charrnn.kernels.sequence import LayerState, Sequence, reference
 
 State = tuple[LayerState, ...]
 
@@ -30,7 +30,8 @@ class CharRNN(nn.Module):
         config: the architecture.
         values: parameters by name, as in `charrnn.parameters`; copied.
         dropout: probability by which each layer's outputs are dropped on their way up.
-        sequence: what runs a layer over a window; by default what `select` chooses.
+        sequence: what runs a layer over a window; by default the plain loop.
+        scoring: what runs it where losses are measured; by default the same.
     """
 
     def __init__(
@@ -39,13 +40,15 @@ class CharRNN(nn.Module):
         values: Mapping[str, NDArray[Any]],
         *,
         dropout: float = 0.0,
-        sequence: Sequence | None = None,
+        sequence: Sequence = reference,
+        scoring: Sequence | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.dropout = dropout
         self.cell = CELLS[config.cell]
-        self._sequence = sequence or select(self.cell)
+        self._sequence = sequence
+        self._scoring = scoring or sequence
         self._names = list(parameters.shapes(config))
         for name in self._names:
             tensor = torch.tensor(np.array(values[name]))
@@ -83,6 +86,7 @@ class CharRNN(nn.Module):
     def forward(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """Ids (T, B) -> logits (T, B, V), and the state after the window."""
         weights = self.weights()
+        sequence = self._sequence if self.training else self._scoring
         if self.config.embedding_size:
             x = F.embedding(ids, weights["embedding"])
         else:
@@ -95,7 +99,7 @@ class CharRNN(nn.Module):
                 for name, weight in weights.items()
                 if name.startswith(prefix)
             }
-            x, last = self._sequence(self.cell, x, state[index], layer)
+            x, last = sequence(self.cell, x, state[index], layer)
             x = F.dropout(x, self.dropout, self.training)
             after.append(last)
         return F.linear(x, weights["output.weight"], weights["output.bias"]), tuple(after)

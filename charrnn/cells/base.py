@@ -21,7 +21,7 @@ Function = Callable[[Any], Any]
 Weights = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cell:
     """One recurrence.
 

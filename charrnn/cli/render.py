@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from charrnn.config import TrainOptions
     from charrnn.dataset import Dataset
+    from charrnn.kernels.sequence import Kernel
     from charrnn.network import CharRNN
     from charrnn.training.loop import Progress
     from charrnn.training.plan import Plan
@@ -53,10 +54,10 @@ class Lines(Observer):
         """What the signals say."""
         return self._stop()
 
-    def planned(self, data: Dataset, plan: Plan, run_dir: Path) -> None:
+    def planned(self, data: Dataset, plan: Plan, kernel: Kernel, run_dir: Path) -> None:
         """Print the plan."""
         self.data, self.plan, self.run_dir = data, plan, run_dir
-        for line in plan_lines(data, plan, run_dir):
+        for line in plan_lines(data, plan, kernel, run_dir):
             note(line)
 
     def progress(self, progress: Progress, network: CharRNN) -> None:
@@ -84,9 +85,9 @@ class Picture(Lines):
         if self._live:
             self._live.stop()
 
-    def planned(self, data: Dataset, plan: Plan, run_dir: Path) -> None:
+    def planned(self, data: Dataset, plan: Plan, kernel: Kernel, run_dir: Path) -> None:
         """Print the plan, and prepare the picture."""
-        super().planned(data, plan, run_dir)
+        super().planned(data, plan, kernel, run_dir)
         from rich.console import Console
         from rich.live import Live
 
@@ -155,7 +156,7 @@ class Picture(Lines):
         ]
 
 
-def plan_lines(data: Dataset, plan: Plan, run_dir: Path) -> list[str]:
+def plan_lines(data: Dataset, plan: Plan, kernel: Kernel, run_dir: Path) -> list[str]:
     """The plan in a few lines."""
     model, train = plan.model, plan.train
     inputs = f"embedding {model.embedding_size}" if model.embedding_size else "one-hot"
@@ -173,6 +174,7 @@ def plan_lines(data: Dataset, plan: Plan, run_dir: Path) -> list[str]:
         f"training {budget}, some {plan.characters / len(data.train):.1f} times through the text: "
         f"{train.batch_size} streams, windows of {train.seq_len}, {train.optimizer} "
         f"{train.learning_rate:.3g}, dropout {train.dropout:g}, seed {train.seed}",
+        f"running  on the {kernel.backend} kernels, products in {kernel.precision}",
         f"run      {run_dir}",
     ]
 

@@ -111,6 +111,19 @@ def train(
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=RUN)
     ] = TrainOptions.device,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="auto, float32, or bfloat16 for the matrix products alone.", rich_help_panel=RUN
+        ),
+    ] = TrainOptions.precision,
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="auto, library (torch's kernels), scaffold (ours) or reference (a plain loop).",
+            rich_help_panel=RUN,
+        ),
+    ] = TrainOptions.backend,
     threads: Annotated[
         int | None,
         typer.Option(help="CPU threads.", show_default="all cores", rich_help_panel=RUN),

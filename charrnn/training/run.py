@@ -19,11 +19,13 @@ import numpy as np
 import torch
 
 from charrnn import checkpoint, corpus, dataset, parameters, scoring, streams
+from charrnn.cells import CELLS
 from charrnn.checkpoint import MODEL_NAME, Model, write_atomically
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions, to_json
 from charrnn.corpus import Corpus
 from charrnn.dataset import Dataset
 from charrnn.errors import OptionError, RunError
+from charrnn.kernels.sequence import Kernel, select
 from charrnn.network import CharRNN
 from charrnn.training import loop, plan
 from charrnn.training.budget import Budget, Clock, Steps
@@ -36,7 +38,7 @@ RUN_FILES = ("config.json", "metrics.jsonl", "summary.json", MODEL_NAME)
 class Observer:
     """What a training tells its caller; every method may be left as it is."""
 
-    def planned(self, data: Dataset, plan: Plan, run_dir: Path) -> None:
+    def planned(self, data: Dataset, plan: Plan, kernel: Kernel, run_dir: Path) -> None:
         """Everything is decided; the training is about to begin."""
 
     def progress(self, progress: Progress, network: CharRNN) -> None:
@@ -108,18 +110,20 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def make_plan(options: TrainOptions, data: Dataset, device: torch.device) -> Plan:
+def make_plan(options: TrainOptions, data: Dataset, device: torch.device, kernel: Kernel) -> Plan:
     """The plan for `data` on this machine; checks that the text fills a window of every stream."""
-    speed = partial(_speed, data=data, device=device)
+    speed = partial(_speed, data=data, device=device, kernel=kernel)
     made = plan.make(options, len(data.train), data.tokenizer.vocab_size, speed)
     streams.check_fit(len(data.train), made.train.batch_size, made.train.seq_len, data.name)
     return made
 
 
-def _speed(model: ModelConfig, train: TrainConfig, *, data: Dataset, device: torch.device) -> float:
+def _speed(
+    model: ModelConfig, train: TrainConfig, *, data: Dataset, device: torch.device, kernel: Kernel
+) -> float:
     """Characters per second of a training step, measured for a moment."""
     streams.check_fit(len(data.train), train.batch_size, train.seq_len, data.name)
-    network = CharRNN(model, parameters.initial(model, 0)).to(device)
+    network = CharRNN(model, parameters.initial(model, 0), sequence=kernel.run).to(device)
     short = streams.make(
         data.train[: train.batch_size * train.seq_len],
         train.batch_size,
@@ -160,11 +164,12 @@ def train(
     device = choose_device(options.device)
     torch.set_num_threads(options.threads or torch.get_num_threads())
     data = dataset.make(text, options.valid_fraction, valid)
-    made = make_plan(options, data, device)
-    observer.planned(data, made, run_dir)
+    kernel = select(CELLS[options.cell], device, options.precision, options.backend)
+    made = make_plan(options, data, device, kernel)
+    observer.planned(data, made, kernel, run_dir)
     if dry_run:
         return None
-    return _Run(run_dir, text, valid, data, made, device, observer, started).train()
+    return _Run(run_dir, text, valid, data, made, device, kernel, observer, started).train()
 
 
 class _Run:
@@ -178,6 +183,7 @@ class _Run:
         data: Dataset,
         made: Plan,
         device: torch.device,
+        kernel: Kernel,
         observer: Observer,
         started: float,
     ) -> None:
@@ -187,7 +193,12 @@ class _Run:
         config = made.train
         torch.manual_seed(config.seed)
         values = parameters.initial(made.model, config.seed)
-        self.network = CharRNN(made.model, values, dropout=config.dropout).to(device)
+        self.kernel = kernel
+        # Losses are those of the model as it is saved: in float32, whatever it is trained with.
+        exact = select(CELLS[made.model.cell], device, "float32")
+        self.network = CharRNN(
+            made.model, values, dropout=config.dropout, sequence=kernel.run, scoring=exact.run
+        ).to(device)
         self.streams = streams.make(
             data.train,
             config.batch_size,
@@ -226,6 +237,8 @@ class _Run:
                 "valid_files": self.valid_files,
                 "newline": self.text.newline,
                 "threads": torch.get_num_threads(),
+                "backend": self.kernel.backend,
+                "precision": self.kernel.precision,
             },
         )
 

@@ -1,0 +1,258 @@
+"""The command as its user meets it: a program with arguments, two streams and an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAM = shutil.which("charrnn", path=sysconfig.get_path("scripts")) or "charrnn is not installed"
+SECONDS = 100  # after which a command counts as hanging
+# What would change the output of a command: no test may depend on the terminal it is run from.
+UNSET = ("FORCE_COLOR", "NO_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "CHARRNN_CORPORA", "COLUMNS")
+SET = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TERM": "xterm-256color"}
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The object on stdout, which holds nothing else."""
+        assert self.out.endswith("\n")
+        assert self.out.count("\n") == 1
+        return json.loads(self.out)
+
+    @property
+    def sentence(self) -> str:
+        """The one line that says what is wrong."""
+        lines = [line for line in self.err.splitlines() if line.startswith("charrnn: ")]
+        assert len(lines) == 1, self.err
+        assert self.err.endswith(lines[0] + "\n")
+        return lines[0]
+
+
+class Running:
+    """A command that was started; its stderr is read along, line by line."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self._lines: list[str] = []
+        self._grew = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self._killer = threading.Timer(SECONDS, process.kill)
+        self._killer.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            with self._grew:
+                self._lines.append(line.decode())
+                self._grew.notify_all()
+
+    def wait_for(self, words: str) -> None:
+        """Until a line of stderr starts with `words`."""
+        with self._grew:
+            seen = self._grew.wait_for(
+                lambda: any(line.startswith(words) for line in self._lines), SECONDS
+            )
+        assert seen, "".join(self._lines)
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def end(self) -> Done:
+        """Wait for the end."""
+        assert self.process.stdout
+        with self.process:
+            out = self.process.stdout.read()
+            code = self.process.wait(SECONDS)
+            self._reader.join(SECONDS)
+        self._killer.cancel()
+        return _done(code, out, "".join(self._lines).encode())
+
+
+class Cli:
+    """Runs charrnn in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(
+        self,
+        *words: object,
+        code: int = 0,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+    ) -> Done:
+        """Run ``charrnn WORDS``, which must end with `code`."""
+        done = self._run([PROGRAM, *map(str, words)], stdin, env)
+        assert done.code == code, done.err
+        return done
+
+    def shell(self, line: str, *paths: Path) -> Done:
+        """Run a line of bash; ``charrnn`` is the program and $1, $2, ... are `paths`."""
+        script = f'set -o pipefail; charrnn() {{ {shlex.quote(PROGRAM)} "$@"; }}; {line}'
+        return self._run(["bash", "-c", script, "bash", *map(str, paths)], b"", None)
+
+    def start(self, *words: object) -> Running:
+        """Start ``charrnn WORDS``, its stdin open, and come back while it runs."""
+        return Running(
+            subprocess.Popen(
+                [PROGRAM, *map(str, words)],
+                cwd=self.folder,
+                env=environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        )
+
+    def _run(self, command: list[str], stdin: bytes, env: Mapping[str, str] | None) -> Done:
+        ended = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment() | dict(env or {}),
+            input=stdin,
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        return _done(ended.returncode, ended.stdout, ended.stderr)
+
+
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in UNSET} | SET
+
+
+def _done(code: int, out: bytes, err: bytes) -> Done:
+    done = Done(code, out.decode(), err.decode())
+    assert "Traceback" not in done.err, done.err
+    assert "Error:" not in done.err, done.err
+    return done
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training that ended: its text, its folder and what the command said."""
+
+    text: Path
+    folder: Path
+    done: Done
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model.safetensors"
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """The command in a folder of its own."""
+    return Cli(tmp_path)
+
+
+# Enough to leave 1,200 characters for validation: more than one stream, several windows of 256.
+TEXT_CHARACTERS = 12_000
+TINY = ("--steps", 40, "--hidden-size", 32, "--seed", 7, "--json")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A small model of a text with letters of three scripts, trained once for all tests."""
+    folder = tmp_path_factory.mktemp("tiny")
+    text = folder / "story.txt"
+    text.write_text(story(TEXT_CHARACTERS), "utf-8", newline="")
+    done = Cli(folder)("train", text, *TINY)
+    return Run(text, folder / "runs" / "story-1", done)
+
+
+def story(length: int) -> str:
+    """Sentences of a few words, drawn at random."""
+    chance = random.Random(1)
+    words = ["the", "harbour", "café", "sea", "was", "日本", "old", "🙂", "and", "quiet"]
+    lines: list[str] = []
+    while sum(map(len, lines)) < length:
+        lines.append(" ".join(chance.choices(words, k=chance.randrange(3, 9))) + ".\n")
+    return "".join(lines)[:length]
+
+
+TITLE = "\x1b]0;owned\x07"  # what gives a terminal's window a new title
+needs_terminal = pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A command that ran on a terminal: what the terminal got."""
+
+    code: int
+    screen: str
+
+
+def on_terminal(folder: Path, *words: object, stop_at: str | None = None) -> Shown:
+    """Run charrnn with stdout and stderr on a terminal; Ctrl-C when it shows `stop_at`."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    command = [PROGRAM, *map(str, words)]
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment(), stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    killer = threading.Timer(SECONDS, process.kill)
+    killer.start()
+    screen = b""
+    for piece in _pieces(ours):
+        screen += piece
+        if stop_at and stop_at.encode() in screen:
+            process.send_signal(signal.SIGINT)
+            stop_at = None
+    os.close(ours)
+    code = process.wait(SECONDS)
+    killer.cancel()
+    shown = screen.decode()
+    assert "Traceback" not in shown, shown
+    return Shown(code, shown)
+
+
+def _pieces(terminal: int) -> Iterator[bytes]:
+    while True:
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:  # Linux ends a terminal whose last program ended with EIO
+            return
+        if not piece:
+            return
+        yield piece
+
+
+@pytest.fixture(scope="session")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Shown]:
+    """A training watched on a terminal, of a text that would like to steer that terminal."""
+    folder = tmp_path_factory.mktemp("watched")
+    text = folder / "rude.txt"
+    text.write_text(f"{TITLE} hi\r" * 400, "utf-8", newline="")
+    shown = on_terminal(folder, "train", text, "--steps", 60, "--hidden-size", 32, "--out", "run")
+    return Run(text, folder / "run", Done(shown.code, "", shown.screen)), shown

@@ -1,0 +1,178 @@
+"""Wrong use and bad input: exit code 2, nothing on stdout, and a sentence that says what to do."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from .conftest import Cli, Run
+
+
+@pytest.fixture(scope="module")
+def bad(tiny: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of what people pass by mistake; it holds no run."""
+    folder = tmp_path_factory.mktemp("bad")
+    model = tiny.model.read_bytes()
+    files = {
+        "good.txt": b"a line of text\n" * 100,
+        "empty.txt": b"",
+        "one.txt": b"x",
+        "latin1.txt": b"first\nsecond\ncaf\xe9 au lait\n",
+        "utf16.txt": "\ufeffhello".encode("utf-16-le"),
+        "text.txt.gz": gzip.compress(b"hello" * 100),
+        "cut.safetensors": model[:3000],
+        "cut-short.safetensors": model[:5],
+        "zeros.safetensors": bytes(1000),
+        "noise.safetensors": bytes(range(1, 200)) * 9,
+        "pickled.safetensors": pickle.dumps({"weights": [1, 2]}),
+        "unsure.toml": b"hidden-size = = 3\n",
+        "typo.toml": b"hiden-size = 3\n",
+        "type.toml": b'hidden-size = "big"\n',
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    with zipfile.ZipFile(folder / "zipped.safetensors", "w") as archive:
+        archive.writestr("data.pkl", "weights")
+    (folder / "empty").mkdir()
+    shutil.copytree(tiny.folder, folder / "model")
+    return folder
+
+
+SAMPLE = "sample -m model -n 5"
+CASES = {
+    # the text
+    "train nothere.txt": ["nothere.txt", "does not exist"],
+    "train empty.txt": ["empty.txt", "0 characters"],
+    "train one.txt": ["one", "at least 2"],
+    "train empty": ["empty", "folder", "name a text file"],
+    "train latin1.txt": ["latin1.txt", "UTF-8", "byte e9", "offset 16", "line 3"],
+    "train utf16.txt": ["utf16.txt", "UTF-16", "iconv"],
+    "train text.txt.gz": ["text.txt.gz", "gzip", "unpack"],
+    "train -": ["empty"],
+    "train good.txt --valid nothere.txt": ["nothere.txt", "does not exist"],
+    "train good.txt --valid latin1.txt": ["latin1.txt", "UTF-8", "line 3"],
+    "train good.txt --batch-size 30 --seq-len 100 --steps 1": [
+        "1,350 characters",
+        "30 streams",
+        "windows of 100",
+        "--batch-size 13",
+        "--seq-len 45",
+    ],
+    "train good.txt --newline crlf": ["--newline", "crlf", "keep or lf"],
+    "eval nothere.txt -m model": ["nothere.txt", "does not exist"],
+    "eval empty.txt -m model": ["empty.txt", "0 characters"],
+    # the model
+    "sample": ["no model found", "runs", "charrnn train", "--model"],
+    "eval": ["no model found", "runs", "charrnn train"],
+    "sample -m nothere": ["nothere", "does not exist", "charrnn train"],
+    "sample -m empty": ["empty", "does not exist", "charrnn train"],
+    "sample -m cut.safetensors": ["cut.safetensors", "damaged", "3,000 bytes"],
+    "sample -m cut-short.safetensors": ["cut-short.safetensors", "not a charrnn model", "5 bytes"],
+    "sample -m empty.txt": ["empty.txt", "not a charrnn model", "0 bytes"],
+    "greedy -m zeros.safetensors": ["zeros.safetensors", "damaged"],
+    "beam -m noise.safetensors": ["noise.safetensors", "not a charrnn model"],
+    "info pickled.safetensors": ["pickled.safetensors", "pickle"],
+    "eval -m zipped.safetensors": ["zipped.safetensors", "zip archive"],
+    # what to write
+    f"{SAMPLE} --prompt @Ж": ["'@' (U+0040)", "'Ж' (U+0416)", "charrnn info"],
+    "beam -m model --stop @": ["'@' (U+0040)"],
+    f"{SAMPLE} --prompt \udcff": ["U+DCFF"],
+    f"{SAMPLE} --prompt \x1b": ["'␛' (U+001B)"],
+    f"{SAMPLE} --temperature -1": ["--temperature", "-1", "from 0"],
+    f"{SAMPLE} --temperature nan": ["--temperature", "nan"],
+    f"{SAMPLE} --temperature inf": ["--temperature", "inf"],
+    f"{SAMPLE} --top-p 0": ["--top-p", "above 0"],
+    f"{SAMPLE} --top-k -1": ["--top-k", "-1"],
+    f"{SAMPLE} --seed -1": ["--seed", "-1"],
+    f"{SAMPLE} --stop=": ["--stop", "empty"],
+    "sample -m model --length -1": ["--length", "-1"],
+    "greedy -m model --length 99999999999999999999": ["--length", "99999999999999999999"],
+    "beam -m model --width 0": ["--width", "from 1", "0"],
+    "beam -m model --width 2 --num-return 3": ["--num-return 3", "--width 2"],
+    "beam -m model --length-penalty nan": ["--length-penalty", "nan"],
+    # how to train
+    "train good.txt --cell lsmt": ["--cell", "'lsmt'", "did you mean lstm?"],
+    "train good.txt --steps 5 --minutes 1": ["--steps", "--minutes", "two budgets"],
+    "train good.txt --steps 0": ["--steps", "0"],
+    "train good.txt --learning-rate nan": ["--learning-rate", "nan"],
+    "train good.txt --valid-fraction 1": ["--valid-fraction", "1"],
+    "train good.txt --out one.txt": ["--out one.txt", "is a file"],
+    "train good.txt --device cuda": ["--device cuda", "auto or cpu"],
+    "train good.txt --config nothere.toml": ["nothere.toml"],
+    "train good.txt --config unsure.toml": ["unsure.toml", "TOML", "line 1"],
+    "train good.txt --config typo.toml": ["typo.toml", "'hiden_size'", "did you mean hidden_size?"],
+    "train good.txt --config type.toml": ["--hidden-size", "big"],
+}
+
+
+@pytest.mark.parametrize(("line", "words"), CASES.items(), ids=map(ascii, CASES))
+def test_bad_input_gets_a_sentence(line: str, words: list[str], bad: Path) -> None:
+    done = Cli(bad)(*line.split(" "), code=2)
+    assert [word for word in words if word not in done.sentence] == []
+    assert done.out == ""
+    assert not (bad / "runs").exists()
+
+
+# What is no charrnn at all: the parser answers, in a box of its own.
+USAGE = {
+    "train good.txt --hiden-size 5": ["--hiden-size", "--hidden-size"],
+    "sample -m model --temperature abc": ["--temperature", "number"],
+    "sample -m model --length 1.5": ["--length", "integer"],
+    "smaple": ["smaple", "sample"],
+    "train": ["Missing argument"],
+}
+
+
+@pytest.mark.parametrize(("line", "words"), USAGE.items(), ids=USAGE)
+def test_wrong_use_is_explained(line: str, words: list[str], bad: Path) -> None:
+    done = Cli(bad)(*line.split(" "), code=2)
+    assert [word for word in words if word not in done.err] == []
+    assert done.out == ""
+
+
+def test_an_empty_name_does_not_mean_the_working_folder(cli: Cli) -> None:
+    """It is what a shell makes of a variable that was never set."""
+    (cli.folder / "private.txt").write_text("not meant to be learned\n" * 100)
+    done = cli("train", "", "--steps", 1, code=2)
+    assert done.sentence
+    assert not (cli.folder / "runs").exists()
+
+
+def test_where_a_file_was_looked_for_is_said(bad: Path) -> None:
+    assert str(bad) in Cli(bad)("train", "nothere.txt", code=2).sentence
+    assert str(bad / "runs") in Cli(bad)("sample", code=2).sentence
+
+
+def test_many_unknown_symbols_are_counted_not_listed(bad: Path) -> None:
+    prompt = "".join(map(chr, range(0x4E00, 0x4F00)))
+    sentence = Cli(bad)("sample", "-m", "model", "-p", prompt, code=2).sentence
+    assert "(U+4E00)" in sentence
+    assert "and 248 more" in sentence
+
+
+def test_a_file_name_cannot_steer_the_terminal(bad: Path) -> None:
+    err = Cli(bad)("train", "\x1b]0;owned\x07[bold]", code=2).err
+    assert "␛]0;owned␇[bold] does not exist" in err
+    assert "\x1b" not in err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit of memory")
+def test_running_out_of_memory_fails_with_a_sentence(bad: Path) -> None:
+    huge = "--hidden-size 32768 --steps 1 --out huge"
+    done = Cli(bad).shell(f"ulimit -v 10000000; charrnn train good.txt {huge}")
+    assert done.code == 1
+    assert "out of memory" in done.sentence
+
+
+def test_diverging_is_said_with_what_to_change(bad: Path) -> None:
+    """Such a decay makes every weight 10,000 times as large at each step, with the other sign."""
+    wild = ("--learning-rate", 1000, "--weight-decay", 10, "--steps", 100, "--hidden-size", 8)
+    done = Cli(bad)("train", "good.txt", *wild, "--out", "wild", code=1)
+    assert "diverged at step" in done.sentence
+    assert "--learning-rate" in done.sentence

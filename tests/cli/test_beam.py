@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from .conftest import Cli, Run
+
+PROMPT = "the harb"
+
+
+def test_a_width_of_one_is_greedy(tiny: Run, cli: Cli) -> None:
+    words = ("-m", tiny.folder, "-p", PROMPT, "-n", 60, "--json")
+    beam, greedy = (
+        cli(*command, *words).json["samples"][0] for command in (("beam", "-w", 1), ("greedy",))
+    )
+    assert beam["text"] == greedy["text"]
+    assert beam["log_prob"] == pytest.approx(greedy["log_prob"], abs=1e-4)
+
+
+def test_best_texts_come_first_with_their_log_probabilities(tiny: Run, cli: Cli) -> None:
+    words = ("beam", "-m", tiny.folder, "-p", PROMPT, "-n", 30, "--width", 6, "--num-return", 4)
+    samples = cli(*words, "--json").json["samples"]
+    log_probs = [sample["log_prob"] for sample in samples]
+    assert len({sample["text"] for sample in samples}) == 4
+    assert log_probs == sorted(log_probs, reverse=True)
+
+    done = cli(*words)
+    printed = re.findall(r"^(\d) of 4: log-probability (-[\d.]+) nats", done.err, re.MULTILINE)
+    assert printed == [(str(n), f"{p:.2f}") for n, p in enumerate(log_probs, start=1)]
+    for sample in samples:
+        assert PROMPT + sample["text"] in done.out
+
+
+def test_a_wide_search_finds_what_greedy_misses(tiny: Run, cli: Cli) -> None:
+    """With as many beams as texts of 3 characters nothing is cut: no text is more probable."""
+    words = ("-m", tiny.folder, "-n", 3, "--json")
+    symbols = len(set(tiny.text.read_text("utf-8")))
+    best = cli("beam", "--width", symbols**2, *words).json["samples"][0]["log_prob"]
+    others = [cli("greedy", *words).json["samples"][0]["log_prob"]]
+    sampled = cli("sample", "--num-samples", 64, "--seed", 1, *words).json["samples"]
+    others += [sample["log_prob"] for sample in sampled]
+    assert best >= max(others) - 1e-4
+
+
+def test_writes_the_prompt_and_exactly_so_many_characters(tiny: Run, cli: Cli) -> None:
+    done = cli("beam", "-m", tiny.folder, "-p", PROMPT, "-n", 40)
+    assert done.out.startswith(PROMPT)
+    assert len(done.out) == len(PROMPT) + 40
+    assert done.err == ""
+
+
+def test_json_has_the_fields_of_the_contract(tiny: Run, cli: Cli) -> None:
+    result = cli("beam", "-m", tiny.folder, "-p", PROMPT, "-n", 40, "--json").json
+    (sample,) = result["samples"]
+    assert len(sample["text"]) == 40
+    assert sample["seed"] is None
+    assert sample["finished_by"] == "length"
+    assert result["chars_per_second"] > 0
+
+
+def test_stop_ends_a_text_and_the_penalty_tells_how_much_length_is_worth(
+    tiny: Run, cli: Cli
+) -> None:
+    words = ("beam", "-m", tiny.folder, "-p", PROMPT, "-n", 20, "--stop", " ", "--json")
+    short, long = (cli(*words, "--length-penalty", a).json["samples"][0] for a in (0, 9))
+    assert short["finished_by"] == "stop"
+    assert " " not in short["text"] + long["text"]
+    assert len(short["text"]) < len(long["text"])
+    assert short["log_prob"] > long["log_prob"]
+
+
+def test_length_zero_is_one_empty_text(tiny: Run, cli: Cli) -> None:
+    words = ("beam", "-m", tiny.folder, "-p", PROMPT, "-n", 0)
+    assert cli(*words).out == PROMPT
+    assert [s["text"] for s in cli(*words, "--num-return", 3, "--json").json["samples"]] == [""]

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import hashlib
+import runpy
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from charrnn import corpora
+from charrnn.corpora import Entry
+from charrnn.errors import CorpusError
+
+from .conftest import Cli
+
+REGISTRY = corpora.registry()
+CARRIED = [entry for entry in REGISTRY.values() if entry.file]
+TEXT = b"a text that is known by its hash\n"
+KNOWN = Entry(
+    name="known",
+    title="Known",
+    description="A text.",
+    licence="none",
+    bytes=len(TEXT),
+    sha256=hashlib.sha256(TEXT).hexdigest(),
+    url="https://example.org/known.txt",
+)
+
+
+def test_list_shows_every_corpus_with_size_licence_and_source(cli: Cli) -> None:
+    out = cli("corpora", "list").out
+    for entry in REGISTRY.values():
+        size = f"{entry.bytes:,} bytes" if entry.bytes else "size not known"
+        assert f"{entry.name}: {entry.title}, {size}, {entry.licence}\n" in out
+        assert entry.source in out
+
+
+def test_list_in_json_has_the_same_names(cli: Cli) -> None:
+    listed = cli("corpora", "list", "--json").json["corpora"]
+    assert [entry["name"] for entry in listed] == list(REGISTRY)
+    assert {entry["name"]: entry["sha256"] for entry in listed} == {
+        entry.name: entry.sha256 for entry in REGISTRY.values()
+    }
+
+
+def test_path_prints_a_file_that_can_be_read(cli: Cli) -> None:
+    (path,) = cli("corpora", "path", "hello").out.splitlines()
+    assert Path(path).read_text("utf-8").startswith("hellohello")
+
+
+def test_path_of_an_unknown_name_suggests_the_nearest(cli: Cli) -> None:
+    done = cli("corpora", "path", "helo", code=2)
+    assert "'helo'" in done.sentence
+    assert "did you mean hello?" in done.sentence
+
+
+def test_path_of_a_text_that_is_not_here_says_where_it_is(cli: Cli) -> None:
+    done = cli("corpora", "path", "names", code=2)
+    assert REGISTRY["names"].url in done.sentence
+    assert "CHARRNN_CORPORA" in done.sentence
+    assert done.out == ""
+
+
+def test_training_on_a_text_that_is_not_here_says_where_it_is(cli: Cli) -> None:
+    assert REGISTRY["names"].url in cli("train", "names", code=2).sentence
+
+
+def test_a_text_without_a_hash_is_not_said_to_be_found_by_its_hash() -> None:
+    with pytest.raises(CorpusError, match=r"example\.org") as caught:
+        corpora.paths(replace(KNOWN, sha256=None))
+    assert "CHARRNN_CORPORA" not in str(caught.value)
+
+
+@pytest.mark.parametrize("entry", REGISTRY.values(), ids=REGISTRY)
+def test_a_registry_entry_says_all_that_is_needed(entry: Entry) -> None:
+    assert entry.title
+    assert entry.licence
+    assert entry.description.endswith(".")
+    assert sum(source is not None for source in (entry.file, entry.url, entry.machine)) == 1
+    assert entry.unpack in ("none", "gzip", "zip", "tar.gz", "tar.xz")
+    assert entry.url is None or entry.url.startswith("https://")
+    assert entry.sha256 is None or len(bytes.fromhex(entry.sha256)) == 32
+    assert bool(entry.select) == entry.unpack.startswith("tar")
+
+
+@pytest.mark.parametrize("entry", CARRIED, ids=lambda entry: entry.name)
+def test_a_carried_text_is_the_one_that_the_registry_means(entry: Entry) -> None:
+    (path,) = corpora.paths(entry)
+    data = path.read_bytes()
+    assert len(data) == entry.bytes
+    assert hashlib.sha256(data).hexdigest() == entry.sha256
+    assert b"\r" not in data
+    assert data.isascii()
+
+
+def test_hello_is_one_word_repeated() -> None:
+    assert corpora.paths(REGISTRY["hello"])[0].read_text() == "hello" * 2000
+
+
+def test_the_tunes_begin_with_what_their_script_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tunes = corpora.paths(REGISTRY["tunes"])[0]
+    written = tmp_path / "tunes.abc"
+    arguments = ["make_tunes.py", "--tunes", "30", "--output", str(written)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    runpy.run_path(str(tunes.with_name("make_tunes.py")), run_name="__main__")
+    assert tunes.read_bytes().startswith(written.read_bytes())
+    assert written.read_text().count("X:") == 30
+
+
+def test_no_two_tunes_are_alike() -> None:
+    tunes = corpora.paths(REGISTRY["tunes"])[0].read_text().split("\n\n")
+    titles = {tune.splitlines()[1] for tune in tunes}
+    music = {tune.partition("\nK:")[2] for tune in tunes}
+    assert len(tunes) == len(titles) == len(music) == 1800
+
+
+def test_a_local_copy_is_known_by_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARRNN_CORPORA", str(tmp_path))
+    (tmp_path / "a.txt").write_bytes(TEXT.upper())
+    with pytest.raises(CorpusError, match="not on this machine"):
+        corpora.paths(KNOWN)
+    (tmp_path / "any name.txt").write_bytes(TEXT)
+    assert corpora.paths(KNOWN) == [tmp_path / "any name.txt"]
+
+
+def test_a_folder_of_copies_that_is_missing_holds_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARRNN_CORPORA", "no such folder")
+    with pytest.raises(CorpusError, match="not on this machine"):
+        corpora.paths(KNOWN)
+
+
+def test_the_standard_library_is_python_source_in_utf8() -> None:
+    paths = corpora.paths(REGISTRY["python-stdlib"])
+    assert "argparse.py" in {path.name for path in paths}
+    assert {path.suffix for path in paths} == {".py"}
+    assert "site-packages" not in {part for path in paths for part in path.parts}
+    assert paths == sorted(paths)
+
+
+def test_headers_are_the_utf8_files_of_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpora, "C_HEADERS", str(tmp_path))
+    with pytest.raises(CorpusError, match="c-headers"):
+        corpora.paths(REGISTRY["c-headers"])
+    (tmp_path / "sys").mkdir()
+    for name, data in {"sys/z.h": b"int z;", "a.h": b"int a;", "old.h": b"caf\xe9"}.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "a.c").write_bytes(b"int main;")
+    found = corpora.paths(REGISTRY["c-headers"])
+    assert found == [tmp_path / "a.h", tmp_path / "sys" / "z.h"]
+
+
+def test_an_unknown_name_far_from_all_lists_them() -> None:
+    with pytest.raises(CorpusError, match="known are hello, harbour"):
+        corpora.entry("qqqq")

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import re
+from functools import cache
+
+import pytest
+import typer
+
+import charrnn
+from charrnn.cli.app import app
+
+from .conftest import Cli
+
+ROOT = typer.main.get_command(app)
+
+
+def commands(group: typer.core.TyperGroup, *above: str) -> list[tuple[str, ...]]:
+    """Every command's words: ("train",), ("corpora", "list"), ..."""
+    found = []
+    for name, command in group.commands.items():
+        found.append((*above, name))
+        if isinstance(command, typer.core.TyperGroup):
+            found += commands(command, *above, name)
+    return found
+
+
+COMMANDS = commands(ROOT)
+every_command = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+
+
+@pytest.fixture(scope="module")
+def helped(tmp_path_factory: pytest.TempPathFactory) -> object:
+    """The help of a command on a wide terminal, and what was imported for it."""
+    cli = Cli(tmp_path_factory.mktemp("help"))
+    wide = {"COLUMNS": "200", "PYTHONPROFILEIMPORTTIME": "1"}
+    return cache(lambda *words: cli(*words, "--help", env=wide))
+
+
+def options(text: str) -> dict[str, str]:
+    """From a command's help: the names of each option, and all that is said of it."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in text.splitlines():
+        row = line.strip("│ ")
+        if row.startswith("-"):
+            name = row.split()[0]
+            found[name] = row
+        elif line.startswith("│") and name:
+            found[name] += " " + row
+        else:
+            name = ""
+    return found
+
+
+def parameters(words: tuple[str, ...]) -> list[object]:
+    command = ROOT
+    for word in words:
+        command = command.commands[word]
+    return [p for p in command.params if p.param_type_name == "option"]
+
+
+@every_command
+def test_help_says_what_a_command_does(words: tuple[str, ...], helped) -> None:
+    out = helped(*words).out
+    assert f"Usage: charrnn {' '.join(words)}" in out
+    sentence = out.splitlines()[3].strip()
+    assert re.fullmatch(r"[A-Z].+\.", sentence), sentence
+
+
+@every_command
+def test_help_explains_every_option_and_names_its_default(words: tuple[str, ...], helped) -> None:
+    shown = options(helped(*words).out)
+    for parameter in parameters(words):
+        text = shown[parameter.opts[0]]
+        assert all(spelling in text for spelling in parameter.opts)
+        assert parameter.help
+        assert parameter.help in text
+        assert parameter.is_flag or "[default: " in text, f"{parameter.opts[0]} has no default"
+
+
+@every_command
+def test_flags_are_off_where_they_are_not_given(words: tuple[str, ...]) -> None:
+    flags = [p for p in parameters(words) if p.is_flag]
+    assert [p.opts for p in flags if p.default is not False] == []
+
+
+@pytest.mark.parametrize("words", [(), *COMMANDS], ids=" ".join)
+def test_help_loads_neither_torch_nor_numpy(words: tuple[str, ...], helped) -> None:
+    imported = set(re.findall(r"\| +([\w.]+)$", helped(*words).err, re.MULTILINE))
+    assert "typer" in imported
+    assert not imported & {"torch", "numpy", "safetensors"}
+
+
+def test_help_of_all_lists_every_command(helped) -> None:
+    out = helped().out
+    for name in ROOT.commands:
+        assert re.search(rf"^│ {name} +\w", out, re.MULTILINE)
+
+
+def test_short_and_long_help_are_the_same(cli: Cli) -> None:
+    assert cli("sample", "-h").out == cli("sample", "--help").out
+
+
+def test_no_command_is_a_question_for_help(cli: Cli) -> None:
+    assert "Usage: charrnn" in "".join(cli(code=2).out)
+
+
+def test_version(cli: Cli) -> None:
+    assert cli("--version").out == f"charrnn {charrnn.__version__}\n"

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import io
+import re
+import sys
+
+import pytest
+
+from charrnn.cli import render
+from charrnn.config import TrainOptions
+from charrnn.training.loop import Progress
+
+from .conftest import TITLE, Run, Shown, needs_terminal
+
+
+@needs_terminal
+def test_the_live_picture_shows_numbers_a_bar_and_a_sample(watched: tuple[Run, Shown]) -> None:
+    run, shown = watched
+    assert shown.code == 0
+    assert run.model.is_file()
+    pictures = shown.screen.split("sample ─")
+    assert len(pictures) > 3
+    for number in (
+        r"step \d+",
+        r"epoch \d\.\d\d",
+        r"[\d,]+ chars/s",
+        r"train \d\.\d{4} nats \(\d\.\d{3} bpc\)",
+        r"valid \d\.\d{4} nats",
+        r"best \d\.\d{4}",
+        r"\d+% +\d:\d\d left",
+        "100%",
+    ):
+        assert re.search(number, shown.screen), number
+
+
+@needs_terminal
+def test_a_sample_in_the_picture_cannot_steer_the_terminal(watched: tuple[Run, Shown]) -> None:
+    screen = watched[1].screen
+    assert "␛]0;owned␇ hi␍␛" in screen  # it was written, and in the end as it was learned
+    assert TITLE[:4] not in screen
+    assert "\x07" not in screen
+    assert re.search(r"\r[^\r\n\x1b]", screen) is None
+
+
+@needs_terminal
+def test_the_picture_gives_the_cursor_back(watched: tuple[Run, Shown]) -> None:
+    hidden, shown = "\x1b[?25l", "\x1b[?25h"
+    assert hidden in watched[1].screen
+    assert watched[1].screen.rindex(shown) > watched[1].screen.rindex(hidden)
+
+
+@needs_terminal
+def test_the_last_words_follow_the_picture(watched: tuple[Run, Shown]) -> None:
+    last = watched[1].screen.splitlines()[-1]
+    assert last == "now      charrnn sample --model run"
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "term", "kind"),
+    [
+        (Screen(), "xterm", render.Picture),
+        (Screen(), "dumb", render.Lines),
+        (io.StringIO(), "xterm", render.Lines),
+    ],
+)
+def test_a_picture_is_drawn_where_the_cursor_can_move(
+    stream: io.StringIO, term: str, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", term)
+    assert type(render.observer_for(TrainOptions(), lambda: None)) is kind
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0:00"), (0.6, "0:01"), (59.6, "1:00"), (61, "1:01"), (3599, "59:59"), (3661, "1:01:01")],
+)
+def test_time_left_is_minutes_and_seconds(seconds: float, shown: str) -> None:
+    assert render.clock(seconds) == shown
+
+
+def progress(fraction: float, seconds: float) -> Progress:
+    return Progress(
+        step=1,
+        epoch=0.0,
+        characters=1,
+        fraction=fraction,
+        seconds=seconds,
+        train_nats=1.0,
+        valid_nats=None,
+        learning_rate=1e-3,
+        grad_norm=1.0,
+        chars_per_second=1.0,
+    )
+
+
+def test_time_left_is_reckoned_from_the_part_done() -> None:
+    assert render.seconds_left(progress(0.25, 10)) == 30
+    assert render.seconds_left(progress(1, 10)) == 0
+
+
+def test_losses_are_in_nats_and_bits() -> None:
+    assert render.losses(1.0) == "1.0000 nats (1.443 bpc)"
+    assert render.losses(None) == "-"

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+
+import pytest
+
+from .conftest import Cli, Run, needs_terminal, on_terminal
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+ENDLESS = ("--steps", 10**9, "--out", "run", "--json")
+SMALL = ("--hidden-size", 16)
+
+
+def test_a_terminated_training_keeps_its_best_weights(tiny: Run, cli: Cli) -> None:
+    running = cli.start("train", tiny.text, *ENDLESS, *SMALL)
+    running.wait_for("run ")
+    running.signal(signal.SIGTERM)
+    done = running.end()
+
+    assert done.code == 143
+    assert "best weights so far are kept" in done.err
+    assert "charrnn sample --model run" in done.err
+    assert done.json["stopped_by"] == "interrupt"
+    assert done.json["steps"] >= 1
+    assert done.json["valid_nats"] > 0
+    assert summary(cli) == done.json
+
+
+@needs_terminal
+def test_ctrl_c_under_the_live_picture_keeps_the_best_weights(tiny: Run, cli: Cli) -> None:
+    shown = on_terminal(cli.folder, "train", tiny.text, *ENDLESS, *SMALL, stop_at="run   ")
+    assert shown.code == 130
+    assert "best weights so far are kept" in shown.screen
+    assert summary(cli)["stopped_by"] == "interrupt"
+    assert len(cli("sample", "-m", "run", "-n", 20).out) == 20
+
+
+def summary(cli: Cli) -> dict[str, object]:
+    return json.loads((cli.folder / "run" / "summary.json").read_text("utf-8"))
+
+
+def test_a_second_ctrl_c_ends_at_once_and_leaves_nothing_half_written(tiny: Run, cli: Cli) -> None:
+    slow = ("--hidden-size", 256, "--batch-size", 8, "--seq-len", 1024)
+    running = cli.start("train", tiny.text, *ENDLESS, *slow)
+    running.wait_for("run ")
+    running.signal(signal.SIGINT)
+    running.wait_for("stopping")
+    running.signal(signal.SIGINT)
+    assert running.end().code == 130
+    assert list((cli.folder / "run").glob(".*")) == []
+
+
+def test_ctrl_c_while_a_text_is_read_is_an_interrupt(cli: Cli) -> None:
+    running = cli.start("train", "-")
+    assert running.process.stdin
+    running.process.stdin.write(b"a line\n" * 2**18)  # more than a pipe holds: it is being read
+    time.sleep(0.5)  # until it waits for more
+    running.signal(signal.SIGINT)
+    done = running.end()
+    assert (done.code, done.out) == (130, "")
+
+
+def test_ctrl_c_while_writing_ends_the_text(tiny: Run, cli: Cli) -> None:
+    running = cli.start("sample", "-m", tiny.folder, "--length", 10**9)
+    assert running.process.stdout
+    assert len(running.process.stdout.read(100)) == 100
+    running.signal(signal.SIGINT)
+    assert running.end().code == 130
+
+
+@needs_terminal
+def test_ctrl_c_while_writing_on_a_terminal_ends_the_line(tiny: Run, cli: Cli) -> None:
+    words = ("sample", "-m", tiny.folder, "--length", 10**9, "--prompt", "the old sea")
+    shown = on_terminal(cli.folder, *words, stop_at="the old sea ")
+    assert shown.code == 130
+    assert shown.screen.endswith("\n")

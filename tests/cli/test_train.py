@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import TEXT_CHARACTERS, TINY, Cli, Run, story
+
+FIELDS = {
+    "run_dir": str,
+    "model": str,
+    "cell": str,
+    "parameters": int,
+    "steps": int,
+    "epochs": float,
+    "characters": int,
+    "seconds": float,
+    "chars_per_second": float,
+    "train_nats": float,
+    "valid_nats": float,
+    "valid_bpc": float,
+    "valid_bits_per_byte": float,
+    "valid_window256_nats": float,
+    "stopped_by": str,
+}
+QUICK = ("--steps", 2, "--hidden-size", 8)
+
+
+def described(run_dir: Path) -> dict[str, Any]:
+    return json.loads((run_dir / "config.json").read_text("utf-8"))
+
+
+def test_json_has_the_fields_of_the_contract(tiny: Run) -> None:
+    result = tiny.done.json
+    assert {name: type(result[name]) for name in FIELDS} == FIELDS
+
+
+def test_json_counts_what_was_done(tiny: Run) -> None:
+    result, train = tiny.done.json, described(tiny.folder)["train"]
+    assert result["steps"] == 40
+    assert result["characters"] == 40 * train["batch_size"] * train["seq_len"]
+    assert result["epochs"] == pytest.approx(result["characters"] / (0.9 * TEXT_CHARACTERS), 0.1)
+    assert result["stopped_by"] == "steps"
+    assert result["cell"] == "lstm"
+    assert 0 < result["seconds"] < 100
+    assert result["chars_per_second"] > 0
+
+
+def test_losses_in_json_are_one_loss_in_three_units(tiny: Run) -> None:
+    result = tiny.done.json
+    valid = tiny.text.read_text("utf-8")[int(0.9 * TEXT_CHARACTERS) :]
+    assert result["valid_bpc"] == pytest.approx(result["valid_nats"] / math.log(2))
+    bits = result["valid_bpc"] * len(valid)
+    assert result["valid_bits_per_byte"] == pytest.approx(bits / len(valid.encode()))
+
+
+def test_forty_steps_learn_something(tiny: Run) -> None:
+    symbols = len(set(tiny.text.read_text("utf-8")))
+    for loss in ("train_nats", "valid_nats", "valid_window256_nats"):
+        assert 0.5 < tiny.done.json[loss] < math.log(symbols) - 0.5
+
+
+def test_a_run_has_the_name_of_its_text_and_a_number(tiny: Run) -> None:
+    assert tiny.done.json["run_dir"] == str(Path("runs") / "story-1")
+    assert tiny.done.json["model"] == str(Path("runs") / "story-1" / "model.safetensors")
+    assert tiny.model.is_file()
+
+
+def test_run_folder_holds_four_files(tiny: Run) -> None:
+    names = {path.name for path in tiny.folder.iterdir()}
+    assert names == {"config.json", "metrics.jsonl", "summary.json", "model.safetensors"}
+
+
+def test_summary_is_what_json_says(tiny: Run) -> None:
+    assert json.loads((tiny.folder / "summary.json").read_text("utf-8")) == tiny.done.json
+
+
+def test_metrics_are_lines_of_json_up_to_the_last_step(tiny: Run) -> None:
+    lines = (tiny.folder / "metrics.jsonl").read_text("utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    steps = [row["step"] for row in rows]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 40
+    assert rows[-1]["valid_nats"] < rows[0]["train_nats"]
+
+
+def test_notes_are_plain_lines_where_no_terminal_is(tiny: Run) -> None:
+    notes = tiny.done.err
+    assert "\x1b" not in notes
+    assert "\r" not in notes
+    for word in ("symbols", "lstm, 1 x 32", "parameters", "step 40", "valid", "model.safetensors"):
+        assert word in notes
+
+
+def test_plan_names_symbols_split_and_size(tiny: Run) -> None:
+    symbols = len(set(tiny.text.read_text("utf-8")))
+    for words in (
+        f"{symbols} symbols",
+        "first 10,800 characters",
+        "last 1,200",
+        f"{tiny.done.json['parameters']:,} parameters",
+        "40 steps",
+    ):
+        assert words in tiny.done.err
+
+
+def test_the_same_steps_give_the_same_bytes(tiny: Run, cli: Cli) -> None:
+    cli("train", tiny.text, *TINY, "--out", "again")
+    assert (cli.folder / "again" / "model.safetensors").read_bytes() == tiny.model.read_bytes()
+
+
+def test_a_folder_with_a_run_is_refused(tiny: Run, cli: Cli) -> None:
+    out = shutil.copytree(tiny.folder, cli.folder / "out")
+    done = cli("train", tiny.text, *QUICK, "--out", out, code=2)
+    assert str(out) in done.sentence
+    assert "--force" in done.sentence
+    assert done.out == ""
+    assert contents(out) == contents(tiny.folder)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_force_replaces_the_run_and_nothing_else(tiny: Run, cli: Cli) -> None:
+    out = shutil.copytree(tiny.folder, cli.folder / "out")
+    (out / "notes.txt").write_text("mine")
+    result = cli("train", tiny.text, *TINY, "--seed", 8, "--out", out, "--force").json
+    assert (out / "notes.txt").read_text() == "mine"
+    assert json.loads((out / "summary.json").read_text("utf-8")) == result
+    assert contents(out)["metrics.jsonl"].count(b"\n") == 40
+    assert contents(out)["model.safetensors"] != tiny.model.read_bytes()
+
+
+def test_dry_run_without_a_budget_plans_minutes_and_writes_nothing(cli: Cli) -> None:
+    (cli.folder / "hello").write_text("a file is meant before a corpus of its name\n" * 100)
+    done = cli("train", "hello", "--dry-run", "--json")
+    assert done.json["run_dir"] == str(Path("runs") / "hello-1")
+    assert done.json["train"]["steps"] is None
+    assert 0 < done.json["train"]["minutes"] <= 5
+    assert "17 symbols" in done.err
+    assert f"{done.json['train']['minutes']:g} minutes" in done.err
+    assert [path.name for path in cli.folder.iterdir()] == ["hello"]
+
+
+def test_hello_is_learned_in_a_folder_of_the_next_number(cli: Cli) -> None:
+    (cli.folder / "runs" / "hello-1").mkdir(parents=True)
+    result = cli("train", "hello", "--steps", 300, "--hidden-size", 32, "--json").json
+    assert result["run_dir"] == str(Path("runs") / "hello-2")
+    assert result["valid_nats"] < 0.02
+    assert cli("greedy", "--prompt", "hell", "--length", 11).out == "hellohellohello"
+
+
+def test_several_texts_are_one_and_the_validation_text_another(cli: Cli) -> None:
+    for name in ("b", "a"):
+        (cli.folder / "texts").mkdir(exist_ok=True)
+        (cli.folder / "texts" / name).write_text(name * 500)
+    (cli.folder / "out").mkdir()  # an empty folder is as good as none
+    (cli.folder / "valid.txt").write_text("hello " * 100 + "ü", "utf-8")
+    words = ("--valid", "valid.txt", "--out", "out", "--json")
+    done = cli("train", "texts", "hello", *QUICK, *words)
+
+    run = described(cli.folder / "out")
+    assert [Path(name).name for name in run["files"]] == ["a", "b", "hello.txt"]
+    assert run["corpus"]["train_characters"] == 11_000
+    assert run["model"]["vocab_size"] == len("abehlo ü")
+    scored = cli("eval", "--model", "out", "--json").json
+    assert scored["characters"] == 601
+    assert scored["nats"] == pytest.approx(done.json["valid_nats"], abs=1e-5)
+
+
+def test_another_network_without_a_validation_text(tiny: Run, cli: Cli) -> None:
+    network = ("--cell", "gru-reset-after", "--num-layers", 2, "--embedding-size", 0)
+    result = cli("train", tiny.text, *QUICK, *network, "--valid-fraction", 0, "--json").json
+    assert result["cell"] == "gru-reset-after"
+    assert result["train_nats"] > 0
+    losses = ("valid_nats", "valid_bpc", "valid_bits_per_byte", "valid_window256_nats")
+    assert [result[name] for name in losses] == [None] * 4
+    run = described(cli.folder / result["run_dir"])
+    assert run["corpus"]["train_characters"] == TEXT_CHARACTERS
+    assert len(cli("sample", "--length", 30).out) == 30
+    assert "name a text" in cli("eval", code=2).sentence
+
+
+def test_options_come_from_a_file_and_flags_win(tiny: Run, cli: Cli) -> None:
+    options = cli.folder / "options.toml"
+    options.write_text('cell = "elman"\nhidden-size = 24\nseq_len = 32\nminutes = 3\n')
+    flags = ("--hidden-size", 16, "--steps", 4)
+    planned = cli("train", tiny.text, "--config", options, *flags, "--dry-run", "--json").json
+    assert planned["model"]["cell"] == "elman"
+    assert planned["model"]["hidden_size"] == 16
+    assert planned["train"]["seq_len"] == 32
+    assert (planned["train"]["minutes"], planned["train"]["steps"]) == (None, 4)
+
+
+def test_epochs_are_passes_over_a_text_from_standard_input(cli: Cli) -> None:
+    words = ("--epochs", 2, "--hidden-size", 8, "--json")
+    result = cli("train", "-", *words, stdin=story(3000).encode()).json
+    assert result["run_dir"] == str(Path("runs") / "stdin-1")
+    assert result["stopped_by"] == "epochs"
+    assert result["epochs"] == 2
+    run = described(cli.folder / result["run_dir"])
+    assert run["corpus"]["train_characters"] == 2700
+
+
+def test_minutes_end_the_training_by_themselves(tiny: Run, cli: Cli) -> None:
+    result = cli("train", tiny.text, "--minutes", 0.1, "--json").json
+    assert result["stopped_by"] == "minutes"
+    assert 3 < result["seconds"] < 30
+
+
+def test_a_byte_order_mark_and_changed_line_ends_are_noticed(cli: Cli) -> None:
+    (cli.folder / "windows.txt").write_bytes(b"\xef\xbb\xbf" + b"one line\r\nand another\r\n" * 99)
+    done = cli("train", "windows.txt", *QUICK, "--newline", "lf", "--dry-run")
+    assert "windows.txt: a byte order mark" in done.err
+    assert "windows.txt: CR LF line ends were made LF" in done.err
+    assert "12 symbols" in done.err
+    assert done.out == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+def test_a_file_whose_name_is_not_utf8_trains(cli: Cli) -> None:
+    (cli.folder / "caf\udce9.txt").write_text("one line and another\n" * 100)
+    assert cli("train", "caf\udce9.txt", *QUICK, "--json").json["steps"] == 2

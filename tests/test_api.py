@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import charrnn
+from charrnn.config import BeamConfig
+from charrnn.training.run import Result
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    folder = tmp_path_factory.mktemp("api")
+    text = folder / "corpus.txt"
+    text.write_text("It was the best of times, it was the worst of times.\n" * 40)
+    return charrnn.train(text, out=folder / "run", steps=3, hidden_size=8, seed=2)
+
+
+def test_train_says_what_it_came_to(run: Result) -> None:
+    assert run.steps == 3
+    assert run.stopped_by == "steps"
+    assert run.valid_nats
+    assert Path(run.model) == Path(run.run_dir, "model.safetensors")
+    assert Path(run.model).is_file()
+
+
+def test_a_loaded_model_writes(run: Result) -> None:
+    model = charrnn.load(run.model)
+    text = model.sample(prompt="It was", temperature=0.8, length=50, seed=1)
+    assert len(text) == 50
+    assert text == model.sample(prompt="It was", temperature=0.8, length=50, seed=1)
+    assert text != model.sample(prompt="It was", temperature=0.8, length=50, seed=2)
+
+
+def test_a_folder_is_loaded_by_its_name(run: Result) -> None:
+    by_name, by_path = charrnn.load(str(run.run_dir)), charrnn.load(Path(run.model))
+    assert by_name.sample(seed=1, length=30) == by_path.sample(seed=1, length=30)
+
+
+def test_streaming_writes_the_same_text_piece_by_piece(run: Result) -> None:
+    model = charrnn.load(run.model)
+    pieces = list(model.stream("It was", length=40, seed=1))
+    assert len(pieces) > 20
+    assert "".join(pieces) == model.sample("It was", length=40, seed=1)
+
+
+def test_greedy_and_beam_from_python(run: Result) -> None:
+    model = charrnn.load(run.model)
+    (beam,) = model.beam("It was", BeamConfig(length=20, width=1))
+    assert beam.text == model.greedy("It was", length=20).text
+
+
+def test_scoring_from_python(run: Result) -> None:
+    model = charrnn.load(run.model)
+    assert model.score("It was the best of times").nats > 0
+
+
+def test_training_twice_into_one_folder_is_refused(run: Result, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("a text" * 100)
+    with pytest.raises(charrnn.CharRNNError, match="--force"):
+        charrnn.train(tmp_path / "text.txt", out=run.run_dir, steps=1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: charrnn.load("nothere"),
+        lambda: charrnn.train("nothere.txt", steps=1),
+        lambda: charrnn.train(steps=1),
+        lambda: charrnn.train("nothere.txt", cell="lsmt"),
+    ],
+)
+def test_every_error_of_the_user_is_one_kind(wrong) -> None:
+    with pytest.raises(charrnn.CharRNNError) as caught:
+        wrong()
+    assert caught.value.exit_code == 2
+
+
+def test_errors_of_writing_are_of_that_kind_too(run: Result) -> None:
+    model = charrnn.load(run.model)
+    with pytest.raises(charrnn.CharRNNError, match=r"'@' \(U\+0040\)"):
+        model.sample(prompt="@")
+    with pytest.raises(charrnn.CharRNNError, match="temperature"):
+        model.sample(temperature=-1)
+
+
+def test_a_validation_text_of_its_own_from_python(run: Result, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("a text to learn " * 50)
+    (tmp_path / "valid.txt").write_text("a text to tell " * 20)
+    sizes = {"steps": 1, "hidden_size": 8}
+    result = charrnn.train(
+        tmp_path / "text.txt", valid=tmp_path / "valid.txt", out=tmp_path / "run", **sizes
+    )
+    assert result.valid_characters == 300
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'charrnn' has no attribute 'trian'"):
+        charrnn.trian  # noqa: B018
+
+
+def test_public_names_can_be_imported() -> None:
+    assert {name for name in charrnn.__all__ if callable(getattr(charrnn, name))} == {
+        "CharRNNError",
+        "load",
+        "train",
+    }

@@ -1,0 +1,198 @@
+"""The rooms of charrnn/ in the order data flows: each imports only rooms above it."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+import charrnn
+from charrnn import checkpoint, config, parameters
+from charrnn.cells import CELLS
+from charrnn.checkpoint import Model
+from charrnn.config import ModelConfig, TrainOptions
+from charrnn.tokenizer import CharTokenizer
+
+PACKAGE = Path(charrnn.__file__).parent
+ROOMS = [
+    "errors",
+    "terminal",
+    "config",
+    "corpus",
+    "corpora",
+    "tokenizer",
+    "dataset",
+    "streams",
+    "cells",
+    "parameters",
+    "kernels",
+    "checkpoint",
+    "decoding",
+    "scoring",
+    "generator",
+    "network",
+    "training",
+    "cli",
+]
+OWN = {"__init__", "__main__"}  # the package's own files, which name rooms and belong to none
+# Packages that only some files may import.
+ONLY = {
+    "torch": ("kernels/sequence.py", "network.py", "training/"),
+    "typer": ("cli/",),
+    "rich": ("cli/",),
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One name that one file imports, wherever in the file."""
+
+    file: str
+    line: int
+    name: str
+
+    @property
+    def importer(self) -> str:
+        return room(self.file.removesuffix(".py").replace("/", "."))
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} imports {self.name}"
+
+
+def room(module: str) -> str:
+    return module.split(".")[0]
+
+
+@cache
+def imports() -> list[Import]:
+    return list(_imports())
+
+
+def inside() -> list[Import]:
+    return [found for found in imports() if found.name.startswith("charrnn.")]
+
+
+def _imports() -> Iterator[Import]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        file = path.relative_to(PACKAGE).as_posix()
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            for name in imported(node):
+                yield Import(file, node.lineno, name)
+
+
+def imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names]
+    return []
+
+
+def test_every_file_belongs_to_a_room() -> None:
+    found = {path.stem for path in PACKAGE.glob("*.py")}
+    found |= {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert found - OWN == set(ROOMS)
+
+
+def test_each_room_imports_only_rooms_above_it() -> None:
+    wrong = []
+    for found in inside():
+        wanted = room(found.name.removeprefix("charrnn."))
+        if found.importer in OWN or found.importer == wanted:
+            continue
+        if wanted not in ROOMS or ROOMS.index(wanted) > ROOMS.index(found.importer):
+            wrong.append(str(found))
+    # The program tells its version, which is no room's.
+    assert wrong == [str(found) for found in inside() if found.name == "charrnn.__version__"]
+
+
+def test_the_version_is_asked_for_by_the_command_line_alone() -> None:
+    askers = {found.importer for found in inside() if found.name == "charrnn.__version__"}
+    assert askers == {"cli"}
+
+
+def test_imports_can_be_read() -> None:
+    assert len(inside()) > 50
+    assert [str(found) for found in imports() if found.name.startswith(".")] == []
+    assert [str(found) for found in imports() if room(found.name) == "importlib"] == []
+    assert [str(found) for found in imports() if found.name == "charrnn"] == []
+
+
+@pytest.mark.parametrize("package", ONLY)
+def test_a_package_is_imported_where_it_belongs(package: str) -> None:
+    importers = {found.file for found in imports() if room(found.name) == package}
+    assert importers
+    assert {file for file in importers if not file.startswith(ONLY[package])} == set()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model of four letters: making it needs no torch."""
+    path = tmp_path_factory.mktemp("layers") / "model.safetensors"
+    made = ModelConfig(vocab_size=4, hidden_size=8)
+    checkpoint.save(path, Model(made, CharTokenizer("ehlo"), parameters.initial(made, seed=1)))
+    (path.parent / "text.txt").write_text("hello" * 100)
+    return path
+
+
+@pytest.mark.parametrize("line", ["sample -m", "greedy -m", "beam -m", "eval text.txt -m", "info"])
+def test_writing_and_scoring_load_no_torch(line: str, model: Path) -> None:
+    names = loaded("-m", "charrnn", *line.split(), str(model), folder=model.parent)
+    assert "numpy" in names
+    assert "torch" not in names
+
+
+def test_the_package_alone_loads_nothing_else() -> None:
+    names = loaded("-c", "import charrnn; charrnn.CharRNNError")
+    assert "charrnn.errors" in names
+    assert not names & {"torch", "numpy", "typer", "safetensors"}
+
+
+def loaded(*words: str, folder: Path | None = None) -> set[str]:
+    """Every module that a run of Python imported."""
+    command = [sys.executable, "-X", "importtime", *words]
+    ended = subprocess.run(
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=100,
+    )
+    assert ended.returncode == 0, ended.stderr[-1000:]
+    return set(re.findall(r"\| +([\w.]+)$", ended.stderr, re.MULTILINE))
+
+
+def test_cell_names_are_those_of_the_cells() -> None:
+    assert get_args(config.CellName) == tuple(CELLS)
+    assert [cell.name for cell in CELLS.values()] == list(CELLS)
+    assert {ModelConfig.cell, TrainOptions.cell} <= set(CELLS)
+
+
+def test_optimizer_names_are_those_of_what_is_made() -> None:
+    from charrnn.network import CharRNN
+    from charrnn.training import loop, plan
+
+    for name in get_args(config.OptimizerName):
+        asked = TrainOptions(optimizer=name, steps=1, hidden_size=4)
+        made = plan.make(asked, 1000, 4, lambda model, train: 1.0)
+        network = CharRNN(made.model, parameters.initial(made.model, 1))
+        assert type(loop.make_optimizer(network, made.train)).__name__.lower() == name
+    assert TrainOptions.optimizer in get_args(config.OptimizerName)
+
+
+def test_what_is_validated_needs_no_numpy() -> None:
+    """So a wrong flag is refused at once."""
+    names = loaded("-c", "from charrnn.config import *; from charrnn.terminal import *")
+    assert not names & {"torch", "numpy"}

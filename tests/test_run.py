@@ -1,0 +1,376 @@
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import charrnn
+from charrnn import checkpoint, corpus, parameters, scoring
+from charrnn.checkpoint import MODEL_NAME
+from charrnn.config import TrainOptions
+from charrnn.corpus import Corpus
+from charrnn.decoding.step import log_softmax
+from charrnn.errors import CorpusError, OptionError, RunError
+from charrnn.generator import Generator
+from charrnn.training import run
+from charrnn.training.loop import Progress
+from charrnn.training.run import Observer, Result
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 8,
+    "embedding_size": 4,
+    "seq_len": 8,
+    "batch_size": 4,
+    "steps": 30,
+    "learning_rate": 0.02,
+    "device": "cpu",
+}
+CLOCKED = {"seconds", "chars_per_second"}
+TEXT = "the cat is home.\nthe café is near the sea.\n" * 80
+
+
+def _corpus(text: str) -> Corpus:
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Corpus("tiny", text, len(text.encode()), digest)
+
+
+def _train(text: str, out: Path, **options: Any) -> Result:
+    """A finished training; keywords that are no options go to `run.train`."""
+    more = {k: options.pop(k) for k in ("valid", "force", "observer") if k in options}
+    result = run.train(_corpus(text), TrainOptions(**{**SMALL, **options}), out=out, **more)
+    assert result is not None
+    return result
+
+
+def _json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return content
+
+
+def _metrics(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "metrics.jsonl").read_text("utf-8").splitlines()
+    return [
+        {name: value for name, value in json.loads(line).items() if name not in CLOCKED}
+        for line in lines
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """A training whose folder is only looked at."""
+    return _train(TEXT, tmp_path_factory.mktemp("run") / "finished")
+
+
+def test_a_run_leaves_these_files(finished: Result) -> None:
+    names = {path.name for path in Path(finished.run_dir).iterdir()}
+    assert names == {"config.json", "metrics.jsonl", "summary.json", MODEL_NAME}
+
+
+def test_the_summary_is_the_result(finished: Result) -> None:
+    assert _json(Path(finished.run_dir) / "summary.json") == vars(finished)
+
+
+def test_the_result_counts_what_was_done(finished: Result) -> None:
+    config = Generator(checkpoint.load(Path(finished.model))).config
+    assert finished.cell == config.cell == "lstm"
+    assert finished.parameters == parameters.count(config)
+    assert (finished.steps, finished.stopped_by) == (30, "steps")
+    assert finished.characters == 30 * 8 * 4
+    # 3,440 characters, of which 3,096 train: 774 in each stream, 96 windows of 8
+    assert finished.epochs == pytest.approx(30 / 96)
+    assert finished.seconds > 0
+    assert finished.chars_per_second > 0
+
+
+def test_the_result_has_the_scores_of_the_saved_model(finished: Result) -> None:
+    model = charrnn.load(finished.model)
+    valid = TEXT[-344:]  # a tenth
+    score = model.score(valid)
+    assert finished.valid_characters == score.characters == 344
+    assert finished.valid_nats == pytest.approx(score.nats, abs=1e-5)
+    assert finished.valid_bpc == pytest.approx(score.nats / math.log(2), abs=1e-5)
+    assert finished.valid_bits_per_byte == pytest.approx(score.bits_per_byte, abs=1e-5)
+    assert score.num_bytes > score.characters
+    windows = scoring.window_nats(model.engine, model.tokenizer.encode(valid))
+    assert finished.valid_window256_nats == pytest.approx(windows, abs=1e-5)
+
+
+def test_the_config_says_what_was_planned_and_read(finished: Result) -> None:
+    config = _json(Path(finished.run_dir) / "config.json")
+    assert config["corpus"] == {
+        "name": "tiny",
+        "sha256": {"corpus": hashlib.sha256(TEXT.encode()).hexdigest()},
+        "train_characters": 3096,
+        "valid_characters": 344,
+    }
+    assert config["model"]["hidden_size"] == 8
+    assert config["train"]["steps"] == 30
+    assert config["newline"] == "keep"
+
+
+def test_the_model_says_how_it_was_trained_without_any_clock_time(finished: Result) -> None:
+    training = checkpoint.load(Path(finished.model)).training
+    assert training["valid_nats"] == finished.valid_nats
+    assert training["valid_window256_nats"] == finished.valid_window256_nats
+    assert training["corpus"]["train_characters"] == 3096
+    assert training["train"]["learning_rate"] > 0
+    assert not [name for name in training if "second" in name or "time" in name]
+
+
+def test_metrics_are_one_line_per_report_up_to_the_end(finished: Result) -> None:
+    lines = _metrics(Path(finished.run_dir))
+    assert [line["step"] for line in lines] == [*range(1, 31)]
+    assert lines[-1]["valid_nats"] is not None
+    first, last = lines[0]["train_nats"], lines[-1]["train_nats"]
+    assert last < first - 0.1  # it learns
+
+
+def test_the_same_steps_give_the_same_bytes(tmp_path: Path) -> None:
+    results = []
+    for name, seed in (("one", 3), ("two", 3), ("three", 4)):
+        torch.manual_seed(len(name))  # what happened before must not matter
+        results.append(_train(TEXT, tmp_path / name, dropout=0.2, seed=seed))
+    one, two, three = (Path(result.run_dir) for result in results)
+    assert (one / MODEL_NAME).read_bytes() == (two / MODEL_NAME).read_bytes()
+    assert (one / "config.json").read_bytes() == (two / "config.json").read_bytes()
+    assert _metrics(one) == _metrics(two)
+    same = [set(vars(r).items()) for r in results[:2]]
+    assert {name for name, _ in same[0] ^ same[1]} <= CLOCKED | {"run_dir", "model"}
+    assert (one / MODEL_NAME).read_bytes() != (three / MODEL_NAME).read_bytes()
+
+
+def test_hello_is_learned_to_certainty(tmp_path: Path) -> None:
+    result = _train(
+        "hello" * 40,
+        tmp_path / "hello",
+        cell="elman",
+        num_layers=1,
+        hidden_size=8,
+        embedding_size=0,
+        steps=250,
+        learning_rate=0.03,
+        dropout=0.0,
+    )
+    model = charrnn.load(result.model)
+    assert model.tokenizer.symbols == "ehlo"
+
+    def certain(prompt: str, symbol: str) -> bool:
+        p = np.exp(log_softmax(model.read(prompt).logits))[0]
+        return bool(p[model.tokenizer.symbols.index(symbol)] > 0.99)
+
+    assert certain("hel", "l")  # the same letter before it: only the state knows
+    assert certain("hell", "o")
+    assert certain("hello", "h")
+    assert model.greedy("h", length=14).text == "ellohellohello"
+    assert result.valid_nats is not None
+    assert result.valid_nats < 0.1
+
+
+def test_a_model_is_there_from_the_first_validation_on(tmp_path: Path) -> None:
+    class Watching(Observer):
+        def __init__(self) -> None:
+            self.seen: list[tuple[bool, bool]] = []
+
+        def progress(self, progress: Progress, network: Any) -> None:
+            there = (tmp_path / "run" / MODEL_NAME).exists()
+            self.seen.append((progress.valid_nats is not None, there))
+            if there:  # and can be used
+                charrnn.load(tmp_path / "run").sample(length=3)
+
+    watching = Watching()
+    _train(TEXT, tmp_path / "run", observer=watching)
+    validated = [index for index, (valid, _) in enumerate(watching.seen) if valid]
+    there = [there for _, there in watching.seen]
+    assert there == [False] * validated[0] + [True] * (len(there) - validated[0])
+    assert len(validated) > 1
+
+
+def test_an_interrupted_training_keeps_its_best_model(tmp_path: Path) -> None:
+    class Impatient(Observer):
+        asked = 0
+
+        def stop(self) -> str | None:
+            self.asked += 1  # before every step
+            return "interrupt" if self.asked > 12 else None
+
+    result = _train(TEXT, tmp_path / "run", observer=Impatient())
+    assert (result.stopped_by, result.steps) == ("interrupt", 12)
+    assert _json(tmp_path / "run" / "summary.json")["stopped_by"] == "interrupt"
+    model = charrnn.load(tmp_path / "run")
+    assert result.valid_nats == pytest.approx(model.score(TEXT[-344:]).nats, abs=1e-5)
+
+
+def test_minutes_end_a_training_by_the_clock(tmp_path: Path) -> None:
+    result = _train(TEXT, tmp_path / "run", steps=None, minutes=0.03)
+    assert result.stopped_by == "minutes"
+    assert result.steps > 1
+    assert 1 < result.seconds < 4  # 1.8 asked; a busy machine may be late
+
+
+def test_epochs_are_passes_over_the_text(tmp_path: Path) -> None:
+    result = _train(TEXT[:400], tmp_path / "run", steps=None, epochs=2)
+    assert (result.epochs, result.stopped_by) == (2, "epochs")
+
+
+def test_no_validation_text_gives_no_losses_but_a_model(tmp_path: Path) -> None:
+    result = _train(TEXT, tmp_path / "run", valid_fraction=0)
+    assert result.valid_nats is result.valid_bpc is result.valid_bits_per_byte is None
+    assert result.valid_window256_nats is None
+    assert result.valid_characters == 0
+    assert len(charrnn.load(result.model).sample(length=5)) == 5
+
+
+def test_a_validation_text_of_its_own_is_scored_whole(tmp_path: Path) -> None:
+    valid = "a néw sea\n" * 30
+    result = _train(TEXT, tmp_path / "run", valid=_corpus(valid))
+    score = charrnn.load(result.model).score(valid)
+    assert result.valid_characters == 300
+    assert result.valid_nats == pytest.approx(score.nats, abs=1e-5)
+    assert result.valid_bits_per_byte == pytest.approx(score.bits_per_byte, abs=1e-5)
+    hashes = _json(tmp_path / "run" / "config.json")["corpus"]["sha256"]
+    assert hashes["valid"] == hashlib.sha256(valid.encode()).hexdigest()
+
+
+def test_a_long_validation_text_is_scored_whole_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run.loop, "VALID_CAP", 50)
+    result = _train(TEXT, tmp_path / "run")
+    assert result.valid_characters == 344
+    score = charrnn.load(result.model).score(TEXT[-344:])
+    assert result.valid_nats == pytest.approx(score.nats, abs=1e-5)
+
+
+def test_a_dry_run_plans_and_touches_nothing(tmp_path: Path) -> None:
+    class Planned(Observer):
+        run_dir: Path | None = None
+
+        def planned(self, data: Any, plan: Any, run_dir: Path) -> None:
+            self.run_dir = run_dir
+            self.size = plan.model.hidden_size
+
+    observer = Planned()
+    options = TrainOptions(**SMALL)
+    out = tmp_path / "run"
+    assert run.train(_corpus(TEXT), options, out=out, observer=observer, dry_run=True) is None
+    assert (observer.run_dir, observer.size) == (out, 8)
+    assert not out.exists()
+
+
+def test_a_folder_that_holds_a_run_is_refused_and_left_alone(tmp_path: Path) -> None:
+    _train(TEXT, tmp_path / "run")
+    before = (tmp_path / "run" / MODEL_NAME).read_bytes()
+    with pytest.raises(OptionError, match=r"--out .*run holds a run already: .*--force"):
+        _train(TEXT, tmp_path / "run", seed=2)
+    assert (tmp_path / "run" / MODEL_NAME).read_bytes() == before
+
+
+def test_force_replaces_a_run_and_nothing_else(tmp_path: Path) -> None:
+    _train(TEXT, tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    before = (tmp_path / "run" / MODEL_NAME).read_bytes()
+    _train(TEXT, tmp_path / "run", seed=2, force=True)
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "run" / MODEL_NAME).read_bytes() != before
+
+
+def test_a_folder_with_other_files_may_be_used(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert run.choose_run_dir("tiny", tmp_path, force=False) == tmp_path
+
+
+def test_out_may_not_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OptionError, match="is a file: name a folder"):
+        run.choose_run_dir("tiny", tmp_path / "file", force=True)
+
+
+def test_runs_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run.choose_run_dir("tiny", None, force=False) == Path("runs/tiny-1")
+    Path("runs/tiny-1").mkdir(parents=True)
+    Path("runs/tiny-3").mkdir()
+    assert run.choose_run_dir("tiny", None, force=False) == Path("runs/tiny-2")
+
+
+def test_a_run_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot be written: Not a directory"):
+        _train(TEXT, tmp_path / "file" / "run")
+
+
+def test_a_text_too_short_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"tiny has 27 characters .* would fit"):
+        _train("hello" * 6, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_text_that_is_just_long_enough_is_trained_on(tmp_path: Path) -> None:
+    result = _train("hello" * 8, tmp_path / "run", steps=3, valid_fraction=0.2)  # 32 train
+    assert result.epochs == 3
+
+
+def test_without_sizes_a_short_text_gets_a_plan_that_runs(tmp_path: Path) -> None:
+    result = run.train(_corpus("hello"), TrainOptions(steps=2, device="cpu"), out=tmp_path / "r")
+    assert result is not None
+    assert result.steps == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tpu", "'tpu' is not known: use auto, cpu, cuda or cuda:N"),
+        ("cuda:x", "'cuda:x' is not known"),
+        ("cuda:-1", "'cuda:-1' is not known"),
+        ("cpu:", "'cpu:' is not known"),
+        ("", "'' is not known"),
+    ],
+)
+def test_unknown_devices_are_refused(name: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        run.choose_device(name)
+
+
+def test_a_cuda_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(OptionError, match=r"--device cuda:99: .*; use --device auto or cpu"):
+        run.choose_device("cuda:99")
+
+
+def test_auto_is_what_the_machine_has() -> None:
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert run.choose_device("auto").type == expected
+    assert run.choose_device("cpu") == torch.device("cpu")
+
+
+@pytest.fixture
+def keep_threads() -> Any:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("keep_threads")
+def test_threads_are_as_asked_and_noted(tmp_path: Path) -> None:
+    torch.set_num_threads(2)
+    _train(TEXT, tmp_path / "run", steps=1, threads=1)
+    assert torch.get_num_threads() == 1
+    assert _json(tmp_path / "run" / "config.json")["threads"] == 1
+
+
+def test_from_python_in_a_few_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_model: Callable[..., Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("corpus.txt").write_text(TEXT, "utf-8")
+    result = charrnn.train("corpus.txt", **SMALL)
+    assert Path(result.model) == Path("runs/corpus-1") / MODEL_NAME
+    assert len(charrnn.load(result.model).sample(prompt="the", temperature=0.8, length=9)) == 9
+    files = _json(Path(result.run_dir) / "config.json")["files"]
+    assert corpus.read(files).text == TEXT
+    with pytest.raises(OptionError, match="holds a run already"):
+        charrnn.train("corpus.txt", out=result.run_dir, **SMALL)

@@ -1,0 +1,253 @@
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from charrnn import scoring
+from charrnn.checkpoint import Model
+from charrnn.config import ModelConfig
+from charrnn.kernels.numpy_engine import NumpyEngine
+from charrnn.network import CharRNN
+from charrnn.scoring import Score
+
+MakeModel = Callable[..., Model]
+START = 3  # of the models here, which know three symbols
+
+
+class Constant:
+    """An engine that gives every symbol its probability, whatever came before."""
+
+    def __init__(self, *probabilities: float) -> None:
+        self.nats_of = -np.log(probabilities)
+
+    def zero_state(self, batch_size: int) -> Any:
+        return ((np.zeros((batch_size, 1)),),)
+
+    def nats(
+        self, inputs: NDArray[Any], targets: NDArray[Any], state: Any
+    ) -> tuple[NDArray[Any], Any]:
+        return self.nats_of[targets], state
+
+
+def _text(length: int, seed: int = 5) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 3, length).astype(np.uint8)
+
+
+def _float64(model: Model) -> NumpyEngine:
+    values = {name: value.astype(np.float64) for name, value in model.values.items()}
+    return NumpyEngine(model.config, values)
+
+
+@pytest.fixture
+def remembering(make_model: MakeModel) -> Model:
+    """An LSTM that sums up little by little and forgets nothing: what it read 512 symbols ago
+    counts as much as what it read last.
+    """
+    model = make_model("abc", seed=3, hidden_size=4, scale=1.0)
+    model.values["layers.0.bias"][:8] = [-5.0] * 4 + [9.0] * 4  # i nearly shut, f nearly open
+    model.values["layers.0.weight_hh"][:] *= 0.1
+    return model
+
+
+class Naive:
+    """The LSTM written out for one symbol at a time, in float64."""
+
+    def __init__(self, model: Model) -> None:
+        self.w = {name: value.astype(np.float64) for name, value in model.values.items()}
+        self.h = self.c = np.zeros(model.config.hidden_size)
+
+    def read(self, symbol: int) -> NDArray[np.float64]:
+        """Log-probabilities of the next symbol."""
+        w, hidden = self.w, len(self.h)
+        z = w["layers.0.weight_ih"] @ w["embedding"][symbol] + w["layers.0.bias"]
+        z = z + w["layers.0.weight_hh"] @ self.h
+        i, f, o = (1 / (1 + np.exp(-z[g * hidden : (g + 1) * hidden])) for g in (0, 1, 3))
+        self.c = f * self.c + i * np.tanh(z[2 * hidden : 3 * hidden])
+        self.h = o * np.tanh(self.c)
+        e = np.exp(w["output.weight"] @ self.h + w["output.bias"])
+        return np.log(e / e.sum())
+
+
+def _naive_streams(model: Model, ids: NDArray[Any], starts: list[int], warm_up: int) -> float:
+    """Total nats of the text, read by one network after the other, from `starts` on."""
+    total = 0.0
+    inputs = [START, *ids.tolist()]  # symbol p is predicted after reading inputs[p]
+    for start, end in zip(starts, [*starts[1:], len(ids)], strict=True):
+        network = Naive(model)
+        for position in range(max(0, start - warm_up), start):
+            network.read(inputs[position])
+        for position in range(start, end):
+            total -= network.read(inputs[position])[ids[position]]
+    return total
+
+
+def test_nats_bpc_and_bits_per_byte_by_hand() -> None:
+    # "aéa" with p(a) = 1/4, p(é) = 1/2: ln 4 + ln 2 + ln 4 = 5 ln 2 = 3.4657359 nats, 5 bits
+    # 3 characters: 1.1552453 nats and 5/3 bits each; é takes two bytes: 5 bits over 4 bytes
+    score = scoring.score(Constant(0.25, 0.5), np.array([0, 1, 0], np.uint8), 4, START)
+    assert score.total_nats == pytest.approx(3.4657359)
+    assert score.nats == pytest.approx(1.1552453)
+    assert score.bpc == pytest.approx(5 / 3)
+    assert score.bits_per_byte == pytest.approx(1.25)
+    assert (score.characters, score.num_bytes) == (3, 4)
+
+
+def test_score_is_the_total_over_the_length() -> None:
+    score = Score(total_nats=10 * math.log(2), characters=5, num_bytes=20)
+    assert (score.bpc, score.bits_per_byte) == (pytest.approx(2), pytest.approx(0.5))
+
+
+@pytest.mark.parametrize("length", [1, 2, 127, 128, 129, 700])
+def test_one_stream_is_one_character_at_a_time_from_the_start_symbol(
+    remembering: Model, length: int
+) -> None:
+    ids = _text(length)
+    naive = _naive_streams(remembering, ids, [0], 0)
+    exact = scoring.score(_float64(remembering), ids, length, START, exact=True)
+    assert exact.total_nats == pytest.approx(naive, rel=1e-12)
+    assert exact.characters == length
+
+
+def test_the_first_symbol_is_predicted_from_the_start_symbol(remembering: Model) -> None:
+    score = scoring.score(_float64(remembering), np.array([2], np.uint8), 1, START)
+    assert score.nats == pytest.approx(-Naive(remembering).read(START)[2], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("length", "starts"),
+    [
+        (1023, [0]),
+        (1024, [0, 512]),
+        (1025, [0, 513]),  # ceil(1025 / 2) each, the last one is short
+        (3001, [0, 601, 1202, 1803, 2404]),
+        (17_000, [*range(0, 17_000, 532)]),  # 32 streams at most, the last one of 508
+    ],
+)
+def test_streams_are_warmed_up_on_the_512_characters_before_them_uncounted(
+    remembering: Model, length: int, starts: list[int]
+) -> None:
+    ids = _text(length)
+    score = scoring.score(_float64(remembering), ids, length, START)
+    assert score.total_nats == pytest.approx(
+        _naive_streams(remembering, ids, starts, 512), rel=1e-12
+    )
+
+
+def test_a_warm_up_of_any_other_length_would_be_seen(remembering: Model) -> None:
+    ids = _text(1100)
+    totals = [_naive_streams(remembering, ids, [0, 550], n) for n in (0, 256, 511, 512, 513)]
+    for one, other in itertools.pairwise(totals):
+        assert one != pytest.approx(other, rel=1e-7)
+
+
+def test_32_streams_come_near_to_one(make_model: MakeModel) -> None:
+    model = make_model("abc", seed=1)
+    ids = _text(32 * 512)
+    many = scoring.score(_float64(model), ids, len(ids), START).nats
+    one = scoring.score(_float64(model), ids, len(ids), START, exact=True).nats
+    assert many == pytest.approx(one, abs=1e-9)  # this network forgets within 512 symbols
+    assert many != one
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_the_result_does_not_depend_on_the_chunk(
+    remembering: Model, monkeypatch: pytest.MonkeyPatch, exact: bool
+) -> None:
+    ids, engine = _text(1500), _float64(remembering)
+    totals = []
+    for chunk in (1, 7, 128, 10_000):
+        monkeypatch.setattr(scoring, "_CHUNK", chunk)
+        totals.append(scoring.score(engine, ids, 1500, START, exact=exact).total_nats)
+    assert totals == pytest.approx([totals[0]] * 4, rel=1e-12)
+
+
+def test_every_character_counts_once_in_any_length() -> None:
+    for length in (*range(1, 5), *range(500, 530), 1023, 1024, 1025, 1537, 16_383, 16_385, 99_999):
+        ids = _text(length)
+        counts = np.bincount(ids, minlength=3)
+        score = scoring.score(Constant(0.5, 0.25, 0.25), ids, length, START)
+        bits = counts @ [1, 2, 2]
+        assert score.total_nats == pytest.approx(bits * math.log(2), rel=1e-12)
+
+
+def test_poll_is_called_and_may_end_the_scoring() -> None:
+    called = []
+    scoring.score(
+        Constant(0.5, 0.5), np.zeros(1000, np.uint8), 1000, 2, poll=lambda: called.append(1)
+    )
+    assert len(called) > 3
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scoring.score(Constant(0.5, 0.5), np.zeros(9, np.uint8), 9, 2, poll=stop)
+
+
+@pytest.mark.parametrize("cell", ["elman", "lstm", "gru-reset-after"])
+def test_the_trained_network_and_the_engine_that_writes_score_the_same(
+    make_model: MakeModel, cell: str
+) -> None:
+    model = make_model("abc", cell=cell, num_layers=2)
+    ids = _text(2000)
+    engines = [NumpyEngine(model.config, model.values), CharRNN(model.config, model.values)]
+    nats = [scoring.score(engine, ids, 2000, START).nats for engine in engines]
+    assert nats[0] == pytest.approx(nats[1], abs=1e-6)
+    windows = [scoring.window_nats(engine, ids) for engine in engines]
+    assert windows[0] == pytest.approx(windows[1], abs=1e-6)
+
+
+def test_shifted_inputs_are_the_targets_one_earlier() -> None:
+    inputs, targets = scoring.shifted(np.array([5, 6, 7], np.uint8), 300)
+    assert (inputs.tolist(), targets.tolist()) == ([300, 5, 6], [5, 6, 7])
+
+
+def _naive_windows(model: Model, ids: NDArray[Any], windows: list[int]) -> float:
+    total = 0.0
+    for window in windows:
+        network = Naive(model)
+        for position in range(window * 256, (window + 1) * 256):
+            total -= network.read(ids[position])[ids[position + 1]]
+    return total / (len(windows) * 256)
+
+
+@pytest.mark.parametrize(
+    ("length", "windows"), [(257, 1), (512, 1), (513, 2), (1500, 5), (256 * 66 + 1, 66)]
+)
+def test_windows_of_256_start_from_nothing_without_a_start_symbol(
+    remembering: Model, length: int, windows: int
+) -> None:
+    ids = _text(length)
+    nats = scoring.window_nats(_float64(remembering), ids)
+    assert nats == pytest.approx(_naive_windows(remembering, ids, [*range(windows)]), rel=1e-12)
+
+
+@pytest.mark.parametrize("length", [0, 1, 256])
+def test_a_text_shorter_than_a_window_and_its_target_has_no_windows(
+    remembering: Model, length: int
+) -> None:
+    assert scoring.window_nats(_float64(remembering), _text(length)) is None
+
+
+def test_too_many_windows_are_thinned_evenly(
+    remembering: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "MAX_WINDOWS", 3)
+    ids = _text(256 * 5 + 1)
+    nats = scoring.window_nats(_float64(remembering), ids)
+    assert nats == pytest.approx(_naive_windows(remembering, ids, [0, 2, 4]), rel=1e-12)
+
+
+def test_a_longer_alphabet_than_a_byte_is_scored(make_model: MakeModel) -> None:
+    symbols = "".join(map(chr, range(0x100, 0x100 + 256)))
+    model = make_model(symbols)
+    assert isinstance(model.config, ModelConfig)
+    ids = model.tokenizer.encode(symbols * 3)
+    start = model.config.start_symbol
+    score = scoring.score(_float64(model), ids, 512 * 3, start)
+    assert math.isfinite(score.nats)
+    assert score.characters == 768

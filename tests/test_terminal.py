@@ -1,0 +1,112 @@
+import io
+import unicodedata
+
+import pytest
+
+from charrnn.terminal import TextWriter, symbol_name, visible
+
+BIDI_CONTROLS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def _written(stream: io.StringIO, *pieces: str) -> str:
+    writer = TextWriter(stream)
+    for piece in pieces:
+        writer.write(piece)
+    writer.finish()
+    return stream.getvalue()
+
+
+def test_nothing_that_steers_a_terminal_is_left_among_all_of_unicode() -> None:
+    everything = "".join(map(chr, range(0x110000)))
+    left = set(visible(everything))
+    # Cc: controls, Cs: surrogates, Zl and Zp: line and paragraph separators
+    steering = {
+        symbol
+        for symbol in left
+        if unicodedata.category(symbol) in ("Cc", "Cs", "Zl", "Zp")
+        or unicodedata.bidirectional(symbol) in BIDI_CONTROLS
+    }
+    assert steering == {"\n", "\t"}
+    assert not left & set("\u061c\u200e\u200f\ufeff")
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("a\x1b[31mb", "a␛[31mb"),
+        ("\x00\x7f", "␀␡"),
+        ("\x9b2J", "<U+009B>2J"),
+        ("a\u202eb", "a<U+202E>b"),
+        ("\ud800", "<U+D800>"),
+        ("a\r\nb\rc", "a\nb␍c"),
+    ],
+)
+def test_visible_shows_what_would_steer(text: str, seen: str) -> None:
+    assert visible(text) == seen
+
+
+@pytest.mark.parametrize(
+    "text", ["tabs\tand\nlines", "café 漢字 שלום 👩‍👩‍👧 e\u0301", "[bold]\\[/]"]
+)
+def test_visible_leaves_all_writing_as_it_is(text: str) -> None:
+    assert visible(text) == text
+
+
+@pytest.mark.parametrize(
+    ("symbol", "name"),
+    [("a", "'a' (U+0061)"), ("\x1b", "'␛' (U+001B)"), ("😀", "'😀' (U+1F600)")],
+)
+def test_symbol_name_has_the_symbol_and_its_code_point(symbol: str, name: str) -> None:
+    assert symbol_name(symbol) == name
+
+
+@pytest.mark.parametrize("symbol", ["\n", "\r"])
+def test_symbol_name_keeps_a_message_on_one_line(symbol: str) -> None:
+    name = symbol_name(symbol)
+    assert len(name.splitlines()) == 1
+    assert f"U+{ord(symbol):04X}" in name
+
+
+def test_a_file_gets_the_exact_text() -> None:
+    assert _written(io.StringIO(), "a\x1b[0m", "\r", "\n\u202e") == "a\x1b[0m\r\n\u202e"
+
+
+def test_a_terminal_gets_the_visible_text_and_a_line_end() -> None:
+    assert _written(Terminal(), "a\x1b", "b") == "a␛b\n"
+
+
+def test_a_terminal_gets_no_second_line_end() -> None:
+    assert _written(Terminal(), "a", "\n", "") == "a\n"
+
+
+def test_a_terminal_gets_nothing_for_nothing() -> None:
+    assert _written(Terminal(), "") == ""
+
+
+def test_crlf_in_two_pieces_is_one_line_end_on_a_terminal() -> None:
+    assert _written(Terminal(), "a\r", "\nb") == "a\nb\n"
+
+
+@pytest.mark.parametrize("pieces", [("a\r", "b"), ("a", "\r", "b"), ("a\rb",)])
+def test_a_lone_carriage_return_is_shown_on_a_terminal(pieces: tuple[str, ...]) -> None:
+    assert _written(Terminal(), *pieces) == "a␍b\n"
+
+
+def test_a_carriage_return_held_at_the_end_is_shown() -> None:
+    assert _written(Terminal(), "a\r") == "a␍\n"
+
+
+def test_a_writer_can_be_used_for_a_second_text() -> None:
+    stream = Terminal()
+    writer = TextWriter(stream)
+    for _ in range(2):
+        writer.write("a")
+        writer.finish()
+    assert stream.getvalue() == "a\na\n"
