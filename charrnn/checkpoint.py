@@ -132,6 +132,8 @@ def load(path: Path) -> Model:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     except safetensors.SafetensorError as error:
         raise ModelError(f"{path} is damaged: {error}") from error
+    if not all(np.isfinite(value).all() for value in values.values()):
+        raise ModelError(f"{path} is damaged: it holds values that are not finite numbers")
     return Model(model.config, model.tokenizer, values, model.training)
 
 
@@ -139,8 +141,9 @@ def _header(path: Path, start: bytes, file: Any, size: int) -> dict[str, Any]:
     """The file's JSON header, its length checked first."""
     file.seek(0)
     beginning = file.read(32)
+    is_json = beginning[8:9] == b"{"  # then the first bytes are a length, whatever they look like
     for magic, what in _FOREIGN.items():
-        if beginning.startswith(magic):
+        if beginning.startswith(magic) and not is_json:
             raise ModelError(f"{path} is {what}; charrnn reads its own {MODEL_NAME} only")
     length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
     if length > min(size - 8, _MAX_HEADER):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -131,10 +131,11 @@ class SampleConfig:
     top_p: float = 1.0
     min_p: float = 0.0
     num_samples: int = 1
-    stop: tuple[str, ...] = ()
+    stop: str | Sequence[str] = ()  # kept as a tuple
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "stop", _as_strings(self.stop))
         _check_writing(self.length, self.stop)
         _number("temperature", self.temperature, 0.0, math.inf)
         _integer("top_k", self.top_k, 0, MAX_LENGTH)
@@ -152,9 +153,10 @@ class BeamConfig:
     width: int = 5
     num_return: int = 1
     length_penalty: float = 1.0
-    stop: tuple[str, ...] = ()
+    stop: str | Sequence[str] = ()  # kept as a tuple
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "stop", _as_strings(self.stop))
         _check_writing(self.length, self.stop)
         _integer("width", self.width, 1, 2**16)
         _integer("num_return", self.num_return, 1, 2**16)
@@ -166,7 +168,12 @@ class BeamConfig:
             )
 
 
-def _check_writing(length: int, stop: tuple[str, ...]) -> None:
+def _as_strings(stop: str | Sequence[str]) -> tuple[str, ...]:
+    """One stop string may stand for itself."""
+    return (stop,) if isinstance(stop, str) else tuple(stop)
+
+
+def _check_writing(length: int, stop: str | Sequence[str]) -> None:
     _integer("length", length, 0, MAX_LENGTH)
     if "" in stop:
         raise OptionError("--stop '' is empty and would end every text before it began")

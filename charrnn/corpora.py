@@ -99,10 +99,10 @@ def paths(wanted: Entry) -> list[Path]:
         return _machine_files(wanted)
     found = _local_copy(wanted)
     if found is None:
-        raise CorpusError(
-            f"{wanted.name} is not on this machine: download {wanted.url} and name the unpacked "
-            "file, or put it into a folder and set CHARRNN_CORPORA to it"
-        )
+        advice = f"{wanted.name} is not on this machine: download {wanted.url} and name its file"
+        if wanted.sha256:  # else nothing would tell the right file from another
+            advice += ", or put it into a folder and set CHARRNN_CORPORA to that"
+        raise CorpusError(advice)
     return [found]
 
 

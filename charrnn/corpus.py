@@ -13,7 +13,7 @@ from pathlib import Path
 
 from charrnn.errors import CorpusError, OptionError
 
-BOM = b"\xef\xbb\xbf"
+BOM = "\ufeff"
 # Files that people point a text tool at by mistake, by their first bytes.
 _NOT_TEXT = {
     b"\x1f\x8b": "a gzip archive: unpack it first",
@@ -84,12 +84,14 @@ def read(paths: Sequence[str | Path], newline: str = "keep") -> Corpus:
 
 
 def _names(paths: Sequence[str | Path]) -> str:
-    return ", ".join(str(path) for path in paths)
+    return ", ".join("standard input" if str(path) == "-" else str(path) for path in paths)
 
 
 def _sources(paths: Sequence[str | Path]) -> list[Path]:
     """All files in order; those of a folder sorted by name, hidden ones left out."""
     files: list[Path] = []
+    if any(str(path) == "" for path in paths):
+        raise CorpusError("a file's name is empty: name a text file, or a folder of them")
     for path in map(Path, paths):
         if path.is_dir():
             inside = sorted(
@@ -109,7 +111,9 @@ def _sources(paths: Sequence[str | Path]) -> list[Path]:
 
 def _load(path: Path) -> bytes:
     try:
-        return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        if str(path) != "-":
+            return path.read_bytes()
+        return sys.stdin.buffer.read() if sys.stdin else b""  # closed: nothing to read
     except FileNotFoundError:
         raise CorpusError(
             f"{path} does not exist (looked in {Path.cwd()}): name a text file"
@@ -119,11 +123,8 @@ def _load(path: Path) -> bytes:
 
 
 def _decode(path: Path, data: bytes, notices: list[str]) -> str:
-    if data.startswith(BOM):
-        notices.append(f"{path}: a byte order mark at its start was dropped")
-        data = data[len(BOM) :]
     try:
-        return data.decode()
+        text = data.decode()
     except UnicodeDecodeError as error:
         start = error.start
         for magic, what in _NOT_TEXT.items():
@@ -134,6 +135,10 @@ def _decode(path: Path, data: bytes, notices: list[str]) -> str:
             f"{path} is not UTF-8: byte {data[start : start + 1].hex(' ')} at offset {start}, line "
             f"{line} ({error.reason}): convert it, for instance 'iconv -f LATIN1 -t UTF-8'"
         ) from None
+    if text.startswith(BOM):
+        notices.append(f"{path}: a byte order mark at its start was dropped")
+        text = text[len(BOM) :]
+    return text
 
 
 def _newlines(path: Path, text: str, newline: str, notices: list[str]) -> str:

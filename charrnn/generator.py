@@ -23,6 +23,7 @@ from charrnn.decoding import sampling
 from charrnn.decoding.beam import Hypothesis, beam_search
 from charrnn.decoding.greedy import greedy
 from charrnn.decoding.step import Floats, ends_with
+from charrnn.errors import CorpusError
 from charrnn.kernels.numpy_engine import NumpyEngine, State
 from charrnn.tokenizer import CharTokenizer
 
@@ -132,11 +133,11 @@ class Generator:
         self,
         prompt: str | Prompted = "",
         length: int = 1000,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         write: Write = lambda piece: None,
     ) -> Sample:
         """The text of the most likely symbols; `write` gets its characters as they come."""
-        config = BeamConfig(length=length, width=1, stop=tuple(stop))
+        config = BeamConfig(length=length, width=1, stop=stop)
         stops = self._stops(config.stop)
         text = _Text(self.tokenizer, stops, write)
         read = self.read(prompt)
@@ -174,11 +175,13 @@ class Generator:
 
     def score(self, text: str, *, exact: bool = False) -> scoring.Score:
         """How well the model predicts `text` (not empty): nats, bpc, bits per byte."""
+        if not text:
+            raise CorpusError("the text is empty (0 characters): there is nothing to score")
         ids = self.tokenizer.encode(text)
         start = self.config.start_symbol
         return scoring.score(self.engine, ids, len(text.encode()), start, exact=exact)
 
-    def _stops(self, stop: Sequence[str]) -> list[tuple[int, ...]]:
+    def _stops(self, stop: str | Sequence[str]) -> list[tuple[int, ...]]:
         return [tuple(self.tokenizer.encode(text).tolist()) for text in stop]
 
 

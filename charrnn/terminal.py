@@ -34,7 +34,8 @@ def visible(text: str) -> str:
 
 def symbol_name(symbol: str) -> str:
     """One symbol for a message: ``'a' (U+0061)``."""
-    return f"'{visible(symbol)}' (U+{ord(symbol):04X})"
+    shown = visible(symbol).replace("\n", "␊").replace("\t", "␉")
+    return f"'{shown}' (U+{ord(symbol):04X})"
 
 
 class TextWriter:

@@ -118,6 +118,15 @@ def test_an_unknown_optimizer_is_refused() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("field", "wrong", "nearest"),
+    [("precision", "bfloat", "bfloat16"), ("backend", "libary", "library")],
+)
+def test_an_unknown_kernel_suggests_the_nearest(field: str, wrong: str, nearest: str) -> None:
+    message = _refused(TrainOptions, field, wrong)
+    assert f"--{field} '{wrong}' is not known: did you mean {nearest}?" in message
+
+
 def test_two_budgets_are_refused() -> None:
     with pytest.raises(OptionError, match="--minutes and --steps are two budgets"):
         TrainOptions(minutes=1.0, steps=10)

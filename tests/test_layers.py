@@ -46,7 +46,8 @@ ROOMS = [
 OWN = {"__init__", "__main__"}  # the package's own files, which name rooms and belong to none
 # Packages that only some files may import.
 ONLY = {
-    "torch": ("kernels/sequence.py", "network.py", "training/"),
+    "torch": ("kernels/sequence.py", "kernels/scaffold.py", "network.py", "training/"),
+    "numba": ("kernels/",),
     "typer": ("cli/",),
     "rich": ("cli/",),
 }
@@ -123,7 +124,9 @@ def test_the_version_is_asked_for_by_the_command_line_alone() -> None:
 def test_imports_can_be_read() -> None:
     assert len(inside()) > 50
     assert [str(found) for found in imports() if found.name.startswith(".")] == []
-    assert [str(found) for found in imports() if room(found.name) == "importlib"] == []
+    # What is imported by a string is not seen here: one file does that, with what it wrote.
+    computed = {found.file for found in imports() if room(found.name) == "importlib"}
+    assert computed <= {"kernels/rows.py"}
     assert [str(found) for found in imports() if found.name == "charrnn"] == []
 
 

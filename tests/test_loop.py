@@ -197,21 +197,18 @@ def test_progress_counts_what_was_read(tiny_text: str) -> None:
 
 
 def test_progress_has_the_mean_loss_and_largest_norm_since_the_last(tiny_text: str) -> None:
-    trainer = _trainer(_data(tiny_text))
-    norms, losses = [], []
-    for _ in range(3):
-        trainer.grad_norm = 0.0
-        trainer.update(0.01)
-        norms.append(trainer.grad_norm)
-        losses.append(trainer.losses[-1].item())
-    trainer.grad_norm = max(norms)
-    first = trainer.progress(0.1, None)
-    assert first.train_nats == pytest.approx(np.mean(losses))
-    assert first.grad_norm == max(norms)
-    trainer.update(0.01)
-    second = trainer.progress(0.2, None)
-    assert (second.train_nats, second.grad_norm) != (first.train_nats, first.grad_norm)
-    assert not trainer.losses
+    one_by_one, together = (_trainer(_data(tiny_text)) for _ in range(2))
+    singles = []
+    for step in range(9):
+        one_by_one.update(0.05)
+        singles.append(one_by_one.progress(0.1, None))
+        together.update(0.05)
+        if step in (1, 8):  # after two steps, and after seven more
+            since = singles[:2] if step == 1 else singles[2:]
+            progress = together.progress(0.1, None)
+            assert progress.train_nats == pytest.approx(np.mean([p.train_nats for p in since]))
+            assert progress.grad_norm == max(p.grad_norm for p in since)
+            assert progress.grad_norm != since[-1].grad_norm
 
 
 def test_a_network_starts_with_an_even_guess(tiny_text: str) -> None:

@@ -222,3 +222,27 @@ def test_every_parameter_is_trained(make_values: Make) -> None:
     ids, targets = _ids(6, 3)
     gradients = _gradients(network, _loss(network, ids, targets, network.zero_state(3))[0])
     assert all(gradient.any() for gradient in gradients.values())
+
+
+def test_losses_may_be_measured_with_another_kernel_than_the_one_that_trains(
+    make_values: Make,
+) -> None:
+    used: list[str] = []
+
+    def noted(name: str) -> Any:
+        def run(*arguments: Any) -> Any:
+            used.append(name)
+            return reference(*arguments)
+
+        return run
+
+    config = ModelConfig(3, "elman", 1, 5, 2)
+    network = _network(make_values, config, sequence=noted("train"), scoring=noted("score"))
+    ids, targets = _ids(4, 2)
+    state = network.zero_state(2)
+    network(ids, state)
+    network.nats(ids.numpy(), targets.numpy(), state)
+    network(ids, state)
+    network.eval()
+    network(ids, state)
+    assert used == ["train", "score", "train", "score"]

@@ -132,8 +132,8 @@ def test_metrics_are_one_line_per_report_up_to_the_end(finished: Result) -> None
 
 def test_the_same_steps_give_the_same_bytes(tmp_path: Path) -> None:
     results = []
-    for name, seed in (("one", 3), ("two", 3), ("three", 4)):
-        torch.manual_seed(len(name))  # what happened before must not matter
+    for before, (name, seed) in enumerate((("one", 3), ("two", 3), ("three", 4))):
+        torch.manual_seed(before)  # what happened before must not matter
         results.append(_train(TEXT, tmp_path / name, dropout=0.2, seed=seed))
     one, two, three = (Path(result.run_dir) for result in results)
     assert (one / MODEL_NAME).read_bytes() == (two / MODEL_NAME).read_bytes()
@@ -144,6 +144,22 @@ def test_the_same_steps_give_the_same_bytes(tmp_path: Path) -> None:
     assert (one / MODEL_NAME).read_bytes() != (three / MODEL_NAME).read_bytes()
 
 
+def test_the_model_saved_and_scored_is_the_best_not_the_last(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    text, valid = ("".join(rng.choice(list("abcd"), size)) for size in (160, 300))
+    options = {"steps": 160, "hidden_size": 32, "learning_rate": 0.03, "dropout": 0.0}
+    result = _train(text, tmp_path / "run", valid=_corpus(valid), **options)
+    lines = [line for line in _metrics(tmp_path / "run") if line["valid_nats"] is not None]
+    best = min(lines, key=lambda line: line["valid_nats"])
+    assert lines[-1]["valid_nats"] > best["valid_nats"] + 0.5  # it learned the text by heart
+    assert result.valid_nats == pytest.approx(best["valid_nats"], abs=1e-6)
+    assert charrnn.load(result.model).score(valid).nats == pytest.approx(
+        result.valid_nats, abs=1e-5
+    )
+    training = checkpoint.load(Path(result.model)).training
+    assert training["steps"] == best["step"] < result.steps == 160
+
+
 def test_hello_is_learned_to_certainty(tmp_path: Path) -> None:
     result = _train(
         "hello" * 40,
@@ -152,7 +168,7 @@ def test_hello_is_learned_to_certainty(tmp_path: Path) -> None:
         num_layers=1,
         hidden_size=8,
         embedding_size=0,
-        steps=250,
+        steps=500,
         learning_rate=0.03,
         dropout=0.0,
     )
@@ -205,8 +221,46 @@ def test_an_interrupted_training_keeps_its_best_model(tmp_path: Path) -> None:
     assert result.valid_nats == pytest.approx(model.score(TEXT[-344:]).nats, abs=1e-5)
 
 
+def test_an_interrupted_training_scores_a_part_of_a_long_validation_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Impatient(Observer):
+        def stop(self) -> str | None:
+            return "interrupt"
+
+    monkeypatch.setattr(run.loop, "VALID_CAP", 50)
+    result = _train(TEXT, tmp_path / "run", observer=Impatient())
+    score = charrnn.load(result.model).score(TEXT[-344:][:50])
+    assert result.valid_characters == 50
+    assert result.valid_nats == pytest.approx(score.nats, abs=1e-5)
+    assert result.valid_bits_per_byte == pytest.approx(score.bits_per_byte, abs=1e-5)
+    assert result.valid_window256_nats is None
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision"),
+    [
+        ("reference", "float32"),
+        ("library", "float32"),
+        ("scaffold", "float32"),
+        ("scaffold", "bfloat16"),
+    ],
+)
+def test_every_kernel_learns_the_same_and_losses_are_of_the_model_as_saved(
+    tmp_path: Path, finished: Result, backend: str, precision: str
+) -> None:
+    result = _train(TEXT, tmp_path / "run", backend=backend, precision=precision)
+    config = _json(tmp_path / "run" / "config.json")
+    assert (config["backend"], config["precision"]) == (backend, precision)
+    assert result.valid_nats == pytest.approx(finished.valid_nats, abs=0.02)
+    # in float32, also where the products of the training were not
+    score = charrnn.load(result.model).score(TEXT[-344:])
+    assert result.valid_nats == pytest.approx(score.nats, abs=2e-6)
+
+
 def test_minutes_end_a_training_by_the_clock(tmp_path: Path) -> None:
-    result = _train(TEXT, tmp_path / "run", steps=None, minutes=0.03)
+    # the library needs no time to compile
+    result = _train(TEXT, tmp_path / "run", steps=None, minutes=0.03, backend="library")
     assert result.stopped_by == "minutes"
     assert result.steps > 1
     assert 1 < result.seconds < 4  # 1.8 asked; a busy machine may be late
@@ -250,7 +304,7 @@ def test_a_dry_run_plans_and_touches_nothing(tmp_path: Path) -> None:
     class Planned(Observer):
         run_dir: Path | None = None
 
-        def planned(self, data: Any, plan: Any, run_dir: Path) -> None:
+        def planned(self, data: Any, plan: Any, kernel: Any, run_dir: Path) -> None:
             self.run_dir = run_dir
             self.size = plan.model.hidden_size
 
@@ -271,10 +325,19 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_alone(tmp_path: Path) -> 
 
 
 def test_force_replaces_a_run_and_nothing_else(tmp_path: Path) -> None:
+    class Watching(Observer):
+        first: set[str] | None = None
+
+        def progress(self, progress: Progress, network: Any) -> None:
+            self.first = self.first or {path.name for path in (tmp_path / "run").iterdir()}
+
     _train(TEXT, tmp_path / "run")
     (tmp_path / "run" / "notes.txt").write_text("mine")
     before = (tmp_path / "run" / MODEL_NAME).read_bytes()
-    _train(TEXT, tmp_path / "run", seed=2, force=True)
+    watching = Watching()
+    _train(TEXT, tmp_path / "run", seed=2, force=True, observer=watching)
+    # nothing of the old run is taken for the new one's
+    assert watching.first == {"config.json", "metrics.jsonl", "notes.txt"}
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
     assert (tmp_path / "run" / MODEL_NAME).read_bytes() != before
 

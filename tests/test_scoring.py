@@ -150,7 +150,6 @@ def test_32_streams_come_near_to_one(make_model: MakeModel) -> None:
     many = scoring.score(_float64(model), ids, len(ids), START).nats
     one = scoring.score(_float64(model), ids, len(ids), START, exact=True).nats
     assert many == pytest.approx(one, abs=1e-9)  # this network forgets within 512 symbols
-    assert many != one
 
 
 @pytest.mark.parametrize("exact", [True, False])

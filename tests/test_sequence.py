@@ -1,3 +1,4 @@
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -6,7 +7,8 @@ import torch
 from torch import Tensor
 
 from charrnn.cells import CELLS
-from charrnn.kernels.sequence import LayerState, library, reference
+from charrnn.errors import OptionError
+from charrnn.kernels.sequence import LayerState, library, reference, select
 
 ALL = sorted(CELLS)
 MODULES = {"elman": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru-reset-after": torch.nn.GRU}
@@ -167,3 +169,16 @@ def test_the_given_state_is_not_changed(run: Any, name: str) -> None:
     before = [part.detach().clone() for part in state]
     run(CELLS[name], x, state, weights)
     assert all(torch.equal(part, was) for part, was in zip(state, before, strict=True))
+
+
+def test_a_cell_that_the_library_lacks_is_trained_by_its_equation_alone() -> None:
+    cell = dataclasses.replace(CELLS["elman"], name="mine")
+    x, state, weights = _problem("elman", (4, 3, 2, 5), torch.float32)
+    expected, _ = library(CELLS["elman"], x, state, weights)
+    for device, backend in (("cpu", "scaffold"), ("cuda", "reference")):
+        kernel = select(cell, torch.device(device), "float32")
+        assert kernel.backend == backend
+        y, _ = kernel.run(cell, x, state, weights)
+        torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
+    with pytest.raises(OptionError, match="--backend library has no mine: use auto"):
+        select(cell, torch.device("cpu"), backend="library")

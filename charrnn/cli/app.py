@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, TextIO, cast
 
 import typer
 
@@ -50,8 +52,16 @@ app.command()(cells)
 app.add_typer(corpora_app, name="corpora")
 
 
+def _nothing(mode: str) -> TextIO:
+    return cast("TextIO", Path(os.devnull).open(mode))
+
+
 def main() -> None:
     """Entry point."""
+    # A stream that the caller closed reads and writes nothing.
+    sys.stdin = sys.stdin or _nothing("r")
+    sys.stdout = sys.stdout or _nothing("w")
+    sys.stderr = sys.stderr or _nothing("w")
     # The text is the product: UTF-8 and exact, whatever the locale or the system's line ends.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")

@@ -51,7 +51,7 @@ def info(
 
 
 def _shortened(symbols: str) -> str:
-    shown = visible(symbols.replace("\n", "␊").replace("\t", "␉"))
+    shown = visible(symbols).replace("\n", "␊").replace("\t", "␉")
     return shown if len(shown) <= 200 else f"{shown[:200]}…"
 
 

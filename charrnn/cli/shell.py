@@ -53,14 +53,21 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return command(*args, **kwargs)
+            result = command(*args, **kwargs)
+            sys.stdout.flush()
+            return result
         except CharRNNError as error:
             note(f"charrnn: {error}")
             raise typer.Exit(error.exit_code) from error
-        except BrokenPipeError:
-            # The reader has all it wanted; Python would complain when it closes stdout.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:  # the reader has all it wanted
+            _discard_stdout()
             raise typer.Exit(0) from None
+        except (
+            OSError
+        ) as error:  # files are read and written elsewhere, with sentences of their own
+            _discard_stdout()
+            note(f"charrnn: the output could not be written: {error.strerror}")
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             note("")
             raise typer.Exit(INTERRUPTED) from None
@@ -71,6 +78,11 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
+def _discard_stdout() -> None:
+    """What is still to be written goes nowhere: Python would complain when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def note(text: str) -> None:
     """A line for the person: to stderr, made visible."""
     sys.stderr.write(visible(text) + "\n")
@@ -79,7 +91,9 @@ def note(text: str) -> None:
 
 def print_json(fields: Mapping[str, Any]) -> None:
     """The machine-readable result: one object, one line."""
-    sys.stdout.write(json.dumps(fields, ensure_ascii=False) + "\n")
+    text = json.dumps(fields, ensure_ascii=False)
+    # A file's name may hold what no UTF-8 can: JSON has an escape for it, the same as Python's.
+    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
     sys.stdout.flush()
 
 

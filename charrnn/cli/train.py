@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from charrnn.corpus import Corpus
 
 PLANNED = "planned"
+BUDGETS = {"minutes", "epochs", "steps"}  # a flag of these wins over all of them in a file
 NETWORK, TRAINING, TEXT, RUN = "The network", "The training", "The text", "The run"
 
 
@@ -151,9 +152,10 @@ def train(
         for name, value in context.params.items()
         if name in TrainOptions.__dataclass_fields__ and _was_given(context, name)
     }
-    options = from_json(
-        TrainOptions, {**(load_options(config) if config else {}), **given}, "options"
-    )
+    from_file = load_options(config) if config else {}
+    if given.keys() & BUDGETS:
+        from_file = {name: value for name, value in from_file.items() if name not in BUDGETS}
+    options = from_json(TrainOptions, {**from_file, **given}, "options")
     text = _read(corpus, newline)
     valid_text = _read([str(valid)], newline) if valid else None
 
@@ -191,12 +193,12 @@ def _read(names: list[str], newline: str) -> Corpus:
     """The text of files; a name that is no file may be that of a corpus."""
     from charrnn import corpora, corpus
 
-    paths: list[Path] = []
+    paths: list[str | Path] = []
     for name in names:
-        if name != "-" and not Path(name).exists() and name in corpora.registry():
+        if name not in ("-", "") and not Path(name).exists() and name in corpora.registry():
             paths += corpora.paths(corpora.entry(name))
         else:
-            paths.append(Path(name))
+            paths.append(name)
     text = corpus.read(paths, newline)
     for notice in text.notices:
         note(notice)

@@ -73,6 +73,10 @@ class NumpyEngine:
         return self._run(ids, state)[1]
 
     def _run(self, ids: NDArray[np.integer[Any]], state: State) -> tuple[Floats, State]:
+        with np.errstate(all="ignore"):  # some BLAS raise flags for numbers they throw away
+            return self._layers_up(ids, state)
+
+    def _layers_up(self, ids: NDArray[np.integer[Any]], state: State) -> tuple[Floats, State]:
         outputs, last = self._layer(self._table[ids], self._layers[0], state[0])
         after = [last]
         for index, weights in enumerate(self._layers[1:], start=1):

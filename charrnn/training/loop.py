@@ -207,7 +207,7 @@ class Trainer:
         Best on the validation text, or without one on what was just read.
         """
         nats = progress.train_nats if progress.valid_nats is None else progress.valid_nats
-        if self.best_values and nats >= self.best_nats:
+        if self.best_values and not nats < self.best_nats:
             return False
         self.best, self.best_nats = progress, nats
         self.best_values = self.network.values()

@@ -101,8 +101,8 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()):
+    kind, colon, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (colon and not index.isdecimal()):
         raise OptionError(f"--device '{name}' is not known: use auto, cpu, cuda or cuda:N")
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
         why = "no such CUDA device here" if torch.cuda.is_available() else "PyTorch sees no CUDA"
@@ -301,7 +301,7 @@ class _Run:
             characters=outcome.last.characters,
             seconds=time.perf_counter() - self.started,
             chars_per_second=outcome.last.chars_per_second,
-            train_nats=outcome.last.train_nats,
+            train_nats=outcome.best.train_nats,
             valid_nats=score.nats if score else None,
             valid_bpc=score.bpc if score else None,
             valid_bits_per_byte=score.bits_per_byte if score else None,
@@ -325,12 +325,17 @@ class _Run:
         return scoring.score(self.network, ids, num_bytes, self.plan.model.start_symbol)
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        text = json.dumps(content, indent=2, ensure_ascii=False)
+        text = json.dumps(content, indent=2)  # in ASCII: a file's name may be no Unicode
         write_atomically(self.run_dir / name, (text + "\n").encode())
 
 
 def train_files(
-    *paths: str | Path, out: str | Path | None = None, force: bool = False, **options: Any
+    *paths: str | Path,
+    valid: str | Path | None = None,
+    out: str | Path | None = None,
+    force: bool = False,
+    newline: str = "keep",
+    **options: Any,
 ) -> Result:
     """Train on text files, as ``charrnn train`` does; options are those of `TrainOptions`.
 
@@ -339,6 +344,8 @@ def train_files(
     """
     chosen = TrainOptions(**options)
     folder = None if out is None else Path(out)
-    result = train(corpus.read(paths), chosen, out=folder, force=force)
+    valid_text = None if valid is None else corpus.read([valid], newline)
+    text = corpus.read(paths, newline)
+    result = train(text, chosen, out=folder, force=force, valid=valid_text)
     assert result is not None
     return result

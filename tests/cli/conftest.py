@@ -172,7 +172,7 @@ def cli(tmp_path: Path) -> Cli:
 
 # Enough to leave 1,200 characters for validation: more than one stream, several windows of 256.
 TEXT_CHARACTERS = 12_000
-TINY = ("--steps", 40, "--hidden-size", 32, "--seed", 7, "--json")
+TINY = ("--steps", 40, "--hidden-size", 32, "--dropout", 0.1, "--seed", 7, "--json")
 
 
 @pytest.fixture(scope="session")
@@ -248,11 +248,14 @@ def _pieces(terminal: int) -> Iterator[bytes]:
         yield piece
 
 
+WATCHED = ("--steps", 60, "--hidden-size", 32, "--backend", "library", "--out", "run")
+
+
 @pytest.fixture(scope="session")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Shown]:
     """A training watched on a terminal, of a text that would like to steer that terminal."""
     folder = tmp_path_factory.mktemp("watched")
     text = folder / "rude.txt"
     text.write_text(f"{TITLE} hi\r" * 400, "utf-8", newline="")
-    shown = on_terminal(folder, "train", text, "--steps", 60, "--hidden-size", 32, "--out", "run")
+    shown = on_terminal(folder, "train", text, *WATCHED)
     return Run(text, folder / "run", Done(shown.code, "", shown.screen)), shown

@@ -26,11 +26,9 @@ def test_a_reader_that_has_enough_ends_the_writing_quietly(tiny: Run, cli: Cli) 
     [
         'sample -m "$1" --json',
         'sample -m "$1" --num-samples 3',
-        'beam -m "$1" -n 20',
         'info "$1"',
         'eval -m "$1" --json',
         "cells",
-        "corpora list",
     ],
 )
 def test_a_reader_that_wants_nothing_is_no_error(command: str, tiny: Run, cli: Cli) -> None:
