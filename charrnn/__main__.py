@@ -1,5 +1,19 @@
-"""``python -m charrnn`` is the command ``charrnn``."""
+"""The command ``charrnn``, also as ``python -m charrnn``."""
 
-from charrnn.cli.app import main
+from __future__ import annotations
 
-main()
+import sys
+
+
+def main() -> None:
+    """Entry point. Ctrl-C while the command is still being imported is no error either."""
+    try:
+        from charrnn.cli.app import run
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

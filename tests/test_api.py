@@ -95,6 +95,13 @@ def test_a_validation_text_of_its_own_from_python(run: Result, tmp_path: Path) -
     assert result.valid_characters == 300
 
 
+def test_stop_may_be_one_string(run: Result) -> None:
+    model = charrnn.load(run.model)
+    one = model.sample(stop="th", length=2000, seed=1)
+    assert one == model.sample(stop=["th"], length=2000, seed=1)
+    assert one == model.sample(length=2000, seed=1).partition("th")[0]
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'charrnn' has no attribute 'trian'"):
         charrnn.trian  # noqa: B018

@@ -56,8 +56,8 @@ def _nothing(mode: str) -> TextIO:
     return cast("TextIO", Path(os.devnull).open(mode))
 
 
-def main() -> None:
-    """Entry point."""
+def run() -> None:
+    """Run the command."""
     # A stream that the caller closed reads and writes nothing.
     sys.stdin = sys.stdin or _nothing("r")
     sys.stdout = sys.stdout or _nothing("w")

@@ -81,6 +81,8 @@ def _held_out(model: Path) -> str:
     try:
         run = json.loads(config.read_text("utf-8"))
         valid, trained = run["valid_files"], run["corpus"]
+        if "-" in (valid or run["files"]):
+            raise OptionError(f"name a text: {model} was trained from standard input")
         text = corpus.read(valid or run["files"], run["newline"])
     except FileNotFoundError:
         raise OptionError(f"name a text: {model} has no config.json beside it") from None

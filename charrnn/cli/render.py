@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from charrnn.config import TrainOptions
     from charrnn.dataset import Dataset
     from charrnn.kernels.sequence import Kernel
     from charrnn.network import CharRNN
@@ -30,7 +29,7 @@ SAMPLE_LENGTH = 240
 SAMPLE_SEED = 1
 
 
-def observer_for(options: TrainOptions, stop: Callable[[], str | None]) -> Lines:
+def observer_for(stop: Callable[[], str | None]) -> Lines:
     """The live picture if stderr is a terminal that can move its cursor, else lines."""
     capable = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     return Picture(stop) if capable else Lines(stop)
@@ -41,6 +40,7 @@ class Lines(Observer):
 
     def __init__(self, stop: Callable[[], str | None]) -> None:
         self._stop = stop
+        self._stopping = False
         self.plan: Plan
         self.run_dir: Path
 
@@ -51,8 +51,16 @@ class Lines(Observer):
         pass
 
     def stop(self) -> str | None:
-        """What the signals say."""
-        return self._stop()
+        """What the signals say; the first time, a word to the person."""
+        word = self._stop()
+        if word and not self._stopping:
+            self._stopping = True
+            self.say("stopping after this step; once more stops at once")
+        return word
+
+    def say(self, line: str) -> None:
+        """A line between the others."""
+        note(line)
 
     def planned(self, data: Dataset, plan: Plan, kernel: Kernel, run_dir: Path) -> None:
         """Print the plan."""
@@ -106,6 +114,13 @@ class Picture(Lines):
         if not self._live.is_started:
             self._live.start()
         self._live.update(self._draw(progress), refresh=True)
+
+    def say(self, line: str) -> None:
+        """A line above the picture."""
+        from rich.text import Text
+
+        assert self._live
+        self._live.console.print(Text(visible(line)))
 
     def _write(self, network: CharRNN) -> str:
         """A sample of the weights as they are, with its own randomness."""
@@ -191,10 +206,11 @@ def progress_line(progress: Progress, plan: Plan) -> str:
 
 def result_lines(result: Result) -> list[str]:
     """What a training came to, and what to do with it."""
-    ended = {"interrupt": "stopped early; the best weights so far are kept"}
+    early = result.stopped_by == "interrupt"
     lines = [
-        f"{ended.get(result.stopped_by, 'done')} after {result.steps:,} steps, "
+        f"{'stopped early' if early else 'done'} after {result.steps:,} steps, "
         f"{result.epochs:.2f} epochs, {result.seconds:.0f} s"
+        + ("; the best weights so far are kept" if early else "")
     ]
     if result.valid_nats is not None:
         of_bytes = f", {result.valid_bits_per_byte:.3f} bits per byte"

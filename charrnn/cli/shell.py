@@ -6,6 +6,7 @@ model or a file name reaches a terminal unescaped, and no markup is ever read fr
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -62,11 +63,9 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         except BrokenPipeError:  # the reader has all it wanted
             _discard_stdout()
             raise typer.Exit(0) from None
-        except (
-            OSError
-        ) as error:  # files are read and written elsewhere, with sentences of their own
+        except OSError as error:
             _discard_stdout()
-            note(f"charrnn: the output could not be written: {error.strerror}")
+            note(f"charrnn: {error.filename or 'the output'}: {error.strerror}")
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             note("")
@@ -85,8 +84,9 @@ def _discard_stdout() -> None:
 
 def note(text: str) -> None:
     """A line for the person: to stderr, made visible."""
-    sys.stderr.write(visible(text) + "\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # nobody listens any more: the work goes on
+        sys.stderr.write(visible(text) + "\n")
+        sys.stderr.flush()
 
 
 def print_json(fields: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -162,7 +162,7 @@ def train(
     from charrnn.cli.render import observer_for
     from charrnn.training.run import train as train_network
 
-    with _Signals() as signals, observer_for(options, signals.word) as observer:
+    with _Signals() as signals, observer_for(signals.word) as observer:
         result = train_network(
             text,
             options,
@@ -194,12 +194,15 @@ def _read(names: list[str], newline: str) -> Corpus:
     from charrnn import corpora, corpus
 
     paths: list[str | Path] = []
+    known = corpora.registry()
     for name in names:
-        if name not in ("-", "") and not Path(name).exists() and name in corpora.registry():
+        if name not in ("-", "") and not Path(name).exists() and name in known:
             paths += corpora.paths(corpora.entry(name))
         else:
             paths.append(name)
     text = corpus.read(paths, newline)
+    if len(names) == 1 and names[0] in known:
+        text = replace(text, name=names[0])
     for notice in text.notices:
         note(notice)
     return text
@@ -230,7 +233,6 @@ class _Signals:
         if self.code:
             raise SystemExit(code)
         self.code = code
-        note("stopping after this step; once more stops at once")
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():

@@ -17,12 +17,15 @@ from dataclasses import dataclass
 from charrnn import parameters
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions
 
-CHARACTERS_PER_PARAMETER = 14
+CHARACTERS_PER_PARAMETER = 12
 PARAMETERS_PER_CHARACTER = 3.0
 HIDDEN_SIZES = (32, 64, 96, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536, 2048)
 MAX_MINUTES = 5.0
 MIN_MINUTES = 0.2
 FULL_TIME_CHARACTERS = 1e6
+# Peak rate times hidden size, for AdamW; measured with 256 and 384 units on plays.
+RATE_TIMES_WIDTH = {"lstm": 7.0, "gru-reset-after": 3.0, "elman": 4.0}
+MAX_RATE = 0.03
 # A text is read at least about this often per epoch, so that a small one makes steps enough.
 WINDOWS_PER_EPOCH = 8
 
@@ -82,10 +85,10 @@ def make(options: TrainOptions, length: int, vocab_size: int, speed: Speed) -> P
 
 
 def _window(options: TrainOptions, length: int) -> tuple[int, int]:
-    """T and B: 64 and 64, less where the text is short."""
+    """T and B: 64 and 32, less where the text is short."""
     seq_len = options.seq_len or max(1, min(64, length // WINDOWS_PER_EPOCH))
     fitting = length // (seq_len * WINDOWS_PER_EPOCH)
-    batch_size = options.batch_size or max(1, min(64, fitting))
+    batch_size = options.batch_size or max(1, min(32, fitting))
     return seq_len, batch_size
 
 
@@ -139,7 +142,7 @@ def _sized(
 
 def _learning_rate(model: ModelConfig) -> float:
     """Wider networks want smaller steps."""
-    return 4e-3 * min(1.0, 256 / model.hidden_size)
+    return min(MAX_RATE, RATE_TIMES_WIDTH.get(model.cell, 3.0) / model.hidden_size)
 
 
 def _dropout(epochs: float) -> float:

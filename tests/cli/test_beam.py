@@ -43,17 +43,13 @@ def test_a_wide_search_finds_what_greedy_misses(tiny: Run, cli: Cli) -> None:
     assert best >= max(others) - 1e-4
 
 
-def test_writes_the_prompt_and_exactly_so_many_characters(tiny: Run, cli: Cli) -> None:
-    done = cli("beam", "-m", tiny.folder, "-p", PROMPT, "-n", 40)
-    assert done.out.startswith(PROMPT)
-    assert len(done.out) == len(PROMPT) + 40
-    assert done.err == ""
-
-
-def test_json_has_the_fields_of_the_contract(tiny: Run, cli: Cli) -> None:
-    result = cli("beam", "-m", tiny.folder, "-p", PROMPT, "-n", 40, "--json").json
+def test_one_text_is_written_after_its_prompt(tiny: Run, cli: Cli) -> None:
+    words = ("beam", "-m", tiny.folder, "-p", PROMPT, "-n", 40)
+    text, result = cli(*words), cli(*words, "--json").json
     (sample,) = result["samples"]
+    assert text.out == PROMPT + sample["text"]
     assert len(sample["text"]) == 40
+    assert text.err == ""
     assert sample["seed"] is None
     assert sample["finished_by"] == "length"
     assert result["chars_per_second"] > 0

@@ -6,17 +6,12 @@ PROMPT = "the harb"
 
 
 def test_nothing_is_random(tiny: Run, cli: Cli) -> None:
-    first, again = (cli("greedy", "-m", tiny.folder, "-p", PROMPT, "-n", 80) for _ in range(2))
-    assert first == again
-    assert first.out.startswith(PROMPT)
-    assert len(first.out) == len(PROMPT) + 80
-    assert first.err == ""
-
-
-def test_json_has_the_fields_of_the_contract(tiny: Run, cli: Cli) -> None:
-    result = cli("greedy", "-m", tiny.folder, "-p", PROMPT, "-n", 80, "--json").json
+    words = ("greedy", "-m", tiny.folder, "-p", PROMPT, "-n", 80)
+    text, result = cli(*words), cli(*words, "--json").json
     (sample,) = result["samples"]
-    assert PROMPT + sample["text"] == cli("greedy", "-m", tiny.folder, "-p", PROMPT, "-n", 80).out
+    assert text.out == PROMPT + sample["text"]
+    assert len(sample["text"]) == 80
+    assert text.err == ""
     assert sample["seed"] is None
     assert sample["log_prob"] < 0
     assert sample["finished_by"] == "length"

@@ -97,10 +97,6 @@ def test_help_of_all_lists_every_command(helped) -> None:
         assert re.search(rf"^│ {name} +\w", out, re.MULTILINE)
 
 
-def test_short_and_long_help_are_the_same(cli: Cli) -> None:
-    assert cli("sample", "-h").out == cli("sample", "--help").out
-
-
 def test_no_command_is_a_question_for_help(cli: Cli) -> None:
     assert "Usage: charrnn" in "".join(cli(code=2).out)
 
