@@ -2,16 +2,18 @@
 
 From a traced unit (`charrnn.kernels.tracing`) this writes the text of two plain loops, and numba
 compiles them: every value is read once, everything between stays in registers, and the loops
-vectorise. Shapes: B rows, H units, G blocks of the stage, S parts of its carry, N saved values.
+vectorise. Shapes: T steps, B rows, H units, G blocks of the cell, N saved values.
 
-    forward(x, r, carry..., new..., operand, saved)
-        x, r (B, G*H): input and recurrent parts; carry, new (B, H): before and after;
-        operand (B, H): the new part that meets the next product, in the products' type;
-        saved (B, N*H): what backward needs.
-    backward(saved, dy, dm, carry..., d..., dx, dr)
-        dy (B, H): what the output's readers give to d[0]; dm (B, H): what the next product gives
-        to the part it met, in the products' type; d (B, H): derivatives by the new parts, replaced
-        by those by the old; dx, dr (B, G*H): derivatives by the parts, in the products' type.
+    forward(x, r, state..., operand, saved, t, H)
+        x (T, B, G*H), r (B, G*H): input and recurrent parts, in the products' type;
+        state (T + 1, B, H): each part of the state, read at t and written at t + 1;
+        operand (T + 1, B, H): the part that meets the next product, in the products' type,
+        written at t + 1; saved (T, B, N*H): what backward needs.
+    backward(saved, dy, dm, state..., d..., dx, dr, t, H)
+        dy (T, B, H): what the output's readers give; dm (B, H): what the product of step t + 1
+        gives to the operand it met, in the products' type; d (B, H): derivatives by each part of
+        the state after the step, replaced by those before it; dx, dr (T, B, G*H): derivatives by
+        the input and recurrent parts, in the products' type.
 
 Products may be made in bfloat16, which numba does not know: it is then read and written as the
 upper half of a float32's bits. Compiled code is cached per user, where a folder can be written.
@@ -44,7 +46,21 @@ _CALLS = {
     "relu": "relu({})",
     "positive": "positive({})",
 }
-_ELEMENT = re.compile(r"(\w+)\[(\d+)\]")
+_ELEMENT = re.compile(r"([a-z]+)(\d*)\[(\d+)\]")
+# Which array an element is in, and at which step.
+_PLACES = {
+    "x": ("x", "t, "),
+    "r": ("r", ""),
+    "carry": ("state", "t, "),
+    "new": ("state", "t + 1, "),
+    "operand": ("operand", "t + 1, "),
+    "saved": ("saved", "t, "),
+    "dy": ("dy", "t, "),
+    "dm": ("dm", ""),
+    "d": ("d", ""),
+    "dx": ("dx", "t, "),
+    "dr": ("dr", "t, "),
+}
 
 
 @dataclass(frozen=True)
@@ -100,15 +116,22 @@ def _loop(name: str, arrays: Sequence[str], body: Sequence[str]) -> list[str]:
     Blocks become arrays of their own before the inner loop: only so does the compiler see that
     they do not overlap, and vectorises.
     """
-    used = sorted({(m[1], int(m[2])) for line in body for m in _ELEMENT.finditer(line)})
-    inner = [_ELEMENT.sub(r"\1_\2[j]", line) for line in body]
+    used = sorted({m.groups() for line in body for m in _ELEMENT.finditer(line)})
+    inner = [_ELEMENT.sub(r"\1\2_\3[j]", line) for line in body]
     return [
-        f"@njit(**OPTIONS)\ndef {name}({', '.join(arrays)}, H):",
-        f"    for b in range({arrays[0]}.shape[0]):",
-        *(f"        {array}_{k} = {array}[b, {k} * H:{k + 1} * H]" for array, k in used),
+        f"@njit(**OPTIONS)\ndef {name}({', '.join(arrays)}, t, H):",
+        f"    for b in range({arrays[0]}.shape[1]):",
+        *(f"        {_row(*element)}" for element in used),
         "        for j in range(H):",
         *(f"            {line}" for line in inner),
     ]
+
+
+def _row(kind: str, number: str, block: str) -> str:
+    """The statement that makes one block of a row of an array an array of its own."""
+    array, step = _PLACES[kind]
+    k = int(block)
+    return f"{kind}{number}_{block} = {array}{number}[{step}b, {k} * H:{k + 1} * H]"
 
 
 def _forward(traced: Trace, half: bool) -> tuple[list[str], list[str]]:
@@ -130,8 +153,7 @@ def _forward(traced: Trace, half: bool) -> tuple[list[str], list[str]]:
         writer.lines.append(f"operand[0] = to_half({writer.name(traced.outputs[0].index)})")
     for number, index in enumerate(traced.saved):
         writer.lines.append(f"saved[{number}] = {writer.name(index)}")
-    arrays = ["x", "r", *_numbered("carry", carried), *_numbered("new", carried)]
-    return [*arrays, "operand", "saved"], writer.lines
+    return ["x", "r", *_numbered("state", carried), "operand", "saved"], writer.lines
 
 
 def _backward(traced: Trace, half: bool) -> tuple[list[str], list[str]]:
@@ -158,7 +180,7 @@ def _backward(traced: Trace, half: bool) -> tuple[list[str], list[str]]:
     for place, index, as_half in stores:
         name = writer.name(index)
         writer.lines.append(f"{place} = to_half({name})" if as_half else f"{place} = {name}")
-    arrays = ["saved", "dy", "dm", *_numbered("carry", carried), *_numbered("d", carried)]
+    arrays = ["saved", "dy", "dm", *_numbered("state", carried), *_numbered("d", carried)]
     return [*arrays, "dx", "dr"], writer.lines
 
 

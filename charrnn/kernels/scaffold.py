@@ -1,21 +1,17 @@
-"""The shared scaffold: any cell's window at the speed of its matrix products, on the CPU.
+"""The shared scaffold: any cell's window near the speed of its matrix products, on the CPU.
 
     all input parts of the window in one product                     (T*B, X) x (X, G*H)
     for each step: the recurrent product, then one compiled row      (B, H) x (H, G*H)
     backward the same way round, the weights' gradients in one product at the end
 
-Products are in float32, or in bfloat16 with float32 states, sums and master weights. The streams
-are shared out among threads that never wait for one another: each runs all T steps of its own
-rows with single-threaded products, so nothing is lost to starting and joining threads T times.
+Products are in float32, or in bfloat16 with float32 states, sums and master weights. The product
+of a step is small and its matrix the same T times over: in bfloat16 the matrix is laid out for the
+processor once per window, which else would take longer than the product.
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
-import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -46,10 +42,10 @@ def sequence(
         weights: the layer's parameters by name, float32.
         half: make the products in bfloat16.
     """
-    biases = [weights[name] for name in ("bias", "bias_ih", "bias_hh") if name in weights]
-    bias_hh = biases[1] if cell.two_biases else None
+    bias_ih = weights["bias_ih" if cell.two_biases else "bias"]
+    bias_hh = weights["bias_hh"] if cell.two_biases else None
     y, *after = _Window.apply(  # type: ignore[no-untyped-call]
-        cell, half, x, weights["weight_ih"], weights["weight_hh"], biases[0], bias_hh, *state
+        cell, half, x, weights["weight_ih"], weights["weight_hh"], bias_ih, bias_hh, *state
     )
     return y, tuple(after)
 
@@ -81,29 +77,10 @@ class _Window(torch.autograd.Function):
             whole[0] = before
         operands = states[0].to(dtype) if half else states[0]
         saved = torch.empty(steps, batch, rows.saved * hidden)
-        bias = None if bias_hh is None else bias_hh.to(dtype)
-        arrays = [_array(whole) for whole in states]
-        x_array, operand_array, saved_array = _array(parts), _array(operands), _array(saved)
-
-        def run(lo: int, hi: int) -> None:
-            r = torch.empty(hi - lo, parts.shape[2], dtype=dtype)
-            r_array = _array(r)
-            for t in range(steps):
-                if bias is None:
-                    torch.mm(operands[t, lo:hi], weight_hh.T, out=r)
-                else:
-                    torch.addmm(bias, operands[t, lo:hi], weight_hh.T, out=r)
-                rows.forward(
-                    x_array[t, lo:hi],
-                    r_array,
-                    *(array[t, lo:hi] for array in arrays),
-                    *(array[t + 1, lo:hi] for array in arrays),
-                    operand_array[t + 1, lo:hi],
-                    saved_array[t, lo:hi],
-                    hidden,
-                )
-
-        _share_out(run, batch)
+        recurrent = product(weight_hh, None if bias_hh is None else bias_hh.to(dtype), batch)
+        x_array, *arrays = [_array(tensor) for tensor in (parts, *states, operands, saved)]
+        for t in range(steps):
+            rows.forward(x_array, _array(recurrent(operands[t])), *arrays, t, hidden)
         ctx.rows, ctx.two_biases = rows, bias_hh is not None
         ctx.save_for_backward(x, weight_ih, weight_hh, operands, saved, *states)
         return states[0][1:], *(whole[steps] for whole in states)
@@ -117,28 +94,14 @@ class _Window(torch.autograd.Function):
         dx = torch.empty(steps, batch, len(weight_hh), dtype=dtype)
         dr = dx if rows.one_derivative else torch.empty_like(dx)
         d = [part.clone() for part in d_after]
-        dy = dy.contiguous()
-        states_arrays, d_arrays = [_array(whole) for whole in states], [_array(part) for part in d]
-        dy_array, saved_array, dx_array, dr_array = map(_array, (dy, saved, dx, dr))
-
-        def run(lo: int, hi: int) -> None:
-            dm = torch.zeros(hi - lo, hidden, dtype=dtype)
-            dm_array = _array(dm)
-            for t in reversed(range(steps)):
-                rows.backward(
-                    saved_array[t, lo:hi],
-                    dy_array[t, lo:hi],
-                    dm_array,
-                    *(array[t, lo:hi] for array in states_arrays),
-                    *(array[lo:hi] for array in d_arrays),
-                    dx_array[t, lo:hi],
-                    dr_array[t, lo:hi],
-                    hidden,
-                )
-                torch.mm(dr[t, lo:hi], weight_hh, out=dm)
-            d[0][lo:hi] += dm
-
-        _share_out(run, batch)
+        before = [_array(tensor) for tensor in (saved, dy.contiguous())]
+        after = [_array(tensor) for tensor in (*states, *d, dx, dr)]
+        recurrent = product(weight_hh.T, None, batch)
+        dm = torch.zeros(batch, hidden, dtype=dtype)
+        for t in reversed(range(steps)):
+            rows.backward(*before, _array(dm), *after, t, hidden)
+            dm = recurrent(dr[t])
+        d[0] += dm
         flat_x, flat_r = dx.flatten(0, 1), dr.flatten(0, 1)
         d_input = None
         if ctx.needs_input_grad[2]:
@@ -150,32 +113,21 @@ class _Window(torch.autograd.Function):
         return None, None, d_input, d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh, *d
 
 
+def product(matrix: Tensor, bias: Tensor | None, rows: int) -> Callable[[Tensor], Tensor]:
+    """``x -> x @ matrix.T + bias`` for x (rows, K), made for being called many times."""
+    mkldnn = torch.ops.mkldnn
+    # Not part of torch's promises: where a version lacks them, the plain product is slower.
+    if matrix.dtype == torch.bfloat16 and hasattr(mkldnn, "_reorder_linear_weight"):
+        laid_out = mkldnn._reorder_linear_weight(matrix.contiguous(), rows)
+        return lambda x: mkldnn._linear_pointwise(x, laid_out, bias, "none", [], "")
+    if bias is None:
+        return lambda x: torch.mm(x, matrix.T)
+    return lambda x: torch.addmm(bias, x, matrix.T)
+
+
 def _array(tensor: Tensor) -> NDArray[Any]:
     """The same memory as an array; bfloat16 as its bits."""
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.view(torch.uint16)
     array: NDArray[np.generic] = tensor.detach().numpy()
     return array
-
-
-def _share_out(run: Callable[[int, int], None], batch: int) -> None:
-    """Call `run(lo, hi)` for disjoint ranges of rows at the same time, one per thread."""
-    threads = torch.get_num_threads()
-    borders = [batch * number // threads for number in range(threads + 1)]
-    ranges = [(lo, hi) for lo, hi in itertools.pairwise(borders) if lo < hi]
-
-    def quietly(range_: tuple[int, int]) -> None:
-        with torch.inference_mode():
-            run(*range_)
-
-    list(_pool(threads).map(quietly, ranges))
-
-
-@functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads whose products are single-threaded."""
-    pool = ThreadPoolExecutor(threads, "rows", initializer=torch.set_num_threads, initargs=(1,))
-    all_here = threading.Barrier(threads)  # a task for each thread, so that all are started
-    list(pool.map(lambda _: all_here.wait(), range(threads)))
-    torch.set_num_threads(threads)  # the last thread's one was also the default for all
-    return pool
