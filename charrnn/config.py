@@ -106,7 +106,10 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a network is trained; every value is decided. One of the three budgets is not None."""
+    """How a network is trained; every value is decided.
+
+    One of the budgets is not None; minutes and epochs together end with what comes first.
+    """
 
     seq_len: int  # T, the BPTT window
     batch_size: int  # B, the number of streams

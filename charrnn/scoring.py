@@ -11,7 +11,6 @@ functions, with any engine that reads a window and gives the nats of its targets
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -65,9 +64,6 @@ class Score:
         return self.total_nats / math.log(2) / self.num_bytes
 
 
-Poll = Callable[[], None]
-
-
 def score(
     engine: Engine,
     ids: Ids,
@@ -75,13 +71,11 @@ def score(
     start_symbol: int,
     *,
     exact: bool = False,
-    poll: Poll = lambda: None,
 ) -> Score:
     """Score `ids` (N,) in order with the state carried.
 
     The text is cut into at most 32 contiguous streams; each begins with the state left by the 512
     symbols before it, which are not counted. With `exact`, one stream reads the whole text.
-    `poll` is called now and then and may raise.
     """
     streams = 1 if exact else max(1, min(MAX_STREAMS, len(ids) // WARM_UP))
     length = math.ceil(len(ids) / streams)
@@ -90,7 +84,6 @@ def score(
     state = _warm_up(engine, inputs, length, streams)
     total = 0.0
     for offset in range(0, length, _CHUNK):
-        poll()
         rows = np.arange(offset, min(offset + _CHUNK, length))
         positions = rows[:, None] + np.arange(streams)[None, :] * length
         inside = positions < len(ids)

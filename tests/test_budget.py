@@ -54,3 +54,11 @@ def test_a_clock_ends_at_its_deadline_less_its_reserve(monkeypatch: pytest.Monke
 
 def test_a_clock_without_any_time_is_over() -> None:
     assert Clock(deadline=0.0).fraction(0) >= 1
+
+
+def test_a_clock_is_over_when_its_steps_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget.time, "perf_counter", lambda: 25.0)
+    clock = Clock(deadline=100.0, steps=40, start=0.0)
+    assert clock.fraction(4) == 0.25  # of the time, more than a tenth of the steps
+    assert clock.fraction(20) == 0.5
+    assert clock.fraction(40) == 1.0

@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 from charrnn import parameters, streams
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions
 from charrnn.training import plan
-from charrnn.training.plan import CHARACTERS_PER_PARAMETER, HIDDEN_SIZES, PARAMETERS_PER_CHARACTER
+from charrnn.training.plan import (
+    CHARACTERS_PER_PARAMETER,
+    ENOUGH_EPOCHS,
+    HIDDEN_SIZES,
+    PARAMETERS_PER_CHARACTER,
+)
 
 MEGABYTE = 1_000_000
 
@@ -71,18 +76,21 @@ def test_without_a_budget_minutes_grow_with_the_root_of_the_text(
 @pytest.mark.parametrize("minutes", [0.1, 1.0, 5.0, 60.0, 1e5])
 def test_the_size_is_the_largest_that_time_and_text_can_feed(minutes: float) -> None:
     made = plan.make(TrainOptions(minutes=minutes), MEGABYTE, 65, _speed)
+    window = made.train.batch_size * made.train.seq_len
+    enough = ENOUGH_EPOCHS * (MEGABYTE // window) * window
 
     def fed(hidden_size: int) -> bool:
         model = dataclasses.replace(made.model, hidden_size=hidden_size)
         size = parameters.count(model)
-        reads = _speed(model, made.train) * minutes * 60
+        reads = min(enough, _speed(model, made.train) * minutes * 60)
         return reads >= CHARACTERS_PER_PARAMETER * size and (
             size <= PARAMETERS_PER_CHARACTER * MEGABYTE
         )
 
     largest = max([size for size in HIDDEN_SIZES if fed(size)], default=HIDDEN_SIZES[0])
     assert made.model.hidden_size == largest
-    assert made.characters == pytest.approx(_speed(made.model, made.train) * minutes * 60)
+    expected = min(enough, _speed(made.model, made.train) * minutes * 60)
+    assert made.characters == pytest.approx(expected)
 
 
 def test_the_reason_says_what_kept_the_network_small() -> None:
@@ -91,7 +99,8 @@ def test_the_reason_says_what_kept_the_network_small() -> None:
 
     assert "by heart" in reason(10_000, 1e5)
     assert "too little in the time" in reason(10**9, 0.1)
-    assert "the largest" in reason(10**9, 1e7)
+    assert "too often" in reason(10**6, 1e5)
+    assert "the largest" in reason(10**12, 1e9)
 
 
 def test_a_faster_machine_trains_a_larger_network() -> None:
@@ -152,3 +161,9 @@ def test_measure_is_the_best_of_several_after_a_warm_up(monkeypatch: pytest.Monk
     monkeypatch.setattr(plan.time, "perf_counter", lambda: now)
     assert plan.measure(step, characters=100, seconds=9.0) == 50  # 4 + 2 + 3 seconds; 100 / 2
     assert list(durations) == [5.0]
+
+
+def test_minutes_end_early_when_a_text_has_been_read_often_enough() -> None:
+    made = plan.make(TrainOptions(minutes=5.0), 10_000, 65, _speed)
+    assert (made.train.minutes, made.train.epochs) == (5.0, ENOUGH_EPOCHS)
+    assert plan.make(TrainOptions(steps=5), 10_000, 65, _speed).train.epochs is None

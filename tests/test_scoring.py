@@ -173,20 +173,6 @@ def test_every_character_counts_once_in_any_length() -> None:
         assert score.total_nats == pytest.approx(bits * math.log(2), rel=1e-12)
 
 
-def test_poll_is_called_and_may_end_the_scoring() -> None:
-    called = []
-    scoring.score(
-        Constant(0.5, 0.5), np.zeros(1000, np.uint8), 1000, 2, poll=lambda: called.append(1)
-    )
-    assert len(called) > 3
-
-    def stop() -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        scoring.score(Constant(0.5, 0.5), np.zeros(9, np.uint8), 9, 2, poll=stop)
-
-
 @pytest.mark.parametrize("cell", ["elman", "lstm", "gru-reset-after"])
 def test_the_trained_network_and_the_engine_that_writes_score_the_same(
     make_model: MakeModel, cell: str

@@ -175,7 +175,7 @@ def plan_lines(data: Dataset, plan: Plan, kernel: Kernel, run_dir: Path) -> list
     """The plan in a few lines."""
     model, train = plan.model, plan.train
     inputs = f"embedding {model.embedding_size}" if model.embedding_size else "one-hot"
-    budget = next(
+    budget = " or ".join(
         f"{value:g} {name}"
         for name in ("minutes", "epochs", "steps")
         if (value := getattr(train, name)) is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import config, njit, types
 from numba.extending import intrinsic
 
 # Rearranging sums and fusing products is allowed; assuming that nothing is infinite or not a
@@ -44,6 +44,11 @@ def _bits_of_float(typing_context: Any, number: Any) -> Any:
 
 _as_float: Any = intrinsic(_float_of_bits)
 _as_bits: Any = intrinsic(_bits_of_float)
+if getattr(
+    config, "DISABLE_JIT", False
+):  # numba's switch for looking at compiled code as plain Python
+    _as_float = lambda bits: np.uint32(bits).view(np.float32)  # noqa: E731
+    _as_bits = lambda number: np.float32(number).view(np.uint32)  # noqa: E731
 
 
 @_inlined

@@ -11,6 +11,7 @@ by name, and returns outputs (T, B, H) and the state after the last step.
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -104,6 +105,9 @@ def select(
         OptionError: the wish cannot be granted; says what can.
     """
     on_cpu = device.type == "cpu"
+    if not on_cpu:  # only on CUDA
+        # Parameters of their own are copied into one piece at each call: small beside the rest.
+        warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous")
     covered = cell.name in _LIBRARY
     if backend == "library" and not covered:
         raise OptionError(f"--backend library has no {cell.name}: use auto")

@@ -23,7 +23,7 @@ class Budget(Protocol):
 class Steps:
     """A number of steps: a pure function of the step, so that runs repeat."""
 
-    total: int
+    total: float
 
     def fraction(self, step: int) -> float:
         """The part of the steps that is done."""
@@ -36,18 +36,21 @@ class Clock:
 
     Attributes:
         deadline: when everything must be done.
+        steps: how many are enough, also if there were time for more.
         reserve: seconds kept for the end; better known as the training goes on.
         start: when the training began.
     """
 
     deadline: float
+    steps: float = math.inf
     reserve: float = 0.0
     start: float = field(default_factory=time.perf_counter)
 
     def fraction(self, step: int) -> float:
-        """The part of the time that is gone."""
+        """The part of the time that is gone, or of the steps that are enough."""
         end = self.deadline - self.reserve
-        return (time.perf_counter() - self.start) / max(end - self.start, 1e-9)
+        gone = (time.perf_counter() - self.start) / max(end - self.start, 1e-9)
+        return max(gone, step / self.steps)
 
 
 def rate(fraction: float) -> float:

@@ -10,6 +10,7 @@ large network, however much time there is.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ PARAMETERS_PER_CHARACTER = 3.0
 HIDDEN_SIZES = (32, 64, 96, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536, 2048)
 MAX_MINUTES = 5.0
 MIN_MINUTES = 0.2
+ENOUGH_EPOCHS = 40.0
 FULL_TIME_CHARACTERS = 1e6
 # Peak rate times hidden size, for AdamW; measured with 256 and 384 units on plays.
 RATE_TIMES_WIDTH = {"lstm": 7.0, "gru-reset-after": 3.0, "elman": 4.0}
@@ -66,7 +68,7 @@ def make(options: TrainOptions, length: int, vocab_size: int, speed: Speed) -> P
         clip_norm=options.clip_norm,
         seed=options.seed,
         minutes=_minutes(options, length),
-        epochs=options.epochs,
+        epochs=_epochs(options),
         steps=options.steps,
     )
     model = ModelConfig(
@@ -100,6 +102,12 @@ def _minutes(options: TrainOptions, length: int) -> float | None:
     return float(round(max(MIN_MINUTES, min(1.0, share) * MAX_MINUTES), 1))
 
 
+def _epochs(options: TrainOptions) -> float | None:
+    """With minutes, the epochs after which a text has been learnt: more would be by heart."""
+    counted = options.epochs is not None or options.steps is not None
+    return options.epochs if counted else ENOUGH_EPOCHS
+
+
 def _embedding_size(options: TrainOptions, vocab_size: int) -> int:
     if options.embedding_size is not None:
         return options.embedding_size
@@ -114,13 +122,15 @@ def _sized(
     if train.steps is not None:
         known: float | None = train.steps * train.batch_size * train.seq_len
     else:
-        known = None if train.epochs is None else train.epochs * epoch
+        known = None if train.minutes is not None or train.epochs is None else train.epochs * epoch
+
+    enough = math.inf if train.epochs is None else train.epochs * epoch
 
     def readable(candidate: ModelConfig) -> float:
         if known is not None:
             return known
         assert train.minutes is not None
-        return speed(candidate, train) * train.minutes * 60
+        return min(enough, speed(candidate, train) * train.minutes * 60)
 
     if options.hidden_size is not None:
         model = dataclasses.replace(model, hidden_size=options.hidden_size)
@@ -134,7 +144,8 @@ def _sized(
             break
         reads = readable(candidate)
         if characters and reads < CHARACTERS_PER_PARAMETER * size:
-            reason = "a larger network would read too little in the time"
+            often = train.minutes is not None and reads == enough
+            reason = f"a larger network would read too {'often' if often else 'little in the time'}"
             break
         chosen, characters = candidate, reads
     return chosen, characters, reason or "the largest size that is planned"

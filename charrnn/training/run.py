@@ -7,6 +7,7 @@ it came to, at the end) and model.safetensors (the best so far, from the first v
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -24,7 +25,7 @@ from charrnn.checkpoint import MODEL_NAME, Model, write_atomically
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions, to_json
 from charrnn.corpus import Corpus
 from charrnn.dataset import Dataset
-from charrnn.errors import OptionError, RunError
+from charrnn.errors import DivergedError, OptionError, RunError
 from charrnn.kernels.sequence import Kernel, select
 from charrnn.network import CharRNN
 from charrnn.training import loop, plan
@@ -218,7 +219,13 @@ class _Run:
 
             hooks = Hooks(report, self._save, self.observer.stop)
             trainer = Trainer(self.network, self.streams, self.data, self.plan.train)
-            outcome = trainer.run(self._budget(), self.plan.characters, hooks)
+            try:
+                outcome = trainer.run(self._budget(), self.plan.characters, hooks)
+            except DivergedError as error:
+                if trainer.best_values:
+                    kept = f"; the best model so far is kept: {self.run_dir / MODEL_NAME}"
+                    raise DivergedError(f"{error}{kept}") from None
+                raise
         return self._conclude(outcome)
 
     def _open_folder(self) -> None:
@@ -244,12 +251,15 @@ class _Run:
 
     def _budget(self) -> Budget:
         config = self.plan.train
-        if config.minutes is not None:
-            return Clock(self.started + 60 * config.minutes, reserve=0.02 * 60 * config.minutes)
         if config.steps is not None:
             return Steps(config.steps)
-        assert config.epochs is not None
-        return Steps(max(1, round(config.epochs * self.streams.windows)))
+        steps = math.inf
+        if config.epochs is not None:
+            steps = max(1, round(config.epochs * self.streams.windows))
+        if config.minutes is None:
+            return Steps(steps)
+        seconds = 60 * config.minutes
+        return Clock(self.started + seconds, steps, reserve=0.02 * seconds)
 
     def _description(self) -> dict[str, Any]:
         """What the plan and the texts were, without any clock time."""
@@ -283,7 +293,6 @@ class _Run:
         self.network.load(outcome.values)
         whole = outcome.stopped_by == "budget"
         score = self._score(self.data.valid if whole else self.data.valid[: loop.VALID_CAP])
-        budget = next(n for n in ("minutes", "steps", "epochs") if self._asked(n))
         windows = scoring.window_nats(self.network, self.data.valid) if whole else None
         self._save(
             outcome.best,
@@ -307,13 +316,19 @@ class _Run:
             valid_bits_per_byte=score.bits_per_byte if score else None,
             valid_window256_nats=windows,
             valid_characters=score.characters if score else 0,
-            stopped_by=budget if whole else outcome.stopped_by,
+            stopped_by=self._ended(outcome.last) if whole else outcome.stopped_by,
         )
         self._write("summary.json", asdict(result))
         return result
 
-    def _asked(self, budget: str) -> bool:
-        return getattr(self.plan.train, budget) is not None
+    def _ended(self, last: Progress) -> str:
+        """Which of the budgets was used up."""
+        config = self.plan.train
+        if config.steps is not None:
+            return "steps"
+        if config.minutes is None or (config.epochs is not None and last.epoch >= config.epochs):
+            return "epochs"
+        return "minutes"
 
     def _score(self, ids: np.ndarray[Any, Any]) -> scoring.Score | None:
         if not len(ids):
