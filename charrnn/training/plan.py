@@ -144,8 +144,7 @@ def _sized(
             break
         reads = readable(candidate)
         if characters and reads < CHARACTERS_PER_PARAMETER * size:
-            often = train.minutes is not None and reads == enough
-            reason = f"a larger network would read too {'often' if often else 'little in the time'}"
+            reason = "a larger network would read too little in the time"
             break
         chosen, characters = candidate, reads
     return chosen, characters, reason or "the largest size that is planned"
