@@ -119,18 +119,14 @@ def _sized(
 ) -> tuple[ModelConfig, float, str]:
     """The model with its hidden size, the characters it will read, and why this size."""
     epoch = length // train.batch_size // train.seq_len * train.batch_size * train.seq_len
+    most = math.inf if train.epochs is None else train.epochs * epoch
     if train.steps is not None:
-        known: float | None = train.steps * train.batch_size * train.seq_len
-    else:
-        known = None if train.minutes is not None or train.epochs is None else train.epochs * epoch
-
-    enough = math.inf if train.epochs is None else train.epochs * epoch
+        most = train.steps * train.batch_size * train.seq_len
 
     def readable(candidate: ModelConfig) -> float:
-        if known is not None:
-            return known
-        assert train.minutes is not None
-        return min(enough, speed(candidate, train) * train.minutes * 60)
+        if train.minutes is None:
+            return most
+        return min(most, speed(candidate, train) * train.minutes * 60)
 
     if options.hidden_size is not None:
         model = dataclasses.replace(model, hidden_size=options.hidden_size)
