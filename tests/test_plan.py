@@ -83,7 +83,7 @@ def test_the_size_is_the_largest_that_time_and_text_can_feed(minutes: float) -> 
         model = dataclasses.replace(made.model, hidden_size=hidden_size)
         size = parameters.count(model)
         reads = min(enough, _speed(model, made.train) * minutes * 60)
-        return reads >= CHARACTERS_PER_PARAMETER * size and (
+        return reads >= min(enough, CHARACTERS_PER_PARAMETER * size) and (
             size <= PARAMETERS_PER_CHARACTER * MEGABYTE
         )
 

@@ -3,8 +3,9 @@
 Whatever the user set is kept; the rest is chosen. With a budget of steps or epochs the plan is a
 pure function of the corpus and the options. With minutes, the machine's speed is measured for a
 moment. The rule for the size: a network learns most in a given time when it reads about
-`CHARACTERS_PER_PARAMETER` characters for each of its parameters; and a small text cannot feed a
-large network, however much time there is.
+`CHARACTERS_PER_PARAMETER` characters for each of its parameters. A short text is read no more than
+`ENOUGH_EPOCHS` times, also if there is time for more, and feeds `PARAMETERS_PER_CHARACTER`
+parameters for each of its characters.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from charrnn import parameters
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions
 
 CHARACTERS_PER_PARAMETER = 12
-PARAMETERS_PER_CHARACTER = 3.0
+PARAMETERS_PER_CHARACTER = 6.5
 HIDDEN_SIZES = (32, 64, 96, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536, 2048)
 MAX_MINUTES = 5.0
 MIN_MINUTES = 0.2
-ENOUGH_EPOCHS = 40.0
+ENOUGH_EPOCHS = 30.0
 FULL_TIME_CHARACTERS = 1e6
 # Peak rate times hidden size, for AdamW; measured with 256 and 384 units on plays.
 RATE_TIMES_WIDTH = {"lstm": 7.0, "gru-reset-after": 3.0, "elman": 4.0}
@@ -139,7 +140,7 @@ def _sized(
             reason = "a larger network would learn this short text by heart"
             break
         reads = readable(candidate)
-        if characters and reads < CHARACTERS_PER_PARAMETER * size:
+        if characters and reads < min(most, CHARACTERS_PER_PARAMETER * size):
             reason = "a larger network would read too little in the time"
             break
         chosen, characters = candidate, reads
