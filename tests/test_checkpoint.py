@@ -421,3 +421,14 @@ def test_find_says_where_it_looked_and_how_to_make_a_model(
     ) as caught:
         checkpoint.find(None)
     assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_numbers_are_refused(
+    odd: float, make_model: Callable[..., Model], tmp_path: Path
+) -> None:
+    model = make_model()
+    model.values["output.bias"][1] = odd  # type: ignore[index]
+    checkpoint.save(tmp_path / MODEL_NAME, model)
+    with pytest.raises(ModelError, match="not finite"):
+        checkpoint.load(tmp_path / MODEL_NAME)

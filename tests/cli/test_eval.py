@@ -131,3 +131,12 @@ def test_line_ends_as_asked(tiny: Run, cli: Cli) -> None:
     done = cli("eval", "-m", tiny.folder, "windows.txt", "--newline", "lf", "--json")
     assert done.json["characters"] == len("the sea\nwas old\n")
     assert "CR LF" in done.err
+
+
+def test_a_run_from_standard_input_has_no_text_to_read_again(tiny: Run, cli: Cli) -> None:
+    shutil.copytree(tiny.folder, cli.folder / "run")
+    config = cli.folder / "run" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "files": ["-"]}))
+    done = cli("eval", "-m", cli.folder / "run", code=2)
+    assert "standard input" in done.sentence
+    assert "name a text" in done.sentence

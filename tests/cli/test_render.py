@@ -7,7 +7,6 @@ import sys
 import pytest
 
 from charrnn.cli import render
-from charrnn.config import TrainOptions
 from charrnn.training.loop import Progress
 
 from .conftest import TITLE, Run, Shown, needs_terminal
@@ -73,7 +72,7 @@ def test_a_picture_is_drawn_where_the_cursor_can_move(
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", term)
-    assert type(render.observer_for(TrainOptions(), lambda: None)) is kind
+    assert type(render.observer_for(lambda: None)) is kind
 
 
 @pytest.mark.parametrize(
