@@ -73,8 +73,8 @@ def sample(
         seed=secrets.randbits(32) if seed is None else seed,
     )
     generator = load_model(model)
-    note(f"seed: {config.seed}")
     read = generator.read(prompt)
+    note(f"seed: {config.seed}")
     show(
         prompt,
         config.num_samples,
