@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from charrnn.errors import OptionError, nearest
 
-CellName = Literal["elman", "lstm", "gru-reset-after"]
+CellName = Literal["elman", "irnn", "lstm", "lstm-coupled", "gru-reset-after"]
 OptimizerName = Literal["adamw"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 BackendName = Literal["auto", "reference", "library", "scaffold"]

@@ -49,9 +49,23 @@ def test_gru_reset_after_step_by_hand() -> None:
     assert h == pytest.approx(1.5863996, abs=1e-6)
 
 
+def test_irnn_step_by_hand() -> None:
+    # relu(0.75 - 0.25) = 0.5 and relu(0.75 - 1) = 0; the old h is not used again
+    assert _unit("irnn")((0.75,), (-0.25,), (9.0,)) == (0.5,)
+    assert _unit("irnn")((0.75,), (-1.0,), (9.0,)) == (0.0,)
+
+
+def test_lstm_coupled_step_by_hand() -> None:
+    # f = σ(0.5 + 0.5) = σ(1) = 0.7310586, g = tanh(0.5) = 0.4621172, o = σ(0) = 0.5, c = 2
+    # c = 0.7310586 * 2 + 0.2689414 * 0.4621172 = 1.4621172 + 0.1242824 = 1.5863996
+    # h = 0.5 * tanh(1.5863996) = 0.5 * 0.9195955 = 0.4597977
+    h, c = _unit("lstm-coupled")((0.5, 0.0, 1.0), (0.5, 0.5, -1.0), (1.0, 2.0))
+    assert (h, c) == pytest.approx((0.4597977, 1.5863996), abs=1e-6)
+
+
 def test_cells_have_the_names_that_users_type() -> None:
     assert {name: cell.name for name, cell in CELLS.items()} == {name: name for name in CELLS}
-    assert ALL == ["elman", "gru-reset-after", "lstm"]
+    assert ALL == ["elman", "gru-reset-after", "irnn", "lstm", "lstm-coupled"]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -118,7 +132,8 @@ def test_first_weights_are_those_of_the_randomness(name: str) -> None:
 
     assert weights(1) == weights(1)
     assert weights(1)["weight_ih"] != weights(2)["weight_ih"]
-    assert weights(1)["weight_hh"] != weights(2)["weight_hh"]
+    same = weights(1)["weight_hh"] == weights(2)["weight_hh"]
+    assert same == CELLS[name].starts_as_identity
 
 
 def test_every_block_of_the_input_weights_has_glorot_variance() -> None:

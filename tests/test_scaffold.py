@@ -16,8 +16,9 @@ from charrnn.errors import OptionError
 from charrnn.kernels import rows, scaffold, scalars, sequence
 
 CPU = torch.device("cpu")
-# bfloat16 keeps 8 bits: a product's operands and its result are off by 2^-9 of their size each.
-TOLERANCE = {False: 1e-5, True: 4e-2}
+# bfloat16 keeps 8 bits: a product's operands and its result are off by 2^-9 of their size each,
+# and a rectified unit near zero may be on in one and off in the other.
+TOLERANCE = {False: 1e-5, True: 2e-2}
 Case = tuple[Tensor, dict[str, Tensor], tuple[Tensor, ...]]
 
 
@@ -50,8 +51,8 @@ def scaffolded(half: bool) -> sequence.Sequence:
 
 def assert_near(found: list[Tensor], wanted: list[Tensor], tolerance: float) -> None:
     for a, b in zip(found, wanted, strict=True):
-        scale = max(1.0, float(b.abs().max()))
-        assert float((a - b).abs().max()) <= tolerance * scale
+        scale = max(b.numel() ** 0.5, float(b.norm()))
+        assert float((a - b).norm()) <= tolerance * scale
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])

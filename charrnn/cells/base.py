@@ -35,6 +35,8 @@ class Cell:
             ``x[g]`` is block g of ``weight_ih @ input + bias``, ``r[g]`` block g of
             ``weight_hh @ state[0]`` (plus ``bias_hh`` where the cell keeps two biases).
         two_biases: whether input and recurrent part keep a bias each.
+        starts_as_identity: whether ``weight_hh`` starts as the identity, not as a random
+            orthogonal matrix.
         bias: the value at which a block's bias starts, zero for the others.
     """
 
@@ -45,6 +47,7 @@ class Cell:
     states: tuple[str, ...]
     equations: Callable[[Function, Function, Function], Unit]
     two_biases: bool = False
+    starts_as_identity: bool = False
     bias: Mapping[str, float] = field(default_factory=dict)
 
     def shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
@@ -60,7 +63,7 @@ class Cell:
     def initial(
         self, input_size: int, hidden_size: int, rng: np.random.Generator
     ) -> dict[str, Weights]:
-        """One layer's first weights: Glorot for the input, orthogonal for the recurrence."""
+        """One layer's first weights: Glorot for the input, orthogonal ones for the recurrence."""
         start = {
             name: np.zeros(shape, np.float32)
             for name, shape in self.shapes(input_size, hidden_size).items()
@@ -68,7 +71,10 @@ class Cell:
         for g, block in enumerate(self.blocks):
             rows = slice(g * hidden_size, (g + 1) * hidden_size)
             start["weight_ih"][rows] = glorot(hidden_size, input_size, rng)
-            start["weight_hh"][rows] = orthogonal(hidden_size, rng)
+            random = not self.starts_as_identity
+            start["weight_hh"][rows] = (
+                orthogonal(hidden_size, rng) if random else np.eye(hidden_size)
+            )
             start["bias_ih" if self.two_biases else "bias"][rows] = self.bias.get(block, 0.0)
         return start
 

@@ -53,6 +53,11 @@ def _elman(x: Tensor, state: LayerState, flat: list[Tensor]) -> tuple[Tensor, La
     return y, (h[0],)
 
 
+def _irnn(x: Tensor, state: LayerState, flat: list[Tensor]) -> tuple[Tensor, LayerState]:
+    y, h = torch.rnn_relu(x, state[0][None], flat, *_KERNEL_SETTINGS)
+    return y, (h[0],)
+
+
 def _lstm(x: Tensor, state: LayerState, flat: list[Tensor]) -> tuple[Tensor, LayerState]:
     y, h, c = torch.lstm(x, (state[0][None], state[1][None]), flat, *_KERNEL_SETTINGS)
     return y, (h[0], c[0])
@@ -63,7 +68,7 @@ def _gru(x: Tensor, state: LayerState, flat: list[Tensor]) -> tuple[Tensor, Laye
     return y, (h[0],)
 
 
-_LIBRARY = {"elman": _elman, "lstm": _lstm, "gru-reset-after": _gru}
+LIBRARY = {"elman": _elman, "irnn": _irnn, "lstm": _lstm, "gru-reset-after": _gru}
 
 
 def library(
@@ -75,7 +80,7 @@ def library(
     else:  # the kernels add two biases; a cell with one has the other at zero
         biases = [weights["bias"], torch.zeros_like(weights["bias"])]
     flat = [weights["weight_ih"], weights["weight_hh"], *biases]
-    return _LIBRARY[cell.name](x, state, flat)
+    return LIBRARY[cell.name](x, state, flat)
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def select(
     if not on_cpu:  # only on CUDA
         # Parameters of their own are copied into one piece at each call: small beside the rest.
         warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous")
-    covered = cell.name in _LIBRARY
+    covered = cell.name in LIBRARY
     if backend == "library" and not covered:
         raise OptionError(f"--backend library has no {cell.name}: use auto")
     if backend == "scaffold" and not on_cpu:

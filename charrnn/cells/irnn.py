@@ -1,0 +1,27 @@
+"""The rectified network that starts as the identity (Le, Jaitly and Hinton 2015).
+
+With W_hh the identity and no bias, an empty input leaves a positive state as it is, so error flows
+back undiminished at the start. Nothing bounds the state: clip the gradient.
+"""
+
+from charrnn.cells.base import Cell, Function, Parts, Unit
+
+
+def equations(sigmoid: Function, tanh: Function, relu: Function) -> Unit:
+    """``h = relu(W_xh x + W_hh h + b)``."""
+
+    def unit(x: Parts, r: Parts, state: Parts) -> Parts:
+        return (relu(x[0] + r[0]),)
+
+    return unit
+
+
+CELL = Cell(
+    name="irnn",
+    title="rectified network that starts as the identity",
+    equation="h_t = relu(W_xh x_t + W_hh h_{t-1} + b), W_hh starts as the identity",
+    blocks=("h",),
+    states=("h",),
+    equations=equations,
+    starts_as_identity=True,
+)
