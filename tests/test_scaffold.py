@@ -27,7 +27,7 @@ def make_case(cell: Cell, steps: int, batch: int, size: int, hidden: int) -> Cas
     torch.manual_seed(steps + batch + hidden)
     x = torch.randn(steps, batch, size, requires_grad=True)
     weights = {
-        name: (torch.randn(shape) / shape[-1] ** 0.5).requires_grad_()
+        name: (torch.randn(shape) / (2 * shape[-1] ** 0.5)).requires_grad_()
         for name, shape in cell.shapes(size, hidden).items()
     }
     state = tuple((torch.randn(batch, hidden) * 0.5).requires_grad_() for _ in cell.states)
