@@ -16,9 +16,11 @@ from charrnn.errors import OptionError
 from charrnn.kernels import rows, scaffold, scalars, sequence
 
 CPU = torch.device("cpu")
-# bfloat16 keeps 8 bits: a product's operands and its result are off by 2^-9 of their size each,
-# and a rectified unit near zero may be on in one and off in the other.
+# bfloat16 keeps 8 bits: a product's operands and its result are off by 2^-9 of their size each.
 TOLERANCE = {False: 1e-5, True: 2e-2}
+# A rectified unit near zero may be on in one and off in the other, and a gradient with it: of some
+# 360 units that are on, three are enough for sqrt(3 / 360) = 0.09 of the gradient's length.
+RECTIFIED_TOLERANCE = {False: 1e-5, True: 0.15}
 Case = tuple[Tensor, dict[str, Tensor], tuple[Tensor, ...]]
 
 
@@ -67,7 +69,8 @@ def test_equals_the_reference(
     cell = CELLS[name]
     case = make_case(cell, steps, batch, size, hidden)
     wanted = outcome(sequence.reference, cell, case)
-    assert_near(outcome(scaffolded(half), cell, case), wanted, TOLERANCE[half])
+    tolerance = (RECTIFIED_TOLERANCE if name == "irnn" else TOLERANCE)[half]
+    assert_near(outcome(scaffolded(half), cell, case), wanted, tolerance)
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
