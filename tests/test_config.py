@@ -109,7 +109,7 @@ def test_clip_norm_may_be_infinite_but_nothing_else() -> None:
 @pytest.mark.parametrize("kind", [ModelConfig, TrainOptions])
 def test_an_unknown_cell_suggests_the_nearest(kind: Any) -> None:
     assert "--cell 'lsmt' is not known: did you mean lstm?" in _refused(kind, "cell", "lsmt")
-    assert "elman, lstm, gru-reset-after" in _refused(kind, "cell", "??")
+    assert "elman, irnn, lstm, lstm-coupled, gru-reset-after" in _refused(kind, "cell", "??")
 
 
 def test_an_unknown_optimizer_is_refused() -> None:

@@ -210,10 +210,19 @@ def test_a_file_of_options_is_followed_where_no_flag_says_otherwise(cli: Cli) ->
     assert run["corpus"]["train_characters"] == 2700
 
 
-def test_minutes_end_the_training_by_themselves(tiny: Run, cli: Cli) -> None:
-    result = cli("train", tiny.text, "--minutes", 0.1, "--json").json
+def test_minutes_end_the_training_by_themselves(cli: Cli) -> None:
+    (cli.folder / "long.txt").write_text(story(400_000))
+    result = cli("train", "long.txt", "--minutes", 0.1, "--json").json
     assert result["stopped_by"] == "minutes"
     assert 3 < result["seconds"] < 30
+
+
+def test_a_short_text_ends_before_its_minutes(tiny: Run, cli: Cli) -> None:
+    sizes = ("--hidden-size", 8, "--backend", "library")
+    result = cli("train", tiny.text, "--minutes", 2, *sizes, "--json").json
+    assert result["stopped_by"] == "epochs"
+    assert result["epochs"] == 30
+    assert result["seconds"] < 60
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
