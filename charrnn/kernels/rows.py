@@ -21,11 +21,14 @@ upper half of a float32's bits. Compiled code is cached per user, where a folder
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
 import hashlib
 import importlib.util
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -137,16 +140,14 @@ def _row(kind: str, number: str, block: str) -> str:
 def _forward(traced: Trace, half: bool) -> tuple[list[str], list[str]]:
     """Arguments and body of the forward loop."""
     carried = len(traced.dcarry)
-    given = {"x": "x", "r": "r", "carry": "carry"}
     writer = _Writer(traced.graph.nodes)
+    writer.given = {
+        "x": lambda k: _read(f"x[{k}]", half),
+        "r": lambda k: _read(f"r[{k}]", half),
+        "carry": lambda k: f"carry{k}[0]",
+    }
     for index in range(traced.forward):
-        operation, *arguments = traced.graph.nodes[index]
-        if operation == "carry":
-            writer.assign(index, f"carry{arguments[0]}[0]")
-        elif operation in given:
-            writer.assign(index, _read(f"{operation}[{arguments[0]}]", half))
-        else:
-            writer.compute(index)
+        writer.compute(index)
     for number, output in enumerate(traced.outputs):
         writer.lines.append(f"new{number}[0] = {writer.name(output.index)}")
     if half:
@@ -225,16 +226,18 @@ class _Writer:
 
 
 def cache_folder() -> Path:
-    """Where compiled code is kept: per user, or in a temporary folder where that cannot be."""
-    for folder in (platformdirs.user_cache_path("charrnn"), Path(tempfile.gettempdir())):
-        kept = folder / "charrnn-kernels"
-        try:
-            kept.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
+    """Where compiled code is kept: per user, or for this process alone where that cannot be.
+
+    Never in a folder that others could write to: what lies there is executed.
+    """
+    kept = platformdirs.user_cache_path("charrnn") / "charrnn-kernels"
+    with contextlib.suppress(OSError):
+        kept.mkdir(parents=True, exist_ok=True)
         if os.access(kept, os.W_OK):
             return kept
-    return Path(tempfile.mkdtemp(prefix="charrnn-kernels-"))
+    private = tempfile.mkdtemp(prefix="charrnn-kernels-")
+    atexit.register(shutil.rmtree, private, ignore_errors=True)
+    return Path(private)
 
 
 def _load(source: str) -> ModuleType:

@@ -101,10 +101,10 @@ class Kernel:
 def select(
     cell: Cell, device: torch.device, precision: str = "auto", backend: str = "auto"
 ) -> Kernel:
-    """What trains `cell` fastest on `device`; a pure function of its arguments and the machine.
+    """What trains `cell` on `device`; a pure function of its arguments and the machine.
 
-    On a CPU that multiplies bfloat16 itself the scaffold is two times as fast as the library in
-    float32; without that, the library is as fast or faster where it has the cell.
+    On a CPU that multiplies bfloat16 itself the scaffold was faster than the library in float32 at
+    every size tried; without that, the library is taken where it has the cell.
 
     Raises:
         OptionError: the wish cannot be granted; says what can.
