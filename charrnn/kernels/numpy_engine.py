@@ -30,9 +30,14 @@ def relu(x: Floats) -> Floats:
     return np.maximum(x, 0)
 
 
+# Some BLAS raise flags for numbers that they throw away; numpy would warn of them.
+_quietly = np.errstate(all="ignore")
+
+
 class NumpyEngine:
     """A network as arrays, with the embedding and the first layer's product made in advance."""
 
+    @_quietly
     def __init__(self, config: ModelConfig, values: Parameters) -> None:
         self.config = config
         self._cell = CELLS[config.cell]
@@ -58,25 +63,24 @@ class NumpyEngine:
         """The rows of a state, by index or mask: repeats and reorders the texts being written."""
         return tuple(tuple(part[rows] for part in layer) for layer in state)
 
+    @_quietly
     def step(self, ids: NDArray[np.integer[Any]], state: State) -> tuple[Floats, State]:
         """Read one symbol per row: ids (B,) -> logits (B, V) of the next one, and the state."""
         outputs, state = self._run(ids[None], state)
         return outputs[0] @ self._output_weight + self._output_bias, state
 
+    @_quietly
     def read(self, ids: NDArray[np.integer[Any]], state: State) -> tuple[Floats, State]:
         """Read a window: ids (T, B) -> logits (T, B, V), and the state after it."""
         outputs, state = self._run(ids, state)
         return outputs @ self._output_weight + self._output_bias, state
 
+    @_quietly
     def advance(self, ids: NDArray[np.integer[Any]], state: State) -> State:
         """Read a window (T, B) for the state after it alone."""
         return self._run(ids, state)[1]
 
     def _run(self, ids: NDArray[np.integer[Any]], state: State) -> tuple[Floats, State]:
-        with np.errstate(all="ignore"):  # some BLAS raise flags for numbers they throw away
-            return self._layers_up(ids, state)
-
-    def _layers_up(self, ids: NDArray[np.integer[Any]], state: State) -> tuple[Floats, State]:
         outputs, last = self._layer(self._table[ids], self._layers[0], state[0])
         after = [last]
         for index, weights in enumerate(self._layers[1:], start=1):
