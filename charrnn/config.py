@@ -17,11 +17,27 @@ from typing import Any, Literal, TypeVar, get_args
 
 from charrnn.errors import OptionError, nearest
 
-CellName = Literal["elman", "irnn", "lstm", "lstm-coupled", "gru-reset-after"]
+CellName = Literal[
+    "elman",
+    "irnn",
+    "preactivation",
+    "jordan",
+    "lstm",
+    "lstm-sigmoid",
+    "lstm-peephole",
+    "lstm-peephole-gers",
+    "lstm-coupled",
+    "gru",
+    "gru-reset-after",
+]
+InitName = Literal["auto", "orthogonal", "glorot", "he"]
+StateName = Literal["carry", "reset"]
 OptimizerName = Literal["adamw"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 BackendName = Literal["auto", "reference", "library", "scaffold"]
+OMEGA_CELLS = ("elman", "irnn", "preactivation")
 MAX_LENGTH = 10**9
+MAX_WINDOW = 2**30
 MAX_SIZE = 2**16
 MAX_SYMBOLS = 0x110000
 MAX_SEED = 2**63 - 1
@@ -30,8 +46,45 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """The architecture: V symbols -> embedding (or one-hot) -> L layers of H units -> V logits."""
+class Form:
+    """What a network can have besides its sizes; neutral values: none of it.
+
+    Attributes:
+        skip_connections: the input goes to every layer, and every layer to the output.
+        input_depth: matrices on the way from a layer's input to its blocks; between them tanh.
+        recurrent_depth: matrices on the way from the state to the blocks.
+        output_depth: matrices on the way from the last layer to the logits.
+        learned_start: the state before a text is learned, and not zero.
+        layer_norm: what comes from input and state is normalised over the units of each block.
+        zoneout: part of the units of h that keep their old value (their mean, when not trained).
+        zoneout_cell: the same for the other parts of the state.
+    """
+
+    skip_connections: bool = False
+    input_depth: int = 1
+    recurrent_depth: int = 1
+    output_depth: int = 1
+    learned_start: bool = False
+    layer_norm: bool = False
+    zoneout: float = 0.0
+    zoneout_cell: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("input_depth", "recurrent_depth", "output_depth"):
+            _integer(name, getattr(self, name), 1, 16)
+        for name in ("skip_connections", "learned_start", "layer_norm"):
+            if not isinstance(getattr(self, name), bool):
+                raise OptionError(f"{flag(name)} must be true or false")
+        _number("zoneout", self.zoneout, 0.0, 0.95)
+        _number("zoneout_cell", self.zoneout_cell, 0.0, 0.95)
+
+
+FORM = tuple(field.name for field in dataclasses.fields(Form))
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """The sizes of an architecture; alone so that the form's fields come after them."""
 
     vocab_size: int
     cell: str = "lstm"
@@ -39,12 +92,23 @@ class ModelConfig:
     hidden_size: int = 256
     embedding_size: int = 64  # 0: one-hot symbols
 
+
+@dataclass(frozen=True)
+class ModelConfig(Form, _Sizes):
+    """The architecture: V symbols -> embedding (or one-hot) -> L layers of H units -> V logits."""
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         _choice("cell", self.cell, get_args(CellName))
         _integer("vocab_size", self.vocab_size, 1, MAX_SYMBOLS)
         _integer("num_layers", self.num_layers, 1, 64)
         _integer("hidden_size", self.hidden_size, 1, MAX_SIZE)
         _integer("embedding_size", self.embedding_size, 0, MAX_SIZE)
+        if self.cell == "jordan" and self.num_layers > 1:
+            raise OptionError(
+                "--cell jordan feeds the network's output back and has no state below it: "
+                "use --num-layers 1, and --input-depth for more matrices"
+            )
 
     @property
     def start_symbol(self) -> int:
@@ -53,22 +117,56 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class TrainOptions:
+class Regularizers:
+    """What keeps a training from learning by heart; neutral values: 0, and none of it.
+
+    Attributes:
+        dropout: part of each layer's outputs that is dropped on its way up; None is planned.
+        locked_dropout: the same units for all steps of a window (Gal and Ghahramani 2016).
+        weight_drop: part of the recurrent weights dropped, the same for a window (Merity 2018).
+        activation_penalty: alpha of alpha * mean(h^2) of the last layer's dropped outputs (AR).
+        slowness_penalty: beta of beta * mean((h_{t+1} - h_t)^2) of its outputs (TAR).
+        omega: weight of Pascanu's regulariser, which keeps gradients' norms along time.
+        weight_decay: pull of matrices towards zero.
+    """
+
+    dropout: float | None = None
+    locked_dropout: bool = False
+    weight_drop: float = 0.0
+    activation_penalty: float = 0.0
+    slowness_penalty: float = 0.0
+    omega: float = 0.0
+    weight_decay: float = 0.1
+
+    def __post_init__(self) -> None:
+        _optional(_number, "dropout", self.dropout, 0.0, 0.95)
+        _number("weight_drop", self.weight_drop, 0.0, 0.95)
+        for name in ("activation_penalty", "slowness_penalty", "omega"):
+            _number(name, getattr(self, name), 0.0, 1e3)
+        _number("weight_decay", self.weight_decay, 0.0, 10.0)
+        if not isinstance(self.locked_dropout, bool):
+            raise OptionError("--locked-dropout must be true or false")
+
+
+@dataclass(frozen=True)
+class TrainOptions(Regularizers, Form):
     """What the user asked for; None is planned from the corpus, the machine and the budget."""
 
     cell: str = "lstm"
     num_layers: int | None = None
     hidden_size: int | None = None
     embedding_size: int | None = None
-    seq_len: int | None = None
+    init: str = "auto"
+    forget_bias: float | None = None
+    seq_len: int | str | None = None
+    update_every: int | None = None
+    state: str = "carry"
     batch_size: int | None = None
     minutes: float | None = None
     epochs: float | None = None
     steps: int | None = None
     optimizer: str = "adamw"
     learning_rate: float | None = None
-    weight_decay: float = 0.1
-    dropout: float | None = None
     clip_norm: float = 1.0
     seed: int = 1
     valid_fraction: float = 0.1
@@ -78,50 +176,79 @@ class TrainOptions:
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        Form.__post_init__(self)
+        Regularizers.__post_init__(self)
         _choice("cell", self.cell, get_args(CellName))
         _choice("optimizer", self.optimizer, get_args(OptimizerName))
         _choice("precision", self.precision, get_args(PrecisionName))
         _choice("backend", self.backend, get_args(BackendName))
+        _choice("init", self.init, get_args(InitName))
+        _choice("state", self.state, get_args(StateName))
+        _optional(_number, "forget_bias", self.forget_bias, -100.0, 100.0)
         _optional(_integer, "num_layers", self.num_layers, 1, 64)
         _optional(_integer, "hidden_size", self.hidden_size, 1, MAX_SIZE)
         _optional(_integer, "embedding_size", self.embedding_size, 0, MAX_SIZE)
-        _optional(_integer, "seq_len", self.seq_len, 1, 2**20)
+        object.__setattr__(self, "seq_len", _window(self.seq_len))
+        _optional(_integer, "update_every", self.update_every, 1, MAX_WINDOW)
         _optional(_integer, "batch_size", self.batch_size, 1, 2**20)
         _optional(_integer, "steps", self.steps, 1, 10**12)
         _optional(_integer, "threads", self.threads, 1, 4096)
         _optional(_number, "minutes", self.minutes, 0.0, 1e7, open_low=True)
         _optional(_number, "epochs", self.epochs, 0.0, 1e9, open_low=True)
         _optional(_number, "learning_rate", self.learning_rate, 0.0, 1e3, open_low=True)
-        _optional(_number, "dropout", self.dropout, 0.0, 0.95)
-        _number("weight_decay", self.weight_decay, 0.0, 10.0)
         _number("clip_norm", self.clip_norm, 0.0, math.inf, open_low=True, allow_inf=True)
         _number("valid_fraction", self.valid_fraction, 0.0, 0.9)
         _integer("seed", self.seed, 0, MAX_SEED)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Refuse what cannot be wished for at the same time."""
         budgets = [n for n in ("minutes", "epochs", "steps") if getattr(self, n) is not None]
         if len(budgets) > 1:
             raise OptionError(
                 f"{' and '.join('--' + n for n in budgets)} are two budgets: give one of them"
             )
+        if self.update_every is not None:
+            if isinstance(self.seq_len, int) and self.update_every > self.seq_len:
+                raise OptionError(
+                    f"--update-every {self.update_every} would leave steps of the text without "
+                    f"gradient: it may be --seq-len {self.seq_len} at most"
+                )
+            if self.state == "reset":
+                raise OptionError(
+                    "--state reset cuts the text into windows, each with one update: "
+                    "leave out --update-every"
+                )
+        if self.omega and self.cell not in OMEGA_CELLS:
+            raise OptionError(
+                f"--omega is for {', '.join(OMEGA_CELLS)}, in which a gradient passes one matrix "
+                f"from step to step: leave it out for {self.cell}"
+            )
+        if self.omega and self.backend not in ("auto", "reference"):
+            raise OptionError("--omega takes derivatives of gradients: use --backend reference")
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Regularizers):
     """How a network is trained; every value is decided.
 
     One of the budgets is not None; minutes and epochs together end with what comes first.
     """
 
-    seq_len: int  # T, the BPTT window
-    batch_size: int  # B, the number of streams
-    optimizer: str
-    learning_rate: float
-    weight_decay: float
-    dropout: float
-    clip_norm: float
-    seed: int
-    minutes: float | None
-    epochs: float | None
-    steps: int | None
+    seq_len: int = 64  # T or k2, the BPTT window
+    update_every: int = 64  # k1, steps from one update to the next
+    state: str = "carry"  # or reset: every window starts anew
+    batch_size: int = 32  # B, the number of streams
+    optimizer: str = "adamw"
+    learning_rate: float = 0.01
+    init: str = "auto"
+    forget_bias: float | None = None
+    dropout: float = 0.0
+    clip_norm: float = 1.0
+    seed: int = 1
+    minutes: float | None = None
+    epochs: float | None = None
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -213,6 +340,17 @@ def _number(
         start = f"above {low:g}" if open_low else f"from {low:g}"
         end = f" to {high:g}" if math.isfinite(high) else " up"
         raise OptionError(f"{flag(name)} must be a number {start}{end}, not {value}")
+
+
+def _window(value: object) -> object:
+    """A BPTT window: a whole number, its digits, or the word ``full``."""
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value)
+    if value not in (None, "full") and not isinstance(value, int):
+        raise OptionError(f"--seq-len must be a whole number or full, not {value}")
+    if isinstance(value, int):
+        _integer("seq_len", value, 1, MAX_WINDOW)
+    return value
 
 
 def _optional(check: Any, name: str, value: object, *bounds: Any, **more: Any) -> None:

@@ -84,7 +84,7 @@ class Generator:
             return prompt
         start = np.array([self.config.start_symbol], np.int64)
         ids = np.concatenate([start, self.tokenizer.encode(prompt).astype(np.int64)])
-        state = self.engine.zero_state(1)
+        state = self.engine.start_state(1)
         for first in range(0, len(ids) - 1, _READ):
             state = self.engine.advance(ids[first : min(first + _READ, len(ids) - 1), None], state)
         return Prompted(*self.engine.step(ids[-1:], state))

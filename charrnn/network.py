@@ -7,6 +7,7 @@ V symbols, E embedding, H hidden units.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,39 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from charrnn import parameters
-from charrnn.cells import CELLS
-from charrnn.config import ModelConfig
+from charrnn.config import ModelConfig, Regularizers
 from charrnn.kernels.sequence import LayerState, Sequence, reference
 
 State = tuple[LayerState, ...]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What is drawn once for an update and stays the same along its window.
+
+    Attributes:
+        dropped: for each layer, masks (1, B, H) of its outputs; empty where they are drawn anew at
+            every step.
+        weights: for each layer, a mask of its recurrent weights by name; empty without weight-drop.
+    """
+
+    dropped: tuple[Tensor, ...] = ()
+    weights: tuple[Mapping[str, Tensor], ...] = ()
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a window came to.
+
+    Attributes:
+        logits: (T, B, V).
+        top: the last layer's outputs (T, B, H), as they came from the recurrence.
+        dropped: the same after dropout, as the output map reads them.
+    """
+
+    logits: Tensor
+    top: Tensor
+    dropped: Tensor
 
 
 class CharRNN(nn.Module):
@@ -29,9 +58,10 @@ class CharRNN(nn.Module):
     Args:
         config: the architecture.
         values: parameters by name, as in `charrnn.parameters`; copied.
-        dropout: probability by which each layer's outputs are dropped on their way up.
+        regularizers: dropout and its kin; none by default.
         sequence: what runs a layer over a window; by default the plain loop.
         scoring: what runs it where losses are measured; by default the same.
+        half: make also the output's product in bfloat16 in training.
     """
 
     def __init__(
@@ -39,16 +69,19 @@ class CharRNN(nn.Module):
         config: ModelConfig,
         values: Mapping[str, NDArray[Any]],
         *,
-        dropout: float = 0.0,
+        regularizers: Regularizers | None = None,
         sequence: Sequence = reference,
         scoring: Sequence | None = None,
+        half: bool = False,
     ) -> None:
         super().__init__()
         self.config = config
-        self.dropout = dropout
-        self.cell = CELLS[config.cell]
+        self.regularizers = regularizers or Regularizers()
+        self.dropout = self.regularizers.dropout or 0.0
+        self.cell = parameters.cell_of(config)
         self._sequence = sequence
         self._scoring = scoring or sequence
+        self._half = half
         self._names = list(parameters.shapes(config))
         for name in self._names:
             tensor = torch.tensor(np.array(values[name]))
@@ -75,34 +108,154 @@ class CharRNN(nn.Module):
         """Where the parameters are."""
         return next(self.parameters()).device
 
-    def zero_state(self, batch_size: int) -> State:
-        """The state before a text: zeros, each (B, H)."""
-        like = next(self.parameters())
-        zeros = like.new_zeros(batch_size, self.config.hidden_size)
+    def start_state(self, batch_size: int) -> State:
+        """The state before a text, each part (B, H): zeros, or what is learned."""
+        weights = self.weights()
+        like = weights["output.bias"]
+        shape = (batch_size, self.config.hidden_size)
+
+        def part(layer: int, name: str) -> Tensor:
+            learned = weights.get(f"layers.{layer}.start.{name}")
+            return like.new_zeros(shape) if learned is None else learned.expand(shape)
+
         return tuple(
-            tuple(zeros.clone() for _ in self.cell.states) for _ in range(self.config.num_layers)
+            tuple(part(layer, name) for name in self.cell.states)
+            for layer in range(self.config.num_layers)
         )
+
+    def draw(self, batch_size: int) -> Noise:
+        """The noise of one update."""
+        weights, kept = self.weights(), self.regularizers
+        dropped: tuple[Tensor, ...] = ()
+        masks: tuple[Mapping[str, Tensor], ...] = ()
+        if kept.locked_dropout and self.dropout:
+            ones = weights["output.bias"].new_ones(1, batch_size, self.config.hidden_size)
+            layers = range(self.config.num_layers)
+            dropped = tuple(F.dropout(ones, self.dropout) for _ in layers)
+        if kept.weight_drop:
+            masks = tuple(
+                {
+                    name: F.dropout(torch.ones_like(weight), kept.weight_drop)
+                    for name, weight in parameters.layer(weights, index).items()
+                    if is_recurrent(name)
+                }
+                for index in range(self.config.num_layers)
+            )
+        return Noise(dropped, masks)
 
     def forward(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """Ids (T, B) -> logits (T, B, V), and the state after the window."""
+        noise = self.draw(ids.shape[1]) if self.training else Noise()
+        outputs, state = self.run(ids, state, noise)
+        return outputs.logits, state
+
+    def run(
+        self,
+        ids: Tensor,
+        state: State,
+        noise: Noise,
+        *,
+        counted: int | None = None,
+        cut: int | None = None,
+        sequence: Sequence | None = None,
+    ) -> tuple[Outputs, State]:
+        """A window with the noise that was drawn for it.
+
+        Args:
+            ids: (T, B).
+            state: before the window.
+            noise: what is drawn once.
+            counted: how many of the last steps have outputs; all by default.
+            cut: after how many steps the returned state is; by default after all.
+            sequence: what runs a layer, in place of the usual.
+        """
+        config, weights = self.config, self.weights()
+        run = sequence or (self._sequence if self.training else self._scoring)
+        symbols = self._symbols(ids)
+
+        def last(steps: Tensor) -> Tensor:
+            """Those that are counted; all of them are no slice, whose gradient would be a copy."""
+            return steps if counted in (None, len(ids)) else steps[-counted:]
+
+        x = top = dropped = symbols
+        above, after = [], []
+        for index in range(config.num_layers):
+            layer: dict[str, Tensor] = {**parameters.layer(weights, index)}
+            if noise.weights:
+                layer |= {name: layer[name] * mask for name, mask in noise.weights[index].items()}
+            for weight, bias in parameters.maps(layer, "input."):
+                x = torch.tanh(F.linear(x, weight, bias))
+            top, at_cut = self._run_layer(run, x, state[index], layer, cut)
+            if noise.dropped:
+                dropped = top * noise.dropped[index]
+            else:
+                dropped = F.dropout(top, self.dropout, self.training)
+            above.append(last(dropped))
+            after.append(at_cut)
+            x = torch.cat([dropped, symbols], -1) if config.skip_connections else dropped
+        read = torch.cat(above, -1) if config.skip_connections else above[-1]
+        return Outputs(self._logits(read), last(top), last(dropped)), tuple(after)
+
+    def _run_layer(
+        self,
+        run: Sequence,
+        x: Tensor,
+        state: LayerState,
+        weights: Mapping[str, Tensor],
+        cut: int | None,
+    ) -> tuple[Tensor, LayerState]:
+        """A layer's outputs (T, B, H), and its state after `cut` steps."""
+        zone = self._zone(*x.shape[:2])
+        if cut is None or cut == len(x):
+            return run(self.cell, x, state, weights, zone=zone, readout=self._distribution)
+        if cut == 0:
+            y, _ = run(self.cell, x, state, weights, zone=zone, readout=self._distribution)
+            return y, state
+
+        def part(rows: slice, state: LayerState) -> tuple[Tensor, LayerState]:
+            masks = tuple(mask if len(mask) == 1 else mask[rows] for mask in zone)
+            return run(self.cell, x[rows], state, weights, zone=masks, readout=self._distribution)
+
+        first, at_cut = part(slice(None, cut), state)
+        second, _ = part(slice(cut, None), at_cut)
+        return torch.cat([first, second]), at_cut
+
+    def _symbols(self, ids: Tensor) -> Tensor:
+        """What stands for the symbols, (T, B, E) or one-hot."""
         weights = self.weights()
-        sequence = self._sequence if self.training else self._scoring
         if self.config.embedding_size:
-            x = F.embedding(ids, weights["embedding"])
-        else:
-            x = F.one_hot(ids, self.config.vocab_size + 1).to(weights["output.bias"].dtype)
-        after = []
-        for index in range(self.config.num_layers):
-            prefix = f"layers.{index}."
-            layer = {
-                name.removeprefix(prefix): weight
-                for name, weight in weights.items()
-                if name.startswith(prefix)
-            }
-            x, last = sequence(self.cell, x, state[index], layer)
-            x = F.dropout(x, self.dropout, self.training)
-            after.append(last)
-        return F.linear(x, weights["output.weight"], weights["output.bias"]), tuple(after)
+            return F.embedding(ids, weights["embedding"])
+        return F.one_hot(ids, self.config.vocab_size + 1).to(weights["output.bias"].dtype)
+
+    def _zone(self, steps: int, batch_size: int) -> tuple[Tensor, ...]:
+        """What stays of each part of the old state: drawn in training, else the mean."""
+        rates = (self.config.zoneout, self.config.zoneout_cell)
+        if not any(rates):
+            return ()
+        like = self.weights()["output.bias"]
+        shape = (steps, batch_size, self.config.hidden_size)
+
+        def mask(rate: float) -> Tensor:
+            if self.training:
+                return torch.bernoulli(like.new_full(shape, rate))
+            return like.new_full((1, 1, 1), rate)
+
+        return tuple(mask(rates[min(number, 1)]) for number in range(len(self.cell.states)))
+
+    def _logits(self, outputs: Tensor) -> Tensor:
+        """What is read of the layers (..., Y) -> logits (..., V)."""
+        weights = self.weights()
+        for weight, bias in parameters.maps(weights, "output.hidden."):
+            outputs = torch.tanh(F.linear(outputs, weight, bias))
+        weight, bias = weights["output.weight"], weights["output.bias"]
+        if self._half and self.training:
+            product = F.linear(outputs.to(torch.bfloat16), weight.to(torch.bfloat16))
+            return product.float() + bias
+        return F.linear(outputs, weight, bias)
+
+    def _distribution(self, outputs: Tensor) -> Tensor:
+        """The last layer's outputs (B, H) -> the distribution of the next symbol (B, V)."""
+        return torch.softmax(self._logits(outputs), -1)
 
     @torch.no_grad()
     def nats(
@@ -121,6 +274,11 @@ class CharRNN(nn.Module):
 def detached(state: State) -> State:
     """The same values, cut off from the graph that made them."""
     return tuple(tuple(part.detach() for part in layer) for layer in state)
+
+
+def is_recurrent(name: str) -> bool:
+    """Whether a layer's parameter is a matrix that the state meets."""
+    return name == "weight_hh" or (name.startswith("hidden.") and name.endswith(".weight"))
 
 
 def _attribute(name: str) -> str:

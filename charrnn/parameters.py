@@ -1,45 +1,88 @@
 """The parameters of a whole network by name: their shapes, their first values, their number.
 
-embedding               (V + 1, E)   row V is the start symbol; absent when symbols are one-hot
-layers.l.weight_ih      (G*H, X)     X = E (or V + 1) in layer 0, H above
-layers.l.weight_hh      (G*H, H)
-layers.l.bias           (G*H,)       or bias_ih and bias_hh, as the cell declares
-output.weight           (V, H)
-output.bias             (V,)
+embedding                   (V + 1, E)   row V is the start symbol; absent when symbols are one-hot
+layers.l.input.k.weight     (H, X or H)  deeper input maps, from the layer's input upwards
+layers.l.input.k.bias       (H,)
+layers.l.weight_ih          (G*H, X)     X: the size of the layer's input, H above an input map
+layers.l.weight_hh          (G*H, H)     (G*H, V) where the cell feeds the output back
+layers.l.hidden.s.k.weight  (H, H)       deeper recurrent maps of product s, and their biases
+layers.l.hidden.s.k.bias    (H,)
+layers.l.peephole           (3*H,)       where the cell has them
+layers.l.gain_ih, gain_hh   (G*H,)       with layer normalisation
+layers.l.bias               (G*H,)       or bias_ih and bias_hh, as the cell declares
+layers.l.start.NAME         (H,)         the learned first value of each part of the state
+output.hidden.k.weight      (H, H or Y)  deeper output maps, and their biases
+output.hidden.k.bias        (H,)
+output.weight               (V, Y)       Y: H, or L*H with skip connections, or H above a map
+output.bias                 (V,)
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.cells import CELLS
-from charrnn.cells.base import glorot
+from charrnn.cells import CELLS, Cell
+from charrnn.cells.base import glorot, he
 from charrnn.config import ModelConfig
 
 Parameters = Mapping[str, NDArray[np.float32]]
+Shape = tuple[int, ...]
+Array = TypeVar("Array")
+
+
+def cell_of(config: ModelConfig) -> Cell:
+    """The cell in the form that the layers of a network have; the same object for the same form."""
+    return _formed(config.cell, config.recurrent_depth, config.layer_norm)
+
+
+@functools.cache
+def _formed(name: str, recurrent_depth: int, layer_norm: bool) -> Cell:
+    if recurrent_depth == 1 and not layer_norm:
+        return CELLS[name]
+    return dataclasses.replace(CELLS[name], recurrent_depth=recurrent_depth, layer_norm=layer_norm)
 
 
 def input_sizes(config: ModelConfig) -> list[int]:
-    """X of every layer."""
-    first = config.embedding_size or config.vocab_size + 1
-    return [first] + [config.hidden_size] * (config.num_layers - 1)
+    """The size of every layer's input."""
+    symbols = config.embedding_size or config.vocab_size + 1
+    above = config.hidden_size + (symbols if config.skip_connections else 0)
+    return [symbols] + [above] * (config.num_layers - 1)
 
 
-def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+def shapes(config: ModelConfig) -> dict[str, Shape]:
     """Names and shapes of all parameters, in the order they are stored."""
-    cell = CELLS[config.cell]
-    named: dict[str, tuple[int, ...]] = {}
+    cell, hidden = cell_of(config), config.hidden_size
+    named: dict[str, Shape] = {}
     if config.embedding_size:
         named["embedding"] = (config.vocab_size + 1, config.embedding_size)
-    for layer, size in enumerate(input_sizes(config)):
-        for name, shape in cell.shapes(size, config.hidden_size).items():
-            named[f"layers.{layer}.{name}"] = shape
-    named["output.weight"] = (config.vocab_size, config.hidden_size)
+    for index, size in enumerate(input_sizes(config)):
+        prefix = f"layers.{index}."
+        named |= _map_shapes(f"{prefix}input.", config.input_depth, size, hidden)
+        size = hidden if config.input_depth > 1 else size
+        for name, shape in cell.shapes(size, hidden, config.vocab_size).items():
+            named[prefix + name] = shape
+        if config.learned_start:
+            named |= {f"{prefix}start.{name}": (hidden,) for name in cell.states}
+    size = hidden * (config.num_layers if config.skip_connections else 1)
+    named |= _map_shapes("output.hidden.", config.output_depth, size, hidden)
+    named["output.weight"] = (config.vocab_size, hidden if config.output_depth > 1 else size)
     named["output.bias"] = (config.vocab_size,)
+    return named
+
+
+def _map_shapes(prefix: str, depth: int, size: int, hidden: int) -> dict[str, Shape]:
+    """Shapes of the matrices in front of the last one of a deeper map."""
+    named: dict[str, Shape] = {}
+    for k in range(depth - 1):
+        named[f"{prefix}{k}.weight"] = (hidden, hidden if k else size)
+        named[f"{prefix}{k}.bias"] = (hidden,)
     return named
 
 
@@ -48,29 +91,51 @@ def count(config: ModelConfig) -> int:
     return sum(math.prod(shape) for shape in shapes(config).values())
 
 
-def initial(config: ModelConfig, seed: int) -> dict[str, NDArray[np.float32]]:
-    """First values: unit normal embedding, the cells' own rules, Glorot output, zero bias."""
+def initial(
+    config: ModelConfig, seed: int, rule: str = "auto", forget_bias: float | None = None
+) -> dict[str, NDArray[np.float32]]:
+    """First values: unit normal embedding, the cells' own rules, Glorot (or He), zero bias.
+
+    `rule` and `forget_bias` are those of `Cell.initial`.
+    """
     rng = np.random.default_rng([seed, 0x1217])
-    cell = CELLS[config.cell]
+    cell, hidden = cell_of(config), config.hidden_size
     values: dict[str, NDArray[np.float32]] = {}
-    if config.embedding_size:
-        shape = shapes(config)["embedding"]
-        values["embedding"] = rng.standard_normal(shape).astype(np.float32)
-    for layer, size in enumerate(input_sizes(config)):
-        for name, value in cell.initial(size, config.hidden_size, rng).items():
-            values[f"layers.{layer}.{name}"] = value
-    values["output.weight"] = glorot(config.vocab_size, config.hidden_size, rng)
-    values["output.bias"] = np.zeros(config.vocab_size, np.float32)
+    for name, shape in shapes(config).items():
+        if name == "embedding":
+            values[name] = rng.standard_normal(shape).astype(np.float32)
+        elif name.endswith(".weight_ih"):
+            prefix = name.removesuffix("weight_ih")
+            start = cell.initial(
+                shape[1],
+                hidden,
+                rng,
+                output_size=config.vocab_size,
+                rule=rule,
+                forget_bias=forget_bias,
+            )
+            values |= {prefix + own: value for own, value in start.items()}
+        elif name not in values:
+            matrix = he if rule == "he" else glorot
+            values[name] = matrix(*shape, rng) if len(shape) == 2 else np.zeros(shape, np.float32)
     return values
 
 
-def layer(
-    parameters: Mapping[str, NDArray[np.float32]], index: int
-) -> dict[str, NDArray[np.float32]]:
+def layer(parameters: Mapping[str, Array], index: int) -> dict[str, Array]:
     """The parameters of one layer, by their names within it."""
-    prefix = f"layers.{index}."
+    return within(parameters, f"layers.{index}.")
+
+
+def within(parameters: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """The parameters whose names begin so, by what follows."""
     return {
         name.removeprefix(prefix): value
         for name, value in parameters.items()
         if name.startswith(prefix)
     }
+
+
+def maps(parameters: Mapping[str, Any], prefix: str) -> list[tuple[Any, Any]]:
+    """Weight and bias of each matrix in front of the last one of a deeper map, from below."""
+    found = within(parameters, prefix)
+    return [(found[f"{k}.weight"], found[f"{k}.bias"]) for k in range(len(found) // 2)]

@@ -31,8 +31,8 @@ Integers = NDArray[np.int64]
 class Engine(Protocol):
     """What scoring needs of a network; ``charrnn.network`` and ``NumpyEngine`` adapters give it."""
 
-    def zero_state(self, batch_size: int) -> Any:
-        """A state of zeros for `batch_size` rows."""
+    def start_state(self, batch_size: int) -> Any:
+        """The state before a text, for `batch_size` rows."""
         ...
 
     def nats(self, inputs: Integers, targets: Integers, state: Any) -> tuple[NDArray[Any], Any]:
@@ -101,7 +101,7 @@ def shifted(ids: Ids, start_symbol: int) -> tuple[Integers, Integers]:
 
 def _warm_up(engine: Engine, inputs: Integers, length: int, streams: int) -> Any:
     """The state before each stream: read what precedes it; nothing precedes the first."""
-    state = engine.zero_state(streams)
+    state = engine.start_state(streams)
     if streams == 1:
         return state
     before = min(WARM_UP, length)
@@ -109,9 +109,9 @@ def _warm_up(engine: Engine, inputs: Integers, length: int, streams: int) -> Any
     starts[0] = 0
     positions = starts[None, :] + np.arange(before)[:, None]
     _, state = engine.nats(inputs[positions], inputs[positions] * 0, state)
-    for layer in state:
-        for part in layer:
-            part[0] = 0
+    for layer, start in zip(state, engine.start_state(1), strict=True):
+        for part, first in zip(layer, start, strict=True):
+            part[0] = first[0]
     return state
 
 
@@ -129,7 +129,7 @@ def window_nats(engine: Engine, ids: Ids) -> float | None:
     for first in range(0, len(chosen), 64):
         starts = chosen[first : first + 64] * WINDOW
         positions = starts[None, :] + np.arange(WINDOW)[:, None]
-        state = engine.zero_state(len(starts))
+        state = engine.start_state(len(starts))
         inputs, targets = ids[positions], ids[positions + 1]
         nats, _ = engine.nats(inputs.astype(np.int64), targets.astype(np.int64), state)
         total += float(np.sum(nats, dtype=np.float64))

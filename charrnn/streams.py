@@ -1,10 +1,11 @@
 """Training text as B parallel streams, read window by window; the cursor is a value.
 
 Stream b starts near position b * N / B, moved back to the start of a line where one is near, and
-is read in order, T symbols at a time, with the state carried from window to window. Whatever
-starts with a zero state starts with the start symbol: so the network learns how a passage begins
-from B beginnings, not from the single one of the corpus. What is left of a stream at its end,
-shorter than a window, waits for no one: the next epoch starts.
+is read in order with the state carried from window to window: every k1 symbols comes an update,
+whose window reaches k2 symbols back (truncated BPTT(k1, k2); k1 = k2 is the usual case, where no
+symbol is read twice). An epoch's start has the start symbol in every stream: so the network learns
+how a passage begins from B beginnings, not from the single one of the corpus. What is left of a
+stream at its end, shorter than k1, waits for no one: the next epoch starts.
 """
 
 from __future__ import annotations
@@ -27,36 +28,60 @@ class Cursor:
 
 
 @dataclass(frozen=True)
+class Window:
+    """What one update reads: at most k2 steps, of which the last k1 are counted.
+
+    Attributes:
+        start: the position of its first step in the streams.
+        inputs: (T, B) ids.
+        targets: (T, B) ids, one step later.
+        counted: how many of its last steps have losses that no other window counts.
+        shift: how many steps later the next window starts.
+    """
+
+    start: int
+    inputs: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    counted: int
+    shift: int
+
+
+@dataclass(frozen=True)
 class Streams:
     """B streams over the ids of a text.
 
     Attributes:
         inputs: (T_total, B) ids that are read; row 0 is the start symbol.
         targets: (T_total, B) ids to be predicted, ``inputs`` one step later.
-        seq_len: T, the length of a window.
+        seq_len: k2, how many steps a gradient is taken back.
+        update_every: k1, steps from one update to the next; at most k2.
     """
 
     inputs: NDArray[np.int64]
     targets: NDArray[np.int64]
     seq_len: int
+    update_every: int
 
     @property
     def windows(self) -> int:
-        """Windows in an epoch."""
-        return len(self.inputs) // self.seq_len
+        """Updates in an epoch."""
+        return len(self.inputs) // self.update_every
 
     @property
     def batch_size(self) -> int:
         """B."""
         return int(self.inputs.shape[1])
 
-    def window(self, cursor: Cursor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Inputs and targets (T, B) at `cursor`."""
-        rows = slice(cursor.window * self.seq_len, (cursor.window + 1) * self.seq_len)
-        return self.inputs[rows], self.targets[rows]
+    def window(self, cursor: Cursor) -> Window:
+        """The window at `cursor`; the first ones of an epoch reach back to its start only."""
+        end = (cursor.window + 1) * self.update_every
+        start = max(0, end - self.seq_len)
+        shift = max(0, end + self.update_every - self.seq_len) - start
+        rows = slice(start, end)
+        return Window(start, self.inputs[rows], self.targets[rows], self.update_every, shift)
 
     def advance(self, cursor: Cursor) -> Cursor:
-        """The cursor one window later; at an epoch's end, the next epoch's start."""
+        """The cursor one update later; at an epoch's end, the next epoch's start."""
         if cursor.window + 1 < self.windows:
             return Cursor(cursor.epoch, cursor.window + 1)
         return Cursor(cursor.epoch + 1, 0)
@@ -76,9 +101,17 @@ def check_fit(length: int, batch_size: int, seq_len: int, name: str) -> None:
 
 
 def make(
-    ids: Ids, batch_size: int, seq_len: int, start_symbol: int, newline: int | None
+    ids: Ids,
+    batch_size: int,
+    seq_len: int,
+    start_symbol: int,
+    newline: int | None,
+    update_every: int | None = None,
 ) -> Streams:
-    """Cut `ids` (N,) into `batch_size` streams of floor(N / B) symbols; they must hold a window."""
+    """Cut `ids` (N,) into `batch_size` streams of floor(N / B) symbols; they must hold a window.
+
+    Without `update_every` every window is one update.
+    """
     length = len(ids) // batch_size
     starts = np.arange(batch_size) * length
     if newline is not None:
@@ -88,7 +121,7 @@ def make(
     inputs = np.empty_like(targets)
     inputs[0] = start_symbol
     inputs[1:] = targets[:-1]
-    return Streams(inputs, targets, seq_len)
+    return Streams(inputs, targets, seq_len, update_every or seq_len)
 
 
 def _line_starts(

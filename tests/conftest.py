@@ -37,6 +37,26 @@ def random_values(config: ModelConfig, seed: int, scale: float) -> dict[str, NDA
     }
 
 
+FORMS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "skip_connections": {"skip_connections": True},
+    "input_depth": {"input_depth": 3},
+    "recurrent_depth": {"recurrent_depth": 2},
+    "output_depth": {"output_depth": 2},
+    "learned_start": {"learned_start": True},
+    "layer_norm": {"layer_norm": True},
+    "zoneout": {"zoneout": 0.3, "zoneout_cell": 0.15},
+    "zoneout_cell": {"zoneout_cell": 0.5},
+}
+FORMS["all"] = {name: value for form in FORMS.values() for name, value in form.items()}
+
+
+@pytest.fixture(params=FORMS)
+def form(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Every form of a network in turn, as keywords of `ModelConfig`: none, each alone, all."""
+    return FORMS[request.param]
+
+
 @pytest.fixture
 def make_values() -> Callable[..., dict[str, NDArray[Any]]]:
     """`make_values(config, seed=0, scale=0.5)`: random float32 parameters of an architecture."""

@@ -69,6 +69,8 @@ def test_training_twice_into_one_folder_is_refused(run: Result, tmp_path: Path) 
         lambda: charrnn.train("nothere.txt", steps=1),
         lambda: charrnn.train(steps=1),
         lambda: charrnn.train("nothere.txt", cell="lsmt"),
+        lambda: charrnn.train("nothere.txt", seq_len=4, update_every=8),
+        lambda: charrnn.train("nothere.txt", omega=0.5),
     ],
 )
 def test_every_error_of_the_user_is_one_kind(wrong) -> None:
@@ -93,6 +95,31 @@ def test_a_validation_text_of_its_own_from_python(run: Result, tmp_path: Path) -
         tmp_path / "text.txt", valid=tmp_path / "valid.txt", out=tmp_path / "run", **sizes
     )
     assert result.valid_characters == 300
+
+
+def test_windows_forms_and_regularizers_from_python(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("a text to learn " * 50)
+    result = charrnn.train(
+        tmp_path / "text.txt",
+        out=tmp_path / "run",
+        steps=3,
+        cell="jordan",
+        hidden_size=8,
+        seq_len="full",
+        update_every=5,
+        batch_size=4,
+        locked_dropout=True,
+        dropout=0.2,
+        learned_start=True,
+    )
+    model = charrnn.load(result.model)
+    assert (model.config.cell, model.config.learned_start) == ("jordan", True)
+    # 720 symbols train, 180 in each stream
+    trained = model.training["train"]
+    assert (trained["seq_len"], trained["update_every"]) == (180, 5)
+    assert (trained["dropout"], trained["locked_dropout"]) == (0.2, True)
+    assert result.characters == 3 * 5 * 4
+    assert len(model.sample("a", length=9)) == 9
 
 
 def test_stop_may_be_one_string(run: Result) -> None:

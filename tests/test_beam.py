@@ -253,11 +253,11 @@ def test_a_real_network_is_searched_as_by_brute_force(
     def log_prob(text: Text) -> float:
         """Read from the start again, with nothing shared between texts."""
         inputs = np.array([*start, *text[:-1]])[:, None]
-        logits, _ = engine.read(inputs, engine.zero_state(1))
+        logits, _ = engine.read(inputs, engine.start_state(1))
         return float(log_softmax(logits[:, 0])[np.arange(len(text)), text].sum())
 
     texts = sorted(itertools.product(range(3), repeat=4), key=lambda text: -log_prob(text))
-    begin = engine.step(start, engine.zero_state(1))
+    begin = engine.step(start, engine.start_state(1))
     found = beam_search(engine, *begin, BeamConfig(length=4, width=27, num_return=10))
     assert [h.ids for h in found] == texts[:10]
     assert [h.log_prob for h in found] == pytest.approx(

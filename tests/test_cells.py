@@ -1,28 +1,70 @@
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from charrnn.cells import CELLS
-from charrnn.cells.base import glorot, orthogonal
+from charrnn.cells import CELLS, Cell
+from charrnn.cells.base import glorot, he, orthogonal
 
 ALL = sorted(CELLS)
+Numbers = tuple[float, ...]
 
 
-def _unit(name: str) -> Callable[..., tuple[float, ...]]:
-    """A cell's arithmetic over plain numbers."""
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
 
-    def sigmoid(x: float) -> float:
-        return 1 / (1 + math.exp(-x))
 
-    return CELLS[name].equations(sigmoid, math.tanh, lambda x: max(x, 0.0))
+def given(products: Sequence[Numbers], operands: list[Any]) -> Callable[[Any], Numbers]:
+    """A product that gives these values, call by call, and keeps what it was asked for."""
+    left = iter(products)
+
+    def product(operand: Any) -> Numbers:
+        operands.append(operand)
+        return next(left)
+
+    return product
+
+
+def step(
+    name: str, x: Numbers, products: Sequence[Numbers], state: Numbers, *v: Numbers
+) -> tuple[Numbers, Numbers]:
+    """A cell's unit over plain numbers: the new state, and what met each product."""
+    operands: list[float] = []
+    unit = CELLS[name].equations(sigmoid, math.tanh, lambda x: max(x, 0.0))
+    after = unit(x, given(products, operands), state, *v)
+    assert len(operands) == len(products)
+    return after, tuple(operands)
 
 
 def test_elman_step_by_hand() -> None:
-    # x part 0.75, recurrent part -0.25: h = tanh(0.5) = 0.4621172; the old h is not used again
-    assert _unit("elman")((0.75,), (-0.25,), (9.0,)) == pytest.approx((0.4621172,), abs=1e-6)
+    # x part 0.75, recurrent part -0.25: h = tanh(0.5) = 0.4621172
+    after, operands = step("elman", (0.75,), [(-0.25,)], (9.0,))
+    assert after == pytest.approx((0.4621172,), abs=1e-6)
+    assert operands == (9.0,)
+
+
+def test_irnn_step_by_hand() -> None:
+    # relu(0.75 - 0.25) = 0.5 and relu(0.75 - 1) = 0; the old h is not used again
+    assert step("irnn", (0.75,), [(-0.25,)], (9.0,)) == ((0.5,), (9.0,))
+    assert step("irnn", (0.75,), [(-1.0,)], (9.0,)) == ((0.0,), (9.0,))
+
+
+def test_preactivation_step_by_hand() -> None:
+    # what meets W is tanh(c) = tanh(0.5) = 0.4621172; c = 0.75 - 1.5 = -0.75, not squashed
+    after, operands = step("preactivation", (0.75,), [(-1.5,)], (0.5,))
+    assert after == (-0.75,)
+    assert operands == pytest.approx((0.4621172,), abs=1e-6)
+
+
+def test_jordan_step_by_hand() -> None:
+    # h = tanh(0.75 - 0.25) = 0.4621172; the output that meets W is made of the h before
+    after, operands = step("jordan", (0.75,), [(-0.25,)], (9.0,))
+    assert after == pytest.approx((0.4621172,), abs=1e-6)
+    assert operands == (9.0,)
+    assert [name for name in ALL if CELLS[name].feeds_back] == ["jordan"]
 
 
 def test_lstm_step_by_hand() -> None:
@@ -34,8 +76,52 @@ def test_lstm_step_by_hand() -> None:
     # o =  σ( 1   - 1   + 0) = σ(0)      = 0.5
     # c = 0.7310586 * 2 + 0.8807971 * 0.4621172 = 1.4621172 + 0.4070314 = 1.8691486
     # h = 0.5 * tanh(1.8691486) = 0.5 * 0.9535169 = 0.4767584
-    h, c = _unit("lstm")((1.0, 1.5, -0.5, 1.0), (1.0, -0.5, 1.0, -1.0), (1.0, 2.0))
-    assert (h, c) == pytest.approx((0.4767584, 1.8691486), abs=1e-6)
+    after, operands = step("lstm", (1.0, 1.5, -0.5, 1.0), [(1.0, -0.5, 1.0, -1.0)], (1.0, 2.0))
+    assert after == pytest.approx((0.4767584, 1.8691486), abs=1e-6)
+    assert operands == (1.0,)
+
+
+def test_lstm_sigmoid_step_by_hand() -> None:
+    # as the lstm's, but g = σ(0.5) = 0.6224593
+    # c = 0.7310586 * 2 + 0.8807971 * 0.6224593 = 1.4621172 + 0.5482603 = 2.0103775
+    # h = 0.5 * tanh(2.0103775) = 0.5 * 0.9647535 = 0.4823767
+    after, _ = step("lstm-sigmoid", (1.0, 1.5, -0.5, 1.0), [(1.0, -0.5, 1.0, -1.0)], (1.0, 2.0))
+    assert after == pytest.approx((0.4823767, 2.0103775), abs=1e-6)
+
+
+def test_both_peephole_steps_by_hand() -> None:
+    # c = 2, peepholes i: 0.5, f: -0.25, o: 0.25
+    # i = σ(0 + 1 + 0.5 * 2)       = σ(2) = 0.8807971
+    # f = σ(2 - 0.5 - 0.25 * 2)    = σ(1) = 0.7310586
+    # g = tanh(-0.5 + 1)           = 0.4621172, which has no peephole
+    # c = 1.8691486 as the lstm's, tanh(c) = 0.9535169
+    # o sees the old c: σ(0.5 - 1 + 0.25 * 2)         = σ(0)       = 0.5,       h = 0.4767584
+    # or the new one:   σ(0.5 - 1 + 0.25 * 1.8691486) = σ(-0.0327129) = 0.4918225, h = 0.4689611
+    x, r, v = (0.0, 2.0, -0.5, 0.5), (1.0, -0.5, 1.0, -1.0), (0.5, -0.25, 0.25)
+    after, _ = step("lstm-peephole", x, [r], (1.0, 2.0), v)
+    assert after == pytest.approx((0.4767584, 1.8691486), abs=1e-6)
+    after, _ = step("lstm-peephole-gers", x, [r], (1.0, 2.0), v)
+    assert after == pytest.approx((0.4689611, 1.8691486), abs=1e-6)
+
+
+def test_lstm_coupled_step_by_hand() -> None:
+    # f = σ(0.5 + 0.5) = σ(1) = 0.7310586, g = tanh(0.5) = 0.4621172, o = σ(0) = 0.5, c = 2
+    # c = 0.7310586 * 2 + 0.2689414 * 0.4621172 = 1.4621172 + 0.1242824 = 1.5863996
+    # h = 0.5 * tanh(1.5863996) = 0.5 * 0.9195955 = 0.4597977
+    after, _ = step("lstm-coupled", (0.5, 0.0, 1.0), [(0.5, 0.5, -1.0)], (1.0, 2.0))
+    assert after == pytest.approx((0.4597977, 1.5863996), abs=1e-6)
+
+
+def test_gru_step_by_hand() -> None:
+    # h = 2
+    # r = σ(1 - 1)           = σ(0)      = 0.5
+    # z = σ(0 + 1)           = σ(1)      = 0.7310586
+    # what meets the second product is r * h = 1; it gives 1
+    # n = tanh(-0.5 + 1)     = tanh(0.5) = 0.4621172
+    # h = (1 - 0.7310586) * 2 + 0.7310586 * 0.4621172 = 0.5378828 + 0.3378347 = 0.8757176
+    after, operands = step("gru", (1.0, 0.0, -0.5), [(-1.0, 1.0), (1.0,)], (2.0,))
+    assert after == pytest.approx((0.8757176,), abs=1e-6)
+    assert operands == (2.0, 1.0)
 
 
 def test_gru_reset_after_step_by_hand() -> None:
@@ -45,27 +131,100 @@ def test_gru_reset_after_step_by_hand() -> None:
     # n = tanh(-0.5 + r * 2)     = tanh(0.5) = 0.4621172
     #     (reset before the product would be 0.5 * (0.5 * 2) + 1 = 1.5, and tanh(1.0))
     # h = (1 - 0.7310586) * 0.4621172 + 0.7310586 * 2 = 0.1242824 + 1.4621172 = 1.5863996
-    (h,) = _unit("gru-reset-after")((1.0, 0.0, -0.5), (-1.0, 1.0, 2.0), (2.0,))
-    assert h == pytest.approx(1.5863996, abs=1e-6)
+    after, operands = step("gru-reset-after", (1.0, 0.0, -0.5), [(-1.0, 1.0, 2.0)], (2.0,))
+    assert after == pytest.approx((1.5863996,), abs=1e-6)
+    assert operands == (2.0,)
 
 
-def test_irnn_step_by_hand() -> None:
-    # relu(0.75 - 0.25) = 0.5 and relu(0.75 - 1) = 0; the old h is not used again
-    assert _unit("irnn")((0.75,), (-0.25,), (9.0,)) == (0.5,)
-    assert _unit("irnn")((0.75,), (-1.0,), (9.0,)) == (0.0,)
+def formed_step(
+    cell: Cell, x: Numbers, products: Sequence[Numbers], state: Numbers, *more: Numbers
+) -> tuple[Numbers, Numbers]:
+    """As `step`, of a cell in any form; `more` are the vectors' values and the zone."""
+    operands: list[float] = []
+    run = cell.step(sigmoid, math.tanh, lambda x: max(x, 0.0))
+    return run(x, given(products, operands), state, *more), tuple(operands)
 
 
-def test_lstm_coupled_step_by_hand() -> None:
-    # f = σ(0.5 + 0.5) = σ(1) = 0.7310586, g = tanh(0.5) = 0.4621172, o = σ(0) = 0.5, c = 2
-    # c = 0.7310586 * 2 + 0.2689414 * 0.4621172 = 1.4621172 + 0.1242824 = 1.5863996
-    # h = 0.5 * tanh(1.5863996) = 0.5 * 0.9195955 = 0.4597977
-    h, c = _unit("lstm-coupled")((0.5, 0.0, 1.0), (0.5, 0.5, -1.0), (1.0, 2.0))
-    assert (h, c) == pytest.approx((0.4597977, 1.5863996), abs=1e-6)
+def test_a_deeper_recurrent_map_squashes_between_its_matrices() -> None:
+    # h = 9 meets the first matrix, which gives 1; tanh(1) = 0.7615942 meets the second, which
+    # gives 0.75; tanh(0.75) = 0.6351490 meets the last: h = tanh(0.75 - 0.25) = 0.4621172
+    cell = dataclasses.replace(CELLS["elman"], recurrent_depth=3)
+    after, operands = formed_step(cell, (0.75,), [(1.0,), (0.75,), (-0.25,)], (9.0,))
+    assert after == pytest.approx((0.4621172,), abs=1e-6)
+    assert operands == pytest.approx((9.0, 0.7615942, 0.6351490), abs=1e-6)
+
+
+def test_normalised_parts_are_scaled_before_the_bias() -> None:
+    # x part 2 * 0.25 + 0.5 = 1, recurrent part 3 * -0.25 = -0.75: h = tanh(0.25) = 0.2449187
+    cell = dataclasses.replace(CELLS["elman"], layer_norm=True)
+    after, _ = formed_step(cell, (0.25,), [(-0.25,)], (9.0,), (2.0, 3.0, 0.5))
+    assert after == pytest.approx((0.2449187,), abs=1e-6)
+
+
+def test_gains_and_biases_are_counted_over_all_products() -> None:
+    # the step of test_gru_step_by_hand with x = 2 * (1, 0.5, -0.25) + (-1, -1, 0)
+    # and recurrent parts 0.5 * -2, 1 * 1 and 2 * 0.5
+    cell = dataclasses.replace(CELLS["gru"], layer_norm=True)
+    v = (2.0, 2.0, 2.0, 0.5, 1.0, 2.0, -1.0, -1.0, 0.0)
+    after, _ = formed_step(cell, (1.0, 0.5, -0.25), [(-2.0, 1.0), (0.5,)], (2.0,), v)
+    assert after == pytest.approx((0.8757176,), abs=1e-6)
+
+
+def test_a_second_bias_follows_the_normalised_product() -> None:
+    # the step of test_gru_reset_after_step_by_hand: recurrent parts -1 + 0, 0 + 1, 0.5 + 1.5
+    cell = dataclasses.replace(CELLS["gru-reset-after"], layer_norm=True)
+    v = (*(1.0,) * 6, 0.0, 0.0, 0.0, 0.0, 1.0, 1.5)
+    after, _ = formed_step(cell, (1.0, 0.0, -0.5), [(-1.0, 0.0, 0.5)], (2.0,), v)
+    assert after == pytest.approx((1.5863996,), abs=1e-6)
+
+
+def test_peepholes_come_before_what_normalisation_adds() -> None:
+    # the step of test_both_peephole_steps_by_hand
+    cell = dataclasses.replace(CELLS["lstm-peephole"], layer_norm=True)
+    v = (0.5, -0.25, 0.25, *(1.0,) * 8, 0.0, 1.0, 0.0, 0.0)
+    r = [(1.0, -0.5, 1.0, -1.0)]
+    after, _ = formed_step(cell, (0.0, 1.0, -0.5, 0.5), r, (1.0, 2.0), v)
+    assert after == pytest.approx((0.4767584, 1.8691486), abs=1e-6)
+
+
+def test_zoneout_keeps_a_part_of_each_old_value() -> None:
+    # the step of test_lstm_step_by_hand: h = 0.4767584, c = 1.8691486, of h = 1, c = 2
+    # h = 0.75 * 0.4767584 + 0.25 * 1 = 0.6075688; all of the old c stays
+    x, r = (1.0, 1.5, -0.5, 1.0), [(1.0, -0.5, 1.0, -1.0)]
+    after, _ = formed_step(CELLS["lstm"], x, r, (1.0, 2.0), (), (0.25, 1.0))
+    assert after == pytest.approx((0.6075688, 2.0), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_first_operand_is_known_from_the_state_alone(name: str) -> None:
+    cell = CELLS[name]
+    operand = cell.first_operand(sigmoid, math.tanh, abs)((0.5, 7.0)[: len(cell.states)])
+    assert operand == (math.tanh(0.5) if name == "preactivation" else 0.5)
+
+
+def test_an_equation_without_a_product_is_no_recurrence() -> None:
+    cell = dataclasses.replace(
+        CELLS["elman"], name="mine", equations=lambda *functions: lambda x, product, state: state
+    )
+    with pytest.raises(TypeError, match="mine makes no product"):
+        cell.first_operand(sigmoid, math.tanh, abs)((0.5,))
 
 
 def test_cells_have_the_names_that_users_type() -> None:
     assert {name: cell.name for name, cell in CELLS.items()} == {name: name for name in CELLS}
-    assert ALL == ["elman", "gru-reset-after", "irnn", "lstm", "lstm-coupled"]
+    assert ALL == [
+        "elman",
+        "gru",
+        "gru-reset-after",
+        "irnn",
+        "jordan",
+        "lstm",
+        "lstm-coupled",
+        "lstm-peephole",
+        "lstm-peephole-gers",
+        "lstm-sigmoid",
+        "preactivation",
+    ]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -73,33 +232,124 @@ def test_arithmetic_is_elementwise(name: str) -> None:
     cell = CELLS[name]
     rng = np.random.default_rng(0)
     unit = cell.equations(np.negative, np.sin, np.abs)  # any functions will do
-    x, r = rng.standard_normal((2, len(cell.blocks), 3, 4))
-    state = rng.standard_normal((len(cell.states), 3, 4))
-    whole = unit(tuple(x), tuple(r), tuple(state))
-    alone = unit(tuple(x[:, 2, 1]), tuple(r[:, 2, 1]), tuple(state[:, 2, 1]))
-    assert [part[2, 1] for part in whole] == list(alone)
+    count = len(cell.blocks)
+    values = rng.standard_normal((2 * count + len(cell.states) + len(cell.peepholes), 3, 4))
+
+    def run(*values: Any) -> list[Any]:
+        products, left = [], values[count : 2 * count]
+        for blocks in cell.stages:
+            products.append(left[: len(blocks)])
+            left = left[len(blocks) :]
+        state = values[2 * count :][: len(cell.states)]
+        v = [values[2 * count + len(cell.states) :]] if cell.peepholes else []
+        return list(unit(values[:count], given(products, []), state, *v))
+
+    assert [part[2, 1] for part in run(*values)] == run(*values[:, 2, 1])
+
+
+FORMS: dict[str, dict[str, Any]] = {
+    "deep": {"recurrent_depth": 3},
+    "normalised": {"layer_norm": True},
+    "both": {"recurrent_depth": 2, "layer_norm": True},
+}
 
 
 @pytest.mark.parametrize(
-    ("name", "shapes"),
+    ("name", "form", "shapes"),
     [
-        ("elman", {"weight_ih": (3, 2), "weight_hh": (3, 3), "bias": (3,)}),
-        ("lstm", {"weight_ih": (12, 2), "weight_hh": (12, 3), "bias": (12,)}),
+        ("elman", {}, {"weight_ih": (3, 2), "weight_hh": (3, 3), "bias": (3,)}),
+        ("jordan", {}, {"weight_ih": (3, 2), "weight_hh": (3, 5), "bias": (3,)}),
+        (
+            "jordan",
+            FORMS["deep"],
+            {
+                "weight_ih": (3, 2),
+                "weight_hh": (3, 3),
+                "hidden.0.0.weight": (3, 5),
+                "hidden.0.0.bias": (3,),
+                "hidden.0.1.weight": (3, 3),
+                "hidden.0.1.bias": (3,),
+                "bias": (3,),
+            },
+        ),
+        ("lstm", {}, {"weight_ih": (12, 2), "weight_hh": (12, 3), "bias": (12,)}),
+        (
+            "lstm",
+            FORMS["normalised"],
+            {
+                "weight_ih": (12, 2),
+                "weight_hh": (12, 3),
+                "gain_ih": (12,),
+                "gain_hh": (12,),
+                "bias": (12,),
+            },
+        ),
+        (
+            "lstm-peephole",
+            {},
+            {"weight_ih": (12, 2), "weight_hh": (12, 3), "peephole": (9,), "bias": (12,)},
+        ),
         (
             "gru-reset-after",
+            {},
             {"weight_ih": (9, 2), "weight_hh": (9, 3), "bias_ih": (9,), "bias_hh": (9,)},
+        ),
+        (
+            "gru",
+            FORMS["both"],
+            {
+                "weight_ih": (9, 2),
+                "weight_hh": (9, 3),
+                "hidden.0.0.weight": (3, 3),
+                "hidden.0.0.bias": (3,),
+                "hidden.1.0.weight": (3, 3),
+                "hidden.1.0.bias": (3,),
+                "gain_ih": (9,),
+                "gain_hh": (9,),
+                "bias": (9,),
+            },
         ),
     ],
 )
-def test_shapes_of_a_layer(name: str, shapes: dict[str, tuple[int, ...]]) -> None:
-    assert CELLS[name].shapes(2, 3) == shapes
-    start = CELLS[name].initial(2, 3, np.random.default_rng(0))
+def test_shapes_of_a_layer(
+    name: str, form: dict[str, Any], shapes: dict[str, tuple[int, ...]]
+) -> None:
+    cell = dataclasses.replace(CELLS[name], **form)
+    assert cell.shapes(2, 3, 5) == shapes
+    start = cell.initial(2, 3, np.random.default_rng(0), output_size=5)
     assert {key: value.shape for key, value in start.items()} == shapes
     assert {value.dtype for value in start.values()} == {np.dtype(np.float32)}
 
 
-@pytest.mark.parametrize("hidden_size", [1, 3, 17])
+@pytest.mark.parametrize("form", [{}, *FORMS.values()], ids=["plain", *FORMS])
 @pytest.mark.parametrize("name", ALL)
+def test_every_row_of_the_recurrent_weights_belongs_to_one_product(
+    name: str, form: dict[str, Any]
+) -> None:
+    cell = dataclasses.replace(CELLS[name], **form)
+    rng = np.random.default_rng(0)
+    weights = {key: rng.standard_normal(shape) for key, shape in cell.shapes(2, 3, 5).items()}
+    found = cell.matrices(weights)
+    assert len(found) == cell.recurrent_depth * len(cell.stages)
+    whole, biases = [], []
+    for stage, blocks in enumerate(cell.stages):
+        *inner, last = found[stage * cell.recurrent_depth :][: cell.recurrent_depth]
+        for depth, matrix in enumerate(inner):
+            assert matrix.weight is weights[f"hidden.{stage}.{depth}.weight"]
+            assert matrix.bias is weights[f"hidden.{stage}.{depth}.bias"]
+            assert (matrix.blocks, matrix.normalised) == (1, False)
+        assert (last.blocks, last.normalised) == (len(blocks), cell.layer_norm)
+        whole.append(last.weight)
+        biases.append(last.bias)
+    np.testing.assert_array_equal(np.concatenate(whole), weights["weight_hh"])
+    if cell.two_biases and not cell.layer_norm:
+        np.testing.assert_array_equal(np.concatenate(biases), weights["bias_hh"])
+    else:  # with normalisation the bias comes after it, from the step itself
+        assert biases == [None] * len(biases)
+
+
+@pytest.mark.parametrize("hidden_size", [1, 3, 17])
+@pytest.mark.parametrize("name", [name for name in ALL if not CELLS[name].feeds_back])
 def test_every_recurrent_block_starts_orthogonal_and_none_twice(
     name: str, hidden_size: int
 ) -> None:
@@ -118,16 +368,84 @@ def test_lstm_starts_with_forget_bias_one_and_the_others_zero() -> None:
     assert blocks == {"i": [0, 0, 0], "f": [1, 1, 1], "g": [0, 0, 0], "o": [0, 0, 0]}
 
 
-@pytest.mark.parametrize("name", ["elman", "gru-reset-after"])
-def test_other_cells_start_with_zero_bias(name: str) -> None:
-    start = CELLS[name].initial(2, 3, np.random.default_rng(0))
-    assert not any(value.any() for key, value in start.items() if key.startswith("bias"))
+@pytest.mark.parametrize("name", [name for name in ALL if "f" not in CELLS[name].blocks])
+def test_cells_without_forget_gate_start_with_zero_bias(name: str) -> None:
+    for form in ({}, *FORMS.values()):
+        cell = dataclasses.replace(CELLS[name], **form)
+        start = cell.initial(2, 3, np.random.default_rng(0), output_size=5, forget_bias=3.0)
+        assert not any(value.any() for key, value in start.items() if "bias" in key)
+
+
+def test_a_forget_bias_can_be_asked_for() -> None:
+    for name, blocks in (("lstm", "ifgo"), ("lstm-coupled", "fgo"), ("lstm-peephole", "ifgo")):
+        for asked in (0.0, 3.0):
+            cell = CELLS[name]
+            bias = cell.initial(2, 3, np.random.default_rng(0), forget_bias=asked)["bias"]
+            found = dict(zip(blocks, bias.reshape(-1, 3).tolist(), strict=True))
+            assert found.pop("f") == [asked] * 3
+            assert not any(map(any, found.values()))
+
+
+@pytest.mark.parametrize("rule", ["auto", "orthogonal", "glorot", "he"])
+@pytest.mark.parametrize("name", ALL)
+def test_gains_start_at_one_and_peepholes_at_zero(name: str, rule: str) -> None:
+    cell = dataclasses.replace(CELLS[name], layer_norm=True)
+    start = cell.initial(2, 3, np.random.default_rng(0), output_size=5, rule=rule)
+    assert (start["gain_ih"] == 1).all()
+    assert (start["gain_hh"] == 1).all()
+    assert not start.get("peephole", np.zeros(0)).any()
+
+
+def test_only_the_automatic_rule_starts_as_the_identity() -> None:
+    cell = CELLS["irnn"]
+    rng = np.random.default_rng(0)
+    assert (cell.initial(2, 9, rng)["weight_hh"] == np.eye(9)).all()
+    found = cell.initial(2, 9, rng, rule="orthogonal")["weight_hh"].astype(np.float64)
+    np.testing.assert_allclose(found @ found.T, np.eye(9), atol=1e-6)
+    assert not np.allclose(found, np.eye(9), atol=0.1)
+
+
+@pytest.mark.parametrize("name", ["irnn", "lstm", "gru"])
+def test_glorot_and_he_hold_for_every_matrix(name: str) -> None:
+    # Glorot: uniform, variance 2 / (rows + columns); He: normal, variance 2 / columns
+    cell = dataclasses.replace(CELLS[name], recurrent_depth=2)
+    for rule, deviations in (("glorot", 3**0.5), ("he", math.inf)):
+        start = cell.initial(200, 100, np.random.default_rng(0), rule=rule)
+        matrices = {key: value for key, value in start.items() if value.ndim == 2}
+        assert len(matrices) == 2 + len(cell.stages)
+        for matrix in matrices.values():
+            for block in np.split(matrix, len(matrix) // 100):
+                columns = block.shape[1]
+                variance = 2 / (100 + columns) if rule == "glorot" else 2 / columns
+                assert block.var() == pytest.approx(variance, rel=0.05)  # 10,000 draws or more
+                largest = np.abs(block).max() / variance**0.5
+                # of so many normal draws some are more than three deviations away
+                assert largest <= deviations * (1 + 1e-6)
+                assert (largest > 3) == (rule == "he")
+
+
+def test_what_is_not_square_starts_by_glorot_where_orthogonal_is_asked() -> None:
+    # jordan's output map has 50 rows: W_ph (300, 50), variance 2 / 350
+    start = CELLS["jordan"].initial(2, 300, np.random.default_rng(0), output_size=50)["weight_hh"]
+    assert start.var() == pytest.approx(2 / 350, rel=0.05)  # 15,000 draws
+    assert np.abs(start).max() <= (6 / 350) ** 0.5
+
+
+def test_deeper_recurrent_matrices_start_orthogonal_and_differ() -> None:
+    cell = dataclasses.replace(CELLS["gru"], recurrent_depth=3)
+    start = cell.initial(2, 7, np.random.default_rng(0))
+    inner = [value for key, value in start.items() if key.startswith("hidden") and value.ndim == 2]
+    assert len(inner) == 4
+    for matrix in inner:
+        found = matrix.astype(np.float64)
+        np.testing.assert_allclose(found @ found.T, np.eye(7), atol=1e-6)
+    assert len({matrix.tobytes() for matrix in inner}) == 4
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_first_weights_are_those_of_the_randomness(name: str) -> None:
     def weights(seed: int) -> dict[str, Any]:
-        start = CELLS[name].initial(2, 5, np.random.default_rng(seed))
+        start = CELLS[name].initial(2, 5, np.random.default_rng(seed), output_size=4)
         return {key: value.tolist() for key, value in start.items()}
 
     assert weights(1) == weights(1)
@@ -144,8 +462,10 @@ def test_every_block_of_the_input_weights_has_glorot_variance() -> None:
         assert np.abs(block).max() <= (6 / 300) ** 0.5
 
 
-def test_glorot_has_the_shape_asked() -> None:
-    assert glorot(3, 5, np.random.default_rng(0)).shape == (3, 5)
+@pytest.mark.parametrize("rule", [glorot, he])
+def test_first_matrices_have_the_shape_asked(rule: Callable[..., Any]) -> None:
+    made = rule(3, 5, np.random.default_rng(0))
+    assert (made.shape, made.dtype) == ((3, 5), np.float32)
 
 
 def test_orthogonal_matrices_are_uniform_also_in_sign() -> None:

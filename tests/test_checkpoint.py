@@ -12,7 +12,9 @@ import pytest
 import safetensors.numpy
 
 from charrnn import checkpoint
+from charrnn.cells import CELLS
 from charrnn.checkpoint import MODEL_NAME, Model
+from charrnn.config import Form, to_json
 from charrnn.errors import ModelError, RunError
 from charrnn.generator import Generator
 
@@ -65,12 +67,15 @@ def _described(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     return _rewritten(path, outer)
 
 
-@pytest.mark.parametrize("cell", ["elman", "lstm", "gru-reset-after"])
+@pytest.mark.parametrize("cell", sorted(CELLS))
 @pytest.mark.parametrize("embedding_size", [0, 3])
 def test_a_model_comes_back(
-    tmp_path: Path, make_model: MakeModel, cell: str, embedding_size: int
+    tmp_path: Path, make_model: MakeModel, cell: str, embedding_size: int, form: dict[str, Any]
 ) -> None:
-    model = make_model("aé\n😀", cell=cell, num_layers=2, embedding_size=embedding_size)
+    layers = 1 if cell == "jordan" else 2
+    model = make_model(
+        "aé\n😀", cell=cell, num_layers=layers, embedding_size=embedding_size, **form
+    )
     checkpoint.save(tmp_path / "m", model)
     loaded = checkpoint.load(tmp_path / "m")
     assert (loaded.config, loaded.tokenizer) == (model.config, model.tokenizer)
@@ -80,6 +85,30 @@ def test_a_model_comes_back(
         assert loaded.values[name].dtype == np.float32
         assert loaded.values[name].shape == value.shape
         assert loaded.values[name].tobytes() == value.tobytes()
+
+
+def test_a_model_written_before_networks_had_forms_is_one_without(
+    path: Path, tiny_model: Model
+) -> None:
+    def as_it_was(described: dict[str, Any]) -> None:
+        for name, neutral in to_json(Form()).items():
+            assert described["config"].pop(name) == neutral
+
+    old = checkpoint.load(_described(path, as_it_was))
+    assert old.config == tiny_model.config
+    one, other = (Generator(model).sample("he", length=50, seed=1) for model in (old, tiny_model))
+    assert one == other
+
+
+def test_a_form_is_in_the_file_and_its_lack_is_noticed(
+    tmp_path: Path, make_model: MakeModel
+) -> None:
+    path = tmp_path / MODEL_NAME
+    checkpoint.save(path, make_model(learned_start=True, zoneout=0.25))
+    config = json.loads(_header(path)["__metadata__"]["charrnn"])["config"]
+    assert (config["learned_start"], config["zoneout"]) == (True, 0.25)
+    _described(path, lambda described: described["config"].pop("learned_start"))
+    assert "tensors are not those of its config" in _refused(path)
 
 
 def test_equal_models_give_equal_bytes(tmp_path: Path, tiny_model: Model) -> None:
@@ -312,6 +341,10 @@ def test_a_newer_format_asks_for_an_upgrade(path: Path) -> None:
         {"hidden_size": "5"},
         {"num_layers": -1},
         {"surprise": 1},
+        {"cell": "jordan"},  # of two layers
+        {"layer_norm": 1},
+        {"input_depth": 0},
+        {"zoneout": 1.0},
     ],
 )
 def test_a_config_that_cannot_be_is_refused(path: Path, change: dict[str, Any]) -> None:
@@ -328,6 +361,11 @@ def test_a_config_that_cannot_be_is_refused(path: Path, change: dict[str, Any]) 
         {"embedding_size": 0},
         {"cell": "elman"},
         {"cell": "gru-reset-after"},
+        {"skip_connections": True},
+        {"output_depth": 2},
+        {"recurrent_depth": 2},
+        {"layer_norm": True},
+        {"learned_start": True},
     ],
 )
 def test_tensors_of_another_architecture_are_refused(path: Path, change: dict[str, Any]) -> None:

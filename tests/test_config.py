@@ -10,8 +10,11 @@ from charrnn.cells import CELLS
 from charrnn.config import (
     BeamConfig,
     CellName,
+    Form,
     ModelConfig,
+    Regularizers,
     SampleConfig,
+    TrainConfig,
     TrainOptions,
     from_json,
     load_options,
@@ -28,10 +31,15 @@ INTEGERS = [
     (TrainOptions, "num_layers", 1, 64),
     (TrainOptions, "hidden_size", 1, 2**16),
     (TrainOptions, "embedding_size", 0, 2**16),
-    (TrainOptions, "seq_len", 1, 2**20),
+    (TrainOptions, "update_every", 1, 2**30),
     (TrainOptions, "batch_size", 1, 2**20),
     (TrainOptions, "steps", 1, 10**12),
     (TrainOptions, "threads", 1, 4096),
+    *(
+        (kind, name, 1, 16)
+        for kind in (ModelConfig, TrainOptions)
+        for name in ("input_depth", "recurrent_depth", "output_depth")
+    ),
     (TrainOptions, "seed", 0, 2**63 - 1),
     (SampleConfig, "length", 0, 10**9),
     (SampleConfig, "top_k", 0, 10**9),
@@ -48,17 +56,32 @@ NUMBERS = [
     (TrainOptions, "learning_rate", [1e-9, 1], [0.0, -1e-3, 1e4]),
     (TrainOptions, "dropout", [0, 0.5, 0.95], [-0.1, 0.96, 1]),
     (TrainOptions, "weight_decay", [0, 10], [-0.1, 11]),
+    (TrainOptions, "forget_bias", [-100, -0.5, 0, 100], [-101, 100.5]),
+    (TrainOptions, "weight_drop", [0, 0.5, 0.95], [-0.1, 0.96, 1]),
+    (TrainOptions, "activation_penalty", [0, 2.0, 1000], [-0.1, 1001]),
+    (TrainOptions, "slowness_penalty", [0, 1.0, 1000], [-0.1, 1001]),
+    (TrainOptions, "omega", [0, 0.5, 1000], [-0.1, 1001]),
+    *(
+        (kind, name, [0, 0.15, 0.95], [-0.1, 0.96, 1])
+        for kind in (ModelConfig, TrainOptions)
+        for name in ("zoneout", "zoneout_cell")
+    ),
+    (TrainConfig, "dropout", [0, 0.95], [-0.1, 1]),
+    (TrainConfig, "weight_drop", [0, 0.95], [-0.1, 1]),
     (TrainOptions, "valid_fraction", [0, 0.1, 0.9], [-0.1, 0.91, 1]),
     (SampleConfig, "temperature", [0, 1e-6, 1, 1e6], [-0.1, math.inf]),
     (SampleConfig, "top_p", [1e-9, 0.5, 1], [0, -0.1, 1.1]),
     (SampleConfig, "min_p", [0, 0.5, 1], [-0.1, 1.1]),
     (BeamConfig, "length_penalty", [0, 1, 100], [-1, 101]),
 ]
+SWITCHES = ["skip_connections", "learned_start", "layer_norm"]
 NO_NUMBERS = [math.nan, math.inf, -math.inf, True, "3", [1], 1 + 0j]
 
 
 def _make(kind: Any, field: str, value: object) -> Any:
-    needed = {"vocab_size": 3} if kind is ModelConfig else {}
+    needed: dict[str, Any] = {"vocab_size": 3} if kind is ModelConfig else {}
+    if field == "omega":
+        needed["cell"] = "elman"
     return kind(**{**needed, field: value})
 
 
@@ -109,7 +132,7 @@ def test_clip_norm_may_be_infinite_but_nothing_else() -> None:
 @pytest.mark.parametrize("kind", [ModelConfig, TrainOptions])
 def test_an_unknown_cell_suggests_the_nearest(kind: Any) -> None:
     assert "--cell 'lsmt' is not known: did you mean lstm?" in _refused(kind, "cell", "lsmt")
-    assert "elman, irnn, lstm, lstm-coupled, gru-reset-after" in _refused(kind, "cell", "??")
+    assert ", ".join(CELLS) in _refused(kind, "cell", "??")
 
 
 def test_an_unknown_optimizer_is_refused() -> None:
@@ -120,9 +143,14 @@ def test_an_unknown_optimizer_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("field", "wrong", "nearest"),
-    [("precision", "bfloat", "bfloat16"), ("backend", "libary", "library")],
+    [
+        ("precision", "bfloat", "bfloat16"),
+        ("backend", "libary", "library"),
+        ("init", "ortogonal", "orthogonal"),
+        ("state", "rest", "reset"),
+    ],
 )
-def test_an_unknown_kernel_suggests_the_nearest(field: str, wrong: str, nearest: str) -> None:
+def test_an_unknown_word_suggests_the_nearest(field: str, wrong: str, nearest: str) -> None:
     message = _refused(TrainOptions, field, wrong)
     assert f"--{field} '{wrong}' is not known: did you mean {nearest}?" in message
 
@@ -130,6 +158,107 @@ def test_an_unknown_kernel_suggests_the_nearest(field: str, wrong: str, nearest:
 def test_two_budgets_are_refused() -> None:
     with pytest.raises(OptionError, match="--minutes and --steps are two budgets"):
         TrainOptions(minutes=1.0, steps=10)
+
+
+def test_a_window_is_a_whole_number_or_the_whole_text() -> None:
+    for given, kept in [(None, None), (1, 1), (2**30, 2**30), ("64", 64), ("full", "full")]:
+        assert TrainOptions(seq_len=given).seq_len == kept
+    for value in (0, -1, 2**30 + 1, True, "0"):
+        message = _refused(TrainOptions, "seq_len", value)
+        assert "--seq-len must be a whole number from 1 to 1073741824, not " in message
+    for value in ("", "Full", "whole", "-3", "6.4", 6.4, 64.0, math.nan, math.inf, [1], 1 + 0j):
+        message = _refused(TrainOptions, "seq_len", value)
+        assert message == f"--seq-len must be a whole number or full, not {value}"
+
+
+def test_updates_farther_apart_than_a_window_is_long_are_refused() -> None:
+    assert TrainOptions(update_every=8, seq_len=8).update_every == 8
+    assert TrainOptions(update_every=8, seq_len="full").update_every == 8
+    with pytest.raises(OptionError) as caught:
+        TrainOptions(update_every=9, seq_len=8)
+    assert str(caught.value) == (
+        "--update-every 9 would leave steps of the text without gradient: it may be --seq-len 8 "
+        "at most"
+    )
+
+
+def test_windows_that_overlap_are_refused_where_every_window_starts_anew() -> None:
+    assert TrainOptions(state="reset", seq_len=8).state == "reset"
+    with pytest.raises(OptionError, match=r"--state reset cuts .*leave out --update-every"):
+        TrainOptions(state="reset", seq_len=8, update_every=4)
+
+
+@pytest.mark.parametrize("cell", sorted(CELLS))
+def test_omega_is_for_the_cells_without_gates(cell: str) -> None:
+    if cell in ("elman", "irnn", "preactivation"):
+        assert TrainOptions(cell=cell, omega=0.5).omega == 0.5
+        assert TrainOptions(cell=cell, omega=0.5, backend="reference").omega == 0.5
+        with pytest.raises(OptionError, match=r"--omega takes derivatives .*--backend reference"):
+            TrainOptions(cell=cell, omega=0.5, backend="scaffold")
+    else:
+        message = r"--omega is for elman, irnn, preactivation, .*: leave it out for " + cell
+        with pytest.raises(OptionError, match=message):
+            TrainOptions(cell=cell, omega=0.5)
+        assert TrainOptions(cell=cell, omega=0.0).omega == 0.0
+
+
+def test_a_second_layer_above_an_output_that_is_fed_back_is_refused() -> None:
+    assert ModelConfig(3, "jordan", 1).num_layers == 1
+    with pytest.raises(OptionError, match=r"--cell jordan feeds .*use --num-layers 1, and --inp"):
+        ModelConfig(3, "jordan", 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [
+        *((kind, name) for kind in (ModelConfig, TrainOptions) for name in SWITCHES),
+        (TrainOptions, "locked_dropout"),
+        (TrainConfig, "locked_dropout"),
+    ],
+)
+def test_switches_are_true_or_false(kind: Any, field: str) -> None:
+    for value in (True, False):
+        assert getattr(_make(kind, field, value), field) is value
+    for other in (None, 0, 1, "true", 0.5):
+        flag = "--" + field.replace("_", "-")
+        assert _refused(kind, field, other) == f"{flag} must be true or false"
+
+
+def test_what_is_not_asked_for_is_neutral() -> None:
+    assert to_json(Form()) == {
+        "skip_connections": False,
+        "input_depth": 1,
+        "recurrent_depth": 1,
+        "output_depth": 1,
+        "learned_start": False,
+        "layer_norm": False,
+        "zoneout": 0.0,
+        "zoneout_cell": 0.0,
+    }
+    assert to_json(Regularizers()) == {
+        "dropout": None,
+        "locked_dropout": False,
+        "weight_drop": 0.0,
+        "activation_penalty": 0.0,
+        "slowness_penalty": 0.0,
+        "omega": 0.0,
+        "weight_decay": 0.1,
+    }
+    assert TrainConfig().dropout == 0.0
+    assert TrainOptions().dropout is None  # is planned
+    for kind in (ModelConfig(3), TrainOptions()):
+        assert {**to_json(kind), **to_json(Form())} == to_json(kind)
+
+
+def test_a_model_described_before_it_had_a_form_has_none() -> None:
+    old = {
+        "vocab_size": 7,
+        "cell": "lstm",
+        "num_layers": 2,
+        "hidden_size": 3,
+        "embedding_size": 0,
+    }
+    assert from_json(ModelConfig, old, "here") == ModelConfig(7, "lstm", 2, 3, 0)
 
 
 def test_more_texts_than_beams_are_refused() -> None:
@@ -157,7 +286,14 @@ def test_configs_do_not_change() -> None:
 
 @pytest.mark.parametrize(
     "config",
-    [ModelConfig(7, "elman", 2, 3, 0), TrainOptions(minutes=2.5), SampleConfig(top_k=3)],
+    [
+        ModelConfig(7, "elman", 2, 3, 0),
+        ModelConfig(7, learned_start=True, input_depth=2, zoneout=0.1),
+        TrainOptions(minutes=2.5),
+        TrainOptions(seq_len="full", locked_dropout=True, skip_connections=True),
+        TrainConfig(seq_len=9, update_every=3, weight_drop=0.5, steps=2),
+        SampleConfig(top_k=3),
+    ],
 )
 def test_json_round_trip(config: Any) -> None:
     data = json.loads(json.dumps(to_json(config)))
@@ -194,6 +330,9 @@ def test_options_from_toml_may_be_spelled_as_flags(tmp_path: Path) -> None:
         (b"[cell]\nname = 3", "--cell .* is not known"),
         (b"hidden-size 3", "run.toml is not TOML: .*line 1"),
         (b"cell = '\xff'", "run.toml is not TOML: .*utf-8"),
+        (b"layer-norm = 1", "--layer-norm must be true or false"),
+        (b"seq-len = 'all'", "--seq-len must be a whole number or full, not all"),
+        (b"seq-len = 4\nupdate-every = 8", "--update-every 8 .* --seq-len 4 at most"),
         (b"minutes = 1\nsteps = 1", "--minutes and --steps are two budgets"),
     ],
 )

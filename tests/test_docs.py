@@ -111,11 +111,11 @@ def test_the_cell_of_the_readme_is_the_one_in_the_package() -> None:
     names: dict[str, Any] = {"Cell": Cell}
     exec(shown, names)
     here, there = names["CELL"], CELLS["elman"]
-    for field in ("name", "title", "equation", "blocks", "states", "two_biases", "bias"):
+    for field in ("name", "title", "equation", "stages", "states", "two_biases", "bias"):
         assert getattr(here, field) == getattr(there, field)
     for cell in (here, there):
         unit = cell.equations(None, lambda x: 3 * x, None)
-        assert unit((1.0,), (4.0,), (0.0,)) == (15.0,)
+        assert unit((1.0,), lambda h: (4.0 * h,), (2.0,)) == (27.0,)  # 3 (1 + 4 * 2)
 
 
 def test_sizes_of_the_texts_are_as_the_table_says() -> None:

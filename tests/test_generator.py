@@ -131,6 +131,25 @@ def test_pieces_come_as_they_are_written(writer: Generator) -> None:
     assert lengths[-1] == len(writer.sample("he", length=20, seed=1, stop=("www",)))
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru", "jordan"])
+def test_every_form_reads_and_writes_one_symbol_after_the_other(
+    make_model: MakeModel, cell: str, form: dict[str, Any]
+) -> None:
+    layers = 1 if cell == "jordan" else 2
+    writer = Generator(make_model("helo w\n", cell=cell, num_layers=layers, **form))
+    text = writer.greedy("hello", length=12).text
+    for position, symbol in enumerate(text):  # as if each were the first to be written
+        logits = writer.read("hello" + text[:position]).logits
+        assert writer.tokenizer.symbols[int(logits.argmax())] == symbol
+    samples = writer.samples("hello", SampleConfig(length=20, num_samples=3, seed=1))
+    before = writer.score("hello", exact=True).total_nats
+    for sample in samples:
+        whole = writer.score("hello" + sample.text, exact=True).total_nats
+        assert sample.log_prob == pytest.approx(before - whole, rel=1e-3)
+    (beam,) = writer.beam("hello", BeamConfig(length=12, width=1))
+    assert beam.text == text
+
+
 def test_stream_is_sample(writer: Generator) -> None:
     assert "".join(writer.stream("he", length=50, seed=3)) == writer.sample("he", length=50, seed=3)
 
@@ -200,7 +219,7 @@ def test_a_prompt_is_read_as_one_symbol_after_the_other(writer: Generator, lengt
     prompt = prompt.replace("r", "w")[:length]
     read = writer.read(prompt)
     engine = writer.engine
-    logits, state = engine.step(np.array([writer.config.start_symbol]), engine.zero_state(1))
+    logits, state = engine.step(np.array([writer.config.start_symbol]), engine.start_state(1))
     for symbol in writer.tokenizer.encode(prompt):
         logits, state = engine.step(np.array([symbol]), state)
     np.testing.assert_allclose(read.logits, logits, rtol=1e-4, atol=1e-5)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from charrnn import dataset, parameters, scoring, streams
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.config import Form, ModelConfig, TrainConfig, to_json
 from charrnn.corpus import Corpus
 from charrnn.dataset import Dataset
 from charrnn.errors import DivergedError
@@ -19,6 +19,7 @@ from charrnn.training.loop import Hooks, Outcome, Progress, Trainer
 
 CONFIG = TrainConfig(
     seq_len=8,
+    update_every=8,
     batch_size=4,
     optimizer="adamw",
     learning_rate=0.01,
@@ -41,13 +42,29 @@ def _data(text: str, fraction: float = 0.2) -> Dataset:
     return dataset.make(_corpus(text), fraction)
 
 
-def _trainer(data: Dataset, *, cell: str = "lstm", hidden_size: int = 6, **config: Any) -> Trainer:
+def _trainer(
+    data: Dataset,
+    *,
+    cell: str = "lstm",
+    hidden_size: int = 6,
+    form: Form | None = None,
+    **config: Any,
+) -> Trainer:
     train = dataclasses.replace(CONFIG, **config)
-    model = ModelConfig(data.tokenizer.vocab_size, cell, 1, hidden_size, 4)
+    model = ModelConfig(
+        data.tokenizer.vocab_size, cell, 1, hidden_size, 4, **to_json(form or Form())
+    )
     torch.manual_seed(train.seed)
-    network = CharRNN(model, parameters.initial(model, train.seed), dropout=train.dropout)
-    made = streams.make(data.train, train.batch_size, train.seq_len, model.start_symbol, None)
-    return Trainer(network, made, data, train)
+    network = CharRNN(model, parameters.initial(model, train.seed), regularizers=train)
+    made = streams.make(
+        data.train,
+        train.batch_size,
+        train.seq_len,
+        model.start_symbol,
+        None,
+        train.update_every,
+    )
+    return Trainer(network, made, data.valid, train)
 
 
 def _run(
@@ -117,7 +134,7 @@ def test_windows_are_read_in_order_with_the_state_carried(tiny_text: str, cell: 
     for windows in (*range(1, made.windows + 1), 1, 2):  # and on into the second epoch
         trainer.update(0.0)  # nothing is learned, so all windows see the same weights
         inputs, targets = made.inputs[: windows * 8], made.targets[: windows * 8]
-        nats, state = network.nats(inputs, targets, network.zero_state(4))
+        nats, state = network.nats(inputs, targets, network.start_state(4))
         assert trainer.losses[-1].item() == pytest.approx(nats[-8:].mean(), rel=1e-5)
         torch.testing.assert_close(trainer.state, state, rtol=1e-5, atol=1e-6)
     assert (trainer.cursor.epoch, trainer.cursor.window) == (1, 2)
@@ -127,8 +144,9 @@ def test_the_gradient_reaches_back_one_window_and_no_further(tiny_text: str) -> 
     trainer = _trainer(_data(tiny_text), clip_norm=math.inf)
     trainer.update(0.0)
     carried = trainer.state
-    inputs, targets = (torch.from_numpy(ids) for ids in trainer.streams.window(trainer.cursor))
+    window = trainer.streams.window(trainer.cursor)
     trainer.update(0.0)
+    inputs, targets = torch.from_numpy(window.inputs), torch.from_numpy(window.targets)
     logits, _ = trainer.network(inputs, carried)
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
     weights = trainer.network.weights()
@@ -153,7 +171,8 @@ def test_clipping_bounds_the_norm_and_keeps_the_direction(tiny_text: str) -> Non
     for whole, cut in zip(free.network.parameters(), clipped.network.parameters(), strict=True):
         assert whole.grad is not None
         torch.testing.assert_close(cut.grad, whole.grad * ratio, rtol=1e-3, atol=1e-9)
-    assert clipped.grad_norm == pytest.approx(_norm(free), rel=1e-4)  # reported as it was
+    reported = clipped.progress(0.1, None).grad_norm  # as it was
+    assert reported == pytest.approx(_norm(free), rel=1e-4)
 
 
 def test_a_gradient_below_the_bound_is_left_alone(tiny_text: str) -> None:
@@ -161,6 +180,24 @@ def test_a_gradient_below_the_bound_is_left_alone(tiny_text: str) -> None:
     for trainer in (free, bounded):
         trainer.update(0.0)
     assert _norm(free) == _norm(bounded)
+
+
+def test_progress_has_the_share_of_updates_that_were_clipped(tiny_text: str) -> None:
+    free = _trainer(_data(tiny_text), clip_norm=math.inf)
+    norms = []
+    for _ in range(9):
+        free.update(0.0)  # nothing is learned: the same norms with any bound
+        norms.append(_norm(free))
+    assert free.progress(0.1, None).clipped == 0
+    bound = (sorted(norms)[5] + sorted(norms)[6]) / 2  # three of the nine are above
+    bounded = _trainer(_data(tiny_text), clip_norm=bound)
+    for _ in range(9):
+        bounded.update(0.0)
+    progress = bounded.progress(0.1, None)
+    assert progress.clipped == pytest.approx(3 / 9)
+    assert progress.grad_norm == pytest.approx(max(norms), rel=1e-6)
+    bounded.update(0.0)  # what was reported counts no more
+    assert bounded.progress(0.1, None).clipped in (0, 1)
 
 
 def test_the_first_step_is_that_of_adam_with_decay_of_matrices_alone(tiny_text: str) -> None:
@@ -209,6 +246,55 @@ def test_progress_has_the_mean_loss_and_largest_norm_since_the_last(tiny_text: s
             assert progress.train_nats == pytest.approx(np.mean([p.train_nats for p in since]))
             assert progress.grad_norm == max(p.grad_norm for p in since)
             assert progress.grad_norm != since[-1].grad_norm
+
+
+def test_progress_counts_no_symbol_twice_where_windows_overlap(tiny_text: str) -> None:
+    trainer = _trainer(_data(tiny_text), update_every=3)
+    assert trainer.streams.windows == len(trainer.streams.inputs) // 3
+    for _ in range(trainer.streams.windows + 1):
+        trainer.update(0.0)
+    progress = trainer.progress(0.5, None)
+    assert progress.characters == progress.step * 3 * 4
+    assert progress.epoch == pytest.approx(1 + 1 / trainer.streams.windows)
+
+
+@pytest.mark.parametrize(("update_every", "windows"), [(8, 1), (3, 2), (2, 4)])
+def test_a_learned_start_is_learned_by_the_windows_that_begin_with_it(
+    tiny_text: str, update_every: int, windows: int
+) -> None:
+    """Of 8 steps each: with updates every 2 steps four of them reach back to the beginning."""
+    form = Form(learned_start=True)
+    trainer = _trainer(_data(tiny_text), form=form, weight_decay=0.0, update_every=update_every)
+    starts = {n: w for n, w in trainer.network.weights().items() if ".start." in n}
+    assert set(starts) == {"layers.0.start.h", "layers.0.start.c"}
+    for _ in range(trainer.streams.windows + 1):
+        reaches = trainer.cursor.window < windows
+        before = [weight.tolist() for weight in starts.values()]
+        trainer.update(0.01)
+        for weight, old in zip(starts.values(), before, strict=True):
+            assert bool((weight.grad is not None) and weight.grad.any()) is reaches
+            assert (weight.tolist() != old) is reaches
+    assert all(weight.any() for weight in starts.values())
+
+
+def test_windows_that_begin_with_the_learned_start_take_it_as_it_is_now(tiny_text: str) -> None:
+    trainer = _trainer(_data(tiny_text), form=Form(learned_start=True), update_every=2)
+    trainer.update(0.05)
+    window = trainer.streams.window(trainer.cursor)
+    assert (window.start, len(window.inputs)) == (0, 4)
+    now = trainer.network.start_state(4)
+    nats, _ = trainer.network.nats(window.inputs, window.targets, now)
+    trainer.update(0.05)
+    assert trainer.losses[-1].item() == pytest.approx(nats[-2:].mean(), rel=1e-5)
+
+
+def test_every_window_begins_with_the_learned_start_where_states_are_reset(tiny_text: str) -> None:
+    trainer = _trainer(_data(tiny_text), form=Form(learned_start=True), state="reset")
+    for _ in range(4):
+        trainer.update(0.01)
+        gradient = trainer.network.weights()["layers.0.start.h"].grad
+        assert gradient is not None
+        assert gradient.any()
 
 
 def test_a_network_starts_with_an_even_guess(tiny_text: str) -> None:
@@ -268,7 +354,7 @@ def test_the_weights_kept_are_those_of_the_best_validation() -> None:
 
 
 def _progress(valid_nats: float | None, train_nats: float = 9.0) -> Progress:
-    return Progress(1, 0.0, 1, 0.0, 0.0, train_nats, valid_nats, 0.0, 0.0, 1.0)
+    return Progress(1, 0.0, 1, 0.0, 0.0, train_nats, valid_nats, 0.0, 0.0, 0.0, 1.0)
 
 
 def test_only_a_smaller_loss_is_better(tiny_text: str) -> None:

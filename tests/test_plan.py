@@ -33,20 +33,39 @@ def test_what_was_asked_is_kept() -> None:
         "num_layers": 3,
         "hidden_size": 17,
         "embedding_size": 0,
+        "skip_connections": True,
+        "input_depth": 2,
+        "recurrent_depth": 3,
+        "output_depth": 4,
+        "learned_start": True,
+        "layer_norm": True,
+        "zoneout": 0.1,
+        "zoneout_cell": 0.2,
         "seq_len": 11,
+        "update_every": 7,
+        "state": "carry",
         "batch_size": 5,
         "steps": 9,
         "learning_rate": 0.5,
-        "weight_decay": 0.0,
+        "init": "he",
+        "forget_bias": -2.0,
         "dropout": 0.0,
+        "locked_dropout": True,
+        "weight_drop": 0.3,
+        "activation_penalty": 2.0,
+        "slowness_penalty": 1.0,
+        "omega": 0.5,
+        "weight_decay": 0.0,
         "clip_norm": 7.0,
         "seed": 13,
     }
+    fields = {f.name for kind in (ModelConfig, TrainConfig) for f in dataclasses.fields(kind)}
+    assert fields - asked.keys() == {"vocab_size", "optimizer", "minutes", "epochs"}
     made = plan.make(TrainOptions(**asked), 1000, 30, _unasked)
     decided = dataclasses.asdict(made.model) | dataclasses.asdict(made.train)
     assert {name: decided[name] for name in asked} == asked
     assert (made.model.vocab_size, made.train.minutes, made.train.epochs) == (30, None, None)
-    assert made.characters == 9 * 11 * 5
+    assert made.characters == 9 * 7 * 5
     assert made.reason == "the size is as asked"
 
 
@@ -62,6 +81,38 @@ def test_epochs_are_counted_in_whole_windows() -> None:
     # 1003 characters in 10 streams of 100, of which windows of 30 fill 90: 900 per epoch
     options = TrainOptions(epochs=2.0, batch_size=10, seq_len=30)
     assert plan.make(options, 1003, 30, _unasked).characters == 1800
+
+
+def test_epochs_are_counted_in_whole_updates_where_windows_overlap() -> None:
+    # 1003 characters in 10 streams of 100: 33 updates of 3 each, 990 characters per epoch
+    options = TrainOptions(epochs=2.0, batch_size=10, seq_len=30, update_every=3)
+    made = plan.make(options, 1003, 30, _unasked)
+    assert (made.train.seq_len, made.train.update_every, made.characters) == (30, 3, 1980)
+
+
+def test_an_update_comes_with_each_window_unless_asked_more_often() -> None:
+    def shape(**options: Any) -> tuple[int, int]:
+        train = plan.make(TrainOptions(steps=1, **options), MEGABYTE, 65, _unasked).train
+        return train.seq_len, train.update_every
+
+    assert shape() == (64, 64)
+    assert shape(seq_len=50) == (50, 50)
+    assert shape(seq_len=50, update_every=5) == (50, 5)
+    assert shape(update_every=16) == (64, 16)
+    assert shape(update_every=100) == (100, 100)  # a window is as long as its counted part
+    assert shape(state="reset") == (64, 64)
+
+
+def test_a_full_window_is_as_long_as_a_stream() -> None:
+    def train(**options: Any) -> TrainConfig:
+        return plan.make(TrainOptions(steps=1, seq_len="full", **options), 1003, 30, _unasked).train
+
+    made = train(batch_size=10)
+    assert (made.batch_size, made.seq_len, made.update_every) == (10, 100, 100)
+    made = train(batch_size=10, update_every=20)
+    assert (made.seq_len, made.update_every) == (100, 20)
+    made = train()  # as many streams as it would have with windows: 1003 // (64 * 8)
+    assert (made.batch_size, made.seq_len, made.update_every) == (1, 1003, 1003)
 
 
 @pytest.mark.parametrize(
@@ -112,10 +163,54 @@ def test_a_faster_machine_trains_a_larger_network() -> None:
     assert size(0.1) < size(1.0) < size(10.0)
 
 
-@given(st.integers(2, 20_000))
-def test_the_planned_batch_and_window_always_fit(length: int) -> None:
-    train = plan.make(TrainOptions(steps=1), length, 30, _unasked).train
+@given(st.integers(2, 20_000), st.sampled_from([None, "full"]))
+def test_the_planned_batch_and_window_always_fit(length: int, seq_len: str | None) -> None:
+    train = plan.make(TrainOptions(steps=1, seq_len=seq_len), length, 30, _unasked).train
     streams.check_fit(length, train.batch_size, train.seq_len, "text")
+    assert 1 <= train.update_every <= train.seq_len
+
+
+@given(st.integers(1, 200), st.integers(1, 5000))
+def test_updates_are_never_farther_apart_than_windows_are_long(
+    update_every: int, length: int
+) -> None:
+    options = TrainOptions(steps=1, update_every=update_every)
+    train = plan.make(options, length, 30, _unasked).train
+    assert (train.update_every, train.seq_len >= update_every) == (update_every, True)
+
+
+def test_the_memory_of_a_window_by_hand() -> None:
+    # an Elman layer: one block's three values, two of the state, three more: 8 for each of 2 * 10
+    # units; with the logits, four times 30 symbols in the counted half: 4 * 5 * (6 * 160 + 4 * 90)
+    model = ModelConfig(30, "elman", 2, 10, 4)
+    train = TrainConfig(seq_len=6, update_every=3, batch_size=5)
+    assert plan.window_bytes(model, train) == 4 * 5 * (6 * 160 + 4 * 90)
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value", "factor"),
+    [
+        # what a window keeps is in proportion to its length, streams and units, nearly
+        ("train", "seq_len", 1280, 9.0),
+        ("train", "batch_size", 320, 10.0),
+        ("model", "hidden_size", 2560, 9.0),
+        ("model", "num_layers", 10, 9.0),
+        ("train", "update_every", 64, 1.0001),
+        ("model", "vocab_size", 650, 1.0001),
+        ("model", "cell", "lstm", 1.5),
+    ],
+)
+def test_the_memory_of_a_window_grows_with_what_is_in_it(
+    part: str, field: str, value: Any, factor: float
+) -> None:
+    model = ModelConfig(65, "elman", 1, 256, 64)
+    train = TrainConfig(seq_len=128, update_every=32, batch_size=32)
+    before = plan.window_bytes(model, train)
+    if part == "model":
+        model = dataclasses.replace(model, **{field: value})
+    else:
+        train = dataclasses.replace(train, **{field: value})
+    assert plan.window_bytes(model, train) >= factor * before
 
 
 def test_a_long_text_is_read_in_many_streams_of_long_windows() -> None:

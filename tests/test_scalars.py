@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
+import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
-from numba import njit
+from numba import carray, njit
 
+from charrnn.cells import CELLS
 from charrnn.kernels import scalars
 
 EDGES = [0.0, -0.0, 1e-30, -1e-30, 8.999, 9.0, 9.001, -9.5, 80.0, -80.0, np.inf, -np.inf, np.nan]
@@ -55,44 +63,159 @@ def test_half_there_and_back_is_half() -> None:
     assert (found[~is_number] & 0x7F != 0).all()  # still not a number
 
 
-PLAIN = """
-import numpy as np, torch
-from charrnn.cells import CELLS
-from charrnn.kernels import rows, scaffold, scalars, sequence
+def test_one_integer_counts_for_all_threads() -> None:
+    @njit
+    def count(address: Any, times: Any) -> Any:
+        return [scalars.take(address) for _ in range(times)]
 
-def half(*layer):
-    return scaffold.sequence(*layer, half=True)
-
-def whole(*layer):
-    return scaffold.sequence(*layer, half=False)
-
-torch.manual_seed(0)
-for cell in CELLS.values():
-    weights = {name: torch.randn(shape) / 2 for name, shape in cell.shapes(3, 4).items()}
-    for weight in weights.values():
-        weight.requires_grad_()
-    state = tuple(torch.randn(2, 4) for _ in cell.states)
-    x = torch.randn(3, 2, 3)
-    results = []
-    for run in (sequence.reference, whole, half):
-        y, _ = run(cell, x, state, weights)
-        results.append([y, *torch.autograd.grad((y**2).sum(), list(weights.values()))])
-    for near, found in ((1e-5, results[1]), (0.1, results[2])):
-        for a, b in zip(found, results[0]):
-            assert (a - b).abs().max() <= near * max(1, b.abs().max()), cell.name
-assert scalars.relu(np.float32(-1)) == 0 and scalars.positive(np.float32(2)) == 1
-assert not hasattr(scalars.tanh, "py_func")  # the compiler was really off
-"""
+    numbers = np.array([7, 40, 7], np.int64)
+    assert list(count(numbers.ctypes.data + 8, 3)) == [40, 41, 42]
+    assert numbers.tolist() == [7, 43, 7]
 
 
-def test_the_same_without_the_compiler(tmp_path: Any) -> None:
+def test_an_address_is_a_place_to_read_and_write() -> None:
+    @njit
+    def double(address: Any) -> None:
+        numbers = carray(scalars.pointer(address), (3,), np.float32)
+        numbers *= 2
+
+    numbers = np.array([1, 2, 3, 4], np.float32)
+    double(numbers.ctypes.data + 4)
+    assert numbers.tolist() == [1, 4, 6, 8]
+
+
+class WithoutCompiler:
+    """Stand-ins for what only a compiler can do: addresses, and instructions of the processor."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from charrnn.kernels import gemm, rows, team
+
+        self.functions: list[Any] = []
+        monkeypatch.setattr(scalars, "pointer", lambda address: ctypes.c_void_p(int(address)))
+        monkeypatch.setattr(scalars, "take", self.take)
+        monkeypatch.setattr(numba, "cfunc", self.cfunc)
+        monkeypatch.setattr(team, "run", self.run)
+        monkeypatch.setattr(gemm, "_vector_block", self.block)
+        for kind, half in (("float32", False), ("dots", True)):
+            product = gemm._vector_product(half)  # plain Python, of plain blocks
+            monkeypatch.setattr(gemm, f"multiply_{kind}", product)
+        monkeypatch.setattr(gemm, "_one_tile", self.block(16, True))
+        monkeypatch.setattr(gemm, "_two_tiles", self.block(32, True))
+        monkeypatch.setattr(gemm, "_load_config", lambda address: None)
+        monkeypatch.setattr(gemm, "_store_config", lambda address: None)
+        rows.compiled.cache_clear()
+        for name in [name for name in sys.modules if name.startswith("charrnn_rows_")]:
+            del sys.modules[name]
+
+    @staticmethod
+    def at(address: Any, count: int, kind: Any) -> Any:
+        """So many numbers in memory."""
+        size = count * np.dtype(kind).itemsize
+        return np.frombuffer((ctypes.c_char * size).from_address(int(address)), kind)
+
+    def take(self, address: Any) -> int:
+        number = self.at(address, 1, np.int64)
+        number += 1
+        return int(number[0]) - 1
+
+    def cfunc(self, *_: Any, **__: Any) -> Any:
+        def made(function: Any) -> Any:
+            self.functions.append(function)
+            return SimpleNamespace(address=len(self.functions) - 1)
+
+        return made
+
+    def run(self, address: int, data: int, threads: int) -> None:
+        self.functions[address](ctypes.c_void_p(data))
+
+    def block(self, count: int, half: bool) -> Any:
+        """Some rows times two panels, as `gemm._vector_block` says it."""
+        from charrnn.kernels import gemm
+
+        def read(address: Any, numbers: int) -> Any:
+            if not half:
+                return self.at(address, numbers, np.float32)
+            return (self.at(address, numbers, np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+        def block(a: int, a_row: int, b: int, panel: int, *more: int) -> None:
+            init, init_row, out, out_row, k = more
+            pair = 2 if half else 1
+            steps = k * 16 if count >= 16 else k  # of tiles 16 pairs at once
+            for i in range(count):
+                row = read(a + i * a_row, steps * pair).reshape(steps, pair)
+                for j in range(2):
+                    shape = (steps, gemm.WIDTH, pair)
+                    values = read(b + j * panel, math.prod(shape)).reshape(shape)
+                    begin, found = (
+                        self.at(start + 4 * gemm.WIDTH * j, gemm.WIDTH, np.float32)
+                        for start in (init + i * init_row, out + i * out_row)
+                    )
+                    found[:] = begin + np.einsum("kp,kwp->w", row, values)
+
+        return block
+
+
+def without_compiler() -> None:
+    """Every cell's written functions run as plain Python, with products of all kinds."""
+    import torch
+
+    from charrnn.kernels import gemm, scaffold, sequence
+
+    assert not hasattr(scalars.tanh, "py_func")  # the compiler is really off
+    assert scalars.relu(np.float32(-1)) == 0
+    assert scalars.positive(np.float32(2)) == 1
+
+    def check(cell: Any, *, batch: int, zoned: bool = False) -> None:
+        torch.manual_seed(0)
+        weights = {name: torch.randn(shape) / 2 for name, shape in cell.shapes(3, 4).items()}
+        for weight in weights.values():
+            weight.requires_grad_()
+        state = tuple(torch.randn(batch, 4) for _ in cell.states)
+        zone = tuple(torch.rand(2, batch, 4) for _ in state) if zoned else ()
+        x = torch.randn(2, batch, 3)
+        outcomes = []
+        for run in (
+            sequence.reference,
+            partial(scaffold.sequence, half=gemm.kind_of(True) != "float32"),
+        ):
+            y, _ = run(cell, x, state, weights, zone=zone)
+            outcomes.append([y, *torch.autograd.grad((y**2).sum(), list(weights.values()))])
+        near = 1e-4 if gemm.kind_of(True) == "float32" else 0.1
+        for wanted, found in zip(*outcomes, strict=True):
+            difference, size = (wanted - found).norm(), max(wanted.norm(), wanted.numel() ** 0.5)
+            assert difference <= near * size, (cell.name, gemm.kind_of(True))
+
+    for kind, width, together in (
+        ("float32", 16, (12, 4, 1)),
+        ("float32", 4, (6, 2, 1)),
+        ("dots", 8, (6, 2, 1)),
+        ("tiles", 16, (12, 4, 1)),
+    ):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(gemm, "WIDTH", width)
+            monkeypatch.setattr(gemm, "_ROWS", together)
+            monkeypatch.setattr(gemm, "kind_of", lambda half, kind=kind: kind)
+            WithoutCompiler(monkeypatch)
+            for cell in CELLS.values():
+                if not cell.feeds_back:
+                    check(cell, batch=2)
+            form = {"recurrent_depth": 2, "layer_norm": True}
+            check(replace(CELLS["gru"], **form), batch=2, zoned=True)
+            check(CELLS["elman"], batch=19)
+
+
+def test_the_same_without_the_compiler(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "XDG_CACHE_HOME": str(tmp_path)}
     environment["OMP_NUM_THREADS"] = "1"
     done = subprocess.run(
-        [sys.executable, "-W", "error::RuntimeWarning", "-c", PLAIN],
+        [sys.executable, "-W", "error::RuntimeWarning", __file__],
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+if __name__ == "__main__":
+    without_compiler()

@@ -18,9 +18,28 @@ def test_streams_by_hand() -> None:
     assert made.targets.T.tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
     assert made.inputs.T.tolist() == [[START, 0, 1, 2, 3], [START, 5, 6, 7, 8]]
     assert (made.batch_size, made.windows) == (2, 2)
-    inputs, targets = made.window(Cursor(epoch=3, window=1))
-    assert inputs.T.tolist() == [[1, 2], [6, 7]]
-    assert targets.T.tolist() == [[2, 3], [7, 8]]
+    window = made.window(Cursor(epoch=3, window=1))
+    assert window.inputs.T.tolist() == [[1, 2], [6, 7]]
+    assert window.targets.T.tolist() == [[2, 3], [7, 8]]
+    # all of it is counted, and the next one starts behind it
+    assert (window.start, window.counted, window.shift) == (2, 2, 2)
+
+
+def test_windows_that_overlap_by_hand() -> None:
+    # k1 = 2, k2 = 5 in a stream of nine: updates after 2, 4, 6 and 8 symbols, the last one left
+    made = streams.make(np.arange(9), 1, 5, START, None, update_every=2)
+    windows = [made.window(Cursor(0, number)) for number in range(made.windows)]
+    assert [window.targets.T.tolist() for window in windows] == [
+        [[0, 1]],
+        [[0, 1, 2, 3]],
+        [[1, 2, 3, 4, 5]],
+        [[3, 4, 5, 6, 7]],
+    ]
+    assert [window.start for window in windows] == [0, 0, 1, 3]
+    assert [window.counted for window in windows] == [2, 2, 2, 2]
+    assert [window.shift for window in windows][:3] == [0, 1, 2]
+    assert windows[2].inputs.T.tolist() == [[0, 1, 2, 3, 4]]
+    assert windows[1].inputs.T.tolist() == [[START, 0, 1, 2]]
 
 
 @given(st.integers(1, 300), st.integers(1, 9), st.integers(1, 9))
@@ -41,11 +60,42 @@ def test_an_epoch_reads_every_window_once_and_in_order() -> None:
     made = streams.make(np.arange(47), 3, 4, START, None)  # 15 in a stream: 3 windows, 3 left
     cursor, read = Cursor(), []
     while cursor.epoch == 0:
-        read.append(made.window(cursor)[1])
+        read.append(made.window(cursor).targets)
         cursor = made.advance(cursor)
     assert cursor == Cursor(epoch=1, window=0)
     assert np.concatenate(read).tolist() == made.targets[:12].tolist()
     assert made.windows == len(read) == 3
+
+
+@given(st.integers(1, 4), st.integers(1, 9), st.integers(0, 9), st.integers(0, 40))
+def test_every_symbol_is_counted_once_an_epoch_and_windows_are_as_long_as_can_be(
+    batch_size: int, update_every: int, more: int, length: int
+) -> None:
+    seq_len = update_every + more
+    each = seq_len + length
+    made = streams.make(
+        np.arange(batch_size * each), batch_size, seq_len, START, None, update_every
+    )
+    cursor, counted, next_start = Cursor(), [], 0
+    while cursor.epoch == 0:
+        window = made.window(cursor)
+        end = window.start + len(window.targets)
+        assert window.start == next_start
+        assert len(window.targets) == min(seq_len, end)  # k2 steps back, or to the beginning
+        assert window.targets.tolist() == made.targets[window.start : end].tolist()
+        assert window.inputs.tolist() == made.inputs[window.start : end].tolist()
+        counted.append(window.targets[-window.counted :])
+        next_start = window.start + window.shift
+        cursor = made.advance(cursor)
+    assert cursor == Cursor(1, 0)
+    whole = each // update_every * update_every
+    assert np.concatenate(counted).tolist() == made.targets[:whole].tolist()
+    assert each - whole < update_every
+
+
+def test_without_a_distance_of_updates_each_window_is_one() -> None:
+    made = streams.make(np.arange(20), 2, 3, START, None)
+    assert (made.update_every, made.windows) == (3, 3)
 
 
 def test_a_text_of_one_window_starts_a_new_epoch_each_time() -> None:

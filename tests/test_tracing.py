@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from charrnn.cells import CELLS
-from charrnn.kernels.tracing import Graph, Trace, Value, function, trace
+from charrnn.cells import CELLS, Cell
+from charrnn.kernels.tracing import Graph, Trace, Value, trace
+
+# recurrent depth, layer normalisation, zoneout
+FORMS = {
+    "plain": (1, False, False),
+    "deep": (3, False, False),
+    "normalised": (1, True, False),
+    "zoned": (1, False, True),
+    "all": (2, True, True),
+}
+
+
+def products(cell: Cell) -> list[int]:
+    """How many blocks each product of a step gives."""
+    inner = [1] * (cell.recurrent_depth - 1)
+    return [count for blocks in cell.stages for count in (*inner, len(blocks))]
+
+
+def vectors(cell: Cell) -> int:
+    """How many values of vectors a step gets."""
+    shapes = cell.shapes(1, 1, 1)
+    return sum(shapes[name][0] for name in cell.vectors)
 
 
 def evaluate(traced: Trace, given: dict[str, list[Tensor]], wanted: tuple[Value, ...]) -> list[Any]:
@@ -35,10 +57,16 @@ def evaluate(traced: Trace, given: dict[str, list[Tensor]], wanted: tuple[Value,
     return [values[value.index] for value in wanted]
 
 
+def operations(traced: Trace, indices: tuple[int, ...]) -> list[str]:
+    return sorted(traced.graph.nodes[index][0] for index in indices)
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", CELLS)
-def test_derivative_equals_autograd(name: str) -> None:
-    cell = CELLS[name]
-    blocks, states = len(cell.blocks), len(cell.states)
+def test_derivative_equals_autograd(name: str, form: str) -> None:
+    depth, layer_norm, zoneout = FORMS[form]
+    cell = dataclasses.replace(CELLS[name], recurrent_depth=depth, layer_norm=layer_norm)
+    blocks, states, counts = len(cell.blocks), len(cell.states), products(cell)
     generator = torch.Generator().manual_seed(1)
 
     def random(count: int) -> list[Tensor]:
@@ -48,24 +76,97 @@ def test_derivative_equals_autograd(name: str) -> None:
             for _ in range(count)
         ]
 
-    x, r, state, d = random(blocks), random(blocks), random(states), random(states)
-    after = cell.equations(torch.sigmoid, torch.tanh, torch.relu)(tuple(x), tuple(r), tuple(state))
-    expected = torch.autograd.grad(after, [*x, *r, *state], d, allow_unused=True)
+    x, state, v = random(blocks), random(states), random(vectors(cell))
+    recurrent = [random(count) for count in counts]
+    zone = [part.detach().sigmoid() for part in random(states if zoneout else 0)]
+    d, dm = random(states), [random(1) for _ in counts]
+    functions = (torch.sigmoid, torch.tanh, torch.relu)
+    operands: list[Tensor] = []
 
-    unit = cell.equations(function("sigmoid"), function("tanh"), function("relu"))
-    traced = trace(unit, blocks, states)
-    given = {"x": x, "r": r, "carry": state, "d": d}
-    found = evaluate(traced, given, (*traced.outputs, *traced.dx, *traced.dr, *traced.dcarry))
-    for value, wanted in zip(found, [*after, *expected], strict=True):
-        wanted = torch.zeros(7, dtype=torch.float64) if wanted is None else wanted
-        torch.testing.assert_close(value.expand(7), wanted, rtol=1e-12, atol=1e-12)
+    def product(operand: Tensor) -> tuple[Tensor, ...]:
+        operands.append(operand)
+        return tuple(recurrent[len(operands) - 1])
+
+    after = cell.step(*functions)(tuple(x), product, tuple(state), tuple(v), tuple(zone))
+    operands[0] = cell.first_operand(*functions)(after)  # of the next step
+    flat = [part for parts in recurrent for part in parts]
+    seeds = [*d, *(part for parts in dm for part in parts)]
+    wanted = torch.autograd.grad(
+        [*after, *operands], [*x, *flat, *state, *v], seeds, allow_unused=True
+    )
+
+    traced = trace(cell, counts, len(v), zoneout)
+    given = {"x": x, "carry": state, "v": v, "zone": zone, "d": d}
+    given |= {f"r{number}": parts for number, parts in enumerate(recurrent)}
+    given |= {f"dm{number}": parts for number, parts in enumerate(dm)}
+    dr = (value for values in traced.dr for value in values)
+    derivatives = (*traced.dx, *dr, *traced.dcarry, *traced.dv)
+    found = evaluate(traced, given, (*traced.outputs, *traced.operands, *derivatives))
+    for value, expected in zip(found, [*after, *operands, *wanted], strict=True):
+        expected = torch.zeros(7, dtype=torch.float64) if expected is None else expected
+        torch.testing.assert_close(value.expand(7), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_lstm_saves_its_four_gates_and_the_squashed_state_and_nothing_else() -> None:
-    cell = CELLS["lstm"]
-    traced = trace(cell.equations(function("sigmoid"), function("tanh"), function("relu")), 4, 2)
-    saved = [traced.graph.nodes[index][0] for index in traced.saved]
-    assert sorted(saved) == ["sigmoid"] * 3 + ["tanh"] * 2
+    traced = trace(CELLS["lstm"], [4], 0, zoneout=False)
+    assert operations(traced, traced.saved) == ["sigmoid"] * 3 + ["tanh"] * 2
+
+
+def test_gru_saves_its_three_gates_and_nothing_else() -> None:
+    traced = trace(CELLS["gru"], [2, 1], 0, zoneout=False)
+    assert operations(traced, traced.saved) == ["sigmoid"] * 2 + ["tanh"]
+
+
+def test_what_multiplies_a_reset_gate_is_saved_too() -> None:
+    # n = tanh(x + r * h_n): the derivative by r is h_n, a part of the product
+    traced = trace(CELLS["gru-reset-after"], [3], 0, zoneout=False)
+    assert operations(traced, traced.saved) == ["r0", "sigmoid", "sigmoid", "tanh"]
+
+
+def test_preactivation_saves_what_meets_its_product() -> None:
+    # backward from c: the old state's share passes through tanh(c), of which this is the result
+    traced = trace(CELLS["preactivation"], [1], 0, zoneout=False)
+    assert operations(traced, traced.saved) == ["tanh"]
+    assert traced.saved == (traced.operands[0].index,)
+
+
+def test_what_a_later_product_needs_is_saved_though_the_derivative_does_not() -> None:
+    # h = a + b + ...: b comes from the second product, and a must not be forgotten until then
+    def equations(sigmoid: Any, tanh: Any, relu: Any) -> Any:
+        def unit(x: Any, product: Any, state: Any) -> Any:
+            (h,) = state
+            (a,) = product(h)
+            (b,) = product(h)
+            return (a + b + x[0] + x[1],)
+
+        return unit
+
+    cell = dataclasses.replace(CELLS["elman"], stages=(("a",), ("b",)), equations=equations)
+    traced = trace(cell, [1, 1], 0, zoneout=False)
+    assert operations(traced, traced.saved) == ["r0"]
+
+
+def test_every_node_belongs_to_the_last_product_before_it() -> None:
+    traced = trace(CELLS["gru"], [2, 1], 0, zoneout=False)
+    nodes = traced.graph.nodes
+    stages: dict[str, set[int]] = {}
+    for (operation, *_), stage in zip(nodes, traced.stage, strict=True):
+        stages.setdefault(operation, set()).add(stage)
+    assert stages["r0"] == {0}
+    assert stages["r1"] == {1}
+    assert stages["sigmoid"] == {0}
+    assert stages["tanh"] == {1}
+    assert traced.stage[traced.operands[1].index] == 0  # r * h is there before the second product
+    assert traced.stage[traced.outputs[0].index] == 1
+
+
+def test_inputs_that_go_straight_into_the_derivative_are_saved() -> None:
+    # h = x * r: the derivative by r is x
+    def equations(sigmoid: Any, tanh: Any, relu: Any) -> Any:
+        return lambda x, product, state: (x[0] * product(state[0])[0],)
+
+    traced = trace(dataclasses.replace(CELLS["elman"], equations=equations), [1], 0, zoneout=False)
+    assert operations(traced, traced.saved) == ["r0", "x"]
 
 
 def test_what_occurs_twice_is_one_node() -> None:
@@ -81,19 +182,26 @@ def test_zero_and_one_leave_no_nodes() -> None:
     (a,) = graph.inputs("x", 1)
     assert (a + 0).index == a.index
     assert (0 + a).index == a.index
+    assert (a * 0 + a).index == a.index
     assert (a * 1).index == a.index
+    assert (1 * a).index == a.index
     assert (a - 0).index == a.index
     assert (a * 0).node == ("constant", 0.0)
     assert (-(a * 0)).node == ("constant", 0.0)
 
 
 def test_a_value_used_several_times_gets_all_its_derivatives() -> None:
-    # y = x (x + r) + x  ->  dy/dx = 2x + r + 1, dy/dr = x; at x = 3, r = 5: 12 and 3
-    def unit(x: Any, r: Any, state: Any) -> Any:
-        return (x[0] * (x[0] + r[0]) + x[0],)
+    # y = x - -x (x + r)  ->  dy/dx = 2x + r + 1, dy/dr = x; at x = 3, r = 5: 12 and 3
+    # the next step's operand is y: its derivative counts as well, 1 + 1 times
+    def equations(sigmoid: Any, tanh: Any, relu: Any) -> Any:
+        def unit(x: Any, product: Any, state: Any) -> Any:
+            (r,) = product(state[0])
+            return (x[0] - -x[0] * (x[0] + r),)
 
-    traced = trace(unit, 1, 1)
-    numbers = {"x": 3.0, "r": 5.0, "carry": 0.0, "d": 1.0}
+        return unit
+
+    traced = trace(dataclasses.replace(CELLS["elman"], equations=equations), [1], 0, zoneout=False)
+    numbers = {"x": 3.0, "r0": 5.0, "carry": 0.0, "d": 1.0, "dm0": 1.0}
     given = {name: [torch.tensor(v, dtype=torch.float64)] for name, v in numbers.items()}
-    dx, dr, dcarry = evaluate(traced, given, (*traced.dx, *traced.dr, *traced.dcarry))
-    assert (float(dx), float(dr), float(dcarry)) == (12.0, 3.0, 0.0)
+    dx, dr, dcarry = evaluate(traced, given, (*traced.dx, *traced.dr[0], *traced.dcarry))
+    assert (float(dx), float(dr), float(dcarry)) == (2 * 12.0, 2 * 3.0, 0.0)

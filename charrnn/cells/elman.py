@@ -1,13 +1,15 @@
 """The simple recurrent network of Elman (1990): its state is its last output."""
 
-from charrnn.cells.base import Cell, Function, Parts, Unit
+from charrnn.cells.base import Cell, Function, Parts, Product, Unit
 
 
 def equations(sigmoid: Function, tanh: Function, relu: Function) -> Unit:
     """``h = tanh(W_xh x + W_hh h + b)``."""
 
-    def unit(x: Parts, r: Parts, state: Parts) -> Parts:
-        return (tanh(x[0] + r[0]),)
+    def unit(x: Parts, W: Product, state: Parts) -> Parts:
+        (h,) = state
+        (r,) = W(h)
+        return (tanh(x[0] + r),)
 
     return unit
 
@@ -16,7 +18,7 @@ CELL = Cell(
     name="elman",
     title="Elman network",
     equation="h_t = tanh(W_xh x_t + W_hh h_{t-1} + b)",
-    blocks=("h",),
+    stages=(("h",),),
     states=("h",),
     equations=equations,
 )

@@ -1,20 +1,23 @@
 """The gated recurrent unit as the libraries compute it: the reset gate acts AFTER the product.
 
-Two things differ from Cho et al. (2014): r multiplies ``W_hn h + b_hn`` and not h, which needs a
-second bias, and z keeps the old state where the paper's z takes the new one.
+Two things differ from Cho et al. (2014), which is `charrnn.cells.gru`: r multiplies
+``W_hn h + b_hn`` and not h, which needs a second bias, and z keeps the old state where the
+paper's z takes the new one.
 """
 
-from charrnn.cells.base import Cell, Function, Parts, Unit
+from charrnn.cells.base import Cell, Function, Parts, Product, Unit
 
 
 def equations(sigmoid: Function, tanh: Function, relu: Function) -> Unit:
     """``n = tanh(x_n + r*h_n)``, ``h = (1 - z)*n + z*h``."""
 
-    def unit(x: Parts, r: Parts, state: Parts) -> Parts:
-        reset = sigmoid(x[0] + r[0])
-        z = sigmoid(x[1] + r[1])
-        n = tanh(x[2] + reset * r[2])
-        return ((1 - z) * n + z * state[0],)
+    def unit(x: Parts, W: Product, state: Parts) -> Parts:
+        (h,) = state
+        h_r, h_z, h_n = W(h)
+        r = sigmoid(x[0] + h_r)
+        z = sigmoid(x[1] + h_z)
+        n = tanh(x[2] + r * h_n)
+        return ((1 - z) * n + z * h,)
 
     return unit
 
@@ -26,7 +29,7 @@ CELL = Cell(
 r, z = σ(W_x x_t + b_x + W_h h_{t-1} + b_h)
 n = tanh(W_x x_t + b_x + r ⊙ (W_h h_{t-1} + b_h))
 h_t = (1 - z) ⊙ n + z ⊙ h_{t-1}""",
-    blocks=("r", "z", "n"),
+    stages=(("r", "z", "n"),),
     states=("h",),
     equations=equations,
     two_biases=True,

@@ -4,14 +4,16 @@ With W_hh the identity and no bias, an empty input leaves a positive state as it
 back undiminished at the start. Nothing bounds the state: clip the gradient.
 """
 
-from charrnn.cells.base import Cell, Function, Parts, Unit
+from charrnn.cells.base import Cell, Function, Parts, Product, Unit
 
 
 def equations(sigmoid: Function, tanh: Function, relu: Function) -> Unit:
     """``h = relu(W_xh x + W_hh h + b)``."""
 
-    def unit(x: Parts, r: Parts, state: Parts) -> Parts:
-        return (relu(x[0] + r[0]),)
+    def unit(x: Parts, W: Product, state: Parts) -> Parts:
+        (h,) = state
+        (r,) = W(h)
+        return (relu(x[0] + r),)
 
     return unit
 
@@ -20,7 +22,7 @@ CELL = Cell(
     name="irnn",
     title="rectified network that starts as the identity",
     equation="h_t = relu(W_xh x_t + W_hh h_{t-1} + b), W_hh starts as the identity",
-    blocks=("h",),
+    stages=(("h",),),
     states=("h",),
     equations=equations,
     starts_as_identity=True,

@@ -3,17 +3,19 @@
 What is kept and what is written share the cell state between them: f and 1 - f.
 """
 
-from charrnn.cells.base import Cell, Function, Parts, Unit
+from charrnn.cells.base import Cell, Function, Parts, Product, Unit
 
 
 def equations(sigmoid: Function, tanh: Function, relu: Function) -> Unit:
     """``c = f*c + (1 - f)*g``, ``h = o*tanh(c)``."""
 
-    def unit(x: Parts, r: Parts, state: Parts) -> Parts:
+    def unit(x: Parts, W: Product, state: Parts) -> Parts:
+        h, c = state
+        r = W(h)
         f = sigmoid(x[0] + r[0])
         g = tanh(x[1] + r[1])
         o = sigmoid(x[2] + r[2])
-        c = f * state[1] + (1 - f) * g
+        c = f * c + (1 - f) * g
         return o * tanh(c), c
 
     return unit
@@ -27,7 +29,7 @@ f, o = σ(W_x x_t + W_h h_{t-1} + b)
 g = tanh(W_x x_t + W_h h_{t-1} + b)
 c_t = f ⊙ c_{t-1} + (1 - f) ⊙ g
 h_t = o ⊙ tanh(c_t)""",
-    blocks=("f", "g", "o"),
+    stages=(("f", "g", "o"),),
     states=("h", "c"),
     equations=equations,
     bias={"f": 1.0},

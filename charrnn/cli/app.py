@@ -12,6 +12,7 @@ import typer
 
 from charrnn import __version__
 from charrnn.cli.beam import beam
+from charrnn.cli.bench import app as bench_app
 from charrnn.cli.cells import cells
 from charrnn.cli.corpora import app as corpora_app
 from charrnn.cli.eval import evaluate
@@ -50,6 +51,7 @@ app.command("eval")(evaluate)
 app.command()(info)
 app.command()(cells)
 app.add_typer(corpora_app, name="corpora")
+app.add_typer(bench_app, name="bench")
 
 
 def _nothing(mode: str) -> TextIO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import sys
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from charrnn import parameters
 from charrnn.cli.shell import note
+from charrnn.config import Form, Regularizers
 from charrnn.terminal import visible
+from charrnn.training.plan import window_bytes
 from charrnn.training.run import Observer
 
 if TYPE_CHECKING:
@@ -168,6 +171,7 @@ class Picture(Lines):
                 best,
                 f"gradient {progress.grad_norm:.2f}",
             ),
+            ("", "", "", f"{progress.clipped:.0%} clipped"),
         ]
 
 
@@ -185,13 +189,37 @@ def plan_lines(data: Dataset, plan: Plan, kernel: Kernel, run_dir: Path) -> list
     return [
         f"text     {data.name}: {data.tokenizer.vocab_size:,} symbols; {split} {len(data.valid):,}",
         f"network  {model.cell}, {model.num_layers} x {model.hidden_size}, {inputs}, "
-        f"{parameters.count(model):,} parameters ({plan.reason})",
+        f"{extras(model)}{parameters.count(model):,} parameters ({plan.reason})",
         f"training {budget}, some {plan.characters / len(data.train):.1f} times through the text: "
-        f"{train.batch_size} streams, windows of {train.seq_len}, {train.optimizer} "
-        f"{train.learning_rate:.3g}, dropout {train.dropout:g}, seed {train.seed}",
-        f"running  on the {kernel.backend} kernels, products in {kernel.precision}",
+        f"{train.batch_size} streams, {window(plan)}, {train.optimizer} "
+        f"{train.learning_rate:.3g}, {extras(train, Regularizers)}seed {train.seed}",
+        f"running  on the {kernel.backend} kernels, products in {kernel.precision}: "
+        f"{kernel.reason}",
         f"run      {run_dir}",
     ]
+
+
+def extras(config: Form | Regularizers, kind: type = Form) -> str:
+    """What a network or a training has besides the usual, named."""
+    named = []
+    for field in dataclasses.fields(kind):
+        value = getattr(config, field.name)
+        if value != field.default:
+            words = field.name.replace("_", " ")
+            named.append(words if value is True else f"{words} {value:g}")
+    return "".join(f"{words}, " for words in named)
+
+
+def window(plan: Plan) -> str:
+    """The BPTT window in words."""
+    train = plan.train
+    words = f"windows of {train.seq_len:,}"
+    if train.update_every != train.seq_len:
+        words += f" every {train.update_every:,}"
+    if train.state == "reset":
+        words += ", each from nothing"
+    needed = window_bytes(plan.model, train)
+    return f"{words} (about {needed / 1e9:.1f} GB)" if needed > 1e9 else words
 
 
 def progress_line(progress: Progress, plan: Plan) -> str:
@@ -200,6 +228,7 @@ def progress_line(progress: Progress, plan: Plan) -> str:
     return (
         f"{progress.fraction:4.0%}  step {progress.step:,}  epoch {progress.epoch:.2f}"
         f"  train {losses(progress.train_nats)}{valid}"
+        f"  gradient {progress.grad_norm:.2f}, {progress.clipped:.0%} clipped"
         f"  {progress.chars_per_second:,.0f} chars/s  {clock(seconds_left(progress))} left"
     )
 

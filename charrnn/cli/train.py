@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PLANNED = "planned"
 BUDGETS = {"minutes", "epochs", "steps"}  # a flag of these wins over all of them in a file
 NETWORK, TRAINING, TEXT, RUN = "The network", "The training", "The text", "The run"
+FORM, REGULARIZERS = "Deeper and other networks", "Against learning by heart"
 
 
 def _planned(help_text: str, panel: str) -> Any:
@@ -68,7 +69,68 @@ def train(
     embedding_size: Annotated[
         int | None, _planned("E, numbers that stand for a symbol; 0 is one-hot.", NETWORK)
     ] = None,
-    seq_len: Annotated[int | None, _planned("T, the BPTT window.", TRAINING)] = None,
+    skip_connections: Annotated[
+        bool,
+        typer.Option(
+            "--skip-connections",
+            help="Input to every layer, every layer to the output.",
+            rich_help_panel=FORM,
+        ),
+    ] = False,
+    input_depth: Annotated[
+        int,
+        typer.Option(help="Matrices from a layer's input to its blocks.", rich_help_panel=FORM),
+    ] = 1,
+    recurrent_depth: Annotated[
+        int, typer.Option(help="Matrices from the state to the blocks.", rich_help_panel=FORM)
+    ] = 1,
+    output_depth: Annotated[
+        int,
+        typer.Option(help="Matrices from the last layer to the logits.", rich_help_panel=FORM),
+    ] = 1,
+    learned_start: Annotated[
+        bool,
+        typer.Option(
+            "--learned-start", help="Learn the state before a text.", rich_help_panel=FORM
+        ),
+    ] = False,
+    layer_norm: Annotated[
+        bool,
+        typer.Option(
+            "--layer-norm",
+            help="Normalise what comes from input and state, block by block.",
+            rich_help_panel=FORM,
+        ),
+    ] = False,
+    init: Annotated[
+        str,
+        typer.Option(
+            help="First weights: auto (as the cell wants), orthogonal, glorot or he.",
+            rich_help_panel=FORM,
+        ),
+    ] = TrainOptions.init,
+    forget_bias: Annotated[
+        float | None,
+        typer.Option(
+            help="Where the forget gate's bias starts.", show_default="1", rich_help_panel=FORM
+        ),
+    ] = None,
+    seq_len: Annotated[
+        str | None,
+        _planned("T, the BPTT window: how many steps a gradient goes back, or full.", TRAINING),
+    ] = None,
+    update_every: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps from one update to the next, each of which reads a whole window.",
+            show_default="the window",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    state: Annotated[
+        str,
+        typer.Option(help="carry it from window to window, or reset it.", rich_help_panel=TRAINING),
+    ] = TrainOptions.state,
     batch_size: Annotated[
         int | None, _planned("B, streams read at the same time.", TRAINING)
     ] = None,
@@ -79,11 +141,52 @@ def train(
         float | None, _planned("The rate's peak, after the warm-up.", TRAINING)
     ] = None,
     weight_decay: Annotated[
-        float, typer.Option(help="Pull of matrices towards zero.", rich_help_panel=TRAINING)
+        float, typer.Option(help="Pull of matrices towards zero.", rich_help_panel=REGULARIZERS)
     ] = TrainOptions.weight_decay,
     dropout: Annotated[
-        float | None, _planned("Share of each layer's outputs dropped.", TRAINING)
+        float | None, _planned("Share of each layer's outputs dropped.", REGULARIZERS)
     ] = None,
+    locked_dropout: Annotated[
+        bool,
+        typer.Option(
+            "--locked-dropout",
+            help="Drop the same units for a whole window.",
+            rich_help_panel=REGULARIZERS,
+        ),
+    ] = False,
+    weight_drop: Annotated[
+        float,
+        typer.Option(
+            help="Share of the recurrent weights dropped, the same for a window.",
+            rich_help_panel=REGULARIZERS,
+        ),
+    ] = 0.0,
+    zoneout: Annotated[
+        float,
+        typer.Option(
+            help="Share of the units of h that keep their old value.", rich_help_panel=REGULARIZERS
+        ),
+    ] = 0.0,
+    zoneout_cell: Annotated[
+        float, typer.Option(help="The same for c.", rich_help_panel=REGULARIZERS)
+    ] = 0.0,
+    activation_penalty: Annotated[
+        float,
+        typer.Option(help="AR: weight of the outputs' squares.", rich_help_panel=REGULARIZERS),
+    ] = 0.0,
+    slowness_penalty: Annotated[
+        float,
+        typer.Option(
+            help="TAR: weight of the squares of their changes.", rich_help_panel=REGULARIZERS
+        ),
+    ] = 0.0,
+    omega: Annotated[
+        float,
+        typer.Option(
+            help="Weight of Pascanu's regulariser of gradients along time (slow).",
+            rich_help_panel=REGULARIZERS,
+        ),
+    ] = 0.0,
     clip_norm: Annotated[
         float,
         typer.Option(

@@ -1,22 +1,35 @@
-"""The elementwise part of a cell's step, compiled: one pass over the rows, forward and backward.
+"""A cell's whole window compiled: for each step its products, after each a pass over the rows.
 
-From a traced unit (`charrnn.kernels.tracing`) this writes the text of two plain loops, and numba
-compiles them: every value is read once, everything between stays in registers, and the loops
-vectorise. Shapes: T steps, B rows, H units, G blocks of the cell, N saved values.
+From a traced step (`charrnn.kernels.tracing`) this writes the text of two plain functions, forward
+and backward, and numba compiles them: between two products every value is read once, everything
+stays in registers, and the loops vectorise. Each thread takes a part of the B rows through all T
+steps: nobody waits for anybody, and nothing but the arrays is shared. These are the arrays, all of
+three dimensions:
 
-    forward(x, r, state..., operand, saved, t, H)
-        x (T, B, G*H), r (B, G*H): input and recurrent parts, in the products' type;
-        state (T + 1, B, H): each part of the state, read at t and written at t + 1;
-        operand (T + 1, B, H): the part that meets the next product, in the products' type,
-        written at t + 1; saved (T, B, N*H): what backward needs.
-    backward(saved, dy, dm, state..., d..., dx, dr, t, H)
-        dy (T, B, H): what the output's readers give; dm (B, H): what the product of step t + 1
-        gives to the operand it met, in the products' type; d (B, H): derivatives by each part of
-        the state after the step, replaced by those before it; dx, dr (T, B, G*H): derivatives by
-        the input and recurrent parts, in the products' type.
+    x (T, B, G*H)               input parts, where they are made in advance: not of bfloat16
+    input (T, B, K), wx0, ...   else what they are made of in each step, for each product's stage
+    w0, w1, ... (N/W, K, W)     each product's matrix, packed; backward, the matrix turned round
+    bias0, ... (1, 1, n*H)      what a product's sums start from, and zero (1, 1, N) if from nothing
+    r0, ... (parts, B, n*H)     the products of this step, in room of each thread's own; the input's
+                                part is in them, if nothing but the sum of both is ever asked for
+    rx0, ..., biasx0, ...       else the input's part by itself
+    normal0, ... (T, B, n*H)    normalised products, and scale0, ... (T, B, n) what they came from
+    state0, ... (T + 1, B, H)   each part of the state, read at t and written at t + 1
+    operand0 (T + 1, B, K)      what meets the first product, written at t + 1
+    operand1, ... (T, B, K)     what meets the further ones, written at t
+    saved (T, B, N*H)           what backward needs
+    v (1, 1, n*H), dv (parts, 1, n*H)   vectors, and the sums of their derivatives
+    zone0, ... (T, B, H)        how much of each part of the old state stays
+    dy (T, B, H)                derivatives by the output, from its readers
+    dm0, ... (parts, B, H)      by the operands, from their products; dm0 comes from step t + 1
+    d0, ... (1, B, H)           by each part of the state after the step, replaced by those before
+    dx0, dr0, ... (T, B, n*H)   by the input and recurrent parts of each product's stage; dr serves
+                                for dx where they are the same
+    dn0, ... (parts, B, n*H)    by a normalised product
 
-Products may be made in bfloat16, which numba does not know: it is then read and written as the
-upper half of a float32's bits. Compiled code is cached per user, where a folder can be written.
+What meets a product may be bfloat16, and then so is what is saved. Numba does not know it: it is
+read and written as the upper half of a float32's bits. Compiled code is cached per user, where a
+folder can be written.
 """
 
 from __future__ import annotations
@@ -31,166 +44,376 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import platformdirs
+from numpy.typing import NDArray
 
 from charrnn.cells import Cell
-from charrnn.kernels.tracing import Trace, function, trace
+from charrnn.kernels import team
+from charrnn.kernels.tracing import Trace, trace
 
 _OPERATORS = {"add": "{} + {}", "subtract": "{} - {}", "multiply": "{} * {}", "negate": "-{}"}
-_CALLS = {
-    "sigmoid": "sigmoid({})",
-    "tanh": "tanh({})",
-    "relu": "relu({})",
-    "positive": "positive({})",
-}
 _ELEMENT = re.compile(r"([a-z]+)(\d*)\[(\d+)\]")
-# Which array an element is in, and at which step.
+# Where a row begins in an array of this kind: the indices before those of its units.
 _PLACES = {
-    "x": ("x", "t, "),
-    "r": ("r", ""),
-    "carry": ("state", "t, "),
-    "new": ("state", "t + 1, "),
-    "operand": ("operand", "t + 1, "),
-    "saved": ("saved", "t, "),
-    "dy": ("dy", "t, "),
-    "dm": ("dm", ""),
-    "d": ("d", ""),
-    "dx": ("dx", "t, "),
-    "dr": ("dr", "t, "),
+    "x": "t, b",
+    "rx": "part, b - first",
+    "r": "part, b - first",
+    "normal": "t, b",
+    "state": "t, b",
+    "new": "t + 1, b",
+    "operand": "t, b",
+    "next": "t + 1, b",
+    "saved": "t, b",
+    "v": "0, 0",
+    "dv": "part, 0",
+    "zone": "t, b",
+    "dy": "t, b",
+    "dm": "part, b - first",
+    "d": "0, b",
+    "dx": "t, b",
+    "dr": "t, b",
+    "dn": "part, b - first",
 }
+_ARRAYS = {"new": "state", "next": "operand"}  # the array of an element, if not of its own name
+# Numbers in front of the arrays in the table that a compiled function reads: see `Function`.
+_NUMBERS = ("taken", "parts", "steps", "batch", "hidden")
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The compiled rows of one stage.
+class Function:
+    """A compiled function over a window.
+
+    It reads a table of integers: how many parts were taken so far, how many there are, T, B, H;
+    then for each array its address and its three dimensions.
 
     Attributes:
-        forward: see the module.
-        backward: see the module.
-        saved: N, how many values per unit are saved.
-        one_derivative: dx and dr are the same; only dx is written.
+        address: of the C function.
+        arrays: their names, in the order of the table.
     """
 
-    forward: Callable[..., None]
-    backward: Callable[..., None]
+    address: int
+    arrays: tuple[str, ...]
+
+    def __call__(
+        self, arrays: Mapping[str, NDArray[Any]], sizes: tuple[int, int, int], threads: int
+    ) -> None:
+        """Run it for T steps, B rows and H units, the rows shared among `threads`."""
+        table = [0, threads, *sizes]
+        for name in self.arrays:
+            array = arrays[name]
+            table += [array.ctypes.data, *array.shape]
+        data = np.array(table, np.int64)
+        team.run(self.address, data.ctypes.data, threads)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The compiled functions of a cell.
+
+    Attributes:
+        forward: of all steps.
+        backward: of all steps, from the last.
+        kind: of the products.
+        saved: N, how many values per unit are saved.
+        inputs: for each product, how many input parts its stage reads.
+        own_input: whether the input's product is made inside.
+        merged: for each product, whether the input's part is made into it.
+        own_operand: whether the first operand has an array of its own, or is the first part of the
+            state as it is.
+        one_derivative: for each product, whether dx and dr are the same; only dr is written then.
+    """
+
+    forward: Function
+    backward: Function
+    kind: str
     saved: int
-    one_derivative: bool
+    inputs: tuple[int, ...]
+    own_input: bool
+    merged: tuple[bool, ...]
+    own_operand: bool
+    one_derivative: tuple[bool, ...]
 
 
 @functools.cache
-def compiled(cell: Cell, half: bool) -> Rows:
-    """The rows of `cell` for products in bfloat16 (`half`) or float32."""
-    unit = cell.equations(function("sigmoid"), function("tanh"), function("relu"))
-    traced = trace(unit, len(cell.blocks), len(cell.states))
-    module = _load(_source(traced, half))
-    one = _one_derivative(traced)
-    return Rows(module.forward, module.backward, len(traced.saved), one)
+def compiled(
+    cell: Cell, products: tuple[int, ...], vectors: int, zoneout: bool, kind: str
+) -> Window:
+    """The functions of `cell` whose products give so many blocks each.
 
-
-def _one_derivative(traced: Trace) -> bool:
-    return all(x.index == r.index for x, r in zip(traced.dx, traced.dr, strict=True))
-
-
-def _source(traced: Trace, half: bool) -> str:
-    """The text of a module with both loops."""
-    return "\n".join(
-        [
-            '"""Written by charrnn: the elementwise part of one cell."""',
-            "import numpy as np",
-            "from numba import njit",
-            "from charrnn.kernels.scalars import *",
-            "c = np.float32",
-            *_loop("forward", *_forward(traced, half)),
-            *_loop("backward", *_backward(traced, half)),
-            "",
-        ]
+    Args:
+        cell: the recurrence.
+        products: blocks of each product.
+        vectors: how many values of vectors its step gets.
+        zoneout: whether parts of the old state stay.
+        kind: of the products, see `charrnn.kernels.gemm`.
+    """
+    source = _Source(trace(cell, products, vectors, zoneout), cell, kind)
+    module = _load(source.text())
+    return Window(
+        Function(module.forward.address, source.forward.arrays),
+        Function(module.backward.address, source.backward.arrays),
+        kind,
+        len(source.traced.saved),
+        tuple(map(len, source.blocks)),
+        source.own_input,
+        source.merged,
+        source.own_operand,
+        source.one_derivative,
     )
 
 
-def _loop(name: str, arrays: Sequence[str], body: Sequence[str]) -> list[str]:
-    """A function over all rows; ``a[k]`` in the body is unit j of block k of array a.
+@dataclass
+class _Text:
+    """A function as it is written: its arrays, and the lines of a step."""
 
-    Blocks become arrays of their own before the inner loop: only so does the compiler see that
-    they do not overlap, and vectorises.
+    arrays: tuple[str, ...]
+    lines: list[str]
+
+
+class _Source:
+    """The text of a module with the functions of one traced cell."""
+
+    def __init__(self, traced: Trace, cell: Cell, kind: str) -> None:
+        self.traced, self.kind = traced, kind
+        self.half = kind != "float32"
+        self.normalised = cell.layer_norm
+        same = traced.operands[0].index == traced.outputs[0].index
+        self.own_operand = self.half or not same
+        self.own_input = self.half and not self.normalised
+        # Inner products have no input parts of their own.
+        numbers = iter(range(len(cell.blocks)))
+        self.blocks: list[list[int]] = []
+        for blocks in cell.stages:
+            self.blocks += [[] for _ in range(cell.recurrent_depth - 1)]
+            self.blocks.append([next(numbers) for _ in blocks])
+        self.one_derivative = tuple(
+            [traced.dx[g].index for g in group] == [value.index for value in dr]
+            for group, dr in zip(self.blocks, traced.dr, strict=True)
+        )
+        # A cell whose derivatives by both are the same asks for nothing but their sum.
+        self.merged = tuple(self.own_input and one for one in self.one_derivative)
+        self.forward = self._function(range(len(traced.dr)), self._forward_product, self._forward)
+        self.backward = self._function(
+            reversed(range(len(traced.dr))), self._backward, self._backward_product
+        )
+
+    def text(self) -> str:
+        """The module's text."""
+        lines = [
+            '"""Written by charrnn: all steps of one cell."""',
+            "import numpy as np",
+            "from numba import carray, cfunc, njit",
+            "from charrnn.kernels.gemm import *",
+            "from charrnn.kernels.norm import *",
+            "from charrnn.kernels.scalars import *",
+            "c = np.float32",
+            *self._entry("forward", self.forward, "range(T)"),
+            *self._entry("backward", self.backward, "range(T - 1, -1, -1)"),
+        ]
+        return "\n".join([*lines, ""])
+
+    def _entry(self, name: str, text: _Text, steps: str) -> list[str]:
+        """A function for a part of the rows, and the C function that shares the rows out."""
+        tiles = self.kind == "tiles"
+        lines = [
+            f"@njit(**OPTIONS)\ndef {name}_part({', '.join(text.arrays)}, T, H, first, end, part):",
+            *(["    open_tiles(tiles, part)"] if tiles else []),
+            f"    for t in {steps}:",
+            *(f"        {line}" for line in text.lines),
+            *(["    close_tiles(tiles, part)"] if tiles else []),
+            '@cfunc("void(voidptr)", cache=True)',
+            f"def {name}(data):",
+            f"    d = carray(data, ({len(_NUMBERS) + 4 * len(text.arrays)},), np.int64)",
+            "    parts, T, B, H = d[1], d[2], d[3], d[4]",
+        ]
+        for number, array in enumerate(text.arrays):
+            at = len(_NUMBERS) + 4 * number
+            shape = ", ".join(f"d[{at + k}]" for k in (1, 2, 3))
+            lines.append(
+                f"    {array} = carray(pointer(d[{at}]), ({shape}), np.{self._type(array)})"
+            )
+        return [
+            *lines,
+            "    part = take(d.ctypes.data)",
+            "    while part < parts:",
+            "        first, end = part * B // parts, (part + 1) * B // parts",
+            f"        {name}_part({', '.join(text.arrays)}, T, H, first, end, part)",
+            "        part = take(d.ctypes.data)",
+        ]
+
+    def _type(self, array: str) -> str:
+        """The type of an array's elements."""
+        name = array.rstrip("0123456789")
+        if name == "tiles":
+            return "uint8"
+        halved = {"input", "wx", "operand", "saved", "dr", "w"}
+        halved |= set() if self.normalised else {"dx"}
+        return "uint16" if self.half and name in halved else "float32"
+
+    def _function(
+        self,
+        order: Iterable[int],
+        *parts: Callable[[int], tuple[list[str], set[str]]],
+    ) -> _Text:
+        """What is done in a step, product by product."""
+        lines: list[str] = []
+        arrays = {"tiles"} if self.kind == "tiles" else set()
+        for number in order:
+            for part in parts:
+                more, used = part(number)
+                lines += more
+                arrays |= used
+        return _Text(tuple(sorted(arrays)), lines)
+
+    def _normalises(self, number: int) -> bool:
+        """Whether a product is normalised: not the inner ones."""
+        return self.normalised and bool(self.blocks[number])
+
+    def _forward_product(self, number: int) -> tuple[list[str], set[str]]:
+        """A product, and its normalisation."""
+        n = number
+        lines, arrays, start = [], {f"operand{n}", f"w{n}", f"r{n}", f"bias{n}"}, f"bias{n}"
+        if self.own_input and self.blocks[n]:
+            arrays |= {"input", f"wx{n}"}
+            if self.merged[n]:
+                to, begin, start = f"r{n}", f"bias{n}", f"r{n}"
+            else:
+                to, begin = f"rx{n}", f"biasx{n}"
+                arrays |= {to, begin}
+            lines.append(self._product("input", f"wx{n}", begin, to))
+        lines.append(self._product(f"operand{n}", f"w{n}", start, f"r{n}"))
+        if self._normalises(n):
+            lines.append(f"normalise(r{n}, part, normal{n}, scale{n}, t, first, end, H)")
+            arrays |= {f"normal{n}", f"scale{n}"}
+        return lines, arrays
+
+    def _backward_product(self, number: int) -> tuple[list[str], set[str]]:
+        """What an operand gets from its product."""
+        n = number
+        lines, arrays = [], {f"dr{n}", f"w{n}", f"dm{n}", "zero"}
+        if self._normalises(n):
+            to = "_half" if self.half else ""
+            lines.append(
+                f"unnormalise{to}(dn{n}, part, normal{n}, scale{n}, dr{n}, t, first, end, H)"
+            )
+            arrays |= {f"dn{n}", f"normal{n}", f"scale{n}"}
+        return [*lines, self._product(f"dr{n}", f"w{n}", "zero", f"dm{n}")], arrays
+
+    def _product(self, operand: str, matrix: str, start: str, to: str) -> str:
+        """The call of a product."""
+        return f"multiply_{self.kind}({operand}, t, first, end, {matrix}, {start}, {to}, part)"
+
+    def _recurrent(self, number: int, block: int) -> str:
+        """Where a row finds a block of a product."""
+        if self._normalises(number):
+            return f"normal{number}[{block}]"
+        return f"r{number}[{block}]"
+
+    def _input(self, block: int) -> str:
+        """Where a row finds an input part."""
+        if not self.own_input:
+            return f"x[{block}]"
+        number = next(n for n, group in enumerate(self.blocks) if block in group)
+        return "c(0)" if self.merged[number] else f"rx{number}[{self.blocks[number].index(block)}]"
+
+    def _saved(self) -> dict[int, str]:
+        """Where the saved nodes are."""
+        return {index: f"saved[{place}]" for place, index in enumerate(self.traced.saved)}
+
+    def _writer(self) -> _Writer:
+        writer = _Writer(self.traced.graph.nodes)
+        writer.given = {
+            "x": lambda _, k: self._input(k),
+            "r": self._recurrent,
+            "v": lambda _, k: f"v[{k}]",
+            "carry": lambda _, k: f"state{k}[0]",
+            "zone": lambda _, k: f"zone{k}[0]",
+            # Only the output is read by the layer above.
+            "d": lambda _, k: f"d{k}[0]" + (" + dy[0]" if k == 0 else ""),
+            "dm": lambda n, k: f"dm{n}[{k}]",
+        }
+        return writer
+
+    def _forward(self, number: int) -> tuple[list[str], set[str]]:
+        """The rows after a product, on the way forward."""
+        traced, writer = self.traced, self._writer()
+        saved = self._saved()
+        writer.offered = {
+            i: _read(place, self.half) for i, place in saved.items() if traced.stage[i] < number
+        }
+        stores = [
+            (f"{place} = {_write(self.half)}", i)
+            for i, place in saved.items()
+            if traced.stage[i] == number
+        ]
+        if number < len(traced.dr) - 1:
+            operand = traced.operands[number + 1].index
+            stores.append((f"operand{number + 1}[0] = {_write(self.half)}", operand))
+        else:
+            stores += [(f"new{k}[0] = {{}}", new.index) for k, new in enumerate(traced.outputs)]
+            if self.own_operand:
+                stores.append((f"next0[0] = {_write(self.half)}", traced.operands[0].index))
+        return _rows(writer.store(stores))
+
+    def _backward(self, number: int) -> tuple[list[str], set[str]]:
+        """The rows before a product, on the way back."""
+        traced, writer = self.traced, self._writer()
+        writer.offered = {i: _read(place, self.half) for i, place in self._saved().items()}
+        normalised = self._normalises(number)
+        dr = ("dn", False) if normalised else ("dr", self.half)
+        stores = [
+            (f"{dr[0]}{number}[{k}] = {_write(dr[1])}", value.index)
+            for k, value in enumerate(traced.dr[number])
+        ]
+        if not self.one_derivative[number]:
+            stores += [
+                (
+                    f"dx{number}[{k}] = {_write(self.half and not self.normalised)}",
+                    traced.dx[g].index,
+                )
+                for k, g in enumerate(self.blocks[number])
+            ]
+        if number == 0:  # by now all is known that the old state and the vectors get
+            stores += [(f"d{k}[0] = {{}}", value.index) for k, value in enumerate(traced.dcarry)]
+            stores += [(f"dv[{k}] += {{}}", value.index) for k, value in enumerate(traced.dv)]
+        return _rows(writer.store(stores))
+
+
+def _rows(body: Sequence[str]) -> tuple[list[str], set[str]]:
+    """A loop over rows and units, and the arrays it uses.
+
+    ``a[k]`` in the body is unit j of block k of array a. Blocks become arrays of their own before
+    the inner loop: only so does the compiler see that they do not overlap, and vectorises.
     """
     used = sorted({m.groups() for line in body for m in _ELEMENT.finditer(line)})
-    inner = [_ELEMENT.sub(r"\1\2_\3[j]", line) for line in body]
-    return [
-        f"@njit(**OPTIONS)\ndef {name}({', '.join(arrays)}, t, H):",
-        f"    for b in range({arrays[0]}.shape[1]):",
-        *(f"        {_row(*element)}" for element in used),
-        "        for j in range(H):",
-        *(f"            {line}" for line in inner),
+    lines = [
+        "for b in range(first, end):",
+        *(f"    {_row(*element)}" for element in used),
+        "    for j in range(H):",
+        *("        " + _ELEMENT.sub(r"\1\2_\3[j]", line) for line in body),
     ]
+    return lines, {_ARRAYS.get(kind, kind) + number for kind, number, _ in used}
 
 
 def _row(kind: str, number: str, block: str) -> str:
     """The statement that makes one block of a row of an array an array of its own."""
-    array, step = _PLACES[kind]
-    k = int(block)
-    return f"{kind}{number}_{block} = {array}{number}[{step}b, {k} * H:{k + 1} * H]"
-
-
-def _forward(traced: Trace, half: bool) -> tuple[list[str], list[str]]:
-    """Arguments and body of the forward loop."""
-    carried = len(traced.dcarry)
-    writer = _Writer(traced.graph.nodes)
-    writer.given = {
-        "x": lambda k: _read(f"x[{k}]", half),
-        "r": lambda k: _read(f"r[{k}]", half),
-        "carry": lambda k: f"carry{k}[0]",
-    }
-    for index in range(traced.forward):
-        writer.compute(index)
-    for number, output in enumerate(traced.outputs):
-        writer.lines.append(f"new{number}[0] = {writer.name(output.index)}")
-    if half:
-        writer.lines.append(f"operand[0] = to_half({writer.name(traced.outputs[0].index)})")
-    for number, index in enumerate(traced.saved):
-        writer.lines.append(f"saved[{number}] = {writer.name(index)}")
-    return ["x", "r", *_numbered("state", carried), "operand", "saved"], writer.lines
-
-
-def _backward(traced: Trace, half: bool) -> tuple[list[str], list[str]]:
-    """Arguments and body of the backward loop."""
-    carried = len(traced.dcarry)
-    writer = _Writer(traced.graph.nodes)
-    for number, index in enumerate(traced.saved):
-        writer.assign(index, f"saved[{number}]")
-    one = _one_derivative(traced)
-    results = [("dx", traced.dx), *([] if one else [("dr", traced.dr)])]
-    stores = [
-        (f"{name}[{number}]", value.index, half)
-        for name, values in results
-        for number, value in enumerate(values)
-    ]
-    stores += [(f"d{k}[0]", value.index, False) for k, value in enumerate(traced.dcarry)]
-    writer.given = {
-        "carry": lambda k: f"carry{k}[0]",
-        # Only the output is read by the layer above, and only the operand by the next product.
-        "d": lambda k: f"d{k}[0]" + (f" + dy[0] + {_read('dm[0]', half)}" if k == 0 else ""),
-    }
-    for _, index, _ in stores:
-        writer.compute(index)
-    for place, index, as_half in stores:
-        name = writer.name(index)
-        writer.lines.append(f"{place} = to_half({name})" if as_half else f"{place} = {name}")
-    arrays = ["saved", "dy", "dm", *_numbered("state", carried), *_numbered("d", carried)]
-    return [*arrays, "dx", "dr"], writer.lines
-
-
-def _numbered(name: str, count: int) -> list[str]:
-    return [f"{name}{number}" for number in range(count)]
+    array, k = _ARRAYS.get(kind, kind) + number, int(block)
+    return f"{kind}{number}_{block} = {array}[{_PLACES[kind]}, {k} * H:{k + 1} * H]"
 
 
 def _read(element: str, half: bool) -> str:
     return f"from_half({element})" if half else element
+
+
+def _write(half: bool) -> str:
+    return "to_half({})" if half else "{}"
 
 
 class _Writer:
@@ -199,30 +422,38 @@ class _Writer:
     def __init__(self, nodes: Sequence[tuple[Any, ...]]) -> None:
         self.nodes = nodes
         self.lines: list[str] = []
-        self.given: dict[str, Callable[[int], str]] = {}
+        self.given: dict[str, Callable[[int, int], str]] = {}
+        self.offered: dict[int, str] = {}  # nodes that can be read instead of computed
         self._known: set[int] = set()
 
-    def name(self, index: int) -> str:
-        return f"v{index}"
+    def store(self, stores: Sequence[tuple[str, int]]) -> list[str]:
+        """All lines: nodes are computed before the first is written, as places may be read, too."""
+        for _, index in stores:
+            self._compute(index)
+        return [*self.lines, *(place.format(f"v{index}") for place, index in stores)]
 
-    def assign(self, index: int, expression: str) -> None:
-        self._known.add(index)
-        self.lines.append(f"{self.name(index)} = {expression}")
-
-    def compute(self, index: int) -> None:
-        """Write what is needed for a node, and the node."""
+    def _compute(self, index: int) -> None:
         if index in self._known:
             return
+        self._known.add(index)
         operation, *arguments = self.nodes[index]
-        if operation in self.given:
-            self.assign(index, self.given[operation](arguments[0]))
+        kind = operation.rstrip("0123456789")
+        if index in self.offered:
+            expression = self.offered[index]
+        elif kind in self.given:
+            expression = self.given[kind](int(operation[len(kind) :] or 0), arguments[0])
         elif operation == "constant":
-            self.assign(index, f"c({arguments[0]!r})")
+            expression = f"c({arguments[0]!r})"
         else:
             for argument in arguments:
-                self.compute(argument)
-            template = {**_OPERATORS, **_CALLS}[operation]
-            self.assign(index, template.format(*map(self.name, arguments)))
+                self._compute(argument)
+            names = [f"v{argument}" for argument in arguments]
+            template = _OPERATORS.get(operation, operation + "({})")
+            expression = template.format(*names)
+        self.lines.append(f"v{index} = {expression}")
+
+
+_PARTS = ("gemm.py", "norm.py", "scalars.py")  # what the written modules are made of
 
 
 def cache_folder() -> Path:
@@ -242,8 +473,8 @@ def cache_folder() -> Path:
 
 def _load(source: str) -> ModuleType:
     """The module of a text. Its file is what numba's cache of compiled code is bound to."""
-    scalars = Path(__file__).with_name("scalars.py").read_bytes()
-    digest = hashlib.sha256(scalars + source.encode()).hexdigest()[:16]
+    parts = (Path(__file__).with_name(name).read_bytes() for name in _PARTS)
+    digest = hashlib.sha256(b"".join(parts) + source.encode()).hexdigest()[:16]
     name = f"charrnn_rows_{digest}"
     if name in sys.modules:
         return sys.modules[name]
@@ -256,6 +487,7 @@ def _load(source: str) -> ModuleType:
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    # Compiled code looks for its module by name when it is read again.
     sys.modules[name] = module
+    spec.loader.exec_module(module)
     return module

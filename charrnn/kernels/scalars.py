@@ -51,6 +51,34 @@ if getattr(
     _as_bits = lambda number: np.float32(number).view(np.uint32)  # noqa: E731
 
 
+@intrinsic
+def pointer(typing_context, address):  # type: ignore[no-untyped-def]
+    """An address as a pointer to anything."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(types.intp), generate
+
+
+@intrinsic
+def take(typing_context, address):  # type: ignore[no-untyped-def]
+    """Add one to the integer at an address, undivided among threads; what it was before."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        number = context.get_value_type(types.intp)
+        place = builder.inttoptr(arguments[0], number.as_pointer())
+        return builder.atomic_rmw("add", place, number(1), "monotonic")
+
+    return types.intp(types.intp), generate
+
+
+@_inlined
+def same(x):  # type: ignore[no-untyped-def]
+    """A number as it is, where another might be converted."""
+    return x
+
+
 @_inlined
 def from_half(bits):  # type: ignore[no-untyped-def]
     """The float32 of a bfloat16's 16 bits."""

@@ -1,21 +1,23 @@
 """An equation run once on symbols instead of numbers: its graph, and its derivative.
 
 The cells write their arithmetic as plain Python over whatever is handed in. Handed `Value`s, it
-leaves a graph of additions, products and nonlinear functions behind. From the graph follow the
-compiled rows of the training kernels (`charrnn.kernels.rows`): forward, and backward, which nobody
-has to write. Nodes are shared: what occurs twice is computed once.
+leaves a graph of additions, products and nonlinear functions behind. A step with several recurrent
+products falls into as many stages: what can be computed before the second product, and so on. From
+the graph follow the compiled rows of the training kernels (`charrnn.kernels.rows`): forward, and
+backward, which nobody has to write. Nodes are shared: what occurs twice is computed once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from charrnn.cells.base import Unit
+from charrnn.cells import Cell
 
 Node = tuple[Any, ...]  # operation, then indices of its arguments (or a number, for what is given)
 FUNCTIONS = ("sigmoid", "tanh", "relu")
+ARITHMETIC = ("add", "subtract", "multiply", "negate", "positive")
 
 
 @dataclass
@@ -93,54 +95,110 @@ def function(name: str) -> Callable[[Value], Value]:
 
 @dataclass(frozen=True)
 class Trace:
-    """One unit of a stage and its derivative.
+    """One step of a cell and its derivative.
 
     Attributes:
-        graph: all nodes; the first `forward` of them are the unit itself.
-        forward: how many.
-        outputs: the new carry.
-        dx: derivative of the loss by each input part, given those by the outputs (``d``).
-        dr: by each recurrent part.
-        dcarry: by each part of the old carry.
-        saved: nodes of the unit that the derivative needs and that cannot be had cheaply again:
-            results of nonlinear functions, and input or recurrent parts.
+        graph: all nodes.
+        outputs: the new state.
+        operands: what meets each product; the first one's is that of the NEXT step, which follows
+            from the outputs.
+        dx: derivative of the loss by each input part, given those by the outputs (``d``) and by
+            the operands (``dm``).
+        dr: by each recurrent part, product by product.
+        dcarry: by each part of the old state.
+        dv: by each vector's value.
+        saved: nodes that the derivative or a later product's stage needs and that cannot be had
+            cheaply again: results of nonlinear functions, and input or recurrent parts.
+        stage: for each node, the last product that it depends on (0 where on none).
     """
 
     graph: Graph
-    forward: int
     outputs: tuple[Value, ...]
+    operands: tuple[Value, ...]
     dx: tuple[Value, ...]
-    dr: tuple[Value, ...]
+    dr: tuple[tuple[Value, ...], ...]
     dcarry: tuple[Value, ...]
+    dv: tuple[Value, ...]
     saved: tuple[int, ...]
+    stage: tuple[int, ...]
 
 
-def trace(unit: Unit, blocks: int, carried: int) -> Trace:
-    """Trace a unit with so many blocks and parts of the carry, and differentiate it."""
+def trace(cell: Cell, products: Sequence[int], vectors: int, zoneout: bool) -> Trace:
+    """Trace a step of a cell, and differentiate it.
+
+    Args:
+        cell: the recurrence.
+        products: how many blocks each product gives, inner ones included.
+        vectors: how many values of vectors the step gets.
+        zoneout: whether parts of the old state stay.
+    """
     graph = Graph()
-    x, r = graph.inputs("x", blocks), graph.inputs("r", blocks)
-    carry = graph.inputs("carry", carried)
-    outputs = tuple(unit(x, r, carry))
+    functions = [function(name) for name in FUNCTIONS]
+    x, v = graph.inputs("x", len(cell.blocks)), graph.inputs("v", vectors)
+    carry = graph.inputs("carry", len(cell.states))
+    zone = graph.inputs("zone", len(cell.states) if zoneout else 0)
+    recurrent = [graph.inputs(f"r{number}", blocks) for number, blocks in enumerate(products)]
+    operands: list[Value] = []
+
+    def product(operand: Value) -> tuple[Value, ...]:
+        operands.append(operand)
+        return recurrent[len(operands) - 1]
+
+    outputs = tuple(cell.step(*functions)(x, product, carry, v, zone))
+    operands[0] = cell.first_operand(*functions)(outputs)
     forward = len(graph.nodes)
-    adjoints = _adjoints(graph, outputs)
+    stage = _stages(graph)
+    seeds = [(output, graph.value("d", number)) for number, output in enumerate(outputs)]
+    seeds += [(value, graph.value(f"dm{number}", 0)) for number, value in enumerate(operands)]
+    adjoints = _adjoints(graph, seeds)
     zero = graph.value("constant", 0.0)
-    dx, dr, dcarry = (
-        tuple(adjoints.get(given.index, zero) for given in group) for group in (x, r, carry)
+
+    def by(group: Sequence[Value]) -> tuple[Value, ...]:
+        return tuple(adjoints.get(given.index, zero) for given in group)
+
+    dx, dr, dcarry, dv = by(x), tuple(map(by, recurrent)), by(carry), by(v)
+    wanted = [*dx, *(value for group in dr for value in group), *dcarry, *dv]
+    kept = {
+        index
+        for index, (operation, *_) in enumerate(graph.nodes[:forward])
+        if operation in FUNCTIONS or _product(operation) is not None
+    }
+    saved = _needed(graph, wanted, kept | {given.index for given in x})
+    for number in range(1, len(products)):  # what a stage needs of those before it
+        later = [*operands[number + 1 :], operands[0], *outputs]
+        saved |= _needed(graph, later, {index for index in kept if stage[index] < number})
+    stage += [0] * (len(graph.nodes) - forward)
+    return Trace(
+        graph, outputs, tuple(operands), dx, dr, dcarry, dv, tuple(sorted(saved)), tuple(stage)
     )
-    saved = _needed(graph, forward, [*dx, *dr, *dcarry])
-    return Trace(graph, forward, outputs, dx, dr, dcarry, saved)
 
 
-def _adjoints(graph: Graph, outputs: Sequence[Value]) -> dict[int, Value]:
-    """The loss's derivative by every node that the outputs depend on (reverse mode)."""
+def _stages(graph: Graph) -> list[int]:
+    """For each node, the last product that it depends on."""
+    stage: list[int] = []
+    for operation, *arguments in graph.nodes:
+        if operation in (*FUNCTIONS, *ARITHMETIC):
+            stage.append(max(stage[index] for index in arguments))
+        else:
+            stage.append(_product(operation) or 0)
+    return stage
+
+
+def _product(operation: str) -> int | None:
+    """The number of the product that a given node is a part of; None for other nodes."""
+    return int(operation[1:]) if operation[0] == "r" and operation[1:].isdecimal() else None
+
+
+def _adjoints(graph: Graph, seeds: Sequence[tuple[Value, Value]]) -> dict[int, Value]:
+    """The loss's derivative by every node, given that by some of them (reverse mode)."""
     adjoints: dict[int, Value] = {}
 
     def add(index: int, value: Value) -> None:
         adjoints[index] = adjoints[index] + value if index in adjoints else value
 
-    for number, output in enumerate(outputs):
-        add(output.index, graph.value("d", number))
-    for index in range(max(output.index for output in outputs), -1, -1):
+    for value, derivative in seeds:
+        add(value.index, derivative)
+    for index in range(max(value.index for value, _ in seeds), -1, -1):
         if index in adjoints:
             for argument, factor in _partials(Value(graph, index)):
                 add(argument, adjoints[index] * factor)
@@ -169,9 +227,9 @@ def _partials(y: Value) -> list[tuple[int, Value | float]]:
     return []  # given from outside, or a constant
 
 
-def _needed(graph: Graph, forward: int, wanted: Sequence[Value]) -> tuple[int, ...]:
-    """The forward nodes that must be saved so that `wanted` can be computed."""
-    saved: set[int] = set()
+def _needed(graph: Graph, wanted: Sequence[Value], kept: Set[int]) -> set[int]:
+    """The nodes among `kept` from which `wanted` can be computed."""
+    needed: set[int] = set()
     seen: set[int] = set()
     left = [value.index for value in wanted]
     while left:
@@ -180,8 +238,8 @@ def _needed(graph: Graph, forward: int, wanted: Sequence[Value]) -> tuple[int, .
             continue
         seen.add(index)
         operation, *arguments = graph.nodes[index]
-        if index < forward and operation in (*FUNCTIONS, "x", "r"):
-            saved.add(index)
-        elif operation not in ("constant", "d", "carry"):
+        if index in kept:
+            needed.add(index)
+        elif operation in (*FUNCTIONS, *ARITHMETIC):
             left += arguments
-    return tuple(sorted(saved))
+    return needed

@@ -1,8 +1,9 @@
-"""Truncated backpropagation through time over B streams with carried state (k1 = k2 = T).
+"""Truncated backpropagation through time, BPTT(k1, k2), over B streams with carried state.
 
-Each step reads a window of T symbols per stream from the state that the last window left, takes
-the gradient of its mean loss back through the window, clips its norm and updates the weights. The
-best weights on the validation text are kept.
+Every k1 symbols of each stream comes an update: the gradient of their mean loss is taken k2 steps
+back, its norm is clipped, and the weights are changed. With k1 = k2 a window starts from the state
+that the last one left; with k2 > k1 it first reads the k2 - k1 symbols before again, from the state
+stored there. The best weights on the validation text are kept.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from numpy.typing import NDArray
 
 from charrnn import scoring
 from charrnn.config import TrainConfig
-from charrnn.dataset import Dataset
 from charrnn.errors import DivergedError
 from charrnn.network import CharRNN, State, detached
-from charrnn.streams import Cursor, Streams
+from charrnn.streams import Cursor, Streams, Window
+from charrnn.tokenizer import Ids
+from charrnn.training import penalties
 from charrnn.training.budget import Budget, Clock, rate
+from charrnn.training.penalties import Recorder
 
 MOST_VALIDATIONS = 16  # times per run that the validation text is scored
 VALIDATION_SHARE = 0.3  # and no more than this many characters per one that is trained on
@@ -47,6 +50,7 @@ class Progress:
         valid_nats: on the validation text (or its beginning); None where it was not scored now.
         learning_rate: of this step.
         grad_norm: the largest norm of the gradient, before clipping, since the last report.
+        clipped: part of the updates since the last report whose gradient was made shorter.
         chars_per_second: median over the steps so far.
     """
 
@@ -59,6 +63,7 @@ class Progress:
     valid_nats: float | None
     learning_rate: float
     grad_norm: float
+    clipped: float
     chars_per_second: float
 
 
@@ -90,17 +95,15 @@ class Outcome:
 class Trainer:
     """A network in training: its optimizer, the carried state, the cursor in the streams."""
 
-    def __init__(
-        self, network: CharRNN, streams: Streams, dataset: Dataset, config: TrainConfig
-    ) -> None:
-        self.network, self.streams, self.dataset, self.config = network, streams, dataset, config
+    def __init__(self, network: CharRNN, streams: Streams, valid: Ids, config: TrainConfig) -> None:
+        self.network, self.streams, self.valid, self.config = network, streams, valid, config
         self.optimizer = make_optimizer(network, config)
         self.start = time.perf_counter()
         self.cursor, self.step = Cursor(), 0
-        self.state: State = network.zero_state(streams.batch_size)
+        self.state: State = network.start_state(streams.batch_size)
         self.durations: list[float] = []
         self.losses: list[torch.Tensor] = []
-        self.grad_norm = 0.0
+        self.norms: list[float] = []
         self.best: Progress
         self.best_nats = math.inf
         self.best_values: Values = {}
@@ -118,7 +121,7 @@ class Trainer:
         """
         self.network.train()
         reported = validated = 0
-        affordable = VALIDATION_SHARE * characters / max(1, len(self.dataset.valid[:VALID_CAP]))
+        affordable = VALIDATION_SHARE * characters / max(1, len(self.valid[:VALID_CAP]))
         validations = max(2, min(MOST_VALIDATIONS, int(affordable)))
         while True:
             fraction = budget.fraction(self.step)
@@ -139,27 +142,47 @@ class Trainer:
     def update(self, learning_rate: float) -> None:
         """One window: forward, backward, clip, step."""
         began = time.perf_counter()
-        if self.cursor.window == 0:
-            self.state = self.network.zero_state(self.streams.batch_size)
-        inputs, targets = (
-            torch.from_numpy(ids).to(self.network.device)
-            for ids in self.streams.window(self.cursor)
-        )
+        window = self.streams.window(self.cursor)
+        if window.start == 0 or self.config.state == "reset":
+            self.state = self.network.start_state(self.streams.batch_size)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        logits, state = self.network(inputs, self.state)
-        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss, penalty, state = self.loss(window)
+        (loss + penalty).backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self._check_finite(loss.detach(), norm)
         self.optimizer.step()
         self.state = detached(state)
         self.losses.append(loss.detach())
-        self.grad_norm = max(self.grad_norm, float(norm))
+        self.norms.append(float(norm))
         self.cursor = self.streams.advance(self.cursor)
         self.step += 1
         self.durations.append(time.perf_counter() - began)
+
+    def loss(self, window: Window) -> tuple[torch.Tensor, torch.Tensor | float, State]:
+        """Mean nats of the counted steps, what is added to them, and the next window's state.
+
+        What lies before the counted steps is read again from the state stored at the window's
+        start, with the weights as they are now; it takes part in the gradient, not in the loss.
+        """
+        network, device = self.network, self.network.device
+        inputs = torch.from_numpy(window.inputs).to(device)
+        targets = torch.from_numpy(window.targets[-window.counted :]).to(device)
+        recorder = Recorder() if self.config.omega else None
+        outputs, state = network.run(
+            inputs,
+            self.state,
+            network.draw(self.streams.batch_size),
+            counted=window.counted,
+            cut=window.shift,
+            sequence=recorder,
+        )
+        loss = F.cross_entropy(outputs.logits.flatten(0, 1), targets.flatten())
+        penalty = penalties.activation(outputs, self.config)
+        if recorder:
+            penalty = penalty + self.config.omega * penalties.omega(loss, recorder.layers)
+        return loss, penalty, state
 
     def _check_finite(self, loss: torch.Tensor, norm: torch.Tensor) -> None:
         if not math.isfinite(float(norm)) or not math.isfinite(float(loss)):
@@ -168,26 +191,27 @@ class Trainer:
                 f"{float(norm)}; lower --learning-rate or --clip-norm"
             )
 
+    @torch.no_grad()
     def validate(self, budget: Budget) -> float | None:
         """Nats on the validation text's beginning, from its own state; None without such a text.
 
         What it costs tells a clock how long the scoring at the end will take.
         """
-        ids = self.dataset.valid[:VALID_CAP]
+        ids = self.valid[:VALID_CAP]
         if not len(ids):
             return None
         began = time.perf_counter()
         result = scoring.score(self.network, ids, len(ids), self.network.config.start_symbol)
         if isinstance(budget, Clock):
             per_character = (time.perf_counter() - began) / len(ids)
-            budget.reserve = per_character * _left_to_score(self.dataset) + 0.1
+            budget.reserve = per_character * _left_to_score(len(self.valid)) + 0.1
         return result.nats
 
     def progress(self, fraction: float, valid_nats: float | None) -> Progress:
         """Where the training is; what was collected since the last report starts anew."""
-        characters = self.streams.seq_len * self.streams.batch_size
+        characters = self.streams.update_every * self.streams.batch_size
         losses, self.losses = self.losses, []
-        norm, self.grad_norm = self.grad_norm, 0.0
+        norms, self.norms = self.norms, []
         return Progress(
             step=self.step,
             epoch=self.cursor.epoch + self.cursor.window / self.streams.windows,
@@ -197,7 +221,8 @@ class Trainer:
             train_nats=float(torch.stack(losses).mean()) if losses else math.nan,
             valid_nats=valid_nats,
             learning_rate=self.optimizer.param_groups[0]["lr"],
-            grad_norm=norm,
+            grad_norm=max(norms, default=0.0),
+            clipped=sum(norm > self.config.clip_norm for norm in norms) / max(1, len(norms)),
             chars_per_second=characters / statistics.median(self.durations),
         )
 
@@ -214,14 +239,13 @@ class Trainer:
         return True
 
 
-def _left_to_score(dataset: Dataset) -> int:
+def _left_to_score(valid: int) -> int:
     """Characters scored after the training: the whole text, unless it was already; and windows."""
-    valid = len(dataset.valid)
     windows = min(valid, scoring.MAX_WINDOWS * scoring.WINDOW)
     return windows + (valid if valid > VALID_CAP else 0)
 
 
-def make_optimizer(network: CharRNN, config: TrainConfig) -> torch.optim.Optimizer:
+def make_optimizer(network: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """AdamW with weight decay on matrices alone (biases keep their size)."""
     matrices = [weight for weight in network.parameters() if weight.ndim > 1]
     vectors = [weight for weight in network.parameters() if weight.ndim == 1]

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from charrnn import parameters
-from charrnn.config import ModelConfig, TrainConfig, TrainOptions
+from charrnn.config import FORM, ModelConfig, TrainConfig, TrainOptions
+from charrnn.errors import OptionError
 
 CHARACTERS_PER_PARAMETER = 12
 PARAMETERS_PER_CHARACTER = 6.5
@@ -26,8 +27,9 @@ MAX_MINUTES = 5.0
 MIN_MINUTES = 0.2
 ENOUGH_EPOCHS = 30.0
 FULL_TIME_CHARACTERS = 1e6
-# Peak rate times hidden size, for AdamW; measured with 256 and 384 units on plays.
-RATE_TIMES_WIDTH = {"lstm": 7.0, "gru-reset-after": 3.0, "elman": 4.0}
+# Peak rate times hidden size, for AdamW; measured with 256 to 526 units on plays. A family's name
+# stands for its members.
+RATE_TIMES_WIDTH = {"lstm": 7.0, "gru": 5.0, "elman": 6.0, "jordan": 6.0, "irnn": 4.0}
 MAX_RATE = 0.03
 # A text is read at least about this often per epoch, so that a small one makes steps enough.
 WINDOWS_PER_EPOCH = 8
@@ -58,25 +60,24 @@ def make(options: TrainOptions, length: int, vocab_size: int, speed: Speed) -> P
     `speed` measures characters per second of a training step; it is asked only where the budget
     is of minutes and the size is free.
     """
-    seq_len, batch_size = _window(options, length)
-    train = TrainConfig(
-        seq_len=seq_len,
-        batch_size=batch_size,
-        optimizer=options.optimizer,
-        learning_rate=0.0,
-        weight_decay=options.weight_decay,
-        dropout=0.0,
-        clip_norm=options.clip_norm,
-        seed=options.seed,
-        minutes=_minutes(options, length),
-        epochs=_epochs(options),
-        steps=options.steps,
-    )
+    seq_len, update_every, batch_size = _window(options, length)
+    asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(TrainConfig)}
+    decided = {
+        "seq_len": seq_len,
+        "update_every": update_every,
+        "batch_size": batch_size,
+        "learning_rate": 0.0,
+        "dropout": 0.0,
+        "minutes": _minutes(options, length),
+        "epochs": _epochs(options),
+    }
+    train = TrainConfig(**asked | decided)
     model = ModelConfig(
         vocab_size=vocab_size,
         cell=options.cell,
         num_layers=options.num_layers or 1,
         embedding_size=_embedding_size(options, vocab_size),
+        **{name: getattr(options, name) for name in FORM},
     )
     model, characters, reason = _sized(options, model, train, length, speed)
     train = dataclasses.replace(
@@ -87,12 +88,22 @@ def make(options: TrainOptions, length: int, vocab_size: int, speed: Speed) -> P
     return Plan(model, train, characters, reason)
 
 
-def _window(options: TrainOptions, length: int) -> tuple[int, int]:
-    """T and B: 64 and 32, less where the text is short."""
-    seq_len = options.seq_len or max(1, min(64, length // WINDOWS_PER_EPOCH))
-    fitting = length // (seq_len * WINDOWS_PER_EPOCH)
-    batch_size = options.batch_size or max(1, min(32, fitting))
-    return seq_len, batch_size
+def _window(options: TrainOptions, length: int) -> tuple[int, int, int]:
+    """k2, k1 and B: 64, 64 and 32, less where the text is short."""
+    most = max(1, min(64, length // WINDOWS_PER_EPOCH))
+    if options.seq_len == "full":
+        batch_size = options.batch_size or max(1, min(32, length // (most * WINDOWS_PER_EPOCH)))
+        seq_len = max(1, length // batch_size)
+        if (options.update_every or 1) > seq_len:
+            raise OptionError(
+                f"--update-every {options.update_every} is more than the {seq_len:,} characters "
+                f"of each of the {batch_size} streams: lower it, or --batch-size"
+            )
+    else:
+        seq_len = int(options.seq_len or max(most, options.update_every or 1))
+        fitting = length // (seq_len * WINDOWS_PER_EPOCH)
+        batch_size = options.batch_size or max(1, min(32, fitting))
+    return seq_len, options.update_every or seq_len, batch_size
 
 
 def _minutes(options: TrainOptions, length: int) -> float | None:
@@ -119,10 +130,11 @@ def _sized(
     options: TrainOptions, model: ModelConfig, train: TrainConfig, length: int, speed: Speed
 ) -> tuple[ModelConfig, float, str]:
     """The model with its hidden size, the characters it will read, and why this size."""
-    epoch = length // train.batch_size // train.seq_len * train.batch_size * train.seq_len
+    step = train.batch_size * train.update_every
+    epoch = length // step * step
     most = math.inf if train.epochs is None else train.epochs * epoch
     if train.steps is not None:
-        most = train.steps * train.batch_size * train.seq_len
+        most = train.steps * step
 
     def readable(candidate: ModelConfig) -> float:
         if train.minutes is None:
@@ -149,7 +161,8 @@ def _sized(
 
 def _learning_rate(model: ModelConfig) -> float:
     """Wider networks want smaller steps."""
-    return min(MAX_RATE, RATE_TIMES_WIDTH.get(model.cell, 3.0) / model.hidden_size)
+    family = model.cell.partition("-")[0]
+    return min(MAX_RATE, RATE_TIMES_WIDTH.get(family, 3.0) / model.hidden_size)
 
 
 def _dropout(epochs: float) -> float:
@@ -157,6 +170,21 @@ def _dropout(epochs: float) -> float:
     if epochs < 6:
         return 0.0
     return 0.2 if epochs < 20 else 0.4
+
+
+def window_bytes(model: ModelConfig, train: TrainConfig) -> int:
+    """About what a window's values take in memory until the gradient has come back.
+
+    For every step, stream and unit: each block's input part, what is saved of it and its
+    derivative; the parts of the state; outputs before and after dropout. And the logits, with what
+    the loss makes of them.
+    """
+    cell = parameters.cell_of(model)
+    values = 3 * len(cell.blocks) + 2 * len(cell.states) + 3
+    units = values * model.hidden_size * model.num_layers
+    return (
+        4 * train.batch_size * (train.seq_len * units + 4 * train.update_every * model.vocab_size)
+    )
 
 
 def measure(step: Callable[[], None], characters: int, seconds: float = 0.15) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -20,12 +21,12 @@ import numpy as np
 import torch
 
 from charrnn import checkpoint, corpus, dataset, parameters, scoring, streams
-from charrnn.cells import CELLS
 from charrnn.checkpoint import MODEL_NAME, Model, write_atomically
-from charrnn.config import ModelConfig, TrainConfig, TrainOptions, to_json
+from charrnn.config import FORM, ModelConfig, TrainConfig, TrainOptions, to_json
 from charrnn.corpus import Corpus
 from charrnn.dataset import Dataset
 from charrnn.errors import DivergedError, OptionError, RunError
+from charrnn.kernels import memory
 from charrnn.kernels.sequence import Kernel, select
 from charrnn.network import CharRNN
 from charrnn.training import loop, plan
@@ -33,6 +34,7 @@ from charrnn.training.budget import Budget, Clock, Steps
 from charrnn.training.loop import Hooks, Outcome, Progress, Trainer, Values
 from charrnn.training.plan import Plan
 
+MEASURED_WINDOW = 256  # steps whose speed stands for that of longer windows
 RUN_FILES = ("config.json", "metrics.jsonl", "summary.json", MODEL_NAME)
 
 
@@ -111,6 +113,34 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def choose_kernel(options: TrainOptions, device: torch.device) -> Kernel:
+    """What will run the layers."""
+    form = {name: getattr(options, name) for name in FORM}
+    cell = parameters.cell_of(ModelConfig(1, cell=options.cell, **form))
+    backend = "reference" if options.omega else options.backend
+    zoneout = bool(options.zoneout or options.zoneout_cell)
+    return select(cell, device, options.precision, backend, zoneout=zoneout)
+
+
+def _check_memory(made: Plan) -> None:
+    """Refuse a window that cannot fit into the machine's memory, where the system tells its size.
+
+    Raises:
+        OptionError: says how much it would take.
+    """
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return
+    needed = plan.window_bytes(made.model, made.train)
+    if needed > memory:
+        raise OptionError(
+            f"a window of {made.train.seq_len:,} steps would take about {needed / 1e9:.0f} GB "
+            f"until its gradient is known, and the machine has {memory / 1e9:.0f}: lower "
+            "--seq-len, --batch-size or --hidden-size"
+        )
+
+
 def make_plan(options: TrainOptions, data: Dataset, device: torch.device, kernel: Kernel) -> Plan:
     """The plan for `data` on this machine; checks that the text fills a window of every stream."""
     speed = partial(_speed, data=data, device=device, kernel=kernel)
@@ -124,16 +154,19 @@ def _speed(
 ) -> float:
     """Characters per second of a training step, measured for a moment."""
     streams.check_fit(len(data.train), train.batch_size, train.seq_len, data.name)
-    network = CharRNN(model, parameters.initial(model, 0), sequence=kernel.run).to(device)
-    short = streams.make(
-        data.train[: train.batch_size * train.seq_len],
-        train.batch_size,
-        train.seq_len,
-        model.start_symbol,
-        None,
-    )
-    trainer = Trainer(network, short, data, train)
-    return plan.measure(lambda: trainer.update(1e-3), train.batch_size * train.seq_len)
+    network = CharRNN(
+        model,
+        parameters.initial(model, 0),
+        regularizers=train,
+        sequence=kernel.run,
+        half=kernel.precision == "bfloat16",
+    ).to(device)
+    steps = min(train.seq_len, MEASURED_WINDOW)
+    few = data.train[: train.batch_size * steps]
+    short = streams.make(few, train.batch_size, steps, model.start_symbol, None)
+    trainer = Trainer(network, short, data.valid, train)
+    read = plan.measure(lambda: trainer.update(1e-3), train.batch_size * steps)
+    return read * train.update_every / train.seq_len
 
 
 def train(
@@ -164,9 +197,11 @@ def train(
     run_dir = choose_run_dir(text.name, out, force)
     device = choose_device(options.device)
     torch.set_num_threads(options.threads or torch.get_num_threads())
+    memory.keep()
     data = dataset.make(text, options.valid_fraction, valid)
-    kernel = select(CELLS[options.cell], device, options.precision, options.backend)
+    kernel = choose_kernel(options, device)
     made = make_plan(options, data, device, kernel)
+    _check_memory(made)
     observer.planned(data, made, kernel, run_dir)
     if dry_run:
         return None
@@ -193,12 +228,18 @@ class _Run:
         self.valid_files = valid.files if valid else ()
         config = made.train
         torch.manual_seed(config.seed)
-        values = parameters.initial(made.model, config.seed)
+        values = parameters.initial(made.model, config.seed, config.init, config.forget_bias)
         self.kernel = kernel
         # Losses are those of the model as it is saved: in float32, whatever it is trained with.
-        exact = select(CELLS[made.model.cell], device, "float32")
+        zoneout = bool(made.model.zoneout or made.model.zoneout_cell)
+        exact = select(parameters.cell_of(made.model), device, "float32", zoneout=zoneout)
         self.network = CharRNN(
-            made.model, values, dropout=config.dropout, sequence=kernel.run, scoring=exact.run
+            made.model,
+            values,
+            regularizers=config,
+            sequence=kernel.run,
+            scoring=exact.run,
+            half=kernel.precision == "bfloat16",
         ).to(device)
         self.streams = streams.make(
             data.train,
@@ -206,6 +247,7 @@ class _Run:
             config.seq_len,
             made.model.start_symbol,
             data.newline,
+            config.update_every,
         )
 
     def train(self) -> Result:
@@ -218,7 +260,7 @@ class _Run:
                 self.observer.progress(progress, network)
 
             hooks = Hooks(report, self._save, self.observer.stop)
-            trainer = Trainer(self.network, self.streams, self.data, self.plan.train)
+            trainer = Trainer(self.network, self.streams, self.data.valid, self.plan.train)
             try:
                 outcome = trainer.run(self._budget(), self.plan.characters, hooks)
             except DivergedError as error:
@@ -244,8 +286,6 @@ class _Run:
                 "valid_files": self.valid_files,
                 "newline": self.text.newline,
                 "threads": torch.get_num_threads(),
-                "backend": self.kernel.backend,
-                "precision": self.kernel.precision,
             },
         )
 
@@ -272,6 +312,11 @@ class _Run:
             },
             "model": to_json(self.plan.model),
             "train": to_json(self.plan.train),
+            "kernel": {
+                "backend": self.kernel.backend,
+                "precision": self.kernel.precision,
+                "reason": self.kernel.reason,
+            },
         }
 
     def _save(self, progress: Progress, values: Values, **final: Any) -> None:
@@ -288,6 +333,7 @@ class _Run:
         model = Model(self.plan.model, self.data.tokenizer, values, training)
         checkpoint.save(self.run_dir / MODEL_NAME, model)
 
+    @torch.no_grad()
     def _conclude(self, outcome: Outcome) -> Result:
         """Score the best weights on the whole validation text, save them, and sum up."""
         self.network.load(outcome.values)

@@ -94,6 +94,7 @@ def progress(fraction: float, seconds: float) -> Progress:
         valid_nats=None,
         learning_rate=1e-3,
         grad_norm=1.0,
+        clipped=0.0,
         chars_per_second=1.0,
     )
 

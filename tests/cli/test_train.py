@@ -229,3 +229,75 @@ def test_a_short_text_ends_before_its_minutes(tiny: Run, cli: Cli) -> None:
 def test_a_file_whose_name_is_not_utf8_trains(cli: Cli) -> None:
     (cli.folder / "caf\udce9.txt").write_text("one line and another\n" * 100)
     assert cli("train", "caf\udce9.txt", *QUICK, "--json").json["steps"] == 2
+
+
+DEEP = ("--skip-connections", "--input-depth", 2, "--recurrent-depth", 2, "--output-depth", 2)
+KEPT = ("--locked-dropout", "--weight-drop", 0.2, "--zoneout", 0.1, "--zoneout-cell", 0.2)
+
+
+def test_a_network_of_every_form_is_trained_and_writes(cli: Cli, tiny: Run) -> None:
+    forms = (*DEEP, *KEPT, "--learned-start", "--layer-norm", "--init", "he", "--forget-bias", 2)
+    quick = ("--steps", 2, "--hidden-size", 8, "--num-layers", 2, "--backend", "reference")
+    done = cli("train", tiny.text, "--out", "deep", *quick, *forms, "--dropout", 0.3)
+    assert "skip connections, input depth 2" in done.err
+    assert "zoneout 0.1" in done.err
+    assert "weight drop 0.2" in done.err
+    model, train = (described(cli.folder / "deep")[part] for part in ("model", "train"))
+    assert (model["input_depth"], model["layer_norm"], model["zoneout_cell"]) == (2, True, 0.2)
+    assert (train["locked_dropout"], train["init"], train["forget_bias"]) == (True, "he", 2.0)
+    assert len(cli("sample", "--model", "deep", "--length", 20, "--seed", 1).out) == 20
+
+
+def test_gradients_go_as_far_back_as_asked(cli: Cli, tiny: Run) -> None:
+    window = ("--seq-len", 12, "--update-every", 5)
+    done = cli("train", tiny.text, "--out", "far", *QUICK, *window, "--batch-size", 2, "--json")
+    assert "windows of 12 every 5" in done.err
+    train = described(cli.folder / "far")["train"]
+    assert (train["seq_len"], train["update_every"], train["state"]) == (12, 5, "carry")
+    assert done.json["characters"] == 2 * 2 * 5
+
+
+def test_the_whole_of_every_stream_can_be_one_window(cli: Cli, tiny: Run) -> None:
+    done = cli("train", tiny.text, "--out", "full", *QUICK, "--seq-len", "full", "--batch-size", 4)
+    each = int(0.9 * TEXT_CHARACTERS) // 4
+    assert f"windows of {each:,}" in done.err
+    assert described(cli.folder / "full")["train"]["seq_len"] == each
+
+
+def test_windows_can_know_nothing_of_each_other(cli: Cli, tiny: Run) -> None:
+    done = cli("train", tiny.text, "--out", "naive", *QUICK, "--state", "reset")
+    assert "each from nothing" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--seq-len", 8, "--update-every", 9), "--update-every 9"),
+        (("--state", "reset", "--update-every", 2), "leave out --update-every"),
+        (("--seq-len", "all"), "--seq-len must be a whole number or full, not all"),
+        (("--omega", 1), "--omega is for elman, irnn, preactivation"),
+        (("--cell", "jordan", "--num-layers", 2), "use --num-layers 1"),
+        (("--cell", "jordan", "--backend", "scaffold"), "whose output map is inside"),
+        (("--layer-norm", "--backend", "library"), "--backend library has no lstm, or not in this"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    cli: Cli, tiny: Run, words: tuple[object, ...], sentence: str
+) -> None:
+    assert sentence in cli("train", tiny.text, *words, code=2).sentence
+
+
+def test_the_model_tells_what_it_was_trained_with_and_why(cli: Cli, tiny: Run) -> None:
+    done = cli("train", tiny.text, "--out", "told", *QUICK)
+    assert "library kernels, products in float32: as asked" in done.err
+    out = cli("info", "told").out
+    assert "kernel.backend: library" in out
+    assert "kernel.reason: as asked" in out
+
+
+def test_clipping_is_reported(cli: Cli, tiny: Run) -> None:
+    for norm, share in ((1e-6, 1.0), ("inf", 0.0)):
+        done = cli("train", tiny.text, "--out", f"c{norm}", *QUICK, "--clip-norm", norm)
+        assert f"{share:.0%} clipped" in done.err
+        lines = (cli.folder / f"c{norm}" / "metrics.jsonl").read_text("utf-8").splitlines()
+        assert [json.loads(line)["clipped"] for line in lines] == [share] * len(lines)

@@ -1,0 +1,248 @@
+"""The measurements behind ``charrnn bench``: ours beside the same written plainly, in turns.
+
+A training step is measured whole: embedding, layers, loss, gradient, clipping, Adam. Each round
+runs both for a moment, one after the other, so that a busy machine is busy for both; figures are
+medians over the rounds. The limit is what this machine's matrix product reaches alone.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from charrnn import parameters, streams
+from charrnn.cells import CELLS
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.kernels import memory, sequence
+from charrnn.network import CharRNN
+from charrnn.training.loop import Trainer, make_optimizer
+
+VOCAB_SIZE = 65
+ROUNDS = 7
+SECONDS = 0.4  # of each of both in a round
+PEAK_SIZES = (1024, 2048)
+Step = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured: a network of L layers of H units, and a step's streams and window."""
+
+    cell: str
+    num_layers: int
+    hidden_size: int
+    batch_size: int = 64
+    seq_len: int = 64
+    precision: str = "auto"
+    backend: str = "auto"
+
+
+# What README tells of: the lectures' cells at one shape, the LSTM at three.
+CASES = (
+    Case("lstm", 3, 512),
+    Case("lstm", 2, 256),
+    Case("lstm", 2, 128, 50, 50),
+    *(Case(name, 2, 256) for name in CELLS if name not in ("lstm", "jordan")),
+    Case("jordan", 1, 256),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; the fields are those of ``charrnn bench --json``.
+
+    Attributes:
+        what: ``train``.
+        dtype: of the matrix products.
+        baseline: what the step is compared with.
+        ratio: of both medians.
+        share_of_limit: matrix products' operations in a second, by the most that were measured.
+    """
+
+    what: str
+    cell: str
+    num_layers: int
+    hidden_size: int
+    batch_size: int
+    seq_len: int
+    dtype: str
+    backend: str
+    threads: int
+    chars_per_second: float
+    baseline: str
+    baseline_chars_per_second: float
+    ratio: float
+    share_of_limit: float
+
+
+def train(cases: Sequence[Case] = CASES, rounds: int = ROUNDS) -> Iterator[Row]:
+    """Measure training steps, case by case."""
+    memory.keep()  # for both: so training does it
+    limits: dict[str, float] = {}
+    for case in cases:
+        cell = CELLS[case.cell]
+        kernel = sequence.select(cell, torch.device("cpu"), case.precision, case.backend)
+        if kernel.precision not in limits:
+            limits[kernel.precision] = peak(getattr(torch, kernel.precision))
+        baseline, plain = plain_step(case)
+        ours, theirs = in_turns(step(case, kernel), plain, rounds)
+        characters = case.batch_size * case.seq_len
+        speed = characters / ours
+        yield Row(
+            what="train",
+            cell=case.cell,
+            num_layers=case.num_layers,
+            hidden_size=case.hidden_size,
+            batch_size=case.batch_size,
+            seq_len=case.seq_len,
+            dtype=kernel.precision,
+            backend=kernel.backend,
+            threads=torch.get_num_threads(),
+            chars_per_second=speed,
+            baseline=baseline,
+            baseline_chars_per_second=characters / theirs,
+            ratio=theirs / ours,
+            share_of_limit=speed * operations(model_of(case)) / limits[kernel.precision],
+        )
+
+
+def model_of(case: Case) -> ModelConfig:
+    """The network of a case."""
+    return ModelConfig(VOCAB_SIZE, case.cell, case.num_layers, case.hidden_size)
+
+
+def operations(model: ModelConfig) -> float:
+    """Operations of a training step's matrix products for each character.
+
+    Two for each weight on the way forward; back as many for the input and for the weight.
+    """
+    matrices = (
+        size
+        for name, size in parameters.shapes(model).items()
+        if len(size) == 2 and name != "embedding"
+    )
+    return 6.0 * sum(rows * columns for rows, columns in matrices)
+
+
+def text(case: Case) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Random symbols for a few windows."""
+    length = case.batch_size * case.seq_len * 4
+    return np.random.default_rng(0).integers(0, VOCAB_SIZE, length).astype(np.uint8)
+
+
+def step(case: Case, kernel: sequence.Kernel) -> Step:
+    """A step of ours, as `charrnn.training.loop` makes it."""
+    model = model_of(case)
+    config = TrainConfig(
+        seq_len=case.seq_len, update_every=case.seq_len, batch_size=case.batch_size, steps=1
+    )
+    half = kernel.precision == "bfloat16"
+    network = CharRNN(model, parameters.initial(model, 1), sequence=kernel.run, half=half)
+    made = streams.make(text(case), case.batch_size, case.seq_len, model.start_symbol, None)
+    trainer = Trainer(network.train(), made, np.empty(0, np.uint8), config)
+    return lambda: trainer.update(1e-3)
+
+
+MODULES: dict[str, Callable[..., nn.Module]] = {
+    "elman": nn.RNN,
+    "irnn": lambda *sizes: nn.RNN(*sizes, nonlinearity="relu"),
+    "lstm": nn.LSTM,
+    "gru-reset-after": nn.GRU,
+}
+
+
+class Plain(nn.Module):
+    """The same network as one writes it with torch.nn."""
+
+    def __init__(self, model: ModelConfig) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(model.vocab_size + 1, model.embedding_size)
+        layers = MODULES[model.cell]
+        self.layers = layers(model.embedding_size, model.hidden_size, model.num_layers)
+        self.output = nn.Linear(model.hidden_size, model.vocab_size)
+
+    def forward(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Ids (T, B) -> logits (T, B, V), and the state."""
+        outputs, state = self.layers(self.embedding(ids), state)
+        return self.output(outputs), state
+
+
+def plain_step(case: Case) -> tuple[str, Step]:
+    """The same step without us, in float32: with torch.nn, or a Python loop over the equation."""
+    model = model_of(case)
+    network: nn.Module
+    if case.cell in MODULES:
+        network = Plain(model)
+        name = f"torch.nn.{type(network.layers).__name__}"
+        state: Any = None
+    else:
+        network = CharRNN(model, parameters.initial(model, 1))
+        name = "plain loop"
+        state = network.start_state(case.batch_size)
+    config = TrainConfig()
+    optimizer = make_optimizer(network, config)
+    ids = torch.from_numpy(text(case).astype(np.int64)).view(-1, case.batch_size)
+    inputs, targets = ids[: case.seq_len], ids[1 : case.seq_len + 1].flatten()
+
+    def run() -> None:
+        nonlocal state
+        optimizer.zero_grad()
+        logits, state = network(inputs, state)
+        F.cross_entropy(logits.flatten(0, 1), targets).backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+        optimizer.step()
+        state = detach(state)
+
+    return f"{name} float32", run
+
+
+def detach(state: Any) -> Any:
+    """A state's values alone, however nested."""
+    return state.detach() if isinstance(state, Tensor) else tuple(map(detach, state))
+
+
+def in_turns(first: Step, second: Step, rounds: int) -> tuple[float, float]:
+    """Median seconds of each, over rounds in which both run for a moment."""
+    for run in (first, second):
+        run()
+        run()
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for run, taken in zip((first, second), times, strict=True):
+            taken.append(seconds(run, SECONDS))
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def seconds(run: Step, duration: float) -> float:
+    """Median seconds of a call, over as many as fit into `duration`; one at least."""
+    taken, end = [], time.perf_counter() + duration
+    while True:
+        began = time.perf_counter()
+        run()
+        now = time.perf_counter()
+        taken.append(now - began)
+        if now >= end:
+            return statistics.median(taken)
+
+
+def peak(dtype: torch.dtype) -> float:
+    """Operations per second of this machine's matrix product: the best size's median."""
+
+    def speed(size: int) -> float:
+        a, b = torch.randn(2, size, size).to(dtype)
+
+        def run() -> None:
+            torch.mm(a, b)
+
+        run()
+        return 2.0 * size**3 / seconds(run, SECONDS)
+
+    return max(map(speed, PEAK_SIZES))

@@ -1,0 +1,35 @@
+"""The gated recurrent unit of the lectures (Cho et al. 2014): reset BEFORE the product.
+
+The reset gate hides parts of the state from the candidate n, so a step makes two products, one
+after the other. `charrnn.cells.gru_reset_after` is what libraries compute instead.
+"""
+
+from charrnn.cells.base import Cell, Function, Parts, Product, Unit
+
+
+def equations(sigmoid: Function, tanh: Function, relu: Function) -> Unit:
+    """``n = tanh(x_n + W (r*h))``, ``h = (1 - z)*h + z*n``."""
+
+    def unit(x: Parts, W: Product, state: Parts) -> Parts:
+        (h,) = state
+        h_r, h_z = W(h)
+        r = sigmoid(x[0] + h_r)
+        z = sigmoid(x[1] + h_z)
+        (h_n,) = W(r * h)
+        n = tanh(x[2] + h_n)
+        return ((1 - z) * h + z * n,)
+
+    return unit
+
+
+CELL = Cell(
+    name="gru",
+    title="gated recurrent unit",
+    equation="""\
+r, z = σ(W_x x_t + W_h h_{t-1} + b)
+n = tanh(W_x x_t + W_h (r ⊙ h_{t-1}) + b)
+h_t = (1 - z) ⊙ h_{t-1} + z ⊙ n""",
+    stages=(("r", "z"), ("n",)),
+    states=("h",),
+    equations=equations,
+)

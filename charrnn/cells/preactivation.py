@@ -1,0 +1,27 @@
+"""The simple network whose state is what goes into the squashing (Pascanu et al. 2013).
+
+Its output is c itself. With tanh(c) as the output it would be an Elman network.
+"""
+
+from charrnn.cells.base import Cell, Function, Parts, Product, Unit
+
+
+def equations(sigmoid: Function, tanh: Function, relu: Function) -> Unit:
+    """``c = W tanh(c) + U x + b``."""
+
+    def unit(x: Parts, W: Product, state: Parts) -> Parts:
+        (c,) = state
+        (r,) = W(tanh(c))
+        return (r + x[0],)
+
+    return unit
+
+
+CELL = Cell(
+    name="preactivation",
+    title="simple network that carries its preactivation",
+    equation="c_t = W tanh(c_{t-1}) + U x_t + b",
+    stages=(("c",),),
+    states=("c",),
+    equations=equations,
+)

@@ -1,0 +1,90 @@
+"""``charrnn bench``: how fast this machine is with it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charrnn.cli.shell import JsonOption, guarded, print_json
+from charrnn.config import TrainOptions
+
+if TYPE_CHECKING:
+    from charrnn.bench import Case, Row
+
+app = typer.Typer(no_args_is_help=True, help="How fast this machine is with it.")
+
+HEAD = (
+    f"{'cell':<18} {'size':>7} {'B':>3} {'T':>3} {'products':<9} {'backend':<9} "
+    f"{'chars/s':>9}  {'beside':<22} {'chars/s':>9} {'ratio':>6} {'of peak':>7}"
+)
+
+
+@app.command("train")
+@guarded
+def bench_train(
+    cell: Annotated[
+        list[str] | None,
+        typer.Option(help="A recurrence; may be repeated.", show_default="a table of all"),
+    ] = None,
+    num_layers: Annotated[
+        int | None, typer.Option(help="L, layers.", show_default="2, of a jordan 1")
+    ] = None,
+    hidden_size: Annotated[int, typer.Option(help="H, units in each layer.")] = 256,
+    batch_size: Annotated[int, typer.Option(help="B, streams.")] = 64,
+    seq_len: Annotated[int, typer.Option(help="T, the BPTT window.")] = 64,
+    precision: Annotated[
+        str, typer.Option(help="auto, float32 or bfloat16, as in training.")
+    ] = TrainOptions.precision,
+    backend: Annotated[
+        str, typer.Option(help="auto, library, scaffold or reference, as in training.")
+    ] = TrainOptions.backend,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads.", show_default="all cores")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds of which the median counts.", min=1)] = 7,
+    as_json: JsonOption = False,
+) -> None:
+    """Training steps beside the same written with torch.nn, or with a plain loop, in float32.
+
+    Whole steps: embedding, layers, loss, gradient, clipping, Adam; both run in turns.
+    The last column is the part of this machine's largest matrix product that the step reaches.
+    """
+    sizes: dict[str, Any] = {
+        "hidden_size": hidden_size,
+        "batch_size": batch_size,
+        "seq_len": seq_len,
+    }
+    how: dict[str, Any] = {"precision": precision, "backend": backend}
+    for name in cell or [TrainOptions.cell]:  # what cannot be is refused as in training
+        TrainOptions(cell=name, num_layers=num_layers, threads=threads, **sizes, **how)
+
+    import torch
+
+    from charrnn import bench
+
+    torch.set_num_threads(threads or torch.get_num_threads())
+    cases: list[Case] = [
+        bench.Case(name, num_layers or (1 if name == "jordan" else 2), **sizes, **how)
+        for name in cell or ()
+    ] or [replace(case, **how) for case in bench.CASES]
+    rows = []
+    if not as_json:
+        typer.echo(HEAD)
+    for row in bench.train(cases, rounds):
+        rows.append(asdict(row))
+        if not as_json:
+            typer.echo(_line(row))
+    if as_json:
+        print_json({"rows": rows})
+
+
+def _line(row: Row) -> str:
+    """A row as aligned text."""
+    return (
+        f"{row.cell:<18} {row.num_layers:>3}x{row.hidden_size:<4}"
+        f"{row.batch_size:>3} {row.seq_len:>3} {row.dtype:<9} {row.backend:<9} "
+        f"{row.chars_per_second:>9,.0f}  {row.baseline:<22} "
+        f"{row.baseline_chars_per_second:>9,.0f} {row.ratio:>6.2f} {row.share_of_limit:>7.2f}"
+    )
