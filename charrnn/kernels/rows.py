@@ -280,14 +280,15 @@ class _Source:
         """A product, and its normalisation."""
         n = number
         lines, arrays, start = [], {f"operand{n}", f"w{n}", f"r{n}", f"bias{n}"}, f"bias{n}"
-        if self.own_input and self.blocks[n]:
+        if self.merged[n] and self.blocks[n]:
+            lines.append(self._product("input", f"wx{n}", f"bias{n}", f"r{n}"))
             arrays |= {"input", f"wx{n}"}
-            if self.merged[n]:
-                to, begin, start = f"r{n}", f"bias{n}", f"r{n}"
-            else:
-                to, begin = f"rx{n}", f"biasx{n}"
-                arrays |= {to, begin}
-            lines.append(self._product("input", f"wx{n}", begin, to))
+            start = f"r{n}"
+        if n == 0 and self.own_input:  # any stage may ask for any input part
+            for m, blocks in enumerate(self.blocks):
+                if blocks and not self.merged[m]:
+                    lines.append(self._product("input", f"wx{m}", f"biasx{m}", f"rx{m}"))
+                    arrays |= {"input", f"wx{m}", f"biasx{m}", f"rx{m}"}
         lines.append(self._product(f"operand{n}", f"w{n}", start, f"r{n}"))
         if self._normalises(n):
             lines.append(f"normalise(r{n}, part, normal{n}, scale{n}, t, first, end, H)")
