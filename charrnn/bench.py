@@ -22,7 +22,7 @@ from charrnn import parameters, streams
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.kernels import memory, sequence
-from charrnn.network import CharRNN
+from charrnn.network import CharRNN, detached
 from charrnn.training.loop import Trainer, make_optimizer
 
 VOCAB_SIZE = 65
@@ -144,8 +144,8 @@ def step(case: Case, kernel: sequence.Kernel) -> Step:
     config = TrainConfig(
         seq_len=case.seq_len, update_every=case.seq_len, batch_size=case.batch_size, steps=1
     )
-    half = kernel.precision == "bfloat16"
-    network = CharRNN(model, parameters.initial(model, 1), sequence=kernel.run, half=half)
+    values = parameters.initial(model, 1)
+    network = CharRNN(model, values, sequence=kernel.run, half=kernel.half)
     made = streams.make(text(case), case.batch_size, case.seq_len, model.start_symbol, None)
     trainer = Trainer(network.train(), made, np.empty(0, np.uint8), config)
     return lambda: trainer.update(1e-3)
@@ -199,14 +199,9 @@ def plain_step(case: Case) -> tuple[str, Step]:
         F.cross_entropy(logits.flatten(0, 1), targets).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
         optimizer.step()
-        state = detach(state)
+        state = detached(state)
 
     return f"{name} float32", run
-
-
-def detach(state: Any) -> Any:
-    """A state's values alone, however nested."""
-    return state.detach() if isinstance(state, Tensor) else tuple(map(detach, state))
 
 
 def in_turns(first: Step, second: Step, rounds: int) -> tuple[float, float]:

@@ -78,6 +78,12 @@ class Form:
         _number("zoneout", self.zoneout, 0.0, 0.95)
         _number("zoneout_cell", self.zoneout_cell, 0.0, 0.95)
 
+    def zone_rates(self, parts: int) -> tuple[float, ...]:
+        """What stays of each of a state's parts, the output first; nothing without zoneout."""
+        if not (self.zoneout or self.zoneout_cell):
+            return ()
+        return (self.zoneout, *[self.zoneout_cell] * (parts - 1))
+
 
 FORM = tuple(field.name for field in dataclasses.fields(Form))
 

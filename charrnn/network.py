@@ -229,9 +229,6 @@ class CharRNN(nn.Module):
 
     def _zone(self, steps: int, batch_size: int) -> tuple[Tensor, ...]:
         """What stays of each part of the old state: drawn in training, else the mean."""
-        rates = (self.config.zoneout, self.config.zoneout_cell)
-        if not any(rates):
-            return ()
         like = self.weights()["output.bias"]
         shape = (steps, batch_size, self.config.hidden_size)
 
@@ -240,7 +237,7 @@ class CharRNN(nn.Module):
                 return torch.bernoulli(like.new_full(shape, rate))
             return like.new_full((1, 1, 1), rate)
 
-        return tuple(mask(rates[min(number, 1)]) for number in range(len(self.cell.states)))
+        return tuple(map(mask, self.config.zone_rates(len(self.cell.states))))
 
     def _logits(self, outputs: Tensor) -> Tensor:
         """What is read of the layers (..., Y) -> logits (..., V)."""
@@ -271,9 +268,9 @@ class CharRNN(nn.Module):
         return nats.view(wanted.shape).cpu().numpy(), state
 
 
-def detached(state: State) -> State:
-    """The same values, cut off from the graph that made them."""
-    return tuple(tuple(part.detach() for part in layer) for layer in state)
+def detached(state: Any) -> Any:
+    """The same values, cut off from the graph that made them; of a state however nested."""
+    return state.detach() if isinstance(state, Tensor) else tuple(map(detached, state))
 
 
 def is_recurrent(name: str) -> bool:

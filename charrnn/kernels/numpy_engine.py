@@ -117,12 +117,7 @@ class NumpyEngine:
         self.config = config
         self._cell = parameters.cell_of(config)
         self._step = self._cell.step(sigmoid, np.tanh, relu)
-        self._zone = tuple(
-            config.zoneout_cell if number else config.zoneout
-            for number in range(len(self._cell.states))
-        )
-        if not any(self._zone):
-            self._zone = ()
+        self._zone = config.zone_rates(len(self._cell.states))
         self._layers = [
             _Layer.of(self._cell, config, parameters.layer(values, index))
             for index in range(config.num_layers)

@@ -207,7 +207,10 @@ class _Window(torch.autograd.Function):
             torch.empty(steps, batch, blocks * hidden) if normalised else None
             for blocks, normalised in zip(layout.blocks, layout.normalised, strict=True)
         ]
-        scales = [torch.empty(steps, batch, blocks) for blocks in layout.blocks]
+        scales = [
+            torch.empty(steps, batch, blocks) if normalised else None
+            for blocks, normalised in zip(layout.blocks, layout.normalised, strict=True)
+        ]
         arrays |= {"saved": _array(saved)}
         arrays |= _arrays("state", states) | _arrays("operand", operands)
         arrays |= _arrays("w", [layout.pack(matrix) for matrix in matrices])

@@ -30,6 +30,7 @@ from charrnn.kernels.gemm import multiplies_bfloat16
 
 LayerState = tuple[Tensor, ...]
 Readout = Callable[[Tensor], Tensor]
+Step = Callable[..., LayerState]
 
 
 class Sequence(Protocol):
@@ -68,9 +69,10 @@ def reference(
     *,
     zone: tuple[Tensor, ...] = (),
     readout: Readout | None = None,
+    step: Step | None = None,
 ) -> tuple[Tensor, LayerState]:
-    """The recurrence as written, one step after the other."""
-    states = list(reference_states(cell, x, state, weights, zone=zone, readout=readout))
+    """The recurrence as written, one step after the other; `step`: `_step` of `cell`."""
+    states = list(reference_states(cell, x, state, weights, zone=zone, readout=readout, step=step))
     return torch.stack([state[0] for state in states]), states[-1]
 
 
@@ -86,11 +88,7 @@ def stepwise(
 ) -> tuple[Tensor, LayerState]:
     """The same loop with each step compiled by torch: what is elementwise becomes one kernel."""
     step = _compiled_step(cell, compiler)
-    states = list(reference_states(cell, x, state, weights, zone=zone, step=step))
-    return torch.stack([state[0] for state in states]), states[-1]
-
-
-Step = Callable[..., LayerState]
+    return reference(cell, x, state, weights, zone=zone, step=step)
 
 
 def reference_states(
@@ -231,6 +229,11 @@ class Kernel:
     reason: str
     run: Sequence
 
+    @property
+    def half(self) -> bool:
+        """Whether products are made in bfloat16."""
+        return self.precision == "bfloat16"
+
 
 def select(
     cell: Cell,
@@ -242,9 +245,10 @@ def select(
 ) -> Kernel:
     """What trains `cell` on `device`; a pure function of its arguments and the machine.
 
-    On a CPU that multiplies bfloat16 itself the scaffold was faster than the library in float32 at
-    every size tried. In float32 the library's LSTM was faster than the scaffold, its other cells
-    slower (`charrnn bench train` measures both).
+    On a CPU that multiplies bfloat16 itself the scaffold was faster than the library in float32
+    from 128 units on (of 32 it was some tenths of a millisecond a window slower). In float32 the
+    library's LSTM was faster than the scaffold, its other cells slower (`charrnn bench train`
+    measures both).
 
     Raises:
         OptionError: the wish cannot be granted; says what can.

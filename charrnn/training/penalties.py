@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from charrnn.cells import Cell
 from charrnn.config import Regularizers
-from charrnn.kernels.sequence import LayerState, Readout, reference_states
+from charrnn.kernels.sequence import LayerState, reference_states
 from charrnn.network import Outputs
 
 
@@ -44,12 +45,10 @@ class Recorder:
         x: Tensor,
         state: LayerState,
         weights: Mapping[str, Tensor],
-        *,
-        zone: tuple[Tensor, ...] = (),
-        readout: Readout | None = None,
+        **more: Any,
     ) -> tuple[Tensor, LayerState]:
         """As `charrnn.kernels.sequence.reference`."""
-        states = list(reference_states(cell, x, state, weights, zone=zone, readout=readout))
+        states = list(reference_states(cell, x, state, weights, **more))
         outputs = [after[0] for after in states]
         if self.layers and self.layers[-1][-1] is state[0]:  # a window goes on that was cut
             self.layers[-1] += outputs

@@ -118,7 +118,7 @@ def choose_kernel(options: TrainOptions, device: torch.device) -> Kernel:
     form = {name: getattr(options, name) for name in FORM}
     cell = parameters.cell_of(ModelConfig(1, cell=options.cell, **form))
     backend = "reference" if options.omega else options.backend
-    zoneout = bool(options.zoneout or options.zoneout_cell)
+    zoneout = bool(options.zone_rates(1))
     return select(cell, device, options.precision, backend, zoneout=zoneout)
 
 
@@ -129,14 +129,14 @@ def _check_memory(made: Plan) -> None:
         OptionError: says how much it would take.
     """
     try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return
     needed = plan.window_bytes(made.model, made.train)
-    if needed > memory:
+    if needed > installed:
         raise OptionError(
             f"a window of {made.train.seq_len:,} steps would take about {needed / 1e9:.0f} GB "
-            f"until its gradient is known, and the machine has {memory / 1e9:.0f}: lower "
+            f"until its gradient is known, and the machine has {installed / 1e9:.0f}: lower "
             "--seq-len, --batch-size or --hidden-size"
         )
 
@@ -159,7 +159,7 @@ def _speed(
         parameters.initial(model, 0),
         regularizers=train,
         sequence=kernel.run,
-        half=kernel.precision == "bfloat16",
+        half=kernel.half,
     ).to(device)
     steps = min(train.seq_len, MEASURED_WINDOW)
     few = data.train[: train.batch_size * steps]
@@ -231,7 +231,7 @@ class _Run:
         values = parameters.initial(made.model, config.seed, config.init, config.forget_bias)
         self.kernel = kernel
         # Losses are those of the model as it is saved: in float32, whatever it is trained with.
-        zoneout = bool(made.model.zoneout or made.model.zoneout_cell)
+        zoneout = bool(made.model.zone_rates(1))
         exact = select(parameters.cell_of(made.model), device, "float32", zoneout=zoneout)
         self.network = CharRNN(
             made.model,
@@ -239,7 +239,7 @@ class _Run:
             regularizers=config,
             sequence=kernel.run,
             scoring=exact.run,
-            half=kernel.precision == "bfloat16",
+            half=kernel.half,
         ).to(device)
         self.streams = streams.make(
             data.train,
