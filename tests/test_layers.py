@@ -26,6 +26,8 @@ PACKAGE = Path(charrnn.__file__).parent
 ROOMS = [
     "errors",
     "terminal",
+    "files",
+    "tensors",
     "config",
     "corpus",
     "corpora",
