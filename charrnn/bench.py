@@ -29,7 +29,7 @@ VOCAB_SIZE = 65
 ROUNDS = 7
 SECONDS = 0.4  # of each of both in a round
 PEAK_SIZES = (1024, 2048)
-Step = Callable[[], None]
+Step = Callable[[], object]
 
 
 @dataclass(frozen=True)

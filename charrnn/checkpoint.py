@@ -78,7 +78,7 @@ def _digest(described: Mapping[str, Any], values: Parameters) -> str:
     rest = {name: value for name, value in described.items() if name != "sha256"}
     digest = hashlib.sha256(_text(rest).encode())
     for name in sorted(values):
-        digest.update(np.ascontiguousarray(values[name]))
+        digest.update(values[name].tobytes())
     return digest.hexdigest()
 
 

@@ -61,6 +61,7 @@ ONLY = {
     "numba": ("kernels/",),
     "llvmlite": ("kernels/gemm.py",),
     "typer": ("cli/",),
+    "filelock": ("training/lock.py",),
     "rich": ("cli/",),
 }
 
