@@ -120,6 +120,8 @@ def _write(folder: Path, made: Checkpoint) -> None:
 
 def _steps(folder: Path) -> list[int]:
     """The steps of which there are checkpoints, newest first; other names are not ours."""
+    if folder.is_symlink():  # nor is what it leads to
+        return []
     try:
         names = [entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
     except OSError:

@@ -306,6 +306,7 @@ def _restored(
     candidate: Found,
 ) -> _Run:
     """The run of a checkpoint, with what changed since told."""
+    given = {name: getattr(TrainOptions(**given), name) for name in given}
     data = dataset.make(text, earlier.options.valid_fraction, valid)
     resume.check(earlier, given, data, str(run_dir))
     options, train_config, changes = resume.changed(earlier, given)
