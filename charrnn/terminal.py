@@ -21,6 +21,7 @@ _CODES = [
     0xFEFF,  # byte order mark
     *range(0xD800, 0xE000),  # lone surrogates cannot be encoded at all
 ]
+_ESCAPED = {code: f"\\u{code:04x}" for code in [0x7F, *_CODES]}  # JSON escapes C0 itself
 _VISIBLE = {**_PICTURES, **{code: f"<U+{code:04X}>" for code in _CODES}}
 
 
@@ -30,6 +31,11 @@ def visible(text: str) -> str:
     Line feeds and tabs stay; CR LF becomes LF.
     """
     return text.replace("\r\n", "\n").translate(_VISIBLE)
+
+
+def escaped(text: str) -> str:
+    """JSON with the same characters as escapes of its own: the value that is read is exact."""
+    return text.translate(_ESCAPED)
 
 
 def symbol_name(symbol: str) -> str:

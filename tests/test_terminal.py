@@ -1,9 +1,12 @@
 import io
+import json
 import unicodedata
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from charrnn.terminal import TextWriter, symbol_name, visible
+from charrnn.terminal import TextWriter, escaped, symbol_name, visible
 
 BIDI_CONTROLS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
@@ -110,3 +113,16 @@ def test_a_writer_can_be_used_for_a_second_text() -> None:
         writer.write("a")
         writer.finish()
     assert stream.getvalue() == "a\na\n"
+
+
+@given(st.text())
+def test_escaped_json_is_read_as_the_same_and_steers_nothing(text: str) -> None:
+    line = escaped(json.dumps({text: text}, ensure_ascii=False))
+    assert json.loads(line) == {text: text}
+    assert visible(line) == line
+    assert "\n" not in line
+
+
+def test_json_keeps_what_steers_nothing() -> None:
+    line = escaped(json.dumps("é日\U0001f642 \x9b2J\x7f\u202e\udcff", ensure_ascii=False))
+    assert line == '"é日\U0001f642 \\u009b2J\\u007f\\u202e\\udcff"'

@@ -70,7 +70,8 @@ class Lines(Observer):
         self.say(sentence)
 
     def planned(self, data: Dataset, plan: Plan, kernel: Kernel, run_dir: Path) -> None:
-        """Print the plan."""
+        """Print the plan; from now on there is something to be kept when a signal comes."""
+        self._stop()
         self.data, self.plan, self.run_dir = data, plan, run_dir
         for line in plan_lines(data, plan, kernel, run_dir):
             note(line)

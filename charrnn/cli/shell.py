@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 import typer
 
 from charrnn.errors import CharRNNError
-from charrnn.terminal import visible
+from charrnn.terminal import escaped, visible
 
 if TYPE_CHECKING:
     from charrnn.generator import Generator
@@ -90,10 +90,11 @@ def note(text: str) -> None:
 
 
 def print_json(fields: Mapping[str, Any]) -> None:
-    """The machine-readable result: one object, one line."""
-    text = json.dumps(fields, ensure_ascii=False)
-    # A file's name may hold what no UTF-8 can: JSON has an escape for it, the same as Python's.
-    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+    """The machine-readable result: one object, one line.
+
+    What could steer a terminal, and what a file's name may hold and no UTF-8 can, is escaped.
+    """
+    sys.stdout.write(escaped(json.dumps(fields, ensure_ascii=False)) + "\n")
     sys.stdout.flush()
 
 

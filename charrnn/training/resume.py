@@ -33,7 +33,7 @@ class Earlier:
     Attributes:
         options: what the user asked for at the start.
         plan: what was made of it.
-        run: the run's config.json.
+        run: text, network and training, and what was changed on the way.
         tokenizer: SHA-256 of the tokenizer.
         machine: what ran it, in words.
         seconds: spent by the command until then.

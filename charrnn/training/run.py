@@ -498,9 +498,9 @@ class _Run:
         self.save_seconds = self.kept_at - began
 
     def _state(self, taken: snapshot.Snapshot) -> dict[str, Any]:
-        """What a checkpoint says besides its tensors."""
+        """What a checkpoint says besides its tensors; no file's name is in it."""
         return {
-            "run": self._config(),
+            "run": self._description() | {"changes": self.changes},
             "options": to_json(self.options),
             "planned": {"characters": self.plan.characters, "reason": self.plan.reason},
             "tokenizer": resume.digest(self.data.tokenizer),
