@@ -18,7 +18,7 @@ VERSIONS = sorted(path.name for path in GOLDEN.iterdir() if path.name.isdecimal(
 
 def test_there_is_one_for_every_version() -> None:
     assert str(FORMAT_VERSION) == str(checkpoints.FORMAT_VERSION) == VERSIONS[-1]
-    assert VERSIONS == [str(number) for number in range(1, FORMAT_VERSION + 1)]
+    assert [str(number) for number in range(1, FORMAT_VERSION + 1)] == VERSIONS
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -109,6 +109,8 @@ def choose_run_dir(corpus_name: str, out: Path | None, force: bool, resumed: boo
         return Path("runs") / f"{corpus_name}-{len(there) + 1}"
     if out.exists() and not out.is_dir():
         raise OptionError(f"--out {out} is a file: name a folder for the run")
+    if (out / checkpoints.FOLDER).is_symlink():
+        raise OptionError(f"{out / checkpoints.FOLDER} is a link: name another folder with --out")
     if not force and not resumed and holds_run(out):
         raise OptionError(
             f"--out {out} holds a run already: name another, --resume to go on with it, or "
