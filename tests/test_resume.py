@@ -302,6 +302,34 @@ def test_other_files_of_the_run_do_not_matter(cut: Path, whole: Path) -> None:
     assert names == {"20", "25", "30", "notes"}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": 14},
+        {"step": -1},
+        {"epoch": "x"},
+        {"window": 10**6},
+        {"best": {}},
+        {"best": {"step": 1}},
+        {"best": 3},
+        {"rollbacks": None},
+        {"seconds": "x"},
+        {"learning_rate": None},
+    ],
+)
+def test_a_state_that_cannot_be_is_passed_over(
+    cut: Path, whole: Path, change: dict[str, Any]
+) -> None:
+    folder = cut / "checkpoints" / "15"
+    state = _json(folder / "state.json")
+    state["trainer"] |= change
+    _rewrite(folder, "state.json", json.dumps(state).encode())
+    watching = Watching()
+    _resume(cut, watching)
+    assert [n for n in watching.notices if n.startswith("not used: ") and "damaged" in n]
+    assert _same(cut, whole)
+
+
 # What must be the same, and what may change
 
 

@@ -16,6 +16,7 @@ from charrnn.cli.shell import JsonOption, guarded, note, print_json
 from charrnn.config import TrainOptions, from_json, load_options
 
 if TYPE_CHECKING:
+    from charrnn.checkpoint import Model
     from charrnn.corpus import Corpus
 
 PLANNED = "planned"
@@ -52,6 +53,14 @@ def train(
             rich_help_panel=RUN,
         ),
     ] = False,
+    init_from: Annotated[
+        Path | None,
+        typer.Option(
+            help="Train the network of this model, or run's folder, further on another text.",
+            show_default="none",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     checkpoint_every: Annotated[
         int | None,
         typer.Option(
@@ -278,6 +287,7 @@ def train(
     if given.keys() & BUDGETS:
         from_file = {name: value for name, value in from_file.items() if name not in BUDGETS}
     chosen = {**from_file, **given}
+    model = _model(init_from, chosen) if init_from else None
     options = from_json(TrainOptions, chosen, "options")
     text = _read(corpus, newline)
     valid_text = _read([str(valid)], newline) if valid else None
@@ -297,6 +307,7 @@ def train(
             dry_run=dry_run,
             resume_with=chosen if resume else None,
             checkpoint_every=checkpoint_every,
+            init_from=model,
         )
     if result is None:
         if as_json:
@@ -333,6 +344,16 @@ def _read(names: list[str], newline: str) -> Corpus:
     for notice in text.notices:
         note(notice)
     return text
+
+
+def _model(path: Path, chosen: dict[str, Any]) -> Model:
+    """The model to begin with; the options get what its network has."""
+    from charrnn import checkpoint
+    from charrnn.training import transfer
+
+    model = checkpoint.load(checkpoint.find(path))
+    chosen |= transfer.options(model, chosen)
+    return model
 
 
 def _resume_command(corpus: list[str], valid: Path | None, newline: str, run_dir: str) -> str:

@@ -32,7 +32,7 @@ from charrnn.errors import DivergedError, ModelError, OptionError, RunError
 from charrnn.kernels import memory
 from charrnn.kernels.sequence import Kernel, select
 from charrnn.network import CharRNN
-from charrnn.training import checkpoints, lock, loop, plan, resume, snapshot
+from charrnn.training import checkpoints, lock, loop, plan, resume, snapshot, transfer
 from charrnn.training.budget import Budget, Clock, Steps
 from charrnn.training.checkpoints import Checkpoint, Found
 from charrnn.training.loop import Hooks, Interruptible, Outcome, Progress, Trainer, Values
@@ -209,6 +209,7 @@ def train(
     dry_run: bool = False,
     resume_with: Mapping[str, Any] | None = None,
     checkpoint_every: int | None = None,
+    init_from: Model | None = None,
 ) -> Result | None:
     """Plan and train on `text`; None after a dry run, which stops at the plan.
 
@@ -224,6 +225,8 @@ def train(
         resume_with: go on with the run of `out` (or the newest of the corpus), changing what is
             given here by name; without a checkpoint the training starts from the beginning.
         checkpoint_every: steps from one checkpoint to the next, in place of minutes.
+        init_from: start with the weights of a model, of which `options` say the sizes; see
+            `charrnn.training.transfer.options`.
 
     Raises:
         OptionError: what was asked cannot be, or differs from the run that is to go on.
@@ -234,6 +237,8 @@ def train(
     started = time.perf_counter() if started is None else started
     observer = observer or Observer()
     resumed = resume_with is not None
+    if resumed and init_from:
+        raise OptionError("--init-from begins a run, --resume goes on with one: give one of them")
     run_dir = choose_run_dir(text.name, out, force, resumed)
     memory.keep()
     if resume_with is not None and checkpoints.exist(run_dir):
@@ -264,6 +269,8 @@ def train(
         if not force and not resumed and holds_run(run_dir):  # since it was chosen
             raise OptionError(f"{run_dir} was taken by another training: start again")
         run = _Run(run_dir, text, valid, data, options, made, device, kernel, observer, started)
+        if init_from:
+            run.start_with(init_from)
         run.clear_folder()
         return run.train(checkpoint_every)
 
@@ -371,6 +378,7 @@ class _Run:
         self.spent = 0.0  # seconds of the commands before this one
         self.reserve: float | None = None
         self.changes: list[dict[str, Any]] = []
+        self.origin: dict[str, Any] = {}  # the model that it started from
         config = made.train
         torch.manual_seed(config.seed)
         values = parameters.initial(made.model, config.seed, config.init, config.forget_bias)
@@ -415,11 +423,22 @@ class _Run:
         self.spent, self.reserve = earlier.seconds, earlier.reserve
         self.metrics, self.last_kept = candidate.metrics, self.trainer.step
         self.changes = list(earlier.run.get("changes", []))
+        self.origin = dict(earlier.run.get("init_from", {}))
         if earlier.fraction >= 1 and self._budget().fraction(self.trainer.step) < 1:
             self.trainer.validated = -1  # its last validation is not in the checkpoint
         if self.network.device.type == "cuda":  # only on CUDA
             lost.append("CUDA adds in an order of its own")
         return lost + resume.moved(earlier, self._machine())
+
+    def start_with(self, model: Model) -> None:
+        """Take over a model's weights in place of new ones."""
+        made = self.plan.model
+        symbols = str(transfer.alphabets(model, self.data.tokenizer))
+        self.network.load(transfer.values(model, made, self.data.tokenizer, self.network.values()))
+        config = self.plan.train
+        self.trainer = Trainer(self.network, self.streams, self.data.valid, config)
+        self.origin = {"steps": model.training.get("steps"), "symbols": symbols}
+        self.observer.notice(f"starting from a model: {symbols}")
 
     def note_changes(self, changes: Mapping[str, Any]) -> None:
         """Remember for config.json what is otherwise from this step on."""
@@ -570,6 +589,7 @@ class _Run:
                 "precision": self.kernel.precision,
                 "reason": self.kernel.reason,
             },
+            **({"init_from": self.origin} if self.origin else {}),
         }
 
     def _save(self, progress: Progress, values: Values, **final: Any) -> None:
@@ -665,16 +685,19 @@ def train_files(
     newline: str = "keep",
     resume: bool = False,
     checkpoint_every: int | None = None,
+    init_from: str | Path | None = None,
     **options: Any,
 ) -> Result:
     """Train on text files, as ``charrnn train`` does; options are those of `TrainOptions`.
 
-    With `resume`, the run in `out` goes on; the options are what is to change.
+    With `resume`, the run in `out` goes on; the options are what is to change. With `init_from`, a
+    model or a run's folder, its network is trained further.
 
     Returns:
         what the training came to; ``charrnn.load(result.model)`` writes with it.
     """
-    chosen = TrainOptions(**options)
+    model = checkpoint.load(checkpoint.find(Path(init_from))) if init_from else None
+    chosen = TrainOptions(**(transfer.options(model, options) if model else options))
     folder = None if out is None else Path(out)
     valid_text = None if valid is None else corpus.read([valid], newline)
     text = corpus.read(paths, newline)
@@ -686,6 +709,7 @@ def train_files(
         valid=valid_text,
         resume_with=options if resume else None,
         checkpoint_every=checkpoint_every,
+        init_from=model,
     )
     assert result is not None
     return result

@@ -81,12 +81,14 @@ def restore(trainer: Trainer, snapshot: Snapshot) -> list[str]:
         trainer.reported = int(numbers["reported"])
         trainer.validated = int(numbers["validated"])
         trainer.rollbacks = _count(numbers["rollbacks"])
-        trainer.best = Progress(**numbers["best"]) if numbers["best"] else None
+        trainer.best = _progress(numbers["best"]) if numbers["best"] else None
         learning_rate = float(numbers["learning_rate"])
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"the state is damaged: {error!r}") from None
     if trainer.cursor.window >= trainer.streams.windows:
         raise ModelError("the state is damaged: its place is behind the text's end")
+    if len(arrays["durations"]) != trainer.step or len(arrays["losses"]) != len(arrays["norms"]):
+        raise ModelError("the state is damaged: it has not what was measured of each step")
     device = trainer.network.device
     _restore_optimizer(trainer, arrays)
     trainer.network.load(_within(arrays, "weights."))
@@ -168,6 +170,14 @@ def _within(arrays: Arrays, prefix: str) -> Arrays:
 
 def _array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
     return tensor.detach().cpu().numpy().copy()
+
+
+def _progress(told: Mapping[str, Any]) -> Progress:
+    made = Progress(**told)
+    for name, value in asdict(made).items():
+        if not isinstance(value, int | float) and (name != "valid_nats" or value is not None):
+            raise ValueError(f"{name} is no number")
+    return made
 
 
 def _count(value: object) -> int:
