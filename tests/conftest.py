@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,13 @@ def times(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
 
 
 @pytest.fixture
-def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
+def tell(pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
     """Prints a line about what a long test did, whatever is captured."""
 
     def told(line: str) -> None:
-        reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
-        if pytestconfig.getoption("soak") and reporter:
-            reporter.write_line(line)
+        if pytestconfig.getoption("soak"):
+            with capsys.disabled():
+                sys.stdout.write(f"\n{line}\n")
 
     return told
 

