@@ -287,6 +287,11 @@ class Limits:
                 )
         _optional(_integer, "max_lines", self.max_lines, 1, MAX_LENGTH)
 
+    @property
+    def limits(self) -> Limits:
+        """These alone, without what else a config says."""
+        return Limits(self.regex, self.allow, self.forbid, self.max_lines)
+
 
 @dataclass(frozen=True)
 class SampleConfig(Limits):
@@ -335,11 +340,6 @@ class BeamConfig(Limits):
                 f"--num-return {self.num_return} asks for more texts than the "
                 f"--width {self.width} beams hold: raise --width"
             )
-
-
-def limits(config: Limits) -> Limits:
-    """What a config says of the written text alone."""
-    return Limits(config.regex, config.allow, config.forbid, config.max_lines)
 
 
 def _check_pattern(name: str, given: str | None, pattern: str | None) -> None:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from charrnn import checkpoint, scoring
 from charrnn.checkpoint import Model
 from charrnn.config import BeamConfig, SampleConfig
-from charrnn.decoding import sampling
+from charrnn.decoding import constraints, sampling
 from charrnn.decoding.beam import Hypothesis, beam_search
+from charrnn.decoding.constraints import ENDED, Constraint
 from charrnn.decoding.greedy import greedy
 from charrnn.decoding.step import Floats, ends_with
 from charrnn.errors import CorpusError
@@ -41,7 +42,7 @@ class Sample:
         seed: what repeats it; None where nothing is random.
         log_prob: log-probability in nats that the model gives to what it wrote after the prompt
             (at temperature 1, a stop string included).
-        finished_by: "length" or "stop".
+        finished_by: "length", "stop" or "constraint" (the pattern or the lines ended it).
     """
 
     text: str
@@ -110,7 +111,7 @@ class Generator:
 
     def stream(self, prompt: str | Prompted = "", **options: Any) -> Iterator[str]:
         """One random text as it is written, piece by piece."""
-        config = SampleConfig(**options)
+        config = SampleConfig(**options | {"num_samples": 1})
         seed = secrets.randbits(32) if config.seed is None else config.seed
         stops = self._stops(config.stop)
         pieces: list[str] = []
@@ -127,7 +128,12 @@ class Generator:
     ) -> Iterator[list[tuple[int, int, float]]]:
         rngs = [sampling.generator(seed, index) for index in range(config.num_samples)]
         read = self.read(prompt)
-        return sampling.sample(self.engine, read.logits, read.state, config, rngs, stops)
+        constraint = self._constraint(config)
+        begin = (self.engine, read.logits, read.state)
+        return sampling.sample(*begin, config, rngs, stops, constraint)
+
+    def _constraint(self, config: SampleConfig | BeamConfig) -> Constraint | None:
+        return constraints.build(self.tokenizer.symbols, config.limits, config.length)
 
     def greedy(
         self,
@@ -135,13 +141,19 @@ class Generator:
         length: int = 1000,
         stop: str | Sequence[str] = (),
         write: Write = lambda piece: None,
+        **limits: Any,
     ) -> Sample:
-        """The text of the most likely symbols; `write` gets its characters as they come."""
-        config = BeamConfig(length=length, width=1, stop=stop)
+        """The text of the most likely symbols; `write` gets its characters as they come.
+
+        Limits are those of `Limits`: regex, allow, forbid, max_lines.
+        """
+        config = BeamConfig(length=length, width=1, stop=stop, **limits)
         stops = self._stops(config.stop)
         text = _Text(self.tokenizer, stops, write)
         read = self.read(prompt)
-        for chosen in greedy(self.engine, read.logits, read.state, config.length, stops):
+        constraint = self._constraint(config)
+        begin = (self.engine, read.logits, read.state)
+        for chosen in greedy(*begin, config.length, stops, constraint):
             text.add(*chosen)
         return text.finish(None)
 
@@ -161,7 +173,13 @@ class Generator:
 
         read = self.read(prompt)
         found = beam_search(
-            self.engine, read.logits, read.state, config, stops=stops, on_settled=settled
+            self.engine,
+            read.logits,
+            read.state,
+            config,
+            stops=stops,
+            constraint=self._constraint(config),
+            on_settled=settled,
         )
         settled(np.array(found[0].ids, np.int64))
         best.finish(None)
@@ -171,6 +189,8 @@ class Generator:
         text = _Text(self.tokenizer, stops, lambda piece: None)
         for symbol in hypothesis.ids:
             text.add(symbol, 0.0)
+        if hypothesis.ended:
+            text.add(ENDED, 0.0)
         return replace(text.finish(None), log_prob=hypothesis.log_prob)
 
     def score(self, text: str, *, exact: bool = False) -> scoring.Score:
@@ -198,14 +218,18 @@ class _Text:
         self._ids: list[int] = []
         self._written = 0
         self._log_prob = 0.0
+        self._ended = False
 
     @property
     def length(self) -> int:
         return len(self._ids)
 
     def add(self, symbol: int, log_prob: float) -> None:
-        self._ids.append(symbol)
         self._log_prob += log_prob
+        if symbol == ENDED:
+            self._ended = True
+            return
+        self._ids.append(symbol)
         self._show(len(self._ids) - self._held)
 
     def _show(self, end: int) -> None:
@@ -218,7 +242,8 @@ class _Text:
         end = len(self._ids) - max(map(len, stops), default=0)
         self._show(end)
         text = self._tokenizer.decode(self._ids[:end])
-        return Sample(text, seed, self._log_prob, "stop" if stops else "length")
+        by_limit = "constraint" if self._ended else "length"
+        return Sample(text, seed, self._log_prob, "stop" if stops else by_limit)
 
 
 def load(path: str | Path) -> Generator:
