@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn import checkpoint, scoring
+from charrnn import checkpoint, scoring, states
 from charrnn.checkpoint import Model
 from charrnn.config import BeamConfig, SampleConfig
 from charrnn.decoding import constraints, sampling
 from charrnn.decoding.beam import Hypothesis, beam_search
 from charrnn.decoding.constraints import ENDED, Constraint
 from charrnn.decoding.greedy import greedy
-from charrnn.decoding.step import Floats, ends_with
-from charrnn.errors import CorpusError
-from charrnn.kernels.numpy_engine import NumpyEngine, State
+from charrnn.decoding.step import ends_with
+from charrnn.errors import CorpusError, PromptError
+from charrnn.kernels.numpy_engine import NumpyEngine
+from charrnn.states import Prompted
 from charrnn.tokenizer import CharTokenizer
 
 Write = Callable[[str], object]
@@ -43,20 +44,14 @@ class Sample:
         log_prob: log-probability in nats that the model gives to what it wrote after the prompt
             (at temperature 1, a stop string included).
         finished_by: "length", "stop" or "constraint" (the pattern or the lines ended it).
+        ids: every symbol that was chosen, a stop string included.
     """
 
     text: str
     seed: int | None
     log_prob: float
     finished_by: str
-
-
-@dataclass(frozen=True)
-class Prompted:
-    """A prompt that was read: logits (1, V) of the next symbol, and the state that gave them."""
-
-    logits: Floats
-    state: State
+    ids: tuple[int, ...] = field(default=(), repr=False)
 
 
 class Generator:
@@ -73,22 +68,77 @@ class Generator:
         """What runs the network."""
         return NumpyEngine(self.config, self._values)
 
-    def read(self, prompt: str | Prompted) -> Prompted:
+    @cached_property
+    def model_hash(self) -> str:
+        """What tells this model from others: of its architecture, tokenizer and weights."""
+        return states.model_hash(Model(self.config, self.tokenizer, self._values))
+
+    def knows(self, text: str) -> bool:
+        """Whether the model has seen every symbol of a text."""
+        try:
+            self.tokenizer.encode(text)
+        except PromptError:
+            return False
+        return True
+
+    def read(
+        self,
+        prompt: str | Prompted,
+        after: Prompted | None = None,
+        progress: Callable[[int], object] = lambda symbols: None,
+    ) -> Prompted:
         """Read the start symbol and then `prompt`, which may be empty.
 
         Whatever takes a prompt takes it read, too: it can be continued many times.
+
+        Args:
+            prompt: a text, or one that was read.
+            after: what was read before it, instead of the start symbol.
+            progress: called every 256 symbols with how many were read; may raise.
 
         Raises:
             PromptError: it has symbols that the model has never seen.
         """
         if isinstance(prompt, Prompted):
             return prompt
-        start = np.array([self.config.start_symbol], np.int64)
-        ids = np.concatenate([start, self.tokenizer.encode(prompt).astype(np.int64)])
-        state = self.engine.start_state(1)
+        ids = self.tokenizer.encode(prompt)
+        if after is None:
+            start = np.array([self.config.start_symbol], np.int64)
+            after = Prompted(*self.engine.step(start, self.engine.start_state(1)))
+        state = after.state
         for first in range(0, len(ids) - 1, _READ):
-            state = self.engine.advance(ids[first : min(first + _READ, len(ids) - 1), None], state)
-        return Prompted(*self.engine.step(ids[-1:], state))
+            part = ids[first : min(first + _READ, len(ids) - 1)].astype(np.int64)
+            state = self.engine.advance(part[:, None], state)
+            progress(first + len(part))
+        if len(ids) == 0:
+            return after
+        logits, state = self.engine.step(ids[-1:].astype(np.int64), state)
+        return replace(after, logits=logits, state=state, read=after.read + len(ids))
+
+    def after(self, prompted: Prompted, sample: Sample) -> Prompted:
+        """What was read, and then `sample`, which was written after it: to save, or to go on from.
+
+        A stop string that ended it was read too. The symbols are read one by one, as they were when
+        they were written, so that to go on from here is to never have stopped.
+        """
+        logits, state = prompted.logits, prompted.state
+        for symbol in sample.ids:
+            logits, state = self.engine.step(np.array([symbol]), state)
+        drawn = len(sample.ids) + (prompted.drawn if sample.seed == prompted.seed else 0)
+        read = prompted.read + len(sample.ids)
+        return Prompted(logits, state, read, sample.seed, drawn)
+
+    def save_state(self, path: str | Path, prompted: Prompted) -> None:
+        """Write what was read to a file, for `load_state`."""
+        states.save(Path(path), prompted, self.config, self.model_hash)
+
+    def load_state(self, path: str | Path) -> Prompted:
+        """What `save_state` wrote; whatever takes a prompt takes it.
+
+        Raises:
+            StateError: missing, damaged, foreign, or another model's.
+        """
+        return states.load(Path(path), self.config, self.model_hash)
 
     def sample(self, prompt: str | Prompted = "", **options: Any) -> str:
         """A random text after `prompt`; options are those of `SampleConfig`."""
@@ -98,7 +148,7 @@ class Generator:
         self, prompt: str | Prompted, config: SampleConfig, write: Write = lambda piece: None
     ) -> list[Sample]:
         """`num_samples` random texts as one batch; `write` gets the first one's characters."""
-        seed = secrets.randbits(32) if config.seed is None else config.seed
+        prompt, seed = self._begin(prompt, config)
         stops = self._stops(config.stop)
         texts = [
             _Text(self.tokenizer, stops, write if index == 0 else lambda piece: None)
@@ -112,7 +162,7 @@ class Generator:
     def stream(self, prompt: str | Prompted = "", **options: Any) -> Iterator[str]:
         """One random text as it is written, piece by piece."""
         config = SampleConfig(**options | {"num_samples": 1})
-        seed = secrets.randbits(32) if config.seed is None else config.seed
+        prompt, seed = self._begin(prompt, config)
         stops = self._stops(config.stop)
         pieces: list[str] = []
         text = _Text(self.tokenizer, stops, pieces.append)
@@ -123,11 +173,17 @@ class Generator:
         text.finish(seed)
         yield from pieces
 
-    def _sampling(
-        self, prompt: str | Prompted, config: SampleConfig, seed: int, stops: list[tuple[int, ...]]
-    ) -> Iterator[list[tuple[int, int, float]]]:
-        rngs = [sampling.generator(seed, index) for index in range(config.num_samples)]
+    def _begin(self, prompt: str | Prompted, config: SampleConfig) -> tuple[Prompted, int]:
+        """The prompt, read, and the seed: that which wrote the prompt goes on, if none is given."""
         read = self.read(prompt)
+        seed = read.seed if config.seed is None else config.seed
+        return read, secrets.randbits(32) if seed is None else seed
+
+    def _sampling(
+        self, read: Prompted, config: SampleConfig, seed: int, stops: list[tuple[int, ...]]
+    ) -> Iterator[list[tuple[int, int, float]]]:
+        drawn = read.drawn if seed == read.seed else 0
+        rngs = [sampling.generator(seed, index, drawn) for index in range(config.num_samples)]
         constraint = self._constraint(config)
         begin = (self.engine, read.logits, read.state)
         return sampling.sample(*begin, config, rngs, stops, constraint)
@@ -243,7 +299,8 @@ class _Text:
         self._show(end)
         text = self._tokenizer.decode(self._ids[:end])
         by_limit = "constraint" if self._ended else "length"
-        return Sample(text, seed, self._log_prob, "stop" if stops else by_limit)
+        finished_by = "stop" if stops else by_limit
+        return Sample(text, seed, self._log_prob, finished_by, tuple(self._ids))
 
 
 def load(path: str | Path) -> Generator:

@@ -212,6 +212,7 @@ def test_the_last_line_ends_the_text() -> None:
 
 def test_no_limits_are_no_constraint() -> None:
     assert build("ab", Limits(), 10) is None
+    assert build([b"a", "é日".encode()], Limits(), 10) is None
 
 
 @pytest.mark.parametrize("regex", ["a+b?", "(?:ab|ba)*", "[ab]{3}", "a(?!.*bb).*"])

@@ -106,7 +106,7 @@ class Constraint:
 def build(symbols: Symbols, limits: Limits, length: int) -> Constraint | None:
     """The constraint of texts of up to `length` symbols; None if every text is as good.
 
-    Symbols that are bytes write valid UTF-8 under any limits, also under none.
+    Symbols that are parts of characters write valid UTF-8 under any limits, also under none.
 
     Args:
         symbols: what each symbol writes (V,); one that writes nothing is never chosen.
@@ -118,8 +118,9 @@ def build(symbols: Symbols, limits: Limits, length: int) -> Constraint | None:
             is of no use here, or too large.
     """
     if limits == Limits():
-        return utf8(symbols) if _in_bytes(symbols) else None
-    alphabet = _alphabet(symbols)
+        return utf8(symbols) if _texts(symbols) is None else None
+    texts = _texts(symbols)
+    alphabet = _everything() if texts is None else "".join(sorted(set().union(*texts)))
     reading = _Reading(limits, alphabet)
     try:
         automaton = reading.automaton(length * max(map(len, symbols)))
@@ -140,7 +141,7 @@ def build(symbols: Symbols, limits: Limits, length: int) -> Constraint | None:
 
 
 def utf8(symbols: Symbols) -> Constraint:
-    """Over symbols that are bytes: every text that is valid UTF-8."""
+    """Over symbols that are bytes, or more of them: every text that is valid UTF-8."""
     anything = Automaton(np.zeros((1, 1), np.int32), np.ones(1, np.bool_))
     class_of = np.zeros(0x110000 - 0x800, np.int64)
     return _constraint(_over_symbols(anything, class_of, symbols, ""), np.zeros(len(symbols), bool))
@@ -259,13 +260,12 @@ def _everything() -> str:
     return "".join(map(chr, (*range(0xD800), *range(0xE000, 0x110000))))
 
 
-def _in_bytes(symbols: Symbols) -> bool:
-    return isinstance(symbols[0], bytes)
-
-
-def _alphabet(symbols: Symbols) -> str:
-    """The characters that the symbols can write, sorted."""
-    return _everything() if _in_bytes(symbols) else "".join(sorted(set().union(*symbols)))
+def _texts(symbols: Symbols) -> list[str] | None:
+    """What each symbol writes; None where one writes a part of a character."""
+    try:
+        return [s.decode() if isinstance(s, bytes) else s for s in symbols]
+    except UnicodeDecodeError:
+        return None
 
 
 def _of_characters(
@@ -287,16 +287,21 @@ def _over_symbols(
     automaton: Automaton, class_of: NDArray[np.int64], symbols: Symbols, alphabet: str
 ) -> Automaton:
     """An automaton over classes of characters as one over symbols."""
-    if _in_bytes(symbols):
+    texts = _texts(symbols)
+    if texts is None:
         automaton, class_of = _over_bytes(automaton, class_of), np.arange(256)
-        texts = [np.array(list(symbol), np.int64) for symbol in symbols]
+        units = [np.array(list(_encoded(symbol)), np.int64) for symbol in symbols]
     else:
         place = {character: index for index, character in enumerate(alphabet)}
-        texts = [np.array([place[c] for c in str(symbol)], np.int64) for symbol in symbols]
+        units = [np.array([place[c] for c in text], np.int64) for text in texts]
     if len(automaton.next) * len(symbols) > MAX_TABLE:
         raise TooLargeError
-    table = _followed(automaton.next, [class_of[text] for text in texts])
+    table = _followed(automaton.next, [class_of[unit] for unit in units])
     return Automaton(table, automaton.accepting)
+
+
+def _encoded(symbol: str | bytes) -> bytes:
+    return symbol.encode() if isinstance(symbol, str) else symbol
 
 
 def _followed(table: NDArray[np.int32], texts: list[NDArray[np.int64]]) -> NDArray[np.int32]:
