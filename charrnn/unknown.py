@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from charrnn.terminal import symbol_name
+from charrnn.terminal import symbol_name, visible
 
 # What Unicode does not call compatible, and people write for one another.
 _PLAIN = {
@@ -60,9 +60,12 @@ class Replaced:
 
 
 def _describe(symbol: str, replacement: str, count: int) -> str:
-    names = " + ".join(map(symbol_name, symbol))
-    done = f"-> {' + '.join(map(symbol_name, replacement))}" if replacement else "left out"
-    return f"{names} {done}" + (f" ({count} times)" if count > 1 else "")
+    done = f"-> {_name(replacement)}" if replacement else "left out"
+    return f"{_name(symbol)} {done}" + (f" ({count} times)" if count > 1 else "")
+
+
+def _name(symbols: str) -> str:
+    return symbol_name(symbols) if len(symbols) == 1 else f"'{visible(symbols)}'"
 
 
 def replace(text: str, knows: Callable[[str], bool], *, nearest: bool) -> Replaced:
@@ -79,19 +82,32 @@ def replace(text: str, knows: Callable[[str], bool], *, nearest: bool) -> Replac
     known_form = {symbol: _nearest(symbol, knows) if nearest else "" for symbol in unknown}
     pieces: list[str] = []
     changes: Counter[tuple[str, str]] = Counter()
-    for symbol in text:
-        if symbol not in unknown:
-            pieces.append(symbol)
-            continue
-        if nearest and pieces and unicodedata.combining(symbol):
-            composed = unicodedata.normalize("NFC", pieces[-1] + symbol)
-            if len(composed) == 1 and knows(composed):
-                changes[pieces[-1] + symbol, composed] += 1
-                pieces[-1] = composed
-                continue
-        pieces.append(known_form[symbol])
-        changes[symbol, known_form[symbol]] += 1
+    place = 0
+    while place < len(text):
+        written = text[place]
+        form = known_form.get(written, written)
+        if nearest:
+            written, form = _composed(text, place, unknown, knows) or (written, form)
+        if written != form:
+            changes[written, form] += 1
+        pieces.append(form)
+        place += len(written)
     return Replaced("".join(pieces), changes)
+
+
+def _composed(
+    text: str, place: int, unknown: set[str], knows: Callable[[str], bool]
+) -> tuple[str, str] | None:
+    """A letter and unknown marks after it (or an unknown one before), and the letter they make."""
+    end = place + 1
+    while end < len(text) and unicodedata.combining(text[end]):
+        end += 1
+    for stop in range(end, place + 1, -1):
+        written = text[place:stop]
+        form = unicodedata.normalize("NFC", written)
+        if not unknown.isdisjoint(written) and len(form) < len(written) and knows(form):
+            return written, form
+    return None
 
 
 def _nearest(symbol: str, knows: Callable[[str], bool]) -> str:

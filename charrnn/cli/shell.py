@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 import typer
 
 from charrnn.errors import CharRNNError
-from charrnn.terminal import visible
+from charrnn.terminal import json_visible, visible
 
 if TYPE_CHECKING:
     from charrnn.generator import Generator
@@ -161,10 +161,8 @@ def note(text: str) -> None:
 
 
 def json_line(fields: Mapping[str, Any]) -> str:
-    """The machine-readable result: one object, one line."""
-    text = json.dumps(fields, ensure_ascii=False)
-    # A file's name may hold what no UTF-8 can: JSON has an escape for it, the same as Python's.
-    return text.encode("utf-8", "backslashreplace").decode() + "\n"
+    """The machine-readable result: one object, one line, safe to show and to encode."""
+    return json_visible(json.dumps(fields, ensure_ascii=False)) + "\n"
 
 
 def print_json(fields: Mapping[str, Any]) -> None:
