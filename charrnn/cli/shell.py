@@ -79,7 +79,7 @@ RegexOption = Annotated[
 AllowOption = Annotated[
     str | None,
     typer.Option(
-        help=r"Write these characters only, as between \[ and ] in a pattern: a-z\d,.",
+        help="Write these characters only, as in the square brackets of a pattern: a-z.",
         show_default="all",
         rich_help_panel="Limits",
     ),
@@ -87,7 +87,7 @@ AllowOption = Annotated[
 ForbidOption = Annotated[
     str | None,
     typer.Option(
-        help=r"Write none of these characters: \d\t.",
+        help="Write none of these characters, in the same way: 0-9.",
         show_default="none",
         rich_help_panel="Limits",
     ),
