@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import tomllib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -258,7 +260,41 @@ class TrainConfig(Regularizers):
 
 
 @dataclass(frozen=True)
-class SampleConfig:
+class Limits:
+    """What a written text must be, character by character; neutral values: anything.
+
+    Attributes:
+        regex: the whole text matches it, in Python's syntax.
+        allow: the only characters that are written, as between [ and ] in a pattern.
+        forbid: characters that are not written, as between [ and ] in a pattern.
+        max_lines: the text ends with the end of this line.
+    """
+
+    regex: str | None = None
+    allow: str | None = None
+    forbid: str | None = None
+    max_lines: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_pattern("regex", self.regex, self.regex)
+        for name in ("allow", "forbid"):
+            given = getattr(self, name)
+            _check_pattern(name, given, None if given is None else f"[{given}]")
+            if given is not None and not re.fullmatch(r"(?:[^\]\\]|\\.)+", given, re.S):
+                raise OptionError(
+                    f"{flag(name)} '{given}' is no set of characters: write what stands between "
+                    r"[ and ] in a pattern, such as a-z\d, and \[ \] for brackets"
+                )
+        _optional(_integer, "max_lines", self.max_lines, 1, MAX_LENGTH)
+
+    @property
+    def limits(self) -> Limits:
+        """These alone, without what else a config says."""
+        return Limits(self.regex, self.allow, self.forbid, self.max_lines)
+
+
+@dataclass(frozen=True)
+class SampleConfig(Limits):
     """Random writing. Neutral values: temperature 1, top_k 0, top_p 1, min_p 0."""
 
     length: int = 1000
@@ -271,6 +307,7 @@ class SampleConfig:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "stop", _as_strings(self.stop))
         _check_writing(self.length, self.stop)
         _number("temperature", self.temperature, 0.0, math.inf)
@@ -282,7 +319,7 @@ class SampleConfig:
 
 
 @dataclass(frozen=True)
-class BeamConfig:
+class BeamConfig(Limits):
     """Beam search: the `width` most probable prefixes are kept at every step."""
 
     length: int = 200
@@ -292,6 +329,7 @@ class BeamConfig:
     stop: str | Sequence[str] = ()  # kept as a tuple
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "stop", _as_strings(self.stop))
         _check_writing(self.length, self.stop)
         _integer("width", self.width, 1, 2**16)
@@ -302,6 +340,17 @@ class BeamConfig:
                 f"--num-return {self.num_return} asks for more texts than the "
                 f"--width {self.width} beams hold: raise --width"
             )
+
+
+def _check_pattern(name: str, given: str | None, pattern: str | None) -> None:
+    if pattern is None:
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a later Python may read otherwise
+            re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise OptionError(f"{flag(name)} '{given}' is no pattern: {error}") from None
 
 
 def _as_strings(stop: str | Sequence[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn import checkpoint, scoring
+from charrnn import checkpoint, scoring, states
 from charrnn.checkpoint import Model
 from charrnn.config import BeamConfig, SampleConfig
-from charrnn.decoding import sampling
+from charrnn.decoding import constraints, sampling
 from charrnn.decoding.beam import Hypothesis, beam_search
+from charrnn.decoding.constraints import ENDED, Constraint
 from charrnn.decoding.greedy import greedy
-from charrnn.decoding.step import Floats, ends_with
-from charrnn.errors import CorpusError
-from charrnn.kernels.numpy_engine import NumpyEngine, State
+from charrnn.decoding.step import ends_with
+from charrnn.errors import CorpusError, PromptError
+from charrnn.kernels.numpy_engine import NumpyEngine
+from charrnn.states import Prompted
 from charrnn.tokenizer import CharTokenizer
 
 Write = Callable[[str], object]
@@ -41,21 +43,15 @@ class Sample:
         seed: what repeats it; None where nothing is random.
         log_prob: log-probability in nats that the model gives to what it wrote after the prompt
             (at temperature 1, a stop string included).
-        finished_by: "length" or "stop".
+        finished_by: "length", "stop" or "constraint" (the pattern or the lines ended it).
+        ids: every symbol that was chosen, a stop string included.
     """
 
     text: str
     seed: int | None
     log_prob: float
     finished_by: str
-
-
-@dataclass(frozen=True)
-class Prompted:
-    """A prompt that was read: logits (1, V) of the next symbol, and the state that gave them."""
-
-    logits: Floats
-    state: State
+    ids: tuple[int, ...] = field(default=(), repr=False)
 
 
 class Generator:
@@ -72,22 +68,77 @@ class Generator:
         """What runs the network."""
         return NumpyEngine(self.config, self._values)
 
-    def read(self, prompt: str | Prompted) -> Prompted:
+    @cached_property
+    def model_hash(self) -> str:
+        """What tells this model from others: of its architecture, tokenizer and weights."""
+        return states.model_hash(Model(self.config, self.tokenizer, self._values))
+
+    def knows(self, text: str) -> bool:
+        """Whether the model has seen every symbol of a text."""
+        try:
+            self.tokenizer.encode(text)
+        except PromptError:
+            return False
+        return True
+
+    def read(
+        self,
+        prompt: str | Prompted,
+        after: Prompted | None = None,
+        progress: Callable[[int], object] = lambda symbols: None,
+    ) -> Prompted:
         """Read the start symbol and then `prompt`, which may be empty.
 
         Whatever takes a prompt takes it read, too: it can be continued many times.
+
+        Args:
+            prompt: a text, or one that was read.
+            after: what was read before it, instead of the start symbol.
+            progress: called every 256 symbols with how many were read; may raise.
 
         Raises:
             PromptError: it has symbols that the model has never seen.
         """
         if isinstance(prompt, Prompted):
             return prompt
-        start = np.array([self.config.start_symbol], np.int64)
-        ids = np.concatenate([start, self.tokenizer.encode(prompt).astype(np.int64)])
-        state = self.engine.start_state(1)
+        ids = self.tokenizer.encode(prompt)
+        if after is None:
+            start = np.array([self.config.start_symbol], np.int64)
+            after = Prompted(*self.engine.step(start, self.engine.start_state(1)))
+        state = after.state
         for first in range(0, len(ids) - 1, _READ):
-            state = self.engine.advance(ids[first : min(first + _READ, len(ids) - 1), None], state)
-        return Prompted(*self.engine.step(ids[-1:], state))
+            part = ids[first : min(first + _READ, len(ids) - 1)].astype(np.int64)
+            state = self.engine.advance(part[:, None], state)
+            progress(first + len(part))
+        if len(ids) == 0:
+            return after
+        logits, state = self.engine.step(ids[-1:].astype(np.int64), state)
+        return replace(after, logits=logits, state=state, read=after.read + len(ids))
+
+    def after(self, prompted: Prompted, sample: Sample) -> Prompted:
+        """What was read, and then `sample`, which was written after it: to save, or to go on from.
+
+        A stop string that ended it was read too. The symbols are read one by one, as they were when
+        they were written, so that to go on from here is to never have stopped.
+        """
+        logits, state = prompted.logits, prompted.state
+        for symbol in sample.ids:
+            logits, state = self.engine.step(np.array([symbol]), state)
+        drawn = len(sample.ids) + (prompted.drawn if sample.seed == prompted.seed else 0)
+        read = prompted.read + len(sample.ids)
+        return Prompted(logits, state, read, sample.seed, drawn)
+
+    def save_state(self, path: str | Path, prompted: Prompted) -> None:
+        """Write what was read to a file, for `load_state`."""
+        states.save(Path(path), prompted, self.config, self.model_hash)
+
+    def load_state(self, path: str | Path) -> Prompted:
+        """What `save_state` wrote; whatever takes a prompt takes it.
+
+        Raises:
+            StateError: missing, damaged, foreign, or another model's.
+        """
+        return states.load(Path(path), self.config, self.model_hash)
 
     def sample(self, prompt: str | Prompted = "", **options: Any) -> str:
         """A random text after `prompt`; options are those of `SampleConfig`."""
@@ -97,7 +148,7 @@ class Generator:
         self, prompt: str | Prompted, config: SampleConfig, write: Write = lambda piece: None
     ) -> list[Sample]:
         """`num_samples` random texts as one batch; `write` gets the first one's characters."""
-        seed = secrets.randbits(32) if config.seed is None else config.seed
+        prompt, seed = self._begin(prompt, config)
         stops = self._stops(config.stop)
         texts = [
             _Text(self.tokenizer, stops, write if index == 0 else lambda piece: None)
@@ -110,8 +161,8 @@ class Generator:
 
     def stream(self, prompt: str | Prompted = "", **options: Any) -> Iterator[str]:
         """One random text as it is written, piece by piece."""
-        config = SampleConfig(**options)
-        seed = secrets.randbits(32) if config.seed is None else config.seed
+        config = SampleConfig(**options | {"num_samples": 1})
+        prompt, seed = self._begin(prompt, config)
         stops = self._stops(config.stop)
         pieces: list[str] = []
         text = _Text(self.tokenizer, stops, pieces.append)
@@ -122,12 +173,23 @@ class Generator:
         text.finish(seed)
         yield from pieces
 
-    def _sampling(
-        self, prompt: str | Prompted, config: SampleConfig, seed: int, stops: list[tuple[int, ...]]
-    ) -> Iterator[list[tuple[int, int, float]]]:
-        rngs = [sampling.generator(seed, index) for index in range(config.num_samples)]
+    def _begin(self, prompt: str | Prompted, config: SampleConfig) -> tuple[Prompted, int]:
+        """The prompt, read, and the seed: that which wrote the prompt goes on, if none is given."""
         read = self.read(prompt)
-        return sampling.sample(self.engine, read.logits, read.state, config, rngs, stops)
+        seed = read.seed if config.seed is None else config.seed
+        return read, secrets.randbits(32) if seed is None else seed
+
+    def _sampling(
+        self, read: Prompted, config: SampleConfig, seed: int, stops: list[tuple[int, ...]]
+    ) -> Iterator[list[tuple[int, int, float]]]:
+        drawn = read.drawn if seed == read.seed else 0
+        rngs = [sampling.generator(seed, index, drawn) for index in range(config.num_samples)]
+        constraint = self._constraint(config)
+        begin = (self.engine, read.logits, read.state)
+        return sampling.sample(*begin, config, rngs, stops, constraint)
+
+    def _constraint(self, config: SampleConfig | BeamConfig) -> Constraint | None:
+        return constraints.build(self.tokenizer.symbols, config.limits, config.length)
 
     def greedy(
         self,
@@ -135,13 +197,19 @@ class Generator:
         length: int = 1000,
         stop: str | Sequence[str] = (),
         write: Write = lambda piece: None,
+        **limits: Any,
     ) -> Sample:
-        """The text of the most likely symbols; `write` gets its characters as they come."""
-        config = BeamConfig(length=length, width=1, stop=stop)
+        """The text of the most likely symbols; `write` gets its characters as they come.
+
+        Limits are those of `Limits`: regex, allow, forbid, max_lines.
+        """
+        config = BeamConfig(length=length, width=1, stop=stop, **limits)
         stops = self._stops(config.stop)
         text = _Text(self.tokenizer, stops, write)
         read = self.read(prompt)
-        for chosen in greedy(self.engine, read.logits, read.state, config.length, stops):
+        constraint = self._constraint(config)
+        begin = (self.engine, read.logits, read.state)
+        for chosen in greedy(*begin, config.length, stops, constraint):
             text.add(*chosen)
         return text.finish(None)
 
@@ -161,7 +229,13 @@ class Generator:
 
         read = self.read(prompt)
         found = beam_search(
-            self.engine, read.logits, read.state, config, stops=stops, on_settled=settled
+            self.engine,
+            read.logits,
+            read.state,
+            config,
+            stops=stops,
+            constraint=self._constraint(config),
+            on_settled=settled,
         )
         settled(np.array(found[0].ids, np.int64))
         best.finish(None)
@@ -171,6 +245,8 @@ class Generator:
         text = _Text(self.tokenizer, stops, lambda piece: None)
         for symbol in hypothesis.ids:
             text.add(symbol, 0.0)
+        if hypothesis.ended:
+            text.add(ENDED, 0.0)
         return replace(text.finish(None), log_prob=hypothesis.log_prob)
 
     def score(self, text: str, *, exact: bool = False) -> scoring.Score:
@@ -198,14 +274,18 @@ class _Text:
         self._ids: list[int] = []
         self._written = 0
         self._log_prob = 0.0
+        self._ended = False
 
     @property
     def length(self) -> int:
         return len(self._ids)
 
     def add(self, symbol: int, log_prob: float) -> None:
-        self._ids.append(symbol)
         self._log_prob += log_prob
+        if symbol == ENDED:
+            self._ended = True
+            return
+        self._ids.append(symbol)
         self._show(len(self._ids) - self._held)
 
     def _show(self, end: int) -> None:
@@ -218,7 +298,9 @@ class _Text:
         end = len(self._ids) - max(map(len, stops), default=0)
         self._show(end)
         text = self._tokenizer.decode(self._ids[:end])
-        return Sample(text, seed, self._log_prob, "stop" if stops else "length")
+        by_limit = "constraint" if self._ended else "length"
+        finished_by = "stop" if stops else by_limit
+        return Sample(text, seed, self._log_prob, finished_by, tuple(self._ids))
 
 
 def load(path: str | Path) -> Generator:

@@ -6,15 +6,25 @@ from typing import Annotated
 
 import typer
 
+from charrnn.cli.opening import open_text
 from charrnn.cli.shell import (
+    AllowOption,
+    ForbidOption,
+    ForceOption,
     JsonOption,
+    LoadStateOption,
+    MaxLinesOption,
     ModelOption,
+    OutOption,
+    PromptFileOption,
     PromptOption,
+    RegexOption,
+    SaveStateOption,
     StopOption,
+    UnknownOption,
     guarded,
-    load_model,
 )
-from charrnn.cli.writing import show
+from charrnn.cli.writing import Target, show
 from charrnn.config import BeamConfig
 
 
@@ -22,19 +32,39 @@ from charrnn.config import BeamConfig
 def greedy(
     model: ModelOption = None,
     prompt: PromptOption = "",
+    prompt_file: PromptFileOption = None,
+    unknown: UnknownOption = "error",
     length: Annotated[
         int, typer.Option("--length", "-n", help="Characters to write.")
     ] = BeamConfig.length,
     stop: StopOption = None,
+    regex: RegexOption = None,
+    allow: AllowOption = None,
+    forbid: ForbidOption = None,
+    max_lines: MaxLinesOption = None,
+    load_state: LoadStateOption = None,
+    save_state: SaveStateOption = None,
+    out: OutOption = None,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write the most likely symbol at each step; it repeats itself soon."""
-    config = BeamConfig(length=length, width=1, stop=tuple(stop or ()))
-    generator = load_model(model)
-    read = generator.read(prompt)
-    show(
-        prompt,
-        1,
-        as_json,
-        lambda write: [generator.greedy(read, config.length, config.stop, write)],
+    config = BeamConfig(
+        length=length,
+        width=1,
+        stop=tuple(stop or ()),
+        regex=regex,
+        allow=allow,
+        forbid=forbid,
+        max_lines=max_lines,
     )
+    target = Target(out, 1, as_json, force)
+    opening = open_text(model, prompt, prompt_file, unknown, load_state, save_state)
+    options = {"length": config.length, "stop": config.stop, **vars(config.limits)}
+    samples = show(
+        opening.prompt,
+        target,
+        lambda write: [opening.generator.greedy(opening.read, write=write, **options)],
+    )
+    if save_state is not None:
+        opening.generator.save_state(save_state, opening.generator.after(opening.read, samples[0]))

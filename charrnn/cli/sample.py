@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
+from charrnn.cli.opening import open_text
 from charrnn.cli.shell import (
+    AllowOption,
+    ForbidOption,
+    ForceOption,
     JsonOption,
+    LoadStateOption,
+    MaxLinesOption,
     ModelOption,
+    OutOption,
+    PromptFileOption,
     PromptOption,
+    RegexOption,
+    SaveStateOption,
     StopOption,
+    UnknownOption,
     guarded,
-    load_model,
     note,
 )
-from charrnn.cli.writing import show
+from charrnn.cli.writing import Target, show
 from charrnn.config import SampleConfig
+from charrnn.errors import OptionError
 
 
 @guarded
 def sample(
     model: ModelOption = None,
     prompt: PromptOption = "",
+    prompt_file: PromptFileOption = None,
+    unknown: UnknownOption = "error",
     length: Annotated[
         int, typer.Option("--length", "-n", help="Characters to write.")
     ] = SampleConfig.length,
@@ -56,6 +70,14 @@ def sample(
         int | None,
         typer.Option(help="Repeats a text exactly.", show_default="a new one, printed"),
     ] = None,
+    regex: RegexOption = None,
+    allow: AllowOption = None,
+    forbid: ForbidOption = None,
+    max_lines: MaxLinesOption = None,
+    load_state: LoadStateOption = None,
+    save_state: SaveStateOption = None,
+    out: OutOption = None,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write random text with a trained model.
@@ -70,14 +92,23 @@ def sample(
         min_p=min_p,
         num_samples=num_samples,
         stop=tuple(stop or ()),
-        seed=secrets.randbits(32) if seed is None else seed,
+        regex=regex,
+        allow=allow,
+        forbid=forbid,
+        max_lines=max_lines,
+        seed=seed,
     )
-    generator = load_model(model)
-    read = generator.read(prompt)
+    if save_state is not None and config.num_samples > 1:
+        raise OptionError("--save-state keeps the state after one text: use --num-samples 1")
+    target = Target(out, config.num_samples, as_json, force)
+    opening = open_text(model, prompt, prompt_file, unknown, load_state, save_state)
+    given = opening.read.seed if seed is None else seed
+    config = replace(config, seed=secrets.randbits(32) if given is None else given)
     note(f"seed: {config.seed}")
-    show(
-        prompt,
-        config.num_samples,
-        as_json,
-        lambda write: generator.samples(read, config, write),
+    samples = show(
+        opening.prompt,
+        target,
+        lambda write: opening.generator.samples(opening.read, config, write),
     )
+    if save_state is not None:
+        opening.generator.save_state(save_state, opening.generator.after(opening.read, samples[0]))

@@ -8,12 +8,13 @@ when it has its length; finished ones are ranked by ``log p / length^alpha``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import BeamConfig
+from charrnn.decoding.constraints import Constraint
 from charrnn.decoding.step import Floats, Network, State, ends_with, log_softmax
 
 Integers = NDArray[np.int64]
@@ -28,12 +29,14 @@ class Hypothesis:
         log_prob: the sum of their log-probabilities, in nats.
         score: log_prob / length^alpha, by which hypotheses are ranked.
         stopped: ended by a stop string, not by its length.
+        ended: ended by the constraint.
     """
 
     ids: tuple[int, ...]
     log_prob: float
     score: float
     stopped: bool
+    ended: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ def beam_search(
     config: BeamConfig,
     *,
     stops: Sequence[tuple[int, ...]] = (),
+    constraint: Constraint | None = None,
     on_settled: Callable[[Integers], None] = lambda ids: None,
 ) -> list[Hypothesis]:
     """The `num_return` best hypotheses, best first.
@@ -59,17 +63,28 @@ def beam_search(
         state: the state that gave them, one row.
         config: width, length, length penalty, number returned.
         stops: ids of the strings that end a text.
+        constraint: what every text must be.
         on_settled: called after every step with the prefix that no longer depends on what comes:
             the one that all live and finished texts share; may raise.
     """
     beams = _Beams(np.zeros((1, 0), np.int64), np.zeros(1))
     finished: list[Hypothesis] = []
+    states = np.zeros(1, np.int64)  # of the constraint
     for length in range(1, config.length + 1):
-        rows, symbols, beams = _extend(beams, log_softmax(logits), config.width)
+        log_probs = log_softmax(logits)
+        allowed = None
+        if constraint is not None:
+            left = config.length - length + 1
+            allowed = constraint.allowed(states, left)
+            finished += _ended(beams, constraint.ending(log_probs, states, left), config)
+            if not allowed.any():
+                return _best(finished, config)
+        rows, symbols, beams = _extend(beams, log_probs, config.width, allowed)
+        states = states[rows] if constraint is None else constraint.advance(states[rows], symbols)
         alive = np.array([not ends_with(ids, stops) for ids in beams.ids])
         finished += _finish(beams, ~alive, config, stopped=True)
-        beams = _Beams(beams.ids[alive], beams.log_probs[alive])
-        on_settled(_shared(beams, finished))
+        beams, states = _Beams(beams.ids[alive], beams.log_probs[alive]), states[alive]
+        on_settled(_shared(beams, _best(finished, config)))
         if not alive.any() or _settled(finished, beams.log_probs[0], config):
             return _best(finished, config)
         if length < config.length:
@@ -80,18 +95,25 @@ def beam_search(
 
 
 def _extend(
-    beams: _Beams, log_probs: NDArray[np.float64], width: int
+    beams: _Beams,
+    log_probs: NDArray[np.float64],
+    width: int,
+    allowed: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], _Beams]:
     """The `width` best of all extensions: their parents' rows, their symbols, the new beams.
 
     Among equals the better parent and then the lower id comes first, as in greedy decoding.
     """
     totals = (beams.log_probs[:, None] + log_probs).ravel()
+    if allowed is not None:
+        totals[~allowed.ravel()] = -np.inf
     if len(totals) > width:  # sort only what can be among the best
         candidates = np.flatnonzero(totals >= np.partition(totals, -width)[-width])
     else:
         candidates = np.arange(len(totals))
     best = candidates[np.argsort(-totals[candidates], kind="stable")[:width]]
+    if allowed is not None:
+        best = best[allowed.ravel()[best]]
     rows, symbols = np.divmod(best, log_probs.shape[1])
     ids = np.concatenate([beams.ids[rows], symbols[:, None]], 1)
     return rows, symbols, _Beams(ids, totals[best])
@@ -107,6 +129,13 @@ def _finish(
         Hypothesis(tuple(ids.tolist()), float(log_prob), float(log_prob) / penalty, stopped)
         for ids, log_prob in zip(beams.ids[chosen], beams.log_probs[chosen], strict=True)
     ]
+
+
+def _ended(beams: _Beams, ending: NDArray[np.float64], config: BeamConfig) -> list[Hypothesis]:
+    """The beams that the constraint lets end here, with the log-probability of ending."""
+    chosen = np.isfinite(ending)
+    found = _finish(_Beams(beams.ids, beams.log_probs + ending), chosen, config, stopped=False)
+    return [replace(hypothesis, ended=True) for hypothesis in found]
 
 
 def _settled(finished: list[Hypothesis], best_alive: float, config: BeamConfig) -> bool:

@@ -13,12 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import SampleConfig
+from charrnn.decoding.constraints import ENDED, Constraint
 from charrnn.decoding.step import Floats, Network, State, ends_with, log_softmax
 
 
-def generator(seed: int, index: int) -> np.random.Generator:
-    """The randomness of sample `index` under `seed`: Philox, a counter under the key (seed, i)."""
-    return np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))
+def generator(seed: int, index: int, drawn: int = 0) -> np.random.Generator:
+    """The randomness of sample `index` under `seed`: Philox, a counter under the key (seed, i).
+
+    It goes on behind the first `drawn` numbers; one step of the counter gives four.
+    """
+    bits = np.random.Philox(key=np.array([seed, index], np.uint64))
+    bits.advance(drawn // 4)
+    rng = np.random.Generator(bits)
+    rng.random(drawn % 4)
+    return rng
 
 
 def probabilities(logits: Floats, config: SampleConfig) -> NDArray[np.float64]:
@@ -86,6 +94,7 @@ def sample(
     config: SampleConfig,
     generators: Sequence[np.random.Generator],
     stops: Sequence[tuple[int, ...]] = (),
+    constraint: Constraint | None = None,
 ) -> Iterator[list[tuple[int, int, float]]]:
     """Write `length` symbols in as many rows as there are generators, one batch.
 
@@ -96,23 +105,47 @@ def sample(
         config: temperature, filters, length.
         generators: the randomness of each row.
         stops: ids of the strings that end a row; it then leaves the batch.
+        constraint: what every row must be.
 
     Yields:
-        per step (row, symbol, log-probability under the model) of every row still writing.
+        per step (row, symbol, log-probability under the model) of every row still writing; the
+        symbol ENDED where the constraint ends it.
     """
     alive = np.arange(len(generators))
     logits, state = logits[alive * 0], network.select(state, alive * 0)
     written = np.zeros((len(generators), 0), np.int64)
     longest = max(map(len, stops), default=0)
+    states = np.zeros(len(alive), np.int64)
     for position in range(config.length):
-        symbols = draw(probabilities(logits, config), [generators[row] for row in alive.tolist()])
-        log_probs = log_softmax(logits)[np.arange(len(alive)), symbols]
+        left = config.length - position
+        if constraint is not None:
+            over = ~constraint.choices(states, left).any(-1)
+            if over.any():
+                yield [(row, ENDED, 0.0) for row in alive[over].tolist()]
+                alive, states, written = alive[~over], states[~over], written[~over]
+                logits, state = logits[~over], network.select(state, ~over)
+            if not len(alive):
+                return
+            offered = constraint.masked(logits, states, left)
+        else:
+            offered = logits
+        symbols = draw(probabilities(offered, config), [generators[row] for row in alive.tolist()])
+        log_softmaxes = log_softmax(logits)
+        log_probs = log_softmaxes[np.arange(len(alive)), symbols]
+        going_on = np.full(len(alive), True)
+        if constraint is not None:
+            going_on = constraint.allowed(states, left)[np.arange(len(alive)), symbols]
+            ending = constraint.ending(log_softmaxes, states, left)
+            log_probs = np.where(going_on, log_probs, ending)
+            states = constraint.advance(states, symbols)
+            symbols = np.where(going_on, symbols, ENDED)
         yield list(zip(alive.tolist(), symbols.tolist(), log_probs.tolist(), strict=True))
         if stops:
             written = np.concatenate([written, symbols[:, None]], 1)[:, -longest:]
-            going_on = np.array([not ends_with(ids, stops) for ids in written])
+            going_on &= [not ends_with(ids, stops) for ids in written]
+        if not going_on.all():
             alive, symbols, written = alive[going_on], symbols[going_on], written[going_on]
-            state = network.select(state, going_on)
+            states, state = states[going_on], network.select(state, going_on)
         if not len(alive) or position == config.length - 1:
             return
         logits, state = network.step(symbols, state)
