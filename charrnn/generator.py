@@ -21,9 +21,9 @@ from charrnn.checkpoint import Model
 from charrnn.config import BeamConfig, SampleConfig
 from charrnn.decoding import sampling
 from charrnn.decoding.beam import Hypothesis, beam_search
-from charrnn.decoding.greedy import greedy
+from charrnn.decoding.filters import NO_BIAS, Weights
 from charrnn.decoding.step import Floats, ends_with
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, OptionError
 from charrnn.kernels.numpy_engine import NumpyEngine, State
 from charrnn.tokenizer import CharTokenizer
 
@@ -52,10 +52,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Prompted:
-    """A prompt that was read: logits (1, V) of the next symbol, and the state that gave them."""
+    """A prompt that was read: logits (1, V) of the next symbol, the state after it, its ids."""
 
     logits: Floats
     state: State
+    ids: NDArray[np.int64]
 
 
 class Generator:
@@ -87,7 +88,7 @@ class Generator:
         state = self.engine.start_state(1)
         for first in range(0, len(ids) - 1, _READ):
             state = self.engine.advance(ids[first : min(first + _READ, len(ids) - 1), None], state)
-        return Prompted(*self.engine.step(ids[-1:], state))
+        return Prompted(*self.engine.step(ids[-1:], state), ids[1:])
 
     def sample(self, prompt: str | Prompted = "", **options: Any) -> str:
         """A random text after `prompt`; options are those of `SampleConfig`."""
@@ -106,7 +107,7 @@ class Generator:
         for drawn in self._sampling(prompt, config, seed, stops):
             for row, symbol, log_prob in drawn:
                 texts[row].add(symbol, log_prob)
-        return [text.finish(seed) for text in texts]
+        return [text.finish(seed if config.temperature else None) for text in texts]
 
     def stream(self, prompt: str | Prompted = "", **options: Any) -> Iterator[str]:
         """One random text as it is written, piece by piece."""
@@ -127,23 +128,25 @@ class Generator:
     ) -> Iterator[list[tuple[int, int, float]]]:
         rngs = [sampling.generator(seed, index) for index in range(config.num_samples)]
         read = self.read(prompt)
-        return sampling.sample(self.engine, read.logits, read.state, config, rngs, stops)
+        return sampling.sample(
+            self.engine,
+            read.logits,
+            read.state,
+            config,
+            rngs,
+            stops,
+            read=read.ids,
+            bias=self._bias(dict(config.logit_bias)),
+        )
 
     def greedy(
-        self,
-        prompt: str | Prompted = "",
-        length: int = 1000,
-        stop: str | Sequence[str] = (),
-        write: Write = lambda piece: None,
+        self, prompt: str | Prompted = "", *, write: Write = lambda piece: None, **options: Any
     ) -> Sample:
-        """The text of the most likely symbols; `write` gets its characters as they come."""
-        config = BeamConfig(length=length, width=1, stop=stop)
-        stops = self._stops(config.stop)
-        text = _Text(self.tokenizer, stops, write)
-        read = self.read(prompt)
-        for chosen in greedy(self.engine, read.logits, read.state, config.length, stops):
-            text.add(*chosen)
-        return text.finish(None)
+        """The text of the most likely symbols; options are those of `SampleConfig`.
+
+        `write` gets its characters as they come.
+        """
+        return self.samples(prompt, SampleConfig(temperature=0.0, **options), write)[0]
 
     def beam(
         self, prompt: str | Prompted, config: BeamConfig, write: Write = lambda piece: None
@@ -155,23 +158,34 @@ class Generator:
         stops = self._stops(config.stop)
         best = _Text(self.tokenizer, stops, write)
 
-        def settled(ids: NDArray[np.int64]) -> None:
-            for symbol in ids[best.length :].tolist():
+        def settled(ids: Sequence[int]) -> None:
+            for symbol in ids:
                 best.add(symbol, 0.0)
 
+        seed = None
+        if config.stochastic:
+            seed = secrets.randbits(32) if config.seed is None else config.seed
         read = self.read(prompt)
         found = beam_search(
-            self.engine, read.logits, read.state, config, stops=stops, on_settled=settled
+            self.engine,
+            read.logits,
+            read.state,
+            config,
+            stops=stops,
+            rng=None if seed is None else sampling.generator(seed, 0),
+            on_settled=settled,
         )
-        settled(np.array(found[0].ids, np.int64))
+        settled(found[0].ids[best.length :])
         best.finish(None)
-        return [self._sample(hypothesis, stops) for hypothesis in found]
+        return [self._sample(hypothesis, stops, seed) for hypothesis in found]
 
-    def _sample(self, hypothesis: Hypothesis, stops: list[tuple[int, ...]]) -> Sample:
+    def _sample(
+        self, hypothesis: Hypothesis, stops: list[tuple[int, ...]], seed: int | None
+    ) -> Sample:
         text = _Text(self.tokenizer, stops, lambda piece: None)
         for symbol in hypothesis.ids:
             text.add(symbol, 0.0)
-        return replace(text.finish(None), log_prob=hypothesis.log_prob)
+        return replace(text.finish(seed), log_prob=hypothesis.log_prob)
 
     def score(self, text: str, *, exact: bool = False) -> scoring.Score:
         """How well the model predicts `text` (not empty): nats, bpc, bits per byte."""
@@ -180,6 +194,25 @@ class Generator:
         ids = self.tokenizer.encode(text)
         start = self.config.start_symbol
         return scoring.score(self.engine, ids, len(text.encode()), start, exact=exact)
+
+    def _bias(self, given: dict[str, float]) -> Weights:
+        """What is added to the logits (V,); empty without any.
+
+        Raises:
+            OptionError: what should be a symbol is none, or several.
+            PromptError: it is unknown.
+        """
+        if not given:
+            return NO_BIAS
+        bias = np.zeros(self.config.vocab_size)
+        for symbol, value in given.items():
+            ids = self.tokenizer.encode(symbol)
+            if len(ids) != 1:
+                raise OptionError(
+                    f"--logit-bias {symbol!a} is {len(ids)} symbols of this model: name one"
+                )
+            bias[ids[0]] = value
+        return bias
 
     def _stops(self, stop: str | Sequence[str]) -> list[tuple[int, ...]]:
         return [tuple(self.tokenizer.encode(text).tolist()) for text in stop]

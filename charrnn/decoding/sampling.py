@@ -1,8 +1,7 @@
-"""Random sampling: temperature, top-k, top-p and min-p, then one draw per row.
+"""Random sampling: rows written side by side, each symbol chosen by `filters.choose`.
 
-The filters act in this order: temperature, top-k, top-p, min-p. A row's randomness is its own
-counter-based generator, and a draw takes one number from it, so what a row writes does not depend
-on the other rows.
+A row's randomness is its own counter-based generator, and a choice takes one number from it, so
+what a row writes does not depend on the other rows.
 """
 
 from __future__ import annotations
@@ -10,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charrnn.config import SampleConfig
-from charrnn.decoding.step import Floats, Network, State, ends_with, log_softmax
+from charrnn.decoding.filters import ALL_ALLOWED, NO_BIAS, Filters, Integers, Weights, choose
+from charrnn.decoding.step import Floats, Network, State, ends_with
+
+NOTHING: Integers = np.zeros(0, np.int64)
 
 
 def generator(seed: int, index: int) -> np.random.Generator:
@@ -21,62 +22,10 @@ def generator(seed: int, index: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))
 
 
-def probabilities(logits: Floats, config: SampleConfig) -> NDArray[np.float64]:
-    """What is drawn from: logits (B, V) -> probabilities (B, V).
-
-    With temperature t alone exactly ``p_i^(1/t) / sum_j p_j^(1/t)``; t = 0 is the limit: all
-    probability on the most likely symbol (the lowest id among equals).
-    """
-    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
-    if config.temperature == 0:
-        return np.asarray(np.eye(logits.shape[-1])[shifted.argmax(-1)])
-    with np.errstate(over="ignore"):  # a tiny temperature makes -inf of a far logit: exp gives 0
-        p = np.exp(shifted / config.temperature)
-    p /= p.sum(-1, keepdims=True)
-    if 0 < config.top_k < p.shape[-1]:
-        p = _keep(p, _ranks(p) < config.top_k)
-    if config.top_p < 1:
-        p = _keep(p, _mass_before(p) < config.top_p)
-    if config.min_p > 0:
-        p = _keep(p, p >= config.min_p * p.max(-1, keepdims=True))
-    return np.asarray(p)
-
-
-def _keep(p: NDArray[np.float64], kept: NDArray[np.bool_]) -> NDArray[np.float64]:
-    p = np.where(kept, p, 0.0)
-    return np.asarray(p / p.sum(-1, keepdims=True))
-
-
-def _order(p: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Symbols from the most to the least likely, the lower id first among equals."""
-    return np.argsort(-p, axis=-1, kind="stable")
-
-
-def _ranks(p: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Each symbol's place in that order; ties have places of their own, so k means k."""
-    ranks = np.empty(p.shape, np.intp)
-    np.put_along_axis(ranks, _order(p), np.arange(p.shape[-1])[None, :], -1)
-    return ranks
-
-
-def _mass_before(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """For each symbol the probability of all more likely ones: 0 for the first, so one stays."""
-    order = _order(p)
-    in_order = np.take_along_axis(p, order, -1)
-    before = np.zeros_like(p)
-    np.put_along_axis(before, order, np.cumsum(in_order, -1) - in_order, -1)
-    return before
-
-
-def draw(p: NDArray[np.float64], generators: Sequence[np.random.Generator]) -> NDArray[np.intp]:
-    """One symbol per row of probabilities (B, V), by inverting the cumulative sum."""
-    totals = np.cumsum(p, -1)
-    whole = totals[:, -1]
-    points = np.array([rng.random() for rng in generators]) * whole
-    # Rounding must not reach the whole: past it there is no symbol.
-    points = np.minimum(points, np.nextafter(whole, 0))
-    # The number of totals at or below the point: never a symbol of probability zero.
-    return np.asarray((totals <= points[:, None]).sum(-1))
+def filters_of(config: SampleConfig) -> Filters:
+    """The numbers of a config that a choice depends on, of the types that `Filters` names."""
+    kinds = {name: type(value) for name, value in Filters()._asdict().items()}
+    return Filters(**{name: kind(getattr(config, name)) for name, kind in kinds.items()})
 
 
 def sample(
@@ -86,6 +35,9 @@ def sample(
     config: SampleConfig,
     generators: Sequence[np.random.Generator],
     stops: Sequence[tuple[int, ...]] = (),
+    *,
+    read: Integers = NOTHING,
+    bias: Weights = NO_BIAS,
 ) -> Iterator[list[tuple[int, int, float]]]:
     """Write `length` symbols in as many rows as there are generators, one batch.
 
@@ -96,23 +48,53 @@ def sample(
         config: temperature, filters, length.
         generators: the randomness of each row.
         stops: ids of the strings that end a row; it then leaves the batch.
+        read: the prompt's ids, at which penalties look.
+        bias: (V,), is added to all logits.
 
     Yields:
         per step (row, symbol, log-probability under the model) of every row still writing.
     """
-    alive = np.arange(len(generators))
-    logits, state = logits[alive * 0], network.select(state, alive * 0)
-    written = np.zeros((len(generators), 0), np.int64)
-    longest = max(map(len, stops), default=0)
+    filters = filters_of(config)
+    rows = np.arange(len(generators))
+    texts = [_Ids(read) for _ in generators]
+    logits, state = logits[rows * 0], network.select(state, rows * 0)
     for position in range(config.length):
-        symbols = draw(probabilities(logits, config), [generators[row] for row in alive.tolist()])
-        log_probs = log_softmax(logits)[np.arange(len(alive)), symbols]
-        yield list(zip(alive.tolist(), symbols.tolist(), log_probs.tolist(), strict=True))
+        chosen: list[tuple[int, int, float]] = []
+        for row, row_logits in zip(rows.tolist(), logits, strict=True):
+            point = generators[row].random()
+            with np.errstate(over="ignore"):  # a tiny temperature makes -inf of a far logit
+                symbol, log_prob = choose(
+                    row_logits, filters, texts[row].ids, bias, ALL_ALLOWED, point
+                )
+            texts[row].append(symbol)
+            chosen.append((row, symbol, log_prob))
+        yield chosen
         if stops:
-            written = np.concatenate([written, symbols[:, None]], 1)[:, -longest:]
-            going_on = np.array([not ends_with(ids, stops) for ids in written])
-            alive, symbols, written = alive[going_on], symbols[going_on], written[going_on]
-            state = network.select(state, going_on)
-        if not len(alive) or position == config.length - 1:
+            going_on = np.array([not ends_with(texts[row].written, stops) for row in rows.tolist()])
+            rows, state = rows[going_on], network.select(state, going_on)
+        if not len(rows) or position == config.length - 1:
             return
-        logits, state = network.step(symbols, state)
+        logits, state = network.step(np.array([texts[row].ids[-1] for row in rows]), state)
+
+
+class _Ids:
+    """Ids to which one can be added without copying all: the room grows by doubling."""
+
+    def __init__(self, ids: Integers) -> None:
+        self._room = np.concatenate([ids, np.zeros(256, np.int64)])
+        self._read = self._length = len(ids)
+
+    @property
+    def ids(self) -> Integers:
+        return self._room[: self._length]
+
+    @property
+    def written(self) -> Integers:
+        """Those that were added."""
+        return self._room[self._read : self._length]
+
+    def append(self, symbol: int) -> None:
+        if self._length == len(self._room):
+            self._room = np.concatenate([self._room, self._room])
+        self._room[self._length] = symbol
+        self._length += 1
