@@ -109,6 +109,8 @@ class _Row:
 class Engine(NumpyEngine):
     """The same network as the numpy engine's, its steps compiled."""
 
+    compiles = True
+
     def __init__(
         self,
         config: ModelConfig,
@@ -396,7 +398,8 @@ class Engine(NumpyEngine):
         batch = len(logits)
         self._room(batch)
         self._logits_of(batch)[:] = logits
-        call = Call(*chooser.compiled(self._at("logits"), self._stride, count))
+        given = (self._at("logits"), self._stride, self.config.vocab_size)
+        call = Call(*chooser.compiled(*given, count))
         ids = np.zeros((count, batch), np.int64)
         state = self._run_program(ids, state, self._program([call, WAIT], True))
         return self._logits_of(batch).copy(), state
