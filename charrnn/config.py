@@ -36,6 +36,7 @@ InitName = Literal["auto", "orthogonal", "glorot", "he"]
 StateName = Literal["carry", "reset"]
 OptimizerName = Literal["adamw"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
+WeightsName = Literal["float32", "bfloat16", "int8"]
 BackendName = Literal["auto", "reference", "library", "scaffold"]
 OMEGA_CELLS = ("elman", "irnn", "preactivation")
 MAX_LENGTH = 10**9
@@ -488,6 +489,16 @@ def _check_pattern(name: str, given: str | None, pattern: str | None) -> None:
             re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
         raise OptionError(f"{flag(name)} '{given}' is no pattern: {error}") from None
+
+
+def check_weights(name: str) -> None:
+    """Refuse a kind of weights that there is not."""
+    _choice("weights", name, get_args(WeightsName))
+
+
+def check_threads(count: int | None) -> None:
+    """Refuse a number of threads that cannot be."""
+    _optional(_integer, "threads", count, 1, 4096)
 
 
 def _as_strings(stop: str | Sequence[str]) -> tuple[str, ...]:

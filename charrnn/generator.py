@@ -19,20 +19,19 @@ import numpy as np
 
 from charrnn import checkpoint, scoring, states
 from charrnn.checkpoint import Model
-from charrnn.config import BeamConfig, SampleConfig
+from charrnn.config import BeamConfig, SampleConfig, check_threads, check_weights
 from charrnn.decoding import constraints, sampling
 from charrnn.decoding.beam import Hypothesis, beam_search
 from charrnn.decoding.choosing import Chooser, filters_of, generator
 from charrnn.decoding.constraints import ENDED, Constraint
 from charrnn.decoding.filters import NO_BIAS, Integers, Weights
-from charrnn.errors import CorpusError, OptionError, PromptError, nearest
+from charrnn.errors import CorpusError, OptionError, PromptError
 from charrnn.kernels.numpy_engine import NumpyEngine
 from charrnn.states import Prompted
 from charrnn.tokenizer import CharTokenizer
 
 Write = Callable[[str], object]
 
-WEIGHTS = ("float32", "bfloat16", "int8")
 _READ = 256  # symbols of a prompt read at a time
 _LONG = 1.0  # seconds after which one asks what is going on
 
@@ -75,7 +74,12 @@ class Generator:
             weights: what matrices are kept as: float32, bfloat16 or int8.
             threads: how many write; None: as many as are worth it.
             notify: gets a sentence about what takes long, or is not as it should be.
+
+        Raises:
+            OptionError: there are no such weights, or so many threads.
         """
+        check_weights(weights)
+        check_threads(threads)
         self.config = model.config
         self.tokenizer = model.tokenizer
         self.training = model.training
@@ -85,10 +89,6 @@ class Generator:
     @cached_property
     def engine(self) -> NumpyEngine:
         """What runs the network: compiled steps, or numpy where they cannot be had."""
-        if self._weights not in WEIGHTS:
-            raise OptionError(
-                f"--weights '{self._weights}' is not known: {nearest(self._weights, WEIGHTS)}"
-            )
         try:
             with self._told_of_compiling():
                 from charrnn.kernels.engine import Engine

@@ -22,7 +22,9 @@ from charrnn.cli.shell import (
     RegexOption,
     SaveStateOption,
     StopOption,
+    ThreadsOption,
     UnknownOption,
+    WeightsOption,
     guarded,
     note,
 )
@@ -81,6 +83,8 @@ def beam(
     max_lines: MaxLinesOption = None,
     load_state: LoadStateOption = None,
     save_state: SaveStateOption = None,
+    weights: WeightsOption = "float32",
+    threads: ThreadsOption = None,
     out: OutOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
@@ -104,7 +108,9 @@ def beam(
         max_lines=max_lines,
     )
     target = Target(out, config.num_return, as_json, force)
-    opening = open_text(model, prompt, prompt_file, unknown, load_state, save_state)
+    opening = open_text(
+        model, prompt, prompt_file, unknown, load_state, save_state, weights, threads
+    )
     if config.seed is not None:
         note(f"seed: {config.seed}")
     samples = show(

@@ -30,7 +30,9 @@ from charrnn.cli.shell import (
     RegexOption,
     SaveStateOption,
     StopOption,
+    ThreadsOption,
     UnknownOption,
+    WeightsOption,
     guarded,
 )
 from charrnn.cli.writing import Target, show
@@ -59,6 +61,8 @@ def greedy(
     max_lines: MaxLinesOption = None,
     load_state: LoadStateOption = None,
     save_state: SaveStateOption = None,
+    weights: WeightsOption = "float32",
+    threads: ThreadsOption = None,
     out: OutOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
@@ -80,7 +84,9 @@ def greedy(
         max_lines=max_lines,
     )
     target = Target(out, 1, as_json, force)
-    opening = open_text(model, prompt, prompt_file, unknown, load_state, save_state)
+    opening = open_text(
+        model, prompt, prompt_file, unknown, load_state, save_state, weights, threads
+    )
     samples = show(
         opening.prompt,
         target,

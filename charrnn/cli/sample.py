@@ -32,7 +32,9 @@ from charrnn.cli.shell import (
     RegexOption,
     SaveStateOption,
     StopOption,
+    ThreadsOption,
     UnknownOption,
+    WeightsOption,
     guarded,
     note,
 )
@@ -118,6 +120,8 @@ def sample(
     max_lines: MaxLinesOption = None,
     load_state: LoadStateOption = None,
     save_state: SaveStateOption = None,
+    weights: WeightsOption = "float32",
+    threads: ThreadsOption = None,
     out: OutOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
@@ -153,7 +157,9 @@ def sample(
     if save_state is not None and config.num_samples > 1:
         raise OptionError("--save-state keeps the state after one text: use --num-samples 1")
     target = Target(out, config.num_samples, as_json, force)
-    opening = open_text(model, prompt, prompt_file, unknown, load_state, save_state)
+    opening = open_text(
+        model, prompt, prompt_file, unknown, load_state, save_state, weights, threads
+    )
     given = opening.read.seed if seed is None else seed
     config = replace(config, seed=secrets.randbits(32) if given is None else given)
     note(f"seed: {config.seed}")

@@ -127,8 +127,18 @@ class Engine(NumpyEngine):
         self._prepare()
         self.threads = threads or self._worthwhile_threads()
 
+    @property
+    def stored(self) -> Any:
+        """The type of the packed matrices' values."""
+        return program.STORED[self.weights]
+
+    @property
+    def weight_bytes(self) -> int:
+        """What a step reads of packed matrices."""
+        return sum(packed.values.nbytes for packed in self._kept if isinstance(packed, _Packed))
+
     def _worthwhile_threads(self) -> int:
-        size = sum(packed.values.nbytes for packed in self._kept if isinstance(packed, _Packed))
+        size = self.weight_bytes
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         return max(1, min(cores or 1, self._panels, size // _WORTH_A_THREAD))
 
