@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from charrnn import checkpoint, scoring, states
 from charrnn.checkpoint import Model
-from charrnn.config import BeamConfig, SampleConfig
+from charrnn.config import BeamConfig, Limits, SampleConfig
 from charrnn.decoding import constraints, sampling
 from charrnn.decoding.beam import Hypothesis, beam_search
 from charrnn.decoding.constraints import ENDED, Constraint
@@ -62,6 +62,7 @@ class Generator:
         self.tokenizer = model.tokenizer
         self.training = model.training
         self._values = model.values
+        self._constraints: dict[tuple[Limits, int], Constraint | None] = {}
 
     @cached_property
     def engine(self) -> NumpyEngine:
@@ -189,7 +190,10 @@ class Generator:
         return sampling.sample(*begin, config, rngs, stops, constraint)
 
     def _constraint(self, config: SampleConfig | BeamConfig) -> Constraint | None:
-        return constraints.build(self.tokenizer.symbols, config.limits, config.length)
+        key = (config.limits, config.length)
+        if key not in self._constraints:  # made once: it takes a moment
+            self._constraints[key] = constraints.build(self.tokenizer.symbols, *key)
+        return self._constraints[key]
 
     def greedy(
         self,

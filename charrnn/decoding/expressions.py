@@ -122,7 +122,7 @@ class Expressions:
             return self.anything
         mask = 0
         others = []
-        for part in self._spans_joined(flat):
+        for part in self._factored(flat):
             kind, inside = self._nodes[part]
             if kind == "classes":
                 mask |= inside[0]
@@ -163,24 +163,30 @@ class Expressions:
             return self.anything
         return self._intern(kind, tuple(sorted(parts)))
 
-    def _spans_joined(self, parts: set[int]) -> list[int]:
-        """x{2,5} or x{4,9} is x{2,9}, also before an equal rest: what counting makes a lot of."""
-        spans: dict[tuple[int, int], list[tuple[int, float]]] = {}
+    def _factored(self, parts: set[int]) -> list[int]:
+        """The union's parts, fewer: counting in nested ways makes very many that are the same.
+
+        x*y or x*z is x*(y or z), and x{2,5}y or x{4,9}y is x{2,9}y.
+        """
+        rests: dict[int, list[int]] = {}  # behind each repetition that comes first
         others = []
         for part in parts:
-            first, rest = part, self.empty
-            if self._nodes[part][0] == "concat":
-                first, rest = self._nodes[part][1]
-            kind, inside = self._nodes[first]
-            if kind == "repeat":
-                high = np.inf if inside[2] == _UNBOUNDED else inside[2]
-                spans.setdefault((inside[0], rest), []).append((inside[1], high))
+            kind, inside = self._nodes[part]
+            first, rest = inside if kind == "concat" else (part, self.empty)
+            if self._nodes[first][0] == "repeat":
+                rests.setdefault(first, []).append(rest)
             else:
                 others.append(part)
-        for (repeated, rest), found in spans.items():
-            for low, high in _joined(sorted(found)):
-                bound = None if high == np.inf else int(high)
-                others.append(self.concat(self.repeat(repeated, low, bound), rest))
+        spans: dict[tuple[int, int], list[tuple[int, float]]] = {}
+        for first, found in rests.items():
+            rest = found[0] if len(found) == 1 else self.union(found)
+            repeated, low, high = self._nodes[first][1]
+            bound = np.inf if high == _UNBOUNDED else high
+            spans.setdefault((repeated, rest), []).append((low, bound))
+        for (repeated, rest), counts in spans.items():
+            for low, bound in _joined(sorted(counts)):
+                high = None if bound == np.inf else int(bound)
+                others.append(self.concat(self.repeat(repeated, low, high), rest))
         return others
 
     def derivative(self, expression: int, cls: int) -> int:
