@@ -74,8 +74,9 @@ def beam_search(
         log_probs = log_softmax(logits)
         allowed = None
         if constraint is not None:
-            allowed = constraint.allowed(states, config.length - length + 1)
-            finished += _ended(beams, constraint.ending(log_probs, states, allowed), config)
+            left = config.length - length + 1
+            allowed = constraint.allowed(states, left)
+            finished += _ended(beams, constraint.ending(log_probs, states, left), config)
             if not allowed.any():
                 return _best(finished, config)
         rows, symbols, beams = _extend(beams, log_probs, config.width, allowed)

@@ -37,6 +37,7 @@ from charrnn.decoding.expressions import (
     trimmed,
 )
 from charrnn.decoding.patterns import UnsupportedError, expression, members
+from charrnn.decoding.step import Floats
 from charrnn.errors import OptionError
 from charrnn.terminal import symbol_name, visible
 
@@ -73,21 +74,25 @@ class Constraint:
         after = self.next[state]
         return np.asarray((after >= 0) & (self.distance[after] <= left - 1))
 
-    def choices(self, state: Any, allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """What may be chosen: what is allowed, and what ends the text; as `allowed`.
+    def choices(self, state: Any, left: int) -> NDArray[np.bool_]:
+        """What may be chosen: all that may be written, and what ends the text; as `allowed`.
 
         Nothing where the text has ended.
         """
+        allowed = self.allowed(state, left)
         ending = allowed.any(-1) & self.accepting[state]
         return np.asarray(allowed | (ending[..., None] & self.ends))
 
-    def ending(
-        self, log_probs: NDArray[np.float64], states: Any, allowed: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
+    def masked(self, logits: Floats, states: Any, left: int) -> Floats:
+        """Logits (B, V), minus infinity where nothing may be chosen."""
+        return np.asarray(np.where(self.choices(states, left), logits, -np.inf))
+
+    def ending(self, log_probs: NDArray[np.float64], states: Any, left: int) -> NDArray[np.float64]:
         """(B,) log-probability of ending here, of log-probabilities (B, V): of all that ends it.
 
         0 where nothing may follow, minus infinity where the text may not end.
         """
+        allowed = self.allowed(states, left)
         ends = self.accepting[states][:, None] & self.ends & ~allowed
         with np.errstate(divide="ignore"):
             result = np.log(np.where(ends, np.exp(log_probs), 0.0).sum(-1))

@@ -33,12 +33,12 @@ def greedy(
     for position in range(length):
         offered = logits
         if constraint is not None:
-            allowed = constraint.allowed(states, length - position)
-            offered = np.where(constraint.choices(states, allowed), logits, -np.inf)
+            offered = constraint.masked(logits, states, length - position)
         chosen = offered.argmax(-1)  # (1,)
         if constraint is not None:
-            if not allowed[0, chosen[0]]:
-                yield ENDED, float(constraint.ending(log_softmax(logits), states, allowed)[0])
+            left = length - position
+            if not constraint.allowed(states, left)[0, chosen[0]]:
+                yield ENDED, float(constraint.ending(log_softmax(logits), states, left)[0])
                 return
             states = constraint.advance(states, chosen)
         written.append(int(chosen[0]))

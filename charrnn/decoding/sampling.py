@@ -117,26 +117,26 @@ def sample(
     longest = max(map(len, stops), default=0)
     states = np.zeros(len(alive), np.int64)
     for position in range(config.length):
-        offered = logits
+        left = config.length - position
         if constraint is not None:
-            allowed = constraint.allowed(states, config.length - position)
-            over = ~allowed.any(-1)
+            over = ~constraint.choices(states, left).any(-1)
             if over.any():
                 yield [(row, ENDED, 0.0) for row in alive[over].tolist()]
                 alive, states, written = alive[~over], states[~over], written[~over]
-                logits, state, allowed = logits[~over], network.select(state, ~over), allowed[~over]
+                logits, state = logits[~over], network.select(state, ~over)
             if not len(alive):
                 return
-            offered = np.where(constraint.choices(states, allowed), logits, -np.inf)
-        rows = np.arange(len(alive))
+            offered = constraint.masked(logits, states, left)
+        else:
+            offered = logits
         symbols = draw(probabilities(offered, config), [generators[row] for row in alive.tolist()])
-        every = log_softmax(logits)
-        log_probs, going_on = every[rows, symbols], np.full(len(alive), True)
+        log_softmaxes = log_softmax(logits)
+        log_probs = log_softmaxes[np.arange(len(alive)), symbols]
+        going_on = np.full(len(alive), True)
         if constraint is not None:
-            going_on = allowed[rows, symbols]
-            if not going_on.all():
-                ending = constraint.ending(every, states, allowed)
-                log_probs = np.where(going_on, log_probs, ending)
+            going_on = constraint.allowed(states, left)[np.arange(len(alive)), symbols]
+            ending = constraint.ending(log_softmaxes, states, left)
+            log_probs = np.where(going_on, log_probs, ending)
             states = constraint.advance(states, symbols)
             symbols = np.where(going_on, symbols, ENDED)
         yield list(zip(alive.tolist(), symbols.tolist(), log_probs.tolist(), strict=True))
