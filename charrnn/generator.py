@@ -262,7 +262,10 @@ class Generator:
         return scoring.score(self.engine, ids, len(text.encode()), start, exact=exact)
 
     def _stops(self, stop: str | Sequence[str]) -> list[tuple[int, ...]]:
-        return [tuple(self.tokenizer.encode(text).tolist()) for text in stop]
+        try:
+            return [tuple(self.tokenizer.encode(text).tolist()) for text in stop]
+        except PromptError as error:
+            raise PromptError(f"--stop can never be met: {error}") from None
 
 
 class _Text:

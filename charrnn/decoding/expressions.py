@@ -12,7 +12,7 @@ that no part of the expressions tells apart are one, and a set of classes is the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +53,7 @@ class Expressions:
         self._nodes: list[Node] = []
         self._nullable: list[bool] = []
         self._derivatives: dict[tuple[int, int], int] = {}
+        self._loops: list[int] = []
         self._work = 0
         self.nothing = self._intern("union", ())
         self.empty = self._intern("empty", ())
@@ -77,7 +78,7 @@ class Expressions:
                 return all(self._nullable[part] for part in parts)
             case "complement":
                 return not self._nullable[parts[0]]
-            case "repeat":
+            case "repeat" | "loop":
                 return parts[1] == 0
         return kind == "empty"
 
@@ -109,6 +110,19 @@ class Expressions:
         if self._nodes[part][0] == "repeat" and self._nodes[part][1][1:] == (0, _UNBOUNDED):
             return part
         return self._intern("repeat", (part, low, _UNBOUNDED if high is None else high))
+
+    def loop(self, rest: int, once: Callable[[int], int]) -> int:
+        """`rest`, after any number of rounds, each of which may depend on all that follows it.
+
+        Args:
+            rest: what comes after the last round.
+            once: given what follows, one round and then that; a round is not empty.
+        """
+        place = len(self._loops)
+        again = self._intern("loop", (place, 0 if self._nullable[rest] else 1))
+        self._loops.append(rest)
+        self._loops[place] = self.union((rest, once(again)))
+        return again
 
     def complement(self, part: int) -> int:
         """All texts but these."""
@@ -185,8 +199,8 @@ class Expressions:
             spans.setdefault((repeated, rest), []).append((low, bound))
         for (repeated, rest), counts in spans.items():
             for low, bound in _joined(sorted(counts)):
-                high = None if bound == np.inf else int(bound)
-                others.append(self.concat(self.repeat(repeated, low, high), rest))
+                most = None if bound == np.inf else int(bound)
+                others.append(self.concat(self.repeat(repeated, low, most), rest))
         return others
 
     def derivative(self, expression: int, cls: int) -> int:
@@ -212,6 +226,8 @@ class Expressions:
                 fewer = None if high == _UNBOUNDED else high - 1
                 rest = self.repeat(part, max(low - 1, 0), fewer)
                 return self.concat(self.derivative(part, cls), rest)
+            case "loop":
+                return self.derivative(self._loops[parts[0]], cls)
             case "complement":
                 return self.complement(self.derivative(parts[0], cls))
             case "union":
