@@ -6,7 +6,9 @@ print(model.sample(prompt="ROMEO:", temperature=0.8))
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,17 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charrnn import checkpoint, scoring, states
 from charrnn.checkpoint import Model
-from charrnn.config import BeamConfig, Limits, SampleConfig
+from charrnn.config import BeamConfig, Limits, SampleConfig, check_threads, check_weights
 from charrnn.decoding import constraints, sampling
 from charrnn.decoding.beam import Hypothesis, beam_search
+from charrnn.decoding.choosing import Chooser, filters_of, generator
 from charrnn.decoding.constraints import ENDED, Constraint
-from charrnn.decoding.greedy import greedy
-from charrnn.decoding.step import ends_with
-from charrnn.errors import CorpusError, PromptError
+from charrnn.decoding.filters import NO_BIAS, Integers, Weights
+from charrnn.errors import CorpusError, OptionError, PromptError
 from charrnn.kernels.numpy_engine import NumpyEngine
 from charrnn.states import Prompted
 from charrnn.tokenizer import CharTokenizer
@@ -32,6 +33,7 @@ from charrnn.tokenizer import CharTokenizer
 Write = Callable[[str], object]
 
 _READ = 256  # symbols of a prompt read at a time
+_LONG = 1.0  # seconds after which one asks what is going on
 
 
 @dataclass(frozen=True)
@@ -57,17 +59,62 @@ class Sample:
 class Generator:
     """Writes and scores text with a trained model; loading and writing need no torch."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        weights: str = "float32",
+        threads: int | None = None,
+        notify: Write = lambda sentence: None,
+    ) -> None:
+        """A generator of `model`.
+
+        Args:
+            model: what was trained.
+            weights: what matrices are kept as: float32, bfloat16 or int8.
+            threads: how many write; None: as many as are worth it.
+            notify: gets a sentence about what takes long, or is not as it should be.
+
+        Raises:
+            OptionError: there are no such weights, or so many threads.
+        """
+        check_weights(weights)
+        check_threads(threads)
         self.config = model.config
         self.tokenizer = model.tokenizer
         self.training = model.training
         self._values = model.values
+        self._weights, self._threads, self._notify = weights, threads, notify
         self._constraints: dict[tuple[Limits, int], Constraint | None] = {}
 
     @cached_property
     def engine(self) -> NumpyEngine:
-        """What runs the network."""
-        return NumpyEngine(self.config, self._values)
+        """What runs the network: compiled steps, or numpy where they cannot be had."""
+        try:
+            with self._told_of_compiling():
+                from charrnn.kernels.engine import Engine
+
+                given = (self.config, self._values)
+                return Engine(*given, weights=self._weights, threads=self._threads)
+        except Exception as error:
+            if self._weights != "float32":
+                raise OptionError(
+                    f"--weights {self._weights} needs compiled steps, which fail here: {error}"
+                ) from error
+            self._notify(f"steps cannot be compiled ({error}): numpy writes the same, slower")
+            return NumpyEngine(self.config, self._values)
+
+    @contextlib.contextmanager
+    def _told_of_compiling(self) -> Iterator[None]:
+        """Say what takes so long, if it does: the first time on a machine."""
+        sentence = "compiling for this machine, once: some seconds"
+        timer = threading.Timer(_LONG, self._notify, [sentence])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     @cached_property
     def model_hash(self) -> str:
@@ -102,19 +149,20 @@ class Generator:
         """
         if isinstance(prompt, Prompted):
             return prompt
-        ids = self.tokenizer.encode(prompt)
+        ids = self.tokenizer.encode(prompt).astype(np.int64)
         if after is None:
             start = np.array([self.config.start_symbol], np.int64)
             after = Prompted(*self.engine.step(start, self.engine.start_state(1)))
         state = after.state
         for first in range(0, len(ids) - 1, _READ):
-            part = ids[first : min(first + _READ, len(ids) - 1)].astype(np.int64)
+            part = ids[first : min(first + _READ, len(ids) - 1)]
             state = self.engine.advance(part[:, None], state)
             progress(first + len(part))
         if len(ids) == 0:
             return after
-        logits, state = self.engine.step(ids[-1:].astype(np.int64), state)
-        return replace(after, logits=logits, state=state, read=after.read + len(ids))
+        logits, state = self.engine.step(ids[-1:], state)
+        read, ids = after.read + len(ids), np.concatenate([after.ids, ids])
+        return replace(after, logits=logits, state=state, read=read, ids=ids)
 
     def after(self, prompted: Prompted, sample: Sample) -> Prompted:
         """What was read, and then `sample`, which was written after it: to save, or to go on from.
@@ -126,8 +174,8 @@ class Generator:
         for symbol in sample.ids:
             logits, state = self.engine.step(np.array([symbol]), state)
         drawn = len(sample.ids) + (prompted.drawn if sample.seed == prompted.seed else 0)
-        read = prompted.read + len(sample.ids)
-        return Prompted(logits, state, read, sample.seed, drawn)
+        read, ids = prompted.read + len(sample.ids), np.append(prompted.ids, sample.ids)
+        return Prompted(logits, state, read, sample.seed, drawn, ids)
 
     def save_state(self, path: str | Path, prompted: Prompted) -> None:
         """Write what was read to a file, for `load_state`."""
@@ -148,46 +196,53 @@ class Generator:
     def samples(
         self, prompt: str | Prompted, config: SampleConfig, write: Write = lambda piece: None
     ) -> list[Sample]:
-        """`num_samples` random texts as one batch; `write` gets the first one's characters."""
-        prompt, seed = self._begin(prompt, config)
-        stops = self._stops(config.stop)
-        texts = [
-            _Text(self.tokenizer, stops, write if index == 0 else lambda piece: None)
-            for index in range(config.num_samples)
-        ]
-        for drawn in self._sampling(prompt, config, seed, stops):
-            for row, symbol, log_prob in drawn:
-                texts[row].add(symbol, log_prob)
+        """`num_samples` texts as one batch; `write` gets the first one's characters."""
+        texts, writing, seed = self._begin(prompt, config, write)
+        for _ in writing:
+            pass
         return [text.finish(seed) for text in texts]
 
     def stream(self, prompt: str | Prompted = "", **options: Any) -> Iterator[str]:
         """One random text as it is written, piece by piece."""
-        config = SampleConfig(**options | {"num_samples": 1})
-        prompt, seed = self._begin(prompt, config)
-        stops = self._stops(config.stop)
         pieces: list[str] = []
-        text = _Text(self.tokenizer, stops, pieces.append)
-        for drawn in self._sampling(prompt, config, seed, stops):
-            text.add(*drawn[0][1:])
+        config = SampleConfig(**options | {"num_samples": 1})
+        (text,), writing, seed = self._begin(prompt, config, pieces.append)
+        for _ in writing:
             yield from pieces
             pieces.clear()
         text.finish(seed)
         yield from pieces
 
-    def _begin(self, prompt: str | Prompted, config: SampleConfig) -> tuple[Prompted, int]:
-        """The prompt, read, and the seed: that which wrote the prompt goes on, if none is given."""
-        read = self.read(prompt)
-        seed = read.seed if config.seed is None else config.seed
-        return read, secrets.randbits(32) if seed is None else seed
+    def _begin(
+        self, prompt: str | Prompted, config: SampleConfig, write: Write
+    ) -> tuple[list[_Text], Iterator[None], int | None]:
+        """The texts, what writes them, and the seed; None where nothing is random.
 
-    def _sampling(
-        self, read: Prompted, config: SampleConfig, seed: int, stops: list[tuple[int, ...]]
-    ) -> Iterator[list[tuple[int, int, float]]]:
+        Without a seed the one that wrote the prompt goes on, if there is one.
+        """
+        read = self.read(prompt)
+        given = read.seed if config.seed is None else config.seed
+        seed = secrets.randbits(32) if given is None else given
         drawn = read.drawn if seed == read.seed else 0
-        rngs = [sampling.generator(seed, index, drawn) for index in range(config.num_samples)]
-        constraint = self._constraint(config)
+        stops = self._stops(config.stop)
+        chooser = Chooser(
+            filters_of(config),
+            [generator(seed, index, drawn) for index in range(config.num_samples)],
+            config.length,
+            read=read.ids,
+            bias=self._bias(dict(config.logit_bias)),
+            constraint=self._constraint(config),
+        )
+        if self.engine.compiles:
+            with self._told_of_compiling():
+                chooser.compile()
+        texts = [
+            _Text(self.tokenizer, stops, write if index == 0 else lambda piece: None)
+            for index in range(config.num_samples)
+        ]
         begin = (self.engine, read.logits, read.state)
-        return sampling.sample(*begin, config, rngs, stops, constraint)
+        writing = sampling.write(*begin, chooser, texts, config.length)
+        return texts, writing, seed if config.temperature else None
 
     def _constraint(self, config: SampleConfig | BeamConfig) -> Constraint | None:
         key = (config.limits, config.length)
@@ -196,26 +251,13 @@ class Generator:
         return self._constraints[key]
 
     def greedy(
-        self,
-        prompt: str | Prompted = "",
-        length: int = 1000,
-        stop: str | Sequence[str] = (),
-        write: Write = lambda piece: None,
-        **limits: Any,
+        self, prompt: str | Prompted = "", *, write: Write = lambda piece: None, **options: Any
     ) -> Sample:
-        """The text of the most likely symbols; `write` gets its characters as they come.
+        """The text of the most likely symbols; options are those of `SampleConfig`.
 
-        Limits are those of `Limits`: regex, allow, forbid, max_lines.
+        `write` gets its characters as they come.
         """
-        config = BeamConfig(length=length, width=1, stop=stop, **limits)
-        stops = self._stops(config.stop)
-        text = _Text(self.tokenizer, stops, write)
-        read = self.read(prompt)
-        constraint = self._constraint(config)
-        begin = (self.engine, read.logits, read.state)
-        for chosen in greedy(*begin, config.length, stops, constraint):
-            text.add(*chosen)
-        return text.finish(None)
+        return self.samples(prompt, SampleConfig(temperature=0.0, **options), write)[0]
 
     def beam(
         self, prompt: str | Prompted, config: BeamConfig, write: Write = lambda piece: None
@@ -226,11 +268,9 @@ class Generator:
         """
         stops = self._stops(config.stop)
         best = _Text(self.tokenizer, stops, write)
-
-        def settled(ids: NDArray[np.int64]) -> None:
-            for symbol in ids[best.length :].tolist():
-                best.add(symbol, 0.0)
-
+        seed = None
+        if config.stochastic:
+            seed = secrets.randbits(32) if config.seed is None else config.seed
         read = self.read(prompt)
         found = beam_search(
             self.engine,
@@ -239,19 +279,20 @@ class Generator:
             config,
             stops=stops,
             constraint=self._constraint(config),
-            on_settled=settled,
+            rng=None if seed is None else generator(seed, 0),
+            on_settled=best.show,
         )
-        settled(np.array(found[0].ids, np.int64))
+        best.show(found[0].ids[best.length :])
         best.finish(None)
-        return [self._sample(hypothesis, stops) for hypothesis in found]
+        return [self._sample(hypothesis, stops, seed) for hypothesis in found]
 
-    def _sample(self, hypothesis: Hypothesis, stops: list[tuple[int, ...]]) -> Sample:
+    def _sample(
+        self, hypothesis: Hypothesis, stops: list[tuple[int, ...]], seed: int | None
+    ) -> Sample:
         text = _Text(self.tokenizer, stops, lambda piece: None)
-        for symbol in hypothesis.ids:
-            text.add(symbol, 0.0)
-        if hypothesis.ended:
-            text.add(ENDED, 0.0)
-        return replace(text.finish(None), log_prob=hypothesis.log_prob)
+        text.show(hypothesis.ids)
+        found = text.finish(seed)
+        return replace(found, log_prob=hypothesis.log_prob, finished_by=hypothesis.ended)
 
     def score(self, text: str, *, exact: bool = False) -> scoring.Score:
         """How well the model predicts `text` (not empty): nats, bpc, bits per byte."""
@@ -260,6 +301,25 @@ class Generator:
         ids = self.tokenizer.encode(text)
         start = self.config.start_symbol
         return scoring.score(self.engine, ids, len(text.encode()), start, exact=exact)
+
+    def _bias(self, given: dict[str, float]) -> Weights:
+        """What is added to the logits (V,); empty without any.
+
+        Raises:
+            OptionError: what should be a symbol is none, or several.
+            PromptError: it is unknown.
+        """
+        if not given:
+            return NO_BIAS
+        bias = np.zeros(self.config.vocab_size)
+        for symbol, value in given.items():
+            ids = self.tokenizer.encode(symbol)
+            if len(ids) != 1:
+                raise OptionError(
+                    f"--logit-bias {symbol!a} is {len(ids)} symbols of this model: name one"
+                )
+            bias[ids[0]] = value
+        return bias
 
     def _stops(self, stop: str | Sequence[str]) -> list[tuple[int, ...]]:
         try:
@@ -281,18 +341,49 @@ class _Text:
         self._ids: list[int] = []
         self._written = 0
         self._log_prob = 0.0
-        self._ended = False
+        self._finished_by = "length"
+        self._end: int | None = None  # where a stop string begins
 
     @property
     def length(self) -> int:
         return len(self._ids)
 
-    def add(self, symbol: int, log_prob: float) -> None:
-        self._log_prob += log_prob
-        if symbol == ENDED:
-            self._ended = True
-            return
-        self._ids.append(symbol)
+    def extend(self, ids: Integers, log_probs: Weights) -> bool:
+        """Add symbols up to the end of the text, and say whether it goes on."""
+        symbols = ids.tolist()
+        count = next((at for at, symbol in enumerate(symbols) if symbol < 0), len(symbols))
+        if count < len(symbols):
+            self._finished_by = "constraint"
+        stop = self._find_stop(symbols[:count])
+        counted = count
+        if stop is not None:
+            counted = count = stop
+            self._finished_by = "stop"
+        elif count < len(symbols) and symbols[count] == ENDED:
+            counted += 1  # ending has a probability, too
+        self._log_prob = sum(log_probs[:counted].tolist(), self._log_prob)
+        self.show(symbols[:count])
+        return self._finished_by == "length"
+
+    def _find_stop(self, symbols: Sequence[int]) -> int | None:
+        """How many of these symbols there are up to the end of the first stop string."""
+        before = self._ids[len(self._ids) - min(self._held, len(self._ids)) :]
+        window = "".join(map(chr, [*before, *symbols]))
+        ends: list[tuple[int, int]] = []  # where one ends, and where it begins: the first is first
+        for stop in self._stops:
+            wanted = "".join(map(chr, stop))
+            at = window.find(wanted, max(len(before) - len(stop) + 1, 0))
+            if at >= 0:
+                ends.append((at + len(stop), at))
+        if not ends:
+            return None
+        end, begin = min(ends)
+        self._end = len(self._ids) - len(before) + begin
+        return end - len(before)
+
+    def show(self, symbols: Sequence[int]) -> None:
+        """Add symbols, and write what is sure by now."""
+        self._ids.extend(symbols)
         self._show(len(self._ids) - self._held)
 
     def _show(self, end: int) -> None:
@@ -301,13 +392,13 @@ class _Text:
             self._written = end
 
     def finish(self, seed: int | None) -> Sample:
-        stops = [stop for stop in self._stops if ends_with(self._ids, [stop])]
-        end = len(self._ids) - max(map(len, stops), default=0)
-        self._show(end)
-        text = self._tokenizer.decode(self._ids[:end])
-        by_limit = "constraint" if self._ended else "length"
-        finished_by = "stop" if stops else by_limit
-        return Sample(text, seed, self._log_prob, finished_by, tuple(self._ids))
+        """Write what was held back, but no stop string that has ended the text."""
+        if self._end is None:
+            found = [len(s) for s in self._stops if tuple(self._ids[-len(s) :]) == s]
+            self._end = len(self._ids) - max(found, default=0)
+        self._show(self._end)
+        text = self._tokenizer.decode(self._ids[: self._end])
+        return Sample(text, seed, self._log_prob, self._finished_by, tuple(self._ids))
 
 
 def load(path: str | Path) -> Generator:

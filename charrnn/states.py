@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class Prompted:
         read: how many symbols that was, the start symbol not counted.
         seed: whose randomness wrote the last part of it; None where nothing was random.
         drawn: how many numbers of that randomness are used up.
+        ids: its symbols, at which penalties look; those before a saved state are not kept.
     """
 
     logits: Floats
@@ -50,6 +51,7 @@ class Prompted:
     read: int = 0
     seed: int | None = None
     drawn: int = 0
+    ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def model_hash(model: Model) -> str:

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from charrnn.decoding.greedy import greedy
 
 from charrnn.checkpoint import Model
 from charrnn.config import BeamConfig, Limits, SampleConfig
 from charrnn.decoding.beam import beam_search
 from charrnn.decoding.constraints import ENDED, Constraint, build
-from charrnn.decoding.greedy import greedy
 from charrnn.decoding.sampling import generator, sample
 from charrnn.generator import Generator
 

@@ -148,8 +148,10 @@ class Alternating:
         self.chosen.append(ids)
         return ids
 
-    def compiled(self, logits: int, row: int, steps: int) -> tuple[int, tuple[int, ...]]:
-        return _choose_alternating.address, (logits, row, SYMBOLS)
+    def compiled(
+        self, logits: int, row: int, symbols: int, steps: int
+    ) -> tuple[int, tuple[int, ...]]:
+        return _choose_alternating.address, (logits, row, symbols)
 
 
 @program._function

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Annotated
 
 import typer
@@ -21,8 +22,11 @@ from charrnn.cli.shell import (
     RegexOption,
     SaveStateOption,
     StopOption,
+    ThreadsOption,
     UnknownOption,
+    WeightsOption,
     guarded,
+    note,
 )
 from charrnn.cli.writing import Target, show
 from charrnn.config import BeamConfig
@@ -37,6 +41,9 @@ def beam(
     length: Annotated[
         int, typer.Option("--length", "-n", help="Characters to write.")
     ] = BeamConfig.length,
+    min_length: Annotated[
+        int, typer.Option(help="Characters that come before a --stop may end a text.")
+    ] = BeamConfig.min_length,
     width: Annotated[
         int, typer.Option("--width", "-w", help="Prefixes kept at every step.")
     ] = BeamConfig.width,
@@ -47,6 +54,28 @@ def beam(
         float,
         typer.Option(help="Texts rank by log p / length^A: 0 favours short ones, 1 the mean."),
     ] = BeamConfig.length_penalty,
+    groups: Annotated[
+        int, typer.Option(help="Equal parts of the beam that are kept apart by --diversity.")
+    ] = BeamConfig.groups,
+    diversity: Annotated[
+        float,
+        typer.Option(
+            help="Nats that a symbol loses for each beam of the groups before that takes it; "
+            "0 is neutral."
+        ),
+    ] = BeamConfig.diversity,
+    stochastic: Annotated[
+        bool,
+        typer.Option("--stochastic", help="Draw different texts at random, as sample would."),
+    ] = BeamConfig.stochastic,
+    temperature: Annotated[
+        float,
+        typer.Option("--temperature", "-t", help="Of --stochastic; 1 is neutral."),
+    ] = BeamConfig.temperature,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Repeats --stochastic exactly.", show_default="a new one, printed"),
+    ] = None,
     stop: StopOption = None,
     regex: RegexOption = None,
     allow: AllowOption = None,
@@ -54,6 +83,8 @@ def beam(
     max_lines: MaxLinesOption = None,
     load_state: LoadStateOption = None,
     save_state: SaveStateOption = None,
+    weights: WeightsOption = "float32",
+    threads: ThreadsOption = None,
     out: OutOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
@@ -61,9 +92,15 @@ def beam(
     """Write the most probable text that a search over WIDTH prefixes finds."""
     config = BeamConfig(
         length=length,
+        min_length=min_length,
         width=width,
         num_return=num_return,
         length_penalty=length_penalty,
+        groups=groups,
+        diversity=diversity,
+        stochastic=stochastic,
+        temperature=temperature,
+        seed=secrets.randbits(32) if stochastic and seed is None else seed,
         stop=tuple(stop or ()),
         regex=regex,
         allow=allow,
@@ -71,7 +108,11 @@ def beam(
         max_lines=max_lines,
     )
     target = Target(out, config.num_return, as_json, force)
-    opening = open_text(model, prompt, prompt_file, unknown, load_state, save_state)
+    opening = open_text(
+        model, prompt, prompt_file, unknown, load_state, save_state, weights, threads
+    )
+    if config.seed is not None:
+        note(f"seed: {config.seed}")
     samples = show(
         opening.prompt,
         target,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charrnn import unknown as unknown_symbols
-from charrnn.cli.shell import load_model, note
+from charrnn.cli.shell import note
 from charrnn.errors import OptionError, PromptError, nearest
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ class Opening:
 
 
 def open_text(
-    model: Path | None,
+    generator: Generator,
     prompt: str,
     prompt_file: Path | None,
     unknown: str,
     load_state: Path | None,
     save_state: Path | None,
 ) -> Opening:
-    """Load the model and let it read the prompt, after the state if one is given."""
+    """Let a model read the prompt, after the state if one is given."""
     from charrnn import states
 
     if unknown not in POLICIES:
@@ -53,7 +53,6 @@ def open_text(
     if save_state is not None:
         states.check_target(save_state)
     text = _text(prompt, prompt_file)
-    generator = load_model(model)
     after = None if load_state is None else generator.load_state(load_state)
     text = _readable(text, unknown, generator)
     with _watched(len(text)) as progress:

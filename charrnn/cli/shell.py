@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
+from charrnn.config import check_threads, check_weights
 from charrnn.errors import CharRNNError
 from charrnn.terminal import json_visible, visible
 
@@ -66,6 +67,13 @@ LoadStateOption = Annotated[
 SaveStateOption = Annotated[
     Path | None,
     typer.Option(help="Keep the state after the text, to go on from.", show_default="none"),
+]
+WeightsOption = Annotated[
+    str,
+    typer.Option(help="What weights are kept as: float32, bfloat16 or int8 (less exact, faster)."),
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option(help="CPU threads.", show_default="as many as are worth it")
 ]
 RegexOption = Annotated[
     str | None,
@@ -171,12 +179,16 @@ def print_json(fields: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def load_model(given: Path | None) -> Generator:
+def load_model(
+    given: Path | None, weights: str = "float32", threads: int | None = None
+) -> Generator:
     """The generator meant by ``--model``; stderr says which, where it was not named."""
     from charrnn import checkpoint
     from charrnn.generator import Generator
 
+    check_weights(weights)
+    check_threads(threads)
     path = checkpoint.find(given)
     if given is None:
         note(f"model: {path}")
-    return Generator(checkpoint.load(path))
+    return Generator(checkpoint.load(path), weights=weights, threads=threads, notify=note)

@@ -109,6 +109,8 @@ class _Row:
 class Engine(NumpyEngine):
     """The same network as the numpy engine's, its steps compiled."""
 
+    compiles = True
+
     def __init__(
         self,
         config: ModelConfig,
@@ -125,8 +127,18 @@ class Engine(NumpyEngine):
         self._prepare()
         self.threads = threads or self._worthwhile_threads()
 
+    @property
+    def stored(self) -> Any:
+        """The type of the packed matrices' values."""
+        return program.STORED[self.weights]
+
+    @property
+    def weight_bytes(self) -> int:
+        """What a step reads of packed matrices."""
+        return sum(packed.values.nbytes for packed in self._kept if isinstance(packed, _Packed))
+
     def _worthwhile_threads(self) -> int:
-        size = sum(packed.values.nbytes for packed in self._kept if isinstance(packed, _Packed))
+        size = self.weight_bytes
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         return max(1, min(cores or 1, self._panels, size // _WORTH_A_THREAD))
 
@@ -396,7 +408,8 @@ class Engine(NumpyEngine):
         batch = len(logits)
         self._room(batch)
         self._logits_of(batch)[:] = logits
-        call = Call(*chooser.compiled(self._at("logits"), self._stride, count))
+        given = (self._at("logits"), self._stride, self.config.vocab_size)
+        call = Call(*chooser.compiled(*given, count))
         ids = np.zeros((count, batch), np.int64)
         state = self._run_program(ids, state, self._program([call, WAIT], True))
         return self._logits_of(batch).copy(), state

@@ -20,7 +20,8 @@ import numba
 import platformdirs
 
 _PACKAGE = Path(__file__).parents[1]
-_COMPILED = ("kernels/gemm.py", "kernels/norm.py", "kernels/scalars.py", "kernels/program.py")
+_COMPILED = [f"kernels/{name}.py" for name in ("gemm", "norm", "scalars", "program")]
+_COMPILED += [f"decoding/{name}.py" for name in ("filters", "compiled")]
 
 
 @functools.cache

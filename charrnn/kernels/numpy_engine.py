@@ -45,12 +45,15 @@ class Chooser(Protocol):
         """Logits (B, V) -> what to read next (B,)."""
         ...
 
-    def compiled(self, logits: int, row: int, steps: int) -> tuple[int, tuple[int, ...]]:
+    def compiled(
+        self, logits: int, row: int, symbols: int, steps: int
+    ) -> tuple[int, tuple[int, ...]]:
         """The same as compiled code.
 
         Args:
             logits: their address.
             row: bytes from one text's to the next one's.
+            symbols: V.
             steps: how many symbols each text gets.
 
         Returns:
@@ -133,6 +136,8 @@ def normalised(parts: Floats, blocks: int) -> Floats:
 
 class NumpyEngine:
     """A network as arrays, with the embedding and the first layer's product made in advance."""
+
+    compiles = False
 
     @_quietly
     def __init__(self, config: ModelConfig, values: Parameters) -> None:
