@@ -22,6 +22,28 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.load_profile("repeatable")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="the long form of tests that repeat")
+
+
+@pytest.fixture(scope="session")
+def times(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
+    """`times(20, 500)`: how often to try; the second number in the long form."""
+    return lambda few, many: many if pytestconfig.getoption("soak") else few
+
+
+@pytest.fixture
+def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Prints a line about what a long test did, whatever is captured."""
+
+    def told(line: str) -> None:
+        reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
+        if pytestconfig.getoption("soak") and reporter:
+            reporter.write_line(line)
+
+    return told
+
+
 @pytest.fixture
 def tiny_text() -> str:
     """A few lines with a small alphabet, one symbol of which takes two bytes."""

@@ -26,6 +26,8 @@ PACKAGE = Path(charrnn.__file__).parent
 ROOMS = [
     "errors",
     "terminal",
+    "files",
+    "tensors",
     "config",
     "corpus",
     "corpora",
@@ -61,6 +63,7 @@ ONLY = {
     "numba": ("kernels/",),
     "llvmlite": ("kernels/gemm.py", "kernels/program.py"),
     "typer": ("cli/",),
+    "filelock": ("training/lock.py",),
     "rich": ("cli/",),
 }
 

@@ -61,13 +61,13 @@ class Target:
 
     def write(self, out: Path, texts: Sequence[str]) -> None:
         """Write the texts, which are what stdout would have got, exactly."""
-        from charrnn import checkpoint
+        from charrnn import files
 
         if self.is_folder:
             out.mkdir(exist_ok=True)
         for number, text in enumerate(texts, start=1):
             path = out / f"{number}.txt" if self.is_folder else out
-            checkpoint.write_atomically(path, text.encode())
+            files.write_atomically(path, text.encode())
         note(f"written: {out}")
 
 
