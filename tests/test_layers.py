@@ -39,6 +39,7 @@ ROOMS = [
     "decoding",
     "scoring",
     "generator",
+    "novelty",
     "network",
     "training",
     "bench",
@@ -163,6 +164,10 @@ def test_writing_and_scoring_load_no_torch(line: str, model: Path) -> None:
     names = loaded("-m", "charrnn", *line.split(), str(model), folder=model.parent)
     assert "numpy" in names
     assert "torch" not in names
+
+
+def test_looking_for_copies_loads_no_torch() -> None:
+    assert "torch" not in loaded("-c", "import charrnn.novelty")
 
 
 def test_the_package_alone_loads_nothing_else() -> None:

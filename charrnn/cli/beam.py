@@ -14,7 +14,7 @@ from charrnn.cli.shell import (
     guarded,
     load_model,
 )
-from charrnn.cli.writing import show
+from charrnn.cli.writing import NoveltyOption, novelty_index, show
 from charrnn.config import BeamConfig
 
 
@@ -36,6 +36,7 @@ def beam(
         typer.Option(help="Texts rank by log p / length^A: 0 favours short ones, 1 the mean."),
     ] = BeamConfig.length_penalty,
     stop: StopOption = None,
+    novelty: NoveltyOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write the most probable text that a search over WIDTH prefixes finds."""
@@ -47,10 +48,12 @@ def beam(
         stop=tuple(stop or ()),
     )
     generator = load_model(model)
+    index = novelty_index(model) if novelty else None
     read = generator.read(prompt)
     show(
         prompt,
         config.num_return,
         as_json,
         lambda write: generator.beam(read, config, write),
+        index,
     )

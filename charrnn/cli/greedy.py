@@ -14,7 +14,7 @@ from charrnn.cli.shell import (
     guarded,
     load_model,
 )
-from charrnn.cli.writing import show
+from charrnn.cli.writing import NoveltyOption, novelty_index, show
 from charrnn.config import BeamConfig
 
 
@@ -26,15 +26,18 @@ def greedy(
         int, typer.Option("--length", "-n", help="Characters to write.")
     ] = BeamConfig.length,
     stop: StopOption = None,
+    novelty: NoveltyOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write the most likely symbol at each step; it repeats itself soon."""
     config = BeamConfig(length=length, width=1, stop=tuple(stop or ()))
     generator = load_model(model)
+    index = novelty_index(model) if novelty else None
     read = generator.read(prompt)
     show(
         prompt,
         1,
         as_json,
         lambda write: [generator.greedy(read, config.length, config.stop, write)],
+        index,
     )

@@ -16,7 +16,7 @@ from charrnn.cli.shell import (
     load_model,
     note,
 )
-from charrnn.cli.writing import show
+from charrnn.cli.writing import NoveltyOption, novelty_index, show
 from charrnn.config import SampleConfig
 
 
@@ -56,6 +56,7 @@ def sample(
         int | None,
         typer.Option(help="Repeats a text exactly.", show_default="a new one, printed"),
     ] = None,
+    novelty: NoveltyOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write random text with a trained model.
@@ -73,6 +74,7 @@ def sample(
         seed=secrets.randbits(32) if seed is None else seed,
     )
     generator = load_model(model)
+    index = novelty_index(model) if novelty else None
     read = generator.read(prompt)
     note(f"seed: {config.seed}")
     show(
@@ -80,4 +82,5 @@ def sample(
         config.num_samples,
         as_json,
         lambda write: generator.samples(read, config, write),
+        index,
     )
