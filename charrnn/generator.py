@@ -72,8 +72,8 @@ class Generator:
         """What runs the network."""
         return NumpyEngine(self.config, self._values)
 
-    def read(self, prompt: str | Prompted) -> Prompted:
-        """Read the start symbol and then `prompt`, which may be empty.
+    def read(self, prompt: str | Prompted, after: Prompted | None = None) -> Prompted:
+        """Read `prompt`, which may be empty: after the start symbol, or after what was read before.
 
         Whatever takes a prompt takes it read, too: it can be continued many times.
 
@@ -82,9 +82,13 @@ class Generator:
         """
         if isinstance(prompt, Prompted):
             return prompt
-        start = np.array([self.config.start_symbol], np.int64)
-        ids = np.concatenate([start, self.tokenizer.encode(prompt).astype(np.int64)])
-        state = self.engine.start_state(1)
+        ids = self.tokenizer.encode(prompt).astype(np.int64)
+        if after is None:
+            ids = np.concatenate([np.array([self.config.start_symbol], np.int64), ids])
+            after = Prompted(np.zeros((1, 0)), self.engine.start_state(1))
+        if not len(ids):
+            return after
+        state = after.state
         for first in range(0, len(ids) - 1, _READ):
             state = self.engine.advance(ids[first : min(first + _READ, len(ids) - 1), None], state)
         return Prompted(*self.engine.step(ids[-1:], state))

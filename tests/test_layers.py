@@ -61,6 +61,7 @@ ONLY = {
     "llvmlite": ("kernels/gemm.py",),
     "typer": ("cli/",),
     "rich": ("cli/",),
+    "prompt_toolkit": ("cli/screen.py",),
 }
 
 
@@ -166,8 +167,9 @@ def test_writing_and_scoring_load_no_torch(line: str, model: Path) -> None:
     assert "torch" not in names
 
 
-def test_looking_for_copies_loads_no_torch() -> None:
-    assert "torch" not in loaded("-c", "import charrnn.novelty")
+@pytest.mark.parametrize("module", ["charrnn.novelty", "charrnn.cli.screen"])
+def test_looking_for_copies_and_writing_in_turns_load_no_torch(module: str) -> None:
+    assert "torch" not in loaded("-c", f"import {module}")
 
 
 def test_the_package_alone_loads_nothing_else() -> None:

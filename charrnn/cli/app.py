@@ -20,6 +20,7 @@ from charrnn.cli.greedy import greedy
 from charrnn.cli.info import info
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
+from charrnn.cli.write import write
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,6 +48,7 @@ app.command()(train)
 app.command()(sample)
 app.command()(greedy)
 app.command()(beam)
+app.command()(write)
 app.command("eval")(evaluate)
 app.command()(info)
 app.command()(cells)
