@@ -57,18 +57,18 @@ class Novelty:
     Attributes:
         longest_run: length of the longest run that stands in the training text as well.
         run: that run (the first of equally long ones).
-        position: where it begins in the text.
-        offset: where it begins in the training text (one place of several); None without a run.
-        line: the line of the training text, from 1; None without a run.
+        sample_offset: where it begins in the text.
+        corpus_offset: where it begins in the corpus (one place of several); None without a run.
+        corpus_line: the line of the corpus, from 1; None without a run.
         min_run: from how many characters on a run counts as copied.
         copied_share: part of the text's characters that such runs cover, 0 to 1.
     """
 
     longest_run: int
     run: str
-    position: int
-    offset: int | None
-    line: int | None
+    sample_offset: int
+    corpus_offset: int | None
+    corpus_line: int | None
     min_run: int
     copied_share: float
 
@@ -128,9 +128,9 @@ class Index:
         return Novelty(
             longest_run=length,
             run=text[longest : longest + length],
-            position=longest,
-            offset=offset,
-            line=line,
+            sample_offset=longest,
+            corpus_offset=offset,
+            corpus_line=line,
             min_run=min_run,
             copied_share=_covered(runs, min_run) / max(len(runs), 1),
         )

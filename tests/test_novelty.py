@@ -47,16 +47,16 @@ def test_equals_its_definition_whatever_the_blocks(
 ) -> None:
     found = Index.of(text, block, overlap=200).compare(sample, min_run)
     longest, where, share = naive(text, sample, min_run)
-    assert (found.longest_run, found.position) == (longest, where)
+    assert (found.longest_run, found.sample_offset) == (longest, where)
     assert found.copied_share == pytest.approx(share)
     assert found.run == sample[where : where + longest]
     assert found.min_run == min_run
     if not longest:
-        assert (found.offset, found.line) == (None, None)
+        assert (found.corpus_offset, found.corpus_line) == (None, None)
         return
-    assert found.offset is not None
-    assert text[found.offset : found.offset + longest] == found.run
-    assert found.line == 1 + text[: found.offset].count("\n")
+    assert found.corpus_offset is not None
+    assert text[found.corpus_offset : found.corpus_offset + longest] == found.run
+    assert found.corpus_line == 1 + text[: found.corpus_offset].count("\n")
 
 
 @given(texts, texts, st.integers(1, 20), st.integers(0, 8))
@@ -78,9 +78,9 @@ def test_what_is_copied_is_told() -> None:
     assert asdict(found) == {
         "longest_run": 17,
         "run": " dog is near the ",
-        "position": 1,
-        "offset": 20,
-        "line": 2,
+        "sample_offset": 1,
+        "corpus_offset": 20,
+        "corpus_line": 2,
         "min_run": 10,
         # " dog is near the " and "he cat is home": all but the "A" and the "?"
         "copied_share": pytest.approx(28 / 30),
@@ -145,7 +145,11 @@ def opened(run: Path) -> tuple[Index, list[str]]:
 def works(index: Index) -> bool:
     run = "the worst of times.\n12 was the best"
     found = index.compare(f"xx {run}é")
-    return (found.run, found.offset, found.line) == (f" {run}", TEXT.index(f" {run}"), 24)
+    return (found.run, found.corpus_offset, found.corpus_line) == (
+        f" {run}",
+        TEXT.index(f" {run}"),
+        24,
+    )
 
 
 def test_an_index_is_made_once_and_then_mapped(run: Path, cache: Path, tmp_path: Path) -> None:

@@ -167,9 +167,7 @@ class Screen:
         if self._unknown:
             names = ", ".join(map(symbol_name, self._unknown[:5]))
             more = f" and {len(self._unknown) - 5} more" if len(self._unknown) > 5 else ""
-            return [
-                ("class:unknown", f" not in the model's alphabet: {names}{more}: ^X leaves out")
-            ]
+            return [("class:unknown", f" ^X leaves out what the model never saw: {names}{more}")]
         parts = [
             f"{len(self.text):,} characters",
             f"temperature {self.config.temperature:g}",

@@ -88,7 +88,7 @@ def _describe_copies(found: Novelty) -> str:
     shown = run if len(run) <= SHOWN_RUN else f"{run[:SHOWN_RUN]}…"
     return (
         f"its longest run in the training text has {found.longest_run:,} characters (line "
-        f"{found.line:,}, offset {found.offset:,}): '{shown}'; "
+        f"{found.corpus_line:,}, offset {found.corpus_offset:,}): '{shown}'; "
         f"{found.copied_share:.0%} of it are in runs of {found.min_run} and more"
     )
 

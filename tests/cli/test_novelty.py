@@ -23,11 +23,11 @@ def test_json_says_what_every_sample_copies(tiny: Run, cli: Cli, env: dict[str, 
     trained = tiny.text.read_text("utf-8")[: TEXT_CHARACTERS * 9 // 10]
     for sample in samples:
         found = sample["novelty"]
-        run, offset = found["run"], found["offset"]
+        run, offset = found["run"], found["corpus_offset"]
         assert 0 < found["longest_run"] == len(run) < 100
-        assert sample["text"][found["position"] :].startswith(run)
+        assert sample["text"][found["sample_offset"] :].startswith(run)
         assert trained[offset:].startswith(run)
-        assert found["line"] == 1 + trained[:offset].count("\n")
+        assert found["corpus_line"] == 1 + trained[:offset].count("\n")
         assert found["min_run"] == 20
         assert 0 <= found["copied_share"] <= 1
         # No longer run of the sample stands there: none that is one character longer does.
