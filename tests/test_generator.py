@@ -227,6 +227,14 @@ def test_a_prompt_is_read_as_one_symbol_after_the_other(writer: Generator, lengt
         np.testing.assert_allclose(layer, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("cut", [0, 1, 4, 7])
+def test_reading_goes_on_after_what_was_read(writer: Generator, cut: int) -> None:
+    whole = writer.read("hello w")
+    read = writer.read("hello w"[cut:], writer.read("hello w"[:cut]))
+    np.testing.assert_allclose(read.logits, whole.logits, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(read.state, whole.state, rtol=1e-5, atol=1e-6)
+
+
 def test_a_prompt_is_read_once_however_many_continue_it(tiny_model: Model) -> None:
     writer = Generator(tiny_model)
     engine = Counting(tiny_model)

@@ -43,6 +43,7 @@ ROOMS = [
     "scoring",
     "states",
     "generator",
+    "novelty",
     "network",
     "training",
     "bench",
@@ -65,6 +66,7 @@ ONLY = {
     "typer": ("cli/",),
     "filelock": ("training/lock.py",),
     "rich": ("cli/",),
+    "prompt_toolkit": ("cli/screen.py",),
 }
 
 
@@ -168,6 +170,11 @@ def test_writing_and_scoring_load_no_torch(line: str, model: Path) -> None:
     names = loaded("-m", "charrnn", *line.split(), str(model), folder=model.parent)
     assert "numpy" in names
     assert "torch" not in names
+
+
+@pytest.mark.parametrize("module", ["charrnn.novelty", "charrnn.cli.screen"])
+def test_looking_for_copies_and_writing_in_turns_load_no_torch(module: str) -> None:
+    assert "torch" not in loaded("-c", f"import {module}")
 
 
 def test_the_package_alone_loads_nothing_else() -> None:

@@ -21,6 +21,7 @@ from charrnn.cli.greedy import greedy
 from charrnn.cli.info import info
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
+from charrnn.cli.write import write
 
 TERMINATED = 143
 
@@ -50,6 +51,7 @@ app.command()(train)
 app.command()(sample)
 app.command()(greedy)
 app.command()(beam)
+app.command()(write)
 app.command("eval")(evaluate)
 app.command()(info)
 app.command()(cells)
