@@ -260,7 +260,7 @@ class TrainConfig(Regularizers):
     steps: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """What a written text must be, character by character; neutral values: anything.
 
@@ -291,7 +291,9 @@ class Limits:
     @property
     def limits(self) -> Limits:
         """These alone, without what else a config says."""
-        return Limits(self.regex, self.allow, self.forbid, self.max_lines)
+        return Limits(
+            regex=self.regex, allow=self.allow, forbid=self.forbid, max_lines=self.max_lines
+        )
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import numpy as np
 
 from charrnn import checkpoint, scoring, states
 from charrnn.checkpoint import Model
-from charrnn.config import BeamConfig, SampleConfig, check_threads, check_weights
+from charrnn.config import BeamConfig, Limits, SampleConfig, check_threads, check_weights
 from charrnn.decoding import constraints, sampling
 from charrnn.decoding.beam import Hypothesis, beam_search
 from charrnn.decoding.choosing import Chooser, filters_of, generator
@@ -85,6 +85,7 @@ class Generator:
         self.training = model.training
         self._values = model.values
         self._weights, self._threads, self._notify = weights, threads, notify
+        self._constraints: dict[tuple[Limits, int], Constraint | None] = {}
 
     @cached_property
     def engine(self) -> NumpyEngine:
@@ -244,7 +245,10 @@ class Generator:
         return texts, writing, seed if config.temperature else None
 
     def _constraint(self, config: SampleConfig | BeamConfig) -> Constraint | None:
-        return constraints.build(self.tokenizer.symbols, config.limits, config.length)
+        key = (config.limits, config.length)
+        if key not in self._constraints:  # made once: it takes a moment
+            self._constraints[key] = constraints.build(self.tokenizer.symbols, *key)
+        return self._constraints[key]
 
     def greedy(
         self, prompt: str | Prompted = "", *, write: Write = lambda piece: None, **options: Any
@@ -318,7 +322,10 @@ class Generator:
         return bias
 
     def _stops(self, stop: str | Sequence[str]) -> list[tuple[int, ...]]:
-        return [tuple(self.tokenizer.encode(text).tolist()) for text in stop]
+        try:
+            return [tuple(self.tokenizer.encode(text).tolist()) for text in stop]
+        except PromptError as error:
+            raise PromptError(f"--stop can never be met: {error}") from None
 
 
 class _Text:

@@ -64,6 +64,9 @@ patterns = st.recursive(
     lambda inner: st.one_of(
         st.lists(inner, min_size=1, max_size=3).map("".join),
         st.lists(inner, min_size=2, max_size=3).map(lambda parts: f"(?:{'|'.join(parts)})"),
+        st.tuples(st.sampled_from(["(?!ab)", "(?=.b)", "(?!.*bb)"]), inner).map(
+            lambda part: f"(?:{part[0]}(?:{part[1]}).)*"
+        ),
         st.tuples(inner, st.sampled_from(["*", "+", "?", "{2}", "{1,2}", "{0,3}?", "{2,}"])).map(
             lambda part: f"(?:{part[0]}){part[1]}"
         ),
@@ -98,8 +101,9 @@ def test_a_text_can_be_written_if_and_only_if_it_matches_in_full(
     matching = [ids for ids in everything if re.fullmatch(regex, "".join(LETTERS[v] for v in ids))]
     try:
         constraint = made(LETTERS, 5, regex=regex)
-    except OptionError:
-        assert not matching
+    except OptionError as error:
+        if "may be empty and looks ahead" not in str(error):
+            assert not matching
         return
     assert [ids for ids in everything if accepts(constraint, ids)] == matching
     shortest = min(map(len, matching), default=6)
@@ -132,6 +136,8 @@ USUAL = {
     r"(a|b)*a(a|b){8}": 512,
     r"(?i)stra(ß|ss)e|\w{2,30}": 31,
     r"(?!.*the)[a-z ]*": 3,
+    r"(?:(?!the)[a-z ])*": 3,
+    r"(?:(?!ab|ba)[abc]){2,4}\.": 12,
     ".{0,10000}": 101,
 }
 KEYBOARD = [chr(code) for code in (10, *range(32, 127))] + ["ß", "é", "日"]
@@ -294,8 +300,9 @@ def test_forbidden_characters_end_no_text_over_bytes() -> None:
         ({"regex": "(?<=a)b"}, ["looking behind"]),
         ({"regex": "(?>a)"}, ["atomic group"]),
         ({"regex": "a++"}, ["possessive"]),
-        ({"regex": "((?!b)a)*"}, ["inside a repetition"]),
-        ({"regex": "(?:a|b$|(?=a))+"}, ["inside a repetition"]),
+        ({"regex": "(?:a|(?=a))+"}, ["a repetition of what may be empty"]),
+        ({"regex": "(?:a(?!b)){2000}"}, ["more than 1000 rounds"]),
+        ({"regex": "(?:^a)+"}, ["^ after the beginning"]),
         ({"regex": "a?^b"}, ["^ after the beginning"]),
         ({"regex": r"(?m)a\n^b"}, ["^ after the beginning"]),
         ({"allow": "x"}, ["leave no symbol"]),

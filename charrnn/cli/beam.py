@@ -26,6 +26,7 @@ from charrnn.cli.shell import (
     UnknownOption,
     WeightsOption,
     guarded,
+    load_model,
     note,
 )
 from charrnn.cli.writing import Target, show
@@ -109,7 +110,7 @@ def beam(
     )
     target = Target(out, config.num_return, as_json, force)
     opening = open_text(
-        model, prompt, prompt_file, unknown, load_state, save_state, weights, threads
+        load_model(model, weights, threads), prompt, prompt_file, unknown, load_state, save_state
     )
     if config.seed is not None:
         note(f"seed: {config.seed}")

@@ -34,6 +34,7 @@ from charrnn.cli.shell import (
     UnknownOption,
     WeightsOption,
     guarded,
+    load_model,
 )
 from charrnn.cli.writing import Target, show
 from charrnn.config import BeamConfig, SampleConfig
@@ -85,7 +86,7 @@ def greedy(
     )
     target = Target(out, 1, as_json, force)
     opening = open_text(
-        model, prompt, prompt_file, unknown, load_state, save_state, weights, threads
+        load_model(model, weights, threads), prompt, prompt_file, unknown, load_state, save_state
     )
     samples = show(
         opening.prompt,

@@ -36,6 +36,7 @@ from charrnn.cli.shell import (
     UnknownOption,
     WeightsOption,
     guarded,
+    load_model,
     note,
 )
 from charrnn.cli.writing import Target, show
@@ -158,7 +159,7 @@ def sample(
         raise OptionError("--save-state keeps the state after one text: use --num-samples 1")
     target = Target(out, config.num_samples, as_json, force)
     opening = open_text(
-        model, prompt, prompt_file, unknown, load_state, save_state, weights, threads
+        load_model(model, weights, threads), prompt, prompt_file, unknown, load_state, save_state
     )
     given = opening.read.seed if seed is None else seed
     config = replace(config, seed=secrets.randbits(32) if given is None else given)

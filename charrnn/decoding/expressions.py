@@ -12,7 +12,7 @@ that no part of the expressions tells apart are one, and a set of classes is the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +53,7 @@ class Expressions:
         self._nodes: list[Node] = []
         self._nullable: list[bool] = []
         self._derivatives: dict[tuple[int, int], int] = {}
+        self._loops: list[int] = []
         self._work = 0
         self.nothing = self._intern("union", ())
         self.empty = self._intern("empty", ())
@@ -77,7 +78,7 @@ class Expressions:
                 return all(self._nullable[part] for part in parts)
             case "complement":
                 return not self._nullable[parts[0]]
-            case "repeat":
+            case "repeat" | "loop":
                 return parts[1] == 0
         return kind == "empty"
 
@@ -110,6 +111,19 @@ class Expressions:
             return part
         return self._intern("repeat", (part, low, _UNBOUNDED if high is None else high))
 
+    def loop(self, rest: int, once: Callable[[int], int]) -> int:
+        """`rest`, after any number of rounds, each of which may depend on all that follows it.
+
+        Args:
+            rest: what comes after the last round.
+            once: given what follows, one round and then that; a round is not empty.
+        """
+        place = len(self._loops)
+        again = self._intern("loop", (place, 0 if self._nullable[rest] else 1))
+        self._loops.append(rest)
+        self._loops[place] = self.union((rest, once(again)))
+        return again
+
     def complement(self, part: int) -> int:
         """All texts but these."""
         kind, parts = self._nodes[part]
@@ -122,7 +136,7 @@ class Expressions:
             return self.anything
         mask = 0
         others = []
-        for part in self._spans_joined(flat):
+        for part in self._factored(flat):
             kind, inside = self._nodes[part]
             if kind == "classes":
                 mask |= inside[0]
@@ -163,24 +177,30 @@ class Expressions:
             return self.anything
         return self._intern(kind, tuple(sorted(parts)))
 
-    def _spans_joined(self, parts: set[int]) -> list[int]:
-        """x{2,5} or x{4,9} is x{2,9}, also before an equal rest: what counting makes a lot of."""
-        spans: dict[tuple[int, int], list[tuple[int, float]]] = {}
+    def _factored(self, parts: set[int]) -> list[int]:
+        """The union's parts, fewer: counting in nested ways makes very many that are the same.
+
+        x*y or x*z is x*(y or z), and x{2,5}y or x{4,9}y is x{2,9}y.
+        """
+        rests: dict[int, list[int]] = {}  # behind each repetition that comes first
         others = []
         for part in parts:
-            first, rest = part, self.empty
-            if self._nodes[part][0] == "concat":
-                first, rest = self._nodes[part][1]
-            kind, inside = self._nodes[first]
-            if kind == "repeat":
-                high = np.inf if inside[2] == _UNBOUNDED else inside[2]
-                spans.setdefault((inside[0], rest), []).append((inside[1], high))
+            kind, inside = self._nodes[part]
+            first, rest = inside if kind == "concat" else (part, self.empty)
+            if self._nodes[first][0] == "repeat":
+                rests.setdefault(first, []).append(rest)
             else:
                 others.append(part)
-        for (repeated, rest), found in spans.items():
-            for low, high in _joined(sorted(found)):
-                bound = None if high == np.inf else int(high)
-                others.append(self.concat(self.repeat(repeated, low, bound), rest))
+        spans: dict[tuple[int, int], list[tuple[int, float]]] = {}
+        for first, found in rests.items():
+            rest = found[0] if len(found) == 1 else self.union(found)
+            repeated, low, high = self._nodes[first][1]
+            bound = np.inf if high == _UNBOUNDED else high
+            spans.setdefault((repeated, rest), []).append((low, bound))
+        for (repeated, rest), counts in spans.items():
+            for low, bound in _joined(sorted(counts)):
+                most = None if bound == np.inf else int(bound)
+                others.append(self.concat(self.repeat(repeated, low, most), rest))
         return others
 
     def derivative(self, expression: int, cls: int) -> int:
@@ -206,6 +226,8 @@ class Expressions:
                 fewer = None if high == _UNBOUNDED else high - 1
                 rest = self.repeat(part, max(low - 1, 0), fewer)
                 return self.concat(self.derivative(part, cls), rest)
+            case "loop":
+                return self.derivative(self._loops[parts[0]], cls)
             case "complement":
                 return self.complement(self.derivative(parts[0], cls))
             case "union":

@@ -28,6 +28,7 @@ _CATEGORIES = {
     "CATEGORY_WORD": r"\w",
     "CATEGORY_NOT_WORD": r"\W",
 }
+_ROUNDS = 1000  # of a repetition that is written out
 _REFUSED = {
     "GROUPREF": "a reference to a group",
     "GROUPREF_EXISTS": "a reference to a group",
@@ -57,8 +58,8 @@ def expression(pattern: str, expressions: Expressions, leaf: Leaf) -> int:
     """The expression of `pattern`, of whose syntax `re.compile` approves.
 
     Raises:
-        UnsupportedError: it has a back reference, a look behind or a word boundary, looks ahead
-            inside a repetition, or holds an atomic group or a possessive repetition.
+        UnsupportedError: it has a back reference, a look behind, a word boundary, an atomic group
+            or a possessive repetition.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -113,14 +114,35 @@ class _Reader:
 
     def _repetition(self, value: Any, rest: int, flags: int, at_start: bool | None) -> int:
         low, high, inside = value
-        if high == 1:  # what is there or not may look ahead: it is followed by the rest
+        if high == 1:
             once = self.sequence(inside, rest, flags, at_start)
             return once if low else self._make.union((once, rest))
         if _looks_around(inside):
-            raise UnsupportedError("looking ahead, ^ or $ inside a repetition")
+            return self._looking_repetition(value, rest, flags)
         part = self.sequence(inside, self._make.empty, flags, None)
         bound = None if high == parser.MAXREPEAT else int(high)
         return self._make.concat(self._make.repeat(part, int(low), bound), rest)
+
+    def _looking_repetition(self, value: Any, rest: int, flags: int) -> int:
+        """One in which each round may look ahead at the next ones and at what follows them."""
+        low, high, inside = value
+
+        def once(after: int) -> int:
+            return self.sequence(inside, after, flags, None)
+
+        if high == parser.MAXREPEAT:
+            if inside.getwidth()[0] == 0:
+                raise UnsupportedError("a repetition of what may be empty and looks ahead")
+            rest = self._make.loop(rest, once)
+            high = low
+        if high > _ROUNDS:
+            raise UnsupportedError(f"more than {_ROUNDS} rounds of what looks ahead")
+        after = rest
+        for _ in range(high - low):
+            after = self._make.union((rest, once(after)))
+        for _ in range(low):
+            after = once(after)
+        return after
 
     def _look_ahead(
         self, name: str, value: Any, rest: int, flags: int, at_start: bool | None
