@@ -31,6 +31,7 @@ ROOMS = [
     "corpora",
     "tokenizer",
     "dataset",
+    "statistics",
     "streams",
     "cells",
     "parameters",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -12,10 +14,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charrnn.cli.shell import JsonOption, guarded, note, print_json
+from charrnn.config import TrainOptions
 from charrnn.errors import CorpusError
+from charrnn.terminal import visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+    from charrnn.statistics import Counting, Repetition, Statistics
+    from charrnn.training.plan import Plan
+
+FEW = 10  # occurrences of a symbol, of which little can be learned
 
 app = typer.Typer(no_args_is_help=True, help="Texts known by name.")
 
@@ -76,6 +85,121 @@ def fetch(name: NameArgument, as_json: JsonOption = False) -> None:
         print_json({"name": name, **fields})
         return
     typer.echo(str(result.path))
+
+
+@app.command("stats")
+@guarded
+def stats(
+    corpus: Annotated[
+        list[str], typer.Argument(help="Text files, folders, - for standard input, or a name.")
+    ],
+    newline: Annotated[
+        str, typer.Option(help="keep line ends, or make CR LF into LF: keep or lf.")
+    ] = "keep",
+    symbols: Annotated[
+        int, typer.Option(help="Print so many symbols; --json has all.", min=0)
+    ] = 12,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a text is like: symbols, suspicious signs, repetition, what counting achieves.
+
+    The last part is held out as in training. Models that only count symbols after their last 0 to 5
+    characters learn from the rest and are measured on it: a network must do better. What 'train'
+    would plan is told as far as it does not depend on this machine's speed.
+    """
+    from charrnn import statistics
+    from charrnn.cli.train import _read as read_named
+
+    text = read_named(corpus, newline)
+    found = statistics.measure(lambda: [text.text], TrainOptions.valid_fraction)
+    plan = _largest_plan(found)
+    if as_json:
+        fields = asdict(found) | {"symbols": statistics.rows(found.symbols)}
+        counting = found.counting and {**asdict(found.counting), "bpc": found.counting.bpc}
+        made = plan and asdict(plan)
+        print_json({"name": text.name, **fields, "counting": counting, "largest_plan": made})
+        return
+    for line in _statistics_lines(text.name, found, symbols):
+        typer.echo(visible(line))
+    for line in _plan_lines(plan):
+        typer.echo(line)
+
+
+def _largest_plan(found: Statistics) -> Plan | None:
+    """What 'train' would plan on a machine of any speed; None where the text is too short."""
+    from charrnn.dataset import split_position
+    from charrnn.training import plan
+
+    length = split_position(found.characters, TrainOptions.valid_fraction)
+    if length < 2:
+        return None
+    return plan.make(TrainOptions(), length, len(found.symbols), lambda model, train: math.inf)
+
+
+def _statistics_lines(name: str, found: Statistics, most: int) -> Iterator[str]:
+    from charrnn.statistics.signs import rows
+
+    few = sum(count < FEW for count in found.symbols.values())
+    yield (
+        f"{name}: {found.characters:,} characters, {found.bytes:,} bytes, {found.lines:,} lines, "
+        f"the longest of {found.longest_line:,} characters (line {found.longest_line_number:,})"
+    )
+    yield f"\n{len(found.symbols):,} symbols, {few:,} of them less than {FEW} times"
+    for row in rows(dict(list(found.symbols.items())[:most])):
+        share = found.symbols[row["symbol"]] / found.characters
+        shown = visible(row["symbol"]).replace("\n", "␊").replace("\t", "␉")
+        yield f"  {row['count']:>12,} {share:7.2%}  {row['code_point']:<8} {shown:<2} {row['name']}"
+    if len(found.symbols) > most > 0:
+        yield f"  and {len(found.symbols) - most:,} more"
+    yield "\nsuspicious"
+    for sign in found.signs:
+        yield f"  {sign.text}"
+    if not found.signs:
+        yield "  nothing"
+    yield from _repetition_lines(found.repetition)
+    yield from _counting_lines(found.counting)
+
+
+def _repetition_lines(found: Repetition) -> Iterator[str]:
+    which = "" if found.one_in == 1 else f", by one in {found.one_in}"
+    yield "\nrepeated"
+    yield f"  {found.share:.2%} of all passages of {found.window} characters stood before{which}"
+    for passage in found.longest:
+        beginning = passage.excerpt.replace("\n", "␊").replace("\t", "␉")
+        yield (
+            f"  {passage.length:,} characters in line {passage.line:,} stand in line "
+            f"{passage.before_line:,} too: {beginning}"
+        )
+
+
+def _counting_lines(found: Counting | None) -> Iterator[str]:
+    if found is None:
+        return
+    yield "\ncounting, which a network must beat"
+    yield (
+        f"  what follows the last few characters, counted in {found.counted:,} characters, "
+        f"measured on the {found.measured:,} held out after them"
+    )
+    for order, (nats, bits) in enumerate(zip(found.nats, found.bpc, strict=True)):
+        yield f"  the last {order}: {nats:.4f} nats ({bits:.3f} bpc)"
+
+
+def _plan_lines(plan: Plan | None) -> Iterator[str]:
+    from charrnn import parameters
+
+    yield "\n'charrnn train' would"
+    if plan is None:
+        yield "  refuse it: it is too short"
+        return
+    model, train = plan.model, plan.train
+    yield (
+        f"  train for {train.minutes:g} minutes or {train.epochs:g} times through the text, in "
+        f"{train.batch_size} streams and windows of {train.seq_len}"
+    )
+    yield (
+        f"  choose {model.cell}, {model.num_layers} x {model.hidden_size} at most "
+        f"({parameters.count(model):,} parameters): by this machine's speed, as --dry-run tells"
+    )
 
 
 def _print_paths(name: str, paths: list[Path], as_json: bool) -> None:

@@ -156,3 +156,38 @@ def test_headers_are_the_utf8_files_of_their_folder(
 def test_an_unknown_name_far_from_all_lists_them() -> None:
     with pytest.raises(CorpusError, match="known are hello, harbour"):
         corpora.entry("qqqq")
+
+
+def test_stats_of_a_text(cli: Cli) -> None:
+    (cli.folder / "a.txt").write_bytes("café\r\nÃ© \x1b[31m\n".encode() * 50)
+    done = cli("corpora", "stats", "a.txt")
+    assert done.out.startswith("a: 750 characters, 900 bytes, 100 lines")
+    assert "U+001B   ␛  ESCAPE" in done.out
+    assert "line ends: 50 LF, 50 CR LF" in done.out
+    assert "'Ã©' for 'é' (U+00E9)" in done.out
+    assert "\x1b" not in done.out
+    assert "would\n  train for" in done.out
+    assert "a.txt: lines end in CR LF" in done.err
+
+
+def test_stats_in_json_say_the_same(cli: Cli) -> None:
+    found = cli("corpora", "stats", "harbour", "--json").json
+    assert found["name"] == "harbour"
+    assert found["characters"] == found["bytes"] == REGISTRY["harbour"].bytes
+    assert sum(row["count"] for row in found["symbols"]) == found["characters"]
+    assert {"newlines", "signs", "repetition"} <= found.keys()
+    assert len(found["counting"]["nats"]) == len(found["counting"]["bpc"]) == 6
+    assert found["largest_plan"]["model"]["vocab_size"] == len(found["symbols"])
+
+
+def test_stats_of_standard_input_of_one_character(cli: Cli) -> None:
+    done = cli("corpora", "stats", "-", "--symbols", 0, stdin=b"a")
+    assert "1 symbols, 1 of them less than 10 times" in done.out
+    assert "refuse it" in done.out
+    assert cli("corpora", "stats", "-", "--json", stdin=b"a").json["largest_plan"] is None
+
+
+def test_stats_of_nothing_and_of_no_text(cli: Cli) -> None:
+    assert "empty" in cli("corpora", "stats", "-", code=2).sentence
+    (cli.folder / "latin.txt").write_bytes(b"caf\xe9")
+    assert "not UTF-8" in cli("corpora", "stats", "latin.txt", code=2).sentence
