@@ -42,6 +42,7 @@ ROOMS = [
     "generator",
     "network",
     "training",
+    "metrics",
     "bench",
     "cli",
 ]
@@ -61,6 +62,8 @@ ONLY = {
     "llvmlite": ("kernels/gemm.py",),
     "typer": ("cli/",),
     "rich": ("cli/",),
+    "matplotlib": ("cli/",),
+    "uniplot": ("cli/",),
 }
 
 

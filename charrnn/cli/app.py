@@ -18,6 +18,7 @@ from charrnn.cli.corpora import app as corpora_app
 from charrnn.cli.eval import evaluate
 from charrnn.cli.greedy import greedy
 from charrnn.cli.info import info
+from charrnn.cli.plot import plot
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
 
@@ -49,6 +50,7 @@ app.command()(greedy)
 app.command()(beam)
 app.command("eval")(evaluate)
 app.command()(info)
+app.command()(plot)
 app.command()(cells)
 app.add_typer(corpora_app, name="corpora")
 app.add_typer(bench_app, name="bench")
