@@ -40,6 +40,7 @@ ROOMS = [
     "decoding",
     "scoring",
     "generator",
+    "inspection",
     "network",
     "training",
     "metrics",
@@ -162,10 +163,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("line", ["sample -m", "greedy -m", "beam -m", "eval text.txt -m", "info"])
+@pytest.mark.parametrize(
+    "line",
+    ["sample -m", "greedy -m", "beam -m", "eval text.txt -m", "info", "inspect next -m"],
+)
 def test_writing_and_scoring_load_no_torch(line: str, model: Path) -> None:
     names = loaded("-m", "charrnn", *line.split(), str(model), folder=model.parent)
     assert "numpy" in names
+    assert "torch" not in names
+
+
+def test_looking_at_a_text_loads_no_torch(model: Path) -> None:
+    names = loaded("-m", "charrnn", "corpora", "stats", "text.txt", folder=model.parent)
+    assert "charrnn.statistics" in names
     assert "torch" not in names
 
 

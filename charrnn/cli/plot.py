@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import shutil
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli import drawing
+from charrnn.cli.drawing import COLOURS
 from charrnn.cli.shell import JsonOption, guarded, note, print_json
-from charrnn.errors import OptionError
 from charrnn.terminal import visible
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
     from charrnn.metrics import Course
 
-# Okabe and Ito's colours, which people tell apart who see fewer colours than most.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-FORMATS = (".png", ".svg", ".pdf")
 START = 20  # the first part of a run, one in so many reports, may leave the picture at its top
 
 
@@ -72,8 +69,7 @@ def plot(
     """
     from charrnn import metrics
 
-    if out is not None:
-        _check_out(out, force)
+    drawing.check_file("--out", out, force)
     folders = [metrics.find(run) for run in runs] if runs else [metrics.find(None)]
     courses = [metrics.read(folder) for folder in folders]
     if not runs:
@@ -82,18 +78,11 @@ def plot(
     if as_json:
         print_json({"runs": [_fields(course) for course in courses]})
     if out is not None:
-        _save(_picture(courses, axes, over), out)
+        drawing.save(_picture(courses, axes, over), out)
         note(f"written: {out}")
     elif not as_json:
         for panel in PANELS:
             typer.echo(_chart(panel, courses, axes, over))
-
-
-def _check_out(out: Path, force: bool) -> None:
-    if out.suffix.lower() not in FORMATS:
-        raise OptionError(f"--out {out}: its name must end in {', '.join(FORMATS)}")
-    if out.exists() and not force:
-        raise OptionError(f"--out {out} exists: name another, or --force to replace it")
 
 
 def _fields(course: Course) -> dict[str, Any]:
@@ -105,7 +94,7 @@ def _fields(course: Course) -> dict[str, Any]:
 
 
 def _label(course: Course) -> str:
-    name = f"{visible(course.name)} valid"
+    name = drawing.literal(f"{visible(course.name)} valid")
     return name if course.valid_nats is None else f"{name}, in the end {course.valid_nats:.4f}"
 
 
@@ -132,16 +121,12 @@ def _loss_limits(courses: Sequence[Course]) -> tuple[float, float]:
     return float(known.min() - room), float(known.max() + room)
 
 
-def _missing(error: ImportError) -> OptionError:
-    return OptionError(f"drawing needs {error.name}: pip install 'charrnn[plot]'")
-
-
 def _chart(panel: Panel, courses: Sequence[Course], axes: Sequence[Any], over: str) -> str:
     """A panel in characters: colours on a terminal, letters where there are none."""
     try:
         import uniplot
     except ImportError as error:
-        raise _missing(error) from None
+        raise drawing.missing(error) from None
     import numpy as np
 
     xs, ys, labels, colours = [], [], [], []
@@ -190,7 +175,7 @@ def _picture(courses: Sequence[Course], axes: Sequence[Any], over: str) -> Figur
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise _missing(error) from None
+        raise drawing.missing(error) from None
 
     figure = Figure(figsize=(10, 7), layout="constrained")
     grid = figure.subplots(2, 2)
@@ -238,16 +223,3 @@ def _draw(panel: Panel, place: Axes, courses: Sequence[Course], axes: Sequence[A
     place.yaxis.set_major_formatter(FuncFormatter(lambda value, at: f"{value:,.6g}"))
     place.grid(color="0.9", linewidth=0.6)
     place.spines[["top", "right"]].set_visible(False)
-
-
-def _save(figure: Figure, out: Path) -> None:
-    import matplotlib
-
-    from charrnn.checkpoint import write_atomically
-
-    kind = out.suffix.lower().removeprefix(".")
-    data = io.BytesIO()
-    undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    with matplotlib.rc_context({"svg.hashsalt": "charrnn", "svg.fonttype": "none"}):
-        figure.savefig(data, format=kind, dpi=130, metadata=undated)
-    write_atomically(out, data.getvalue())
