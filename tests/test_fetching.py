@@ -281,6 +281,8 @@ def test_a_connection_that_breaks_goes_on_where_it_broke(server: Server, said: S
     served = server.serve("text.txt", cut=400_000, cuts=2)
     result = said.fetch(known(server.url("text.txt")))
     assert served.asked == [None, "bytes=400000-", "bytes=800000-"]
+    broke = f"the connection broke after 400,000 of {len(TEXT):,} bytes: trying again"
+    assert broke in said.lines
     assert result.downloaded == len(TEXT)
 
 
@@ -372,6 +374,8 @@ def test_no_server_at_all(server: Server, said: Said) -> None:
     sentence = said.fails(known("https://localhost:1/text.txt"))
     assert "no connection" in sentence
     assert f"{download.ATTEMPTS} times" in sentence
+    sentence = said.fails(known("https://nowhere.invalid/text.txt"))
+    assert "no such host, or no network" in sentence
 
 
 def test_a_slow_server_is_waited_for_and_a_silent_one_is_not(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import http.client
 import re
+import socket
 import ssl
 import time
 import urllib.error
@@ -29,6 +30,7 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # what a full disk 
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 Arrived = Callable[[int, int | None], None]
+Say = Callable[[str], None]
 
 
 class DownloadError(RunError):
@@ -39,7 +41,7 @@ class _PassingError(Exception):
     """A fault that another attempt may not meet."""
 
 
-def download(url: str, part: Path, limit: int, arrived: Arrived) -> None:
+def download(url: str, part: Path, limit: int, arrived: Arrived, say: Say) -> None:
     """Complete `part`, which may hold the beginning of what `url` names.
 
     Args:
@@ -47,6 +49,7 @@ def download(url: str, part: Path, limit: int, arrived: Arrived) -> None:
         part: the file; what is in it is kept where the server can go on from there.
         limit: upper limit of its size in bytes.
         arrived: told the bytes that are there and, where known, the bytes of the whole.
+        say: told what is worth a line.
 
     Raises:
         DownloadError: says what failed; what has arrived is kept.
@@ -65,6 +68,7 @@ def download(url: str, part: Path, limit: int, arrived: Arrived) -> None:
                 raise DownloadError(
                     f"{url}: {error}, {failures} times{kept if _size(part) else ''}"
                 ) from None
+            say(f"{error}: trying again")
             time.sleep(PAUSE * 2 ** (failures - 1))
         except ssl.SSLCertVerificationError as error:
             raise DownloadError(
@@ -95,6 +99,8 @@ def _attempt(url: str, part: Path, limit: int, arrived: Arrived) -> None:
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise error.reason from None
+        if isinstance(error.reason, socket.gaierror):
+            raise DownloadError(f"{url}: no such host, or no network ({error.reason})") from None
         raise _PassingError(f"no connection ({error.reason})") from None
     except TimeoutError:
         raise _PassingError(f"nothing came for {TIMEOUT:g} seconds") from None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,9 @@ import filelock
 
 from charrnn import corpora
 from charrnn.corpora import Entry
-from charrnn.corpora.download import FULL, Arrived, DownloadError, download, no_room
+from charrnn.corpora.download import FULL, Arrived, DownloadError, Say, download, no_room
 from charrnn.corpora.unpacking import UnpackError, unpack
 from charrnn.errors import CorpusError, RunError
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def _fetch(wanted: Entry, arrived: Arrived, say: Say) -> Fetched:
 def _download(wanted: Entry, part: Path, arrived: Arrived, say: Say) -> Fetched:
     came = _Came(wanted, part.parent, arrived)
     limit = wanted.archive_bytes or wanted.bytes or 0
-    download(str(wanted.url), part, limit, came)
+    download(str(wanted.url), part, limit, came, say)
     try:
         result = _accept(wanted, part, say)
     except _WrongFileError:
