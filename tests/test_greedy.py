@@ -5,13 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charrnn.decoding.greedy import greedy
+from charrnn.config import SampleConfig
+from charrnn.decoding import sampling
 
 MakeChain = Callable[..., Any]
 
 
 def _run(chain: Any, length: int, stops: Any = ()) -> tuple[tuple[int, ...], float]:
-    written = list(greedy(chain, *chain.begin(), length, stops))
+    config = SampleConfig(length=length, temperature=0)
+    steps = sampling.sample(chain, *chain.begin(), config, [sampling.generator(0, 0)], stops)
+    written = [step[0][1:] for step in steps]
     return tuple(symbol for symbol, _ in written), sum(log_prob for _, log_prob in written)
 
 

@@ -1,201 +1,18 @@
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from charrnn.config import SampleConfig
 from charrnn.decoding import sampling
-from charrnn.decoding.sampling import draw, generator, probabilities
+from charrnn.decoding.filters import NO_BIAS, Filters
+from charrnn.decoding.sampling import filters_of, generator
 from charrnn.decoding.step import ends_with, log_softmax
 
-P = np.array([0.1, 0.4, 0.2, 0.3])
 Rows = list[list[tuple[int, int, float]]]
-
-
-def _from(p: Any, **filters: Any) -> list[float]:
-    """What is drawn from where the model says `p`."""
-    with np.errstate(divide="ignore"):
-        logits = np.log(np.asarray(p, np.float64))[None] + 5.0  # a constant changes nothing
-    row: list[float] = probabilities(logits, SampleConfig(**{"temperature": 1.0, **filters}))[
-        0
-    ].tolist()
-    return row
-
-
-@pytest.mark.parametrize("temperature", [0.1, 0.5, 0.8, 1.0, 2.0, 10.0])
-def test_temperature_is_the_power_renormalised(temperature: float) -> None:
-    powers = P ** (1 / temperature)
-    assert _from(P, temperature=temperature) == pytest.approx(powers / powers.sum(), rel=1e-12)
-
-
-def test_temperature_by_hand() -> None:
-    # p^2 = 0.01, 0.16, 0.04, 0.09; their sum is 0.3
-    assert _from(P, temperature=0.5) == pytest.approx([1 / 30, 16 / 30, 4 / 30, 9 / 30])
-
-
-def test_temperature_zero_is_the_most_likely_symbol_the_lowest_among_equals() -> None:
-    assert _from(P, temperature=0) == [0, 1, 0, 0]
-    assert _from([0.2, 0.4, 0.4], temperature=0) == [0, 1, 0]
-
-
-@pytest.mark.parametrize("temperature", [1e-6, 1e-300, 5e-324])
-def test_a_tiny_temperature_is_as_zero_and_warns_of_nothing(temperature: float) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert _from(P, temperature=temperature) == [0, 1, 0, 0]
-        assert _from([0.2, 0.4, 0.4], temperature=temperature) == [0, 0.5, 0.5]
-
-
-def test_a_huge_temperature_is_an_even_draw() -> None:
-    assert _from(P, temperature=1e6) == pytest.approx([0.25] * 4, abs=1e-6)
-
-
-def test_float32_logits_are_filtered_in_float64() -> None:
-    logits = np.log(P).astype(np.float32)[None]
-    assert probabilities(logits, SampleConfig(temperature=1.0)).dtype == np.float64
-
-
-@pytest.mark.parametrize("scale", [1e4, -1e4])
-def test_far_logits_do_not_overflow(scale: float) -> None:
-    logits = np.array([[0.0, scale]], np.float32)
-    p = probabilities(logits, SampleConfig(temperature=0.5))[0]
-    assert sorted(p.tolist()) == [0, 1]
-
-
-def test_rows_are_filtered_each_for_itself() -> None:
-    logits = np.log(np.array([P, P[::-1]]))
-    p = probabilities(logits, SampleConfig(temperature=1.0, top_k=2, top_p=0.9, min_p=0.1))
-    assert p[0].tolist() == pytest.approx([0, 4 / 7, 0, 3 / 7])
-    assert p[1].tolist() == p[0, ::-1].tolist()
-
-
-@pytest.mark.parametrize(
-    ("k", "kept"),
-    [
-        (1, [0, 1, 0, 0]),
-        (2, [0, 4 / 7, 0, 3 / 7]),
-        (3, [0, 4 / 9, 2 / 9, 3 / 9]),
-        (4, P),
-        (5, P),
-        (0, P),
-    ],
-)
-def test_top_k_keeps_the_k_most_likely(k: int, kept: Any) -> None:
-    assert _from(P, top_k=k) == pytest.approx(list(kept))
-
-
-@pytest.mark.parametrize("k", [1, 2, 3])
-def test_top_k_keeps_exactly_k_of_equals_the_lowest_ids(k: int) -> None:
-    assert _from([0.25] * 4, top_k=k) == pytest.approx([1 / k] * k + [0] * (4 - k))
-
-
-@pytest.mark.parametrize(
-    ("top_p", "kept"),
-    [
-        # in order 0.4, 0.3, 0.2, 0.1: a symbol stays while those before it have less than top_p
-        (1e-9, [0, 1, 0, 0]),
-        (0.39, [0, 1, 0, 0]),
-        (0.41, [0, 4 / 7, 0, 3 / 7]),
-        (0.69, [0, 4 / 7, 0, 3 / 7]),
-        (0.71, [0, 4 / 9, 2 / 9, 3 / 9]),
-        (0.91, P),
-        (1.0, P),
-    ],
-)
-def test_top_p_keeps_the_fewest_that_have_this_probability(top_p: float, kept: Any) -> None:
-    assert _from(P, top_p=top_p) == pytest.approx(list(kept))
-
-
-@pytest.mark.parametrize(
-    ("min_p", "kept"),
-    [
-        # relative to the most likely, 0.4: 0.74 is 0.296, 0.76 is 0.304
-        (0.24, P),
-        (0.26, [0, 4 / 9, 2 / 9, 3 / 9]),
-        (0.74, [0, 4 / 7, 0, 3 / 7]),
-        (0.76, [0, 1, 0, 0]),
-        (1.0, [0, 1, 0, 0]),
-    ],
-)
-def test_min_p_is_a_share_of_the_most_likely(min_p: float, kept: Any) -> None:
-    assert _from(P, min_p=min_p) == pytest.approx(list(kept))
-
-
-def test_filters_act_in_their_order() -> None:
-    # top_k = 2 leaves 4/7 and 3/7; of these the first alone has 0.5 (before top_k it had 0.4)
-    assert _from(P, top_k=2, top_p=0.5) == [0, 1, 0, 0]
-    # temperature 1/2 first: 16/30 has 0.5 (at temperature 1 it needs two)
-    assert _from(P, temperature=0.5, top_p=0.5) == [0, 1, 0, 0]
-
-
-@given(
-    st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=12),
-    st.floats(0, 1e6),
-    st.integers(0, 13),
-    st.floats(0, 1, exclude_min=True),
-    st.floats(0, 1),
-)
-def test_any_filters_leave_a_distribution(
-    logits: list[float], temperature: float, top_k: int, top_p: float, min_p: float
-) -> None:
-    config = SampleConfig(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-    values = np.array([logits], np.float32)
-    (p,) = probabilities(values, config)
-    assert p.min() >= 0
-    assert p.sum() == pytest.approx(1)
-    assert p[values[0].argmax()] == p.max() > 0  # the most likely symbol always stays
-    if top_k:
-        assert np.count_nonzero(p) <= top_k
-
-
-# The 99.9 % points of chi-square for 1 to 5 degrees of freedom, from any table.
-CHI_SQUARE = {1: 10.83, 2: 13.82, 3: 16.27, 4: 18.47, 5: 20.52}
-
-
-@pytest.mark.parametrize(
-    "filters", [{}, {"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.6}, {"min_p": 0.3}]
-)
-def test_draws_have_the_exact_frequencies(filters: dict[str, Any]) -> None:
-    p = [0.05, 0.3, 0.0, 0.25, 0.3, 0.1]
-    expected = np.array(_from(p, **filters))
-    number = 20_000
-    drawn = draw(np.tile(expected, (number, 1)), [generator(11, i) for i in range(number)])
-    counts = np.bincount(drawn, minlength=6)
-    possible = expected > 0
-    assert not counts[~possible].any()
-    wanted = number * expected[possible]
-    chi_square = ((counts[possible] - wanted) ** 2 / wanted).sum()
-    assert chi_square < CHI_SQUARE[int(possible.sum()) - 1]
-
-
-class Fixed(np.random.Generator):
-    """Randomness whose next number is known: the ends of the interval come up too rarely."""
-
-    def __init__(self, number: float) -> None:
-        super().__init__(np.random.PCG64(0))
-        self.number = number
-
-    def random(self, *args: Any, **kwargs: Any) -> float:
-        return self.number
-
-
-@pytest.mark.parametrize("p", [[0, 0.3, 0.7, 0], [0, 0, 1, 0], [0.1] * 10 + [0], [0, 5e-324, 0]])
-def test_the_first_and_the_last_number_draw_no_impossible_symbol(p: list[float]) -> None:
-    possible = [symbol for symbol, value in enumerate(p) if value]
-    first, last = (draw(np.array([p]), [Fixed(number)]) for number in (0.0, 1 - 2**-53))
-    assert (int(first[0]), int(last[0])) == (possible[0], possible[-1])
-
-
-def test_the_number_drawn_inverts_the_cumulative_sum() -> None:
-    p = np.tile([0.25, 0.25, 0.5], (5, 1))
-    points = [0.0, 0.2499, 0.25, 0.4999, 0.5]
-    assert draw(p, [Fixed(point) for point in points]).tolist() == [0, 0, 1, 1, 2]
 
 
 def test_each_sample_has_its_own_randomness() -> None:
@@ -204,11 +21,28 @@ def test_each_sample_has_its_own_randomness() -> None:
     assert numbers[1, 1] == generator(1, 1).random()
 
 
-def _sample(chain: Any, stops: Any = (), rows: int = 1, **config: Any) -> Rows:
-    logits, state = chain.begin()
+def test_numbers_get_the_types_that_are_compiled() -> None:
+    """A whole number given for a fraction must not be another function to a compiler."""
+    made = filters_of(SampleConfig(temperature=1, top_k=3, presence_penalty=2, min_p=0))
+    assert made == Filters(top_k=3, presence_penalty=2.0)
+    kinds = [type(value) for value in made]
+    assert kinds == [type(value) for value in Filters()]
+
+
+def _sample(
+    chain: Any,
+    stops: Any = (),
+    rows: int = 1,
+    read: Any = (),
+    bias: Any = NO_BIAS,
+    **config: Any,
+) -> Rows:
     generators = [generator(7, index) for index in range(rows)]
     made = SampleConfig(**{"temperature": 1.0, **config})
-    return list(sampling.sample(chain, logits, state, made, generators, stops))
+    ids = np.array(read, np.int64)
+    return list(
+        sampling.sample(chain, *chain.begin(), made, generators, stops, read=ids, bias=bias)
+    )
 
 
 def _texts(steps: Rows, rows: int) -> list[tuple[int, ...]]:
@@ -252,6 +86,60 @@ def test_log_probs_are_the_models_not_those_of_the_filters(
     for row, text in enumerate(_texts(steps, 3)):
         total = sum(log_prob for step in steps for r, _, log_prob in step if r == row)
         assert total == pytest.approx(chain.log_prob(text), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "penalty", [{"presence_penalty": 100.0}, {"frequency_penalty": 100.0}, {"repeat_last_n": 3}]
+)
+def test_penalties_see_what_was_read_and_what_was_written(
+    make_chain: Callable[..., Any], penalty: dict[str, Any]
+) -> None:
+    chain = make_chain(5, seed=2)
+    penalty = {"presence_penalty": 100.0, "repeat_last_n": 4, **penalty}
+    last_n = penalty["repeat_last_n"]
+    steps = _sample(chain, rows=4, length=30, read=[4, 3], **penalty)
+    for text in _texts(steps, 4):
+        whole = [4, 3, *text]
+        for end in range(2, 32):
+            assert whole[end] not in whole[max(end - last_n, 0) : end]
+
+
+def test_no_run_occurs_twice_even_with_the_prompt(make_chain: Callable[..., Any]) -> None:
+    chain = make_chain(4, seed=2)
+    (text,) = _texts(_sample(chain, length=40, read=[0, 1, 2], no_repeat_ngram_size=3), 1)
+    whole = [0, 1, 2, *text]
+    runs = [tuple(whole[i : i + 3]) for i in range(len(whole) - 2)]
+    assert len(set(runs)) == len(runs)
+
+
+def test_a_bias_of_minus_100_forbids_and_of_100_compels(make_chain: Callable[..., Any]) -> None:
+    chain = make_chain(3, seed=2)
+    (text,) = _texts(_sample(chain, length=50, bias=np.array([0.0, -100.0, 0.0])), 1)
+    assert set(text) == {0, 2}
+    (text,) = _texts(_sample(chain, length=50, bias=np.array([0.0, 100.0, 0.0])), 1)
+    assert set(text) == {1}
+
+
+def test_a_tiny_temperature_warns_of_nothing(make_chain: Callable[..., Any]) -> None:
+    chain = make_chain(4, seed=3)
+    cold, coldest = (_texts(_sample(chain, length=9, temperature=t), 1) for t in (5e-324, 0.0))
+    assert cold == coldest
+
+
+def test_long_texts_are_kept_whole(make_chain: Callable[..., Any]) -> None:
+    """Their room grows: what penalties and stop strings see must not be lost."""
+    chain = make_chain(4, seed=0)
+    read, written = list(range(4)) * 100, 700
+    (text,) = _texts(_sample(chain, length=written, read=read, no_repeat_ngram_size=6), 1)
+    whole = [*read, *text]
+    runs = {tuple(whole[i : i + 6]) for i in range(394, len(whole) - 5)}
+    assert len(runs) == written + 1
+
+
+def test_a_stop_string_begins_after_the_prompt(make_chain: Callable[..., Any]) -> None:
+    chain = make_chain(np.full((1, 1, 1), 1.0))
+    (text,) = _texts(_sample(chain, [(0, 0, 0)], length=9, read=[0, 0]), 1)
+    assert len(text) == 3
 
 
 @pytest.mark.parametrize("length", [0, 1, 5])

@@ -5,35 +5,110 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charrnn.cli.shell import note, print_json
+from charrnn.cli.shell import json_line, note, print_json
+from charrnn.errors import OptionError
 from charrnn.terminal import TextWriter
 
 if TYPE_CHECKING:
     from charrnn.generator import Sample
 
 FLUSH_SECONDS = 0.02
+_SHOWN = ("text", "seed", "log_prob", "finished_by")
 Write = Callable[[str], object]
 
 
+@dataclass(frozen=True)
+class Target:
+    """Where the texts go: to stdout, or to a file (a folder, for several), whole or not at all.
+
+    Attributes:
+        out: the file or folder; None is stdout.
+        count: how many texts there will be.
+        as_json: one object instead of texts.
+        force: write over what exists.
+
+    Raises:
+        OptionError: it exists, or could not be made.
+    """
+
+    out: Path | None
+    count: int
+    as_json: bool
+    force: bool
+
+    def __post_init__(self) -> None:
+        if self.out is None:
+            return
+        if not self.out.absolute().parent.is_dir():
+            raise OptionError(f"--out {self.out}: {self.out.parent} is no folder: make it first")
+        if self.out.exists() and self.out.is_dir() != self.is_folder:
+            found, wanted = ("file", "folder") if self.is_folder else ("folder", "file")
+            raise OptionError(f"--out {self.out} is a {found}, and this needs a {wanted}")
+        if self.out.exists() and not self.force and not (self.is_folder and self._is_empty()):
+            raise OptionError(f"--out {self.out} exists: choose another name, or use --force")
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether each text has a file of its own."""
+        return self.count > 1 and not self.as_json
+
+    def _is_empty(self) -> bool:
+        return self.out is not None and not any(self.out.iterdir())
+
+    def write(self, out: Path, texts: Sequence[str]) -> None:
+        """Write the texts, which are what stdout would have got, exactly."""
+        from charrnn import checkpoint
+
+        if self.is_folder:
+            out.mkdir(exist_ok=True)
+        for number, text in enumerate(texts, start=1):
+            path = out / f"{number}.txt" if self.is_folder else out
+            checkpoint.write_atomically(path, text.encode())
+        note(f"written: {out}")
+
+
 def show(
-    prompt: str, count: int, as_json: bool, write_texts: Callable[[Write], Sequence[Sample]]
-) -> None:
+    prompt: str, target: Target, write_texts: Callable[[Write], Sequence[Sample]]
+) -> Sequence[Sample]:
     """Run `write_texts` and show what it writes: the first text as it comes, others after it.
 
     Args:
         prompt: shown before each text.
-        count: how many texts there will be; several are told apart by a line before each.
-        as_json: print one object instead, when all is written.
+        target: where to; several texts on stdout are told apart by a line before each.
         write_texts: given a function for the first text's pieces, writes all texts.
     """
-    if as_json:
-        began = time.perf_counter()
-        samples = write_texts(lambda piece: None)
-        print_json(_fields(prompt, samples, time.perf_counter() - began))
-        return
+    if target.as_json or target.out is not None:
+        samples = _show_at_the_end(prompt, target, write_texts)
+    else:
+        samples = _show_as_written(prompt, target.count, write_texts)
+    if target.count > 1 and not target.as_json:
+        for number, sample in enumerate(samples, start=1):
+            note(f"{number} of {target.count}: {_describe(sample)}")
+    return samples
+
+
+def _show_at_the_end(
+    prompt: str, target: Target, write_texts: Callable[[Write], Sequence[Sample]]
+) -> Sequence[Sample]:
+    began = time.perf_counter()
+    samples = write_texts(lambda piece: None)
+    fields = _fields(prompt, samples, time.perf_counter() - began)
+    if target.out is None:
+        print_json(fields)
+    elif target.as_json:
+        target.write(target.out, [json_line(fields)])
+    else:
+        target.write(target.out, [prompt + sample.text for sample in samples])
+    return samples
+
+
+def _show_as_written(
+    prompt: str, count: int, write_texts: Callable[[Write], Sequence[Sample]]
+) -> Sequence[Sample]:
     stream = _Stream(prompt, count)
     stream.begin(1)
     try:
@@ -44,9 +119,7 @@ def show(
         stream.begin(number)
         stream.write(sample.text)
         stream.finish()
-    if count > 1:
-        for number, sample in enumerate(samples, start=1):
-            note(f"{number} of {count}: {_describe(sample)}")
+    return samples
 
 
 def _describe(sample: Sample) -> str:
@@ -58,7 +131,7 @@ def _fields(prompt: str, samples: Sequence[Sample], seconds: float) -> dict[str,
     written = sum(len(sample.text) for sample in samples)
     return {
         "prompt": prompt,
-        "samples": [asdict(sample) for sample in samples],
+        "samples": [{name: getattr(sample, name) for name in _SHOWN} for sample in samples],
         "chars_per_second": written / max(seconds, 1e-9),
     }
 
