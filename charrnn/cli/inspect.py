@@ -63,6 +63,9 @@ def next_symbol(
     top_p: Annotated[
         float | None, typer.Option(help="What it would do.", show_default="0.9 is shown")
     ] = None,
+    typical_p: Annotated[
+        float | None, typer.Option(help="What it would do.", show_default="not shown")
+    ] = None,
     min_p: Annotated[
         float | None, typer.Option(help="What it would do.", show_default="not shown")
     ] = None,
@@ -87,7 +90,13 @@ def next_symbol(
     """
     from charrnn.inspection import choices
 
-    asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    asked = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "typical_p": typical_p,
+        "top_p": top_p,
+        "min_p": min_p,
+    }
     configs = _settings({name: value for name, value in asked.items() if value is not None})
     _check_tree(width, length)
     beam = BeamConfig(length=length, width=width, num_return=width)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import BeamConfig, SampleConfig
 from charrnn.decoding.beam import beam_search
-from charrnn.decoding.sampling import probabilities
-from charrnn.decoding.step import Floats, Network, log_softmax
-from charrnn.generator import Generator, Prompted
+from charrnn.decoding.choosing import filters_of
+from charrnn.decoding.filters import ALL_ALLOWED, NO_BIAS, Floats, rescored, weighed
+from charrnn.decoding.step import Network, log_softmax
+from charrnn.generator import Generator
+from charrnn.states import Prompted
 
 Ids = tuple[int, ...]
 
@@ -43,7 +45,18 @@ class Choice:
 
 def choices(read: Prompted, configs: Mapping[str, SampleConfig]) -> dict[str, Choice]:
     """The distribution of the symbol after what was read, under each of some settings."""
-    return {name: Choice(probabilities(read.logits, one)[0]) for name, one in configs.items()}
+    return {name: Choice(_distribution(read, config)) for name, config in configs.items()}
+
+
+def _distribution(read: Prompted, config: SampleConfig) -> NDArray[np.float64]:
+    """What `decoding.filters.choose` draws from, XTC apart, which cuts only now and then."""
+    filters = filters_of(config)
+    recent = np.array(read.ids, np.int64)
+    scores = rescored(read.logits[0], filters, recent, NO_BIAS, ALL_ALLOWED)
+    if filters.temperature == 0:
+        return np.asarray(np.arange(len(scores)) == scores.argmax(), np.float64)
+    weights = weighed(scores, filters)
+    return np.asarray(weights / weights.sum())
 
 
 @dataclass
@@ -74,7 +87,7 @@ def beam_tree(generator: Generator, read: Prompted, config: BeamConfig) -> Node:
     """All prefixes that a beam search keeps on its way; a node's rank is that of its best text."""
     network = _Noting(generator.engine)
     start = _Noted(read.state, [()], np.zeros(1), log_softmax(read.logits))
-    found = beam_search(network, read.logits, start, config)
+    found = beam_search(cast("Network", network), read.logits, start, config)
     kept = dict(network.kept)
     ranks: dict[Ids, int] = {}
     for rank, hypothesis in enumerate(found, start=1):
@@ -112,7 +125,8 @@ class _Noted:
 class _Noting:
     """A network that notes each prefix that it reads, with its log-probability.
 
-    A search hands on only what it keeps, so this is what it kept, however it searches.
+    A search hands on only what it keeps, so this is what it kept, however it searches. It can only
+    be stepped: no search lets a network write by itself.
     """
 
     def __init__(self, network: Network) -> None:
