@@ -34,6 +34,7 @@ ROOMS = [
     "tokenizer",
     "unknown",
     "dataset",
+    "statistics",
     "streams",
     "cells",
     "parameters",
@@ -44,8 +45,10 @@ ROOMS = [
     "states",
     "generator",
     "novelty",
+    "inspection",
     "network",
     "training",
+    "metrics",
     "bench",
     "cli",
 ]
@@ -67,6 +70,8 @@ ONLY = {
     "filelock": ("training/lock.py",),
     "rich": ("cli/",),
     "prompt_toolkit": ("cli/screen.py",),
+    "matplotlib": ("cli/",),
+    "uniplot": ("cli/",),
 }
 
 
@@ -165,7 +170,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("line", ["sample -m", "greedy -m", "beam -m", "eval text.txt -m", "info"])
+@pytest.mark.parametrize(
+    "line",
+    ["sample -m", "greedy -m", "beam -m", "eval text.txt -m", "info", "inspect next -m"],
+)
 def test_writing_and_scoring_load_no_torch(line: str, model: Path) -> None:
     names = loaded("-m", "charrnn", *line.split(), str(model), folder=model.parent)
     assert "numpy" in names
@@ -175,6 +183,12 @@ def test_writing_and_scoring_load_no_torch(line: str, model: Path) -> None:
 @pytest.mark.parametrize("module", ["charrnn.novelty", "charrnn.cli.screen"])
 def test_looking_for_copies_and_writing_in_turns_load_no_torch(module: str) -> None:
     assert "torch" not in loaded("-c", f"import {module}")
+
+
+def test_looking_at_a_text_loads_no_torch(model: Path) -> None:
+    names = loaded("-m", "charrnn", "corpora", "stats", "text.txt", folder=model.parent)
+    assert "charrnn.statistics" in names
+    assert "torch" not in names
 
 
 def test_the_package_alone_loads_nothing_else() -> None:

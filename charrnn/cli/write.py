@@ -18,7 +18,8 @@ from charrnn.errors import OptionError
 from charrnn.terminal import TextWriter
 
 if TYPE_CHECKING:
-    from charrnn.generator import Generator, Prompted
+    from charrnn.generator import Generator
+    from charrnn.states import Prompted
 
 DEFAULT_LENGTH = 200
 _STEP = 4096  # characters read between two questions whether to go on
