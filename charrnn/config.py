@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import tomllib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,7 @@ InitName = Literal["auto", "orthogonal", "glorot", "he"]
 StateName = Literal["carry", "reset"]
 OptimizerName = Literal["adamw"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
+WeightsName = Literal["float32", "bfloat16", "int8"]
 BackendName = Literal["auto", "reference", "library", "scaffold"]
 OMEGA_CELLS = ("elman", "irnn", "preactivation")
 MAX_LENGTH = 10**9
@@ -257,51 +260,247 @@ class TrainConfig(Regularizers):
     steps: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a written text must be, character by character; neutral values: anything.
+
+    Attributes:
+        regex: the whole text matches it, in Python's syntax.
+        allow: the only characters that are written, as between [ and ] in a pattern.
+        forbid: characters that are not written, as between [ and ] in a pattern.
+        max_lines: the text ends with the end of this line.
+    """
+
+    regex: str | None = None
+    allow: str | None = None
+    forbid: str | None = None
+    max_lines: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_pattern("regex", self.regex, self.regex)
+        for name in ("allow", "forbid"):
+            given = getattr(self, name)
+            _check_pattern(name, given, None if given is None else f"[{given}]")
+            if given is not None and not re.fullmatch(r"(?:[^\]\\]|\\.)+", given, re.S):
+                raise OptionError(
+                    f"{flag(name)} '{given}' is no set of characters: write what stands between "
+                    r"[ and ] in a pattern, such as a-z\d, and \[ \] for brackets"
+                )
+        _optional(_integer, "max_lines", self.max_lines, 1, MAX_LENGTH)
+
+    @property
+    def limits(self) -> Limits:
+        """These alone, without what else a config says."""
+        return Limits(
+            regex=self.regex, allow=self.allow, forbid=self.forbid, max_lines=self.max_lines
+        )
+
+
 @dataclass(frozen=True)
-class SampleConfig:
-    """Random writing. Neutral values: temperature 1, top_k 0, top_p 1, min_p 0."""
+class SampleConfig(Limits):
+    """Random writing; `decoding.filters` says what each filter does, and in which order.
+
+    Neutral values: temperature 1, top_k 0, typical_p 1, top_p 1, min_p 0, xtc_probability 0,
+    repeat_penalty 1, the other penalties 0, no_repeat_ngram_size 0.
+    """
 
     length: int = 1000
     temperature: float = 0.8
     top_k: int = 0
+    typical_p: float = 1.0
     top_p: float = 1.0
     min_p: float = 0.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    repeat_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repeat_last_n: int = 64
+    no_repeat_ngram_size: int = 0
+    logit_bias: Mapping[str, float] | Sequence[tuple[str, float]] = ()  # kept as pairs
     num_samples: int = 1
     stop: str | Sequence[str] = ()  # kept as a tuple
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "stop", _as_strings(self.stop))
+        object.__setattr__(self, "logit_bias", _as_pairs(self.logit_bias))
         _check_writing(self.length, self.stop)
         _number("temperature", self.temperature, 0.0, math.inf)
         _integer("top_k", self.top_k, 0, MAX_LENGTH)
-        _number("top_p", self.top_p, 0.0, 1.0, open_low=True)
-        _number("min_p", self.min_p, 0.0, 1.0)
+        for name in ("typical_p", "top_p"):
+            _number(name, getattr(self, name), 0.0, 1.0, open_low=True)
+        for name in ("min_p", "xtc_probability"):
+            _number(name, getattr(self, name), 0.0, 1.0)
+        _number("xtc_threshold", self.xtc_threshold, 0.0, 0.5, open_low=True)
+        _number("repeat_penalty", self.repeat_penalty, 0.0, 100.0, open_low=True)
+        for name in ("presence_penalty", "frequency_penalty"):
+            _number(name, getattr(self, name), -100.0, 100.0)
+        _integer("repeat_last_n", self.repeat_last_n, -1, MAX_LENGTH)
+        _integer("no_repeat_ngram_size", self.no_repeat_ngram_size, 0, MAX_LENGTH)
         _integer("num_samples", self.num_samples, 1, 2**16)
         _optional(_integer, "seed", self.seed, 0, MAX_SEED)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Refuse what would have no effect."""
+        unused = _given(self, "top_k", "typical_p", "top_p", "min_p", "xtc_probability")
+        if self.temperature == 0 and unused:
+            raise OptionError(
+                f"--temperature 0 takes the most likely symbol, whatever {unused} would leave: "
+                "give a temperature above 0, or leave the filters out"
+            )
+        if self.temperature == 0 and self.num_samples > 1:
+            raise OptionError(
+                f"--temperature 0 would write the same text {self.num_samples} times: give a "
+                "temperature above 0, or leave out --num-samples"
+            )
+        if not self.xtc_probability and _given(self, "xtc_threshold"):
+            raise OptionError("--xtc-threshold has no effect without --xtc-probability: give both")
+        penalties = _given(self, "repeat_penalty", "presence_penalty", "frequency_penalty")
+        if penalties and self.repeat_last_n == 0:
+            raise OptionError(
+                f"--repeat-last-n 0 leaves {penalties} no text to look at: "
+                "give the number of symbols, or -1 for all"
+            )
+        if not penalties and _given(self, "repeat_last_n"):
+            raise OptionError(
+                f"--repeat-last-n {self.repeat_last_n} says how far penalties look back, and "
+                "there is none: give --repeat-penalty, --presence-penalty or --frequency-penalty"
+            )
 
 
 @dataclass(frozen=True)
-class BeamConfig:
-    """Beam search: the `width` most probable prefixes are kept at every step."""
+class BeamConfig(Limits):
+    """Beam search: the `width` most probable prefixes are kept at every step.
+
+    Attributes:
+        length: symbols of a text at most, a stop string's included.
+        min_length: symbols before a stop string may end a text.
+        width: prefixes kept.
+        num_return: texts returned.
+        length_penalty: alpha of log p / length^alpha, by which finished texts rank.
+        groups: parts of the beam that are searched one after the other (diverse beam search).
+        diversity: nats that a symbol loses in a group for each time that groups before it took it.
+        stochastic: sample texts without replacement instead (stochastic beam search).
+        temperature: of that sampling.
+        seed: its randomness.
+        stop: strings that end a text.
+    """
 
     length: int = 200
+    min_length: int = 0
     width: int = 5
     num_return: int = 1
     length_penalty: float = 1.0
+    groups: int = 1
+    diversity: float = 0.0
+    stochastic: bool = False
+    temperature: float = 1.0
+    seed: int | None = None
     stop: str | Sequence[str] = ()  # kept as a tuple
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "stop", _as_strings(self.stop))
         _check_writing(self.length, self.stop)
+        _integer("min_length", self.min_length, 0, MAX_LENGTH)
         _integer("width", self.width, 1, 2**16)
         _integer("num_return", self.num_return, 1, 2**16)
         _number("length_penalty", self.length_penalty, 0.0, 100.0)
+        _integer("groups", self.groups, 1, 2**16)
+        _number("diversity", self.diversity, 0.0, 1000.0)
+        if not isinstance(self.stochastic, bool):
+            raise OptionError("--stochastic must be true or false")
+        _number("temperature", self.temperature, 0.0, math.inf, open_low=True)
+        _optional(_integer, "seed", self.seed, 0, MAX_SEED)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Refuse what cannot be, or would have no effect."""
         if self.num_return > self.width:
             raise OptionError(
                 f"--num-return {self.num_return} asks for more texts than the "
                 f"--width {self.width} beams hold: raise --width"
             )
+        if self.min_length > self.length:
+            raise OptionError(
+                f"--min-length {self.min_length} is more than --length {self.length} allows: "
+                "raise --length"
+            )
+        if self.min_length and not self.stop:
+            raise OptionError("--min-length says when a --stop may end a text: give --stop as well")
+        self._check_groups()
+        self._check_stochastic()
+
+    def _check_groups(self) -> None:
+        if self.width % self.groups:
+            raise OptionError(
+                f"--width {self.width} cannot be divided into {self.groups} equal --groups"
+            )
+        if (self.groups > 1) != (self.diversity > 0):
+            raise OptionError(
+                "--groups and --diversity belong together: groups that nothing keeps apart find "
+                "the same texts, and one group has nothing to be kept apart from"
+            )
+
+    def _check_stochastic(self) -> None:
+        if not self.stochastic:
+            needless = _given(self, "temperature", "seed")
+            if needless:
+                raise OptionError(
+                    f"{needless} has no effect on a search, in which nothing is random: "
+                    "give --stochastic as well, or use charrnn sample"
+                )
+            return
+        ranked = _given(self, "length_penalty", "groups")
+        if ranked:
+            raise OptionError(
+                f"--stochastic draws texts with the model's own probabilities: leave out {ranked}"
+            )
+
+
+def _given(config: Any, *names: str) -> str:
+    """The flags of those fields that do not have their default, as a list in words; or nothing."""
+    given = [flag(name) for name in names if getattr(config, name) != getattr(type(config), name)]
+    return " and ".join(filter(None, [", ".join(given[:-1]), *given[-1:]]))
+
+
+def _as_pairs(
+    bias: Mapping[str, float] | Sequence[tuple[str, float]],
+) -> tuple[tuple[str, float], ...]:
+    """Symbols and what is added to their logits, each symbol once."""
+    pairs = tuple(
+        (str(symbol), value)
+        for symbol, value in (bias.items() if isinstance(bias, Mapping) else bias)
+    )
+    for symbol, value in pairs:
+        _number(f"logit_bias {symbol!a}", value, -100.0, 100.0)
+    if len({symbol for symbol, _ in pairs}) < len(pairs):
+        raise OptionError("--logit-bias names a symbol twice: give it one number")
+    return pairs
+
+
+def _check_pattern(name: str, given: str | None, pattern: str | None) -> None:
+    if pattern is None:
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a later Python may read otherwise
+            re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise OptionError(f"{flag(name)} '{given}' is no pattern: {error}") from None
+
+
+def check_weights(name: str) -> None:
+    """Refuse a kind of weights that there is not."""
+    _choice("weights", name, get_args(WeightsName))
+
+
+def check_threads(count: int | None) -> None:
+    """Refuse a number of threads that cannot be."""
+    _optional(_integer, "threads", count, 1, 4096)
 
 
 def _as_strings(stop: str | Sequence[str]) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ CharRNNError            catch this one; ``exit_code`` is what the command ends w
 │   ├── OptionError     an option's value, or a combination, that cannot be
 │   ├── CorpusError     a text that cannot be read or is too short
 │   ├── PromptError     a prompt with symbols the model has never seen
-│   └── ModelError      no model, or a file that is damaged, foreign or too new
+│   ├── ModelError      no model, or a file that is damaged, foreign or too new
+│   └── StateError      a saved state that is damaged, foreign or another model's
 └── RunError            it failed while running (exit code 1)
     └── DivergedError   the loss or a gradient is no longer a number
 """
@@ -42,6 +43,10 @@ class PromptError(InputError):
 
 class ModelError(InputError):
     """No model, or a model file that is damaged, foreign or too new."""
+
+
+class StateError(InputError):
+    """No saved state, or one that is damaged, foreign or another model's."""
 
 
 class RunError(CharRNNError):

@@ -6,30 +6,34 @@ print(model.sample(prompt="ROMEO:", temperature=0.8))
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from charrnn import checkpoint, scoring
+from charrnn import checkpoint, scoring, states
 from charrnn.checkpoint import Model
-from charrnn.config import BeamConfig, SampleConfig
-from charrnn.decoding import sampling
+from charrnn.config import BeamConfig, Limits, SampleConfig, check_threads, check_weights
+from charrnn.decoding import constraints, sampling
 from charrnn.decoding.beam import Hypothesis, beam_search
-from charrnn.decoding.greedy import greedy
-from charrnn.decoding.step import Floats, ends_with
-from charrnn.errors import CorpusError
-from charrnn.kernels.numpy_engine import NumpyEngine, State
+from charrnn.decoding.choosing import Chooser, filters_of, generator
+from charrnn.decoding.constraints import ENDED, Constraint
+from charrnn.decoding.filters import NO_BIAS, Integers, Weights
+from charrnn.errors import CorpusError, OptionError, PromptError
+from charrnn.kernels.numpy_engine import NumpyEngine
+from charrnn.states import Prompted
 from charrnn.tokenizer import CharTokenizer
 
 Write = Callable[[str], object]
 
 _READ = 256  # symbols of a prompt read at a time
+_LONG = 1.0  # seconds after which one asks what is going on
 
 
 @dataclass(frozen=True)
@@ -41,53 +45,149 @@ class Sample:
         seed: what repeats it; None where nothing is random.
         log_prob: log-probability in nats that the model gives to what it wrote after the prompt
             (at temperature 1, a stop string included).
-        finished_by: "length" or "stop".
+        finished_by: "length", "stop" or "constraint" (the pattern or the lines ended it).
+        ids: every symbol that was chosen, a stop string included.
     """
 
     text: str
     seed: int | None
     log_prob: float
     finished_by: str
-
-
-@dataclass(frozen=True)
-class Prompted:
-    """A prompt that was read: logits (1, V) of the next symbol, and the state that gave them."""
-
-    logits: Floats
-    state: State
+    ids: tuple[int, ...] = field(default=(), repr=False)
 
 
 class Generator:
     """Writes and scores text with a trained model; loading and writing need no torch."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        weights: str = "float32",
+        threads: int | None = None,
+        notify: Write = lambda sentence: None,
+    ) -> None:
+        """A generator of `model`.
+
+        Args:
+            model: what was trained.
+            weights: what matrices are kept as: float32, bfloat16 or int8.
+            threads: how many write; None: as many as are worth it.
+            notify: gets a sentence about what takes long, or is not as it should be.
+
+        Raises:
+            OptionError: there are no such weights, or so many threads.
+        """
+        check_weights(weights)
+        check_threads(threads)
         self.config = model.config
         self.tokenizer = model.tokenizer
         self.training = model.training
         self._values = model.values
+        self._weights, self._threads, self._notify = weights, threads, notify
+        self._constraints: dict[tuple[Limits, int], Constraint | None] = {}
 
     @cached_property
     def engine(self) -> NumpyEngine:
-        """What runs the network."""
-        return NumpyEngine(self.config, self._values)
+        """What runs the network: compiled steps, or numpy where they cannot be had."""
+        try:
+            with self._told_of_compiling():
+                from charrnn.kernels.engine import Engine
 
-    def read(self, prompt: str | Prompted) -> Prompted:
+                given = (self.config, self._values)
+                return Engine(*given, weights=self._weights, threads=self._threads)
+        except Exception as error:
+            if self._weights != "float32":
+                raise OptionError(
+                    f"--weights {self._weights} needs compiled steps, which fail here: {error}"
+                ) from error
+            self._notify(f"steps cannot be compiled ({error}): numpy writes the same, slower")
+            return NumpyEngine(self.config, self._values)
+
+    @contextlib.contextmanager
+    def _told_of_compiling(self) -> Iterator[None]:
+        """Say what takes so long, if it does: the first time on a machine."""
+        sentence = "compiling for this machine, once: some seconds"
+        timer = threading.Timer(_LONG, self._notify, [sentence])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    @cached_property
+    def model_hash(self) -> str:
+        """What tells this model from others: of its architecture, tokenizer and weights."""
+        return states.model_hash(Model(self.config, self.tokenizer, self._values))
+
+    def knows(self, text: str) -> bool:
+        """Whether the model has seen every symbol of a text."""
+        try:
+            self.tokenizer.encode(text)
+        except PromptError:
+            return False
+        return True
+
+    def read(
+        self,
+        prompt: str | Prompted,
+        after: Prompted | None = None,
+        progress: Callable[[int], object] = lambda symbols: None,
+    ) -> Prompted:
         """Read the start symbol and then `prompt`, which may be empty.
 
         Whatever takes a prompt takes it read, too: it can be continued many times.
+
+        Args:
+            prompt: a text, or one that was read.
+            after: what was read before it, instead of the start symbol.
+            progress: called every 256 symbols with how many were read; may raise.
 
         Raises:
             PromptError: it has symbols that the model has never seen.
         """
         if isinstance(prompt, Prompted):
             return prompt
-        start = np.array([self.config.start_symbol], np.int64)
-        ids = np.concatenate([start, self.tokenizer.encode(prompt).astype(np.int64)])
-        state = self.engine.start_state(1)
+        ids = self.tokenizer.encode(prompt).astype(np.int64)
+        if after is None:
+            start = np.array([self.config.start_symbol], np.int64)
+            after = Prompted(*self.engine.step(start, self.engine.start_state(1)))
+        state = after.state
         for first in range(0, len(ids) - 1, _READ):
-            state = self.engine.advance(ids[first : min(first + _READ, len(ids) - 1), None], state)
-        return Prompted(*self.engine.step(ids[-1:], state))
+            part = ids[first : min(first + _READ, len(ids) - 1)]
+            state = self.engine.advance(part[:, None], state)
+            progress(first + len(part))
+        if len(ids) == 0:
+            return after
+        logits, state = self.engine.step(ids[-1:], state)
+        read, ids = after.read + len(ids), np.concatenate([after.ids, ids])
+        return replace(after, logits=logits, state=state, read=read, ids=ids)
+
+    def after(self, prompted: Prompted, sample: Sample) -> Prompted:
+        """What was read, and then `sample`, which was written after it: to save, or to go on from.
+
+        A stop string that ended it was read too. The symbols are read one by one, as they were when
+        they were written, so that to go on from here is to never have stopped.
+        """
+        logits, state = prompted.logits, prompted.state
+        for symbol in sample.ids:
+            logits, state = self.engine.step(np.array([symbol]), state)
+        drawn = len(sample.ids) + (prompted.drawn if sample.seed == prompted.seed else 0)
+        read, ids = prompted.read + len(sample.ids), np.append(prompted.ids, sample.ids)
+        return Prompted(logits, state, read, sample.seed, drawn, ids)
+
+    def save_state(self, path: str | Path, prompted: Prompted) -> None:
+        """Write what was read to a file, for `load_state`."""
+        states.save(Path(path), prompted, self.config, self.model_hash)
+
+    def load_state(self, path: str | Path) -> Prompted:
+        """What `save_state` wrote; whatever takes a prompt takes it.
+
+        Raises:
+            StateError: missing, damaged, foreign, or another model's.
+        """
+        return states.load(Path(path), self.config, self.model_hash)
 
     def sample(self, prompt: str | Prompted = "", **options: Any) -> str:
         """A random text after `prompt`; options are those of `SampleConfig`."""
@@ -96,54 +196,68 @@ class Generator:
     def samples(
         self, prompt: str | Prompted, config: SampleConfig, write: Write = lambda piece: None
     ) -> list[Sample]:
-        """`num_samples` random texts as one batch; `write` gets the first one's characters."""
-        seed = secrets.randbits(32) if config.seed is None else config.seed
-        stops = self._stops(config.stop)
-        texts = [
-            _Text(self.tokenizer, stops, write if index == 0 else lambda piece: None)
-            for index in range(config.num_samples)
-        ]
-        for drawn in self._sampling(prompt, config, seed, stops):
-            for row, symbol, log_prob in drawn:
-                texts[row].add(symbol, log_prob)
+        """`num_samples` texts as one batch; `write` gets the first one's characters."""
+        texts, writing, seed = self._begin(prompt, config, write)
+        for _ in writing:
+            pass
         return [text.finish(seed) for text in texts]
 
     def stream(self, prompt: str | Prompted = "", **options: Any) -> Iterator[str]:
         """One random text as it is written, piece by piece."""
-        config = SampleConfig(**options)
-        seed = secrets.randbits(32) if config.seed is None else config.seed
-        stops = self._stops(config.stop)
         pieces: list[str] = []
-        text = _Text(self.tokenizer, stops, pieces.append)
-        for drawn in self._sampling(prompt, config, seed, stops):
-            text.add(*drawn[0][1:])
+        config = SampleConfig(**options | {"num_samples": 1})
+        (text,), writing, seed = self._begin(prompt, config, pieces.append)
+        for _ in writing:
             yield from pieces
             pieces.clear()
         text.finish(seed)
         yield from pieces
 
-    def _sampling(
-        self, prompt: str | Prompted, config: SampleConfig, seed: int, stops: list[tuple[int, ...]]
-    ) -> Iterator[list[tuple[int, int, float]]]:
-        rngs = [sampling.generator(seed, index) for index in range(config.num_samples)]
+    def _begin(
+        self, prompt: str | Prompted, config: SampleConfig, write: Write
+    ) -> tuple[list[_Text], Iterator[None], int | None]:
+        """The texts, what writes them, and the seed; None where nothing is random.
+
+        Without a seed the one that wrote the prompt goes on, if there is one.
+        """
         read = self.read(prompt)
-        return sampling.sample(self.engine, read.logits, read.state, config, rngs, stops)
+        given = read.seed if config.seed is None else config.seed
+        seed = secrets.randbits(32) if given is None else given
+        drawn = read.drawn if seed == read.seed else 0
+        stops = self._stops(config.stop)
+        chooser = Chooser(
+            filters_of(config),
+            [generator(seed, index, drawn) for index in range(config.num_samples)],
+            config.length,
+            read=read.ids,
+            bias=self._bias(dict(config.logit_bias)),
+            constraint=self._constraint(config),
+        )
+        if self.engine.compiles:
+            with self._told_of_compiling():
+                chooser.compile()
+        texts = [
+            _Text(self.tokenizer, stops, write if index == 0 else lambda piece: None)
+            for index in range(config.num_samples)
+        ]
+        begin = (self.engine, read.logits, read.state)
+        writing = sampling.write(*begin, chooser, texts, config.length)
+        return texts, writing, seed if config.temperature else None
+
+    def _constraint(self, config: SampleConfig | BeamConfig) -> Constraint | None:
+        key = (config.limits, config.length)
+        if key not in self._constraints:  # made once: it takes a moment
+            self._constraints[key] = constraints.build(self.tokenizer.symbols, *key)
+        return self._constraints[key]
 
     def greedy(
-        self,
-        prompt: str | Prompted = "",
-        length: int = 1000,
-        stop: str | Sequence[str] = (),
-        write: Write = lambda piece: None,
+        self, prompt: str | Prompted = "", *, write: Write = lambda piece: None, **options: Any
     ) -> Sample:
-        """The text of the most likely symbols; `write` gets its characters as they come."""
-        config = BeamConfig(length=length, width=1, stop=stop)
-        stops = self._stops(config.stop)
-        text = _Text(self.tokenizer, stops, write)
-        read = self.read(prompt)
-        for chosen in greedy(self.engine, read.logits, read.state, config.length, stops):
-            text.add(*chosen)
-        return text.finish(None)
+        """The text of the most likely symbols; options are those of `SampleConfig`.
+
+        `write` gets its characters as they come.
+        """
+        return self.samples(prompt, SampleConfig(temperature=0.0, **options), write)[0]
 
     def beam(
         self, prompt: str | Prompted, config: BeamConfig, write: Write = lambda piece: None
@@ -154,24 +268,31 @@ class Generator:
         """
         stops = self._stops(config.stop)
         best = _Text(self.tokenizer, stops, write)
-
-        def settled(ids: NDArray[np.int64]) -> None:
-            for symbol in ids[best.length :].tolist():
-                best.add(symbol, 0.0)
-
+        seed = None
+        if config.stochastic:
+            seed = secrets.randbits(32) if config.seed is None else config.seed
         read = self.read(prompt)
         found = beam_search(
-            self.engine, read.logits, read.state, config, stops=stops, on_settled=settled
+            self.engine,
+            read.logits,
+            read.state,
+            config,
+            stops=stops,
+            constraint=self._constraint(config),
+            rng=None if seed is None else generator(seed, 0),
+            on_settled=best.show,
         )
-        settled(np.array(found[0].ids, np.int64))
+        best.show(found[0].ids[best.length :])
         best.finish(None)
-        return [self._sample(hypothesis, stops) for hypothesis in found]
+        return [self._sample(hypothesis, stops, seed) for hypothesis in found]
 
-    def _sample(self, hypothesis: Hypothesis, stops: list[tuple[int, ...]]) -> Sample:
+    def _sample(
+        self, hypothesis: Hypothesis, stops: list[tuple[int, ...]], seed: int | None
+    ) -> Sample:
         text = _Text(self.tokenizer, stops, lambda piece: None)
-        for symbol in hypothesis.ids:
-            text.add(symbol, 0.0)
-        return replace(text.finish(None), log_prob=hypothesis.log_prob)
+        text.show(hypothesis.ids)
+        found = text.finish(seed)
+        return replace(found, log_prob=hypothesis.log_prob, finished_by=hypothesis.ended)
 
     def score(self, text: str, *, exact: bool = False) -> scoring.Score:
         """How well the model predicts `text` (not empty): nats, bpc, bits per byte."""
@@ -181,8 +302,30 @@ class Generator:
         start = self.config.start_symbol
         return scoring.score(self.engine, ids, len(text.encode()), start, exact=exact)
 
+    def _bias(self, given: dict[str, float]) -> Weights:
+        """What is added to the logits (V,); empty without any.
+
+        Raises:
+            OptionError: what should be a symbol is none, or several.
+            PromptError: it is unknown.
+        """
+        if not given:
+            return NO_BIAS
+        bias = np.zeros(self.config.vocab_size)
+        for symbol, value in given.items():
+            ids = self.tokenizer.encode(symbol)
+            if len(ids) != 1:
+                raise OptionError(
+                    f"--logit-bias {symbol!a} is {len(ids)} symbols of this model: name one"
+                )
+            bias[ids[0]] = value
+        return bias
+
     def _stops(self, stop: str | Sequence[str]) -> list[tuple[int, ...]]:
-        return [tuple(self.tokenizer.encode(text).tolist()) for text in stop]
+        try:
+            return [tuple(self.tokenizer.encode(text).tolist()) for text in stop]
+        except PromptError as error:
+            raise PromptError(f"--stop can never be met: {error}") from None
 
 
 class _Text:
@@ -198,14 +341,49 @@ class _Text:
         self._ids: list[int] = []
         self._written = 0
         self._log_prob = 0.0
+        self._finished_by = "length"
+        self._end: int | None = None  # where a stop string begins
 
     @property
     def length(self) -> int:
         return len(self._ids)
 
-    def add(self, symbol: int, log_prob: float) -> None:
-        self._ids.append(symbol)
-        self._log_prob += log_prob
+    def extend(self, ids: Integers, log_probs: Weights) -> bool:
+        """Add symbols up to the end of the text, and say whether it goes on."""
+        symbols = ids.tolist()
+        count = next((at for at, symbol in enumerate(symbols) if symbol < 0), len(symbols))
+        if count < len(symbols):
+            self._finished_by = "constraint"
+        stop = self._find_stop(symbols[:count])
+        counted = count
+        if stop is not None:
+            counted = count = stop
+            self._finished_by = "stop"
+        elif count < len(symbols) and symbols[count] == ENDED:
+            counted += 1  # ending has a probability, too
+        self._log_prob = sum(log_probs[:counted].tolist(), self._log_prob)
+        self.show(symbols[:count])
+        return self._finished_by == "length"
+
+    def _find_stop(self, symbols: Sequence[int]) -> int | None:
+        """How many of these symbols there are up to the end of the first stop string."""
+        before = self._ids[len(self._ids) - min(self._held, len(self._ids)) :]
+        window = "".join(map(chr, [*before, *symbols]))
+        ends: list[tuple[int, int]] = []  # where one ends, and where it begins: the first is first
+        for stop in self._stops:
+            wanted = "".join(map(chr, stop))
+            at = window.find(wanted, max(len(before) - len(stop) + 1, 0))
+            if at >= 0:
+                ends.append((at + len(stop), at))
+        if not ends:
+            return None
+        end, begin = min(ends)
+        self._end = len(self._ids) - len(before) + begin
+        return end - len(before)
+
+    def show(self, symbols: Sequence[int]) -> None:
+        """Add symbols, and write what is sure by now."""
+        self._ids.extend(symbols)
         self._show(len(self._ids) - self._held)
 
     def _show(self, end: int) -> None:
@@ -214,11 +392,13 @@ class _Text:
             self._written = end
 
     def finish(self, seed: int | None) -> Sample:
-        stops = [stop for stop in self._stops if ends_with(self._ids, [stop])]
-        end = len(self._ids) - max(map(len, stops), default=0)
-        self._show(end)
-        text = self._tokenizer.decode(self._ids[:end])
-        return Sample(text, seed, self._log_prob, "stop" if stops else "length")
+        """Write what was held back, but no stop string that has ended the text."""
+        if self._end is None:
+            found = [len(s) for s in self._stops if tuple(self._ids[-len(s) :]) == s]
+            self._end = len(self._ids) - max(found, default=0)
+        self._show(self._end)
+        text = self._tokenizer.decode(self._ids[: self._end])
+        return Sample(text, seed, self._log_prob, self._finished_by, tuple(self._ids))
 
 
 def load(path: str | Path) -> Generator:

@@ -1,12 +1,15 @@
-"""What may reach a terminal: control, escape and bidi characters are made visible.
+"""What may reach a terminal: control, escape, bidi and invisible characters are made visible.
 
 Text from a corpus, a prompt, a file name or a model can hold anything, also sequences that
-move the cursor, recolour the screen or reverse the reading direction. Pipes and files get the
-exact text; what goes to a terminal passes through here.
+move the cursor, recolour the screen, reverse the reading direction or hide what is there. Pipes
+and files get the exact text; what goes to a terminal passes through here. Left as they are, of
+what has no width, are marks on letters and the two joiners, which scripts and emoji are spelled
+with.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TextIO
 
 # C0 has pictures of its own in Unicode (U+2400..); DEL too. Everything else is shown by its code.
@@ -14,28 +17,50 @@ _PICTURES = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not i
 _PICTURES[0x7F] = "␡"
 _CODES = [
     *range(0x80, 0xA0),  # C1 controls: 0x9B alone starts an escape sequence
+    0xAD,  # soft hyphen
+    0x034F,  # combining grapheme joiner
     0x061C,  # Arabic letter mark
+    *range(0x115F, 0x1161),  # Hangul fillers
+    *range(0x17B4, 0x17B6),  # Khmer vowels that nobody sees
+    *range(0x180B, 0x1810),  # Mongolian separator and selectors
+    0x200B,  # zero-width space
     *range(0x200E, 0x2010),  # left-to-right and right-to-left marks
     *range(0x2028, 0x202F),  # line and paragraph separators, bidi embeddings and overrides
-    *range(0x2066, 0x206A),  # bidi isolates
-    0xFEFF,  # byte order mark
+    *range(0x2060, 0x2070),  # word joiner, invisible operators, bidi isolates, old format controls
+    0x3164,  # Hangul filler
+    0xFEFF,  # byte order mark, once a zero-width no-break space
+    0xFFA0,  # half-width Hangul filler
+    *range(0xFFF0, 0xFFFC),  # interlinear annotations, and unassigned ones of their kind
+    *range(0x13430, 0x13440),  # hieroglyph format controls
+    *range(0x1BCA0, 0x1BCA4),  # shorthand format controls
+    *range(0x1D173, 0x1D17B),  # musical format controls
+    *range(0xE0000, 0xE0100),  # tags: a text inside the text that nobody sees
+    *range(0xE0100, 0xE01F0),  # variation selectors that can spell one, too
     *range(0xD800, 0xE000),  # lone surrogates cannot be encoded at all
 ]
-_ESCAPED = {code: f"\\u{code:04x}" for code in [0x7F, *_CODES]}  # JSON escapes C0 itself
 _VISIBLE = {**_PICTURES, **{code: f"<U+{code:04X}>" for code in _CODES}}
 
 
 def visible(text: str) -> str:
-    """`text` with everything that could steer a terminal replaced by a visible form.
+    """`text` with everything that could steer a terminal, or hide, replaced by a visible form.
 
     Line feeds and tabs stay; CR LF becomes LF.
     """
     return text.replace("\r\n", "\n").translate(_VISIBLE)
 
 
-def escaped(text: str) -> str:
-    """JSON with the same characters as escapes of its own: the value that is read is exact."""
-    return text.translate(_ESCAPED)
+@cache
+def _json_escapes() -> dict[int, str]:
+    units = {code: chr(code).encode("utf-16-be", "surrogatepass").hex() for code in (0x7F, *_CODES)}
+    return {
+        code: "".join(f"\\u{unit[start : start + 4]}" for start in range(0, len(unit), 4))
+        for code, unit in units.items()
+    }
+
+
+def json_visible(text: str) -> str:
+    """JSON in which all that `visible` would replace is escaped: the same values, safe to show."""
+    return text.translate(_json_escapes())
 
 
 def symbol_name(symbol: str) -> str:

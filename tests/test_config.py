@@ -48,6 +48,8 @@ INTEGERS = [
     (BeamConfig, "length", 0, 10**9),
     (BeamConfig, "width", 1, 2**16),
     (BeamConfig, "num_return", 1, 5),
+    (BeamConfig, "min_length", 0, 200),
+    (SampleConfig, "no_repeat_ngram_size", 0, 10**9),
 ]
 NUMBERS = [
     # kind, field, values that are allowed, values that are not
@@ -72,7 +74,14 @@ NUMBERS = [
     (SampleConfig, "temperature", [0, 1e-6, 1, 1e6], [-0.1, math.inf]),
     (SampleConfig, "top_p", [1e-9, 0.5, 1], [0, -0.1, 1.1]),
     (SampleConfig, "min_p", [0, 0.5, 1], [-0.1, 1.1]),
+    (SampleConfig, "typical_p", [1e-9, 0.5, 1], [0, -0.1, 1.1]),
+    (SampleConfig, "xtc_probability", [0, 0.5, 1], [-0.1, 1.1]),
+    (SampleConfig, "repeat_penalty", [0.01, 1, 1.3, 100], [0, -1, 101]),
+    (SampleConfig, "presence_penalty", [-100, 0, 0.5, 100], [-101, 101]),
+    (SampleConfig, "frequency_penalty", [-100, 0, 0.5, 100], [-101, 101]),
     (BeamConfig, "length_penalty", [0, 1, 100], [-1, 101]),
+    (BeamConfig, "diversity", [0], [-0.1, 1001]),
+    (BeamConfig, "temperature", [1], [0, -0.1]),
 ]
 SWITCHES = ["skip_connections", "learned_start", "layer_norm"]
 NO_NUMBERS = [math.nan, math.inf, -math.inf, True, "3", [1], 1 + 0j]
@@ -82,6 +91,8 @@ def _make(kind: Any, field: str, value: object) -> Any:
     needed: dict[str, Any] = {"vocab_size": 3} if kind is ModelConfig else {}
     if field == "omega":
         needed["cell"] = "elman"
+    if field == "min_length":
+        needed["stop"] = "."
     return kind(**{**needed, field: value})
 
 
@@ -264,6 +275,93 @@ def test_a_model_described_before_it_had_a_form_has_none() -> None:
 def test_more_texts_than_beams_are_refused() -> None:
     with pytest.raises(OptionError, match=r"--num-return 6 .* --width 5 .*raise --width"):
         BeamConfig(num_return=6)
+
+
+TOGETHER: dict[str, tuple[Any, dict[str, Any]]] = {
+    "--temperature 0 takes the most likely symbol, whatever --top-k and --min-p would leave": (
+        SampleConfig,
+        {"temperature": 0, "top_k": 3, "min_p": 0.1},
+    ),
+    "whatever --typical-p, --top-p and --xtc-probability would leave: give a temperature above": (
+        SampleConfig,
+        {"temperature": 0, "typical_p": 0.5, "top_p": 0.9, "xtc_probability": 1},
+    ),
+    "--temperature 0 would write the same text 3 times": (
+        SampleConfig,
+        {"temperature": 0, "num_samples": 3},
+    ),
+    "--xtc-threshold has no effect without --xtc-probability": (
+        SampleConfig,
+        {"xtc_threshold": 0.2},
+    ),
+    "--xtc-threshold must be a number above 0 to 0.5, not 0.6": (
+        SampleConfig,
+        {"xtc_threshold": 0.6, "xtc_probability": 0.5},
+    ),
+    "--repeat-last-n 0 leaves --repeat-penalty and --frequency-penalty no text to look at": (
+        SampleConfig,
+        {"repeat_last_n": 0, "repeat_penalty": 1.1, "frequency_penalty": 1},
+    ),
+    "--repeat-last-n 9 says how far penalties look back, and there is none": (
+        SampleConfig,
+        {"repeat_last_n": 9},
+    ),
+    "--repeat-last-n must be a whole number from -1": (
+        SampleConfig,
+        {"repeat_last_n": -2, "repeat_penalty": 2},
+    ),
+    "--logit-bias 'x' must be a number from -100 to 100, not nan": (
+        SampleConfig,
+        {"logit_bias": {"x": math.nan}},
+    ),
+    "--logit-bias '\\n' must be a number from -100 to 100, not 101": (
+        SampleConfig,
+        {"logit_bias": [("\n", 101)]},
+    ),
+    "--logit-bias names a symbol twice": (SampleConfig, {"logit_bias": [("x", 1), ("x", 1)]}),
+    "--min-length 9 is more than --length 8 allows": (
+        BeamConfig,
+        {"length": 8, "min_length": 9, "stop": "."},
+    ),
+    "--min-length says when a --stop may end a text": (BeamConfig, {"min_length": 9}),
+    "--width 5 cannot be divided into 2 equal --groups": (
+        BeamConfig,
+        {"groups": 2, "diversity": 1},
+    ),
+    "--groups and --diversity belong together": (BeamConfig, {"diversity": 0.5}),
+    "one group has nothing to be kept apart from": (BeamConfig, {"groups": 5}),
+    "--temperature and --seed has no effect": (BeamConfig, {"temperature": 0.5, "seed": 1}),
+    "give --stochastic as well, or use charrnn sample": (BeamConfig, {"seed": 0}),
+    "own probabilities: leave out --length-penalty": (
+        BeamConfig,
+        {"stochastic": True, "length_penalty": 0},
+    ),
+    "own probabilities: leave out --groups": (
+        BeamConfig,
+        {"stochastic": True, "groups": 5, "diversity": 1},
+    ),
+    "--stochastic must be true or false": (BeamConfig, {"stochastic": 1}),
+}
+
+
+@pytest.mark.parametrize("sentence", TOGETHER)
+def test_what_cannot_be_or_has_no_effect_is_refused(sentence: str) -> None:
+    kind, options = TOGETHER[sentence]
+    with pytest.raises(OptionError) as caught:
+        kind(**options)
+    assert sentence in str(caught.value)
+
+
+def test_what_goes_together_is_accepted() -> None:
+    SampleConfig(temperature=0, repeat_penalty=1.3, repeat_last_n=-1, no_repeat_ngram_size=4)
+    SampleConfig(xtc_probability=0.5, xtc_threshold=0.5, top_k=3, typical_p=0.9)
+    BeamConfig(width=6, groups=3, diversity=0.5, num_return=6, length_penalty=0.5)
+    BeamConfig(stochastic=True, seed=3, temperature=0.5, num_return=5)
+
+
+def test_biases_are_kept_as_pairs() -> None:
+    for given in ({"x": 1, "=": -2.5}, [("x", 1), ("=", -2.5)], (("x", 1), ("=", -2.5))):
+        assert SampleConfig(logit_bias=given).logit_bias == (("x", 1), ("=", -2.5))
 
 
 @pytest.mark.parametrize("kind", [SampleConfig, BeamConfig])

@@ -17,7 +17,7 @@ from numba import njit
 from torch import Tensor
 
 from charrnn.cells import CELLS, Cell
-from charrnn.kernels import gemm, rows, scaffold, scalars, sequence
+from charrnn.kernels import gemm, kept, rows, scaffold, scalars, sequence, written
 
 NAMES = [name for name, cell in CELLS.items() if not cell.feeds_back]
 # bfloat16 keeps 8 bits: a product's operands and its result are off by 2^-9 of their size each.
@@ -378,14 +378,14 @@ def test_bfloat16_rounds_to_nearest_even_and_keeps_not_a_number() -> None:
 def test_compiled_code_is_kept_and_found_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows, "cache_folder", lambda: tmp_path)
-    module = rows._load("X = 1\n")
-    (kept,) = tmp_path.glob("charrnn_rows_*.py")
-    assert kept.stem == module.__name__
-    assert rows._load("X = 1\n") is module
-    kept.write_text("X = 2\n")  # as another program might leave it
+    monkeypatch.setattr(kept, "folder", lambda: tmp_path)
+    module = written.load("X = 1\n")
+    (file,) = tmp_path.glob("charrnn_rows_*.py")
+    assert file.stem == module.__name__
+    assert written.load("X = 1\n") is module
+    file.write_text("X = 2\n")  # as another program might leave it
     del sys.modules[module.__name__]
-    assert rows._load("X = 1\n").X == 1
+    assert written.load("X = 1\n").X == 1
     assert [path.name for path in tmp_path.glob("*.tmp")] == []
 
 
@@ -405,7 +405,7 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(
 ) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    monkeypatch.setattr(rows.platformdirs, "user_cache_path", lambda name: blocked / "no")
-    folder = rows.cache_folder()
+    monkeypatch.setattr(kept.platformdirs, "user_cache_path", lambda name: blocked / "no")
+    folder = kept.folder.__wrapped__()
     assert folder.is_dir()
     assert blocked not in folder.parents

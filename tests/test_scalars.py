@@ -95,12 +95,12 @@ class WithoutCompiler:
         monkeypatch.setattr(scalars, "take", self.take)
         monkeypatch.setattr(numba, "cfunc", self.cfunc)
         monkeypatch.setattr(team, "run", self.run)
-        monkeypatch.setattr(gemm, "_vector_block", self.block)
+        monkeypatch.setattr(gemm, "vector_block", self.block)
         for kind, half in (("float32", False), ("dots", True)):
             product = gemm._vector_product(half)  # plain Python, of plain blocks
             monkeypatch.setattr(gemm, f"multiply_{kind}", product)
-        monkeypatch.setattr(gemm, "_one_tile", self.block(16, True))
-        monkeypatch.setattr(gemm, "_two_tiles", self.block(32, True))
+        monkeypatch.setattr(gemm, "_one_tile", self.block(16, 2, "tiles"))
+        monkeypatch.setattr(gemm, "_two_tiles", self.block(32, 2, "tiles"))
         monkeypatch.setattr(gemm, "_load_config", lambda address: None)
         monkeypatch.setattr(gemm, "_store_config", lambda address: None)
         rows.compiled.cache_clear()
@@ -128,9 +128,11 @@ class WithoutCompiler:
     def run(self, address: int, data: int, threads: int) -> None:
         self.functions[address](ctypes.c_void_p(data))
 
-    def block(self, count: int, half: bool) -> Any:
-        """Some rows times two panels, as `gemm._vector_block` says it."""
+    def block(self, count: int, panels: int, kind: str) -> Any:
+        """Some rows times some panels, as `gemm.vector_block` says it."""
         from charrnn.kernels import gemm
+
+        half = kind != "float32"
 
         def read(address: Any, numbers: int) -> Any:
             if not half:
@@ -138,12 +140,12 @@ class WithoutCompiler:
             return (self.at(address, numbers, np.uint16).astype(np.uint32) << 16).view(np.float32)
 
         def block(a: int, a_row: int, b: int, panel: int, *more: int) -> None:
-            init, init_row, out, out_row, k = more
+            init, init_row, out, out_row, k = more[:5]
             pair = 2 if half else 1
             steps = k * 16 if count >= 16 else k  # of tiles 16 pairs at once
             for i in range(count):
                 row = read(a + i * a_row, steps * pair).reshape(steps, pair)
-                for j in range(2):
+                for j in range(panels):
                     shape = (steps, gemm.WIDTH, pair)
                     values = read(b + j * panel, math.prod(shape)).reshape(shape)
                     begin, found = (

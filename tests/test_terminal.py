@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.terminal import TextWriter, escaped, symbol_name, visible
+from charrnn.terminal import TextWriter, json_visible, symbol_name, visible
 
 BIDI_CONTROLS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
@@ -40,6 +40,20 @@ def test_nothing_that_steers_a_terminal_is_left_among_all_of_unicode() -> None:
     assert not left & set("\u061c\u200e\u200f\ufeff")
 
 
+# Signs that Unicode counts among the formatting ones and that are seen: they stand under numbers.
+SEEN = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD}
+
+
+def test_nothing_hides_among_all_of_unicode() -> None:
+    left = visible("".join(map(chr, range(0x110000))))
+    hidden = {ord(symbol) for symbol in left if unicodedata.category(symbol) == "Cf"}
+    assert hidden - SEEN == {0x200C, 0x200D}  # the joiners
+    # Unicode's Default_Ignorable_Code_Point, but for the joiners and emoji's selectors.
+    ignorable = [0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180E, 0x3164, 0xFFA0]
+    ignorable += [0x200B, *range(0x2060, 0x2070), *range(0xE0000, 0xE0080), 0xE01EF]
+    assert not set(map(chr, ignorable)) & set(left)
+
+
 @pytest.mark.parametrize(
     ("text", "seen"),
     [
@@ -48,6 +62,11 @@ def test_nothing_that_steers_a_terminal_is_left_among_all_of_unicode() -> None:
         ("\x9b2J", "<U+009B>2J"),
         ("a\u202eb", "a<U+202E>b"),
         ("\ud800", "<U+D800>"),
+        ("a\u200bb\u2060", "a<U+200B>b<U+2060>"),
+        ("\U000e0041", "<U+E0041>"),
+        ("\u2066\u2069", "<U+2066><U+2069>"),
+        ("\u2028", "<U+2028>"),
+        ("\x85", "<U+0085>"),
         ("a\r\nb\rc", "a\nb␍c"),
     ],
 )
@@ -56,7 +75,8 @@ def test_visible_shows_what_would_steer(text: str, seen: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["tabs\tand\nlines", "café 漢字 שלום 👩‍👩‍👧 e\u0301", "[bold]\\[/]"]
+    "text",
+    ["tabs\tand\nlines", "café 漢字 שלום 👩‍👩‍👧 ❤\ufe0f e\u0301", "نمی\u200cشود", "[bold]\\[/]"],
 )
 def test_visible_leaves_all_writing_as_it_is(text: str) -> None:
     assert visible(text) == text
@@ -68,6 +88,15 @@ def test_visible_leaves_all_writing_as_it_is(text: str) -> None:
 )
 def test_symbol_name_has_the_symbol_and_its_code_point(symbol: str, name: str) -> None:
     assert symbol_name(symbol) == name
+
+
+def test_json_shows_what_would_steer_and_means_the_same() -> None:
+    text = "".join(map(chr, reversed(range(0x110000))))  # no two surrogates make a pair
+    shown = json_visible(json.dumps(text, ensure_ascii=False))
+    assert json.loads(shown) == text
+    assert visible(shown) == shown
+    assert set("é漢🙂") <= set(shown)
+    shown.encode()
 
 
 @pytest.mark.parametrize("symbol", ["\n", "\r"])
@@ -117,12 +146,12 @@ def test_a_writer_can_be_used_for_a_second_text() -> None:
 
 @given(st.text())
 def test_escaped_json_is_read_as_the_same_and_steers_nothing(text: str) -> None:
-    line = escaped(json.dumps({text: text}, ensure_ascii=False))
+    line = json_visible(json.dumps({text: text}, ensure_ascii=False))
     assert json.loads(line) == {text: text}
     assert visible(line) == line
     assert "\n" not in line
 
 
 def test_json_keeps_what_steers_nothing() -> None:
-    line = escaped(json.dumps("é日\U0001f642 \x9b2J\x7f\u202e\udcff", ensure_ascii=False))
+    line = json_visible(json.dumps("é日\U0001f642 \x9b2J\x7f\u202e\udcff", ensure_ascii=False))
     assert line == '"é日\U0001f642 \\u009b2J\\u007f\\u202e\\udcff"'

@@ -19,8 +19,11 @@ from charrnn.cli.corpora import app as corpora_app
 from charrnn.cli.eval import evaluate
 from charrnn.cli.greedy import greedy
 from charrnn.cli.info import info
+from charrnn.cli.inspect import app as inspect_app
+from charrnn.cli.plot import plot
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
+from charrnn.cli.write import write
 
 TERMINATED = 143
 
@@ -50,10 +53,13 @@ app.command()(train)
 app.command()(sample)
 app.command()(greedy)
 app.command()(beam)
+app.command()(write)
 app.command("eval")(evaluate)
 app.command()(info)
+app.command()(plot)
 app.command()(cells)
 app.add_typer(corpora_app, name="corpora")
+app.add_typer(inspect_app, name="inspect")
 app.add_typer(bench_app, name="bench")
 
 

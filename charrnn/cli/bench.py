@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.shell import JsonOption, guarded, print_json
-from charrnn.config import TrainOptions
+from charrnn.cli.shell import JsonOption, ThreadsOption, WeightsOption, guarded, print_json
+from charrnn.config import SampleConfig, TrainOptions, check_weights
 
 if TYPE_CHECKING:
-    from charrnn.bench import Case, Row
+    from charrnn.bench.measuring import Row
+    from charrnn.bench.training import Case
 
 app = typer.Typer(no_args_is_help=True, help="How fast this machine is with it.")
 
@@ -62,22 +63,83 @@ def bench_train(
 
     import torch
 
-    from charrnn import bench
+    from charrnn.bench import training
 
     torch.set_num_threads(threads or torch.get_num_threads())
     cases: list[Case] = [
-        bench.Case(name, num_layers or (1 if name == "jordan" else 2), **sizes, **how)
+        training.Case(name, num_layers or (1 if name == "jordan" else 2), **sizes, **how)
         for name in cell or ()
-    ] or [replace(case, **how) for case in bench.CASES]
+    ] or [replace(case, **how) for case in training.CASES]
     rows = []
     if not as_json:
         typer.echo(HEAD)
-    for row in bench.train(cases, rounds):
+    for row in training.train(cases, rounds):
         rows.append(asdict(row))
         if not as_json:
             typer.echo(_line(row))
     if as_json:
         print_json({"rows": rows})
+
+
+WRITING_HEAD = (
+    f"{'cell':<18} {'size':>7} {'B':>3} {'weights':<9} {'threads':>7} "
+    f"{'chars/s':>9}  {'beside':<22} {'chars/s':>9} {'ratio':>6} {'of limit':>8}"
+)
+
+
+@app.command("generate")
+@guarded
+def bench_generate(
+    cell: Annotated[
+        list[str] | None,
+        typer.Option(help="A recurrence; may be repeated.", show_default="a table of all"),
+    ] = None,
+    num_layers: Annotated[
+        int | None, typer.Option(help="L, layers.", show_default="2, of a jordan 1")
+    ] = None,
+    hidden_size: Annotated[int, typer.Option(help="H, units in each layer.")] = 256,
+    batch_size: Annotated[int, typer.Option(help="B, texts side by side.")] = 1,
+    weights: WeightsOption = "float32",
+    threads: ThreadsOption = None,
+    rounds: Annotated[int, typer.Option(help="Rounds of which the median counts.", min=1)] = 7,
+    as_json: JsonOption = False,
+) -> None:
+    """Texts at temperature 0.8 beside a loop of steps of torch.nn, or a plain loop, in float32.
+
+    The last column is, for one text, the weights read in a second by what memory delivers of as
+    many bytes to as many threads; for several, operations by those of the largest matrix product.
+    """
+    for name in cell or [TrainOptions.cell]:
+        TrainOptions(cell=name, num_layers=num_layers, hidden_size=hidden_size, threads=threads)
+    SampleConfig(num_samples=batch_size)
+    check_weights(weights)
+
+    from charrnn.bench import writing
+
+    cases = [
+        writing.Case(
+            name, num_layers or (1 if name == "jordan" else 2), hidden_size, batch_size, weights
+        )
+        for name in cell or ()
+    ] or writing.CASES
+    rows = []
+    if not as_json:
+        typer.echo(WRITING_HEAD)
+    for row in writing.generate(cases, rounds, threads):
+        rows.append(asdict(row))
+        if not as_json:
+            typer.echo(_writing_line(row))
+    if as_json:
+        print_json({"rows": rows})
+
+
+def _writing_line(row: Row) -> str:
+    return (
+        f"{row.cell:<18} {row.num_layers:>3}x{row.hidden_size:<4}"
+        f"{row.batch_size:>3} {row.dtype:<9} {row.threads:>7} "
+        f"{row.chars_per_second:>9,.0f}  {row.baseline:<22} "
+        f"{row.baseline_chars_per_second:>9,.0f} {row.ratio:>6.2f} {row.share_of_limit:>8.2f}"
+    )
 
 
 def _line(row: Row) -> str:

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from charrnn.cli.shell import JsonOption, ModelOption, guarded, note, print_json
+from charrnn.cli.shell import (
+    JsonOption,
+    ModelOption,
+    ThreadsOption,
+    WeightsOption,
+    guarded,
+    note,
+    print_json,
+)
+from charrnn.config import check_threads, check_weights
 from charrnn.errors import ModelError, OptionError, PromptError
 
 
@@ -28,18 +37,24 @@ def evaluate(
     newline: Annotated[
         str, typer.Option(help="keep line ends, or make CR LF into LF: keep or lf.")
     ] = "keep",
+    weights: WeightsOption = "float32",
+    threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score a text: nats and bits per character, bits per byte.
 
     The text is read in order with the state carried, in at most 32 streams that each warm up on
-    the 512 characters before them. 'windows of 256' start from nothing, nanoGPT's protocol.
+    the 512 characters before them. 'windows of 256' start from nothing, nanoGPT's protocol. With
+    --weights the loss by rounding is shown, too.
     """
     from charrnn import checkpoint, corpus, scoring
     from charrnn.generator import Generator
 
+    check_weights(weights)
+    check_threads(threads)
     path = checkpoint.find(model)
-    generator = Generator(checkpoint.load(path))
+    loaded = checkpoint.load(path)
+    generator = Generator(loaded, weights=weights, threads=threads, notify=note)
     note(f"model: {path}")
     if file is None:
         text = _held_out(path)
@@ -50,6 +65,10 @@ def evaluate(
         text = whole.text
     try:
         score = generator.score(text, exact=exact)
+        rounding = None
+        if weights != "float32":
+            whole_weights = Generator(loaded, threads=threads, notify=note)
+            rounding = score.bpc - whole_weights.score(text, exact=exact).bpc
     except PromptError as error:
         raise PromptError(f"{file}: {error}") from None
     windows = scoring.window_nats(generator.engine, generator.tokenizer.encode(text))
@@ -62,12 +81,16 @@ def evaluate(
         "window256_nats": windows,
         "dynamic": False,
         "tokenizer": generator.tokenizer.kind,
+        "weights": weights,
+        "rounding_bpc": rounding,
     }
     if as_json:
         print_json(fields)
         return
     typer.echo(f"{score.nats:.4f} nats per character ({score.characters:,} characters)")
     typer.echo(f"{score.bpc:.4f} bits per character")
+    if rounding is not None:
+        typer.echo(f"{rounding:+.4f} of these by weights in {weights}")
     typer.echo(f"{score.bits_per_byte:.4f} bits per byte ({score.num_bytes:,} bytes)")
     if windows is not None:
         typer.echo(f"{windows:.4f} nats per character in windows of 256")

@@ -3,27 +3,55 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
+from charrnn.cli.opening import open_text
+from charrnn.cli.penalties import (
+    FrequencyPenaltyOption,
+    LogitBiasOption,
+    NoRepeatNgramSizeOption,
+    PresencePenaltyOption,
+    RepeatLastNOption,
+    RepeatPenaltyOption,
+    biases,
+)
 from charrnn.cli.shell import (
+    AllowOption,
+    ForbidOption,
+    ForceOption,
     JsonOption,
+    LoadStateOption,
+    MaxLinesOption,
     ModelOption,
+    OutOption,
+    PromptFileOption,
     PromptOption,
+    RegexOption,
+    SaveStateOption,
     StopOption,
+    ThreadsOption,
+    UnknownOption,
+    WeightsOption,
     guarded,
     load_model,
     note,
 )
-from charrnn.cli.writing import show
+from charrnn.cli.writing import NoveltyOption, Target, novelty_index, show
 from charrnn.config import SampleConfig
+from charrnn.errors import OptionError
+
+_FILTERS = "Filters"
 
 
 @guarded
 def sample(
     model: ModelOption = None,
     prompt: PromptOption = "",
+    prompt_file: PromptFileOption = None,
+    unknown: UnknownOption = "error",
     length: Annotated[
         int, typer.Option("--length", "-n", help="Characters to write.")
     ] = SampleConfig.length,
@@ -34,20 +62,51 @@ def sample(
         ),
     ] = SampleConfig.temperature,
     top_k: Annotated[
-        int, typer.Option(help="Draw from the K most likely symbols only; 0 is neutral.")
+        int,
+        typer.Option(
+            help="Draw from the K most likely symbols only; 0 is neutral.",
+            rich_help_panel=_FILTERS,
+        ),
     ] = SampleConfig.top_k,
+    typical_p: Annotated[
+        float,
+        typer.Option(
+            help="Draw from the symbols of most typical surprisal that hold this probability; "
+            "1 is neutral.",
+            rich_help_panel=_FILTERS,
+        ),
+    ] = SampleConfig.typical_p,
     top_p: Annotated[
         float,
         typer.Option(
-            help="Draw from the most likely symbols that hold this probability; 1 is neutral."
+            help="Draw from the most likely symbols that hold this probability; 1 is neutral.",
+            rich_help_panel=_FILTERS,
         ),
     ] = SampleConfig.top_p,
     min_p: Annotated[
         float,
         typer.Option(
-            help="Draw from symbols with this share of the best one's probability; 0 is neutral."
+            help="Draw from symbols with this share of the best one's probability; 0 is neutral.",
+            rich_help_panel=_FILTERS,
         ),
     ] = SampleConfig.min_p,
+    xtc_probability: Annotated[
+        float,
+        typer.Option(
+            help="How often, of several likely symbols, only the least likely stays; 0 is neutral.",
+            rich_help_panel=_FILTERS,
+        ),
+    ] = SampleConfig.xtc_probability,
+    xtc_threshold: Annotated[
+        float,
+        typer.Option(help="The probability that makes a symbol likely.", rich_help_panel=_FILTERS),
+    ] = SampleConfig.xtc_threshold,
+    repeat_penalty: RepeatPenaltyOption = SampleConfig.repeat_penalty,
+    presence_penalty: PresencePenaltyOption = SampleConfig.presence_penalty,
+    frequency_penalty: FrequencyPenaltyOption = SampleConfig.frequency_penalty,
+    repeat_last_n: RepeatLastNOption = SampleConfig.repeat_last_n,
+    no_repeat_ngram_size: NoRepeatNgramSizeOption = SampleConfig.no_repeat_ngram_size,
+    logit_bias: LogitBiasOption = None,
     num_samples: Annotated[
         int, typer.Option(help="How many texts to write, as one batch.")
     ] = SampleConfig.num_samples,
@@ -56,28 +115,62 @@ def sample(
         int | None,
         typer.Option(help="Repeats a text exactly.", show_default="a new one, printed"),
     ] = None,
+    regex: RegexOption = None,
+    allow: AllowOption = None,
+    forbid: ForbidOption = None,
+    max_lines: MaxLinesOption = None,
+    load_state: LoadStateOption = None,
+    save_state: SaveStateOption = None,
+    weights: WeightsOption = "float32",
+    threads: ThreadsOption = None,
+    novelty: NoveltyOption = False,
+    out: OutOption = None,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write random text with a trained model.
 
-    The filters act in the order temperature, top-k, top-p, min-p.
+    In this order: logit bias, repetition, presence and frequency penalties, no repeated n-grams,
+    temperature, top-k, typical, top-p, min-p, XTC.
     """
     config = SampleConfig(
         length=length,
         temperature=temperature,
         top_k=top_k,
+        typical_p=typical_p,
         top_p=top_p,
         min_p=min_p,
+        xtc_probability=xtc_probability,
+        xtc_threshold=xtc_threshold,
+        repeat_penalty=repeat_penalty,
+        presence_penalty=presence_penalty,
+        frequency_penalty=frequency_penalty,
+        repeat_last_n=repeat_last_n,
+        no_repeat_ngram_size=no_repeat_ngram_size,
+        logit_bias=biases(logit_bias),
         num_samples=num_samples,
         stop=tuple(stop or ()),
-        seed=secrets.randbits(32) if seed is None else seed,
+        regex=regex,
+        allow=allow,
+        forbid=forbid,
+        max_lines=max_lines,
+        seed=seed,
     )
-    generator = load_model(model)
-    read = generator.read(prompt)
+    if save_state is not None and config.num_samples > 1:
+        raise OptionError("--save-state keeps the state after one text: use --num-samples 1")
+    target = Target(out, config.num_samples, as_json, force)
+    index = novelty_index(model) if novelty else None
+    opening = open_text(
+        load_model(model, weights, threads), prompt, prompt_file, unknown, load_state, save_state
+    )
+    given = opening.read.seed if seed is None else seed
+    config = replace(config, seed=secrets.randbits(32) if given is None else given)
     note(f"seed: {config.seed}")
-    show(
-        prompt,
-        config.num_samples,
-        as_json,
-        lambda write: generator.samples(read, config, write),
+    samples = show(
+        opening.prompt,
+        target,
+        lambda write: opening.generator.samples(opening.read, config, write),
+        index,
     )
+    if save_state is not None:
+        opening.generator.save_state(save_state, opening.generator.after(opening.read, samples[0]))

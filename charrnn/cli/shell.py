@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
+from charrnn.config import check_threads, check_weights
 from charrnn.errors import CharRNNError
-from charrnn.terminal import escaped, visible
+from charrnn.terminal import json_visible, visible
 
 if TYPE_CHECKING:
     from charrnn.generator import Generator
@@ -37,7 +38,85 @@ ModelOption = Annotated[
     ),
 ]
 PromptOption = Annotated[
-    str, typer.Option("--prompt", "-p", help="Text to continue.", show_default="nothing")
+    str,
+    typer.Option(
+        "--prompt", "-p", help="Text to continue; - is standard input.", show_default="nothing"
+    ),
+]
+PromptFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Continue the text of this file, exactly as it is; - is standard input.",
+        show_default="none",
+    ),
+]
+UnknownOption = Annotated[
+    str,
+    typer.Option(
+        help="Symbols of the prompt that the model has never seen: error, skip, or nearest, "
+        "which writes them another way (é as e)."
+    ),
+]
+LoadStateOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Go on from a saved state, with its randomness unless --seed is given.",
+        show_default="none",
+    ),
+]
+SaveStateOption = Annotated[
+    Path | None,
+    typer.Option(help="Keep the state after the text, to go on from.", show_default="none"),
+]
+WeightsOption = Annotated[
+    str,
+    typer.Option(help="What weights are kept as: float32, bfloat16 or int8 (less exact, faster)."),
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option(help="CPU threads.", show_default="as many as are worth it")
+]
+RegexOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The text matches this pattern in full; where it may end, it ends before what would "
+        "not match.",
+        show_default="none",
+        rich_help_panel="Limits",
+    ),
+]
+AllowOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Write these characters only, as in the square brackets of a pattern: a-z.",
+        show_default="all",
+        rich_help_panel="Limits",
+    ),
+]
+ForbidOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Write none of these characters, in the same way: 0-9.",
+        show_default="none",
+        rich_help_panel="Limits",
+    ),
+]
+MaxLinesOption = Annotated[
+    int | None,
+    typer.Option(
+        help="End the text with the end of this line.",
+        show_default="any number",
+        rich_help_panel="Limits",
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write to this file, or folder of several texts, instead of stdout.",
+        show_default="none",
+    ),
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Write over what --out names, if it exists.")
 ]
 StopOption = Annotated[
     list[str] | None,
@@ -89,21 +168,27 @@ def note(text: str) -> None:
         sys.stderr.flush()
 
 
-def print_json(fields: Mapping[str, Any]) -> None:
-    """The machine-readable result: one object, one line.
+def json_line(fields: Mapping[str, Any]) -> str:
+    """The machine-readable result: one object, one line, safe to show and to encode."""
+    return json_visible(json.dumps(fields, ensure_ascii=False)) + "\n"
 
-    What could steer a terminal, and what a file's name may hold and no UTF-8 can, is escaped.
-    """
-    sys.stdout.write(escaped(json.dumps(fields, ensure_ascii=False)) + "\n")
+
+def print_json(fields: Mapping[str, Any]) -> None:
+    """The machine-readable result, to stdout."""
+    sys.stdout.write(json_line(fields))
     sys.stdout.flush()
 
 
-def load_model(given: Path | None) -> Generator:
+def load_model(
+    given: Path | None, weights: str = "float32", threads: int | None = None
+) -> Generator:
     """The generator meant by ``--model``; stderr says which, where it was not named."""
     from charrnn import checkpoint
     from charrnn.generator import Generator
 
+    check_weights(weights)
+    check_threads(threads)
     path = checkpoint.find(given)
     if given is None:
         note(f"model: {path}")
-    return Generator(checkpoint.load(path))
+    return Generator(checkpoint.load(path), weights=weights, threads=threads, notify=note)

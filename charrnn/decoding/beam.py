@@ -1,22 +1,40 @@
 """Beam search: the k most probable prefixes are kept, extended by every symbol, and cut to k again.
 
 All beams are one batch: a step reads B rows, and the state's rows are gathered by the parents that
-survived. The prompt is read once, before. A hypothesis is finished when a stop string ends it or
-when it has its length; finished ones are ranked by ``log p / length^alpha``.
+survived; texts are not, they are followed back from their last symbol. The prompt is read once,
+before. A hypothesis is finished when a stop string ends it or when it has its length; finished ones
+are ranked by ``log p / length^alpha``. The search ends when none of the live ones can still come
+among those to be returned.
+
+Two other searches share that loop. In diverse beam search (Vijayakumar et al. 2018) the beam is
+made of groups, and in a group a symbol loses `diversity` nats for every beam of the groups before
+it that takes the symbol at the same step; this steers the choice alone, log-probabilities stay the
+model's. In stochastic beam search (Kool et al. 2019) prefixes rank by Gumbel-perturbed
+log-probabilities, a child's never above its parent's: what is returned is a sample of texts without
+replacement, drawn one after the other from the model at this temperature.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from bisect import insort
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import BeamConfig
-from charrnn.decoding.step import Floats, Network, State, ends_with, log_softmax
+from charrnn.decoding.constraints import Constraint
+from charrnn.decoding.step import Floats, Network, State, log_softmax
+from charrnn.errors import OptionError, RunError
+from charrnn.kernels import memory
 
 Integers = NDArray[np.int64]
+Numbers = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+_SETTLED_EVERY = 8  # steps; looking more often costs more than it shows
+_BYTES = 72  # of memory for each beam and symbol, at most
 
 
 @dataclass(frozen=True)
@@ -25,21 +43,138 @@ class Hypothesis:
 
     Attributes:
         ids: its symbols, a stop string included.
-        log_prob: the sum of their log-probabilities, in nats.
-        score: log_prob / length^alpha, by which hypotheses are ranked.
-        stopped: ended by a stop string, not by its length.
+        log_prob: the sum of their log-probabilities under the model, in nats.
+        score: by which hypotheses are ranked: log_prob / length^alpha, or what a stochastic search
+            made of log_prob.
+        ended: by "stop" (a stop string), "constraint" or "length".
     """
 
     ids: tuple[int, ...]
     log_prob: float
     score: float
-    stopped: bool
+    ended: str
 
 
 @dataclass(frozen=True)
 class _Beams:
-    ids: Integers  # (B, t) live texts, best first
-    log_probs: NDArray[np.float64]  # (B,)
+    """Live texts, best first within a group; every array has one row for each.
+
+    Attributes:
+        nodes: their last symbols' places in the tree.
+        groups: the groups that they belong to.
+        log_probs: under the model.
+        tempered: under what is drawn from; the same where nothing is drawn.
+        keys: by which they rank.
+        tails: (B, n) their last symbols, enough to recognise a stop string; -1 before the first.
+        places: their places in the constraint's automaton.
+    """
+
+    nodes: Integers
+    groups: Integers
+    log_probs: Numbers
+    tempered: Numbers
+    keys: Numbers
+    tails: Integers
+    places: Integers
+
+    def at(self, rows: NDArray[np.integer] | Mask) -> _Beams:
+        return _Beams(*(column[rows] for column in vars(self).values()))
+
+
+@dataclass(frozen=True, order=True)
+class _Leaf:
+    """A finished text, by the place of its last symbol in the tree; the best is the smallest."""
+
+    cost: float  # -score
+    length: int
+    node: int
+    log_prob: float
+    ended: str
+
+
+class _Tree:
+    """All prefixes that were kept: per step, their last symbols and the nodes that they extend."""
+
+    def __init__(self) -> None:
+        self._parents: list[Integers] = []
+        self._symbols: list[Integers] = []
+
+    def extend(self, parents: Integers, symbols: Integers) -> None:
+        self._parents.append(parents)
+        self._symbols.append(symbols)
+
+    def text(self, length: int, node: int, start: int = 0) -> list[int]:
+        """The symbols from `start` on of the prefix that ends in this node of this length."""
+        ids = []
+        for step in range(length - 1, start - 1, -1):
+            ids.append(int(self._symbols[step][node]))
+            node = int(self._parents[step][node])
+        return ids[::-1]
+
+    def shared(self, nodes: Integers, leaf: _Leaf | None, start: int) -> tuple[int, int]:
+        """Length and node of the longest prefix of all these texts; (start, 0) if none is longer.
+
+        Args:
+            nodes: of the live texts.
+            leaf: the finished text that belongs to them.
+            start: the length of a prefix that all are known to share.
+        """
+        for length in range(len(self._parents), start, -1):
+            if leaf is not None and leaf.length == length:
+                nodes = np.append(nodes, leaf.node)
+            if (leaf is None or leaf.length >= length) and (nodes == nodes[0]).all():
+                return length, int(nodes[0])
+            nodes = self._parents[length - 1][nodes]
+        return start, 0
+
+
+class _Finished:
+    """The best finished texts of each group, as many as may be returned."""
+
+    def __init__(self, config: BeamConfig) -> None:
+        self._config = config
+        self._groups: list[list[_Leaf]] = [[] for _ in range(config.groups)]
+        self._needed = -(-config.num_return // config.groups)
+
+    def add(self, length: int, beams: _Beams, ended: str) -> None:
+        """The beams as they are, `length` symbols long."""
+        scores = _scores(beams, max(length, 1), self._config)
+        columns = (beams.groups, scores, beams.nodes, beams.log_probs)
+        for group, score, node, log_prob in zip(*(c.tolist() for c in columns), strict=True):
+            insort(self._groups[group], _Leaf(-score, length, node, log_prob, ended))
+            del self._groups[group][self._config.num_return :]
+
+    def open(self, beams: _Beams) -> Mask:
+        """The beams whose groups can still find what would be returned.
+
+        A log-probability only falls, and dividing by the full length is the kindest penalty.
+        """
+        bounds = _scores(beams, self._config.length, self._config)
+        still = np.ones(len(bounds), np.bool_)
+        for group, leaves in enumerate(self._groups):
+            if len(leaves) >= self._needed:
+                own = beams.groups == group
+                if not (own & (bounds > -leaves[self._needed - 1].cost)).any():
+                    still &= ~own
+        return still
+
+    @property
+    def best(self) -> _Leaf | None:
+        return min((leaves[0] for leaves in self._groups if leaves), default=None)
+
+    def ranked(self, tree: _Tree) -> list[Hypothesis]:
+        """What is returned, best first: the best text of each group, then the second best, ..."""
+        places: dict[tuple[int, ...], tuple[int, _Leaf]] = {}
+        for leaves in self._groups:
+            for place, leaf in enumerate(leaves):
+                ids = tuple(tree.text(leaf.length, leaf.node))
+                places[ids] = min(places.get(ids, (place, leaf)), (place, leaf))
+        chosen = sorted(places, key=places.__getitem__)[: self._config.num_return]
+        found = [(ids, places[ids][1]) for ids in chosen]
+        return [
+            Hypothesis(ids, leaf.log_prob, -leaf.cost, leaf.ended)
+            for ids, leaf in sorted(found, key=lambda item: item[1])
+        ]
 
 
 def beam_search(
@@ -49,88 +184,206 @@ def beam_search(
     config: BeamConfig,
     *,
     stops: Sequence[tuple[int, ...]] = (),
-    on_settled: Callable[[Integers], None] = lambda ids: None,
+    constraint: Constraint | None = None,
+    rng: np.random.Generator | None = None,
+    on_settled: Callable[[list[int]], None] = lambda ids: None,
 ) -> list[Hypothesis]:
-    """The `num_return` best hypotheses, best first.
+    """The `num_return` best hypotheses, best first; fewer where there are no more.
 
     Args:
         network: reads and gathers rows.
         logits: (1, V) for the first symbol, after the prompt.
         state: the state that gave them, one row.
-        config: width, length, length penalty, number returned.
+        config: width, lengths, length penalty, number returned, groups.
         stops: ids of the strings that end a text.
-        on_settled: called after every step with the prefix that no longer depends on what comes:
-            the one that all live and finished texts share; may raise.
+        constraint: what a text may be.
+        rng: the randomness of a stochastic search.
+        on_settled: called now and then with the next symbols that no longer depend on what comes:
+            all live texts and the best finished one share them; may raise.
+
+    Raises:
+        OptionError: so wide a beam does not fit into the machine's memory.
+        RunError: every text would break a rule.
     """
-    beams = _Beams(np.zeros((1, 0), np.int64), np.zeros(1))
-    finished: list[Hypothesis] = []
+    _check_memory(config.width, logits.shape[1])
+    tree, finished, settled = _Tree(), _Finished(config), 0
+    beams = _begin(config, max(map(len, stops), default=0))
+    rows = np.zeros(config.groups, np.int64)
+    logits, state = logits[rows], network.select(state, rows)
     for length in range(1, config.length + 1):
-        rows, symbols, beams = _extend(beams, log_softmax(logits), config.width)
-        alive = np.array([not ends_with(ids, stops) for ids in beams.ids])
-        finished += _finish(beams, ~alive, config, stopped=True)
-        beams = _Beams(beams.ids[alive], beams.log_probs[alive])
-        on_settled(_shared(beams, finished))
-        if not alive.any() or _settled(finished, beams.log_probs[0], config):
-            return _best(finished, config)
+        log_probs = log_softmax(logits)
+        if constraint is not None:
+            left = config.length - length + 1
+            finished.add(length - 1, _ending(beams, log_probs, constraint, left), "constraint")
+            log_probs[~constraint.allowed(beams.places, left)] = -np.inf
+        _keep_from_stopping(log_probs, beams.tails, stops, length, config.min_length)
+        rows, symbols, following = _extend(beams, log_probs, config, rng)
+        tree.extend(beams.nodes[rows], symbols)
+        beams = following
+        if constraint is not None:
+            beams = replace(beams, places=constraint.advance(beams.places, symbols))
+        alive = ~_ended(beams.tails, stops)
+        if not alive.all():
+            finished.add(length, beams.at(~alive), "stop")
+        alive[alive] = finished.open(beams.at(alive))
+        if not alive.all():
+            beams, rows, symbols = beams.at(alive), rows[alive], symbols[alive]
+        if not len(rows):
+            break
+        if length % _SETTLED_EVERY == 0:
+            shared, node = tree.shared(beams.nodes, finished.best, settled)
+            if shared > settled:
+                on_settled(tree.text(shared, node, settled))
+                settled = shared
         if length < config.length:
-            state = network.select(state, rows[alive])
-            logits, state = network.step(symbols[alive], state)
-    finished += _finish(beams, np.full(len(beams.ids), True), config, stopped=False)
-    return _best(finished, config)
+            logits, state = network.step(symbols, network.select(state, rows))
+    finished.add(config.length, beams, "length")
+    if finished.best is None:
+        raise RunError(
+            "no text can be written: every symbol is forbidden after those that may come first; "
+            "lower --min-length, or change --stop"
+        )
+    return finished.ranked(tree)
+
+
+def _begin(config: BeamConfig, longest: int) -> _Beams:
+    """The empty text, once for each group."""
+    count = config.groups
+    zeros = np.zeros(count)
+    return _Beams(
+        nodes=np.zeros(count, np.int64),
+        groups=np.arange(count),
+        log_probs=zeros,
+        tempered=zeros,
+        keys=zeros,
+        tails=np.full((count, longest), -1),
+        places=np.zeros(count, np.int64),
+    )
+
+
+def _ending(beams: _Beams, log_probs: Numbers, constraint: Constraint, left: int) -> _Beams:
+    """The beams that the constraint lets end here, with the log-probability of ending."""
+    ending = constraint.ending(log_probs, beams.places, left)
+    rows = np.flatnonzero(np.isfinite(ending))
+    return replace(beams.at(rows), log_probs=beams.log_probs[rows] + ending[rows])
 
 
 def _extend(
-    beams: _Beams, log_probs: NDArray[np.float64], width: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], _Beams]:
-    """The `width` best of all extensions: their parents' rows, their symbols, the new beams.
+    beams: _Beams, log_probs: Numbers, config: BeamConfig, rng: np.random.Generator | None
+) -> tuple[Integers, Integers, _Beams]:
+    """The best of all extensions: their parents' rows, their symbols, the new beams."""
+    totals = beams.log_probs[:, None] + log_probs
+    if rng is None:
+        tempered = keys = totals
+    else:
+        tempered = beams.tempered[:, None] + _tempered(log_probs, config.temperature)
+        keys = _perturbed(tempered, beams.keys, rng)
+    best = np.concatenate(list(_chosen(keys, beams.groups, config)))
+    rows, symbols = np.divmod(best, log_probs.shape[1])
+    beams = _Beams(
+        nodes=np.arange(len(best)),
+        groups=beams.groups[rows],
+        log_probs=totals.ravel()[best],
+        tempered=tempered.ravel()[best],
+        keys=keys.ravel()[best],
+        tails=np.concatenate([beams.tails[rows], symbols[:, None]], 1)[:, 1:],
+        places=beams.places[rows],
+    )
+    return rows, symbols, beams
+
+
+def _chosen(keys: Numbers, groups: Integers, config: BeamConfig) -> Iterable[Integers]:
+    """What each group keeps of the extensions (B, V), as places in their flattened array."""
+    symbols = keys.shape[1]
+    if config.groups == 1:
+        yield _best(keys.ravel(), config.width)
+        return
+    taken = np.zeros(symbols)
+    for group in range(config.groups):
+        rows = np.flatnonzero(groups == group)
+        places = _best(
+            (keys[rows] - config.diversity * taken).ravel(), config.width // config.groups
+        )
+        yield rows[places // symbols] * symbols + places % symbols
+        taken += np.bincount(places % symbols, minlength=symbols)
+
+
+def _best(keys: Numbers, count: int) -> Integers:
+    """The `count` largest that are possible, largest first.
 
     Among equals the better parent and then the lower id comes first, as in greedy decoding.
     """
-    totals = (beams.log_probs[:, None] + log_probs).ravel()
-    if len(totals) > width:  # sort only what can be among the best
-        candidates = np.flatnonzero(totals >= np.partition(totals, -width)[-width])
-    else:
-        candidates = np.arange(len(totals))
-    best = candidates[np.argsort(-totals[candidates], kind="stable")[:width]]
-    rows, symbols = np.divmod(best, log_probs.shape[1])
-    ids = np.concatenate([beams.ids[rows], symbols[:, None]], 1)
-    return rows, symbols, _Beams(ids, totals[best])
+    least = -np.inf
+    if len(keys) > count:  # sort only what can be among the best
+        least = np.partition(keys, -count)[-count]
+    candidates = np.flatnonzero((keys >= least) & (keys > -np.inf))
+    return candidates[np.argsort(-keys[candidates], kind="stable")[:count]]
 
 
-def _finish(
-    beams: _Beams, chosen: NDArray[np.bool_], config: BeamConfig, *, stopped: bool
-) -> list[Hypothesis]:
-    """The chosen beams as finished hypotheses."""
-    length = beams.ids.shape[1]
-    penalty = max(length, 1) ** config.length_penalty
-    return [
-        Hypothesis(tuple(ids.tolist()), float(log_prob), float(log_prob) / penalty, stopped)
-        for ids, log_prob in zip(beams.ids[chosen], beams.log_probs[chosen], strict=True)
-    ]
+def _tempered(log_probs: Numbers, temperature: float) -> Numbers:
+    """Log-probabilities (B, V) at a temperature, of what is not forbidden."""
+    peak = log_probs.max(1, keepdims=True)
+    peak[np.isneginf(peak)] = 0  # a row with nothing to draw stays one
+    with np.errstate(over="ignore"):  # a tiny temperature makes -inf of what is far
+        scaled = (log_probs - peak) / temperature
+    totals = np.exp(scaled).sum(1, keepdims=True)
+    return np.asarray(scaled - np.log(np.maximum(totals, 1e-300)))
 
 
-def _settled(finished: list[Hypothesis], best_alive: float, config: BeamConfig) -> bool:
-    """Whether no live beam can still rank among the hypotheses to be returned.
+def _perturbed(log_probs: Numbers, parents: Numbers, rng: np.random.Generator) -> Numbers:
+    """Log-probabilities (B, V) with Gumbel noise whose maximum in each row is known.
 
-    A log-probability only falls, and dividing by the full length is the kindest penalty.
+    Args:
+        log_probs: of whole prefixes.
+        parents: (B,) these maxima, the parents' own perturbed log-probabilities.
+        rng: draws B * V numbers.
     """
-    if len(finished) < config.num_return:
-        return False
-    bound = best_alive / config.length**config.length_penalty
-    return bool(_best(finished, config)[-1].score >= bound)
+    noisy = log_probs + rng.gumbel(size=log_probs.shape)
+    highest = noisy.max(1, keepdims=True)
+    above = parents[:, None]
+    # Appendix B.3 of the paper: neither the largest nor an impossible one loses its digits.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        v = above - noisy + np.log1p(-np.exp(noisy - highest))
+        keys = above - np.maximum(v, 0) - np.log1p(np.exp(-np.abs(v)))
+    keys[np.isneginf(noisy)] = -np.inf
+    return np.asarray(keys)
 
 
-def _best(finished: list[Hypothesis], config: BeamConfig) -> list[Hypothesis]:
-    return sorted(finished, key=lambda h: (-h.score, h.ids))[: config.num_return]
+def _scores(beams: _Beams, length: int, config: BeamConfig) -> Numbers:
+    """What the beams are worth if they end with this length."""
+    if config.stochastic:
+        return beams.keys
+    with np.errstate(over="ignore"):  # so strong a penalty makes all texts equal
+        return np.asarray(beams.log_probs / np.float64(length) ** config.length_penalty)
 
 
-def _shared(beams: _Beams, finished: list[Hypothesis]) -> Integers:
-    """The longest prefix of all live and finished texts."""
-    first = beams.ids[0] if len(beams.ids) else np.array(finished[0].ids)
-    others = [*beams.ids, *(np.array(h.ids) for h in finished)]
-    end = len(first)
-    for other in others:
-        end = min(end, len(other))
-        differs = np.flatnonzero(first[:end] != other[:end])
-        end = int(differs[0]) if len(differs) else end
-    return first[:end]
+def _keep_from_stopping(
+    log_probs: Numbers,
+    tails: Integers,
+    stops: Sequence[tuple[int, ...]],
+    length: int,
+    min_length: int,
+) -> None:
+    """Forbid, in place, what would end a text of `length` symbols before its minimum."""
+    for stop in stops:
+        if length - len(stop) < min_length:
+            begun = (tails[:, tails.shape[1] - len(stop) + 1 :] == stop[:-1]).all(1)
+            log_probs[begun, stop[-1]] = -np.inf
+
+
+def _ended(tails: Integers, stops: Sequence[tuple[int, ...]]) -> Mask:
+    """Which texts end with a stop string."""
+    ended = np.zeros(len(tails), np.bool_)
+    for stop in stops:
+        ended |= (tails[:, tails.shape[1] - len(stop) :] == stop).all(1)
+    return ended
+
+
+def _check_memory(width: int, symbols: int) -> None:
+    """Refuse what cannot fit, before anything is made."""
+    needed, installed = _BYTES * width * symbols, memory.installed()
+    if installed is not None and needed > installed:
+        raise OptionError(
+            f"--width {width:,} with {symbols:,} symbols would take about {needed / 1e9:,.0f} GB, "
+            f"and the machine has {installed / 1e9:,.0f}: lower --width"
+        )

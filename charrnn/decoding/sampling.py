@@ -1,118 +1,73 @@
-"""Random sampling: temperature, top-k, top-p and min-p, then one draw per row.
+"""Writing several texts side by side, some symbols at a time.
 
-The filters act in this order: temperature, top-k, top-p, min-p. A row's randomness is its own
-counter-based generator, and a draw takes one number from it, so what a row writes does not depend
-on the other rows.
+What is written at a time takes some hundredths of a second: so a text can be watched, stopped and
+searched for its end, and what one symbol costs is little more than the network itself. Nothing
+depends on where the cuts are.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.config import SampleConfig
-from charrnn.decoding.step import Floats, Network, State, ends_with, log_softmax
+from charrnn.decoding.choosing import Chooser
+from charrnn.decoding.filters import Integers, Weights
+from charrnn.decoding.step import Floats, Network, State
+
+SECONDS = 0.03  # for the symbols written at a time
+_FIRST, _MOST, _FASTER = 8, 4096, 4  # symbols at first and at most, and how fast they get more
 
 
-def generator(seed: int, index: int) -> np.random.Generator:
-    """The randomness of sample `index` under `seed`: Philox, a counter under the key (seed, i)."""
-    return np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))
+class Text(Protocol):
+    """One of the texts, as it grows."""
+
+    def extend(self, ids: Integers, log_probs: Weights) -> bool:
+        """Add symbols, and say whether the text goes on."""
+        ...
 
 
-def probabilities(logits: Floats, config: SampleConfig) -> NDArray[np.float64]:
-    """What is drawn from: logits (B, V) -> probabilities (B, V).
-
-    With temperature t alone exactly ``p_i^(1/t) / sum_j p_j^(1/t)``; t = 0 is the limit: all
-    probability on the most likely symbol (the lowest id among equals).
-    """
-    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
-    if config.temperature == 0:
-        return np.asarray(np.eye(logits.shape[-1])[shifted.argmax(-1)])
-    with np.errstate(over="ignore"):  # a tiny temperature makes -inf of a far logit: exp gives 0
-        p = np.exp(shifted / config.temperature)
-    p /= p.sum(-1, keepdims=True)
-    if 0 < config.top_k < p.shape[-1]:
-        p = _keep(p, _ranks(p) < config.top_k)
-    if config.top_p < 1:
-        p = _keep(p, _mass_before(p) < config.top_p)
-    if config.min_p > 0:
-        p = _keep(p, p >= config.min_p * p.max(-1, keepdims=True))
-    return np.asarray(p)
-
-
-def _keep(p: NDArray[np.float64], kept: NDArray[np.bool_]) -> NDArray[np.float64]:
-    p = np.where(kept, p, 0.0)
-    return np.asarray(p / p.sum(-1, keepdims=True))
-
-
-def _order(p: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Symbols from the most to the least likely, the lower id first among equals."""
-    return np.argsort(-p, axis=-1, kind="stable")
-
-
-def _ranks(p: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Each symbol's place in that order; ties have places of their own, so k means k."""
-    ranks = np.empty(p.shape, np.intp)
-    np.put_along_axis(ranks, _order(p), np.arange(p.shape[-1])[None, :], -1)
-    return ranks
-
-
-def _mass_before(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """For each symbol the probability of all more likely ones: 0 for the first, so one stays."""
-    order = _order(p)
-    in_order = np.take_along_axis(p, order, -1)
-    before = np.zeros_like(p)
-    np.put_along_axis(before, order, np.cumsum(in_order, -1) - in_order, -1)
-    return before
-
-
-def draw(p: NDArray[np.float64], generators: Sequence[np.random.Generator]) -> NDArray[np.intp]:
-    """One symbol per row of probabilities (B, V), by inverting the cumulative sum."""
-    totals = np.cumsum(p, -1)
-    whole = totals[:, -1]
-    points = np.array([rng.random() for rng in generators]) * whole
-    # Rounding must not reach the whole: past it there is no symbol.
-    points = np.minimum(points, np.nextafter(whole, 0))
-    # The number of totals at or below the point: never a symbol of probability zero.
-    return np.asarray((totals <= points[:, None]).sum(-1))
-
-
-def sample(
+def write(
     network: Network,
     logits: Floats,
     state: State,
-    config: SampleConfig,
-    generators: Sequence[np.random.Generator],
-    stops: Sequence[tuple[int, ...]] = (),
-) -> Iterator[list[tuple[int, int, float]]]:
-    """Write `length` symbols in as many rows as there are generators, one batch.
+    chooser: Chooser,
+    texts: Sequence[Text],
+    length: int,
+) -> Iterator[None]:
+    """Write up to `length` symbols of each text; rests now and then.
 
     Args:
         network: reads and selects rows.
-        logits: (1, V) for the first symbol, after the prompt.
+        logits: (1, V) of the first symbol, after the prompt.
         state: the state that gave them, one row.
-        config: temperature, filters, length.
-        generators: the randomness of each row.
-        stops: ids of the strings that end a row; it then leaves the batch.
-
-    Yields:
-        per step (row, symbol, log-probability under the model) of every row still writing.
+        chooser: of as many texts.
+        texts: get their symbols; one that has ended leaves the batch.
+        length: symbols of a text at most.
     """
-    alive = np.arange(len(generators))
-    logits, state = logits[alive * 0], network.select(state, alive * 0)
-    written = np.zeros((len(generators), 0), np.int64)
-    longest = max(map(len, stops), default=0)
-    for position in range(config.length):
-        symbols = draw(probabilities(logits, config), [generators[row] for row in alive.tolist()])
-        log_probs = log_softmax(logits)[np.arange(len(alive)), symbols]
-        yield list(zip(alive.tolist(), symbols.tolist(), log_probs.tolist(), strict=True))
-        if stops:
-            written = np.concatenate([written, symbols[:, None]], 1)[:, -longest:]
-            going_on = np.array([not ends_with(ids, stops) for ids in written])
-            alive, symbols, written = alive[going_on], symbols[going_on], written[going_on]
-            state = network.select(state, going_on)
-        if not len(alive) or position == config.length - 1:
-            return
-        logits, state = network.step(symbols, state)
+    rows = np.arange(len(texts))
+    logits, state = logits[rows * 0], network.select(state, rows * 0)
+    count = _FIRST
+    while length > 0 and len(rows):
+        count = min(count, length)
+        began = time.perf_counter()
+        logits, state = network.write(logits, state, chooser, count)
+        ids, log_probs = chooser.taken()
+        length -= count
+        count = _pace(count, time.perf_counter() - began)
+        columns = zip(rows.tolist(), ids.T, log_probs.T, strict=True)
+        going_on = np.array([texts[row].extend(*column) for row, *column in columns])
+        yield
+        if not going_on.all():
+            stay: NDArray[np.intp] = np.flatnonzero(going_on)
+            chooser.keep(stay)
+            rows, logits, state = rows[stay], logits[stay], network.select(state, stay)
+
+
+def _pace(count: int, seconds: float) -> int:
+    """How many symbols to write next, if so many took so long."""
+    wanted = int(count * SECONDS / max(seconds, 1e-6))
+    return max(1, min(wanted, _FASTER * count, _MOST))

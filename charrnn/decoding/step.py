@@ -19,6 +19,10 @@ class Network(Protocol):
         """Ids (B,) -> logits (B, V) of the next symbol, and the state after it."""
         ...
 
+    def write(self, logits: Floats, state: State, chooser: Any, count: int) -> tuple[Floats, State]:
+        """Let `chooser` choose a symbol per row and read it, `count` times."""
+        ...
+
     def select(self, state: State, rows: Any) -> State:
         """The state's rows by index (repeats allowed) or mask."""
         ...

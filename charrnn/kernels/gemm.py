@@ -40,7 +40,14 @@ ROW_GROUP = 32
 DEPTH = {"float32": 1, "dots": 2, "tiles": 32}
 TILES_CONFIG = 64  # bytes
 
-_BYTE, _WORD, _LONG = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+_BYTE, _HALF, _WORD, _LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+# What a vector of a panel is made of, and the bytes from one to the next, per column.
+_STORED = {
+    "float32": (ir.FloatType(), 4),
+    "dots": (_WORD, 4),
+    "bfloat16": (_HALF, 2),
+    "int8": (_BYTE, 1),
+}
 _FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
 _INT = types.intp
 _room: Any = cgutils.alloca_once
@@ -104,50 +111,74 @@ class _Bfloat(ir.Type):  # type: ignore[misc]
         return hash(_Bfloat)
 
 
-def _vector_block(count: int, dots: bool) -> Any:
-    """Some rows times two panels, in addresses and bytes from row to row or panel to panel.
+def vector_block(count: int, panels: int, kind: str) -> Any:
+    """Some rows times some panels, in addresses and bytes from row to row or panel to panel.
 
-    ``block(a, a_row, b, b_panel, init, init_row, out, out_row, k)``: a row of `a` is read 4 bytes
-    at a time (a float, or a pair of bfloat16), a panel a vector at a time; sums stay in registers.
+    ``block(a, a_row, b, b_panel, init, init_row, out, out_row, k, scale)``: a row of `a` is read 4
+    bytes at a time (a float, or a pair of bfloat16), a panel a vector at a time; sums stay in
+    registers, and start from `init`. Panels of ``int8`` are whole numbers: their sums, times the
+    columns' `scale`, are added to `init`. Each sum is made in the order of k, so it is the same in
+    a block of any size.
     """
+    dots, scaled = kind == "dots", kind == "int8"
+    stored, size = _STORED[kind]
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        a, a_row, b, b_panel, init, init_row, out, out_row, steps = arguments
-        sums = [[_room(builder, _FLOATS) for _ in range(2)] for _ in range(count)]
+        a, a_row, b, b_panel, init, init_row, out, out_row, steps, scale = arguments
+        sums = [[_room(builder, _FLOATS) for _ in range(panels)] for _ in range(count)]
 
         def place_of(start: Any, row: Any, i: int, j: int) -> Any:
             offset = builder.add(builder.mul(row, _long(i)), _long(4 * WIDTH * j))
             return _address(builder, builder.add(start, offset), _FLOATS)
 
+        def first(i: int, j: int) -> Any:
+            return builder.load(place_of(init, init_row, i, j), align=4)
+
         for i, row in enumerate(sums):
             for j, total in enumerate(row):
-                first = builder.load(place_of(init, init_row, i, j), align=4)
-                builder.store(first, total)
+                builder.store(ir.Constant(_FLOATS, None) if scaled else first(i, j), total)
         scalar = _WORD if dots else ir.FloatType()
-        vector = ir.VectorType(scalar, WIDTH)
+        spread_type = ir.VectorType(scalar, WIDTH)
+        starts = [builder.add(b, builder.mul(b_panel, _long(j))) for j in range(panels)]
         with cgutils.for_range(builder, steps) as loop:
-            along = builder.mul(loop.index, ir.Constant(_LONG, 4))
-            across = builder.mul(loop.index, ir.Constant(_LONG, 4 * WIDTH))
-            panels = [
-                builder.load(_address(builder, builder.add(start, across), vector), align=4)
-                for start in (b, builder.add(b, b_panel))
-            ]
+            along = builder.mul(loop.index, _long(4))
+            across = builder.mul(loop.index, _long(size * WIDTH))
+            loaded = [_panel(builder, builder.add(start, across), stored) for start in starts]
             for i, row in enumerate(sums):
                 place = builder.add(a, builder.add(builder.mul(a_row, _long(i)), along))
                 one = builder.load(_address(builder, place, scalar), align=4)
-                spread = _spread(builder, one, vector)
-                for panel, total in zip(panels, row, strict=True):
+                spread = _spread(builder, one, spread_type)
+                for panel, total in zip(loaded, row, strict=True):
                     result = _fused(builder, spread, panel, builder.load(total), dots)
                     builder.store(result, total)
         for i, row in enumerate(sums):
             for j, total in enumerate(row):
-                builder.store(builder.load(total), place_of(out, out_row, i, j), align=4)
+                result = builder.load(total)
+                if scaled:
+                    by = builder.load(place_of(scale, _long(0), 0, j), align=4)
+                    result = _fused(builder, result, by, first(i, j), dots=False)
+                builder.store(result, place_of(out, out_row, i, j), align=4)
         return context.get_dummy_value()
 
-    def block(typing_context, a, a_row, b, b_panel, init, init_row, out, out_row, steps):  # type: ignore[no-untyped-def]
-        return types.void(*[_INT] * 9), generate
+    def block(  # type: ignore[no-untyped-def]
+        typing_context, a, a_row, b, b_panel, init, init_row, out, out_row, steps, scale
+    ):
+        return types.void(*[_INT] * 10), generate
 
     return intrinsic(block)
+
+
+def _panel(builder: Any, place: Any, stored: Any) -> Any:
+    """A vector of a panel, as floats (pairs of bfloat16 as they are)."""
+    vector = ir.VectorType(stored, WIDTH)
+    loaded = builder.load(_address(builder, place, vector), align=1)
+    words = ir.VectorType(_WORD, WIDTH)
+    if stored == _BYTE:
+        return builder.sitofp(builder.sext(loaded, words), _FLOATS)
+    if stored == _HALF:
+        upper = ir.Constant(words, [16] * WIDTH)
+        return builder.bitcast(builder.shl(builder.zext(loaded, words), upper), _FLOATS)
+    return loaded
 
 
 def _long(number: int) -> Any:
@@ -176,7 +207,7 @@ def _fused(builder: Any, a: Any, b: Any, total: Any, dots: bool) -> Any:
 
 
 def _tile_block(count: int) -> Any:
-    """16 or 32 rows (`count` tiles) times two panels, as `_vector_block`; k in tiles of 32."""
+    """16 or 32 rows (`count` tiles) times two panels, as `vector_block`; k in tiles of 32."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         a, a_row, b, b_panel, init, init_row, out, out_row, steps = arguments
@@ -234,6 +265,7 @@ def _on_config(name: str) -> Any:
 _load_config: Any = _on_config("llvm.x86.ldtilecfg")
 _store_config: Any = _on_config("llvm.x86.sttilecfg")
 _compiled: Any = njit(**OPTIONS)
+_inside: Any = njit(**{**OPTIONS, "cache": False})  # what calls it is kept, with it inside
 
 
 def tiles_config(parts: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -259,11 +291,69 @@ def close_tiles(tiles, part):  # type: ignore[no-untyped-def]
     _load_config(tiles.ctypes.data + (part * 2 + 1) * TILES_CONFIG)
 
 
+def _down(blocks: list[tuple[int, Any]]) -> Any:
+    """All rows times the same panels, by blocks of so many rows, the largest first.
+
+    ``down(rows, m, a, a_row, b, b_panel, init, init_row, out, out_row, k, scale)``: rows `m` to
+    `rows`, the others as `vector_block`.
+    """
+    (count, block), *smaller = blocks
+    rest = _down(smaller) if smaller else _nothing
+
+    def down(rows, m, a, a_row, b, b_panel, init, init_row, out, out_row, k, scale):  # type: ignore[no-untyped-def]
+        while rows - m >= count:
+            x, y, z = a + m * a_row, init + m * init_row, out + m * out_row
+            block(x, a_row, b, b_panel, y, init_row, z, out_row, k, scale)
+            m += count
+        rest(rows, m, a, a_row, b, b_panel, init, init_row, out, out_row, k, scale)
+
+    return _inside(down)
+
+
+@_inside
+def _nothing(rows, m, a, a_row, b, b_panel, init, init_row, out, out_row, k, scale):  # type: ignore[no-untyped-def]
+    """What is left of rows when all are done."""
+
+
+def columns_product(kind: str) -> Any:
+    """Rows times some panels of a packed matrix: as few rows as there are in writing.
+
+    ``multiply(rows, panels, a, a_row, b, b_panel, init, init_row, out, out_row, k, scale)``, as
+    `vector_block`. The fewer rows, the more panels at once: sums are added up in many registers.
+    """
+    many, some, one = _ROWS
+
+    def down(panels: int, *counts: int) -> Any:
+        return _down([(count, vector_block(count, panels, kind)) for count in counts])
+
+    down_8, down_4 = down(8, one), down(4, some, one)
+    down_2, down_1 = down(2, many, some, one), down(1, many, some, one)
+
+    def multiply(rows, panels, a, a_row, b, b_panel, init, init_row, out, out_row, k, scale):  # type: ignore[no-untyped-def]
+        n = 0
+        while n < panels:
+            left, at = panels - n, 4 * WIDTH * n
+            w, i, o, s = b + n * b_panel, init + at, out + at, scale + at
+            if rows < some and left >= 8:
+                down_8(rows, 0, a, a_row, w, b_panel, i, init_row, o, out_row, k, s)
+                n += 8
+            elif rows < many and left >= 4:
+                down_4(rows, 0, a, a_row, w, b_panel, i, init_row, o, out_row, k, s)
+                n += 4
+            elif left >= 2:
+                down_2(rows, 0, a, a_row, w, b_panel, i, init_row, o, out_row, k, s)
+                n += 2
+            else:
+                down_1(rows, 0, a, a_row, w, b_panel, i, init_row, o, out_row, k, s)
+                n += 1
+
+    return _inside(multiply)
+
+
 def _vector_product(dots: bool) -> Any:
     """Rows times a packed matrix by vectors; of bfloat16 if `dots`."""
-    many, some, _ = _ROWS
-    block, small_block, row_block = (_vector_block(count, dots) for count in _ROWS)
-    size = 2 if dots else 4
+    kind, size = ("dots", 2) if dots else ("float32", 4)
+    down = _down([(count, vector_block(count, 2, kind)) for count in _ROWS])
 
     def multiply(a, t, first, end, packed, init, out, part):  # type: ignore[no-untyped-def]
         """Rows `first` to `end` of ``a[t]`` (T, B, K) times a packed matrix -> ``out[part]``.
@@ -278,27 +368,17 @@ def _vector_product(dots: bool) -> Any:
         init_row = out_row if adding else 0
         steps = packed.shape[1]
         panel = steps * packed.shape[2] * size
-        count = end - first
         for n in range(0, packed.shape[0], 2):
-            b = packed.ctypes.data + n * panel
-            m = 0
-            while m < count:
-                x = start + m * row
-                begin = starts + n * WIDTH * 4 + m * init_row
-                to = results + n * WIDTH * 4 + m * out_row
-                if count - m >= many:
-                    block(x, row, b, panel, begin, init_row, to, out_row, steps)
-                    m += many
-                elif count - m >= some:
-                    small_block(x, row, b, panel, begin, init_row, to, out_row, steps)
-                    m += some
-                else:
-                    row_block(x, row, b, panel, begin, init_row, to, out_row, steps)
-                    m += 1
+            at = n * WIDTH * 4
+            b, i, o = packed.ctypes.data + n * panel, starts + at, results + at
+            down(end - first, 0, start, row, b, panel, i, init_row, o, out_row, steps, 0)
 
-    return njit(**{**OPTIONS, "cache": False})(multiply)  # what calls it is kept, with it inside
+    return _inside(multiply)
 
 
+columns_float32: Any = columns_product("float32")
+columns_bfloat16: Any = columns_product("bfloat16")
+columns_int8: Any = columns_product("int8")
 multiply_float32: Any = _vector_product(dots=False)
 multiply_dots: Any = _vector_product(dots=True)
 _two_tiles, _one_tile = _tile_block(2), _tile_block(1)

@@ -15,25 +15,31 @@ from charrnn.cells.base import EPSILON
 from charrnn.kernels.scalars import OPTIONS, same, to_half
 
 _compiled: Any = njit(**OPTIONS)
+_inside: Any = njit(**{**OPTIONS, "cache": False})  # kept with what calls it
 _epsilon = np.float32(EPSILON)
+
+
+@_inside
+def moments(block):  # type: ignore[no-untyped-def]
+    """A block's mean, and 1 / its deviation."""
+    share = np.float32(1.0 / len(block))
+    total, squares = np.float32(0), np.float32(0)
+    for j in range(len(block)):
+        total += block[j]
+    mean = total * share
+    for j in range(len(block)):
+        squares += (block[j] - mean) * (block[j] - mean)
+    return mean, np.float32(1) / np.sqrt(squares * share + _epsilon)
 
 
 @_compiled
 def normalise(r, part, normal, scale, t, first, end, hidden):  # type: ignore[no-untyped-def]
     """Normalise rows `first` to `end` of a product into `normal`; `scale`: 1 / deviation."""
-    share = np.float32(1.0 / hidden)
     for b in range(first, end):
         for k in range(scale.shape[2]):
             block = r[part, b - first, k * hidden : (k + 1) * hidden]
             result = normal[t, b, k * hidden : (k + 1) * hidden]
-            total = np.float32(0)
-            for j in range(hidden):
-                total += block[j]
-            mean = total * share
-            squares = np.float32(0)
-            for j in range(hidden):
-                squares += (block[j] - mean) * (block[j] - mean)
-            inverse = np.float32(1) / np.sqrt(squares * share + _epsilon)
+            mean, inverse = moments(block)
             scale[t, b, k] = inverse
             for j in range(hidden):
                 result[j] = (block[j] - mean) * inverse
@@ -57,7 +63,7 @@ def _way_back(write: Any) -> Any:
                 for j in range(hidden):
                     result[j] = write(scale[t, b, k] * (d[j] - total - y[j] * along))
 
-    return njit(**{**OPTIONS, "cache": False})(unnormalise)  # kept with what calls it
+    return _inside(unnormalise)
 
 
 unnormalise: Any = _way_back(same)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from charrnn.config import ModelConfig
 from charrnn.parameters import Parameters
 
 Floats = NDArray[np.floating[Any]]
+Ids = NDArray[np.integer[Any]]
 State = tuple[tuple[Floats, ...], ...]  # per layer, per state of the cell: (B, H)
 
 
@@ -35,6 +36,30 @@ def relu(x: Floats) -> Floats:
 
 # Some BLAS raise flags for numbers that they throw away; numpy would warn of them.
 _quietly = np.errstate(all="ignore")
+
+
+class Chooser(Protocol):
+    """What chooses the next symbol of each text, and keeps what it chose."""
+
+    def choose(self, logits: Floats) -> Ids:
+        """Logits (B, V) -> what to read next (B,)."""
+        ...
+
+    def compiled(
+        self, logits: int, row: int, symbols: int, steps: int
+    ) -> tuple[int, tuple[int, ...]]:
+        """The same as compiled code.
+
+        Args:
+            logits: their address.
+            row: bytes from one text's to the next one's.
+            symbols: V.
+            steps: how many symbols each text gets.
+
+        Returns:
+            address and arguments of a function of `charrnn.kernels.program`, which writes the ids.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -112,6 +137,8 @@ def normalised(parts: Floats, blocks: int) -> Floats:
 class NumpyEngine:
     """A network as arrays, with the embedding and the first layer's product made in advance."""
 
+    compiles = False
+
     @_quietly
     def __init__(self, config: ModelConfig, values: Parameters) -> None:
         self.config = config
@@ -150,28 +177,46 @@ class NumpyEngine:
         return tuple(tuple(part[rows] for part in layer) for layer in state)
 
     @_quietly
-    def step(self, ids: NDArray[np.integer[Any]], state: State) -> tuple[Floats, State]:
+    def step(self, ids: Ids, state: State) -> tuple[Floats, State]:
         """Read one symbol per row: ids (B,) -> logits (B, V) of the next one, and the state."""
         outputs, state = self._run(ids[None], state)
         return self._logits(outputs[0]), state
 
     @_quietly
-    def read(self, ids: NDArray[np.integer[Any]], state: State) -> tuple[Floats, State]:
+    def read(self, ids: Ids, state: State) -> tuple[Floats, State]:
         """Read a window: ids (T, B) -> logits (T, B, V), and the state after it."""
         outputs, state = self._run(ids, state)
         return self._logits(outputs), state
 
     @_quietly
-    def advance(self, ids: NDArray[np.integer[Any]], state: State) -> State:
+    def advance(self, ids: Ids, state: State) -> State:
         """Read a window (T, B) for the state after it alone."""
         return self._run(ids, state)[1]
+
+    def write(
+        self, logits: Floats, state: State, chooser: Chooser, count: int
+    ) -> tuple[Floats, State]:
+        """Choose a symbol per row and read it, `count` times.
+
+        Args:
+            logits: (B, V) of the first symbols.
+            state: which gave them.
+            chooser: chooses, and keeps what it chose.
+            count: how many symbols.
+
+        Returns:
+            logits and state after the last symbol.
+        """
+        for _ in range(count):
+            logits, state = self.step(chooser.choose(logits), state)
+        return logits, state
 
     def _logits(self, outputs: Floats) -> Floats:
         for weight, bias in self._output_maps:
             outputs = np.tanh(outputs @ weight.T + bias)
         return outputs @ self._output_weight + self._output_bias
 
-    def _run(self, ids: NDArray[np.integer[Any]], state: State) -> tuple[Floats, State]:
+    def _run(self, ids: Ids, state: State) -> tuple[Floats, State]:
         """The outputs that are read by the output map, (T, B, Y), and the state."""
         skips = self.config.skip_connections
         x = self._inputs[ids] if skips and self._inputs is not None else None

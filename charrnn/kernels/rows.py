@@ -28,38 +28,24 @@ three dimensions:
     dn0, ... (parts, B, n*H)    by a normalised product
 
 What meets a product may be bfloat16, and then so is what is saved. Numba does not know it: it is
-read and written as the upper half of a float32's bits. Compiled code is cached per user, where a
-folder can be written.
+read and written as the upper half of a float32's bits.
 """
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import functools
-import hashlib
-import importlib.util
-import os
-import re
-import shutil
-import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 
 from charrnn.cells import Cell
-from charrnn.kernels import team
+from charrnn.kernels import team, written
 from charrnn.kernels.tracing import Trace, trace
+from charrnn.kernels.written import Writer
 
-_OPERATORS = {"add": "{} + {}", "subtract": "{} - {}", "multiply": "{} * {}", "negate": "-{}"}
-_ELEMENT = re.compile(r"([a-z]+)(\d*)\[(\d+)\]")
 # Where a row begins in an array of this kind: the indices before those of its units.
 _PLACES = {
     "x": "t, b",
@@ -155,7 +141,7 @@ def compiled(
         kind: of the products, see `charrnn.kernels.gemm`.
     """
     source = _Source(trace(cell, products, vectors, zoneout), cell, kind)
-    module = _load(source.text())
+    module = written.load(source.text())
     return Window(
         Function(module.forward.address, source.forward.arrays),
         Function(module.backward.address, source.backward.arrays),
@@ -187,16 +173,8 @@ class _Source:
         same = traced.operands[0].index == traced.outputs[0].index
         self.own_operand = self.half or not same
         self.own_input = self.half and not self.normalised
-        # Inner products have no input parts of their own.
-        numbers = iter(range(len(cell.blocks)))
-        self.blocks: list[list[int]] = []
-        for blocks in cell.stages:
-            self.blocks += [[] for _ in range(cell.recurrent_depth - 1)]
-            self.blocks.append([next(numbers) for _ in blocks])
-        self.one_derivative = tuple(
-            [traced.dx[g].index for g in group] == [value.index for value in dr]
-            for group, dr in zip(self.blocks, traced.dr, strict=True)
-        )
+        self.blocks = written.input_blocks(cell)
+        self.one_derivative = written.asks_for_sums(traced, self.blocks)
         # A cell whose derivatives by both are the same asks for nothing but their sum.
         self.merged = tuple(self.own_input and one for one in self.one_derivative)
         self.forward = self._function(range(len(traced.dr)), self._forward_product, self._forward)
@@ -328,8 +306,8 @@ class _Source:
         """Where the saved nodes are."""
         return {index: f"saved[{place}]" for place, index in enumerate(self.traced.saved)}
 
-    def _writer(self) -> _Writer:
-        writer = _Writer(self.traced.graph.nodes)
+    def _writer(self) -> Writer:
+        writer = Writer(self.traced.graph.nodes)
         writer.given = {
             "x": lambda _, k: self._input(k),
             "r": self._recurrent,
@@ -388,25 +366,15 @@ class _Source:
 
 
 def _rows(body: Sequence[str]) -> tuple[list[str], set[str]]:
-    """A loop over rows and units, and the arrays it uses.
-
-    ``a[k]`` in the body is unit j of block k of array a. Blocks become arrays of their own before
-    the inner loop: only so does the compiler see that they do not overlap, and vectorises.
-    """
-    used = sorted({m.groups() for line in body for m in _ELEMENT.finditer(line)})
-    lines = [
-        "for b in range(first, end):",
-        *(f"    {_row(*element)}" for element in used),
-        "    for j in range(H):",
-        *("        " + _ELEMENT.sub(r"\1\2_\3[j]", line) for line in body),
-    ]
-    return lines, {_ARRAYS.get(kind, kind) + number for kind, number, _ in used}
+    """A loop over rows and units, and the arrays it uses."""
+    arrays = {_ARRAYS.get(kind, kind) + number for kind, number, _ in written.elements(body)}
+    return written.rows(body, "for b in range(first, end):", "for j in range(H):", _row), arrays
 
 
 def _row(kind: str, number: str, block: str) -> str:
-    """The statement that makes one block of a row of an array an array of its own."""
+    """One block of a row of an array, as an array of its own."""
     array, k = _ARRAYS.get(kind, kind) + number, int(block)
-    return f"{kind}{number}_{block} = {array}[{_PLACES[kind]}, {k} * H:{k + 1} * H]"
+    return f"{array}[{_PLACES[kind]}, {k} * H:{k + 1} * H]"
 
 
 def _read(element: str, half: bool) -> str:
@@ -415,80 +383,3 @@ def _read(element: str, half: bool) -> str:
 
 def _write(half: bool) -> str:
     return "to_half({})" if half else "{}"
-
-
-class _Writer:
-    """Straight-line code that computes nodes of a graph, each once."""
-
-    def __init__(self, nodes: Sequence[tuple[Any, ...]]) -> None:
-        self.nodes = nodes
-        self.lines: list[str] = []
-        self.given: dict[str, Callable[[int, int], str]] = {}
-        self.offered: dict[int, str] = {}  # nodes that can be read instead of computed
-        self._known: set[int] = set()
-
-    def store(self, stores: Sequence[tuple[str, int]]) -> list[str]:
-        """All lines: nodes are computed before the first is written, as places may be read, too."""
-        for _, index in stores:
-            self._compute(index)
-        return [*self.lines, *(place.format(f"v{index}") for place, index in stores)]
-
-    def _compute(self, index: int) -> None:
-        if index in self._known:
-            return
-        self._known.add(index)
-        operation, *arguments = self.nodes[index]
-        kind = operation.rstrip("0123456789")
-        if index in self.offered:
-            expression = self.offered[index]
-        elif kind in self.given:
-            expression = self.given[kind](int(operation[len(kind) :] or 0), arguments[0])
-        elif operation == "constant":
-            expression = f"c({arguments[0]!r})"
-        else:
-            for argument in arguments:
-                self._compute(argument)
-            names = [f"v{argument}" for argument in arguments]
-            template = _OPERATORS.get(operation, operation + "({})")
-            expression = template.format(*names)
-        self.lines.append(f"v{index} = {expression}")
-
-
-_PARTS = ("gemm.py", "norm.py", "scalars.py")  # what the written modules are made of
-
-
-def cache_folder() -> Path:
-    """Where compiled code is kept: per user, or for this process alone where that cannot be.
-
-    Never in a folder that others could write to: what lies there is executed.
-    """
-    kept = platformdirs.user_cache_path("charrnn") / "charrnn-kernels"
-    with contextlib.suppress(OSError):
-        kept.mkdir(parents=True, exist_ok=True)
-        if os.access(kept, os.W_OK):
-            return kept
-    private = tempfile.mkdtemp(prefix="charrnn-kernels-")
-    atexit.register(shutil.rmtree, private, ignore_errors=True)
-    return Path(private)
-
-
-def _load(source: str) -> ModuleType:
-    """The module of a text. Its file is what numba's cache of compiled code is bound to."""
-    parts = (Path(__file__).with_name(name).read_bytes() for name in _PARTS)
-    digest = hashlib.sha256(b"".join(parts) + source.encode()).hexdigest()[:16]
-    name = f"charrnn_rows_{digest}"
-    if name in sys.modules:
-        return sys.modules[name]
-    path = cache_folder() / f"{name}.py"
-    if not path.exists() or path.read_text("utf-8") != source:
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(source, "utf-8")
-        temporary.replace(path)
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    # Compiled code looks for its module by name when it is read again.
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module

@@ -12,6 +12,8 @@ import numpy as np
 from numba import config, njit, types
 from numba.extending import intrinsic
 
+from charrnn.kernels import kept as kept  # where what is compiled here is kept
+
 # Rearranging sums and fusing products is allowed; assuming that nothing is infinite or not a
 # number is not: what goes wrong must stay visible.
 OPTIONS: dict[str, Any] = {
@@ -20,6 +22,7 @@ OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "fastmath": {"contract", "reassoc", "nsz"},
 }
+_intrinsic: Any = intrinsic
 _inlined: Any = njit(inline="always", fastmath=OPTIONS["fastmath"], error_model="numpy")
 c = np.float32
 
@@ -51,7 +54,7 @@ if getattr(
     _as_bits = lambda number: np.float32(number).view(np.uint32)  # noqa: E731
 
 
-@intrinsic
+@_intrinsic
 def pointer(typing_context, address):  # type: ignore[no-untyped-def]
     """An address as a pointer to anything."""
 
@@ -61,7 +64,7 @@ def pointer(typing_context, address):  # type: ignore[no-untyped-def]
     return types.voidptr(types.intp), generate
 
 
-@intrinsic
+@_intrinsic
 def take(typing_context, address):  # type: ignore[no-untyped-def]
     """Add one to the integer at an address, undivided among threads; what it was before."""
 
@@ -130,3 +133,24 @@ def relu(x):  # type: ignore[no-untyped-def]
 def positive(x):  # type: ignore[no-untyped-def]
     """1 above zero, else 0: the derivative of `relu`, from its result."""
     return c(1) if x > c(0) else c(0)
+
+
+@_inlined
+def exp(x):  # type: ignore[no-untyped-def]
+    """Exponential function, exact to some 1e-7 of its value; below -87 it is 1e-38.
+
+    2^n times a polynomial for what is left (the coefficients are those of Cephes' expf).
+    """
+    x = c(88) if x > c(88) else x
+    x = c(-87) if x < c(-87) else x
+    n = np.floor(c(1.44269504088896341) * x + c(0.5))
+    r = x - n * c(0.693359375) - n * c(-2.12194440e-4)
+    p = c(1.9875691500e-4)
+    p = p * r + c(1.3981999507e-3)
+    p = p * r + c(8.3334519073e-3)
+    p = p * r + c(4.1665795894e-2)
+    p = p * r + c(1.6666665459e-1)
+    p = p * r + c(5.0000001201e-1)
+    power = _as_float(np.uint32((np.int32(n) + np.int32(127)) << np.int32(23)))
+    # Where x is not a number, neither is p, whatever the power.
+    return (p * r * r + r + c(1)) * power

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,16 +32,28 @@ def _starter() -> Callable[[int, int, int], None]:
     start = _find_openmp()
     if start is not None:
         return lambda address, data, threads: start(address, data, threads, 0)
-    pool = ThreadPoolExecutor(thread_name_prefix="charrnn")
+    return together
 
-    def begin(address: int, data: int, threads: int) -> None:
-        function = _FUNCTION(address)
-        others = [pool.submit(function, data) for _ in range(threads - 1)]
+
+def together(address: int, data: int, threads: int) -> None:
+    """As `run`, on threads of our own: all run at once, and may wait for each other."""
+    function = _FUNCTION(address)
+    if threads == 1:
+        function(data)
+        return
+    with _turn:  # two callers, each with half of the threads, would wait for ever
+        others = [_pool(threads).submit(function, data) for _ in range(threads - 1)]
         function(data)
         for other in others:
             other.result()
 
-    return begin
+
+_turn = threading.Lock()
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads - 1, thread_name_prefix="charrnn")
 
 
 def _find_openmp() -> Any:

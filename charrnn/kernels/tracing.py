@@ -100,6 +100,7 @@ class Trace:
     Attributes:
         graph: all nodes.
         outputs: the new state.
+        operand: what meets the first product, from the old state.
         operands: what meets each product; the first one's is that of the NEXT step, which follows
             from the outputs.
         dx: derivative of the loss by each input part, given those by the outputs (``d``) and by
@@ -109,17 +110,20 @@ class Trace:
         dv: by each vector's value.
         saved: nodes that the derivative or a later product's stage needs and that cannot be had
             cheaply again: results of nonlinear functions, and input or recurrent parts.
+        later: those among them that later products' stages need.
         stage: for each node, the last product that it depends on (0 where on none).
     """
 
     graph: Graph
     outputs: tuple[Value, ...]
+    operand: Value
     operands: tuple[Value, ...]
     dx: tuple[Value, ...]
     dr: tuple[tuple[Value, ...], ...]
     dcarry: tuple[Value, ...]
     dv: tuple[Value, ...]
     saved: tuple[int, ...]
+    later: tuple[int, ...]
     stage: tuple[int, ...]
 
 
@@ -145,7 +149,7 @@ def trace(cell: Cell, products: Sequence[int], vectors: int, zoneout: bool) -> T
         return recurrent[len(operands) - 1]
 
     outputs = tuple(cell.step(*functions)(x, product, carry, v, zone))
-    operands[0] = cell.first_operand(*functions)(outputs)
+    operand, operands[0] = operands[0], cell.first_operand(*functions)(outputs)
     forward = len(graph.nodes)
     stage = _stages(graph)
     seeds = [(output, graph.value("d", number)) for number, output in enumerate(outputs)]
@@ -164,12 +168,23 @@ def trace(cell: Cell, products: Sequence[int], vectors: int, zoneout: bool) -> T
         if operation in FUNCTIONS or _product(operation) is not None
     }
     saved = _needed(graph, wanted, kept | {given.index for given in x})
+    later: set[int] = set()
     for number in range(1, len(products)):  # what a stage needs of those before it
-        later = [*operands[number + 1 :], operands[0], *outputs]
-        saved |= _needed(graph, later, {index for index in kept if stage[index] < number})
+        made = [*operands[number + 1 :], operands[0], *outputs]
+        later |= _needed(graph, made, {index for index in kept if stage[index] < number})
     stage += [0] * (len(graph.nodes) - forward)
     return Trace(
-        graph, outputs, tuple(operands), dx, dr, dcarry, dv, tuple(sorted(saved)), tuple(stage)
+        graph,
+        outputs,
+        operand,
+        tuple(operands),
+        dx,
+        dr,
+        dcarry,
+        dv,
+        tuple(sorted(saved | later)),
+        tuple(sorted(later)),
+        tuple(stage),
     )
 
 

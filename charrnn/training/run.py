@@ -156,12 +156,8 @@ def _check_memory(made: Plan) -> None:
     Raises:
         OptionError: says how much it would take.
     """
-    try:
-        installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return
-    needed = plan.window_bytes(made.model, made.train)
-    if needed > installed:
+    needed, installed = plan.window_bytes(made.model, made.train), memory.installed()
+    if installed is not None and needed > installed:
         raise OptionError(
             f"a window of {made.train.seq_len:,} steps would take about {needed / 1e9:.0f} GB "
             f"until its gradient is known, and the machine has {installed / 1e9:.0f}: lower "

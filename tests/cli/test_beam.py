@@ -66,6 +66,35 @@ def test_stop_ends_a_text_and_the_penalty_tells_how_much_length_is_worth(
     assert short["log_prob"] > long["log_prob"]
 
 
+def test_texts_drawn_at_random_differ_and_are_repeated_by_their_seed(tiny: Run, cli: Cli) -> None:
+    words = ("beam", "-m", tiny.folder, "-p", PROMPT, "-n", 30, "--num-return", 4, "--stochastic")
+    done = cli(*words, "--width", 4)
+    printed = re.match(r"seed: (\d+)\n", done.err)
+    assert printed, done.err
+    assert cli(*words, "--width", 4, "--seed", printed[1]) == done
+    # how many prefixes are kept beyond those returned changes nothing but the numbers drawn
+    samples = cli(*words, "--seed", 3, "--json").json["samples"]
+    assert len({sample["text"] for sample in samples}) == 4
+    assert {sample["seed"] for sample in samples} == {3}
+
+
+def test_groups_write_different_texts(tiny: Run, cli: Cli) -> None:
+    words = ("beam", "-m", tiny.folder, "-p", PROMPT, "-n", 30, "--width", 4, "--num-return", 4)
+    plain, apart = (
+        [sample["text"] for sample in cli(*words, *more, "--json").json["samples"]]
+        for more in ((), ("--groups", 4, "--diversity", 3))
+    )
+    assert len({text[0] for text in apart}) > len({text[0] for text in plain})
+
+
+def test_a_stop_waits_for_the_shortest_length(tiny: Run, cli: Cli) -> None:
+    words = ("beam", "-m", tiny.folder, "-p", PROMPT, "-n", 40, "--stop", " ", "--json")
+    (sample,) = cli(*words, "--min-length", 12, "--length-penalty", 0).json["samples"]
+    assert sample["finished_by"] == "stop"
+    assert len(sample["text"]) >= 12
+    assert " " not in sample["text"]
+
+
 def test_length_zero_is_one_empty_text(tiny: Run, cli: Cli) -> None:
     words = ("beam", "-m", tiny.folder, "-p", PROMPT, "-n", 0)
     assert cli(*words).out == PROMPT

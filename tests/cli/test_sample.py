@@ -93,6 +93,24 @@ def test_the_tightest_filter_is_greedy(
     assert cli("sample", *words, *filter_).out == greedy
 
 
+def test_every_filter_changes_what_is_written(tiny: Run, cli: Cli) -> None:
+    words = ("sample", "-m", tiny.folder, "--length", 120, "--seed", 3, "--temperature", 1.5)
+    filters = {
+        "--top-k": 3,
+        "--typical-p": 0.5,
+        "--top-p": 0.5,
+        "--min-p": 0.3,
+        "--xtc-probability": 1,
+        "--repeat-penalty": 2,
+        "--presence-penalty": 2,
+        "--frequency-penalty": 2,
+        "--no-repeat-ngram-size": 2,
+        "--logit-bias": "e=5",
+    }
+    outs = [cli(*words).out, *(cli(*words, *filter_).out for filter_ in filters.items())]
+    assert len(set(outs)) == len(outs)
+
+
 def test_a_hot_temperature_is_wilder(tiny: Run, cli: Cli) -> None:
     words = ("sample", "-m", tiny.folder, "--length", 300, "--seed", 1, "--json")
     cold, hot = (cli(*words, "-t", t).json["samples"][0]["log_prob"] for t in (0.3, 3))

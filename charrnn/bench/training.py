@@ -1,14 +1,7 @@
-"""The measurements behind ``charrnn bench``: ours beside the same written plainly, in turns.
-
-A training step is measured whole: embedding, layers, loss, gradient, clipping, Adam. Each round
-runs both for a moment, one after the other, so that a busy machine is busy for both; figures are
-medians over the rounds. The limit is what this machine's matrix product reaches alone.
-"""
+"""Training steps, measured whole: embedding, layers, loss, gradient, clipping, Adam."""
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,17 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charrnn import parameters, streams
+from charrnn.bench.measuring import ROUNDS, VOCAB_SIZE, Row, Step, in_turns, peak
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.kernels import memory, sequence
 from charrnn.network import CharRNN, detached
 from charrnn.training.loop import Trainer, make_optimizer
-
-VOCAB_SIZE = 65
-ROUNDS = 7
-SECONDS = 0.4  # of each of both in a round
-PEAK_SIZES = (1024, 2048)
-Step = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -55,34 +43,6 @@ CASES = (
 )
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the table; the fields are those of ``charrnn bench --json``.
-
-    Attributes:
-        what: ``train``.
-        dtype: of the matrix products.
-        baseline: what the step is compared with.
-        ratio: of both medians.
-        share_of_limit: matrix products' operations in a second, by the most that were measured.
-    """
-
-    what: str
-    cell: str
-    num_layers: int
-    hidden_size: int
-    batch_size: int
-    seq_len: int
-    dtype: str
-    backend: str
-    threads: int
-    chars_per_second: float
-    baseline: str
-    baseline_chars_per_second: float
-    ratio: float
-    share_of_limit: float
-
-
 def train(cases: Sequence[Case] = CASES, rounds: int = ROUNDS) -> Iterator[Row]:
     """Measure training steps, case by case."""
     memory.keep()  # for both: so training does it
@@ -93,7 +53,7 @@ def train(cases: Sequence[Case] = CASES, rounds: int = ROUNDS) -> Iterator[Row]:
         if kernel.precision not in limits:
             limits[kernel.precision] = peak(getattr(torch, kernel.precision))
         baseline, plain = plain_step(case)
-        ours, theirs = in_turns(step(case, kernel), plain, rounds)
+        ours, theirs = in_turns([step(case, kernel), plain], rounds)
         characters = case.batch_size * case.seq_len
         speed = characters / ours
         yield Row(
@@ -111,6 +71,7 @@ def train(cases: Sequence[Case] = CASES, rounds: int = ROUNDS) -> Iterator[Row]:
             baseline_chars_per_second=characters / theirs,
             ratio=theirs / ours,
             share_of_limit=speed * operations(model_of(case)) / limits[kernel.precision],
+            limit="matrix product",
         )
 
 
@@ -202,42 +163,3 @@ def plain_step(case: Case) -> tuple[str, Step]:
         state = detached(state)
 
     return f"{name} float32", run
-
-
-def in_turns(first: Step, second: Step, rounds: int) -> tuple[float, float]:
-    """Median seconds of each, over rounds in which both run for a moment."""
-    for run in (first, second):
-        run()
-        run()
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):
-        for run, taken in zip((first, second), times, strict=True):
-            taken.append(seconds(run, SECONDS))
-    return statistics.median(times[0]), statistics.median(times[1])
-
-
-def seconds(run: Step, duration: float) -> float:
-    """Median seconds of a call, over as many as fit into `duration`; one at least."""
-    taken, end = [], time.perf_counter() + duration
-    while True:
-        began = time.perf_counter()
-        run()
-        now = time.perf_counter()
-        taken.append(now - began)
-        if now >= end:
-            return statistics.median(taken)
-
-
-def peak(dtype: torch.dtype) -> float:
-    """Operations per second of this machine's matrix product: the best size's median."""
-
-    def speed(size: int) -> float:
-        a, b = torch.randn(2, size, size).to(dtype)
-
-        def run() -> None:
-            torch.mm(a, b)
-
-        run()
-        return 2.0 * size**3 / seconds(run, SECONDS)
-
-    return max(map(speed, PEAK_SIZES))

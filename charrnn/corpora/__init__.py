@@ -1,8 +1,8 @@
 """Named corpora: ``corpora/registry.toml`` -> a verified local file.
 
 An entry is carried with charrnn, made from what the machine holds, or known by its address and
-SHA-256. A folder of local copies (the environment variable ``CHARRNN_CORPORA``) is looked at for
-those, by hash. Nothing is downloaded here.
+SHA-256. Those are found in a folder of local copies (the environment variable ``CHARRNN_CORPORA``),
+by hash, or where `charrnn.corpora.fetching` has put them. Nothing is downloaded here.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import hashlib
 import os
 import sysconfig
 import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import platformdirs
 
 from charrnn.errors import CorpusError, nearest
 
@@ -29,15 +30,15 @@ class Entry:
         title: what it is, in a few words.
         description: in a sentence.
         licence: under which it may be used.
-        bytes: size of the text, where known.
-        sha256: of the text, where known.
+        bytes: size of the text; an upper limit where `sha256` is not known.
+        sha256: of the text.
         file: its name in the corpora folder, if it is carried with charrnn.
         url: where the world keeps it.
         machine: how it is made from what this machine holds (python-stdlib, c-headers).
-        unpack: what the download is packed with.
-        select: which members of an archive are meant.
+        unpack: what the download is packed with; ``none`` where it is the text itself.
+        select: which members of an archive are meant, in the archive's order.
         archive_sha256: of the download.
-        archive_bytes: size of the download.
+        archive_bytes: upper limit of the size of the download.
     """
 
     name: str
@@ -64,7 +65,7 @@ class Entry:
 
 def folder() -> Path:
     """The corpora carried with charrnn: inside an installed package, or beside it in a checkout."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     installed = here / "_corpora"
     return installed if installed.is_dir() else here.parent / "corpora"
 
@@ -97,13 +98,52 @@ def paths(wanted: Entry) -> list[Path]:
         return [folder() / wanted.file]
     if wanted.machine:
         return _machine_files(wanted)
-    found = _local_copy(wanted)
+    found = local_copy(wanted) or fetched(wanted)
     if found is None:
-        advice = f"{wanted.name} is not on this machine: download {wanted.url} and name its file"
-        if wanted.sha256:  # else nothing would tell the right file from another
-            advice += ", or put it into a folder and set CHARRNN_CORPORA to that"
-        raise CorpusError(advice)
+        raise CorpusError(
+            f"{wanted.name} is not on this machine: 'charrnn corpora fetch {wanted.name}' brings "
+            f"it from {wanted.url}; a copy in the folder CHARRNN_CORPORA would do as well"
+        )
     return [found]
+
+
+def is_here(wanted: Entry) -> bool:
+    """Whether its files seem to be on this machine; their hashes are not looked at."""
+    if wanted.url:
+        return kept_at(wanted).is_file() or local_copy(wanted) is not None
+    return wanted.machine != "c-headers" or Path(C_HEADERS).is_dir()
+
+
+def kept_at(wanted: Entry) -> Path:
+    """Where a fetched corpus is kept; a registry with other hashes means another file."""
+    pin = wanted.sha256 or wanted.archive_sha256 or ""
+    return platformdirs.user_cache_path("charrnn") / "corpora" / f"{wanted.name}-{pin[:12]}.txt"
+
+
+def noted_at(wanted: Entry) -> Path:
+    """Where the SHA-256 of a fetched text is noted, in the form of ``sha256sum``."""
+    return kept_at(wanted).with_suffix(".sha256")
+
+
+def fetched(wanted: Entry) -> Path | None:
+    """The file of a corpus that was fetched, verified; None if it was not.
+
+    Raises:
+        CorpusError: the file is no longer what was fetched.
+    """
+    path = kept_at(wanted)
+    if not path.is_file():
+        return None
+    try:
+        expected = wanted.sha256 or noted_at(wanted).read_text("ascii").split()[0]
+    except (OSError, ValueError, IndexError):
+        return None  # without its hash the text is worth nothing
+    if sha256_of(path) != expected:
+        raise CorpusError(
+            f"{path} is no longer what was fetched: remove it, then "
+            f"'charrnn corpora fetch {wanted.name}' brings {wanted.name} anew"
+        )
+    return path
 
 
 def _machine_files(wanted: Entry) -> list[Path]:
@@ -133,16 +173,29 @@ def _is_text(path: Path) -> bool:
     return True
 
 
-def _local_copy(wanted: Entry) -> Path | None:
+def local_copy(wanted: Entry) -> Path | None:
     """A file of the right size and hash in the folder of local copies."""
-    if wanted.sha256 is None or "CHARRNN_CORPORA" not in os.environ:
+    return _copy_of(wanted.sha256, wanted.bytes or 0, wanted.bytes)
+
+
+def local_archive(wanted: Entry) -> Path | None:
+    """The download that holds the text, in the folder of local copies."""
+    return _copy_of(wanted.archive_sha256, 0, wanted.archive_bytes)
+
+
+def _copy_of(sha256: str | None, least: int, most: int | None) -> Path | None:
+    folder = os.environ.get("CHARRNN_CORPORA")
+    if not folder or sha256 is None or most is None:
         return None
-    return next(_matching(Path(os.environ["CHARRNN_CORPORA"]), wanted), None)
+    possible = (
+        path
+        for path in sorted(Path(folder).glob("*"))
+        if path.is_file() and least <= path.stat().st_size <= most
+    )
+    return next((path for path in possible if sha256_of(path) == sha256), None)
 
 
-def _matching(root: Path, wanted: Entry) -> Iterator[Path]:
-    for path in sorted(root.glob("*")):
-        if path.is_file() and wanted.bytes in (None, path.stat().st_size):
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() == wanted.sha256:
-                    yield path
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,139 @@
+"""Writing, measured as a user gets it: `Generator.samples`, from the first symbol to the text.
+
+Beside it a loop of single steps written with torch.nn as well as it can be: no gradients, no
+copies, and with as many threads as are better.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from charrnn import parameters
+from charrnn.bench.measuring import ROUNDS, VOCAB_SIZE, Row, Step, bandwidth, in_turns, peak
+from charrnn.bench.training import MODULES, Plain
+from charrnn.cells import CELLS
+from charrnn.checkpoint import Model
+from charrnn.config import ModelConfig, SampleConfig
+from charrnn.generator import Generator
+from charrnn.kernels.engine import Engine
+from charrnn.network import CharRNN
+from charrnn.tokenizer import CharTokenizer
+
+TEMPERATURE = 0.8
+SECONDS = 0.2  # that a text takes, about: so long that its beginning does not count
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured: a network of L layers of H units, texts side by side, kind of weights."""
+
+    cell: str
+    num_layers: int
+    hidden_size: int
+    batch_size: int = 1
+    weights: str = "float32"
+
+
+CASES = (
+    *(Case("lstm", layers, size) for layers, size in ((2, 128), (1, 256), (2, 256), (3, 512))),
+    *(Case("lstm", layers, size, weights="int8") for layers, size in ((2, 256), (3, 512))),
+    Case("lstm", 3, 512, batch_size=64),
+    *(Case(name, 3, 512) for name in CELLS if name not in ("lstm", "jordan")),
+    Case("jordan", 1, 512),
+)
+
+
+def generate(
+    cases: Sequence[Case] = CASES, rounds: int = ROUNDS, threads: int | None = None
+) -> Iterator[Row]:
+    """Measure writing, case by case; `threads` of ours, None: as it chooses itself."""
+    most = torch.get_num_threads()
+    for case in cases:
+        model = ModelConfig(VOCAB_SIZE, case.cell, case.num_layers, case.hidden_size)
+        values = parameters.initial(model, 1)
+        tokenizer = CharTokenizer("".join(map(chr, range(48, 48 + VOCAB_SIZE))))
+        generator = Generator(
+            Model(model, tokenizer, values), weights=case.weights, threads=threads
+        )
+        engine = generator.engine
+        assert isinstance(engine, Engine)
+        count = length(generator, case.batch_size)
+        few = 1 + count // 20
+        baselines = [plain_steps(model, values, case.batch_size, few, n) for n in {1, most}]
+        ours, *theirs = in_turns([texts(generator, case.batch_size, count), *baselines], rounds)
+        torch.set_num_threads(most)
+        speed, plain = case.batch_size * count / ours, case.batch_size * few / min(theirs)
+        if case.batch_size == 1:
+            limit, share = "bandwidth", engine.weight_bytes * count / ours
+            share /= bandwidth(engine.weight_bytes, engine.threads)
+        else:
+            limit, share = "matrix product", 2 * multiplies(engine) * speed / peak(torch.float32)
+        kind = MODULES.get(case.cell)
+        name = "plain loop" if kind is None else f"torch.nn.{type(kind(1, 1)).__name__}"
+        yield Row(
+            what="generate",
+            cell=case.cell,
+            num_layers=case.num_layers,
+            hidden_size=case.hidden_size,
+            batch_size=case.batch_size,
+            seq_len=None,
+            dtype=case.weights,
+            backend="compiled steps",
+            threads=engine.threads,
+            chars_per_second=speed,
+            baseline=f"{name} float32",
+            baseline_chars_per_second=plain,
+            ratio=speed / plain,
+            share_of_limit=share,
+            limit=limit,
+        )
+
+
+def multiplies(engine: Engine) -> float:
+    """Multiplications of a step for one text."""
+    return float(engine.weight_bytes / np.dtype(engine.stored).itemsize)
+
+
+def length(generator: Generator, batch: int) -> int:
+    """Symbols of a text that takes long enough."""
+    texts(generator, batch, 20)()
+    began = time.perf_counter()
+    texts(generator, batch, 20)()
+    return max(20, int(20 * SECONDS / (time.perf_counter() - began)))
+
+
+def texts(generator: Generator, batch: int, count: int) -> Step:
+    """Write texts of so many symbols side by side."""
+    config = SampleConfig(length=count, temperature=TEMPERATURE, num_samples=batch, seed=1)
+    read = generator.read("")
+    return lambda: void(generator.samples(read, config))
+
+
+def void(_: object) -> None:
+    """Nothing, of anything."""
+
+
+def plain_steps(
+    model: ModelConfig, values: parameters.Parameters, batch: int, count: int, threads: int
+) -> Step:
+    """As many steps of the network written with torch: read, multiply, draw."""
+    network = (Plain(model) if model.cell in MODULES else CharRNN(model, values)).eval()
+    state = None if isinstance(network, Plain) else network.start_state(batch)
+
+    @torch.inference_mode()
+    def run() -> None:
+        nonlocal state
+        torch.set_num_threads(threads)
+        ids = torch.zeros(1, batch, dtype=torch.long)
+        for _ in range(count):
+            logits, state = network(ids, state)
+            p: Tensor = torch.softmax(logits[0] / TEMPERATURE, -1)
+            ids = torch.multinomial(p, 1).T
+
+    return run

@@ -1,0 +1,68 @@
+"""What the commands that draw share: colours, files, a missing extra."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charrnn.cli.shell import note
+from charrnn.errors import OptionError
+from charrnn.terminal import visible
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which people tell apart who see fewer colours than most.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+FORMATS = (".png", ".svg", ".pdf")
+
+
+def missing(error: ImportError) -> OptionError:
+    """The error of a package that only drawing needs."""
+    return OptionError(f"drawing needs {error.name}: pip install 'charrnn[plot]'")
+
+
+def check_file(option: str, path: Path | None, force: bool) -> None:
+    """Refuse a picture's file before anything is computed for it.
+
+    Raises:
+        OptionError: its name tells no format, or it is there already.
+    """
+    if path is None:
+        return
+    if path.suffix.lower() not in FORMATS:
+        raise OptionError(f"{option} {path}: its name must end in {', '.join(FORMATS)}")
+    if path.exists() and not force:
+        raise OptionError(f"{option} {path} exists: name another, or --force to replace it")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture: whole or not at all, and the same bytes for the same picture."""
+    import matplotlib
+
+    from charrnn.files import write_atomically
+
+    kind = path.suffix.lower().removeprefix(".")
+    data = io.BytesIO()
+    undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+    with (
+        matplotlib.rc_context({"svg.hashsalt": "charrnn", "svg.fonttype": "none"}),
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        warnings.simplefilter("always")
+        figure.savefig(data, format=kind, dpi=130, metadata=undated)
+    if kind != "svg" and any("missing from font" in str(one.message) for one in caught):
+        note("some symbols are not in the picture's font: an .svg leaves them to the viewer's")
+    write_atomically(path, data.getvalue())
+
+
+def literal(text: str) -> str:
+    """Text in a picture: two dollar signs would make a formula of what is between them."""
+    return text.replace("$", r"\$")
+
+
+def shown(symbol: str) -> str:
+    """A symbol as a mark that can be seen."""
+    return visible(symbol).replace("\n", "␊").replace("\t", "␉").replace(" ", "␣")

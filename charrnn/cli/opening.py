@@ -1,0 +1,115 @@
+"""What ``sample``, ``greedy`` and ``beam`` begin with: a model, and a prompt or a state it read."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charrnn import unknown as unknown_symbols
+from charrnn.cli.shell import note
+from charrnn.errors import OptionError, PromptError, nearest
+
+if TYPE_CHECKING:
+    from charrnn.generator import Generator
+    from charrnn.states import Prompted
+
+POLICIES = ("error", "skip", "nearest")
+LONG = 20_000  # characters: reading them takes long enough to be watched
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Where the writing begins.
+
+    Attributes:
+        generator: the model.
+        prompt: the text that the model has read, to be shown before what it writes.
+        read: what it came to.
+    """
+
+    generator: Generator
+    prompt: str
+    read: Prompted
+
+
+def open_text(
+    generator: Generator,
+    prompt: str,
+    prompt_file: Path | None,
+    unknown: str,
+    load_state: Path | None,
+    save_state: Path | None,
+) -> Opening:
+    """Let a model read the prompt, after the state if one is given."""
+    from charrnn import states
+
+    if unknown not in POLICIES:
+        raise OptionError(f"--unknown '{unknown}' is not known: {nearest(unknown, POLICIES)}")
+    if save_state is not None:
+        states.check_target(save_state)
+    text = _text(prompt, prompt_file)
+    after = None if load_state is None else generator.load_state(load_state)
+    text = _readable(text, unknown, generator)
+    with _watched(len(text)) as progress:
+        return Opening(generator, text, generator.read(text, after, progress))
+
+
+def _text(prompt: str, prompt_file: Path | None) -> str:
+    if prompt_file is not None and prompt:
+        raise OptionError("--prompt and --prompt-file are two prompts: give one of them")
+    if "-" in (prompt, str(prompt_file)):
+        if sys.stdin.isatty():
+            note("type the prompt; Ctrl-D on a line of its own ends it")
+        return _decoded("standard input", sys.stdin.buffer.read())
+    if prompt_file is None:
+        return prompt
+    try:
+        return _decoded(str(prompt_file), prompt_file.read_bytes())
+    except OSError as error:
+        raise PromptError(f"--prompt-file {prompt_file}: {error.strerror}") from None
+
+
+def _decoded(name: str, data: bytes) -> str:
+    if data.startswith(_BOM):
+        note(f"{name}: a byte order mark at its start was dropped")
+        data = data.removeprefix(_BOM)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise PromptError(
+            f"{name} is not UTF-8: byte {data[error.start]:02x} at offset {error.start}: "
+            "convert it, for instance 'iconv -f LATIN1 -t UTF-8'"
+        ) from None
+
+
+def _readable(text: str, policy: str, generator: Generator) -> str:
+    """The prompt in symbols that the model knows; stderr says what was changed."""
+    if policy == "error":
+        try:
+            generator.tokenizer.encode(text)
+        except PromptError as error:
+            raise PromptError(f"{error}; --unknown nearest (or skip) does without") from None
+        return text
+    replaced = unknown_symbols.replace(text, generator.knows, nearest=policy == "nearest")
+    if replaced.changes:
+        note(f"unknown symbols: {replaced}")
+    return replaced.text
+
+
+@contextlib.contextmanager
+def _watched(length: int) -> Iterator[Callable[[int], object]]:
+    """A bar on the terminal while a long prompt is read."""
+    if length < LONG or not sys.stderr.isatty():
+        yield lambda symbols: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading the prompt", total=length)
+        yield lambda symbols: bar.update(task, completed=symbols)

@@ -1,0 +1,152 @@
+"""How a model goes on after a prompt: what may come next, and the tree that beam search walks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.config import BeamConfig, SampleConfig
+from charrnn.decoding.beam import beam_search
+from charrnn.decoding.choosing import filters_of
+from charrnn.decoding.filters import ALL_ALLOWED, NO_BIAS, Floats, rescored, weighed
+from charrnn.decoding.step import Network, log_softmax
+from charrnn.generator import Generator
+from charrnn.states import Prompted
+
+Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A distribution of the next symbol.
+
+    Attributes:
+        probabilities: (V,), of every symbol; 0 for one that cannot be drawn.
+    """
+
+    probabilities: NDArray[np.float64]
+
+    @property
+    def possible(self) -> int:
+        """How many symbols can be drawn."""
+        return int(np.count_nonzero(self.probabilities))
+
+    @property
+    def entropy(self) -> float:
+        """In nats; exp of it is the number of equally likely symbols that are as hard to guess."""
+        p = self.probabilities[self.probabilities > 0]
+        return max(0.0, -float((p * np.log(p)).sum()))
+
+
+def choices(read: Prompted, configs: Mapping[str, SampleConfig]) -> dict[str, Choice]:
+    """The distribution of the symbol after what was read, under each of some settings."""
+    return {name: Choice(_distribution(read, config)) for name, config in configs.items()}
+
+
+def _distribution(read: Prompted, config: SampleConfig) -> NDArray[np.float64]:
+    """What `decoding.filters.choose` draws from, XTC apart, which cuts only now and then."""
+    filters = filters_of(config)
+    recent = np.array(read.ids, np.int64)
+    scores = rescored(read.logits[0], filters, recent, NO_BIAS, ALL_ALLOWED)
+    if filters.temperature == 0:
+        return np.asarray(np.arange(len(scores)) == scores.argmax(), np.float64)
+    weights = weighed(scores, filters)
+    return np.asarray(weights / weights.sum())
+
+
+@dataclass
+class Node:
+    """A prefix that beam search kept at some step.
+
+    Attributes:
+        symbol: its last symbol; empty for the root, the prompt.
+        log_prob: of the whole prefix after the prompt, in nats.
+        probability: of the last symbol after those before it.
+        rank: among the texts that were found in the end, from 1; 0 if it became none of them.
+        children: prefixes one symbol longer, the most probable first.
+    """
+
+    symbol: str
+    log_prob: float
+    probability: float
+    rank: int = 0
+    children: list[Node] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        children = [child.to_json() for child in self.children]
+        return {**vars(self), "children": children}
+
+
+def beam_tree(generator: Generator, read: Prompted, config: BeamConfig) -> Node:
+    """All prefixes that a beam search keeps on its way; a node's rank is that of its best text."""
+    network = _Noting(generator.engine)
+    start = _Noted(read.state, [()], np.zeros(1), log_softmax(read.logits))
+    found = beam_search(cast("Network", network), read.logits, start, config)
+    kept = dict(network.kept)
+    ranks: dict[Ids, int] = {}
+    for rank, hypothesis in enumerate(found, start=1):
+        kept[hypothesis.ids] = hypothesis.log_prob
+        for length in range(len(hypothesis.ids) + 1):
+            ranks.setdefault(hypothesis.ids[:length], rank)
+
+    nodes: dict[Ids, Node] = {(): Node("", 0.0, 1.0, ranks[()])}
+    for ids, log_prob in sorted(kept.items(), key=lambda item: (len(item[0]), -item[1])):
+        before = nodes[ids[:-1]]
+        symbol = generator.tokenizer.decode(ids[-1:])
+        probability = math.exp(log_prob - before.log_prob)
+        nodes[ids] = Node(symbol, log_prob, probability, ranks.get(ids, 0))
+        before.children.append(nodes[ids])
+    return nodes[()]
+
+
+@dataclass(frozen=True)
+class _Noted:
+    """The state of some rows, with what they have read since the prompt.
+
+    Attributes:
+        state: of the network.
+        prefixes: what each row has read.
+        log_probs: (B,) of those.
+        following: (B, V) log-probabilities of what comes next.
+    """
+
+    state: Any
+    prefixes: list[Ids]
+    log_probs: NDArray[np.float64]
+    following: NDArray[np.float64]
+
+
+class _Noting:
+    """A network that notes each prefix that it reads, with its log-probability.
+
+    A search hands on only what it keeps, so this is what it kept, however it searches. It can only
+    be stepped: no search lets a network write by itself.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self.kept: dict[Ids, float] = {}
+
+    def step(self, ids: NDArray[np.integer[Any]], state: _Noted) -> tuple[Floats, _Noted]:
+        log_probs = state.log_probs + state.following[np.arange(len(ids)), ids]
+        prefixes = [
+            (*prefix, symbol) for prefix, symbol in zip(state.prefixes, ids.tolist(), strict=True)
+        ]
+        self.kept.update(zip(prefixes, log_probs.tolist(), strict=True))
+        logits, inner = self._network.step(ids, state.state)
+        return logits, _Noted(inner, prefixes, log_probs, log_softmax(logits))
+
+    def select(self, state: _Noted, rows: Any) -> _Noted:
+        numbers = np.arange(len(state.prefixes))[rows]
+        return _Noted(
+            self._network.select(state.state, rows),
+            [state.prefixes[number] for number in numbers.tolist()],
+            state.log_probs[rows],
+            state.following[rows],
+        )

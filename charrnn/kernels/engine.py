@@ -1,0 +1,432 @@
+"""A network run forward by compiled steps: many symbols per call, on one thread or several.
+
+A step is a program (`charrnn.kernels.program`) over one array of work, a row for each text:
+
+    lookup of the symbol's input part -> for each layer its products and stages -> logits
+
+The first layer's input part, and what a skip connection adds to the others, are looked up in tables
+made in advance. Matrices are packed as they are read, in float32, bfloat16, or int8 with a scale
+per row. Sums are made in the same order whatever the number of rows and threads: a text does not
+depend on what is written beside it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.config import ModelConfig
+from charrnn.kernels import program, steps
+from charrnn.kernels.gemm import WIDTH
+from charrnn.kernels.numpy_engine import Chooser, Floats, Ids, NumpyEngine, State
+from charrnn.kernels.program import WAIT, Call, Program
+from charrnn.parameters import Parameters
+
+_LINE = 64  # bytes of a cache line
+_WORTH_A_THREAD = 400_000  # bytes of weights from which a second thread gains more than it costs
+
+
+def _aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Zeros that begin with a cache line."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    room = np.zeros(size + _LINE, np.uint8)
+    first = -room.ctypes.data % _LINE
+    made: NDArray[Any] = room[first : first + size].view(dtype).reshape(shape)
+    return made
+
+
+def _panels(size: int) -> int:
+    return -(-size // WIDTH)
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """A matrix (blocks*H, K) as products read it: (blocks * panels, K, W).
+
+    Attributes:
+        values: of the kind of the weights.
+        scale: of each column, for whole numbers.
+        panels: of each block.
+        blocks: how many.
+    """
+
+    values: NDArray[Any]
+    scale: NDArray[np.float32]
+    panels: int
+    blocks: int
+
+    @property
+    def depth(self) -> int:
+        """K."""
+        return int(self.values.shape[1])
+
+    @classmethod
+    def of(cls, weight: Floats, blocks: int, kind: str) -> _Packed:
+        """Pack a matrix; columns are padded with zeros."""
+        size, panels = len(weight) // blocks, _panels(len(weight) // blocks)
+        padded = np.zeros((blocks, panels * WIDTH, weight.shape[1]), np.float32)
+        padded[:, :size] = weight.reshape(blocks, size, -1)
+        scale = _aligned((blocks * panels * WIDTH,), np.float32)
+        scale[:] = 1.0
+        if kind == "int8":
+            peak = np.abs(padded).max(-1, keepdims=True)
+            steps = np.where(peak > 0, peak / np.float32(127), np.float32(1))
+            padded, scale[:] = np.rint(padded / steps), steps.ravel()
+        columns = padded.reshape(blocks * panels, WIDTH, -1).swapaxes(1, 2)
+        values = _aligned(columns.shape, program.STORED[kind])
+        values[:] = _halves(columns) if kind == "bfloat16" else columns
+        return cls(values, scale, panels, blocks)
+
+
+def _halves(values: Floats) -> NDArray[np.uint32]:
+    """The upper 16 bits of the nearest bfloat16, the even one of two equally near."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return (bits + np.uint32(0x7FFF) + ((bits >> 16) & np.uint32(1))) >> np.uint32(16)
+
+
+class _Row:
+    """Where the values of a text's row are, in floats."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._places: dict[str, int] = {}
+
+    def add(self, name: str, blocks: int, panels: int) -> None:
+        """Room for so many blocks under a name, unless there is; all begin with a cache line."""
+        if name not in self._places:
+            self._places[name] = self.size
+            self.size += -(-blocks * panels * WIDTH // 16) * 16
+
+    def __getitem__(self, name: str) -> int:
+        return self._places[name]
+
+
+class Engine(NumpyEngine):
+    """The same network as the numpy engine's, its steps compiled."""
+
+    compiles = True
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        values: Parameters,
+        *,
+        weights: str = "float32",
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(config, values)
+        self.weights = weights
+        self._kept: list[Any] = []  # arrays whose addresses are in programs
+        self._panels = _panels(config.hidden_size)
+        self._logit_panels = _panels(config.vocab_size)
+        self._prepare()
+        self.threads = threads or self._worthwhile_threads()
+
+    @property
+    def stored(self) -> Any:
+        """The type of the packed matrices' values."""
+        return program.STORED[self.weights]
+
+    @property
+    def weight_bytes(self) -> int:
+        """What a step reads of packed matrices."""
+        return sum(packed.values.nbytes for packed in self._kept if isinstance(packed, _Packed))
+
+    def _worthwhile_threads(self) -> int:
+        size = self.weight_bytes
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return max(1, min(cores or 1, self._panels, size // _WORTH_A_THREAD))
+
+    # What never changes: packed matrices, tables, and where a row's values are.
+
+    def _pack(self, weight: Floats, blocks: int) -> _Packed:
+        packed = _Packed.of(np.asarray(weight), blocks, self.weights)
+        self._kept.append(packed)
+        return packed
+
+    def _padded(self, values: Any, blocks: int, panels: int) -> NDArray[np.float32]:
+        """Rows (..., blocks*H) with each block padded; None: one row of zeros."""
+        if values is None:
+            values = np.zeros(blocks, np.float32)
+        lead, size = np.shape(values)[:-1], np.shape(values)[-1] // blocks
+        padded = _aligned((*lead, blocks, panels * WIDTH), np.float32)
+        padded[..., :size] = np.reshape(values, (*lead, blocks, size))
+        self._kept.append(padded)
+        return padded.reshape(*lead, -1)
+
+    def _prepare(self) -> None:
+        config, cell = self.config, self._cell
+        hidden, blocks = config.hidden_size, len(cell.blocks)
+        row = self._row = _Row()
+        first = self._layers[0]
+        products = tuple(matrix.blocks for matrix in first.matrices)
+        self._step_of = steps.compiled(cell, products, len(first.vectors), bool(self._zone))
+        self._table_rows = self._padded(self._table, blocks, self._panels)
+        self._plans = []
+        for number, layer in enumerate(self._layers):
+            for k in range(len(cell.states)):
+                for parity in "01":
+                    row.add(f"{number}.{k}.{parity}", 1, self._panels)
+            matrices = [self._pack(m.weight, m.blocks) for m in layer.matrices]
+            biases = [self._padded(m.bias, m.blocks, self._panels) for m in layer.matrices]
+            maps = [(w, b, 1) for w, b in layer.maps] + [(layer.weight.T, layer.bias, blocks)]
+            inputs = self._inputs_of(maps) if number else []
+            vectors = [self._padded(v, 1, self._panels) for v in layer.vectors]
+            self._plans.append((inputs, matrices, biases, vectors))
+        for n, count in enumerate(products):
+            row.add(f"r{n}", count, self._panels)
+            row.add(f"normal{n}", count, self._panels)
+            row.add(f"operand{n}", 1, self._panels)
+        row.add("x", blocks, self._panels)
+        row.add("normalx", blocks, self._panels)
+        row.add("later", self._step_of.later, self._panels)
+        row.add("map0", 1, self._panels)
+        row.add("map1", 1, self._panels)
+        row.add("logits", 1, self._logit_panels)
+        row.add("p", 1, self._logit_panels)
+        self._rates = [self._padded(np.full(hidden, r), 1, self._panels) for r in self._zone]
+        self._outputs = self._output_plan()
+        self._steps: dict[bool, list[list[Call]]] = {}  # with and without logits
+        self._work = _aligned((0, row.size), np.float32)
+
+    def _inputs_of(self, maps: Sequence[tuple[Floats, Any, int]]) -> list[Any]:
+        """The products from a layer's input to its blocks: matrix, bias or table, blocks."""
+        hidden, found = self.config.hidden_size, []
+        for number, (weight, bias, blocks) in enumerate(maps):
+            table = None
+            if number == 0 and weight.shape[1] > hidden:  # the symbol itself comes from a table
+                assert self._inputs is not None
+                table = self._inputs @ weight[:, hidden:].T + (0 if bias is None else bias)
+                weight, bias, table = (
+                    weight[:, :hidden],
+                    None,
+                    self._padded(table, blocks, self._panels),
+                )
+            packed = self._pack(weight, blocks)
+            found.append((packed, self._padded(bias, blocks, self._panels), table))
+        return found
+
+    def _output_plan(self) -> list[Any]:
+        """The products from the layers' outputs to the logits: a matrix per layer, and a bias."""
+        hidden, plan = self.config.hidden_size, []
+        maps = [*self._output_maps, (self._output_weight.T, self._output_bias)]
+        for number, (weight, bias) in enumerate(maps):
+            panels = self._logit_panels if number == len(maps) - 1 else self._panels
+            parts = [self._pack(w, 1) for w in np.split(weight, weight.shape[1] // hidden, 1)]
+            plan.append((parts, self._padded(bias, 1, panels)))
+        return plan
+
+    # The program, for an array of work.
+
+    def _at(self, name: str, block: int = 0) -> int:
+        return self._work.ctypes.data + 4 * (self._row[name] + block * self._panels * WIDTH)
+
+    @property
+    def _stride(self) -> int:
+        return 4 * self._row.size
+
+    def _product(self, a: str, packed: _Packed, init: tuple[int, int], out: str) -> Call:
+        function = program.product(self.weights)
+        return Call(
+            function,
+            (
+                *(self._at(a), self._stride, packed.depth, packed.values.ctypes.data),
+                *(packed.panels, packed.blocks, *init, self._at(out), self._stride),
+                packed.scale.ctypes.data,
+            ),
+        )
+
+    def _lookup(self, table: NDArray[np.float32], out: str) -> Call:
+        blocks = table.shape[1] // (self._panels * WIDTH)
+        given = (table.ctypes.data, 4 * table.shape[1], self._at(out), self._stride)
+        return Call(program.lookup.address, (*given, self._panels, blocks))
+
+    def _tanh(self, name: str) -> Call:
+        given = (self._at(name), self._stride, self._panels)
+        return Call(program.tanh_rows.address, given)
+
+    def _normalise(self, name: str, to: str, blocks: int) -> Call:
+        given = (self._at(name), self._at(to), self._stride, self._panels, blocks)
+        return Call(program.normalise_rows.address, (*given, self.config.hidden_size))
+
+    def _input_calls(self, number: int, new: str) -> list[Call]:
+        """From the symbol, or the output of the layer below, to the input part."""
+        blocks = len(self._cell.blocks)
+        if number == 0:
+            return [self._lookup(self._table_rows, "normalx" if self._cell.layer_norm else "x")]
+        calls, source = [], f"{number - 1}.0.{new}"
+        inputs = self._plans[number][0]
+        for depth, (packed, bias, table) in enumerate(inputs):
+            last = depth == len(inputs) - 1
+            to = "x" if last else f"map{depth % 2}"
+            init = (bias.ctypes.data, 0)
+            if table is not None:
+                calls.append(self._lookup(table, to))
+                init = (self._at(to), self._stride)
+            calls.append(self._product(source, packed, init, to))
+            if not last:
+                calls += [self._tanh(to), WAIT]
+            source = to
+        if self._cell.layer_norm:
+            calls += [WAIT, self._normalise("x", "normalx", blocks)]
+        return calls
+
+    def _layer_calls(self, number: int, old: str, new: str) -> list[Call]:
+        step, cell = self._step_of, self._cell
+        _, matrices, biases, vectors = self._plans[number]
+        calls = self._input_calls(number, new)
+        operand = f"{number}.0.{old}"
+        if cell.feeds_back:
+            calls += [WAIT, *self._output_calls(operand), self._feed_back(), WAIT]
+            operand = "p"
+        if step.operand is not None:
+            calls += [self._stage(step.operand, number, old, new, vectors), WAIT]
+            operand = "operand0"
+        for n, (packed, bias) in enumerate(zip(matrices, biases, strict=True)):
+            init = (bias.ctypes.data, 0)
+            if step.merged[n]:
+                init = (self._at("x", step.blocks[n][0]), self._stride)
+            calls.append(self._product(operand, packed, init, f"r{n}"))
+            if self._layers[number].matrices[n].normalised:
+                calls += [WAIT, self._normalise(f"r{n}", f"normal{n}", packed.blocks)]
+            calls += [self._stage(step.stages[n], number, old, new, vectors), WAIT]
+            operand = f"operand{n + 1}"
+        return calls
+
+    def _feed_back(self) -> Call:
+        given = (self._at("logits"), self._at("p"), self._stride, self.config.vocab_size)
+        return Call(program.softmax_rows.address, given)
+
+    def _stage(
+        self, stage: steps.Stage, layer: int, old: str, new: str, vectors: list[Any]
+    ) -> Call:
+        """The call of a stage: where each of its elements is."""
+        given = [self._panels]
+        for kind, number, block in stage.elements:
+            name, k = kind + number, int(block)
+            match kind:
+                case "v":
+                    given += [vectors[k].ctypes.data, 0]
+                    continue
+                case "zone":
+                    given += [self._rates[int(number)].ctypes.data, 0]
+                    continue
+                case "state":
+                    name = f"{layer}.{number}.{old}"
+                case "new":
+                    name = f"{layer}.{number}.{new}"
+                case "x" if self._cell.layer_norm:
+                    name = "normalx"
+                case "r" if self._layers[0].matrices[int(number)].normalised:
+                    name = f"normal{number}"
+            given += [self._at(name, k), self._stride]
+        return Call(stage.address, tuple(given))
+
+    def _output_calls(self, output: str | None = None, new: str = "") -> list[Call]:
+        """From the layers' outputs (or one) to the logits."""
+        calls: list[Call] = []
+        layers = len(self._layers)
+        every = self.config.skip_connections
+        sources = [f"{n}.0.{new}" for n in (range(layers) if every else [layers - 1])]
+        sources = [output] if output else sources
+        for depth, (parts, bias) in enumerate(self._outputs):
+            last = depth == len(self._outputs) - 1
+            to = "logits" if last else f"map{depth % 2}"
+            init = (bias.ctypes.data, 0)
+            for source, packed in zip(sources, parts, strict=True):
+                calls.append(self._product(source, packed, init, to))
+                init = (self._at(to), self._stride)
+            if not last:
+                calls += [self._tanh(to), WAIT]
+            sources = [to]
+        return [*calls, WAIT]
+
+    def _program(self, before: Sequence[Call], logits: bool, after: Sequence[Call] = ()) -> Program:
+        """A program: `before`, the layers, the logits if asked for, `after`."""
+        if logits not in self._steps:
+            self._steps[logits] = [self._step_calls(*way, logits=logits) for way in ("01", "10")]
+        even, odd = ([*before, *calls, *after] for calls in self._steps[logits])
+        return Program(even, odd)
+
+    def _step_calls(self, old: str, new: str, *, logits: bool) -> list[Call]:
+        calls = []
+        for number in range(len(self._layers)):
+            calls += self._layer_calls(number, old, new)
+        return calls + (self._output_calls(new=new) if logits else [])
+
+    # Running it.
+
+    def _run_program(self, ids: NDArray[np.int64], state: State, made: Program) -> State:
+        """Load a state, run all steps of `ids` (T, B), and take the state out again."""
+        batch, hidden = len(state[0][0]), self.config.hidden_size
+        for number, layer in enumerate(state):
+            for k, part in enumerate(layer):
+                first = self._row[f"{number}.{k}.0"]
+                self._work[:batch, first : first + hidden] = part
+        made.run(ids, self.threads)
+        parity = len(ids) % 2
+        return tuple(
+            tuple(self._state_part(f"{number}.{k}.{parity}", batch) for k in range(len(layer)))
+            for number, layer in enumerate(state)
+        )
+
+    def _state_part(self, name: str, batch: int) -> Floats:
+        first = self._row[name]
+        return self._work[:batch, first : first + self.config.hidden_size].copy()
+
+    def _room(self, batch: int) -> None:
+        """Make room for so many rows; calls are of one array."""
+        if batch > len(self._work):
+            self._work = _aligned((max(batch, 2 * len(self._work)), self._row.size), np.float32)
+            self._steps.clear()
+
+    def _logits_of(self, batch: int) -> Floats:
+        """Where the logits (B, V) are."""
+        first = self._row["logits"]
+        return self._work[:batch, first : first + self.config.vocab_size]
+
+    def step(self, ids: Ids, state: State) -> tuple[Floats, State]:
+        """Read one symbol per row: ids (B,) -> logits (B, V) of the next one, and the state."""
+        self._room(len(ids))
+        state = self._run_program(_integers(ids)[None], state, self._program([], True))
+        return self._logits_of(len(ids)).copy(), state
+
+    def advance(self, ids: Ids, state: State) -> State:
+        """Read a window (T, B) for the state after it alone."""
+        self._room(ids.shape[1])
+        return self._run_program(_integers(ids), state, self._program([], False))
+
+    def write(
+        self, logits: Floats, state: State, chooser: Chooser, count: int
+    ) -> tuple[Floats, State]:
+        """As `NumpyEngine.write`, all of it compiled."""
+        batch = len(logits)
+        self._room(batch)
+        self._logits_of(batch)[:] = logits
+        given = (self._at("logits"), self._stride, self.config.vocab_size)
+        call = Call(*chooser.compiled(*given, count))
+        ids = np.zeros((count, batch), np.int64)
+        state = self._run_program(ids, state, self._program([call, WAIT], True))
+        return self._logits_of(batch).copy(), state
+
+    def nats(
+        self, inputs: NDArray[np.int64], targets: NDArray[np.int64], state: State
+    ) -> tuple[Floats, State]:
+        """-ln p of every target (T, B) after its inputs, and the state after the window."""
+        self._room(inputs.shape[1])
+        inputs, targets = _integers(inputs), _integers(targets)
+        nats = np.empty(targets.shape, np.float32)
+        given = (self._at("logits"), self._stride, self.config.vocab_size)
+        call = Call(program.nats_rows.address, (*given, targets.ctypes.data, nats.ctypes.data))
+        state = self._run_program(inputs, state, self._program([], True, [call]))
+        return nats, state
+
+
+def _integers(ids: Ids) -> NDArray[np.int64]:
+    """Ids as programs read them."""
+    return np.ascontiguousarray(ids, np.int64)

@@ -1,0 +1,155 @@
+"""Where a text begins, what it must be, and where it goes: as the commands take it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from .conftest import Cli, Run, needs_terminal, on_terminal
+
+PROMPT = "the old café\n"
+
+
+@pytest.mark.parametrize("where", ["--prompt -", "--prompt-file -", "--prompt-file prompt.txt"])
+def test_a_prompt_is_the_same_wherever_it_comes_from(where: str, tiny: Run, cli: Cli) -> None:
+    (cli.folder / "prompt.txt").write_text(PROMPT, "utf-8", newline="")
+    words = ("greedy", "-m", tiny.folder, "-n", 30)
+    given = cli(*words, "--prompt", PROMPT)
+    assert cli(*words, *where.split(), stdin=PROMPT.encode()) == given
+    assert given.out.startswith(PROMPT)
+
+
+def test_a_byte_order_mark_is_no_prompt(tiny: Run, cli: Cli) -> None:
+    done = cli("greedy", "-m", tiny.folder, "-p", "-", "-n", 0, stdin=b"\xef\xbb\xbfthe")
+    assert done.out == "the"
+    assert "byte order mark" in done.err
+
+
+def test_an_empty_prompt_is_none(tiny: Run, cli: Cli) -> None:
+    words = ("greedy", "-m", tiny.folder, "-n", 20)
+    assert cli(*words, "--prompt", "") == cli(*words) == cli(*words, "--prompt", "-")
+
+
+def test_unknown_symbols_are_written_otherwise_or_left_out_and_told(tiny: Run, cli: Cli) -> None:
+    words = ("greedy", "-m", tiny.folder, "-n", 0, "-p", "ÓLD “Ж” séa\udcff")
+    near = cli(*words, "--unknown", "nearest")
+    assert near.out == "old  séa"
+    assert "'Ж' (U+0416) left out" in near.err
+    assert "'L' (U+004C) -> 'l' (U+006C)" in near.err
+    assert near.err.count("unknown symbols: ") == 1
+    assert cli(*words, "--unknown", "skip").out == "  séa"
+
+
+@needs_terminal
+def test_ctrl_c_ends_the_reading_of_a_long_prompt(tiny: Run, cli: Cli) -> None:
+    (cli.folder / "long.txt").write_text("the old harbour was quiet.\n" * 2**17, "utf-8")
+    words = ("greedy", "-m", tiny.folder, "--prompt-file", "long.txt", "-n", 1)
+    shown = on_terminal(cli.folder, *words, stop_at="reading the prompt")
+    assert shown.code == 130
+
+
+def test_a_saved_state_goes_on_as_one_long_run(tiny: Run, cli: Cli) -> None:
+    words = ("sample", "-m", tiny.folder)
+    whole = cli(*words, "-n", 60, "--seed", 5, "-p", "the ")
+    first = cli(*words, "-n", 25, "--seed", 5, "-p", "the ", "--save-state", "s")
+    rest = cli(*words, "-n", 35, "--load-state", "s", "--save-state", "s")
+    assert first.out + rest.out == whole.out
+    assert "seed: 5\n" in rest.err
+    assert cli(*words, "-n", 35, "--load-state", "s", "--seed", 6).out != rest.out
+    branches = cli(*words, "--load-state", "s", "--num-samples", 3, "-n", 20, "--json").json
+    assert len({sample["text"] for sample in branches["samples"]}) == 3
+    longer = cli(*words, "-n", 80, "--seed", 5, "-p", "the ").out
+    assert branches["samples"][0]["text"] == longer.removeprefix(whole.out)
+
+
+@pytest.mark.parametrize("command", ["greedy", "beam"])
+def test_what_is_certain_goes_on_from_a_state(command: str, tiny: Run, cli: Cli) -> None:
+    begun = cli(command, "-m", tiny.folder, "-n", 20, "-p", "the ", "--save-state", "s").out
+    rest = cli(command, "-m", tiny.folder, "-n", 20, "--load-state", "s").out
+    assert rest == cli(command, "-m", tiny.folder, "-n", 20, "-p", begun).out.removeprefix(begun)
+
+
+def test_every_text_matches_in_full(tiny: Run, cli: Cli) -> None:
+    regex = r"[a-z]{2,9}( [a-zé]{2,9}){1,3}\."
+    words = ("-m", tiny.folder, "-n", 60, "--regex", regex, "--json")
+    for command in (("sample", "--num-samples", 5), ("greedy",), ("beam", "--num-return", 2)):
+        for sample in cli(*command, *words).json["samples"]:
+            assert re.fullmatch(regex, sample["text"])
+            assert sample["finished_by"] == "constraint"
+    assert re.fullmatch(regex, cli("sample", *words[:-1]).out)
+
+
+def test_characters_and_lines_are_limited(tiny: Run, cli: Cli) -> None:
+    limits = ("--forbid", r"a-m\W", "--allow", "^n", "--length", 200)
+    out = cli("sample", "-m", tiny.folder, *limits).out
+    assert len(out) == 200
+    assert not re.search(r"[a-n\W]", out)
+    out = cli("sample", "-m", tiny.folder, "--max-lines", 2).out
+    assert out.count("\n") == 2
+    assert out.endswith("\n")
+
+
+def test_a_file_gets_what_stdout_would_have_got(tiny: Run, cli: Cli) -> None:
+    words = ("sample", "-m", tiny.folder, "-p", PROMPT, "-n", 50, "--seed", 1)
+    done = cli(*words, "--out", "text.txt")
+    assert (done.out, done.err) == ("", "seed: 1\nwritten: text.txt\n")
+    assert (cli.folder / "text.txt").read_bytes() == cli(*words).out.encode()
+    assert "--force" in cli(*words, "--out", "text.txt", code=2).sentence
+    cli(*words, "--out", "text.txt", "--force", "-n", 1)
+    assert (cli.folder / "text.txt").read_text("utf-8").startswith(PROMPT)
+    cli(*words, "--out", "one.json", "--json")
+    (sample,) = json.loads((cli.folder / "one.json").read_text("utf-8"))["samples"]
+    assert len(sample["text"]) == 50
+    assert {path.name for path in cli.folder.iterdir()} == {"text.txt", "one.json"}
+
+
+def test_several_texts_go_to_a_folder(tiny: Run, cli: Cli) -> None:
+    words = ("sample", "-m", tiny.folder, "-n", 50, "--seed", 1, "--num-samples", 3)
+    cli(*words, "--out", "texts")
+    samples = cli(*words, "--json").json["samples"]
+    texts = [(cli.folder / "texts" / f"{number}.txt").read_text("utf-8") for number in (1, 2, 3)]
+    assert texts == [sample["text"] for sample in samples]
+    assert "exists" in cli(*words, "--out", "texts", code=2).sentence
+
+
+def test_what_was_there_stays_when_writing_fails(tiny: Run, cli: Cli) -> None:
+    (cli.folder / "text.txt").write_text("before")
+    cli("sample", "-m", tiny.folder, "--out", "text.txt", "--force", "-p", "@", code=2)
+    assert (cli.folder / "text.txt").read_text() == "before"
+
+
+def bad(folder: Path) -> None:
+    (folder / "latin1.txt").write_bytes(b"caf\xe9")
+    (folder / "novel.txt").write_text("a year's work")
+    (folder / "made").mkdir()
+
+
+CASES = {
+    "--prompt-file nothere.txt": ["nothere.txt", "No such file"],
+    "--prompt-file latin1.txt": ["UTF-8", "byte e9", "offset 3", "iconv"],
+    "--prompt-file novel.txt --prompt x": ["two prompts"],
+    "--prompt @": ["'@' (U+0040)", "--unknown nearest"],
+    "--unknown nerest": ["--unknown 'nerest'", "did you mean nearest?"],
+    "--load-state novel.txt": ["novel.txt", "no saved state"],
+    "--save-state novel.txt": ["novel.txt", "no saved state", "another name"],
+    "--save-state s --num-samples 2": ["--num-samples 1"],
+    "--out made": ["made is a folder"],
+    "--out novel.txt --num-samples 2": ["a file", "needs a folder"],
+    "--regex (a": ["--regex '(a'", "position 0"],
+    "--regex @+": ["'@' (U+0040)", "charrnn info"],
+    "--forbid ]": ["brackets"],
+}
+
+
+@pytest.mark.parametrize(("line", "words"), CASES.items(), ids=map(ascii, CASES))
+def test_bad_input_gets_a_sentence(line: str, words: list[str], tiny: Run, cli: Cli) -> None:
+    bad(cli.folder)
+    before = {path.name for path in cli.folder.rglob("*")}
+    done = cli("sample", "-m", tiny.folder, *line.split(" "), code=2)
+    assert [word for word in words if word not in done.sentence] == []
+    assert done.out == ""
+    assert {path.name for path in cli.folder.rglob("*")} == before
+    assert (cli.folder / "novel.txt").read_text() == "a year's work"

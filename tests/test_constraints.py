@@ -1,0 +1,344 @@
+from __future__ import annotations
+
+import itertools
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charrnn.config import Limits
+from charrnn.decoding.constraints import Constraint, build, utf8
+from charrnn.errors import OptionError
+
+LETTERS = "ab\n"
+BYTES = [bytes([byte]) for byte in range(256)]
+
+
+def texts(symbols: Any, longest: int) -> list[Any]:
+    """Every sequence of symbols of up to so many."""
+    return [
+        ids
+        for size in range(longest + 1)
+        for ids in itertools.product(range(len(symbols)), repeat=size)
+    ]
+
+
+def accepts(constraint: Constraint, ids: tuple[int, ...]) -> bool:
+    """Whether the symbols can be written one after the other, and the text can end then."""
+    state = 0
+    for position, symbol in enumerate(ids):
+        if not constraint.allowed(state, len(ids) - position)[symbol]:
+            return False
+        state = constraint.advance(state, symbol)
+    return bool(constraint.accepting[state])
+
+
+def written(constraint: Constraint, length: int, rng: np.random.Generator) -> list[int]:
+    """A text drawn evenly among what may be written, to its length or until nothing may be."""
+    state, ids = 0, []
+    for left in range(length, 0, -1):
+        allowed = np.flatnonzero(constraint.allowed(state, left))
+        if not len(allowed):
+            break
+        ids.append(int(rng.choice(allowed)))
+        state = constraint.advance(state, ids[-1])
+    assert constraint.accepting[state]
+    return ids
+
+
+def made(symbols: Any, length: int, **limits: Any) -> Constraint:
+    constraint = build(symbols, Limits(**limits), length)
+    assert constraint is not None
+    return constraint
+
+
+# Patterns from a small grammar: what people write, and what they would not.
+atoms = st.sampled_from(
+    ["a", "b", ".", r"\n", "[^a]", "[ab]", r"\w", r"\s", r"\W", "(?i:A)", "(?s:.)", "c", r"[^\w\n]"]
+)
+patterns = st.recursive(
+    atoms,
+    lambda inner: st.one_of(
+        st.lists(inner, min_size=1, max_size=3).map("".join),
+        st.lists(inner, min_size=2, max_size=3).map(lambda parts: f"(?:{'|'.join(parts)})"),
+        st.tuples(st.sampled_from(["(?!ab)", "(?=.b)", "(?!.*bb)"]), inner).map(
+            lambda part: f"(?:{part[0]}(?:{part[1]}).)*"
+        ),
+        st.tuples(inner, st.sampled_from(["*", "+", "?", "{2}", "{1,2}", "{0,3}?", "{2,}"])).map(
+            lambda part: f"(?:{part[0]}){part[1]}"
+        ),
+    ),
+    max_leaves=6,
+)
+around = st.sampled_from(
+    [
+        "",
+        "",
+        "",
+        "^",
+        "(?=a)",
+        "(?!b)",
+        "(?!.*ab)",
+        "(?=.{2})",
+        r"\A",
+        "(?!.*b$)",
+        "(?=(?:.|\n)*b\n$)",
+    ]
+)
+endings = st.sampled_from(["", "", "", "$", r"\Z", "(?:a$|b)?", "(?=$)", r"(?m:$)\n?", r"$\n?"])
+
+
+@settings(max_examples=300)
+@given(around, patterns, endings)
+def test_a_text_can_be_written_if_and_only_if_it_matches_in_full(
+    before: str, pattern: str, after: str
+) -> None:
+    regex = before + pattern + after
+    everything = texts(LETTERS, 5)
+    matching = [ids for ids in everything if re.fullmatch(regex, "".join(LETTERS[v] for v in ids))]
+    try:
+        constraint = made(LETTERS, 5, regex=regex)
+    except OptionError as error:
+        if "may be empty and looks ahead" not in str(error):
+            assert not matching
+        return
+    assert [ids for ids in everything if accepts(constraint, ids)] == matching
+    shortest = min(map(len, matching), default=6)
+    assert constraint.distance[0] == shortest
+
+
+@settings(max_examples=60)
+@given(patterns, st.randoms(use_true_random=False))
+def test_no_text_runs_into_a_dead_end_at_any_length(pattern: str, chance: Any) -> None:
+    try:
+        shortest = int(made(LETTERS, 12, regex=pattern).distance[0])
+    except OptionError:
+        return
+    rng = np.random.default_rng(chance.randrange(2**32))
+    for length in range(shortest, 13):
+        text = "".join(
+            LETTERS[v] for v in written(made(LETTERS, length, regex=pattern), length, rng)
+        )
+        assert re.fullmatch(pattern, text)
+        assert len(text) <= length
+    if shortest:
+        with pytest.raises(OptionError, match=f"shortest match has {shortest}; raise --length"):
+            made(LETTERS, shortest - 1, regex=pattern)
+
+
+USUAL = {
+    r"[A-Z][a-z]{2,9}( [A-Z][a-z]{2,9}){0,5}": 66,
+    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])": 14,
+    r"[\w.+-]+@[\w-]+\.[\w.-]+": 6,
+    r"(a|b)*a(a|b){8}": 512,
+    r"(?i)stra(ß|ss)e|\w{2,30}": 31,
+    r"(?!.*the)[a-z ]*": 3,
+    r"(?:(?!the)[a-z ])*": 3,
+    r"(?:(?!ab|ba)[abc]){2,4}\.": 12,
+    ".{0,10000}": 101,
+}
+KEYBOARD = [chr(code) for code in (10, *range(32, 127))] + ["ß", "é", "日"]
+
+
+@pytest.mark.parametrize(("regex", "states"), USUAL.items())
+def test_the_automaton_is_the_smallest(regex: str, states: int) -> None:
+    """The numbers are those of the minimal automata; `.{0,10000}` ends with the length, 100."""
+    constraint = made(KEYBOARD, 100, regex=regex)
+    assert len(constraint.next) == states
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        text = "".join(KEYBOARD[v] for v in written(constraint, 100, rng))
+        assert re.fullmatch(regex, text)
+
+
+def test_what_the_table_says() -> None:
+    constraint = made("ab", 4, regex="ab*")
+    assert constraint.next.tolist() == [[1, -1], [-1, 1]]
+    assert constraint.distance.tolist() == [1, 0]
+    assert constraint.accepting.tolist() == [False, True]
+    assert constraint.next.dtype == constraint.distance.dtype == np.int32
+    assert constraint.allowed(0, 1).tolist() == [True, False]
+    assert constraint.choices(0, 1).tolist() == [True, False]
+    assert constraint.choices(1, 1).tolist() == [True, True]  # an a ends the text
+    assert constraint.choices(1, 0).tolist() == [False, False]  # it has ended
+    states = np.array([0, 1, 1])
+    assert constraint.allowed(states, 3).tolist() == [[True, False], [False, True], [False, True]]
+    assert constraint.advance(states, np.array([0, 1, 1])).tolist() == [1, 1, 1]
+
+
+def test_what_could_not_be_finished_in_time_may_not_be_begun() -> None:
+    constraint = made("ab", 4, regex="a(bab)*")
+    state = constraint.advance(0, 0)
+    assert [constraint.allowed(state, left)[1] for left in range(5)] == [False] * 3 + [True] * 2
+
+
+def test_choosing_what_cannot_follow_ends_a_text_only_where_a_pattern_is_satisfied() -> None:
+    assert made("abc", 9, regex="[ab]*").ends.tolist() == [True] * 3
+    assert made("abc", 9, regex="[ab]*", forbid="c").ends.tolist() == [True, True, False]
+    assert not made("abc", 9, allow="ab").ends.any()
+    assert not made("ab\n", 9, max_lines=1).ends.any()
+
+
+@pytest.mark.parametrize(
+    ("limits", "text", "fits"),
+    [
+        ({"allow": "a-b"}, "abba", True),
+        ({"allow": "a-b"}, "abc", False),
+        ({"allow": "^c"}, "abba\n", True),
+        ({"forbid": r"\d\s"}, "a-b", True),
+        ({"forbid": r"\d\s"}, "a b", False),
+        ({"forbid": r"\[\]"}, "a", True),
+        ({"allow": r"\w ", "forbid": "b"}, "a c1", True),
+        ({"allow": r"\w ", "forbid": "b"}, "abc", False),
+        ({"max_lines": 2}, "ab\nc\n", True),
+        ({"max_lines": 2}, "ab\nc\nd", False),
+        ({"max_lines": 1}, "", True),
+        ({"max_lines": 2, "forbid": "a", "regex": r"(?:\w+\n)*"}, "b\nc\n", True),
+        ({"max_lines": 2, "forbid": "a", "regex": r"(?:\w+\n)*"}, "b\n\n", False),
+        ({"max_lines": 2, "forbid": "a", "regex": r"(?:\w+\n)*"}, "b\nab\n", False),
+    ],
+)
+def test_limits_hold_together(limits: dict[str, Any], text: str, fits: bool) -> None:
+    symbols = sorted("abcd1- \n")
+    ids = tuple(symbols.index(character) for character in text)
+    assert accepts(made(symbols, 9, **limits), ids) is fits
+
+
+def test_the_last_line_ends_the_text() -> None:
+    constraint = made("a\n", 9, max_lines=2)
+    state = 0
+    for symbol in (0, 1, 0, 1):
+        state = constraint.advance(state, symbol)
+    assert constraint.accepting[state]
+    assert not constraint.choices(state, 5).any()
+
+
+def test_no_limits_are_no_constraint() -> None:
+    assert build("ab", Limits(), 10) is None
+    assert build([b"a", "é日".encode()], Limits(), 10) is None
+
+
+@pytest.mark.parametrize("regex", ["a+b?", "(?:ab|ba)*", "[ab]{3}", "a(?!.*bb).*"])
+def test_symbols_of_several_characters_are_read_one_by_one(regex: str) -> None:
+    symbols = ["a", "b", "ab", "ba", "aab", "bbb", ""]
+    constraint = made(symbols, 4, regex=regex)
+    for ids in texts(symbols, 4):
+        fits = re.fullmatch(regex, "".join(symbols[v] for v in ids)) and 6 not in ids
+        assert accepts(constraint, ids) is bool(fits)
+
+
+def test_pieces_that_cannot_make_a_match_are_told() -> None:
+    with pytest.raises(OptionError, match="symbols could write"):
+        made(["ab", "c"], 9, regex="a+c")
+
+
+def test_bytes_make_valid_utf8_and_nothing_else() -> None:
+    constraint = utf8(BYTES)
+    assert len(constraint.next) == 8
+    border = (0x00, 0x7F, 0x80, 0x9F, 0xA0, 0xBF, 0xC0, 0xC2, 0xDF, 0xE0, 0xE1, 0xED, 0xEF, 0xF0)
+    ends = (0x8F, 0x90, 0xF3, 0xF4, 0xF5, 0xFF)
+    for ids in itertools.product(sorted(border + ends), repeat=3):
+        for text in (ids, (*ids, 0x80), (*ids, 0xBF)):
+            assert accepts(constraint, text) is _is_utf8(bytes(text)), bytes(text)
+    for code in (0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x10FFFF):
+        assert accepts(constraint, tuple(chr(code).encode()))
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def test_bytes_are_never_left_in_the_middle_of_a_character() -> None:
+    rng = np.random.default_rng(2)
+    constraint = utf8(BYTES)
+    for length in range(40):
+        assert len(written(constraint, length, rng)) == length
+        assert _is_utf8(bytes(written(constraint, length, rng)))
+
+
+@pytest.mark.parametrize(
+    "regex", [r"\w{1,5}", "[^a-z]{3}", "é日|🙂+", r"(?i)ß\d?.", "[\u0080-\uffff]+x"]
+)
+def test_a_pattern_holds_over_bytes(regex: str) -> None:
+    constraint = made(BYTES, 18, regex=regex)
+    rng = np.random.default_rng(3)
+    for _ in range(30):
+        assert re.fullmatch(regex, bytes(written(constraint, 18, rng)).decode())
+    for text in ("é日", "🙂", "ß٣b", "日本é", "ééx", "a", "\U0010ffff\U0010ffff\U0010ffff"):
+        assert accepts(constraint, tuple(text.encode())) is bool(re.fullmatch(regex, text))
+
+
+def test_forbidden_characters_end_no_text_over_bytes() -> None:
+    symbols = [*BYTES, "né".encode(), b"ab"]
+    constraint = made(symbols, 9, regex=r"\w+", forbid="é")
+    assert not constraint.ends[256]
+    assert constraint.ends[257]
+    assert constraint.allowed(0, 9)[[256, 257]].tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"regex": "a@+Ж"}, [r"'@' (U+0040)", "'Ж' (U+0416)", "never seen", "charrnn info"]),
+        ({"regex": r"a\d"}, [r"[\d]", "never seen"]),
+        ({"regex": "ab", "forbid": "b"}, ["'b' (U+0062)", "left out"]),
+        ({"regex": "(?!a)a"}, ["matches no text"]),
+        ({"regex": "a{12}"}, ["up to 10 symbols", "shortest match has 12", "--length"]),
+        ({"regex": "(a|b)*a(a|b){30}", "length": 99}, ["more than 20,000 states", "simplify"]),
+        ({"regex": "((a{1,40}b?){1,40}){1,40}", "length": 900}, ["too long to find", "simplify"]),
+        ({"regex": "a?" * 5000}, ["simplify"]),
+        ({"regex": r"(a)\1"}, ["reference to a group"]),
+        ({"regex": r"(a)?(?(1)a|b)"}, ["reference to a group"]),
+        ({"regex": r"a\bb"}, [r"\b"]),
+        ({"regex": "(?<=a)b"}, ["looking behind"]),
+        ({"regex": "(?>a)"}, ["atomic group"]),
+        ({"regex": "a++"}, ["possessive"]),
+        ({"regex": "(?:a|(?=a))+"}, ["a repetition of what may be empty"]),
+        ({"regex": "(?:a(?!b)){2000}"}, ["more than 1000 rounds"]),
+        ({"regex": "(?:^a)+"}, ["^ after the beginning"]),
+        ({"regex": "a?^b"}, ["^ after the beginning"]),
+        ({"regex": r"(?m)a\n^b"}, ["^ after the beginning"]),
+        ({"allow": "x"}, ["leave no symbol"]),
+        ({"forbid": r"\s\S"}, ["leave no symbol"]),
+    ],
+)
+def test_what_cannot_be_is_said(limits: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(OptionError) as caught:
+        made("ab\n", limits.pop("length", 10), **limits)
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"regex": "(a"}, ["--regex '(a'", "position 0"]),
+        ({"regex": "a{9999999999999999999999}"}, ["--regex"]),
+        ({"allow": "z-a"}, ["--allow 'z-a'", "bad character range"]),
+        ({"allow": ""}, ["--allow ''"]),
+        ({"forbid": "a]b[c"}, ["--forbid 'a]b[c'", "brackets"]),
+        ({"max_lines": 0}, ["--max-lines", "from 1"]),
+    ],
+)
+def test_what_is_no_limit_is_refused_at_once(limits: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(OptionError) as caught:
+        Limits(**limits)
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+def test_a_table_beyond_memory_is_refused() -> None:
+    symbols = [chr(0x4E00 + index) for index in range(20_000)]
+    with pytest.raises(OptionError, match="67,108,864"):
+        made(symbols, 5000, regex=".{0,5000}")
+
+
+def test_an_impossible_beginning_does_not_match() -> None:
+    with pytest.raises(OptionError, match="matches no text"):
+        made("ab", 5, regex="a^b")
+    assert len(made("ab", 5, regex="(?:^a|b)b").next) == 3

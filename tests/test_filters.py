@@ -1,0 +1,526 @@
+import dataclasses
+import math
+import types
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numba import njit
+from numba.extending import register_jitable
+from numpy.typing import NDArray
+
+from charrnn.config import SampleConfig
+from charrnn.decoding import filters
+from charrnn.decoding.filters import (
+    ALL_ALLOWED,
+    NO_BIAS,
+    Filters,
+    choose,
+    draw,
+    log_prob,
+    repeating,
+    rescored,
+    weighed,
+)
+from charrnn.decoding.step import log_softmax
+
+P = [0.1, 0.4, 0.2, 0.3]
+NEVER = np.zeros(0, np.int64)
+
+
+def _logits(p: Any) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore"):
+        return np.log(np.asarray(p, np.float64)) + 5.0  # a constant changes nothing
+
+
+def _from(p: Any, **fields: Any) -> list[float]:
+    """What is drawn from where the model says `p`."""
+    weights = weighed(_logits(p), Filters(**fields))
+    return list((weights / weights.sum()).tolist())
+
+
+def _rescored(
+    logits: Any, recent: Any = (), bias: Any = (), allowed: Any = (), **fields: Any
+) -> Any:
+    return rescored(
+        np.array(logits, np.float64),
+        Filters(**fields),
+        np.array(recent, np.int64),
+        np.array(bias, np.float64),
+        np.array(allowed, np.bool_),
+    ).tolist()
+
+
+def test_neutral_filters_change_nothing() -> None:
+    assert _from(P) == pytest.approx(P)
+    assert _rescored([1.0, -2.0], [0, 1, 1]) == [1.0, -2.0]
+
+
+def test_defaults_are_those_of_the_config_but_for_the_temperature() -> None:
+    config = dataclasses.asdict(SampleConfig())
+    neutral = Filters()._asdict()
+    assert {name: config[name] for name in neutral} == neutral | {"temperature": 0.8}
+
+
+# Temperature
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 0.8, 1.0, 2.0, 10.0])
+def test_temperature_is_the_power_renormalised(temperature: float) -> None:
+    powers = np.array(P) ** (1 / temperature)
+    assert _from(P, temperature=temperature) == pytest.approx(powers / powers.sum(), rel=1e-12)
+
+
+def test_temperature_by_hand() -> None:
+    # p^2 = 0.01, 0.16, 0.04, 0.09; their sum is 0.3
+    assert _from(P, temperature=0.5) == pytest.approx([1 / 30, 16 / 30, 4 / 30, 9 / 30])
+
+
+def _chosen(logits: Any, point: float = 0.5, **fields: Any) -> int:
+    return choose(np.asarray(logits), Filters(**fields), NEVER, NO_BIAS, ALL_ALLOWED, point)[0]
+
+
+def test_temperature_zero_is_the_most_likely_symbol_the_lowest_among_equals() -> None:
+    assert _chosen(_logits(P), temperature=0) == 1
+    assert _chosen(_logits([0.2, 0.4, 0.4]), temperature=0, point=0.99) == 1
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 1e-300, 5e-324])
+def test_a_tiny_temperature_is_as_zero(temperature: float) -> None:
+    with np.errstate(over="ignore"):
+        assert _from(P, temperature=temperature) == [0, 1, 0, 0]
+        assert _from([0.2, 0.4, 0.4], temperature=temperature) == [0, 0.5, 0.5]
+
+
+def test_a_huge_temperature_is_an_even_draw() -> None:
+    assert _from(P, temperature=1e6) == pytest.approx([0.25] * 4, abs=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e4, -1e4])
+def test_far_logits_do_not_overflow(scale: float) -> None:
+    weights = weighed(np.array([0.0, scale]), Filters(temperature=0.5))
+    assert sorted(weights.tolist()) == [0, 1]
+
+
+# What leaves the most suitable symbols
+
+
+@pytest.mark.parametrize(
+    ("k", "kept"),
+    [
+        (1, [0, 1, 0, 0]),
+        (2, [0, 4 / 7, 0, 3 / 7]),
+        (3, [0, 4 / 9, 2 / 9, 3 / 9]),
+        (4, P),
+        (5, P),
+        (10**9, P),
+        (0, P),
+    ],
+)
+def test_top_k_keeps_the_k_most_likely(k: int, kept: Any) -> None:
+    assert _from(P, top_k=k) == pytest.approx(list(kept))
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_top_k_keeps_exactly_k_of_equals_the_lowest_ids(k: int) -> None:
+    assert _from([0.25] * 4, top_k=k) == pytest.approx([1 / k] * k + [0] * (4 - k))
+
+
+@pytest.mark.parametrize(
+    ("top_p", "kept"),
+    [
+        # in order 0.4, 0.3, 0.2, 0.1: a symbol stays while those before it have less than top_p
+        (1e-9, [0, 1, 0, 0]),
+        (0.39, [0, 1, 0, 0]),
+        (0.41, [0, 4 / 7, 0, 3 / 7]),
+        (0.69, [0, 4 / 7, 0, 3 / 7]),
+        (0.71, [0, 4 / 9, 2 / 9, 3 / 9]),
+        (0.91, P),
+        (1.0, P),
+    ],
+)
+def test_top_p_keeps_the_fewest_that_have_this_probability(top_p: float, kept: Any) -> None:
+    assert _from(P, top_p=top_p) == pytest.approx(list(kept))
+
+
+def test_typical_by_hand() -> None:
+    # Entropy 1.280 nats; surprisals of P: 2.30, 0.92, 1.61, 1.20. In order of distance from the
+    # entropy: 0.3 (0.08), 0.2 (0.33), 0.4 (0.36), 0.1 (1.02).
+    assert _from(P, typical_p=0.29) == [0, 0, 0, 1]
+    assert _from(P, typical_p=0.31) == pytest.approx([0, 0, 0.4, 0.6])
+    assert _from(P, typical_p=0.51) == pytest.approx([0, 4 / 9, 2 / 9, 3 / 9])
+    assert _from(P, typical_p=0.91) == pytest.approx(P)
+
+
+def test_of_equally_typical_symbols_the_lowest_stay() -> None:
+    assert _from([0.25] * 4, typical_p=0.5) == [0.5, 0.5, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("min_p", "kept"),
+    [
+        # relative to the most likely, 0.4: 0.74 is 0.296, 0.76 is 0.304
+        (0.24, P),
+        (0.26, [0, 4 / 9, 2 / 9, 3 / 9]),
+        (0.74, [0, 4 / 7, 0, 3 / 7]),
+        (0.76, [0, 1, 0, 0]),
+        (1.0, [0, 1, 0, 0]),
+    ],
+)
+def test_min_p_is_a_share_of_the_most_likely(min_p: float, kept: Any) -> None:
+    assert _from(P, min_p=min_p) == pytest.approx(list(kept))
+
+
+def test_filters_act_in_their_order() -> None:
+    # top_k = 2 leaves 4/7 and 3/7; of these the first alone has 0.5 (before top_k it had 0.4)
+    assert _from(P, top_k=2, top_p=0.5) == [0, 1, 0, 0]
+    # temperature 1/2 first: 16/30 has 0.5 (at temperature 1 it needs two)
+    assert _from(P, temperature=0.5, top_p=0.5) == [0, 1, 0, 0]
+    # typical leaves 0.2 and 0.3 (by hand above), of which min_p measures from the best left
+    assert _from(P, typical_p=0.31, min_p=0.6) == pytest.approx([0, 0, 0.4, 0.6])
+    assert _from(P, typical_p=0.31, min_p=0.7) == [0, 0, 0, 1]
+    assert _from(P, typical_p=0.31, top_p=0.5) == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "kept"),
+    [
+        (0.05, [1, 0, 0, 0]),  # all are likely: the least likely stays
+        (0.15, [1 / 3, 0, 2 / 3, 0]),
+        (0.25, [0.1 / 0.6, 0, 0.2 / 0.6, 0.3 / 0.6]),
+        (0.35, P),  # one alone is likely
+        (0.5, P),
+    ],
+)
+def test_xtc_leaves_the_least_likely_of_the_likely(threshold: float, kept: Any) -> None:
+    always = {"xtc_probability": 1.0, "xtc_threshold": threshold}
+    points = (np.arange(6000) + 0.5) / 6000
+    drawn = np.bincount([_chosen(_logits(P), point, **always) for point in points], minlength=4)
+    assert drawn / 6000 == pytest.approx(np.array(kept), abs=1e-3)
+
+
+def test_xtc_keeps_one_of_equals() -> None:
+    assert _from([0.25] * 4) == [0.25] * 4
+    kept = filters.without_top_choices(np.array([0.4, 0.2, 0.2, 0.2]), 0.2)
+    assert kept.tolist() == [0, 0, 0, 0.2]
+
+
+# What changes logits
+
+
+def test_repetition_divides_positive_logits_and_multiplies_others() -> None:
+    logits = [2.0, -2.0, 0.0, 3.0, -math.inf]
+    assert _rescored(logits, [0, 1, 1, 2, 4], repeat_penalty=2.0) == [1, -4, 0, 3, -math.inf]
+
+
+def test_presence_counts_once_and_frequency_every_time() -> None:
+    logits = [0.0, 0.0, 0.0]
+    assert _rescored(logits, [1, 2, 2], presence_penalty=0.5) == [0, -0.5, -0.5]
+    assert _rescored(logits, [1, 2, 2], frequency_penalty=0.5) == [0, -0.5, -1]
+    assert _rescored(logits, [1, 2, 2], frequency_penalty=-1, presence_penalty=3) == [0, -2, -1]
+
+
+@pytest.mark.parametrize(
+    ("last_n", "hit"), [(1, [3]), (2, [2, 3]), (9, [0, 1, 2, 3]), (-1, [0, 1, 2, 3])]
+)
+def test_penalties_look_at_the_last_symbols(last_n: int, hit: list[int]) -> None:
+    changed = _rescored([0.0] * 4, [0, 1, 2, 3], presence_penalty=1, repeat_last_n=last_n)
+    assert [symbol for symbol, score in enumerate(changed) if score] == hit
+
+
+def test_bias_comes_before_penalties_and_these_before_what_is_allowed() -> None:
+    changed = _rescored(
+        [1.0, 1.0, 1.0],
+        [0, 2],
+        [1.0, 0.0, 0.0],
+        [True, True, False],
+        repeat_penalty=2,
+        presence_penalty=0.5,
+    )
+    assert changed == [(1 + 1) / 2 - 0.5, 1, -math.inf]
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "banned"),
+    [
+        ([], 1, []),
+        ([0, 1], 1, [0, 1]),
+        ([0, 1], 2, []),
+        ([0, 1, 0], 2, [1]),
+        ([0, 1, 0, 2, 0], 2, [1, 2]),
+        ([0, 1, 2, 0, 1], 3, [2]),
+        ([0, 1, 2, 3, 1], 3, []),
+        ([0, 0, 0], 3, [0]),
+        ([0], 10**9, []),
+    ],
+)
+def test_no_run_is_repeated(text: list[int], size: int, banned: list[int]) -> None:
+    assert sorted(repeating(np.array(text, np.int64), size).tolist()) == banned
+
+
+@given(st.lists(st.integers(0, 2), max_size=30), st.integers(1, 6))
+def test_a_symbol_is_banned_when_it_completes_a_run_that_was_there(
+    text: list[int], size: int
+) -> None:
+    runs = {tuple(text[i : i + size]) for i in range(len(text) - size + 1)}
+    wanted = {s for s in range(3) if tuple([*text, s][-size:]) in runs}
+    assert set(repeating(np.array(text, np.int64), size).tolist()) == wanted
+
+
+def test_where_every_symbol_would_repeat_a_run_the_text_goes_on() -> None:
+    assert _rescored([1.0, 2.0], [0, 1], no_repeat_ngram_size=1) == [1.0, 2.0]
+    # of what is allowed nothing would be left: what is allowed counts
+    forbidden = _rescored([1.0, 2.0], [0], allowed=[True, False], no_repeat_ngram_size=1)
+    assert forbidden == [1.0, -math.inf]
+
+
+# The slow definition of everything
+
+
+def _ranked(p: dict[int, float], key: Callable[[int], float], mass: float) -> dict[int, float]:
+    """The first by `key`, then by id, until they have `mass`."""
+    kept: dict[int, float] = {}
+    for symbol in sorted(p, key=lambda s: (key(s), s)):
+        if kept and sum(kept.values()) >= mass:
+            break
+        kept[symbol] = p[symbol]
+    return kept
+
+
+def _normal(p: dict[int, float]) -> dict[int, float]:
+    total = math.fsum(p.values())
+    return {symbol: value / total for symbol, value in p.items()}
+
+
+def _defined(
+    logits: list[float], f: Filters, recent: list[int], bias: list[float], allowed: list[bool]
+) -> dict[int, float]:
+    """Symbols and probabilities, as the documentation says, one thing after the other."""
+    scores = dict(enumerate(logits))
+    for symbol, value in enumerate(bias):
+        scores[symbol] += value
+    window = recent if f.repeat_last_n < 0 else recent[-f.repeat_last_n :]
+    for symbol in set(window):
+        score = scores[symbol]
+        score = score / f.repeat_penalty if score > 0 else score * f.repeat_penalty
+        scores[symbol] = score - f.presence_penalty - f.frequency_penalty * window.count(symbol)
+    if allowed:
+        scores = {symbol: score for symbol, score in scores.items() if allowed[symbol]}
+    n = f.no_repeat_ngram_size
+    if n:
+        runs = [recent[i : i + n] for i in range(len(recent) - n + 1)]
+        left = {s: score for s, score in scores.items() if [*recent, s][-n:] not in runs}
+        scores = left or scores
+    peak = max(scores.values())
+    p = _normal({s: math.exp((score - peak) / f.temperature) for s, score in scores.items()})
+    if f.top_k:
+        p = _normal(dict(sorted(p.items(), key=lambda item: (-item[1], item[0]))[: f.top_k]))
+    if f.typical_p < 1:
+        entropy = -math.fsum(q * math.log(q) for q in p.values() if q)
+        alive = {s: q for s, q in p.items() if q}
+        p = _normal(_ranked(alive, lambda s: abs(-math.log(alive[s]) - entropy), f.typical_p))
+    if f.top_p < 1:
+        likely = p
+        p = _normal(_ranked(p, lambda s: -likely[s], f.top_p))
+    if f.min_p:
+        best = max(p.values())
+        p = _normal({s: q for s, q in p.items() if q >= f.min_p * best})
+    return p
+
+
+# Numbers of few digits: ties are frequent, and no two of them nearly equal.
+COARSE = st.integers(-12, 12).map(lambda n: n / 4)
+FILTERS = st.builds(
+    Filters,
+    temperature=st.sampled_from([0.5, 1.0, 2.0]),
+    top_k=st.integers(0, 8),
+    typical_p=st.sampled_from([1.0, 0.23, 0.61, 0.93]),
+    top_p=st.sampled_from([1.0, 0.17, 0.53, 0.87]),
+    min_p=st.sampled_from([0.0, 0.07, 0.41]),
+    repeat_penalty=st.sampled_from([1.0, 0.5, 2.0]),
+    presence_penalty=st.sampled_from([0.0, 0.5, -1.0]),
+    frequency_penalty=st.sampled_from([0.0, 0.25, -0.5]),
+    repeat_last_n=st.sampled_from([-1, 1, 4]),
+    no_repeat_ngram_size=st.integers(0, 3),
+)
+
+
+@st.composite
+def _situations(draw: Any) -> tuple[Any, ...]:
+    size = draw(st.integers(1, 7))
+    column = st.lists(COARSE, min_size=size, max_size=size)
+    masks = st.lists(st.booleans(), min_size=size, max_size=size).filter(any)
+    return (
+        draw(column),
+        draw(FILTERS),
+        draw(st.lists(st.integers(0, size - 1), max_size=9)),
+        draw(st.just([]) | column),
+        draw(st.just([]) | masks),
+    )
+
+
+@given(_situations())
+def test_filters_are_as_they_are_defined(situation: tuple[Any, ...]) -> None:
+    logits, f, recent, bias, allowed = situation
+    wanted = _defined(*situation)
+    scores = _rescored(logits, recent, bias, allowed, **f._asdict())
+    weights = weighed(np.array(scores), f)
+    found = dict(enumerate((weights / weights.sum()).tolist()))
+    found = {symbol: q for symbol, q in found.items() if q}
+    if found.keys() != wanted.keys() and f.typical_p < 1:
+        assert _equally_typical(scores, f)
+    else:
+        assert found == pytest.approx({symbol: q for symbol, q in wanted.items() if q}, rel=1e-9)
+
+
+def _equally_typical(scores: list[float], f: Filters) -> bool:
+    """Whether rounding decides which of two symbols is nearer to the entropy."""
+    weights = weighed(np.array(scores), f._replace(typical_p=1.0, top_p=1.0, min_p=0.0))
+    q = weights[weights > 0] / weights.sum()
+    distances = np.sort(np.abs(np.log(q) - (q * np.log(q)).sum()))
+    return bool((np.diff(distances) < 1e-9).any())
+
+
+# The draw
+
+
+class Compiled:
+    """The same functions, compiled."""
+
+    def __init__(self) -> None:
+        for function in vars(filters).values():
+            if isinstance(function, types.FunctionType):
+                register_jitable(function)
+        compiled = njit(choose, error_model="numpy")
+
+        @njit
+        def many(logits, filters, recent, bias, allowed, points):  # type: ignore[no-untyped-def]
+            symbols = np.zeros(len(points), np.int64)
+            log_probs = np.zeros(len(points))
+            for i in range(len(points)):
+                symbols[i], log_probs[i] = compiled(
+                    logits, filters, recent, bias, allowed, points[i]
+                )
+            return symbols, log_probs
+
+        self.many = many
+
+
+@pytest.fixture(scope="module")
+def compiled() -> Compiled:
+    return Compiled()
+
+
+EVERYTHING = {
+    "temperature": 0.9,
+    "top_k": 12,
+    "typical_p": 0.95,
+    "top_p": 0.9,
+    "min_p": 0.05,
+    "xtc_probability": 0.3,
+    "xtc_threshold": 0.2,
+    "repeat_penalty": 1.2,
+    "presence_penalty": 0.3,
+    "frequency_penalty": 0.1,
+    "no_repeat_ngram_size": 3,
+}
+EACH: dict[str, dict[str, Any]] = {
+    "neutral": {},
+    "greedy": {"temperature": 0.0},
+    **{name: {name: value} for name, value in EVERYTHING.items()},
+    "everything": EVERYTHING,
+}
+
+
+@pytest.mark.parametrize("fields", EACH.values(), ids=EACH)
+def test_compiled_choices_are_the_plain_ones(fields: dict[str, Any], compiled: Compiled) -> None:
+    rng = np.random.default_rng(4)
+    points = rng.random(40)
+    for _ in range(5):
+        logits = 3 * rng.standard_normal(30)
+        logits[rng.integers(0, 30, 6)] = 1.5  # ties
+        recent = rng.integers(0, 30, 50)
+        bias = rng.standard_normal(30) if fields == EVERYTHING else NO_BIAS
+        given_ = (logits, Filters(**fields), recent, bias, ALL_ALLOWED)
+        symbols, log_probs = compiled.many(*given_, points)
+        plain = [choose(*given_, point) for point in points]
+        assert symbols.tolist() == [symbol for symbol, _ in plain]
+        assert log_probs == pytest.approx([value for _, value in plain], rel=1e-12)
+
+
+# The 99.9 % points of chi-square for 1 to 5 degrees of freedom, from any table.
+CHI_SQUARE = {0: 0.0, 1: 10.83, 2: 13.82, 3: 16.27, 4: 18.47, 5: 20.52}
+
+
+@pytest.mark.parametrize("name", [name for name in EACH if name != "greedy"])
+def test_a_million_draws_have_the_exact_frequencies(name: str, compiled: Compiled) -> None:
+    p = [0.05, 0.3, 0.0, 0.25, 0.28, 0.12]
+    fields = {**EACH[name], "top_k": 3} if name in ("top_k", "everything") else EACH[name]
+    f = Filters(**fields)
+    logits, recent = _logits(p), [3, 1, 4, 3, 1]
+    exact = _defined(logits.tolist(), f, recent, [], [])
+    if f.xtc_probability:
+        exact = _with_xtc(exact, f)
+    number = 1_000_000
+    points = np.random.default_rng(11).random(number)
+    symbols, _ = compiled.many(logits, f, np.array(recent, np.int64), NO_BIAS, ALL_ALLOWED, points)
+    counts = np.bincount(symbols, minlength=6)
+    possible = [symbol for symbol, q in exact.items() if q]
+    assert counts[possible].sum() == number
+    wanted = number * np.array([exact[symbol] for symbol in possible])
+    chi_square = ((counts[possible] - wanted) ** 2 / wanted).sum()
+    assert chi_square <= CHI_SQUARE[len(possible) - 1]
+
+
+def _with_xtc(p: dict[int, float], f: Filters) -> dict[int, float]:
+    """Mixed of what is drawn with and without the likeliest, by the probability of either."""
+    likely = sorted((q, s) for s, q in p.items() if q >= f.xtc_threshold)
+    without = _normal({s: q for s, q in p.items() if (q, s) not in likely[1:]})
+    return {
+        s: f.xtc_probability * without.get(s, 0.0) + (1 - f.xtc_probability) * q
+        for s, q in p.items()
+    }
+
+
+@pytest.mark.parametrize("p", [[0, 0.3, 0.7, 0], [0, 0, 1, 0], [0.1] * 10 + [0], [0, 5e-324, 0]])
+def test_the_first_and_the_last_number_draw_no_impossible_symbol(p: list[float]) -> None:
+    possible = [symbol for symbol, value in enumerate(p) if value]
+    weights = np.array(p)
+    assert (draw(weights, 0.0), draw(weights, 1 - 2**-53)) == (possible[0], possible[-1])
+
+
+def test_the_number_drawn_inverts_the_cumulative_sum() -> None:
+    weights = np.array([0.25, 0.25, 0.5])
+    points = [0.0, 0.2499, 0.25, 0.4999, 0.5]
+    assert [draw(weights, point) for point in points] == [0, 0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_logits_that_are_no_numbers_neither_hang_nor_leave_the_alphabet(
+    name: str, compiled: Compiled
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logits in (np.full(4, np.nan), np.array([1, np.nan, 2, 3]), np.full(4, -np.inf)):
+            given_ = (logits, Filters(**EACH[name]), np.array([1, 2]), NO_BIAS, ALL_ALLOWED)
+            assert 0 <= choose(*given_, 0.5)[0] < 4
+            assert 0 <= compiled.many(*given_, np.array([0.5]))[0][0] < 4
+
+
+def test_the_log_probability_is_the_models_own() -> None:
+    logits = _logits(P)
+    fields: dict[str, Any] = {"temperature": 0.3, "top_k": 2, "presence_penalty": 9.0}
+    chosen = choose(logits, Filters(**fields), np.array([1]), NO_BIAS, ALL_ALLOWED, 0.5)
+    assert chosen == (3, pytest.approx(math.log(0.3)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_log_probability_of_one_is_that_of_all(dtype: Any) -> None:
+    logits = (9 * np.random.default_rng(1).standard_normal(50)).astype(dtype)
+    every = log_softmax(logits[None])[0]
+    for symbol in range(50):
+        assert log_prob(logits, symbol) == pytest.approx(every[symbol], rel=1e-12)
