@@ -7,7 +7,7 @@ PINS := PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/
 INSTALLED := $(VENV)/.installed
 DEMO := runs/demo
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test soak check format clean
 
 help: ## print this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -18,6 +18,11 @@ demo: $(INSTALLED) ## train on a text for 90 seconds, then print what the networ
 
 test: $(INSTALLED) ## run all tests, with coverage
 	$(BIN)/pytest --cov --cov-report=term
+
+soak: $(INSTALLED) ## the fault tests in their long form; an hour
+	$(BIN)/pytest --soak tests/cli/test_resume.py tests/test_faults.py tests/test_checkpoints.py
+	$(BIN)/pip install --quiet --disable-pip-version-check '.[soak]'
+	$(BIN)/python tests/fuzz.py --minutes 30
 
 check: $(INSTALLED) ## lint and types; only looks
 	$(BIN)/ruff format --check .

@@ -21,9 +21,10 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from charrnn import parameters
-from charrnn.checkpoint import Model, write_atomically
+from charrnn.checkpoint import Model
 from charrnn.config import MAX_SEED, ModelConfig, to_json
 from charrnn.errors import StateError
+from charrnn.files import write_atomically
 
 FORMAT_VERSION = 1
 _KEY = "charrnn-state"

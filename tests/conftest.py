@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,39 @@ from numpy.typing import NDArray
 from charrnn import parameters
 from charrnn.checkpoint import Model
 from charrnn.config import ModelConfig
+from charrnn.decoding import sampling
+from charrnn.decoding.choosing import OVER, Chooser, generator
+from charrnn.decoding.constraints import ENDED
+from charrnn.decoding.filters import Filters, Integers, Weights
+from charrnn.decoding.step import ends_with
+from charrnn.kernels.numpy_engine import NumpyEngine
 from charrnn.tokenizer import CharTokenizer
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("repeatable")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="the long form of tests that repeat")
+
+
+@pytest.fixture(scope="session")
+def times(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
+    """`times(20, 500)`: how often to try; the second number in the long form."""
+    return lambda few, many: many if pytestconfig.getoption("soak") else few
+
+
+@pytest.fixture
+def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Prints a line about what a long test did, whatever is captured."""
+
+    def told(line: str) -> None:
+        reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
+        if pytestconfig.getoption("soak") and reporter:
+            reporter.write_line(line)
+
+    return told
 
 
 @pytest.fixture
@@ -108,6 +136,8 @@ class Chain:
         self.batches.append(len(ids))
         return self.table[state, ids], np.array(ids)
 
+    write = NumpyEngine.write
+
     def select(self, state: NDArray[Any], rows: Any) -> NDArray[Any]:
         return state[rows]
 
@@ -131,6 +161,61 @@ def make_chain() -> Callable[..., Chain]:
         return Chain(rng.dirichlet(np.ones(table), (table, table)))
 
     return make
+
+
+class Written:
+    """A text that keeps what was chosen for it; the first stop string ends it."""
+
+    def __init__(self, stops: Sequence[tuple[int, ...]] = ()) -> None:
+        self.stops = stops
+        self.ids: tuple[int, ...] = ()
+        self.log_probs: list[float] = []  # that of ending is one, too
+        self.ended = False  # by a constraint
+
+    def extend(self, ids: Integers, log_probs: Weights) -> bool:
+        for symbol, log_prob in zip(ids.tolist(), log_probs.tolist(), strict=True):
+            self.ended = self.ended or symbol in (ENDED, OVER)
+            if symbol != OVER:
+                self.log_probs.append(log_prob)
+            if self.ended:
+                return False
+            self.ids += (symbol,)
+            if ends_with(self.ids, self.stops):
+                return False
+        return True
+
+
+@pytest.fixture
+def write_texts() -> Callable[..., list[Written]]:
+    """`write_texts(network, length=, rows=1, seed=7, stops=(), begin=None, read=(), ...)`.
+
+    All else goes to the chooser: `bias`, `constraint`, and filters by their names.
+    """
+
+    def write(
+        network: Any,
+        length: int,
+        *,
+        rows: int = 1,
+        seed: int = 7,
+        stops: Sequence[tuple[int, ...]] = (),
+        begin: Any = None,
+        read: Sequence[int] = (),
+        **given: Any,
+    ) -> list[Written]:
+        chooser = Chooser(
+            Filters(**{name: given.pop(name) for name in Filters._fields if name in given}),
+            [generator(seed, index) for index in range(rows)],
+            length,
+            read=np.array(read, np.int64),
+            **given,
+        )
+        texts = [Written(stops) for _ in range(rows)]
+        for _ in sampling.write(network, *(begin or network.begin()), chooser, texts, length):
+            pass
+        return texts
+
+    return write
 
 
 @pytest.fixture

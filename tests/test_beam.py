@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 
 from charrnn.checkpoint import Model
-from charrnn.config import BeamConfig, SampleConfig
-from charrnn.decoding import beam, sampling
+from charrnn.config import BeamConfig, Limits
+from charrnn.decoding import beam
 from charrnn.decoding.beam import Hypothesis, beam_search
+from charrnn.decoding.choosing import generator
+from charrnn.decoding.constraints import build
 from charrnn.decoding.step import log_softmax
 from charrnn.errors import OptionError, RunError
 from charrnn.kernels import memory
 from charrnn.kernels.numpy_engine import NumpyEngine
 
 MakeChain = Callable[..., Any]
+WriteTexts = Callable[..., list[Any]]
 Text = tuple[int, ...]
 Stops = list[Text]
 
@@ -28,6 +31,10 @@ def _search(chain: Any, stops: Stops | None = None, **config: Any) -> list[Hypot
 
 def _stopped(text: Text, stops: Stops) -> bool:
     return any(text[-len(stop) :] == stop for stop in stops)
+
+
+def _ended(text: Text, stops: Stops) -> str:
+    return "stop" if _stopped(text, stops) else "length"
 
 
 def _all_texts(size: int, length: int, stops: Stops) -> list[Text]:
@@ -65,13 +72,6 @@ def _check(
         assert h.score == pytest.approx(h.log_prob / len(h.ids) ** alpha, rel=1e-12)
 
 
-def _greedy(chain: Any, begin: Any, length: int, stops: Stops | None = None) -> tuple[Text, float]:
-    config = SampleConfig(length=length, temperature=0)
-    steps = sampling.sample(chain, *begin, config, [sampling.generator(0, 0)], stops or [])
-    written = [step[0][1:] for step in steps]
-    return tuple(symbol for symbol, _ in written), sum(log_prob for _, log_prob in written)
-
-
 THE, CAT, IS, HOME = range(4)
 
 
@@ -90,11 +90,12 @@ def _lecture() -> Any:
 
 
 def test_beam_search_writes_the_cat_is_home_where_greedy_writes_the_cat_the(
-    make_chain: MakeChain,
+    make_chain: MakeChain, write_texts: WriteTexts
 ) -> None:
     chain = make_chain(_lecture())
     begin = chain.begin(older=THE, last=CAT)
-    assert _greedy(chain, begin, 2)[0] == (THE, CAT)  # "the cat the ...": 0.55 * 0.4 = 0.22
+    (greedy,) = write_texts(chain, 2, begin=begin, temperature=0.0)
+    assert greedy.ids == (THE, CAT)  # "the cat the ...": 0.55 * 0.4 = 0.22
     (best,) = beam_search(chain, *begin, BeamConfig(length=2, width=2))
     assert best.ids == (IS, HOME)  # "the cat is home": 0.45 * 0.95 = 0.4275
     assert math.exp(best.log_prob) == pytest.approx(0.4275)
@@ -107,7 +108,7 @@ def test_search_by_hand(make_chain: MakeChain) -> None:
     assert [h.ids for h in found] == [(0, 0), (0, 1), (1, 0)]
     assert [math.exp(h.log_prob) for h in found] == pytest.approx([0.36, 0.24, 0.24])
     assert [h.score for h in found] == pytest.approx([h.log_prob / 2 for h in found])
-    assert not any(h.stopped for h in found)
+    assert {h.ended for h in found} == {"length"}
 
 
 @pytest.mark.parametrize(("size", "length", "width"), [(3, 4, 27), (3, 5, 81), (4, 4, 64)])
@@ -131,7 +132,7 @@ def test_ranking_with_stops_is_that_of_brute_force(
     expected = _brute_force(chain, 3, 5, alpha, stops)
     _check(chain, found, expected[:num_return], alpha)
     assert {h.ids for h in found} <= {text for text, _ in expected}  # each ends where it should
-    assert [h.stopped for h in found] == [_stopped(h.ids, stops) for h in found]
+    assert [h.ended for h in found] == [_ended(h.ids, stops) for h in found]
 
 
 @pytest.mark.parametrize("stops", [[], [(0,)], [(1, 0), (2,)]])
@@ -157,12 +158,14 @@ def test_a_narrow_search_is_the_one_of_the_definition(
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("stops", [[], [(2, 0)]])
-def test_width_one_is_greedy(make_chain: MakeChain, seed: int, stops: Stops) -> None:
+def test_width_one_is_greedy(
+    make_chain: MakeChain, write_texts: WriteTexts, seed: int, stops: Stops
+) -> None:
     chain = make_chain(3, seed)
-    ids, log_prob = _greedy(chain, chain.begin(), 25, stops)
+    (greedy,) = write_texts(chain, 25, stops=stops, temperature=0.0)
     (best,) = _search(chain, stops, length=25, width=1)
-    assert best.ids == ids
-    assert best.log_prob == pytest.approx(log_prob, rel=1e-12)
+    assert best.ids == greedy.ids
+    assert best.log_prob == pytest.approx(sum(greedy.log_probs), rel=1e-12)
 
 
 def test_width_one_takes_the_lowest_among_equals_as_greedy_does(make_chain: MakeChain) -> None:
@@ -191,7 +194,7 @@ def test_an_impossible_text_is_not_returned(make_chain: MakeChain) -> None:
 
 def test_no_length_is_the_empty_text(make_chain: MakeChain) -> None:
     (best,) = _search(make_chain(3, seed=0), length=0)
-    assert (best.ids, best.log_prob, best.stopped) == ((), 0, False)
+    assert (best.ids, best.log_prob, best.ended) == ((), 0, "length")
 
 
 def test_all_beams_are_one_batch_and_nothing_is_read_after_the_last_symbol(
@@ -206,7 +209,7 @@ def test_the_search_ends_when_nothing_live_can_win(make_chain: MakeChain) -> Non
     # symbol 0, a stop, has 0.9: "0" with ln 0.9 beats whatever starts with 1, ln 0.1 at best
     chain = make_chain(np.tile([0.9, 0.1], (2, 2, 1)))
     (best,) = _search(chain, [(0,)], length=1000, width=2, length_penalty=0.0)
-    assert (best.ids, best.stopped) == ((0,), True)
+    assert (best.ids, best.ended) == ((0,), "stop")
     assert chain.batches == []
 
 
@@ -293,33 +296,17 @@ def test_ending_early_loses_nothing(make_chain: MakeChain, alpha: float, seed: i
 # A constraint
 
 
-class Alternating:
-    """Texts in which 0 and another symbol take turns, and which end with the symbol 3."""
-
-    start = 0
-
-    def allowed(self, places: Any, left: int) -> Any:
-        table = np.array([[1, 0, 0, 0], [0, 1, 1, 1], [0, 0, 0, 0]], np.bool_)
-        return table[places] if left > 1 else table[places] & np.array([False, False, False, True])
-
-    def advance(self, places: Any, symbols: Any) -> Any:
-        return np.where(symbols == 3, 2, 1 - places)
-
-
 def test_a_constraint_holds_and_a_text_ends_where_nothing_may_follow(
     make_chain: MakeChain,
 ) -> None:
     chain = make_chain(4, seed=1)
-    found = beam_search(
-        chain,
-        *chain.begin(),
-        BeamConfig(length=6, width=200, num_return=50),
-        constraint=Alternating(),
-    )
+    config = BeamConfig(length=6, width=200, num_return=50)
+    limits = build("abcd", Limits(regex="(?:a[bc])*ad"), 6)
+    found = beam_search(chain, *chain.begin(), config, constraint=limits)
     texts = {(0, 3)} | {(0, a, 0, 3) for a in (1, 2)}
     texts |= {(0, a, 0, b, 0, 3) for a in (1, 2) for b in (1, 2)}
     assert {h.ids for h in found} == texts
-    assert [h.stopped for h in found] == [len(h.ids) < 6 for h in found]
+    assert [h.ended for h in found] == ["constraint" if len(h.ids) < 6 else "length" for h in found]
     scored = [(text, chain.log_prob(text) / len(text)) for text in texts]
     _check(chain, found, sorted(scored, key=lambda item: -item[1]))
 
@@ -375,7 +362,7 @@ def test_groups_stop_each_for_itself(make_chain: MakeChain) -> None:
 
 def _drawn(chain: Any, seed: int, stops: Stops | None = None, **config: Any) -> list[Hypothesis]:
     made = BeamConfig(**config, stochastic=True, stop=["?"] * len(stops or []))
-    rng = sampling.generator(seed, 0)
+    rng = generator(seed, 0)
     return beam_search(chain, *chain.begin(), made, stops=stops or [], rng=rng)
 
 
@@ -390,7 +377,7 @@ def test_what_is_drawn_is_distinct_and_has_the_models_log_probability(
         assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
         for h in found:
             assert h.log_prob == pytest.approx(chain.log_prob(h.ids), rel=1e-9)
-            assert h.stopped == _stopped(h.ids, stops)
+            assert h.ended == _ended(h.ids, stops)
     assert found == _drawn(chain, 19, stops, length=5, width=6, num_return=6, temperature=2.0)
 
 
@@ -449,10 +436,12 @@ def _probability(chain: Any, text: Text, temperature: float, given: int = 0) -> 
     return total
 
 
-def test_a_tiny_temperature_draws_what_greedy_writes(make_chain: MakeChain) -> None:
+def test_a_tiny_temperature_draws_what_greedy_writes(
+    make_chain: MakeChain, write_texts: WriteTexts
+) -> None:
     chain = make_chain(4, seed=5)
     (best,) = _drawn(chain, 1, length=8, width=3, temperature=1e-300)
-    assert best.ids == _greedy(chain, chain.begin(), 8)[0]
+    assert best.ids == write_texts(chain, 8, temperature=0.0)[0].ids
 
 
 # Memory
@@ -487,7 +476,7 @@ def test_a_step_takes_no_more_memory_than_is_said(stochastic: bool) -> None:
         def select(self, state: Any, rows: Any) -> Any:
             return state
 
-    rng = sampling.generator(0, 0) if stochastic else None
+    rng = generator(0, 0) if stochastic else None
     config = BeamConfig(length=4, width=width, stochastic=stochastic)
     tracemalloc.start()
     beam_search(Flat(), np.zeros((1, symbols), np.float32), None, config, rng=rng)

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from charrnn.training.training import Case
 
 from charrnn import parameters
 from charrnn.bench import measuring, training
+from charrnn.bench.training import Case
 from charrnn.config import ModelConfig
 
 

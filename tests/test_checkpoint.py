@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from charrnn import checkpoint
+from charrnn import checkpoint, tensors
 from charrnn.cells import CELLS
 from charrnn.checkpoint import MODEL_NAME, Model
 from charrnn.config import Form, to_json
@@ -93,6 +93,7 @@ def test_a_model_written_before_networks_had_forms_is_one_without(
     def as_it_was(described: dict[str, Any]) -> None:
         for name, neutral in to_json(Form()).items():
             assert described["config"].pop(name) == neutral
+        del described["sha256"]
 
     old = checkpoint.load(_described(path, as_it_was))
     assert old.config == tiny_model.config
@@ -288,7 +289,7 @@ def test_a_header_length_that_lies_is_refused(path: Path, lie: int) -> None:
 def test_a_header_beyond_all_bounds_is_not_read(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "_MAX_HEADER", 100)
+    monkeypatch.setattr(tensors, "_MAX_HEADER", 100)
     assert "is not a charrnn model" in _refused(path)
 
 
@@ -466,7 +467,52 @@ def test_weights_that_are_no_numbers_are_refused(
     odd: float, make_model: Callable[..., Model], tmp_path: Path
 ) -> None:
     model = make_model()
-    model.values["output.bias"][1] = odd  # type: ignore[index]
-    checkpoint.save(tmp_path / MODEL_NAME, model)
-    with pytest.raises(ModelError, match="not finite"):
-        checkpoint.load(tmp_path / MODEL_NAME)
+    path = tmp_path / MODEL_NAME
+    checkpoint.save(path, model)
+    _described(path, lambda described: described.pop("sha256"))
+    data = path.read_bytes()
+    value = model.values["output.bias"].tobytes()
+    assert data.count(value) == 1
+    path.write_bytes(data.replace(value, value[:4] + np.float32(odd).tobytes() + value[8:]))
+    assert "not finite" in _refused(path)
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_numbers_are_not_saved_over_good_ones(
+    odd: float, path: Path, tiny_model: Model
+) -> None:
+    before = path.read_bytes()
+    tiny_model.values["output.bias"][1] = odd  # type: ignore[index]
+    with pytest.raises(RunError, match="not written: the weights are not all finite"):
+        checkpoint.save(path, tiny_model)
+    assert path.read_bytes() == before
+
+
+def test_any_bit_that_turned_is_noticed_or_changes_nothing(path: Path) -> None:
+    """At 300 places of the file, and every bit of its description's own words."""
+    data = path.read_bytes()
+    places = set(np.linspace(0, len(data) - 1, 300).astype(int).tolist())
+    for word in (b"sha256", b"format", b"charrnn", b"hidden_size"):
+        places |= set(range(data.index(word), data.index(word) + len(word)))
+    for place in sorted(places):
+        for bit in range(8):
+            turned = bytearray(data)
+            turned[place] ^= 1 << bit
+            path.write_bytes(turned)
+            _refused(path)
+
+
+def test_a_model_without_a_hash_is_one_of_the_first_charrnn(path: Path, tiny_model: Model) -> None:
+    old = checkpoint.load(_described(path, lambda described: described.pop("sha256")))
+    assert (old.config, old.training) == (tiny_model.config, tiny_model.training)
+
+
+def test_unknown_parts_of_a_description_are_refused(path: Path) -> None:
+    assert "unknown parts" in _refused(_described(path, lambda d: d.update(surprise=1)))
+
+
+def test_a_model_larger_than_any_is_refused_before_it_is_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "MAX_PARAMETERS", 100)
+    assert "charrnn reads models of 100 at most" in _refused(path)

@@ -11,16 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from charrnn.decoding.greedy import greedy
 
 from charrnn.checkpoint import Model
 from charrnn.config import BeamConfig, Limits, SampleConfig
 from charrnn.decoding.beam import beam_search
-from charrnn.decoding.constraints import ENDED, Constraint, build
-from charrnn.decoding.sampling import generator, sample
+from charrnn.decoding.constraints import Constraint, build
 from charrnn.generator import Generator
 
 MakeChain = Callable[..., Any]
+WriteTexts = Callable[..., list[Any]]
 LETTERS = "abc"
 REGEXES = ["a+b?", "[ab]{1,3}c?", "(?:ab|ba|c)*", "a(?:bc)?", "b*(?!aa)[ac]{2}", ""]
 
@@ -66,55 +65,53 @@ def endings(chain: Any, regex: str, length: int) -> dict[tuple[int, ...], float]
 
 
 @pytest.mark.parametrize("regex", REGEXES)
-def test_texts_are_drawn_as_promised(make_chain: MakeChain, regex: str) -> None:
+def test_texts_are_drawn_as_promised(
+    make_chain: MakeChain, write_texts: WriteTexts, regex: str
+) -> None:
     length, number = 4, 4000
     chain = make_chain(3, seed=5)
     expected = endings(chain, regex, length)
     assert sum(expected.values()) == pytest.approx(1)
-    texts: list[tuple[int, ...]] = [()] * number
-    log_probs = [0.0] * number
-    config = SampleConfig(length=length, temperature=1.0)
-    rngs = [generator(3, index) for index in range(number)]
     constraint = constraint_of(regex, length)
-    for step in sample(chain, *chain.begin(), config, rngs, constraint=constraint):
-        for row, symbol, log_prob in step:
-            log_probs[row] += log_prob
-            if symbol != ENDED:
-                texts[row] += (symbol,)
-    counts = Counter(texts)
+    texts = write_texts(chain, length, rows=number, seed=3, constraint=constraint)
+    counts = Counter(text.ids for text in texts)
     assert counts.keys() <= expected.keys()
     for text, p in expected.items():
         assert abs(counts[text] - number * p) <= 5 * math.sqrt(number * p * (1 - p)) + 1e-6
-    for text, log_prob in zip(texts, log_probs, strict=True):
-        assert log_prob <= chain.log_prob(text) + 1e-9
+    for written in texts:
+        assert sum(written.log_probs) <= chain.log_prob(written.ids) + 1e-9
 
 
-def test_the_log_probability_is_the_models_own_and_that_of_ending(make_chain: MakeChain) -> None:
+def test_the_log_probability_is_the_models_own_and_that_of_ending(
+    make_chain: MakeChain, write_texts: WriteTexts
+) -> None:
     chain = make_chain([[[0.5, 0.3, 0.2]] * 3] * 3)
-    constraint = constraint_of("a*", 9)
-    for seed in range(20):
-        config = SampleConfig(length=9, temperature=0.7)
-        steps = list(sample(chain, *chain.begin(), config, [generator(seed, 0)], (), constraint))
-        written = [step[0][1:] for step in steps]
-        for symbol, log_prob in written:  # to end is to write one of the others, 0.3 + 0.2
-            assert symbol in (0, ENDED)
-            assert log_prob == pytest.approx(math.log(0.5))
-        assert len(written) == 9 or written[-1][0] == ENDED
+    texts = write_texts(chain, 9, rows=20, temperature=0.7, constraint=constraint_of("a*", 9))
+    for text in texts:  # to end is to write one of the others, 0.3 + 0.2
+        assert set(text.ids) <= {0}
+        assert text.log_probs == pytest.approx([math.log(0.5)] * (len(text.ids) + text.ended))
+        assert text.ended == (len(text.ids) < 9)
+    assert any(text.ended for text in texts)
 
 
 @pytest.mark.parametrize("regex", REGEXES)
 @pytest.mark.parametrize("seed", range(3))
 def test_greedy_takes_the_most_likely_of_what_may_follow(
-    make_chain: MakeChain, regex: str, seed: int
+    make_chain: MakeChain, write_texts: WriteTexts, regex: str, seed: int
 ) -> None:
-    chain = make_chain(3, seed)
-    config = SampleConfig(length=5, temperature=0)
-    constraint = constraint_of(regex, 5)
-    drawn = sample(chain, *chain.begin(), config, [generator(1, 0)], (), constraint)
-    expected = [step[0][1:] for step in drawn]
-    assert list(greedy(chain, *chain.begin(), 5, (), constraint)) == expected
-    text = "".join(LETTERS[symbol] for symbol, _ in expected if symbol != ENDED)
-    assert re.fullmatch(regex, text)
+    chain, length = make_chain(3, seed), 5
+    constraint = constraint_of(regex, length)
+    (text,) = write_texts(chain, length, temperature=0.0, constraint=constraint)
+    assert re.fullmatch(regex, "".join(LETTERS[symbol] for symbol in text.ids))
+    place, older, last = 0, 0, 0
+    for at in range(len(text.ids) + text.ended):
+        choices = constraint.choices(place, length - at)
+        best = np.where(choices, chain.table[older, last], -np.inf).argmax()
+        if at == len(text.ids):  # it ended: nothing may follow, or what is best may not
+            assert not constraint.allowed(place, length - at)[best]
+            break
+        assert best == text.ids[at]
+        place, older, last = int(constraint.advance(place, best)), last, int(best)
 
 
 def best_texts(chain: Any, regex: str, length: int) -> list[tuple[tuple[int, ...], float]]:
@@ -170,9 +167,9 @@ def test_every_decoder_writes_matches(writer: Generator, regex: str) -> None:
     assert [one.text for one in samples[:1]] == ["".join(writer.stream("he", **vars(config)))]
     samples += [writer.greedy("he", length=50, regex=regex)]
     samples += writer.beam("he", BeamConfig(length=50, width=4, num_return=4, regex=regex))
-    for sample_ in samples:
-        assert re.fullmatch(regex, sample_.text)
-        assert sample_.finished_by == ("constraint" if len(sample_.text) < 50 else "length")
+    for sample in samples:
+        assert re.fullmatch(regex, sample.text)
+        assert sample.finished_by == ("constraint" if len(sample.text) < 50 else "length")
 
 
 def test_sample_i_of_a_seed_is_the_same_however_many_are_written(writer: Generator) -> None:

@@ -11,6 +11,7 @@ import charrnn
 from charrnn import checkpoint, generator
 from charrnn.checkpoint import Model
 from charrnn.config import BeamConfig, SampleConfig
+from charrnn.decoding import sampling
 from charrnn.errors import CharRNNError, ModelError, OptionError, PromptError
 from charrnn.generator import Generator, Sample
 from charrnn.kernels.numpy_engine import NumpyEngine
@@ -120,15 +121,15 @@ def test_stops_end_a_text_before_them_and_the_pieces_are_the_text(
     assert finished <= {"stop", "length"}
 
 
-def test_pieces_come_as_they_are_written(writer: Generator) -> None:
-    # with a stop of three symbols the last three are held back, no more
-    lengths = []
-    written = ""
-    for piece in writer.stream("he", length=20, seed=1, stop=("www",)):
-        written += piece
-        lengths.append(len(written))
-    assert lengths[:17] == [*range(1, 18)]
-    assert lengths[-1] == len(writer.sample("he", length=20, seed=1, stop=("www",)))
+def test_pieces_come_as_they_are_written(
+    writer: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # three at a time; with a stop of three symbols the last three are held back, no more
+    monkeypatch.setattr(sampling, "_FIRST", 3)
+    monkeypatch.setattr(sampling, "_pace", lambda count, seconds: 3)
+    pieces = list(writer.stream("he", length=20, seed=1, stop=("www",)))
+    assert list(map(len, pieces)) == [3, 3, 3, 3, 3, 2, 3]
+    assert "".join(pieces) == writer.sample("he", length=20, seed=1, stop=("www",))
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "jordan"])
@@ -225,6 +226,14 @@ def test_a_prompt_is_read_as_one_symbol_after_the_other(writer: Generator, lengt
     np.testing.assert_allclose(read.logits, logits, rtol=1e-4, atol=1e-5)
     for layer, wanted in zip(read.state, state, strict=True):
         np.testing.assert_allclose(layer, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 4, 7])
+def test_reading_goes_on_after_what_was_read(writer: Generator, cut: int) -> None:
+    whole = writer.read("hello w")
+    read = writer.read("hello w"[cut:], writer.read("hello w"[:cut]))
+    np.testing.assert_allclose(read.logits, whole.logits, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(read.state, whole.state, rtol=1e-5, atol=1e-6)
 
 
 def test_a_prompt_is_read_once_however_many_continue_it(tiny_model: Model) -> None:

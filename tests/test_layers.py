@@ -26,6 +26,8 @@ PACKAGE = Path(charrnn.__file__).parent
 ROOMS = [
     "errors",
     "terminal",
+    "files",
+    "tensors",
     "config",
     "corpus",
     "corpora",
@@ -42,6 +44,7 @@ ROOMS = [
     "scoring",
     "states",
     "generator",
+    "novelty",
     "inspection",
     "network",
     "training",
@@ -58,13 +61,15 @@ ONLY = {
         "kernels/team.py",
         "network.py",
         "training/",
-        "bench.py",
+        "bench/",
         "cli/bench.py",
     ),
-    "numba": ("kernels/",),
+    "numba": ("kernels/", "decoding/compiled.py"),
     "llvmlite": ("kernels/gemm.py", "kernels/program.py"),
     "typer": ("cli/",),
+    "filelock": ("training/lock.py",),
     "rich": ("cli/",),
+    "prompt_toolkit": ("cli/screen.py",),
     "matplotlib": ("cli/",),
     "uniplot": ("cli/",),
 }
@@ -173,6 +178,11 @@ def test_writing_and_scoring_load_no_torch(line: str, model: Path) -> None:
     names = loaded("-m", "charrnn", *line.split(), str(model), folder=model.parent)
     assert "numpy" in names
     assert "torch" not in names
+
+
+@pytest.mark.parametrize("module", ["charrnn.novelty", "charrnn.cli.screen"])
+def test_looking_for_copies_and_writing_in_turns_load_no_torch(module: str) -> None:
+    assert "torch" not in loaded("-c", f"import {module}")
 
 
 def test_looking_at_a_text_loads_no_torch(model: Path) -> None:

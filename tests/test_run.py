@@ -69,7 +69,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Result:
 
 def test_a_run_leaves_these_files(finished: Result) -> None:
     names = {path.name for path in Path(finished.run_dir).iterdir()}
-    assert names == {"config.json", "metrics.jsonl", "summary.json", MODEL_NAME}
+    files = {"config.json", "metrics.jsonl", "summary.json", "latest", ".lock", MODEL_NAME}
+    assert names == files | {"checkpoints"}
 
 
 def test_the_summary_is_the_result(finished: Result) -> None:
@@ -481,7 +482,7 @@ def test_force_replaces_a_run_and_nothing_else(tmp_path: Path) -> None:
     watching = Watching()
     _train(TEXT, tmp_path / "run", seed=2, force=True, observer=watching)
     # nothing of the old run is taken for the new one's
-    assert watching.first == {"config.json", "metrics.jsonl", "notes.txt"}
+    assert watching.first == {"config.json", "metrics.jsonl", "notes.txt", ".lock"}
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
     assert (tmp_path / "run" / MODEL_NAME).read_bytes() != before
 

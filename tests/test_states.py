@@ -13,7 +13,7 @@ import safetensors.numpy
 from charrnn.cells import CELLS
 from charrnn.checkpoint import Model
 from charrnn.config import BeamConfig, SampleConfig
-from charrnn.decoding.sampling import generator
+from charrnn.decoding.choosing import generator
 from charrnn.errors import StateError
 from charrnn.generator import Generator
 

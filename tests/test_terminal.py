@@ -3,6 +3,8 @@ import json
 import unicodedata
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from charrnn.terminal import TextWriter, json_visible, symbol_name, visible
 
@@ -140,3 +142,16 @@ def test_a_writer_can_be_used_for_a_second_text() -> None:
         writer.write("a")
         writer.finish()
     assert stream.getvalue() == "a\na\n"
+
+
+@given(st.text())
+def test_escaped_json_is_read_as_the_same_and_steers_nothing(text: str) -> None:
+    line = json_visible(json.dumps({text: text}, ensure_ascii=False))
+    assert json.loads(line) == {text: text}
+    assert visible(line) == line
+    assert "\n" not in line
+
+
+def test_json_keeps_what_steers_nothing() -> None:
+    line = json_visible(json.dumps("é日\U0001f642 \x9b2J\x7f\u202e\udcff", ensure_ascii=False))
+    assert line == '"é日\U0001f642 \\u009b2J\\u007f\\u202e\\udcff"'

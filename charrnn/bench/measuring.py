@@ -17,7 +17,7 @@ ROUNDS = 7
 SECONDS = 0.4  # of each in a round
 PEAK_SIZES = (1024, 2048)
 REST = 0.005  # seconds after which threads that have no work are asleep
-Step = Callable[[], None]
+Step = Callable[[], object]
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated, TextIO, cast
+from typing import Annotated, NoReturn, TextIO, cast
 
 import typer
 
@@ -22,6 +23,9 @@ from charrnn.cli.inspect import app as inspect_app
 from charrnn.cli.plot import plot
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
+from charrnn.cli.write import write
+
+TERMINATED = 143
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,6 +53,7 @@ app.command()(train)
 app.command()(sample)
 app.command()(greedy)
 app.command()(beam)
+app.command()(write)
 app.command("eval")(evaluate)
 app.command()(info)
 app.command()(plot)
@@ -73,4 +78,17 @@ def run() -> None:
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
+    _end_on_signals()
     app()
+
+
+def _end_on_signals() -> None:
+    """SIGTERM and SIGHUP end a command as Ctrl-C does: what is open is closed, half files go."""
+
+    def end(number: int, frame: object) -> NoReturn:
+        sys.exit(TERMINATED)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows knows no SIGHUP
+        if number and signal.getsignal(number) == signal.SIG_DFL:  # else as under nohup
+            signal.signal(number, end)

@@ -29,7 +29,7 @@ from charrnn.cli.shell import (
     load_model,
     note,
 )
-from charrnn.cli.writing import Target, show
+from charrnn.cli.writing import NoveltyOption, Target, novelty_index, show
 from charrnn.config import BeamConfig
 
 
@@ -86,6 +86,7 @@ def beam(
     save_state: SaveStateOption = None,
     weights: WeightsOption = "float32",
     threads: ThreadsOption = None,
+    novelty: NoveltyOption = False,
     out: OutOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
@@ -109,6 +110,7 @@ def beam(
         max_lines=max_lines,
     )
     target = Target(out, config.num_return, as_json, force)
+    index = novelty_index(model) if novelty else None
     opening = open_text(
         load_model(model, weights, threads), prompt, prompt_file, unknown, load_state, save_state
     )
@@ -118,6 +120,7 @@ def beam(
         opening.prompt,
         target,
         lambda write: opening.generator.beam(opening.read, config, write),
+        index,
     )
     if save_state is not None:
         opening.generator.save_state(save_state, opening.generator.after(opening.read, samples[0]))

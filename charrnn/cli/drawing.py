@@ -42,7 +42,7 @@ def save(figure: Figure, path: Path) -> None:
     """Write a picture: whole or not at all, and the same bytes for the same picture."""
     import matplotlib
 
-    from charrnn.checkpoint import write_atomically
+    from charrnn.files import write_atomically
 
     kind = path.suffix.lower().removeprefix(".")
     data = io.BytesIO()

@@ -36,7 +36,7 @@ from charrnn.cli.shell import (
     guarded,
     load_model,
 )
-from charrnn.cli.writing import Target, show
+from charrnn.cli.writing import NoveltyOption, Target, novelty_index, show
 from charrnn.config import BeamConfig, SampleConfig
 
 
@@ -64,6 +64,7 @@ def greedy(
     save_state: SaveStateOption = None,
     weights: WeightsOption = "float32",
     threads: ThreadsOption = None,
+    novelty: NoveltyOption = False,
     out: OutOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
@@ -85,6 +86,7 @@ def greedy(
         max_lines=max_lines,
     )
     target = Target(out, 1, as_json, force)
+    index = novelty_index(model) if novelty else None
     opening = open_text(
         load_model(model, weights, threads), prompt, prompt_file, unknown, load_state, save_state
     )
@@ -92,6 +94,7 @@ def greedy(
         opening.prompt,
         target,
         lambda write: opening.generator.samples(opening.read, config, write),
+        index,
     )
     if save_state is not None:
         opening.generator.save_state(save_state, opening.generator.after(opening.read, samples[0]))

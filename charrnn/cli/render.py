@@ -65,8 +65,13 @@ class Lines(Observer):
         """A line between the others."""
         note(line)
 
+    def notice(self, sentence: str) -> None:
+        """A sentence of the training's."""
+        self.say(sentence)
+
     def planned(self, data: Dataset, plan: Plan, kernel: Kernel, run_dir: Path) -> None:
-        """Print the plan."""
+        """Print the plan; from now on there is something to be kept when a signal comes."""
+        self._stop()
         self.data, self.plan, self.run_dir = data, plan, run_dir
         for line in plan_lines(data, plan, kernel, run_dir):
             note(line)
@@ -122,7 +127,9 @@ class Picture(Lines):
         """A line above the picture."""
         from rich.text import Text
 
-        assert self._live
+        if self._live is None:
+            note(line)
+            return
         self._live.console.print(Text(visible(line)))
 
     def _write(self, network: CharRNN) -> str:

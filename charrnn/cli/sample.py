@@ -39,7 +39,7 @@ from charrnn.cli.shell import (
     load_model,
     note,
 )
-from charrnn.cli.writing import Target, show
+from charrnn.cli.writing import NoveltyOption, Target, novelty_index, show
 from charrnn.config import SampleConfig
 from charrnn.errors import OptionError
 
@@ -123,6 +123,7 @@ def sample(
     save_state: SaveStateOption = None,
     weights: WeightsOption = "float32",
     threads: ThreadsOption = None,
+    novelty: NoveltyOption = False,
     out: OutOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
@@ -158,6 +159,7 @@ def sample(
     if save_state is not None and config.num_samples > 1:
         raise OptionError("--save-state keeps the state after one text: use --num-samples 1")
     target = Target(out, config.num_samples, as_json, force)
+    index = novelty_index(model) if novelty else None
     opening = open_text(
         load_model(model, weights, threads), prompt, prompt_file, unknown, load_state, save_state
     )
@@ -168,6 +170,7 @@ def sample(
         opening.prompt,
         target,
         lambda write: opening.generator.samples(opening.read, config, write),
+        index,
     )
     if save_state is not None:
         opening.generator.save_state(save_state, opening.generator.after(opening.read, samples[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from charrnn.cli.shell import JsonOption, guarded, note, print_json
 from charrnn.config import TrainOptions, from_json, load_options
 
 if TYPE_CHECKING:
+    from charrnn.checkpoint import Model
     from charrnn.corpus import Corpus
 
 PLANNED = "planned"
@@ -43,6 +45,31 @@ def train(
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run in --out.", rich_help_panel=RUN)
     ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the run in --out, or the newest of this text.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
+    init_from: Annotated[
+        Path | None,
+        typer.Option(
+            help="Train the network of this model, or run's folder, further on another text.",
+            show_default="none",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Steps from one checkpoint to the next.",
+            show_default="a minute, more where saving takes long",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     minutes: Annotated[
         float | None,
         _planned("Minutes for the whole command, from its start to the saved model.", TRAINING),
@@ -248,7 +275,8 @@ def train(
     """Train a network on a text; without options it plans by itself.
 
     The folder of a run holds the best model so far from the first validation on: 'charrnn sample'
-    can use it while the training goes on. Ctrl-C ends a training early and keeps its best model.
+    can use it while the training goes on. Ctrl-C ends a training early and keeps its best model;
+    '--resume' goes on from there, or from the last checkpoint of a training that was killed.
     """
     given = {
         name: value
@@ -258,7 +286,9 @@ def train(
     from_file = load_options(config) if config else {}
     if given.keys() & BUDGETS:
         from_file = {name: value for name, value in from_file.items() if name not in BUDGETS}
-    options = from_json(TrainOptions, {**from_file, **given}, "options")
+    chosen = {**from_file, **given}
+    model = _model(init_from, chosen) if init_from else None
+    options = from_json(TrainOptions, chosen, "options")
     text = _read(corpus, newline)
     valid_text = _read([str(valid)], newline) if valid else None
 
@@ -275,12 +305,17 @@ def train(
             started=STARTED,
             observer=observer,
             dry_run=dry_run,
+            resume_with=chosen if resume else None,
+            checkpoint_every=checkpoint_every,
+            init_from=model,
         )
     if result is None:
         if as_json:
             print_json({"run_dir": str(observer.run_dir), **asdict(observer.plan)})
         return
     observer.conclude(result)
+    if result.stopped_by == "interrupt":
+        note(f"resume   {_resume_command(corpus, valid, newline, result.run_dir)}")
     if as_json:
         print_json(asdict(result))
     if signals.code:
@@ -311,29 +346,52 @@ def _read(names: list[str], newline: str) -> Corpus:
     return text
 
 
+def _model(path: Path, chosen: dict[str, Any]) -> Model:
+    """The model to begin with; the options get what its network has."""
+    from charrnn import checkpoint
+    from charrnn.training import transfer
+
+    model = checkpoint.load(checkpoint.find(path))
+    chosen |= transfer.options(model, chosen)
+    return model
+
+
+def _resume_command(corpus: list[str], valid: Path | None, newline: str, run_dir: str) -> str:
+    """What goes on with a training; its other options are in the run."""
+    words = ["charrnn", "train", *corpus]
+    words += ["--valid", str(valid)] if valid else []
+    words += ["--newline", newline] if newline != "keep" else []
+    return shlex.join([*words, "--out", run_dir, "--resume"])
+
+
 class _Signals:
-    """Ctrl-C, SIGTERM or SIGHUP end a training after its step; a second one ends it at once."""
+    """Ctrl-C, SIGTERM or SIGHUP end a training after its step; a second one ends it at once.
+
+    So does the first one before the training asked for a word: there is nothing yet to be kept.
+    """
 
     CODES: ClassVar = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 143}
 
     def __init__(self) -> None:
         self.code = 0
+        self._asked = False
         self._before: dict[int, Any] = {}
 
     def word(self) -> str | None:
         """Why the training should stop, if it should."""
+        self._asked = True
         return "interrupt" if self.code else None
 
     def __enter__(self) -> _Signals:
         for name in self.CODES:
-            if hasattr(signal, name):  # Windows knows no SIGHUP
-                number = getattr(signal, name)
+            number = getattr(signal, name, None)  # Windows knows no SIGHUP
+            if number and signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
                 self._before[number] = signal.signal(number, self._handle)
         return self
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         code = self.CODES[signal.Signals(number).name]
-        if self.code:
+        if self.code or not self._asked:
             raise SystemExit(code)
         self.code = code
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from charrnn.cli.shell import json_line, note, print_json
 from charrnn.errors import OptionError
@@ -15,9 +17,17 @@ from charrnn.terminal import TextWriter
 
 if TYPE_CHECKING:
     from charrnn.generator import Sample
+    from charrnn.novelty import Index, Novelty
 
 FLUSH_SECONDS = 0.02
 _SHOWN = ("text", "seed", "log_prob", "finished_by")
+SHOWN_RUN = 60  # characters of a copied run
+NoveltyOption = Annotated[
+    bool,
+    typer.Option(
+        "--novelty", help="Say what each text copies: the longest run in the training text."
+    ),
+]
 Write = Callable[[str], object]
 
 
@@ -61,18 +71,21 @@ class Target:
 
     def write(self, out: Path, texts: Sequence[str]) -> None:
         """Write the texts, which are what stdout would have got, exactly."""
-        from charrnn import checkpoint
+        from charrnn import files
 
         if self.is_folder:
             out.mkdir(exist_ok=True)
         for number, text in enumerate(texts, start=1):
             path = out / f"{number}.txt" if self.is_folder else out
-            checkpoint.write_atomically(path, text.encode())
+            files.write_atomically(path, text.encode())
         note(f"written: {out}")
 
 
 def show(
-    prompt: str, target: Target, write_texts: Callable[[Write], Sequence[Sample]]
+    prompt: str,
+    target: Target,
+    write_texts: Callable[[Write], Sequence[Sample]],
+    index: Index | None = None,
 ) -> Sequence[Sample]:
     """Run `write_texts` and show what it writes: the first text as it comes, others after it.
 
@@ -80,23 +93,31 @@ def show(
         prompt: shown before each text.
         target: where to; several texts on stdout are told apart by a line before each.
         write_texts: given a function for the first text's pieces, writes all texts.
+        index: of the training text, if what is copied from it shall be told.
     """
     if target.as_json or target.out is not None:
-        samples = _show_at_the_end(prompt, target, write_texts)
+        samples = _show_at_the_end(prompt, target, write_texts, index)
     else:
         samples = _show_as_written(prompt, target.count, write_texts)
     if target.count > 1 and not target.as_json:
         for number, sample in enumerate(samples, start=1):
             note(f"{number} of {target.count}: {_describe(sample)}")
+    if index and not target.as_json:
+        for number, sample in enumerate(samples, start=1):
+            which = f"{number} of {target.count}: " if target.count > 1 else ""
+            note(f"novelty: {which}{_describe_copies(index.compare(sample.text))}")
     return samples
 
 
 def _show_at_the_end(
-    prompt: str, target: Target, write_texts: Callable[[Write], Sequence[Sample]]
+    prompt: str,
+    target: Target,
+    write_texts: Callable[[Write], Sequence[Sample]],
+    index: Index | None,
 ) -> Sequence[Sample]:
     began = time.perf_counter()
     samples = write_texts(lambda piece: None)
-    fields = _fields(prompt, samples, time.perf_counter() - began)
+    fields = _fields(prompt, samples, time.perf_counter() - began, index)
     if target.out is None:
         print_json(fields)
     elif target.as_json:
@@ -122,16 +143,43 @@ def _show_as_written(
     return samples
 
 
+def novelty_index(model: Path | None) -> Index:
+    """The index of the text that the model meant by ``--model`` was trained on."""
+    from charrnn import checkpoint, novelty
+
+    return novelty.for_model(checkpoint.find(model), note)
+
+
 def _describe(sample: Sample) -> str:
     per_character = sample.log_prob / max(len(sample.text), 1)
     return f"log-probability {sample.log_prob:.2f} nats ({per_character:.3f} per character)"
 
 
-def _fields(prompt: str, samples: Sequence[Sample], seconds: float) -> dict[str, object]:
+def _describe_copies(found: Novelty) -> str:
+    if not found.longest_run:
+        return "no character of it stands in the training text"
+    run = found.run.replace("\n", "␊").replace("\t", "␉")
+    shown = run if len(run) <= SHOWN_RUN else f"{run[:SHOWN_RUN]}…"
+    return (
+        f"its longest run in the training text has {found.longest_run:,} characters (line "
+        f"{found.corpus_line:,}, offset {found.corpus_offset:,}): '{shown}'; "
+        f"{found.copied_share:.0%} of it are in runs of {found.min_run} and more"
+    )
+
+
+def _fields(
+    prompt: str, samples: Sequence[Sample], seconds: float, index: Index | None
+) -> dict[str, object]:
     written = sum(len(sample.text) for sample in samples)
+    described: list[dict[str, Any]] = [
+        {name: getattr(sample, name) for name in _SHOWN} for sample in samples
+    ]
+    if index:
+        for fields, sample in zip(described, samples, strict=True):
+            fields["novelty"] = asdict(index.compare(sample.text))
     return {
         "prompt": prompt,
-        "samples": [{name: getattr(sample, name) for name in _SHOWN} for sample in samples],
+        "samples": described,
         "chars_per_second": written / max(seconds, 1e-9),
     }
 

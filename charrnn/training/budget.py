@@ -48,9 +48,12 @@ class Clock:
 
     def fraction(self, step: int) -> float:
         """The part of the time that is gone, or of the steps that are enough."""
+        return self.fraction_at(time.perf_counter(), step)
+
+    def fraction_at(self, now: float, step: int) -> float:
+        """The same at a moment of the clock."""
         end = self.deadline - self.reserve
-        gone = (time.perf_counter() - self.start) / max(end - self.start, 1e-9)
-        return max(gone, step / self.steps)
+        return max((now - self.start) / max(end - self.start, 1e-9), step / self.steps)
 
 
 def rate(fraction: float) -> float:

@@ -3,7 +3,8 @@
 Every k1 symbols of each stream comes an update: the gradient of their mean loss is taken k2 steps
 back, its norm is clipped, and the weights are changed. With k1 = k2 a window starts from the state
 that the last one left; with k2 > k1 it first reads the k2 - k1 symbols before again, from the state
-stored there. The best weights on the validation text are kept.
+stored there. The best weights on the validation text are kept. A step whose loss or gradient is
+not finite is not taken: the training goes on from the best weights with a smaller rate.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +35,8 @@ MOST_VALIDATIONS = 16  # times per run that the validation text is scored
 VALIDATION_SHARE = 0.3  # and no more than this many characters per one that is trained on
 REPORTS = 200  # lines of metrics per run
 VALID_CAP = 2**17  # characters of it that stand in while training
+ROLLBACKS = 3  # times that a training may diverge and go on
+ROLLBACK_RATE = 0.5  # the rate's part that is left each time
 Values = Mapping[str, NDArray[np.float32]]
 
 
@@ -74,12 +78,18 @@ class Hooks:
     Attributes:
         report: gets every progress.
         best: gets the progress and the weights, whenever they are the best so far.
-        stop: asked before every step; a word (``interrupt``) ends the training.
+        stop: asked before every step and within scoring; a word (``interrupt``) ends the training.
+        due: whether the training is to be kept at this step.
+        keep: keeps it; also before its last validation, which one that is resumed makes again.
+        say: gets a sentence about what happened to the training.
     """
 
     report: Callable[[Progress, CharRNN], None]
     best: Callable[[Progress, Values], None]
     stop: Callable[[], str | None]
+    due: Callable[[int], bool] = lambda step: False
+    keep: Callable[[Trainer], None] = lambda trainer: None
+    say: Callable[[str], None] = lambda sentence: None
 
 
 @dataclass(frozen=True)
@@ -92,21 +102,57 @@ class Outcome:
     stopped_by: str
 
 
+class InterruptedScoring(Exception):  # noqa: N818 - no error: somebody wants to stop
+    """The training is to stop, and a text is being scored."""
+
+
+class Interruptible:
+    """A network that is scored until `stop` says a word."""
+
+    def __init__(self, network: CharRNN, stop: Callable[[], str | None]) -> None:
+        self._network, self._stop = network, stop
+        self.start_state = network.start_state
+
+    def nats(self, *window: Any) -> tuple[NDArray[Any], State]:
+        """As `CharRNN.nats`.
+
+        Raises:
+            InterruptedScoring: there was a word.
+        """
+        if self._stop():
+            raise InterruptedScoring
+        return self._network.nats(*window)
+
+
 class Trainer:
-    """A network in training: its optimizer, the carried state, the cursor in the streams."""
+    """A network in training: its optimizer, the carried state, the cursor in the streams.
+
+    What changes along the way, and is taken and put back by `charrnn.training.snapshot`, is in
+    attributes.
+    """
 
     def __init__(self, network: CharRNN, streams: Streams, valid: Ids, config: TrainConfig) -> None:
         self.network, self.streams, self.valid, self.config = network, streams, valid, config
         self.optimizer = make_optimizer(network, config)
+        self._first_values = network.values()
         self.start = time.perf_counter()
         self.cursor, self.step = Cursor(), 0
+        self.reported = self.validated = self.rollbacks = 0
         self.state: State = network.start_state(streams.batch_size)
         self.durations: list[float] = []
         self.losses: list[torch.Tensor] = []
         self.norms: list[float] = []
-        self.best: Progress
-        self.best_nats = math.inf
+        self.best: Progress | None = None
         self.best_values: Values = {}
+
+    @property
+    def seconds(self) -> float:
+        """Since the training began, the time between being kept and resumed left out."""
+        return time.perf_counter() - self.start
+
+    @seconds.setter
+    def seconds(self, seconds: float) -> None:
+        self.start = time.perf_counter() - seconds
 
     def run(self, budget: Budget, characters: float, hooks: Hooks) -> Outcome:
         """Train until the budget is used up or `hooks.stop` says a word.
@@ -117,30 +163,93 @@ class Trainer:
             hooks: what is told and asked.
 
         Raises:
-            DivergedError: the loss or the gradient is no longer finite.
+            DivergedError: the loss or the gradient was not finite more than `ROLLBACKS` times.
         """
         self.network.train()
-        reported = validated = 0
         affordable = VALIDATION_SHARE * characters / max(1, len(self.valid[:VALID_CAP]))
         validations = max(2, min(MOST_VALIDATIONS, int(affordable)))
+        fraction = budget.fraction(self.step)
+        self.reported = min(self.reported, int(fraction * REPORTS))
+        self.validated = min(self.validated, int(fraction * validations))
         while True:
             fraction = budget.fraction(self.step)
             stopped_by = hooks.stop() or ("budget" if fraction >= 1 else None)
-            if self.step and (stopped_by or int(fraction * validations) > validated):
-                validated, reported = int(fraction * validations), int(fraction * REPORTS)
-                progress = self.progress(fraction, self.validate(budget))
-                if self.is_best(progress):
-                    hooks.best(progress, self.best_values)
-                hooks.report(progress, self.network)
-                if stopped_by:
-                    return Outcome(progress, self.best, self.best_values, stopped_by)
-            elif self.step and int(fraction * REPORTS) > reported:
-                reported = int(fraction * REPORTS)
-                hooks.report(self.progress(fraction, None), self.network)
-            self.update(rate(fraction) * self.config.learning_rate)
+            if self.step and stopped_by:
+                hooks.keep(self)
+                return self._end(budget, hooks, fraction, stopped_by)
+            if self.step:
+                try:
+                    self._report(budget, hooks, fraction, validations)
+                except InterruptedScoring:
+                    hooks.keep(self)
+                    return self._end(budget, hooks, fraction, hooks.stop() or "", cut=True)
+                if hooks.due(self.step):
+                    hooks.keep(self)
+            if not self.update(self.rate(fraction)):
+                self._roll_back(hooks)
 
-    def update(self, learning_rate: float) -> None:
-        """One window: forward, backward, clip, step."""
+    def rate(self, fraction: float) -> float:
+        """The learning rate when this part of the budget is used."""
+        return rate(fraction) * self.config.learning_rate * ROLLBACK_RATE**self.rollbacks
+
+    def _report(self, budget: Budget, hooks: Hooks, fraction: float, validations: int) -> None:
+        """Validate and report, where it is time for that."""
+        if int(fraction * validations) > self.validated:
+            self._told(hooks, self.progress(fraction, self.validate(budget, hooks.stop)))
+            self.validated, self.reported = int(fraction * validations), int(fraction * REPORTS)
+        elif int(fraction * REPORTS) > self.reported:
+            hooks.report(self.progress(fraction, None), self.network)
+            self.reported = int(fraction * REPORTS)
+
+    def _told(self, hooks: Hooks, progress: Progress) -> None:
+        if self.is_best(progress):
+            hooks.best(progress, self.best_values)
+        hooks.report(progress, self.network)
+
+    def _end(
+        self, budget: Budget, hooks: Hooks, fraction: float, stopped_by: str, cut: bool = False
+    ) -> Outcome:
+        """The last validation, unless one was just cut short and there are weights to keep."""
+        if cut and self.best:
+            progress = self.progress(fraction, None)
+            hooks.report(progress, self.network)
+        else:
+            progress = self.progress(fraction, self.validate(budget))
+            self._told(hooks, progress)
+        if not self.best:
+            raise DivergedError(
+                f"the training diverged: at its end, step {self.step}, no loss is a finite number; "
+                "lower --learning-rate or --clip-norm"
+            )
+        return Outcome(progress, self.best, self.best_values, stopped_by)
+
+    def _roll_back(self, hooks: Hooks) -> None:
+        """Go on from the best weights, or the first, with a new optimizer and a smaller rate.
+
+        Raises:
+            DivergedError: that was done often enough.
+        """
+        loss, norm = float(self.losses.pop()), self.norms.pop()
+        what = f"the training diverged at step {self.step}: loss {loss}, gradient norm {norm}"
+        if self.rollbacks == ROLLBACKS:
+            raise DivergedError(
+                f"{what}, after {ROLLBACKS} times with a smaller rate; lower --learning-rate or "
+                "--clip-norm"
+            )
+        self.rollbacks += 1
+        self.network.load(self.best_values or self._first_values)
+        self.optimizer = make_optimizer(self.network, self.config)
+        self.state = self.network.start_state(self.streams.batch_size)
+        weights = (
+            f"the best weights, of step {self.best.step}" if self.best else "the first weights"
+        )
+        hooks.say(f"{what}; it goes on from {weights}, with {ROLLBACK_RATE:g} of the rate")
+
+    def update(self, learning_rate: float) -> bool:
+        """One window: forward, backward, clip, step; False where that cannot be made.
+
+        Then loss or gradient are not finite; weights and place in the text are as they were.
+        """
         began = time.perf_counter()
         window = self.streams.window(self.cursor)
         if window.start == 0 or self.config.state == "reset":
@@ -151,14 +260,16 @@ class Trainer:
         loss, penalty, state = self.loss(window)
         (loss + penalty).backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
-        self._check_finite(loss.detach(), norm)
-        self.optimizer.step()
-        self.state = detached(state)
         self.losses.append(loss.detach())
         self.norms.append(float(norm))
+        if not (math.isfinite(float(norm)) and math.isfinite(float(loss.detach()))):
+            return False
+        self.optimizer.step()
+        self.state = detached(state)
         self.cursor = self.streams.advance(self.cursor)
         self.step += 1
         self.durations.append(time.perf_counter() - began)
+        return True
 
     def loss(self, window: Window) -> tuple[torch.Tensor, torch.Tensor | float, State]:
         """Mean nats of the counted steps, what is added to them, and the next window's state.
@@ -184,24 +295,23 @@ class Trainer:
             penalty = penalty + self.config.omega * penalties.omega(loss, recorder.layers)
         return loss, penalty, state
 
-    def _check_finite(self, loss: torch.Tensor, norm: torch.Tensor) -> None:
-        if not math.isfinite(float(norm)) or not math.isfinite(float(loss)):
-            raise DivergedError(
-                f"the training diverged at step {self.step}: loss {float(loss)}, gradient norm "
-                f"{float(norm)}; lower --learning-rate or --clip-norm"
-            )
-
     @torch.no_grad()
-    def validate(self, budget: Budget) -> float | None:
+    def validate(
+        self, budget: Budget, stop: Callable[[], str | None] = lambda: None
+    ) -> float | None:
         """Nats on the validation text's beginning, from its own state; None without such a text.
 
         What it costs tells a clock how long the scoring at the end will take.
+
+        Raises:
+            InterruptedScoring: `stop` said a word.
         """
         ids = self.valid[:VALID_CAP]
         if not len(ids):
             return None
         began = time.perf_counter()
-        result = scoring.score(self.network, ids, len(ids), self.network.config.start_symbol)
+        engine = Interruptible(self.network, stop)
+        result = scoring.score(engine, ids, len(ids), self.network.config.start_symbol)
         if isinstance(budget, Clock):
             per_character = (time.perf_counter() - began) / len(ids)
             budget.reserve = per_character * _left_to_score(len(self.valid)) + 0.1
@@ -217,7 +327,7 @@ class Trainer:
             epoch=self.cursor.epoch + self.cursor.window / self.streams.windows,
             characters=self.step * characters,
             fraction=min(fraction, 1.0),
-            seconds=time.perf_counter() - self.start,
+            seconds=self.seconds,
             train_nats=float(torch.stack(losses).mean()) if losses else math.nan,
             valid_nats=valid_nats,
             learning_rate=self.optimizer.param_groups[0]["lr"],
@@ -231,12 +341,19 @@ class Trainer:
 
         Best on the validation text, or without one on what was just read.
         """
-        nats = progress.train_nats if progress.valid_nats is None else progress.valid_nats
-        if self.best_values and not nats < self.best_nats:
+        nats = _nats(progress)
+        if not math.isfinite(nats) or (self.best and not nats < _nats(self.best)):
             return False
-        self.best, self.best_nats = progress, nats
-        self.best_values = self.network.values()
+        values = self.network.values()
+        if not all(np.isfinite(value).all() for value in values.values()):
+            return False
+        self.best, self.best_values = progress, values
         return True
+
+
+def _nats(progress: Progress) -> float:
+    """The loss that says which weights are the best."""
+    return progress.train_nats if progress.valid_nats is None else progress.valid_nats
 
 
 def _left_to_score(valid: int) -> int:

@@ -187,7 +187,7 @@ def window_bytes(model: ModelConfig, train: TrainConfig) -> int:
     )
 
 
-def measure(step: Callable[[], None], characters: int, seconds: float = 0.15) -> float:
+def measure(step: Callable[[], object], characters: int, seconds: float = 0.15) -> float:
     """Characters per second of `step`, which reads `characters`: best of a few, after a warm-up."""
     step()
     best, end = float("inf"), time.perf_counter() + seconds

@@ -1,39 +1,49 @@
 """A whole training: corpus -> dataset -> plan -> loop -> run folder with its model.
 
 A run folder holds config.json (the plan), metrics.jsonl (one line per report), summary.json (what
-it came to, at the end) and model.safetensors (the best so far, from the first validation on).
+it came to, at the end), model.safetensors (the best so far, from the first validation on) and
+checkpoints, from which the training can go on. A disk that takes nothing does not end a training:
+what was to be written is kept and tried again.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import platform
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from charrnn import checkpoint, corpus, dataset, parameters, scoring, streams
-from charrnn.checkpoint import MODEL_NAME, Model, write_atomically
+from charrnn import checkpoint, corpus, dataset, files, parameters, scoring, streams
+from charrnn.checkpoint import MODEL_NAME, Model
 from charrnn.config import FORM, ModelConfig, TrainConfig, TrainOptions, to_json
 from charrnn.corpus import Corpus
 from charrnn.dataset import Dataset
-from charrnn.errors import DivergedError, OptionError, RunError
+from charrnn.errors import DivergedError, ModelError, OptionError, RunError
 from charrnn.kernels import memory
 from charrnn.kernels.sequence import Kernel, select
 from charrnn.network import CharRNN
-from charrnn.training import loop, plan
+from charrnn.training import checkpoints, lock, loop, plan, resume, snapshot, transfer
 from charrnn.training.budget import Budget, Clock, Steps
-from charrnn.training.loop import Hooks, Outcome, Progress, Trainer, Values
+from charrnn.training.checkpoints import Checkpoint, Found
+from charrnn.training.loop import Hooks, Interruptible, Outcome, Progress, Trainer, Values
 from charrnn.training.plan import Plan
+from charrnn.training.resume import Earlier
+from charrnn.training.writer import Writer
 
 MEASURED_WINDOW = 256  # steps whose speed stands for that of longer windows
+FORMAT_VERSION = 1  # of the files in a run's folder, named in config.json
+SAVE_MINUTES = 1.0  # from one checkpoint to the next
+SAVE_SHARE = 0.01  # of the time at most: where saving takes long, checkpoints are further apart
 RUN_FILES = ("config.json", "metrics.jsonl", "summary.json", MODEL_NAME)
 
 
@@ -46,8 +56,11 @@ class Observer:
     def progress(self, progress: Progress, network: CharRNN) -> None:
         """A few hundred times per run."""
 
+    def notice(self, sentence: str) -> None:
+        """Something happened that a person may want to know."""
+
     def stop(self) -> str | None:
-        """Asked before every step: a word ends the training."""
+        """Asked before every step, and within scoring: a word ends the training."""
         return None
 
 
@@ -77,22 +90,38 @@ class Result:
     stopped_by: str
 
 
-def choose_run_dir(corpus_name: str, out: Path | None, force: bool) -> Path:
+def choose_run_dir(corpus_name: str, out: Path | None, force: bool, resumed: bool = False) -> Path:
     """Where a run goes: `out`, or the first free ``runs/NAME-1``, ``-2``, ...
 
+    One that is resumed is in `out`, or in the last of those.
+
     Raises:
-        OptionError: `out` holds a run already and `force` is not given, or is a file.
+        OptionError: `out` holds a run already and neither `force` nor `resumed` is given, or it is
+            a file, or both are given.
     """
+    if force and resumed:
+        raise OptionError("--force replaces a run, --resume goes on with it: give one of them")
     if out is None:
-        folders = (Path("runs") / f"{corpus_name}-{number}" for number in count(1))
-        return next(folder for folder in folders if not folder.exists())
+        numbered = (Path("runs") / f"{corpus_name}-{number}" for number in count(1))
+        there = list(takewhile(Path.exists, numbered))
+        if resumed and there:
+            return there[-1]
+        return Path("runs") / f"{corpus_name}-{len(there) + 1}"
     if out.exists() and not out.is_dir():
         raise OptionError(f"--out {out} is a file: name a folder for the run")
-    if not force and any((out / name).exists() for name in RUN_FILES):
+    if (out / checkpoints.FOLDER).is_symlink():
+        raise OptionError(f"{out / checkpoints.FOLDER} is a link: name another folder with --out")
+    if not force and not resumed and holds_run(out):
         raise OptionError(
-            f"--out {out} holds a run already: name another, or --force to replace it"
+            f"--out {out} holds a run already: name another, --resume to go on with it, or "
+            "--force to replace it"
         )
     return out
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether there is anything of a run."""
+    return any((folder / name).exists() for name in RUN_FILES) or checkpoints.exist(folder)
 
 
 def choose_device(name: str) -> torch.device:
@@ -174,6 +203,9 @@ def train(
     started: float | None = None,
     observer: Observer | None = None,
     dry_run: bool = False,
+    resume_with: Mapping[str, Any] | None = None,
+    checkpoint_every: int | None = None,
+    init_from: Model | None = None,
 ) -> Result | None:
     """Plan and train on `text`; None after a dry run, which stops at the plan.
 
@@ -186,13 +218,38 @@ def train(
         started: when the command began (`time.perf_counter`); minutes count from there.
         observer: gets the plan and the progress, and may end the training.
         dry_run: stop when the plan is made.
+        resume_with: go on with the run of `out` (or the newest of the corpus), changing what is
+            given here by name; without a checkpoint the training starts from the beginning.
+        checkpoint_every: steps from one checkpoint to the next, in place of minutes.
+        init_from: start with the weights of a model, of which `options` say the sizes; see
+            `charrnn.training.transfer.options`.
+
+    Raises:
+        OptionError: what was asked cannot be, or differs from the run that is to go on.
+        ModelError: the run has checkpoints, none of which can be used.
+        RunError: another training uses the folder, or the disk took nothing for too long.
+        DivergedError: the loss was not finite, also after rolling back.
     """
     started = time.perf_counter() if started is None else started
     observer = observer or Observer()
-    run_dir = choose_run_dir(text.name, out, force)
+    resumed = resume_with is not None
+    if resumed and init_from:
+        raise OptionError("--init-from begins a run, --resume goes on with one: give one of them")
+    run_dir = choose_run_dir(text.name, out, force, resumed)
+    memory.keep()
+    if resume_with is not None and checkpoints.exist(run_dir):
+        with lock.held(run_dir):
+            run = _resumed(run_dir, text, valid, resume_with, observer, started)
+            return None if dry_run else run.train(checkpoint_every)
+    if resumed:
+        if (run_dir / "summary.json").exists():
+            raise OptionError(
+                f"{run_dir} holds a run that ended and no checkpoint of it: it cannot go on; "
+                "--force replaces it"
+            )
+        observer.notice(f"{run_dir} holds no checkpoint: the training starts from the beginning")
     device = choose_device(options.device)
     torch.set_num_threads(options.threads or torch.get_num_threads())
-    memory.keep()
     data = dataset.make(text, options.valid_fraction, valid)
     kernel = choose_kernel(options, device)
     made = make_plan(options, data, device, kernel)
@@ -200,7 +257,98 @@ def train(
     observer.planned(data, made, kernel, run_dir)
     if dry_run:
         return None
-    return _Run(run_dir, text, valid, data, made, device, kernel, observer, started).train()
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{run_dir} cannot be written: {error.strerror}") from error
+    with lock.held(run_dir):
+        if not force and not resumed and holds_run(run_dir):  # since it was chosen
+            raise OptionError(f"{run_dir} was taken by another training: start again")
+        run = _Run(run_dir, text, valid, data, options, made, device, kernel, observer, started)
+        if init_from:
+            run.start_with(init_from)
+        run.clear_folder()
+        return run.train(checkpoint_every)
+
+
+def _resumed(
+    run_dir: Path,
+    text: Corpus,
+    valid: Corpus | None,
+    given: Mapping[str, Any],
+    observer: Observer,
+    started: float,
+) -> _Run:
+    """The run of the newest checkpoint that verifies, as it was then.
+
+    Raises:
+        OptionError: it cannot go on with this text and these options.
+        ModelError: none can be used.
+    """
+    reasons = []
+    for candidate in checkpoints.found(run_dir):
+        try:
+            if isinstance(candidate, ModelError):
+                raise candidate
+            earlier = resume.read(candidate.state, str(candidate.folder))
+            return _restored(run_dir, text, valid, given, observer, started, earlier, candidate)
+        except ModelError as error:
+            reasons.append(str(error))
+            observer.notice(f"not used: {error}")
+    raise ModelError(
+        f"{run_dir} has no checkpoint that can be used: {reasons[0]}; --force starts a new run"
+    )
+
+
+def _restored(
+    run_dir: Path,
+    text: Corpus,
+    valid: Corpus | None,
+    given: Mapping[str, Any],
+    observer: Observer,
+    started: float,
+    earlier: Earlier,
+    candidate: Found,
+) -> _Run:
+    """The run of a checkpoint, with what changed since told."""
+    given = {name: getattr(TrainOptions(**given), name) for name in given}
+    data = dataset.make(text, earlier.options.valid_fraction, valid)
+    resume.check(earlier, given, data, str(run_dir))
+    options, train_config, changes = resume.changed(earlier, given)
+    device = choose_device(options.device)
+    most = max(1, os.cpu_count() or 1)
+    torch.set_num_threads(options.threads or max(1, min(earlier.machine["threads"], most)))
+    kernel = choose_kernel(options, device)
+    made = replace(earlier.plan, train=train_config)
+    if changes.keys() & set(resume.BUDGETS):
+        made = replace(made, characters=_characters(earlier, train_config, len(data.train)))
+    run = _Run(run_dir, text, valid, data, options, made, device, kernel, observer, started)
+    notices = run.restore(earlier, candidate)
+    observer.planned(data, made, kernel, run_dir)
+    observer.notice(
+        f"resumed  at step {run.trainer.step:,}, {min(earlier.fraction, 1):.0%} of the training as "
+        f"it was planned, from {candidate.folder}"
+    )
+    for name, value in changes.items():
+        before = getattr(earlier.plan.train, name, getattr(earlier.options, name))
+        if before != value:
+            observer.notice(f"changed  {name}: {before} -> {value}")
+    for sentence in notices:
+        observer.notice(f"not bit for bit the same training: {sentence}")
+    if changes:
+        run.note_changes(changes)
+    return run
+
+
+def _characters(earlier: Earlier, train: TrainConfig, length: int) -> float:
+    """How many characters a budget comes to that was changed."""
+    step = train.batch_size * train.update_every
+    if train.steps is not None:
+        return float(train.steps * step)
+    if train.minutes is None:
+        return (train.epochs or 0) * length
+    trained = max(float(earlier.trainer["seconds"]), 1e-9)
+    return float(earlier.trainer["step"] * step / trained * 60 * train.minutes)
 
 
 class _Run:
@@ -212,6 +360,7 @@ class _Run:
         text: Corpus,
         valid: Corpus | None,
         data: Dataset,
+        options: TrainOptions,
         made: Plan,
         device: torch.device,
         kernel: Kernel,
@@ -219,8 +368,13 @@ class _Run:
         started: float,
     ) -> None:
         self.run_dir, self.text, self.data, self.plan = run_dir, text, data, made
-        self.observer, self.started = observer, started
+        self.options, self.observer, self.started = options, observer, started
         self.valid_files = valid.files if valid else ()
+        self.metrics = b""
+        self.spent = 0.0  # seconds of the commands before this one
+        self.reserve: float | None = None
+        self.changes: list[dict[str, Any]] = []
+        self.origin: dict[str, Any] = {}  # the model that it started from
         config = made.train
         torch.manual_seed(config.seed)
         values = parameters.initial(made.model, config.seed, config.init, config.forget_bias)
@@ -245,44 +399,161 @@ class _Run:
             config.update_every,
         )
 
-    def train(self) -> Result:
-        self._open_folder()
-        with (self.run_dir / "metrics.jsonl").open("w", encoding="utf-8") as metrics:
+        self.trainer = Trainer(self.network, self.streams, data.valid, config)
+        self.last_kept = -1
+        self.kept_at = time.perf_counter()
+        self.save_seconds = 0.0  # what the last checkpoint took
 
-            def report(progress: Progress, network: CharRNN) -> None:
-                metrics.write(json.dumps(asdict(progress)) + "\n")
-                metrics.flush()
-                self.observer.progress(progress, network)
+    def restore(self, earlier: Earlier, candidate: Found) -> list[str]:
+        """Put back what a checkpoint has; what makes it another training by a bit, in words.
 
-            hooks = Hooks(report, self._save, self.observer.stop)
-            trainer = Trainer(self.network, self.streams, self.data.valid, self.plan.train)
-            try:
-                outcome = trainer.run(self._budget(), self.plan.characters, hooks)
-            except DivergedError as error:
-                if trainer.best_values:
-                    kept = f"; the best model so far is kept: {self.run_dir / MODEL_NAME}"
-                    raise DivergedError(f"{error}{kept}") from None
-                raise
-        return self._conclude(outcome)
-
-    def _open_folder(self) -> None:
-        """An empty run folder; of a run that was there, only our own files are removed."""
+        Raises:
+            ModelError: its tensors or numbers are not those of this training.
+        """
+        arrays = candidate.arrays(self.plan.model, self.plan.train.batch_size)
+        kept = snapshot.Snapshot(arrays, earlier.trainer)
         try:
-            self.run_dir.mkdir(parents=True, exist_ok=True)
+            lost = snapshot.restore(self.trainer, kept)
+        except ModelError as error:
+            raise ModelError(f"{candidate.folder}: {error}") from error
+        self.spent, self.reserve = earlier.seconds, earlier.reserve
+        self.metrics, self.last_kept = candidate.metrics, self.trainer.step
+        self.changes = list(earlier.run.get("changes", []))
+        self.origin = dict(earlier.run.get("init_from", {}))
+        if earlier.fraction >= 1 and self._budget().fraction(self.trainer.step) < 1:
+            self.trainer.validated = -1  # its last validation is not in the checkpoint
+        if self.network.device.type == "cuda":  # only on CUDA
+            lost.append("CUDA adds in an order of its own")
+        return lost + resume.moved(earlier, self._machine())
+
+    def start_with(self, model: Model) -> None:
+        """Take over a model's weights in place of new ones."""
+        made = self.plan.model
+        symbols = str(transfer.alphabets(model, self.data.tokenizer))
+        self.network.load(transfer.values(model, made, self.data.tokenizer, self.network.values()))
+        config = self.plan.train
+        self.trainer = Trainer(self.network, self.streams, self.data.valid, config)
+        self.origin = {"steps": model.training.get("steps"), "symbols": symbols}
+        self.observer.notice(f"starting from a model: {symbols}")
+
+    def note_changes(self, changes: Mapping[str, Any]) -> None:
+        """Remember for config.json what is otherwise from this step on."""
+        self.changes.append({"step": self.trainer.step, **changes})
+
+    def clear_folder(self) -> None:
+        """Remove what is there of another run: our own files alone."""
+        checkpoints.clear(self.run_dir)
+        try:
             for name in RUN_FILES:
                 (self.run_dir / name).unlink(missing_ok=True)
         except OSError as error:
             raise RunError(f"{self.run_dir} cannot be written: {error.strerror}") from error
-        self._write(
-            "config.json",
-            {
-                **self._description(),
-                "files": self.text.files,
-                "valid_files": self.valid_files,
-                "newline": self.text.newline,
-                "threads": torch.get_num_threads(),
-            },
+
+    def train(self, checkpoint_every: int | None = None) -> Result:
+        """Train to the end of the budget; the folder is held."""
+        checkpoints.tidy(self.run_dir)
+        files.write_atomically(self.run_dir / "config.json", files.to_json(self._config()))
+        files.write_atomically(self.run_dir / "metrics.jsonl", self.metrics)
+        self.metrics_written = len(self.metrics)
+        self.writer = Writer(self.observer.notice)
+        self.budget = self._budget()
+        self.kept_at = time.perf_counter()
+
+        def due(step: int) -> bool:
+            if checkpoint_every is not None:
+                return step % checkpoint_every == 0
+            apart: float = max(60 * SAVE_MINUTES, self.save_seconds / SAVE_SHARE)
+            return time.perf_counter() - self.kept_at >= apart
+
+        hooks = Hooks(
+            report=self._report,
+            best=self._save,
+            stop=self.observer.stop,
+            due=due,
+            keep=self._keep,
+            say=self.observer.notice,
         )
+        try:
+            outcome = self.trainer.run(self.budget, self.plan.characters, hooks)
+        except DivergedError as error:
+            self.writer.finish()
+            if self.trainer.best:
+                kept = f"; the best model so far is kept: {self.run_dir / MODEL_NAME}"
+                raise DivergedError(f"{error}{kept}") from None
+            raise
+        result = self._conclude(outcome)
+        self.writer.finish()
+        return result
+
+    def _report(self, progress: Progress, network: CharRNN) -> None:
+        self.metrics += (json.dumps(asdict(progress)) + "\n").encode()
+        self.writer.put("metrics.jsonl", partial(self._write_metrics, self.metrics))
+        self.observer.progress(progress, network)
+
+    def _write_metrics(self, text: bytes) -> None:
+        path = self.run_dir / "metrics.jsonl"
+        try:
+            files.append(path, text, self.metrics_written)
+        except OSError as error:
+            raise RunError(f"{path} could not be written: {error.strerror}") from error
+        self.metrics_written = len(text)
+
+    def _keep(self, trainer: Trainer) -> None:
+        """A checkpoint of now, unless there is one, or its weights are no numbers."""
+        began = time.perf_counter()
+        taken = snapshot.take(trainer)
+        finite = all(
+            np.isfinite(value).all()
+            for name, value in taken.arrays.items()
+            if name.startswith("weights.")
+        )
+        if finite and taken.step != self.last_kept:
+            made = Checkpoint(taken.step, self._state(taken), taken.arrays, self.metrics)
+            self.writer.put("checkpoint", partial(checkpoints.save, self.run_dir, made))
+            self.last_kept = taken.step
+        self.kept_at = time.perf_counter()
+        self.save_seconds = self.kept_at - began
+
+    def _state(self, taken: snapshot.Snapshot) -> dict[str, Any]:
+        """What a checkpoint says besides its tensors; no file's name is in it."""
+        return {
+            "run": self._description() | {"changes": self.changes},
+            "options": to_json(self.options),
+            "planned": {"characters": self.plan.characters, "reason": self.plan.reason},
+            "tokenizer": resume.digest(self.data.tokenizer),
+            "machine": self._machine(),
+            "seconds": self._seconds(),
+            "fraction": self.budget.fraction(taken.step),
+            "reserve": self.budget.reserve if isinstance(self.budget, Clock) else 0.0,
+            "trainer": dict(taken.numbers),
+        }
+
+    def _machine(self) -> dict[str, Any]:
+        """What the last bits of a training depend on."""
+        return {
+            "device": self.network.device.type,
+            "backend": self.kernel.backend,
+            "precision": self.kernel.precision,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        }
+
+    def _seconds(self) -> float:
+        """Spent by this command and those before it."""
+        return self.spent + time.perf_counter() - self.started
+
+    def _config(self) -> dict[str, Any]:
+        """What config.json says."""
+        config = {
+            "format": FORMAT_VERSION,
+            **self._description(),
+            "files": self.text.files,
+            "valid_files": self.valid_files,
+            "newline": self.text.newline,
+            "threads": torch.get_num_threads(),
+        }
+        return config | ({"changes": self.changes} if self.changes else {})
 
     def _budget(self) -> Budget:
         config = self.plan.train
@@ -294,7 +565,9 @@ class _Run:
         if config.minutes is None:
             return Steps(steps)
         seconds = 60 * config.minutes
-        return Clock(self.started + seconds, steps, reserve=0.02 * seconds)
+        reserve = 0.02 * seconds if self.reserve is None else self.reserve
+        deadline = self.started + seconds - self.spent
+        return Clock(deadline, steps, reserve, start=self.trainer.start)
 
     def _description(self) -> dict[str, Any]:
         """What the plan and the texts were, without any clock time."""
@@ -312,6 +585,7 @@ class _Run:
                 "precision": self.kernel.precision,
                 "reason": self.kernel.reason,
             },
+            **({"init_from": self.origin} if self.origin else {}),
         }
 
     def _save(self, progress: Progress, values: Values, **final: Any) -> None:
@@ -326,15 +600,20 @@ class _Run:
         training = {**self._description(), **reached, **final}
         del training["model"]  # it is the model's config already
         model = Model(self.plan.model, self.data.tokenizer, values, training)
-        checkpoint.save(self.run_dir / MODEL_NAME, model)
+        self.writer.put(MODEL_NAME, partial(checkpoint.save, self.run_dir / MODEL_NAME, model))
 
     @torch.no_grad()
     def _conclude(self, outcome: Outcome) -> Result:
         """Score the best weights on the whole validation text, save them, and sum up."""
         self.network.load(outcome.values)
-        whole = outcome.stopped_by == "budget"
-        score = self._score(self.data.valid if whole else self.data.valid[: loop.VALID_CAP])
-        windows = scoring.window_nats(self.network, self.data.valid) if whole else None
+        whole, score, windows = outcome.stopped_by == "budget", self._part(outcome.best), None
+        if whole:
+            engine = Interruptible(self.network, self.observer.stop)
+            try:
+                score = self._whole(engine)
+                windows = scoring.window_nats(engine, self.data.valid)
+            except loop.InterruptedScoring:
+                whole, windows = False, None
         self._save(
             outcome.best,
             outcome.values,
@@ -349,7 +628,7 @@ class _Run:
             steps=outcome.last.step,
             epochs=outcome.last.epoch,
             characters=outcome.last.characters,
-            seconds=time.perf_counter() - self.started,
+            seconds=self._seconds(),
             chars_per_second=outcome.last.chars_per_second,
             train_nats=outcome.best.train_nats,
             valid_nats=score.nats if score else None,
@@ -357,9 +636,10 @@ class _Run:
             valid_bits_per_byte=score.bits_per_byte if score else None,
             valid_window256_nats=windows,
             valid_characters=score.characters if score else 0,
-            stopped_by=self._ended(outcome.last) if whole else outcome.stopped_by,
+            stopped_by=self._ended(outcome.last) if whole else _word(outcome.stopped_by),
         )
-        self._write("summary.json", asdict(result))
+        path, summary = self.run_dir / "summary.json", files.to_json(asdict(result))
+        self.writer.put("summary.json", partial(files.write_atomically, path, summary))
         return result
 
     def _ended(self, last: Progress) -> str:
@@ -371,18 +651,26 @@ class _Run:
             return "epochs"
         return "minutes"
 
-    def _score(self, ids: np.ndarray[Any, Any]) -> scoring.Score | None:
+    def _whole(self, engine: Interruptible) -> scoring.Score | None:
+        """The score of the whole validation text."""
+        ids = self.data.valid
         if not len(ids):
             return None
-        if len(ids) == len(self.data.valid):
-            num_bytes = self.data.valid_bytes
-        else:
-            num_bytes = len(self.data.tokenizer.decode(ids).encode())
-        return scoring.score(self.network, ids, num_bytes, self.plan.model.start_symbol)
+        start = self.plan.model.start_symbol
+        return scoring.score(engine, ids, self.data.valid_bytes, start)
 
-    def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        text = json.dumps(content, indent=2)  # in ASCII: a file's name may be no Unicode
-        write_atomically(self.run_dir / name, (text + "\n").encode())
+    def _part(self, best: Progress) -> scoring.Score | None:
+        """The score of the part that was read while training, where it was."""
+        ids = self.data.valid[: loop.VALID_CAP]
+        if best.valid_nats is None:
+            return None
+        num_bytes = len(self.data.tokenizer.decode(ids).encode())
+        return scoring.Score(best.valid_nats * len(ids), len(ids), num_bytes)
+
+
+def _word(stopped_by: str) -> str:
+    """Why a training ended whose text was not scored whole: it may have been in the middle."""
+    return "interrupt" if stopped_by == "budget" else stopped_by
 
 
 def train_files(
@@ -391,17 +679,33 @@ def train_files(
     out: str | Path | None = None,
     force: bool = False,
     newline: str = "keep",
+    resume: bool = False,
+    checkpoint_every: int | None = None,
+    init_from: str | Path | None = None,
     **options: Any,
 ) -> Result:
     """Train on text files, as ``charrnn train`` does; options are those of `TrainOptions`.
 
+    With `resume`, the run in `out` goes on; the options are what is to change. With `init_from`, a
+    model or a run's folder, its network is trained further.
+
     Returns:
         what the training came to; ``charrnn.load(result.model)`` writes with it.
     """
-    chosen = TrainOptions(**options)
+    model = checkpoint.load(checkpoint.find(Path(init_from))) if init_from else None
+    chosen = TrainOptions(**(transfer.options(model, options) if model else options))
     folder = None if out is None else Path(out)
     valid_text = None if valid is None else corpus.read([valid], newline)
     text = corpus.read(paths, newline)
-    result = train(text, chosen, out=folder, force=force, valid=valid_text)
+    result = train(
+        text,
+        chosen,
+        out=folder,
+        force=force,
+        valid=valid_text,
+        resume_with=options if resume else None,
+        checkpoint_every=checkpoint_every,
+        init_from=model,
+    )
     assert result is not None
     return result

@@ -30,6 +30,10 @@ def bad(tiny: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "cut-short.safetensors": model[:5],
         "zeros.safetensors": bytes(1000),
         "noise.safetensors": bytes(range(1, 200)) * 9,
+        "turned.safetensors": model[:-9] + bytes([model[-9] ^ 1]) + model[-8:],
+        "newer.safetensors": model.replace(rb"\"format\": 1", rb"\"format\": 7"),
+        "lfs.safetensors": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n",
+        "model.gguf": b"GGUF" + bytes(64),
         "pickled.safetensors": pickle.dumps({"weights": [1, 2]}),
         "unsure.toml": b"hidden-size = = 3\n",
         "typo.toml": b"hiden-size = 3\n",
@@ -41,6 +45,13 @@ def bad(tiny: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
         archive.writestr("data.pkl", "weights")
     (folder / "empty").mkdir()
     shutil.copytree(tiny.folder, folder / "model")
+    shutil.copytree(tiny.folder, folder / "hurt")
+    for path in (folder / "hurt" / "checkpoints").glob("*/tensors.safetensors"):
+        path.write_bytes(path.read_bytes()[:-1])
+    shutil.copytree(tiny.folder, folder / "ended", ignore=shutil.ignore_patterns("checkpoints"))
+    (folder / "linked").mkdir()
+    (folder / "linked" / "checkpoints").symlink_to(folder / "model" / "checkpoints")
+    shutil.copy(tiny.text, folder / "story.txt")
     return folder
 
 
@@ -73,6 +84,10 @@ CASES = {
     "sample -m cut-short.safetensors": ["cut-short.safetensors", "not a charrnn model", "5 bytes"],
     "greedy -m zeros.safetensors": ["zeros.safetensors", "damaged"],
     "beam -m noise.safetensors": ["noise.safetensors", "not a charrnn model"],
+    "sample -m turned.safetensors": ["turned.safetensors", "damaged", "SHA-256"],
+    "sample -m newer.safetensors": ["newer.safetensors", "format 7", "upgrade"],
+    "sample -m lfs.safetensors": ["lfs.safetensors", "Git LFS pointer"],
+    "sample -m model.gguf": ["model.gguf", "GGUF"],
     "info pickled.safetensors": ["pickled.safetensors", "pickle"],
     "eval -m zipped.safetensors": ["zipped.safetensors", "zip archive"],
     # what to write
@@ -119,6 +134,12 @@ CASES = {
     "train good.txt --device cuda": ["--device cuda", "auto or cpu"],
     "train good.txt --config nothere.toml": ["nothere.toml"],
     "train good.txt --config unsure.toml": ["unsure.toml", "TOML", "line 1"],
+    "train good.txt --out model": ["--out model", "holds a run", "--resume", "--force"],
+    "train good.txt --out model --resume": ["model cannot be resumed", "SHA-256"],
+    "train good.txt --out ended --resume": ["ended", "no checkpoint", "--force"],
+    "train story.txt --out model --resume --cell gru": ["--cell was lstm, now gru"],
+    "train story.txt --out hurt --resume": ["hurt", "tensors.safetensors is damaged", "--force"],
+    "train story.txt --out linked --resume": ["checkpoints is a link", "another folder"],
     "train good.txt --config typo.toml": ["typo.toml", "'hiden_size'", "did you mean hidden_size?"],
     "train good.txt --config type.toml": ["--hidden-size", "big"],
 }

@@ -50,7 +50,7 @@ def test_a_second_ctrl_c_ends_at_once_and_leaves_nothing_half_written(tiny: Run,
     running.wait_for("stopping")
     running.signal(signal.SIGINT)
     assert running.end().code == 130
-    assert list((cli.folder / "run").glob(".*")) == []
+    assert [path.name for path in (cli.folder / "run").rglob(".*")] == [".lock"]
 
 
 def test_ctrl_c_while_a_text_is_read_is_an_interrupt(cli: Cli) -> None:

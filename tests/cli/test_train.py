@@ -72,9 +72,10 @@ def test_a_run_has_the_name_of_its_text_and_a_number(tiny: Run) -> None:
     assert tiny.model.is_file()
 
 
-def test_run_folder_holds_four_files(tiny: Run) -> None:
+def test_run_folder_holds_these_files(tiny: Run) -> None:
     names = {path.name for path in tiny.folder.iterdir()}
-    assert names == {"config.json", "metrics.jsonl", "summary.json", "model.safetensors"}
+    files = {"config.json", "metrics.jsonl", "summary.json", "model.safetensors", "latest"}
+    assert names == files | {".lock", "checkpoints"}
 
 
 def test_summary_is_what_json_says(tiny: Run) -> None:
@@ -125,7 +126,7 @@ def test_a_folder_with_a_run_is_refused(tiny: Run, cli: Cli) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def test_force_replaces_the_run_and_nothing_else(tiny: Run, cli: Cli) -> None:

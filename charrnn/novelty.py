@@ -1,0 +1,341 @@
+"""What a text copies: the longest run that it shares with the training text, from an index.
+
+    index = novelty.for_model("runs/shakespeare-1")
+    index.compare(model.sample()).longest_run
+
+The index is the training text and, for each block of 8 MiB of it, the positions in the block in
+alphabetical order of what follows (a suffix array). It takes five bytes per byte of ASCII text,
+less where characters are longer, and is mapped into memory, not read. Building it takes some
+400 MB of memory for each thread, however long the text is.
+
+An index is made once and kept in the user's cache, named after the corpus's SHA-256. The file: the
+length of a JSON header (8 bytes), that header, the blocks' positions, the text, and a CRC-32 of all
+before (4 bytes), compared whenever the file is opened: a damaged one is made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import struct
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+from numpy.typing import NDArray
+
+from charrnn import checkpoint, corpus
+from charrnn.errors import CorpusError, OptionError
+from charrnn.kernels.suffixes import Bytes, Order, extend_matches, starts_character, suffix_order
+
+MIN_RUN = 20
+BLOCK = 2**23  # bytes of text that are sorted together
+# A run that goes on in the next block is found whole up to this length, for the order of two
+# positions is that of what follows them up to here beyond their block.
+OVERLAP = 2**16
+FORMAT_VERSION = 1
+_MAX_THREADS = 4
+_CHUNK = 2**24  # bytes
+_ABANDONED = 24 * 3600  # seconds after which nobody writes an unfinished index any more
+
+Tell = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """What a text shares with the training text; lengths in characters.
+
+    Attributes:
+        longest_run: length of the longest run that stands in the training text as well.
+        run: that run (the first of equally long ones).
+        sample_offset: where it begins in the text.
+        corpus_offset: where it begins in the corpus (one place of several); None without a run.
+        corpus_line: the line of the corpus, from 1; None without a run.
+        min_run: from how many characters on a run counts as copied.
+        copied_share: part of the text's characters that such runs cover, 0 to 1.
+    """
+
+    longest_run: int
+    run: str
+    sample_offset: int
+    corpus_offset: int | None
+    corpus_line: int | None
+    min_run: int
+    copied_share: float
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Positions of characters in ``text[start:end]``, from its start, in alphabetical order."""
+
+    start: int
+    order: Order
+    characters: int  # before it
+    lines: int  # line feeds before it
+
+
+class Index:
+    """A text that others can be compared with."""
+
+    def __init__(self, text: Bytes, blocks: Sequence[_Block], block_size: int) -> None:
+        self._text, self._blocks, self._block_size = text, blocks, block_size
+
+    @classmethod
+    def of(cls, text: str, block: int = BLOCK, overlap: int = OVERLAP) -> Index:
+        """The index of a text, in memory.
+
+        Args:
+            text: the training text.
+            block: bytes sorted together.
+            overlap: runs are found whole up to so many bytes, wherever they stand.
+        """
+        data = _encoded(text)
+        orders = list(_orders(data, block, overlap))
+        return cls(data, _blocks(orders, _counts(data, block), block), block)
+
+    def compare(self, text: str, min_run: int = MIN_RUN) -> Novelty:
+        """What `text` shares with the indexed one.
+
+        A run is exact up to `OVERLAP` bytes; of longer ones at least so much is reported.
+
+        Args:
+            text: say, a sample.
+            min_run: from how many characters on a run counts as copied, at least 1.
+        """
+        if min_run < 1:
+            raise OptionError(f"min_run must be 1 or more, not {min_run}")
+        sample = _encoded(text)
+        starts = np.flatnonzero(starts_character(sample))
+        lengths, places = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.int64)
+        for block in self._blocks:
+            first = np.int64(block.start)
+            extend_matches(self._text, block.order, first, sample, starts, lengths, places)
+        # A match may end inside a character: only whole ones count.
+        runs = np.searchsorted(np.append(starts, len(sample)), starts + lengths, "right")
+        runs -= np.arange(len(starts)) + 1
+        longest = int(runs.argmax()) if len(runs) else 0
+        length = int(runs[longest]) if len(runs) else 0
+        offset, line = self._locate(int(places[longest])) if length else (None, None)
+        return Novelty(
+            longest_run=length,
+            run=text[longest : longest + length],
+            sample_offset=longest,
+            corpus_offset=offset,
+            corpus_line=line,
+            min_run=min_run,
+            copied_share=_covered(runs, min_run) / max(len(runs), 1),
+        )
+
+    def _locate(self, place: int) -> tuple[int, int]:
+        """The character and the line (from 1) of a byte of the indexed text."""
+        block = self._blocks[place // self._block_size]
+        before = self._text[block.start : place]
+        characters = block.characters + int(np.count_nonzero(starts_character(before)))
+        return characters, 1 + block.lines + int(np.count_nonzero(before == ord("\n")))
+
+
+def _encoded(text: str) -> Bytes:
+    return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+
+
+def _covered(runs: NDArray[np.integer[Any]], min_run: int) -> int:
+    """How many characters lie in runs of at least `min_run`, given the run from each on."""
+    counted = np.where(runs >= min_run, runs, 0)
+    ends = np.maximum.accumulate(np.arange(len(runs)) + counted, dtype=np.int64)
+    return int((ends > np.arange(len(runs))).sum())
+
+
+def _counts(text: Bytes, block: int) -> list[tuple[int, int]]:
+    """Characters that begin in each block, and its line feeds."""
+    parts = (text[first : first + block] for first in range(0, len(text), block))
+    return [
+        (int(np.count_nonzero(starts_character(part))), int(np.count_nonzero(part == ord("\n"))))
+        for part in parts
+    ]
+
+
+def _orders(text: Bytes, block: int, overlap: int) -> Generator[Order, None, None]:
+    """Each block's positions in order, sorted by several threads."""
+
+    def sort(first: int) -> Order:
+        part = text[first : first + block + overlap]
+        order = suffix_order(part)
+        inside = order < block
+        return order[inside & starts_character(part)[order]]
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS)) as pool:
+        try:
+            yield from pool.map(sort, range(0, len(text), block))
+        finally:  # an interruption waits for the blocks that are being sorted, not for all
+            pool.shutdown(cancel_futures=True)
+
+
+def _blocks(orders: Sequence[Order], counts: Sequence[tuple[int, int]], size: int) -> list[_Block]:
+    blocks, characters, lines = [], 0, 0
+    for number, (order, (starting, feeds)) in enumerate(zip(orders, counts, strict=True)):
+        blocks.append(_Block(number * size, order, characters, lines))
+        characters, lines = characters + starting, lines + feeds
+    return blocks
+
+
+def for_model(model: str | Path, tell: Tell = lambda sentence: None) -> Index:
+    """The index of the text that a model was trained on: the one kept, or a new one.
+
+    Args:
+        model: its file, or its run's folder.
+        tell: gets a sentence when an index is made.
+
+    Raises:
+        ModelError: there is no such model.
+        CorpusError: there is no index yet, and the training text is not at hand any more.
+        RunError: the index could not be written.
+    """
+    path = checkpoint.find(Path(model))
+    described: Any = checkpoint.load(path).training.get("corpus")
+    try:
+        sha256, characters = described["sha256"]["corpus"], described["train_characters"]
+        kept = cache_folder() / f"{sha256:.64}-{characters:d}.index"
+    except (TypeError, KeyError, ValueError):
+        raise CorpusError(f"{path} does not say what text it was trained on") from None
+    index = _opened(kept, tell)
+    if index is None:
+        text = _training_text(path, sha256)[:characters]
+        tell(f"novelty: making an index of {characters:,} characters, once")
+        index = _made(kept, text, tell)
+    return index
+
+
+def cache_folder() -> Path:
+    """Where indexes are kept; each may be removed."""
+    return platformdirs.user_cache_path("charrnn") / "novelty"
+
+
+def _training_text(model: Path, sha256: str) -> str:
+    """The corpus of the run that `model` lies in, read once more."""
+    lost = f"the text that {model} was trained on is not at hand"
+    config = model.parent / "config.json"
+    try:
+        run = json.loads(config.read_text("utf-8"))
+        files, newline = [str(file) for file in run["files"]], str(run["newline"])
+    except OSError:
+        raise CorpusError(f"{lost}: there is no config.json beside the model") from None
+    except (ValueError, KeyError, TypeError):
+        raise CorpusError(f"{lost}: {config} is damaged") from None
+    if "-" in files:
+        raise CorpusError(f"{lost}: it came from standard input")
+    try:
+        text = corpus.read(files, newline)
+    except CorpusError as error:
+        raise CorpusError(f"{lost}: {error}") from None
+    if text.sha256 != sha256:
+        raise CorpusError(f"{lost}: {', '.join(files)} changed since the training")
+    return text.text
+
+
+def _made(path: Path, text: str, tell: Tell) -> Index:
+    """A new index, kept at `path` where that can be; else in memory."""
+    try:
+        _write(path, _encoded(text), tell)
+        index = _opened(path, tell)
+        if index is not None:
+            return index
+    except OSError as error:
+        tell(f"novelty: {path.parent}: {error.strerror}: the index will not be kept")
+    return Index.of(text)
+
+
+def _write(path: Path, text: Bytes, tell: Tell) -> None:
+    """Make an index file, whole or not at all; others may be doing the same."""
+    counts = _counts(text, BLOCK)
+    header = json.dumps(
+        {"format": FORMAT_VERSION, "name": path.name, "block": BLOCK, "counts": counts}
+    ).encode()
+    header += b" " * (-len(header) % 8)  # numbers of four bytes follow
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path.parent)
+    needed = 4 * sum(starting for starting, _ in counts) + len(text)
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise OSError(0, f"{needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB free")
+    descriptor, name = tempfile.mkstemp(".tmp", "index-", path.parent)
+    try:
+        with (
+            os.fdopen(descriptor, "wb") as file,
+            contextlib.closing(_orders(text, BLOCK, OVERLAP)) as orders,
+        ):
+            crc = 0
+            for part in _parts(header, orders, len(counts), text, tell):
+                file.write(part)
+                crc = zlib.crc32(part, crc)
+            file.write(struct.pack("<I", crc))
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _parts(
+    header: bytes, orders: Iterator[Order], count: int, text: Bytes, tell: Tell
+) -> Iterator[memoryview]:
+    """What an index file consists of, told now and then."""
+    yield memoryview(struct.pack("<Q", len(header)) + header)
+    for number, order in enumerate(orders, start=1):
+        if count >= 10 and number % (count // 5) == 0:
+            tell(f"novelty: {number / count:.0%} of the index made")
+        yield order.data
+    yield text.data
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Unfinished indexes of processes that were killed."""
+    for left in folder.glob("index-*.tmp"):
+        with contextlib.suppress(OSError):  # someone else was faster
+            if time.time() - left.stat().st_mtime > _ABANDONED:
+                left.unlink()
+
+
+def _opened(path: Path, tell: Tell) -> Index | None:
+    """The index of a file, if it is there and whole."""
+    try:
+        if not path.stat().st_size:
+            raise ValueError("empty")
+        data = np.memmap(path, np.uint8, "r")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        index = None
+    else:
+        index = _read(data, path.name)
+    if index is None:
+        tell(f"novelty: {path} is damaged, or of another version: it is made anew")
+    return index
+
+
+def _read(data: Bytes, name: str) -> Index | None:
+    """The index that `data` holds, if it is the one of that name and whole."""
+    if len(data) < 12:
+        return None
+    crc = 0
+    for first in range(0, len(data) - 4, _CHUNK):
+        crc = zlib.crc32(data[first : min(first + _CHUNK, len(data) - 4)].data, crc)
+    if crc != struct.unpack("<I", data[-4:].data)[0]:
+        return None
+    (length,) = struct.unpack("<Q", data[:8].data)
+    header = json.loads(data[8 : 8 + length].tobytes())
+    if (header.get("format"), header.get("name")) != (FORMAT_VERSION, name):
+        return None
+    orders, at = [], 8 + length
+    for starting, _ in header["counts"]:
+        orders.append(data[at : at + 4 * starting].view(np.uint32))
+        at += 4 * starting
+    block = header["block"]
+    return Index(data[at:-4], _blocks(orders, header["counts"], block), block)

@@ -1,0 +1,152 @@
+"""safetensors files: everything that the header says is checked before anything is allocated.
+
+The library makes sure that offsets lie in the file, neither overlap nor leave gaps. What may be in
+a file at all, by name, type and shape, its reader knows and says here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from charrnn.errors import ModelError
+
+Arrays = dict[str, NDArray[Any]]
+SIZES = {"F32": 4, "F64": 8, "U8": 1}  # bytes of the types that are used
+_MAX_HEADER = 64 * 2**20
+# Files that people pass by mistake, by their first bytes.
+_FOREIGN = {
+    b"PK\x03\x04": "a zip archive, as PyTorch's torch.save writes it",
+    b"\x80\x02": "a Python pickle",
+    b"\x80\x03": "a Python pickle",
+    b"\x80\x04": "a Python pickle",
+    b"\x80\x05": "a Python pickle",
+    b"GGUF": "a GGUF model",
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself",
+    b"\x89HDF": "an HDF5 file",
+    b"\x1f\x8b": "a gzip archive",
+}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a tensor has to be.
+
+    Attributes:
+        dtype: as safetensors spells it: F32, F64 or U8.
+        shape: its shape.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Its size in the file."""
+        return SIZES[self.dtype] * math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Header:
+    """The header of a file as it says: nothing is believed yet.
+
+    Attributes:
+        metadata: strings by name.
+        entries: what is said of each tensor.
+        size: of the whole file in bytes.
+        start: where the tensors' bytes begin.
+    """
+
+    metadata: Mapping[str, Any]
+    entries: Mapping[str, Any]
+    size: int
+    start: int
+
+
+def write(arrays: Mapping[str, NDArray[Any]], metadata: dict[str, str] | None = None) -> bytes:
+    """The bytes of a file; equal arrays give equal bytes."""
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    return safetensors.numpy.save(contiguous, metadata)
+
+
+def read(path: Path, check: Callable[[Header], None]) -> tuple[Header, Arrays]:
+    """A file's header and its tensors.
+
+    Args:
+        path: the file.
+        check: sees the header before anything of the tensors is read, and refuses it by an error;
+            usually it calls `expect`.
+
+    Raises:
+        ModelError: it is damaged, foreign, or not what `check` expects.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        header = _header(path, file)
+        check(header)
+        file.seek(0)
+        data = file.read(header.size + 1)
+    try:
+        arrays = safetensors.numpy.load(data)
+    except safetensors.SafetensorError as error:
+        raise ModelError(f"{path} is damaged: {error}") from error
+    for name, array in arrays.items():
+        if list(array.shape) != header.entries[name]["shape"]:
+            raise ModelError(f"{path} is damaged: tensor '{name}' is described twice")
+    return header, arrays
+
+
+def expect(path: Path, header: Header, specs: Mapping[str, Spec]) -> None:
+    """Refuse a header that has not exactly these tensors, or a file of another size.
+
+    Raises:
+        ModelError: says what is wrong.
+    """
+    if header.entries.keys() != specs.keys():
+        odd = sorted(header.entries.keys() ^ specs.keys())[:3]
+        raise ModelError(f"{path} is damaged: its tensors are not those of its config ({odd})")
+    for name, spec in specs.items():
+        entry = header.entries[name]
+        if not isinstance(entry, dict) or (
+            (entry.get("dtype"), entry.get("shape")) != (spec.dtype, list(spec.shape))
+        ):
+            raise ModelError(f"{path} is damaged: tensor '{name}' has not the shape {spec.shape}")
+    expected = header.start + sum(spec.bytes for spec in specs.values())
+    if expected != header.size:
+        how = "cut off at" if header.size < expected else "too long with"
+        raise ModelError(f"{path} is damaged: it is {how} {header.size:,} bytes of {expected:,}")
+
+
+def _header(path: Path, file: Any) -> Header:
+    """The file's JSON header, its length checked first."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    beginning = file.read(32)
+    is_json = beginning[8:9] == b"{"  # then the first bytes are a length, whatever they look like
+    for magic, what in _FOREIGN.items():
+        if beginning.startswith(magic) and not is_json:
+            raise ModelError(f"{path} is {what}; charrnn reads its own files only")
+    length = struct.unpack("<Q", beginning[:8])[0] if len(beginning) >= 8 else size
+    if length > min(size - 8, _MAX_HEADER):
+        raise ModelError(f"{path} is not a charrnn model, or is cut off ({size:,} bytes)")
+    file.seek(8)
+    try:
+        content = json.loads(file.read(length))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is damaged: its header is not readable ({error})") from None
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} is damaged: its header is not an object")
+    metadata = content.pop("__metadata__", {})
+    if not isinstance(metadata, dict):
+        raise ModelError(f"{path} is damaged: its metadata is not an object")
+    return Header(metadata, content, size, 8 + length)

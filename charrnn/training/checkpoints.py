@@ -1,0 +1,302 @@
+"""Checkpoints of a training: folders ``checkpoints/STEP``, each complete and verified or ignored.
+
+A checkpoint is written into a hidden folder beside its place: the state (JSON), the tensors
+(safetensors), the metrics so far, and at last a manifest with the sizes and SHA-256 of these. Every
+file is synced; then the folder gets its name in one rename. So what has a name and a manifest that
+verifies is whole, and nothing else is believed. Nothing in it can be executed.
+
+    weights.NAME, best.NAME     parameters as in the model file; best on the validation text
+    optimizer.NAME.SLOT         what the optimizer keeps of a parameter
+    state.LAYER.PART            the carried state (B, H)
+    rng.cpu, rng.cuda           torch's random generators
+    losses, norms, durations    of the steps since the last report, and of all steps
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charrnn import files, parameters, tensors
+from charrnn.config import ModelConfig
+from charrnn.errors import ModelError, RunError
+from charrnn.tensors import Arrays, Header, Spec
+
+FORMAT_VERSION = 1
+FOLDER = "checkpoints"
+LATEST = "latest"
+KEEP = 3  # the newest ones; the best weights so far are in each
+MANIFEST, STATE, TENSORS, METRICS = (
+    "manifest.json",
+    "state.json",
+    "tensors.safetensors",
+    "metrics.jsonl",
+)
+_PARTS = (STATE, TENSORS, METRICS)
+_MOST = {MANIFEST: 2**16, STATE: 2**24, METRICS: 2**28}  # bytes
+_STEP = re.compile(r"0|[1-9][0-9]{0,15}")
+_ASIDE = re.compile(r"\.[0-9]{1,16}\.[0-9]{1,10}\.(?:old\.)?tmp")
+_OPTIMIZER = re.compile(r"optimizer\.(.+)\.([a-z_]{1,32})")
+_GENERATOR_BYTES = 2**16
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that the rest of a training depends on.
+
+    Attributes:
+        step: updates done.
+        state: what is no tensor, as plain JSON.
+        arrays: the tensors by name.
+        metrics: the metrics file so far.
+    """
+
+    step: int
+    state: Mapping[str, Any]
+    arrays: Arrays
+    metrics: bytes
+
+
+def save(run_dir: Path, made: Checkpoint) -> None:
+    """Write a checkpoint, name it the latest, and remove the oldest of more than `KEEP`.
+
+    Raises:
+        RunError: it could not be written; the ones before are as they were.
+    """
+    folder = run_dir / FOLDER
+    try:
+        folder.mkdir(exist_ok=True)
+        if folder.is_symlink():
+            raise RunError(f"{folder} is a link: charrnn writes into its own folders only")
+        _write(folder, made)
+        _verify(folder / str(made.step))
+    except OSError as error:
+        raise RunError(
+            f"{folder / str(made.step)} could not be written: {error.strerror}"
+        ) from error
+    except ModelError as error:
+        raise RunError(f"what was written is not what is there: {error}") from error
+    files.write_atomically(run_dir / LATEST, f"{made.step}\n".encode())
+    for old in _steps(folder)[KEEP:]:
+        _remove(folder / str(old))
+
+
+def _write(folder: Path, made: Checkpoint) -> None:
+    """All files into a folder aside, which then gets its name."""
+    content = {
+        STATE: files.to_json({"format": FORMAT_VERSION, **made.state}),
+        TENSORS: tensors.write(made.arrays),
+        METRICS: made.metrics,
+    }
+    described = {
+        name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for name, data in content.items()
+    }
+    content[MANIFEST] = files.to_json({"format": FORMAT_VERSION, "files": described})
+    aside = folder / f".{made.step}.{os.getpid()}.tmp"
+    before = folder / f".{made.step}.{os.getpid()}.old.tmp"
+    final = folder / str(made.step)
+    try:
+        _remove(aside)
+        aside.mkdir()
+        for name, data in content.items():
+            files.write(aside / name, data)
+        files.sync_folder(aside)
+        if final.exists():  # of this step, but not one that could be read
+            final.rename(before)
+        aside.rename(final)
+        files.sync_folder(folder)
+    finally:
+        _remove(aside)
+        _remove(before)
+
+
+def _steps(folder: Path) -> list[int]:
+    """The steps of which there are checkpoints, newest first; other names are not ours."""
+    if folder.is_symlink():  # nor is what it leads to
+        return []
+    try:
+        names = [entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    return sorted((int(name) for name in names if _STEP.fullmatch(name)), reverse=True)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a checkpoint: the files that we wrote, and the folder if nothing else is in it."""
+    if folder.is_symlink():
+        return
+    with contextlib.suppress(OSError):
+        for name in (MANIFEST, *_PARTS):  # without its manifest the rest is not believed
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def clear(run_dir: Path) -> None:
+    """Remove all checkpoints that charrnn made in a run's folder, the half-written ones too."""
+    folder = run_dir / FOLDER
+    tidy(run_dir)
+    for step in _steps(folder):
+        _remove(folder / str(step))
+    with contextlib.suppress(OSError):
+        (run_dir / LATEST).unlink(missing_ok=True)
+        if not folder.is_symlink():
+            folder.rmdir()
+
+
+def tidy(run_dir: Path) -> None:
+    """Remove what a training that was killed left half written; nobody else may be writing."""
+    folder = run_dir / FOLDER
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for entry in list(os.scandir(folder)):
+        if _ASIDE.fullmatch(entry.name):
+            _remove(Path(entry.path))
+
+
+def exist(run_dir: Path) -> bool:
+    """Whether the folder holds checkpoints, good or damaged."""
+    return bool(_steps(run_dir / FOLDER))
+
+
+@dataclass(frozen=True)
+class Found:
+    """A checkpoint whose files are as its manifest says; the tensors are not read yet.
+
+    Attributes:
+        folder: where it is.
+        state: what is no tensor.
+        metrics: the metrics file so far.
+    """
+
+    folder: Path
+    state: dict[str, Any]
+    metrics: bytes
+
+    def arrays(self, config: ModelConfig, batch_size: int) -> Arrays:
+        """The tensors, which must be those of a training of this network.
+
+        Raises:
+            ModelError: they are not, or cannot be read.
+        """
+        path = self.folder / TENSORS
+
+        def check(header: Header) -> None:
+            tensors.expect(path, header, _specs(header, config, batch_size))
+
+        try:
+            return tensors.read(path, check)[1]
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def found(run_dir: Path) -> Iterator[Found | ModelError]:
+    """The checkpoints from the newest on: each verified, or why it is not to be used."""
+    folder = run_dir / FOLDER
+    if folder.is_symlink():
+        yield ModelError(f"{folder} is a link: charrnn reads checkpoints in the run's own folder")
+        return
+    for step in _steps(folder):
+        try:
+            yield _verify(folder / str(step))
+        except ModelError as error:
+            yield error
+
+
+def _verify(folder: Path) -> Found:
+    """Check that all files are there and are what the manifest says.
+
+    Raises:
+        ModelError: they are not.
+    """
+    manifest = folder / MANIFEST
+    described = files.parse_json(files.read(manifest, _MOST[MANIFEST]), str(manifest))
+    _check_format(described, manifest)
+    parts = described.get("files")
+    if not isinstance(parts, dict) or set(parts) != set(_PARTS):
+        raise ModelError(f"{manifest} is damaged: it does not name the files of a checkpoint")
+    small = {name: _check_file(folder / name, parts[name]) for name in _PARTS}
+    state = files.parse_json(small[STATE], str(folder / STATE))
+    _check_format(state, folder / STATE)
+    return Found(folder, state, small[METRICS])
+
+
+def _check_format(content: Mapping[str, Any], path: Path) -> None:
+    version = content.get("format")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ModelError(f"{path} is damaged: it does not tell its format")
+    if version > FORMAT_VERSION:
+        raise ModelError(
+            f"{path} has format {version}, this charrnn reads up to {FORMAT_VERSION}: "
+            "upgrade charrnn"
+        )
+
+
+def _check_file(path: Path, part: Any) -> bytes:
+    """The content of a file of this size and hash; of tensors nothing is kept yet."""
+    wanted = (part.get("bytes"), part.get("sha256")) if isinstance(part, dict) else (None, None)
+    if not isinstance(wanted[0], int) or not isinstance(wanted[1], str):
+        raise ModelError(f"{path.parent / MANIFEST} is damaged: it says nothing of {path.name}")
+    try:
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ModelError(f"{path} is damaged: it is no plain file")
+        if found.st_size != wanted[0]:
+            raise ModelError(
+                f"{path} is damaged: it has {found.st_size:,} bytes, not {wanted[0]:,}"
+            )
+        if path.name in _MOST:
+            data = files.read(path, _MOST[path.name])
+            digest = hashlib.sha256(data).hexdigest()
+        else:
+            data = b""
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    if digest != wanted[1]:
+        raise ModelError(f"{path} is damaged: its SHA-256 is not the one it was written with")
+    return data
+
+
+def _specs(header: Header, config: ModelConfig, batch_size: int) -> dict[str, Spec]:
+    """What tensors a checkpoint of this network must have, as far as it has the optional ones."""
+    shapes = parameters.shapes(config)
+    specs = {f"weights.{name}": Spec("F32", shape) for name, shape in shapes.items()}
+    if any(name.startswith("best.") for name in header.entries):
+        specs |= {f"best.{name}": Spec("F32", shape) for name, shape in shapes.items()}
+    for layer in range(config.num_layers):
+        for part in parameters.cell_of(config).states:
+            specs[f"state.{layer}.{part}"] = Spec("F32", (batch_size, config.hidden_size))
+    for name, entry in header.entries.items():
+        shape = entry.get("shape") if isinstance(entry, dict) else None
+        slot = _OPTIMIZER.fullmatch(name)
+        if slot and slot[1] in shapes:
+            specs[name] = Spec("F32", () if shape == [] else shapes[slot[1]])
+    for name, dtype in {
+        "rng.cpu": "U8",
+        "losses": "F32",
+        "norms": "F64",
+        "durations": "F32",
+    }.items():
+        specs[name] = Spec(dtype, _length(header, name))
+    if "rng.cuda" in header.entries:
+        specs["rng.cuda"] = Spec("U8", _length(header, "rng.cuda"))
+    return specs
+
+
+def _length(header: Header, name: str) -> tuple[int, ...]:
+    """The length of a list as the header says, where it can be."""
+    entry = header.entries.get(name)
+    shape = entry.get("shape") if isinstance(entry, dict) else None
+    if isinstance(shape, list) and len(shape) == 1 and isinstance(shape[0], int) and shape[0] >= 0:
+        most = _GENERATOR_BYTES if name.startswith("rng.") else header.size
+        return (min(shape[0], most),)
+    return (0,)

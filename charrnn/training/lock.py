@@ -1,0 +1,51 @@
+"""One training per run folder: a lock of the system's, which ends with its process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+from charrnn.errors import RunError
+
+NAME = ".lock"
+
+
+@contextlib.contextmanager
+def held(run_dir: Path) -> Iterator[None]:
+    """Hold the folder. What a training that was killed left is no lock: the system knows that.
+
+    Raises:
+        RunError: another process holds it (says which), or the folder cannot be written.
+    """
+    path = run_dir / NAME
+    lock = filelock.FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise RunError(
+            f"{run_dir} is in use by another training{_owner(path)}: wait for its end, stop it, "
+            "or name another folder with --out"
+        ) from None
+    except OSError as error:
+        raise RunError(f"{run_dir} cannot be locked: {error.strerror}") from error
+    try:
+        with contextlib.suppress(OSError):  # a word to others; the lock does not depend on it
+            path.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}) + "\n")
+        yield
+    finally:
+        lock.release()
+
+
+def _owner(path: Path) -> str:
+    """Who holds the lock, as far as that can be read."""
+    try:
+        told = json.loads(path.read_bytes()[:1000])
+        return f" (process {int(told['pid'])} on {str(told['host'])[:100]})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,63 @@
+"""Makes the golden files of this version: ``python tests/golden/make.py``, into ``tests/golden/N``.
+
+Once per version of the format, and never again: later charrnns must read what this one wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from charrnn import corpus
+from charrnn.checkpoint import FORMAT_VERSION
+from charrnn.config import TrainOptions
+from charrnn.generator import load
+from charrnn.training import run
+from charrnn.training.run import Observer
+
+HERE = Path(__file__).parent
+TEXT = "the cat is home.\nthe café is near the sea.\n" * 20
+OPTIONS: dict[str, Any] = {"hidden_size": 4, "embedding_size": 3, "seq_len": 8, "batch_size": 4}
+OPTIONS |= {"steps": 30, "device": "cpu", "backend": "library", "dropout": 0.1, "threads": 1}
+
+
+class Stopping(Observer):
+    """Asks to stop after some steps."""
+
+    asked = 0
+
+    def stop(self) -> str | None:
+        self.asked += 1
+        return "interrupt" if self.asked > 12 else None
+
+
+def main() -> None:
+    folder = HERE / str(FORMAT_VERSION)
+    if folder.exists():
+        sys.exit(f"{folder} is there: a version's files are made once")
+    folder.mkdir()
+    (folder / "text.txt").write_text(TEXT, "utf-8", newline="")
+    text = corpus.read([folder / "text.txt"])
+    run.train(text, TrainOptions(**OPTIONS), out=folder / "run", observer=Stopping())
+    (folder / "run" / ".lock").unlink()
+    for name in ("config.json", "summary.json"):
+        path = folder / "run" / name
+        path.write_text(path.read_text().replace(str(HERE), "/golden"))
+    later = shutil.copytree(folder / "run", folder / "later")
+    run.train(text, TrainOptions(), out=later, resume_with={})
+    model = load(folder / "run")
+    expected = {
+        "greedy": model.greedy("the", length=30).text,
+        "nats": model.score(TEXT[-86:]).nats,
+        "steps": 30,
+        "valid_nats": json.loads((later / "summary.json").read_text())["valid_nats"],
+    }
+    shutil.rmtree(later)
+    (folder / "expected.json").write_text(json.dumps(expected, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""What earlier charrnns wrote is read by this one: a model and a run of every format."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import charrnn
+from charrnn import corpus
+from charrnn.checkpoint import FORMAT_VERSION
+from charrnn.config import TrainOptions
+from charrnn.training import checkpoints, run
+
+GOLDEN = Path(__file__).parent / "golden"
+VERSIONS = sorted(path.name for path in GOLDEN.iterdir() if path.name.isdecimal())
+
+
+def test_there_is_one_for_every_version() -> None:
+    assert str(FORMAT_VERSION) == str(checkpoints.FORMAT_VERSION) == VERSIONS[-1]
+    assert [str(number) for number in range(1, FORMAT_VERSION + 1)] == VERSIONS
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_model_writes_and_scores_as_it_did(version: str) -> None:
+    folder = GOLDEN / version
+    expected = json.loads((folder / "expected.json").read_text("utf-8"))
+    model = charrnn.load(folder / "run")
+    assert model.greedy("the", length=30).text == expected["greedy"]
+    text = (folder / "text.txt").read_bytes().decode()
+    assert model.score(text[-86:]).nats == pytest.approx(expected["nats"], abs=1e-5)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_run_goes_on_to_where_it_went(version: str, tmp_path: Path) -> None:
+    """Its last bits may depend on the machine; its losses do not."""
+    folder = GOLDEN / version
+    expected = json.loads((folder / "expected.json").read_text("utf-8"))
+    shutil.copytree(folder / "run", tmp_path / "run")
+    text = corpus.read([folder / "text.txt"])
+    result = run.train(text, TrainOptions(), out=tmp_path / "run", resume_with={})
+    assert result is not None
+    assert result.steps == expected["steps"]
+    assert result.valid_nats == pytest.approx(expected["valid_nats"], abs=1e-3)

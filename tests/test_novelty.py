@@ -1,0 +1,348 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from charrnn import checkpoint, corpus, novelty
+from charrnn.checkpoint import Model
+from charrnn.errors import CorpusError, ModelError, OptionError
+from charrnn.novelty import Index
+
+# Signs of one to four bytes, two of which begin with the same three.
+texts = st.text("ab\né日🙂🙃", max_size=40)
+
+
+def naive(text: str, sample: str, min_run: int) -> tuple[int, int, float]:
+    """By definition: the longest run, where it begins in the sample, and the share copied."""
+    runs = [
+        max((n for n in range(len(sample) - i + 1) if sample[i : i + n] in text), default=0)
+        for i in range(len(sample))
+    ]
+    covered = {at for i, run in enumerate(runs) if run >= min_run for at in range(i, i + run)}
+    longest = max(runs, default=0)
+    where = runs.index(longest) if runs else 0
+    return longest, where, len(covered) / max(len(sample), 1)
+
+
+@settings(max_examples=300)
+@given(texts, texts, st.integers(1, 6), st.integers(1, 50))
+@example("", "", 1, 1)
+@example("", "a", 1, 9)
+@example("ab", "abababab", 2, 9)
+def test_equals_its_definition_whatever_the_blocks(
+    text: str, sample: str, min_run: int, block: int
+) -> None:
+    found = Index.of(text, block, overlap=200).compare(sample, min_run)
+    longest, where, share = naive(text, sample, min_run)
+    assert (found.longest_run, found.sample_offset) == (longest, where)
+    assert found.copied_share == pytest.approx(share)
+    assert found.run == sample[where : where + longest]
+    assert found.min_run == min_run
+    if not longest:
+        assert (found.corpus_offset, found.corpus_line) == (None, None)
+        return
+    assert found.corpus_offset is not None
+    assert text[found.corpus_offset : found.corpus_offset + longest] == found.run
+    assert found.corpus_line == 1 + text[: found.corpus_offset].count("\n")
+
+
+@given(texts, texts, st.integers(1, 20), st.integers(0, 8))
+def test_longer_runs_than_the_overlap_are_found_at_least_so_long(
+    text: str, sample: str, block: int, overlap: int
+) -> None:
+    found = Index.of(text, block, overlap).compare(sample)
+    longest, _, _ = naive(text, sample, 20)
+    assert found.longest_run <= longest
+    assert len(found.run.encode()) >= min(len(sample[:longest].encode()) and 1, overlap)
+    if found.longest_run < longest:
+        assert len(found.run.encode()) + 3 >= overlap
+    assert found.run in text
+
+
+def test_what_is_copied_is_told() -> None:
+    text = "The cat is home.\nThe dog is near the sea.\n"
+    found = Index.of(text).compare("A dog is near the cat is home?", min_run=10)
+    assert asdict(found) == {
+        "longest_run": 17,
+        "run": " dog is near the ",
+        "sample_offset": 1,
+        "corpus_offset": 20,
+        "corpus_line": 2,
+        "min_run": 10,
+        # " dog is near the " and "he cat is home": all but the "A" and the "?"
+        "copied_share": pytest.approx(28 / 30),
+    }
+
+
+def test_a_sample_longer_than_the_text_is_compared_as_any() -> None:
+    found = Index.of("abc").compare("abc" * 1000, min_run=3)
+    assert (found.longest_run, found.copied_share) == (3, 1.0)
+
+
+def test_a_lone_surrogate_is_in_no_text() -> None:
+    assert Index.of("abc").compare("a\udcffb").longest_run == 1
+
+
+def test_a_run_has_a_character_at_least() -> None:
+    with pytest.raises(OptionError, match="min_run must be 1 or more, not 0"):
+        Index.of("abc").compare("abc", min_run=0)
+
+
+LINES = [f"{n} was the best of times,\nit was the worst of times.\n" for n in range(30)]
+TEXT = "".join(LINES)
+TRAINED = 1000  # characters of it; the rest is held out
+Tell = Callable[[str], object]
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of indexes, for this test alone."""
+    folder = tmp_path / "cache"
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: folder / name)
+    return folder / "charrnn" / "novelty"
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny_model: Model, cache: Path) -> Path:
+    """The folder of a run on `TEXT`, its last part held out."""
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT, "utf-8", newline="")
+    read = corpus.read([text])
+    described = {
+        "name": "text",
+        "sha256": {"corpus": read.sha256},
+        "train_characters": TRAINED,
+        "valid_characters": len(TEXT) - TRAINED,
+    }
+    folder = tmp_path / "run"
+    folder.mkdir()
+    model = replace(tiny_model, training={"corpus": described})
+    checkpoint.save(folder / checkpoint.MODEL_NAME, model)
+    fields = {"files": [str(text)], "newline": "keep"}
+    (folder / "config.json").write_text(json.dumps(fields))
+    return folder
+
+
+def opened(run: Path) -> tuple[Index, list[str]]:
+    """The index of a run, and what was told."""
+    told: list[str] = []
+    return novelty.for_model(run, told.append), told
+
+
+def works(index: Index) -> bool:
+    run = "the worst of times.\n12 was the best"
+    found = index.compare(f"xx {run}é")
+    return (found.run, found.corpus_offset, found.corpus_line) == (
+        f" {run}",
+        TEXT.index(f" {run}"),
+        24,
+    )
+
+
+def test_an_index_is_made_once_and_then_mapped(run: Path, cache: Path, tmp_path: Path) -> None:
+    index, told = opened(run)
+    assert works(index)
+    assert told == ["novelty: making an index of 1,000 characters, once"]
+    (kept,) = cache.iterdir()
+    assert kept.stat().st_size < 5 * TRAINED + 200
+    # From now on neither the text nor the run's description is needed.
+    (tmp_path / "text.txt").unlink()
+    alone = shutil.copy(run / checkpoint.MODEL_NAME, tmp_path / "alone.safetensors")
+    index, told = opened(Path(alone))
+    assert works(index)
+    assert told == []
+    assert not index._text.flags.writeable
+    assert not index._text.flags.owndata
+
+
+def test_what_was_held_out_is_not_copied(run: Path) -> None:
+    index, _ = opened(run)
+    assert index.compare(TEXT[:TRAINED]).longest_run == TRAINED
+    assert index.compare(TEXT[5 : TRAINED + 10]).longest_run == TRAINED - 5
+
+
+def test_blocks_of_a_file_are_those_in_memory(
+    run: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(novelty, "BLOCK", 64)
+    index, told = opened(run)
+    assert len(index._blocks) == 16
+    assert works(index)
+    assert told[1:] == [f"novelty: {n / 16:.0%} of the index made" for n in (3, 6, 9, 12, 15)]
+    whole = Index.of(TEXT[:TRAINED])
+    for sample in (TEXT[300:700], "it was the cat", "é"):
+        ours, theirs = index.compare(sample), whole.compare(sample)
+        assert (ours.longest_run, ours.run) == (theirs.longest_run, theirs.run)
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda data: b"",
+    "a few bytes": lambda data: data[:11],
+    "truncated": lambda data: data[:-1],
+    "half": lambda data: data[: len(data) // 2],
+    "longer": lambda data: data + b"\0",
+    "another program's": lambda data: b"\x93NUMPY" + bytes(len(data)),
+    **{
+        f"a bit at {part} of it": lambda data, part=part: _flipped(data, int(part * len(data)))
+        for part in (0, 0.01, 0.3, 0.6, 0.9, 0.9999)
+    },
+}
+
+
+def _flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 16]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_index_is_made_anew(damage: str, run: Path, cache: Path) -> None:
+    opened(run)
+    (kept,) = cache.iterdir()
+    good = kept.read_bytes()
+    kept.unlink()  # what is mapped must not change
+    kept.write_bytes(DAMAGES[damage](good))
+    index, told = opened(run)
+    assert works(index)
+    assert str(kept) in told[0]
+    assert "damaged" in told[0]
+    assert kept.read_bytes() == good
+
+
+def test_an_index_of_another_text_or_version_is_not_taken(
+    run: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(run)
+    (kept,) = cache.iterdir()
+    monkeypatch.setattr(novelty, "FORMAT_VERSION", 2)
+    assert "another version" in opened(run)[1][0]
+    assert opened(run)[1] == []
+    novelty._write(kept.with_name("other.index"), novelty._encoded("other"), print)
+    kept.with_name("other.index").replace(kept)
+    index, told = opened(run)
+    assert works(index)
+    assert len(told) == 2
+
+
+def test_a_folder_in_the_way_is_no_index(run: Path, cache: Path) -> None:
+    opened(run)
+    (kept,) = cache.iterdir()
+    kept.unlink()
+    kept.mkdir()
+    index, told = opened(run)
+    assert works(index)
+    assert "the index will not be kept" in told[-1]
+
+
+def test_without_a_folder_that_can_be_written_the_index_is_in_memory(
+    run: Path, cache: Path
+) -> None:
+    cache.parent.parent.write_text("a file where the cache would be")
+    index, told = opened(run)
+    assert works(index)
+    assert str(cache) in told[-1]
+    assert "the index will not be kept" in told[-1]
+
+
+def test_a_full_disk_is_told_before_anything_is_sorted(
+    run: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(run)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=4999))
+    index, told = opened(run)
+    assert works(index)
+    assert "0.0 GB are needed and 0.0 GB free" in told[-1]
+    assert list(cache.iterdir()) == []
+
+
+def test_a_failure_or_interruption_leaves_nothing(
+    run: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(text: Any, block: int, overlap: int) -> Any:
+        yield novelty.suffix_order(text)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(novelty, "_orders", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        opened(run)
+    assert list(cache.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_removed_after_a_day(run: Path, cache: Path) -> None:
+    cache.mkdir(parents=True)
+    old, new = cache / "index-old.tmp", cache / "index-new.tmp"
+    for left in (old, new):
+        left.write_bytes(b"half")
+    os.utime(old, (time.time() - 90_000,) * 2)
+    opened(run)
+    assert not old.exists()
+    assert new.exists()
+
+
+def test_two_processes_may_make_an_index_at_once(run: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys, pathlib, platformdirs\n"
+        "platformdirs.user_cache_path = lambda name: pathlib.Path(sys.argv[2]) / name\n"
+        "from charrnn import novelty\n"
+        "index = novelty.for_model(sys.argv[1])\n"
+        "print(index.compare('the worst of times').longest_run)\n"
+    )
+    command = [sys.executable, "-c", script, str(run), str(tmp_path / "shared")]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+    assert [process.communicate(timeout=100)[0].strip() for process in both] == [b"18", b"18"]
+    (kept,) = (tmp_path / "shared" / "charrnn" / "novelty").iterdir()
+    assert kept.suffix == ".index"
+
+
+def _lose(run: Path, how: str) -> None:
+    config = run / "config.json"
+    fields = json.loads(config.read_text())
+    if how == "config":
+        config.unlink()
+    elif how == "damaged":
+        config.write_text("[1")
+    elif how == "stdin":
+        config.write_text(json.dumps(fields | {"files": ["-"]}))
+    elif how == "text":
+        Path(fields["files"][0]).unlink()
+    else:
+        Path(fields["files"][0]).write_text("something else")
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("config", "no config.json beside the model"),
+        ("damaged", "is damaged"),
+        ("stdin", "standard input"),
+        ("text", "does not exist"),
+        ("changed", "changed since the training"),
+    ],
+)
+def test_a_training_text_that_is_gone_is_a_sentence(
+    how: str, words: str, run: Path, cache: Path
+) -> None:
+    _lose(run, how)
+    with pytest.raises(CorpusError, match=f"is not at hand: .*{words}"):
+        opened(run)
+    assert not cache.exists()
+
+
+def test_a_model_without_a_training_text_is_a_sentence(tmp_path: Path, tiny_model: Model) -> None:
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(path, tiny_model)
+    with pytest.raises(CorpusError, match="does not say what text it was trained on"):
+        opened(path)
+    with pytest.raises(ModelError, match="does not exist"):
+        opened(tmp_path / "none")
