@@ -101,8 +101,11 @@ class Generator:
                 raise OptionError(
                     f"--weights {self._weights} needs compiled steps, which fail here: {error}"
                 ) from error
-            self._notify(f"steps cannot be compiled ({error}): numpy writes the same, slower")
-            return NumpyEngine(self.config, self._values)
+            return self._by_numpy(error)
+
+    def _by_numpy(self, error: Exception) -> NumpyEngine:
+        self._notify(f"steps cannot be compiled ({error}): numpy writes the same, slower")
+        return NumpyEngine(self.config, self._values)
 
     @contextlib.contextmanager
     def _told_of_compiling(self) -> Iterator[None]:
