@@ -21,10 +21,11 @@ import numpy as np
 import safetensors.numpy
 
 from charrnn import parameters
+from charrnn import tokenizer as tokenizers
 from charrnn.config import ModelConfig, from_json, to_json
 from charrnn.errors import CharRNNError, ModelError, RunError
 from charrnn.parameters import Parameters
-from charrnn.tokenizer import CharTokenizer
+from charrnn.tokenizer import Tokenizer
 
 FORMAT_VERSION = 1
 MODEL_NAME = "model.safetensors"
@@ -55,7 +56,7 @@ class Model:
     """
 
     config: ModelConfig
-    tokenizer: CharTokenizer
+    tokenizer: Tokenizer
     values: Parameters
     training: Mapping[str, Any] = field(default_factory=dict)
 
@@ -173,7 +174,7 @@ def _described(path: Path, header: dict[str, Any]) -> Model:
                 "upgrade charrnn"
             )
         config = from_json(ModelConfig, described["config"], str(path))
-        tokenizer = CharTokenizer.from_json(described["tokenizer"], str(path))
+        tokenizer = tokenizers.from_json(described["tokenizer"], str(path))
         training = dict(described["training"])
     except ModelError:
         raise

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from charrnn import checkpoint, scoring
 from charrnn.checkpoint import Model
-from charrnn.config import BeamConfig, SampleConfig
+from charrnn.config import MAX_LENGTH, BeamConfig, SampleConfig
 from charrnn.decoding import sampling
 from charrnn.decoding.beam import Hypothesis, beam_search
 from charrnn.decoding.greedy import greedy
-from charrnn.decoding.step import Floats, ends_with
+from charrnn.decoding.step import Floats
 from charrnn.errors import CorpusError
 from charrnn.kernels.numpy_engine import NumpyEngine, State
-from charrnn.tokenizer import CharTokenizer
+from charrnn.tokenizer import Decoder, Tokenizer
 
 Write = Callable[[str], object]
 
@@ -100,12 +100,14 @@ class Generator:
         seed = secrets.randbits(32) if config.seed is None else config.seed
         stops = self._stops(config.stop)
         texts = [
-            _Text(self.tokenizer, stops, write if index == 0 else lambda piece: None)
+            _Text(self.tokenizer, config, write if index == 0 else lambda piece: None)
             for index in range(config.num_samples)
         ]
         for drawn in self._sampling(prompt, config, seed, stops):
             for row, symbol, log_prob in drawn:
                 texts[row].add(symbol, log_prob)
+            if all(text.done for text in texts):
+                break
         return [text.finish(seed) for text in texts]
 
     def stream(self, prompt: str | Prompted = "", **options: Any) -> Iterator[str]:
@@ -114,11 +116,13 @@ class Generator:
         seed = secrets.randbits(32) if config.seed is None else config.seed
         stops = self._stops(config.stop)
         pieces: list[str] = []
-        text = _Text(self.tokenizer, stops, pieces.append)
+        text = _Text(self.tokenizer, config, pieces.append)
         for drawn in self._sampling(prompt, config, seed, stops):
             text.add(*drawn[0][1:])
             yield from pieces
             pieces.clear()
+            if text.done:
+                break
         text.finish(seed)
         yield from pieces
 
@@ -127,6 +131,7 @@ class Generator:
     ) -> Iterator[list[tuple[int, int, float]]]:
         rngs = [sampling.generator(seed, index) for index in range(config.num_samples)]
         read = self.read(prompt)
+        config = replace(config, length=self._symbols(config.length))
         return sampling.sample(self.engine, read.logits, read.state, config, rngs, stops)
 
     def greedy(
@@ -139,10 +144,13 @@ class Generator:
         """The text of the most likely symbols; `write` gets its characters as they come."""
         config = BeamConfig(length=length, width=1, stop=stop)
         stops = self._stops(config.stop)
-        text = _Text(self.tokenizer, stops, write)
+        text = _Text(self.tokenizer, config, write)
         read = self.read(prompt)
-        for chosen in greedy(self.engine, read.logits, read.state, config.length, stops):
+        most = self._symbols(config.length)
+        for chosen in greedy(self.engine, read.logits, read.state, most, stops):
             text.add(*chosen)
+            if text.done:
+                break
         return text.finish(None)
 
     def beam(
@@ -150,13 +158,14 @@ class Generator:
     ) -> list[Sample]:
         """The most probable texts that beam search finds, best first.
 
-        `write` gets the best one's characters as soon as no later step can change them.
+        `write` gets the best one's characters as soon as no later step can change them. Hypotheses
+        are as long as `length` says in symbols, whatever these stand for.
         """
         stops = self._stops(config.stop)
-        best = _Text(self.tokenizer, stops, write)
+        best = _Text(self.tokenizer, replace(config, length=MAX_LENGTH), write)
 
         def settled(ids: NDArray[np.int64]) -> None:
-            for symbol in ids[best.length :].tolist():
+            for symbol in ids[best.symbols :].tolist():
                 best.add(symbol, 0.0)
 
         read = self.read(prompt)
@@ -165,10 +174,10 @@ class Generator:
         )
         settled(np.array(found[0].ids, np.int64))
         best.finish(None)
-        return [self._sample(hypothesis, stops) for hypothesis in found]
+        return [self._sample(hypothesis, config) for hypothesis in found]
 
-    def _sample(self, hypothesis: Hypothesis, stops: list[tuple[int, ...]]) -> Sample:
-        text = _Text(self.tokenizer, stops, lambda piece: None)
+    def _sample(self, hypothesis: Hypothesis, config: BeamConfig) -> Sample:
+        text = _Text(self.tokenizer, replace(config, length=MAX_LENGTH), lambda piece: None)
         for symbol in hypothesis.ids:
             text.add(symbol, 0.0)
         return replace(text.finish(None), log_prob=hypothesis.log_prob)
@@ -179,46 +188,70 @@ class Generator:
             raise CorpusError("the text is empty (0 characters): there is nothing to score")
         ids = self.tokenizer.encode(text)
         start = self.config.start_symbol
-        return scoring.score(self.engine, ids, len(text.encode()), start, exact=exact)
+        return scoring.score(self.engine, ids, self.tokenizer, start, exact=exact)
 
     def _stops(self, stop: str | Sequence[str]) -> list[tuple[int, ...]]:
-        return [tuple(self.tokenizer.encode(text).tolist()) for text in stop]
+        """What decoders end a row at; where a text has several spellings, `_Text` looks for it."""
+        ids = [tuple(self.tokenizer.encode(text).tolist()) for text in stop]
+        return ids if self.tokenizer.one_spelling else []
+
+    def _symbols(self, length: int) -> int:
+        """How many symbols give `length` characters, of four bytes at most, for certain."""
+        longest = 1 if self.tokenizer.whole_characters else 4
+        return min(longest * length, MAX_LENGTH)
 
 
 class _Text:
     """A text as it grows: what may still become a stop string is held back from `write`."""
 
     def __init__(
-        self, tokenizer: CharTokenizer, stops: Sequence[tuple[int, ...]], write: Write
+        self, tokenizer: Tokenizer, config: SampleConfig | BeamConfig, write: Write
     ) -> None:
-        self._tokenizer = tokenizer
-        self._stops = stops
+        self._decoder = Decoder(tokenizer)
+        self._stops, self._left = config.stop, config.length
         self._write = write
-        self._held = max(map(len, stops), default=0)
-        self._ids: list[int] = []
-        self._written = 0
+        self._held = max(map(len, self._stops), default=0)
+        self._shown: list[str] = []
+        self._tail = ""  # not shown yet
         self._log_prob = 0.0
+        self._stopped = False
+        self.symbols = 0
 
     @property
-    def length(self) -> int:
-        return len(self._ids)
+    def done(self) -> bool:
+        """It has its length, or a stop string."""
+        return self._stopped or self._left <= 0
 
     def add(self, symbol: int, log_prob: float) -> None:
-        self._ids.append(symbol)
-        self._log_prob += log_prob
-        self._show(len(self._ids) - self._held)
+        self.symbols += 1
+        if not self.done:
+            self._log_prob += log_prob
+            self._grow(self._decoder.feed([symbol]))
+
+    def _grow(self, piece: str) -> None:
+        piece = piece[: self._left]
+        self._left -= len(piece)
+        self._tail += piece
+        ends = [(at + len(stop), at) for stop in self._stops if (at := self._tail.find(stop)) >= 0]
+        if ends:
+            self._stopped = True
+            self._show(min(ends)[1])
+            self._tail = ""
+        else:
+            self._show(len(self._tail) - self._held)
 
     def _show(self, end: int) -> None:
-        if end > self._written:
-            self._write(self._tokenizer.decode(self._ids[self._written : end]))
-            self._written = end
+        if end > 0:
+            self._shown.append(self._tail[:end])
+            self._tail = self._tail[end:]
+            self._write(self._shown[-1])
 
     def finish(self, seed: int | None) -> Sample:
-        stops = [stop for stop in self._stops if ends_with(self._ids, [stop])]
-        end = len(self._ids) - max(map(len, stops), default=0)
-        self._show(end)
-        text = self._tokenizer.decode(self._ids[:end])
-        return Sample(text, seed, self._log_prob, "stop" if stops else "length")
+        if not self.done:
+            self._grow(self._decoder.finish())
+        self._show(len(self._tail))
+        finished_by = "stop" if self._stopped else "length"
+        return Sample("".join(self._shown), seed, self._log_prob, finished_by)
 
 
 def load(path: str | Path) -> Generator:

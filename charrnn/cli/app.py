@@ -18,6 +18,7 @@ from charrnn.cli.corpora import app as corpora_app
 from charrnn.cli.eval import evaluate
 from charrnn.cli.greedy import greedy
 from charrnn.cli.info import info
+from charrnn.cli.prepare import prepare
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
 
@@ -44,6 +45,7 @@ def _charrnn(
 
 
 app.command()(train)
+app.command()(prepare)
 app.command()(sample)
 app.command()(greedy)
 app.command()(beam)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from charrnn.cli.shell import JsonOption, ModelOption, guarded, note, print_json
-from charrnn.errors import ModelError, OptionError, PromptError
+from charrnn.cli.text import EncodingOption, ErrorsOption, NewlineOption, read_corpus
+from charrnn.config import Reading, TextOptions, from_json
+from charrnn.errors import ModelError, OptionError, PromptError, nearest
+
+if TYPE_CHECKING:
+    from charrnn.tokenizer import Ids, Tokenizer
 
 
 @guarded
@@ -25,9 +31,13 @@ def evaluate(
         bool,
         typer.Option("--exact", help="Read in one stream, not in 32: slower, and exact."),
     ] = False,
-    newline: Annotated[
-        str, typer.Option(help="keep line ends, or make CR LF into LF: keep or lf.")
-    ] = "keep",
+    part: Annotated[
+        str,
+        typer.Option(help="Without a text: which part of the model's own, train, valid or test."),
+    ] = "valid",
+    encoding: EncodingOption = Reading.encoding,
+    errors: ErrorsOption = Reading.errors,
+    newline: NewlineOption = Reading.newline,
     as_json: JsonOption = False,
 ) -> None:
     """Score a text: nats and bits per character, bits per byte.
@@ -35,24 +45,28 @@ def evaluate(
     The text is read in order with the state carried, in at most 32 streams that each warm up on
     the 512 characters before them. 'windows of 256' start from nothing, nanoGPT's protocol.
     """
-    from charrnn import checkpoint, corpus, scoring
+    from charrnn import checkpoint, dataset, scoring
     from charrnn.generator import Generator
 
+    if part not in dataset.PARTS:
+        raise OptionError(f"--part '{part}' is not known: {nearest(part, dataset.PARTS)}")
     path = checkpoint.find(model)
     generator = Generator(checkpoint.load(path))
     note(f"model: {path}")
+    tokenizer, start = generator.tokenizer, generator.config.start_symbol
     if file is None:
-        text = _held_out(path)
+        ids = _held_out(path, tokenizer, part)
+        score = scoring.score(generator.engine, ids, tokenizer, start, exact=exact)
+        windows = scoring.window_nats(generator.engine, ids, tokenizer)
     else:
-        whole = corpus.read([file], newline)
-        for notice in whole.notices:
-            note(notice)
-        text = whole.text
-    try:
-        score = generator.score(text, exact=exact)
-    except PromptError as error:
-        raise PromptError(f"{file}: {error}") from None
-    windows = scoring.window_nats(generator.engine, generator.tokenizer.encode(text))
+        reading = Reading(encoding=encoding, errors=errors, newline=newline)
+        text = read_corpus([str(file)], reading)
+        try:
+            with dataset.encoded(text, tokenizer) as ids:
+                score = scoring.score(generator.engine, ids, tokenizer, start, exact=exact)
+                windows = scoring.window_nats(generator.engine, ids, tokenizer)
+        except PromptError as error:
+            raise PromptError(f"{file}: {error}") from None
     fields = {
         "characters": score.characters,
         "bytes": score.num_bytes,
@@ -73,26 +87,35 @@ def evaluate(
         typer.echo(f"{windows:.4f} nats per character in windows of 256")
 
 
-def _held_out(model: Path) -> str:
-    """The validation text of the run that `model` lies in, read from its files once more."""
-    from charrnn import corpus
+def _held_out(model: Path, tokenizer: Tokenizer, part: str) -> Ids:
+    """A part of the text of the run that `model` lies in, made from its files once more."""
+    from charrnn import corpus, dataset
 
     config = model.parent / "config.json"
     try:
         run = json.loads(config.read_text("utf-8"))
-        valid, trained = run["valid_files"], run["corpus"]
-        if "-" in (valid or run["files"]):
+        files = {name: run[f"{name}files"] for name in ("", "valid_", "test_")}
+        sha256 = run["corpus"]["sha256"]
+        options = from_json(TextOptions, run["text"], str(config))
+        if any("-" in names for names in files.values()):
             raise OptionError(f"name a text: {model} was trained from standard input")
-        text = corpus.read(valid or run["files"], run["newline"])
+        if dataset.is_dataset(Path(files[""][0])):
+            data = dataset.load(Path(files[""][0]))
+        else:
+            text, valid, test = (
+                corpus.read(names, options) if names else None for names in files.values()
+            )
+            assert text
+            data = dataset.make(text, options, valid, test)
     except FileNotFoundError:
         raise OptionError(f"name a text: {model} has no config.json beside it") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ModelError(f"{config} is damaged: name a text") from error
-    if text.sha256 != trained["sha256"]["valid" if valid else "corpus"]:
-        raise ModelError(f"{', '.join(text.files)} changed since the training: name a text")
-    if valid:
-        return text.text
-    held_out = text.text[len(text.text) - trained["valid_characters"] :]
-    if not trained["valid_characters"]:
-        raise OptionError(f"name a text: {model} was trained without a validation text")
-    return held_out
+    if data.sha256 != sha256 or data.tokenizer != tokenizer:
+        names = ", ".join(itertools.chain.from_iterable(files.values()))
+        raise ModelError(f"{names} changed since the training: name a text")
+    ids: Ids = getattr(data, part)
+    if not len(ids):
+        what = {"valid": "validation", "test": "test"}.get(part, part)
+        raise OptionError(f"name a text: {model} was trained without a {what} text")
+    return ids

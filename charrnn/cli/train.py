@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import typer
 
 from charrnn.cli import STARTED
-from charrnn.cli.shell import JsonOption, guarded, note, print_json
+from charrnn.cli.shell import JsonOption, guarded, print_json
+from charrnn.cli.text import (
+    CorpusArgument,
+    EncodingOption,
+    ErrorsOption,
+    ExcludeOption,
+    IncludeOption,
+    MinCountOption,
+    NewlineOption,
+    PiecesOption,
+    SeparatorOption,
+    SplitOption,
+    TestFractionOption,
+    TestOption,
+    TokenizerOption,
+    UnpackedOption,
+    ValidFractionOption,
+    ValidOption,
+    VocabSizeOption,
+    dataset_of,
+    text_options,
+)
 from charrnn.config import TrainOptions, from_json, load_options
-
-if TYPE_CHECKING:
-    from charrnn.corpus import Corpus
 
 PLANNED = "planned"
 BUDGETS = {"minutes", "epochs", "steps"}  # a flag of these wins over all of them in a file
-NETWORK, TRAINING, TEXT, RUN = "The network", "The training", "The text", "The run"
+NETWORK, TRAINING, RUN = "The network", "The training", "The run"
 FORM, REGULARIZERS = "Deeper and other networks", "Against learning by heart"
 
 
@@ -30,10 +48,7 @@ def _planned(help_text: str, panel: str) -> Any:
 @guarded
 def train(
     context: typer.Context,
-    corpus: Annotated[
-        list[str],
-        typer.Argument(help="Text files, folders of them, - for stdin, or a named corpus."),
-    ],
+    corpus: CorpusArgument,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -196,22 +211,22 @@ def train(
     seed: Annotated[
         int, typer.Option(help="Randomness of first weights and dropout.", rich_help_panel=TRAINING)
     ] = TrainOptions.seed,
-    valid_fraction: Annotated[
-        float,
-        typer.Option(help="The last part of the text, held out.", rich_help_panel=TEXT),
-    ] = TrainOptions.valid_fraction,
-    valid: Annotated[
-        Path | None,
-        typer.Option(
-            help="A validation text of its own.", show_default="none", rich_help_panel=TEXT
-        ),
-    ] = None,
-    newline: Annotated[
-        str,
-        typer.Option(
-            help="keep line ends, or make CR LF into LF: keep or lf.", rich_help_panel=TEXT
-        ),
-    ] = "keep",
+    tokenizer: TokenizerOption = TrainOptions.tokenizer,
+    min_count: MinCountOption = TrainOptions.min_count,
+    vocab_size: VocabSizeOption = None,
+    pieces: PiecesOption = None,
+    split: SplitOption = TrainOptions.split,
+    valid_fraction: ValidFractionOption = TrainOptions.valid_fraction,
+    test_fraction: TestFractionOption = TrainOptions.test_fraction,
+    valid: ValidOption = None,
+    test: TestOption = None,
+    encoding: EncodingOption = TrainOptions.encoding,
+    errors: ErrorsOption = TrainOptions.errors,
+    newline: NewlineOption = TrainOptions.newline,
+    include: IncludeOption = None,
+    exclude: ExcludeOption = None,
+    document_separator: SeparatorOption = "",
+    max_unpacked: UnpackedOption = None,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=RUN)
     ] = TrainOptions.device,
@@ -252,26 +267,24 @@ def train(
     """
     given = {
         name: value
-        for name, value in context.params.items()
+        for name, value in (context.params | text_options(context.params)).items()
         if name in TrainOptions.__dataclass_fields__ and _was_given(context, name)
     }
     from_file = load_options(config) if config else {}
     if given.keys() & BUDGETS:
         from_file = {name: value for name, value in from_file.items() if name not in BUDGETS}
     options = from_json(TrainOptions, {**from_file, **given}, "options")
-    text = _read(corpus, newline)
-    valid_text = _read([str(valid)], newline) if valid else None
+    data = dataset_of(corpus, options, valid, test, given)
 
     from charrnn.cli.render import observer_for
     from charrnn.training.run import train as train_network
 
     with _Signals() as signals, observer_for(signals.word) as observer:
         result = train_network(
-            text,
+            data,
             options,
             out=out,
             force=force,
-            valid=valid_text,
             started=STARTED,
             observer=observer,
             dry_run=dry_run,
@@ -290,25 +303,6 @@ def train(
 def _was_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
-
-
-def _read(names: list[str], newline: str) -> Corpus:
-    """The text of files; a name that is no file may be that of a corpus."""
-    from charrnn import corpora, corpus
-
-    paths: list[str | Path] = []
-    known = corpora.registry()
-    for name in names:
-        if name not in ("-", "") and not Path(name).exists() and name in known:
-            paths += corpora.paths(corpora.entry(name))
-        else:
-            paths.append(name)
-    text = corpus.read(paths, newline)
-    if len(names) == 1 and names[0] in known:
-        text = replace(text, name=names[0])
-    for notice in text.notices:
-        note(notice)
-    return text
 
 
 class _Signals:

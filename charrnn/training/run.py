@@ -164,18 +164,19 @@ def _speed(
     steps = min(train.seq_len, MEASURED_WINDOW)
     few = data.train[: train.batch_size * steps]
     short = streams.make(few, train.batch_size, steps, model.start_symbol, None)
-    trainer = Trainer(network, short, data.valid, train)
+    trainer = Trainer(network, short, data.valid, train, data.tokenizer)
     read = plan.measure(lambda: trainer.update(1e-3), train.batch_size * steps)
     return read * train.update_every / train.seq_len
 
 
 def train(
-    text: Corpus,
+    text: Corpus | Dataset,
     options: TrainOptions,
     *,
     out: Path | None = None,
     force: bool = False,
     valid: Corpus | None = None,
+    test: Corpus | None = None,
     started: float | None = None,
     observer: Observer | None = None,
     dry_run: bool = False,
@@ -183,11 +184,12 @@ def train(
     """Plan and train on `text`; None after a dry run, which stops at the plan.
 
     Args:
-        text: the corpus.
+        text: the corpus, or a dataset made of it.
         options: what the user asked for.
         out: the run's folder; by default a new one under ``runs``.
         force: replace the run that `out` holds.
         valid: a validation text of its own.
+        test: a test text of its own.
         started: when the command began (`time.perf_counter`); minutes count from there.
         observer: gets the plan and the progress, and may end the training.
         dry_run: stop when the plan is made.
@@ -198,14 +200,14 @@ def train(
     device = choose_device(options.device)
     torch.set_num_threads(options.threads or torch.get_num_threads())
     memory.keep()
-    data = dataset.make(text, options.valid_fraction, valid)
+    data = text if isinstance(text, Dataset) else dataset.make(text, options, valid, test)
     kernel = choose_kernel(options, device)
     made = make_plan(options, data, device, kernel)
     _check_memory(made)
     observer.planned(data, made, kernel, run_dir)
     if dry_run:
         return None
-    return _Run(run_dir, text, valid, data, made, device, kernel, observer, started).train()
+    return _Run(run_dir, data, options, made, device, kernel, observer, started).train()
 
 
 class _Run:
@@ -214,18 +216,16 @@ class _Run:
     def __init__(
         self,
         run_dir: Path,
-        text: Corpus,
-        valid: Corpus | None,
         data: Dataset,
+        options: TrainOptions,
         made: Plan,
         device: torch.device,
         kernel: Kernel,
         observer: Observer,
         started: float,
     ) -> None:
-        self.run_dir, self.text, self.data, self.plan = run_dir, text, data, made
+        self.run_dir, self.data, self.options, self.plan = run_dir, data, options, made
         self.observer, self.started = observer, started
-        self.valid_files = valid.files if valid else ()
         config = made.train
         torch.manual_seed(config.seed)
         values = parameters.initial(made.model, config.seed, config.init, config.forget_bias)
@@ -260,7 +260,14 @@ class _Run:
                 self.observer.progress(progress, network)
 
             hooks = Hooks(report, self._save, self.observer.stop)
-            trainer = Trainer(self.network, self.streams, self.data.valid, self.plan.train)
+            trainer = Trainer(
+                self.network,
+                self.streams,
+                self.data.valid,
+                self.plan.train,
+                self.data.tokenizer,
+                self.data.characters_per_symbol,
+            )
             try:
                 outcome = trainer.run(self._budget(), self.plan.characters, hooks)
             except DivergedError as error:
@@ -276,15 +283,17 @@ class _Run:
             self.run_dir.mkdir(parents=True, exist_ok=True)
             for name in RUN_FILES:
                 (self.run_dir / name).unlink(missing_ok=True)
+            files = self.data.files(self.run_dir)
         except OSError as error:
             raise RunError(f"{self.run_dir} cannot be written: {error.strerror}") from error
         self._write(
             "config.json",
             {
                 **self._description(),
-                "files": self.text.files,
-                "valid_files": self.valid_files,
-                "newline": self.text.newline,
+                "files": files["corpus"],
+                "valid_files": files.get("valid", ()),
+                "test_files": files.get("test", ()),
+                "text": dataset.settings(self.options),
                 "threads": torch.get_num_threads(),
             },
         )
@@ -307,8 +316,11 @@ class _Run:
             "corpus": {
                 "name": self.data.name,
                 "sha256": self.data.sha256,
-                "train_characters": len(self.data.train),
-                "valid_characters": len(self.data.valid),
+                "train_characters": self.data.sizes["train"].characters,
+                "valid_characters": self.data.sizes["valid"].characters,
+                "test_characters": self.data.sizes["test"].characters,
+                "split": self.data.split,
+                "tokenizer": self.data.tokenizer.kind,
             },
             "model": to_json(self.plan.model),
             "train": to_json(self.plan.train),
@@ -339,7 +351,8 @@ class _Run:
         self.network.load(outcome.values)
         whole = outcome.stopped_by == "budget"
         score = self._score(self.data.valid if whole else self.data.valid[: loop.VALID_CAP])
-        windows = scoring.window_nats(self.network, self.data.valid) if whole else None
+        data = self.data
+        windows = scoring.window_nats(self.network, data.valid, data.tokenizer) if whole else None
         self._save(
             outcome.best,
             outcome.values,
@@ -379,11 +392,8 @@ class _Run:
     def _score(self, ids: np.ndarray[Any, Any]) -> scoring.Score | None:
         if not len(ids):
             return None
-        if len(ids) == len(self.data.valid):
-            num_bytes = self.data.valid_bytes
-        else:
-            num_bytes = len(self.data.tokenizer.decode(ids).encode())
-        return scoring.score(self.network, ids, num_bytes, self.plan.model.start_symbol)
+        start = self.plan.model.start_symbol
+        return scoring.score(self.network, ids, self.data.tokenizer, start)
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
         text = json.dumps(content, indent=2)  # in ASCII: a file's name may be no Unicode
@@ -393,20 +403,25 @@ class _Run:
 def train_files(
     *paths: str | Path,
     valid: str | Path | None = None,
+    test: str | Path | None = None,
     out: str | Path | None = None,
     force: bool = False,
-    newline: str = "keep",
     **options: Any,
 ) -> Result:
-    """Train on text files, as ``charrnn train`` does; options are those of `TrainOptions`.
+    """Train on text files or on a dataset; options are those of `TrainOptions`.
 
     Returns:
         what the training came to; ``charrnn.load(result.model)`` writes with it.
     """
     chosen = TrainOptions(**options)
     folder = None if out is None else Path(out)
-    valid_text = None if valid is None else corpus.read([valid], newline)
-    text = corpus.read(paths, newline)
-    result = train(text, chosen, out=folder, force=force, valid=valid_text)
+    valid_text = None if valid is None else corpus.read([valid], chosen)
+    test_text = None if test is None else corpus.read([test], chosen)
+    text: Corpus | Dataset
+    if len(paths) == 1 and dataset.is_dataset(Path(paths[0])):
+        text = dataset.load(Path(paths[0]))
+    else:
+        text = corpus.read(paths, chosen)
+    result = train(text, chosen, out=folder, force=force, valid=valid_text, test=test_text)
     assert result is not None
     return result
