@@ -28,7 +28,7 @@ from charrnn.sources import Source
 
 BOM = "\ufeff"
 CODE_POINTS = 0x110000
-_BINARY = 1e-3  # a larger part of NULs is no text
+_BINARY, _WIDE = 1e-3, 0.3  # a larger part of NULs is no text, or a wider encoding
 # Files that people point a text tool at by mistake, by their first bytes, and what to do.
 _NOT_TEXT = {
     b"PK\x03\x04": "a zip archive (or an office document): unpack it, or save it as plain text",
@@ -200,8 +200,7 @@ def _survey(
         for piece in blocks:
             digest.update(piece.data)
             num_bytes += len(piece.data)
-            found = np.bincount(code_points(piece.data))
-            counts[: len(found)] += found
+            np.add.at(counts, code_points(piece.data), 1)
             yield piece
 
     documents = _Documents()
@@ -522,9 +521,10 @@ def _oddities(corpus: Corpus) -> Iterator[str]:
     counts = dict(
         zip(corpus.points[: 2**12].tolist(), corpus.counts[: 2**12].tolist(), strict=True)
     )
-    nuls = counts.get(0, 0)
-    if nuls > _BINARY * corpus.characters:
-        yield f"{corpus.name} looks binary: {nuls:,} of its characters are NUL (U+0000)"
+    nuls, total = counts.get(0, 0), corpus.characters
+    if nuls > _BINARY * total:
+        wide = " (UTF-16 without its mark? --encoding utf-16-le)" if nuls > _WIDE * total else ""
+        yield f"{corpus.name} looks binary: {nuls:,} of its characters are NUL (U+0000){wide}"
     odd = {
         point: count
         for point, count in counts.items()

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from charrnn import tokenizer as tokenizers
 from charrnn.config import TextOptions
 from charrnn.corpus import Corpus, Piece, Progress, characters, silent
-from charrnn.errors import CharRNNError, CorpusError, ModelError, RunError
+from charrnn.errors import CharRNNError, CorpusError, ModelError, PromptError, RunError
 from charrnn.sources import CHUNK
 from charrnn.tokenizer import (
     DEFAULT_PIECES,
@@ -221,6 +221,10 @@ def _replace(temporary: Path, folder: Path) -> None:
     temporary.rename(folder)
 
 
+def _changed(corpus: Corpus) -> CorpusError:
+    return CorpusError(f"{corpus.name} changed since it was read first: try again")
+
+
 @dataclass
 class _Making:
     """A dataset in the making."""
@@ -252,7 +256,10 @@ class _Making:
         temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:
             temporary.mkdir(parents=True)
-            self._write(temporary)
+            try:
+                self._write(temporary)
+            except PromptError:  # a character that was not there when they were counted
+                raise _changed(self.corpus) from None
             if in_cache:
                 _replace(temporary, folder)
             else:
@@ -266,15 +273,16 @@ class _Making:
     def _write(self, folder: Path) -> None:
         splitter = _Splitter(self.corpus, self.options, self.valid, self.test)
         tokenizer = self._tokenizer(splitter)
-        writers = {name: _Writer(folder, name, tokenizer) for name in PARTS}
-        try:
+        with contextlib.ExitStack() as files:
+            writers = {
+                name: files.enter_context(_Writer(folder, name, tokenizer)) for name in PARTS
+            }
             for part, piece in splitter.pieces(self.progress, "writing"):
                 writers[part].add(piece)
             for part, text in (("valid", self.valid), ("test", self.test)):
                 for piece in text.pieces(self.progress, "writing") if text else ():
                     writers[part].add(piece)
-        finally:
-            parts = {name: writer.close() for name, writer in writers.items()}
+            parts = {name: writer.finish() for name, writer in writers.items()}
         manifest = {
             "kind": KIND,
             "format": FORMAT_VERSION,
@@ -395,6 +403,8 @@ class _Splitter:
             document = -1
             for piece in pieces:
                 document += piece.begins
+                if document >= len(self._parts):
+                    raise _changed(self._corpus)
                 yield PARTS[self._parts[document]], piece
             return
         part, position = 0, 0
@@ -454,6 +464,12 @@ class _Writer:
         self._starts = array("Q")
         self._ids = self._bytes = self._characters = 0
 
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
     def add(self, piece: Piece) -> None:
         if piece.begins or not self._bytes:
             self._put(self._encoder.finish())
@@ -468,10 +484,10 @@ class _Writer:
         self._hash.update(data)
         self._ids += len(ids)
 
-    def close(self) -> dict[str, Any]:
-        """The part's entry in the manifest."""
+    def finish(self) -> dict[str, Any]:
+        """Write what is left; the part's entry in the manifest."""
         self._put(self._encoder.finish())
-        self._file.close()
+        self._file.flush()
         starts = np.array(self._starts, "<u8").tobytes()
         (self._folder / f"{self._name}.documents.bin").write_bytes(starts)
         return {
@@ -492,19 +508,18 @@ def encoded(corpus: Corpus, tokenizer: Tokenizer, progress: Progress = silent) -
         PromptError: the text has symbols that the tokenizer does not know.
     """
     with tempfile.TemporaryDirectory(prefix="charrnn-", ignore_cleanup_errors=True) as name:
-        writer = _Writer(Path(name), "text", tokenizer)
-        try:
+        with _Writer(Path(name), "text", tokenizer) as writer:
             for piece in corpus.pieces(progress, "reading"):
                 writer.add(piece)
-        finally:
-            entry = writer.close()
+            entry = writer.finish()
         yield _mapped(Path(name) / "text.bin", tokenizer.id_type, entry["ids"])
 
 
 def is_dataset(path: Path) -> bool:
     """Whether a folder looks like a dataset."""
     try:
-        return f'"{KIND}"' in (path / MANIFEST).open(encoding="utf-8").read(64)
+        with (path / MANIFEST).open(encoding="utf-8") as file:
+            return f'"{KIND}"' in file.read(64)
     except (OSError, UnicodeDecodeError):
         return False
 

@@ -81,10 +81,10 @@ class Source:
         try:
             with self._open() as file:
                 before = _signature(file)
-                counted = _Counted(file, advance)
+                counted = _Counted(self.name, file, before[0], advance)
                 yield from _unpacked(self.name, counted, _peek(file), self.size, max_unpacked)
                 if _signature(file) != before:
-                    raise CorpusError(f"{self.name} changed while it was read: try again")
+                    raise _changed(self.name)
         except _DAMAGED as error:
             raise CorpusError(f"{self.name} is damaged, and cannot be unpacked: {error}") from None
         except OSError as error:
@@ -109,17 +109,25 @@ def _peek(file: BinaryIO) -> bytes:
     return start
 
 
-class _Counted(io.RawIOBase):
-    """A file that tells how much was read of it."""
+def _changed(name: str) -> CorpusError:
+    return CorpusError(f"{name} changed while it was read: try again")
 
-    def __init__(self, file: BinaryIO, advance: Advance) -> None:
-        self._file, self._advance = file, advance
+
+class _Counted(io.RawIOBase):
+    """A file that tells how much was read of it, and may have no more than it had at first."""
+
+    def __init__(self, name: str, file: BinaryIO, size: int, advance: Advance) -> None:
+        self._name, self._file, self._left, self._advance = name, file, size, advance
+        self._sized = size > 0  # what the system makes up as it is read has no size
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         count: int = cast("Any", self._file).readinto(buffer)
+        self._left -= count
+        if self._sized and self._left < 0:  # else what grows as fast would be read for ever
+            raise _changed(self._name)
         self._advance(count)
         return count
 
@@ -270,7 +278,9 @@ def _matching(pattern: str) -> list[str]:
     found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - a pattern may be absolute
     files = sorted(path for path in found if Path(path).is_file())
     if not files:
-        raise CorpusError(f"no file matches {pattern} (looked in {Path.cwd()})")
+        raise CorpusError(
+            f"{pattern} does not exist, and as a pattern it matches no file (looked in {Path.cwd()})"
+        )
     return files
 
 

@@ -385,7 +385,9 @@ def train_pieces(
     model = io.BytesIO()
     every = -(-num_bytes // _TRAINED_ON)
     segments = list(itertools.islice(_segments(blocks), 0, None, every))
-    segments = _frequent(segments, max(1, (vocab_size - BYTES) // 2))
+    # A space is a piece in any case: the library writes it in its own way before it looks for
+    # pieces, and without one would give that sign's bytes.
+    segments = [" ", *_frequent(segments, (vocab_size - BYTES) // 2)]
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(segments),
@@ -406,7 +408,7 @@ def train_pieces(
             num_threads=1,
             minloglevel=3,
         )
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         why = " ".join(str(error).split()[-24:])
         raise CorpusError(
             f"sentencepiece cannot learn {vocab_size:,} symbols ({pieces}) from this text: use "
@@ -422,8 +424,9 @@ def _frequent(segments: list[str], most: int) -> list[str]:
     """
     counts = np.zeros(CODE_POINTS, np.int64)
     for first in range(0, len(segments), _BATCH):
-        found = np.bincount(code_points("".join(segments[first : first + _BATCH]).encode()))
-        counts[: len(found)] += found
+        text = "".join(segments[first : first + _BATCH])
+        np.add.at(counts, code_points(text.encode()), 1)
+    counts[ord(" ")] = 0  # which is kept
     order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
     rare = dict.fromkeys(order[most:].tolist(), _RESERVED[-1])
     if not rare:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,19 @@ from charrnn.config import ModelConfig
 from charrnn.tokenizer import CharTokenizer
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _datasets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests prepare stays out of the user's cache; commands that they run do the same."""
+    before = os.environ.get("CHARRNN_DATASETS")
+    os.environ["CHARRNN_DATASETS"] = str(tmp_path_factory.mktemp("datasets"))
+    yield
+    os.environ.pop("CHARRNN_DATASETS")
+    if before is not None:
+        os.environ["CHARRNN_DATASETS"] = before
+
+
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("repeatable")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from charrnn.dataset import Dataset
 
 TEXT, SYMBOLS = "The text", "The symbols"
-_QUIET_SECONDS = 1.0  # what ends sooner shows no progress
+_QUIET_SECONDS = 0.3  # what ends sooner shows no progress
 _LINE_SECONDS = 10.0  # between lines of progress, where there is no terminal
 
 
