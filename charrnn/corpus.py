@@ -154,6 +154,8 @@ def read(
         CorpusError: a file is missing, empty, damaged, or not in its encoding (with byte offset
             and line).
     """
+    if not paths:
+        raise CorpusError("no file is named: name a text file, or a folder of them")
     reading = reading or Reading()
     assert isinstance(reading.include, tuple)
     assert isinstance(reading.exclude, tuple)

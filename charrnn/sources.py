@@ -279,7 +279,8 @@ def _matching(pattern: str) -> list[str]:
     files = sorted(path for path in found if Path(path).is_file())
     if not files:
         raise CorpusError(
-            f"{pattern} does not exist, and as a pattern it matches no file (looked in {Path.cwd()})"
+            f"{pattern} does not exist, and as a pattern it matches no file "
+            f"(looked in {Path.cwd()})"
         )
     return files
 
