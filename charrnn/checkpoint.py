@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from charrnn import parameters, tensors
+from charrnn import tokenizer as tokenizers
 from charrnn.config import ModelConfig, from_json, to_json
 from charrnn.errors import CharRNNError, ModelError, RunError
 from charrnn.files import write_atomically
 from charrnn.parameters import Parameters
 from charrnn.tensors import Header, Spec
-from charrnn.tokenizer import CharTokenizer
+from charrnn.tokenizer import Tokenizer
 
 FORMAT_VERSION = 1
 MODEL_NAME = "model.safetensors"
@@ -44,7 +45,7 @@ class Model:
     """
 
     config: ModelConfig
-    tokenizer: CharTokenizer
+    tokenizer: Tokenizer
     values: Parameters
     training: Mapping[str, Any] = field(default_factory=dict)
 
@@ -130,7 +131,7 @@ def _described(path: Path, header: Header) -> tuple[Model, dict[str, Any]]:
         if described.keys() - _KEYS:
             raise ModelError(f"{path} is damaged: its description has unknown parts")
         config = from_json(ModelConfig, described["config"], str(path))
-        tokenizer = CharTokenizer.from_json(described["tokenizer"], str(path))
+        tokenizer = tokenizers.from_json(described["tokenizer"], str(path))
         training = dict(described["training"])
     except ModelError:
         raise

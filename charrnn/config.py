@@ -7,6 +7,7 @@ what the plan made of it. `SampleConfig` and `BeamConfig` say how text is writte
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import math
 import re
@@ -35,9 +36,26 @@ CellName = Literal[
 InitName = Literal["auto", "orthogonal", "glorot", "he"]
 StateName = Literal["carry", "reset"]
 OptimizerName = Literal["adamw"]
+TokenizerName = Literal["char", "byte", "sentencepiece"]
+PieceName = Literal["unigram", "bpe", "char"]
+SplitName = Literal["position", "document", "hash"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 WeightsName = Literal["float32", "bfloat16", "int8"]
 BackendName = Literal["auto", "reference", "library", "scaffold"]
+ENCODINGS = (  # the usual ones, for advice; any of Python's is taken
+    "utf-8",
+    "utf-16",
+    "utf-32",
+    "latin-1",
+    "cp1251",
+    "cp1252",
+    "koi8-r",
+    "shift-jis",
+    "euc-jp",
+    "euc-kr",
+    "gb18030",
+    "big5",
+)
 OMEGA_CELLS = ("elman", "irnn", "preactivation")
 MAX_LENGTH = 10**9
 MAX_WINDOW = 2**30
@@ -158,7 +176,87 @@ class Regularizers:
 
 
 @dataclass(frozen=True)
-class TrainOptions(Regularizers, Form):
+class Reading:
+    """How files become one text.
+
+    Attributes:
+        encoding: of the files, a name that Python knows.
+        errors: what cannot be decoded is an error (strict), or becomes U+FFFD (replace).
+        newline: keep line ends, or make CR LF into LF (lf).
+        include: of a folder's files only those that match one of these patterns.
+        exclude: and none that match one of these.
+        document_separator: behind this text a document starts, as at each file; empty: only there.
+        max_unpacked: bytes to which one compressed file may unpack; None: a limit by its size.
+    """
+
+    encoding: str = "utf-8"
+    errors: str = "strict"
+    newline: str = "keep"
+    include: str | Sequence[str] = ()  # kept as a tuple
+    exclude: str | Sequence[str] = ()
+    document_separator: str = ""
+    max_unpacked: int | None = None
+
+    def __post_init__(self) -> None:
+        _choice("newline", self.newline, ("keep", "lf"), "use keep or lf")
+        _choice("errors", self.errors, ("strict", "replace"), "use strict or replace")
+        for name in ("include", "exclude"):
+            object.__setattr__(self, name, _as_strings(getattr(self, name)))
+        _optional(_integer, "max_unpacked", self.max_unpacked, 1, 2**60)
+        _check_encoding(self.encoding)
+        try:
+            self.document_separator.encode()
+        except (UnicodeEncodeError, AttributeError):
+            raise OptionError("--document-separator must be Unicode text") from None
+
+
+@dataclass(frozen=True)
+class TextOptions(Reading):
+    """How a text is read, made into symbols, and split into train, valid and test.
+
+    Attributes:
+        tokenizer: char (code points), byte, or sentencepiece.
+        min_count: char: what occurs less often is written as its bytes.
+        vocab_size: sentencepiece: symbols.
+        pieces: sentencepiece: unigram, bpe or char.
+        split: by position (the last part of the text), by document (the last documents) or by
+            hash (of each document's content, so that equal ones stay together).
+        valid_fraction: part of the text held out for validation.
+        test_fraction: part of the text held out for a test.
+    """
+
+    tokenizer: str = "char"
+    min_count: int = 1
+    vocab_size: int | None = None
+    pieces: str | None = None
+    split: str = "position"
+    valid_fraction: float = 0.1
+    test_fraction: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _choice("tokenizer", self.tokenizer, get_args(TokenizerName))
+        _integer("min_count", self.min_count, 1, 10**12)
+        _optional(_integer, "vocab_size", self.vocab_size, 300, 2**20)
+        if self.pieces is not None:
+            _choice("pieces", self.pieces, get_args(PieceName))
+        _choice("split", self.split, get_args(SplitName))
+        _number("valid_fraction", self.valid_fraction, 0.0, 0.9)
+        _number("test_fraction", self.test_fraction, 0.0, 0.9)
+        if self.valid_fraction + self.test_fraction > 0.9:
+            raise OptionError(
+                "--valid-fraction and --test-fraction leave less than a tenth to train on: "
+                "lower them"
+            )
+        if self.min_count > 1 and self.tokenizer != "char":
+            raise OptionError(f"--min-count is for --tokenizer char, not {self.tokenizer}")
+        for name in ("vocab_size", "pieces"):
+            if getattr(self, name) is not None and self.tokenizer != "sentencepiece":
+                raise OptionError(f"{flag(name)} is for --tokenizer sentencepiece")
+
+
+@dataclass(frozen=True)
+class TrainOptions(TextOptions, Regularizers, Form):
     """What the user asked for; None is planned from the corpus, the machine and the budget."""
 
     cell: str = "lstm"
@@ -178,7 +276,6 @@ class TrainOptions(Regularizers, Form):
     learning_rate: float | None = None
     clip_norm: float = 1.0
     seed: int = 1
-    valid_fraction: float = 0.1
     device: str = "auto"
     precision: str = "auto"
     backend: str = "auto"
@@ -187,6 +284,7 @@ class TrainOptions(Regularizers, Form):
     def __post_init__(self) -> None:
         Form.__post_init__(self)
         Regularizers.__post_init__(self)
+        TextOptions.__post_init__(self)
         _choice("cell", self.cell, get_args(CellName))
         _choice("optimizer", self.optimizer, get_args(OptimizerName))
         _choice("precision", self.precision, get_args(PrecisionName))
@@ -206,7 +304,6 @@ class TrainOptions(Regularizers, Form):
         _optional(_number, "epochs", self.epochs, 0.0, 1e9, open_low=True)
         _optional(_number, "learning_rate", self.learning_rate, 0.0, 1e3, open_low=True)
         _number("clip_norm", self.clip_norm, 0.0, math.inf, open_low=True, allow_inf=True)
-        _number("valid_fraction", self.valid_fraction, 0.0, 0.9)
         _integer("seed", self.seed, 0, MAX_SEED)
         self._check_together()
 
@@ -519,9 +616,20 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _choice(name: str, value: object, known: tuple[str, ...]) -> None:
+def _choice(name: str, value: object, known: tuple[str, ...], advice: str = "") -> None:
     if value not in known:
-        raise OptionError(f"{flag(name)} '{value}' is not known: {nearest(str(value), known)}")
+        advice = advice or nearest(str(value), known)
+        raise OptionError(f"{flag(name)} '{value}' is not known: {advice}")
+
+
+def _check_encoding(name: object) -> None:
+    """Python's codecs that are no encodings of text (base64, zip) are unknown here."""
+    try:
+        known = isinstance(name, str) and codecs.lookup(name)._is_text_encoding
+    except (LookupError, ValueError):  # a NUL in the name
+        known = False
+    if not known:
+        raise OptionError(f"--encoding '{name}' is not known: {nearest(str(name), ENCODINGS)}")
 
 
 def _integer(name: str, value: object, low: int, high: int) -> None:

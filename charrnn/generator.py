@@ -19,7 +19,14 @@ import numpy as np
 
 from charrnn import checkpoint, scoring, states
 from charrnn.checkpoint import Model
-from charrnn.config import BeamConfig, Limits, SampleConfig, check_threads, check_weights
+from charrnn.config import (
+    MAX_LENGTH,
+    BeamConfig,
+    Limits,
+    SampleConfig,
+    check_threads,
+    check_weights,
+)
 from charrnn.decoding import constraints, sampling
 from charrnn.decoding.beam import Hypothesis, beam_search
 from charrnn.decoding.choosing import Chooser, filters_of, generator
@@ -28,7 +35,7 @@ from charrnn.decoding.filters import NO_BIAS, Integers, Weights
 from charrnn.errors import CorpusError, OptionError, PromptError
 from charrnn.kernels.numpy_engine import NumpyEngine
 from charrnn.states import Prompted
-from charrnn.tokenizer import CharTokenizer
+from charrnn.tokenizer import Decoder, Ids, Tokenizer
 
 Write = Callable[[str], object]
 
@@ -218,7 +225,7 @@ class Generator:
 
     def _begin(
         self, prompt: str | Prompted, config: SampleConfig, write: Write
-    ) -> tuple[list[_Text], Iterator[None], int | None]:
+    ) -> tuple[list[_Text | _DecodedText], Iterator[None], int | None]:
         """The texts, what writes them, and the seed; None where nothing is random.
 
         Without a seed the one that wrote the prompt goes on, if there is one.
@@ -227,31 +234,60 @@ class Generator:
         given = read.seed if config.seed is None else config.seed
         seed = secrets.randbits(32) if given is None else given
         drawn = read.drawn if seed == read.seed else 0
-        stops = self._stops(config.stop)
+        most, length = self._lengths(config)
+        texts = [
+            self._text(config.stop, length, write if index == 0 else lambda piece: None)
+            for index in range(config.num_samples)
+        ]
         chooser = Chooser(
             filters_of(config),
             [generator(seed, index, drawn) for index in range(config.num_samples)],
-            config.length,
+            most,
             read=read.ids,
             bias=self._bias(dict(config.logit_bias)),
-            constraint=self._constraint(config),
+            constraint=self._constraint(config.limits, most),
         )
         if self.engine.compiles:
             with self._told_of_compiling():
                 chooser.compile()
-        texts = [
-            _Text(self.tokenizer, stops, write if index == 0 else lambda piece: None)
-            for index in range(config.num_samples)
-        ]
         begin = (self.engine, read.logits, read.state)
-        writing = sampling.write(*begin, chooser, texts, config.length)
+        writing = sampling.write(*begin, chooser, texts, most)
         return texts, writing, seed if config.temperature else None
 
-    def _constraint(self, config: SampleConfig | BeamConfig) -> Constraint | None:
-        key = (config.limits, config.length)
+    def _lengths(self, config: SampleConfig) -> tuple[int, int]:
+        """How many symbols there may be, and how many characters they may write.
+
+        As many symbols as give the length for certain, of characters of four bytes at most. What
+        has to match a pattern is cut nowhere: there the symbols are counted.
+        """
+        if self.tokenizer.whole_characters or config.limits.regex is not None:
+            return config.length, MAX_LENGTH
+        return min(4 * config.length, MAX_LENGTH), config.length
+
+    def _constraint(self, limits: Limits, length: int) -> Constraint | None:
+        key = (limits, length)
         if key not in self._constraints:  # made once: it takes a moment
-            self._constraints[key] = constraints.build(self.tokenizer.symbols, *key)
+            self._constraints[key] = constraints.build(self._written(), *key)
         return self._constraints[key]
+
+    def _written(self) -> constraints.Symbols:
+        """What each symbol writes (V,): characters, if all of them do."""
+        written = self.tokenizer.symbol_bytes
+        if not self.tokenizer.whole_characters:
+            return written
+        return [symbol.decode() for symbol in written]
+
+    def _text(self, stop: Sequence[str], length: int, write: Write) -> _Text | _DecodedText:
+        """A text that is empty yet.
+
+        Args:
+            stop: what ends it.
+            length: characters that end it, where these are not symbols.
+            write: gets its characters as they come.
+        """
+        if self.tokenizer.whole_characters:
+            return _Text(self.tokenizer, self._stops(stop), write)
+        return _DecodedText(self.tokenizer, stop, length, write)
 
     def greedy(
         self, prompt: str | Prompted = "", *, write: Write = lambda piece: None, **options: Any
@@ -267,10 +303,11 @@ class Generator:
     ) -> list[Sample]:
         """The most probable texts that beam search finds, best first.
 
-        `write` gets the best one's characters as soon as no later step can change them.
+        `write` gets the best one's characters as soon as no later step can change them. Hypotheses
+        are as long as `length` says in symbols, whatever these stand for.
         """
         stops = self._stops(config.stop)
-        best = _Text(self.tokenizer, stops, write)
+        best = self._text(config.stop, MAX_LENGTH, write)
         seed = None
         if config.stochastic:
             seed = secrets.randbits(32) if config.seed is None else config.seed
@@ -281,29 +318,31 @@ class Generator:
             read.state,
             config,
             stops=stops,
-            constraint=self._constraint(config),
+            constraint=self._constraint(config.limits, config.length),
             rng=None if seed is None else generator(seed, 0),
             on_settled=best.show,
         )
         best.show(found[0].ids[best.length :])
         best.finish(None)
-        return [self._sample(hypothesis, stops, seed) for hypothesis in found]
+        return [self._sample(hypothesis, config, seed) for hypothesis in found]
 
-    def _sample(
-        self, hypothesis: Hypothesis, stops: list[tuple[int, ...]], seed: int | None
-    ) -> Sample:
-        text = _Text(self.tokenizer, stops, lambda piece: None)
+    def _sample(self, hypothesis: Hypothesis, config: BeamConfig, seed: int | None) -> Sample:
+        text = self._text(config.stop, MAX_LENGTH, lambda piece: None)
         text.show(hypothesis.ids)
         found = text.finish(seed)
-        return replace(found, log_prob=hypothesis.log_prob, finished_by=hypothesis.ended)
+        ended = "stop" if found.finished_by == "stop" else hypothesis.ended
+        return replace(found, log_prob=hypothesis.log_prob, finished_by=ended)
 
     def score(self, text: str, *, exact: bool = False) -> scoring.Score:
         """How well the model predicts `text` (not empty): nats, bpc, bits per byte."""
         if not text:
             raise CorpusError("the text is empty (0 characters): there is nothing to score")
-        ids = self.tokenizer.encode(text)
+        return self.score_ids(self.tokenizer.encode(text), exact=exact)
+
+    def score_ids(self, ids: Ids, *, exact: bool = False) -> scoring.Score:
+        """The same for a text's ids (N,), which may be mapped from a file."""
         start = self.config.start_symbol
-        return scoring.score(self.engine, ids, len(text.encode()), start, exact=exact)
+        return scoring.score(self.engine, ids, self.tokenizer, start, exact=exact)
 
     def _bias(self, given: dict[str, float]) -> Weights:
         """What is added to the logits (V,); empty without any.
@@ -325,6 +364,9 @@ class Generator:
         return bias
 
     def _stops(self, stop: str | Sequence[str]) -> list[tuple[int, ...]]:
+        """What beam search ends a text at; where a text has several spellings, the text does."""
+        if not self.tokenizer.one_spelling:
+            return []
         try:
             return [tuple(self.tokenizer.encode(text).tolist()) for text in stop]
         except PromptError as error:
@@ -332,10 +374,13 @@ class Generator:
 
 
 class _Text:
-    """A text as it grows: what may still become a stop string is held back from `write`."""
+    """A text of symbols that are characters, as it grows.
+
+    What may still become a stop string is held back from `write`.
+    """
 
     def __init__(
-        self, tokenizer: CharTokenizer, stops: Sequence[tuple[int, ...]], write: Write
+        self, tokenizer: Tokenizer, stops: Sequence[tuple[int, ...]], write: Write
     ) -> None:
         self._tokenizer = tokenizer
         self._stops = stops
@@ -401,6 +446,83 @@ class _Text:
             self._end = len(self._ids) - max(found, default=0)
         self._show(self._end)
         text = self._tokenizer.decode(self._ids[: self._end])
+        return Sample(text, seed, self._log_prob, self._finished_by, tuple(self._ids))
+
+
+class _DecodedText:
+    """The same for other symbols: length and stop strings are looked for in what they write."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, stops: Sequence[str], length: int, write: Write
+    ) -> None:
+        self._decoder = Decoder(tokenizer)
+        self._stops, self._left = stops, length
+        self._write = write
+        self._held = max(map(len, stops), default=0)
+        self._ids: list[int] = []
+        self._shown: list[str] = []
+        self._tail = ""  # not shown yet
+        self._log_prob = 0.0
+        self._finished_by = "length"
+
+    @property
+    def length(self) -> int:
+        """In symbols."""
+        return len(self._ids)
+
+    @property
+    def _goes_on(self) -> bool:
+        return self._finished_by == "length" and self._left > 0
+
+    def extend(self, ids: Integers, log_probs: Weights) -> bool:
+        """Add symbols up to the end of the text, and say whether it goes on."""
+        for symbol, log_prob in zip(ids.tolist(), log_probs.tolist(), strict=True):
+            if symbol < 0:
+                self._finished_by = "constraint"
+                self._log_prob += log_prob if symbol == ENDED else 0.0
+            if not self._goes_on:
+                break
+            self._log_prob += log_prob
+            self._add(symbol)
+        self._show(len(self._tail) - self._held)
+        return self._goes_on
+
+    def show(self, symbols: Sequence[int]) -> None:
+        """Add symbols, and write what is sure by now."""
+        for symbol in symbols:
+            if self._goes_on:
+                self._add(symbol)
+        self._show(len(self._tail) - self._held)
+
+    def _add(self, symbol: int) -> None:
+        self._ids.append(symbol)
+        self._grow(self._decoder.feed((symbol,)))
+
+    def _grow(self, piece: str) -> None:
+        """Add what a symbol has written, as far as it belongs to the text."""
+        piece = piece[: self._left]
+        begin = max(0, len(self._tail) - self._held)  # no stop string is whole before
+        self._left -= len(piece)
+        self._tail += piece
+        places = [(self._tail.find(stop, begin), len(stop)) for stop in self._stops]
+        ends = [(at + length, at) for at, length in places if at >= 0]
+        if ends:
+            self._finished_by = "stop"
+            self._tail = self._tail[: min(ends)[1]]
+            self._held = 0
+
+    def _show(self, end: int) -> None:
+        if end > 0:
+            self._shown.append(self._tail[:end])
+            self._tail = self._tail[end:]
+            self._write(self._shown[-1])
+
+    def finish(self, seed: int | None) -> Sample:
+        """Write what was held back, but no stop string that has ended the text."""
+        if self._goes_on:
+            self._grow(self._decoder.finish())
+        self._show(len(self._tail))
+        text = "".join(self._shown)
         return Sample(text, seed, self._log_prob, self._finished_by, tuple(self._ids))
 
 

@@ -33,9 +33,10 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-from charrnn import checkpoint, corpus
-from charrnn.errors import CorpusError, OptionError
+from charrnn import checkpoint, dataset
+from charrnn.errors import CharRNNError, CorpusError, OptionError
 from charrnn.kernels.suffixes import Bytes, Order, extend_matches, starts_character, suffix_order
+from charrnn.tokenizer import Decoder
 
 MIN_RUN = 20
 BLOCK = 2**23  # bytes of text that are sorted together
@@ -45,6 +46,7 @@ OVERLAP = 2**16
 FORMAT_VERSION = 1
 _MAX_THREADS = 4
 _CHUNK = 2**24  # bytes
+_IDS = 2**18  # decoded at a time
 _ABANDONED = 24 * 3600  # seconds after which nobody writes an unfinished index any more
 
 Tell = Callable[[str], object]
@@ -203,12 +205,14 @@ def for_model(model: str | Path, tell: Tell = lambda sentence: None) -> Index:
     described: Any = checkpoint.load(path).training.get("corpus")
     try:
         sha256, characters = described["sha256"]["corpus"], described["train_characters"]
-        kept = cache_folder() / f"{sha256:.64}-{characters:d}.index"
+        split = str(described.get("split", "")).startswith(("by document", "by hash"))
+        which = f"-{described['split'].split(';')[0].split()[-1]}" if split else ""
+        kept = cache_folder() / f"{sha256:.64}-{characters:d}{which}.index"
     except (TypeError, KeyError, ValueError):
         raise CorpusError(f"{path} does not say what text it was trained on") from None
     index = _opened(kept, tell)
     if index is None:
-        text = _training_text(path, sha256)[:characters]
+        text = _training_text(path, sha256)
         tell(f"novelty: making an index of {characters:,} characters, once")
         index = _made(kept, text, tell)
     return index
@@ -220,25 +224,16 @@ def cache_folder() -> Path:
 
 
 def _training_text(model: Path, sha256: str) -> str:
-    """The corpus of the run that `model` lies in, read once more."""
-    lost = f"the text that {model} was trained on is not at hand"
-    config = model.parent / "config.json"
+    """What the network of `model` was trained on, made from its files once more."""
     try:
-        run = json.loads(config.read_text("utf-8"))
-        files, newline = [str(file) for file in run["files"]], str(run["newline"])
-    except OSError:
-        raise CorpusError(f"{lost}: there is no config.json beside the model") from None
-    except (ValueError, KeyError, TypeError):
-        raise CorpusError(f"{lost}: {config} is damaged") from None
-    if "-" in files:
-        raise CorpusError(f"{lost}: it came from standard input")
-    try:
-        text = corpus.read(files, newline)
-    except CorpusError as error:
-        raise CorpusError(f"{lost}: {error}") from None
-    if text.sha256 != sha256:
-        raise CorpusError(f"{lost}: {', '.join(files)} changed since the training")
-    return text.text
+        data = dataset.of_run(model)
+        if data.sha256["corpus"] != sha256:
+            raise CorpusError(f"{data.name} changed since the training")
+    except CharRNNError as error:
+        raise CorpusError(f"the text that {model} was trained on is not at hand: {error}") from None
+    decoder, ids = Decoder(data.tokenizer), data.train
+    pieces = [decoder.feed(ids[at : at + _IDS].tolist()) for at in range(0, len(ids), _IDS)]
+    return "".join([*pieces, decoder.finish()])
 
 
 def _made(path: Path, text: str, tell: Tell) -> Index:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.tokenizer import Ids
+from charrnn.tokenizer import Ids, Tokenizer
 
 MAX_STREAMS = 32
 WARM_UP = 512
@@ -67,12 +67,12 @@ class Score:
 def score(
     engine: Engine,
     ids: Ids,
-    num_bytes: int,
+    tokenizer: Tokenizer,
     start_symbol: int,
     *,
     exact: bool = False,
 ) -> Score:
-    """Score `ids` (N,) in order with the state carried.
+    """Score `ids` (N,) in order with the state carried; per character, whatever a symbol is.
 
     The text is cut into at most 32 contiguous streams; each begins with the state left by the 512
     symbols before it, which are not counted. With `exact`, one stream reads the whole text.
@@ -80,26 +80,26 @@ def score(
     streams = 1 if exact else max(1, min(MAX_STREAMS, len(ids) // WARM_UP))
     length = math.ceil(len(ids) / streams)
     streams = math.ceil(len(ids) / length)
-    inputs, targets = shifted(ids, start_symbol)
-    state = _warm_up(engine, inputs, length, streams)
+    state = _warm_up(engine, ids, start_symbol, length, streams)
     total = 0.0
     for offset in range(0, length, _CHUNK):
         rows = np.arange(offset, min(offset + _CHUNK, length))
         positions = rows[:, None] + np.arange(streams)[None, :] * length
         inside = positions < len(ids)
         positions = np.where(inside, positions, 0)
-        nats, state = engine.nats(inputs[positions], targets[positions], state)
+        inputs = _inputs(ids, positions, start_symbol)
+        nats, state = engine.nats(inputs, ids[positions].astype(np.int64), state)
         total += float(np.sum(nats, where=inside, dtype=np.float64))
-    return Score(total, len(ids), num_bytes)
+    return Score(total, *tokenizer.measure(ids))
 
 
-def shifted(ids: Ids, start_symbol: int) -> tuple[Integers, Integers]:
-    """Inputs (the start symbol, then all but the last) and targets (all) of a text, each (N,)."""
-    targets = ids.astype(np.int64)
-    return np.concatenate([[start_symbol], targets[:-1]]), targets
+def _inputs(ids: Ids, positions: Integers, start_symbol: int) -> Integers:
+    """What is read before the ids at `positions`: the ones before them, or the start symbol."""
+    before = ids[positions - 1].astype(np.int64)
+    return np.where(positions == 0, start_symbol, before)
 
 
-def _warm_up(engine: Engine, inputs: Integers, length: int, streams: int) -> Any:
+def _warm_up(engine: Engine, ids: Ids, start_symbol: int, length: int, streams: int) -> Any:
     """The state before each stream: read what precedes it; nothing precedes the first."""
     state = engine.start_state(streams)
     if streams == 1:
@@ -108,15 +108,16 @@ def _warm_up(engine: Engine, inputs: Integers, length: int, streams: int) -> Any
     starts = np.arange(streams) * length - before
     starts[0] = 0
     positions = starts[None, :] + np.arange(before)[:, None]
-    _, state = engine.nats(inputs[positions], inputs[positions] * 0, state)
+    inputs = _inputs(ids, positions, start_symbol)
+    _, state = engine.nats(inputs, inputs * 0, state)
     for layer, start in zip(state, engine.start_state(1), strict=True):
         for part, first in zip(layer, start, strict=True):
             part[0] = first[0]
     return state
 
 
-def window_nats(engine: Engine, ids: Ids) -> float | None:
-    """Mean nats over windows of 256 symbols, each from a zero state and without a start symbol.
+def window_nats(engine: Engine, ids: Ids, tokenizer: Tokenizer) -> float | None:
+    """Nats per character over windows of 256 symbols, each from a zero state, no start symbol.
 
     The protocol of nanoGPT's 1.4697, over all windows that follow one another (at most 4,096,
     evenly spread) instead of random ones. None if the text is shorter than a window.
@@ -125,7 +126,7 @@ def window_nats(engine: Engine, ids: Ids) -> float | None:
     if count < 1:
         return None
     chosen = np.unique(np.linspace(0, count - 1, min(count, MAX_WINDOWS)).astype(np.int64))
-    total = 0.0
+    total, characters = 0.0, 0
     for first in range(0, len(chosen), 64):
         starts = chosen[first : first + 64] * WINDOW
         positions = starts[None, :] + np.arange(WINDOW)[:, None]
@@ -133,4 +134,5 @@ def window_nats(engine: Engine, ids: Ids) -> float | None:
         inputs, targets = ids[positions], ids[positions + 1]
         nats, _ = engine.nats(inputs.astype(np.int64), targets.astype(np.int64), state)
         total += float(np.sum(nats, dtype=np.float64))
-    return total / (len(chosen) * WINDOW)
+        characters += tokenizer.measure(targets.ravel()).characters
+    return total / max(1, characters)

@@ -11,12 +11,15 @@ stream at its end, shorter than k1, waits for no one: the next epoch starts.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import CorpusError
 from charrnn.tokenizer import Ids
+
+_BLOCK = 2**16  # ids looked through at a time
 
 
 @dataclass(frozen=True)
@@ -48,37 +51,44 @@ class Window:
 
 @dataclass(frozen=True)
 class Streams:
-    """B streams over the ids of a text.
+    """B streams over the ids of a text, which are looked at where and when they are read.
 
     Attributes:
-        inputs: (T_total, B) ids that are read; row 0 is the start symbol.
-        targets: (T_total, B) ids to be predicted, ``inputs`` one step later.
+        ids: (N,) ids of the text; may be mapped from a file.
+        starts: (B,) where each stream starts in it.
+        length: how many ids each stream has.
+        start_symbol: what is read before a stream's first id.
         seq_len: k2, how many steps a gradient is taken back.
         update_every: k1, steps from one update to the next; at most k2.
     """
 
-    inputs: NDArray[np.int64]
-    targets: NDArray[np.int64]
+    ids: Ids
+    starts: NDArray[np.int64]
+    length: int
+    start_symbol: int
     seq_len: int
     update_every: int
 
     @property
     def windows(self) -> int:
         """Updates in an epoch."""
-        return len(self.inputs) // self.update_every
+        return self.length // self.update_every
 
     @property
     def batch_size(self) -> int:
         """B."""
-        return int(self.inputs.shape[1])
+        return len(self.starts)
 
     def window(self, cursor: Cursor) -> Window:
         """The window at `cursor`; the first ones of an epoch reach back to its start only."""
         end = (cursor.window + 1) * self.update_every
         start = max(0, end - self.seq_len)
         shift = max(0, end + self.update_every - self.seq_len) - start
-        rows = slice(start, end)
-        return Window(start, self.inputs[rows], self.targets[rows], self.update_every, shift)
+        rows = np.arange(start - 1, end)[:, None]
+        read = self.ids[self.starts + rows].astype(np.int64)  # a copy of the window alone
+        if start == 0:
+            read[0] = self.start_symbol
+        return Window(start, read[:-1], read[1:], self.update_every, shift)
 
     def advance(self, cursor: Cursor) -> Cursor:
         """The cursor one update later; at an epoch's end, the next epoch's start."""
@@ -105,29 +115,31 @@ def make(
     batch_size: int,
     seq_len: int,
     start_symbol: int,
-    newline: int | None,
+    newline: int | NDArray[np.integer[Any]] | None,
     update_every: int | None = None,
 ) -> Streams:
     """Cut `ids` (N,) into `batch_size` streams of floor(N / B) symbols; they must hold a window.
 
-    Without `update_every` every window is one update.
+    `newline` is the id, or the ids, after which a line starts. Without `update_every` every window
+    is one update.
     """
     length = len(ids) // batch_size
     starts = np.arange(batch_size) * length
     if newline is not None:
-        starts = _line_starts(ids, starts, newline, furthest=length // 8)
-    positions = starts[None, :] + np.arange(length)[:, None]
-    targets = ids[positions].astype(np.int64)
-    inputs = np.empty_like(targets)
-    inputs[0] = start_symbol
-    inputs[1:] = targets[:-1]
-    return Streams(inputs, targets, seq_len, update_every or seq_len)
+        starts = np.array([_line_start(ids, int(at), newline, length // 8) for at in starts])
+    return Streams(ids, starts, length, start_symbol, seq_len, update_every or seq_len)
 
 
-def _line_starts(
-    ids: Ids, starts: NDArray[np.int64], newline: int, furthest: int
-) -> NDArray[np.int64]:
-    """Move each start back to the nearest start of a line, by `furthest` symbols at most."""
-    line_starts = np.concatenate([[0], np.flatnonzero(ids == newline) + 1])
-    nearest = line_starts[np.searchsorted(line_starts, starts, side="right") - 1]
-    return np.where(starts - nearest <= furthest, nearest, starts)
+def _line_start(
+    ids: Ids, start: int, newline: int | NDArray[np.integer[Any]], furthest: int
+) -> int:
+    """The nearest start of a line at or before `start`, if it is no further than that."""
+    first = max(0, start - furthest)
+    end, last = start, max(0, first - 1)
+    while end > last:
+        block = max(last, end - _BLOCK)
+        ends = np.flatnonzero(np.isin(ids[block:end], newline))
+        if len(ends):
+            return block + int(ends[-1]) + 1
+        end = block
+    return first if first == 0 else start

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,19 @@ from charrnn.kernels.numpy_engine import NumpyEngine
 from charrnn.tokenizer import CharTokenizer
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _datasets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests prepare stays out of the user's cache; commands that they run do the same."""
+    before = os.environ.get("CHARRNN_DATASETS")
+    os.environ["CHARRNN_DATASETS"] = str(tmp_path_factory.mktemp("datasets"))
+    yield
+    os.environ.pop("CHARRNN_DATASETS")
+    if before is not None:
+        os.environ["CHARRNN_DATASETS"] = before
+
+
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("repeatable")
 

@@ -13,11 +13,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charrnn import parameters, streams
+from charrnn import corpus, parameters, streams
 from charrnn.cells import CELLS
 from charrnn.cells.base import Parts, Product
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions
-from charrnn.corpus import Corpus
 from charrnn.errors import CorpusError, OptionError
 from charrnn.kernels.sequence import LayerState, reference
 from charrnn.network import CharRNN, Noise
@@ -106,7 +105,10 @@ class Slow:
 
 
 def _text(trainer: Trainer) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(trainer.streams.inputs), torch.from_numpy(trainer.streams.targets)
+    made = trainer.streams
+    whole = dataclasses.replace(made, seq_len=made.length, update_every=made.length)
+    window = whole.window(Cursor())
+    return torch.from_numpy(window.inputs), torch.from_numpy(window.targets)
 
 
 def _copies(trainer: Trainer) -> Weights:
@@ -347,7 +349,7 @@ def _train(tmp_path: Path, **options: Any) -> tuple[Any, Any]:
     chosen = TrainOptions(
         **{"hidden_size": 6, "embedding_size": 3, "device": "cpu", "backend": "reference"} | options
     )
-    text = Corpus("text", TEXT, len(TEXT), "")
+    text = corpus.from_text(TEXT)
     result = run.train(text, chosen, out=tmp_path / "run", observer=observer)
     return result, observer.plan
 

@@ -29,6 +29,7 @@ ROOMS = [
     "files",
     "tensors",
     "config",
+    "sources",
     "corpus",
     "corpora",
     "tokenizer",
@@ -168,6 +169,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkpoint.save(path, Model(made, CharTokenizer("ehlo"), parameters.initial(made, seed=1)))
     (path.parent / "text.txt").write_text("hello" * 100)
     return path
+
+
+def test_preparing_a_text_loads_no_torch(model: Path) -> None:
+    line = ("prepare", "text.txt", "--out", "dataset", "--tokenizer", "sentencepiece")
+    names = loaded("-m", "charrnn", *line, folder=model.parent)
+    assert "sentencepiece" in names
+    assert not names & {"torch", "numba"}
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from charrnn import dataset, parameters, scoring, streams
-from charrnn.config import Form, ModelConfig, TrainConfig, to_json
-from charrnn.corpus import Corpus
+from charrnn import corpus, dataset, parameters, scoring, streams
+from charrnn.config import Form, ModelConfig, TextOptions, TrainConfig, to_json
 from charrnn.dataset import Dataset
 from charrnn.errors import DivergedError
 from charrnn.network import CharRNN
+from charrnn.streams import Cursor
 from charrnn.training import loop
 from charrnn.training.budget import Clock, Steps, rate
 from charrnn.training.loop import Hooks, Outcome, Progress, Trainer
@@ -34,12 +34,10 @@ CONFIG = TrainConfig(
 MANY = 1e9  # characters to be read, as planned: enough to validate often
 
 
-def _corpus(text: str) -> Corpus:
-    return Corpus("text", text, len(text.encode()), "")
-
-
-def _data(text: str, fraction: float = 0.2) -> Dataset:
-    return dataset.make(_corpus(text), fraction)
+def _data(text: str, fraction: float = 0.2, valid: str = "") -> Dataset:
+    given = corpus.from_text(valid) if valid else None
+    options = TextOptions(valid_fraction=fraction)
+    return dataset.make(corpus.from_text(text), options, given)
 
 
 def _trainer(
@@ -64,7 +62,7 @@ def _trainer(
         None,
         train.update_every,
     )
-    return Trainer(network, made, data.valid, train)
+    return Trainer(network, made, data.valid, train, data.tokenizer)
 
 
 def _run(
@@ -133,7 +131,8 @@ def test_windows_are_read_in_order_with_the_state_carried(tiny_text: str, cell: 
     network, made = trainer.network, trainer.streams
     for windows in (*range(1, made.windows + 1), 1, 2):  # and on into the second epoch
         trainer.update(0.0)  # nothing is learned, so all windows see the same weights
-        inputs, targets = made.inputs[: windows * 8], made.targets[: windows * 8]
+        whole = dataclasses.replace(made, seq_len=windows * 8, update_every=windows * 8)
+        inputs, targets = dataclasses.astuple(whole.window(Cursor()))[1:3]
         nats, state = network.nats(inputs, targets, network.start_state(4))
         assert trainer.losses[-1].item() == pytest.approx(nats[-8:].mean(), rel=1e-5)
         torch.testing.assert_close(trainer.state, state, rtol=1e-5, atol=1e-6)
@@ -250,7 +249,7 @@ def test_progress_has_the_mean_loss_and_largest_norm_since_the_last(tiny_text: s
 
 def test_progress_counts_no_symbol_twice_where_windows_overlap(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text), update_every=3)
-    assert trainer.streams.windows == len(trainer.streams.inputs) // 3
+    assert trainer.streams.windows == trainer.streams.length // 3
     for _ in range(trainer.streams.windows + 1):
         trainer.update(0.0)
     progress = trainer.progress(0.5, None)
@@ -308,7 +307,7 @@ def test_a_validation_is_the_score_of_the_held_out_text(tiny_text: str) -> None:
     data = _data(tiny_text)
     trainer = _trainer(data)
     start = trainer.network.config.start_symbol
-    expected = scoring.score(trainer.network, data.valid, 1, start).nats
+    expected = scoring.score(trainer.network, data.valid, data.tokenizer, start).nats
     assert trainer.validate(Steps(1)) == expected
 
 
@@ -319,7 +318,7 @@ def test_a_part_of_a_long_validation_text_stands_in(
     trainer = _trainer(data)
     monkeypatch.setattr(loop, "VALID_CAP", 20)
     start = trainer.network.config.start_symbol
-    expected = scoring.score(trainer.network, data.valid[:20], 1, start).nats
+    expected = scoring.score(trainer.network, data.valid[:20], data.tokenizer, start).nats
     assert trainer.validate(Steps(1)) == expected
 
 
@@ -327,7 +326,7 @@ def _overfitting() -> Trainer:
     """Learns random text by heart, which makes every other random text less probable."""
     rng = np.random.default_rng(0)
     train, valid = ("".join(rng.choice(list("abcd"), size)) for size in (160, 300))
-    data = dataset.make(_corpus(train), 0.0, _corpus(valid))
+    data = _data(train, 0.0, valid)
     return _trainer(data, hidden_size=32, learning_rate=0.03, weight_decay=0.0)
 
 

@@ -36,8 +36,7 @@ TEXT = "the cat is home.\nthe café is near the sea.\n" * 80
 
 
 def _corpus(text: str) -> Corpus:
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return Corpus("tiny", text, len(text.encode()), digest)
+    return corpus.from_text(text, "tiny")
 
 
 def _train(text: str, out: Path, **options: Any) -> Result:
@@ -98,7 +97,7 @@ def test_the_result_has_the_scores_of_the_saved_model(finished: Result) -> None:
     assert finished.valid_bpc == pytest.approx(score.nats / math.log(2), abs=1e-5)
     assert finished.valid_bits_per_byte == pytest.approx(score.bits_per_byte, abs=1e-5)
     assert score.num_bytes > score.characters
-    windows = scoring.window_nats(model.engine, model.tokenizer.encode(valid))
+    windows = scoring.window_nats(model.engine, model.tokenizer.encode(valid), model.tokenizer)
     assert finished.valid_window256_nats == pytest.approx(windows, abs=1e-5)
 
 
@@ -109,10 +108,13 @@ def test_the_config_says_what_was_planned_and_read(finished: Result) -> None:
         "sha256": {"corpus": hashlib.sha256(TEXT.encode()).hexdigest()},
         "train_characters": 3096,
         "valid_characters": 344,
+        "test_characters": 0,
+        "split": "by position",
+        "tokenizer": "char",
     }
     assert config["model"]["hidden_size"] == 8
     assert config["train"]["steps"] == 30
-    assert config["newline"] == "keep"
+    assert config["text"]["newline"] == "keep"
     assert (config["train"]["seq_len"], config["train"]["update_every"]) == (8, 8)
 
 

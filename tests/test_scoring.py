@@ -13,6 +13,7 @@ from charrnn.config import ModelConfig
 from charrnn.kernels.numpy_engine import NumpyEngine
 from charrnn.network import CharRNN
 from charrnn.scoring import Score
+from charrnn.tokenizer import ByteTokenizer, CharTokenizer
 
 MakeModel = Callable[..., Model]
 START = 3  # of the models here, which know three symbols
@@ -31,6 +32,9 @@ class Constant:
         self, inputs: NDArray[Any], targets: NDArray[Any], state: Any
     ) -> tuple[NDArray[Any], Any]:
         return self.nats_of[targets], state
+
+
+LETTERS = CharTokenizer("aé" + "".join(map(chr, range(0x100, 0x140))))  # é has two bytes
 
 
 def _text(length: int, seed: int = 5) -> NDArray[np.uint8]:
@@ -88,7 +92,7 @@ def _naive_streams(model: Model, ids: NDArray[Any], starts: list[int], warm_up: 
 def test_nats_bpc_and_bits_per_byte_by_hand() -> None:
     # "aéa" with p(a) = 1/4, p(é) = 1/2: ln 4 + ln 2 + ln 4 = 5 ln 2 = 3.4657359 nats, 5 bits
     # 3 characters: 1.1552453 nats and 5/3 bits each; é takes two bytes: 5 bits over 4 bytes
-    score = scoring.score(Constant(0.25, 0.5), np.array([0, 1, 0], np.uint8), 4, START)
+    score = scoring.score(Constant(0.25, 0.5), np.array([0, 1, 0], np.uint8), LETTERS, START)
     assert score.total_nats == pytest.approx(3.4657359)
     assert score.nats == pytest.approx(1.1552453)
     assert score.bpc == pytest.approx(5 / 3)
@@ -107,13 +111,13 @@ def test_one_stream_is_one_character_at_a_time_from_the_start_symbol(
 ) -> None:
     ids = _text(length)
     naive = _naive_streams(remembering, ids, [0], 0)
-    exact = scoring.score(_float64(remembering), ids, length, START, exact=True)
+    exact = scoring.score(_float64(remembering), ids, LETTERS, START, exact=True)
     assert exact.total_nats == pytest.approx(naive, rel=1e-12)
     assert exact.characters == length
 
 
 def test_the_first_symbol_is_predicted_from_the_start_symbol(remembering: Model) -> None:
-    score = scoring.score(_float64(remembering), np.array([2], np.uint8), 1, START)
+    score = scoring.score(_float64(remembering), np.array([2], np.uint8), LETTERS, START)
     assert score.nats == pytest.approx(-Naive(remembering).read(START)[2], rel=1e-12)
 
 
@@ -131,7 +135,7 @@ def test_streams_are_warmed_up_on_the_512_characters_before_them_uncounted(
     remembering: Model, length: int, starts: list[int]
 ) -> None:
     ids = _text(length)
-    score = scoring.score(_float64(remembering), ids, length, START)
+    score = scoring.score(_float64(remembering), ids, LETTERS, START)
     assert score.total_nats == pytest.approx(
         _naive_streams(remembering, ids, starts, 512), rel=1e-12
     )
@@ -147,8 +151,8 @@ def test_a_warm_up_of_any_other_length_would_be_seen(remembering: Model) -> None
 def test_32_streams_come_near_to_one(make_model: MakeModel) -> None:
     model = make_model("abc", seed=1)
     ids = _text(32 * 512)
-    many = scoring.score(_float64(model), ids, len(ids), START).nats
-    one = scoring.score(_float64(model), ids, len(ids), START, exact=True).nats
+    many = scoring.score(_float64(model), ids, LETTERS, START).nats
+    one = scoring.score(_float64(model), ids, LETTERS, START, exact=True).nats
     assert many == pytest.approx(one, abs=1e-9)  # this network forgets within 512 symbols
 
 
@@ -160,7 +164,7 @@ def test_the_result_does_not_depend_on_the_chunk(
     totals = []
     for chunk in (1, 7, 128, 10_000):
         monkeypatch.setattr(scoring, "_CHUNK", chunk)
-        totals.append(scoring.score(engine, ids, 1500, START, exact=exact).total_nats)
+        totals.append(scoring.score(engine, ids, LETTERS, START, exact=exact).total_nats)
     assert totals == pytest.approx([totals[0]] * 4, rel=1e-12)
 
 
@@ -168,7 +172,7 @@ def test_every_character_counts_once_in_any_length() -> None:
     for length in (*range(1, 5), *range(500, 530), 1023, 1024, 1025, 1537, 16_383, 16_385, 99_999):
         ids = _text(length)
         counts = np.bincount(ids, minlength=3)
-        score = scoring.score(Constant(0.5, 0.25, 0.25), ids, length, START)
+        score = scoring.score(Constant(0.5, 0.25, 0.25), ids, LETTERS, START)
         bits = counts @ [1, 2, 2]
         assert score.total_nats == pytest.approx(bits * math.log(2), rel=1e-12)
 
@@ -180,9 +184,9 @@ def test_the_trained_network_and_the_engine_that_writes_score_the_same(
     model = make_model("abc", cell=cell, num_layers=1 if cell == "jordan" else 2, **form)
     ids = _text(1100)  # two streams
     engines = [NumpyEngine(model.config, model.values), CharRNN(model.config, model.values)]
-    nats = [scoring.score(engine, ids, 1100, START).nats for engine in engines]
+    nats = [scoring.score(engine, ids, LETTERS, START).nats for engine in engines]
     assert nats[0] == pytest.approx(nats[1], abs=1e-5)
-    windows = [scoring.window_nats(engine, ids) for engine in engines]
+    windows = [scoring.window_nats(engine, ids, LETTERS) for engine in engines]
     assert windows[0] == pytest.approx(windows[1], abs=1e-5)
 
 
@@ -193,16 +197,17 @@ def test_a_learned_start_is_the_state_before_the_text_and_before_nothing_else(
     engine = _float64(model)
     ids = _text(1400)  # two streams of 700; the second is read from 512 symbols before it on
     state = engine.start_state(1)
-    inputs, targets = scoring.shifted(ids, START)
+    targets = ids.astype(np.int64)
+    inputs = np.concatenate([[START], targets[:-1]])
     first, _ = engine.nats(inputs[:700, None], targets[:700, None], state)
     before = engine.advance(inputs[700 - 512 : 700, None], state)
     second, _ = engine.nats(inputs[700:, None], targets[700:, None], before)
-    score = scoring.score(engine, ids, 1400, START)
+    score = scoring.score(engine, ids, LETTERS, START)
     assert score.total_nats == pytest.approx(first.sum() + second.sum(), rel=1e-12)
     for name, value in model.values.items():
         if ".start." in name:
             value[:] = 0  # type: ignore[index]
-    other = scoring.score(_float64(model), ids, 1400, START)
+    other = scoring.score(_float64(model), ids, LETTERS, START)
     assert abs(other.total_nats - score.total_nats) > 1e-3
 
 
@@ -227,7 +232,7 @@ def test_windows_of_256_start_from_nothing_without_a_start_symbol(
     remembering: Model, length: int, windows: int
 ) -> None:
     ids = _text(length)
-    nats = scoring.window_nats(_float64(remembering), ids)
+    nats = scoring.window_nats(_float64(remembering), ids, LETTERS)
     assert nats == pytest.approx(_naive_windows(remembering, ids, [*range(windows)]), rel=1e-12)
 
 
@@ -235,7 +240,7 @@ def test_windows_of_256_start_from_nothing_without_a_start_symbol(
 def test_a_text_shorter_than_a_window_and_its_target_has_no_windows(
     remembering: Model, length: int
 ) -> None:
-    assert scoring.window_nats(_float64(remembering), _text(length)) is None
+    assert scoring.window_nats(_float64(remembering), _text(length), LETTERS) is None
 
 
 def test_too_many_windows_are_thinned_evenly(
@@ -243,7 +248,7 @@ def test_too_many_windows_are_thinned_evenly(
 ) -> None:
     monkeypatch.setattr(scoring, "MAX_WINDOWS", 3)
     ids = _text(256 * 5 + 1)
-    nats = scoring.window_nats(_float64(remembering), ids)
+    nats = scoring.window_nats(_float64(remembering), ids, LETTERS)
     assert nats == pytest.approx(_naive_windows(remembering, ids, [0, 2, 4]), rel=1e-12)
 
 
@@ -253,6 +258,19 @@ def test_a_longer_alphabet_than_a_byte_is_scored(make_model: MakeModel) -> None:
     assert isinstance(model.config, ModelConfig)
     ids = model.tokenizer.encode(symbols * 3)
     start = model.config.start_symbol
-    score = scoring.score(_float64(model), ids, 512 * 3, start)
+    score = scoring.score(_float64(model), ids, LETTERS, start)
     assert math.isfinite(score.nats)
     assert score.characters == 768
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_losses_are_per_character_and_byte_whatever_a_symbol_is(exact: bool) -> None:
+    # "é" is two symbols of 1/256 each: 2 ln 256 nats for one character of two bytes
+    tokenizer = ByteTokenizer()
+    even = Constant(*[1 / 256] * 256)
+    ids = tokenizer.encode("é" * 700)
+    score = scoring.score(even, ids, tokenizer, 256, exact=exact)
+    assert (score.characters, score.num_bytes) == (700, 1400)
+    assert score.nats == pytest.approx(2 * math.log(256))
+    assert score.bits_per_byte == pytest.approx(8)
+    assert scoring.window_nats(even, ids, tokenizer) == pytest.approx(2 * math.log(256))

@@ -14,8 +14,7 @@ from charrnn import statistics
 from charrnn.statistics import Statistics, ngrams, passages
 from charrnn.statistics.ngrams import measure_counting
 from charrnn.statistics.passages import WINDOW, Passages, place
-from charrnn.statistics.signs import name_of
-from charrnn.tokenizer import code_points
+from charrnn.statistics.signs import code_points, name_of
 
 ALPHABET = "ab \r\n\0\x1bé\u0301\u200b\ufffd日\U0001f600ÃÂ©â€™\u00a0»"
 texts = st.text(st.sampled_from(ALPHABET), min_size=1, max_size=300)

@@ -1,4 +1,6 @@
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,16 +9,21 @@ from hypothesis import strategies as st
 
 from charrnn import streams
 from charrnn.errors import CorpusError
-from charrnn.streams import Cursor
+from charrnn.streams import Cursor, Streams, Window
 
 START = 99
+
+
+def _whole(made: Streams) -> Window:
+    """All that the streams read, as one window."""
+    return replace(made, seq_len=made.length, update_every=made.length).window(Cursor())
 
 
 def test_streams_by_hand() -> None:
     # eleven symbols in two streams: 5 each, the last symbol waits for no one
     made = streams.make(np.arange(11, dtype=np.uint8), 2, 2, START, None)
-    assert made.targets.T.tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
-    assert made.inputs.T.tolist() == [[START, 0, 1, 2, 3], [START, 5, 6, 7, 8]]
+    assert _whole(made).targets.T.tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    assert _whole(made).inputs.T.tolist() == [[START, 0, 1, 2, 3], [START, 5, 6, 7, 8]]
     assert (made.batch_size, made.windows) == (2, 2)
     window = made.window(Cursor(epoch=3, window=1))
     assert window.inputs.T.tolist() == [[1, 2], [6, 7]]
@@ -51,9 +58,9 @@ def test_every_stream_is_contiguous_and_targets_are_one_later(
     made = streams.make(ids, batch_size, seq_len, START, None)
     each = length // batch_size
     for b in range(batch_size):
-        assert made.targets[:, b].tolist() == ids[b * each : (b + 1) * each].tolist()
-    assert made.inputs[1:].tolist() == made.targets[:-1].tolist()
-    assert (made.inputs == START).any(1).tolist() == [True] + [False] * (each - 1)
+        assert _whole(made).targets[:, b].tolist() == ids[b * each : (b + 1) * each].tolist()
+    assert _whole(made).inputs[1:].tolist() == _whole(made).targets[:-1].tolist()
+    assert (_whole(made).inputs == START).any(1).tolist() == [True] + [False] * (each - 1)
 
 
 def test_an_epoch_reads_every_window_once_and_in_order() -> None:
@@ -63,7 +70,7 @@ def test_an_epoch_reads_every_window_once_and_in_order() -> None:
         read.append(made.window(cursor).targets)
         cursor = made.advance(cursor)
     assert cursor == Cursor(epoch=1, window=0)
-    assert np.concatenate(read).tolist() == made.targets[:12].tolist()
+    assert np.concatenate(read).tolist() == _whole(made).targets[:12].tolist()
     assert made.windows == len(read) == 3
 
 
@@ -82,14 +89,14 @@ def test_every_symbol_is_counted_once_an_epoch_and_windows_are_as_long_as_can_be
         end = window.start + len(window.targets)
         assert window.start == next_start
         assert len(window.targets) == min(seq_len, end)  # k2 steps back, or to the beginning
-        assert window.targets.tolist() == made.targets[window.start : end].tolist()
-        assert window.inputs.tolist() == made.inputs[window.start : end].tolist()
+        assert window.targets.tolist() == _whole(made).targets[window.start : end].tolist()
+        assert window.inputs.tolist() == _whole(made).inputs[window.start : end].tolist()
         counted.append(window.targets[-window.counted :])
         next_start = window.start + window.shift
         cursor = made.advance(cursor)
     assert cursor == Cursor(1, 0)
     whole = each // update_every * update_every
-    assert np.concatenate(counted).tolist() == made.targets[:whole].tolist()
+    assert np.concatenate(counted).tolist() == _whole(made).targets[:whole].tolist()
     assert each - whole < update_every
 
 
@@ -105,7 +112,7 @@ def test_a_text_of_one_window_starts_a_new_epoch_each_time() -> None:
 
 def test_a_start_symbol_that_needs_more_bits_than_the_ids_is_kept() -> None:
     made = streams.make(np.array([255, 255], np.uint8), 1, 2, 256, None)
-    assert made.inputs[0, 0] == 256
+    assert _whole(made).inputs[0, 0] == 256
 
 
 def test_streams_begin_where_a_line_begins_nearby() -> None:
@@ -114,7 +121,7 @@ def test_streams_begin_where_a_line_begins_nearby() -> None:
     made = streams.make(ids, 4, 2, START, ord("\n"))
     # 32 symbols, streams near 0, 8, 16 and 24. A line begins at 8 and at 17. From 16 the nearest
     # line start before is 8, from 24 it is 17: further than 8 // 8 = 1, so these stay.
-    assert made.targets[0].tolist() == [ord("0"), ord("9"), ord("\n"), ord(text[24])]
+    assert _whole(made).targets[0].tolist() == [ord("0"), ord("9"), ord("\n"), ord(text[24])]
 
 
 def test_streams_move_back_by_an_eighth_of_their_length_at_most() -> None:
@@ -123,13 +130,36 @@ def test_streams_move_back_by_an_eighth_of_their_length_at_most() -> None:
         ids = np.arange(100, 164)
         ids[line - 1] = 0
         made = streams.make(ids, 2, 4, START, 0)
-        assert made.targets[0].tolist() == [100, 100 + start]
-        assert made.targets[:, 1].tolist() == ids[start : start + 32].tolist()
+        assert _whole(made).targets[0].tolist() == [100, 100 + start]
+        assert _whole(made).targets[:, 1].tolist() == ids[start : start + 32].tolist()
+
+
+@given(st.binary(min_size=40, max_size=400), st.integers(1, 5), st.integers(1, 30))
+def test_streams_begin_where_a_plain_search_says(text: bytes, batch_size: int, block: int) -> None:
+    ids = np.frombuffer(text, np.uint8) % 8
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streams, "_BLOCK", block)
+        made = streams.make(ids, batch_size, 1, START, np.array([3, 5]))
+    for start, even in zip(made.starts, range(0, len(ids), made.length), strict=False):
+        begins = [0, *(at + 1 for at in range(even) if ids[at] in (3, 5))]
+        assert start == (begins[-1] if even - begins[-1] <= made.length // 8 else even)
+
+
+def test_a_mapped_text_is_read_a_window_at_a_time(tmp_path: Path) -> None:
+    # a file of 4 GB with holes for all but its last symbols: reading it whole would take minutes
+    size = 2**32
+    with (tmp_path / "ids").open("wb") as file:
+        file.seek(size - 4)
+        file.write(bytes([1, 2, 3, 4]))
+    ids = np.memmap(tmp_path / "ids", np.uint8, "r")
+    made = streams.make(ids, 2, 4, START, 10)
+    last = made.window(Cursor(0, made.windows - 1))
+    assert last.targets.T.tolist() == [[0, 0, 0, 0], [1, 2, 3, 4]]
 
 
 def test_a_text_without_line_ends_is_cut_evenly() -> None:
     made = streams.make(np.arange(12), 3, 2, START, newline=50)
-    assert made.targets[0].tolist() == [0, 4, 8]
+    assert _whole(made).targets[0].tolist() == [0, 4, 8]
 
 
 def test_a_text_too_short_is_refused_with_what_fits() -> None:

@@ -21,6 +21,7 @@ from charrnn.cli.greedy import greedy
 from charrnn.cli.info import info
 from charrnn.cli.inspect import app as inspect_app
 from charrnn.cli.plot import plot
+from charrnn.cli.prepare import prepare
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
 from charrnn.cli.write import write
@@ -50,6 +51,7 @@ def _charrnn(
 
 
 app.command()(train)
+app.command()(prepare)
 app.command()(sample)
 app.command()(greedy)
 app.command()(beam)

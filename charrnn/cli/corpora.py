@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charrnn.cli.shell import JsonOption, guarded, note, print_json
-from charrnn.config import TrainOptions
+from charrnn.config import Reading, TrainOptions
 from charrnn.errors import CorpusError
 from charrnn.terminal import visible
 
@@ -108,10 +108,12 @@ def stats(
     would plan is told as far as it does not depend on this machine's speed.
     """
     from charrnn import statistics
-    from charrnn.cli.train import _read as read_named
+    from charrnn.cli.text import read_corpus
 
-    text = read_named(corpus, newline)
-    found = statistics.measure(lambda: [text.text], TrainOptions.valid_fraction)
+    text = read_corpus(corpus, Reading(newline=newline))
+    found = statistics.measure(
+        lambda: (piece.data.decode() for piece in text.pieces()), TrainOptions.valid_fraction
+    )
     plan = _largest_plan(found)
     if as_json:
         fields = asdict(found) | {"symbols": statistics.rows(found.symbols)}
@@ -127,10 +129,10 @@ def stats(
 
 def _largest_plan(found: Statistics) -> Plan | None:
     """What 'train' would plan on a machine of any speed; None where the text is too short."""
-    from charrnn.dataset import split_position
+    from charrnn.dataset import split_positions
     from charrnn.training import plan
 
-    length = split_position(found.characters, TrainOptions.valid_fraction)
+    length, _ = split_positions(found.characters, TrainOptions.valid_fraction, 0.0)
     if length < 2:
         return None
     return plan.make(TrainOptions(), length, len(found.symbols), lambda model, train: math.inf)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,8 +16,13 @@ from charrnn.cli.shell import (
     note,
     print_json,
 )
-from charrnn.config import check_threads, check_weights
-from charrnn.errors import ModelError, OptionError, PromptError
+from charrnn.cli.text import EncodingOption, ErrorsOption, NewlineOption, read_corpus
+from charrnn.config import Reading, check_threads, check_weights
+from charrnn.errors import CharRNNError, CorpusError, OptionError, PromptError, nearest
+
+if TYPE_CHECKING:
+    from charrnn.scoring import Score
+    from charrnn.tokenizer import Ids, Tokenizer
 
 
 @guarded
@@ -34,9 +38,13 @@ def evaluate(
         bool,
         typer.Option("--exact", help="Read in one stream, not in 32: slower, and exact."),
     ] = False,
-    newline: Annotated[
-        str, typer.Option(help="keep line ends, or make CR LF into LF: keep or lf.")
-    ] = "keep",
+    part: Annotated[
+        str,
+        typer.Option(help="Without a text: which part of the model's own, train, valid or test."),
+    ] = "valid",
+    encoding: EncodingOption = Reading.encoding,
+    errors: ErrorsOption = Reading.errors,
+    newline: NewlineOption = Reading.newline,
     weights: WeightsOption = "float32",
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
@@ -47,31 +55,36 @@ def evaluate(
     the 512 characters before them. 'windows of 256' start from nothing, nanoGPT's protocol. With
     --weights the loss by rounding is shown, too.
     """
-    from charrnn import checkpoint, corpus, scoring
+    from charrnn import checkpoint, dataset, scoring
     from charrnn.generator import Generator
 
     check_weights(weights)
     check_threads(threads)
+    if part not in dataset.PARTS:
+        raise OptionError(f"--part '{part}' is not known: {nearest(part, dataset.PARTS)}")
     path = checkpoint.find(model)
     loaded = checkpoint.load(path)
     generator = Generator(loaded, weights=weights, threads=threads, notify=note)
     note(f"model: {path}")
-    if file is None:
-        text = _held_out(path)
-    else:
-        whole = corpus.read([file], newline)
-        for notice in whole.notices:
-            note(notice)
-        text = whole.text
-    try:
-        score = generator.score(text, exact=exact)
-        rounding = None
+
+    def measured(ids: Ids) -> tuple[Score, float | None, float | None]:
+        """The score, what of it is rounding, and the score in windows."""
+        score, rounding = generator.score_ids(ids, exact=exact), None
         if weights != "float32":
             whole_weights = Generator(loaded, threads=threads, notify=note)
-            rounding = score.bpc - whole_weights.score(text, exact=exact).bpc
-    except PromptError as error:
-        raise PromptError(f"{file}: {error}") from None
-    windows = scoring.window_nats(generator.engine, generator.tokenizer.encode(text))
+            rounding = score.bpc - whole_weights.score_ids(ids, exact=exact).bpc
+        return score, rounding, scoring.window_nats(generator.engine, ids, generator.tokenizer)
+
+    if file is None:
+        score, rounding, windows = measured(_held_out(path, generator.tokenizer, part))
+    else:
+        reading = Reading(encoding=encoding, errors=errors, newline=newline)
+        text = read_corpus([str(file)], reading)
+        try:
+            with dataset.encoded(text, generator.tokenizer) as ids:
+                score, rounding, windows = measured(ids)
+        except PromptError as error:
+            raise PromptError(f"{file}: {error}") from None
     fields = {
         "characters": score.characters,
         "bytes": score.num_bytes,
@@ -96,26 +109,18 @@ def evaluate(
         typer.echo(f"{windows:.4f} nats per character in windows of 256")
 
 
-def _held_out(model: Path) -> str:
-    """The validation text of the run that `model` lies in, read from its files once more."""
-    from charrnn import corpus
+def _held_out(model: Path, tokenizer: Tokenizer, part: str) -> Ids:
+    """A part of the text of the run that `model` lies in, made from its files once more."""
+    from charrnn import dataset
 
-    config = model.parent / "config.json"
     try:
-        run = json.loads(config.read_text("utf-8"))
-        valid, trained = run["valid_files"], run["corpus"]
-        if "-" in (valid or run["files"]):
-            raise OptionError(f"name a text: {model} was trained from standard input")
-        text = corpus.read(valid or run["files"], run["newline"])
-    except FileNotFoundError:
-        raise OptionError(f"name a text: {model} has no config.json beside it") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{config} is damaged: name a text") from error
-    if text.sha256 != trained["sha256"]["valid" if valid else "corpus"]:
-        raise ModelError(f"{', '.join(text.files)} changed since the training: name a text")
-    if valid:
-        return text.text
-    held_out = text.text[len(text.text) - trained["valid_characters"] :]
-    if not trained["valid_characters"]:
-        raise OptionError(f"name a text: {model} was trained without a validation text")
-    return held_out
+        data = dataset.of_run(model)
+        if data.tokenizer != tokenizer:
+            raise CorpusError("its symbols are not those of the training")
+    except CharRNNError as error:
+        raise OptionError(f"name a text: that of {model} is not at hand: {error}") from None
+    ids: Ids = getattr(data, part)
+    if not len(ids):
+        what = {"valid": "validation", "test": "test"}.get(part, part)
+        raise OptionError(f"name a text: {model} was trained without a {what} text")
+    return ids

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charrnn.cli.shell import JsonOption, guarded, print_json
 from charrnn.terminal import visible
+
+if TYPE_CHECKING:
+    from charrnn.tokenizer import Tokenizer
 
 
 @guarded
@@ -45,13 +48,25 @@ def info(
         f"  network    {config.cell}, {config.num_layers} x {config.hidden_size}, {inputs}, "
         f"{parameters.count(config):,} parameters"
     )
-    typer.echo(f"  symbols    {config.vocab_size}: {_shortened(loaded.tokenizer.symbols)}")
+    typer.echo(f"  symbols    {config.vocab_size}: {_shortened(loaded.tokenizer)}")
     for name, value in _flat(loaded.training):
         typer.echo(f"  {visible(name)}: {visible(str(value))}")
 
 
-def _shortened(symbols: str) -> str:
-    shown = visible(symbols).replace("\n", "␊").replace("\t", "␉")
+def _shortened(tokenizer: Tokenizer) -> str:
+    """The symbols, as far as they fit."""
+    from charrnn.tokenizer import CharTokenizer
+
+    if isinstance(tokenizer, CharTokenizer):
+        symbols = tokenizer.symbols
+        rest = " and all bytes" if tokenizer.byte_fallback else ""
+        return _line(symbols) + rest
+    pieces = [piece.decode("utf-8", "replace") for piece in tokenizer.symbol_bytes[256:]]
+    return f"{tokenizer.kind}, all bytes" + (f" and {_line(' | '.join(pieces))}" if pieces else "")
+
+
+def _line(text: str) -> str:
+    shown = visible(text).replace("\n", "␊").replace("\t", "␉")
     return shown if len(shown) <= 200 else f"{shown[:200]}…"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -105,7 +105,7 @@ def next_symbol(
     read = generator.read(prompt)
     found = choices.choices(read, configs)
     tree = choices.beam_tree(generator, read, beam)
-    alphabet = generator.tokenizer.symbols
+    alphabet = generator.tokenizer.symbol_names
     if picture is not None:
         drawing.save(_picture(prompt, alphabet, found, tree, symbols), picture)
         note(f"written: {picture}")
@@ -134,7 +134,7 @@ def _check_tree(width: int, length: int) -> None:
         )
 
 
-def _fields(alphabet: str, choice: Choice) -> dict[str, Any]:
+def _fields(alphabet: Sequence[str], choice: Choice) -> dict[str, Any]:
     possible = {
         symbol: p
         for symbol, p in zip(alphabet, choice.probabilities.tolist(), strict=True)
@@ -153,7 +153,7 @@ def _likeliest(found: Mapping[str, Choice], most: int) -> list[int]:
 
 
 def _choice_lines(
-    prompt: str, alphabet: str, found: Mapping[str, Choice], most: int
+    prompt: str, alphabet: Sequence[str], found: Mapping[str, Choice], most: int
 ) -> Iterator[str]:
     import numpy as np
 
@@ -214,7 +214,7 @@ def _branches(node: Node, indent: str) -> Iterator[str]:
 
 
 def _picture(
-    prompt: str, alphabet: str, found: Mapping[str, Choice], tree: Node, most: int
+    prompt: str, alphabet: Sequence[str], found: Mapping[str, Choice], tree: Node, most: int
 ) -> Figure:
     try:
         from matplotlib.figure import Figure
@@ -230,7 +230,9 @@ def _picture(
     return figure
 
 
-def _draw_bars(place: Axes, alphabet: str, found: Mapping[str, Choice], rows: list[int]) -> None:
+def _draw_bars(
+    place: Axes, alphabet: Sequence[str], found: Mapping[str, Choice], rows: list[int]
+) -> None:
     size = 0.84 / len(found)
     for number, (name, choice) in enumerate(found.items()):
         at = [row - 0.42 + size * (number + 0.5) for row in range(len(rows))]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from charrnn import parameters
 from charrnn.cli.shell import note
+from charrnn.cli.text import split_lines
 from charrnn.config import Form, Regularizers
 from charrnn.terminal import visible
 from charrnn.training.plan import window_bytes
@@ -191,10 +192,11 @@ def plan_lines(data: Dataset, plan: Plan, kernel: Kernel, run_dir: Path) -> list
         for name in ("minutes", "epochs", "steps")
         if (value := getattr(train, name)) is not None
     )
-    split = f"training on the first {len(data.train):,} characters, validating on the "
-    split += "last" if "valid" not in data.sha256 else "text given:"
+    split, *leaks = split_lines(data)
+    kind = "" if data.tokenizer.kind == "char" else f" ({data.tokenizer.kind})"
     return [
-        f"text     {data.name}: {data.tokenizer.vocab_size:,} symbols; {split} {len(data.valid):,}",
+        f"text     {data.name}: {data.tokenizer.vocab_size:,} symbols{kind}; {split}",
+        *(f"         {line}" for line in leaks),
         f"network  {model.cell}, {model.num_layers} x {model.hidden_size}, {inputs}, "
         f"{extras(model)}{parameters.count(model):,} parameters ({plan.reason})",
         f"training {budget}, some {plan.characters / len(data.train):.1f} times through the text: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -13,15 +13,37 @@ import typer
 
 from charrnn.cli import STARTED
 from charrnn.cli.shell import JsonOption, guarded, note, print_json
-from charrnn.config import TrainOptions, from_json, load_options
+from charrnn.cli.text import (
+    CorpusArgument,
+    EncodingOption,
+    ErrorsOption,
+    ExcludeOption,
+    IncludeOption,
+    MinCountOption,
+    NewlineOption,
+    PiecesOption,
+    SeparatorOption,
+    SplitOption,
+    TestFractionOption,
+    TestOption,
+    TokenizerOption,
+    UnpackedOption,
+    ValidFractionOption,
+    ValidOption,
+    VocabSizeOption,
+    dataset_of,
+    reading_options,
+    text_options,
+    texts_of,
+)
+from charrnn.config import Reading, TrainOptions, from_json, load_options
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Model
-    from charrnn.corpus import Corpus
 
 PLANNED = "planned"
 BUDGETS = {"minutes", "epochs", "steps"}  # a flag of these wins over all of them in a file
-NETWORK, TRAINING, TEXT, RUN = "The network", "The training", "The text", "The run"
+NETWORK, TRAINING, RUN = "The network", "The training", "The run"
 FORM, REGULARIZERS = "Deeper and other networks", "Against learning by heart"
 
 
@@ -32,10 +54,7 @@ def _planned(help_text: str, panel: str) -> Any:
 @guarded
 def train(
     context: typer.Context,
-    corpus: Annotated[
-        list[str],
-        typer.Argument(help="Text files, folders of them, - for stdin, or a named corpus."),
-    ],
+    corpus: CorpusArgument,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -223,22 +242,22 @@ def train(
     seed: Annotated[
         int, typer.Option(help="Randomness of first weights and dropout.", rich_help_panel=TRAINING)
     ] = TrainOptions.seed,
-    valid_fraction: Annotated[
-        float,
-        typer.Option(help="The last part of the text, held out.", rich_help_panel=TEXT),
-    ] = TrainOptions.valid_fraction,
-    valid: Annotated[
-        Path | None,
-        typer.Option(
-            help="A validation text of its own.", show_default="none", rich_help_panel=TEXT
-        ),
-    ] = None,
-    newline: Annotated[
-        str,
-        typer.Option(
-            help="keep line ends, or make CR LF into LF: keep or lf.", rich_help_panel=TEXT
-        ),
-    ] = "keep",
+    tokenizer: TokenizerOption = TrainOptions.tokenizer,
+    min_count: MinCountOption = TrainOptions.min_count,
+    vocab_size: VocabSizeOption = None,
+    pieces: PiecesOption = None,
+    split: SplitOption = TrainOptions.split,
+    valid_fraction: ValidFractionOption = TrainOptions.valid_fraction,
+    test_fraction: TestFractionOption = TrainOptions.test_fraction,
+    valid: ValidOption = None,
+    test: TestOption = None,
+    encoding: EncodingOption = TrainOptions.encoding,
+    errors: ErrorsOption = TrainOptions.errors,
+    newline: NewlineOption = TrainOptions.newline,
+    include: IncludeOption = None,
+    exclude: ExcludeOption = None,
+    document_separator: SeparatorOption = "",
+    max_unpacked: UnpackedOption = None,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=RUN)
     ] = TrainOptions.device,
@@ -280,7 +299,7 @@ def train(
     """
     given = {
         name: value
-        for name, value in context.params.items()
+        for name, value in (context.params | text_options(context.params)).items()
         if name in TrainOptions.__dataclass_fields__ and _was_given(context, name)
     }
     from_file = load_options(config) if config else {}
@@ -289,19 +308,23 @@ def train(
     chosen = {**from_file, **given}
     model = _model(init_from, chosen) if init_from else None
     options = from_json(TrainOptions, chosen, "options")
-    text = _read(corpus, newline)
-    valid_text = _read([str(valid)], newline) if valid else None
+    texts = (  # of a run that goes on, it says how they are made into symbols
+        texts_of(corpus, options, valid, test, given)
+        if resume
+        else (dataset_of(corpus, options, valid, test, given), None, None)
+    )
 
     from charrnn.cli.render import observer_for
     from charrnn.training.run import train as train_network
 
     with _Signals() as signals, observer_for(signals.word) as observer:
         result = train_network(
-            text,
+            texts[0],
             options,
+            valid=texts[1],
+            test=texts[2],
             out=out,
             force=force,
-            valid=valid_text,
             started=STARTED,
             observer=observer,
             dry_run=dry_run,
@@ -315,7 +338,7 @@ def train(
         return
     observer.conclude(result)
     if result.stopped_by == "interrupt":
-        note(f"resume   {_resume_command(corpus, valid, newline, result.run_dir)}")
+        note(f"resume   {_resume_command(corpus, valid, test, options, result.run_dir)}")
     if as_json:
         print_json(asdict(result))
     if signals.code:
@@ -325,25 +348,6 @@ def train(
 def _was_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
-
-
-def _read(names: list[str], newline: str) -> Corpus:
-    """The text of files; a name that is no file may be that of a corpus."""
-    from charrnn import corpora, corpus
-
-    paths: list[str | Path] = []
-    known = corpora.registry()
-    for name in names:
-        if name not in ("-", "") and not Path(name).exists() and name in known:
-            paths += corpora.paths(corpora.entry(name))
-        else:
-            paths.append(name)
-    text = corpus.read(paths, newline)
-    if len(names) == 1 and names[0] in known:
-        text = replace(text, name=names[0])
-    for notice in text.notices:
-        note(notice)
-    return text
 
 
 def _model(path: Path, chosen: dict[str, Any]) -> Model:
@@ -356,12 +360,14 @@ def _model(path: Path, chosen: dict[str, Any]) -> Model:
     return model
 
 
-def _resume_command(corpus: list[str], valid: Path | None, newline: str, run_dir: str) -> str:
+def _resume_command(
+    corpus: list[str], valid: Path | None, test: Path | None, reading: Reading, run_dir: str
+) -> str:
     """What goes on with a training; its other options are in the run."""
     words = ["charrnn", "train", *corpus]
     words += ["--valid", str(valid)] if valid else []
-    words += ["--newline", newline] if newline != "keep" else []
-    return shlex.join([*words, "--out", run_dir, "--resume"])
+    words += ["--test", str(test)] if test else []
+    return shlex.join([*words, *reading_options(reading), "--out", run_dir, "--resume"])
 
 
 class _Signals:

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from charrnn.dataset import split_position
+from charrnn.dataset import split_positions
 from charrnn.statistics.ngrams import Counting, measure_counting
 from charrnn.statistics.passages import Passages, Repetition, place
-from charrnn.statistics.signs import Sign, Signs, rows
-from charrnn.tokenizer import code_points
+from charrnn.statistics.signs import Sign, Signs, code_points, rows
 
 __all__ = ["Counting", "Passages", "Repetition", "Sign", "Statistics", "measure", "rows"]
 
@@ -70,7 +69,7 @@ def measure(pieces: Pieces, valid_fraction: float) -> Statistics:
     passages.finish()
 
     length = signs.characters
-    cut = split_position(length, valid_fraction)
+    cut, _ = split_positions(length, valid_fraction, 0.0)
     last = min(length, cut + MOST_MEASURED)
     wanted = [(max(0, cut - MOST_COUNTED), cut), (cut, last), *passages.around()]
     (counted, held_out, *around), line_numbers = place(pieces(), wanted)

@@ -23,6 +23,11 @@ NO_BREAK, GUILLEMET = 0xA0, 0xBB
 Points = NDArray[np.uint32]
 
 
+def code_points(text: str) -> Points:
+    """The code points of a text (N,)."""
+    return np.frombuffer(text.encode("utf-32-le"), "<u4")
+
+
 @dataclass(frozen=True)
 class Sign:
     """Something suspicious.

@@ -26,7 +26,7 @@ from charrnn.config import TrainConfig
 from charrnn.errors import DivergedError
 from charrnn.network import CharRNN, State, detached
 from charrnn.streams import Cursor, Streams, Window
-from charrnn.tokenizer import Ids
+from charrnn.tokenizer import Ids, Tokenizer
 from charrnn.training import penalties
 from charrnn.training.budget import Budget, Clock, rate
 from charrnn.training.penalties import Recorder
@@ -131,8 +131,18 @@ class Trainer:
     attributes.
     """
 
-    def __init__(self, network: CharRNN, streams: Streams, valid: Ids, config: TrainConfig) -> None:
+    def __init__(
+        self,
+        network: CharRNN,
+        streams: Streams,
+        valid: Ids,
+        config: TrainConfig,
+        tokenizer: Tokenizer | None = None,
+        characters_per_symbol: float = 1.0,
+    ) -> None:
+        """Without `tokenizer` there is nothing to validate; symbols count as so many characters."""
         self.network, self.streams, self.valid, self.config = network, streams, valid, config
+        self.tokenizer, self.characters_per_symbol = tokenizer, characters_per_symbol
         self.optimizer = make_optimizer(network, config)
         self._first_values = network.values()
         self.start = time.perf_counter()
@@ -307,11 +317,12 @@ class Trainer:
             InterruptedScoring: `stop` said a word.
         """
         ids = self.valid[:VALID_CAP]
-        if not len(ids):
+        if not len(ids) or self.tokenizer is None:
             return None
         began = time.perf_counter()
         engine = Interruptible(self.network, stop)
-        result = scoring.score(engine, ids, len(ids), self.network.config.start_symbol)
+        start = self.network.config.start_symbol
+        result = scoring.score(engine, ids, self.tokenizer, start)
         if isinstance(budget, Clock):
             per_character = (time.perf_counter() - began) / len(ids)
             budget.reserve = per_character * _left_to_score(len(self.valid)) + 0.1
@@ -319,22 +330,29 @@ class Trainer:
 
     def progress(self, fraction: float, valid_nats: float | None) -> Progress:
         """Where the training is; what was collected since the last report starts anew."""
-        characters = self.streams.update_every * self.streams.batch_size
+        symbols = self.streams.update_every * self.streams.batch_size
+        characters = symbols * self.characters_per_symbol
         losses, self.losses = self.losses, []
         norms, self.norms = self.norms, []
         return Progress(
             step=self.step,
             epoch=self.cursor.epoch + self.cursor.window / self.streams.windows,
-            characters=self.step * characters,
+            characters=round(self.step * characters),
             fraction=min(fraction, 1.0),
             seconds=self.seconds,
-            train_nats=float(torch.stack(losses).mean()) if losses else math.nan,
+            train_nats=self._mean(losses),
             valid_nats=valid_nats,
             learning_rate=self.optimizer.param_groups[0]["lr"],
             grad_norm=max(norms, default=0.0),
             clipped=sum(norm > self.config.clip_norm for norm in norms) / max(1, len(norms)),
             chars_per_second=characters / statistics.median(self.durations),
         )
+
+    def _mean(self, losses: list[torch.Tensor]) -> float:
+        """Per character, of losses per symbol."""
+        if not losses:
+            return math.nan
+        return float(torch.stack(losses).mean()) / self.characters_per_symbol
 
     def is_best(self, progress: Progress) -> bool:
         """Whether the weights are the best so far; then they are kept.

@@ -13,17 +13,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from charrnn.config import ModelConfig, TrainConfig, TrainOptions, flag, from_json, to_json
+from charrnn.config import (
+    ModelConfig,
+    TextOptions,
+    TrainConfig,
+    TrainOptions,
+    flag,
+    from_json,
+    to_json,
+)
 from charrnn.dataset import Dataset
 from charrnn.errors import CharRNNError, ModelError, OptionError
-from charrnn.tokenizer import CharTokenizer
+from charrnn.tokenizer import Tokenizer
 from charrnn.training.plan import Plan
 
 BUDGETS = ("minutes", "epochs", "steps")
 MACHINE = ("device", "precision", "backend", "threads")
 # Of the training these say what is read and where it starts; so does all of the network.
 FIXED = {"seq_len", "update_every", "state", "batch_size", "optimizer", "init", "forget_bias"}
-FIXED |= {"seed", "valid_fraction"} | {field.name for field in dataclasses.fields(ModelConfig)}
+FIXED |= {"seed"} | {field.name for field in dataclasses.fields(ModelConfig)}
+# So does all that makes symbols of files.
+FIXED |= {field.name for field in dataclasses.fields(TextOptions)} - {"max_unpacked"}
 
 
 @dataclass(frozen=True)
@@ -102,9 +112,19 @@ def _train_config(data: Mapping[str, Any], where: str) -> TrainConfig:
     return train
 
 
-def digest(tokenizer: CharTokenizer) -> str:
+def digest(tokenizer: Tokenizer) -> str:
     """SHA-256 of a tokenizer, as the model file keeps it."""
     return hashlib.sha256(json.dumps(tokenizer.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+def validated(earlier: Earlier, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given now, checked; what they go with is as it was.
+
+    Raises:
+        OptionError: a value that cannot be.
+    """
+    made = TrainOptions(**{"tokenizer": earlier.options.tokenizer, **given})
+    return {name: getattr(made, name) for name in given}
 
 
 def check(earlier: Earlier, given: Mapping[str, Any], data: Dataset, where: str) -> None:
@@ -137,16 +157,18 @@ def _texts(earlier: Earlier, data: Dataset) -> list[str]:
     """How the text differs."""
     before = earlier.run["corpus"]
     hashes = before["sha256"] if isinstance(before["sha256"], dict) else {}
-    names = {"corpus": "the text", "valid": "the validation text"}
+    names = {"corpus": "the text", "valid": "the validation text", "test": "the test text"}
     differences = []
     for name in sorted(hashes.keys() | data.sha256.keys()):
-        was, now = (str(each.get(name, "none"))[:12] for each in (hashes, data.sha256))
         if hashes.get(name) != data.sha256.get(name):
+            was, now = (str(each.get(name, "none"))[:12] for each in (hashes, data.sha256))
             differences.append(f"{names.get(name, name)} has SHA-256 {now}, not {was}")
-    sizes = {"train_characters": len(data.train), "valid_characters": len(data.valid)}
-    for name, size in sizes.items():
-        if before[name] != size:
-            differences.append(f"{size:,} {name.replace('_', ' ')}, not {before[name]:,}")
+    for part, size in data.sizes.items():
+        was = before.get(f"{part}_characters", size.characters)
+        if was != size.characters:
+            differences.append(f"{size.characters:,} {part} characters, not {was:,}")
+    if before.get("split", data.split) != data.split:
+        differences.append(f"the split is {data.split}, not {before['split']}")
     return differences
 
 

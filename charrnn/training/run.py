@@ -47,6 +47,11 @@ SAVE_SHARE = 0.01  # of the time at most: where saving takes long, checkpoints a
 RUN_FILES = ("config.json", "metrics.jsonl", "summary.json", MODEL_NAME)
 
 
+# Texts as they are given to be trained on: a corpus, perhaps with others to validate and test, or
+# the dataset that was made of them.
+Texts = tuple[Corpus | Dataset, Corpus | None, Corpus | None]
+
+
 class Observer:
     """What a training tells its caller; every method may be left as it is."""
 
@@ -188,18 +193,19 @@ def _speed(
     steps = min(train.seq_len, MEASURED_WINDOW)
     few = data.train[: train.batch_size * steps]
     short = streams.make(few, train.batch_size, steps, model.start_symbol, None)
-    trainer = Trainer(network, short, data.valid, train)
+    trainer = Trainer(network, short, data.valid, train, data.tokenizer)
     read = plan.measure(lambda: trainer.update(1e-3), train.batch_size * steps)
     return read * train.update_every / train.seq_len
 
 
 def train(
-    text: Corpus,
+    text: Corpus | Dataset,
     options: TrainOptions,
     *,
     out: Path | None = None,
     force: bool = False,
     valid: Corpus | None = None,
+    test: Corpus | None = None,
     started: float | None = None,
     observer: Observer | None = None,
     dry_run: bool = False,
@@ -210,11 +216,12 @@ def train(
     """Plan and train on `text`; None after a dry run, which stops at the plan.
 
     Args:
-        text: the corpus.
+        text: the corpus, or a dataset made of it.
         options: what the user asked for.
         out: the run's folder; by default a new one under ``runs``.
         force: replace the run that `out` holds.
         valid: a validation text of its own.
+        test: a test text of its own.
         started: when the command began (`time.perf_counter`); minutes count from there.
         observer: gets the plan and the progress, and may end the training.
         dry_run: stop when the plan is made.
@@ -239,7 +246,7 @@ def train(
     memory.keep()
     if resume_with is not None and checkpoints.exist(run_dir):
         with lock.held(run_dir):
-            run = _resumed(run_dir, text, valid, resume_with, observer, started)
+            run = _resumed(run_dir, (text, valid, test), resume_with, observer, started)
             return None if dry_run else run.train(checkpoint_every)
     if resumed:
         if (run_dir / "summary.json").exists():
@@ -250,7 +257,9 @@ def train(
         observer.notice(f"{run_dir} holds no checkpoint: the training starts from the beginning")
     device = choose_device(options.device)
     torch.set_num_threads(options.threads or torch.get_num_threads())
-    data = dataset.make(text, options.valid_fraction, valid)
+    data = text if isinstance(text, Dataset) else dataset.make(text, options, valid, test)
+    if init_from:
+        transfer.alphabets(init_from, data.tokenizer)  # which have to be such that can meet
     kernel = choose_kernel(options, device)
     made = make_plan(options, data, device, kernel)
     _check_memory(made)
@@ -264,7 +273,7 @@ def train(
     with lock.held(run_dir):
         if not force and not resumed and holds_run(run_dir):  # since it was chosen
             raise OptionError(f"{run_dir} was taken by another training: start again")
-        run = _Run(run_dir, text, valid, data, options, made, device, kernel, observer, started)
+        run = _Run(run_dir, data, options, made, device, kernel, observer, started)
         if init_from:
             run.start_with(init_from)
         run.clear_folder()
@@ -273,8 +282,7 @@ def train(
 
 def _resumed(
     run_dir: Path,
-    text: Corpus,
-    valid: Corpus | None,
+    texts: Texts,
     given: Mapping[str, Any],
     observer: Observer,
     started: float,
@@ -282,7 +290,7 @@ def _resumed(
     """The run of the newest checkpoint that verifies, as it was then.
 
     Raises:
-        OptionError: it cannot go on with this text and these options.
+        OptionError: it cannot go on with these texts and these options.
         ModelError: none can be used.
     """
     reasons = []
@@ -291,7 +299,7 @@ def _resumed(
             if isinstance(candidate, ModelError):
                 raise candidate
             earlier = resume.read(candidate.state, str(candidate.folder))
-            return _restored(run_dir, text, valid, given, observer, started, earlier, candidate)
+            return _restored(run_dir, texts, given, observer, started, earlier, candidate)
         except ModelError as error:
             reasons.append(str(error))
             observer.notice(f"not used: {error}")
@@ -302,8 +310,7 @@ def _resumed(
 
 def _restored(
     run_dir: Path,
-    text: Corpus,
-    valid: Corpus | None,
+    texts: Texts,
     given: Mapping[str, Any],
     observer: Observer,
     started: float,
@@ -311,8 +318,9 @@ def _restored(
     candidate: Found,
 ) -> _Run:
     """The run of a checkpoint, with what changed since told."""
-    given = {name: getattr(TrainOptions(**given), name) for name in given}
-    data = dataset.make(text, earlier.options.valid_fraction, valid)
+    given = resume.validated(earlier, given)
+    text, valid, test = texts
+    data = text if isinstance(text, Dataset) else dataset.make(text, earlier.options, valid, test)
     resume.check(earlier, given, data, str(run_dir))
     options, train_config, changes = resume.changed(earlier, given)
     device = choose_device(options.device)
@@ -322,7 +330,7 @@ def _restored(
     made = replace(earlier.plan, train=train_config)
     if changes.keys() & set(resume.BUDGETS):
         made = replace(made, characters=_characters(earlier, train_config, len(data.train)))
-    run = _Run(run_dir, text, valid, data, options, made, device, kernel, observer, started)
+    run = _Run(run_dir, data, options, made, device, kernel, observer, started)
     notices = run.restore(earlier, candidate)
     observer.planned(data, made, kernel, run_dir)
     observer.notice(
@@ -357,8 +365,6 @@ class _Run:
     def __init__(
         self,
         run_dir: Path,
-        text: Corpus,
-        valid: Corpus | None,
         data: Dataset,
         options: TrainOptions,
         made: Plan,
@@ -367,9 +373,8 @@ class _Run:
         observer: Observer,
         started: float,
     ) -> None:
-        self.run_dir, self.text, self.data, self.plan = run_dir, text, data, made
-        self.options, self.observer, self.started = options, observer, started
-        self.valid_files = valid.files if valid else ()
+        self.run_dir, self.data, self.options, self.plan = run_dir, data, options, made
+        self.observer, self.started = observer, started
         self.metrics = b""
         self.spent = 0.0  # seconds of the commands before this one
         self.reserve: float | None = None
@@ -399,7 +404,7 @@ class _Run:
             config.update_every,
         )
 
-        self.trainer = Trainer(self.network, self.streams, data.valid, config)
+        self.trainer = self._trainer()
         self.last_kept = -1
         self.kept_at = time.perf_counter()
         self.save_seconds = 0.0  # what the last checkpoint took
@@ -431,10 +436,20 @@ class _Run:
         made = self.plan.model
         symbols = str(transfer.alphabets(model, self.data.tokenizer))
         self.network.load(transfer.values(model, made, self.data.tokenizer, self.network.values()))
-        config = self.plan.train
-        self.trainer = Trainer(self.network, self.streams, self.data.valid, config)
+        self.trainer = self._trainer()
         self.origin = {"steps": model.training.get("steps"), "symbols": symbols}
         self.observer.notice(f"starting from a model: {symbols}")
+
+    def _trainer(self) -> Trainer:
+        """One of the network as it is now."""
+        return Trainer(
+            self.network,
+            self.streams,
+            self.data.valid,
+            self.plan.train,
+            self.data.tokenizer,
+            self.data.characters_per_symbol,
+        )
 
     def note_changes(self, changes: Mapping[str, Any]) -> None:
         """Remember for config.json what is otherwise from this step on."""
@@ -545,12 +560,17 @@ class _Run:
 
     def _config(self) -> dict[str, Any]:
         """What config.json says."""
+        try:
+            texts = self.data.files(self.run_dir)
+        except OSError as error:
+            raise RunError(f"{self.run_dir} cannot be written: {error.strerror}") from error
         config = {
             "format": FORMAT_VERSION,
             **self._description(),
-            "files": self.text.files,
-            "valid_files": self.valid_files,
-            "newline": self.text.newline,
+            "files": texts["corpus"],
+            "valid_files": texts.get("valid", ()),
+            "test_files": texts.get("test", ()),
+            "text": dataset.settings(self.options),
             "threads": torch.get_num_threads(),
         }
         return config | ({"changes": self.changes} if self.changes else {})
@@ -575,8 +595,11 @@ class _Run:
             "corpus": {
                 "name": self.data.name,
                 "sha256": self.data.sha256,
-                "train_characters": len(self.data.train),
-                "valid_characters": len(self.data.valid),
+                "train_characters": self.data.sizes["train"].characters,
+                "valid_characters": self.data.sizes["valid"].characters,
+                "test_characters": self.data.sizes["test"].characters,
+                "split": self.data.split,
+                "tokenizer": self.data.tokenizer.kind,
             },
             "model": to_json(self.plan.model),
             "train": to_json(self.plan.train),
@@ -611,7 +634,7 @@ class _Run:
             engine = Interruptible(self.network, self.observer.stop)
             try:
                 score = self._whole(engine)
-                windows = scoring.window_nats(engine, self.data.valid)
+                windows = scoring.window_nats(engine, self.data.valid, self.data.tokenizer)
             except loop.InterruptedScoring:
                 whole, windows = False, None
         self._save(
@@ -657,15 +680,14 @@ class _Run:
         if not len(ids):
             return None
         start = self.plan.model.start_symbol
-        return scoring.score(engine, ids, self.data.valid_bytes, start)
+        return scoring.score(engine, ids, self.data.tokenizer, start)
 
     def _part(self, best: Progress) -> scoring.Score | None:
         """The score of the part that was read while training, where it was."""
-        ids = self.data.valid[: loop.VALID_CAP]
         if best.valid_nats is None:
             return None
-        num_bytes = len(self.data.tokenizer.decode(ids).encode())
-        return scoring.Score(best.valid_nats * len(ids), len(ids), num_bytes)
+        size = self.data.tokenizer.measure(self.data.valid[: loop.VALID_CAP])
+        return scoring.Score(best.valid_nats * size.characters, *size)
 
 
 def _word(stopped_by: str) -> str:
@@ -676,15 +698,15 @@ def _word(stopped_by: str) -> str:
 def train_files(
     *paths: str | Path,
     valid: str | Path | None = None,
+    test: str | Path | None = None,
     out: str | Path | None = None,
     force: bool = False,
-    newline: str = "keep",
     resume: bool = False,
     checkpoint_every: int | None = None,
     init_from: str | Path | None = None,
     **options: Any,
 ) -> Result:
-    """Train on text files, as ``charrnn train`` does; options are those of `TrainOptions`.
+    """Train on text files or on a dataset; options are those of `TrainOptions`.
 
     With `resume`, the run in `out` goes on; the options are what is to change. With `init_from`, a
     model or a run's folder, its network is trained further.
@@ -695,14 +717,20 @@ def train_files(
     model = checkpoint.load(checkpoint.find(Path(init_from))) if init_from else None
     chosen = TrainOptions(**(transfer.options(model, options) if model else options))
     folder = None if out is None else Path(out)
-    valid_text = None if valid is None else corpus.read([valid], newline)
-    text = corpus.read(paths, newline)
+    valid_text = None if valid is None else corpus.read([valid], chosen)
+    test_text = None if test is None else corpus.read([test], chosen)
+    text: Corpus | Dataset
+    if len(paths) == 1 and dataset.is_dataset(Path(paths[0])):
+        text = dataset.load(Path(paths[0]))
+    else:
+        text = corpus.read(paths, chosen)
     result = train(
         text,
         chosen,
         out=folder,
         force=force,
         valid=valid_text,
+        test=test_text,
         resume_with=options if resume else None,
         checkpoint_every=checkpoint_every,
         init_from=model,

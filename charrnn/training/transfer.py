@@ -20,7 +20,7 @@ from charrnn.config import ModelConfig, flag, to_json
 from charrnn.errors import OptionError
 from charrnn.parameters import Parameters
 from charrnn.terminal import visible
-from charrnn.tokenizer import CharTokenizer
+from charrnn.tokenizer import CharTokenizer, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,14 @@ def options(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:
     return {**given, **network}
 
 
-def alphabets(model: Model, tokenizer: CharTokenizer) -> Alphabets:
-    """How the model's alphabet and that of a text meet."""
-    old, new = model.tokenizer.symbols, tokenizer.symbols
+def alphabets(model: Model, tokenizer: Tokenizer) -> Alphabets:
+    """How the model's alphabet and that of a text meet.
+
+    Raises:
+        OptionError: symbols of one of them are not characters.
+    """
+    old = _characters(model.tokenizer, "the model of --init-from has")
+    new = _characters(tokenizer, "the text has")
     common = set(old) & set(new)
     return Alphabets(
         "".join(sorted(common)),
@@ -68,8 +73,18 @@ def alphabets(model: Model, tokenizer: CharTokenizer) -> Alphabets:
     )
 
 
+def _characters(tokenizer: Tokenizer, whose: str) -> str:
+    if isinstance(tokenizer, CharTokenizer) and tokenizer.whole_characters:
+        return tokenizer.symbols
+    what = "rare characters as bytes" if tokenizer.kind == "char" else "no characters as symbols"
+    raise OptionError(
+        f"--init-from maps symbols by character, and {whose} {what} (--tokenizer "
+        f"{tokenizer.kind}): both need --tokenizer char, without --min-count"
+    )
+
+
 def values(
-    model: Model, config: ModelConfig, tokenizer: CharTokenizer, fresh: Parameters
+    model: Model, config: ModelConfig, tokenizer: Tokenizer, fresh: Parameters
 ) -> dict[str, np.ndarray[Any, Any]]:
     """The parameters of `config` (the model's network, of another V), taken over from the model.
 
@@ -79,10 +94,9 @@ def values(
         tokenizer: its alphabet.
         fresh: its parameters as in a new network, for the symbols that are new.
     """
-    old, new = model.tokenizer, tokenizer
     common = alphabets(model, tokenizer).kept
     kept_old, kept_new = (
-        np.array([each.symbols.index(symbol) for symbol in common], np.int64) for each in (old, new)
+        each.encode(common).astype(np.int64) for each in (model.tokenizer, tokenizer)
     )
     grown = parameters.shapes(dataclasses.replace(config, vocab_size=config.vocab_size + 1))
     made: dict[str, np.ndarray[Any, Any]] = {}

@@ -41,7 +41,7 @@ def options(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     name = ""
     for line in text.splitlines():
-        row = line.strip("│ ")
+        row = line.strip("│ *")  # a star is before what must be given
         if row.startswith("-"):
             name = row.split()[0]
             found[name] = row
@@ -75,7 +75,8 @@ def test_help_explains_every_option_and_names_its_default(words: tuple[str, ...]
         assert all(spelling in text for spelling in parameter.opts)
         assert parameter.help
         assert parameter.help in text
-        assert parameter.is_flag or "[default: " in text, f"{parameter.opts[0]} has no default"
+        said = "[required]" if parameter.required else "[default: "
+        assert parameter.is_flag or said in text, f"{parameter.opts[0]} has no default"
 
 
 @every_command

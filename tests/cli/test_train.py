@@ -103,8 +103,7 @@ def test_plan_names_symbols_split_and_size(tiny: Run) -> None:
     symbols = len(set(tiny.text.read_text("utf-8")))
     for words in (
         f"{symbols} symbols",
-        "first 10,800 characters",
-        "last 1,200",
+        "train 10,800, valid 1,200 characters (by position)",
         f"{tiny.done.json['parameters']:,} parameters",
         "40 steps",
     ):
