@@ -97,13 +97,14 @@ class Generator:
                 given = (self.config, self._values)
                 return Engine(*given, weights=self._weights, threads=self._threads)
         except Exception as error:
-            if self._weights != "float32":
-                raise OptionError(
-                    f"--weights {self._weights} needs compiled steps, which fail here: {error}"
-                ) from error
             return self._by_numpy(error)
 
     def _by_numpy(self, error: Exception) -> NumpyEngine:
+        """What runs the network where it cannot be compiled, and this is why."""
+        if self._weights != "float32":
+            raise OptionError(
+                f"--weights {self._weights} needs compiled steps, which fail here: {error}"
+            ) from error
         self._notify(f"steps cannot be compiled ({error}): numpy writes the same, slower")
         return NumpyEngine(self.config, self._values)
 
@@ -177,7 +178,8 @@ class Generator:
         for symbol in sample.ids:
             logits, state = self.engine.step(np.array([symbol]), state)
         drawn = len(sample.ids) + (prompted.drawn if sample.seed == prompted.seed else 0)
-        read, ids = prompted.read + len(sample.ids), np.append(prompted.ids, sample.ids)
+        read = prompted.read + len(sample.ids)
+        ids = np.concatenate([prompted.ids, np.array(sample.ids, np.int64)])
         return Prompted(logits, state, read, sample.seed, drawn, ids)
 
     def save_state(self, path: str | Path, prompted: Prompted) -> None:
@@ -222,8 +224,11 @@ class Generator:
 
     def _compile(self, chooser: Chooser) -> None:
         if self.engine.compiles:
-            with self._told_of_compiling():
-                chooser.compile()
+            try:
+                with self._told_of_compiling():
+                    chooser.compile()
+            except Exception as error:
+                self.engine = self._by_numpy(error)
 
     def _begin(
         self, prompt: str | Prompted, config: SampleConfig, write: Write

@@ -125,6 +125,7 @@ class Engine(NumpyEngine):
         self._panels = _panels(config.hidden_size)
         self._logit_panels = _panels(config.vocab_size)
         self._prepare()
+        program.product(weights)  # compiled here, where it may fail, and not with the first step
         self.threads = threads or self._worthwhile_threads()
 
     @property
