@@ -101,8 +101,11 @@ class Generator:
                 raise OptionError(
                     f"--weights {self._weights} needs compiled steps, which fail here: {error}"
                 ) from error
-            self._notify(f"steps cannot be compiled ({error}): numpy writes the same, slower")
-            return NumpyEngine(self.config, self._values)
+            return self._by_numpy(error)
+
+    def _by_numpy(self, error: Exception) -> NumpyEngine:
+        self._notify(f"steps cannot be compiled ({error}): numpy writes the same, slower")
+        return NumpyEngine(self.config, self._values)
 
     @contextlib.contextmanager
     def _told_of_compiling(self) -> Iterator[None]:
@@ -213,6 +216,15 @@ class Generator:
         text.finish(seed)
         yield from pieces
 
+    def prepare(self, config: SampleConfig) -> None:
+        """Compile what `samples` will need: so that what it takes is the writing alone."""
+        self._compile(Chooser(filters_of(config), [], 0, bias=self._bias(dict(config.logit_bias))))
+
+    def _compile(self, chooser: Chooser) -> None:
+        if self.engine.compiles:
+            with self._told_of_compiling():
+                chooser.compile()
+
     def _begin(
         self, prompt: str | Prompted, config: SampleConfig, write: Write
     ) -> tuple[list[_Text], Iterator[None], int | None]:
@@ -233,9 +245,7 @@ class Generator:
             bias=self._bias(dict(config.logit_bias)),
             constraint=self._constraint(config),
         )
-        if self.engine.compiles:
-            with self._told_of_compiling():
-                chooser.compile()
+        self._compile(chooser)
         texts = [
             _Text(self.tokenizer, stops, write if index == 0 else lambda piece: None)
             for index in range(config.num_samples)

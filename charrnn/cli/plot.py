@@ -90,7 +90,7 @@ def _fields(course: Course) -> dict[str, Any]:
         name: [None if math.isnan(value) else value for value in column.tolist()]
         for name, column in course.columns.items()
     }
-    return {"run_dir": str(course.run_dir), "valid_nats": course.valid_nats, **columns}
+    return {"run_dir": str(course.run_dir), "final_valid_nats": course.valid_nats, **columns}
 
 
 def _label(course: Course) -> str:

@@ -166,6 +166,7 @@ def sample(
     given = opening.read.seed if seed is None else seed
     config = replace(config, seed=secrets.randbits(32) if given is None else given)
     note(f"seed: {config.seed}")
+    opening.generator.prepare(config)
     samples = show(
         opening.prompt,
         target,

@@ -33,7 +33,7 @@ Integers = NDArray[np.int64]
 Numbers = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-_SETTLED_EVERY = 8  # steps; looking more often costs more than it shows
+_SETTLED_EVERY = 8  # steps at least; looking more often costs more than it shows
 _BYTES = 72  # of memory for each beam and symbol, at most
 
 
@@ -60,7 +60,9 @@ class _Beams:
     """Live texts, best first within a group; every array has one row for each.
 
     Attributes:
-        nodes: their last symbols' places in the tree.
+        rows: those of the texts that they extend.
+        symbols: their last symbols.
+        nodes: where these are in the tree.
         groups: the groups that they belong to.
         log_probs: under the model.
         tempered: under what is drawn from; the same where nothing is drawn.
@@ -69,6 +71,8 @@ class _Beams:
         places: their places in the constraint's automaton.
     """
 
+    rows: Integers
+    symbols: Integers
     nodes: Integers
     groups: Integers
     log_probs: Numbers
@@ -79,6 +83,15 @@ class _Beams:
 
     def at(self, rows: NDArray[np.integer] | Mask) -> _Beams:
         return _Beams(*(column[rows] for column in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class _Offers:
+    """What the beams could become, (B, V): as in `_Beams`, one column for each symbol."""
+
+    log_probs: Numbers
+    tempered: Numbers
+    keys: Numbers
 
 
 @dataclass(frozen=True, order=True)
@@ -144,19 +157,18 @@ class _Finished:
             insort(self._groups[group], _Leaf(-score, length, node, log_prob, ended))
             del self._groups[group][self._config.num_return :]
 
-    def open(self, beams: _Beams) -> Mask:
+    def hopeful(self, beams: _Beams) -> _Beams:
         """The beams whose groups can still find what would be returned.
 
         A log-probability only falls, and dividing by the full length is the kindest penalty.
         """
-        bounds = _scores(beams, self._config.length, self._config)
-        still = np.ones(len(bounds), np.bool_)
         for group, leaves in enumerate(self._groups):
             if len(leaves) >= self._needed:
                 own = beams.groups == group
-                if not (own & (bounds > -leaves[self._needed - 1].cost)).any():
-                    still &= ~own
-        return still
+                bounds = _scores(beams.at(own), self._config.length, self._config)
+                if not (bounds > -leaves[self._needed - 1].cost).any():
+                    beams = beams.at(~own)
+        return beams
 
     @property
     def best(self) -> _Leaf | None:
@@ -196,7 +208,7 @@ def beam_search(
         state: the state that gave them, one row.
         config: width, lengths, length penalty, number returned, groups.
         stops: ids of the strings that end a text.
-        constraint: what a text may be.
+        constraint: what every text must be.
         rng: the randomness of a stochastic search.
         on_settled: called now and then with the next symbols that no longer depend on what comes:
             all live texts and the best finished one share them; may raise.
@@ -206,37 +218,37 @@ def beam_search(
         RunError: every text would break a rule.
     """
     _check_memory(config.width, logits.shape[1])
-    tree, finished, settled = _Tree(), _Finished(config), 0
-    beams = _begin(config, max(map(len, stops), default=0))
-    rows = np.zeros(config.groups, np.int64)
-    logits, state = logits[rows], network.select(state, rows)
+    tree, finished = _Tree(), _Finished(config)
+    settled, due = 0, _SETTLED_EVERY
+    beams = _begin(config.groups, max(map(len, stops), default=0))
+    logits, state = logits[beams.rows], network.select(state, beams.rows)
     for length in range(1, config.length + 1):
         log_probs = log_softmax(logits)
-        if constraint is not None:
-            left = config.length - length + 1
-            finished.add(length - 1, _ending(beams, log_probs, constraint, left), "constraint")
-            log_probs[~constraint.allowed(beams.places, left)] = -np.inf
         _keep_from_stopping(log_probs, beams.tails, stops, length, config.min_length)
-        rows, symbols, following = _extend(beams, log_probs, config, rng)
-        tree.extend(beams.nodes[rows], symbols)
-        beams = following
+        left = config.length - length + 1
+        extended, ending = _extend(beams, log_probs, config, constraint, left, rng)
+        if ending is not None:
+            finished.add(length - 1, ending, "constraint")
+        tree.extend(beams.nodes[extended.rows], extended.symbols)
+        beams = extended
         if constraint is not None:
-            beams = replace(beams, places=constraint.advance(beams.places, symbols))
-        alive = ~_ended(beams.tails, stops)
-        if not alive.all():
-            finished.add(length, beams.at(~alive), "stop")
-        alive[alive] = finished.open(beams.at(alive))
-        if not alive.all():
-            beams, rows, symbols = beams.at(alive), rows[alive], symbols[alive]
-        if not len(rows):
+            beams = replace(beams, places=constraint.advance(beams.places, beams.symbols))
+        ended = _ended(beams.tails, stops)
+        if ended.any():
+            finished.add(length, beams.at(ended), "stop")
+            beams = beams.at(~ended)
+        beams = finished.hopeful(beams)
+        if not len(beams.rows):
             break
-        if length % _SETTLED_EVERY == 0:
+        if length == due:
             shared, node = tree.shared(beams.nodes, finished.best, settled)
             if shared > settled:
                 on_settled(tree.text(shared, node, settled))
                 settled = shared
+            # The way back to what is settled is not gone more often than it is long.
+            due = length + max(_SETTLED_EVERY, length - settled)
         if length < config.length:
-            logits, state = network.step(symbols, network.select(state, rows))
+            logits, state = network.step(beams.symbols, network.select(state, beams.rows))
     finished.add(config.length, beams, "length")
     if finished.best is None:
         raise RunError(
@@ -246,50 +258,90 @@ def beam_search(
     return finished.ranked(tree)
 
 
-def _begin(config: BeamConfig, longest: int) -> _Beams:
+def _begin(groups: int, longest: int) -> _Beams:
     """The empty text, once for each group."""
-    count = config.groups
-    zeros = np.zeros(count)
+    none, zeros = np.zeros(groups, np.int64), np.zeros(groups)
     return _Beams(
-        nodes=np.zeros(count, np.int64),
-        groups=np.arange(count),
+        rows=none,
+        symbols=none,
+        nodes=none,
+        groups=np.arange(groups),
         log_probs=zeros,
         tempered=zeros,
         keys=zeros,
-        tails=np.full((count, longest), -1),
-        places=np.zeros(count, np.int64),
+        tails=np.full((groups, longest), -1),
+        places=none,
     )
 
 
-def _ending(beams: _Beams, log_probs: Numbers, constraint: Constraint, left: int) -> _Beams:
-    """The beams that the constraint lets end here, with the log-probability of ending."""
-    ending = constraint.ending(log_probs, beams.places, left)
-    rows = np.flatnonzero(np.isfinite(ending))
-    return replace(beams.at(rows), log_probs=beams.log_probs[rows] + ending[rows])
+def _offers(
+    beams: _Beams,
+    log_probs: Numbers,
+    config: BeamConfig,
+    constraint: Constraint | None,
+    left: int,
+    rng: np.random.Generator | None,
+) -> _Offers:
+    """What every symbol (B, V) would make of every beam; with a constraint, its end as well."""
+    allowed = choices = None
+    if constraint is not None:
+        allowed = constraint.allowed(beams.places, left)
+        choices = constraint.choices(beams.places, left)
+
+    def open_to(steps: Numbers) -> Numbers:
+        if constraint is None or allowed is None:
+            return steps
+        ending = constraint.ending(steps, beams.places, left)
+        return np.concatenate([np.where(allowed, steps, -np.inf), ending[:, None]], 1)
+
+    totals = beams.log_probs[:, None] + open_to(log_probs)
+    if rng is None:
+        return _Offers(totals, totals, totals)
+    if choices is not None:
+        log_probs = np.where(choices, log_probs, -np.inf)
+    tempered = beams.tempered[:, None] + open_to(_tempered(log_probs, config.temperature))
+    return _Offers(totals, tempered, _perturbed(tempered, beams.keys, rng))
+
+
+def _split(beams: _Beams, offers: _Offers) -> tuple[_Beams, _Offers]:
+    """The beams that may end here, with the log-probability of ending, and all that goes on."""
+    totals, tempered, keys = (column[:, -1] for column in vars(offers).values())
+    ending = replace(beams, log_probs=totals, tempered=tempered, keys=keys)
+    return ending.at(np.flatnonzero(keys > -np.inf)), _Offers(
+        *(column[:, :-1] for column in vars(offers).values())
+    )
 
 
 def _extend(
-    beams: _Beams, log_probs: Numbers, config: BeamConfig, rng: np.random.Generator | None
-) -> tuple[Integers, Integers, _Beams]:
-    """The best of all extensions: their parents' rows, their symbols, the new beams."""
-    totals = beams.log_probs[:, None] + log_probs
-    if rng is None:
-        tempered = keys = totals
-    else:
-        tempered = beams.tempered[:, None] + _tempered(log_probs, config.temperature)
-        keys = _perturbed(tempered, beams.keys, rng)
-    best = np.concatenate(list(_chosen(keys, beams.groups, config)))
-    rows, symbols = np.divmod(best, log_probs.shape[1])
-    beams = _Beams(
+    beams: _Beams,
+    log_probs: Numbers,
+    config: BeamConfig,
+    constraint: Constraint | None,
+    left: int,
+    rng: np.random.Generator | None,
+) -> tuple[_Beams, _Beams | None]:
+    """The best of all extensions, and the beams as they are where the constraint may end them."""
+    offers = _offers(beams, log_probs, config, constraint, left, rng)
+    ending = None
+    if constraint is not None:
+        ending, offers = _split(beams, offers)
+    best = np.concatenate(list(_chosen(offers.keys, beams.groups, config)))
+    rows, symbols = np.divmod(best, offers.keys.shape[1])
+    tails = beams.tails[rows]
+    if tails.shape[1]:
+        tails = np.concatenate([tails[:, 1:], symbols[:, None]], 1)
+    extended = _Beams(
+        rows=rows,
+        symbols=symbols,
         nodes=np.arange(len(best)),
         groups=beams.groups[rows],
-        log_probs=totals.ravel()[best],
-        tempered=tempered.ravel()[best],
-        keys=keys.ravel()[best],
-        tails=np.concatenate([beams.tails[rows], symbols[:, None]], 1)[:, 1:],
+        log_probs=offers.log_probs.ravel()[best],
+        tempered=offers.tempered.ravel()[best],
+        keys=offers.keys.ravel()[best],
+        tails=tails,
         places=beams.places[rows],
     )
-    return rows, symbols, beams
+    return extended, ending
 
 
 def _chosen(keys: Numbers, groups: Integers, config: BeamConfig) -> Iterable[Integers]:
