@@ -85,6 +85,7 @@ class Generator:
         self.training = model.training
         self._values = model.values
         self._weights, self._threads, self._notify = weights, threads, notify
+        self._told = False  # of compiling
         self._constraints: dict[tuple[Limits, int], Constraint | None] = {}
 
     @cached_property
@@ -111,14 +112,18 @@ class Generator:
     @contextlib.contextmanager
     def _told_of_compiling(self) -> Iterator[None]:
         """Say what takes so long, if it does: the first time on a machine."""
-        sentence = "compiling for this machine, once: some seconds"
-        timer = threading.Timer(_LONG, self._notify, [sentence])
+        timer = threading.Timer(_LONG, self._tell_of_compiling)
         timer.daemon = True
         timer.start()
         try:
             yield
         finally:
             timer.cancel()
+
+    def _tell_of_compiling(self) -> None:
+        if not self._told:
+            self._told = True
+            self._notify("compiling for this machine: some seconds, the first time")
 
     @cached_property
     def model_hash(self) -> str:

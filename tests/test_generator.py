@@ -522,7 +522,7 @@ def test_compiling_is_told_of_where_it_takes_long(
     monkeypatch.setattr(generator, "_LONG", 0.01)
     monkeypatch.setattr(Chooser, "compile", compile_slowly)
     writer.sample(length=3)
-    assert told == ["compiling for this machine, once: some seconds"]
+    assert told == ["compiling for this machine: some seconds, the first time"]
 
 
 @pytest.mark.parametrize("usable", [True, False])
