@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -612,28 +613,37 @@ def of_run(model: Path) -> Dataset:
     config = model.parent / "config.json"
     try:
         run = json.loads(config.read_text("utf-8"))
-        files = {
-            name: [str(file) for file in run[f"{name}files"]] for name in ("", "valid_", "test_")
-        }
+        named = (run["files"], run["valid_files"], run.get("test_files", ()))
+        files = [[str(file) for file in files] for files in named]
         sha256 = run["corpus"]["sha256"]
-        options = from_json(TextOptions, run["text"], str(config))
-        first = Path(files[""][0])
+        options = from_json(TextOptions, _text_of(run), str(config))
+        first = Path(files[0][0])
     except OSError:
-        raise CorpusError(f"there is no config.json beside {model}") from None
+        raise CorpusError("there is no config.json beside the model") from None
     except (ValueError, KeyError, TypeError, IndexError, CharRNNError):
         raise CorpusError(f"{config} is damaged") from None
     if is_dataset(first):
         data = load(first)
     else:
-        if "-" in (name for names in files.values() for name in names):
+        if "-" in itertools.chain.from_iterable(files):
             raise CorpusError("it came from standard input")
-        text, valid, test = (read(names, options) if names else None for names in files.values())
+        text, valid, test = (read(names, options) if names else None for names in files)
         assert text
         data = make(text, options, valid, test)
     if data.sha256 != sha256:
-        changed = ", ".join(name for names in files.values() for name in names)
+        changed = ", ".join(itertools.chain.from_iterable(files))
         raise CorpusError(f"{changed} changed since the training")
     return data
+
+
+def _text_of(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How a run read and split its text; of the first charrnn's runs, what comes to the same."""
+    if "text" in run:
+        return dict(run["text"])
+    newline, sizes = run["newline"], run["corpus"]
+    valid = sizes["valid_characters"]
+    total = sizes["train_characters"] + valid
+    return {"newline": newline, "valid_fraction": (valid - 0.5) / total if valid else 0.0}
 
 
 def settings(options: TextOptions) -> dict[str, Any]:

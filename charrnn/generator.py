@@ -92,6 +92,7 @@ class Generator:
         self.training = model.training
         self._values = model.values
         self._weights, self._threads, self._notify = weights, threads, notify
+        self._told = False  # of compiling
         self._constraints: dict[tuple[Limits, int], Constraint | None] = {}
 
     @cached_property
@@ -104,27 +105,32 @@ class Generator:
                 given = (self.config, self._values)
                 return Engine(*given, weights=self._weights, threads=self._threads)
         except Exception as error:
-            if self._weights != "float32":
-                raise OptionError(
-                    f"--weights {self._weights} needs compiled steps, which fail here: {error}"
-                ) from error
             return self._by_numpy(error)
 
     def _by_numpy(self, error: Exception) -> NumpyEngine:
+        """What runs the network where it cannot be compiled, and this is why."""
+        if self._weights != "float32":
+            raise OptionError(
+                f"--weights {self._weights} needs compiled steps, which fail here: {error}"
+            ) from error
         self._notify(f"steps cannot be compiled ({error}): numpy writes the same, slower")
         return NumpyEngine(self.config, self._values)
 
     @contextlib.contextmanager
     def _told_of_compiling(self) -> Iterator[None]:
         """Say what takes so long, if it does: the first time on a machine."""
-        sentence = "compiling for this machine, once: some seconds"
-        timer = threading.Timer(_LONG, self._notify, [sentence])
+        timer = threading.Timer(_LONG, self._tell_of_compiling)
         timer.daemon = True
         timer.start()
         try:
             yield
         finally:
             timer.cancel()
+
+    def _tell_of_compiling(self) -> None:
+        if not self._told:
+            self._told = True
+            self._notify("compiling for this machine: some seconds, the first time")
 
     @cached_property
     def model_hash(self) -> str:
@@ -184,7 +190,8 @@ class Generator:
         for symbol in sample.ids:
             logits, state = self.engine.step(np.array([symbol]), state)
         drawn = len(sample.ids) + (prompted.drawn if sample.seed == prompted.seed else 0)
-        read, ids = prompted.read + len(sample.ids), np.append(prompted.ids, sample.ids)
+        read = prompted.read + len(sample.ids)
+        ids = np.concatenate([prompted.ids, np.array(sample.ids, np.int64)])
         return Prompted(logits, state, read, sample.seed, drawn, ids)
 
     def save_state(self, path: str | Path, prompted: Prompted) -> None:
@@ -223,6 +230,18 @@ class Generator:
         text.finish(seed)
         yield from pieces
 
+    def prepare(self, config: SampleConfig) -> None:
+        """Compile what `samples` will need: so that what it takes is the writing alone."""
+        self._compile(Chooser(filters_of(config), [], 0, bias=self._bias(dict(config.logit_bias))))
+
+    def _compile(self, chooser: Chooser) -> None:
+        if self.engine.compiles:
+            try:
+                with self._told_of_compiling():
+                    chooser.compile()
+            except Exception as error:
+                self.engine = self._by_numpy(error)
+
     def _begin(
         self, prompt: str | Prompted, config: SampleConfig, write: Write
     ) -> tuple[list[_Text | _DecodedText], Iterator[None], int | None]:
@@ -247,9 +266,7 @@ class Generator:
             bias=self._bias(dict(config.logit_bias)),
             constraint=self._constraint(config.limits, most),
         )
-        if self.engine.compiles:
-            with self._told_of_compiling():
-                chooser.compile()
+        self._compile(chooser)
         begin = (self.engine, read.logits, read.state)
         writing = sampling.write(*begin, chooser, texts, most)
         return texts, writing, seed if config.temperature else None

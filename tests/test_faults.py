@@ -1,7 +1,6 @@
 """A training on a disk that fails: it goes on, says so, and what it leaves is whole."""
 
 import errno
-import hashlib
 import os
 import threading
 import time
@@ -12,7 +11,7 @@ import pytest
 
 import charrnn
 from charrnn.config import TrainOptions
-from charrnn.corpus import Corpus
+from charrnn.corpus import from_text
 from charrnn.errors import RunError
 from charrnn.training import checkpoints, run, writer
 from charrnn.training.run import Observer, Result
@@ -73,9 +72,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _train(out: Path, observer: Observer | None = None, resume: bool = False) -> Result:
-    digest = hashlib.sha256(TEXT.encode()).hexdigest()
     made = run.train(
-        Corpus("tiny", TEXT, len(TEXT.encode()), digest),
+        from_text(TEXT, "tiny"),
         TrainOptions(**OPTIONS),  # type: ignore[arg-type]
         out=out,
         observer=observer,

@@ -1,4 +1,10 @@
+import itertools
+import json
 import math
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -6,15 +12,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import charrnn
 from charrnn import checkpoint, generator
 from charrnn.checkpoint import Model
 from charrnn.config import BeamConfig, SampleConfig
 from charrnn.decoding import sampling
+from charrnn.decoding.choosing import OVER, Chooser
+from charrnn.decoding.choosing import generator as randomness
+from charrnn.decoding.constraints import ENDED
 from charrnn.errors import CharRNNError, ModelError, OptionError, PromptError
-from charrnn.generator import Generator, Sample
+from charrnn.generator import Generator, Sample, _Text
+from charrnn.kernels import engine, program
 from charrnn.kernels.numpy_engine import NumpyEngine
+from charrnn.tokenizer import CharTokenizer
 
 MakeModel = Callable[..., Model]
 
@@ -320,6 +333,223 @@ def test_the_package_offers_load_train_and_its_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         charrnn.nothing  # noqa: B018
     assert set(charrnn.__all__) == {"CharRNNError", "load", "train"}
+
+
+# A text that grows, piece by piece
+
+
+@given(
+    st.lists(st.integers(0, 1), max_size=30),
+    st.lists(st.text("ab", min_size=1, max_size=5), max_size=3),
+    st.none() | st.integers(0, 30),
+    st.lists(st.integers(1, 32), max_size=6),
+)
+def test_a_text_ends_where_symbol_by_symbol_it_would(
+    symbols: list[int], stops: list[str], end: int | None, cuts: list[int]
+) -> None:
+    """Whatever it is cut into: with the first stop string, or where a constraint ended it."""
+    if end is not None and end < len(symbols):
+        symbols = symbols[:end] + [ENDED] + [OVER] * (len(symbols) - end - 1)
+    log_probs = [0.0 if s == OVER else -1 / (2 + at) for at, s in enumerate(symbols)]
+    text, log_prob, reason = "", 0.0, "length"
+    for symbol, value in zip(symbols, log_probs, strict=True):
+        log_prob += value
+        if symbol == ENDED:
+            reason = "constraint"
+            break
+        text += "ab"[symbol]
+        if any(text.endswith(stop) for stop in stops):
+            reason = "stop"
+            break
+    ids = tuple("ab".index(letter) for letter in text)
+    if reason == "stop":
+        text, _ = _expected(text, tuple(stops))
+
+    tokenizer, pieces = CharTokenizer.from_texts("ab"), []
+    wanted = [tuple(tokenizer.encode(stop).tolist()) for stop in stops]
+    growing = _Text(tokenizer, wanted, pieces.append)
+    going_on, places = True, sorted({0, len(symbols), *(c for c in cuts if c < len(symbols))})
+    for first, last in itertools.pairwise(places):
+        if going_on:
+            part = np.array(symbols[first:last]), np.array(log_probs[first:last])
+            going_on = growing.extend(*part)
+    found = growing.finish(None)
+    assert going_on == (reason == "length")
+    assert (found.text, found.finished_by, found.ids) == (text, reason, ids)
+    assert found.log_prob == pytest.approx(log_prob, abs=1e-12)
+    assert "".join(pieces) == text
+
+
+# Compiled and plain
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"stop": ("lo", "w")},
+    {"top_p": 0.9, "repeat_penalty": 1.3, "logit_bias": {"h": 1.0}},
+    {"regex": r"[helo]{5,} \w+", "no_repeat_ngram_size": 4},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_neither_cuts_nor_threads_nor_other_texts_change_a_text(
+    make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    model = make_model("helo w\n", num_layers=2, hidden_size=70)
+    config = SampleConfig(length=60, seed=3, num_samples=5, **options)
+    expected = Generator(model, threads=1).samples("he", config)
+    for threads, count in ((1, 1), (1, 7), (2, 100), (3, 16)):
+        monkeypatch.setattr(sampling, "_FIRST", count)
+        monkeypatch.setattr(sampling, "_pace", lambda written, seconds, count=count: count)
+        writer = Generator(model, threads=threads)
+        assert writer.samples("he", config) == expected
+        assert writer.samples("he", replace(config, num_samples=1)) == expected[:1]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    folder = tmp_path_factory.mktemp("trained")
+    text = folder / "story.txt"
+    words = ["the", "harbour", "was", "quiet", "and", "old;", "a", "café", "by", "sea:", "12!"]
+    chosen = np.random.default_rng(1).choice(words, 3000)
+    text.write_text(" ".join(chosen), "utf-8")
+    made = {"hidden_size": 48, "num_layers": 2, "seed": 1, "out": folder / "run"}
+    return checkpoint.load(Path(charrnn.train(text, steps=60, **made).model))
+
+
+def test_the_compiled_text_of_a_trained_model_is_the_plain_one(trained: Model) -> None:
+    """Or the first difference is a number drawn within rounding of where two symbols meet."""
+    plain, compiled = Generator(trained), Generator(trained)
+    plain.engine = NumpyEngine(trained.config, trained.values)
+    assert compiled.engine.compiles
+    config = SampleConfig(length=10_000, temperature=1.0, seed=4)
+    (found,), (wanted,) = (writer.samples("the ", config) for writer in (compiled, plain))
+    same = next(
+        (
+            at
+            for at, pair in enumerate(zip(found.ids, wanted.ids, strict=True))
+            if len(set(pair)) > 1
+        ),
+        config.length,
+    )
+    assert same > 1000
+    assert len(set(wanted.text)) > 15
+    if same < config.length:
+        logits = plain.read("the " + wanted.text[:same]).logits[0].astype(np.float64)
+        totals = np.cumsum(np.exp(logits - logits.max()))
+        first, last = sorted((found.ids[same], wanted.ids[same]))
+        between = totals[first:last] / totals[-1]
+        assert np.abs(between - randomness(4, 0, same).random()).max() < 1e-4
+    else:
+        assert found.log_prob == pytest.approx(wanted.log_prob, rel=1e-5)
+
+
+def _broken(*given: Any, **more: Any) -> Any:
+    raise RuntimeError("no compiler")
+
+
+@pytest.mark.parametrize(
+    "part", [(engine, "Engine"), (program, "product"), (Chooser, "compile")], ids=str
+)
+def test_numpy_writes_where_compiling_fails(
+    tiny_model: Model, monkeypatch: pytest.MonkeyPatch, part: tuple[Any, str]
+) -> None:
+    wanted = Generator(tiny_model)
+    wanted.engine = NumpyEngine(tiny_model.config, tiny_model.values)
+    text = wanted.sample("he", length=30, seed=1)
+    monkeypatch.setattr(*part, _broken)
+    told: list[str] = []
+    writer = Generator(tiny_model, notify=told.append)
+    for _ in range(2):  # said once
+        assert writer.sample("he", length=30, seed=1) == text
+    assert told == ["steps cannot be compiled (no compiler): numpy writes the same, slower"]
+    for weights in ("int8", "bfloat16"):
+        with pytest.raises(OptionError, match=f"--weights {weights} needs compiled steps, .* no c"):
+            Generator(tiny_model, weights=weights).sample("he", length=3)
+
+
+WITHOUT_NUMBA = """
+import sys
+sys.modules["numba"] = None
+from charrnn.__main__ import main
+main()
+"""
+
+
+def test_the_command_writes_without_numba(tmp_path: Path, tiny_model: Model) -> None:
+    checkpoint.save(tmp_path / "model.safetensors", tiny_model)
+    line = ["sample", "-m", tmp_path, "-p", "he", "-n", "40", "--seed", "2", "--json"]
+
+    def run(*more: str) -> Any:
+        command = [sys.executable, "-c", WITHOUT_NUMBA, *map(str, line), *more]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+
+    plain = Generator(tiny_model)
+    plain.engine = NumpyEngine(tiny_model.config, tiny_model.values)
+    written = run()
+    assert written.returncode == 0, written.stderr
+    told, seed = written.stderr.splitlines()
+    assert told.startswith("steps cannot be compiled (")
+    assert told.endswith("): numpy writes the same, slower")
+    assert seed == "seed: 2"
+    (sample,) = json.loads(written.stdout)["samples"]
+    assert sample["text"] == plain.sample("he", length=40, seed=2)
+    refused = run("--weights", "int8")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("charrnn: --weights int8 needs compiled steps, which fail")
+    assert refused.stderr.count("\n") == 1
+
+
+def test_compiling_is_told_of_where_it_takes_long(
+    tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, heard = [], threading.Event()
+
+    def notify(sentence: str) -> None:
+        told.append(sentence)
+        heard.set()
+
+    compile_now = Chooser.compile
+
+    def compile_slowly(chooser: Chooser) -> int:
+        assert heard.wait(100)
+        return compile_now(chooser)
+
+    monkeypatch.setattr(generator, "_LONG", 1000.0)
+    writer = Generator(tiny_model, notify=notify)
+    writer.sample(length=3)
+    assert told == []  # it was quick
+    monkeypatch.setattr(generator, "_LONG", 0.01)
+    monkeypatch.setattr(Chooser, "compile", compile_slowly)
+    writer.sample(length=3)
+    assert told == ["compiling for this machine: some seconds, the first time"]
+
+
+@pytest.mark.parametrize("usable", [True, False])
+def test_compiled_code_is_kept_per_user_or_for_the_process_alone(
+    tmp_path: Path, usable: bool
+) -> None:
+    home = tmp_path / "home"
+    if usable:
+        home.mkdir()
+    else:
+        home.write_text("a file: nothing can be made in it")
+    places = {"XDG_CACHE_HOME": str(home), "LOCALAPPDATA": str(home), "HOME": str(home)}
+    look = "import os; from charrnn.kernels import kept; print(kept.folder()); print(os.stat("
+    look += "kept.folder()).st_mode & 0o077)"
+    ended = subprocess.run(
+        [sys.executable, "-c", look],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | places,
+        timeout=100,
+    )
+    folder, others = ended.stdout.splitlines()
+    assert Path(folder).is_relative_to(home) is usable
+    assert Path(folder).exists() is usable  # what is the process's own goes with it
+    if not usable and sys.platform != "win32":
+        assert int(others) == 0
 
 
 def test_a_sample_is_a_value() -> None:

@@ -68,7 +68,7 @@ ONLY = {
     "numba": ("kernels/", "decoding/compiled.py"),
     "llvmlite": ("kernels/gemm.py", "kernels/program.py"),
     "typer": ("cli/",),
-    "filelock": ("training/lock.py",),
+    "filelock": ("training/lock.py", "corpora/fetching.py"),
     "rich": ("cli/",),
     "prompt_toolkit": ("cli/screen.py",),
     "matplotlib": ("cli/",),

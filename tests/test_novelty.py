@@ -16,8 +16,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charrnn import checkpoint, corpus, novelty
+from charrnn import checkpoint, corpus, dataset, novelty
 from charrnn.checkpoint import Model
+from charrnn.config import TextOptions
 from charrnn.errors import CorpusError, ModelError, OptionError
 from charrnn.novelty import Index
 
@@ -131,7 +132,14 @@ def run(tmp_path: Path, tiny_model: Model, cache: Path) -> Path:
     folder.mkdir()
     model = replace(tiny_model, training={"corpus": described})
     checkpoint.save(folder / checkpoint.MODEL_NAME, model)
-    fields = {"files": [str(text)], "newline": "keep"}
+    options = TextOptions(valid_fraction=1 - (TRAINED + 0.5) / len(TEXT))
+    fields = {
+        "corpus": described,
+        "files": [str(text)],
+        "valid_files": [],
+        "test_files": [],
+        "text": dataset.settings(options),
+    }
     (folder / "config.json").write_text(json.dumps(fields))
     return folder
 

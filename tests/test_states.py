@@ -86,6 +86,17 @@ def test_another_seed_begins_its_own_randomness(writer: Generator) -> None:
     assert writer.sample(after, length=20, seed=1) != writer.sample(read, length=20, seed=1)
 
 
+def test_penalties_go_on_after_a_text_of_no_length(writer: Generator) -> None:
+    prompted = writer.read("hello")
+    options: dict[str, Any] = {"seed": 1, "repeat_penalty": 1.5}
+    (nothing,) = writer.samples(prompted, SampleConfig(length=0, **options))
+    after = writer.after(prompted, nothing)
+    assert after.ids.dtype == np.int64
+    assert writer.sample(after, length=20, **options) == writer.sample(
+        "hello", length=20, **options
+    )
+
+
 def test_a_prompt_can_follow_a_state(writer: Generator, saved: Path) -> None:
     after = writer.read(" wo", after=writer.load_state(saved))
     assert after.read == 8

@@ -90,6 +90,7 @@ def greedy(
     opening = open_text(
         load_model(model, weights, threads), prompt, prompt_file, unknown, load_state, save_state
     )
+    opening.generator.prepare(config)
     samples = show(
         opening.prompt,
         target,

@@ -58,7 +58,7 @@ def sample(
     temperature: Annotated[
         float,
         typer.Option(
-            "--temperature", "-t", help="Below 1 bolder, above 1 wilder; 1 is neutral, 0 greedy."
+            "--temperature", "-t", help="Below 1 safer, above 1 wilder; 1 is neutral, 0 greedy."
         ),
     ] = SampleConfig.temperature,
     top_k: Annotated[
@@ -166,6 +166,7 @@ def sample(
     given = opening.read.seed if seed is None else seed
     config = replace(config, seed=secrets.randbits(32) if given is None else given)
     note(f"seed: {config.seed}")
+    opening.generator.prepare(config)
     samples = show(
         opening.prompt,
         target,

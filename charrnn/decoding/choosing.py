@@ -83,7 +83,7 @@ class Chooser:
         plain = Filters(temperature=filters.temperature, repeat_last_n=filters.repeat_last_n)
         self._simple = filters == plain and not len(bias)
         self._history = np.tile(read, (len(generators), 1))
-        self._used = np.full(len(generators), len(read))
+        self._used = np.full(len(generators), len(read), np.int64)
         self._taken: list[tuple[Integers, Weights]] = []
 
     def taken(self) -> tuple[Integers, Weights]:

@@ -125,6 +125,7 @@ class Engine(NumpyEngine):
         self._panels = _panels(config.hidden_size)
         self._logit_panels = _panels(config.vocab_size)
         self._prepare()
+        program.product(weights)  # compiled here, where it may fail, and not with the first step
         self.threads = threads or self._worthwhile_threads()
 
     @property
@@ -191,7 +192,9 @@ class Engine(NumpyEngine):
         row.add("p", 1, self._logit_panels)
         self._rates = [self._padded(np.full(hidden, r), 1, self._panels) for r in self._zone]
         self._outputs = self._output_plan()
-        self._steps: dict[bool, list[list[Call]]] = {}  # with and without logits
+        # With and without logits.
+        self._steps: dict[bool, list[list[Call]]] = {}
+        self._programs: dict[bool, Program] = {}
         self._work = _aligned((0, row.size), np.float32)
 
     def _inputs_of(self, maps: Sequence[tuple[Floats, Any, int]]) -> list[Any]:
@@ -350,6 +353,9 @@ class Engine(NumpyEngine):
         """A program: `before`, the layers, the logits if asked for, `after`."""
         if logits not in self._steps:
             self._steps[logits] = [self._step_calls(*way, logits=logits) for way in ("01", "10")]
+            self._programs[logits] = Program(*self._steps[logits])
+        if not before and not after:
+            return self._programs[logits]
         even, odd = ([*before, *calls, *after] for calls in self._steps[logits])
         return Program(even, odd)
 
