@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import charrnn
+from charrnn import dataset
 from charrnn.checkpoint import MODEL_NAME
 from charrnn.config import TrainOptions
 from charrnn.corpus import Corpus, from_text
@@ -549,3 +550,46 @@ def test_stopping_within_a_validation_keeps_at_once(
 def test_options_that_a_run_has_are_what_was_asked(cut: Path) -> None:
     state = _json(cut / "checkpoints" / "15" / "state.json")
     assert state["options"] == json.loads(json.dumps(dataclasses.asdict(TrainOptions(**SMALL))))
+
+
+@pytest.mark.parametrize("kind", ["byte", "sentencepiece"])
+def test_other_symbols_go_on_exactly(kind: str, tmp_path: Path) -> None:
+    _train(tmp_path / "whole", tokenizer=kind)
+    _train(tmp_path / "cut", Watching(stop_at=9), tokenizer=kind)
+    _resume(tmp_path / "cut")
+    assert _same(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_run_goes_on_with_the_prepared_text(tmp_path: Path) -> None:
+    _train(tmp_path / "cut", Watching(stop_at=9))
+    dataset.make(_corpus(), TrainOptions(**SMALL), folder=tmp_path / "prepared")
+    prepared = dataset.load(tmp_path / "prepared")
+    again = run.train(prepared, TrainOptions(), out=tmp_path / "cut", resume_with={})
+    assert again is not None
+    assert again.steps == SMALL["steps"]
+    assert _json(tmp_path / "cut" / "config.json")["files"] == [str(tmp_path / "prepared")]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"tokenizer": "byte"}, "the symbols are others \\(byte\\)"),
+        ({"valid_fraction": 0.3}, "train characters, not"),
+        ({"test_fraction": 0.1}, "test characters, not 0"),
+    ],
+)
+def test_a_text_that_was_prepared_otherwise_is_refused(
+    changed: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    _train(tmp_path / "cut", Watching(stop_at=9))
+    options = TrainOptions(**{**SMALL, **changed})
+    prepared = dataset.make(_corpus(), options, folder=tmp_path / "prepared")
+    with pytest.raises(OptionError, match=words):
+        run.train(prepared, TrainOptions(), out=tmp_path / "cut", resume_with={})
+
+
+def test_options_of_the_symbols_cannot_change(tmp_path: Path) -> None:
+    _train(tmp_path / "cut", Watching(stop_at=9), tokenizer="byte")
+    with pytest.raises(OptionError, match="--split was position, now hash; --tokenizer was byte"):
+        _resume(tmp_path / "cut", tokenizer="char", split="hash")
+    assert _resume(tmp_path / "cut", tokenizer="byte").steps == SMALL["steps"]

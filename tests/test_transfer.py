@@ -1,5 +1,6 @@
 """A network that was trained goes on with another alphabet: the same symbols mean the same."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from charrnn.config import ModelConfig
 from charrnn.decoding.step import log_softmax
 from charrnn.errors import OptionError
 from charrnn.generator import Generator
-from charrnn.tokenizer import CharTokenizer
+from charrnn.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
 from charrnn.training import run, transfer
 
 MakeModel = Callable[..., Model]
@@ -74,6 +75,17 @@ def test_what_becomes_of_the_symbols_is_told(make_model: MakeModel) -> None:
     assert str(met) == "2 symbols kept, 2 added (x<U+009B>), 2 dropped (␊a)"
     many = transfer.alphabets(make_model("a"), CharTokenizer("".join(map(chr, range(97, 127)))))
     assert "29 added (bcdefghijklmnopqrstu…), 0 dropped" in str(many)
+
+
+@pytest.mark.parametrize("other", [ByteTokenizer(), CharTokenizer("acet", byte_fallback=True)])
+def test_symbols_that_are_no_characters_are_refused(
+    other: Tokenizer, make_model: MakeModel
+) -> None:
+    model = make_model("the cat")
+    with pytest.raises(OptionError, match=r"the text has .* both need --tokenizer char"):
+        transfer.alphabets(model, other)
+    with pytest.raises(OptionError, match="the model of --init-from has"):
+        transfer.alphabets(dataclasses.replace(model, tokenizer=other), model.tokenizer)
 
 
 def test_options_are_those_of_the_network(make_model: MakeModel) -> None:

@@ -141,7 +141,7 @@ def check(earlier: Earlier, given: Mapping[str, Any], data: Dataset, where: str)
     """
     differences = _texts(earlier, data)
     if earlier.tokenizer != digest(data.tokenizer) and not differences:
-        differences.append("the tokenizer")
+        differences.append(f"the symbols are others ({data.tokenizer.kind})")
     before = _before(earlier)
     for name in sorted(FIXED & given.keys()):
         if _differs(earlier, name, given[name]):
