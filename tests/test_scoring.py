@@ -211,11 +211,6 @@ def test_a_learned_start_is_the_state_before_the_text_and_before_nothing_else(
     assert abs(other.total_nats - score.total_nats) > 1e-3
 
 
-def test_shifted_inputs_are_the_targets_one_earlier() -> None:
-    inputs, targets = scoring.shifted(np.array([5, 6, 7], np.uint8), 300)
-    assert (inputs.tolist(), targets.tolist()) == ([300, 5, 6], [5, 6, 7])
-
-
 def _naive_windows(model: Model, ids: NDArray[Any], windows: list[int]) -> float:
     total = 0.0
     for window in windows:
@@ -258,7 +253,7 @@ def test_a_longer_alphabet_than_a_byte_is_scored(make_model: MakeModel) -> None:
     assert isinstance(model.config, ModelConfig)
     ids = model.tokenizer.encode(symbols * 3)
     start = model.config.start_symbol
-    score = scoring.score(_float64(model), ids, LETTERS, start)
+    score = scoring.score(_float64(model), ids, model.tokenizer, start)
     assert math.isfinite(score.nats)
     assert score.characters == 768
 

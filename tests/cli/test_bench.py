@@ -38,6 +38,6 @@ def test_what_cannot_be_measured_is_refused(cli: Cli) -> None:
 
 
 def test_without_a_cell_the_table_has_all_of_them() -> None:
-    from charrnn.bench import CASES
+    from charrnn.bench.training import CASES
 
     assert {case.cell for case in CASES} == set(CELLS)
