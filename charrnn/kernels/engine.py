@@ -28,7 +28,9 @@ from charrnn.kernels.program import WAIT, Call, Program
 from charrnn.parameters import Parameters
 
 _LINE = 64  # bytes of a cache line
-_WORTH_A_THREAD = 400_000  # bytes of weights from which a second thread gains more than it costs
+# Bytes of weights for each thread: with fewer, waiting for each other costs what they gain, and on
+# a busy machine far more.
+_WORTH_A_THREAD = 800_000
 
 
 def _aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
