@@ -183,15 +183,17 @@ class Generator:
     def after(self, prompted: Prompted, sample: Sample) -> Prompted:
         """What was read, and then `sample`, which was written after it: to save, or to go on from.
 
-        A stop string that ended it was read too. The symbols are read one by one, as they were when
-        they were written, so that to go on from here is to never have stopped.
+        A stop string that ended it was read too. To go on from here is to never have stopped.
         """
-        logits, state = prompted.logits, prompted.state
-        for symbol in sample.ids:
-            logits, state = self.engine.step(np.array([symbol]), state)
-        drawn = len(sample.ids) + (prompted.drawn if sample.seed == prompted.seed else 0)
-        read = prompted.read + len(sample.ids)
-        ids = np.concatenate([prompted.ids, np.array(sample.ids, np.int64)])
+        logits, state, ids = prompted.logits, prompted.state, np.array(sample.ids, np.int64)
+        if self.engine.compiles and len(ids):  # the same by windows as step by step
+            state = self.engine.advance(ids[:-1, None], state)
+            logits, state = self.engine.step(ids[-1:], state)
+        else:
+            for symbol in ids:
+                logits, state = self.engine.step(symbol[None], state)
+        drawn = len(ids) + (prompted.drawn if sample.seed == prompted.seed else 0)
+        read, ids = prompted.read + len(ids), np.concatenate([prompted.ids, ids])
         return Prompted(logits, state, read, sample.seed, drawn, ids)
 
     def save_state(self, path: str | Path, prompted: Prompted) -> None:
