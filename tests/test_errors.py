@@ -28,7 +28,11 @@ def test_the_tree_at_the_top_is_the_tree() -> None:
             depth = len(match[1]) // 4
             parents[depth + 1 :] = [match[2]]
             drawn.append((match[2], parents[depth]))
-    real = [(kind.__name__, kind.__base__.__name__) for kind in _family(CharRNNError)]
+    real = [
+        (kind.__name__, kind.__base__.__name__)
+        for kind in _family(CharRNNError)
+        if kind.__module__ == errors.__name__  # rooms have some of their own
+    ]
     assert sorted(drawn) == sorted(real)
 
 

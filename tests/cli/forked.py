@@ -1,34 +1,55 @@
 """Commands in processes that are forked from one in which everything is imported already.
 
-A training starts in a fraction of a second then, so that a test can kill many.
+A command starts in a fraction of a second then: a test can run many, and kill many.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
-import time
+import tempfile
+from collections.abc import Mapping
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from .conftest import SET, Done
+from .conftest import SECONDS, Done, done, environment
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["torch", "charrnn.cli.app", "charrnn.cli.render", __name__])
+_CONTEXT.set_forkserver_preload(
+    [
+        "charrnn.cli.app",
+        "charrnn.cli.render",
+        "charrnn.decoding.compiled",
+        "charrnn.generator",
+        "charrnn.inspection.choices",
+        "charrnn.kernels.engine",
+        "charrnn.training.run",
+        "matplotlib.figure",
+        "pytest",  # the program that tests: multiprocessing looks into it
+        __name__,
+    ]
+)
 
 
 class Forked:
     """``charrnn WORDS`` in a folder, running."""
 
-    def __init__(self, folder: Path, *words: object) -> None:
-        self._output = folder / f"output-{time.monotonic_ns()}"
-        os.environ |= SET  # what the server is started with
-        self.process: ForkServerProcess = _CONTEXT.Process(
-            target=_command, args=(folder, [str(word) for word in words], self._output)
-        )
-        self.process.start()
+    def __init__(self, folder: Path, *words: object, stdin: bytes = b"") -> None:
+        self._streams = Path(tempfile.mkdtemp(prefix="charrnn-forked-"))
+        (self._streams / "in").write_bytes(stdin)
+        given = [str(word) for word in words]
+        kept = dict(os.environ)
+        _set(environment())  # the server is started with it
+        try:
+            self.process: ForkServerProcess = _CONTEXT.Process(
+                target=_command, args=(folder, given, self._streams, environment())
+            )
+            self.process.start()
+        finally:
+            _set(kept)
 
     def kill(self, after: float, number: signal.Signals = signal.SIGKILL) -> bool:
         """Send a signal after some seconds; False where the command had ended by itself."""
@@ -40,25 +61,34 @@ class Forked:
 
     def end(self) -> Done:
         """Wait for the end; a command that was killed has its signal's negative number."""
-        self.process.join(100)
+        self.process.join(SECONDS)
         code = self.process.exitcode
-        assert code is not None, "it hangs"
-        text = self._output.read_bytes().decode() if self._output.exists() else ""
-        self._output.unlink(missing_ok=True)
-        assert "Traceback" not in text, text
-        return Done(code, "", text)
+        if code is None:
+            self.process.kill()
+            raise AssertionError("it hangs")
+        out, err = (
+            path.read_bytes() if path.exists() else b""
+            for path in (self._streams / "out", self._streams / "err")
+        )
+        shutil.rmtree(self._streams, ignore_errors=True)  # it may be asked again
+        return done(code, out, err)
 
 
-def _command(folder: Path, words: list[str], output: Path) -> None:
+def _set(environment: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ |= environment
+
+
+def _command(folder: Path, words: list[str], streams: Path, environment: Mapping[str, str]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
-    file = os.open(output, os.O_CREAT | os.O_WRONLY)
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.dup2(file, 2)
-    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - a descriptor
+    for number, name in enumerate(("in", "out", "err")):
+        os.dup2(os.open(streams / name, os.O_CREAT | (os.O_WRONLY if number else 0)), number)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - a descriptor
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+    _set(environment)
     os.chdir(folder)
     sys.argv = ["charrnn", *words]
-    from charrnn.cli.app import run
+    from charrnn.__main__ import main
 
-    run()
+    main()
