@@ -364,7 +364,7 @@ class Terminal:
         raise AssertionError(seen)
 
     def settle(self, seconds: float = 3.0) -> None:
-        """Until nothing has come for a while: of a number, only the digits that change are drawn."""
+        """Until nothing comes for a while: of a number, only what changes is drawn."""
         pieces = self._pieces()
         while select.select([self._ours], [], [], seconds)[0]:
             if next(pieces, None) is None:
