@@ -17,7 +17,8 @@ demo: $(INSTALLED) ## train on a text for 90 seconds, then print what the networ
 	$(BIN)/charrnn sample --model $(DEMO) --temperature 0.6 --length 1200
 
 test: $(INSTALLED) ## run all tests, with coverage
-	$(BIN)/pytest --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile \
+		--cov --cov-report=term
 
 soak: $(INSTALLED) ## the fault tests in their long form; an hour
 	$(BIN)/pytest --soak tests/cli/test_resume.py tests/test_faults.py tests/test_checkpoints.py
