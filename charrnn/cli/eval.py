@@ -57,7 +57,7 @@ def evaluate(
     generator = Generator(loaded, weights=weights, threads=threads, notify=note)
     note(f"model: {path}")
     if file is None:
-        text = _held_out(path)
+        text = held_out(path)
     else:
         whole = corpus.read([file], newline)
         for notice in whole.notices:
@@ -96,7 +96,7 @@ def evaluate(
         typer.echo(f"{windows:.4f} nats per character in windows of 256")
 
 
-def _held_out(model: Path) -> str:
+def held_out(model: Path) -> str:
     """The validation text of the run that `model` lies in, read from its files once more."""
     from charrnn import corpus
 
