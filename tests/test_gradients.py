@@ -170,6 +170,14 @@ def test_a_text_that_is_too_short(make_model: Any) -> None:
 
 
 def test_what_overflows_is_left_out() -> None:
-    model = made("irnn", weight_hh=np.eye(HIDDEN) * 1e30, bias=np.ones(HIDDEN))
-    found = flow(model, lags=12)
+    found = flow(made("irnn", weight_hh=np.eye(HIDDEN) * 1e30, bias=np.ones(HIDDEN)), lags=12)
     assert [product.lag for product in found.products] == [1, 2, 5, 10]
+    assert np.isnan(found.norms).all()
+    assert np.isnan([found.per_step, found.omega]).all()
+
+
+def test_where_nothing_arrives() -> None:
+    found = flow(made("elman", weight_hh=np.zeros((HIDDEN, HIDDEN))))
+    assert found.norms[0] > 0
+    assert not found.norms[1:].any()
+    assert (found.per_step, found.products[-1].spectral_radius) == (0.0, 0.0)

@@ -247,7 +247,8 @@ def _table(looked: Sequence[_Looked], lags: int) -> Iterator[str]:
     rows = [head]
     for one in looked:
         for layer, flow in enumerate(one.flows):
-            last = flow.products[-1] if flow.products else None
+            products = {product.lag: product for product in flow.products}
+            last = products.get(lags)  # not there where it overflows
             radii = [abs(values).max() for values in flow.eigenvalues.values()]
             rows.append(
                 [
@@ -295,7 +296,7 @@ def _chart(looked: Sequence[_Looked]) -> str:
     curves = [(label, *_drawn(flow.norms), colour) for label, flow, colour, _ in _curves(looked)]
     curves = [curve for curve in curves if len(curve[1])]
     if not curves:
-        return "no gradient arrives"
+        return "no gradient can be drawn: none arrives, or it overflows"
     labels, xs, ys, colours = zip(*curves, strict=True)
     title = "|dL_t/ds_(t-k)|, over the lag k in symbols"
     return drawing.chart(title, xs, ys, labels, colours, logarithmic=True)

@@ -52,7 +52,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Flow:
-    """How error flows back through one layer.
+    """How error flows back through one layer; what overflows is not a number.
 
     Attributes:
         norms: (K+1,), the median over windows of |dL_t/ds_{t-k}|, L_t the loss of step t alone.
@@ -72,7 +72,7 @@ class Flow:
     def per_step(self) -> float:
         """What one step multiplies the norm by: the geometric mean from lag 1 to K."""
         first, last = self.norms[min(1, len(self.norms) - 2)], self.norms[-1]
-        if not first > 0:
+        if first == 0:
             return 0.0
         return float((last / first) ** (1 / max(1, len(self.norms) - 2)))
 
@@ -124,12 +124,15 @@ def _flow(
     back = torch.stack(arriving).flip(0)  # (K+1, B, N), by lag
     names = network.cell.states
     parts = zip(names, torch.chunk(back, len(names), -1), strict=True)
+    norms = _median_norm(back)
+    # Omega leaves out where no gradient arrives, and one that is not a number would be left out.
+    known = np.isfinite(norms).all()
     return Flow(
-        norms=_median_norm(back),
+        norms=norms,
         parts={name: _median_norm(part) for name, part in parts},
         products=tuple(products),
         eigenvalues=_eigenvalues(network.cell, parameters.layer(network.weights(), index)),
-        omega=omega(losses.sum(), [states]).item(),
+        omega=omega(losses.sum(), [states]).item() if known else math.nan,
     )
 
 
