@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
+import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.shell import note
 from charrnn.errors import OptionError
@@ -56,6 +60,51 @@ def save(figure: Figure, path: Path) -> None:
     if kind != "svg" and any("missing from font" in str(one.message) for one in caught):
         note("some symbols are not in the picture's font: an .svg leaves them to the viewer's")
     write_atomically(path, data.getvalue())
+
+
+def chart(
+    title: str,
+    xs: Sequence[Any],
+    ys: Sequence[Any],
+    labels: Sequence[str],
+    colours: Sequence[str],
+    *,
+    logarithmic: bool = False,
+    height: int = 16,
+) -> str:
+    """Curves in characters: colours on a terminal, letters where there are none.
+
+    Raises:
+        OptionError: the package that draws them is missing.
+    """
+    try:
+        import uniplot
+    except ImportError as error:
+        raise missing(error) from None
+
+    colourful = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    width = shutil.get_terminal_size().columns
+    return str(
+        uniplot.plot_to_string(
+            ys,
+            xs=xs,
+            title=title,
+            lines=True,
+            y_as_log=logarithmic,
+            height=height,
+            width=max(20, min(width, 100) - 15),
+            color=[_rgb(colour) for colour in colours] if colourful else False,
+            character_set="braille" if colourful else "ascii",
+            legend_labels=labels if len(ys) > 1 else None,
+            y_gridlines=[],
+            x_gridlines=[],
+        )
+    )
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    return red, green, blue
 
 
 def literal(text: str) -> str:

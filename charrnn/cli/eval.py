@@ -76,7 +76,7 @@ def evaluate(
         return score, rounding, scoring.window_nats(generator.engine, ids, generator.tokenizer)
 
     if file is None:
-        score, rounding, windows = measured(_held_out(path, generator.tokenizer, part))
+        score, rounding, windows = measured(held_out(path, generator.tokenizer, part))
     else:
         reading = Reading(encoding=encoding, errors=errors, newline=newline)
         text = read_corpus([str(file)], reading)
@@ -109,7 +109,7 @@ def evaluate(
         typer.echo(f"{windows:.4f} nats per character in windows of 256")
 
 
-def _held_out(model: Path, tokenizer: Tokenizer, part: str) -> Ids:
+def held_out(model: Path, tokenizer: Tokenizer, part: str) -> Ids:
     """A part of the text of the run that `model` lies in, made from its files once more."""
     from charrnn import dataset
 

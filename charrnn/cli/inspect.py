@@ -11,6 +11,7 @@ import typer
 
 from charrnn.cli import drawing
 from charrnn.cli.drawing import COLOURS, literal, shown
+from charrnn.cli.gradients import gradients
 from charrnn.cli.shell import (
     JsonOption,
     ModelOption,
@@ -46,6 +47,9 @@ DEFAULTS: Mapping[str, dict[str, float]] = {
 @app.callback()
 def _inspect() -> None:
     """Look inside a model."""
+
+
+app.command("gradients")(gradients)
 
 
 @app.command("next")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -123,10 +120,6 @@ def _loss_limits(courses: Sequence[Course]) -> tuple[float, float]:
 
 def _chart(panel: Panel, courses: Sequence[Course], axes: Sequence[Any], over: str) -> str:
     """A panel in characters: colours on a terminal, letters where there are none."""
-    try:
-        import uniplot
-    except ImportError as error:
-        raise drawing.missing(error) from None
     import numpy as np
 
     xs, ys, labels, colours = [], [], [], []
@@ -143,32 +136,18 @@ def _chart(panel: Panel, courses: Sequence[Course], axes: Sequence[Any], over: s
             ys.append(y)
             of_what = f" {column.removesuffix('_nats')}" if len(panel.columns) > 1 else ""
             labels.append(visible(course.name) + of_what)
-            colours.append(_rgb(COLOURS[(2 * number + panel.columns.index(column)) % 7]))
+            colours.append(COLOURS[(2 * number + panel.columns.index(column)) % 7])
     if not ys:
         return f"{panel.title}: nothing yet"
-    colourful = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    width = shutil.get_terminal_size().columns
-    return str(
-        uniplot.plot_to_string(
-            ys,
-            xs=xs,
-            title=f"{panel.title}, over {over}",
-            lines=True,
-            y_as_log=panel.logarithmic,
-            height=panel.height,
-            width=max(20, min(width, 100) - 15),
-            color=colours if colourful else False,
-            character_set="braille" if colourful else "ascii",
-            legend_labels=labels if len(ys) > 1 else None,
-            y_gridlines=[],
-            x_gridlines=[],
-        )
+    return drawing.chart(
+        f"{panel.title}, over {over}",
+        xs,
+        ys,
+        labels,
+        colours,
+        logarithmic=panel.logarithmic,
+        height=panel.height,
     )
-
-
-def _rgb(colour: str) -> tuple[int, int, int]:
-    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
-    return red, green, blue
 
 
 def _picture(courses: Sequence[Course], axes: Sequence[Any], over: str) -> Figure:

@@ -1,0 +1,248 @@
+"""How error flows back through a network: what vanishes, what explodes, and what carries it.
+
+A layer's state s is all that it carries from step to step, side by side: h, and c where the cell
+has it. Everything is measured by autograd on the plain loop in float64, so every cell in every form
+can be looked at. Shapes: T steps, B windows, H hidden units, S parts of the state, N = S*H.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from charrnn import parameters
+from charrnn.cells import Cell
+from charrnn.checkpoint import Model
+from charrnn.errors import CorpusError
+from charrnn.kernels.sequence import LayerState, reference_states
+from charrnn.network import CharRNN, Noise
+from charrnn.tokenizer import Ids
+from charrnn.training.penalties import omega
+
+WARM_UP = 100  # symbols read before a window, where the text has them
+_LARGEST = 700.0  # logarithm of what float64 still holds
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Product:
+    """The product of the Jacobians of `lag` steps: ds_t/ds_{t-lag} (N, N) of one window.
+
+    Attributes:
+        lag: k.
+        singular_values: (N,), the largest first.
+        spectral_radius: the largest modulus of an eigenvalue.
+    """
+
+    lag: int
+    singular_values: Floats
+    spectral_radius: float
+
+
+@dataclass(frozen=True)
+class Flow:
+    """How error flows back through one layer; what overflows is not a number.
+
+    Attributes:
+        norms: (K+1,), the median over windows of |dL_t/ds_{t-k}|, L_t the loss of step t alone.
+        parts: the same of each part of the state by itself, the others held.
+        products: the Jacobians' products over some lags.
+        eigenvalues: (H,) of each block of W_hh; none where the output is fed back into it.
+        omega: of Pascanu et al. (2013), summed over the steps of a window, for all its losses.
+    """
+
+    norms: Floats
+    parts: Mapping[str, Floats]
+    products: tuple[Product, ...]
+    eigenvalues: Mapping[str, NDArray[np.complex128]]
+    omega: float
+
+    @property
+    def per_step(self) -> float:
+        """What one step multiplies the norm by: the geometric mean from lag 1 to K."""
+        first, last = self.norms[min(1, len(self.norms) - 2)], self.norms[-1]
+        if first == 0:
+            return 0.0
+        return float((last / first) ** (1 / max(1, len(self.norms) - 2)))
+
+
+def at_start(model: Model) -> Model:
+    """The network that `model` was before its training, if it began from random weights."""
+    made = model.training.get("train")
+    made = made if isinstance(made, dict) else {}
+    seed, rule, bias = made.get("seed"), made.get("init"), made.get("forget_bias")
+    values = parameters.initial(
+        model.config,
+        seed if isinstance(seed, int) and seed >= 0 else 1,
+        rule if isinstance(rule, str) else "auto",
+        float(bias) if isinstance(bias, int | float) else None,
+    )
+    return Model(model.config, model.tokenizer, values, model.training)
+
+
+def flows(model: Model, text: str, *, lags: int, windows: int) -> list[Flow]:
+    """How error flows back through each layer of a model while it reads a text.
+
+    Args:
+        model: any; no dropout, and the mean of zoneout, as in scoring.
+        text: read in `windows` windows spread over it, each after up to 100 symbols of warming up.
+        lags: K, the longest way back, in steps.
+        windows: B.
+
+    Raises:
+        PromptError: the text has symbols that the model does not know.
+        CorpusError: it is too short.
+    """
+    network = CharRNN(model.config, model.values).double().requires_grad_(False).eval()
+    ids = model.tokenizer.encode(text)
+    inputs, targets, before = _windows(ids, model.config.start_symbol, lags, windows)
+    layers, losses = _traced(network, inputs, targets, before)
+    # One window is enough for the products: a matrix each, where gradients are a vector.
+    single, _ = _traced(network, inputs[:, :1], targets[:, :1], before)
+    return [
+        _flow(network, index, states, losses, list(_products(one, lags)))
+        for index, (states, one) in enumerate(zip(layers, single, strict=True))
+    ]
+
+
+def _flow(
+    network: CharRNN, index: int, states: list[Tensor], losses: Tensor, products: list[Product]
+) -> Flow:
+    """What is known of one layer from its states s_0 ... s_T and the losses (T, B)."""
+    arriving = torch.autograd.grad(losses[-1].sum(), states, retain_graph=True)
+    back = torch.stack(arriving).flip(0)  # (K+1, B, N), by lag
+    names = network.cell.states
+    parts = zip(names, torch.chunk(back, len(names), -1), strict=True)
+    norms = _median_norm(back)
+    # Omega leaves out where no gradient arrives, and one that is not a number would be left out.
+    known = np.isfinite(norms).all()
+    return Flow(
+        norms=norms,
+        parts={name: _median_norm(part) for name, part in parts},
+        products=tuple(products),
+        eigenvalues=_eigenvalues(network.cell, parameters.layer(network.weights(), index)),
+        omega=omega(losses.sum(), [states]).item() if known else math.nan,
+    )
+
+
+def _median_norm(gradients: Tensor) -> Floats:
+    """Of gradients (K+1, B, N): (K+1,)."""
+    return np.asarray(np.median(gradients.norm(dim=-1).numpy(), axis=1), np.float64)
+
+
+def _windows(ids: Ids, start: int, lags: int, windows: int) -> tuple[Tensor, Tensor, int]:
+    """Inputs and targets (before + lags, B), and how many steps only warm up."""
+    if len(ids) < lags + 1:
+        raise CorpusError(
+            f"the text has {len(ids):,} symbols, {lags + 1:,} are needed for --lags {lags}: "
+            "name a longer one, or fewer lags"
+        )
+    before = min(WARM_UP, len(ids) - lags)
+    last = len(ids) - lags - before
+    firsts = np.unique(np.linspace(0, last, windows).astype(np.int64))
+    positions = firsts[None, :] + np.arange(before + lags)[:, None]
+    targets = ids.astype(np.int64)
+    inputs = np.concatenate([[start], targets[:-1]])
+    return torch.from_numpy(inputs[positions]), torch.from_numpy(targets[positions]), before
+
+
+def _traced(
+    network: CharRNN, inputs: Tensor, targets: Tensor, before: int
+) -> tuple[list[list[Tensor]], Tensor]:
+    """Each layer's states s_0 ... s_T (B, N) after warming up, and the losses (T, B)."""
+    state = network.start_state(inputs.shape[1])
+    with torch.no_grad():
+        _, state = network(inputs[:before], state)
+    tracer = _Tracer()
+    outputs, _ = network.run(inputs[before:], state, Noise(), sequence=tracer)
+    wanted = targets[before:]
+    losses = F.cross_entropy(outputs.logits.flatten(0, 1), wanted.flatten(), reduction="none")
+    return tracer.layers, losses.view(wanted.shape)
+
+
+class _Tracer:
+    """A sequence function that makes of each state one tensor, through which all error flows.
+
+    With h and c apart, what arrives at c would also hold what came to it by h of the same step.
+
+    Attributes:
+        layers: for each layer run so far, its states s_0 ... s_T, each (B, N).
+    """
+
+    def __init__(self) -> None:
+        self.layers: list[list[Tensor]] = []
+
+    def __call__(
+        self,
+        cell: Cell,
+        x: Tensor,
+        state: LayerState,
+        weights: Mapping[str, Tensor],
+        **more: Any,
+    ) -> tuple[Tensor, LayerState]:
+        """As `charrnn.kernels.sequence.reference`."""
+        states = [torch.cat(state, -1).detach().requires_grad_()]
+        for t in range(len(x)):
+            before = _parts(cell, states[-1])
+            (after,) = reference_states(cell, x[t : t + 1], before, weights, **more)
+            states.append(torch.cat(after, -1))
+        self.layers.append(states)
+        return torch.stack([_parts(cell, s)[0] for s in states[1:]]), _parts(cell, states[-1])
+
+
+def _parts(cell: Cell, state: Tensor) -> LayerState:
+    return torch.chunk(state, len(cell.states), -1)
+
+
+def _products(states: list[Tensor], lags: int) -> Iterator[Product]:
+    """The products of one window's Jacobians, from its end, over some lags up to `lags`.
+
+    ``P_k = P_{k-1} ds_{t-k+1}/ds_{t-k}``, N rows taken back through a step at once. P is kept at
+    length 1 and its logarithm apart, so that neither a vanishing nor an exploding one is lost.
+    """
+    looked_at = {*product_lags(lags)}
+    (size,) = states[-1].shape[1:]
+    product, log_scale = torch.eye(size, dtype=torch.float64), 0.0
+    for lag, (before, after) in enumerate(reversed(list(pairwise(states))), start=1):
+        (rows,) = torch.autograd.grad(
+            after, before, product[:, None], retain_graph=True, is_grads_batched=True
+        )
+        product = rows[:, 0]
+        length = float(product.norm())
+        if length:
+            product = product / length
+            log_scale += math.log(length)
+        if not log_scale < _LARGEST:  # or not a number: nothing is known from here on
+            return
+        if lag in looked_at:
+            scale = np.exp(np.float64(log_scale))
+            radius = torch.linalg.eigvals(product).abs().max() if length else 0.0
+            singular = torch.linalg.svdvals(product).numpy()
+            yield Product(lag, scale * singular, float(scale * float(radius)))
+
+
+def product_lags(lags: int) -> list[int]:
+    """Where products are taken apart: 1, 2, 5, 10, ... and the longest lag."""
+    return sorted({1, lags} | {n * d for n in (1, 2, 5) for d in (1, 10, 100) if n * d <= lags})
+
+
+def _eigenvalues(cell: Cell, weights: Mapping[str, Tensor]) -> dict[str, NDArray[np.complex128]]:
+    """Of each square block of ``weight_hh``."""
+    weight = weights["weight_hh"]
+    blocks = torch.chunk(weight, len(cell.blocks))
+    if blocks[0].shape[0] != blocks[0].shape[1]:
+        return {}
+    return {
+        name: torch.linalg.eigvals(block).numpy()
+        for name, block in zip(cell.blocks, blocks, strict=True)
+    }
