@@ -434,6 +434,8 @@ class _Text:
 
     def _find_stop(self, symbols: Sequence[int]) -> int | None:
         """How many of these symbols there are up to the end of the first stop string."""
+        if not self._stops:
+            return None
         before = self._ids[len(self._ids) - min(self._held, len(self._ids)) :]
         window = "".join(map(chr, [*before, *symbols]))
         ends: list[tuple[int, int]] = []  # where one ends, and where it begins: the first is first

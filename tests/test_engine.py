@@ -154,7 +154,7 @@ class Alternating:
         return _choose_alternating.address, (logits, row, symbols)
 
 
-@program._function
+@program.function
 def _choose_alternating(context: Any, arguments: Any) -> None:
     c = program.carray(context, (program.CONTEXT,), np.int64)
     d = program.carray(arguments, (3,), np.int64)

@@ -112,11 +112,7 @@ def texts(generator: Generator, batch: int, count: int) -> Step:
     """Write texts of so many symbols side by side."""
     config = SampleConfig(length=count, temperature=TEMPERATURE, num_samples=batch, seed=1)
     read = generator.read("")
-    return lambda: void(generator.samples(read, config))
-
-
-def void(_: object) -> None:
-    """Nothing, of anything."""
+    return lambda: generator.samples(read, config)
 
 
 def plain_steps(

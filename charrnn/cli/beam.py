@@ -122,5 +122,4 @@ def beam(
         lambda write: opening.generator.beam(opening.read, config, write),
         index,
     )
-    if save_state is not None:
-        opening.generator.save_state(save_state, opening.generator.after(opening.read, samples[0]))
+    opening.keep(samples[0])

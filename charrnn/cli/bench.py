@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="How fast this machine is with it.")
 
+CellsOption = Annotated[
+    list[str] | None,
+    typer.Option(help="A recurrence; may be repeated.", show_default="a table of all"),
+]
+LayersOption = Annotated[
+    int | None, typer.Option(help="L, layers.", show_default="2, of a jordan 1")
+]
+HiddenOption = Annotated[int, typer.Option(help="H, units in each layer.")]
+RoundsOption = Annotated[int, typer.Option(help="Rounds of which the median counts.", min=1)]
+
 HEAD = (
     f"{'cell':<18} {'size':>7} {'B':>3} {'T':>3} {'products':<9} {'backend':<9} "
     f"{'chars/s':>9}  {'beside':<22} {'chars/s':>9} {'ratio':>6} {'of peak':>7}"
@@ -25,14 +35,9 @@ HEAD = (
 @app.command("train")
 @guarded
 def bench_train(
-    cell: Annotated[
-        list[str] | None,
-        typer.Option(help="A recurrence; may be repeated.", show_default="a table of all"),
-    ] = None,
-    num_layers: Annotated[
-        int | None, typer.Option(help="L, layers.", show_default="2, of a jordan 1")
-    ] = None,
-    hidden_size: Annotated[int, typer.Option(help="H, units in each layer.")] = 256,
+    cell: CellsOption = None,
+    num_layers: LayersOption = None,
+    hidden_size: HiddenOption = 256,
     batch_size: Annotated[int, typer.Option(help="B, streams.")] = 64,
     seq_len: Annotated[int, typer.Option(help="T, the BPTT window.")] = 64,
     precision: Annotated[
@@ -44,7 +49,7 @@ def bench_train(
     threads: Annotated[
         int | None, typer.Option(help="CPU threads.", show_default="all cores")
     ] = None,
-    rounds: Annotated[int, typer.Option(help="Rounds of which the median counts.", min=1)] = 7,
+    rounds: RoundsOption = 7,
     as_json: JsonOption = False,
 ) -> None:
     """Training steps beside the same written with torch.nn, or with a plain loop, in float32.
@@ -90,18 +95,13 @@ WRITING_HEAD = (
 @app.command("generate")
 @guarded
 def bench_generate(
-    cell: Annotated[
-        list[str] | None,
-        typer.Option(help="A recurrence; may be repeated.", show_default="a table of all"),
-    ] = None,
-    num_layers: Annotated[
-        int | None, typer.Option(help="L, layers.", show_default="2, of a jordan 1")
-    ] = None,
-    hidden_size: Annotated[int, typer.Option(help="H, units in each layer.")] = 256,
+    cell: CellsOption = None,
+    num_layers: LayersOption = None,
+    hidden_size: HiddenOption = 256,
     batch_size: Annotated[int, typer.Option(help="B, texts side by side.")] = 1,
     weights: WeightsOption = "float32",
     threads: ThreadsOption = None,
-    rounds: Annotated[int, typer.Option(help="Rounds of which the median counts.", min=1)] = 7,
+    rounds: RoundsOption = 7,
     as_json: JsonOption = False,
 ) -> None:
     """Texts at temperature 0.8 beside a loop of steps of torch.nn, or a plain loop, in float32.

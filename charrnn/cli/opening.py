@@ -14,7 +14,7 @@ from charrnn.cli.shell import note
 from charrnn.errors import OptionError, PromptError, nearest
 
 if TYPE_CHECKING:
-    from charrnn.generator import Generator
+    from charrnn.generator import Generator, Sample
     from charrnn.states import Prompted
 
 POLICIES = ("error", "skip", "nearest")
@@ -30,11 +30,19 @@ class Opening:
         generator: the model.
         prompt: the text that the model has read, to be shown before what it writes.
         read: what it came to.
+        save_state: where the state after a text is kept, if it is.
     """
 
     generator: Generator
     prompt: str
     read: Prompted
+    save_state: Path | None
+
+    def keep(self, written: Sample) -> None:
+        """Keep the state after a text, if that was asked for."""
+        if self.save_state is not None:
+            after = self.generator.after(self.read, written)
+            self.generator.save_state(self.save_state, after)
 
 
 def open_text(
@@ -56,7 +64,7 @@ def open_text(
     after = None if load_state is None else generator.load_state(load_state)
     text = _readable(text, unknown, generator)
     with _watched(len(text)) as progress:
-        return Opening(generator, text, generator.read(text, after, progress))
+        return Opening(generator, text, generator.read(text, after, progress), save_state)
 
 
 def _text(prompt: str, prompt_file: Path | None) -> str:

@@ -173,5 +173,4 @@ def sample(
         lambda write: opening.generator.samples(opening.read, config, write),
         index,
     )
-    if save_state is not None:
-        opening.generator.save_state(save_state, opening.generator.after(opening.read, samples[0]))
+    opening.keep(samples[0])

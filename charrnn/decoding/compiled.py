@@ -12,14 +12,14 @@ import types
 from typing import Any
 
 import numpy as np
-from numba import carray, cfunc, njit  # type: ignore[attr-defined]
+from numba import carray, njit  # type: ignore[attr-defined]
 from numba.extending import register_jitable
 
 from charrnn.decoding import filters
 from charrnn.decoding.choosing import OVER
 from charrnn.decoding.constraints import ENDED
 from charrnn.decoding.filters import Filters, choose, choose_by_temperature
-from charrnn.kernels.program import CONTEXT, floats
+from charrnn.kernels.program import CONTEXT, floats, function
 from charrnn.kernels.scalars import OPTIONS, pointer
 
 for _function in vars(filters).values():
@@ -28,7 +28,6 @@ for _function in vars(filters).values():
 
 SIZES = 20  # integers of the arguments, see `choosing.Chooser.compiled`
 _inside: Any = njit(**{**OPTIONS, "cache": False, "fastmath": False})
-_entry: Any = cfunc("void(voidptr, voidptr)", cache=True, error_model="numpy")
 
 
 @_inside
@@ -135,7 +134,7 @@ _rows_by_temperature, _rows_by_all = _rows(_by_temperature), _rows(_by_all)
 def by_temperature() -> int:
     """The address of the function for a temperature alone, compiled when first asked for."""
 
-    @_entry
+    @function
     def choose_rows(context, arguments):  # type: ignore[no-untyped-def]
         _rows_by_temperature(context, arguments)
 
@@ -146,7 +145,7 @@ def by_temperature() -> int:
 def by_all() -> int:
     """The address of the function for all filters."""
 
-    @_entry
+    @function
     def choose_rows_by_all(context, arguments):  # type: ignore[no-untyped-def]
         _rows_by_all(context, arguments)
 

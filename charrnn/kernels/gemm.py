@@ -29,7 +29,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from charrnn.kernels.scalars import OPTIONS
+from charrnn.kernels.scalars import OPTIONS, inside
 
 _FEATURES = llvm.get_host_cpu_features()
 WIDTH = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx2") else 4  # W
@@ -265,7 +265,6 @@ def _on_config(name: str) -> Any:
 _load_config: Any = _on_config("llvm.x86.ldtilecfg")
 _store_config: Any = _on_config("llvm.x86.sttilecfg")
 _compiled: Any = njit(**OPTIONS)
-_inside: Any = njit(**{**OPTIONS, "cache": False})  # what calls it is kept, with it inside
 
 
 def tiles_config(parts: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -307,10 +306,10 @@ def _down(blocks: list[tuple[int, Any]]) -> Any:
             m += count
         rest(rows, m, a, a_row, b, b_panel, init, init_row, out, out_row, k, scale)
 
-    return _inside(down)
+    return inside(down)
 
 
-@_inside
+@inside
 def _nothing(rows, m, a, a_row, b, b_panel, init, init_row, out, out_row, k, scale):  # type: ignore[no-untyped-def]
     """What is left of rows when all are done."""
 
@@ -347,7 +346,7 @@ def columns_product(kind: str) -> Any:
                 down_1(rows, 0, a, a_row, w, b_panel, i, init_row, o, out_row, k, s)
                 n += 1
 
-    return _inside(multiply)
+    return inside(multiply)
 
 
 def _vector_product(dots: bool) -> Any:
@@ -373,7 +372,7 @@ def _vector_product(dots: bool) -> Any:
             b, i, o = packed.ctypes.data + n * panel, starts + at, results + at
             down(end - first, 0, start, row, b, panel, i, init_row, o, out_row, steps, 0)
 
-    return _inside(multiply)
+    return inside(multiply)
 
 
 columns_float32: Any = columns_product("float32")

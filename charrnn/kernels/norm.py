@@ -12,14 +12,13 @@ import numpy as np
 from numba import njit
 
 from charrnn.cells.base import EPSILON
-from charrnn.kernels.scalars import OPTIONS, same, to_half
+from charrnn.kernels.scalars import OPTIONS, inside, same, to_half
 
 _compiled: Any = njit(**OPTIONS)
-_inside: Any = njit(**{**OPTIONS, "cache": False})  # kept with what calls it
 _epsilon = np.float32(EPSILON)
 
 
-@_inside
+@inside
 def moments(block):  # type: ignore[no-untyped-def]
     """A block's mean, and 1 / its deviation."""
     share = np.float32(1.0 / len(block))
@@ -63,7 +62,7 @@ def _way_back(write: Any) -> Any:
                 for j in range(hidden):
                     result[j] = write(scale[t, b, k] * (d[j] - total - y[j] * along))
 
-    return _inside(unnormalise)
+    return inside(unnormalise)
 
 
 unnormalise: Any = _way_back(same)

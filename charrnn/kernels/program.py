@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import carray, cfunc, njit, types  # type: ignore[attr-defined]
+from numba import carray, cfunc, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from charrnn.kernels import team, written
 from charrnn.kernels.gemm import WIDTH
 from charrnn.kernels.norm import moments
-from charrnn.kernels.scalars import OPTIONS, exp, pointer, take, tanh
+from charrnn.kernels.scalars import exp, inside, pointer, take, tanh
 
 Integers = NDArray[np.int64]
 # What weights are stored as: bfloat16 as the upper half of a float32's bits.
@@ -36,9 +36,8 @@ _COUNTER, _CONTEXTS = 8, 16  # where they are in the table of `_run`
 _SPINS = 4000  # looks at the others before the processor is offered to somebody else
 
 _entry: Any = cfunc("void(voidptr)", cache=True, error_model="numpy")
-_inside: Any = njit(**{**OPTIONS, "cache": False})  # kept with what calls it
 _intrinsic: Any = intrinsic
-_function: Any = cfunc("void(voidptr, voidptr)", cache=True, error_model="numpy")
+function: Any = cfunc("void(voidptr, voidptr)", cache=True, error_model="numpy")
 
 
 @_intrinsic
@@ -81,7 +80,7 @@ def _yield(typing_context):  # type: ignore[no-untyped-def]
     return types.void(), generate
 
 
-@_inside
+@inside
 def _wait(counter, parts):  # type: ignore[no-untyped-def]
     """Until all threads have come here; the counter only grows."""
     wanted = (take(counter) // parts + 1) * parts
@@ -158,7 +157,7 @@ class Program:
         team.together(_run.address, data.ctypes.data, threads)
 
 
-@_inside
+@inside
 def own(context, panels):  # type: ignore[no-untyped-def]
     """The columns of a block of so many panels that are this thread's: first, and how many."""
     first = context[0] * panels // context[1]
@@ -166,13 +165,13 @@ def own(context, panels):  # type: ignore[no-untyped-def]
     return first * WIDTH, (end - first) * WIDTH
 
 
-@_inside
+@inside
 def floats(address, count):  # type: ignore[no-untyped-def]
     """So many float32 at an address."""
     return carray(pointer(address), (count,), np.float32)
 
 
-@_function
+@function
 def lookup(context, arguments):  # type: ignore[no-untyped-def]
     """Rows of a table by ids: table, its bytes per row; out, per row; panels per block, blocks."""
     c, d = carray(context, (CONTEXT,), np.int64), carray(arguments, (6,), np.int64)
@@ -223,7 +222,7 @@ def product(kind: str) -> int:
     return int(written.load(text).product.address)
 
 
-@_function
+@function
 def tanh_rows(context, arguments):  # type: ignore[no-untyped-def]
     """Tanh in place: out, per row; panels."""
     c, d = carray(context, (CONTEXT,), np.int64), carray(arguments, (3,), np.int64)
@@ -234,7 +233,7 @@ def tanh_rows(context, arguments):  # type: ignore[no-untyped-def]
             row[j] = tanh(row[j])
 
 
-@_function
+@function
 def normalise_rows(context, arguments):  # type: ignore[no-untyped-def]
     """Every block of H brought to mean 0 and variance 1: in, out, per row; panels, blocks; H."""
     c, d = carray(context, (CONTEXT,), np.int64), carray(arguments, (6,), np.int64)
@@ -249,7 +248,7 @@ def normalise_rows(context, arguments):  # type: ignore[no-untyped-def]
                 write[j] = (read[j] - mean) * inverse
 
 
-@_function
+@function
 def softmax_rows(context, arguments):  # type: ignore[no-untyped-def]
     """Probabilities of logits: in, out, per row; V. Rows are shared out, not columns."""
     c, d = carray(context, (CONTEXT,), np.int64), carray(arguments, (4,), np.int64)
@@ -264,7 +263,7 @@ def softmax_rows(context, arguments):  # type: ignore[no-untyped-def]
             write[j] /= total
 
 
-@_function
+@function
 def nats_rows(context, arguments):  # type: ignore[no-untyped-def]
     """-ln p of targets: logits, per row; V; targets (T, B); out (T, B) in float32."""
     c, d = carray(context, (CONTEXT,), np.int64), carray(arguments, (5,), np.int64)
@@ -278,7 +277,7 @@ def nats_rows(context, arguments):  # type: ignore[no-untyped-def]
         out[b] = np.log(total) - np.float64(logits[targets[b]] - peak)
 
 
-@_inside
+@inside
 def _sum(values):  # type: ignore[no-untyped-def]
     total = np.float32(0)
     for j in range(len(values)):

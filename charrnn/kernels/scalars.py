@@ -22,6 +22,8 @@ OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "fastmath": {"contract", "reassoc", "nsz"},
 }
+# What calls such a function is kept, with it inside.
+inside: Any = njit(**{**OPTIONS, "cache": False})
 _intrinsic: Any = intrinsic
 _inlined: Any = njit(inline="always", fastmath=OPTIONS["fastmath"], error_model="numpy")
 c = np.float32
