@@ -181,7 +181,15 @@ def test_preparing_a_text_loads_no_torch(model: Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["sample -m", "greedy -m", "beam -m", "eval text.txt -m", "info", "inspect next -m"],
+    [
+        "sample -m",
+        "greedy -m",
+        "beam -m",
+        "eval text.txt -m",
+        "info",
+        "inspect next -m",
+        "inspect cells text.txt -m",
+    ],
 )
 def test_writing_and_scoring_load_no_torch(line: str, model: Path) -> None:
     names = loaded("-m", "charrnn", *line.split(), str(model), folder=model.parent)

@@ -28,7 +28,9 @@ def missing(error: ImportError) -> OptionError:
     return OptionError(f"drawing needs {error.name}: pip install 'charrnn[plot]'")
 
 
-def check_file(option: str, path: Path | None, force: bool) -> None:
+def check_file(
+    option: str, path: Path | None, force: bool, formats: tuple[str, ...] = FORMATS
+) -> None:
     """Refuse a picture's file before anything is computed for it.
 
     Raises:
@@ -36,8 +38,8 @@ def check_file(option: str, path: Path | None, force: bool) -> None:
     """
     if path is None:
         return
-    if path.suffix.lower() not in FORMATS:
-        raise OptionError(f"{option} {path}: its name must end in {', '.join(FORMATS)}")
+    if path.suffix.lower() not in formats:
+        raise OptionError(f"{option} {path}: its name must end in {', '.join(formats)}")
     if path.exists() and not force:
         raise OptionError(f"{option} {path} exists: name another, or --force to replace it")
 
@@ -82,7 +84,7 @@ def chart(
     except ImportError as error:
         raise missing(error) from None
 
-    colourful = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    in_colours = colourful()
     width = shutil.get_terminal_size().columns
     return str(
         uniplot.plot_to_string(
@@ -93,8 +95,8 @@ def chart(
             y_as_log=logarithmic,
             height=height,
             width=max(20, min(width, 100) - 15),
-            color=[_rgb(colour) for colour in colours] if colourful else False,
-            character_set="braille" if colourful else "ascii",
+            color=[rgb(colour) for colour in colours] if in_colours else False,
+            character_set="braille" if in_colours else "ascii",
             legend_labels=labels if len(ys) > 1 else None,
             y_gridlines=[],
             x_gridlines=[],
@@ -102,7 +104,13 @@ def chart(
     )
 
 
-def _rgb(colour: str) -> tuple[int, int, int]:
+def colourful() -> bool:
+    """Whether stdout shows colours, and they are welcome."""
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """The three numbers of ``#RRGGBB``."""
     red, green, blue = bytes.fromhex(colour.removeprefix("#"))
     return red, green, blue
 

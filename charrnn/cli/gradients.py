@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +12,7 @@ import typer
 
 from charrnn.cli import drawing
 from charrnn.cli.drawing import COLOURS, literal
+from charrnn.cli.looking import PictureOption, ReplaceOption, number, numbers
 from charrnn.cli.shell import JsonOption, guarded, note, print_json
 from charrnn.errors import CharRNNError, OptionError
 from charrnn.terminal import visible
@@ -87,11 +88,8 @@ def gradients(
         int,
         typer.Option(help="Places of the text that are looked at.", min=1, max=MOST_WINDOWS),
     ] = 16,
-    picture: Annotated[
-        Path | None,
-        typer.Option("--plot", help="Draw a .png, .svg or .pdf file.", show_default="none"),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+    picture: PictureOption = None,
+    force: ReplaceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure how error flows back: what vanishes, what explodes, and what carries it.
@@ -209,14 +207,14 @@ def _flows(name: str, model: Model, text: str, lags: int, windows: int) -> list[
 def _fields(looked: _Looked) -> dict[str, Any]:
     layers = [
         {
-            "norms": _numbers(flow.norms),
-            "parts": {name: _numbers(values) for name, values in flow.parts.items()},
-            "per_step": _number(flow.per_step),
+            "norms": numbers(flow.norms),
+            "parts": {name: numbers(values) for name, values in flow.parts.items()},
+            "per_step": number(flow.per_step),
             "products": [
                 {
                     "lag": product.lag,
                     "spectral_radius": product.spectral_radius,
-                    "singular_values": _numbers(product.singular_values),
+                    "singular_values": numbers(product.singular_values),
                 }
                 for product in flow.products
             ],
@@ -224,20 +222,11 @@ def _fields(looked: _Looked) -> dict[str, Any]:
                 name: [[value.real, value.imag] for value in values.tolist()]
                 for name, values in flow.eigenvalues.items()
             },
-            "omega": _number(flow.omega),
+            "omega": number(flow.omega),
         }
         for flow in looked.flows
     ]
     return {"name": looked.name, "when": looked.when, "layers": layers}
-
-
-def _numbers(values: Iterable[Any]) -> list[float | None]:
-    return [_number(float(value)) for value in values]
-
-
-def _number(value: float) -> float | None:
-    """JSON has none that are not finite."""
-    return value if math.isfinite(value) else None
 
 
 def _table(looked: Sequence[_Looked], lags: int) -> Iterator[str]:
@@ -387,10 +376,10 @@ def _draw_eigenvalues(place: Axes, one: _Looked) -> None:
     angle = np.linspace(0, 2 * math.pi, 200)
     place.plot(np.cos(angle), np.sin(angle), color="black", linewidth=0.7, zorder=3)
     blocks = list(one.flows[0].eigenvalues)
-    for number, block in enumerate(blocks):
+    for order, block in enumerate(blocks):
         values = np.concatenate([flow.eigenvalues[block] for flow in one.flows])
         place.plot(
-            values.real, values.imag, ".", color=COLOURS[number], ms=3, label=f"block {block}"
+            values.real, values.imag, ".", color=COLOURS[order], ms=3, label=f"block {block}"
         )
     if not blocks:
         place.annotate("the output is fed back", (0, 0), ha="center", va="center", fontsize=7)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +11,7 @@ import typer
 from charrnn.cli import drawing
 from charrnn.cli.drawing import COLOURS, literal, shown
 from charrnn.cli.gradients import gradients
+from charrnn.cli.looking import PictureOption, ReplaceOption
 from charrnn.cli.shell import (
     JsonOption,
     ModelOption,
@@ -21,6 +21,7 @@ from charrnn.cli.shell import (
     note,
     print_json,
 )
+from charrnn.cli.units import cells
 from charrnn.config import BeamConfig, SampleConfig
 from charrnn.errors import OptionError
 
@@ -49,6 +50,7 @@ def _inspect() -> None:
     """Look inside a model."""
 
 
+app.command("cells")(cells)
 app.command("gradients")(gradients)
 
 
@@ -79,11 +81,8 @@ def next_symbol(
     length: Annotated[
         int, typer.Option("--length", "-n", help="Characters that beam search writes.")
     ] = 8,
-    picture: Annotated[
-        Path | None,
-        typer.Option("--plot", help="Draw a .png, .svg or .pdf file.", show_default="none"),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+    picture: PictureOption = None,
+    force: ReplaceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what may follow a prompt, what sampling's settings do to it, and the beam tree.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from charrnn import parameters
 from charrnn.cells import Cell
-from charrnn.cells.base import EPSILON, Matrix
+from charrnn.cells.base import EPSILON, Matrix, Step
 from charrnn.config import ModelConfig
 from charrnn.parameters import Parameters
 
@@ -140,10 +140,11 @@ class NumpyEngine:
     compiles = False
 
     @_quietly
-    def __init__(self, config: ModelConfig, values: Parameters) -> None:
+    def __init__(self, config: ModelConfig, values: Parameters, step: Step | None = None) -> None:
+        """A network of these parameters; `step` runs in place of the cell's own, to watch it."""
         self.config = config
         self._cell = parameters.cell_of(config)
-        self._step = self._cell.step(sigmoid, np.tanh, relu)
+        self._step = step or self._cell.step(sigmoid, np.tanh, relu)
         self._zone = config.zone_rates(len(self._cell.states))
         self._layers = [
             _Layer.of(self._cell, config, parameters.layer(values, index))

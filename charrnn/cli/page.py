@@ -1,0 +1,161 @@
+"""A page of a text that is painted by the unit which its reader chooses; it needs nothing else.
+
+The activations are in the page, a byte for each unit and symbol.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from typing import TYPE_CHECKING, Any
+
+from charrnn.cli.painting import colour, form
+from charrnn.terminal import visible
+
+if TYPE_CHECKING:
+    from charrnn.cli.units import Looked, Unit
+
+MOST_BYTES = 6_000_000  # of activations
+LEVELS = 256
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>__TITLE__</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; color: #000; background: #fff; margin: 1.5em auto;
+ max-width: 60em; padding: 0 1em; }
+header { position: sticky; top: 0; background: #fff; padding: .5em 0;
+ border-bottom: 1px solid #ccc; }
+select, input, button { font: inherit; }
+input { width: 5em; }
+#scale { display: inline-block; width: 10em; height: 1em; vertical-align: middle; }
+#text { font: 15px/1.7 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; }
+table { border-collapse: collapse; } td { padding: 0 .8em 0 0; }
+</style>
+<h1>__TITLE__</h1>
+<details open><summary>units that track something</summary>
+<p>Chosen on the first half of the text, scored on the second: 1 and &minus;1 are best, 0 is chance.
+<table id="found"></table></details>
+<header>
+<label>layer <select id="layer"></select></label>
+<label>part <select id="part"></select></label>
+<label>unit <input id="unit" type="number" min="1" value="1"></label>
+<button id="before">&larr;</button> <button id="next">&rarr;</button>
+<span id="low"></span> <span id="scale"></span> <span id="high"></span> <b id="value"></b>
+</header>
+<p id="text"></p>
+<script id="data" type="application/json">__DATA__</script>
+<script>
+"use strict";
+const data = JSON.parse(document.getElementById("data").textContent);
+const at = name => document.getElementById(name);
+const parts = Object.keys(data.parts);
+const bytes = {};
+function levels(part) {
+  if (!bytes[part]) bytes[part] = Uint8Array.from(atob(data.parts[part]), c => c.charCodeAt(0));
+  return bytes[part];
+}
+const number = x => x.toPrecision(3);
+const marks = data.symbols.map((shown, i) => {
+  const mark = document.createElement("span");
+  mark.textContent = shown;
+  mark.dataset.at = i;
+  at("text").append(mark);
+  return mark;
+});
+for (let i = 1; i <= data.layers; i++) at("layer").append(new Option(i));
+for (const part of parts) at("part").append(new Option(part));
+at("unit").max = data.units;
+at("scale").style.background = "linear-gradient(to right," + data.colours.join(",") + ")";
+let values = [], scale = [0, 1];
+function paint() {
+  const unit = Math.min(Math.max(1, at("unit").valueAsNumber || 1), data.units) - 1;
+  const layer = at("layer").selectedIndex, part = at("part").value;
+  const first = (layer * data.units + unit) * data.symbols.length;
+  values = levels(part).subarray(first, first + data.symbols.length);
+  const end = data.ends[part][layer][unit];
+  scale = end === null ? [0, 1] : [-end, end];
+  at("low").textContent = number(scale[0]);
+  at("high").textContent = number(scale[1]);
+  marks.forEach((mark, i) => { mark.style.background = data.colours[values[i]]; });
+}
+function choose(layer, part, unit) {
+  at("layer").selectedIndex = layer - 1;
+  at("part").value = part;
+  at("unit").value = unit;
+  paint();
+}
+for (const [name, layer, part, unit, score] of data.found) {
+  const row = at("found").insertRow(), button = document.createElement("button");
+  row.insertCell().textContent = name;
+  button.textContent = `${layer}.${part}.${unit}`;
+  button.onclick = () => choose(layer, part, unit);
+  row.insertCell().append(button);
+  row.insertCell().textContent = score.toFixed(3);
+}
+for (const name of ["layer", "part", "unit"]) at(name).oninput = paint;
+function move(by) {
+  const unit = (at("unit").valueAsNumber || 1) - 1 + by;
+  at("unit").value = (unit + data.units) % data.units + 1;
+  paint();
+}
+at("before").onclick = () => move(-1);
+at("next").onclick = () => move(1);
+at("text").onmouseover = event => {
+  const i = event.target.dataset.at;
+  if (i !== undefined) {
+    const value = scale[0] + (scale[1] - scale[0]) * values[i] / 255;
+    at("value").textContent = number(value);
+  }
+};
+choose(...data.first);
+</script>
+</html>
+"""
+
+
+def cells(looked: Looked, painted: Unit | None) -> str:
+    """The page of a text that was looked at; it begins with `painted`, or with the best unit."""
+    import numpy as np
+
+    from charrnn.cli.units import EXTREME
+
+    found = looked.found
+    layers, _, units = next(iter(found.parts.values())).shape
+    length = min(len(looked.symbols), max(1, MOST_BYTES // (layers * units * len(found.parts))))
+    parts: dict[str, str] = {}
+    ends: dict[str, Any] = {}
+    for name, values in found.parts.items():
+        if name in found.gates:
+            share, ends[name] = values, [[None] * units] * layers
+        else:
+            most = np.quantile(np.abs(values), EXTREME, axis=1)  # (L, H)
+            most = np.where(most > 0, most, 1.0)
+            share, ends[name] = (values / most[:, None] + 1) / 2, most.tolist()
+        whole = np.clip(np.rint(share[:, :length] * (LEVELS - 1)), 0, LEVELS - 1).astype(np.uint8)
+        parts[name] = base64.b64encode(whole.transpose(0, 2, 1).tobytes()).decode()
+    best = [
+        (name, unit.layer, unit.part, unit.number, one.score)
+        for name, several in looked.trackers.items()
+        for unit, one in several[:1]
+    ]
+    first = (painted.layer, painted.part, painted.number) if painted else None
+    data = {
+        "symbols": [form(symbol) for symbol in looked.symbols[:length]],
+        "layers": layers,
+        "units": units,
+        "parts": parts,
+        "ends": ends,
+        "colours": [colour(level / (LEVELS - 1)) for level in range(LEVELS)],
+        "found": best,
+        "first": first or (best[0][1:4] if best else (1, found.states[-1], 1)),
+    }
+    # No text can end the script: a tag in JSON is spelled without its bracket.
+    script = json.dumps(data).replace("<", "\\u003c")
+    title = html.escape(f"{visible(looked.name)}: what its units do")
+    return _PAGE.replace("__TITLE__", title).replace("__DATA__", script)
