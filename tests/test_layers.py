@@ -189,6 +189,7 @@ def test_preparing_a_text_loads_no_torch(model: Path) -> None:
         "info",
         "inspect next -m",
         "inspect cells text.txt -m",
+        "inspect memory text.txt --longest 64 -m",
     ],
 )
 def test_writing_and_scoring_load_no_torch(line: str, model: Path) -> None:

@@ -12,10 +12,9 @@ import typer
 
 from charrnn.cli import drawing
 from charrnn.cli.drawing import COLOURS, literal
-from charrnn.cli.looking import PictureOption, ReplaceOption, number, numbers
+from charrnn.cli.looking import PictureOption, ReplaceOption, names_of, number, numbers, text_of
 from charrnn.cli.shell import JsonOption, guarded, note, print_json
 from charrnn.errors import CharRNNError, OptionError
-from charrnn.terminal import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,7 +107,7 @@ def gradients(
     if paths and not models:
         note(f"model: {paths[0]}")
     loaded = {path: checkpoint.load(path) for path in paths}
-    text = _text(file, loaded)
+    text = text_of(file, loaded, MOST)
     looked = []
     for name, when, model in _networks(loaded, wanted, text, hidden_size, num_layers, seed):
         note(f"looking at {name}, {when}")
@@ -142,20 +141,6 @@ def _parsed(cell: str) -> tuple[str, float]:
     return name, factor
 
 
-def _text(file: Path | None, loaded: Mapping[Path, Model]) -> str:
-    """The text to read: the one that was named, or what the first model's run held out."""
-    from charrnn.cli.eval import held_out
-    from charrnn.cli.text import read_corpus
-    from charrnn.config import Reading
-
-    if file is not None:
-        return read_corpus([str(file)], Reading()).text
-    if not loaded:
-        raise OptionError("name a text for the untrained networks to read")
-    path, model = next(iter(loaded.items()))
-    return model.tokenizer.decode(held_out(path, model.tokenizer, "valid")[:MOST])
-
-
 def _networks(
     loaded: Mapping[Path, Model],
     cells: Sequence[tuple[str, float]],
@@ -166,7 +151,7 @@ def _networks(
 ) -> Iterator[tuple[str, str, Model]]:
     """Name, when, and the network: untrained cells, then each model at start and trained."""
     from charrnn import parameters
-    from charrnn.checkpoint import MODEL_NAME, Model
+    from charrnn.checkpoint import Model
     from charrnn.config import ModelConfig
     from charrnn.inspection.gradients import at_start
     from charrnn.tokenizer import CharTokenizer
@@ -184,15 +169,10 @@ def _networks(
                 values[name] = values[name] * values[name].dtype.type(scale)
         label = cell if scale == 1 else f"{cell} × {scale:g}"
         yield label, "at start", Model(config, tokenizer, values)
-    names = {
-        path: path.resolve().parent.name if path.name == MODEL_NAME else path.stem
-        for path in loaded
-    }
+    names = names_of(list(loaded))
     for path, model in loaded.items():
-        unique = list(names.values()).count(names[path]) == 1
-        label = visible(names[path] if unique else str(path))
-        yield label, "at start", at_start(model)
-        yield label, "trained", model
+        yield names[path], "at start", at_start(model)
+        yield names[path], "trained", model
 
 
 def _flows(name: str, model: Model, text: str, lags: int, windows: int) -> list[Flow]:

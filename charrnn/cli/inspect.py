@@ -12,6 +12,7 @@ from charrnn.cli import drawing
 from charrnn.cli.drawing import COLOURS, literal, shown
 from charrnn.cli.gradients import gradients
 from charrnn.cli.looking import PictureOption, ReplaceOption
+from charrnn.cli.memory import memory
 from charrnn.cli.shell import (
     JsonOption,
     ModelOption,
@@ -52,6 +53,7 @@ def _inspect() -> None:
 
 app.command("cells")(cells)
 app.command("gradients")(gradients)
+app.command("memory")(memory)
 
 
 @app.command("next")

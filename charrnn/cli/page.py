@@ -11,7 +11,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.painting import colour, form
-from charrnn.terminal import visible
 
 if TYPE_CHECKING:
     from charrnn.cli.units import Looked, Unit
@@ -157,5 +156,5 @@ def cells(looked: Looked, painted: Unit | None) -> str:
     }
     # No text can end the script: a tag in JSON is spelled without its bracket.
     script = json.dumps(data).replace("<", "\\u003c")
-    title = html.escape(f"{visible(looked.name)}: what its units do")
+    title = html.escape(f"{looked.name}: what its units do")
     return _PAGE.replace("__TITLE__", title).replace("__DATA__", script)

@@ -13,7 +13,7 @@ import typer
 
 from charrnn.cli import drawing, painting
 from charrnn.cli.drawing import COLOURS, literal
-from charrnn.cli.looking import PictureOption, ReplaceOption, TextArgument, text_of
+from charrnn.cli.looking import PictureOption, ReplaceOption, TextArgument, names_of, text_of
 from charrnn.cli.painting import Scale
 from charrnn.cli.shell import JsonOption, ModelOption, guarded, note, print_json
 from charrnn.errors import CorpusError, OptionError
@@ -54,7 +54,7 @@ class Looked:
     """A text that a model has read, and what its units did.
 
     Attributes:
-        name: of the model.
+        name: of the model, as it may be shown.
         symbols: of the text (N), as they are shown.
         found: what was recorded.
         trackers: the units that track each feature, the best first.
@@ -134,8 +134,8 @@ def cells(
     if model is None:
         note(f"model: {path}")
     painted = _parsed(unit, loaded) if unit else None
-    text = text_of(file, path, loaded.tokenizer, length) if prompt is None else prompt
-    looked = _look(path.resolve().parent.name, loaded, text, length)
+    text = text_of(file, {path: loaded}, length) if prompt is None else prompt
+    looked = _look(names_of([path])[path], loaded, text, length)
     if painted and painted.part not in looked.found.parts:
         parts = ", ".join(looked.found.parts)
         raise OptionError(f"--unit {unit}: a layer of this model has {parts}")
@@ -152,19 +152,12 @@ def cells(
         print_json(_fields(looked, painted))
         return
     if painted:
-        typer.echo(f"{painted} of {literal_name(looked)}, after each symbol")
+        typer.echo(f"{painted} of {looked.name}, after each symbol")
         values = looked.values(painted).tolist()
         painting.paint(looked.symbols, values, looked.scale(painted))
         return
     for line in _table(looked):
         typer.echo(line)
-
-
-def literal_name(looked: Looked) -> str:
-    """The model's name as a terminal may get it."""
-    from charrnn.terminal import visible
-
-    return visible(looked.name)
 
 
 def _parsed(text: str, model: Model) -> Unit:

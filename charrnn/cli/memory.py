@@ -1,0 +1,314 @@
+"""``charrnn inspect memory``: how far back networks remember."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charrnn.cli import drawing
+from charrnn.cli.drawing import COLOURS, literal
+from charrnn.cli.looking import (
+    ModelsOption,
+    PictureOption,
+    ReplaceOption,
+    TextArgument,
+    names_of,
+    numbers,
+    text_of,
+)
+from charrnn.cli.shell import JsonOption, guarded, note, print_json
+from charrnn.errors import OptionError, nearest
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from charrnn.inspection.memory import Memory
+
+CONTEXT, LAG = 1024, 32  # the longest of each, if nothing else is said
+MOST_CONTEXT, MOST_LAG = 2**16, 512
+MOST = 2**20  # symbols of a held-out text: what is scored is spread over them
+CELLS = ("elman", "gru", "lstm")
+BATCH = 32
+EXAMPLES = 200  # of each lag
+TASK = "A toy task"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a network did over contexts or lags."""
+
+    name: str
+    at: Sequence[int]
+    values: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves that compare, and what is reached without any memory, where that is known."""
+
+    title: str
+    of_what: str
+    over: str
+    curves: Sequence[Curve]
+    guessed: float | None = None
+
+
+def _task(help_text: str, **more: Any) -> Any:
+    return typer.Option(help=help_text, rich_help_panel=TASK, **more)
+
+
+@guarded
+def memory(
+    file: TextArgument = None,
+    models: ModelsOption = None,
+    longest: Annotated[
+        int | None,
+        typer.Option(
+            help="The longest context, or lag of a task, in symbols.",
+            min=1,
+            show_default=f"{CONTEXT}, of a task {LAG}",
+        ),
+    ] = None,
+    symbols: Annotated[
+        int, typer.Option(help="Symbols that are scored, after every context.", min=1, max=2**20)
+    ] = 4096,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--task",
+            help="Train small networks on copy, adding or brackets instead; may be repeated.",
+            show_default="none",
+            rich_help_panel=TASK,
+        ),
+    ] = None,
+    cells: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cell",
+            help="Of the small networks; may be repeated.",
+            show_default=", ".join(CELLS),
+            rich_help_panel=TASK,
+        ),
+    ] = None,
+    hidden_size: Annotated[int, _task("Their units.")] = 64,
+    steps: Annotated[int, _task("Updates of their training.")] = 1000,
+    learning_rate: Annotated[float, _task("The rate's peak.")] = 0.004,
+    seed: Annotated[int, _task("Of their weights and their texts.", min=0)] = 1,
+    threads: Annotated[
+        int | None, _task("CPU threads of their training.", show_default="all cores")
+    ] = None,
+    picture: PictureOption = None,
+    force: ReplaceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how far back networks remember.
+
+    A model scores the same symbols of a text again and again, from nothing, after the 1, 2, 4, ...
+    symbols before them: where the loss no longer falls, it remembers no further.
+
+    With --task small networks are trained on lines that ask for something n symbols back, all lags
+    mixed: copy (three letters, after n blanks), adding (two marked digits among n others), brackets
+    (which two are open, after n symbols of closed ones). What counts is the share of new lines that
+    a network answers all right. Each takes some seconds for every thousand steps.
+    """
+    drawing.check_file("--plot", picture, force)
+    most = MOST_LAG if tasks else MOST_CONTEXT
+    if longest is not None and longest > most:
+        raise OptionError(f"--longest {longest} is too long: {most:,} at most")
+    if tasks:
+        if models or file:
+            raise OptionError("--task trains networks of its own: give no model and no text")
+        wanted = _Training(cells or CELLS, hidden_size, steps, learning_rate, seed, threads)
+        panels, fields = _tasks(tasks, longest or LAG, wanted)
+    else:
+        if cells:
+            raise OptionError("--cell is of networks that a --task trains: give one")
+        panels, fields = _models(file, models, longest or CONTEXT, symbols)
+    if picture is not None:
+        drawing.save(_picture(panels), picture)
+        note(f"written: {picture}")
+    if as_json:
+        print_json(fields)
+        return
+    for panel in panels:
+        for line in _table(panel):
+            typer.echo(line)
+        try:
+            typer.echo(_chart(panel))
+        except OptionError as error:  # the numbers are there
+            note(str(error))
+
+
+def _models(
+    file: Path | None, models: Sequence[Path] | None, longest: int, symbols: int
+) -> tuple[list[Panel], dict[str, Any]]:
+    """The loss of each model over contexts; the text is the first one's own, if none is named."""
+    from charrnn import checkpoint
+    from charrnn.generator import Generator
+    from charrnn.inspection.memory import memory as measured
+
+    given: Sequence[Path | None] = models or [None]
+    paths = [checkpoint.find(model) for model in given]
+    if not models:
+        note(f"model: {paths[0]}")
+    loaded = {path: checkpoint.load(path) for path in paths}
+    text = text_of(file, loaded, MOST)
+    names = names_of(list(loaded))
+    found: dict[str, Memory] = {}
+    for path, model in loaded.items():
+        note(f"looking at {names[path]}")
+        engine, ids = Generator(model, notify=note).engine, model.tokenizer.encode(text)
+        found[names[path]] = measured(
+            engine, ids, model.tokenizer, longest=longest, symbols=symbols
+        )
+    scored = max(one.characters for one in found.values())
+    curves = [Curve(name, one.contexts, one.nats.tolist()) for name, one in found.items()]
+    title = f"nats per character after contexts of n symbols, the same {scored:,} characters"
+    fields = [
+        {
+            "name": name,
+            "characters": one.characters,
+            "contexts": list(one.contexts),
+            "nats": numbers(one.nats),
+            "excess": numbers(one.excess),
+            "standard_error": numbers(one.standard_error),
+        }
+        for name, one in found.items()
+    ]
+    return [Panel(title, "nats per character", "context", curves)], {"models": fields}
+
+
+@dataclass(frozen=True)
+class _Training:
+    """How the networks of a task are trained."""
+
+    cells: Sequence[str]
+    hidden_size: int
+    steps: int
+    learning_rate: float
+    seed: int
+    threads: int | None
+
+
+def _tasks(
+    names: Sequence[str], longest: int, wanted: _Training
+) -> tuple[list[Panel], dict[str, Any]]:
+    """The success of each cell over the lags of each task."""
+    from charrnn.config import TrainOptions
+    from charrnn.inspection import tasks
+
+    for name in names:
+        if name not in tasks.TASKS:
+            raise OptionError(f"--task '{name}' is not known: {nearest(name, tasks.TASKS)}")
+    lags = [1 << power for power in range(longest.bit_length())]
+    options = [
+        TrainOptions(
+            cell=cell,
+            num_layers=1,
+            hidden_size=wanted.hidden_size,
+            batch_size=BATCH,
+            seq_len=2 * lags[-1] + BATCH,  # a whole line in most windows
+            steps=wanted.steps,
+            learning_rate=wanted.learning_rate,
+            seed=wanted.seed,
+            threads=wanted.threads,
+        )
+        for cell in dict.fromkeys(wanted.cells)
+    ]
+    panels, fields = [], []
+    for name in dict.fromkeys(names):
+        task = tasks.TASKS[name]
+        curves = []
+        for option in options:
+            began = time.perf_counter()
+            model = tasks.train(task, lags, option)
+            shares = [tasks.success(model, task, lag, option.seed, EXAMPLES) for lag in lags]
+            curves.append(Curve(option.cell, lags, shares))
+            note(f"{name}: {option.cell} trained in {time.perf_counter() - began:.0f} s")
+        title = f"{name}: share of {EXAMPLES} new lines all right, over the lag n"
+        panels.append(Panel(title, "share all right", "lag", curves, task.guessed))
+        found = [{"cell": one.name, "lags": lags, "success": list(one.values)} for one in curves]
+        fields.append({"task": name, "guessed": task.guessed, "cells": found})
+    return panels, {
+        "examples": EXAMPLES,
+        "hidden_size": wanted.hidden_size,
+        "steps": wanted.steps,
+        "learning_rate": wanted.learning_rate,
+        "seed": wanted.seed,
+        "tasks": fields,
+    }
+
+
+def _table(panel: Panel) -> Iterator[str]:
+    from rich.cells import cell_len
+
+    form = "{:.4f}" if panel.guessed is None else "{:.1%}"
+    columns = [[panel.over, *(f"{at:,}" for at in panel.curves[0].at)]]
+    columns += [[curve.name, *(form.format(value) for value in curve.values)] for curve in
+                panel.curves]  # fmt: skip
+    sizes = [max(map(cell_len, column)) for column in columns]
+    yield panel.title
+    for row in zip(*columns, strict=True):
+        yield "  ".join(
+            " " * (size - cell_len(text)) + text for text, size in zip(row, sizes, strict=True)
+        )
+    if panel.guessed is not None:
+        yield f"{panel.guessed:.1%} need no memory"
+    yield ""
+
+
+def _chart(panel: Panel) -> str:
+    import numpy as np
+
+    return drawing.chart(
+        f"{panel.of_what}, over log2 of the {panel.over} in symbols",
+        [np.log2(curve.at) for curve in panel.curves],
+        [np.asarray(curve.values) for curve in panel.curves],
+        [curve.name for curve in panel.curves],
+        [COLOURS[order % len(COLOURS)] for order in range(len(panel.curves))],
+    )
+
+
+def _picture(panels: Sequence[Panel]) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise drawing.missing(error) from None
+
+    size = (7.5, 4.6) if len(panels) == 1 else (4.4 * len(panels), 4)
+    figure = Figure(figsize=size, layout="constrained")
+    places: Any = figure.subplots(1, len(panels), squeeze=False, sharey=len(panels) > 1)[0]
+    for place, panel in zip(places, panels, strict=True):
+        _draw(place, panel)
+    places[0].set_ylabel(panels[0].of_what)
+    places[-1].legend(frameon=False, fontsize="small")
+    return figure
+
+
+def _draw(place: Axes, panel: Panel) -> None:
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    for order, curve in enumerate(panel.curves):
+        place.plot(
+            curve.at, curve.values, marker="o", markersize=4, label=literal(curve.name),
+            color=COLOURS[order % len(COLOURS)],
+        )  # fmt: skip
+    if panel.guessed is not None:
+        place.axhline(panel.guessed, color="0.5", linewidth=0.9, linestyle=":", label="no memory")
+        place.set_ylim(-0.03, 1.03)
+    place.set_xscale("log", base=2)
+    place.set_xticks(panel.curves[0].at)
+    place.xaxis.set_minor_locator(NullLocator())
+    place.xaxis.set_major_formatter(FuncFormatter(lambda value, at: f"{value:,.0f}"))
+    place.tick_params(axis="x", labelsize="small")
+    title = panel.title.replace(", ", ",\n", 1)
+    place.set_title(title, fontsize="medium", loc="left")
+    place.set_xlabel(f"{panel.over}, symbols")
+    place.grid(color="0.9", linewidth=0.6)
+    place.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,134 @@
+"""The toy tasks by which the field measures memory, as texts: a line each, its answer after ``=``.
+
+    copy      three letters, then n blanks: the letters again (Hochreiter and Schmidhuber 1997)
+    adding    n + 2 digits, two of them marked by ``+``, one in each half: their sum (the same)
+    brackets  two brackets, then n symbols of closed ones: those that close the two
+
+What is asked is answered when every symbol is right, each the likeliest one.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from charrnn import checkpoint, corpus, dataset
+from charrnn.checkpoint import Model
+from charrnn.config import TrainOptions
+from charrnn.kernels.numpy_engine import NumpyEngine
+
+if TYPE_CHECKING:
+    from charrnn.training.run import Observer
+
+LETTERS, COPIED = "abcd", 3
+PAIRS = (("(", ")"), ("[", "]"), ("{", "}"), ("<", ">"))
+OPENED = 2
+CHARACTERS = 1_000_000  # of a corpus to train on
+HELD_OUT = 20_000
+
+Example = tuple[str, str]  # a question up to its ``=``, and the answer
+
+
+def _copy(lag: int, chance: random.Random) -> Example:
+    letters = "".join(chance.choices(LETTERS, k=COPIED))
+    return f"{letters}{'.' * lag}=", letters
+
+
+def _adding(lag: int, chance: random.Random) -> Example:
+    digits = [chance.randrange(10) for _ in range(lag + 2)]
+    middle = len(digits) // 2
+    marked = (chance.randrange(middle), chance.randrange(middle, len(digits)))
+    question = "".join(f"+{d}" if at in marked else f"{d}" for at, d in enumerate(digits))
+    return f"{question}=", f"{sum(digits[at] for at in marked):02}"
+
+
+def _brackets(lag: int, chance: random.Random) -> Example:
+    outer = chance.choices(PAIRS, k=OPENED)
+    inner, opened = list[str](), list[str]()  # the latter by what will close them
+    for room in range(lag, 0, -1):
+        if room > len(opened) + 1 and (not opened or chance.random() < 0.5):
+            opening, closing = chance.choice(PAIRS)
+            inner.append(opening)
+            opened.append(closing)
+        else:
+            inner.append(opened.pop() if opened else ".")
+    question = "".join(pair[0] for pair in outer) + "".join(inner)
+    return f"{question}=", "".join(pair[1] for pair in reversed(outer))
+
+
+@dataclass(frozen=True)
+class Task:
+    """A toy task.
+
+    Attributes:
+        make: an example of a lag.
+        guessed: the share of right answers that need no memory.
+    """
+
+    make: Callable[[int, random.Random], Example]
+    guessed: float
+
+
+TASKS: Mapping[str, Task] = {
+    "copy": Task(_copy, 1 / len(LETTERS) ** COPIED),
+    "adding": Task(_adding, 10 / 100),
+    "brackets": Task(_brackets, 1 / len(PAIRS) ** OPENED),
+}
+
+
+def text(task: Task, lags: Sequence[int], characters: int, chance: random.Random) -> str:
+    """A corpus of lines whose lags are drawn at random, of about so many characters."""
+    lines, length = list[str](), 0
+    while length < characters:
+        lines.append("".join(task.make(chance.choice(lags), chance)) + "\n")
+        length += len(lines[-1])
+    return "".join(lines)
+
+
+def train(
+    task: Task, lags: Sequence[int], options: TrainOptions, observer: Observer | None = None
+) -> Model:
+    """A network trained on a task, on lines of all lags; nothing of the training is left behind."""
+    from charrnn.training import run
+
+    with tempfile.TemporaryDirectory(prefix="charrnn-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        made = {}
+        for part, length in (("train", CHARACTERS), ("valid", HELD_OUT)):
+            path, chance = folder / f"{part}.txt", random.Random(f"{part} {options.seed}")
+            path.write_text(text(task, lags, length, chance), "utf-8", newline="")
+            made[part] = corpus.read([path], options)
+        data = dataset.make(made["train"], options, made["valid"], folder=folder / "dataset")
+        result = run.train(data, options, out=folder / "run", observer=observer)
+        assert result is not None
+        return checkpoint.load(Path(result.model))
+
+
+def success(model: Model, task: Task, lag: int, seed: int, count: int) -> float:
+    """The share of `count` new examples of a lag that a model answers all right.
+
+    It reads another example before, as in its training there was always one.
+    """
+    chance = random.Random(f"test {seed} {lag}")
+    rows, answers = [], []
+    for _ in range(count):
+        before, (question, answer) = task.make(lag, chance), task.make(lag, chance)
+        rows.append("\n" + "".join(before) + "\n" + question)
+        answers.append(answer)
+    encode = model.tokenizer.encode
+    ids = np.stack([encode(row) for row in rows], 1).astype(np.int64)  # lines of a lag are as long
+    wanted = np.stack([encode(answer) for answer in answers], 1).astype(np.int64)
+    engine = NumpyEngine(model.config, model.values)
+    state = engine.advance(ids[:-1], engine.start_state(count))
+    read, right = ids[-1], np.ones(count, np.bool_)
+    for symbols in wanted:
+        logits, state = engine.step(read, state)
+        read = logits.argmax(-1).astype(np.int64)
+        right &= read == symbols
+    return float(right.mean())
