@@ -65,6 +65,7 @@ ONLY = {
         "inspection/gradients.py",
         "bench/",
         "cli/bench.py",
+        "cli/tensorboard.py",
     ),
     "numba": ("kernels/", "decoding/compiled.py"),
     "llvmlite": ("kernels/gemm.py", "kernels/program.py"),
@@ -74,6 +75,7 @@ ONLY = {
     "prompt_toolkit": ("cli/screen.py",),
     "matplotlib": ("cli/",),
     "uniplot": ("cli/",),
+    "tensorboard": ("cli/train.py",),
 }
 
 

@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from charrnn.cli.shell import note
 from charrnn.errors import OptionError
@@ -73,8 +73,21 @@ def chart(
     *,
     logarithmic: bool = False,
     height: int = 16,
+    width: int | None = None,
+    stream: TextIO | None = None,
 ) -> str:
     """Curves in characters: colours on a terminal, letters where there are none.
+
+    Args:
+        title: above.
+        xs: of each curve.
+        ys: of each curve.
+        labels: of each curve.
+        colours: of each curve.
+        logarithmic: whether the y axis is.
+        height: of what is within the frame, in lines.
+        width: of all, in columns; what the terminal has, and 100 at most.
+        stream: where it is shown: stdout, if nothing else is said.
 
     Raises:
         OptionError: the package that draws them is missing.
@@ -84,8 +97,8 @@ def chart(
     except ImportError as error:
         raise missing(error) from None
 
-    in_colours = colourful()
-    width = shutil.get_terminal_size().columns
+    in_colours = colourful(stream)
+    columns = width or shutil.get_terminal_size().columns
     return str(
         uniplot.plot_to_string(
             ys,
@@ -94,7 +107,7 @@ def chart(
             lines=True,
             y_as_log=logarithmic,
             height=height,
-            width=max(20, min(width, 100) - 15),
+            width=max(20, min(columns, 100) - 15),
             color=[rgb(colour) for colour in colours] if in_colours else False,
             character_set="braille" if in_colours else "ascii",
             legend_labels=labels if len(ys) > 1 else None,
@@ -104,9 +117,9 @@ def chart(
     )
 
 
-def colourful() -> bool:
-    """Whether stdout shows colours, and they are welcome."""
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+def colourful(stream: TextIO | None = None) -> bool:
+    """Whether stdout, or another stream, shows colours, and they are welcome."""
+    return (stream or sys.stdout).isatty() and "NO_COLOR" not in os.environ
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

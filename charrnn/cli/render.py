@@ -14,12 +14,13 @@ from charrnn import parameters
 from charrnn.cli.shell import note
 from charrnn.cli.text import split_lines
 from charrnn.config import Form, Regularizers
+from charrnn.errors import OptionError
 from charrnn.terminal import visible
 from charrnn.training.plan import window_bytes
 from charrnn.training.run import Observer
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
     from rich.live import Live
 
     from charrnn.dataset import Dataset
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 SAMPLE_LENGTH = 240
 SAMPLE_SEED = 1
+SAMPLE_LINES = 10  # that a chart leaves to the sample
+NARROW = 60  # columns, in fewer of which nothing is charted
+CHART_LINES = (5, 10)  # within its frame, at least and at most
 
 
 def observer_for(stop: Callable[[], str | None]) -> Lines:
@@ -89,7 +93,10 @@ class Lines(Observer):
 
 
 class Picture(Lines):
-    """Numbers, a bar and a sample, drawn again and again in the same place."""
+    """Numbers, a bar, a chart and a sample, drawn again and again in the same place.
+
+    The chart needs room, and the package that draws it.
+    """
 
     def __init__(self, stop: Callable[[], str | None]) -> None:
         super().__init__(stop)
@@ -97,6 +104,9 @@ class Picture(Lines):
         self._sample = ""
         self._last_valid: float | None = None
         self._best = math.inf
+        self._train: list[tuple[int, float]] = []  # losses by step
+        self._valid: list[tuple[int, float]] = []
+        self._chart = ""
 
     def __exit__(self, *error: object) -> None:
         if self._live:
@@ -115,9 +125,12 @@ class Picture(Lines):
     def progress(self, progress: Progress, network: CharRNN) -> None:
         """Draw the picture anew."""
         assert self._live
+        self._train.append((progress.step, progress.train_nats))
         if progress.valid_nats is not None:
             self._last_valid = progress.valid_nats
             self._best = min(self._best, progress.valid_nats)
+            self._valid.append((progress.step, progress.valid_nats))
+            self._chart = self._charted(self._live.console)  # now and then: it takes a moment
         if progress.valid_nats is not None or not self._sample:
             self._sample = self._write(network)
         if not self._live.is_started:
@@ -141,6 +154,31 @@ class Picture(Lines):
         model = Model(network.config, self.data.tokenizer, network.values())
         return Generator(model).sample(length=SAMPLE_LENGTH, temperature=0.8, seed=SAMPLE_SEED)
 
+    def _charted(self, console: Console) -> str:
+        """The losses so far in characters; nothing where there is no room or nothing draws."""
+        from charrnn.cli import drawing
+        from charrnn.cli.plot import START
+
+        least, most = CHART_LINES
+        height = min(most, console.height - SAMPLE_LINES - 11)
+        if height < least or console.width < NARROW or len(self._valid) < 2:
+            return ""
+        shown = self._train[len(self._train) // START :], self._valid[len(self._valid) // START :]
+        steps, nats = zip(*(zip(*curve, strict=True) for curve in shown), strict=True)
+        try:
+            return drawing.chart(
+                "nats per character, over steps",
+                steps,
+                nats,
+                ("train", "valid"),
+                drawing.COLOURS,
+                height=height,
+                width=console.width,
+                stream=sys.stderr,
+            )
+        except OptionError:  # the extra is missing: the numbers are there
+            return ""
+
     def _draw(self, progress: Progress) -> RenderableType:
         from rich.console import Group
         from rich.panel import Panel
@@ -162,7 +200,8 @@ class Picture(Lines):
         for row in self._numbers(progress):
             numbers.add_row(*(Text(cell) for cell in row))
         sample = Panel(Text(visible(self._sample)), title="sample", title_align="left")
-        return Group(bar, numbers, sample)
+        chart = [Text.from_ansi(self._chart)] if self._chart else []
+        return Group(bar, numbers, *chart, sample)
 
     def _numbers(self, progress: Progress) -> list[tuple[str, str, str, str]]:
         best = f"best {self._best:.4f}" if math.isfinite(self._best) else ""

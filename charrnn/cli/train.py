@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import signal
 from dataclasses import asdict
@@ -37,9 +38,12 @@ from charrnn.cli.text import (
     texts_of,
 )
 from charrnn.config import Reading, TrainOptions, from_json, load_options
+from charrnn.errors import OptionError, nearest
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Model
+    from charrnn.cli.render import Lines
+    from charrnn.training.run import Observer
 
 PLANNED = "planned"
 BUDGETS = {"minutes", "epochs", "steps"}  # a flag of these wins over all of them in a file
@@ -286,6 +290,14 @@ def train(
             rich_help_panel=RUN,
         ),
     ] = None,
+    log_to: Annotated[
+        str | None,
+        typer.Option(
+            help="Write the curves for tensorboard, too, into the run's folder.",
+            show_default="none",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Stop at the plan.", rich_help_panel=RUN)
     ] = False,
@@ -297,6 +309,7 @@ def train(
     can use it while the training goes on. Ctrl-C ends a training early and keeps its best model;
     '--resume' goes on from there, or from the last checkpoint of a training that was killed.
     """
+    _check_log(log_to)
     given = {
         name: value
         for name, value in (context.params | text_options(context.params)).items()
@@ -317,7 +330,11 @@ def train(
     from charrnn.cli.render import observer_for
     from charrnn.training.run import train as train_network
 
-    with _Signals() as signals, observer_for(signals.word) as observer:
+    with (
+        _Signals() as signals,
+        observer_for(signals.word) as observer,
+        _logged(observer, log_to) as told,
+    ):
         result = train_network(
             texts[0],
             options,
@@ -326,7 +343,7 @@ def train(
             out=out,
             force=force,
             started=STARTED,
-            observer=observer,
+            observer=told,
             dry_run=dry_run,
             resume_with=chosen if resume else None,
             checkpoint_every=checkpoint_every,
@@ -343,6 +360,29 @@ def train(
         print_json(asdict(result))
     if signals.code:
         raise typer.Exit(signals.code)
+
+
+def _check_log(log_to: str | None) -> None:
+    """Refuse logs that cannot be written, before a text is read."""
+    if log_to is None:
+        return
+    if log_to != "tensorboard":
+        raise OptionError(f"--log-to '{log_to}' is not known: {nearest(log_to, ['tensorboard'])}")
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError:
+        raise OptionError(
+            "--log-to tensorboard needs tensorboard: pip install 'charrnn[tensorboard]'"
+        ) from None
+
+
+def _logged(observer: Lines, log_to: str | None) -> contextlib.AbstractContextManager[Observer]:
+    """What the training reports to: the observer, or what also writes logs."""
+    if log_to is None:
+        return contextlib.nullcontext(observer)
+    from charrnn.cli.tensorboard import Logged
+
+    return Logged(observer)
 
 
 def _was_given(context: typer.Context, name: str) -> bool:

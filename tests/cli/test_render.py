@@ -5,6 +5,7 @@ import re
 import sys
 
 import pytest
+from rich.console import Console
 
 from charrnn.cli import render
 from charrnn.training.loop import Progress
@@ -30,6 +31,29 @@ def test_the_live_picture_shows_numbers_a_bar_and_a_sample(watched: tuple[Run, S
         "100%",
     ):
         assert re.search(number, shown.screen), number
+
+
+@needs_terminal
+def test_the_live_picture_charts_the_losses(watched: tuple[Run, Shown]) -> None:
+    screen = watched[1].screen
+    assert "nats per character, over steps" in screen
+    assert re.search(r"[\u2801-\u28ff]", screen)
+    assert re.search("train .* valid", screen.split("over steps")[1])
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "lines"),
+    [(100, 60, 10), (100, 28, 7), (60, 26, 5), (100, 24, 0), (59, 60, 0)],
+)
+def test_a_chart_takes_the_room_that_there_is(width: int, height: int, lines: int) -> None:
+    picture = render.Picture(lambda: None)
+    console = Console(width=width, height=height)
+    picture._train = [(step, 3.0 - step / 100) for step in range(40)]
+    assert picture._charted(console) == ""  # nothing is known of the held-out text
+    picture._valid = picture._train[::10]
+    chart = picture._charted(console).splitlines()
+    assert sum("│" in line for line in chart) == lines
+    assert max(map(len, chart), default=0) <= width
 
 
 @needs_terminal
