@@ -7,7 +7,7 @@ PINS := PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/
 INSTALLED := $(VENV)/.installed
 DEMO := runs/demo
 
-.PHONY: help demo test soak check format clean
+.PHONY: help demo test soak check pictures format clean
 
 help: ## print this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -29,6 +29,9 @@ check: $(INSTALLED) ## lint and types; only looks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+pictures: $(INSTALLED) ## the pictures of README.md, with RUN=folder and TEXT=file; it needs Chromium
+	$(BIN)/python tests/benchmarks/pictures.py $(RUN) $(TEXT)
 
 format: $(INSTALLED) ## format the code and sort imports
 	$(BIN)/ruff format .

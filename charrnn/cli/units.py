@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 MOST_LENGTH = 100_000
 TRACKERS = 3  # units shown for each feature
 FEW = 200  # characters: in fewer nothing is searched for
-DRAWN, NAMED = 120, 90  # symbols in a heat map, and in the one that has room for their names
-ROWS = 64  # units in a heat map
+DRAWN, NAMED = 80, 90  # symbols in a heat map, and in the one that has room for their names
+ROWS = 40  # units in a heat map
+ACROSS = 4  # panels of gates side by side have room
 OFTEN = 0.9  # a gate that is saturated for so much of the text is always so
 EXTREME = 0.995  # of the activations lie within the colours
 PAGE = (".html", ".htm")
@@ -353,8 +354,10 @@ def _draw_parts(figure: Any, looked: Looked) -> None:
 
 def _draw_saturation(figure: Any, looked: Looked) -> None:
     """A dot for each unit of each gate."""
-    places = figure.subplots(1, len(looked.saturation), squeeze=False, sharey=True)[0]
-    for place, (gate, saturated) in zip(places, looked.saturation.items(), strict=True):
+    places = figure.subplots(1, max(ACROSS, len(looked.saturation)), sharey=True)
+    for place in places[len(looked.saturation) :]:
+        place.axis("off")
+    for place, (gate, saturated) in zip(places, looked.saturation.items(), strict=False):
         for layer in range(len(saturated.left)):
             place.plot(
                 saturated.right[layer], saturated.left[layer], ".", ms=5, alpha=0.5,
@@ -369,4 +372,4 @@ def _draw_saturation(figure: Any, looked: Looked) -> None:
         place.spines[["top", "right"]].set_visible(False)
     places[0].set_ylabel("share below 0.1", fontsize="small")
     if len(saturated.left) > 1:
-        places[-1].legend(fontsize="small", frameon=False, loc="upper right")
+        places[0].legend(fontsize="small", frameon=False, loc="upper right")
