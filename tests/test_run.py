@@ -78,7 +78,7 @@ def test_the_summary_is_the_result(finished: Result) -> None:
 
 def test_the_result_counts_what_was_done(finished: Result) -> None:
     config = Generator(checkpoint.load(Path(finished.model))).config
-    assert finished.cell == config.cell == "lstm"
+    assert finished.cell == config.cell == "lstm-coupled"
     assert finished.parameters == parameters.count(config)
     assert (finished.steps, finished.stopped_by) == (30, "steps")
     assert finished.characters == 30 * 8 * 4
@@ -407,7 +407,9 @@ def test_a_system_that_does_not_tell_its_memory_refuses_no_window(
 
 def test_minutes_end_a_training_by_the_clock(tmp_path: Path) -> None:
     # the library needs no time to compile
-    result = _train(TEXT, tmp_path / "run", steps=None, minutes=0.03, backend="library")
+    result = _train(
+        TEXT, tmp_path / "run", steps=None, minutes=0.03, cell="lstm", backend="library"
+    )
     assert result.stopped_by == "minutes"
     assert result.steps > 1
     assert 1 < result.seconds < 30  # 1.8 asked; a busy machine may be late
