@@ -22,7 +22,7 @@ from charrnn.tokenizer import Ids, Tokenizer
 MAX_STREAMS = 32
 WARM_UP = 512
 WINDOW = 256
-MAX_WINDOWS = 4096
+MAX_WINDOWS = 1024
 _CHUNK = 128  # symbols read at a time; the result does not depend on it beyond rounding
 
 Integers = NDArray[np.int64]
@@ -119,7 +119,7 @@ def _warm_up(engine: Engine, ids: Ids, start_symbol: int, length: int, streams: 
 def window_nats(engine: Engine, ids: Ids, tokenizer: Tokenizer) -> float | None:
     """Nats per character over windows of 256 symbols, each from a zero state, no start symbol.
 
-    The protocol of nanoGPT's 1.4697, over all windows that follow one another (at most 4,096,
+    The protocol of nanoGPT's 1.4697, over all windows that follow one another (at most 1,024,
     evenly spread) instead of random ones. None if the text is shorter than a window.
     """
     count = (len(ids) - 1) // WINDOW
