@@ -22,7 +22,7 @@ from charrnn.cli.looking import (
     text_of,
 )
 from charrnn.cli.shell import JsonOption, guarded, note, print_json
-from charrnn.errors import OptionError, nearest
+from charrnn.errors import InputError, OptionError, nearest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -163,10 +163,13 @@ def _models(
     found: dict[str, Memory] = {}
     for path, model in loaded.items():
         note(f"looking at {names[path]}")
-        engine, ids = Generator(model, notify=note).engine, model.tokenizer.encode(text)
-        found[names[path]] = measured(
-            engine, ids, model.tokenizer, longest=longest, symbols=symbols
-        )
+        engine = Generator(model, notify=note).engine
+        try:
+            ids = model.tokenizer.encode(text)
+            limits = {"longest": longest, "symbols": symbols}
+            found[names[path]] = measured(engine, ids, model.tokenizer, **limits)
+        except InputError as error:
+            raise type(error)(f"{names[path]}: {error}") from None
     scored = max(one.characters for one in found.values())
     curves = [Curve(name, one.contexts, one.nats.tolist()) for name, one in found.items()]
     title = f"nats per character after contexts of n symbols, the same {scored:,} characters"

@@ -10,7 +10,7 @@ import html
 import json
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cli.painting import colour, form
+from charrnn.cli.shades import colour, form
 
 if TYPE_CHECKING:
     from charrnn.cli.units import Looked, Unit
@@ -33,6 +33,8 @@ header { position: sticky; top: 0; background: #fff; padding: .5em 0;
 select, input, button { font: inherit; }
 input { width: 5em; }
 #scale { display: inline-block; width: 10em; height: 1em; vertical-align: middle; }
+#all { overflow: auto; max-height: 24em; }
+canvas { image-rendering: pixelated; cursor: crosshair; }
 #text { font: 15px/1.7 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; }
 table { border-collapse: collapse; } td { padding: 0 .8em 0 0; }
 </style>
@@ -40,6 +42,8 @@ table { border-collapse: collapse; } td { padding: 0 .8em 0 0; }
 <details open><summary>units that track something</summary>
 <p>Chosen on the first half of the text, scored on the second: 1 and &minus;1 are best, 0 is chance.
 <table id="found"></table></details>
+<details open><summary>all units, one below the other, over the text: a click chooses one</summary>
+<div id="all"><canvas id="map"></canvas></div></details>
 <header>
 <label>layer <select id="layer"></select></label>
 <label>part <select id="part"></select></label>
@@ -71,10 +75,31 @@ for (let i = 1; i <= data.layers; i++) at("layer").append(new Option(i));
 for (const part of parts) at("part").append(new Option(part));
 at("unit").max = data.units;
 at("scale").style.background = "linear-gradient(to right," + data.colours.join(",") + ")";
-let values = [], scale = [0, 1];
+const colours = data.colours.map(name => parseInt(name.slice(1), 16));
+const zoom = Math.max(1, Math.floor(900 / data.symbols.length));
+let values = [], scale = [0, 1], drawn = "";
+function drawAll(layer, part) {
+  if (drawn === layer + part) return;
+  drawn = layer + part;
+  const map = at("map"), width = data.symbols.length, size = width * data.units;
+  [map.width, map.height] = [width, data.units];
+  [map.style.width, map.style.height] = [width * zoom + "px", data.units * zoom + "px"];
+  const image = new ImageData(width, data.units), all = levels(part).subarray(layer * size);
+  for (let i = 0; i < size; i++) {
+    const colour = colours[all[i]];
+    image.data.set([colour >> 16, colour >> 8 & 255, colour & 255, 255], 4 * i);
+  }
+  map.getContext("2d").putImageData(image, 0, 0);
+}
+at("map").onclick = event => {
+  const box = at("map").getBoundingClientRect();
+  at("unit").value = 1 + Math.floor((event.clientY - box.top) / box.height * data.units);
+  paint();
+};
 function paint() {
   const unit = Math.min(Math.max(1, at("unit").valueAsNumber || 1), data.units) - 1;
   const layer = at("layer").selectedIndex, part = at("part").value;
+  drawAll(layer, part);
   const first = (layer * data.units + unit) * data.symbols.length;
   values = levels(part).subarray(first, first + data.symbols.length);
   const end = data.ends[part][layer][unit];
@@ -118,15 +143,20 @@ choose(...data.first);
 """
 
 
+def shown(looked: Looked) -> int:
+    """How many symbols of the text a page has room for."""
+    of_each: int = sum(values.shape[0] * values.shape[2] for values in looked.found.parts.values())
+    return min(len(looked.symbols), max(1, MOST_BYTES // of_each))
+
+
 def cells(looked: Looked, painted: Unit | None) -> str:
     """The page of a text that was looked at; it begins with `painted`, or with the best unit."""
     import numpy as np
 
     from charrnn.cli.units import EXTREME
 
-    found = looked.found
+    found, length = looked.found, shown(looked)
     layers, _, units = next(iter(found.parts.values())).shape
-    length = min(len(looked.symbols), max(1, MOST_BYTES // (layers * units * len(found.parts))))
     parts: dict[str, str] = {}
     ends: dict[str, Any] = {}
     for name, values in found.parts.items():

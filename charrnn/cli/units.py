@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli import drawing, painting
+from charrnn.cli import drawing, shades
 from charrnn.cli.drawing import COLOURS, literal
 from charrnn.cli.looking import PictureOption, ReplaceOption, TextArgument, names_of, text_of
-from charrnn.cli.painting import Scale
+from charrnn.cli.shades import Scale
 from charrnn.cli.shell import JsonOption, ModelOption, guarded, note, print_json
 from charrnn.errors import CorpusError, OptionError
 
@@ -148,14 +148,16 @@ def cells(
         from charrnn.files import write_atomically
 
         write_atomically(html, page.cells(looked, painted).encode())
-        note(f"written: {html}")
+        length = page.shown(looked)
+        part = f", the first {length:,} symbols" if length < len(looked.symbols) else ""
+        note(f"written: {html}{part}")
     if as_json:
         print_json(_fields(looked, painted))
         return
     if painted:
         typer.echo(f"{painted} of {looked.name}, after each symbol")
         values = looked.values(painted).tolist()
-        painting.paint(looked.symbols, values, looked.scale(painted))
+        shades.paint(looked.symbols, values, looked.scale(painted))
         return
     for line in _table(looked):
         typer.echo(line)

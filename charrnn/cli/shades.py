@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -49,18 +50,16 @@ def form(symbol: str) -> str:
 def paint(symbols: Sequence[str], values: Sequence[float], scale: Scale) -> None:
     """Print a text to stdout with a legend.
 
-    Without colours each line is followed by one of digits, 0 for the lowest and 9 for the highest.
+    Where there are too few colours, each line is followed by one of digits, 9 for the highest.
     """
-    import shutil
-
     from rich.console import Console
 
     width = min(WIDTH, shutil.get_terminal_size().columns)
     parts = [scale.part(value) for value in values]
-    colourful = drawing.colourful()
     console = Console(
         file=sys.stdout, width=width + 1, highlight=False, markup=False, soft_wrap=True
     )
+    colourful = console.color_system in ("256", "truecolor") and not console.no_color
     console.print(_legend(scale, colourful))
     for line in _lines(symbols, parts, width):
         if colourful:
