@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,9 +69,9 @@ def memory(
     longest: Annotated[
         int | None,
         typer.Option(
-            help="The longest context, or lag of a task, in symbols.",
+            help="The longest context, or lag of a task, in symbols: powers of two up to it.",
             min=1,
-            show_default=f"{CONTEXT}, of a task {LAG}",
+            show_default=f"{CONTEXT:,}, of a task {LAG}",
         ),
     ] = None,
     symbols: Annotated[
@@ -109,7 +108,7 @@ def memory(
 ) -> None:
     """Measure how far back networks remember.
 
-    A model scores the same symbols of a text again and again, from nothing, after the 1, 2, 4, ...
+    A model scores the same symbols of a text again and again, from nothing, after 1, 2, 4 and more
     symbols before them: where the loss no longer falls, it remembers no further.
 
     With --task small networks are trained on lines that ask for something n symbols back, all lags
@@ -229,11 +228,10 @@ def _tasks(
         task = tasks.TASKS[name]
         curves = []
         for option in options:
-            began = time.perf_counter()
+            note(f"training {option.cell} on {name}")
             model = tasks.train(task, lags, option)
             shares = [tasks.success(model, task, lag, option.seed, EXAMPLES) for lag in lags]
             curves.append(Curve(option.cell, lags, shares))
-            note(f"{name}: {option.cell} trained in {time.perf_counter() - began:.0f} s")
         title = f"{name}: share of {EXAMPLES} new lines all right, over the lag n"
         panels.append(Panel(title, "share all right", "lag", curves, task.guessed))
         found = [{"cell": one.name, "lags": lags, "success": list(one.values)} for one in curves]

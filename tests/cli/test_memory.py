@@ -40,7 +40,7 @@ def test_small_networks_are_trained_on_tasks(cli: Cli) -> None:
             ("gru", [1, 2]),
         ]
         assert all(0 <= share < 0.5 for one in task["cells"] for share in one["success"])
-    assert "adding: gru trained in" in done.err
+    assert "training gru on adding" in done.err
     drawn = (cli.folder / "a.svg").read_text("utf-8")
     for text in ("copy: share of 200 new lines all right", "no memory", "lag, symbols"):
         assert text in drawn
