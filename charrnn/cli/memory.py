@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from charrnn.config import TrainOptions
     from charrnn.inspection.memory import Memory
 
 CONTEXT, LAG = 1024, 32  # the longest of each, if nothing else is said
@@ -40,11 +41,19 @@ TASK = "A toy task"
 
 @dataclass(frozen=True)
 class Curve:
-    """What a network did over contexts or lags."""
+    """What a network did over contexts or lags.
+
+    Attributes:
+        name: of the network.
+        at: contexts or lags.
+        values: what is drawn.
+        each: the same of each training, by its seed; `values` are their means.
+    """
 
     name: str
     at: Sequence[int]
     values: Sequence[float]
+    each: Mapping[int, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,9 @@ def memory(
     steps: Annotated[int, _task("Updates of their training.")] = 1000,
     learning_rate: Annotated[float, _task("The rate's peak.")] = 0.004,
     seed: Annotated[int, _task("Of their weights and their texts.", min=0)] = 1,
+    seeds: Annotated[
+        int, _task("Train each of them so many times, from --seed on.", min=1, max=100)
+    ] = 1,
     threads: Annotated[
         int | None, _task("CPU threads of their training.", show_default="all cores")
     ] = None,
@@ -123,8 +135,8 @@ def memory(
     if tasks:
         if models or file:
             raise OptionError("--task trains networks of its own: give no model and no text")
-        wanted = _Training(cells or CELLS, hidden_size, steps, learning_rate, seed, threads)
-        panels, fields = _tasks(tasks, longest or LAG, wanted)
+        wanted = _Training(hidden_size, steps, learning_rate, range(seed, seed + seeds), threads)
+        panels, fields = _tasks(tasks, longest or LAG, cells or CELLS, wanted)
     else:
         if cells:
             raise OptionError("--cell is of networks that a --task trains: give one")
@@ -190,58 +202,73 @@ def _models(
 class _Training:
     """How the networks of a task are trained."""
 
-    cells: Sequence[str]
     hidden_size: int
     steps: int
     learning_rate: float
-    seed: int
+    seeds: Sequence[int]
     threads: int | None
+
+    def options(self, cell: str, seed: int, longest: int) -> TrainOptions:
+        """Of one network, for lags up to `longest`."""
+        from charrnn.config import TrainOptions
+
+        return TrainOptions(
+            cell=cell,
+            num_layers=1,
+            hidden_size=self.hidden_size,
+            batch_size=BATCH,
+            seq_len=2 * longest + BATCH,  # a whole line in most windows
+            steps=self.steps,
+            learning_rate=self.learning_rate,
+            seed=seed,
+            threads=self.threads,
+        )
 
 
 def _tasks(
-    names: Sequence[str], longest: int, wanted: _Training
+    names: Sequence[str], longest: int, cells: Sequence[str], wanted: _Training
 ) -> tuple[list[Panel], dict[str, Any]]:
     """The success of each cell over the lags of each task."""
-    from charrnn.config import TrainOptions
     from charrnn.inspection import tasks
 
     for name in names:
         if name not in tasks.TASKS:
             raise OptionError(f"--task '{name}' is not known: {nearest(name, tasks.TASKS)}")
     lags = [1 << power for power in range(longest.bit_length())]
-    options = [
-        TrainOptions(
-            cell=cell,
-            num_layers=1,
-            hidden_size=wanted.hidden_size,
-            batch_size=BATCH,
-            seq_len=2 * lags[-1] + BATCH,  # a whole line in most windows
-            steps=wanted.steps,
-            learning_rate=wanted.learning_rate,
-            seed=wanted.seed,
-            threads=wanted.threads,
-        )
-        for cell in dict.fromkeys(wanted.cells)
-    ]
+    trainings = {
+        cell: [wanted.options(cell, seed, lags[-1]) for seed in wanted.seeds] for cell in cells
+    }
     panels, fields = [], []
     for name in dict.fromkeys(names):
-        task = tasks.TASKS[name]
-        curves = []
-        for option in options:
-            note(f"training {option.cell} on {name}")
-            model = tasks.train(task, lags, option)
-            shares = [tasks.success(model, task, lag, option.seed, EXAMPLES) for lag in lags]
-            curves.append(Curve(option.cell, lags, shares))
+        task, curves = tasks.TASKS[name], []
+        for cell, options in trainings.items():
+            each = {}
+            for option in options:
+                again = f", seed {option.seed}" if len(options) > 1 else ""
+                note(f"training {cell} on {name}{again}")
+                model = tasks.train(task, lags, option)
+                each[option.seed] = [
+                    tasks.success(model, task, lag, option.seed, EXAMPLES) for lag in lags
+                ]
+            means = [sum(shares) / len(shares) for shares in zip(*each.values(), strict=True)]
+            curves.append(Curve(cell, lags, means, each))
         title = f"{name}: share of {EXAMPLES} new lines all right, over the lag n"
         panels.append(Panel(title, "share all right", "lag", curves, task.guessed))
-        found = [{"cell": one.name, "lags": lags, "success": list(one.values)} for one in curves]
+        found = [
+            {
+                "cell": one.name,
+                "lags": lags,
+                "success": one.values,
+                "each": [{"seed": seed, "success": shares} for seed, shares in one.each.items()],
+            }
+            for one in curves
+        ]
         fields.append({"task": name, "guessed": task.guessed, "cells": found})
     return panels, {
         "examples": EXAMPLES,
         "hidden_size": wanted.hidden_size,
         "steps": wanted.steps,
         "learning_rate": wanted.learning_rate,
-        "seed": wanted.seed,
         "tasks": fields,
     }
 
@@ -260,7 +287,9 @@ def _table(panel: Panel) -> Iterator[str]:
             " " * (size - cell_len(text)) + text for text, size in zip(row, sizes, strict=True)
         )
     if panel.guessed is not None:
-        yield f"{panel.guessed:.1%} need no memory"
+        several = len(panel.curves[0].each)
+        means = f"; means of {several} trainings" if several > 1 else ""
+        yield f"{panel.guessed:.1%} need no memory{means}"
     yield ""
 
 
@@ -300,6 +329,12 @@ def _draw(place: Axes, panel: Panel) -> None:
             curve.at, curve.values, marker="o", markersize=4, label=literal(curve.name),
             color=COLOURS[order % len(COLOURS)],
         )  # fmt: skip
+        if len(curve.each) > 1:
+            shares = list(zip(*curve.each.values(), strict=True))
+            place.fill_between(
+                curve.at, [*map(min, shares)], [*map(max, shares)], alpha=0.15, linewidth=0,
+                color=COLOURS[order % len(COLOURS)],
+            )  # fmt: skip
     if panel.guessed is not None:
         place.axhline(panel.guessed, color="0.5", linewidth=0.9, linestyle=":", label="no memory")
         place.set_ylim(-0.03, 1.03)
@@ -309,6 +344,8 @@ def _draw(place: Axes, panel: Panel) -> None:
     place.xaxis.set_major_formatter(FuncFormatter(lambda value, at: f"{value:,.0f}"))
     place.tick_params(axis="x", labelsize="small")
     title = panel.title.replace(", ", ",\n", 1)
+    if any(len(curve.each) > 1 for curve in panel.curves):
+        title += "; means, from the worst to the best training"
     place.set_title(title, fontsize="medium", loc="left")
     place.set_xlabel(f"{panel.over}, symbols")
     place.grid(color="0.9", linewidth=0.6)

@@ -119,7 +119,7 @@ def main() -> None:
         "cells": ("cells", *model),
         "gradients": ("gradients", text, *model, *several),
         "memory": ("memory", *model),
-        "tasks": ("memory", *tasks),
+        "tasks": ("memory", *tasks, "--seeds", 3),
     }
     wanted = given.only or ["plot", *inspect, "unit", "training"]
     FOLDER.mkdir(exist_ok=True)

@@ -27,7 +27,7 @@ def test_models_are_scored_after_contexts(cli: Cli, tiny: Run) -> None:
 
 def test_small_networks_are_trained_on_tasks(cli: Cli) -> None:
     cells = ("--cell", "elman", "--cell", "gru", "--task", "copy", "--task", "adding")
-    small = ("--steps", 2, "--hidden-size", 4, "--longest", 2, "--threads", 1)
+    small = ("--steps", 2, "--hidden-size", 4, "--longest", 2, "--threads", 1, "--seeds", 2)
     done = cli(*MEMORY, *cells, *small, "--plot", "a.svg", "--json")
     found = done.json
     assert [(one["task"], one["guessed"]) for one in found["tasks"]] == [
@@ -39,8 +39,13 @@ def test_small_networks_are_trained_on_tasks(cli: Cli) -> None:
             ("elman", [1, 2]),
             ("gru", [1, 2]),
         ]
-        assert all(0 <= share < 0.5 for one in task["cells"] for share in one["success"])
-    assert "training gru on adding" in done.err
+        for one in task["cells"]:
+            assert [training["seed"] for training in one["each"]] == [1, 2]
+            both = [training["success"] for training in one["each"]]
+            means = [sum(shares) / 2 for shares in zip(*both, strict=True)]
+            assert one["success"] == pytest.approx(means)
+            assert max(means) < 0.5
+    assert "training gru on adding, seed 2" in done.err
     drawn = (cli.folder / "a.svg").read_text("utf-8")
     for text in ("copy: share of 200 new lines all right", "no memory", "lag, symbols"):
         assert text in drawn
