@@ -394,8 +394,8 @@ def test_the_sentence_about_memory_names_what_is_needed_and_what_is_there(
     _machine(monkeypatch, SC_PAGE_SIZE=4096, SC_PHYS_PAGES=2**21)  # 8.6 GB
     # 4 * 1 * (860,000 * (1000 * 19 + 4 * 2)) bytes: 65 GB
     text = "ab" * 430_000
+    size = {"hidden_size": 1000, "seq_len": "full", "batch_size": 1}
     with pytest.raises(OptionError, match=r"860,000 steps .* about 65 GB .* machine has 9:"):
-        size = {"hidden_size": 1000, "seq_len": "full", "batch_size": 1}
         _train(text, tmp_path / "run", cell="lstm", valid_fraction=0, **size)
 
 
