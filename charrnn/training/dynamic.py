@@ -23,9 +23,10 @@ from charrnn.network import CharRNN, detached
 from charrnn.scoring import Score
 from charrnn.tokenizer import Ids
 
+# Chosen on the held-out parts of War and Peace and of folk tunes.
 SEGMENT = 32  # symbols between two updates
-RATE = 3e-4
-DECAY = 1e-3
+RATE = 1e-3
+DECAY = 1e-2
 EPSILON = 1e-8
 
 

@@ -3,7 +3,9 @@
 Whatever the user set is kept; the rest is chosen. With a budget of steps or epochs the plan is a
 pure function of the corpus and the options. With minutes, the machine's speed is measured for a
 moment. The rule for the size: a network learns most in a given time when it reads about
-`CHARACTERS_PER_PARAMETER` characters for each of its parameters. A short text is read no more than
+`CHARACTERS_PER_PARAMETER` characters for each of its parameters; so says the law that
+tests/benchmarks/plan_runs.py fits to its runs, for any time from half a minute to half an hour. A
+short text is read no more than
 `ENOUGH_EPOCHS` times, also if there is time for more, and feeds `PARAMETERS_PER_CHARACTER`
 parameters for each of its characters.
 """
@@ -28,8 +30,15 @@ MIN_MINUTES = 0.2
 ENOUGH_EPOCHS = 30.0
 FULL_TIME_CHARACTERS = 1e6
 # Peak rate times hidden size, for AdamW; measured with 256 to 526 units on plays. A family's name
-# stands for its members.
-RATE_TIMES_WIDTH = {"lstm": 7.0, "gru": 5.0, "elman": 6.0, "jordan": 6.0, "irnn": 4.0}
+# stands for those of its members that are not named.
+RATE_TIMES_WIDTH = {
+    "lstm-coupled": 10.0,
+    "lstm": 7.0,
+    "gru": 5.0,
+    "elman": 6.0,
+    "jordan": 6.0,
+    "irnn": 4.0,
+}
 MAX_RATE = 0.03
 # A text is read at least about this often per epoch, so that a small one makes steps enough.
 WINDOWS_PER_EPOCH = 8
@@ -162,7 +171,8 @@ def _sized(
 def _learning_rate(model: ModelConfig) -> float:
     """Wider networks want smaller steps."""
     family = model.cell.partition("-")[0]
-    return min(MAX_RATE, RATE_TIMES_WIDTH.get(family, 3.0) / model.hidden_size)
+    family_rate = RATE_TIMES_WIDTH.get(family, 3.0)
+    return min(MAX_RATE, RATE_TIMES_WIDTH.get(model.cell, family_rate) / model.hidden_size)
 
 
 def _dropout(epochs: float) -> float:

@@ -2,6 +2,7 @@
 
     python tests/benchmarks/plan_runs.py make FOLDER_OF_TEXTS [WORKER OF_WORKERS]
     python tests/benchmarks/plan_runs.py table
+    python tests/benchmarks/plan_runs.py fit
 
 Every run is a number of steps with one thread: what it reaches does not depend on the machine's
 speed, and several can go at a time. Rows that are there already are not made again.
@@ -9,15 +10,22 @@ speed, and several can go at a time. Rows that are there already are not made ag
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 import charrnn
-from charrnn import checkpoint
+from charrnn import checkpoint, parameters
+from charrnn.config import ModelConfig
 
+CELL = "lstm-coupled"
 TABLE = Path(__file__).with_suffix(".jsonl")
 TEXTS = {
     "names": "names.txt",
@@ -36,7 +44,7 @@ class Case:
     text: str
     millions: float
     hidden_size: int
-    cell: str = "lstm-coupled"
+    cell: str = CELL
     seed: int = 1
     dropout: float | None = None
 
@@ -101,7 +109,47 @@ def measured(case: Case, text: Path, run_dir: Path) -> dict[str, object]:
     }
 
 
-def rows() -> list[dict[str, object]]:
+def law() -> tuple[float, NDArray[np.float64], list[float]]:
+    """ln nats = e_text + a N^-alpha + b D^-beta + c N D / U^2, fitted to all long enough texts.
+
+    N are the parameters, D the characters read, U those of the text, all in millions. Returns the
+    mean error and the coefficients (c, b and a last), and alpha and beta.
+    """
+    kept = [row for row in rows() if row["text"] != "names"]
+    texts = sorted({row["text"] for row in kept})
+    wanted = np.log([row["valid_nats"] for row in kept])
+    size, read, whole = (
+        np.array([row[name] for row in kept]) / 1e6 for name in ("parameters", "read", "characters")
+    )
+    own = np.array([[row["text"] == text for text in texts] for row in kept], float)
+    best = None
+    for alpha, beta in itertools.product(np.arange(0.1, 1.0, 0.1), repeat=2):
+        terms = [size * read / whole**2, read**-beta, size**-alpha]
+        given = np.column_stack([own, *terms])
+        found, *_ = np.linalg.lstsq(given, wanted, rcond=None)
+        error = float(np.sqrt(np.mean((given @ found - wanted) ** 2)))
+        if best is None or error < best[0]:
+            best = error, found, [float(alpha), float(beta)]
+    assert best
+    return best
+
+
+def fit() -> None:
+    """Print the law, and what it says of the best size for a time on a long text."""
+    error, found, (alpha, beta) = law()
+    c, b, a = found[-3:]
+    print(f"error {error:.4f}; a {a:.3f} alpha {alpha:.1f}, b {b:.3f} beta {beta:.1f}, c {c:.4f}")
+    for seconds in (20, 60, 180, 600, 1800):
+        choices = []
+        for hidden in range(64, 1600, 32):
+            size = parameters.count(ModelConfig(80, cell=CELL, hidden_size=hidden)) / 1e6
+            read = seconds / (1.3 + 9 * size)  # microseconds for a character, on two threads here
+            choices.append((a * size**-alpha + b * read**-beta, hidden, read / size))
+        _, hidden, ratio = min(choices)
+        print(f"{seconds} s: {hidden} units, {ratio:.1f} characters for each parameter")
+
+
+def rows() -> list[dict[str, Any]]:
     """What was measured."""
     return [json.loads(line) for line in TABLE.read_text().splitlines()] if TABLE.exists() else []
 
@@ -110,6 +158,8 @@ if __name__ == "__main__":
     what, *rest = sys.argv[1:]
     if what == "make":
         make(Path(rest[0]), *map(int, rest[1:] or ("0", "1")))
+    elif what == "fit":
+        fit()
     else:
         for row in rows():
             print(row["case"], row["parameters"], row["dropout"], row["valid_nats"])
