@@ -23,6 +23,7 @@ from charrnn.cli.inspect import app as inspect_app
 from charrnn.cli.plot import plot
 from charrnn.cli.prepare import prepare
 from charrnn.cli.sample import sample
+from charrnn.cli.score import score
 from charrnn.cli.train import train
 from charrnn.cli.write import write
 
@@ -57,6 +58,7 @@ app.command()(greedy)
 app.command()(beam)
 app.command()(write)
 app.command("eval")(evaluate)
+app.command()(score)
 app.command()(info)
 app.command()(plot)
 app.command()(cells)
