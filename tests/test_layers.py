@@ -45,6 +45,7 @@ ROOMS = [
     "scoring",
     "states",
     "generator",
+    "compression",
     "novelty",
     "network",
     "training",
@@ -68,6 +69,7 @@ ONLY = {
     ),
     "numba": ("kernels/", "decoding/compiled.py"),
     "llvmlite": ("kernels/gemm.py", "kernels/program.py"),
+    "constriction": ("compression.py",),
     "typer": ("cli/",),
     "filelock": ("training/lock.py", "corpora/fetching.py"),
     "rich": ("cli/",),
@@ -181,7 +183,10 @@ def test_preparing_a_text_loads_no_torch(model: Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["sample -m", "greedy -m", "beam -m", "eval text.txt -m", "info", "inspect next -m"],
+    [
+        *("sample -m", "greedy -m", "beam -m", "eval text.txt -m", "score text.txt -m"),
+        *("compress text.txt text.crnn --force -m", "info", "inspect next -m"),
+    ],
 )
 def test_writing_and_scoring_load_no_torch(line: str, model: Path) -> None:
     names = loaded("-m", "charrnn", *line.split(), str(model), folder=model.parent)

@@ -15,6 +15,7 @@ from charrnn import __version__
 from charrnn.cli.beam import beam
 from charrnn.cli.bench import app as bench_app
 from charrnn.cli.cells import cells
+from charrnn.cli.compress import compress, decompress
 from charrnn.cli.corpora import app as corpora_app
 from charrnn.cli.eval import evaluate
 from charrnn.cli.greedy import greedy
@@ -59,6 +60,8 @@ app.command()(beam)
 app.command()(write)
 app.command("eval")(evaluate)
 app.command()(score)
+app.command()(compress)
+app.command()(decompress)
 app.command()(info)
 app.command()(plot)
 app.command()(cells)
