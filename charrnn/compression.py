@@ -8,7 +8,8 @@ The one who decodes makes the same numbers again, from the same model with the s
 whose sums do not depend on threads or on what is read side by side. Whether they are the same here
 is tried before anything is decoded: an archive has a fingerprint of what the model says to a fixed
 text. A text is cut into streams so that many symbols are coded at a time; each but the first costs
-what it could have known of the text before, some 20 bits.
+what it could have known of the text before, some 20 bits. Where all of it packed as literals is
+smaller, that is what is kept.
 
 The archive, all numbers little-endian:
 
@@ -92,14 +93,17 @@ def compress(
     coder = _Coder(generator)
     ids, literals = _split(data, generator.tokenizer)
     streams = max(1, min(MAX_STREAMS, len(ids) // PER_STREAM))
-    words = coder.encode(ids, streams, progress)
+    words = coder.encode(ids, streams, progress).astype("<u4").tobytes()
     packed = _literals_to_bytes(literals)
+    if not _helps(len(words) + len(packed), data):
+        ids, literals, streams, words = ids[:0], [(0, data)], 1, b""
+        packed = _literals_to_bytes(literals)
     maker = made_by.encode()[:255]
     head = _HEAD.pack(
         *(MAGIC, VERSION, _model(generator), coder.fingerprint(), hashlib.sha256(data).digest()),
         *(len(data), len(ids), streams, len(packed), len(maker)),
     )
-    body = b"".join([head, maker, packed, words.astype("<u4").tobytes()])
+    body = b"".join([head, maker, packed, words])
     return Compressed(body + _digest(body), len(ids), sum(len(run) for _, run in literals))
 
 
@@ -263,6 +267,11 @@ def _split(data: bytes, tokenizer: Tokenizer) -> tuple[Symbols, Literals]:
     if _joined(ids, literals, tokenizer) != data:
         raise RunError("the model's symbols do not give this text back exactly")
     return ids, literals
+
+
+def _helps(coded: int, data: bytes) -> bool:
+    """Whether so many bytes are fewer than without the model."""
+    return coded <= len(_literals_to_bytes([(0, data)]))
 
 
 def _foreign(tokenizer: Tokenizer) -> re.Pattern[str]:

@@ -367,7 +367,7 @@ class Generator:
         self,
         texts: Sequence[Ids],
         count: int = 0,
-        progress: scoring.Progress = lambda done, total: None,
+        progress: scoring.Progress = lambda done: None,
     ) -> list[scoring.Surprisals]:
         """How each text (N,) of ids is predicted, symbol by symbol; see `scoring.surprisals`."""
         start = self.config.start_symbol

@@ -28,14 +28,14 @@ from charrnn.tokenizer import Ids, Tokenizer
 MAX_STREAMS = 32
 WARM_UP = 512
 WINDOW = 256
-MAX_WINDOWS = 4096
+MAX_WINDOWS = 1024
 _CHUNK = 192  # symbols read at a time; the result does not depend on it beyond rounding
 TEXTS = 96  # read side by side: with more, products are not faster
 _SHORTEST = 16  # symbols read at a time, even where a text ends before
 _NONE = np.empty(0, np.uint8)
 
 Integers = NDArray[np.int64]
-Progress = Callable[[int, int], object]  # symbols done, of how many
+Progress = Callable[[int], object]  # told how many symbols are done; may raise
 
 
 class Engine(Protocol):
@@ -149,7 +149,7 @@ def surprisals(
     start_symbol: int,
     *,
     count: int = 0,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = lambda done: None,
 ) -> list[Surprisals]:
     """Read texts, each of them (N,) in one stream from the start symbol on, side by side.
 
@@ -161,12 +161,12 @@ def surprisals(
         texts: ids.
         start_symbol: what is read before the first of them.
         count: K, how many of the likeliest symbols are kept for every place; at most V.
-        progress: told after every window; may raise.
+        progress: told after every window.
     """
     reading = _Reading(engine, texts, start_symbol, count)
     while reading.goes_on():
         reading.read()
-        progress(reading.done, reading.total)
+        progress(reading.done)
     return reading.found()
 
 
@@ -175,7 +175,6 @@ class _Reading:
 
     Attributes:
         done: symbols read so far.
-        total: of how many.
     """
 
     def __init__(self, engine: Engine, texts: Sequence[Ids], start_symbol: int, count: int) -> None:
@@ -184,10 +183,10 @@ class _Reading:
         self._ends = np.cumsum(lengths)
         self._starts = self._ends - lengths
         self._ids: Ids = texts[0] if len(texts) == 1 else np.concatenate([*texts, _NONE])
-        self.done, self.total = 0, int(lengths.sum())
-        self._nats = np.empty(self.total)
-        self._likeliest = np.empty((self.total, count), np.int32)
-        self._likeliest_nats = np.empty((self.total, count), np.float32)
+        self.done, total = 0, int(lengths.sum())
+        self._nats = np.empty(total)
+        self._likeliest = np.empty((total, count), np.int32)
+        self._likeliest_nats = np.empty((total, count), np.float32)
         longest_first = np.argsort(-lengths, kind="stable")
         self._waiting = iter(longest_first[: np.count_nonzero(lengths)].tolist())
         self._rows = self._at = np.empty(0, np.int64)  # texts that are read, and where in all ids
@@ -213,7 +212,7 @@ class _Reading:
         steps = min(_CHUNK, int(left.max()), max(_SHORTEST, int(left.min())))
         positions = self._at + np.arange(steps)[:, None]
         inside = positions < self._ends[self._rows]
-        positions = np.minimum(positions, self.total - 1)
+        positions = np.minimum(positions, len(self._ids) - 1)
         inputs = _inputs(self._ids, positions, self._start_symbol)
         inputs[0, self._at == self._starts[self._rows]] = self._start_symbol
         window = (inputs, self._ids[positions].astype(np.int64))
@@ -263,7 +262,7 @@ def _warm_up(engine: Engine, ids: Ids, start_symbol: int, length: int, streams: 
 def window_nats(engine: Engine, ids: Ids, tokenizer: Tokenizer) -> float | None:
     """Nats per character over windows of 256 symbols, each from a zero state, no start symbol.
 
-    The protocol of nanoGPT's 1.4697, over all windows that follow one another (at most 4,096,
+    The protocol of nanoGPT's 1.4697, over all windows that follow one another (at most 1,024,
     evenly spread) instead of random ones. None if the text is shorter than a window.
     """
     count = (len(ids) - 1) // WINDOW

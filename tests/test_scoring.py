@@ -287,18 +287,16 @@ def test_texts_side_by_side_are_read_as_alone(
     lengths: list[int], texts: int, shortest: int
 ) -> None:
     engine, given_texts = _Counting(), _texts(lengths)
-    progress: list[tuple[int, int]] = []
+    progress: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoring, "TEXTS", texts)
         patch.setattr(scoring, "_SHORTEST", shortest)
-        found = scoring.surprisals(
-            engine, given_texts, START, progress=lambda *done: progress.append(done)
-        )
+        found = scoring.surprisals(engine, given_texts, START, progress=progress.append)
     assert [read.ids.tolist() for read in found] == [text.tolist() for text in given_texts]
     for read, text in zip(found, given_texts, strict=True):
         assert read.nats.tolist() == _alone(text)
-    assert [done for done, _ in progress] == sorted({done for done, _ in progress})
-    assert progress[-1:] == [(sum(lengths),) * 2] * bool(sum(lengths))
+    assert progress == sorted(set(progress))
+    assert progress[-1:] == [sum(lengths)] * bool(sum(lengths))
 
 
 class _Counting:

@@ -22,6 +22,7 @@ from charrnn.cli.shell import (
     load_model,
     note,
     print_json,
+    watched,
 )
 from charrnn.cli.text import (
     EncodingOption,
@@ -30,7 +31,6 @@ from charrnn.cli.text import (
     IncludeOption,
     NewlineOption,
     SeparatorOption,
-    Watched,
     read_corpus,
     unescaped,
 )
@@ -53,6 +53,7 @@ EXPECTED = 3  # symbols that are told in place of one
 WORST = 5  # passages that are shown
 CONTEXT = 30  # characters around them
 MOST_SHOWN = 20_000  # characters of a text that is painted on a terminal
+LONG = 100_000  # symbols: reading them takes long enough to be watched
 
 
 @guarded
@@ -121,12 +122,9 @@ def score(
     documents = _documents(read_corpus(files, reading), generator, unknown)
     by = by or ("character" if len(documents) == 1 else "document")
     count = EXPECTED if by == "character" or page is not None else 0
-    with Watched() as watched:
-        found = generator.surprisals(
-            [ids for _, ids in documents],
-            count,
-            lambda done, total: watched("scoring", done, total),
-        )
+    ids = [ids for _, ids in documents]
+    with watched("scoring", sum(map(len, ids)), LONG) as progress:
+        found = generator.surprisals(ids, count, progress)
     tokenizer = generator.tokenizer
     texts = [
         Surprise.of(name, read, tokenizer) for (name, _), read in zip(documents, found, strict=True)

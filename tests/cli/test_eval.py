@@ -140,3 +140,19 @@ def test_a_run_from_standard_input_has_no_text_to_read_again(tiny: Run, cli: Cli
     done = cli("eval", "-m", cli.folder / "run", code=2)
     assert "standard input" in done.sentence
     assert "name a text" in done.sentence
+
+
+def test_dynamic_evaluation_is_another_measure(tiny: Run, cli: Cli) -> None:
+    static = cli("eval", "-m", tiny.folder, tiny.text, "--json", "--exact").json
+    learnt = cli("eval", "-m", tiny.folder, tiny.text, "--json", "--dynamic").json
+    assert learnt["dynamic"] is True
+    assert learnt["characters"] == static["characters"]
+    assert learnt["nats"] < static["nats"]
+    assert learnt["window256_nats"] is None
+    shown = cli("eval", "-m", tiny.folder, tiny.text, "--dynamic")
+    assert "learning from the text as it was read" in shown.out
+
+
+def test_dynamic_evaluation_wants_whole_weights(tiny: Run, cli: Cli) -> None:
+    refused = cli("eval", "-m", tiny.folder, "--dynamic", "--weights", "int8", code=2)
+    assert "--dynamic changes the weights" in refused.err
