@@ -44,7 +44,7 @@ def main() -> None:
         if not same:
             raise SystemExit(f"{path} did not come back")
         ids, _ = _split(data, model.tokenizer)
-        nats = writer.score_ids(ids).total_nats if len(ids) else 0.0
+        nats = writer.score_ids(ids, exact=True).total_nats if len(ids) else 0.0
         sizes = [
             len(gzip.compress(data, 9)),
             len(bz2.compress(data, 9)),
