@@ -53,6 +53,7 @@ EXPECTED = 3  # symbols that are told in place of one
 WORST = 5  # passages that are shown
 CONTEXT = 30  # characters around them
 MOST_SHOWN = 20_000  # characters of a text that is painted on a terminal
+MOST_NAME = 40  # characters of a column of names
 LONG = 100_000  # symbols: reading them takes long enough to be watched
 
 
@@ -320,8 +321,10 @@ def _show(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> None:
     ranked = [(part.score, name, part) for name, part in rows]
     ranked.sort(key=lambda row: -row[0].bpc)
     typer.echo(f"{'bpc':>7}  {'characters':>{max(width, 10)}}  {by}")
+    longest = min(MOST_NAME, max(len(visible(name)) for _, name, _ in ranked))
     for measured, name, part in ranked:
-        head = f"{measured.bpc:7.3f}  {measured.characters:>{max(width, 10)},}  {visible(name)}"
+        head = f"{measured.bpc:7.3f}  {measured.characters:>{max(width, 10)},}  "
+        head += f"{visible(name):<{longest}}"
         painter.row(head, painted(part) if by == "line" else [])
 
 
