@@ -118,29 +118,50 @@ def score(
     start_symbol: int,
     *,
     exact: bool = False,
+    most: int | None = None,
 ) -> Score:
     """Score `ids` (N,) in order with the state carried; per character, whatever a symbol is.
 
     The text is cut into at most 32 contiguous streams; each begins with the state left by the 512
-    symbols before it, which are not counted. With `exact`, one stream reads the whole text.
+    symbols before it, which are not counted. With `exact`, one stream reads the whole text. With
+    `most`, only the beginnings of the streams are read, as many symbols as that in all.
     """
     if exact:
-        (found,) = surprisals(engine, [ids], start_symbol)
+        (found,) = surprisals(engine, [spread(ids, most, exact=True)], start_symbol)
         return found.score(tokenizer)
-    streams = max(1, min(MAX_STREAMS, len(ids) // WARM_UP))
-    length = math.ceil(len(ids) / streams)
-    streams = math.ceil(len(ids) / length)
+    length, streams = _cut(len(ids), exact=False)
     state = _warm_up(engine, ids, start_symbol, length, streams)
-    total = 0.0
-    for offset in range(0, length, _CHUNK):
-        rows = np.arange(offset, min(offset + _CHUNK, length))
+    total, read = 0.0, _read(length, streams, most)
+    for offset in range(0, read, _CHUNK):
+        rows = np.arange(offset, min(offset + _CHUNK, read))
         positions = rows[:, None] + np.arange(streams)[None, :] * length
         inside = positions < len(ids)
         positions = np.where(inside, positions, 0)
         inputs = _inputs(ids, positions, start_symbol)
         nats, state = engine.nats(inputs, ids[positions].astype(np.int64), state)
         total += float(np.sum(nats, where=inside, dtype=np.float64))
-    return Score(total, *tokenizer.measure(ids))
+    return Score(total, *tokenizer.measure(spread(ids, most)))
+
+
+def spread(ids: Ids, most: int | None, *, exact: bool = False) -> Ids:
+    """Those of `ids` (N,) that are scored when there are to be no more than `most`."""
+    length, streams = _cut(len(ids), exact=exact)
+    read = _read(length, streams, most)
+    if read == length:
+        return ids
+    return np.concatenate([ids[at : at + read] for at in range(0, len(ids), length)])
+
+
+def _cut(count: int, *, exact: bool) -> tuple[int, int]:
+    """The length of the streams into which so many symbols are cut, and their number."""
+    streams = 1 if exact else max(1, min(MAX_STREAMS, count // WARM_UP))
+    length = math.ceil(count / streams)
+    return length, math.ceil(count / length)
+
+
+def _read(length: int, streams: int, most: int | None) -> int:
+    """How much of each stream is read."""
+    return length if most is None else min(length, max(1, most // streams))
 
 
 def surprisals(

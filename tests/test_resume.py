@@ -30,6 +30,7 @@ SMALL: dict[str, Any] = {
     "steps": 30,
     "learning_rate": 0.02,
     "device": "cpu",
+    "cell": "lstm",
     "backend": "library",
     "dropout": 0.2,
 }

@@ -34,7 +34,7 @@ from charrnn.training.penalties import Recorder
 MOST_VALIDATIONS = 20  # times per run that the validation text is scored
 VALIDATION_SHARE = 0.1  # and no more than this many characters per one that is trained on
 REPORTS = 200  # lines of metrics per run
-VALID_CAP = 2**16  # characters of it that stand in while training
+VALID_CAP = 2**16  # symbols of it that stand in while training
 TIMED = 128  # steps whose scoring tells how long that of a text will take
 ROLLBACKS = 3  # times that a training may diverge and go on
 ROLLBACK_RATE = 0.5  # the rate's part that is left each time
@@ -52,7 +52,7 @@ class Progress:
         fraction: part of the budget used.
         seconds: since the training began.
         train_nats: mean loss per character since the last report.
-        valid_nats: on the validation text (or its beginning); None where it was not scored now.
+        valid_nats: on the validation text (parts of a long one); None where it was not scored now.
         learning_rate: of this step.
         grad_norm: the largest norm of the gradient, before clipping, since the last report.
         clipped: part of the updates since the last report whose gradient was made shorter.
@@ -179,7 +179,7 @@ class Trainer:
             DivergedError: the loss or the gradient was not finite more than `ROLLBACKS` times.
         """
         self.network.train()
-        affordable = VALIDATION_SHARE * characters / max(1, len(self.valid[:VALID_CAP]))
+        affordable = VALIDATION_SHARE * characters / max(1, min(VALID_CAP, len(self.valid)))
         validations = max(2, min(MOST_VALIDATIONS, int(affordable)))
         fraction = budget.fraction(self.step)
         self.reported = min(self.reported, int(fraction * REPORTS))
@@ -312,21 +312,21 @@ class Trainer:
     def validate(
         self, budget: Budget, stop: Callable[[], str | None] = lambda: None
     ) -> float | None:
-        """Nats on the validation text's beginning, from its own state; None without such a text.
+        """Nats on some of the validation text, evenly spread; None without such a text.
 
         The layers run as in training. A clock is told how long the scoring at the end will take.
 
         Raises:
             InterruptedScoring: `stop` said a word.
         """
-        ids = self.valid[:VALID_CAP]
-        if not len(ids) or self.tokenizer is None:
+        if not len(self.valid) or self.tokenizer is None:
             return None
         if isinstance(budget, Clock):
             budget.reserve = self._scoring_time() * _left_to_score(len(self.valid)) + 0.1
         engine = Interruptible(self.network, stop, quick=True)
         start = self.network.config.start_symbol
-        return scoring.score(engine, ids, self.tokenizer, start).nats
+        found = scoring.score(engine, self.valid, self.tokenizer, start, most=VALID_CAP)
+        return found.nats
 
     def _scoring_time(self) -> float:
         """Seconds that a symbol takes in scoring, measured on a few."""

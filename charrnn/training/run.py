@@ -686,7 +686,7 @@ class _Run:
         """The score of the part that was read while training, where it was."""
         if best.valid_nats is None:
             return None
-        size = self.data.tokenizer.measure(self.data.valid[: loop.VALID_CAP])
+        size = self.data.tokenizer.measure(scoring.spread(self.data.valid, loop.VALID_CAP))
         return scoring.Score(best.valid_nats * size.characters, *size)
 
 

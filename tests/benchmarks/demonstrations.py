@@ -12,7 +12,8 @@ temperature 0.8. Then, beside the loss, by what the text is:
     ABC           tunes that music21 parses, and of their inner bars those that are full
     lists         lines that the training text does not have, and that differ from each other
 
-Shares count what is complete: what a sample's end cuts off is not counted.
+Shares count what is complete: what a sample's end cuts off is not counted. Beside each stands the
+same share of as many passages of the held-out text.
 """
 
 from __future__ import annotations
@@ -179,16 +180,20 @@ def line(text: str, minutes: float) -> str:
         written = _json(*charrnn, "sample", "-m", run, *words, "--json")
         config = json.loads(Path(run, "config.json").read_text())
     samples = [sample["text"] for sample in written["samples"]]
-    read = corpus.read(config["files"], TrainOptions()).text[: config["corpus"]["train_characters"]]
-    kinds = [kind for kind in MEASURES if kind in text]
-    others = [
-        f"{measure.__name__.replace('_', ' ')} {_percent(measure(samples, read))}"
-        for kind in kinds
-        for measure in MEASURES[kind]
-    ]
+    whole = corpus.read(config["files"], TrainOptions()).text
+    read = whole[: config["corpus"]["train_characters"]]
+    held_out = whole[len(read) :]
+    apart = max(1, (len(held_out) - 1000) // 40)
+    passages = [held_out[k * apart : k * apart + 1000] for k in range(40)]
+    measures = [known_words]
+    measures += [measure for kind in MEASURES if kind in text for measure in MEASURES[kind]]
+    shares = ", ".join(
+        f"{measure.__name__.replace('_', ' ')} {_percent(measure(samples, read))} "
+        f"({_percent(measure(passages, read))})"
+        for measure in measures
+    )
     return (
-        f"| {Path(text).name} | {result['valid_nats']:.3f} | {result['valid_bpc']:.3f} "
-        f"| {_percent(known_words(samples, read))} | {', '.join(others)} |"
+        f"| {Path(text).name} | {result['valid_nats']:.3f} | {result['valid_bpc']:.3f} | {shares} |"
     )
 
 
