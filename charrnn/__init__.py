@@ -9,8 +9,8 @@
 The rooms, in the order data flows: ``corpus`` (files -> text), ``tokenizer`` (text <-> ids),
 ``dataset`` and ``streams`` (ids -> windows), ``cells`` (the equations), ``parameters``,
 ``kernels`` (what runs the cells), ``checkpoint`` (the model file), ``decoding`` (the next symbol),
-``scoring``, ``generator`` (a model that writes), ``novelty`` (what it copies), ``network`` and
-``training``, ``cli``.
+``scoring``, ``generator`` (a model that writes), ``compression``, ``novelty`` (what it copies),
+``network`` and ``training``, ``cli``.
 Importing this package imports nothing else; torch is loaded for training only.
 """
 

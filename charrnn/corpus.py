@@ -129,6 +129,19 @@ class Corpus:
         """The whole text at once, for those who have the memory."""
         return b"".join(piece.data for piece in self.pieces()).decode()
 
+    def documents(self) -> Iterator[tuple[str, bytes]]:
+        """Its documents one by one: the name of the file, and the text; none is empty."""
+        separator = self.reading.document_separator.encode()
+        for source in self.sources:
+            held: list[bytes] = []
+            for piece in _documents(_Blocks([source], self.reading, silent, ""), separator):
+                if piece.begins and held:
+                    yield source.name, b"".join(held)
+                    held = []
+                held.append(piece.data)
+            if held:
+                yield source.name, b"".join(held)
+
     def pieces(self, progress: Progress = silent, what: str = "reading") -> Iterator[Piece]:
         """The text again.
 

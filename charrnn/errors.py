@@ -6,7 +6,8 @@ CharRNNError            catch this one; ``exit_code`` is what the command ends w
 │   ├── CorpusError     a text that cannot be read or is too short
 │   ├── PromptError     a prompt with symbols the model has never seen
 │   ├── ModelError      no model, or a file that is damaged, foreign or too new
-│   └── StateError      a saved state that is damaged, foreign or another model's
+│   ├── StateError      a saved state that is damaged, foreign or another model's
+│   └── ArchiveError    an archive that is damaged, foreign, another model's or machine's
 └── RunError            it failed while running (exit code 1)
     └── DivergedError   the loss or a gradient is no longer a number
 """
@@ -47,6 +48,10 @@ class ModelError(InputError):
 
 class StateError(InputError):
     """No saved state, or one that is damaged, foreign or another model's."""
+
+
+class ArchiveError(InputError):
+    """No archive, or one that is damaged, foreign, another model's or another machine's."""
 
 
 class RunError(CharRNNError):

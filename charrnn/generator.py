@@ -363,6 +363,17 @@ class Generator:
         start = self.config.start_symbol
         return scoring.score(self.engine, ids, self.tokenizer, start, exact=exact)
 
+    def surprisals(
+        self,
+        texts: Sequence[Ids],
+        count: int = 0,
+        progress: scoring.Progress = lambda done: None,
+    ) -> list[scoring.Surprisals]:
+        """How each text (N,) of ids is predicted, symbol by symbol; see `scoring.surprisals`."""
+        start = self.config.start_symbol
+        count = min(count, self.config.vocab_size)
+        return scoring.surprisals(self.engine, texts, start, count=count, progress=progress)
+
     def _bias(self, given: dict[str, float]) -> Weights:
         """What is added to the logits (V,); empty without any.
 

@@ -341,6 +341,7 @@ def test_documents_are_what_a_plain_split_gives(text: str, separator: str, chunk
         for piece in read.pieces():
             documents += [b""] * piece.begins
             documents[-1] += piece.data
+        assert [data for _, data in read.documents()] == documents
     parts = text.split(separator)
     expected = [part + separator for part in parts[:-1]] + [parts[-1]] * bool(parts[-1])
     assert [document.decode() for document in documents] == expected
@@ -361,6 +362,16 @@ def test_characters_are_counted(text: str) -> None:
 @given(any_text)
 def test_code_points_are_those_of_the_text(text: str) -> None:
     assert corpus.code_points(text.encode()).tolist() == list(map(ord, text))
+
+
+def test_documents_have_the_names_of_their_files(tmp_path: Path) -> None:
+    for name, text in (("a", "one\ntwo"), ("b", ""), ("c", "\ufeffthree\n")):
+        (tmp_path / name).write_text(text, "utf-8")
+    paths = [tmp_path / name for name in "abc"]
+    whole = [(str(paths[0]), b"one\ntwo"), (str(paths[2]), b"three\n")]
+    assert list(corpus.read(paths).documents()) == whole
+    lines = corpus.read(paths, Reading(document_separator="\n")).documents()
+    assert [data for _, data in lines] == [b"one\n", b"two", b"three\n"]
 
 
 def test_a_lone_surrogate_is_no_text() -> None:

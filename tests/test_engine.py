@@ -113,6 +113,42 @@ def test_rows_threads_and_cuts_change_no_bit(name: str, form: dict[str, Any]) ->
         assert_near(ended, after)
 
 
+@pytest.mark.parametrize(("name", "form"), CASES)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_layer_at_a_time_is_bit_for_bit_the_same(
+    name: str, form: dict[str, Any], batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, values = made(name, form)
+    engine = Engine(config, values, threads=batch)
+    given = (*texts(26, batch), 3, any_state(engine, batch))
+    with monkeypatch.context() as patch:
+        patch.setattr("charrnn.kernels.engine._WINDOW_TEXTS", 0)
+        wanted, after = engine.expected(*given)
+    monkeypatch.setattr("charrnn.kernels.engine._WINDOW_ROWS", 10 * batch)  # 10, 10 and 6 steps
+    found, ended = engine.expected(*given)
+    advanced = engine.advance(given[0], given[3])
+    assert bool(engine._windows) == (name != "jordan")
+    for field in ("nats", "likeliest", "likeliest_nats"):
+        np.testing.assert_array_equal(getattr(found, field), getattr(wanted, field))
+    for wanted_layer, *layers in zip(after, ended, advanced, strict=True):
+        for layer in layers:
+            for part, same in zip(layer, wanted_layer, strict=True):
+                np.testing.assert_array_equal(part, same)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, SYMBOLS])
+@pytest.mark.parametrize("batch", [2, 13])
+def test_the_likeliest_are_those_of_the_numpy_engine(count: int, batch: int) -> None:
+    config, values = made("gru", {"num_layers": 2})
+    engine, plain = Engine(config, values, threads=2), NumpyEngine(config, values)
+    given = (*texts(12, batch), count, any_state(plain, batch))
+    found, _ = engine.expected(*given)
+    wanted, _ = plain.expected(*given)
+    np.testing.assert_array_equal(found.likeliest, wanted.likeliest)
+    np.testing.assert_allclose(found.likeliest_nats, wanted.likeliest_nats, atol=1e-5)
+    assert found.likeliest.shape == (12, batch, count)
+
+
 @pytest.mark.parametrize(("weights", "error"), [("bfloat16", 2**-8), ("int8", 1 / 127)])
 def test_smaller_weights_are_those_rounded(weights: str, error: float) -> None:
     config, values = made("lstm", {"num_layers": 2})

@@ -45,6 +45,7 @@ ROOMS = [
     "scoring",
     "states",
     "generator",
+    "compression",
     "novelty",
     "network",
     "training",
@@ -69,6 +70,7 @@ ONLY = {
     ),
     "numba": ("kernels/", "decoding/compiled.py"),
     "llvmlite": ("kernels/gemm.py", "kernels/program.py"),
+    "constriction": ("compression.py",),
     "typer": ("cli/",),
     "filelock": ("training/lock.py", "corpora/fetching.py"),
     "rich": ("cli/",),
@@ -184,14 +186,9 @@ def test_preparing_a_text_loads_no_torch(model: Path) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "sample -m",
-        "greedy -m",
-        "beam -m",
-        "eval text.txt -m",
-        "info",
-        "inspect next -m",
-        "inspect cells text.txt -m",
-        "inspect memory text.txt --longest 64 -m",
+        *("sample -m", "greedy -m", "beam -m", "eval text.txt -m", "score text.txt -m"),
+        *("compress text.txt text.crnn --force -m", "info", "inspect next -m"),
+        *("inspect cells text.txt -m", "inspect memory text.txt --longest 64 -m"),
     ],
 )
 def test_writing_and_scoring_load_no_torch(line: str, model: Path) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from charrnn import scoring
@@ -269,6 +271,86 @@ def test_losses_are_per_character_and_byte_whatever_a_symbol_is(exact: bool) -> 
     assert score.nats == pytest.approx(2 * math.log(256))
     assert score.bits_per_byte == pytest.approx(8)
     assert scoring.window_nats(even, ids, tokenizer) == pytest.approx(2 * math.log(256))
+
+
+def _texts(lengths: list[int]) -> list[NDArray[np.uint8]]:
+    return [_text(length, seed=number) for number, length in enumerate(lengths)]
+
+
+@given(
+    st.lists(st.integers(0, 60), max_size=9),
+    st.integers(1, 4),
+    st.integers(1, 20),
+)
+@settings(max_examples=40, deadline=None)
+def test_texts_side_by_side_are_read_as_alone(
+    lengths: list[int], texts: int, shortest: int
+) -> None:
+    engine, given_texts = _Counting(), _texts(lengths)
+    progress: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "TEXTS", texts)
+        patch.setattr(scoring, "_SHORTEST", shortest)
+        found = scoring.surprisals(engine, given_texts, START, progress=progress.append)
+    assert [read.ids.tolist() for read in found] == [text.tolist() for text in given_texts]
+    for read, text in zip(found, given_texts, strict=True):
+        assert read.nats.tolist() == _alone(text)
+    assert progress == sorted(set(progress))
+    assert progress[-1:] == [sum(lengths)] * bool(sum(lengths))
+
+
+class _Counting:
+    """An engine whose nats tell what was read before: a number of all symbols in their order."""
+
+    def start_state(self, batch_size: int) -> Any:
+        return ((np.ones((batch_size, 1)),),)
+
+    def nats(
+        self, inputs: NDArray[Any], targets: NDArray[Any], state: Any
+    ) -> tuple[NDArray[Any], Any]:
+        ((read,),) = state
+        read, nats = read[:, 0].copy(), np.empty(inputs.shape)
+        for t, (before, wanted) in enumerate(zip(inputs, targets, strict=True)):
+            read = (read * 5 + before) % 999_983
+            nats[t] = read + wanted / 8
+        return nats, ((read[:, None],),)
+
+
+def _alone(text: NDArray[np.uint8]) -> list[float]:
+    read, nats, before = 1, [], START
+    for symbol in text.tolist():
+        read = (read * 5 + before) % 999_983
+        nats.append(read + symbol / 8)
+        before = symbol
+    return nats
+
+
+def test_what_was_expected_instead(remembering: Model) -> None:
+    (text, other) = _texts([300, 7])
+    engine = _float64(remembering)
+    found, short = scoring.surprisals(engine, [text, other], START, count=2)
+    alone = scoring.surprisals(engine, [text], START)
+    np.testing.assert_allclose(found.nats, alone[0].nats, rtol=1e-12)
+    assert alone[0].likeliest.shape == (300, 0)
+    network = Naive(remembering)
+    for before, symbol, nats, best, best_nats in zip(
+        [START, *text], text, found.nats, found.likeliest, found.likeliest_nats, strict=False
+    ):
+        log_probs = network.read(int(before))
+        assert nats == pytest.approx(-log_probs[symbol], rel=1e-9)
+        assert best.tolist() == np.argsort(-log_probs)[:2].tolist()
+        assert best_nats == pytest.approx(-log_probs[best], rel=1e-5)
+    assert short.likeliest.shape == (7, 2)
+
+
+def test_a_score_in_one_stream_is_the_sum_of_surprisals(remembering: Model) -> None:
+    engine, ids = _float64(remembering), _text(700)
+    (found,) = scoring.surprisals(engine, [ids], START)
+    assert found.score(LETTERS) == scoring.score(engine, ids, LETTERS, START, exact=True)
+
+
+def test_no_texts_have_no_surprisals(remembering: Model) -> None:
+    assert scoring.surprisals(_float64(remembering), [], START) == []
 
 
 def test_a_part_is_the_beginnings_of_the_streams(make_model: MakeModel) -> None:

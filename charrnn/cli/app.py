@@ -15,6 +15,7 @@ from charrnn import __version__
 from charrnn.cli.beam import beam
 from charrnn.cli.bench import app as bench_app
 from charrnn.cli.cells import cells
+from charrnn.cli.compress import compress, decompress
 from charrnn.cli.corpora import app as corpora_app
 from charrnn.cli.eval import evaluate
 from charrnn.cli.greedy import greedy
@@ -23,6 +24,7 @@ from charrnn.cli.inspect import app as inspect_app
 from charrnn.cli.plot import plot
 from charrnn.cli.prepare import prepare
 from charrnn.cli.sample import sample
+from charrnn.cli.score import score
 from charrnn.cli.train import train
 from charrnn.cli.write import write
 
@@ -57,6 +59,9 @@ app.command()(greedy)
 app.command()(beam)
 app.command()(write)
 app.command("eval")(evaluate)
+app.command()(score)
+app.command()(compress)
+app.command()(decompress)
 app.command()(info)
 app.command()(plot)
 app.command()(cells)

@@ -252,7 +252,7 @@ class Watched:
             self._draw(what, done, total)
         elif now - self._said > _LINE_SECONDS:
             self._said = now
-            note(f"{what} the text: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
+            note(f"{what} the text: {done / total:.0%} of {total / 1e6:,.1f} MB")
 
     def _draw(self, what: str, done: int, total: int) -> None:
         if self._bar is None:

@@ -8,12 +8,17 @@ The first layer's input part, and what a skip connection adds to the others, are
 made in advance. Matrices are packed as they are read, in float32, bfloat16, or int8 with a scale
 per row. Sums are made in the same order whatever the number of rows and threads: a text does not
 depend on what is written beside it.
+
+Where few texts are read whose symbols are all known, a layer at a time goes over a window of steps:
+the products of what comes from below are made for all steps at once, and only the recurrence goes
+step by step, with one layer's matrix, which stays in the cache. Each number is made by the same
+functions as before, so it is the same number.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +27,9 @@ from numpy.typing import NDArray
 
 from charrnn.config import ModelConfig
 from charrnn.kernels import program, steps
+from charrnn.kernels.distribution import likeliest_rows
 from charrnn.kernels.gemm import WIDTH
-from charrnn.kernels.numpy_engine import Chooser, Floats, Ids, NumpyEngine, State
+from charrnn.kernels.numpy_engine import Chooser, Expected, Floats, Ids, NumpyEngine, State
 from charrnn.kernels.program import WAIT, Call, Program
 from charrnn.parameters import Parameters
 
@@ -31,6 +37,10 @@ _LINE = 64  # bytes of a cache line
 # Bytes of weights for each thread: with fewer, waiting for each other costs what they gain, and on
 # a busy machine far more.
 _WORTH_A_THREAD = 800_000
+# Rows of a window of steps, the fewest steps that are worth one, and the most texts.
+_WINDOW_ROWS = 192
+_WINDOW_STEPS = 8
+_WINDOW_TEXTS = 8
 
 
 def _aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
@@ -103,6 +113,10 @@ class _Row:
         if name not in self._places:
             self._places[name] = self.size
             self.size += -(-blocks * panels * WIDTH // 16) * 16
+
+    def name(self, name: str, place: str, rows: int) -> None:
+        """Another name for a place, in a row so many below."""
+        self._places[name] = self._places[place] + rows * self.size
 
     def __getitem__(self, name: str) -> int:
         return self._places[name]
@@ -197,7 +211,10 @@ class Engine(NumpyEngine):
         # With and without logits.
         self._steps: dict[bool, list[list[Call]]] = {}
         self._programs: dict[bool, Program] = {}
+        row.size += 16 * (row.size // 16 % 2 == 0)  # rows one below the other share no cache sets
+        self._windows: dict[tuple[int, int], list[tuple[Program, Program]]] = {}
         self._work = _aligned((0, row.size), np.float32)
+        self._first = 0
 
     def _inputs_of(self, maps: Sequence[tuple[Floats, Any, int]]) -> list[Any]:
         """The products from a layer's input to its blocks: matrix, bias or table, blocks."""
@@ -229,7 +246,9 @@ class Engine(NumpyEngine):
     # The program, for an array of work.
 
     def _at(self, name: str, block: int = 0) -> int:
-        return self._work.ctypes.data + 4 * (self._row[name] + block * self._panels * WIDTH)
+        """Where a block is in the row that programs begin with."""
+        place = self._row[name] + block * self._panels * WIDTH
+        return self._work.ctypes.data + self._first * self._stride + 4 * place
 
     @property
     def _stride(self) -> int:
@@ -281,10 +300,11 @@ class Engine(NumpyEngine):
             calls += [WAIT, self._normalise("x", "normalx", blocks)]
         return calls
 
-    def _layer_calls(self, number: int, old: str, new: str) -> list[Call]:
+    def _recurrent_calls(self, number: int, old: str, new: str) -> list[Call]:
+        """From the input part and the state to the new state."""
         step, cell = self._step_of, self._cell
         _, matrices, biases, vectors = self._plans[number]
-        calls = self._input_calls(number, new)
+        calls = []
         operand = f"{number}.0.{old}"
         if cell.feeds_back:
             calls += [WAIT, *self._output_calls(operand), self._feed_back(), WAIT]
@@ -364,34 +384,43 @@ class Engine(NumpyEngine):
     def _step_calls(self, old: str, new: str, *, logits: bool) -> list[Call]:
         calls = []
         for number in range(len(self._layers)):
-            calls += self._layer_calls(number, old, new)
+            calls += self._input_calls(number, new) + self._recurrent_calls(number, old, new)
         return calls + (self._output_calls(new=new) if logits else [])
 
     # Running it.
 
     def _run_program(self, ids: NDArray[np.int64], state: State, made: Program) -> State:
         """Load a state, run all steps of `ids` (T, B), and take the state out again."""
-        batch, hidden = len(state[0][0]), self.config.hidden_size
+        self._load(state, "0")
+        made.run(ids, self.threads)
+        return self._stored(state, str(len(ids) % 2), 0)
+
+    def _state_rows(self, name: str, first: int, batch: int) -> Floats:
+        column = self._row[name]
+        return self._work[first : first + batch, column : column + self.config.hidden_size]
+
+    def _load(self, state: State, place: str) -> None:
+        """Put a state into the first rows."""
         for number, layer in enumerate(state):
             for k, part in enumerate(layer):
-                first = self._row[f"{number}.{k}.0"]
-                self._work[:batch, first : first + hidden] = part
-        made.run(ids, self.threads)
-        parity = len(ids) % 2
-        return tuple(
-            tuple(self._state_part(f"{number}.{k}.{parity}", batch) for k in range(len(layer)))
-            for number, layer in enumerate(state)
-        )
+                self._state_rows(f"{number}.{k}.{place}", 0, len(part))[:] = part
 
-    def _state_part(self, name: str, batch: int) -> Floats:
-        first = self._row[name]
-        return self._work[:batch, first : first + self.config.hidden_size].copy()
+    def _stored(self, like: State, place: str, first: int) -> State:
+        """A copy of the state in the rows from `first` on, of as many texts as another has."""
+        return tuple(
+            tuple(
+                self._state_rows(f"{number}.{k}.{place}", first, len(part)).copy()
+                for k, part in enumerate(layer)
+            )
+            for number, layer in enumerate(like)
+        )
 
     def _room(self, batch: int) -> None:
         """Make room for so many rows; calls are of one array."""
         if batch > len(self._work):
             self._work = _aligned((max(batch, 2 * len(self._work)), self._row.size), np.float32)
             self._steps.clear()
+            self._windows.clear()
 
     def _logits_of(self, batch: int) -> Floats:
         """Where the logits (B, V) are."""
@@ -406,8 +435,11 @@ class Engine(NumpyEngine):
 
     def advance(self, ids: Ids, state: State) -> State:
         """Read a window (T, B) for the state after it alone."""
+        ids = _integers(ids)
+        if self._worth_windows(*ids.shape):
+            return self._run_windows(ids, state)
         self._room(ids.shape[1])
-        return self._run_program(_integers(ids), state, self._program([], False))
+        return self._run_program(ids, state, self._program([], False))
 
     def write(
         self, logits: Floats, state: State, chooser: Chooser, count: int
@@ -426,13 +458,92 @@ class Engine(NumpyEngine):
         self, inputs: NDArray[np.int64], targets: NDArray[np.int64], state: State
     ) -> tuple[Floats, State]:
         """-ln p of every target (T, B) after its inputs, and the state after the window."""
-        self._room(inputs.shape[1])
+        found, state = self.expected(inputs, targets, 0, state)
+        return found.nats, state
+
+    def expected(
+        self,
+        inputs: NDArray[np.int64],
+        targets: NDArray[np.int64],
+        count: int,
+        state: State,
+    ) -> tuple[Expected, State]:
+        """As `NumpyEngine.expected`, compiled."""
         inputs, targets = _integers(inputs), _integers(targets)
         nats = np.empty(targets.shape, np.float32)
-        given = (self._at("logits"), self._stride, self.config.vocab_size)
-        call = Call(program.nats_rows.address, (*given, targets.ctypes.data, nats.ctypes.data))
-        state = self._run_program(inputs, state, self._program([], True, [call]))
-        return nats, state
+        likeliest = np.empty((*targets.shape, count), np.int32)
+        likeliest_nats = np.empty(likeliest.shape, np.float32)
+
+        def calls(first: int) -> list[Call]:
+            given = (
+                *(self._at("logits"), self._stride, self.config.vocab_size),
+                *(targets[first:].ctypes.data, nats[first:].ctypes.data),
+            )
+            found = [Call(program.nats_rows.address, given)]
+            if count:
+                places = (likeliest[first:].ctypes.data, likeliest_nats[first:].ctypes.data)
+                found.append(Call(likeliest_rows.address, (*given, count, *places)))
+            return found
+
+        if self._worth_windows(*inputs.shape):
+            state = self._run_windows(inputs, state, calls)
+        else:
+            self._room(inputs.shape[1])
+            state = self._run_program(inputs, state, self._program([], True, calls(0)))
+        return Expected(nats, likeliest, likeliest_nats), state
+
+    # A layer at a time over a window of steps. Its rows are those of step t below those of step
+    # t - 1; the first ones hold the state before. In each, a state's place "1" is the new one.
+
+    def _worth_windows(self, steps: int, batch: int) -> bool:
+        worth = steps >= _WINDOW_STEPS and batch <= _WINDOW_TEXTS
+        return worth and not self._cell.feeds_back
+
+    def _run_windows(
+        self, ids: NDArray[np.int64], state: State, after: Callable[[int], list[Call]] | None = None
+    ) -> State:
+        """Read ids (T, B) for the state.
+
+        With `after`, make the logits of every step as well; what it gives for the first step of a
+        window is called next, with the rows of all its steps.
+        """
+        steps, batch = ids.shape
+        size = min(steps, _WINDOW_ROWS // batch)
+        self._room((size + 1) * batch)
+        self._load(state, "1")
+        for first in range(0, steps, size):
+            part = ids[first : first + size].reshape(1, -1)
+            count = part.size // batch
+            for below, recurrence in self._window(count, batch):
+                below.run(part, self.threads)
+                recurrence.run(part[:, :batch], self.threads)
+            if after is not None:
+                self._first = batch
+                calls = [*self._output_calls(new="1"), *after(first)]
+                self._first = 0
+                Program(calls, calls).run(part, self.threads)
+            state = self._stored(state, "1", count * batch)
+            self._load(state, "1")
+        return state
+
+    def _window(self, steps: int, batch: int) -> list[tuple[Program, Program]]:
+        """For each layer: what makes the input parts of all steps, and then the steps."""
+        if (steps, batch) not in self._windows:
+            for number in range(len(self._layers)):
+                for k in range(len(self._cell.states)):
+                    self._row.name(f"{number}.{k}.before", f"{number}.{k}.1", -batch)
+            made = []
+            for number in range(len(self._layers)):
+                self._first = batch
+                below = self._input_calls(number, "1")
+                recurrence = []
+                for step in range(1, steps + 1):
+                    self._first = step * batch
+                    recurrence += self._recurrent_calls(number, "before", "1")
+                made.append((Program(below, below), Program(recurrence, recurrence)))
+            self._first = 0
+            self._windows[steps, batch] = made
+        return self._windows[steps, batch]
 
 
 def _integers(ids: Ids) -> NDArray[np.int64]:

@@ -63,6 +63,21 @@ class Chooser(Protocol):
 
 
 @dataclass(frozen=True)
+class Expected:
+    """What a network expected at every place of a window.
+
+    Attributes:
+        nats: -ln p (T, B) of what came.
+        likeliest: the ids (T, B, K) that it held most likely, the best first.
+        likeliest_nats: -ln p (T, B, K) of those.
+    """
+
+    nats: Floats
+    likeliest: NDArray[np.int32]
+    likeliest_nats: Floats
+
+
+@dataclass(frozen=True)
 class _Layer:
     """One layer's parameters, as its steps need them.
 
@@ -263,13 +278,29 @@ class NumpyEngine:
 
         return product
 
-    @_quietly
     def nats(
         self, inputs: NDArray[np.int64], targets: NDArray[np.int64], state: State
     ) -> tuple[Floats, State]:
         """-ln p of every target (T, B) after its inputs, and the state after the window."""
+        found, state = self.expected(inputs, targets, 0, state)
+        return found.nats, state
+
+    @_quietly
+    def expected(
+        self,
+        inputs: NDArray[np.int64],
+        targets: NDArray[np.int64],
+        count: int,
+        state: State,
+    ) -> tuple[Expected, State]:
+        """What was expected in place of targets (T, B): the `count` likeliest, at most V."""
         logits, state = self.read(inputs, state)
         peak = logits.max(-1, keepdims=True)
-        chosen = np.take_along_axis(logits, targets[..., None], -1)
-        log_sum = np.log(np.exp(logits - peak).sum(-1, dtype=np.float64))
-        return log_sum - (chosen - peak)[..., 0], state
+        log_sum = np.log(np.exp(logits - peak).sum(-1, dtype=np.float64, keepdims=True)) + peak
+        likeliest = np.argsort(-logits, axis=-1, kind="stable")[..., :count]
+
+        def nats(ids: NDArray[np.int64]) -> Floats:
+            return np.asarray(log_sum - np.take_along_axis(logits, ids, -1))
+
+        found = likeliest.astype(np.int32)
+        return Expected(nats(targets[..., None])[..., 0], found, nats(likeliest)), state

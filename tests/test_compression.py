@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import gzip
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from charrnn import compression, parameters
+from charrnn.checkpoint import Model
+from charrnn.compression import compress, decompress
+from charrnn.config import ModelConfig
+from charrnn.errors import ArchiveError, OptionError, RunError
+from charrnn.generator import Generator
+from charrnn.kernels.distribution import PRECISION, frequencies
+from charrnn.kernels.numpy_engine import NumpyEngine
+from charrnn.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer, train_pieces
+
+LETTERS = CharTokenizer.from_texts("abcdefghijklmnopqrstuvwxyz .,\né日")
+STORY = ("it was a quiet harbour, and the sea was old.\nno café was open, 日日.\n" * 20).encode()
+
+
+def made(tokenizer: Tokenizer, seed: int = 1, threads: int = 1, **more: Any) -> Generator:
+    """A model with random weights that are not small."""
+    config = ModelConfig(tokenizer.vocab_size, **{"hidden_size": 24, "num_layers": 2} | more)
+    values = parameters.initial(config, seed)
+    for value in values.values():
+        value *= 2
+    return Generator(Model(config, tokenizer, values), threads=threads)
+
+
+MADE = made(LETTERS)
+TEXT = MADE.sample(length=1500, seed=1, temperature=1.0).encode()  # which no other packs as well
+ARCHIVE = compress(MADE, TEXT, "charrnn 7")
+
+
+@pytest.fixture
+def _streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short texts are cut into streams, too, and coded even where that does not help."""
+    monkeypatch.setattr(compression, "PER_STREAM", 100)
+    monkeypatch.setattr(compression, "_helps", lambda coded, data: True)
+
+
+def sealed(body: bytes) -> bytes:
+    """An archive that somebody made up, with a checksum that fits."""
+    return body + compression._digest(body)
+
+
+def test_the_size_is_what_the_score_promises() -> None:
+    promised = MADE.score(TEXT.decode(), exact=True).total_nats / np.log(2) / 8
+    head = compression._HEAD.size + len("charrnn 7") + compression._DIGEST
+    assert promised < len(ARCHIVE.data) - head < 1.001 * promised + 8  # two words at its end
+    assert (ARCHIVE.symbols, ARCHIVE.literals) == (len(TEXT.decode()), 0)
+
+
+@pytest.mark.usefixtures("_streams")
+@pytest.mark.parametrize("cell", ["gru", "jordan", "elman"])
+def test_any_cell_and_number_of_threads(cell: str) -> None:
+    form = {"cell": cell, "num_layers": 1, "hidden_size": 70}
+    archive = compress(made(LETTERS, **form), TEXT, "x").data
+    assert decompress(made(LETTERS, threads=3, **form), archive) == TEXT
+    assert archive == compress(made(LETTERS, threads=2, **form), TEXT, "x").data
+
+
+PIECES = train_pieces([STORY], len(STORY), "bpe", 300)
+MODELS = {
+    "char": MADE,
+    "fallback": made(CharTokenizer("abc\n", byte_fallback=True)),
+    "byte": made(ByteTokenizer()),
+    "pieces": made(PIECES),
+    "one symbol": made(CharTokenizer("a")),
+}
+ODD = [
+    b"",
+    b"a",
+    b"aaaaaaaaa" * 20,
+    b"\xef\xbb\xbfwith a mark\r\nand line ends\r\n" * 5,
+    b"never seen: Q, \x00 and \xf0\x9f\x99\x82. also \xff\xfe and half \xe6\x97",
+    "▁▅ <s> ﬁ Å é".encode(),
+    b"\xed\xa0\x80\xed\xb0\x80",
+    os.urandom(300),
+    gzip.compress(STORY, mtime=0),
+    "все другое 日本語".encode() * 9,
+]
+
+
+@pytest.mark.usefixtures("_streams")
+@pytest.mark.parametrize("data", ODD)
+@pytest.mark.parametrize("name", MODELS)
+def test_any_bytes_come_back(name: str, data: bytes) -> None:
+    archive = compress(MODELS[name], data, "x")
+    assert decompress(MODELS[name], archive.data) == data
+
+
+@given(st.lists(st.sampled_from([b"a", b"bc\n", b"\r", b"\xff", "é日".encode(), b"Q"])))
+@settings(max_examples=40, deadline=None)
+def test_known_and_unknown_in_any_order(parts: list[bytes]) -> None:
+    data = b"".join(parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compression, "_helps", lambda coded, data: True)
+        assert decompress(MADE, compress(MADE, data, "x").data) == data
+
+
+@pytest.mark.usefixtures("_streams")
+@pytest.mark.parametrize("length", [199, 200, 201, 299, 1000, 1001])
+def test_streams_of_any_length(length: int) -> None:
+    data = (STORY.decode().encode("ascii", "ignore"))[:length]
+    calls: list[tuple[int, int]] = []
+    archive = compress(MADE, data, "x", lambda *done: calls.append(done)).data
+    assert decompress(MADE, archive, lambda *done: calls.append(done)) == data
+    assert calls[-1] == (length, length)
+    assert calls.count((length, length)) >= 2
+
+
+def test_what_the_model_has_never_seen_takes_little_room() -> None:
+    lines = TEXT.replace(b"\n", b"\r\n")
+    more = len(compress(MADE, lines, "x").data) - len(compress(MADE, TEXT, "x").data)
+    assert 0 < more < 3 * TEXT.count(b"\n")
+
+
+def test_another_text_is_packed_as_a_whole() -> None:
+    other = "Совсем другой текст. ".encode() * 50
+    archive = compress(MADE, other, "x")
+    assert (archive.symbols, archive.literals) == (0, len(other))
+    assert len(archive.data) < 250
+
+
+def test_no_archive_is_larger_than_its_bytes_packed() -> None:
+    rude = b"zqxj" * 500  # for which the model is no help
+    archive = compress(MADE, rude, "x")
+    assert archive.symbols == 0
+    assert len(archive.data) < 150
+    assert decompress(MADE, archive.data) == rude
+
+
+@pytest.mark.parametrize("at", range(0, len(ARCHIVE.data), 61))
+def test_a_turned_bit_is_found_before_the_work_begins(at: int) -> None:
+    data = ARCHIVE.data
+    damaged = data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :]
+    with pytest.raises(ArchiveError):
+        decompress(MADE, damaged, lambda done, total: pytest.fail("it began"))
+
+
+@pytest.mark.parametrize(
+    ("archive", "words"),
+    [
+        (b"", "no archive"),
+        (b"charrnn", "no archive"),
+        (gzip.compress(b"text"), "no archive"),
+        (b"charrnn\x02" + ARCHIVE.data[8:], "newer charrnn"),
+        (ARCHIVE.data[:-1], "damaged, or cut off"),
+        (ARCHIVE.data[:40], "damaged, or cut off"),
+        (ARCHIVE.data + b"\0", "damaged, or cut off"),
+    ],
+)
+def test_what_is_no_whole_archive(archive: bytes, words: str) -> None:
+    with pytest.raises(ArchiveError, match=words):
+        decompress(MADE, archive)
+
+
+def test_an_archive_belongs_to_its_model() -> None:
+    with pytest.raises(ArchiveError, match="another model"):
+        decompress(made(LETTERS, seed=2), ARCHIVE.data)
+
+
+def test_where_numbers_are_rounded_otherwise_nothing_is_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = made(LETTERS)
+    step = other.engine.step
+
+    def rounded(ids: Any, state: Any) -> Any:
+        logits, state = step(ids, state)
+        logits[-1, -1] = np.nextafter(logits[-1, -1], np.float32(9))  # one bit in all of them
+        return logits, state
+
+    monkeypatch.setattr(other.engine, "step", rounded)
+    with pytest.raises(ArchiveError, match=r"made by charrnn 7, where .* rounded otherwise"):
+        decompress(other, ARCHIVE.data)
+
+
+def test_sums_of_numpy_are_not_coded_with() -> None:
+    plain = made(LETTERS)
+    plain.engine = NumpyEngine(plain.config, plain._values)
+    with pytest.raises(OptionError, match="compiled steps"):
+        compress(plain, TEXT, "x")
+
+
+def _with(**fields: int) -> bytes:
+    """The archive with other numbers in its head."""
+    names = ("magic", "version", "model", "fingerprint", "sha256")
+    names += ("size", "symbols", "streams", "literals", "named")
+    head = dict(zip(names, compression._HEAD.unpack_from(ARCHIVE.data), strict=True)) | fields
+    rest = ARCHIVE.data[compression._HEAD.size : -compression._DIGEST]
+    return sealed(compression._HEAD.pack(*head.values()) + rest)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"symbols": 2**60},
+        {"streams": 0},
+        {"streams": 2**31},
+        {"literals": 1},
+        {"literals": 8},
+        {"named": 255},
+    ],
+    ids=str,
+)
+def test_made_up_numbers_are_refused(fields: dict[str, int]) -> None:
+    with pytest.raises(ArchiveError, match="damaged"):
+        decompress(MADE, _with(**fields))
+
+
+def test_what_comes_out_is_compared_with_what_went_in() -> None:
+    with pytest.raises(RunError, match="not what was compressed"):
+        decompress(MADE, _with(symbols=ARCHIVE.symbols - 1))
+
+
+def test_words_that_nobody_coded_end_in_a_sentence() -> None:
+    head = ARCHIVE.data[: compression._HEAD.size + len("charrnn 7")]
+    with pytest.raises((RunError, ArchiveError)):
+        decompress(MADE, sealed(head + b"\xff" * 400))
+    with pytest.raises((RunError, ArchiveError)):
+        decompress(MADE, sealed(head))
+
+
+def _logits(rows: int, symbols: int) -> NDArray[np.float32]:
+    rng = np.random.default_rng(1)
+    return (5 * rng.standard_normal((rows, symbols))).astype(np.float32)
+
+
+@pytest.mark.parametrize("symbols", [1, 2, 65, 5000])
+def test_frequencies_are_whole_numbers_near_probabilities(symbols: int) -> None:
+    logits = _logits(7, symbols)
+    found = frequencies(logits)
+    assert (found == np.floor(found)).all()
+    assert found.min() >= 1
+    sums = found.sum(-1, dtype=np.float64)
+    assert (sums <= PRECISION + 2 * symbols).all()
+    p = np.exp(logits.astype(np.float64))
+    p /= p.sum(-1, keepdims=True)
+    excess = (p * np.log(p / (found / sums[:, None]))).sum(-1)
+    assert excess.max() < 2e-3 * symbols / 5000 + 1e-6  # nats for each symbol
+    np.testing.assert_array_equal(frequencies(logits[3:4]), found[3:4])
