@@ -28,11 +28,11 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
+from charrnn import files
 from charrnn import tokenizer as tokenizers
 from charrnn.config import TextOptions, from_json
 from charrnn.corpus import Corpus, Piece, Progress, characters, read, silent
 from charrnn.errors import CharRNNError, CorpusError, ModelError, PromptError, RunError
-from charrnn.sources import CHUNK
 from charrnn.tokenizer import (
     DEFAULT_PIECES,
     DEFAULT_VOCAB_SIZE,
@@ -460,8 +460,9 @@ class _Writer:
         self._tokenizer, self._encoder = tokenizer, tokenizer.encoder()
         self._type = np.dtype(tokenizer.id_type).newbyteorder("<")
         self._folder, self._name = folder, name
-        self._file = (folder / f"{name}.bin").open("wb", buffering=CHUNK)
+        self._file = (folder / f"{name}.bin").open("wb", buffering=0)
         self._hash = hashlib.sha256()
+        self._out = files.Beside(self._take)
         self._starts = array("Q")
         self._ids = self._bytes = self._characters = 0
 
@@ -469,6 +470,7 @@ class _Writer:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._out.leave()
         self._file.close()
 
     def add(self, piece: Piece) -> None:
@@ -480,15 +482,17 @@ class _Writer:
         self._put(self._encoder.feed(piece.data))
 
     def _put(self, ids: Ids) -> None:
-        data = np.ascontiguousarray(ids, self._type).data
-        self._file.write(data)
-        self._hash.update(data)
+        self._out.put(np.ascontiguousarray(ids, self._type).view(np.uint8).data)
         self._ids += len(ids)
+
+    def _take(self, data: bytearray) -> None:
+        files.write_all(self._file.fileno(), data)
+        self._hash.update(data)
 
     def finish(self) -> dict[str, Any]:
         """Write what is left; the part's entry in the manifest."""
         self._put(self._encoder.finish())
-        self._file.flush()
+        self._out.finish()
         starts = np.array(self._starts, "<u8").tobytes()
         (self._folder / f"{self._name}.documents.bin").write_bytes(starts)
         return {
