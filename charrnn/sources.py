@@ -30,7 +30,7 @@ from typing import Any, BinaryIO, cast
 from charrnn.errors import CorpusError
 
 STDIN = "-"
-CHUNK = 2**16  # bytes read at a time: what is made of them stays in the processor's cache
+CHUNK = 2**17  # bytes read at a time: what is made of them stays in the processor's cache
 MAX_UNPACKED = 2**36
 MAX_RATIO = 200  # of unpacked to packed bytes, from MIN_UNPACKED on
 MIN_UNPACKED = 10**8
