@@ -310,7 +310,7 @@ def _documents(pieces: Iterable[Piece], separator: bytes) -> Iterator[Piece]:
             end = found + len(separator)
             yield Piece(begins, text[at:end])
             at, begins = end, True
-        cut = _boundary(text, max(at, len(text) - len(separator) + 1))
+        cut = boundary(text, max(at, len(text) - len(separator) + 1))
         if cut > at:
             yield Piece(begins, text[at:cut])
             begins = False
@@ -319,8 +319,8 @@ def _documents(pieces: Iterable[Piece], separator: bytes) -> Iterator[Piece]:
         yield Piece(begins, held)
 
 
-def _boundary(text: bytes, position: int) -> int:
-    """The start of the character that `position` is in."""
+def boundary(text: bytes, position: int) -> int:
+    """The start of the character that `position` of a text in UTF-8 is in."""
     while 0 < position < len(text) and text[position] & 0xC0 == 0x80:
         position -= 1
     return position
