@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.streams import Documents
 from charrnn.tokenizer import Ids, Tokenizer
 
 MAX_STREAMS = 32
@@ -71,12 +72,17 @@ def score(
     start_symbol: int,
     *,
     exact: bool = False,
+    documents: NDArray[np.integer[Any]] | None = None,
 ) -> Score:
     """Score `ids` (N,) in order with the state carried; per character, whatever a symbol is.
 
     The text is cut into at most 32 contiguous streams; each begins with the state left by the 512
-    symbols before it, which are not counted. With `exact`, one stream reads the whole text.
+    symbols before it, which are not counted. With `exact`, one stream reads the whole text. With
+    `documents`, where they start, each of them is read as a text of its own.
     """
+    if documents is not None:
+        total = _apart(engine, ids, start_symbol, documents, exact)
+        return Score(total, *tokenizer.measure(ids))
     streams = 1 if exact else max(1, min(MAX_STREAMS, len(ids) // WARM_UP))
     length = math.ceil(len(ids) / streams)
     streams = math.ceil(len(ids) / length)
@@ -110,10 +116,49 @@ def _warm_up(engine: Engine, ids: Ids, start_symbol: int, length: int, streams: 
     positions = starts[None, :] + np.arange(before)[:, None]
     inputs = _inputs(ids, positions, start_symbol)
     _, state = engine.nats(inputs, inputs * 0, state)
+    _begin(engine, state, 0)
+    return state
+
+
+def _begin(engine: Engine, state: Any, rows: Any) -> None:
+    """Make some rows of a state what it is before a text."""
     for layer, start in zip(state, engine.start_state(1), strict=True):
         for part, first in zip(layer, start, strict=True):
-            part[0] = first[0]
-    return state
+            part[rows] = first[0]
+
+
+def _apart(
+    engine: Engine,
+    ids: Ids,
+    start_symbol: int,
+    starts: NDArray[np.integer[Any]],
+    exact: bool,
+) -> float:
+    """Nats of documents that know nothing of each other; streams warm up within theirs.
+
+    Windows are as long as documents are in the mean, so that little of them is empty.
+    """
+    mean = len(ids) // max(1, len(starts))
+    windows = Documents.of(starts, len(ids), max(8, min(_CHUNK, mean)))
+    before = math.ceil(WARM_UP / windows.seq_len)
+    streams = 1 if exact else max(1, min(MAX_STREAMS, windows.count // before))
+    length = math.ceil(windows.count / streams)
+    streams = math.ceil(windows.count / length)
+    state = engine.start_state(streams)
+    total = 0.0
+    steps = range(-before if streams > 1 else 0, length)
+    for step in steps:
+        numbers = np.arange(streams) * length + step
+        positions, inside, begins = windows.at(np.clip(numbers, 0, windows.count - 1))
+        if step > steps.start:
+            _begin(engine, state, np.flatnonzero(begins))
+        inputs = ids[positions - 1].astype(np.int64)
+        inputs[0, begins] = start_symbol
+        nats, state = engine.nats(inputs, ids[positions].astype(np.int64), state)
+        if step >= 0:
+            counted = inside & (numbers < windows.count)
+            total += float(np.sum(nats, where=counted, dtype=np.float64))
+    return total
 
 
 def window_nats(engine: Engine, ids: Ids, tokenizer: Tokenizer) -> float | None:

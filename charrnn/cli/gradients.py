@@ -155,7 +155,8 @@ def _text(file: Path | None, loaded: Mapping[Path, Model]) -> str:
     if not loaded:
         raise OptionError("name a text for the untrained networks to read")
     path, model = next(iter(loaded.items()))
-    return model.tokenizer.decode(held_out(path, model.tokenizer, "valid")[:MOST])
+    ids, _ = held_out(path, model.tokenizer, "valid")
+    return model.tokenizer.decode(ids[:MOST])
 
 
 def _networks(

@@ -139,8 +139,13 @@ class Trainer:
         config: TrainConfig,
         tokenizer: Tokenizer | None = None,
         characters_per_symbol: float = 1.0,
+        documents: NDArray[np.integer[Any]] | None = None,
     ) -> None:
-        """Without `tokenizer` there is nothing to validate; symbols count as so many characters."""
+        """Without `tokenizer` there is nothing to validate; symbols count as so many characters.
+
+        `documents`: where those of `valid` start, if they are kept apart.
+        """
+        self.documents = documents
         self.network, self.streams, self.valid, self.config = network, streams, valid, config
         self.tokenizer, self.characters_per_symbol = tokenizer, characters_per_symbol
         self.optimizer = make_optimizer(network, config)
@@ -264,6 +269,8 @@ class Trainer:
         window = self.streams.window(self.cursor)
         if window.start == 0 or self.config.state == "reset":
             self.state = self.network.start_state(self.streams.batch_size)
+        elif window.begins is not None and window.begins.any():
+            self.state = self.network.begun(self.state, torch.from_numpy(window.begins))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad()
@@ -322,7 +329,7 @@ class Trainer:
         began = time.perf_counter()
         engine = Interruptible(self.network, stop)
         start = self.network.config.start_symbol
-        result = scoring.score(engine, ids, self.tokenizer, start)
+        result = scoring.score(engine, ids, self.tokenizer, start, documents=self.documents)
         if isinstance(budget, Clock):
             per_character = (time.perf_counter() - began) / len(ids)
             budget.reserve = per_character * _left_to_score(len(self.valid)) + 0.1
@@ -330,8 +337,7 @@ class Trainer:
 
     def progress(self, fraction: float, valid_nats: float | None) -> Progress:
         """Where the training is; what was collected since the last report starts anew."""
-        symbols = self.streams.update_every * self.streams.batch_size
-        characters = symbols * self.characters_per_symbol
+        characters = self.streams.counted * self.characters_per_symbol
         losses, self.losses = self.losses, []
         norms, self.norms = self.norms, []
         return Progress(

@@ -78,6 +78,8 @@ CASES = {
     "train good.txt --min-count 3 --tokenizer byte": ["--min-count", "--tokenizer char"],
     "train good.txt --vocab-size 500": ["--vocab-size", "--tokenizer sentencepiece"],
     "train good.txt --split document": ["1 document", "--document-separator"],
+    "train good.txt --reset-at-documents": ["one document", "--document-separator"],
+    "train good.txt --reset-at-documents --state reset": ["--state reset", "give one of them"],
     "train good.txt --valid-fraction 0.8 --test-fraction 0.2": ["leave less than a tenth"],
     "train good.txt --test nothere.txt": ["nothere.txt", "does not exist"],
     "prepare good.txt --out model": ["--out model", "something else", "name another"],
