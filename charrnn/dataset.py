@@ -49,6 +49,7 @@ KIND = "charrnn dataset"
 PARTS = ("train", "valid", "test")
 MAX_SYMBOLS = 200_000  # more code points than people write with
 MAX_CACHE = 2**35  # bytes
+_MAX_MANIFEST = 2**27  # bytes; a tokenizer of pieces is most of it
 _STALE = 24 * 3600  # seconds after which what was not finished will not be
 # What decides of ids, beside the text itself.
 _SETTINGS = (
@@ -540,6 +541,8 @@ def load(folder: Path, *, verify: bool = True) -> Dataset:
         ModelError: missing, damaged, or of a newer format.
     """
     try:
+        if (folder / MANIFEST).stat().st_size > _MAX_MANIFEST:
+            raise ModelError(f"{folder} is damaged: its {MANIFEST} is too large")
         manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
         if manifest["format"] > FORMAT_VERSION:
             raise ModelError(

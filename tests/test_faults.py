@@ -2,8 +2,10 @@
 
 import errno
 import os
+import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +124,7 @@ def test_one_call_that_fails_loses_nothing(
         assert all(isinstance(found, checkpoints.Found) for found in checkpoints.found(out))
     reported = [out / "metrics.jsonl" for out in early if (out / "metrics.jsonl").exists()]
     assert not any(path.stat().st_size for path in reported)
-    tell(f"{os.strerror(error)}: at {len(tried)} calls, one each; {len(early)} before the start")
+    tell(f"{os.strerror(error)}, at one system call each", len(tried))
 
 
 @needs_names
@@ -146,7 +148,35 @@ def test_a_disk_that_fails_for_good_leaves_what_can_be_resumed(
             charrnn.load(out)
         if not (out / "summary.json").exists():  # else all was there but the folder's sync
             assert Path(_train(out, resume=True).model).read_bytes() == whole
-    tell(f"{os.strerror(error)} for good: from {len(tried)} calls on; all resumed to the same")
+    tell(f"{os.strerror(error)} for good, from each call on; then resumed", len(tried))
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own of 64 kB, less than a training writes; `remount` makes it larger."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if not _mounted("-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)):
+        pytest.skip("no right to mount a disk")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def _mounted(*words: str) -> bool:
+    try:
+        return subprocess.run(["mount", *words], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def test_on_a_disk_that_is_really_full_nothing_is_lost(disk: Path, whole: bytes, tell: Any) -> None:
+    with pytest.raises(RunError, match=r"No space left|takes no more"):
+        _train(disk / "run")
+    for found in checkpoints.found(disk / "run"):
+        assert isinstance(found, checkpoints.Found)
+    assert _mounted("-o", "remount,size=16m", str(disk))
+    assert Path(_train(disk / "run", resume=True).model).read_bytes() == whole
+    tell("a disk of 64 kB, later of 16 MB", 1)
 
 
 @needs_names
