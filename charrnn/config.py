@@ -259,7 +259,7 @@ class TextOptions(Reading):
 class TrainOptions(TextOptions, Regularizers, Form):
     """What the user asked for; None is planned from the corpus, the machine and the budget."""
 
-    cell: str = "lstm"
+    cell: str = "lstm-coupled"
     num_layers: int | None = None
     hidden_size: int | None = None
     embedding_size: int | None = None

@@ -265,14 +265,23 @@ class CharRNN(nn.Module):
 
     @torch.no_grad()
     def nats(
-        self, inputs: NDArray[np.int64], targets: NDArray[np.int64], state: State
+        self,
+        inputs: NDArray[np.int64],
+        targets: NDArray[np.int64],
+        state: State,
+        *,
+        quick: bool = False,
     ) -> tuple[NDArray[np.float32], State]:
-        """-ln p of every target (T, B), and the state after; no dropout (what scoring needs)."""
+        """-ln p of every target (T, B), and the state after; no dropout (what scoring needs).
+
+        With `quick` the layers run as in training, perhaps in bfloat16.
+        """
         was_training = self.training
         self.eval()
-        logits, state = self(torch.from_numpy(inputs).to(self.device), state)
+        ids = torch.from_numpy(inputs).to(self.device)
+        outputs, state = self.run(ids, state, Noise(), sequence=self._sequence if quick else None)
         wanted = torch.from_numpy(targets).to(self.device)
-        nats = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
+        nats = F.cross_entropy(outputs.logits.flatten(0, 1), wanted.flatten(), reduction="none")
         self.train(was_training)
         return nats.view(wanted.shape).cpu().numpy(), state
 

@@ -23,7 +23,7 @@ from charrnn.tokenizer import Ids, Tokenizer
 MAX_STREAMS = 32
 WARM_UP = 512
 WINDOW = 256
-MAX_WINDOWS = 4096
+MAX_WINDOWS = 1024
 _CHUNK = 128  # symbols read at a time; the result does not depend on it beyond rounding
 
 Integers = NDArray[np.int64]
@@ -72,31 +72,65 @@ def score(
     start_symbol: int,
     *,
     exact: bool = False,
+    most: int | None = None,
     documents: NDArray[np.integer[Any]] | None = None,
 ) -> Score:
     """Score `ids` (N,) in order with the state carried; per character, whatever a symbol is.
 
     The text is cut into at most 32 contiguous streams; each begins with the state left by the 512
     symbols before it, which are not counted. With `exact`, one stream reads the whole text. With
+    `most`, only the beginnings of the streams are read, as many symbols as that in all. With
     `documents`, where they start, each of them is read as a text of its own.
     """
     if documents is not None:
-        total = _apart(engine, ids, start_symbol, documents, exact)
-        return Score(total, *tokenizer.measure(ids))
-    streams = 1 if exact else max(1, min(MAX_STREAMS, len(ids) // WARM_UP))
-    length = math.ceil(len(ids) / streams)
-    streams = math.ceil(len(ids) / length)
+        total = _apart(engine, ids, start_symbol, documents, exact, most)
+        read_ids = spread(ids, most, exact=exact, documents=documents)
+        return Score(total, *tokenizer.measure(read_ids))
+    length, streams = _cut(len(ids), exact)
     state = _warm_up(engine, ids, start_symbol, length, streams)
-    total = 0.0
-    for offset in range(0, length, _CHUNK):
-        rows = np.arange(offset, min(offset + _CHUNK, length))
+    total, read = 0.0, _read(length, streams, most)
+    for offset in range(0, read, _CHUNK):
+        rows = np.arange(offset, min(offset + _CHUNK, read))
         positions = rows[:, None] + np.arange(streams)[None, :] * length
         inside = positions < len(ids)
         positions = np.where(inside, positions, 0)
         inputs = _inputs(ids, positions, start_symbol)
         nats, state = engine.nats(inputs, ids[positions].astype(np.int64), state)
         total += float(np.sum(nats, where=inside, dtype=np.float64))
-    return Score(total, *tokenizer.measure(ids))
+    return Score(total, *tokenizer.measure(spread(ids, most, exact=exact)))
+
+
+def spread(
+    ids: Ids,
+    most: int | None,
+    *,
+    exact: bool = False,
+    documents: NDArray[np.integer[Any]] | None = None,
+) -> Ids:
+    """Those of `ids` (N,) that are scored when there are to be no more than `most`, about."""
+    if documents is not None:
+        windows, length, streams = _cut_apart(ids, documents, exact)
+        read = _read(length, streams, most and most // windows.seq_len)
+        numbers = np.arange(streams)[:, None] * length + np.arange(read)
+        positions, inside, _ = windows.at(numbers[numbers < windows.count])
+        return ids if read == length else ids[positions.T[inside.T]]
+    length, streams = _cut(len(ids), exact)
+    read = _read(length, streams, most)
+    if read == length:
+        return ids
+    return np.concatenate([ids[at : at + read] for at in range(0, len(ids), length)])
+
+
+def _cut(count: int, exact: bool) -> tuple[int, int]:
+    """The length of the streams into which so many symbols are cut, and their number."""
+    streams = 1 if exact else max(1, min(MAX_STREAMS, count // WARM_UP))
+    length = math.ceil(count / streams)
+    return length, math.ceil(count / length)
+
+
+def _read(length: int, streams: int, most: int | None) -> int:
+    """How much of each stream is read."""
+    return length if most is None else min(length, max(1, most // streams))
 
 
 def _inputs(ids: Ids, positions: Integers, start_symbol: int) -> Integers:
@@ -133,20 +167,14 @@ def _apart(
     start_symbol: int,
     starts: NDArray[np.integer[Any]],
     exact: bool,
+    most: int | None,
 ) -> float:
-    """Nats of documents that know nothing of each other; streams warm up within theirs.
-
-    Windows are as long as documents are in the mean, so that little of them is empty.
-    """
-    mean = len(ids) // max(1, len(starts))
-    windows = Documents.of(starts, len(ids), max(8, min(_CHUNK, mean)))
-    before = math.ceil(WARM_UP / windows.seq_len)
-    streams = 1 if exact else max(1, min(MAX_STREAMS, windows.count // before))
-    length = math.ceil(windows.count / streams)
-    streams = math.ceil(windows.count / length)
+    """Nats of documents that know nothing of each other; streams warm up within theirs."""
+    windows, length, streams = _cut_apart(ids, starts, exact)
+    before = math.ceil(WARM_UP / windows.seq_len) if streams > 1 else 0
     state = engine.start_state(streams)
     total = 0.0
-    steps = range(-before if streams > 1 else 0, length)
+    steps = range(-before, _read(length, streams, most and most // windows.seq_len))
     for step in steps:
         numbers = np.arange(streams) * length + step
         positions, inside, begins = windows.at(np.clip(numbers, 0, windows.count - 1))
@@ -161,10 +189,25 @@ def _apart(
     return total
 
 
+def _cut_apart(
+    ids: Ids, starts: NDArray[np.integer[Any]], exact: bool
+) -> tuple[Documents, int, int]:
+    """The windows of documents, how many of them a stream has, and the number of streams.
+
+    Windows are as long as documents are in the mean, so that little of them is empty.
+    """
+    mean = len(ids) // max(1, len(starts))
+    windows = Documents.of(starts, len(ids), max(8, min(_CHUNK, mean)))
+    most = windows.count * windows.seq_len // WARM_UP
+    streams = 1 if exact else max(1, min(MAX_STREAMS, most))
+    length = math.ceil(windows.count / streams)
+    return windows, length, math.ceil(windows.count / length)
+
+
 def window_nats(engine: Engine, ids: Ids, tokenizer: Tokenizer) -> float | None:
     """Nats per character over windows of 256 symbols, each from a zero state, no start symbol.
 
-    The protocol of nanoGPT's 1.4697, over all windows that follow one another (at most 4,096,
+    The protocol of nanoGPT's 1.4697, over all windows that follow one another (at most 1,024,
     evenly spread) instead of random ones. None if the text is shorter than a window.
     """
     count = (len(ids) - 1) // WINDOW

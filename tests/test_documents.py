@@ -154,9 +154,25 @@ def test_scores_are_those_of_the_documents(
     assert together.total_nats != pytest.approx(wanted, rel=1e-4)
 
 
+def test_a_part_of_a_score_is_that_of_the_streams_beginnings(
+    make_model: Callable[..., Model],
+) -> None:
+    model = make_model("abc")
+    ids, starts, _ = cut(np.random.default_rng(2).integers(1, 60, 300).tolist())
+    engine = Engine(model.config, model.values)
+    few = scoring.score(engine, ids, TOKENIZER, START, documents=starts, most=2000)
+    read = scoring.spread(ids, 2000, documents=starts)
+    assert few.characters == len(read)
+    assert 1000 < len(read) <= 2000
+    assert (read[:50] == ids[:50]).all()
+    whole = scoring.score(engine, ids, TOKENIZER, START, documents=starts)
+    assert few.nats == pytest.approx(whole.nats, rel=0.05)
+    assert len(scoring.spread(ids, 10**6, documents=starts)) == len(ids)
+
+
 TEXT = "anna\nbob\nclara\ndora\nemil\nfanny\ngustav\nhanna\n" * 30
 OPTIONS: dict[str, Any] = {"hidden_size": 8, "batch_size": 4, "reset_at_documents": True}
-OPTIONS |= {"backend": "library", "device": "cpu"}
+OPTIONS |= {"cell": "lstm", "backend": "library", "device": "cpu"}
 
 
 class Stopping(run.Observer):

@@ -20,7 +20,7 @@ from charrnn.training.run import Observer, Result
 
 TEXT = "the cat is home.\nthe café is near the sea.\n" * 20
 OPTIONS = {"steps": 12, "hidden_size": 4, "embedding_size": 3, "seq_len": 8, "batch_size": 4}
-OPTIONS |= {"device": "cpu", "backend": "library", "dropout": 0.1}
+OPTIONS |= {"device": "cpu", "cell": "lstm", "backend": "library", "dropout": 0.1}
 CALLS = ("open", "write", "fsync", "rename", "replace", "mkdir")
 needs_names = pytest.mark.skipif(
     not Path("/proc/self/fd").is_dir(), reason="no files' names by their numbers here"

@@ -21,7 +21,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="the system does not 
 
 @pytest.fixture(scope="module")
 def rows() -> list[preparing.Row]:
-    few = ("--steps", 2, "--hidden-size", 4, "--backend", "library")
+    few = ("--steps", 2, "--hidden-size", 4, "--cell", "lstm", "--backend", "library")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preparing, "TRAINING", few)
         return list(preparing.prepare(from_text("the café is near the sea.\n" * 2000), 1, 1))

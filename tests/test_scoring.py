@@ -269,3 +269,25 @@ def test_losses_are_per_character_and_byte_whatever_a_symbol_is(exact: bool) -> 
     assert score.nats == pytest.approx(2 * math.log(256))
     assert score.bits_per_byte == pytest.approx(8)
     assert scoring.window_nats(even, ids, tokenizer) == pytest.approx(2 * math.log(256))
+
+
+def test_a_part_is_the_beginnings_of_the_streams(make_model: MakeModel) -> None:
+    model = make_model("abc", seed=3, hidden_size=4)
+    ids = _text(3 * 512 + 100)  # three streams of 546, 546 and 544
+    engine = _float64(model)
+    found = scoring.score(engine, ids, model.tokenizer, START, most=620)
+    starts = [0, 546, 1092]
+    expected = 0.0
+    for start in starts:
+        network = Naive(model)
+        inputs = [START, *ids.tolist()]
+        for position in range(max(0, start - scoring.WARM_UP), start):
+            network.read(inputs[position])
+        expected -= sum(network.read(inputs[p])[ids[p]] for p in range(start, start + 206))
+    assert found.total_nats == pytest.approx(expected, rel=1e-9)
+    assert found.characters == 3 * 206
+    chosen = np.concatenate([ids[start : start + 206] for start in starts])
+    assert np.array_equal(scoring.spread(ids, 620), chosen)
+    whole = scoring.score(engine, ids, model.tokenizer, START)
+    assert scoring.score(engine, ids, model.tokenizer, START, most=10**6) == whole
+    assert scoring.spread(ids, None) is ids

@@ -97,7 +97,13 @@ def test_options_are_those_of_the_network(make_model: MakeModel) -> None:
 
 
 TEXT = "the cat is home.\nthe café is near the sea.\n" * 40
-SMALL: dict[str, Any] = {"hidden_size": 24, "seq_len": 8, "batch_size": 4, "backend": "library"}
+SMALL: dict[str, Any] = {
+    "hidden_size": 24,
+    "seq_len": 8,
+    "batch_size": 4,
+    "cell": "lstm",
+    "backend": "library",
+}
 
 
 def test_a_training_begins_where_another_ended(tmp_path: Path) -> None:
@@ -132,7 +138,7 @@ def test_such_a_training_is_resumed_exactly(tmp_path: Path, make_model: MakeMode
     from charrnn.config import TrainOptions
 
     text, model = corpus.read([tmp_path / "one.txt"]), checkpoint.load(tmp_path / "m")
-    rest = {"steps": 20, "seq_len": 8, "batch_size": 4, "backend": "library"}
+    rest = {"steps": 20, "seq_len": 8, "batch_size": 4, "cell": "lstm", "backend": "library"}
     options = TrainOptions(**transfer.options(model, rest))
     run.train(text, options, out=tmp_path / "whole", init_from=model)
     run.train(text, options, out=tmp_path / "cut", init_from=model, observer=Stopping())

@@ -15,6 +15,7 @@ from charrnn.cli.shell import (
     guarded,
     note,
     print_json,
+    watched,
 )
 from charrnn.cli.text import EncodingOption, ErrorsOption, NewlineOption, read_corpus
 from charrnn.config import Reading, check_threads, check_weights
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from charrnn.checkpoint import Model
     from charrnn.scoring import Score
     from charrnn.tokenizer import Ids, Tokenizer
 
@@ -43,6 +45,10 @@ def evaluate(
         bool,
         typer.Option("--exact", help="Read in one stream, not in 32: slower, and exact."),
     ] = False,
+    dynamic: Annotated[
+        bool,
+        typer.Option("--dynamic", help="Let the weights follow the text as it is read."),
+    ] = False,
     part: Annotated[
         str,
         typer.Option(help="Without a text: which part of the model's own, train, valid or test."),
@@ -58,13 +64,20 @@ def evaluate(
 
     The text is read in order with the state carried, in at most 32 streams that each warm up on
     the 512 characters before them. 'windows of 256' start from nothing, nanoGPT's protocol. With
-    --weights the loss by rounding is shown, too.
+    --weights the loss by rounding is shown, too. With --dynamic the text is one stream, and the
+    model learns from each 32 symbols after they were scored: another measure, which does not
+    compare with the others; the model file stays as it is.
     """
     from charrnn import checkpoint, dataset, scoring
     from charrnn.generator import Generator
 
     check_weights(weights)
     check_threads(threads)
+    if dynamic and weights != "float32":
+        raise OptionError(
+            "--dynamic changes the weights, which needs them in float32: "
+            f"leave out --weights {weights}"
+        )
     if part not in dataset.PARTS:
         raise OptionError(f"--part '{part}' is not known: {nearest(part, dataset.PARTS)}")
     path = checkpoint.find(model)
@@ -76,6 +89,8 @@ def evaluate(
         ids: Ids, documents: Starts | None = None
     ) -> tuple[Score, float | None, float | None]:
         """The score, what of it is rounding, and the score in windows."""
+        if dynamic:
+            return _dynamic(loaded, ids, threads), None, None
         score, rounding = generator.score_ids(ids, exact=exact, documents=documents), None
         if weights != "float32":
             whole_weights = Generator(loaded, threads=threads, notify=note)
@@ -84,7 +99,13 @@ def evaluate(
         return score, rounding, scoring.window_nats(generator.engine, ids, generator.tokenizer)
 
     if file is None:
-        apart = loaded.training.get("train", {}).get("reset_at_documents", False)
+        trained = loaded.training.get("train")
+        apart = isinstance(trained, dict) and trained.get("reset_at_documents") is True
+        if apart and dynamic:
+            raise OptionError(
+                "--dynamic reads a text as one, and this model was trained on documents apart: "
+                "name a text"
+            )
         ids, documents = held_out(path, generator.tokenizer, part)
         score, rounding, windows = measured(ids, documents if apart else None)
     else:
@@ -102,7 +123,7 @@ def evaluate(
         "bpc": score.bpc,
         "bits_per_byte": score.bits_per_byte,
         "window256_nats": windows,
-        "dynamic": False,
+        "dynamic": dynamic,
         "tokenizer": generator.tokenizer.kind,
         "weights": weights,
         "rounding_bpc": rounding,
@@ -112,11 +133,21 @@ def evaluate(
         return
     typer.echo(f"{score.nats:.4f} nats per character ({score.characters:,} characters)")
     typer.echo(f"{score.bpc:.4f} bits per character")
+    if dynamic:
+        typer.echo("learning from the text as it was read")
     if rounding is not None:
         typer.echo(f"{rounding:+.4f} of these by weights in {weights}")
     typer.echo(f"{score.bits_per_byte:.4f} bits per byte ({score.num_bytes:,} bytes)")
     if windows is not None:
         typer.echo(f"{windows:.4f} nats per character in windows of 256")
+
+
+def _dynamic(model: Model, ids: Ids, threads: int | None) -> Score:
+    """The score of a model that learns from the text while it reads."""
+    from charrnn.training import dynamic
+
+    with watched("reading and learning", len(ids)) as progress:
+        return dynamic.score(model, ids, threads=threads or 1, progress=progress)
 
 
 def held_out(model: Path, tokenizer: Tokenizer, part: str) -> tuple[Ids, Starts]:

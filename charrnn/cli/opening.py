@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charrnn import unknown as unknown_symbols
-from charrnn.cli.shell import note
+from charrnn.cli.shell import note, watched
 from charrnn.errors import OptionError, PromptError, nearest
 
 if TYPE_CHECKING:
@@ -63,7 +61,7 @@ def open_text(
     text = _text(prompt, prompt_file)
     after = None if load_state is None else generator.load_state(load_state)
     text = _readable(text, unknown, generator)
-    with _watched(len(text)) as progress:
+    with watched("reading the prompt", len(text), LONG) as progress:
         return Opening(generator, text, generator.read(text, after, progress), save_state)
 
 
@@ -107,17 +105,3 @@ def _readable(text: str, policy: str, generator: Generator) -> str:
     if replaced.changes:
         note(f"unknown symbols: {replaced}")
     return replaced.text
-
-
-@contextlib.contextmanager
-def _watched(length: int) -> Iterator[Callable[[int], object]]:
-    """A bar on the terminal while a long prompt is read."""
-    if length < LONG or not sys.stderr.isatty():
-        yield lambda symbols: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading the prompt", total=length)
-        yield lambda symbols: bar.update(task, completed=symbols)

@@ -11,7 +11,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
@@ -192,3 +192,17 @@ def load_model(
     if given is None:
         note(f"model: {path}")
     return Generator(checkpoint.load(path), weights=weights, threads=threads, notify=note)
+
+
+@contextlib.contextmanager
+def watched(what: str, length: int, long: int = 0) -> Iterator[Callable[[int], object]]:
+    """A bar on the terminal, told how far it is, while something of `long` or more is read."""
+    if length < long or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=length)
+        yield lambda done: bar.update(task, completed=done)

@@ -31,10 +31,11 @@ from charrnn.training import penalties
 from charrnn.training.budget import Budget, Clock, rate
 from charrnn.training.penalties import Recorder
 
-MOST_VALIDATIONS = 16  # times per run that the validation text is scored
-VALIDATION_SHARE = 0.3  # and no more than this many characters per one that is trained on
+MOST_VALIDATIONS = 20  # times per run that the validation text is scored
+VALIDATION_SHARE = 0.1  # and no more than this many characters per one that is trained on
 REPORTS = 200  # lines of metrics per run
-VALID_CAP = 2**17  # characters of it that stand in while training
+VALID_CAP = 2**16  # symbols of it that stand in while training
+TIMED = 128  # steps whose scoring tells how long that of a text will take
 ROLLBACKS = 3  # times that a training may diverge and go on
 ROLLBACK_RATE = 0.5  # the rate's part that is left each time
 Values = Mapping[str, NDArray[np.float32]]
@@ -51,7 +52,7 @@ class Progress:
         fraction: part of the budget used.
         seconds: since the training began.
         train_nats: mean loss per character since the last report.
-        valid_nats: on the validation text (or its beginning); None where it was not scored now.
+        valid_nats: on the validation text (parts of a long one); None where it was not scored now.
         learning_rate: of this step.
         grad_norm: the largest norm of the gradient, before clipping, since the last report.
         clipped: part of the updates since the last report whose gradient was made shorter.
@@ -107,10 +108,12 @@ class InterruptedScoring(Exception):  # noqa: N818 - no error: somebody wants to
 
 
 class Interruptible:
-    """A network that is scored until `stop` says a word."""
+    """A network that is scored until `stop` says a word; `quick` is as `CharRNN.nats` has it."""
 
-    def __init__(self, network: CharRNN, stop: Callable[[], str | None]) -> None:
-        self._network, self._stop = network, stop
+    def __init__(
+        self, network: CharRNN, stop: Callable[[], str | None], *, quick: bool = False
+    ) -> None:
+        self._network, self._stop, self._quick = network, stop, quick
         self.start_state = network.start_state
 
     def nats(self, *window: Any) -> tuple[NDArray[Any], State]:
@@ -121,7 +124,7 @@ class Interruptible:
         """
         if self._stop():
             raise InterruptedScoring
-        return self._network.nats(*window)
+        return self._network.nats(*window, quick=self._quick)
 
 
 class Trainer:
@@ -181,7 +184,7 @@ class Trainer:
             DivergedError: the loss or the gradient was not finite more than `ROLLBACKS` times.
         """
         self.network.train()
-        affordable = VALIDATION_SHARE * characters / max(1, len(self.valid[:VALID_CAP]))
+        affordable = VALIDATION_SHARE * characters / max(1, min(VALID_CAP, len(self.valid)))
         validations = max(2, min(MOST_VALIDATIONS, int(affordable)))
         fraction = budget.fraction(self.step)
         self.reported = min(self.reported, int(fraction * REPORTS))
@@ -316,24 +319,30 @@ class Trainer:
     def validate(
         self, budget: Budget, stop: Callable[[], str | None] = lambda: None
     ) -> float | None:
-        """Nats on the validation text's beginning, from its own state; None without such a text.
+        """Nats on some of the validation text, evenly spread; None without such a text.
 
-        What it costs tells a clock how long the scoring at the end will take.
+        The layers run as in training. A clock is told how long the scoring at the end will take.
 
         Raises:
             InterruptedScoring: `stop` said a word.
         """
-        ids = self.valid[:VALID_CAP]
-        if not len(ids) or self.tokenizer is None:
+        if not len(self.valid) or self.tokenizer is None:
             return None
-        began = time.perf_counter()
-        engine = Interruptible(self.network, stop)
-        start = self.network.config.start_symbol
-        result = scoring.score(engine, ids, self.tokenizer, start, documents=self.documents)
         if isinstance(budget, Clock):
-            per_character = (time.perf_counter() - began) / len(ids)
-            budget.reserve = per_character * _left_to_score(len(self.valid)) + 0.1
-        return result.nats
+            budget.reserve = self._scoring_time() * _left_to_score(len(self.valid)) + 0.1
+        engine = Interruptible(self.network, stop, quick=True)
+        start = self.network.config.start_symbol
+        found = scoring.score(
+            engine, self.valid, self.tokenizer, start, most=VALID_CAP, documents=self.documents
+        )
+        return found.nats
+
+    def _scoring_time(self) -> float:
+        """Seconds that a symbol takes in scoring, measured on a few."""
+        few = np.zeros((TIMED, scoring.MAX_STREAMS), np.int64)
+        began = time.perf_counter()
+        self.network.nats(few, few, self.network.start_state(scoring.MAX_STREAMS))
+        return (time.perf_counter() - began) / few.size
 
     def progress(self, fraction: float, valid_nats: float | None) -> Progress:
         """Where the training is; what was collected since the last report starts anew."""
@@ -381,9 +390,8 @@ def _nats(progress: Progress) -> float:
 
 
 def _left_to_score(valid: int) -> int:
-    """Characters scored after the training: the whole text, unless it was already; and windows."""
-    windows = min(valid, scoring.MAX_WINDOWS * scoring.WINDOW)
-    return windows + (valid if valid > VALID_CAP else 0)
+    """Characters scored after the training: the whole text, and windows."""
+    return valid + min(valid, scoring.MAX_WINDOWS * scoring.WINDOW)
 
 
 def make_optimizer(network: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

@@ -710,7 +710,8 @@ class _Run:
         """The score of the part that was read while training, where it was."""
         if best.valid_nats is None:
             return None
-        size = self.data.tokenizer.measure(self.data.valid[: loop.VALID_CAP])
+        read = scoring.spread(self.data.valid, loop.VALID_CAP, documents=self._valid_documents)
+        size = self.data.tokenizer.measure(read)
         return scoring.Score(best.valid_nats * size.characters, *size)
 
 

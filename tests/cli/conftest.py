@@ -193,7 +193,19 @@ def cli(tmp_path: Path) -> Cli:
 
 # Enough to leave 1,200 characters for validation: more than one stream, several windows of 256.
 TEXT_CHARACTERS = 12_000
-TINY = ("--steps", 40, "--hidden-size", 32, "--dropout", 0.1, "--seed", 7, "--json")
+TINY = (
+    "--cell",
+    "lstm",
+    "--steps",
+    40,
+    "--hidden-size",
+    32,
+    "--dropout",
+    0.1,
+    "--seed",
+    7,
+    "--json",
+)
 
 
 @pytest.fixture(scope="session")
@@ -269,7 +281,18 @@ def _pieces(terminal: int) -> Iterator[bytes]:
         yield piece
 
 
-WATCHED = ("--steps", 60, "--hidden-size", 32, "--backend", "library", "--out", "run")
+WATCHED = (
+    "--steps",
+    60,
+    "--hidden-size",
+    32,
+    "--cell",
+    "lstm",
+    "--backend",
+    "library",
+    "--out",
+    "run",
+)
 
 
 @pytest.fixture(scope="session")

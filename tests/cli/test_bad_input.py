@@ -225,6 +225,17 @@ def test_running_out_of_memory_fails_with_a_sentence(bad: Path) -> None:
 def test_diverging_is_said_with_what_to_change(bad: Path) -> None:
     """Such a decay makes every weight 10,000 times as large at each step, with the other sign."""
     wild = ("--learning-rate", 1000, "--weight-decay", 10, "--steps", 100)
-    done = Cli(bad)("train", "good.txt", *wild, "--out", "wild", "--backend", "library", code=1)
+    done = Cli(bad)(
+        "train",
+        "good.txt",
+        *wild,
+        "--out",
+        "wild",
+        "--cell",
+        "lstm",
+        "--backend",
+        "library",
+        code=1,
+    )
     assert "diverged at step" in done.sentence
     assert "--learning-rate" in done.sentence

@@ -145,7 +145,7 @@ def test_a_run_from_standard_input_has_no_text_to_read_again(tiny: Run, cli: Cli
 def test_documents_that_were_apart_in_training_are_apart_in_their_score(cli: Cli) -> None:
     names = cli.folder / "names.txt"
     names.write_text("anna\nbob\nclara\ndora\nemil\nfanny\n" * 30)
-    small = ("--steps", 40, "--hidden-size", 8, "--backend", "library", "--out", "run")
+    small = ("--steps", 40, "--hidden-size", 8, "--cell", "lstm", "--out", "run")
     apart = ("--reset-at-documents", "--document-separator", r"\n")
     trained = cli("train", "names.txt", *small, *apart, "--json")
     assert "windows of 8, documents apart" in trained.err
@@ -157,3 +157,21 @@ def test_documents_that_were_apart_in_training_are_apart_in_their_score(cli: Cli
     )
     together = cli("eval", "held.txt", "-m", "run", "--json").json["nats"]
     assert abs(together - valid) > 1e-3
+    refused = cli("eval", "-m", "run", "--dynamic", code=2)
+    assert "documents apart: name a text" in refused.sentence
+
+
+def test_dynamic_evaluation_is_another_measure(tiny: Run, cli: Cli) -> None:
+    static = cli("eval", "-m", tiny.folder, tiny.text, "--json", "--exact").json
+    learnt = cli("eval", "-m", tiny.folder, tiny.text, "--json", "--dynamic").json
+    assert learnt["dynamic"] is True
+    assert learnt["characters"] == static["characters"]
+    assert learnt["nats"] < static["nats"]
+    assert learnt["window256_nats"] is None
+    shown = cli("eval", "-m", tiny.folder, tiny.text, "--dynamic")
+    assert "learning from the text as it was read" in shown.out
+
+
+def test_dynamic_evaluation_wants_whole_weights(tiny: Run, cli: Cli) -> None:
+    refused = cli("eval", "-m", tiny.folder, "--dynamic", "--weights", "int8", code=2)
+    assert "--dynamic changes the weights" in refused.err

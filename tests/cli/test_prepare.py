@@ -20,7 +20,13 @@ from charrnn.config import BeamConfig
 from .conftest import PROGRAM, Cli, environment, needs_terminal, on_terminal, story
 
 STORY = story(6000)
-QUICK: dict[str, Any] = {"steps": 3, "hidden_size": 8, "backend": "library", "device": "cpu"}
+QUICK: dict[str, Any] = {
+    "steps": 3,
+    "hidden_size": 8,
+    "cell": "lstm",
+    "backend": "library",
+    "device": "cpu",
+}
 
 
 @pytest.fixture
@@ -188,7 +194,18 @@ def test_documents_in_two_parts_are_told_of(cli: Cli) -> None:
 
 
 def test_a_text_from_a_pipe_can_be_read_again(cli: Cli) -> None:
-    flags = ("--steps", 3, "--hidden-size", 8, "--backend", "library", "--out", "run")
+    flags = (
+        "--steps",
+        3,
+        "--hidden-size",
+        8,
+        "--cell",
+        "lstm",
+        "--backend",
+        "library",
+        "--out",
+        "run",
+    )
     cli("train", "-", *flags, stdin=STORY.encode())
     kept = cli.folder / "run" / "corpus.txt"
     assert kept.read_bytes() == STORY.encode()

@@ -1,0 +1,84 @@
+"""Dynamic evaluation: the weights follow the text as it is read (Mikolov 2010, Krause 2018).
+
+The text is read in order, in segments. Each is scored first, with the weights as they are, and
+then learnt from:
+
+    w <- w + DECAY * (w_0 - w) - RATE * g / (sqrt(mean of g^2) + EPSILON)
+
+g is the gradient of the segment's mean loss; its square is averaged over the segments so far, where
+Krause averages over the training text: so nothing is needed but the model. w_0 are its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from charrnn import parameters
+from charrnn.checkpoint import Model
+from charrnn.kernels.sequence import select
+from charrnn.network import CharRNN, detached
+from charrnn.scoring import Score
+from charrnn.tokenizer import Ids
+
+SEGMENT = 32  # symbols between two updates
+RATE = 3e-4
+DECAY = 1e-3
+EPSILON = 1e-8
+
+
+def score(
+    model: Model,
+    ids: Ids,
+    *,
+    threads: int = 1,
+    progress: Callable[[int], object] = lambda symbols: None,
+) -> Score:
+    """Score `ids` (N,) as one stream from the start symbol, learning from each segment after it.
+
+    Args:
+        model: stays as it is.
+        ids: of the text.
+        threads: of torch; one stream hardly keeps a second one busy.
+        progress: told after each segment how many symbols were read.
+    """
+    torch.set_num_threads(threads)
+    config = model.config
+    kernel = select(parameters.cell_of(config), torch.device("cpu"), "float32")
+    network = CharRNN(config, model.values, sequence=kernel.run).eval()
+    weights = list(network.parameters())
+    first = [weight.detach().clone() for weight in weights]
+    squares = [torch.zeros_like(weight) for weight in weights]
+    state = network.start_state(1)
+    whole = torch.from_numpy(ids.astype("int64"))
+    total = 0.0
+    for segment, begin in enumerate(range(0, len(ids), SEGMENT), start=1):
+        targets = whole[begin : begin + SEGMENT]
+        before = whole[begin - 1 : begin] if begin else torch.tensor([config.start_symbol])
+        inputs = torch.cat([before, targets[:-1]])[:, None]
+        logits, state = network(inputs, detached(state))
+        nats = F.cross_entropy(logits[:, 0], targets, reduction="sum")
+        total += float(nats.detach())
+        network.zero_grad()
+        (nats / len(targets)).backward()  # type: ignore[no-untyped-call]
+        _update(weights, first, squares, segment)
+        progress(begin + len(targets))
+    return Score(total, *model.tokenizer.measure(ids))
+
+
+@torch.no_grad()
+def _update(
+    weights: list[torch.nn.Parameter],
+    first: list[torch.Tensor],
+    squares: list[torch.Tensor],
+    segment: int,
+) -> None:
+    """A step against the gradient, and a little back to the weights of the start."""
+    for weight, start, square in zip(weights, first, squares, strict=True):
+        assert weight.grad is not None
+        square.addcmul_(weight.grad, weight.grad)
+        scale = (square / segment).sqrt_().add_(EPSILON)
+        weight.addcdiv_(weight.grad, scale, value=-RATE)
+        weight.lerp_(start, DECAY)

@@ -1,0 +1,211 @@
+"""The lectures' demonstrations: a text, a training, and what a person would believe of its samples.
+
+    python tests/benchmarks/demonstrations.py hello harbour shakespeare.txt enwik8-prefix-4MB.txt \\
+        stacks.tex c-headers folk.abc names.txt --minutes 3
+
+Each line trains by `charrnn train TEXT --minutes M` and writes 40 samples of 1,000 characters at
+temperature 0.8. Then, beside the loss, by what the text is:
+
+    words         written words that the training text has, too
+    LaTeX         environments and braces that are closed in their order
+    C             samples whose brackets close and in which a lexer (pygments) finds no error
+    ABC           tunes that music21 parses, and of their inner bars those that are full
+    lists         lines that the training text does not have, and that differ from each other
+
+Shares count what is complete: what a sample's end cuts off is not counted. Beside each stands the
+same share of as many passages of the held-out text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from pygments.lexers import CLexer
+from pygments.token import Comment, Error, String
+
+WORD = re.compile(r"[^\W\d_]+")
+ENVIRONMENT = re.compile(r"\\(begin|end)\{([^{}\n]*)\}")
+BRACE = re.compile(r"(?<!\\)[{}]")
+OPEN, CLOSE = "([{", ")]}"
+FAR = 500  # characters before a sample's end: what is opened there may still be closed
+Share = tuple[int, int]  # so many of so many
+
+
+def known_words(samples: Sequence[str], corpus: str) -> Share:
+    """Words that stand in the corpus; the first and the last of a sample may be cut off."""
+    known = set(WORD.findall(corpus))
+    words = [word for sample in samples for word in WORD.findall(sample)[1:-1]]
+    return sum(word in known for word in words), len(words)
+
+
+def nested(events: Sequence[tuple[int, bool, str]], length: int) -> Share:
+    """Of what is opened or closed at places of a text, what has its counterpart in order."""
+    stack: list[tuple[int, str]] = []
+    matched = broken = 0
+    for place, opens, name in events:
+        if opens:
+            stack.append((place, name))
+        elif stack and stack[-1][1] == name:
+            stack.pop()
+            matched += 1
+        elif stack:  # what closes without one was opened before the sample's start
+            broken += 1
+    broken += sum(place < length - FAR for place, _ in stack)
+    return matched, matched + broken
+
+
+def environments(samples: Sequence[str], corpus: str) -> Share:
+    """LaTeX environments that end as they began."""
+    return _added(
+        nested([(m.start(), m[1] == "begin", m[2]) for m in ENVIRONMENT.finditer(text)], len(text))
+        for text in samples
+    )
+
+
+def braces(samples: Sequence[str], corpus: str) -> Share:
+    """Braces that are closed."""
+    return _added(
+        nested([(m.start(), m[0] == "{", "") for m in BRACE.finditer(text)], len(text))
+        for text in samples
+    )
+
+
+def _added(shares: Iterable[Share]) -> Share:
+    found = list(shares)
+    return sum(good for good, _ in found), sum(all_ for _, all_ in found)
+
+
+def sound_c(samples: Sequence[str], corpus: str) -> Share:
+    """Samples of C, cut at their last empty line, whose brackets close and that can be lexed."""
+    good = 0
+    for sample in samples:
+        text, stack, sound = sample.rpartition("\n\n")[0], [], True
+        for kind, value in CLexer().get_tokens(text):
+            sound &= kind is not Error
+            if kind in Comment or kind in String:
+                continue
+            for sign in value:
+                if sign in OPEN:
+                    stack.append(CLOSE[OPEN.index(sign)])
+                elif sign in CLOSE:
+                    sound &= bool(stack) and stack.pop() == sign
+        good += sound and not stack
+    return good, len(samples)
+
+
+def _tunes(samples: Sequence[str]) -> list[str]:
+    """Whole tunes: from one X: to the next."""
+    return [f"X:{tune}" for text in samples for tune in re.split(r"^X:", text, flags=re.M)[1:-1]]
+
+
+def parsed_tunes(samples: Sequence[str], corpus: str) -> Share:
+    """Tunes that music21 reads, with notes."""
+    tunes = _tunes(samples)
+    return sum(bool(_bars(tune)) for tune in tunes), len(tunes)
+
+
+def full_bars(samples: Sequence[str], corpus: str) -> Share:
+    """Bars inside tunes (not beside a repeat or at an end) that last as long as the metre says."""
+    bars = [full for tune in _tunes(samples) for full in _bars(tune)[1:-1]]
+    return sum(bars), len(bars)
+
+
+def _bars(tune: str) -> list[bool]:
+    """Whether each bar is full; none where the tune cannot be parsed."""
+    from music21 import converter, stream
+
+    try:
+        bars = list(
+            converter.parse(tune, format="abc").recurse().getElementsByClass(stream.Measure)
+        )
+        return [
+            abs(bar.duration.quarterLength - bar.barDuration.quarterLength) < 1e-6 for bar in bars
+        ]
+    except Exception:
+        return []
+
+
+def new_lines(samples: Sequence[str], corpus: str) -> Share:
+    """Lines that are not the corpus's."""
+    known = set(corpus.splitlines())
+    lines = [line for sample in samples for line in sample.splitlines()[1:-1]]
+    return sum(line not in known for line in lines), len(lines)
+
+
+def distinct_lines(samples: Sequence[str], corpus: str) -> Share:
+    """Lines of which no two are the same."""
+    lines = [line for sample in samples for line in sample.splitlines()[1:-1]]
+    return len(set(lines)), len(lines)
+
+
+MEASURES: dict[str, tuple[Callable[[Sequence[str], str], Share], ...]] = {
+    "tex": (environments, braces),
+    "headers": (sound_c,),
+    "abc": (parsed_tunes, full_bars),
+    "tunes": (parsed_tunes, full_bars),
+    "names": (new_lines, distinct_lines),
+}
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("texts", nargs="+")
+    parser.add_argument("--minutes", type=float, default=3.0)
+    asked = parser.parse_args()
+    print(
+        "| text | valid nats | bpc | written words known | other measures |\n|---|---|---|---|---|"
+    )
+    for text in asked.texts:
+        print(line(text, asked.minutes), flush=True)
+
+
+def line(text: str, minutes: float) -> str:
+    """Train, write and measure: a row."""
+    from charrnn import corpus
+    from charrnn.config import TrainOptions
+
+    charrnn = (sys.executable, "-m", "charrnn")
+    with tempfile.TemporaryDirectory() as folder:
+        run = f"{folder}/run"
+        result = _json(*charrnn, "train", text, "--minutes", minutes, "--out", run, "--json")
+        words = ("--length", 1000, "--num-samples", 40, "--temperature", 0.8, "--seed", 1)
+        written = _json(*charrnn, "sample", "-m", run, *words, "--json")
+        config = json.loads(Path(run, "config.json").read_text())
+    samples = [sample["text"] for sample in written["samples"]]
+    whole = corpus.read(config["files"], TrainOptions()).text
+    read = whole[: config["corpus"]["train_characters"]]
+    held_out = whole[len(read) :]
+    apart = max(1, (len(held_out) - 1000) // 40)
+    passages = [held_out[k * apart : k * apart + 1000] for k in range(40)]
+    measures = [known_words]
+    measures += [measure for kind in MEASURES if kind in text for measure in MEASURES[kind]]
+    shares = ", ".join(
+        f"{measure.__name__.replace('_', ' ')} {_percent(measure(samples, read))} "
+        f"({_percent(measure(passages, read))})"
+        for measure in measures
+    )
+    return (
+        f"| {Path(text).name} | {result['valid_nats']:.3f} | {result['valid_bpc']:.3f} | {shares} |"
+    )
+
+
+def _percent(share: Share) -> str:
+    good, whole = share
+    return f"{good / max(1, whole):.1%} of {whole:,}"
+
+
+def _json(*words: object) -> dict[str, object]:
+    done = subprocess.run([*map(str, words)], stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""The tables of README's results: flagless trainings on real texts, beside char-rnn's default.
+
+    python tests/benchmarks/published.py train TEXT... --minutes 1 --seeds 1 2 3
+    python tests/benchmarks/published.py plain TEXT... --minutes 1
+    python tests/benchmarks/published.py table
+
+Each training is `charrnn train TEXT --minutes M --seed S` in a process of its own, timed from start
+to end with its peak memory. Plain is a torch.nn.LSTM of 2 x 128 as char-rnn trains it by default
+(B 50, T 50, Adam at 2e-3, no dropout, norm clipped at 5), given the same minutes and scored by the
+same functions. Rows go to published.jsonl beside this file, with versions and machine. Nothing
+else should run meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+TABLE = Path(__file__).with_suffix(".jsonl")
+
+
+def flagless(text: Path, minutes: float, seed: int, test_fraction: float) -> dict[str, Any]:
+    """What the command line comes to."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "charrnn", "train", str(text), "--json"]
+        command += ["--minutes", str(minutes), "--seed", str(seed), "--out", f"{folder}/run"]
+        command += ["--test-fraction", str(test_fraction)] if test_fraction else []
+        began = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert process.stdout
+        told = process.stdout.read()
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        assert status == 0, f"{text}: exit {status}"
+        result = json.loads(told.splitlines()[-1])
+        config = json.loads(Path(folder, "run", "config.json").read_text())
+        row = {name: result[name] for name in KEPT}
+        row |= {"wall_seconds": seconds, "peak_memory_mb": used.ru_maxrss / 1024}
+        row |= {
+            "hidden_size": config["model"]["hidden_size"],
+            "dropout": config["train"]["dropout"],
+        }
+        if test_fraction:
+            scored = subprocess.run(
+                [*command[:3], "eval", "-m", f"{folder}/run", "--part", "test", "--json"],
+                capture_output=True,
+                check=True,
+            )
+            row["test_nats"] = json.loads(scored.stdout.splitlines()[-1])["nats"]
+        return row
+
+
+KEPT = (
+    *("cell", "parameters", "steps", "epochs", "characters", "chars_per_second", "seconds"),
+    *("valid_nats", "valid_bpc", "valid_bits_per_byte", "valid_window256_nats", "stopped_by"),
+)
+
+
+def plain(text: Path, minutes: float, seed: int, test_fraction: float) -> dict[str, Any]:
+    """A torch.nn.LSTM in the same time."""
+    began = time.perf_counter()
+    import numpy as np
+    import torch
+    from torch import nn
+
+    from charrnn import corpus, dataset, scoring
+    from charrnn.config import TrainOptions
+
+    torch.manual_seed(seed)
+    options = TrainOptions(test_fraction=test_fraction)
+    data = dataset.make(corpus.read([text], options), options)
+    vocab_size = data.tokenizer.vocab_size
+    lstm, output = nn.LSTM(vocab_size + 1, 128, 2), nn.Linear(128, vocab_size)
+    weights = [*lstm.parameters(), *output.parameters()]
+    optimizer = torch.optim.Adam(weights, lr=2e-3)
+    length = len(data.train) // 50
+    streams = np.asarray(data.train[: length * 50]).reshape(50, length).T.astype(np.int64)
+
+    def logits(ids: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        outputs, state = lstm(nn.functional.one_hot(ids, vocab_size + 1).float(), state)
+        return output(outputs), state
+
+    class Engine:
+        """What scoring asks for."""
+
+        def start_state(self, batch_size: int) -> Any:
+            return tuple(
+                (torch.zeros(batch_size, 128), torch.zeros(batch_size, 128)) for _ in range(2)
+            )
+
+        @torch.no_grad()
+        def nats(self, inputs: Any, targets: Any, state: Any) -> tuple[Any, Any]:
+            stacked = tuple(torch.stack([layer[k] for layer in state]) for k in range(2))
+            found, (h, c) = logits(torch.from_numpy(inputs), stacked)
+            wanted = torch.from_numpy(targets).flatten()
+            nats = nn.functional.cross_entropy(found.flatten(0, 1), wanted, reduction="none")
+            return nats.view(targets.shape).numpy(), tuple(zip(h, c, strict=True))
+
+    scored = time.perf_counter()
+    Engine().nats(*[np.zeros((128, 32), np.int64)] * 2, Engine().start_state(32))
+    each = (time.perf_counter() - scored) / (128 * 32)
+    counted = len(data.valid) + min(len(data.valid), scoring.MAX_WINDOWS * scoring.WINDOW)
+    deadline = began + 60 * minutes - each * counted
+    steps, at, state = 0, 0, None
+    while time.perf_counter() < deadline:
+        if at + 51 > length:
+            at, state = 0, None
+        window = torch.from_numpy(streams[at : at + 51])
+        found, state = logits(window[:-1], state)
+        state = tuple(part.detach() for part in state)
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(found.flatten(0, 1), window[1:].flatten())
+        loss.backward()
+        nn.utils.clip_grad_norm_(weights, 5)
+        optimizer.step()
+        steps, at = steps + 1, at + 50
+    score = scoring.score(Engine(), data.valid, data.tokenizer, vocab_size)
+    return {
+        "cell": "torch.nn.LSTM 2x128",
+        "characters": steps * 2500,
+        "valid_nats": score.nats,
+        "valid_bpc": score.bpc,
+        "valid_window256_nats": scoring.window_nats(Engine(), data.valid, data.tokenizer),
+        "wall_seconds": time.perf_counter() - began,
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    import numba
+    import numpy as np
+    import torch
+
+    return {
+        "cores": os.cpu_count(),
+        "processor": platform.processor() or platform.machine(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def table() -> Iterator[str]:
+    """The rows as Markdown: means over seeds, with their range."""
+    rows = [json.loads(line) for line in TABLE.read_text().splitlines()]
+    titles = [
+        "text",
+        "minutes",
+        "network",
+        "seeds",
+        "valid_nats",
+        "windows_of_256",
+        "characters/s",
+        "seconds",
+    ]
+    yield f"| {' | '.join(titles)} |".replace("_", " ")
+    yield "|---" * len(titles) + "|"
+    keys = sorted(
+        {(row["text"], row["minutes"], row["what"], row["test_fraction"]) for row in rows}
+    )
+    for key in keys:
+        group = [
+            row
+            for row in rows
+            if (row["text"], row["minutes"], row["what"], row["test_fraction"]) == key
+        ]
+        nats = [row["valid_nats"] for row in group]
+        windows = [row["valid_window256_nats"] or float("nan") for row in group]
+        spread = f" ({min(nats):.3f} to {max(nats):.3f})" if len(nats) > 1 else ""
+        speed = statistics.median(
+            row.get("chars_per_second", row["characters"] / (60 * row["minutes"])) for row in group
+        )
+        shapes = sorted({f"{row['cell']} {row.get('hidden_size', '')}".strip() for row in group})
+        yield (
+            f"| {key[0]} | {key[1]:g} | {', '.join(shapes)} | {len(group)} "
+            f"| {statistics.mean(nats):.3f}{spread} | {statistics.mean(windows):.3f} "
+            f"| {speed:,.0f} | {max(row['wall_seconds'] for row in group):.1f} |"
+        )
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("train", "plain", "table"))
+    parser.add_argument("texts", nargs="*", type=Path)
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--test-fraction", type=float, default=0.0)
+    asked = parser.parse_args()
+    if asked.what == "table":
+        print("\n".join(table()))
+        return
+    run = flagless if asked.what == "train" else plain
+    for text in asked.texts:
+        for seed in asked.seeds:
+            row = {
+                "what": asked.what,
+                "text": text.name,
+                "minutes": asked.minutes,
+                "seed": seed,
+                "test_fraction": asked.test_fraction,
+                **run(text, asked.minutes, seed, asked.test_fraction),
+                **machine(),
+            }
+            with TABLE.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            print(row["text"], seed, row["valid_nats"], f"{row['wall_seconds']:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
