@@ -74,14 +74,17 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _train(out: Path, observer: Observer | None = None, resume: bool = False) -> Result:
-    made = run.train(
-        from_text(TEXT, "tiny"),
-        TrainOptions(**OPTIONS),  # type: ignore[arg-type]
-        out=out,
-        observer=observer,
-        resume_with={} if resume else None,
-        checkpoint_every=4,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        if resume:  # the disk is well again, if perhaps busy
+            patch.setattr(writer, "LAST_PATIENCE", 60.0)
+        made = run.train(
+            from_text(TEXT, "tiny"),
+            TrainOptions(**OPTIONS),  # type: ignore[arg-type]
+            out=out,
+            observer=observer,
+            resume_with={} if resume else None,
+            checkpoint_every=4,
+        )
     assert made is not None
     return made
 
