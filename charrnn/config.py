@@ -268,6 +268,7 @@ class TrainOptions(TextOptions, Regularizers, Form):
     seq_len: int | str | None = None
     update_every: int | None = None
     state: str = "carry"
+    reset_at_documents: bool = False
     batch_size: int | None = None
     minutes: float | None = None
     epochs: float | None = None
@@ -325,6 +326,10 @@ class TrainOptions(TextOptions, Regularizers, Form):
                     "--state reset cuts the text into windows, each with one update: "
                     "leave out --update-every"
                 )
+        if not isinstance(self.reset_at_documents, bool):
+            raise OptionError("--reset-at-documents must be true or false")
+        if self.reset_at_documents:
+            self._check_documents()
         if self.omega and self.cell not in OMEGA_CELLS:
             raise OptionError(
                 f"--omega is for {', '.join(OMEGA_CELLS)}, in which a gradient passes one matrix "
@@ -332,6 +337,19 @@ class TrainOptions(TextOptions, Regularizers, Form):
             )
         if self.omega and self.backend not in ("auto", "reference"):
             raise OptionError("--omega takes derivatives of gradients: use --backend reference")
+
+    def _check_documents(self) -> None:
+        if self.state == "reset":
+            raise OptionError(
+                "--state reset forgets at every window, --reset-at-documents at documents alone: "
+                "give one of them"
+            )
+        whole = "--seq-len full" if self.seq_len == "full" else ""
+        if whole or self.update_every is not None:
+            raise OptionError(
+                "--reset-at-documents cuts documents into windows, each with one update: "
+                f"leave out {whole or '--update-every'}"
+            )
 
 
 @dataclass(frozen=True)
@@ -344,6 +362,7 @@ class TrainConfig(Regularizers):
     seq_len: int = 64  # T or k2, the BPTT window
     update_every: int = 64  # k1, steps from one update to the next
     state: str = "carry"  # or reset: every window starts anew
+    reset_at_documents: bool = False  # documents begin windows, and know nothing of each other
     batch_size: int = 32  # B, the number of streams
     optimizer: str = "adamw"
     learning_rate: float = 0.01

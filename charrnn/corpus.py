@@ -21,13 +21,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn import sources
+from charrnn import files, sources
 from charrnn.config import Reading
 from charrnn.errors import CorpusError
 from charrnn.sources import Source
 
 BOM = "\ufeff"
 CODE_POINTS = 0x110000
+_SMALL = 2**13  # bytes beyond ASCII at a time
 _BINARY, _WIDE = 1e-3, 0.3  # a larger part of NULs is no text, or a wider encoding
 # Files that people point a text tool at by mistake, by their first bytes, and what to do.
 _NOT_TEXT = {
@@ -73,7 +74,32 @@ def code_points(block: bytes) -> NDArray[np.unsignedinteger[Any]]:
 
 def characters(block: bytes) -> int:
     """How many characters valid UTF-8 holds."""
-    return len(block) if block.isascii() else len(block.decode())
+    if block.isascii():
+        return len(block)
+    signed = np.frombuffer(block, np.int8)
+    return int(np.count_nonzero(signed >= -0x40))  # all bytes but 10xxxxxx begin one
+
+
+class _Counts:
+    """How often each code point occurs."""
+
+    def __init__(self) -> None:
+        self._points = np.zeros(CODE_POINTS, np.int64)
+        self._pairs = np.zeros(2**16, np.int64)  # of ASCII: two at a time take half as long
+
+    def add(self, block: bytes) -> None:
+        points = code_points(block)
+        if points.itemsize == 1:
+            self._points[points[len(points) & ~1 :]] += 1
+            np.add.at(self._pairs, points[: len(points) & ~1].view(np.uint16), 1)
+        else:
+            np.add.at(self._points, points, 1)
+
+    def total(self) -> NDArray[np.int64]:
+        """The counts of all code points; adding ends."""
+        pairs = self._pairs.reshape(256, 256)
+        self._points[:256] += pairs.sum(0) + pairs.sum(1)
+        return self._points
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,11 +175,13 @@ class Corpus:
             CorpusError: it is not what it was.
         """
         digest = hashlib.sha256()
+        hashed = files.Beside(digest.update)
         blocks = _Blocks(self.sources, self.reading, progress, what)
         separator = self.reading.document_separator.encode()
         for piece in _documents(blocks, separator):
-            digest.update(piece.data)
+            hashed.put(piece.data)
             yield piece
+        hashed.finish()
         if digest.hexdigest() != self.sha256:
             raise CorpusError(f"{self.name} changed since it was read first: try again")
 
@@ -205,17 +233,18 @@ def _survey(
 ) -> Corpus:
     """Go through a text once: check and count."""
     blocks = _Blocks(found, reading, progress, "reading", mark=not as_it_is)
-    counts = np.zeros(CODE_POINTS, np.int64)
+    counting = _Counts()
     digest = hashlib.sha256()
+    hashed = files.Beside(digest.update)
     separator = reading.document_separator.encode()
     num_bytes = 0
 
     def counted() -> Iterator[Piece]:
         nonlocal num_bytes
         for piece in blocks:
-            digest.update(piece.data)
+            hashed.put(piece.data)
             num_bytes += len(piece.data)
-            np.add.at(counts, code_points(piece.data), 1)
+            counting.add(piece.data)
             yield piece
 
     documents = _Documents()
@@ -225,6 +254,8 @@ def _survey(
     else:  # one document, whose hash is the text's
         for _ in counted():
             pass
+    hashed.finish()
+    counts = counting.total()
     points = np.flatnonzero(counts)
     total = int(counts.sum())
     if total == 0:
@@ -292,7 +323,7 @@ def _documents(pieces: Iterable[Piece], separator: bytes) -> Iterator[Piece]:
             end = found + len(separator)
             yield Piece(begins, text[at:end])
             at, begins = end, True
-        cut = _boundary(text, max(at, len(text) - len(separator) + 1))
+        cut = boundary(text, max(at, len(text) - len(separator) + 1))
         if cut > at:
             yield Piece(begins, text[at:cut])
             begins = False
@@ -301,8 +332,8 @@ def _documents(pieces: Iterable[Piece], separator: bytes) -> Iterator[Piece]:
         yield Piece(begins, held)
 
 
-def _boundary(text: bytes, position: int) -> int:
-    """The start of the character that `position` is in."""
+def boundary(text: bytes, position: int) -> int:
+    """The start of the character that `position` of a text in UTF-8 is in."""
     while 0 < position < len(text) and text[position] & 0xC0 == 0x80:
         position -= 1
     return position
@@ -472,7 +503,7 @@ class _UndecodableError(Exception):
 def _utf8(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Bytes that are UTF-8, cut between characters."""
     done, held = 0, b""
-    for chunk in chunks:
+    for chunk in _cut(chunks):
         text = held + chunk if held else chunk
         cut = _complete(text)
         block, held = text[:cut], text[cut:]
@@ -480,6 +511,20 @@ def _utf8(chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield block
         done += len(block)
     _check(held, done)
+
+
+def _cut(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes, in small blocks where they are not ASCII.
+
+    A decoded string is made too long and then cut. glibc keeps some hundreds of the small pieces
+    that fall off, and before each a gap in its heap as large as a block.
+    """
+    for chunk in chunks:
+        if chunk.isascii():
+            yield chunk
+        else:
+            for first in range(0, len(chunk), _SMALL):
+                yield chunk[first : first + _SMALL]
 
 
 def _complete(text: bytes) -> int:

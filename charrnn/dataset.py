@@ -28,11 +28,11 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
+from charrnn import files
 from charrnn import tokenizer as tokenizers
 from charrnn.config import TextOptions, from_json
 from charrnn.corpus import Corpus, Piece, Progress, characters, read, silent
 from charrnn.errors import CharRNNError, CorpusError, ModelError, PromptError, RunError
-from charrnn.sources import CHUNK
 from charrnn.tokenizer import (
     DEFAULT_PIECES,
     DEFAULT_VOCAB_SIZE,
@@ -49,6 +49,7 @@ KIND = "charrnn dataset"
 PARTS = ("train", "valid", "test")
 MAX_SYMBOLS = 200_000  # more code points than people write with
 MAX_CACHE = 2**35  # bytes
+_MAX_MANIFEST = 2**27  # bytes; a tokenizer of pieces is most of it
 _STALE = 24 * 3600  # seconds after which what was not finished will not be
 # What decides of ids, beside the text itself.
 _SETTINGS = (
@@ -460,8 +461,9 @@ class _Writer:
         self._tokenizer, self._encoder = tokenizer, tokenizer.encoder()
         self._type = np.dtype(tokenizer.id_type).newbyteorder("<")
         self._folder, self._name = folder, name
-        self._file = (folder / f"{name}.bin").open("wb", buffering=CHUNK)
+        self._file = (folder / f"{name}.bin").open("wb", buffering=0)
         self._hash = hashlib.sha256()
+        self._out = files.Beside(self._take)
         self._starts = array("Q")
         self._ids = self._bytes = self._characters = 0
 
@@ -469,6 +471,7 @@ class _Writer:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._out.leave()
         self._file.close()
 
     def add(self, piece: Piece) -> None:
@@ -480,15 +483,17 @@ class _Writer:
         self._put(self._encoder.feed(piece.data))
 
     def _put(self, ids: Ids) -> None:
-        data = np.ascontiguousarray(ids, self._type).data
-        self._file.write(data)
-        self._hash.update(data)
+        self._out.put(np.ascontiguousarray(ids, self._type).view(np.uint8).data)
         self._ids += len(ids)
+
+    def _take(self, data: bytearray) -> None:
+        files.write_all(self._file.fileno(), data)
+        self._hash.update(data)
 
     def finish(self) -> dict[str, Any]:
         """Write what is left; the part's entry in the manifest."""
         self._put(self._encoder.finish())
-        self._file.flush()
+        self._out.finish()
         starts = np.array(self._starts, "<u8").tobytes()
         (self._folder / f"{self._name}.documents.bin").write_bytes(starts)
         return {
@@ -536,6 +541,8 @@ def load(folder: Path, *, verify: bool = True) -> Dataset:
         ModelError: missing, damaged, or of a newer format.
     """
     try:
+        if (folder / MANIFEST).stat().st_size > _MAX_MANIFEST:
+            raise ModelError(f"{folder} is damaged: its {MANIFEST} is too large")
         manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
         if manifest["format"] > FORMAT_VERSION:
             raise ModelError(

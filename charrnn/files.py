@@ -11,14 +11,61 @@ import contextlib
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from charrnn.errors import ModelError, RunError
 
+_BATCH, _BEHIND = 2**18, 4  # bytes handed over at a time, and how often unawaited
 # No link is followed: one in a folder from a stranger would lead to a file of ours.
 _FLAGS = os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+
+class Beside:
+    """Hands blocks, in their order, to a function in a thread of its own.
+
+    Hashing and writing let other threads run: what is done meanwhile hides them.
+    """
+
+    def __init__(self, take: Callable[[bytearray], object]) -> None:
+        self._take = take
+        self._thread = ThreadPoolExecutor(1, "charrnn-beside")
+        self._collected = bytearray()
+        self._waiting: deque[Future[object]] = deque()
+
+    def put(self, block: bytes | memoryview) -> None:
+        """Add a block; wait where the thread is far behind.
+
+        Raises:
+            Exception: what the function raised.
+        """
+        self._collected += block
+        if len(self._collected) >= _BATCH:
+            if len(self._waiting) == _BEHIND:
+                self._waiting.popleft().result()
+            self._send()
+
+    def finish(self) -> None:
+        """Come back when all is taken.
+
+        Raises:
+            Exception: what the function raised.
+        """
+        if self._collected:
+            self._send()
+        while self._waiting:
+            self._waiting.popleft().result()
+
+    def leave(self) -> None:
+        """Let go of what is not yet taken."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _send(self) -> None:
+        self._waiting.append(self._thread.submit(self._take, self._collected))
+        self._collected = bytearray()
 
 
 def write(path: Path, data: bytes) -> None:
@@ -28,7 +75,7 @@ def write(path: Path, data: bytes) -> None:
         OSError: it is not, or not all of it.
     """
     with _opened(path, os.O_WRONLY | os.O_TRUNC) as file:
-        _write_all(file, data)
+        write_all(file, data)
         os.fsync(file)
 
 
@@ -45,7 +92,7 @@ def append(path: Path, data: bytes, start: int) -> None:
             start = 0
         os.ftruncate(file, start)
         os.lseek(file, start, os.SEEK_SET)
-        _write_all(file, data[start:])
+        write_all(file, data[start:])
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -84,8 +131,8 @@ def _opened(path: Path, flags: int) -> Iterator[int]:
         os.close(file)
 
 
-def _write_all(file: int, data: bytes) -> None:
-    """A system may take less than it was given, and says so."""
+def write_all(file: int, data: bytes | bytearray) -> None:
+    """Write all of `data`: a system may take less than it was given, and says so."""
     left = memoryview(data)
     while left:
         left = left[os.write(file, left) :]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charrnn import checkpoint, scoring, states
 from charrnn.checkpoint import Model
@@ -358,10 +359,21 @@ class Generator:
             raise CorpusError("the text is empty (0 characters): there is nothing to score")
         return self.score_ids(self.tokenizer.encode(text), exact=exact)
 
-    def score_ids(self, ids: Ids, *, exact: bool = False) -> scoring.Score:
-        """The same for a text's ids (N,), which may be mapped from a file."""
+    def score_ids(
+        self,
+        ids: Ids,
+        *,
+        exact: bool = False,
+        documents: NDArray[np.integer[Any]] | None = None,
+    ) -> scoring.Score:
+        """The same for a text's ids (N,), which may be mapped from a file.
+
+        `documents`: where those start that are each to be read as a text of its own.
+        """
         start = self.config.start_symbol
-        return scoring.score(self.engine, ids, self.tokenizer, start, exact=exact)
+        return scoring.score(
+            self.engine, ids, self.tokenizer, start, exact=exact, documents=documents
+        )
 
     def surprisals(
         self,

@@ -123,6 +123,15 @@ class CharRNN(nn.Module):
             for layer in range(self.config.num_layers)
         )
 
+    def begun(self, state: State, rows: Tensor) -> State:
+        """The state with those of `rows` (B,) as before a text."""
+        start = self.start_state(len(rows))
+        chosen = rows.to(self.device)[:, None]
+        return tuple(
+            tuple(torch.where(chosen, new, old) for new, old in zip(*layers, strict=True))
+            for layers in zip(start, state, strict=True)
+        )
+
     def draw(self, batch_size: int) -> Noise:
         """The noise of one update."""
         weights, kept = self.weights(), self.regularizers

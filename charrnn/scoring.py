@@ -23,6 +23,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.streams import Documents
 from charrnn.tokenizer import Ids, Tokenizer
 
 MAX_STREAMS = 32
@@ -119,13 +120,19 @@ def score(
     *,
     exact: bool = False,
     most: int | None = None,
+    documents: NDArray[np.integer[Any]] | None = None,
 ) -> Score:
     """Score `ids` (N,) in order with the state carried; per character, whatever a symbol is.
 
     The text is cut into at most 32 contiguous streams; each begins with the state left by the 512
     symbols before it, which are not counted. With `exact`, one stream reads the whole text. With
-    `most`, only the beginnings of the streams are read, as many symbols as that in all.
+    `most`, only the beginnings of the streams are read, as many symbols as that in all. With
+    `documents`, where they start, each of them is read as a text of its own.
     """
+    if documents is not None:
+        total = _apart(engine, ids, start_symbol, documents, exact, most)
+        read_ids = spread(ids, most, exact=exact, documents=documents)
+        return Score(total, *tokenizer.measure(read_ids))
     if exact:
         (found,) = surprisals(engine, [spread(ids, most, exact=True)], start_symbol)
         return found.score(tokenizer)
@@ -143,8 +150,20 @@ def score(
     return Score(total, *tokenizer.measure(spread(ids, most)))
 
 
-def spread(ids: Ids, most: int | None, *, exact: bool = False) -> Ids:
-    """Those of `ids` (N,) that are scored when there are to be no more than `most`."""
+def spread(
+    ids: Ids,
+    most: int | None,
+    *,
+    exact: bool = False,
+    documents: NDArray[np.integer[Any]] | None = None,
+) -> Ids:
+    """Those of `ids` (N,) that are scored when there are to be no more than `most`, about."""
+    if documents is not None:
+        windows, length, streams = _cut_apart(ids, documents, exact)
+        read = _read(length, streams, most and most // windows.seq_len)
+        numbers = np.arange(streams)[:, None] * length + np.arange(read)
+        positions, inside, _ = windows.at(numbers[numbers < windows.count])
+        return ids if read == length else ids[positions.T[inside.T]]
     length, streams = _cut(len(ids), exact=exact)
     read = _read(length, streams, most)
     if read == length:
@@ -274,10 +293,58 @@ def _warm_up(engine: Engine, ids: Ids, start_symbol: int, length: int, streams: 
     positions = starts[None, :] + np.arange(before)[:, None]
     inputs = _inputs(ids, positions, start_symbol)
     _, state = engine.nats(inputs, inputs * 0, state)
+    _begin(engine, state, 0)
+    return state
+
+
+def _begin(engine: Engine, state: Any, rows: Any) -> None:
+    """Make some rows of a state what it is before a text."""
     for layer, start in zip(state, engine.start_state(1), strict=True):
         for part, first in zip(layer, start, strict=True):
-            part[0] = first[0]
-    return state
+            part[rows] = first[0]
+
+
+def _apart(
+    engine: Engine,
+    ids: Ids,
+    start_symbol: int,
+    starts: NDArray[np.integer[Any]],
+    exact: bool,
+    most: int | None,
+) -> float:
+    """Nats of documents that know nothing of each other; streams warm up within theirs."""
+    windows, length, streams = _cut_apart(ids, starts, exact)
+    before = math.ceil(WARM_UP / windows.seq_len) if streams > 1 else 0
+    state = engine.start_state(streams)
+    total = 0.0
+    steps = range(-before, _read(length, streams, most and most // windows.seq_len))
+    for step in steps:
+        numbers = np.arange(streams) * length + step
+        positions, inside, begins = windows.at(np.clip(numbers, 0, windows.count - 1))
+        if step > steps.start:
+            _begin(engine, state, np.flatnonzero(begins))
+        inputs = ids[positions - 1].astype(np.int64)
+        inputs[0, begins] = start_symbol
+        nats, state = engine.nats(inputs, ids[positions].astype(np.int64), state)
+        if step >= 0:
+            counted = inside & (numbers < windows.count)
+            total += float(np.sum(nats, where=counted, dtype=np.float64))
+    return total
+
+
+def _cut_apart(
+    ids: Ids, starts: NDArray[np.integer[Any]], exact: bool
+) -> tuple[Documents, int, int]:
+    """The windows of documents, how many of them a stream has, and the number of streams.
+
+    Windows are as long as documents are in the mean, so that little of them is empty.
+    """
+    mean = len(ids) // max(1, len(starts))
+    windows = Documents.of(starts, len(ids), max(8, min(_CHUNK, mean)))
+    most = windows.count * windows.seq_len // WARM_UP
+    streams = 1 if exact else max(1, min(MAX_STREAMS, most))
+    length = math.ceil(windows.count / streams)
+    return windows, length, math.ceil(windows.count / length)
 
 
 def window_nats(engine: Engine, ids: Ids, tokenizer: Tokenizer) -> float | None:

@@ -6,12 +6,15 @@ whose window reaches k2 symbols back (truncated BPTT(k1, k2); k1 = k2 is the usu
 symbol is read twice). An epoch's start has the start symbol in every stream: so the network learns
 how a passage begins from B beginnings, not from the single one of the corpus. What is left of a
 stream at its end, shorter than k1, waits for no one: the next epoch starts.
+
+Where documents are kept apart, each begins with a window, from the start symbol and the state
+before a text. Its last window is filled up with what is not counted, so that any kernel can run it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +23,7 @@ from charrnn.errors import CorpusError
 from charrnn.tokenizer import Ids
 
 _BLOCK = 2**16  # ids looked through at a time
+IGNORED = -100  # a target that is not counted, as torch's cross entropy has it
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Window:
         targets: (T, B) ids, one step later.
         counted: how many of its last steps have losses that no other window counts.
         shift: how many steps later the next window starts.
+        begins: (B,) where a document begins, and so the state; None where all are one text.
     """
 
     start: int
@@ -47,6 +52,60 @@ class Window:
     targets: NDArray[np.int64]
     counted: int
     shift: int
+    begins: NDArray[np.bool_] | None = None
+
+
+class Places(NamedTuple):
+    """Where windows lie in a text.
+
+    Attributes:
+        positions: (T, B) of their targets; any position where nothing is counted.
+        inside: (T, B) whether it is counted.
+        begins: (B,) whether a document begins with the window.
+    """
+
+    positions: NDArray[np.int64]
+    inside: NDArray[np.bool_]
+    begins: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Documents:
+    """The windows of T symbols of a text's documents, in order: a document begins with a window.
+
+    Attributes:
+        starts: (D,) where documents start.
+        ends: (D,) where they end.
+        first: (D + 1,) the number of each one's first window; at last the number of all.
+        seq_len: T.
+    """
+
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    first: NDArray[np.int64]
+    seq_len: int
+
+    @classmethod
+    def of(cls, starts: NDArray[np.integer[Any]], length: int, seq_len: int) -> Documents:
+        """Of a text of `length` symbols, whose documents start at `starts`."""
+        within = np.asarray(starts).astype(np.int64)
+        begins: NDArray[np.int64] = np.unique(np.append(within[within < length], 0))
+        ends = np.append(begins[1:], length)
+        first = np.append(0, np.cumsum(-(-(ends - begins) // seq_len)))
+        return cls(begins, ends, first, seq_len)
+
+    @property
+    def count(self) -> int:
+        """How many windows there are."""
+        return int(self.first[-1])
+
+    def at(self, windows: NDArray[np.int64]) -> Places:
+        """The windows with these numbers (B,)."""
+        document = np.searchsorted(self.first, windows, side="right") - 1
+        before = (windows - self.first[document]) * self.seq_len
+        positions = self.starts[document] + before + np.arange(self.seq_len)[:, None]
+        inside = positions < self.ends[document]
+        return Places(np.where(inside, positions, 0), inside, before == 0)
 
 
 @dataclass(frozen=True)
@@ -60,6 +119,8 @@ class Streams:
         start_symbol: what is read before a stream's first id.
         seq_len: k2, how many steps a gradient is taken back.
         update_every: k1, steps from one update to the next; at most k2.
+        documents: windows that keep documents apart; each is one update. Of them each stream has
+            as many; those left over wait for no one.
     """
 
     ids: Ids
@@ -68,11 +129,22 @@ class Streams:
     start_symbol: int
     seq_len: int
     update_every: int
+    documents: Documents | None = None
 
     @property
     def windows(self) -> int:
         """Updates in an epoch."""
+        if self.documents:
+            return self.documents.count // self.batch_size
         return self.length // self.update_every
+
+    @property
+    def counted(self) -> float:
+        """How many symbols an update counts, in the mean."""
+        steps = self.update_every * self.batch_size
+        if self.documents:
+            return len(self.ids) / self.documents.count * self.batch_size
+        return float(steps)
 
     @property
     def batch_size(self) -> int:
@@ -81,6 +153,8 @@ class Streams:
 
     def window(self, cursor: Cursor) -> Window:
         """The window at `cursor`; the first ones of an epoch reach back to its start only."""
+        if self.documents:
+            return self._of_documents(self.documents, cursor)
         end = (cursor.window + 1) * self.update_every
         start = max(0, end - self.seq_len)
         shift = max(0, end + self.update_every - self.seq_len) - start
@@ -89,6 +163,15 @@ class Streams:
         if start == 0:
             read[0] = self.start_symbol
         return Window(start, read[:-1], read[1:], self.update_every, shift)
+
+    def _of_documents(self, documents: Documents, cursor: Cursor) -> Window:
+        windows = np.arange(self.batch_size) * self.windows + cursor.window
+        positions, inside, begins = documents.at(windows)
+        inputs = self.ids[positions - 1].astype(np.int64)
+        inputs[0, begins | (cursor.window == 0)] = self.start_symbol
+        targets = np.where(inside, self.ids[positions].astype(np.int64), IGNORED)
+        start = cursor.window * self.seq_len
+        return Window(start, inputs, targets, self.seq_len, self.seq_len, begins)
 
     def advance(self, cursor: Cursor) -> Cursor:
         """The cursor one update later; at an epoch's end, the next epoch's start."""
@@ -117,12 +200,25 @@ def make(
     start_symbol: int,
     newline: int | NDArray[np.integer[Any]] | None,
     update_every: int | None = None,
+    documents: NDArray[np.integer[Any]] | None = None,
 ) -> Streams:
     """Cut `ids` (N,) into `batch_size` streams of floor(N / B) symbols; they must hold a window.
 
     `newline` is the id, or the ids, after which a line starts. Without `update_every` every window
-    is one update.
+    is one update. With `documents`, where they start, they are kept apart.
+
+    Raises:
+        CorpusError: the documents have fewer windows than there are streams.
     """
+    if documents is not None:
+        apart = Documents.of(documents, len(ids), seq_len)
+        if apart.count < batch_size:
+            raise CorpusError(
+                f"the documents have {apart.count} windows of {seq_len}: too few for "
+                f"{batch_size} streams; lower --batch-size or --seq-len"
+            )
+        starts = np.zeros(batch_size, np.int64)
+        return Streams(ids, starts, len(ids), start_symbol, seq_len, seq_len, apart)
     length = len(ids) // batch_size
     starts = np.arange(batch_size) * length
     if newline is not None:

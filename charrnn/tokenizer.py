@@ -306,6 +306,11 @@ _MAX_MODEL = 2**26
 _PROBE = " \ta  b \r\n\n\ufeff\ufb01 \u00bd\uff21e\u0301\u00e9 <s><0x41>\x00\U0001f642 "
 
 
+def segments(text: str) -> list[str]:
+    """What is encoded at a time: lines with their ends, long ones in parts."""
+    return _SEGMENTS.findall(text)
+
+
 @dataclass(frozen=True)
 class SentencePieceTokenizer(Tokenizer):
     """The pieces of a sentencepiece model, and all bytes for what has none.
@@ -319,7 +324,8 @@ class SentencePieceTokenizer(Tokenizer):
     one_spelling: ClassVar[bool] = False
 
     @cached_property
-    def _processor(self) -> Any:
+    def library(self) -> Any:
+        """What the library makes of the model."""
         import sentencepiece
 
         return sentencepiece.SentencePieceProcessor(model_proto=self.model)
@@ -327,7 +333,7 @@ class SentencePieceTokenizer(Tokenizer):
     @cached_property
     def symbol_bytes(self) -> Sequence[bytes]:
         """Bytes first, then pieces; the library's id 0, unknown, is never needed and left out."""
-        processor = self._processor
+        processor = self.library
         pieces = [processor.id_to_piece(index) for index in range(1, processor.vocab_size())]
         fallback = [bytes([byte]) for byte in range(BYTES)]
         return fallback + [piece.replace(SPACE, " ").encode() for piece in pieces[BYTES:]]
@@ -338,14 +344,14 @@ class SentencePieceTokenizer(Tokenizer):
 
     def encode_block(self, block: bytes) -> Ids:
         """Ids of a whole text."""
-        return self.encode_segments(_SEGMENTS.findall(block.decode()))
+        return self.encode_segments(segments(block.decode()))
 
-    def encode_segments(self, segments: list[str]) -> Ids:
-        """Ids of what `segments` of a text come to, one after the other."""
-        encoded = self._processor.encode(segments)
-        for index, segment in enumerate(segments):
-            if segment in _RESERVED:
-                encoded[index] = [byte + 1 for byte in segment.encode()]
+    def encode_segments(self, parts: list[str]) -> Ids:
+        """Ids of what `segments` makes of a text, one after the other."""
+        encoded = self.library.encode(parts)
+        for index, part in enumerate(parts):
+            if part in _RESERVED:
+                encoded[index] = [byte + 1 for byte in part.encode()]
         ids = np.fromiter(itertools.chain.from_iterable(encoded), np.int64)
         return (ids - 1).astype(self.id_type)
 
@@ -355,7 +361,7 @@ class SentencePieceTokenizer(Tokenizer):
 
     def check(self) -> bool:
         """Whether the model is one of ours: bytes at their places, and nothing is changed."""
-        processor = self._processor
+        processor = self.library
         bytes_first = [f"<0x{byte:02X}>" for byte in range(BYTES)]
         return (
             processor.vocab_size() > BYTES
@@ -374,11 +380,11 @@ class _SegmentEncoder(Encoder):
         self._held = ""
 
     def feed(self, block: bytes) -> Ids:
-        segments = _SEGMENTS.findall(self._held + block.decode())
+        parts = segments(self._held + block.decode())
         self._held = ""
-        if segments and not segments[-1].endswith(("\n", *_RESERVED)):
-            self._held = segments.pop()
-        return self._pieces.encode_segments(segments)
+        if parts and not parts[-1].endswith(("\n", *_RESERVED)):
+            self._held = parts.pop()
+        return self._pieces.encode_segments(parts)
 
     def finish(self) -> Ids:
         held, self._held = self._held, ""
@@ -462,9 +468,9 @@ def _segments(blocks: Iterable[bytes]) -> Iterator[str]:
     """What pieces are learnt from: lines, without what is always written as bytes."""
     held = ""
     for block in blocks:
-        segments = _SEGMENTS.findall(held + block.decode())
-        held = segments.pop() if segments and not segments[-1].endswith("\n") else ""
-        yield from (segment for segment in segments if segment not in _RESERVED)
+        parts = segments(held + block.decode())
+        held = parts.pop() if parts and not parts[-1].endswith("\n") else ""
+        yield from (part for part in parts if part not in _RESERVED)
     if held and held not in _RESERVED:
         yield held
 

@@ -72,15 +72,9 @@ def times(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
 
 
 @pytest.fixture
-def tell(pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Prints a line about what a long test did, whatever is captured."""
-
-    def told(line: str) -> None:
-        if pytestconfig.getoption("soak"):
-            with capsys.disabled():
-                sys.stdout.write(f"\n{line}\n")
-
-    return told
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str, int], None]:
+    """`tell("SIGKILL", 500)`: what was tried, and how often, for the table of `tests/soak.py`."""
+    return record_property
 
 
 @pytest.fixture

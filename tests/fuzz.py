@@ -1,8 +1,9 @@
 """Files from strangers, as many as the minutes hold: no crash, no hang, nothing large allocated.
 
-``python tests/fuzz.py --minutes 30``: libFuzzer, through atheris, changes good files and follows
-what the readers do with them. An input is read, or refused by one of charrnn's own errors. What
-else happens ends the run with the input kept.
+``python tests/fuzz.py --minutes 30``: good files are changed, and an input is read, or refused by
+one of charrnn's own errors. What else happens ends the run with the input kept. libFuzzer, through
+atheris, follows what the readers do with an input; where it is not installed, hypothesis changes
+the files blindly. The last line says how many inputs were tried.
 """
 
 from __future__ import annotations
@@ -13,22 +14,30 @@ import hashlib
 import json
 import os
 import resource
+import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-import atheris
+try:
+    import atheris
+except ImportError:
+    atheris = None
 
-with atheris.instrument_imports(include=["charrnn"]):
-    from charrnn import checkpoint, config, files, tokenizer
+with atheris.instrument_imports(include=["charrnn"]) if atheris else contextlib.nullcontext():
+    from charrnn import checkpoint, config, corpora, corpus, dataset, files, tokenizer
+    from charrnn.config import TextOptions
     from charrnn.errors import CharRNNError
     from charrnn.training import checkpoints, resume
 
 GOLDEN = Path(__file__).parent / "golden" / "1"
 RUN = GOLDEN / "run"
 LARGEST = 2**31  # bytes of address space that reading may take beyond what is taken before
-MODEL, MANIFEST, STATE, TENSORS, OPTIONS, ALPHABET = range(6)
+SECONDS = 10  # that an input may take
+COUNT = "inputs tried: "
+Read = Callable[[bytes], object]
 
 
 def forged(folder: Path, name: str, data: bytes) -> None:
@@ -47,71 +56,149 @@ def read_checkpoint(run_dir: Path) -> None:
         found.arrays(earlier.plan.model, earlier.plan.train.batch_size)
 
 
-def reader(folder: Path) -> Callable[[bytes], None]:
-    """What reads one input: the first byte says what it is taken for."""
+def of_checkpoint(folder: Path) -> dict[str, tuple[bytes, Read]]:
     (source,) = (RUN / checkpoints.FOLDER).iterdir()
     place = folder / checkpoints.FOLDER / source.name
     place.mkdir(parents=True)
     good = {path.name: path.read_bytes() for path in source.iterdir()}
 
-    def read(data: bytes) -> None:
-        kind, data = data[:1], data[1:]
-        number = kind[0] % 6 if kind else 0
-        with contextlib.suppress(CharRNNError):
-            if number == MODEL:
-                (folder / "model").write_bytes(data)
-                checkpoint.load(folder / "model")
-            elif number in (MANIFEST, STATE, TENSORS):
-                for name, content in good.items():
-                    (place / name).write_bytes(content)
-                if number == MANIFEST:
-                    (place / checkpoints.MANIFEST).write_bytes(data)
-                else:
-                    name = checkpoints.STATE if number == STATE else checkpoints.TENSORS
-                    forged(place, name, data)
-                read_checkpoint(folder)
-            elif number == OPTIONS:
-                (folder / "options.toml").write_bytes(data)
-                config.load_options(folder / "options.toml")
+    def reader(name: str) -> Read:
+        def read(data: bytes) -> None:
+            for other, content in good.items():
+                (place / other).write_bytes(content)
+            if name == checkpoints.MANIFEST:
+                (place / name).write_bytes(data)
             else:
-                tokenizer.CharTokenizer.from_json(files.parse_json(data, "it"), "it")
+                forged(place, name, data)
+            read_checkpoint(folder)
 
-    return read
+        return read
+
+    names = (checkpoints.MANIFEST, checkpoints.STATE, checkpoints.TENSORS)
+    return {f"checkpoint: {name}": (good[name], reader(name)) for name in names}
 
 
-def seeds(folder: Path) -> None:
-    """Good files to begin with."""
-    folder.mkdir()
-    (source,) = (RUN / checkpoints.FOLDER).iterdir()
-    model = (RUN / checkpoint.MODEL_NAME).read_bytes()
-    alphabet = checkpoint.load(RUN / checkpoint.MODEL_NAME).tokenizer.to_json()
-    content = {
-        MODEL: model,
-        MANIFEST: (source / checkpoints.MANIFEST).read_bytes(),
-        STATE: (source / checkpoints.STATE).read_bytes(),
-        TENSORS: (source / checkpoints.TENSORS).read_bytes(),
-        OPTIONS: b'cell = "gru"\nhidden-size = 24\nseq_len = "full"\n',
-        ALPHABET: json.dumps(alphabet).encode(),
+def of_dataset(folder: Path) -> tuple[bytes, Read]:
+    made = dataset.make(
+        corpus.from_text("one. two. three. " * 40, separator=". "),
+        TextOptions(test_fraction=0.1),
+        folder=folder,
+    )
+    manifest = made.folder / dataset.MANIFEST
+
+    def read(data: bytes) -> None:
+        manifest.write_bytes(data)
+        loaded = dataset.load(folder)
+        loaded.tokenizer.measure(loaded.valid)
+
+    return manifest.read_bytes(), read
+
+
+def targets(folder: Path) -> dict[str, tuple[bytes, Read]]:
+    """What is read, by name: a good file, and what reads one."""
+    model, options = folder / "model", folder / "options.toml"
+
+    def in_file(path: Path, load: Callable[[Path], object]) -> Read:
+        def read(data: bytes) -> None:
+            path.write_bytes(data)
+            load(path)
+
+        return read
+
+    def alphabet(data: bytes) -> None:
+        tokenizer.from_json(files.parse_json(data, "it"), "it")
+
+    text = b"some words to learn, and some words more. " * 40
+    pieces = tokenizer.train_pieces([text], len(text), "bpe", 300)
+    letters = checkpoint.load(RUN / checkpoint.MODEL_NAME).tokenizer
+    toml = b'cell = "gru"\nhidden-size = 24\nseq_len = "full"\n'
+    registry = (corpora.folder() / "registry.toml").read_bytes()
+    return {
+        "model": ((RUN / checkpoint.MODEL_NAME).read_bytes(), in_file(model, checkpoint.load)),
+        **of_checkpoint(folder),
+        "options": (toml, in_file(options, config.load_options)),
+        "alphabet": (json.dumps(letters.to_json()).encode(), alphabet),
+        "pieces": (json.dumps(pieces.to_json()).encode(), alphabet),
+        "dataset": of_dataset(folder / "dataset"),
+        "registry": (registry, lambda data: corpora.parse(data, "it")),
     }
-    for number, data in content.items():
-        (folder / str(number)).write_bytes(bytes([number]) + data)
+
+
+def tried(read: Read, data: bytes) -> None:
+    """Read an input: it is good, or refused by a sentence."""
+    with contextlib.suppress(CharRNNError):
+        read(data)
+
+
+def by_coverage(known: dict[str, tuple[bytes, Read]], folder: Path, minutes: float) -> None:
+    """libFuzzer; the first byte of an input says what it is taken for."""
+    readers = [read for _, read in known.values()]
+    for name in ("seeds", "found"):
+        (folder / name).mkdir()
+    for number, (good, _) in enumerate(known.values()):
+        (folder / "seeds" / str(number)).write_bytes(bytes([number]) + good)
+
+    def one(data: bytes) -> None:
+        number = data[0] % len(readers) if data else 0
+        tried(readers[number], data[1:])
+
+    limits = [f"-timeout={SECONDS}", "-rss_limit_mb=0", "-malloc_limit_mb=512", "-max_len=65536"]
+    limits += [f"-max_total_time={int(60 * minutes)}", f"-artifact_prefix={folder}/"]
+    tree = [str(folder / "found"), str(folder / "seeds")]
+    atheris.Setup([sys.argv[0], "-print_final_stats=1", *limits, *tree], one)
+    atheris.Fuzz()
+
+
+def blindly(known: dict[str, tuple[bytes, Read]], folder: Path, minutes: float) -> int:
+    """hypothesis; how many inputs there were."""
+    from hypothesis import HealthCheck, given, seed, settings
+    from hypothesis import strategies as st
+
+    count, end = 0, time.monotonic() + 60 * minutes
+    bits = st.sampled_from([b"", b"\xff" * 8, bytes(8), b"-1", b"1e999", b'"', b"[[", b"null"])
+    edit = st.tuples(st.floats(0, 1), st.integers(0, 40), bits | st.binary(max_size=9))
+
+    def hung(number: int, frame: object) -> None:
+        raise TimeoutError(f"an input took more than {SECONDS} seconds")
+
+    signal.signal(signal.SIGALRM, hung)
+    quiet = settings(
+        max_examples=500, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+
+    def one(name: str, edits: list[tuple[float, int, bytes]]) -> None:
+        nonlocal count
+        data, read = known[name]
+        for place, gone, put in edits:
+            at = int(place * len(data))
+            data = data[:at] + put + data[at + gone :]
+        (folder / "input").write_bytes(data)
+        count += 1
+        signal.alarm(SECONDS)
+        tried(read, data)
+        signal.alarm(0)
+
+    for round_ in range(10**9):
+        if time.monotonic() > end:
+            break
+        changed = given(st.sampled_from(list(known)), st.lists(edit, min_size=1, max_size=4))
+        seed(round_)(quiet(changed(one)))()
+    return count
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30)
-    minutes = parser.parse_args().minutes
+    parser.add_argument("--blindly", action="store_true", help="also where atheris is installed")
+    given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="charrnn-fuzz-"))
-    seeds(folder / "seeds")
-    (folder / "found").mkdir()
+    known = targets(folder)
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (taken + LARGEST, resource.RLIM_INFINITY))
-    # An input may take ten seconds and 512 MB; the number of inputs is the last line's.
-    limits = ["-timeout=10", "-rss_limit_mb=0", "-malloc_limit_mb=512", "-max_len=65536"]
-    limits += [f"-max_total_time={int(60 * minutes)}", f"-artifact_prefix={folder}/"]
-    tree = [str(folder / "found"), str(folder / "seeds")]
-    atheris.Setup([sys.argv[0], "-print_final_stats=1", *limits, *tree], reader(folder))
-    atheris.Fuzz()
+    sys.stderr.write(f"inputs that do harm are kept in {folder}\n")
+    if atheris and not given.blindly:
+        by_coverage(known, folder, given.minutes)  # ends the program, with a count of its own
+    sys.stderr.write(f"{COUNT}{blindly(known, folder, given.minutes)}\n")
 
 
 if __name__ == "__main__":

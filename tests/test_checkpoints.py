@@ -23,6 +23,7 @@ from charrnn.training.checkpoints import Checkpoint, Found
 
 CONFIG = ModelConfig(vocab_size=5, hidden_size=4, embedding_size=3)
 BATCH_SIZE = 2
+Tell = Callable[[str, int], None]
 FILES = ("manifest.json", "state.json", "tensors.safetensors", "metrics.jsonl")
 
 
@@ -171,8 +172,9 @@ def test_files_that_are_links_or_folders_are_refused(folder: Path, name: str) ->
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_cut_off_anywhere_is_refused(folder: Path, name: str) -> None:
+def test_a_file_cut_off_anywhere_is_refused(folder: Path, name: str, tell: Tell) -> None:
     """At every 1/64 of its length."""
+    tell("a file of a checkpoint cut off at every 1/64", 64)
     data = (folder / name).read_bytes()
     for part in range(64):
         (folder / name).write_bytes(data[: len(data) * part // 64])
@@ -181,8 +183,9 @@ def test_a_file_cut_off_anywhere_is_refused(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_bit_that_turned_is_noticed(folder: Path, name: str) -> None:
+def test_a_bit_that_turned_is_noticed(folder: Path, name: str, tell: Tell) -> None:
     """One at every 1/64 of its length, another each time."""
+    tell("a bit turned at every 1/64 of a file of a checkpoint", 64)
     data = (folder / name).read_bytes()
     before = _read(_found(folder.parents[1])[0])
     for part in range(64):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -193,6 +194,68 @@ def test_what_is_damaged_is_refused_and_in_the_cache_made_again(
     assert "".join(_texts(again)) == text.text
     assert again.folder == folder
     assert len(dataset.load(folder).train) == 80
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of three documents in three parts."""
+    options = TextOptions(valid_fraction=0.2, test_fraction=0.2)
+    made = corpus.from_text("one. two. three. " * 9, separator=". ")
+    return dataset.make(made, options, folder=tmp_path_factory.mktemp("sound") / "set").folder
+
+
+def _content(data: Dataset) -> tuple[list[str], list[list[int]]]:
+    return _texts(data), [starts.tolist() for starts in data.documents.values()]
+
+
+def test_files_cut_off_or_with_a_turned_bit_are_noticed(sound: Path, tell: Any) -> None:
+    before = _content(dataset.load(sound))
+    files = [path for path in sorted(sound.iterdir()) if path.stat().st_size]
+    for path in files:
+        data = path.read_bytes()
+        for part in range(64):
+            at = len(data) * part // 64
+            turned = bytearray(data)
+            turned[at] ^= 1 << part % 8
+            for content in (data[:at], bytes(turned)):
+                path.write_bytes(content)
+                if path.name != "manifest.json":
+                    with pytest.raises(ModelError, match="damaged"):
+                        dataset.load(sound)
+                    continue
+                with contextlib.suppress(ModelError):  # it may be a bit of the name
+                    assert _content(dataset.load(sound)) == before
+        path.write_bytes(data)
+    tell("a file of a dataset cut off, or a bit turned, at every 1/64", 128 * (len(files) - 1))
+
+
+@given(data=st.data())
+def test_any_manifest_is_read_or_refused(sound: Path, data: st.DataObject) -> None:
+    path = sound / "manifest.json"
+    before = path.read_bytes()
+    manifest = json.loads(before)
+    inside, key = manifest, data.draw(st.sampled_from(sorted(manifest)))
+    while isinstance(inside[key], dict) and inside[key] and data.draw(st.booleans()):
+        inside = inside[key]
+        key = data.draw(st.sampled_from(sorted(inside)))
+    scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+    value = data.draw(scalars | st.lists(scalars, max_size=2) | st.just({}))
+    inside[key] = value
+    try:
+        path.write_text(json.dumps(manifest))
+        with contextlib.suppress(ModelError):
+            found = dataset.load(sound)
+            assert found.tokenizer.measure(found.valid)
+    finally:
+        path.write_bytes(before)
+
+
+def test_a_manifest_beyond_all_bounds_is_not_read(
+    sound: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "_MAX_MANIFEST", 100)
+    with pytest.raises(ModelError, match=r"its manifest.json is too large"):
+        dataset.load(sound)
 
 
 def test_a_dataset_of_a_newer_format_asks_for_an_upgrade(tmp_path: Path) -> None:

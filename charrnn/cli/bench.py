@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli.shell import JsonOption, ThreadsOption, WeightsOption, guarded, print_json
-from charrnn.config import SampleConfig, TrainOptions, check_weights
+from charrnn.cli.text import read_corpus
+from charrnn.config import Reading, SampleConfig, TrainOptions, check_weights
 
 if TYPE_CHECKING:
+    from charrnn.bench import preparing
     from charrnn.bench.measuring import Row
     from charrnn.bench.training import Case
 
@@ -150,3 +152,56 @@ def _line(row: Row) -> str:
         f"{row.chars_per_second:>9,.0f}  {row.baseline:<22} "
         f"{row.baseline_chars_per_second:>9,.0f} {row.ratio:>6.2f} {row.share_of_limit:>7.2f}"
     )
+
+
+PREPARING_HEAD = (
+    f"{'what':<7} {'tokenizer':<13} {'MB':>6} {'chars/s':>11} {'MB/s':>6} {'memory':>7} "
+    f"{'a tenth':>7}  {'beside':<20} {'chars/s':>11} {'memory':>7} {'ratio':>6} {'of limit':>8}"
+)
+
+
+@app.command("prepare")
+@guarded
+def bench_prepare(
+    corpus: Annotated[
+        list[str] | None,
+        typer.Argument(help="Text files, or a named corpus.", show_default="tunes harbour"),
+    ] = None,
+    size: Annotated[
+        int, typer.Option(help="MB of text: the corpus over and over.", min=1, max=10**6)
+    ] = 480,
+    rounds: RoundsOption = 3,
+    as_json: JsonOption = False,
+) -> None:
+    """Preparing a long text beside wc -m and a plain script; training from it, from 1 MB of it.
+
+    Whole processes, from start to end. Memory is the most MB that a process had for itself (on
+    Linux: RssAnon, so without mapped files), a tenth is ours for a tenth of the text. The limit
+    is the speed at which the system copies the text.
+    """
+    from charrnn.bench import preparing
+
+    text = read_corpus(corpus or ["tunes", "harbour"], Reading())
+    rows = []
+    if not as_json:
+        typer.echo(PREPARING_HEAD)
+    for row in preparing.prepare(text, size, rounds):
+        rows.append(asdict(row))
+        if not as_json:
+            typer.echo(_preparing_line(row))
+    if as_json:
+        print_json({"rows": rows})
+
+
+def _preparing_line(row: preparing.Row) -> str:
+    return (
+        f"{row.what:<7} {row.tokenizer:<13} {row.megabytes:>6,.0f} {row.chars_per_second:>11,.0f} "
+        f"{_number(row.mb_per_second, 6, 1)} {_number(row.memory, 7, 1)} "
+        f"{_number(row.tenth_memory, 7, 1)}  {row.baseline:<20} "
+        f"{row.baseline_chars_per_second:>11,.0f} {_number(row.baseline_memory, 7, 1)} "
+        f"{row.ratio:>6.2f} {_number(row.share_of_limit, 8, 2)}"
+    )
+
+
+def _number(value: float | None, width: int, digits: int) -> str:
+    return f"{'' if value is None else format(value, f',.{digits}f'):>{width}}"

@@ -22,9 +22,14 @@ from charrnn.config import Reading, check_threads, check_weights
 from charrnn.errors import CharRNNError, CorpusError, OptionError, PromptError, nearest
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from charrnn.checkpoint import Model
     from charrnn.scoring import Score
     from charrnn.tokenizer import Ids, Tokenizer
+
+    Starts = NDArray[np.uint64]
 
 
 @guarded
@@ -80,18 +85,29 @@ def evaluate(
     generator = Generator(loaded, weights=weights, threads=threads, notify=note)
     note(f"model: {path}")
 
-    def measured(ids: Ids) -> tuple[Score, float | None, float | None]:
+    def measured(
+        ids: Ids, documents: Starts | None = None
+    ) -> tuple[Score, float | None, float | None]:
         """The score, what of it is rounding, and the score in windows."""
         if dynamic:
             return _dynamic(loaded, ids, threads), None, None
-        score, rounding = generator.score_ids(ids, exact=exact), None
+        score, rounding = generator.score_ids(ids, exact=exact, documents=documents), None
         if weights != "float32":
             whole_weights = Generator(loaded, threads=threads, notify=note)
-            rounding = score.bpc - whole_weights.score_ids(ids, exact=exact).bpc
+            exactly = whole_weights.score_ids(ids, exact=exact, documents=documents)
+            rounding = score.bpc - exactly.bpc
         return score, rounding, scoring.window_nats(generator.engine, ids, generator.tokenizer)
 
     if file is None:
-        score, rounding, windows = measured(held_out(path, generator.tokenizer, part))
+        trained = loaded.training.get("train")
+        apart = isinstance(trained, dict) and trained.get("reset_at_documents") is True
+        if apart and dynamic:
+            raise OptionError(
+                "--dynamic reads a text as one, and this model was trained on documents apart: "
+                "name a text"
+            )
+        ids, documents = held_out(path, generator.tokenizer, part)
+        score, rounding, windows = measured(ids, documents if apart else None)
     else:
         reading = Reading(encoding=encoding, errors=errors, newline=newline)
         text = read_corpus([str(file)], reading)
@@ -134,8 +150,11 @@ def _dynamic(model: Model, ids: Ids, threads: int | None) -> Score:
         return dynamic.score(model, ids, threads=threads or 1, progress=progress)
 
 
-def held_out(model: Path, tokenizer: Tokenizer, part: str) -> Ids:
-    """A part of the text of the run that `model` lies in, made from its files once more."""
+def held_out(model: Path, tokenizer: Tokenizer, part: str) -> tuple[Ids, Starts]:
+    """A part of the text of the run that `model` lies in, and where its documents start.
+
+    It is made from the run's files once more.
+    """
     from charrnn import dataset
 
     try:
@@ -148,4 +167,4 @@ def held_out(model: Path, tokenizer: Tokenizer, part: str) -> Ids:
     if not len(ids):
         what = {"valid": "validation", "test": "test"}.get(part, part)
         raise OptionError(f"name a text: {model} was trained without a {what} text")
-    return ids
+    return ids, data.documents[part]

@@ -49,7 +49,8 @@ def text_of(file: Path | None, loaded: Mapping[Path, Model], most: int) -> str:
     if not loaded:
         raise OptionError("name a text for the untrained networks to read")
     path, model = next(iter(loaded.items()))
-    text = model.tokenizer.decode(held_out(path, model.tokenizer, "valid")[:most])
+    ids, _ = held_out(path, model.tokenizer, "valid")
+    text = model.tokenizer.decode(ids[:most])
     return text.removesuffix("\ufffd")  # of a character that was cut
 
 

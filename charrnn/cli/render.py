@@ -266,6 +266,8 @@ def window(plan: Plan) -> str:
         words += f" every {train.update_every:,}"
     if train.state == "reset":
         words += ", each from nothing"
+    if train.reset_at_documents:
+        words += ", documents apart"
     needed = window_bytes(plan.model, train)
     return f"{words} (about {needed / 1e9:.1f} GB)" if needed > 1e9 else words
 

@@ -181,6 +181,14 @@ def train(
         str,
         typer.Option(help="carry it from window to window, or reset it.", rich_help_panel=TRAINING),
     ] = TrainOptions.state,
+    reset_at_documents: Annotated[
+        bool,
+        typer.Option(
+            "--reset-at-documents",
+            help="Begin each document from nothing: files, or see --document-separator.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = False,
     batch_size: Annotated[
         int | None, _planned("B, streams read at the same time.", TRAINING)
     ] = None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sysconfig
 import tomllib
 from dataclasses import dataclass, field
@@ -19,6 +20,10 @@ import platformdirs
 from charrnn.errors import CorpusError, nearest
 
 C_HEADERS = "/usr/include"
+MACHINE = ("python-stdlib", "c-headers")
+UNPACK = ("none", "gzip", "zip", "tar.gz", "tar.xz")
+_PLAIN = re.compile(r"\w[\w.-]{0,99}")  # a name that leads to no other folder
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,54 @@ def folder() -> Path:
 
 
 def registry() -> dict[str, Entry]:
-    """All named corpora."""
-    with (folder() / "registry.toml").open("rb") as file:
-        return {name: Entry(name, **fields) for name, fields in tomllib.load(file).items()}
+    """All named corpora.
+
+    Raises:
+        CorpusError: the registry is damaged.
+    """
+    path = folder() / "registry.toml"
+    try:
+        return parse(path.read_bytes(), str(path))
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def parse(data: bytes, where: str) -> dict[str, Entry]:
+    """The entries of a registry; `where` names it in errors.
+
+    Raises:
+        CorpusError: it is damaged.
+    """
+    try:
+        found = tomllib.loads(data.decode())
+        entries = {name: Entry(name, **fields) for name, fields in found.items()}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CorpusError(f"{where} is damaged: it is no registry ({error})") from None
+    for name, made in entries.items():
+        wrong = [field for field, right in _right(made).items() if not right]
+        if wrong:
+            raise CorpusError(f"{where} is damaged: '{name}' has no such {wrong[0]}")
+    return entries
+
+
+def _right(entry: Entry) -> dict[str, bool]:
+    """Whether what an entry says can be, by what it says."""
+    texts = (entry.title, entry.description, entry.licence, entry.url or "")
+    sizes = (entry.bytes, entry.archive_bytes)
+    hashes = (entry.sha256, entry.archive_sha256)
+    patterns = entry.select if isinstance(entry.select, list) else [None]
+    return {
+        "name": _PLAIN.fullmatch(entry.name) is not None,
+        "words": all(isinstance(text, str) for text in texts),
+        "size": all(size is None or (type(size) is int and size >= 0) for size in sizes),
+        "hash": all(h is None or (isinstance(h, str) and _SHA256.fullmatch(h)) for h in hashes),
+        "file": entry.file is None
+        or (isinstance(entry.file, str) and _PLAIN.fullmatch(entry.file) is not None),
+        "machine": entry.machine in (None, *MACHINE),
+        "unpack": entry.unpack in UNPACK,
+        "select": all(isinstance(pattern, str) for pattern in patterns),
+        "source": sum(s is not None for s in (entry.file, entry.url, entry.machine)) == 1,
+    }
 
 
 def entry(name: str) -> Entry:

@@ -142,8 +142,13 @@ class Trainer:
         config: TrainConfig,
         tokenizer: Tokenizer | None = None,
         characters_per_symbol: float = 1.0,
+        documents: NDArray[np.integer[Any]] | None = None,
     ) -> None:
-        """Without `tokenizer` there is nothing to validate; symbols count as so many characters."""
+        """Without `tokenizer` there is nothing to validate; symbols count as so many characters.
+
+        `documents`: where those of `valid` start, if they are kept apart.
+        """
+        self.documents = documents
         self.network, self.streams, self.valid, self.config = network, streams, valid, config
         self.tokenizer, self.characters_per_symbol = tokenizer, characters_per_symbol
         self.optimizer = make_optimizer(network, config)
@@ -267,6 +272,8 @@ class Trainer:
         window = self.streams.window(self.cursor)
         if window.start == 0 or self.config.state == "reset":
             self.state = self.network.start_state(self.streams.batch_size)
+        elif window.begins is not None and window.begins.any():
+            self.state = self.network.begun(self.state, torch.from_numpy(window.begins))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad()
@@ -325,7 +332,9 @@ class Trainer:
             budget.reserve = self._scoring_time() * _left_to_score(len(self.valid)) + 0.1
         engine = Interruptible(self.network, stop, quick=True)
         start = self.network.config.start_symbol
-        found = scoring.score(engine, self.valid, self.tokenizer, start, most=VALID_CAP)
+        found = scoring.score(
+            engine, self.valid, self.tokenizer, start, most=VALID_CAP, documents=self.documents
+        )
         return found.nats
 
     def _scoring_time(self) -> float:
@@ -337,8 +346,7 @@ class Trainer:
 
     def progress(self, fraction: float, valid_nats: float | None) -> Progress:
         """Where the training is; what was collected since the last report starts anew."""
-        symbols = self.streams.update_every * self.streams.batch_size
-        characters = symbols * self.characters_per_symbol
+        characters = self.streams.counted * self.characters_per_symbol
         losses, self.losses = self.losses, []
         norms, self.norms = self.norms, []
         return Progress(

@@ -31,7 +31,7 @@ BUDGETS = ("minutes", "epochs", "steps")
 MACHINE = ("device", "precision", "backend", "threads")
 # Of the training these say what is read and where it starts; so does all of the network.
 FIXED = {"seq_len", "update_every", "state", "batch_size", "optimizer", "init", "forget_bias"}
-FIXED |= {"seed"} | {field.name for field in dataclasses.fields(ModelConfig)}
+FIXED |= {"seed", "reset_at_documents"} | {field.name for field in dataclasses.fields(ModelConfig)}
 # So does all that makes symbols of files.
 FIXED |= {field.name for field in dataclasses.fields(TextOptions)} - {"max_unpacked"}
 
@@ -103,7 +103,7 @@ def _train_config(data: Mapping[str, Any], where: str) -> TrainConfig:
     asked = to_json(train)
     if train.minutes is not None:
         asked["epochs"] = None
-    if train.state == "reset":
+    if train.state == "reset" or train.reset_at_documents:
         asked["update_every"] = None
     TrainOptions(**asked | ({"cell": "elman"} if train.omega else {}))
     for name in ("seq_len", "update_every", "batch_size", "learning_rate", "dropout"):

@@ -22,13 +22,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from charrnn import checkpoint, corpus, dataset, files, parameters, scoring, streams
 from charrnn.checkpoint import MODEL_NAME, Model
 from charrnn.config import FORM, ModelConfig, TrainConfig, TrainOptions, to_json
 from charrnn.corpus import Corpus
 from charrnn.dataset import Dataset
-from charrnn.errors import DivergedError, ModelError, OptionError, RunError
+from charrnn.errors import CorpusError, DivergedError, ModelError, OptionError, RunError
 from charrnn.kernels import memory
 from charrnn.kernels.sequence import Kernel, select
 from charrnn.network import CharRNN
@@ -41,6 +42,7 @@ from charrnn.training.resume import Earlier
 from charrnn.training.writer import Writer
 
 MEASURED_WINDOW = 256  # steps whose speed stands for that of longer windows
+SHORTEST_WINDOW = 8  # that is planned
 FORMAT_VERSION = 1  # of the files in a run's folder, named in config.json
 SAVE_MINUTES = 1.0  # from one checkpoint to the next
 SAVE_SHARE = 0.01  # of the time at most: where saving takes long, checkpoints are further apart
@@ -172,10 +174,23 @@ def _check_memory(made: Plan) -> None:
 
 def make_plan(options: TrainOptions, data: Dataset, device: torch.device, kernel: Kernel) -> Plan:
     """The plan for `data` on this machine; checks that the text fills a window of every stream."""
+    if options.reset_at_documents:
+        if len(data.documents["train"]) < 2:
+            raise CorpusError(
+                f"{data.name} is one document, and --reset-at-documents would do nothing: name "
+                "several files or a --document-separator"
+            )
+        options = replace(options, seq_len=options.seq_len or _document_window(data))
     speed = partial(_speed, data=data, device=device, kernel=kernel)
     made = plan.make(options, len(data.train), data.tokenizer.vocab_size, speed)
     streams.check_fit(len(data.train), made.train.batch_size, made.train.seq_len, data.name)
     return made
+
+
+def _document_window(data: Dataset) -> int:
+    """A window for documents of this length: of a longer one much would be empty."""
+    mean = len(data.train) // max(1, len(data.documents["train"]))
+    return max(SHORTEST_WINDOW, min(TrainConfig.seq_len, mean))
 
 
 def _speed(
@@ -402,6 +417,7 @@ class _Run:
             made.model.start_symbol,
             data.newline,
             config.update_every,
+            data.documents["train"] if config.reset_at_documents else None,
         )
 
         self.trainer = self._trainer()
@@ -449,7 +465,13 @@ class _Run:
             self.plan.train,
             self.data.tokenizer,
             self.data.characters_per_symbol,
+            self._valid_documents,
         )
+
+    @property
+    def _valid_documents(self) -> NDArray[np.uint64] | None:
+        """Where those of the validation text start, if documents are kept apart."""
+        return self.data.documents["valid"] if self.plan.train.reset_at_documents else None
 
     def note_changes(self, changes: Mapping[str, Any]) -> None:
         """Remember for config.json what is otherwise from this step on."""
@@ -680,13 +702,16 @@ class _Run:
         if not len(ids):
             return None
         start = self.plan.model.start_symbol
-        return scoring.score(engine, ids, self.data.tokenizer, start)
+        return scoring.score(
+            engine, ids, self.data.tokenizer, start, documents=self._valid_documents
+        )
 
     def _part(self, best: Progress) -> scoring.Score | None:
         """The score of the part that was read while training, where it was."""
         if best.valid_nats is None:
             return None
-        size = self.data.tokenizer.measure(scoring.spread(self.data.valid, loop.VALID_CAP))
+        read = scoring.spread(self.data.valid, loop.VALID_CAP, documents=self._valid_documents)
+        size = self.data.tokenizer.measure(read)
         return scoring.Score(best.valid_nats * size.characters, *size)
 
 

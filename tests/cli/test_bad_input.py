@@ -29,6 +29,8 @@ def bad(tiny: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "bomb.txt.gz": gzip.compress(bytes(10**6)),
         "cut-text.txt": "caf\u00e9".encode()[:-1],
         "paper.pdf": b"%PDF-1.7\n%\xe2\xe3",
+        "book.7z": b"7z\xbc\xaf\x27\x1c" + bytes(range(128, 200)),
+        "too-many.txt": "".join(map(chr, range(0x20000, 0x20000 + 200_001))).encode(),
         "cut.safetensors": model[:3000],
         "cut-short.safetensors": model[:5],
         "zeros.safetensors": bytes(1000),
@@ -70,6 +72,8 @@ CASES = {
     "train bomb.txt.gz --max-unpacked 1000": ["bomb.txt.gz", "1,000", "--max-unpacked"],
     "train cut-text.txt": ["cut-text.txt", "offset 3", "ends inside a character"],
     "train paper.pdf": ["paper.pdf", "PDF", "plain text"],
+    "train book.7z": ["book.7z", "7z archive", "unpack it first"],
+    "train too-many.txt": ["200,001 different characters", "--min-count", "--tokenizer byte"],
     "train good.tx": ["good.tx does not exist", "did you mean good.txt?"],
     "train *.rst": ["*.rst", "matches no file"],
     "train good.txt --encoding utf9": ["--encoding 'utf9'", "did you mean utf-8?"],
@@ -78,6 +82,8 @@ CASES = {
     "train good.txt --min-count 3 --tokenizer byte": ["--min-count", "--tokenizer char"],
     "train good.txt --vocab-size 500": ["--vocab-size", "--tokenizer sentencepiece"],
     "train good.txt --split document": ["1 document", "--document-separator"],
+    "train good.txt --reset-at-documents": ["one document", "--document-separator"],
+    "train good.txt --reset-at-documents --state reset": ["--state reset", "give one of them"],
     "train good.txt --valid-fraction 0.8 --test-fraction 0.2": ["leave less than a tenth"],
     "train good.txt --test nothere.txt": ["nothere.txt", "does not exist"],
     "prepare good.txt --out model": ["--out model", "something else", "name another"],
@@ -136,6 +142,7 @@ CASES = {
     "sample -m model --length -1": ["--length", "-1"],
     "greedy -m model --length 99999999999999999999": ["--length", "99999999999999999999"],
     "beam -m model --width 0": ["--width", "from 1", "0"],
+    "beam -m model --width 9999999999": ["--width", "9999999999"],
     "beam -m model --width 2 --num-return 3": ["--num-return 3", "--width 2"],
     "beam -m model --groups 2": ["--width 5", "2 equal --groups"],
     "beam -m model --groups 5": ["--groups", "--diversity"],
@@ -148,6 +155,7 @@ CASES = {
     "train good.txt --backend scafold": ["--backend", "did you mean scaffold?"],
     "train good.txt --steps 5 --minutes 1": ["--steps", "--minutes", "two budgets"],
     "train good.txt --out one.txt": ["--out one.txt", "is a file"],
+    "train good.txt --precision bf16": ["--precision 'bf16'", "bfloat16"],
     "train good.txt --device cuda": ["--device cuda", "auto or cpu"],
     "train good.txt --config nothere.toml": ["nothere.toml"],
     "train good.txt --config unsure.toml": ["unsure.toml", "TOML", "line 1"],
@@ -168,6 +176,51 @@ def test_bad_input_gets_a_sentence(line: str, words: list[str], bad: Path) -> No
     assert [word for word in words if word not in done.sentence] == []
     assert done.out == ""
     assert not (bad / "runs").exists()
+
+
+# What looks wrong and is taken: exit code 0, and these words on stdout or stderr.
+TAKEN = {
+    f"{SAMPLE} --prompt=": [],
+    f"{SAMPLE} --length 0 --prompt the": ["the"],
+    f"{SAMPLE} --top-k 99999": [],
+    f"{SAMPLE} --temperature 1e-6": [],
+    f"{SAMPLE} --temperature 0": [],
+    f"{SAMPLE} --top-k 2 --top-p 1e-9 --min-p 1": [],
+    "beam -m model --length 3 --width 300": [],
+    "info model": ["symbols"],
+}
+
+
+@pytest.mark.parametrize(("line", "words"), TAKEN.items(), ids=TAKEN)
+def test_what_looks_wrong_and_means_something_is_taken(
+    line: str, words: list[str], bad: Path
+) -> None:
+    done = Cli(bad)(*line.split(" "))
+    assert done.out.strip()
+    assert [word for word in words if word not in done.out + done.err] == []
+
+
+def test_a_tiny_temperature_is_greedy(bad: Path) -> None:
+    asked = ("-m", "model", "-n", 60)
+    tiny = Cli(bad)("sample", *asked, "--temperature", 1e-6).out
+    assert tiny == Cli(bad)("greedy", *asked).out
+
+
+@pytest.mark.parametrize("words", [("info", "model"), ("sample", "-m", "model", "-n", 40)])
+def test_a_poor_terminal_gets_plain_text(words: tuple[object, ...], bad: Path) -> None:
+    poor = {"TERM": "dumb", "COLUMNS": "20", "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    done = Cli(bad)(*words, env=poor)
+    assert done.out.strip()
+    assert "\x1b" not in done.out + done.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such folders")
+@pytest.mark.parametrize("place", ["/proc/run", "/dev/null/run"])
+def test_a_folder_that_cannot_be_written_is_a_sentence(place: str, bad: Path) -> None:
+    done = Cli(bad)("train", "good.txt", "--steps", 1, "--out", place, code=1)
+    assert f"{place} cannot be written" in done.sentence
+    asked = ("prepare", "good.txt", "--out", place)
+    assert f"{place} could not be written" in Cli(bad)(*asked, code=1).sentence
 
 
 # What is no charrnn at all: the parser answers, in a box of its own.

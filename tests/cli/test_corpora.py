@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import runpy
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from charrnn import corpora
 from charrnn.corpora import Entry
@@ -81,6 +84,45 @@ def test_a_registry_entry_says_all_that_is_needed(entry: Entry) -> None:
     for digits in (entry.sha256, entry.archive_sha256):
         assert digits is None or len(bytes.fromhex(digits)) == 32
     assert bool(entry.select) == entry.unpack.startswith("tar")
+
+
+LINES = 'title = "a"\ndescription = "b"\nlicence = "c"\n'
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ("[[", "no registry"),
+        ("[a", "no registry"),
+        ("a = 3", "no registry"),
+        ("[a]\nfile = 'a'", "missing"),
+        (f"[a]\n{LINES}colour = 3", "colour"),
+        (f"[a]\n{LINES}", "'a' has no such source"),
+        (f"[a]\n{LINES}file = '../a'", "'a' has no such file"),
+        (f"['../a']\n{LINES}file = 'a'", "'../a' has no such name"),
+        (f"[a]\n{LINES}url = 3", "'a' has no such words"),
+        (f"[a]\n{LINES}url = 'https://a'\nbytes = -1", "'a' has no such size"),
+        (f"[a]\n{LINES}url = 'https://a'\nsha256 = '../../b'", "'a' has no such hash"),
+        (f"[a]\n{LINES}url = 'https://a'\nunpack = 'rar'", "'a' has no such unpack"),
+        (f"[a]\n{LINES}url = 'https://a'\nselect = [3]", "'a' has no such select"),
+        (f"[a]\n{LINES}url = 'https://a'\nselect = 'x'", "'a' has no such select"),
+        (f"[a]\n{LINES}machine = 'moon'", "'a' has no such machine"),
+        (f"[a]\n{LINES}file = 'a'\nmachine = 'c-headers'", "'a' has no such source"),
+    ],
+)
+def test_a_registry_that_cannot_be_is_refused(toml: str, words: str) -> None:
+    with pytest.raises(CorpusError, match="it is damaged") as caught:
+        corpora.parse(toml.encode(), "it")
+    assert words in str(caught.value)
+
+
+@given(st.data())
+def test_any_registry_is_read_or_refused(data: st.DataObject) -> None:
+    text = (corpora.folder() / "registry.toml").read_bytes()
+    at, length = data.draw(st.integers(0, len(text))), data.draw(st.integers(0, 30))
+    put = data.draw(st.binary(max_size=9) | st.sampled_from([b"[", b'"', b"= -1", b"\n"]))
+    with contextlib.suppress(CorpusError):
+        corpora.parse(text[:at] + put + text[at + length :], "it")
 
 
 @pytest.mark.parametrize("entry", CARRIED, ids=lambda entry: entry.name)

@@ -142,6 +142,25 @@ def test_a_run_from_standard_input_has_no_text_to_read_again(tiny: Run, cli: Cli
     assert "name a text" in done.sentence
 
 
+def test_documents_that_were_apart_in_training_are_apart_in_their_score(cli: Cli) -> None:
+    names = cli.folder / "names.txt"
+    names.write_text("anna\nbob\nclara\ndora\nemil\nfanny\n" * 30)
+    small = ("--steps", 40, "--hidden-size", 8, "--cell", "lstm", "--out", "run")
+    apart = ("--reset-at-documents", "--document-separator", r"\n")
+    trained = cli("train", "names.txt", *small, *apart, "--json")
+    assert "windows of 8, documents apart" in trained.err
+    valid = trained.json["valid_nats"]
+    found = cli("eval", "-m", "run", "--json").json["nats"]
+    assert abs(found - valid) < 1e-5
+    (cli.folder / "held.txt").write_text(
+        "".join(names.read_text()[-len(names.read_text()) // 10 :])
+    )
+    together = cli("eval", "held.txt", "-m", "run", "--json").json["nats"]
+    assert abs(together - valid) > 1e-3
+    refused = cli("eval", "-m", "run", "--dynamic", code=2)
+    assert "documents apart: name a text" in refused.sentence
+
+
 def test_dynamic_evaluation_is_another_measure(tiny: Run, cli: Cli) -> None:
     static = cli("eval", "-m", tiny.folder, tiny.text, "--json", "--exact").json
     learnt = cli("eval", "-m", tiny.folder, tiny.text, "--json", "--dynamic").json

@@ -1,0 +1,80 @@
+"""Everything that may go wrong with a run, tried often: ``python tests/soak.py --minutes 30``.
+
+The tests of kills, signals, failing disks and damaged files run in their long form, and those of
+texts with 10^5 random ones; then files from strangers are made for so many minutes
+(`tests/fuzz.py`). What was tried, how often, and how often something was lost goes to stdout as a
+table; the exit code is 1 where anything was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+LONG = ("cli/test_resume.py", "test_faults.py", "test_checkpoints.py", "test_checkpoint.py")
+LONG = (*LONG, "test_dataset.py", "test_tokenizer.py")
+STRANGE = "file from a stranger (model, checkpoint, options, tokenizer, dataset, registry)"
+TRIED = re.compile(r"^(?:inputs tried|stat::number_of_executed_units): (\d+)", re.MULTILINE)
+
+
+class Faults:
+    """How often each was tried, and how often lost; a plugin of pytest, which hears of tests."""
+
+    def __init__(self) -> None:
+        self.tried: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
+
+    def add(self, fault: str, tried: int, lost: int = 0) -> None:
+        self.tried[fault] += tried
+        self.lost[fault] += lost
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.add(report.nodeid, 1, 1)
+        elif report.when == "call":
+            for fault, tried in report.user_properties:
+                self.add(fault, int(str(tried)))
+
+    def table(self) -> str:
+        rows = [
+            f"| {fault} | {tried:,} | {self.lost[fault]:,} |" for fault, tried in self.tried.items()
+        ]
+        return "\n".join(["| fault | times tried | times lost |", "|---|---|---|", *rows])
+
+
+def fuzz(minutes: float) -> tuple[int, int]:
+    """How many files from strangers were tried, and how many did harm: the first ends it."""
+    command = [sys.executable, str(TESTS / "fuzz.py"), "--minutes", str(minutes)]
+    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    counted = TRIED.findall(ended.stderr)
+    if ended.returncode or not counted:
+        sys.stderr.write(ended.stderr[-5000:])
+        return max([1, *map(int, counted)]), 1
+    return int(counted[-1]), 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=30, help="of files from strangers")
+    parser.add_argument("tests", nargs="*", help="for pytest, in place of all", default=[])
+    given = parser.parse_args()
+    faults = Faults()
+    tests = given.tests or [str(TESTS / name) for name in LONG]
+    code = pytest.main(["--soak", "--quiet", "--no-header", *tests], plugins=[faults])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        faults.add("the tests themselves", 1, 1)
+    if given.minutes:
+        faults.add(STRANGE, *fuzz(given.minutes))
+    sys.stdout.write(f"\n{faults.table()}\n")
+    sys.exit(1 if faults.lost.total() else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from charrnn import files
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_BATCH", 8)
+
+
+@pytest.mark.usefixtures("small")
+def test_what_is_put_beside_arrives_whole_and_in_order() -> None:
+    taken: list[bytes] = []
+    beside = files.Beside(lambda block: taken.append(bytes(block)))
+    blocks = [bytes([number]) * (number % 7) for number in range(200)]
+    for block in blocks:
+        beside.put(block)
+    beside.finish()
+    assert b"".join(taken) == b"".join(blocks)
+    assert all(len(block) >= 8 for block in taken[:-1])  # some at a time, however small they come
+
+
+@pytest.mark.usefixtures("small")
+def test_who_is_far_ahead_waits() -> None:
+    go, taken = threading.Event(), []
+
+    def slow(block: bytearray) -> None:
+        assert go.wait(20)
+        taken.append(block)
+
+    beside = files.Beside(slow)
+    for _ in range(files._BEHIND):
+        beside.put(bytes(8))
+    threading.Timer(0.05, go.set).start()
+    beside.put(bytes(8))
+    assert go.is_set()
+    beside.finish()
+    assert len(taken) == files._BEHIND + 1
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("blocks", [1, 100])
+def test_what_fails_beside_is_raised_here(blocks: int) -> None:
+    def full(block: bytearray) -> None:
+        raise OSError(28, "No space left on device")
+
+    beside = files.Beside(full)
+
+    def write() -> None:
+        for _ in range(blocks):
+            beside.put(bytes(8))
+        beside.finish()
+
+    with pytest.raises(OSError, match="No space left"):
+        write()
+    beside.leave()
