@@ -44,6 +44,7 @@ def test_what_was_asked_is_kept() -> None:
         "seq_len": 11,
         "update_every": 7,
         "state": "carry",
+        "reset_at_documents": True,
         "batch_size": 5,
         "steps": 9,
         "learning_rate": 0.5,
