@@ -39,7 +39,7 @@ def test_a_reader_that_wants_nothing_is_no_error(command: str, tiny: Run, cli: C
 
 def test_a_training_whose_notes_nobody_reads_goes_on_to_its_end(tiny: Run, cli: Cli) -> None:
     """As in ``charrnn train corpus.txt 2>&1 | head -1``."""
-    train = 'charrnn train "$1" --steps 2 --hidden-size 8 --backend library --out run'
+    train = 'charrnn train "$1" --steps 2 --hidden-size 8 --cell lstm --backend library --out run'
     cli.shell(f"{train} 2>&1 | true", tiny.text)
     assert (cli.folder / "run" / "summary.json").is_file()
 
