@@ -23,7 +23,15 @@ import pytest
 PROGRAM = shutil.which("charrnn", path=sysconfig.get_path("scripts")) or "charrnn is not installed"
 SECONDS = 100  # after which a command counts as hanging
 # What would change the output of a command: no test may depend on the terminal it is run from.
-UNSET = ("FORCE_COLOR", "NO_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "CHARRNN_CORPORA", "COLUMNS")
+UNSET = (
+    "FORCE_COLOR",
+    "NO_COLOR",
+    "PY_COLORS",
+    "GITHUB_ACTIONS",
+    "CHARRNN_CORPORA",
+    "COLUMNS",
+    "LINES",
+)
 SET = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TERM": "xterm-256color"}
 
 
