@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn import parameters, streams
+from charrnn import streams
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions
 from charrnn.training import plan
 from charrnn.training.plan import (
@@ -24,7 +24,7 @@ def _unasked(model: ModelConfig, train: TrainConfig) -> float:
 
 def _speed(model: ModelConfig, train: TrainConfig) -> float:
     """A machine of so many parameters times characters per second."""
-    return 2e10 / parameters.count(model)
+    return 2e10 / plan.layers(model)
 
 
 def test_what_was_asked_is_kept() -> None:
@@ -135,7 +135,7 @@ def test_the_size_is_the_largest_that_time_and_text_can_feed(minutes: float) -> 
 
     def fed(hidden_size: int) -> bool:
         model = dataclasses.replace(made.model, hidden_size=hidden_size)
-        size = parameters.count(model)
+        size = plan.layers(model)
         reads = min(enough, _speed(model, made.train) * minutes * 60)
         return reads >= min(enough, CHARACTERS_PER_PARAMETER * size) and (
             size <= PARAMETERS_PER_CHARACTER * MEGABYTE

@@ -3,10 +3,10 @@
 Whatever the user set is kept; the rest is chosen. With a budget of steps or epochs the plan is a
 pure function of the corpus and the options. With minutes, the machine's speed is measured for a
 moment. The rule for the size: a network learns most in a given time when it reads about
-`CHARACTERS_PER_PARAMETER` characters for each of its parameters. That is the rule whose worst case
-is best under the laws that tests/benchmarks/plan_runs.py fits to its runs: 0.2 % of the loss in 20
-seconds, 3 % in ten minutes. A short text is read no more than `ENOUGH_EPOCHS` times, also if there
-is time for more, and feeds `PARAMETERS_PER_CHARACTER` parameters for each of its characters.
+`CHARACTERS_PER_PARAMETER` characters for each parameter of its layers. That is the rule whose worst
+case is best under the laws that tests/benchmarks/plan_runs.py fits to its runs: 0.2 % of the loss
+in 20 seconds, 3 % in ten minutes. A short text is read no more than `ENOUGH_EPOCHS` times, also if
+there is time for more, and feeds `PARAMETERS_PER_CHARACTER` parameters for each character.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _sized(
     chosen, characters, reason = model, 0.0, ""
     for hidden_size in HIDDEN_SIZES:
         candidate = dataclasses.replace(model, hidden_size=hidden_size)
-        size = parameters.count(candidate)
+        size = layers(candidate)
         if characters and size > PARAMETERS_PER_CHARACTER * length:
             reason = "a larger network would learn this short text by heart"
             break
@@ -166,6 +166,12 @@ def _sized(
             break
         chosen, characters = candidate, reads
     return chosen, characters, reason or "the largest size that is planned"
+
+
+def layers(model: ModelConfig) -> int:
+    """The number of values in the layers: rows of rare symbols, hardly ever read, do not count."""
+    named = parameters.shapes(model).items()
+    return sum(math.prod(shape) for name, shape in named if name.startswith("layers."))
 
 
 def _learning_rate(model: ModelConfig) -> float:
