@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from charrnn.bench import preparing
     from charrnn.bench.measuring import Row
     from charrnn.bench.training import Case
+
+    AnyRow = TypeVar("AnyRow", Row, preparing.Row)
 
 app = typer.Typer(no_args_is_help=True, help="How fast this machine is with it.")
 
@@ -77,13 +80,20 @@ def bench_train(
         training.Case(name, num_layers or (1 if name == "jordan" else 2), **sizes, **how)
         for name in cell or ()
     ] or [replace(case, **how) for case in training.CASES]
+    _tell(training.train(cases, rounds), HEAD, _line, as_json)
+
+
+def _tell(
+    measured: Iterable[AnyRow], head: str, line: Callable[[AnyRow], str], as_json: bool
+) -> None:
+    """Print rows as they come, or all of them as JSON."""
     rows = []
     if not as_json:
-        typer.echo(HEAD)
-    for row in training.train(cases, rounds):
+        typer.echo(head)
+    for row in measured:
         rows.append(asdict(row))
         if not as_json:
-            typer.echo(_line(row))
+            typer.echo(line(row))
     if as_json:
         print_json({"rows": rows})
 
@@ -124,15 +134,7 @@ def bench_generate(
         )
         for name in cell or ()
     ] or writing.CASES
-    rows = []
-    if not as_json:
-        typer.echo(WRITING_HEAD)
-    for row in writing.generate(cases, rounds, threads):
-        rows.append(asdict(row))
-        if not as_json:
-            typer.echo(_writing_line(row))
-    if as_json:
-        print_json({"rows": rows})
+    _tell(writing.generate(cases, rounds, threads), WRITING_HEAD, _writing_line, as_json)
 
 
 def _writing_line(row: Row) -> str:
@@ -182,15 +184,7 @@ def bench_prepare(
     from charrnn.bench import preparing
 
     text = read_corpus(corpus or ["tunes", "harbour"], Reading())
-    rows = []
-    if not as_json:
-        typer.echo(PREPARING_HEAD)
-    for row in preparing.prepare(text, size, rounds):
-        rows.append(asdict(row))
-        if not as_json:
-            typer.echo(_preparing_line(row))
-    if as_json:
-        print_json({"rows": rows})
+    _tell(preparing.prepare(text, size, rounds), PREPARING_HEAD, _preparing_line, as_json)
 
 
 def _preparing_line(row: preparing.Row) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -117,11 +117,7 @@ def evaluate(
         except PromptError as error:
             raise PromptError(f"{file}: {error}") from None
     fields = {
-        "characters": score.characters,
-        "bytes": score.num_bytes,
-        "nats": score.nats,
-        "bpc": score.bpc,
-        "bits_per_byte": score.bits_per_byte,
+        **score_fields(score),
         "window256_nats": windows,
         "dynamic": dynamic,
         "tokenizer": generator.tokenizer.kind,
@@ -131,15 +127,36 @@ def evaluate(
     if as_json:
         print_json(fields)
         return
-    typer.echo(f"{score.nats:.4f} nats per character ({score.characters:,} characters)")
-    typer.echo(f"{score.bpc:.4f} bits per character")
+    nats, bpc, bits_per_byte = score_lines(score)
+    typer.echo(nats)
+    typer.echo(bpc)
     if dynamic:
         typer.echo("learning from the text as it was read")
     if rounding is not None:
         typer.echo(f"{rounding:+.4f} of these by weights in {weights}")
-    typer.echo(f"{score.bits_per_byte:.4f} bits per byte ({score.num_bytes:,} bytes)")
+    typer.echo(bits_per_byte)
     if windows is not None:
         typer.echo(f"{windows:.4f} nats per character in windows of 256")
+
+
+def score_fields(score: Score) -> dict[str, Any]:
+    """A score as JSON has it."""
+    return {
+        "characters": score.characters,
+        "bytes": score.num_bytes,
+        "nats": score.nats,
+        "bpc": score.bpc,
+        "bits_per_byte": score.bits_per_byte,
+    }
+
+
+def score_lines(score: Score) -> tuple[str, str, str]:
+    """A score as a person reads it."""
+    return (
+        f"{score.nats:.4f} nats per character ({score.characters:,} characters)",
+        f"{score.bpc:.4f} bits per character",
+        f"{score.bits_per_byte:.4f} bits per byte ({score.num_bytes:,} bytes)",
+    )
 
 
 def _dynamic(model: Model, ids: Ids, threads: int | None) -> Score:

@@ -54,8 +54,7 @@ def open_text(
     """Let a model read the prompt, after the state if one is given."""
     from charrnn import states
 
-    if unknown not in POLICIES:
-        raise OptionError(f"--unknown '{unknown}' is not known: {nearest(unknown, POLICIES)}")
+    check_unknown(unknown)
     if save_state is not None:
         states.check_target(save_state)
     text = _text(prompt, prompt_file)
@@ -63,6 +62,12 @@ def open_text(
     text = _readable(text, unknown, generator)
     with watched("reading the prompt", len(text), LONG) as progress:
         return Opening(generator, text, generator.read(text, after, progress), save_state)
+
+
+def check_unknown(policy: str) -> None:
+    """Refuse another way with symbols that the model has never seen."""
+    if policy not in POLICIES:
+        raise OptionError(f"--unknown '{policy}' is not known: {nearest(policy, POLICIES)}")
 
 
 def _text(prompt: str, prompt_file: Path | None) -> str:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli.eval import score_fields, score_lines
+from charrnn.cli.opening import check_unknown
 from charrnn.cli.shell import (
     JsonOption,
     ModelOption,
@@ -48,7 +50,6 @@ if TYPE_CHECKING:
     from charrnn.tokenizer import Ids
 
 BY = ("character", "line", "document")
-POLICIES = ("error", "skip", "nearest")
 EXPECTED = 3  # symbols that are told in place of one
 WORST = 5  # passages that are shown
 CONTEXT = 30  # characters around them
@@ -140,7 +141,7 @@ def score(
         if str(table) == "-":
             return
     if as_json:
-        fields = _fields(total) | {"tokenizer": tokenizer.kind, "weights": weights, "by": by}
+        fields = score_fields(total) | {"tokenizer": tokenizer.kind, "weights": weights, "by": by}
         print_json(fields | _json(texts, by, names))
         return
     _show(texts, by, names)
@@ -152,8 +153,7 @@ def _check(
 ) -> None:
     if by is not None and by not in BY:
         raise OptionError(f"--by '{by}' is not known: {nearest(by, BY)}")
-    if unknown not in POLICIES:
-        raise OptionError(f"--unknown '{unknown}' is not known: {nearest(unknown, POLICIES)}")
+    check_unknown(unknown)
     for option, path in (("--html", page), ("--csv", table)):
         if path is not None and str(path) != "-" and path.exists() and not force:
             raise OptionError(f"{option} {path} exists: name another, or --force to replace it")
@@ -205,26 +205,16 @@ def _total(scores: Iterable[Score]) -> Score:
     )
 
 
-def _fields(score: Score) -> dict[str, Any]:
-    return {
-        "characters": score.characters,
-        "bytes": score.num_bytes,
-        "nats": score.nats,
-        "bpc": score.bpc,
-        "bits_per_byte": score.bits_per_byte,
-    }
-
-
 def _json(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> dict[str, Any]:
     if by == "line":
-        return {"lines": [place | _fields(line.score) for place, line in _lines(texts)]}
+        return {"lines": [place | score_fields(line.score) for place, line in _lines(texts)]}
     if by == "document":
-        return {"documents": [{"file": text.name, **_fields(text.score)} for text in texts]}
+        return {"documents": [{"file": text.name, **score_fields(text.score)} for text in texts]}
     return {
         "documents": [
             {
                 "file": text.name,
-                **_fields(text.score),
+                **score_fields(text.score),
                 "symbols": list(text.units),
                 "symbol_nats": [round(nats, 7) for nats in text.nats.tolist()],
                 "worst": [_worst_fields(text, part, names) for part in text.worst(WORST)],
@@ -277,10 +267,10 @@ def _csv(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> str:
         rows.writerow(["file", "line", *measures, "text"])
         for place, line in _lines(texts):
             text_of = line.text.removesuffix("\n")
-            rows.writerow([*place.values(), *_fields(line.score).values(), text_of])
+            rows.writerow([*place.values(), *score_fields(line.score).values(), text_of])
     else:
         rows.writerow(["file", *measures])
-        rows.writerows([text.name, *_fields(text.score).values()] for text in texts)
+        rows.writerows([text.name, *score_fields(text.score).values()] for text in texts)
     return out.getvalue()
 
 
@@ -371,6 +361,5 @@ def _show_passage(painter: Painter, text: Surprise, part: slice, names: Sequence
 
 
 def _show_total(score: Score) -> None:
-    typer.echo(f"{score.nats:.4f} nats per character ({score.characters:,} characters)")
-    typer.echo(f"{score.bpc:.4f} bits per character")
-    typer.echo(f"{score.bits_per_byte:.4f} bits per byte ({score.num_bytes:,} bytes)")
+    for line in score_lines(score):
+        typer.echo(line)

@@ -454,13 +454,6 @@ class Engine(NumpyEngine):
         state = self._run_program(ids, state, self._program([call, WAIT], True))
         return self._logits_of(batch).copy(), state
 
-    def nats(
-        self, inputs: NDArray[np.int64], targets: NDArray[np.int64], state: State
-    ) -> tuple[Floats, State]:
-        """-ln p of every target (T, B) after its inputs, and the state after the window."""
-        found, state = self.expected(inputs, targets, 0, state)
-        return found.nats, state
-
     def expected(
         self,
         inputs: NDArray[np.int64],

@@ -17,7 +17,7 @@ import charrnn
 from charrnn import dataset
 from charrnn.config import BeamConfig
 
-from .conftest import PROGRAM, Cli, environment, needs_terminal, on_terminal, story
+from .conftest import BY_LIBRARY, PROGRAM, Cli, environment, needs_terminal, on_terminal, story
 
 STORY = story(6000)
 QUICK: dict[str, Any] = {
@@ -194,18 +194,7 @@ def test_documents_in_two_parts_are_told_of(cli: Cli) -> None:
 
 
 def test_a_text_from_a_pipe_can_be_read_again(cli: Cli) -> None:
-    flags = (
-        "--steps",
-        3,
-        "--hidden-size",
-        8,
-        "--cell",
-        "lstm",
-        "--backend",
-        "library",
-        "--out",
-        "run",
-    )
+    flags = ("--steps", 3, "--hidden-size", 8, *BY_LIBRARY, "--out", "run")
     cli("train", "-", *flags, stdin=STORY.encode())
     kept = cli.folder / "run" / "corpus.txt"
     assert kept.read_bytes() == STORY.encode()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Cli, Run, story
+from .conftest import BY_LIBRARY, Cli, Run, story
 from .forked import Forked
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
@@ -133,18 +133,7 @@ def test_the_command_that_is_told_resumes(
 @pytest.fixture
 def busy(tmp_path: Path, text: Path) -> Any:
     """A training in the folder ``run`` that goes on for long."""
-    words = (
-        "--steps",
-        10**9,
-        "--hidden-size",
-        8,
-        "--cell",
-        "lstm",
-        "--backend",
-        "library",
-        "--out",
-        "run",
-    )
+    words = ("--steps", 10**9, "--hidden-size", 8, *BY_LIBRARY, "--out", "run")
     forked = Forked(tmp_path, "train", text, *words)
     while not (tmp_path / "run" / "metrics.jsonl").exists():
         time.sleep(0.01)
@@ -167,7 +156,7 @@ def test_a_lock_of_a_training_that_was_killed_holds_nobody(
     busy.kill(0)
     busy.end()
     assert str(busy.process.pid) in (tmp_path / "run" / ".lock").read_text()
-    words = ("--hidden-size", 8, "--cell", "lstm", "--backend", "library", "--steps", 3)
+    words = ("--hidden-size", 8, *BY_LIBRARY, "--steps", 3)
     assert Forked(tmp_path, "train", text, "--out", "run", "--resume", *words).end().code == 0
 
 

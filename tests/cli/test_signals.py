@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from .conftest import Cli, Run, needs_terminal, on_terminal
+from .conftest import BY_LIBRARY, Cli, Run, needs_terminal, on_terminal
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
 ENDLESS = ("--steps", 10**9, "--out", "run", "--json")
-SMALL = ("--hidden-size", 16, "--cell", "lstm", "--backend", "library")
+SMALL = ("--hidden-size", 16, *BY_LIBRARY)
 
 
 def test_a_terminated_training_keeps_its_best_weights(tiny: Run, cli: Cli) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import TEXT_CHARACTERS, TINY, Cli, Run, story
+from .conftest import BY_LIBRARY, TEXT_CHARACTERS, TINY, Cli, Run, story
 
 FIELDS = {
     "run_dir": str,
@@ -29,7 +29,7 @@ FIELDS = {
     "stopped_by": str,
 }
 # For what does not depend on the kernels: the one that is soonest ready.
-QUICK = ("--steps", 2, "--hidden-size", 8, "--cell", "lstm", "--backend", "library")
+QUICK = ("--steps", 2, "--hidden-size", 8, *BY_LIBRARY)
 
 
 def described(run_dir: Path) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def test_dry_run_without_a_budget_plans_minutes_and_writes_nothing(cli: Cli) -> 
 def test_hello_is_learned_in_a_folder_of_the_next_number(cli: Cli) -> None:
     (cli.folder / "runs" / "hello-1").mkdir(parents=True)
     steps = ("--steps", 100, "--learning-rate", 0.02)
-    result = cli("train", "hello", *steps, "--cell", "lstm", "--backend", "library", "--json").json
+    result = cli("train", "hello", *steps, *BY_LIBRARY, "--json").json
     assert result["run_dir"] == str(Path("runs") / "hello-2")
     assert result["valid_nats"] < 0.02
     assert cli("greedy", "--prompt", "hell", "--length", 11).out == "hellohellohello"
@@ -218,7 +218,7 @@ def test_minutes_end_the_training_by_themselves(cli: Cli) -> None:
 
 
 def test_a_short_text_ends_before_its_minutes(tiny: Run, cli: Cli) -> None:
-    sizes = ("--hidden-size", 8, "--cell", "lstm", "--backend", "library")
+    sizes = ("--hidden-size", 8, *BY_LIBRARY)
     result = cli("train", tiny.text, "--minutes", 2, *sizes, "--json").json
     assert result["stopped_by"] == "epochs"
     assert result["epochs"] == 30
@@ -279,7 +279,7 @@ def test_windows_can_know_nothing_of_each_other(cli: Cli, tiny: Run) -> None:
         (("--cell", "jordan", "--num-layers", 2), "use --num-layers 1"),
         (("--cell", "jordan", "--backend", "scaffold"), "whose output map is inside"),
         (
-            ("--layer-norm", "--cell", "lstm", "--backend", "library"),
+            ("--layer-norm", *BY_LIBRARY),
             "--backend library has no lstm, or not in this",
         ),
     ],
