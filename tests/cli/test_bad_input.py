@@ -156,7 +156,7 @@ CASES = {
     "train good.txt --steps 5 --minutes 1": ["--steps", "--minutes", "two budgets"],
     "train good.txt --out one.txt": ["--out one.txt", "is a file"],
     "train good.txt --precision bf16": ["--precision 'bf16'", "bfloat16"],
-    "train good.txt --device cuda": ["--device cuda", "auto or cpu"],
+    "train good.txt --device cuda": ["--device cuda", "use --device cpu"],
     "train good.txt --config nothere.toml": ["nothere.toml"],
     "train good.txt --config unsure.toml": ["unsure.toml", "TOML", "line 1"],
     "train good.txt --out model": ["--out model", "holds a run", "--resume", "--force"],
