@@ -1,4 +1,6 @@
-"""A model file made to write: prompt -> state -> text, streaming or in batches; torch-free.
+"""A model file made to write: prompt -> state -> text, streaming or in batches.
+
+Torch-free, unless a CUDA device is asked for.
 
 model = charrnn.load("runs/shakespeare-1")
 print(model.sample(prompt="ROMEO:", temperature=0.8))
@@ -66,7 +68,7 @@ class Sample:
 
 
 class Generator:
-    """Writes and scores text with a trained model; loading and writing need no torch."""
+    """Writes and scores text with a trained model; on the CPU without torch."""
 
     def __init__(
         self,

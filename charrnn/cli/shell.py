@@ -75,9 +75,7 @@ WeightsOption = Annotated[
 ThreadsOption = Annotated[
     int | None, typer.Option(help="CPU threads.", show_default="as many as are worth it")
 ]
-DeviceOption = Annotated[
-    str, typer.Option(help="What runs the network: cpu, cuda or cuda:N (for many texts at a time).")
-]
+DeviceOption = Annotated[str, typer.Option(help="What runs the network: cpu, cuda or cuda:N.")]
 RegexOption = Annotated[
     str | None,
     typer.Option(
