@@ -375,7 +375,7 @@ class _Run:
         self.observer, self.started = observer, started
         self.metrics = b""
         self.spent = 0.0  # seconds of the commands before this one
-        self.reserve: float | None = None
+        self.reserve = 0.0
         self.changes: list[dict[str, Any]] = []
         self.origin: dict[str, Any] = {}  # the model that it started from
         config = made.train
@@ -590,9 +590,8 @@ class _Run:
         if config.minutes is None:
             return Steps(steps)
         seconds = 60 * config.minutes
-        reserve = 0.02 * seconds if self.reserve is None else self.reserve
         deadline = self.started + seconds - self.spent
-        return Clock(deadline, steps, reserve, start=self.trainer.start)
+        return Clock(deadline, steps, self.reserve, start=self.trainer.start)
 
     def _description(self) -> dict[str, Any]:
         """What the plan and the texts were, without any clock time."""
