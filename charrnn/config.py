@@ -629,10 +629,11 @@ def check_device(name: str, *, auto: bool = False) -> None:
 def check_writing_device(name: str, weights: str, threads: int | None) -> None:
     """Refuse what writes nowhere, and what a CUDA device has no use for."""
     check_device(name)
-    given = {"--weights": weights != "float32", "--threads": threads is not None}
-    for option in filter(given.get, given):
-        if name != "cpu":
-            raise OptionError(f"{option} is for the CPU: leave it out with --device {name}")
+    for option, given, usual in (("weights", weights, "float32"), ("threads", threads, None)):
+        if given != usual and name != "cpu":
+            raise OptionError(
+                f"{flag(option)} {given} is for the CPU: leave it out with --device {name}"
+            )
 
 
 def _as_strings(stop: str | Sequence[str]) -> tuple[str, ...]:

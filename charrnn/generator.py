@@ -259,8 +259,10 @@ class Generator:
         yield from pieces
 
     def prepare(self, config: SampleConfig) -> None:
-        """Compile what `samples` will need: so that what it takes is the writing alone."""
+        """Make what `samples` will need, compiled or captured: what it takes is writing alone."""
         self._compile(Chooser(filters_of(config), [], 0, bias=self._bias(dict(config.logit_bias))))
+        rows = config.num_samples
+        self.engine.advance(np.zeros((0, rows), np.int64), self.engine.start_state(rows))
 
     def _compile(self, chooser: Chooser) -> None:
         if self.engine.compiles:

@@ -135,6 +135,18 @@ def test_rows_are_made_for_powers_of_two_and_once(make_values: MakeValues) -> No
     assert sorted(engine._rows) == [1, 2, 4, 8]
 
 
+def test_what_is_prepared_is_all_that_is_needed(tiny_model: Model) -> None:
+    _, other = _generators(tiny_model)
+    config = SampleConfig(length=5, num_samples=5, seed=1)
+    read = other.read("hello")
+    assert isinstance(other.engine, TorchEngine)
+    assert sorted(other.engine._rows) == [1]
+    other.prepare(config)
+    assert sorted(other.engine._rows) == [1, 8]
+    other.samples(read, config)
+    assert sorted(other.engine._rows) == [1, 8]
+
+
 def test_a_row_depends_on_itself_alone_and_can_be_selected(make_values: MakeValues) -> None:
     config = _config("lstm")
     engine = TorchEngine(config, make_values(config), CPU)
@@ -291,8 +303,8 @@ def test_too_little_memory_on_the_device_is_too_little_memory(
     [
         ({"device": "gpu"}, "--device 'gpu' is not known: use cpu, cuda or cuda:N"),
         ({"device": "auto"}, "--device 'auto' is not known: use cpu, cuda or cuda:N"),
-        ({"device": "cuda", "weights": "int8"}, "--weights is for the CPU: .* --device cuda"),
-        ({"device": "cuda:1", "threads": 1}, "--threads is for the CPU: .* --device cuda:1"),
+        ({"device": "cuda", "weights": "int8"}, "--weights int8 is for the CPU: .* --device cuda"),
+        ({"device": "cuda:1", "threads": 1}, "--threads 1 is for the CPU: .* --device cuda:1"),
     ],
 )
 def test_what_does_not_go_together_is_refused(
