@@ -5,9 +5,10 @@ pure function of the corpus and the options. With minutes, the machine's speed i
 moment. The rule for the size: a network learns most in a given time when it reads about
 `CHARACTERS_PER_PARAMETER` characters for each parameter of its layers. That is the rule whose worst
 case is best under the laws that tests/benchmarks/plan_runs.py fits to its runs: 0.2 % of the loss
-in 20 seconds, 3 % in ten minutes. Where the characters are counted and not the time, a larger one
-learns more of them: `COUNTED_PER_PARAMETER`. A short text is read no more than `ENOUGH_EPOCHS` times, also if
-there is time for more, and feeds `PARAMETERS_PER_CHARACTER` parameters for each character.
+in 20 seconds, 3 % in ten minutes. Where characters are counted and not the time, a larger one
+learns more of them: `COUNTED_PER_PARAMETER`. A short text is read no more than `ENOUGH_EPOCHS`
+times, also if there is time for more, and feeds `PARAMETERS_PER_CHARACTER` parameters for each
+character.
 """
 
 from __future__ import annotations
