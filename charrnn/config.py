@@ -619,6 +619,23 @@ def check_threads(count: int | None) -> None:
     _optional(_integer, "threads", count, 1, 4096)
 
 
+def check_device(name: str, *, auto: bool = False) -> None:
+    """Refuse what names no device; `auto` is one where it is asked for."""
+    if not re.fullmatch("cpu|cuda(:[0-9]+)?", name) and not (auto and name == "auto"):
+        known = "auto, cpu" if auto else "cpu"
+        raise OptionError(f"--device '{name}' is not known: use {known}, cuda or cuda:N")
+
+
+def check_writing_device(name: str, weights: str, threads: int | None) -> None:
+    """Refuse what writes nowhere, and what a CUDA device has no use for."""
+    check_device(name)
+    for option, given, usual in (("weights", weights, "float32"), ("threads", threads, None)):
+        if given != usual and name != "cpu":
+            raise OptionError(
+                f"{flag(option)} {given} is for the CPU: leave it out with --device {name}"
+            )
+
+
 def _as_strings(stop: str | Sequence[str]) -> tuple[str, ...]:
     """One stop string may stand for itself."""
     return (stop,) if isinstance(stop, str) else tuple(stop)

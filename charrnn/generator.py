@@ -1,4 +1,6 @@
-"""A model file made to write: prompt -> state -> text, streaming or in batches; torch-free.
+"""A model file made to write: prompt -> state -> text, streaming or in batches.
+
+Torch-free, unless a CUDA device is asked for.
 
 model = charrnn.load("runs/shakespeare-1")
 print(model.sample(prompt="ROMEO:", temperature=0.8))
@@ -27,6 +29,7 @@ from charrnn.config import (
     SampleConfig,
     check_threads,
     check_weights,
+    check_writing_device,
 )
 from charrnn.decoding import constraints, sampling
 from charrnn.decoding.beam import Hypothesis, beam_search
@@ -65,7 +68,7 @@ class Sample:
 
 
 class Generator:
-    """Writes and scores text with a trained model; loading and writing need no torch."""
+    """Writes and scores text with a trained model; on the CPU without torch."""
 
     def __init__(
         self,
@@ -73,6 +76,7 @@ class Generator:
         *,
         weights: str = "float32",
         threads: int | None = None,
+        device: str = "cpu",
         notify: Write = lambda sentence: None,
     ) -> None:
         """A generator of `model`.
@@ -81,32 +85,51 @@ class Generator:
             model: what was trained.
             weights: what matrices are kept as: float32, bfloat16 or int8.
             threads: how many write; None: as many as are worth it.
+            device: cpu, cuda or cuda:N; torch is needed on CUDA alone.
             notify: gets a sentence about what takes long, or is not as it should be.
 
         Raises:
-            OptionError: there are no such weights, or so many threads.
+            OptionError: there are no such weights, so many threads or such a device, or they do not
+                go together.
         """
         check_weights(weights)
         check_threads(threads)
+        check_writing_device(device, weights, threads)
         self.config = model.config
         self.tokenizer = model.tokenizer
         self.training = model.training
         self._values = model.values
-        self._weights, self._threads, self._notify = weights, threads, notify
+        self._weights, self._threads, self._device = weights, threads, device
+        self._notify = notify
         self._told = False  # of compiling
         self._constraints: dict[tuple[Limits, int], Constraint | None] = {}
 
     @cached_property
     def engine(self) -> NumpyEngine:
-        """What runs the network: compiled steps, or numpy where they cannot be had."""
+        """What runs the network: compiled steps, or numpy where they cannot be had; or a device.
+
+        Raises:
+            OptionError: there is no such device.
+        """
         try:
+            if self._device != "cpu":
+                return self._on_device()
             with self._told_of_compiling():
                 from charrnn.kernels.engine import Engine
 
                 given = (self.config, self._values)
                 return Engine(*given, weights=self._weights, threads=self._threads)
+        except OptionError:
+            raise
         except Exception as error:
             return self._by_numpy(error)
+
+    def _on_device(self) -> NumpyEngine:
+        """What runs the network on the device that was asked for."""
+        from charrnn.network import choose_device
+        from charrnn.torch_engine import TorchEngine
+
+        return TorchEngine(self.config, self._values, choose_device(self._device))
 
     def _by_numpy(self, error: Exception) -> NumpyEngine:
         """What runs the network where it cannot be compiled, and this is why."""
@@ -114,6 +137,8 @@ class Generator:
             raise OptionError(
                 f"--weights {self._weights} needs compiled steps, which fail here: {error}"
             ) from error
+        if self._device != "cpu":
+            raise OptionError(f"--device {self._device} fails here: {error}") from error
         self._notify(f"steps cannot be compiled ({error}): numpy writes the same, slower")
         return NumpyEngine(self.config, self._values)
 
@@ -234,8 +259,10 @@ class Generator:
         yield from pieces
 
     def prepare(self, config: SampleConfig) -> None:
-        """Compile what `samples` will need: so that what it takes is the writing alone."""
+        """Make what `samples` will need, compiled or captured: what it takes is writing alone."""
         self._compile(Chooser(filters_of(config), [], 0, bias=self._bias(dict(config.logit_bias))))
+        rows = config.num_samples
+        self.engine.advance(np.zeros((0, rows), np.int64), self.engine.start_state(rows))
 
     def _compile(self, chooser: Chooser) -> None:
         if self.engine.compiles:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from charrnn import parameters
-from charrnn.config import ModelConfig, Regularizers
+from charrnn.config import ModelConfig, Regularizers, check_device
+from charrnn.errors import OptionError
 from charrnn.kernels.sequence import LayerState, Sequence, reference
 
 State = tuple[LayerState, ...]
@@ -289,6 +290,22 @@ class CharRNN(nn.Module):
 def detached(state: Any) -> Any:
     """The same values, cut off from the graph that made them; of a state however nested."""
     return state.detach() if isinstance(state, Tensor) else tuple(map(detached, state))
+
+
+def choose_device(name: str) -> torch.device:
+    """The device meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        OptionError: there is no such device here.
+    """
+    check_device(name, auto=True)
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        why = "no such CUDA device here" if torch.cuda.is_available() else "PyTorch sees no CUDA"
+        raise OptionError(f"--device {name}: {why}; use --device cpu")
+    return torch.device(name)
 
 
 def is_recurrent(name: str) -> bool:

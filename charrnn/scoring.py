@@ -31,6 +31,7 @@ WARM_UP = 512
 WINDOW = 256
 MAX_WINDOWS = 1024
 _CHUNK = 192  # symbols read at a time; the result does not depend on it beyond rounding
+SHORT_CHUNK = 64  # the same where an engine makes arrays for all of them: as in training
 TEXTS = 96  # read side by side: with more, products are not faster
 _SHORTEST = 16  # symbols read at a time, even where a text ends before
 _NONE = np.empty(0, np.uint8)
@@ -139,8 +140,7 @@ def score(
     length, streams = _cut(len(ids), exact=False)
     state = _warm_up(engine, ids, start_symbol, length, streams)
     total, read = 0.0, _read(length, streams, most)
-    for offset in range(0, read, _CHUNK):
-        rows = np.arange(offset, min(offset + _CHUNK, read))
+    for rows in _chunks(read):
         positions = rows[:, None] + np.arange(streams)[None, :] * length
         inside = positions < len(ids)
         positions = np.where(inside, positions, 0)
@@ -276,6 +276,11 @@ class _Reading:
         return [every[start:end] for start, end in bounds]
 
 
+def _chunks(steps: int) -> list[Integers]:
+    """The numbers of so many steps, in parts that are read at a time."""
+    return np.split(np.arange(steps), range(SHORT_CHUNK, steps, SHORT_CHUNK))
+
+
 def _inputs(ids: Ids, positions: Integers, start_symbol: int) -> Integers:
     """What is read before the ids at `positions`: the ones before them, or the start symbol."""
     before = ids[positions - 1].astype(np.int64)
@@ -290,9 +295,9 @@ def _warm_up(engine: Engine, ids: Ids, start_symbol: int, length: int, streams: 
     before = min(WARM_UP, length)
     starts = np.arange(streams) * length - before
     starts[0] = 0
-    positions = starts[None, :] + np.arange(before)[:, None]
-    inputs = _inputs(ids, positions, start_symbol)
-    _, state = engine.nats(inputs, inputs * 0, state)
+    for rows in _chunks(before):
+        inputs = _inputs(ids, starts[None, :] + rows[:, None], start_symbol)
+        _, state = engine.nats(inputs, inputs * 0, state)
     _begin(engine, state, 0)
     return state
 
@@ -358,12 +363,13 @@ def window_nats(engine: Engine, ids: Ids, tokenizer: Tokenizer) -> float | None:
         return None
     chosen = np.unique(np.linspace(0, count - 1, min(count, MAX_WINDOWS)).astype(np.int64))
     total, characters = 0.0, 0
-    for first in range(0, len(chosen), 64):
-        starts = chosen[first : first + 64] * WINDOW
-        positions = starts[None, :] + np.arange(WINDOW)[:, None]
+    for first in range(0, len(chosen), MAX_STREAMS):
+        starts = chosen[first : first + MAX_STREAMS] * WINDOW
         state = engine.start_state(len(starts))
-        inputs, targets = ids[positions], ids[positions + 1]
-        nats, _ = engine.nats(inputs.astype(np.int64), targets.astype(np.int64), state)
-        total += float(np.sum(nats, dtype=np.float64))
-        characters += tokenizer.measure(targets.ravel()).characters
+        for rows in _chunks(WINDOW):
+            positions = starts[None, :] + rows[:, None]
+            inputs, targets = ids[positions], ids[positions + 1]
+            nats, state = engine.nats(inputs.astype(np.int64), targets.astype(np.int64), state)
+            total += float(np.sum(nats, dtype=np.float64))
+            characters += tokenizer.measure(targets.ravel()).characters
     return total / max(1, characters)

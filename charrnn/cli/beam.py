@@ -10,6 +10,7 @@ import typer
 from charrnn.cli.opening import open_text
 from charrnn.cli.shell import (
     AllowOption,
+    DeviceOption,
     ForbidOption,
     ForceOption,
     JsonOption,
@@ -86,6 +87,7 @@ def beam(
     save_state: SaveStateOption = None,
     weights: WeightsOption = "float32",
     threads: ThreadsOption = None,
+    device: DeviceOption = "cpu",
     novelty: NoveltyOption = False,
     out: OutOption = None,
     force: ForceOption = False,
@@ -111,9 +113,8 @@ def beam(
     )
     target = Target(out, config.num_return, as_json, force)
     index = novelty_index(model) if novelty else None
-    opening = open_text(
-        load_model(model, weights, threads), prompt, prompt_file, unknown, load_state, save_state
-    )
+    generator = load_model(model, weights, threads, device)
+    opening = open_text(generator, prompt, prompt_file, unknown, load_state, save_state)
     if config.seed is not None:
         note(f"seed: {config.seed}")
     samples = show(

@@ -18,6 +18,7 @@ from charrnn.cli.penalties import (
 )
 from charrnn.cli.shell import (
     AllowOption,
+    DeviceOption,
     ForbidOption,
     ForceOption,
     JsonOption,
@@ -64,6 +65,7 @@ def greedy(
     save_state: SaveStateOption = None,
     weights: WeightsOption = "float32",
     threads: ThreadsOption = None,
+    device: DeviceOption = "cpu",
     novelty: NoveltyOption = False,
     out: OutOption = None,
     force: ForceOption = False,
@@ -87,9 +89,8 @@ def greedy(
     )
     target = Target(out, 1, as_json, force)
     index = novelty_index(model) if novelty else None
-    opening = open_text(
-        load_model(model, weights, threads), prompt, prompt_file, unknown, load_state, save_state
-    )
+    generator = load_model(model, weights, threads, device)
+    opening = open_text(generator, prompt, prompt_file, unknown, load_state, save_state)
     opening.generator.prepare(config)
     samples = show(
         opening.prompt,

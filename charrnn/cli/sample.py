@@ -20,6 +20,7 @@ from charrnn.cli.penalties import (
 )
 from charrnn.cli.shell import (
     AllowOption,
+    DeviceOption,
     ForbidOption,
     ForceOption,
     JsonOption,
@@ -123,6 +124,7 @@ def sample(
     save_state: SaveStateOption = None,
     weights: WeightsOption = "float32",
     threads: ThreadsOption = None,
+    device: DeviceOption = "cpu",
     novelty: NoveltyOption = False,
     out: OutOption = None,
     force: ForceOption = False,
@@ -160,9 +162,8 @@ def sample(
         raise OptionError("--save-state keeps the state after one text: use --num-samples 1")
     target = Target(out, config.num_samples, as_json, force)
     index = novelty_index(model) if novelty else None
-    opening = open_text(
-        load_model(model, weights, threads), prompt, prompt_file, unknown, load_state, save_state
-    )
+    generator = load_model(model, weights, threads, device)
+    opening = open_text(generator, prompt, prompt_file, unknown, load_state, save_state)
     given = opening.read.seed if seed is None else seed
     config = replace(config, seed=secrets.randbits(32) if given is None else given)
     note(f"seed: {config.seed}")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
-from charrnn.config import check_threads, check_weights
+from charrnn.config import check_threads, check_weights, check_writing_device
 from charrnn.errors import CharRNNError
 from charrnn.terminal import json_visible, visible
 
@@ -75,6 +75,7 @@ WeightsOption = Annotated[
 ThreadsOption = Annotated[
     int | None, typer.Option(help="CPU threads.", show_default="as many as are worth it")
 ]
+DeviceOption = Annotated[str, typer.Option(help="What runs the network: cpu, cuda or cuda:N.")]
 RegexOption = Annotated[
     str | None,
     typer.Option(
@@ -180,18 +181,31 @@ def print_json(fields: Mapping[str, Any]) -> None:
 
 
 def load_model(
-    given: Path | None, weights: str = "float32", threads: int | None = None
+    given: Path | None,
+    weights: str = "float32",
+    threads: int | None = None,
+    device: str = "cpu",
 ) -> Generator:
-    """The generator meant by ``--model``; stderr says which, where it was not named."""
+    """The generator meant by ``--model``; stderr says which, where it was not named.
+
+    Raises:
+        OptionError: it cannot be had like this; the device is not there.
+        ModelError: there is no such model.
+    """
     from charrnn import checkpoint
     from charrnn.generator import Generator
 
     check_weights(weights)
     check_threads(threads)
+    check_writing_device(device, weights, threads)
     path = checkpoint.find(given)
     if given is None:
         note(f"model: {path}")
-    return Generator(checkpoint.load(path), weights=weights, threads=threads, notify=note)
+    model = checkpoint.load(path)
+    generator = Generator(model, weights=weights, threads=threads, device=device, notify=note)
+    if device != "cpu":
+        _ = generator.engine  # says now, and not in the midst of the work, if it is not there
+    return generator
 
 
 @contextlib.contextmanager

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charrnn.cli.shell import ModelOption, PromptOption, guarded, load_model, note
+from charrnn.cli.shell import (
+    DeviceOption,
+    ModelOption,
+    PromptOption,
+    guarded,
+    load_model,
+    note,
+)
 from charrnn.config import SampleConfig
 from charrnn.errors import OptionError
 from charrnn.terminal import TextWriter
@@ -46,6 +53,7 @@ def write(
             show_default="a new one each time, shown",
         ),
     ] = None,
+    device: DeviceOption = "cpu",
     out: Annotated[
         Path | None,
         typer.Option(help="A new file for the text.", show_default="asked for when leaving"),
@@ -69,7 +77,7 @@ def write(
         raise OptionError(
             "charrnn write needs prompt_toolkit: install it with \"pip install 'charrnn[write]'\""
         ) from None
-    generator = load_model(model)
+    generator = load_model(model, device=device)
     seeds = count(seed) if seed is not None else _random_seeds()
     screen = Screen(generator, config, seeds, prompt, asks=out is None)
     code = screen.run()

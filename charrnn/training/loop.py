@@ -33,9 +33,11 @@ from charrnn.training.penalties import Recorder
 
 MOST_VALIDATIONS = 20  # times per run that the validation text is scored
 VALIDATION_SHARE = 0.1  # and no more than this many characters per one that is trained on
+FORECAST_AT = 0.1  # of a run: then the text is scored at any rate, which tells where it will end
 REPORTS = 200  # lines of metrics per run
 VALID_CAP = 2**16  # symbols of it that stand in while training
-TIMED = 128  # steps whose scoring tells how long that of a text will take
+TIMED = 4  # chunks whose scoring tells how long that of a text will take
+LEAVING = 0.4  # seconds for the last files and the end of the process
 ROLLBACKS = 3  # times that a training may diverge and go on
 ROLLBACK_RATE = 0.5  # the rate's part that is left each time
 Values = Mapping[str, NDArray[np.float32]]
@@ -184,11 +186,14 @@ class Trainer:
             DivergedError: the loss or the gradient was not finite more than `ROLLBACKS` times.
         """
         self.network.train()
+        if isinstance(budget, Clock) and not self.step:
+            self._reserve()  # what has to be compiled first is not counted
+            budget.reserve = self._reserve()
         affordable = VALIDATION_SHARE * characters / max(1, min(VALID_CAP, len(self.valid)))
         validations = max(2, min(MOST_VALIDATIONS, int(affordable)))
         fraction = budget.fraction(self.step)
         self.reported = min(self.reported, int(fraction * REPORTS))
-        self.validated = min(self.validated, int(fraction * validations))
+        self.validated = min(self.validated, _validations(fraction, validations))
         while True:
             fraction = budget.fraction(self.step)
             stopped_by = hooks.stop() or ("budget" if fraction >= 1 else None)
@@ -212,9 +217,10 @@ class Trainer:
 
     def _report(self, budget: Budget, hooks: Hooks, fraction: float, validations: int) -> None:
         """Validate and report, where it is time for that."""
-        if int(fraction * validations) > self.validated:
+        if _validations(fraction, validations) > self.validated:
             self._told(hooks, self.progress(fraction, self.validate(budget, hooks.stop)))
-            self.validated, self.reported = int(fraction * validations), int(fraction * REPORTS)
+            self.validated = _validations(fraction, validations)
+            self.reported = int(fraction * REPORTS)
         elif int(fraction * REPORTS) > self.reported:
             hooks.report(self.progress(fraction, None), self.network)
             self.reported = int(fraction * REPORTS)
@@ -329,7 +335,7 @@ class Trainer:
         if not len(self.valid) or self.tokenizer is None:
             return None
         if isinstance(budget, Clock):
-            budget.reserve = self._scoring_time() * _left_to_score(len(self.valid)) + 0.1
+            budget.reserve = self._reserve()
         engine = Interruptible(self.network, stop, quick=True)
         start = self.network.config.start_symbol
         found = scoring.score(
@@ -337,12 +343,22 @@ class Trainer:
         )
         return found.nats
 
-    def _scoring_time(self) -> float:
-        """Seconds that a symbol takes in scoring, measured on a few."""
-        few = np.zeros((TIMED, scoring.MAX_STREAMS), np.int64)
+    @torch.no_grad()
+    def _reserve(self) -> float:
+        """Seconds that the last validation and the scoring after it will take, from a few chunks.
+
+        Scored are a part of the text, all of it, and windows.
+        """
+        if not len(self.valid):
+            return LEAVING
+        few = np.zeros((scoring.SHORT_CHUNK, scoring.MAX_STREAMS), np.int64)
+        state = self.network.start_state(scoring.MAX_STREAMS)
         began = time.perf_counter()
-        self.network.nats(few, few, self.network.start_state(scoring.MAX_STREAMS))
-        return (time.perf_counter() - began) / few.size
+        for _ in range(TIMED):
+            self.network.nats(few, few, state)
+        each = (time.perf_counter() - began) / (TIMED * few.size)
+        length, windows = len(self.valid), scoring.MAX_WINDOWS * scoring.WINDOW
+        return each * (min(length, VALID_CAP) + length + min(length, windows)) + LEAVING
 
     def progress(self, fraction: float, valid_nats: float | None) -> Progress:
         """Where the training is; what was collected since the last report starts anew."""
@@ -389,9 +405,9 @@ def _nats(progress: Progress) -> float:
     return progress.train_nats if progress.valid_nats is None else progress.valid_nats
 
 
-def _left_to_score(valid: int) -> int:
-    """Characters scored after the training: the whole text, and windows."""
-    return valid + min(valid, scoring.MAX_WINDOWS * scoring.WINDOW)
+def _validations(fraction: float, most: int) -> int:
+    """How many are due when this part is done: evenly apart, and one that a forecast is made of."""
+    return int(fraction * most) + (fraction >= FORECAST_AT)
 
 
 def make_optimizer(network: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

@@ -32,7 +32,7 @@ from charrnn.dataset import Dataset
 from charrnn.errors import CorpusError, DivergedError, ModelError, OptionError, RunError
 from charrnn.kernels import memory
 from charrnn.kernels.sequence import Kernel, select
-from charrnn.network import CharRNN
+from charrnn.network import CharRNN, choose_device
 from charrnn.training import checkpoints, lock, loop, plan, resume, snapshot, transfer
 from charrnn.training.budget import Budget, Clock, Steps
 from charrnn.training.checkpoints import Checkpoint, Found
@@ -129,23 +129,6 @@ def choose_run_dir(corpus_name: str, out: Path | None, force: bool, resumed: boo
 def holds_run(folder: Path) -> bool:
     """Whether there is anything of a run."""
     return any((folder / name).exists() for name in RUN_FILES) or checkpoints.exist(folder)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-
-    Raises:
-        OptionError: there is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, colon, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (colon and not index.isdecimal()):
-        raise OptionError(f"--device '{name}' is not known: use auto, cpu, cuda or cuda:N")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-        why = "no such CUDA device here" if torch.cuda.is_available() else "PyTorch sees no CUDA"
-        raise OptionError(f"--device {name}: {why}; use --device auto or cpu")
-    return torch.device(name)
 
 
 def choose_kernel(options: TrainOptions, device: torch.device) -> Kernel:
@@ -392,7 +375,7 @@ class _Run:
         self.observer, self.started = observer, started
         self.metrics = b""
         self.spent = 0.0  # seconds of the commands before this one
-        self.reserve: float | None = None
+        self.reserve = 0.0
         self.changes: list[dict[str, Any]] = []
         self.origin: dict[str, Any] = {}  # the model that it started from
         config = made.train
@@ -607,9 +590,8 @@ class _Run:
         if config.minutes is None:
             return Steps(steps)
         seconds = 60 * config.minutes
-        reserve = 0.02 * seconds if self.reserve is None else self.reserve
         deadline = self.started + seconds - self.spent
-        return Clock(deadline, steps, reserve, start=self.trainer.start)
+        return Clock(deadline, steps, self.reserve, start=self.trainer.start)
 
     def _description(self) -> dict[str, Any]:
         """What the plan and the texts were, without any clock time."""

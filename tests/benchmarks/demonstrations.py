@@ -1,10 +1,10 @@
-"""The lectures' demonstrations: a text, a training, and what a person would believe of its samples.
+"""The lectures' demonstrations: a training, and what a person would believe of its samples.
 
-    python tests/benchmarks/demonstrations.py hello harbour shakespeare.txt enwik8-prefix-4MB.txt \\
-        stacks.tex c-headers folk.abc names.txt --minutes 3
+    charrnn train folk.abc --minutes 3 --out runs/folk
+    python tests/benchmarks/demonstrations.py runs/folk ...
 
-Each line trains by `charrnn train TEXT --minutes M` and writes 40 samples of 1,000 characters at
-temperature 0.8. Then, beside the loss, by what the text is:
+Each line is a run: it writes 40 samples of 1,000 characters at temperature 0.8, which are judged,
+beside the loss, by what the text is:
 
     words         written words that the training text has, too
     LaTeX         environments and braces that are closed in their order
@@ -23,7 +23,6 @@ import json
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -157,28 +156,25 @@ MEASURES: dict[str, tuple[Callable[[Sequence[str], str], Share], ...]] = {
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("texts", nargs="+")
-    parser.add_argument("--minutes", type=float, default=3.0)
-    asked = parser.parse_args()
+    parser.add_argument("runs", nargs="+", type=Path)
     print(
         "| text | valid nats | bpc | written words known | other measures |\n|---|---|---|---|---|"
     )
-    for text in asked.texts:
-        print(line(text, asked.minutes), flush=True)
+    for run in parser.parse_args().runs:
+        print(line(run), flush=True)
 
 
-def line(text: str, minutes: float) -> str:
-    """Train, write and measure: a row."""
+def line(run: Path) -> str:
+    """Write and measure: a row."""
     from charrnn import corpus
     from charrnn.config import TrainOptions
 
+    words = ("--length", 1000, "--num-samples", 40, "--temperature", 0.8, "--seed", 1, "--json")
     charrnn = (sys.executable, "-m", "charrnn")
-    with tempfile.TemporaryDirectory() as folder:
-        run = f"{folder}/run"
-        result = _json(*charrnn, "train", text, "--minutes", minutes, "--out", run, "--json")
-        words = ("--length", 1000, "--num-samples", 40, "--temperature", 0.8, "--seed", 1)
-        written = _json(*charrnn, "sample", "-m", run, *words, "--json")
-        config = json.loads(Path(run, "config.json").read_text())
+    written = _json(*charrnn, "sample", "-m", run, *words)
+    config = json.loads((run / "config.json").read_text())
+    result = json.loads((run / "summary.json").read_text())
+    text = config["corpus"]["name"]
     samples = [sample["text"] for sample in written["samples"]]
     whole = corpus.read(config["files"], TrainOptions()).text
     read = whole[: config["corpus"]["train_characters"]]
@@ -192,9 +188,7 @@ def line(text: str, minutes: float) -> str:
         f"({_percent(measure(passages, read))})"
         for measure in measures
     )
-    return (
-        f"| {Path(text).name} | {result['valid_nats']:.3f} | {result['valid_bpc']:.3f} | {shares} |"
-    )
+    return f"| {text} | {result['valid_nats']:.3f} | {result['valid_bpc']:.3f} | {shares} |"
 
 
 def _percent(share: Share) -> str:

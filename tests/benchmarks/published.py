@@ -26,14 +26,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 TABLE = Path(__file__).with_suffix(".jsonl")
 
 
-def flagless(text: Path, minutes: float, seed: int, test_fraction: float) -> dict[str, Any]:
-    """What the command line comes to."""
+def flagless(
+    text: Path, minutes: float, seed: int, test_fraction: float, keep: Path | None
+) -> dict[str, Any]:
+    """What the command line comes to; its run may be kept."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "charrnn", "train", str(text), "--json"]
-        command += ["--minutes", str(minutes), "--seed", str(seed), "--out", f"{folder}/run"]
+        run = Path(keep or folder) / f"{text.stem}-{minutes:g}-{seed}"
+        command = [sys.executable, "-m", "charrnn", "train", str(text), "--json", "--force"]
+        command += ["--minutes", str(minutes), "--seed", str(seed), "--out", str(run)]
         command += ["--test-fraction", str(test_fraction)] if test_fraction else []
         began = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -43,16 +48,17 @@ def flagless(text: Path, minutes: float, seed: int, test_fraction: float) -> dic
         seconds = time.perf_counter() - began
         assert status == 0, f"{text}: exit {status}"
         result = json.loads(told.splitlines()[-1])
-        config = json.loads(Path(folder, "run", "config.json").read_text())
+        config = json.loads((run / "config.json").read_text())
         row = {name: result[name] for name in KEPT}
         row |= {"wall_seconds": seconds, "peak_memory_mb": used.ru_maxrss / 1024}
         row |= {
             "hidden_size": config["model"]["hidden_size"],
             "dropout": config["train"]["dropout"],
         }
+        row |= curves(run / "metrics.jsonl")
         if test_fraction:
             scored = subprocess.run(
-                [*command[:3], "eval", "-m", f"{folder}/run", "--part", "test", "--json"],
+                [*command[:3], "eval", "-m", str(run), "--part", "test", "--json"],
                 capture_output=True,
                 check=True,
             )
@@ -60,16 +66,26 @@ def flagless(text: Path, minutes: float, seed: int, test_fraction: float) -> dic
         return row
 
 
+def curves(metrics: Path) -> dict[str, Any]:
+    """(fraction, nats) of all validations, and of the training's first part: for the forecast."""
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    train = [(line["fraction"], line["train_nats"]) for line in lines if line["fraction"] < EARLY]
+    valid = [(line["fraction"], line["valid_nats"]) for line in lines if line["valid_nats"]]
+    return {"train_curve": np.round(train, 4).tolist(), "valid_curve": np.round(valid, 4).tolist()}
+
+
+EARLY = 0.15  # of a run; what its forecast may know lies within
 KEPT = (
     *("cell", "parameters", "steps", "epochs", "characters", "chars_per_second", "seconds"),
     *("valid_nats", "valid_bpc", "valid_bits_per_byte", "valid_window256_nats", "stopped_by"),
 )
 
 
-def plain(text: Path, minutes: float, seed: int, test_fraction: float) -> dict[str, Any]:
-    """A torch.nn.LSTM in the same time."""
+def plain(
+    text: Path, minutes: float, seed: int, test_fraction: float, keep: Path | None
+) -> dict[str, Any]:
+    """A torch.nn.LSTM in the same time; there is no run to keep."""
     began = time.perf_counter()
-    import numpy as np
     import torch
     from torch import nn
 
@@ -198,6 +214,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--test-fraction", type=float, default=0.0)
+    parser.add_argument("--keep", type=Path, help="a folder for the runs")
     asked = parser.parse_args()
     if asked.what == "table":
         print("\n".join(table()))
@@ -211,7 +228,7 @@ def main() -> None:
                 "minutes": asked.minutes,
                 "seed": seed,
                 "test_fraction": asked.test_fraction,
-                **run(text, asked.minutes, seed, asked.test_fraction),
+                **run(text, asked.minutes, seed, asked.test_fraction, asked.keep),
                 **machine(),
             }
             with TABLE.open("a") as file:

@@ -431,6 +431,7 @@ def test_told_to_end_it_leaves_the_terminal_as_it_was(tiny: Run, cli: Cli) -> No
         ([], {"TERM": "dumb"}, "TERM is dumb"),
         ([], {"PYTHONPATH": "absent"}, "pip install 'charrnn[write]'"),
         (["-m", "none"], {}, "none does not exist"),
+        (["--device", "cuda"], {}, "--device cuda: PyTorch sees no CUDA"),
     ],
 )
 def test_what_cannot_be_is_a_sentence(
