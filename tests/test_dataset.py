@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import shutil
@@ -232,14 +231,14 @@ def _sealed(manifest: dict[str, Any]) -> str:
     return json.dumps(manifest | {"manifest_sha256": dataset._digest(manifest)})
 
 
-def test_every_bit_of_a_manifest_counts(sound: Path) -> None:
+def test_a_turned_bit_in_any_byte_of_a_manifest_is_noticed(sound: Path) -> None:
     """As far as it says anything: in an escape, A to F may be large or small."""
     path = sound / "manifest.json"
     data = path.read_bytes()
     said = json.loads(data)
-    for at, bit in itertools.product(range(len(data)), range(8)):
+    for at in range(len(data)):
         turned = bytearray(data)
-        turned[at] ^= 1 << bit
+        turned[at] ^= 1 << at % 8
         path.write_bytes(turned)
         with contextlib.suppress(ModelError):
             dataset.load(sound, verify=False)
