@@ -5,7 +5,8 @@ pure function of the corpus and the options. With minutes, the machine's speed i
 moment. The rule for the size: a network learns most in a given time when it reads about
 `CHARACTERS_PER_PARAMETER` characters for each parameter of its layers. That is the rule whose worst
 case is best under the laws that tests/benchmarks/plan_runs.py fits to its runs: 0.2 % of the loss
-in 20 seconds, 3 % in ten minutes. A short text is read no more than `ENOUGH_EPOCHS` times, also if
+in 20 seconds, 3 % in ten minutes. Where the characters are counted and not the time, a larger one
+learns more of them: `COUNTED_PER_PARAMETER`. A short text is read no more than `ENOUGH_EPOCHS` times, also if
 there is time for more, and feeds `PARAMETERS_PER_CHARACTER` parameters for each character.
 """
 
@@ -23,6 +24,7 @@ from charrnn.config import FORM, ModelConfig, TrainConfig, TrainOptions
 from charrnn.errors import OptionError
 
 CHARACTERS_PER_PARAMETER = 16
+COUNTED_PER_PARAMETER = 4
 PARAMETERS_PER_CHARACTER = 6.5
 HIDDEN_SIZES = (32, 64, 96, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536, 2048)
 MAX_MINUTES = 5.0
@@ -40,6 +42,13 @@ RATE_TIMES_WIDTH = {
     "irnn": 4.0,
 }
 MAX_RATE = 0.03
+# Pressure to learn by heart: readings after the first, times parameters of the layers for each
+# character. Dropout
+# grows with its logarithm. From runs at pressures of 2 (none is best, of 0, 0.1, 0.2), 6 (0.2 as
+# good as any), 20 (0.4 better than 0.5), 75 (0.6, of 0 to 0.6) and 200 (0.6 and 0.7 alike).
+NO_PRESSURE = 2.0
+DROPOUT = 0.16
+LEAST_DROPOUT, MOST_DROPOUT = 0.08, 0.6
 # A text is read at least about this often per epoch, so that a small one makes steps enough.
 WINDOWS_PER_EPOCH = 8
 
@@ -92,7 +101,7 @@ def make(options: TrainOptions, length: int, vocab_size: int, speed: Speed) -> P
     train = dataclasses.replace(
         train,
         learning_rate=options.learning_rate or _learning_rate(model),
-        **_dropout(options, characters / length),
+        **_dropout(options, model, characters / length, length),
     )
     return Plan(model, train, characters, reason)
 
@@ -144,6 +153,7 @@ def _sized(
     most = math.inf if train.epochs is None else train.epochs * epoch
     if train.steps is not None:
         most = train.steps * step
+    each = CHARACTERS_PER_PARAMETER if train.minutes else COUNTED_PER_PARAMETER
 
     def readable(candidate: ModelConfig) -> float:
         if train.minutes is None:
@@ -161,8 +171,8 @@ def _sized(
             reason = "a larger network would learn this short text by heart"
             break
         reads = readable(candidate)
-        if characters and reads < min(most, CHARACTERS_PER_PARAMETER * size):
-            reason = "a larger network would read too little in the time"
+        if characters and reads < min(ENOUGH_EPOCHS * epoch, each * size):
+            reason = "a larger network would read too little"
             break
         chosen, characters = candidate, reads
     return chosen, characters, reason or "the largest size that is planned"
@@ -181,15 +191,19 @@ def _learning_rate(model: ModelConfig) -> float:
     return min(MAX_RATE, RATE_TIMES_WIDTH.get(model.cell, family_rate) / model.hidden_size)
 
 
-def _dropout(options: TrainOptions, epochs: float) -> dict[str, Any]:
-    """None while each character is seen a few times; more when it is seen often.
+def _dropout(
+    options: TrainOptions, model: ModelConfig, epochs: float, length: int
+) -> dict[str, Any]:
+    """None while a text cannot be learnt by heart; more with the network's size and with epochs.
 
     Where it is planned it is locked: to draw a mask for every step takes a third of the time, and
     is no better.
     """
     if options.dropout is not None:
         return {"dropout": options.dropout}
-    dropout = 0.0 if epochs < 6 else 0.2 if epochs < 20 else 0.4
+    pressure = max(0.0, epochs - 1) * layers(model) / length
+    wanted = DROPOUT * math.log(max(1.0, pressure / NO_PRESSURE))
+    dropout = round(min(MOST_DROPOUT, wanted), 2) if wanted >= LEAST_DROPOUT else 0.0
     return {"dropout": dropout, "locked_dropout": options.locked_dropout or dropout > 0}
 
 
