@@ -32,6 +32,7 @@ import hashlib
 import lzma
 import re
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,7 @@ PER_STREAM = 32_768  # symbols: what its beginning costs is a thousandth of them
 MAX_STREAMS = 128
 _HEAD = struct.Struct("<7sB16s8s32sQQIIB")
 _DIGEST = 8
+_READ_AHEAD = 128  # bits: twice what the coder holds beside the words that it has not read
 _PROBE = (48, 17)  # steps and rows of the fixed text: products of rows in groups of every size
 _FILTERS: list[dict[str, Any]] = [{"id": lzma.FILTER_LZMA2, "preset": 9}]
 _ESCAPED = "\udc80-\udcff"  # what Python decodes the bytes to that are not UTF-8
@@ -126,11 +128,14 @@ def decompress(generator: Generator, archive: bytes, progress: Progress = silent
             "decompress it with that version, on such a machine"
         )
     start = _HEAD.size + named
-    if count > size or not 1 <= streams <= MAX_STREAMS or (len(body) - start - packed) % 4:
+    coded = len(body) - start - packed  # bytes
+    if count > size or not 1 <= streams <= MAX_STREAMS or coded < 0 or coded % 4:
         raise ArchiveError("it is damaged: its numbers do not fit together")
     literals = _literals_from_bytes(body[start : start + packed], size)
     words = np.frombuffer(body[start + packed :], "<u4").astype(np.uint32)
     data = _joined(coder.decode(words, count, streams, progress), literals, generator.tokenizer)
+    if len(data) != size:
+        raise ArchiveError("it is damaged: its text is not as long as it says")
     if hashlib.sha256(data).digest() != sha256:
         raise RunError("what came out is not what was compressed: nothing was written")
     return data
@@ -210,9 +215,9 @@ class _Coder:
         padded = np.zeros(length * streams, np.int64)
         padded[: len(ids)] = ids
         columns = padded.reshape(streams, length)
-        for t, (found, going) in enumerate(self._steps(len(ids), streams, columns)):
-            wanted = columns[:going, t].astype(np.int32)
-            encoder.encode(wanted, self._family, found[:going])
+        rows = np.ascontiguousarray(columns.T)
+        for t, (found, going) in enumerate(self._steps(len(ids), streams, rows)):
+            encoder.encode(rows[t, :going].astype(np.int32), self._family, found[:going])
             progress(min(len(ids), (t + 1) * streams), len(ids))
         words: NDArray[np.uint32] = encoder.get_compressed()
         return words
@@ -220,31 +225,47 @@ class _Coder:
     def decode(
         self, words: NDArray[np.uint32], count: int, streams: int, progress: Progress
     ) -> Symbols:
-        """The symbols (N,) of words."""
+        """The symbols (N,) of words; no room is taken for more of them than were decoded.
+
+        Raises:
+            ArchiveError: the words are not of so many symbols.
+        """
         decoder = self._queue.RangeDecoder(words)
-        length = -(-count // streams)
-        columns = np.zeros((streams, length), np.int64)
-        for t, (found, going) in enumerate(self._steps(count, streams, columns)):
+        rows: list[Symbols] = []
+        beyond = 0.0  # bits of what came after the last word was read
+        for found, going in self._steps(count, streams, rows):
+            row, at_end = np.zeros(streams, np.int64), decoder.maybe_exhausted()
             try:
-                columns[:going, t] = decoder.decode(self._family, found[:going])
+                row[:going] = decoder.decode(self._family, found[:going])
             except AssertionError:  # so the library says it
                 raise ArchiveError("it is damaged: no text gives these words") from None
-            progress(min(count, (t + 1) * streams), count)
-        return columns.ravel()[:count]
+            if at_end:
+                beyond += _bits(found[:going], row[:going])
+                if beyond > _READ_AHEAD:
+                    raise ArchiveError("it is damaged: its words end before its text does")
+            rows.append(row)
+            progress(min(count, len(rows) * streams), count)
+        return np.array(rows, np.int64).T.ravel()[:count]
 
     def _steps(
-        self, count: int, streams: int, columns: Symbols
+        self, count: int, streams: int, rows: Symbols | list[Symbols]
     ) -> Iterator[tuple[Frequencies, int]]:
         """For each step the frequencies (K, V), and how many streams go on.
 
-        What is in `columns` (K, T) by then is read next: both directions come by here.
+        What is in `rows` (T, K) by then is read next: both directions come by here.
         """
         length = -(-count // streams)
         symbols, state = np.full(streams, self._start), self._engine.start_state(streams)
         for t in range(length):
             logits, state = self._engine.step(symbols, state)
             yield self._numbers(logits), -(-(count - t) // length)
-            symbols = np.ascontiguousarray(columns[:, t])
+            symbols = rows[t]
+
+
+def _bits(found: Frequencies, symbols: Symbols) -> float:
+    """What symbols (B) cost under frequencies (B, V)."""
+    chosen = found[np.arange(len(symbols)), symbols]
+    return float(np.log2(found.sum(-1, dtype=np.float64) / chosen).sum())
 
 
 # What the model has never seen: bytes, each run with the number of known bytes before it.
@@ -316,7 +337,7 @@ def _literals_from_bytes(packed: bytes, size: int) -> Literals:
         return []
     unpacker = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS)
     try:
-        data = unpacker.decompress(packed, max_length=8 + 17 * size)
+        data = unpacker.decompress(packed, max_length=min(8 + 17 * size, sys.maxsize))
     except lzma.LZMAError:
         data = b""
     count = int.from_bytes(data[:8], "little")

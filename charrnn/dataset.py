@@ -3,8 +3,8 @@
 A dataset is a folder: ``train.bin``, ``valid.bin`` and ``test.bin`` hold ids one after the other,
 little endian, in the smallest type that holds them; ``train.documents.bin`` and so on hold where
 documents start (64 bits each); ``manifest.json`` says all that must be known to read them, with
-their hashes. Ids are mapped into memory, and never read whole. What nobody asked to keep lies in
-the user's cache, under the hash of the text and of the settings that made it.
+their hashes and its own. Ids are mapped into memory, and never read whole. What nobody asked to
+keep lies in the user's cache, under the hash of the text and of the settings that made it.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ MAX_SYMBOLS = 200_000  # more code points than people write with
 MAX_CACHE = 2**35  # bytes
 _MAX_MANIFEST = 2**27  # bytes; a tokenizer of pieces is most of it
 _STALE = 24 * 3600  # seconds after which what was not finished will not be
+_KEYS = {"kind", "format", "name", "sha256", "tokenizer", "split", "parts", "leaks", "notices"}
+_OWN = "manifest_sha256"
 # What decides of ids, beside the text itself.
 _SETTINGS = (
     "tokenizer",
@@ -296,6 +298,7 @@ class _Making:
             "leaks": {name: asdict(leak) for name, leak in splitter.leaks().items()},
             "notices": [notice for text in self.texts().values() for notice in text.notices],
         }
+        manifest[_OWN] = _digest(manifest)
         (folder / MANIFEST).write_text(json.dumps(manifest) + "\n", "utf-8")
 
     def _tokenizer(self, splitter: _Splitter) -> Tokenizer:
@@ -530,6 +533,12 @@ def is_dataset(path: Path) -> bool:
         return False
 
 
+def _digest(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 over what a manifest says, its own hash apart."""
+    rest = {name: value for name, value in manifest.items() if name != _OWN}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
 def load(folder: Path, *, verify: bool = True) -> Dataset:
     """Map the dataset of a folder.
 
@@ -548,6 +557,13 @@ def load(folder: Path, *, verify: bool = True) -> Dataset:
             raise ModelError(
                 f"{folder} has format {manifest['format']}, this charrnn reads up to "
                 f"{FORMAT_VERSION}: upgrade charrnn"
+            )
+        # A dataset of the first charrnn has a manifest without its hash.
+        changed = _OWN in manifest and manifest[_OWN] != _digest(manifest)
+        if changed or manifest.keys() - {*_KEYS, _OWN}:
+            raise ModelError(
+                f"{folder} is damaged: its {MANIFEST} is not as it was written; make the dataset "
+                "again with 'charrnn prepare'"
             )
         tokenizer = tokenizers.from_json(manifest["tokenizer"], str(folder))
         parts = {name: _part(folder, name, manifest, tokenizer, verify) for name in PARTS}

@@ -27,7 +27,17 @@ except ImportError:
     atheris = None
 
 with atheris.instrument_imports(include=["charrnn"]) if atheris else contextlib.nullcontext():
-    from charrnn import checkpoint, config, corpora, corpus, dataset, files, tokenizer
+    from charrnn import (
+        checkpoint,
+        compression,
+        config,
+        corpora,
+        corpus,
+        dataset,
+        files,
+        generator,
+        tokenizer,
+    )
     from charrnn.config import TextOptions
     from charrnn.errors import CharRNNError
     from charrnn.training import checkpoints, resume
@@ -87,11 +97,27 @@ def of_dataset(folder: Path) -> tuple[bytes, Read]:
     manifest = made.folder / dataset.MANIFEST
 
     def read(data: bytes) -> None:
+        with contextlib.suppress(ValueError, AttributeError, RecursionError):  # else it is no JSON
+            said = json.loads(data)
+            said["manifest_sha256"] = dataset._digest(said)
+            data = json.dumps(said).encode()
         manifest.write_bytes(data)
         loaded = dataset.load(folder)
         loaded.tokenizer.measure(loaded.valid)
 
     return manifest.read_bytes(), read
+
+
+def of_archive() -> tuple[bytes, Read]:
+    """What is read is vouched for by a checksum; it is of a model that knows some of it."""
+    model = generator.load(RUN)
+    text = (GOLDEN / "text.txt").read_bytes()[:300].replace(b"\n", b"\r\n", 2)
+    sealed = compression.compress(model, text, "it").data
+
+    def read(data: bytes) -> None:
+        compression.decompress(model, data + compression._digest(data))
+
+    return sealed[: -compression._DIGEST], read
 
 
 def targets(folder: Path) -> dict[str, tuple[bytes, Read]]:
@@ -119,6 +145,7 @@ def targets(folder: Path) -> dict[str, tuple[bytes, Read]]:
         "options": (toml, in_file(options, config.load_options)),
         "alphabet": (json.dumps(letters.to_json()).encode(), alphabet),
         "pieces": (json.dumps(pieces.to_json()).encode(), alphabet),
+        "archive": of_archive(),
         "dataset": of_dataset(folder / "dataset"),
         "registry": (registry, lambda data: corpora.parse(data, "it")),
     }

@@ -20,7 +20,7 @@ import pytest
 TESTS = Path(__file__).parent
 LONG = ("cli/test_resume.py", "test_faults.py", "test_checkpoints.py", "test_checkpoint.py")
 LONG = (*LONG, "test_dataset.py", "test_tokenizer.py")
-STRANGE = "file from a stranger (model, checkpoint, options, tokenizer, dataset, registry)"
+STRANGE = "file from a stranger (model, checkpoint, options, tokenizer, dataset, archive, registry)"
 TRIED = re.compile(r"^(?:inputs tried|stat::number_of_executed_units): (\d+)", re.MULTILINE)
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -190,7 +192,7 @@ def test_sums_of_numpy_are_not_coded_with() -> None:
         compress(plain, TEXT, "x")
 
 
-def _with(**fields: int) -> bytes:
+def _with(**fields: Any) -> bytes:
     """The archive with other numbers in its head."""
     names = ("magic", "version", "model", "fingerprint", "sha256")
     names += ("size", "symbols", "streams", "literals", "named")
@@ -205,20 +207,62 @@ def _with(**fields: int) -> bytes:
         {"symbols": 2**60},
         {"streams": 0},
         {"streams": 2**31},
+        {"symbols": 2**60, "size": 2**60},
+        {"symbols": 2**64 - 1, "size": 2**64 - 1, "streams": 128},
+        {"symbols": ARCHIVE.symbols + 200, "size": len(TEXT) + 200},
+        {"size": len(TEXT) + 1},
+        {"literals": 2**32 - 1},
         {"literals": 1},
         {"literals": 8},
         {"named": 255},
     ],
     ids=str,
 )
-def test_made_up_numbers_are_refused(fields: dict[str, int]) -> None:
-    with pytest.raises(ArchiveError, match="damaged"):
-        decompress(MADE, _with(**fields))
+def test_made_up_numbers_are_refused_and_no_room_is_made_for_them(fields: dict[str, int]) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ArchiveError, match="damaged"):
+            decompress(MADE, _with(**fields))
+        assert tracemalloc.get_traced_memory()[1] < 2**27  # the unpacker has a window of 2^26
+    finally:
+        tracemalloc.stop()
+
+
+def test_literals_of_any_promised_size_take_their_own_room() -> None:
+    packed = compress(MADE, b"\xff" * 99, "x").data
+    head = list(compression._HEAD.unpack_from(packed))
+    head[5] = 2**64 - 1  # the size
+    rest = packed[compression._HEAD.size : -compression._DIGEST]
+    with pytest.raises(ArchiveError, match="not as long as it says"):
+        decompress(MADE, sealed(compression._HEAD.pack(*head) + rest))
+
+
+with pytest.MonkeyPatch.context() as _patch:
+    _patch.setattr(compression, "_helps", lambda coded, data: True)
+    MIXED = STORY[:90].replace(b"\n", b"\r\n")
+    BODY = compress(MADE, MIXED, "x").data[: -compression._DIGEST]
+numbers = st.binary(max_size=9) | st.sampled_from([b"\xff" * 8, bytes(8), b"\xff\xff\xff\x7f"])
+# Most in the head, behind magic, model and fingerprint, without which nothing else is looked at.
+edits = st.tuples(st.integers(32, 100) | st.integers(0, len(BODY)), st.integers(0, 9), numbers)
+
+
+@given(st.lists(edits, min_size=1, max_size=3))
+@settings(max_examples=300, deadline=None)
+def test_any_archive_with_a_checksum_that_fits_is_read_or_refused(
+    changes: list[tuple[int, int, bytes]],
+) -> None:
+    body = BODY
+    for at, gone, put in changes:
+        body = body[:at] + put + body[at + gone :]
+    with contextlib.suppress(ArchiveError, RunError):
+        assert decompress(MADE, sealed(body)) == MIXED
 
 
 def test_what_comes_out_is_compared_with_what_went_in() -> None:
-    with pytest.raises(RunError, match="not what was compressed"):
+    with pytest.raises(ArchiveError, match="not as long as it says"):
         decompress(MADE, _with(symbols=ARCHIVE.symbols - 1))
+    with pytest.raises(RunError, match="not what was compressed"):
+        decompress(MADE, _with(sha256=bytes(32)))
 
 
 def test_words_that_nobody_coded_end_in_a_sentence() -> None:

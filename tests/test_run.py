@@ -277,10 +277,23 @@ def plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("plain_loop")
-@pytest.mark.parametrize("cell", ["lstm", "gru", "jordan"])
-def test_every_form_is_trained_saved_and_scored(
-    tmp_path: Path, cell: str, form: dict[str, Any]
-) -> None:
+def test_every_form_is_trained_saved_and_scored(tmp_path: Path, form: dict[str, Any]) -> None:
+    _is_trained_saved_and_scored(tmp_path, "lstm", form)
+
+
+@pytest.mark.usefixtures("plain_loop")
+@pytest.mark.parametrize("form", ["plain", "recurrent_depth", "layer_norm", "all"], indirect=True)
+def test_forms_of_a_cell_of_two_stages(tmp_path: Path, form: dict[str, Any]) -> None:
+    _is_trained_saved_and_scored(tmp_path, "gru", form)
+
+
+@pytest.mark.usefixtures("plain_loop")
+@pytest.mark.parametrize("form", ["plain", "learned_start", "all"], indirect=True)
+def test_forms_of_a_cell_that_feeds_its_output_back(tmp_path: Path, form: dict[str, Any]) -> None:
+    _is_trained_saved_and_scored(tmp_path, "jordan", form)
+
+
+def _is_trained_saved_and_scored(tmp_path: Path, cell: str, form: dict[str, Any]) -> None:
     layers = 1 if cell == "jordan" else 2
     options = {"steps": 12, "seq_len": 6, "update_every": 4, "num_layers": layers}
     result = _train(TEXT[:1500], tmp_path / "run", cell=cell, **options, **form)

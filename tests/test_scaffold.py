@@ -41,6 +41,13 @@ def kinds(*names: str) -> list[Any]:
 
 
 USUAL = kinds("float32", "tiles" if ABLE["tiles"] else "dots")  # what is used on this processor
+# What is compiled for bfloat16 differs in what is read and written alone: one cell of a form shows
+# that, and lstm-sigmoid has the form of lstm, lstm-peephole-gers that of lstm-peephole.
+CELL_KINDS = [
+    pytest.param(name, *kind.values, marks=kind.marks)
+    for name in NAMES
+    for kind in USUAL[: 1 if name in ("lstm-sigmoid", "lstm-peephole-gers") else 2]
+]
 ALL_KINDS = kinds("float32", "dots", "tiles")
 SIZES = [(1, 1, 1, 1), (5, 3, 7, 13), (2, 17, 5, 33), (9, 2, 64, 40), (2, 35, 3, 16)]
 FORMS: dict[str, tuple[dict[str, Any], bool]] = {
@@ -48,9 +55,19 @@ FORMS: dict[str, tuple[dict[str, Any], bool]] = {
     "zoned": ({}, True),
     "all": ({"recurrent_depth": 3, "layer_norm": True}, True),
 }
-# Each pair is compiled for each kind, which takes seconds where nothing is kept yet: so a form is
-# alone only where it is written in another way than together with the others.
-FORMED = [("preactivation", "deep"), ("lstm", "zoned"), ("lstm", "all"), ("gru", "all")]
+# Each is compiled, which takes seconds where nothing is kept yet: so a form is alone only where it
+# is written in another way than together with the others, and in one kind where those have the
+# other. (What is zoned alone is compiled for both, by other tests.)
+FORMED = [
+    pytest.param(name, form, *kind.values, marks=kind.marks)
+    for name, form, kind in (
+        ("preactivation", "deep", USUAL[1]),
+        ("lstm", "zoned", USUAL[0]),
+        ("lstm", "zoned", USUAL[1]),
+        ("lstm", "all", USUAL[1]),
+        ("gru", "all", USUAL[0]),
+    )
+]
 # Normalisation alone: beside second biases in one kind, beside vectors in the other.
 NORMALISED = [
     pytest.param(name, *kind.values, marks=kind.marks)
@@ -112,9 +129,8 @@ def assert_near(found: list[Tensor], wanted: list[Tensor], tolerance: float) -> 
         assert float((a - b).norm()) <= tolerance * scale
 
 
-@pytest.mark.parametrize("kind", USUAL)
 @pytest.mark.parametrize("sizes", SIZES)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "kind"), CELL_KINDS)
 def test_equals_the_reference(
     name: str, sizes: tuple[int, int, int, int], kind: str, scaffolded: Any
 ) -> None:
@@ -136,9 +152,8 @@ def test_pairs_of_bfloat16_equal_the_reference(
     assert_near(outcome(scaffolded, cell, case), wanted, TOLERANCE[True])
 
 
-@pytest.mark.parametrize("kind", USUAL)
 @pytest.mark.parametrize("sizes", SIZES[1:])  # a single unit less its mean is zero
-@pytest.mark.parametrize(("name", "form"), FORMED)
+@pytest.mark.parametrize(("name", "form", "kind"), FORMED)
 def test_every_form_equals_the_reference(
     name: str, form: str, sizes: tuple[int, int, int, int], kind: str, scaffolded: Any
 ) -> None:
@@ -181,8 +196,7 @@ def test_an_equation_that_no_cell_has_runs_all_the_same(kind: str, scaffolded: A
     assert_near(outcome(scaffolded, cell, case), wanted, tolerance)
 
 
-@pytest.mark.parametrize("kind", USUAL)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "kind"), CELL_KINDS)
 def test_a_window_cut_anywhere_equals_the_whole(name: str, kind: str, scaffolded: Any) -> None:
     cell = CELLS[name]
     case = make_case(cell, 6, 3, 4, 9, zoned=name == "lstm")
@@ -200,8 +214,7 @@ def test_a_window_cut_anywhere_equals_the_whole(name: str, kind: str, scaffolded
         assert_near(outcome(in_two, cell, case), whole, tolerance)
 
 
-@pytest.mark.parametrize("kind", USUAL)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "kind"), CELL_KINDS)
 def test_not_a_number_goes_in_and_comes_out(name: str, kind: str, scaffolded: Any) -> None:
     cell = CELLS[name]
     case = make_case(cell, 3, 2, 4, 5)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from charrnn.training.plan import Plan
     from charrnn.training.run import Result
 
+MANY_SYMBOLS = 10_000  # from which on the output layer is most of a small network
 SAMPLE_LENGTH = 240
 SAMPLE_SEED = 1
 SAMPLE_LINES = 10  # that a chart leaves to the sample
@@ -236,6 +237,7 @@ def plan_lines(data: Dataset, plan: Plan, kernel: Kernel, run_dir: Path) -> list
     return [
         f"text     {data.name}: {data.tokenizer.vocab_size:,} symbols{kind}; {split}",
         *(f"         {line}" for line in leaks),
+        *_many_symbols(data, plan),
         f"network  {model.cell}, {model.num_layers} x {model.hidden_size}, {inputs}, "
         f"{extras(model)}{parameters.count(model):,} parameters ({plan.reason})",
         f"training {budget}, some {plan.characters / len(data.train):.1f} times through the text: "
@@ -244,6 +246,18 @@ def plan_lines(data: Dataset, plan: Plan, kernel: Kernel, run_dir: Path) -> list
         f"running  on the {kernel.backend} kernels, products in {kernel.precision}: "
         f"{kernel.reason}",
         f"run      {run_dir}",
+    ]
+
+
+def _many_symbols(data: Dataset, plan: Plan) -> list[str]:
+    """What an alphabet of a large size costs, and how there would be fewer symbols."""
+    if data.tokenizer.kind != "char" or data.tokenizer.vocab_size < MANY_SYMBOLS:
+        return []
+    shapes = parameters.shapes(plan.model)
+    count = sum(math.prod(shapes[name]) for name in ("output.weight", "output.bias"))
+    return [
+        f"         the output layer takes {count:,} parameters for so many symbols: "
+        "--min-count 2 or --tokenizer sentencepiece makes them fewer"
     ]
 
 

@@ -28,6 +28,8 @@ _CONTEXT.set_forkserver_preload(
         "charrnn.kernels.engine",
         "charrnn.training.run",
         "matplotlib.figure",
+        "torch._dynamo",  # which an optimiser imports when it is made
+        "typer._adapters",  # and Typer when it is called
         "pytest",  # the program that tests: multiprocessing looks into it
         __name__,
     ]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Cli, Run
+from .conftest import BY_LIBRARY, Cli, Run, needs_terminal, on_terminal
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +217,97 @@ def test_a_poor_terminal_gets_plain_text(words: tuple[object, ...], bad: Path) -
     done = Cli(bad)(*words, env=poor)
     assert done.out.strip()
     assert "\x1b" not in done.out + done.err
+
+
+def changed(folder: Path, **modules: str) -> dict[str, str]:
+    """The environment of programs that find these modules before others of their names.
+
+    Of these Python imports ``sitecustomize`` by itself before anything of ours.
+    """
+    (folder / "modules").mkdir(exist_ok=True)
+    for name, text in modules.items():
+        (folder / "modules" / f"{name}.py").write_text(text)
+    return {"PYTHONPATH": str(folder / "modules")}
+
+
+@pytest.mark.parametrize("words", [("train", "text.zst"), ("eval", "text.zst", "-m", "model")])
+def test_a_text_packed_with_zstandard_names_the_extra(
+    words: tuple[object, ...], bad: Path, tmp_path: Path
+) -> None:
+    (bad / "text.zst").write_bytes(b"\x28\xb5\x2f\xfd\x20\x02\x11\0\0hi")
+    absent = changed(tmp_path, zstandard="raise ImportError")
+    done = Cli(bad)(*words, code=2, env=absent)
+    assert "text.zst is packed with zstandard" in done.sentence
+    assert "pip install 'charrnn[zstd]'" in done.sentence
+    assert done.out == ""
+
+
+def test_bfloat16_on_a_processor_that_has_none_is_refused(bad: Path, tmp_path: Path) -> None:
+    without = changed(
+        tmp_path,
+        sitecustomize="from charrnn.kernels import gemm\n"
+        "gemm._FEATURES = {}\n"
+        "gemm._tiles_allowed = lambda: False\n",
+    )
+    asked = ("train", "good.txt", "--steps", 1, "--out", "halved")
+    done = Cli(bad)(*asked, "--precision", "bfloat16", code=2, env=without)
+    assert "--precision bfloat16 needs a CPU that multiplies it itself" in done.sentence
+    assert "use auto" in done.sentence
+    assert done.out == ""
+    assert not (bad / "halved").exists()
+    assert "products in float32" in Cli(bad)(*asked, "--dry-run", env=without).err
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file that nobody can read")
+@pytest.mark.parametrize("words", ["train {}", "prepare {} --out made", "eval {} -m model"])
+def test_a_file_that_cannot_be_read(words: str, bad: Path) -> None:
+    """Not even by root: to read what a program has at address zero is an error."""
+    done = Cli(bad)(*words.format("/proc/self/mem").split(), code=2)
+    assert "/proc/self/mem cannot be read: " in done.sentence
+    assert done.out == ""
+    assert not (bad / "made").exists()
+
+
+@pytest.mark.parametrize(
+    "words", ["train secret.txt", "train good.txt --valid secret.txt", "sample -m secret.txt"]
+)
+def test_a_file_without_permission(words: str, bad: Path, tmp_path: Path) -> None:
+    """Root may read all: so whoever runs the tests, opening it is refused by our doing."""
+    (bad / "secret.txt").write_text("nobody's business\n" * 100)
+    refused = changed(
+        tmp_path,
+        sitecustomize="import builtins, io, os, sys\n"
+        "def hook(event, args):\n"
+        "    if event == 'open' and str(args[0]).endswith('secret.txt'):\n"
+        "        raise PermissionError(13, os.strerror(13), args[0])\n"
+        "sys.addaudithook(hook)\n",
+    )
+    done = Cli(bad)(*words.split(), code=2, env=refused)
+    assert "secret.txt cannot be read: Permission denied" in done.sentence
+    assert done.out == ""
+    (bad / "secret.txt").unlink()
+
+
+@needs_terminal
+def test_a_text_from_a_terminal_is_asked_for(tmp_path: Path) -> None:
+    hint = "reading the text from the terminal: Ctrl-D ends it"
+    shown = on_terminal(tmp_path, "train", "-", stop_at=hint)
+    assert shown.code == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fifty_thousand_symbols_are_learned_and_what_they_cost_is_said(cli: Cli) -> None:
+    symbols = [*range(0x4E00, 0xA000), *range(0x20000, 0x20000 + 29_008)]
+    (cli.folder / "cjk.txt").write_text("".join(map(chr, symbols)), "utf-8")
+    words = ("--hidden-size", 2, "--embedding-size", 2, "--batch-size", 1, "--seq-len", 2)
+    asked = ("train", "cjk.txt", "--valid-fraction", 0, "--steps", 1, *words, *BY_LIBRARY)
+    done = cli(*asked, "--json")
+    assert "cjk: 50,000 symbols" in done.err
+    assert "the output layer takes 150,000 parameters" in done.err
+    assert "--min-count 2 or --tokenizer sentencepiece" in done.err
+    assert "symbols    50000: " in cli("info", done.json["model"]).out
+    written = cli("sample", "-m", done.json["model"], "-n", 20, "--prompt", chr(symbols[-1])).out
+    assert len(written.rstrip("\n")) in (20, 21)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such folders")

@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import platformdirs
 import pytest
 
 from .conftest import TEXT_CHARACTERS, Cli, Run
@@ -13,8 +14,13 @@ WRITE = ("--length", 100, "--novelty")
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """A user without a cache; XDG is looked at on Linux."""
-    return {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    """A user without a cache but for compiled code; XDG is looked at on Linux."""
+    ours = tmp_path / "cache" / "charrnn"
+    ours.mkdir(parents=True)
+    kernels = platformdirs.user_cache_path("charrnn") / "kernels"
+    kernels.mkdir(parents=True, exist_ok=True)
+    (ours / "kernels").symlink_to(kernels)
+    return {"XDG_CACHE_HOME": str(ours.parent)}
 
 
 def test_json_says_what_every_sample_copies(tiny: Run, cli: Cli, env: dict[str, str]) -> None:

@@ -18,7 +18,8 @@ from .forked import Forked
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
 CLOCKED = ("seconds", "chars_per_second")
-WORDS = ("--steps", 400, "--hidden-size", 16, "--batch-size", 4, "--seq-len", 16, "--dropout", 0.2)
+# A checkpoint every few steps: most moments are in the making of one.
+WORDS = ("--steps", 100, "--hidden-size", 16, "--batch-size", 4, "--seq-len", 16, "--dropout", 0.2)
 WORDS = (
     *WORDS,
     "--cell",
@@ -26,7 +27,7 @@ WORDS = (
     "--backend",
     "library",
     "--checkpoint-every",
-    20,
+    5,
     "--out",
     "run",
     "--seed",
