@@ -222,6 +222,16 @@ def test_a_long_text_is_read_in_many_streams_of_long_windows() -> None:
     assert train.seq_len >= 32
 
 
+def test_two_layers_with_skips_are_planned_where_nobody_counts_them() -> None:
+    def form(**options: Any) -> tuple[int, bool]:
+        model = plan.make(TrainOptions(steps=9, **options), MEGABYTE, 65, _unasked).model
+        return model.num_layers, model.skip_connections
+
+    assert form() == form(skip_connections=True) == (2, True)
+    assert form(cell="jordan") == form(num_layers=1) == (1, False)
+    assert form(num_layers=3) == (3, False)
+
+
 def test_few_steps_are_not_spent_on_a_network_that_they_cannot_teach() -> None:
     def size(steps: int) -> int:
         return plan.make(TrainOptions(steps=steps), MEGABYTE, 65, _unasked).model.hidden_size

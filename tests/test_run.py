@@ -395,14 +395,14 @@ def test_a_window_larger_than_the_memory_is_refused_before_anything_is_made(
     assert len(set(TEXT)) == 16
     _machine(monkeypatch, SC_PAGE_SIZE=27_647, SC_PHYS_PAGES=1)
     with pytest.raises(OptionError) as caught:
-        _train(TEXT, tmp_path / "run", cell="lstm")
+        _train(TEXT, tmp_path / "run", cell="lstm", num_layers=1)
     assert str(caught.value) == (
         "a window of 8 steps would take about 0 GB until its gradient is known, and the machine "
         "has 0: lower --seq-len, --batch-size or --hidden-size"
     )
     assert not (tmp_path / "run").exists()
     _machine(monkeypatch, SC_PAGE_SIZE=27_648, SC_PHYS_PAGES=1)
-    assert _train(TEXT, tmp_path / "run", cell="lstm", steps=1).steps == 1
+    assert _train(TEXT, tmp_path / "run", cell="lstm", num_layers=1, steps=1).steps == 1
 
 
 def test_the_sentence_about_memory_names_what_is_needed_and_what_is_there(
@@ -411,7 +411,7 @@ def test_the_sentence_about_memory_names_what_is_needed_and_what_is_there(
     _machine(monkeypatch, SC_PAGE_SIZE=4096, SC_PHYS_PAGES=2**21)  # 8.6 GB
     # 4 * 1 * (860,000 * (1000 * 19 + 4 * 2)) bytes: 65 GB
     text = "ab" * 430_000
-    size = {"hidden_size": 1000, "seq_len": "full", "batch_size": 1}
+    size = {"num_layers": 1, "hidden_size": 1000, "seq_len": "full", "batch_size": 1}
     with pytest.raises(OptionError, match=r"860,000 steps .* about 65 GB .* machine has 9:"):
         _train(text, tmp_path / "run", cell="lstm", valid_fraction=0, **size)
 

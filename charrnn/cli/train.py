@@ -123,7 +123,7 @@ def train(
         bool,
         typer.Option(
             "--skip-connections",
-            help="Input to every layer, every layer to the output.",
+            help="Input to every layer, every layer to the output; planned with the layers.",
             rich_help_panel=FORM,
         ),
     ] = False,

@@ -91,12 +91,12 @@ def make(options: TrainOptions, length: int, vocab_size: int, speed: Speed) -> P
         "epochs": _epochs(options),
     }
     train = TrainConfig(**asked | decided)
+    form = {name: getattr(options, name) for name in FORM} | _depth(options)
     model = ModelConfig(
         vocab_size=vocab_size,
         cell=options.cell,
-        num_layers=options.num_layers or 1,
         embedding_size=_embedding_size(options, vocab_size),
-        **{name: getattr(options, name) for name in FORM},
+        **form,
     )
     model, characters, reason = _sized(options, model, train, length, speed)
     train = dataclasses.replace(
@@ -137,6 +137,16 @@ def _epochs(options: TrainOptions) -> float | None:
     """With minutes, the epochs after which a text has been learnt: more would be by heart."""
     counted = options.epochs is not None or options.steps is not None
     return options.epochs if counted else ENOUGH_EPOCHS
+
+
+def _depth(options: TrainOptions) -> dict[str, Any]:
+    """Two layers with skip connections, unless the user counts them or the cell has but one.
+
+    In the same time they learn more than one that is wider (README, "Why this network").
+    """
+    if options.num_layers is None and options.cell != "jordan":
+        return {"num_layers": 2, "skip_connections": True}
+    return {"num_layers": options.num_layers or 1}
 
 
 def _embedding_size(options: TrainOptions, vocab_size: int) -> int:
