@@ -38,7 +38,7 @@ from charrnn.cli.text import (
 )
 from charrnn.config import Reading
 from charrnn.errors import CorpusError, OptionError, PromptError, nearest
-from charrnn.terminal import visible
+from charrnn.terminal import TextWriter, visible
 from charrnn.unknown import Replaced, replace
 
 if TYPE_CHECKING:
@@ -290,7 +290,9 @@ def _write(path: Path, text: str) -> None:
     from charrnn.files import write_atomically
 
     if str(path) == "-":
-        sys.stdout.write(text)
+        out = TextWriter(sys.stdout)
+        out.write(text)
+        out.finish()
         return
     write_atomically(path, text.encode())
     note(f"written: {path}")

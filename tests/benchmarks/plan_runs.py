@@ -1,10 +1,10 @@
-"""The runs that the planner's rules and the forecast were fitted to: made here, kept as a table.
+"""The runs that the planner's rule of size was fitted to: made here, kept as a table.
 
     python tests/benchmarks/plan_runs.py make FOLDER_OF_TEXTS [WORKER OF_WORKERS]
     python tests/benchmarks/plan_runs.py table
     python tests/benchmarks/plan_runs.py fit
 
-Every run is a number of steps with one thread: what it reaches does not depend on the machine's
+Every run is one layer, for a number of steps, with one thread: what it reaches does not depend on the machine's
 speed, and several can go at a time. Rows that are there already are not made again.
 """
 
@@ -83,6 +83,7 @@ def measured(case: Case, text: Path, run_dir: Path) -> dict[str, object]:
         text,
         out=run_dir,
         cell=case.cell,
+        num_layers=1,
         hidden_size=case.hidden_size,
         steps=round(case.millions * 1e6 / 2048),
         seed=case.seed,

@@ -116,6 +116,16 @@ def test_lines_as_texts_of_their_own(tiny: Run, cli: Cli, known: str) -> None:
         assert text["nats"] == pytest.approx(model.score(line, exact=True).nats, abs=1e-6)
 
 
+@needs_terminal
+def test_a_table_on_a_terminal_cannot_steer_it(tiny: Run, tmp_path: Path) -> None:
+    (tmp_path / "a\x1b[31m.txt").write_text("the sea", "utf-8")
+    words = ("score", "-m", tiny.folder, "a\x1b[31m.txt", "--by", "document")
+    shown = on_terminal(tmp_path, *words, "--csv", "-")
+    assert shown.code == 0
+    assert "a␛[31m.txt,7,7" in shown.screen
+    assert "\x1b[31m" not in shown.screen
+
+
 @pytest.mark.parametrize("by", ["character", "line", "document"])
 def test_tables(by: str, tiny: Run, cli: Cli, known: str) -> None:
     words = ("score", "-m", tiny.folder, "text.txt", "--by", by)
