@@ -4,8 +4,8 @@
     python tests/benchmarks/plan_runs.py table
     python tests/benchmarks/plan_runs.py fit
 
-Every run is one layer, for a number of steps, with one thread: what it reaches does not depend on the machine's
-speed, and several can go at a time. Rows that are there already are not made again.
+Every run is one layer, for a number of steps, with one thread: what it reaches does not depend on
+the machine's speed, and several can go at a time. Rows that are there already are not made again.
 """
 
 from __future__ import annotations
