@@ -43,7 +43,7 @@ def write(
     temperature: Annotated[
         float,
         typer.Option(
-            "--temperature", "-t", help="Below 1 bolder, above 1 wilder; 1 is neutral, 0 greedy."
+            "--temperature", "-t", help="Below 1 safer, above 1 wilder; 1 is neutral, 0 greedy."
         ),
     ] = SampleConfig.temperature,
     seed: Annotated[
