@@ -175,13 +175,13 @@ class Corpus:
             CorpusError: it is not what it was.
         """
         digest = hashlib.sha256()
-        hashed = files.Beside(digest.update)
         blocks = _Blocks(self.sources, self.reading, progress, what)
         separator = self.reading.document_separator.encode()
-        for piece in _documents(blocks, separator):
-            hashed.put(piece.data)
-            yield piece
-        hashed.finish()
+        with files.Beside(digest.update) as hashed:
+            for piece in _documents(blocks, separator):
+                hashed.put(piece.data)
+                yield piece
+            hashed.finish()
         if digest.hexdigest() != self.sha256:
             raise CorpusError(f"{self.name} changed since it was read first: try again")
 
@@ -235,11 +235,10 @@ def _survey(
     blocks = _Blocks(found, reading, progress, "reading", mark=not as_it_is)
     counting = _Counts()
     digest = hashlib.sha256()
-    hashed = files.Beside(digest.update)
     separator = reading.document_separator.encode()
     num_bytes = 0
 
-    def counted() -> Iterator[Piece]:
+    def counted(hashed: files.Beside) -> Iterator[Piece]:
         nonlocal num_bytes
         for piece in blocks:
             hashed.put(piece.data)
@@ -248,13 +247,14 @@ def _survey(
             yield piece
 
     documents = _Documents()
-    if separator or len(found) > 1:
-        for piece in _documents(counted(), separator):
-            documents.add(piece)
-    else:  # one document, whose hash is the text's
-        for _ in counted():
-            pass
-    hashed.finish()
+    with files.Beside(digest.update) as hashed:
+        if separator or len(found) > 1:
+            for piece in _documents(counted(hashed), separator):
+                documents.add(piece)
+        else:  # one document, whose hash is the text's
+            for _ in counted(hashed):
+                pass
+        hashed.finish()
     counts = counting.total()
     points = np.flatnonzero(counts)
     total = int(counts.sum())

@@ -27,7 +27,9 @@ _FLAGS = os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 class Beside:
     """Hands blocks, in their order, to a function in a thread of its own.
 
-    Hashing and writing let other threads run: what is done meanwhile hides them.
+    Hashing and writing let other threads run: what is done meanwhile hides them. Whoever makes one
+    leaves it: a thread that was being started when Ctrl-C came is known to nobody else, and would
+    keep the process.
     """
 
     def __init__(self, take: Callable[[bytearray], object]) -> None:
@@ -35,6 +37,12 @@ class Beside:
         self._thread = ThreadPoolExecutor(1, "charrnn-beside")
         self._collected = bytearray()
         self._waiting: deque[Future[object]] = deque()
+
+    def __enter__(self) -> Beside:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.leave()
 
     def put(self, block: bytes | memoryview) -> None:
         """Add a block; wait where the thread is far behind.

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -58,3 +60,23 @@ def test_what_fails_beside_is_raised_here(blocks: int) -> None:
     with pytest.raises(OSError, match="No space left"):
         write()
     beside.leave()
+
+
+# Ctrl-C in the moment in which a thread starts: its executor does not know it yet.
+INTERRUPTED = """
+import threading
+start = threading.Thread.start
+def interrupted(thread):
+    start(thread)
+    raise KeyboardInterrupt
+threading.Thread.start = interrupted
+from charrnn import corpus
+corpus.from_text("a text")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such exit code")
+def test_an_interrupt_while_a_thread_starts_ends_the_process() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, timeout=60)
+    assert b"KeyboardInterrupt" in done.stderr
+    assert done.returncode != 0

@@ -204,6 +204,8 @@ TEXT_CHARACTERS = 12_000
 TINY = (
     "--cell",
     "lstm",
+    "--num-layers",
+    1,
     "--steps",
     40,
     "--hidden-size",

@@ -299,7 +299,18 @@ def test_a_text_from_a_terminal_is_asked_for(tmp_path: Path) -> None:
 def test_fifty_thousand_symbols_are_learned_and_what_they_cost_is_said(cli: Cli) -> None:
     symbols = [*range(0x4E00, 0xA000), *range(0x20000, 0x20000 + 29_008)]
     (cli.folder / "cjk.txt").write_text("".join(map(chr, symbols)), "utf-8")
-    words = ("--hidden-size", 2, "--embedding-size", 2, "--batch-size", 1, "--seq-len", 2)
+    words = (
+        "--num-layers",
+        1,
+        "--hidden-size",
+        2,
+        "--embedding-size",
+        2,
+        "--batch-size",
+        1,
+        "--seq-len",
+        2,
+    )
     asked = ("train", "cjk.txt", "--valid-fraction", 0, "--steps", 1, *words, *BY_LIBRARY)
     done = cli(*asked, "--json")
     assert "cjk: 50,000 symbols" in done.err

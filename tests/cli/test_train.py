@@ -95,7 +95,7 @@ def test_notes_are_plain_lines_where_no_terminal_is(tiny: Run) -> None:
     notes = tiny.done.err
     assert "\x1b" not in notes
     assert "\r" not in notes
-    for word in ("symbols", "lstm, 2 x 32", "parameters", "step 40", "valid", "model.safetensors"):
+    for word in ("symbols", "lstm, 1 x 32", "parameters", "step 40", "valid", "model.safetensors"):
         assert word in notes
 
 
