@@ -86,9 +86,10 @@ def _map_shapes(prefix: str, depth: int, size: int, hidden: int) -> dict[str, Sh
     return named
 
 
-def count(config: ModelConfig) -> int:
-    """The number of trained values."""
-    return sum(math.prod(shape) for shape in shapes(config).values())
+def count(config: ModelConfig, prefix: str = "") -> int:
+    """The number of trained values, or of those whose parameters' names begin with `prefix`."""
+    named = shapes(config).items()
+    return sum(math.prod(shape) for name, shape in named if name.startswith(prefix))
 
 
 def initial(

@@ -152,7 +152,7 @@ def test_the_reason_says_what_kept_the_network_small() -> None:
         return plan.make(TrainOptions(minutes=minutes), length, 65, _speed).reason
 
     assert "by heart" in reason(10_000, 1e5)
-    assert "too little" in reason(10**9, 0.1)
+    assert "too little in the time" in reason(10**9, 0.1)
     assert "the largest" in reason(10**9, 1e7)
 
 

@@ -33,7 +33,7 @@ from charrnn.training.penalties import Recorder
 
 MOST_VALIDATIONS = 20  # times per run that the validation text is scored
 VALIDATION_SHARE = 0.1  # and no more than this many characters per one that is trained on
-FORECAST_AT = 0.1  # of a run: then the text is scored at any rate, which tells where it will end
+EARLY = 0.1  # of a run: then it is scored at any rate, so that there is a model to write with
 REPORTS = 200  # lines of metrics per run
 VALID_CAP = 2**16  # symbols of it that stand in while training
 TIMED = 4  # chunks whose scoring tells how long that of a text will take
@@ -343,7 +343,6 @@ class Trainer:
         )
         return found.nats
 
-    @torch.no_grad()
     def _reserve(self) -> float:
         """Seconds that the last validation and the scoring after it will take, from a few chunks.
 
@@ -406,8 +405,8 @@ def _nats(progress: Progress) -> float:
 
 
 def _validations(fraction: float, most: int) -> int:
-    """How many are due when this part is done: evenly apart, and one that a forecast is made of."""
-    return int(fraction * most) + (fraction >= FORECAST_AT)
+    """How many are due when this part is done: evenly apart, and an early one."""
+    return int(fraction * most) + (fraction >= EARLY)
 
 
 def make_optimizer(network: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

@@ -182,6 +182,7 @@ def _sized(
         reads = readable(candidate)
         if characters and reads < min(ENOUGH_EPOCHS * epoch, each * size):
             reason = "a larger network would read too little"
+            reason += " in the time" if train.minutes else ""
             break
         chosen, characters = candidate, reads
     return chosen, characters, reason or "the largest size that is planned"
@@ -189,8 +190,7 @@ def _sized(
 
 def layers(model: ModelConfig) -> int:
     """The number of values in the layers: rows of rare symbols, hardly ever read, do not count."""
-    named = parameters.shapes(model).items()
-    return sum(math.prod(shape) for name, shape in named if name.startswith("layers."))
+    return parameters.count(model, "layers.")
 
 
 def pressure(model: ModelConfig, epochs: float, length: int) -> float:

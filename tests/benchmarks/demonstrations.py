@@ -145,9 +145,9 @@ def distinct_lines(samples: Sequence[str], corpus: str) -> Share:
 
 
 MEASURES: dict[str, tuple[Callable[[Sequence[str], str], Share], ...]] = {
-    "tex": (environments, braces),
+    ".tex": (environments, braces),
     "headers": (sound_c,),
-    "abc": (parsed_tunes, full_bars),
+    ".abc": (parsed_tunes, full_bars),
     "tunes": (parsed_tunes, full_bars),
     "names": (new_lines, distinct_lines),
 }
@@ -182,7 +182,8 @@ def line(run: Path) -> str:
     apart = max(1, (len(held_out) - 1000) // 40)
     passages = [held_out[k * apart : k * apart + 1000] for k in range(40)]
     measures = [known_words]
-    measures += [measure for kind in MEASURES if kind in text for measure in MEASURES[kind]]
+    names = " ".join([text, *(Path(file).name for file in config["files"])])
+    measures += [measure for kind in MEASURES if kind in names for measure in MEASURES[kind]]
     shares = ", ".join(
         f"{measure.__name__.replace('_', ' ')} {_percent(measure(samples, read))} "
         f"({_percent(measure(passages, read))})"

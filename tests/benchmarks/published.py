@@ -1,6 +1,6 @@
 """The tables of README's results: flagless trainings on real texts, beside char-rnn's default.
 
-    python tests/benchmarks/published.py train TEXT... --minutes 1 --seeds 1 2 3
+    python tests/benchmarks/published.py train TEXT... --minutes 1 --seeds 1 2 3 [--keep FOLDER]
     python tests/benchmarks/published.py plain TEXT... --minutes 1
     python tests/benchmarks/published.py table
 
@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,24 +68,22 @@ def flagless(
 
 
 def curves(metrics: Path) -> dict[str, Any]:
-    """(fraction, nats) of all validations, and of the training's first part: for the forecast."""
+    """(fraction, nats) of all validations, and of the training's first part."""
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]
     train = [(line["fraction"], line["train_nats"]) for line in lines if line["fraction"] < EARLY]
     valid = [(line["fraction"], line["valid_nats"]) for line in lines if line["valid_nats"]]
     return {"train_curve": np.round(train, 4).tolist(), "valid_curve": np.round(valid, 4).tolist()}
 
 
-EARLY = 0.15  # of a run; what its forecast may know lies within
+EARLY = 0.15  # of a run: from it one may learn to tell where a run will end
 KEPT = (
     *("cell", "parameters", "steps", "epochs", "characters", "chars_per_second", "seconds"),
     *("valid_nats", "valid_bpc", "valid_bits_per_byte", "valid_window256_nats", "stopped_by"),
 )
 
 
-def plain(
-    text: Path, minutes: float, seed: int, test_fraction: float, keep: Path | None
-) -> dict[str, Any]:
-    """A torch.nn.LSTM in the same time; there is no run to keep."""
+def plain(text: Path, minutes: float, seed: int, test_fraction: float) -> dict[str, Any]:
+    """A torch.nn.LSTM in the same time."""
     began = time.perf_counter()
     import torch
     from torch import nn
@@ -219,7 +218,7 @@ def main() -> None:
     if asked.what == "table":
         print("\n".join(table()))
         return
-    run = flagless if asked.what == "train" else plain
+    run = partial(flagless, keep=asked.keep) if asked.what == "train" else plain
     for text in asked.texts:
         for seed in asked.seeds:
             row = {
@@ -228,7 +227,7 @@ def main() -> None:
                 "minutes": asked.minutes,
                 "seed": seed,
                 "test_fraction": asked.test_fraction,
-                **run(text, asked.minutes, seed, asked.test_fraction, asked.keep),
+                **run(text, asked.minutes, seed, asked.test_fraction),
                 **machine(),
             }
             with TABLE.open("a") as file:
