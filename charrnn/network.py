@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from charrnn import parameters
 from charrnn.config import ModelConfig, Regularizers, check_device
 from charrnn.errors import OptionError
+from charrnn.kernels import loss
 from charrnn.kernels.sequence import LayerState, Sequence, reference
 
 State = tuple[LayerState, ...]
@@ -43,12 +44,12 @@ class Outputs:
     """What a window came to.
 
     Attributes:
-        logits: (T, B, V).
+        read: what the logits are made of (T, B, Y); see `CharRNN.logits`.
         top: the last layer's outputs (T, B, H), as they came from the recurrence.
         dropped: the same after dropout, as the output map reads them.
     """
 
-    logits: Tensor
+    read: Tensor
     top: Tensor
     dropped: Tensor
 
@@ -157,7 +158,7 @@ class CharRNN(nn.Module):
         """Ids (T, B) -> logits (T, B, V), and the state after the window."""
         noise = self.draw(ids.shape[1]) if self.training else Noise()
         outputs, state = self.run(ids, state, noise)
-        return outputs.logits, state
+        return self.logits(outputs.read), state
 
     def run(
         self,
@@ -204,7 +205,7 @@ class CharRNN(nn.Module):
             after.append(at_cut)
             x = torch.cat([dropped, symbols], -1) if config.skip_connections else dropped
         read = torch.cat(above, -1) if config.skip_connections else above[-1]
-        return Outputs(self._logits(read), last(top), last(dropped)), tuple(after)
+        return Outputs(self._mapped(read), last(top), last(dropped)), tuple(after)
 
     def _run_layer(
         self,
@@ -249,20 +250,29 @@ class CharRNN(nn.Module):
 
         return tuple(map(mask, self.config.zone_rates(len(self.cell.states))))
 
-    def _logits(self, outputs: Tensor) -> Tensor:
-        """What is read of the layers (..., Y) -> logits (..., V)."""
-        weights = self.weights()
-        for weight, bias in parameters.maps(weights, "output.hidden."):
+    def _mapped(self, outputs: Tensor) -> Tensor:
+        """The layers' outputs (..., Y) -> what the last matrix reads."""
+        for weight, bias in parameters.maps(self.weights(), "output.hidden."):
             outputs = torch.tanh(F.linear(outputs, weight, bias))
-        weight, bias = weights["output.weight"], weights["output.bias"]
-        if self._half and self.training:
-            product = F.linear(outputs.to(torch.bfloat16), weight.to(torch.bfloat16))
-            return product.float() + bias
-        return F.linear(outputs, weight, bias)
+        return outputs
+
+    def logits(self, read: Tensor) -> Tensor:
+        """Of the next symbols, (..., V), from `Outputs.read`."""
+        return loss.logits(read, *self._output())
+
+    def mean_nats(self, read: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss of targets (T, B), a scalar; its gradient has no gradient."""
+        return loss.mean_nats(read.flatten(0, 1), targets.flatten(), *self._output())
+
+    def _output(self) -> tuple[Tensor, Tensor, bool]:
+        """The last matrix, its bias, and whether the product is made in bfloat16."""
+        weights = self.weights()
+        half = self._half and self.training
+        return weights["output.weight"], weights["output.bias"], half
 
     def _distribution(self, outputs: Tensor) -> Tensor:
         """The last layer's outputs (B, H) -> the distribution of the next symbol (B, V)."""
-        return torch.softmax(self._logits(outputs), -1)
+        return torch.softmax(self.logits(self._mapped(outputs)), -1)
 
     @torch.no_grad()
     def nats(
@@ -282,7 +292,7 @@ class CharRNN(nn.Module):
         ids = torch.from_numpy(inputs).to(self.device)
         outputs, state = self.run(ids, state, Noise(), sequence=self._sequence if quick else None)
         wanted = torch.from_numpy(targets).to(self.device)
-        nats = F.cross_entropy(outputs.logits.flatten(0, 1), wanted.flatten(), reduction="none")
+        nats = loss.nats(outputs.read.flatten(0, 1), wanted.flatten(), *self._output())
         self.train(was_training)
         return nats.view(wanted.shape).cpu().numpy(), state
 

@@ -310,8 +310,10 @@ def test_the_scalar_example_through_the_whole_network(window: int, derivative: f
     _, ((stored,),) = network.run(ids, begin, Noise(), cut=cut)
     assert stored.item() == pytest.approx(0.9 * 0.2**cut, rel=1e-12)
     outputs, _ = network.run(ids[cut:], ((stored.detach(),),), Noise(), counted=1)
-    assert outputs.logits.item() == pytest.approx(0.0072, rel=1e-12)
-    (gradient,) = torch.autograd.grad(outputs.logits.sum(), network.weights()["layers.0.weight_hh"])
+    assert network.logits(outputs.read).item() == pytest.approx(0.0072, rel=1e-12)
+    (gradient,) = torch.autograd.grad(
+        network.logits(outputs.read).sum(), network.weights()["layers.0.weight_hh"]
+    )
     assert gradient.item() == pytest.approx(derivative, rel=1e-12)
 
 
@@ -327,9 +329,11 @@ def test_a_window_with_a_cut_is_the_same_window(
     start = network.start_state(2)
     whole, _ = network.run(ids, start, Noise())
     outputs, state = network.run(ids, start, Noise(), counted=2, cut=cut)
-    assert outputs.logits.shape == (2, 2, SYMBOLS)
+    assert network.logits(outputs.read).shape == (2, 2, SYMBOLS)
     assert outputs.top.shape == outputs.dropped.shape == (2, 2, 5)
-    torch.testing.assert_close(outputs.logits, whole.logits[-2:], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        network.logits(outputs.read), network.logits(whole.read)[-2:], rtol=1e-12, atol=1e-12
+    )
     torch.testing.assert_close(outputs.top, whole.top[-2:], rtol=1e-12, atol=1e-12)
     expected = start if cut == 0 else network.run(ids[:cut], start, Noise())[1]
     torch.testing.assert_close(state, expected, rtol=1e-12, atol=1e-12)

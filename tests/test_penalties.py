@@ -189,7 +189,7 @@ def test_omega_where_nothing_arrives_or_passes_has_a_finite_gradient(make_values
     recorder = Recorder()
     ids = torch.zeros(4, 2, dtype=torch.long)
     outputs, _ = network.run(ids, network.start_state(2), Noise(), sequence=recorder)
-    omega = penalties.omega(outputs.logits.sum(), recorder.layers)
+    omega = penalties.omega(network.logits(outputs.read).sum(), recorder.layers)
     assert omega.item() == 3.0  # all of the gradient is lost at each of three steps
     for gradient in torch.autograd.grad(omega, list(network.parameters()), materialize_grads=True):
         assert torch.isfinite(gradient).all()
@@ -199,7 +199,7 @@ def _omega(network: CharRNN, ids: Tensor, targets: Tensor, cut: int | None = Non
     recorder = Recorder()
     begin = tuple(tuple(part + 0.3 for part in layer) for layer in network.start_state(2))
     outputs, _ = network.run(ids, begin, Noise(), cut=cut, sequence=recorder)
-    loss = F.cross_entropy(outputs.logits.flatten(0, 1), targets.flatten())
+    loss = F.cross_entropy(network.logits(outputs.read).flatten(0, 1), targets.flatten())
     return penalties.omega(loss, recorder.layers)
 
 
@@ -223,7 +223,7 @@ def test_omega_is_the_loss_of_lengths_computed_step_by_step(
     recorder = Recorder()
     begin = tuple(tuple(part + 0.3 for part in layer) for layer in network.start_state(2))
     outputs, _ = network.run(ids, begin, Noise(), sequence=recorder)
-    loss = F.cross_entropy(outputs.logits.flatten(0, 1), targets.flatten())
+    loss = F.cross_entropy(network.logits(outputs.read).flatten(0, 1), targets.flatten())
     total = 0.0
     for states in recorder.layers:
         for before, after in itertools.pairwise(states[1:]):
@@ -295,7 +295,7 @@ def test_the_recorder_is_the_plain_loop(make_values: Make, cell: str) -> None:
     one, state = network.run(ids, begin, Noise(), sequence=recorder)
     torch.manual_seed(1)
     other, last = network.run(ids, begin, Noise(), sequence=reference)
-    assert one.logits.tolist() == other.logits.tolist()
+    assert network.logits(one.read).tolist() == network.logits(other.read).tolist()
     assert [part.tolist() for layer in state for part in layer] == [
         part.tolist() for layer in last for part in layer
     ]

@@ -166,7 +166,8 @@ def _traced(
     tracer = _Tracer()
     outputs, _ = network.run(inputs[before:], state, Noise(), sequence=tracer)
     wanted = targets[before:]
-    losses = F.cross_entropy(outputs.logits.flatten(0, 1), wanted.flatten(), reduction="none")
+    logits = network.logits(outputs.read)
+    losses = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
     return tracer.layers, losses.view(wanted.shape)
 
 

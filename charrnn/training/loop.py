@@ -315,10 +315,13 @@ class Trainer:
             cut=window.shift,
             sequence=recorder,
         )
-        loss = F.cross_entropy(outputs.logits.flatten(0, 1), targets.flatten())
         penalty = penalties.activation(outputs, self.config)
-        if recorder:
+        if recorder:  # which needs the gradient's gradient
+            logits = network.logits(outputs.read).flatten(0, 1)
+            loss = F.cross_entropy(logits, targets.flatten())
             penalty = penalty + self.config.omega * penalties.omega(loss, recorder.layers)
+        else:
+            loss = network.mean_nats(outputs.read, targets)
         return loss, penalty, state
 
     @torch.no_grad()

@@ -224,15 +224,13 @@ def window_bytes(model: ModelConfig, train: TrainConfig) -> int:
     """About what a window's values take in memory until the gradient has come back.
 
     For every step, stream and unit: each block's input part, what is saved of it and its
-    derivative; the parts of the state; outputs before and after dropout. And the logits, with what
-    the loss makes of them.
+    derivative; the parts of the state; outputs before and after dropout. Logits are made of some
+    of them at a time (`charrnn.kernels.loss`).
     """
     cell = parameters.cell_of(model)
     values = 3 * len(cell.blocks) + 2 * len(cell.states) + 3
     units = values * model.hidden_size * model.num_layers
-    return (
-        4 * train.batch_size * (train.seq_len * units + 4 * train.update_every * model.vocab_size)
-    )
+    return 4 * train.batch_size * train.seq_len * units
 
 
 def measure(step: Callable[[], object], characters: int, seconds: float = 0.15) -> float:
