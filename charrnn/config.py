@@ -417,7 +417,7 @@ class SampleConfig(Limits):
     """Random writing; `decoding.filters` says what each filter does, and in which order.
 
     Neutral values: temperature 1, top_k 0, typical_p 1, top_p 1, min_p 0, xtc_probability 0,
-    repeat_penalty 1, the other penalties 0, no_repeat_ngram_size 0.
+    mirostat_ent 0, repeat_penalty 1, the other penalties 0, no_repeat_ngram_size 0.
     """
 
     length: int = 1000
@@ -428,6 +428,8 @@ class SampleConfig(Limits):
     min_p: float = 0.0
     xtc_probability: float = 0.0
     xtc_threshold: float = 0.1
+    mirostat_ent: float = 0.0
+    mirostat_lr: float = 0.1
     repeat_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
@@ -450,6 +452,8 @@ class SampleConfig(Limits):
         for name in ("min_p", "xtc_probability"):
             _number(name, getattr(self, name), 0.0, 1.0)
         _number("xtc_threshold", self.xtc_threshold, 0.0, 0.5, open_low=True)
+        _number("mirostat_ent", self.mirostat_ent, 0.0, 64.0)
+        _number("mirostat_lr", self.mirostat_lr, 0.0, 1.0, open_low=True)
         _number("repeat_penalty", self.repeat_penalty, 0.0, 100.0, open_low=True)
         for name in ("presence_penalty", "frequency_penalty"):
             _number(name, getattr(self, name), -100.0, 100.0)
@@ -461,7 +465,8 @@ class SampleConfig(Limits):
 
     def _check_together(self) -> None:
         """Refuse what would have no effect."""
-        unused = _given(self, "top_k", "typical_p", "top_p", "min_p", "xtc_probability")
+        cutting = ("top_k", "typical_p", "top_p", "min_p", "xtc_probability")
+        unused = _given(self, *cutting, "mirostat_ent")
         if self.temperature == 0 and unused:
             raise OptionError(
                 f"--temperature 0 takes the most likely symbol, whatever {unused} would leave: "
@@ -474,6 +479,13 @@ class SampleConfig(Limits):
             )
         if not self.xtc_probability and _given(self, "xtc_threshold"):
             raise OptionError("--xtc-threshold has no effect without --xtc-probability: give both")
+        if not self.mirostat_ent and _given(self, "mirostat_lr"):
+            raise OptionError("--mirostat-lr has no effect without --mirostat-ent: give both")
+        if self.mirostat_ent and _given(self, *cutting):
+            raise OptionError(
+                "--mirostat-ent cuts off as much as the surprise needs: leave out "
+                f"{_given(self, *cutting)}"
+            )
         penalties = _given(self, "repeat_penalty", "presence_penalty", "frequency_penalty")
         if penalties and self.repeat_last_n == 0:
             raise OptionError(

@@ -514,7 +514,7 @@ def _utf8(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _cut(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same bytes, in small blocks where they are not ASCII.
+    """The same bytes, in small blocks from the first one beyond ASCII to the last.
 
     A decoded string is made too long and then cut. glibc keeps some hundreds of the small pieces
     that fall off, and before each a gap in its heap as large as a block.
@@ -522,9 +522,15 @@ def _cut(chunks: Iterator[bytes]) -> Iterator[bytes]:
     for chunk in chunks:
         if chunk.isascii():
             yield chunk
-        else:
-            for first in range(0, len(chunk), _SMALL):
-                yield chunk[first : first + _SMALL]
+            continue
+        beyond = np.frombuffer(chunk, np.int8) < 0
+        first, end = int(beyond.argmax()), len(chunk) - int(beyond[::-1].argmax())
+        if first:
+            yield chunk[:first]
+        for start in range(first, end, _SMALL):
+            yield chunk[start : min(start + _SMALL, end)]
+        if end < len(chunk):
+            yield chunk[end:]
 
 
 def _complete(text: bytes) -> int:

@@ -37,6 +37,7 @@ FILTERS: dict[str, dict[str, Any]] = {
     "greedy": {"temperature": 0.0},
     "cold": {"temperature": 5e-324},
     **{name: {"frequency_penalty": 0.5, name: value} for name, value in FIELDS.items()},
+    "mirostat": {"mirostat_ent": 1.5, "mirostat_lr": 0.7, "temperature": 1.3},
     "everything": FIELDS,
 }
 LIMITS = {"free": Limits(), "regex": Limits(regex=r"[a-k]{2,}( \w+)*", forbid="e")}

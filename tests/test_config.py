@@ -76,6 +76,7 @@ NUMBERS = [
     (SampleConfig, "min_p", [0, 0.5, 1], [-0.1, 1.1]),
     (SampleConfig, "typical_p", [1e-9, 0.5, 1], [0, -0.1, 1.1]),
     (SampleConfig, "xtc_probability", [0, 0.5, 1], [-0.1, 1.1]),
+    (SampleConfig, "mirostat_ent", [0, 1.5, 64], [-0.1, 65]),
     (SampleConfig, "repeat_penalty", [0.01, 1, 1.3, 100], [0, -1, 101]),
     (SampleConfig, "presence_penalty", [-100, 0, 0.5, 100], [-101, 101]),
     (SampleConfig, "frequency_penalty", [-100, 0, 0.5, 100], [-101, 101]),
@@ -294,6 +295,16 @@ TOGETHER: dict[str, tuple[Any, dict[str, Any]]] = {
         SampleConfig,
         {"xtc_threshold": 0.2},
     ),
+    "--mirostat-lr has no effect without --mirostat-ent": (SampleConfig, {"mirostat_lr": 0.2}),
+    "--mirostat-lr must be a number above 0 to 1, not 0": (
+        SampleConfig,
+        {"mirostat_lr": 0, "mirostat_ent": 2},
+    ),
+    "--mirostat-ent cuts off as much as the surprise needs: leave out --top-k and --top-p": (
+        SampleConfig,
+        {"mirostat_ent": 2, "top_k": 3, "top_p": 0.5},
+    ),
+    "whatever --mirostat-ent would leave": (SampleConfig, {"mirostat_ent": 2, "temperature": 0}),
     "--xtc-threshold must be a number above 0 to 0.5, not 0.6": (
         SampleConfig,
         {"xtc_threshold": 0.6, "xtc_probability": 0.5},
@@ -355,6 +366,7 @@ def test_what_cannot_be_or_has_no_effect_is_refused(sentence: str) -> None:
 def test_what_goes_together_is_accepted() -> None:
     SampleConfig(temperature=0, repeat_penalty=1.3, repeat_last_n=-1, no_repeat_ngram_size=4)
     SampleConfig(xtc_probability=0.5, xtc_threshold=0.5, top_k=3, typical_p=0.9)
+    SampleConfig(mirostat_ent=2, mirostat_lr=1, repeat_penalty=1.1, temperature=2)
     BeamConfig(width=6, groups=3, diversity=0.5, num_return=6, length_penalty=0.5)
     BeamConfig(stochastic=True, seed=3, temperature=0.5, num_return=5)
 

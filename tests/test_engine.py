@@ -136,6 +136,46 @@ def test_a_layer_at_a_time_is_bit_for_bit_the_same(
                 np.testing.assert_array_equal(part, same)
 
 
+@pytest.mark.parametrize("batch", [1, 5, 13])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_product_from_its_end_on_is_the_same_product(batch: int, threads: int) -> None:
+    config, values = made("lstm", {"hidden_size": 200})  # 13 panels of each block, where W is 16
+    engine = Engine(config, values, threads=threads)
+    engine._room(batch)
+    engine._load(any_state(engine, batch), "0")
+    _, (packed,), (bias,), _ = engine._plans[0]
+    column, found = engine._row["0.r0"], []
+    for backwards in (False, True):
+        engine._work[:batch, column : column + 800] = 7.0
+        call = engine._product("0.0.0", packed, (bias.ctypes.data, 0), "0.r0", backwards)
+        program.Program([call], [call]).run(np.zeros((1, batch), np.int64), threads)
+        found.append(engine._work[:batch, column : column + 800].copy())
+    np.testing.assert_array_equal(*found)
+    assert (found[0] != 7.0).all()
+
+
+@pytest.mark.parametrize(("name", "form"), CASES)
+def test_of_two_steps_the_first_makes_the_recurrent_products_of_both(
+    name: str, form: dict[str, Any]
+) -> None:
+    config, values = made(name, form)
+    engine = Engine(config, values)
+    engine._room(1)
+    engine._program([], True)
+    recurrent = {matrices[0].values.ctypes.data for _, matrices, *_ in engine._plans}
+    product = program.product("float32")
+    made_in = [
+        [call.arguments[3] for call in calls if call.function == product]
+        for calls in engine._steps[True]
+    ]
+    counts = [sum(matrix in recurrent for matrix in found) for found in made_in]
+    layers = config.num_layers
+    if name in ("preactivation", "jordan"):  # whose operand is not the state itself
+        assert counts == [layers, layers, layers]
+    else:
+        assert counts == [2 * layers, 0, layers]
+
+
 @pytest.mark.parametrize("count", [0, 1, 4, SYMBOLS])
 @pytest.mark.parametrize("batch", [2, 13])
 def test_the_likeliest_are_those_of_the_numpy_engine(count: int, batch: int) -> None:

@@ -22,6 +22,7 @@ from charrnn.decoding.filters import (
     log_prob,
     repeating,
     rescored,
+    unsurprising,
     weighed,
     without_top_choices,
 )
@@ -80,7 +81,7 @@ def test_temperature_by_hand() -> None:
 
 
 def _chosen(logits: Any, point: float = 0.5, **fields: Any) -> int:
-    return choose(np.asarray(logits), Filters(**fields), NEVER, NO_BIAS, ALL_ALLOWED, point)[0]
+    return choose(np.asarray(logits), Filters(**fields), NEVER, NO_BIAS, ALL_ALLOWED, point, 0.0)[0]
 
 
 def test_temperature_zero_is_the_most_likely_symbol_the_lowest_among_equals() -> None:
@@ -206,6 +207,47 @@ def test_xtc_keeps_one_of_equals() -> None:
     assert _from([0.25] * 4) == [0.25] * 4
     kept = without_top_choices(np.array([0.4, 0.2, 0.2, 0.2]), 0.2)
     assert kept.tolist() == [0, 0, 0, 0.2]
+
+
+# Mirostat
+
+
+def _mirostat(bound: float, point: float, **fields: Any) -> tuple[int, float, float]:
+    filters = Filters(**{"mirostat_ent": 2.0, "mirostat_lr": 0.5, **fields})
+    return choose(_logits(P), filters, NEVER, NO_BIAS, ALL_ALLOWED, point, bound)
+
+
+def test_mirostat_by_hand() -> None:
+    # surprises of 0.1, 0.4, 0.2, 0.3: 3.32, 1.32, 2.32 and 1.74 bits
+    for bound, left in ((4.0, P), (3.0, [0, 0.4, 0.2, 0.3]), (2.0, [0, 0.4, 0, 0.3])):
+        weights = unsurprising(np.array(P), bound)
+        assert weights.tolist() == left
+    assert unsurprising(np.array(P), 0.0).tolist() == [0, 0.4, 0, 0]
+    # among 0.4 and 0.3 the second has log2(7 / 3) = 1.222 bits: less than 2, the bound rises
+    *chosen, bound = _mirostat(2.0, 0.9)
+    assert chosen == [3, pytest.approx(math.log(0.3))]
+    assert bound == pytest.approx(2.0 - 0.5 * (math.log2(7 / 3) - 2.0))
+    # alone, a symbol has no surprise: the bound rises by half of the 2 bits that are wanted
+    assert _mirostat(1.0, 0.5) == (1, pytest.approx(math.log(0.4)), pytest.approx(2.0))
+    # what is equally likely stays, however surprising; the bound falls to 0 and no further
+    equal = (np.zeros(64), Filters(mirostat_ent=1.0, mirostat_lr=1.0), NEVER, NO_BIAS, ALL_ALLOWED)
+    assert choose(*equal, 0.999, 2.0) == (63, pytest.approx(-math.log(64)), 0.0)
+    # without it the bound is what it was
+    assert _mirostat(0.3, 0.99, mirostat_ent=0.0) == (3, pytest.approx(math.log(0.3)), 0.3)
+
+
+@pytest.mark.parametrize("wanted", [0.5, 1.0, 1.5])
+def test_mirostat_keeps_the_surprise_at_what_is_wanted(wanted: float) -> None:
+    rng = np.random.default_rng(3)
+    filters = Filters(mirostat_ent=wanted, mirostat_lr=0.1)
+    bound, surprises = 2 * wanted, []
+    for _ in range(4000):
+        logits = 1.5 * rng.standard_normal(30)
+        weights = unsurprising(np.exp(logits), bound)
+        given = (logits, filters, NEVER, NO_BIAS, ALL_ALLOWED, rng.random())
+        symbol, _, bound = choose(*given, bound)
+        surprises.append(-math.log2(weights[symbol] / weights.sum()))
+    assert np.mean(surprises) == pytest.approx(wanted, abs=0.02)
 
 
 # What changes logits
@@ -392,10 +434,10 @@ def many(logits: Any, filters: Filters, recent: Any, points: Any) -> NDArray[np.
     logits, history = np.array(logits, np.float32), np.array(recent, np.int64)
     settings, count = np.array(filters, np.float64), len(points)
     used, places, ids, written = (np.full(count, n) for n in (len(history), 0, 0, 0))
-    log_probs = np.zeros(count)
+    log_probs, bounds = np.zeros(count), np.full(count, 2 * filters.mirostat_ent)
     where = (points, written, log_probs, settings, history)
     given_ = [logits.ctypes.data, 0, len(logits), *(array.ctypes.data for array in where), 0]
-    given_ += [used.ctypes.data, 0, 0, *[0] * 6, places.ctypes.data, 1]
+    given_ += [used.ctypes.data, 0, 0, *[0] * 6, places.ctypes.data, 1, bounds.ctypes.data]
     context = np.array([0, 1, count, ids.ctypes.data, 0, 0, 0, 0])
     function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(compiled.by_all())
     function(context.ctypes.data, np.array(given_).ctypes.data)
@@ -420,6 +462,7 @@ EACH: dict[str, dict[str, Any]] = {
     "greedy": {"temperature": 0.0},
     **{name: {name: value} for name, value in EVERYTHING.items()},
     "everything": EVERYTHING,
+    "mirostat": {"mirostat_ent": 0.95},
 }
 
 
@@ -436,6 +479,9 @@ def test_a_million_draws_have_the_exact_frequencies(name: str) -> None:
     exact = _defined(logits.tolist(), f, recent, [], [])
     if f.xtc_probability:
         exact = _with_xtc(exact, f)
+    if f.mirostat_ent:  # of surprises 1.74, 2, 1.84, 3.06 and 4.32 those up to 1.9
+        exact = _normal({s: q for s, q in exact.items() if q and -math.log2(q) <= 1.9})
+        assert len(exact) == 2
     number = 1_000_000
     points = np.random.default_rng(11).random(number)
     counts = np.bincount(many(logits, f, recent, points), minlength=6)
@@ -477,15 +523,15 @@ def test_logits_that_are_no_numbers_neither_hang_nor_leave_the_alphabet(
         warnings.simplefilter("ignore")
         for logits in (np.full(4, np.nan), np.array([1, np.nan, 2, 3]), np.full(4, -np.inf)):
             given_ = (logits, Filters(**EACH[name]), np.array([1, 2]), NO_BIAS, ALL_ALLOWED)
-            assert 0 <= choose(*given_, 0.5)[0] < 4
+            assert 0 <= choose(*given_, 0.5, 1.0)[0] < 4
             assert 0 <= many(*given_[:3], np.array([0.5]))[0] < 4
 
 
 def test_the_log_probability_is_the_models_own() -> None:
     logits = _logits(P)
     fields: dict[str, Any] = {"temperature": 0.3, "top_k": 2, "presence_penalty": 9.0}
-    chosen = choose(logits, Filters(**fields), np.array([1]), NO_BIAS, ALL_ALLOWED, 0.5)
-    assert chosen == (3, pytest.approx(math.log(0.3)))
+    chosen = choose(logits, Filters(**fields), np.array([1]), NO_BIAS, ALL_ALLOWED, 0.5, 1.0)
+    assert chosen == (3, pytest.approx(math.log(0.3)), 1.0)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -102,6 +102,17 @@ def sample(
         float,
         typer.Option(help="The probability that makes a symbol likely.", rich_help_panel=_FILTERS),
     ] = SampleConfig.xtc_threshold,
+    mirostat_ent: Annotated[
+        float,
+        typer.Option(
+            help="Keep the surprise of symbols at so many bits, by cutting off unlikely ones as "
+            "it needs; 0 is neutral.",
+            rich_help_panel=_FILTERS,
+        ),
+    ] = SampleConfig.mirostat_ent,
+    mirostat_lr: Annotated[
+        float, typer.Option(help="How fast that follows.", rich_help_panel=_FILTERS)
+    ] = SampleConfig.mirostat_lr,
     repeat_penalty: RepeatPenaltyOption = SampleConfig.repeat_penalty,
     presence_penalty: PresencePenaltyOption = SampleConfig.presence_penalty,
     frequency_penalty: FrequencyPenaltyOption = SampleConfig.frequency_penalty,
@@ -133,7 +144,7 @@ def sample(
     """Write random text with a trained model.
 
     In this order: logit bias, repetition, presence and frequency penalties, no repeated n-grams,
-    temperature, top-k, typical, top-p, min-p, XTC.
+    temperature, top-k, typical, top-p, min-p, XTC, mirostat.
     """
     config = SampleConfig(
         length=length,
@@ -144,6 +155,8 @@ def sample(
         min_p=min_p,
         xtc_probability=xtc_probability,
         xtc_threshold=xtc_threshold,
+        mirostat_ent=mirostat_ent,
+        mirostat_lr=mirostat_lr,
         repeat_penalty=repeat_penalty,
         presence_penalty=presence_penalty,
         frequency_penalty=frequency_penalty,
@@ -160,6 +173,11 @@ def sample(
     )
     if save_state is not None and config.num_samples > 1:
         raise OptionError("--save-state keeps the state after one text: use --num-samples 1")
+    if save_state is not None and config.mirostat_ent:
+        raise OptionError(
+            "--save-state keeps what the network has read, and mirostat's bound is no part of "
+            "that: leave out --mirostat-ent"
+        )
     target = Target(out, config.num_samples, as_json, force)
     index = novelty_index(model) if novelty else None
     generator = load_model(model, weights, threads, device)

@@ -79,6 +79,7 @@ class Chooser:
         self._filters, self._bias, self._constraint = filters, bias, constraint
         self._generators = list(generators)
         self._left = length
+        self._bounds = np.full(len(generators), 2 * filters.mirostat_ent)
         self._places = np.zeros(len(generators), np.int64)  # in the automaton; -1: ended
         plain = Filters(temperature=filters.temperature, repeat_last_n=filters.repeat_last_n)
         self._simple = filters == plain and not len(bias)
@@ -96,6 +97,7 @@ class Chooser:
         """Go on with these rows alone."""
         self._generators = [self._generators[row] for row in rows.tolist()]
         self._places, self._used = self._places[rows], self._used[rows]
+        self._bounds = self._bounds[rows]
         self._history = self._history[rows]
 
     def choose(self, logits: Floats) -> Integers:
@@ -123,7 +125,8 @@ class Chooser:
             else:
                 recent = self._history[row, : self._used[row]]
                 given = (logits, self._filters, recent, self._bias, choices)
-                symbol, log_prob = choose(*given, point)
+                symbol, log_prob, bound = choose(*given, point, float(self._bounds[row]))
+                self._bounds[row] = bound
         if limits is not None:
             if not limits.allowed(place, self._left)[symbol]:
                 self._places[row] = -1
@@ -152,7 +155,8 @@ class Chooser:
 
         Its arguments: logits, per row; V; points (T, B); ids and log-probabilities (T, B) that were
         chosen; filters; history (B, N), N (0: none is kept), used (B); bias, its length; whether
-        there is a constraint, its table, S, distance, accepting, ends; places (B); symbols left.
+        there is a constraint, its table, S, distance, accepting, ends; places (B); symbols left;
+        mirostat's bounds (B).
         """
         batch = len(self._generators)
         points = np.stack([random.random(steps) for random in self._generators], 1)
@@ -174,7 +178,7 @@ class Chooser:
             0 if self._simple else self._history.shape[1],
             *(self._used.ctypes.data, self._bias.ctypes.data, len(self._bias)),
             *table,
-            *(self._places.ctypes.data, self._left),
+            *(self._places.ctypes.data, self._left, self._bounds.ctypes.data),
         )
         self._taken.append((ids, log_probs))
         self._left -= steps

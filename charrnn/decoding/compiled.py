@@ -26,7 +26,7 @@ for _function in vars(filters).values():
     if isinstance(_function, types.FunctionType) and _function.__module__ == filters.__name__:
         register_jitable(_function)
 
-SIZES = 20  # integers of the arguments, see `choosing.Chooser.compiled`
+SIZES = 21  # integers of the arguments, see `choosing.Chooser.compiled`
 _inside: Any = njit(**{**OPTIONS, "cache": False, "fastmath": False})
 
 
@@ -84,6 +84,7 @@ def _rows(pick: Any) -> Any:
         points = _numbers(d[3] + 8 * t * batch, batch)
         log_probs = _numbers(d[5] + 8 * t * batch, batch)
         places, used = _integers(d[18], batch), _integers(d[9], batch)
+        bounds = _numbers(d[20], batch)
         nothing = np.zeros(0, np.bool_)
         allowed = np.zeros(symbols, np.bool_)
         for b in range(c[0], batch, c[1]):
@@ -98,7 +99,7 @@ def _rows(pick: Any) -> Any:
                     continue
             logits = floats(d[0] + b * d[1], symbols)
             history = _integers(d[7] + 8 * b * d[8], used[b])
-            symbol, log_prob = pick(d, logits, history, choices, points[b])
+            symbol, log_prob, bounds[b] = pick(d, logits, history, choices, points[b], bounds[b])
             if d[12]:
                 if not allowed[symbol]:
                     log_probs[b] = _ending(logits, allowed, _flags(d[17], symbols))
@@ -115,16 +116,17 @@ def _rows(pick: Any) -> Any:
 
 
 @_inside
-def _by_temperature(d, logits, history, choices, point):  # type: ignore[no-untyped-def]
-    return choose_by_temperature(logits, _numbers(d[6], 1)[0], choices, point)
+def _by_temperature(d, logits, history, choices, point, bound):  # type: ignore[no-untyped-def]
+    symbol, log_prob = choose_by_temperature(logits, _numbers(d[6], 1)[0], choices, point)
+    return symbol, log_prob, bound
 
 
 @_inside
-def _by_all(d, logits, history, choices, point):  # type: ignore[no-untyped-def]
-    f = _numbers(d[6], 12)
-    k, n, size = int(f[1]), int(f[10]), int(f[11])
-    given = Filters(f[0], k, f[2], f[3], f[4], f[5], f[6], f[7], f[8], f[9], n, size)
-    return choose(logits, given, history, _numbers(d[10], d[11]), choices, point)
+def _by_all(d, logits, history, choices, point, bound):  # type: ignore[no-untyped-def]
+    f = _numbers(d[6], 14)
+    k, n, size = int(f[1]), int(f[12]), int(f[13])
+    some = Filters(f[0], k, f[2], f[3], f[4], f[5], f[6], f[7], f[8], f[9], f[10], f[11], n, size)
+    return choose(logits, some, history, _numbers(d[10], d[11]), choices, point, bound)
 
 
 _rows_by_temperature, _rows_by_all = _rows(_by_temperature), _rows(_by_all)

@@ -5,7 +5,7 @@ and the plain one choose by the same lines. They act in this order:
 
     logit bias, penalties (repetition; presence and frequency), what is allowed, no-repeat n-gram:
         change the logits, or forbid symbols;
-    temperature, top-k, typical, top-p, min-p, exclude-top-choices (XTC):
+    temperature, top-k, typical, top-p, min-p, exclude-top-choices (XTC), mirostat:
         leave the most suitable symbols, each with its weight;
     one draw.
 
@@ -39,6 +39,8 @@ class Filters(NamedTuple):
         min_p: share of the best symbol's probability that a symbol needs to stay; 0: none.
         xtc_probability: how often the likeliest of several likely symbols are left out; 0: never.
         xtc_threshold: the probability from which a symbol is likely.
+        mirostat_ent: bits of surprise that symbols are to have in the mean; 0: neutral.
+        mirostat_lr: how fast the bound on a symbol's surprise follows.
         repeat_penalty: divides positive logits of recent symbols, multiplies others; 1: neutral.
         presence_penalty: taken from the logit of each recent symbol, once; 0: neutral.
         frequency_penalty: the same, for every time that it occurs; 0: neutral.
@@ -53,6 +55,8 @@ class Filters(NamedTuple):
     min_p: float = 0.0
     xtc_probability: float = 0.0
     xtc_threshold: float = 0.1
+    mirostat_ent: float = 0.0
+    mirostat_lr: float = 0.1
     repeat_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
@@ -61,9 +65,15 @@ class Filters(NamedTuple):
 
 
 def choose(
-    logits: Floats, filters: Filters, recent: Integers, bias: Weights, allowed: Mask, point: float
-) -> tuple[int, float]:
-    """The next symbol, and the log-probability in nats that the model itself gives it.
+    logits: Floats,
+    filters: Filters,
+    recent: Integers,
+    bias: Weights,
+    allowed: Mask,
+    point: float,
+    bound: float,
+) -> tuple[int, float, float]:
+    """The next symbol, the log-probability in nats that the model itself gives it, and the bound.
 
     Args:
         logits: (V,), float32 or float64.
@@ -72,6 +82,7 @@ def choose(
         bias: (V,), is added to the logits; or empty.
         allowed: (V,), of which at least one is true; or empty: every symbol.
         point: the randomness, uniform in [0, 1); unused at temperature 0.
+        bound: mirostat's, on a symbol's surprise in bits; what comes back is the next choice's.
     """
     scores = rescored(logits, filters, recent, bias, allowed)
     if filters.temperature == 0:
@@ -85,8 +96,13 @@ def choose(
                 point = point / filters.xtc_probability
             else:
                 point = (point - filters.xtc_probability) / (1 - filters.xtc_probability)
+        if filters.mirostat_ent > 0:
+            weights = unsurprising(weights, bound)
         symbol = draw(weights, point)
-    return symbol, log_prob(logits, symbol)
+        if filters.mirostat_ent > 0:
+            surprise = np.log2(weights.sum() / weights[symbol])
+            bound = max(0.0, bound - filters.mirostat_lr * (surprise - filters.mirostat_ent))
+    return symbol, log_prob(logits, symbol), bound
 
 
 def choose_by_temperature(
@@ -237,4 +253,16 @@ def without_top_choices(weights: Weights, threshold: float) -> Weights:
     least = weights[likely].min()
     kept: Weights = weights * ~likely
     kept[np.flatnonzero(weights == least)[-1]] = least
+    return kept
+
+
+def unsurprising(weights: Weights, bound: float) -> Weights:
+    """The symbols whose surprise, -log2 p, is at most `bound`, and the most likely ones.
+
+    Mirostat (Basu et al. 2021) in its second form: after each draw the bound moves against the
+    difference between the symbol's surprise, among those that were left, and the one wanted; below
+    0 it would leave no less.
+    """
+    least = min(weights.sum() * 2.0**-bound, weights.max())
+    kept: Weights = weights * (weights >= least)
     return kept

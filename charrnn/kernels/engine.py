@@ -9,6 +9,10 @@ made in advance. Matrices are packed as they are read, in float32, bfloat16, or 
 per row. Sums are made in the same order whatever the number of rows and threads: a text does not
 depend on what is written beside it.
 
+Of two steps that follow one another, the first makes the recurrent products of both, as soon as
+their operand is known: so a recurrent matrix is fetched from memory once for both, and the second
+product, from the matrix's end on, finds in the cache what the first has just read.
+
 Where few texts are read whose symbols are all known, a layer at a time goes over a window of steps:
 the products of what comes from below are made for all steps at once, and only the recurrence goes
 step by step, with one layer's matrix, which stays in the cache. Each number is made by the same
@@ -189,6 +193,7 @@ class Engine(NumpyEngine):
             for k in range(len(cell.states)):
                 for parity in "01":
                     row.add(f"{number}.{k}.{parity}", 1, self._panels)
+            row.add(f"{number}.r0", products[0], self._panels)
             matrices = [self._pack(m.weight, m.blocks) for m in layer.matrices]
             biases = [self._padded(m.bias, m.blocks, self._panels) for m in layer.matrices]
             maps = [(w, b, 1) for w, b in layer.maps] + [(layer.weight.T, layer.bias, blocks)]
@@ -196,7 +201,8 @@ class Engine(NumpyEngine):
             vectors = [self._padded(v, 1, self._panels) for v in layer.vectors]
             self._plans.append((inputs, matrices, biases, vectors))
         for n, count in enumerate(products):
-            row.add(f"r{n}", count, self._panels)
+            if n:
+                row.add(f"r{n}", count, self._panels)
             row.add(f"normal{n}", count, self._panels)
             row.add(f"operand{n}", 1, self._panels)
         row.add("x", blocks, self._panels)
@@ -208,7 +214,7 @@ class Engine(NumpyEngine):
         row.add("p", 1, self._logit_panels)
         self._rates = [self._padded(np.full(hidden, r), 1, self._panels) for r in self._zone]
         self._outputs = self._output_plan()
-        # With and without logits.
+        # With and without logits: of the first and second of two steps, and of one alone.
         self._steps: dict[bool, list[list[Call]]] = {}
         self._programs: dict[bool, Program] = {}
         row.size += 16 * (row.size // 16 % 2 == 0)  # rows one below the other share no cache sets
@@ -254,14 +260,16 @@ class Engine(NumpyEngine):
     def _stride(self) -> int:
         return 4 * self._row.size
 
-    def _product(self, a: str, packed: _Packed, init: tuple[int, int], out: str) -> Call:
+    def _product(
+        self, a: str, packed: _Packed, init: tuple[int, int], out: str, backwards: bool = False
+    ) -> Call:
         function = program.product(self.weights)
         return Call(
             function,
             (
                 *(self._at(a), self._stride, packed.depth, packed.values.ctypes.data),
                 *(packed.panels, packed.blocks, *init, self._at(out), self._stride),
-                packed.scale.ctypes.data,
+                *(packed.scale.ctypes.data, backwards),
             ),
         )
 
@@ -300,8 +308,11 @@ class Engine(NumpyEngine):
             calls += [WAIT, self._normalise("x", "normalx", blocks)]
         return calls
 
-    def _recurrent_calls(self, number: int, old: str, new: str) -> list[Call]:
-        """From the input part and the state to the new state."""
+    def _recurrent_calls(self, number: int, old: str, new: str, turn: str = "alone") -> list[Call]:
+        """From the input part and the state to the new state.
+
+        `turn`: the first of two steps makes the product of the second as well.
+        """
         step, cell = self._step_of, self._cell
         _, matrices, biases, vectors = self._plans[number]
         calls = []
@@ -313,15 +324,24 @@ class Engine(NumpyEngine):
             calls += [self._stage(step.operand, number, old, new, vectors), WAIT]
             operand = "operand0"
         for n, (packed, bias) in enumerate(zip(matrices, biases, strict=True)):
+            out = self._result_of(number, n)
             init = (bias.ctypes.data, 0)
             if step.merged[n]:
                 init = (self._at("x", step.blocks[n][0]), self._stride)
-            calls.append(self._product(operand, packed, init, f"r{n}"))
+            if n or turn != "second":
+                calls.append(self._product(operand, packed, init, out))
             if self._layers[number].matrices[n].normalised:
-                calls += [WAIT, self._normalise(f"r{n}", f"normal{n}", packed.blocks)]
+                calls += [WAIT, self._normalise(out, f"normal{n}", packed.blocks)]
             calls += [self._stage(step.stages[n], number, old, new, vectors), WAIT]
             operand = f"operand{n + 1}"
+        if turn == "first":
+            ahead = (f"{number}.0.{new}", matrices[0], (biases[0].ctypes.data, 0))
+            calls.append(self._product(*ahead, self._result_of(number, 0), backwards=True))
         return calls
+
+    def _result_of(self, layer: int, product: int) -> str:
+        """Where a product's result is; the first one may have to stay for the next step."""
+        return f"r{product}" if product else f"{layer}.r0"
 
     def _feed_back(self) -> Call:
         given = (self._at("logits"), self._at("p"), self._stride, self.config.vocab_size)
@@ -349,6 +369,8 @@ class Engine(NumpyEngine):
                     name = "normalx"
                 case "r" if self._layers[0].matrices[int(number)].normalised:
                     name = f"normal{number}"
+                case "r":
+                    name = self._result_of(layer, int(number))
             given += [self._at(name, k), self._stride]
         return Call(stage.address, tuple(given))
 
@@ -374,17 +396,22 @@ class Engine(NumpyEngine):
     def _program(self, before: Sequence[Call], logits: bool, after: Sequence[Call] = ()) -> Program:
         """A program: `before`, the layers, the logits if asked for, `after`."""
         if logits not in self._steps:
-            self._steps[logits] = [self._step_calls(*way, logits=logits) for way in ("01", "10")]
+            ahead = self._step_of.ahead
+            ways = (("0", "1", "first"), ("1", "0", "second"), ("0", "1", "alone"))
+            self._steps[logits] = [
+                self._step_calls(old, new, turn if ahead else "alone", logits)
+                for old, new, turn in ways
+            ]
             self._programs[logits] = Program(*self._steps[logits])
         if not before and not after:
             return self._programs[logits]
-        even, odd = ([*before, *calls, *after] for calls in self._steps[logits])
-        return Program(even, odd)
+        return Program(*([*before, *calls, *after] for calls in self._steps[logits]))
 
-    def _step_calls(self, old: str, new: str, *, logits: bool) -> list[Call]:
+    def _step_calls(self, old: str, new: str, turn: str, logits: bool) -> list[Call]:
         calls = []
         for number in range(len(self._layers)):
-            calls += self._input_calls(number, new) + self._recurrent_calls(number, old, new)
+            calls += self._input_calls(number, new)
+            calls += self._recurrent_calls(number, old, new, turn)
         return calls + (self._output_calls(new=new) if logits else [])
 
     # Running it.

@@ -317,8 +317,9 @@ def _nothing(rows, m, a, a_row, b, b_panel, init, init_row, out, out_row, k, sca
 def columns_product(kind: str) -> Any:
     """Rows times some panels of a packed matrix: as few rows as there are in writing.
 
-    ``multiply(rows, panels, a, a_row, b, b_panel, init, init_row, out, out_row, k, scale)``, as
-    `vector_block`. The fewer rows, the more panels at once: sums are added up in many registers.
+    ``multiply(backwards, rows, panels, a, a_row, b, b_panel, init, init_row, out, out_row, k,
+    scale)``, as `vector_block`; the last panels first if `backwards`. The fewer rows, the more
+    panels at once: sums are added up in many registers.
     """
     many, some, one = _ROWS
 
@@ -328,23 +329,30 @@ def columns_product(kind: str) -> Any:
     down_8, down_4 = down(8, one), down(4, some, one)
     down_2, down_1 = down(2, many, some, one), down(1, many, some, one)
 
-    def multiply(rows, panels, a, a_row, b, b_panel, init, init_row, out, out_row, k, scale):  # type: ignore[no-untyped-def]
-        n = 0
-        while n < panels:
-            left, at = panels - n, 4 * WIDTH * n
-            w, i, o, s = b + n * b_panel, init + at, out + at, scale + at
+    def multiply(  # type: ignore[no-untyped-def]
+        backwards, rows, panels, a, a_row, b, b_panel, init, init_row, out, out_row, k, scale
+    ):
+        done = 0
+        while done < panels:
+            left, count = panels - done, 1
             if rows < some and left >= 8:
-                down_8(rows, 0, a, a_row, w, b_panel, i, init_row, o, out_row, k, s)
-                n += 8
+                count = 8
             elif rows < many and left >= 4:
-                down_4(rows, 0, a, a_row, w, b_panel, i, init_row, o, out_row, k, s)
-                n += 4
+                count = 4
             elif left >= 2:
+                count = 2
+            n = left - count if backwards else done
+            at = 4 * WIDTH * n
+            w, i, o, s = b + n * b_panel, init + at, out + at, scale + at
+            if count == 8:
+                down_8(rows, 0, a, a_row, w, b_panel, i, init_row, o, out_row, k, s)
+            elif count == 4:
+                down_4(rows, 0, a, a_row, w, b_panel, i, init_row, o, out_row, k, s)
+            elif count == 2:
                 down_2(rows, 0, a, a_row, w, b_panel, i, init_row, o, out_row, k, s)
-                n += 2
             else:
                 down_1(rows, 0, a, a_row, w, b_panel, i, init_row, o, out_row, k, s)
-                n += 1
+            done += count
 
     return inside(multiply)
 

@@ -32,7 +32,7 @@ Integers = NDArray[np.int64]
 # What weights are stored as: bfloat16 as the upper half of a float32's bits.
 STORED = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.int8}
 CONTEXT = 8  # integers per thread, a cache line
-_COUNTER, _CONTEXTS = 8, 16  # where they are in the table of `_run`
+_COUNTER, _CONTEXTS = 16, 24  # where they are in the table of `_run`
 _SPINS = 4000  # looks at the others before the processor is offered to somebody else
 
 _entry: Any = cfunc("void(voidptr)", cache=True, error_model="numpy")
@@ -95,20 +95,24 @@ def _wait(counter, parts):  # type: ignore[no-untyped-def]
 def _run(data):  # type: ignore[no-untyped-def]
     """One thread of a run.
 
-    The table: how many parts were taken so far, how many there are, B, T, address of ids (T, B),
-    addresses of the program of even and of odd steps, their number of instructions; the counter of
-    `_wait`; then each thread's context.
+    The table: how many parts were taken so far, how many there are, B, T, address of ids (T, B);
+    addresses of the programs of even and of odd steps and of a last one that is even, and their
+    numbers of instructions; the counter of `_wait`; then each thread's context.
     """
     d = carray(data, (_CONTEXTS,), np.int64)
     part = take(d.ctypes.data)
-    parts, batch, steps, ids, length = d[1], d[2], d[3], d[4], d[7]
+    parts, batch, steps, ids = d[1], d[2], d[3], d[4]
     mine = d.ctypes.data + 8 * (_CONTEXTS + part * CONTEXT)
     context = carray(pointer(mine), (CONTEXT,), np.int64)
     context[0], context[1], context[2] = part, parts, batch
     counter = d.ctypes.data + 8 * _COUNTER
     for t in range(steps):
         context[3], context[4] = ids + 8 * t * batch, t
-        program = carray(pointer(d[5 + t % 2]), (length, 2), np.int64)
+        which = t % 2
+        if which == 0 and t == steps - 1:
+            which = 2
+        length = d[8 + which]
+        program = carray(pointer(d[5 + which]), (length, 2), np.int64)
         for i in range(length):
             if program[i, 0]:
                 _call(program[i, 0], mine, program[i, 1])
@@ -128,11 +132,16 @@ WAIT = Call(0, ())
 
 
 class Program:
-    """Instructions of even and of odd steps: what the one writes is what the other reads."""
+    """Instructions of even and of odd steps: what the one writes is what the other reads.
 
-    def __init__(self, even: list[Call], odd: list[Call]) -> None:
-        self._length = len(even)
-        self._calls = [self._table(even), self._table(odd)]
+    Args:
+        even: of steps 0, 2, ...; they may do some of the work of the step that follows.
+        odd: of steps 1, 3, ...
+        last: of an even step that nothing follows; by default that of the others.
+    """
+
+    def __init__(self, even: list[Call], odd: list[Call], last: list[Call] | None = None) -> None:
+        self._calls = [self._table(calls) for calls in (even, odd, last or even)]
 
     @staticmethod
     def _table(calls: list[Call]) -> tuple[Integers, Integers]:
@@ -146,13 +155,14 @@ class Program:
 
     def run(self, ids: Integers, threads: int) -> None:
         """Run all steps: ids (T, B), read or written by the functions."""
-        even, odd = (instructions for instructions, _ in self._calls)
+        programs = [instructions for instructions, _ in self._calls]
         data = np.zeros(_CONTEXTS + threads * CONTEXT + 8, np.int64)
         data = data[-data.ctypes.data % 64 // 8 :]  # cache lines begin where contexts do
         steps, batch = ids.shape
-        data[1:8] = (
+        data[1:11] = (
             *(threads, batch, steps, ids.ctypes.data),
-            *(even.ctypes.data, odd.ctypes.data, self._length),
+            *(program.ctypes.data for program in programs),
+            *(len(program) for program in programs),
         )
         team.together(_run.address, data.ctypes.data, threads)
 
@@ -199,19 +209,23 @@ def product(context, arguments):
     """Rows times a packed matrix.
 
     Arguments: a, per row, K; the matrix (blocks * panels, K, W); panels per block, blocks;
-    what sums start from, per row (0: the same for all); out, per row; scale of the columns.
+    what sums start from, per row (0: the same for all); out, per row; scale of the columns;
+    whether it is read from its end on.
     """
-    c, d = carray(context, (CONTEXT,), np.int64), carray(arguments, (11,), np.int64)
+    c, d = carray(context, (CONTEXT,), np.int64), carray(arguments, (12,), np.int64)
     a, a_row, depth, matrix, panels, blocks = d[0], d[1], d[2], d[3], d[4], d[5]
     panel = depth * WIDTH * {size}
     if c[1] == 1:
         panels, blocks = panels * blocks, 1
     first, count = own(c, panels)
-    for k in range(blocks):
+    for block in range(blocks):
+        k = blocks - 1 - block if d[11] else block
         at = k * panels + first // WIDTH
         b, at = matrix + at * panel, 4 * WIDTH * at
         i, o, scale = d[6] + at, d[8] + at, d[10] + at
-        columns_{kind}(c[2], count // WIDTH, a, a_row, b, panel, i, d[7], o, d[9], depth, scale)
+        columns_{kind}(
+            d[11], c[2], count // WIDTH, a, a_row, b, panel, i, d[7], o, d[9], depth, scale
+        )
 '''
 
 

@@ -43,6 +43,7 @@ class Step:
         stages: what follows each product.
         blocks: for each product, the blocks of the input part that its stage reads.
         merged: for each product, whether its sums start from the input part.
+        ahead: whether the first product can be made before the input part is known.
         later: how many values a unit keeps from stage to stage.
     """
 
@@ -50,6 +51,7 @@ class Step:
     stages: tuple[Stage, ...]
     blocks: list[list[int]]
     merged: tuple[bool, ...]
+    ahead: bool
     later: int
 
 
@@ -60,8 +62,12 @@ def compiled(cell: Cell, products: tuple[int, ...], vectors: int, zoneout: bool)
     blocks = written.input_blocks(cell)
     same = written.asks_for_sums(traced, blocks)
     merged = tuple(bool(group) and one for group, one in zip(blocks, same, strict=True))
+    own_operand = traced.graph.nodes[traced.operand.index] != ("carry", 0)
+    ahead = not own_operand and not cell.feeds_back
     if cell.layer_norm:
         merged = (False,) * len(merged)
+    elif ahead:  # sums are the same, whether the product is made ahead or not
+        merged = (False, *merged[1:])
     summed = {block for group, one in zip(blocks, merged, strict=True) if one for block in group}
     places = {index: f"later[{place}]" for place, index in enumerate(traced.later)}
 
@@ -78,7 +84,6 @@ def compiled(cell: Cell, products: tuple[int, ...], vectors: int, zoneout: bool)
         return writer.store(stores)
 
     functions = []
-    own_operand = traced.graph.nodes[traced.operand.index] != ("carry", 0)
     if own_operand and not cell.feeds_back:
         functions.append(lines([("operand0[0] = {}", traced.operand.index)], 0))
     last = len(products) - 1
@@ -95,7 +100,7 @@ def compiled(cell: Cell, products: tuple[int, ...], vectors: int, zoneout: bool)
         for k, body in enumerate(functions)
     ]
     first = stages.pop(0) if len(stages) > len(products) else None
-    return Step(first, tuple(stages), blocks, merged, len(places))
+    return Step(first, tuple(stages), blocks, merged, ahead, len(places))
 
 
 _HEAD = (

@@ -101,6 +101,7 @@ def test_every_filter_changes_what_is_written(tiny: Run, cli: Cli) -> None:
         "--top-p": 0.5,
         "--min-p": 0.3,
         "--xtc-probability": 1,
+        "--mirostat-ent": 0.5,
         "--repeat-penalty": 2,
         "--presence-penalty": 2,
         "--frequency-penalty": 2,
@@ -109,6 +110,14 @@ def test_every_filter_changes_what_is_written(tiny: Run, cli: Cli) -> None:
     }
     outs = [cli(*words).out, *(cli(*words, *filter_).out for filter_ in filters.items())]
     assert len(set(outs)) == len(outs)
+
+
+def test_a_bound_that_is_not_saved_is_refused(tiny: Run, cli: Cli) -> None:
+    state = ("--mirostat-ent", 2, "--save-state", cli.folder / "state")
+    done = cli("sample", "-m", tiny.folder, *state, code=2)
+    assert done.out == ""
+    assert "leave out --mirostat-ent" in done.err
+    assert not (cli.folder / "state").exists()
 
 
 def test_a_hot_temperature_is_wilder(tiny: Run, cli: Cli) -> None:
