@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import shutil
 import unicodedata
+import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -113,6 +114,7 @@ class Corpus:
         num_bytes: its length in UTF-8.
         characters: its length in code points.
         sha256: of its UTF-8 bytes.
+        crc32: of the same: enough to notice when they are others once they are read again.
         points: the code points that occur, sorted.
         counts: how often each of them does.
         lengths: characters of each document.
@@ -126,6 +128,7 @@ class Corpus:
     num_bytes: int
     characters: int
     sha256: str
+    crc32: int
     points: NDArray[np.int64]
     counts: NDArray[np.int64]
     lengths: NDArray[np.uint64]
@@ -174,15 +177,13 @@ class Corpus:
         Raises:
             CorpusError: it is not what it was.
         """
-        digest = hashlib.sha256()
         blocks = _Blocks(self.sources, self.reading, progress, what)
         separator = self.reading.document_separator.encode()
-        with files.Beside(digest.update) as hashed:
-            for piece in _documents(blocks, separator):
-                hashed.put(piece.data)
-                yield piece
-            hashed.finish()
-        if digest.hexdigest() != self.sha256:
+        crc32 = 0
+        for piece in _documents(blocks, separator):
+            crc32 = zlib.crc32(piece.data, crc32)
+            yield piece
+        if crc32 != self.crc32:
             raise CorpusError(f"{self.name} changed since it was read first: try again")
 
 
@@ -234,7 +235,7 @@ def _survey(
     """Go through a text once: check and count."""
     blocks = _Blocks(found, reading, progress, "reading", mark=not as_it_is)
     counting = _Counts()
-    digest = hashlib.sha256()
+    digest = _Digest()
     separator = reading.document_separator.encode()
     num_bytes = 0
 
@@ -266,15 +267,27 @@ def _survey(
         reading=reading,
         num_bytes=num_bytes,
         characters=total,
-        sha256=digest.hexdigest(),
+        sha256=digest.sha256.hexdigest(),
+        crc32=digest.crc32,
         points=points,
         counts=counts[points],
         lengths=documents.lengths() if documents.count else np.array([total], np.uint64),
         digests=documents.digests()
         if documents.count
-        else np.frombuffer(digest.digest()[:8], "<u8"),
+        else np.frombuffer(digest.sha256.digest()[:8], "<u8"),
     )
     return replace(corpus, notices=(*blocks.notices(), *_oddities(corpus)))
+
+
+class _Digest:
+    """A text's hash and its sum, as its blocks pass by."""
+
+    def __init__(self) -> None:
+        self.sha256, self.crc32 = hashlib.sha256(), 0
+
+    def update(self, block: files.Block) -> None:
+        self.sha256.update(block)
+        self.crc32 = zlib.crc32(block, self.crc32)
 
 
 class _Documents:

@@ -489,7 +489,7 @@ class _Writer:
         self._out.put(np.ascontiguousarray(ids, self._type).view(np.uint8).data)
         self._ids += len(ids)
 
-    def _take(self, data: bytearray) -> None:
+    def _take(self, data: files.Block) -> None:
         files.write_all(self._file.fileno(), data)
         self._hash.update(data)
 

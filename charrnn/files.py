@@ -19,7 +19,8 @@ from typing import Any
 
 from charrnn.errors import ModelError, RunError
 
-_BATCH, _BEHIND = 2**18, 4  # bytes handed over at a time, and how often unawaited
+_LARGE, _BEHIND = 2**17, 8  # bytes handed over at a time, and how often unawaited
+Block = bytes | bytearray | memoryview
 # No link is followed: one in a folder from a stranger would lead to a file of ours.
 _FLAGS = os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
@@ -32,7 +33,7 @@ class Beside:
     keep the process.
     """
 
-    def __init__(self, take: Callable[[bytearray], object]) -> None:
+    def __init__(self, take: Callable[[Block], object]) -> None:
         self._take = take
         self._thread = ThreadPoolExecutor(1, "charrnn-beside")
         self._collected = bytearray()
@@ -45,16 +46,17 @@ class Beside:
         self.leave()
 
     def put(self, block: bytes | memoryview) -> None:
-        """Add a block; wait where the thread is far behind.
+        """Add a block, which nobody may change; wait where the thread is far behind.
 
         Raises:
             Exception: what the function raised.
         """
+        if not self._collected and len(block) >= _LARGE:
+            self._send(block)
+            return
         self._collected += block
-        if len(self._collected) >= _BATCH:
-            if len(self._waiting) == _BEHIND:
-                self._waiting.popleft().result()
-            self._send()
+        if len(self._collected) >= _LARGE:
+            self._send_collected()
 
     def finish(self) -> None:
         """Come back when all is taken.
@@ -63,7 +65,7 @@ class Beside:
             Exception: what the function raised.
         """
         if self._collected:
-            self._send()
+            self._send_collected()
         while self._waiting:
             self._waiting.popleft().result()
 
@@ -71,9 +73,14 @@ class Beside:
         """Let go of what is not yet taken."""
         self._thread.shutdown(cancel_futures=True)
 
-    def _send(self) -> None:
-        self._waiting.append(self._thread.submit(self._take, self._collected))
-        self._collected = bytearray()
+    def _send_collected(self) -> None:
+        collected, self._collected = self._collected, bytearray()
+        self._send(collected)
+
+    def _send(self, block: Block) -> None:
+        if len(self._waiting) == _BEHIND:
+            self._waiting.popleft().result()
+        self._waiting.append(self._thread.submit(self._take, block))
 
 
 def write(path: Path, data: bytes) -> None:
@@ -139,7 +146,7 @@ def _opened(path: Path, flags: int) -> Iterator[int]:
         os.close(file)
 
 
-def write_all(file: int, data: bytes | bytearray) -> None:
+def write_all(file: int, data: Block) -> None:
     """Write all of `data`: a system may take less than it was given, and says so."""
     left = memoryview(data)
     while left:

@@ -124,7 +124,14 @@ class _Counted(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        count: int = cast("Any", self._file).readinto(buffer)
+        return self._count(cast("Any", self._file).readinto(buffer))
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)  # which would be copied once more by way of a buffer
+        self._count(len(data))
+        return data
+
+    def _count(self, count: int) -> int:
         self._left -= count
         if self._sized and self._left < 0:  # else what grows as fast would be read for ever
             raise _changed(self._name)

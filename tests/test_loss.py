@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from charrnn.kernels import loss
+from charrnn.streams import IGNORED
 
 ROWS, READ, SYMBOLS = 7, 5, 4
 
@@ -42,6 +43,21 @@ def test_any_pieces_are_the_cross_entropy(
     nats = loss.nats(read, targets, weight, bias, half=False)
     torch.testing.assert_close(nats, each.detach(), rtol=1e-14, atol=0)
     assert not nats.requires_grad
+
+
+@pytest.mark.parametrize("at_once", [SYMBOLS, 10**6])
+def test_rows_without_a_target_do_not_count(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(loss, "LOGITS", at_once)
+    read, targets, weight, bias = _given()
+    targets[[1, 4, 6]] = IGNORED
+    plain = F.cross_entropy(F.linear(read, weight, bias), targets)
+    found = loss.mean_nats(read, targets, weight, bias, half=False)
+    assert found.item() == pytest.approx(plain.item(), rel=1e-14)
+    given = (read, weight, bias)
+    ours, theirs = (torch.autograd.grad(mean, given) for mean in (found, plain))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-15)
+    assert not ours[0][[1, 4, 6]].any()
 
 
 def test_the_gradient_is_that_of_finite_differences() -> None:

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from charrnn.streams import IGNORED
+
 LOGITS = 2**22  # made at a time, about
 
 
@@ -36,7 +38,10 @@ def nats(read: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, half: bool
 
 
 def mean_nats(read: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, half: bool) -> Tensor:
-    """The mean of `nats`; its gradient is made with it, and has none of its own."""
+    """The mean of `nats`; its gradient is made with it, and has none of its own.
+
+    Rows whose target is `charrnn.streams.IGNORED` do not count.
+    """
     return _MeanNats.apply(read, targets, weight, bias, half)  # type: ignore[no-untyped-call, no-any-return]
 
 
@@ -58,23 +63,25 @@ class _MeanNats(torch.autograd.Function):
     ) -> Tensor:
         low = torch.bfloat16 if half else read.dtype
         matrix, total = weight.to(low), bias.new_zeros(())
+        counted = (targets != IGNORED).to(bias.dtype)[:, None]
+        shares, targets = counted / counted.sum(), targets.clamp(min=0)
         by_read = torch.empty_like(read)
         by_weight, by_bias = torch.zeros_like(weight), torch.zeros_like(bias)
         for rows in _pieces(len(targets), len(bias)):
-            x, wanted = read[rows].to(low), targets[rows, None]
+            x, wanted, share = read[rows].to(low), targets[rows, None], shares[rows]
             change = logits(x, matrix, bias, half)
             change -= change.amax(1, keepdim=True)
-            total -= change.gather(1, wanted).sum()
+            found = change.gather(1, wanted)
             sums = change.exp_().sum(1, keepdim=True)
-            total += sums.log().sum()
-            change /= sums * len(targets)
-            change.scatter_add_(1, wanted, change.new_full(wanted.shape, -1 / len(targets)))
+            total += ((sums.log() - found) * share).sum()
+            change *= share / sums
+            change.scatter_add_(1, wanted, -share)
             by_bias += change.sum(0)
             change = change.to(low)
             by_read[rows] = change @ matrix
             by_weight += change.t() @ x
         context.save_for_backward(by_read, by_weight, by_bias)
-        return total / len(targets)
+        return total
 
     @staticmethod
     @once_differentiable
