@@ -72,7 +72,7 @@ ONLY = {
         "cli/tensorboard.py",
     ),
     "numba": ("kernels/", "decoding/compiled.py"),
-    "llvmlite": ("kernels/gemm.py", "kernels/program.py"),
+    "llvmlite": ("kernels/crew.py", "kernels/gemm.py", "kernels/program.py"),
     "constriction": ("compression.py",),
     "typer": ("cli/",),
     "filelock": ("training/lock.py", "corpora/fetching.py"),

@@ -20,7 +20,7 @@ import numba
 import platformdirs
 
 _PACKAGE = Path(__file__).parents[1]
-_COMPILED = [f"kernels/{name}.py" for name in ("gemm", "norm", "scalars", "program")]
+_COMPILED = [f"kernels/{name}.py" for name in ("crew", "gemm", "norm", "scalars", "program")]
 _COMPILED += [f"decoding/{name}.py" for name in ("filters", "compiled")]
 
 

@@ -13,7 +13,6 @@ the weights, and no two write the same place.
 from __future__ import annotations
 
 import functools
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +22,8 @@ from numba import carray, cfunc, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from charrnn.kernels import team, written
+from charrnn.kernels import crew, written
+from charrnn.kernels.crew import SPINS, give_way, look
 from charrnn.kernels.gemm import WIDTH
 from charrnn.kernels.norm import moments
 from charrnn.kernels.scalars import exp, inside, pointer, take, tanh
@@ -33,7 +33,6 @@ Integers = NDArray[np.int64]
 STORED = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.int8}
 CONTEXT = 8  # integers per thread, a cache line
 _COUNTER, _CONTEXTS = 16, 24  # where they are in the table of `_run`
-_SPINS = 4000  # looks at the others before the processor is offered to somebody else
 
 _entry: Any = cfunc("void(voidptr)", cache=True, error_model="numpy")
 _intrinsic: Any = intrinsic
@@ -54,41 +53,15 @@ def _call(typing_context, function, context, arguments):  # type: ignore[no-unty
     return types.void(types.intp, types.intp, types.intp), generate
 
 
-@_intrinsic
-def _look(typing_context, address):  # type: ignore[no-untyped-def]
-    """The integer at an address, as other threads have left it."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        number = context.get_value_type(types.intp)
-        place = builder.inttoptr(arguments[0], number.as_pointer())
-        return builder.load_atomic(place, "acquire", 8)
-
-    return types.intp(types.intp), generate
-
-
-@_intrinsic
-def _yield(typing_context):  # type: ignore[no-untyped-def]
-    """Let somebody else have the processor."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
-        known = builder.module.globals.get(name)
-        kind = ir.FunctionType(ir.IntType(32), [])
-        builder.call(known or ir.Function(builder.module, kind, name), [])
-        return context.get_dummy_value()
-
-    return types.void(), generate
-
-
 @inside
 def _wait(counter, parts):  # type: ignore[no-untyped-def]
     """Until all threads have come here; the counter only grows."""
     wanted = (take(counter) // parts + 1) * parts
     spins = 0
-    while _look(counter) < wanted:
+    while look(counter) < wanted:
         spins += 1
-        if spins > _SPINS:
-            _yield()
+        if spins > SPINS:
+            give_way()
 
 
 @_entry
@@ -164,7 +137,7 @@ class Program:
             *(program.ctypes.data for program in programs),
             *(len(program) for program in programs),
         )
-        team.together(_run.address, data.ctypes.data, threads)
+        crew.together(_run.address, data.ctypes.data, threads)
 
 
 @inside
@@ -316,4 +289,4 @@ def read(values: NDArray[np.float32], times: int, threads: int) -> None:
     out = np.zeros(threads, np.float32)
     given = (threads, values.ctypes.data, len(values), times, out.ctypes.data)
     data = np.array([0, *given], np.int64)
-    team.together(_read.address, data.ctypes.data, threads)
+    crew.together(_read.address, data.ctypes.data, threads)

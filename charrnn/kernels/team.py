@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from charrnn.kernels import crew
 
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -32,28 +32,7 @@ def _starter() -> Callable[[int, int, int], None]:
     start = _find_openmp()
     if start is not None:
         return lambda address, data, threads: start(address, data, threads, 0)
-    return together
-
-
-def together(address: int, data: int, threads: int) -> None:
-    """As `run`, on threads of our own: all run at once, and may wait for each other."""
-    function = _FUNCTION(address)
-    if threads == 1:
-        function(data)
-        return
-    with _turn:  # two callers, each with half of the threads, would wait for ever
-        others = [_pool(threads).submit(function, data) for _ in range(threads - 1)]
-        function(data)
-        for other in others:
-            other.result()
-
-
-_turn = threading.Lock()
-
-
-@functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads - 1, thread_name_prefix="charrnn")
+    return crew.together
 
 
 def _find_openmp() -> Any:

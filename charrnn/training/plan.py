@@ -3,9 +3,10 @@
 Whatever the user set is kept; the rest is chosen. With a budget of steps or epochs the plan is a
 pure function of the corpus and the options. With minutes, the machine's speed is measured for a
 moment. The rule for the size: a network learns most in a given time when it reads about
-`CHARACTERS_PER_PARAMETER` characters for each parameter of its layers. That is the rule whose worst
-case is best under the laws that tests/benchmarks/plan_runs.py fits to its runs: 0.2 % of the loss
-in 20 seconds, 3 % in ten minutes. Where characters are counted and not the time, a larger one
+`CHARACTERS_PER_PARAMETER` characters for each parameter of its layers. It is for two layers, from
+runs of README; for one layer 16 is the rule whose worst case is best under the laws that
+tests/benchmarks/plan_runs.py fits to its runs: 0.2 % of the loss in 20 seconds, 3 % in ten minutes.
+Where characters are counted and not the time, a larger one
 learns more of them: `COUNTED_PER_PARAMETER`. A short text is read no more than `ENOUGH_EPOCHS`
 times, also if there is time for more, and feeds `PARAMETERS_PER_CHARACTER` parameters for each
 character.
@@ -24,7 +25,7 @@ from charrnn import parameters
 from charrnn.config import FORM, ModelConfig, TrainConfig, TrainOptions
 from charrnn.errors import OptionError
 
-CHARACTERS_PER_PARAMETER = 16
+CHARACTERS_PER_PARAMETER = 10
 COUNTED_PER_PARAMETER = 4
 PARAMETERS_PER_CHARACTER = 6.5
 HIDDEN_SIZES = (32, 64, 96, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536, 2048)
