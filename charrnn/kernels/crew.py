@@ -30,7 +30,7 @@ from charrnn.kernels.scalars import pointer
 GONE, IDLE, POSTED = 0, 1, 2
 _SLOT = 8  # integers
 SPINS = 4000  # looks at what another thread writes, before the processor is given away
-_LOOKS = SPINS + 1000  # for more work: those that offer the processor take most of the time
+_LOOKS = SPINS + 6000  # for more work: those that offer the processor take most of the time
 
 _intrinsic: Any = intrinsic
 _entry: Any = cfunc("void(voidptr)", cache=True, error_model="numpy")

@@ -328,6 +328,7 @@ def columns_product(kind: str) -> Any:
 
     down_8, down_4 = down(8, one), down(4, some, one)
     down_2, down_1 = down(2, many, some, one), down(1, many, some, one)
+    fives = down(4, 5) if _MANY_REGISTERS else down_4  # as a beam usually has: not four and one
 
     def multiply(  # type: ignore[no-untyped-def]
         backwards, rows, panels, a, a_row, b, b_panel, init, init_row, out, out_row, k, scale
@@ -346,6 +347,8 @@ def columns_product(kind: str) -> Any:
             w, i, o, s = b + n * b_panel, init + at, out + at, scale + at
             if count == 8:
                 down_8(rows, 0, a, a_row, w, b_panel, i, init_row, o, out_row, k, s)
+            elif count == 4 and rows % 5 == 0:
+                fives(rows, 0, a, a_row, w, b_panel, i, init_row, o, out_row, k, s)
             elif count == 4:
                 down_4(rows, 0, a, a_row, w, b_panel, i, init_row, o, out_row, k, s)
             elif count == 2:
