@@ -182,7 +182,7 @@ def line(run: Path) -> str:
     apart = max(1, (len(held_out) - 1000) // 40)
     passages = [held_out[k * apart : k * apart + 1000] for k in range(40)]
     measures = [known_words]
-    names = " ".join([text, *(Path(file).name for file in config["files"])])
+    names = f"{text} {Path(config['files'][0]).name}"
     measures += [measure for kind in MEASURES if kind in names for measure in MEASURES[kind]]
     shares = ", ".join(
         f"{measure.__name__.replace('_', ' ')} {_percent(measure(samples, read))} "
