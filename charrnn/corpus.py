@@ -527,7 +527,7 @@ def _utf8(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _cut(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same bytes, in small blocks from the first one beyond ASCII to the last.
+    """The same bytes, in small blocks where they are not ASCII.
 
     A decoded string is made too long and then cut. glibc keeps some hundreds of the small pieces
     that fall off, and before each a gap in its heap as large as a block.
@@ -537,13 +537,14 @@ def _cut(chunks: Iterator[bytes]) -> Iterator[bytes]:
             yield chunk
             continue
         beyond = np.frombuffer(chunk, np.int8) < 0
-        first, end = int(beyond.argmax()), len(chunk) - int(beyond[::-1].argmax())
+        first = int(beyond.argmax()) // _SMALL * _SMALL
+        last = (len(chunk) - 1 - int(beyond[::-1].argmax())) // _SMALL * _SMALL
         if first:
             yield chunk[:first]
-        for start in range(first, end, _SMALL):
-            yield chunk[start : min(start + _SMALL, end)]
-        if end < len(chunk):
-            yield chunk[end:]
+        for start in range(first, last + _SMALL, _SMALL):
+            yield chunk[start : start + _SMALL]
+        if last + _SMALL < len(chunk):
+            yield chunk[last + _SMALL :]
 
 
 def _complete(text: bytes) -> int:

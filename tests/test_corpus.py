@@ -462,3 +462,16 @@ def test_notices_of_many_files_are_one_each(tmp_path: Path) -> None:
 
 def test_points_are_numbers_of_a_table() -> None:
     assert corpus.from_text("é").points.dtype == np.int64
+
+
+@pytest.mark.parametrize("places", [(0,), (8191, 8192), (20_000,), (3, 39_998), (39_998,)])
+def test_only_what_is_beyond_ascii_is_cut_small(places: tuple[int, ...]) -> None:
+    text = bytearray(b"x" * 40_000)
+    for place in places:
+        text[place : place + 2] = "é".encode()
+    blocks = list(corpus._cut(iter([bytes(text)])))
+    assert b"".join(blocks) == text
+    small = [block for block in blocks if not block.isascii()]
+    assert all(len(block) <= corpus._SMALL for block in small)
+    between = (places[-1] + 1) // 8192 - places[0] // 8192 + 1
+    assert len(blocks) <= between + 2  # before and behind in one piece each

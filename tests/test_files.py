@@ -11,7 +11,7 @@ from charrnn import files
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_BATCH", 8)
+    monkeypatch.setattr(files, "_LARGE", 8)
 
 
 @pytest.mark.usefixtures("small")
@@ -24,6 +24,19 @@ def test_what_is_put_beside_arrives_whole_and_in_order() -> None:
     beside.finish()
     assert b"".join(taken) == b"".join(blocks)
     assert all(len(block) >= 8 for block in taken[:-1])  # some at a time, however small they come
+
+
+@pytest.mark.usefixtures("small")
+def test_a_large_block_is_handed_on_as_it_is_and_in_its_turn() -> None:
+    taken: list[object] = []
+    beside = files.Beside(taken.append)
+    large = bytes(range(9))
+    for block in (large, b"abc", large, large):
+        beside.put(block)
+    beside.finish()
+    assert taken == [large, b"abc" + large, large]
+    assert taken[0] is large
+    assert taken[2] is large
 
 
 @pytest.mark.usefixtures("small")

@@ -390,10 +390,9 @@ def _machine(monkeypatch: pytest.MonkeyPatch, **told: int) -> None:
 def test_a_window_larger_than_the_memory_is_refused_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # an LSTM's unit keeps 3 * 4 + 2 * 2 + 3 = 19 values, 8 units 152; with four times the logits
-    # of 16 symbols, 4 bytes each: 4 * 4 * (8 * 152 + 4 * 8 * 16) = 27,648
-    assert len(set(TEXT)) == 16
-    _machine(monkeypatch, SC_PAGE_SIZE=27_647, SC_PHYS_PAGES=1)
+    # an LSTM's unit keeps 3 * 4 + 2 * 2 + 3 = 19 values of 4 bytes; 8 units, 8 steps and 4 streams
+    # make 19,456 bytes
+    _machine(monkeypatch, SC_PAGE_SIZE=19_455, SC_PHYS_PAGES=1)
     with pytest.raises(OptionError) as caught:
         _train(TEXT, tmp_path / "run", cell="lstm", num_layers=1)
     assert str(caught.value) == (
@@ -401,7 +400,7 @@ def test_a_window_larger_than_the_memory_is_refused_before_anything_is_made(
         "has 0: lower --seq-len, --batch-size or --hidden-size"
     )
     assert not (tmp_path / "run").exists()
-    _machine(monkeypatch, SC_PAGE_SIZE=27_648, SC_PHYS_PAGES=1)
+    _machine(monkeypatch, SC_PAGE_SIZE=19_456, SC_PHYS_PAGES=1)
     assert _train(TEXT, tmp_path / "run", cell="lstm", num_layers=1, steps=1).steps == 1
 
 
@@ -409,7 +408,7 @@ def test_the_sentence_about_memory_names_what_is_needed_and_what_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _machine(monkeypatch, SC_PAGE_SIZE=4096, SC_PHYS_PAGES=2**21)  # 8.6 GB
-    # 4 * 1 * (860,000 * (1000 * 19 + 4 * 2)) bytes: 65 GB
+    # 4 * 1 * 860,000 * 1000 * 19 bytes: 65 GB
     text = "ab" * 430_000
     size = {"num_layers": 1, "hidden_size": 1000, "seq_len": "full", "batch_size": 1}
     with pytest.raises(OptionError, match=r"860,000 steps .* about 65 GB .* machine has 9:"):

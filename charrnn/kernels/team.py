@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from charrnn.kernels import crew
-
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -32,6 +30,8 @@ def _starter() -> Callable[[int, int, int], None]:
     start = _find_openmp()
     if start is not None:
         return lambda address, data, threads: start(address, data, threads, 0)
+    from charrnn.kernels import crew
+
     return crew.together
 
 
