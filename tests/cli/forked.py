@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -91,6 +92,8 @@ def _command(folder: Path, words: list[str], streams: Path, environment: Mapping
     _set(environment)
     os.chdir(folder)
     sys.argv = ["charrnn", *words]
+    # Else a command would count its seconds from the server's start.
+    vars(sys.modules["charrnn.cli.train"])["STARTED"] = time.perf_counter()
     from charrnn.__main__ import main
 
     main()

@@ -48,7 +48,7 @@ def test_json_counts_what_was_done(tiny: Run) -> None:
     assert result["epochs"] == pytest.approx(result["characters"] / (0.9 * TEXT_CHARACTERS), 0.1)
     assert result["stopped_by"] == "steps"
     assert result["cell"] == "lstm"
-    assert result["seconds"] > 0
+    assert 0 < result["seconds"] < 100
     assert result["chars_per_second"] > 0
 
 
