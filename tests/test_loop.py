@@ -445,6 +445,28 @@ def test_a_clock_learns_how_long_the_scoring_at_the_end_takes(tiny_text: str) ->
     trainer.validate(Steps(1))  # steps need no such thing
 
 
+def test_a_person_is_told_when_most_of_the_time_would_go_into_scoring(
+    tiny_text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "VALID_CAP", 10)
+    told: list[str] = []
+
+    def train(seconds: float) -> None:
+        trainer = _trainer(_data(tiny_text))
+        clock = Clock(deadline=trainer.start + seconds, start=trainer.start)
+        stop = iter([None, "interrupt"]).__next__
+        hooks = Hooks(lambda p, n: None, lambda p, v: None, stop, say=told.append)
+        trainer.run(clock, MANY, hooks)
+
+    train(1e4)
+    assert told == []
+    train(0.5)
+    assert "held-out symbols" in told.pop()
+    monkeypatch.setattr(loop, "VALID_CAP", 2**16)  # a short text takes no time worth a word
+    train(0.5)
+    assert told == []
+
+
 def test_a_clock_ends_a_training(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text))
     now = trainer.start

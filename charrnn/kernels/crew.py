@@ -4,7 +4,8 @@ To wake a thread of Python takes as long as a small network's step. So one that 
 does not go to sleep at once: it looks at its slot for some tenths of a millisecond, and runs what
 the next caller posts there. A slot is a cache line of integers:
 
-    0  GONE: no thread looks at it; IDLE: one does; POSTED: it has work, or is at it
+    0  GONE: no thread looks at it; IDLE: one does; POSTED: it has work, or is at it;
+       CALLED: the same, but a thread has yet to come
     1  address of a C function ``void(data)``
     2  its data
 """
@@ -27,7 +28,9 @@ from numpy.typing import NDArray
 
 from charrnn.kernels.scalars import pointer
 
-GONE, IDLE, POSTED = 0, 1, 2
+GONE, IDLE, POSTED, CALLED = 0, 1, 2, 3
+NEW, SPREAD, DONE = 0, 1, 2  # how far a caller's work is
+_STAGE = 4  # of a caller's table; before it are address and number of slots, function, data
 _SLOT = 8  # integers
 SPINS = 4000  # looks at what another thread writes, before the processor is given away
 _LOOKS = SPINS + 6000  # for more work: those that offer the processor take most of the time
@@ -92,6 +95,8 @@ def _serve(slot):  # type: ignore[no-untyped-def]
     """A thread's life: what is posted in its slot, until nothing comes."""
     s = carray(slot, (_SLOT,), np.int64)
     state = s.ctypes.data
+    if not _exchange(state, CALLED, POSTED):  # another thread came first
+        return
     while True:
         _run(s[1], s[2])
         _exchange(state, POSTED, IDLE)
@@ -106,25 +111,30 @@ def _serve(slot):  # type: ignore[no-untyped-def]
 
 @_entry
 def _post(table):  # type: ignore[no-untyped-def]
-    """Work into every slot, and told to those who look; the table is made by `_Crew.run`."""
-    t = carray(table, (4,), np.int64)
+    """Work into every slot, once, and told to those who look; `_Crew.run` makes the table."""
+    t = carray(table, (5,), np.int64)
+    if t[_STAGE] != NEW:
+        return
     slots = carray(pointer(t[0]), (t[1], _SLOT), np.int64)
     for i in range(t[1]):
         slots[i, 1], slots[i, 2] = t[2], t[3]
-        _exchange(slots.ctypes.data + 8 * _SLOT * i, IDLE, POSTED)
+        if not _exchange(slots.ctypes.data + 8 * _SLOT * i, IDLE, POSTED):
+            slots[i, 0] = CALLED
+    t[_STAGE] = SPREAD
 
 
 @_entry
 def _lead(table):  # type: ignore[no-untyped-def]
     """The caller's own part, and then wait for those of all others."""
-    t = carray(table, (4,), np.int64)
+    t = carray(table, (5,), np.int64)
     _run(t[2], t[3])
     for i in range(t[1]):
         looks = 0
-        while look(t[0] + 8 * _SLOT * i) == POSTED:
+        while look(t[0] + 8 * _SLOT * i) >= POSTED:
             looks += 1
             if looks > SPINS:
                 give_way()
+    t[_STAGE] = DONE
 
 
 _RUN = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -137,20 +147,47 @@ class _Crew:
         room = np.zeros((others + 1) * _SLOT, np.int64)
         first = -room.ctypes.data % 64 // 8  # a cache line begins there
         self._slots: NDArray[np.int64] = room[first : first + others * _SLOT].reshape(others, -1)
-        self._threads = ThreadPoolExecutor(others, thread_name_prefix="charrnn")
+        self._threads = _started(others)
         self._turn = threading.Lock()  # two callers, each with half of the threads, would wait
 
     def run(self, address: int, data: int) -> None:
         """As `together`."""
-        given = (self._slots.ctypes.data, len(self._slots), address, data)
+        given = (self._slots.ctypes.data, len(self._slots), address, data, NEW)
         table = np.array(given, np.int64)
+        interrupt: BaseException | None = None
         with self._turn:
-            _RUN(_post.address)(table.ctypes.data)
-            for slot in np.flatnonzero(self._slots[:, 0] == GONE).tolist():
-                self._slots[slot, 0] = POSTED
-                place = self._slots.ctypes.data + 8 * _SLOT * slot
-                self._threads.submit(_RUN(_serve.address), place)
-            _RUN(_lead.address)(table.ctypes.data)
+            while table[_STAGE] != DONE:
+                try:
+                    self._work(table)
+                except (KeyboardInterrupt, SystemExit) as asked:  # but the others wait for us
+                    interrupt = asked
+        if interrupt:
+            raise interrupt
+
+    def _work(self, table: NDArray[np.int64]) -> None:
+        """All of it, or what is missing of it after an interrupt: each part is done once."""
+        _RUN(_post.address)(table.ctypes.data)
+        for slot in np.flatnonzero(self._slots[:, 0] == CALLED).tolist():
+            place = self._slots.ctypes.data + 8 * _SLOT * slot
+            self._threads.submit(_RUN(_serve.address), place)
+        _RUN(_lead.address)(table.ctypes.data)
+
+
+def _started(threads: int) -> ThreadPoolExecutor:
+    """So many threads that are there: one that could not be started would be waited for.
+
+    Raises:
+        RuntimeError: the system has no more of them.
+    """
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="charrnn")
+    all_there = threading.Barrier(threads)
+    try:
+        for come in [pool.submit(all_there.wait) for _ in range(threads)]:
+            come.result()
+    except BaseException:
+        all_there.abort()
+        raise
+    return pool
 
 
 def together(address: int, data: int, threads: int) -> None:

@@ -36,6 +36,7 @@ VALIDATION_SHARE = 0.1  # and no more than this many characters per one that is 
 EARLY = 0.1  # of a run: then it is scored at any rate, so that there is a model to write with
 REPORTS = 200  # lines of metrics per run
 VALID_CAP = 2**16  # symbols of it that stand in while training
+MUCH_SCORING = 0.2  # of the time: a person is told
 TIMED = 4  # chunks whose scoring tells how long that of a text will take
 LEAVING = 0.4  # seconds for the last files and the end of the process
 ROLLBACKS = 3  # times that a training may diverge and go on
@@ -189,6 +190,7 @@ class Trainer:
         if isinstance(budget, Clock) and not self.step:
             self._reserve()  # what has to be compiled first is not counted
             budget.reserve = self._reserve()
+            self._warn(budget, hooks)
         affordable = VALIDATION_SHARE * characters / max(1, min(VALID_CAP, len(self.valid)))
         validations = max(2, min(MOST_VALIDATIONS, int(affordable)))
         fraction = budget.fraction(self.step)
@@ -210,6 +212,16 @@ class Trainer:
                     hooks.keep(self)
             if not self.update(self.rate(fraction)):
                 self._roll_back(hooks)
+
+    def _warn(self, clock: Clock, hooks: Hooks) -> None:
+        """Of a long text, where the minutes are short: what they are spent on."""
+        left = clock.deadline - clock.start
+        if clock.reserve > MUCH_SCORING * left and len(self.valid) > VALID_CAP:
+            hooks.say(
+                f"of {left:.0f} seconds some {min(clock.reserve, left):.0f} will go into scoring "
+                f"the {len(self.valid):,} held-out symbols at the end: hold out less "
+                "(--valid-fraction) or train longer (--minutes)"
+            )
 
     def rate(self, fraction: float) -> float:
         """The learning rate when this part of the budget is used."""
