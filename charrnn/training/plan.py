@@ -141,7 +141,7 @@ def _epochs(options: TrainOptions) -> float | None:
 def _depth(options: TrainOptions) -> dict[str, Any]:
     """Two layers with skip connections, unless the user counts them or the cell has but one.
 
-    In a minute they learn as much as one that is wider, in three more (README, "Why this network").
+    In three minutes they learn more than one that is wider (README, "Why this network").
     """
     if options.num_layers is None and options.cell != "jordan":
         return {"num_layers": 2, "skip_connections": True}
