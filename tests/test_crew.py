@@ -6,6 +6,7 @@ import multiprocessing
 import sys
 import threading
 import time
+import weakref
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,18 @@ def test_a_thread_that_looks_is_not_started_again(monkeypatch: pytest.MonkeyPatc
     for _ in range(1000):
         meet(2)
     assert 1 <= len(started) < 500
+
+
+def test_slots_live_as_long_as_a_thread_looks_at_them() -> None:
+    def outlives() -> bool:
+        made = crew._Crew(1)
+        slots = weakref.ref(made._slots.base)
+        table = np.array([0, 2, 7], np.int64)
+        made.run(_meet.address, table.ctypes.data)
+        del made
+        return slots() is not None
+
+    assert any(outlives() for _ in range(50))  # a busy machine may come back to it late
 
 
 @pytest.mark.parametrize("late", [False, True])

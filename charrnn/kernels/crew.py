@@ -168,8 +168,8 @@ class _Crew:
         """All of it, or what is missing of it after an interrupt: each part is done once."""
         _RUN(_post.address)(table.ctypes.data)
         for slot in np.flatnonzero(self._slots[:, 0] == CALLED).tolist():
-            place = self._slots.ctypes.data + 8 * _SLOT * slot
-            self._threads.submit(_RUN(_serve.address), place)
+            # Given as an array, which lives as long as the thread looks at it.
+            self._threads.submit(_RUN(_serve.address), self._slots[slot].ctypes)
         _RUN(_lead.address)(table.ctypes.data)
 
 
