@@ -220,7 +220,7 @@ class Trainer:
             hooks.say(
                 f"of {left:.0f} seconds some {min(clock.reserve, left):.0f} will go into scoring "
                 f"the {len(self.valid):,} held-out symbols at the end: hold out less "
-                "(--valid-fraction) or train longer (--minutes)"
+                "(--valid-fraction, or a shorter --valid) or train longer (--minutes)"
             )
 
     def rate(self, fraction: float) -> float:
