@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn import checkpoint, scoring, states
-from charrnn.checkpoint import Model
+from charrnn import (
+    scoring,
+)
 from charrnn.config import (
     MAX_LENGTH,
     BeamConfig,
@@ -33,13 +34,32 @@ from charrnn.config import (
 )
 from charrnn.decoding import constraints, sampling
 from charrnn.decoding.beam import Hypothesis, beam_search
-from charrnn.decoding.choosing import Chooser, filters_of, generator
 from charrnn.decoding.constraints import ENDED, Constraint
 from charrnn.decoding.filters import NO_BIAS, Integers, Weights
+from charrnn.decoding.sampler import (
+    Chooser,
+    filters_of,
+    generator,
+)
 from charrnn.errors import CorpusError, OptionError, PromptError
-from charrnn.kernels.numpy_engine import NumpyEngine
-from charrnn.states import Prompted
-from charrnn.tokenizer import Decoder, Ids, Tokenizer
+from charrnn.inference.numpy_engine import (
+    NumpyEngine,
+)
+from charrnn.model import (
+    model_file,
+    saved_state,
+)
+from charrnn.model.model_file import (
+    Model,
+)
+from charrnn.model.saved_state import (
+    Prompted,
+)
+from charrnn.text.tokenizer import (
+    Decoder,
+    Ids,
+    Tokenizer,
+)
 
 Write = Callable[[str], object]
 
@@ -115,7 +135,9 @@ class Generator:
             if self._device != "cpu":
                 return self._on_device()
             with self._told_of_compiling():
-                from charrnn.kernels.engine import Engine
+                from charrnn.inference.compiled_engine import (
+                    Engine,
+                )
 
                 given = (self.config, self._values)
                 return Engine(*given, weights=self._weights, threads=self._threads)
@@ -126,8 +148,12 @@ class Generator:
 
     def _on_device(self) -> NumpyEngine:
         """What runs the network on the device that was asked for."""
-        from charrnn.network import choose_device
-        from charrnn.torch_engine import TorchEngine
+        from charrnn.inference.cuda_engine import (
+            TorchEngine,
+        )
+        from charrnn.network.module import (
+            choose_device,
+        )
 
         return TorchEngine(self.config, self._values, choose_device(self._device))
 
@@ -161,7 +187,7 @@ class Generator:
     @cached_property
     def model_hash(self) -> str:
         """What tells this model from others: of its architecture, tokenizer and weights."""
-        return states.model_hash(Model(self.config, self.tokenizer, self._values))
+        return saved_state.model_hash(Model(self.config, self.tokenizer, self._values))
 
     def knows(self, text: str) -> bool:
         """Whether the model has seen every symbol of a text."""
@@ -224,7 +250,7 @@ class Generator:
 
     def save_state(self, path: str | Path, prompted: Prompted) -> None:
         """Write what was read to a file, for `load_state`."""
-        states.save(Path(path), prompted, self.config, self.model_hash)
+        saved_state.save(Path(path), prompted, self.config, self.model_hash)
 
     def load_state(self, path: str | Path) -> Prompted:
         """What `save_state` wrote; whatever takes a prompt takes it.
@@ -232,7 +258,7 @@ class Generator:
         Raises:
             StateError: missing, damaged, foreign, or another model's.
         """
-        return states.load(Path(path), self.config, self.model_hash)
+        return saved_state.load(Path(path), self.config, self.model_hash)
 
     def sample(self, prompt: str | Prompted = "", **options: Any) -> str:
         """A random text after `prompt`; options are those of `SampleConfig`."""
@@ -603,4 +629,4 @@ def load(path: str | Path) -> Generator:
     Raises:
         ModelError: missing, damaged or foreign.
     """
-    return Generator(checkpoint.load(checkpoint.find(Path(path))))
+    return Generator(model_file.load(model_file.find(Path(path))))

@@ -33,10 +33,23 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-from charrnn import checkpoint, dataset
 from charrnn.errors import CharRNNError, CorpusError, OptionError
-from charrnn.kernels.suffixes import Bytes, Order, extend_matches, starts_character, suffix_order
-from charrnn.tokenizer import Decoder
+from charrnn.model import (
+    model_file,
+)
+from charrnn.suffix_array import (
+    Bytes,
+    Order,
+    extend_matches,
+    starts_character,
+    suffix_order,
+)
+from charrnn.text import (
+    dataset,
+)
+from charrnn.text.tokenizer import (
+    Decoder,
+)
 
 MIN_RUN = 20
 BLOCK = 2**23  # bytes of text that are sorted together
@@ -201,8 +214,8 @@ def for_model(model: str | Path, tell: Tell = lambda sentence: None) -> Index:
         CorpusError: there is no index yet, and the training text is not at hand any more.
         RunError: the index could not be written.
     """
-    path = checkpoint.find(Path(model))
-    described: Any = checkpoint.load(path).training.get("corpus")
+    path = model_file.find(Path(model))
+    described: Any = model_file.load(path).training.get("corpus")
     try:
         sha256, characters = described["sha256"]["corpus"], described["train_characters"]
         split = str(described.get("split", "")).startswith(("by document", "by hash"))

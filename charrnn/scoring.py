@@ -23,8 +23,13 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.streams import Documents
-from charrnn.tokenizer import Ids, Tokenizer
+from charrnn.text.streams import (
+    Documents,
+)
+from charrnn.text.tokenizer import (
+    Ids,
+    Tokenizer,
+)
 
 MAX_STREAMS = 32
 WARM_UP = 512
@@ -41,7 +46,7 @@ Progress = Callable[[int], object]  # told how many symbols are done; may raise
 
 
 class Engine(Protocol):
-    """What scoring needs of a network; ``charrnn.network`` and ``NumpyEngine`` adapters give it."""
+    """What scoring needs of a network; ``CharRNN`` and ``NumpyEngine`` give it."""
 
     def start_state(self, batch_size: int) -> Any:
         """The state before a text, for `batch_size` rows."""

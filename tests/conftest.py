@@ -15,16 +15,28 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from charrnn import parameters
-from charrnn.checkpoint import Model
 from charrnn.config import ModelConfig
 from charrnn.decoding import sampling
-from charrnn.decoding.choosing import OVER, Chooser, generator
 from charrnn.decoding.constraints import ENDED
 from charrnn.decoding.filters import Filters, Integers, Weights
+from charrnn.decoding.sampler import (
+    OVER,
+    Chooser,
+    generator,
+)
 from charrnn.decoding.step import ends_with
-from charrnn.kernels.numpy_engine import NumpyEngine
-from charrnn.tokenizer import CharTokenizer
+from charrnn.inference.numpy_engine import (
+    NumpyEngine,
+)
+from charrnn.model import (
+    parameters,
+)
+from charrnn.model.model_file import (
+    Model,
+)
+from charrnn.text.tokenizer import (
+    CharTokenizer,
+)
 
 torch.set_num_threads(1)
 

@@ -28,18 +28,26 @@ except ImportError:
 
 with atheris.instrument_imports(include=["charrnn"]) if atheris else contextlib.nullcontext():
     from charrnn import (
-        checkpoint,
         compression,
         config,
-        corpora,
-        corpus,
-        dataset,
-        files,
         generator,
-        tokenizer,
     )
     from charrnn.config import TextOptions
     from charrnn.errors import CharRNNError
+    from charrnn.model import (
+        model_file,
+    )
+    from charrnn.storage import (
+        files,
+    )
+    from charrnn.text import (
+        corpus,
+        dataset,
+        tokenizer,
+    )
+    from charrnn.text.named import (
+        registry as corpora,
+    )
     from charrnn.training import checkpoints, resume
 
 GOLDEN = Path(__file__).parent / "golden" / "1"
@@ -136,11 +144,11 @@ def targets(folder: Path) -> dict[str, tuple[bytes, Read]]:
 
     text = b"some words to learn, and some words more. " * 40
     pieces = tokenizer.train_pieces([text], len(text), "bpe", 300)
-    letters = checkpoint.load(RUN / checkpoint.MODEL_NAME).tokenizer
+    letters = model_file.load(RUN / model_file.MODEL_NAME).tokenizer
     toml = b'cell = "gru"\nhidden-size = 24\nseq_len = "full"\n'
     registry = (corpora.folder() / "registry.toml").read_bytes()
     return {
-        "model": ((RUN / checkpoint.MODEL_NAME).read_bytes(), in_file(model, checkpoint.load)),
+        "model": ((RUN / model_file.MODEL_NAME).read_bytes(), in_file(model, model_file.load)),
         **of_checkpoint(folder),
         "options": (toml, in_file(options, config.load_options)),
         "alphabet": (json.dumps(letters.to_json()).encode(), alphabet),

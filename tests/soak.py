@@ -18,8 +18,18 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-LONG = ("cli/test_resume.py", "test_faults.py", "test_checkpoints.py", "test_checkpoint.py")
-LONG = (*LONG, "test_dataset.py", "test_tokenizer.py")
+LONG = (
+    "cli/commands/test_resume_command.py",
+    "training/test_disk_faults.py",
+    "training/test_checkpoints.py",
+    "model/test_model_file.py",
+)
+LONG = (
+    "cli/commands/test_resume_command.py",
+    "training/test_disk_faults.py",
+    "training/test_checkpoints.py",
+    "model/test_model_file.py",
+)
 STRANGE = "file from a stranger (model, checkpoint, options, tokenizer, dataset, archive, registry)"
 TRIED = re.compile(r"^(?:inputs tried|stat::number_of_executed_units): (\d+)", re.MULTILINE)
 

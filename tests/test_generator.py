@@ -16,18 +16,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import charrnn
-from charrnn import checkpoint, generator
-from charrnn.checkpoint import Model
+from charrnn import (
+    generator,
+)
 from charrnn.config import BeamConfig, SampleConfig
 from charrnn.decoding import sampling
-from charrnn.decoding.choosing import OVER, Chooser
-from charrnn.decoding.choosing import generator as randomness
 from charrnn.decoding.constraints import ENDED
+from charrnn.decoding.sampler import (
+    OVER,
+    Chooser,
+)
+from charrnn.decoding.sampler import (
+    generator as randomness,
+)
 from charrnn.errors import CharRNNError, ModelError, OptionError, PromptError
 from charrnn.generator import Generator, Sample, _Text
-from charrnn.kernels import engine, program
-from charrnn.kernels.numpy_engine import NumpyEngine
-from charrnn.tokenizer import CharTokenizer
+from charrnn.inference import (
+    compiled_engine,
+    instructions,
+)
+from charrnn.inference.numpy_engine import (
+    NumpyEngine,
+)
+from charrnn.model import (
+    model_file,
+)
+from charrnn.model.model_file import (
+    Model,
+)
+from charrnn.text.tokenizer import (
+    CharTokenizer,
+)
 
 MakeModel = Callable[..., Model]
 
@@ -316,9 +335,9 @@ def test_score_counts_characters_and_bytes(make_model: MakeModel) -> None:
 def test_load_takes_a_file_or_a_folder_and_says_what_is_missing(
     tmp_path: Path, tiny_model: Model
 ) -> None:
-    checkpoint.save(tmp_path / checkpoint.MODEL_NAME, tiny_model)
+    model_file.save(tmp_path / model_file.MODEL_NAME, tiny_model)
     expected = Generator(tiny_model).sample("he", length=30, seed=1)
-    for path in (tmp_path, str(tmp_path), tmp_path / checkpoint.MODEL_NAME):
+    for path in (tmp_path, str(tmp_path), tmp_path / model_file.MODEL_NAME):
         loaded = generator.load(path)
         assert loaded.sample("he", length=30, seed=1) == expected
         assert loaded.training == {"steps": 3}
@@ -414,7 +433,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Model:
     chosen = np.random.default_rng(1).choice(words, 3000)
     text.write_text(" ".join(chosen), "utf-8")
     made = {"hidden_size": 48, "num_layers": 2, "seed": 1, "out": folder / "run"}
-    return checkpoint.load(Path(charrnn.train(text, steps=60, **made).model))
+    return model_file.load(Path(charrnn.train(text, steps=60, **made).model))
 
 
 def test_the_compiled_text_of_a_trained_model_is_the_plain_one(trained: Model) -> None:
@@ -449,7 +468,7 @@ def _broken(*given: Any, **more: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "part", [(engine, "Engine"), (program, "product"), (Chooser, "compile")], ids=str
+    "part", [(compiled_engine, "Engine"), (instructions, "product"), (Chooser, "compile")], ids=str
 )
 def test_numpy_writes_where_compiling_fails(
     tiny_model: Model, monkeypatch: pytest.MonkeyPatch, part: tuple[Any, str]
@@ -477,7 +496,7 @@ main()
 
 
 def test_the_command_writes_without_numba(tmp_path: Path, tiny_model: Model) -> None:
-    checkpoint.save(tmp_path / "model.safetensors", tiny_model)
+    model_file.save(tmp_path / "model.safetensors", tiny_model)
     line = ["sample", "-m", tmp_path, "-p", "he", "-n", "40", "--seed", "2", "--json"]
 
     def run(*more: str) -> Any:
@@ -535,7 +554,7 @@ def test_compiled_code_is_kept_per_user_or_for_the_process_alone(
     else:
         home.write_text("a file: nothing can be made in it")
     places = {"XDG_CACHE_HOME": str(home), "LOCALAPPDATA": str(home), "HOME": str(home)}
-    look = "import os; from charrnn.kernels import kept; print(kept.folder()); print(os.stat("
+    look = "import os; from charrnn.compiler import cache; print(cache.folder()); print(os.stat("
     look += "kept.folder()).st_mode & 0o077)"
     ended = subprocess.run(
         [sys.executable, "-c", look],

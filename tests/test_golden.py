@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 import charrnn
-from charrnn import corpus
-from charrnn.checkpoint import FORMAT_VERSION
 from charrnn.config import TrainOptions
+from charrnn.model.model_file import (
+    FORMAT_VERSION,
+)
+from charrnn.text import (
+    corpus,
+)
 from charrnn.training import checkpoints, run
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -16,42 +16,43 @@ from typing import get_args
 import pytest
 
 import charrnn
-from charrnn import checkpoint, config, parameters
+from charrnn import (
+    config,
+)
 from charrnn.cells import CELLS
-from charrnn.checkpoint import Model
 from charrnn.config import ModelConfig, TrainOptions
-from charrnn.tokenizer import CharTokenizer
+from charrnn.model import (
+    model_file,
+    parameters,
+)
+from charrnn.model.model_file import (
+    Model,
+)
+from charrnn.text.tokenizer import (
+    CharTokenizer,
+)
 
 PACKAGE = Path(charrnn.__file__).parent
 ROOMS = [
     "errors",
     "terminal",
-    "files",
-    "tensors",
     "config",
-    "sources",
-    "corpus",
-    "corpora",
-    "tokenizer",
-    "unknown",
-    "dataset",
-    "statistics",
-    "streams",
+    "storage",
     "cells",
-    "parameters",
-    "kernels",
+    "compiler",
+    "text",
+    "model",
     "network",
-    "torch_engine",
-    "checkpoint",
+    "inference",
     "decoding",
+    "run_dir",
     "scoring",
-    "states",
     "generator",
     "compression",
+    "suffix_array",
     "novelty",
     "training",
     "inspection",
-    "metrics",
     "bench",
     "cli",
 ]
@@ -59,28 +60,24 @@ OWN = {"__init__", "__main__"}  # the package's own files, which name rooms and 
 # Packages that only some files may import.
 ONLY = {
     "torch": (
-        "kernels/loss.py",
-        "kernels/sequence.py",
-        "kernels/scaffold.py",
-        "kernels/team.py",
-        "network.py",
-        "torch_engine.py",
+        "network/",
+        "inference/cuda_engine.py",
         "training/",
         "inspection/gradients.py",
         "bench/",
-        "cli/bench.py",
-        "cli/tensorboard.py",
+        "cli/commands/bench.py",
+        "cli/display/tensorboard.py",
     ),
-    "numba": ("kernels/", "decoding/compiled.py"),
-    "llvmlite": ("kernels/crew.py", "kernels/gemm.py", "kernels/program.py"),
+    "numba": ("compiler/", "inference/", "network/", "decoding/compiled.py", "suffix_array.py"),
+    "llvmlite": ("compiler/", "inference/instructions.py"),
     "constriction": ("compression.py",),
     "typer": ("cli/",),
-    "filelock": ("training/lock.py", "corpora/fetching.py"),
+    "filelock": ("training/lock.py", "text/named/fetch.py"),
     "rich": ("cli/",),
-    "prompt_toolkit": ("cli/screen.py",),
+    "prompt_toolkit": ("cli/display/editor.py",),
     "matplotlib": ("cli/",),
     "uniplot": ("cli/",),
-    "tensorboard": ("cli/train.py",),
+    "tensorboard": ("cli/commands/train.py",),
 }
 
 
@@ -158,7 +155,7 @@ def test_imports_can_be_read() -> None:
     # What is imported by a string is not seen here: one file does that, with what it wrote;
     # another asks whether a package is there.
     computed = {found.file for found in imports() if room(found.name) == "importlib"}
-    assert computed <= {"kernels/written.py", "kernels/sequence.py"}
+    assert computed <= {"compiler/codegen.py", "network/layers.py"}
     assert [str(found) for found in imports() if found.name == "charrnn"] == []
 
 
@@ -174,7 +171,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained model of four letters: making it needs no torch."""
     path = tmp_path_factory.mktemp("layers") / "model.safetensors"
     made = ModelConfig(vocab_size=4, hidden_size=8)
-    checkpoint.save(path, Model(made, CharTokenizer("ehlo"), parameters.initial(made, seed=1)))
+    model_file.save(path, Model(made, CharTokenizer("ehlo"), parameters.initial(made, seed=1)))
     (path.parent / "text.txt").write_text("hello" * 100)
     return path
 
@@ -200,14 +197,14 @@ def test_writing_and_scoring_load_no_torch(line: str, model: Path) -> None:
     assert "torch" not in names
 
 
-@pytest.mark.parametrize("module", ["charrnn.novelty", "charrnn.cli.screen"])
+@pytest.mark.parametrize("module", ["charrnn.novelty", "charrnn.cli.display.editor"])
 def test_looking_for_copies_and_writing_in_turns_load_no_torch(module: str) -> None:
     assert "torch" not in loaded("-c", f"import {module}")
 
 
 def test_looking_at_a_text_loads_no_torch(model: Path) -> None:
     names = loaded("-m", "charrnn", "corpora", "stats", "text.txt", folder=model.parent)
-    assert "charrnn.statistics" in names
+    assert "charrnn.text.profile" in names
     assert "torch" not in names
 
 
@@ -241,14 +238,19 @@ def test_cell_names_are_those_of_the_cells() -> None:
 
 
 def test_optimizer_names_are_those_of_what_is_made() -> None:
-    from charrnn.network import CharRNN
-    from charrnn.training import loop, plan
+    from charrnn.network.module import (
+        CharRNN,
+    )
+    from charrnn.training import (
+        plan,
+        trainer,
+    )
 
     for name in get_args(config.OptimizerName):
         asked = TrainOptions(optimizer=name, steps=1, hidden_size=4)
         made = plan.make(asked, 1000, 4, lambda model, train: 1.0)
         network = CharRNN(made.model, parameters.initial(made.model, 1))
-        assert type(loop.make_optimizer(network, made.train)).__name__.lower() == name
+        assert type(trainer.make_optimizer(network, made.train)).__name__.lower() == name
     assert TrainOptions.optimizer in get_args(config.OptimizerName)
 
 

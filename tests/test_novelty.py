@@ -16,11 +16,22 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charrnn import checkpoint, corpus, dataset, novelty
-from charrnn.checkpoint import Model
+from charrnn import (
+    novelty,
+)
 from charrnn.config import TextOptions
 from charrnn.errors import CorpusError, ModelError, OptionError
+from charrnn.model import (
+    model_file,
+)
+from charrnn.model.model_file import (
+    Model,
+)
 from charrnn.novelty import Index
+from charrnn.text import (
+    corpus,
+    dataset,
+)
 
 # Signs of one to four bytes, two of which begin with the same three.
 texts = st.text("ab\né日🙂🙃", max_size=40)
@@ -131,7 +142,7 @@ def run(tmp_path: Path, tiny_model: Model, cache: Path) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
     model = replace(tiny_model, training={"corpus": described})
-    checkpoint.save(folder / checkpoint.MODEL_NAME, model)
+    model_file.save(folder / model_file.MODEL_NAME, model)
     options = TextOptions(valid_fraction=1 - (TRAINED + 0.5) / len(TEXT))
     fields = {
         "corpus": described,
@@ -168,7 +179,7 @@ def test_an_index_is_made_once_and_then_mapped(run: Path, cache: Path, tmp_path:
     assert kept.stat().st_size < 5 * TRAINED + 200
     # From now on neither the text nor the run's description is needed.
     (tmp_path / "text.txt").unlink()
-    alone = shutil.copy(run / checkpoint.MODEL_NAME, tmp_path / "alone.safetensors")
+    alone = shutil.copy(run / model_file.MODEL_NAME, tmp_path / "alone.safetensors")
     index, told = opened(Path(alone))
     assert works(index)
     assert told == []
@@ -349,7 +360,7 @@ def test_a_training_text_that_is_gone_is_a_sentence(
 
 def test_a_model_without_a_training_text_is_a_sentence(tmp_path: Path, tiny_model: Model) -> None:
     path = tmp_path / "model.safetensors"
-    checkpoint.save(path, tiny_model)
+    model_file.save(path, tiny_model)
     with pytest.raises(CorpusError, match="does not say what text it was trained on"):
         opened(path)
     with pytest.raises(ModelError, match="does not exist"):

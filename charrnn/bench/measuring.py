@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from charrnn.kernels import program
+from charrnn.inference import (
+    instructions,
+)
 
 VOCAB_SIZE = 65
 ROUNDS = 7
@@ -99,7 +101,7 @@ def bandwidth(size: int, threads: int) -> float:
     times = 1 + int(2e7 / values.nbytes)
 
     def run() -> None:
-        program.read(values, times, threads)
+        instructions.read(values, times, threads)
 
     run()
     return times * values.nbytes / seconds(run, SECONDS)

@@ -11,13 +11,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from charrnn import parameters, streams
 from charrnn.bench.measuring import ROUNDS, VOCAB_SIZE, Row, Step, in_turns, peak
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig, TrainConfig
-from charrnn.kernels import memory, sequence
-from charrnn.network import CharRNN, detached
-from charrnn.training.loop import Trainer, make_optimizer
+from charrnn.model import (
+    parameters,
+)
+from charrnn.network import (
+    layers as sequence,
+)
+from charrnn.network.module import (
+    CharRNN,
+    detached,
+)
+from charrnn.storage import (
+    machine,
+)
+from charrnn.text import (
+    streams,
+)
+from charrnn.training.trainer import (
+    Trainer,
+    make_optimizer,
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +61,7 @@ CASES = (
 
 def train(cases: Sequence[Case] = CASES, rounds: int = ROUNDS) -> Iterator[Row]:
     """Measure training steps, case by case."""
-    memory.keep()  # for both: so training does it
+    machine.keep()  # for both: so training does it
     limits: dict[str, float] = {}
     for case in cases:
         cell = CELLS[case.cell]
@@ -100,7 +116,7 @@ def text(case: Case) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def step(case: Case, kernel: sequence.Kernel) -> Step:
-    """A step of ours, as `charrnn.training.loop` makes it."""
+    """A step of ours, as `charrnn.training.trainer` makes it."""
     model = model_of(case)
     config = TrainConfig(
         seq_len=case.seq_len, update_every=case.seq_len, batch_size=case.batch_size, steps=1

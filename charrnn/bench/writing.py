@@ -14,16 +14,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from charrnn import parameters
 from charrnn.bench.measuring import ROUNDS, VOCAB_SIZE, Row, Step, bandwidth, in_turns, peak
 from charrnn.bench.training import MODULES, Plain
 from charrnn.cells import CELLS
-from charrnn.checkpoint import Model
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.generator import Generator
-from charrnn.kernels.engine import Engine
-from charrnn.network import CharRNN
-from charrnn.tokenizer import CharTokenizer
+from charrnn.inference.compiled_engine import (
+    Engine,
+)
+from charrnn.model import (
+    parameters,
+)
+from charrnn.model.model_file import (
+    Model,
+)
+from charrnn.network.module import (
+    CharRNN,
+)
+from charrnn.text.tokenizer import (
+    CharTokenizer,
+)
 
 TEMPERATURE = 0.8
 SECONDS = 0.2  # that a text takes, about: so long that its beginning does not count

@@ -27,7 +27,9 @@ from charrnn.config import BeamConfig
 from charrnn.decoding.constraints import Constraint
 from charrnn.decoding.step import Floats, Network, State, log_softmax
 from charrnn.errors import OptionError, RunError
-from charrnn.kernels import memory
+from charrnn.storage import (
+    machine,
+)
 
 Integers = NDArray[np.int64]
 Numbers = NDArray[np.float64]
@@ -433,7 +435,7 @@ def _ended(tails: Integers, stops: Sequence[tuple[int, ...]]) -> Mask:
 
 def _check_memory(width: int, symbols: int) -> None:
     """Refuse what cannot fit, before anything is made."""
-    needed, installed = _BYTES * width * symbols, memory.installed()
+    needed, installed = _BYTES * width * symbols, machine.installed()
     if installed is not None and needed > installed:
         raise OptionError(
             f"--width {width:,} with {symbols:,} symbols would take about {needed / 1e9:,.0f} GB, "

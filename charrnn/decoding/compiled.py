@@ -1,4 +1,4 @@
-"""The choice of a symbol as compiled code, for the programs of `charrnn.kernels`.
+"""The choice of a symbol as compiled code, for the programs of `charrnn.inference`.
 
 The lines are those of `charrnn.decoding.filters`; what stands here hands them each row's arrays.
 Two functions: most texts are written with a temperature alone, and all filters take some seconds
@@ -15,12 +15,21 @@ import numpy as np
 from numba import carray, njit  # type: ignore[attr-defined]
 from numba.extending import register_jitable
 
+from charrnn.compiler.scalar_math import (
+    OPTIONS,
+    pointer,
+)
 from charrnn.decoding import filters
-from charrnn.decoding.choosing import OVER
 from charrnn.decoding.constraints import ENDED
 from charrnn.decoding.filters import Filters, choose, choose_by_temperature
-from charrnn.kernels.program import CONTEXT, floats, function
-from charrnn.kernels.scalars import OPTIONS, pointer
+from charrnn.decoding.sampler import (
+    OVER,
+)
+from charrnn.inference.instructions import (
+    CONTEXT,
+    floats,
+    function,
+)
 
 for _function in vars(filters).values():
     if isinstance(_function, types.FunctionType) and _function.__module__ == filters.__name__:

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import Limits
-from charrnn.decoding.expressions import (
+from charrnn.decoding.automaton import (
     MAX_STATES,
     Automaton,
     Expressions,
@@ -36,7 +36,11 @@ from charrnn.decoding.expressions import (
     minimised,
     trimmed,
 )
-from charrnn.decoding.patterns import UnsupportedError, expression, members
+from charrnn.decoding.regex_parser import (
+    UnsupportedError,
+    expression,
+    members,
+)
 from charrnn.decoding.step import Floats
 from charrnn.errors import OptionError
 from charrnn.terminal import symbol_name, visible

@@ -14,8 +14,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.decoding.choosing import Chooser
 from charrnn.decoding.filters import Integers, Weights
+from charrnn.decoding.sampler import (
+    Chooser,
+)
 from charrnn.decoding.step import Floats, Network, State
 
 SECONDS = 0.03  # for the symbols written at a time

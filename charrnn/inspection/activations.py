@@ -13,13 +13,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn import parameters
 from charrnn.cells.base import Cell, Function, Parts, Product
-from charrnn.checkpoint import Model
+from charrnn.compiler.autodiff import (
+    ARITHMETIC,
+    FUNCTIONS,
+    Graph,
+    Value,
+    function,
+)
 from charrnn.errors import CharRNNError
-from charrnn.kernels.numpy_engine import NumpyEngine, relu, sigmoid
-from charrnn.kernels.tracing import ARITHMETIC, FUNCTIONS, Graph, Value, function
-from charrnn.tokenizer import Ids
+from charrnn.inference.numpy_engine import (
+    NumpyEngine,
+    relu,
+    sigmoid,
+)
+from charrnn.model import (
+    parameters,
+)
+from charrnn.model.model_file import (
+    Model,
+)
+from charrnn.text.tokenizer import (
+    Ids,
+)
 
 LEFT, RIGHT = 0.1, 0.9  # a gate below or above is saturated (Karpathy et al. 2015)
 _READ = 256  # symbols read at a time

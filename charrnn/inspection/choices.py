@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 
 from charrnn.config import BeamConfig, SampleConfig
 from charrnn.decoding.beam import beam_search
-from charrnn.decoding.choosing import filters_of
 from charrnn.decoding.filters import ALL_ALLOWED, NO_BIAS, Floats, rescored, weighed
+from charrnn.decoding.sampler import (
+    filters_of,
+)
 from charrnn.decoding.step import Network, log_softmax
 from charrnn.generator import Generator
-from charrnn.states import Prompted
+from charrnn.model.saved_state import (
+    Prompted,
+)
 
 Ids = tuple[int, ...]
 

@@ -19,14 +19,28 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charrnn import parameters
 from charrnn.cells import Cell
-from charrnn.checkpoint import Model
 from charrnn.errors import CorpusError
-from charrnn.kernels.sequence import LayerState, reference_states
-from charrnn.network import CharRNN, Noise
-from charrnn.tokenizer import Ids
-from charrnn.training.penalties import omega
+from charrnn.model import (
+    parameters,
+)
+from charrnn.model.model_file import (
+    Model,
+)
+from charrnn.network.layers import (
+    LayerState,
+    reference_states,
+)
+from charrnn.network.module import (
+    CharRNN,
+    Noise,
+)
+from charrnn.text.tokenizer import (
+    Ids,
+)
+from charrnn.training.regularizers import (
+    omega,
+)
 
 WARM_UP = 100  # symbols read before a window, where the text has them
 _LARGEST = 700.0  # logarithm of what float64 still holds
@@ -191,7 +205,7 @@ class _Tracer:
         weights: Mapping[str, Tensor],
         **more: Any,
     ) -> tuple[Tensor, LayerState]:
-        """As `charrnn.kernels.sequence.reference`."""
+        """As `charrnn.network.layers.reference`."""
         states = [torch.cat(state, -1).detach().requires_grad_()]
         for t in range(len(x)):
             before = _parts(cell, states[-1])

@@ -9,8 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import CorpusError
-from charrnn.kernels.numpy_engine import NumpyEngine
-from charrnn.tokenizer import Ids, Tokenizer
+from charrnn.inference.numpy_engine import (
+    NumpyEngine,
+)
+from charrnn.text.tokenizer import (
+    Ids,
+    Tokenizer,
+)
 
 SPREAD = 8  # a context of n is one of n to n + n/8 symbols, so that several are scored at a time
 _ROWS, _READ = 256, 64  # texts side by side, and symbols read at a time

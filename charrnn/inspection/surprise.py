@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.scoring import Score, Surprisals
-from charrnn.tokenizer import Tokenizer
+from charrnn.text.tokenizer import (
+    Tokenizer,
+)
 
 
 @dataclass(frozen=True)

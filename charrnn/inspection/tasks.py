@@ -18,10 +18,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from charrnn import checkpoint, corpus, dataset
-from charrnn.checkpoint import Model
 from charrnn.config import TrainOptions
-from charrnn.kernels.numpy_engine import NumpyEngine
+from charrnn.inference.numpy_engine import (
+    NumpyEngine,
+)
+from charrnn.model import (
+    model_file,
+)
+from charrnn.model.model_file import (
+    Model,
+)
+from charrnn.text import (
+    corpus,
+    dataset,
+)
 
 if TYPE_CHECKING:
     from charrnn.training.run import Observer
@@ -107,7 +117,7 @@ def train(
         data = dataset.make(made["train"], options, made["valid"], folder=folder / "dataset")
         result = run.train(data, options, out=folder / "run", observer=observer)
         assert result is not None
-        return checkpoint.load(Path(result.model))
+        return model_file.load(Path(result.model))
 
 
 def success(model: Model, task: Task, lag: int, seed: int, count: int) -> float:

@@ -24,10 +24,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn import files, parameters, tensors
 from charrnn.config import ModelConfig
 from charrnn.errors import ModelError, RunError
-from charrnn.tensors import Arrays, Header, Spec
+from charrnn.model import (
+    parameters,
+)
+from charrnn.storage import (
+    files,
+    tensors,
+)
+from charrnn.storage.tensors import (
+    Arrays,
+    Header,
+    Spec,
+)
 
 FORMAT_VERSION = 1
 FOLDER = "checkpoints"

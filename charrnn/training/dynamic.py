@@ -16,12 +16,23 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from charrnn import parameters
-from charrnn.checkpoint import Model
-from charrnn.kernels.sequence import select
-from charrnn.network import CharRNN, detached
+from charrnn.model import (
+    parameters,
+)
+from charrnn.model.model_file import (
+    Model,
+)
+from charrnn.network.layers import (
+    select,
+)
+from charrnn.network.module import (
+    CharRNN,
+    detached,
+)
 from charrnn.scoring import Score
-from charrnn.tokenizer import Ids
+from charrnn.text.tokenizer import (
+    Ids,
+)
 
 # Chosen on the held-out parts of War and Peace and of folk tunes.
 SEGMENT = 32  # symbols between two updates

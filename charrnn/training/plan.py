@@ -21,9 +21,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from charrnn import parameters
 from charrnn.config import FORM, ModelConfig, TrainConfig, TrainOptions
 from charrnn.errors import OptionError
+from charrnn.model import (
+    parameters,
+)
 
 CHARACTERS_PER_PARAMETER = 10
 COUNTED_PER_PARAMETER = 4
@@ -226,7 +228,7 @@ def window_bytes(model: ModelConfig, train: TrainConfig) -> int:
 
     For every step, stream and unit: each block's input part, what is saved of it and its
     derivative; the parts of the state; outputs before and after dropout. Logits are made of some
-    of them at a time (`charrnn.kernels.loss`).
+    of them at a time (`charrnn.network.loss`).
     """
     cell = parameters.cell_of(model)
     values = 3 * len(cell.blocks) + 2 * len(cell.states) + 3

@@ -22,9 +22,13 @@ from charrnn.config import (
     from_json,
     to_json,
 )
-from charrnn.dataset import Dataset
 from charrnn.errors import CharRNNError, ModelError, OptionError
-from charrnn.tokenizer import Tokenizer
+from charrnn.text.dataset import (
+    Dataset,
+)
+from charrnn.text.tokenizer import (
+    Tokenizer,
+)
 from charrnn.training.plan import Plan
 
 BUDGETS = ("minutes", "epochs", "steps")

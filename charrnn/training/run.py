@@ -24,22 +24,70 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charrnn import checkpoint, corpus, dataset, files, parameters, scoring, streams
-from charrnn.checkpoint import MODEL_NAME, Model
+from charrnn import (
+    scoring,
+)
 from charrnn.config import FORM, ModelConfig, TrainConfig, TrainOptions, to_json
-from charrnn.corpus import Corpus
-from charrnn.dataset import Dataset
 from charrnn.errors import CorpusError, DivergedError, ModelError, OptionError, RunError
-from charrnn.kernels import memory
-from charrnn.kernels.sequence import Kernel, select
-from charrnn.network import CharRNN, choose_device
-from charrnn.training import checkpoints, lock, loop, plan, resume, snapshot, transfer
+from charrnn.model import (
+    model_file,
+    parameters,
+)
+from charrnn.model.model_file import (
+    MODEL_NAME,
+    Model,
+)
+from charrnn.network.layers import (
+    Kernel,
+    select,
+)
+from charrnn.network.module import (
+    CharRNN,
+    choose_device,
+)
+from charrnn.storage import (
+    files,
+    machine,
+)
+from charrnn.text import (
+    corpus,
+    dataset,
+    streams,
+)
+from charrnn.text.corpus import (
+    Corpus,
+)
+from charrnn.text.dataset import (
+    Dataset,
+)
+from charrnn.training import (
+    checkpoints,
+    lock,
+    plan,
+    resume,
+    state,
+)
+from charrnn.training import (
+    init_from as transfer,
+)
+from charrnn.training import (
+    trainer as loop,
+)
+from charrnn.training.background_writer import (
+    Writer,
+)
 from charrnn.training.budget import Budget, Clock, Steps
 from charrnn.training.checkpoints import Checkpoint, Found
-from charrnn.training.loop import Hooks, Interruptible, Outcome, Progress, Trainer, Values
 from charrnn.training.plan import Plan
 from charrnn.training.resume import Earlier
-from charrnn.training.writer import Writer
+from charrnn.training.trainer import (
+    Hooks,
+    Interruptible,
+    Outcome,
+    Progress,
+    Trainer,
+    Values,
+)
 
 MEASURED_WINDOW = 256  # steps whose speed stands for that of longer windows
 SHORTEST_WINDOW = 8  # that is planned
@@ -146,7 +194,7 @@ def _check_memory(made: Plan) -> None:
     Raises:
         OptionError: says how much it would take.
     """
-    needed, installed = plan.window_bytes(made.model, made.train), memory.installed()
+    needed, installed = plan.window_bytes(made.model, made.train), machine.installed()
     if installed is not None and needed > installed:
         raise OptionError(
             f"a window of {made.train.seq_len:,} steps would take about {needed / 1e9:.0f} GB "
@@ -227,7 +275,7 @@ def train(
             given here by name; without a checkpoint the training starts from the beginning.
         checkpoint_every: steps from one checkpoint to the next, in place of minutes.
         init_from: start with the weights of a model, of which `options` say the sizes; see
-            `charrnn.training.transfer.options`.
+            `charrnn.training.init_from.options`.
 
     Raises:
         OptionError: what was asked cannot be, or differs from the run that is to go on.
@@ -241,7 +289,7 @@ def train(
     if resumed and init_from:
         raise OptionError("--init-from begins a run, --resume goes on with one: give one of them")
     run_dir = choose_run_dir(text.name, out, force, resumed)
-    memory.keep()
+    machine.keep()
     if resume_with is not None and checkpoints.exist(run_dir):
         with lock.held(run_dir):
             run = _resumed(run_dir, (text, valid, test), resume_with, observer, started)
@@ -415,9 +463,9 @@ class _Run:
             ModelError: its tensors or numbers are not those of this training.
         """
         arrays = candidate.arrays(self.plan.model, self.plan.train.batch_size)
-        kept = snapshot.Snapshot(arrays, earlier.trainer)
+        kept = state.Snapshot(arrays, earlier.trainer)
         try:
-            lost = snapshot.restore(self.trainer, kept)
+            lost = state.restore(self.trainer, kept)
         except ModelError as error:
             raise ModelError(f"{candidate.folder}: {error}") from error
         self.spent, self.reserve = earlier.seconds, earlier.reserve
@@ -521,7 +569,7 @@ class _Run:
     def _keep(self, trainer: Trainer) -> None:
         """A checkpoint of now, unless there is one, or its weights are no numbers."""
         began = time.perf_counter()
-        taken = snapshot.take(trainer)
+        taken = state.take(trainer)
         finite = all(
             np.isfinite(value).all()
             for name, value in taken.arrays.items()
@@ -534,7 +582,7 @@ class _Run:
         self.kept_at = time.perf_counter()
         self.save_seconds = self.kept_at - began
 
-    def _state(self, taken: snapshot.Snapshot) -> dict[str, Any]:
+    def _state(self, taken: state.Snapshot) -> dict[str, Any]:
         """What a checkpoint says besides its tensors; no file's name is in it."""
         return {
             "run": self._description() | {"changes": self.changes},
@@ -627,7 +675,7 @@ class _Run:
         training = {**self._description(), **reached, **final}
         del training["model"]  # it is the model's config already
         model = Model(self.plan.model, self.data.tokenizer, values, training)
-        self.writer.put(MODEL_NAME, partial(checkpoint.save, self.run_dir / MODEL_NAME, model))
+        self.writer.put(MODEL_NAME, partial(model_file.save, self.run_dir / MODEL_NAME, model))
 
     @torch.no_grad()
     def _conclude(self, outcome: Outcome) -> Result:
@@ -721,7 +769,7 @@ def train_files(
     Returns:
         what the training came to; ``charrnn.load(result.model)`` writes with it.
     """
-    model = checkpoint.load(checkpoint.find(Path(init_from))) if init_from else None
+    model = model_file.load(model_file.find(Path(init_from))) if init_from else None
     chosen = TrainOptions(**(transfer.options(model, options) if model else options))
     folder = None if out is None else Path(out)
     valid_text = None if valid is None else corpus.read([valid], chosen)

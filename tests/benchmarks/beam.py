@@ -14,11 +14,21 @@ from pathlib import Path
 import numpy as np
 
 import charrnn
-from charrnn import checkpoint, dataset, parameters
-from charrnn.checkpoint import Model
 from charrnn.config import BeamConfig, ModelConfig, SampleConfig
 from charrnn.generator import Generator
-from charrnn.tokenizer import CharTokenizer
+from charrnn.model import (
+    model_file,
+    parameters,
+)
+from charrnn.model.model_file import (
+    Model,
+)
+from charrnn.text import (
+    dataset,
+)
+from charrnn.text.tokenizer import (
+    CharTokenizer,
+)
 
 WIDTH, LENGTH, ROUNDS, PROMPTS, PROMPT = 5, 200, 7, 200, 100
 
@@ -46,7 +56,7 @@ def cost(threads: int) -> None:
 
 def gain(run_dir: Path, length: int = 100) -> None:
     """Log-probability per character after passages of the run's validation text."""
-    model = checkpoint.find(run_dir)
+    model = model_file.find(run_dir)
     generator = charrnn.load(model)
     ids = dataset.of_run(model).valid
     starts = np.random.default_rng(0).integers(0, len(ids) - PROMPT, PROMPTS)

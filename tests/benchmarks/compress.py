@@ -17,10 +17,14 @@ import math
 import time
 from pathlib import Path
 
-from charrnn import checkpoint
 from charrnn.compression import _split, compress, decompress
 from charrnn.generator import Generator
-from charrnn.sources import Source
+from charrnn.model import (
+    model_file,
+)
+from charrnn.text.sources import (
+    Source,
+)
 
 
 def main() -> None:
@@ -29,7 +33,7 @@ def main() -> None:
     parser.add_argument("texts", type=Path, nargs="+")
     parser.add_argument("--first", type=int, help="so many bytes of each")
     given = parser.parse_args()
-    model = checkpoint.load(checkpoint.find(given.model))
+    model = model_file.load(model_file.find(given.model))
     writer, reader = (Generator(model, threads=threads) for threads in (1, 2))
     print("| text | bytes | gzip -9 | bzip2 -9 | xz -9 | charrnn | promised | unknown | in | out |")
     print("|---|---|---|---|---|---|---|---|---|---|")

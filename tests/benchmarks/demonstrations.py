@@ -166,8 +166,10 @@ def main() -> None:
 
 def line(run: Path) -> str:
     """Write and measure: a row."""
-    from charrnn import corpus
     from charrnn.config import TrainOptions
+    from charrnn.text import (
+        corpus,
+    )
 
     words = ("--length", 1000, "--num-samples", 40, "--temperature", 0.8, "--seed", 1, "--json")
     charrnn = (sys.executable, "-m", "charrnn")

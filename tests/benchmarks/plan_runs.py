@@ -22,8 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import charrnn
-from charrnn import checkpoint, parameters
 from charrnn.config import ModelConfig
+from charrnn.model import (
+    model_file,
+    parameters,
+)
 
 CELL = "lstm-coupled"
 TABLE = Path(__file__).with_suffix(".jsonl")
@@ -95,7 +98,7 @@ def measured(case: Case, text: Path, run_dir: Path) -> dict[str, object]:
     return {
         "text": case.text,
         "characters": config["corpus"]["train_characters"],
-        "symbols": checkpoint.load(checkpoint.find(run_dir)).config.vocab_size,
+        "symbols": model_file.load(model_file.find(run_dir)).config.vocab_size,
         "cell": case.cell,
         "hidden_size": case.hidden_size,
         "parameters": result.parameters,

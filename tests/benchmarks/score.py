@@ -17,16 +17,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charrnn import parameters
 from charrnn.bench.measuring import VOCAB_SIZE, in_turns, peak
 from charrnn.bench.training import MODULES, Plain
 from charrnn.bench.writing import multiplies
-from charrnn.checkpoint import Model
 from charrnn.config import ModelConfig
 from charrnn.generator import Generator
-from charrnn.kernels.engine import Engine
-from charrnn.network import CharRNN
-from charrnn.tokenizer import CharTokenizer
+from charrnn.inference.compiled_engine import (
+    Engine,
+)
+from charrnn.model import (
+    parameters,
+)
+from charrnn.model.model_file import (
+    Model,
+)
+from charrnn.network.module import (
+    CharRNN,
+)
+from charrnn.text.tokenizer import (
+    CharTokenizer,
+)
 
 TEXTS, MEAN = 1000, 40
 LONG, LOOP = 2000, 100  # symbols

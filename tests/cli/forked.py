@@ -22,11 +22,11 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
         "charrnn.cli.app",
-        "charrnn.cli.render",
+        "charrnn.cli.display.training_progress",
         "charrnn.decoding.compiled",
         "charrnn.generator",
         "charrnn.inspection.choices",
-        "charrnn.kernels.engine",
+        "charrnn.inference.compiled_engine",
         "charrnn.training.run",
         "matplotlib.figure",
         "torch._dynamo",  # which an optimiser imports when it is made
@@ -93,7 +93,7 @@ def _command(folder: Path, words: list[str], streams: Path, environment: Mapping
     os.chdir(folder)
     sys.argv = ["charrnn", *words]
     # Else a command would count its seconds from the server's start.
-    vars(sys.modules["charrnn.cli.train"])["STARTED"] = time.perf_counter()
+    vars(sys.modules["charrnn.cli.commands.train"])["STARTED"] = time.perf_counter()
     from charrnn.__main__ import main
 
     main()

@@ -245,9 +245,9 @@ def test_a_text_packed_with_zstandard_names_the_extra(
 def test_bfloat16_on_a_processor_that_has_none_is_refused(bad: Path, tmp_path: Path) -> None:
     without = changed(
         tmp_path,
-        sitecustomize="from charrnn.kernels import gemm\n"
-        "gemm._FEATURES = {}\n"
-        "gemm._tiles_allowed = lambda: False\n",
+        sitecustomize="from charrnn.compiler import matmul\n"
+        "matmul._FEATURES = {}\n"
+        "matmul._tiles_allowed = lambda: False\n",
     )
     asked = ("train", "good.txt", "--steps", 1, "--out", "halved")
     done = Cli(bad)(*asked, "--precision", "bfloat16", code=2, env=without)

@@ -11,10 +11,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from charrnn import corpus
-from charrnn.checkpoint import FORMAT_VERSION
 from charrnn.config import TrainOptions
 from charrnn.generator import load
+from charrnn.model.model_file import (
+    FORMAT_VERSION,
+)
+from charrnn.text import (
+    corpus,
+)
 from charrnn.training import run
 from charrnn.training.run import Observer
 

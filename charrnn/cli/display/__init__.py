@@ -1,0 +1,1 @@
+"""What a person sees: progress, coloured text, plots, pages and the editor."""

@@ -1,0 +1,120 @@
+"""A text painted by a number for each of its symbols: in colours, and in digits without them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from charrnn.cli.display import (
+    plots,
+)
+from charrnn.terminal import visible
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+# From Okabe and Ito's colours by white to another: told apart by all, and black can be read on all.
+ENDS = ("#56B4E9", "#FFFFFF", "#E69F00")
+DIGITS = 10  # of a scale without colours
+WIDTH = 100  # of lines at most
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the colours mean: `lowest` is blue, `highest` orange, their middle white."""
+
+    lowest: float
+    highest: float
+
+    def part(self, value: float) -> float:
+        """0 .. 1; what is outside gets the colour of its end."""
+        part = (value - self.lowest) / (self.highest - self.lowest)
+        return min(max(part, 0.0), 1.0)
+
+
+def colour(part: float) -> str:
+    """The colour of a part of the scale, as ``#RRGGBB``."""
+    first, share = (0, 2 * part) if part < 0.5 else (1, 2 * part - 1)
+    ends = [plots.rgb(end) for end in ENDS[first : first + 2]]
+    mixed = (round(a + share * (b - a)) for a, b in zip(*ends, strict=True))
+    return "#" + "".join(f"{value:02X}" for value in mixed)
+
+
+def form(symbol: str) -> str:
+    """How a symbol is shown: its line ends by a mark before the new line."""
+    shown = visible(symbol.replace("\r\n", "\r"))
+    return shown.replace("\n", "↵\n").replace("\t", "→")
+
+
+def paint(symbols: Sequence[str], values: Sequence[float], scale: Scale) -> None:
+    """Print a text to stdout with a legend.
+
+    Where there are too few colours, each line is followed by one of digits, 9 for the highest.
+    """
+    from rich.console import Console
+
+    width = min(WIDTH, shutil.get_terminal_size().columns)
+    parts = [scale.part(value) for value in values]
+    console = Console(
+        file=sys.stdout, width=width + 1, highlight=False, markup=False, soft_wrap=True
+    )
+    colourful = console.color_system in ("256", "truecolor") and not console.no_color
+    console.print(_legend(scale, colourful))
+    for line in _lines(symbols, parts, width):
+        if colourful:
+            console.print(_painted(line))
+        else:
+            console.print("".join(shown for shown, _ in line))
+            console.print("".join(_digit(shown, part) for shown, part in line), end="\n\n")
+
+
+def _legend(scale: Scale, colourful: bool) -> Text:
+    from rich.text import Text
+
+    steps = [number / (DIGITS - 1) for number in range(DIGITS)]
+    legend = Text(f"{scale.lowest:.3g} ")
+    for number, part in enumerate(steps):
+        legend.append(
+            "  " if colourful else str(number), f"black on {colour(part)}" if colourful else ""
+        )
+    return legend.append(f" {scale.highest:.3g}\n")
+
+
+def _painted(line: Sequence[tuple[str, float]]) -> Text:
+    from rich.text import Text
+
+    text = Text()
+    for shown, part in line:
+        text.append(shown, f"black on {colour(part)}")
+    return text
+
+
+def _digit(shown: str, part: float) -> str:
+    from rich.cells import cell_len
+
+    return str(min(DIGITS - 1, int(part * DIGITS))) * cell_len(shown)
+
+
+def _lines(
+    symbols: Sequence[str], parts: Sequence[float], width: int
+) -> Iterator[list[tuple[str, float]]]:
+    """Lines no wider than the terminal, of pieces with their part of the scale."""
+    from rich.cells import cell_len
+
+    line: list[tuple[str, float]] = []
+    used = 0
+    for symbol, part in zip(symbols, parts, strict=True):
+        first, *others = form(symbol).split("\n")
+        if used + cell_len(first) > width:
+            yield line
+            line, used = [], 0
+        line.append((first, part))
+        used += cell_len(first)
+        for piece in others:
+            yield line
+            line, used = ([(piece, part)] if piece else []), cell_len(piece)
+    if line:
+        yield line

@@ -1,0 +1,221 @@
+"""What ``sample``, ``greedy`` and ``beam`` share: how their texts are shown."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charrnn.cli.shared import (
+    json_line,
+    note,
+    print_json,
+)
+from charrnn.errors import OptionError
+from charrnn.terminal import TextWriter
+
+if TYPE_CHECKING:
+    from charrnn.generator import Sample
+    from charrnn.novelty import Index, Novelty
+
+FLUSH_SECONDS = 0.02
+_SHOWN = ("text", "seed", "log_prob", "finished_by")
+SHOWN_RUN = 60  # characters of a copied run
+NoveltyOption = Annotated[
+    bool,
+    typer.Option(
+        "--novelty", help="Say what each text copies: the longest run in the training text."
+    ),
+]
+Write = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the texts go: to stdout, or to a file (a folder, for several), whole or not at all.
+
+    Attributes:
+        out: the file or folder; None is stdout.
+        count: how many texts there will be.
+        as_json: one object instead of texts.
+        force: write over what exists.
+
+    Raises:
+        OptionError: it exists, or could not be made.
+    """
+
+    out: Path | None
+    count: int
+    as_json: bool
+    force: bool
+
+    def __post_init__(self) -> None:
+        if self.out is None:
+            return
+        if not self.out.absolute().parent.is_dir():
+            raise OptionError(f"--out {self.out}: {self.out.parent} is no folder: make it first")
+        if self.out.exists() and self.out.is_dir() != self.is_folder:
+            found, wanted = ("file", "folder") if self.is_folder else ("folder", "file")
+            raise OptionError(f"--out {self.out} is a {found}, and this needs a {wanted}")
+        if self.out.exists() and not self.force and not (self.is_folder and self._is_empty()):
+            raise OptionError(f"--out {self.out} exists: choose another name, or use --force")
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether each text has a file of its own."""
+        return self.count > 1 and not self.as_json
+
+    def _is_empty(self) -> bool:
+        return self.out is not None and not any(self.out.iterdir())
+
+    def write(self, out: Path, texts: Sequence[str]) -> None:
+        """Write the texts, which are what stdout would have got, exactly."""
+        from charrnn.storage import (
+            files,
+        )
+
+        if self.is_folder:
+            out.mkdir(exist_ok=True)
+        for number, text in enumerate(texts, start=1):
+            path = out / f"{number}.txt" if self.is_folder else out
+            files.write_atomically(path, text.encode())
+        note(f"written: {out}")
+
+
+def show(
+    prompt: str,
+    target: Target,
+    write_texts: Callable[[Write], Sequence[Sample]],
+    index: Index | None = None,
+) -> Sequence[Sample]:
+    """Run `write_texts` and show what it writes: the first text as it comes, others after it.
+
+    Args:
+        prompt: shown before each text.
+        target: where to; several texts on stdout are told apart by a line before each.
+        write_texts: given a function for the first text's pieces, writes all texts.
+        index: of the training text, if what is copied from it shall be told.
+    """
+    if target.as_json or target.out is not None:
+        samples = _show_at_the_end(prompt, target, write_texts, index)
+    else:
+        samples = _show_as_written(prompt, target.count, write_texts)
+    if target.count > 1 and not target.as_json:
+        for number, sample in enumerate(samples, start=1):
+            note(f"{number} of {target.count}: {_describe(sample)}")
+    if index and not target.as_json:
+        for number, sample in enumerate(samples, start=1):
+            which = f"{number} of {target.count}: " if target.count > 1 else ""
+            note(f"novelty: {which}{_describe_copies(index.compare(sample.text))}")
+    return samples
+
+
+def _show_at_the_end(
+    prompt: str,
+    target: Target,
+    write_texts: Callable[[Write], Sequence[Sample]],
+    index: Index | None,
+) -> Sequence[Sample]:
+    began = time.perf_counter()
+    samples = write_texts(lambda piece: None)
+    fields = _fields(prompt, samples, time.perf_counter() - began, index)
+    if target.out is None:
+        print_json(fields)
+    elif target.as_json:
+        target.write(target.out, [json_line(fields)])
+    else:
+        target.write(target.out, [prompt + sample.text for sample in samples])
+    return samples
+
+
+def _show_as_written(
+    prompt: str, count: int, write_texts: Callable[[Write], Sequence[Sample]]
+) -> Sequence[Sample]:
+    stream = _Stream(prompt, count)
+    stream.begin(1)
+    try:
+        samples = write_texts(stream.write)
+    finally:
+        stream.finish()
+    for number, sample in enumerate(samples[1:], start=2):
+        stream.begin(number)
+        stream.write(sample.text)
+        stream.finish()
+    return samples
+
+
+def novelty_index(model: Path | None) -> Index:
+    """The index of the text that the model meant by ``--model`` was trained on."""
+    from charrnn import (
+        novelty,
+    )
+    from charrnn.model import (
+        model_file,
+    )
+
+    return novelty.for_model(model_file.find(model), note)
+
+
+def _describe(sample: Sample) -> str:
+    per_character = sample.log_prob / max(len(sample.text), 1)
+    return f"log-probability {sample.log_prob:.2f} nats ({per_character:.3f} per character)"
+
+
+def _describe_copies(found: Novelty) -> str:
+    if not found.longest_run:
+        return "no character of it stands in the training text"
+    run = found.run.replace("\n", "␊").replace("\t", "␉")
+    shown = run if len(run) <= SHOWN_RUN else f"{run[:SHOWN_RUN]}…"
+    return (
+        f"its longest run in the training text has {found.longest_run:,} characters (line "
+        f"{found.corpus_line:,}, offset {found.corpus_offset:,}): '{shown}'; "
+        f"{found.copied_share:.0%} of it are in runs of {found.min_run} and more"
+    )
+
+
+def _fields(
+    prompt: str, samples: Sequence[Sample], seconds: float, index: Index | None
+) -> dict[str, object]:
+    written = sum(len(sample.text) for sample in samples)
+    described: list[dict[str, Any]] = [
+        {name: getattr(sample, name) for name in _SHOWN} for sample in samples
+    ]
+    if index:
+        for fields, sample in zip(described, samples, strict=True):
+            fields["novelty"] = asdict(index.compare(sample.text))
+    return {
+        "prompt": prompt,
+        "samples": described,
+        "chars_per_second": written / max(seconds, 1e-9),
+    }
+
+
+class _Stream:
+    """Texts on stdout, each after its prompt, flushed often enough for the eye."""
+
+    def __init__(self, prompt: str, count: int) -> None:
+        self._writer = TextWriter(sys.stdout)
+        self._prompt, self._count = prompt, count
+        self._flushed = 0.0
+
+    def begin(self, number: int) -> None:
+        if self._count > 1:
+            above = "\n" if number > 1 else ""
+            self._writer.write(f"{above}=== {number} of {self._count} ===\n")
+        self._writer.write(self._prompt)
+        self._writer.flush()
+
+    def write(self, piece: str) -> None:
+        self._writer.write(piece)
+        now = time.perf_counter()
+        if now - self._flushed > FLUSH_SECONDS:
+            self._writer.flush()
+            self._flushed = now
+
+    def finish(self) -> None:
+        self._writer.finish()

@@ -1,0 +1,355 @@
+"""What a person sees of a training: a live picture on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charrnn.cli.corpus_options import (
+    split_lines,
+)
+from charrnn.cli.shared import (
+    note,
+)
+from charrnn.config import Form, Regularizers
+from charrnn.errors import OptionError
+from charrnn.model import (
+    parameters,
+)
+from charrnn.terminal import visible
+from charrnn.training.plan import window_bytes
+from charrnn.training.run import Observer
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+
+    from charrnn.network.layers import (
+        Kernel,
+    )
+    from charrnn.network.module import (
+        CharRNN,
+    )
+    from charrnn.text.dataset import (
+        Dataset,
+    )
+    from charrnn.training.plan import Plan
+    from charrnn.training.run import Result
+    from charrnn.training.trainer import (
+        Progress,
+    )
+
+MANY_SYMBOLS = 10_000  # from which on the output layer is most of a small network
+SAMPLE_LENGTH = 240
+SAMPLE_SEED = 1
+SAMPLE_LINES = 10  # that a chart leaves to the sample
+NARROW = 60  # columns, in fewer of which nothing is charted
+CHART_LINES = (5, 10)  # within its frame, at least and at most
+
+
+def observer_for(stop: Callable[[], str | None]) -> Lines:
+    """The live picture if stderr is a terminal that can move its cursor, else lines."""
+    capable = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return Picture(stop) if capable else Lines(stop)
+
+
+class Lines(Observer):
+    """One line when the validation text was scored."""
+
+    def __init__(self, stop: Callable[[], str | None]) -> None:
+        self._stop = stop
+        self._stopping = False
+        self.plan: Plan
+        self.run_dir: Path
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def stop(self) -> str | None:
+        """What the signals say; the first time, a word to the person."""
+        word = self._stop()
+        if word and not self._stopping:
+            self._stopping = True
+            self.say("stopping after this step; once more stops at once")
+        return word
+
+    def say(self, line: str) -> None:
+        """A line between the others."""
+        note(line)
+
+    def notice(self, sentence: str) -> None:
+        """A sentence of the training's."""
+        self.say(sentence)
+
+    def planned(self, data: Dataset, plan: Plan, kernel: Kernel, run_dir: Path) -> None:
+        """Print the plan; from now on there is something to be kept when a signal comes."""
+        self._stop()
+        self.data, self.plan, self.run_dir = data, plan, run_dir
+        for line in plan_lines(data, plan, kernel, run_dir):
+            note(line)
+
+    def progress(self, progress: Progress, network: CharRNN) -> None:
+        """Print a line, now and then."""
+        if progress.valid_nats is not None or not len(self.data.valid):
+            note(progress_line(progress, self.plan))
+
+    def conclude(self, result: Result) -> None:
+        """The last words."""
+        for line in result_lines(result):
+            note(line)
+
+
+class Picture(Lines):
+    """Numbers, a bar, a chart and a sample, drawn again and again in the same place.
+
+    The chart needs room, and the package that draws it.
+    """
+
+    def __init__(self, stop: Callable[[], str | None]) -> None:
+        super().__init__(stop)
+        self._live: Live | None = None
+        self._sample = ""
+        self._last_valid: float | None = None
+        self._best = math.inf
+        self._train: list[tuple[int, float]] = []  # losses by step
+        self._valid: list[tuple[int, float]] = []
+        self._chart = ""
+
+    def __exit__(self, *error: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def planned(self, data: Dataset, plan: Plan, kernel: Kernel, run_dir: Path) -> None:
+        """Print the plan, and prepare the picture."""
+        super().planned(data, plan, kernel, run_dir)
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(
+            console=Console(stderr=True), auto_refresh=False, vertical_overflow="crop"
+        )
+
+    def progress(self, progress: Progress, network: CharRNN) -> None:
+        """Draw the picture anew."""
+        assert self._live
+        self._train.append((progress.step, progress.train_nats))
+        if progress.valid_nats is not None:
+            self._last_valid = progress.valid_nats
+            self._best = min(self._best, progress.valid_nats)
+            self._valid.append((progress.step, progress.valid_nats))
+            self._chart = self._charted(self._live.console)  # now and then: it takes a moment
+        if progress.valid_nats is not None or not self._sample:
+            self._sample = self._write(network)
+        if not self._live.is_started:
+            self._live.start()
+        self._live.update(self._draw(progress), refresh=True)
+
+    def say(self, line: str) -> None:
+        """A line above the picture."""
+        from rich.text import Text
+
+        if self._live is None:
+            note(line)
+            return
+        self._live.console.print(Text(visible(line)))
+
+    def _write(self, network: CharRNN) -> str:
+        """A sample of the weights as they are, with its own randomness."""
+        from charrnn.generator import Generator
+        from charrnn.model.model_file import (
+            Model,
+        )
+
+        model = Model(network.config, self.data.tokenizer, network.values())
+        return Generator(model).sample(length=SAMPLE_LENGTH, temperature=0.8, seed=SAMPLE_SEED)
+
+    def _charted(self, console: Console) -> str:
+        """The losses so far in characters; nothing where there is no room or nothing draws."""
+        from charrnn.cli.commands.plot import (
+            START,
+        )
+        from charrnn.cli.display import (
+            plots,
+        )
+
+        least, most = CHART_LINES
+        height = min(most, console.height - SAMPLE_LINES - 11)
+        if height < least or console.width < NARROW or len(self._valid) < 2:
+            return ""
+        shown = self._train[len(self._train) // START :], self._valid[len(self._valid) // START :]
+        steps, nats = zip(*(zip(*curve, strict=True) for curve in shown), strict=True)
+        try:
+            return plots.chart(
+                "nats per character, over steps",
+                steps,
+                nats,
+                ("train", "valid"),
+                plots.COLOURS,
+                height=height,
+                width=console.width,
+                stream=sys.stderr,
+            )
+        except OptionError:  # the extra is missing: the numbers are there
+            return ""
+
+    def _draw(self, progress: Progress) -> RenderableType:
+        from rich.console import Group
+        from rich.panel import Panel
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        bar = Table.grid(expand=True, padding=(0, 1))
+        bar.add_column(ratio=1)
+        bar.add_column(justify="right")
+        left = clock(seconds_left(progress))
+        bar.add_row(
+            ProgressBar(total=1.0, completed=progress.fraction),
+            Text(f"{progress.fraction:4.0%}  {left} left"),
+        )
+        numbers = Table.grid(expand=True, padding=(0, 2))
+        for _ in range(4):
+            numbers.add_column()
+        for row in self._numbers(progress):
+            numbers.add_row(*(Text(cell) for cell in row))
+        sample = Panel(Text(visible(self._sample)), title="sample", title_align="left")
+        chart = [Text.from_ansi(self._chart)] if self._chart else []
+        return Group(bar, numbers, *chart, sample)
+
+    def _numbers(self, progress: Progress) -> list[tuple[str, str, str, str]]:
+        best = f"best {self._best:.4f}" if math.isfinite(self._best) else ""
+        return [
+            (
+                f"step {progress.step:,}",
+                f"epoch {progress.epoch:.2f}",
+                f"{progress.chars_per_second:,.0f} chars/s",
+                f"rate {progress.learning_rate:.2e}",
+            ),
+            (
+                f"train {losses(progress.train_nats)}",
+                f"valid {losses(self._last_valid)}",
+                best,
+                f"gradient {progress.grad_norm:.2f}",
+            ),
+            ("", "", "", f"{progress.clipped:.0%} clipped"),
+        ]
+
+
+def plan_lines(data: Dataset, plan: Plan, kernel: Kernel, run_dir: Path) -> list[str]:
+    """The plan in a few lines."""
+    model, train = plan.model, plan.train
+    inputs = f"embedding {model.embedding_size}" if model.embedding_size else "one-hot"
+    budget = " or ".join(
+        f"{value:g} {name}"
+        for name in ("minutes", "epochs", "steps")
+        if (value := getattr(train, name)) is not None
+    )
+    split, *leaks = split_lines(data)
+    kind = "" if data.tokenizer.kind == "char" else f" ({data.tokenizer.kind})"
+    return [
+        f"text     {data.name}: {data.tokenizer.vocab_size:,} symbols{kind}; {split}",
+        *(f"         {line}" for line in leaks),
+        *_many_symbols(data, plan),
+        f"network  {model.cell}, {model.num_layers} x {model.hidden_size}, {inputs}, "
+        f"{extras(model)}{parameters.count(model):,} parameters ({plan.reason})",
+        f"training {budget}, some {plan.characters / len(data.train):.1f} times through the text: "
+        f"{train.batch_size} streams, {window(plan)}, {train.optimizer} "
+        f"{train.learning_rate:.3g}, {extras(train, Regularizers)}seed {train.seed}",
+        f"running  on the {kernel.backend} kernels, products in {kernel.precision}: "
+        f"{kernel.reason}",
+        f"run      {run_dir}",
+    ]
+
+
+def _many_symbols(data: Dataset, plan: Plan) -> list[str]:
+    """What an alphabet of a large size costs, and how there would be fewer symbols."""
+    if data.tokenizer.kind != "char" or data.tokenizer.vocab_size < MANY_SYMBOLS:
+        return []
+    shapes = parameters.shapes(plan.model)
+    count = sum(math.prod(shapes[name]) for name in ("output.weight", "output.bias"))
+    return [
+        f"         the output layer takes {count:,} parameters for so many symbols: "
+        "--min-count 2 or --tokenizer sentencepiece makes them fewer"
+    ]
+
+
+def extras(config: Form | Regularizers, kind: type = Form) -> str:
+    """What a network or a training has besides the usual, named."""
+    named = []
+    for field in dataclasses.fields(kind):
+        value = getattr(config, field.name)
+        if value != field.default:
+            words = field.name.replace("_", " ")
+            named.append(words if value is True else f"{words} {value:g}")
+    return "".join(f"{words}, " for words in named)
+
+
+def window(plan: Plan) -> str:
+    """The BPTT window in words."""
+    train = plan.train
+    words = f"windows of {train.seq_len:,}"
+    if train.update_every != train.seq_len:
+        words += f" every {train.update_every:,}"
+    if train.state == "reset":
+        words += ", each from nothing"
+    if train.reset_at_documents:
+        words += ", documents apart"
+    needed = window_bytes(plan.model, train)
+    return f"{words} (about {needed / 1e9:.1f} GB)" if needed > 1e9 else words
+
+
+def progress_line(progress: Progress, plan: Plan) -> str:
+    """A progress in one line."""
+    valid = "" if progress.valid_nats is None else f"  valid {losses(progress.valid_nats)}"
+    return (
+        f"{progress.fraction:4.0%}  step {progress.step:,}  epoch {progress.epoch:.2f}"
+        f"  train {losses(progress.train_nats)}{valid}"
+        f"  gradient {progress.grad_norm:.2f}, {progress.clipped:.0%} clipped"
+        f"  {progress.chars_per_second:,.0f} chars/s  {clock(seconds_left(progress))} left"
+    )
+
+
+def result_lines(result: Result) -> list[str]:
+    """What a training came to, and what to do with it."""
+    early = result.stopped_by == "interrupt"
+    lines = [
+        f"{'stopped early' if early else 'done'} after {result.steps:,} steps, "
+        f"{result.epochs:.2f} epochs, {result.seconds:.0f} s"
+        + ("; the best weights so far are kept" if early else "")
+    ]
+    if result.valid_nats is not None:
+        of_bytes = f", {result.valid_bits_per_byte:.3f} bits per byte"
+        lines.append(
+            f"valid    {losses(result.valid_nats)}{of_bytes}, "
+            f"over {result.valid_characters:,} characters read in order"
+        )
+    if result.valid_window256_nats is not None:
+        lines.append(f"         {losses(result.valid_window256_nats)} in windows of 256")
+    lines.append(f"model    {result.model}")
+    lines.append(f"now      charrnn sample --model {result.run_dir}")
+    return lines
+
+
+def losses(nats: float | None) -> str:
+    """Nats and bits per character."""
+    return "-" if nats is None else f"{nats:.4f} nats ({nats / math.log(2):.3f} bpc)"
+
+
+def seconds_left(progress: Progress) -> float:
+    """By the time that the part done has taken."""
+    return progress.seconds * (1 - progress.fraction) / max(progress.fraction, 1e-9)
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, or hours too."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

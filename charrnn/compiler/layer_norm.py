@@ -1,0 +1,74 @@
+"""Layer normalisation (Ba et al. 2016) inside compiled windows: of the blocks of a product's rows.
+
+Each block of H values is brought to mean 0 and variance 1; gain and bias belong to the cell's unit.
+For the names of the arrays see `charrnn.network.fused_codegen`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from charrnn.cells.base import EPSILON
+from charrnn.compiler.scalar_math import (
+    OPTIONS,
+    inside,
+    same,
+    to_half,
+)
+
+_compiled: Any = njit(**OPTIONS)
+_epsilon = np.float32(EPSILON)
+
+
+@inside
+def moments(block):  # type: ignore[no-untyped-def]
+    """A block's mean, and 1 / its deviation."""
+    share = np.float32(1.0 / len(block))
+    total, squares = np.float32(0), np.float32(0)
+    for j in range(len(block)):
+        total += block[j]
+    mean = total * share
+    for j in range(len(block)):
+        squares += (block[j] - mean) * (block[j] - mean)
+    return mean, np.float32(1) / np.sqrt(squares * share + _epsilon)
+
+
+@_compiled
+def normalise(r, part, normal, scale, t, first, end, hidden):  # type: ignore[no-untyped-def]
+    """Normalise rows `first` to `end` of a product into `normal`; `scale`: 1 / deviation."""
+    for b in range(first, end):
+        for k in range(scale.shape[2]):
+            block = r[part, b - first, k * hidden : (k + 1) * hidden]
+            result = normal[t, b, k * hidden : (k + 1) * hidden]
+            mean, inverse = moments(block)
+            scale[t, b, k] = inverse
+            for j in range(hidden):
+                result[j] = (block[j] - mean) * inverse
+
+
+def _way_back(write: Any) -> Any:
+    """Derivatives by the normalised product -> by the product, as `write` writes them."""
+
+    def unnormalise(dn, part, normal, scale, dr, t, first, end, hidden):  # type: ignore[no-untyped-def]
+        share = np.float32(1.0 / hidden)
+        for b in range(first, end):
+            for k in range(scale.shape[2]):
+                d = dn[part, b - first, k * hidden : (k + 1) * hidden]
+                y = normal[t, b, k * hidden : (k + 1) * hidden]
+                result = dr[t, b, k * hidden : (k + 1) * hidden]
+                total, along = np.float32(0), np.float32(0)
+                for j in range(hidden):
+                    total += d[j]
+                    along += d[j] * y[j]
+                total, along = total * share, along * share
+                for j in range(hidden):
+                    result[j] = write(scale[t, b, k] * (d[j] - total - y[j] * along))
+
+    return inside(unnormalise)
+
+
+unnormalise: Any = _way_back(same)
+unnormalise_half: Any = _way_back(to_half)

@@ -1,0 +1,421 @@
+"""Matrix products inside compiled windows: rows (M, K) times a packed matrix (K, N) -> float32.
+
+The product of a step is small, and its matrix the same in all T steps of a window. So the matrix is
+packed once, in the order in which it is read, and what remains is one loop of fused operations on
+registers, which a compiled window calls without leaving its thread. A library's call would lay the
+matrix out anew each time, and wake and join its threads: that takes longer than the product.
+
+Three kinds of it, by what the processor can do (`kind_of`):
+
+    float32  vectors of W floats; packed (N/W, K, W)
+    dots     bfloat16 pairs multiplied and added in one go (AVX512-BF16); packed (N/W, K/2, W, 2)
+    tiles    bfloat16 tiles of 16 x 32 times 32 x 16 (AMX); packed as for dots
+
+N is padded to 2 W columns and K to `DEPTH` rows of zeros. Rows are read and written in groups of
+`ROW_GROUP` for tiles: buffers have room for the last group.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+from typing import Any
+
+import llvmlite.binding as llvm  # type: ignore[import-untyped]
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from charrnn.compiler.scalar_math import (
+    OPTIONS,
+    inside,
+)
+
+_FEATURES = llvm.get_host_cpu_features()
+WIDTH = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx2") else 4  # W
+# Rows worked on together: two registers of sums each, and as many registers as there are.
+_MANY_REGISTERS = bool(_FEATURES.get("avx512f")) or not _FEATURES.get("sse2")
+_ROWS = (12, 4, 1) if _MANY_REGISTERS else (6, 2, 1)
+ROW_GROUP = 32
+DEPTH = {"float32": 1, "dots": 2, "tiles": 32}
+TILES_CONFIG = 64  # bytes
+
+_BYTE, _HALF, _WORD, _LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+# What a vector of a panel is made of, and the bytes from one to the next, per column.
+_STORED = {
+    "float32": (ir.FloatType(), 4),
+    "dots": (_WORD, 4),
+    "bfloat16": (_HALF, 2),
+    "int8": (_BYTE, 1),
+}
+_FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
+_INT = types.intp
+_room: Any = cgutils.alloca_once
+
+
+def kind_of(half: bool) -> str:
+    """The kind of product on this processor, in bfloat16 (`half`) or float32."""
+    if not half:
+        return "float32"
+    return "tiles" if _tiles_allowed() else "dots"
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 itself; where it does not, that is slow."""
+    return _tiles_allowed() or bool(_FEATURES.get("avx512bf16"))
+
+
+@functools.cache
+def _tiles_allowed() -> bool:
+    """Whether there are tiles, and the system lets us use them: it wants to be asked."""
+    if not (_FEATURES.get("amx-bf16") and sys.platform == "linux"):
+        return False
+    ask, permission, tile_data = 158, 0x1023, 18  # arch_prctl(ARCH_REQ_XCOMP_PERM, ...)
+    return bool(ctypes.CDLL(None).syscall(ask, permission, tile_data) == 0)
+
+
+def columns(width: int) -> int:
+    """N with its padding."""
+    return -(-width // (2 * WIDTH)) * 2 * WIDTH
+
+
+def depth(size: int, kind: str) -> int:
+    """K with its padding."""
+    return -(-size // DEPTH[kind]) * DEPTH[kind]
+
+
+def rows(count: int) -> int:
+    """M with its padding."""
+    return -(-count // ROW_GROUP) * ROW_GROUP
+
+
+def _address(builder: Any, number: Any, kind: Any) -> Any:
+    return builder.inttoptr(number, kind.as_pointer())
+
+
+def _function(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
+    known = builder.module.globals.get(name)
+    return known or ir.Function(builder.module, ir.FunctionType(result, arguments), name)
+
+
+class _Bfloat(ir.Type):  # type: ignore[misc]
+    """LLVM's bfloat, which llvmlite does not name."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Bfloat)
+
+    def __hash__(self) -> int:
+        return hash(_Bfloat)
+
+
+def vector_block(count: int, panels: int, kind: str) -> Any:
+    """Some rows times some panels, in addresses and bytes from row to row or panel to panel.
+
+    ``block(a, a_row, b, b_panel, init, init_row, out, out_row, k, scale)``: a row of `a` is read 4
+    bytes at a time (a float, or a pair of bfloat16), a panel a vector at a time; sums stay in
+    registers, and start from `init`. Panels of ``int8`` are whole numbers: their sums, times the
+    columns' `scale`, are added to `init`. Each sum is made in the order of k, so it is the same in
+    a block of any size.
+    """
+    dots, scaled = kind == "dots", kind == "int8"
+    stored, size = _STORED[kind]
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a, a_row, b, b_panel, init, init_row, out, out_row, steps, scale = arguments
+        sums = [[_room(builder, _FLOATS) for _ in range(panels)] for _ in range(count)]
+
+        def place_of(start: Any, row: Any, i: int, j: int) -> Any:
+            offset = builder.add(builder.mul(row, _long(i)), _long(4 * WIDTH * j))
+            return _address(builder, builder.add(start, offset), _FLOATS)
+
+        def first(i: int, j: int) -> Any:
+            return builder.load(place_of(init, init_row, i, j), align=4)
+
+        for i, row in enumerate(sums):
+            for j, total in enumerate(row):
+                builder.store(ir.Constant(_FLOATS, None) if scaled else first(i, j), total)
+        scalar = _WORD if dots else ir.FloatType()
+        spread_type = ir.VectorType(scalar, WIDTH)
+        starts = [builder.add(b, builder.mul(b_panel, _long(j))) for j in range(panels)]
+        with cgutils.for_range(builder, steps) as loop:
+            along = builder.mul(loop.index, _long(4))
+            across = builder.mul(loop.index, _long(size * WIDTH))
+            loaded = [_panel(builder, builder.add(start, across), stored) for start in starts]
+            for i, row in enumerate(sums):
+                place = builder.add(a, builder.add(builder.mul(a_row, _long(i)), along))
+                one = builder.load(_address(builder, place, scalar), align=4)
+                spread = _spread(builder, one, spread_type)
+                for panel, total in zip(loaded, row, strict=True):
+                    result = _fused(builder, spread, panel, builder.load(total), dots)
+                    builder.store(result, total)
+        for i, row in enumerate(sums):
+            for j, total in enumerate(row):
+                result = builder.load(total)
+                if scaled:
+                    by = builder.load(place_of(scale, _long(0), 0, j), align=4)
+                    result = _fused(builder, result, by, first(i, j), dots=False)
+                builder.store(result, place_of(out, out_row, i, j), align=4)
+        return context.get_dummy_value()
+
+    def block(  # type: ignore[no-untyped-def]
+        typing_context, a, a_row, b, b_panel, init, init_row, out, out_row, steps, scale
+    ):
+        return types.void(*[_INT] * 10), generate
+
+    return intrinsic(block)
+
+
+def _panel(builder: Any, place: Any, stored: Any) -> Any:
+    """A vector of a panel, as floats (pairs of bfloat16 as they are)."""
+    vector = ir.VectorType(stored, WIDTH)
+    loaded = builder.load(_address(builder, place, vector), align=1)
+    words = ir.VectorType(_WORD, WIDTH)
+    if stored == _BYTE:
+        return builder.sitofp(builder.sext(loaded, words), _FLOATS)
+    if stored == _HALF:
+        upper = ir.Constant(words, [16] * WIDTH)
+        return builder.bitcast(builder.shl(builder.zext(loaded, words), upper), _FLOATS)
+    return loaded
+
+
+def _long(number: int) -> Any:
+    return ir.Constant(_LONG, number)
+
+
+def _spread(builder: Any, one: Any, vector: Any) -> Any:
+    """A vector of one value."""
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, one, ir.Constant(_WORD, 0))
+    zeros = ir.Constant(ir.VectorType(_WORD, WIDTH), None)
+    return builder.shuffle_vector(first, undefined, zeros)
+
+
+def _fused(builder: Any, a: Any, b: Any, total: Any, dots: bool) -> Any:
+    """``total + a * b``, for pairs the sum of both products."""
+    if not dots:
+        function = _function(builder, f"llvm.fma.v{WIDTH}f32", _FLOATS, [_FLOATS] * 3)
+        return builder.call(function, [a, b, total])
+    pairs = ir.VectorType(_Bfloat(), 2 * WIDTH)
+    if llvm.llvm_version_info[0] < 16:  # where the instruction's pairs were integers
+        pairs = ir.VectorType(_WORD, WIDTH)
+    name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * WIDTH}"
+    function = _function(builder, name, _FLOATS, [_FLOATS, pairs, pairs])
+    return builder.call(function, [total, builder.bitcast(a, pairs), builder.bitcast(b, pairs)])
+
+
+def _tile_block(count: int) -> Any:
+    """16 or 32 rows (`count` tiles) times two panels, as `vector_block`; k in tiles of 32."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a, a_row, b, b_panel, init, init_row, out, out_row, steps = arguments
+        void, pointer = ir.VoidType(), _BYTE.as_pointer()
+        load = _function(builder, "llvm.x86.tileloadd64", void, [_BYTE, pointer, _LONG])
+        store = _function(builder, "llvm.x86.tilestored64", void, [_BYTE, pointer, _LONG])
+        fused = _function(builder, "llvm.x86.tdpbf16ps", void, [_BYTE] * 3)
+
+        def tile(number: int) -> Any:
+            return ir.Constant(_BYTE, number)
+
+        def down(start: Any, row: Any, i: int) -> Any:
+            return builder.add(start, builder.mul(row, _long(16 * i)))
+
+        sums = [(i, j, tile(2 * i + j)) for i in range(count) for j in range(2)]
+        for i, j, total in sums:
+            place = builder.add(down(init, init_row, i), _long(64 * j))
+            builder.call(load, [total, _address(builder, place, _BYTE), init_row])
+        with cgutils.for_range(builder, steps) as loop:
+            along = builder.add(a, builder.mul(loop.index, _long(64)))
+            across = builder.add(b, builder.mul(loop.index, _long(1024)))
+            for j, start in enumerate((across, builder.add(across, b_panel))):
+                place = _address(builder, start, _BYTE)
+                builder.call(load, [tile(6 + j), place, _long(64)])
+            for i in range(count):
+                place = _address(builder, down(along, a_row, i), _BYTE)
+                builder.call(load, [tile(4 + i), place, a_row])
+            for i, j, total in sums:
+                builder.call(fused, [total, tile(4 + i), tile(6 + j)])
+        for i, j, total in sums:
+            place = builder.add(down(out, out_row, i), _long(64 * j))
+            builder.call(store, [total, _address(builder, place, _BYTE), out_row])
+        return context.get_dummy_value()
+
+    def block(typing_context, a, a_row, b, b_panel, init, init_row, out, out_row, steps):  # type: ignore[no-untyped-def]
+        return types.void(*[_INT] * 9), generate
+
+    return intrinsic(block)
+
+
+def _on_config(name: str) -> Any:
+    """An instruction on a tiles' configuration in memory."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        function = _function(builder, name, ir.VoidType(), [_BYTE.as_pointer()])
+        builder.call(function, [_address(builder, arguments[0], _BYTE)])
+        return context.get_dummy_value()
+
+    def configure(typing_context, address):  # type: ignore[no-untyped-def]
+        return types.void(_INT), generate
+
+    return intrinsic(configure)
+
+
+_load_config: Any = _on_config("llvm.x86.ldtilecfg")
+_store_config: Any = _on_config("llvm.x86.sttilecfg")
+_compiled: Any = njit(**OPTIONS)
+
+
+def tiles_config(parts: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """For each part (parts, 2, 64): eight tiles of 16 rows of 64 bytes, and room for what was."""
+    config = np.zeros((parts, 2, TILES_CONFIG), np.uint8)
+    config[:, 0, 0] = 1
+    config[:, 0, 16:32:2] = 64
+    config[:, 0, 48:56] = 16
+    return config
+
+
+@_compiled
+def open_tiles(tiles, part):  # type: ignore[no-untyped-def]
+    """Configure this thread's tiles, and keep what there was; `tiles` as in `tiles_config`."""
+    address = tiles.ctypes.data + part * 2 * TILES_CONFIG
+    _store_config(address + TILES_CONFIG)
+    _load_config(address)
+
+
+@_compiled
+def close_tiles(tiles, part):  # type: ignore[no-untyped-def]
+    """As it was: a library that has configured its tiles may rely on finding them so."""
+    _load_config(tiles.ctypes.data + (part * 2 + 1) * TILES_CONFIG)
+
+
+def _down(blocks: list[tuple[int, Any]]) -> Any:
+    """All rows times the same panels, by blocks of so many rows, the largest first.
+
+    ``down(rows, m, a, a_row, b, b_panel, init, init_row, out, out_row, k, scale)``: rows `m` to
+    `rows`, the others as `vector_block`.
+    """
+    (count, block), *smaller = blocks
+    rest = _down(smaller) if smaller else _nothing
+
+    def down(rows, m, a, a_row, b, b_panel, init, init_row, out, out_row, k, scale):  # type: ignore[no-untyped-def]
+        while rows - m >= count:
+            x, y, z = a + m * a_row, init + m * init_row, out + m * out_row
+            block(x, a_row, b, b_panel, y, init_row, z, out_row, k, scale)
+            m += count
+        rest(rows, m, a, a_row, b, b_panel, init, init_row, out, out_row, k, scale)
+
+    return inside(down)
+
+
+@inside
+def _nothing(rows, m, a, a_row, b, b_panel, init, init_row, out, out_row, k, scale):  # type: ignore[no-untyped-def]
+    """What is left of rows when all are done."""
+
+
+def columns_product(kind: str) -> Any:
+    """Rows times some panels of a packed matrix: as few rows as there are in writing.
+
+    ``multiply(backwards, rows, panels, a, a_row, b, b_panel, init, init_row, out, out_row, k,
+    scale)``, as `vector_block`; the last panels first if `backwards`. The fewer rows, the more
+    panels at once: sums are added up in many registers.
+    """
+    many, some, one = _ROWS
+
+    def down(panels: int, *counts: int) -> Any:
+        return _down([(count, vector_block(count, panels, kind)) for count in counts])
+
+    down_8, down_4 = down(8, one), down(4, some, one)
+    down_2, down_1 = down(2, many, some, one), down(1, many, some, one)
+    fives = down(4, 5) if _MANY_REGISTERS else down_4  # as a beam usually has: not four and one
+
+    def multiply(  # type: ignore[no-untyped-def]
+        backwards, rows, panels, a, a_row, b, b_panel, init, init_row, out, out_row, k, scale
+    ):
+        done = 0
+        while done < panels:
+            left, count = panels - done, 1
+            if rows < some and left >= 8:
+                count = 8
+            elif rows < many and left >= 4:
+                count = 4
+            elif left >= 2:
+                count = 2
+            n = left - count if backwards else done
+            at = 4 * WIDTH * n
+            w, i, o, s = b + n * b_panel, init + at, out + at, scale + at
+            if count == 8:
+                down_8(rows, 0, a, a_row, w, b_panel, i, init_row, o, out_row, k, s)
+            elif count == 4 and rows % 5 == 0:
+                fives(rows, 0, a, a_row, w, b_panel, i, init_row, o, out_row, k, s)
+            elif count == 4:
+                down_4(rows, 0, a, a_row, w, b_panel, i, init_row, o, out_row, k, s)
+            elif count == 2:
+                down_2(rows, 0, a, a_row, w, b_panel, i, init_row, o, out_row, k, s)
+            else:
+                down_1(rows, 0, a, a_row, w, b_panel, i, init_row, o, out_row, k, s)
+            done += count
+
+    return inside(multiply)
+
+
+def _vector_product(dots: bool) -> Any:
+    """Rows times a packed matrix by vectors; of bfloat16 if `dots`."""
+    kind, size = ("dots", 2) if dots else ("float32", 4)
+    down = _down([(count, vector_block(count, 2, kind)) for count in _ROWS])
+
+    def multiply(a, t, first, end, packed, init, out, part):  # type: ignore[no-untyped-def]
+        """Rows `first` to `end` of ``a[t]`` (T, B, K) times a packed matrix -> ``out[part]``.
+
+        The sums start from `init`: one row (1, 1, N) for all, or what `out` has already.
+        """
+        row, out_row = a.shape[2] * size, out.shape[2] * 4
+        start = a.ctypes.data + (t * a.shape[1] + first) * row
+        results = out.ctypes.data + part * out.shape[1] * out_row
+        adding = init.shape[1] > 1
+        starts = results if adding else init.ctypes.data
+        init_row = out_row if adding else 0
+        steps = packed.shape[1]
+        panel = steps * packed.shape[2] * size
+        for n in range(0, packed.shape[0], 2):
+            at = n * WIDTH * 4
+            b, i, o = packed.ctypes.data + n * panel, starts + at, results + at
+            down(end - first, 0, start, row, b, panel, i, init_row, o, out_row, steps, 0)
+
+    return inside(multiply)
+
+
+columns_float32: Any = columns_product("float32")
+columns_bfloat16: Any = columns_product("bfloat16")
+columns_int8: Any = columns_product("int8")
+multiply_float32: Any = _vector_product(dots=False)
+multiply_dots: Any = _vector_product(dots=True)
+_two_tiles, _one_tile = _tile_block(2), _tile_block(1)
+
+
+@_compiled
+def multiply_tiles(a, t, first, end, packed, init, out, part):  # type: ignore[no-untyped-def]
+    """As `_vector_product`'s, by tiles."""
+    row, out_row = a.shape[2] * 2, out.shape[2] * 4
+    start = a.ctypes.data + (t * a.shape[1] + first) * row
+    results = out.ctypes.data + part * out.shape[1] * out_row
+    adding = init.shape[1] > 1
+    starts = results if adding else init.ctypes.data
+    init_row = out_row if adding else 0
+    steps = packed.shape[1] // 16
+    panel = packed.shape[1] * packed.shape[2] * 2
+    count = end - first
+    for n in range(0, packed.shape[0], 2):
+        b = packed.ctypes.data + n * panel
+        for m in range(0, count, 32):
+            x = start + m * row
+            begin = starts + n * WIDTH * 4 + m * init_row
+            to = results + n * WIDTH * 4 + m * out_row
+            if count - m > 16:
+                _two_tiles(x, row, b, panel, begin, init_row, to, out_row, steps)
+            else:
+                _one_tile(x, row, b, panel, begin, init_row, to, out_row, steps)

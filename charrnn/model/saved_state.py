@@ -1,0 +1,191 @@
+"""Saved states: what a network has read, as its state and not as text, to go on from later.
+
+A file holds the logits of the next symbol, every part of every layer's state (``0.h``, ``0.c`` and
+so on, float32, exactly), and as JSON: the model's hash, its architecture, how much was read, and
+where the randomness stands. Whoever goes on from it with the same model writes what one long run
+would have written, bit for bit. Like a model file it is safetensors; nothing in it is executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from charrnn.config import MAX_SEED, ModelConfig, to_json
+from charrnn.errors import StateError
+from charrnn.model import (
+    parameters,
+)
+from charrnn.model.model_file import (
+    Model,
+)
+from charrnn.storage.files import (
+    write_atomically,
+)
+
+FORMAT_VERSION = 1
+_KEY = "charrnn-state"
+_WHAT = ("model", "config", "read", "seed", "drawn")
+
+Floats = NDArray[np.floating[Any]]
+State = tuple[tuple[Floats, ...], ...]  # per layer, per part of the cell's state: (B, H)
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """What was read: logits (1, V) of the next symbol, and the state that gave them.
+
+    Attributes:
+        logits: of the next symbol.
+        state: after the last symbol, one row.
+        read: how many symbols that was, the start symbol not counted.
+        seed: whose randomness wrote the last part of it; None where nothing was random.
+        drawn: how many numbers of that randomness are used up.
+        ids: its symbols, at which penalties look; those before a saved state are not kept.
+    """
+
+    logits: Floats
+    state: State
+    read: int = 0
+    seed: int | None = None
+    drawn: int = 0
+    ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+def model_hash(model: Model) -> str:
+    """SHA-256 over architecture, tokenizer and weights; how it was trained does not count."""
+    described = {"config": to_json(model.config), "tokenizer": model.tokenizer.to_json()}
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for name in parameters.shapes(model.config):
+        digest.update(np.ascontiguousarray(model.values[name]).tobytes())
+    return digest.hexdigest()
+
+
+def save(path: Path, prompted: Prompted, config: ModelConfig, model: str) -> None:
+    """Write a state of the model with this hash: whole or not at all.
+
+    Raises:
+        StateError: there is a file of that name which is no saved state.
+    """
+    check_target(path)
+    header = {
+        "format": FORMAT_VERSION,
+        "model": model,
+        "config": to_json(config),
+        "read": prompted.read,
+        "seed": prompted.seed,
+        "drawn": prompted.drawn,
+    }
+    tensors = {"logits": prompted.logits, **_named(prompted.state, config)}
+    exact = {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}
+    write_atomically(path, safetensors.numpy.save(exact, {_KEY: json.dumps(header)}))
+
+
+def _named(state: State, config: ModelConfig) -> dict[str, Floats]:
+    names = parameters.cell_of(config).states
+    return {
+        f"{index}.{name}": part
+        for index, layer in enumerate(state)
+        for name, part in zip(names, layer, strict=True)
+    }
+
+
+def check_target(path: Path) -> None:
+    """Refuse to write over what is no saved state, and into no folder.
+
+    Raises:
+        StateError: says which it is.
+    """
+    if not path.parent.is_dir():
+        raise StateError(f"{path} cannot be written: {path.parent} is no folder")
+    if path.exists():
+        try:
+            _described(path)
+        except StateError:
+            message = f"{path} exists and is no saved state: choose another name"
+            raise StateError(message) from None
+
+
+def load(path: Path, config: ModelConfig, model: str) -> Prompted:
+    """A state that the model with this architecture and hash has saved.
+
+    Raises:
+        StateError: missing, damaged, foreign, of a newer format, or another model's.
+    """
+    header, tensors = _described(path)
+    if header["model"] != model:
+        raise StateError(
+            f"{path} is the state of another model ({_short(header['model'])}, not "
+            f"{_short(model)}): name the one that wrote it with --model"
+        )
+    shapes = {"logits": (1, config.vocab_size)}
+    names = parameters.cell_of(config).states
+    for index in range(config.num_layers):
+        shapes |= {f"{index}.{name}": (1, config.hidden_size) for name in names}
+    found = {name: value.shape for name, value in tensors.items()}
+    if found != shapes or any(value.dtype != np.float32 for value in tensors.values()):
+        raise StateError(f"{path} is damaged: its tensors are not those of its model")
+    if not all(np.isfinite(value).all() for value in tensors.values()):
+        raise StateError(f"{path} is damaged: it holds values that are not finite numbers")
+    state = tuple(
+        tuple(tensors[f"{index}.{name}"] for name in names) for index in range(config.num_layers)
+    )
+    return Prompted(
+        tensors["logits"], state, header["read"], seed=header["seed"], drawn=header["drawn"]
+    )
+
+
+def _short(digest: object) -> str:
+    return str(digest)[:12]
+
+
+def _described(path: Path) -> tuple[Mapping[str, Any], dict[str, Floats]]:
+    """The header, of the right types, and the tensors."""
+    if path.is_dir():
+        raise StateError(f"{path} is a folder: name a file that --save-state wrote")
+    try:
+        with safetensors.safe_open(path, "np") as file:
+            metadata = file.metadata() or {}
+            text = metadata.get(_KEY)
+            if text is None:
+                raise StateError(f"{path} is no saved state: name a file that --save-state wrote")
+            header = json.loads(text)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise StateError(f"{path} does not exist: --save-state writes such files") from None
+    except safetensors.SafetensorError as error:
+        raise StateError(f"{path} is damaged, or no saved state: {error}") from None
+    except (ValueError, RecursionError, TypeError):
+        raise StateError(f"{path} is damaged: its description is not readable") from None
+    except OSError as error:
+        raise StateError(f"{path} cannot be read: {error.strerror or error}") from None
+    if not isinstance(header, dict) or not isinstance(header.get("format"), int):
+        raise StateError(f"{path} is damaged: its description is not readable")
+    if header["format"] > FORMAT_VERSION:
+        raise StateError(
+            f"{path} has format {header['format']}, this charrnn reads up to {FORMAT_VERSION}: "
+            "upgrade charrnn"
+        )
+    if not _is_sound(header):
+        raise StateError(f"{path} is damaged: its description is incomplete")
+    return header, tensors
+
+
+def _is_sound(header: Mapping[str, Any]) -> bool:
+    if any(name not in header for name in _WHAT):
+        return False
+    bounds = (("read", 2**63), ("drawn", 2**63), ("seed", MAX_SEED + 1))
+    return all(
+        type(header[name]) is int and 0 <= header[name] < high
+        for name, high in bounds
+        if not (name == "seed" and header[name] is None)
+    )

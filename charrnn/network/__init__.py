@@ -1,0 +1,6 @@
+"""The network in torch, for training.
+
+``module`` stacks the layers; ``layers`` runs one layer over a window and selects the backend: the
+reference loop over a cell's equation, torch's own kernel, or ``fused``, which compiles a whole
+window of any cell (``fused_codegen`` writes its source, ``openmp`` gives it threads).
+"""

@@ -1,0 +1,395 @@
+"""A cell's whole window compiled: for each step its products, after each a pass over the rows.
+
+From a traced step (`charrnn.compiler.autodiff`) this writes two plain functions, forward
+and backward, and numba compiles them: between two products every value is read once, everything
+stays in registers, and the loops vectorise. Each thread takes a part of the B rows through all T
+steps: nobody waits for anybody, and nothing but the arrays is shared. These are the arrays, all of
+three dimensions:
+
+    x (T, B, G*H)               input parts, where they are made in advance: not of bfloat16
+    input (T, B, K), wx0, ...   else what they are made of in each step, for each product's stage
+    w0, w1, ... (N/W, K, W)     each product's matrix, packed; backward, the matrix turned round
+    bias0, ... (1, 1, n*H)      what a product's sums start from, and zero (1, 1, N) if from nothing
+    r0, ... (parts, B, n*H)     the products of this step, in room of each thread's own; the input's
+                                part is in them, if nothing but the sum of both is ever asked for
+    rx0, ..., biasx0, ...       else the input's part by itself
+    normal0, ... (T, B, n*H)    normalised products, and scale0, ... (T, B, n) what they came from
+    state0, ... (T + 1, B, H)   each part of the state, read at t and written at t + 1
+    operand0 (T + 1, B, K)      what meets the first product, written at t + 1
+    operand1, ... (T, B, K)     what meets the further ones, written at t
+    saved (T, B, N*H)           what backward needs
+    v (1, 1, n*H), dv (parts, 1, n*H)   vectors, and the sums of their derivatives
+    zone0, ... (T, B, H)        how much of each part of the old state stays
+    dy (T, B, H)                derivatives by the output, from its readers
+    dm0, ... (parts, B, H)      by the operands, from their products; dm0 comes from step t + 1
+    d0, ... (1, B, H)           by each part of the state after the step, replaced by those before
+    dx0, dr0, ... (T, B, n*H)   by the input and recurrent parts of each product's stage; dr serves
+                                for dx where they are the same
+    dn0, ... (parts, B, n*H)    by a normalised product
+
+What meets a product may be bfloat16, and then so is what is saved. Numba does not know it: it is
+read and written as the upper half of a float32's bits.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.cells import Cell
+from charrnn.compiler import (
+    codegen,
+)
+from charrnn.compiler.autodiff import (
+    Trace,
+    trace,
+)
+from charrnn.compiler.codegen import (
+    Writer,
+)
+from charrnn.network import (
+    openmp,
+)
+
+# Where a row begins in an array of this kind: the indices before those of its units.
+_PLACES = {
+    "x": "t, b",
+    "rx": "part, b - first",
+    "r": "part, b - first",
+    "normal": "t, b",
+    "state": "t, b",
+    "new": "t + 1, b",
+    "operand": "t, b",
+    "next": "t + 1, b",
+    "saved": "t, b",
+    "v": "0, 0",
+    "dv": "part, 0",
+    "zone": "t, b",
+    "dy": "t, b",
+    "dm": "part, b - first",
+    "d": "0, b",
+    "dx": "t, b",
+    "dr": "t, b",
+    "dn": "part, b - first",
+}
+_ARRAYS = {"new": "state", "next": "operand"}  # the array of an element, if not of its own name
+# Numbers in front of the arrays in the table that a compiled function reads: see `Function`.
+_NUMBERS = ("taken", "parts", "steps", "batch", "hidden")
+
+
+@dataclass(frozen=True)
+class Function:
+    """A compiled function over a window.
+
+    It reads a table of integers: how many parts were taken so far, how many there are, T, B, H;
+    then for each array its address and its three dimensions.
+
+    Attributes:
+        address: of the C function.
+        arrays: their names, in the order of the table.
+    """
+
+    address: int
+    arrays: tuple[str, ...]
+
+    def __call__(
+        self, arrays: Mapping[str, NDArray[Any]], sizes: tuple[int, int, int], threads: int
+    ) -> None:
+        """Run it for T steps, B rows and H units, the rows shared among `threads`."""
+        table = [0, threads, *sizes]
+        for name in self.arrays:
+            array = arrays[name]
+            table += [array.ctypes.data, *array.shape]
+        data = np.array(table, np.int64)
+        openmp.run(self.address, data.ctypes.data, threads)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The compiled functions of a cell.
+
+    Attributes:
+        forward: of all steps.
+        backward: of all steps, from the last.
+        kind: of the products.
+        saved: N, how many values per unit are saved.
+        inputs: for each product, how many input parts its stage reads.
+        own_input: whether the input's product is made inside.
+        merged: for each product, whether the input's part is made into it.
+        own_operand: whether the first operand has an array of its own, or is the first part of the
+            state as it is.
+        one_derivative: for each product, whether dx and dr are the same; only dr is written then.
+    """
+
+    forward: Function
+    backward: Function
+    kind: str
+    saved: int
+    inputs: tuple[int, ...]
+    own_input: bool
+    merged: tuple[bool, ...]
+    own_operand: bool
+    one_derivative: tuple[bool, ...]
+
+
+@functools.cache
+def compiled(
+    cell: Cell, products: tuple[int, ...], vectors: int, zoneout: bool, kind: str
+) -> Window:
+    """The functions of `cell` whose products give so many blocks each.
+
+    Args:
+        cell: the recurrence.
+        products: blocks of each product.
+        vectors: how many values of vectors its step gets.
+        zoneout: whether parts of the old state stay.
+        kind: of the products, see `charrnn.compiler.matmul`.
+    """
+    source = _Source(trace(cell, products, vectors, zoneout), cell, kind)
+    module = codegen.load(source.text())
+    return Window(
+        Function(module.forward.address, source.forward.arrays),
+        Function(module.backward.address, source.backward.arrays),
+        kind,
+        len(source.traced.saved),
+        tuple(map(len, source.blocks)),
+        source.own_input,
+        source.merged,
+        source.own_operand,
+        source.one_derivative,
+    )
+
+
+@dataclass
+class _Text:
+    """A function as it is written: its arrays, and the lines of a step."""
+
+    arrays: tuple[str, ...]
+    lines: list[str]
+
+
+class _Source:
+    """The text of a module with the functions of one traced cell."""
+
+    def __init__(self, traced: Trace, cell: Cell, kind: str) -> None:
+        self.traced, self.kind = traced, kind
+        self.half = kind != "float32"
+        self.normalised = cell.layer_norm
+        same = traced.operands[0].index == traced.outputs[0].index
+        self.own_operand = self.half or not same
+        self.own_input = self.half and not self.normalised
+        self.blocks = codegen.input_blocks(cell)
+        self.one_derivative = codegen.asks_for_sums(traced, self.blocks)
+        # A cell whose derivatives by both are the same asks for nothing but their sum.
+        self.merged = tuple(self.own_input and one for one in self.one_derivative)
+        self.forward = self._function(range(len(traced.dr)), self._forward_product, self._forward)
+        self.backward = self._function(
+            reversed(range(len(traced.dr))), self._backward, self._backward_product
+        )
+
+    def text(self) -> str:
+        """The module's text."""
+        lines = [
+            '"""Written by charrnn: all steps of one cell."""',
+            "import numpy as np",
+            "from numba import carray, cfunc, njit",
+            "from charrnn.compiler.matmul import *",
+            "from charrnn.compiler.layer_norm import *",
+            "from charrnn.compiler.scalar_math import *",
+            "c = np.float32",
+            *self._entry("forward", self.forward, "range(T)"),
+            *self._entry("backward", self.backward, "range(T - 1, -1, -1)"),
+        ]
+        return "\n".join([*lines, ""])
+
+    def _entry(self, name: str, text: _Text, steps: str) -> list[str]:
+        """A function for a part of the rows, and the C function that shares the rows out."""
+        tiles = self.kind == "tiles"
+        lines = [
+            f"@njit(**OPTIONS)\ndef {name}_part({', '.join(text.arrays)}, T, H, first, end, part):",
+            *(["    open_tiles(tiles, part)"] if tiles else []),
+            f"    for t in {steps}:",
+            *(f"        {line}" for line in text.lines),
+            *(["    close_tiles(tiles, part)"] if tiles else []),
+            '@cfunc("void(voidptr)", cache=True)',
+            f"def {name}(data):",
+            f"    d = carray(data, ({len(_NUMBERS) + 4 * len(text.arrays)},), np.int64)",
+            "    parts, T, B, H = d[1], d[2], d[3], d[4]",
+        ]
+        for number, array in enumerate(text.arrays):
+            at = len(_NUMBERS) + 4 * number
+            shape = ", ".join(f"d[{at + k}]" for k in (1, 2, 3))
+            lines.append(
+                f"    {array} = carray(pointer(d[{at}]), ({shape}), np.{self._type(array)})"
+            )
+        return [
+            *lines,
+            "    part = take(d.ctypes.data)",
+            "    while part < parts:",
+            "        first, end = part * B // parts, (part + 1) * B // parts",
+            f"        {name}_part({', '.join(text.arrays)}, T, H, first, end, part)",
+            "        part = take(d.ctypes.data)",
+        ]
+
+    def _type(self, array: str) -> str:
+        """The type of an array's elements."""
+        name = array.rstrip("0123456789")
+        if name == "tiles":
+            return "uint8"
+        halved = {"input", "wx", "operand", "saved", "dr", "w"}
+        halved |= set() if self.normalised else {"dx"}
+        return "uint16" if self.half and name in halved else "float32"
+
+    def _function(
+        self,
+        order: Iterable[int],
+        *parts: Callable[[int], tuple[list[str], set[str]]],
+    ) -> _Text:
+        """What is done in a step, product by product."""
+        lines: list[str] = []
+        arrays = {"tiles"} if self.kind == "tiles" else set()
+        for number in order:
+            for part in parts:
+                more, used = part(number)
+                lines += more
+                arrays |= used
+        return _Text(tuple(sorted(arrays)), lines)
+
+    def _normalises(self, number: int) -> bool:
+        """Whether a product is normalised: not the inner ones."""
+        return self.normalised and bool(self.blocks[number])
+
+    def _forward_product(self, number: int) -> tuple[list[str], set[str]]:
+        """A product, and its normalisation."""
+        n = number
+        lines, arrays, start = [], {f"operand{n}", f"w{n}", f"r{n}", f"bias{n}"}, f"bias{n}"
+        if self.merged[n] and self.blocks[n]:
+            lines.append(self._product("input", f"wx{n}", f"bias{n}", f"r{n}"))
+            arrays |= {"input", f"wx{n}"}
+            start = f"r{n}"
+        if n == 0 and self.own_input:  # any stage may ask for any input part
+            for m, blocks in enumerate(self.blocks):
+                if blocks and not self.merged[m]:
+                    lines.append(self._product("input", f"wx{m}", f"biasx{m}", f"rx{m}"))
+                    arrays |= {"input", f"wx{m}", f"biasx{m}", f"rx{m}"}
+        lines.append(self._product(f"operand{n}", f"w{n}", start, f"r{n}"))
+        if self._normalises(n):
+            lines.append(f"normalise(r{n}, part, normal{n}, scale{n}, t, first, end, H)")
+            arrays |= {f"normal{n}", f"scale{n}"}
+        return lines, arrays
+
+    def _backward_product(self, number: int) -> tuple[list[str], set[str]]:
+        """What an operand gets from its product."""
+        n = number
+        lines, arrays = [], {f"dr{n}", f"w{n}", f"dm{n}", "zero"}
+        if self._normalises(n):
+            to = "_half" if self.half else ""
+            lines.append(
+                f"unnormalise{to}(dn{n}, part, normal{n}, scale{n}, dr{n}, t, first, end, H)"
+            )
+            arrays |= {f"dn{n}", f"normal{n}", f"scale{n}"}
+        return [*lines, self._product(f"dr{n}", f"w{n}", "zero", f"dm{n}")], arrays
+
+    def _product(self, operand: str, matrix: str, start: str, to: str) -> str:
+        """The call of a product."""
+        return f"multiply_{self.kind}({operand}, t, first, end, {matrix}, {start}, {to}, part)"
+
+    def _recurrent(self, number: int, block: int) -> str:
+        """Where a row finds a block of a product."""
+        if self._normalises(number):
+            return f"normal{number}[{block}]"
+        return f"r{number}[{block}]"
+
+    def _input(self, block: int) -> str:
+        """Where a row finds an input part."""
+        if not self.own_input:
+            return f"x[{block}]"
+        number = next(n for n, group in enumerate(self.blocks) if block in group)
+        return "c(0)" if self.merged[number] else f"rx{number}[{self.blocks[number].index(block)}]"
+
+    def _saved(self) -> dict[int, str]:
+        """Where the saved nodes are."""
+        return {index: f"saved[{place}]" for place, index in enumerate(self.traced.saved)}
+
+    def _writer(self) -> Writer:
+        writer = Writer(self.traced.graph.nodes)
+        writer.given = {
+            "x": lambda _, k: self._input(k),
+            "r": self._recurrent,
+            "v": lambda _, k: f"v[{k}]",
+            "carry": lambda _, k: f"state{k}[0]",
+            "zone": lambda _, k: f"zone{k}[0]",
+            # Only the output is read by the layer above.
+            "d": lambda _, k: f"d{k}[0]" + (" + dy[0]" if k == 0 else ""),
+            "dm": lambda n, k: f"dm{n}[{k}]",
+        }
+        return writer
+
+    def _forward(self, number: int) -> tuple[list[str], set[str]]:
+        """The rows after a product, on the way forward."""
+        traced, writer = self.traced, self._writer()
+        saved = self._saved()
+        writer.offered = {
+            i: _read(place, self.half) for i, place in saved.items() if traced.stage[i] < number
+        }
+        stores = [
+            (f"{place} = {_write(self.half)}", i)
+            for i, place in saved.items()
+            if traced.stage[i] == number
+        ]
+        if number < len(traced.dr) - 1:
+            operand = traced.operands[number + 1].index
+            stores.append((f"operand{number + 1}[0] = {_write(self.half)}", operand))
+        else:
+            stores += [(f"new{k}[0] = {{}}", new.index) for k, new in enumerate(traced.outputs)]
+            if self.own_operand:
+                stores.append((f"next0[0] = {_write(self.half)}", traced.operands[0].index))
+        return _rows(writer.store(stores))
+
+    def _backward(self, number: int) -> tuple[list[str], set[str]]:
+        """The rows before a product, on the way back."""
+        traced, writer = self.traced, self._writer()
+        writer.offered = {i: _read(place, self.half) for i, place in self._saved().items()}
+        normalised = self._normalises(number)
+        dr = ("dn", False) if normalised else ("dr", self.half)
+        stores = [
+            (f"{dr[0]}{number}[{k}] = {_write(dr[1])}", value.index)
+            for k, value in enumerate(traced.dr[number])
+        ]
+        if not self.one_derivative[number]:
+            stores += [
+                (
+                    f"dx{number}[{k}] = {_write(self.half and not self.normalised)}",
+                    traced.dx[g].index,
+                )
+                for k, g in enumerate(self.blocks[number])
+            ]
+        if number == 0:  # by now all is known that the old state and the vectors get
+            stores += [(f"d{k}[0] = {{}}", value.index) for k, value in enumerate(traced.dcarry)]
+            stores += [(f"dv[{k}] += {{}}", value.index) for k, value in enumerate(traced.dv)]
+        return _rows(writer.store(stores))
+
+
+def _rows(body: Sequence[str]) -> tuple[list[str], set[str]]:
+    """A loop over rows and units, and the arrays it uses."""
+    arrays = {_ARRAYS.get(kind, kind) + number for kind, number, _ in codegen.elements(body)}
+    return codegen.rows(body, "for b in range(first, end):", "for j in range(H):", _row), arrays
+
+
+def _row(kind: str, number: str, block: str) -> str:
+    """One block of a row of an array, as an array of its own."""
+    array, k = _ARRAYS.get(kind, kind) + number, int(block)
+    return f"{array}[{_PLACES[kind]}, {k} * H:{k + 1} * H]"
+
+
+def _read(element: str, half: bool) -> str:
+    return f"from_half({element})" if half else element
+
+
+def _write(half: bool) -> str:
+    return "to_half({})" if half else "{}"

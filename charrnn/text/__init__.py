@@ -1,0 +1,1 @@
+"""From files to training windows: sources, corpus, tokenizer, dataset, streams."""

@@ -1,0 +1,1 @@
+"""Corpora known by name: the registry, and what downloads, verifies and unpacks them."""

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+import torch
+
+from charrnn.bench import measuring, training
+from charrnn.bench.training import Case
+from charrnn.config import ModelConfig
+from charrnn.model import (
+    parameters,
+)
+
+
+def test_operations_are_counted_by_hand() -> None:
+    # elman, V = 3, H = 2, E = 5: matrices 2 x 5, 2 x 2 and 3 x 2: 20 weights, 6 operations each
+    model = ModelConfig(3, "elman", 1, 2, 5)
+    assert training.operations(model) == 6 * (10 + 4 + 6)
+
+
+def test_a_table_row_per_case_with_its_own_shape() -> None:
+    cases = [Case("elman", 1, 4, 2, 3, precision="float32"), Case("jordan", 1, 4, 2, 3)]
+    rows = list(training.train(cases, rounds=1))
+    assert [(row.cell, row.backend) for row in rows] == [
+        ("elman", "scaffold"),
+        ("jordan", "reference"),
+    ]
+    assert [row.baseline for row in rows] == ["torch.nn.RNN float32", "plain loop float32"]
+    assert all(row.seq_len == 3 and row.batch_size == 2 for row in rows)
+
+
+@pytest.mark.parametrize("cell", training.MODULES)
+def test_the_plain_network_is_ours_written_with_torch(cell: str) -> None:
+    # So many parameters as ours, but for the second bias that torch.nn always has; and the
+    # same loss from the same weights would need no test if it were not the same network.
+    model = ModelConfig(measuring.VOCAB_SIZE, cell, 2, 6, 5)
+    plain = sum(weight.numel() for weight in training.Plain(model).parameters())
+    blocks = {"lstm": 4, "gru-reset-after": 0}.get(cell, 1)
+    assert plain == parameters.count(model) + 2 * blocks * 6
+
+
+def test_in_turns_gives_the_median_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(np.arange(0.0, 1e6, 0.5))  # every look at the clock is half a second later
+    monkeypatch.setattr(measuring.time, "perf_counter", lambda: float(next(clock)))
+    calls: list[str] = []
+    ours, theirs = measuring.in_turns(
+        [lambda: calls.append("a"), lambda: calls.append("b")], rounds=3
+    )
+    assert (ours, theirs) == (0.5, 0.5)
+    assert "".join(calls) == "aabb" + "ab" * 3
+
+
+def test_the_peak_is_that_of_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "PEAK_SIZES", (64,))
+    monkeypatch.setattr(measuring, "SECONDS", 0.0)
+    monkeypatch.setattr(measuring, "seconds", lambda run, duration: 2.0)
+    assert measuring.peak(torch.float32) == 64**3

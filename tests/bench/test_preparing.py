@@ -1,0 +1,108 @@
+"""``charrnn bench prepare``, on a small text and with a tiny training."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from charrnn.bench import preparing
+from charrnn.cli.app import app
+from charrnn.errors import RunError
+from charrnn.text.corpus import (
+    from_text,
+)
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell the memory")
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[preparing.Row]:
+    few = ("--steps", 2, "--hidden-size", 4, "--cell", "lstm", "--backend", "library")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preparing, "TRAINING", few)
+        return list(preparing.prepare(from_text("the café is near the sea.\n" * 2000), 1, 1))
+
+
+def test_everything_is_measured_beside_something(rows: list[preparing.Row]) -> None:
+    made = [(row.what, row.tokenizer, row.megabytes) for row in rows]
+    assert made == [
+        ("prepare", "char", 1.0),
+        ("prepare", "byte", 1.0),
+        ("prepare", "char", 0.1),
+        ("encode", "sentencepiece", 1.0),
+        ("train", "byte", 1.0),
+    ]
+    assert rows[0].baseline in ("wc -m", "copy")
+    assert rows[4].baseline == "from 0.1 MB"
+    for row in rows:
+        ratio = row.chars_per_second / row.baseline_chars_per_second
+        assert row.ratio == pytest.approx(ratio)
+    # Of these characters one in 26 takes two bytes, but for the lines between.
+    for row in rows[:3]:
+        assert row.mb_per_second
+        assert row.chars_per_second / row.mb_per_second / 1e6 == pytest.approx(26 / 27, rel=1e-3)
+
+
+@linux
+def test_memory_is_that_of_the_process(rows: list[preparing.Row]) -> None:
+    assert rows[0].tenth_memory
+    for row in rows[:3]:
+        assert row.memory
+        assert 10 < row.memory < 200  # numpy alone takes ten
+    big = preparing.run(sys.executable, "-c", "import time; x = b'x' * 10**8; time.sleep(0.2)")
+    assert big.memory
+    assert 100 < big.memory < 120
+
+
+def test_the_text_is_as_long_as_asked_and_cut_between_characters(tmp_path: Path) -> None:
+    corpus = from_text("日本\n")
+    for size in range(40, 60):
+        text = preparing.write(corpus, tmp_path / "text", size)
+        content = (tmp_path / "text").read_text("utf-8")
+        assert size - 3 <= text.num_bytes <= size
+        assert text.num_bytes == len(content.encode())
+        assert text.characters == len(content)
+    assert re.fullmatch(r"№ 1: .*\n日本\n№ 2: .*", content, re.DOTALL)
+
+
+def test_a_command_that_fails_is_a_sentence() -> None:
+    with pytest.raises(
+        RunError, match=r"charrnn prepare failed: charrnn: nothere.txt does not exist"
+    ):
+        preparing.run(sys.executable, "-m", "charrnn", "prepare", "nothere.txt", "--out", "x")
+
+
+def test_too_little_room_is_said_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparing, "ROOM", 10**9)
+    with pytest.raises(RunError, match=r"MB free, and .* needed: name a smaller --size"):
+        next(preparing.prepare(from_text("x" * 100)))
+
+
+def test_the_command_shows_a_row_in_a_line(
+    rows: list[preparing.Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def given(*what: Any) -> list[preparing.Row]:
+        asked.append(what)
+        return rows
+
+    monkeypatch.setattr(preparing, "prepare", given)
+    command = ["bench", "prepare", "--size", "7", "--rounds", "2"]
+    head, *lines = CliRunner().invoke(app, command).stdout.splitlines()
+    assert head.split()[:4] == ["what", "tokenizer", "MB", "chars/s"]
+    assert [line.split()[:3] for line in lines[:2]] == [
+        ["prepare", "char", "1"],
+        ["prepare", "byte", "1"],
+    ]
+    assert len({len(line) for line in (head, *lines)}) == 1
+    fields = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert [row["baseline"] for row in fields["rows"]] == [row.baseline for row in rows]
+    assert asked[0][0].name == "tunes"
+    assert asked[0][1:] == (7, 2)

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cli.conftest import Cli, Run, needs_terminal, on_terminal
+
+
+@pytest.fixture
+def archive(tiny: Run, cli: Cli) -> Path:
+    cli("compress", "-m", tiny.folder, tiny.text, "text.crnn")
+    return cli.folder / "text.crnn"
+
+
+def test_a_text_comes_back_byte_for_byte(tiny: Run, cli: Cli, archive: Path) -> None:
+    cli("decompress", "-m", tiny.folder, archive, "text.txt")
+    assert (cli.folder / "text.txt").read_bytes() == tiny.text.read_bytes()
+
+
+def test_the_size_is_what_score_promises(tiny: Run, cli: Cli) -> None:
+    told = cli("compress", "-m", tiny.folder, tiny.text, "a", "--json").json
+    scored = cli("score", "-m", tiny.folder, tiny.text, "--by", "document", "--json").json
+    size = (cli.folder / "a").stat().st_size
+    promised = scored["bits_per_byte"] * scored["bytes"] / 8
+    assert promised < size < 1.005 * promised + 110
+    assert told == {
+        "bytes": scored["bytes"],
+        "compressed_bytes": size,
+        "symbols": scored["characters"],
+        "literal_bytes": 0,
+        "bits_per_byte": 8 * size / scored["bytes"],
+    }
+
+
+def test_it_says_how_small_and_what_was_never_seen(tiny: Run, cli: Cli) -> None:
+    (cli.folder / "odd.txt").write_bytes(tiny.text.read_bytes().replace(b"\n", b"\r\n"))
+    done = cli("compress", "-m", tiny.folder, "odd.txt", "odd.crnn")
+    assert done.out == ""
+    read, size = ((cli.folder / name).stat().st_size for name in ("odd.txt", "odd.crnn"))
+    assert f"{read:,} bytes in {size:,}, {size / read:.2%}\n" in done.err
+    ends = tiny.text.read_bytes().count(b"\n")
+    assert f"{ends} of the bytes are in no symbol of the model" in done.err
+
+
+def test_through_pipes(tiny: Run, cli: Cli, archive: Path) -> None:
+    line = 'charrnn compress -m "$1" - - < "$2" | charrnn decompress -m "$1" - - | cmp - "$2"'
+    done = cli.shell(line, tiny.folder, tiny.text)
+    assert done.code == 0, done.err
+
+
+def test_two_runs_give_the_same_archive(tiny: Run, cli: Cli, archive: Path) -> None:
+    cli("compress", "-m", tiny.folder, tiny.text, "again", "--threads", 2)
+    assert (cli.folder / "again").read_bytes() == archive.read_bytes()
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress"])
+def test_what_is_there_is_kept(command: str, tiny: Run, cli: Cli, archive: Path) -> None:
+    (cli.folder / "out").write_text("precious")
+    words = (command, "-m", tiny.folder, archive, "out")
+    assert "out exists" in cli(*words, code=2).sentence
+    assert (cli.folder / "out").read_text() == "precious"
+    cli(*words, "--force")
+    assert (cli.folder / "out").read_bytes() != b"precious"
+
+
+def test_wrong_archives(tiny: Run, cli: Cli, archive: Path) -> None:
+    def refused(data: bytes) -> str:
+        (cli.folder / "bad").write_bytes(data)
+        sentence = cli("decompress", "-m", tiny.folder, "bad", "out", code=2).sentence
+        assert sentence.startswith("charrnn: bad: it ")
+        assert not (cli.folder / "out").exists()
+        return sentence
+
+    data = archive.read_bytes()
+    assert "its checksum does not fit" in refused(data[:-9] + b"?" + data[-8:])
+    assert "its checksum does not fit" in refused(data[:200])
+    assert "no archive" in refused(tiny.text.read_bytes())
+    assert "no archive" in refused(b"")
+
+
+def test_another_model_is_named(tiny: Run, cli: Cli, archive: Path) -> None:
+    cli("train", tiny.text, "--steps", 1, "--hidden-size", 8, "--out", "other")
+    sentence = cli("decompress", "-m", "other", archive, "out", code=2).sentence
+    assert "made with another model" in sentence
+
+
+def test_paths_that_cannot_be(tiny: Run, cli: Cli) -> None:
+    model = ("-m", tiny.folder)
+    assert "missing.txt" in cli("compress", *model, "missing.txt", "out", code=2).sentence
+    assert "no folder" in cli("compress", *model, tiny.text, "none/out", code=2).sentence
+    assert "--json" in cli("compress", *model, tiny.text, "-", "--json", code=2).sentence
+
+
+def test_without_the_extra_it_is_named(tiny: Run, cli: Cli) -> None:
+    (cli.folder / "constriction.py").write_text("raise ImportError")
+    done = cli(
+        *("compress", "-m", tiny.folder, tiny.text, "out"),
+        code=2,
+        env={"PYTHONPATH": str(cli.folder)},
+    )
+    assert "pip install 'charrnn[compress]'" in done.sentence
+
+
+@needs_terminal
+def test_on_a_terminal_no_bytes_are_written(tiny: Run, tmp_path: Path) -> None:
+    done = on_terminal(tmp_path, "compress", "-m", tiny.folder, tiny.text, "-")
+    assert done.code == 2
+    assert "name a file, or pipe it on" in done.screen
+
+
+@needs_terminal
+def test_ctrl_c_leaves_nothing(tiny: Run, tmp_path: Path) -> None:
+    long = tmp_path / "long.txt"
+    long.write_bytes(tiny.text.read_bytes() * 400)
+    done = on_terminal(tmp_path, "compress", "-m", tiny.folder, long, "out", stop_at="compressing")
+    assert done.code == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["long.txt"]

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+import charrnn
+from cli.conftest import Cli, Run, story
+
+FIELDS = {
+    "characters": int,
+    "bytes": int,
+    "nats": float,
+    "bpc": float,
+    "bits_per_byte": float,
+    "window256_nats": float,
+    "dynamic": bool,
+    "tokenizer": str,
+}
+
+
+def test_json_has_the_fields_of_the_contract(tiny: Run, cli: Cli) -> None:
+    result = cli("eval", "-m", tiny.folder, tiny.text, "--json").json
+    text = tiny.text.read_text("utf-8")
+    assert {name: type(result[name]) for name in FIELDS} == FIELDS
+    assert result["characters"] == len(text)
+    assert result["bytes"] == len(text.encode())
+    assert result["bpc"] == pytest.approx(result["nats"] / math.log(2))
+    assert result["bits_per_byte"] == pytest.approx(result["bpc"] * len(text) / len(text.encode()))
+    assert result["dynamic"] is False
+    assert result["tokenizer"] == "char"
+
+
+def test_without_a_file_the_runs_own_validation_text_is_scored(tiny: Run, cli: Cli) -> None:
+    result = cli("eval", "-m", tiny.folder, "--json").json
+    summary = json.loads((tiny.folder / "summary.json").read_text("utf-8"))
+    assert result["characters"] == 1200
+    assert result["nats"] == pytest.approx(summary["valid_nats"], abs=1e-5)
+    assert result["bits_per_byte"] == pytest.approx(summary["valid_bits_per_byte"], abs=1e-5)
+    assert result["window256_nats"] == pytest.approx(summary["valid_window256_nats"], abs=1e-5)
+
+
+def test_numbers_for_a_person(tiny: Run, cli: Cli) -> None:
+    done = cli("eval", "-m", tiny.folder)
+    result = cli("eval", "-m", tiny.folder, "--json").json
+    assert f"{result['nats']:.4f} nats per character (1,200 characters)" in done.out
+    assert f"{result['bpc']:.4f} bits per character" in done.out
+    assert f"{result['bits_per_byte']:.4f} bits per byte ({result['bytes']:,} bytes)" in done.out
+    assert f"{result['window256_nats']:.4f} nats per character in windows of 256" in done.out
+    assert done.err == f"model: {tiny.model}\n"
+
+
+def test_a_short_text_has_no_windows(tiny: Run, cli: Cli) -> None:
+    result = cli("eval", "-m", tiny.folder, "-", "--json", stdin=b"the sea").json
+    assert result["window256_nats"] is None
+    assert result["characters"] == 7
+
+
+def test_text_from_standard_input(tiny: Run, cli: Cli) -> None:
+    piped = cli("eval", "-m", tiny.folder, "-", "--json", stdin=tiny.text.read_bytes()).json
+    assert piped == cli("eval", "-m", tiny.folder, tiny.text, "--json").json
+
+
+def test_exact_reads_in_one_stream(tiny: Run, cli: Cli) -> None:
+    text = story(2000)
+    (cli.folder / "text.txt").write_text(text, "utf-8", newline="")
+    exact, streams = (
+        cli("eval", "-m", tiny.folder, "text.txt", "--json", *flags).json["nats"]
+        for flags in (["--exact"], [])
+    )
+    model = charrnn.load(tiny.folder)
+    assert exact == model.score(text, exact=True).nats
+    assert streams == model.score(text).nats
+    assert exact != streams
+    assert exact == pytest.approx(streams, abs=1e-3)
+
+
+def test_a_text_unlike_the_corpus_scores_worse(tiny: Run, cli: Cli) -> None:
+    shuffled = "".join(sorted(story(2000)))
+    (cli.folder / "sorted.txt").write_text(shuffled, "utf-8", newline="")
+    odd = cli("eval", "-m", tiny.folder, "sorted.txt", "--json").json["nats"]
+    assert odd > cli("eval", "-m", tiny.folder, "--json").json["nats"] + 0.5
+
+
+@pytest.fixture
+def changed(tiny: Run) -> Iterator[Run]:
+    """The run, while its text has a character more than when it was read."""
+    before = tiny.text.read_bytes()
+    tiny.text.write_bytes(before + b"!")
+    yield tiny
+    tiny.text.write_bytes(before)
+
+
+def test_a_text_that_changed_since_the_training_is_noticed(changed: Run, cli: Cli) -> None:
+    done = cli("eval", "-m", changed.folder, "--json", code=2)
+    assert str(changed.text) in done.sentence
+    assert "changed" in done.sentence
+    assert done.out == ""
+
+
+def test_unknown_symbols_are_listed_with_their_file(tiny: Run, cli: Cli) -> None:
+    (cli.folder / "odd.txt").write_text("the sea Ж@", "utf-8")
+    done = cli("eval", "-m", tiny.folder, "odd.txt", code=2)
+    for words in ("odd.txt", "'Ж' (U+0416)", "'@' (U+0040)"):
+        assert words in done.sentence
+    assert done.out == ""
+
+
+def test_a_model_alone_asks_for_a_text(tiny: Run, cli: Cli) -> None:
+    shutil.copy(tiny.model, cli.folder / "lonely.safetensors")
+    done = cli("eval", "-m", "lonely.safetensors", code=2)
+    assert "lonely.safetensors" in done.sentence
+    assert "name a text" in done.sentence
+
+
+def test_a_damaged_description_of_the_run_asks_for_a_text(tiny: Run, cli: Cli) -> None:
+    run = shutil.copytree(tiny.folder, cli.folder / "run")
+    (run / "config.json").write_text('{"files": 3}')
+    assert "config.json is damaged" in cli("eval", "-m", run, code=2).sentence
+
+
+def test_line_ends_as_asked(tiny: Run, cli: Cli) -> None:
+    (cli.folder / "windows.txt").write_bytes(b"the sea\r\nwas old\r\n")
+    done = cli("eval", "-m", tiny.folder, "windows.txt", code=2)
+    assert "windows.txt: lines end in CR LF and stay so (--newline lf" in done.err
+    assert "U+000D" in done.sentence
+    done = cli("eval", "-m", tiny.folder, "windows.txt", "--newline", "lf", "--json")
+    assert done.json["characters"] == len("the sea\nwas old\n")
+    assert "CR LF" in done.err
+
+
+def test_a_run_from_standard_input_has_no_text_to_read_again(tiny: Run, cli: Cli) -> None:
+    shutil.copytree(tiny.folder, cli.folder / "run")
+    config = cli.folder / "run" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "files": ["-"]}))
+    done = cli("eval", "-m", cli.folder / "run", code=2)
+    assert "standard input" in done.sentence
+    assert "name a text" in done.sentence
+
+
+def test_documents_that_were_apart_in_training_are_apart_in_their_score(cli: Cli) -> None:
+    names = cli.folder / "names.txt"
+    names.write_text("anna\nbob\nclara\ndora\nemil\nfanny\n" * 30)
+    small = ("--steps", 40, "--hidden-size", 8, "--cell", "lstm", "--out", "run")
+    apart = ("--reset-at-documents", "--document-separator", r"\n")
+    trained = cli("train", "names.txt", *small, *apart, "--json")
+    assert "windows of 8, documents apart" in trained.err
+    valid = trained.json["valid_nats"]
+    found = cli("eval", "-m", "run", "--json").json["nats"]
+    assert abs(found - valid) < 1e-5
+    (cli.folder / "held.txt").write_text(
+        "".join(names.read_text()[-len(names.read_text()) // 10 :])
+    )
+    together = cli("eval", "held.txt", "-m", "run", "--json").json["nats"]
+    assert abs(together - valid) > 1e-3
+    refused = cli("eval", "-m", "run", "--dynamic", code=2)
+    assert "documents apart: name a text" in refused.sentence
+
+
+def test_dynamic_evaluation_is_another_measure(tiny: Run, cli: Cli) -> None:
+    static = cli("eval", "-m", tiny.folder, tiny.text, "--json", "--exact").json
+    learnt = cli("eval", "-m", tiny.folder, tiny.text, "--json", "--dynamic").json
+    assert learnt["dynamic"] is True
+    assert learnt["characters"] == static["characters"]
+    assert learnt["nats"] < static["nats"]
+    assert learnt["window256_nats"] is None
+    shown = cli("eval", "-m", tiny.folder, tiny.text, "--dynamic")
+    assert "learning from the text as it was read" in shown.out
+
+
+def test_dynamic_evaluation_wants_whole_weights(tiny: Run, cli: Cli) -> None:
+    refused = cli("eval", "-m", tiny.folder, "--dynamic", "--weights", "int8", code=2)
+    assert "--dynamic changes the weights" in refused.err

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+from cli.conftest import Cli, Run
+
+
+def test_json_says_what_the_file_holds(tiny: Run, cli: Cli) -> None:
+    result = cli("info", tiny.folder, "--json").json
+    run = json.loads((tiny.folder / "config.json").read_text("utf-8"))
+    symbols = "".join(sorted(set(tiny.text.read_text("utf-8"))))
+    assert result["config"] == run["model"]
+    assert result["config"]["vocab_size"] == len(symbols)
+    assert result["tokenizer"] == {"kind": "char", "symbols": symbols}
+    assert result["parameters"] == tiny.done.json["parameters"]
+    assert result["model"] == str(tiny.model)
+    assert result["training"]["valid_nats"] == tiny.done.json["valid_nats"]
+    assert result["training"]["corpus"] == run["corpus"]
+
+
+def test_a_person_reads_size_symbols_and_losses(tiny: Run, cli: Cli) -> None:
+    out = cli("info", tiny.model).out
+    for words in (
+        str(tiny.model),
+        "lstm, 1 x 32",
+        f"{tiny.done.json['parameters']:,} parameters",
+        "日",
+        "🙂",
+        str(tiny.done.json["valid_nats"]),
+    ):
+        assert words in out
+
+
+def test_without_a_model_the_newest_run_is_shown(tiny: Run, cli: Cli) -> None:
+    shutil.copytree(tiny.folder, cli.folder / "runs" / "mine")
+    assert cli("info").out.startswith("runs")
+    assert "mine" in cli("info", "--json").json["model"]
+
+
+def test_nothing_in_a_file_says_when_it_was_made(tiny: Run, cli: Cli) -> None:
+    training = cli("info", tiny.folder, "--json").json["training"]
+    assert not {"seconds", "time", "date", "chars_per_second"} & training.keys()
+
+
+def test_symbols_that_could_steer_a_terminal_are_made_visible(
+    watched: tuple[Run, object], cli: Cli
+) -> None:
+    out = cli("info", watched[0].folder).out
+    assert "␛" in out
+    assert not {"\x1b", "\x07", "\r"} & set(out)

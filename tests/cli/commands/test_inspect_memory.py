@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from cli.conftest import Cli, Run
+
+MEMORY = ("inspect", "memory")
+
+
+def test_models_are_scored_after_contexts(cli: Cli, tiny: Run) -> None:
+    line = ("-m", tiny.folder, "--longest", 64, "--symbols", 256)
+    (found,) = cli(*MEMORY, *line, "--json", "--plot", "a.svg").json["models"]
+    assert (found["name"], found["characters"]) == ("story-1", 256)
+    assert found["contexts"] == [1, 2, 4, 8, 16, 32, 64]
+    assert found["nats"][0] > found["nats"][-1] + 0.2
+    assert found["excess"][0] == pytest.approx(found["nats"][0] - found["nats"][-1])
+    assert found["standard_error"][-1] == 0
+    drawn = (cli.folder / "a.svg").read_text("utf-8")
+    for text in ("the same 256 characters", "nats per character", "context, symbols", "story-1"):
+        assert text in drawn
+    out = cli(*MEMORY, *line, tiny.text).out
+    assert re.search(r"^context  story-1\n +1   \d\.\d{4}$", out, re.M)
+    assert "over log2 of the context in symbols" in out
+
+
+def test_small_networks_are_trained_on_tasks(cli: Cli) -> None:
+    cells = ("--cell", "elman", "--cell", "gru", "--task", "copy", "--task", "adding")
+    small = ("--steps", 2, "--hidden-size", 4, "--longest", 2, "--threads", 1, "--seeds", 2)
+    done = cli(*MEMORY, *cells, *small, "--plot", "a.svg", "--json")
+    found = done.json
+    assert [(one["task"], one["guessed"]) for one in found["tasks"]] == [
+        ("copy", 1 / 64),
+        ("adding", 0.1),
+    ]
+    for task in found["tasks"]:
+        assert [(one["cell"], one["lags"]) for one in task["cells"]] == [
+            ("elman", [1, 2]),
+            ("gru", [1, 2]),
+        ]
+        for one in task["cells"]:
+            assert [training["seed"] for training in one["each"]] == [1, 2]
+            both = [training["success"] for training in one["each"]]
+            means = [sum(shares) / 2 for shares in zip(*both, strict=True)]
+            assert one["success"] == pytest.approx(means)
+            assert max(means) < 0.5
+    assert "training gru on adding, seed 2" in done.err
+    drawn = (cli.folder / "a.svg").read_text("utf-8")
+    for text in ("copy: share of 200 new lines all right", "no memory", "lag, symbols"):
+        assert text in drawn
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("--task", "coppy"), "did you mean copy?"),
+        (("--task", "copy", "--cell", "lst"), "did you mean lstm?"),
+        (("--task", "copy", "--model", "MODEL"), "no model and no text"),
+        (("--task", "copy", "--longest", "513"), "512 at most"),
+        (("--model", "MODEL", "--cell", "lstm"), "that a --task trains"),
+        (("--model", "MODEL", "--longest", "4096"), "shorter context"),
+        (("--model", "MODEL", "--plot", "a.txt"), ".png"),
+        (("--model", "nowhere"), "nowhere"),
+    ],
+)
+def test_what_cannot_be_measured(cli: Cli, tiny: Run, words: tuple[str, ...], what: str) -> None:
+    given = (str(tiny.folder) if word == "MODEL" else word for word in words)
+    assert what in cli(*MEMORY, *given, code=2).sentence

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from cli.conftest import TEXT_CHARACTERS, Cli, Run
+
+WRITE = ("--length", 100, "--novelty")
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    """A user without a cache but for compiled code; XDG is looked at on Linux."""
+    ours = tmp_path / "cache" / "charrnn"
+    ours.mkdir(parents=True)
+    kernels = platformdirs.user_cache_path("charrnn") / "kernels"
+    kernels.mkdir(parents=True, exist_ok=True)
+    (ours / "kernels").symlink_to(kernels)
+    return {"XDG_CACHE_HOME": str(ours.parent)}
+
+
+def test_json_says_what_every_sample_copies(tiny: Run, cli: Cli, env: dict[str, str]) -> None:
+    words = ("sample", "-m", tiny.folder, "--seed", 3, "--num-samples", 2, "--json")
+    samples = cli(*words, *WRITE, env=env).json["samples"]
+    trained = tiny.text.read_text("utf-8")[: TEXT_CHARACTERS * 9 // 10]
+    for sample in samples:
+        found = sample["novelty"]
+        run, offset = found["run"], found["corpus_offset"]
+        assert 0 < found["longest_run"] == len(run) < 100
+        assert sample["text"][found["sample_offset"] :].startswith(run)
+        assert trained[offset:].startswith(run)
+        assert found["corpus_line"] == 1 + trained[:offset].count("\n")
+        assert found["min_run"] == 20
+        assert 0 <= found["copied_share"] <= 1
+        # No longer run of the sample stands there: none that is one character longer does.
+        runs = [sample["text"][i : i + len(run) + 1] for i in range(100 - len(run))]
+        assert not any(longer in trained for longer in runs)
+    bare = cli(*words, "--length", 100).json["samples"]
+    assert [{**sample, "novelty": None} for sample in bare] == [
+        {**sample, "novelty": None} for sample in samples
+    ]
+
+
+@pytest.mark.parametrize("command", ["sample --seed 3", "greedy", "beam --num-return 2"])
+def test_a_line_on_stderr_for_every_text(
+    command: str, tiny: Run, cli: Cli, env: dict[str, str]
+) -> None:
+    words = (*command.split(), "-m", tiny.folder, *WRITE)
+    done = cli(*words, env=env)
+    assert done.out == cli(*words[:-1]).out
+    lines = [line for line in done.err.splitlines() if line.startswith("novelty: ")]
+    assert re.fullmatch(r"novelty: making an index of [\d,]+ characters, once", lines.pop(0))
+    which = ["1 of 2: ", "2 of 2: "] if "num-return" in command else [""]
+    assert len(lines) == len(which)
+    for line, number in zip(lines, which, strict=True):
+        assert re.fullmatch(
+            rf"novelty: {number}its longest run in the training text has \d+ characters \(line "
+            r"[\d,]+, offset [\d,]+\): '.+'; \d+% of it are in runs of 20 and more",
+            line,
+        )
+
+
+def test_a_text_of_no_characters_copies_nothing(tiny: Run, cli: Cli, env: dict[str, str]) -> None:
+    done = cli("greedy", "-m", tiny.folder, "-n", 0, "--novelty", env=env)
+    assert "no character of it stands in the training text" in done.err
+
+
+def test_without_the_training_text_nothing_is_written(
+    tiny: Run, cli: Cli, env: dict[str, str]
+) -> None:
+    shutil.copy(tiny.model, cli.folder / "alone.safetensors")
+    done = cli("sample", "-m", "alone.safetensors", *WRITE, env=env, code=2)
+    assert done.out == ""
+    assert "is not at hand: there is no config.json beside the model" in done.sentence

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import json
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charrnn import (
+    run_dir,
+)
+from charrnn.errors import InputError, ModelError
+from cli.conftest import Cli, needs_terminal, on_terminal
+
+
+def report(step: int, **fields: Any) -> dict[str, Any]:
+    """A line of metrics.jsonl."""
+    valid = 2.0 + 1 / step if step % 4 == 0 else None
+    return {
+        "step": step,
+        "epoch": step / 10,
+        "characters": 64 * step,
+        "fraction": step / 40,
+        "seconds": 3.0 * step,
+        "train_nats": 1.9 + 2 / step,
+        "valid_nats": valid,
+        "learning_rate": 0.01 / step,
+        "grad_norm": 5 / step,
+        "clipped": 0.0,
+        "chars_per_second": 100_000.0 + step,
+        **fields,
+    }
+
+
+def make_run(folder: Path, *rows: dict[str, Any], ended: bool = True) -> Path:
+    folder.mkdir(parents=True)
+    lines = [json.dumps(row) + "\n" for row in rows or [report(step) for step in range(1, 41)]]
+    (folder / "metrics.jsonl").write_text("".join(lines))
+    (folder / "config.json").write_text(json.dumps({"train": {"clip_norm": 1.0}}))
+    if ended:
+        (folder / "summary.json").write_text(json.dumps({"valid_nats": 2.0125}))
+    return folder
+
+
+def test_a_run_is_read_into_columns(tmp_path: Path) -> None:
+    course = run_dir.read(make_run(tmp_path / "one"))
+    assert course.name == "one"
+    assert (course.clip_norm, course.valid_nats) == (1.0, 2.0125)
+    assert course.columns["step"].tolist() == list(range(1, 41))
+    valid = course.columns["valid_nats"]
+    assert [i + 1 for i in range(40) if valid[i] == valid[i]] == list(range(4, 41, 4))
+    assert run_dir.axis(course, "minutes")[-1] == 2.0
+    with pytest.raises(InputError, match="use step, epoch, characters or minutes"):
+        run_dir.axis(course, "hours")
+
+
+def test_a_run_that_trains_is_read_as_far_as_it_is(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", ended=False)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 41, "epo')
+    course = run_dir.read(run)
+    assert course.columns["step"][-1] == 40
+    assert course.valid_nats is None
+    (run / "metrics.jsonl").write_text("")
+    with pytest.raises(ModelError, match="no report yet"):
+        run_dir.read(run)
+
+
+def test_what_a_resumed_run_did_twice_counts_once(tmp_path: Path) -> None:
+    rows = [report(step) for step in (1, 2, 3, 4, 5, 3, 4)]
+    rows[5]["train_nats"] = 7.0
+    course = run_dir.read(make_run(tmp_path / "run", *rows))
+    assert course.columns["step"].tolist() == [1, 2, 3, 4]
+    assert course.columns["train_nats"][2] == 7.0
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "[]", "{}", '{"step": "x"}', json.dumps(report(1, epoch=[]))]
+)
+def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
+    run = make_run(tmp_path / "run", report(1))
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(ModelError, match=r"metrics\.jsonl, line 2 is damaged"):
+        run_dir.read(run)
+
+
+def test_charts_in_a_pipe_are_plain_and_name_the_runs(cli: Cli) -> None:
+    for name in ("lstm", "elman"):
+        make_run(cli.folder / "runs" / name)
+    out = cli("plot", "runs/lstm", "runs/elman").out
+    assert "\x1b" not in out
+    for title in ("loss, nats per character, over step", "gradient norm", "learning rate"):
+        assert title in out
+    assert "characters per second" in out
+    assert "++ lstm train   xx lstm valid   oo elman train   ** elman valid" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_the_newest_run_is_drawn_where_none_is_named(cli: Cli) -> None:
+    make_run(cli.folder / "runs" / "old")
+    make_run(cli.folder / "runs" / "new")
+    assert f"run: {Path('runs', 'new')}\n" in cli("plot", "--over", "minutes").err
+
+
+def test_a_picture_has_all_that_is_asked(cli: Cli) -> None:
+    one, two = make_run(cli.folder / "one"), make_run(cli.folder / "two <b>", ended=False)
+    assert cli("plot", one, two, "--out", "a.svg").err == "written: a.svg\n"
+    picture = (cli.folder / "a.svg").read_text("utf-8")
+    texts = re.findall(r"<text[^>]*>([^<]+)</text>", picture)
+    assert "one valid, in the end 2.0125" in texts
+    assert "two &lt;b&gt; valid" in texts
+    assert {"bpc", "loss, nats per character", "learning rate", "step"} <= set(texts)
+    assert {"#0072b2", "#d55e00"} <= set(re.findall(r"stroke: (#\w+)", picture))
+    cli("plot", one, two, "--out", "b.svg")
+    assert (cli.folder / "b.svg").read_text("utf-8") == picture
+    cli("plot", one, "--out", "a.png", "--over", "epoch")
+    data = (cli.folder / "a.png").read_bytes()
+    assert data.startswith(b"\x89PNG")
+    assert struct.unpack(">LL", data[16:24]) == (1300, 910)
+
+
+def test_a_file_is_not_replaced_unasked(cli: Cli) -> None:
+    run = make_run(cli.folder / "run")
+    (cli.folder / "a.svg").write_text("mine")
+    assert "--force" in cli("plot", run, "--out", "a.svg", code=2).sentence
+    assert (cli.folder / "a.svg").read_text() == "mine"
+    cli("plot", run, "--out", "a.svg", "--force")
+    assert ".png, .svg, .pdf" in cli("plot", run, "--out", "a.gif", code=2).sentence
+
+
+def test_runs_that_are_none(cli: Cli) -> None:
+    assert "charrnn train FILE" in cli("plot", code=2).sentence
+    assert "no run" in cli("plot", "nowhere", code=2).sentence
+    run = make_run(cli.folder / "run")
+    assert "use step, epoch" in cli("plot", run, "--over", "hours", code=2).sentence
+
+
+def test_numbers_for_programs(cli: Cli) -> None:
+    run = make_run(cli.folder / "run")
+    (found,) = cli("plot", run, "--json").json["runs"]
+    assert found["run_dir"] == str(run)
+    assert found["final_valid_nats"] == 2.0125
+    assert found["valid_nats"][:4] == [None, None, None, 2.25]
+    assert set(run_dir.COLUMNS) < found.keys()
+
+
+@pytest.mark.parametrize("rows", [[report(1)], [report(1, valid_nats=None), report(2)]], ids=len)
+def test_a_run_of_few_reports_can_be_charted(cli: Cli, rows: list[dict[str, Any]]) -> None:
+    run = make_run(cli.folder / "run", *rows)
+    assert "loss" in cli("plot", run).out
+
+
+@pytest.mark.parametrize(
+    ("words", "package"), [((), "uniplot"), (("--out", "a.png"), "matplotlib")]
+)
+def test_a_missing_extra_is_named(cli: Cli, words: tuple[str, ...], package: str) -> None:
+    run = make_run(cli.folder / "run")
+    (cli.folder / "absent").mkdir()
+    code = f"raise ModuleNotFoundError('no', name={package!r})"
+    (cli.folder / "absent" / f"{package}.py").write_text(code)
+    done = cli("plot", run, *words, code=2, env={"PYTHONPATH": str(cli.folder / "absent")})
+    assert done.sentence == f"charrnn: drawing needs {package}: pip install 'charrnn[plot]'"
+
+
+@needs_terminal
+def test_a_terminal_gets_colours(tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    shown = on_terminal(tmp_path, "plot", "run")
+    assert shown.code == 0
+    assert "\x1b[38;2;0;114;178m" in shown.screen
+    assert any("\u2800" < symbol <= "\u28ff" for symbol in shown.screen)

@@ -1,0 +1,226 @@
+"""Texts of every kind on their way to a dataset, as their user meets it."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import charrnn
+from charrnn.config import BeamConfig
+from charrnn.text import (
+    dataset,
+)
+from cli.conftest import BY_LIBRARY, PROGRAM, Cli, environment, needs_terminal, on_terminal, story
+
+STORY = story(6000)
+QUICK: dict[str, Any] = {
+    "steps": 3,
+    "hidden_size": 8,
+    "cell": "lstm",
+    "backend": "library",
+    "device": "cpu",
+}
+
+
+@pytest.fixture
+def text(cli: Cli) -> Path:
+    path = cli.folder / "story.txt"
+    path.write_text(STORY, "utf-8", newline="")
+    return path
+
+
+def _text(folder: Path) -> str:
+    data = dataset.load(folder)
+    parts = (data.train, data.valid, data.test)
+    return "".join(data.tokenizer.decode(part.tolist()) for part in parts)
+
+
+def _prepared(cli: Cli, *words: object, stdin: bytes = b"") -> tuple[Any, str]:
+    done = cli("prepare", *words, "--out", "data", "--force", "--json", stdin=stdin)
+    return done.json, done.err
+
+
+def test_json_says_what_was_made(cli: Cli, text: Path) -> None:
+    made, err = _prepared(cli, text, "--test-fraction", 0.05)
+    assert made["parts"]["train"] == {
+        "ids": 5100,
+        "characters": 5100,
+        "documents": 1,
+        "bytes": len(STORY[:5100].encode()),
+    }
+    assert [made["parts"][name]["ids"] for name in ("valid", "test")] == [600, 300]
+    assert (made["tokenizer"], made["id_type"], made["split"]) == ("char", "uint8", "by position")
+    assert made["vocab_size"] == len(set(STORY))
+    assert made["bytes_per_second"] > 0
+    assert err == ""
+    assert _text(cli.folder / "data") == STORY
+
+
+def test_a_person_is_told_the_same(cli: Cli, text: Path) -> None:
+    done = cli("prepare", text, "--out", "data", "--tokenizer", "byte")
+    size = len(STORY.encode())
+    assert "256 (byte), as uint8" in done.out
+    assert "train 5,400, valid 600 characters (by position)" in done.out
+    assert f"{size / 1e6:,.1f} MB in " in done.err
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "sentencepiece"])
+def test_training_on_a_dataset_is_training_on_its_text(cli: Cli, text: Path, kind: str) -> None:
+    cli("prepare", text, "--out", "data", "--tokenizer", kind)
+    from_text = charrnn.train(text, **QUICK, tokenizer=kind, out=cli.folder / "one")
+    from_data = charrnn.train(cli.folder / "data", **QUICK, out=cli.folder / "two")
+    for name in ("valid_nats", "train_nats", "valid_bits_per_byte", "valid_characters"):
+        assert getattr(from_text, name) == getattr(from_data, name), name
+    for run in ("one", "two"):  # without a text: the run's own, found again
+        scored = cli("eval", "-m", run, "--json").json
+        assert (scored["tokenizer"], scored["characters"]) == (kind, 600)
+        assert scored["bytes"] == len(STORY[-600:].encode())
+        assert scored["nats"] == pytest.approx(from_text.valid_nats, abs=1e-5)
+    score = charrnn.load(cli.folder / "one").score(STORY[-600:])
+    assert score.nats == pytest.approx(from_text.valid_nats, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["byte", "sentencepiece"])
+def test_writing_counts_characters_whatever_the_symbols(cli: Cli, text: Path, kind: str) -> None:
+    charrnn.train(text, **QUICK, tokenizer=kind, out=cli.folder / "run")
+    written = cli("sample", "-m", "run", "-n", 50, "-p", "日本é\u2581", "--seed", 1, "--json").json
+    (sample,) = written["samples"]
+    assert len(sample["text"]) == 50
+    assert sample["finished_by"] == "length"
+    shown = cli("sample", "-m", "run", "-n", 50, "-p", "日本é\u2581", "--seed", 1).out
+    assert shown == "日本é\u2581" + sample["text"]
+    model = charrnn.load(cli.folder / "run")
+    pieces = list(model.stream(length=50, seed=1))
+    assert "".join(pieces) == model.sample(length=50, seed=1)
+    stop = model.sample(length=200, seed=1)[20:23]
+    cut = model.sample(length=200, seed=1, stop=stop)
+    assert cut == model.sample(length=200, seed=1).partition(stop)[0]
+    assert len(model.greedy(length=7).text) == 7
+    assert model.beam("", BeamConfig(length=7, width=2))[0].text
+    assert kind in cli("info", "run").out
+
+
+def test_the_test_part_is_scored_when_asked(cli: Cli, text: Path) -> None:
+    charrnn.train(text, **QUICK, test_fraction=0.2, out=cli.folder / "run")
+    assert cli("eval", "-m", "run", "--part", "test", "--json").json["characters"] == 1200
+    assert cli("eval", "-m", "run", "--json").json["characters"] == 600
+    wrong = cli("eval", "-m", "run", "--part", "tests", code=2).sentence
+    assert "did you mean test?" in wrong
+    charrnn.train(text, **QUICK, out=cli.folder / "other")
+    missing = cli("eval", "-m", "other", "--part", "test", code=2).sentence
+    assert "without a test text" in missing
+
+
+def test_what_was_settled_cannot_be_asked_again(cli: Cli, text: Path) -> None:
+    cli("prepare", text, "--out", "data")
+    sentence = cli("train", "data", "--tokenizer", "byte", code=2).sentence
+    assert "--tokenizer was settled when it was prepared" in sentence
+    assert "name it alone" in cli("train", "data", text, code=2).sentence
+    assert "dataset already" in cli("prepare", "data", "--out", "new", code=2).sentence
+
+
+def test_a_dataset_is_replaced_when_asked(cli: Cli, text: Path) -> None:
+    cli("prepare", text, "--out", "data")
+    assert "holds a dataset already" in cli("prepare", text, "--out", "data", code=2).sentence
+    cli("prepare", text, "--out", "data", "--tokenizer", "byte", "--force")
+    assert dataset.load(cli.folder / "data").tokenizer.kind == "byte"
+    (cli.folder / "mine").mkdir()
+    (cli.folder / "mine" / "notes").write_text("mine")
+    cli("prepare", text, "--out", "mine", "--force", code=2)
+    assert (cli.folder / "mine" / "notes").read_text() == "mine"
+
+
+# what the table of bad inputs says of texts that are taken
+TAKEN = {
+    "a mark": ("\ufeffsome text", (), "some text", ["byte order mark", "dropped"]),
+    "CR LF": ("a\r\nb", (), "a\r\nb", ["CR LF", "--newline lf"]),
+    "CR LF made LF": ("a\r\nb", ("--newline", "lf"), "a\nb", ["were made LF"]),
+    "one symbol": ("aaaaaa", (), "aaaaaa", ["one character over and over"]),
+    "NULs": ("a\x00b\x00", (), "a\x00b\x00", ["looks binary"]),
+    "escapes": ("a\x1b[0m", (), "a\x1b[0m", ["1 control characters (U+001B)"]),
+}
+
+
+@pytest.mark.parametrize(("given", "flags", "read", "words"), TAKEN.values(), ids=TAKEN)
+def test_odd_texts_are_taken_and_said(
+    cli: Cli, given: str, flags: tuple[str, ...], read: str, words: list[str]
+) -> None:
+    (cli.folder / "odd.txt").write_bytes(given.encode())
+    _, err = _prepared(cli, "odd.txt", *flags)
+    assert [word for word in words if word not in err] == []
+    assert _text(cli.folder / "data") == read
+
+
+def test_packed_texts_folders_and_patterns(cli: Cli) -> None:
+    folder = cli.folder / "texts"
+    folder.mkdir()
+    (folder / "a.gz").write_bytes(gzip.compress(b"one "))
+    (folder / "b.bz2").write_bytes(bz2.compress(b"two "))
+    (folder / "c.xz").write_bytes(lzma.compress(b"three "))
+    (folder / "d.md").write_bytes(b"four")
+    made, _ = _prepared(cli, "texts")
+    assert _text(cli.folder / "data") == "one two three four"
+    assert made["parts"]["train"]["documents"] == 4
+    _prepared(cli, "texts/*.?z*")
+    assert _text(cli.folder / "data") == "one two three "
+    _prepared(cli, "texts", "--exclude", "*.md", "--include", "*.bz2", "--include", "*.xz")
+    assert _text(cli.folder / "data") == "two three "
+
+
+def test_other_encodings(cli: Cli) -> None:
+    (cli.folder / "old.txt").write_bytes("Crème brûlée à la carte, déjà vu. ".encode("cp1252") * 9)
+    sentence = cli("prepare", "old.txt", "--out", "data", code=2).sentence
+    assert "old.txt is not UTF-8: byte e8 at offset 2, line 1" in sentence
+    assert "--encoding" in sentence
+    _prepared(cli, "old.txt", "--encoding", "cp1252")
+    assert _text(cli.folder / "data").startswith("Crème brûlée à")
+    _, err = _prepared(cli, "old.txt", "--errors", "replace")
+    assert "became U+FFFD" in err
+
+
+def test_documents_in_two_parts_are_told_of(cli: Cli) -> None:
+    (cli.folder / "doc.txt").write_text("one\n\ntwo\n\none\n\n")
+    split = ("--split", "document", "--document-separator", r"\n\n", "--valid-fraction", 0.3)
+    out = cli("prepare", "doc.txt", "--out", "data", *split).out
+    assert "train 10, valid 5 characters (by document)" in out
+    assert "1 of 1 valid documents are in the training text too" in out
+
+
+def test_a_text_from_a_pipe_can_be_read_again(cli: Cli) -> None:
+    flags = ("--steps", 3, "--hidden-size", 8, *BY_LIBRARY, "--out", "run")
+    cli("train", "-", *flags, stdin=STORY.encode())
+    kept = cli.folder / "run" / "corpus.txt"
+    assert kept.read_bytes() == STORY.encode()
+    config = json.loads((cli.folder / "run" / "config.json").read_text())
+    assert config["files"] == [str(kept.resolve())]
+    assert cli("eval", "-m", "run", "--json").json["characters"] == 600
+
+
+def test_an_interrupt_leaves_nothing(cli: Cli) -> None:
+    (cli.folder / "long.txt").write_bytes(STORY.encode() * 20_000)  # 120 MB: some time to stop it
+    command = [PROGRAM, "prepare", "long.txt", "--out", "data"]
+    process = subprocess.Popen(command, cwd=cli.folder, env=environment(), stderr=subprocess.PIPE)
+    while not list(cli.folder.glob(".data.*.tmp")):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert process.stderr
+    assert b"Traceback" not in process.stderr.read()
+    process.stderr.close()
+    assert [path.name for path in cli.folder.iterdir()] == ["long.txt"]
+
+
+@needs_terminal
+def test_a_terminal_shows_how_far_it_is(cli: Cli) -> None:
+    (cli.folder / "long.txt").write_bytes(STORY.encode() * 20_000)
+    shown = on_terminal(cli.folder, "prepare", "long.txt", "--out", "data")
+    assert shown.code == 0
+    assert "MB" in shown.screen

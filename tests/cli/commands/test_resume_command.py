@@ -1,0 +1,180 @@
+"""Trainings that are killed, stopped and resumed through the command line."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.conftest import BY_LIBRARY, Cli, Run, story
+from cli.forked import Forked
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+CLOCKED = ("seconds", "chars_per_second")
+# A checkpoint every few steps: most moments are in the making of one.
+WORDS = ("--steps", 100, "--hidden-size", 16, "--batch-size", 4, "--seq-len", 16, "--dropout", 0.2)
+WORDS = (
+    *WORDS,
+    "--cell",
+    "lstm",
+    "--backend",
+    "library",
+    "--checkpoint-every",
+    5,
+    "--out",
+    "run",
+    "--seed",
+    3,
+)
+Times = Callable[[int, int], int]
+Tell = Callable[[str, int], None]
+
+
+def outcome(run_dir: Path) -> tuple[bytes, list[dict[str, Any]]]:
+    """The model's bytes and the metrics, without what the clock says."""
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        for name in CLOCKED:
+            del row[name]
+    return (run_dir / "model.safetensors").read_bytes(), rows
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "story.txt"
+    path.write_text(story(6000), "utf-8", newline="")
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(text: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, float]:
+    """What an undisturbed training comes to, and the seconds it takes."""
+    folder = tmp_path_factory.mktemp("whole")
+    Forked(folder, "train", text, *WORDS).end()  # the server is warm now
+    began = time.monotonic()
+    done = Forked(folder, "train", text, *WORDS, "--force").end()
+    assert done.code == 0
+    return outcome(folder / "run"), time.monotonic() - began
+
+
+def trainings(
+    folder: Path, text: Path, whole: tuple[Any, float], signals: int, number: signal.Signals
+) -> tuple[int, int]:
+    """Trainings that get a signal again and again; how many came to their end, all the same.
+
+    Returns the exit codes that were seen after a signal, and the trainings.
+    """
+    chance = random.Random(signals + number)
+    expected, seconds = whole
+    sent = ended = interrupted = 0
+    while sent < signals or interrupted:
+        run_dir = folder / f"{ended}"
+        run_dir.mkdir(exist_ok=True)
+        forked = Forked(run_dir, "train", text, *WORDS, "--resume")
+        if sent < signals and forked.kill(chance.uniform(0, seconds), number):
+            sent += 1
+        done = forked.end()
+        interrupted = done.code != 0
+        assert done.code in (0, 143, -number), done.err  # the last: before it was our program
+        assert done.code != 143 or number != signal.SIGKILL
+        if not interrupted:
+            assert outcome(run_dir / "run") == expected
+            ended += 1
+    return sent, ended
+
+
+def test_killed_at_random_moments_nothing_is_lost(
+    tmp_path: Path, text: Path, whole: tuple[Any, float], times: Times, tell: Tell
+) -> None:
+    sent, _ = trainings(tmp_path, text, whole, times(20, 500), signal.SIGKILL)
+    tell("SIGKILL at a random moment of a training, resumed", sent)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_terminated_at_random_moments_it_says_how_to_go_on(
+    tmp_path: Path,
+    text: Path,
+    whole: tuple[Any, float],
+    times: Times,
+    tell: Tell,
+    number: signal.Signals,
+) -> None:
+    sent, _ = trainings(tmp_path, text, whole, times(5, 100), number)
+    tell(f"{number.name} at a random moment, resumed", sent)
+
+
+def test_the_command_that_is_told_resumes(
+    tmp_path: Path, text: Path, whole: tuple[Any, float]
+) -> None:
+    (tmp_path / "a text").mkdir()
+    name = "a text/story.txt"
+    (tmp_path / name).write_bytes(text.read_bytes())
+    forked = Forked(tmp_path, "train", name, *WORDS)
+    while not (tmp_path / "run" / "latest").exists():
+        time.sleep(0.01)
+    assert forked.kill(0, signal.SIGTERM)
+    done = forked.end()
+    assert done.code == 143
+    assert "stopped early after" in done.err
+    (line,) = [line for line in done.err.splitlines() if line.startswith("resume ")]
+    assert line == f"resume   charrnn train '{name}' --out run --resume"
+    done = Forked(tmp_path, "train", name, "--out", "run", "--resume").end()
+    assert done.code == 0
+    assert "resumed  at step" in done.err
+    assert outcome(tmp_path / "run") == whole[0]
+
+
+@pytest.fixture
+def busy(tmp_path: Path, text: Path) -> Any:
+    """A training in the folder ``run`` that goes on for long."""
+    words = ("--steps", 10**9, "--hidden-size", 8, *BY_LIBRARY, "--out", "run")
+    forked = Forked(tmp_path, "train", text, *words)
+    while not (tmp_path / "run" / "metrics.jsonl").exists():
+        time.sleep(0.01)
+    yield forked
+    forked.kill(0)
+    forked.end()
+
+
+@pytest.mark.parametrize("word", ["--resume", "--force"])
+def test_a_folder_has_one_training(tmp_path: Path, text: Path, busy: Forked, word: str) -> None:
+    done = Forked(tmp_path, "train", text, "--out", "run", "--steps", 5, word).end()
+    assert done.code == 1
+    assert f"run is in use by another training (process {busy.process.pid} on " in done.sentence
+    assert busy.process.is_alive()
+
+
+def test_a_lock_of_a_training_that_was_killed_holds_nobody(
+    tmp_path: Path, text: Path, busy: Forked
+) -> None:
+    busy.kill(0)
+    busy.end()
+    assert str(busy.process.pid) in (tmp_path / "run" / ".lock").read_text()
+    words = ("--hidden-size", 8, *BY_LIBRARY, "--steps", 3)
+    assert Forked(tmp_path, "train", text, "--out", "run", "--resume", *words).end().code == 0
+
+
+def test_a_text_that_was_edited_is_refused(tiny: Run, cli: Cli) -> None:
+    edited = cli.folder / "story.txt"
+    edited.write_text(tiny.text.read_text("utf-8").replace("sea", "see", 1), "utf-8")
+    before = {path: path.read_bytes() for path in tiny.folder.rglob("*") if path.is_file()}
+    words = ("--out", tiny.folder, "--resume", "--hidden-size", 64)
+    done = cli("train", edited, *words, code=2)
+    assert "the text has SHA-256" in done.sentence
+    assert "--hidden-size was 32, now 64" in done.sentence
+    del before[tiny.folder / ".lock"]
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_what_cannot_be_resumed_is_a_sentence(tiny: Run, cli: Cli) -> None:
+    done = cli("train", tiny.text, "--resume", "--force", "--out", "x", code=2)
+    assert "--force replaces a run, --resume goes on with it" in done.sentence
+    done = cli("train", tiny.text, "--checkpoint-every", 0, code=2)
+    assert "--checkpoint-every" in done.err

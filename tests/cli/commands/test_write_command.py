@@ -1,0 +1,463 @@
+"""Writing in turns: keys go in, the text and the screen are looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import subprocess
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
+
+from charrnn.cli.commands import (
+    write,
+)
+from charrnn.cli.commands.write import (
+    Readings,
+)
+from charrnn.cli.display.editor import (
+    Screen,
+)
+from charrnn.config import SampleConfig
+from charrnn.errors import PromptError
+from charrnn.generator import Generator, Prompted
+from charrnn.model.model_file import (
+    Model,
+)
+from cli.conftest import PROGRAM, SECONDS, Cli, Run, environment, needs_terminal, on_terminal
+
+TAB, AGAIN, UNDO, REDO, LEAVE_OUT = "\t", "\x12", "\x1a", "\x19", "\x18"
+TEMPERATURE, LENGTH, STOP, LEAVE, LEFT = "\x14", "\x0c", "\x03", "\x04", "\x1b[D"
+FIRST = 100  # the first seed
+
+
+class Person:
+    """Types into a screen and waits for what is to be seen."""
+
+    def __init__(
+        self, screen: Screen, send: Callable[[str], None], has_left: Callable[[], bool]
+    ) -> None:
+        self.screen, self._send, self.has_left = screen, send, has_left
+
+    async def types(self, keys: str, seen: Callable[[], object]) -> None:
+        self._send(keys)
+        for _ in range(200):
+            if seen():
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError((keys, self.screen.text, self.screen.message, self.status))
+
+    async def says(self, text: str) -> None:
+        """Types what the text is made longer by."""
+        wanted = self.screen.text + text
+        await self.types(text, lambda: self.screen.text == wanted)
+
+    async def lets_write(self, keys: str, seed: int) -> str:
+        """Presses a key that makes the network write; the text then."""
+
+        def written() -> bool:
+            done = self.screen.continuation
+            return not self.screen.is_writing and bool(done) and done.seed == seed
+
+        await self.types(keys, written)
+        return self.screen.text
+
+    async def leaves(self) -> None:
+        await self.types(LEAVE, self.has_left)
+
+    @property
+    def status(self) -> str:
+        return "".join(text for _, text in self.screen._status())
+
+
+Acts = Callable[[Person], Awaitable[None]]
+
+
+@pytest.fixture
+def writer(tiny_model: Model) -> Generator:
+    return Generator(tiny_model)
+
+
+@pytest.fixture
+def sit_down(writer: Generator) -> Callable[..., Screen]:
+    """`sit_down(acts, text="", length=30, asks=False)`: the screen after what the person did."""
+
+    def run(acts: Acts, text: str = "", length: int = 30, asks: bool = False) -> Screen:
+        async def session(screen: Screen, send: Callable[[str], None]) -> None:
+            running = asyncio.create_task(screen.app.run_async())
+            while not screen.app.is_running:
+                await asyncio.sleep(0)
+            await acts(Person(screen, send, running.done))
+            screen._exit()
+            assert await running == 0
+
+        with create_pipe_input() as keys:
+            config = SampleConfig(length=length)
+            screen = Screen(
+                writer, config, count(FIRST), text, asks=asks, input=keys, output=DummyOutput()
+            )
+            asyncio.run(session(screen, keys.send_text))
+        return screen
+
+    return run
+
+
+def test_it_continues_what_was_typed_and_goes_on_from_there(
+    sit_down: Any, writer: Generator
+) -> None:
+    async def acts(person: Person) -> None:
+        await person.says("hello ")
+        first = await person.lets_write(TAB, FIRST)
+        assert first == "hello " + writer.sample("hello ", length=30, seed=FIRST)
+        assert f"seed {FIRST}" in person.status
+        assert person.screen.continuation.start == 6
+        await person.says("we")
+        assert person.screen.continuation is None  # what was written is the person's now
+        second = await person.lets_write(TAB, FIRST + 1)
+        assert second == first + "we" + writer.sample(first + "we", length=30, seed=FIRST + 1)
+
+    sit_down(acts)
+
+
+def test_from_nothing(sit_down: Any, writer: Generator) -> None:
+    async def acts(person: Person) -> None:
+        assert await person.lets_write(TAB, FIRST) == writer.sample(length=30, seed=FIRST)
+
+    sit_down(acts)
+
+
+def test_another_continuation_undo_and_redo(sit_down: Any, writer: Generator) -> None:
+    async def acts(person: Person) -> None:
+        screen = person.screen
+        await person.types(AGAIN, lambda: "no continuation" in person.status)
+        first = await person.lets_write(TAB, FIRST)
+        second = await person.lets_write(AGAIN, FIRST + 1)
+        assert second == "he" + writer.sample("he", length=30, seed=FIRST + 1) != first
+        await person.types(UNDO, lambda: screen.text == first)
+        assert screen.continuation.seed == FIRST
+        third = await person.lets_write(AGAIN, FIRST + 2)
+        assert third.startswith("he")
+        assert len(third) == 32
+        await person.types(UNDO + UNDO, lambda: screen.text == "he")
+        assert screen.continuation is None
+        await person.types(REDO, lambda: screen.text == first)
+
+    sit_down(acts, "he")
+
+
+def test_from_the_cursor_in_place_of_what_follows(sit_down: Any, writer: Generator) -> None:
+    async def acts(person: Person) -> None:
+        screen = person.screen
+        await person.types(3 * LEFT, lambda: screen.buffer.cursor_position == 4)
+        text = await person.lets_write(TAB, FIRST)
+        assert text == "hell" + writer.sample("hell", length=30, seed=FIRST)
+        await person.types(UNDO, lambda: screen.text == "hello w")
+        assert screen.buffer.cursor_position == 4
+
+    async def begin(person: Person) -> None:
+        person.screen.buffer.cursor_position = 7
+        await acts(person)
+
+    sit_down(begin, "hello w")
+
+
+def test_unknown_symbols_are_named_at_once_and_can_be_left_out(sit_down: Any) -> None:
+    async def acts(person: Person) -> None:
+        await person.says("hé€\n")
+        assert "'é' (U+00E9), '€' (U+20AC)" in person.status
+        await person.types(TAB, lambda: "cannot read 'é'" in person.status)
+        assert person.screen.text == "hé€\n"
+        await person.types(LEAVE_OUT, lambda: person.screen.text == "h\n")
+        assert person.screen.buffer.cursor_position == 2
+        assert "U+" not in person.status
+        await person.types(UNDO, lambda: person.screen.text == "hé€\n")
+
+    sit_down(acts)
+
+
+def test_temperature_and_length_are_asked_for(sit_down: Any, writer: Generator) -> None:
+    async def acts(person: Person) -> None:
+        screen = person.screen
+        await person.types(TEMPERATURE, lambda: screen.question)
+        await person.types("warm\n", lambda: "'warm' is no number" in person.status)
+        await person.types("\x15-1\n", lambda: "--temperature must be" in person.status)
+        await person.types("\x150\n", lambda: screen.config.temperature == 0)
+        await person.types(LENGTH + "12\n", lambda: screen.config.length == 12)
+        await person.types(LENGTH, lambda: "length (now 12)" in screen.question)
+        await person.types("\n", lambda: not screen.question)
+        await person.types(LENGTH + "3" + STOP, lambda: not screen.question)
+        text = await person.lets_write(TAB, FIRST)
+        assert text == writer.greedy(length=12).text
+        assert "temperature 0  length 12" in person.status
+
+    sit_down(acts)
+
+
+def test_ctrl_c_stops_and_what_is_there_stays(sit_down: Any) -> None:
+    async def acts(person: Person) -> None:
+        screen = person.screen
+        await person.types(STOP, lambda: person.status == " Ctrl-D leaves")
+        await person.types(TAB, lambda: len(screen.text) > 50)
+        assert "writing" in person.status
+        await person.types("h" + LEAVE_OUT + UNDO, lambda: screen.is_writing)  # nothing happens
+        text = await person.lets_write(STOP, FIRST)
+        assert 50 < len(text) < 10**6
+        await person.types(UNDO, lambda: screen.text == "he")
+
+    sit_down(acts, "he", length=10**6)
+
+
+def test_leaving_while_it_writes_ends_the_writing(sit_down: Any) -> None:
+    async def acts(person: Person) -> None:
+        await person.types(TAB, lambda: len(person.screen.text) > 50)
+        await person.leaves()
+
+    assert not sit_down(acts, length=10**6).is_writing
+
+
+def test_a_person_who_leaves_is_asked_for_a_file(sit_down: Any, tmp_path: Path) -> None:
+    there = tmp_path / "there.txt"
+    there.write_text("mine")
+
+    async def acts(person: Person) -> None:
+        screen = person.screen
+        await person.types(LEAVE, lambda: "save" in screen.question)
+        await person.types(STOP, lambda: not screen.question)
+        await person.types(LEAVE, lambda: "save" in screen.question)
+        await person.types(f"{there}\n", lambda: "exists already" in person.status)
+        none = tmp_path / "none" / "x"
+        await person.types(f"\x15{none}\n", lambda: "could not be written" in person.status)
+        await person.types(f"\x15{tmp_path / 'new.txt'}\n", person.has_left)
+
+    sit_down(acts, "hello\r\n", asks=True)
+    assert (tmp_path / "new.txt").read_bytes() == b"hello\r\n"
+    assert there.read_text() == "mine"
+
+
+@pytest.mark.parametrize("answer", ["\n", LEAVE])
+def test_nobody_has_to_save(answer: str, sit_down: Any, tmp_path: Path) -> None:
+    async def acts(person: Person) -> None:
+        await person.types(LEAVE, lambda: person.screen.question)
+        await person.types(answer, person.has_left)
+
+    assert sit_down(acts, "hello", asks=True).text == "hello"
+
+
+@pytest.mark.parametrize(("text", "asks"), [("", True), ("hello", False)])
+def test_nothing_is_asked_in_vain(text: str, asks: bool, sit_down: Any) -> None:
+    assert sit_down(Person.leaves, text, asks=asks).text == text
+
+
+def test_nothing_reaches_the_terminal_as_it_is(sit_down: Any) -> None:
+    text = "h\x1b[31m\u202e\x9b\u2066\te\r\nllo\r"
+    shown: list[str] = []
+
+    async def acts(person: Person) -> None:
+        control = person.screen.app.layout.current_control
+        content = control.create_content(80, 20)
+        lines = [content.get_line(number) for number in range(content.line_count)]
+        shown.extend("".join(part for _, part in line).rstrip() for line in lines)
+        assert content.cursor_position.y == 1
+        assert content.cursor_position.x == 4
+
+    sit_down(acts, text)
+    assert shown == ["h␛[31m<U+202E><U+009B><U+2066>    e", "llo␍"]
+
+
+class Reader(Generator):
+    """Notes what it reads."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(model)
+        self.texts: list[str] = []
+
+    def read(self, prompt: str | Prompted, after: Prompted | None = None) -> Prompted:
+        if isinstance(prompt, str):
+            self.texts.append(prompt)
+        return super().read(prompt, after)
+
+
+def test_only_what_is_new_is_read(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "_STEP", 3)
+    reader = Reader(tiny_model)
+    readings = Readings(reader)
+    for text, read in (
+        ("hello", ["", "hel", "lo"]),
+        ("hello we", [" we"]),
+        ("hello", []),
+        ("hell", ["hel", "l"]),  # from the start, which is kept
+        ("hello well", ["ll"]),
+        ("", []),
+    ):
+        before = len(reader.texts)
+        kept = readings.after(text)
+        assert kept is not None
+        assert reader.texts[before:] == read
+        expected = Generator(tiny_model).read(text)
+        assert abs(kept.logits - expected.logits).max() < 1e-5
+
+
+def test_reading_that_was_stopped_is_not_begun_again(
+    tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write, "_STEP", 2)
+    reader = Reader(tiny_model)
+    readings = Readings(reader)
+    answers = iter([True, False])
+    assert readings.after("hello", lambda: next(answers)) is None
+    assert readings.after("hello") is not None
+    assert reader.texts == ["", "he", "ll", "o"]
+    with pytest.raises(PromptError):
+        readings.after("hello!")
+
+
+def test_places_are_forgotten_one_day(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "_KEPT", 3)
+    readings = Readings(Generator(tiny_model))
+    for text in ("h", "e", "l", "o"):
+        readings.after(text)
+    assert list(readings._kept) == ["l", "", "o"]
+
+
+# The command.
+
+
+def test_without_a_terminal_it_says_what_to_use(tiny: Run, cli: Cli) -> None:
+    done = cli("write", "-m", tiny.folder, code=2)
+    assert "needs a terminal" in done.sentence
+    assert "charrnn sample --prompt" in done.sentence
+    assert done.out == ""
+
+
+class Terminal:
+    """``charrnn WORDS`` on a pseudo-terminal, in a folder."""
+
+    def __init__(self, folder: Path, *words: object, env: dict[str, str] | None = None) -> None:
+        import fcntl
+        import pty
+        import struct
+        import termios
+
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+        self.process = subprocess.Popen(
+            [PROGRAM, *map(str, words)],
+            cwd=folder,
+            env=environment() | (env or {}),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        self._killer = threading.Timer(SECONDS, self.process.kill)
+        self._killer.start()
+        self.screen = ""
+
+    def wait_for(self, words: str) -> None:
+        """Until the terminal got these words, from now on."""
+        seen = ""
+        for piece in self._pieces():
+            seen += piece
+            if words in seen:
+                return
+        raise AssertionError(seen)
+
+    def settle(self, seconds: float = 3.0) -> None:
+        """Until nothing comes for a while: of a number, only what changes is drawn."""
+        pieces = self._pieces()
+        while select.select([self._ours], [], [], seconds)[0]:
+            if next(pieces, None) is None:
+                return
+
+    def _pieces(self) -> Iterator[str]:
+        while True:
+            try:
+                piece = os.read(self._ours, 4096).decode(errors="replace")
+            except OSError:  # how Linux ends a terminal
+                return
+            if not piece:
+                return
+            self.screen += piece
+            yield piece
+
+    def types(self, keys: str) -> None:
+        os.write(self._ours, keys.encode())
+
+    def end(self) -> int:
+        for _ in self._pieces():
+            pass
+        code = self.process.wait(SECONDS)
+        self._killer.cancel()
+        os.close(self._ours)
+        assert "Traceback" not in self.screen, self.screen
+        return code
+
+
+@needs_terminal
+def test_a_session_on_a_terminal(tiny: Run, cli: Cli) -> None:
+    words = ("-m", tiny.folder, "--seed", 5, "-t", 0.5, "-n", 60)
+    terminal = Terminal(cli.folder, "write", *words, "-p", "the ", "--out", "story.txt")
+    terminal.wait_for("leave")
+    terminal.types("old sea ")
+    terminal.wait_for("12")  # characters
+    terminal.types(TAB)
+    terminal.wait_for("seed 5")
+    terminal.settle()
+    terminal.types(LEAVE)
+    assert terminal.end() == 0
+    written = (cli.folder / "story.txt").read_text("utf-8")
+    assert written == cli("sample", *words, "-p", "the old sea ").out
+    left = terminal.screen.split("\x1b[?1049l")[1]  # back from the other screen
+    assert written.replace("\n", "\r\n") in left
+    assert "saved: story.txt" in left
+
+
+@needs_terminal
+def test_told_to_end_it_leaves_the_terminal_as_it_was(tiny: Run, cli: Cli) -> None:
+    terminal = Terminal(cli.folder, "write", "-m", tiny.folder, "-p", "the old")
+    terminal.wait_for("leave")
+    terminal.process.send_signal(signal.SIGTERM)
+    assert terminal.end() == 143
+    assert "the old" in terminal.screen.split("\x1b[?1049l")[1]
+
+
+@needs_terminal
+@pytest.mark.parametrize(
+    ("words", "env", "sentence"),
+    [
+        (["--temperature", -1], {}, "--temperature must be"),
+        (["--out", "there.txt"], {}, "--out there.txt exists already"),
+        ([], {"TERM": "dumb"}, "TERM is dumb"),
+        ([], {"PYTHONPATH": "absent"}, "pip install 'charrnn[write]'"),
+        (["-m", "none"], {}, "none does not exist"),
+        (["--device", "cuda"], {}, "--device cuda: PyTorch sees no CUDA"),
+    ],
+)
+def test_what_cannot_be_is_a_sentence(
+    words: list[object], env: dict[str, str], sentence: str, tiny: Run, cli: Cli
+) -> None:
+    (cli.folder / "there.txt").write_text("mine")
+    absent = cli.folder / "absent"
+    absent.mkdir()
+    (absent / "prompt_toolkit.py").write_text(
+        "raise ModuleNotFoundError('no prompt_toolkit', name='prompt_toolkit')"
+    )
+    terminal = Terminal(cli.folder, "write", "-m", tiny.folder, *words, env=env)
+    assert terminal.end() == 2
+    assert sentence in " ".join(terminal.screen.split())
+    assert (cli.folder / "there.txt").read_text() == "mine"
+
+
+@needs_terminal
+def test_help_on_a_terminal_names_the_keys(cli: Cli) -> None:
+    shown = on_terminal(cli.folder, "write", "--help").screen
+    assert "Tab" in shown
+    assert "Ctrl-D" in shown

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import io
+import re
+import sys
+
+import pytest
+from rich.console import Console
+
+from charrnn.cli.display import (
+    training_progress,
+)
+from charrnn.training.trainer import (
+    Progress,
+)
+from cli.conftest import TITLE, Run, Shown, needs_terminal
+
+
+@needs_terminal
+def test_the_live_picture_shows_numbers_a_bar_and_a_sample(watched: tuple[Run, Shown]) -> None:
+    run, shown = watched
+    assert shown.code == 0
+    assert run.model.is_file()
+    pictures = shown.screen.split("sample ─")
+    assert len(pictures) > 3
+    for number in (
+        r"step \d+",
+        r"epoch \d\.\d\d",
+        r"[\d,]+ chars/s",
+        r"train \d\.\d{4} nats \(\d\.\d{3} bpc\)",
+        r"valid \d\.\d{4} nats",
+        r"best \d\.\d{4}",
+        r"\d+% +\d:\d\d left",
+        "100%",
+    ):
+        assert re.search(number, shown.screen), number
+
+
+@needs_terminal
+def test_the_live_picture_charts_the_losses(watched: tuple[Run, Shown]) -> None:
+    screen = watched[1].screen
+    assert "nats per character, over steps" in screen
+    assert re.search(r"[\u2801-\u28ff]", screen)
+    assert re.search("train .* valid", screen.split("over steps")[1])
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "lines"),
+    [(100, 60, 10), (100, 28, 7), (60, 26, 5), (100, 24, 0), (59, 60, 0)],
+)
+def test_a_chart_takes_the_room_that_there_is(width: int, height: int, lines: int) -> None:
+    picture = training_progress.Picture(lambda: None)
+    console = Console(width=width, height=height)
+    picture._train = [(step, 3.0 - step / 100) for step in range(40)]
+    assert picture._charted(console) == ""  # nothing is known of the held-out text
+    picture._valid = picture._train[::10]
+    chart = picture._charted(console).splitlines()
+    assert sum("│" in line for line in chart) == lines
+    assert max(map(len, chart), default=0) <= width
+
+
+@needs_terminal
+def test_a_sample_in_the_picture_cannot_steer_the_terminal(watched: tuple[Run, Shown]) -> None:
+    screen = watched[1].screen
+    assert "␛]0;owned␇ hi␍␛" in screen  # it was written, and in the end as it was learned
+    assert TITLE[:4] not in screen
+    assert "\x07" not in screen
+    assert re.search(r"\r[^\r\n\x1b]", screen) is None
+
+
+@needs_terminal
+def test_the_picture_gives_the_cursor_back(watched: tuple[Run, Shown]) -> None:
+    hidden, shown = "\x1b[?25l", "\x1b[?25h"
+    assert hidden in watched[1].screen
+    assert watched[1].screen.rindex(shown) > watched[1].screen.rindex(hidden)
+
+
+@needs_terminal
+def test_the_last_words_follow_the_picture(watched: tuple[Run, Shown]) -> None:
+    last = watched[1].screen.splitlines()[-1]
+    assert last == "now      charrnn sample --model run"
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "term", "kind"),
+    [
+        (Screen(), "xterm", training_progress.Picture),
+        (Screen(), "dumb", training_progress.Lines),
+        (io.StringIO(), "xterm", training_progress.Lines),
+    ],
+)
+def test_a_picture_is_drawn_where_the_cursor_can_move(
+    stream: io.StringIO, term: str, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", term)
+    assert type(training_progress.observer_for(lambda: None)) is kind
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0:00"), (0.6, "0:01"), (59.6, "1:00"), (61, "1:01"), (3599, "59:59"), (3661, "1:01:01")],
+)
+def test_time_left_is_minutes_and_seconds(seconds: float, shown: str) -> None:
+    assert training_progress.clock(seconds) == shown
+
+
+def progress(fraction: float, seconds: float) -> Progress:
+    return Progress(
+        step=1,
+        epoch=0.0,
+        characters=1,
+        fraction=fraction,
+        seconds=seconds,
+        train_nats=1.0,
+        valid_nats=None,
+        learning_rate=1e-3,
+        grad_norm=1.0,
+        clipped=0.0,
+        chars_per_second=1.0,
+    )
+
+
+def test_time_left_is_reckoned_from_the_part_done() -> None:
+    assert training_progress.seconds_left(progress(0.25, 10)) == 30
+    assert training_progress.seconds_left(progress(1, 10)) == 0
+
+
+def test_losses_are_in_nats_and_bits() -> None:
+    assert training_progress.losses(1.0) == "1.0000 nats (1.443 bpc)"
+    assert training_progress.losses(None) == "-"

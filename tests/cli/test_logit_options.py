@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from charrnn.cli.logit_options import (
+    biases,
+)
+from charrnn.errors import OptionError
+
+
+@pytest.mark.parametrize(
+    ("text", "symbol", "value"),
+    [
+        ("x=-2", "x", -2),
+        ("==1.5", "=", 1.5),
+        ("\n=3", "\n", 3),
+        (r"\n=3", "\n", 3),
+        (r"\t=3", "\t", 3),
+        ("\\=3", "\\", 3),
+        (r"\\=3", "\\", 3),
+        (r"\u00e9=1e1", "é", 10),
+        (r"\x3d=1", "=", 1),
+        (r"\U0001f642=1", "🙂", 1),
+        ("🙂=1", "🙂", 1),
+        (" = 1", " ", 1),
+        ("ab=1", "ab", 1),  # which may be one symbol of a model
+    ],
+)
+def test_a_symbol_and_a_number(text: str, symbol: str, value: float) -> None:
+    assert biases([text]) == ((symbol, value),)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "=", "=1", "x=", "x=y", "x=1=", r"\q=1", r"\u12=1", r"\é=1", r"\Uffffffff=1"]
+)
+def test_what_is_no_symbol_and_number_is_refused(text: str) -> None:
+    with pytest.raises(OptionError, match=r"must be SYMBOL=NUMBER, as x=-2 or \\n=1\.5"):
+        biases(["a=1", text])
+
+
+def test_no_bias() -> None:
+    assert biases(None) == ()

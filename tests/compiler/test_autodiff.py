@@ -1,0 +1,212 @@
+"""The derivative that follows from an equation, against torch's of the same arithmetic."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from charrnn.cells import CELLS, Cell
+from charrnn.compiler.autodiff import (
+    Graph,
+    Trace,
+    Value,
+    trace,
+)
+
+# recurrent depth, layer normalisation, zoneout
+FORMS = {
+    "plain": (1, False, False),
+    "deep": (3, False, False),
+    "normalised": (1, True, False),
+    "zoned": (1, False, True),
+    "all": (2, True, True),
+}
+
+
+def products(cell: Cell) -> list[int]:
+    """How many blocks each product of a step gives."""
+    inner = [1] * (cell.recurrent_depth - 1)
+    return [count for blocks in cell.stages for count in (*inner, len(blocks))]
+
+
+def vectors(cell: Cell) -> int:
+    """How many values of vectors a step gets."""
+    shapes = cell.shapes(1, 1, 1)
+    return sum(shapes[name][0] for name in cell.vectors)
+
+
+def evaluate(traced: Trace, given: dict[str, list[Tensor]], wanted: tuple[Value, ...]) -> list[Any]:
+    """The values of graph nodes, by walking through the graph with torch's own functions."""
+    binary = {"add": torch.add, "subtract": torch.sub, "multiply": torch.mul}
+    unary = {
+        "negate": torch.neg,
+        "sigmoid": torch.sigmoid,
+        "tanh": torch.tanh,
+        "relu": torch.relu,
+        "positive": lambda y: (y > 0).to(y.dtype),
+    }
+    values: list[Any] = []
+    for operation, *arguments in traced.graph.nodes:
+        if operation in given:
+            values.append(given[operation][arguments[0]])
+        elif operation == "constant":
+            values.append(torch.tensor(arguments[0], dtype=torch.float64))
+        elif operation in binary:
+            values.append(binary[operation](*(values[index] for index in arguments)))
+        else:
+            values.append(unary[operation](values[arguments[0]]))
+    return [values[value.index] for value in wanted]
+
+
+def operations(traced: Trace, indices: tuple[int, ...]) -> list[str]:
+    return sorted(traced.graph.nodes[index][0] for index in indices)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", CELLS)
+def test_derivative_equals_autograd(name: str, form: str) -> None:
+    depth, layer_norm, zoneout = FORMS[form]
+    cell = dataclasses.replace(CELLS[name], recurrent_depth=depth, layer_norm=layer_norm)
+    blocks, states, counts = len(cell.blocks), len(cell.states), products(cell)
+    generator = torch.Generator().manual_seed(1)
+
+    def random(count: int) -> list[Tensor]:
+        shape = (7,)
+        return [
+            torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_()
+            for _ in range(count)
+        ]
+
+    x, state, v = random(blocks), random(states), random(vectors(cell))
+    recurrent = [random(count) for count in counts]
+    zone = [part.detach().sigmoid() for part in random(states if zoneout else 0)]
+    d, dm = random(states), [random(1) for _ in counts]
+    functions = (torch.sigmoid, torch.tanh, torch.relu)
+    operands: list[Tensor] = []
+
+    def product(operand: Tensor) -> tuple[Tensor, ...]:
+        operands.append(operand)
+        return tuple(recurrent[len(operands) - 1])
+
+    after = cell.step(*functions)(tuple(x), product, tuple(state), tuple(v), tuple(zone))
+    operands[0] = cell.first_operand(*functions)(after)  # of the next step
+    flat = [part for parts in recurrent for part in parts]
+    seeds = [*d, *(part for parts in dm for part in parts)]
+    wanted = torch.autograd.grad(
+        [*after, *operands], [*x, *flat, *state, *v], seeds, allow_unused=True
+    )
+
+    traced = trace(cell, counts, len(v), zoneout)
+    given = {"x": x, "carry": state, "v": v, "zone": zone, "d": d}
+    given |= {f"r{number}": parts for number, parts in enumerate(recurrent)}
+    given |= {f"dm{number}": parts for number, parts in enumerate(dm)}
+    dr = (value for values in traced.dr for value in values)
+    derivatives = (*traced.dx, *dr, *traced.dcarry, *traced.dv)
+    found = evaluate(traced, given, (*traced.outputs, *traced.operands, *derivatives))
+    for value, expected in zip(found, [*after, *operands, *wanted], strict=True):
+        expected = torch.zeros(7, dtype=torch.float64) if expected is None else expected
+        torch.testing.assert_close(value.expand(7), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_lstm_saves_its_four_gates_and_the_squashed_state_and_nothing_else() -> None:
+    traced = trace(CELLS["lstm"], [4], 0, zoneout=False)
+    assert operations(traced, traced.saved) == ["sigmoid"] * 3 + ["tanh"] * 2
+
+
+def test_gru_saves_its_three_gates_and_nothing_else() -> None:
+    traced = trace(CELLS["gru"], [2, 1], 0, zoneout=False)
+    assert operations(traced, traced.saved) == ["sigmoid"] * 2 + ["tanh"]
+
+
+def test_what_multiplies_a_reset_gate_is_saved_too() -> None:
+    # n = tanh(x + r * h_n): the derivative by r is h_n, a part of the product
+    traced = trace(CELLS["gru-reset-after"], [3], 0, zoneout=False)
+    assert operations(traced, traced.saved) == ["r0", "sigmoid", "sigmoid", "tanh"]
+
+
+def test_preactivation_saves_what_meets_its_product() -> None:
+    # backward from c: the old state's share passes through tanh(c), of which this is the result
+    traced = trace(CELLS["preactivation"], [1], 0, zoneout=False)
+    assert operations(traced, traced.saved) == ["tanh"]
+    assert traced.saved == (traced.operands[0].index,)
+
+
+def test_what_a_later_product_needs_is_saved_though_the_derivative_does_not() -> None:
+    # h = a + b + ...: b comes from the second product, and a must not be forgotten until then
+    def equations(sigmoid: Any, tanh: Any, relu: Any) -> Any:
+        def unit(x: Any, product: Any, state: Any) -> Any:
+            (h,) = state
+            (a,) = product(h)
+            (b,) = product(h)
+            return (a + b + x[0] + x[1],)
+
+        return unit
+
+    cell = dataclasses.replace(CELLS["elman"], stages=(("a",), ("b",)), equations=equations)
+    traced = trace(cell, [1, 1], 0, zoneout=False)
+    assert operations(traced, traced.saved) == ["r0"]
+
+
+def test_every_node_belongs_to_the_last_product_before_it() -> None:
+    traced = trace(CELLS["gru"], [2, 1], 0, zoneout=False)
+    nodes = traced.graph.nodes
+    stages: dict[str, set[int]] = {}
+    for (operation, *_), stage in zip(nodes, traced.stage, strict=True):
+        stages.setdefault(operation, set()).add(stage)
+    assert stages["r0"] == {0}
+    assert stages["r1"] == {1}
+    assert stages["sigmoid"] == {0}
+    assert stages["tanh"] == {1}
+    assert traced.stage[traced.operands[1].index] == 0  # r * h is there before the second product
+    assert traced.stage[traced.outputs[0].index] == 1
+
+
+def test_inputs_that_go_straight_into_the_derivative_are_saved() -> None:
+    # h = x * r: the derivative by r is x
+    def equations(sigmoid: Any, tanh: Any, relu: Any) -> Any:
+        return lambda x, product, state: (x[0] * product(state[0])[0],)
+
+    traced = trace(dataclasses.replace(CELLS["elman"], equations=equations), [1], 0, zoneout=False)
+    assert operations(traced, traced.saved) == ["r0", "x"]
+
+
+def test_what_occurs_twice_is_one_node() -> None:
+    graph = Graph()
+    a, b = graph.inputs("x", 2)
+    assert (a + b).index == (b + a).index
+    assert (a * b).index == (b * a).index
+    assert (a - b).index != (b - a).index
+
+
+def test_zero_and_one_leave_no_nodes() -> None:
+    graph = Graph()
+    (a,) = graph.inputs("x", 1)
+    assert (a + 0).index == a.index
+    assert (0 + a).index == a.index
+    assert (a * 0 + a).index == a.index
+    assert (a * 1).index == a.index
+    assert (1 * a).index == a.index
+    assert (a - 0).index == a.index
+    assert (a * 0).node == ("constant", 0.0)
+    assert (-(a * 0)).node == ("constant", 0.0)
+
+
+def test_a_value_used_several_times_gets_all_its_derivatives() -> None:
+    # y = x - -x (x + r)  ->  dy/dx = 2x + r + 1, dy/dr = x; at x = 3, r = 5: 12 and 3
+    # the next step's operand is y: its derivative counts as well, 1 + 1 times
+    def equations(sigmoid: Any, tanh: Any, relu: Any) -> Any:
+        def unit(x: Any, product: Any, state: Any) -> Any:
+            (r,) = product(state[0])
+            return (x[0] - -x[0] * (x[0] + r),)
+
+        return unit
+
+    traced = trace(dataclasses.replace(CELLS["elman"], equations=equations), [1], 0, zoneout=False)
+    numbers = {"x": 3.0, "r0": 5.0, "carry": 0.0, "d": 1.0, "dm0": 1.0}
+    given = {name: [torch.tensor(v, dtype=torch.float64)] for name, v in numbers.items()}
+    dx, dr, dcarry = evaluate(traced, given, (*traced.dx, *traced.dr[0], *traced.dcarry))
+    assert (float(dx), float(dr), float(dcarry)) == (2 * 12.0, 2 * 3.0, 0.0)

@@ -1,0 +1,297 @@
+"""Matrix products of compiled windows against numpy's, and what is packed for them."""
+
+from __future__ import annotations
+
+import math
+import platform
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from llvmlite import ir
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+
+from charrnn.compiler import (
+    matmul,
+)
+from charrnn.network.fused import (
+    _Layout,
+)
+
+ABLE = {
+    "float32": True,
+    "dots": bool(matmul._FEATURES.get("avx512bf16")),
+    "tiles": matmul._tiles_allowed(),
+}
+KINDS = [
+    pytest.param(name, marks=pytest.mark.skipif(not able, reason=f"needs {name}"))
+    for name, able in ABLE.items()
+]
+UNTOUCHED = 777.0
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+
+
+# Compiled anew, not read from what is kept: so its instructions are written here, too.
+_multiply_tiles = njit(matmul.multiply_tiles.py_func)
+
+
+@njit
+def _with_tiles(
+    tiles: Any, a: Any, t: Any, first: Any, end: Any, w: Any, init: Any, out: Any, part: Any
+) -> None:
+    matmul.open_tiles(tiles, part)
+    _multiply_tiles(a, t, first, end, w, init, out, part)
+    matmul.close_tiles(tiles, part)
+
+
+def layout(kind: str) -> _Layout:
+    """How a window's arrays are laid out for these products."""
+    window: Any = SimpleNamespace(kind=kind)
+    return _Layout(window, states=1, blocks=(1,), normalised=(False,), zone=())
+
+
+def bits(tensor: Tensor) -> NDArray[Any]:
+    """The same memory as compiled code sees it."""
+    found: NDArray[Any] = (
+        tensor.view(torch.uint16).numpy() if tensor.itemsize == 2 else tensor.numpy()
+    )
+    return found
+
+
+def multiply(
+    kind: str,
+    count: int,
+    width: int,
+    size: int,
+    *,
+    before: int = 0,
+    behind: int = 0,
+    product: Any = None,
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """`count` rows (M, K) in the middle of others times (K, N), of the second of two steps.
+
+    Returns:
+        All that was written for the second of two parts, what should be in it, and the first part.
+    """
+    made, generator = layout(kind), torch.Generator().manual_seed(count + width + size)
+    batch = before + count + behind
+    a = torch.randn(2, batch, size, generator=generator).to(made.dtype)
+    matrix = torch.randn(width, size, generator=generator).to(made.dtype)
+    depth = made.depth(size)
+    # Behind the last row there is room for a group of rows; what is in it does not matter.
+    room = torch.full((2 * batch * depth + matmul.ROW_GROUP * depth,), math.nan, dtype=made.dtype)
+    padded = room[: 2 * batch * depth].view(2, batch, depth)
+    padded[:] = 0
+    padded[:, :, :size] = a
+    out = torch.full((2, matmul.rows(count), matmul.columns(width)), UNTOUCHED)
+    init = np.zeros((1, 1, matmul.columns(width)), np.float32)
+    init[0, 0, :width] = np.arange(width)  # what every row's sums start from
+    rows = (1, before, before + count)
+    packed = bits(made.pack(matrix))
+    if kind == "tiles":
+        _with_tiles(matmul.tiles_config(2), bits(padded), *rows, packed, init, out.numpy(), 1)
+    else:
+        product = (
+            product or {"float32": matmul.multiply_float32, "dots": matmul.multiply_dots}[kind]
+        )
+        product(bits(padded), *rows, packed, init, out.numpy(), 1)
+    wanted = a[1, before : before + count].double().numpy() @ matrix.double().numpy().T
+    wanted += np.arange(width)
+    return out[1].numpy(), wanted, out[0].numpy()
+
+
+def check(kind: str, count: int, width: int, size: int, **more: Any) -> None:
+    found, wanted, other = multiply(kind, count, width, size, **more)
+    # operands are the same on both sides: only float32 sums differ
+    np.testing.assert_allclose(found[:count, :width], wanted, rtol=1e-6, atol=1e-5 * size**0.5)
+    assert (found[:count, width:] == 0).all()  # columns of padding
+    assert (other == UNTOUCHED).all()
+    if kind != "tiles":  # which write rows in groups of 16
+        assert (found[count:] == UNTOUCHED).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [1, 2, 5, 12, 16, 17, 32, 33, 49])
+@pytest.mark.parametrize(("width", "size"), [(1, 1), (7, 3), (33, 31), (32, 64), (65, 97)])
+def test_products_are_those_of_numpy(kind: str, count: int, width: int, size: int) -> None:
+    check(kind, count, width, size)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("before", "behind"), [(3, 0), (0, 2), (17, 40)])
+@pytest.mark.parametrize("count", [1, 16, 17, 33])
+def test_rows_in_the_middle_of_others(kind: str, count: int, before: int, behind: int) -> None:
+    check(kind, count, 35, 19, before=before, behind=behind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [1, 16, 33])
+def test_a_product_can_be_added_to_what_is_there(kind: str, count: int) -> None:
+    made = layout(kind)
+    a = torch.ones(1, count + matmul.ROW_GROUP, made.depth(3), dtype=made.dtype)
+    packed = bits(made.pack(torch.full((5, 3), 2.0, dtype=made.dtype)))
+    out = torch.arange(1.0, matmul.rows(count) + 1)[None, :, None].repeat(1, 1, matmul.columns(5))
+    rows = (bits(a), 0, 0, count, packed, out.numpy(), out.numpy(), 0)
+    if kind == "tiles":
+        _with_tiles(matmul.tiles_config(1), *rows)
+    else:
+        {"float32": matmul.multiply_float32, "dots": matmul.multiply_dots}[kind](*rows)
+    # row m had m + 1, and three times 1 * 2 is added
+    assert out[0, :count, :5].tolist() == [[m + 1 + 6.0] * 5 for m in range(count)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_rows_write_nothing(kind: str) -> None:
+    found, _, other = multiply(kind, 0, 5, 3, before=2)
+    assert found.shape == (0, matmul.columns(5))
+    assert (other == UNTOUCHED).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_not_a_number_stays_in_its_row_and_column(kind: str) -> None:
+    made = layout(kind)
+    a = torch.zeros(1, 3 + matmul.ROW_GROUP, made.depth(4), dtype=made.dtype)
+    matrix = torch.ones(5, 4, dtype=made.dtype)
+    a[0, 1, 2] = math.nan
+    matrix[3] = math.nan
+    out = torch.zeros(1, matmul.ROW_GROUP, matmul.columns(5))
+    zero = np.zeros((1, 1, matmul.columns(5)), np.float32)
+    rows = (bits(a), 0, 0, 3, bits(made.pack(matrix)), zero, out.numpy(), 0)
+    if kind == "tiles":
+        _with_tiles(matmul.tiles_config(1), *rows)
+    else:
+        {"float32": matmul.multiply_float32, "dots": matmul.multiply_dots}[kind](*rows)
+    found = torch.isnan(out[0, :3, :5])
+    wanted = torch.zeros(3, 5, dtype=torch.bool)
+    wanted[1] = wanted[:, 3] = True
+    assert torch.equal(found, wanted)
+
+
+@pytest.mark.skipif(not X86, reason="other processors' vectors are four floats anyway")
+@pytest.mark.parametrize(
+    ("kind", "width"),
+    [
+        ("float32", 4),
+        ("float32", 8),
+        pytest.param(
+            "dots", 8, marks=pytest.mark.skipif(not ABLE["dots"], reason="needs AVX512-BF16")
+        ),
+    ],
+)
+def test_processors_with_narrower_vectors_and_fewer_registers(
+    kind: str, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if width > matmul.WIDTH:
+        pytest.skip("this processor's vectors are narrower still")
+    monkeypatch.setattr(matmul, "WIDTH", width)
+    monkeypatch.setattr(matmul, "_FLOATS", ir.VectorType(ir.FloatType(), width))
+    monkeypatch.setattr(matmul, "_ROWS", (6, 2, 1))
+    product = matmul._vector_product(dots=kind == "dots")
+    for count in (1, 2, 5, 6, 9, 33):
+        check(kind, count, 2 * width + 1, 13, before=2, product=product)
+
+
+def test_sizes_with_their_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matmul, "WIDTH", 8)
+    assert [matmul.columns(width) for width in (1, 16, 17)] == [16, 16, 32]
+    assert [matmul.depth(33, kind) for kind in ("float32", "dots", "tiles")] == [33, 34, 64]
+    assert [matmul.depth(64, kind) for kind in ("float32", "dots", "tiles")] == [64, 64, 64]
+    assert [matmul.rows(count) for count in (1, 32, 33)] == [32, 32, 64]
+
+
+def test_packed_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    # W = 2: panels of two rows of the matrix (N, K), column by column; N = 3 is padded to 4
+    monkeypatch.setattr(matmul, "WIDTH", 2)
+    matrix = torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+    found = layout("float32").pack(matrix.float())
+    assert found.tolist() == [[[1, 4], [2, 5], [3, 6]], [[7, 0], [8, 0], [9, 0]]]
+    # pairs of columns stay together; K = 3 is padded to 4
+    found = layout("dots").pack(matrix.to(torch.bfloat16))
+    assert found.tolist() == [[[1, 2, 4, 5], [3, 0, 6, 0]], [[7, 8, 0, 0], [9, 0, 0, 0]]]
+    # as of a matrix that lies turned in memory
+    turned = layout("float32").pack(torch.arange(8.0).view(2, 4).T)
+    assert turned.tolist() == [[[0, 1], [4, 5]], [[2, 3], [6, 7]]]
+
+
+def test_the_kind_of_product_follows_from_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert matmul.kind_of(half=False) == "float32"
+    for tiles, pairs in ((True, True), (False, True), (True, False), (False, False)):
+        monkeypatch.setattr(matmul, "_tiles_allowed", lambda tiles=tiles: tiles)
+        monkeypatch.setattr(matmul, "_FEATURES", {"avx512bf16": pairs})
+        assert matmul.multiplies_bfloat16() == (tiles or pairs)
+        if tiles or pairs:
+            assert matmul.kind_of(half=True) == ("tiles" if tiles else "dots")
+
+
+def test_tiles_are_asked_for_only_where_there_may_be_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = matmul._tiles_allowed.__wrapped__
+    answers: list[int] = []
+    system = SimpleNamespace(syscall=lambda *request: answers.pop())
+    monkeypatch.setattr(matmul.ctypes, "CDLL", lambda name: system)
+    for features, platform_name, answer, allowed in (
+        ({"amx-bf16": True}, "linux", 0, True),
+        ({"amx-bf16": True}, "linux", -1, False),  # a system that does not let us
+        ({"amx-bf16": True}, "darwin", None, False),
+        ({"avx512bf16": True}, "linux", None, False),
+    ):
+        answers[:] = [] if answer is None else [answer]
+        monkeypatch.setattr(matmul, "_FEATURES", features)
+        monkeypatch.setattr(matmul.sys, "platform", platform_name)
+        assert ask() == allowed
+        assert answers == []
+
+
+@njit
+def _load(address: Any) -> None:
+    matmul._load_config(address)
+
+
+@njit
+def _store(address: Any) -> None:
+    matmul._store_config(address)
+
+
+@njit
+def _open(tiles: Any, part: Any) -> None:
+    matmul.open_tiles(tiles, part)
+
+
+@njit
+def _close(tiles: Any, part: Any) -> None:
+    matmul.close_tiles(tiles, part)
+
+
+@pytest.mark.skipif(not ABLE["tiles"], reason="needs tiles")
+def test_the_tiles_configuration_is_what_it_was() -> None:
+    def now() -> list[int]:
+        found = np.zeros(matmul.TILES_CONFIG, np.uint8)
+        _store(found.ctypes.data)
+        return found.tolist()
+
+    # palette 1; tile 0 of 3 rows of 12 bytes, as another library might have set it
+    theirs = np.zeros(matmul.TILES_CONFIG, np.uint8)
+    theirs[0], theirs[16], theirs[48] = 1, 12, 3
+    tiles, empty = matmul.tiles_config(2), np.zeros(matmul.TILES_CONFIG, np.uint8)
+    for before in (theirs, empty):
+        _load(before.ctypes.data)
+        try:
+            _open(tiles, 1)
+            assert now() == matmul.tiles_config(1)[0, 0].tolist()
+            _close(tiles, 1)
+            assert now() == before.tolist()
+        finally:
+            _load(empty.ctypes.data)
+    assert not tiles[0, 1].any()  # the other part's room
+
+
+def test_tiles_are_sixteen_rows_of_sixty_four_bytes() -> None:
+    for config in matmul.tiles_config(3):
+        assert config[0, 0] == 1
+        assert config[0, 16:32].view(np.uint16).tolist() == [64] * 8
+        assert config[0, 48:56].tolist() == [16] * 8
+        assert config[0].sum() == 1 + 8 * 64 + 8 * 16
+        assert not config[1].any()

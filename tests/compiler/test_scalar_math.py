@@ -1,0 +1,239 @@
+"""The functions of compiled code, compiled and with the compiler switched off."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from numba import carray, njit
+
+from charrnn.cells import CELLS
+from charrnn.compiler import (
+    scalar_math,
+)
+
+EDGES = [0.0, -0.0, 1e-30, -1e-30, 8.999, 9.0, 9.001, -9.5, 80.0, -80.0, np.inf, -np.inf, np.nan]
+NUMBERS = np.array([*np.linspace(-12, 12, 4001), *EDGES], np.float32)
+
+
+def over(function: Any) -> Any:
+    """`function` of every number, in compiled code."""
+
+    @njit
+    def run(numbers: Any) -> Any:
+        return np.array([function(number) for number in numbers])
+
+    return run(NUMBERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "exact"),
+    [
+        ("tanh", np.tanh),
+        ("sigmoid", lambda x: 1 / (1 + np.exp(-x))),
+        ("relu", lambda x: np.where(np.isnan(x), x, np.maximum(x, 0))),
+        ("positive", lambda x: (x > 0).astype(np.float64)),
+    ],
+)
+def test_nonlinear_functions(name: str, exact: Any) -> None:
+    with np.errstate(over="ignore"):
+        wanted = exact(NUMBERS.astype(np.float64))
+    np.testing.assert_allclose(over(getattr(scalar_math, name)), wanted, rtol=0, atol=5e-7)
+
+
+def test_half_there_and_back_is_half() -> None:
+    bits = np.arange(2**16, dtype=np.uint16)
+
+    @njit
+    def there_and_back(bits: Any) -> Any:
+        return np.array([scalar_math.to_half(scalar_math.from_half(number)) for number in bits])
+
+    is_number = (bits & 0x7F80 != 0x7F80) | (bits & 0x7F == 0)
+    found = there_and_back(bits)
+    np.testing.assert_array_equal(found[is_number], bits[is_number])
+    assert (found[~is_number] & 0x7F != 0).all()  # still not a number
+
+
+def test_one_integer_counts_for_all_threads() -> None:
+    @njit
+    def count(address: Any, times: Any) -> Any:
+        return [scalar_math.take(address) for _ in range(times)]
+
+    numbers = np.array([7, 40, 7], np.int64)
+    assert list(count(numbers.ctypes.data + 8, 3)) == [40, 41, 42]
+    assert numbers.tolist() == [7, 43, 7]
+
+
+def test_an_address_is_a_place_to_read_and_write() -> None:
+    @njit
+    def double(address: Any) -> None:
+        numbers = carray(scalar_math.pointer(address), (3,), np.float32)
+        numbers *= 2
+
+    numbers = np.array([1, 2, 3, 4], np.float32)
+    double(numbers.ctypes.data + 4)
+    assert numbers.tolist() == [1, 4, 6, 8]
+
+
+class WithoutCompiler:
+    """Stand-ins for what only a compiler can do: addresses, and instructions of the processor."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from charrnn.compiler import (
+            matmul,
+        )
+        from charrnn.network import (
+            fused_codegen,
+            openmp,
+        )
+
+        self.functions: list[Any] = []
+        monkeypatch.setattr(scalar_math, "pointer", lambda address: ctypes.c_void_p(int(address)))
+        monkeypatch.setattr(scalar_math, "take", self.take)
+        monkeypatch.setattr(numba, "cfunc", self.cfunc)
+        monkeypatch.setattr(openmp, "run", self.run)
+        monkeypatch.setattr(matmul, "vector_block", self.block)
+        for kind, half in (("float32", False), ("dots", True)):
+            product = matmul._vector_product(half)  # plain Python, of plain blocks
+            monkeypatch.setattr(matmul, f"multiply_{kind}", product)
+        monkeypatch.setattr(matmul, "_one_tile", self.block(16, 2, "tiles"))
+        monkeypatch.setattr(matmul, "_two_tiles", self.block(32, 2, "tiles"))
+        monkeypatch.setattr(matmul, "_load_config", lambda address: None)
+        monkeypatch.setattr(matmul, "_store_config", lambda address: None)
+        fused_codegen.compiled.cache_clear()
+        for name in [name for name in sys.modules if name.startswith("charrnn_rows_")]:
+            del sys.modules[name]
+
+    @staticmethod
+    def at(address: Any, count: int, kind: Any) -> Any:
+        """So many numbers in memory."""
+        size = count * np.dtype(kind).itemsize
+        return np.frombuffer((ctypes.c_char * size).from_address(int(address)), kind)
+
+    def take(self, address: Any) -> int:
+        number = self.at(address, 1, np.int64)
+        number += 1
+        return int(number[0]) - 1
+
+    def cfunc(self, *_: Any, **__: Any) -> Any:
+        def made(function: Any) -> Any:
+            self.functions.append(function)
+            return SimpleNamespace(address=len(self.functions) - 1)
+
+        return made
+
+    def run(self, address: int, data: int, threads: int) -> None:
+        self.functions[address](ctypes.c_void_p(data))
+
+    def block(self, count: int, panels: int, kind: str) -> Any:
+        """Some rows times some panels, as `gemm.vector_block` says it."""
+        from charrnn.compiler import (
+            matmul,
+        )
+
+        half = kind != "float32"
+
+        def read(address: Any, numbers: int) -> Any:
+            if not half:
+                return self.at(address, numbers, np.float32)
+            return (self.at(address, numbers, np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+        def block(a: int, a_row: int, b: int, panel: int, *more: int) -> None:
+            init, init_row, out, out_row, k = more[:5]
+            pair = 2 if half else 1
+            steps = k * 16 if count >= 16 else k  # of tiles 16 pairs at once
+            for i in range(count):
+                row = read(a + i * a_row, steps * pair).reshape(steps, pair)
+                for j in range(panels):
+                    shape = (steps, matmul.WIDTH, pair)
+                    values = read(b + j * panel, math.prod(shape)).reshape(shape)
+                    begin, found = (
+                        self.at(start + 4 * matmul.WIDTH * j, matmul.WIDTH, np.float32)
+                        for start in (init + i * init_row, out + i * out_row)
+                    )
+                    found[:] = begin + np.einsum("kp,kwp->w", row, values)
+
+        return block
+
+
+def without_compiler() -> None:
+    """Every cell's written functions run as plain Python, with products of all kinds."""
+    import torch
+
+    from charrnn.compiler import (
+        matmul,
+    )
+    from charrnn.network import (
+        fused,
+        layers,
+    )
+
+    assert not hasattr(scalar_math.tanh, "py_func")  # the compiler is really off
+    assert scalar_math.relu(np.float32(-1)) == 0
+    assert scalar_math.positive(np.float32(2)) == 1
+
+    def check(cell: Any, *, batch: int, zoned: bool = False) -> None:
+        torch.manual_seed(0)
+        weights = {name: torch.randn(shape) / 2 for name, shape in cell.shapes(3, 4).items()}
+        for weight in weights.values():
+            weight.requires_grad_()
+        state = tuple(torch.randn(batch, 4) for _ in cell.states)
+        zone = tuple(torch.rand(2, batch, 4) for _ in state) if zoned else ()
+        x = torch.randn(2, batch, 3)
+        outcomes = []
+        for run in (
+            layers.reference,
+            partial(fused.sequence, half=matmul.kind_of(True) != "float32"),
+        ):
+            y, _ = run(cell, x, state, weights, zone=zone)
+            outcomes.append([y, *torch.autograd.grad((y**2).sum(), list(weights.values()))])
+        near = 1e-4 if matmul.kind_of(True) == "float32" else 0.1
+        for wanted, found in zip(*outcomes, strict=True):
+            difference, size = (wanted - found).norm(), max(wanted.norm(), wanted.numel() ** 0.5)
+            assert difference <= near * size, (cell.name, matmul.kind_of(True))
+
+    for kind, width, together in (
+        ("float32", 16, (12, 4, 1)),
+        ("float32", 4, (6, 2, 1)),
+        ("dots", 8, (6, 2, 1)),
+        ("tiles", 16, (12, 4, 1)),
+    ):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(matmul, "WIDTH", width)
+            monkeypatch.setattr(matmul, "_ROWS", together)
+            monkeypatch.setattr(matmul, "kind_of", lambda half, kind=kind: kind)
+            WithoutCompiler(monkeypatch)
+            for cell in CELLS.values():
+                if not cell.feeds_back:
+                    check(cell, batch=2)
+            form = {"recurrent_depth": 2, "layer_norm": True}
+            check(replace(CELLS["gru"], **form), batch=2, zoned=True)
+            check(CELLS["elman"], batch=19)
+
+
+def test_the_same_without_the_compiler(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "XDG_CACHE_HOME": str(tmp_path)}
+    environment["OMP_NUM_THREADS"] = "1"
+    done = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", __file__],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+if __name__ == "__main__":
+    without_compiler()

@@ -1,0 +1,174 @@
+"""Threads beside the caller's: each call runs in all of them at once, and nobody is left behind."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import threading
+import time
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+from numba import carray, cfunc
+
+from charrnn.compiler import (
+    thread_pool,
+)
+from charrnn.compiler.scalar_math import (
+    pointer,
+    take,
+)
+from charrnn.compiler.thread_pool import (
+    give_way,
+    look,
+)
+
+
+@cfunc("void(voidptr)")
+def _meet(data: Any) -> None:
+    """Table: how many came, how many are to come, a number; who came last adds to the number.
+
+    Nobody leaves before all are there, as in a program whose steps wait for each other.
+    """
+    table = carray(data, (3,), np.int64)
+    mine = take(table.ctypes.data)
+    while look(table.ctypes.data) < table[1]:
+        give_way()
+    if mine == table[1] - 1:
+        table[2] += 10
+
+
+def meet(threads: int) -> list[int]:
+    table = np.array([0, threads, 7], np.int64)
+    thread_pool.together(_meet.address, table.ctypes.data, threads)
+    return table.tolist()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+@pytest.mark.parametrize("rest", [0.0, 0.0005, 0.02])
+def test_all_come_every_time(threads: int, rest: float) -> None:
+    # at once, while they look out for more or are about to go, and when they have gone
+    for _ in range(300 if rest < 0.01 else 5):
+        assert meet(threads) == [threads, threads, 17]
+        time.sleep(rest)
+
+
+def test_who_finds_no_more_work_goes() -> None:
+    meet(3)
+    slots = thread_pool._crew(2)._slots
+    end = time.monotonic() + 120  # a busy machine takes the processor at each look
+    while (slots[:, 0] != thread_pool.GONE).any() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert slots[:, 0].tolist() == [thread_pool.GONE] * 2
+
+
+def test_a_thread_that_looks_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thread_pool, "_crew", lambda others: made)
+    made = thread_pool._Crew(1)
+    started: list[int] = []
+    submit = made._threads.submit
+    made._threads.submit = lambda *call: started.append(1) or submit(*call)  # type: ignore[assignment, func-returns-value]
+    for _ in range(1000):
+        meet(2)
+    assert 1 <= len(started) < 500
+
+
+def test_slots_live_as_long_as_a_thread_looks_at_them() -> None:
+    def outlives() -> bool:
+        made = thread_pool._Crew(1)
+        slots = weakref.ref(made._slots.base)
+        table = np.array([0, 2, 7], np.int64)
+        made.run(_meet.address, table.ctypes.data)
+        del made
+        return slots() is not None
+
+    assert any(outlives() for _ in range(50))  # a busy machine may come back to it late
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_an_interrupt_in_the_middle_leaves_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    monkeypatch.setattr(thread_pool, "_crew", lambda others: made)
+    made = thread_pool._Crew(2)
+    submit = made._threads.submit
+    left = [1]
+
+    def interrupted(*call: Any) -> None:
+        if late:
+            submit(*call)
+        if left:
+            left.pop()
+            raise KeyboardInterrupt
+        if not late:
+            submit(*call)
+
+    made._threads.submit = interrupted  # type: ignore[assignment, method-assign]
+    table = np.array([0, 3, 7], np.int64)
+    with pytest.raises(KeyboardInterrupt):
+        thread_pool.together(_meet.address, table.ctypes.data, 3)
+    assert table.tolist() == [3, 3, 17]
+    for _ in range(100):
+        assert meet(3) == [3, 3, 17]
+
+
+def test_threads_that_cannot_be_started_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, left = threading.Thread.start, [1]
+
+    def some(thread: threading.Thread) -> None:
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left.pop()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", some)
+    with pytest.raises(RuntimeError, match="can't start"):
+        thread_pool._Crew(2)
+
+
+def test_several_callers_take_turns() -> None:
+    found: list[list[int]] = []
+    callers = [
+        threading.Thread(target=lambda: found.extend(meet(3) for _ in range(100))) for _ in range(4)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert found == [[3, 3, 17]] * 400
+
+
+def _meet_in_child(answer: Any) -> None:
+    answer.put(meet(2))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing is forked there")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forking where there are threads
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    meet(2)
+    context: Any = multiprocessing.get_context("fork")
+    answer = context.SimpleQueue()
+    child = context.Process(target=_meet_in_child, args=(answer,))
+    child.start()
+    child.join(20)
+    alive = child.is_alive()
+    child.kill()
+    assert not alive
+    assert answer.get() == [2, 2, 17]
+
+
+@cfunc("void(voidptr)")
+def _add(data: Any) -> None:
+    table = carray(data, (2,), np.int64)
+    numbers = carray(pointer(table[1]), (1,), np.int64)
+    numbers[0] += 1
+
+
+def test_one_thread_is_the_callers() -> None:
+    numbers = np.zeros(1, np.int64)
+    table = np.array([0, numbers.ctypes.data], np.int64)
+    before = threading.active_count()
+    thread_pool.together(_add.address, table.ctypes.data, 1)
+    assert (numbers[0], threading.active_count()) == (1, before)

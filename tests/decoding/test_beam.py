@@ -1,0 +1,516 @@
+import itertools
+import math
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from charrnn.config import BeamConfig, Limits
+from charrnn.decoding import beam
+from charrnn.decoding.beam import Hypothesis, beam_search
+from charrnn.decoding.constraints import build
+from charrnn.decoding.sampler import (
+    generator,
+)
+from charrnn.decoding.step import log_softmax
+from charrnn.errors import OptionError, RunError
+from charrnn.inference.numpy_engine import (
+    NumpyEngine,
+)
+from charrnn.model.model_file import (
+    Model,
+)
+from charrnn.storage import (
+    machine,
+)
+
+MakeChain = Callable[..., Any]
+WriteTexts = Callable[..., list[Any]]
+Text = tuple[int, ...]
+Stops = list[Text]
+
+
+def _search(chain: Any, stops: Stops | None = None, **config: Any) -> list[Hypothesis]:
+    made = BeamConfig(**config, stop=["?"] * len(stops or []))
+    return beam_search(chain, *chain.begin(), made, stops=stops or [])
+
+
+def _stopped(text: Text, stops: Stops) -> bool:
+    return any(text[-len(stop) :] == stop for stop in stops)
+
+
+def _ended(text: Text, stops: Stops) -> str:
+    return "stop" if _stopped(text, stops) else "length"
+
+
+def _all_texts(size: int, length: int, stops: Stops) -> list[Text]:
+    """Every text of `length` symbols, or shorter where a stop ends it."""
+    texts: set[Text] = set()
+    for text in itertools.product(range(size), repeat=length):
+        ends = [end for end in range(1, length) if _stopped(text[:end], stops)]
+        texts.add(text[: ends[0]] if ends else text)
+    return list(texts)
+
+
+def _brute_force(
+    chain: Any, size: int, length: int, alpha: float = 1.0, stops: Stops | None = None
+) -> list[tuple[Text, float]]:
+    """All texts with their log-probability over length^alpha, best first."""
+    scored = [
+        (text, chain.log_prob(text) / len(text) ** alpha)
+        for text in _all_texts(size, length, stops or [])
+    ]
+    return sorted(scored, key=lambda item: -item[1])
+
+
+def _check(
+    chain: Any, found: list[Hypothesis], expected: list[tuple[Text, float]], alpha: float = 1.0
+) -> None:
+    """The scores are the expected ones, and those of different texts.
+
+    Texts made of the same transitions are equally probable, so their order among themselves is
+    free.
+    """
+    assert [h.score for h in found] == pytest.approx([score for _, score in expected], rel=1e-9)
+    assert len({h.ids for h in found}) == len(found)
+    for h in found:
+        assert h.log_prob == pytest.approx(chain.log_prob(h.ids), rel=1e-9)
+        assert h.score == pytest.approx(h.log_prob / len(h.ids) ** alpha, rel=1e-12)
+
+
+THE, CAT, IS, HOME = range(4)
+
+
+def _lecture() -> Any:
+    """After "the" comes "cat"; after "cat" rather "the" (0.55) than "is" (0.45).
+
+    But what follows "the cat the" is anyone's guess, and after "the cat is" comes "home".
+    """
+    after: dict[int, list[float]] = {
+        THE: [0.0, 0.4, 0.3, 0.3],
+        CAT: [0.55, 0.0, 0.45, 0.0],
+        IS: [0.05, 0.0, 0.0, 0.95],
+        HOME: [1.0, 0.0, 0.0, 0.0],
+    }
+    return np.tile([after[word] for word in (THE, CAT, IS, HOME)], (4, 1, 1))
+
+
+def test_beam_search_writes_the_cat_is_home_where_greedy_writes_the_cat_the(
+    make_chain: MakeChain, write_texts: WriteTexts
+) -> None:
+    chain = make_chain(_lecture())
+    begin = chain.begin(older=THE, last=CAT)
+    (greedy,) = write_texts(chain, 2, begin=begin, temperature=0.0)
+    assert greedy.ids == (THE, CAT)  # "the cat the ...": 0.55 * 0.4 = 0.22
+    (best,) = beam_search(chain, *begin, BeamConfig(length=2, width=2))
+    assert best.ids == (IS, HOME)  # "the cat is home": 0.45 * 0.95 = 0.4275
+    assert math.exp(best.log_prob) == pytest.approx(0.4275)
+
+
+def test_search_by_hand(make_chain: MakeChain) -> None:
+    # two symbols, always 0.6 and 0.4: of the texts of two 00 has 0.36, 01 and 10 have 0.24
+    chain = make_chain(np.tile([0.6, 0.4], (2, 2, 1)))
+    found = _search(chain, length=2, width=3, num_return=3, length_penalty=1.0)
+    assert [h.ids for h in found] == [(0, 0), (0, 1), (1, 0)]
+    assert [math.exp(h.log_prob) for h in found] == pytest.approx([0.36, 0.24, 0.24])
+    assert [h.score for h in found] == pytest.approx([h.log_prob / 2 for h in found])
+    assert {h.ended for h in found} == {"length"}
+
+
+@pytest.mark.parametrize(("size", "length", "width"), [(3, 4, 27), (3, 5, 81), (4, 4, 64)])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_width_that_loses_nothing_is_brute_force(
+    make_chain: MakeChain, size: int, length: int, width: int, seed: int
+) -> None:
+    chain = make_chain(size, seed)
+    found = _search(chain, length=length, width=width, num_return=width)
+    _check(chain, found, _brute_force(chain, size, length)[:width])
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.7, 1.0, 2.0])
+@pytest.mark.parametrize("stops", [[(0,)], [(1, 0)], [(0, 1), (2, 2, 0)], [(0,), (1,), (2,)]])
+@pytest.mark.parametrize("num_return", [1, 4, 40])
+def test_ranking_with_stops_is_that_of_brute_force(
+    make_chain: MakeChain, alpha: float, stops: Stops, num_return: int
+) -> None:
+    chain = make_chain(3, seed=5)
+    found = _search(chain, stops, length=5, width=243, num_return=num_return, length_penalty=alpha)
+    expected = _brute_force(chain, 3, 5, alpha, stops)
+    _check(chain, found, expected[:num_return], alpha)
+    assert {h.ids for h in found} <= {text for text, _ in expected}  # each ends where it should
+    assert [h.ended for h in found] == [_ended(h.ids, stops) for h in found]
+
+
+@pytest.mark.parametrize("stops", [[], [(0,)], [(1, 0), (2,)]])
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 2.0])
+def test_a_narrow_search_is_the_one_of_the_definition(
+    make_chain: MakeChain, seed: int, stops: Stops, alpha: float
+) -> None:
+    chain = make_chain(4, seed)
+    width, length = 3, 6
+    live: list[Text] = [()]
+    ended: list[Text] = []
+    for _ in range(length):  # extend all, keep the best, set aside what ended
+        longer = [(*text, symbol) for text in live for symbol in range(4)]
+        best = sorted(longer, key=lambda text: -chain.log_prob(text))[:width]
+        ended += [text for text in best if _stopped(text, stops)]
+        live = [text for text in best if not _stopped(text, stops)]
+    ranked = sorted(ended + live, key=lambda text: -chain.log_prob(text) / len(text) ** alpha)
+    wanted = {"width": width, "num_return": 2, "length_penalty": alpha}
+    found = _search(chain, stops, length=length, **wanted)
+    assert [h.ids for h in found] == ranked[:2]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("stops", [[], [(2, 0)]])
+def test_width_one_is_greedy(
+    make_chain: MakeChain, write_texts: WriteTexts, seed: int, stops: Stops
+) -> None:
+    chain = make_chain(3, seed)
+    (greedy,) = write_texts(chain, 25, stops=stops, temperature=0.0)
+    (best,) = _search(chain, stops, length=25, width=1)
+    assert best.ids == greedy.ids
+    assert best.log_prob == pytest.approx(sum(greedy.log_probs), rel=1e-12)
+
+
+def test_width_one_takes_the_lowest_among_equals_as_greedy_does(make_chain: MakeChain) -> None:
+    chain = make_chain(np.full((3, 3, 3), 1 / 3))
+    (best,) = _search(chain, length=4, width=1)
+    assert best.ids == (0, 0, 0, 0)
+
+
+def test_wider_searches_never_find_less(make_chain: MakeChain) -> None:
+    chain = make_chain(4, seed=9)
+    found = [_search(chain, length=6, width=width)[0].log_prob for width in (1, 4**5)]
+    assert found[1] >= found[0]
+    assert found[1] == pytest.approx(_brute_force(chain, 4, 6)[0][1] * 6)
+
+
+def test_a_width_beyond_all_texts_finds_them_all_once(make_chain: MakeChain) -> None:
+    found = _search(make_chain(3, seed=0), length=2, width=50, num_return=50)
+    assert sorted(h.ids for h in found) == sorted(itertools.product(range(3), repeat=2))
+
+
+def test_an_impossible_text_is_not_returned(make_chain: MakeChain) -> None:
+    chain = make_chain(np.tile([0.0, 1.0], (2, 2, 1)))
+    (only,) = _search(chain, length=3, width=2, num_return=2)
+    assert (only.ids, only.log_prob) == ((1, 1, 1), 0)
+
+
+def test_no_length_is_the_empty_text(make_chain: MakeChain) -> None:
+    (best,) = _search(make_chain(3, seed=0), length=0)
+    assert (best.ids, best.log_prob, best.ended) == ((), 0, "length")
+
+
+def test_all_beams_are_one_batch_and_nothing_is_read_after_the_last_symbol(
+    make_chain: MakeChain,
+) -> None:
+    chain = make_chain(3, seed=0)
+    _search(chain, length=5, width=7)
+    assert chain.batches == [3, 7, 7, 7]  # after one symbol there are three texts
+
+
+def test_the_search_ends_when_nothing_live_can_win(make_chain: MakeChain) -> None:
+    # symbol 0, a stop, has 0.9: "0" with ln 0.9 beats whatever starts with 1, ln 0.1 at best
+    chain = make_chain(np.tile([0.9, 0.1], (2, 2, 1)))
+    (best,) = _search(chain, [(0,)], length=1000, width=2, length_penalty=0.0)
+    assert (best.ids, best.ended) == ((0,), "stop")
+    assert chain.batches == []
+
+
+def _settling(chain: Any, stops: Stops, **config: Any) -> tuple[list[list[int]], Hypothesis]:
+    settled: list[list[int]] = []
+    found = beam_search(
+        chain, *chain.begin(), BeamConfig(**config), stops=stops, on_settled=settled.append
+    )
+    return settled, found[0]
+
+
+@pytest.mark.parametrize("stops", [[], [(0, 1)], [(2,), (1, 1, 1, 1)]])
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_what_is_settled_begins_the_best_text(
+    make_chain: MakeChain, width: int, stops: Stops
+) -> None:
+    pieces = 0
+    for seed in range(20):
+        chain = make_chain(3, seed)
+        settled, best = _settling(chain, stops, length=60, width=width, length_penalty=2.0)
+        ids = [symbol for piece in settled for symbol in piece]
+        assert tuple(ids) == best.ids[: len(ids)]
+        pieces += len(settled)
+    assert pieces > 20
+
+
+def test_what_all_beams_share_is_settled_soon(make_chain: MakeChain) -> None:
+    # After 0 comes 0 with 0.9, after 1 with 0.8. The two beams are 0 (0.9) and 1 (0.1), then
+    # 00 (0.81) and 01 (0.09), not 10 (0.08), then 000 and 001: all but the last is shared.
+    chain = make_chain(np.tile([[0.9, 0.1], [0.8, 0.2]], (2, 1, 1)))
+    settled, _ = _settling(chain, [], length=30, width=2)
+    assert settled == [[0] * 7, [0] * 8, [0] * 8]
+
+
+def test_on_settled_may_end_the_search(make_chain: MakeChain) -> None:
+    def stop(ids: list[int]) -> None:
+        raise KeyboardInterrupt
+
+    chain = make_chain(np.tile([[0.9, 0.1], [0.8, 0.2]], (2, 1, 1)))
+    with pytest.raises(KeyboardInterrupt):
+        beam_search(chain, *chain.begin(), BeamConfig(width=2), on_settled=stop)
+    assert len(chain.batches) == 7
+
+
+# Shortest and longest texts
+
+
+@pytest.mark.parametrize("min_length", [1, 2, 4, 5])
+@pytest.mark.parametrize("stops", [[(0,)], [(1, 0)], [(0, 1), (2, 2, 0), (1,)]])
+def test_no_stop_ends_a_text_before_its_shortest_length(
+    make_chain: MakeChain, stops: Stops, min_length: int
+) -> None:
+    chain = make_chain(3, seed=6)
+    allowed = []
+    for text, score in _brute_force(chain, 3, 5, stops=stops):
+        stop = max((len(s) for s in stops if text[-len(s) :] == s), default=0)
+        if not stop or len(text) - stop >= min_length:
+            allowed.append((text, score))
+    wanted = {"length": 5, "min_length": min_length, "width": 243, "num_return": 200}
+    found = _search(chain, stops, **wanted)
+    assert {h.ids for h in found} == {text for text, _ in allowed}
+    _check(chain, found, allowed)
+
+
+def test_where_no_text_is_long_enough_there_is_none(make_chain: MakeChain) -> None:
+    with pytest.raises(RunError, match=r"no text can be written: .* lower --min-length"):
+        _search(make_chain(2, seed=0), [(0,), (1,)], length=5, min_length=2)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 3.0, 100.0])
+@pytest.mark.parametrize("seed", range(8))
+def test_ending_early_loses_nothing(make_chain: MakeChain, alpha: float, seed: int) -> None:
+    """A search for more texts goes on for longer: its best one is no better."""
+    chain = make_chain(3, seed)
+    stops = [(0, 0), (1,)]
+    wanted = {"length": 12, "width": 4, "length_penalty": alpha}
+    (best,) = _search(chain, stops, **wanted)
+    steps = len(chain.batches)
+    every = _search(chain, stops, **wanted, num_return=4)
+    assert best == every[0]
+    assert len(chain.batches) - steps >= steps
+
+
+# A constraint
+
+
+def test_a_constraint_holds_and_a_text_ends_where_nothing_may_follow(
+    make_chain: MakeChain,
+) -> None:
+    chain = make_chain(4, seed=1)
+    config = BeamConfig(length=6, width=200, num_return=50)
+    limits = build("abcd", Limits(regex="(?:a[bc])*ad"), 6)
+    found = beam_search(chain, *chain.begin(), config, constraint=limits)
+    texts = {(0, 3)} | {(0, a, 0, 3) for a in (1, 2)}
+    texts |= {(0, a, 0, b, 0, 3) for a in (1, 2) for b in (1, 2)}
+    assert {h.ids for h in found} == texts
+    assert [h.ended for h in found] == ["constraint" if len(h.ids) < 6 else "length" for h in found]
+    scored = [(text, chain.log_prob(text) / len(text)) for text in texts]
+    _check(chain, found, sorted(scored, key=lambda item: -item[1]))
+
+
+# Groups
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("diversity", [0.3, 2.0])
+def test_groups_are_searched_as_by_definition(
+    make_chain: MakeChain, seed: int, diversity: float
+) -> None:
+    chain = make_chain(4, seed)
+    length, groups, size = 5, 3, 2
+    live: list[list[Text]] = [[()] for _ in range(groups)]
+    for _ in range(length):
+        taken: list[int] = []
+        for group in range(groups):
+            longer = [(*text, symbol) for text in live[group] for symbol in range(4)]
+            live[group] = sorted(
+                longer, key=lambda t: diversity * taken.count(t[-1]) - chain.log_prob(t)
+            )[:size]
+            taken += [text[-1] for text in live[group]]
+    best = {max(texts, key=chain.log_prob) for texts in live}
+    found = _search(chain, length=length, width=6, num_return=3, groups=groups, diversity=diversity)
+    if len(best) == 3:
+        assert {h.ids for h in found} == best
+    else:
+        assert best <= {h.ids for h in found}
+    assert [h.log_prob for h in found] == sorted((h.log_prob for h in found), reverse=True)
+    assert all(h.log_prob == pytest.approx(chain.log_prob(h.ids)) for h in found)
+
+
+def test_groups_are_apart_where_a_plain_search_is_not(make_chain: MakeChain) -> None:
+    chain = make_chain(np.tile([0.5, 0.3, 0.2], (3, 3, 1)))
+    plain = _search(chain, length=4, width=3, num_return=3)
+    apart = _search(chain, length=4, width=3, num_return=3, groups=3, diversity=9.0)
+    assert [len(set(h.ids)) for h in apart] == [1, 1, 1]  # 0000, 1111, 2222
+    assert sum(h.log_prob for h in plain) > sum(h.log_prob for h in apart)
+
+
+def test_groups_stop_each_for_itself(make_chain: MakeChain) -> None:
+    # the first group takes the stop at once and is done; the second goes on to its own end
+    chain = make_chain(np.tile([0.9, 0.1], (2, 2, 1)))
+    wanted = {"width": 2, "num_return": 2, "groups": 2, "diversity": 5.0, "length_penalty": 0.0}
+    found = _search(chain, [(0,)], length=20, **wanted)
+    assert [h.ids for h in found] == [(0,), (1, 0)]
+    assert chain.batches == [1]
+
+
+# Texts drawn without replacement
+
+
+def _drawn(chain: Any, seed: int, stops: Stops | None = None, **config: Any) -> list[Hypothesis]:
+    made = BeamConfig(**config, stochastic=True, stop=["?"] * len(stops or []))
+    rng = generator(seed, 0)
+    return beam_search(chain, *chain.begin(), made, stops=stops or [], rng=rng)
+
+
+@pytest.mark.parametrize("stops", [[], [(0,)], [(1, 2)]])
+def test_what_is_drawn_is_distinct_and_has_the_models_log_probability(
+    make_chain: MakeChain, stops: Stops
+) -> None:
+    chain = make_chain(3, seed=4)
+    for seed in range(20):
+        found = _drawn(chain, seed, stops, length=5, width=6, num_return=6, temperature=2.0)
+        assert len({h.ids for h in found}) == 6
+        assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
+        for h in found:
+            assert h.log_prob == pytest.approx(chain.log_prob(h.ids), rel=1e-9)
+            assert h.ended == _ended(h.ids, stops)
+    assert found == _drawn(chain, 19, stops, length=5, width=6, num_return=6, temperature=2.0)
+
+
+def test_everything_is_drawn_when_the_beam_holds_it(make_chain: MakeChain) -> None:
+    found = _drawn(make_chain(3, seed=4), 1, length=2, width=20, num_return=20)
+    assert sorted(h.ids for h in found) == sorted(itertools.product(range(3), repeat=2))
+
+
+def _orders(p: dict[Text, float], count: int) -> dict[tuple[Text, ...], float]:
+    """The exact probability of drawing these texts one after the other, none of them twice."""
+    if not count:
+        return {(): 1.0}
+    found = {}
+    for first, q in p.items():
+        rest = {text: value / (1 - q) for text, value in p.items() if text != first}
+        for order, value in _orders(rest, count - 1).items():
+            found[first, *order] = q * value
+    return found
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+@pytest.mark.parametrize(
+    ("stops", "min_length"), [([], 0), ([(0,)], 0), ([(0,)], 1)], ids=["length", "stop", "min"]
+)
+def test_texts_are_drawn_with_the_exact_probabilities(
+    make_chain: MakeChain, stops: Stops, min_length: int, temperature: float
+) -> None:
+    """Pairs of texts, in order: neither the beam's width nor its pruning may show."""
+    chain = make_chain(np.tile([[0.5, 0.5], [0.3, 0.7]], (2, 1, 1)))
+    p = {text: _probability(chain, text, temperature) for text in _all_texts(2, 2, stops)}
+    if min_length:
+        p = {(1, s): _probability(chain, (1, s), temperature, given=1) for s in (0, 1)}
+    exact = _orders(p, 2)
+    wanted = {"length": 2, "min_length": min_length, "width": 2, "num_return": 2}
+    number = 3000
+    counts = dict.fromkeys(exact, 0)
+    for seed in range(number):
+        pair = _drawn(chain, seed, stops, **wanted, temperature=temperature)
+        counts[tuple(h.ids for h in pair)] += 1
+    chi_square = sum((counts[o] - number * q) ** 2 / (number * q) for o, q in exact.items())
+    assert chi_square < CHI_SQUARE[len(exact) - 1]
+
+
+# The 99.9 % points of chi-square, from any table.
+CHI_SQUARE = {1: 10.83, 5: 20.52, 11: 31.26}
+
+
+def _probability(chain: Any, text: Text, temperature: float, given: int = 0) -> float:
+    """Of a text of two-symbol steps at a temperature, after its first `given` symbols."""
+    total, older, last = 1.0, 0, 0
+    for place, symbol in enumerate(text):
+        powers = np.exp(chain.table[older, last] / temperature)
+        if place >= given:
+            total *= float(powers[symbol] / powers.sum())
+        older, last = last, symbol
+    return total
+
+
+def test_a_tiny_temperature_draws_what_greedy_writes(
+    make_chain: MakeChain, write_texts: WriteTexts
+) -> None:
+    chain = make_chain(4, seed=5)
+    (best,) = _drawn(chain, 1, length=8, width=3, temperature=1e-300)
+    assert best.ids == write_texts(chain, 8, temperature=0.0)[0].ids
+
+
+# Memory
+
+
+def test_so_wide_a_beam_is_refused_before_anything_is_made(
+    make_chain: MakeChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "installed", lambda: 8 * 10**9)
+    chain = make_chain(3, seed=0)
+    logits, state = np.zeros((1, 40_000)), np.zeros(1)
+    with pytest.raises(OptionError) as caught:
+        beam_search(chain, logits, state, BeamConfig(width=50_000))
+    assert str(caught.value) == (
+        "--width 50,000 with 40,000 symbols would take about 144 GB, and the machine has 8: "
+        "lower --width"
+    )
+    monkeypatch.setattr(machine, "installed", lambda: None)
+    assert _search(chain, length=2, width=50_000)
+
+
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_a_step_takes_no_more_memory_than_is_said(stochastic: bool) -> None:
+    width, symbols = 64, 4000
+
+    class Flat:
+        """Knows nothing: every symbol, always."""
+
+        def step(self, ids: Any, state: Any) -> Any:
+            return np.zeros((len(ids), symbols), np.float32), state
+
+        def select(self, state: Any, rows: Any) -> Any:
+            return state
+
+    rng = generator(0, 0) if stochastic else None
+    config = BeamConfig(length=4, width=width, stochastic=stochastic)
+    tracemalloc.start()
+    beam_search(Flat(), np.zeros((1, symbols), np.float32), None, config, rng=rng)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0.5 * beam._BYTES * width * symbols < peak < beam._BYTES * width * symbols
+
+
+@pytest.mark.parametrize("cell", ["elman", "lstm", "gru-reset-after"])
+def test_a_real_network_is_searched_as_by_brute_force(
+    make_model: Callable[..., Model], cell: str
+) -> None:
+    model = make_model("abc", cell=cell, num_layers=2, scale=1.5)
+    engine = NumpyEngine(model.config, model.values)
+    start = np.array([model.config.start_symbol])
+
+    def log_prob(text: Text) -> float:
+        """Read from the start again, with nothing shared between texts."""
+        inputs = np.array([*start, *text[:-1]])[:, None]
+        logits, _ = engine.read(inputs, engine.start_state(1))
+        return float(log_softmax(logits[:, 0])[np.arange(len(text)), text].sum())
+
+    texts = sorted(itertools.product(range(3), repeat=4), key=lambda text: -log_prob(text))
+    begin = engine.step(start, engine.start_state(1))
+    found = beam_search(engine, *begin, BeamConfig(length=4, width=27, num_return=10))
+    assert [h.ids for h in found] == texts[:10]
+    assert [h.log_prob for h in found] == pytest.approx(
+        [log_prob(text) for text in texts[:10]], abs=1e-5
+    )

@@ -1,0 +1,193 @@
+"""What chooses symbols, as plain Python and compiled: the same choices, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from charrnn.config import Limits
+from charrnn.decoding.constraints import ENDED, build
+from charrnn.decoding.filters import Filters, log_prob
+from charrnn.decoding.sampler import (
+    OVER,
+    Chooser,
+    generator,
+)
+from charrnn.inference.instructions import (
+    WAIT,
+    Call,
+    Program,
+)
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz \n"
+ROWS = 6
+# Together; each of them alone is there as well.
+FIELDS: dict[str, Any] = {
+    "temperature": 0.9,
+    "top_k": 12,
+    "typical_p": 0.95,
+    "top_p": 0.9,
+    "min_p": 0.05,
+    "xtc_probability": 0.3,
+    "xtc_threshold": 0.2,
+    "repeat_penalty": 1.2,
+    "presence_penalty": 0.3,
+    "frequency_penalty": 0.1,
+    "repeat_last_n": 5,
+    "no_repeat_ngram_size": 2,
+}
+FILTERS: dict[str, dict[str, Any]] = {
+    "neutral": {},
+    "greedy": {"temperature": 0.0},
+    "cold": {"temperature": 5e-324},
+    **{name: {"frequency_penalty": 0.5, name: value} for name, value in FIELDS.items()},
+    "mirostat": {"mirostat_ent": 1.5, "mirostat_lr": 0.7, "temperature": 1.3},
+    "everything": FIELDS,
+}
+LIMITS = {"free": Limits(), "regex": Limits(regex=r"[a-k]{2,}( \w+)*", forbid="e")}
+
+Logits = NDArray[np.float32]
+Steps = Callable[[Chooser, Logits, int], NDArray[np.int64]]
+
+
+def plain(chooser: Chooser, logits: Logits, count: int) -> NDArray[np.int64]:
+    """What is read after each of so many choices (T, B), from logits that stay as they are."""
+    return np.array([chooser.choose(logits) for _ in range(count)])
+
+
+def compiled(chooser: Chooser, logits: Logits, count: int, threads: int = 1) -> NDArray[np.int64]:
+    """The same by a program that chooses and does nothing else."""
+    ids = np.full((count, len(logits)), -9)
+    call = Call(*chooser.compiled(logits.ctypes.data, logits.strides[0], logits.shape[1], count))
+    Program([call, WAIT], [call, WAIT]).run(ids, threads)
+    return ids
+
+
+def in_two_threads(chooser: Chooser, logits: Logits, count: int) -> NDArray[np.int64]:
+    return compiled(chooser, logits, count, 2)
+
+
+def logits_of(rows: int, seed: int = 0) -> Logits:
+    """Some are equal, and rows are further apart than they are long, as an engine's are."""
+    room = 3 * np.random.default_rng(seed).standard_normal((rows, 40))
+    room[:, 3:20:4] = 1.5
+    return room.astype(np.float32)[:, : len(LETTERS)]
+
+
+def chooser_of(
+    length: int, limits: Limits = LIMITS["free"], rows: int = ROWS, bias: Any = (), **fields: Any
+) -> Chooser:
+    read = np.array([3, 1, 4, 3, 1, 4, 3], np.int64)
+    return Chooser(
+        Filters(**fields),
+        [generator(5, index) for index in range(rows)],
+        length,
+        read=read,
+        bias=np.array(bias, np.float64),
+        constraint=build(LETTERS, limits, length),
+    )
+
+
+def written(steps: Steps, chooser: Chooser, cuts: Sequence[int]) -> list[NDArray[Any]]:
+    """Everything that comes of choosing, with one row less after each of these cuts."""
+    logits, found = logits_of(ROWS), []
+    for count in cuts:
+        read = steps(chooser, logits, count)
+        ids, log_probs = chooser.taken()
+        assert (read == np.maximum(ids, 0)).all()
+        found += [ids, log_probs]
+        stay = np.delete(np.arange(len(logits)), 1)
+        chooser.keep(stay)
+        logits = np.ascontiguousarray(logits[stay])
+    return found
+
+
+@pytest.mark.parametrize("steps", [compiled, in_two_threads])
+@pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
+@pytest.mark.parametrize("fields", FILTERS.values(), ids=FILTERS)
+def test_compiled_choices_are_the_plain_ones(
+    fields: dict[str, Any], limits: Limits, steps: Steps
+) -> None:
+    rng = np.random.default_rng(1)
+    for bias in ((), rng.standard_normal(len(LETTERS))):
+        for cuts in ((5, 1, 17), (23, 2)):
+            length = sum(cuts)
+            expected = written(plain, chooser_of(length, limits, bias=bias, **fields), cuts)
+            found = written(steps, chooser_of(length, limits, bias=bias, **fields), cuts)
+            for part, wanted in zip(found, expected, strict=True):
+                np.testing.assert_allclose(part, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_a_temperature_alone_is_what_all_filters_make_of_it() -> None:
+    """A bias of nothing asks for the function of all filters."""
+    for temperature in (0.0, 0.3, 1.0):
+        for limits in LIMITS.values():
+            given = {"limits": limits, "temperature": temperature}
+            simple, full = chooser_of(30, **given), chooser_of(30, bias=[0.0] * 28, **given)
+            for one, other in zip(
+                written(compiled, simple, [30]), written(compiled, full, [30]), strict=True
+            ):
+                np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [plain, compiled])
+@pytest.mark.parametrize("fields", [{}, {"top_k": 20}], ids=["temperature", "filters"])
+def test_a_text_ends_once_and_has_nothing_after_it(steps: Steps, fields: dict[str, Any]) -> None:
+    chooser = chooser_of(9, Limits(regex="a{2}b*"), 40, temperature=2.0, **fields)
+    logits = np.repeat(logits_of(1), 40, 0)
+    steps(chooser, logits, 9)
+    ids, log_probs = chooser.taken()
+    assert (ids[:2] == 0).all()
+    assert log_probs[:2] == pytest.approx(log_prob(logits[0], 0))
+    lengths = set()
+    for text, values in zip(ids.T.tolist(), log_probs.T.tolist(), strict=True):
+        end = text.index(ENDED) if ENDED in text else 9
+        lengths.add(end)
+        assert text[2:end] == [1] * (end - 2)
+        assert text[end + 1 :] == [OVER] * (8 - end)
+        assert values[end + 1 :] == [0.0] * (8 - end)
+        if end < 9:  # ended by any symbol but "b"
+            ending = np.log1p(-np.exp(log_prob(logits[0], 1)))
+            assert values[end] == pytest.approx(ending, rel=1e-5)
+    assert len(lengths) > 1
+
+
+@pytest.mark.parametrize("steps", [plain, compiled])
+def test_where_nothing_may_follow_a_text_ends_at_no_cost(steps: Steps) -> None:
+    chooser = chooser_of(5, Limits(regex="a{2}"))
+    steps(chooser, logits_of(ROWS), 5)
+    ids, log_probs = chooser.taken()
+    assert ids.T.tolist() == [[0, 0, ENDED, OVER, OVER]] * ROWS
+    assert (log_probs[2:] == 0).all()
+
+
+@pytest.mark.parametrize("steps", [plain, compiled])
+def test_what_was_taken_is_not_taken_again(steps: Steps) -> None:
+    chooser, whole = chooser_of(9), chooser_of(9)
+    logits = logits_of(ROWS)
+    steps(whole, logits, 9)
+    steps(chooser, logits, 2)
+    steps(chooser, logits, 3)
+    first = chooser.taken()
+    steps(chooser, logits, 4)
+    for one, two, both in zip(first, chooser.taken(), whole.taken(), strict=True):
+        assert (len(one), len(two)) == (5, 4)
+        np.testing.assert_array_equal(np.concatenate([one, two]), both)
+
+
+@pytest.mark.parametrize("steps", [plain, compiled])
+def test_rows_go_on_with_their_own_randomness_history_and_place(steps: Steps) -> None:
+    given: dict[str, Any] = {"limits": LIMITS["regex"], **FIELDS}
+    every, some = chooser_of(20, **given), chooser_of(20, **given)
+    logits, stay = logits_of(ROWS), np.array([1, 2, 5])
+    steps(every, logits, 20)
+    steps(some, logits, 7)
+    some.keep(stay)
+    some.taken()
+    steps(some, np.ascontiguousarray(logits[stay]), 13)
+    for found, wanted in zip(some.taken(), every.taken(), strict=True):
+        np.testing.assert_array_equal(found, wanted[7:, stay])

@@ -1,0 +1,236 @@
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from charrnn.config import Limits, SampleConfig
+from charrnn.decoding import sampling
+from charrnn.decoding.constraints import build
+from charrnn.decoding.filters import Filters
+from charrnn.decoding.sampler import (
+    Chooser,
+    filters_of,
+    generator,
+)
+from charrnn.decoding.step import ends_with, log_softmax
+
+MakeChain = Callable[..., Any]
+WriteTexts = Callable[..., list[Any]]
+
+
+@pytest.fixture
+def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """`cut(n)`: from now on n symbols are written at a time, whatever they take."""
+
+    def every(count: int) -> None:
+        monkeypatch.setattr(sampling, "_FIRST", count)
+        monkeypatch.setattr(sampling, "_pace", lambda written, seconds: count)
+
+    return every
+
+
+def test_each_sample_has_its_own_randomness() -> None:
+    numbers = {(s, i): generator(s, i).random() for s in (0, 1, 2**63 - 1) for i in (0, 1)}
+    assert len(set(numbers.values())) == 6
+    assert numbers[1, 1] == generator(1, 1).random()
+
+
+def test_numbers_get_the_types_that_are_compiled() -> None:
+    """A whole number given for a fraction must not be another function to a compiler."""
+    made = filters_of(SampleConfig(temperature=1, top_k=3, presence_penalty=2, min_p=0))
+    assert made == Filters(top_k=3, presence_penalty=2.0)
+    kinds = [type(value) for value in made]
+    assert kinds == [type(value) for value in Filters()]
+
+
+def test_sample_i_is_the_same_however_many_are_written(
+    make_chain: MakeChain, write_texts: WriteTexts
+) -> None:
+    chain = make_chain(4, seed=0)
+    alone, three, ten = ([t.ids for t in write_texts(chain, 40, rows=n)] for n in (1, 3, 10))
+    assert ten[:3] == three
+    assert three[:1] == alone
+    assert len(set(ten)) == 10
+
+
+STOPS = [(0, 0), (2, 1, 2)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 100])
+@pytest.mark.parametrize("regex", [None, "[abc]{2,}", "(?:ab|c)*"])
+def test_where_a_text_is_cut_changes_nothing(
+    make_chain: MakeChain,
+    write_texts: WriteTexts,
+    cut: Callable[[int], None],
+    count: int,
+    regex: str | None,
+) -> None:
+    wanted = {
+        "constraint": build("abc", Limits(regex=regex), 30),
+        "stops": STOPS,
+        "rows": 8,
+        "repeat_penalty": 1.5,
+    }
+    whole, cut_up = make_chain(3, seed=1), make_chain(3, seed=1)
+    expected = write_texts(whole, 30, **wanted)
+    cut(count)
+    found = write_texts(cut_up, 30, **wanted)
+    assert [vars(text) for text in found] == [vars(text) for text in expected]
+    if count == 1:  # nobody waits for another text's end
+        assert len(cut_up.batches) == max(len(text.log_probs) for text in found)
+
+
+def test_a_sample_does_not_depend_on_what_stopped_beside_it(
+    make_chain: MakeChain, write_texts: WriteTexts
+) -> None:
+    chain = make_chain(3, seed=1)
+    free = write_texts(chain, 30, rows=8)
+    stopped = write_texts(chain, 30, rows=8, stops=STOPS)
+    for whole, text in zip(free, stopped, strict=True):
+        ends = [e for e in range(1, 31) if ends_with(whole.ids[:e], STOPS)]
+        assert text.ids == whole.ids[: ends[0] if ends else 30]
+    assert len({len(text.ids) for text in stopped}) > 3
+
+
+def test_a_text_that_has_ended_leaves_the_batch(
+    make_chain: MakeChain, write_texts: WriteTexts, cut: Callable[[int], None]
+) -> None:
+    cut(3)
+    chain = make_chain(3, seed=1)
+    texts = write_texts(chain, 30, rows=8, stops=[(0,)])
+    rows = [sum(len(text.ids) > 3 * (t // 3) for text in texts) for t in range(len(chain.batches))]
+    assert chain.batches == rows
+    assert 1 < rows[0] > rows[-1] > 0
+
+
+def test_nothing_is_written_after_the_last_text_has_ended(
+    make_chain: MakeChain, write_texts: WriteTexts
+) -> None:
+    chain = make_chain(np.full((1, 1, 1), 1.0))
+    write_texts(chain, 10**9, stops=[(0,) * 20])
+    assert len(chain.batches) <= 8 + 32
+
+
+def test_it_rests_between_what_is_written_at_a_time(
+    make_chain: MakeChain, cut: Callable[[int], None]
+) -> None:
+    """Then a text can be shown, and Ctrl-C is heard."""
+    cut(4)
+    chain = make_chain(3, seed=0)
+
+    class Growing:
+        length = 0
+
+        def extend(self, ids: Any, log_probs: Any) -> bool:
+            assert ids.shape == log_probs.shape
+            self.length += len(ids)
+            return True
+
+    text, chooser = Growing(), Chooser(Filters(), [generator(0, 0)], 10)
+    writing = sampling.write(chain, *chain.begin(), chooser, [text], 10)
+    assert [text.length for _ in writing] == [4, 8, 10]
+
+
+def test_what_is_written_at_a_time_takes_about_as_long() -> None:
+    tenth = sampling.SECONDS / 10
+    assert sampling._pace(10, 2 * tenth) == 40  # as fast as it grows
+    assert sampling._pace(10, 8 * tenth) == 12
+    assert sampling._pace(10, 20 * tenth) == 5
+    assert sampling._pace(10, 1000 * tenth) == sampling._pace(1, 1e9) == 1
+    assert sampling._pace(4000, 0.0) == sampling._MOST
+
+
+def test_log_probs_are_the_models_not_those_of_the_filters(
+    make_chain: MakeChain, write_texts: WriteTexts
+) -> None:
+    chain = make_chain(4, seed=2)
+    for text in write_texts(chain, 12, rows=3, temperature=0.3, top_k=2):
+        assert sum(text.log_probs) == pytest.approx(chain.log_prob(text.ids), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "penalty", [{"presence_penalty": 100.0}, {"frequency_penalty": 100.0}, {"repeat_last_n": 3}]
+)
+def test_penalties_see_what_was_read_and_what_was_written(
+    make_chain: MakeChain, write_texts: WriteTexts, penalty: dict[str, Any]
+) -> None:
+    chain = make_chain(5, seed=2)
+    penalty = {"presence_penalty": 100.0, "repeat_last_n": 4, **penalty}
+    last_n = penalty["repeat_last_n"]
+    for text in write_texts(chain, 30, rows=4, read=[4, 3], **penalty):
+        whole = [4, 3, *text.ids]
+        for end in range(2, 32):
+            assert whole[end] not in whole[max(end - last_n, 0) : end]
+
+
+def test_no_run_occurs_twice_even_with_the_prompt(
+    make_chain: MakeChain, write_texts: WriteTexts
+) -> None:
+    chain = make_chain(4, seed=2)
+    (text,) = write_texts(chain, 40, read=[0, 1, 2], no_repeat_ngram_size=3)
+    whole = [0, 1, 2, *text.ids]
+    runs = [tuple(whole[i : i + 3]) for i in range(len(whole) - 2)]
+    assert len(set(runs)) == len(runs)
+
+
+def test_a_bias_of_minus_100_forbids_and_of_100_compels(
+    make_chain: MakeChain, write_texts: WriteTexts
+) -> None:
+    chain = make_chain(3, seed=2)
+    (text,) = write_texts(chain, 50, bias=np.array([0.0, -100.0, 0.0]))
+    assert set(text.ids) == {0, 2}
+    (text,) = write_texts(chain, 50, bias=np.array([0.0, 100.0, 0.0]))
+    assert set(text.ids) == {1}
+
+
+def test_a_tiny_temperature_warns_of_nothing(
+    make_chain: MakeChain, write_texts: WriteTexts
+) -> None:
+    chain = make_chain(4, seed=3)
+    cold, coldest = (write_texts(chain, 9, temperature=t)[0] for t in (5e-324, 0.0))
+    assert cold.ids == coldest.ids
+
+
+def test_long_texts_are_kept_whole(make_chain: MakeChain, write_texts: WriteTexts) -> None:
+    """Their room grows: what penalties see must not be lost."""
+    chain = make_chain(4, seed=0)
+    read, written = list(range(4)) * 100, 700
+    (text,) = write_texts(chain, written, read=read, no_repeat_ngram_size=6)
+    whole = [*read, *text.ids]
+    runs = {tuple(whole[i : i + 6]) for i in range(394, len(whole) - 5)}
+    assert len(runs) == written + 1
+
+
+@pytest.mark.parametrize("length", [0, 1, 5])
+def test_texts_have_the_length_asked(
+    make_chain: MakeChain, write_texts: WriteTexts, length: int
+) -> None:
+    chain = make_chain(3, seed=0)
+    (text,) = write_texts(chain, length)
+    assert len(text.ids) == len(chain.batches) == length
+
+
+def test_log_softmax_by_hand() -> None:
+    # logits 0, ln 3: p = 1/4, 3/4; a constant changes nothing, far logits neither overflow
+    for constant in (0.0, 1e4, -1e4):
+        logits: NDArray[Any] = np.array([[0.0, math.log(3)]]) + constant
+        assert np.exp(log_softmax(logits))[0].tolist() == pytest.approx([0.25, 0.75], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("ids", "stops", "ended"),
+    [
+        ([1, 2, 3], [(3,)], True),
+        ([1, 2, 3], [(2, 3)], True),
+        ([1, 2, 3], [(9,), (1, 2, 3)], True),
+        ([1, 2, 3], [(2,), (1, 2), (1, 3)], False),
+        ([3], [(2, 3)], False),
+        ([1], [], False),
+    ],
+)
+def test_ends_with(ids: list[int], stops: list[tuple[int, ...]], ended: bool) -> None:
+    assert ends_with(ids, stops) is ended
+    assert ends_with(np.array(ids), stops) is ended

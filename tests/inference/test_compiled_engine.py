@@ -1,0 +1,293 @@
+"""Compiled steps against the plain numpy engine: every cell and form, weights, rows and threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from charrnn.cells import CELLS
+from charrnn.config import ModelConfig
+from charrnn.inference import (
+    instructions,
+)
+from charrnn.inference.compiled_engine import (
+    Engine,
+    _Packed,
+)
+from charrnn.inference.numpy_engine import (
+    NumpyEngine,
+    State,
+)
+from charrnn.model import (
+    parameters,
+)
+
+SYMBOLS = 29
+EVERYTHING: dict[str, Any] = {
+    "num_layers": 2,
+    "hidden_size": 37,
+    "skip_connections": True,
+    "input_depth": 3,
+    "recurrent_depth": 2,
+    "output_depth": 3,
+    "learned_start": True,
+    "layer_norm": True,
+    "zoneout": 0.1,
+    "zoneout_cell": 0.2,
+}
+CASES = [pytest.param(name, {"num_layers": 2}, id=name) for name in CELLS]
+CASES += [
+    pytest.param(name, EVERYTHING, id=f"{name}-everything")
+    for name in ("preactivation", "jordan", "lstm-peephole", "gru")
+]
+CASES += [
+    pytest.param("lstm", {"num_layers": 3, "skip_connections": True}, id="skips"),
+    pytest.param("lstm", {"embedding_size": 0, "num_layers": 3, "input_depth": 2}, id="one-hot"),
+    pytest.param("lstm", {"hidden_size": 1, "embedding_size": 1}, id="one unit"),
+]
+
+
+def made(
+    name: str, form: dict[str, Any], seed: int = 0
+) -> tuple[ModelConfig, parameters.Parameters]:
+    """A network with weights that are not small."""
+    given = {"vocab_size": SYMBOLS, "hidden_size": 40, "embedding_size": 8, **form}
+    if name == "jordan":
+        given["num_layers"] = 1
+    config = ModelConfig(cell=name, **given)
+    rng = np.random.default_rng(seed)
+    values = {
+        key: (0.3 * rng.standard_normal(shape)).astype(np.float32)
+        for key, shape in parameters.shapes(config).items()
+    }
+    return config, values
+
+
+def any_state(engine: NumpyEngine, batch: int) -> State:
+    rng = np.random.default_rng(1)
+    return tuple(
+        tuple(part + 0.5 * rng.standard_normal(part.shape).astype(np.float32) for part in layer)
+        for layer in engine.start_state(batch)
+    )
+
+
+def texts(steps: int, batch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    ids = np.random.default_rng(2).integers(0, SYMBOLS, (2, steps, batch))
+    return ids[0], ids[1]
+
+
+def assert_near(found: State, wanted: State) -> None:
+    for layer, other in zip(found, wanted, strict=True):
+        for part, same in zip(layer, other, strict=True):
+            np.testing.assert_allclose(part, same, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "form"), CASES)
+def test_equals_the_numpy_engine(name: str, form: dict[str, Any]) -> None:
+    config, values = made(name, form)
+    plain, engine = NumpyEngine(config, values), Engine(config, values, threads=1)
+    inputs, targets = texts(5, 3)
+    state = any_state(plain, 3)
+    wanted, after = plain.nats(inputs, targets, state)
+    found, ended = engine.nats(inputs, targets, state)
+    np.testing.assert_allclose(found, wanted, atol=1e-5, rtol=1e-5)
+    assert_near(ended, after)
+    assert_near(engine.advance(inputs, state), after)
+    logits, _ = engine.step(inputs[0], state)
+    np.testing.assert_allclose(logits, plain.step(inputs[0], state)[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "jordan", "preactivation"])
+@pytest.mark.parametrize("form", [{"num_layers": 2}, EVERYTHING], ids=["plain", "everything"])
+def test_rows_threads_and_cuts_change_no_bit(name: str, form: dict[str, Any]) -> None:
+    config, values = made(name, {**form, "hidden_size": 70})
+    one = Engine(config, values, threads=1)
+    inputs, targets = texts(6, 29)
+    state = any_state(one, 29)
+    wanted, after = one.nats(inputs, targets, state)
+    for threads in (2, 3, 7):
+        engine = Engine(config, values, threads=threads)
+        found, ended = engine.nats(inputs, targets, state)
+        np.testing.assert_array_equal(found, wanted)
+        for rows in ([4], [7, 3], list(range(5, 18))):
+            part = engine.select(state, rows)
+            first, part = engine.nats(inputs[:3, rows], targets[:3, rows], part)
+            second, part = engine.nats(inputs[3:, rows], targets[3:, rows], part)
+            np.testing.assert_array_equal(np.concatenate([first, second]), wanted[:, rows])
+            for found_layer, layer in zip(part, engine.select(after, rows), strict=True):
+                for found_part, whole in zip(found_layer, layer, strict=True):
+                    np.testing.assert_array_equal(found_part, whole)
+        assert_near(ended, after)
+
+
+@pytest.mark.parametrize(("name", "form"), CASES)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_layer_at_a_time_is_bit_for_bit_the_same(
+    name: str, form: dict[str, Any], batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, values = made(name, form)
+    engine = Engine(config, values, threads=batch)
+    given = (*texts(26, batch), 3, any_state(engine, batch))
+    with monkeypatch.context() as patch:
+        patch.setattr("charrnn.inference.compiled_engine._WINDOW_TEXTS", 0)
+        wanted, after = engine.expected(*given)
+    monkeypatch.setattr(
+        "charrnn.inference.compiled_engine._WINDOW_ROWS", 10 * batch
+    )  # 10, 10 and 6 steps
+    found, ended = engine.expected(*given)
+    advanced = engine.advance(given[0], given[3])
+    assert bool(engine._windows) == (name != "jordan")
+    for field in ("nats", "likeliest", "likeliest_nats"):
+        np.testing.assert_array_equal(getattr(found, field), getattr(wanted, field))
+    for wanted_layer, *layers in zip(after, ended, advanced, strict=True):
+        for layer in layers:
+            for part, same in zip(layer, wanted_layer, strict=True):
+                np.testing.assert_array_equal(part, same)
+
+
+@pytest.mark.parametrize("batch", [1, 5, 13])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_product_from_its_end_on_is_the_same_product(batch: int, threads: int) -> None:
+    config, values = made("lstm", {"hidden_size": 200})  # 13 panels of each block, where W is 16
+    engine = Engine(config, values, threads=threads)
+    engine._room(batch)
+    engine._load(any_state(engine, batch), "0")
+    _, (packed,), (bias,), _ = engine._plans[0]
+    column, found = engine._row["0.r0"], []
+    for backwards in (False, True):
+        engine._work[:batch, column : column + 800] = 7.0
+        call = engine._product("0.0.0", packed, (bias.ctypes.data, 0), "0.r0", backwards)
+        instructions.Program([call], [call]).run(np.zeros((1, batch), np.int64), threads)
+        found.append(engine._work[:batch, column : column + 800].copy())
+    np.testing.assert_array_equal(*found)
+    assert (found[0] != 7.0).all()
+
+
+@pytest.mark.parametrize(("name", "form"), CASES)
+def test_of_two_steps_the_first_makes_the_recurrent_products_of_both(
+    name: str, form: dict[str, Any]
+) -> None:
+    config, values = made(name, form)
+    engine = Engine(config, values)
+    engine._room(1)
+    engine._program([], True)
+    recurrent = {matrices[0].values.ctypes.data for _, matrices, *_ in engine._plans}
+    product = instructions.product("float32")
+    made_in = [
+        [call.arguments[3] for call in calls if call.function == product]
+        for calls in engine._steps[True]
+    ]
+    counts = [sum(matrix in recurrent for matrix in found) for found in made_in]
+    layers = config.num_layers
+    if name in ("preactivation", "jordan"):  # whose operand is not the state itself
+        assert counts == [layers, layers, layers]
+    else:
+        assert counts == [2 * layers, 0, layers]
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, SYMBOLS])
+@pytest.mark.parametrize("batch", [2, 13])
+def test_the_likeliest_are_those_of_the_numpy_engine(count: int, batch: int) -> None:
+    config, values = made("gru", {"num_layers": 2})
+    engine, plain = Engine(config, values, threads=2), NumpyEngine(config, values)
+    given = (*texts(12, batch), count, any_state(plain, batch))
+    found, _ = engine.expected(*given)
+    wanted, _ = plain.expected(*given)
+    np.testing.assert_array_equal(found.likeliest, wanted.likeliest)
+    np.testing.assert_allclose(found.likeliest_nats, wanted.likeliest_nats, atol=1e-5)
+    assert found.likeliest.shape == (12, batch, count)
+
+
+@pytest.mark.parametrize(("weights", "error"), [("bfloat16", 2**-8), ("int8", 1 / 127)])
+def test_smaller_weights_are_those_rounded(weights: str, error: float) -> None:
+    config, values = made("lstm", {"num_layers": 2})
+    rounded = {}
+    for name, value in values.items():
+        peak = np.abs(value).max(-1, keepdims=True) if value.ndim == 2 else np.abs(value)
+        rounded[name] = value
+        if name.endswith(("weight_hh", "output.weight")) or name == "layers.1.weight_ih":
+            packed = _Packed.of(value, 1, weights)
+            columns = packed.values.swapaxes(1, 2).reshape(-1, value.shape[1])
+            if weights == "bfloat16":
+                columns = (columns.astype(np.uint32) << 16).view(np.float32)
+            rounded[name] = (columns * packed.scale[:, None])[: len(value)].astype(np.float32)
+            assert np.abs(rounded[name] - value).max() <= (error * peak).max()
+    inputs, targets = texts(4, 2)
+    state = any_state(NumpyEngine(config, values), 2)
+    wanted, _ = NumpyEngine(config, rounded).nats(inputs, targets, state)
+    found, _ = Engine(config, values, weights=weights, threads=2).nats(inputs, targets, state)
+    np.testing.assert_allclose(found, wanted, atol=1e-5, rtol=1e-5)
+    assert np.abs(found - NumpyEngine(config, values).nats(inputs, targets, state)[0]).max() > 1e-5
+
+
+class Alternating:
+    """Chooses the most likely symbol after every second step, else symbol 3."""
+
+    def __init__(self, batch: int) -> None:
+        self.turn = 0
+        self.chosen: list[NDArray[np.int64]] = []
+
+    def choose(self, logits: NDArray[Any]) -> NDArray[np.int64]:
+        self.turn += 1
+        ids = logits.argmax(-1) if self.turn % 2 else np.full(len(logits), 3)
+        self.chosen.append(ids)
+        return ids
+
+    def compiled(
+        self, logits: int, row: int, symbols: int, steps: int
+    ) -> tuple[int, tuple[int, ...]]:
+        return _choose_alternating.address, (logits, row, symbols)
+
+
+@instructions.function
+def _choose_alternating(context: Any, arguments: Any) -> None:
+    c = instructions.carray(context, (instructions.CONTEXT,), np.int64)
+    d = instructions.carray(arguments, (3,), np.int64)
+    ids = instructions.carray(instructions.pointer(c[3]), (c[2],), np.int64)
+    for b in range(c[0], c[2], c[1]):
+        ids[b] = 3 if c[4] % 2 else instructions.floats(d[0] + b * d[1], d[2]).argmax()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_writes_what_the_plain_engine_writes(threads: int, count: int) -> None:
+    config, values = made("gru", {"num_layers": 2})
+    plain, engine = NumpyEngine(config, values), Engine(config, values, threads=threads)
+    logits, state = plain.step(texts(1, 5)[0][0], any_state(plain, 5))
+    wanted = plain.write(logits, state, Alternating(5), count)
+    found = engine.write(logits, state, Alternating(5), count)
+    np.testing.assert_allclose(found[0], wanted[0], atol=1e-5, rtol=1e-4)
+    assert_near(found[1], wanted[1])
+
+
+def test_more_rows_than_before_find_room() -> None:
+    config, values = made("elman", {})
+    engine, plain = Engine(config, values), NumpyEngine(config, values)
+    for batch in (1, 4, 2, 33):
+        inputs, targets = texts(3, batch)
+        state = any_state(plain, batch)
+        found, _ = engine.nats(inputs, targets, state)
+        np.testing.assert_allclose(found, plain.nats(inputs, targets, state)[0], atol=1e-5)
+
+
+def test_what_is_not_a_number_stays_visible() -> None:
+    config, values = made("lstm", {})
+    engine = Engine(config, values)
+    (state,) = engine.start_state(2)
+    broken = tuple(np.where(np.arange(2)[:, None] == 1, np.float32(np.nan), s) for s in state)
+    nats, _ = engine.nats(*texts(2, 2), (broken,))
+    assert np.isfinite(nats[:, 0]).all()
+    assert np.isnan(nats[:, 1]).all()
+
+
+def test_a_given_state_is_not_changed() -> None:
+    config, values = made("lstm", {})
+    engine = Engine(config, values)
+    state = any_state(engine, 1)
+    kept = [part.copy() for layer in state for part in layer]
+    engine.advance(texts(3, 1)[0], state)
+    for part, same in zip((part for layer in state for part in layer), kept, strict=True):
+        np.testing.assert_array_equal(part, same)

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from charrnn.cells import CELLS
+from charrnn.config import ModelConfig
+from charrnn.errors import CorpusError
+from charrnn.inspection.gradients import Flow, at_start, flows, product_lags
+from charrnn.model import (
+    parameters,
+)
+from charrnn.model.model_file import (
+    Model,
+)
+from charrnn.network.module import (
+    CharRNN,
+)
+from charrnn.text.tokenizer import (
+    CharTokenizer,
+)
+
+HIDDEN = 6
+TEXT = "abcabbacbca" * 30
+
+
+def made(cell: str, **changed: Any) -> Model:
+    """A network of one layer in which nothing but the output's bias is not zero, and `changed`."""
+    config = ModelConfig(3, cell, hidden_size=HIDDEN, embedding_size=0)
+    values = {
+        name: np.zeros(shape, np.float32) for name, shape in parameters.shapes(config).items()
+    }
+    values["output.weight"] = np.random.default_rng(1).random((3, HIDDEN), np.float32)
+    values |= {f"layers.0.{name}": np.asarray(v, np.float32) for name, v in changed.items()}
+    assert values.keys() == parameters.shapes(config).keys()
+    return Model(config, CharTokenizer("abc"), values)
+
+
+def flow(model: Model, lags: int = 40) -> Flow:
+    (found,) = flows(model, TEXT, lags=lags, windows=3)
+    return found
+
+
+def gates(cell: str, **biases: float) -> dict[str, NDArray[np.float32]]:
+    """Every gate held where its bias puts it: no weights lead to it."""
+    name = CELLS[cell].input_bias
+    blocks = [np.full(HIDDEN, biases.get(block, 0.0), np.float32) for block in CELLS[cell].blocks]
+    return {name: np.concatenate(blocks)}
+
+
+@pytest.mark.parametrize("scale", [0.9, 1.0, 1.1])
+@pytest.mark.parametrize("cell", ["elman", "irnn", "preactivation"])
+def test_a_linear_network_has_the_exponents_of_its_matrix(cell: str, scale: float) -> None:
+    """Without input tanh stays at 0, where its slope is 1; relu stays on the side of slope 1."""
+    rng = np.random.default_rng(3)
+    matrix, _ = np.linalg.qr(rng.standard_normal((HIDDEN, HIDDEN)))
+    more = {}
+    if cell == "irnn":  # a permutation keeps what is positive positive
+        matrix = np.eye(HIDDEN)[rng.permutation(HIDDEN)]
+        more["bias"] = np.ones(HIDDEN)
+    found = flow(made(cell, weight_hh=scale * matrix, **more))
+    expected = float(np.float32(scale)) ** np.arange(41)
+    assert found.norms[0] > 0
+    assert found.norms / found.norms[0] == pytest.approx(expected, rel=1e-5)
+    assert found.per_step == pytest.approx(scale, rel=1e-6)
+    assert [product.lag for product in found.products] == [1, 2, 5, 10, 20, 40]
+    for product in found.products:
+        powers = np.full(HIDDEN, scale**product.lag)
+        assert product.singular_values == pytest.approx(powers, rel=1e-5)
+        assert product.spectral_radius == pytest.approx(powers[0], rel=1e-5)
+    (values,) = found.eigenvalues.values()
+    assert np.abs(values) == pytest.approx(np.full(HIDDEN, scale), rel=1e-6)
+
+
+def test_omega_is_what_one_step_adds_to_the_length() -> None:
+    """Every step changes the length of what passes by the same factor, whatever arrives."""
+    none = made("elman", weight_hh=np.zeros((HIDDEN, HIDDEN)))
+    assert flow(none, lags=12).omega == pytest.approx(11)  # 1 for every pair: nothing passes
+    less = made("elman", weight_hh=0.9 * np.eye(HIDDEN))
+    assert flow(less, lags=12).omega == pytest.approx(11 * 0.1**2, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("cell", "opened", "half"),
+    [
+        ("lstm", {"f": 40.0}, {"f": 0.0}),
+        ("lstm-sigmoid", {"f": 40.0, "i": -40.0}, {"f": 0.0}),  # else c would only grow
+        ("lstm-peephole", {"f": 40.0}, {"f": 0.0}),
+        ("gru", {"z": -40.0}, {"z": 0.0}),
+        ("gru-reset-after", {"z": 40.0}, {"z": 0.0}),
+    ],
+)
+def test_open_gates_let_error_through_and_half_open_ones_halve_it(
+    cell: str, opened: dict[str, float], half: dict[str, float]
+) -> None:
+    for biases, factor in ((opened, 1.0), (half, 0.5)):
+        found = flow(made(cell, **gates(cell, **biases)))
+        carried = found.parts[CELLS[cell].states[-1]]
+        assert carried[1] > 0
+        assert carried[1:] / carried[1] == pytest.approx(factor ** np.arange(40.0), rel=1e-6)
+        assert found.norms[1:] == pytest.approx(carried[1:], rel=1e-9)
+        assert found.per_step == pytest.approx(factor, rel=1e-6)
+        last = found.products[-1]
+        assert last.spectral_radius == pytest.approx(factor**last.lag, rel=1e-6)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_it_is_what_differences_say(cell: str, form: dict[str, Any], make_model: Any) -> None:
+    """The last loss, with the first state of the window moved a little, of each cell and form."""
+    layers = 1 if cell == "jordan" else 2
+    model: Model = make_model("abc", seed=2, cell=cell, num_layers=layers, **form)
+    lags, text = 4, "abcabbacb"  # one window: five symbols of warming up, four steps
+    found = flows(model, text, lags=lags, windows=1)
+    network = CharRNN(model.config, model.values).double().eval()
+    ids = model.tokenizer.encode(text).astype(np.int64)
+    read = torch.tensor([model.config.start_symbol, *ids[:-1]])[:, None]
+
+    def loss(state: Any) -> Tensor:
+        logits, _ = network(read[-lags:], state)
+        return -torch.log_softmax(logits[-1, 0], -1)[ids[-1]]
+
+    with torch.no_grad():
+        _, state = network(read[:-lags], network.start_state(1))
+        for index, one in enumerate(found):
+            for part, name in enumerate(network.cell.states):
+                slopes = []
+                for unit in range(model.config.hidden_size):
+                    ends = []
+                    for step in (1e-5, -1e-5):
+                        moved = [[p.clone() for p in layer] for layer in state]
+                        moved[index][part][0, unit] += step
+                        ends.append(float(loss(moved)))
+                    slopes.append((ends[0] - ends[1]) / 2e-5)
+                norm = float(np.linalg.norm(slopes))
+                assert one.parts[name][lags] == pytest.approx(norm, rel=1e-4, abs=1e-9)
+            whole = np.sqrt(sum(values**2 for values in one.parts.values()))
+            assert one.norms == pytest.approx(whole)
+
+            def after(joined: Tensor, index: int = index) -> Tensor:
+                parts = torch.chunk(joined, len(network.cell.states), -1)
+                _, last = network(read[-lags:], (*state[:index], parts, *state[index + 1 :]))
+                return torch.cat(last[index], -1)[0]
+
+            start = torch.cat(state[index], -1)
+            product = torch.autograd.functional.jacobian(after, start)[:, 0]
+            last = one.products[-1]
+            singular = torch.linalg.svdvals(product).numpy()
+            assert last.singular_values == pytest.approx(singular, rel=1e-6, abs=1e-12)
+            radius = float(torch.linalg.eigvals(product).abs().max())
+            assert last.spectral_radius == pytest.approx(radius, rel=1e-4, abs=1e-9)
+
+
+def test_it_begins_where_the_training_began(make_model: Any) -> None:
+    model: Model = make_model("abc")
+    model.training["train"] = {"seed": 5, "forget_bias": 3.0}
+    values = parameters.initial(model.config, 5, forget_bias=3.0)
+    for name, value in at_start(model).values.items():
+        assert np.array_equal(value, values[name])
+    model.training["train"] = "damaged"
+    assert at_start(model).values.keys() == values.keys()
+
+
+def test_lags_where_products_are_looked_at() -> None:
+    assert product_lags(1) == [1]
+    assert product_lags(7) == [1, 2, 5, 7]
+    assert product_lags(500) == [1, 2, 5, 10, 20, 50, 100, 200, 500]
+
+
+def test_a_text_that_is_too_short(make_model: Any) -> None:
+    with pytest.raises(CorpusError, match="fewer lags"):
+        flows(make_model("abc"), "abc", lags=3, windows=1)
+    assert len(flows(make_model("abc"), "abca", lags=3, windows=2)) == 1
+
+
+def test_what_overflows_is_left_out() -> None:
+    found = flow(made("irnn", weight_hh=np.eye(HIDDEN) * 1e30, bias=np.ones(HIDDEN)), lags=12)
+    assert [product.lag for product in found.products] == [1, 2, 5, 10]
+    assert np.isnan(found.norms).all()
+    assert np.isnan([found.per_step, found.omega]).all()
+
+
+def test_where_nothing_arrives() -> None:
+    found = flow(made("elman", weight_hh=np.zeros((HIDDEN, HIDDEN))))
+    assert found.norms[0] > 0
+    assert not found.norms[1:].any()
+    assert (found.per_step, found.products[-1].spectral_radius) == (0.0, 0.0)

@@ -1,0 +1,529 @@
+import json
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from charrnn.cells import CELLS
+from charrnn.config import Form, to_json
+from charrnn.errors import ModelError, RunError
+from charrnn.generator import Generator
+from charrnn.model import (
+    model_file,
+)
+from charrnn.model.model_file import (
+    MODEL_NAME,
+    Model,
+)
+from charrnn.storage import (
+    tensors,
+)
+
+MakeModel = Callable[..., Model]
+
+
+@pytest.fixture
+def path(tmp_path: Path, tiny_model: Model) -> Path:
+    """A good model file."""
+    file = tmp_path / MODEL_NAME
+    model_file.save(file, tiny_model)
+    return file
+
+
+def _refused(path: Path) -> str:
+    with pytest.raises(ModelError) as caught:
+        model_file.load(path)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    return message
+
+
+def _header(path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header: dict[str, Any] = json.loads(data[8 : 8 + length])
+    return header
+
+
+def _rewritten(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """The file with its header changed, the tensors' bytes as they were."""
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = _header(path)
+    change(header)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+    return path
+
+
+def _described(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """The file with charrnn's own part of the header changed."""
+
+    def outer(header: dict[str, Any]) -> None:
+        inner = json.loads(header["__metadata__"]["charrnn"])
+        change(inner)
+        header["__metadata__"]["charrnn"] = json.dumps(inner)
+
+    return _rewritten(path, outer)
+
+
+@pytest.mark.parametrize("cell", sorted(CELLS))
+@pytest.mark.parametrize("embedding_size", [0, 3])
+def test_a_model_comes_back(
+    tmp_path: Path, make_model: MakeModel, cell: str, embedding_size: int, form: dict[str, Any]
+) -> None:
+    layers = 1 if cell == "jordan" else 2
+    model = make_model(
+        "aé\n😀", cell=cell, num_layers=layers, embedding_size=embedding_size, **form
+    )
+    model_file.save(tmp_path / "m", model)
+    loaded = model_file.load(tmp_path / "m")
+    assert (loaded.config, loaded.tokenizer) == (model.config, model.tokenizer)
+    assert loaded.training == {"steps": 3}
+    assert loaded.values.keys() == model.values.keys()
+    for name, value in model.values.items():
+        assert loaded.values[name].dtype == np.float32
+        assert loaded.values[name].shape == value.shape
+        assert loaded.values[name].tobytes() == value.tobytes()
+
+
+def test_a_model_written_before_networks_had_forms_is_one_without(
+    path: Path, tiny_model: Model
+) -> None:
+    def as_it_was(described: dict[str, Any]) -> None:
+        for name, neutral in to_json(Form()).items():
+            assert described["config"].pop(name) == neutral
+        del described["sha256"]
+
+    old = model_file.load(_described(path, as_it_was))
+    assert old.config == tiny_model.config
+    one, other = (Generator(model).sample("he", length=50, seed=1) for model in (old, tiny_model))
+    assert one == other
+
+
+def test_a_form_is_in_the_file_and_its_lack_is_noticed(
+    tmp_path: Path, make_model: MakeModel
+) -> None:
+    path = tmp_path / MODEL_NAME
+    model_file.save(path, make_model(learned_start=True, zoneout=0.25))
+    config = json.loads(_header(path)["__metadata__"]["charrnn"])["config"]
+    assert (config["learned_start"], config["zoneout"]) == (True, 0.25)
+    _described(path, lambda described: described["config"].pop("learned_start"))
+    assert "tensors are not those of its config" in _refused(path)
+
+
+def test_equal_models_give_equal_bytes(tmp_path: Path, tiny_model: Model) -> None:
+    backwards = dict(reversed(tiny_model.values.items()))
+    training = {"b": 1, "a": {"d": None, "c": 2.5}}
+    same = {"a": {"c": 2.5, "d": None}, "b": 1}
+    for name, values, trained in (("1", tiny_model.values, training), ("2", backwards, same)):
+        made = Model(tiny_model.config, tiny_model.tokenizer, values, trained)
+        model_file.save(tmp_path / name, made)
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+
+def test_saving_what_was_loaded_gives_the_same_bytes(path: Path) -> None:
+    before = path.read_bytes()
+    model_file.save(path, model_file.load(path))
+    assert path.read_bytes() == before
+
+
+def test_views_that_are_not_contiguous_are_saved_as_they_look(
+    tmp_path: Path, tiny_model: Model
+) -> None:
+    turned = {name: np.asfortranarray(value) for name, value in tiny_model.values.items()}
+    model_file.save(tmp_path / "m", Model(tiny_model.config, tiny_model.tokenizer, turned))
+    loaded = model_file.load(tmp_path / "m").values
+    for name, value in tiny_model.values.items():
+        np.testing.assert_array_equal(loaded[name], value)
+
+
+def test_other_tools_can_read_the_tensors(path: Path, tiny_model: Model) -> None:
+    values = safetensors.numpy.load_file(path)
+    assert values.keys() == tiny_model.values.keys()
+    assert set(_header(path)["__metadata__"]) == {"charrnn"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+def test_the_file_has_the_permissions_of_any_new_file(path: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert path.stat().st_mode == plain.stat().st_mode
+
+
+def test_nothing_else_is_left_beside_the_file(path: Path) -> None:
+    assert [file.name for file in path.parent.iterdir()] == [MODEL_NAME]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    path: Path, tiny_model: Model, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    before = path.read_bytes()
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(*{"fsync": (os, "fsync"), "replace": (Path, "replace")}[call], full)
+    with pytest.raises(RunError, match=f"{MODEL_NAME} could not be written: No space left"):
+        model_file.save(path, tiny_model)
+    assert [file.name for file in path.parent.iterdir()] == [MODEL_NAME]
+    assert path.read_bytes() == before
+
+
+def test_an_interrupted_write_leaves_nothing(
+    path: Path, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model_file.save(path, tiny_model)
+    assert [file.name for file in path.parent.iterdir()] == [MODEL_NAME]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    path: Path, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), fsync(fd)))
+    monkeypatch.setattr(Path, "replace", lambda a, b: (calls.append("replace"), replace(a, b))[1])
+    model_file.save(path, tiny_model)
+    assert calls[:2] == ["fsync", "replace"]
+    assert os.name != "posix" or calls == ["fsync", "replace", "fsync"]  # then the folder
+
+
+def test_a_folder_that_is_gone_is_a_sentence(tmp_path: Path, tiny_model: Model) -> None:
+    with pytest.raises(RunError, match="could not be written: No such file"):
+        model_file.save(tmp_path / "gone" / MODEL_NAME, tiny_model)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert "does not exist: train one with 'charrnn train'" in _refused(tmp_path / "none")
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    assert "cannot be read: Is a directory" in _refused(tmp_path)
+
+
+def test_a_file_cut_off_anywhere_is_refused(path: Path) -> None:
+    data = path.read_bytes()
+    (header,) = struct.unpack("<Q", data[:8])
+    inside = np.linspace(9, len(data) - 2, 60).astype(int).tolist()
+    for end in (0, 1, 7, 8, 9, 8 + header - 1, 8 + header, 9 + header, len(data) - 1, *inside):
+        path.write_bytes(data[:end])
+        message = _refused(path)
+        assert "damaged" in message or "cut off" in message, (end, message)
+
+
+@pytest.mark.parametrize("tail", [b"\x00", b"more" * 100])
+def test_a_file_with_something_after_it_is_refused(path: Path, tail: bytes) -> None:
+    path.write_bytes(path.read_bytes() + tail)
+    assert "is damaged" in _refused(path)
+
+
+@pytest.mark.parametrize(
+    ("magic", "what"),
+    [
+        (b"PK\x03\x04", "zip archive, as PyTorch's torch.save"),
+        (b"\x80\x02", "pickle"),
+        (b"\x80\x03", "pickle"),
+        (b"\x80\x04", "pickle"),
+        (b"\x80\x05", "pickle"),
+        (b"GGUF", "GGUF"),
+        (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (b"\x1f\x8b\x08", "gzip"),
+    ],
+)
+@pytest.mark.parametrize("length", [0, 100])
+def test_foreign_files_are_named_for_what_they_are(
+    tmp_path: Path, magic: bytes, what: str, length: int
+) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(magic + bytes(length))
+    assert what in _refused(path)
+
+
+@pytest.mark.parametrize("content", [b"just a text, not a model\n" * 9, bytes(64), b"\xff" * 64])
+def test_a_file_of_anything_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(content)
+    assert "is not a charrnn model" in _refused(path) or "is damaged" in _refused(path)
+
+
+@pytest.mark.parametrize("length", [0x0280, 0x0380, 0x0480, 0x0580])
+def test_a_model_whose_header_length_looks_like_a_pickle_is_a_model(
+    tmp_path: Path, make_model: MakeModel, length: int
+) -> None:
+    """The file begins with its header's length: 0x480 is the bytes 80 04, as in a pickle."""
+    path = tmp_path / "model"
+    model = make_model("ab", embedding_size=0)
+    wanted, filling = 2**16 + length, 2**16
+    for _ in range(2):  # the header grows with what it holds, to the next multiple of eight
+        training = {"note": "x" * filling}
+        model_file.save(path, Model(model.config, model.tokenizer, model.values, training))
+        (reached,) = struct.unpack("<Q", path.read_bytes()[:8])
+        filling += wanted - reached
+    assert reached == wanted
+    assert model_file.load(path).training == training
+
+
+def test_a_pickle_is_never_executed(tmp_path: Path) -> None:
+    bomb = b"cos\nsystem\n(S'touch " + str(tmp_path / "boom").encode() + b"'\ntR."
+    for start in (b"", b"\x80\x04"):
+        path = tmp_path / "model"
+        path.write_bytes(start + bomb)
+        _refused(path)
+    assert not (tmp_path / "boom").exists()
+
+
+@pytest.mark.parametrize("lie", [0, 1, 7, 2**20, 2**40, 2**63, 2**64 - 1])
+def test_a_header_length_that_lies_is_refused(path: Path, lie: int) -> None:
+    path.write_bytes(struct.pack("<Q", lie) + path.read_bytes()[8:])
+    _refused(path)
+
+
+def test_a_header_beyond_all_bounds_is_not_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensors, "_MAX_HEADER", 100)
+    assert "is not a charrnn model" in _refused(path)
+
+
+@pytest.mark.parametrize(
+    "header", [b"[]", b"3", b"{}", b"{", b"\xff\xfe", b"[" * 100_000, b'{"__metadata__": 3}']
+)
+def test_a_header_that_is_no_object_of_ours_is_refused(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    _refused(path)
+
+
+def test_a_safetensors_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    safetensors.numpy.save_file({"x": np.zeros(3, np.float32)}, path, {"format": "pt"})
+    assert "not one that charrnn wrote" in _refused(path)
+
+
+@pytest.mark.parametrize("garbage", ["", "{", "null", "3", "[]", "[" * 100_000, "{}"])
+def test_a_description_that_is_garbage_is_refused(path: Path, garbage: str) -> None:
+    _rewritten(path, lambda header: header["__metadata__"].update(charrnn=garbage))
+    assert "is damaged: its description is not readable" in _refused(path)
+
+
+@pytest.mark.parametrize("key", ["format", "config", "tokenizer", "training"])
+@pytest.mark.parametrize("value", [None, "x", [1], "missing"])
+def test_a_description_with_a_wrong_part_is_refused(path: Path, key: str, value: object) -> None:
+    def change(described: dict[str, Any]) -> None:
+        if value == "missing":
+            del described[key]
+        else:
+            described[key] = value
+
+    assert "is damaged" in _refused(_described(path, change))
+
+
+def test_a_newer_format_asks_for_an_upgrade(path: Path) -> None:
+    newer = model_file.FORMAT_VERSION + 1
+    _described(path, lambda described: described.update(format=newer, config={"new": 1}))
+    assert f"has format {newer}, this charrnn reads up to {newer - 1}: upgrade" in _refused(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cell": "transformer"},
+        {"hidden_size": 0},
+        {"hidden_size": 10**9},
+        {"hidden_size": 5.0},
+        {"hidden_size": "5"},
+        {"num_layers": -1},
+        {"surprise": 1},
+        {"cell": "jordan"},  # of two layers
+        {"layer_norm": 1},
+        {"input_depth": 0},
+        {"zoneout": 1.0},
+    ],
+)
+def test_a_config_that_cannot_be_is_refused(path: Path, change: dict[str, Any]) -> None:
+    assert "is damaged" in _refused(_described(path, lambda d: d["config"].update(change)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hidden_size": 6},
+        {"hidden_size": 2**16},
+        {"num_layers": 1},
+        {"num_layers": 3},
+        {"embedding_size": 0},
+        {"cell": "elman"},
+        {"cell": "gru-reset-after"},
+        {"skip_connections": True},
+        {"output_depth": 2},
+        {"recurrent_depth": 2},
+        {"layer_norm": True},
+        {"learned_start": True},
+    ],
+)
+def test_tensors_of_another_architecture_are_refused(path: Path, change: dict[str, Any]) -> None:
+    message = _refused(_described(path, lambda d: d["config"].update(change)))
+    assert "tensors are not those of its config" in message or "has not the shape" in message
+
+
+def test_an_alphabet_of_another_size_than_the_output_is_refused(path: Path) -> None:
+    _described(path, lambda d: d["tokenizer"].update(symbols="abc"))
+    assert "alphabet and output layer differ" in _refused(path)
+
+
+def test_an_alphabet_out_of_order_is_refused(path: Path) -> None:
+    _described(path, lambda d: d["tokenizer"].update(symbols=d["tokenizer"]["symbols"][::-1]))
+    assert "symbols are not sorted" in _refused(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": [7, 1]},
+        {"shape": [7.0]},
+        {"shape": []},
+        {"shape": None},
+        {"shape": [8]},
+        {"dtype": "F16"},
+        {"dtype": "I32"},
+        {"dtype": None},
+        {"data_offsets": [0, 4]},
+        {"data_offsets": [0, 2**60]},
+        {"data_offsets": [-4, 24]},
+        {"data_offsets": None},
+    ],
+)
+def test_a_tensor_that_is_described_wrongly_is_refused(path: Path, change: dict[str, Any]) -> None:
+    def lie(header: dict[str, Any]) -> None:
+        header["output.bias"].update(change)
+
+    assert "is damaged" in _refused(_rewritten(path, lie))
+
+
+@pytest.mark.parametrize("entry", [3, None, [], {}])
+def test_a_tensor_without_a_description_is_refused(path: Path, entry: object) -> None:
+    assert "is damaged" in _refused(_rewritten(path, lambda h: h.update({"output.bias": entry})))
+
+
+def test_missing_and_additional_tensors_are_refused(path: Path) -> None:
+    data = path.read_bytes()
+    assert "embedding" in _refused(_rewritten(path, lambda header: header.pop("embedding")))
+    path.write_bytes(data)
+    extra = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    assert "extra" in _refused(_rewritten(path, lambda header: header.update(extra=extra)))
+
+
+def test_a_new_process_writes_the_same_and_does_not_load_torch(
+    path: Path, tiny_model: Model
+) -> None:
+    script = (
+        "import sys, charrnn\n"
+        f"model = charrnn.load({str(path)!r})\n"
+        "text = model.sample('hello', length=200, temperature=0.9, seed=7)\n"
+        "text += model.greedy('hello', length=50).text\n"
+        "assert 'torch' not in sys.modules, 'torch was loaded'\n"
+        "sys.stdout.buffer.write(text.encode())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    here = Generator(tiny_model)
+    text = here.sample("hello", length=200, temperature=0.9, seed=7)
+    assert done.stdout.decode() == text + here.greedy("hello", length=50).text
+
+
+def test_find_takes_a_file_a_folder_or_the_newest_run(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for age, name in enumerate(["b", "c", "a"]):
+        (runs / name).mkdir(parents=True)
+        (runs / name / MODEL_NAME).touch()
+        os.utime(runs / name / MODEL_NAME, (1000 - age, 1000 - age))
+    (runs / "d").mkdir()  # a run without a model yet
+    assert model_file.find(None, runs) == runs / "b" / MODEL_NAME
+    assert model_file.find(runs / "c", runs) == runs / "c" / MODEL_NAME
+    assert model_file.find(Path("any.file"), runs) == Path("any.file")
+
+
+def test_find_says_where_it_looked_and_how_to_make_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        ModelError, match=r"no model found in .*runs: train one with 'charrnn tr"
+    ) as caught:
+        model_file.find(None)
+    assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_numbers_are_refused(
+    odd: float, make_model: Callable[..., Model], tmp_path: Path
+) -> None:
+    model = make_model()
+    path = tmp_path / MODEL_NAME
+    model_file.save(path, model)
+    _described(path, lambda described: described.pop("sha256"))
+    data = path.read_bytes()
+    value = model.values["output.bias"].tobytes()
+    assert data.count(value) == 1
+    path.write_bytes(data.replace(value, value[:4] + np.float32(odd).tobytes() + value[8:]))
+    assert "not finite" in _refused(path)
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_numbers_are_not_saved_over_good_ones(
+    odd: float, path: Path, tiny_model: Model
+) -> None:
+    before = path.read_bytes()
+    tiny_model.values["output.bias"][1] = odd  # type: ignore[index]
+    with pytest.raises(RunError, match="not written: the weights are not all finite"):
+        model_file.save(path, tiny_model)
+    assert path.read_bytes() == before
+
+
+def test_any_bit_that_turned_is_noticed_or_changes_nothing(
+    path: Path, tell: Callable[[str, int], None]
+) -> None:
+    """At 300 places of the file, and every bit of its description's own words."""
+    data = path.read_bytes()
+    places = set(np.linspace(0, len(data) - 1, 300).astype(int).tolist())
+    for word in (b"sha256", b"format", b"charrnn", b"hidden_size"):
+        places |= set(range(data.index(word), data.index(word) + len(word)))
+    for place in sorted(places):
+        for bit in range(8):
+            turned = bytearray(data)
+            turned[place] ^= 1 << bit
+            path.write_bytes(turned)
+            _refused(path)
+    tell("a bit turned in a model, 8 at each place", 8 * len(places))
+
+
+def test_a_model_without_a_hash_is_one_of_the_first_charrnn(path: Path, tiny_model: Model) -> None:
+    old = model_file.load(_described(path, lambda described: described.pop("sha256")))
+    assert (old.config, old.training) == (tiny_model.config, tiny_model.training)
+
+
+def test_unknown_parts_of_a_description_are_refused(path: Path) -> None:
+    assert "unknown parts" in _refused(_described(path, lambda d: d.update(surprise=1)))
+
+
+def test_a_model_larger_than_any_is_refused_before_it_is_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_file, "MAX_PARAMETERS", 100)
+    assert "charrnn reads models of 100 at most" in _refused(path)

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+
+from charrnn.cells import CELLS
+from charrnn.config import BeamConfig, SampleConfig
+from charrnn.decoding.sampler import (
+    generator,
+)
+from charrnn.errors import StateError
+from charrnn.generator import Generator
+from charrnn.model.model_file import (
+    Model,
+)
+
+MakeModel = Callable[..., Model]
+
+
+@pytest.fixture
+def writer(tiny_model: Model) -> Generator:
+    return Generator(tiny_model)
+
+
+@pytest.fixture
+def saved(writer: Generator, tmp_path: Path) -> Path:
+    """A state after a prompt."""
+    writer.save_state(tmp_path / "state", writer.read("hello"))
+    return tmp_path / "state"
+
+
+@pytest.mark.parametrize("drawn", [*range(9), 1001])
+def test_randomness_goes_on_behind_what_was_drawn(drawn: int) -> None:
+    whole = generator(7, 2).random(drawn + 5)
+    assert generator(7, 2, drawn).random(5).tolist() == whole[drawn:].tolist()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_text_goes_on_as_if_never_interrupted(
+    make_model: MakeModel, tmp_path: Path, cell: str
+) -> None:
+    model = make_model("helo w\n", cell=cell, num_layers=1 if cell == "jordan" else 2)
+    whole = Generator(model).samples("hello", SampleConfig(length=40, seed=3))[0]
+    text, log_prob = "", 0.0
+    path = tmp_path / "state"
+    for part, length in enumerate((1, 7, 0, 13, 19)):  # each by a program of its own
+        writer = Generator(model)
+        prompted = writer.load_state(path) if part else writer.read("hello")
+        config = SampleConfig(length=length, seed=None if part else 3)
+        (written,) = writer.samples(prompted, config)
+        assert written.seed == 3
+        writer.save_state(path, writer.after(prompted, written))
+        text, log_prob = text + written.text, log_prob + written.log_prob
+    assert text == whole.text
+    assert log_prob == pytest.approx(whole.log_prob, rel=1e-12)
+    last, exact = (
+        Generator(model).load_state(path),
+        Generator(model).after(Generator(model).read("hello"), whole),
+    )
+    assert (last.read, last.seed, last.drawn) == (45, 3, 40)
+    assert last.logits.tobytes() == exact.logits.tobytes()
+    for layer, other in zip(last.state, exact.state, strict=True):
+        assert [part.tobytes() for part in layer] == [part.tobytes() for part in other]
+
+
+def test_a_state_can_be_branched(writer: Generator, saved: Path) -> None:
+    prompted = writer.load_state(saved)
+    for seed in (1, 2):
+        text = writer.sample(prompted, length=30, seed=seed)
+        assert text == writer.sample("hello", length=30, seed=seed)
+    assert writer.greedy(prompted, length=9) == writer.greedy("hello", length=9)
+    config = BeamConfig(length=9, width=3)
+    assert writer.beam(prompted, config) == writer.beam("hello", config)
+
+
+def test_another_seed_begins_its_own_randomness(writer: Generator) -> None:
+    prompted = writer.read("hello")
+    (begun,) = writer.samples(prompted, SampleConfig(length=20, seed=1))
+    after = writer.after(prompted, begun)
+    assert writer.sample(after, length=20) == writer.sample(after, length=20, seed=1)
+    read = writer.read("hello" + begun.text)
+    assert writer.sample(after, length=20, seed=9) == writer.sample(read, length=20, seed=9)
+    assert writer.sample(after, length=20, seed=1) != writer.sample(read, length=20, seed=1)
+
+
+def test_penalties_go_on_after_a_text_of_no_length(writer: Generator) -> None:
+    prompted = writer.read("hello")
+    options: dict[str, Any] = {"seed": 1, "repeat_penalty": 1.5}
+    (nothing,) = writer.samples(prompted, SampleConfig(length=0, **options))
+    after = writer.after(prompted, nothing)
+    assert after.ids.dtype == np.int64
+    assert writer.sample(after, length=20, **options) == writer.sample(
+        "hello", length=20, **options
+    )
+
+
+def test_a_prompt_can_follow_a_state(writer: Generator, saved: Path) -> None:
+    after = writer.read(" wo", after=writer.load_state(saved))
+    assert after.read == 8
+    assert writer.greedy(after, length=20) == writer.greedy("hello wo", length=20)
+    assert writer.read("", after=after) is after
+
+
+def test_a_stop_string_was_read_too(writer: Generator) -> None:
+    prompted = writer.read("")
+    (stopped,) = writer.samples(prompted, SampleConfig(length=500, seed=1, stop="w"))
+    after = writer.after(prompted, stopped)
+    assert after.read == len(stopped.text) + 1
+    whole = writer.sample("", length=len(stopped.text) + 31, seed=1)
+    assert stopped.text + "w" + writer.sample(after, length=30) == whole
+
+
+def test_the_file_holds_state_and_length_and_no_text(saved: Path) -> None:
+    with safetensors.safe_open(saved, "np") as file:
+        header = json.loads(file.metadata()["charrnn-state"])
+        shapes = {name: file.get_tensor(name).shape for name in file.keys()}  # noqa: SIM118
+    assert shapes == {
+        "logits": (1, 7),
+        **{f"{layer}.{part}": (1, 5) for layer in (0, 1) for part in "hc"},
+    }
+    assert header["read"] == 5
+    assert (header["format"], header["seed"], header["drawn"]) == (1, None, 0)
+    assert b"hell" not in saved.read_bytes()
+
+
+def test_training_does_not_make_another_model_of_it(tiny_model: Model, make_model: Any) -> None:
+    same = Model(tiny_model.config, tiny_model.tokenizer, tiny_model.values, {"steps": 99})
+    assert Generator(same).model_hash == Generator(tiny_model).model_hash
+    others = [make_model("helo w\n", seed=1, num_layers=2), make_model("helo v\n", num_layers=2)]
+    hashes = {Generator(model).model_hash for model in [tiny_model, *others]}
+    assert len(hashes) == 3
+
+
+def test_another_models_state_is_refused(make_model: MakeModel, saved: Path) -> None:
+    other = Generator(make_model("helo w\n", seed=1, num_layers=2))
+    with pytest.raises(StateError, match="is the state of another model"):
+        other.load_state(saved)
+
+
+def rewritten(path: Path, tensors: dict[str, Any] | None = None, **changes: Any) -> None:
+    """A saved state with other tensors, or other fields."""
+    with safetensors.safe_open(path, "np") as file:
+        header = json.loads(file.metadata()["charrnn-state"]) | changes
+        held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    held |= tensors or {}
+    path.write_bytes(safetensors.numpy.save(held, {"charrnn-state": json.dumps(header)}))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "changes", "words"),
+    [
+        ({"0.h": np.zeros((1, 6), np.float32)}, {}, "tensors"),
+        ({"0.h": np.zeros((1, 5), np.float64)}, {}, "tensors"),
+        ({"2.h": np.zeros((1, 5), np.float32)}, {}, "tensors"),
+        ({"logits": np.full((1, 7), np.nan, np.float32)}, {}, "finite"),
+        ({}, {"format": 2}, "upgrade"),
+        ({}, {"format": "1"}, "not readable"),
+        ({}, {"read": -1}, "incomplete"),
+        ({}, {"drawn": True}, "incomplete"),
+        ({}, {"drawn": 2**63}, "incomplete"),
+        ({}, {"seed": 1.5}, "incomplete"),
+    ],
+)
+def test_a_wrong_state_is_refused(
+    writer: Generator, saved: Path, tensors: Any, changes: Any, words: str
+) -> None:
+    rewritten(saved, tensors, **changes)
+    with pytest.raises(StateError, match=words):
+        writer.load_state(saved)
+
+
+def test_a_damaged_or_foreign_file_is_refused(
+    writer: Generator, saved: Path, tmp_path: Path
+) -> None:
+    data = saved.read_bytes()
+    for size in (*range(0, len(data), 97), len(data) - 1):
+        saved.write_bytes(data[:size])
+        with pytest.raises(StateError, match="damaged, or no saved state"):
+            writer.load_state(saved)
+    for foreign in (b"hello", b"PK\x03\x04" * 99, bytes(range(256))):
+        saved.write_bytes(foreign)
+        with pytest.raises(StateError, match="no saved state"):
+            writer.load_state(saved)
+    saved.write_bytes(safetensors.numpy.save({"h": np.zeros(3)}))
+    with pytest.raises(StateError, match="no saved state"):
+        writer.load_state(saved)
+    with pytest.raises(StateError, match="does not exist"):
+        writer.load_state(tmp_path / "none")
+    with pytest.raises(StateError, match="is a folder"):
+        writer.load_state(tmp_path)
+
+
+def test_only_a_state_is_written_over(writer: Generator, saved: Path, tmp_path: Path) -> None:
+    writer.save_state(saved, writer.read("w"))
+    assert writer.load_state(saved).read == 1
+    novel = tmp_path / "novel.txt"
+    novel.write_text("a year's work")
+    for path, words in ((novel, "no saved state"), (tmp_path / "no" / "s", "no folder")):
+        with pytest.raises(StateError, match=words):
+            writer.save_state(path, writer.read("w"))
+    assert novel.read_text() == "a year's work"

@@ -1,0 +1,438 @@
+"""The scaffold against the reference: outputs, all gradients, cuts, and what goes wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numba import njit
+from torch import Tensor
+
+from charrnn.cells import CELLS, Cell
+from charrnn.compiler import (
+    cache,
+    codegen,
+    matmul,
+    scalar_math,
+)
+from charrnn.network import (
+    fused,
+    fused_codegen,
+    layers,
+)
+
+NAMES = [name for name, cell in CELLS.items() if not cell.feeds_back]
+# bfloat16 keeps 8 bits: a product's operands and its result are off by 2^-9 of their size each.
+TOLERANCE = {False: 1e-5, True: 2e-2}
+# A rectified unit near zero may be on in one and off in the other, and a gradient with it: of some
+# 360 units that are on, three are enough for sqrt(3 / 360) = 0.09 of the gradient's length.
+RECTIFIED_TOLERANCE = {False: 1e-5, True: 0.15}
+ABLE = {
+    "float32": True,
+    "dots": bool(matmul._FEATURES.get("avx512bf16")),
+    "tiles": matmul._tiles_allowed(),
+}
+
+
+def kinds(*names: str) -> list[Any]:
+    """Kinds of products, each skipped where the processor has none of it."""
+    return [
+        pytest.param(name, marks=pytest.mark.skipif(not ABLE[name], reason=f"needs {name}"))
+        for name in names
+    ]
+
+
+USUAL = kinds("float32", "tiles" if ABLE["tiles"] else "dots")  # what is used on this processor
+# What is compiled for bfloat16 differs in what is read and written alone: one cell of a form shows
+# that, and lstm-sigmoid has the form of lstm, lstm-peephole-gers that of lstm-peephole.
+CELL_KINDS = [
+    pytest.param(name, *kind.values, marks=kind.marks)
+    for name in NAMES
+    for kind in USUAL[: 1 if name in ("lstm-sigmoid", "lstm-peephole-gers") else 2]
+]
+ALL_KINDS = kinds("float32", "dots", "tiles")
+SIZES = [(1, 1, 1, 1), (5, 3, 7, 13), (2, 17, 5, 33), (9, 2, 64, 40), (2, 35, 3, 16)]
+FORMS: dict[str, tuple[dict[str, Any], bool]] = {
+    "deep": ({"recurrent_depth": 3}, False),
+    "zoned": ({}, True),
+    "all": ({"recurrent_depth": 3, "layer_norm": True}, True),
+}
+# Each is compiled, which takes seconds where nothing is kept yet: so a form is alone only where it
+# is written in another way than together with the others, and in one kind where those have the
+# other. (What is zoned alone is compiled for both, by other tests.)
+FORMED = [
+    pytest.param(name, form, *kind.values, marks=kind.marks)
+    for name, form, kind in (
+        ("preactivation", "deep", USUAL[1]),
+        ("lstm", "zoned", USUAL[0]),
+        ("lstm", "zoned", USUAL[1]),
+        ("lstm", "all", USUAL[1]),
+        ("gru", "all", USUAL[0]),
+    )
+]
+# Normalisation alone: beside second biases in one kind, beside vectors in the other.
+NORMALISED = [
+    pytest.param(name, *kind.values, marks=kind.marks)
+    for name, kind in zip(("gru-reset-after", "lstm-peephole-gers"), USUAL, strict=True)
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A layer's input, parameters, state and zoneout's masks."""
+
+    x: Tensor
+    weights: dict[str, Tensor]
+    state: tuple[Tensor, ...]
+    zone: tuple[Tensor, ...] = ()
+
+
+def make_case(
+    cell: Cell, steps: int, batch: int, size: int, hidden: int, zoned: bool = False
+) -> Case:
+    """All of it random, and wanting gradients."""
+    torch.manual_seed(steps + batch + hidden)
+    x = torch.randn(steps, batch, size, requires_grad=True)
+    weights = {
+        name: (torch.randn(shape) / (2 * shape[-1] ** 0.5)).requires_grad_()
+        for name, shape in cell.shapes(size, hidden).items()
+    }
+    state = tuple((torch.randn(batch, hidden) * 0.5).requires_grad_() for _ in cell.states)
+    zone = tuple(torch.rand(steps, batch, hidden) for _ in state) if zoned else ()
+    return Case(x, weights, state, zone)
+
+
+def outcome(run: Any, cell: Cell, case: Case) -> list[Tensor]:
+    """Outputs, last state and all gradients of a loss that uses all of them."""
+    y, after = run(cell, case.x, case.state, case.weights, zone=case.zone)
+    loss = (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum()
+    loss = loss + sum((part**2).sum() for part in after)
+    gradients = torch.autograd.grad(loss, [case.x, *case.weights.values(), *case.state])
+    return [y.detach(), *(part.detach() for part in after), *gradients]
+
+
+@pytest.fixture
+def scaffolded(kind: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The scaffold with products of `kind`."""
+    monkeypatch.setattr(matmul, "kind_of", lambda half: kind if half else "float32")
+    return functools.partial(fused.sequence, half=kind != "float32")
+
+
+@pytest.fixture
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(1)
+
+
+def assert_near(found: list[Tensor], wanted: list[Tensor], tolerance: float) -> None:
+    for a, b in zip(found, wanted, strict=True):
+        scale = max(b.numel() ** 0.5, float(b.norm()))
+        assert float((a - b).norm()) <= tolerance * scale
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize(("name", "kind"), CELL_KINDS)
+def test_equals_the_reference(
+    name: str, sizes: tuple[int, int, int, int], kind: str, scaffolded: Any
+) -> None:
+    cell = CELLS[name]
+    case = make_case(cell, *sizes)
+    wanted = outcome(layers.reference, cell, case)
+    tolerance = (RECTIFIED_TOLERANCE if name == "irnn" else TOLERANCE)[kind != "float32"]
+    assert_near(outcome(scaffolded, cell, case), wanted, tolerance)
+
+
+@pytest.mark.parametrize("kind", kinds("dots"))
+@pytest.mark.parametrize("sizes", SIZES)
+def test_pairs_of_bfloat16_equal_the_reference(
+    sizes: tuple[int, int, int, int], kind: str, scaffolded: Any
+) -> None:
+    cell = CELLS["lstm"]
+    case = make_case(cell, *sizes)
+    wanted = outcome(layers.reference, cell, case)
+    assert_near(outcome(scaffolded, cell, case), wanted, TOLERANCE[True])
+
+
+@pytest.mark.parametrize("sizes", SIZES[1:])  # a single unit less its mean is zero
+@pytest.mark.parametrize(("name", "form", "kind"), FORMED)
+def test_every_form_equals_the_reference(
+    name: str, form: str, sizes: tuple[int, int, int, int], kind: str, scaffolded: Any
+) -> None:
+    settings, zoned = FORMS[form]
+    cell = dataclasses.replace(CELLS[name], **settings)
+    case = make_case(cell, *sizes, zoned)
+    wanted = outcome(layers.reference, cell, case)
+    assert_near(outcome(scaffolded, cell, case), wanted, TOLERANCE[kind != "float32"])
+
+
+@pytest.mark.parametrize(("name", "kind"), NORMALISED)
+def test_vectors_and_second_biases_beside_normalisation(
+    name: str, kind: str, scaffolded: Any
+) -> None:
+    cell = dataclasses.replace(CELLS[name], layer_norm=True)
+    case = make_case(cell, 4, 5, 3, 18)
+    wanted = outcome(layers.reference, cell, case)
+    assert_near(outcome(scaffolded, cell, case), wanted, TOLERANCE[kind != "float32"])
+
+
+@pytest.mark.parametrize("kind", USUAL)
+def test_an_equation_that_no_cell_has_runs_all_the_same(kind: str, scaffolded: Any) -> None:
+    # inputs meet products by multiplication, two products meet the same state, one waits
+    def equations(sigmoid: Any, tanh: Any, relu: Any) -> Any:
+        def unit(x: Any, product: Any, state: Any) -> Any:
+            h, c = state
+            a, b = product(h + c)
+            (d,) = product(h)
+            (e,) = product(a * x[0])
+            return tanh(b * x[1] - d), relu(0.5 * c - e + x[2] * x[3]) - h
+
+        return unit
+
+    cell = dataclasses.replace(
+        CELLS["lstm"], stages=(("a", "b"), ("d",), ("e",)), equations=equations, bias={}
+    )
+    case = make_case(cell, 4, 3, 5, 17)
+    wanted = outcome(layers.reference, cell, case)
+    tolerance = RECTIFIED_TOLERANCE[kind != "float32"]
+    assert_near(outcome(scaffolded, cell, case), wanted, tolerance)
+
+
+@pytest.mark.parametrize(("name", "kind"), CELL_KINDS)
+def test_a_window_cut_anywhere_equals_the_whole(name: str, kind: str, scaffolded: Any) -> None:
+    cell = CELLS[name]
+    case = make_case(cell, 6, 3, 4, 9, zoned=name == "lstm")
+    whole = outcome(scaffolded, cell, case)
+    for cut in range(1, 6):
+
+        def in_two(cell: Cell, x: Tensor, state: Any, weights: Any, zone: Any) -> Any:
+            start, end = (tuple(mask[part] for mask in zone) for part in parts)  # noqa: B023
+            first, between = scaffolded(cell, x[parts[0]], state, weights, zone=start)  # noqa: B023
+            second, after = scaffolded(cell, x[parts[1]], between, weights, zone=end)  # noqa: B023
+            return torch.cat([first, second]), after
+
+        parts = (slice(None, cut), slice(cut, None))
+        tolerance = (RECTIFIED_TOLERANCE if name == "irnn" else TOLERANCE)[kind != "float32"]
+        assert_near(outcome(in_two, cell, case), whole, tolerance)
+
+
+@pytest.mark.parametrize(("name", "kind"), CELL_KINDS)
+def test_not_a_number_goes_in_and_comes_out(name: str, kind: str, scaffolded: Any) -> None:
+    cell = CELLS[name]
+    case = make_case(cell, 3, 2, 4, 5)
+    with torch.no_grad():
+        case.x[1, 0, 0] = float("nan")
+    y, after = scaffolded(cell, case.x, case.state, case.weights)
+    assert torch.isfinite(y[0]).all()
+    assert torch.isnan(y[1:, 0]).all()
+    assert torch.isfinite(y[:, 1]).all()
+    assert all(torch.isnan(part[0]).all() for part in after)
+    (gradient,) = torch.autograd.grad(y[:, 0].sum(), [case.weights["weight_hh"]])
+    assert torch.isnan(gradient).any()
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_a_derivative_that_is_no_number_reaches_what_came_before(
+    kind: str, scaffolded: Any
+) -> None:
+    case = make_case(CELLS["lstm"], 3, 2, 4, 5)
+    y, _ = scaffolded(CELLS["lstm"], case.x, case.state, case.weights)
+    dy = torch.zeros_like(y)
+    dy[1, 0, 2] = float("nan")
+    (gradient,) = torch.autograd.grad(y, [case.x], dy)
+    assert torch.isnan(gradient[:2, 0]).all()
+    assert (gradient[2, 0] == 0).all()
+    assert (gradient[:, 1] == 0).all()
+
+
+@pytest.mark.parametrize("threads", [2, 3], indirect=True)
+@pytest.mark.parametrize("batch", [1, 2, 5, 70])
+@pytest.mark.parametrize("kind", USUAL)
+@pytest.mark.parametrize("name", ["lstm", "gru", "lstm-peephole"])
+def test_threads_share_the_rows_without_changing_them(
+    name: str, batch: int, kind: str, scaffolded: Any, threads: int
+) -> None:
+    cell = CELLS[name]
+    case = make_case(cell, 4, batch, 3, 8, zoned=name == "lstm")
+    several = outcome(scaffolded, cell, case)
+    assert torch.get_num_threads() == threads
+    torch.set_num_threads(1)
+    one = outcome(scaffolded, cell, case)
+    # torch's own products of bfloat16 may add in another order with more threads
+    assert_near(several, one, 1e-6 if kind == "float32" else 1e-2)
+
+
+@pytest.mark.parametrize("kind", kinds("dots"))
+@pytest.mark.parametrize("threads", [2, 3], indirect=True)
+@pytest.mark.usefixtures("threads")
+def test_threads_share_the_rows_of_pairs(kind: str, scaffolded: Any) -> None:
+    case = make_case(CELLS["lstm"], 4, 35, 3, 8)
+    wanted = outcome(layers.reference, CELLS["lstm"], case)
+    assert_near(outcome(scaffolded, CELLS["lstm"], case), wanted, TOLERANCE[True])
+
+
+@pytest.mark.parametrize("kind", USUAL)
+def test_the_way_back_may_have_other_threads(kind: str, scaffolded: Any) -> None:
+    cell = CELLS["lstm-peephole"]
+    case = make_case(cell, 3, 5, 3, 8)
+    wanted = torch.autograd.grad(
+        scaffolded(cell, case.x, case.state, case.weights)[0].sum(), [*case.weights.values()]
+    )
+    y, _ = scaffolded(cell, case.x, case.state, case.weights)
+    torch.set_num_threads(3)
+    try:
+        found = torch.autograd.grad(y.sum(), [*case.weights.values()])
+    finally:
+        torch.set_num_threads(1)
+    assert_near(list(found), list(wanted), 1e-6 if kind == "float32" else 1e-2)
+
+
+@pytest.mark.parametrize("kind", USUAL)
+def test_rows_do_not_see_each_other(kind: str, scaffolded: Any) -> None:
+    cell = CELLS["gru"]
+    case = make_case(cell, 4, 35, 3, 20)
+    y, _ = scaffolded(cell, case.x, case.state, case.weights)
+    for row in (0, 16, 34):
+        part = slice(row, row + 1)
+        state = tuple(whole[part] for whole in case.state)
+        alone, _ = scaffolded(cell, case.x[:, part], state, case.weights)
+        torch.testing.assert_close(alone, y[:, part], rtol=0, atol=TOLERANCE[kind != "float32"])
+
+
+@pytest.mark.parametrize("kind", USUAL)
+@pytest.mark.parametrize("name", ["elman", "lstm"])
+def test_derivatives_and_states_that_lie_turned_in_memory_are_read_right(
+    name: str, kind: str, scaffolded: Any
+) -> None:
+    cell = CELLS[name]
+    case = make_case(cell, 3, 4, 2, 6)
+    turned = tuple(part.detach().T.contiguous().T.requires_grad_() for part in case.state)
+    case = dataclasses.replace(case, state=turned)
+    factors = torch.randn(6, 4)
+
+    def gradients(run: Any) -> list[Tensor]:
+        y, after = run(cell, case.x, case.state, case.weights)
+        loss = sum((part.T * factors).sum() for part in after)  # its derivative lies turned
+        loss = loss + (y.transpose(0, 2) * factors[:, :, None]).sum()
+        return list(torch.autograd.grad(loss, [*case.weights.values(), *case.state]))
+
+    wanted = gradients(layers.reference)
+    assert_near(gradients(scaffolded), wanted, TOLERANCE[kind != "float32"])
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_input_without_gradient_gets_none(kind: str, scaffolded: Any) -> None:
+    cell = CELLS["lstm"]
+    case = make_case(cell, 3, 2, 4, 5)
+    y, _ = scaffolded(cell, case.x.detach(), case.state, case.weights)
+    y.sum().backward()
+    assert case.x.grad is None
+    assert case.weights["weight_ih"].grad is not None
+    with torch.no_grad():
+        again, _ = scaffolded(cell, case.x, case.state, case.weights)
+    assert not again.requires_grad
+    torch.testing.assert_close(again, y, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("name", "kind"), NORMALISED)
+def test_the_given_tensors_are_not_changed(name: str, kind: str, scaffolded: Any) -> None:
+    cell = dataclasses.replace(CELLS[name], layer_norm=True)
+    case = make_case(cell, 3, 2, 4, 5)
+    given = [case.x, *case.state, *case.weights.values()]
+    before = [tensor.detach().clone() for tensor in given]
+    outcome(scaffolded, cell, case)
+    assert all(torch.equal(tensor, was) for tensor, was in zip(given, before, strict=True))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("kind", USUAL)
+def test_a_thousand_windows_leave_no_memory_behind(kind: str, scaffolded: Any) -> None:
+    cell = CELLS["lstm"]
+    case = make_case(cell, 4, 8, 16, 32)
+
+    def resident() -> int:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    for _ in range(200):
+        outcome(scaffolded, cell, case)
+    before = resident()
+    for _ in range(800):
+        outcome(scaffolded, cell, case)
+    # a window's arrays are some 300 KiB: of 800 windows not one in 60 may stay
+    assert resident() - before < 4 * 2**20
+
+
+@pytest.mark.parametrize("kind", kinds("tiles"))
+def test_products_of_torch_are_right_before_and_after_a_window(kind: str, scaffolded: Any) -> None:
+    # oneDNN configures the tiles once for a run of products, and does not look again
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(33, 65, generator=generator).to(torch.bfloat16) for _ in range(2))
+    exact = a.float() @ b.float().T
+    for name in ("lstm", "elman"):
+        case = make_case(CELLS[name], 3, 20, 16, 24)
+        before = a @ b.T
+        outcome(scaffolded, CELLS[name], case)
+        after = a @ b.T
+        assert torch.equal(before, after)
+        torch.testing.assert_close(after.float(), exact, rtol=2**-7, atol=2**-5)
+
+
+def test_bfloat16_rounds_to_nearest_even_and_keeps_not_a_number() -> None:
+    numbers = np.array(
+        [1.0, -2.5, 3.14159, 1 + 2**-8, 1 + 3 * 2**-8, 1e-30, 65504.0, np.inf, -np.inf, np.nan],
+        np.float32,
+    )
+
+    @njit
+    def convert(numbers: Any) -> Any:
+        return np.array([scalar_math.to_half(number) for number in numbers])
+
+    bits = convert(numbers)
+    wanted = torch.from_numpy(numbers).to(torch.bfloat16)
+    found = torch.from_numpy(bits).view(torch.bfloat16)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
+
+
+def test_compiled_code_is_kept_and_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path)
+    module = codegen.load("X = 1\n")
+    (file,) = tmp_path.glob("charrnn_rows_*.py")
+    assert file.stem == module.__name__
+    assert codegen.load("X = 1\n") is module
+    file.write_text("X = 2\n")  # as another program might leave it
+    del sys.modules[module.__name__]
+    assert codegen.load("X = 1\n").X == 1
+    assert [path.name for path in tmp_path.glob("*.tmp")] == []
+
+
+def test_one_window_is_compiled_once() -> None:
+    asked = (CELLS["lstm"], (4,), 0, False, "float32")
+    window = fused_codegen.compiled(*asked)
+    assert fused_codegen.compiled(*asked) is window
+    assert (window.saved, window.inputs, window.own_operand) == (5, (4,), False)
+    assert window.one_derivative == (True,)
+    assert window.forward.address != window.backward.address
+    other = fused_codegen.compiled(CELLS["preactivation"], (1,), 0, False, "float32")
+    assert other.own_operand  # tanh(c), and not c, meets its product
+
+
+def test_a_home_that_cannot_be_written_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: blocked / "no")
+    folder = cache.folder.__wrapped__()
+    assert folder.is_dir()
+    assert blocked not in folder.parents

@@ -1,0 +1,121 @@
+"""Writing with symbols that are no characters: bytes, pieces, characters with bytes beside them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from charrnn.config import BeamConfig, ModelConfig, SampleConfig
+from charrnn.generator import Generator
+from charrnn.model import (
+    parameters,
+)
+from charrnn.model.model_file import (
+    Model,
+)
+from charrnn.text.tokenizer import (
+    ByteTokenizer,
+    CharTokenizer,
+    Tokenizer,
+    train_pieces,
+)
+
+LINES = "the café is near the sea.\nover the naïve bridge\n"
+
+
+def _tokenizers() -> dict[str, Tokenizer]:
+    text = (LINES * 40).encode()
+    return {
+        "byte": ByteTokenizer(),
+        "char": CharTokenizer("".join(sorted(set("the seaï\n"))), byte_fallback=True),
+        "sentencepiece": train_pieces([text], len(text), "bpe", 300),
+    }
+
+
+@pytest.fixture(scope="module", params=["byte", "char", "sentencepiece"])
+def model(request: pytest.FixtureRequest) -> Generator:
+    """A small network with random weights, which writes anything that it may."""
+    tokenizer = _tokenizers()[request.param]
+    config = ModelConfig(tokenizer.vocab_size, hidden_size=12, embedding_size=6)
+    rng = np.random.default_rng(3)
+    values = {
+        name: (0.5 * rng.standard_normal(shape)).astype(np.float32)
+        for name, shape in parameters.shapes(config).items()
+    }
+    return Generator(Model(config, tokenizer, values))
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 200])
+def test_the_length_is_in_characters(length: int, model: Generator) -> None:
+    config = SampleConfig(length=length, num_samples=3, seed=1)
+    pieces: list[str] = []
+    samples = model.samples("the", config, pieces.append)
+    assert [len(sample.text) for sample in samples] == [length] * 3
+    assert "".join(pieces) == samples[0].text
+    assert {sample.finished_by for sample in samples} == {"length"}
+
+
+def test_what_is_written_is_valid_and_what_was_chosen(model: Generator) -> None:
+    for sample in model.samples("", SampleConfig(length=100, num_samples=4, seed=2)):
+        written = b"".join(model.tokenizer.symbol_bytes[symbol] for symbol in sample.ids)
+        assert written.decode().startswith(sample.text)
+        assert len(written.decode()) - len(sample.text) < 16  # the rest of one piece
+
+
+def test_a_stop_string_ends_a_text_wherever_symbols_begin(model: Generator) -> None:
+    free = model.samples("", SampleConfig(length=300, seed=5))[0].text
+    stop = free[41:44]
+    text = model.samples("", SampleConfig(length=300, seed=5, stop=stop))[0]
+    assert text.text == free[: free.index(stop)]
+    assert text.finished_by == "stop"
+    streamed = "".join(model.stream(length=300, seed=5, stop=stop))
+    assert streamed == text.text
+
+
+def test_the_log_probability_is_that_of_the_symbols(model: Generator) -> None:
+    (sample,) = model.samples("the", SampleConfig(length=30, seed=1))
+    read = model.read("the")
+    logits, state, total = read.logits, read.state, 0.0
+    for symbol in sample.ids:
+        exact = logits[0].astype(np.float64)
+        total += exact[symbol] - exact.max() - np.log(np.exp(exact - exact.max()).sum())
+        logits, state = model.engine.step(np.array([symbol]), state)
+    assert sample.log_prob == pytest.approx(total, abs=1e-3)
+
+
+def test_a_pattern_is_matched_in_full(model: Generator) -> None:
+    pattern = "[theasï]{4,9}é?"
+    if isinstance(model.tokenizer, CharTokenizer):
+        pattern = "[theasï]{4,9}"
+    for sample in model.samples("", SampleConfig(length=20, num_samples=8, seed=4, regex=pattern)):
+        assert re.fullmatch(pattern, sample.text)
+
+
+def test_beams_are_valid_texts_and_end_at_stop_strings(model: Generator) -> None:
+    config = BeamConfig(length=12, width=4, num_return=3)
+    pieces: list[str] = []
+    found = model.beam("the", config, pieces.append)
+    assert "".join(pieces) == found[0].text
+    assert all("\ufffd" not in sample.text for sample in found)
+    stop = found[0].text[-1]
+    again = model.beam("the", BeamConfig(length=12, width=4, num_return=3, stop=stop))
+    assert all(stop not in sample.text for sample in again)
+
+
+def test_a_text_goes_on_from_a_saved_state(model: Generator, tmp_path: Any) -> None:
+    whole = model.samples("the", SampleConfig(length=4000, seed=8))[0]
+    read = model.read("the")
+    first = model.samples(read, SampleConfig(length=1, seed=8))[0]
+    model.save_state(tmp_path / "state", model.after(read, first))
+    rest = model.samples(model.load_state(tmp_path / "state"), SampleConfig(length=500))[0]
+    assert whole.ids[: len(first.ids) + len(rest.ids)] == first.ids + rest.ids
+
+
+def test_symbols_are_told_apart(model: Generator) -> None:
+    names = model.tokenizer.symbol_names
+    assert len(set(names)) == len(names) == model.tokenizer.vocab_size
+    assert "<0xC3>" in names
+    assert "e" in names

@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charrnn.text import (
+    profile,
+)
+from charrnn.text.profile import (
+    Statistics,
+    ngram_baseline,
+    repetition,
+)
+from charrnn.text.profile.ngram_baseline import (
+    measure_counting,
+)
+from charrnn.text.profile.repetition import (
+    WINDOW,
+    Passages,
+    place,
+)
+from charrnn.text.profile.symbols import (
+    code_points,
+    name_of,
+)
+
+ALPHABET = "ab \r\n\0\x1bé\u0301\u200b\ufffd日\U0001f600ÃÂ©â€™\u00a0»"
+texts = st.text(st.sampled_from(ALPHABET), min_size=1, max_size=300)
+
+
+def measured(text: str, *cuts: int) -> Statistics:
+    """Of a text in pieces that are cut at these places."""
+    borders = [0, *sorted(cut % len(text) for cut in cuts if cut % len(text)), len(text)]
+    pieces = [text[a:b] for a, b in pairwise(borders) if b > a]
+    assert "".join(pieces) == text
+    return profile.measure(lambda: iter(pieces), 0.1)
+
+
+def kinds(text: str) -> dict[str, int]:
+    return {sign.kind: sign.count for sign in measured(text).signs}
+
+
+@given(texts, st.lists(st.integers(0, 300), max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_the_same_whatever_the_pieces_and_as_python_counts(text: str, cuts: list[int]) -> None:
+    found = measured(text, *cuts)
+    assert found == measured(text)
+    assert found.characters == len(text)
+    assert found.bytes == len(text.encode())
+    assert found.symbols == dict(Counter(text))
+    assert list(found.symbols.values()) == sorted(found.symbols.values(), reverse=True)
+    lines = text.split("\n")
+    lines = lines if lines[-1] else lines[:-1]
+    assert found.lines == len(lines)
+    assert found.longest_line == max(map(len, lines), default=0)
+    if found.longest_line:
+        first = [len(line) for line in lines].index(found.longest_line)
+        assert found.longest_line_number == first + 1
+    crlf = text.count("\r\n")
+    alone = {"lf": text.count("\n") - crlf, "crlf": crlf, "cr": text.count("\r") - crlf}
+    assert found.newlines == alone
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "count", "words"),
+    [
+        ("a\nb\r\nc\nd\r", "newlines", 2, "2 LF, 1 CR LF, 1 CR alone"),
+        ("x" * 100_000 + "\n", "giant line", 100_000, "line 1 has 100,000 characters"),
+        ("a\0b" * 10, "binary", 10, "33.3% of it is NUL"),
+        ("a\x1b[0m\x1b\x85", "control", 3, "2 U+001B ESCAPE, 1 U+0085 (control character)"),
+        ("caf\ufffd", "replacement", 1, "U+FFFD REPLACEMENT CHARACTER"),
+        ("a\ufeffb", "byte order mark", 1, "U+FEFF ZERO WIDTH NO-BREAK SPACE"),
+        ("a\u202eb\u200b", "invisible", 2, "U+202E RIGHT-TO-LEFT OVERRIDE"),
+        ("a\uffffb", "unassigned", 1, "U+FFFF (no character of Unicode)"),
+        ("a\ue000b", "private use", 1, "U+E000 (private use)"),
+        ("cafe\u0301", "combining", 1, "U+0301 COMBINING ACUTE ACCENT"),
+    ],
+)
+def test_suspicious_signs(text: str, kind: str, count: int, words: str) -> None:
+    (sign,) = [sign for sign in measured(text).signs if sign.kind == kind]
+    assert sign.count == count
+    assert words in sign.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "plain\ttext\nof two lines\n",
+        "Zoë\r\nnaïve\r\n",
+        "«\u00a0Voilà\u00a0», dit-il, «\u00a0c’est l’été\u00a0». " * 9,
+    ],
+)
+def test_nothing_is_suspicious_about_text(text: str) -> None:
+    assert kinds(text) == {}
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
+@pytest.mark.parametrize("word", ["café", "naïve façade", "“quoted”", "привет", "日本語", "🙂"])
+def test_utf8_read_as_another_encoding(word: str, encoding: str) -> None:
+    misread = word.encode().decode(encoding, "replace")
+    if "\ufffd" in misread:
+        misread = word.encode().decode("latin-1")
+    beyond = sum(not symbol.isascii() for symbol in word)
+    signs = [sign for sign in measured(f"a {misread} text\n" * 7).signs if sign.kind == "misread"]
+    assert [sign.count for sign in signs] == [7 * beyond]
+    first = next(symbol for symbol in word if not symbol.isascii())
+    assert f"U+{ord(first):04X}" in signs[0].text
+
+
+def test_every_symbol_has_a_name() -> None:
+    assert name_of("\x1b") == "ESCAPE"
+    assert name_of("\n") == "LINE FEED"
+    assert name_of("\x7f") == "DELETE"
+    assert name_of("a") == unicodedata.name("a")
+    for point in (0, 0x20, 0x85, 0xD800, 0xE000, 0x378, 0xFFFF, 0x10FFFF, 0x4E00, 0xAC00):
+        assert name_of(chr(point)).strip()
+    (row,) = profile.rows({"é": 3})
+    assert row == {
+        "symbol": "é",
+        "code_point": "U+00E9",
+        "name": "LATIN SMALL LETTER E WITH ACUTE",
+        "category": "Ll",
+        "count": 3,
+    }
+
+
+def share_of(text: str) -> float:
+    """The share of windows that stood before, found the plain way."""
+    windows = [text[i : i + WINDOW] for i in range(len(text) - WINDOW + 1)]
+    seen: set[str] = set()
+    repeated = 0
+    for window in windows:
+        repeated += window in seen
+        seen.add(window)
+    return repeated / len(windows) if windows else 0.0
+
+
+def letters(length: int, seed: int) -> str:
+    return "".join(np.random.default_rng(seed).choice(list("abcdefgh \n"), length))
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.lists(st.integers(0, 9**5)))
+@settings(max_examples=40, deadline=None)
+def test_repetition_is_what_a_plain_search_finds(blocks: list[int], cuts: list[int]) -> None:
+    known = [letters(30 * (n + 1), n) for n in range(6)]
+    text = "".join(known[block] for block in blocks)
+    found = measured(text, *cuts[:5]).repetition
+    assert found.share == pytest.approx(share_of(text))
+    assert found.one_in == 1
+    assert bool(found.longest) == bool(found.share)
+
+
+@pytest.mark.parametrize("most", [1 << 20, 500])
+def test_the_longest_passages_with_their_lines(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repetition, "MOST", most)
+    header = "-" + "licence of all this".join(letters(400, 5).split()) + "-"
+    poem = "~" + letters(4_000, 6) + "~"
+    parts = [letters(3_000, seed) for seed in range(7, 12)]
+    text = f"{header}{parts[0]}{header}{parts[1]}{poem}{parts[2]}{poem}{parts[3]}{header}{parts[4]}"
+    found = measured(text, 5_000, 9_999, 10_000, 17_000).repetition
+    assert found.one_in == (1 if most > len(text) else 64)
+    longest = found.longest[0]
+    second = text.index(poem, text.index(poem) + 1)
+    assert longest.length >= len(poem)
+    assert longest.length <= len(poem) + 6  # letters beside them may be alike by chance
+    assert longest.line == 1 + text.count("\n", 0, second)
+    assert longest.before_line == 1 + text.count("\n", 0, text.index(poem))
+    assert longest.excerpt.strip("abcdefgh \n").startswith("~") or poem[:40] in longest.excerpt
+    if most > len(text):
+        assert [p.length for p in found.longest][1] >= len(header)
+        assert len(found.longest) == 2  # the header stands there three times, and is told once
+        assert found.share == pytest.approx(share_of(text))
+
+
+def test_sampled_windows_tell_the_share_of_a_large_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repetition, "MOST", 2_000)
+    text = letters(60_000, 1) + letters(40_000, 1) + letters(100_000, 2)
+    found = measured(text, *range(0, 200_000, 7_001)).repetition
+    assert found.one_in >= 64
+    assert found.share == pytest.approx(0.2, abs=0.03)
+    assert found.longest[0].length >= 40_000
+
+
+def test_what_is_kept_of_a_text_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repetition, "MOST", 1_000)
+    kept = Passages()
+    for seed in range(20):
+        kept.add(code_points(letters(5_000, seed)))
+        assert len(kept._hashes) == len(kept._places) <= 1_000
+        assert (np.diff(kept._hashes.astype(object)) > 0).all()
+
+
+def test_one_word_again_and_again() -> None:
+    found = measured("hello" * 2000)
+    assert found.repetition.share == pytest.approx(share_of("hello" * 2000))
+    (passage,) = found.repetition.longest
+    assert passage.length == 10_000 - 5
+    assert found.counting
+    assert found.counting.nats[0] > 1
+    assert found.counting.nats[5] < 0.01
+
+
+@given(texts, st.lists(st.tuples(st.integers(0, 300), st.integers(0, 60)), max_size=6))
+@settings(max_examples=100, deadline=None)
+def test_places_of_a_text_are_found_in_its_pieces(text: str, wanted: list[tuple[int, int]]) -> None:
+    ranges = [(start, start + size) for start, size in wanted if start < len(text)]
+    pieces = [text[i : i + 7] for i in range(0, len(text), 7)]
+    found, lines = place(pieces, ranges)
+    assert found == [text[start:end] for start, end in ranges]
+    assert lines == [1 + text.count("\n", 0, start) for start, _ in ranges]
+
+
+def plain_counting(counted: str, held_out: str, vocab_size: int) -> list[float]:
+    """Witten and Bell's estimate, with dictionaries."""
+    whole = counted + held_out
+    padding = "\0" * ngram_baseline.ORDERS  # stands before the text
+    nats = []
+
+    def probability(at: int, order: int) -> float:
+        if order < 0:
+            return 1 / vocab_size
+        shorter = probability(at, order - 1)
+        context = (padding + whole)[at + ngram_baseline.ORDERS - order : at + ngram_baseline.ORDERS]
+        seen = followers[order].get(context)
+        if not seen:
+            return shorter
+        return (seen[whole[at]] + len(seen) * shorter) / (seen.total() + len(seen))
+
+    followers: list[dict[str, Counter[str]]] = []
+    for order in range(ngram_baseline.ORDERS):
+        table: dict[str, Counter[str]] = {}
+        for at, symbol in enumerate(counted):
+            context = (padding + counted)[
+                at + ngram_baseline.ORDERS - order : at + ngram_baseline.ORDERS
+            ]
+            table.setdefault(context, Counter())[symbol] += 1
+        followers.append(table)
+        places = range(len(counted), len(whole))
+        nats.append(-sum(math.log(probability(at, order)) for at in places) / len(held_out))
+    return nats
+
+
+@given(
+    st.text("abcé\U0001f600 ", min_size=2, max_size=200), st.text("abx日 ", min_size=1, max_size=50)
+)
+@settings(max_examples=100, deadline=None)
+def test_counting_is_witten_and_bell(counted: str, held_out: str) -> None:
+    vocab_size = len(set(counted + held_out))
+    found = measure_counting(counted, held_out, vocab_size)
+    assert found.nats == pytest.approx(plain_counting(counted, held_out, vocab_size))
+    assert found.bpc == pytest.approx([value / math.log(2) for value in found.nats])
+
+
+def test_probabilities_of_all_symbols_add_up_to_one() -> None:
+    """Of any symbol in the one place that is held out."""
+    counted = letters(500, 3)
+    symbols = [*sorted(set(counted)), "x"]
+    for order in range(ngram_baseline.ORDERS):
+        nats = [measure_counting(counted, symbol, len(symbols)).nats[order] for symbol in symbols]
+        assert sum(map(math.exp, (-value for value in nats))) == pytest.approx(1)
+
+
+def test_the_held_out_text_is_not_counted() -> None:
+    text = letters(9_000, 1) + letters(1_000, 2)
+    found = measured(text).counting
+    assert found
+    assert (found.counted, found.measured) == (9_000, 1_000)
+    # Letters drawn at random: nothing helps to predict them. Own counts would promise nearly 0.
+    assert min(found.nats) > math.log(10) - 0.01
+
+
+def test_only_the_end_of_a_large_text_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile, "MOST_COUNTED", 300)
+    monkeypatch.setattr(profile, "MOST_MEASURED", 50)
+    text = letters(2_000, 1)
+    found = measured(text, 777, 1500, 1801).counting
+    assert found == measure_counting(text[1500:1800], text[1800:1850], len(set(text)))
+
+
+@pytest.mark.parametrize("text", ["a", "ab", "abc"])
+def test_texts_too_short_to_hold_anything_out(text: str) -> None:
+    found = measured(text)
+    assert found.symbols == dict(Counter(text))
+    assert (found.counting is None) == (len(text) < 3)

@@ -1,0 +1,250 @@
+"""Documents that are kept apart: in streams, in training and in scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from charrnn import (
+    scoring,
+)
+from charrnn.config import ModelConfig, TrainConfig, TrainOptions
+from charrnn.errors import CorpusError, OptionError
+from charrnn.inference.compiled_engine import (
+    Engine,
+)
+from charrnn.model import (
+    parameters,
+)
+from charrnn.model.model_file import (
+    Model,
+)
+from charrnn.network import (
+    layers,
+)
+from charrnn.network.module import (
+    CharRNN,
+)
+from charrnn.text import (
+    streams,
+)
+from charrnn.text.corpus import (
+    from_text,
+)
+from charrnn.text.streams import (
+    IGNORED,
+    Cursor,
+)
+from charrnn.text.tokenizer import (
+    CharTokenizer,
+)
+from charrnn.training import run
+from charrnn.training.trainer import (
+    Trainer,
+)
+
+START = 3
+LENGTHS = [5, 1, 12, 3, 4, 8, 2, 7]
+TOKENIZER = CharTokenizer("abc")
+
+
+def cut(lengths: list[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint64], list[Any]]:
+    """A text of documents of these lengths, where they start, and each of them."""
+    ids = np.random.default_rng(sum(lengths)).integers(0, 3, sum(lengths)).astype(np.uint8)
+    starts = np.append(0, np.cumsum(lengths))[:-1].astype(np.uint64)
+    return ids, starts, np.split(ids, starts[1:].astype(int))
+
+
+def test_documents_by_hand() -> None:
+    ids = np.arange(10, 20, dtype=np.uint8)  # documents of 3, 5 and 2
+    made = streams.make(ids, 2, 2, START, None, documents=np.array([0, 3, 8], np.uint64))
+    assert (made.windows, made.batch_size, made.update_every) == (3, 2, 2)
+    windows = [made.window(Cursor(0, number)) for number in range(3)]
+    none = IGNORED
+    assert [w.targets.T.tolist() for w in windows] == [
+        [[10, 11], [15, 16]],  # the second stream starts within a document
+        [[12, none], [17, none]],
+        [[13, 14], [18, 19]],
+    ]
+    assert [w.inputs[0].tolist() for w in windows] == [[START, START], [11, 16], [START, START]]
+    assert [w.inputs[1, 0] for w in windows][::2] == [10, 13]
+    begins = [None if w.begins is None else w.begins.tolist() for w in windows]
+    assert begins == [[True, False], [False, False], [True, True]]
+    assert made.counted == pytest.approx(10 / 3)
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(1, 9))
+def test_every_symbol_is_counted_once_behind_the_one_before(lengths: list[int], seq: int) -> None:
+    ids, starts, documents = cut(lengths)
+    made = streams.make(ids, 1, seq, START, None, documents=starts)
+    read: list[list[int]] = []
+    for number in range(made.windows):
+        window = made.window(Cursor(0, number))
+        assert window.begins is not None
+        if window.begins[0]:
+            read.append([])
+        for given_, wanted in zip(window.inputs[:, 0], window.targets[:, 0], strict=True):
+            if wanted != IGNORED:
+                assert given_ == (read[-1][-1] if read[-1] else START)
+                read[-1].append(int(wanted))
+    assert read == [document.tolist() for document in documents]
+
+
+def test_streams_need_a_window_each() -> None:
+    with pytest.raises(CorpusError, match=r"3 windows of 4: too few for 4 streams"):
+        streams.make(np.zeros(12), 4, 4, START, None, documents=np.array([0, 4, 8]))
+
+
+def alone(network: CharRNN, document: NDArray[Any]) -> torch.Tensor:
+    """Nats of a document's symbols (N,), read by itself in one go."""
+    inputs = torch.from_numpy(np.append(START, document[:-1]).astype(np.int64))[:, None]
+    logits, _ = network(inputs, network.start_state(1))
+    targets = torch.from_numpy(document.astype(np.int64))
+    return torch.nn.functional.cross_entropy(logits[:, 0], targets, reduction="none")
+
+
+@pytest.mark.parametrize("backend", ["reference", "library", "scaffold"])
+@pytest.mark.parametrize("learned", [False, True])
+def test_training_reads_each_document_as_if_it_were_alone(
+    backend: str, learned: bool, make_values: Callable[..., Any]
+) -> None:
+    ids, starts, documents = cut(LENGTHS)
+    model = ModelConfig(3, hidden_size=8, embedding_size=4, learned_start=learned)
+    kernel = layers.select(
+        parameters.cell_of(model), torch.device("cpu"), "float32", backend=backend
+    )
+    network = CharRNN(model, make_values(model), sequence=kernel.run)
+    config = TrainConfig(seq_len=3, update_every=3, batch_size=1, reset_at_documents=True)
+    made = streams.make(ids, 1, 3, START, None, documents=starts)
+    trainer = Trainer(network.train(), made, ids[:0], config)
+    with torch.no_grad():
+        wanted = [alone(network, document).split(3) for document in documents]
+    expected = torch.cat([part.mean()[None] for parts in wanted for part in parts])
+    first = network.values()
+    for _ in range(made.windows):
+        assert trainer.update(0.0)
+        network.load(first)  # a rate of 0, but weight decay
+    torch.testing.assert_close(torch.stack(trainer.losses), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_gradient_is_that_of_the_documents_and_of_the_learned_start(
+    make_values: Callable[..., Any],
+) -> None:
+    # Whole documents in a window: what is summed over rows is what each gives by itself.
+    ids, starts, documents = cut([4, 2, 3, 4])
+    model = ModelConfig(3, hidden_size=5, embedding_size=4, learned_start=True)
+    network = CharRNN(model, make_values(model))
+    config = TrainConfig(seq_len=4, update_every=4, batch_size=2, reset_at_documents=True)
+    made = streams.make(ids, 2, 4, START, None, documents=starts)
+    trainer = Trainer(network, made, ids[:0], config)
+    trainer.cursor = Cursor(0, 1)  # the second and the fourth document
+    window = made.window(trainer.cursor)
+    assert window.begins is not None
+    trainer.state = network.begun(trainer.state, torch.from_numpy(window.begins))
+    loss, _, _ = trainer.loss(window)
+    loss.backward()  # type: ignore[no-untyped-call]
+    found = {name: weight.grad for name, weight in network.weights().items()}
+    network.zero_grad()
+    torch.cat([alone(network, documents[1]), alone(network, documents[3])]).mean().backward()
+    for name, weight in network.weights().items():
+        torch.testing.assert_close(found[name], weight.grad, msg=name)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("learned", [False, True])
+def test_scores_are_those_of_the_documents(
+    exact: bool, learned: bool, make_model: Callable[..., Model]
+) -> None:
+    model = make_model("abc", learned_start=learned)
+    lengths = [*np.random.default_rng(1).integers(1, 90, 200).tolist(), 1500]
+    ids, starts, documents = cut(lengths)
+    for engine in (Engine(model.config, model.values), CharRNN(model.config, model.values)):
+        with torch.no_grad():
+            found = scoring.score(engine, ids, TOKENIZER, START, exact=exact, documents=starts)
+            wanted = sum(
+                scoring.score(engine, document, TOKENIZER, START, exact=True).total_nats
+                for document in documents
+            )
+        assert found.characters == len(ids)
+        assert found.total_nats == pytest.approx(wanted, rel=1e-5)
+    together = scoring.score(engine, ids, TOKENIZER, START)
+    assert together.total_nats != pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_part_of_a_score_is_that_of_the_streams_beginnings(
+    make_model: Callable[..., Model],
+) -> None:
+    model = make_model("abc")
+    ids, starts, _ = cut(np.random.default_rng(2).integers(1, 60, 300).tolist())
+    engine = Engine(model.config, model.values)
+    few = scoring.score(engine, ids, TOKENIZER, START, documents=starts, most=2000)
+    read = scoring.spread(ids, 2000, documents=starts)
+    assert few.characters == len(read)
+    assert 1000 < len(read) <= 2000
+    assert (read[:50] == ids[:50]).all()
+    whole = scoring.score(engine, ids, TOKENIZER, START, documents=starts)
+    assert few.nats == pytest.approx(whole.nats, rel=0.05)
+    assert len(scoring.spread(ids, 10**6, documents=starts)) == len(ids)
+
+
+TEXT = "anna\nbob\nclara\ndora\nemil\nfanny\ngustav\nhanna\n" * 30
+OPTIONS: dict[str, Any] = {"hidden_size": 8, "batch_size": 4, "reset_at_documents": True}
+OPTIONS |= {"cell": "lstm", "backend": "library", "device": "cpu"}
+
+
+class Stopping(run.Observer):
+    """Ends a training after so many steps."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def stop(self) -> str | None:
+        self.left -= 1
+        return "interrupt" if self.left < 0 else None
+
+
+def _train(out: Path, observer: run.Observer | None = None, **resume: Any) -> run.Result:
+    made = run.train(
+        from_text(TEXT, "names", separator="\n"),
+        TrainOptions(steps=60, **OPTIONS),
+        out=out,
+        observer=observer,
+        resume_with=resume or None,
+    )
+    assert made is not None
+    return made
+
+
+def test_a_training_is_exact_is_resumed_and_scored_the_same(tmp_path: Path) -> None:
+    whole = _train(tmp_path / "whole")
+    # A window as long as a name in the mean would be shorter than the shortest planned.
+    assert '"seq_len": 8,' in (tmp_path / "whole" / "config.json").read_text()
+    # Counted are the names, not what fills up their windows: each takes one of four rows.
+    assert whole.characters == pytest.approx(60 * 4 * len(TEXT) / 240, rel=0.05)
+    cut_off = _train(tmp_path / "parts", Stopping(25))
+    assert 0 < cut_off.steps < 60
+    parts = _train(tmp_path / "parts", steps=60)
+    assert Path(parts.model).read_bytes() == Path(whole.model).read_bytes()
+    with pytest.raises(OptionError, match="--reset-at-documents was True, now False"):
+        _train(tmp_path / "parts", reset_at_documents=False)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"state": "reset"}, "give one of them"),
+        ({"update_every": 4}, "leave out --update-every"),
+        ({"seq_len": "full"}, "leave out --seq-len full"),
+    ],
+)
+def test_what_does_not_go_with_it_is_refused(more: dict[str, Any], words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        TrainOptions(reset_at_documents=True, **more)

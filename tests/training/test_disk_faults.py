@@ -1,0 +1,239 @@
+"""A training on a disk that fails: it goes on, says so, and what it leaves is whole."""
+
+import errno
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import charrnn
+from charrnn.config import TrainOptions
+from charrnn.errors import RunError
+from charrnn.text.corpus import (
+    from_text,
+)
+from charrnn.training import (
+    background_writer,
+    checkpoints,
+    run,
+)
+from charrnn.training.run import Observer, Result
+
+TEXT = "the cat is home.\nthe café is near the sea.\n" * 20
+OPTIONS = {"steps": 12, "hidden_size": 4, "embedding_size": 3, "seq_len": 8, "batch_size": 4}
+OPTIONS |= {"device": "cpu", "cell": "lstm", "backend": "library", "dropout": 0.1}
+CALLS = ("open", "write", "fsync", "rename", "replace", "mkdir")
+needs_names = pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="no files' names by their numbers here"
+)
+
+
+class Listening(Observer):
+    def __init__(self) -> None:
+        self.notices: list[str] = []
+
+    def notice(self, sentence: str) -> None:
+        self.notices.append(sentence)
+
+
+class Disk:
+    """Calls of the system below a folder, of which some fail.
+
+    Attributes:
+        count: calls so far.
+        first, last: which of them fail.
+    """
+
+    def __init__(
+        self, patch: pytest.MonkeyPatch, under: Path, first: int, last: float, error: int
+    ) -> None:
+        self.under, self.first, self.last, self.error = under, first, last, error
+        self.count = 0
+        for call in CALLS:
+            patch.setattr(os, call, self.wrapped(getattr(os, call)))
+
+    def wrapped(self, real: Any) -> Any:
+        def call(target: Any, *more: Any, **named: Any) -> Any:
+            if self.concerns(target):
+                self.count += 1
+                if self.first <= self.count <= self.last:
+                    raise OSError(self.error, os.strerror(self.error), str(target))
+            return real(target, *more, **named)
+
+        return call
+
+    def concerns(self, target: Any) -> bool:
+        if isinstance(target, int):
+            target = Path(f"/proc/self/fd/{target}").readlink()
+        return str(target).startswith(str(self.under)) and not str(target).endswith(".lock")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in {"PATIENCE": 1.0, "RETRY": 0.02, "LAST_PATIENCE": 0.1}.items():
+        monkeypatch.setattr(background_writer, name, seconds)
+
+
+def _train(out: Path, observer: Observer | None = None, resume: bool = False) -> Result:
+    with pytest.MonkeyPatch.context() as patch:
+        if resume:  # the disk is well again, if perhaps busy
+            patch.setattr(background_writer, "LAST_PATIENCE", 60.0)
+        made = run.train(
+            from_text(TEXT, "tiny"),
+            TrainOptions(**OPTIONS),  # type: ignore[arg-type]
+            out=out,
+            observer=observer,
+            resume_with={} if resume else None,
+            checkpoint_every=4,
+        )
+    assert made is not None
+    return made
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The model of a training with a good disk."""
+    return Path(_train(tmp_path_factory.mktemp("whole") / "run").model).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> int:
+    """How many calls such a training makes."""
+    folder = tmp_path_factory.mktemp("counted")
+    with pytest.MonkeyPatch.context() as patch:
+        disk = Disk(patch, folder / "run", 0, 0, 0)
+        _train(folder / "run")
+    return disk.count
+
+
+@needs_names
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
+def test_one_call_that_fails_loses_nothing(
+    tmp_path: Path, whole: bytes, calls: int, error: int, times: Any, tell: Any
+) -> None:
+    tried = range(1, calls + 1, times(7, 1))
+    early: list[Path] = []
+    for at in tried:
+        observer = Listening()
+        out = tmp_path / str(at)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(background_writer, "LAST_PATIENCE", 30.0)
+            Disk(patch, out, at, at, error)
+            try:
+                result = _train(out, observer)
+            except RunError:  # when there was nothing yet to be lost
+                early.append(out)
+                continue
+        assert Path(result.model).read_bytes() == whole
+        assert all(isinstance(found, checkpoints.Found) for found in checkpoints.found(out))
+    reported = [out / "metrics.jsonl" for out in early if (out / "metrics.jsonl").exists()]
+    assert not any(path.stat().st_size for path in reported)
+    tell(f"{os.strerror(error)}, at one system call each", len(tried))
+
+
+@needs_names
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_fails_for_good_leaves_what_can_be_resumed(
+    tmp_path: Path, whole: bytes, calls: int, error: int, times: Any, tell: Any
+) -> None:
+    tried = range(12, calls + 1, times(17, 1))
+    for at in tried:
+        observer = Listening()
+        out = tmp_path / str(at)
+        with pytest.MonkeyPatch.context() as patch:
+            Disk(patch, out, at, float("inf"), error)
+            with pytest.raises(RunError) as caught:
+                _train(out, observer)
+        # It may be that the last file was not yet tried, and nothing else was left.
+        assert os.strerror(error) in str(caught.value) or "takes no more" in str(caught.value)
+        for found in checkpoints.found(out):
+            assert isinstance(found, checkpoints.Found)
+        if (out / "model.safetensors").exists():
+            charrnn.load(out)
+        if not (out / "summary.json").exists():  # else all was there but the folder's sync
+            assert Path(_train(out, resume=True).model).read_bytes() == whole
+    tell(f"{os.strerror(error)} for good, from each call on; then resumed", len(tried))
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own of 64 kB, less than a training writes; `remount` makes it larger."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if not _mounted("-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)):
+        pytest.skip("no right to mount a disk")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def _mounted(*words: str) -> bool:
+    try:
+        return subprocess.run(["mount", *words], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def test_on_a_disk_that_is_really_full_nothing_is_lost(disk: Path, whole: bytes, tell: Any) -> None:
+    with pytest.raises(RunError, match=r"No space left|takes no more"):
+        _train(disk / "run")
+    for found in checkpoints.found(disk / "run"):
+        assert isinstance(found, checkpoints.Found)
+    assert _mounted("-o", "remount,size=16m", str(disk))
+    assert Path(_train(disk / "run", resume=True).model).read_bytes() == whole
+    tell("a disk of 64 kB, later of 16 MB", 1)
+
+
+@needs_names
+def test_a_disk_that_is_full_for_a_while_is_told_of_and_waited_for(
+    tmp_path: Path, whole: bytes, calls: int
+) -> None:
+    observer = Listening()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(background_writer, "LAST_PATIENCE", 10.0)
+        disk = Disk(patch, tmp_path / "run", calls // 3, calls // 3 + 30, errno.ENOSPC)
+        result = _train(tmp_path / "run", observer)
+        assert disk.count > disk.last
+    assert Path(result.model).read_bytes() == whole
+    assert [n for n in observer.notices if "No space left" in n and "the training goes on" in n]
+    assert [n for n in observer.notices if n.endswith(": written now")]
+    assert (tmp_path / "run" / "metrics.jsonl").read_text().count("\n") == 12
+
+
+def test_a_disk_that_hangs_does_not_stop_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bytes
+) -> None:
+    monkeypatch.setattr(background_writer, "PATIENCE", 0.05)
+    monkeypatch.setattr(background_writer, "LAST_PATIENCE", 10.0)
+    answers, fsync = threading.Event(), os.fsync
+    main = threading.current_thread()
+
+    def hanging(file: int) -> None:
+        if threading.current_thread() is not main:
+            answers.wait(20)
+        fsync(file)
+
+    class Impatient(Listening):
+        def progress(self, progress: Any, network: Any) -> None:
+            if progress.step == 12:
+                self.trained_at = time.monotonic()
+                answers.set()
+
+    monkeypatch.setattr(os, "fsync", hanging)
+    observer = Impatient()
+    result = _train(tmp_path / "run", observer)
+    assert observer.trained_at
+    assert Path(result.model).read_bytes() == whole
+
+
+def test_a_clock_that_jumps_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bytes
+) -> None:
+    hours = iter(range(10**9, 0, -3600))
+    monkeypatch.setattr(time, "time", lambda: float(next(hours)))
+    assert Path(_train(tmp_path / "run").model).read_bytes() == whole
+    assert Path(_train(tmp_path / "run", resume=True).model).read_bytes() == whole

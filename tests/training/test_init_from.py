@@ -1,0 +1,170 @@
+"""A network that was trained goes on with another alphabet: the same symbols mean the same."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import charrnn
+from charrnn.config import ModelConfig
+from charrnn.decoding.step import log_softmax
+from charrnn.errors import OptionError
+from charrnn.generator import Generator
+from charrnn.model import (
+    model_file,
+    parameters,
+)
+from charrnn.model.model_file import (
+    Model,
+)
+from charrnn.text.tokenizer import (
+    ByteTokenizer,
+    CharTokenizer,
+    Tokenizer,
+)
+from charrnn.training import (
+    init_from,
+    run,
+)
+
+MakeModel = Callable[..., Model]
+KINDS: dict[str, dict[str, Any]] = {
+    "embedding": {"num_layers": 2},
+    "one-hot": {"embedding_size": 0},
+    "skip connections": {"embedding_size": 0, "num_layers": 3, "skip_connections": True},
+    "deep input": {"embedding_size": 0, "input_depth": 2, "num_layers": 2},
+    "deep skips": {
+        "embedding_size": 0,
+        "input_depth": 2,
+        "num_layers": 2,
+        "skip_connections": True,
+        "output_depth": 2,
+        "learned_start": True,
+    },
+    "jordan": {"cell": "jordan"},
+}
+
+
+def _moved(model: Model, symbols: str) -> Model:
+    tokenizer = CharTokenizer.from_texts(symbols)
+    fields = {**vars(model.config), "vocab_size": tokenizer.vocab_size}
+    config = ModelConfig(**fields)
+    fresh = {name: np.zeros(shape, np.float32) for name, shape in parameters.shapes(config).items()}
+    return Model(config, tokenizer, init_from.values(model, config, tokenizer, fresh))
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_symbols_that_stay_mean_what_they_meant(
+    make_model: MakeModel, kind: dict[str, Any]
+) -> None:
+    """With the same symbols and one more, which is as improbable as can be."""
+    model = make_model("bdfhk", **kind)
+    moved = _moved(model, "abdfghkz")
+    bias = np.array(moved.values["output.bias"])
+    new = [moved.tokenizer.symbols.index(symbol) for symbol in "agz"]
+    bias[new] = -1e9
+    moved = Model(moved.config, moved.tokenizer, {**moved.values, "output.bias": bias})
+    before, after = (
+        log_softmax(Generator(each).read("dhbkfd").logits)[0] for each in (model, moved)
+    )
+    kept = [moved.tokenizer.symbols.index(symbol) for symbol in "bdfhk"]
+    np.testing.assert_allclose(after[kept], before, atol=1e-5)
+
+
+def test_there_and_back_is_the_same(make_model: MakeModel) -> None:
+    model = make_model("bdfhk", num_layers=2)
+    back = _moved(_moved(model, "abdfghkz"), "bdfhk")
+    for name, value in model.values.items():
+        np.testing.assert_array_equal(back.values[name], value)
+
+
+def test_what_becomes_of_the_symbols_is_told(make_model: MakeModel) -> None:
+    met = init_from.alphabets(make_model("abc\n"), CharTokenizer("bcx\x9b"))
+    assert (met.kept, met.added, met.dropped) == ("bc", "x\x9b", "\na")
+    assert str(met) == "2 symbols kept, 2 added (x<U+009B>), 2 dropped (␊a)"
+    many = init_from.alphabets(make_model("a"), CharTokenizer("".join(map(chr, range(97, 127)))))
+    assert "29 added (bcdefghijklmnopqrstu…), 0 dropped" in str(many)
+
+
+@pytest.mark.parametrize("other", [ByteTokenizer(), CharTokenizer("acet", byte_fallback=True)])
+def test_symbols_that_are_no_characters_are_refused(
+    other: Tokenizer, make_model: MakeModel
+) -> None:
+    model = make_model("the cat")
+    with pytest.raises(OptionError, match=r"the text has .* both need --tokenizer char"):
+        init_from.alphabets(model, other)
+    with pytest.raises(OptionError, match="the model of --init-from has"):
+        init_from.alphabets(dataclasses.replace(model, tokenizer=other), model.tokenizer)
+
+
+def test_options_are_those_of_the_network(make_model: MakeModel) -> None:
+    model = make_model("abc", cell="gru", num_layers=2)
+    made = init_from.options(model, {"steps": 3, "cell": "gru", "hidden_size": None})
+    assert (made["cell"], made["hidden_size"], made["steps"]) == ("gru", 5, 3)
+    with pytest.raises(OptionError, match=r"--hidden-size 6 does not go .* has 5: leave it out"):
+        init_from.options(model, {"hidden_size": 6})
+
+
+TEXT = "the cat is home.\nthe café is near the sea.\n" * 40
+SMALL: dict[str, Any] = {
+    "hidden_size": 24,
+    "seq_len": 8,
+    "batch_size": 4,
+    "cell": "lstm",
+    "backend": "library",
+}
+
+
+def test_a_training_begins_where_another_ended(tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text(TEXT, "utf-8")
+    (tmp_path / "two.txt").write_text(TEXT.replace("home", "zoo") + "?", "utf-8")
+    first = charrnn.train(tmp_path / "one.txt", out=tmp_path / "one", steps=150, **SMALL)
+    rest = {name: value for name, value in SMALL.items() if name != "hidden_size"}
+    told: dict[str, Any] = {"steps": 8, "learning_rate": 0.001, "out": tmp_path / "two", **rest}
+    second = charrnn.train(tmp_path / "two.txt", init_from=first.model, **told)
+    fresh = charrnn.train(tmp_path / "two.txt", **{**told, "out": tmp_path / "new"}, hidden_size=24)
+    assert second.parameters == fresh.parameters
+    assert second.valid_nats is not None
+    assert fresh.valid_nats is not None
+    assert second.valid_nats < fresh.valid_nats - 0.5
+    training = model_file.load(Path(second.model)).training
+    assert training["init_from"]["steps"] == model_file.load(Path(first.model)).training["steps"]
+    assert training["init_from"]["symbols"] == "15 symbols kept, 2 added (?z), 1 dropped (m)"
+
+
+def test_such_a_training_is_resumed_exactly(tmp_path: Path, make_model: MakeModel) -> None:
+    (tmp_path / "one.txt").write_text(TEXT, "utf-8")
+    model_file.save(tmp_path / "m", make_model("the cat.?"))
+
+    class Stopping(run.Observer):
+        asked = 0
+
+        def stop(self) -> str | None:
+            self.asked += 1
+            return "interrupt" if self.asked > 9 else None
+
+    from charrnn.config import TrainOptions
+    from charrnn.text import (
+        corpus,
+    )
+
+    text, model = corpus.read([tmp_path / "one.txt"]), model_file.load(tmp_path / "m")
+    rest = {"steps": 20, "seq_len": 8, "batch_size": 4, "cell": "lstm", "backend": "library"}
+    options = TrainOptions(**init_from.options(model, rest))
+    run.train(text, options, out=tmp_path / "whole", init_from=model)
+    run.train(text, options, out=tmp_path / "cut", init_from=model, observer=Stopping())
+    run.train(text, TrainOptions(), out=tmp_path / "cut", resume_with={})
+    one, two = (tmp_path / name / "model.safetensors" for name in ("whole", "cut"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_run_goes_on_by_itself(tmp_path: Path, make_model: MakeModel) -> None:
+    (tmp_path / "one.txt").write_text(TEXT, "utf-8")
+    model_file.save(tmp_path / "m", make_model("the cat.?"))
+    with pytest.raises(OptionError, match="--init-from begins a run, --resume goes on with one"):
+        charrnn.train(
+            tmp_path / "one.txt", out=tmp_path / "r", init_from=tmp_path / "m", resume=True
+        )

@@ -1,0 +1,284 @@
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.config import ModelConfig, TrainConfig, TrainOptions
+from charrnn.text import (
+    streams,
+)
+from charrnn.training import plan
+from charrnn.training.plan import (
+    CHARACTERS_PER_PARAMETER,
+    ENOUGH_EPOCHS,
+    HIDDEN_SIZES,
+    PARAMETERS_PER_CHARACTER,
+)
+
+MEGABYTE = 1_000_000
+
+
+def _unasked(model: ModelConfig, train: TrainConfig) -> float:
+    raise AssertionError("the machine's speed must not matter")
+
+
+def _speed(model: ModelConfig, train: TrainConfig) -> float:
+    """A machine of so many parameters times characters per second."""
+    return 2e10 / plan.layers(model)
+
+
+def test_what_was_asked_is_kept() -> None:
+    asked: dict[str, Any] = {
+        "cell": "elman",
+        "num_layers": 3,
+        "hidden_size": 17,
+        "embedding_size": 0,
+        "skip_connections": True,
+        "input_depth": 2,
+        "recurrent_depth": 3,
+        "output_depth": 4,
+        "learned_start": True,
+        "layer_norm": True,
+        "zoneout": 0.1,
+        "zoneout_cell": 0.2,
+        "seq_len": 11,
+        "update_every": 7,
+        "state": "carry",
+        "batch_size": 5,
+        "steps": 9,
+        "learning_rate": 0.5,
+        "init": "he",
+        "forget_bias": -2.0,
+        "dropout": 0.0,
+        "locked_dropout": True,
+        "weight_drop": 0.3,
+        "activation_penalty": 2.0,
+        "slowness_penalty": 1.0,
+        "omega": 0.5,
+        "weight_decay": 0.0,
+        "clip_norm": 7.0,
+        "seed": 13,
+    }
+    fields = {f.name for kind in (ModelConfig, TrainConfig) for f in dataclasses.fields(kind)}
+    assert fields - asked.keys() == {
+        *("vocab_size", "optimizer", "minutes", "epochs"),
+        "reset_at_documents",  # not with update_every
+    }
+    made = plan.make(TrainOptions(**asked), 1000, 30, _unasked)
+    decided = dataclasses.asdict(made.model) | dataclasses.asdict(made.train)
+    assert {name: decided[name] for name in asked} == asked
+    assert (made.model.vocab_size, made.train.minutes, made.train.epochs) == (30, None, None)
+    assert made.characters == 9 * 7 * 5
+    assert made.reason == "the size is as asked"
+
+
+@pytest.mark.parametrize("budget", [{"steps": 1000}, {"epochs": 2.5}])
+def test_without_a_clock_the_plan_is_a_function_of_text_and_options(
+    budget: dict[str, Any],
+) -> None:
+    options = TrainOptions(**budget)
+    assert plan.make(options, MEGABYTE, 65, _unasked) == plan.make(options, MEGABYTE, 65, _unasked)
+
+
+def test_epochs_are_counted_in_whole_windows() -> None:
+    # 1003 characters in 10 streams of 100, of which windows of 30 fill 90: 900 per epoch
+    options = TrainOptions(epochs=2.0, batch_size=10, seq_len=30)
+    assert plan.make(options, 1003, 30, _unasked).characters == 1800
+
+
+def test_epochs_are_counted_in_whole_updates_where_windows_overlap() -> None:
+    # 1003 characters in 10 streams of 100: 33 updates of 3 each, 990 characters per epoch
+    options = TrainOptions(epochs=2.0, batch_size=10, seq_len=30, update_every=3)
+    made = plan.make(options, 1003, 30, _unasked)
+    assert (made.train.seq_len, made.train.update_every, made.characters) == (30, 3, 1980)
+
+
+def test_an_update_comes_with_each_window_unless_asked_more_often() -> None:
+    def shape(**options: Any) -> tuple[int, int]:
+        train = plan.make(TrainOptions(steps=1, **options), MEGABYTE, 65, _unasked).train
+        return train.seq_len, train.update_every
+
+    assert shape() == (64, 64)
+    assert shape(seq_len=50) == (50, 50)
+    assert shape(seq_len=50, update_every=5) == (50, 5)
+    assert shape(update_every=16) == (64, 16)
+    assert shape(update_every=100) == (100, 100)  # a window is as long as its counted part
+    assert shape(state="reset") == (64, 64)
+
+
+def test_a_full_window_is_as_long_as_a_stream() -> None:
+    def train(**options: Any) -> TrainConfig:
+        return plan.make(TrainOptions(steps=1, seq_len="full", **options), 1003, 30, _unasked).train
+
+    made = train(batch_size=10)
+    assert (made.batch_size, made.seq_len, made.update_every) == (10, 100, 100)
+    made = train(batch_size=10, update_every=20)
+    assert (made.seq_len, made.update_every) == (100, 20)
+    made = train()  # as many streams as it would have with windows: 1003 // (64 * 8)
+    assert (made.batch_size, made.seq_len, made.update_every) == (1, 1003, 1003)
+
+
+@pytest.mark.parametrize(
+    ("length", "minutes"), [(10**8, 5.0), (10**6, 5.0), (250_000, 2.5), (10_000, 0.5), (100, 0.2)]
+)
+def test_without_a_budget_minutes_grow_with_the_root_of_the_text(
+    length: int, minutes: float
+) -> None:
+    assert plan.make(TrainOptions(), length, 65, _speed).train.minutes == minutes
+
+
+@pytest.mark.parametrize("minutes", [0.1, 1.0, 5.0, 60.0, 1e5])
+def test_the_size_is_the_largest_that_time_and_text_can_feed(minutes: float) -> None:
+    made = plan.make(TrainOptions(minutes=minutes), MEGABYTE, 65, _speed)
+    window = made.train.batch_size * made.train.seq_len
+    enough = ENOUGH_EPOCHS * (MEGABYTE // window) * window
+
+    def fed(hidden_size: int) -> bool:
+        model = dataclasses.replace(made.model, hidden_size=hidden_size)
+        size = plan.layers(model)
+        reads = min(enough, _speed(model, made.train) * minutes * 60)
+        return reads >= min(enough, CHARACTERS_PER_PARAMETER * size) and (
+            size <= PARAMETERS_PER_CHARACTER * MEGABYTE
+        )
+
+    largest = max([size for size in HIDDEN_SIZES if fed(size)], default=HIDDEN_SIZES[0])
+    assert made.model.hidden_size == largest
+    expected = min(enough, _speed(made.model, made.train) * minutes * 60)
+    assert made.characters == pytest.approx(expected)
+
+
+def test_the_reason_says_what_kept_the_network_small() -> None:
+    def reason(length: int, minutes: float) -> str:
+        return plan.make(TrainOptions(minutes=minutes), length, 65, _speed).reason
+
+    assert "by heart" in reason(10_000, 1e5)
+    assert "too little in the time" in reason(10**9, 0.1)
+    assert "the largest" in reason(10**9, 1e7)
+
+
+def test_a_faster_machine_trains_a_larger_network() -> None:
+    def size(factor: float) -> int:
+        def speed(model: ModelConfig, train: TrainConfig) -> float:
+            return factor * _speed(model, train)
+
+        return plan.make(TrainOptions(minutes=1), 10**7, 65, speed).model.hidden_size
+
+    assert size(0.1) < size(1.0) < size(10.0)
+
+
+@given(st.integers(2, 20_000), st.sampled_from([None, "full"]))
+def test_the_planned_batch_and_window_always_fit(length: int, seq_len: str | None) -> None:
+    train = plan.make(TrainOptions(steps=1, seq_len=seq_len), length, 30, _unasked).train
+    streams.check_fit(length, train.batch_size, train.seq_len, "text")
+    assert 1 <= train.update_every <= train.seq_len
+
+
+@given(st.integers(1, 200), st.integers(1, 5000))
+def test_updates_are_never_farther_apart_than_windows_are_long(
+    update_every: int, length: int
+) -> None:
+    options = TrainOptions(steps=1, update_every=update_every)
+    train = plan.make(options, length, 30, _unasked).train
+    assert (train.update_every, train.seq_len >= update_every) == (update_every, True)
+
+
+def test_the_memory_of_a_window_by_hand() -> None:
+    # an Elman layer: one block's three values, two of the state, three more: 8 for each of 2 * 10
+    # units. Logits are made of some rows at a time, whatever the window.
+    model = ModelConfig(30, "elman", 2, 10, 4)
+    train = TrainConfig(seq_len=6, update_every=3, batch_size=5)
+    assert plan.window_bytes(model, train) == 4 * 5 * 6 * 160
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value", "factor"),
+    [
+        # what a window keeps is in proportion to its length, streams and units, nearly
+        ("train", "seq_len", 1280, 9.0),
+        ("train", "batch_size", 320, 10.0),
+        ("model", "hidden_size", 2560, 9.0),
+        ("model", "num_layers", 10, 9.0),
+        ("model", "cell", "lstm", 1.5),
+    ],
+)
+def test_the_memory_of_a_window_grows_with_what_is_in_it(
+    part: str, field: str, value: Any, factor: float
+) -> None:
+    model = ModelConfig(65, "elman", 1, 256, 64)
+    train = TrainConfig(seq_len=128, update_every=32, batch_size=32)
+    before = plan.window_bytes(model, train)
+    if part == "model":
+        model = dataclasses.replace(model, **{field: value})
+    else:
+        train = dataclasses.replace(train, **{field: value})
+    assert plan.window_bytes(model, train) >= factor * before
+
+
+def test_a_long_text_is_read_in_many_streams_of_long_windows() -> None:
+    train = plan.make(TrainOptions(steps=1), MEGABYTE, 30, _unasked).train
+    assert train.batch_size >= 32
+    assert train.seq_len >= 32
+
+
+def test_two_layers_with_skips_are_planned_where_nobody_counts_them() -> None:
+    def form(**options: Any) -> tuple[int, bool]:
+        model = plan.make(TrainOptions(steps=9, **options), MEGABYTE, 65, _unasked).model
+        return model.num_layers, model.skip_connections
+
+    assert form() == form(skip_connections=True) == (2, True)
+    assert form(cell="jordan") == form(num_layers=1) == (1, False)
+    assert form(num_layers=3) == (3, False)
+
+
+def test_few_steps_are_not_spent_on_a_network_that_they_cannot_teach() -> None:
+    def size(steps: int) -> int:
+        return plan.make(TrainOptions(steps=steps), MEGABYTE, 65, _unasked).model.hidden_size
+
+    assert size(100) < size(1000) < size(10_000)
+
+
+def test_dropout_comes_with_repetition() -> None:
+    def dropout(epochs: float, **options: Any) -> float:
+        chosen = TrainOptions(epochs=epochs, **options)
+        return plan.make(chosen, MEGABYTE, 65, _unasked).train.dropout
+
+    assert dropout(1) == 0
+    assert 0 < dropout(10) < dropout(100) < 1
+    assert dropout(100, hidden_size=32) < dropout(100, hidden_size=512)
+    assert dropout(100, dropout=0.0) == 0
+
+
+def test_wider_networks_make_smaller_steps() -> None:
+    rates = [
+        plan.make(TrainOptions(steps=1, hidden_size=size), MEGABYTE, 65, _unasked).train
+        for size in (128, 512, 2048)
+    ]
+    assert rates[0].learning_rate > rates[1].learning_rate > rates[2].learning_rate > 0
+
+
+def test_a_large_alphabet_gets_a_larger_embedding() -> None:
+    small, large = (
+        plan.make(TrainOptions(steps=1), MEGABYTE, size, _unasked).model for size in (65, 5000)
+    )
+    assert 0 < small.embedding_size < large.embedding_size
+
+
+def test_measure_is_the_best_of_several_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    durations = iter([9.0, 4.0, 2.0, 3.0, 5.0])  # the first is the warm-up's
+
+    def step() -> None:
+        nonlocal now
+        now += next(durations)
+
+    monkeypatch.setattr(plan.time, "perf_counter", lambda: now)
+    assert plan.measure(step, characters=100, seconds=9.0) == 50  # 4 + 2 + 3 seconds; 100 / 2
+    assert list(durations) == [5.0]
+
+
+def test_minutes_end_early_when_a_text_has_been_read_often_enough() -> None:
+    made = plan.make(TrainOptions(minutes=5.0), 10_000, 65, _speed)
+    assert (made.train.minutes, made.train.epochs) == (5.0, ENOUGH_EPOCHS)
+    assert plan.make(TrainOptions(steps=5), 10_000, 65, _speed).train.epochs is None

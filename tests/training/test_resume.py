@@ -1,0 +1,609 @@
+"""A training that was cut off anywhere and resumed is the training that was not, byte for byte."""
+
+import dataclasses
+import hashlib
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import charrnn
+from charrnn.config import TrainOptions
+from charrnn.errors import DivergedError, ModelError, OptionError
+from charrnn.model.model_file import (
+    MODEL_NAME,
+)
+from charrnn.text import (
+    dataset,
+)
+from charrnn.text.corpus import (
+    Corpus,
+    from_text,
+)
+from charrnn.training import (
+    checkpoints,
+    run,
+)
+from charrnn.training import (
+    trainer as loop,
+)
+from charrnn.training.budget import Clock
+from charrnn.training.run import Observer, Result
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 8,
+    "embedding_size": 4,
+    "seq_len": 8,
+    "batch_size": 4,
+    "steps": 30,
+    "learning_rate": 0.02,
+    "device": "cpu",
+    "cell": "lstm",
+    "backend": "library",
+    "dropout": 0.2,
+}
+CLOCKED = {"seconds", "chars_per_second"}
+TEXT = "the cat is home.\nthe café is near the sea.\n" * 80
+
+
+class Killed(Exception):  # noqa: N818
+    """What a test lets happen in the middle of a training, as a power cut would."""
+
+
+class Watching(Observer):
+    """Stops or kills a training at a step, and remembers what was said."""
+
+    def __init__(self, stop_at: int | None = None, kill_at: int | None = None) -> None:
+        self.stop_at, self.kill_at = stop_at, kill_at
+        self.asked = 0
+        self.notices: list[str] = []
+        self.trainer: loop.Trainer | None = None
+
+    def notice(self, sentence: str) -> None:
+        self.notices.append(sentence)
+
+    def progress(self, progress: loop.Progress, network: Any) -> None:
+        if self.kill_at is not None and progress.step >= self.kill_at:
+            raise Killed
+        if self.stop_at is not None and progress.step >= self.stop_at:
+            self.asked = 1
+
+    def stop(self) -> str | None:
+        return "interrupt" if self.asked else None
+
+
+def _corpus(text: str = TEXT) -> Corpus:
+    return from_text(text, "tiny")
+
+
+def _train(
+    out: Path, observer: Observer | None = None, every: int | None = 5, **options: Any
+) -> Result:
+    made = run.train(
+        _corpus(),
+        TrainOptions(**{**SMALL, **options}),
+        out=out,
+        observer=observer,
+        checkpoint_every=every,
+    )
+    assert made is not None
+    return made
+
+
+def _resume(
+    out: Path,
+    observer: Observer | None = None,
+    text: str = TEXT,
+    every: int | None = 5,
+    **changes: Any,
+) -> Result:
+    made = run.train(
+        _corpus(text),
+        TrainOptions(),
+        out=out,
+        observer=observer,
+        resume_with=changes,
+        checkpoint_every=every,
+    )
+    assert made is not None
+    return made
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Model, metrics (their clock fields apart) and summary are the same."""
+    assert (one / MODEL_NAME).read_bytes() == (other / MODEL_NAME).read_bytes()
+    assert _metrics(one) == _metrics(other)
+    first, second = (_json(folder / "summary.json") for folder in (one, other))
+    different = {name for name in first if first[name] != second[name]}
+    assert different <= CLOCKED | {"run_dir", "model"}
+    assert _json(one / "config.json") == _json(other / "config.json")
+    return True
+
+
+def _json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return content
+
+
+def _metrics(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "metrics.jsonl").read_text("utf-8").splitlines()
+    return [{n: v for n, v in json.loads(line).items() if n not in CLOCKED} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training that nothing happened to."""
+    folder = tmp_path_factory.mktemp("resume") / "whole"
+    _train(folder)
+    return folder
+
+
+@pytest.mark.parametrize("step", [1, 5, 6, 14, 15, 29, 30])
+def test_stopped_and_resumed_is_the_same(tmp_path: Path, whole: Path, step: int) -> None:
+    stopped = _train(tmp_path / "run", Watching(stop_at=step))
+    assert (stopped.steps, stopped.stopped_by) == (min(step + 1, 30), "interrupt")
+    torch.manual_seed(99)  # what happened in between must not matter
+    watching = Watching()
+    assert _resume(tmp_path / "run", watching).steps == 30
+    assert _same(tmp_path / "run", whole)
+    assert any(notice.startswith("resumed  at step") for notice in watching.notices)
+    assert not [n for n in watching.notices if "not bit for bit" in n or "changed" in n]
+
+
+def test_killed_again_and_again_is_the_same(tmp_path: Path, whole: Path) -> None:
+    with pytest.raises(Killed):
+        _train(tmp_path / "run", Watching(kill_at=8))
+    for step in (12, 16, 17, 27):
+        with pytest.raises(Killed):
+            _resume(tmp_path / "run", Watching(kill_at=step))
+    _resume(tmp_path / "run")
+    assert _same(tmp_path / "run", whole)
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "scaffold": {"backend": "scaffold", "precision": "float32"},
+    "bfloat16": {"backend": "scaffold", "precision": "bfloat16"},
+    "layers": {"num_layers": 3, "skip_connections": True, "embedding_size": 0},
+    "overlapping windows": {"update_every": 3, "learned_start": True, "backend": "reference"},
+    "reset": {"state": "reset", "seq_len": 6},
+    "full": {"seq_len": "full", "update_every": 100, "steps": 12},
+    "zoneout": {"cell": "gru", "zoneout": 0.2, "backend": "reference"},
+    "weight drop": {"cell": "elman", "weight_drop": 0.3, "locked_dropout": True},
+    "penalties": {"cell": "gru-reset-after", "activation_penalty": 2.0, "slowness_penalty": 1.0},
+    "epochs": {"steps": None, "epochs": 0.4},
+    "no validation": {"valid_fraction": 0.0},
+    "clipped": {"clip_norm": 0.01, "omega": 0.5, "cell": "irnn", "backend": "reference"},
+    "jordan": {"cell": "jordan", "backend": "reference", "steps": 20},
+}
+
+
+@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+def test_every_kind_of_training_resumes_exactly(tmp_path: Path, options: dict[str, Any]) -> None:
+    _train(tmp_path / "whole", **options)
+    with pytest.raises(Killed):
+        _train(tmp_path / "run", Watching(kill_at=9), every=4, **options)
+    torch.manual_seed(99)
+    _resume(tmp_path / "run", every=4)
+    assert _same(tmp_path / "run", tmp_path / "whole")
+    one, two = (charrnn.load(tmp_path / name) for name in ("run", "whole"))
+    assert one.sample(length=50, seed=1) == two.sample(length=50, seed=1)
+
+
+def test_no_other_random_generator_matters(tmp_path: Path, whole: Path) -> None:
+    """Python's and numpy's are neither used nor touched: torch's is the only one to be saved."""
+
+    def drawn() -> list[Any]:
+        return [random.getstate(), np.random.get_state()[1].tolist()]  # noqa: NPY002
+
+    before = drawn()
+    _train(tmp_path / "run")
+    assert drawn() == before
+    random.seed(3)
+    np.random.seed(3)  # noqa: NPY002 - the one that everybody shares
+    _train(tmp_path / "again")
+    assert _same(tmp_path / "again", whole)
+
+
+def test_a_finished_training_is_concluded_again_and_stays_the_same(
+    tmp_path: Path, whole: Path
+) -> None:
+    run_dir = Path(shutil.copytree(whole, tmp_path / "run"))
+    (run_dir / "summary.json").unlink()
+    (run_dir / MODEL_NAME).unlink()
+    _resume(run_dir)
+    assert _same(run_dir, whole)
+
+
+def test_without_a_checkpoint_it_starts_from_the_beginning_and_says_so(
+    tmp_path: Path, whole: Path
+) -> None:
+    with pytest.raises(Killed):
+        _train(tmp_path / "run", Watching(kill_at=4))
+    watching = Watching()
+    made = run.train(
+        _corpus(),
+        TrainOptions(**SMALL),
+        out=tmp_path / "run",
+        observer=watching,
+        resume_with=SMALL,
+        checkpoint_every=5,
+    )
+    assert made is not None
+    assert "holds no checkpoint: the training starts from the beginning" in watching.notices[0]
+    assert _same(tmp_path / "run", whole)
+
+
+def test_a_run_that_ended_without_checkpoints_is_not_overwritten(
+    tmp_path: Path, whole: Path
+) -> None:
+    run_dir = Path(shutil.copytree(whole, tmp_path / "run"))
+    shutil.rmtree(run_dir / "checkpoints")
+    with pytest.raises(OptionError, match=r"ended and no checkpoint .*--force replaces it"):
+        _resume(run_dir)
+    assert (run_dir / MODEL_NAME).read_bytes() == (whole / MODEL_NAME).read_bytes()
+
+
+def test_resume_takes_the_newest_run_of_the_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in (1, 2):
+        assert run.choose_run_dir("tiny", None, force=False) == Path(f"runs/tiny-{number}")
+        Path(f"runs/tiny-{number}").mkdir(parents=True)
+    assert run.choose_run_dir("tiny", None, force=False, resumed=True) == Path("runs/tiny-2")
+    assert run.choose_run_dir("other", None, force=False, resumed=True) == Path("runs/other-1")
+    with pytest.raises(OptionError, match="give one of them"):
+        run.choose_run_dir("tiny", None, force=True, resumed=True)
+
+
+# What is damaged
+
+
+@pytest.fixture
+def cut(tmp_path: Path) -> Path:
+    """A run that was killed at step 18, with checkpoints of 5, 10 and 15 steps."""
+    with pytest.raises(Killed):
+        _train(tmp_path / "run", Watching(kill_at=18))
+    assert sorted(int(path.name) for path in (tmp_path / "run/checkpoints").iterdir()) == [
+        5,
+        10,
+        15,
+    ]
+    assert (tmp_path / "run" / "latest").read_text() == "15\n"
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "state.json", "tensors.safetensors", "metrics.jsonl"]
+)
+def test_a_damaged_checkpoint_is_passed_over_and_said(cut: Path, whole: Path, name: str) -> None:
+    path = cut / "checkpoints" / "15" / name
+    path.write_bytes(path.read_bytes()[:-20])
+    watching = Watching()
+    _resume(cut, watching)
+    assert [n for n in watching.notices if str(path) in n and "damaged" in n]
+    assert [n for n in watching.notices if n.startswith("resumed  at step 10")]
+    assert _same(cut, whole)
+    # the damaged one was replaced when the training came by
+    assert not [f for f in checkpoints.found(cut) if isinstance(f, ModelError)]
+
+
+def test_where_no_checkpoint_is_good_nothing_is_overwritten(cut: Path) -> None:
+    for folder in (cut / "checkpoints").iterdir():
+        (folder / "state.json").write_text("{}")
+    before = {path: path.read_bytes() for path in cut.rglob("*") if path.is_file()}
+    with pytest.raises(ModelError, match=r"no checkpoint that can be used.*--force"):
+        _resume(cut)
+    del before[cut / ".lock"]
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_other_files_of_the_run_do_not_matter(cut: Path, whole: Path) -> None:
+    (cut / "metrics.jsonl").write_bytes(b"\x00garbage")
+    (cut / "config.json").write_bytes(b"")
+    (cut / "latest").write_bytes(b"../../etc\n")
+    (cut / MODEL_NAME).unlink()
+    (cut / "checkpoints" / ".99.1234.tmp").mkdir()
+    (cut / "checkpoints" / ".99.1234.tmp" / "state.json").write_text("half")
+    (cut / "checkpoints" / "notes").mkdir()
+    _resume(cut)
+    assert _same(cut, whole)
+    names = {path.name for path in (cut / "checkpoints").iterdir()}
+    assert names == {"20", "25", "30", "notes"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": 14},
+        {"step": -1},
+        {"epoch": "x"},
+        {"window": 10**6},
+        {"best": {}},
+        {"best": {"step": 1}},
+        {"best": 3},
+        {"rollbacks": None},
+        {"seconds": "x"},
+        {"learning_rate": None},
+    ],
+)
+def test_a_state_that_cannot_be_is_passed_over(
+    cut: Path, whole: Path, change: dict[str, Any]
+) -> None:
+    folder = cut / "checkpoints" / "15"
+    state = _json(folder / "state.json")
+    state["trainer"] |= change
+    _rewrite(folder, "state.json", json.dumps(state).encode())
+    watching = Watching()
+    _resume(cut, watching)
+    assert [n for n in watching.notices if n.startswith("not used: ") and "damaged" in n]
+    assert _same(cut, whole)
+
+
+# What must be the same, and what may change
+
+
+def test_every_difference_is_listed(cut: Path) -> None:
+    changes = {"hidden_size": 16, "cell": "gru", "seq_len": 9, "seed": 2, "embedding_size": 4}
+    with pytest.raises(OptionError) as caught:
+        _resume(cut, text=TEXT.replace("cat", "dog"), **changes)
+    message = str(caught.value)
+    for words in (
+        "the text has SHA-256",
+        "--hidden-size was 8, now 16",
+        "--cell was lstm, now gru",
+        "--seq-len was 8, now 9",
+        "--seed was 1, now 2",
+    ):
+        assert words in message
+    assert "embedding" not in message
+    assert "\n" not in message
+
+
+def test_a_text_that_grew_is_another(cut: Path) -> None:
+    with pytest.raises(OptionError, match=r"the text has SHA-256 .*345 valid characters, not 344"):
+        _resume(cut, text=TEXT + "!")
+
+
+def test_a_changed_rate_is_followed_and_told(cut: Path, whole: Path) -> None:
+    watching = Watching()
+    _resume(cut, watching, learning_rate=0.001, dropout=0.2, weight_decay=0.0)
+    changed = [notice for notice in watching.notices if notice.startswith("changed")]
+    assert sorted(changed) == [
+        "changed  learning_rate: 0.02 -> 0.001",
+        "changed  weight_decay: 0.1 -> 0.0",
+    ]
+    rows = _metrics(cut)
+    assert rows[:15] == _metrics(whole)[:15]
+    assert rows[16]["learning_rate"] == pytest.approx(_metrics(whole)[16]["learning_rate"] / 20)
+    config = _json(cut / "config.json")
+    assert config["changes"] == [{"step": 15, "learning_rate": 0.001, "weight_decay": 0.0}]
+    assert config["train"]["learning_rate"] == 0.001
+
+
+def test_more_steps_go_on_from_the_end(tmp_path: Path, whole: Path) -> None:
+    run_dir = Path(shutil.copytree(whole, tmp_path / "run"))
+    watching = Watching()
+    result = _resume(run_dir, watching, steps=60)
+    assert result.steps == 60
+    assert "changed  steps: 30 -> 60" in watching.notices
+    rows, before = _metrics(run_dir), _metrics(whole)
+    assert rows[:29] == before[:29]
+    assert rows[29]["step"] == 30
+    assert rows[29]["valid_nats"] == before[29]["valid_nats"]  # also of the end reached before
+    assert result.valid_nats is not None
+    assert result.valid_nats < before[29]["valid_nats"]
+
+
+def test_what_runs_it_otherwise_is_said(cut: Path) -> None:
+    watching = Watching()
+    _resume(cut, watching, backend="reference")
+    assert "not bit for bit the same training: backend was library, now reference" in (
+        watching.notices
+    )
+
+
+def test_another_generator_is_said(cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_rng_state", lambda: torch.zeros(7, dtype=torch.uint8))
+    watching = Watching()
+    _resume(cut, watching)
+    assert [n for n in watching.notices if "random generator of this torch is another one" in n]
+
+
+def test_minutes_go_on_with_the_time_that_is_left(tmp_path: Path) -> None:
+    options = {"steps": None, "minutes": 1e4, "hidden_size": 8}
+    _train(tmp_path / "run", Watching(stop_at=3), **options)
+    for state in (tmp_path / "run" / "checkpoints").glob("*/state.json"):
+        content = _json(state)
+        assert 0 < content["seconds"] < 100
+        spent = 60 * 1e4 - 2.5  # as though nearly all had been spent
+        content |= {"seconds": spent, "reserve": 0.1}
+        content["trainer"]["seconds"] = spent
+        _rewrite(state.parent, state.name, json.dumps(content).encode())
+    result = _resume(tmp_path / "run")
+    assert result.stopped_by == "minutes"
+    assert 60 * 1e4 - 2.5 < result.seconds < 60 * 1e4 + 30
+    assert result.steps > 3
+    assert _metrics(tmp_path / "run")[-1]["fraction"] == 1.0
+
+
+def test_a_clock_that_is_resumed_is_where_it_was() -> None:
+    """The training of 80 s, of which 30 are gone, stopped for long: 30/80 are gone still."""
+    before = Clock(deadline=1080.0, start=1000.0)
+    assert before.fraction_at(1030.0, 1) == 30 / 80
+    resumed = Clock(deadline=5000.0 + 80 - 30, start=5000.0 - 30)
+    assert resumed.fraction_at(5000.0, 1) == 30 / 80
+
+
+def _rewrite(folder: Path, name: str, data: bytes) -> None:
+    """Another content, and the manifest that goes with it."""
+    (folder / name).write_bytes(data)
+    manifest = _json(folder / "manifest.json")
+    manifest["files"][name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+# Loss or gradient that are no numbers
+
+
+@pytest.fixture
+def wild(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Steps at which the weights are no numbers, once each."""
+    steps: set[int] = set()
+    update = loop.Trainer.update
+
+    def updated(trainer: loop.Trainer, learning_rate: float) -> bool:
+        if trainer.step in steps:
+            steps.remove(trainer.step)
+            with torch.no_grad():
+                trainer.network.weights()["output.bias"][0] = torch.nan
+        return update(trainer, learning_rate)
+
+    monkeypatch.setattr(loop.Trainer, "update", updated)
+    return steps
+
+
+def test_a_training_that_diverges_goes_back_and_on(tmp_path: Path, wild: set[int]) -> None:
+    wild |= {2, 20}
+    watching = Watching()
+    result = _train(tmp_path / "run", watching)
+    assert (result.steps, result.stopped_by) == (30, "steps")
+    first, second = (n for n in watching.notices if "diverged" in n)
+    assert "diverged at step 2: loss nan" in first
+    assert "goes on from the first weights, with 0.5 of the rate" in first
+    assert "diverged at step 20" in second
+    assert "goes on from the best weights, of step 15, with" in second
+    rows = _metrics(tmp_path / "run")
+    assert [row["step"] for row in rows] == [*range(1, 31)]
+    assert all(np.isfinite(row["train_nats"]) for row in rows)
+    whole = loop.rate(25 / 30) * 0.02
+    assert rows[25]["learning_rate"] == pytest.approx(whole / 4)
+
+
+def test_a_rollback_repeats_when_resumed(tmp_path: Path, wild: set[int]) -> None:
+    wild |= {3, 12}
+    _train(tmp_path / "whole")
+    wild |= {3, 12}
+    with pytest.raises(Killed):
+        _train(tmp_path / "run", Watching(kill_at=9))
+    _resume(tmp_path / "run")
+    assert _same(tmp_path / "run", tmp_path / "whole")
+
+
+def test_after_three_times_it_ends_and_the_good_model_is_kept(
+    tmp_path: Path, wild: set[int]
+) -> None:
+    wild |= {3, 9, 10, 17}
+    watching = Watching()
+    with pytest.raises(DivergedError, match=r"diverged at step 17: .*, after 3 times .*is kept: "):
+        _train(tmp_path / "run", watching)
+    assert len([n for n in watching.notices if "diverged" in n]) == 3
+    assert len(charrnn.load(tmp_path / "run").sample(length=5)) == 5
+    wild.clear()
+    assert _resume(tmp_path / "run", learning_rate=0.001).steps == 30
+
+
+def test_weights_that_are_no_numbers_are_not_kept(tmp_path: Path) -> None:
+    class Spoiling(Watching):
+        def progress(self, progress: loop.Progress, network: Any) -> None:
+            with torch.no_grad():
+                if progress.step == 10:
+                    network.weights()["output.bias"][0] = torch.nan
+
+    _train(tmp_path / "run", Spoiling(), every=10, steps=11)
+    kept = list(checkpoints.found(tmp_path / "run"))
+    assert len(kept) == 2
+    for found in kept:
+        assert isinstance(found, checkpoints.Found)
+        arrays = found.arrays(charrnn.load(tmp_path / "run").config, 4)
+        assert all(np.isfinite(value).all() for value in arrays.values())
+
+
+# Stopping
+
+
+class Scoring(Watching):
+    """Asks to stop in the middle of a validation."""
+
+    def __init__(self, validation: int) -> None:
+        super().__init__()
+        self.validation = validation
+
+    def begin(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        nats = run.CharRNN.nats
+
+        def counted(network: Any, *window: Any, **how: Any) -> Any:
+            self.validation -= 1
+            self.asked = int(self.validation <= 0)
+            return nats(network, *window, **how)
+
+        monkeypatch.setattr(run.CharRNN, "nats", counted)
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 4, 5, 6])
+def test_stopping_within_a_validation_keeps_at_once(
+    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    with monkeypatch.context() as patched:
+        scoring = Scoring(after)
+        scoring.begin(patched)
+        result = _train(tmp_path / "run", scoring)
+    assert result.stopped_by == "interrupt"
+    assert charrnn.load(tmp_path / "run").score(TEXT[-344:]).nats == pytest.approx(
+        result.valid_nats, abs=1e-5
+    )
+    _resume(tmp_path / "run")
+    assert _same(tmp_path / "run", whole)
+
+
+def test_options_that_a_run_has_are_what_was_asked(cut: Path) -> None:
+    state = _json(cut / "checkpoints" / "15" / "state.json")
+    assert state["options"] == json.loads(json.dumps(dataclasses.asdict(TrainOptions(**SMALL))))
+
+
+@pytest.mark.parametrize("kind", ["byte", "sentencepiece"])
+def test_other_symbols_go_on_exactly(kind: str, tmp_path: Path) -> None:
+    _train(tmp_path / "whole", tokenizer=kind)
+    _train(tmp_path / "cut", Watching(stop_at=9), tokenizer=kind)
+    _resume(tmp_path / "cut")
+    assert _same(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_run_goes_on_with_the_prepared_text(tmp_path: Path) -> None:
+    _train(tmp_path / "cut", Watching(stop_at=9))
+    dataset.make(_corpus(), TrainOptions(**SMALL), folder=tmp_path / "prepared")
+    prepared = dataset.load(tmp_path / "prepared")
+    again = run.train(prepared, TrainOptions(), out=tmp_path / "cut", resume_with={})
+    assert again is not None
+    assert again.steps == SMALL["steps"]
+    assert _json(tmp_path / "cut" / "config.json")["files"] == [str(tmp_path / "prepared")]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"tokenizer": "byte"}, "the symbols are others \\(byte\\)"),
+        ({"valid_fraction": 0.3}, "train characters, not"),
+        ({"test_fraction": 0.1}, "test characters, not 0"),
+    ],
+)
+def test_a_text_that_was_prepared_otherwise_is_refused(
+    changed: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    _train(tmp_path / "cut", Watching(stop_at=9))
+    options = TrainOptions(**{**SMALL, **changed})
+    prepared = dataset.make(_corpus(), options, folder=tmp_path / "prepared")
+    with pytest.raises(OptionError, match=words):
+        run.train(prepared, TrainOptions(), out=tmp_path / "cut", resume_with={})
+
+
+def test_options_of_the_symbols_cannot_change(tmp_path: Path) -> None:
+    _train(tmp_path / "cut", Watching(stop_at=9), tokenizer="byte")
+    with pytest.raises(OptionError, match="--split was position, now hash; --tokenizer was byte"):
+        _resume(tmp_path / "cut", tokenizer="char", split="hash")
+    assert _resume(tmp_path / "cut", tokenizer="byte").steps == SMALL["steps"]

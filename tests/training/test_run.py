@@ -1,0 +1,625 @@
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import charrnn
+from charrnn import (
+    scoring,
+)
+from charrnn.config import TrainOptions
+from charrnn.decoding.step import log_softmax
+from charrnn.errors import CorpusError, OptionError, RunError
+from charrnn.generator import Generator
+from charrnn.model import (
+    model_file,
+    parameters,
+)
+from charrnn.model.model_file import (
+    MODEL_NAME,
+)
+from charrnn.network.layers import (
+    Kernel,
+    reference,
+)
+from charrnn.network.module import (
+    CharRNN,
+)
+from charrnn.text import (
+    corpus,
+)
+from charrnn.text.corpus import (
+    Corpus,
+)
+from charrnn.training import run
+from charrnn.training.run import Observer, Result
+from charrnn.training.trainer import (
+    Progress,
+)
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 8,
+    "embedding_size": 4,
+    "seq_len": 8,
+    "batch_size": 4,
+    "steps": 30,
+    "learning_rate": 0.02,
+    "device": "cpu",
+}
+CLOCKED = {"seconds", "chars_per_second"}
+TEXT = "the cat is home.\nthe café is near the sea.\n" * 80
+
+
+def _corpus(text: str) -> Corpus:
+    return corpus.from_text(text, "tiny")
+
+
+def _train(text: str, out: Path, **options: Any) -> Result:
+    """A finished training; keywords that are no options go to `run.train`."""
+    more = {k: options.pop(k) for k in ("valid", "force", "observer") if k in options}
+    result = run.train(_corpus(text), TrainOptions(**{**SMALL, **options}), out=out, **more)
+    assert result is not None
+    return result
+
+
+def _json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return content
+
+
+def _metrics(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "metrics.jsonl").read_text("utf-8").splitlines()
+    return [
+        {name: value for name, value in json.loads(line).items() if name not in CLOCKED}
+        for line in lines
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """A training whose folder is only looked at."""
+    return _train(TEXT, tmp_path_factory.mktemp("run") / "finished")
+
+
+def test_a_run_leaves_these_files(finished: Result) -> None:
+    names = {path.name for path in Path(finished.run_dir).iterdir()}
+    files = {"config.json", "metrics.jsonl", "summary.json", "latest", ".lock", MODEL_NAME}
+    assert names == files | {"checkpoints"}
+
+
+def test_the_summary_is_the_result(finished: Result) -> None:
+    assert _json(Path(finished.run_dir) / "summary.json") == vars(finished)
+
+
+def test_the_result_counts_what_was_done(finished: Result) -> None:
+    config = Generator(model_file.load(Path(finished.model))).config
+    assert finished.cell == config.cell == "lstm-coupled"
+    assert finished.parameters == parameters.count(config)
+    assert (finished.steps, finished.stopped_by) == (30, "steps")
+    assert finished.characters == 30 * 8 * 4
+    # 3,440 characters, of which 3,096 train: 774 in each stream, 96 windows of 8
+    assert finished.epochs == pytest.approx(30 / 96)
+    assert finished.seconds > 0
+    assert finished.chars_per_second > 0
+
+
+def test_the_result_has_the_scores_of_the_saved_model(finished: Result) -> None:
+    model = charrnn.load(finished.model)
+    valid = TEXT[-344:]  # a tenth
+    score = model.score(valid)
+    assert finished.valid_characters == score.characters == 344
+    assert finished.valid_nats == pytest.approx(score.nats, abs=1e-5)
+    assert finished.valid_bpc == pytest.approx(score.nats / math.log(2), abs=1e-5)
+    assert finished.valid_bits_per_byte == pytest.approx(score.bits_per_byte, abs=1e-5)
+    assert score.num_bytes > score.characters
+    windows = scoring.window_nats(model.engine, model.tokenizer.encode(valid), model.tokenizer)
+    assert finished.valid_window256_nats == pytest.approx(windows, abs=1e-5)
+
+
+def test_the_config_says_what_was_planned_and_read(finished: Result) -> None:
+    config = _json(Path(finished.run_dir) / "config.json")
+    assert config["corpus"] == {
+        "name": "tiny",
+        "sha256": {"corpus": hashlib.sha256(TEXT.encode()).hexdigest()},
+        "train_characters": 3096,
+        "valid_characters": 344,
+        "test_characters": 0,
+        "split": "by position",
+        "tokenizer": "char",
+    }
+    assert config["model"]["hidden_size"] == 8
+    assert config["train"]["steps"] == 30
+    assert config["text"]["newline"] == "keep"
+    assert (config["train"]["seq_len"], config["train"]["update_every"]) == (8, 8)
+
+
+def test_the_model_says_how_it_was_trained_without_any_clock_time(finished: Result) -> None:
+    training = model_file.load(Path(finished.model)).training
+    assert training["valid_nats"] == finished.valid_nats
+    assert training["valid_window256_nats"] == finished.valid_window256_nats
+    assert training["corpus"]["train_characters"] == 3096
+    assert training["train"]["learning_rate"] > 0
+    assert not [name for name in training if "second" in name or "time" in name]
+
+
+def test_metrics_are_one_line_per_report_up_to_the_end(finished: Result) -> None:
+    lines = _metrics(Path(finished.run_dir))
+    assert [line["step"] for line in lines] == [*range(1, 31)]
+    assert lines[-1]["valid_nats"] is not None
+    first, last = lines[0]["train_nats"], lines[-1]["train_nats"]
+    assert last < first - 0.1  # it learns
+
+
+def test_the_same_steps_give_the_same_bytes(tmp_path: Path) -> None:
+    results = []
+    for before, (name, seed) in enumerate((("one", 3), ("two", 3), ("three", 4))):
+        torch.manual_seed(before)  # what happened before must not matter
+        results.append(_train(TEXT, tmp_path / name, dropout=0.2, seed=seed))
+    one, two, three = (Path(result.run_dir) for result in results)
+    assert (one / MODEL_NAME).read_bytes() == (two / MODEL_NAME).read_bytes()
+    assert (one / "config.json").read_bytes() == (two / "config.json").read_bytes()
+    assert _metrics(one) == _metrics(two)
+    same = [set(vars(r).items()) for r in results[:2]]
+    assert {name for name, _ in same[0] ^ same[1]} <= CLOCKED | {"run_dir", "model"}
+    assert (one / MODEL_NAME).read_bytes() != (three / MODEL_NAME).read_bytes()
+
+
+def test_the_model_saved_and_scored_is_the_best_not_the_last(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    text, valid = ("".join(rng.choice(list("abcd"), size)) for size in (160, 300))
+    options = {"steps": 160, "hidden_size": 32, "learning_rate": 0.03, "dropout": 0.0}
+    options["precision"] = "float32"  # of the losses along the way, too
+    result = _train(text, tmp_path / "run", valid=_corpus(valid), **options)
+    lines = [line for line in _metrics(tmp_path / "run") if line["valid_nats"] is not None]
+    best = min(lines, key=lambda line: line["valid_nats"])
+    assert lines[-1]["valid_nats"] > best["valid_nats"] + 0.5  # it learned the text by heart
+    assert result.valid_nats == pytest.approx(best["valid_nats"], abs=1e-6)
+    assert charrnn.load(result.model).score(valid).nats == pytest.approx(
+        result.valid_nats, abs=1e-5
+    )
+    training = model_file.load(Path(result.model)).training
+    assert training["steps"] == best["step"] < result.steps == 160
+
+
+def test_hello_is_learned_to_certainty(tmp_path: Path) -> None:
+    result = _train(
+        "hello" * 40,
+        tmp_path / "hello",
+        cell="elman",
+        num_layers=1,
+        hidden_size=8,
+        embedding_size=0,
+        steps=500,
+        learning_rate=0.03,
+        dropout=0.0,
+    )
+    model = charrnn.load(result.model)
+    assert model.tokenizer.symbols == "ehlo"
+
+    def certain(prompt: str, symbol: str) -> bool:
+        p = np.exp(log_softmax(model.read(prompt).logits))[0]
+        return bool(p[model.tokenizer.symbols.index(symbol)] > 0.99)
+
+    assert certain("hel", "l")  # the same letter before it: only the state knows
+    assert certain("hell", "o")
+    assert certain("hello", "h")
+    assert model.greedy("h", length=14).text == "ellohellohello"
+    assert result.valid_nats is not None
+    assert result.valid_nats < 0.1
+
+
+def test_a_model_is_there_from_the_first_validation_on(tmp_path: Path) -> None:
+    class Watching(Observer):
+        def __init__(self) -> None:
+            self.seen: list[tuple[bool, bool]] = []
+
+        def progress(self, progress: Progress, network: Any) -> None:
+            there = (tmp_path / "run" / MODEL_NAME).exists()
+            self.seen.append((progress.valid_nats is not None, there))
+            if there:  # and can be used
+                charrnn.load(tmp_path / "run").sample(length=3)
+
+    watching = Watching()
+    _train(TEXT, tmp_path / "run", observer=watching)
+    validated = [index for index, (valid, _) in enumerate(watching.seen) if valid]
+    there = [there for _, there in watching.seen]
+    assert there == [False] * validated[0] + [True] * (len(there) - validated[0])
+    assert len(validated) > 1
+
+
+def test_an_interrupted_training_keeps_its_best_model(tmp_path: Path) -> None:
+    class Impatient(Observer):
+        step = 0
+
+        def progress(self, progress: Progress, network: CharRNN) -> None:
+            self.step = progress.step
+
+        def stop(self) -> str | None:
+            return "interrupt" if self.step == 12 else None
+
+    result = _train(TEXT, tmp_path / "run", observer=Impatient(), precision="float32")
+    assert (result.stopped_by, result.steps) == ("interrupt", 13)  # told while one more was made
+    assert _json(tmp_path / "run" / "summary.json")["stopped_by"] == "interrupt"
+    model = charrnn.load(tmp_path / "run")
+    assert result.valid_nats == pytest.approx(model.score(TEXT[-344:]).nats, abs=1e-5)
+
+
+def test_an_interrupted_training_scores_a_part_of_a_long_validation_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Impatient(Observer):
+        def stop(self) -> str | None:
+            return "interrupt"
+
+    monkeypatch.setattr(run.loop, "VALID_CAP", 50)
+    result = _train(TEXT, tmp_path / "run", observer=Impatient(), precision="float32")
+    score = charrnn.load(result.model).score(TEXT[-344:][:50])
+    assert result.valid_characters == 50
+    assert result.valid_nats == pytest.approx(score.nats, abs=1e-5)
+    assert result.valid_bits_per_byte == pytest.approx(score.bits_per_byte, abs=1e-5)
+    assert result.valid_window256_nats is None
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision"),
+    [
+        ("reference", "float32"),
+        ("library", "float32"),
+        ("scaffold", "float32"),
+        ("scaffold", "bfloat16"),
+    ],
+)
+def test_every_kernel_learns_the_same_and_losses_are_of_the_model_as_saved(
+    tmp_path: Path, backend: str, precision: str
+) -> None:
+    options = {"cell": "lstm", "backend": backend, "precision": precision}
+    finished = _train(TEXT, tmp_path / "first", cell="lstm")
+    result = _train(TEXT, tmp_path / "run", **options)
+    config = _json(tmp_path / "run" / "config.json")
+    assert config["kernel"] == {"backend": backend, "precision": precision, "reason": "as asked"}
+    assert result.valid_nats == pytest.approx(finished.valid_nats, abs=0.02)
+    # in float32, also where the products of the training were not
+    score = charrnn.load(result.model).score(TEXT[-344:])
+    assert result.valid_nats == pytest.approx(score.nats, abs=2e-6)
+
+
+@pytest.fixture
+def plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every network runs by the plain loop: nothing has to be compiled."""
+    kernel = Kernel("reference", "float32", "for a test", reference)
+    monkeypatch.setattr(run, "select", lambda *given, **more: kernel)
+
+
+@pytest.mark.usefixtures("plain_loop")
+def test_every_form_is_trained_saved_and_scored(tmp_path: Path, form: dict[str, Any]) -> None:
+    _is_trained_saved_and_scored(tmp_path, "lstm", form)
+
+
+@pytest.mark.usefixtures("plain_loop")
+@pytest.mark.parametrize("form", ["plain", "recurrent_depth", "layer_norm", "all"], indirect=True)
+def test_forms_of_a_cell_of_two_stages(tmp_path: Path, form: dict[str, Any]) -> None:
+    _is_trained_saved_and_scored(tmp_path, "gru", form)
+
+
+@pytest.mark.usefixtures("plain_loop")
+@pytest.mark.parametrize("form", ["plain", "learned_start", "all"], indirect=True)
+def test_forms_of_a_cell_that_feeds_its_output_back(tmp_path: Path, form: dict[str, Any]) -> None:
+    _is_trained_saved_and_scored(tmp_path, "jordan", form)
+
+
+def _is_trained_saved_and_scored(tmp_path: Path, cell: str, form: dict[str, Any]) -> None:
+    layers = 1 if cell == "jordan" else 2
+    options = {"steps": 12, "seq_len": 6, "update_every": 4, "num_layers": layers}
+    result = _train(TEXT[:1500], tmp_path / "run", cell=cell, **options, **form)
+    model = charrnn.load(result.model)
+    described = _json(tmp_path / "run" / "config.json")["model"]
+    assert {name: described[name] for name in form} == form
+    assert {name: getattr(model.config, name) for name in form} == form
+    assert result.parameters == parameters.count(model.config)
+    assert result.valid_nats == pytest.approx(model.score(TEXT[1350:1500]).nats, abs=1e-5)
+    assert len(model.sample(length=20, seed=1)) == 20
+    assert result.valid_nats < math.log(model.config.vocab_size)  # it learned something
+    if form.get("learned_start"):
+        assert all(value.any() for name, value in _values(result).items() if ".start." in name)
+
+
+def _values(result: Result) -> Any:
+    return model_file.load(Path(result.model)).values
+
+
+@pytest.mark.usefixtures("plain_loop")
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"dropout": 0.3},
+        {"dropout": 0.3, "locked_dropout": True},
+        {"weight_drop": 0.3},
+        {"activation_penalty": 2.0},
+        {"slowness_penalty": 1.0},
+        {"omega": 0.5},
+        {"weight_decay": 0.0},
+        {"zoneout": 0.3},
+        {"clip_norm": 0.01},
+        {"init": "he"},
+        {"state": "reset"},
+        {"update_every": 3},
+        {"seq_len": "full"},
+    ],
+)
+def test_every_option_of_training_changes_what_is_learned(
+    tmp_path: Path, option: dict[str, Any]
+) -> None:
+    shape = {"steps": 6, "cell": "elman"}
+    base = {"dropout": 0.3} if "locked_dropout" in option else {"dropout": 0.0}
+    plain = _train(TEXT[:600], tmp_path / "plain", **{**shape, **base})
+    other = _train(TEXT[:600], tmp_path / "other", **{**shape, **base, **option})
+    again = _train(TEXT[:600], tmp_path / "again", **{**shape, **base, **option})
+    name = "layers.0.weight_hh"
+    assert np.abs(_values(plain)[name] - _values(other)[name]).max() > 1e-5
+    assert _values(other)[name].tolist() == _values(again)[name].tolist()
+    described = _json(tmp_path / "other" / "config.json")
+    decided = described["train"] | described["model"]
+    if option != {"seq_len": "full"}:
+        assert {key: decided[key] for key in option} == option
+
+
+@pytest.mark.usefixtures("plain_loop")
+def test_a_forget_bias_is_where_training_starts(tmp_path: Path) -> None:
+    rest = {"steps": 1, "learning_rate": 1e-6}
+    result = _train(TEXT[:600], tmp_path / "run", forget_bias=-3.0, **rest)
+    bias = _values(result)["layers.0.bias"]
+    np.testing.assert_allclose(bias, [-3] * 8 + [0] * 16, atol=1e-4)
+
+
+def test_omega_is_trained_by_the_plain_loop(tmp_path: Path) -> None:
+    options = {"cell": "elman", "omega": 0.5, "steps": 2}
+    _train(TEXT, tmp_path / "run", **options)
+    kernel = _json(tmp_path / "run" / "config.json")["kernel"]
+    assert (kernel["backend"], kernel["precision"]) == ("reference", "float32")
+
+
+def test_a_second_layer_of_jordan_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"--cell jordan .*use --num-layers 1"):
+        _train(TEXT, tmp_path / "run", cell="jordan", num_layers=2)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_jordan_network_is_trained_and_writes(tmp_path: Path) -> None:
+    result = _train(TEXT, tmp_path / "run", cell="jordan", steps=1)
+    model = charrnn.load(result.model)
+    assert _json(tmp_path / "run" / "config.json")["kernel"]["backend"] == "reference"
+    assert len(model.sample("the", length=9)) == 9
+    assert result.valid_nats == pytest.approx(model.score(TEXT[-344:]).nats, abs=1e-5)
+
+
+def _machine(monkeypatch: pytest.MonkeyPatch, **told: int) -> None:
+    def sysconf(name: str) -> int:
+        if name not in told:
+            raise ValueError("unrecognized configuration name")
+        return told[name]
+
+    monkeypatch.setattr(run.os, "sysconf", sysconf, raising=False)
+
+
+def test_a_window_larger_than_the_memory_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # an LSTM's unit keeps 3 * 4 + 2 * 2 + 3 = 19 values of 4 bytes; 8 units, 8 steps and 4 streams
+    # make 19,456 bytes
+    _machine(monkeypatch, SC_PAGE_SIZE=19_455, SC_PHYS_PAGES=1)
+    with pytest.raises(OptionError) as caught:
+        _train(TEXT, tmp_path / "run", cell="lstm", num_layers=1)
+    assert str(caught.value) == (
+        "a window of 8 steps would take about 0 GB until its gradient is known, and the machine "
+        "has 0: lower --seq-len, --batch-size or --hidden-size"
+    )
+    assert not (tmp_path / "run").exists()
+    _machine(monkeypatch, SC_PAGE_SIZE=19_456, SC_PHYS_PAGES=1)
+    assert _train(TEXT, tmp_path / "run", cell="lstm", num_layers=1, steps=1).steps == 1
+
+
+def test_the_sentence_about_memory_names_what_is_needed_and_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _machine(monkeypatch, SC_PAGE_SIZE=4096, SC_PHYS_PAGES=2**21)  # 8.6 GB
+    # 4 * 1 * 860,000 * 1000 * 19 bytes: 65 GB
+    text = "ab" * 430_000
+    size = {"num_layers": 1, "hidden_size": 1000, "seq_len": "full", "batch_size": 1}
+    with pytest.raises(OptionError, match=r"860,000 steps .* about 65 GB .* machine has 9:"):
+        _train(text, tmp_path / "run", cell="lstm", valid_fraction=0, **size)
+
+
+def test_a_system_that_does_not_tell_its_memory_refuses_no_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _machine(monkeypatch)
+    assert _train(TEXT, tmp_path / "run", steps=1).steps == 1
+
+
+def test_minutes_end_a_training_by_the_clock(tmp_path: Path) -> None:
+    # the library needs no time to compile
+    result = _train(
+        TEXT, tmp_path / "run", steps=None, minutes=0.03, cell="lstm", backend="library"
+    )
+    assert result.stopped_by == "minutes"
+    assert result.steps > 1
+    assert 1 < result.seconds < 30  # 1.8 asked; a busy machine may be late
+
+
+def test_epochs_are_passes_over_the_text(tmp_path: Path) -> None:
+    result = _train(TEXT[:400], tmp_path / "run", steps=None, epochs=2)
+    assert (result.epochs, result.stopped_by) == (2, "epochs")
+
+
+def test_no_validation_text_gives_no_losses_but_a_model(tmp_path: Path) -> None:
+    result = _train(TEXT, tmp_path / "run", valid_fraction=0)
+    assert result.valid_nats is result.valid_bpc is result.valid_bits_per_byte is None
+    assert result.valid_window256_nats is None
+    assert result.valid_characters == 0
+    assert len(charrnn.load(result.model).sample(length=5)) == 5
+
+
+def test_a_validation_text_of_its_own_is_scored_whole(tmp_path: Path) -> None:
+    valid = "a néw sea\n" * 30
+    result = _train(TEXT, tmp_path / "run", valid=_corpus(valid))
+    score = charrnn.load(result.model).score(valid)
+    assert result.valid_characters == 300
+    assert result.valid_nats == pytest.approx(score.nats, abs=1e-5)
+    assert result.valid_bits_per_byte == pytest.approx(score.bits_per_byte, abs=1e-5)
+    hashes = _json(tmp_path / "run" / "config.json")["corpus"]["sha256"]
+    assert hashes["valid"] == hashlib.sha256(valid.encode()).hexdigest()
+
+
+def test_a_long_validation_text_is_scored_whole_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run.loop, "VALID_CAP", 50)
+    result = _train(TEXT, tmp_path / "run")
+    assert result.valid_characters == 344
+    score = charrnn.load(result.model).score(TEXT[-344:])
+    assert result.valid_nats == pytest.approx(score.nats, abs=1e-5)
+
+
+def test_a_dry_run_plans_and_touches_nothing(tmp_path: Path) -> None:
+    class Planned(Observer):
+        run_dir: Path | None = None
+
+        def planned(self, data: Any, plan: Any, kernel: Any, run_dir: Path) -> None:
+            self.run_dir = run_dir
+            self.size = plan.model.hidden_size
+
+    observer = Planned()
+    options = TrainOptions(**SMALL)
+    out = tmp_path / "run"
+    assert run.train(_corpus(TEXT), options, out=out, observer=observer, dry_run=True) is None
+    assert (observer.run_dir, observer.size) == (out, 8)
+    assert not out.exists()
+
+
+def test_a_folder_that_holds_a_run_is_refused_and_left_alone(tmp_path: Path) -> None:
+    _train(TEXT, tmp_path / "run")
+    before = (tmp_path / "run" / MODEL_NAME).read_bytes()
+    with pytest.raises(OptionError, match=r"--out .*run holds a run already: .*--force"):
+        _train(TEXT, tmp_path / "run", seed=2)
+    assert (tmp_path / "run" / MODEL_NAME).read_bytes() == before
+
+
+def test_force_replaces_a_run_and_nothing_else(tmp_path: Path) -> None:
+    class Watching(Observer):
+        first: set[str] | None = None
+
+        def progress(self, progress: Progress, network: Any) -> None:
+            self.first = self.first or {path.name for path in (tmp_path / "run").iterdir()}
+
+    _train(TEXT, tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    before = (tmp_path / "run" / MODEL_NAME).read_bytes()
+    watching = Watching()
+    _train(TEXT, tmp_path / "run", seed=2, force=True, observer=watching)
+    # nothing of the old run is taken for the new one's
+    assert watching.first == {"config.json", "metrics.jsonl", "notes.txt", ".lock"}
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "run" / MODEL_NAME).read_bytes() != before
+
+
+def test_a_folder_with_other_files_may_be_used(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert run.choose_run_dir("tiny", tmp_path, force=False) == tmp_path
+
+
+def test_out_may_not_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OptionError, match="is a file: name a folder"):
+        run.choose_run_dir("tiny", tmp_path / "file", force=True)
+
+
+def test_runs_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run.choose_run_dir("tiny", None, force=False) == Path("runs/tiny-1")
+    Path("runs/tiny-1").mkdir(parents=True)
+    Path("runs/tiny-3").mkdir()
+    assert run.choose_run_dir("tiny", None, force=False) == Path("runs/tiny-2")
+
+
+def test_a_run_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot be written: Not a directory"):
+        _train(TEXT, tmp_path / "file" / "run")
+
+
+def test_a_text_too_short_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"tiny has 27 characters .* would fit"):
+        _train("hello" * 6, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_text_that_is_just_long_enough_is_trained_on(tmp_path: Path) -> None:
+    result = _train("hello" * 8, tmp_path / "run", steps=3, valid_fraction=0.2)  # 32 train
+    assert result.epochs == 3
+
+
+def test_without_sizes_a_short_text_gets_a_plan_that_runs(tmp_path: Path) -> None:
+    result = run.train(_corpus("hello"), TrainOptions(steps=2, device="cpu"), out=tmp_path / "r")
+    assert result is not None
+    assert result.steps == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tpu", "'tpu' is not known: use auto, cpu, cuda or cuda:N"),
+        ("cuda:x", "'cuda:x' is not known"),
+        ("cuda:-1", "'cuda:-1' is not known"),
+        ("cpu:", "'cpu:' is not known"),
+        ("", "'' is not known"),
+    ],
+)
+def test_unknown_devices_are_refused(name: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        run.choose_device(name)
+
+
+def test_a_cuda_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(OptionError, match=r"--device cuda:99: .*; use --device cpu"):
+        run.choose_device("cuda:99")
+
+
+def test_auto_is_what_the_machine_has() -> None:
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert run.choose_device("auto").type == expected
+    assert run.choose_device("cpu") == torch.device("cpu")
+
+
+@pytest.fixture
+def keep_threads() -> Any:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("keep_threads")
+def test_threads_are_as_asked_and_noted(tmp_path: Path) -> None:
+    torch.set_num_threads(2)
+    _train(TEXT, tmp_path / "run", steps=1, threads=1)
+    assert torch.get_num_threads() == 1
+    assert _json(tmp_path / "run" / "config.json")["threads"] == 1
+
+
+def test_from_python_in_a_few_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_model: Callable[..., Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("corpus.txt").write_text(TEXT, "utf-8")
+    result = charrnn.train("corpus.txt", **SMALL)
+    assert Path(result.model) == Path("runs/corpus-1") / MODEL_NAME
+    assert len(charrnn.load(result.model).sample(prompt="the", temperature=0.8, length=9)) == 9
+    files = _json(Path(result.run_dir) / "config.json")["files"]
+    assert corpus.read(files).text == TEXT
+    with pytest.raises(OptionError, match="holds a run already"):
+        charrnn.train("corpus.txt", out=result.run_dir, **SMALL)
