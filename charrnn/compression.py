@@ -42,9 +42,7 @@ from numpy.typing import NDArray
 
 from charrnn.errors import ArchiveError, OptionError, RunError
 from charrnn.generator import Generator
-from charrnn.text.tokenizer import (
-    Tokenizer,
-)
+from charrnn.text.tokenizer import Tokenizer
 
 MAGIC, VERSION = b"charrnn", 1
 PER_STREAM = 32_768  # symbols: what its beginning costs is a thousandth of them and less
@@ -179,9 +177,7 @@ class _Coder:
                 "coding needs compiled steps, which cannot be had here: numpy's sums are not the "
                 "same everywhere"
             )
-        from charrnn.inference.distribution import (
-            frequencies,
-        )
+        from charrnn.inference.distribution import frequencies
 
         self._engine, self._frequencies = generator.engine, frequencies
         self._start, self._symbols = generator.config.start_symbol, generator.config.vocab_size

@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn import (
-    scoring,
-)
+from charrnn import scoring
+from charrnn.arrays import Floats64, Ids, Integers
 from charrnn.config import (
     MAX_LENGTH,
     BeamConfig,
@@ -35,31 +34,14 @@ from charrnn.config import (
 from charrnn.decoding import constraints, sampling
 from charrnn.decoding.beam import Hypothesis, beam_search
 from charrnn.decoding.constraints import ENDED, Constraint
-from charrnn.decoding.filters import NO_BIAS, Integers, Weights
-from charrnn.decoding.sampler import (
-    Chooser,
-    filters_of,
-    generator,
-)
+from charrnn.decoding.filters import NO_BIAS
+from charrnn.decoding.sampler import Chooser, filters_of, generator
 from charrnn.errors import CorpusError, OptionError, PromptError
-from charrnn.inference.numpy_engine import (
-    NumpyEngine,
-)
-from charrnn.model import (
-    model_file,
-    saved_state,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.model.saved_state import (
-    Prompted,
-)
-from charrnn.text.tokenizer import (
-    Decoder,
-    Ids,
-    Tokenizer,
-)
+from charrnn.inference.numpy_engine import NumpyEngine
+from charrnn.model import model_file, saved_state
+from charrnn.model.model_file import Model
+from charrnn.model.saved_state import Prompted
+from charrnn.text.tokenizer import Decoder, Tokenizer
 
 Write = Callable[[str], object]
 
@@ -135,9 +117,7 @@ class Generator:
             if self._device != "cpu":
                 return self._on_device()
             with self._told_of_compiling():
-                from charrnn.inference.compiled_engine import (
-                    Engine,
-                )
+                from charrnn.inference.compiled_engine import Engine
 
                 given = (self.config, self._values)
                 return Engine(*given, weights=self._weights, threads=self._threads)
@@ -148,12 +128,8 @@ class Generator:
 
     def _on_device(self) -> NumpyEngine:
         """What runs the network on the device that was asked for."""
-        from charrnn.inference.cuda_engine import (
-            TorchEngine,
-        )
-        from charrnn.network.module import (
-            choose_device,
-        )
+        from charrnn.inference.cuda_engine import TorchEngine
+        from charrnn.network.module import choose_device
 
         return TorchEngine(self.config, self._values, choose_device(self._device))
 
@@ -439,7 +415,7 @@ class Generator:
         count = min(count, self.config.vocab_size)
         return scoring.surprisals(self.engine, texts, start, count=count, progress=progress)
 
-    def _bias(self, given: dict[str, float]) -> Weights:
+    def _bias(self, given: dict[str, float]) -> Floats64:
         """What is added to the logits (V,); empty without any.
 
         Raises:
@@ -491,7 +467,7 @@ class _Text:
     def length(self) -> int:
         return len(self._ids)
 
-    def extend(self, ids: Integers, log_probs: Weights) -> bool:
+    def extend(self, ids: Integers, log_probs: Floats64) -> bool:
         """Add symbols up to the end of the text, and say whether it goes on."""
         symbols = ids.tolist()
         count = next((at for at, symbol in enumerate(symbols) if symbol < 0), len(symbols))
@@ -571,7 +547,7 @@ class _DecodedText:
     def _goes_on(self) -> bool:
         return self._finished_by == "length" and self._left > 0
 
-    def extend(self, ids: Integers, log_probs: Weights) -> bool:
+    def extend(self, ids: Integers, log_probs: Floats64) -> bool:
         """Add symbols up to the end of the text, and say whether it goes on."""
         for symbol, log_prob in zip(ids.tolist(), log_probs.tolist(), strict=True):
             if symbol < 0:

@@ -34,22 +34,10 @@ import platformdirs
 from numpy.typing import NDArray
 
 from charrnn.errors import CharRNNError, CorpusError, OptionError
-from charrnn.model import (
-    model_file,
-)
-from charrnn.suffix_array import (
-    Bytes,
-    Order,
-    extend_matches,
-    starts_character,
-    suffix_order,
-)
-from charrnn.text import (
-    dataset,
-)
-from charrnn.text.tokenizer import (
-    Decoder,
-)
+from charrnn.model import model_file
+from charrnn.text import dataset
+from charrnn.text.suffix_array import Bytes, Order, extend_matches, starts_character, suffix_order
+from charrnn.text.tokenizer import Decoder
 
 MIN_RUN = 20
 BLOCK = 2**23  # bytes of text that are sorted together

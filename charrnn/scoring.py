@@ -23,13 +23,9 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.text.streams import (
-    Documents,
-)
-from charrnn.text.tokenizer import (
-    Ids,
-    Tokenizer,
-)
+from charrnn.arrays import Ids, Integers
+from charrnn.text.streams import Documents
+from charrnn.text.tokenizer import Tokenizer
 
 MAX_STREAMS = 32
 WARM_UP = 512
@@ -41,7 +37,6 @@ TEXTS = 96  # read side by side: with more, products are not faster
 _SHORTEST = 16  # symbols read at a time, even where a text ends before
 _NONE = np.empty(0, np.uint8)
 
-Integers = NDArray[np.int64]
 Progress = Callable[[int], object]  # told how many symbols are done; may raise
 
 

@@ -15,28 +15,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from charrnn.arrays import Floats64, Integers
 from charrnn.config import ModelConfig
 from charrnn.decoding import sampling
 from charrnn.decoding.constraints import ENDED
-from charrnn.decoding.filters import Filters, Integers, Weights
-from charrnn.decoding.sampler import (
-    OVER,
-    Chooser,
-    generator,
-)
+from charrnn.decoding.filters import Filters
+from charrnn.decoding.sampler import OVER, Chooser, generator
 from charrnn.decoding.step import ends_with
-from charrnn.inference.numpy_engine import (
-    NumpyEngine,
-)
-from charrnn.model import (
-    parameters,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.text.tokenizer import (
-    CharTokenizer,
-)
+from charrnn.inference.numpy_engine import NumpyEngine
+from charrnn.model import parameters
+from charrnn.model.model_file import Model
+from charrnn.text.tokenizer import CharTokenizer
 
 torch.set_num_threads(1)
 
@@ -211,7 +200,7 @@ class Written:
         self.log_probs: list[float] = []  # that of ending is one, too
         self.ended = False  # by a constraint
 
-    def extend(self, ids: Integers, log_probs: Weights) -> bool:
+    def extend(self, ids: Integers, log_probs: Floats64) -> bool:
         for symbol, log_prob in zip(ids.tolist(), log_probs.tolist(), strict=True):
             self.ended = self.ended or symbol in (ENDED, OVER)
             if symbol != OVER:

@@ -27,27 +27,13 @@ except ImportError:
     atheris = None
 
 with atheris.instrument_imports(include=["charrnn"]) if atheris else contextlib.nullcontext():
-    from charrnn import (
-        compression,
-        config,
-        generator,
-    )
+    from charrnn import compression, config, generator
     from charrnn.config import TextOptions
     from charrnn.errors import CharRNNError
-    from charrnn.model import (
-        model_file,
-    )
-    from charrnn.storage import (
-        files,
-    )
-    from charrnn.text import (
-        corpus,
-        dataset,
-        tokenizer,
-    )
-    from charrnn.text.named import (
-        registry as corpora,
-    )
+    from charrnn.model import model_file
+    from charrnn.storage import files
+    from charrnn.text import corpus, dataset, tokenizer
+    from charrnn.text.named import registry as corpora
     from charrnn.training import checkpoints, resume
 
 GOLDEN = Path(__file__).parent / "golden" / "1"

@@ -12,32 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from charrnn import (
-    compression,
-)
+from charrnn import compression
 from charrnn.compression import compress, decompress
 from charrnn.config import ModelConfig
 from charrnn.errors import ArchiveError, OptionError, RunError
 from charrnn.generator import Generator
-from charrnn.inference.distribution import (
-    PRECISION,
-    frequencies,
-)
-from charrnn.inference.numpy_engine import (
-    NumpyEngine,
-)
-from charrnn.model import (
-    parameters,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.text.tokenizer import (
-    ByteTokenizer,
-    CharTokenizer,
-    Tokenizer,
-    train_pieces,
-)
+from charrnn.inference.distribution import PRECISION, frequencies
+from charrnn.inference.numpy_engine import NumpyEngine
+from charrnn.model import parameters
+from charrnn.model.model_file import Model
+from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer, train_pieces
 
 LETTERS = CharTokenizer.from_texts("abcdefghijklmnopqrstuvwxyz .,\né日")
 STORY = ("it was a quiet harbour, and the sea was old.\nno café was open, 日日.\n" * 20).encode()

@@ -16,37 +16,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import charrnn
-from charrnn import (
-    generator,
-)
+from charrnn import generator
 from charrnn.config import BeamConfig, SampleConfig
 from charrnn.decoding import sampling
 from charrnn.decoding.constraints import ENDED
-from charrnn.decoding.sampler import (
-    OVER,
-    Chooser,
-)
-from charrnn.decoding.sampler import (
-    generator as randomness,
-)
+from charrnn.decoding.sampler import OVER, Chooser
+from charrnn.decoding.sampler import generator as randomness
 from charrnn.errors import CharRNNError, ModelError, OptionError, PromptError
 from charrnn.generator import Generator, Sample, _Text
-from charrnn.inference import (
-    compiled_engine,
-    instructions,
-)
-from charrnn.inference.numpy_engine import (
-    NumpyEngine,
-)
-from charrnn.model import (
-    model_file,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.text.tokenizer import (
-    CharTokenizer,
-)
+from charrnn.inference import compiled_engine, instructions
+from charrnn.inference.numpy_engine import NumpyEngine
+from charrnn.model import model_file
+from charrnn.model.model_file import Model
+from charrnn.text.tokenizer import CharTokenizer
 
 MakeModel = Callable[..., Model]
 

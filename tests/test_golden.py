@@ -8,12 +8,8 @@ import pytest
 
 import charrnn
 from charrnn.config import TrainOptions
-from charrnn.model.model_file import (
-    FORMAT_VERSION,
-)
-from charrnn.text import (
-    corpus,
-)
+from charrnn.model.model_file import FORMAT_VERSION
+from charrnn.text import corpus
 from charrnn.training import checkpoints, run
 
 GOLDEN = Path(__file__).parent / "golden"

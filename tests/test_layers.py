@@ -16,26 +16,18 @@ from typing import get_args
 import pytest
 
 import charrnn
-from charrnn import (
-    config,
-)
+from charrnn import config
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig, TrainOptions
-from charrnn.model import (
-    model_file,
-    parameters,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.text.tokenizer import (
-    CharTokenizer,
-)
+from charrnn.model import model_file, parameters
+from charrnn.model.model_file import Model
+from charrnn.text.tokenizer import CharTokenizer
 
 PACKAGE = Path(charrnn.__file__).parent
 ROOMS = [
     "errors",
     "terminal",
+    "arrays",
     "config",
     "storage",
     "cells",
@@ -49,7 +41,6 @@ ROOMS = [
     "scoring",
     "generator",
     "compression",
-    "suffix_array",
     "novelty",
     "training",
     "inspection",
@@ -68,7 +59,13 @@ ONLY = {
         "cli/commands/bench.py",
         "cli/display/tensorboard.py",
     ),
-    "numba": ("compiler/", "inference/", "network/", "decoding/compiled.py", "suffix_array.py"),
+    "numba": (
+        "compiler/",
+        "inference/",
+        "network/",
+        "decoding/compiled.py",
+        "text/suffix_array.py",
+    ),
     "llvmlite": ("compiler/", "inference/instructions.py"),
     "constriction": ("compression.py",),
     "typer": ("cli/",),
@@ -238,13 +235,8 @@ def test_cell_names_are_those_of_the_cells() -> None:
 
 
 def test_optimizer_names_are_those_of_what_is_made() -> None:
-    from charrnn.network.module import (
-        CharRNN,
-    )
-    from charrnn.training import (
-        plan,
-        trainer,
-    )
+    from charrnn.network.module import CharRNN
+    from charrnn.training import plan, trainer
 
     for name in get_args(config.OptimizerName):
         asked = TrainOptions(optimizer=name, steps=1, hidden_size=4)

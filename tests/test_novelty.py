@@ -16,22 +16,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charrnn import (
-    novelty,
-)
+from charrnn import novelty
 from charrnn.config import TextOptions
 from charrnn.errors import CorpusError, ModelError, OptionError
-from charrnn.model import (
-    model_file,
-)
-from charrnn.model.model_file import (
-    Model,
-)
+from charrnn.model import model_file
+from charrnn.model.model_file import Model
 from charrnn.novelty import Index
-from charrnn.text import (
-    corpus,
-    dataset,
-)
+from charrnn.text import corpus, dataset
 
 # Signs of one to four bytes, two of which begin with the same three.
 texts = st.text("ab\né日🙂🙃", max_size=40)

@@ -11,20 +11,11 @@ from numpy.typing import NDArray
 
 from charrnn import scoring
 from charrnn.config import ModelConfig
-from charrnn.inference.numpy_engine import (
-    NumpyEngine,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.network.module import (
-    CharRNN,
-)
+from charrnn.inference.numpy_engine import NumpyEngine
+from charrnn.model.model_file import Model
+from charrnn.network.module import CharRNN
 from charrnn.scoring import Score
-from charrnn.text.tokenizer import (
-    ByteTokenizer,
-    CharTokenizer,
-)
+from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer
 
 MakeModel = Callable[..., Model]
 START = 3  # of the models here, which know three symbols

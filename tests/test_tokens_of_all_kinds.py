@@ -10,18 +10,9 @@ import pytest
 
 from charrnn.config import BeamConfig, ModelConfig, SampleConfig
 from charrnn.generator import Generator
-from charrnn.model import (
-    parameters,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.text.tokenizer import (
-    ByteTokenizer,
-    CharTokenizer,
-    Tokenizer,
-    train_pieces,
-)
+from charrnn.model import parameters
+from charrnn.model.model_file import Model
+from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer, train_pieces
 
 LINES = "the café is near the sea.\nover the naïve bridge\n"
 

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from charrnn.inference import (
-    instructions,
-)
+from charrnn.inference import instructions
 
 VOCAB_SIZE = 65
 ROUNDS = 7

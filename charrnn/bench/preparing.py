@@ -24,18 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from charrnn.errors import RunError
-from charrnn.text import (
-    tokenizer as tokenizers,
-)
-from charrnn.text.corpus import (
-    Corpus,
-    boundary,
-    characters,
-)
-from charrnn.text.tokenizer import (
-    DEFAULT_PIECES,
-    DEFAULT_VOCAB_SIZE,
-)
+from charrnn.text import tokenizer as tokenizers
+from charrnn.text.corpus import Corpus, boundary, characters
+from charrnn.text.tokenizer import DEFAULT_PIECES, DEFAULT_VOCAB_SIZE
 
 ROUNDS = 3
 SIZE = 480  # MB

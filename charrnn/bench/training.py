@@ -14,26 +14,12 @@ from torch import Tensor, nn
 from charrnn.bench.measuring import ROUNDS, VOCAB_SIZE, Row, Step, in_turns, peak
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig, TrainConfig
-from charrnn.model import (
-    parameters,
-)
-from charrnn.network import (
-    layers as sequence,
-)
-from charrnn.network.module import (
-    CharRNN,
-    detached,
-)
-from charrnn.storage import (
-    machine,
-)
-from charrnn.text import (
-    streams,
-)
-from charrnn.training.trainer import (
-    Trainer,
-    make_optimizer,
-)
+from charrnn.model import parameters
+from charrnn.network import layers as sequence
+from charrnn.network.module import CharRNN, detached
+from charrnn.storage import machine
+from charrnn.text import streams
+from charrnn.training.trainer import Trainer, make_optimizer
 
 
 @dataclass(frozen=True)

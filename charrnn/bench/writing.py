@@ -19,21 +19,11 @@ from charrnn.bench.training import MODULES, Plain
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.generator import Generator
-from charrnn.inference.compiled_engine import (
-    Engine,
-)
-from charrnn.model import (
-    parameters,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.network.module import (
-    CharRNN,
-)
-from charrnn.text.tokenizer import (
-    CharTokenizer,
-)
+from charrnn.inference.compiled_engine import Engine
+from charrnn.model import parameters
+from charrnn.model.model_file import Model
+from charrnn.network.module import CharRNN
+from charrnn.text.tokenizer import CharTokenizer
 
 TEMPERATURE = 0.8
 SECONDS = 0.2  # that a text takes, about: so long that its beginning does not count

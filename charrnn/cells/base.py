@@ -14,14 +14,14 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from charrnn.arrays import Floats32
 
 Parts = tuple[Any, ...]  # one value (number or array of equal shape) per block or per state
 Function = Callable[[Any], Any]
 Product = Callable[[Any], Parts]  # an operand, one value per unit -> the blocks of its product
 Unit = Callable[..., Parts]  # unit(x, W, state) -> state, or unit(x, W, state, v) with vectors
 Step = Callable[[Parts, Product, Parts, Parts, Parts], Parts]  # (x, W, state, v, zone) -> state
-Weights = NDArray[np.float32]
 EPSILON = 1e-5  # added to the variance that a layer normalisation divides by
 
 
@@ -222,7 +222,7 @@ class Cell:
         output_size: int = 0,
         rule: str = "auto",
         forget_bias: float | None = None,
-    ) -> dict[str, Weights]:
+    ) -> dict[str, Floats32]:
         """One layer's first weights.
 
         Args:
@@ -252,7 +252,7 @@ class Cell:
 
     def _block(
         self, name: str, shape: tuple[int, ...], rng: np.random.Generator, rule: str
-    ) -> Weights:
+    ) -> Floats32:
         """The first values of one block of a matrix."""
         rows, columns = shape
         if rule == "he":
@@ -272,19 +272,19 @@ class _FoundError(Exception):
         self.operand = operand
 
 
-def glorot(rows: int, columns: int, rng: np.random.Generator) -> Weights:
+def glorot(rows: int, columns: int, rng: np.random.Generator) -> Floats32:
     """Uniform weights that keep the variance forward and backward (Glorot and Bengio 2010)."""
     bound = (6.0 / (rows + columns)) ** 0.5
     return rng.uniform(-bound, bound, (rows, columns)).astype(np.float32)
 
 
-def he(rows: int, columns: int, rng: np.random.Generator) -> Weights:
+def he(rows: int, columns: int, rng: np.random.Generator) -> Floats32:
     """Normal weights that keep the variance through rectified units (He et al. 2015)."""
     normal = rng.standard_normal((rows, columns)) * (2.0 / columns) ** 0.5
     return np.asarray(normal, np.float32)
 
 
-def orthogonal(size: int, rng: np.random.Generator) -> Weights:
+def orthogonal(size: int, rng: np.random.Generator) -> Floats32:
     """A random orthogonal matrix (size, size): all its singular values are 1 (Saxe et al. 2014)."""
     q, r = np.linalg.qr(rng.standard_normal((size, size)))
     # Without the signs of r's diagonal the matrices would not be uniformly distributed.

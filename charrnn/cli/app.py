@@ -12,52 +12,21 @@ from typing import Annotated, NoReturn, TextIO, cast
 import typer
 
 from charrnn import __version__
-from charrnn.cli.commands.beam import (
-    beam,
-)
-from charrnn.cli.commands.bench import (
-    app as bench_app,
-)
-from charrnn.cli.commands.cells import (
-    cells,
-)
-from charrnn.cli.commands.compress import (
-    compress,
-    decompress,
-)
-from charrnn.cli.commands.corpora import (
-    app as corpora_app,
-)
-from charrnn.cli.commands.eval import (
-    evaluate,
-)
-from charrnn.cli.commands.greedy import (
-    greedy,
-)
-from charrnn.cli.commands.info import (
-    info,
-)
-from charrnn.cli.commands.inspect_next import (
-    app as inspect_app,
-)
-from charrnn.cli.commands.plot import (
-    plot,
-)
-from charrnn.cli.commands.prepare import (
-    prepare,
-)
-from charrnn.cli.commands.sample import (
-    sample,
-)
-from charrnn.cli.commands.score import (
-    score,
-)
-from charrnn.cli.commands.train import (
-    train,
-)
-from charrnn.cli.commands.write import (
-    write,
-)
+from charrnn.cli.commands.beam import beam
+from charrnn.cli.commands.bench import app as bench_app
+from charrnn.cli.commands.cells import cells
+from charrnn.cli.commands.compress import compress, decompress
+from charrnn.cli.commands.corpora import app as corpora_app
+from charrnn.cli.commands.eval import evaluate
+from charrnn.cli.commands.greedy import greedy
+from charrnn.cli.commands.info import info
+from charrnn.cli.commands.inspect_next import app as inspect_app
+from charrnn.cli.commands.plot import plot
+from charrnn.cli.commands.prepare import prepare
+from charrnn.cli.commands.sample import sample
+from charrnn.cli.commands.score import score
+from charrnn.cli.commands.train import train
+from charrnn.cli.commands.write import write
 
 TERMINATED = 143
 

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.shared import (
-    note,
-)
+from charrnn.cli.shared import note
 from charrnn.config import Reading, TextOptions, flag
 from charrnn.errors import OptionError
 
@@ -21,12 +19,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-    from charrnn.text.corpus import (
-        Corpus,
-    )
-    from charrnn.text.dataset import (
-        Dataset,
-    )
+    from charrnn.text.corpus import Corpus
+    from charrnn.text.dataset import Dataset
 
 TEXT, SYMBOLS = "The text", "The symbols"
 _QUIET_SECONDS = 0.3  # what ends sooner shows no progress
@@ -107,12 +101,8 @@ def unescaped(text: str) -> str:
 
 def read_corpus(names: Sequence[str], reading: Reading) -> Corpus:
     """The text of files; a name that is no file may be that of a corpus. Says what it saw."""
-    from charrnn.text import (
-        corpus,
-    )
-    from charrnn.text.named import (
-        registry,
-    )
+    from charrnn.text import corpus
+    from charrnn.text.named import registry
 
     paths: list[str | Path] = []
     known = registry.registry()
@@ -148,9 +138,7 @@ def texts_of(
         test: a test text of its own.
         given: names of the options that the user gave: those of a text are settled in a dataset.
     """
-    from charrnn.text import (
-        dataset,
-    )
+    from charrnn.text import dataset
 
     folders = [name for name in names if name and dataset.is_dataset(Path(name))]
     if folders and len(names) > 1:
@@ -189,9 +177,7 @@ def dataset_of(
         given: names of the options that the user gave: those of a text are settled in a dataset.
         folder: where to make it, if not in the cache.
     """
-    from charrnn.text import (
-        dataset,
-    )
+    from charrnn.text import dataset
 
     text, valid_text, test_text = texts_of(names, options, valid, test, given)
     if isinstance(text, dataset.Dataset):

@@ -13,9 +13,7 @@ from charrnn.errors import OptionError
 from charrnn.terminal import visible
 
 if TYPE_CHECKING:
-    from charrnn.model.model_file import (
-        Model,
-    )
+    from charrnn.model.model_file import Model
 
 PictureOption = Annotated[
     Path | None,
@@ -42,12 +40,8 @@ TextArgument = Annotated[
 
 def text_of(file: Path | None, loaded: Mapping[Path, Model], most: int) -> str:
     """The beginning of a text: of the one named, or of what the first model's run held out."""
-    from charrnn.cli.commands.eval import (
-        held_out,
-    )
-    from charrnn.cli.corpus_options import (
-        read_corpus,
-    )
+    from charrnn.cli.commands.eval import held_out
+    from charrnn.cli.corpus_options import read_corpus
     from charrnn.config import Reading
 
     if file is not None:
@@ -62,9 +56,7 @@ def text_of(file: Path | None, loaded: Mapping[Path, Model], most: int) -> str:
 
 def names_of(paths: Sequence[Path]) -> dict[Path, str]:
     """A name for each model file, as a terminal may get it: its run's, unless that is another's."""
-    from charrnn.model.model_file import (
-        MODEL_NAME,
-    )
+    from charrnn.model.model_file import MODEL_NAME
 
     names = [path.resolve().parent.name if path.name == MODEL_NAME else path.stem for path in paths]
     return {

@@ -7,20 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charrnn.cli.shared import (
-    note,
-    watched,
-)
+from charrnn.cli.shared import note, watched
 from charrnn.errors import OptionError, PromptError, nearest
-from charrnn.text import (
-    unknown_symbols as unknown_symbols,
-)
+from charrnn.text import unknown_symbols
 
 if TYPE_CHECKING:
     from charrnn.generator import Generator, Sample
-    from charrnn.model.saved_state import (
-        Prompted,
-    )
+    from charrnn.model.saved_state import Prompted
 
 POLICIES = ("error", "skip", "nearest")
 LONG = 20_000  # characters: reading them takes long enough to be watched
@@ -59,9 +52,7 @@ def open_text(
     save_state: Path | None,
 ) -> Opening:
     """Let a model read the prompt, after the state if one is given."""
-    from charrnn.model import (
-        saved_state,
-    )
+    from charrnn.model import saved_state
 
     check_unknown(unknown)
     if save_state is not None:

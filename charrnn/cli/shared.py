@@ -193,9 +193,7 @@ def load_model(
         ModelError: there is no such model.
     """
     from charrnn.generator import Generator
-    from charrnn.model import (
-        model_file,
-    )
+    from charrnn.model import model_file
 
     check_weights(weights)
     check_threads(threads)

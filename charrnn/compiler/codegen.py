@@ -12,12 +12,8 @@ from types import ModuleType
 from typing import Any
 
 from charrnn.cells import Cell
-from charrnn.compiler import (
-    cache,
-)
-from charrnn.compiler.autodiff import (
-    Trace,
-)
+from charrnn.compiler import cache
+from charrnn.compiler.autodiff import Trace
 
 _OPERATORS = {"add": "{} + {}", "subtract": "{} - {}", "multiply": "{} * {}", "negate": "-{}"}
 _ELEMENT = re.compile(r"([a-z]+)(\d*)\[(\d+)\]")

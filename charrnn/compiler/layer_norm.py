@@ -12,12 +12,7 @@ import numpy as np
 from numba import njit
 
 from charrnn.cells.base import EPSILON
-from charrnn.compiler.scalar_math import (
-    OPTIONS,
-    inside,
-    same,
-    to_half,
-)
+from charrnn.compiler.scalar_math import OPTIONS, inside, same, to_half
 
 _compiled: Any = njit(**OPTIONS)
 _epsilon = np.float32(EPSILON)

@@ -29,10 +29,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from charrnn.compiler.scalar_math import (
-    OPTIONS,
-    inside,
-)
+from charrnn.compiler.scalar_math import OPTIONS, inside
 
 _FEATURES = llvm.get_host_cpu_features()
 WIDTH = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx2") else 4  # W

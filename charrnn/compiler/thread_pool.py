@@ -26,9 +26,7 @@ from numba import carray, cfunc, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from charrnn.compiler.scalar_math import (
-    pointer,
-)
+from charrnn.compiler.scalar_math import pointer
 
 GONE, IDLE, POSTED, CALLED = 0, 1, 2, 3
 NEW, SPREAD, DONE = 0, 1, 2  # how far a caller's work is

@@ -23,15 +23,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.arrays import Floats, Integers
 from charrnn.config import BeamConfig
 from charrnn.decoding.constraints import Constraint
-from charrnn.decoding.step import Floats, Network, State, log_softmax
+from charrnn.decoding.step import Network, State, log_softmax
 from charrnn.errors import OptionError, RunError
-from charrnn.storage import (
-    machine,
-)
+from charrnn.storage import machine
 
-Integers = NDArray[np.int64]
 Numbers = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 

@@ -15,21 +15,12 @@ import numpy as np
 from numba import carray, njit  # type: ignore[attr-defined]
 from numba.extending import register_jitable
 
-from charrnn.compiler.scalar_math import (
-    OPTIONS,
-    pointer,
-)
+from charrnn.compiler.scalar_math import OPTIONS, pointer
 from charrnn.decoding import filters
 from charrnn.decoding.constraints import ENDED
 from charrnn.decoding.filters import Filters, choose, choose_by_temperature
-from charrnn.decoding.sampler import (
-    OVER,
-)
-from charrnn.inference.instructions import (
-    CONTEXT,
-    floats,
-    function,
-)
+from charrnn.decoding.sampler import OVER
+from charrnn.inference.instructions import CONTEXT, floats, function
 
 for _function in vars(filters).values():
     if isinstance(_function, types.FunctionType) and _function.__module__ == filters.__name__:

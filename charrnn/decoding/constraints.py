@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.arrays import Floats
 from charrnn.config import Limits
 from charrnn.decoding.automaton import (
     MAX_STATES,
@@ -36,12 +37,7 @@ from charrnn.decoding.automaton import (
     minimised,
     trimmed,
 )
-from charrnn.decoding.regex_parser import (
-    UnsupportedError,
-    expression,
-    members,
-)
-from charrnn.decoding.step import Floats
+from charrnn.decoding.regex_parser import UnsupportedError, expression, members
 from charrnn.errors import OptionError
 from charrnn.terminal import symbol_name, visible
 

@@ -14,17 +14,16 @@ Shapes: V symbols. Weights are probabilities but for a common factor, and 0 for 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating[Any]]
-Weights = NDArray[np.float64]
-Integers = NDArray[np.int64]
+from charrnn.arrays import Floats, Floats64, Integers
+
 Mask = NDArray[np.bool_]
 
-NO_BIAS: Weights = np.zeros(0)
+NO_BIAS: Floats64 = np.zeros(0)
 ALL_ALLOWED: Mask = np.zeros(0, np.bool_)
 
 
@@ -68,7 +67,7 @@ def choose(
     logits: Floats,
     filters: Filters,
     recent: Integers,
-    bias: Weights,
+    bias: Floats64,
     allowed: Mask,
     point: float,
     bound: float,
@@ -125,7 +124,7 @@ def log_prob(logits: Floats, symbol: int) -> float:
     return float(shifted[symbol] - np.log(np.sum(np.exp(shifted))))
 
 
-def draw(weights: Weights, point: float) -> int:
+def draw(weights: Floats64, point: float) -> int:
     """The symbol at this part of the cumulative sum; never one of weight 0."""
     totals = np.cumsum(weights)
     # Rounding must not reach the whole: past it there is no symbol.
@@ -134,8 +133,8 @@ def draw(weights: Weights, point: float) -> int:
 
 
 def rescored(
-    logits: Floats, filters: Filters, recent: Integers, bias: Weights, allowed: Mask
-) -> Weights:
+    logits: Floats, filters: Filters, recent: Integers, bias: Floats64, allowed: Mask
+) -> Floats64:
     """The logits, changed by bias and penalties; -inf where a symbol is forbidden."""
     scores = logits.astype(np.float64)
     if len(bias) > 0:
@@ -156,7 +155,7 @@ def rescored(
     return scores
 
 
-def penalise(scores: Weights, filters: Filters, recent: Integers) -> None:
+def penalise(scores: Floats64, filters: Filters, recent: Integers) -> None:
     """Make recent symbols less likely, in place.
 
     Repetition as in CTRL (Keskar et al. 2019), with llama.cpp's treatment of negative logits, which
@@ -186,12 +185,12 @@ def repeating(recent: Integers, size: int) -> Integers:
     return recent[ends + 1]
 
 
-def weighed(scores: Weights, filters: Filters) -> Weights:
+def weighed(scores: Floats64, filters: Filters) -> Floats64:
     """Each symbol's weight after temperature, top-k, typical, top-p and min-p.
 
     With temperature t alone exactly ``p_i^(1/t)``, but for the factor.
     """
-    weights: Weights = np.exp((scores - scores.max()) / filters.temperature)
+    weights: Floats64 = np.exp((scores - scores.max()) / filters.temperature)
     if 0 < filters.top_k < len(weights):
         weights = likeliest(weights, filters.top_k, np.inf)
     if filters.typical_p < 1:
@@ -203,7 +202,7 @@ def weighed(scores: Weights, filters: Filters) -> Weights:
     return weights
 
 
-def likeliest(weights: Weights, count: int, mass: float) -> Weights:
+def likeliest(weights: Floats64, count: int, mass: float) -> Floats64:
     """Of the largest weights `count`, or fewer where fewer have `mass` together.
 
     The latter are the nucleus of Holtzman et al. (2020).
@@ -217,7 +216,7 @@ def likeliest(weights: Weights, count: int, mass: float) -> Weights:
     return first(weights, ids, -weights[ids], count, mass)
 
 
-def most_typical(weights: Weights, mass: float) -> Weights:
+def most_typical(weights: Floats64, mass: float) -> Floats64:
     """The fewest that have `mass` and whose surprisals are nearest to their mean, the entropy.
 
     The locally typical set of Meister et al. (2023); the most likely symbol may be outside.
@@ -229,7 +228,7 @@ def most_typical(weights: Weights, mass: float) -> Weights:
     return first(weights, ids, distances, len(ids), mass)
 
 
-def first(weights: Weights, ids: Integers, keys: Weights, count: int, mass: float) -> Weights:
+def first(weights: Floats64, ids: Integers, keys: Floats64, count: int, mass: float) -> Floats64:
     """Weights of the `ids` with the lowest keys: `count` of them, or fewer that have `mass`.
 
     Of equals the lowest ids.
@@ -242,7 +241,7 @@ def first(weights: Weights, ids: Integers, keys: Weights, count: int, mass: floa
     return kept
 
 
-def without_top_choices(weights: Weights, threshold: float) -> Weights:
+def without_top_choices(weights: Floats64, threshold: float) -> Floats64:
     """Of several symbols with probability `threshold` only the least likely stays (XTC).
 
     Of equals the highest id, which is last in order. All less likely symbols stay as well.
@@ -251,12 +250,12 @@ def without_top_choices(weights: Weights, threshold: float) -> Weights:
     if np.count_nonzero(likely) < 2:
         return weights
     least = weights[likely].min()
-    kept: Weights = weights * ~likely
+    kept: Floats64 = weights * ~likely
     kept[np.flatnonzero(weights == least)[-1]] = least
     return kept
 
 
-def unsurprising(weights: Weights, bound: float) -> Weights:
+def unsurprising(weights: Floats64, bound: float) -> Floats64:
     """The symbols whose surprise, -log2 p, is at most `bound`, and the most likely ones.
 
     Mirostat (Basu et al. 2021) in its second form: after each draw the bound moves against the
@@ -264,5 +263,5 @@ def unsurprising(weights: Weights, bound: float) -> Weights:
     0 it would leave no less.
     """
     least = min(weights.sum() * 2.0**-bound, weights.max())
-    kept: Weights = weights * (weights >= least)
+    kept: Floats64 = weights * (weights >= least)
     return kept

@@ -16,9 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.decoding.automaton import (
-    Expressions,
-)
+from charrnn.decoding.automaton import Expressions
 
 # One character's pattern with its flags -> the bits of its classes.
 Leaf = Callable[[str, int], int]

@@ -12,18 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.arrays import Floats, Floats64, Integers
 from charrnn.config import SampleConfig
 from charrnn.decoding.constraints import ENDED, Constraint
-from charrnn.decoding.filters import (
-    ALL_ALLOWED,
-    NO_BIAS,
-    Filters,
-    Integers,
-    Weights,
-    choose,
-    choose_by_temperature,
-)
-from charrnn.decoding.step import Floats, log_softmax
+from charrnn.decoding.filters import ALL_ALLOWED, NO_BIAS, Filters, choose, choose_by_temperature
+from charrnn.decoding.step import log_softmax
 
 OVER = -2  # in place of a symbol: the text had ended before
 NOTHING: Integers = np.zeros(0, np.int64)
@@ -63,7 +56,7 @@ class Chooser:
         length: int,
         *,
         read: Integers = NOTHING,
-        bias: Weights = NO_BIAS,
+        bias: Floats64 = NO_BIAS,
         constraint: Constraint | None = None,
     ) -> None:
         """One text for each of the `generators`.
@@ -85,9 +78,9 @@ class Chooser:
         self._simple = filters == plain and not len(bias)
         self._history = np.tile(read, (len(generators), 1))
         self._used = np.full(len(generators), len(read), np.int64)
-        self._taken: list[tuple[Integers, Weights]] = []
+        self._taken: list[tuple[Integers, Floats64]] = []
 
-    def taken(self) -> tuple[Integers, Weights]:
+    def taken(self) -> tuple[Integers, Floats64]:
         """What was chosen since this was last asked: ids and log-probabilities (T, B)."""
         ids, log_probs = (np.concatenate(parts) for parts in zip(*self._taken, strict=True))
         self._taken.clear()

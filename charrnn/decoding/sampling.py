@@ -14,11 +14,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.decoding.filters import Integers, Weights
-from charrnn.decoding.sampler import (
-    Chooser,
-)
-from charrnn.decoding.step import Floats, Network, State
+from charrnn.arrays import Floats, Floats64, Integers
+from charrnn.decoding.sampler import Chooser
+from charrnn.decoding.step import Network, State
 
 SECONDS = 0.03  # for the symbols written at a time
 _FIRST, _MOST, _FASTER = 8, 4096, 4  # symbols at first and at most, and how fast they get more
@@ -27,7 +25,7 @@ _FIRST, _MOST, _FASTER = 8, 4096, 4  # symbols at first and at most, and how fas
 class Text(Protocol):
     """One of the texts, as it grows."""
 
-    def extend(self, ids: Integers, log_probs: Weights) -> bool:
+    def extend(self, ids: Integers, log_probs: Floats64) -> bool:
         """Add symbols, and say whether the text goes on."""
         ...
 

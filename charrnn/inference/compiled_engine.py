@@ -29,33 +29,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.compiler.matmul import (
-    WIDTH,
-)
+from charrnn.arrays import Floats, Ids
+from charrnn.compiler.matmul import WIDTH
 from charrnn.config import ModelConfig
-from charrnn.inference import (
-    instructions,
-    step_codegen,
-)
-from charrnn.inference.distribution import (
-    likeliest_rows,
-)
-from charrnn.inference.instructions import (
-    WAIT,
-    Call,
-    Program,
-)
-from charrnn.inference.numpy_engine import (
-    Chooser,
-    Expected,
-    Floats,
-    Ids,
-    NumpyEngine,
-    State,
-)
-from charrnn.model.parameters import (
-    Parameters,
-)
+from charrnn.inference import instructions, step_codegen
+from charrnn.inference.distribution import likeliest_rows
+from charrnn.inference.instructions import WAIT, Call, Program
+from charrnn.inference.numpy_engine import Chooser, Expected, NumpyEngine, State
+from charrnn.model.parameters import Parameters
 
 _LINE = 64  # bytes of a cache line
 # Bytes of weights for each thread: with fewer, waiting for each other costs what they gain, and on

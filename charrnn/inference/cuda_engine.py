@@ -8,7 +8,7 @@ CUDA graph; from then on one call replays it:
 
 While texts are written the state stays on the device, and symbols are chosen on the CPU. The step
 is that of `charrnn.network.module`, so it is the cells' own. Graphs are of 1, 2, 4, 8, ... rows: of
-those that are too many nobody reads what they come to, and texts that end do not make a new graph each.
+those that are too many nobody reads the results, and texts that end do not make a new graph each.
 """
 
 from __future__ import annotations
@@ -22,24 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from charrnn.arrays import Floats, Ids
 from charrnn.config import ModelConfig
-from charrnn.inference.instructions import (
-    Call,
-    Program,
-)
-from charrnn.inference.numpy_engine import (
-    Chooser,
-    Floats,
-    Ids,
-    NumpyEngine,
-    State,
-)
-from charrnn.model.parameters import (
-    Parameters,
-)
-from charrnn.network.module import (
-    CharRNN,
-)
+from charrnn.inference.instructions import Call, Program
+from charrnn.inference.numpy_engine import Chooser, NumpyEngine, State
+from charrnn.model.parameters import Parameters
+from charrnn.network.module import CharRNN
 
 _WARM_UP = 3  # steps before the capture, in which libraries make what they keep
 

@@ -8,16 +8,8 @@ import numpy as np
 from numba import carray, njit  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
-from charrnn.compiler.scalar_math import (
-    OPTIONS,
-    exp,
-    pointer,
-)
-from charrnn.inference.instructions import (
-    CONTEXT,
-    floats,
-    function,
-)
+from charrnn.compiler.scalar_math import OPTIONS, exp, pointer
+from charrnn.inference.instructions import CONTEXT, floats, function
 
 PRECISION = 2**22  # what frequencies come to, about; float32 holds such sums exactly
 _compiled: Any = njit(**OPTIONS)

@@ -22,30 +22,13 @@ from numba import carray, cfunc, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from charrnn.compiler import (
-    codegen,
-    thread_pool,
-)
-from charrnn.compiler.layer_norm import (
-    moments,
-)
-from charrnn.compiler.matmul import (
-    WIDTH,
-)
-from charrnn.compiler.scalar_math import (
-    exp,
-    inside,
-    pointer,
-    take,
-    tanh,
-)
-from charrnn.compiler.thread_pool import (
-    SPINS,
-    give_way,
-    look,
-)
+from charrnn.arrays import Integers
+from charrnn.compiler import codegen, thread_pool
+from charrnn.compiler.layer_norm import moments
+from charrnn.compiler.matmul import WIDTH
+from charrnn.compiler.scalar_math import exp, inside, pointer, take, tanh
+from charrnn.compiler.thread_pool import SPINS, give_way, look
 
-Integers = NDArray[np.int64]
 # What weights are stored as: bfloat16 as the upper half of a float32's bits.
 STORED = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.int8}
 CONTEXT = 8  # integers per thread, a cache line

@@ -13,18 +13,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.arrays import Floats, Ids
 from charrnn.cells import Cell
 from charrnn.cells.base import EPSILON, Matrix, Step
 from charrnn.config import ModelConfig
-from charrnn.model import (
-    parameters,
-)
-from charrnn.model.parameters import (
-    Parameters,
-)
+from charrnn.model import parameters
+from charrnn.model.parameters import Parameters
 
-Floats = NDArray[np.floating[Any]]
-Ids = NDArray[np.integer[Any]]
 State = tuple[tuple[Floats, ...], ...]  # per layer, per state of the cell: (B, H)
 
 

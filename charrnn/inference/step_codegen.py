@@ -18,16 +18,9 @@ import functools
 from dataclasses import dataclass
 
 from charrnn.cells import Cell
-from charrnn.compiler import (
-    codegen,
-)
-from charrnn.compiler.autodiff import (
-    trace,
-)
-from charrnn.compiler.codegen import (
-    Element,
-    Writer,
-)
+from charrnn.compiler import codegen
+from charrnn.compiler.autodiff import trace
+from charrnn.compiler.codegen import Element, Writer
 
 
 @dataclass(frozen=True)

@@ -13,34 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.arrays import Floats32, Ids
 from charrnn.cells.base import Cell, Function, Parts, Product
-from charrnn.compiler.autodiff import (
-    ARITHMETIC,
-    FUNCTIONS,
-    Graph,
-    Value,
-    function,
-)
+from charrnn.compiler.autodiff import ARITHMETIC, FUNCTIONS, Graph, Value, function
 from charrnn.errors import CharRNNError
-from charrnn.inference.numpy_engine import (
-    NumpyEngine,
-    relu,
-    sigmoid,
-)
-from charrnn.model import (
-    parameters,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.text.tokenizer import (
-    Ids,
-)
+from charrnn.inference.numpy_engine import NumpyEngine, relu, sigmoid
+from charrnn.model import parameters
+from charrnn.model.model_file import Model
 
 LEFT, RIGHT = 0.1, 0.9  # a gate below or above is saturated (Karpathy et al. 2015)
 _READ = 256  # symbols read at a time
 
-Floats = NDArray[np.float32]
 _NUMERIC: Mapping[str, Function] = {"sigmoid": sigmoid, "tanh": np.tanh, "relu": relu}
 
 
@@ -56,7 +39,7 @@ class Activations:
 
     states: tuple[str, ...]
     gates: tuple[str, ...]
-    parts: Mapping[str, Floats]
+    parts: Mapping[str, Floats32]
 
 
 @dataclass(frozen=True)
@@ -82,7 +65,7 @@ def activations(model: Model, ids: Ids) -> Activations:
     engine = NumpyEngine(model.config, model.values, watcher.step)
     start = np.array([[model.config.start_symbol]], np.int64)
     state = engine.advance(start, engine.start_state(1))
-    windows: list[dict[str, Floats]] = []
+    windows: list[dict[str, Floats32]] = []
     for first in range(0, len(ids), _READ):
         watcher.seen.clear()
         state = engine.advance(ids[first : first + _READ, None].astype(np.int64), state)
@@ -113,10 +96,10 @@ class _Watcher:
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
-        self.seen: list[dict[str, Floats]] = []
+        self.seen: list[dict[str, Floats32]] = []
         self._calls = calls(cell)
         self.kinds = {name: kind for kind, name in self._calls if name}
-        self._given: list[Floats] = []  # by the functions, in this step
+        self._given: list[Floats32] = []  # by the functions, in this step
 
         def kept(numeric: Function) -> Function:
             def call(x: Any) -> Any:
@@ -138,7 +121,7 @@ class _Watcher:
         self.seen.append(seen)
         return after
 
-    def window(self, layers: int) -> dict[str, Floats]:
+    def window(self, layers: int) -> dict[str, Floats32]:
         """What was seen since `seen` was emptied: (L, T, H) by name. Each layer's steps follow."""
         return {
             name: np.concatenate([seen[name] for seen in self.seen])

@@ -10,17 +10,14 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.arrays import Floats
 from charrnn.config import BeamConfig, SampleConfig
 from charrnn.decoding.beam import beam_search
-from charrnn.decoding.filters import ALL_ALLOWED, NO_BIAS, Floats, rescored, weighed
-from charrnn.decoding.sampler import (
-    filters_of,
-)
+from charrnn.decoding.filters import ALL_ALLOWED, NO_BIAS, rescored, weighed
+from charrnn.decoding.sampler import filters_of
 from charrnn.decoding.step import Network, log_softmax
 from charrnn.generator import Generator
-from charrnn.model.saved_state import (
-    Prompted,
-)
+from charrnn.model.saved_state import Prompted
 
 Ids = tuple[int, ...]
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.arrays import Floats, Integers
+
 LEAST = 10  # symbols of either kind, or different values, that a feature must have in each half
 MOST = 2000  # characters between a bracket and the one that closes it
 _CLOSING = {")": "(", "]": "[", "}": "{"}
@@ -28,9 +30,6 @@ _SPANS = {
     "inside the first word of a line": r"^[ \t]*\w+.?",
     "inside a word in capitals": r"\b[^\W\d_a-z]{2,}\b.?",
 }
-
-Integers = NDArray[np.int64]
-Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)

@@ -19,33 +19,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from charrnn.arrays import Floats64, Ids
 from charrnn.cells import Cell
 from charrnn.errors import CorpusError
-from charrnn.model import (
-    parameters,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.network.layers import (
-    LayerState,
-    reference_states,
-)
-from charrnn.network.module import (
-    CharRNN,
-    Noise,
-)
-from charrnn.text.tokenizer import (
-    Ids,
-)
-from charrnn.training.regularizers import (
-    omega,
-)
+from charrnn.model import parameters
+from charrnn.model.model_file import Model
+from charrnn.network.layers import LayerState, reference_states
+from charrnn.network.module import CharRNN, Noise
+from charrnn.training.regularizers import omega
 
 WARM_UP = 100  # symbols read before a window, where the text has them
 _LARGEST = 700.0  # logarithm of what float64 still holds
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -59,7 +43,7 @@ class Product:
     """
 
     lag: int
-    singular_values: Floats
+    singular_values: Floats64
     spectral_radius: float
 
 
@@ -75,8 +59,8 @@ class Flow:
         omega: of Pascanu et al. (2013), summed over the steps of a window, for all its losses.
     """
 
-    norms: Floats
-    parts: Mapping[str, Floats]
+    norms: Floats64
+    parts: Mapping[str, Floats64]
     products: tuple[Product, ...]
     eigenvalues: Mapping[str, NDArray[np.complex128]]
     omega: float
@@ -149,7 +133,7 @@ def _flow(
     )
 
 
-def _median_norm(gradients: Tensor) -> Floats:
+def _median_norm(gradients: Tensor) -> Floats64:
     """Of gradients (K+1, B, N): (K+1,)."""
     return np.asarray(np.median(gradients.norm(dim=-1).numpy(), axis=1), np.float64)
 

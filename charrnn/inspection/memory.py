@@ -8,19 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.arrays import Floats64, Ids
 from charrnn.errors import CorpusError
-from charrnn.inference.numpy_engine import (
-    NumpyEngine,
-)
-from charrnn.text.tokenizer import (
-    Ids,
-    Tokenizer,
-)
+from charrnn.inference.numpy_engine import NumpyEngine
+from charrnn.text.tokenizer import Tokenizer
 
 SPREAD = 8  # a context of n is one of n to n + n/8 symbols, so that several are scored at a time
 _ROWS, _READ = 256, 64  # texts side by side, and symbols read at a time
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -37,9 +31,9 @@ class Memory:
     """
 
     contexts: tuple[int, ...]
-    nats: Floats
-    excess: Floats
-    standard_error: Floats
+    nats: Floats64
+    excess: Floats64
+    standard_error: Floats64
     characters: int
 
 

@@ -14,9 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.scoring import Score, Surprisals
-from charrnn.text.tokenizer import (
-    Tokenizer,
-)
+from charrnn.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

@@ -19,19 +19,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charrnn.config import TrainOptions
-from charrnn.inference.numpy_engine import (
-    NumpyEngine,
-)
-from charrnn.model import (
-    model_file,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.text import (
-    corpus,
-    dataset,
-)
+from charrnn.inference.numpy_engine import NumpyEngine
+from charrnn.model import model_file
+from charrnn.model.model_file import Model
+from charrnn.text import corpus, dataset
 
 if TYPE_CHECKING:
     from charrnn.training.run import Observer

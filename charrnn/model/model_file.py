@@ -20,28 +20,13 @@ import numpy as np
 
 from charrnn.config import ModelConfig, from_json, to_json
 from charrnn.errors import CharRNNError, ModelError, RunError
-from charrnn.model import (
-    parameters,
-)
-from charrnn.model.parameters import (
-    Parameters,
-)
-from charrnn.storage import (
-    tensors,
-)
-from charrnn.storage.files import (
-    write_atomically,
-)
-from charrnn.storage.tensors import (
-    Header,
-    Spec,
-)
-from charrnn.text import (
-    tokenizer as tokenizers,
-)
-from charrnn.text.tokenizer import (
-    Tokenizer,
-)
+from charrnn.model import parameters
+from charrnn.model.parameters import Parameters
+from charrnn.storage import tensors
+from charrnn.storage.files import write_atomically
+from charrnn.storage.tensors import Header, Spec
+from charrnn.text import tokenizer as tokenizers
+from charrnn.text.tokenizer import Tokenizer
 
 FORMAT_VERSION = 1
 MODEL_NAME = "model.safetensors"

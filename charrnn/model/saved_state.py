@@ -20,23 +20,17 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from charrnn.arrays import Floats
 from charrnn.config import MAX_SEED, ModelConfig, to_json
 from charrnn.errors import StateError
-from charrnn.model import (
-    parameters,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.storage.files import (
-    write_atomically,
-)
+from charrnn.model import parameters
+from charrnn.model.model_file import Model
+from charrnn.storage.files import write_atomically
 
 FORMAT_VERSION = 1
 _KEY = "charrnn-state"
 _WHAT = ("model", "config", "read", "seed", "drawn")
 
-Floats = NDArray[np.floating[Any]]
 State = tuple[tuple[Floats, ...], ...]  # per layer, per part of the cell's state: (B, H)
 
 

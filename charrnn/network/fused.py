@@ -22,13 +22,8 @@ from torch.autograd.function import once_differentiable
 
 from charrnn.cells import Cell
 from charrnn.cells.base import EPSILON
-from charrnn.compiler import (
-    matmul,
-)
-from charrnn.network.fused_codegen import (
-    Window,
-    compiled,
-)
+from charrnn.compiler import matmul
+from charrnn.network.fused_codegen import Window, compiled
 
 LayerState = tuple[Tensor, ...]
 

@@ -42,19 +42,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.cells import Cell
-from charrnn.compiler import (
-    codegen,
-)
-from charrnn.compiler.autodiff import (
-    Trace,
-    trace,
-)
-from charrnn.compiler.codegen import (
-    Writer,
-)
-from charrnn.network import (
-    openmp,
-)
+from charrnn.compiler import codegen
+from charrnn.compiler.autodiff import Trace, trace
+from charrnn.compiler.codegen import Writer
+from charrnn.network import openmp
 
 # Where a row begins in an array of this kind: the indices before those of its units.
 _PLACES = {

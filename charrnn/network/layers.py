@@ -24,13 +24,9 @@ from torch import Tensor
 
 from charrnn.cells import Cell
 from charrnn.cells.base import EPSILON, Matrix
-from charrnn.compiler.matmul import (
-    multiplies_bfloat16,
-)
+from charrnn.compiler.matmul import multiplies_bfloat16
 from charrnn.errors import OptionError
-from charrnn.network import (
-    fused,
-)
+from charrnn.network import fused
 
 LayerState = tuple[Tensor, ...]
 Readout = Callable[[Tensor], Tensor]

@@ -15,9 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from charrnn.text.streams import (
-    IGNORED,
-)
+from charrnn.text.streams import IGNORED
 
 LOGITS = 2**22  # made at a time, about
 

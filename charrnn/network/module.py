@@ -18,17 +18,9 @@ from torch import Tensor, nn
 
 from charrnn.config import ModelConfig, Regularizers, check_device
 from charrnn.errors import OptionError
-from charrnn.model import (
-    parameters,
-)
-from charrnn.network import (
-    loss,
-)
-from charrnn.network.layers import (
-    LayerState,
-    Sequence,
-    reference,
-)
+from charrnn.model import parameters
+from charrnn.network import loss
+from charrnn.network.layers import LayerState, Sequence, reference
 
 State = tuple[LayerState, ...]
 

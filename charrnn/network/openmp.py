@@ -30,9 +30,7 @@ def _starter() -> Callable[[int, int, int], None]:
     start = _find_openmp()
     if start is not None:
         return lambda address, data, threads: start(address, data, threads, 0)
-    from charrnn.compiler import (
-        thread_pool,
-    )
+    from charrnn.compiler import thread_pool
 
     return thread_pool.together
 

@@ -24,15 +24,9 @@ from numpy.typing import NDArray
 
 from charrnn.config import Reading
 from charrnn.errors import CorpusError
-from charrnn.storage import (
-    files,
-)
-from charrnn.text import (
-    sources,
-)
-from charrnn.text.sources import (
-    Source,
-)
+from charrnn.storage import files
+from charrnn.text import sources
+from charrnn.text.sources import Source
 
 BOM = "\ufeff"
 CODE_POINTS = 0x110000

@@ -28,28 +28,17 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
+from charrnn.arrays import Ids
 from charrnn.config import TextOptions, from_json
 from charrnn.errors import CharRNNError, CorpusError, ModelError, PromptError, RunError
-from charrnn.storage import (
-    files,
-)
-from charrnn.text import (
-    tokenizer as tokenizers,
-)
-from charrnn.text.corpus import (
-    Corpus,
-    Piece,
-    Progress,
-    characters,
-    read,
-    silent,
-)
+from charrnn.storage import files
+from charrnn.text import tokenizer as tokenizers
+from charrnn.text.corpus import Corpus, Piece, Progress, characters, read, silent
 from charrnn.text.tokenizer import (
     DEFAULT_PIECES,
     DEFAULT_VOCAB_SIZE,
     ByteTokenizer,
     CharTokenizer,
-    Ids,
     Size,
     Tokenizer,
 )

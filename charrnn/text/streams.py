@@ -19,10 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.arrays import Ids
 from charrnn.errors import CorpusError
-from charrnn.text.tokenizer import (
-    Ids,
-)
 
 _BLOCK = 2**16  # ids looked through at a time
 IGNORED = -100  # a target that is not counted, as torch's cross entropy has it

@@ -23,14 +23,11 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.arrays import Ids
 from charrnn.errors import CorpusError, ModelError, PromptError
 from charrnn.terminal import symbol_name
-from charrnn.text.corpus import (
-    CODE_POINTS,
-    code_points,
-)
+from charrnn.text.corpus import CODE_POINTS, code_points
 
-Ids = NDArray[np.integer[Any]]
 BYTES = 256
 _COUNTED = 2**20  # ids counted at a time
 

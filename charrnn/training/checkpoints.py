@@ -26,18 +26,9 @@ from typing import Any
 
 from charrnn.config import ModelConfig
 from charrnn.errors import ModelError, RunError
-from charrnn.model import (
-    parameters,
-)
-from charrnn.storage import (
-    files,
-    tensors,
-)
-from charrnn.storage.tensors import (
-    Arrays,
-    Header,
-    Spec,
-)
+from charrnn.model import parameters
+from charrnn.storage import files, tensors
+from charrnn.storage.tensors import Arrays, Header, Spec
 
 FORMAT_VERSION = 1
 FOLDER = "checkpoints"

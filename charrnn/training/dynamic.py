@@ -16,23 +16,12 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from charrnn.model import (
-    parameters,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.network.layers import (
-    select,
-)
-from charrnn.network.module import (
-    CharRNN,
-    detached,
-)
+from charrnn.arrays import Ids
+from charrnn.model import parameters
+from charrnn.model.model_file import Model
+from charrnn.network.layers import select
+from charrnn.network.module import CharRNN, detached
 from charrnn.scoring import Score
-from charrnn.text.tokenizer import (
-    Ids,
-)
 
 # Chosen on the held-out parts of War and Peace and of folk tunes.
 SEGMENT = 32  # symbols between two updates

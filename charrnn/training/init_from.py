@@ -16,20 +16,11 @@ import numpy as np
 
 from charrnn.config import ModelConfig, flag, to_json
 from charrnn.errors import OptionError
-from charrnn.model import (
-    parameters,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.model.parameters import (
-    Parameters,
-)
+from charrnn.model import parameters
+from charrnn.model.model_file import Model
+from charrnn.model.parameters import Parameters
 from charrnn.terminal import visible
-from charrnn.text.tokenizer import (
-    CharTokenizer,
-    Tokenizer,
-)
+from charrnn.text.tokenizer import CharTokenizer, Tokenizer
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,7 @@ from typing import Any
 
 from charrnn.config import FORM, ModelConfig, TrainConfig, TrainOptions
 from charrnn.errors import OptionError
-from charrnn.model import (
-    parameters,
-)
+from charrnn.model import parameters
 
 CHARACTERS_PER_PARAMETER = 10
 COUNTED_PER_PARAMETER = 4

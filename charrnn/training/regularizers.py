@@ -10,13 +10,8 @@ from torch import Tensor
 
 from charrnn.cells import Cell
 from charrnn.config import Regularizers
-from charrnn.network.layers import (
-    LayerState,
-    reference_states,
-)
-from charrnn.network.module import (
-    Outputs,
-)
+from charrnn.network.layers import LayerState, reference_states
+from charrnn.network.module import Outputs
 
 
 def activation(outputs: Outputs, config: Regularizers) -> Tensor | float:

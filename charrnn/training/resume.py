@@ -23,12 +23,8 @@ from charrnn.config import (
     to_json,
 )
 from charrnn.errors import CharRNNError, ModelError, OptionError
-from charrnn.text.dataset import (
-    Dataset,
-)
-from charrnn.text.tokenizer import (
-    Tokenizer,
-)
+from charrnn.text.dataset import Dataset
+from charrnn.text.tokenizer import Tokenizer
 from charrnn.training.plan import Plan
 
 BUDGETS = ("minutes", "epochs", "steps")

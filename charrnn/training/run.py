@@ -24,70 +24,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charrnn import (
-    scoring,
-)
+from charrnn import scoring
 from charrnn.config import FORM, ModelConfig, TrainConfig, TrainOptions, to_json
 from charrnn.errors import CorpusError, DivergedError, ModelError, OptionError, RunError
-from charrnn.model import (
-    model_file,
-    parameters,
-)
-from charrnn.model.model_file import (
-    MODEL_NAME,
-    Model,
-)
-from charrnn.network.layers import (
-    Kernel,
-    select,
-)
-from charrnn.network.module import (
-    CharRNN,
-    choose_device,
-)
-from charrnn.storage import (
-    files,
-    machine,
-)
-from charrnn.text import (
-    corpus,
-    dataset,
-    streams,
-)
-from charrnn.text.corpus import (
-    Corpus,
-)
-from charrnn.text.dataset import (
-    Dataset,
-)
-from charrnn.training import (
-    checkpoints,
-    lock,
-    plan,
-    resume,
-    state,
-)
-from charrnn.training import (
-    init_from as transfer,
-)
-from charrnn.training import (
-    trainer as loop,
-)
-from charrnn.training.background_writer import (
-    Writer,
-)
+from charrnn.model import model_file, parameters
+from charrnn.model.model_file import MODEL_NAME, Model
+from charrnn.network.layers import Kernel, select
+from charrnn.network.module import CharRNN, choose_device
+from charrnn.storage import files, machine
+from charrnn.text import corpus, dataset, streams
+from charrnn.text.corpus import Corpus
+from charrnn.text.dataset import Dataset
+from charrnn.training import checkpoints, lock, plan, resume, state
+from charrnn.training import init_from as transfer
+from charrnn.training import trainer as loop
+from charrnn.training.background_writer import Writer
 from charrnn.training.budget import Budget, Clock, Steps
 from charrnn.training.checkpoints import Checkpoint, Found
 from charrnn.training.plan import Plan
 from charrnn.training.resume import Earlier
-from charrnn.training.trainer import (
-    Hooks,
-    Interruptible,
-    Outcome,
-    Progress,
-    Trainer,
-    Values,
-)
+from charrnn.training.trainer import Hooks, Interruptible, Outcome, Progress, Trainer, Values
 
 MEASURED_WINDOW = 256  # steps whose speed stands for that of longer windows
 SHORTEST_WINDOW = 8  # that is planned

@@ -15,16 +15,9 @@ import numpy as np
 import torch
 
 from charrnn.errors import ModelError
-from charrnn.storage.tensors import (
-    Arrays,
-)
-from charrnn.text.streams import (
-    Cursor,
-)
-from charrnn.training.trainer import (
-    Progress,
-    Trainer,
-)
+from charrnn.storage.tensors import Arrays
+from charrnn.text.streams import Cursor
+from charrnn.training.trainer import Progress, Trainer
 
 
 @dataclass(frozen=True)

@@ -22,29 +22,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from charrnn import scoring
+from charrnn.arrays import Ids
 from charrnn.config import TrainConfig
 from charrnn.errors import DivergedError
-from charrnn.network.module import (
-    CharRNN,
-    State,
-    detached,
-)
-from charrnn.text.streams import (
-    Cursor,
-    Streams,
-    Window,
-)
-from charrnn.text.tokenizer import (
-    Ids,
-    Tokenizer,
-)
-from charrnn.training import (
-    regularizers,
-)
+from charrnn.network.module import CharRNN, State, detached
+from charrnn.text.streams import Cursor, Streams, Window
+from charrnn.text.tokenizer import Tokenizer
+from charrnn.training import regularizers
 from charrnn.training.budget import Budget, Clock, rate
-from charrnn.training.regularizers import (
-    Recorder,
-)
+from charrnn.training.regularizers import Recorder
 
 MOST_VALIDATIONS = 20  # times per run that the validation text is scored
 VALIDATION_SHARE = 0.1  # and no more than this many characters per one that is trained on

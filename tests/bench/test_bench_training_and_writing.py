@@ -5,9 +5,7 @@ import torch
 from charrnn.bench import measuring, training
 from charrnn.bench.training import Case
 from charrnn.config import ModelConfig
-from charrnn.model import (
-    parameters,
-)
+from charrnn.model import parameters
 
 
 def test_operations_are_counted_by_hand() -> None:

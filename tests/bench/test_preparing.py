@@ -14,9 +14,7 @@ from typer.testing import CliRunner
 from charrnn.bench import preparing
 from charrnn.cli.app import app
 from charrnn.errors import RunError
-from charrnn.text.corpus import (
-    from_text,
-)
+from charrnn.text.corpus import from_text
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell the memory")
 

@@ -16,19 +16,10 @@ import numpy as np
 import charrnn
 from charrnn.config import BeamConfig, ModelConfig, SampleConfig
 from charrnn.generator import Generator
-from charrnn.model import (
-    model_file,
-    parameters,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.text import (
-    dataset,
-)
-from charrnn.text.tokenizer import (
-    CharTokenizer,
-)
+from charrnn.model import model_file, parameters
+from charrnn.model.model_file import Model
+from charrnn.text import dataset
+from charrnn.text.tokenizer import CharTokenizer
 
 WIDTH, LENGTH, ROUNDS, PROMPTS, PROMPT = 5, 200, 7, 200, 100
 

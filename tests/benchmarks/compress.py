@@ -19,12 +19,8 @@ from pathlib import Path
 
 from charrnn.compression import _split, compress, decompress
 from charrnn.generator import Generator
-from charrnn.model import (
-    model_file,
-)
-from charrnn.text.sources import (
-    Source,
-)
+from charrnn.model import model_file
+from charrnn.text.sources import Source
 
 
 def main() -> None:

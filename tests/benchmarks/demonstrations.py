@@ -167,9 +167,7 @@ def main() -> None:
 def line(run: Path) -> str:
     """Write and measure: a row."""
     from charrnn.config import TrainOptions
-    from charrnn.text import (
-        corpus,
-    )
+    from charrnn.text import corpus
 
     words = ("--length", 1000, "--num-samples", 40, "--temperature", 0.8, "--seed", 1, "--json")
     charrnn = (sys.executable, "-m", "charrnn")

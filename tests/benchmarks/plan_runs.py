@@ -23,10 +23,7 @@ from numpy.typing import NDArray
 
 import charrnn
 from charrnn.config import ModelConfig
-from charrnn.model import (
-    model_file,
-    parameters,
-)
+from charrnn.model import model_file, parameters
 
 CELL = "lstm-coupled"
 TABLE = Path(__file__).with_suffix(".jsonl")

@@ -88,14 +88,9 @@ def plain(text: Path, minutes: float, seed: int, test_fraction: float) -> dict[s
     import torch
     from torch import nn
 
-    from charrnn import (
-        scoring,
-    )
+    from charrnn import scoring
     from charrnn.config import TrainOptions
-    from charrnn.text import (
-        corpus,
-        dataset,
-    )
+    from charrnn.text import corpus, dataset
 
     torch.manual_seed(seed)
     options = TrainOptions(test_fraction=test_fraction)

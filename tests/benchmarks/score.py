@@ -22,21 +22,11 @@ from charrnn.bench.training import MODULES, Plain
 from charrnn.bench.writing import multiplies
 from charrnn.config import ModelConfig
 from charrnn.generator import Generator
-from charrnn.inference.compiled_engine import (
-    Engine,
-)
-from charrnn.model import (
-    parameters,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.network.module import (
-    CharRNN,
-)
-from charrnn.text.tokenizer import (
-    CharTokenizer,
-)
+from charrnn.inference.compiled_engine import Engine
+from charrnn.model import parameters
+from charrnn.model.model_file import Model
+from charrnn.network.module import CharRNN
+from charrnn.text.tokenizer import CharTokenizer
 
 TEXTS, MEAN = 1000, 40
 LONG, LOOP = 2000, 100  # symbols

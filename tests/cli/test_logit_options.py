@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from charrnn.cli.logit_options import (
-    biases,
-)
+from charrnn.cli.logit_options import biases
 from charrnn.errors import OptionError
 
 

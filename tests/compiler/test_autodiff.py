@@ -10,12 +10,7 @@ import torch
 from torch import Tensor
 
 from charrnn.cells import CELLS, Cell
-from charrnn.compiler.autodiff import (
-    Graph,
-    Trace,
-    Value,
-    trace,
-)
+from charrnn.compiler.autodiff import Graph, Trace, Value, trace
 
 # recurrent depth, layer normalisation, zoneout
 FORMS = {

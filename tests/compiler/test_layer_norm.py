@@ -10,9 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from charrnn.cells.base import EPSILON
-from charrnn.compiler import (
-    layer_norm,
-)
+from charrnn.compiler import layer_norm
 
 # rows, blocks, units; the arrays hold two steps, two parts and rows before and behind
 SIZES = [(1, 1, 2), (3, 4, 5), (2, 2, 33)]

@@ -15,12 +15,8 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charrnn.compiler import (
-    matmul,
-)
-from charrnn.network.fused import (
-    _Layout,
-)
+from charrnn.compiler import matmul
+from charrnn.network.fused import _Layout
 
 ABLE = {
     "float32": True,

@@ -19,9 +19,7 @@ import pytest
 from numba import carray, njit
 
 from charrnn.cells import CELLS
-from charrnn.compiler import (
-    scalar_math,
-)
+from charrnn.compiler import scalar_math
 
 EDGES = [0.0, -0.0, 1e-30, -1e-30, 8.999, 9.0, 9.001, -9.5, 80.0, -80.0, np.inf, -np.inf, np.nan]
 NUMBERS = np.array([*np.linspace(-12, 12, 4001), *EDGES], np.float32)
@@ -90,13 +88,8 @@ class WithoutCompiler:
     """Stand-ins for what only a compiler can do: addresses, and instructions of the processor."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from charrnn.compiler import (
-            matmul,
-        )
-        from charrnn.network import (
-            fused_codegen,
-            openmp,
-        )
+        from charrnn.compiler import matmul
+        from charrnn.network import fused_codegen, openmp
 
         self.functions: list[Any] = []
         monkeypatch.setattr(scalar_math, "pointer", lambda address: ctypes.c_void_p(int(address)))
@@ -138,9 +131,7 @@ class WithoutCompiler:
 
     def block(self, count: int, panels: int, kind: str) -> Any:
         """Some rows times some panels, as `gemm.vector_block` says it."""
-        from charrnn.compiler import (
-            matmul,
-        )
+        from charrnn.compiler import matmul
 
         half = kind != "float32"
 
@@ -171,13 +162,8 @@ def without_compiler() -> None:
     """Every cell's written functions run as plain Python, with products of all kinds."""
     import torch
 
-    from charrnn.compiler import (
-        matmul,
-    )
-    from charrnn.network import (
-        fused,
-        layers,
-    )
+    from charrnn.compiler import matmul
+    from charrnn.network import fused, layers
 
     assert not hasattr(scalar_math.tanh, "py_func")  # the compiler is really off
     assert scalar_math.relu(np.float32(-1)) == 0

@@ -13,17 +13,9 @@ import numpy as np
 import pytest
 from numba import carray, cfunc
 
-from charrnn.compiler import (
-    thread_pool,
-)
-from charrnn.compiler.scalar_math import (
-    pointer,
-    take,
-)
-from charrnn.compiler.thread_pool import (
-    give_way,
-    look,
-)
+from charrnn.compiler import thread_pool
+from charrnn.compiler.scalar_math import pointer, take
+from charrnn.compiler.thread_pool import give_way, look
 
 
 @cfunc("void(voidptr)")

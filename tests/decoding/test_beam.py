@@ -11,20 +11,12 @@ from charrnn.config import BeamConfig, Limits
 from charrnn.decoding import beam
 from charrnn.decoding.beam import Hypothesis, beam_search
 from charrnn.decoding.constraints import build
-from charrnn.decoding.sampler import (
-    generator,
-)
+from charrnn.decoding.sampler import generator
 from charrnn.decoding.step import log_softmax
 from charrnn.errors import OptionError, RunError
-from charrnn.inference.numpy_engine import (
-    NumpyEngine,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.storage import (
-    machine,
-)
+from charrnn.inference.numpy_engine import NumpyEngine
+from charrnn.model.model_file import Model
+from charrnn.storage import machine
 
 MakeChain = Callable[..., Any]
 WriteTexts = Callable[..., list[Any]]

@@ -16,9 +16,7 @@ from charrnn.config import BeamConfig, Limits, SampleConfig
 from charrnn.decoding.beam import beam_search
 from charrnn.decoding.constraints import Constraint, build
 from charrnn.generator import Generator
-from charrnn.model.model_file import (
-    Model,
-)
+from charrnn.model.model_file import Model
 
 MakeChain = Callable[..., Any]
 WriteTexts = Callable[..., list[Any]]

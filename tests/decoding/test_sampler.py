@@ -12,16 +12,8 @@ from numpy.typing import NDArray
 from charrnn.config import Limits
 from charrnn.decoding.constraints import ENDED, build
 from charrnn.decoding.filters import Filters, log_prob
-from charrnn.decoding.sampler import (
-    OVER,
-    Chooser,
-    generator,
-)
-from charrnn.inference.instructions import (
-    WAIT,
-    Call,
-    Program,
-)
+from charrnn.decoding.sampler import OVER, Chooser, generator
+from charrnn.inference.instructions import WAIT, Call, Program
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz \n"
 ROWS = 6

@@ -10,11 +10,7 @@ from charrnn.config import Limits, SampleConfig
 from charrnn.decoding import sampling
 from charrnn.decoding.constraints import build
 from charrnn.decoding.filters import Filters
-from charrnn.decoding.sampler import (
-    Chooser,
-    filters_of,
-    generator,
-)
+from charrnn.decoding.sampler import Chooser, filters_of, generator
 from charrnn.decoding.step import ends_with, log_softmax
 
 MakeChain = Callable[..., Any]

@@ -14,9 +14,7 @@ from charrnn.config import BeamConfig, Limits
 from charrnn.decoding import beam
 from charrnn.decoding.beam import beam_search
 from charrnn.decoding.constraints import Constraint, build
-from charrnn.decoding.sampler import (
-    generator,
-)
+from charrnn.decoding.sampler import generator
 
 MakeChain = Callable[..., Any]
 Text = tuple[int, ...]

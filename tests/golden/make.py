@@ -13,12 +13,8 @@ from typing import Any
 
 from charrnn.config import TrainOptions
 from charrnn.generator import load
-from charrnn.model.model_file import (
-    FORMAT_VERSION,
-)
-from charrnn.text import (
-    corpus,
-)
+from charrnn.model.model_file import FORMAT_VERSION
+from charrnn.text import corpus
 from charrnn.training import run
 from charrnn.training.run import Observer
 

@@ -10,20 +10,10 @@ from numpy.typing import NDArray
 
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig
-from charrnn.inference import (
-    instructions,
-)
-from charrnn.inference.compiled_engine import (
-    Engine,
-    _Packed,
-)
-from charrnn.inference.numpy_engine import (
-    NumpyEngine,
-    State,
-)
-from charrnn.model import (
-    parameters,
-)
+from charrnn.inference import instructions
+from charrnn.inference.compiled_engine import Engine, _Packed
+from charrnn.inference.numpy_engine import NumpyEngine, State
+from charrnn.model import parameters
 
 SYMBOLS = 29
 EVERYTHING: dict[str, Any] = {

@@ -16,21 +16,11 @@ from charrnn.cells import CELLS
 from charrnn.config import BeamConfig, ModelConfig, SampleConfig
 from charrnn.errors import OptionError
 from charrnn.generator import Generator
-from charrnn.inference import (
-    cuda_engine,
-)
-from charrnn.inference.cuda_engine import (
-    TorchEngine,
-)
-from charrnn.inference.numpy_engine import (
-    NumpyEngine,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.network.module import (
-    CharRNN,
-)
+from charrnn.inference import cuda_engine
+from charrnn.inference.cuda_engine import TorchEngine
+from charrnn.inference.numpy_engine import NumpyEngine
+from charrnn.model.model_file import Model
+from charrnn.network.module import CharRNN
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 Values = dict[str, NDArray[Any]]

@@ -9,23 +9,10 @@ from numpy.typing import NDArray
 
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig
-from charrnn.inference.numpy_engine import (
-    NumpyEngine,
-    relu,
-    sigmoid,
-)
-from charrnn.model import (
-    parameters,
-)
-from charrnn.network.layers import (
-    LIBRARY,
-    library,
-    reference,
-)
-from charrnn.network.module import (
-    CharRNN,
-    detached,
-)
+from charrnn.inference.numpy_engine import NumpyEngine, relu, sigmoid
+from charrnn.model import parameters
+from charrnn.network.layers import LIBRARY, library, reference
+from charrnn.network.module import CharRNN, detached
 
 ALL = sorted(CELLS)
 EACH = [

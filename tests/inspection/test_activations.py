@@ -8,19 +8,11 @@ import pytest
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig
 from charrnn.errors import CharRNNError
-from charrnn.inference.numpy_engine import (
-    NumpyEngine,
-)
+from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.inspection.activations import activations, calls, saturation
-from charrnn.model import (
-    parameters,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.text.tokenizer import (
-    CharTokenizer,
-)
+from charrnn.model import parameters
+from charrnn.model.model_file import Model
+from charrnn.text.tokenizer import CharTokenizer
 
 TEXT = "abcabbacbca" * 30  # longer than one window
 

@@ -12,18 +12,10 @@ from charrnn.cells import CELLS
 from charrnn.config import ModelConfig
 from charrnn.errors import CorpusError
 from charrnn.inspection.gradients import Flow, at_start, flows, product_lags
-from charrnn.model import (
-    parameters,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.network.module import (
-    CharRNN,
-)
-from charrnn.text.tokenizer import (
-    CharTokenizer,
-)
+from charrnn.model import parameters
+from charrnn.model.model_file import Model
+from charrnn.network.module import CharRNN
+from charrnn.text.tokenizer import CharTokenizer
 
 HIDDEN = 6
 TEXT = "abcabbacbca" * 30

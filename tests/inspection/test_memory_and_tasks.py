@@ -13,18 +13,12 @@ from hypothesis import strategies as st
 
 from charrnn.config import TrainOptions
 from charrnn.errors import CorpusError
-from charrnn.inference.numpy_engine import (
-    NumpyEngine,
-)
+from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.inspection import tasks
 from charrnn.inspection.memory import memory
 from charrnn.inspection.tasks import TASKS, Task
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.text.tokenizer import (
-    ByteTokenizer,
-)
+from charrnn.model.model_file import Model
+from charrnn.text.tokenizer import ByteTokenizer
 
 TEXT = "".join(random.Random(2).choices("abc", k=90))
 

@@ -8,12 +8,7 @@ from numpy.typing import NDArray
 
 from charrnn.inspection.surprise import Surprise, maximal_sums
 from charrnn.scoring import Surprisals
-from charrnn.text.tokenizer import (
-    ByteTokenizer,
-    CharTokenizer,
-    Tokenizer,
-    train_pieces,
-)
+from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer, train_pieces
 
 
 def surprise(text: str, tokenizer: Tokenizer, count: int = 2) -> tuple[Surprise, Surprisals]:

@@ -15,16 +15,9 @@ from charrnn.cells import CELLS
 from charrnn.config import Form, to_json
 from charrnn.errors import ModelError, RunError
 from charrnn.generator import Generator
-from charrnn.model import (
-    model_file,
-)
-from charrnn.model.model_file import (
-    MODEL_NAME,
-    Model,
-)
-from charrnn.storage import (
-    tensors,
-)
+from charrnn.model import model_file
+from charrnn.model.model_file import MODEL_NAME, Model
+from charrnn.storage import tensors
 
 MakeModel = Callable[..., Model]
 

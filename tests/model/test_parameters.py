@@ -6,12 +6,8 @@ import torch
 
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig
-from charrnn.model import (
-    parameters,
-)
-from charrnn.network.module import (
-    CharRNN,
-)
+from charrnn.model import parameters
+from charrnn.network.module import CharRNN
 
 V, E, H, L = 11, 4, 7, 3
 ALL = sorted(CELLS)

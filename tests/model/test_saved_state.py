@@ -12,14 +12,10 @@ import safetensors.numpy
 
 from charrnn.cells import CELLS
 from charrnn.config import BeamConfig, SampleConfig
-from charrnn.decoding.sampler import (
-    generator,
-)
+from charrnn.decoding.sampler import generator
 from charrnn.errors import StateError
 from charrnn.generator import Generator
-from charrnn.model.model_file import (
-    Model,
-)
+from charrnn.model.model_file import Model
 
 MakeModel = Callable[..., Model]
 

@@ -17,17 +17,8 @@ from numba import njit
 from torch import Tensor
 
 from charrnn.cells import CELLS, Cell
-from charrnn.compiler import (
-    cache,
-    codegen,
-    matmul,
-    scalar_math,
-)
-from charrnn.network import (
-    fused,
-    fused_codegen,
-    layers,
-)
+from charrnn.compiler import cache, codegen, matmul, scalar_math
+from charrnn.network import fused, fused_codegen, layers
 
 NAMES = [name for name, cell in CELLS.items() if not cell.feeds_back]
 # bfloat16 keeps 8 bits: a product's operands and its result are off by 2^-9 of their size each.

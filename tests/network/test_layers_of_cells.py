@@ -9,17 +9,8 @@ from torch import Tensor
 
 from charrnn.cells import CELLS, Cell
 from charrnn.errors import OptionError
-from charrnn.network import (
-    layers,
-)
-from charrnn.network.layers import (
-    LIBRARY,
-    LayerState,
-    library,
-    reference,
-    select,
-    stepwise,
-)
+from charrnn.network import layers
+from charrnn.network.layers import LIBRARY, LayerState, library, reference, select, stepwise
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

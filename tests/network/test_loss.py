@@ -7,12 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from charrnn.network import (
-    loss,
-)
-from charrnn.text.streams import (
-    IGNORED,
-)
+from charrnn.network import loss
+from charrnn.text.streams import IGNORED
 
 ROWS, READ, SYMBOLS = 7, 5, 4
 

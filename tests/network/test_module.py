@@ -12,24 +12,10 @@ from torch import Tensor
 
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig, Regularizers
-from charrnn.model import (
-    parameters,
-)
-from charrnn.network.layers import (
-    LIBRARY,
-    library,
-    reference,
-)
-from charrnn.network.module import (
-    CharRNN,
-    Noise,
-    State,
-    detached,
-    is_recurrent,
-)
-from charrnn.training.regularizers import (
-    Recorder,
-)
+from charrnn.model import parameters
+from charrnn.network.layers import LIBRARY, library, reference
+from charrnn.network.module import CharRNN, Noise, State, detached, is_recurrent
+from charrnn.training.regularizers import Recorder
 
 ALL = sorted(CELLS)
 EACH = [

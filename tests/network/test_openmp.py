@@ -11,13 +11,8 @@ import pytest
 import torch
 from numba import carray, cfunc
 
-from charrnn.compiler.scalar_math import (
-    pointer,
-    take,
-)
-from charrnn.network import (
-    openmp,
-)
+from charrnn.compiler.scalar_math import pointer, take
+from charrnn.network import openmp
 
 
 @cfunc("void(voidptr)")

@@ -6,9 +6,7 @@ import threading
 
 import pytest
 
-from charrnn.storage import (
-    files,
-)
+from charrnn.storage import files
 
 
 @pytest.fixture

@@ -19,13 +19,8 @@ from hypothesis import strategies as st
 
 from charrnn.config import Reading
 from charrnn.errors import CorpusError, OptionError
-from charrnn.text import (
-    corpus,
-    sources,
-)
-from charrnn.text.sources import (
-    Source,
-)
+from charrnn.text import corpus, sources
+from charrnn.text.sources import Source
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 

@@ -17,21 +17,10 @@ from hypothesis import strategies as st
 
 from charrnn.config import Reading, TextOptions
 from charrnn.errors import CorpusError, ModelError, PromptError, RunError
-from charrnn.text import (
-    corpus,
-    dataset,
-    tokenizer,
-)
-from charrnn.text.corpus import (
-    Corpus,
-)
-from charrnn.text.dataset import (
-    Dataset,
-)
-from charrnn.text.tokenizer import (
-    ByteTokenizer,
-    CharTokenizer,
-)
+from charrnn.text import corpus, dataset, tokenizer
+from charrnn.text.corpus import Corpus
+from charrnn.text.dataset import Dataset
+from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 

@@ -13,43 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from charrnn import (
-    scoring,
-)
+from charrnn import scoring
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions
 from charrnn.errors import CorpusError, OptionError
-from charrnn.inference.compiled_engine import (
-    Engine,
-)
-from charrnn.model import (
-    parameters,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.network import (
-    layers,
-)
-from charrnn.network.module import (
-    CharRNN,
-)
-from charrnn.text import (
-    streams,
-)
-from charrnn.text.corpus import (
-    from_text,
-)
-from charrnn.text.streams import (
-    IGNORED,
-    Cursor,
-)
-from charrnn.text.tokenizer import (
-    CharTokenizer,
-)
+from charrnn.inference.compiled_engine import Engine
+from charrnn.model import parameters
+from charrnn.model.model_file import Model
+from charrnn.network import layers
+from charrnn.network.module import CharRNN
+from charrnn.text import streams
+from charrnn.text.corpus import from_text
+from charrnn.text.streams import IGNORED, Cursor
+from charrnn.text.tokenizer import CharTokenizer
 from charrnn.training import run
-from charrnn.training.trainer import (
-    Trainer,
-)
+from charrnn.training.trainer import Trainer
 
 START = 3
 LENGTHS = [5, 1, 12, 3, 4, 8, 2, 7]

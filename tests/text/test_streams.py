@@ -8,14 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from charrnn.errors import CorpusError
-from charrnn.text import (
-    streams,
-)
-from charrnn.text.streams import (
-    Cursor,
-    Streams,
-    Window,
-)
+from charrnn.text import streams
+from charrnn.text.streams import Cursor, Streams, Window
 
 START = 99
 

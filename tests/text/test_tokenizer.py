@@ -12,11 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import CorpusError, ModelError, PromptError
-from charrnn.text import (
-    corpus,
-    sources,
-    tokenizer,
-)
+from charrnn.text import corpus, sources, tokenizer
 from charrnn.text.tokenizer import (
     ByteTokenizer,
     CharTokenizer,

@@ -4,9 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.text.unknown_symbols import (
-    replace,
-)
+from charrnn.text.unknown_symbols import replace
 
 ASCII = "".join(map(chr, (10, *range(32, 127))))
 

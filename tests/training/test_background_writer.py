@@ -3,12 +3,8 @@ import threading
 import pytest
 
 from charrnn.errors import RunError
-from charrnn.training import (
-    background_writer,
-)
-from charrnn.training.background_writer import (
-    Writer,
-)
+from charrnn.training import background_writer
+from charrnn.training.background_writer import Writer
 
 
 @pytest.fixture(autouse=True)

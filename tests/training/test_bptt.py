@@ -17,31 +17,14 @@ from charrnn.cells import CELLS
 from charrnn.cells.base import Parts, Product
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions
 from charrnn.errors import CorpusError, OptionError
-from charrnn.model import (
-    parameters,
-)
-from charrnn.network.layers import (
-    LayerState,
-    reference,
-)
-from charrnn.network.module import (
-    CharRNN,
-    Noise,
-)
-from charrnn.text import (
-    corpus,
-    streams,
-)
-from charrnn.text.streams import (
-    Cursor,
-)
+from charrnn.model import parameters
+from charrnn.network.layers import LayerState, reference
+from charrnn.network.module import CharRNN, Noise
+from charrnn.text import corpus, streams
+from charrnn.text.streams import Cursor
 from charrnn.training import run
-from charrnn.training.regularizers import (
-    Recorder,
-)
-from charrnn.training.trainer import (
-    Trainer,
-)
+from charrnn.training.regularizers import Recorder
+from charrnn.training.trainer import Trainer
 
 Make = Callable[..., dict[str, NDArray[Any]]]
 Weights = dict[str, Tensor]

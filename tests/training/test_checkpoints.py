@@ -17,9 +17,7 @@ from hypothesis import strategies as st
 
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions, to_json
 from charrnn.errors import CharRNNError, ModelError, RunError
-from charrnn.model import (
-    parameters,
-)
+from charrnn.model import parameters
 from charrnn.training import checkpoints, resume
 from charrnn.training.checkpoints import Checkpoint, Found
 

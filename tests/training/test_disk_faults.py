@@ -14,14 +14,8 @@ import pytest
 import charrnn
 from charrnn.config import TrainOptions
 from charrnn.errors import RunError
-from charrnn.text.corpus import (
-    from_text,
-)
-from charrnn.training import (
-    background_writer,
-    checkpoints,
-    run,
-)
+from charrnn.text.corpus import from_text
+from charrnn.training import background_writer, checkpoints, run
 from charrnn.training.run import Observer, Result
 
 TEXT = "the cat is home.\nthe café is near the sea.\n" * 20

@@ -4,22 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from charrnn import (
-    scoring,
-)
+from charrnn import scoring
 from charrnn.config import ModelConfig
-from charrnn.model import (
-    parameters,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.network.module import (
-    CharRNN,
-)
-from charrnn.text.tokenizer import (
-    CharTokenizer,
-)
+from charrnn.model import parameters
+from charrnn.model.model_file import Model
+from charrnn.network.module import CharRNN
+from charrnn.text.tokenizer import CharTokenizer
 from charrnn.training import dynamic
 
 TEXT = "the sea, the sea, the open sea\n" * 12

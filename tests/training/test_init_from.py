@@ -13,22 +13,10 @@ from charrnn.config import ModelConfig
 from charrnn.decoding.step import log_softmax
 from charrnn.errors import OptionError
 from charrnn.generator import Generator
-from charrnn.model import (
-    model_file,
-    parameters,
-)
-from charrnn.model.model_file import (
-    Model,
-)
-from charrnn.text.tokenizer import (
-    ByteTokenizer,
-    CharTokenizer,
-    Tokenizer,
-)
-from charrnn.training import (
-    init_from,
-    run,
-)
+from charrnn.model import model_file, parameters
+from charrnn.model.model_file import Model
+from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
+from charrnn.training import init_from, run
 
 MakeModel = Callable[..., Model]
 KINDS: dict[str, dict[str, Any]] = {
@@ -147,9 +135,7 @@ def test_such_a_training_is_resumed_exactly(tmp_path: Path, make_model: MakeMode
             return "interrupt" if self.asked > 9 else None
 
     from charrnn.config import TrainOptions
-    from charrnn.text import (
-        corpus,
-    )
+    from charrnn.text import corpus
 
     text, model = corpus.read([tmp_path / "one.txt"]), model_file.load(tmp_path / "m")
     rest = {"steps": 20, "seq_len": 8, "batch_size": 4, "cell": "lstm", "backend": "library"}

@@ -6,9 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions
-from charrnn.text import (
-    streams,
-)
+from charrnn.text import streams
 from charrnn.training import plan
 from charrnn.training.plan import (
     CHARACTERS_PER_PARAMETER,

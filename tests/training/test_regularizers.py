@@ -14,26 +14,12 @@ from torch import Tensor
 from charrnn.cells import CELLS
 from charrnn.cells.base import Parts, Product
 from charrnn.config import ModelConfig, Regularizers, TrainConfig
-from charrnn.network.layers import (
-    reference,
-)
-from charrnn.network.module import (
-    CharRNN,
-    Noise,
-    Outputs,
-)
-from charrnn.text import (
-    streams,
-)
-from charrnn.training import (
-    regularizers,
-)
-from charrnn.training.regularizers import (
-    Recorder,
-)
-from charrnn.training.trainer import (
-    Trainer,
-)
+from charrnn.network.layers import reference
+from charrnn.network.module import CharRNN, Noise, Outputs
+from charrnn.text import streams
+from charrnn.training import regularizers
+from charrnn.training.regularizers import Recorder
+from charrnn.training.trainer import Trainer
 
 Make = Callable[..., dict[str, NDArray[Any]]]
 PLAIN = ["elman", "irnn", "preactivation"]  # their state is all that is carried

@@ -15,23 +15,11 @@ import torch
 import charrnn
 from charrnn.config import TrainOptions
 from charrnn.errors import DivergedError, ModelError, OptionError
-from charrnn.model.model_file import (
-    MODEL_NAME,
-)
-from charrnn.text import (
-    dataset,
-)
-from charrnn.text.corpus import (
-    Corpus,
-    from_text,
-)
-from charrnn.training import (
-    checkpoints,
-    run,
-)
-from charrnn.training import (
-    trainer as loop,
-)
+from charrnn.model.model_file import MODEL_NAME
+from charrnn.text import dataset
+from charrnn.text.corpus import Corpus, from_text
+from charrnn.training import checkpoints, run
+from charrnn.training import trainer as loop
 from charrnn.training.budget import Clock
 from charrnn.training.run import Observer, Result
 

@@ -10,38 +10,20 @@ import pytest
 import torch
 
 import charrnn
-from charrnn import (
-    scoring,
-)
+from charrnn import scoring
 from charrnn.config import TrainOptions
 from charrnn.decoding.step import log_softmax
 from charrnn.errors import CorpusError, OptionError, RunError
 from charrnn.generator import Generator
-from charrnn.model import (
-    model_file,
-    parameters,
-)
-from charrnn.model.model_file import (
-    MODEL_NAME,
-)
-from charrnn.network.layers import (
-    Kernel,
-    reference,
-)
-from charrnn.network.module import (
-    CharRNN,
-)
-from charrnn.text import (
-    corpus,
-)
-from charrnn.text.corpus import (
-    Corpus,
-)
+from charrnn.model import model_file, parameters
+from charrnn.model.model_file import MODEL_NAME
+from charrnn.network.layers import Kernel, reference
+from charrnn.network.module import CharRNN
+from charrnn.text import corpus
+from charrnn.text.corpus import Corpus
 from charrnn.training import run
 from charrnn.training.run import Observer, Result
-from charrnn.training.trainer import (
-    Progress,
-)
+from charrnn.training.trainer import Progress
 
 SMALL: dict[str, Any] = {
     "hidden_size": 8,

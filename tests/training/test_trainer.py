@@ -7,38 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from charrnn import (
-    scoring,
-)
+from charrnn import scoring
 from charrnn.config import Form, ModelConfig, TextOptions, TrainConfig, to_json
 from charrnn.errors import DivergedError
-from charrnn.model import (
-    parameters,
-)
-from charrnn.network.module import (
-    CharRNN,
-)
-from charrnn.text import (
-    corpus,
-    dataset,
-    streams,
-)
-from charrnn.text.dataset import (
-    Dataset,
-)
-from charrnn.text.streams import (
-    Cursor,
-)
-from charrnn.training import (
-    trainer as loop,
-)
+from charrnn.model import parameters
+from charrnn.network.module import CharRNN
+from charrnn.text import corpus, dataset, streams
+from charrnn.text.dataset import Dataset
+from charrnn.text.streams import Cursor
+from charrnn.training import trainer as loop
 from charrnn.training.budget import Clock, Steps, rate
-from charrnn.training.trainer import (
-    Hooks,
-    Outcome,
-    Progress,
-    Trainer,
-)
+from charrnn.training.trainer import Hooks, Outcome, Progress, Trainer
 
 CONFIG = TrainConfig(
     seq_len=8,

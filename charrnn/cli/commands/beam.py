@@ -7,15 +7,8 @@ from typing import Annotated
 
 import typer
 
-from charrnn.cli.display.samples import (
-    NoveltyOption,
-    Target,
-    novelty_index,
-    show,
-)
-from charrnn.cli.prompt import (
-    open_text,
-)
+from charrnn.cli.display.samples import NoveltyOption, Target, novelty_index, show
+from charrnn.cli.prompt import open_text
 from charrnn.cli.shared import (
     AllowOption,
     DeviceOption,

@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from charrnn.cli.corpus_options import (
-    read_corpus,
-)
-from charrnn.cli.shared import (
-    JsonOption,
-    ThreadsOption,
-    WeightsOption,
-    guarded,
-    print_json,
-)
+from charrnn.cli.corpus_options import read_corpus
+from charrnn.cli.shared import JsonOption, ThreadsOption, WeightsOption, guarded, print_json
 from charrnn.config import Reading, SampleConfig, TrainOptions, check_weights
 
 if TYPE_CHECKING:

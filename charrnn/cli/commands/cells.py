@@ -7,11 +7,7 @@ from typing import Annotated
 
 import typer
 
-from charrnn.cli.shared import (
-    JsonOption,
-    guarded,
-    print_json,
-)
+from charrnn.cli.shared import JsonOption, guarded, print_json
 from charrnn.config import ModelConfig
 
 
@@ -25,9 +21,7 @@ def cells(
 ) -> None:
     """List the recurrences with their equations and the size of a one-layer network of each."""
     from charrnn.cells import CELLS
-    from charrnn.model import (
-        parameters,
-    )
+    from charrnn.model import parameters
 
     config = ModelConfig(vocab_size, hidden_size=hidden_size)
     rows = [

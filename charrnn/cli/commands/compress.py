@@ -9,9 +9,7 @@ from typing import Annotated
 import typer
 
 from charrnn import __version__
-from charrnn.cli.corpus_options import (
-    Watched,
-)
+from charrnn.cli.corpus_options import Watched
 from charrnn.cli.shared import (
     JsonOption,
     ModelOption,
@@ -122,9 +120,7 @@ def _read(source: Path, kind: type[ArchiveError | CorpusError]) -> bytes:
 
 
 def _write(out: Path, data: bytes) -> None:
-    from charrnn.storage.files import (
-        write_atomically,
-    )
+    from charrnn.storage.files import write_atomically
 
     if out == _STREAM:
         sys.stdout.buffer.write(data)

@@ -13,12 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charrnn.cli.shared import (
-    JsonOption,
-    guarded,
-    note,
-    print_json,
-)
+from charrnn.cli.shared import JsonOption, guarded, note, print_json
 from charrnn.config import Reading, TrainOptions
 from charrnn.errors import CorpusError
 from charrnn.terminal import visible
@@ -26,11 +21,7 @@ from charrnn.terminal import visible
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from charrnn.text.profile import (
-        Counting,
-        Repetition,
-        Statistics,
-    )
+    from charrnn.text.profile import Counting, Repetition, Statistics
     from charrnn.training.plan import Plan
 
 FEW = 10  # occurrences of a symbol, of which little can be learned
@@ -44,9 +35,7 @@ NameArgument = Annotated[str, typer.Argument(help="A name that 'corpora list' sh
 @guarded
 def list_corpora(as_json: JsonOption = False) -> None:
     """List the named corpora; 'charrnn train NAME' uses one."""
-    from charrnn.text.named import (
-        registry,
-    )
+    from charrnn.text.named import registry
 
     entries = registry.registry().values()
     if as_json:
@@ -66,9 +55,7 @@ def list_corpora(as_json: JsonOption = False) -> None:
 @guarded
 def path(name: NameArgument, as_json: JsonOption = False) -> None:
     """Print the local files of a named corpus, one a line."""
-    from charrnn.text.named import (
-        registry,
-    )
+    from charrnn.text.named import registry
 
     _print_paths(name, registry.paths(registry.entry(name)), as_json)
 
@@ -82,10 +69,7 @@ def fetch(name: NameArgument, as_json: JsonOption = False) -> None:
     download that was cut off goes on where it ended. A copy in the folder that CHARRNN_CORPORA
     names is found by its SHA-256, packed or not.
     """
-    from charrnn.text.named import (
-        fetch,
-        registry,
-    )
+    from charrnn.text.named import fetch, registry
 
     entry = registry.entry(name)
     if not entry.url:
@@ -122,12 +106,8 @@ def stats(
     characters learn from the rest and are measured on it: a network must do better. What 'train'
     would plan is told as far as it does not depend on this machine's speed.
     """
-    from charrnn.cli.corpus_options import (
-        read_corpus,
-    )
-    from charrnn.text import (
-        profile,
-    )
+    from charrnn.cli.corpus_options import read_corpus
+    from charrnn.text import profile
 
     text = read_corpus(corpus, Reading(newline=newline))
     found = profile.measure(
@@ -148,9 +128,7 @@ def stats(
 
 def _largest_plan(found: Statistics) -> Plan | None:
     """What 'train' would plan on a machine of any speed; None where the text is too short."""
-    from charrnn.text.dataset import (
-        split_positions,
-    )
+    from charrnn.text.dataset import split_positions
     from charrnn.training import plan
 
     length, _ = split_positions(found.characters, TrainOptions.valid_fraction, 0.0)
@@ -160,9 +138,7 @@ def _largest_plan(found: Statistics) -> Plan | None:
 
 
 def _statistics_lines(name: str, found: Statistics, most: int) -> Iterator[str]:
-    from charrnn.text.profile.symbols import (
-        rows,
-    )
+    from charrnn.text.profile.symbols import rows
 
     few = sum(count < FEW for count in found.symbols.values())
     yield (
@@ -210,9 +186,7 @@ def _counting_lines(found: Counting | None) -> Iterator[str]:
 
 
 def _plan_lines(plan: Plan | None) -> Iterator[str]:
-    from charrnn.model import (
-        parameters,
-    )
+    from charrnn.model import parameters
 
     yield "\n'charrnn train' would"
     if plan is None:

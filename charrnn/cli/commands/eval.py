@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.corpus_options import (
-    EncodingOption,
-    ErrorsOption,
-    NewlineOption,
-    read_corpus,
-)
+from charrnn.cli.corpus_options import EncodingOption, ErrorsOption, NewlineOption, read_corpus
 from charrnn.cli.shared import (
     JsonOption,
     ModelOption,
@@ -30,14 +25,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from charrnn.model.model_file import (
-        Model,
-    )
+    from charrnn.arrays import Ids
+    from charrnn.model.model_file import Model
     from charrnn.scoring import Score
-    from charrnn.text.tokenizer import (
-        Ids,
-        Tokenizer,
-    )
+    from charrnn.text.tokenizer import Tokenizer
 
     Starts = NDArray[np.uint64]
 
@@ -78,16 +69,10 @@ def evaluate(
     model learns from each 32 symbols after they were scored: another measure, which does not
     compare with the others; the model file stays as it is.
     """
-    from charrnn import (
-        scoring,
-    )
+    from charrnn import scoring
     from charrnn.generator import Generator
-    from charrnn.model import (
-        model_file,
-    )
-    from charrnn.text import (
-        dataset,
-    )
+    from charrnn.model import model_file
+    from charrnn.text import dataset
 
     check_weights(weights)
     check_threads(threads)
@@ -190,9 +175,7 @@ def held_out(model: Path, tokenizer: Tokenizer, part: str) -> tuple[Ids, Starts]
 
     It is made from the run's files once more.
     """
-    from charrnn.text import (
-        dataset,
-    )
+    from charrnn.text import dataset
 
     try:
         data = dataset.of_run(model)

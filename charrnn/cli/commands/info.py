@@ -7,17 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.shared import (
-    JsonOption,
-    guarded,
-    print_json,
-)
+from charrnn.cli.shared import JsonOption, guarded, print_json
 from charrnn.terminal import visible
 
 if TYPE_CHECKING:
-    from charrnn.text.tokenizer import (
-        Tokenizer,
-    )
+    from charrnn.text.tokenizer import Tokenizer
 
 
 @guarded
@@ -32,10 +26,7 @@ def info(
 ) -> None:
     """Show a model: architecture, symbols, what it was trained on and what it reached."""
     from charrnn.config import to_json
-    from charrnn.model import (
-        model_file,
-        parameters,
-    )
+    from charrnn.model import model_file, parameters
 
     path = model_file.find(model)
     loaded = model_file.load(path)
@@ -64,9 +55,7 @@ def info(
 
 def _shortened(tokenizer: Tokenizer) -> str:
     """The symbols, as far as they fit."""
-    from charrnn.text.tokenizer import (
-        CharTokenizer,
-    )
+    from charrnn.text.tokenizer import CharTokenizer
 
     if isinstance(tokenizer, CharTokenizer):
         symbols = tokenizer.symbols

@@ -11,31 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.display import (
-    activation_text,
-    plots,
-)
-from charrnn.cli.display.activation_text import (
-    Scale,
-)
-from charrnn.cli.display.plots import (
-    COLOURS,
-    literal,
-)
-from charrnn.cli.inspect_shared import (
-    PictureOption,
-    ReplaceOption,
-    TextArgument,
-    names_of,
-    text_of,
-)
-from charrnn.cli.shared import (
-    JsonOption,
-    ModelOption,
-    guarded,
-    note,
-    print_json,
-)
+from charrnn.cli.display import activation_text, plots
+from charrnn.cli.display.activation_text import Scale
+from charrnn.cli.display.plots import COLOURS, literal
+from charrnn.cli.inspect_shared import PictureOption, ReplaceOption, TextArgument, names_of, text_of
+from charrnn.cli.shared import JsonOption, ModelOption, guarded, note, print_json
 from charrnn.errors import CorpusError, OptionError
 
 if TYPE_CHECKING:
@@ -45,9 +25,7 @@ if TYPE_CHECKING:
 
     from charrnn.inspection.activations import Activations, Saturation
     from charrnn.inspection.features import Tracker
-    from charrnn.model.model_file import (
-        Model,
-    )
+    from charrnn.model.model_file import Model
 
 MOST_LENGTH = 100_000
 TRACKERS = 3  # units shown for each feature
@@ -146,9 +124,7 @@ def cells(
     numbers Spearman's rank correlation; 1 and -1 are best, 0 is chance. A gate is saturated to the
     left below 0.1 and to the right above 0.9.
     """
-    from charrnn.model import (
-        model_file,
-    )
+    from charrnn.model import model_file
 
     plots.check_file("--plot", picture, force)
     plots.check_file("--html", html, force, PAGE)
@@ -168,12 +144,8 @@ def cells(
         plots.save(_picture(looked, painted), picture)
         note(f"written: {picture}")
     if html is not None:
-        from charrnn.cli.display import (
-            unit_page,
-        )
-        from charrnn.storage.files import (
-            write_atomically,
-        )
+        from charrnn.cli.display import unit_page
+        from charrnn.storage.files import write_atomically
 
         write_atomically(html, unit_page.cells(looked, painted).encode())
         length = unit_page.shown(looked)
@@ -193,9 +165,7 @@ def cells(
 
 def _parsed(text: str, model: Model) -> Unit:
     """``LAYER.UNIT``, of the part of the state that is carried furthest, or ``LAYER.PART.UNIT``."""
-    from charrnn.model import (
-        parameters,
-    )
+    from charrnn.model import parameters
 
     config, states = model.config, parameters.cell_of(model.config).states
     found = re.fullmatch(r"(\d{1,9})\.(?:([a-z]+)\.)?(\d{1,9})", text)

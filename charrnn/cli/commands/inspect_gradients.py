@@ -10,13 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.display import (
-    plots,
-)
-from charrnn.cli.display.plots import (
-    COLOURS,
-    literal,
-)
+from charrnn.cli.display import plots
+from charrnn.cli.display.plots import COLOURS, literal
 from charrnn.cli.inspect_shared import (
     PictureOption,
     ReplaceOption,
@@ -25,12 +20,7 @@ from charrnn.cli.inspect_shared import (
     numbers,
     text_of,
 )
-from charrnn.cli.shared import (
-    JsonOption,
-    guarded,
-    note,
-    print_json,
-)
+from charrnn.cli.shared import JsonOption, guarded, note, print_json
 from charrnn.errors import CharRNNError, OptionError
 
 if TYPE_CHECKING:
@@ -38,9 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from charrnn.inspection.gradients import Flow
-    from charrnn.model.model_file import (
-        Model,
-    )
+    from charrnn.model.model_file import Model
 
 MOST_LAGS, MOST_WINDOWS = 500, 256
 SMALLEST = 1e-12  # of what is drawn: below it the others would be pressed flat
@@ -117,9 +105,7 @@ def gradients(
     product over k steps, the eigenvalues of the recurrent weights, and Omega of Pascanu et al.
     A model is shown trained and as it was at its start.
     """
-    from charrnn.model import (
-        model_file,
-    )
+    from charrnn.model import model_file
 
     wanted = [_parsed(cell) for cell in cells or []]
     plots.check_file("--plot", picture, force)
@@ -173,15 +159,9 @@ def _networks(
     """Name, when, and the network: untrained cells, then each model at start and trained."""
     from charrnn.config import ModelConfig
     from charrnn.inspection.gradients import at_start
-    from charrnn.model import (
-        parameters,
-    )
-    from charrnn.model.model_file import (
-        Model,
-    )
-    from charrnn.text.tokenizer import (
-        CharTokenizer,
-    )
+    from charrnn.model import parameters
+    from charrnn.model.model_file import Model
+    from charrnn.text.tokenizer import CharTokenizer
 
     if cells and not text:
         raise OptionError("the text is empty (0 characters): there is nothing to read")

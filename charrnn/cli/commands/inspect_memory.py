@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.display import (
-    plots,
-)
-from charrnn.cli.display.plots import (
-    COLOURS,
-    literal,
-)
+from charrnn.cli.display import plots
+from charrnn.cli.display.plots import COLOURS, literal
 from charrnn.cli.inspect_shared import (
     ModelsOption,
     PictureOption,
@@ -25,12 +20,7 @@ from charrnn.cli.inspect_shared import (
     numbers,
     text_of,
 )
-from charrnn.cli.shared import (
-    JsonOption,
-    guarded,
-    note,
-    print_json,
-)
+from charrnn.cli.shared import JsonOption, guarded, note, print_json
 from charrnn.errors import InputError, OptionError, nearest
 
 if TYPE_CHECKING:
@@ -172,9 +162,7 @@ def _models(
     """The loss of each model over contexts; the text is the first one's own, if none is named."""
     from charrnn.generator import Generator
     from charrnn.inspection.memory import memory as measured
-    from charrnn.model import (
-        model_file,
-    )
+    from charrnn.model import model_file
 
     given: Sequence[Path | None] = models or [None]
     paths = [model_file.find(model) for model in given]

@@ -8,27 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.commands.inspect_cells import (
-    cells,
-)
-from charrnn.cli.commands.inspect_gradients import (
-    gradients,
-)
-from charrnn.cli.commands.inspect_memory import (
-    memory,
-)
-from charrnn.cli.display import (
-    plots,
-)
-from charrnn.cli.display.plots import (
-    COLOURS,
-    literal,
-    shown,
-)
-from charrnn.cli.inspect_shared import (
-    PictureOption,
-    ReplaceOption,
-)
+from charrnn.cli.commands.inspect_cells import cells
+from charrnn.cli.commands.inspect_gradients import gradients
+from charrnn.cli.commands.inspect_memory import memory
+from charrnn.cli.display import plots
+from charrnn.cli.display.plots import COLOURS, literal, shown
+from charrnn.cli.inspect_shared import PictureOption, ReplaceOption
 from charrnn.cli.shared import (
     JsonOption,
     ModelOption,

@@ -9,18 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.display import (
-    plots,
-)
-from charrnn.cli.display.plots import (
-    COLOURS,
-)
-from charrnn.cli.shared import (
-    JsonOption,
-    guarded,
-    note,
-    print_json,
-)
+from charrnn.cli.display import plots
+from charrnn.cli.display.plots import COLOURS
+from charrnn.cli.shared import JsonOption, guarded, note, print_json
 from charrnn.terminal import visible
 
 if TYPE_CHECKING:
@@ -30,9 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from charrnn.run_dir import (
-        Course,
-    )
+    from charrnn.run_dir import Course
 
 START = 20  # the first part of a run, one in so many reports, may leave the picture at its top
 
@@ -75,9 +64,7 @@ def plot(
 
     A run can be drawn while it trains. Drawing needs the extra packages of 'charrnn[plot]'.
     """
-    from charrnn import (
-        run_dir,
-    )
+    from charrnn import run_dir
 
     plots.check_file("--out", out, force)
     folders = [run_dir.find(run) for run in runs] if runs else [run_dir.find(None)]

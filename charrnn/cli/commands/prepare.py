@@ -31,12 +31,7 @@ from charrnn.cli.corpus_options import (
     split_lines,
     text_options,
 )
-from charrnn.cli.shared import (
-    JsonOption,
-    guarded,
-    note,
-    print_json,
-)
+from charrnn.cli.shared import JsonOption, guarded, note, print_json
 from charrnn.config import TextOptions
 from charrnn.errors import OptionError
 from charrnn.terminal import visible
@@ -71,9 +66,7 @@ def prepare(
     The text is read twice and never held in memory, whatever its size. 'charrnn train' does the
     same by itself, and keeps what it made in the user's cache.
     """
-    from charrnn.text import (
-        dataset,
-    )
+    from charrnn.text import dataset
 
     began = time.perf_counter()
     options = TextOptions(**text_options(context.params))

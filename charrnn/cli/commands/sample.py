@@ -8,12 +8,7 @@ from typing import Annotated
 
 import typer
 
-from charrnn.cli.display.samples import (
-    NoveltyOption,
-    Target,
-    novelty_index,
-    show,
-)
+from charrnn.cli.display.samples import NoveltyOption, Target, novelty_index, show
 from charrnn.cli.logit_options import (
     FrequencyPenaltyOption,
     LogitBiasOption,
@@ -23,9 +18,7 @@ from charrnn.cli.logit_options import (
     RepeatPenaltyOption,
     biases,
 )
-from charrnn.cli.prompt import (
-    open_text,
-)
+from charrnn.cli.prompt import open_text
 from charrnn.cli.shared import (
     AllowOption,
     DeviceOption,

@@ -13,10 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.commands.eval import (
-    score_fields,
-    score_lines,
-)
+from charrnn.cli.commands.eval import score_fields, score_lines
 from charrnn.cli.corpus_options import (
     EncodingOption,
     ErrorsOption,
@@ -27,9 +24,7 @@ from charrnn.cli.corpus_options import (
     read_corpus,
     unescaped,
 )
-from charrnn.cli.prompt import (
-    check_unknown,
-)
+from charrnn.cli.prompt import check_unknown
 from charrnn.cli.shared import (
     JsonOption,
     ModelOption,
@@ -44,24 +39,15 @@ from charrnn.cli.shared import (
 from charrnn.config import Reading
 from charrnn.errors import CorpusError, OptionError, PromptError, nearest
 from charrnn.terminal import TextWriter, visible
-from charrnn.text.unknown_symbols import (
-    Replaced,
-    replace,
-)
+from charrnn.text.unknown_symbols import Replaced, replace
 
 if TYPE_CHECKING:
-    from charrnn.cli.display.surprisal_text import (
-        Painter,
-    )
+    from charrnn.arrays import Ids
+    from charrnn.cli.display.surprisal_text import Painter
     from charrnn.generator import Generator
     from charrnn.inspection.surprise import Surprise
     from charrnn.scoring import Score
-    from charrnn.text.corpus import (
-        Corpus,
-    )
-    from charrnn.text.tokenizer import (
-        Ids,
-    )
+    from charrnn.text.corpus import Corpus
 
 BY = ("character", "line", "document")
 EXPECTED = 3  # symbols that are told in place of one
@@ -121,13 +107,9 @@ def score(
     surprises most comes first. To rank lines that have nothing to do with each other, make them
     documents: --document-separator '\n'.
     """
-    from charrnn.cli.display import (
-        surprisal_text,
-    )
+    from charrnn.cli.display import surprisal_text
     from charrnn.inspection.surprise import Surprise
-    from charrnn.model import (
-        model_file,
-    )
+    from charrnn.model import model_file
 
     _check(by, unknown, page, table, force)
     reading = Reading(
@@ -305,9 +287,7 @@ def _character_rows(text: Surprise, names: Sequence[str]) -> Iterator[list[Any]]
 
 
 def _write(path: Path, text: str) -> None:
-    from charrnn.storage.files import (
-        write_atomically,
-    )
+    from charrnn.storage.files import write_atomically
 
     if str(path) == "-":
         out = TextWriter(sys.stdout)
@@ -319,10 +299,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _show(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> None:
-    from charrnn.cli.display.surprisal_text import (
-        Painter,
-        painted,
-    )
+    from charrnn.cli.display.surprisal_text import Painter, painted
 
     painter = Painter()
     if by == "character":
@@ -344,9 +321,7 @@ def _show(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> None:
 
 
 def _show_text(painter: Painter, text: Surprise, names: Sequence[str], *, name: bool) -> None:
-    from charrnn.cli.display.surprisal_text import (
-        painted,
-    )
+    from charrnn.cli.display.surprisal_text import painted
 
     if name:
         typer.echo(f"== {visible(text.name)}")
@@ -373,14 +348,8 @@ def _show_text(painter: Painter, text: Surprise, names: Sequence[str], *, name: 
 
 def _show_passage(painter: Painter, text: Surprise, part: slice, names: Sequence[str]) -> None:
     """A passage with what is around it, and what was expected where it surprised most."""
-    from charrnn.cli.display.plots import (
-        shown,
-    )
-    from charrnn.cli.display.surprisal_text import (
-        expected,
-        painted,
-        percent,
-    )
+    from charrnn.cli.display.plots import shown
+    from charrnn.cli.display.surprisal_text import expected, painted, percent
 
     around = text[max(0, part.start - CONTEXT) : part.stop + CONTEXT]
     peak = part.start + int(text.nats[part].argmax())

@@ -36,22 +36,13 @@ from charrnn.cli.corpus_options import (
     text_options,
     texts_of,
 )
-from charrnn.cli.shared import (
-    JsonOption,
-    guarded,
-    note,
-    print_json,
-)
+from charrnn.cli.shared import JsonOption, guarded, note, print_json
 from charrnn.config import Reading, TrainOptions, from_json, load_options
 from charrnn.errors import OptionError, nearest
 
 if TYPE_CHECKING:
-    from charrnn.cli.display.training_progress import (
-        Lines,
-    )
-    from charrnn.model.model_file import (
-        Model,
-    )
+    from charrnn.cli.display.training_progress import Lines
+    from charrnn.model.model_file import Model
     from charrnn.training.run import Observer
 
 PLANNED = "planned"
@@ -344,9 +335,7 @@ def train(
         else (dataset_of(corpus, options, valid, test, given), None, None)
     )
 
-    from charrnn.cli.display.training_progress import (
-        observer_for,
-    )
+    from charrnn.cli.display.training_progress import observer_for
     from charrnn.training.run import train as train_network
 
     with (
@@ -399,9 +388,7 @@ def _logged(observer: Lines, log_to: str | None) -> contextlib.AbstractContextMa
     """What the training reports to: the observer, or what also writes logs."""
     if log_to is None:
         return contextlib.nullcontext(observer)
-    from charrnn.cli.display.tensorboard import (
-        Logged,
-    )
+    from charrnn.cli.display.tensorboard import Logged
 
     return Logged(observer)
 
@@ -413,12 +400,8 @@ def _was_given(context: typer.Context, name: str) -> bool:
 
 def _model(path: Path, chosen: dict[str, Any]) -> Model:
     """The model to begin with; the options get what its network has."""
-    from charrnn.model import (
-        model_file,
-    )
-    from charrnn.training import (
-        init_from as transfer,
-    )
+    from charrnn.model import model_file
+    from charrnn.training import init_from as transfer
 
     model = model_file.load(model_file.find(path))
     chosen |= transfer.options(model, chosen)

@@ -12,23 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charrnn.cli.shared import (
-    DeviceOption,
-    ModelOption,
-    PromptOption,
-    guarded,
-    load_model,
-    note,
-)
+from charrnn.cli.shared import DeviceOption, ModelOption, PromptOption, guarded, load_model, note
 from charrnn.config import SampleConfig
 from charrnn.errors import OptionError
 from charrnn.terminal import TextWriter
 
 if TYPE_CHECKING:
     from charrnn.generator import Generator
-    from charrnn.model.saved_state import (
-        Prompted,
-    )
+    from charrnn.model.saved_state import Prompted
 
 DEFAULT_LENGTH = 200
 _STEP = 4096  # characters read between two questions whether to go on
@@ -72,9 +63,7 @@ def write(
     if out is not None and out.exists():
         raise OptionError(f"--out {out} exists already: name a new file")
     try:
-        from charrnn.cli.display.editor import (
-            Screen,
-        )
+        from charrnn.cli.display.editor import Screen
     except ModuleNotFoundError as error:
         if error.name != "prompt_toolkit":
             raise
@@ -119,9 +108,7 @@ def save(path: Path, text: str) -> None:
     Raises:
         RunError: it could not be written.
     """
-    from charrnn.storage.files import (
-        write_atomically,
-    )
+    from charrnn.storage.files import write_atomically
 
     write_atomically(path, text.encode("utf-8", "surrogatepass"))
 

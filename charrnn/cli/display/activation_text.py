@@ -8,9 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from charrnn.cli.display import (
-    plots,
-)
+from charrnn.cli.display import plots
 from charrnn.terminal import visible
 
 if TYPE_CHECKING:

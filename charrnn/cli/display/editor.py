@@ -37,13 +37,8 @@ from prompt_toolkit.output import Output
 from prompt_toolkit.output.defaults import create_output
 from prompt_toolkit.styles import Style
 
-from charrnn.cli.commands.write import (
-    Readings,
-    save,
-)
-from charrnn.cli.display.samples import (
-    FLUSH_SECONDS,
-)
+from charrnn.cli.commands.write import Readings, save
+from charrnn.cli.display.samples import FLUSH_SECONDS
 from charrnn.errors import CharRNNError, PromptError
 from charrnn.terminal import symbol_name, visible
 

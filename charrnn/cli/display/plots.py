@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from charrnn.cli.shared import (
-    note,
-)
+from charrnn.cli.shared import note
 from charrnn.errors import OptionError
 from charrnn.terminal import visible
 
@@ -50,9 +48,7 @@ def save(figure: Figure, path: Path) -> None:
     """Write a picture: whole or not at all, and the same bytes for the same picture."""
     import matplotlib
 
-    from charrnn.storage.files import (
-        write_atomically,
-    )
+    from charrnn.storage.files import write_atomically
 
     kind = path.suffix.lower().removeprefix(".")
     data = io.BytesIO()

@@ -11,11 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.shared import (
-    json_line,
-    note,
-    print_json,
-)
+from charrnn.cli.shared import json_line, note, print_json
 from charrnn.errors import OptionError
 from charrnn.terminal import TextWriter
 
@@ -75,9 +71,7 @@ class Target:
 
     def write(self, out: Path, texts: Sequence[str]) -> None:
         """Write the texts, which are what stdout would have got, exactly."""
-        from charrnn.storage import (
-            files,
-        )
+        from charrnn.storage import files
 
         if self.is_folder:
             out.mkdir(exist_ok=True)
@@ -151,12 +145,8 @@ def _show_as_written(
 
 def novelty_index(model: Path | None) -> Index:
     """The index of the text that the model meant by ``--model`` was trained on."""
-    from charrnn import (
-        novelty,
-    )
-    from charrnn.model import (
-        model_file,
-    )
+    from charrnn import novelty
+    from charrnn.model import model_file
 
     return novelty.for_model(model_file.find(model), note)
 

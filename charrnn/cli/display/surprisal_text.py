@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from charrnn.cli.display.plots import (
-    shown,
-)
+from charrnn.cli.display.plots import shown
 from charrnn.terminal import visible
 
 if TYPE_CHECKING:

@@ -11,19 +11,11 @@ from torch.utils.tensorboard import SummaryWriter
 from charrnn.training.run import Observer
 
 if TYPE_CHECKING:
-    from charrnn.network.layers import (
-        Kernel,
-    )
-    from charrnn.network.module import (
-        CharRNN,
-    )
-    from charrnn.text.dataset import (
-        Dataset,
-    )
+    from charrnn.network.layers import Kernel
+    from charrnn.network.module import CharRNN
+    from charrnn.text.dataset import Dataset
     from charrnn.training.plan import Plan
-    from charrnn.training.trainer import (
-        Progress,
-    )
+    from charrnn.training.trainer import Progress
 
 FOLDER = "tensorboard"  # in the run's
 SCALARS = {

@@ -10,17 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charrnn.cli.corpus_options import (
-    split_lines,
-)
-from charrnn.cli.shared import (
-    note,
-)
+from charrnn.cli.corpus_options import split_lines
+from charrnn.cli.shared import note
 from charrnn.config import Form, Regularizers
 from charrnn.errors import OptionError
-from charrnn.model import (
-    parameters,
-)
+from charrnn.model import parameters
 from charrnn.terminal import visible
 from charrnn.training.plan import window_bytes
 from charrnn.training.run import Observer
@@ -29,20 +23,12 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
-    from charrnn.network.layers import (
-        Kernel,
-    )
-    from charrnn.network.module import (
-        CharRNN,
-    )
-    from charrnn.text.dataset import (
-        Dataset,
-    )
+    from charrnn.network.layers import Kernel
+    from charrnn.network.module import CharRNN
+    from charrnn.text.dataset import Dataset
     from charrnn.training.plan import Plan
     from charrnn.training.run import Result
-    from charrnn.training.trainer import (
-        Progress,
-    )
+    from charrnn.training.trainer import Progress
 
 MANY_SYMBOLS = 10_000  # from which on the output layer is most of a small network
 SAMPLE_LENGTH = 240
@@ -164,21 +150,15 @@ class Picture(Lines):
     def _write(self, network: CharRNN) -> str:
         """A sample of the weights as they are, with its own randomness."""
         from charrnn.generator import Generator
-        from charrnn.model.model_file import (
-            Model,
-        )
+        from charrnn.model.model_file import Model
 
         model = Model(network.config, self.data.tokenizer, network.values())
         return Generator(model).sample(length=SAMPLE_LENGTH, temperature=0.8, seed=SAMPLE_SEED)
 
     def _charted(self, console: Console) -> str:
         """The losses so far in characters; nothing where there is no room or nothing draws."""
-        from charrnn.cli.commands.plot import (
-            START,
-        )
-        from charrnn.cli.display import (
-            plots,
-        )
+        from charrnn.cli.commands.plot import START
+        from charrnn.cli.display import plots
 
         least, most = CHART_LINES
         height = min(most, console.height - SAMPLE_LINES - 11)

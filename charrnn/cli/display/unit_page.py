@@ -10,16 +10,10 @@ import html
 import json
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cli.display.activation_text import (
-    colour,
-    form,
-)
+from charrnn.cli.display.activation_text import colour, form
 
 if TYPE_CHECKING:
-    from charrnn.cli.commands.inspect_cells import (
-        Looked,
-        Unit,
-    )
+    from charrnn.cli.commands.inspect_cells import Looked, Unit
 
 MOST_BYTES = 6_000_000  # of activations
 LEVELS = 256
@@ -159,9 +153,7 @@ def cells(looked: Looked, painted: Unit | None) -> str:
     """The page of a text that was looked at; it begins with `painted`, or with the best unit."""
     import numpy as np
 
-    from charrnn.cli.commands.inspect_cells import (
-        EXTREME,
-    )
+    from charrnn.cli.commands.inspect_cells import EXTREME
 
     found, length = looked.found, shown(looked)
     layers, _, units = next(iter(found.parts.values())).shape

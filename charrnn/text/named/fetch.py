@@ -15,24 +15,10 @@ from pathlib import Path
 import filelock
 
 from charrnn.errors import CorpusError, RunError
-from charrnn.text.named import (
-    registry,
-)
-from charrnn.text.named.download import (
-    FULL,
-    Arrived,
-    DownloadError,
-    Say,
-    download,
-    no_room,
-)
-from charrnn.text.named.registry import (
-    Entry,
-)
-from charrnn.text.named.unpack import (
-    UnpackError,
-    unpack,
-)
+from charrnn.text.named import registry
+from charrnn.text.named.download import FULL, Arrived, DownloadError, Say, download, no_room
+from charrnn.text.named.registry import Entry
+from charrnn.text.named.unpack import UnpackError, unpack
 
 
 @dataclass(frozen=True)

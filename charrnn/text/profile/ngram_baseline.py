@@ -13,9 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.text.profile.symbols import (
-    code_points,
-)
+from charrnn.text.profile.symbols import code_points
 
 ORDERS = 6  # 0 to 5 characters of context
 

@@ -11,12 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import CorpusError
-from charrnn.text.named import (
-    registry,
-)
-from charrnn.text.named.registry import (
-    Entry,
-)
+from charrnn.text.named import registry
+from charrnn.text.named.registry import Entry
 from cli.conftest import Cli
 
 REGISTRY = registry.registry()

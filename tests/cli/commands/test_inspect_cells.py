@@ -7,12 +7,8 @@ from typing import Any
 
 import pytest
 
-from charrnn.model import (
-    model_file,
-)
-from charrnn.model.model_file import (
-    Model,
-)
+from charrnn.model import model_file
+from charrnn.model.model_file import Model
 from cli.conftest import Cli, Run, needs_terminal, on_terminal
 
 CELLS = ("inspect", "cells", "--model")

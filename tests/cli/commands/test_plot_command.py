@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from charrnn import (
-    run_dir,
-)
+from charrnn import run_dir
 from charrnn.errors import InputError, ModelError
 from cli.conftest import Cli, needs_terminal, on_terminal
 

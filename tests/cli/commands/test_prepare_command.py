@@ -15,9 +15,7 @@ import pytest
 
 import charrnn
 from charrnn.config import BeamConfig
-from charrnn.text import (
-    dataset,
-)
+from charrnn.text import dataset
 from cli.conftest import BY_LIBRARY, PROGRAM, Cli, environment, needs_terminal, on_terminal, story
 
 STORY = story(6000)

@@ -163,9 +163,7 @@ def test_a_page_holds_the_text_and_nothing_that_acts(tiny: Run, cli: Cli, known:
 def test_markup_in_a_text_is_text() -> None:
     import numpy as np
 
-    from charrnn.cli.display.surprisal_text import (
-        page,
-    )
+    from charrnn.cli.display.surprisal_text import page
     from charrnn.inspection.surprise import Surprise
 
     text = '<script>"&\x1b[1m'

@@ -17,21 +17,13 @@ import pytest
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from charrnn.cli.commands import (
-    write,
-)
-from charrnn.cli.commands.write import (
-    Readings,
-)
-from charrnn.cli.display.editor import (
-    Screen,
-)
+from charrnn.cli.commands import write
+from charrnn.cli.commands.write import Readings
+from charrnn.cli.display.editor import Screen
 from charrnn.config import SampleConfig
 from charrnn.errors import PromptError
 from charrnn.generator import Generator, Prompted
-from charrnn.model.model_file import (
-    Model,
-)
+from charrnn.model.model_file import Model
 from cli.conftest import PROGRAM, SECONDS, Cli, Run, environment, needs_terminal, on_terminal
 
 TAB, AGAIN, UNDO, REDO, LEAVE_OUT = "\t", "\x12", "\x1a", "\x19", "\x18"

@@ -7,12 +7,8 @@ import sys
 import pytest
 from rich.console import Console
 
-from charrnn.cli.display import (
-    training_progress,
-)
-from charrnn.training.trainer import (
-    Progress,
-)
+from charrnn.cli.display import training_progress
+from charrnn.training.trainer import Progress
 from cli.conftest import TITLE, Run, Shown, needs_terminal
 
 

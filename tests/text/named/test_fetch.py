@@ -27,17 +27,9 @@ import pytest
 import trustme
 
 from charrnn.errors import CharRNNError, CorpusError, RunError
-from charrnn.text.named import (
-    download,
-    fetch,
-    registry,
-)
-from charrnn.text.named.fetch import (
-    Fetched,
-)
-from charrnn.text.named.registry import (
-    Entry,
-)
+from charrnn.text.named import download, fetch, registry
+from charrnn.text.named.fetch import Fetched
+from charrnn.text.named.registry import Entry
 
 TEXT = base64.encodebytes(random.Random(1).randbytes(800_000))  # a megabyte, in many reads
 

@@ -11,13 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.text.named import (
-    unpack as unpacking,
-)
-from charrnn.text.named.unpack import (
-    UnpackError,
-    unpack,
-)
+from charrnn.text.named import unpack as unpacking
+from charrnn.text.named.unpack import UnpackError, unpack
 
 MEMBERS = {
     "top/b.txt": b"\xef\xbb\xbfsecond \xc3\xa9\n",

@@ -10,26 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.text import (
-    profile,
-)
-from charrnn.text.profile import (
-    Statistics,
-    ngram_baseline,
-    repetition,
-)
-from charrnn.text.profile.ngram_baseline import (
-    measure_counting,
-)
-from charrnn.text.profile.repetition import (
-    WINDOW,
-    Passages,
-    place,
-)
-from charrnn.text.profile.symbols import (
-    code_points,
-    name_of,
-)
+from charrnn.text import profile
+from charrnn.text.profile import Statistics, ngram_baseline, repetition
+from charrnn.text.profile.ngram_baseline import measure_counting
+from charrnn.text.profile.repetition import WINDOW, Passages, place
+from charrnn.text.profile.symbols import code_points, name_of
 
 ALPHABET = "ab \r\n\0\x1bé\u0301\u200b\ufffd日\U0001f600ÃÂ©â€™\u00a0»"
 texts = st.text(st.sampled_from(ALPHABET), min_size=1, max_size=300)

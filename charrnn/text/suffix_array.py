@@ -12,9 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from charrnn.compiler.scalar_math import (
-    OPTIONS,
-)
+from charrnn.compiler.scalar_math import OPTIONS
 
 Bytes = NDArray[np.uint8]
 Order = NDArray[np.uint32]

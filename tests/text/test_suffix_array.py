@@ -7,9 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charrnn import (
-    suffix_array,
-)
+from charrnn.text import suffix_array
 
 # Few letters, so that much is repeated; the byte 0 is what texts are padded with.
 few_letters = st.lists(st.sampled_from([0, 1, 255]), max_size=80).map(bytes)
