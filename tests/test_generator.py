@@ -537,7 +537,7 @@ def test_compiled_code_is_kept_per_user_or_for_the_process_alone(
         home.write_text("a file: nothing can be made in it")
     places = {"XDG_CACHE_HOME": str(home), "LOCALAPPDATA": str(home), "HOME": str(home)}
     look = "import os; from charrnn.compiler import cache; print(cache.folder()); print(os.stat("
-    look += "kept.folder()).st_mode & 0o077)"
+    look += "cache.folder()).st_mode & 0o077)"
     ended = subprocess.run(
         [sys.executable, "-c", look],
         capture_output=True,

@@ -480,10 +480,10 @@ def command(server: Server, authority_file: Path, tmp_path: Path) -> Callable[..
         toml.write_text(f"[{wanted.name}]\n{fields}\n")
         script = (
             "from pathlib import Path\n"
-            "from charrnn import corpora\n"
+            "from charrnn.text.named import registry\n"
             "from charrnn.cli.app import run\n"
-            f"corpora.folder = lambda: Path({str(tmp_path)!r})\n"
-            f"corpora.platformdirs.user_cache_path = lambda name: Path({str(tmp_path)!r}) / name\n"
+            f"registry.folder = lambda: Path({str(tmp_path)!r})\n"
+            f"registry.platformdirs.user_cache_path = lambda name: Path({str(tmp_path)!r}) / name\n"
             "run()\n"
         )
         return subprocess.Popen(
