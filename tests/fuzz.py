@@ -141,7 +141,7 @@ def targets(folder: Path) -> dict[str, tuple[bytes, Read]]:
         "pieces": (json.dumps(pieces.to_json()).encode(), alphabet),
         "archive": of_archive(),
         "dataset": of_dataset(folder / "dataset"),
-        "registry": (registry, lambda data: registry.parse(data, "it")),
+        "registry": (registry, lambda data: corpora.parse(data, "it")),
     }
 
 
