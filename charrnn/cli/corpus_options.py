@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +13,6 @@ import typer
 
 from charrnn.cli.shared import note
 from charrnn.config import Reading, TextOptions, flag
-from charrnn.errors import OptionError
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from charrnn.text.corpus import Corpus
     from charrnn.text.dataset import Dataset
+    from charrnn.text.open import Texts
 
 TEXT, SYMBOLS = "The text", "The symbols"
 _QUIET_SECONDS = 0.3  # what ends sooner shows no progress
@@ -100,26 +100,12 @@ def unescaped(text: str) -> str:
 
 
 def read_corpus(names: Sequence[str], reading: Reading) -> Corpus:
-    """The text of files; a name that is no file may be that of a corpus. Says what it saw."""
-    from charrnn.text import corpus
-    from charrnn.text.named import registry
+    """Read texts as `open.read_corpus`, with progress and notices on stderr."""
+    from charrnn.text import open as opening
 
-    paths: list[str | Path] = []
-    known = registry.registry()
-    for name in names:
-        if name not in ("-", "") and not Path(name).exists() and name in known:
-            paths += registry.paths(registry.entry(name))
-        else:
-            paths.append(name)
-    if "-" in names and sys.stdin.isatty():
-        note("reading the text from the terminal: Ctrl-D ends it")
+    _announce_stdin(names)
     with Watched() as watched:
-        text = corpus.read(paths, reading, watched)
-    if len(names) == 1 and names[0] in known:
-        text = replace(text, name=names[0])
-    for notice in text.notices:
-        note(notice)
-    return text
+        return opening.read_corpus(names, reading, notify=watched.notify, progress=watched)
 
 
 def texts_of(
@@ -128,35 +114,15 @@ def texts_of(
     valid: Path | None,
     test: Path | None,
     given: Iterable[str] = (),
-) -> tuple[Corpus | Dataset, Corpus | None, Corpus | None]:
-    """A text, and those to validate and to test if there are any; or the dataset of a folder.
+) -> Texts:
+    """Read texts as `open.texts_of`, with progress and notices on stderr."""
+    from charrnn.text import open as opening
 
-    Args:
-        names: as a user gave them.
-        options: how they are read.
-        valid: a validation text of its own.
-        test: a test text of its own.
-        given: names of the options that the user gave: those of a text are settled in a dataset.
-    """
-    from charrnn.text import dataset
-
-    folders = [name for name in names if name and dataset.is_dataset(Path(name))]
-    if folders and len(names) > 1:
-        raise OptionError(f"{folders[0]} is a dataset: name it alone")
-    if folders:
-        others = {name for name, path in (("valid", valid), ("test", test)) if path}
-        settled = sorted({field.name for field in fields(TextOptions)} & set(given) | others)
-        if settled:
-            raise OptionError(
-                f"{folders[0]} is a dataset: {flag(settled[0])} was settled when it was prepared; "
-                "name the text"
-            )
-        return dataset.load(Path(folders[0])), None, None
-    return (
-        read_corpus(names, options),
-        read_corpus([str(valid)], options) if valid else None,
-        read_corpus([str(test)], options) if test else None,
-    )
+    _announce_stdin([*names, str(valid), str(test)])
+    with Watched() as watched:
+        return opening.texts_of(
+            names, options, valid, test, given, notify=watched.notify, progress=watched
+        )
 
 
 def dataset_of(
@@ -167,23 +133,19 @@ def dataset_of(
     given: Iterable[str] = (),
     folder: Path | None = None,
 ) -> Dataset:
-    """The dataset of texts, made now or before; or the one that a folder holds.
+    """Make or load a dataset as `open.dataset_of`, with progress and notices on stderr."""
+    from charrnn.text import open as opening
 
-    Args:
-        names: as a user gave them.
-        options: how they are read and split.
-        valid: a validation text of its own.
-        test: a test text of its own.
-        given: names of the options that the user gave: those of a text are settled in a dataset.
-        folder: where to make it, if not in the cache.
-    """
-    from charrnn.text import dataset
-
-    text, valid_text, test_text = texts_of(names, options, valid, test, given)
-    if isinstance(text, dataset.Dataset):
-        return text
+    _announce_stdin([*names, str(valid), str(test)])
     with Watched() as watched:
-        return dataset.make(text, options, valid_text, test_text, folder=folder, progress=watched)
+        return opening.dataset_of(
+            names, options, valid, test, given, folder, notify=watched.notify, progress=watched
+        )
+
+
+def _announce_stdin(names: Sequence[str]) -> None:
+    if "-" in names and sys.stdin.isatty():
+        note("reading the text from the terminal: Ctrl-D ends it")
 
 
 def split_lines(data: Dataset) -> list[str]:
@@ -241,8 +203,17 @@ class Watched:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         if self._bar:
             self._bar.stop()
+        self._bar, self._tasks = None, {}
+
+    def notify(self, text: str) -> None:
+        """Print a notice; the bar of what was read so far goes."""
+        self._stop()
+        note(text)
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """So much of `what` is done."""

@@ -1,0 +1,155 @@
+"""Open texts by the names that a user gives: the same for the command line and for Python.
+
+A name is a file, a folder, a glob pattern, ``-`` (standard input), a named corpus, or the folder of
+a dataset that was prepared before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from charrnn.config import Reading, TextOptions, flag
+from charrnn.errors import OptionError
+from charrnn.text import corpus, dataset
+from charrnn.text.corpus import Corpus, Progress, silent
+from charrnn.text.dataset import Dataset
+from charrnn.text.named import registry
+
+Name = str | Path
+Notify = Callable[[str], object]
+
+
+class Texts(NamedTuple):
+    """What to train on: a corpus with optional validation and test texts, or a dataset."""
+
+    corpus: Corpus | Dataset
+    valid: Corpus | None = None
+    test: Corpus | None = None
+
+
+def ignore(notice: str) -> None:
+    """Drop a notice."""
+
+
+def read_corpus(
+    names: Sequence[Name],
+    reading: Reading | None = None,
+    *,
+    notify: Notify = ignore,
+    progress: Progress = silent,
+) -> Corpus:
+    """Read files, or a named corpus, as one text.
+
+    Args:
+        names: files, folders, patterns, ``-``, or named corpora; a file wins over a corpus of the
+            same name.
+        reading: encoding, line ends and documents.
+        notify: called with each notice about what was seen or changed in the text.
+        progress: called with the number of bytes read so far.
+
+    Raises:
+        CorpusError: a text is missing, empty, damaged, or not in its encoding.
+    """
+    known = registry.registry()
+    paths: list[Name] = []
+    named = None
+    for name in map(str, names):
+        if name in known and not Path(name).exists():
+            paths += registry.paths(known[name])
+            named = name
+        else:
+            paths.append(name)
+    text = corpus.read(paths, reading, progress)
+    if named and len(names) == 1:
+        text = replace(text, name=named)
+    for notice in text.notices:
+        notify(notice)
+    return text
+
+
+def texts_of(
+    names: Sequence[Name],
+    options: TextOptions,
+    valid: Name | None = None,
+    test: Name | None = None,
+    given: Iterable[str] = (),
+    *,
+    notify: Notify = ignore,
+    progress: Progress = silent,
+) -> Texts:
+    """Read a text and its validation and test texts, or load the dataset that `names` names.
+
+    Args:
+        names: as in `read_corpus`, or the folder of one dataset.
+        options: how the texts are read.
+        valid: a separate validation text.
+        test: a separate test text.
+        given: names of the options that the user gave; a dataset refuses those that it was
+            prepared with.
+        notify: as in `read_corpus`.
+        progress: as in `read_corpus`.
+
+    Raises:
+        OptionError: a dataset is named together with other texts or with text options.
+        CorpusError: as `read_corpus`.
+        ModelError: the dataset is damaged.
+    """
+    folders = [name for name in names if str(name) and dataset.is_dataset(Path(name))]
+    if folders and len(names) > 1:
+        raise OptionError(f"{folders[0]} is a dataset: name it alone")
+    if folders:
+        others = {name for name, path in (("valid", valid), ("test", test)) if path is not None}
+        settled = sorted({field.name for field in fields(TextOptions)} & set(given) | others)
+        if settled:
+            raise OptionError(
+                f"{folders[0]} is a dataset: {flag(settled[0])} was settled when it was prepared; "
+                "name the text"
+            )
+        return Texts(dataset.load(Path(folders[0])))
+
+    def read(names: Sequence[Name]) -> Corpus:
+        return read_corpus(names, options, notify=notify, progress=progress)
+
+    return Texts(
+        read(names),
+        None if valid is None else read([valid]),
+        None if test is None else read([test]),
+    )
+
+
+def dataset_of(
+    names: Sequence[Name],
+    options: TextOptions,
+    valid: Name | None = None,
+    test: Name | None = None,
+    given: Iterable[str] = (),
+    folder: Path | None = None,
+    *,
+    notify: Notify = ignore,
+    progress: Progress = silent,
+) -> Dataset:
+    """Return the dataset of texts, made now or found in the cache, or the dataset that is named.
+
+    Args:
+        names: as in `texts_of`.
+        options: how the texts are read and split.
+        valid: a separate validation text.
+        test: a separate test text.
+        given: as in `texts_of`.
+        folder: where to write the dataset instead of in the cache.
+        notify: as in `read_corpus`.
+        progress: called with the number of bytes done.
+
+    Raises:
+        InputError: as `texts_of`.
+        RunError: the dataset cannot be written.
+    """
+    texts = texts_of(names, options, valid, test, given, notify=notify, progress=progress)
+    if isinstance(texts.corpus, Dataset):
+        return texts.corpus
+    return dataset.make(
+        texts.corpus, options, texts.valid, texts.test, folder=folder, progress=progress
+    )

@@ -1,0 +1,80 @@
+"""Texts by the names that a user gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from charrnn.config import TextOptions
+from charrnn.errors import CorpusError, OptionError
+from charrnn.text import dataset
+from charrnn.text.open import dataset_of, read_corpus, texts_of
+
+
+def test_a_named_corpus_is_opened_by_its_name() -> None:
+    text = read_corpus(["hello"])
+    assert text.name == "hello"
+    assert text.text == "hello" * 2000
+
+
+def test_a_file_wins_over_a_corpus_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("hello").write_text("a file of this name")
+    assert read_corpus(["hello"]).text == "a file of this name"
+
+
+def test_paths_folders_and_patterns_are_opened(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("first")
+    (tmp_path / "b.txt").write_text("second")
+    for names in ([tmp_path], [str(tmp_path / "*.txt")], [tmp_path / "a.txt", tmp_path / "b.txt"]):
+        assert read_corpus(names).text == "firstsecond"
+
+
+def test_named_corpora_and_files_can_be_mixed(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("first")
+    text = read_corpus([tmp_path / "a.txt", "hello"])
+    assert text.name == "a"
+    assert text.text == "first" + "hello" * 2000
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(CorpusError, match="does not exist"):
+        read_corpus(["no-such-corpus"])
+
+
+def test_notices_go_to_the_caller(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo")
+    notices: list[str] = []
+    text = read_corpus([tmp_path / "a.txt"], notify=notices.append)
+    assert tuple(notices) == text.notices
+    assert len(notices) == 2
+
+
+def test_separate_validation_and_test_texts(tmp_path: Path) -> None:
+    (tmp_path / "v.txt").write_text("validate")
+    texts = texts_of(["hello"], TextOptions(), valid=tmp_path / "v.txt", test="hello")
+    assert texts.valid is not None
+    assert texts.test is not None
+    assert (texts.valid.text, texts.test.name) == ("validate", "hello")
+
+
+def test_a_dataset_is_opened_by_its_folder(tmp_path: Path) -> None:
+    made = dataset_of(["hello"], TextOptions(), folder=tmp_path / "data")
+    for name in (tmp_path / "data", str(tmp_path / "data")):
+        opened = dataset_of([name], TextOptions())
+        assert isinstance(texts_of([name], TextOptions()).corpus, dataset.Dataset)
+        assert opened.sha256 == made.sha256
+        assert opened.train.tolist() == made.train.tolist()
+
+
+def test_a_dataset_is_named_alone_and_without_options_of_a_text(tmp_path: Path) -> None:
+    dataset_of(["hello"], TextOptions(), folder=tmp_path / "data")
+    with pytest.raises(OptionError, match="name it alone"):
+        texts_of([tmp_path / "data", "hello"], TextOptions())
+    with pytest.raises(OptionError, match="settled"):
+        texts_of([tmp_path / "data"], TextOptions(newline="lf"), given=["newline"])
+    with pytest.raises(OptionError, match="settled"):
+        texts_of([tmp_path / "data"], TextOptions(), valid="hello")
