@@ -41,6 +41,7 @@ from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.model import model_file, saved_state
 from charrnn.model.model_file import Model
 from charrnn.model.saved_state import Prompted
+from charrnn.run_dir import find_model
 from charrnn.text.tokenizer import Decoder, Tokenizer
 
 Write = Callable[[str], object]
@@ -605,4 +606,4 @@ def load(path: str | Path) -> Generator:
     Raises:
         ModelError: missing, damaged or foreign.
     """
-    return Generator(model_file.load(model_file.find(Path(path))))
+    return Generator(model_file.load(find_model(Path(path))))

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from charrnn.errors import CharRNNError, CorpusError, OptionError
 from charrnn.model import model_file
-from charrnn.text import dataset
+from charrnn.run_dir import RunDir, find_model
 from charrnn.text.suffix_array import Bytes, Order, extend_matches, starts_character, suffix_order
 from charrnn.text.tokenizer import Decoder
 
@@ -202,7 +202,7 @@ def for_model(model: str | Path, tell: Tell = lambda sentence: None) -> Index:
         CorpusError: there is no index yet, and the training text is not at hand any more.
         RunError: the index could not be written.
     """
-    path = model_file.find(Path(model))
+    path = find_model(Path(model))
     described: Any = model_file.load(path).training.get("corpus")
     try:
         sha256, characters = described["sha256"]["corpus"], described["train_characters"]
@@ -227,7 +227,7 @@ def cache_folder() -> Path:
 def _training_text(model: Path, sha256: str) -> str:
     """What the network of `model` was trained on, made from its files once more."""
     try:
-        data = dataset.of_run(model)
+        data = RunDir(model.parent).dataset()
         if data.sha256["corpus"] != sha256:
             raise CorpusError(f"{data.name} changed since the training")
     except CharRNNError as error:

@@ -1,18 +1,44 @@
-"""The course of a training, as its run folder tells it: metrics.jsonl read into columns."""
+"""The folder of a run: only this module knows what each file in it is called and holds.
+
+config.json            the plan, the texts, and how they were read
+metrics.jsonl          one line per report
+summary.json           the result; it exists once the training has ended
+model.safetensors      the best model so far; it exists from the first validation on
+checkpoints/, latest   what the training resumes from (`charrnn.training.checkpoints`)
+.lock                  held by the process that trains (`charrnn.training.lock`)
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
-from dataclasses import dataclass
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from charrnn.errors import InputError, ModelError
+from charrnn.arrays import Floats64
+from charrnn.config import TextOptions, from_json
+from charrnn.errors import (
+    CharRNNError,
+    CorpusError,
+    InputError,
+    ModelError,
+    OptionError,
+    RunError,
+)
+from charrnn.model.model_file import MODEL_NAME
+from charrnn.storage import files
+from charrnn.text import corpus
+from charrnn.text import dataset as datasets
+from charrnn.text.dataset import Dataset
 
-METRICS_NAME = "metrics.jsonl"
+FORMAT_VERSION = 1  # of the files here; config.json states it
+RUNS = Path("runs")  # new runs are created here
 COLUMNS = (
     "step",
     "epoch",
@@ -25,77 +51,306 @@ COLUMNS = (
     "clipped",
     "chars_per_second",
 )
+_STEP = re.compile(r"0|[1-9][0-9]{0,15}")
 
 
 @dataclass(frozen=True)
 class Course:
-    """How a training went.
+    """The metrics of a run.
 
     Attributes:
-        run_dir: its folder.
-        columns: of each of `COLUMNS` the values (N,), one per report; NaN where there is none.
-        clip_norm: to which norm gradients were clipped, if they were.
-        valid_nats: on the whole validation text, at the end; None until then.
+        run_dir: the run's folder.
+        columns: the values (N,) of each of `COLUMNS`, one per report; NaN where a report has none.
+        clip_norm: the norm to which gradients were clipped; None if they were not.
+        valid_nats: the loss on the whole validation text; None until the training has ended.
     """
 
     run_dir: Path
-    columns: dict[str, NDArray[np.float64]]
+    columns: dict[str, Floats64]
     clip_norm: float | None
     valid_nats: float | None
 
     @property
     def name(self) -> str:
-        """The folder's own name."""
+        """The name of the run's folder."""
         return self.run_dir.resolve().name
 
+    def axis(self, over: str) -> Floats64:
+        """Return the values (N,) of a chart's x-axis: step, epoch, characters or minutes.
 
-def find(given: Path | None, runs: Path = Path("runs")) -> Path:
-    """The folder of a run: as named (or the model in it), or the newest of `runs`.
+        Raises:
+            InputError: `over` is none of these.
+        """
+        if over == "minutes":
+            return self.columns["seconds"] / 60
+        if over not in ("step", "epoch", "characters"):
+            raise InputError(
+                f"--over '{over}' is not known: use step, epoch, characters or minutes"
+            )
+        return self.columns[over]
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The folder of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The plan, the texts, and how they were read."""
+        return self.path / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One line of JSON per report."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        """The result of the training."""
+        return self.path / "summary.json"
+
+    @property
+    def model(self) -> Path:
+        """The best model so far."""
+        return self.path / MODEL_NAME
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder with one folder for each checkpoint."""
+        return self.path / "checkpoints"
+
+    @property
+    def latest(self) -> Path:
+        """A file with the step of the newest checkpoint."""
+        return self.path / "latest"
+
+    @property
+    def lock(self) -> Path:
+        """The file that a training process locks."""
+        return self.path / ".lock"
+
+    @classmethod
+    def find(cls, given: Path | None, runs: Path = RUNS) -> RunDir:
+        """Return the run named by its folder or its model, or the newest run in `runs`.
+
+        Raises:
+            ModelError: no run was found.
+        """
+        if given is not None:
+            run = cls(given if given.is_dir() else given.parent)
+            if not run.metrics.is_file():
+                raise ModelError(f"{given} is no run: there is no {run.metrics.name} in {run.path}")
+            return run
+        found = sorted(runs.glob("*/metrics.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+        if not found:
+            raise ModelError(
+                f"no run found in {runs.absolute()}: train one with 'charrnn train FILE', or name "
+                "one"
+            )
+        return cls(found[-1].parent)
+
+    @classmethod
+    def choose(
+        cls, corpus_name: str, out: Path | None, *, force: bool = False, resume: bool = False
+    ) -> RunDir:
+        """Return the folder for a training: `out`, or the first free ``runs/NAME-1``, ``-2``, ...
+
+        With `resume`, the default is the last run of that name instead.
+
+        Raises:
+            OptionError: `out` already holds a run and neither `force` nor `resume` is given;
+                `out` is a file; or both are given.
+        """
+        if force and resume:
+            raise OptionError("--force replaces a run, --resume goes on with it: give one of them")
+        if out is None:
+            numbered = (RUNS / f"{corpus_name}-{number}" for number in itertools.count(1))
+            existing = list(itertools.takewhile(Path.exists, numbered))
+            if resume and existing:
+                return cls(existing[-1])
+            return cls(RUNS / f"{corpus_name}-{len(existing) + 1}")
+        run = cls(out)
+        if out.exists() and not out.is_dir():
+            raise OptionError(f"--out {out} is a file: name a folder for the run")
+        if run.checkpoints.is_symlink():
+            raise OptionError(f"{run.checkpoints} is a link: name another folder with --out")
+        if not force and not resume and run.holds_run():
+            raise OptionError(
+                f"--out {out} holds a run already: name another, --resume to go on with it, or "
+                "--force to replace it"
+            )
+        return run
+
+    def holds_run(self) -> bool:
+        """Return whether the folder holds any file of a run."""
+        return any(path.exists() for path in self._files()) or bool(self.checkpoint_steps())
+
+    def checkpoint_steps(self) -> list[int]:
+        """Return the steps of all checkpoints, newest first; other names are ignored."""
+        if self.checkpoints.is_symlink():  # it leads to files that are not ours
+            return []
+        try:
+            entries = list(os.scandir(self.checkpoints))
+        except OSError:
+            return []
+        names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        return sorted((int(name) for name in names if _STEP.fullmatch(name)), reverse=True)
+
+    def create(self) -> None:
+        """Create the folder if it does not exist.
+
+        Raises:
+            RunError: it cannot be created.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be written: {error.strerror}") from error
+
+    def remove_files(self) -> None:
+        """Remove the files of an earlier run, checkpoints apart, and no other file.
+
+        Raises:
+            RunError: one cannot be removed.
+        """
+        try:
+            for path in self._files():
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be written: {error.strerror}") from error
+
+    def _files(self) -> tuple[Path, ...]:
+        return self.config, self.metrics, self.summary, self.model
+
+    def write_config(self, config: Mapping[str, Any], data: Dataset, options: TextOptions) -> None:
+        """Write config.json; `dataset` reads the text back from what is written here.
+
+        Args:
+            config: the plan, and what was trained on.
+            data: the text; what could be read only once is copied into the folder.
+            options: how it was read and split.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        try:
+            texts = data.files(self.path)
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be written: {error.strerror}") from error
+        read = {
+            "files": texts["corpus"],
+            "valid_files": texts.get("valid", ()),
+            "test_files": texts.get("test", ()),
+            "text": {item.name: getattr(options, item.name) for item in fields(TextOptions)},
+        }
+        content = {"format": FORMAT_VERSION, **config, **read}
+        files.write_atomically(self.config, files.to_json(content))
+
+    def write_metrics(self, text: bytes, written: int) -> None:
+        """Write all metrics so far, of which the first `written` bytes are in the file already.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        try:
+            files.append(self.metrics, text, written)
+        except OSError as error:
+            raise RunError(f"{self.metrics} could not be written: {error.strerror}") from error
+
+    def write_summary(self, content: Mapping[str, Any]) -> None:
+        """Write summary.json.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        files.write_atomically(self.summary, files.to_json(dict(content)))
+
+    def course(self) -> Course:
+        """Read what the run has reported so far; it may still be training.
+
+        Raises:
+            ModelError: there is no report yet, or a line is damaged.
+        """
+        rows: list[dict[str, Any]] = []
+        lines = self.metrics.read_text("utf-8", errors="replace").splitlines(keepends=True)
+        for number, line in enumerate(lines, start=1):
+            if not line.endswith("\n"):
+                break  # it is being written
+            row = _row(line, f"{self.metrics}, line {number}")
+            while rows and rows[-1]["step"] >= row["step"]:
+                rows.pop()  # the run was resumed at an earlier step
+            rows.append(row)
+        if not rows:
+            raise ModelError(f"{self.metrics} holds no report yet: the training has just begun")
+        columns = {name: np.array([row[name] for row in rows], np.float64) for name in COLUMNS}
+        train, summary = _json(self.config).get("train"), _json(self.summary)
+        clip_norm = train.get("clip_norm") if isinstance(train, dict) else None
+        return Course(self.path, columns, clip_norm or None, summary.get("valid_nats"))
+
+    def dataset(self) -> Dataset:
+        """Return the dataset that the run was trained on, made again from its files.
+
+        Raises:
+            CorpusError: the text is not available or has changed; says why.
+        """
+        try:
+            run = json.loads(self.config.read_text("utf-8"))
+            named = (run["files"], run["valid_files"], run.get("test_files", ()))
+            names = [[str(file) for file in files] for files in named]
+            sha256 = run["corpus"]["sha256"]
+            options = from_json(TextOptions, _text_options(run), str(self.config))
+            first = Path(names[0][0])
+        except OSError:
+            raise CorpusError(f"there is no {self.config.name} beside the model") from None
+        except (ValueError, KeyError, TypeError, IndexError, CharRNNError):
+            raise CorpusError(f"{self.config} is damaged") from None
+        if datasets.is_dataset(first):
+            data = datasets.load(first)
+        else:
+            if "-" in itertools.chain.from_iterable(names):
+                raise CorpusError("it came from standard input")
+            text, valid, test = (corpus.read(each, options) if each else None for each in names)
+            assert text
+            data = datasets.make(text, options, valid, test)
+        if data.sha256 != sha256:
+            changed = ", ".join(itertools.chain.from_iterable(names))
+            raise CorpusError(f"{changed} changed since the training")
+        return data
+
+
+def find_model(given: Path | None, runs: Path = RUNS) -> Path:
+    """Return the file meant by ``--model``: a file, a run's folder, or the newest run in `runs`.
 
     Raises:
-        ModelError: there is none.
+        ModelError: there is none; says where it looked and how to make one.
     """
     if given is not None:
-        folder = given if given.is_dir() else given.parent
-        if not (folder / METRICS_NAME).is_file():
-            raise ModelError(f"{given} is no run: there is no {METRICS_NAME} in {folder}")
-        return folder
-    found = sorted(runs.glob(f"*/{METRICS_NAME}"), key=lambda path: path.stat().st_mtime_ns)
-    if not found:
+        return RunDir(given).model if given.is_dir() else given
+    models = sorted(runs.glob(f"*/{MODEL_NAME}"), key=lambda path: path.stat().st_mtime_ns)
+    if not models:
         raise ModelError(
-            f"no run found in {runs.absolute()}: train one with 'charrnn train FILE', or name one"
+            f"no model found in {runs.absolute()}: train one with 'charrnn train FILE', "
+            "or name one with --model"
         )
-    return found[-1].parent
+    return models[-1]
 
 
-def read(run_dir: Path) -> Course:
-    """Read what a run has reported so far, also while it trains.
-
-    Raises:
-        ModelError: there is nothing yet, or a line is damaged.
-    """
-    path = run_dir / METRICS_NAME
-    rows: list[dict[str, Any]] = []
-    lines = path.read_text("utf-8", errors="replace").splitlines(keepends=True)
-    for number, line in enumerate(lines, start=1):
-        if not line.endswith("\n"):
-            break  # it is being written
-        row = _row(line, f"{path}, line {number}")
-        while rows and rows[-1]["step"] >= row["step"]:
-            rows.pop()  # the run was resumed at an earlier step
-        rows.append(row)
-    if not rows:
-        raise ModelError(f"{path} holds no report yet: the training has just begun")
-    columns = {name: np.array([row[name] for row in rows], np.float64) for name in COLUMNS}
-    train, summary = _json(run_dir / "config.json").get("train"), _json(run_dir / "summary.json")
-    clip_norm = train.get("clip_norm") if isinstance(train, dict) else None
-    return Course(run_dir, columns, clip_norm or None, summary.get("valid_nats"))
+def _text_options(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return how a run read and split its text; the first charrnn's runs say it differently."""
+    if "text" in run:
+        return dict(run["text"])
+    newline, sizes = run["newline"], run["corpus"]
+    valid = sizes["valid_characters"]
+    total = sizes["train_characters"] + valid
+    return {"newline": newline, "valid_fraction": (valid - 0.5) / total if valid else 0.0}
 
 
 def _row(line: str, where: str) -> dict[str, float]:
     try:
-        fields = json.loads(line)
-        values = {name: fields[name] for name in COLUMNS}
+        report = json.loads(line)
+        values = {name: report[name] for name in COLUMNS}
         return {
             name: float("nan") if value is None else float(value) for name, value in values.items()
         }
@@ -104,22 +359,9 @@ def _row(line: str, where: str) -> dict[str, float]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """What a file of the run holds; nothing where it is not there yet."""
+    """Return the object in a file; an empty one if the file does not exist yet."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def axis(course: Course, over: str) -> NDArray[np.float64]:
-    """The values (N,) along which a course is drawn: step, epoch, characters or minutes.
-
-    Raises:
-        InputError: there is no such axis.
-    """
-    if over == "minutes":
-        return course.columns["seconds"] / 60
-    if over not in ("step", "epoch", "characters"):
-        raise InputError(f"--over '{over}' is not known: use step, epoch, characters or minutes")
-    return course.columns[over]

@@ -17,12 +17,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from charrnn import novelty
-from charrnn.config import TextOptions
+from charrnn.config import TextOptions, to_json
 from charrnn.errors import CorpusError, ModelError, OptionError
 from charrnn.model import model_file
 from charrnn.model.model_file import Model
 from charrnn.novelty import Index
-from charrnn.text import corpus, dataset
+from charrnn.text import corpus
 
 # Signs of one to four bytes, two of which begin with the same three.
 texts = st.text("ab\né日🙂🙃", max_size=40)
@@ -140,7 +140,7 @@ def run(tmp_path: Path, tiny_model: Model, cache: Path) -> Path:
         "files": [str(text)],
         "valid_files": [],
         "test_files": [],
-        "text": dataset.settings(options),
+        "text": to_json(options),
     }
     (folder / "config.json").write_text(json.dumps(fields))
     return folder

@@ -194,11 +194,12 @@ def load_model(
     """
     from charrnn.generator import Generator
     from charrnn.model import model_file
+    from charrnn.run_dir import find_model
 
     check_weights(weights)
     check_threads(threads)
     check_writing_device(device, weights, threads)
-    path = model_file.find(given)
+    path = find_model(given)
     if given is None:
         note(f"model: {path}")
     model = model_file.load(path)

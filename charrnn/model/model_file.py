@@ -143,20 +143,3 @@ def _described(path: Path, header: Header) -> tuple[Model, dict[str, Any]]:
     if tokenizer.vocab_size != config.vocab_size:
         raise ModelError(f"{path} is damaged: alphabet and output layer differ in size")
     return Model(config, tokenizer, {}, training), described
-
-
-def find(given: Path | None, runs: Path = Path("runs")) -> Path:
-    """The model file meant by ``--model``: a file, a run's folder, or the newest run of `runs`.
-
-    Raises:
-        ModelError: there is none; says where it looked and how to make one.
-    """
-    if given is not None:
-        return given / MODEL_NAME if given.is_dir() else given
-    models = sorted(runs.glob(f"*/{MODEL_NAME}"), key=lambda path: path.stat().st_mtime_ns)
-    if not models:
-        raise ModelError(
-            f"no model found in {runs.absolute()}: train one with 'charrnn train FILE', "
-            "or name one with --model"
-        )
-    return models[-1]

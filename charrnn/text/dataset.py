@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import json
 import os
 import shutil
@@ -20,7 +19,7 @@ import time
 import uuid
 from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,11 @@ import platformdirs
 from numpy.typing import NDArray
 
 from charrnn.arrays import Ids
-from charrnn.config import TextOptions, from_json
+from charrnn.config import TextOptions
 from charrnn.errors import CharRNNError, CorpusError, ModelError, PromptError, RunError
 from charrnn.storage import files
 from charrnn.text import tokenizer as tokenizers
-from charrnn.text.corpus import Corpus, Piece, Progress, characters, read, silent
+from charrnn.text.corpus import Corpus, Piece, Progress, characters, silent
 from charrnn.text.tokenizer import (
     DEFAULT_PIECES,
     DEFAULT_VOCAB_SIZE,
@@ -625,50 +624,3 @@ def _verify(path: Path, sha256: str) -> None:
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
             raise ModelError(f"{path} is damaged: its hash is not the one in {MANIFEST}")
-
-
-def of_run(model: Path) -> Dataset:
-    """The dataset of the run that `model` lies in, made from its files once more.
-
-    Raises:
-        CorpusError: it cannot be had; says why.
-    """
-    config = model.parent / "config.json"
-    try:
-        run = json.loads(config.read_text("utf-8"))
-        named = (run["files"], run["valid_files"], run.get("test_files", ()))
-        files = [[str(file) for file in files] for files in named]
-        sha256 = run["corpus"]["sha256"]
-        options = from_json(TextOptions, _text_of(run), str(config))
-        first = Path(files[0][0])
-    except OSError:
-        raise CorpusError("there is no config.json beside the model") from None
-    except (ValueError, KeyError, TypeError, IndexError, CharRNNError):
-        raise CorpusError(f"{config} is damaged") from None
-    if is_dataset(first):
-        data = load(first)
-    else:
-        if "-" in itertools.chain.from_iterable(files):
-            raise CorpusError("it came from standard input")
-        text, valid, test = (read(names, options) if names else None for names in files)
-        assert text
-        data = make(text, options, valid, test)
-    if data.sha256 != sha256:
-        changed = ", ".join(itertools.chain.from_iterable(files))
-        raise CorpusError(f"{changed} changed since the training")
-    return data
-
-
-def _text_of(run: Mapping[str, Any]) -> Mapping[str, Any]:
-    """How a run read and split its text; of the first charrnn's runs, what comes to the same."""
-    if "text" in run:
-        return dict(run["text"])
-    newline, sizes = run["newline"], run["corpus"]
-    valid = sizes["valid_characters"]
-    total = sizes["train_characters"] + valid
-    return {"newline": newline, "valid_fraction": (valid - 0.5) / total if valid else 0.0}
-
-
-def settings(options: TextOptions) -> dict[str, Any]:
-    """The options of a text alone, as plain values: what reads and splits it the same way."""
-    return {item.name: getattr(options, item.name) for item in fields(TextOptions)}

@@ -14,7 +14,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from itertools import count, takewhile
 from pathlib import Path
@@ -25,12 +25,13 @@ import torch
 from numpy.typing import NDArray
 
 from charrnn import scoring
-from charrnn.config import FORM, ModelConfig, TrainConfig, TrainOptions, to_json
+from charrnn.config import FORM, ModelConfig, TextOptions, TrainConfig, TrainOptions, to_json
 from charrnn.errors import CorpusError, DivergedError, ModelError, OptionError, RunError
 from charrnn.model import model_file, parameters
 from charrnn.model.model_file import MODEL_NAME, Model
 from charrnn.network.layers import Kernel, select
 from charrnn.network.module import CharRNN, choose_device
+from charrnn.run_dir import find_model
 from charrnn.storage import files, machine
 from charrnn.text import corpus, dataset, streams
 from charrnn.text.corpus import Corpus
@@ -579,7 +580,7 @@ class _Run:
             "files": texts["corpus"],
             "valid_files": texts.get("valid", ()),
             "test_files": texts.get("test", ()),
-            "text": dataset.settings(self.options),
+            "text": {item.name: getattr(self.options, item.name) for item in fields(TextOptions)},
             "threads": torch.get_num_threads(),
         }
         return config | ({"changes": self.changes} if self.changes else {})
@@ -725,7 +726,7 @@ def train_files(
     Returns:
         what the training came to; ``charrnn.load(result.model)`` writes with it.
     """
-    model = model_file.load(model_file.find(Path(init_from))) if init_from else None
+    model = model_file.load(find_model(Path(init_from))) if init_from else None
     chosen = TrainOptions(**(transfer.options(model, options) if model else options))
     folder = None if out is None else Path(out)
     valid_text = None if valid is None else corpus.read([valid], chosen)

@@ -16,9 +16,9 @@ import numpy as np
 import charrnn
 from charrnn.config import BeamConfig, ModelConfig, SampleConfig
 from charrnn.generator import Generator
-from charrnn.model import model_file, parameters
+from charrnn.model import parameters
 from charrnn.model.model_file import Model
-from charrnn.text import dataset
+from charrnn.run_dir import RunDir, find_model
 from charrnn.text.tokenizer import CharTokenizer
 
 WIDTH, LENGTH, ROUNDS, PROMPTS, PROMPT = 5, 200, 7, 200, 100
@@ -47,9 +47,9 @@ def cost(threads: int) -> None:
 
 def gain(run_dir: Path, length: int = 100) -> None:
     """Log-probability per character after passages of the run's validation text."""
-    model = model_file.find(run_dir)
+    model = find_model(run_dir)
     generator = charrnn.load(model)
-    ids = dataset.of_run(model).valid
+    ids = RunDir(model.parent).dataset().valid
     starts = np.random.default_rng(0).integers(0, len(ids) - PROMPT, PROMPTS)
     found = []
     for start in starts:

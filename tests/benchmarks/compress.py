@@ -20,6 +20,7 @@ from pathlib import Path
 from charrnn.compression import _split, compress, decompress
 from charrnn.generator import Generator
 from charrnn.model import model_file
+from charrnn.run_dir import find_model
 from charrnn.text.sources import Source
 
 
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("texts", type=Path, nargs="+")
     parser.add_argument("--first", type=int, help="so many bytes of each")
     given = parser.parse_args()
-    model = model_file.load(model_file.find(given.model))
+    model = model_file.load(find_model(given.model))
     writer, reader = (Generator(model, threads=threads) for threads in (1, 2))
     print("| text | bytes | gzip -9 | bzip2 -9 | xz -9 | charrnn | promised | unknown | in | out |")
     print("|---|---|---|---|---|---|---|---|---|---|")

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 import charrnn
 from charrnn.config import ModelConfig
 from charrnn.model import model_file, parameters
+from charrnn.run_dir import find_model
 
 CELL = "lstm-coupled"
 TABLE = Path(__file__).with_suffix(".jsonl")
@@ -95,7 +96,7 @@ def measured(case: Case, text: Path, run_dir: Path) -> dict[str, object]:
     return {
         "text": case.text,
         "characters": config["corpus"]["train_characters"],
-        "symbols": model_file.load(model_file.find(run_dir)).config.vocab_size,
+        "symbols": model_file.load(find_model(run_dir)).config.vocab_size,
         "cell": case.cell,
         "hidden_size": case.hidden_size,
         "parameters": result.parameters,

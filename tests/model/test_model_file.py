@@ -440,29 +440,6 @@ def test_a_new_process_writes_the_same_and_does_not_load_torch(
     assert done.stdout.decode() == text + here.greedy("hello", length=50).text
 
 
-def test_find_takes_a_file_a_folder_or_the_newest_run(tmp_path: Path) -> None:
-    runs = tmp_path / "runs"
-    for age, name in enumerate(["b", "c", "a"]):
-        (runs / name).mkdir(parents=True)
-        (runs / name / MODEL_NAME).touch()
-        os.utime(runs / name / MODEL_NAME, (1000 - age, 1000 - age))
-    (runs / "d").mkdir()  # a run without a model yet
-    assert model_file.find(None, runs) == runs / "b" / MODEL_NAME
-    assert model_file.find(runs / "c", runs) == runs / "c" / MODEL_NAME
-    assert model_file.find(Path("any.file"), runs) == Path("any.file")
-
-
-def test_find_says_where_it_looked_and_how_to_make_a_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        ModelError, match=r"no model found in .*runs: train one with 'charrnn tr"
-    ) as caught:
-        model_file.find(None)
-    assert str(tmp_path) in str(caught.value)
-
-
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
 def test_weights_that_are_no_numbers_are_refused(
     odd: float, make_model: Callable[..., Model], tmp_path: Path

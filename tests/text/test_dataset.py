@@ -488,30 +488,3 @@ def test_tiny_shakespeare_is_split_as_everybody_splits_it(corpora_folder: Path) 
     # nanoGPT's prepare.py prints: vocab size 65, train has 1,003,854 tokens, val has 111,540
     assert (data.tokenizer.vocab_size, len(data.train), len(data.valid)) == (65, 1003854, 111540)
     assert data.train.dtype == np.uint8
-
-
-@pytest.mark.parametrize("length", [10, 333, 1000, 7919])
-def test_a_run_of_the_first_charrnn_has_its_text_split_as_then(length: int, tmp_path: Path) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text("abcdefghij"[: length % 10 + 1] * length, "utf-8")
-    whole = dataset.make(corpus.read([text]), TextOptions(valid_fraction=0.1))
-    sizes = {f"{part}_characters": len(getattr(whole, part)) for part in ("train", "valid")}
-    described = {"sha256": dict(whole.sha256), **sizes}
-    run = {"corpus": described, "files": [str(text)], "valid_files": [], "newline": "keep"}
-    (tmp_path / "config.json").write_text(json.dumps(run))
-    found = dataset.of_run(tmp_path / "model.safetensors")
-    assert (len(found.train), len(found.valid)) == (len(whole.train), len(whole.valid))
-
-
-def test_a_text_of_a_run_that_changed_is_an_error(tmp_path: Path) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text("abc" * 20, "utf-8")
-    run = {
-        "corpus": {"sha256": {"corpus": "0"}},
-        "files": [str(text)],
-        "valid_files": [],
-        "text": dataset.settings(TextOptions()),
-    }
-    (tmp_path / "config.json").write_text(json.dumps(run))
-    with pytest.raises(CorpusError, match="changed since the training"):
-        dataset.of_run(tmp_path / "model.safetensors")

@@ -72,6 +72,7 @@ def evaluate(
     from charrnn import scoring
     from charrnn.generator import Generator
     from charrnn.model import model_file
+    from charrnn.run_dir import find_model
     from charrnn.text import dataset
 
     check_weights(weights)
@@ -83,7 +84,7 @@ def evaluate(
         )
     if part not in dataset.PARTS:
         raise OptionError(f"--part '{part}' is not known: {nearest(part, dataset.PARTS)}")
-    path = model_file.find(model)
+    path = find_model(model)
     loaded = model_file.load(path)
     generator = Generator(loaded, weights=weights, threads=threads, notify=note)
     note(f"model: {path}")
@@ -175,10 +176,10 @@ def held_out(model: Path, tokenizer: Tokenizer, part: str) -> tuple[Ids, Starts]
 
     It is made from the run's files once more.
     """
-    from charrnn.text import dataset
+    from charrnn.run_dir import RunDir
 
     try:
-        data = dataset.of_run(model)
+        data = RunDir(model.parent).dataset()
         if data.tokenizer != tokenizer:
             raise CorpusError("its symbols are not those of the training")
     except CharRNNError as error:

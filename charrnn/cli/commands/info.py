@@ -27,8 +27,9 @@ def info(
     """Show a model: architecture, symbols, what it was trained on and what it reached."""
     from charrnn.config import to_json
     from charrnn.model import model_file, parameters
+    from charrnn.run_dir import find_model
 
-    path = model_file.find(model)
+    path = find_model(model)
     loaded = model_file.load(path)
     fields = {
         "model": str(path),

@@ -125,12 +125,13 @@ def cells(
     left below 0.1 and to the right above 0.9.
     """
     from charrnn.model import model_file
+    from charrnn.run_dir import find_model
 
     plots.check_file("--plot", picture, force)
     plots.check_file("--html", html, force, PAGE)
     if file is not None and prompt is not None:
         raise OptionError("FILE and --prompt both name a text: give one of them")
-    path = model_file.find(model)
+    path = find_model(model)
     loaded = model_file.load(path)
     if model is None:
         note(f"model: {path}")

@@ -106,11 +106,12 @@ def gradients(
     A model is shown trained and as it was at its start.
     """
     from charrnn.model import model_file
+    from charrnn.run_dir import find_model
 
     wanted = [_parsed(cell) for cell in cells or []]
     plots.check_file("--plot", picture, force)
     given: Sequence[Path | None] = models or ([] if wanted else [None])
-    paths = [model_file.find(model) for model in given]
+    paths = [find_model(model) for model in given]
     if paths and not models:
         note(f"model: {paths[0]}")
     loaded = {path: model_file.load(path) for path in paths}

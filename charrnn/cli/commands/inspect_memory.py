@@ -163,9 +163,10 @@ def _models(
     from charrnn.generator import Generator
     from charrnn.inspection.memory import memory as measured
     from charrnn.model import model_file
+    from charrnn.run_dir import find_model
 
     given: Sequence[Path | None] = models or [None]
-    paths = [model_file.find(model) for model in given]
+    paths = [find_model(model) for model in given]
     if not models:
         note(f"model: {paths[0]}")
     loaded = {path: model_file.load(path) for path in paths}

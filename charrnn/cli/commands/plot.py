@@ -64,14 +64,14 @@ def plot(
 
     A run can be drawn while it trains. Drawing needs the extra packages of 'charrnn[plot]'.
     """
-    from charrnn import run_dir
+    from charrnn.run_dir import RunDir
 
     plots.check_file("--out", out, force)
-    folders = [run_dir.find(run) for run in runs] if runs else [run_dir.find(None)]
-    courses = [run_dir.read(folder) for folder in folders]
+    folders = [RunDir.find(run) for run in runs] if runs else [RunDir.find(None)]
+    courses = [folder.course() for folder in folders]
     if not runs:
         note(f"run: {courses[0].run_dir}")
-    axes = [run_dir.axis(course, over) for course in courses]
+    axes = [course.axis(over) for course in courses]
     if as_json:
         print_json({"runs": [_fields(course) for course in courses]})
     if out is not None:

@@ -109,7 +109,7 @@ def score(
     """
     from charrnn.cli.display import surprisal_text
     from charrnn.inspection.surprise import Surprise
-    from charrnn.model import model_file
+    from charrnn.run_dir import find_model
 
     _check(by, unknown, page, table, force)
     reading = Reading(
@@ -134,7 +134,7 @@ def score(
     total = _total(text.score for text in texts)
     names = tokenizer.symbol_names
     if page is not None:
-        notes = f"read by {model_file.find(model)}, after the start symbol"
+        notes = f"read by {find_model(model)}, after the start symbol"
         _write(page, surprisal_text.page(_title(texts), texts, names, notes))
     if table is not None:
         _write(table, _csv(texts, by, names))

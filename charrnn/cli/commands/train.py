@@ -401,9 +401,10 @@ def _was_given(context: typer.Context, name: str) -> bool:
 def _model(path: Path, chosen: dict[str, Any]) -> Model:
     """The model to begin with; the options get what its network has."""
     from charrnn.model import model_file
+    from charrnn.run_dir import find_model
     from charrnn.training import init_from as transfer
 
-    model = model_file.load(model_file.find(path))
+    model = model_file.load(find_model(path))
     chosen |= transfer.options(model, chosen)
     return model
 

@@ -146,9 +146,9 @@ def _show_as_written(
 def novelty_index(model: Path | None) -> Index:
     """The index of the text that the model meant by ``--model`` was trained on."""
     from charrnn import novelty
-    from charrnn.model import model_file
+    from charrnn.run_dir import find_model
 
-    return novelty.for_model(model_file.find(model), note)
+    return novelty.for_model(find_model(model), note)
 
 
 def _describe(sample: Sample) -> str:

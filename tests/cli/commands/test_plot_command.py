@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from charrnn import run_dir
 from charrnn.errors import InputError, ModelError
+from charrnn.run_dir import COLUMNS, RunDir
 from cli.conftest import Cli, needs_terminal, on_terminal
 
 
@@ -43,33 +43,33 @@ def make_run(folder: Path, *rows: dict[str, Any], ended: bool = True) -> Path:
 
 
 def test_a_run_is_read_into_columns(tmp_path: Path) -> None:
-    course = run_dir.read(make_run(tmp_path / "one"))
+    course = RunDir(make_run(tmp_path / "one")).course()
     assert course.name == "one"
     assert (course.clip_norm, course.valid_nats) == (1.0, 2.0125)
     assert course.columns["step"].tolist() == list(range(1, 41))
     valid = course.columns["valid_nats"]
     assert [i + 1 for i in range(40) if valid[i] == valid[i]] == list(range(4, 41, 4))
-    assert run_dir.axis(course, "minutes")[-1] == 2.0
+    assert course.axis("minutes")[-1] == 2.0
     with pytest.raises(InputError, match="use step, epoch, characters or minutes"):
-        run_dir.axis(course, "hours")
+        course.axis("hours")
 
 
 def test_a_run_that_trains_is_read_as_far_as_it_is(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", ended=False)
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 41, "epo')
-    course = run_dir.read(run)
+    course = RunDir(run).course()
     assert course.columns["step"][-1] == 40
     assert course.valid_nats is None
     (run / "metrics.jsonl").write_text("")
     with pytest.raises(ModelError, match="no report yet"):
-        run_dir.read(run)
+        RunDir(run).course()
 
 
 def test_what_a_resumed_run_did_twice_counts_once(tmp_path: Path) -> None:
     rows = [report(step) for step in (1, 2, 3, 4, 5, 3, 4)]
     rows[5]["train_nats"] = 7.0
-    course = run_dir.read(make_run(tmp_path / "run", *rows))
+    course = RunDir(make_run(tmp_path / "run", *rows)).course()
     assert course.columns["step"].tolist() == [1, 2, 3, 4]
     assert course.columns["train_nats"][2] == 7.0
 
@@ -82,7 +82,7 @@ def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
     with (run / "metrics.jsonl").open("a") as file:
         file.write(line + "\n")
     with pytest.raises(ModelError, match=r"metrics\.jsonl, line 2 is damaged"):
-        run_dir.read(run)
+        RunDir(run).course()
 
 
 def test_charts_in_a_pipe_are_plain_and_name_the_runs(cli: Cli) -> None:
@@ -142,7 +142,7 @@ def test_numbers_for_programs(cli: Cli) -> None:
     assert found["run_dir"] == str(run)
     assert found["final_valid_nats"] == 2.0125
     assert found["valid_nats"][:4] == [None, None, None, 2.25]
-    assert set(run_dir.COLUMNS) < found.keys()
+    assert set(COLUMNS) < found.keys()
 
 
 @pytest.mark.parametrize("rows", [[report(1)], [report(1, valid_nats=None), report(2)]], ids=len)

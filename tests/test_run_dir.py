@@ -1,0 +1,65 @@
+"""The folder of a run: which one is meant, and what is read from it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from charrnn.config import TextOptions, to_json
+from charrnn.errors import CorpusError, ModelError
+from charrnn.model.model_file import MODEL_NAME
+from charrnn.run_dir import RunDir, find_model
+from charrnn.text import corpus, dataset
+
+
+def test_find_takes_a_file_a_folder_or_the_newest_run(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for age, name in enumerate(["b", "c", "a"]):
+        (runs / name).mkdir(parents=True)
+        (runs / name / MODEL_NAME).touch()
+        os.utime(runs / name / MODEL_NAME, (1000 - age, 1000 - age))
+    (runs / "d").mkdir()  # a run without a model yet
+    assert find_model(None, runs) == runs / "b" / MODEL_NAME
+    assert find_model(runs / "c", runs) == runs / "c" / MODEL_NAME
+    assert find_model(Path("any.file"), runs) == Path("any.file")
+
+
+def test_find_says_where_it_looked_and_how_to_make_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        ModelError, match=r"no model found in .*runs: train one with 'charrnn tr"
+    ) as caught:
+        find_model(None)
+    assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("length", [10, 333, 1000, 7919])
+def test_a_run_of_the_first_charrnn_has_its_text_split_as_then(length: int, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("abcdefghij"[: length % 10 + 1] * length, "utf-8")
+    whole = dataset.make(corpus.read([text]), TextOptions(valid_fraction=0.1))
+    sizes = {f"{part}_characters": len(getattr(whole, part)) for part in ("train", "valid")}
+    described = {"sha256": dict(whole.sha256), **sizes}
+    run = {"corpus": described, "files": [str(text)], "valid_files": [], "newline": "keep"}
+    (tmp_path / "config.json").write_text(json.dumps(run))
+    found = RunDir(tmp_path).dataset()
+    assert (len(found.train), len(found.valid)) == (len(whole.train), len(whole.valid))
+
+
+def test_a_text_of_a_run_that_changed_is_an_error(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("abc" * 20, "utf-8")
+    run = {
+        "corpus": {"sha256": {"corpus": "0"}},
+        "files": [str(text)],
+        "valid_files": [],
+        "text": to_json(TextOptions()),
+    }
+    (tmp_path / "config.json").write_text(json.dumps(run))
+    with pytest.raises(CorpusError, match="changed since the training"):
+        RunDir(tmp_path).dataset()
