@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 
 from charrnn.errors import ArchiveError, OptionError, RunError
 from charrnn.generator import Generator
+from charrnn.storage.format_version import check_format
 from charrnn.text.tokenizer import Tokenizer
 
 MAGIC, VERSION = b"charrnn", 1
@@ -145,8 +146,7 @@ def _checked(archive: bytes) -> tuple[bytes, str]:
     """The archive without its digest, which fits; and what made it."""
     if archive[: len(MAGIC)] != MAGIC or len(archive) <= len(MAGIC):
         raise ArchiveError("it is no archive of 'charrnn compress'")
-    if archive[len(MAGIC)] > VERSION:
-        raise ArchiveError("it was made by a newer charrnn: update this one")
+    check_format(archive[len(MAGIC)], VERSION, "it", ArchiveError)
     body = archive[:-_DIGEST]
     if len(body) < _HEAD.size or archive[-_DIGEST:] != _digest(body):
         raise ArchiveError("it is damaged, or cut off: its checksum does not fit")

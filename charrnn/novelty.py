@@ -30,12 +30,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 
 from charrnn.errors import CharRNNError, CorpusError, OptionError
 from charrnn.model import model_file
 from charrnn.run_dir import RunDir, find_model
+from charrnn.storage.cache_dir import cache_dir
 from charrnn.text.suffix_array import Bytes, Order, extend_matches, starts_character, suffix_order
 from charrnn.text.tokenizer import Decoder
 
@@ -221,7 +221,7 @@ def for_model(model: str | Path, tell: Tell = lambda sentence: None) -> Index:
 
 def cache_folder() -> Path:
     """Where indexes are kept; each may be removed."""
-    return platformdirs.user_cache_path("charrnn") / "novelty"
+    return cache_dir("novelty")
 
 
 def _training_text(model: Path, sha256: str) -> str:

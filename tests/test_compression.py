@@ -154,7 +154,7 @@ def test_a_turned_bit_is_found_before_the_work_begins(at: int) -> None:
         (b"", "no archive"),
         (b"charrnn", "no archive"),
         (gzip.compress(b"text", mtime=0), "no archive"),
-        (b"charrnn\x02" + ARCHIVE.data[8:], "newer charrnn"),
+        (b"charrnn\x02" + ARCHIVE.data[8:], "upgrade charrnn"),
         (ARCHIVE.data[:-1], "damaged, or cut off"),
         (ARCHIVE.data[:40], "damaged, or cut off"),
         (ARCHIVE.data + b"\0", "damaged, or cut off"),

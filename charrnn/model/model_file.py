@@ -24,6 +24,7 @@ from charrnn.model import parameters
 from charrnn.model.parameters import Parameters
 from charrnn.storage import tensors
 from charrnn.storage.files import write_atomically
+from charrnn.storage.format_version import check_format
 from charrnn.storage.tensors import Header, Spec
 from charrnn.text import tokenizer as tokenizers
 from charrnn.text.tokenizer import Tokenizer
@@ -123,12 +124,7 @@ def _described(path: Path, header: Header) -> tuple[Model, dict[str, Any]]:
         raise ModelError(f"{path} is a safetensors file, but not one that charrnn wrote")
     try:
         described = json.loads(text)
-        version = described["format"]
-        if version > FORMAT_VERSION:
-            raise ModelError(
-                f"{path} has format {version}, this charrnn reads up to {FORMAT_VERSION}: "
-                "upgrade charrnn"
-            )
+        check_format(described["format"], FORMAT_VERSION, path)
         if described.keys() - _KEYS:
             raise ModelError(f"{path} is damaged: its description has unknown parts")
         config = from_json(ModelConfig, described["config"], str(path))

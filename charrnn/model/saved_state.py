@@ -26,6 +26,7 @@ from charrnn.errors import StateError
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.storage.files import write_atomically
+from charrnn.storage.format_version import check_format
 
 FORMAT_VERSION = 1
 _KEY = "charrnn-state"
@@ -162,13 +163,9 @@ def _described(path: Path) -> tuple[Mapping[str, Any], dict[str, Floats]]:
         raise StateError(f"{path} is damaged: its description is not readable") from None
     except OSError as error:
         raise StateError(f"{path} cannot be read: {error.strerror or error}") from None
-    if not isinstance(header, dict) or not isinstance(header.get("format"), int):
+    if not isinstance(header, dict):
         raise StateError(f"{path} is damaged: its description is not readable")
-    if header["format"] > FORMAT_VERSION:
-        raise StateError(
-            f"{path} has format {header['format']}, this charrnn reads up to {FORMAT_VERSION}: "
-            "upgrade charrnn"
-        )
+    check_format(header.get("format"), FORMAT_VERSION, path, StateError)
     if not _is_sound(header):
         raise StateError(f"{path} is damaged: its description is incomplete")
     return header, tensors

@@ -24,13 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 
 from charrnn.arrays import Ids
 from charrnn.config import TextOptions
 from charrnn.errors import CharRNNError, CorpusError, ModelError, PromptError, RunError
 from charrnn.storage import files
+from charrnn.storage.cache_dir import cache_dir, writable
+from charrnn.storage.format_version import check_format
 from charrnn.text import tokenizer as tokenizers
 from charrnn.text.corpus import Corpus, Piece, Progress, characters, silent
 from charrnn.text.tokenizer import (
@@ -125,7 +126,7 @@ class Dataset:
 def cache_folder() -> Path:
     """Where datasets are kept that nobody asked to keep; ``CHARRNN_DATASETS`` names another."""
     named = os.environ.get("CHARRNN_DATASETS")
-    return Path(named) if named else platformdirs.user_cache_path("charrnn") / "datasets"
+    return Path(named) if named else cache_dir("datasets")
 
 
 def make(
@@ -153,7 +154,7 @@ def make(
     """
     making = _Making(corpus, options or TextOptions(), valid, test, progress)
     if folder is None:
-        cached = _writable(cache_folder()) / making.key()
+        cached = writable(cache_folder()) / making.key()
         with contextlib.suppress(ModelError):
             found = load(cached)
             os.utime(cached)  # what was used last is removed last
@@ -166,24 +167,6 @@ def make(
         raise CorpusError(f"{folder} exists: name a new folder for the dataset")
     making.into(folder, in_cache=False)
     return replace(load(folder, verify=False), texts=making.texts())
-
-
-def _writable(folder: Path) -> Path:
-    """The folder, or one for this process alone where it cannot be written."""
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            return folder
-    return Path(_private_folder().name)
-
-
-_private: list[tempfile.TemporaryDirectory[str]] = []
-
-
-def _private_folder() -> tempfile.TemporaryDirectory[str]:
-    if not _private:  # removed when the program ends
-        _private.append(tempfile.TemporaryDirectory(prefix="charrnn-datasets-"))
-    return _private[0]
 
 
 def _forget_oldest(kept: Path) -> None:
@@ -552,11 +535,7 @@ def load(folder: Path, *, verify: bool = True) -> Dataset:
         if (folder / MANIFEST).stat().st_size > _MAX_MANIFEST:
             raise ModelError(f"{folder} is damaged: its {MANIFEST} is too large")
         manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-        if manifest["format"] > FORMAT_VERSION:
-            raise ModelError(
-                f"{folder} has format {manifest['format']}, this charrnn reads up to "
-                f"{FORMAT_VERSION}: upgrade charrnn"
-            )
+        check_format(manifest["format"], FORMAT_VERSION, folder)
         # A dataset of the first charrnn has a manifest without its hash.
         changed = _OWN in manifest and manifest[_OWN] != _digest(manifest)
         if changed or manifest.keys() - {*_KEYS, _OWN}:

@@ -28,6 +28,7 @@ from charrnn.config import ModelConfig
 from charrnn.errors import ModelError, RunError
 from charrnn.model import parameters
 from charrnn.storage import files, tensors
+from charrnn.storage.format_version import check_format
 from charrnn.storage.tensors import Arrays, Header, Spec
 
 FORMAT_VERSION = 1
@@ -219,25 +220,14 @@ def _verify(folder: Path) -> Found:
     """
     manifest = folder / MANIFEST
     described = files.parse_json(files.read(manifest, _MOST[MANIFEST]), str(manifest))
-    _check_format(described, manifest)
+    check_format(described.get("format"), FORMAT_VERSION, manifest)
     parts = described.get("files")
     if not isinstance(parts, dict) or set(parts) != set(_PARTS):
         raise ModelError(f"{manifest} is damaged: it does not name the files of a checkpoint")
     small = {name: _check_file(folder / name, parts[name]) for name in _PARTS}
     state = files.parse_json(small[STATE], str(folder / STATE))
-    _check_format(state, folder / STATE)
+    check_format(state.get("format"), FORMAT_VERSION, folder / STATE)
     return Found(folder, state, small[METRICS])
-
-
-def _check_format(content: Mapping[str, Any], path: Path) -> None:
-    version = content.get("format")
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise ModelError(f"{path} is damaged: it does not tell its format")
-    if version > FORMAT_VERSION:
-        raise ModelError(
-            f"{path} has format {version}, this charrnn reads up to {FORMAT_VERSION}: "
-            "upgrade charrnn"
-        )
 
 
 def _check_file(path: Path, part: Any) -> bytes:

@@ -157,7 +157,7 @@ def rewritten(path: Path, tensors: dict[str, Any] | None = None, **changes: Any)
         ({"2.h": np.zeros((1, 5), np.float32)}, {}, "tensors"),
         ({"logits": np.full((1, 7), np.nan, np.float32)}, {}, "finite"),
         ({}, {"format": 2}, "upgrade"),
-        ({}, {"format": "1"}, "not readable"),
+        ({}, {"format": "1"}, "format version"),
         ({}, {"read": -1}, "incomplete"),
         ({}, {"drawn": True}, "incomplete"),
         ({}, {"drawn": 2**63}, "incomplete"),

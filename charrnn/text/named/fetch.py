@@ -15,6 +15,7 @@ from pathlib import Path
 import filelock
 
 from charrnn.errors import CorpusError, RunError
+from charrnn.storage.cache_dir import user_cache_dir
 from charrnn.text.named import registry
 from charrnn.text.named.download import FULL, Arrived, DownloadError, Say, download, no_room
 from charrnn.text.named.registry import Entry
@@ -59,6 +60,8 @@ def fetch(wanted: Entry, arrived: Arrived, say: Say) -> Fetched:
     copy = registry.local_copy(wanted)
     if copy:
         return _described(copy)
+    if user_cache_dir() is None:
+        raise RunError("there is no home folder to keep corpora in: set HOME or XDG_CACHE_HOME")
     folder = registry.kept_at(wanted).parent
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(wanted, folder, say):

@@ -15,9 +15,8 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import platformdirs
-
 from charrnn.errors import CorpusError, nearest
+from charrnn.storage.cache_dir import cache_dir
 
 C_HEADERS = "/usr/include"
 MACHINE = ("python-stdlib", "c-headers")
@@ -167,7 +166,7 @@ def is_here(wanted: Entry) -> bool:
 def kept_at(wanted: Entry) -> Path:
     """Where a fetched corpus is kept; a registry with other hashes means another file."""
     pin = wanted.sha256 or wanted.archive_sha256 or ""
-    return platformdirs.user_cache_path("charrnn") / "corpora" / f"{wanted.name}-{pin[:12]}.txt"
+    return cache_dir("corpora") / f"{wanted.name}-{pin[:12]}.txt"
 
 
 def noted_at(wanted: Entry) -> Path:

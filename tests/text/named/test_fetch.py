@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 import pytest
 import trustme
 
@@ -162,7 +163,7 @@ def server(
     """The server, its certificates trusted; what is fetched goes into this test's folder."""
     serving.paths.clear()
     monkeypatch.setenv("SSL_CERT_FILE", str(authority_file))
-    monkeypatch.setattr(registry.platformdirs, "user_cache_path", lambda name: tmp_path / name)
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / name)
     monkeypatch.delenv("CHARRNN_CORPORA", raising=False)
     monkeypatch.setattr(download, "PAUSE", 0.0)
     return serving
@@ -480,10 +481,11 @@ def command(server: Server, authority_file: Path, tmp_path: Path) -> Callable[..
         toml.write_text(f"[{wanted.name}]\n{fields}\n")
         script = (
             "from pathlib import Path\n"
+            "import platformdirs\n"
             "from charrnn.text.named import registry\n"
             "from charrnn.cli.app import run\n"
             f"registry.folder = lambda: Path({str(tmp_path)!r})\n"
-            f"registry.platformdirs.user_cache_path = lambda name: Path({str(tmp_path)!r}) / name\n"
+            f"platformdirs.user_cache_path = lambda name: Path({str(tmp_path)!r}) / name\n"
             "run()\n"
         )
         return subprocess.Popen(
