@@ -38,6 +38,9 @@ _CODES = [
     *range(0xE0100, 0xE01F0),  # variation selectors that can spell one, too
     *range(0xD800, 0xE000),  # lone surrogates cannot be encoded at all
 ]
+# Marks for what `visible` leaves as it is. The font of pictures has these, but no U+2400 ...
+LINE_END, TAB, SPACE = "↵", "→", "␣"
+_ONE_LINE = {ord("\n"): LINE_END, ord("\t"): TAB}
 _VISIBLE = {**_PICTURES, **{code: f"<U+{code:04X}>" for code in _CODES}}
 
 
@@ -63,10 +66,24 @@ def json_visible(text: str) -> str:
     return text.translate(_json_escapes())
 
 
+def one_line(text: str) -> str:
+    """Return `visible(text)` on one line, with line feeds and tabs replaced by marks."""
+    return visible(text).translate(_ONE_LINE)
+
+
+def with_line_ends(text: str) -> str:
+    """Return `visible(text)` with a mark before each line feed and in place of each tab."""
+    return visible(text).replace("\n", f"{LINE_END}\n").replace("\t", TAB)
+
+
+def symbol_mark(symbol: str) -> str:
+    """Return a symbol for a table or a picture: `one_line`, and a space can be seen too."""
+    return one_line(symbol).replace(" ", SPACE)
+
+
 def symbol_name(symbol: str) -> str:
-    """One symbol for a message: ``'a' (U+0061)``."""
-    shown = visible(symbol).replace("\n", "␊").replace("\t", "␉")
-    return f"'{shown}' (U+{ord(symbol):04X})"
+    """Return a symbol for a message: ``'a' (U+0061)``."""
+    return f"'{one_line(symbol)}' (U+{ord(symbol):04X})"
 
 
 class TextWriter:

@@ -20,7 +20,10 @@ from charrnn.cli.commands.corpora import app as corpora_app
 from charrnn.cli.commands.eval import evaluate
 from charrnn.cli.commands.greedy import greedy
 from charrnn.cli.commands.info import info
-from charrnn.cli.commands.inspect_next import app as inspect_app
+from charrnn.cli.commands.inspect_cells import inspect_cells
+from charrnn.cli.commands.inspect_gradients import inspect_gradients
+from charrnn.cli.commands.inspect_memory import inspect_memory
+from charrnn.cli.commands.inspect_next import inspect_next
 from charrnn.cli.commands.plot import plot
 from charrnn.cli.commands.prepare import prepare
 from charrnn.cli.commands.sample import sample
@@ -66,6 +69,11 @@ app.command()(info)
 app.command()(plot)
 app.command()(cells)
 app.add_typer(corpora_app, name="corpora")
+inspect_app = typer.Typer(no_args_is_help=True, help="Look inside a model.")
+inspect_app.command("cells")(inspect_cells)
+inspect_app.command("gradients")(inspect_gradients)
+inspect_app.command("memory")(inspect_memory)
+inspect_app.command("next")(inspect_next)
 app.add_typer(inspect_app, name="inspect")
 app.add_typer(bench_app, name="bench")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -19,7 +19,16 @@ from charrnn.decoding.step import Network, log_softmax
 from charrnn.generator import Generator
 from charrnn.model.saved_state import Prompted
 
-Ids = tuple[int, ...]
+Prefix = tuple[int, ...]  # ids
+
+MODEL = "model"  # the name of the unchanged distribution among the settings
+# Compared if no setting is given: the effect of each setting alone.
+DEFAULT_SETTINGS: Mapping[str, Mapping[str, float]] = {
+    "temperature 0.5": {"temperature": 0.5},
+    "temperature 2": {"temperature": 2.0},
+    "top-k 5": {"top_k": 5},
+    "top-p 0.9": {"top_p": 0.9},
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,29 @@ class Choice:
         """In nats; exp of it is the number of equally likely symbols that are as hard to guess."""
         p = self.probabilities[self.probabilities > 0]
         return max(0.0, -float((p * np.log(p)).sum()))
+
+    def likeliest(self, count: int) -> list[int]:
+        """Return the ids of the `count` most probable symbols, most probable first."""
+        order = np.argsort(-self.probabilities, kind="stable")
+        return [int(symbol) for symbol in order[:count]]
+
+    def to_json(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return the distribution for JSON, most probable first; `names` are of all symbols."""
+        probabilities = zip(names, self.probabilities.tolist(), strict=True)
+        possible = {name: p for name, p in probabilities if p > 0}
+        ordered = dict(sorted(possible.items(), key=lambda item: -item[1]))
+        return {"entropy": self.entropy, "possible": self.possible, "probabilities": ordered}
+
+
+def settings(given: Mapping[str, float]) -> dict[str, SampleConfig]:
+    """Return what to compare: the model at temperature 1, each setting alone, all together."""
+    alone = {f"{name.replace('_', '-')} {value:g}": {name: value} for name, value in given.items()}
+    columns: dict[str, Mapping[str, Any]] = {MODEL: {}, **(alone or DEFAULT_SETTINGS)}
+    if len(given) > 1:
+        columns["together"] = given
+    return {
+        name: SampleConfig(**{"temperature": 1.0, **values}) for name, values in columns.items()
+    }
 
 
 def choices(read: Prompted, configs: Mapping[str, SampleConfig]) -> dict[str, Choice]:
@@ -78,8 +110,18 @@ class Node:
     rank: int = 0
     children: list[Node] = field(default_factory=list)
 
+    @property
+    def depth(self) -> int:
+        """The number of steps from here to the deepest node."""
+        return 1 + max(child.depth for child in self.children) if self.children else 0
+
+    @property
+    def num_leaves(self) -> int:
+        """The number of nodes without children."""
+        return sum(child.num_leaves for child in self.children) if self.children else 1
+
     def to_json(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the tree for JSON."""
         children = [child.to_json() for child in self.children]
         return {**vars(self), "children": children}
 
@@ -90,13 +132,13 @@ def beam_tree(generator: Generator, read: Prompted, config: BeamConfig) -> Node:
     start = _Noted(read.state, [()], np.zeros(1), log_softmax(read.logits))
     found = beam_search(cast("Network", network), read.logits, start, config)
     kept = dict(network.kept)
-    ranks: dict[Ids, int] = {}
+    ranks: dict[Prefix, int] = {}
     for rank, hypothesis in enumerate(found, start=1):
         kept[hypothesis.ids] = hypothesis.log_prob
         for length in range(len(hypothesis.ids) + 1):
             ranks.setdefault(hypothesis.ids[:length], rank)
 
-    nodes: dict[Ids, Node] = {(): Node("", 0.0, 1.0, ranks[()])}
+    nodes: dict[Prefix, Node] = {(): Node("", 0.0, 1.0, ranks[()])}
     for ids, log_prob in sorted(kept.items(), key=lambda item: (len(item[0]), -item[1])):
         before = nodes[ids[:-1]]
         symbol = generator.tokenizer.symbol_names[ids[-1]]
@@ -118,7 +160,7 @@ class _Noted:
     """
 
     state: Any
-    prefixes: list[Ids]
+    prefixes: list[Prefix]
     log_probs: NDArray[np.float64]
     following: NDArray[np.float64]
 
@@ -132,7 +174,7 @@ class _Noting:
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self.kept: dict[Ids, float] = {}
+        self.kept: dict[Prefix, float] = {}
 
     def step(self, ids: NDArray[np.integer[Any]], state: _Noted) -> tuple[Floats, _Noted]:
         log_probs = state.log_probs + state.following[np.arange(len(ids)), ids]

@@ -19,7 +19,7 @@ from charrnn.errors import OptionError
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.model.parameters import Parameters
-from charrnn.terminal import visible
+from charrnn.terminal import one_line
 from charrnn.text.tokenizer import CharTokenizer, Tokenizer
 
 
@@ -34,7 +34,7 @@ class Alphabets:
     def __str__(self) -> str:
         parts = [f"{len(self.kept)} symbols kept"]
         for word, symbols in (("added", self.added), ("dropped", self.dropped)):
-            shown = visible(symbols[:20]).replace("\n", "␊").replace("\t", "␉")
+            shown = one_line(symbols[:20])
             listed = f" ({shown}{'…' if len(symbols) > 20 else ''})" if symbols else ""
             parts.append(f"{len(symbols)} {word}{listed}")
         return ", ".join(parts)

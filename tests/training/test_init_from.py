@@ -72,7 +72,7 @@ def test_there_and_back_is_the_same(make_model: MakeModel) -> None:
 def test_what_becomes_of_the_symbols_is_told(make_model: MakeModel) -> None:
     met = init_from.alphabets(make_model("abc\n"), CharTokenizer("bcx\x9b"))
     assert (met.kept, met.added, met.dropped) == ("bc", "x\x9b", "\na")
-    assert str(met) == "2 symbols kept, 2 added (x<U+009B>), 2 dropped (␊a)"
+    assert str(met) == "2 symbols kept, 2 added (x<U+009B>), 2 dropped (↵a)"
     many = init_from.alphabets(make_model("a"), CharTokenizer("".join(map(chr, range(97, 127)))))
     assert "29 added (bcdefghijklmnopqrstu…), 0 dropped" in str(many)
 

@@ -16,7 +16,7 @@ import typer
 from charrnn.cli.shared import JsonOption, guarded, note, print_json
 from charrnn.config import Reading, TrainOptions
 from charrnn.errors import CorpusError
-from charrnn.terminal import visible
+from charrnn.terminal import one_line, visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -148,7 +148,7 @@ def _statistics_lines(name: str, found: Statistics, most: int) -> Iterator[str]:
     yield f"\n{len(found.symbols):,} symbols, {few:,} of them less than {FEW} times"
     for row in rows(dict(list(found.symbols.items())[:most])):
         share = found.symbols[row["symbol"]] / found.characters
-        shown = visible(row["symbol"]).replace("\n", "␊").replace("\t", "␉")
+        shown = one_line(row["symbol"])
         yield f"  {row['count']:>12,} {share:7.2%}  {row['code_point']:<8} {shown:<2} {row['name']}"
     if len(found.symbols) > most > 0:
         yield f"  and {len(found.symbols) - most:,} more"
@@ -166,7 +166,7 @@ def _repetition_lines(found: Repetition) -> Iterator[str]:
     yield "\nrepeated"
     yield f"  {found.share:.2%} of all passages of {found.window} characters stood before{which}"
     for passage in found.longest:
-        beginning = passage.excerpt.replace("\n", "␊").replace("\t", "␉")
+        beginning = one_line(passage.excerpt)
         yield (
             f"  {passage.length:,} characters in line {passage.line:,} stand in line "
             f"{passage.before_line:,} too: {beginning}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli.shared import JsonOption, guarded, print_json
-from charrnn.terminal import visible
+from charrnn.terminal import one_line, visible
 
 if TYPE_CHECKING:
     from charrnn.text.tokenizer import Tokenizer
@@ -67,7 +67,7 @@ def _shortened(tokenizer: Tokenizer) -> str:
 
 
 def _line(text: str) -> str:
-    shown = visible(text).replace("\n", "␊").replace("\t", "␉")
+    shown = one_line(text)
     return shown if len(shown) <= 200 else f"{shown[:200]}…"
 
 

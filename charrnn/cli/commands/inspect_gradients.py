@@ -58,7 +58,7 @@ class _Looked:
 
 
 @guarded
-def gradients(
+def inspect_gradients(
     file: Annotated[
         Path | None,
         typer.Argument(
@@ -122,7 +122,6 @@ def gradients(
         looked.append(_Looked(name, when, _flows(name, model, text, lags, windows)))
     if picture is not None:
         plots.save(_picture(looked), picture)
-        note(f"written: {picture}")
     if as_json:
         print_json({"lags": lags, "windows": windows, "networks": list(map(_fields, looked))})
         return

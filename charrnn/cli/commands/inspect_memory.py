@@ -72,7 +72,7 @@ def _task(help_text: str, **more: Any) -> Any:
 
 
 @guarded
-def memory(
+def inspect_memory(
     file: TextArgument = None,
     models: ModelsOption = None,
     longest: Annotated[
@@ -143,7 +143,6 @@ def memory(
         panels, fields = _models(file, models, longest or CONTEXT, symbols)
     if picture is not None:
         plots.save(_picture(panels), picture)
-        note(f"written: {picture}")
     if as_json:
         print_json(fields)
         return

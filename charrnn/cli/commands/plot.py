@@ -76,7 +76,6 @@ def plot(
         print_json({"runs": [_fields(course) for course in courses]})
     if out is not None:
         plots.save(_picture(courses, axes, over), out)
-        note(f"written: {out}")
     elif not as_json:
         for panel in PANELS:
             typer.echo(_chart(panel, courses, axes, over))

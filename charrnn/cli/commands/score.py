@@ -38,7 +38,7 @@ from charrnn.cli.shared import (
 )
 from charrnn.config import Reading
 from charrnn.errors import CorpusError, OptionError, PromptError, nearest
-from charrnn.terminal import TextWriter, visible
+from charrnn.terminal import TextWriter, symbol_mark, visible
 from charrnn.text.unknown_symbols import Replaced, replace
 
 if TYPE_CHECKING:
@@ -348,13 +348,12 @@ def _show_text(painter: Painter, text: Surprise, names: Sequence[str], *, name: 
 
 def _show_passage(painter: Painter, text: Surprise, part: slice, names: Sequence[str]) -> None:
     """A passage with what is around it, and what was expected where it surprised most."""
-    from charrnn.cli.display.plots import shown
     from charrnn.cli.display.surprisal_text import expected, painted, percent
 
     around = text[max(0, part.start - CONTEXT) : part.stop + CONTEXT]
     peak = part.start + int(text.nats[part].argmax())
     line, column = _place(text, part.start)
-    came = f"'{shown(text.units[peak])}' {percent(math.exp(-float(text.nats[peak])))}"
+    came = f"'{symbol_mark(text.units[peak])}' {percent(math.exp(-float(text.nats[peak])))}"
     typer.echo(
         f"  line {line:,}, column {column:,}: {came}; expected {expected(text, peak, names)}"
     )

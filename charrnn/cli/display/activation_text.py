@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from charrnn.cli.display import plots
-from charrnn.terminal import visible
+from charrnn.terminal import with_line_ends
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -39,12 +39,6 @@ def colour(part: float) -> str:
     ends = [plots.rgb(end) for end in ENDS[first : first + 2]]
     mixed = (round(a + share * (b - a)) for a, b in zip(*ends, strict=True))
     return "#" + "".join(f"{value:02X}" for value in mixed)
-
-
-def form(symbol: str) -> str:
-    """How a symbol is shown: its line ends by a mark before the new line."""
-    shown = visible(symbol.replace("\r\n", "\r"))
-    return shown.replace("\n", "↵\n").replace("\t", "→")
 
 
 def paint(symbols: Sequence[str], values: Sequence[float], scale: Scale) -> None:
@@ -105,7 +99,7 @@ def _lines(
     line: list[tuple[str, float]] = []
     used = 0
     for symbol, part in zip(symbols, parts, strict=True):
-        first, *others = form(symbol).split("\n")
+        first, *others = with_line_ends(symbol).split("\n")
         if used + cell_len(first) > width:
             yield line
             line, used = [], 0

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from charrnn.cli.shared import note
 from charrnn.errors import OptionError
-from charrnn.terminal import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +25,19 @@ FORMATS = (".png", ".svg", ".pdf")
 def missing(error: ImportError) -> OptionError:
     """The error of a package that only drawing needs."""
     return OptionError(f"drawing needs {error.name}: pip install 'charrnn[plot]'")
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure; the sizes are in inches.
+
+    Raises:
+        OptionError: matplotlib is missing.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise missing(error) from None
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def check_file(
@@ -62,6 +74,7 @@ def save(figure: Figure, path: Path) -> None:
     if kind != "svg" and any("missing from font" in str(one.message) for one in caught):
         note("some symbols are not in the picture's font: an .svg leaves them to the viewer's")
     write_atomically(path, data.getvalue())
+    note(f"written: {path}")
 
 
 def chart(
@@ -131,8 +144,3 @@ def rgb(colour: str) -> tuple[int, int, int]:
 def literal(text: str) -> str:
     """Text in a picture: two dollar signs would make a formula of what is between them."""
     return text.replace("$", r"\$")
-
-
-def shown(symbol: str) -> str:
-    """A symbol as a mark that can be seen."""
-    return visible(symbol).replace("\n", "␊").replace("\t", "␉").replace(" ", "␣")

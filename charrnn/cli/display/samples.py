@@ -13,7 +13,7 @@ import typer
 
 from charrnn.cli.shared import json_line, note, print_json
 from charrnn.errors import OptionError
-from charrnn.terminal import TextWriter
+from charrnn.terminal import TextWriter, one_line
 
 if TYPE_CHECKING:
     from charrnn.generator import Sample
@@ -159,8 +159,7 @@ def _describe(sample: Sample) -> str:
 def _describe_copies(found: Novelty) -> str:
     if not found.longest_run:
         return "no character of it stands in the training text"
-    run = found.run.replace("\n", "␊").replace("\t", "␉")
-    shown = run if len(run) <= SHOWN_RUN else f"{run[:SHOWN_RUN]}…"
+    shown = one_line(found.run[:SHOWN_RUN]) + ("…" if len(found.run) > SHOWN_RUN else "")
     return (
         f"its longest run in the training text has {found.longest_run:,} characters (line "
         f"{found.corpus_line:,}, offset {found.corpus_offset:,}): '{shown}'; "

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from charrnn.cli.display.plots import shown
-from charrnn.terminal import visible
+from charrnn.terminal import LINE_END, TAB, symbol_mark, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +25,6 @@ BOUNDS = (1, 2, 4, 6, 8)
 MARKS = " ▁▂▄▆█"
 PAPER = ("#ffffd7", "#ffd787", "#ffaf00", "#ff8700", "#d75f00", "#5f0000")
 INK = ("#000000", "#000000", "#000000", "#000000", "#000000", "#ffffff")
-_TAB, _NEWLINE = "⇥", "↵"
 
 Painted = Iterable[tuple[str, int]]  # pieces of text, each with its level
 
@@ -40,7 +38,7 @@ def painted(text: Surprise) -> list[tuple[str, int]]:
     """Its units, safe to show, with their levels; line ends and tabs that surprise are seen."""
     found = []
     for unit, level in zip(text.units, levels(text.bits), strict=True):
-        mark = {"\n": f"{_NEWLINE}\n", "\t": f"{_TAB}\t"}.get(unit) if level > 1 else None
+        mark = {"\n": f"{LINE_END}\n", "\t": f"{TAB}\t"}.get(unit) if level > 1 else None
         found.append((mark or visible(unit), level))
     return found
 
@@ -136,7 +134,7 @@ def _coloured(line: Painted, indent: str) -> Text:
 def expected(text: Surprise, unit: int, names: Sequence[str]) -> str:
     """What the model expected in a unit's place, in words: with `names` of its symbols."""
     return ", ".join(
-        f"'{shown(names[symbol])}' {percent(math.exp(-nats))}"
+        f"'{symbol_mark(names[symbol])}' {percent(math.exp(-nats))}"
         for symbol, nats in zip(
             text.likeliest[unit].tolist(), text.likeliest_nats[unit].tolist(), strict=True
         )

@@ -75,8 +75,8 @@ def test_symbols_that_a_picture_has_no_glyph_for_are_told(cli: Cli, tiny: Run) -
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (("--width", 21), "cannot be looked at"),
-        (("--length", 101), "cannot be looked at"),
+        (("--width", 21), "too large to show"),
+        (("--length", 101), "too large to show"),
         (("--top-p", 2), "top_p"),
         (("--plot", "a.txt"), ".png, .svg, .pdf"),
         (("--prompt", "Ж"), "U+0416"),
