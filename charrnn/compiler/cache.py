@@ -14,10 +14,13 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numba
 import platformdirs
+from numba.core import event
 
 _PACKAGE = Path(__file__).parents[1]
 _COMPILED = [
@@ -42,3 +45,28 @@ def folder() -> Path:
 
 
 setattr(numba.config, "CACHE_DIR", str(folder()))  # noqa: B010 - not in its types
+
+
+class _CompileListener(event.Listener):
+    """Calls a function at the first compiler pass that numba starts."""
+
+    def __init__(self, notify: Callable[[], object]) -> None:
+        self._notify = functools.cache(notify)
+
+    def on_start(self, event: Any) -> None:
+        self._notify()
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def notify_compiling(notify: Callable[[], object]) -> Iterator[None]:
+    """Call `notify` once, as soon as numba compiles anything; loading cached code does not count.
+
+    Args:
+        notify: called before the first function is compiled.
+    """
+    # Not "numba:compile": C callbacks are compiled without that event.
+    with event.install_listener("numba:run_pass", _CompileListener(notify)):
+        yield
