@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charrnn.cli.shared import note
 from charrnn.errors import OptionError
 from charrnn.terminal import visible
 
 if TYPE_CHECKING:
     from charrnn.model.model_file import Model
+
+MAX_HELD_OUT = 2**20  # symbols of a held-out text; what is measured is spread over them
 
 PictureOption = Annotated[
     Path | None,
@@ -36,6 +38,22 @@ TextArgument = Annotated[
         show_default="the (first) model's own validation text",
     ),
 ]
+
+
+def load_models(given: Sequence[Path] | None, *, newest: bool = True) -> dict[Path, Model]:
+    """Load the models meant by ``--model``: if none is given the newest one, where that is wanted.
+
+    Raises:
+        ModelError: a model does not exist or cannot be read.
+    """
+    from charrnn.model import model_file
+    from charrnn.run_dir import find_model
+
+    wanted: Sequence[Path | None] = given or ([None] if newest else [])
+    paths = [find_model(model) for model in wanted]
+    if paths and not given:
+        note(f"model: {paths[0]}")
+    return {path: model_file.load(path) for path in paths}
 
 
 def text_of(file: Path | None, loaded: Mapping[Path, Model], most: int) -> str:
@@ -63,13 +81,3 @@ def names_of(paths: Sequence[Path]) -> dict[Path, str]:
         path: visible(name if names.count(name) == 1 else str(path))
         for path, name in zip(paths, names, strict=True)
     }
-
-
-def numbers(values: Iterable[Any]) -> list[float | None]:
-    """Numbers as JSON can have them."""
-    return [number(float(value)) for value in values]
-
-
-def number(value: float) -> float | None:
-    """JSON has none that are not finite."""
-    return value if math.isfinite(value) else None

@@ -8,7 +8,7 @@ can be looked at. Shapes: T steps, B windows, H hidden units, S parts of the sta
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -21,11 +21,14 @@ from torch import Tensor
 
 from charrnn.arrays import Floats64, Ids
 from charrnn.cells import Cell
+from charrnn.config import ModelConfig
 from charrnn.errors import CorpusError
+from charrnn.inspection.json_values import number, numbers
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.network.layers import LayerState, reference_states
 from charrnn.network.module import CharRNN, Noise
+from charrnn.text.tokenizer import CharTokenizer
 from charrnn.training.regularizers import omega
 
 WARM_UP = 100  # symbols read before a window, where the text has them
@@ -72,6 +75,74 @@ class Flow:
         if first == 0:
             return 0.0
         return float((last / first) ** (1 / max(1, len(self.norms) - 2)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all numbers for JSON."""
+        return {
+            "norms": numbers(self.norms),
+            "parts": {name: numbers(values) for name, values in self.parts.items()},
+            "per_step": number(self.per_step),
+            "products": [
+                {
+                    "lag": product.lag,
+                    "spectral_radius": product.spectral_radius,
+                    "singular_values": numbers(product.singular_values),
+                }
+                for product in self.products
+            ],
+            "eigenvalues": {
+                name: [[value.real, value.imag] for value in values.tolist()]
+                for name, values in self.eigenvalues.items()
+            },
+            "omega": number(self.omega),
+        }
+
+
+@dataclass(frozen=True)
+class NetworkFlow:
+    """How error flows back through the layers of one network.
+
+    Attributes:
+        name: the model's or the cell's.
+        when: "at start" or "trained".
+        layers: from the bottom up.
+    """
+
+    name: str
+    when: str
+    layers: Sequence[Flow]
+
+    def label(self, layer: int) -> str:
+        """Return a name for the curve of a layer."""
+        which = f" layer {layer + 1}" if len(self.layers) > 1 else ""
+        return f"{self.name}{which}, {self.when}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all numbers for JSON."""
+        layers = [flow.to_json() for flow in self.layers]
+        return {"name": self.name, "when": self.when, "layers": layers}
+
+
+def untrained(
+    text: str, cell: str, scale: float, *, hidden_size: int, num_layers: int, seed: int
+) -> Model:
+    """Return an untrained network that knows the characters of a text.
+
+    Args:
+        text: what it will read.
+        cell: its name.
+        scale: factor of the recurrent weights.
+        hidden_size: units of each layer.
+        num_layers: layers.
+        seed: of the random weights.
+    """
+    tokenizer = CharTokenizer.from_texts(text)
+    config = ModelConfig(tokenizer.vocab_size, cell, hidden_size=hidden_size, num_layers=num_layers)
+    values = parameters.initial(config, seed)
+    for name in values:
+        if name.endswith(".weight_hh"):
+            values[name] = values[name] * values[name].dtype.type(scale)
+    return Model(config, tokenizer, values)
 
 
 def at_start(model: Model) -> Model:

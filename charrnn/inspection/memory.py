@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from charrnn.arrays import Floats64, Ids
 from charrnn.errors import CorpusError
 from charrnn.inference.numpy_engine import NumpyEngine
+from charrnn.inspection.json_values import numbers
 from charrnn.text.tokenizer import Tokenizer
 
 SPREAD = 8  # a context of n is one of n to n + n/8 symbols, so that several are scored at a time
@@ -35,6 +36,16 @@ class Memory:
     excess: Floats64
     standard_error: Floats64
     characters: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all numbers for JSON."""
+        return {
+            "characters": self.characters,
+            "contexts": list(self.contexts),
+            "nats": numbers(self.nats),
+            "excess": numbers(self.excess),
+            "standard_error": numbers(self.standard_error),
+        }
 
 
 def memory(

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 LETTERS, COPIED = "abcd", 3
 PAIRS = (("(", ")"), ("[", "]"), ("{", "}"), ("<", ">"))
 OPENED = 2
+EXAMPLES = 200  # answered to measure the success at a lag
+BATCH_SIZE = 32
 CHARACTERS = 1_000_000  # of a corpus to train on
 HELD_OUT = 20_000
 
@@ -133,3 +135,85 @@ def success(model: Model, task: Task, lag: int, seed: int, count: int) -> float:
         read = logits.argmax(-1).astype(np.int64)
         right &= read == symbols
     return float(right.mean())
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the networks of a task are trained: one for each seed."""
+
+    hidden_size: int
+    steps: int
+    learning_rate: float
+    seeds: Sequence[int]
+    threads: int | None
+
+    def options(self, cell: str, seed: int, longest: int) -> TrainOptions:
+        """Return the options of one network, for lags up to `longest`."""
+        return TrainOptions(
+            cell=cell,
+            num_layers=1,
+            hidden_size=self.hidden_size,
+            batch_size=BATCH_SIZE,
+            seq_len=2 * longest + 32,  # a whole line in most windows
+            steps=self.steps,
+            learning_rate=self.learning_rate,
+            seed=seed,
+            threads=self.threads,
+        )
+
+
+@dataclass(frozen=True)
+class CellSuccess:
+    """How often the networks of a cell answered all right.
+
+    Attributes:
+        cell: its name.
+        by_seed: for each training's seed, the share at each lag (K,).
+    """
+
+    cell: str
+    by_seed: Mapping[int, Sequence[float]]
+
+    @property
+    def means(self) -> list[float]:
+        """The means over the trainings, (K,)."""
+        return [sum(shares) / len(shares) for shares in zip(*self.by_seed.values(), strict=True)]
+
+    def to_json(self, lags: Sequence[int]) -> dict[str, Any]:
+        """Return all numbers for JSON."""
+        each = [{"seed": seed, "success": shares} for seed, shares in self.by_seed.items()]
+        return {"cell": self.cell, "lags": list(lags), "success": self.means, "each": each}
+
+
+def compare_cells(
+    name: str,
+    lags: Sequence[int],
+    cells: Sequence[str],
+    training: Training,
+    notify: Callable[[str], object],
+) -> list[CellSuccess]:
+    """Train networks of some cells on a task and measure their success at each lag.
+
+    Args:
+        name: of the task.
+        lags: in ascending order.
+        cells: names.
+        training: the same for all cells.
+        notify: called with a line before each training.
+
+    Raises:
+        OptionError: a cell does not exist, or an option is out of its range.
+    """
+    task, found = TASKS[name], []
+    options = {
+        cell: [training.options(cell, seed, lags[-1]) for seed in training.seeds] for cell in cells
+    }
+    for cell, each in options.items():
+        by_seed = {}
+        for one in each:
+            which = f", seed {one.seed}" if len(each) > 1 else ""
+            notify(f"training {cell} on {name}{which}")
+            model = train(task, lags, one)
+            by_seed[one.seed] = [success(model, task, lag, one.seed, EXAMPLES) for lag in lags]
+        found.append(CellSuccess(cell, by_seed))
+    return found
