@@ -72,8 +72,8 @@ ONLY = {
     "filelock": ("training/lock.py", "text/named/fetch.py"),
     "rich": ("cli/",),
     "prompt_toolkit": ("cli/display/editor.py",),
-    "matplotlib": ("cli/",),
-    "uniplot": ("cli/",),
+    "matplotlib": ("cli/display/",),
+    "uniplot": ("cli/display/",),
     "tensorboard": ("cli/commands/train.py",),
 }
 

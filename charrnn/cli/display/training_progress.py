@@ -157,14 +157,14 @@ class Picture(Lines):
 
     def _charted(self, console: Console) -> str:
         """The losses so far in characters; nothing where there is no room or nothing draws."""
-        from charrnn.cli.commands.plot import START
         from charrnn.cli.display import plots
+        from charrnn.cli.display.training_curves import after_start
 
         least, most = CHART_LINES
         height = min(most, console.height - SAMPLE_LINES - 11)
         if height < least or console.width < NARROW or len(self._valid) < 2:
             return ""
-        shown = self._train[len(self._train) // START :], self._valid[len(self._valid) // START :]
+        shown = after_start(self._train), after_start(self._valid)
         steps, nats = zip(*(zip(*curve, strict=True) for curve in shown), strict=True)
         try:
             return plots.chart(
