@@ -1,27 +1,47 @@
-"""Every error a user can cause, as a sentence: what, where, what to do.
+"""Every error that a user can cause, as a sentence: what, where, what to do.
 
-CharRNNError            catch this one; ``exit_code`` is what the command ends with
+CharRNNError            catch this one; ``exit_code`` is the exit code of the command
 ├── InputError          wrong use or bad input: nothing was started (exit code 2)
-│   ├── OptionError     an option's value, or a combination, that cannot be
+│   ├── OptionError     an invalid option value or combination of options
 │   ├── CorpusError     a text that cannot be read or is too short
-│   ├── PromptError     a prompt with symbols the model has never seen
+│   ├── PromptError     a prompt with characters that are not in the model's vocabulary
 │   ├── ModelError      no model, or a file that is damaged, foreign or too new
 │   ├── StateError      a saved state that is damaged, foreign or another model's
 │   └── ArchiveError    an archive that is damaged, foreign, another model's or machine's
-└── RunError            it failed while running (exit code 1)
-    └── DivergedError   the loss or a gradient is no longer a number
+└── RunError            a failure while running (exit code 1)
+    └── DivergedError   the loss or a gradient is no longer a finite number
+
+Messages name options as the command line spells them (``--hidden-size 4``), and the command line
+prints them so. ``str(error)``, which a Python caller sees, spells them as Python does
+(`hidden_size=4`). An error that quotes another one takes its ``message``.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+# A command in quotes, which is left alone; or an option, with its value if that is a number.
+_FLAG = re.compile(
+    r"'charrnn [^']*'|"
+    r"(?<![\w'\"-])--([a-z]+(?:-[a-z]+)*)(?![\w./-])(?: (-?\d+(?:\.\d+)?)(?!\w|[.,:]\d))?"
+)
+_SWITCHES = ("force", "resume")  # options that messages advise, and that take no value
 
 
 class CharRNNError(Exception):
     """Base of all errors that are meant to be shown to the user as they are."""
 
     exit_code = 1
+
+    @property
+    def message(self) -> str:
+        """The sentence with options as the command line spells them."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        return in_python(self.message)
 
 
 class InputError(CharRNNError):
@@ -31,15 +51,15 @@ class InputError(CharRNNError):
 
 
 class OptionError(InputError):
-    """An option's value, or a combination of options, that cannot be."""
+    """An invalid option value or combination of options."""
 
 
 class CorpusError(InputError):
-    """A text that cannot be read, or is too short for what was asked."""
+    """A text that cannot be read or is too short."""
 
 
 class PromptError(InputError):
-    """A text with symbols that the model has never seen."""
+    """A text with characters that are not in the model's vocabulary."""
 
 
 class ModelError(InputError):
@@ -55,15 +75,29 @@ class ArchiveError(InputError):
 
 
 class RunError(CharRNNError):
-    """Something failed while running."""
+    """A failure while running."""
 
 
 class DivergedError(RunError):
     """The loss or a gradient is no longer a finite number."""
 
 
+def in_python(sentence: str) -> str:
+    """Return a sentence with its options spelled as Python's keyword arguments."""
+    return _FLAG.sub(_argument, sentence)
+
+
+def _argument(match: re.Match[str]) -> str:
+    if match[1] is None:
+        return match[0]
+    name, value = match[1].replace("-", "_"), match[2]
+    if name in _SWITCHES:
+        value = "True"
+    return f"`{name}={value}`" if value else f"`{name}`"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A sentence's end for an unknown `word`: the nearest known one, or all of them."""
+    """Return the end of a sentence about an unknown word: the nearest known word, or all."""
     known = list(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"

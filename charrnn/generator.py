@@ -442,7 +442,7 @@ class Generator:
         try:
             return [tuple(self.tokenizer.encode(text).tolist()) for text in stop]
         except PromptError as error:
-            raise PromptError(f"--stop can never be met: {error}") from None
+            raise PromptError(f"--stop can never be met: {error.message}") from None
 
 
 class _Text:

@@ -231,7 +231,9 @@ def _training_text(model: Path, sha256: str) -> str:
         if data.sha256["corpus"] != sha256:
             raise CorpusError(f"{data.name} changed since the training")
     except CharRNNError as error:
-        raise CorpusError(f"the text that {model} was trained on is not at hand: {error}") from None
+        raise CorpusError(
+            f"the text that {model} was trained on is not at hand: {error.message}"
+        ) from None
     decoder, ids = Decoder(data.tokenizer), data.train
     pieces = [decoder.feed(ids[at : at + _IDS].tolist()) for at in range(0, len(ids), _IDS)]
     return "".join([*pieces, decoder.finish()])

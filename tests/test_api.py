@@ -58,7 +58,7 @@ def test_scoring_from_python(run: Result) -> None:
 
 def test_training_twice_into_one_folder_is_refused(run: Result, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("a text" * 100)
-    with pytest.raises(charrnn.CharRNNError, match="--force"):
+    with pytest.raises(charrnn.CharRNNError, match="`force=True`"):
         charrnn.train(tmp_path / "text.txt", out=run.run_dir, steps=1)
 
 
@@ -120,6 +120,13 @@ def test_windows_forms_and_regularizers_from_python(tmp_path: Path) -> None:
     assert (trained["dropout"], trained["locked_dropout"]) == (0.2, True)
     assert result.characters == 3 * 5 * 4
     assert len(model.sample("a", length=9)) == 9
+
+
+def test_messages_name_the_keywords_that_were_given(run: Result) -> None:
+    with pytest.raises(charrnn.CharRNNError, match=r"^`minutes` must be a number"):
+        charrnn.train("tunes", minutes=-1)
+    with pytest.raises(charrnn.CharRNNError, match="`top_k`"):
+        charrnn.load(run.model).sample(top_k=3, temperature=0)
 
 
 def test_stop_may_be_one_string(run: Result) -> None:

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from charrnn import errors
-from charrnn.errors import CharRNNError, InputError, RunError, nearest
+from charrnn.errors import CharRNNError, InputError, OptionError, RunError, in_python, nearest
 
 
 def _family(kind: type[CharRNNError]) -> set[type[CharRNNError]]:
@@ -42,3 +42,46 @@ def test_nearest_suggests_the_word_that_was_meant() -> None:
 
 def test_nearest_lists_all_when_none_is_near() -> None:
     assert nearest("xyz", ["elman", "lstm"]) == "known are elman, lstm"
+
+
+@pytest.mark.parametrize(
+    ("flags", "keywords"),
+    [
+        ("--hidden-size must be 1 or more", "`hidden_size` must be 1 or more"),
+        ("use --num-layers 1, and --input-depth 2.", "use `num_layers=1`, and `input_depth=2`."),
+        ("lower --temperature -0.5 (--top-p)", "lower `temperature=-0.5` (`top_p`)"),
+        ("--width 50,000 is large", "`width` 50,000 is large"),
+        ("--encoding 'utf' is not known", "`encoding` 'utf' is not known"),
+        (
+            "--resume to go on, --force for a new one",
+            "`resume=True` to go on, `force=True` for a new one",
+        ),
+        ("--device cuda:1", "`device` cuda:1"),
+    ],
+)
+def test_a_python_caller_reads_keywords_and_the_command_line_flags(
+    flags: str, keywords: str
+) -> None:
+    error = OptionError(flags)
+    assert (str(error), error.message) == (keywords, flags)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "convert it: 'iconv -f LATIN1 -t UTF-8'",
+        "make it with 'charrnn prepare --out FOLDER'",
+        "--a-file.txt does not exist",
+        "no text -- or too little -- is left",
+        "well--known",
+    ],
+)
+def test_what_is_no_option_is_left_alone(sentence: str) -> None:
+    assert in_python(sentence) == sentence
+
+
+def test_an_error_that_quotes_another_keeps_flags_for_the_command_line() -> None:
+    inner = OptionError("--seed 1 is taken")
+    outer = RunError(f"not used: {inner.message}")
+    assert outer.message == "not used: --seed 1 is taken"
+    assert str(outer) == "not used: `seed=1` is taken"

@@ -302,9 +302,9 @@ def test_a_single_stop_given_as_a_plain_string_is_not_taken_apart(writer: Genera
 
 
 def test_options_out_of_bounds_are_refused(writer: Generator) -> None:
-    with pytest.raises(OptionError, match="--temperature"):
+    with pytest.raises(OptionError, match="`temperature`"):
         writer.sample(temperature=-1)
-    with pytest.raises(OptionError, match="--length"):
+    with pytest.raises(OptionError, match="`length`"):
         writer.greedy(length=-1)
 
 
@@ -465,7 +465,7 @@ def test_numpy_writes_where_compiling_fails(
         assert writer.sample("he", length=30, seed=1) == text
     assert told == ["steps cannot be compiled (no compiler): numpy writes the same, slower"]
     for weights in ("int8", "bfloat16"):
-        with pytest.raises(OptionError, match=f"--weights {weights} needs compiled steps, .* no c"):
+        with pytest.raises(OptionError, match=f"`weights` {weights} needs compiled steps, .* no c"):
             Generator(tiny_model, weights=weights).sample("he", length=3)
 
 

@@ -104,7 +104,9 @@ def _readable(text: str, policy: str, generator: Generator) -> str:
         try:
             generator.tokenizer.encode(text)
         except PromptError as error:
-            raise PromptError(f"{error}; --unknown nearest (or skip) does without") from None
+            raise PromptError(
+                f"{error.message}; --unknown nearest (or skip) does without"
+            ) from None
         return text
     replaced = unknown_symbols.replace(text, generator.knows, nearest=policy == "nearest")
     if replaced.changes:

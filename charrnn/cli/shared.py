@@ -138,7 +138,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             sys.stdout.flush()
             return result
         except CharRNNError as error:
-            note(f"charrnn: {error}")
+            note(f"charrnn: {error.message}")
             raise typer.Exit(error.exit_code) from error
         except BrokenPipeError:  # the reader has all it wanted
             _discard_stdout()

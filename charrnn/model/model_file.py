@@ -133,7 +133,7 @@ def _described(path: Path, header: Header) -> tuple[Model, dict[str, Any]]:
     except ModelError:
         raise
     except CharRNNError as error:
-        raise ModelError(f"{path} is damaged: {error}") from error
+        raise ModelError(f"{path} is damaged: {error.message}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path} is damaged: its description is not readable") from error
     if tokenizer.vocab_size != config.vocab_size:

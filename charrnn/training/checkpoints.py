@@ -84,7 +84,7 @@ def save(run_dir: Path, made: Checkpoint) -> None:
             f"{folder / str(made.step)} could not be written: {error.strerror}"
         ) from error
     except ModelError as error:
-        raise RunError(f"what was written is not what is there: {error}") from error
+        raise RunError(f"what was written is not what is there: {error.message}") from error
     files.write_atomically(run_dir / LATEST, f"{made.step}\n".encode())
     for old in _steps(folder)[KEEP:]:
         _remove(folder / str(old))

@@ -304,8 +304,8 @@ def _resumed(
             earlier = resume.read(candidate.state, str(candidate.folder))
             return _restored(run_dir, texts, given, observer, started, earlier, candidate)
         except ModelError as error:
-            reasons.append(str(error))
-            observer.notice(f"not used: {error}")
+            reasons.append(error.message)
+            observer.notice(f"not used: {error.message}")
     raise ModelError(
         f"{run_dir} has no checkpoint that can be used: {reasons[0]}; --force starts a new run"
     )
@@ -424,7 +424,7 @@ class _Run:
         try:
             lost = state.restore(self.trainer, kept)
         except ModelError as error:
-            raise ModelError(f"{candidate.folder}: {error}") from error
+            raise ModelError(f"{candidate.folder}: {error.message}") from error
         self.spent, self.reserve = earlier.seconds, earlier.reserve
         self.metrics, self.last_kept = candidate.metrics, self.trainer.step
         self.changes = list(earlier.run.get("changes", []))
@@ -504,7 +504,7 @@ class _Run:
             self.writer.finish()
             if self.trainer.best:
                 kept = f"; the best model so far is kept: {self.run_dir / MODEL_NAME}"
-                raise DivergedError(f"{error}{kept}") from None
+                raise DivergedError(f"{error.message}{kept}") from None
             raise
         result = self._conclude(outcome)
         self.writer.finish()

@@ -78,7 +78,7 @@ def test_a_command_that_fails_is_a_sentence() -> None:
 
 def test_too_little_room_is_said_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparing, "ROOM", 10**9)
-    with pytest.raises(RunError, match=r"MB free, and .* needed: name a smaller --size"):
+    with pytest.raises(RunError, match=r"MB free, and .* needed: name a smaller `size`"):
         next(preparing.prepare(from_text("x" * 100)))
 
 

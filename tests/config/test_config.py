@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -100,7 +101,7 @@ def _make(kind: Any, field: str, value: object) -> Any:
 def _refused(kind: Any, field: str, value: object) -> str:
     with pytest.raises(OptionError) as caught:
         _make(kind, field, value)
-    return str(caught.value)
+    return caught.value.message
 
 
 @pytest.mark.parametrize(("kind", "field", "low", "high"), INTEGERS)
@@ -168,7 +169,7 @@ def test_an_unknown_word_suggests_the_nearest(field: str, wrong: str, nearest: s
 
 
 def test_two_budgets_are_refused() -> None:
-    with pytest.raises(OptionError, match="--minutes and --steps are two budgets"):
+    with pytest.raises(OptionError, match="`minutes` and `steps` are two budgets"):
         TrainOptions(minutes=1.0, steps=10)
 
 
@@ -188,7 +189,7 @@ def test_updates_farther_apart_than_a_window_is_long_are_refused() -> None:
     assert TrainOptions(update_every=8, seq_len="full").update_every == 8
     with pytest.raises(OptionError) as caught:
         TrainOptions(update_every=9, seq_len=8)
-    assert str(caught.value) == (
+    assert caught.value.message == (
         "--update-every 9 would leave steps of the text without gradient: it may be --seq-len 8 "
         "at most"
     )
@@ -196,7 +197,7 @@ def test_updates_farther_apart_than_a_window_is_long_are_refused() -> None:
 
 def test_windows_that_overlap_are_refused_where_every_window_starts_anew() -> None:
     assert TrainOptions(state="reset", seq_len=8).state == "reset"
-    with pytest.raises(OptionError, match=r"--state reset cuts .*leave out --update-every"):
+    with pytest.raises(OptionError, match=r"`state` reset cuts .*leave out `update_every`"):
         TrainOptions(state="reset", seq_len=8, update_every=4)
 
 
@@ -205,10 +206,10 @@ def test_omega_is_for_the_cells_without_gates(cell: str) -> None:
     if cell in ("elman", "irnn", "preactivation"):
         assert TrainOptions(cell=cell, omega=0.5).omega == 0.5
         assert TrainOptions(cell=cell, omega=0.5, backend="reference").omega == 0.5
-        with pytest.raises(OptionError, match=r"--omega takes derivatives .*--backend reference"):
+        with pytest.raises(OptionError, match=r"`omega` takes derivatives .*`backend` reference"):
             TrainOptions(cell=cell, omega=0.5, backend="scaffold")
     else:
-        message = r"--omega is for elman, irnn, preactivation, .*: leave it out for " + cell
+        message = r"`omega` is for elman, irnn, preactivation, .*: leave it out for " + cell
         with pytest.raises(OptionError, match=message):
             TrainOptions(cell=cell, omega=0.5)
         assert TrainOptions(cell=cell, omega=0.0).omega == 0.0
@@ -216,7 +217,7 @@ def test_omega_is_for_the_cells_without_gates(cell: str) -> None:
 
 def test_a_second_layer_above_an_output_that_is_fed_back_is_refused() -> None:
     assert ModelConfig(3, "jordan", 1).num_layers == 1
-    with pytest.raises(OptionError, match=r"--cell jordan feeds .*use --num-layers 1, and --inp"):
+    with pytest.raises(OptionError, match=r"`cell` jordan feeds .*use `num_layers=1`, and `inp"):
         ModelConfig(3, "jordan", 2)
 
 
@@ -274,7 +275,7 @@ def test_a_model_described_before_it_had_a_form_has_none() -> None:
 
 
 def test_more_texts_than_beams_are_refused() -> None:
-    with pytest.raises(OptionError, match=r"--num-return 6 .* --width 5 .*raise --width"):
+    with pytest.raises(OptionError, match=r"`num_return=6` .* `width=5` .*raise `width`"):
         BeamConfig(num_return=6)
 
 
@@ -360,7 +361,7 @@ def test_what_cannot_be_or_has_no_effect_is_refused(sentence: str) -> None:
     kind, options = TOGETHER[sentence]
     with pytest.raises(OptionError) as caught:
         kind(**options)
-    assert sentence in str(caught.value)
+    assert sentence in caught.value.message
 
 
 def test_what_goes_together_is_accepted() -> None:
@@ -449,12 +450,13 @@ def test_options_from_toml_may_be_spelled_as_flags(tmp_path: Path) -> None:
 def test_bad_toml_is_refused_in_a_sentence(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "run.toml"
     file.write_bytes(content)
-    with pytest.raises(OptionError, match=message):
+    with pytest.raises(OptionError) as caught:
         load_options(file)
+    assert re.search(message, caught.value.message)
 
 
 def test_a_missing_toml_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"none\.toml: No such file"):
         load_options(tmp_path / "none.toml")
-    with pytest.raises(OptionError, match=r"--config .*: Is a directory"):
+    with pytest.raises(OptionError, match=r"`config` .*: Is a directory"):
         load_options(tmp_path)

@@ -275,7 +275,7 @@ def test_no_stop_ends_a_text_before_its_shortest_length(
 
 
 def test_where_no_text_is_long_enough_there_is_none(make_chain: MakeChain) -> None:
-    with pytest.raises(RunError, match=r"no text can be written: .* lower --min-length"):
+    with pytest.raises(RunError, match=r"no text can be written: .* lower `min_length`"):
         _search(make_chain(2, seed=0), [(0,), (1,)], length=5, min_length=2)
 
 
@@ -456,8 +456,8 @@ def test_so_wide_a_beam_is_refused_before_anything_is_made(
     with pytest.raises(OptionError) as caught:
         beam_search(chain, logits, state, BeamConfig(width=50_000))
     assert str(caught.value) == (
-        "--width 50,000 with 40,000 symbols would take about 144 GB, and the machine has 8: "
-        "lower --width"
+        "`width` 50,000 with 40,000 symbols would take about 144 GB, and the machine has 8: "
+        "lower `width`"
     )
     monkeypatch.setattr(machine, "installed", lambda: None)
     assert _search(chain, length=2, width=50_000)

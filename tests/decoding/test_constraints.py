@@ -125,7 +125,7 @@ def test_no_text_runs_into_a_dead_end_at_any_length(pattern: str, chance: Any) -
         assert re.fullmatch(pattern, text)
         assert len(text) <= length
     if shortest:
-        with pytest.raises(OptionError, match=f"shortest match has {shortest}; raise --length"):
+        with pytest.raises(OptionError, match=f"shortest match has {shortest}; raise `length`"):
             made(LETTERS, shortest - 1, regex=pattern)
 
 
@@ -290,7 +290,7 @@ def test_forbidden_characters_end_no_text_over_bytes() -> None:
         ({"regex": r"a\d"}, [r"[\d]", "never seen"]),
         ({"regex": "ab", "forbid": "b"}, ["'b' (U+0062)", "left out"]),
         ({"regex": "(?!a)a"}, ["matches no text"]),
-        ({"regex": "a{12}"}, ["up to 10 symbols", "shortest match has 12", "--length"]),
+        ({"regex": "a{12}"}, ["up to 10 symbols", "shortest match has 12", "`length`"]),
         ({"regex": "(a|b)*a(a|b){30}", "length": 99}, ["more than 20,000 states", "simplify"]),
         ({"regex": "((a{1,40}b?){1,40}){1,40}", "length": 900}, ["too long to find", "simplify"]),
         ({"regex": "a?" * 5000}, ["simplify"]),
@@ -318,12 +318,12 @@ def test_what_cannot_be_is_said(limits: dict[str, Any], words: list[str]) -> Non
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        ({"regex": "(a"}, ["--regex '(a'", "position 0"]),
-        ({"regex": "a{9999999999999999999999}"}, ["--regex"]),
-        ({"allow": "z-a"}, ["--allow 'z-a'", "bad character range"]),
-        ({"allow": ""}, ["--allow ''"]),
-        ({"forbid": "a]b[c"}, ["--forbid 'a]b[c'", "brackets"]),
-        ({"max_lines": 0}, ["--max-lines", "from 1"]),
+        ({"regex": "(a"}, ["`regex` '(a'", "position 0"]),
+        ({"regex": "a{9999999999999999999999}"}, ["`regex`"]),
+        ({"allow": "z-a"}, ["`allow` 'z-a'", "bad character range"]),
+        ({"allow": ""}, ["`allow` ''"]),
+        ({"forbid": "a]b[c"}, ["`forbid` 'a]b[c'", "brackets"]),
+        ({"max_lines": 0}, ["`max_lines`", "from 1"]),
     ],
 )
 def test_what_is_no_limit_is_refused_at_once(limits: dict[str, Any], words: list[str]) -> None:

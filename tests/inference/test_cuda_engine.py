@@ -301,10 +301,10 @@ def test_too_little_memory_on_the_device_is_too_little_memory(
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"device": "gpu"}, "--device 'gpu' is not known: use cpu, cuda or cuda:N"),
-        ({"device": "auto"}, "--device 'auto' is not known: use cpu, cuda or cuda:N"),
-        ({"device": "cuda", "weights": "int8"}, "--weights int8 is for the CPU: .* --device cuda"),
-        ({"device": "cuda:1", "threads": 1}, "--threads 1 is for the CPU: .* --device cuda:1"),
+        ({"device": "gpu"}, "`device` 'gpu' is not known: use cpu, cuda or cuda:N"),
+        ({"device": "auto"}, "`device` 'auto' is not known: use cpu, cuda or cuda:N"),
+        ({"device": "cuda", "weights": "int8"}, "`weights` int8 is for the CPU: .* `device` cuda"),
+        ({"device": "cuda:1", "threads": 1}, "`threads=1` is for the CPU: .* `device` cuda:1"),
     ],
 )
 def test_what_does_not_go_together_is_refused(
@@ -317,7 +317,7 @@ def test_what_does_not_go_together_is_refused(
 def test_a_device_that_is_not_there_is_refused_and_numpy_does_not_stand_in(
     tiny_model: Model,
 ) -> None:
-    with pytest.raises(OptionError, match=r"--device cuda:99: .*; use --device cpu"):
+    with pytest.raises(OptionError, match=r"`device` cuda:99: .*; use `device` cpu"):
         _ = Generator(tiny_model, device="cuda:99").engine
 
 
@@ -332,7 +332,7 @@ def test_what_fails_on_the_device_is_said(
         raise RuntimeError("no compiler")
 
     monkeypatch.setattr("charrnn.decoding.compiled.by_temperature", fails)
-    with pytest.raises(OptionError, match="--device cuda fails here: no compiler"):
+    with pytest.raises(OptionError, match="`device` cuda fails here: no compiler"):
         generator.sample(length=3)
 
 

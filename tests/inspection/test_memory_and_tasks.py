@@ -71,7 +71,7 @@ def test_a_text_that_is_too_short(make_model: Any) -> None:
     model: Model = make_model("abc")
     engine = NumpyEngine(model.config, model.values)
     ids = model.tokenizer.encode(TEXT[:17])
-    with pytest.raises(CorpusError, match="18 are needed for --longest 17"):
+    with pytest.raises(CorpusError, match="18 are needed for `longest=17`"):
         memory(engine, ids, model.tokenizer, longest=17, symbols=8)
     assert np.isnan(memory(engine, ids, model.tokenizer, longest=8, symbols=1).standard_error[0])
 

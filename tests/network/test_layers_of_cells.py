@@ -263,7 +263,7 @@ def test_a_cell_that_the_library_lacks_is_trained_by_its_equation_alone(triton: 
         assert kernel.backend == backend
         y, _ = kernel.run(cell, x, state, weights)
         torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
-    message = "--backend library has no mine, or not in this form: use auto"
+    message = "`backend` library has no mine, or not in this form: use auto"
     with pytest.raises(OptionError, match=message):
         select(cell, CPU, backend="library")
 
@@ -479,10 +479,10 @@ class TestSelect:
         kernel = select(CELLS["jordan"], CPU)
         assert (kernel.backend, kernel.precision) == ("reference", "float32")
         assert kernel.reason == "nothing faster runs this cell here"
-        message = "--backend scaffold cannot run jordan, whose output map is inside the recurrence"
+        message = "`backend` scaffold cannot run jordan, whose output map is inside the recurrence"
         with pytest.raises(OptionError, match=f"{message}: use auto"):
             select(CELLS["jordan"], CPU, backend="scaffold")
-        with pytest.raises(OptionError, match="--backend library has no jordan"):
+        with pytest.raises(OptionError, match="`backend` library has no jordan"):
             select(CELLS["jordan"], CPU, backend="library")
 
     @pytest.mark.parametrize("form", [*FORMS.values(), {"zoneout": True}], ids=[*FORMS, "zoned"])
@@ -496,7 +496,7 @@ class TestSelect:
             "scaffold",
             "bfloat16" if able else "float32",
         )
-        with pytest.raises(OptionError, match="--backend library has no lstm, or not in this form"):
+        with pytest.raises(OptionError, match="`backend` library has no lstm, or not in this form"):
             select(cell, CPU, backend="library", zoneout=zoneout)
 
     def test_the_library_itself_refuses_what_it_cannot_compute(self) -> None:
@@ -522,7 +522,7 @@ class TestSelect:
             kernel = select(CELLS["gru"], CUDA, backend="scaffold")
             assert (kernel.precision, kernel.run) == ("float32", stepwise)
         else:
-            message = "--backend scaffold needs Triton on CUDA, which is not installed: use auto"
+            message = "`backend` scaffold needs Triton on CUDA, which is not installed: use auto"
             with pytest.raises(OptionError, match=message):
                 select(CELLS["gru"], CUDA, backend="scaffold")
 
@@ -538,10 +538,10 @@ class TestSelect:
     @pytest.mark.parametrize(
         ("device", "precision", "backend", "message"),
         [
-            (CUDA, "bfloat16", "scaffold", "--precision bfloat16 needs the scaffold on a CPU"),
-            (CUDA, "bfloat16", "auto", "--precision bfloat16 needs the scaffold on a CPU"),
-            (CPU, "bfloat16", "library", "--precision bfloat16 needs the scaffold on a CPU"),
-            (CPU, "bfloat16", "reference", "--precision bfloat16 needs the scaffold on a CPU"),
+            (CUDA, "bfloat16", "scaffold", "`precision` bfloat16 needs the scaffold on a CPU"),
+            (CUDA, "bfloat16", "auto", "`precision` bfloat16 needs the scaffold on a CPU"),
+            (CPU, "bfloat16", "library", "`precision` bfloat16 needs the scaffold on a CPU"),
+            (CPU, "bfloat16", "reference", "`precision` bfloat16 needs the scaffold on a CPU"),
         ],
     )
     def test_what_cannot_be_is_refused(

@@ -77,8 +77,8 @@ def test_invalid_utf8_is_refused_with_file_offset_and_line(tmp_path: Path) -> No
     message = _refused(path)
     # "one\n" and "two\n" are 8 bytes, "caf" 3 more: the byte e9 is at offset 11, in line 3
     assert message.startswith(f"{path} is not UTF-8: byte e9 at offset 11, line 3 (")
-    assert "--encoding" in message
-    assert "--errors replace" in message
+    assert "`encoding`" in message
+    assert "`errors` replace" in message
 
 
 def test_the_offset_counts_from_the_start_of_the_file_also_after_a_mark(tmp_path: Path) -> None:
@@ -99,8 +99,8 @@ def test_encoded_surrogates_are_not_utf8(tmp_path: Path) -> None:
     [
         (b"PK\x03\x04\xff", "a zip archive"),
         (b"%PDF-1.7\n%\xe2\xe3", "a PDF document"),
-        ("text".encode("utf-16"), "UTF-16 text: read it with --encoding utf-16"),
-        (b"\xfe\xff" + "text".encode("utf-16-be"), "UTF-16 text: read it with --encoding utf-16"),
+        ("text".encode("utf-16"), "UTF-16 text: read it with `encoding` utf-16"),
+        (b"\xfe\xff" + "text".encode("utf-16-be"), "UTF-16 text: read it with `encoding` utf-16"),
     ],
 )
 def test_files_that_are_no_text_are_named_for_what_they_are(
@@ -221,7 +221,7 @@ def test_a_small_file_cannot_become_a_huge_one(
     path = _file(tmp_path, pack(b"a" * 10**6 * 3))
     message = _refused(path)
     assert "unpacks to more than" in message
-    assert "--max-unpacked" in message
+    assert "`max_unpacked`" in message
     assert corpus.read([path], Reading(max_unpacked=3 * 10**6)).characters == 3 * 10**6
     with pytest.raises(CorpusError, match="more than 2,999,999"):
         corpus.read([path], Reading(max_unpacked=2_999_999))
@@ -293,7 +293,7 @@ def test_wrong_bytes_are_found_in_any_encoding(
 def test_the_encoding_is_guessed_for_the_message(tmp_path: Path) -> None:
     text = "Съешь же ещё этих мягких французских булок, да выпей чаю.\n" * 20
     message = _refused(_file(tmp_path, text.encode("cp1251")))
-    assert "it looks like cp1251: --encoding cp1251 reads it" in message
+    assert "it looks like cp1251: `encoding` cp1251 reads it" in message
 
 
 def test_what_cannot_be_decoded_is_replaced_when_asked(tmp_path: Path) -> None:
@@ -304,12 +304,12 @@ def test_what_cannot_be_decoded_is_replaced_when_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["utf-9", "base64", "", "a\x00", "rot13"])
 def test_an_encoding_that_is_none_is_refused(name: str) -> None:
-    with pytest.raises(OptionError, match="--encoding"):
+    with pytest.raises(OptionError, match="`encoding`"):
         Reading(encoding=name)
 
 
 def test_an_unknown_newline_policy_is_refused() -> None:
-    with pytest.raises(OptionError, match="--newline 'crlf' is not known: use keep or lf"):
+    with pytest.raises(OptionError, match="`newline` 'crlf' is not known: use keep or lf"):
         Reading(newline="crlf")
 
 

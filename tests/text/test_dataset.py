@@ -384,7 +384,7 @@ def test_the_hash_split_is_about_as_asked() -> None:
 
 
 def test_a_split_by_documents_needs_documents() -> None:
-    with pytest.raises(CorpusError, match="is 1 document: --split document needs 2"):
+    with pytest.raises(CorpusError, match="is 1 document: `split` document needs 2"):
         _make("only one", split="document", valid_fraction=0.1)
 
 
@@ -439,7 +439,7 @@ def test_a_text_that_changed_between_its_readings_is_noticed(tmp_path: Path) -> 
 def test_absurdly_many_characters_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dataset, "MAX_SYMBOLS", 5)
     assert _make("abcde").tokenizer.vocab_size == 5
-    with pytest.raises(CorpusError, match=r"6 different characters.*--min-count"):
+    with pytest.raises(CorpusError, match=r"6 different characters.*`min_count`"):
         _make("abcdef")
     assert _make("abcdef", tokenizer="byte").tokenizer == ByteTokenizer()
     assert _make("aabcdef", min_count=2).tokenizer.vocab_size == 257

@@ -210,7 +210,7 @@ def test_a_training_is_exact_is_resumed_and_scored_the_same(tmp_path: Path) -> N
     assert 0 < cut_off.steps < 60
     parts = _train(tmp_path / "parts", steps=60)
     assert Path(parts.model).read_bytes() == Path(whole.model).read_bytes()
-    with pytest.raises(OptionError, match="--reset-at-documents was True, now False"):
+    with pytest.raises(OptionError, match="`reset_at_documents` was True, now False"):
         _train(tmp_path / "parts", reset_at_documents=False)
 
 
@@ -218,8 +218,8 @@ def test_a_training_is_exact_is_resumed_and_scored_the_same(tmp_path: Path) -> N
     ("more", "words"),
     [
         ({"state": "reset"}, "give one of them"),
-        ({"update_every": 4}, "leave out --update-every"),
-        ({"seq_len": "full"}, "leave out --seq-len full"),
+        ({"update_every": 4}, "leave out `update_every`"),
+        ({"seq_len": "full"}, "leave out `seq_len` full"),
     ],
 )
 def test_what_does_not_go_with_it_is_refused(more: dict[str, Any], words: str) -> None:

@@ -167,7 +167,7 @@ def test_a_text_too_short_is_refused_with_what_fits() -> None:
         streams.check_fit(1000, 64, 64, "poem")
     assert str(caught.value) == (
         "poem has 1,000 characters to train on; 64 streams with windows of 64 need 4,096: "
-        "--batch-size 15 or --seq-len 15 would fit"
+        "`batch_size=15` or `seq_len=15` would fit"
     )
 
 
@@ -178,7 +178,7 @@ def test_what_is_advised_really_fits_and_nothing_more_would(
     try:
         streams.check_fit(length, batch_size, seq_len, "text")
     except CorpusError as error:
-        text = str(error).split(": ")[1]
+        text = error.message.split(": ")[1]
         advice = {name: int(n) for name, n in re.findall(r"--(batch-size|seq-len) (\d+)", text)}
         assert advice
         if " or " in text or len(advice) == 1:  # each alone

@@ -338,5 +338,5 @@ def test_pieces_of_odd_texts(kind: str, text: str) -> None:
 
 
 def test_what_the_library_cannot_learn_is_said() -> None:
-    with pytest.raises(CorpusError, match=r"cannot learn 400 symbols.*--tokenizer"):
+    with pytest.raises(CorpusError, match=r"cannot learn 400 symbols.*`tokenizer`"):
         tokenizer.train_pieces([b"abc"], 3, "nonsense", 400)

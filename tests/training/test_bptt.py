@@ -386,5 +386,5 @@ def test_a_training_with_windows_that_overlap_learns_and_counts_each_symbol_once
 
 
 def test_updates_farther_apart_than_a_whole_stream_are_refused(tmp_path: Path) -> None:
-    with pytest.raises((OptionError, CorpusError), match="--update-every"):
+    with pytest.raises((OptionError, CorpusError), match="`update_every=400`"):
         _train(tmp_path, seq_len="full", update_every=400, batch_size=3, steps=2)

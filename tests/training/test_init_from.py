@@ -82,9 +82,9 @@ def test_symbols_that_are_no_characters_are_refused(
     other: Tokenizer, make_model: MakeModel
 ) -> None:
     model = make_model("the cat")
-    with pytest.raises(OptionError, match=r"the text has .* both need --tokenizer char"):
+    with pytest.raises(OptionError, match=r"the text has .* both need `tokenizer` char"):
         init_from.alphabets(model, other)
-    with pytest.raises(OptionError, match="the model of --init-from has"):
+    with pytest.raises(OptionError, match="the model of `init_from` has"):
         init_from.alphabets(dataclasses.replace(model, tokenizer=other), model.tokenizer)
 
 
@@ -92,7 +92,7 @@ def test_options_are_those_of_the_network(make_model: MakeModel) -> None:
     model = make_model("abc", cell="gru", num_layers=2)
     made = init_from.options(model, {"steps": 3, "cell": "gru", "hidden_size": None})
     assert (made["cell"], made["hidden_size"], made["steps"]) == ("gru", 5, 3)
-    with pytest.raises(OptionError, match=r"--hidden-size 6 does not go .* has 5: leave it out"):
+    with pytest.raises(OptionError, match=r"`hidden_size=6` does not go .* has 5: leave it out"):
         init_from.options(model, {"hidden_size": 6})
 
 
@@ -150,7 +150,9 @@ def test_such_a_training_is_resumed_exactly(tmp_path: Path, make_model: MakeMode
 def test_a_run_goes_on_by_itself(tmp_path: Path, make_model: MakeModel) -> None:
     (tmp_path / "one.txt").write_text(TEXT, "utf-8")
     model_file.save(tmp_path / "m", make_model("the cat.?"))
-    with pytest.raises(OptionError, match="--init-from begins a run, --resume goes on with one"):
+    with pytest.raises(
+        OptionError, match="`init_from` begins a run, `resume=True` goes on with one"
+    ):
         charrnn.train(
             tmp_path / "one.txt", out=tmp_path / "r", init_from=tmp_path / "m", resume=True
         )

@@ -231,7 +231,7 @@ def test_a_run_that_ended_without_checkpoints_is_not_overwritten(
 ) -> None:
     run_dir = Path(shutil.copytree(whole, tmp_path / "run"))
     shutil.rmtree(run_dir / "checkpoints")
-    with pytest.raises(OptionError, match=r"ended and no checkpoint .*--force replaces it"):
+    with pytest.raises(OptionError, match=r"ended and no checkpoint .*`force=True` replaces it"):
         _resume(run_dir)
     assert (run_dir / MODEL_NAME).read_bytes() == (whole / MODEL_NAME).read_bytes()
 
@@ -285,7 +285,7 @@ def test_where_no_checkpoint_is_good_nothing_is_overwritten(cut: Path) -> None:
     for folder in (cut / "checkpoints").iterdir():
         (folder / "state.json").write_text("{}")
     before = {path: path.read_bytes() for path in cut.rglob("*") if path.is_file()}
-    with pytest.raises(ModelError, match=r"no checkpoint that can be used.*--force"):
+    with pytest.raises(ModelError, match=r"no checkpoint that can be used.*`force=True`"):
         _resume(cut)
     del before[cut / ".lock"]
     assert {path: path.read_bytes() for path in before} == before
@@ -343,10 +343,10 @@ def test_every_difference_is_listed(cut: Path) -> None:
     message = str(caught.value)
     for words in (
         "the text has SHA-256",
-        "--hidden-size was 8, now 16",
-        "--cell was lstm, now gru",
-        "--seq-len was 8, now 9",
-        "--seed was 1, now 2",
+        "`hidden_size` was 8, now 16",
+        "`cell` was lstm, now gru",
+        "`seq_len` was 8, now 9",
+        "`seed` was 1, now 2",
     ):
         assert words in message
     assert "embedding" not in message
@@ -592,6 +592,6 @@ def test_a_text_that_was_prepared_otherwise_is_refused(
 
 def test_options_of_the_symbols_cannot_change(tmp_path: Path) -> None:
     _train(tmp_path / "cut", Watching(stop_at=9), tokenizer="byte")
-    with pytest.raises(OptionError, match="--split was position, now hash; --tokenizer was byte"):
+    with pytest.raises(OptionError, match="`split` was position, now hash; `tokenizer` was byte"):
         _resume(tmp_path / "cut", tokenizer="char", split="hash")
     assert _resume(tmp_path / "cut", tokenizer="byte").steps == SMALL["steps"]

@@ -367,7 +367,7 @@ def test_omega_is_trained_by_the_plain_loop(tmp_path: Path) -> None:
 
 
 def test_a_second_layer_of_jordan_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"--cell jordan .*use --num-layers 1"):
+    with pytest.raises(OptionError, match=r"`cell` jordan .*use `num_layers=1`"):
         _train(TEXT, tmp_path / "run", cell="jordan", num_layers=2)
     assert not (tmp_path / "run").exists()
 
@@ -399,7 +399,7 @@ def test_a_window_larger_than_the_memory_is_refused_before_anything_is_made(
         _train(TEXT, tmp_path / "run", cell="lstm", num_layers=1)
     assert str(caught.value) == (
         "a window of 8 steps would take about 0 GB until its gradient is known, and the machine "
-        "has 0: lower --seq-len, --batch-size or --hidden-size"
+        "has 0: lower `seq_len`, `batch_size` or `hidden_size`"
     )
     assert not (tmp_path / "run").exists()
     _machine(monkeypatch, SC_PAGE_SIZE=19_456, SC_PHYS_PAGES=1)
@@ -487,7 +487,7 @@ def test_a_dry_run_plans_and_touches_nothing(tmp_path: Path) -> None:
 def test_a_folder_that_holds_a_run_is_refused_and_left_alone(tmp_path: Path) -> None:
     _train(TEXT, tmp_path / "run")
     before = (tmp_path / "run" / MODEL_NAME).read_bytes()
-    with pytest.raises(OptionError, match=r"--out .*run holds a run already: .*--force"):
+    with pytest.raises(OptionError, match=r"`out` .*run holds a run already: .*`force=True`"):
         _train(TEXT, tmp_path / "run", seed=2)
     assert (tmp_path / "run" / MODEL_NAME).read_bytes() == before
 
@@ -568,7 +568,7 @@ def test_unknown_devices_are_refused(name: str, message: str) -> None:
 
 
 def test_a_cuda_device_that_is_not_there_is_refused() -> None:
-    with pytest.raises(OptionError, match=r"--device cuda:99: .*; use --device cpu"):
+    with pytest.raises(OptionError, match=r"`device` cuda:99: .*; use `device` cpu"):
         run.choose_device("cuda:99")
 
 

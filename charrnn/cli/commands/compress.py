@@ -94,7 +94,7 @@ def decompress(
                 generator, archive, lambda done, total: watched("decompressing", done, total)
             )
     except ArchiveError as error:
-        raise ArchiveError(f"{source}: {error}") from None
+        raise ArchiveError(f"{source}: {error.message}") from None
     _write(out, data)
 
 

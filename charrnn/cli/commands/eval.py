@@ -119,7 +119,7 @@ def evaluate(
             with dataset.encoded(text, generator.tokenizer) as ids:
                 score, rounding, windows = measured(ids)
         except PromptError as error:
-            raise PromptError(f"{file}: {error}") from None
+            raise PromptError(f"{file}: {error.message}") from None
     fields = {
         **score_fields(score),
         "window256_nats": windows,
@@ -183,7 +183,7 @@ def held_out(model: Path, tokenizer: Tokenizer, part: str) -> tuple[Ids, Starts]
         if data.tokenizer != tokenizer:
             raise CorpusError("its symbols are not those of the training")
     except CharRNNError as error:
-        raise OptionError(f"name a text: that of {model} is not at hand: {error}") from None
+        raise OptionError(f"name a text: that of {model} is not at hand: {error.message}") from None
     ids: Ids = getattr(data, part)
     if not len(ids):
         what = {"valid": "validation", "test": "test"}.get(part, part)

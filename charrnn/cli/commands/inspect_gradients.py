@@ -107,7 +107,7 @@ def inspect_gradients(
     try:
         typer.echo(gradient_flow.chart(networks))
     except OptionError as error:  # the table has the numbers
-        note(str(error))
+        note(error.message)
 
 
 def _parse_cell(cell: str) -> tuple[str, float]:
@@ -150,4 +150,4 @@ def _flow(name: str, when: str, model: Model, text: str, lags: int, windows: int
     try:
         return NetworkFlow(name, when, flows(model, text, lags=lags, windows=windows))
     except CharRNNError as error:
-        raise type(error)(f"{name}: {error}") from None
+        raise type(error)(f"{name}: {error.message}") from None

@@ -156,7 +156,7 @@ def _memory(name: str, model: Model, text: str, longest: int, symbols: int) -> M
         ids = model.tokenizer.encode(text)
         return memory(engine, ids, model.tokenizer, longest=longest, symbols=symbols)
     except InputError as error:
-        raise type(error)(f"{name}: {error}") from None
+        raise type(error)(f"{name}: {error.message}") from None
 
 
 def _tasks(
@@ -191,4 +191,4 @@ def _show(panels: Sequence[Panel]) -> None:
         try:
             typer.echo(memory_curves.chart(panel))
         except OptionError as error:  # the table has the numbers
-            note(str(error))
+            note(error.message)

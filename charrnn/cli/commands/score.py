@@ -169,7 +169,7 @@ def _documents(text: Corpus, generator: Generator, unknown: str) -> list[tuple[s
         except PromptError as error:
             if unknown == "error":
                 raise PromptError(
-                    f"{name}: {error}; --unknown nearest (or skip) does without"
+                    f"{name}: {error.message}; --unknown nearest (or skip) does without"
                 ) from None
             replaced = replace(document, generator.knows, nearest=unknown == "nearest")
             changes.changes.update(replaced.changes)

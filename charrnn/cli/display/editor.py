@@ -283,7 +283,7 @@ class Screen:
         try:
             self._answer(self._typed.text.strip())
         except CharRNNError as error:
-            self._say(str(error))
+            self._say(error.message)
             return True  # what was typed stays
         self._back()
         return False
@@ -321,7 +321,7 @@ class Screen:
         try:
             await loop.run_in_executor(None, self._written, before, continuation.seed, show)
         except CharRNNError as error:
-            self._say(str(error))
+            self._say(error.message)
         finally:
             self.is_writing = False
             self.app.layout.focus(self.buffer)

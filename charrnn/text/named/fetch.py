@@ -164,7 +164,7 @@ def _accept(wanted: Entry, archive: Path, say: Say) -> Fetched:
         registry.noted_at(wanted).write_text(f"{result.sha256}  {target.name}\n", "ascii")
         written.replace(target)
     except UnpackError as error:
-        raise _WrongFileError(f"{wanted.name}: {error}") from None
+        raise _WrongFileError(f"{wanted.name}: {error.message}") from None
     except OSError as error:
         if error.errno in FULL:
             raise no_room(target.parent) from error
