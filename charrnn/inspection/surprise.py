@@ -7,7 +7,7 @@ that is one symbol; the bytes of a character are added up.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +85,15 @@ class Surprise:
             ends.append(len(self.units))
         return [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
 
+    def position(self, unit: int) -> tuple[int, int]:
+        """Return the line and column of a unit, from 1."""
+        before = "".join(self.units[:unit])
+        return before.count("\n") + 1, len(before) - before.rfind("\n")
+
+    def peak(self, part: slice) -> int:
+        """Return the most surprising unit of a part."""
+        return int(part.start) + int(self.nats[part].argmax())
+
     def worst(self, most: int) -> list[slice]:
         """The passages that surprised most, the worst first; none where all is alike.
 
@@ -126,3 +135,13 @@ def maximal_sums(values: NDArray[np.float64]) -> list[slice]:
         parts.append((first, run, low, high, at))
     ends = [*starts[1:].tolist(), len(values)]
     return [slice(int(starts[first]), ends[last]) for first, last, *_ in parts]
+
+
+def total(scores: Iterable[Score]) -> Score:
+    """Return the score of all texts together."""
+    each = list(scores)
+    return Score(
+        math.fsum(score.total_nats for score in each),
+        sum(score.characters for score in each),
+        sum(score.num_bytes for score in each),
+    )

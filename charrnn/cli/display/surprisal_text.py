@@ -1,8 +1,7 @@
-"""A text painted by how much each character surprised: on a terminal, without colour, as a page."""
+"""A text coloured by how much each character surprised, or marked where there are no colours."""
 
 from __future__ import annotations
 
-import html
 import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -147,82 +146,3 @@ def percent(probability: float) -> str:
         return "under 0.0001%"
     digits = max(0, min(4, 1 - math.floor(math.log10(probability * 100))))
     return f"{probability:.{digits}%}"
-
-
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 60em; padding: 0 1em;
-  color: #222; background: #fff }
-pre { font: 15px/1.6 ui-monospace, Consolas, monospace; white-space: pre-wrap;
-  overflow-wrap: anywhere; background: PAPER0; padding: 1em; border-radius: 4px }
-pre i { font-style: normal }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-td, th { padding: .15em .8em; text-align: right; border-bottom: 1px solid #ddd }
-td:last-child, th:last-child { text-align: left; overflow-wrap: anywhere }
-.legend span { padding: .1em .6em; margin-right: .2em; white-space: nowrap }
-"""
-
-
-def page(title: str, texts: Sequence[Surprise], names: Sequence[str], notes: str) -> str:
-    """Texts as one HTML page that needs nothing else.
-
-    Args:
-        title: of the page.
-        texts: in their order.
-        names: of the model's symbols.
-        notes: a sentence about the model.
-    """
-    style = _STYLE.replace("PAPER0", PAPER[0]) + "".join(
-        f".l{level} {{ background: {paper}; color: {ink} }}\n"
-        for level, (paper, ink) in enumerate(zip(PAPER, INK, strict=True))
-    )
-    keys = "".join(f'<span class="l{level}">{word.strip()}</span>' for word, level in legend())
-    parts = [
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_escaped(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
-        f"<h1>{_escaped(title)}</h1>\n<p>{_escaped(notes)}</p>\n"
-        f'<p class="legend">bits per character: {keys}</p>\n'
-        "<p>Point at a character of one bit and more to see what the model expected there.</p>\n"
-    ]
-    if len(texts) > 1:
-        parts.append(_ranking(texts))
-    for number, text in enumerate(texts):
-        score = text.score
-        parts.append(
-            f'<h2 id="t{number}">{_escaped(text.name)}</h2>\n<p>{score.nats:.4f} nats per '
-            f"character, {score.bpc:.4f} bits per character, {score.bits_per_byte:.4f} bits per "
-            f"byte; {score.characters:,} characters, {score.num_bytes:,} bytes</p>\n"
-            f"<pre>\n{''.join(_marked_up(text, names))}</pre>\n"
-        )
-    return "".join([*parts, "</body>\n</html>\n"])
-
-
-def _ranking(texts: Sequence[Surprise]) -> str:
-    ranked = sorted(enumerate(texts), key=lambda item: -item[1].score.bpc)
-    rows = "".join(
-        f"<tr><td>{text.score.bpc:.4f}</td><td>{text.score.characters:,}</td>"
-        f'<td><a href="#t{number}">{_escaped(text.name)}</a></td></tr>\n'
-        for number, text in ranked
-    )
-    return (
-        f"<table>\n<tr><th>bits per character</th><th>characters</th><th>text</th></tr>\n"
-        f"{rows}</table>\n"
-    )
-
-
-def _marked_up(text: Surprise, names: Sequence[str]) -> Iterator[str]:
-    """Units of little surprise run together; each of the others says what was expected."""
-    pieces = enumerate(painted(text))
-    for level, group in groupby(pieces, key=lambda piece: piece[1][1]):
-        if level == 0:
-            yield _escaped("".join(piece for _, (piece, _) in group))
-            continue
-        for unit, (piece, _) in group:
-            nats = float(text.nats[unit])
-            told = f"{nats / math.log(2):.2f} bits, {percent(math.exp(-nats))}"
-            told += f"; expected {expected(text, unit, names)}" if text.likeliest.size else ""
-            yield f'<i class="l{level}" title="{_escaped(told)}">{_escaped(piece)}</i>'
-
-
-def _escaped(text: str) -> str:
-    return html.escape(visible(text))

@@ -84,7 +84,7 @@ def test_without_colour_marks_stand_below(tiny: Run, cli: Cli, known: str) -> No
     assert set(below) <= set(" ▁▂▄▆█")
     assert "█" in below
     assert "bits per character: ▁ 1 to 2, ▂ 2 to 4" in done.out
-    assert "what surprised most:\n  line 3, column 1" in done.out
+    assert "most surprising:\n  line 3, column 1" in done.out
     result = cli("eval", "-m", tiny.folder, "text.txt", "--exact").out
     assert done.out.endswith("".join(result.splitlines(keepends=True)[:3]))
     assert "\x1b" not in done.out
@@ -163,14 +163,14 @@ def test_a_page_holds_the_text_and_nothing_that_acts(tiny: Run, cli: Cli, known:
 def test_markup_in_a_text_is_text() -> None:
     import numpy as np
 
-    from charrnn.cli.display.surprisal_text import page
+    from charrnn.cli.display.surprisal_page import surprisal_page
     from charrnn.inspection.surprise import Surprise
 
     text = '<script>"&\x1b[1m'
     nats = np.linspace(0, 9, len(text))
     likeliest = np.zeros((len(text), 1), np.int32)
     surprise = Surprise("<b>", list(text), nats, likeliest, likeliest.astype(np.float32))
-    made = page("<u>", [surprise], ["<i>'"], "<s>")
+    made = surprisal_page("<u>", [surprise], ["<i>'"], "<s>")
     body = made.split("</head>")[1] + made.split("<title>")[1].split("</title>")[0]
     tags = set(re.findall(r"<(\w+)", body))
     assert tags == {"body", "h1", "p", "span", "h2", "pre", "i"}
@@ -203,8 +203,8 @@ def test_wrong_words(tiny: Run, cli: Cli) -> None:
 def test_a_long_text_is_not_all_shown(tiny: Run, cli: Cli, tmp_path: Path) -> None:
     (cli.folder / "long.txt").write_bytes(tiny.text.read_bytes() * 2)
     done = cli("score", "-m", tiny.folder, "long.txt")
-    assert "24,000 characters are too many to be shown here" in done.out
-    assert "what surprised most:" in done.out
+    assert "24,000 characters are too many to show here" in done.out
+    assert "most surprising:" in done.out
     assert done.out.count("\n") < 30
 
 

@@ -8,7 +8,7 @@ import pytest
 from charrnn.cli.display.templates import fill
 
 
-@pytest.mark.parametrize("file", ["unit_page.html"])
+@pytest.mark.parametrize("file", ["surprisal_page.html", "unit_page.html"])
 def test_pages_are_files_of_the_package(file: str) -> None:
     page = resources.files("charrnn.cli.display").joinpath(file).read_text("utf-8")
     names = Template(page).get_identifiers()

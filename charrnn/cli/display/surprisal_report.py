@@ -1,0 +1,91 @@
+"""What ``charrnn score`` shows: coloured texts and their worst passages, or a ranking."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from charrnn.cli.commands.eval import score_lines
+from charrnn.cli.display.surprisal_tables import WORST, lines
+from charrnn.cli.display.surprisal_text import Painter, expected, painted, percent
+from charrnn.terminal import symbol_mark, visible
+
+if TYPE_CHECKING:
+    from charrnn.inspection.surprise import Surprise
+    from charrnn.scoring import Score
+
+CONTEXT = 30  # characters around a passage
+MAX_SHOWN = 20_000  # characters of a text that is coloured on a terminal
+MAX_NAME = 40  # characters of a column of names
+
+
+def show(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> None:
+    """Print the texts with their worst passages, or a ranking, worst first.
+
+    Args:
+        texts: in their order.
+        by: character, line or document.
+        names: of the model's symbols.
+    """
+    painter = Painter()
+    if by == "character":
+        for text in texts:
+            _show_text(painter, text, names, with_name=len(texts) > 1)
+        return
+    rows: Iterable[tuple[str, Surprise]] = ((text.name, text) for text in texts)
+    if by == "line":
+        rows = ((f"{where['file']}:{where['line']}", line) for where, line in lines(texts))
+    ranked = [(part.score, visible(name), part) for name, part in rows]
+    ranked.sort(key=lambda row: -row[0].bpc)
+    width = max(10, *(len(f"{text.score.characters:,}") for text in texts))
+    typer.echo(f"{'bpc':>7}  {'characters':>{width}}  {by}")
+    longest = min(MAX_NAME, max(len(name) for _, name, _ in ranked))
+    for score, name, part in ranked:
+        head = f"{score.bpc:7.3f}  {score.characters:>{width},}  {name:<{longest}}"
+        painter.row(head, painted(part) if by == "line" else [])
+
+
+def show_score(score: Score) -> None:
+    """Print the score of a text."""
+    for line in score_lines(score):
+        typer.echo(line)
+
+
+def _show_text(painter: Painter, text: Surprise, names: Sequence[str], *, with_name: bool) -> None:
+    if with_name:
+        typer.echo(f"== {visible(text.name)}")
+    if text.score.characters <= MAX_SHOWN:
+        painter.show(painted(text))
+    else:
+        typer.echo(
+            f"{text.score.characters:,} characters are too many to show here: use --html for a "
+            "page with all of them, or --by line to rank the lines"
+        )
+    typer.echo()
+    painter.legend()
+    worst = text.worst(WORST)
+    if worst:
+        typer.echo()
+        typer.echo("most surprising:")
+    for part in worst:
+        _show_passage(painter, text, part, names)
+    typer.echo()
+    if with_name:
+        show_score(text.score)
+        typer.echo()
+
+
+def _show_passage(painter: Painter, text: Surprise, part: slice, names: Sequence[str]) -> None:
+    """Print a passage in its context, and what was expected where it surprised most."""
+    around = text[max(0, part.start - CONTEXT) : part.stop + CONTEXT]
+    peak = text.peak(part)
+    line, column = text.position(part.start)
+    actual = f"'{symbol_mark(text.units[peak])}' {percent(math.exp(-float(text.nats[peak])))}"
+    typer.echo(
+        f"  line {line:,}, column {column:,}: {actual}; expected {expected(text, peak, names)}"
+    )
+    one_line = [(piece.replace("\n", " "), level) for piece, level in painted(around)]
+    painter.show(one_line, "    ")

@@ -1,0 +1,91 @@
+"""The results of ``charrnn score`` for programs: as JSON and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from charrnn.cli.commands.eval import score_fields
+
+if TYPE_CHECKING:
+    from charrnn.inspection.surprise import Surprise
+
+WORST = 5  # passages of each text
+
+
+def json_fields(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return the scores of lines or documents, or all about the characters, for JSON.
+
+    Args:
+        texts: in their order.
+        by: character, line or document.
+        names: of the model's symbols.
+    """
+    if by == "line":
+        return {"lines": [where | score_fields(line.score) for where, line in lines(texts)]}
+    documents = [{"file": text.name, **score_fields(text.score)} for text in texts]
+    if by == "character":
+        for fields, text in zip(documents, texts, strict=True):
+            fields["symbols"] = list(text.units)
+            fields["symbol_nats"] = [round(nats, 7) for nats in text.nats.tolist()]
+            fields["worst"] = [_passage(text, part, names) for part in text.worst(WORST)]
+    return {"documents": documents}
+
+
+def _passage(text: Surprise, part: slice, names: Sequence[str]) -> dict[str, Any]:
+    """Return where a passage is, and what was expected at its most surprising unit."""
+    peak = text.peak(part)
+    expected = zip(text.likeliest[peak].tolist(), text.likeliest_nats[peak].tolist(), strict=True)
+    line, column = text.position(part.start)
+    return {
+        "line": line,
+        "column": column,
+        "text": text[part].text,
+        "nats": float(text.nats[part].sum()),
+        "most": text.units[peak],
+        "probability": math.exp(-float(text.nats[peak])),
+        "expected": {names[symbol]: math.exp(-nats) for symbol, nats in expected},
+    }
+
+
+def lines(texts: Sequence[Surprise]) -> Iterator[tuple[dict[str, Any], Surprise]]:
+    """Yield each line of each text after its file and number."""
+    for text in texts:
+        for number, part in enumerate(text.lines(), start=1):
+            yield {"file": text.name, "line": number}, text[part]
+
+
+def csv_table(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> str:
+    """Return a table with a row for each character, line or document, in the order of the text."""
+    out = io.StringIO()
+    rows = csv.writer(out, lineterminator="\n")
+    if by == "character":
+        rows.writerow(["file", "line", "column", "symbol", "nats", "bits", "expected", "p"])
+        for text in texts:
+            rows.writerows(_character_rows(text, names))
+        return out.getvalue()
+    measures = ["characters", "bytes", "nats", "bpc", "bits_per_byte"]
+    if by == "line":
+        rows.writerow(["file", "line", *measures, "text"])
+        for where, line in lines(texts):
+            text_of_line = line.text.removesuffix("\n")
+            rows.writerow([*where.values(), *score_fields(line.score).values(), text_of_line])
+    else:
+        rows.writerow(["file", *measures])
+        rows.writerows([text.name, *score_fields(text.score).values()] for text in texts)
+    return out.getvalue()
+
+
+def _character_rows(text: Surprise, names: Sequence[str]) -> Iterator[list[Any]]:
+    line, column = 1, 1
+    best, best_nats = text.likeliest[:, 0].tolist(), text.likeliest_nats[:, 0].tolist()
+    for unit, nats, symbol, symbol_nats in zip(
+        text.units, text.nats.tolist(), best, best_nats, strict=True
+    ):
+        bits = round(nats / math.log(2), 7)
+        expected = [names[symbol], round(math.exp(-symbol_nats), 7)]
+        yield [text.name, line, column, unit, round(nats, 7), bits, *expected]
+        line, column = line + unit.count("\n"), 1 if unit.endswith("\n") else column + len(unit)
