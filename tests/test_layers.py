@@ -71,7 +71,7 @@ ONLY = {
     "typer": ("cli/",),
     "filelock": ("training/lock.py", "text/named/fetch.py"),
     "rich": ("cli/",),
-    "prompt_toolkit": ("cli/display/editor.py",),
+    "prompt_toolkit": ("cli/display/editor",),
     "matplotlib": ("cli/display/",),
     "uniplot": ("cli/display/",),
     "tensorboard": ("cli/commands/train.py",),

@@ -63,7 +63,7 @@ def write(
     if out is not None and out.exists():
         raise OptionError(f"--out {out} exists already: name a new file")
     try:
-        from charrnn.cli.display.editor import Screen
+        from charrnn.cli.display.editor import Editor
     except ModuleNotFoundError as error:
         if error.name != "prompt_toolkit":
             raise
@@ -72,14 +72,14 @@ def write(
         ) from None
     generator = load_model(model, device=device)
     seeds = count(seed) if seed is not None else _random_seeds()
-    screen = Screen(generator, config, seeds, prompt, asks=out is None)
-    code = screen.run()
+    editor = Editor(generator, config, seeds, prompt, asks=out is None)
+    code = editor.run()
     # The text comes first: whatever happens to the file, it is not lost.
     writer = TextWriter(sys.stdout)
-    writer.write(screen.text)
+    writer.write(editor.draft.text)
     writer.finish()
-    if out is not None and screen.text:
-        save(out, screen.text)
+    if out is not None and editor.draft.text:
+        save(out, editor.draft.text)
         note(f"saved: {out}")
     if code:
         raise typer.Exit(code)

@@ -1,4 +1,4 @@
-"""Writing in turns: keys go in, the text and the screen are looked at."""
+"""Writing in turns: keys go in, the text and the screen are checked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from prompt_toolkit.output import DummyOutput
 
 from charrnn.cli.commands import write
 from charrnn.cli.commands.write import Readings
-from charrnn.cli.display.editor import Screen
+from charrnn.cli.display.editor import Editor
 from charrnn.config import SampleConfig
 from charrnn.errors import PromptError
 from charrnn.generator import Generator, Prompted
@@ -32,12 +32,12 @@ FIRST = 100  # the first seed
 
 
 class Person:
-    """Types into a screen and waits for what is to be seen."""
+    """Types into an editor and waits until something is seen."""
 
     def __init__(
-        self, screen: Screen, send: Callable[[str], None], has_left: Callable[[], bool]
+        self, editor: Editor, send: Callable[[str], None], has_left: Callable[[], bool]
     ) -> None:
-        self.screen, self._send, self.has_left = screen, send, has_left
+        self.editor, self._send, self.has_left = editor, send, has_left
 
     async def types(self, keys: str, seen: Callable[[], object]) -> None:
         self._send(keys)
@@ -45,29 +45,29 @@ class Person:
             if seen():
                 return
             await asyncio.sleep(0.01)
-        raise AssertionError((keys, self.screen.text, self.screen.message, self.status))
+        raise AssertionError((keys, self.editor.draft.text, self.editor.message, self.status))
 
     async def says(self, text: str) -> None:
         """Types what the text is made longer by."""
-        wanted = self.screen.text + text
-        await self.types(text, lambda: self.screen.text == wanted)
+        wanted = self.editor.draft.text + text
+        await self.types(text, lambda: self.editor.draft.text == wanted)
 
     async def lets_write(self, keys: str, seed: int) -> str:
         """Presses a key that makes the network write; the text then."""
 
         def written() -> bool:
-            done = self.screen.continuation
-            return not self.screen.is_writing and bool(done) and done.seed == seed
+            done = self.editor.draft.continuation
+            return not self.editor.draft.is_writing and bool(done) and done.seed == seed
 
         await self.types(keys, written)
-        return self.screen.text
+        return self.editor.draft.text
 
     async def leaves(self) -> None:
         await self.types(LEAVE, self.has_left)
 
     @property
     def status(self) -> str:
-        return "".join(text for _, text in self.screen._status())
+        return "".join(text for _, text in self.editor.status())
 
 
 Acts = Callable[[Person], Awaitable[None]]
@@ -79,25 +79,25 @@ def writer(tiny_model: Model) -> Generator:
 
 
 @pytest.fixture
-def sit_down(writer: Generator) -> Callable[..., Screen]:
-    """`sit_down(acts, text="", length=30, asks=False)`: the screen after what the person did."""
+def sit_down(writer: Generator) -> Callable[..., Editor]:
+    """`sit_down(acts, text="", length=30, asks=False)`: the editor after what the person did."""
 
-    def run(acts: Acts, text: str = "", length: int = 30, asks: bool = False) -> Screen:
-        async def session(screen: Screen, send: Callable[[str], None]) -> None:
-            running = asyncio.create_task(screen.app.run_async())
-            while not screen.app.is_running:
+    def run(acts: Acts, text: str = "", length: int = 30, asks: bool = False) -> Editor:
+        async def session(editor: Editor, send: Callable[[str], None]) -> None:
+            running = asyncio.create_task(editor.app.run_async())
+            while not editor.app.is_running:
                 await asyncio.sleep(0)
-            await acts(Person(screen, send, running.done))
-            screen._exit()
+            await acts(Person(editor, send, running.done))
+            editor.exit()
             assert await running == 0
 
         with create_pipe_input() as keys:
             config = SampleConfig(length=length)
-            screen = Screen(
+            editor = Editor(
                 writer, config, count(FIRST), text, asks=asks, input=keys, output=DummyOutput()
             )
-            asyncio.run(session(screen, keys.send_text))
-        return screen
+            asyncio.run(session(editor, keys.send_text))
+        return editor
 
     return run
 
@@ -110,9 +110,9 @@ def test_it_continues_what_was_typed_and_goes_on_from_there(
         first = await person.lets_write(TAB, FIRST)
         assert first == "hello " + writer.sample("hello ", length=30, seed=FIRST)
         assert f"seed {FIRST}" in person.status
-        assert person.screen.continuation.start == 6
+        assert person.editor.draft.continuation.start == 6
         await person.says("we")
-        assert person.screen.continuation is None  # what was written is the person's now
+        assert person.editor.draft.continuation is None  # what was written is the person's now
         second = await person.lets_write(TAB, FIRST + 1)
         assert second == first + "we" + writer.sample(first + "we", length=30, seed=FIRST + 1)
 
@@ -128,34 +128,34 @@ def test_from_nothing(sit_down: Any, writer: Generator) -> None:
 
 def test_another_continuation_undo_and_redo(sit_down: Any, writer: Generator) -> None:
     async def acts(person: Person) -> None:
-        screen = person.screen
+        editor = person.editor
         await person.types(AGAIN, lambda: "no continuation" in person.status)
         first = await person.lets_write(TAB, FIRST)
         second = await person.lets_write(AGAIN, FIRST + 1)
         assert second == "he" + writer.sample("he", length=30, seed=FIRST + 1) != first
-        await person.types(UNDO, lambda: screen.text == first)
-        assert screen.continuation.seed == FIRST
+        await person.types(UNDO, lambda: editor.draft.text == first)
+        assert editor.draft.continuation.seed == FIRST
         third = await person.lets_write(AGAIN, FIRST + 2)
         assert third.startswith("he")
         assert len(third) == 32
-        await person.types(UNDO + UNDO, lambda: screen.text == "he")
-        assert screen.continuation is None
-        await person.types(REDO, lambda: screen.text == first)
+        await person.types(UNDO + UNDO, lambda: editor.draft.text == "he")
+        assert editor.draft.continuation is None
+        await person.types(REDO, lambda: editor.draft.text == first)
 
     sit_down(acts, "he")
 
 
 def test_from_the_cursor_in_place_of_what_follows(sit_down: Any, writer: Generator) -> None:
     async def acts(person: Person) -> None:
-        screen = person.screen
-        await person.types(3 * LEFT, lambda: screen.buffer.cursor_position == 4)
+        editor = person.editor
+        await person.types(3 * LEFT, lambda: editor.draft.buffer.cursor_position == 4)
         text = await person.lets_write(TAB, FIRST)
         assert text == "hell" + writer.sample("hell", length=30, seed=FIRST)
-        await person.types(UNDO, lambda: screen.text == "hello w")
-        assert screen.buffer.cursor_position == 4
+        await person.types(UNDO, lambda: editor.draft.text == "hello w")
+        assert editor.draft.buffer.cursor_position == 4
 
     async def begin(person: Person) -> None:
-        person.screen.buffer.cursor_position = 7
+        person.editor.draft.buffer.cursor_position = 7
         await acts(person)
 
     sit_down(begin, "hello w")
@@ -166,26 +166,26 @@ def test_unknown_symbols_are_named_at_once_and_can_be_left_out(sit_down: Any) ->
         await person.says("hé€\n")
         assert "'é' (U+00E9), '€' (U+20AC)" in person.status
         await person.types(TAB, lambda: "cannot read 'é'" in person.status)
-        assert person.screen.text == "hé€\n"
-        await person.types(LEAVE_OUT, lambda: person.screen.text == "h\n")
-        assert person.screen.buffer.cursor_position == 2
+        assert person.editor.draft.text == "hé€\n"
+        await person.types(LEAVE_OUT, lambda: person.editor.draft.text == "h\n")
+        assert person.editor.draft.buffer.cursor_position == 2
         assert "U+" not in person.status
-        await person.types(UNDO, lambda: person.screen.text == "hé€\n")
+        await person.types(UNDO, lambda: person.editor.draft.text == "hé€\n")
 
     sit_down(acts)
 
 
 def test_temperature_and_length_are_asked_for(sit_down: Any, writer: Generator) -> None:
     async def acts(person: Person) -> None:
-        screen = person.screen
-        await person.types(TEMPERATURE, lambda: screen.question)
-        await person.types("warm\n", lambda: "'warm' is no number" in person.status)
+        editor = person.editor
+        await person.types(TEMPERATURE, lambda: editor.question.text)
+        await person.types("warm\n", lambda: "'warm' is not a number" in person.status)
         await person.types("\x15-1\n", lambda: "--temperature must be" in person.status)
-        await person.types("\x150\n", lambda: screen.config.temperature == 0)
-        await person.types(LENGTH + "12\n", lambda: screen.config.length == 12)
-        await person.types(LENGTH, lambda: "length (now 12)" in screen.question)
-        await person.types("\n", lambda: not screen.question)
-        await person.types(LENGTH + "3" + STOP, lambda: not screen.question)
+        await person.types("\x150\n", lambda: editor.config.temperature == 0)
+        await person.types(LENGTH + "12\n", lambda: editor.config.length == 12)
+        await person.types(LENGTH, lambda: "length (now 12)" in editor.question.text)
+        await person.types("\n", lambda: not editor.question.text)
+        await person.types(LENGTH + "3" + STOP, lambda: not editor.question.text)
         text = await person.lets_write(TAB, FIRST)
         assert text == writer.greedy(length=12).text
         assert "temperature 0  length 12" in person.status
@@ -195,24 +195,25 @@ def test_temperature_and_length_are_asked_for(sit_down: Any, writer: Generator) 
 
 def test_ctrl_c_stops_and_what_is_there_stays(sit_down: Any) -> None:
     async def acts(person: Person) -> None:
-        screen = person.screen
+        editor = person.editor
         await person.types(STOP, lambda: person.status == " Ctrl-D leaves")
-        await person.types(TAB, lambda: len(screen.text) > 50)
+        await person.types(TAB, lambda: len(editor.draft.text) > 50)
         assert "writing" in person.status
-        await person.types("h" + LEAVE_OUT + UNDO, lambda: screen.is_writing)  # nothing happens
+        ignored = "h" + LEAVE_OUT + UNDO
+        await person.types(ignored, lambda: editor.draft.is_writing)
         text = await person.lets_write(STOP, FIRST)
         assert 50 < len(text) < 10**6
-        await person.types(UNDO, lambda: screen.text == "he")
+        await person.types(UNDO, lambda: editor.draft.text == "he")
 
     sit_down(acts, "he", length=10**6)
 
 
 def test_leaving_while_it_writes_ends_the_writing(sit_down: Any) -> None:
     async def acts(person: Person) -> None:
-        await person.types(TAB, lambda: len(person.screen.text) > 50)
+        await person.types(TAB, lambda: len(person.editor.draft.text) > 50)
         await person.leaves()
 
-    assert not sit_down(acts, length=10**6).is_writing
+    assert not sit_down(acts, length=10**6).draft.is_writing
 
 
 def test_a_person_who_leaves_is_asked_for_a_file(sit_down: Any, tmp_path: Path) -> None:
@@ -220,10 +221,10 @@ def test_a_person_who_leaves_is_asked_for_a_file(sit_down: Any, tmp_path: Path) 
     there.write_text("mine")
 
     async def acts(person: Person) -> None:
-        screen = person.screen
-        await person.types(LEAVE, lambda: "save" in screen.question)
-        await person.types(STOP, lambda: not screen.question)
-        await person.types(LEAVE, lambda: "save" in screen.question)
+        editor = person.editor
+        await person.types(LEAVE, lambda: "save" in editor.question.text)
+        await person.types(STOP, lambda: not editor.question.text)
+        await person.types(LEAVE, lambda: "save" in editor.question.text)
         await person.types(f"{there}\n", lambda: "exists already" in person.status)
         none = tmp_path / "none" / "x"
         await person.types(f"\x15{none}\n", lambda: "could not be written" in person.status)
@@ -237,15 +238,15 @@ def test_a_person_who_leaves_is_asked_for_a_file(sit_down: Any, tmp_path: Path) 
 @pytest.mark.parametrize("answer", ["\n", LEAVE])
 def test_nobody_has_to_save(answer: str, sit_down: Any, tmp_path: Path) -> None:
     async def acts(person: Person) -> None:
-        await person.types(LEAVE, lambda: person.screen.question)
+        await person.types(LEAVE, lambda: person.editor.question.text)
         await person.types(answer, person.has_left)
 
-    assert sit_down(acts, "hello", asks=True).text == "hello"
+    assert sit_down(acts, "hello", asks=True).draft.text == "hello"
 
 
 @pytest.mark.parametrize(("text", "asks"), [("", True), ("hello", False)])
 def test_nothing_is_asked_in_vain(text: str, asks: bool, sit_down: Any) -> None:
-    assert sit_down(Person.leaves, text, asks=asks).text == text
+    assert sit_down(Person.leaves, text, asks=asks).draft.text == text
 
 
 def test_nothing_reaches_the_terminal_as_it_is(sit_down: Any) -> None:
@@ -253,7 +254,7 @@ def test_nothing_reaches_the_terminal_as_it_is(sit_down: Any) -> None:
     shown: list[str] = []
 
     async def acts(person: Person) -> None:
-        control = person.screen.app.layout.current_control
+        control = person.editor.app.layout.current_control
         content = control.create_content(80, 20)
         lines = [content.get_line(number) for number in range(content.line_count)]
         shown.extend("".join(part for _, part in line).rstrip() for line in lines)
