@@ -25,11 +25,9 @@ from charrnn.arrays import Floats64, Ids, Integers
 from charrnn.config import (
     MAX_LENGTH,
     BeamConfig,
+    EngineOptions,
     Limits,
     SampleConfig,
-    check_threads,
-    check_weights,
-    check_writing_device,
 )
 from charrnn.decoding import constraints, sampling
 from charrnn.decoding.beam import Hypothesis, beam_search
@@ -95,9 +93,7 @@ class Generator:
             OptionError: there are no such weights, so many threads or such a device, or they do not
                 go together.
         """
-        check_weights(weights)
-        check_threads(threads)
-        check_writing_device(device, weights, threads)
+        EngineOptions(weights=weights, threads=threads, device=device)
         self.config = model.config
         self.tokenizer = model.tokenizer
         self.training = model.training

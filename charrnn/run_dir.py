@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from charrnn.arrays import Floats64
+from charrnn.arrays import Floats64, Ids
 from charrnn.config import TextOptions, from_json
 from charrnn.errors import (
     CharRNNError,
@@ -36,6 +37,7 @@ from charrnn.storage import files
 from charrnn.text import corpus
 from charrnn.text import dataset as datasets
 from charrnn.text.dataset import Dataset
+from charrnn.text.tokenizer import Tokenizer
 
 FORMAT_VERSION = 1  # of the files here; config.json states it
 RUNS = Path("runs")  # new runs are created here
@@ -51,6 +53,7 @@ COLUMNS = (
     "clipped",
     "chars_per_second",
 )
+Starts = NDArray[np.uint64]  # positions at which documents start
 _STEP = re.compile(r"0|[1-9][0-9]{0,15}")
 
 
@@ -318,6 +321,35 @@ class RunDir:
             changed = ", ".join(itertools.chain.from_iterable(names))
             raise CorpusError(f"{changed} changed since the training")
         return data
+
+
+def held_out(model: Path, tokenizer: Tokenizer, part: str) -> tuple[Ids, Starts]:
+    """Return a part of the text of the run that `model` lies in, made again from its files.
+
+    Args:
+        model: a model file in the folder of its run.
+        tokenizer: the model's.
+        part: train, valid or test.
+
+    Returns:
+        the ids (N,), and the positions at which documents start.
+
+    Raises:
+        OptionError: the text is not available or has changed, or the run had no such part.
+    """
+    try:
+        data = RunDir(model.parent).dataset()
+        if data.tokenizer != tokenizer:
+            raise CorpusError("its alphabet is not that of the training")
+    except CharRNNError as error:
+        raise OptionError(
+            f"name a text: that of {model} is not available: {error.message}"
+        ) from None
+    ids: Ids = getattr(data, part)
+    if not len(ids):
+        what = {"valid": "validation", "test": "test"}.get(part, part)
+        raise OptionError(f"name a text: {model} was trained without a {what} text")
+    return ids, data.documents[part]
 
 
 def find_model(given: Path | None, runs: Path = RUNS) -> Path:

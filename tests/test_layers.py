@@ -74,7 +74,7 @@ ONLY = {
     "prompt_toolkit": ("cli/display/editor",),
     "matplotlib": ("cli/display/",),
     "uniplot": ("cli/display/",),
-    "tensorboard": ("cli/commands/train.py",),
+    "tensorboard": ("cli/run_options.py",),
 }
 
 

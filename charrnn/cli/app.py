@@ -15,8 +15,10 @@ from charrnn import __version__
 from charrnn.cli.commands.beam import beam
 from charrnn.cli.commands.bench import app as bench_app
 from charrnn.cli.commands.cells import cells
-from charrnn.cli.commands.compress import compress, decompress
+from charrnn.cli.commands.compress import compress
 from charrnn.cli.commands.corpora import app as corpora_app
+from charrnn.cli.commands.corpora_stats import stats
+from charrnn.cli.commands.decompress import decompress
 from charrnn.cli.commands.eval import evaluate
 from charrnn.cli.commands.greedy import greedy
 from charrnn.cli.commands.info import info
@@ -68,6 +70,7 @@ app.command()(decompress)
 app.command()(info)
 app.command()(plot)
 app.command()(cells)
+corpora_app.command("stats")(stats)
 app.add_typer(corpora_app, name="corpora")
 inspect_app = typer.Typer(no_args_is_help=True, help="Look inside a model.")
 inspect_app.command("cells")(inspect_cells)

@@ -58,9 +58,9 @@ def load_models(given: Sequence[Path] | None, *, newest: bool = True) -> dict[Pa
 
 def text_of(file: Path | None, loaded: Mapping[Path, Model], most: int) -> str:
     """The beginning of a text: of the one named, or of what the first model's run held out."""
-    from charrnn.cli.commands.eval import held_out
-    from charrnn.cli.corpus_options import read_corpus
+    from charrnn.cli.texts import read_corpus
     from charrnn.config import Reading
+    from charrnn.run_dir import held_out
 
     if file is not None:
         return read_corpus([str(file)], Reading()).text[:most]

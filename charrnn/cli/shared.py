@@ -11,13 +11,13 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
-from charrnn.config import check_threads, check_weights, check_writing_device
+from charrnn.config import EngineOptions, to_json
 from charrnn.errors import CharRNNError
 from charrnn.terminal import json_visible, visible
 
@@ -36,92 +36,6 @@ ModelOption = Annotated[
         help="A model file or a run's folder.",
         show_default="the newest run in ./runs",
     ),
-]
-PromptOption = Annotated[
-    str,
-    typer.Option(
-        "--prompt", "-p", help="Text to continue; - is standard input.", show_default="nothing"
-    ),
-]
-PromptFileOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="Continue the text of this file, exactly as it is; - is standard input.",
-        show_default="none",
-    ),
-]
-UnknownOption = Annotated[
-    str,
-    typer.Option(
-        help="Symbols of the prompt that the model has never seen: error, skip, or nearest, "
-        "which writes them another way (é as e)."
-    ),
-]
-LoadStateOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="Go on from a saved state, with its randomness unless --seed is given.",
-        show_default="none",
-    ),
-]
-SaveStateOption = Annotated[
-    Path | None,
-    typer.Option(help="Keep the state after the text, to go on from.", show_default="none"),
-]
-WeightsOption = Annotated[
-    str,
-    typer.Option(help="What weights are kept as: float32, bfloat16 or int8 (less exact, faster)."),
-]
-ThreadsOption = Annotated[
-    int | None, typer.Option(help="CPU threads.", show_default="as many as are worth it")
-]
-DeviceOption = Annotated[str, typer.Option(help="What runs the network: cpu, cuda or cuda:N.")]
-RegexOption = Annotated[
-    str | None,
-    typer.Option(
-        help="The text matches this pattern in full; where it may end, it ends before what would "
-        "not match.",
-        show_default="none",
-        rich_help_panel="Limits",
-    ),
-]
-AllowOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Write these characters only, as in the square brackets of a pattern: a-z.",
-        show_default="all",
-        rich_help_panel="Limits",
-    ),
-]
-ForbidOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Write none of these characters, in the same way: 0-9.",
-        show_default="none",
-        rich_help_panel="Limits",
-    ),
-]
-MaxLinesOption = Annotated[
-    int | None,
-    typer.Option(
-        help="End the text with the end of this line.",
-        show_default="any number",
-        rich_help_panel="Limits",
-    ),
-]
-OutOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="Write to this file, or folder of several texts, instead of stdout.",
-        show_default="none",
-    ),
-]
-ForceOption = Annotated[
-    bool, typer.Option("--force", help="Write over what --out names, if it exists.")
-]
-StopOption = Annotated[
-    list[str] | None,
-    typer.Option("--stop", help="Stop before this text; may be repeated.", show_default="none"),
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")
@@ -180,44 +94,24 @@ def print_json(fields: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def load_model(
-    given: Path | None,
-    weights: str = "float32",
-    threads: int | None = None,
-    device: str = "cpu",
-) -> Generator:
-    """The generator meant by ``--model``; stderr says which, where it was not named.
+def load_model(given: Path | None, engine: EngineOptions | None = None) -> Generator:
+    """Return the generator of the model that ``--model`` names; by default, of the newest run.
+
+    A model that was not named is printed on stderr.
 
     Raises:
-        OptionError: it cannot be had like this; the device is not there.
-        ModelError: there is no such model.
+        OptionError: the device is not available.
+        ModelError: there is no such model, or its file is damaged.
     """
     from charrnn.generator import Generator
     from charrnn.model import model_file
     from charrnn.run_dir import find_model
 
-    check_weights(weights)
-    check_threads(threads)
-    check_writing_device(device, weights, threads)
+    engine = engine or EngineOptions()
     path = find_model(given)
     if given is None:
         note(f"model: {path}")
-    model = model_file.load(path)
-    generator = Generator(model, weights=weights, threads=threads, device=device, notify=note)
-    if device != "cpu":
-        _ = generator.engine  # says now, and not in the midst of the work, if it is not there
+    generator = Generator(model_file.load(path), **to_json(engine), notify=note)
+    if engine.device != "cpu":
+        _ = generator.engine  # reports a missing device now instead of in the middle of the work
     return generator
-
-
-@contextlib.contextmanager
-def watched(what: str, length: int, long: int = 0) -> Iterator[Callable[[int], object]]:
-    """A bar on the terminal, told how far it is, while something of `long` or more is read."""
-    if length < long or not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=length)
-        yield lambda done: bar.update(task, completed=done)

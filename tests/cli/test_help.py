@@ -59,6 +59,17 @@ def parameters(words: tuple[str, ...]) -> list[object]:
     return [p for p in command.params if p.param_type_name == "option"]
 
 
+def visible(words: tuple[str, ...]) -> list[object]:
+    return [p for p in parameters(words) if not p.hidden]
+
+
+@every_command
+def test_only_older_spellings_are_hidden(words: tuple[str, ...]) -> None:
+    spellings = {"train": ["--log-to", "--state", "--pieces"], "prepare": ["--pieces"]}
+    hidden = [p.opts for p in parameters(words) if p.hidden]
+    assert sorted(hidden) == sorted([name] for name in spellings.get(words[0], ()))
+
+
 @every_command
 def test_help_says_what_a_command_does(words: tuple[str, ...], helped) -> None:
     out = helped(*words).out
@@ -70,7 +81,7 @@ def test_help_says_what_a_command_does(words: tuple[str, ...], helped) -> None:
 @every_command
 def test_help_explains_every_option_and_names_its_default(words: tuple[str, ...], helped) -> None:
     shown = options(helped(*words).out)
-    for parameter in parameters(words):
+    for parameter in visible(words):
         text = shown[parameter.opts[0]]
         assert all(spelling in text for spelling in parameter.opts)
         assert parameter.help

@@ -39,7 +39,7 @@ def test_unknown_symbols_are_written_otherwise_or_left_out_and_told(tiny: Run, c
     assert near.out == "old  séa"
     assert "'Ж' (U+0416) left out" in near.err
     assert "'L' (U+004C) -> 'l' (U+006C)" in near.err
-    assert near.err.count("unknown symbols: ") == 1
+    assert near.err.count("unknown characters: ") == 1
     assert cli(*words, "--unknown", "skip").out == "  séa"
 
 

@@ -17,6 +17,7 @@ from charrnn.config import (
     SampleConfig,
     TrainConfig,
     TrainOptions,
+    flag,
     from_json,
     load_options,
     to_json,
@@ -165,7 +166,7 @@ def test_an_unknown_optimizer_is_refused() -> None:
 )
 def test_an_unknown_word_suggests_the_nearest(field: str, wrong: str, nearest: str) -> None:
     message = _refused(TrainOptions, field, wrong)
-    assert f"--{field} '{wrong}' is not known: did you mean {nearest}?" in message
+    assert f"{flag(field)} '{wrong}' is not known: did you mean {nearest}?" in message
 
 
 def test_two_budgets_are_refused() -> None:
@@ -197,7 +198,7 @@ def test_updates_farther_apart_than_a_window_is_long_are_refused() -> None:
 
 def test_windows_that_overlap_are_refused_where_every_window_starts_anew() -> None:
     assert TrainOptions(state="reset", seq_len=8).state == "reset"
-    with pytest.raises(OptionError, match=r"`state` reset cuts .*leave out `update_every`"):
+    with pytest.raises(OptionError, match=r"`window_state` reset cuts .*leave out `update_every`"):
         TrainOptions(state="reset", seq_len=8, update_every=4)
 
 
@@ -280,7 +281,7 @@ def test_more_texts_than_beams_are_refused() -> None:
 
 
 TOGETHER: dict[str, tuple[Any, dict[str, Any]]] = {
-    "--temperature 0 takes the most likely symbol, whatever --top-k and --min-p would leave": (
+    "--temperature 0 always takes the most likely token, whatever --top-k and --min-p would": (
         SampleConfig,
         {"temperature": 0, "top_k": 3, "min_p": 0.1},
     ),
@@ -301,7 +302,7 @@ TOGETHER: dict[str, tuple[Any, dict[str, Any]]] = {
         SampleConfig,
         {"mirostat_lr": 0, "mirostat_ent": 2},
     ),
-    "--mirostat-ent cuts off as much as the surprise needs: leave out --top-k and --top-p": (
+    "--mirostat-ent chooses its own cutoff: leave out --top-k and --top-p": (
         SampleConfig,
         {"mirostat_ent": 2, "top_k": 3, "top_p": 0.5},
     ),
@@ -314,7 +315,7 @@ TOGETHER: dict[str, tuple[Any, dict[str, Any]]] = {
         SampleConfig,
         {"repeat_last_n": 0, "repeat_penalty": 1.1, "frequency_penalty": 1},
     ),
-    "--repeat-last-n 9 says how far penalties look back, and there is none": (
+    "--repeat-last-n 9 has no effect without a penalty": (
         SampleConfig,
         {"repeat_last_n": 9},
     ),
@@ -330,7 +331,7 @@ TOGETHER: dict[str, tuple[Any, dict[str, Any]]] = {
         SampleConfig,
         {"logit_bias": [("\n", 101)]},
     ),
-    "--logit-bias names a symbol twice": (SampleConfig, {"logit_bias": [("x", 1), ("x", 1)]}),
+    "--logit-bias names a token twice": (SampleConfig, {"logit_bias": [("x", 1), ("x", 1)]}),
     "--min-length 9 is more than --length 8 allows": (
         BeamConfig,
         {"length": 8, "min_length": 9, "stop": "."},

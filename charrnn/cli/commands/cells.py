@@ -7,23 +7,20 @@ from typing import Annotated
 
 import typer
 
+from charrnn.cli.options import Only, configured
 from charrnn.cli.shared import JsonOption, guarded, print_json
 from charrnn.config import ModelConfig
 
+SIZES = Only("hidden_size", panel="", vocab_size=65)
+
 
 @guarded
-def cells(
-    hidden_size: Annotated[
-        int, typer.Option(help="H, for the number of parameters.")
-    ] = ModelConfig.hidden_size,
-    vocab_size: Annotated[int, typer.Option(help="V, for the number of parameters.")] = 65,
-    as_json: JsonOption = False,
-) -> None:
-    """List the recurrences with their equations and the size of a one-layer network of each."""
+@configured
+def cells(config: Annotated[ModelConfig, SIZES], as_json: JsonOption = False) -> None:
+    """List the cells with their equations and the size of a one-layer network of each."""
     from charrnn.cells import CELLS
     from charrnn.model import parameters
 
-    config = ModelConfig(vocab_size, hidden_size=hidden_size)
     rows = [
         {
             "cell": cell.name,
@@ -34,7 +31,8 @@ def cells(
         for cell in CELLS.values()
     ]
     if as_json:
-        print_json({"hidden_size": hidden_size, "vocab_size": vocab_size, "cells": rows})
+        sizes = {"hidden_size": config.hidden_size, "vocab_size": config.vocab_size}
+        print_json({**sizes, "cells": rows})
         return
     for row in rows:
         typer.echo(f"{row['cell']}: {row['title']}, {row['parameters']:,} parameters")

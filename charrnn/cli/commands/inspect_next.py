@@ -8,14 +8,9 @@ import typer
 
 from charrnn.cli.display import next_symbol, plots
 from charrnn.cli.inspect_shared import PictureOption, ReplaceOption
-from charrnn.cli.shared import (
-    JsonOption,
-    ModelOption,
-    PromptOption,
-    guarded,
-    load_model,
-    print_json,
-)
+from charrnn.cli.options import Only, configured
+from charrnn.cli.prompt import PromptOptions
+from charrnn.cli.shared import JsonOption, ModelOption, guarded, load_model, print_json
 from charrnn.config import BeamConfig
 from charrnn.errors import OptionError
 
@@ -27,9 +22,10 @@ def _preview(setting: str, default: str) -> Any:
 
 
 @guarded
+@configured
 def inspect_next(
+    start: Annotated[PromptOptions, Only("prompt")],
     model: ModelOption = None,
-    prompt: PromptOption = "",
     symbols: Annotated[int, typer.Option(help="Likeliest symbols to show.", min=1)] = 12,
     temperature: Annotated[float | None, _preview("temperature", "0.5 and 2")] = None,
     top_k: Annotated[int | None, _preview("top-k", "5")] = None,
@@ -49,6 +45,7 @@ def inspect_next(
     """
     from charrnn.inspection import choices
 
+    prompt = start.prompt
     given = {
         "temperature": temperature,
         "top_k": top_k,

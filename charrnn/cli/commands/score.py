@@ -10,30 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charrnn.cli.commands.eval import score_fields
-from charrnn.cli.corpus_options import (
-    EncodingOption,
-    ErrorsOption,
-    ExcludeOption,
-    IncludeOption,
-    NewlineOption,
-    SeparatorOption,
-    read_corpus,
-    unescaped,
-)
-from charrnn.cli.prompt import check_unknown
-from charrnn.cli.shared import (
-    JsonOption,
-    ModelOption,
-    ThreadsOption,
-    WeightsOption,
-    guarded,
-    load_model,
-    note,
-    print_json,
-    watched,
-)
-from charrnn.config import Reading
+from charrnn.cli.display.progress import ProgressBar
+from charrnn.cli.display.scores import score_fields
+from charrnn.cli.options import Only, configured
+from charrnn.cli.prompt import PromptOptions
+from charrnn.cli.shared import JsonOption, ModelOption, guarded, load_model, note, print_json
+from charrnn.cli.texts import read_corpus
+from charrnn.config import EngineOptions, Reading
 from charrnn.errors import CorpusError, OptionError, PromptError, nearest
 from charrnn.terminal import TextWriter
 from charrnn.text.unknown_symbols import Replaced, replace
@@ -46,15 +29,19 @@ if TYPE_CHECKING:
 
 BY = ("character", "line", "document")
 EXPECTED = 3  # likeliest symbols reported for each position
-LONG = 100_000  # symbols: reading them takes long enough to be watched
+READING = Only("encoding", "errors", "newline", "include", "exclude", "document_separator")
 
 
 @guarded
+@configured
 def score(
     files: Annotated[
         list[str],
         typer.Argument(help="Text files (packed too), folders, patterns, - for stdin."),
     ],
+    reading: Annotated[Reading, READING],
+    engine: Annotated[EngineOptions, Only("weights", "threads")],
+    start: Annotated[PromptOptions, Only("unknown")],
     model: ModelOption = None,
     by: Annotated[
         str | None,
@@ -74,21 +61,6 @@ def score(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace these files.")] = False,
-    unknown: Annotated[
-        str,
-        typer.Option(
-            help="Symbols that the model has never seen: error, skip, or nearest, which reads "
-            "them another way (é as e)."
-        ),
-    ] = "error",
-    encoding: EncodingOption = Reading.encoding,
-    errors: ErrorsOption = Reading.errors,
-    newline: NewlineOption = Reading.newline,
-    include: IncludeOption = None,
-    exclude: ExcludeOption = None,
-    document_separator: SeparatorOption = "",
-    weights: WeightsOption = "float32",
-    threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     r"""Show how much a text surprises a model, and where.
@@ -104,21 +76,14 @@ def score(
     from charrnn.inspection.surprise import Surprise, total
     from charrnn.run_dir import find_model
 
-    _check(by, unknown, page, table, force)
-    reading = Reading(
-        encoding=encoding,
-        errors=errors,
-        newline=newline,
-        include=tuple(include or ()),
-        exclude=tuple(exclude or ()),
-        document_separator=unescaped(document_separator),
-    )
-    generator = load_model(model, weights, threads)
-    documents = _documents(read_corpus(files, reading), generator, unknown)
+    _check(by, page, table, force)
+    generator = load_model(model, engine)
+    documents = _documents(read_corpus(files, reading), generator, start.unknown)
     by = by or ("character" if len(documents) == 1 else "document")
     count = EXPECTED if by == "character" or page is not None else 0
     ids = [ids for _, ids in documents]
-    with watched("scoring", sum(map(len, ids)), LONG) as progress:
+    with ProgressBar(in_bytes=False) as bar:
+        progress = bar.of("scoring", sum(map(len, ids)))
         found = generator.surprisals(ids, count, progress)
     tokenizer = generator.tokenizer
     texts = [
@@ -136,7 +101,7 @@ def score(
     if as_json:
         fields = score_fields(score_of_all) | {
             "tokenizer": tokenizer.kind,
-            "weights": weights,
+            "weights": engine.weights,
             "by": by,
         }
         print_json(fields | json_fields(texts, by, names))
@@ -145,12 +110,9 @@ def score(
     show_score(score_of_all)
 
 
-def _check(
-    by: str | None, unknown: str, page: Path | None, table: Path | None, force: bool
-) -> None:
+def _check(by: str | None, page: Path | None, table: Path | None, force: bool) -> None:
     if by is not None and by not in BY:
         raise OptionError(f"--by '{by}' is not known: {nearest(by, BY)}")
-    check_unknown(unknown)
     for option, path in (("--html", page), ("--csv", table)):
         if path is not None and str(path) != "-" and path.exists() and not force:
             raise OptionError(f"{option} {path} exists: name another, or --force to replace it")
@@ -166,13 +128,13 @@ def _documents(text: Corpus, generator: Generator, unknown: str) -> list[tuple[s
         except PromptError as error:
             if unknown == "error":
                 raise PromptError(
-                    f"{name}: {error.message}; --unknown nearest (or skip) does without"
+                    f"{name}: {error.message}; use --unknown nearest or --unknown skip"
                 ) from None
             replaced = replace(document, generator.knows, nearest=unknown == "nearest")
             changes.changes.update(replaced.changes)
             every.append((name, generator.tokenizer.encode(replaced.text)))
     if changes.changes:
-        note(f"unknown symbols: {changes}")
+        note(f"unknown characters: {changes}")
     several = Counter(name for name, _ in every)
     number: Counter[str] = Counter()
     documents = []

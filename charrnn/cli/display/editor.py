@@ -25,7 +25,6 @@ from prompt_toolkit.output import Output
 from prompt_toolkit.output.defaults import create_output
 from prompt_toolkit.styles import Style
 
-from charrnn.cli.commands.write import save
 from charrnn.cli.display.editor_draft import Draft
 from charrnn.cli.display.editor_widgets import Question, VisibleText
 from charrnn.errors import CharRNNError
@@ -43,6 +42,17 @@ MAX_UNKNOWN = 5  # unknown characters that the status line names
 TERMINATED = 143
 
 N = TypeVar("N", int, float)
+
+
+def save(path: Path, text: str) -> None:
+    """Write a text to a file, exactly as it is.
+
+    Raises:
+        RunError: it could not be written.
+    """
+    from charrnn.storage.files import write_atomically
+
+    write_atomically(path, text.encode("utf-8", "surrogatepass"))
 
 
 class Editor:

@@ -13,8 +13,8 @@ from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
 
-from charrnn.cli.commands.write import Readings
 from charrnn.cli.display.samples import FLUSH_SECONDS
+from charrnn.cli.prompt import PromptCache
 from charrnn.errors import PromptError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Writing:
     """Writes one continuation; runs in a thread and can be stopped from another."""
 
     def __init__(
-        self, generator: Generator, readings: Readings, before: str, config: SampleConfig
+        self, generator: Generator, readings: PromptCache, before: str, config: SampleConfig
     ) -> None:
         self._generator, self._readings = generator, readings
         self._before, self._config = before, config
@@ -110,7 +110,7 @@ class Draft:
         self.alphabet = Alphabet(generator)
         self.continuation: Continuation | None = None
         self.unknown: list[str] = []
-        self._generator, self._readings, self._refresh = generator, Readings(generator), refresh
+        self._generator, self._readings, self._refresh = generator, PromptCache(generator), refresh
         self._past: dict[str, Continuation] = {}  # by text, for when an undo restores the text
         self._writing: Writing | None = None
         self.buffer = Buffer(

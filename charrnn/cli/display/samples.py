@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.shared import json_line, note, print_json
+from charrnn.config.fields import Options, path, switch
 from charrnn.errors import OptionError
 from charrnn.terminal import TextWriter, one_line
 
@@ -22,13 +21,19 @@ if TYPE_CHECKING:
 FLUSH_SECONDS = 0.02
 _SHOWN = ("text", "seed", "log_prob", "finished_by")
 SHOWN_RUN = 60  # characters of a copied run
-NoveltyOption = Annotated[
-    bool,
-    typer.Option(
-        "--novelty", help="Say what each text copies: the longest run in the training text."
-    ),
-]
 Write = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class OutputOptions(Options):
+    """Where texts go."""
+
+    novelty: bool = switch("Report the longest run that each text copies from the training text.")
+    out: Path | None = path(
+        "Write to this file (a folder for several texts) instead of stdout.", shown="none"
+    )
+    force: bool = switch("Overwrite --out if it exists.")
+    json: bool = switch("Print one JSON object as the last line of stdout.")
 
 
 @dataclass(frozen=True)
@@ -36,19 +41,25 @@ class Target:
     """Where the texts go: to stdout, or to a file (a folder, for several), whole or not at all.
 
     Attributes:
-        out: the file or folder; None is stdout.
+        options: what the user asked for.
         count: how many texts there will be.
-        as_json: one object instead of texts.
-        force: write over what exists.
 
     Raises:
         OptionError: it exists, or could not be made.
     """
 
-    out: Path | None
+    options: OutputOptions
     count: int
-    as_json: bool
-    force: bool
+
+    @property
+    def out(self) -> Path | None:
+        """Return the file or folder; None is stdout."""
+        return self.options.out
+
+    @property
+    def as_json(self) -> bool:
+        """Return whether to write one JSON object instead of the texts."""
+        return self.options.json
 
     def __post_init__(self) -> None:
         if self.out is None:
@@ -58,7 +69,8 @@ class Target:
         if self.out.exists() and self.out.is_dir() != self.is_folder:
             found, wanted = ("file", "folder") if self.is_folder else ("folder", "file")
             raise OptionError(f"--out {self.out} is a {found}, and this needs a {wanted}")
-        if self.out.exists() and not self.force and not (self.is_folder and self._is_empty()):
+        replaced = self.out.exists() and not (self.is_folder and self._is_empty())
+        if replaced and not self.options.force:
             raise OptionError(f"--out {self.out} exists: choose another name, or use --force")
 
     @property
@@ -76,8 +88,8 @@ class Target:
         if self.is_folder:
             out.mkdir(exist_ok=True)
         for number, text in enumerate(texts, start=1):
-            path = out / f"{number}.txt" if self.is_folder else out
-            files.write_atomically(path, text.encode())
+            file = out / f"{number}.txt" if self.is_folder else out
+            files.write_atomically(file, text.encode())
         note(f"written: {out}")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from charrnn.cli.commands.eval import score_lines
+from charrnn.cli.display.scores import score_lines
 from charrnn.cli.display.surprisal_tables import WORST, lines
 from charrnn.cli.display.surprisal_text import Painter, expected, painted, percent
 from charrnn.terminal import symbol_mark, visible

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cli.commands.eval import score_fields
+from charrnn.cli.display.scores import score_fields
 
 if TYPE_CHECKING:
     from charrnn.inspection.surprise import Surprise

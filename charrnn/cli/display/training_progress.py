@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charrnn.cli.corpus_options import split_lines
 from charrnn.cli.shared import note
+from charrnn.cli.texts import split_lines
 from charrnn.config import Form, Regularizers
 from charrnn.errors import OptionError
 from charrnn.model import parameters

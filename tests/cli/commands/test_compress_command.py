@@ -40,7 +40,7 @@ def test_it_says_how_small_and_what_was_never_seen(tiny: Run, cli: Cli) -> None:
     read, size = ((cli.folder / name).stat().st_size for name in ("odd.txt", "odd.crnn"))
     assert f"{read:,} bytes in {size:,}, {size / read:.2%}\n" in done.err
     ends = tiny.text.read_bytes().count(b"\n")
-    assert f"{ends} of the bytes are in no symbol of the model" in done.err
+    assert f"{ends} bytes are not in the model's alphabet" in done.err
 
 
 def test_through_pipes(tiny: Run, cli: Cli, archive: Path) -> None:
@@ -88,7 +88,7 @@ def test_another_model_is_named(tiny: Run, cli: Cli, archive: Path) -> None:
 def test_paths_that_cannot_be(tiny: Run, cli: Cli) -> None:
     model = ("-m", tiny.folder)
     assert "missing.txt" in cli("compress", *model, "missing.txt", "out", code=2).sentence
-    assert "no folder" in cli("compress", *model, tiny.text, "none/out", code=2).sentence
+    assert "is not a folder" in cli("compress", *model, tiny.text, "none/out", code=2).sentence
     assert "--json" in cli("compress", *model, tiny.text, "-", "--json", code=2).sentence
 
 
@@ -106,7 +106,7 @@ def test_without_the_extra_it_is_named(tiny: Run, cli: Cli) -> None:
 def test_on_a_terminal_no_bytes_are_written(tiny: Run, tmp_path: Path) -> None:
     done = on_terminal(tmp_path, "compress", "-m", tiny.folder, tiny.text, "-")
     assert done.code == 2
-    assert "name a file, or pipe it on" in done.screen
+    assert "name a file, or pipe the output" in done.screen
 
 
 @needs_terminal

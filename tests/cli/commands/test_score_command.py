@@ -185,7 +185,7 @@ def test_what_was_never_seen(tiny: Run, cli: Cli) -> None:
     assert "'ſ' (U+017F)" in sentence
     assert "--unknown nearest" in sentence
     done = cli(*words, "--unknown", "nearest", "--json")
-    assert "unknown symbols: 'ſ' (U+017F)" in done.err
+    assert "unknown characters: 'ſ' (U+017F)" in done.err
     assert done.json["characters"] == 7
     assert cli(*words, "--unknown", "skip", "--json").json["characters"] == 6
     (cli.folder / "text.txt").write_text("ſſſ", "utf-8")

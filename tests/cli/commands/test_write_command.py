@@ -17,9 +17,9 @@ import pytest
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from charrnn.cli.commands import write
-from charrnn.cli.commands.write import Readings
+from charrnn.cli import prompt
 from charrnn.cli.display.editor import Editor
+from charrnn.cli.prompt import PromptCache
 from charrnn.config import SampleConfig
 from charrnn.errors import PromptError
 from charrnn.generator import Generator, Prompted
@@ -279,9 +279,9 @@ class Reader(Generator):
 
 
 def test_only_what_is_new_is_read(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write, "_STEP", 3)
+    monkeypatch.setattr(prompt, "_STEP", 3)
     reader = Reader(tiny_model)
-    readings = Readings(reader)
+    readings = PromptCache(reader)
     for text, read in (
         ("hello", ["", "hel", "lo"]),
         ("hello we", [" we"]),
@@ -301,9 +301,9 @@ def test_only_what_is_new_is_read(tiny_model: Model, monkeypatch: pytest.MonkeyP
 def test_reading_that_was_stopped_is_not_begun_again(
     tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write, "_STEP", 2)
+    monkeypatch.setattr(prompt, "_STEP", 2)
     reader = Reader(tiny_model)
-    readings = Readings(reader)
+    readings = PromptCache(reader)
     answers = iter([True, False])
     assert readings.after("hello", lambda: next(answers)) is None
     assert readings.after("hello") is not None
@@ -313,11 +313,11 @@ def test_reading_that_was_stopped_is_not_begun_again(
 
 
 def test_places_are_forgotten_one_day(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write, "_KEPT", 3)
-    readings = Readings(Generator(tiny_model))
+    monkeypatch.setattr(prompt, "_MAX_STATES", 3)
+    readings = PromptCache(Generator(tiny_model))
     for text in ("h", "e", "l", "o"):
         readings.after(text)
-    assert list(readings._kept) == ["l", "", "o"]
+    assert list(readings._states) == ["l", "", "o"]
 
 
 # The command.

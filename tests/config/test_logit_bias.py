@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from charrnn.cli.logit_options import biases
+from charrnn.config import SampleConfig
+from charrnn.config.decoding import parse_bias
 from charrnn.errors import OptionError
 
 
@@ -25,16 +26,16 @@ from charrnn.errors import OptionError
     ],
 )
 def test_a_symbol_and_a_number(text: str, symbol: str, value: float) -> None:
-    assert biases([text]) == ((symbol, value),)
+    assert parse_bias(text) == (symbol, value)
 
 
 @pytest.mark.parametrize(
     "text", ["", "x", "=", "=1", "x=", "x=y", "x=1=", r"\q=1", r"\u12=1", r"\é=1", r"\Uffffffff=1"]
 )
 def test_what_is_no_symbol_and_number_is_refused(text: str) -> None:
-    with pytest.raises(OptionError, match=r"must be SYMBOL=NUMBER, as x=-2 or \\n=1\.5"):
-        biases(["a=1", text])
+    with pytest.raises(OptionError, match=r"must be TOKEN=NUMBER, such as x=-2 or \\n=1\.5"):
+        parse_bias(text)
 
 
 def test_no_bias() -> None:
-    assert biases(None) == ()
+    assert SampleConfig().logit_bias == ()

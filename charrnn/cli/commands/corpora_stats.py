@@ -1,0 +1,68 @@
+"""``charrnn corpora stats``: what a text is like."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from charrnn.cli.display.text_statistics import plan_lines, statistics_lines
+from charrnn.cli.options import Only, configured
+from charrnn.cli.shared import JsonOption, guarded, print_json
+from charrnn.cli.texts import read_corpus
+from charrnn.config import Reading, TrainOptions
+from charrnn.terminal import visible
+
+if TYPE_CHECKING:
+    from charrnn.text.profile import Statistics
+    from charrnn.training.plan import Plan
+
+
+@guarded
+@configured
+def stats(
+    corpus: Annotated[
+        list[str], typer.Argument(help="Text files, folders, - for standard input, or a name.")
+    ],
+    reading: Annotated[Reading, Only("newline", panel="")],
+    symbols: Annotated[
+        int, typer.Option(help="Print this many characters; --json has all.", min=0)
+    ] = 12,
+    as_json: JsonOption = False,
+) -> None:
+    """Describe a text: characters, suspicious signs, repetition, what counting achieves.
+
+    The last part is held out as in training. n-gram models that count which character follows the
+    last 0 to 5 are fitted to the rest and scored on it: a network must do better. The plan of
+    'charrnn train' is shown as far as it does not depend on the speed of this machine.
+    """
+    from charrnn.text import profile
+
+    text = read_corpus(corpus, reading)
+    found = profile.measure(
+        lambda: (piece.data.decode() for piece in text.pieces()), TrainOptions.valid_fraction
+    )
+    plan = _largest_plan(found)
+    if as_json:
+        fields = asdict(found) | {"symbols": profile.rows(found.symbols)}
+        counting = found.counting and {**asdict(found.counting), "bpc": found.counting.bpc}
+        largest = plan and asdict(plan)
+        print_json({"name": text.name, **fields, "counting": counting, "largest_plan": largest})
+        return
+    for line in statistics_lines(text.name, found, symbols):
+        typer.echo(visible(line))
+    for line in plan_lines(plan):
+        typer.echo(line)
+
+
+def _largest_plan(found: Statistics) -> Plan | None:
+    """Return the plan for an infinitely fast machine; None if the text is too short."""
+    from charrnn.text.dataset import split_positions
+    from charrnn.training import plan
+
+    length, _ = split_positions(found.characters, TrainOptions.valid_fraction, 0.0)
+    if length < 2:
+        return None
+    return plan.make(TrainOptions(), length, len(found.symbols), lambda model, train: math.inf)

@@ -1,0 +1,82 @@
+"""What ``charrnn corpora stats`` prints about a text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from charrnn.terminal import one_line
+
+if TYPE_CHECKING:
+    from charrnn.text.profile import Counting, Repetition, Statistics
+    from charrnn.training.plan import Plan
+
+FEW = 10  # a network learns little about a character that occurs less often
+
+
+def statistics_lines(name: str, found: Statistics, max_symbols: int) -> Iterator[str]:
+    """Yield what a text is like, with its most frequent characters."""
+    from charrnn.text.profile.symbols import rows
+
+    few = sum(count < FEW for count in found.symbols.values())
+    yield (
+        f"{name}: {found.characters:,} characters, {found.bytes:,} bytes, {found.lines:,} lines, "
+        f"the longest of {found.longest_line:,} characters (line {found.longest_line_number:,})"
+    )
+    yield f"\n{len(found.symbols):,} symbols, {few:,} of them less than {FEW} times"
+    for row in rows(dict(list(found.symbols.items())[:max_symbols])):
+        share = found.symbols[row["symbol"]] / found.characters
+        shown = one_line(row["symbol"])
+        yield f"  {row['count']:>12,} {share:7.2%}  {row['code_point']:<8} {shown:<2} {row['name']}"
+    if len(found.symbols) > max_symbols > 0:
+        yield f"  and {len(found.symbols) - max_symbols:,} more"
+    yield "\nsuspicious"
+    for sign in found.signs:
+        yield f"  {sign.text}"
+    if not found.signs:
+        yield "  nothing"
+    yield from _repetition_lines(found.repetition)
+    yield from _counting_lines(found.counting)
+
+
+def _repetition_lines(found: Repetition) -> Iterator[str]:
+    which = "" if found.one_in == 1 else f", by one in {found.one_in}"
+    yield "\nrepeated"
+    yield f"  {found.share:.2%} of all passages of {found.window} characters stood before{which}"
+    for passage in found.longest:
+        beginning = one_line(passage.excerpt)
+        yield (
+            f"  {passage.length:,} characters in line {passage.line:,} stand in line "
+            f"{passage.before_line:,} too: {beginning}"
+        )
+
+
+def _counting_lines(found: Counting | None) -> Iterator[str]:
+    if found is None:
+        return
+    yield "\ncounting, which a network must beat"
+    yield (
+        f"  what follows the last few characters, counted in {found.counted:,} characters, "
+        f"measured on the {found.measured:,} held out after them"
+    )
+    for order, (nats, bits) in enumerate(zip(found.nats, found.bpc, strict=True)):
+        yield f"  the last {order}: {nats:.4f} nats ({bits:.3f} bpc)"
+
+
+def plan_lines(plan: Plan | None) -> Iterator[str]:
+    """Yield what 'charrnn train' would do with the text."""
+    from charrnn.model import parameters
+
+    yield "\n'charrnn train' would"
+    if plan is None:
+        yield "  refuse it: it is too short"
+        return
+    model, train = plan.model, plan.train
+    yield (
+        f"  train for {train.minutes:g} minutes or {train.epochs:g} times through the text, in "
+        f"{train.batch_size} streams and windows of {train.seq_len}"
+    )
+    yield (
+        f"  choose {model.cell}, {model.num_layers} x {model.hidden_size} at most "
+        f"({parameters.count(model):,} parameters): by this machine's speed, as --dry-run tells"
+    )

@@ -1,0 +1,142 @@
+"""What ``charrnn eval`` measures, and how it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charrnn.cli.display.progress import ProgressBar
+from charrnn.cli.display.scores import score_lines
+from charrnn.cli.shared import note
+from charrnn.cli.texts import read_corpus
+from charrnn.config import EngineOptions, Reading
+from charrnn.errors import OptionError, PromptError
+
+if TYPE_CHECKING:
+    from charrnn.arrays import Ids
+    from charrnn.model.model_file import Model
+    from charrnn.run_dir import Starts
+    from charrnn.scoring import Score
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a model predicts a text.
+
+    Attributes:
+        score: the score.
+        tokenizer: kind of the model's tokenizer.
+        weights: precision of the weights.
+        rounding_bpc: bits per character lost by rounding the weights; None in float32.
+        window_nats: nats per character in windows that start from the zero state.
+        dynamic: whether the model was trained on the text as it read it.
+    """
+
+    score: Score
+    tokenizer: str
+    weights: str
+    rounding_bpc: float | None = None
+    window_nats: float | None = None
+    dynamic: bool = False
+
+    def fields(self) -> dict[str, Any]:
+        """Return the JSON fields besides those of the score."""
+        return {
+            "window256_nats": self.window_nats,
+            "dynamic": self.dynamic,
+            "tokenizer": self.tokenizer,
+            "weights": self.weights,
+            "rounding_bpc": self.rounding_bpc,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """Yield lines for a person."""
+        nats, bpc, bits_per_byte = score_lines(self.score)
+        yield nats
+        yield bpc
+        if self.dynamic:
+            yield "learning from the text as it was read"
+        if self.rounding_bpc is not None:
+            yield f"{self.rounding_bpc:+.4f} of these by weights in {self.weights}"
+        yield bits_per_byte
+        if self.window_nats is not None:
+            yield f"{self.window_nats:.4f} nats per character in windows of 256"
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """A model and how it scores texts.
+
+    Attributes:
+        path: the model file.
+        model: the model.
+        engine: weights and threads.
+        exact: read in one stream.
+        dynamic: train on the text as it is read.
+    """
+
+    path: Path
+    model: Model
+    engine: EngineOptions
+    exact: bool
+    dynamic: bool
+
+    def file(self, file: Path, reading: Reading) -> Evaluation:
+        """Score a file.
+
+        Raises:
+            PromptError: it has characters that the model does not know.
+        """
+        from charrnn.text import dataset
+
+        text = read_corpus([str(file)], reading)
+        try:
+            with dataset.encoded(text, self.model.tokenizer) as ids:
+                return self._score(ids)
+        except PromptError as error:
+            raise PromptError(f"{file}: {error.message}") from None
+
+    def part(self, part: str) -> Evaluation:
+        """Score a part of the text that the model was trained on: train, valid or test.
+
+        Raises:
+            OptionError: that text is not available, or cannot be scored dynamically.
+        """
+        from charrnn.run_dir import held_out
+
+        trained = self.model.training.get("train")
+        apart = isinstance(trained, dict) and trained.get("reset_at_documents") is True
+        if apart and self.dynamic:
+            raise OptionError(
+                "--dynamic reads a text as one, and this model was trained on documents apart: "
+                "name a text"
+            )
+        ids, documents = held_out(self.path, self.model.tokenizer, part)
+        return self._score(ids, documents if apart else None)
+
+    def _score(self, ids: Ids, documents: Starts | None = None) -> Evaluation:
+        """Score ids (N,), each document from the zero state if their starts are given."""
+        from charrnn import scoring
+        from charrnn.generator import Generator
+
+        kind, weights, threads = self.model.tokenizer.kind, self.engine.weights, self.engine.threads
+        if self.dynamic:
+            return Evaluation(self._dynamic(ids), kind, weights, dynamic=True)
+        generator = Generator(self.model, weights=weights, threads=threads, notify=note)
+        score, rounding = generator.score_ids(ids, exact=self.exact, documents=documents), None
+        if weights != "float32":
+            unrounded = Generator(self.model, threads=threads, notify=note)
+            exactly = unrounded.score_ids(ids, exact=self.exact, documents=documents)
+            rounding = score.bpc - exactly.bpc
+        windows = scoring.window_nats(generator.engine, ids, generator.tokenizer)
+        return Evaluation(score, kind, weights, rounding, windows)
+
+    def _dynamic(self, ids: Ids) -> Score:
+        from charrnn.training import dynamic
+
+        threads = self.engine.threads or 1
+        with ProgressBar(in_bytes=False) as bar:
+            progress = bar.of("reading and learning", len(ids))
+            return dynamic.score(self.model, ids, threads=threads, progress=progress)

@@ -1,0 +1,86 @@
+"""Options of ``charrnn train`` that are about the run and its texts, not about the network."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charrnn.cli.options import words_of
+from charrnn.config import Reading, load_options
+from charrnn.config.fields import RUN, TEXT, Options, integer, path, string, switch
+from charrnn.errors import OptionError, nearest
+
+BUDGETS = {"minutes", "epochs", "steps"}  # one of them on the command line replaces all in a file
+
+
+@dataclass(frozen=True)
+class HeldOutOptions(Options):
+    """Texts besides the one to train on."""
+
+    valid: Path | None = path("A separate validation text.", panel=TEXT, shown="none")
+    test: Path | None = path("A separate test text.", panel=TEXT, shown="none")
+
+
+@dataclass(frozen=True)
+class RunOptions(HeldOutOptions):
+    """Where a run lies, how it starts and what it writes."""
+
+    out: Path | None = path("The run's folder.", panel=RUN, shown="a new one in ./runs")
+    force: bool = switch("Replace the run in --out.", panel=RUN)
+    resume: bool = switch(
+        "Resume the run in --out, or the newest run that was trained on this text.", panel=RUN
+    )
+    init_from: Path | None = path(
+        "Start from the network of this model or run, to train it on another text.",
+        panel=RUN,
+        shown="none",
+    )
+    checkpoint_every: int | None = integer(
+        1,
+        2**62,
+        None,
+        "Steps between two checkpoints.",
+        panel=RUN,
+        shown="a minute, or more if saving is slow",
+    )
+    config: Path | None = path(
+        "A TOML file with these options; flags override it.", panel=RUN, shown="none"
+    )
+    tensorboard: bool = switch("Also write the curves for TensorBoard into the run.", panel=RUN)
+    log_to: str | None = string(None, "An older spelling of --tensorboard.", hidden=True)
+    dry_run: bool = switch("Print the plan and stop.", panel=RUN)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.log_to not in (None, "tensorboard"):
+            advice = nearest(str(self.log_to), ["tensorboard"])
+            raise OptionError(f"--log-to '{self.log_to}' is not known: {advice}")
+        if not self.logs_curves:
+            return
+        try:
+            import tensorboard  # noqa: F401
+        except ImportError:
+            raise OptionError(
+                "--tensorboard needs tensorboard: pip install 'charrnn[tensorboard]'"
+            ) from None
+
+    @property
+    def logs_curves(self) -> bool:
+        """Return whether to write curves for TensorBoard."""
+        return self.tensorboard or self.log_to is not None
+
+    def chosen(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return the training options of the TOML file, overridden by those of the command line."""
+        from_file = load_options(self.config) if self.config else {}
+        if given.keys() & BUDGETS:
+            from_file = {name: from_file[name] for name in from_file.keys() - BUDGETS}
+        return {**from_file, **given}
+
+    def resume_command(self, corpus: list[str], reading: Reading, run_dir: str) -> str:
+        """Return the command that resumes the run; the run knows its other options."""
+        words = ["charrnn", "train", *corpus]
+        words += ["--valid", str(self.valid)] if self.valid else []
+        words += ["--test", str(self.test)] if self.test else []
+        return shlex.join([*words, *words_of(reading, Reading), "--out", run_dir, "--resume"])

@@ -1,0 +1,88 @@
+"""Read texts as the library does, with progress and notices on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from charrnn.cli.display.progress import ProgressBar
+from charrnn.cli.shared import note
+from charrnn.config import Reading, TextOptions
+
+if TYPE_CHECKING:
+    from charrnn.text.corpus import Corpus
+    from charrnn.text.dataset import Dataset
+    from charrnn.text.open import Texts
+
+CorpusArgument = Annotated[
+    list[str],
+    typer.Argument(
+        help="Text files (also gz, bz2, xz, zst), folders, patterns, - for stdin, or a named "
+        "corpus."
+    ),
+]
+
+
+def read_corpus(names: Sequence[str], reading: Reading) -> Corpus:
+    """Read texts as `open.read_corpus`, with progress and notices on stderr."""
+    from charrnn.text import open as opening
+
+    _announce_stdin(names)
+    with ProgressBar() as bar:
+        return opening.read_corpus(names, reading, notify=bar.notify, progress=bar)
+
+
+def texts_of(
+    names: Sequence[str],
+    options: TextOptions,
+    valid: Path | None,
+    test: Path | None,
+    given: Iterable[str] = (),
+) -> Texts:
+    """Read texts as `open.texts_of`, with progress and notices on stderr."""
+    from charrnn.text import open as opening
+
+    _announce_stdin([*names, str(valid), str(test)])
+    with ProgressBar() as bar:
+        return opening.texts_of(names, options, valid, test, given, notify=bar.notify, progress=bar)
+
+
+def dataset_of(
+    names: Sequence[str],
+    options: TextOptions,
+    valid: Path | None,
+    test: Path | None,
+    given: Iterable[str] = (),
+    folder: Path | None = None,
+) -> Dataset:
+    """Make or load a dataset as `open.dataset_of`, with progress and notices on stderr."""
+    from charrnn.text import open as opening
+
+    _announce_stdin([*names, str(valid), str(test)])
+    with ProgressBar() as bar:
+        return opening.dataset_of(
+            names, options, valid, test, given, folder, notify=bar.notify, progress=bar
+        )
+
+
+def _announce_stdin(names: Sequence[str]) -> None:
+    if "-" in names and sys.stdin.isatty():
+        note("reading the text from the terminal: Ctrl-D ends it")
+
+
+def split_lines(data: Dataset) -> list[str]:
+    """Return lines that say how a text was split, and which documents its parts share."""
+    sizes = {name: size for name, size in data.sizes.items() if size.characters}
+    parts = ", ".join(f"{name} {size.characters:,}" for name, size in sizes.items())
+    lines = [f"{parts} characters ({data.split})"]
+    for name, leak in data.leaks.items():
+        if leak.repeated:
+            lines.append(
+                f"{leak.repeated:,} of {leak.documents:,} {name} documents are in the training "
+                "text too: their scores are too good (--split hash keeps equal documents together)"
+            )
+    return lines

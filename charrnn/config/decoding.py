@@ -1,0 +1,399 @@
+"""How text is written: sampling, beam search, limits on the text, and what runs the model."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from charrnn.config.fields import (
+    FILTERS,
+    LIMITS,
+    MAX_LENGTH,
+    MAX_SEED,
+    PENALTIES,
+    Option,
+    Options,
+    check_number,
+    choice,
+    declare,
+    device,
+    flag,
+    given_flags,
+    has_unknown_escape,
+    integer,
+    number,
+    same,
+    string,
+    strings,
+    switch,
+    unescape,
+)
+from charrnn.errors import OptionError
+
+WeightsName = Literal["float32", "bfloat16", "int8"]
+
+
+@dataclass(frozen=True)
+class EngineOptions(Options):
+    """What runs a trained model."""
+
+    weights: str = choice(
+        WeightsName, "float32", "Precision of the weights: float32, bfloat16 or int8 (fastest)."
+    )
+    threads: int | None = integer(
+        1, 4096, None, "CPU threads.", shown="as many as help this network"
+    )
+    device: str = device("cpu", "Device: cpu, cuda or cuda:N.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("weights", "threads"):
+            given = getattr(self, name)
+            if given != getattr(type(self), name) and self.device != "cpu":
+                raise OptionError(
+                    f"{flag(name)} {given} is for the CPU: leave it out with --device {self.device}"
+                )
+
+
+def _check_pattern(name: str, value: Any, pattern: str | None = None) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about syntax that a later Python may read differently
+            re.compile(pattern or value)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise OptionError(f"{flag(name)} '{value}' is not a valid pattern: {error}") from None
+    return value
+
+
+def _check_characters(name: str, value: Any) -> Any:
+    _check_pattern(name, value, f"[{value}]")
+    if not re.fullmatch(r"(?:[^\]\\]|\\.)+", value, re.S):
+        raise OptionError(
+            f"{flag(name)} '{value}' is not a set of characters: write what stands between "
+            r"[ and ] in a pattern, such as a-z\d, and \[ \] for brackets"
+        )
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits(Options):
+    """What a generated text must look like, character by character; by default anything."""
+
+    regex: str | None = string(
+        None,
+        "The whole text must match this pattern (Python syntax); where it may end, it ends before "
+        "the first character that would not match.",
+        _check_pattern,
+        panel=LIMITS,
+        shown="none",
+    )
+    allow: str | None = string(
+        None,
+        "Write only these characters, as in the brackets of a pattern: a-z.",
+        _check_characters,
+        panel=LIMITS,
+        shown="all",
+    )
+    forbid: str | None = string(
+        None,
+        "Never write these characters, as in the brackets of a pattern: 0-9.",
+        _check_characters,
+        panel=LIMITS,
+        shown="none",
+    )
+    max_lines: int | None = integer(
+        1, MAX_LENGTH, None, "End the text after this many lines.", panel=LIMITS, shown="no limit"
+    )
+
+    @property
+    def limits(self) -> Limits:
+        """Return the limits alone, without the other options of a subclass."""
+        return Limits(
+            regex=self.regex, allow=self.allow, forbid=self.forbid, max_lines=self.max_lines
+        )
+
+
+def parse_bias(text: str) -> tuple[str, float]:
+    """Return the token and the number of TOKEN=NUMBER; the last = separates them.
+
+    Raises:
+        OptionError: the text has another form, or an unknown escape.
+    """
+    symbol, _, value = text.rpartition("=")
+    try:
+        if not symbol or (symbol != "\\" and has_unknown_escape(symbol)):
+            raise ValueError
+        return unescape(symbol), float(value)
+    except ValueError as error:
+        raise OptionError(
+            f"--logit-bias {text!a} must be TOKEN=NUMBER, such as x=-2 or \\n=1.5"
+        ) from error
+
+
+def _check_biases(name: str, value: Any) -> tuple[tuple[str, float], ...]:
+    """Return tokens and what is added to their logits, each token once."""
+    given = value.items() if isinstance(value, Mapping) else value
+    pairs = tuple((str(symbol), number) for symbol, number in given)
+    for symbol, bias in pairs:
+        check_number(f"{flag(name)} {symbol!a}", bias, -100.0, 100.0)
+    if len({symbol for symbol, _ in pairs}) < len(pairs):
+        raise OptionError(f"{flag(name)} names a token twice: give it one number")
+    return pairs
+
+
+def _check_stop(name: str, value: tuple[str, ...]) -> tuple[str, ...]:
+    if "" in value:
+        raise OptionError("--stop '' is empty and would end every text before it began")
+    return value
+
+
+@dataclass(frozen=True)
+class SampleConfig(Limits):
+    """Random sampling; `charrnn.decoding.filters` defines the filters and their order."""
+
+    length: int = integer(0, MAX_LENGTH, 1000, "Characters to write.", short="-n")
+    temperature: float = number(
+        0.0,
+        math.inf,
+        0.8,
+        "Below 1 safer, above 1 wilder; 1 samples from the model's own distribution, 0 is greedy.",
+        short="-t",
+    )
+    top_k: int = integer(
+        0, MAX_LENGTH, 0, "Sample from the K most likely tokens; 0 turns it off.", panel=FILTERS
+    )
+    typical_p: float = number(
+        0.0,
+        1.0,
+        1.0,
+        "Sample from the tokens whose surprisal is closest to the entropy, up to this total "
+        "probability; 1 turns it off.",
+        above=True,
+        panel=FILTERS,
+    )
+    top_p: float = number(
+        0.0,
+        1.0,
+        1.0,
+        "Sample from the most likely tokens, up to this total probability; 1 turns it off.",
+        above=True,
+        panel=FILTERS,
+    )
+    min_p: float = number(
+        0.0,
+        1.0,
+        0.0,
+        "Sample from tokens with at least this share of the best token's probability; 0 turns it "
+        "off.",
+        panel=FILTERS,
+    )
+    xtc_probability: float = number(
+        0.0,
+        1.0,
+        0.0,
+        "Probability of dropping all likely tokens except the least likely of them; 0 turns it "
+        "off.",
+        panel=FILTERS,
+    )
+    xtc_threshold: float = number(
+        0.0,
+        0.5,
+        0.1,
+        "XTC: tokens from this probability on are likely.",
+        above=True,
+        panel=FILTERS,
+    )
+    mirostat_ent: float = number(
+        0.0,
+        64.0,
+        0.0,
+        "Hold the mean surprisal of the text at this many bits by cutting off unlikely tokens; 0 "
+        "turns it off.",
+        panel=FILTERS,
+    )
+    mirostat_lr: float = number(
+        0.0, 1.0, 0.1, "Mirostat: learning rate of the cutoff.", above=True, panel=FILTERS
+    )
+    repeat_penalty: float = number(
+        0.0,
+        100.0,
+        1.0,
+        "Divide positive logits of recent tokens by this, multiply negative ones; 1 turns it off.",
+        above=True,
+        panel=PENALTIES,
+    )
+    presence_penalty: float = number(
+        -100.0,
+        100.0,
+        0.0,
+        "Subtract this from the logit of each recent token; 0 turns it off.",
+        panel=PENALTIES,
+    )
+    frequency_penalty: float = number(
+        -100.0,
+        100.0,
+        0.0,
+        "Subtract this from the logit of a recent token for each time it occurs; 0 turns it off.",
+        panel=PENALTIES,
+    )
+    repeat_last_n: int = integer(
+        -1,
+        MAX_LENGTH,
+        64,
+        "Number of tokens that count as recent, including the prompt; -1 means all.",
+        panel=PENALTIES,
+    )
+    no_repeat_ngram_size: int = integer(
+        0,
+        MAX_LENGTH,
+        0,
+        "Never repeat a sequence of N tokens while another token is possible; 0 turns it off.",
+        panel=PENALTIES,
+    )
+    logit_bias: Mapping[str, float] | Sequence[tuple[str, float]] = declare(
+        (),
+        Option(
+            str,
+            "TOKEN=NUMBER: add NUMBER to the token's logit; -100 forbids the token. Escapes such "
+            r"as \n and \u00e9 work; may be repeated.",
+            _check_biases,
+            panel=PENALTIES,
+            shown="none",
+            many=True,
+            parse=parse_bias,
+        ),
+    )
+    num_samples: int = integer(1, 2**16, 1, "Number of texts, written as one batch.")
+    stop: str | Sequence[str] = strings(
+        "End the text before this string; may be repeated.", _check_stop, shown="none"
+    )
+    seed: int | None = integer(
+        0,
+        MAX_SEED,
+        None,
+        "Random seed; the same seed gives the same text.",
+        shown="a new one, printed",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_filters()
+        self._check_penalties()
+
+    def _check_filters(self) -> None:
+        """Refuse filters that would have no effect."""
+        cutting = ("top_k", "typical_p", "top_p", "min_p", "xtc_probability")
+        unused = given_flags(self, *cutting, "mirostat_ent")
+        if self.temperature == 0 and unused:
+            raise OptionError(
+                f"--temperature 0 always takes the most likely token, whatever {unused} would "
+                "leave: give a temperature above 0, or leave the filters out"
+            )
+        if self.temperature == 0 and self.num_samples > 1:
+            raise OptionError(
+                f"--temperature 0 would write the same text {self.num_samples} times: give a "
+                "temperature above 0, or leave out --num-samples"
+            )
+        if not self.xtc_probability and given_flags(self, "xtc_threshold"):
+            raise OptionError("--xtc-threshold has no effect without --xtc-probability: give both")
+        if not self.mirostat_ent and given_flags(self, "mirostat_lr"):
+            raise OptionError("--mirostat-lr has no effect without --mirostat-ent: give both")
+        if self.mirostat_ent and given_flags(self, *cutting):
+            raise OptionError(
+                f"--mirostat-ent chooses its own cutoff: leave out {given_flags(self, *cutting)}"
+            )
+
+    def _check_penalties(self) -> None:
+        """Refuse penalties without a text to look at, and the other way round."""
+        penalties = given_flags(self, "repeat_penalty", "presence_penalty", "frequency_penalty")
+        if penalties and self.repeat_last_n == 0:
+            raise OptionError(
+                f"--repeat-last-n 0 leaves {penalties} no text to look at: "
+                "give the number of tokens, or -1 for all"
+            )
+        if not penalties and given_flags(self, "repeat_last_n"):
+            raise OptionError(
+                f"--repeat-last-n {self.repeat_last_n} has no effect without a penalty: "
+                "give --repeat-penalty, --presence-penalty or --frequency-penalty"
+            )
+
+
+@dataclass(frozen=True)
+class BeamConfig(Limits):
+    """Beam search: the `width` most probable prefixes are kept at every step."""
+
+    length: int = same(SampleConfig, "length", 200)
+    min_length: int = integer(
+        0, MAX_LENGTH, 0, "Minimum number of characters before a --stop may end a text."
+    )
+    width: int = integer(1, 2**16, 5, "Number of prefixes kept at every step.", short="-w")
+    num_return: int = integer(
+        1, 2**16, 1, "Number of best texts to print, with their log-probabilities."
+    )
+    length_penalty: float = number(
+        0.0, 100.0, 1.0, "Rank texts by log p / length^A: 0 favors short texts, 1 is the mean."
+    )
+    groups: int = integer(
+        1, 2**16, 1, "Number of equal parts of the beam, kept apart by --diversity."
+    )
+    diversity: float = number(
+        0.0,
+        1000.0,
+        0.0,
+        "Nats that a token loses for each beam of an earlier group that chose it; 0 turns it off.",
+    )
+    stochastic: bool = switch("Sample different texts without replacement instead of searching.")
+    temperature: float = number(
+        0.0, math.inf, 1.0, "Temperature of --stochastic.", above=True, short="-t"
+    )
+    seed: int | None = same(
+        SampleConfig, "seed", None, help="Seed of --stochastic; the same seed gives the same texts."
+    )
+    stop: str | Sequence[str] = same(SampleConfig, "stop", ())
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_return > self.width:
+            raise OptionError(
+                f"--num-return {self.num_return} asks for more texts than the "
+                f"--width {self.width} beams hold: raise --width"
+            )
+        if self.min_length > self.length:
+            raise OptionError(
+                f"--min-length {self.min_length} is more than --length {self.length} allows: "
+                "raise --length"
+            )
+        if self.min_length and not self.stop:
+            raise OptionError("--min-length says when a --stop may end a text: give --stop as well")
+        self._check_groups()
+        self._check_stochastic()
+
+    def _check_groups(self) -> None:
+        if self.width % self.groups:
+            raise OptionError(
+                f"--width {self.width} cannot be divided into {self.groups} equal --groups"
+            )
+        if (self.groups > 1) != (self.diversity > 0):
+            raise OptionError(
+                "--groups and --diversity belong together: without --diversity all groups find "
+                "the same texts, and one group has nothing to be kept apart from"
+            )
+
+    def _check_stochastic(self) -> None:
+        if not self.stochastic:
+            unused = given_flags(self, "temperature", "seed")
+            if unused:
+                raise OptionError(
+                    f"{unused} has no effect on a search, which is not random: "
+                    "give --stochastic as well, or use charrnn sample"
+                )
+            return
+        ranked = given_flags(self, "length_penalty", "groups")
+        if ranked:
+            raise OptionError(
+                f"--stochastic draws texts with the model's own probabilities: leave out {ranked}"
+            )

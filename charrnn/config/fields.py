@@ -1,0 +1,284 @@
+"""How an option is declared: once, on a field of a frozen dataclass.
+
+The functions below make such fields. A field's metadata holds an `Option`: which values are valid,
+the help text, where and how the help shows it. The check of a dataclass, the command line, TOML
+files and JSON all derive from it. `RENAMED` lists the flags that differ from their field's name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from charrnn.errors import OptionError, nearest
+
+# The boxes of --help, in the order in which it shows them.
+PANELS = (
+    RUN := "Run",
+    TRAINING := "Training",
+    NETWORK := "Network",
+    VARIANTS := "Network variants",
+    REGULARIZATION := "Regularization",
+    TOKENIZER := "Tokenizer",
+    TEXT := "Text",
+    FILTERS := "Filters",
+    PENALTIES := "Penalties",
+    LIMITS := "Limits",
+)
+PLANNED = "planned"
+# Fields whose flag has another name; the field's own name stays valid as a hidden flag.
+RENAMED = {"state": "window_state", "pieces": "sentencepiece_type"}
+MAX_LENGTH = 10**9
+MAX_SEED = 2**63 - 1
+_OPTION = "option"
+
+T = TypeVar("T")
+Check = Callable[[str, Any], Any]
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is known about a field besides its name, type and default.
+
+    Attributes:
+        type: type of the value on the command line: bool, int, float, str or Path.
+        help: one sentence for `--help`.
+        check: called with the field's name and a value; returns the value to keep or raises
+            OptionError. None is accepted without a check where it is the default.
+        panel: the box of `--help` that lists it.
+        shown: what `--help` shows as the default, if not the default itself.
+        short: a one-letter flag, such as "-n".
+        many: whether the flag may be repeated; the value is a tuple.
+        hidden: whether the help leaves it out.
+        parse: turns the text on the command line into a value.
+    """
+
+    type: type
+    help: str
+    check: Check
+    panel: str = ""
+    shown: str = ""
+    short: str = ""
+    many: bool = False
+    hidden: bool = False
+    parse: Callable[[str], Any] | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """Base of all options: checks every field when an object is made."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            option = option_of(field)
+            value = getattr(self, field.name)
+            if option is not None and (value is not None or field.default is not None):
+                object.__setattr__(self, field.name, option.check(field.name, value))
+
+
+def option_of(field: dataclasses.Field[Any]) -> Option | None:
+    """Return the option that a field declares, if it declares one."""
+    return field.metadata.get(_OPTION)
+
+
+def declare(default: Any, option: Option) -> Any:
+    """Return a dataclass field with an option; `dataclasses.MISSING` makes the field required."""
+    return dataclasses.field(default=default, metadata={_OPTION: option})
+
+
+def same(kind: type[Options], name: str, default: Any, **changes: Any) -> Any:
+    """Return a field like `name` of another dataclass, with another default."""
+    option: Option = kind.__dataclass_fields__[name].metadata[_OPTION]
+    return declare(default, dataclasses.replace(option, **changes))
+
+
+def integer(low: int, high: int, default: Any, help_text: str, **shown: Any) -> Any:
+    """Return a field for a whole number from `low` to `high`."""
+
+    def check(name: str, value: Any) -> Any:
+        check_integer(flag(name), value, low, high)
+        return value
+
+    return declare(default, Option(int, help_text, check, **shown))
+
+
+def check_integer(what: str, value: Any, low: int, high: int) -> None:
+    """Refuse a value that is not a whole number from `low` to `high`."""
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise OptionError(f"{what} must be a whole number from {low} to {high}, not {value}")
+
+
+def number(
+    low: float,
+    high: float,
+    default: Any,
+    help_text: str,
+    *,
+    above: bool = False,
+    infinite: bool = False,
+    **shown: Any,
+) -> Any:
+    """Return a field for a number from `low` (or `above` it) to `high`, or an `infinite` one."""
+
+    def check(name: str, value: Any) -> Any:
+        if not (infinite and value == math.inf):
+            check_number(flag(name), value, low, high, above=above)
+        return value
+
+    return declare(default, Option(float, help_text, check, **shown))
+
+
+def check_number(what: str, value: Any, low: float, high: float, *, above: bool = False) -> None:
+    """Refuse a value that is not a number in the range, as `number` describes it."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    found = float(value) if is_number else math.nan
+    if not math.isfinite(found) or not low <= found <= high or (above and found == low):
+        start = f"above {low:g}" if above else f"from {low:g}"
+        end = f" to {high:g}" if math.isfinite(high) else " up"
+        raise OptionError(f"{what} must be a number {start}{end}, not {value}")
+
+
+def choice(names: Any, default: Any, help_text: str, **shown: Any) -> Any:
+    """Return a field for one of the names of a Literal type."""
+    known = get_args(names)
+
+    def check(name: str, value: Any) -> Any:
+        check_choice(flag(name), value, known)
+        return value
+
+    return declare(default, Option(str, help_text, check, **shown))
+
+
+def check_choice(what: str, value: Any, known: Sequence[str]) -> None:
+    """Refuse a value that is not one of the known names."""
+    if value not in known:
+        raise OptionError(f"{what} '{value}' is not known: {nearest(str(value), known)}")
+
+
+def switch(help_text: str, **shown: Any) -> Any:
+    """Return a field for a flag without a value, off by default."""
+
+    def check(name: str, value: Any) -> Any:
+        if not isinstance(value, bool):
+            raise OptionError(f"{flag(name)} must be true or false")
+        return value
+
+    return declare(False, Option(bool, help_text, check, **shown))
+
+
+def string(default: Any, help_text: str, check: Check | None = None, **shown: Any) -> Any:
+    """Return a field for a text."""
+    return declare(default, Option(str, help_text, check or _as_given, **shown))
+
+
+def strings(help_text: str, check: Check | None = None, **shown: Any) -> Any:
+    """Return a field for any number of texts; one text stands for itself."""
+
+    def as_tuple(name: str, value: Any) -> Any:
+        values = (value,) if isinstance(value, str) else tuple(value)
+        return check(name, values) if check else values
+
+    return declare((), Option(str, help_text, as_tuple, many=True, **shown))
+
+
+def path(help_text: str, **shown: Any) -> Any:
+    """Return a field for an optional file or folder."""
+    return declare(None, Option(Path, help_text, _as_given, **shown))
+
+
+def device(default: str, help_text: str, *, auto: bool = False, **shown: Any) -> Any:
+    """Return a field for a device."""
+
+    def check(name: str, value: Any) -> Any:
+        check_device(value, auto=auto)
+        return value
+
+    return declare(default, Option(str, help_text, check, **shown))
+
+
+def check_device(name: str, *, auto: bool = False) -> None:
+    """Refuse a name that is not a device; `auto` is one only where it is allowed."""
+    names = ("auto", "cpu") if auto else ("cpu",)
+    if name not in names and not re.fullmatch("cuda(:[0-9]+)?", str(name)):
+        known = ", ".join(names)
+        raise OptionError(f"--device '{name}' is not known: use {known}, cuda or cuda:N")
+
+
+def _as_given(name: str, value: Any) -> Any:
+    return value
+
+
+def flag(name: str) -> str:
+    """Return the command-line spelling of a field: hidden_size -> --hidden-size."""
+    return "--" + RENAMED.get(name, name).replace("_", "-")
+
+
+def given_flags(config: Options, *names: str) -> str:
+    """Return the flags of the named fields that differ from their default, joined in words."""
+    flags = [flag(name) for name in names if getattr(config, name) != getattr(type(config), name)]
+    return " and ".join(filter(None, [", ".join(flags[:-1]), *flags[-1:]]))
+
+
+def with_field_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options keyed by field names; keys may be spelled as flags, with - or _."""
+    fields = {spelling: name for name, spelling in RENAMED.items()}
+    plain = {key.replace("-", "_"): value for key, value in values.items()}
+    return {fields.get(key, key): value for key, value in plain.items()}
+
+
+_HEX = r"[\da-fA-F]"
+_ESCAPE = re.compile(
+    rf"\\(?:([nrt\\])|x({_HEX}{{2}})|u({_HEX}{{4}})|U(00(?:0{_HEX}|10){_HEX}{{4}}))", re.ASCII
+)
+_ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
+
+
+def unescape(text: str) -> str:
+    r"""Return a text with the escapes \n, \r, \t, \\, \xHH, \uHHHH and \UHHHHHHHH replaced.
+
+    Any other backslash stays as it is.
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        letter, *codes = match.groups()
+        return _ESCAPED[letter] if letter else chr(int(next(filter(None, codes)), 16))
+
+    return _ESCAPE.sub(replaced, text)
+
+
+def escape(text: str) -> str:
+    """Return a text that `unescape` turns into `text`, on one line."""
+    for letter, character in reversed(_ESCAPED.items()):
+        text = text.replace(character, f"\\{letter}")
+    return text
+
+
+def has_unknown_escape(text: str) -> bool:
+    """Return whether a text has a backslash that `unescape` leaves as it is."""
+    return "\\" in _ESCAPE.sub("", text)
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """Return a config as a plain dictionary."""
+    return dataclasses.asdict(config)
+
+
+def from_json(kind: type[T], data: Mapping[str, Any], where: str) -> T:
+    """Return a config made from a dictionary.
+
+    Raises:
+        OptionError: a key is unknown or missing (the message names `where`), or a value is invalid.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in fields:
+            raise OptionError(f"{where}: unknown key '{key}': {nearest(key, fields)}")
+    for name, field in fields.items():
+        if name not in data and field.default is dataclasses.MISSING:
+            raise OptionError(f"{where}: '{name}' is missing")
+    return kind(**data)

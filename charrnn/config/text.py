@@ -1,0 +1,149 @@
+"""How a text is read, split and tokenized."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from charrnn.config.fields import (
+    TEXT,
+    TOKENIZER,
+    Options,
+    choice,
+    flag,
+    integer,
+    number,
+    string,
+    strings,
+    unescape,
+)
+from charrnn.errors import OptionError, nearest
+
+TokenizerName = Literal["char", "byte", "sentencepiece"]
+PieceName = Literal["unigram", "bpe", "char"]
+SplitName = Literal["position", "document", "hash"]
+ErrorsName = Literal["strict", "replace"]
+NewlineName = Literal["keep", "lf"]
+ENCODINGS = (  # suggested when a name is unknown; every text codec of Python is valid
+    "utf-8",
+    "utf-16",
+    "utf-32",
+    "latin-1",
+    "cp1251",
+    "cp1252",
+    "koi8-r",
+    "shift-jis",
+    "euc-jp",
+    "euc-kr",
+    "gb18030",
+    "big5",
+)
+
+
+def _check_encoding(name: str, value: Any) -> Any:
+    """Refuse unknown codecs, and codecs that do not decode text (base64, zip)."""
+    try:
+        known = isinstance(value, str) and codecs.lookup(value)._is_text_encoding
+    except (LookupError, ValueError):  # ValueError: a NUL in the name
+        known = False
+    if not known:
+        raise OptionError(f"{flag(name)} '{value}' is not known: {nearest(str(value), ENCODINGS)}")
+    return value
+
+
+def _check_unicode(name: str, value: Any) -> Any:
+    try:
+        value.encode()
+    except (UnicodeEncodeError, AttributeError):
+        raise OptionError(f"{flag(name)} must be Unicode text") from None
+    return value
+
+
+@dataclass(frozen=True)
+class Reading(Options):
+    """How files become one text."""
+
+    encoding: str = string(
+        "utf-8", "Input encoding (a Python codec name).", _check_encoding, panel=TEXT
+    )
+    errors: str = choice(
+        ErrorsName,
+        "strict",
+        "Bytes that cannot be decoded: strict (an error) or replace (with U+FFFD).",
+        panel=TEXT,
+    )
+    newline: str = choice(
+        NewlineName, "keep", "Line ends: keep them, or lf (turn CR LF into LF).", panel=TEXT
+    )
+    include: str | Sequence[str] = strings(
+        "Read only files of a folder that match this pattern, such as '*.c'; may be repeated.",
+        panel=TEXT,
+        shown="all",
+    )
+    exclude: str | Sequence[str] = strings(
+        "Skip files of a folder that match this pattern; may be repeated.",
+        panel=TEXT,
+        shown="none",
+    )
+    document_separator: str = string(
+        "",
+        r"Text that separates documents, besides the end of a file; escapes such as \n work.",
+        _check_unicode,
+        panel=TEXT,
+        shown="none",
+        parse=unescape,
+    )
+    max_unpacked: int | None = integer(
+        1,
+        2**60,
+        None,
+        "Limit in bytes for unpacking one compressed file.",
+        panel=TEXT,
+        shown="200 times its size",
+    )
+
+
+@dataclass(frozen=True)
+class TextOptions(Reading):
+    """How a text is read, tokenized, and split into train, valid and test."""
+
+    tokenizer: str = choice(
+        TokenizerName, "char", "char (code points), byte, or sentencepiece.", panel=TOKENIZER
+    )
+    min_count: int = integer(
+        1, 10**12, 1, "char: split characters that are rarer into their bytes.", panel=TOKENIZER
+    )
+    vocab_size: int | None = integer(
+        300, 2**20, None, "sentencepiece: vocabulary size.", panel=TOKENIZER, shown="1024"
+    )
+    pieces: str | None = choice(
+        PieceName, None, "sentencepiece: unigram, bpe or char.", panel=TOKENIZER, shown="bpe"
+    )
+    split: str = choice(
+        SplitName,
+        "position",
+        "Hold out the end of the text (position), the last documents (document), or documents "
+        "chosen by a hash of their content (hash).",
+        panel=TEXT,
+    )
+    valid_fraction: float = number(
+        0.0, 0.9, 0.1, "Fraction of the text held out for validation.", panel=TEXT
+    )
+    test_fraction: float = number(
+        0.0, 0.9, 0.0, "Fraction of the text held out for a final test.", panel=TEXT
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.valid_fraction + self.test_fraction > 0.9:
+            raise OptionError(
+                "--valid-fraction and --test-fraction leave less than a tenth to train on: "
+                "lower them"
+            )
+        if self.min_count > 1 and self.tokenizer != "char":
+            raise OptionError(f"--min-count is for --tokenizer char, not {self.tokenizer}")
+        for name in ("vocab_size", "pieces"):
+            if getattr(self, name) is not None and self.tokenizer != "sentencepiece":
+                raise OptionError(f"{flag(name)} is for --tokenizer sentencepiece")

@@ -1,0 +1,304 @@
+"""How a network is trained.
+
+`TrainOptions` is what a user asked for, where None leaves the choice to the plan; `TrainConfig` is
+what the plan decided.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from charrnn.config.fields import (
+    MAX_SEED,
+    PLANNED,
+    REGULARIZATION,
+    RUN,
+    TRAINING,
+    VARIANTS,
+    Option,
+    Options,
+    check_integer,
+    choice,
+    declare,
+    device,
+    from_json,
+    integer,
+    number,
+    same,
+    switch,
+    with_field_names,
+)
+from charrnn.config.model import Form, ModelConfig
+from charrnn.config.text import TextOptions
+from charrnn.errors import OptionError
+
+InitName = Literal["auto", "orthogonal", "glorot", "he"]
+StateName = Literal["carry", "reset"]
+OptimizerName = Literal["adamw"]
+PrecisionName = Literal["auto", "float32", "bfloat16"]
+BackendName = Literal["auto", "reference", "library", "scaffold"]
+OMEGA_CELLS = ("elman", "irnn", "preactivation")
+MAX_WINDOW = 2**30
+
+
+def _check_window(name: str, value: Any) -> Any:
+    """Return a BPTT window: a whole number, its digits, or the word ``full``."""
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value)
+    if value != "full" and not isinstance(value, int):
+        raise OptionError(f"--seq-len must be a whole number or full, not {value}")
+    if isinstance(value, int):
+        check_integer("--seq-len", value, 1, MAX_WINDOW)
+    return value
+
+
+@dataclass(frozen=True)
+class Regularizers(Options):
+    """Regularization during training; except for weight decay, off by default."""
+
+    dropout: float | None = number(
+        0.0,
+        0.95,
+        None,
+        "Probability that an output of a layer is dropped.",
+        panel=REGULARIZATION,
+        shown=PLANNED,
+    )
+    locked_dropout: bool = switch(
+        "Use one dropout mask for a whole window (Gal and Ghahramani 2016).", panel=REGULARIZATION
+    )
+    weight_drop: float = number(
+        0.0,
+        0.95,
+        0.0,
+        "Probability that a recurrent weight is dropped for a window (Merity et al. 2018).",
+        panel=REGULARIZATION,
+    )
+    activation_penalty: float = number(
+        0.0,
+        1e3,
+        0.0,
+        "AR: weight of the mean square of the last layer's outputs.",
+        panel=REGULARIZATION,
+    )
+    slowness_penalty: float = number(
+        0.0,
+        1e3,
+        0.0,
+        "TAR: weight of the mean square of their change from step to step.",
+        panel=REGULARIZATION,
+    )
+    omega: float = number(
+        0.0,
+        1e3,
+        0.0,
+        "Weight of the regularizer by Pascanu et al. that keeps gradient norms constant over "
+        "time; slow.",
+        panel=REGULARIZATION,
+    )
+    weight_decay: float = number(
+        0.0, 10.0, 0.1, "Weight decay of the matrices.", panel=REGULARIZATION
+    )
+
+
+@dataclass(frozen=True)
+class TrainOptions(TextOptions, Regularizers, Form):
+    """What the user asked for; None is planned from the corpus, the machine and the budget."""
+
+    cell: str = same(ModelConfig, "cell", "lstm-coupled")
+    num_layers: int | None = same(ModelConfig, "num_layers", None, shown=PLANNED)
+    hidden_size: int | None = same(ModelConfig, "hidden_size", None, shown=PLANNED)
+    embedding_size: int | None = same(ModelConfig, "embedding_size", None, shown=PLANNED)
+    init: str = choice(
+        InitName,
+        "auto",
+        "Initial weights: auto (what suits the cell), orthogonal, glorot or he.",
+        panel=VARIANTS,
+    )
+    forget_bias: float | None = number(
+        -100.0, 100.0, None, "Initial bias of the forget gate.", panel=VARIANTS, shown="1"
+    )
+    minutes: float | None = number(
+        0.0,
+        1e7,
+        None,
+        "Time budget in minutes, from the start of the command to the saved model.",
+        above=True,
+        panel=TRAINING,
+        shown=PLANNED,
+    )
+    epochs: float | None = number(
+        0.0,
+        1e9,
+        None,
+        "Passes over the text, instead of --minutes.",
+        above=True,
+        panel=TRAINING,
+        shown="none",
+    )
+    steps: int | None = integer(
+        1, 10**12, None, "Updates, instead of --minutes.", panel=TRAINING, shown="none"
+    )
+    seq_len: int | str | None = declare(
+        None,
+        Option(
+            str,
+            "T, the BPTT window: steps that a gradient goes back, or full.",
+            _check_window,
+            panel=TRAINING,
+            shown=PLANNED,
+        ),
+    )
+    update_every: int | None = integer(
+        1,
+        MAX_WINDOW,
+        None,
+        "Steps between two updates; each update reads a whole window.",
+        panel=TRAINING,
+        shown="the window",
+    )
+    state: str = choice(
+        StateName,
+        "carry",
+        "At the start of a window, carry the state over from the last one, or reset it.",
+        panel=TRAINING,
+    )
+    reset_at_documents: bool = switch(
+        "Reset the state at each document: a file, or see --document-separator.", panel=TRAINING
+    )
+    batch_size: int | None = integer(
+        1,
+        2**20,
+        None,
+        "B, number of streams that are read in parallel.",
+        panel=TRAINING,
+        shown=PLANNED,
+    )
+    optimizer: str = choice(OptimizerName, "adamw", "Optimizer.", panel=TRAINING)
+    learning_rate: float | None = number(
+        0.0,
+        1e3,
+        None,
+        "Peak learning rate, reached after the warm-up.",
+        above=True,
+        panel=TRAINING,
+        shown=PLANNED,
+    )
+    clip_norm: float = number(
+        0.0,
+        math.inf,
+        1.0,
+        "Clip the gradient to this norm; inf turns clipping off.",
+        above=True,
+        infinite=True,
+        panel=TRAINING,
+    )
+    seed: int = integer(
+        0, MAX_SEED, 1, "Seed of the initial weights and of dropout.", panel=TRAINING
+    )
+    device: str = device("auto", "auto, cpu, cuda or cuda:N.", auto=True, panel=RUN)
+    precision: str = choice(
+        PrecisionName,
+        "auto",
+        "auto, float32, or bfloat16 (for matrix products only).",
+        panel=RUN,
+    )
+    backend: str = choice(
+        BackendName,
+        "auto",
+        "auto, library (torch.nn), scaffold (compiled here) or reference (a plain loop).",
+        panel=RUN,
+    )
+    threads: int | None = integer(1, 4096, None, "CPU threads.", panel=RUN, shown="all cores")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        budgets = [n for n in ("minutes", "epochs", "steps") if getattr(self, n) is not None]
+        if len(budgets) > 1:
+            raise OptionError(
+                f"{' and '.join('--' + n for n in budgets)} are two budgets: give one of them"
+            )
+        self._check_windows()
+        self._check_documents()
+        if self.omega and self.cell not in OMEGA_CELLS:
+            raise OptionError(
+                f"--omega is for {', '.join(OMEGA_CELLS)}, in which a gradient passes one matrix "
+                f"from step to step: leave it out for {self.cell}"
+            )
+        if self.omega and self.backend not in ("auto", "reference"):
+            raise OptionError("--omega takes derivatives of gradients: use --backend reference")
+
+    def _check_windows(self) -> None:
+        if self.update_every is None:
+            return
+        if isinstance(self.seq_len, int) and self.update_every > self.seq_len:
+            raise OptionError(
+                f"--update-every {self.update_every} would leave steps of the text without "
+                f"gradient: it may be --seq-len {self.seq_len} at most"
+            )
+        if self.state == "reset":
+            raise OptionError(
+                "--window-state reset cuts the text into windows, each with one update: "
+                "leave out --update-every"
+            )
+
+    def _check_documents(self) -> None:
+        if not self.reset_at_documents:
+            return
+        if self.state == "reset":
+            raise OptionError(
+                "--window-state reset resets at every window, --reset-at-documents only at "
+                "documents: give one of them"
+            )
+        whole = "--seq-len full" if self.seq_len == "full" else ""
+        if whole or self.update_every is not None:
+            raise OptionError(
+                "--reset-at-documents cuts documents into windows, each with one update: "
+                f"leave out {whole or '--update-every'}"
+            )
+
+
+@dataclass(frozen=True)
+class TrainConfig(Regularizers):
+    """How a network is trained; every value is decided.
+
+    At least one of the budgets is not None; with minutes and epochs, training ends at whichever is
+    reached first.
+    """
+
+    seq_len: int = 64  # T or k2, the BPTT window
+    update_every: int = 64  # k1, steps between two updates
+    state: str = TrainOptions.state
+    reset_at_documents: bool = TrainOptions.reset_at_documents
+    batch_size: int = 32  # B, the number of streams
+    optimizer: str = TrainOptions.optimizer
+    learning_rate: float = 0.01
+    init: str = TrainOptions.init
+    forget_bias: float | None = TrainOptions.forget_bias
+    dropout: float = same(Regularizers, "dropout", 0.0)
+    clip_norm: float = TrainOptions.clip_norm
+    seed: int = TrainOptions.seed
+    minutes: float | None = None
+    epochs: float | None = None
+    steps: int | None = None
+
+
+def load_options(path: Path) -> dict[str, Any]:
+    """Return the training options of a TOML file, by field name; keys may be spelled as flags.
+
+    Raises:
+        OptionError: the file cannot be read, or has an unknown key or an invalid value.
+    """
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise OptionError(f"--config {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OptionError(f"--config {path} is not TOML: {error}") from error
+    options = with_field_names(data)
+    from_json(TrainOptions, options, f"--config {path}")
+    return options
