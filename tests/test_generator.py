@@ -1,7 +1,6 @@
 import itertools
 import json
 import math
-import os
 import subprocess
 import sys
 import threading
@@ -524,33 +523,6 @@ def test_compiling_is_told_of_where_it_takes_long(
     monkeypatch.setattr(Chooser, "compile", compile_slowly)
     writer.sample(length=3)
     assert told == ["compiling for this machine: some seconds, the first time"]
-
-
-@pytest.mark.parametrize("usable", [True, False])
-def test_compiled_code_is_kept_per_user_or_for_the_process_alone(
-    tmp_path: Path, usable: bool
-) -> None:
-    home = tmp_path / "home"
-    if usable:
-        home.mkdir()
-    else:
-        home.write_text("a file: nothing can be made in it")
-    places = {"XDG_CACHE_HOME": str(home), "LOCALAPPDATA": str(home), "HOME": str(home)}
-    look = "import os; from charrnn.compiler import cache; print(cache.folder()); print(os.stat("
-    look += "cache.folder()).st_mode & 0o077)"
-    ended = subprocess.run(
-        [sys.executable, "-c", look],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ | places,
-        timeout=100,
-    )
-    folder, others = ended.stdout.splitlines()
-    assert Path(folder).is_relative_to(home) is usable
-    assert Path(folder).exists() is usable  # what is the process's own goes with it
-    if not usable and sys.platform != "win32":
-        assert int(others) == 0
 
 
 def test_a_sample_is_a_value() -> None:

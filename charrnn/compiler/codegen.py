@@ -123,5 +123,6 @@ def load(source: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     # Compiled code looks for its module by name when it is read again.
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    with cache.in_folder():
+        spec.loader.exec_module(module)
     return module

@@ -9,12 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from charrnn.cells.base import EPSILON
-from charrnn.compiler.scalar_math import OPTIONS, inside, same, to_half
+from charrnn.compiler.scalar_math import inside, same, to_half
 
-_compiled: Any = njit(**OPTIONS)
 _epsilon = np.float32(EPSILON)
 
 
@@ -31,7 +29,7 @@ def moments(block):  # type: ignore[no-untyped-def]
     return mean, np.float32(1) / np.sqrt(squares * share + _epsilon)
 
 
-@_compiled
+@inside
 def normalise(r, part, normal, scale, t, first, end, hidden):  # type: ignore[no-untyped-def]
     """Normalise rows `first` to `end` of a product into `normal`; `scale`: 1 / deviation."""
     for b in range(first, end):

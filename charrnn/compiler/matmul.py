@@ -25,11 +25,11 @@ from typing import Any
 import llvmlite.binding as llvm  # type: ignore[import-untyped]
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from charrnn.compiler.scalar_math import OPTIONS, inside
+from charrnn.compiler.scalar_math import inside
 
 _FEATURES = llvm.get_host_cpu_features()
 WIDTH = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx2") else 4  # W
@@ -264,7 +264,6 @@ def _on_config(name: str) -> Any:
 
 _load_config: Any = _on_config("llvm.x86.ldtilecfg")
 _store_config: Any = _on_config("llvm.x86.sttilecfg")
-_compiled: Any = njit(**OPTIONS)
 
 
 def tiles_config(parts: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -276,7 +275,7 @@ def tiles_config(parts: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return config
 
 
-@_compiled
+@inside
 def open_tiles(tiles, part):  # type: ignore[no-untyped-def]
     """Configure this thread's tiles, and keep what there was; `tiles` as in `tiles_config`."""
     address = tiles.ctypes.data + part * 2 * TILES_CONFIG
@@ -284,7 +283,7 @@ def open_tiles(tiles, part):  # type: ignore[no-untyped-def]
     _load_config(address)
 
 
-@_compiled
+@inside
 def close_tiles(tiles, part):  # type: ignore[no-untyped-def]
     """As it was: a library that has configured its tiles may rely on finding them so."""
     _load_config(tiles.ctypes.data + (part * 2 + 1) * TILES_CONFIG)
@@ -394,7 +393,7 @@ multiply_dots: Any = _vector_product(dots=True)
 _two_tiles, _one_tile = _tile_block(2), _tile_block(1)
 
 
-@_compiled
+@inside
 def multiply_tiles(a, t, first, end, packed, init, out, part):  # type: ignore[no-untyped-def]
     """As `_vector_product`'s, by tiles."""
     row, out_row = a.shape[2] * 2, out.shape[2] * 4

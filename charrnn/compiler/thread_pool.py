@@ -22,10 +22,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import carray, cfunc, types  # type: ignore[attr-defined]
+from numba import carray, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from charrnn.compiler.cache import c_function
 from charrnn.compiler.scalar_math import pointer
 
 GONE, IDLE, POSTED, CALLED = 0, 1, 2, 3
@@ -36,7 +37,7 @@ SPINS = 4000  # looks at what another thread writes, before the processor is giv
 _LOOKS = SPINS + 6000  # for more work: those that offer the processor take most of the time
 
 _intrinsic: Any = intrinsic
-_entry: Any = cfunc("void(voidptr)", cache=True, error_model="numpy")
+_entry = c_function("void(voidptr)")
 
 
 @_intrinsic
@@ -149,6 +150,8 @@ class _Crew:
         self._slots: NDArray[np.int64] = room[first : first + others * _SLOT].reshape(others, -1)
         self._threads = _started(others)
         self._turn = threading.Lock()  # two callers, each with half of the threads, would wait
+        for function in (_post, _serve, _lead):
+            function.address  # noqa: B018 - compiled here, where an error or Ctrl-C ends it
 
     def run(self, address: int, data: int) -> None:
         """As `together`."""

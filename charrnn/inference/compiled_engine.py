@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Floats, Ids
+from charrnn.compiler.cache import compile_declared
 from charrnn.compiler.matmul import WIDTH
 from charrnn.config import ModelConfig
 from charrnn.inference import instructions, step_codegen
@@ -146,9 +147,9 @@ class Engine(NumpyEngine):
         self._panels = _panels(config.hidden_size)
         self._logit_panels = _panels(config.vocab_size)
         self._prepare()
-        instructions.product(
-            weights
-        )  # compiled here, where it may fail, and not with the first step
+        # Compile here, where a caller can still fall back to numpy, and not at the first step.
+        instructions.product(weights)
+        compile_declared()
         self.threads = threads or self._worthwhile_threads()
 
     @property

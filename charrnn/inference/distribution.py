@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import carray, njit  # type: ignore[attr-defined]
+from numba import carray  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
-from charrnn.compiler.scalar_math import OPTIONS, exp, pointer
+from charrnn.compiler.cache import compile_on_call
+from charrnn.compiler.scalar_math import exp, pointer
 from charrnn.inference.instructions import CONTEXT, floats, function
 
 PRECISION = 2**22  # what frequencies come to, about; float32 holds such sums exactly
-_compiled: Any = njit(**OPTIONS)
 
 
 @function
@@ -40,7 +38,7 @@ def likeliest_rows(context, arguments):  # type: ignore[no-untyped-def]
             nats[k] = whole - np.float64(logits[ids[k]])
 
 
-@_compiled
+@compile_on_call
 def _frequencies(logits, found):  # type: ignore[no-untyped-def]
     for b in range(logits.shape[0]):
         row, out = logits[b], found[b]

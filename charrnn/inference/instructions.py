@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import carray, cfunc, types  # type: ignore[attr-defined]
+from numba import carray, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from charrnn.arrays import Integers
 from charrnn.compiler import codegen, thread_pool
+from charrnn.compiler.cache import c_function
 from charrnn.compiler.layer_norm import moments
 from charrnn.compiler.matmul import WIDTH
 from charrnn.compiler.scalar_math import exp, inside, pointer, take, tanh
@@ -34,9 +35,9 @@ STORED = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.int8}
 CONTEXT = 8  # integers per thread, a cache line
 _COUNTER, _CONTEXTS = 16, 24  # where they are in the table of `_run`
 
-_entry: Any = cfunc("void(voidptr)", cache=True, error_model="numpy")
+_entry = c_function("void(voidptr)")
 _intrinsic: Any = intrinsic
-function: Any = cfunc("void(voidptr, voidptr)", cache=True, error_model="numpy")
+function = c_function("void(voidptr, voidptr)")
 
 
 @_intrinsic

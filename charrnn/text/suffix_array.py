@@ -6,17 +6,13 @@ starts at one in both texts.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from charrnn.compiler.scalar_math import OPTIONS
+from charrnn.compiler.cache import compile_on_call
 
 Bytes = NDArray[np.uint8]
 Order = NDArray[np.uint32]
-_compiled: Any = njit(**OPTIONS)
 
 
 def starts_character(text: Bytes) -> NDArray[np.bool_]:
@@ -57,7 +53,7 @@ def suffix_order(text: Bytes) -> Order:
     return order
 
 
-@_compiled
+@compile_on_call
 def extend_matches(text, order, first, sample, starts, lengths, places):  # type: ignore[no-untyped-def]
     """For positions of a sample the longest match among some suffixes, where it beats the known.
 

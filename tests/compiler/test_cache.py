@@ -1,14 +1,61 @@
-"""Where compiled code is cached, and who is notified when code is compiled."""
+"""Compiled code: where it is cached, that imports write nothing, and who hears that it compiles."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-PROGRAM = """
-import sys
+import pytest
+
+from charrnn.compiler import cache
+
+# Imports every module.
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+import charrnn
+for module in pkgutil.walk_packages(charrnn.__path__, "charrnn."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+assert "charrnn.inference.instructions" in sys.modules and "torch" in sys.modules
+"""
+# Uses every way in which code is compiled; prints what is notified in each of three contexts.
+USE_ALL = """
+import json, threading
+import numpy as np
+from charrnn.cells import CELLS
+from charrnn.compiler import cache, thread_pool
+from charrnn.inference import distribution, instructions, step_codegen
+
+def use():
+    distribution.frequencies(np.zeros((1, 3), np.float32))  # a function called by Python
+    cache.compile_declared()  # C functions
+    step_codegen.compiled(CELLS["elman"], (1,), 0, False)  # a module that charrnn writes
+    instructions.read(np.zeros(64, np.float32), 1, 2)  # in two threads
+
+def notified(run):
+    sentences = []
+    with cache.notify_compiling(lambda: sentences.append("compiling")):
+        run()
+    return sentences
+
+def in_a_thread(run):
+    sentences = []
+    thread = threading.Thread(target=lambda: sentences.extend(notified(run)))
+    thread.start()
+    thread.join()
+    return sentences
+
+inner = []
+outer = notified(lambda: inner.extend(in_a_thread(use)))
+print(json.dumps([inner, outer, notified(use)]))
+"""
+
+# Compiles one function of a module that charrnn writes.
+USE_MODULE = """
 from charrnn.compiler import cache
 
 with cache.notify_compiling(lambda: print("compiling")):
@@ -24,26 +71,75 @@ def double(x):
 def triple(x):
     return 3 * x
 ''')
-    if sys.argv[1] == "dispatcher":
-        module.double(2)
 """
 
 
-def _run(home: Path, what: str) -> str:
-    places = {"XDG_CACHE_HOME": str(home), "LOCALAPPDATA": str(home), "HOME": str(home)}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, what],
+def run(text: str, home: Path) -> str:
+    """What a program prints whose user has this home folder."""
+    names = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "LOCALAPPDATA", "HOME")
+    given = dict.fromkeys(names, str(home)) | {"OMP_NUM_THREADS": "1"}
+    given["PYTHONDONTWRITEBYTECODE"] = "1"
+    ended = subprocess.run(
+        [sys.executable, "-c", text],
         capture_output=True,
         text=True,
-        check=True,
-        env=os.environ | places,
-        timeout=100,
+        check=False,
+        env={**os.environ, **given},
+        timeout=600,
     )
-    return done.stdout
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
 
 
-def test_compiling_is_notified_once_and_loading_from_the_cache_never(tmp_path: Path) -> None:
-    assert _run(tmp_path, "callback") == "compiling\n"
-    assert _run(tmp_path, "callback") == ""
-    assert _run(tmp_path, "dispatcher") == "compiling\n"
-    assert _run(tmp_path, "dispatcher") == ""
+def caches(folder: Path) -> set[Path]:
+    """Files and folders of compiled code, and the folders that would hold it."""
+    found = {path.relative_to(folder) for path in folder.rglob("*")}
+    return {path for path in found if {"charrnn", "numba"} & set(path.parts)}
+
+
+def test_importing_writes_no_compiled_code(tmp_path: Path) -> None:
+    package = Path(cache.__file__).parents[1]
+    before = set(package.rglob("*.nb[ic]"))
+    run(IMPORT_ALL, tmp_path)
+    assert caches(tmp_path) == set()
+    assert set(package.rglob("*.nb[ic]")) == before
+
+
+def test_compiling_is_notified_once_and_loading_is_not(tmp_path: Path) -> None:
+    cold: Any = json.loads(run(USE_ALL, tmp_path))
+    assert cold == [["compiling"], ["compiling"], []]
+    files = caches(tmp_path)
+    assert {path.suffix for path in files} >= {".nbi", ".nbc", ".py"}
+    assert json.loads(run(USE_ALL, tmp_path)) == [[], [], []]
+    assert caches(tmp_path) == files
+
+
+def test_modules_that_charrnn_writes_are_cached(tmp_path: Path) -> None:
+    for text in (USE_MODULE, USE_MODULE + "    module.double(2)"):
+        assert run(text, tmp_path) == "compiling\n"
+        assert run(text, tmp_path) == ""
+
+
+def test_where_other_functions_are_cached_stays_as_it_was() -> None:
+    from numba import config
+
+    before = config.CACHE_DIR  # type: ignore[attr-defined]
+    with cache.in_folder():
+        assert str(cache.folder()) == config.CACHE_DIR  # type: ignore[attr-defined]
+    assert before == config.CACHE_DIR  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("usable", [True, False])
+def test_code_is_cached_per_user_or_for_the_process_alone(tmp_path: Path, usable: bool) -> None:
+    home = tmp_path / "home"
+    if usable:
+        home.mkdir()
+    else:
+        home.write_text("a file: nothing can be made in it")
+    look = "import os; from charrnn.compiler import cache; print(cache.folder()); print(os.stat("
+    look += "cache.folder()).st_mode & 0o077)"
+    folder, others = run(look, home).splitlines()
+    assert Path(folder).is_relative_to(home) is usable
+    assert Path(folder).exists() is usable  # a process deletes its temporary folder
+    if not usable and sys.platform != "win32":
+        assert int(others) == 0
