@@ -24,7 +24,7 @@ __all__ = ["CharRNNError", "load", "train"]
 if TYPE_CHECKING:
     from charrnn.errors import CharRNNError
     from charrnn.generator import load
-    from charrnn.training.run import train_files as train
+    from charrnn.training.api import train
 
 
 def __getattr__(name: str) -> Any:
@@ -34,9 +34,9 @@ def __getattr__(name: str) -> Any:
 
         return load
     if name == "train":
-        from charrnn.training.run import train_files
+        from charrnn.training.api import train
 
-        return train_files
+        return train
     if name == "CharRNNError":
         from charrnn.errors import CharRNNError
 

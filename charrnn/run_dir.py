@@ -163,11 +163,9 @@ class RunDir:
         With `resume`, the default is the last run of that name instead.
 
         Raises:
-            OptionError: `out` already holds a run and neither `force` nor `resume` is given;
-                `out` is a file; or both are given.
+            OptionError: `out` is a file, or it already holds a run and neither `force` nor
+                `resume` is given.
         """
-        if force and resume:
-            raise OptionError("--force replaces a run, --resume goes on with it: give one of them")
         if out is None:
             numbered = (RUNS / f"{corpus_name}-{number}" for number in itertools.count(1))
             existing = list(itertools.takewhile(Path.exists, numbered))
@@ -350,6 +348,18 @@ def held_out(model: Path, tokenizer: Tokenizer, part: str) -> tuple[Ids, Starts]
         what = {"valid": "validation", "test": "test"}.get(part, part)
         raise OptionError(f"name a text: {model} was trained without a {what} text")
     return ids, data.documents[part]
+
+
+def check_resume(*, force: bool, init_from: bool) -> None:
+    """Refuse ``--resume`` together with what starts a run.
+
+    Raises:
+        OptionError: one of them is given.
+    """
+    if force:
+        raise OptionError("--force replaces a run, --resume continues it: give one of them")
+    if init_from:
+        raise OptionError("--init-from starts a run, --resume continues one: give one of them")
 
 
 def find_model(given: Path | None, runs: Path = RUNS) -> Path:

@@ -31,10 +31,12 @@ with atheris.instrument_imports(include=["charrnn"]) if atheris else contextlib.
     from charrnn.config import TextOptions
     from charrnn.errors import CharRNNError
     from charrnn.model import model_file
+    from charrnn.run_dir import RunDir
     from charrnn.storage import files
     from charrnn.text import corpus, dataset, tokenizer
     from charrnn.text.named import registry as corpora
-    from charrnn.training import checkpoints, resume
+    from charrnn.training import checkpoints
+    from charrnn.training.record import Record
 
 GOLDEN = Path(__file__).parent / "golden" / "1"
 RUN = GOLDEN / "run"
@@ -53,16 +55,16 @@ def forged(folder: Path, name: str, data: bytes) -> None:
 
 
 def read_checkpoint(run_dir: Path) -> None:
-    for found in checkpoints.found(run_dir):
+    for found in checkpoints.found(RunDir(run_dir)):
         if isinstance(found, CharRNNError):
             raise found
-        earlier = resume.read(found.state, "it")
+        earlier = Record.parse(found.state, "it")
         found.arrays(earlier.plan.model, earlier.plan.train.batch_size)
 
 
 def of_checkpoint(folder: Path) -> dict[str, tuple[bytes, Read]]:
-    (source,) = (RUN / checkpoints.FOLDER).iterdir()
-    place = folder / checkpoints.FOLDER / source.name
+    (source,) = RunDir(RUN).checkpoints.iterdir()
+    place = RunDir(folder).checkpoints / source.name
     place.mkdir(parents=True)
     good = {path.name: path.read_bytes() for path in source.iterdir()}
 

@@ -6,7 +6,7 @@ import pytest
 
 import charrnn
 from charrnn.config import BeamConfig
-from charrnn.training.run import Result
+from charrnn.training.events import Result
 
 
 @pytest.fixture(scope="module")

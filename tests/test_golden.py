@@ -5,12 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from following import resume
 
 import charrnn
-from charrnn.config import TrainOptions
 from charrnn.model.model_file import FORMAT_VERSION
 from charrnn.text import corpus
-from charrnn.training import checkpoints, run
+from charrnn.training import checkpoints
 
 GOLDEN = Path(__file__).parent / "golden"
 VERSIONS = sorted(path.name for path in GOLDEN.iterdir() if path.name.isdecimal())
@@ -38,7 +38,6 @@ def test_a_run_goes_on_to_where_it_went(version: str, tmp_path: Path) -> None:
     expected = json.loads((folder / "expected.json").read_text("utf-8"))
     shutil.copytree(folder / "run", tmp_path / "run")
     text = corpus.read([folder / "text.txt"])
-    result = run.train(text, TrainOptions(), out=tmp_path / "run", resume_with={})
-    assert result is not None
+    result = resume(text, {}, out=tmp_path / "run")
     assert result.steps == expected["steps"]
     assert result.valid_nats == pytest.approx(expected["valid_nats"], abs=1e-3)

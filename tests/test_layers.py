@@ -236,13 +236,13 @@ def test_cell_names_are_those_of_the_cells() -> None:
 
 def test_optimizer_names_are_those_of_what_is_made() -> None:
     from charrnn.network.module import CharRNN
-    from charrnn.training import plan, trainer
+    from charrnn.training import optimizer, plan
 
     for name in get_args(config.OptimizerName):
         asked = TrainOptions(optimizer=name, steps=1, hidden_size=4)
         made = plan.make(asked, 1000, 4, lambda model, train: 1.0)
         network = CharRNN(made.model, parameters.initial(made.model, 1))
-        assert type(trainer.make_optimizer(network, made.train)).__name__.lower() == name
+        assert type(optimizer.make(network, made.train)).__name__.lower() == name
     assert TrainOptions.optimizer in get_args(config.OptimizerName)
 
 

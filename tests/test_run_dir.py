@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from charrnn.config import TextOptions, to_json
-from charrnn.errors import CorpusError, ModelError
+from charrnn.errors import CorpusError, ModelError, OptionError
 from charrnn.model.model_file import MODEL_NAME
-from charrnn.run_dir import RunDir, find_model
+from charrnn.run_dir import RunDir, check_resume, find_model
 from charrnn.text import corpus, dataset
 
 
@@ -63,3 +63,39 @@ def test_a_text_of_a_run_that_changed_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(run))
     with pytest.raises(CorpusError, match="changed since the training"):
         RunDir(tmp_path).dataset()
+
+
+def test_a_folder_with_other_files_may_be_used(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert RunDir.choose("tiny", tmp_path) == RunDir(tmp_path)
+
+
+def test_out_may_not_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OptionError, match="is a file: name a folder"):
+        RunDir.choose("tiny", tmp_path / "file", force=True)
+
+
+def test_runs_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert RunDir.choose("tiny", None).path == Path("runs/tiny-1")
+    Path("runs/tiny-1").mkdir(parents=True)
+    Path("runs/tiny-3").mkdir()
+    assert RunDir.choose("tiny", None).path == Path("runs/tiny-2")
+
+
+def test_resume_takes_the_newest_run_of_the_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in (1, 2):
+        assert RunDir.choose("tiny", None).path == Path(f"runs/tiny-{number}")
+        Path(f"runs/tiny-{number}").mkdir(parents=True)
+    assert RunDir.choose("tiny", None, resume=True).path == Path("runs/tiny-2")
+    assert RunDir.choose("other", None, resume=True).path == Path("runs/other-1")
+
+
+@pytest.mark.parametrize("given", ["force", "init_from"])
+def test_resume_goes_with_nothing_that_starts_a_run(given: str) -> None:
+    with pytest.raises(OptionError, match="give one of them"):
+        check_resume(**{"force": False, "init_from": False, given: True})

@@ -19,7 +19,8 @@ from charrnn.network import layers as sequence
 from charrnn.network.module import CharRNN, detached
 from charrnn.storage import machine
 from charrnn.text import streams
-from charrnn.training.trainer import Trainer, make_optimizer
+from charrnn.training import optimizer as optimizers
+from charrnn.training.bptt import BPTT
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,6 @@ CASES = (
 
 def train(cases: Sequence[Case] = CASES, rounds: int = ROUNDS) -> Iterator[Row]:
     """Measure training steps, case by case."""
-    machine.keep()  # for both: so training does it
     limits: dict[str, float] = {}
     for case in cases:
         cell = CELLS[case.cell]
@@ -55,7 +55,8 @@ def train(cases: Sequence[Case] = CASES, rounds: int = ROUNDS) -> Iterator[Row]:
         if kernel.precision not in limits:
             limits[kernel.precision] = peak(getattr(torch, kernel.precision))
         baseline, plain = plain_step(case)
-        ours, theirs = in_turns([step(case, kernel), plain], rounds)
+        with machine.freed_memory_kept():  # for both: so training does it
+            ours, theirs = in_turns([step(case, kernel), plain], rounds)
         characters = case.batch_size * case.seq_len
         speed = characters / ours
         yield Row(
@@ -102,7 +103,7 @@ def text(case: Case) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def step(case: Case, kernel: sequence.Kernel) -> Step:
-    """A step of ours, as `charrnn.training.trainer` makes it."""
+    """A step of ours, as `charrnn.training.bptt` makes it."""
     model = model_of(case)
     config = TrainConfig(
         seq_len=case.seq_len, update_every=case.seq_len, batch_size=case.batch_size, steps=1
@@ -110,8 +111,8 @@ def step(case: Case, kernel: sequence.Kernel) -> Step:
     values = parameters.initial(model, 1)
     network = CharRNN(model, values, sequence=kernel.run, half=kernel.half)
     made = streams.make(text(case), case.batch_size, case.seq_len, model.start_symbol, None)
-    trainer = Trainer(network.train(), made, np.empty(0, np.uint8), config)
-    return lambda: trainer.update(1e-3)
+    bptt = BPTT(network.train(), made, config)
+    return lambda: bptt.update(1e-3)
 
 
 MODULES: dict[str, Callable[..., nn.Module]] = {
@@ -151,7 +152,7 @@ def plain_step(case: Case) -> tuple[str, Step]:
         name = "plain loop"
         state = network.start_state(case.batch_size)
     config = TrainConfig()
-    optimizer = make_optimizer(network, config)
+    optimizer = optimizers.make(network, config)
     ids = torch.from_numpy(text(case).astype(np.int64)).view(-1, case.batch_size)
     inputs, targets = ids[: case.seq_len], ids[1 : case.seq_len + 1].flatten()
 

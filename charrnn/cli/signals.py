@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 class Signals:
     """Lets Ctrl-C, SIGTERM and SIGHUP end a training after its step; a second one ends it at once.
 
-    Before the training first asked for `reason` there is nothing to save, and one signal is enough.
+    Until the training first calls `requested` there is nothing to save, and one signal is enough.
 
     Attributes:
         code: the exit code of the signal that came, or 0.
@@ -23,10 +23,10 @@ class Signals:
         self._asked = False
         self._before: dict[int, Any] = {}
 
-    def reason(self) -> str | None:
-        """Return why the training should stop, if it should."""
+    def requested(self) -> bool:
+        """Return whether the training should stop."""
         self._asked = True
-        return "interrupt" if self.code else None
+        return self.code != 0
 
     def __enter__(self) -> Signals:
         for name in self.CODES:

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +23,7 @@ from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.model import model_file
 from charrnn.model.model_file import Model
 from charrnn.text import corpus, dataset
-
-if TYPE_CHECKING:
-    from charrnn.training.run import Observer
+from charrnn.text.open import Texts
 
 LETTERS, COPIED = "abcd", 3
 PAIRS = (("(", ")"), ("[", "]"), ("{", "}"), ("<", ">"))
@@ -94,11 +92,10 @@ def text(task: Task, lags: Sequence[int], characters: int, chance: random.Random
     return "".join(lines)
 
 
-def train(
-    task: Task, lags: Sequence[int], options: TrainOptions, observer: Observer | None = None
-) -> Model:
+def train(task: Task, lags: Sequence[int], options: TrainOptions) -> Model:
     """A network trained on a task, on lines of all lags; nothing of the training is left behind."""
-    from charrnn.training import run
+    from charrnn.training.events import result_of
+    from charrnn.training.start import start
 
     with tempfile.TemporaryDirectory(prefix="charrnn-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -108,8 +105,7 @@ def train(
             path.write_text(text(task, lags, length, chance), "utf-8", newline="")
             made[part] = corpus.read([path], options)
         data = dataset.make(made["train"], options, made["valid"], folder=folder / "dataset")
-        result = run.train(data, options, out=folder / "run", observer=observer)
-        assert result is not None
+        result = result_of(start(Texts(data), options, out=folder / "run"))
         return model_file.load(Path(result.model))
 
 

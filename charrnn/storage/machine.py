@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
@@ -17,14 +19,24 @@ def installed() -> int | None:
         return None
 
 
-def keep() -> None:
-    """Keep freed memory for the next use, where the C library is glibc.
+@contextlib.contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """Let the process keep freed memory for its next use, where the C library is glibc.
 
-    A window's arrays are made anew each time. glibc gives large ones back to the system, and then
-    fetches them again page by page, each emptied first: up to a quarter of a training step.
+    A training allocates a window's arrays anew each time. glibc gives large ones back to the system
+    and then fetches them again page by page, each zeroed first: up to a quarter of a training step.
+    Afterwards the memory is given back, and the thresholds are the largest that glibc chooses
+    itself.
     """
-    if sys.platform == "linux":
-        change = getattr(ctypes.CDLL(None), "mallopt", None)
-        if change is not None:
-            change(_MMAP_THRESHOLD, 2**30)
-            change(_TRIM_THRESHOLD, 2**31 - 1)
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if libc is None or not hasattr(libc, "mallopt"):
+        yield
+        return
+    libc.mallopt(_MMAP_THRESHOLD, 2**30)
+    libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+    try:
+        yield
+    finally:
+        libc.mallopt(_MMAP_THRESHOLD, 2**25)
+        libc.mallopt(_TRIM_THRESHOLD, 2**26)
+        libc.malloc_trim(0)

@@ -1,39 +1,39 @@
-"""What writes to the disk beside a training: a slow, full or missing disk does not stop it."""
+"""Writes to the disk in a thread: a slow, full or missing disk does not stop a training."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from charrnn.errors import RunError
+from charrnn.errors import CharRNNError, RunError
 
-PATIENCE = 2.0  # seconds that a training waits for a job; then it goes on
-RETRY = 15.0  # seconds until a job that failed is tried again
+PATIENCE = 2.0  # seconds that a training waits for a job before it goes on
+RETRY = 15.0  # seconds until a failed job is tried again
 LAST_PATIENCE = 60.0  # seconds at the end of a training for what is not yet written
 
 Job = Callable[[], None]
 
 
-class Writer:
-    """Does jobs in a thread of its own, in the order of their names' first coming.
+class BackgroundWriter:
+    """Does jobs in a thread, in the order in which their names were first used.
 
-    A job takes the place of one of its name that waits. One that fails is tried again until it
-    succeeds or another takes its place. All jobs must be of values that no longer change.
+    A new job replaces a waiting one of the same name. A job that fails, by one of charrnn's own
+    errors, is tried again until it succeeds or is replaced. Jobs must use values that no longer
+    change.
 
-    Args:
-        tell: gets sentences about failures and their end, in the thread that calls the methods.
+    The methods return sentences about failures, and about failures that are over.
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self) -> None:
         self._changed = threading.Condition()
         self._jobs: dict[str, Job] = {}
         self._failed: dict[str, str] = {}
-        self._told: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
+        self._bug: BaseException | None = None
         self._thread = threading.Thread(target=self._work, daemon=True, name="charrnn-writer")
 
-    def put(self, name: str, job: Job) -> None:
-        """Have a job done; come back when it is, or at once where the disk is behind."""
+    def put(self, name: str, job: Job) -> list[str]:
+        """Have a job done; return when it is, or at once if the disk is behind already."""
         with self._changed:
             behind = bool(self._jobs or self._failed)
             self._jobs[name] = job
@@ -42,39 +42,47 @@ class Writer:
             self._thread.start()
         if not behind:
             self._wait(PATIENCE, until_failed=True)
-        self.tell()
+        return self._news()
 
-    def tell(self) -> None:
-        """Tell of failures that are new, and of those that are over."""
-        with self._changed:
-            failed = dict(self._failed)
-        for name, message in failed.items():
-            if self._told.get(name) != message:
-                self._tell(f"{message}; the training goes on, and tries again")
-        for name in self._told.keys() - failed.keys():
-            self._tell(f"{name}: written now")
-        self._told = failed
-
-    def finish(self) -> None:
-        """Wait until all is written.
+    def finish(self) -> Iterator[str]:
+        """Wait until everything is written.
 
         Raises:
-            RunError: something could not be, also not after some time.
+            RunError: something could not be written, even after `LAST_PATIENCE`.
         """
         self._wait(PATIENCE, until_failed=True)
-        self.tell()
+        yield from self._news()
         if not self._wait(LAST_PATIENCE):
             with self._changed:
                 names = ", ".join(self._jobs)
                 why = next(iter(self._failed.values()), f"the disk takes no more ({names})")
             raise RunError(f"{why}; it was tried for {LAST_PATIENCE:.0f} s")
-        self.tell()
+        yield from self._news()
+
+    def _news(self) -> list[str]:
+        """Return sentences about new failures, and about those that are over.
+
+        Raises:
+            Exception: a job raised an error that is not charrnn's own.
+        """
+        with self._changed:
+            failed = dict(self._failed)
+            if self._bug:
+                raise self._bug
+        news = [
+            f"{message}; the training goes on, and tries again"
+            for name, message in failed.items()
+            if self._reported.get(name) != message
+        ]
+        news += [f"{name}: written now" for name in self._reported.keys() - failed.keys()]
+        self._reported = failed
+        return news
 
     def _wait(self, seconds: float, until_failed: bool = False) -> bool:
-        """Until nothing is to be done; False where that did not come."""
+        """Wait until no job is left; return False if the time was over before."""
         with self._changed:
             self._changed.wait_for(
-                lambda: not self._jobs or (until_failed and self._failed), seconds
+                lambda: not self._jobs or self._bug or (until_failed and self._failed), seconds
             )
             return not self._jobs
 
@@ -85,13 +93,18 @@ class Writer:
                 name, job = next(iter(self._jobs.items()))
             try:
                 job()
-            except Exception as error:  # told in the training's thread
-                self._after_failure(name, str(error))
+            except CharRNNError as error:
+                self._after_failure(name, error.message)
+            except BaseException as bug:  # raised in the training's thread by `_news`
+                with self._changed:
+                    self._bug = bug
+                    self._changed.notify_all()
+                return
             else:
                 self._after_success(name, job)
 
     def _after_failure(self, name: str, message: str) -> None:
-        """The job stays, behind the others; soon it, or what took its place, is tried again."""
+        """Move the job behind the others; if all have failed, wait before the next try."""
         with self._changed:
             self._failed[name] = message
             self._jobs[name] = self._jobs.pop(name)

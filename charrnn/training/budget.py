@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from charrnn.config import TrainConfig
+
 WARM_UP = 0.05
 LAST_RATE = 0.02
 
@@ -54,6 +56,28 @@ class Clock:
         """The same at a moment of the clock."""
         end = self.deadline - self.reserve
         return max((now - self.start) / max(end - self.start, 1e-9), step / self.steps)
+
+
+def make(
+    config: TrainConfig, *, windows: int, started: float, begun: float, reserve: float
+) -> Budget:
+    """Return the budget of a training.
+
+    Args:
+        config: its minutes, epochs or steps.
+        windows: updates per epoch.
+        started: when the command began (of `time.perf_counter`); minutes count from there.
+        begun: when the training itself began.
+        reserve: seconds reserved for the end of a training by the clock.
+    """
+    if config.steps is not None:
+        return Steps(config.steps)
+    steps = math.inf
+    if config.epochs is not None:
+        steps = max(1, round(config.epochs * windows))
+    if config.minutes is None:
+        return Steps(steps)
+    return Clock(started + 60 * config.minutes, steps, reserve, start=begun)
 
 
 def rate(fraction: float) -> float:

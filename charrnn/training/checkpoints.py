@@ -27,13 +27,12 @@ from typing import Any
 from charrnn.config import ModelConfig
 from charrnn.errors import ModelError, RunError
 from charrnn.model import parameters
+from charrnn.run_dir import RunDir
 from charrnn.storage import files, tensors
 from charrnn.storage.format_version import check_format
 from charrnn.storage.tensors import Arrays, Header, Spec
 
 FORMAT_VERSION = 1
-FOLDER = "checkpoints"
-LATEST = "latest"
 KEEP = 3  # the newest ones; the best weights so far are in each
 MANIFEST, STATE, TENSORS, METRICS = (
     "manifest.json",
@@ -43,7 +42,6 @@ MANIFEST, STATE, TENSORS, METRICS = (
 )
 _PARTS = (STATE, TENSORS, METRICS)
 _MOST = {MANIFEST: 2**16, STATE: 2**24, METRICS: 2**28}  # bytes
-_STEP = re.compile(r"0|[1-9][0-9]{0,15}")
 _ASIDE = re.compile(r"\.[0-9]{1,16}\.[0-9]{1,10}\.(?:old\.)?tmp")
 _OPTIMIZER = re.compile(r"optimizer\.(.+)\.([a-z_]{1,32})")
 _GENERATOR_BYTES = 2**16
@@ -66,13 +64,13 @@ class Checkpoint:
     metrics: bytes
 
 
-def save(run_dir: Path, made: Checkpoint) -> None:
+def save(run_dir: RunDir, made: Checkpoint) -> None:
     """Write a checkpoint, name it the latest, and remove the oldest of more than `KEEP`.
 
     Raises:
         RunError: it could not be written; the ones before are as they were.
     """
-    folder = run_dir / FOLDER
+    folder = run_dir.checkpoints
     try:
         folder.mkdir(exist_ok=True)
         if folder.is_symlink():
@@ -85,8 +83,8 @@ def save(run_dir: Path, made: Checkpoint) -> None:
         ) from error
     except ModelError as error:
         raise RunError(f"what was written is not what is there: {error.message}") from error
-    files.write_atomically(run_dir / LATEST, f"{made.step}\n".encode())
-    for old in _steps(folder)[KEEP:]:
+    files.write_atomically(run_dir.latest, f"{made.step}\n".encode())
+    for old in run_dir.checkpoint_steps()[KEEP:]:
         _remove(folder / str(old))
 
 
@@ -120,17 +118,6 @@ def _write(folder: Path, made: Checkpoint) -> None:
         _remove(before)
 
 
-def _steps(folder: Path) -> list[int]:
-    """The steps of which there are checkpoints, newest first; other names are not ours."""
-    if folder.is_symlink():  # nor is what it leads to
-        return []
-    try:
-        names = [entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
-    except OSError:
-        return []
-    return sorted((int(name) for name in names if _STEP.fullmatch(name)), reverse=True)
-
-
 def _remove(folder: Path) -> None:
     """Remove a checkpoint: the files that we wrote, and the folder if nothing else is in it."""
     if folder.is_symlink():
@@ -141,31 +128,26 @@ def _remove(folder: Path) -> None:
         folder.rmdir()
 
 
-def clear(run_dir: Path) -> None:
+def clear(run_dir: RunDir) -> None:
     """Remove all checkpoints that charrnn made in a run's folder, the half-written ones too."""
-    folder = run_dir / FOLDER
+    folder = run_dir.checkpoints
     tidy(run_dir)
-    for step in _steps(folder):
+    for step in run_dir.checkpoint_steps():
         _remove(folder / str(step))
     with contextlib.suppress(OSError):
-        (run_dir / LATEST).unlink(missing_ok=True)
+        run_dir.latest.unlink(missing_ok=True)
         if not folder.is_symlink():
             folder.rmdir()
 
 
-def tidy(run_dir: Path) -> None:
+def tidy(run_dir: RunDir) -> None:
     """Remove what a training that was killed left half written; nobody else may be writing."""
-    folder = run_dir / FOLDER
+    folder = run_dir.checkpoints
     if folder.is_symlink() or not folder.is_dir():
         return
     for entry in list(os.scandir(folder)):
         if _ASIDE.fullmatch(entry.name):
             _remove(Path(entry.path))
-
-
-def exist(run_dir: Path) -> bool:
-    """Whether the folder holds checkpoints, good or damaged."""
-    return bool(_steps(run_dir / FOLDER))
 
 
 @dataclass(frozen=True)
@@ -199,13 +181,13 @@ class Found:
             raise ModelError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def found(run_dir: Path) -> Iterator[Found | ModelError]:
+def found(run_dir: RunDir) -> Iterator[Found | ModelError]:
     """The checkpoints from the newest on: each verified, or why it is not to be used."""
-    folder = run_dir / FOLDER
+    folder = run_dir.checkpoints
     if folder.is_symlink():
         yield ModelError(f"{folder} is a link: charrnn reads checkpoints in the run's own folder")
         return
-    for step in _steps(folder):
+    for step in run_dir.checkpoint_steps():
         try:
             yield _verify(folder / str(step))
         except ModelError as error:

@@ -22,6 +22,7 @@ from charrnn.model.model_file import Model
 from charrnn.network.layers import select
 from charrnn.network.module import CharRNN, detached
 from charrnn.scoring import Score
+from charrnn.training import process
 
 # Chosen on the held-out parts of War and Peace and of folk tunes.
 SEGMENT = 32  # symbols between two updates
@@ -45,7 +46,11 @@ def score(
         threads: of torch; one stream hardly keeps a second one busy.
         progress: told after each segment how many symbols were read.
     """
-    torch.set_num_threads(threads)
+    with process.threads(threads):
+        return _score(model, ids, progress)
+
+
+def _score(model: Model, ids: Ids, progress: Callable[[int], object]) -> Score:
     config = model.config
     kernel = select(parameters.cell_of(config), torch.device("cpu"), "float32")
     network = CharRNN(config, model.values, sequence=kernel.run).eval()

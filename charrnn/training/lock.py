@@ -12,28 +12,27 @@ from pathlib import Path
 import filelock
 
 from charrnn.errors import RunError
-
-NAME = ".lock"
+from charrnn.run_dir import RunDir
 
 
 @contextlib.contextmanager
-def held(run_dir: Path) -> Iterator[None]:
-    """Hold the folder. What a training that was killed left is no lock: the system knows that.
+def held(run_dir: RunDir) -> Iterator[None]:
+    """Hold the folder; the system drops the lock of a training that was killed.
 
     Raises:
         RunError: another process holds it (says which), or the folder cannot be written.
     """
-    path = run_dir / NAME
+    path = run_dir.lock
     lock = filelock.FileLock(path, timeout=0)
     try:
         lock.acquire()
     except filelock.Timeout:
         raise RunError(
-            f"{run_dir} is in use by another training{_owner(path)}: wait for its end, stop it, "
-            "or name another folder with --out"
+            f"{run_dir.path} is in use by another training{_owner(path)}: wait for its end, "
+            "stop it, or name another folder with --out"
         ) from None
     except OSError as error:
-        raise RunError(f"{run_dir} cannot be locked: {error.strerror}") from error
+        raise RunError(f"{run_dir.path} cannot be locked: {error.strerror}") from error
     try:
         with contextlib.suppress(OSError):  # a word to others; the lock does not depend on it
             path.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}) + "\n")

@@ -1,218 +1,194 @@
-"""What a training that goes on has to have in common with itself, and what may be changed.
-
-The text, its alphabet, the network and the way it is cut into windows are fixed: a difference is an
-error that lists all of them. Budget, rate, regularisers and machine may change, and that is said.
-"""
+"""Resume a training from its newest checkpoint, bit for bit as if it had never stopped."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from charrnn.config import (
-    ModelConfig,
-    TextOptions,
-    TrainConfig,
-    TrainOptions,
-    flag,
-    from_json,
-    to_json,
-)
-from charrnn.errors import CharRNNError, ModelError, OptionError
-from charrnn.text.dataset import Dataset
-from charrnn.text.tokenizer import Tokenizer
-from charrnn.training.plan import Plan
+import torch
 
-BUDGETS = ("minutes", "epochs", "steps")
-MACHINE = ("device", "precision", "backend", "threads")
-# Of the training these say what is read and where it starts; so does all of the network.
-FIXED = {"seq_len", "update_every", "state", "batch_size", "optimizer", "init", "forget_bias"}
-FIXED |= {"seed", "reset_at_documents"} | {field.name for field in dataclasses.fields(ModelConfig)}
-# So does all that makes symbols of files.
-FIXED |= {field.name for field in dataclasses.fields(TextOptions)} - {"max_unpacked"}
+from charrnn.config import TrainConfig, TrainOptions
+from charrnn.errors import ModelError, OptionError
+from charrnn.network.module import choose_device
+from charrnn.run_dir import RunDir
+from charrnn.text.open import Texts
+from charrnn.training import changes as change_rules
+from charrnn.training import checkpoints, lock, process, record, state
+from charrnn.training.checkpoints import Found
+from charrnn.training.events import Events, Notice, Planned
+from charrnn.training.record import Record
+from charrnn.training.run import Control, Past, Run
+from charrnn.training.setup import (
+    Setup,
+    choose_kernel,
+    dataset_of,
+    initial_values,
+    make_trainer,
+)
+from charrnn.training.start import begin
+from charrnn.training.state import TrainingState
+from charrnn.training.trainer import Trainer
+
+
+def resume(
+    texts: Texts,
+    given: Mapping[str, Any],
+    *,
+    out: Path | None = None,
+    control: Control | None = None,
+) -> Events:
+    """Resume a run; without a checkpoint the training starts from the beginning.
+
+    Args:
+        texts: what the run was trained on.
+        given: the options to change, by name.
+        out: the run's folder; by default the newest run of the text in ``runs``.
+        control: when to stop, and when to save.
+
+    Raises:
+        OptionError: the run cannot continue with these texts or options.
+        ModelError: the run has checkpoints, none of which can be used.
+        RunError: another training uses the folder, or the disk took nothing for too long.
+        DivergedError: the loss was not finite, even after several restarts.
+    """
+    control = control or Control()
+    run_dir = RunDir.choose(texts.corpus.name, out, resume=True)
+    if run_dir.checkpoint_steps():
+        with lock.held(run_dir):
+            resumed = yield from _newest(run_dir, texts, given)
+            yield from _train(resumed, control)
+        return
+    if run_dir.summary.exists():
+        raise OptionError(
+            f"{run_dir.path} holds a run that has ended and no checkpoint of it: it cannot be "
+            "resumed; --force replaces it"
+        )
+    yield Notice(f"{run_dir.path} holds no checkpoint: the training starts from the beginning")
+    yield from begin(run_dir, texts, TrainOptions(**given), control, replace_run=True)
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """What a checkpoint says of its training, validated.
+class _Resumed:
+    """A training as a checkpoint restores it.
 
     Attributes:
-        options: what the user asked for at the start.
-        plan: what was made of it.
-        run: text, network and training, and what was changed on the way.
-        tokenizer: SHA-256 of the tokenizer.
-        machine: what ran it, in words.
-        seconds: spent by the command until then.
-        fraction: part of the budget used.
-        reserve: seconds kept for the end, where the clock decides.
-        trainer: the trainer's own numbers.
+        setup: what was decided, with what was changed now.
+        trainer: where the training was.
+        state: the same as values.
+        record: what the checkpoint says.
+        checkpoint: the checkpoint.
+        changes: the options that were changed now.
     """
 
-    options: TrainOptions
-    plan: Plan
-    run: dict[str, Any]
-    tokenizer: str
-    machine: dict[str, Any]
-    seconds: float
-    fraction: float
-    reserve: float
-    trainer: dict[str, Any]
+    setup: Setup
+    trainer: Trainer
+    state: TrainingState
+    record: Record
+    checkpoint: Found
+    changes: dict[str, Any]
 
 
-def read(state: Mapping[str, Any], where: str) -> Earlier:
-    """A checkpoint's state; `where` names it in errors.
+def _newest(
+    run_dir: RunDir, texts: Texts, given: Mapping[str, Any]
+) -> Generator[Notice, None, _Resumed]:
+    """Restore the newest checkpoint that verifies.
 
     Raises:
-        ModelError: it is not what charrnn writes.
+        OptionError: the run cannot continue with these texts or options.
+        ModelError: no checkpoint can be used.
     """
+    reasons = []
+    for candidate in checkpoints.found(run_dir):
+        try:
+            if isinstance(candidate, ModelError):
+                raise candidate
+            return _restored(run_dir, texts, given, candidate)
+        except ModelError as error:
+            reasons.append(error.message)
+            yield Notice(f"not used: {error.message}")
+    raise ModelError(
+        f"{run_dir.path} has no checkpoint that can be used: {reasons[0]}; --force starts a new run"
+    )
+
+
+def _restored(
+    run_dir: RunDir, texts: Texts, given: Mapping[str, Any], checkpoint: Found
+) -> _Resumed:
+    """Restore a training, random generators apart.
+
+    Raises:
+        OptionError: it cannot continue with these texts or options.
+        ModelError: the checkpoint is damaged.
+    """
+    earlier = Record.parse(checkpoint.state, str(checkpoint.folder))
+    given = change_rules.validated(earlier, given)
+    data = dataset_of(texts, earlier.options)
+    change_rules.check(earlier, given, data, str(run_dir.path))
+    options, train, changes = change_rules.changed(earlier, given)
+    plan = replace(earlier.plan, train=train)
+    if changes.keys() & set(change_rules.BUDGETS):
+        plan = replace(plan, characters=_characters(earlier, train, len(data.train)))
+    device = choose_device(options.device)
+    kernel = choose_kernel(options, device)
+    setup = Setup(run_dir, data, options, plan, device, kernel, earlier.run["init_from"])
+    trainer = make_trainer(setup, initial_values(plan))
+    arrays = checkpoint.arrays(plan.model, train.batch_size)
     try:
-        run = dict(state["run"])
-        corpus, planned, trainer = dict(run["corpus"]), state["planned"], dict(state["trainer"])
-        for name in ("train_characters", "valid_characters", "sha256"):
-            corpus[name]
-        plan = Plan(
-            from_json(ModelConfig, run["model"], where),
-            _train_config(run["train"], where),
-            float(planned["characters"]),
-            str(planned["reason"]),
-        )
-        if not isinstance(trainer["step"], int) or not float(trainer["seconds"]) >= 0:
-            raise ValueError("steps or seconds are no numbers")
-        return Earlier(
-            options=from_json(TrainOptions, state["options"], where),
-            plan=plan,
-            run=run,
-            tokenizer=str(state["tokenizer"]),
-            machine={"threads": int(state["machine"]["threads"]), **state["machine"]},
-            seconds=float(state["seconds"]),
-            fraction=float(state["fraction"]),
-            reserve=float(state["reserve"]),
-            trainer=trainer,
-        )
-    except (CharRNNError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ModelError(f"{where} is damaged: its state is not readable ({error})") from error
+        captured = TrainingState.parse(earlier.trainer, arrays)
+        state.restore(trainer, captured)
+    except ModelError as error:
+        raise ModelError(f"{checkpoint.folder}: {error.message}") from error
+    return _Resumed(setup, trainer, captured, earlier, checkpoint, changes)
 
 
-def _train_config(data: Mapping[str, Any], where: str) -> TrainConfig:
-    """Validated as what a user asks for is: there a budget is only one."""
-    train = from_json(TrainConfig, data, where)
-    asked = to_json(train)
-    if train.minutes is not None:
-        asked["epochs"] = None
-    if train.state == "reset" or train.reset_at_documents:
-        asked["update_every"] = None
-    TrainOptions(**asked | ({"cell": "elman"} if train.omega else {}))
-    for name in ("seq_len", "update_every", "batch_size", "learning_rate", "dropout"):
-        if not isinstance(getattr(train, name), int | float):
-            raise ModelError(f"{where}: {name} is not decided")
-    return train
+def _train(resumed: _Resumed, control: Control) -> Events:
+    setup, trainer, earlier = resumed.setup, resumed.trainer, resumed.record
+    step = resumed.state.step
+    cores = os.cpu_count() or 1
+    threads = setup.options.threads or max(1, min(earlier.machine["threads"], cores))
+    with process.settings(setup.device, threads):
+        torch.manual_seed(setup.plan.train.seed)
+        differences = state.restore_generators(resumed.state, setup.device)
+        if setup.device.type == "cuda":  # only on CUDA
+            differences.append("CUDA adds in an order of its own")
+        differences += change_rules.moved(earlier, record.machine(setup))
+        changes = [*earlier.run["changes"]]
+        if resumed.changes:
+            changes.append({"step": step, **resumed.changes})
+        metrics = resumed.checkpoint.metrics
+        past = Past(earlier.seconds, earlier.reserve, metrics, changes, step)
+        run = Run(setup, trainer, control, past)
+        if earlier.fraction >= 1 and run.budget.fraction(step) < 1:
+            trainer.validated = -1  # the last validation came after this checkpoint: repeat it
+        sentences = (*_sentences(resumed, differences),)
+        yield Planned(setup.run_dir, setup.data, setup.plan, setup.kernel, sentences)
+        yield from run.train()
 
 
-def digest(tokenizer: Tokenizer) -> str:
-    """SHA-256 of a tokenizer, as the model file keeps it."""
-    return hashlib.sha256(json.dumps(tokenizer.to_json(), sort_keys=True).encode()).hexdigest()
+def _sentences(resumed: _Resumed, differences: list[str]) -> Iterator[str]:
+    """Say where the training continues, what was changed, and why it is another one by a bit."""
+    earlier = resumed.record
+    yield (
+        f"resumed  at step {resumed.state.step:,}, {min(earlier.fraction, 1):.0%} of the training "
+        f"as it was planned, from {resumed.checkpoint.folder}"
+    )
+    for name, value in resumed.changes.items():
+        before = getattr(earlier.plan.train, name, getattr(earlier.options, name))
+        if before != value:
+            yield f"changed  {name}: {before} -> {value}"
+    for sentence in differences:
+        yield f"not bit for bit the same training: {sentence}"
 
 
-def validated(earlier: Earlier, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that were given now, checked; what they go with is as it was.
-
-    Raises:
-        OptionError: a value that cannot be.
-    """
-    made = TrainOptions(**{"tokenizer": earlier.options.tokenizer, **given})
-    return {name: getattr(made, name) for name in given}
-
-
-def check(earlier: Earlier, given: Mapping[str, Any], data: Dataset, where: str) -> None:
-    """Refuse another text, alphabet or network.
-
-    Args:
-        earlier: what the checkpoint says.
-        given: the options that were given now.
-        data: the text as it is now.
-        where: the run's folder, for the message.
-
-    Raises:
-        OptionError: lists every difference.
-    """
-    differences = _texts(earlier, data)
-    if earlier.tokenizer != digest(data.tokenizer) and not differences:
-        differences.append(f"the symbols are others ({data.tokenizer.kind})")
-    before = _before(earlier)
-    for name in sorted(FIXED & given.keys()):
-        if _differs(earlier, name, given[name]):
-            differences.append(f"{flag(name)} was {before.get(name)}, now {given[name]}")
-    if differences:
-        raise OptionError(
-            f"{where} cannot be resumed with something else: {'; '.join(differences)}; give what "
-            "it was trained with, or another folder with --out"
-        )
-
-
-def _texts(earlier: Earlier, data: Dataset) -> list[str]:
-    """How the text differs."""
-    before = earlier.run["corpus"]
-    hashes = before["sha256"] if isinstance(before["sha256"], dict) else {}
-    names = {"corpus": "the text", "valid": "the validation text", "test": "the test text"}
-    differences = []
-    for name in sorted(hashes.keys() | data.sha256.keys()):
-        if hashes.get(name) != data.sha256.get(name):
-            was, now = (str(each.get(name, "none"))[:12] for each in (hashes, data.sha256))
-            differences.append(f"{names.get(name, name)} has SHA-256 {now}, not {was}")
-    for part, size in data.sizes.items():
-        was = before.get(f"{part}_characters", size.characters)
-        if was != size.characters:
-            differences.append(f"{size.characters:,} {part} characters, not {was:,}")
-    if before.get("split", data.split) != data.split:
-        differences.append(f"the split is {data.split}, not {before['split']}")
-    return differences
-
-
-def _before(earlier: Earlier) -> dict[str, Any]:
-    return {
-        **to_json(earlier.options),
-        **to_json(earlier.plan.train),
-        **to_json(earlier.plan.model),
-    }
-
-
-def _differs(earlier: Earlier, name: str, value: Any) -> bool:
-    """Neither as asked at the start, nor as it was planned then."""
-    asked = getattr(earlier.options, name, None)
-    return value not in (_before(earlier).get(name), asked)
-
-
-def changed(
-    earlier: Earlier, given: Mapping[str, Any]
-) -> tuple[TrainOptions, TrainConfig, dict[str, Any]]:
-    """Options and training as they go on, and what changed by name.
-
-    A budget that is given takes the place of all of them.
-
-    Raises:
-        OptionError: a value that cannot be.
-    """
-    changes = {
-        name: value
-        for name, value in given.items()
-        if name not in FIXED and _differs(earlier, name, value)
-    }
-    if changes.keys() & set(BUDGETS):
-        changes |= {name: given.get(name) for name in BUDGETS}
-    options = dataclasses.replace(earlier.options, **changes)
-    fields = {field.name for field in dataclasses.fields(TrainConfig)}
-    of_training = {name: value for name, value in changes.items() if name in fields}
-    return options, dataclasses.replace(earlier.plan.train, **of_training), changes
-
-
-def moved(earlier: Earlier, machine: Mapping[str, Any]) -> list[str]:
-    """What runs the training now and did not before: sums may come out otherwise by a last bit."""
-    return [
-        f"{name} was {earlier.machine.get(name)}, now {value}"
-        for name, value in machine.items()
-        if earlier.machine.get(name) != value
-    ]
+def _characters(earlier: Record, train: TrainConfig, length: int) -> float:
+    """Return how many characters a training reads whose budget was changed."""
+    step = train.batch_size * train.update_every
+    if train.steps is not None:
+        return float(train.steps * step)
+    if train.minutes is None:
+        return (train.epochs or 0) * length
+    trained = max(float(earlier.trainer["seconds"]), 1e-9)
+    return float(earlier.trainer["step"] * step / trained * 60 * train.minutes)

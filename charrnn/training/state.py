@@ -1,8 +1,7 @@
-"""Everything that the rest of a training depends on, as values; taken from a trainer and put back.
+"""Everything that the rest of a training depends on, as values: captured and restored.
 
-After `restore` the next update is the one that would have come after `take`, bit for bit: weights,
-optimizer, random generators, place in the text, carried state, best weights so far, and what was
-collected for the next report.
+After `restore` and `restore_generators` the next update is, bit for bit, the one that would have
+followed `capture`.
 """
 
 from __future__ import annotations
@@ -17,151 +16,190 @@ import torch
 from charrnn.errors import ModelError
 from charrnn.storage.tensors import Arrays
 from charrnn.text.streams import Cursor
-from charrnn.training.trainer import Progress, Trainer
+from charrnn.training import optimizer
+from charrnn.training.events import Metrics
+from charrnn.training.trainer import Trainer
+
+_PREFIXES = {  # of the tensors' names in a checkpoint
+    "weights": "weights.",
+    "best_weights": "best.",
+    "optimizer": "optimizer.",
+    "carried": "state.",
+    "generators": "rng.",
+}
+_LISTS = ("losses", "norms", "durations")
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """A training at one moment.
+class TrainingState:
+    """What a checkpoint holds of a trainer.
 
     Attributes:
-        arrays: tensors by name; see `charrnn.training.checkpoints`.
-        numbers: the rest, as plain JSON.
+        step: updates made.
+        epoch: epochs done.
+        window: windows of this epoch done.
+        seconds: trained so far.
+        reported: reports made.
+        validated: validations made.
+        rollbacks: how often the training diverged.
+        learning_rate: learning rate of the last update.
+        best: metrics of the best weights; None before the first validation.
+        weights: parameters by name.
+        best_weights: the best ones; empty before the first validation.
+        optimizer: the optimizer's state, as NAME.SLOT; empty before its first step.
+        carried: the recurrent state (B, H), as LAYER.PART.
+        generators: the state of torch's random generators: cpu, and on CUDA cuda.
+        losses: of the updates since the last report.
+        norms: of the same updates.
+        durations: of all updates.
     """
 
-    arrays: Arrays
-    numbers: Mapping[str, Any]
+    step: int
+    epoch: int
+    window: int
+    seconds: float
+    reported: int
+    validated: int
+    rollbacks: int
+    learning_rate: float
+    best: Metrics | None
+    weights: Arrays
+    best_weights: Arrays
+    optimizer: Arrays
+    carried: Arrays
+    generators: Arrays
+    losses: np.ndarray[Any, Any]
+    norms: np.ndarray[Any, Any]
+    durations: np.ndarray[Any, Any]
 
-    @property
-    def step(self) -> int:
-        """Updates done."""
-        return int(self.numbers["step"])
+    def is_finite(self) -> bool:
+        """Return whether all weights are finite numbers."""
+        return all(np.isfinite(value).all() for value in self.weights.values())
+
+    def arrays(self) -> Arrays:
+        """Return the tensors by their names in a checkpoint."""
+        grouped = {
+            prefix + name: value
+            for group, prefix in _PREFIXES.items()
+            for name, value in getattr(self, group).items()
+        }
+        return grouped | {name: getattr(self, name) for name in _LISTS}
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the rest as plain JSON."""
+        tensors = {*_PREFIXES, *_LISTS}
+        numbers = {name: value for name, value in vars(self).items() if name not in tensors}
+        return numbers | {"best": asdict(self.best) if self.best else None}
+
+    @classmethod
+    def parse(cls, numbers: Mapping[str, Any], arrays: Arrays) -> TrainingState:
+        """Return the state of a checkpoint.
+
+        Raises:
+            ModelError: numbers and tensors do not fit together.
+        """
+        try:
+            parsed: dict[str, Any] = {
+                "step": _count(numbers["step"]),
+                "epoch": _count(numbers["epoch"]),
+                "window": _count(numbers["window"]),
+                "seconds": float(numbers["seconds"]),
+                "reported": int(numbers["reported"]),
+                "validated": int(numbers["validated"]),
+                "rollbacks": _count(numbers["rollbacks"]),
+                "learning_rate": float(numbers["learning_rate"]),
+                "best": _metrics(numbers["best"]) if numbers["best"] else None,
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"the state is damaged: {error!r}") from None
+        groups: dict[str, Any] = {
+            group: _within(arrays, prefix) for group, prefix in _PREFIXES.items()
+        }
+        groups |= {name: arrays[name] for name in _LISTS}
+        made = cls(**parsed, **groups)
+        if len(made.durations) != made.step or len(made.losses) != len(made.norms):
+            raise ModelError("the state is damaged: its measurements do not fit its steps")
+        if bool(made.best_weights) != bool(made.best):
+            raise ModelError("the state is damaged: the best weights are missing")
+        return made
 
 
-def take(trainer: Trainer) -> Snapshot:
-    """Copies of everything; nothing of the trainer is changed."""
-    arrays: Arrays = {f"weights.{name}": v for name, v in trainer.network.values().items()}
-    arrays |= {f"best.{name}": value for name, value in trainer.best_values.items()}
-    arrays |= _optimizer(trainer)
-    for layer, parts in enumerate(trainer.state):
-        for name, part in zip(trainer.network.cell.states, parts, strict=True):
-            arrays[f"state.{layer}.{name}"] = _array(part)
-    arrays["rng.cpu"] = _array(torch.get_rng_state())
-    if trainer.network.device.type == "cuda":  # only on CUDA
-        arrays["rng.cuda"] = _array(torch.cuda.get_rng_state(trainer.network.device))
-    losses = torch.stack(trainer.losses) if trainer.losses else torch.zeros(0)
-    arrays["losses"] = _array(losses)
-    arrays["norms"] = np.array(trainer.norms, np.float64)
-    arrays["durations"] = np.array(trainer.durations, np.float32)
-    numbers = {
-        "step": trainer.step,
-        "epoch": trainer.cursor.epoch,
-        "window": trainer.cursor.window,
-        "seconds": trainer.seconds,
-        "reported": trainer.reported,
-        "validated": trainer.validated,
-        "rollbacks": trainer.rollbacks,
-        "learning_rate": trainer.optimizer.param_groups[0]["lr"],
-        "best": asdict(trainer.best) if trainer.best else None,
-    }
-    return Snapshot(arrays, numbers)
+def capture(trainer: Trainer) -> TrainingState:
+    """Return copies of everything; the trainer stays as it is."""
+    bptt = trainer.bptt
+    network, cells = bptt.network, bptt.network.cell.states
+    generators = {"cpu": _array(torch.get_rng_state())}
+    if network.device.type == "cuda":  # only on CUDA
+        generators["cuda"] = _array(torch.cuda.get_rng_state(network.device))
+    return TrainingState(
+        step=bptt.step,
+        epoch=bptt.cursor.epoch,
+        window=bptt.cursor.window,
+        seconds=trainer.seconds,
+        reported=trainer.reported,
+        validated=trainer.validated,
+        rollbacks=trainer.rollbacks,
+        learning_rate=bptt.optimizer.param_groups[0]["lr"],
+        best=trainer.best,
+        weights=network.values(),
+        best_weights=dict(trainer.best_values),
+        optimizer=optimizer.state(bptt.optimizer, network),
+        carried={
+            f"{layer}.{name}": _array(part)
+            for layer, parts in enumerate(bptt.carried)
+            for name, part in zip(cells, parts, strict=True)
+        },
+        generators=generators,
+        losses=_array(torch.stack(bptt.losses) if bptt.losses else torch.zeros(0)),
+        norms=np.array(bptt.norms, np.float64),
+        durations=np.array(bptt.durations, np.float32),
+    )
 
 
-def restore(trainer: Trainer, snapshot: Snapshot) -> list[str]:
-    """Put everything back; what could not be, in words.
+def restore(trainer: Trainer, state: TrainingState) -> None:
+    """Restore everything but the random generators.
 
     Raises:
-        ModelError: the numbers are not those of a training.
+        ModelError: the state is not that of such a training.
     """
-    arrays, numbers = snapshot.arrays, snapshot.numbers
-    try:
-        trainer.step = _count(numbers["step"])
-        trainer.cursor = Cursor(_count(numbers["epoch"]), _count(numbers["window"]))
-        trainer.seconds = float(numbers["seconds"])
-        trainer.reported = int(numbers["reported"])
-        trainer.validated = int(numbers["validated"])
-        trainer.rollbacks = _count(numbers["rollbacks"])
-        trainer.best = _progress(numbers["best"]) if numbers["best"] else None
-        learning_rate = float(numbers["learning_rate"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"the state is damaged: {error!r}") from None
-    if trainer.cursor.window >= trainer.streams.windows:
-        raise ModelError("the state is damaged: its place is behind the text's end")
-    if len(arrays["durations"]) != trainer.step or len(arrays["losses"]) != len(arrays["norms"]):
-        raise ModelError("the state is damaged: it has not what was measured of each step")
-    device = trainer.network.device
-    _restore_optimizer(trainer, arrays)
-    trainer.network.load(_within(arrays, "weights."))
-    trainer.best_values = _within(arrays, "best.")
-    if bool(trainer.best_values) != bool(trainer.best):
-        raise ModelError("the state is damaged: the best weights are missing")
-    for group in trainer.optimizer.param_groups:
-        group["lr"] = learning_rate
-    trainer.state = tuple(
+    bptt = trainer.bptt
+    network, device = bptt.network, bptt.network.device
+    if state.window >= bptt.streams.windows:
+        raise ModelError("the state is damaged: its position is behind the text's end")
+    optimizer.restore(bptt.optimizer, network, state.optimizer)
+    optimizer.set_rate(bptt.optimizer, state.learning_rate)
+    network.load(state.weights)
+    bptt.step, bptt.cursor = state.step, Cursor(state.epoch, state.window)
+    bptt.carried = tuple(
         tuple(
-            torch.from_numpy(arrays[f"state.{layer}.{name}"]).to(device)
-            for name in trainer.network.cell.states
+            torch.from_numpy(state.carried[f"{layer}.{name}"]).to(device)
+            for name in network.cell.states
         )
-        for layer in range(trainer.network.config.num_layers)
+        for layer in range(network.config.num_layers)
     )
-    trainer.losses = list(torch.from_numpy(arrays["losses"]).to(device).unbind())
-    trainer.norms = arrays["norms"].tolist()
-    trainer.durations = arrays["durations"].tolist()
-    return _restore_generators(trainer, arrays)
+    bptt.losses = list(torch.from_numpy(state.losses).to(device).unbind())
+    bptt.norms = state.norms.tolist()
+    bptt.durations = state.durations.tolist()
+    trainer.seconds = state.seconds
+    trainer.reported, trainer.validated = state.reported, state.validated
+    trainer.rollbacks = state.rollbacks
+    trainer.best, trainer.best_values = state.best, state.best_weights
 
 
-def _restore_generators(trainer: Trainer, arrays: Arrays) -> list[str]:
-    """Random generators go on where they were, unless they are of another kind now."""
+def restore_generators(state: TrainingState, device: torch.device) -> list[str]:
+    """Restore torch's random generators; return sentences about those that cannot be restored."""
     lost = []
-    device = trainer.network.device
-    if arrays["rng.cpu"].shape == tuple(torch.get_rng_state().shape):
-        torch.set_rng_state(torch.from_numpy(arrays["rng.cpu"]))
+    cpu = state.generators["cpu"]
+    if cpu.shape == tuple(torch.get_rng_state().shape):
+        torch.set_rng_state(torch.from_numpy(cpu))
     else:
-        lost.append("the random generator of this torch is another one")
+        lost.append("this torch has another random generator")
     if device.type == "cuda":  # only on CUDA
-        if "rng.cuda" in arrays:
-            torch.cuda.set_rng_state(torch.from_numpy(arrays["rng.cuda"]), device)
+        if "cuda" in state.generators:
+            torch.cuda.set_rng_state(torch.from_numpy(state.generators["cuda"]), device)
         else:
             lost.append("the random generator of the GPU starts anew")
     return lost
-
-
-def _optimizer(trainer: Trainer) -> Arrays:
-    """What the optimizer keeps, by the names of the parameters."""
-    names = _names(trainer)
-    kept = trainer.optimizer.state_dict()["state"]
-    return {
-        f"optimizer.{names[index]}.{slot}": _array(torch.as_tensor(value))
-        for index, slots in kept.items()
-        for slot, value in slots.items()
-    }
-
-
-def _restore_optimizer(trainer: Trainer, arrays: Arrays) -> None:
-    """What it keeps has to be what one of its kind keeps, which a step without rate tells."""
-    for group in trainer.optimizer.param_groups:
-        group["lr"] = 0.0
-        for weight in group["params"]:
-            weight.grad = torch.zeros_like(weight)
-    trainer.optimizer.step()
-    shapes = {name: value.shape for name, value in _optimizer(trainer).items()}
-    given = {n: v.shape for n, v in arrays.items() if n.startswith("optimizer.")}
-    if given and given != shapes:
-        raise ModelError("the state is damaged: it is not that of this optimizer")
-    index = {name: number for number, name in _names(trainer).items()}
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in _within(arrays, "optimizer.").items():
-        parameter, _, slot = name.rpartition(".")
-        state.setdefault(index[parameter], {})[slot] = torch.from_numpy(value)
-    groups = trainer.optimizer.state_dict()["param_groups"]
-    trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _names(trainer: Trainer) -> dict[int, str]:
-    """Parameters' names by their numbers in the optimizer."""
-    name_of = {id(weight): name for name, weight in trainer.network.weights().items()}
-    weights = [w for group in trainer.optimizer.param_groups for w in group["params"]]
-    return {number: name_of[id(weight)] for number, weight in enumerate(weights)}
 
 
 def _within(arrays: Arrays, prefix: str) -> Arrays:
@@ -172,8 +210,8 @@ def _array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
     return tensor.detach().cpu().numpy().copy()
 
 
-def _progress(told: Mapping[str, Any]) -> Progress:
-    made = Progress(**told)
+def _metrics(fields: Mapping[str, Any]) -> Metrics:
+    made = Metrics(**fields)
     for name, value in asdict(made).items():
         if not isinstance(value, int | float) and (name != "valid_nats" or value is not None):
             raise ValueError(f"{name} is no number")

@@ -15,8 +15,11 @@ from charrnn.config import TrainOptions
 from charrnn.generator import load
 from charrnn.model.model_file import FORMAT_VERSION
 from charrnn.text import corpus
-from charrnn.training import run
-from charrnn.training.run import Observer
+from charrnn.text.open import Texts
+from charrnn.training.events import result_of
+from charrnn.training.resume import resume
+from charrnn.training.run import Control
+from charrnn.training.start import start
 
 HERE = Path(__file__).parent
 TEXT = "the cat is home.\nthe café is near the sea.\n" * 20
@@ -24,14 +27,14 @@ OPTIONS: dict[str, Any] = {"hidden_size": 4, "embedding_size": 3, "seq_len": 8, 
 OPTIONS |= {"steps": 30, "device": "cpu", "backend": "library", "dropout": 0.1, "threads": 1}
 
 
-class Stopping(Observer):
+class Stopping:
     """Asks to stop after some steps."""
 
     asked = 0
 
-    def stop(self) -> str | None:
+    def stop(self) -> bool:
         self.asked += 1
-        return "interrupt" if self.asked > 12 else None
+        return self.asked > 12
 
 
 def main() -> None:
@@ -41,13 +44,14 @@ def main() -> None:
     folder.mkdir()
     (folder / "text.txt").write_text(TEXT, "utf-8", newline="")
     text = corpus.read([folder / "text.txt"])
-    run.train(text, TrainOptions(**OPTIONS), out=folder / "run", observer=Stopping())
+    control = Control(Stopping().stop)
+    result_of(start(Texts(text), TrainOptions(**OPTIONS), out=folder / "run", control=control))
     (folder / "run" / ".lock").unlink()
     for name in ("config.json", "summary.json"):
         path = folder / "run" / name
         path.write_text(path.read_text().replace(str(HERE), "/golden"))
     later = shutil.copytree(folder / "run", folder / "later")
-    run.train(text, TrainOptions(), out=later, resume_with={})
+    result_of(resume(Texts(text), {}, out=later))
     model = load(folder / "run")
     expected = {
         "greedy": model.greedy("the", length=30).text,

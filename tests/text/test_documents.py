@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from following import Follower, resume, train
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -25,8 +26,8 @@ from charrnn.text import streams
 from charrnn.text.corpus import from_text
 from charrnn.text.streams import IGNORED, Cursor
 from charrnn.text.tokenizer import CharTokenizer
-from charrnn.training import run
-from charrnn.training.trainer import Trainer
+from charrnn.training.bptt import BPTT
+from charrnn.training.events import Result
 
 START = 3
 LENGTHS = [5, 1, 12, 3, 4, 8, 2, 7]
@@ -101,15 +102,15 @@ def test_training_reads_each_document_as_if_it_were_alone(
     network = CharRNN(model, make_values(model), sequence=kernel.run)
     config = TrainConfig(seq_len=3, update_every=3, batch_size=1, reset_at_documents=True)
     made = streams.make(ids, 1, 3, START, None, documents=starts)
-    trainer = Trainer(network.train(), made, ids[:0], config)
+    bptt = BPTT(network.train(), made, config)
     with torch.no_grad():
         wanted = [alone(network, document).split(3) for document in documents]
     expected = torch.cat([part.mean()[None] for parts in wanted for part in parts])
     first = network.values()
     for _ in range(made.windows):
-        assert trainer.update(0.0)
+        assert bptt.update(0.0)
         network.load(first)  # a rate of 0, but weight decay
-    torch.testing.assert_close(torch.stack(trainer.losses), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(torch.stack(bptt.losses), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_gradient_is_that_of_the_documents_and_of_the_learned_start(
@@ -121,12 +122,12 @@ def test_the_gradient_is_that_of_the_documents_and_of_the_learned_start(
     network = CharRNN(model, make_values(model))
     config = TrainConfig(seq_len=4, update_every=4, batch_size=2, reset_at_documents=True)
     made = streams.make(ids, 2, 4, START, None, documents=starts)
-    trainer = Trainer(network, made, ids[:0], config)
-    trainer.cursor = Cursor(0, 1)  # the second and the fourth document
-    window = made.window(trainer.cursor)
+    bptt = BPTT(network, made, config)
+    bptt.cursor = Cursor(0, 1)  # the second and the fourth document
+    window = made.window(bptt.cursor)
     assert window.begins is not None
-    trainer.state = network.begun(trainer.state, torch.from_numpy(window.begins))
-    loss, _, _ = trainer.loss(window)
+    bptt.carried = network.begun(bptt.carried, torch.from_numpy(window.begins))
+    loss, _, _ = bptt.loss(window)
     loss.backward()  # type: ignore[no-untyped-call]
     found = {name: weight.grad for name, weight in network.weights().items()}
     network.zero_grad()
@@ -177,27 +178,24 @@ OPTIONS: dict[str, Any] = {"hidden_size": 8, "batch_size": 4, "reset_at_document
 OPTIONS |= {"cell": "lstm", "backend": "library", "device": "cpu"}
 
 
-class Stopping(run.Observer):
-    """Ends a training after so many steps."""
+class Stopping(Follower):
+    """Ends a training after a number of steps."""
 
     def __init__(self, after: int) -> None:
         self.left = after
 
-    def stop(self) -> str | None:
+    def stop(self) -> bool:
         self.left -= 1
-        return "interrupt" if self.left < 0 else None
+        return self.left < 0
 
 
-def _train(out: Path, observer: run.Observer | None = None, **resume: Any) -> run.Result:
-    made = run.train(
-        from_text(TEXT, "names", separator="\n"),
-        TrainOptions(steps=60, **OPTIONS),
-        out=out,
-        observer=observer,
-        resume_with=resume or None,
-    )
-    assert made is not None
-    return made
+def _train(out: Path, follower: Follower | None = None) -> Result:
+    options = TrainOptions(steps=60, **OPTIONS)
+    return train(from_text(TEXT, "names", separator="\n"), options, out=out, follower=follower)
+
+
+def _resume(out: Path, **given: Any) -> Result:
+    return resume(from_text(TEXT, "names", separator="\n"), given, out=out)
 
 
 def test_a_training_is_exact_is_resumed_and_scored_the_same(tmp_path: Path) -> None:
@@ -208,10 +206,10 @@ def test_a_training_is_exact_is_resumed_and_scored_the_same(tmp_path: Path) -> N
     assert whole.characters == pytest.approx(60 * 4 * len(TEXT) / 240, rel=0.05)
     cut_off = _train(tmp_path / "parts", Stopping(25))
     assert 0 < cut_off.steps < 60
-    parts = _train(tmp_path / "parts", steps=60)
+    parts = _resume(tmp_path / "parts", steps=60)
     assert Path(parts.model).read_bytes() == Path(whole.model).read_bytes()
     with pytest.raises(OptionError, match="`reset_at_documents` was True, now False"):
-        _train(tmp_path / "parts", reset_at_documents=False)
+        _resume(tmp_path / "parts", reset_at_documents=False)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from charrnn.errors import RunError
 from charrnn.training import background_writer
-from charrnn.training.background_writer import Writer
+from charrnn.training.background_writer import BackgroundWriter
 
 
 @pytest.fixture(autouse=True)
@@ -25,80 +25,95 @@ def _failing(times: int, done: list[str], name: str = "a") -> background_writer.
     return job
 
 
-def test_a_job_is_done_when_put_comes_back() -> None:
+def _ignore(writer: BackgroundWriter) -> None:
+    """Wait until everything is written."""
+    list(writer.finish())
+
+
+def test_a_job_is_done_when_put_returns() -> None:
     done: list[str] = []
-    told: list[str] = []
-    made = Writer(told.append)
+    writer = BackgroundWriter()
     for name in "abc":
-        made.put(name, lambda name=name: done.append(name))  # type: ignore[misc]
+        assert writer.put(name, lambda name=name: done.append(name)) == []  # type: ignore[misc]
         assert done[-1] == name
-    made.finish()
-    assert (done, told) == (["a", "b", "c"], [])
+    assert list(writer.finish()) == []
+    assert done == ["a", "b", "c"]
 
 
-def test_a_failure_is_told_once_tried_again_and_its_end_is_told() -> None:
+def test_a_failure_is_reported_once_tried_again_and_its_end_is_reported() -> None:
     done: list[str] = []
-    told: list[str] = []
-    made = Writer(told.append)
-    made.put("a", _failing(3, done))
-    assert told == ["a could not be written; the training goes on, and tries again"]
-    made.finish()
+    writer = BackgroundWriter()
+    news = writer.put("a", _failing(3, done))
+    assert news == ["a could not be written; the training goes on, and tries again"]
+    assert list(writer.finish()) == ["a: written now"]
     assert done == ["a"]
-    assert told[1:] == ["a: written now"]
 
 
 def test_what_fails_holds_up_nothing_else() -> None:
     done: list[str] = []
-    made = Writer(lambda sentence: None)
-    made.put("a", _failing(10**9, done))
-    made.put("b", lambda: done.append("b"))
+    writer = BackgroundWriter()
+    writer.put("a", _failing(10**9, done))
+    writer.put("b", lambda: done.append("b"))
     with pytest.raises(RunError, match=r"a could not be written; it was tried for"):
-        made.finish()
+        _ignore(writer)
     assert done == ["b"]
 
 
-def test_a_later_job_takes_the_place_of_one_that_fails() -> None:
+def test_a_later_job_replaces_one_that_fails() -> None:
     done: list[str] = []
-    made = Writer(lambda sentence: None)
-    made.put("a", _failing(10**9, done))
-    made.put("a", lambda: done.append("later"))
-    made.finish()
+    writer = BackgroundWriter()
+    writer.put("a", _failing(10**9, done))
+    writer.put("a", lambda: done.append("later"))
+    _ignore(writer)
     assert done == ["later"]
 
 
 def test_a_disk_that_hangs_does_not_hold_the_training() -> None:
     release = threading.Event()
     done: list[str] = []
-    made = Writer(lambda sentence: None)
+    writer = BackgroundWriter()
 
     def slow() -> None:
         release.wait(20)
         done.append("slow")
 
-    made.put("a", slow)  # comes back after its patience
-    made.put("a", lambda: done.append("second"))  # at once
-    made.put("a", lambda: done.append("third"))
+    writer.put("a", slow)  # returns after its patience
+    writer.put("a", lambda: done.append("second"))  # at once
+    writer.put("a", lambda: done.append("third"))
     assert done == []
     release.set()
-    made.finish()
+    _ignore(writer)
     assert done == ["slow", "third"]
 
 
 def test_a_disk_that_never_answers_ends_in_a_sentence() -> None:
     release = threading.Event()
-    made = Writer(lambda sentence: None)
-    made.put("model", lambda: release.wait(20) and None)
+    writer = BackgroundWriter()
+    writer.put("model", lambda: release.wait(20) and None)
     with pytest.raises(RunError, match=r"the disk takes no more \(model\); it was tried for"):
-        made.finish()
+        _ignore(writer)
     release.set()
 
 
-def test_an_error_of_any_kind_is_told() -> None:
-    told: list[str] = []
-    made = Writer(told.append)
+def test_a_failure_is_reported_before_the_last_patience() -> None:
+    release = threading.Event()
+    writer = BackgroundWriter()
+    writer.put("slow", lambda: release.wait(20) and None)
+    assert writer.put("a", _failing(10**9, [])) == []  # it has not been tried yet
+    release.set()
+    news = writer.finish()
+    assert next(news).startswith("a could not be written; the training goes on")
+    with pytest.raises(RunError, match="it was tried for"):
+        next(news)
+
+
+def test_a_bug_is_raised_in_the_thread_of_the_training() -> None:
+    writer = BackgroundWriter()
 
     def broken() -> None:
         raise ValueError("odd")
 
-    made.put("a", broken)
-    assert told == ["odd; the training goes on, and tries again"]
+    with pytest.raises(ValueError, match="odd"):
+        writer.put("a", broken)
+    with pytest.raises(ValueError, match="odd"):
+        _ignore(writer)

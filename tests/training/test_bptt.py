@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from following import Follower, train
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,9 +23,9 @@ from charrnn.network.layers import LayerState, reference
 from charrnn.network.module import CharRNN, Noise
 from charrnn.text import corpus, streams
 from charrnn.text.streams import Cursor
-from charrnn.training import run
+from charrnn.training.bptt import BPTT
+from charrnn.training.events import Planned
 from charrnn.training.regularizers import Recorder
-from charrnn.training.trainer import Trainer
 
 Make = Callable[..., dict[str, NDArray[Any]]]
 Weights = dict[str, Tensor]
@@ -32,9 +33,9 @@ TBPTT = [(1, 1), (3, 3), (4, 4), (1, 4), (2, 4), (2, 5), (3, 7), (5, 6), (4, 17)
 STREAMS, LENGTH, SYMBOLS = 3, 17, 4
 
 
-def _trainer(
+def _bptt(
     make_values: Make, config: ModelConfig, update_every: int, seq_len: int, **more: Any
-) -> Trainer:
+) -> BPTT:
     """In float64, with the plain loop, on three streams of 17 symbols."""
     ids = np.random.default_rng(5).integers(0, SYMBOLS, STREAMS * LENGTH).astype(np.uint8)
     train = TrainConfig(
@@ -46,7 +47,7 @@ def _trainer(
     values = {name: value.astype(np.float64) for name, value in make_values(config).items()}
     network = CharRNN(config, values, regularizers=train)
     made = streams.make(ids, STREAMS, seq_len, config.start_symbol, None, update_every)
-    return Trainer(network, made, ids[:0], train)
+    return BPTT(network, made, train)
 
 
 def _step(cell: str, w: Weights, ids: Tensor, state: list[LayerState]) -> list[LayerState]:
@@ -105,19 +106,19 @@ class Slow:
         return loss, total
 
 
-def _text(trainer: Trainer) -> tuple[Tensor, Tensor]:
-    made = trainer.streams
+def _text(bptt: BPTT) -> tuple[Tensor, Tensor]:
+    made = bptt.streams
     whole = dataclasses.replace(made, seq_len=made.length, update_every=made.length)
     window = whole.window(Cursor())
     return torch.from_numpy(window.inputs), torch.from_numpy(window.targets)
 
 
-def _copies(trainer: Trainer) -> Weights:
-    return {n: weight.detach().clone() for n, weight in trainer.network.weights().items()}
+def _copies(bptt: BPTT) -> Weights:
+    return {n: weight.detach().clone() for n, weight in bptt.network.weights().items()}
 
 
-def _gradients(trainer: Trainer) -> dict[str, Tensor]:
-    found = {name: weight.grad for name, weight in trainer.network.weights().items()}
+def _gradients(bptt: BPTT) -> dict[str, Tensor]:
+    found = {name: weight.grad for name, weight in bptt.network.weights().items()}
     return {name: gradient for name, gradient in found.items() if gradient is not None}
 
 
@@ -127,17 +128,17 @@ def test_the_gradient_of_every_update_is_that_of_the_slow_loop(
     make_values: Make, cell: str, layers: int, k1: int, k2: int
 ) -> None:
     config = ModelConfig(SYMBOLS, cell, layers, 5, 3)
-    trainer = _trainer(make_values, config, k1, k2)
+    bptt = _bptt(make_values, config, k1, k2)
     slow = Slow(cell, layers, 5, k1, k2)
     for _ in range(LENGTH // k1 + 2):  # and on into the second epoch
-        number, before = trainer.cursor.window, _copies(trainer)
-        trainer.update(0.05)
-        loss, expected = slow.gradients(before, _text(trainer), number)
-        assert trainer.losses[-1].item() == pytest.approx(loss, rel=1e-12)
-        torch.testing.assert_close(_gradients(trainer), expected, rtol=1e-9, atol=1e-12)
-        moved = before["output.weight"] - trainer.network.weights()["output.weight"]
+        number, before = bptt.cursor.window, _copies(bptt)
+        bptt.update(0.05)
+        loss, expected = slow.gradients(before, _text(bptt), number)
+        assert bptt.losses[-1].item() == pytest.approx(loss, rel=1e-12)
+        torch.testing.assert_close(_gradients(bptt), expected, rtol=1e-9, atol=1e-12)
+        moved = before["output.weight"] - bptt.network.weights()["output.weight"]
         assert moved.abs().max() > 0.01  # so weights of then and weights of now differ
-    assert trainer.cursor == Cursor(1, 2)
+    assert bptt.cursor == Cursor(1, 2)
 
 
 @pytest.mark.parametrize(("other", "k2"), [(4, 3), (4, 5), (2, 4)])
@@ -146,31 +147,31 @@ def test_another_window_gives_another_gradient(make_values: Make, other: int, k2
     config = ModelConfig(SYMBOLS, "lstm", 1, 5, 3)
     found = []
     for length in (other, k2):
-        trainer = _trainer(make_values, config, 2, length)
+        bptt = _bptt(make_values, config, 2, length)
         for _ in range(4):
-            trainer.update(0.0)
-        found.append(_gradients(trainer)["layers.0.weight_hh"])
+            bptt.update(0.0)
+        found.append(_gradients(bptt)["layers.0.weight_hh"])
     assert (found[0] - found[1]).abs().max() > 1e-6
 
 
 def test_states_stored_are_those_of_the_weights_of_then(make_values: Make) -> None:
     config = ModelConfig(SYMBOLS, "elman", 1, 5, 3)
-    trainer = _trainer(make_values, config, 2, 4)
-    inputs, _ = _text(trainer)
+    bptt = _bptt(make_values, config, 2, 4)
+    inputs, _ = _text(bptt)
     old: list[Weights] = []
     for _ in range(4):
-        old.append(_copies(trainer))
-        trainer.update(0.05)
+        old.append(_copies(bptt))
+        bptt.update(0.05)
     # The windows began at 0, 0, 2 and 4. The state now stored is that at 6: reached by the last
     # one from 4 on; at 4 by the third from 2 on; at 2 by the second from the start.
     state = [(torch.zeros(STREAMS, 5, dtype=torch.float64),)]
     for position in range(6):
         state = _step("elman", old[1 + position // 2], inputs[position], state)
-    torch.testing.assert_close(trainer.state, tuple(state), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(bptt.carried, tuple(state), rtol=1e-12, atol=1e-12)
     state = [(torch.zeros(STREAMS, 5, dtype=torch.float64),)]
     for position in range(6):
         state = _step("elman", old[-1], inputs[position], state)
-    assert (trainer.state[0][0] - state[0][0]).abs().max() > 1e-3
+    assert (bptt.carried[0][0] - state[0][0]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -179,11 +180,11 @@ def test_with_k1_as_k2_it_is_the_usual_loop_that_detaches_and_carries(
     make_values: Make, window: int, layers: int
 ) -> None:
     config = ModelConfig(SYMBOLS, "lstm", layers, 5, 3)
-    trainer = _trainer(make_values, config, window, window, clip_norm=0.2)
+    bptt = _bptt(make_values, config, window, window, clip_norm=0.2)
     embedding = torch.nn.Embedding(SYMBOLS + 1, 3)
     lstm, output = torch.nn.LSTM(3, 5, layers), torch.nn.Linear(5, SYMBOLS)
     modules = torch.nn.ModuleList([embedding, lstm, output]).double()
-    weights = _copies(trainer)
+    weights = _copies(bptt)
     embedding.load_state_dict({"weight": weights["embedding"]})
     output.load_state_dict({"weight": weights["output.weight"], "bias": weights["output.bias"]})
     for name, weight in lstm.named_parameters():
@@ -202,7 +203,7 @@ def test_with_k1_as_k2_it_is_the_usual_loop_that_detaches_and_carries(
         lr=0.05,
         betas=(0.9, 0.99),
     )
-    inputs, targets = _text(trainer)
+    inputs, targets = _text(bptt)
     norms = []
     for _ in range(3):  # epochs
         state = None
@@ -216,11 +217,11 @@ def test_with_k1_as_k2_it_is_the_usual_loop_that_detaches_and_carries(
             loss.backward()
             norms.append(torch.nn.utils.clip_grad_norm_(trained, 0.2).item())
             optimizer.step()
-            trainer.update(0.05)
-            assert trainer.losses[-1].item() == pytest.approx(loss.item(), rel=1e-9)
+            bptt.update(0.05)
+            assert bptt.losses[-1].item() == pytest.approx(loss.item(), rel=1e-9)
     assert max(norms) > 0.2  # it was clipped
-    assert trainer.cursor == Cursor(3, 0)
-    ours = trainer.network.weights()
+    assert bptt.cursor == Cursor(3, 0)
+    ours = bptt.network.weights()
     torch.testing.assert_close(ours["embedding"], embedding.weight, rtol=1e-7, atol=1e-9)
     torch.testing.assert_close(ours["output.weight"], output.weight, rtol=1e-7, atol=1e-9)
     for layer in range(layers):
@@ -230,11 +231,11 @@ def test_with_k1_as_k2_it_is_the_usual_loop_that_detaches_and_carries(
 
 def test_reset_windows_start_anew_but_read_the_symbol_before_them(make_values: Make) -> None:
     config = ModelConfig(SYMBOLS, "lstm", 1, 5, 3)
-    trainer = _trainer(make_values, config, 4, 4, state="reset")
-    inputs, targets = _text(trainer)
+    bptt = _bptt(make_values, config, 4, 4, state="reset")
+    inputs, targets = _text(bptt)
     for number in range(5):  # four windows in an epoch
-        window, before = trainer.streams.window(trainer.cursor), _copies(trainer)
-        trainer.update(0.05)
+        window, before = bptt.streams.window(bptt.cursor), _copies(bptt)
+        bptt.update(0.05)
         start = number % 4 * 4
         assert window.start == start
         first = [4] * STREAMS if start == 0 else targets[start - 1].tolist()
@@ -243,18 +244,16 @@ def test_reset_windows_start_anew_but_read_the_symbol_before_them(make_values: M
         # the same rows as the first window of a text of their own
         rows = slice(start, start + 4)
         loss, expected = slow.gradients(before, (inputs[rows], targets[rows]), 0)
-        assert trainer.losses[-1].item() == pytest.approx(loss, rel=1e-12)
-        torch.testing.assert_close(_gradients(trainer), expected, rtol=1e-9, atol=1e-12)
+        assert bptt.losses[-1].item() == pytest.approx(loss, rel=1e-12)
+        torch.testing.assert_close(_gradients(bptt), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_a_state_that_is_carried_makes_a_difference(make_values: Make) -> None:
     config = ModelConfig(SYMBOLS, "lstm", 1, 5, 3)
-    carried, anew = (
-        _trainer(make_values, config, 4, 4, state=state) for state in ("carry", "reset")
-    )
-    for trainer in (carried, anew):
+    carried, anew = (_bptt(make_values, config, 4, 4, state=state) for state in ("carry", "reset"))
+    for bptt in (carried, anew):
         for _ in range(2):
-            trainer.update(0.0)
+            bptt.update(0.0)
     assert carried.losses[0].item() == anew.losses[0].item()
     assert abs(carried.losses[1].item() - anew.losses[1].item()) > 1e-4
 
@@ -346,17 +345,17 @@ TEXT = "the cat is home.\nthe sea is near.\n" * 20  # 680 symbols, of which 612 
 def _train(tmp_path: Path, **options: Any) -> tuple[Any, Any]:
     """A short training and the plan that it followed."""
 
-    class Planned(run.Observer):
-        def planned(self, data: Any, plan: Any, kernel: Any, run_dir: Path) -> None:
-            self.plan = plan
+    class Planning(Follower):
+        def planned(self, planned: Planned) -> None:
+            self.plan = planned.plan
 
-    observer = Planned()
+    planning = Planning()
     chosen = TrainOptions(
         **{"hidden_size": 6, "embedding_size": 3, "device": "cpu", "backend": "reference"} | options
     )
     text = corpus.from_text(TEXT)
-    result = run.train(text, chosen, out=tmp_path / "run", observer=observer)
-    return result, observer.plan
+    result = train(text, chosen, out=tmp_path / "run", follower=planning)
+    return result, planning.plan
 
 
 def test_a_full_window_is_one_over_each_stream(tmp_path: Path) -> None:

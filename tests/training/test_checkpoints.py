@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions, to_json
 from charrnn.errors import CharRNNError, ModelError, RunError
 from charrnn.model import parameters
-from charrnn.training import checkpoints, resume
+from charrnn.run_dir import RunDir
+from charrnn.training import checkpoints
 from charrnn.training.checkpoints import Checkpoint, Found
+from charrnn.training.record import Record
 
 CONFIG = ModelConfig(vocab_size=5, hidden_size=4, embedding_size=3)
 BATCH_SIZE = 2
@@ -63,14 +65,14 @@ def _made(step: int = 3, **more: Any) -> Checkpoint:
 
 
 def _found(run_dir: Path) -> list[Found | ModelError]:
-    return list(checkpoints.found(run_dir))
+    return list(checkpoints.found(RunDir(run_dir)))
 
 
 def _read(found: Found | ModelError) -> dict[str, Any]:
     """Everything that is read of a checkpoint when a training goes on."""
     if isinstance(found, ModelError):
         raise found
-    resume.read(found.state, "it")
+    Record.parse(found.state, "it")
     return found.arrays(CONFIG, BATCH_SIZE)
 
 
@@ -84,7 +86,7 @@ def _rewritten(folder: Path, name: str, data: bytes) -> None:
 
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
-    checkpoints.save(tmp_path, _made())
+    checkpoints.save(RunDir(tmp_path), _made())
     return tmp_path
 
 
@@ -107,7 +109,7 @@ def test_a_checkpoint_comes_back(run_dir: Path) -> None:
 
 def test_the_last_three_are_kept_and_the_latest_named(tmp_path: Path) -> None:
     for step in (3, 20, 100, 9, 1000):
-        checkpoints.save(tmp_path, _made(step))
+        checkpoints.save(RunDir(tmp_path), _made(step))
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
     assert names == {"1000", "100", "20"}
     assert (tmp_path / "latest").read_text() == "1000\n"
@@ -131,13 +133,14 @@ def test_only_what_charrnn_made_is_removed(run_dir: Path, folder: Path) -> None:
     (inside / ".4.99.tmp" / "state.json").write_text("half")
     (inside / ".mine.tmp").mkdir()
     for step in (11, 12, 13, 14):
-        checkpoints.save(run_dir, _made(step))
-    checkpoints.clear(run_dir)
+        checkpoints.save(RunDir(run_dir), _made(step))
+    checkpoints.clear(RunDir(run_dir))
     left = {path.relative_to(inside).as_posix() for path in inside.rglob("*")}
     assert left == {"1", "mine", "01", "7", "3", "3/notes.txt", ".mine.tmp"}
     assert {path.name for path in elsewhere.iterdir()} == set(FILES)
     assert (
-        not checkpoints.exist(run_dir) or [f for f in _found(run_dir) if isinstance(f, Found)] == []
+        not RunDir(run_dir).checkpoint_steps()
+        or [f for f in _found(run_dir) if isinstance(f, Found)] == []
     )
 
 
@@ -150,8 +153,8 @@ def test_checkpoints_that_are_a_link_are_neither_read_nor_written(
     (error,) = _found(other)
     assert "is a link" in str(error)
     with pytest.raises(RunError, match="is a link"):
-        checkpoints.save(other, _made(9))
-    checkpoints.clear(other)
+        checkpoints.save(RunDir(other), _made(9))
+    checkpoints.clear(RunDir(other))
     assert len(_found(run_dir)) == 1
 
 
@@ -251,7 +254,7 @@ def test_tensors_that_are_not_a_trainings_are_refused(
     arrays = _arrays() | {name: value}
     if value is None:
         del arrays[name]
-    checkpoints.save(tmp_path, Checkpoint(3, STATE, arrays, b""))
+    checkpoints.save(RunDir(tmp_path), Checkpoint(3, STATE, arrays, b""))
     (found,) = _found(tmp_path)
     with pytest.raises(ModelError, match=r"tensors.safetensors is damaged"):
         _read(found)
@@ -363,19 +366,19 @@ def test_a_write_that_fails_anywhere_leaves_what_was(
         with monkeypatch.context() as patched:
             count = failing(patched, call, at, error, run_dir)
             try:
-                checkpoints.save(run_dir, _made(4))
+                checkpoints.save(RunDir(run_dir), _made(4))
             except RunError as failure:
                 said.append(str(failure))
         good = [found for found in _found(run_dir) if isinstance(found, Found)]
         assert good[-1].folder.name == "3"  # it is as it was
         for found in good:
             _read(found)
-        checkpoints.tidy(run_dir)
+        checkpoints.tidy(RunDir(run_dir))
         names = {path.name for path in (run_dir / "checkpoints").iterdir()}
         assert names <= {"3", "4"}
         if count[0] < at:
             break
-        checkpoints.save(run_dir, _made(4))  # the next time it can be
+        checkpoints.save(RunDir(run_dir), _made(4))  # the next time it can be
         shutil.rmtree(run_dir / "checkpoints" / "4")
     assert at > 1
     assert all(os.strerror(error) in sentence for sentence in said)
@@ -385,7 +388,7 @@ def test_a_write_that_fails_anywhere_leaves_what_was(
 def test_short_writes_are_completed(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:97]))
-    checkpoints.save(run_dir, _made(4))
+    checkpoints.save(RunDir(run_dir), _made(4))
     assert [len(_read(found)) for found in _found(run_dir)] == [len(_arrays())] * 2
 
 
@@ -401,7 +404,7 @@ def test_what_a_disk_made_of_it_is_looked_at(
 
     monkeypatch.setattr(os, "write", lying)
     with pytest.raises(RunError, match="what was written is not what is there"):
-        checkpoints.save(run_dir, _made(4))
+        checkpoints.save(RunDir(run_dir), _made(4))
     assert (run_dir / "latest").read_text() == "3\n"
 
 
@@ -420,7 +423,7 @@ junk = st.one_of(
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fuzzed")
-    checkpoints.save(folder, _made())
+    checkpoints.save(RunDir(folder), _made())
     return folder
 
 
@@ -450,4 +453,4 @@ def test_any_state_is_read_or_refused(part: str, data: st.DataObject) -> None:
         inside, key = inside[key], data.draw(st.sampled_from(sorted(inside[key])))
     inside[key] = data.draw(values)
     with contextlib.suppress(CharRNNError):
-        resume.read(state, "it")
+        Record.parse(state, "it")

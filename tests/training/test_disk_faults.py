@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from following import Follower, resume, train
 
 import charrnn
 from charrnn.config import TrainOptions
 from charrnn.errors import RunError
+from charrnn.run_dir import RunDir
 from charrnn.text.corpus import from_text
-from charrnn.training import background_writer, checkpoints, run
-from charrnn.training.run import Observer, Result
+from charrnn.training import background_writer, checkpoints
+from charrnn.training.events import Result
 
 TEXT = "the cat is home.\nthe café is near the sea.\n" * 20
 OPTIONS = {"steps": 12, "hidden_size": 4, "embedding_size": 3, "seq_len": 8, "batch_size": 4}
@@ -27,7 +29,7 @@ needs_names = pytest.mark.skipif(
 )
 
 
-class Listening(Observer):
+class Listening(Follower):
     def __init__(self) -> None:
         self.notices: list[str] = []
 
@@ -73,20 +75,17 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(background_writer, name, seconds)
 
 
-def _train(out: Path, observer: Observer | None = None, resume: bool = False) -> Result:
+def _train(out: Path, follower: Follower | None = None) -> Result:
+    options = TrainOptions(**OPTIONS)  # type: ignore[arg-type]
+    text = from_text(TEXT, "tiny")
+    return train(text, options, out=out, follower=follower, checkpoint_every=4)
+
+
+def _resume(out: Path) -> Result:
     with pytest.MonkeyPatch.context() as patch:
-        if resume:  # the disk is well again, if perhaps busy
-            patch.setattr(background_writer, "LAST_PATIENCE", 60.0)
-        made = run.train(
-            from_text(TEXT, "tiny"),
-            TrainOptions(**OPTIONS),  # type: ignore[arg-type]
-            out=out,
-            observer=observer,
-            resume_with={} if resume else None,
-            checkpoint_every=4,
-        )
-    assert made is not None
-    return made
+        # the disk is well again, if perhaps busy
+        patch.setattr(background_writer, "LAST_PATIENCE", 60.0)
+        return resume(from_text(TEXT, "tiny"), OPTIONS, out=out, checkpoint_every=4)
 
 
 @pytest.fixture(scope="module")
@@ -113,18 +112,18 @@ def test_one_call_that_fails_loses_nothing(
     tried = range(1, calls + 1, times(7, 1))
     early: list[Path] = []
     for at in tried:
-        observer = Listening()
+        follower = Listening()
         out = tmp_path / str(at)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(background_writer, "LAST_PATIENCE", 30.0)
             Disk(patch, out, at, at, error)
             try:
-                result = _train(out, observer)
+                result = _train(out, follower)
             except RunError:  # when there was nothing yet to be lost
                 early.append(out)
                 continue
         assert Path(result.model).read_bytes() == whole
-        assert all(isinstance(found, checkpoints.Found) for found in checkpoints.found(out))
+        assert all(isinstance(found, checkpoints.Found) for found in checkpoints.found(RunDir(out)))
     reported = [out / "metrics.jsonl" for out in early if (out / "metrics.jsonl").exists()]
     assert not any(path.stat().st_size for path in reported)
     tell(f"{os.strerror(error)}, at one system call each", len(tried))
@@ -137,20 +136,20 @@ def test_a_disk_that_fails_for_good_leaves_what_can_be_resumed(
 ) -> None:
     tried = range(12, calls + 1, times(17, 1))
     for at in tried:
-        observer = Listening()
+        follower = Listening()
         out = tmp_path / str(at)
         with pytest.MonkeyPatch.context() as patch:
             Disk(patch, out, at, float("inf"), error)
             with pytest.raises(RunError) as caught:
-                _train(out, observer)
+                _train(out, follower)
         # It may be that the last file was not yet tried, and nothing else was left.
         assert os.strerror(error) in str(caught.value) or "takes no more" in str(caught.value)
-        for found in checkpoints.found(out):
+        for found in checkpoints.found(RunDir(out)):
             assert isinstance(found, checkpoints.Found)
         if (out / "model.safetensors").exists():
             charrnn.load(out)
         if not (out / "summary.json").exists():  # else all was there but the folder's sync
-            assert Path(_train(out, resume=True).model).read_bytes() == whole
+            assert Path(_resume(out).model).read_bytes() == whole
     tell(f"{os.strerror(error)} for good, from each call on; then resumed", len(tried))
 
 
@@ -175,10 +174,10 @@ def _mounted(*words: str) -> bool:
 def test_on_a_disk_that_is_really_full_nothing_is_lost(disk: Path, whole: bytes, tell: Any) -> None:
     with pytest.raises(RunError, match=r"No space left|takes no more"):
         _train(disk / "run")
-    for found in checkpoints.found(disk / "run"):
+    for found in checkpoints.found(RunDir(disk / "run")):
         assert isinstance(found, checkpoints.Found)
     assert _mounted("-o", "remount,size=16m", str(disk))
-    assert Path(_train(disk / "run", resume=True).model).read_bytes() == whole
+    assert Path(_resume(disk / "run").model).read_bytes() == whole
     tell("a disk of 64 kB, later of 16 MB", 1)
 
 
@@ -186,15 +185,15 @@ def test_on_a_disk_that_is_really_full_nothing_is_lost(disk: Path, whole: bytes,
 def test_a_disk_that_is_full_for_a_while_is_told_of_and_waited_for(
     tmp_path: Path, whole: bytes, calls: int
 ) -> None:
-    observer = Listening()
+    follower = Listening()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(background_writer, "LAST_PATIENCE", 10.0)
         disk = Disk(patch, tmp_path / "run", calls // 3, calls // 3 + 30, errno.ENOSPC)
-        result = _train(tmp_path / "run", observer)
+        result = _train(tmp_path / "run", follower)
         assert disk.count > disk.last
     assert Path(result.model).read_bytes() == whole
-    assert [n for n in observer.notices if "No space left" in n and "the training goes on" in n]
-    assert [n for n in observer.notices if n.endswith(": written now")]
+    assert [n for n in follower.notices if "No space left" in n and "the training goes on" in n]
+    assert [n for n in follower.notices if n.endswith(": written now")]
     assert (tmp_path / "run" / "metrics.jsonl").read_text().count("\n") == 12
 
 
@@ -212,15 +211,15 @@ def test_a_disk_that_hangs_does_not_stop_the_training(
         fsync(file)
 
     class Impatient(Listening):
-        def progress(self, progress: Any, network: Any) -> None:
-            if progress.step == 12:
+        def progress(self, metrics: Any, network: Any) -> None:
+            if metrics.step == 12:
                 self.trained_at = time.monotonic()
                 answers.set()
 
     monkeypatch.setattr(os, "fsync", hanging)
-    observer = Impatient()
-    result = _train(tmp_path / "run", observer)
-    assert observer.trained_at
+    follower = Impatient()
+    result = _train(tmp_path / "run", follower)
+    assert follower.trained_at
     assert Path(result.model).read_bytes() == whole
 
 
@@ -230,4 +229,4 @@ def test_a_clock_that_jumps_is_not_asked(
     hours = iter(range(10**9, 0, -3600))
     monkeypatch.setattr(time, "time", lambda: float(next(hours)))
     assert Path(_train(tmp_path / "run").model).read_bytes() == whole
-    assert Path(_train(tmp_path / "run", resume=True).model).read_bytes() == whole
+    assert Path(_resume(tmp_path / "run").model).read_bytes() == whole

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from following import Follower, resume, train
 
 import charrnn
 from charrnn.config import ModelConfig
@@ -16,7 +17,7 @@ from charrnn.generator import Generator
 from charrnn.model import model_file, parameters
 from charrnn.model.model_file import Model
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
-from charrnn.training import init_from, run
+from charrnn.training import init_from
 
 MakeModel = Callable[..., Model]
 KINDS: dict[str, dict[str, Any]] = {
@@ -127,12 +128,12 @@ def test_such_a_training_is_resumed_exactly(tmp_path: Path, make_model: MakeMode
     (tmp_path / "one.txt").write_text(TEXT, "utf-8")
     model_file.save(tmp_path / "m", make_model("the cat.?"))
 
-    class Stopping(run.Observer):
+    class Stopping(Follower):
         asked = 0
 
-        def stop(self) -> str | None:
+        def stop(self) -> bool:
             self.asked += 1
-            return "interrupt" if self.asked > 9 else None
+            return self.asked > 9
 
     from charrnn.config import TrainOptions
     from charrnn.text import corpus
@@ -140,9 +141,9 @@ def test_such_a_training_is_resumed_exactly(tmp_path: Path, make_model: MakeMode
     text, model = corpus.read([tmp_path / "one.txt"]), model_file.load(tmp_path / "m")
     rest = {"steps": 20, "seq_len": 8, "batch_size": 4, "cell": "lstm", "backend": "library"}
     options = TrainOptions(**init_from.options(model, rest))
-    run.train(text, options, out=tmp_path / "whole", init_from=model)
-    run.train(text, options, out=tmp_path / "cut", init_from=model, observer=Stopping())
-    run.train(text, TrainOptions(), out=tmp_path / "cut", resume_with={})
+    train(text, options, out=tmp_path / "whole", model=model)
+    train(text, options, out=tmp_path / "cut", model=model, follower=Stopping())
+    resume(text, {}, out=tmp_path / "cut")
     one, two = (tmp_path / name / "model.safetensors" for name in ("whole", "cut"))
     assert one.read_bytes() == two.read_bytes()
 
@@ -150,9 +151,7 @@ def test_such_a_training_is_resumed_exactly(tmp_path: Path, make_model: MakeMode
 def test_a_run_goes_on_by_itself(tmp_path: Path, make_model: MakeModel) -> None:
     (tmp_path / "one.txt").write_text(TEXT, "utf-8")
     model_file.save(tmp_path / "m", make_model("the cat.?"))
-    with pytest.raises(
-        OptionError, match="`init_from` begins a run, `resume=True` goes on with one"
-    ):
+    with pytest.raises(OptionError, match="`init_from` starts a run, `resume=True` continues one"):
         charrnn.train(
             tmp_path / "one.txt", out=tmp_path / "r", init_from=tmp_path / "m", resume=True
         )

@@ -18,14 +18,14 @@ from charrnn.network.layers import reference
 from charrnn.network.module import CharRNN, Noise, Outputs
 from charrnn.text import streams
 from charrnn.training import regularizers
+from charrnn.training.bptt import BPTT
 from charrnn.training.regularizers import Recorder
-from charrnn.training.trainer import Trainer
 
 Make = Callable[..., dict[str, NDArray[Any]]]
 PLAIN = ["elman", "irnn", "preactivation"]  # their state is all that is carried
 
 
-def _trainer(make_values: Make, cell: str = "elman", layers: int = 1, **more: Any) -> Trainer:
+def _bptt(make_values: Make, cell: str = "elman", layers: int = 1, **more: Any) -> BPTT:
     """In float64, with the plain loop, on two streams of 24 symbols."""
     config = ModelConfig(4, cell, layers, 5, 3)
     settings = {"seq_len": 6, "update_every": 6, "clip_norm": math.inf, "learning_rate": 0.01}
@@ -34,11 +34,11 @@ def _trainer(make_values: Make, cell: str = "elman", layers: int = 1, **more: An
     ids = np.random.default_rng(5).integers(0, 4, 48).astype(np.uint8)
     network = CharRNN(config, values, regularizers=train)
     made = streams.make(ids, 2, train.seq_len, config.start_symbol, None, train.update_every)
-    return Trainer(network, made, ids[:0], train)
+    return BPTT(network, made, train)
 
 
-def _gradients(trainer: Trainer) -> dict[str, Tensor]:
-    found = {name: weight.grad for name, weight in trainer.network.weights().items()}
+def _gradients(bptt: BPTT) -> dict[str, Tensor]:
+    found = {name: weight.grad for name, weight in bptt.network.weights().items()}
     return {name: gradient for name, gradient in found.items() if gradient is not None}
 
 
@@ -71,20 +71,20 @@ def test_a_penalty_is_added_to_the_gradient_and_not_to_the_loss_that_is_told(
     make_values: Make, kept: dict[str, float], dropout: float, k1: int, k2: int
 ) -> None:
     shape = {"seq_len": k2, "update_every": k1, "dropout": dropout, "locked_dropout": True}
-    with_it, without = (_trainer(make_values, **shape, **more) for more in (kept, {}))
-    for trainer in (with_it, without):
+    with_it, without = (_bptt(make_values, **shape, **more) for more in (kept, {}))
+    for bptt in (with_it, without):
         torch.manual_seed(1)
-        trainer.update(0.0)
-        trainer.update(0.0)
+        bptt.update(0.0)
+        bptt.update(0.0)
     assert with_it.losses[-1].item() == pytest.approx(without.losses[-1].item(), rel=1e-12)
     # the penalty once more, from a window run for that alone
-    trainer = _trainer(make_values, **shape, **kept)
+    bptt = _bptt(make_values, **shape, **kept)
     torch.manual_seed(1)
-    trainer.update(0.0)
-    window = trainer.streams.window(trainer.cursor)
-    _, penalty, _ = trainer.loss(window)
+    bptt.update(0.0)
+    window = bptt.streams.window(bptt.cursor)
+    _, penalty, _ = bptt.loss(window)
     assert isinstance(penalty, Tensor)
-    weights = trainer.network.weights()
+    weights = bptt.network.weights()
     added = torch.autograd.grad(penalty, list(weights.values()), materialize_grads=True)
     assert any(gradient.abs().max() > 1e-3 for gradient in added)
     theirs = _gradients(without)
@@ -96,16 +96,16 @@ def test_a_penalty_is_added_to_the_gradient_and_not_to_the_loss_that_is_told(
 
 def test_the_penalties_see_the_counted_steps_of_the_last_layer(make_values: Make) -> None:
     kept = {"activation_penalty": 2.0, "slowness_penalty": 1.5}
-    trainer = _trainer(
+    bptt = _bptt(
         make_values, layers=2, seq_len=6, update_every=4, dropout=0.4, locked_dropout=True, **kept
     )
-    trainer.update(0.0)
-    window, state = trainer.streams.window(trainer.cursor), trainer.state
+    bptt.update(0.0)
+    window, state = bptt.streams.window(bptt.cursor), bptt.carried
     torch.manual_seed(1)
-    _, penalty, _ = trainer.loss(window)
+    _, penalty, _ = bptt.loss(window)
     torch.manual_seed(1)
-    noise = trainer.network.draw(2)
-    outputs, _ = trainer.network.run(torch.from_numpy(window.inputs), state, noise)
+    noise = bptt.network.draw(2)
+    outputs, _ = bptt.network.run(torch.from_numpy(window.inputs), state, noise)
     assert len(outputs.top) == 6
     top, dropped = outputs.top[-4:], outputs.dropped[-4:]
     expected = 2.0 * (dropped**2).mean() + 1.5 * ((top[1:] - top[:-1]) ** 2).mean()
@@ -276,14 +276,14 @@ def test_omega_of_a_window_read_in_two_parts_is_that_of_the_window(
 
 @pytest.mark.parametrize("cell", PLAIN)
 def test_updates_with_omega_make_it_smaller(make_values: Make, cell: str) -> None:
-    trainer = _trainer(make_values, cell, omega=10.0, weight_decay=0.0)
-    plain = _trainer(make_values, cell, weight_decay=0.0)
+    bptt = _bptt(make_values, cell, omega=10.0, weight_decay=0.0)
+    plain = _bptt(make_values, cell, weight_decay=0.0)
     ids, targets = _ids()
-    before = _omega(trainer.network, ids, targets).item()
+    before = _omega(bptt.network, ids, targets).item()
     for _ in range(8):
-        trainer.update(0.01)
+        bptt.update(0.01)
         plain.update(0.01)
-    after = _omega(trainer.network, ids, targets).item()
+    after = _omega(bptt.network, ids, targets).item()
     assert after < before
     assert after < _omega(plain.network, ids, targets).item()
 

@@ -11,17 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from following import Follower, resume, train
 
 import charrnn
 from charrnn.config import TrainOptions
 from charrnn.errors import DivergedError, ModelError, OptionError
 from charrnn.model.model_file import MODEL_NAME
+from charrnn.network.module import CharRNN
+from charrnn.run_dir import RunDir
 from charrnn.text import dataset
 from charrnn.text.corpus import Corpus, from_text
-from charrnn.training import checkpoints, run
-from charrnn.training import trainer as loop
+from charrnn.training import budget, checkpoints, state
+from charrnn.training.bptt import BPTT
 from charrnn.training.budget import Clock
-from charrnn.training.run import Observer, Result
+from charrnn.training.events import Metrics, Result
 
 SMALL: dict[str, Any] = {
     "hidden_size": 8,
@@ -43,26 +46,25 @@ class Killed(Exception):  # noqa: N818
     """What a test lets happen in the middle of a training, as a power cut would."""
 
 
-class Watching(Observer):
+class Watching(Follower):
     """Stops or kills a training at a step, and remembers what was said."""
 
     def __init__(self, stop_at: int | None = None, kill_at: int | None = None) -> None:
         self.stop_at, self.kill_at = stop_at, kill_at
         self.asked = 0
         self.notices: list[str] = []
-        self.trainer: loop.Trainer | None = None
 
     def notice(self, sentence: str) -> None:
         self.notices.append(sentence)
 
-    def progress(self, progress: loop.Progress, network: Any) -> None:
-        if self.kill_at is not None and progress.step >= self.kill_at:
+    def progress(self, metrics: Metrics, network: Any) -> None:
+        if self.kill_at is not None and metrics.step >= self.kill_at:
             raise Killed
-        if self.stop_at is not None and progress.step >= self.stop_at:
+        if self.stop_at is not None and metrics.step >= self.stop_at:
             self.asked = 1
 
-    def stop(self) -> str | None:
-        return "interrupt" if self.asked else None
+    def stop(self) -> bool:
+        return bool(self.asked)
 
 
 def _corpus(text: str = TEXT) -> Corpus:
@@ -70,36 +72,20 @@ def _corpus(text: str = TEXT) -> Corpus:
 
 
 def _train(
-    out: Path, observer: Observer | None = None, every: int | None = 5, **options: Any
+    out: Path, follower: Follower | None = None, every: int | None = 5, **options: Any
 ) -> Result:
-    made = run.train(
-        _corpus(),
-        TrainOptions(**{**SMALL, **options}),
-        out=out,
-        observer=observer,
-        checkpoint_every=every,
-    )
-    assert made is not None
-    return made
+    chosen = TrainOptions(**{**SMALL, **options})
+    return train(_corpus(), chosen, out=out, follower=follower, checkpoint_every=every)
 
 
 def _resume(
     out: Path,
-    observer: Observer | None = None,
+    follower: Follower | None = None,
     text: str = TEXT,
     every: int | None = 5,
     **changes: Any,
 ) -> Result:
-    made = run.train(
-        _corpus(text),
-        TrainOptions(),
-        out=out,
-        observer=observer,
-        resume_with=changes,
-        checkpoint_every=every,
-    )
-    assert made is not None
-    return made
+    return resume(_corpus(text), changes, out=out, follower=follower, checkpoint_every=every)
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -213,15 +199,7 @@ def test_without_a_checkpoint_it_starts_from_the_beginning_and_says_so(
     with pytest.raises(Killed):
         _train(tmp_path / "run", Watching(kill_at=4))
     watching = Watching()
-    made = run.train(
-        _corpus(),
-        TrainOptions(**SMALL),
-        out=tmp_path / "run",
-        observer=watching,
-        resume_with=SMALL,
-        checkpoint_every=5,
-    )
-    assert made is not None
+    _resume(tmp_path / "run", watching, **SMALL)
     assert "holds no checkpoint: the training starts from the beginning" in watching.notices[0]
     assert _same(tmp_path / "run", whole)
 
@@ -231,22 +209,11 @@ def test_a_run_that_ended_without_checkpoints_is_not_overwritten(
 ) -> None:
     run_dir = Path(shutil.copytree(whole, tmp_path / "run"))
     shutil.rmtree(run_dir / "checkpoints")
-    with pytest.raises(OptionError, match=r"ended and no checkpoint .*`force=True` replaces it"):
+    with pytest.raises(
+        OptionError, match=r"has ended and no checkpoint .*`force=True` replaces it"
+    ):
         _resume(run_dir)
     assert (run_dir / MODEL_NAME).read_bytes() == (whole / MODEL_NAME).read_bytes()
-
-
-def test_resume_takes_the_newest_run_of_the_text(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for number in (1, 2):
-        assert run.choose_run_dir("tiny", None, force=False) == Path(f"runs/tiny-{number}")
-        Path(f"runs/tiny-{number}").mkdir(parents=True)
-    assert run.choose_run_dir("tiny", None, force=False, resumed=True) == Path("runs/tiny-2")
-    assert run.choose_run_dir("other", None, force=False, resumed=True) == Path("runs/other-1")
-    with pytest.raises(OptionError, match="give one of them"):
-        run.choose_run_dir("tiny", None, force=True, resumed=True)
 
 
 # What is damaged
@@ -278,7 +245,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(cut: Path, whole: Path, na
     assert [n for n in watching.notices if n.startswith("resumed  at step 10")]
     assert _same(cut, whole)
     # the damaged one was replaced when the training came by
-    assert not [f for f in checkpoints.found(cut) if isinstance(f, ModelError)]
+    assert not [f for f in checkpoints.found(RunDir(cut)) if isinstance(f, ModelError)]
 
 
 def test_where_no_checkpoint_is_good_nothing_is_overwritten(cut: Path) -> None:
@@ -397,22 +364,31 @@ def test_what_runs_it_otherwise_is_said(cut: Path) -> None:
 
 
 def test_another_generator_is_said(cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "get_rng_state", lambda: torch.zeros(7, dtype=torch.uint8))
+    class Other:
+        """A torch whose generator has a state of seven bytes."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(torch, name)
+
+        def get_rng_state(self) -> torch.Tensor:
+            return torch.zeros(7, dtype=torch.uint8)
+
+    monkeypatch.setattr(state, "torch", Other())
     watching = Watching()
     _resume(cut, watching)
-    assert [n for n in watching.notices if "random generator of this torch is another one" in n]
+    assert [n for n in watching.notices if "this torch has another random generator" in n]
 
 
 def test_minutes_go_on_with_the_time_that_is_left(tmp_path: Path) -> None:
     options = {"steps": None, "minutes": 1e4, "hidden_size": 8}
     _train(tmp_path / "run", Watching(stop_at=3), **options)
-    for state in (tmp_path / "run" / "checkpoints").glob("*/state.json"):
-        content = _json(state)
+    for path in (tmp_path / "run" / "checkpoints").glob("*/state.json"):
+        content = _json(path)
         assert 0 < content["seconds"] < 100
         spent = 60 * 1e4 - 2.5  # as though nearly all had been spent
         content |= {"seconds": spent, "reserve": 0.1}
         content["trainer"]["seconds"] = spent
-        _rewrite(state.parent, state.name, json.dumps(content).encode())
+        _rewrite(path.parent, path.name, json.dumps(content).encode())
     result = _resume(tmp_path / "run")
     assert result.stopped_by == "minutes"
     assert 60 * 1e4 - 2.5 < result.seconds < 60 * 1e4 + 30
@@ -443,16 +419,16 @@ def _rewrite(folder: Path, name: str, data: bytes) -> None:
 def wild(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """Steps at which the weights are no numbers, once each."""
     steps: set[int] = set()
-    update = loop.Trainer.update
+    update = BPTT.update
 
-    def updated(trainer: loop.Trainer, learning_rate: float) -> bool:
-        if trainer.step in steps:
-            steps.remove(trainer.step)
+    def updated(bptt: BPTT, learning_rate: float) -> bool:
+        if bptt.step in steps:
+            steps.remove(bptt.step)
             with torch.no_grad():
-                trainer.network.weights()["output.bias"][0] = torch.nan
-        return update(trainer, learning_rate)
+                bptt.network.weights()["output.bias"][0] = torch.nan
+        return update(bptt, learning_rate)
 
-    monkeypatch.setattr(loop.Trainer, "update", updated)
+    monkeypatch.setattr(BPTT, "update", updated)
     return steps
 
 
@@ -463,13 +439,13 @@ def test_a_training_that_diverges_goes_back_and_on(tmp_path: Path, wild: set[int
     assert (result.steps, result.stopped_by) == (30, "steps")
     first, second = (n for n in watching.notices if "diverged" in n)
     assert "diverged at step 2: loss nan" in first
-    assert "goes on from the first weights, with 0.5 of the rate" in first
+    assert "restarting from the initial weights at half the learning rate" in first
     assert "diverged at step 20" in second
-    assert "goes on from the best weights, of step 15, with" in second
+    assert "restarting from the best weights (step 15) at half" in second
     rows = _metrics(tmp_path / "run")
     assert [row["step"] for row in rows] == [*range(1, 31)]
     assert all(np.isfinite(row["train_nats"]) for row in rows)
-    whole = loop.rate(25 / 30) * 0.02
+    whole = budget.rate(25 / 30) * 0.02
     assert rows[25]["learning_rate"] == pytest.approx(whole / 4)
 
 
@@ -488,7 +464,7 @@ def test_after_three_times_it_ends_and_the_good_model_is_kept(
 ) -> None:
     wild |= {3, 9, 10, 17}
     watching = Watching()
-    with pytest.raises(DivergedError, match=r"diverged at step 17: .*, after 3 times .*is kept: "):
+    with pytest.raises(DivergedError, match=r"diverged at step 17: .*, after 3 restarts .*is in "):
         _train(tmp_path / "run", watching)
     assert len([n for n in watching.notices if "diverged" in n]) == 3
     assert len(charrnn.load(tmp_path / "run").sample(length=5)) == 5
@@ -498,13 +474,13 @@ def test_after_three_times_it_ends_and_the_good_model_is_kept(
 
 def test_weights_that_are_no_numbers_are_not_kept(tmp_path: Path) -> None:
     class Spoiling(Watching):
-        def progress(self, progress: loop.Progress, network: Any) -> None:
+        def progress(self, metrics: Metrics, network: Any) -> None:
             with torch.no_grad():
-                if progress.step == 10:
+                if metrics.step == 10:
                     network.weights()["output.bias"][0] = torch.nan
 
     _train(tmp_path / "run", Spoiling(), every=10, steps=11)
-    kept = list(checkpoints.found(tmp_path / "run"))
+    kept = list(checkpoints.found(RunDir(tmp_path / "run")))
     assert len(kept) == 2
     for found in kept:
         assert isinstance(found, checkpoints.Found)
@@ -523,14 +499,14 @@ class Scoring(Watching):
         self.validation = validation
 
     def begin(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        nats = run.CharRNN.nats
+        nats = CharRNN.nats
 
         def counted(network: Any, *window: Any, **how: Any) -> Any:
             self.validation -= 1
             self.asked = int(self.validation <= 0)
             return nats(network, *window, **how)
 
-        monkeypatch.setattr(run.CharRNN, "nats", counted)
+        monkeypatch.setattr(CharRNN, "nats", counted)
 
 
 @pytest.mark.parametrize("after", [1, 2, 3, 4, 5, 6])
@@ -566,8 +542,7 @@ def test_a_run_goes_on_with_the_prepared_text(tmp_path: Path) -> None:
     _train(tmp_path / "cut", Watching(stop_at=9))
     dataset.make(_corpus(), TrainOptions(**SMALL), folder=tmp_path / "prepared")
     prepared = dataset.load(tmp_path / "prepared")
-    again = run.train(prepared, TrainOptions(), out=tmp_path / "cut", resume_with={})
-    assert again is not None
+    again = resume(prepared, {}, out=tmp_path / "cut")
     assert again.steps == SMALL["steps"]
     assert _json(tmp_path / "cut" / "config.json")["files"] == [str(tmp_path / "prepared")]
 
@@ -587,7 +562,7 @@ def test_a_text_that_was_prepared_otherwise_is_refused(
     options = TrainOptions(**{**SMALL, **changed})
     prepared = dataset.make(_corpus(), options, folder=tmp_path / "prepared")
     with pytest.raises(OptionError, match=words):
-        run.train(prepared, TrainOptions(), out=tmp_path / "cut", resume_with={})
+        resume(prepared, {}, out=tmp_path / "cut")
 
 
 def test_options_of_the_symbols_cannot_change(tmp_path: Path) -> None:

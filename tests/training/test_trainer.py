@@ -1,6 +1,6 @@
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,12 @@ from charrnn.text import corpus, dataset, streams
 from charrnn.text.dataset import Dataset
 from charrnn.text.streams import Cursor
 from charrnn.training import trainer as loop
-from charrnn.training.budget import Clock, Steps, rate
-from charrnn.training.trainer import Hooks, Outcome, Progress, Trainer
+from charrnn.training import validation
+from charrnn.training.bptt import BPTT
+from charrnn.training.budget import Budget, Clock, Steps, rate
+from charrnn.training.events import Best, Metrics, Notice, Progress, Stop, never
+from charrnn.training.trainer import Ended, LoopEvent, Trainer
+from charrnn.training.validation import Validation
 
 CONFIG = TrainConfig(
     seq_len=8,
@@ -64,41 +68,40 @@ def _trainer(
         None,
         train.update_every,
     )
-    return Trainer(network, made, data.valid, train, data.tokenizer)
+    return Trainer(BPTT(network, made, train), Validation(data.valid, data.tokenizer))
 
 
-def _run(
-    trainer: Trainer,
-    steps: int,
-    report: Callable[[Progress, CharRNN], None] = lambda progress, network: None,
-    best: Callable[[Progress, Any], None] = lambda progress, values: None,
-    stop: Callable[[], str | None] = lambda: None,
-) -> Outcome:
-    return trainer.run(Steps(steps), MANY, Hooks(report, best, stop))
+def _events(trainer: Trainer, budget: Budget, stop: Stop = never) -> list[LoopEvent]:
+    return list(trainer.run(budget, MANY, stop))
 
 
-def _reports(trainer: Trainer, steps: int) -> list[Progress]:
-    reports: list[Progress] = []
-    _run(trainer, steps, report=lambda progress, network: reports.append(progress))
-    return reports
+def _run(trainer: Trainer, steps: int, stop: Stop = never) -> Ended:
+    *_, ended = _events(trainer, Steps(steps), stop)
+    assert isinstance(ended, Ended)
+    return ended
+
+
+def _reports(trainer: Trainer, steps: int) -> list[Metrics]:
+    events = _events(trainer, Steps(steps))
+    return [event.metrics for event in events if isinstance(event, Progress)]
 
 
 def _everything(trainer: Trainer) -> list[Any]:
     """All that a training's future depends on, as comparable values."""
-    optimizer = trainer.optimizer.state_dict()["state"]
+    optimizer = trainer.bptt.optimizer.state_dict()["state"]
     return [
-        [weight.detach().numpy().tobytes() for weight in trainer.network.parameters()],
-        [part.numpy().tobytes() for layer in trainer.state for part in layer],
+        [weight.detach().numpy().tobytes() for weight in trainer.bptt.network.parameters()],
+        [part.numpy().tobytes() for layer in trainer.bptt.carried for part in layer],
         {k: [v.numpy().tobytes() for v in s.values()] for k, s in optimizer.items()},
         torch.get_rng_state().numpy().tobytes(),
-        (trainer.cursor, trainer.step, trainer.network.training),
+        (trainer.bptt.cursor, trainer.bptt.step, trainer.bptt.network.training),
     ]
 
 
 def test_a_validation_leaves_everything_as_it_was(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text), dropout=0.3)
     for _ in range(5):
-        trainer.update(0.01)
+        trainer.bptt.update(0.01)
     before = _everything(trainer)
     assert trainer.validate(Steps(1)) == trainer.validate(Steps(1))
     assert _everything(trainer) == before
@@ -109,9 +112,9 @@ def test_a_training_with_validations_is_the_same_training(tiny_text: str) -> Non
     validations = sum(p.valid_nats is not None for p in _reports(with_them, 40))
     ends = _everything(with_them)
     without = _trainer(_data(tiny_text), dropout=0.3)
-    without.network.train()
+    without.bptt.network.train()
     for step in range(40):
-        without.update(rate(step / 40) * 0.01)
+        without.bptt.update(rate(step / 40) * 0.01)
     assert ends == _everything(without)
     assert validations > 5
 
@@ -120,7 +123,7 @@ def test_a_training_repeats(tiny_text: str) -> None:
     once, again, other = (_trainer(_data(tiny_text), dropout=0.3, seed=s) for s in (1, 1, 2))
     results = []
     for trainer in (once, again, other):
-        torch.manual_seed(trainer.config.seed)
+        torch.manual_seed(trainer.bptt.config.seed)
         _run(trainer, 12)
         results.append(_everything(trainer))
     assert results[0] == results[1]
@@ -130,27 +133,27 @@ def test_a_training_repeats(tiny_text: str) -> None:
 @pytest.mark.parametrize("cell", ["elman", "lstm", "gru-reset-after"])
 def test_windows_are_read_in_order_with_the_state_carried(tiny_text: str, cell: str) -> None:
     trainer = _trainer(_data(tiny_text), cell=cell)
-    network, made = trainer.network, trainer.streams
+    network, made = trainer.bptt.network, trainer.bptt.streams
     for windows in (*range(1, made.windows + 1), 1, 2):  # and on into the second epoch
-        trainer.update(0.0)  # nothing is learned, so all windows see the same weights
+        trainer.bptt.update(0.0)  # nothing is learned, so all windows see the same weights
         whole = dataclasses.replace(made, seq_len=windows * 8, update_every=windows * 8)
         inputs, targets = dataclasses.astuple(whole.window(Cursor()))[1:3]
         nats, state = network.nats(inputs, targets, network.start_state(4))
-        assert trainer.losses[-1].item() == pytest.approx(nats[-8:].mean(), rel=1e-5)
-        torch.testing.assert_close(trainer.state, state, rtol=1e-5, atol=1e-6)
-    assert (trainer.cursor.epoch, trainer.cursor.window) == (1, 2)
+        assert trainer.bptt.losses[-1].item() == pytest.approx(nats[-8:].mean(), rel=1e-5)
+        torch.testing.assert_close(trainer.bptt.carried, state, rtol=1e-5, atol=1e-6)
+    assert (trainer.bptt.cursor.epoch, trainer.bptt.cursor.window) == (1, 2)
 
 
 def test_the_gradient_reaches_back_one_window_and_no_further(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text), clip_norm=math.inf)
-    trainer.update(0.0)
-    carried = trainer.state
-    window = trainer.streams.window(trainer.cursor)
-    trainer.update(0.0)
+    trainer.bptt.update(0.0)
+    carried = trainer.bptt.carried
+    window = trainer.bptt.streams.window(trainer.bptt.cursor)
+    trainer.bptt.update(0.0)
     inputs, targets = torch.from_numpy(window.inputs), torch.from_numpy(window.targets)
-    logits, _ = trainer.network(inputs, carried)
+    logits, _ = trainer.bptt.network(inputs, carried)
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-    weights = trainer.network.weights()
+    weights = trainer.bptt.network.weights()
     for name, gradient in zip(
         weights, torch.autograd.grad(loss, list(weights.values())), strict=True
     ):
@@ -158,28 +161,30 @@ def test_the_gradient_reaches_back_one_window_and_no_further(tiny_text: str) -> 
 
 
 def _norm(trainer: Trainer) -> float:
-    gradients = [weight.grad for weight in trainer.network.parameters()]
+    gradients = [weight.grad for weight in trainer.bptt.network.parameters()]
     return math.sqrt(sum(float((g**2).sum()) for g in gradients if g is not None))
 
 
 def test_clipping_bounds_the_norm_and_keeps_the_direction(tiny_text: str) -> None:
     free, clipped = (_trainer(_data(tiny_text), clip_norm=c) for c in (math.inf, 0.01))
     for trainer in (free, clipped):
-        trainer.update(0.0)
+        trainer.bptt.update(0.0)
     assert _norm(free) > 0.1
     assert _norm(clipped) == pytest.approx(0.01, rel=1e-4)
     ratio = 0.01 / _norm(free)
-    for whole, cut in zip(free.network.parameters(), clipped.network.parameters(), strict=True):
+    for whole, cut in zip(
+        free.bptt.network.parameters(), clipped.bptt.network.parameters(), strict=True
+    ):
         assert whole.grad is not None
         torch.testing.assert_close(cut.grad, whole.grad * ratio, rtol=1e-3, atol=1e-9)
-    reported = clipped.progress(0.1, None).grad_norm  # as it was
+    reported = clipped.metrics(0.1, None).grad_norm  # as it was
     assert reported == pytest.approx(_norm(free), rel=1e-4)
 
 
 def test_a_gradient_below_the_bound_is_left_alone(tiny_text: str) -> None:
     free, bounded = (_trainer(_data(tiny_text), clip_norm=c) for c in (math.inf, 1e3))
     for trainer in (free, bounded):
-        trainer.update(0.0)
+        trainer.bptt.update(0.0)
     assert _norm(free) == _norm(bounded)
 
 
@@ -187,25 +192,25 @@ def test_progress_has_the_share_of_updates_that_were_clipped(tiny_text: str) -> 
     free = _trainer(_data(tiny_text), clip_norm=math.inf)
     norms = []
     for _ in range(9):
-        free.update(0.0)  # nothing is learned: the same norms with any bound
+        free.bptt.update(0.0)  # nothing is learned: the same norms with any bound
         norms.append(_norm(free))
-    assert free.progress(0.1, None).clipped == 0
+    assert free.metrics(0.1, None).clipped == 0
     bound = (sorted(norms)[5] + sorted(norms)[6]) / 2  # three of the nine are above
     bounded = _trainer(_data(tiny_text), clip_norm=bound)
     for _ in range(9):
-        bounded.update(0.0)
-    progress = bounded.progress(0.1, None)
+        bounded.bptt.update(0.0)
+    progress = bounded.metrics(0.1, None)
     assert progress.clipped == pytest.approx(3 / 9)
     assert progress.grad_norm == pytest.approx(max(norms), rel=1e-6)
-    bounded.update(0.0)  # what was reported counts no more
-    assert bounded.progress(0.1, None).clipped in (0, 1)
+    bounded.bptt.update(0.0)  # what was reported counts no more
+    assert bounded.metrics(0.1, None).clipped in (0, 1)
 
 
 def test_the_first_step_is_that_of_adam_with_decay_of_matrices_alone(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text), weight_decay=0.5, clip_norm=math.inf)
-    before = trainer.network.values()
-    trainer.update(0.01)
-    for name, weight in trainer.network.weights().items():
+    before = trainer.bptt.network.values()
+    trainer.bptt.update(0.01)
+    for name, weight in trainer.bptt.network.weights().items():
         assert weight.grad is not None
         gradient = weight.grad.numpy()
         # Adam's first step is lr * g / (|g| + 1e-8); a matrix shrinks by lr * decay before
@@ -225,7 +230,7 @@ def test_the_rate_follows_the_budget(tiny_text: str) -> None:
 
 def test_progress_counts_what_was_read(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text))
-    windows = trainer.streams.windows
+    windows = trainer.bptt.streams.windows
     reports = _reports(trainer, windows + 3)
     assert [p.characters for p in reports] == [32 * p.step for p in reports]
     assert [p.epoch for p in reports] == pytest.approx([p.step / windows for p in reports])
@@ -238,12 +243,12 @@ def test_progress_has_the_mean_loss_and_largest_norm_since_the_last(tiny_text: s
     one_by_one, together = (_trainer(_data(tiny_text)) for _ in range(2))
     singles = []
     for step in range(9):
-        one_by_one.update(0.05)
-        singles.append(one_by_one.progress(0.1, None))
-        together.update(0.05)
+        one_by_one.bptt.update(0.05)
+        singles.append(one_by_one.metrics(0.1, None))
+        together.bptt.update(0.05)
         if step in (1, 8):  # after two steps, and after seven more
             since = singles[:2] if step == 1 else singles[2:]
-            progress = together.progress(0.1, None)
+            progress = together.metrics(0.1, None)
             assert progress.train_nats == pytest.approx(np.mean([p.train_nats for p in since]))
             assert progress.grad_norm == max(p.grad_norm for p in since)
             assert progress.grad_norm != since[-1].grad_norm
@@ -251,12 +256,12 @@ def test_progress_has_the_mean_loss_and_largest_norm_since_the_last(tiny_text: s
 
 def test_progress_counts_no_symbol_twice_where_windows_overlap(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text), update_every=3)
-    assert trainer.streams.windows == trainer.streams.length // 3
-    for _ in range(trainer.streams.windows + 1):
-        trainer.update(0.0)
-    progress = trainer.progress(0.5, None)
+    assert trainer.bptt.streams.windows == trainer.bptt.streams.length // 3
+    for _ in range(trainer.bptt.streams.windows + 1):
+        trainer.bptt.update(0.0)
+    progress = trainer.metrics(0.5, None)
     assert progress.characters == progress.step * 3 * 4
-    assert progress.epoch == pytest.approx(1 + 1 / trainer.streams.windows)
+    assert progress.epoch == pytest.approx(1 + 1 / trainer.bptt.streams.windows)
 
 
 @pytest.mark.parametrize(("update_every", "windows"), [(8, 1), (3, 2), (2, 4)])
@@ -266,12 +271,12 @@ def test_a_learned_start_is_learned_by_the_windows_that_begin_with_it(
     """Of 8 steps each: with updates every 2 steps four of them reach back to the beginning."""
     form = Form(learned_start=True)
     trainer = _trainer(_data(tiny_text), form=form, weight_decay=0.0, update_every=update_every)
-    starts = {n: w for n, w in trainer.network.weights().items() if ".start." in n}
+    starts = {n: w for n, w in trainer.bptt.network.weights().items() if ".start." in n}
     assert set(starts) == {"layers.0.start.h", "layers.0.start.c"}
-    for _ in range(trainer.streams.windows + 1):
-        reaches = trainer.cursor.window < windows
+    for _ in range(trainer.bptt.streams.windows + 1):
+        reaches = trainer.bptt.cursor.window < windows
         before = [weight.tolist() for weight in starts.values()]
-        trainer.update(0.01)
+        trainer.bptt.update(0.01)
         for weight, old in zip(starts.values(), before, strict=True):
             assert bool((weight.grad is not None) and weight.grad.any()) is reaches
             assert (weight.tolist() != old) is reaches
@@ -280,36 +285,36 @@ def test_a_learned_start_is_learned_by_the_windows_that_begin_with_it(
 
 def test_windows_that_begin_with_the_learned_start_take_it_as_it_is_now(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text), form=Form(learned_start=True), update_every=2)
-    trainer.update(0.05)
-    window = trainer.streams.window(trainer.cursor)
+    trainer.bptt.update(0.05)
+    window = trainer.bptt.streams.window(trainer.bptt.cursor)
     assert (window.start, len(window.inputs)) == (0, 4)
-    now = trainer.network.start_state(4)
-    nats, _ = trainer.network.nats(window.inputs, window.targets, now)
-    trainer.update(0.05)
-    assert trainer.losses[-1].item() == pytest.approx(nats[-2:].mean(), rel=1e-5)
+    now = trainer.bptt.network.start_state(4)
+    nats, _ = trainer.bptt.network.nats(window.inputs, window.targets, now)
+    trainer.bptt.update(0.05)
+    assert trainer.bptt.losses[-1].item() == pytest.approx(nats[-2:].mean(), rel=1e-5)
 
 
 def test_every_window_begins_with_the_learned_start_where_states_are_reset(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text), form=Form(learned_start=True), state="reset")
     for _ in range(4):
-        trainer.update(0.01)
-        gradient = trainer.network.weights()["layers.0.start.h"].grad
+        trainer.bptt.update(0.01)
+        gradient = trainer.bptt.network.weights()["layers.0.start.h"].grad
         assert gradient is not None
         assert gradient.any()
 
 
 def test_a_network_starts_with_an_even_guess(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text))
-    trainer.update(0.0)
-    even = math.log(trainer.network.config.vocab_size)
-    assert trainer.losses[0].item() == pytest.approx(even, rel=0.15)
+    trainer.bptt.update(0.0)
+    even = math.log(trainer.bptt.network.config.vocab_size)
+    assert trainer.bptt.losses[0].item() == pytest.approx(even, rel=0.15)
 
 
 def test_a_validation_is_the_score_of_the_held_out_text(tiny_text: str) -> None:
     data = _data(tiny_text)
     trainer = _trainer(data)
-    start = trainer.network.config.start_symbol
-    expected = scoring.score(trainer.network, data.valid, data.tokenizer, start).nats
+    start = trainer.bptt.network.config.start_symbol
+    expected = scoring.score(trainer.bptt.network, data.valid, data.tokenizer, start).nats
     assert trainer.validate(Steps(1)) == expected
 
 
@@ -318,9 +323,9 @@ def test_a_part_of_a_long_validation_text_stands_in(
 ) -> None:
     data = _data(tiny_text)
     trainer = _trainer(data)
-    monkeypatch.setattr(loop, "VALID_CAP", 20)
-    start = trainer.network.config.start_symbol
-    expected = scoring.score(trainer.network, data.valid[:20], data.tokenizer, start).nats
+    monkeypatch.setattr(validation, "VALID_CAP", 20)
+    start = trainer.bptt.network.config.start_symbol
+    expected = scoring.score(trainer.bptt.network, data.valid[:20], data.tokenizer, start).nats
     assert trainer.validate(Steps(1)) == expected
 
 
@@ -332,105 +337,97 @@ def _overfitting() -> Trainer:
     return _trainer(data, hidden_size=32, learning_rate=0.03, weight_decay=0.0)
 
 
-def test_the_weights_kept_are_those_of_the_best_validation() -> None:
+def test_the_weights_saved_are_those_of_the_best_validation() -> None:
     trainer = _overfitting()
-    reports: list[Progress] = []
-    kept: list[Progress] = []
-    outcome = _run(
-        trainer,
-        160,
-        report=lambda progress, network: reports.append(progress),
-        best=lambda progress, values: kept.append(progress),
-    )
+    events = _events(trainer, Steps(160))
+    reports = [event.metrics for event in events if isinstance(event, Progress)]
+    saved = [event.metrics for event in events if isinstance(event, Best)]
+    ended = events[-1]
+    assert isinstance(ended, Ended)
     nats = [p.valid_nats for p in reports if p.valid_nats is not None]
     assert nats[-1] > min(nats) + 0.5  # it did overfit
-    assert outcome.best.valid_nats == min(nats)
-    assert outcome.best == kept[-1]
-    assert outcome.best.step < outcome.last.step == 160
-    trainer.network.load(outcome.values)
+    assert ended.best.valid_nats == min(nats)
+    assert ended.best == saved[-1]
+    assert ended.best.step < ended.last.step == 160
+    trainer.bptt.network.load(ended.values)
     assert trainer.validate(Steps(1)) == min(nats)
-    told = [p.valid_nats for p in kept]
-    assert told == sorted(told, key=lambda n: -(n or 0))  # each better than the one before
-    assert len(told) < len(nats)
+    best = [p.valid_nats for p in saved]
+    assert best == sorted(best, key=lambda n: -(n or 0))  # each better than the one before
+    assert len(best) < len(nats)
 
 
-def _progress(valid_nats: float | None, train_nats: float = 9.0) -> Progress:
-    return Progress(1, 0.0, 1, 0.0, 0.0, train_nats, valid_nats, 0.0, 0.0, 0.0, 1.0)
+def _metrics(valid_nats: float | None, train_nats: float = 9.0) -> Metrics:
+    return Metrics(1, 0.0, 1, 0.0, 0.0, train_nats, valid_nats, 0.0, 0.0, 0.0, 1.0)
 
 
 def test_only_a_smaller_loss_is_better(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text))
     nats = [3.0, 2.0, 2.0, 2.5, 1.0]
-    assert [trainer.is_best(_progress(n)) for n in nats] == [True, True, False, False, True]
+    assert [trainer.save_if_best(_metrics(n)) for n in nats] == [True, True, False, False, True]
 
 
 def test_a_loss_that_is_no_number_is_never_better(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text))
     nats = [math.nan, 2.0, math.nan, 3.0, 1.0]
-    assert [trainer.is_best(_progress(n)) for n in nats] == [False, True, False, False, True]
+    assert [trainer.save_if_best(_metrics(n)) for n in nats] == [False, True, False, False, True]
 
 
 def test_without_a_validation_text_the_training_loss_decides(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text, 0.0))
-    outcome = _run(trainer, 30)
-    assert outcome.best.valid_nats is None
-    assert outcome.best.train_nats <= outcome.last.train_nats
-    assert outcome.values
+    ended = _run(trainer, 30)
+    assert ended.best.valid_nats is None
+    assert ended.best.train_nats <= ended.last.train_nats
+    assert ended.values
 
 
 def test_the_values_kept_do_not_change_with_the_network(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text))
-    trainer.is_best(_progress(1.0))
+    trainer.save_if_best(_metrics(1.0))
     before = {name: value.tobytes() for name, value in trainer.best_values.items()}
-    trainer.update(0.1)
+    trainer.bptt.update(0.1)
     assert {name: value.tobytes() for name, value in trainer.best_values.items()} == before
 
 
 def test_a_number_of_steps_is_taken_exactly(tiny_text: str) -> None:
     for steps in (1, 2, 17, 333):
         trainer = _trainer(_data(tiny_text))
-        outcome = _run(trainer, steps)
-        assert (trainer.step, outcome.last.step, outcome.stopped_by) == (steps, steps, "budget")
+        ended = _run(trainer, steps)
+        assert (trainer.bptt.step, ended.last.step, ended.interrupted) == (steps, steps, False)
 
 
 def test_reports_and_validations_are_few_and_the_last_is_at_the_end(tiny_text: str) -> None:
     reports = _reports(_trainer(_data(tiny_text)), 500)
     assert 150 < len(reports) <= 217
     validated = [p.step for p in reports if p.valid_nats is not None]
-    assert 2 <= len(validated) <= loop.MOST_VALIDATIONS + 1
+    assert 2 <= len(validated) <= loop.MAX_VALIDATIONS + 1
     assert validated[-1] == reports[-1].step == 500
 
 
-def test_a_stop_word_ends_the_training_and_keeps_the_best(tiny_text: str) -> None:
-    def words() -> Iterator[str | None]:
-        yield from [None] * 7
-        while True:
-            yield "interrupt"
-
-    word = words()
+def test_stopping_ends_the_training_and_keeps_the_best(tiny_text: str) -> None:
+    answers = chain([False] * 7, repeat(True))
     trainer = _trainer(_data(tiny_text))
-    outcome = _run(trainer, 1000, stop=lambda: next(word))
-    assert (outcome.stopped_by, trainer.step) == ("interrupt", 7)
-    assert outcome.best.valid_nats is not None
-    trainer.network.load(outcome.values)
-    assert trainer.validate(Steps(1)) == outcome.best.valid_nats
+    ended = _run(trainer, 1000, stop=lambda: next(answers))
+    assert (ended.interrupted, trainer.bptt.step) == (True, 7)
+    assert ended.best.valid_nats is not None
+    trainer.bptt.network.load(ended.values)
+    assert trainer.validate(Steps(1)) == ended.best.valid_nats
 
 
 def test_a_stop_before_the_first_step_still_leaves_a_model(tiny_text: str) -> None:
-    outcome = _run(_trainer(_data(tiny_text)), 1000, stop=lambda: "interrupt")
-    assert (outcome.stopped_by, outcome.last.step) == ("interrupt", 1)
-    assert outcome.values
+    ended = _run(_trainer(_data(tiny_text)), 1000, stop=lambda: True)
+    assert (ended.interrupted, ended.last.step) == (True, 1)
+    assert ended.values
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_step_that_is_no_number_is_not_taken(tiny_text: str, bad: float) -> None:
     trainer = _trainer(_data(tiny_text))
-    trainer.update(0.01)
+    trainer.bptt.update(0.01)
     with torch.no_grad():
-        trainer.network.weights()["output.bias"][0] = bad
-    before = trainer.network.values()
-    assert trainer.update(0.01) is False
-    for name, value in trainer.network.values().items():  # no step was taken
+        trainer.bptt.network.weights()["output.bias"][0] = bad
+    before = trainer.bptt.network.values()
+    assert trainer.bptt.update(0.01) is False
+    for name, value in trainer.bptt.network.values().items():  # no step was taken
         assert value.tobytes() == before[name].tobytes()
 
 
@@ -447,33 +444,30 @@ def test_a_clock_learns_how_long_the_scoring_at_the_end_takes(tiny_text: str) ->
     trainer.validate(Steps(1))  # steps need no such thing
 
 
-def test_a_person_is_told_when_most_of_the_time_would_go_into_scoring(
+def test_a_notice_says_when_much_of_the_time_would_go_into_scoring(
     tiny_text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "VALID_CAP", 10)
-    told: list[str] = []
+    monkeypatch.setattr(validation, "VALID_CAP", 10)
 
-    def train(seconds: float) -> None:
+    def notices(seconds: float) -> list[str]:
         trainer = _trainer(_data(tiny_text))
         clock = Clock(deadline=trainer.start + seconds, start=trainer.start)
-        stop = iter([None, "interrupt"]).__next__
-        hooks = Hooks(lambda p, n: None, lambda p, v: None, stop, say=told.append)
-        trainer.run(clock, MANY, hooks)
+        events = _events(trainer, clock, iter([False, True]).__next__)
+        return [event.sentence for event in events if isinstance(event, Notice)]
 
-    train(1e4)
-    assert told == []
-    train(0.5)
-    assert "held-out symbols" in told.pop()
-    monkeypatch.setattr(loop, "VALID_CAP", 2**16)  # a short text takes no time worth a word
-    train(0.5)
-    assert told == []
+    assert notices(1e4) == []
+    (sentence,) = notices(0.5)
+    assert "held-out tokens" in sentence
+    monkeypatch.setattr(validation, "VALID_CAP", 2**16)  # a short text takes no time worth a word
+    assert notices(0.5) == []
 
 
 def test_a_clock_ends_a_training(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text))
     now = trainer.start
     clock = Clock(deadline=now + 1.0, start=now)
-    outcome = trainer.run(clock, MANY, Hooks(lambda p, n: None, lambda p, v: None, lambda: None))
-    assert outcome.stopped_by == "budget"
-    assert outcome.last.fraction == 1.0
-    assert outcome.last.step > 1
+    *_, ended = _events(trainer, clock)
+    assert isinstance(ended, Ended)
+    assert not ended.interrupted
+    assert ended.last.fraction == 1.0
+    assert ended.last.step > 1

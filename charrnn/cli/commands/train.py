@@ -18,9 +18,12 @@ from charrnn.cli.texts import CorpusArgument, dataset_of, texts_of
 from charrnn.config import TrainOptions, from_json
 
 if TYPE_CHECKING:
-    from charrnn.cli.display.training_progress import Lines
+    from collections.abc import Callable, Sequence
+
+    from charrnn.cli.display.tensorboard import TensorBoard
     from charrnn.model.model_file import Model
-    from charrnn.training.run import Observer
+    from charrnn.text.open import Texts
+    from charrnn.training.events import Event, Events, Result
 
 
 @guarded
@@ -37,42 +40,39 @@ def train(
     sample' can use it during training. Ctrl-C ends training early and keeps the best model;
     --resume continues from there, or from the last checkpoint of a training that was killed.
     """
+    if run.resume:
+        from charrnn.run_dir import check_resume
+
+        check_resume(force=run.force, init_from=run.init_from is not None)
     chosen = run.chosen(given)
     model = _model(run.init_from, chosen) if run.init_from else None
     options = from_json(TrainOptions, chosen, "options")
-    texts = (  # a run that is resumed knows how its texts were tokenized
-        texts_of(corpus, options, run.valid, run.test, given)
-        if run.resume
-        else (dataset_of(corpus, options, run.valid, run.test, given), None, None)
-    )
+    texts = _texts(corpus, options, run, given)
 
-    from charrnn.cli.display.training_progress import observer_for
-    from charrnn.training.run import train as train_network
+    from charrnn.cli.display.training_progress import display_for
+    from charrnn.training.resume import resume
+    from charrnn.training.run import Control
+    from charrnn.training.start import start
 
     with (
         Signals() as signals,
-        observer_for(signals.reason) as observer,
-        _logged(observer, run) as notified,
+        display_for(signals.requested) as display,
+        _tensorboard(run) as tensorboard,
     ):
-        result = train_network(
-            texts[0],
-            options,
-            valid=texts[1],
-            test=texts[2],
-            out=run.out,
-            force=run.force,
-            started=STARTED,
-            observer=notified,
-            dry_run=run.dry_run,
-            resume_with=chosen if run.resume else None,
-            checkpoint_every=run.checkpoint_every,
-            init_from=model,
-        )
+        control = Control(display.stop, run.checkpoint_every, STARTED)
+        if run.resume:
+            events = resume(texts, chosen, out=run.out, control=control)
+        else:
+            events = start(
+                texts, options, out=run.out, force=run.force, model=model, control=control
+            )
+        shows = [display.show, *([tensorboard.show] if tensorboard else [])]
+        result = _result(events, shows, run.dry_run)
     if result is None:
         if as_json:
-            print_json({"run_dir": str(observer.run_dir), **asdict(observer.plan)})
+            planned = display.planned
+            print_json({"run_dir": str(planned.run_dir.path), **asdict(planned.plan)})
         return
-    observer.conclude(result)
     if result.stopped_by == "interrupt":
         note(f"resume   {run.resume_command(corpus, options, result.run_dir)}")
     if as_json:
@@ -81,13 +81,41 @@ def train(
         raise typer.Exit(signals.code)
 
 
-def _logged(observer: Lines, run: RunOptions) -> contextlib.AbstractContextManager[Observer]:
-    """Return what the training reports to: the observer, or one that also writes curves."""
-    if not run.logs_curves:
-        return contextlib.nullcontext(observer)
-    from charrnn.cli.display.tensorboard import Logged
+def _texts(
+    corpus: list[str], options: TrainOptions, run: RunOptions, given: dict[str, Any]
+) -> Texts:
+    """Return what to train on."""
+    from charrnn.text.open import Texts
 
-    return Logged(observer)
+    if run.resume:  # the run knows how its texts were tokenized
+        return texts_of(corpus, options, run.valid, run.test, given)
+    return Texts(dataset_of(corpus, options, run.valid, run.test, given))
+
+
+def _result(
+    events: Events, shows: Sequence[Callable[[Event], None]], dry_run: bool
+) -> Result | None:
+    """Show the events of a training and return its result; None after a dry run."""
+    from charrnn.training.events import Done, Planned
+
+    with contextlib.closing(events):
+        for event in events:
+            for show in shows:
+                show(event)
+            if isinstance(event, Done):
+                return event.result
+            if isinstance(event, Planned) and dry_run:
+                break
+    return None
+
+
+def _tensorboard(run: RunOptions) -> contextlib.AbstractContextManager[TensorBoard | None]:
+    """Return what writes curves for TensorBoard, if the run wants them."""
+    if not run.logs_curves:
+        return contextlib.nullcontext()
+    from charrnn.cli.display.tensorboard import TensorBoard
+
+    return TensorBoard()
 
 
 def _model(path: Path, chosen: dict[str, Any]) -> Model:

@@ -6,8 +6,6 @@ import dataclasses
 import math
 import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charrnn.cli.shared import note
@@ -16,19 +14,25 @@ from charrnn.config import Form, Regularizers
 from charrnn.errors import OptionError
 from charrnn.model import parameters
 from charrnn.terminal import visible
+from charrnn.training.events import (
+    Done,
+    Event,
+    Metrics,
+    Notice,
+    Planned,
+    Progress,
+    Result,
+    Stop,
+)
 from charrnn.training.plan import window_bytes
-from charrnn.training.run import Observer
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
-    from charrnn.network.layers import Kernel
     from charrnn.network.module import CharRNN
     from charrnn.text.dataset import Dataset
     from charrnn.training.plan import Plan
-    from charrnn.training.run import Result
-    from charrnn.training.trainer import Progress
 
 MANY_SYMBOLS = 10_000  # from which on the output layer is most of a small network
 SAMPLE_LENGTH = 240
@@ -38,20 +42,23 @@ NARROW = 60  # columns, in fewer of which nothing is charted
 CHART_LINES = (5, 10)  # within its frame, at least and at most
 
 
-def observer_for(stop: Callable[[], str | None]) -> Lines:
-    """The live picture if stderr is a terminal that can move its cursor, else lines."""
+def display_for(stop: Stop) -> Lines:
+    """Return the live picture if stderr is a terminal that can move its cursor, else lines."""
     capable = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     return Picture(stop) if capable else Lines(stop)
 
 
-class Lines(Observer):
-    """One line when the validation text was scored."""
+class Lines:
+    """Prints the plan, a line for each validation, and the result.
 
-    def __init__(self, stop: Callable[[], str | None]) -> None:
+    Attributes:
+        planned: what is trained and how; set by the first event of a training.
+    """
+
+    def __init__(self, stop: Stop) -> None:
         self._stop = stop
         self._stopping = False
-        self.plan: Plan
-        self.run_dir: Path
+        self.planned: Planned
 
     def __enter__(self) -> Lines:
         return self
@@ -59,47 +66,53 @@ class Lines(Observer):
     def __exit__(self, *error: object) -> None:
         pass
 
-    def stop(self) -> str | None:
-        """What the signals say; the first time, a word to the person."""
-        word = self._stop()
-        if word and not self._stopping:
+    def stop(self) -> bool:
+        """Return whether to stop the training; tell the person when that is so first."""
+        if self._stop() and not self._stopping:
             self._stopping = True
-            self.say("stopping after this step; once more stops at once")
-        return word
+            self.say("stopping after this step; press Ctrl-C again to stop at once")
+        return self._stopping
 
     def say(self, line: str) -> None:
-        """A line between the others."""
+        """Print a line between the others."""
         note(line)
 
-    def notice(self, sentence: str) -> None:
-        """A sentence of the training's."""
-        self.say(sentence)
+    def show(self, event: Event) -> None:
+        """Show an event of the training."""
+        match event:
+            case Planned():
+                self._show_plan(event)
+            case Progress(metrics, network):
+                self._show_progress(metrics, network)
+            case Notice(sentence):
+                self.say(sentence)
+            case Done(result):
+                self._show_result(result)
 
-    def planned(self, data: Dataset, plan: Plan, kernel: Kernel, run_dir: Path) -> None:
-        """Print the plan; from now on there is something to be kept when a signal comes."""
-        self._stop()
-        self.data, self.plan, self.run_dir = data, plan, run_dir
-        for line in plan_lines(data, plan, kernel, run_dir):
+    def _show_plan(self, planned: Planned) -> None:
+        self._stop()  # from now on there is something to be saved when a signal comes
+        self.planned = planned
+        for line in plan_lines(planned):
             note(line)
+        for sentence in planned.resumed:
+            self.say(sentence)
 
-    def progress(self, progress: Progress, network: CharRNN) -> None:
-        """Print a line, now and then."""
-        if progress.valid_nats is not None or not len(self.data.valid):
-            note(progress_line(progress, self.plan))
+    def _show_progress(self, metrics: Metrics, network: CharRNN) -> None:
+        if metrics.valid_nats is not None or not len(self.planned.data.valid):
+            note(progress_line(metrics))
 
-    def conclude(self, result: Result) -> None:
-        """The last words."""
+    def _show_result(self, result: Result) -> None:
         for line in result_lines(result):
             note(line)
 
 
 class Picture(Lines):
-    """Numbers, a bar, a chart and a sample, drawn again and again in the same place.
+    """Numbers, a bar, a chart and a sample, redrawn in the same place.
 
-    The chart needs room, and the package that draws it.
+    The chart is left out where the terminal is too small or the package that draws it is missing.
     """
 
-    def __init__(self, stop: Callable[[], str | None]) -> None:
+    def __init__(self, stop: Stop) -> None:
         super().__init__(stop)
         self._live: Live | None = None
         self._sample = ""
@@ -113,33 +126,36 @@ class Picture(Lines):
         if self._live:
             self._live.stop()
 
-    def planned(self, data: Dataset, plan: Plan, kernel: Kernel, run_dir: Path) -> None:
-        """Print the plan, and prepare the picture."""
-        super().planned(data, plan, kernel, run_dir)
+    def _show_plan(self, planned: Planned) -> None:
         from rich.console import Console
         from rich.live import Live
 
+        super()._show_plan(planned)
         self._live = Live(
             console=Console(stderr=True), auto_refresh=False, vertical_overflow="crop"
         )
 
-    def progress(self, progress: Progress, network: CharRNN) -> None:
-        """Draw the picture anew."""
+    def _show_progress(self, metrics: Metrics, network: CharRNN) -> None:
         assert self._live
-        self._train.append((progress.step, progress.train_nats))
-        if progress.valid_nats is not None:
-            self._last_valid = progress.valid_nats
-            self._best = min(self._best, progress.valid_nats)
-            self._valid.append((progress.step, progress.valid_nats))
-            self._chart = self._charted(self._live.console)  # now and then: it takes a moment
-        if progress.valid_nats is not None or not self._sample:
+        self._train.append((metrics.step, metrics.train_nats))
+        if metrics.valid_nats is not None:
+            self._last_valid = metrics.valid_nats
+            self._best = min(self._best, metrics.valid_nats)
+            self._valid.append((metrics.step, metrics.valid_nats))
+            self._chart = self._draw_chart(self._live.console)  # not each time: it takes a moment
+        if metrics.valid_nats is not None or not self._sample:
             self._sample = self._write(network)
         if not self._live.is_started:
             self._live.start()
-        self._live.update(self._draw(progress), refresh=True)
+        self._live.update(self._draw(metrics), refresh=True)
+
+    def _show_result(self, result: Result) -> None:
+        if self._live:
+            self._live.stop()
+        super()._show_result(result)
 
     def say(self, line: str) -> None:
-        """A line above the picture."""
+        """Print a line above the picture."""
         from rich.text import Text
 
         if self._live is None:
@@ -148,15 +164,15 @@ class Picture(Lines):
         self._live.console.print(Text(visible(line)))
 
     def _write(self, network: CharRNN) -> str:
-        """A sample of the weights as they are, with its own randomness."""
+        """Return a sample of the current weights, from a random generator of its own."""
         from charrnn.generator import Generator
         from charrnn.model.model_file import Model
 
-        model = Model(network.config, self.data.tokenizer, network.values())
+        model = Model(network.config, self.planned.data.tokenizer, network.values())
         return Generator(model).sample(length=SAMPLE_LENGTH, temperature=0.8, seed=SAMPLE_SEED)
 
-    def _charted(self, console: Console) -> str:
-        """The losses so far in characters; nothing where there is no room or nothing draws."""
+    def _draw_chart(self, console: Console) -> str:
+        """Return a chart of the losses so far; empty without the space or the package for it."""
         from charrnn.cli.display import plots
         from charrnn.cli.display.training_curves import after_start
 
@@ -180,7 +196,7 @@ class Picture(Lines):
         except OptionError:  # the extra is missing: the numbers are there
             return ""
 
-    def _draw(self, progress: Progress) -> RenderableType:
+    def _draw(self, metrics: Metrics) -> RenderableType:
         from rich.console import Group
         from rich.panel import Panel
         from rich.progress_bar import ProgressBar
@@ -190,41 +206,42 @@ class Picture(Lines):
         bar = Table.grid(expand=True, padding=(0, 1))
         bar.add_column(ratio=1)
         bar.add_column(justify="right")
-        left = clock(seconds_left(progress))
+        left = clock(seconds_left(metrics))
         bar.add_row(
-            ProgressBar(total=1.0, completed=progress.fraction),
-            Text(f"{progress.fraction:4.0%}  {left} left"),
+            ProgressBar(total=1.0, completed=metrics.fraction),
+            Text(f"{metrics.fraction:4.0%}  {left} left"),
         )
         numbers = Table.grid(expand=True, padding=(0, 2))
         for _ in range(4):
             numbers.add_column()
-        for row in self._numbers(progress):
+        for row in self._numbers(metrics):
             numbers.add_row(*(Text(cell) for cell in row))
         sample = Panel(Text(visible(self._sample)), title="sample", title_align="left")
         chart = [Text.from_ansi(self._chart)] if self._chart else []
         return Group(bar, numbers, *chart, sample)
 
-    def _numbers(self, progress: Progress) -> list[tuple[str, str, str, str]]:
+    def _numbers(self, metrics: Metrics) -> list[tuple[str, str, str, str]]:
         best = f"best {self._best:.4f}" if math.isfinite(self._best) else ""
         return [
             (
-                f"step {progress.step:,}",
-                f"epoch {progress.epoch:.2f}",
-                f"{progress.chars_per_second:,.0f} chars/s",
-                f"rate {progress.learning_rate:.2e}",
+                f"step {metrics.step:,}",
+                f"epoch {metrics.epoch:.2f}",
+                f"{metrics.chars_per_second:,.0f} chars/s",
+                f"rate {metrics.learning_rate:.2e}",
             ),
             (
-                f"train {losses(progress.train_nats)}",
+                f"train {losses(metrics.train_nats)}",
                 f"valid {losses(self._last_valid)}",
                 best,
-                f"gradient {progress.grad_norm:.2f}",
+                f"gradient {metrics.grad_norm:.2f}",
             ),
-            ("", "", "", f"{progress.clipped:.0%} clipped"),
+            ("", "", "", f"{metrics.clipped:.0%} clipped"),
         ]
 
 
-def plan_lines(data: Dataset, plan: Plan, kernel: Kernel, run_dir: Path) -> list[str]:
+def plan_lines(planned: Planned) -> list[str]:
     """The plan in a few lines."""
+    data, plan, kernel = planned.data, planned.plan, planned.kernel
     model, train = plan.model, plan.train
     inputs = f"embedding {model.embedding_size}" if model.embedding_size else "one-hot"
     budget = " or ".join(
@@ -245,7 +262,7 @@ def plan_lines(data: Dataset, plan: Plan, kernel: Kernel, run_dir: Path) -> list
         f"{train.learning_rate:.3g}, {extras(train, Regularizers)}seed {train.seed}",
         f"running  on the {kernel.backend} kernels, products in {kernel.precision}: "
         f"{kernel.reason}",
-        f"run      {run_dir}",
+        f"run      {planned.run_dir.path}",
     ]
 
 
@@ -286,14 +303,14 @@ def window(plan: Plan) -> str:
     return f"{words} (about {needed / 1e9:.1f} GB)" if needed > 1e9 else words
 
 
-def progress_line(progress: Progress, plan: Plan) -> str:
+def progress_line(metrics: Metrics) -> str:
     """A progress in one line."""
-    valid = "" if progress.valid_nats is None else f"  valid {losses(progress.valid_nats)}"
+    valid = "" if metrics.valid_nats is None else f"  valid {losses(metrics.valid_nats)}"
     return (
-        f"{progress.fraction:4.0%}  step {progress.step:,}  epoch {progress.epoch:.2f}"
-        f"  train {losses(progress.train_nats)}{valid}"
-        f"  gradient {progress.grad_norm:.2f}, {progress.clipped:.0%} clipped"
-        f"  {progress.chars_per_second:,.0f} chars/s  {clock(seconds_left(progress))} left"
+        f"{metrics.fraction:4.0%}  step {metrics.step:,}  epoch {metrics.epoch:.2f}"
+        f"  train {losses(metrics.train_nats)}{valid}"
+        f"  gradient {metrics.grad_norm:.2f}, {metrics.clipped:.0%} clipped"
+        f"  {metrics.chars_per_second:,.0f} chars/s  {clock(seconds_left(metrics))} left"
     )
 
 
@@ -323,9 +340,9 @@ def losses(nats: float | None) -> str:
     return "-" if nats is None else f"{nats:.4f} nats ({nats / math.log(2):.3f} bpc)"
 
 
-def seconds_left(progress: Progress) -> float:
+def seconds_left(metrics: Metrics) -> float:
     """By the time that the part done has taken."""
-    return progress.seconds * (1 - progress.fraction) / max(progress.fraction, 1e-9)
+    return metrics.seconds * (1 - metrics.fraction) / max(metrics.fraction, 1e-9)
 
 
 def clock(seconds: float) -> str:

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from charrnn.cli.display import training_progress
-from charrnn.training.trainer import Progress
+from charrnn.training.events import Metrics
 from cli.conftest import TITLE, Run, Shown, needs_terminal
 
 
@@ -45,12 +45,12 @@ def test_the_live_picture_charts_the_losses(watched: tuple[Run, Shown]) -> None:
     [(100, 60, 10), (100, 28, 7), (60, 26, 5), (100, 24, 0), (59, 60, 0)],
 )
 def test_a_chart_takes_the_room_that_there_is(width: int, height: int, lines: int) -> None:
-    picture = training_progress.Picture(lambda: None)
+    picture = training_progress.Picture(lambda: False)
     console = Console(width=width, height=height)
     picture._train = [(step, 3.0 - step / 100) for step in range(40)]
-    assert picture._charted(console) == ""  # nothing is known of the held-out text
+    assert picture._draw_chart(console) == ""  # nothing is known of the held-out text
     picture._valid = picture._train[::10]
-    chart = picture._charted(console).splitlines()
+    chart = picture._draw_chart(console).splitlines()
     assert sum("│" in line for line in chart) == lines
     assert max(map(len, chart), default=0) <= width
 
@@ -95,7 +95,7 @@ def test_a_picture_is_drawn_where_the_cursor_can_move(
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", term)
-    assert type(training_progress.observer_for(lambda: None)) is kind
+    assert type(training_progress.display_for(lambda: False)) is kind
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ def test_time_left_is_minutes_and_seconds(seconds: float, shown: str) -> None:
     assert training_progress.clock(seconds) == shown
 
 
-def progress(fraction: float, seconds: float) -> Progress:
-    return Progress(
+def metrics(fraction: float, seconds: float) -> Metrics:
+    return Metrics(
         step=1,
         epoch=0.0,
         characters=1,
@@ -123,8 +123,8 @@ def progress(fraction: float, seconds: float) -> Progress:
 
 
 def test_time_left_is_reckoned_from_the_part_done() -> None:
-    assert training_progress.seconds_left(progress(0.25, 10)) == 30
-    assert training_progress.seconds_left(progress(1, 10)) == 0
+    assert training_progress.seconds_left(metrics(0.25, 10)) == 30
+    assert training_progress.seconds_left(metrics(1, 10)) == 0
 
 
 def test_losses_are_in_nats_and_bits() -> None:

@@ -1,6 +1,8 @@
 import hashlib
 import json
 import math
+import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from following import Follower, train
 
 import charrnn
 from charrnn import scoring
@@ -18,12 +21,13 @@ from charrnn.generator import Generator
 from charrnn.model import model_file, parameters
 from charrnn.model.model_file import MODEL_NAME
 from charrnn.network.layers import Kernel, reference
-from charrnn.network.module import CharRNN
+from charrnn.network.module import CharRNN, choose_device
 from charrnn.text import corpus
 from charrnn.text.corpus import Corpus
-from charrnn.training import run
-from charrnn.training.run import Observer, Result
-from charrnn.training.trainer import Progress
+from charrnn.text.open import Texts
+from charrnn.training import setup, validation
+from charrnn.training.events import Metrics, Planned, Progress, Result
+from charrnn.training.start import start
 
 SMALL: dict[str, Any] = {
     "hidden_size": 8,
@@ -43,11 +47,9 @@ def _corpus(text: str) -> Corpus:
 
 
 def _train(text: str, out: Path, **options: Any) -> Result:
-    """A finished training; keywords that are no options go to `run.train`."""
-    more = {k: options.pop(k) for k in ("valid", "force", "observer") if k in options}
-    result = run.train(_corpus(text), TrainOptions(**{**SMALL, **options}), out=out, **more)
-    assert result is not None
-    return result
+    """A finished training; keywords that are not options go to `train`."""
+    more = {k: options.pop(k) for k in ("valid", "force", "follower") if k in options}
+    return train(_corpus(text), TrainOptions(**{**SMALL, **options}), out=out, **more)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -197,18 +199,18 @@ def test_hello_is_learned_to_certainty(tmp_path: Path) -> None:
 
 
 def test_a_model_is_there_from_the_first_validation_on(tmp_path: Path) -> None:
-    class Watching(Observer):
+    class Watching(Follower):
         def __init__(self) -> None:
             self.seen: list[tuple[bool, bool]] = []
 
-        def progress(self, progress: Progress, network: Any) -> None:
+        def progress(self, metrics: Metrics, network: Any) -> None:
             there = (tmp_path / "run" / MODEL_NAME).exists()
-            self.seen.append((progress.valid_nats is not None, there))
+            self.seen.append((metrics.valid_nats is not None, there))
             if there:  # and can be used
                 charrnn.load(tmp_path / "run").sample(length=3)
 
     watching = Watching()
-    _train(TEXT, tmp_path / "run", observer=watching)
+    _train(TEXT, tmp_path / "run", follower=watching)
     validated = [index for index, (valid, _) in enumerate(watching.seen) if valid]
     there = [there for _, there in watching.seen]
     assert there == [False] * validated[0] + [True] * (len(there) - validated[0])
@@ -216,16 +218,16 @@ def test_a_model_is_there_from_the_first_validation_on(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_training_keeps_its_best_model(tmp_path: Path) -> None:
-    class Impatient(Observer):
+    class Impatient(Follower):
         step = 0
 
-        def progress(self, progress: Progress, network: CharRNN) -> None:
-            self.step = progress.step
+        def progress(self, metrics: Metrics, network: CharRNN) -> None:
+            self.step = metrics.step
 
-        def stop(self) -> str | None:
-            return "interrupt" if self.step == 12 else None
+        def stop(self) -> bool:
+            return self.step == 12
 
-    result = _train(TEXT, tmp_path / "run", observer=Impatient(), precision="float32")
+    result = _train(TEXT, tmp_path / "run", follower=Impatient(), precision="float32")
     assert (result.stopped_by, result.steps) == ("interrupt", 13)  # told while one more was made
     assert _json(tmp_path / "run" / "summary.json")["stopped_by"] == "interrupt"
     model = charrnn.load(tmp_path / "run")
@@ -235,12 +237,12 @@ def test_an_interrupted_training_keeps_its_best_model(tmp_path: Path) -> None:
 def test_an_interrupted_training_scores_a_part_of_a_long_validation_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Impatient(Observer):
+    class Impatient(Follower):
         def stop(self) -> str | None:
             return "interrupt"
 
-    monkeypatch.setattr(run.loop, "VALID_CAP", 50)
-    result = _train(TEXT, tmp_path / "run", observer=Impatient(), precision="float32")
+    monkeypatch.setattr(validation, "VALID_CAP", 50)
+    result = _train(TEXT, tmp_path / "run", follower=Impatient(), precision="float32")
     score = charrnn.load(result.model).score(TEXT[-344:][:50])
     assert result.valid_characters == 50
     assert result.valid_nats == pytest.approx(score.nats, abs=1e-5)
@@ -275,7 +277,7 @@ def test_every_kernel_learns_the_same_and_losses_are_of_the_model_as_saved(
 def plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every network runs by the plain loop: nothing has to be compiled."""
     kernel = Kernel("reference", "float32", "for a test", reference)
-    monkeypatch.setattr(run, "select", lambda *given, **more: kernel)
+    monkeypatch.setattr(setup, "select", lambda *given, **more: kernel)
 
 
 @pytest.mark.usefixtures("plain_loop")
@@ -386,7 +388,7 @@ def _machine(monkeypatch: pytest.MonkeyPatch, **told: int) -> None:
             raise ValueError("unrecognized configuration name")
         return told[name]
 
-    monkeypatch.setattr(run.os, "sysconf", sysconf, raising=False)
+    monkeypatch.setattr(os, "sysconf", sysconf, raising=False)
 
 
 def test_a_window_larger_than_the_memory_is_refused_before_anything_is_made(
@@ -461,26 +463,20 @@ def test_a_validation_text_of_its_own_is_scored_whole(tmp_path: Path) -> None:
 def test_a_long_validation_text_is_scored_whole_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run.loop, "VALID_CAP", 50)
+    monkeypatch.setattr(validation, "VALID_CAP", 50)
     result = _train(TEXT, tmp_path / "run")
     assert result.valid_characters == 344
     score = charrnn.load(result.model).score(TEXT[-344:])
     assert result.valid_nats == pytest.approx(score.nats, abs=1e-5)
 
 
-def test_a_dry_run_plans_and_touches_nothing(tmp_path: Path) -> None:
-    class Planned(Observer):
-        run_dir: Path | None = None
-
-        def planned(self, data: Any, plan: Any, kernel: Any, run_dir: Path) -> None:
-            self.run_dir = run_dir
-            self.size = plan.model.hidden_size
-
-    observer = Planned()
-    options = TrainOptions(**SMALL)
+def test_nothing_is_written_before_the_plan_is_reported(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    assert run.train(_corpus(TEXT), options, out=out, observer=observer, dry_run=True) is None
-    assert (observer.run_dir, observer.size) == (out, 8)
+    events = start(Texts(_corpus(TEXT)), TrainOptions(**SMALL), out=out)
+    planned = next(events)
+    assert isinstance(planned, Planned)
+    assert (planned.run_dir.path, planned.plan.model.hidden_size) == (out, 8)
+    events.close()
     assert not out.exists()
 
 
@@ -493,40 +489,21 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_alone(tmp_path: Path) -> 
 
 
 def test_force_replaces_a_run_and_nothing_else(tmp_path: Path) -> None:
-    class Watching(Observer):
+    class Watching(Follower):
         first: set[str] | None = None
 
-        def progress(self, progress: Progress, network: Any) -> None:
+        def progress(self, metrics: Metrics, network: Any) -> None:
             self.first = self.first or {path.name for path in (tmp_path / "run").iterdir()}
 
     _train(TEXT, tmp_path / "run")
     (tmp_path / "run" / "notes.txt").write_text("mine")
     before = (tmp_path / "run" / MODEL_NAME).read_bytes()
     watching = Watching()
-    _train(TEXT, tmp_path / "run", seed=2, force=True, observer=watching)
+    _train(TEXT, tmp_path / "run", seed=2, force=True, follower=watching)
     # nothing of the old run is taken for the new one's
     assert watching.first == {"config.json", "metrics.jsonl", "notes.txt", ".lock"}
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
     assert (tmp_path / "run" / MODEL_NAME).read_bytes() != before
-
-
-def test_a_folder_with_other_files_may_be_used(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    assert run.choose_run_dir("tiny", tmp_path, force=False) == tmp_path
-
-
-def test_out_may_not_be_a_file(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(OptionError, match="is a file: name a folder"):
-        run.choose_run_dir("tiny", tmp_path / "file", force=True)
-
-
-def test_runs_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert run.choose_run_dir("tiny", None, force=False) == Path("runs/tiny-1")
-    Path("runs/tiny-1").mkdir(parents=True)
-    Path("runs/tiny-3").mkdir()
-    assert run.choose_run_dir("tiny", None, force=False) == Path("runs/tiny-2")
 
 
 def test_a_run_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
@@ -547,8 +524,7 @@ def test_a_text_that_is_just_long_enough_is_trained_on(tmp_path: Path) -> None:
 
 
 def test_without_sizes_a_short_text_gets_a_plan_that_runs(tmp_path: Path) -> None:
-    result = run.train(_corpus("hello"), TrainOptions(steps=2, device="cpu"), out=tmp_path / "r")
-    assert result is not None
+    result = train(_corpus("hello"), TrainOptions(steps=2, device="cpu"), out=tmp_path / "r")
     assert result.steps == 2
 
 
@@ -564,33 +540,47 @@ def test_without_sizes_a_short_text_gets_a_plan_that_runs(tmp_path: Path) -> Non
 )
 def test_unknown_devices_are_refused(name: str, message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        run.choose_device(name)
+        choose_device(name)
 
 
 def test_a_cuda_device_that_is_not_there_is_refused() -> None:
     with pytest.raises(OptionError, match=r"`device` cuda:99: .*; use `device` cpu"):
-        run.choose_device("cuda:99")
+        choose_device("cuda:99")
 
 
 def test_auto_is_what_the_machine_has() -> None:
     expected = "cuda" if torch.cuda.is_available() else "cpu"
-    assert run.choose_device("auto").type == expected
-    assert run.choose_device("cpu") == torch.device("cpu")
+    assert choose_device("auto").type == expected
+    assert choose_device("cpu") == torch.device("cpu")
 
 
-@pytest.fixture
-def keep_threads() -> Any:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+def test_threads_are_as_asked_noted_and_given_back(tmp_path: Path) -> None:
+    class Counting(Follower):
+        threads = 0
+
+        def progress(self, metrics: Metrics, network: CharRNN) -> None:
+            self.threads = torch.get_num_threads()
+
+    before, counting = torch.get_num_threads(), Counting()
+    _train(TEXT, tmp_path / "run", steps=1, threads=before + 1, follower=counting)
+    assert counting.threads == before + 1
+    assert torch.get_num_threads() == before
+    assert _json(tmp_path / "run" / "config.json")["threads"] == before + 1
 
 
-@pytest.mark.usefixtures("keep_threads")
-def test_threads_are_as_asked_and_noted(tmp_path: Path) -> None:
-    torch.set_num_threads(2)
-    _train(TEXT, tmp_path / "run", steps=1, threads=1)
-    assert torch.get_num_threads() == 1
-    assert _json(tmp_path / "run" / "config.json")["threads"] == 1
+@pytest.mark.parametrize("stop", [False, True])
+def test_a_training_leaves_the_process_as_it_was(tmp_path: Path, stop: bool) -> None:
+    generator, filters = torch.get_rng_state(), list(warnings.filters)
+    if stop:
+        events = start(Texts(_corpus(TEXT)), TrainOptions(**SMALL), out=tmp_path / "run")
+        for event in events:
+            if isinstance(event, Progress):
+                break
+        events.close()
+    else:
+        _train(TEXT, tmp_path / "run", dropout=0.2, steps=3)
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert warnings.filters == filters
 
 
 def test_from_python_in_a_few_lines(

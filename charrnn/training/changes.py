@@ -1,0 +1,125 @@
+"""What a resumed training must have in common with its run, and what may change.
+
+The text, its tokens, the network and how the text is cut into windows are fixed; a difference is an
+error that lists all of them. Budget, learning rate, regularization and machine may change.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from charrnn.config import ModelConfig, TextOptions, TrainConfig, TrainOptions, flag, to_json
+from charrnn.errors import OptionError
+from charrnn.text.dataset import Dataset
+from charrnn.training.record import Record, digest
+
+BUDGETS = ("minutes", "epochs", "steps")
+MACHINE = ("device", "precision", "backend", "threads")
+# Of the training these say what is read and where it starts; so does all of the network.
+FIXED = {"seq_len", "update_every", "state", "batch_size", "optimizer", "init", "forget_bias"}
+FIXED |= {"seed", "reset_at_documents"} | {field.name for field in dataclasses.fields(ModelConfig)}
+# So does all that makes symbols of files.
+FIXED |= {field.name for field in dataclasses.fields(TextOptions)} - {"max_unpacked"}
+
+
+def validated(record: Record, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given now, checked; what they go with is as it was.
+
+    Raises:
+        OptionError: a value that cannot be.
+    """
+    made = TrainOptions(**{"tokenizer": record.options.tokenizer, **given})
+    return {name: getattr(made, name) for name in given}
+
+
+def check(record: Record, given: Mapping[str, Any], data: Dataset, where: str) -> None:
+    """Refuse another text, alphabet or network.
+
+    Args:
+        record: what the checkpoint says.
+        given: the options that were given now.
+        data: the text as it is now.
+        where: the run's folder, for the message.
+
+    Raises:
+        OptionError: lists every difference.
+    """
+    differences = _texts(record, data)
+    if record.tokenizer != digest(data.tokenizer) and not differences:
+        differences.append(f"the symbols are others ({data.tokenizer.kind})")
+    before = _before(record)
+    for name in sorted(FIXED & given.keys()):
+        if _differs(record, name, given[name]):
+            differences.append(f"{flag(name)} was {before.get(name)}, now {given[name]}")
+    if differences:
+        raise OptionError(
+            f"{where} cannot be resumed with something else: {'; '.join(differences)}; give what "
+            "it was trained with, or another folder with --out"
+        )
+
+
+def _texts(record: Record, data: Dataset) -> list[str]:
+    """How the text differs."""
+    before = record.run["corpus"]
+    hashes = before["sha256"] if isinstance(before["sha256"], dict) else {}
+    names = {"corpus": "the text", "valid": "the validation text", "test": "the test text"}
+    differences = []
+    for name in sorted(hashes.keys() | data.sha256.keys()):
+        if hashes.get(name) != data.sha256.get(name):
+            was, now = (str(each.get(name, "none"))[:12] for each in (hashes, data.sha256))
+            differences.append(f"{names.get(name, name)} has SHA-256 {now}, not {was}")
+    for part, size in data.sizes.items():
+        was = before.get(f"{part}_characters", size.characters)
+        if was != size.characters:
+            differences.append(f"{size.characters:,} {part} characters, not {was:,}")
+    if before.get("split", data.split) != data.split:
+        differences.append(f"the split is {data.split}, not {before['split']}")
+    return differences
+
+
+def _before(record: Record) -> dict[str, Any]:
+    return {
+        **to_json(record.options),
+        **to_json(record.plan.train),
+        **to_json(record.plan.model),
+    }
+
+
+def _differs(record: Record, name: str, value: Any) -> bool:
+    """Neither as asked at the start, nor as it was planned then."""
+    asked = getattr(record.options, name, None)
+    return value not in (_before(record).get(name), asked)
+
+
+def changed(
+    record: Record, given: Mapping[str, Any]
+) -> tuple[TrainOptions, TrainConfig, dict[str, Any]]:
+    """Options and training as they go on, and what changed by name.
+
+    A budget that is given takes the place of all of them.
+
+    Raises:
+        OptionError: a value that cannot be.
+    """
+    changes = {
+        name: value
+        for name, value in given.items()
+        if name not in FIXED and _differs(record, name, value)
+    }
+    if changes.keys() & set(BUDGETS):
+        changes |= {name: given.get(name) for name in BUDGETS}
+    options = dataclasses.replace(record.options, **changes)
+    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    of_training = {name: value for name, value in changes.items() if name in fields}
+    return options, dataclasses.replace(record.plan.train, **of_training), changes
+
+
+def moved(record: Record, machine: Mapping[str, Any]) -> list[str]:
+    """What runs the training now and did not before: sums may come out otherwise by a last bit."""
+    return [
+        f"{name} was {record.machine.get(name)}, now {value}"
+        for name, value in machine.items()
+        if record.machine.get(name) != value
+    ]

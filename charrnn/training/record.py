@@ -1,0 +1,157 @@
+"""What a run's files say about its training: config.json, the model's header, checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from charrnn.config import ModelConfig, TrainConfig, TrainOptions, from_json, to_json
+from charrnn.errors import CharRNNError, ModelError
+from charrnn.text.tokenizer import Tokenizer
+from charrnn.training.plan import Plan
+from charrnn.training.setup import Setup
+
+
+def description(setup: Setup) -> dict[str, Any]:
+    """Return what was trained on what and by what, without any clock time."""
+    data, plan, kernel = setup.data, setup.plan, setup.kernel
+    return {
+        "corpus": {
+            "name": data.name,
+            "sha256": data.sha256,
+            "train_characters": data.sizes["train"].characters,
+            "valid_characters": data.sizes["valid"].characters,
+            "test_characters": data.sizes["test"].characters,
+            "split": data.split,
+            "tokenizer": data.tokenizer.kind,
+        },
+        "model": to_json(plan.model),
+        "train": to_json(plan.train),
+        "kernel": {
+            "backend": _backend(setup),
+            "precision": kernel.precision,
+            "reason": kernel.reason,
+        },
+        **({"init_from": dict(setup.origin)} if setup.origin else {}),
+    }
+
+
+def machine(setup: Setup) -> dict[str, Any]:
+    """Return what the last bits of a training depend on."""
+    return {
+        "device": setup.device.type,
+        "backend": _backend(setup),
+        "precision": setup.kernel.precision,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+    }
+
+
+def _backend(setup: Setup) -> str:
+    """Return the backend's name in files: the fused one was first called scaffold."""
+    return {"fused": "scaffold"}.get(setup.kernel.backend, setup.kernel.backend)
+
+
+def digest(tokenizer: Tokenizer) -> str:
+    """Return the SHA-256 of a tokenizer as the model file stores it."""
+    return hashlib.sha256(json.dumps(tokenizer.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a checkpoint says besides its tensors; no file name is in it.
+
+    Attributes:
+        options: what the user asked for at the start.
+        plan: what was planned.
+        run: the `description`, and under ``changes`` what a resume changed at which step.
+        tokenizer: the tokenizer's `digest`.
+        machine: what ran it.
+        seconds: spent by the commands so far.
+        fraction: part of the budget used.
+        reserve: seconds reserved for the end of a training by the clock.
+        trainer: the numbers of the trainer's `TrainingState`.
+    """
+
+    options: TrainOptions
+    plan: Plan
+    run: dict[str, Any]
+    tokenizer: str
+    machine: dict[str, Any]
+    seconds: float
+    fraction: float
+    reserve: float
+    trainer: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON."""
+        return {
+            "run": self.run,
+            "options": to_json(self.options),
+            "planned": {"characters": self.plan.characters, "reason": self.plan.reason},
+            "tokenizer": self.tokenizer,
+            "machine": self.machine,
+            "seconds": self.seconds,
+            "fraction": self.fraction,
+            "reserve": self.reserve,
+            "trainer": self.trainer,
+        }
+
+    @classmethod
+    def parse(cls, state: Mapping[str, Any], where: str) -> Record:
+        """Return what a checkpoint says; `where` names it in errors.
+
+        Raises:
+            ModelError: charrnn does not write such a state.
+        """
+        try:
+            run = dict(state["run"])
+            corpus, planned, trainer = dict(run["corpus"]), state["planned"], dict(state["trainer"])
+            for name in ("train_characters", "valid_characters", "sha256"):
+                corpus[name]
+            run["changes"] = [dict(change) for change in run.get("changes", ())]
+            run["init_from"] = dict(run.get("init_from", {}))
+            plan = Plan(
+                from_json(ModelConfig, run["model"], where),
+                _train_config(run["train"], where),
+                float(planned["characters"]),
+                str(planned["reason"]),
+            )
+            if not isinstance(trainer["step"], int) or not float(trainer["seconds"]) >= 0:
+                raise ValueError("steps or seconds are no numbers")
+            return cls(
+                options=from_json(TrainOptions, state["options"], where),
+                plan=plan,
+                run=run,
+                tokenizer=str(state["tokenizer"]),
+                machine={"threads": int(state["machine"]["threads"]), **state["machine"]},
+                seconds=float(state["seconds"]),
+                fraction=float(state["fraction"]),
+                reserve=float(state["reserve"]),
+                trainer=trainer,
+            )
+        except (CharRNNError, KeyError, TypeError, ValueError, OverflowError) as error:
+            why = error.message if isinstance(error, CharRNNError) else error
+            raise ModelError(f"{where} is damaged: its state is not readable ({why})") from error
+
+
+def _train_config(data: Mapping[str, Any], where: str) -> TrainConfig:
+    """Return a planned training, validated as what a user asks for is: with one budget."""
+    train = from_json(TrainConfig, data, where)
+    asked = to_json(train)
+    if train.minutes is not None:
+        asked["epochs"] = None
+    if train.state == "reset" or train.reset_at_documents:
+        asked["update_every"] = None
+    TrainOptions(**asked | ({"cell": "elman"} if train.omega else {}))
+    for name in ("seq_len", "update_every", "batch_size", "learning_rate", "dropout"):
+        if not isinstance(getattr(train, name), int | float):
+            raise ModelError(f"{where}: {name} is not decided")
+    return train

@@ -1,0 +1,105 @@
+"""What is decided before the first step of a training, and the trainer that is built from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from charrnn.config import FORM, ModelConfig, TrainOptions
+from charrnn.model import parameters
+from charrnn.network.layers import Kernel, select
+from charrnn.network.module import CharRNN
+from charrnn.run_dir import RunDir
+from charrnn.text import dataset, streams
+from charrnn.text.dataset import Dataset
+from charrnn.text.open import Texts
+from charrnn.training.bptt import BPTT
+from charrnn.training.events import Values
+from charrnn.training.plan import Plan
+from charrnn.training.trainer import Trainer
+from charrnn.training.validation import Validation
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything about a training that does not change while it runs.
+
+    Attributes:
+        run_dir: the run's folder.
+        data: the text.
+        options: what the user asked for.
+        plan: the network and its training.
+        device: where it runs.
+        kernel: what runs the layers.
+        origin: the model whose weights the training started from; empty for new weights.
+    """
+
+    run_dir: RunDir
+    data: Dataset
+    options: TrainOptions
+    plan: Plan
+    device: torch.device
+    kernel: Kernel
+    origin: Mapping[str, Any]
+
+    def documents(self, part: str) -> NDArray[np.uint64] | None:
+        """Return where a part's documents start, if each is read as a text of its own."""
+        return self.data.documents[part] if self.plan.train.reset_at_documents else None
+
+    @property
+    def validation(self) -> Validation:
+        """The validation text."""
+        return Validation(self.data.valid, self.data.tokenizer, self.documents("valid"))
+
+
+def dataset_of(texts: Texts, options: TrainOptions) -> Dataset:
+    """Return the dataset of texts, or the one that was prepared before."""
+    if isinstance(texts.corpus, Dataset):
+        return texts.corpus
+    return dataset.make(texts.corpus, options, texts.valid, texts.test)
+
+
+def choose_kernel(options: TrainOptions, device: torch.device) -> Kernel:
+    """Choose what runs the layers."""
+    form = {name: getattr(options, name) for name in FORM}
+    cell = parameters.cell_of(ModelConfig(1, cell=options.cell, **form))
+    backend = "reference" if options.omega else options.backend
+    zoneout = bool(options.zone_rates(1))
+    return select(cell, device, options.precision, backend, zoneout=zoneout)
+
+
+def initial_values(plan: Plan) -> Values:
+    """Return the parameters of a new network."""
+    train = plan.train
+    return parameters.initial(plan.model, train.seed, train.init, train.forget_bias)
+
+
+def make_trainer(setup: Setup, values: Values) -> Trainer:
+    """Return a trainer of a network with these parameters, before its first step."""
+    model, train, data = setup.plan.model, setup.plan.train, setup.data
+    # Losses are those of the model as it is saved: in float32, whatever it is trained in.
+    zoneout = bool(model.zone_rates(1))
+    exact = select(parameters.cell_of(model), setup.device, "float32", zoneout=zoneout)
+    network = CharRNN(
+        model,
+        values,
+        regularizers=train,
+        sequence=setup.kernel.run,
+        scoring=exact.run,
+        half=setup.kernel.half,
+    ).to(setup.device)
+    made = streams.make(
+        data.train,
+        train.batch_size,
+        train.seq_len,
+        model.start_symbol,
+        data.newline,
+        train.update_every,
+        setup.documents("train"),
+    )
+    return Trainer(BPTT(network, made, train), setup.validation, data.characters_per_symbol)

@@ -1,0 +1,179 @@
+"""Start a new training: plan it for this machine, then train it in a folder of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from charrnn.config import ModelConfig, TrainConfig, TrainOptions
+from charrnn.errors import CorpusError, OptionError
+from charrnn.model import parameters
+from charrnn.model.model_file import Model
+from charrnn.network.layers import Kernel
+from charrnn.network.module import CharRNN, choose_device
+from charrnn.run_dir import RunDir
+from charrnn.storage import machine
+from charrnn.text import streams
+from charrnn.text.dataset import Dataset
+from charrnn.text.open import Texts
+from charrnn.training import checkpoints, init_from, lock, plan, process
+from charrnn.training.bptt import BPTT
+from charrnn.training.events import Events, Notice, Planned
+from charrnn.training.plan import Plan
+from charrnn.training.run import Control, Past, Run
+from charrnn.training.setup import (
+    Setup,
+    choose_kernel,
+    dataset_of,
+    initial_values,
+    make_trainer,
+)
+
+MEASURED_WINDOW = 256  # steps at most of a window whose speed is measured
+SHORTEST_WINDOW = 8  # that is planned for documents
+
+
+def start(
+    texts: Texts,
+    options: TrainOptions,
+    *,
+    out: Path | None = None,
+    force: bool = False,
+    model: Model | None = None,
+    control: Control | None = None,
+) -> Events:
+    """Plan a training and run it; the caller iterates over its events.
+
+    Nothing is written before the event `Planned`: whoever only wants the plan leaves it at that.
+
+    Args:
+        texts: what to train on.
+        options: what the user asked for.
+        out: the run's folder; by default a new one in ``runs``.
+        force: replace the run that `out` holds.
+        model: start with the weights of this model, for whose network the options are; see
+            `charrnn.training.init_from.options`.
+        control: when to stop, and when to save.
+
+    Raises:
+        OptionError: the options do not go with each other, the text or the machine; or `out`
+            cannot be used.
+        CorpusError: the text is too short.
+        RunError: another training uses the folder, or the disk took nothing for too long.
+        DivergedError: the loss was not finite, even after several restarts.
+    """
+    control = control or Control()
+    run_dir = RunDir.choose(texts.corpus.name, out, force=force)
+    yield from begin(run_dir, texts, options, control, model=model, replace_run=force)
+
+
+def begin(
+    run_dir: RunDir,
+    texts: Texts,
+    options: TrainOptions,
+    control: Control,
+    *,
+    model: Model | None = None,
+    replace_run: bool = False,
+) -> Events:
+    """Plan and train in a folder that was chosen; `replace_run`: it may hold a run."""
+    device = choose_device(options.device)
+    with process.settings(device, options.threads):
+        setup = _setup(run_dir, texts, options, device, model)
+        yield Planned(run_dir, setup.data, setup.plan, setup.kernel)
+        run_dir.create()
+        with lock.held(run_dir):
+            if not replace_run and run_dir.holds_run():  # since it was chosen
+                raise OptionError(f"{run_dir.path} was taken by another training: start again")
+            torch.manual_seed(setup.plan.train.seed)
+            values = initial_values(setup.plan)
+            if model:
+                values = init_from.values(model, setup.plan.model, setup.data.tokenizer, values)
+                yield Notice(f"starting from a model: {setup.origin['symbols']}")
+            trainer = make_trainer(setup, values)
+            checkpoints.clear(run_dir)
+            run_dir.remove_files()
+            yield from Run(setup, trainer, control, Past()).train()
+
+
+def _setup(
+    run_dir: RunDir, texts: Texts, options: TrainOptions, device: torch.device, model: Model | None
+) -> Setup:
+    """Decide everything.
+
+    Raises:
+        InputError: it cannot be done.
+    """
+    data = dataset_of(texts, options)
+    origin = {}
+    if model:
+        symbols = str(init_from.alphabets(model, data.tokenizer))
+        origin = {"steps": model.training.get("steps"), "symbols": symbols}
+    kernel = choose_kernel(options, device)
+    made = make_plan(options, data, device, kernel)
+    _check_memory(made)
+    return Setup(run_dir, data, options, made, device, kernel, origin)
+
+
+def make_plan(options: TrainOptions, data: Dataset, device: torch.device, kernel: Kernel) -> Plan:
+    """Plan for this text and machine.
+
+    Raises:
+        CorpusError: the text does not fill a window of every stream; it is a single document, and
+            documents are to be kept apart.
+    """
+    if options.reset_at_documents:
+        if len(data.documents["train"]) < 2:
+            raise CorpusError(
+                f"{data.name} is one document, and --reset-at-documents would do nothing: name "
+                "several files or a --document-separator"
+            )
+        options = replace(options, seq_len=options.seq_len or _document_window(data))
+    speed = partial(_speed, data=data, device=device, kernel=kernel)
+    made = plan.make(options, len(data.train), data.tokenizer.vocab_size, speed)
+    streams.check_fit(len(data.train), made.train.batch_size, made.train.seq_len, data.name)
+    return made
+
+
+def _document_window(data: Dataset) -> int:
+    """Return a window for documents of this length; much of a longer one would be padding."""
+    mean = len(data.train) // max(1, len(data.documents["train"]))
+    return max(SHORTEST_WINDOW, min(TrainConfig.seq_len, mean))
+
+
+def _speed(
+    model: ModelConfig, train: TrainConfig, *, data: Dataset, device: torch.device, kernel: Kernel
+) -> float:
+    """Return the characters per second of a training step, measured for a moment."""
+    streams.check_fit(len(data.train), train.batch_size, train.seq_len, data.name)
+    network = CharRNN(
+        model,
+        parameters.initial(model, 0),
+        regularizers=train,
+        sequence=kernel.run,
+        half=kernel.half,
+    ).to(device)
+    steps = min(train.seq_len, MEASURED_WINDOW)
+    ids = data.train[: train.batch_size * steps]
+    short = streams.make(ids, train.batch_size, steps, model.start_symbol, None)
+    bptt = BPTT(network, short, train)
+    read = plan.measure(lambda: bptt.update(1e-3), train.batch_size * steps)
+    return read * train.update_every / train.seq_len
+
+
+def _check_memory(made: Plan) -> None:
+    """Refuse a window that does not fit into the machine's memory, if its size is known.
+
+    Raises:
+        OptionError: says how much memory it would take.
+    """
+    needed, installed = plan.window_bytes(made.model, made.train), machine.installed()
+    if installed is not None and needed > installed:
+        raise OptionError(
+            f"a window of {made.train.seq_len:,} steps would take about {needed / 1e9:.0f} GB "
+            f"until its gradient is known, and the machine has {installed / 1e9:.0f}: lower "
+            "--seq-len, --batch-size or --hidden-size"
+        )
