@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charrnn.cli.display import plots
 from charrnn.cli.shared import note
+from charrnn.config.fields import Options, path, switch
 from charrnn.errors import OptionError
 from charrnn.terminal import visible
 
@@ -17,11 +20,6 @@ if TYPE_CHECKING:
 
 MAX_HELD_OUT = 2**20  # symbols of a held-out text; what is measured is spread over them
 
-PictureOption = Annotated[
-    Path | None,
-    typer.Option("--plot", help="Draw a .png, .svg or .pdf file.", show_default="none"),
-]
-ReplaceOption = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
 ModelsOption = Annotated[
     list[Path] | None,
     typer.Option(
@@ -34,10 +32,28 @@ ModelsOption = Annotated[
 TextArgument = Annotated[
     Path | None,
     typer.Argument(
-        help="The text that is read; - is standard input.",
-        show_default="the (first) model's own validation text",
+        help="Text to read; - is standard input.",
+        show_default="the validation text of the (first) model",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class InspectOutput(Options):
+    """Where the results go besides the terminal.
+
+    Raises:
+        OptionError: the picture has an unknown format, or exists already.
+    """
+
+    plot: Path | None = path("Write a picture: .png, .svg or .pdf.", shown="none")
+    force: bool = switch("Overwrite files that exist.")
+    json: bool = switch("Print one JSON object as the last line of stdout.")
+
+    def __post_init__(self) -> None:
+        """Check the picture's file before anything is computed."""
+        super().__post_init__()
+        plots.check_file("--plot", self.plot, self.force)
 
 
 def load_models(given: Sequence[Path] | None, *, newest: bool = True) -> dict[Path, Model]:
@@ -53,7 +69,7 @@ def load_models(given: Sequence[Path] | None, *, newest: bool = True) -> dict[Pa
     paths = [find_model(model) for model in wanted]
     if paths and not given:
         note(f"model: {paths[0]}")
-    return {path: model_file.load(path) for path in paths}
+    return {each: model_file.load(each) for each in paths}
 
 
 def text_of(file: Path | None, loaded: Mapping[Path, Model], most: int) -> str:
@@ -66,8 +82,8 @@ def text_of(file: Path | None, loaded: Mapping[Path, Model], most: int) -> str:
         return read_corpus([str(file)], Reading()).text[:most]
     if not loaded:
         raise OptionError("name a text for the untrained networks to read")
-    path, model = next(iter(loaded.items()))
-    ids, _ = held_out(path, model.tokenizer, "valid")
+    model_path, model = next(iter(loaded.items()))
+    ids, _ = held_out(model_path, model.tokenizer, "valid")
     text = model.tokenizer.decode(ids[:most])
     return text.removesuffix("\ufffd")  # of a character that was cut
 
@@ -76,8 +92,8 @@ def names_of(paths: Sequence[Path]) -> dict[Path, str]:
     """A name for each model file, as a terminal may get it: its run's, unless that is another's."""
     from charrnn.model.model_file import MODEL_NAME
 
-    names = [path.resolve().parent.name if path.name == MODEL_NAME else path.stem for path in paths]
+    names = [each.resolve().parent.name if each.name == MODEL_NAME else each.stem for each in paths]
     return {
-        path: visible(name if names.count(name) == 1 else str(path))
-        for path, name in zip(paths, names, strict=True)
+        each: visible(name if names.count(name) == 1 else str(each))
+        for each, name in zip(paths, names, strict=True)
     }

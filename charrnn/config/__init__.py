@@ -1,6 +1,6 @@
 """Every option of charrnn: frozen dataclasses that check their fields when they are made.
 
-`fields` says how an option is declared; `model`, `text`, `training` and `decoding` declare them.
+`fields` says how an option is declared; the other files declare them.
 Nothing here imports numpy or torch, so that a wrong flag is refused at once.
 """
 
@@ -15,6 +15,7 @@ from charrnn.config.fields import (
     to_json,
     unescape,
 )
+from charrnn.config.inspection import TaskOptions, UntrainedOptions
 from charrnn.config.model import FORM, CellName, Form, ModelConfig
 from charrnn.config.text import Reading, TextOptions
 from charrnn.config.training import (
@@ -39,9 +40,11 @@ __all__ = [
     "Reading",
     "Regularizers",
     "SampleConfig",
+    "TaskOptions",
     "TextOptions",
     "TrainConfig",
     "TrainOptions",
+    "UntrainedOptions",
     "WeightsName",
     "check_device",
     "escape",

@@ -29,6 +29,7 @@ PANELS = (
     FILTERS := "Filters",
     PENALTIES := "Penalties",
     LIMITS := "Limits",
+    TASKS := "Toy tasks",
 )
 PLANNED = "planned"
 # Fields whose flag has another name; the field's own name stays valid as a hidden flag.

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from charrnn.arrays import Floats64, Ids
 from charrnn.cells import Cell
-from charrnn.config import ModelConfig
+from charrnn.config import ModelConfig, UntrainedOptions
 from charrnn.errors import CorpusError
 from charrnn.inspection.json_values import number, numbers
 from charrnn.model import parameters
@@ -123,22 +123,23 @@ class NetworkFlow:
         return {"name": self.name, "when": self.when, "layers": layers}
 
 
-def untrained(
-    text: str, cell: str, scale: float, *, hidden_size: int, num_layers: int, seed: int
-) -> Model:
+def untrained(text: str, cell: str, scale: float, options: UntrainedOptions) -> Model:
     """Return an untrained network that knows the characters of a text.
 
     Args:
         text: what it will read.
         cell: its name.
         scale: factor of the recurrent weights.
-        hidden_size: units of each layer.
-        num_layers: layers.
-        seed: of the random weights.
+        options: size and seed.
     """
     tokenizer = CharTokenizer.from_texts(text)
-    config = ModelConfig(tokenizer.vocab_size, cell, hidden_size=hidden_size, num_layers=num_layers)
-    values = parameters.initial(config, seed)
+    config = ModelConfig(
+        tokenizer.vocab_size,
+        cell,
+        hidden_size=options.hidden_size,
+        num_layers=options.num_layers,
+    )
+    values = parameters.initial(config, options.seed)
     for name in values:
         if name.endswith(".weight_hh"):
             values[name] = values[name] * values[name].dtype.type(scale)

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config import TrainOptions
+from charrnn.config import TaskOptions, TrainOptions
+from charrnn.config.inspection import TASK_CELLS
 from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.model import model_file
 from charrnn.model.model_file import Model
@@ -29,7 +30,6 @@ LETTERS, COPIED = "abcd", 3
 PAIRS = (("(", ")"), ("[", "]"), ("{", "}"), ("<", ">"))
 OPENED = 2
 EXAMPLES = 200  # answered to measure the success at a lag
-BATCH_SIZE = 32
 CHARACTERS = 1_000_000  # of a corpus to train on
 HELD_OUT = 20_000
 
@@ -134,31 +134,6 @@ def success(model: Model, task: Task, lag: int, seed: int, count: int) -> float:
 
 
 @dataclass(frozen=True)
-class Training:
-    """How the networks of a task are trained: one for each seed."""
-
-    hidden_size: int
-    steps: int
-    learning_rate: float
-    seeds: Sequence[int]
-    threads: int | None
-
-    def options(self, cell: str, seed: int, longest: int) -> TrainOptions:
-        """Return the options of one network, for lags up to `longest`."""
-        return TrainOptions(
-            cell=cell,
-            num_layers=1,
-            hidden_size=self.hidden_size,
-            batch_size=BATCH_SIZE,
-            seq_len=2 * longest + 32,  # a whole line in most windows
-            steps=self.steps,
-            learning_rate=self.learning_rate,
-            seed=seed,
-            threads=self.threads,
-        )
-
-
-@dataclass(frozen=True)
 class CellSuccess:
     """How often the networks of a cell answered all right.
 
@@ -182,34 +157,38 @@ class CellSuccess:
 
 
 def compare_cells(
-    name: str,
-    lags: Sequence[int],
-    cells: Sequence[str],
-    training: Training,
-    notify: Callable[[str], object],
+    name: str, lags: Sequence[int], options: TaskOptions, notify: Callable[[str], object]
 ) -> list[CellSuccess]:
     """Train networks of some cells on a task and measure their success at each lag.
 
     Args:
         name: of the task.
         lags: in ascending order.
-        cells: names.
-        training: the same for all cells.
+        options: which networks to train, and how.
         notify: called with a line before each training.
-
-    Raises:
-        OptionError: a cell does not exist, or an option is out of its range.
     """
     task, found = TASKS[name], []
-    options = {
-        cell: [training.options(cell, seed, lags[-1]) for seed in training.seeds] for cell in cells
-    }
-    for cell, each in options.items():
+    for cell in options.cell or TASK_CELLS:
         by_seed = {}
-        for one in each:
-            which = f", seed {one.seed}" if len(each) > 1 else ""
+        for seed in range(options.seed, options.seed + options.seeds):
+            which = f", seed {seed}" if options.seeds > 1 else ""
             notify(f"training {cell} on {name}{which}")
-            model = train(task, lags, one)
-            by_seed[one.seed] = [success(model, task, lag, one.seed, EXAMPLES) for lag in lags]
+            model = train(task, lags, _train_options(options, cell, seed, lags[-1]))
+            by_seed[seed] = [success(model, task, lag, seed, EXAMPLES) for lag in lags]
         found.append(CellSuccess(cell, by_seed))
     return found
+
+
+def _train_options(options: TaskOptions, cell: str, seed: int, longest: int) -> TrainOptions:
+    """Return the options of one training, for lags up to `longest`."""
+    return TrainOptions(
+        cell=cell,
+        num_layers=1,
+        hidden_size=options.hidden_size,
+        batch_size=32,
+        seq_len=2 * longest + 32,  # a whole line in most windows
+        steps=options.steps,
+        learning_rate=options.learning_rate,
+        seed=seed,
+        threads=options.threads,
+    )

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charrnn.cli.display import activation_text, plots, tracked_units
-from charrnn.cli.inspect_shared import PictureOption, ReplaceOption, TextArgument, names_of, text_of
-from charrnn.cli.shared import JsonOption, ModelOption, guarded, note, print_json
+from charrnn.cli.inspect_shared import InspectOutput, TextArgument, names_of, text_of
+from charrnn.cli.options import configured
+from charrnn.cli.shared import ModelOption, guarded, note, print_json
 from charrnn.errors import OptionError
 
 if TYPE_CHECKING:
@@ -48,16 +49,15 @@ PageOption = Annotated[
 
 
 @guarded
+@configured
 def inspect_cells(
+    output: InspectOutput,
     file: TextArgument = None,
     model: ModelOption = None,
     prompt: PromptOption = None,
     length: LengthOption = 5000,
     unit: UnitOption = None,
-    picture: PictureOption = None,
     html: PageOption = None,
-    force: ReplaceOption = False,
-    as_json: JsonOption = False,
 ) -> None:
     """Look at single units while a model reads: what they track, which gates are saturated.
 
@@ -70,8 +70,7 @@ def inspect_cells(
     from charrnn.model import model_file
     from charrnn.run_dir import find_model
 
-    plots.check_file("--plot", picture, force)
-    plots.check_file("--html", html, force, PAGE_FORMATS)
+    plots.check_file("--html", html, output.force, PAGE_FORMATS)
     if file is not None and prompt is not None:
         raise OptionError("FILE and --prompt both name a text: give one of them")
     path = find_model(model)
@@ -85,11 +84,11 @@ def inspect_cells(
         parts = ", ".join(found.activations.parts)
         raise OptionError(f"--unit {unit}: a layer of this model has {parts}")
     name = names_of([path])[path]
-    if picture is not None:
-        plots.save(tracked_units.picture(found, chosen), picture)
+    if output.plot is not None:
+        plots.save(tracked_units.picture(found, chosen), output.plot)
     if html is not None:
         _write_page(html, name, found, chosen)
-    if as_json:
+    if output.json:
         print_json({"model": name} | found.to_json(chosen))
     else:
         _show(name, found, chosen)

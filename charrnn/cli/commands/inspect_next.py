@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from charrnn.cli.display import next_symbol, plots
-from charrnn.cli.inspect_shared import PictureOption, ReplaceOption
+from charrnn.cli.inspect_shared import InspectOutput
 from charrnn.cli.options import Only, configured
 from charrnn.cli.prompt import PromptOptions
-from charrnn.cli.shared import JsonOption, ModelOption, guarded, load_model, print_json
+from charrnn.cli.shared import ModelOption, guarded, load_model, print_json
 from charrnn.config import BeamConfig
 from charrnn.errors import OptionError
 
@@ -25,6 +25,7 @@ def _preview(setting: str, default: str) -> Any:
 @configured
 def inspect_next(
     start: Annotated[PromptOptions, Only("prompt")],
+    output: InspectOutput,
     model: ModelOption = None,
     symbols: Annotated[int, typer.Option(help="Likeliest symbols to show.", min=1)] = 12,
     temperature: Annotated[float | None, _preview("temperature", "0.5 and 2")] = None,
@@ -34,9 +35,6 @@ def inspect_next(
     min_p: Annotated[float | None, _preview("min-p", "none")] = None,
     width: Annotated[int, typer.Option("--width", "-w", help="Beam width.")] = BeamConfig.width,
     length: Annotated[int, typer.Option("--length", "-n", help="Beam search steps.")] = 8,
-    picture: PictureOption = None,
-    force: ReplaceOption = False,
-    as_json: JsonOption = False,
 ) -> None:
     """Show what may follow a prompt, how sampling settings change it, and the beam search tree.
 
@@ -60,15 +58,14 @@ def inspect_next(
             f"{MAX_LENGTH} steps is too large to show: use 'charrnn beam' for such texts"
         )
     beam = BeamConfig(length=length, width=width, num_return=width)
-    plots.check_file("--plot", picture, force)
     generator = load_model(model)
     read = generator.read(prompt)
     found = choices.choices(read, configs)
     tree = choices.beam_tree(generator, read, beam)
     names = generator.tokenizer.symbol_names
-    if picture is not None:
-        plots.save(next_symbol.picture(prompt, names, found, tree, symbols), picture)
-    if as_json:
+    if output.plot is not None:
+        plots.save(next_symbol.picture(prompt, names, found, tree, symbols), output.plot)
+    if output.json:
         fields = {name: choice.to_json(names) for name, choice in found.items()}
         print_json({"prompt": prompt, "choices": fields, "beam": tree.to_json()})
         return

@@ -65,9 +65,9 @@ def task_panel(name: str, lags: Sequence[int], found: Sequence[CellSuccess]) -> 
     """Return the success of cells over the lags of a task."""
     from charrnn.inspection.tasks import EXAMPLES, TASKS
 
-    title = f"{name}: share of {EXAMPLES} new lines all right, over the lag n"
+    title = f"{name}: share of {EXAMPLES} new lines answered correctly, over the lag n"
     curves = [Curve(one.cell, lags, one.means, one.by_seed) for one in found]
-    return Panel(title, "share all right", "lag", curves, TASKS[name].guessed)
+    return Panel(title, "share correct", "lag", curves, TASKS[name].guessed)
 
 
 def table(panel: Panel) -> Iterator[str]:
@@ -86,7 +86,7 @@ def table(panel: Panel) -> Iterator[str]:
     if panel.without_memory is not None:
         trainings = len(panel.curves[0].by_seed)
         means = f"; means of {trainings} trainings" if trainings > 1 else ""
-        yield f"{panel.without_memory:.1%} need no memory{means}"
+        yield f"{panel.without_memory:.1%} without memory{means}"
     yield ""
 
 

@@ -44,7 +44,7 @@ def test_numbers_and_a_chart_of_the_model_s_own_held_out_text(cli: Cli, tiny: Ru
     ]
     assert [line.split("  ")[0] for line in lines[2:4]] == ["story-1, at start", "story-1, trained"]
     assert "over the lag k in symbols" in done.out
-    assert "looking at story-1, trained" in done.err
+    assert "measuring story-1, trained" in done.err
 
 
 def test_a_picture_is_not_replaced_unasked(cli: Cli, tiny: Run) -> None:

@@ -1,0 +1,108 @@
+"""Options of ``charrnn inspect``: networks that are made only to be measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from charrnn.config.fields import TASKS, Options, check_choice, flag, integer, same, strings
+from charrnn.config.model import CellName, ModelConfig
+from charrnn.config.training import TrainOptions
+from charrnn.errors import OptionError
+
+TaskName = Literal["copy", "adding", "brackets"]
+TASK_CELLS = ("elman", "gru", "lstm")
+MAX_SCALE = 100
+
+
+def _check_tasks(name: str, values: Sequence[str]) -> Any:
+    for value in values:
+        check_choice(flag(name), value, get_args(TaskName))
+    return values
+
+
+def _check_cells(name: str, values: Sequence[str]) -> Any:
+    for value in values:
+        check_choice(flag(name), value, get_args(CellName))
+    return values
+
+
+def _check_scaled_cells(name: str, values: Sequence[str]) -> Any:
+    for value in values:
+        _parse_cell(flag(name), value)
+    return values
+
+
+def _parse_cell(name: str, value: str) -> tuple[str, float]:
+    """Return the cell and the scale of its recurrent weights from ``CELL[:SCALE]``."""
+    cell, colon, scale = value.partition(":")
+    check_choice(name, cell, get_args(CellName))
+    try:
+        factor = float(scale) if colon else 1.0
+    except ValueError:
+        factor = math.nan
+    if not 0 <= factor <= MAX_SCALE:
+        raise OptionError(
+            f"{name} {value}: {scale} is not a number from 0 to {MAX_SCALE}, as in irnn:1.1"
+        )
+    return cell, factor
+
+
+@dataclass(frozen=True)
+class UntrainedOptions(Options):
+    """Untrained networks to measure beside models."""
+
+    cell: tuple[str, ...] = strings(
+        "Add an untrained network of this cell; may be repeated. irnn:1.1 multiplies its recurrent "
+        "weights by 1.1.",
+        _check_scaled_cells,
+        shown="none",
+    )
+    hidden_size: int = same(
+        ModelConfig, "hidden_size", 64, help="Units in each layer of these networks.", panel=""
+    )
+    num_layers: int = same(
+        ModelConfig, "num_layers", 1, help="Number of layers of these networks.", panel=""
+    )
+    seed: int = same(
+        TrainOptions, "seed", 1, help="Seed of the weights of these networks.", panel=""
+    )
+
+    @property
+    def cells(self) -> list[tuple[str, float]]:
+        """The cell of each network and the scale of its recurrent weights."""
+        return [_parse_cell(flag("cell"), value) for value in self.cell]
+
+
+@dataclass(frozen=True)
+class TaskOptions(Options):
+    """Small networks to train on toy tasks."""
+
+    task: tuple[str, ...] = strings(
+        "Train small networks on this task instead: copy, adding or brackets; may be repeated.",
+        _check_tasks,
+        panel=TASKS,
+        shown="none",
+    )
+    cell: tuple[str, ...] = strings(
+        "Cell of the small networks; may be repeated.",
+        _check_cells,
+        panel=TASKS,
+        shown=", ".join(TASK_CELLS),
+    )
+    hidden_size: int = same(
+        ModelConfig, "hidden_size", 64, help="Units of the small networks.", panel=TASKS
+    )
+    steps: int = same(TrainOptions, "steps", 1000, help="Training steps.", panel=TASKS, shown="")
+    learning_rate: float = same(
+        TrainOptions, "learning_rate", 0.004, help="Peak learning rate.", panel=TASKS, shown=""
+    )
+    seed: int = same(TrainOptions, "seed", 1, help="Seed of weights and texts.", panel=TASKS)
+    seeds: int = integer(
+        1, 100, 1, "Train each network this often, with --seed and the seeds after it.", panel=TASKS
+    )
+    threads: int | None = same(
+        TrainOptions, "threads", None, help="CPU threads of the training.", panel=TASKS
+    )
