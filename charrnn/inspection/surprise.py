@@ -7,14 +7,20 @@ that is one symbol; the bytes of a character are added up.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.arrays import Ids
+from charrnn.errors import CorpusError, PromptError
+from charrnn.generator import Generator
 from charrnn.scoring import Score, Surprisals
+from charrnn.text.corpus import Corpus
 from charrnn.text.tokenizer import Tokenizer
+from charrnn.text.unknown_symbols import Replaced, replace
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,49 @@ def maximal_sums(values: NDArray[np.float64]) -> list[slice]:
         parts.append((first, run, low, high, at))
     ends = [*starts[1:].tolist(), len(values)]
     return [slice(int(starts[first]), ends[last]) for first, last, *_ in parts]
+
+
+def encode_documents(
+    corpus: Corpus, generator: Generator, unknown: str, notify: Callable[[str], object]
+) -> list[tuple[str, Ids]]:
+    """Return name and ids of each document that is not empty; those of one file are numbered.
+
+    Args:
+        corpus: its files may hold several documents each.
+        generator: its model reads them.
+        unknown: what to do with characters that the model does not know: error, skip or nearest.
+        notify: called with what was changed.
+
+    Raises:
+        PromptError: there are unknown characters, and `unknown` is error.
+        CorpusError: nothing is left to score.
+    """
+    encoded, changes = [], Replaced("")
+    for name, data in corpus.documents():
+        text = data.decode()
+        try:
+            ids = generator.tokenizer.encode(text)
+        except PromptError as error:
+            if unknown == "error":
+                raise PromptError(
+                    f"{name}: {error.message}; use --unknown nearest or --unknown skip"
+                ) from None
+            replaced = replace(text, generator.knows, nearest=unknown == "nearest")
+            changes.changes.update(replaced.changes)
+            ids = generator.tokenizer.encode(replaced.text)
+        encoded.append((name, ids))
+    if changes.changes:
+        notify(f"unknown characters: {changes}")
+    counts = Counter(name for name, _ in encoded)
+    numbers: Counter[str] = Counter()
+    documents = []
+    for name, ids in encoded:
+        numbers[name] += 1
+        if len(ids):
+            documents.append((f"{name}:{numbers[name]}" if counts[name] > 1 else name, ids))
+    if not documents:
+        raise CorpusError("no symbol is left of the text: there is nothing to score")
+    return documents
 
 
 def total(scores: Iterable[Score]) -> Score:

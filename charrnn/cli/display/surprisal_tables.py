@@ -1,19 +1,49 @@
-"""The results of ``charrnn score`` for programs: as JSON and as CSV."""
+"""What ``charrnn score`` writes for programs, JSON and CSV, and the options of its output."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
+import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from charrnn.cli.display.scores import score_fields
+from charrnn.cli.shared import note
+from charrnn.config.fields import Options, choice, path, switch
+from charrnn.errors import OptionError
+from charrnn.terminal import TextWriter
 
 if TYPE_CHECKING:
     from charrnn.inspection.surprise import Surprise
 
 WORST = 5  # passages of each text
+
+
+@dataclass(frozen=True)
+class ScoreOutput(Options):
+    """What to report, and where."""
+
+    by: str | None = choice(
+        Literal["character", "line", "document"],
+        None,
+        "Unit to report: character, line or document; lines and documents are ranked.",
+        shown="character for one text, document for several",
+    )
+    html: Path | None = path("Write the colored texts as an HTML page.", shown="none")
+    csv: Path | None = path("Write a table with a row per unit; - is stdout.", shown="none")
+    force: bool = switch("Overwrite these files if they exist.")
+    json: bool = switch("Print one JSON object as the last line of stdout.")
+
+    def __post_init__(self) -> None:
+        """Refuse files that exist before anything is scored."""
+        super().__post_init__()
+        for option, file in (("--html", self.html), ("--csv", self.csv)):
+            if file and str(file) != "-" and file.exists() and not self.force:
+                raise OptionError(f"{option} {file} exists: name another, or use --force")
 
 
 def json_fields(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> dict[str, Any]:
@@ -89,3 +119,16 @@ def _character_rows(text: Surprise, names: Sequence[str]) -> Iterator[list[Any]]
         expected = [names[symbol], round(math.exp(-symbol_nats), 7)]
         yield [text.name, line, column, unit, round(nats, 7), bits, *expected]
         line, column = line + unit.count("\n"), 1 if unit.endswith("\n") else column + len(unit)
+
+
+def write_result(file: Path, text: str) -> None:
+    """Write a page or a table to a file, or to stdout if it is ``-``."""
+    from charrnn.storage.files import write_atomically
+
+    if str(file) == "-":
+        out = TextWriter(sys.stdout)
+        out.write(text)
+        out.finish()
+        return
+    write_atomically(file, text.encode())
+    note(f"written: {file}")
