@@ -298,13 +298,13 @@ def _helps(coded: int, data: bytes) -> bool:
 def _foreign(tokenizer: Tokenizer) -> re.Pattern[str]:
     """Runs of characters that have no symbol."""
     if tokenizer.whole_characters:
-        known = b"".join(tokenizer.symbol_bytes).decode()
+        known = b"".join(tokenizer.token_bytes).decode()
         return re.compile(f"[^{re.escape(known)}]+")
     return re.compile(f"[{_ESCAPED}]+")
 
 
 def _joined(ids: Symbols, literals: Literals, tokenizer: Tokenizer) -> bytes:
-    symbols = tokenizer.symbol_bytes
+    symbols = tokenizer.token_bytes
     known = b"".join([symbols[index] for index in ids.tolist()])
     parts, at = [], 0
     for before, run in literals:

@@ -318,7 +318,7 @@ class Generator:
 
     def _written(self) -> constraints.Symbols:
         """What each symbol writes (V,): characters, if all of them do."""
-        written = self.tokenizer.symbol_bytes
+        written = self.tokenizer.token_bytes
         if not self.tokenizer.whole_characters:
             return written
         return [symbol.decode() for symbol in written]
@@ -433,7 +433,7 @@ class Generator:
 
     def _stops(self, stop: str | Sequence[str]) -> list[tuple[int, ...]]:
         """What beam search ends a text at; where a text has several spellings, the text does."""
-        if not self.tokenizer.one_spelling:
+        if not self.tokenizer.unique_encoding:
             return []
         try:
             return [tuple(self.tokenizer.encode(text).tolist()) for text in stop]

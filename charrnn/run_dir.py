@@ -37,6 +37,7 @@ from charrnn.storage import files
 from charrnn.text import corpus
 from charrnn.text import dataset as datasets
 from charrnn.text.dataset import Dataset
+from charrnn.text.manifest import is_dataset
 from charrnn.text.tokenizer import Tokenizer
 
 FORMAT_VERSION = 1  # of the files here; config.json states it
@@ -237,7 +238,7 @@ class RunDir:
             RunError: the file cannot be written.
         """
         try:
-            texts = data.files(self.path)
+            texts = data.source_files(self.path)
         except OSError as error:
             raise RunError(f"{self.path} cannot be written: {error.strerror}") from error
         read = {
@@ -307,7 +308,7 @@ class RunDir:
             raise CorpusError(f"there is no {self.config.name} beside the model") from None
         except (ValueError, KeyError, TypeError, IndexError, CharRNNError):
             raise CorpusError(f"{self.config} is damaged") from None
-        if datasets.is_dataset(first):
+        if is_dataset(first):
             data = datasets.load(first)
         else:
             if "-" in itertools.chain.from_iterable(names):

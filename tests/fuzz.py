@@ -34,6 +34,7 @@ with atheris.instrument_imports(include=["charrnn"]) if atheris else contextlib.
     from charrnn.run_dir import RunDir
     from charrnn.storage import files
     from charrnn.text import corpus, dataset, tokenizer
+    from charrnn.text import manifest as manifests
     from charrnn.text.named import registry as corpora
     from charrnn.training import checkpoints
     from charrnn.training.record import Record
@@ -90,12 +91,12 @@ def of_dataset(folder: Path) -> tuple[bytes, Read]:
         TextOptions(test_fraction=0.1),
         folder=folder,
     )
-    manifest = made.folder / dataset.MANIFEST
+    manifest = made.folder / manifests.MANIFEST
 
     def read(data: bytes) -> None:
         with contextlib.suppress(ValueError, AttributeError, RecursionError):  # else it is no JSON
             said = json.loads(data)
-            said["manifest_sha256"] = dataset._digest(said)
+            said["manifest_sha256"] = manifests.digest(said)
             data = json.dumps(said).encode()
         manifest.write_bytes(data)
         loaded = dataset.load(folder)

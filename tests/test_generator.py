@@ -154,7 +154,7 @@ def test_every_form_reads_and_writes_one_symbol_after_the_other(
     text = writer.greedy("hello", length=12).text
     for position, symbol in enumerate(text):  # as if each were the first to be written
         logits = writer.read("hello" + text[:position]).logits
-        assert writer.tokenizer.symbols[int(logits.argmax())] == symbol
+        assert writer.tokenizer.alphabet[int(logits.argmax())] == symbol
     samples = writer.samples("hello", SampleConfig(length=20, num_samples=3, seed=1))
     before = writer.score("hello", exact=True).total_nats
     for sample in samples:
@@ -180,7 +180,7 @@ def test_greedy_writes_what_is_most_likely(writer: Generator) -> None:
     text = ""
     for _ in range(12):
         logits = writer.read("he" + text).logits
-        text += writer.tokenizer.symbols[int(logits.argmax())]
+        text += writer.tokenizer.alphabet[int(logits.argmax())]
     assert sample.text == "".join(pieces) == text
     assert (sample.seed, sample.finished_by) == (None, "length")
     assert sample.text == writer.sample("he", length=12, temperature=0)

@@ -51,7 +51,7 @@ def test_the_length_is_in_characters(length: int, model: Generator) -> None:
 
 def test_what_is_written_is_valid_and_what_was_chosen(model: Generator) -> None:
     for sample in model.samples("", SampleConfig(length=100, num_samples=4, seed=2)):
-        written = b"".join(model.tokenizer.symbol_bytes[symbol] for symbol in sample.ids)
+        written = b"".join(model.tokenizer.token_bytes[symbol] for symbol in sample.ids)
         assert written.decode().startswith(sample.text)
         assert len(written.decode()) - len(sample.text) < 16  # the rest of one piece
 
@@ -106,7 +106,7 @@ def test_a_text_goes_on_from_a_saved_state(model: Generator, tmp_path: Any) -> N
 
 
 def test_symbols_are_told_apart(model: Generator) -> None:
-    names = model.tokenizer.symbol_names
+    names = model.tokenizer.token_names
     assert len(set(names)) == len(names) == model.tokenizer.vocab_size
     assert "<0xC3>" in names
     assert "e" in names

@@ -25,8 +25,9 @@ import numpy as np
 
 from charrnn.errors import RunError
 from charrnn.text import tokenizer as tokenizers
-from charrnn.text.corpus import Corpus, boundary, characters
-from charrnn.text.tokenizer import DEFAULT_PIECES, DEFAULT_VOCAB_SIZE
+from charrnn.text.corpus import Corpus
+from charrnn.text.tokenizer.sentencepiece import DEFAULT_PIECES, DEFAULT_VOCAB_SIZE, segments
+from charrnn.text.utf8 import character_start, count_characters
 
 ROUNDS = 3
 SIZE = 480  # MB
@@ -136,7 +137,7 @@ def write(corpus: Corpus, path: Path, size: int) -> Text:
     with path.open("wb") as file:
         for block in _repeated(corpus, size):
             file.write(block)
-            length += characters(block)
+            length += count_characters(block)
         return Text(path, file.tell(), length)
 
 
@@ -145,7 +146,7 @@ def _repeated(corpus: Corpus, size: int) -> Iterator[bytes]:
         line = f"\u2116 {times}: текст, 文, \U0001f3bc\n".encode()
         for block in itertools.chain([line], (piece.data for piece in corpus.pieces())):
             if len(block) >= size:
-                yield block[: boundary(block, size)]
+                yield block[: character_start(block, size)]
                 return
             yield block
             size -= len(block)
@@ -190,7 +191,7 @@ def encoded(corpus: Corpus, size: int, rounds: int) -> Row:
     """Ids of sentencepiece as we make them, beside what its library makes of the same lines."""
     blocks = list(_repeated(corpus, size))
     tokenizer = tokenizers.train_pieces(blocks, size, DEFAULT_PIECES, DEFAULT_VOCAB_SIZE)
-    lines = tokenizers.segments(b"".join(blocks).decode())
+    lines = segments(b"".join(blocks).decode())
 
     def feed() -> None:
         encoder = tokenizer.encoder()

@@ -89,11 +89,11 @@ class Evaluator:
         Raises:
             PromptError: it has characters that the model does not know.
         """
-        from charrnn.text import dataset
+        from charrnn.text.id_file import encoded
 
         text = read_corpus([str(file)], reading)
         try:
-            with dataset.encoded(text, self.model.tokenizer) as ids:
+            with encoded(text, self.model.tokenizer) as ids:
                 return self._score(ids)
         except PromptError as error:
             raise PromptError(f"{file}: {error.message}") from None

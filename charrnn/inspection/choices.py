@@ -141,7 +141,7 @@ def beam_tree(generator: Generator, read: Prompted, config: BeamConfig) -> Node:
     nodes: dict[Prefix, Node] = {(): Node("", 0.0, 1.0, ranks[()])}
     for ids, log_prob in sorted(kept.items(), key=lambda item: (len(item[0]), -item[1])):
         before = nodes[ids[:-1]]
-        symbol = generator.tokenizer.symbol_names[ids[-1]]
+        symbol = generator.tokenizer.token_names[ids[-1]]
         probability = math.exp(log_prob - before.log_prob)
         nodes[ids] = Node(symbol, log_prob, probability, ranks.get(ids, 0))
         before.children.append(nodes[ids])

@@ -44,9 +44,9 @@ class Surprise:
     @classmethod
     def of(cls, name: str, found: Surprisals, tokenizer: Tokenizer) -> Surprise:
         """The text of what was read, from its first symbol on."""
-        begins = np.array([symbol[0] & 0xC0 != 0x80 for symbol in tokenizer.symbol_bytes])
+        begins = np.array([symbol[0] & 0xC0 != 0x80 for symbol in tokenizer.token_bytes])
         starts = np.flatnonzero(begins[found.ids])
-        symbols = tokenizer.symbol_bytes
+        symbols = tokenizer.token_bytes
         if len(starts) == len(found.ids):
             texts = [symbol.decode("utf-8", "replace") for symbol in symbols]
             units = [texts[index] for index in found.ids.tolist()]

@@ -118,7 +118,7 @@ def track_units(model: Model, text: str, length: int) -> TrackedUnits:
     ids = tokenizer.encode(text)
     if not len(ids):
         raise CorpusError("the text is empty (0 characters): there is nothing to read")
-    last = features.last_characters([tokenizer.symbol_bytes[index] for index in ids], text)
+    last = features.last_characters([tokenizer.token_bytes[index] for index in ids], text)
     ids, last = ids[:length], last[:length]
     found = activations(model, ids)
     trackers: dict[str, list[tuple[Unit, Tracker]]] = {}
@@ -132,7 +132,7 @@ def track_units(model: Model, text: str, length: int) -> TrackedUnits:
         best = features.trackers(columns, at_symbols, TRACKERS_PER_FEATURE)
         trackers[feature.name] = [(_unit(found, one.unit), one) for one in best]
     ordered = dict(sorted(trackers.items(), key=lambda item: -abs(item[1][0][1].score)))
-    names = tokenizer.symbol_names
+    names = tokenizer.token_names
     return TrackedUnits([names[index] for index in ids], found, ordered, too_rare)
 
 

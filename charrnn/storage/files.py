@@ -11,76 +11,15 @@ import contextlib
 import json
 import os
 import stat
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from charrnn.errors import ModelError, RunError
 
-_LARGE, _BEHIND = 2**17, 8  # bytes handed over at a time, and how often unawaited
 Block = bytes | bytearray | memoryview
 # No link is followed: one in a folder from a stranger would lead to a file of ours.
 _FLAGS = os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-
-
-class Beside:
-    """Hands blocks, in their order, to a function in a thread of its own.
-
-    Hashing and writing let other threads run: what is done meanwhile hides them. Whoever makes one
-    leaves it: a thread that was being started when Ctrl-C came is known to nobody else, and would
-    keep the process.
-    """
-
-    def __init__(self, take: Callable[[Block], object]) -> None:
-        self._take = take
-        self._thread = ThreadPoolExecutor(1, "charrnn-beside")
-        self._collected = bytearray()
-        self._waiting: deque[Future[object]] = deque()
-
-    def __enter__(self) -> Beside:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.leave()
-
-    def put(self, block: bytes | memoryview) -> None:
-        """Add a block, which nobody may change; wait where the thread is far behind.
-
-        Raises:
-            Exception: what the function raised.
-        """
-        if not self._collected and len(block) >= _LARGE:
-            self._send(block)
-            return
-        self._collected += block
-        if len(self._collected) >= _LARGE:
-            self._send_collected()
-
-    def finish(self) -> None:
-        """Come back when all is taken.
-
-        Raises:
-            Exception: what the function raised.
-        """
-        if self._collected:
-            self._send_collected()
-        while self._waiting:
-            self._waiting.popleft().result()
-
-    def leave(self) -> None:
-        """Let go of what is not yet taken."""
-        self._thread.shutdown(cancel_futures=True)
-
-    def _send_collected(self) -> None:
-        collected, self._collected = self._collected, bytearray()
-        self._send(collected)
-
-    def _send(self, block: Block) -> None:
-        if len(self._waiting) == _BEHIND:
-            self._waiting.popleft().result()
-        self._waiting.append(self._thread.submit(self._take, block))
 
 
 def write(path: Path, data: bytes) -> None:

@@ -1,10 +1,10 @@
-"""A corpus as ids on disk, in three parts: to train on, to validate, to test.
+"""A dataset: a corpus as ids on disk, in three parts for training, validation and test.
 
-A dataset is a folder: ``train.bin``, ``valid.bin`` and ``test.bin`` hold ids one after the other,
+A dataset is a folder. ``train.bin``, ``valid.bin`` and ``test.bin`` hold ids one after another,
 little endian, in the smallest type that holds them; ``train.documents.bin`` and so on hold where
-documents start (64 bits each); ``manifest.json`` says all that must be known to read them, with
-their hashes and its own. Ids are mapped into memory, and never read whole. What nobody asked to
-keep lies in the user's cache, under the hash of the text and of the settings that made it.
+documents start (64 bits each); ``manifest.json`` describes and hashes them all. Ids are mapped into
+memory and never read as a whole. A dataset that was not asked for lies in the user's cache, under
+the hash of the text and of the settings that made it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
-import tempfile
-import time
 import uuid
-from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,31 +25,18 @@ from numpy.typing import NDArray
 from charrnn.arrays import Ids
 from charrnn.config import TextOptions
 from charrnn.errors import CharRNNError, CorpusError, ModelError, PromptError, RunError
-from charrnn.storage import files
-from charrnn.storage.cache_dir import cache_dir, writable
-from charrnn.storage.format_version import check_format
+from charrnn.text import dataset_cache, manifest
 from charrnn.text import tokenizer as tokenizers
-from charrnn.text.corpus import Corpus, Piece, Progress, characters, silent
-from charrnn.text.tokenizer import (
-    DEFAULT_PIECES,
-    DEFAULT_VOCAB_SIZE,
-    ByteTokenizer,
-    CharTokenizer,
-    Size,
-    Tokenizer,
-)
+from charrnn.text.corpus import Corpus
+from charrnn.text.id_file import IdWriter, map_numbers, verify
+from charrnn.text.manifest import MANIFEST
+from charrnn.text.reader import Progress, silent
+from charrnn.text.split import PARTS, Leak, Splitter
+from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Size, Tokenizer
+from charrnn.text.tokenizer.sentencepiece import DEFAULT_PIECES, DEFAULT_VOCAB_SIZE
 
-FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
-KIND = "charrnn dataset"
-PARTS = ("train", "valid", "test")
-MAX_SYMBOLS = 200_000  # more code points than people write with
-MAX_CACHE = 2**35  # bytes
-_MAX_MANIFEST = 2**27  # bytes; a tokenizer of pieces is most of it
-_STALE = 24 * 3600  # seconds after which what was not finished will not be
-_KEYS = {"kind", "format", "name", "sha256", "tokenizer", "split", "parts", "leaks", "notices"}
-_OWN = "manifest_sha256"
-# What decides of ids, beside the text itself.
+MAX_CHARACTERS = 200_000  # different ones: more than people write with
+# The options that decide the ids, besides the text itself.
 _SETTINGS = (
     "tokenizer",
     "min_count",
@@ -65,32 +48,24 @@ _SETTINGS = (
 )
 
 
-@dataclass(frozen=True)
-class Leak:
-    """Documents of a part that the training part holds too."""
-
-    documents: int
-    repeated: int
-
-
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """The ids of a corpus and how they are split.
 
     Attributes:
         name: the corpus's short name.
-        tokenizer: knows every symbol of all parts.
+        tokenizer: knows every character of all parts.
         train: ids (N,) of the training part.
         valid: ids (M,) of the validation part; M may be 0.
         test: ids (K,) of the test part; K may be 0.
         sizes: characters and bytes of each part.
-        documents: where the documents of each part start, in ids.
-        leaks: for the other parts, what they share with the training part; where there are
-            several documents.
-        sha256: of the texts, by name of their use.
+        documents: index of each document's first id, by part.
+        leaks: for the other parts, what they share with the training part, if there are several
+            documents.
+        sha256: of each text, by use (corpus, valid, test).
         split: how the parts were made, in words.
         folder: where it lies.
-        texts: what it was made of just now, by use (corpus, valid, test); nothing if it was loaded.
+        texts: the texts that it was just made of, by use; empty if it was loaded.
     """
 
     name: str
@@ -106,27 +81,25 @@ class Dataset:
     folder: Path
     texts: Mapping[str, Corpus] = field(default_factory=dict)
 
-    def files(self, folder: Path) -> dict[str, tuple[str, ...]]:
-        """Where each text can be read again, by use; what could be read only once is copied."""
+    def source_files(self, folder: Path) -> dict[str, tuple[str, ...]]:
+        """Return the files to read each text from later, by use.
+
+        Args:
+            folder: for copies of what could be read only once.
+        """
         if not self.texts:
             return {"corpus": (str(self.folder.resolve()),)}
-        return {use: text.kept(folder, use) for use, text in self.texts.items()}
+        return {use: text.source_files(folder, use) for use, text in self.texts.items()}
 
     @property
     def newline(self) -> NDArray[np.int64]:
-        """Ids after which a line begins."""
+        """The ids after which a line begins."""
         return self.tokenizer.line_ends
 
     @property
-    def characters_per_symbol(self) -> float:
-        """Of the training part, in the mean."""
+    def characters_per_token(self) -> float:
+        """The mean length of a token in the training part."""
         return self.sizes["train"].characters / len(self.train)
-
-
-def cache_folder() -> Path:
-    """Where datasets are kept that nobody asked to keep; ``CHARRNN_DATASETS`` names another."""
-    named = os.environ.get("CHARRNN_DATASETS")
-    return Path(named) if named else cache_dir("datasets")
 
 
 def make(
@@ -138,82 +111,40 @@ def make(
     folder: Path | None = None,
     progress: Progress = silent,
 ) -> Dataset:
-    """The dataset of `corpus`, made in `folder`, or taken from the cache if it was made before.
+    """Make the dataset of `corpus` in `folder`, or in the cache if it is not there already.
 
     Args:
         corpus: the text to train on, parts of which are held out.
         options: tokenizer and split.
-        valid: a validation text of its own; then no part of the corpus is.
-        test: a test text of its own; the same.
+        valid: a separate validation text; then no part of the corpus is held out for it.
+        test: a separate test text; likewise.
         folder: a new folder.
-        progress: told how many bytes are done.
+        progress: called with the number of bytes done.
 
     Raises:
-        CorpusError: there is nothing left to train on; no tokenizer can be made.
-        RunError: it cannot be written.
+        CorpusError: too little is left to train on, or no tokenizer can be made.
+        RunError: the dataset cannot be written.
     """
-    making = _Making(corpus, options or TextOptions(), valid, test, progress)
+    builder = _Builder(corpus, options or TextOptions(), valid, test, progress)
     if folder is None:
-        cached = writable(cache_folder()) / making.key()
+        cached = dataset_cache.folder() / builder.key()
         with contextlib.suppress(ModelError):
             found = load(cached)
-            os.utime(cached)  # what was used last is removed last
-            return replace(found, name=corpus.name, texts=making.texts())
-        making.into(cached, in_cache=True)
-        _forget_oldest(cached)
-        made = load(cached, verify=False)
-        return replace(made, name=corpus.name, texts=making.texts())
+            dataset_cache.mark_used(cached)
+            return replace(found, name=corpus.name, texts=builder.texts())
+        builder.build(cached, in_cache=True)
+        dataset_cache.remove_old(cached)
+        made = load(cached, check_hashes=False)
+        return replace(made, name=corpus.name, texts=builder.texts())
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CorpusError(f"{folder} exists: name a new folder for the dataset")
-    making.into(folder, in_cache=False)
-    return replace(load(folder, verify=False), texts=making.texts())
-
-
-def _forget_oldest(kept: Path) -> None:
-    """Keep the cache below its size, and free of what was never finished."""
-    folders = [path for path in kept.parent.iterdir() if path.is_dir() and path != kept]
-    total = _bytes(kept)
-    for path in sorted(folders, key=_used, reverse=True):
-        unfinished = path.name.endswith(".tmp")
-        total += _bytes(path)
-        if (unfinished and time.time() - _used(path) > _STALE) or total > MAX_CACHE:
-            shutil.rmtree(path, ignore_errors=True)  # a training that maps it goes on
-
-
-def _used(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:  # another process removed it
-        return 0.0
-
-
-def _bytes(folder: Path) -> int:
-    total = 0
-    with contextlib.suppress(OSError):
-        total = sum(path.stat().st_size for path in folder.iterdir())
-    return total
-
-
-def _replace(temporary: Path, folder: Path) -> None:
-    for _ in range(3):
-        try:
-            temporary.rename(folder)
-            return
-        except OSError:
-            with contextlib.suppress(ModelError):
-                load(folder)
-                return
-            shutil.rmtree(folder, ignore_errors=True)  # what was there is damaged
-    temporary.rename(folder)
-
-
-def _changed(corpus: Corpus) -> CorpusError:
-    return CorpusError(f"{corpus.name} changed since it was read first: try again")
+    builder.build(folder, in_cache=False)
+    return replace(load(folder, check_hashes=False), texts=builder.texts())
 
 
 @dataclass
-class _Making:
-    """A dataset in the making."""
+class _Builder:
+    """Makes one dataset."""
 
     corpus: Corpus
     options: TextOptions
@@ -226,18 +157,20 @@ class _Making:
         return {use: text for use, text in given.items() if text is not None}
 
     def key(self) -> str:
-        """The hash of all that decides of the dataset."""
+        """Return the hash of everything that decides the dataset."""
         texts = {
-            use: [text.sha256, hashlib.sha256(text.lengths.tobytes()).hexdigest()]
+            use: [text.sha256, hashlib.sha256(text.document_lengths.tobytes()).hexdigest()]
             for use, text in self.texts().items()
         }
-        decides = [FORMAT_VERSION, texts, [getattr(self.options, name) for name in _SETTINGS]]
+        settings = [getattr(self.options, name) for name in _SETTINGS]
+        decides = [manifest.FORMAT_VERSION, texts, settings]
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
 
-    def into(self, folder: Path, *, in_cache: bool) -> None:
-        """Make it beside `folder`, then give it its name.
+    def build(self, folder: Path, *, in_cache: bool) -> None:
+        """Write to a temporary folder, then rename it to `folder`.
 
-        In the cache, who comes second uses what is there, and replaces it if it is damaged.
+        In the cache another process may have been faster: its dataset is used, or replaced if it is
+        damaged.
         """
         temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:
@@ -245,7 +178,7 @@ class _Making:
             try:
                 self._write(temporary)
             except PromptError:  # a character that was not there when they were counted
-                raise _changed(self.corpus) from None
+                raise self.corpus.changed() from None
             if in_cache:
                 _replace(temporary, folder)
             else:
@@ -257,11 +190,11 @@ class _Making:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def _write(self, folder: Path) -> None:
-        splitter = _Splitter(self.corpus, self.options, self.valid, self.test)
+        splitter = Splitter(self.corpus, self.options, self.valid, self.test)
         tokenizer = self._tokenizer(splitter)
-        with contextlib.ExitStack() as files:
+        with contextlib.ExitStack() as stack:
             writers = {
-                name: files.enter_context(_Writer(folder, name, tokenizer)) for name in PARTS
+                name: stack.enter_context(IdWriter(folder, name, tokenizer)) for name in PARTS
             }
             for part, piece in splitter.pieces(self.progress, "writing"):
                 writers[part].add(piece)
@@ -269,26 +202,23 @@ class _Making:
                 for piece in text.pieces(self.progress, "writing") if text else ():
                     writers[part].add(piece)
             parts = {name: writer.finish() for name, writer in writers.items()}
-        manifest = {
-            "kind": KIND,
-            "format": FORMAT_VERSION,
+        content = {
             "name": self.corpus.name,
             "sha256": {use: text.sha256 for use, text in self.texts().items()},
             "tokenizer": tokenizer.to_json(),
-            "split": splitter.words(),
+            "split": splitter.describe(),
             "parts": parts,
             "leaks": {name: asdict(leak) for name, leak in splitter.leaks().items()},
             "notices": [notice for text in self.texts().values() for notice in text.notices],
         }
-        manifest[_OWN] = _digest(manifest)
-        (folder / MANIFEST).write_text(json.dumps(manifest) + "\n", "utf-8")
+        manifest.write(folder, content)
 
-    def _tokenizer(self, splitter: _Splitter) -> Tokenizer:
+    def _tokenizer(self, splitter: Splitter) -> Tokenizer:
         options = self.options
         if options.tokenizer == ByteTokenizer.kind:
             return ByteTokenizer()
         if options.tokenizer == CharTokenizer.kind:
-            return self._characters()
+            return self._char_tokenizer()
         blocks = (
             piece.data
             for part, piece in splitter.pieces(self.progress, "learning pieces of")
@@ -301,261 +231,64 @@ class _Making:
             options.vocab_size or DEFAULT_VOCAB_SIZE,
         )
 
-    def _characters(self) -> CharTokenizer:
-        points, where = np.unique(
-            np.concatenate([text.points for text in self.texts().values()]), return_inverse=True
-        )
+    def _char_tokenizer(self) -> CharTokenizer:
+        texts = self.texts().values()
+        every = np.concatenate([text.points for text in texts])
+        points, index = np.unique(every, return_inverse=True)
         counts = np.zeros(len(points), np.int64)
-        np.add.at(counts, where, np.concatenate([text.counts for text in self.texts().values()]))
+        np.add.at(counts, index, np.concatenate([text.counts for text in texts]))
         made = CharTokenizer.from_counts(points, counts, self.options.min_count)
-        if len(made.symbols) > MAX_SYMBOLS:
+        if len(made.alphabet) > MAX_CHARACTERS:
             raise CorpusError(
-                f"{self.corpus.name} has {len(made.symbols):,} different characters, more than "
+                f"{self.corpus.name} has {len(made.alphabet):,} different characters, more than "
                 "people write with: is it text, and is its --encoding right? If so, use "
                 "--min-count or --tokenizer byte"
             )
         return made
 
 
-class _Splitter:
-    """Which part each piece of the corpus goes to."""
-
-    def __init__(
-        self, corpus: Corpus, options: TextOptions, valid: Corpus | None, test: Corpus | None
-    ) -> None:
-        self._corpus, self._options = corpus, options
-        self._others = {"valid": valid, "test": test}
-        self._valid_fraction = options.valid_fraction if valid is None else 0.0
-        self._test_fraction = options.test_fraction if test is None else 0.0
-        self._cuts: tuple[int, int] | None = None  # in characters
-        if options.split == "position" or not (self._valid_fraction or self._test_fraction):
-            self._cuts = split_positions(
-                corpus.characters, self._valid_fraction, self._test_fraction
-            )
-            self._parts = self._whole()
-            left = self._cuts[0]
-        else:
-            self._parts = self._by_hash() if options.split == "hash" else self._by_document()
-            left = int(corpus.lengths[self._parts == 0].sum())
-        if left < 2:
-            raise CorpusError(
-                f"{corpus.name} leaves {left} character(s) to train on: "
-                "at least 2 are needed; use a longer text"
-            )
-
-    def _whole(self) -> NDArray[np.int64]:
-        """The part that holds each document whole; -1 where it is cut."""
-        assert self._cuts
-        ends = np.cumsum(self._corpus.lengths.astype(np.int64))
-        starts = ends - self._corpus.lengths.astype(np.int64)
-        first = np.searchsorted(self._cuts, starts, side="right")
-        last = np.searchsorted(self._cuts, ends, side="left")
-        return np.where(first == last, first, -1)
-
-    def _by_document(self) -> NDArray[np.int64]:
-        """The last documents, as many as have about the characters that are asked."""
-        count = len(self._corpus.lengths)
-        needed = 1 + bool(self._valid_fraction) + bool(self._test_fraction)
-        self._need(needed, count)
-        cuts = split_positions(self._corpus.characters, self._valid_fraction, self._test_fraction)
-        starts = np.cumsum(self._corpus.lengths.astype(np.int64)) - self._corpus.lengths.astype(
-            np.int64
-        )
-        test = int(np.searchsorted(starts, cuts[1])) if self._test_fraction else count
-        test = min(test, count - bool(self._test_fraction))
-        valid = int(np.searchsorted(starts, cuts[0])) if self._valid_fraction else test
-        valid = min(valid, test - bool(self._valid_fraction))
-        order = np.arange(count)
-        return np.asarray((order >= max(1, valid)).astype(np.int64) + (order >= max(1, test)))
-
-    def _by_hash(self) -> NDArray[np.int64]:
-        """By each document's hash, a number from 0 to 1: the same for equal documents."""
-        self._need(2, len(self._corpus.lengths))
-        number = self._corpus.digests / 2.0**64
-        held_out = self._valid_fraction + self._test_fraction
-        return np.where(number < self._test_fraction, 2, np.where(number < held_out, 1, 0))
-
-    def _need(self, needed: int, count: int) -> None:
-        if count < needed:
-            raise CorpusError(
-                f"{self._corpus.name} is {count} document{'s'[: count > 1]}: --split "
-                f"{self._options.split} needs {needed}; name several files or a "
-                "--document-separator, or split by position"
-            )
-
-    def pieces(self, progress: Progress, what: str) -> Iterator[tuple[str, Piece]]:
-        """All pieces of the corpus with the part that each goes to."""
-        pieces = self._corpus.pieces(progress, what)
-        if self._cuts is None:
-            document = -1
-            for piece in pieces:
-                document += piece.begins
-                if document >= len(self._parts):
-                    raise _changed(self._corpus)
-                yield PARTS[self._parts[document]], piece
+def _replace(temporary: Path, folder: Path) -> None:
+    """Rename a finished dataset, unless a sound one is there already."""
+    for _ in range(3):
+        try:
+            temporary.rename(folder)
             return
-        part, position = 0, 0
-        for piece in pieces:
-            length = characters(piece.data)
-            while part < 2 and position + length > self._cuts[part]:
-                before = self._cuts[part] - position
-                at = len(piece.data.decode()[:before].encode())
-                if at:
-                    yield PARTS[part], Piece(piece.begins, piece.data[:at])
-                    piece = Piece(False, piece.data[at:])
-                part, position, length = part + 1, position + before, length - before
-            position += length
-            if piece.data:
-                yield PARTS[part], piece
-
-    def leaks(self) -> dict[str, Leak]:
-        """Documents of the other parts that the training part holds too."""
-        corpus = self._corpus
-        known = corpus.digests[self._parts == 0]
-        found = {}
-        for number, name in enumerate(PARTS[1:], start=1):
-            other = self._others[name]
-            digests = corpus.digests[self._parts == number] if other is None else other.digests
-            if len(digests) and len(known):
-                found[name] = Leak(len(digests), int(np.isin(digests, known).sum()))
-        return found
-
-    def words(self) -> str:
-        """How the parts were made."""
-        given = [name for name, text in self._others.items() if text is not None]
-        asked = self._valid_fraction or self._test_fraction
-        how = [f"by {self._options.split}"] if asked else []
-        how += [f"{name} is a text of its own" for name in given]
-        return "; ".join(how) or "all of it trains"
+        except OSError:
+            with contextlib.suppress(ModelError):
+                load(folder)
+                return
+            shutil.rmtree(folder, ignore_errors=True)  # damaged
+    temporary.rename(folder)
 
 
-def split_positions(length: int, valid_fraction: float, test_fraction: float) -> tuple[int, int]:
-    """Where validation and test start; each has a character at least if any fraction is asked."""
-    test = length
-    if test_fraction:
-        test = min(int(length * (1 - test_fraction)), length - 1)
-    if not valid_fraction:
-        return test, test
-    return max(0, min(int(length * (1 - valid_fraction - test_fraction)), test - 1)), test
-
-
-class _Writer:
-    """One part's ids on their way to the disk."""
-
-    def __init__(self, folder: Path, name: str, tokenizer: Tokenizer) -> None:
-        self._tokenizer, self._encoder = tokenizer, tokenizer.encoder()
-        self._type = np.dtype(tokenizer.id_type).newbyteorder("<")
-        self._folder, self._name = folder, name
-        self._file = (folder / f"{name}.bin").open("wb", buffering=0)
-        self._hash = hashlib.sha256()
-        self._out = files.Beside(self._take)
-        self._starts = array("Q")
-        self._ids = self._bytes = self._characters = 0
-
-    def __enter__(self) -> _Writer:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._out.leave()
-        self._file.close()
-
-    def add(self, piece: Piece) -> None:
-        if piece.begins or not self._bytes:
-            self._put(self._encoder.finish())
-            self._starts.append(self._ids)
-        self._bytes += len(piece.data)
-        self._characters += characters(piece.data)
-        self._put(self._encoder.feed(piece.data))
-
-    def _put(self, ids: Ids) -> None:
-        self._out.put(np.ascontiguousarray(ids, self._type).view(np.uint8).data)
-        self._ids += len(ids)
-
-    def _take(self, data: files.Block) -> None:
-        files.write_all(self._file.fileno(), data)
-        self._hash.update(data)
-
-    def finish(self) -> dict[str, Any]:
-        """Write what is left; the part's entry in the manifest."""
-        self._put(self._encoder.finish())
-        self._out.finish()
-        starts = np.array(self._starts, "<u8").tobytes()
-        (self._folder / f"{self._name}.documents.bin").write_bytes(starts)
-        return {
-            "ids": self._ids,
-            "characters": self._characters,
-            "bytes": self._bytes,
-            "sha256": self._hash.hexdigest(),
-            "documents": len(self._starts),
-            "documents_sha256": hashlib.sha256(starts).hexdigest(),
-        }
-
-
-@contextlib.contextmanager
-def encoded(corpus: Corpus, tokenizer: Tokenizer, progress: Progress = silent) -> Iterator[Ids]:
-    """The ids of a whole text under a tokenizer that is there, for as long as they are needed.
-
-    Raises:
-        PromptError: the text has symbols that the tokenizer does not know.
-    """
-    with tempfile.TemporaryDirectory(prefix="charrnn-", ignore_cleanup_errors=True) as name:
-        with _Writer(Path(name), "text", tokenizer) as writer:
-            for piece in corpus.pieces(progress, "reading"):
-                writer.add(piece)
-            entry = writer.finish()
-        yield _mapped(Path(name) / "text.bin", tokenizer.id_type, entry["ids"])
-
-
-def is_dataset(path: Path) -> bool:
-    """Whether a folder looks like a dataset."""
-    try:
-        with (path / MANIFEST).open(encoding="utf-8") as file:
-            return f'"{KIND}"' in file.read(64)
-    except (OSError, UnicodeDecodeError):
-        return False
-
-
-def _digest(manifest: Mapping[str, Any]) -> str:
-    """SHA-256 over what a manifest says, its own hash apart."""
-    rest = {name: value for name, value in manifest.items() if name != _OWN}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def load(folder: Path, *, verify: bool = True) -> Dataset:
-    """Map the dataset of a folder.
+def load(folder: Path, *, check_hashes: bool = True) -> Dataset:
+    """Map the dataset of a folder into memory.
 
     Args:
         folder: as `make` wrote it.
-        verify: hash all of it, which reads it once.
+        check_hashes: read all of it once to compare the hashes.
 
     Raises:
-        ModelError: missing, damaged, or of a newer format.
+        ModelError: it is missing, damaged, or of a newer format.
     """
     try:
-        if (folder / MANIFEST).stat().st_size > _MAX_MANIFEST:
-            raise ModelError(f"{folder} is damaged: its {MANIFEST} is too large")
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-        check_format(manifest["format"], FORMAT_VERSION, folder)
-        # A dataset of the first charrnn has a manifest without its hash.
-        changed = _OWN in manifest and manifest[_OWN] != _digest(manifest)
-        if changed or manifest.keys() - {*_KEYS, _OWN}:
-            raise ModelError(
-                f"{folder} is damaged: its {MANIFEST} is not as it was written; make the dataset "
-                "again with 'charrnn prepare'"
-            )
-        tokenizer = tokenizers.from_json(manifest["tokenizer"], str(folder))
-        parts = {name: _part(folder, name, manifest, tokenizer, verify) for name in PARTS}
+        described = manifest.read(folder)
+        tokenizer = tokenizers.from_json(described["tokenizer"], str(folder))
+        parts = {
+            name: _part(folder, name, described["parts"][name], tokenizer, check_hashes)
+            for name in PARTS
+        }
         return Dataset(
-            name=str(manifest["name"]),
+            name=str(described["name"]),
             tokenizer=tokenizer,
             train=parts["train"].ids,
             valid=parts["valid"].ids,
             test=parts["test"].ids,
             sizes={name: part.size for name, part in parts.items()},
             documents={name: part.starts for name, part in parts.items()},
-            leaks={name: Leak(**leak) for name, leak in manifest["leaks"].items()},
-            sha256=dict(manifest["sha256"]),
-            split=str(manifest["split"]),
+            leaks={name: Leak(**leak) for name, leak in described["leaks"].items()},
+            sha256=dict(described["sha256"]),
+            split=str(described["split"]),
             folder=folder,
         )
     except FileNotFoundError as error:
@@ -576,30 +309,12 @@ class _Part:
 
 
 def _part(
-    folder: Path, name: str, manifest: Mapping[str, Any], tokenizer: Tokenizer, verify: bool
+    folder: Path, name: str, entry: Mapping[str, Any], tokenizer: Tokenizer, check_hashes: bool
 ) -> _Part:
-    entry = manifest["parts"][name]
-    ids = _mapped(folder / f"{name}.bin", tokenizer.id_type, entry["ids"])
-    starts = _mapped(folder / f"{name}.documents.bin", np.uint64, entry["documents"])
-    if verify:
-        _verify(folder / f"{name}.bin", entry["sha256"])
-        _verify(folder / f"{name}.documents.bin", entry["documents_sha256"])
+    ids_path, starts_path = folder / f"{name}.bin", folder / f"{name}.documents.bin"
+    ids = map_numbers(ids_path, tokenizer.id_type, entry["ids"])
+    starts = map_numbers(starts_path, np.uint64, entry["documents"])
+    if check_hashes:
+        verify(ids_path, entry["sha256"], MANIFEST)
+        verify(starts_path, entry["documents_sha256"], MANIFEST)
     return _Part(ids, Size(int(entry["characters"]), int(entry["bytes"])), starts)
-
-
-def _mapped(path: Path, kind: type[np.unsignedinteger[Any]], length: int) -> NDArray[Any]:
-    """The numbers of a file, read where and when they are looked at."""
-    wanted = np.dtype(kind).newbyteorder("<")
-    size = path.stat().st_size
-    if size != length * wanted.itemsize:
-        raise ModelError(
-            f"{path} is damaged: it has {size:,} bytes, not {length * wanted.itemsize:,}"
-        )
-    # Nothing cannot be mapped; a plain view is faster to index than numpy's own class.
-    return np.asarray(np.memmap(path, wanted, "r")) if length else np.zeros(0, wanted)
-
-
-def _verify(path: Path, sha256: str) -> None:
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-            raise ModelError(f"{path} is damaged: its hash is not the one in {MANIFEST}")

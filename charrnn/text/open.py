@@ -14,9 +14,11 @@ from typing import NamedTuple
 from charrnn.config import Reading, TextOptions, flag
 from charrnn.errors import OptionError
 from charrnn.text import corpus, dataset
-from charrnn.text.corpus import Corpus, Progress, silent
+from charrnn.text.corpus import Corpus
 from charrnn.text.dataset import Dataset
+from charrnn.text.manifest import is_dataset
 from charrnn.text.named import registry
+from charrnn.text.reader import Progress, silent
 
 Name = str | Path
 Notify = Callable[[str], object]
@@ -97,7 +99,7 @@ def texts_of(
         CorpusError: as `read_corpus`.
         ModelError: the dataset is damaged.
     """
-    folders = [name for name in names if str(name) and dataset.is_dataset(Path(name))]
+    folders = [name for name in names if str(name) and is_dataset(Path(name))]
     if folders and len(names) > 1:
         raise OptionError(f"{folders[0]} is a dataset: name it alone")
     if folders:

@@ -75,7 +75,7 @@ def alphabets(model: Model, tokenizer: Tokenizer) -> Alphabets:
 
 def _characters(tokenizer: Tokenizer, whose: str) -> str:
     if isinstance(tokenizer, CharTokenizer) and tokenizer.whole_characters:
-        return tokenizer.symbols
+        return tokenizer.alphabet
     what = "rare characters as bytes" if tokenizer.kind == "char" else "no characters as symbols"
     raise OptionError(
         f"--init-from maps symbols by character, and {whose} {what} (--tokenizer "

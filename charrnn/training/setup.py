@@ -102,4 +102,4 @@ def make_trainer(setup: Setup, values: Values) -> Trainer:
         train.update_every,
         setup.documents("train"),
     )
-    return Trainer(BPTT(network, made, train), setup.validation, data.characters_per_symbol)
+    return Trainer(BPTT(network, made, train), setup.validation, data.characters_per_token)

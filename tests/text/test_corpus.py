@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from charrnn.config import Reading
 from charrnn.errors import CorpusError, OptionError
-from charrnn.text import corpus, sources
+from charrnn.text import corpus, sources, utf8
+from charrnn.text.reader import Reader, silent
 from charrnn.text.sources import Source
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -320,8 +321,9 @@ def test_line_ends_across_chunks(parts: list[str], chunk: int) -> None:
     source = Source("text", data=text.encode())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "CHUNK", chunk)
-        kept = corpus._survey("text", "text", [source], Reading(), corpus.silent)
-        made = corpus._survey("text", "text", [source], Reading(newline="lf"), corpus.silent)
+        kept = corpus.survey("text", "text", Reader([source], Reading(), silent, "reading"))
+        as_lf = Reader([source], Reading(newline="lf"), silent, "reading")
+        made = corpus.survey("text", "text", as_lf)
         assert (kept.text, made.text) == (text, text.replace("\r\n", "\n"))
     assert any("CR LF" in notice for notice in kept.notices) == ("\r\n" in text)
 
@@ -345,9 +347,9 @@ def test_documents_are_what_a_plain_split_gives(text: str, separator: str, chunk
     parts = text.split(separator)
     expected = [part + separator for part in parts[:-1]] + [parts[-1]] * bool(parts[-1])
     assert [document.decode() for document in documents] == expected
-    assert read.lengths.tolist() == list(map(len, expected))
+    assert read.document_lengths.tolist() == list(map(len, expected))
     same = [[one == other for one in expected] for other in expected]
-    assert (read.digests[:, None] == read.digests).tolist() == same
+    assert (read.document_digests[:, None] == read.document_digests).tolist() == same
 
 
 @given(any_text)
@@ -361,7 +363,7 @@ def test_characters_are_counted(text: str) -> None:
 
 @given(any_text)
 def test_code_points_are_those_of_the_text(text: str) -> None:
-    assert corpus.code_points(text.encode()).tolist() == list(map(ord, text))
+    assert utf8.code_points(text.encode()).tolist() == list(map(ord, text))
 
 
 def test_documents_have_the_names_of_their_files(tmp_path: Path) -> None:
@@ -469,9 +471,9 @@ def test_only_what_is_beyond_ascii_is_cut_small(places: tuple[int, ...]) -> None
     text = bytearray(b"x" * 40_000)
     for place in places:
         text[place : place + 2] = "é".encode()
-    blocks = list(corpus._cut(iter([bytes(text)])))
+    blocks = list(utf8.small_blocks(iter([bytes(text)])))
     assert b"".join(blocks) == text
     small = [block for block in blocks if not block.isascii()]
-    assert all(len(block) <= corpus._SMALL for block in small)
+    assert all(len(block) <= utf8.SMALL for block in small)
     between = (places[-1] + 1) // 8192 - places[0] // 8192 + 1
     assert len(blocks) <= between + 2  # before and behind in one piece each

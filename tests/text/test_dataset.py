@@ -17,9 +17,12 @@ from hypothesis import strategies as st
 
 from charrnn.config import Reading, TextOptions
 from charrnn.errors import CorpusError, ModelError, PromptError, RunError
-from charrnn.text import corpus, dataset, tokenizer
+from charrnn.text import corpus, dataset, dataset_cache, id_file, split, tokenizer
+from charrnn.text import manifest as manifests
 from charrnn.text.corpus import Corpus
 from charrnn.text.dataset import Dataset
+from charrnn.text.reader import Reader, silent
+from charrnn.text.sources import Source
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -67,7 +70,7 @@ def test_texts_of_their_own_leave_the_corpus_whole() -> None:
 def test_the_split_is_inside_the_text_and_where_it_was_asked(
     length: int, valid: float, test: float
 ) -> None:
-    first, second = dataset.split_positions(length, valid, test)
+    first, second = split.split_positions(length, valid, test)
     assert 0 <= first <= second <= length
     assert (second == length) == (test == 0)  # a character at least is held out if any is asked
     assert (first == second) == (valid == 0 or second == 0)
@@ -88,7 +91,7 @@ def test_every_tokenizer_gives_the_text_back_from_disk(kind: str, tiny_text: str
     text = tiny_text + "▁▅\r\n\ufeff😀\x00 end"
     data = _make(text, tokenizer=kind, valid_fraction=0.3, test_fraction=0.1)
     assert "".join(_texts(data)) == text
-    for name, part in zip(dataset.PARTS, _texts(data), strict=True):
+    for name, part in zip(split.PARTS, _texts(data), strict=True):
         assert data.sizes[name] == (len(part), len(part.encode()))
         assert data.tokenizer.measure(getattr(data, name)) == data.sizes[name]
 
@@ -96,10 +99,10 @@ def test_every_tokenizer_gives_the_text_back_from_disk(kind: str, tiny_text: str
 def test_rare_characters_are_written_as_their_bytes() -> None:
     data = _make("aaabbé漢", min_count=2)
     assert isinstance(data.tokenizer, CharTokenizer)
-    assert (data.tokenizer.symbols, data.tokenizer.byte_fallback) == ("ab", True)
+    assert (data.tokenizer.alphabet, data.tokenizer.byte_fallback) == ("ab", True)
     assert data.train.tolist() == [0, 0, 0, 1, 1, *(2 + byte for byte in "é漢".encode())]
     assert _texts(data)[0] == "aaabbé漢"
-    assert data.characters_per_symbol == 7 / 10
+    assert data.characters_per_token == 7 / 10
 
 
 def test_without_rare_ones_no_bytes_are_symbols() -> None:
@@ -124,7 +127,7 @@ def test_ids_lie_on_disk_as_the_manifest_says(tmp_path: Path) -> None:
 
 def test_a_dataset_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     first = _make("made once " * 10, valid_fraction=0.25)
-    monkeypatch.setattr(dataset, "_Writer", None)  # making it again would fail
+    monkeypatch.setattr(dataset, "IdWriter", None)  # making it again would fail
     assert _make("made once " * 10, valid_fraction=0.25).folder == first.folder
 
 
@@ -228,7 +231,7 @@ def test_files_cut_off_or_with_a_turned_bit_are_noticed(sound: Path, tell: Any) 
 
 def _sealed(manifest: dict[str, Any]) -> str:
     """A manifest that somebody made up, with a hash that fits."""
-    return json.dumps(manifest | {"manifest_sha256": dataset._digest(manifest)})
+    return json.dumps(manifest | {"manifest_sha256": manifests.digest(manifest)})
 
 
 def test_a_turned_bit_in_any_byte_of_a_manifest_is_noticed(sound: Path) -> None:
@@ -241,7 +244,7 @@ def test_a_turned_bit_in_any_byte_of_a_manifest_is_noticed(sound: Path) -> None:
         turned[at] ^= 1 << at % 8
         path.write_bytes(turned)
         with contextlib.suppress(ModelError):
-            dataset.load(sound, verify=False)
+            dataset.load(sound, check_hashes=False)
             assert json.loads(turned) == said
     path.write_bytes(data)
 
@@ -282,7 +285,7 @@ def test_any_manifest_is_read_or_refused(sound: Path, data: st.DataObject) -> No
 def test_a_manifest_beyond_all_bounds_is_not_read(
     sound: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset, "_MAX_MANIFEST", 100)
+    monkeypatch.setattr(manifests, "_MAX_BYTES", 100)
     with pytest.raises(ModelError, match=r"its manifest.json is too large"):
         dataset.load(sound)
 
@@ -314,7 +317,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def full(self: Any, ids: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(dataset._Writer, "_put", full)
+    monkeypatch.setattr(id_file.IdWriter, "_put", full)
     with pytest.raises(RunError, match="could not be written: No space left on device"):
         dataset.make(corpus.from_text("abc"), folder=tmp_path / "new")
     assert list(tmp_path.iterdir()) == []
@@ -329,7 +332,7 @@ def test_the_cache_forgets_what_was_used_longest_ago(
     unfinished.mkdir()
     for age, folder in zip((300, 100, 200, 10**6), [*folders, unfinished], strict=True):
         os.utime(folder, (0, folder.stat().st_mtime - age))
-    monkeypatch.setattr(dataset, "MAX_CACHE", 3 * dataset._bytes(folders[1]))
+    monkeypatch.setattr(dataset_cache, "MAX_BYTES", 3 * dataset_cache.size(folders[1]))
     newest = _make("3 text").folder
     assert {path.name for path in tmp_path.iterdir()} == {
         newest.name,
@@ -391,9 +394,9 @@ def test_a_split_by_documents_needs_documents() -> None:
 def test_documents_in_two_parts_are_counted() -> None:
     data = _make("a|b|c|a|b|", separator="|", split="document", valid_fraction=0.4)
     assert _texts(data)[:2] == ["a|b|c|", "a|b|"]
-    assert data.leaks == {"valid": dataset.Leak(documents=2, repeated=2)}
+    assert data.leaks == {"valid": split.Leak(documents=2, repeated=2)}
     given_text = corpus.from_text("x|a|", "valid", separator="|")
-    assert _make("a|b|", given_text, separator="|").leaks["valid"] == dataset.Leak(2, 1)
+    assert _make("a|b|", given_text, separator="|").leaks["valid"] == split.Leak(2, 1)
 
 
 def test_files_are_documents(tmp_path: Path) -> None:
@@ -401,7 +404,7 @@ def test_files_are_documents(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     data = dataset.make(corpus.read([tmp_path]), TextOptions(split="document", valid_fraction=0.3))
     assert data.documents["train"].tolist() == [0, 3]
-    assert data.leaks["valid"] == dataset.Leak(1, 1)
+    assert data.leaks["valid"] == split.Leak(1, 1)
 
 
 @settings(max_examples=60)
@@ -437,7 +440,7 @@ def test_a_text_that_changed_between_its_readings_is_noticed(tmp_path: Path) -> 
 
 
 def test_absurdly_many_characters_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "MAX_SYMBOLS", 5)
+    monkeypatch.setattr(dataset, "MAX_CHARACTERS", 5)
     assert _make("abcde").tokenizer.vocab_size == 5
     with pytest.raises(CorpusError, match=r"6 different characters.*`min_count`"):
         _make("abcdef")
@@ -446,9 +449,9 @@ def test_absurdly_many_characters_are_refused(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_ids_of_another_text_under_a_tokenizer_that_is_there() -> None:
-    with dataset.encoded(corpus.from_text("abba"), CharTokenizer("ab")) as ids:
+    with id_file.encoded(corpus.from_text("abba"), CharTokenizer("ab")) as ids:
         assert ids.tolist() == [0, 1, 1, 0]
-    unknown = dataset.encoded(corpus.from_text("abc"), CharTokenizer("ab"))
+    unknown = id_file.encoded(corpus.from_text("abc"), CharTokenizer("ab"))
     with pytest.raises(PromptError, match=r"'c' \(U\+0063\)"), unknown:
         pass
 
@@ -456,26 +459,26 @@ def test_ids_of_another_text_under_a_tokenizer_that_is_there() -> None:
 def test_stdin_is_kept_beside_the_run(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.write_text("from a pipe")
-    source = corpus.Source("standard input", copy, once=True)
-    read = corpus._survey("stdin", "standard input", [source], Reading(), corpus.silent)
+    source = Source("standard input", copy, once=True)
+    read = corpus.survey("stdin", "standard input", Reader([source], Reading(), silent, "reading"))
     assert read.files == ("-",)
-    files = dataset.make(read).files(tmp_path)
+    files = dataset.make(read).source_files(tmp_path)
     assert files == {"corpus": (str(tmp_path / "corpus.txt"),)}
     assert corpus.read(files["corpus"]).sha256 == read.sha256
 
 
 def test_a_dataset_that_was_loaded_is_read_again_from_its_folder(tmp_path: Path) -> None:
     folder = dataset.make(corpus.from_text("abc"), folder=tmp_path / "new").folder
-    assert dataset.load(folder).files(tmp_path) == {"corpus": (str(folder.resolve()),)}
-    assert dataset.is_dataset(folder)
-    assert not dataset.is_dataset(tmp_path)
+    assert dataset.load(folder).source_files(tmp_path) == {"corpus": (str(folder.resolve()),)}
+    assert manifests.is_dataset(folder)
+    assert not manifests.is_dataset(tmp_path)
 
 
 def test_pieces_are_learnt_from_the_training_part_alone() -> None:
     text = "abcabcabc\n" * 40 + "xyzxyzxyz\n" * 40
     data = _make(text, tokenizer="sentencepiece", valid_fraction=0.5, vocab_size=300)
     assert isinstance(data.tokenizer, tokenizer.SentencePieceTokenizer)
-    letters = b"".join(data.tokenizer.symbol_bytes[256:])
+    letters = b"".join(data.tokenizer.token_bytes[256:])
     assert b"abc" in letters
     assert b"x" not in letters
     assert "".join(_texts(data)) == text

@@ -20,6 +20,7 @@ from charrnn.text.tokenizer import (
     SentencePieceTokenizer,
     Tokenizer,
 )
+from charrnn.text.tokenizer import sentencepiece as sentencepieces
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
@@ -37,7 +38,7 @@ def test_any_text_comes_back(text: str) -> None:
 @given(any_text, any_text)
 def test_the_alphabet_is_every_code_point_of_all_texts_sorted(one: str, other: str) -> None:
     made = CharTokenizer.from_texts(one, other)
-    assert list(made.symbols) == sorted(set(one + other))
+    assert list(made.alphabet) == sorted(set(one + other))
     assert made.vocab_size == len(set(one + other))
 
 
@@ -64,7 +65,7 @@ def test_unknown_symbols_and_only_they_are_refused(known: str, text: str) -> Non
 
 def test_ids_are_places_in_the_sorted_alphabet() -> None:
     made = CharTokenizer.from_texts("hello")
-    assert made.symbols == "ehlo"
+    assert made.alphabet == "ehlo"
     assert made.encode("hello").tolist() == [1, 0, 2, 2, 3]
 
 
@@ -246,7 +247,7 @@ def test_pieces_are_shorter_than_characters(pieces: dict[str, SentencePieceToken
     longer = tokenizer.train_pieces([STORY.encode()], len(STORY.encode()), "bpe", 400)
     assert len(longer.encode(STORY)) < 0.5 * len(STORY)
     assert all(made.vocab_size <= 320 for made in pieces.values())
-    assert pieces["char"].symbol_bytes[:256] == [bytes([byte]) for byte in range(256)]
+    assert pieces["char"].token_bytes[:256] == [bytes([byte]) for byte in range(256)]
 
 
 @given(st.binary(max_size=30))
@@ -284,7 +285,7 @@ def test_lines_end_at_these_ids(pieces: dict[str, SentencePieceTokenizer]) -> No
     assert ByteTokenizer().line_ends.tolist() == [10]
     made = pieces["bpe"]
     assert 10 in made.line_ends
-    assert all(made.symbol_bytes[index].endswith(b"\n") for index in made.line_ends)
+    assert all(made.token_bytes[index].endswith(b"\n") for index in made.line_ends)
 
 
 def test_every_kind_comes_back_from_json(pieces: dict[str, SentencePieceTokenizer]) -> None:
@@ -316,15 +317,15 @@ def test_learning_pieces_is_repeatable_and_bounded(monkeypatch: pytest.MonkeyPat
     text = (STORY * 20).encode()
     once, again = (tokenizer.train_pieces([text], len(text), "bpe", 300) for _ in range(2))
     assert once == again
-    monkeypatch.setattr(tokenizer, "_TRAINED_ON", len(text) // 10)
+    monkeypatch.setattr(sentencepieces, "_TRAINED_ON", len(text) // 10)
     seen: list[str] = []
-    frequent = tokenizer._frequent
+    drop_rare = sentencepieces._drop_rare
 
-    def look(segments: list[str], most: int) -> list[str]:
+    def look(segments: list[str], limit: int) -> list[str]:
         seen.extend(segments)
-        return frequent(segments, most)
+        return drop_rare(segments, limit)
 
-    monkeypatch.setattr(tokenizer, "_frequent", look)
+    monkeypatch.setattr(sentencepieces, "_drop_rare", look)
     tokenizer.train_pieces([text], len(text), "bpe", 300)
     assert 0.05 < len("".join(seen).encode()) / len(text) < 0.15
 

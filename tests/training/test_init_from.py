@@ -53,13 +53,13 @@ def test_symbols_that_stay_mean_what_they_meant(
     model = make_model("bdfhk", **kind)
     moved = _moved(model, "abdfghkz")
     bias = np.array(moved.values["output.bias"])
-    new = [moved.tokenizer.symbols.index(symbol) for symbol in "agz"]
+    new = [moved.tokenizer.alphabet.index(symbol) for symbol in "agz"]
     bias[new] = -1e9
     moved = Model(moved.config, moved.tokenizer, {**moved.values, "output.bias": bias})
     before, after = (
         log_softmax(Generator(each).read("dhbkfd").logits)[0] for each in (model, moved)
     )
-    kept = [moved.tokenizer.symbols.index(symbol) for symbol in "bdfhk"]
+    kept = [moved.tokenizer.alphabet.index(symbol) for symbol in "bdfhk"]
     np.testing.assert_allclose(after[kept], before, atol=1e-5)
 
 

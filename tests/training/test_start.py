@@ -184,11 +184,11 @@ def test_hello_is_learned_to_certainty(tmp_path: Path) -> None:
         dropout=0.0,
     )
     model = charrnn.load(result.model)
-    assert model.tokenizer.symbols == "ehlo"
+    assert model.tokenizer.alphabet == "ehlo"
 
     def certain(prompt: str, symbol: str) -> bool:
         p = np.exp(log_softmax(model.read(prompt).logits))[0]
-        return bool(p[model.tokenizer.symbols.index(symbol)] > 0.99)
+        return bool(p[model.tokenizer.alphabet.index(symbol)] > 0.99)
 
     assert certain("hel", "l")  # the same letter before it: only the state knows
     assert certain("hell", "o")

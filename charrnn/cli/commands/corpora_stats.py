@@ -59,7 +59,7 @@ def stats(
 
 def _largest_plan(found: Statistics) -> Plan | None:
     """Return the plan for an infinitely fast machine; None if the text is too short."""
-    from charrnn.text.dataset import split_positions
+    from charrnn.text.split import split_positions
     from charrnn.training import plan
 
     length, _ = split_positions(found.characters, TrainOptions.valid_fraction, 0.0)

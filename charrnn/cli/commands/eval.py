@@ -51,7 +51,7 @@ def evaluate(
     """
     from charrnn.model import model_file
     from charrnn.run_dir import find_model
-    from charrnn.text.dataset import PARTS
+    from charrnn.text.split import PARTS
 
     if dynamic and engine.weights != "float32":
         raise OptionError(

@@ -59,10 +59,10 @@ def _shortened(tokenizer: Tokenizer) -> str:
     from charrnn.text.tokenizer import CharTokenizer
 
     if isinstance(tokenizer, CharTokenizer):
-        symbols = tokenizer.symbols
+        symbols = tokenizer.alphabet
         rest = " and all bytes" if tokenizer.byte_fallback else ""
         return _line(symbols) + rest
-    pieces = [piece.decode("utf-8", "replace") for piece in tokenizer.symbol_bytes[256:]]
+    pieces = [piece.decode("utf-8", "replace") for piece in tokenizer.token_bytes[256:]]
     return f"{tokenizer.kind}, all bytes" + (f" and {_line(' | '.join(pieces))}" if pieces else "")
 
 

@@ -62,7 +62,7 @@ def inspect_next(
     read = generator.read(prompt)
     found = choices.choices(read, configs)
     tree = choices.beam_tree(generator, read, beam)
-    names = generator.tokenizer.symbol_names
+    names = generator.tokenizer.token_names
     if output.plot is not None:
         plots.save(next_symbol.picture(prompt, names, found, tree, symbols), output.plot)
     if output.json:

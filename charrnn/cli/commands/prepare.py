@@ -36,16 +36,16 @@ def prepare(
     The text is read twice and never held in memory, whatever its size. 'charrnn train' does the
     same by itself and caches the dataset.
     """
-    from charrnn.text import dataset
+    from charrnn.text.manifest import is_dataset
 
     started = time.perf_counter()
-    if force and dataset.is_dataset(out):
+    if force and is_dataset(out):
         shutil.rmtree(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        kind = "a dataset" if dataset.is_dataset(out) else "something else"
+        kind = "a dataset" if is_dataset(out) else "something else"
         advice = "name another, or --force to replace it" if "data" in kind else "name another"
         raise OptionError(f"--out {out} holds {kind} already: {advice}")
-    if any(dataset.is_dataset(Path(name)) for name in corpus if name):
+    if any(is_dataset(Path(name)) for name in corpus if name):
         raise OptionError(f"{corpus[0]} is a dataset already: name a text")
     data = dataset_of(corpus, options, held_out.valid, held_out.test, folder=out)
     seconds = time.perf_counter() - started

@@ -55,7 +55,7 @@ def score(
     ids = [ids for _, ids in documents]
     with ProgressBar(in_bytes=False) as bar:
         found = generator.surprisals(ids, count, bar.of("scoring", sum(map(len, ids))))
-    names = generator.tokenizer.symbol_names
+    names = generator.tokenizer.token_names
     texts = [
         Surprise.of(name, one, generator.tokenizer)
         for (name, _), one in zip(documents, found, strict=True)

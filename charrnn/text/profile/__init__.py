@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from charrnn.text.dataset import split_positions
 from charrnn.text.profile.ngram_baseline import Counting, measure_counting
 from charrnn.text.profile.repetition import Passages, Repetition, place
 from charrnn.text.profile.symbols import Sign, Signs, code_points, rows
+from charrnn.text.split import split_positions
 
 __all__ = ["Counting", "Passages", "Repetition", "Sign", "Statistics", "measure", "rows"]
 

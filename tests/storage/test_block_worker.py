@@ -6,73 +6,74 @@ import threading
 
 import pytest
 
-from charrnn.storage import files
+from charrnn.storage import block_worker
+from charrnn.storage.block_worker import BlockWorker
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_LARGE", 8)
+    monkeypatch.setattr(block_worker, "_LARGE", 8)
 
 
 @pytest.mark.usefixtures("small")
-def test_what_is_put_beside_arrives_whole_and_in_order() -> None:
+def test_blocks_arrive_whole_and_in_order() -> None:
     taken: list[bytes] = []
-    beside = files.Beside(lambda block: taken.append(bytes(block)))
+    worker = BlockWorker(lambda block: taken.append(bytes(block)))
     blocks = [bytes([number]) * (number % 7) for number in range(200)]
     for block in blocks:
-        beside.put(block)
-    beside.finish()
+        worker.put(block)
+    worker.finish()
     assert b"".join(taken) == b"".join(blocks)
     assert all(len(block) >= 8 for block in taken[:-1])  # some at a time, however small they come
 
 
 @pytest.mark.usefixtures("small")
-def test_a_large_block_is_handed_on_as_it_is_and_in_its_turn() -> None:
+def test_a_large_block_is_passed_on_uncopied_and_in_order() -> None:
     taken: list[object] = []
-    beside = files.Beside(taken.append)
+    worker = BlockWorker(taken.append)
     large = bytes(range(9))
     for block in (large, b"abc", large, large):
-        beside.put(block)
-    beside.finish()
+        worker.put(block)
+    worker.finish()
     assert taken == [large, b"abc" + large, large]
     assert taken[0] is large
     assert taken[2] is large
 
 
 @pytest.mark.usefixtures("small")
-def test_who_is_far_ahead_waits() -> None:
+def test_a_caller_that_is_far_ahead_waits() -> None:
     go, taken = threading.Event(), []
 
     def slow(block: bytearray) -> None:
         assert go.wait(20)
         taken.append(block)
 
-    beside = files.Beside(slow)
-    for _ in range(files._BEHIND):
-        beside.put(bytes(8))
+    worker = BlockWorker(slow)
+    for _ in range(block_worker._MAX_WAITING):
+        worker.put(bytes(8))
     threading.Timer(0.05, go.set).start()
-    beside.put(bytes(8))
+    worker.put(bytes(8))
     assert go.is_set()
-    beside.finish()
-    assert len(taken) == files._BEHIND + 1
+    worker.finish()
+    assert len(taken) == block_worker._MAX_WAITING + 1
 
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("blocks", [1, 100])
-def test_what_fails_beside_is_raised_here(blocks: int) -> None:
+def test_an_error_in_the_thread_is_raised_in_the_caller(blocks: int) -> None:
     def full(block: bytearray) -> None:
         raise OSError(28, "No space left on device")
 
-    beside = files.Beside(full)
+    worker = BlockWorker(full)
 
     def write() -> None:
         for _ in range(blocks):
-            beside.put(bytes(8))
-        beside.finish()
+            worker.put(bytes(8))
+        worker.finish()
 
     with pytest.raises(OSError, match="No space left"):
         write()
-    beside.leave()
+    worker.close()
 
 
 # Ctrl-C in the moment in which a thread starts: its executor does not know it yet.

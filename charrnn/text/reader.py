@@ -1,0 +1,108 @@
+"""Read sources as UTF-8: decode them, drop byte order marks, convert line ends if asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from charrnn.config import Reading
+from charrnn.errors import CorpusError
+from charrnn.text.documents import Piece
+from charrnn.text.encoding import UndecodableError, decode
+from charrnn.text.notices import SeenIn, reading_notices
+from charrnn.text.sources import Source
+
+BOM = "\ufeff"
+
+# Called with what is being done, the bytes done, and the bytes in total.
+Progress = Callable[[str, int, int], None]
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Ignore progress."""
+
+
+class Reader:
+    """Iterates once over the text of sources, in blocks of UTF-8; each file begins a document."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        reading: Reading,
+        progress: Progress,
+        what: str,
+        *,
+        keep_mark: bool = False,
+    ) -> None:
+        """Prepare to read.
+
+        Args:
+            sources: what to read, in order.
+            reading: encoding and line ends.
+            progress: called with `what` and the bytes read.
+            what: the verb for `progress`.
+            keep_mark: keep a byte order mark as a character of the text.
+        """
+        self.sources, self.reading, self._keep_mark = sources, reading, keep_mark
+        self._progress, self._what = progress, what
+        self._total = sum(_size(source) for source in sources)
+        self._done = 0
+        self._marks, self._crlf, self._replaced = SeenIn(), SeenIn(), SeenIn()
+
+    def notices(self) -> Iterator[str]:
+        """Yield what was seen or changed, once everything is read."""
+        return reading_notices(self._marks, self._crlf, self._replaced, self.reading.newline)
+
+    def __iter__(self) -> Iterator[Piece]:
+        for source in self.sources:
+            begins = True
+            for block in self._line_ends(source, self._without_mark(source)):
+                if block:
+                    yield Piece(begins, block)
+                    begins = False
+
+    def _advance(self, count: int) -> None:
+        self._done += count
+        self._progress(self._what, self._done, self._total)
+
+    def _decoded(self, source: Source) -> Iterator[bytes]:
+        chunks = source.chunks(self.reading.max_unpacked, self._advance)
+        try:
+            yield from decode(chunks, self.reading.encoding, self.reading.errors)
+        except UndecodableError as error:
+            again = source.chunks(self.reading.max_unpacked, lambda count: None)
+            raise CorpusError(error.sentence(source.name, again)) from None
+
+    def _without_mark(self, source: Source) -> Iterator[bytes]:
+        mark, first = BOM.encode(), b""
+        for block in self._decoded(source):
+            if not first:
+                first = block
+                if not self._keep_mark and first.startswith(mark):
+                    self._marks.add(source.name)
+                    block = block[len(mark) :]
+            if self.reading.errors == "replace" and "\ufffd".encode() in block:
+                self._replaced.add(source.name)
+            yield block
+
+    def _line_ends(self, source: Source, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """Keep or convert CR LF; a CR at the end of a block waits for the next block."""
+        seen, held = False, b""
+        for block in blocks:
+            text = held + block if held else block
+            held = b"\r" if text.endswith(b"\r") else b""
+            text = text[: len(text) - len(held)]
+            if b"\r" in text and b"\r\n" in text:  # one byte is found much faster than two
+                seen = True
+                if self.reading.newline == "lf":
+                    text = text.replace(b"\r\n", b"\n")
+            yield text
+        yield held
+        if seen:
+            self._crlf.add(source.name)
+
+
+def _size(source: Source) -> int:
+    try:
+        return source.size
+    except OSError:  # reading it will raise the error with its sentence
+        return 0
