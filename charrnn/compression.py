@@ -40,7 +40,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import ArchiveError, OptionError, RunError
+from charrnn.errors import ArchiveError, OptionError, RunError, missing_package
 from charrnn.generator import Generator
 from charrnn.storage.format_version import check_format
 from charrnn.text.tokenizer import Tokenizer
@@ -169,9 +169,7 @@ class _Coder:
         try:
             import constriction
         except ImportError:
-            raise OptionError(
-                "coding needs constriction: pip install 'charrnn[compress]'"
-            ) from None
+            raise OptionError(missing_package("compression", "constriction", "compress")) from None
         if not generator.engine.compiles:
             raise OptionError(
                 "coding needs compiled steps, which cannot be had here: numpy's sums are not the "

@@ -96,6 +96,14 @@ def _argument(match: re.Match[str]) -> str:
     return f"`{name}={value}`" if value else f"`{name}`"
 
 
+def missing_package(purpose: str, package: str, extra: str) -> str:
+    """Return the sentence about an optional package that is not installed.
+
+    It names a clone of the repository, because the package index knows another project as charrnn.
+    """
+    return f"{purpose} needs {package}: run pip install '.[{extra}]' in a clone of charrnn"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return the end of a sentence about an unknown word: the nearest known word, or all."""
     known = list(known)

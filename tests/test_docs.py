@@ -121,6 +121,21 @@ def test_the_cell_of_the_readme_is_the_one_in_the_package() -> None:
         assert unit((1.0,), lambda h: (4.0 * h,), (2.0,)) == (27.0,)  # 3 (1 + 4 * 2)
 
 
+def test_no_text_names_a_package_of_the_index_that_is_not_ours() -> None:
+    """There, charrnn is another project: extras are installed from a clone."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    sources = {path: path.read_text("utf-8") for path in (ROOT / "charrnn").rglob("*.py")}
+    sources[ROOT / "README.md"] = README
+    wrong = [path for path, text in sources.items() if re.search(r"install\W+charrnn|rnn\[", text)]
+    assert wrong == []
+    called = "".join(sources.values())
+    named = re.findall(r'missing_package\(\s*[^()]*(?:\([^()]*\)[^()]*)*"(\w+)"\s*\)', called)
+    assert len(named) == called.count("missing_package(") - 1  # but for its definition
+    assert set(named) | set(re.findall(r"install '\.\[(\w+)\]'", called)) <= {
+        *extras["optional-dependencies"]
+    }
+
+
 def test_sizes_of_the_texts_are_as_the_table_says() -> None:
     rows = re.findall(r"^\| `([\w.]+)` \| ([\d,]+) \|", CORPORA, re.MULTILINE)
     sizes = {name: int(size.replace(",", "")) for name, size in rows}

@@ -3,7 +3,15 @@ import re
 import pytest
 
 from charrnn import errors
-from charrnn.errors import CharRNNError, InputError, OptionError, RunError, in_python, nearest
+from charrnn.errors import (
+    CharRNNError,
+    InputError,
+    OptionError,
+    RunError,
+    in_python,
+    missing_package,
+    nearest,
+)
 
 
 def _family(kind: type[CharRNNError]) -> set[type[CharRNNError]]:
@@ -74,6 +82,7 @@ def test_a_python_caller_reads_keywords_and_the_command_line_flags(
         "--a-file.txt does not exist",
         "no text -- or too little -- is left",
         "well--known",
+        missing_package("drawing", "matplotlib", "plot"),
     ],
 )
 def test_what_is_no_option_is_left_alone(sentence: str) -> None:

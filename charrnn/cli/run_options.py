@@ -10,7 +10,7 @@ from typing import Any
 from charrnn.cli.options import words_of
 from charrnn.config import Reading, load_options
 from charrnn.config.fields import RUN, TEXT, Options, integer, path, string, switch
-from charrnn.errors import OptionError, nearest
+from charrnn.errors import OptionError, missing_package, nearest
 
 BUDGETS = {"minutes", "epochs", "steps"}  # one of them on the command line replaces all in a file
 
@@ -63,7 +63,7 @@ class RunOptions(HeldOutOptions):
             import tensorboard  # noqa: F401
         except ImportError:
             raise OptionError(
-                "--tensorboard needs tensorboard: pip install 'charrnn[tensorboard]'"
+                missing_package("--tensorboard", "tensorboard", "tensorboard")
             ) from None
 
     @property

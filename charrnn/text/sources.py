@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, missing_package
 
 STDIN = "-"
 CHUNK = 2**17  # bytes read at a time: what is made of them stays in the processor's cache
@@ -172,9 +172,7 @@ def _zstandard(name: str, file: BinaryIO) -> Iterator[bytes]:
     try:
         import zstandard
     except ImportError:
-        raise CorpusError(
-            f"{name} is packed with zstandard: install it with pip install 'charrnn[zstd]'"
-        ) from None
+        raise CorpusError(missing_package(f"reading {name}", "zstandard", "zstd")) from None
     unpacker = zstandard.ZstdDecompressor().decompressobj()
     try:
         for chunk in iter(lambda: file.read(_ZSTD_CHUNK), b""):

@@ -240,8 +240,8 @@ def test_a_text_packed_with_zstandard_names_the_extra(
     (bad / "text.zst").write_bytes(b"\x28\xb5\x2f\xfd\x20\x02\x11\0\0hi")
     absent = changed(tmp_path, zstandard="raise ImportError")
     done = Cli(bad)(*words, code=2, env=absent)
-    assert "text.zst is packed with zstandard" in done.sentence
-    assert "pip install 'charrnn[zstd]'" in done.sentence
+    assert "text.zst needs zstandard" in done.sentence
+    assert "run pip install '.[zstd]' in a clone of charrnn" in done.sentence
     assert done.out == ""
 
 

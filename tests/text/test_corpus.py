@@ -232,7 +232,9 @@ def test_without_zstandard_its_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "zstandard", None)
-    assert "pip install 'charrnn[zstd]'" in _refused(_file(tmp_path, b"\x28\xb5\x2f\xfd\x00"))
+    assert "run pip install '.[zstd]' in a clone of charrnn" in _refused(
+        _file(tmp_path, b"\x28\xb5\x2f\xfd\x00")
+    )
 
 
 def test_a_packed_tar_archive_is_refused(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def plot(
 ) -> None:
     """Draw the loss, gradient norm, learning rate and speed of one run, or of several to compare.
 
-    A run can be drawn while it trains. Drawing needs the extra packages of 'charrnn[plot]'.
+    A run can be drawn while it trains. Drawing needs the packages of the extra 'plot'.
     """
     from charrnn.run_dir import RunDir
 

@@ -16,7 +16,7 @@ from charrnn.cli.options import Only, configured
 from charrnn.cli.prompt import PromptOptions
 from charrnn.cli.shared import ModelOption, guarded, load_model, note
 from charrnn.config import EngineOptions, SampleConfig
-from charrnn.errors import OptionError
+from charrnn.errors import OptionError, missing_package
 from charrnn.terminal import TextWriter
 
 
@@ -46,9 +46,7 @@ def write(
     except ModuleNotFoundError as error:
         if error.name != "prompt_toolkit":
             raise
-        raise OptionError(
-            "charrnn write needs prompt_toolkit: install it with \"pip install 'charrnn[write]'\""
-        ) from None
+        raise OptionError(missing_package("charrnn write", "prompt_toolkit", "write")) from None
     generator = load_model(model, engine)
     seeds = count(config.seed) if config.seed is not None else _random_seeds()
     editor = Editor(generator, config, seeds, start.prompt, asks=out is None)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from charrnn.cli.shared import note
-from charrnn.errors import OptionError
+from charrnn.errors import OptionError, missing_package
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +24,7 @@ FORMATS = (".png", ".svg", ".pdf")
 
 def missing(error: ImportError) -> OptionError:
     """The error of a package that only drawing needs."""
-    return OptionError(f"drawing needs {error.name}: pip install 'charrnn[plot]'")
+    return OptionError(missing_package("drawing", str(error.name), "plot"))
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -99,7 +99,7 @@ def test_without_the_extra_it_is_named(tiny: Run, cli: Cli) -> None:
         code=2,
         env={"PYTHONPATH": str(cli.folder)},
     )
-    assert "pip install 'charrnn[compress]'" in done.sentence
+    assert "run pip install '.[compress]' in a clone of charrnn" in done.sentence
 
 
 @needs_terminal

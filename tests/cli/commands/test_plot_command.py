@@ -160,7 +160,8 @@ def test_a_missing_extra_is_named(cli: Cli, words: tuple[str, ...], package: str
     code = f"raise ModuleNotFoundError('no', name={package!r})"
     (cli.folder / "absent" / f"{package}.py").write_text(code)
     done = cli("plot", run, *words, code=2, env={"PYTHONPATH": str(cli.folder / "absent")})
-    assert done.sentence == f"charrnn: drawing needs {package}: pip install 'charrnn[plot]'"
+    hint = "run pip install '.[plot]' in a clone of charrnn"
+    assert done.sentence == f"charrnn: drawing needs {package}: {hint}"
 
 
 @needs_terminal

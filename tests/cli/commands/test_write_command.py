@@ -429,7 +429,7 @@ def test_told_to_end_it_leaves_the_terminal_as_it_was(tiny: Run, cli: Cli) -> No
         (["--temperature", -1], {}, "--temperature must be"),
         (["--out", "there.txt"], {}, "--out there.txt exists already"),
         ([], {"TERM": "dumb"}, "TERM is dumb"),
-        ([], {"PYTHONPATH": "absent"}, "pip install 'charrnn[write]'"),
+        ([], {"PYTHONPATH": "absent"}, "run pip install '.[write]' in a clone of charrnn"),
         (["-m", "none"], {}, "none does not exist"),
         (["--device", "cuda"], {}, "--device cuda: PyTorch sees no CUDA"),
     ],

@@ -48,4 +48,4 @@ def test_what_cannot_be_logged(cli: Cli) -> None:
     (cli.folder / "absent" / "tensorboard.py").write_text("raise ImportError('no')")
     environment = {"PYTHONPATH": str(cli.folder / "absent")}
     done = cli(*line, "tensorboard", code=2, env=environment)
-    assert done.sentence.endswith("pip install 'charrnn[tensorboard]'")
+    assert done.sentence.endswith("run pip install '.[tensorboard]' in a clone of charrnn")
