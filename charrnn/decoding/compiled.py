@@ -112,6 +112,9 @@ def _rows(pick: Any) -> Any:
                 _integers(d[7] + 8 * b * d[8], d[8])[used[b]] = symbol
                 used[b] += 1
 
+    # Cached code calls functions by name. With the same name for both, a process that loads both
+    # from the cache could run one in place of the other.
+    rows.__qualname__ = f"rows{pick.py_func.__name__}"
     return _inside(rows)
 
 
