@@ -12,3 +12,4 @@ Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
 Ids = NDArray[np.integer[Any]]  # tokens, in whatever integer type holds them
 Integers = NDArray[np.int64]
+State = tuple[tuple[Floats, ...], ...]  # per layer, per part of the cell's state: (B, H)

@@ -170,10 +170,10 @@ class _Coder:
             import constriction
         except ImportError:
             raise OptionError(missing_package("compression", "constriction", "compress")) from None
-        if not generator.engine.compiles:
+        if not generator.engine.reproducible:
             raise OptionError(
-                "coding needs compiled steps, which cannot be had here: numpy's sums are not the "
-                "same everywhere"
+                "compression needs the compiled engine, which is not available here: the sums of "
+                "the numpy engine are not the same on every machine"
             )
         from charrnn.inference.distribution import frequencies
 

@@ -8,9 +8,7 @@ print(model.sample(prompt="ROMEO:", temperature=0.8))
 
 from __future__ import annotations
 
-import contextlib
 import secrets
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -35,7 +33,8 @@ from charrnn.decoding.constraints import ENDED, Constraint
 from charrnn.decoding.filters import NO_BIAS
 from charrnn.decoding.sampler import Chooser, filters_of, generator
 from charrnn.errors import CorpusError, OptionError, PromptError
-from charrnn.inference.numpy_engine import NumpyEngine
+from charrnn.inference.engine import Engine
+from charrnn.inference.select import EngineSelector
 from charrnn.model import model_file, saved_state
 from charrnn.model.model_file import Model
 from charrnn.model.saved_state import Prompted
@@ -45,7 +44,6 @@ from charrnn.text.tokenizer import Decoder, Tokenizer
 Write = Callable[[str], object]
 
 _READ = 256  # symbols of a prompt read at a time
-_LONG = 1.0  # seconds after which one asks what is going on
 
 
 @dataclass(frozen=True)
@@ -93,74 +91,27 @@ class Generator:
             OptionError: there are no such weights, so many threads or such a device, or they do not
                 go together.
         """
-        EngineOptions(weights=weights, threads=threads, device=device)
+        options = EngineOptions(weights=weights, threads=threads, device=device)
         self.config = model.config
         self.tokenizer = model.tokenizer
         self.training = model.training
-        self._values = model.values
-        self._weights, self._threads, self._device = weights, threads, device
-        self._notify = notify
-        self._told = False  # of compiling
+        self._model = model
+        self._selector = EngineSelector(model.config, model.values, options, notify)
         self._constraints: dict[tuple[Limits, int], Constraint | None] = {}
 
     @cached_property
-    def engine(self) -> NumpyEngine:
-        """What runs the network: compiled steps, or numpy where they cannot be had; or a device.
+    def engine(self) -> Engine:
+        """Return what runs the network.
 
         Raises:
             OptionError: there is no such device.
         """
-        try:
-            if self._device != "cpu":
-                return self._on_device()
-            with self._told_of_compiling():
-                from charrnn.inference.compiled_engine import Engine
-
-                given = (self.config, self._values)
-                return Engine(*given, weights=self._weights, threads=self._threads)
-        except OptionError:
-            raise
-        except Exception as error:
-            return self._by_numpy(error)
-
-    def _on_device(self) -> NumpyEngine:
-        """What runs the network on the device that was asked for."""
-        from charrnn.inference.cuda_engine import TorchEngine
-        from charrnn.network.module import choose_device
-
-        return TorchEngine(self.config, self._values, choose_device(self._device))
-
-    def _by_numpy(self, error: Exception) -> NumpyEngine:
-        """What runs the network where it cannot be compiled, and this is why."""
-        if self._weights != "float32":
-            raise OptionError(
-                f"--weights {self._weights} needs compiled steps, which fail here: {error}"
-            ) from error
-        if self._device != "cpu":
-            raise OptionError(f"--device {self._device} fails here: {error}") from error
-        self._notify(f"steps cannot be compiled ({error}): numpy writes the same, slower")
-        return NumpyEngine(self.config, self._values)
-
-    @contextlib.contextmanager
-    def _told_of_compiling(self) -> Iterator[None]:
-        """Say what takes so long, if it does: the first time on a machine."""
-        timer = threading.Timer(_LONG, self._tell_of_compiling)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-    def _tell_of_compiling(self) -> None:
-        if not self._told:
-            self._told = True
-            self._notify("compiling for this machine: some seconds, the first time")
+        return self._selector.select()
 
     @cached_property
     def model_hash(self) -> str:
         """What tells this model from others: of its architecture, tokenizer and weights."""
-        return saved_state.model_hash(Model(self.config, self.tokenizer, self._values))
+        return saved_state.model_hash(self._model)
 
     def knows(self, text: str) -> bool:
         """Whether the model has seen every symbol of a text."""
@@ -211,7 +162,7 @@ class Generator:
         A stop string that ended it was read too. To go on from here is to never have stopped.
         """
         logits, state, ids = prompted.logits, prompted.state, np.array(sample.ids, np.int64)
-        if self.engine.compiles and len(ids):  # the same by windows as step by step
+        if self.engine.reproducible and len(ids):  # the same by windows as step by step
             state = self.engine.advance(ids[:-1, None], state)
             logits, state = self.engine.step(ids[-1:], state)
         else:
@@ -258,18 +209,12 @@ class Generator:
         yield from pieces
 
     def prepare(self, config: SampleConfig) -> None:
-        """Make what `samples` will need, compiled or captured: what it takes is writing alone."""
-        self._compile(Chooser(filters_of(config), [], 0, bias=self._bias(dict(config.logit_bias))))
-        rows = config.num_samples
-        self.engine.advance(np.zeros((0, rows), np.int64), self.engine.start_state(rows))
+        """Compile or capture what `samples` needs, so that it spends its time on writing alone."""
+        bias = self._bias(dict(config.logit_bias))
+        self._prepare(Chooser(filters_of(config), [], 0, bias=bias), config.num_samples)
 
-    def _compile(self, chooser: Chooser) -> None:
-        if self.engine.compiles:
-            try:
-                with self._told_of_compiling():
-                    chooser.compile()
-            except Exception as error:
-                self.engine = self._by_numpy(error)
+    def _prepare(self, chooser: Chooser, batch_size: int) -> None:
+        self.engine = self._selector.prepare(self.engine, chooser, batch_size)
 
     def _begin(
         self, prompt: str | Prompted, config: SampleConfig, write: Write
@@ -295,7 +240,7 @@ class Generator:
             bias=self._bias(dict(config.logit_bias)),
             constraint=self._constraint(config.limits, most),
         )
-        self._compile(chooser)
+        self._prepare(chooser, config.num_samples)
         begin = (self.engine, read.logits, read.state)
         writing = sampling.write(*begin, chooser, texts, most)
         return texts, writing, seed if config.temperature else None

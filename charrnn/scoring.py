@@ -18,12 +18,13 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Ids, Integers
+from charrnn.inference.engine import Engine, Scorer
 from charrnn.text.streams import Documents
 from charrnn.text.tokenizer import Tokenizer
 
@@ -38,28 +39,6 @@ _SHORTEST = 16  # symbols read at a time, even where a text ends before
 _NONE = np.empty(0, np.uint8)
 
 Progress = Callable[[int], object]  # told how many symbols are done; may raise
-
-
-class Engine(Protocol):
-    """What scoring needs of a network; ``CharRNN`` and ``NumpyEngine`` give it."""
-
-    def start_state(self, batch_size: int) -> Any:
-        """The state before a text, for `batch_size` rows."""
-        ...
-
-    def nats(self, inputs: Integers, targets: Integers, state: Any) -> tuple[NDArray[Any], Any]:
-        """-ln p of every target (T, B), and the state after the window."""
-        ...
-
-
-class Expecting(Engine, Protocol):
-    """An engine that also tells what it expected; `NumpyEngine` and what is compiled do."""
-
-    def expected(
-        self, inputs: Integers, targets: Integers, count: int, state: Any
-    ) -> tuple[Any, Any]:
-        """See `NumpyEngine.expected`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -114,7 +93,7 @@ class Score:
 
 
 def score(
-    engine: Engine,
+    engine: Scorer,
     ids: Ids,
     tokenizer: Tokenizer,
     start_symbol: int,
@@ -184,7 +163,7 @@ def _read(length: int, streams: int, most: int | None) -> int:
 
 
 def surprisals(
-    engine: Engine,
+    engine: Scorer,
     texts: Sequence[Ids],
     start_symbol: int,
     *,
@@ -197,7 +176,7 @@ def surprisals(
     on what is read beside it, beyond rounding (with compiled steps, not at all).
 
     Args:
-        engine: reads; with a `count`, it is an `Expecting` one.
+        engine: reads; with a `count`, it is an `Engine`.
         texts: ids.
         start_symbol: what is read before the first of them.
         count: K, how many of the likeliest symbols are kept for every place; at most V.
@@ -217,7 +196,7 @@ class _Reading:
         done: symbols read so far.
     """
 
-    def __init__(self, engine: Engine, texts: Sequence[Ids], start_symbol: int, count: int) -> None:
+    def __init__(self, engine: Scorer, texts: Sequence[Ids], start_symbol: int, count: int) -> None:
         self._engine, self._start_symbol, self._count = engine, start_symbol, count
         lengths = np.array([len(text) for text in texts], np.int64)
         self._ends = np.cumsum(lengths)
@@ -258,7 +237,7 @@ class _Reading:
         window = (inputs, self._ids[positions].astype(np.int64))
         where = positions[inside]
         if self._count:
-            engine = cast("Expecting", self._engine)
+            engine = cast("Engine", self._engine)
             found, self._state = engine.expected(*window, self._count, self._state)
             self._likeliest[where] = found.likeliest[inside]
             self._likeliest_nats[where] = found.likeliest_nats[inside]
@@ -287,7 +266,7 @@ def _inputs(ids: Ids, positions: Integers, start_symbol: int) -> Integers:
     return np.where(positions == 0, start_symbol, before)
 
 
-def _warm_up(engine: Engine, ids: Ids, start_symbol: int, length: int, streams: int) -> Any:
+def _warm_up(engine: Scorer, ids: Ids, start_symbol: int, length: int, streams: int) -> Any:
     """The state before each stream: read what precedes it; nothing precedes the first."""
     state = engine.start_state(streams)
     if streams == 1:
@@ -302,7 +281,7 @@ def _warm_up(engine: Engine, ids: Ids, start_symbol: int, length: int, streams: 
     return state
 
 
-def _begin(engine: Engine, state: Any, rows: Any) -> None:
+def _begin(engine: Scorer, state: Any, rows: Any) -> None:
     """Make some rows of a state what it is before a text."""
     for layer, start in zip(state, engine.start_state(1), strict=True):
         for part, first in zip(layer, start, strict=True):
@@ -310,7 +289,7 @@ def _begin(engine: Engine, state: Any, rows: Any) -> None:
 
 
 def _apart(
-    engine: Engine,
+    engine: Scorer,
     ids: Ids,
     start_symbol: int,
     starts: NDArray[np.integer[Any]],
@@ -352,7 +331,7 @@ def _cut_apart(
     return windows, length, math.ceil(windows.count / length)
 
 
-def window_nats(engine: Engine, ids: Ids, tokenizer: Tokenizer) -> float | None:
+def window_nats(engine: Scorer, ids: Ids, tokenizer: Tokenizer) -> float | None:
     """Nats per character over windows of 256 symbols, each from a zero state, no start symbol.
 
     The protocol of nanoGPT's 1.4697, over all windows that follow one another (at most 1,024,

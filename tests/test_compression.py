@@ -188,8 +188,8 @@ def test_where_numbers_are_rounded_otherwise_nothing_is_decoded(
 
 def test_sums_of_numpy_are_not_coded_with() -> None:
     plain = made(LETTERS)
-    plain.engine = NumpyEngine(plain.config, plain._values)
-    with pytest.raises(OptionError, match="compiled steps"):
+    plain.engine = NumpyEngine(plain.config, plain._model.values)
+    with pytest.raises(OptionError, match="compiled engine"):
         compress(plain, TEXT, "x")
 
 

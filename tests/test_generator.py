@@ -1,9 +1,9 @@
 import itertools
 import json
 import math
+import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from charrnn.errors import CharRNNError, ModelError, OptionError, PromptError
 from charrnn.generator import Generator, Sample, _Text
 from charrnn.inference import compiled_engine, instructions
 from charrnn.inference.numpy_engine import NumpyEngine
+from charrnn.inference.select import COMPILING
 from charrnn.model import model_file
 from charrnn.model.model_file import Model
 from charrnn.text.tokenizer import CharTokenizer
@@ -329,7 +330,7 @@ def test_load_takes_a_file_or_a_folder_and_says_what_is_missing(
 def test_the_package_offers_load_train_and_its_error() -> None:
     assert charrnn.load is generator.load
     assert charrnn.CharRNNError is CharRNNError
-    assert charrnn.train.__name__ == "train_files"
+    assert charrnn.train.__name__ == "train"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         charrnn.nothing  # noqa: B018
     assert set(charrnn.__all__) == {"CharRNNError", "load", "train"}
@@ -421,7 +422,7 @@ def test_the_compiled_text_of_a_trained_model_is_the_plain_one(trained: Model) -
     """Or the first difference is a number drawn within rounding of where two symbols meet."""
     plain, compiled = Generator(trained), Generator(trained)
     plain.engine = NumpyEngine(trained.config, trained.values)
-    assert compiled.engine.compiles
+    assert isinstance(compiled.engine, compiled_engine.CompiledEngine)
     config = SampleConfig(length=10_000, temperature=1.0, seed=4)
     (found,), (wanted,) = (writer.samples("the ", config) for writer in (compiled, plain))
     same = next(
@@ -449,7 +450,9 @@ def _broken(*given: Any, **more: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "part", [(compiled_engine, "Engine"), (instructions, "product"), (Chooser, "compile")], ids=str
+    "part",
+    [(compiled_engine, "CompiledEngine"), (instructions, "product"), (Chooser, "compile")],
+    ids=str,
 )
 def test_numpy_writes_where_compiling_fails(
     tiny_model: Model, monkeypatch: pytest.MonkeyPatch, part: tuple[Any, str]
@@ -462,10 +465,28 @@ def test_numpy_writes_where_compiling_fails(
     writer = Generator(tiny_model, notify=told.append)
     for _ in range(2):  # said once
         assert writer.sample("he", length=30, seed=1) == text
-    assert told == ["steps cannot be compiled (no compiler): numpy writes the same, slower"]
+    assert told == [
+        "the compiled engine is not available here (no compiler): numpy writes the same text, "
+        "more slowly"
+    ]
     for weights in ("int8", "bfloat16"):
-        with pytest.raises(OptionError, match=f"`weights` {weights} needs compiled steps, .* no c"):
+        with pytest.raises(
+            OptionError, match=f"`weights` {weights} needs the compiled engine, .* no c"
+        ):
             Generator(tiny_model, weights=weights).sample("he", length=3)
+
+
+def test_an_error_of_our_own_is_raised_and_not_taken_for_a_missing_compiler(
+    tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: Any, **more: Any) -> Any:
+        raise TypeError("a defect")
+
+    for part in ((compiled_engine, "CompiledEngine"), (Chooser, "compile")):
+        with monkeypatch.context() as patch:
+            patch.setattr(*part, broken)
+            with pytest.raises(TypeError, match="a defect"):
+                Generator(tiny_model).sample("he", length=3)
 
 
 WITHOUT_NUMBA = """
@@ -489,40 +510,56 @@ def test_the_command_writes_without_numba(tmp_path: Path, tiny_model: Model) -> 
     written = run()
     assert written.returncode == 0, written.stderr
     told, seed = written.stderr.splitlines()
-    assert told.startswith("steps cannot be compiled (")
-    assert told.endswith("): numpy writes the same, slower")
+    assert told.startswith("the compiled engine is not available here (")
+    assert told.endswith("): numpy writes the same text, more slowly")
     assert seed == "seed: 2"
     (sample,) = json.loads(written.stdout)["samples"]
     assert sample["text"] == plain.sample("he", length=40, seed=2)
     refused = run("--weights", "int8")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.startswith("charrnn: --weights int8 needs compiled steps, which fail")
+    assert refused.stderr.startswith("charrnn: --weights int8 needs the compiled engine, which is")
     assert refused.stderr.count("\n") == 1
 
 
-def test_compiling_is_told_of_where_it_takes_long(
-    tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from charrnn import generator
+from charrnn.decoding.sampler import Chooser
+from charrnn.model import model_file
+
+compile_now = Chooser.compile
+
+def compile_slowly(chooser):
+    time.sleep(1.5)
+    return compile_now(chooser)
+
+Chooser.compile = compile_slowly
+model = generator.Generator(model_file.load(Path(sys.argv[1])), notify=print)
+for options in ({}, {"top_p": 0.5}):
+    model.sample(length=3, **options)
+"""
+
+
+def test_a_notice_says_that_code_is_compiled_when_it_is_and_only_then(
+    tmp_path: Path, tiny_model: Model
 ) -> None:
-    told, heard = [], threading.Event()
-
-    def notify(sentence: str) -> None:
-        told.append(sentence)
-        heard.set()
-
-    compile_now = Chooser.compile
-
-    def compile_slowly(chooser: Chooser) -> int:
-        assert heard.wait(100)
-        return compile_now(chooser)
-
-    monkeypatch.setattr(generator, "_LONG", 1000.0)
-    writer = Generator(tiny_model, notify=notify)
-    writer.sample(length=3)
-    assert told == []  # it was quick
-    monkeypatch.setattr(generator, "_LONG", 0.01)
-    monkeypatch.setattr(Chooser, "compile", compile_slowly)
-    writer.sample(length=3)
-    assert told == ["compiling for this machine: some seconds, the first time"]
+    model = tmp_path / "model.safetensors"
+    model_file.save(model, tiny_model)
+    home = tmp_path / "home"
+    home.mkdir()
+    folders = {"XDG_CACHE_HOME": str(home), "LOCALAPPDATA": str(home), "HOME": str(home)}
+    for notices in (1, 0):  # with an empty cache once; then everything is loaded, however slowly
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, str(model)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | folders,
+            timeout=100,
+        )
+        assert done.stdout == f"{COMPILING}\n" * notices
+    assert COMPILING == "compiling for this machine: this takes some seconds, once"
 
 
 def test_a_sample_is_a_value() -> None:

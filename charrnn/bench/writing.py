@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from charrnn.bench.training import MODULES, Plain
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.generator import Generator
-from charrnn.inference.compiled_engine import Engine
+from charrnn.inference.compiled_engine import CompiledEngine
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.network.module import CharRNN
@@ -62,7 +61,7 @@ def generate(
             Model(model, tokenizer, values), weights=case.weights, threads=threads
         )
         engine = generator.engine
-        assert isinstance(engine, Engine)
+        assert isinstance(engine, CompiledEngine)
         count = length(generator, case.batch_size)
         few = 1 + count // 20
         baselines = [plain_steps(model, values, case.batch_size, few, n) for n in {1, most}]
@@ -73,7 +72,7 @@ def generate(
             limit, share = "bandwidth", engine.weight_bytes * count / ours
             share /= bandwidth(engine.weight_bytes, engine.threads)
         else:
-            limit, share = "matrix product", 2 * multiplies(engine) * speed / peak(torch.float32)
+            limit, share = "matrix product", 2 * engine.weight_count * speed / peak(torch.float32)
         kind = MODULES.get(case.cell)
         name = "plain loop" if kind is None else f"torch.nn.{type(kind(1, 1)).__name__}"
         yield Row(
@@ -93,11 +92,6 @@ def generate(
             share_of_limit=share,
             limit=limit,
         )
-
-
-def multiplies(engine: Engine) -> float:
-    """Multiplications of a step for one text."""
-    return float(engine.weight_bytes / np.dtype(engine.stored).itemsize)
 
 
 def length(generator: Generator, batch: int) -> int:

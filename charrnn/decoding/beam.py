@@ -19,6 +19,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,9 @@ from numpy.typing import NDArray
 from charrnn.arrays import Floats, Integers
 from charrnn.config import BeamConfig
 from charrnn.decoding.constraints import Constraint
-from charrnn.decoding.step import Network, State, log_softmax
+from charrnn.decoding.step import log_softmax
 from charrnn.errors import OptionError, RunError
+from charrnn.inference.engine import Engine
 from charrnn.storage import machine
 
 Numbers = NDArray[np.float64]
@@ -190,9 +192,9 @@ class _Finished:
 
 
 def beam_search(
-    network: Network,
+    network: Engine,
     logits: Floats,
-    state: State,
+    state: Any,
     config: BeamConfig,
     *,
     stops: Sequence[tuple[int, ...]] = (),

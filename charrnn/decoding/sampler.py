@@ -44,7 +44,7 @@ def filters_of(config: SampleConfig) -> Filters:
 
 
 class Chooser:
-    """The next symbol of each of B texts: a `charrnn.inference.numpy_engine.Chooser`.
+    """The next symbol of each of B texts: a `charrnn.inference.engine.Chooser`.
 
     What it chose is `taken`: ids, ENDED where a constraint ended the text, OVER afterwards.
     """

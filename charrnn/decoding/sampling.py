@@ -14,9 +14,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.arrays import Floats, Floats64, Integers
+from charrnn.arrays import Floats, Floats64, Integers, State
 from charrnn.decoding.sampler import Chooser
-from charrnn.decoding.step import Network, State
+from charrnn.inference.engine import Engine
 
 SECONDS = 0.03  # for the symbols written at a time
 _FIRST, _MOST, _FASTER = 8, 4096, 4  # symbols at first and at most, and how fast they get more
@@ -31,7 +31,7 @@ class Text(Protocol):
 
 
 def write(
-    network: Network,
+    network: Engine,
     logits: Floats,
     state: State,
     chooser: Chooser,

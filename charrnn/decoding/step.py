@@ -1,32 +1,14 @@
-"""The one thing a decoder needs of a network, and the probabilities of its logits."""
+"""The log-probabilities of logits, and whether a text ends with a stop string."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Floats
-
-State = Any
-
-
-class Network(Protocol):
-    """Reads one symbol per row, and reorders rows; state is a value."""
-
-    def step(self, ids: NDArray[np.integer[Any]], state: State) -> tuple[Floats, State]:
-        """Ids (B,) -> logits (B, V) of the next symbol, and the state after it."""
-        ...
-
-    def write(self, logits: Floats, state: State, chooser: Any, count: int) -> tuple[Floats, State]:
-        """Let `chooser` choose a symbol per row and read it, `count` times."""
-        ...
-
-    def select(self, state: State, rows: Any) -> State:
-        """The state's rows by index (repeats allowed) or mask."""
-        ...
 
 
 def log_softmax(logits: Floats) -> NDArray[np.float64]:

@@ -1,14 +1,14 @@
-"""A network run forward on a CUDA device, one symbol of B rows at a time.
+"""Runs a network on a CUDA device, one token of B rows at a time.
 
-On the device a step is some dozen small kernels, and asking for each of them takes longer than the
-arithmetic. So a step is asked for once, over tensors that stay where they are, and captured as a
-CUDA graph; from then on one call replays it:
+On the device a step is some dozen small kernels, and launching each of them takes longer than its
+arithmetic. So a step is launched once, on tensors that stay where they are, and captured as a CUDA
+graph; from then on one call replays it:
 
     ids (B,) -> device -> replay: ids and state -> logits and the new state -> logits (B, V) -> host
 
-While texts are written the state stays on the device, and symbols are chosen on the CPU. The step
-is that of `charrnn.network.module`, so it is the cells' own. Graphs are of 1, 2, 4, 8, ... rows: of
-those that are too many nobody reads the results, and texts that end do not make a new graph each.
+While texts are written the state stays on the device, and tokens are chosen on the CPU. The step is
+that of `charrnn.network.module`, so it is the cell's own. Graphs have 1, 2, 4, 8, ... rows; results
+of unused rows are ignored. So texts that end do not need a new graph each.
 """
 
 from __future__ import annotations
@@ -22,35 +22,36 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charrnn.arrays import Floats, Ids
+from charrnn.arrays import Floats, Ids, State
 from charrnn.config import ModelConfig
+from charrnn.inference.engine import Chooser, Expected, predicted, select_rows
 from charrnn.inference.instructions import Call, Program
-from charrnn.inference.numpy_engine import Chooser, NumpyEngine, State
 from charrnn.model.parameters import Parameters
 from charrnn.network.module import CharRNN
 
-_WARM_UP = 3  # steps before the capture, in which libraries make what they keep
+_WARM_UP = 3  # steps before the capture, in which libraries allocate their workspaces
 
 
 def step(network: CharRNN, ids: Tensor, state: Tensor, logits: Tensor) -> None:
-    """Read a symbol per row, all in place.
+    """Read a token per row, all in place.
 
     Args:
-        network: is not in training.
+        network: in evaluation mode.
         ids: (B,).
-        state: parts of the layers' states (L, S, B, H), before; becomes the one after.
-        logits: becomes the logits (B, V) of the next symbol.
+        state: parts of the layers' states (L, S, B, H) before the step; overwritten by those after.
+        logits: overwritten by the logits (B, V) of the next token.
     """
-    found, after = network(ids[None], tuple(tuple(layer) for layer in state))
-    logits.copy_(found[0])
+    new_logits, after = network(ids[None], tuple(tuple(layer) for layer in state))
+    logits.copy_(new_logits[0])
     state.copy_(torch.stack([torch.stack(layer) for layer in after]))
 
 
 def captured(run: Callable[[], None]) -> Callable[[], None]:  # only on CUDA
-    """What asks the device for the same work again, at the same addresses, in one call.
+    """Return a function that repeats `run` on the device, at the same addresses, in one call.
 
-    As torch's notes on CUDA graphs have it: after a warm-up on the stream of the capture, with
-    nothing in it that waits for the device. What `run` allocates comes from the graph's own pool.
+    This follows torch's notes on CUDA graphs: after a warm-up on the stream of the capture, and
+    with nothing in `run` that waits for the device. What `run` allocates comes from the graph's own
+    memory pool.
     """
     graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
@@ -63,8 +64,8 @@ def captured(run: Callable[[], None]) -> Callable[[], None]:  # only on CUDA
     return graph.replay
 
 
-class _Both:
-    """A tensor on the device and its double on the host, in memory that the device reaches."""
+class _Mirrored:
+    """A tensor on the device, and a copy of it on the host in pinned memory."""
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
         self.tensor = torch.zeros(shape, dtype=dtype, device=device)
@@ -72,53 +73,53 @@ class _Both:
         self.array: NDArray[Any] = self._host.numpy()
 
     def send(self) -> None:
-        """Host to device; what is asked of the device afterwards finds it there."""
+        """Copy host to device; work that the device is given afterwards sees the new values."""
         self.tensor.copy_(self._host, non_blocking=True)
 
     def fetch(self) -> None:
-        """Device to host; it is there when the device was waited for."""
+        """Copy device to host, and wait for it."""
         self._host.copy_(self.tensor, non_blocking=True)
         if self.tensor.is_cuda:  # only on CUDA
             torch.cuda.current_stream().synchronize()
 
 
 class _Rows:
-    """The step of so many rows, and what it reads and writes."""
+    """The step of a certain number of rows, and the tensors that it reads and writes."""
 
     def __init__(self, network: CharRNN, rows: int) -> None:
         config, device = network.config, network.device
         dtype = network.weights()["output.bias"].dtype
         parts = (config.num_layers, len(network.cell.states))
-        self.ids = _Both((rows,), torch.int64, device)
-        self.state = _Both((*parts, rows, config.hidden_size), dtype, device)
-        self.logits = _Both((rows, config.vocab_size), dtype, device)
+        self.ids = _Mirrored((rows,), torch.int64, device)
+        self.state = _Mirrored((*parts, rows, config.hidden_size), dtype, device)
+        self.logits = _Mirrored((rows, config.vocab_size), dtype, device)
         given = (self.ids.tensor, self.state.tensor, self.logits.tensor)
         self.run: Callable[[], None] = lambda: step(network, *given)
         if device.type == "cuda":  # only on CUDA
             self.run = captured(self.run)
 
     def load(self, state: State) -> None:
-        """Put a state into the first rows."""
+        """Copy a state into the first rows."""
         for layer, given in zip(self.state.array, state, strict=True):
             for part, values in zip(layer, given, strict=True):
                 part[: len(values)] = values
         self.state.send()
 
-    def stored(self, batch: int) -> State:
-        """A copy of the first rows' state."""
+    def fetch_state(self, batch: int) -> State:
+        """Return a copy of the first rows' state."""
         self.state.fetch()
         return tuple(tuple(part[:batch].copy() for part in layer) for layer in self.state.array)
 
     def read(self, ids: Ids) -> Floats:
-        """Ids (B,) -> the logits (B, V) of the next symbols; they are overwritten by the next."""
+        """Read ids (B,) and return the logits (B, V) of the next tokens, until the next call."""
         self.ids.array[: len(ids)] = ids
         self.ids.send()
         self.run()
         self.logits.fetch()
         return self.logits.array[: len(ids)]
 
-    def skim(self, ids: Ids) -> None:
-        """Read ids (T, B), for the state alone: without waiting for any of the steps."""
+    def advance(self, ids: Ids) -> None:
+        """Read ids (T, B) without logits, and without waiting for any of the steps."""
         window = np.zeros((len(ids), len(self.ids.array)), np.int64)
         window[:, : ids.shape[1]] = ids
         for row in torch.from_numpy(window).to(self.ids.tensor.device):
@@ -126,23 +127,28 @@ class _Rows:
             self.run()
 
 
-class TorchEngine(NumpyEngine):
-    """The same network as the numpy engine's, its steps run by torch on a device.
+class CudaEngine:
+    """A `charrnn.inference.engine.Engine` whose steps torch runs on a device.
 
-    On the CPU this is the same code with the capture left out, to be tested; `Engine` is faster.
+    On the CPU this is the same code without the capture, for tests; `CompiledEngine` is faster.
     """
 
-    compiles = True
+    reproducible = True
 
     def __init__(self, config: ModelConfig, values: Parameters, device: torch.device) -> None:
-        super().__init__(config, values)
+        """Move the parameters to the device."""
+        self.config = config
         self._device = -1 if device.index is None else device.index  # -1: the current one
-        self._network = CharRNN(config, values).requires_grad_(False).eval().to(device)
+        self._network = CharRNN(config, values).requires_grad_(False).eval()
+        self._start: State = tuple(
+            tuple(part.numpy() for part in layer) for layer in self._network.start_state(1)
+        )
+        self._network.to(device)
         self._rows: dict[int, _Rows] = {}
 
     @contextlib.contextmanager
-    def _of(self, batch: int) -> Iterator[_Rows]:
-        """What runs so many rows."""
+    def _rows_for(self, batch: int) -> Iterator[_Rows]:
+        """Provide the step of at least this many rows, made when it is first needed."""
         count = 1 << max(batch - 1, 0).bit_length()
         try:
             with torch.inference_mode(), torch.cuda.device(self._device):
@@ -152,39 +158,69 @@ class TorchEngine(NumpyEngine):
         except torch.OutOfMemoryError as error:
             raise MemoryError(str(error)) from error
 
+    def start_state(self, batch_size: int) -> State:
+        """Return the state before a text, for `batch_size` rows: zeros, or what was learned."""
+        return select_rows(self._start, np.zeros(batch_size, np.int64))
+
+    def select(self, state: State, rows: Any) -> State:
+        """Return the rows of a state by index (repeats allowed) or mask."""
+        return select_rows(state, rows)
+
     def step(self, ids: Ids, state: State) -> tuple[Floats, State]:
-        """Read one symbol per row: ids (B,) -> logits (B, V) of the next one, and the state."""
+        """Read one token per row: ids (B,) -> logits (B, V) of the next one, and the state."""
         logits, state = self.read(ids[None], state)
         return logits[0], state
 
     def read(self, ids: Ids, state: State) -> tuple[Floats, State]:
         """Read a window: ids (T, B) -> logits (T, B, V), and the state after it."""
-        logits = np.empty((*ids.shape, self.config.vocab_size), self._dtype)
-        with self._of(ids.shape[1]) as rows:
+        with self._rows_for(ids.shape[1]) as rows:
+            logits = np.empty((*ids.shape, self.config.vocab_size), rows.logits.array.dtype)
             rows.load(state)
-            for t, symbols in enumerate(ids):
-                logits[t] = rows.read(symbols)
-            return logits, rows.stored(ids.shape[1])
+            for t, tokens in enumerate(ids):
+                logits[t] = rows.read(tokens)
+            return logits, rows.fetch_state(ids.shape[1])
 
     def advance(self, ids: Ids, state: State) -> State:
-        """Read a window (T, B) for the state after it alone."""
-        with self._of(ids.shape[1]) as rows:
+        """Read a window (T, B) and return only the state after it."""
+        with self._rows_for(ids.shape[1]) as rows:
             rows.load(state)
-            rows.skim(ids)
-            return rows.stored(ids.shape[1])
+            rows.advance(ids)
+            return rows.fetch_state(ids.shape[1])
+
+    def nats(self, inputs: Ids, targets: Ids, state: State) -> tuple[Floats, State]:
+        """Return -ln p of each target (T, B), and the state after the window."""
+        expected, state = self.expected(inputs, targets, 0, state)
+        return expected.nats, state
+
+    def expected(
+        self, inputs: Ids, targets: Ids, count: int, state: State
+    ) -> tuple[Expected, State]:
+        """Return what was predicted in place of each target (T, B), and the state after."""
+        logits, state = self.read(inputs, state)
+        return predicted(logits, targets, count), state
 
     def write(
         self, logits: Floats, state: State, chooser: Chooser, count: int
     ) -> tuple[Floats, State]:
-        """As `NumpyEngine.write`; the choice is compiled, the state stays on the device."""
-        batch, symbols = logits.shape
+        """Choose a token per row and read it, `count` times; see `Engine.write`.
+
+        The choice is compiled code on the CPU; the state stays on the device.
+        """
+        batch, tokens = logits.shape
         ids = np.zeros((1, batch), np.int64)
-        with self._of(batch) as rows:
+        with self._rows_for(batch) as rows:
             rows.load(state)
-            found = rows.logits.array[:batch]
-            found[:] = logits
+            current = rows.logits.array[:batch]
+            current[:] = logits
             for _ in range(count):
-                call = Call(*chooser.compiled(found.ctypes.data, found.strides[0], symbols, 1))
+                address, stride = current.ctypes.data, current.strides[0]
+                call = Call(*chooser.compiled(address, stride, tokens, 1))
                 Program([call], [call]).run(ids, 1)
                 rows.read(ids[0])
-            return found.copy(), rows.stored(batch)
+            return current.copy(), rows.fetch_state(batch)
+
+    def prepare(self, chooser: Chooser, batch_size: int) -> None:
+        """Compile the choice of tokens, and capture the step of this many rows."""
+        chooser.compile()
+        with self._rows_for(batch_size):
+            pass

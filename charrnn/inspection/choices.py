@@ -15,8 +15,9 @@ from charrnn.config import BeamConfig, SampleConfig
 from charrnn.decoding.beam import beam_search
 from charrnn.decoding.filters import ALL_ALLOWED, NO_BIAS, rescored, weighed
 from charrnn.decoding.sampler import filters_of
-from charrnn.decoding.step import Network, log_softmax
+from charrnn.decoding.step import log_softmax
 from charrnn.generator import Generator
+from charrnn.inference.engine import Engine
 from charrnn.model.saved_state import Prompted
 
 Prefix = tuple[int, ...]  # ids
@@ -130,7 +131,7 @@ def beam_tree(generator: Generator, read: Prompted, config: BeamConfig) -> Node:
     """All prefixes that a beam search keeps on its way; a node's rank is that of its best text."""
     network = _Noting(generator.engine)
     start = _Noted(read.state, [()], np.zeros(1), log_softmax(read.logits))
-    found = beam_search(cast("Network", network), read.logits, start, config)
+    found = beam_search(cast("Engine", network), read.logits, start, config)
     kept = dict(network.kept)
     ranks: dict[Prefix, int] = {}
     for rank, hypothesis in enumerate(found, start=1):
@@ -172,7 +173,7 @@ class _Noting:
     be stepped: no search lets a network write by itself.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Engine) -> None:
         self._network = network
         self.kept: dict[Prefix, float] = {}
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from charrnn.arrays import Floats64, Ids
 from charrnn.errors import CorpusError
-from charrnn.inference.numpy_engine import NumpyEngine
+from charrnn.inference.engine import Engine
 from charrnn.inspection.json_values import numbers
 from charrnn.text.tokenizer import Tokenizer
 
@@ -48,9 +48,7 @@ class Memory:
         }
 
 
-def memory(
-    engine: NumpyEngine, ids: Ids, tokenizer: Tokenizer, *, longest: int, symbols: int
-) -> Memory:
+def memory(engine: Engine, ids: Ids, tokenizer: Tokenizer, *, longest: int, symbols: int) -> Memory:
     """Score some symbols again and again, from nothing, after 1, 2, 4, ... symbols before them.
 
     A stretch of the text is scored in pieces of n/8 symbols; for each the state is reset n symbols
@@ -89,7 +87,7 @@ def memory(
 
 
 def _after(
-    engine: NumpyEngine, ids: Ids, firsts: NDArray[np.int64], context: int, stretch: int
+    engine: Engine, ids: Ids, firsts: NDArray[np.int64], context: int, stretch: int
 ) -> NDArray[Any]:
     """-ln p of every symbol of some stretches of the text, (places, stretch), after `context`."""
     piece = max(1, context // SPREAD)

@@ -20,7 +20,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from charrnn.arrays import Floats
+from charrnn.arrays import Floats, State
 from charrnn.config import MAX_SEED, ModelConfig, to_json
 from charrnn.errors import StateError
 from charrnn.model import parameters
@@ -31,8 +31,6 @@ from charrnn.storage.format_version import check_format
 FORMAT_VERSION = 1
 _KEY = "charrnn-state"
 _WHAT = ("model", "config", "read", "seed", "drawn")
-
-State = tuple[tuple[Floats, ...], ...]  # per layer, per part of the cell's state: (B, H)
 
 
 @dataclass(frozen=True)

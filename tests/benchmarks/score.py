@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 
 from charrnn.bench.measuring import VOCAB_SIZE, in_turns, peak
 from charrnn.bench.training import MODULES, Plain
-from charrnn.bench.writing import multiplies
 from charrnn.config import ModelConfig
 from charrnn.generator import Generator
-from charrnn.inference.compiled_engine import Engine
+from charrnn.inference.compiled_engine import CompiledEngine
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.network.module import CharRNN
@@ -59,7 +58,7 @@ def main() -> None:
     tokenizer = CharTokenizer("".join(map(chr, range(48, 48 + VOCAB_SIZE))))
     generator = Generator(Model(model, tokenizer, values))
     engine = generator.engine
-    assert isinstance(engine, Engine)
+    assert isinstance(engine, CompiledEngine)
     rng = np.random.default_rng(1)
     lengths = 1 + rng.exponential(MEAN, TEXTS).astype(int)
     texts = [rng.integers(0, VOCAB_SIZE, length).astype(np.uint8) for length in lengths]
@@ -70,7 +69,7 @@ def main() -> None:
     runs += [loop(model, values, long[:LOOP], threads) for threads in sorted({1, most})]
     many, one, told, *loops = in_turns(runs, ROUNDS)
     torch.set_num_threads(most)
-    limit = peak(torch.float32) / (2 * multiplies(engine))
+    limit = peak(torch.float32) / (2 * engine.weight_count)
     speed, plain = lengths.sum() / many, LOOP / min(loops)
     print(f"{cell} {layers}x{hidden}, {engine.threads} threads of {most}")
     print(f"  {TEXTS:,} texts     {speed:9,.0f} characters/s, {speed / limit:.2f} of the products'")

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from charrnn.config import Limits
-from charrnn.decoding import compiled
+from charrnn.decoding import compiled as compiled_choices
 from charrnn.decoding.constraints import ENDED, build
 from charrnn.decoding.filters import Filters, log_prob
 from charrnn.decoding.sampler import OVER, Chooser, generator
@@ -188,5 +188,5 @@ def test_rows_go_on_with_their_own_randomness_history_and_place(steps: Steps) ->
 
 def test_compiled_choices_have_names_of_their_own() -> None:
     """Code that is loaded from the cache calls functions by name, in whatever process made it."""
-    functions = (compiled._rows_by_temperature, compiled._rows_by_all)
+    functions = (compiled_choices._rows_by_temperature, compiled_choices._rows_by_all)
     assert len({function.py_func.__qualname__ for function in functions}) == 2

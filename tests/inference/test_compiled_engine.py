@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from charrnn.arrays import State
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig
-from charrnn.inference import instructions
-from charrnn.inference.compiled_engine import Engine, _Packed
-from charrnn.inference.numpy_engine import NumpyEngine, State
+from charrnn.inference import instructions, window_runner
+from charrnn.inference.compiled_engine import CompiledEngine
+from charrnn.inference.engine import Engine
+from charrnn.inference.numpy_engine import NumpyEngine
+from charrnn.inference.packing import PackedMatrix
 from charrnn.model import parameters
 
 SYMBOLS = 29
@@ -56,7 +59,7 @@ def made(
     return config, values
 
 
-def any_state(engine: NumpyEngine, batch: int) -> State:
+def any_state(engine: Engine, batch: int) -> State:
     rng = np.random.default_rng(1)
     return tuple(
         tuple(part + 0.5 * rng.standard_normal(part.shape).astype(np.float32) for part in layer)
@@ -78,7 +81,7 @@ def assert_near(found: State, wanted: State) -> None:
 @pytest.mark.parametrize(("name", "form"), CASES)
 def test_equals_the_numpy_engine(name: str, form: dict[str, Any]) -> None:
     config, values = made(name, form)
-    plain, engine = NumpyEngine(config, values), Engine(config, values, threads=1)
+    plain, engine = NumpyEngine(config, values), CompiledEngine(config, values, threads=1)
     inputs, targets = texts(5, 3)
     state = any_state(plain, 3)
     wanted, after = plain.nats(inputs, targets, state)
@@ -94,12 +97,12 @@ def test_equals_the_numpy_engine(name: str, form: dict[str, Any]) -> None:
 @pytest.mark.parametrize("form", [{"num_layers": 2}, EVERYTHING], ids=["plain", "everything"])
 def test_rows_threads_and_cuts_change_no_bit(name: str, form: dict[str, Any]) -> None:
     config, values = made(name, {**form, "hidden_size": 70})
-    one = Engine(config, values, threads=1)
+    one = CompiledEngine(config, values, threads=1)
     inputs, targets = texts(6, 29)
     state = any_state(one, 29)
     wanted, after = one.nats(inputs, targets, state)
     for threads in (2, 3, 7):
-        engine = Engine(config, values, threads=threads)
+        engine = CompiledEngine(config, values, threads=threads)
         found, ended = engine.nats(inputs, targets, state)
         np.testing.assert_array_equal(found, wanted)
         for rows in ([4], [7, 3], list(range(5, 18))):
@@ -119,17 +122,15 @@ def test_a_layer_at_a_time_is_bit_for_bit_the_same(
     name: str, form: dict[str, Any], batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, values = made(name, form)
-    engine = Engine(config, values, threads=batch)
+    engine = CompiledEngine(config, values, threads=batch)
     given = (*texts(26, batch), 3, any_state(engine, batch))
     with monkeypatch.context() as patch:
-        patch.setattr("charrnn.inference.compiled_engine._WINDOW_TEXTS", 0)
+        patch.setattr(window_runner, "MAX_TEXTS", 0)
         wanted, after = engine.expected(*given)
-    monkeypatch.setattr(
-        "charrnn.inference.compiled_engine._WINDOW_ROWS", 10 * batch
-    )  # 10, 10 and 6 steps
+    monkeypatch.setattr(window_runner, "MAX_ROWS", 10 * batch)  # 10, 10 and 6 steps
     found, ended = engine.expected(*given)
     advanced = engine.advance(given[0], given[3])
-    assert bool(engine._windows) == (name != "jordan")
+    assert bool(engine._windows.programs) == (name != "jordan")
     for field in ("nats", "likeliest", "likeliest_nats"):
         np.testing.assert_array_equal(getattr(found, field), getattr(wanted, field))
     for wanted_layer, *layers in zip(after, ended, advanced, strict=True):
@@ -142,16 +143,18 @@ def test_a_layer_at_a_time_is_bit_for_bit_the_same(
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_product_from_its_end_on_is_the_same_product(batch: int, threads: int) -> None:
     config, values = made("lstm", {"hidden_size": 200})  # 13 panels of each block, where W is 16
-    engine = Engine(config, values, threads=threads)
-    engine._room(batch)
-    engine._load(any_state(engine, batch), "0")
-    _, (packed,), (bias,), _ = engine._plans[0]
-    column, found = engine._row["0.r0"], []
+    engine = CompiledEngine(config, values, threads=threads)
+    program, work = engine._step_program, engine._work
+    work.reserve(batch)
+    work.load(any_state(engine, batch), "0")
+    layer = engine._network.layers[0]
+    (packed,), (bias,) = layer.matrices, layer.biases
+    column, found = work.layout["0.r0"], []
     for backwards in (False, True):
-        engine._work[:batch, column : column + 800] = 7.0
-        call = engine._product("0.0.0", packed, (bias.ctypes.data, 0), "0.r0", backwards)
+        work.rows[:batch, column : column + 800] = 7.0
+        call = program.product("0.0.0", packed, (bias.ctypes.data, 0), "0.r0", backwards)
         instructions.Program([call], [call]).run(np.zeros((1, batch), np.int64), threads)
-        found.append(engine._work[:batch, column : column + 800].copy())
+        found.append(work.rows[:batch, column : column + 800].copy())
     np.testing.assert_array_equal(*found)
     assert (found[0] != 7.0).all()
 
@@ -161,10 +164,10 @@ def test_of_two_steps_the_first_makes_the_recurrent_products_of_both(
     name: str, form: dict[str, Any]
 ) -> None:
     config, values = made(name, form)
-    engine = Engine(config, values)
-    engine._room(1)
-    engine._program([], True)
-    recurrent = {matrices[0].values.ctypes.data for _, matrices, *_ in engine._plans}
+    engine = CompiledEngine(config, values)
+    engine._reserve(1)
+    engine._program([], logits=True)
+    recurrent = {layer.matrices[0].values.ctypes.data for layer in engine._network.layers}
     product = instructions.product("float32")
     made_in = [
         [call.arguments[3] for call in calls if call.function == product]
@@ -182,7 +185,7 @@ def test_of_two_steps_the_first_makes_the_recurrent_products_of_both(
 @pytest.mark.parametrize("batch", [2, 13])
 def test_the_likeliest_are_those_of_the_numpy_engine(count: int, batch: int) -> None:
     config, values = made("gru", {"num_layers": 2})
-    engine, plain = Engine(config, values, threads=2), NumpyEngine(config, values)
+    engine, plain = CompiledEngine(config, values, threads=2), NumpyEngine(config, values)
     given = (*texts(12, batch), count, any_state(plain, batch))
     found, _ = engine.expected(*given)
     wanted, _ = plain.expected(*given)
@@ -199,7 +202,7 @@ def test_smaller_weights_are_those_rounded(weights: str, error: float) -> None:
         peak = np.abs(value).max(-1, keepdims=True) if value.ndim == 2 else np.abs(value)
         rounded[name] = value
         if name.endswith(("weight_hh", "output.weight")) or name == "layers.1.weight_ih":
-            packed = _Packed.of(value, 1, weights)
+            packed = PackedMatrix.of(value, 1, weights)
             columns = packed.values.swapaxes(1, 2).reshape(-1, value.shape[1])
             if weights == "bfloat16":
                 columns = (columns.astype(np.uint32) << 16).view(np.float32)
@@ -208,7 +211,9 @@ def test_smaller_weights_are_those_rounded(weights: str, error: float) -> None:
     inputs, targets = texts(4, 2)
     state = any_state(NumpyEngine(config, values), 2)
     wanted, _ = NumpyEngine(config, rounded).nats(inputs, targets, state)
-    found, _ = Engine(config, values, weights=weights, threads=2).nats(inputs, targets, state)
+    found, _ = CompiledEngine(config, values, weights=weights, threads=2).nats(
+        inputs, targets, state
+    )
     np.testing.assert_allclose(found, wanted, atol=1e-5, rtol=1e-5)
     assert np.abs(found - NumpyEngine(config, values).nats(inputs, targets, state)[0]).max() > 1e-5
 
@@ -229,7 +234,10 @@ class Alternating:
     def compiled(
         self, logits: int, row: int, symbols: int, steps: int
     ) -> tuple[int, tuple[int, ...]]:
-        return _choose_alternating.address, (logits, row, symbols)
+        return self.compile(), (logits, row, symbols)
+
+    def compile(self) -> int:
+        return int(_choose_alternating.address)
 
 
 @instructions.function
@@ -245,7 +253,7 @@ def _choose_alternating(context: Any, arguments: Any) -> None:
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_writes_what_the_plain_engine_writes(threads: int, count: int) -> None:
     config, values = made("gru", {"num_layers": 2})
-    plain, engine = NumpyEngine(config, values), Engine(config, values, threads=threads)
+    plain, engine = NumpyEngine(config, values), CompiledEngine(config, values, threads=threads)
     logits, state = plain.step(texts(1, 5)[0][0], any_state(plain, 5))
     wanted = plain.write(logits, state, Alternating(5), count)
     found = engine.write(logits, state, Alternating(5), count)
@@ -255,7 +263,7 @@ def test_writes_what_the_plain_engine_writes(threads: int, count: int) -> None:
 
 def test_more_rows_than_before_find_room() -> None:
     config, values = made("elman", {})
-    engine, plain = Engine(config, values), NumpyEngine(config, values)
+    engine, plain = CompiledEngine(config, values), NumpyEngine(config, values)
     for batch in (1, 4, 2, 33):
         inputs, targets = texts(3, batch)
         state = any_state(plain, batch)
@@ -265,7 +273,7 @@ def test_more_rows_than_before_find_room() -> None:
 
 def test_what_is_not_a_number_stays_visible() -> None:
     config, values = made("lstm", {})
-    engine = Engine(config, values)
+    engine = CompiledEngine(config, values)
     (state,) = engine.start_state(2)
     broken = tuple(np.where(np.arange(2)[:, None] == 1, np.float32(np.nan), s) for s in state)
     nats, _ = engine.nats(*texts(2, 2), (broken,))
@@ -275,7 +283,7 @@ def test_what_is_not_a_number_stays_visible() -> None:
 
 def test_a_given_state_is_not_changed() -> None:
     config, values = made("lstm", {})
-    engine = Engine(config, values)
+    engine = CompiledEngine(config, values)
     state = any_state(engine, 1)
     kept = [part.copy() for layer in state for part in layer]
     engine.advance(texts(3, 1)[0], state)

@@ -17,7 +17,7 @@ from charrnn.config import BeamConfig, ModelConfig, SampleConfig
 from charrnn.errors import OptionError
 from charrnn.generator import Generator
 from charrnn.inference import cuda_engine
-from charrnn.inference.cuda_engine import TorchEngine
+from charrnn.inference.cuda_engine import CudaEngine
 from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.model.model_file import Model
 from charrnn.network.module import CharRNN
@@ -79,7 +79,7 @@ def test_equals_the_numpy_engine(
 
 def _compare(config: ModelConfig, values: Values, device: torch.device) -> None:
     """Everything that an engine gives, for one row and for several."""
-    plain, engine = NumpyEngine(config, values), TorchEngine(config, values, device)
+    plain, engine = NumpyEngine(config, values), CudaEngine(config, values, device)
     _assert_near(engine.start_state(2), plain.start_state(2))
     for rows in (1, 5):
         state, ids = _random_state(plain, rows), _ids(4, rows)
@@ -107,7 +107,7 @@ def test_windows_are_their_steps_to_the_bit_and_results_are_copies(
     make_values: MakeValues, device: torch.device
 ) -> None:
     config = _config("lstm")
-    engine = TorchEngine(config, make_values(config), device)
+    engine = CudaEngine(config, make_values(config), device)
     ids, state = _ids(7, 5), _random_state(engine, 5)
     logits, after = engine.read(ids, state)
     kept = [logits.copy(), *(part.copy() for part in _flat(after))]
@@ -124,7 +124,7 @@ def test_windows_are_their_steps_to_the_bit_and_results_are_copies(
 
 def test_rows_are_made_for_powers_of_two_and_once(make_values: MakeValues) -> None:
     config = _config("gru")
-    engine = TorchEngine(config, make_values(config), CPU)
+    engine = CudaEngine(config, make_values(config), CPU)
     made = []
     for rows in (1, 2, 3, 5, 8, 7, 4, 1):
         state = engine.start_state(rows)
@@ -139,7 +139,7 @@ def test_what_is_prepared_is_all_that_is_needed(tiny_model: Model) -> None:
     _, other = _generators(tiny_model)
     config = SampleConfig(length=5, num_samples=5, seed=1)
     read = other.read("hello")
-    assert isinstance(other.engine, TorchEngine)
+    assert isinstance(other.engine, CudaEngine)
     assert sorted(other.engine._rows) == [1]
     other.prepare(config)
     assert sorted(other.engine._rows) == [1, 8]
@@ -149,7 +149,7 @@ def test_what_is_prepared_is_all_that_is_needed(tiny_model: Model) -> None:
 
 def test_a_row_depends_on_itself_alone_and_can_be_selected(make_values: MakeValues) -> None:
     config = _config("lstm")
-    engine = TorchEngine(config, make_values(config), CPU)
+    engine = CudaEngine(config, make_values(config), CPU)
     ids, state = _ids(4, 5), _random_state(engine, 5)
     logits, after = engine.read(ids, state)
     for rows in ([2, 0, 2], [4]):
@@ -214,7 +214,7 @@ def test_what_a_capture_forbids_would_be_seen(make_values: MakeValues) -> None:
 
 def test_a_step_makes_no_tensor_that_is_kept(make_values: MakeValues) -> None:
     config = _config("lstm")
-    engine = TorchEngine(config, make_values(config), CPU)
+    engine = CudaEngine(config, make_values(config), CPU)
     state = engine.start_state(4)
     engine.step(_ids(1, 4)[0], state)
     rows = engine._rows[4]
@@ -228,7 +228,7 @@ def _generators(model: Model, device: torch.device = CPU) -> tuple[Generator, Ge
     """One that writes by numpy, and one by torch."""
     plain, other = Generator(model), Generator(model)
     plain.engine = NumpyEngine(model.config, model.values)
-    other.engine = TorchEngine(model.config, model.values, device)
+    other.engine = CudaEngine(model.config, model.values, device)
     return plain, other
 
 
@@ -288,7 +288,7 @@ def test_too_little_memory_on_the_device_is_too_little_memory(
     make_values: MakeValues, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = _config("lstm")
-    engine = TorchEngine(config, make_values(config), CPU)
+    engine = CudaEngine(config, make_values(config), CPU)
 
     def full(*given: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -326,7 +326,7 @@ def test_what_fails_on_the_device_is_said(
 ) -> None:
     monkeypatch.setattr("charrnn.network.module.choose_device", lambda name: CPU)
     generator = Generator(tiny_model, device="cuda")
-    assert isinstance(generator.engine, TorchEngine)
+    assert isinstance(generator.engine, CudaEngine)
 
     def fails() -> None:
         raise RuntimeError("no compiler")
@@ -346,7 +346,7 @@ def test_a_replay_is_what_was_captured(
     config = _config(cell, **form)
     values = make_values(config)
     _compare(config, values, CUDA)
-    engine, plain = (TorchEngine(config, values, CUDA) for _ in range(2))
+    engine, plain = (CudaEngine(config, values, CUDA) for _ in range(2))
     for rows in (1, 5, 64):
         ids, state = _ids(6, rows), _random_state(engine, rows)
         logits, after = engine.read(ids, state)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from charrnn import scoring
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions
 from charrnn.errors import CorpusError, OptionError
-from charrnn.inference.compiled_engine import Engine
+from charrnn.inference.compiled_engine import CompiledEngine
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.network import layers
@@ -144,7 +144,7 @@ def test_scores_are_those_of_the_documents(
     model = make_model("abc", learned_start=learned)
     lengths = [*np.random.default_rng(1).integers(1, 90, 200).tolist(), 1500]
     ids, starts, documents = cut(lengths)
-    for engine in (Engine(model.config, model.values), CharRNN(model.config, model.values)):
+    for engine in (CompiledEngine(model.config, model.values), CharRNN(model.config, model.values)):
         with torch.no_grad():
             found = scoring.score(engine, ids, TOKENIZER, START, exact=exact, documents=starts)
             wanted = sum(
@@ -162,7 +162,7 @@ def test_a_part_of_a_score_is_that_of_the_streams_beginnings(
 ) -> None:
     model = make_model("abc")
     ids, starts, _ = cut(np.random.default_rng(2).integers(1, 60, 300).tolist())
-    engine = Engine(model.config, model.values)
+    engine = CompiledEngine(model.config, model.values)
     few = scoring.score(engine, ids, TOKENIZER, START, documents=starts, most=2000)
     read = scoring.spread(ids, 2000, documents=starts)
     assert few.characters == len(read)

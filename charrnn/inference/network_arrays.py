@@ -1,0 +1,151 @@
+"""A network's parameters as arrays that engines are built from, with all tables made in advance.
+
+Reading a token is a lookup: the embedding and the first layer's input product are one table with a
+row for each token. Shapes: V tokens, E embedding, H hidden units, G blocks of the cell, X the size
+of a layer's input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.arrays import Floats, State
+from charrnn.cells import Cell
+from charrnn.cells.base import EPSILON, Matrix
+from charrnn.config import ModelConfig
+from charrnn.model import parameters
+from charrnn.model.parameters import Parameters
+
+
+@dataclass(frozen=True)
+class LayerArrays:
+    """One layer's parameters, as its steps need them.
+
+    Attributes:
+        cell: the recurrence, in its form.
+        maps: weight and bias of each deeper input map.
+        weight: ``weight_ih`` transposed, (X, G*H).
+        bias: added to the input parts; None where the cell's equation adds it.
+        matrices: the recurrent products.
+        vectors: blocks of the vectors, (H,) each.
+        start: each part of the state before a text, (H,).
+    """
+
+    cell: Cell
+    maps: list[tuple[Floats, Floats]]
+    weight: Floats
+    bias: Floats | None
+    matrices: list[Matrix]
+    vectors: tuple[Floats, ...]
+    start: tuple[Floats, ...]
+
+    @classmethod
+    def of(cls, cell: Cell, config: ModelConfig, values: Parameters) -> LayerArrays:
+        """Return the layer with these parameters, given by their names within it."""
+        hidden = config.hidden_size
+        zero = np.zeros(hidden, values["weight_hh"].dtype)
+        return cls(
+            cell,
+            parameters.maps(values, "input."),
+            values["weight_ih"].T,
+            None if cell.layer_norm else values[cell.input_bias],
+            cell.matrices(values),
+            tuple(
+                values[name][block]
+                for name in cell.vectors
+                for block in block_slices(len(values[name]) // hidden, hidden)
+            ),
+            tuple(values.get(f"start.{name}", zero) for name in cell.states),
+        )
+
+    def input_parts(self, x: Floats) -> Floats:
+        """Return the input parts (..., G*H) of inputs (..., X)."""
+        for weight, bias in self.maps:
+            x = np.tanh(x @ weight.T + bias)
+        return self.finish(x @ self.weight)
+
+    def finish(self, product: Floats) -> Floats:
+        """Return the input parts, given the product of input and weight (..., G*H)."""
+        if self.bias is None:
+            return normalized(product, len(self.cell.blocks))
+        return product + self.bias
+
+
+@dataclass(frozen=True)
+class NetworkArrays:
+    """A whole network's parameters.
+
+    Attributes:
+        config: the architecture.
+        cell: the recurrence, in its form.
+        zoneout: for each part of the state, the share of the old value that stays; may be empty.
+        layers: from the input upwards.
+        table: the first layer's input parts of each token, (V + 1, G*H).
+        inputs: each token's row of the embedding, (V + 1, E), or one-hot, (V + 1, V + 1); None
+            where no table and no skip connection needs them.
+        output_maps: weight and bias of each deeper output map.
+        output_weight: ``output.weight`` transposed, (Y, V).
+        output_bias: (V,).
+    """
+
+    config: ModelConfig
+    cell: Cell
+    zoneout: tuple[float, ...]
+    layers: list[LayerArrays]
+    table: Floats
+    inputs: Floats | None
+    output_maps: list[tuple[Floats, Floats]]
+    output_weight: Floats
+    output_bias: Floats
+
+    @classmethod
+    @np.errstate(all="ignore")
+    def of(cls, config: ModelConfig, values: Parameters) -> NetworkArrays:
+        """Return the arrays of a network with these parameters."""
+        cell = parameters.cell_of(config)
+        layers = [
+            LayerArrays.of(cell, config, parameters.layer(values, index))
+            for index in range(config.num_layers)
+        ]
+        inputs = values["embedding"] if config.embedding_size else None
+        if inputs is None and (config.skip_connections or config.input_depth > 1):
+            inputs = np.eye(config.vocab_size + 1, dtype=values["output.bias"].dtype)
+        first = layers[0]
+        if inputs is None or (config.input_depth == 1 and not config.embedding_size):
+            # The product of one-hot rows and a matrix is the matrix itself.
+            table = first.finish(first.weight)
+        else:
+            table = first.input_parts(inputs)
+        return cls(
+            config,
+            cell,
+            config.zone_rates(len(cell.states)),
+            layers,
+            table,
+            inputs,
+            parameters.maps(values, "output.hidden."),
+            values["output.weight"].T,
+            values["output.bias"],
+        )
+
+    def start_state(self, batch_size: int) -> State:
+        """Return the state before a text, for `batch_size` rows: zeros, or what was learned."""
+        return tuple(
+            tuple(np.repeat(part[None], batch_size, 0) for part in layer.start)
+            for layer in self.layers
+        )
+
+
+def block_slices(count: int, hidden_size: int) -> list[slice]:
+    """Return where each of `count` blocks of H values lies in an array."""
+    return [slice(k * hidden_size, (k + 1) * hidden_size) for k in range(count)]
+
+
+def normalized(parts: Floats, blocks: int) -> Floats:
+    """Return every block (..., H) of parts (..., blocks*H) with mean 0 and variance 1."""
+    split = parts.reshape(*parts.shape[:-1], blocks, -1)
+    centered = split - split.mean(-1, keepdims=True)
+    scale = np.sqrt((centered**2).mean(-1, keepdims=True) + EPSILON)
+    return np.asarray((centered / scale).reshape(parts.shape), parts.dtype)

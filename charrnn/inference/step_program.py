@@ -1,0 +1,255 @@
+"""Builds the calls of one step of a whole network, for rows of a workspace.
+
+    lookup of the token's input part -> for each layer its products and stages -> logits
+
+The workspace has these columns; l is a layer, k a part of the state, n a product:
+
+    l.k.0, l.k.1          the state before and after an even step, and the other way round
+    l.r0, r1, ...         results of the products; the first may have to last until the next step
+    normal0, ...          the same normalized
+    operand0, ...         what meets a matrix, where it is not the output of the layer itself
+    x, normalx            the input part, and the same normalized
+    later                 what a later stage needs of an earlier one
+    map0, map1            inside deeper input and output maps
+    logits, p             of the next token, and its probabilities
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from charrnn.arrays import Floats32
+from charrnn.cells import Cell
+from charrnn.compiler.matmul import WIDTH
+from charrnn.config import ModelConfig
+from charrnn.inference import instructions
+from charrnn.inference.instructions import WAIT, Call
+from charrnn.inference.network_arrays import NetworkArrays
+from charrnn.inference.packed_network import PackedNetwork
+from charrnn.inference.packing import PackedMatrix
+from charrnn.inference.step_codegen import Stage, Step
+from charrnn.inference.workspace import RowLayout, Workspace
+
+# Of two steps, the first makes the recurrent products of both, the second none of them.
+ALONE, FIRST, SECOND = "alone", "first", "second"
+
+
+def row_layout(arrays: NetworkArrays, network: PackedNetwork, step: Step) -> RowLayout:
+    """Return the columns that the steps of a network need."""
+    row, panels, blocks = RowLayout(), network.panels, len(arrays.cell.blocks)
+    products = [matrix.blocks for matrix in network.layers[0].matrices]
+    for number in range(len(network.layers)):
+        for k in range(len(arrays.cell.states)):
+            for parity in "01":
+                row.add(f"{number}.{k}.{parity}", 1, panels)
+        row.add(f"{number}.r0", products[0], panels)
+    for n, count in enumerate(products):
+        if n:
+            row.add(f"r{n}", count, panels)
+        row.add(f"normal{n}", count, panels)
+        row.add(f"operand{n}", 1, panels)
+    row.add("x", blocks, panels)
+    row.add("normalx", blocks, panels)
+    row.add("later", step.later, panels)
+    row.add("map0", 1, panels)
+    row.add("map1", 1, panels)
+    row.add("logits", 1, network.logit_panels)
+    row.add("p", 1, network.logit_panels)
+    row.finish()
+    return row
+
+
+@dataclass(frozen=True)
+class StepProgram:
+    """The calls of a step, whose rows begin with `first_row` of the workspace.
+
+    Attributes:
+        config: the architecture.
+        cell: the recurrence, in its form.
+        network: the packed weights.
+        functions: the compiled functions of the cell's step.
+        work: the rows.
+        first_row: the row of the first text.
+    """
+
+    config: ModelConfig
+    cell: Cell
+    network: PackedNetwork
+    functions: Step
+    work: Workspace
+    first_row: int = 0
+
+    def starting_at(self, row: int) -> StepProgram:
+        """Return the same for rows that begin with this one."""
+        return replace(self, first_row=row)
+
+    def step(self, old: str, new: str, order: str, logits: bool) -> list[Call]:
+        """Return all calls of a step.
+
+        Args:
+            old: the columns of the state before it, "0" or "1".
+            new: those of the state after it.
+            order: `FIRST`, `SECOND` or `ALONE`.
+            logits: whether the logits are made as well.
+        """
+        calls = []
+        for number in range(len(self.network.layers)):
+            calls += self.input_part(number, new)
+            calls += self.recurrence(number, old, new, order)
+        return calls + (self.logits(new) if logits else [])
+
+    def input_part(self, number: int, new: str) -> list[Call]:
+        """Return the calls from the token, or the output of the layer below, to the input part."""
+        blocks = len(self.cell.blocks)
+        if number == 0:
+            return [self._lookup(self.network.table, "normalx" if self.cell.layer_norm else "x")]
+        calls, source = [], f"{number - 1}.0.{new}"
+        inputs = self.network.layers[number].inputs
+        for depth, step in enumerate(inputs):
+            last = depth == len(inputs) - 1
+            out = "x" if last else f"map{depth % 2}"
+            start = (step.bias.ctypes.data, 0)
+            if step.table is not None:
+                calls.append(self._lookup(step.table, out))
+                start = (self.address(out), self.work.stride)
+            calls.append(self.product(source, step.matrix, start, out))
+            if not last:
+                calls += [self._tanh(out), WAIT]
+            source = out
+        if self.cell.layer_norm:
+            calls += [WAIT, self._normalize("x", "normalx", blocks)]
+        return calls
+
+    def recurrence(self, number: int, old: str, new: str, order: str = ALONE) -> list[Call]:
+        """Return the calls from the input part and the old state to the new state of a layer."""
+        step, layer = self.functions, self.network.layers[number]
+        calls = []
+        operand = f"{number}.0.{old}"
+        if self.cell.feeds_back:
+            calls += [WAIT, *self._output([operand]), self._softmax(), WAIT]
+            operand = "p"
+        if step.operand is not None:
+            calls += [self._stage(step.operand, number, old, new), WAIT]
+            operand = "operand0"
+        for n, (matrix, bias) in enumerate(zip(layer.matrices, layer.biases, strict=True)):
+            out = _result(number, n)
+            start = (bias.ctypes.data, 0)
+            if step.merged[n]:
+                start = (self._block("x", step.blocks[n][0]), self.work.stride)
+            if n or order != SECOND:
+                calls.append(self.product(operand, matrix, start, out))
+            if layer.normalized[n]:
+                calls += [WAIT, self._normalize(out, f"normal{n}", matrix.blocks)]
+            calls += [self._stage(step.stages[n], number, old, new), WAIT]
+            operand = f"operand{n + 1}"
+        if order == FIRST:
+            start = (layer.biases[0].ctypes.data, 0)
+            given = (f"{number}.0.{new}", layer.matrices[0], start, _result(number, 0))
+            calls.append(self.product(*given, backwards=True))
+        return calls
+
+    def logits(self, new: str) -> list[Call]:
+        """Return the calls from the layers' outputs to the logits."""
+        layers = len(self.network.layers)
+        used = range(layers) if self.config.skip_connections else [layers - 1]
+        return self._output([f"{number}.0.{new}" for number in used])
+
+    def _output(self, sources: list[str]) -> list[Call]:
+        """Return the calls from these outputs to the logits."""
+        calls: list[Call] = []
+        for depth, step in enumerate(self.network.outputs):
+            last = depth == len(self.network.outputs) - 1
+            out = "logits" if last else f"map{depth % 2}"
+            start = (step.bias.ctypes.data, 0)
+            for source, matrix in zip(sources, step.matrices, strict=True):
+                calls.append(self.product(source, matrix, start, out))
+                start = (self.address(out), self.work.stride)
+            if not last:
+                calls += [self._tanh(out), WAIT]
+            sources = [out]
+        return [*calls, WAIT]
+
+    # Single calls.
+
+    def address(self, name: str) -> int:
+        """Return the address of a named value in the first text's row."""
+        return self.work.address(name, self.first_row)
+
+    def _block(self, name: str, block: int) -> int:
+        return self.address(name) + 4 * block * self.network.panels * WIDTH
+
+    def product(
+        self,
+        a: str,
+        matrix: PackedMatrix,
+        start: tuple[int, int],
+        out: str,
+        backwards: bool = False,
+    ) -> Call:
+        """Return the product of a named value and a matrix.
+
+        Args:
+            a: the operand.
+            matrix: (blocks*H, K).
+            start: address of what the sums start from, and its bytes per row (0: same for all).
+            out: where the result goes.
+            backwards: whether the matrix is read from its end; the result is the same.
+        """
+        stride = self.work.stride
+        given = (
+            *(self.address(a), stride, matrix.depth, matrix.values.ctypes.data),
+            *(matrix.panels, matrix.blocks, *start, self.address(out), stride),
+            *(matrix.scale.ctypes.data, backwards),
+        )
+        return Call(instructions.product(self.network.weights), given)
+
+    def _lookup(self, table: Floats32, out: str) -> Call:
+        panels = self.network.panels
+        blocks = table.shape[1] // (panels * WIDTH)
+        given = (table.ctypes.data, 4 * table.shape[1], self.address(out), self.work.stride)
+        return Call(instructions.lookup.address, (*given, panels, blocks))
+
+    def _tanh(self, name: str) -> Call:
+        given = (self.address(name), self.work.stride, self.network.panels)
+        return Call(instructions.tanh_rows.address, given)
+
+    def _normalize(self, name: str, out: str, blocks: int) -> Call:
+        given = (self.address(name), self.address(out), self.work.stride)
+        sizes = (self.network.panels, blocks, self.config.hidden_size)
+        return Call(instructions.normalise_rows.address, (*given, *sizes))
+
+    def _softmax(self) -> Call:
+        given = (self.address("logits"), self.address("p"), self.work.stride)
+        return Call(instructions.softmax_rows.address, (*given, self.config.vocab_size))
+
+    def _stage(self, stage: Stage, number: int, old: str, new: str) -> Call:
+        """Return the call of a stage of a layer, with the address of each of its elements."""
+        layer = self.network.layers[number]
+        given: list[Any] = [self.network.panels]
+        for kind, index, block in stage.elements:
+            name, k = kind + index, int(block)
+            match kind:
+                case "v":
+                    given += [layer.vectors[k].ctypes.data, 0]
+                    continue
+                case "zone":
+                    given += [self.network.zoneout[int(index)].ctypes.data, 0]
+                    continue
+                case "state":
+                    name = f"{number}.{index}.{old}"
+                case "new":
+                    name = f"{number}.{index}.{new}"
+                case "x" if self.cell.layer_norm:
+                    name = "normalx"
+                case "r" if layer.normalized[int(index)]:
+                    name = f"normal{index}"
+                case "r":
+                    name = _result(number, int(index))
+            given += [self._block(name, k), self.work.stride]
+        return Call(stage.address, tuple(given))
+
+
+def _result(layer: int, product: int) -> str:
+    """Return the columns of a product's result."""
+    return f"r{product}" if product else f"{layer}.r0"
