@@ -1,7 +1,7 @@
 """What may reach a terminal: control, escape, bidi and invisible characters are made visible.
 
 Text from a corpus, a prompt, a file name or a model can hold anything, also sequences that
-move the cursor, recolour the screen, reverse the reading direction or hide what is there. Pipes
+move the cursor, recolor the screen, reverse the reading direction or hide what is there. Pipes
 and files get the exact text; what goes to a terminal passes through here. Left as they are, of
 what has no width, are marks on letters and the two joiners, which scripts and emoji are spelled
 with.

@@ -29,7 +29,7 @@ from rich.text import Text
 
 FOLDER = Path(__file__).parents[1] / "pictures"
 COLUMNS, LINES = 100, 44  # of the terminal
-COLOURS = 255  # of a picture: so few that a file is small
+COLORS = 255  # of a picture: so few that a file is small
 WIDEST = 1700  # pixels
 FRAME = "\x1b[2K"  # clears a line: after the last one of these stands the last live picture
 
@@ -98,10 +98,10 @@ def photographed(svg: str, path: Path) -> None:
 
 
 def smaller(path: Path) -> None:
-    """Write a picture again with fewer colours, and no wider than it is looked at."""
+    """Write a picture again with fewer colors, and no wider than it is looked at."""
     with Image.open(path) as image:
         image.thumbnail((WIDEST, 10 * WIDEST))
-        image.convert("RGB").quantize(COLOURS).save(path, optimize=True)
+        image.convert("RGB").quantize(COLORS).save(path, optimize=True)
     print(f"{path.name:<16} {path.stat().st_size:>9,} bytes", flush=True)
 
 

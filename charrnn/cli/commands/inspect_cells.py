@@ -103,7 +103,7 @@ def _parse_unit(text: str, model: Model) -> Unit:
     match = re.fullmatch(r"(\d{1,9})\.(?:([a-z]+)\.)?(\d{1,9})", text)
     if not match:
         raise OptionError(
-            f"--unit {text} names no unit: write LAYER.UNIT or LAYER.PART.UNIT, as 1.c.37"
+            f"--unit {text} is not a unit: write LAYER.UNIT or LAYER.PART.UNIT, as 1.c.37"
         )
     unit = Unit(int(match[1]), match[2] or states[-1], int(match[3]))
     if not (1 <= unit.layer <= config.num_layers and 1 <= unit.number <= config.hidden_size):
@@ -129,6 +129,6 @@ def _show(name: str, found: TrackedUnits, unit: Unit | None) -> None:
         for line in tracked_units.table(found):
             typer.echo(line)
         return
-    typer.echo(f"{unit} of {name}, after each symbol")
+    typer.echo(f"unit {unit} of {name} after each symbol")
     scale = activation_text.Scale(*found.limits(unit))
     activation_text.paint(found.symbols, found.values(unit).tolist(), scale)

@@ -28,7 +28,9 @@ def plot(
         Path | None,
         typer.Option(help="Write a .png, .svg or .pdf file.", show_default="the terminal"),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite the file if it exists.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Draw the loss, gradient norm, learning rate and speed of one run, or of several to compare.

@@ -1,1 +1,1 @@
-"""What a person sees: progress, coloured text, plots, pages and the editor."""
+"""What a person sees: progress, colored text, plots, pages and the editor."""

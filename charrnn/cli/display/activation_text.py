@@ -1,4 +1,4 @@
-"""A text painted by a number for each of its symbols: in colours, and in digits without them."""
+"""A text painted by a number for each of its symbols: in colors, and in digits without them."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from charrnn.terminal import with_line_ends
 if TYPE_CHECKING:
     from rich.text import Text
 
-# From Okabe and Ito's colours by white to another: told apart by all, and black can be read on all.
+# From Okabe and Ito's colors by white to another: told apart by all, and black can be read on all.
 ENDS = ("#56B4E9", "#FFFFFF", "#E69F00")
-DIGITS = 10  # of a scale without colours
+DIGITS = 10  # of a scale without colors
 WIDTH = 100  # of lines at most
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What the colours mean: `lowest` is blue, `highest` orange, their middle white."""
+    """What the colors mean: `lowest` is blue, `highest` orange, their middle white."""
 
     lowest: float
     highest: float
 
     def part(self, value: float) -> float:
-        """0 .. 1; what is outside gets the colour of its end."""
+        """0 .. 1; what is outside gets the color of its end."""
         part = (value - self.lowest) / (self.highest - self.lowest)
         return min(max(part, 0.0), 1.0)
 
 
-def colour(part: float) -> str:
-    """The colour of a part of the scale, as ``#RRGGBB``."""
+def color(part: float) -> str:
+    """The color of a part of the scale, as ``#RRGGBB``."""
     first, share = (0, 2 * part) if part < 0.5 else (1, 2 * part - 1)
     ends = [plots.rgb(end) for end in ENDS[first : first + 2]]
     mixed = (round(a + share * (b - a)) for a, b in zip(*ends, strict=True))
@@ -44,7 +44,7 @@ def colour(part: float) -> str:
 def paint(symbols: Sequence[str], values: Sequence[float], scale: Scale) -> None:
     """Print a text to stdout with a legend.
 
-    Where there are too few colours, each line is followed by one of digits, 9 for the highest.
+    Where there are too few colors, each line is followed by one of digits, 9 for the highest.
     """
     from rich.console import Console
 
@@ -53,24 +53,24 @@ def paint(symbols: Sequence[str], values: Sequence[float], scale: Scale) -> None
     console = Console(
         file=sys.stdout, width=width + 1, highlight=False, markup=False, soft_wrap=True
     )
-    colourful = console.color_system in ("256", "truecolor") and not console.no_color
-    console.print(_legend(scale, colourful))
+    colorful = console.color_system in ("256", "truecolor") and not console.no_color
+    console.print(_legend(scale, colorful))
     for line in _lines(symbols, parts, width):
-        if colourful:
+        if colorful:
             console.print(_painted(line))
         else:
             console.print("".join(shown for shown, _ in line))
             console.print("".join(_digit(shown, part) for shown, part in line), end="\n\n")
 
 
-def _legend(scale: Scale, colourful: bool) -> Text:
+def _legend(scale: Scale, colorful: bool) -> Text:
     from rich.text import Text
 
     steps = [number / (DIGITS - 1) for number in range(DIGITS)]
     legend = Text(f"{scale.lowest:.3g} ")
     for number, part in enumerate(steps):
         legend.append(
-            "  " if colourful else str(number), f"black on {colour(part)}" if colourful else ""
+            "  " if colorful else str(number), f"black on {color(part)}" if colorful else ""
         )
     return legend.append(f" {scale.highest:.3g}\n")
 
@@ -80,7 +80,7 @@ def _painted(line: Sequence[tuple[str, float]]) -> Text:
 
     text = Text()
     for shown, part in line:
-        text.append(shown, f"black on {colour(part)}")
+        text.append(shown, f"black on {color(part)}")
     return text
 
 

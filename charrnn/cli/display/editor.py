@@ -1,6 +1,6 @@
 """The editor of ``charrnn write``: a text that a person edits and the network continues.
 
-The last continuation is coloured until the text is edited; until then it can be replaced by
+The last continuation is colored until the text is edited; until then it can be replaced by
 another.
 """
 

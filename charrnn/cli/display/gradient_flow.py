@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.display import plots
-from charrnn.cli.display.plots import COLOURS, literal
+from charrnn.cli.display.plots import COLORS, literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,13 +60,13 @@ def chart(networks: Sequence[NetworkFlow]) -> str:
     Raises:
         OptionError: the package that draws it is missing.
     """
-    curves = [(label, *_drawn(flow.norms), colour) for label, flow, colour, _ in _curves(networks)]
+    curves = [(label, *_drawn(flow.norms), color) for label, flow, color, _ in _curves(networks)]
     curves = [curve for curve in curves if len(curve[1])]
     if not curves:
         return "no gradient can be drawn: none arrives, or it overflows"
-    labels, xs, ys, colours = zip(*curves, strict=True)
+    labels, xs, ys, colors = zip(*curves, strict=True)
     title = "|dL_t/ds_(t-k)|, over the lag k in symbols"
-    return plots.chart(title, xs, ys, labels, colours, logarithmic=True)
+    return plots.chart(title, xs, ys, labels, colors, logarithmic=True)
 
 
 def picture(networks: Sequence[NetworkFlow]) -> Figure:
@@ -92,13 +92,13 @@ def picture(networks: Sequence[NetworkFlow]) -> Figure:
 
 
 def _curves(networks: Sequence[NetworkFlow]) -> Iterator[tuple[str, Flow, str, bool]]:
-    """Yield label, flow, colour and whether it is trained; training keeps a layer's colour."""
+    """Yield label, flow, color and whether it is trained; training keeps a layer's color."""
     keys = [(network.name, layer) for network in networks for layer in range(len(network.layers))]
     order = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     for network in networks:
         for layer, flow in enumerate(network.layers):
-            colour = COLOURS[order[network.name, layer] % len(COLOURS)]
-            yield network.label(layer), flow, colour, network.when == "trained"
+            color = COLORS[order[network.name, layer] % len(COLORS)]
+            yield network.label(layer), flow, color, network.when == "trained"
 
 
 def _drawn(norms: Any) -> tuple[Any, Any]:
@@ -113,14 +113,14 @@ def _draw_curves(
     norms: Axes, products: Axes, spectrum: Axes, networks: Sequence[NetworkFlow]
 ) -> None:
     spectrum_lag = min(SPECTRUM_LAG, len(networks[0].layers[0].norms) - 1)
-    for label, flow, colour, trained in _curves(networks):
+    for label, flow, color, trained in _curves(networks):
         line: dict[str, Any] = {
-            "color": colour,
+            "color": color,
             "linestyle": "-" if trained else "--",
             "linewidth": 1.4,
         }
         norms.plot(*_drawn(flow.norms), label=literal(label), **line)
-        _draw_products(products, flow, line, colour if trained else "none")
+        _draw_products(products, flow, line, color if trained else "none")
         _draw_spectrum(spectrum, flow, line, spectrum_lag)
     titles = {
         norms: "norm of $dL_t/ds_{t-k}$, s the layer's state,\nmedian of places in the text",
@@ -169,7 +169,7 @@ def _draw_eigenvalues(axes: Axes, network: NetworkFlow) -> None:
     blocks = list(network.layers[0].eigenvalues)
     for order, block in enumerate(blocks):
         values = np.concatenate([flow.eigenvalues[block] for flow in network.layers])
-        axes.plot(values.real, values.imag, ".", color=COLOURS[order], ms=3, label=f"block {block}")
+        axes.plot(values.real, values.imag, ".", color=COLORS[order], ms=3, label=f"block {block}")
     if not blocks:
         axes.annotate("the output is fed back", (0, 0), ha="center", va="center", fontsize=7)
     if len(blocks) > 1:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.display import plots
-from charrnn.cli.display.plots import COLOURS, literal
+from charrnn.cli.display.plots import COLORS, literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,7 @@ class Panel:
 def context_panel(found: Mapping[str, Memory]) -> Panel:
     """Return the losses of models over contexts."""
     scored = max(one.characters for one in found.values())
-    title = f"nats per character after contexts of n symbols, the same {scored:,} characters"
+    title = f"nats per character after contexts of n symbols, on the same {scored:,} characters"
     curves = [Curve(name, one.contexts, one.nats.tolist()) for name, one in found.items()]
     return Panel(title, "nats per character", "context", curves)
 
@@ -86,7 +86,7 @@ def table(panel: Panel) -> Iterator[str]:
     if panel.without_memory is not None:
         trainings = len(panel.curves[0].by_seed)
         means = f"; means of {trainings} trainings" if trainings > 1 else ""
-        yield f"{panel.without_memory:.1%} without memory{means}"
+        yield f"{panel.without_memory:.1%} are correct by guessing{means}"
     yield ""
 
 
@@ -103,7 +103,7 @@ def chart(panel: Panel) -> str:
         [np.log2(curve.x) for curve in panel.curves],
         [np.asarray(curve.y) for curve in panel.curves],
         [curve.name for curve in panel.curves],
-        [COLOURS[order % len(COLOURS)] for order in range(len(panel.curves))],
+        [COLORS[order % len(COLORS)] for order in range(len(panel.curves))],
     )
 
 
@@ -123,10 +123,10 @@ def _draw(axes: Axes, panel: Panel) -> None:
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     for order, curve in enumerate(panel.curves):
-        _draw_curve(axes, curve, COLOURS[order % len(COLOURS)])
+        _draw_curve(axes, curve, COLORS[order % len(COLORS)])
     if panel.without_memory is not None:
         axes.axhline(
-            panel.without_memory, color="0.5", linewidth=0.9, linestyle=":", label="no memory"
+            panel.without_memory, color="0.5", linewidth=0.9, linestyle=":", label="guessing"
         )
         axes.set_ylim(-0.03, 1.03)
     axes.set_xscale("log", base=2)
@@ -136,20 +136,20 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.tick_params(axis="x", labelsize="small")
     title = panel.title.replace(", ", ",\n", 1)
     if any(len(curve.by_seed) > 1 for curve in panel.curves):
-        title += "; means, from the worst to the best training"
+        title += "; means, and range of the trainings"
     axes.set_title(title, fontsize="medium", loc="left")
     axes.set_xlabel(f"{panel.x_label}, symbols")
     axes.grid(color="0.9", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_curve(axes: Axes, curve: Curve, colour: str) -> None:
+def _draw_curve(axes: Axes, curve: Curve, color: str) -> None:
     """Draw a curve, and the range between the worst and the best training behind it."""
     axes.plot(
-        curve.x, curve.y, marker="o", markersize=4, label=literal(curve.name), color=colour
+        curve.x, curve.y, marker="o", markersize=4, label=literal(curve.name), color=color
     )  # fmt: skip
     if len(curve.by_seed) > 1:
         shares = list(zip(*curve.by_seed.values(), strict=True))
         axes.fill_between(
-            curve.x, [*map(min, shares)], [*map(max, shares)], alpha=0.15, linewidth=0, color=colour
+            curve.x, [*map(min, shares)], [*map(max, shares)], alpha=0.15, linewidth=0, color=color
         )

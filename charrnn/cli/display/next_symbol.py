@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from charrnn.cli.display import plots
-from charrnn.cli.display.plots import COLOURS, literal
+from charrnn.cli.display.plots import COLORS, literal
 from charrnn.terminal import one_line, symbol_mark
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def choice_lines(
         numbers = "  ".join(f"{cell:>{sizes[name]}}" for name, cell in cells.items())
         return f"{head:<4}{numbers}  {end}".rstrip()
 
-    yield f"after '{_excerpt(prompt)}'" if prompt else "at the beginning of a text"
+    yield f"after '{_excerpt(prompt)}'" if prompt else "at the start of a text"
     yield row("", {name: name for name in found}, "")
     for symbol in rows:
         cells = {name: _percent(choice.probabilities[symbol]) for name, choice in found.items()}
@@ -56,7 +56,7 @@ def choice_lines(
         }
         yield row("…", rest, f"the other {len(names) - len(rows):,} symbols")
     possible = {name: f"{choice.possible:,}" for name, choice in found.items()}
-    yield row("", possible, "symbols are possible")
+    yield row("", possible, "possible symbols")
     perplexities = {name: f"{math.exp(choice.entropy):.1f}" for name, choice in found.items()}
     yield row("", perplexities, "perplexity")
 
@@ -73,7 +73,7 @@ def _excerpt(prompt: str) -> str:
 
 def tree_lines(tree: Node, beam: BeamConfig) -> Iterator[str]:
     """Yield the lines of a beam search tree."""
-    yield f"beam search, {beam.width} wide: what it kept in {beam.length} steps"
+    yield f"beam search of width {beam.width}: prefixes kept in {beam.length} steps"
     yield from _branches(tree, "")
 
 
@@ -88,7 +88,7 @@ def _branches(node: Node, indent: str) -> Iterator[str]:
         probability = math.exp(end.log_prob - node.log_prob)
         result = ""
         if not end.children:
-            result = f"  {end.rank}: {end.log_prob:.2f} nats" if end.rank else "  given up"
+            result = f"  {end.rank}: {end.log_prob:.2f} nats" if end.rank else "  pruned"
         yield f"{indent}{'└─' if last else '├─'} {symbol_mark(text)}  {probability:.1%}{result}"
         yield from _branches(end, indent + ("   " if last else "│  "))
 
@@ -111,7 +111,7 @@ def _draw_bars(axes: Axes, names: Sequence[str], found: Mapping[str, Choice], co
     for number, (name, choice) in enumerate(found.items()):
         positions = [row - 0.42 + size * (number + 0.5) for row in range(len(rows))]
         values = [float(choice.probabilities[symbol]) for symbol in rows]
-        axes.barh(positions, values, size, color=COLOURS[number % len(COLOURS)], label=name)
+        axes.barh(positions, values, size, color=COLORS[number % len(COLORS)], label=name)
     axes.set_yticks(range(len(rows)), [literal(symbol_mark(names[symbol])) for symbol in rows])
     axes.invert_yaxis()
     axes.set_xlabel("probability")
@@ -138,9 +138,7 @@ def _draw_tree(axes: Axes, tree: Node, prompt: str) -> None:
     axes.annotate(name, (-0.05, height), ha="right", va="center", fontsize=8)
     axes.set_xlim(-0.3 - 0.09 * len(name), tree.depth + 1.2)
     axes.set_ylim(tree.num_leaves - 0.4, -0.6)
-    axes.set_title(
-        "beam search: what was kept, grey what was given up", fontsize="medium", loc="left"
-    )
+    axes.set_title("beam search: prefixes kept; gray: pruned later", fontsize="medium", loc="left")
     axes.axis("off")
 
 
@@ -148,20 +146,20 @@ def _draw_edge(
     axes: Axes, child: Node, start: tuple[float, float], end: tuple[float, float]
 ) -> None:
     (x, y), (child_x, child_y) = start, end
-    colour, width = _style(child)
-    axes.plot([x, child_x], [y, child_y], color=colour, linewidth=width, zorder=1)
+    color, width = _style(child)
+    axes.plot([x, child_x], [y, child_y], color=color, linewidth=width, zorder=1)
     axes.annotate(
-        f"{child.probability:.0%}", (x + 0.62, y + 0.62 * (child_y - y)), fontsize=6, color=colour,
+        f"{child.probability:.0%}", (x + 0.62, y + 0.62 * (child_y - y)), fontsize=6, color=color,
         ha="center", va="center", zorder=2,
         bbox={"pad": 0.4, "facecolor": "white", "linewidth": 0},
     )  # fmt: skip
 
 
 def _draw_node(axes: Axes, node: Node, x: float, y: float) -> None:
-    colour, _ = _style(node)
-    box = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": colour}
+    color, _ = _style(node)
+    box = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": color}
     axes.annotate(
-        literal(symbol_mark(node.symbol)), (x, y), color=colour, ha="center", va="center",
+        literal(symbol_mark(node.symbol)), (x, y), color=color, ha="center", va="center",
         zorder=3, bbox=box,
     )  # fmt: skip
     if node.rank and not node.children:
@@ -170,7 +168,7 @@ def _draw_node(axes: Axes, node: Node, x: float, y: float) -> None:
 
 
 def _style(node: Node) -> tuple[str, float]:
-    """Return the colour and line width of the way to a prefix: the best text, another, none."""
+    """Return the color and line width of the way to a prefix: the best text, another, none."""
     if node.rank == 1:
-        return COLOURS[0], 2.0
+        return COLORS[0], 2.0
     return ("black", 1.0) if node.rank else ("0.65", 0.8)

@@ -1,4 +1,4 @@
-"""What the commands that draw share: colours, files, a missing extra."""
+"""What the commands that draw share: colors, files, a missing extra."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from charrnn.errors import OptionError, missing_package
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which people tell apart who see fewer colours than most.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito's colors, which people tell apart who see fewer colors than most.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 FORMATS = (".png", ".svg", ".pdf")
 
 
@@ -82,21 +82,21 @@ def chart(
     xs: Sequence[Any],
     ys: Sequence[Any],
     labels: Sequence[str],
-    colours: Sequence[str],
+    colors: Sequence[str],
     *,
     logarithmic: bool = False,
     height: int = 16,
     width: int | None = None,
     stream: TextIO | None = None,
 ) -> str:
-    """Curves in characters: colours on a terminal, letters where there are none.
+    """Curves in characters: colors on a terminal, letters where there are none.
 
     Args:
         title: above.
         xs: of each curve.
         ys: of each curve.
         labels: of each curve.
-        colours: of each curve.
+        colors: of each curve.
         logarithmic: whether the y axis is.
         height: of what is within the frame, in lines.
         width: of all, in columns; what the terminal has, and 100 at most.
@@ -110,7 +110,7 @@ def chart(
     except ImportError as error:
         raise missing(error) from None
 
-    in_colours = colourful(stream)
+    in_colors = colorful(stream)
     columns = width or shutil.get_terminal_size().columns
     return str(
         uniplot.plot_to_string(
@@ -121,8 +121,8 @@ def chart(
             y_as_log=logarithmic,
             height=height,
             width=max(20, min(columns, 100) - 15),
-            color=[rgb(colour) for colour in colours] if in_colours else False,
-            character_set="braille" if in_colours else "ascii",
+            color=[rgb(color) for color in colors] if in_colors else False,
+            character_set="braille" if in_colors else "ascii",
             legend_labels=labels if len(ys) > 1 else None,
             y_gridlines=[],
             x_gridlines=[],
@@ -130,14 +130,14 @@ def chart(
     )
 
 
-def colourful(stream: TextIO | None = None) -> bool:
-    """Whether stdout, or another stream, shows colours, and they are welcome."""
+def colorful(stream: TextIO | None = None) -> bool:
+    """Whether stdout, or another stream, shows colors, and they are welcome."""
     return (stream or sys.stdout).isatty() and "NO_COLOR" not in os.environ
 
 
-def rgb(colour: str) -> tuple[int, int, int]:
+def rgb(color: str) -> tuple[int, int, int]:
     """The three numbers of ``#RRGGBB``."""
-    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    red, green, blue = bytes.fromhex(color.removeprefix("#"))
     return red, green, blue
 
 

@@ -1,4 +1,4 @@
-"""The page of ``charrnn score --html``: texts coloured by how much each character surprised."""
+"""The page of ``charrnn score --html``: texts colored by how much each character surprised."""
 
 from __future__ import annotations
 

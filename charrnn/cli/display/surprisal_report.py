@@ -1,4 +1,4 @@
-"""What ``charrnn score`` shows: coloured texts and their worst passages, or a ranking."""
+"""What ``charrnn score`` shows: colored texts and their worst passages, or a ranking."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from charrnn.scoring import Score
 
 CONTEXT = 30  # characters around a passage
-MAX_SHOWN = 20_000  # characters of a text that is coloured on a terminal
+MAX_SHOWN = 20_000  # characters of a text that is colored on a terminal
 MAX_NAME = 40  # characters of a column of names
 
 

@@ -1,4 +1,4 @@
-"""A text coloured by how much each character surprised, or marked where there are no colours."""
+"""A text colored by how much each character surprised, or marked where there are no colors."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from charrnn.inspection.surprise import Surprise
 
-# Bits per character from which the next level begins, its mark where there are no colours, and its
-# colours: each darker than the one before, for every eye, and exact among a terminal's 256.
+# Bits per character from which the next level begins, its mark where there are no colors, and its
+# colors: each darker than the one before, for every eye, and exact among a terminal's 256.
 BOUNDS = (1, 2, 4, 6, 8)
 MARKS = " ▁▂▄▆█"
 PAPER = ("#ffffd7", "#ffd787", "#ffaf00", "#ff8700", "#d75f00", "#5f0000")
@@ -46,32 +46,32 @@ def legend() -> list[tuple[str, int]]:
     """What the levels mean."""
     words = [f" under {BOUNDS[0]} "]
     words += [f" {a} to {b} " for a, b in pairwise(BOUNDS)]
-    return [(word, level) for level, word in enumerate([*words, f" {BOUNDS[-1]} and more "])]
+    return [(word, level) for level, word in enumerate([*words, f" {BOUNDS[-1]} or more "])]
 
 
 class Painter:
-    """Prints painted text to stdout: with colours if it has enough of them, else with marks."""
+    """Prints painted text to stdout: with colors if it has enough of them, else with marks."""
 
     def __init__(self) -> None:
         from rich.console import Console
 
         self._console: Console = Console(file=sys.stdout, highlight=False, markup=False)
-        self.colours = self._console.color_system in ("256", "truecolor")
-        self.colours &= not self._console.no_color
+        self.colors = self._console.color_system in ("256", "truecolor")
+        self.colors &= not self._console.no_color
 
     def show(self, pieces: Painted, indent: str = "") -> None:
         """Print text, and a line's end if it has none; every line begins with `indent`."""
         for line in _lines(pieces):
-            if self.colours:
-                self._console.print(_coloured(line, indent), soft_wrap=True)
+            if self.colors:
+                self._console.print(_colored(line, indent), soft_wrap=True)
             else:
                 self._mark(line, indent)
 
     def row(self, head: str, pieces: Painted) -> None:
-        """Print a line of a table, which ends with text in one line: with colours or without."""
+        """Print a line of a table, which ends with text in one line: with colors or without."""
         text = [(piece.replace("\n", ""), level) for piece, level in pieces]
-        if text and self.colours:
-            self._console.print(_coloured(text, f"{head}  "), soft_wrap=True)
+        if text and self.colors:
+            self._console.print(_colored(text, f"{head}  "), soft_wrap=True)
         else:
             plain = "".join(piece for piece, _ in text)
             sys.stdout.write(f"{head}  {plain}".rstrip() + "\n")
@@ -99,11 +99,11 @@ class Painter:
     def legend(self) -> None:
         """Print what the levels mean."""
         head = "bits per character: "
-        if self.colours:
-            self._console.print(_coloured(legend(), head), soft_wrap=True)
+        if self.colors:
+            self._console.print(_colored(legend(), head), soft_wrap=True)
             return
         marked = [f"{MARKS[level]}{word.rstrip()}" for word, level in legend()[1:]]
-        sys.stdout.write(f"{head}{', '.join(marked)}; nothing: under {BOUNDS[0]}\n")
+        sys.stdout.write(f"{head}{', '.join(marked)}; no mark: under {BOUNDS[0]}\n")
 
 
 def _lines(pieces: Painted) -> Iterator[list[tuple[str, int]]]:
@@ -120,7 +120,7 @@ def _lines(pieces: Painted) -> Iterator[list[tuple[str, int]]]:
         yield line
 
 
-def _coloured(line: Painted, indent: str) -> Text:
+def _colored(line: Painted, indent: str) -> Text:
     from rich.text import Text
 
     text = Text(indent)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.display import plots
 from charrnn.cli.display.activation_text import Scale
-from charrnn.cli.display.plots import COLOURS, literal
+from charrnn.cli.display.plots import COLORS, literal
 from charrnn.terminal import symbol_mark
 
 if TYPE_CHECKING:
@@ -19,26 +19,27 @@ if TYPE_CHECKING:
 HEAT_MAP_SYMBOLS, LABELLED_SYMBOLS = 80, 90  # the latter where each has its name below
 HEAT_MAP_UNITS = 40
 MIN_GATE_PANELS = 4  # panels side by side, some of them empty, so that they stay small
-OFTEN = 0.9  # a unit that is saturated in this share of the text counts as always saturated
+OFTEN = 0.9  # share of the text above which a unit counts as saturated
 
 
 def table(found: TrackedUnits) -> Iterator[str]:
     """Yield the lines of a table: the units that track each feature, then the gates."""
     if found.trackers:
         size = max(map(len, found.trackers))
-        yield f"{'units that track':<{size}}  the best, scored on the other half of the text"
+        yield f"{'feature':<{size}}  best units, scored on the second half of the text"
         for name, units in found.trackers.items():
             numbers = (f"{unit!s:>9} {tracker.score:+.3f}" for unit, tracker in units)
             yield f"{name:<{size}}{'  '.join(numbers)}"
         if found.too_rare:
             yield f"too rare in this text: {', '.join(found.too_rare)}"
     else:
-        yield f"a text of {len(found.symbols):,} symbols is too short to search for anything"
+        yield f"a text of {len(found.symbols):,} symbols is too short to search for features"
     yield ""
     if not found.saturation:
         yield "this cell has no gates"
         return
-    yield "gates: share of the text below 0.1 and above 0.9; units for which that is nearly always"
+    yield "gates saturated left (below 0.1) and right (above 0.9): share of all activations,"
+    yield "and number of units that are saturated in over 90% of the text"
     for layer in range(len(next(iter(found.saturation.values())).left)):
         for gate, saturated in found.saturation.items():
             left, right = saturated.left[layer], saturated.right[layer]
@@ -71,10 +72,10 @@ def picture(found: TrackedUnits, unit: Unit | None) -> Figure:
     return figure
 
 
-def _colours() -> Any:
+def _colors() -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("signed", (COLOURS[0], "#FFFFFF", COLOURS[1]))
+    return LinearSegmentedColormap.from_list("signed", (COLORS[0], "#FFFFFF", COLORS[1]))
 
 
 def _draw_named_units(axes: Axes, found: TrackedUnits, named: Sequence[tuple[str, Unit]]) -> None:
@@ -86,14 +87,14 @@ def _draw_named_units(axes: Axes, found: TrackedUnits, named: Sequence[tuple[str
     for _, unit in named:
         scale, values = Scale(*found.limits(unit)), found.values(unit)[: len(symbols)]
         rows.append([scale.part(value) for value in values.tolist()])
-    axes.imshow(np.array(rows), cmap=_colours(), vmin=0, vmax=1, aspect="auto")
+    axes.imshow(np.array(rows), cmap=_colors(), vmin=0, vmax=1, aspect="auto")
     axes.set_yticks(range(len(named)), [name for name, _ in named], fontsize=7)
     marks = [literal(symbol_mark(symbol)) for symbol in symbols]
     axes.set_xticks(range(len(symbols)), marks, fontsize=7)
     axes.tick_params(length=0)
     axes.set_title(
-        "units that track something, and their score on the other half of the text; orange is "
-        "high, blue is low",
+        "units that track a feature, scored on the second half of the text; orange is high, "
+        "blue is low",
         fontsize="medium", loc="left",
     )  # fmt: skip
 
@@ -115,7 +116,7 @@ def _draw_parts(figure: Any, found: TrackedUnits) -> None:
             gate = name in found.activations.gates
             limit = 1.0 if gate else float(absolute_limit(shown))
             image = axes.imshow(
-                shown, cmap=_colours(), vmin=0 if gate else -limit, vmax=limit, aspect="auto",
+                shown, cmap=_colors(), vmin=0 if gate else -limit, vmax=limit, aspect="auto",
                 interpolation="nearest",
             )  # fmt: skip
             bar = figure.colorbar(image, ax=axes, location="bottom", aspect=30, pad=0.02)
@@ -123,7 +124,7 @@ def _draw_parts(figure: Any, found: TrackedUnits) -> None:
             axes.tick_params(labelsize=6)
             axes.set_title(f"{name} of layer {layer + 1}", fontsize="small", loc="left")
     for row in grid:
-        row[0].set_ylabel("units that vary most,\nby their mean", fontsize="small")
+        row[0].set_ylabel("units that vary most,\nsorted by mean", fontsize="small")
     figure.supxlabel("symbols read", fontsize="small")
 
 
@@ -136,7 +137,7 @@ def _draw_saturation(figure: Any, found: TrackedUnits) -> None:
         for layer in range(len(saturated.left)):
             axes.plot(
                 saturated.right[layer], saturated.left[layer], ".", ms=5, alpha=0.5,
-                color=COLOURS[layer % len(COLOURS)], label=f"layer {layer + 1}",
+                color=COLORS[layer % len(COLORS)], label=f"layer {layer + 1}",
             )  # fmt: skip
         axes.plot([0, 1], [1, 0], color="0.6", linewidth=0.7, linestyle=":")
         axes.set_box_aspect(1)

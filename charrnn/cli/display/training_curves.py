@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.display import plots
-from charrnn.cli.display.plots import COLOURS, literal
+from charrnn.cli.display.plots import COLORS, literal
 from charrnn.terminal import visible
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def chart(panel: Panel, courses: Sequence[Course], axes: Sequence[Any], over: st
     """
     import numpy as np
 
-    xs, ys, labels, colours = [], [], [], []
+    xs, ys, labels, colors = [], [], [], []
     for number, (course, axis) in enumerate(zip(courses, axes, strict=True)):
         for column in panel.columns:
             x, y = _known(axis, course.columns[column])
@@ -95,12 +95,12 @@ def chart(panel: Panel, courses: Sequence[Course], axes: Sequence[Any], over: st
             ys.append(y)
             which = f" {column.removesuffix('_nats')}" if len(panel.columns) > 1 else ""
             labels.append(visible(course.name) + which)
-            colours.append(COLOURS[(2 * number + panel.columns.index(column)) % len(COLOURS)])
+            colors.append(COLORS[(2 * number + panel.columns.index(column)) % len(COLORS)])
     if not ys:
-        return f"{panel.title}: nothing yet"
+        return f"{panel.title}: no report yet"
     title = f"{panel.title}, over {over}"
     return plots.chart(
-        title, xs, ys, labels, colours, logarithmic=panel.logarithmic, height=panel.height
+        title, xs, ys, labels, colors, logarithmic=panel.logarithmic, height=panel.height
     )
 
 
@@ -118,11 +118,11 @@ def picture(courses: Sequence[Course], axes: Sequence[Any], over: str) -> Figure
     losses.secondary_yaxis("right", functions=bits).set_ylabel("bpc")
     for number, course in enumerate(courses):
         if course.clip_norm is not None:
-            colour = COLOURS[number % len(COLOURS)]
-            grid[0, 1].axhline(course.clip_norm, color=colour, linewidth=0.8, linestyle=":")
+            color = COLORS[number % len(COLORS)]
+            grid[0, 1].axhline(course.clip_norm, color=color, linewidth=0.8, linestyle=":")
     figure.legend(
         *losses.get_legend_handles_labels(),
-        title="losses: thin in training, dots on held-out text; gradients: dotted where clipped",
+        title="losses: thin in training, dots in validation; gradients: dotted at the clip norm",
         loc="outside lower center", ncols=2, frameon=False,
     )  # fmt: skip
     return figure
@@ -132,18 +132,18 @@ def _draw(panel: Panel, panel_axes: Axes, courses: Sequence[Course], axes: Seque
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     for number, (course, axis) in enumerate(zip(courses, axes, strict=True)):
-        colour = COLOURS[number % len(COLOURS)]
+        color = COLORS[number % len(COLORS)]
         for column in panel.columns:
             x, y = _known(axis, course.columns[column])
             if column == "valid_nats":
                 panel_axes.plot(
-                    x, y, color=colour, label=_label(course), marker="o", markersize=3,
+                    x, y, color=color, label=_label(course), marker="o", markersize=3,
                     linewidth=1.8,
                 )  # fmt: skip
             elif column == "train_nats":
-                panel_axes.plot(x, y, color=colour, linewidth=0.8, alpha=0.6)
+                panel_axes.plot(x, y, color=color, linewidth=0.8, alpha=0.6)
             else:
-                panel_axes.plot(x, y, color=colour, linewidth=1)
+                panel_axes.plot(x, y, color=color, linewidth=1)
     if panel.logarithmic:
         panel_axes.set_yscale("log")
         panel_axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -155,4 +155,4 @@ def _draw(panel: Panel, panel_axes: Axes, courses: Sequence[Course], axes: Seque
 
 def _label(course: Course) -> str:
     name = literal(f"{visible(course.name)} valid")
-    return name if course.valid_nats is None else f"{name}, in the end {course.valid_nats:.4f}"
+    return name if course.valid_nats is None else f"{name}, final {course.valid_nats:.4f}"

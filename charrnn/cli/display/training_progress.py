@@ -188,7 +188,7 @@ class Picture(Lines):
                 steps,
                 nats,
                 ("train", "valid"),
-                plots.COLOURS,
+                plots.COLORS,
                 height=height,
                 width=console.width,
                 stream=sys.stderr,

@@ -1,4 +1,4 @@
-"""The page of ``charrnn inspect cells --html``: a text coloured by the unit that its reader picks.
+"""The page of ``charrnn inspect cells --html``: a text colored by the unit that its reader picks.
 
 The page needs no other file. It holds the activations, a byte for each unit and symbol.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.cli.display.activation_text import colour
+from charrnn.cli.display.activation_text import color
 from charrnn.cli.display.templates import fill
 from charrnn.inspection.units import absolute_limit
 from charrnn.terminal import with_line_ends
@@ -51,7 +51,7 @@ def unit_page(name: str, found: TrackedUnits, unit: Unit | None) -> str:
         "units": units,
         "parts": parts,
         "ends": limits,
-        "colours": [colour(level / (LEVELS - 1)) for level in range(LEVELS)],
+        "colors": [color(level / (LEVELS - 1)) for level in range(LEVELS)],
         "found": best,
         "first": first or (best[0][1:4] if best else (1, found.activations.states[-1], 1)),
     }

@@ -95,7 +95,7 @@ LINES = 'title = "a"\ndescription = "b"\nlicence = "c"\n'
         ("[a", "no registry"),
         ("a = 3", "no registry"),
         ("[a]\nfile = 'a'", "missing"),
-        (f"[a]\n{LINES}colour = 3", "colour"),
+        (f"[a]\n{LINES}color = 3", "color"),
         (f"[a]\n{LINES}", "'a' has no such source"),
         (f"[a]\n{LINES}file = '../a'", "'a' has no such file"),
         (f"['../a']\n{LINES}file = 'a'", "'../a' has no such name"),

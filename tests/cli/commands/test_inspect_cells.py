@@ -35,10 +35,10 @@ def test_numbers_for_programs(cli: Cli, tiny: Run) -> None:
     assert {len(one) for one in found["trackers"]} == {4}
 
 
-def test_a_text_is_painted_in_digits_where_there_are_no_colours(cli: Cli, tiny: Run) -> None:
+def test_a_text_is_painted_in_digits_where_there_are_no_colors(cli: Cli, tiny: Run) -> None:
     out = cli(*CELLS, tiny.folder, "--prompt", "the 日本\nsea", "--unit", "1.5").out
     title, legend, _, first, below, _, second, under, *_ = out.splitlines()
-    assert title == "1.c.5 of story-1, after each symbol"
+    assert title == "unit 1.c.5 of story-1 after each symbol"
     assert re.fullmatch(r"-[\d.]+ 0123456789 [\d.]+", legend)
     assert (first, second) == ("the 日本↵", "sea")
     assert re.fullmatch(r"\d{4}(\d)\1(\d)\2\d", below)
@@ -46,7 +46,7 @@ def test_a_text_is_painted_in_digits_where_there_are_no_colours(cli: Cli, tiny: 
 
 
 @needs_terminal
-def test_a_terminal_gets_colours_and_nothing_of_the_text_s(watched: tuple[Run, Any]) -> None:
+def test_a_terminal_gets_colors_and_nothing_of_the_text_s(watched: tuple[Run, Any]) -> None:
     run, _ = watched
     words = (*CELLS, run.folder, run.text, "--length", 30, "--unit", "1.h.3")
     shown = on_terminal(run.folder.parent, *words)

@@ -47,7 +47,7 @@ def test_small_networks_are_trained_on_tasks(cli: Cli) -> None:
             assert max(means) < 0.5
     assert "training gru on adding, seed 2" in done.err
     drawn = (cli.folder / "a.svg").read_text("utf-8")
-    for text in ("copy: share of 200 new lines answered correctly", "no memory", "lag, symbols"):
+    for text in ("copy: share of 200 new lines answered correctly", "guessing", "lag, symbols"):
         assert text in drawn
 
 

@@ -21,7 +21,7 @@ def test_what_may_come_next_and_what_settings_do(cli: Cli, tiny: Run) -> None:
     assert "the other" in lines[5]
     possible = lines[6].split()
     assert possible[3] == "5"
-    assert "beam search, 5 wide: what it kept in 8 steps" in lines
+    assert "beam search of width 5: prefixes kept in 8 steps" in lines
     assert re.search(r"  1: -[\d.]+ nats$", out, re.M)
 
 

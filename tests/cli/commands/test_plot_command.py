@@ -108,7 +108,7 @@ def test_a_picture_has_all_that_is_asked(cli: Cli) -> None:
     assert cli("plot", one, two, "--out", "a.svg").err == "written: a.svg\n"
     picture = (cli.folder / "a.svg").read_text("utf-8")
     texts = re.findall(r"<text[^>]*>([^<]+)</text>", picture)
-    assert "one valid, in the end 2.0125" in texts
+    assert "one valid, final 2.0125" in texts
     assert "two &lt;b&gt; valid" in texts
     assert {"bpc", "loss, nats per character", "learning rate", "step"} <= set(texts)
     assert {"#0072b2", "#d55e00"} <= set(re.findall(r"stroke: (#\w+)", picture))
@@ -165,7 +165,7 @@ def test_a_missing_extra_is_named(cli: Cli, words: tuple[str, ...], package: str
 
 
 @needs_terminal
-def test_a_terminal_gets_colours(tmp_path: Path) -> None:
+def test_a_terminal_gets_colors(tmp_path: Path) -> None:
     make_run(tmp_path / "run")
     shown = on_terminal(tmp_path, "plot", "run")
     assert shown.code == 0

@@ -76,7 +76,7 @@ def test_characters_lines_and_texts_add_up(tiny: Run, cli: Cli, known: str) -> N
     assert worst["probability"] < min(worst["expected"].values())
 
 
-def test_without_colour_marks_stand_below(tiny: Run, cli: Cli, known: str) -> None:
+def test_without_color_marks_stand_below(tiny: Run, cli: Cli, known: str) -> None:
     done = cli("score", "-m", tiny.folder, "text.txt")
     shown = done.out.splitlines()
     assert "bbbbbbbbbbb." in shown
@@ -209,9 +209,7 @@ def test_a_long_text_is_not_all_shown(tiny: Run, cli: Cli, tmp_path: Path) -> No
 
 
 @needs_terminal
-def test_on_a_terminal_there_are_colours_and_nothing_of_the_texts(
-    tiny: Run, tmp_path: Path
-) -> None:
+def test_on_a_terminal_there_are_colors_and_nothing_of_the_texts(tiny: Run, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text(f"the sea\nbbbb{TITLE}", "utf-8")
     done = on_terminal(tmp_path, "score", "-m", tiny.folder, "text.txt", "--unknown", "nearest")
     assert done.code == 0
