@@ -1,4 +1,4 @@
-"""charrnn: point it at any text and, minutes later, it writes more of it.
+"""charrnn: train a character-level language model on any text and generate more of it.
 
     import charrnn
 
@@ -6,12 +6,24 @@
     model = charrnn.load(run.model)
     print(model.sample(prompt="It was", temperature=0.8))
 
-The rooms, in the order data flows: ``corpus`` (files -> text), ``tokenizer`` (text <-> ids),
-``dataset`` and ``streams`` (ids -> windows), ``cells`` (the equations), ``parameters``,
-``kernels`` (what runs the cells), ``checkpoint`` (the model file), ``decoding`` (the next symbol),
-``scoring``, ``generator`` (a model that writes), ``compression``, ``novelty`` (what it copies),
-``network`` and ``training``, ``cli``.
-Importing this package imports nothing else; torch is loaded for training only.
+The subpackages and modules, each of which imports only those before it:
+
+- ``errors``, ``terminal``, ``arrays``: messages, safe output, names of array types
+- ``config``: the options of models, training and decoding
+- ``storage``: files that are whole or absent, safetensors, caches
+- ``cells``: the equations of the recurrent cells
+- ``compiler``: equation -> derivative -> machine code
+- ``text``: sources -> corpus -> tokenizer -> dataset -> streams of windows
+- ``model``: parameters, the model file, saved states
+- ``network``: the torch module, its fused kernels and its loss
+- ``inference``: the engines that run a trained network
+- ``decoding``: filters, sampling, beam search, constraints
+- ``run_dir``, ``scoring``, ``generator``, ``compression``, ``novelty``: what a trained model can do
+- ``training``: plan, trainer, checkpoints
+- ``inspection``, ``bench``: analyses and measurements, as numbers
+- ``cli``: the command line
+
+Importing this package imports none of them; only training and CUDA load torch.
 """
 
 from __future__ import annotations
@@ -28,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Public names are imported when they are first used."""
+    """Import a public name when it is first used."""
     if name == "load":
         from charrnn.generator import load
 

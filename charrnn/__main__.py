@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Entry point. Ctrl-C while the command is still being imported is no error either."""
+    """Run the command line; Ctrl-C ends it without a traceback even while it is being imported."""
     try:
         from charrnn.cli.app import run
 

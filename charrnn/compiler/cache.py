@@ -9,23 +9,19 @@ folder of its own.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import hashlib
-import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numba
-import platformdirs
 from numba.core import event
 
 from charrnn.compiler.scalar_math import OPTIONS
+from charrnn.storage.cache_dir import cache_dir, writable
 
 _PACKAGE = Path(__file__).parents[1]
 _COMPILED = [
@@ -40,14 +36,7 @@ def folder() -> Path:
     """Return the cache folder of this version of charrnn; the first call creates it."""
     sources = (_PACKAGE.joinpath(name).read_bytes() for name in _COMPILED)
     version = hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
-    shared = platformdirs.user_cache_path("charrnn") / "kernels" / version
-    with contextlib.suppress(OSError):
-        shared.mkdir(parents=True, exist_ok=True)
-        if os.access(shared, os.W_OK):
-            return shared
-    private = tempfile.mkdtemp(prefix="charrnn-kernels-")
-    atexit.register(shutil.rmtree, private, ignore_errors=True)
-    return Path(private)
+    return writable(cache_dir("kernels") / version)
 
 
 @contextlib.contextmanager

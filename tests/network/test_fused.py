@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import platformdirs
 import pytest
 import torch
 from numba import njit
@@ -423,7 +424,7 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(
 ) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: blocked / "no")
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: blocked / "no")
     folder = cache.folder.__wrapped__()
     assert folder.is_dir()
     assert blocked not in folder.parents
