@@ -1,1 +1,1 @@
-"""What goes on inside a model: numbers, no drawing."""
+"""Measurements inside a model: numbers only; `charrnn.cli.display` draws them."""

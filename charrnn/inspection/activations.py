@@ -1,4 +1,4 @@
-"""What every unit does while a network reads: states, gates and new contents, step by step.
+"""The activations of all units while a network reads: states, gates and candidate values.
 
 Shapes: L layers, N symbols read, H hidden units.
 """
@@ -21,20 +21,20 @@ from charrnn.inference.numpy_engine import NumpyEngine, relu, sigmoid
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 
-LEFT, RIGHT = 0.1, 0.9  # a gate below or above is saturated (Karpathy et al. 2015)
-_READ = 256  # symbols read at a time
+LEFT, RIGHT = 0.1, 0.9  # a gate is saturated below or above (Karpathy et al. 2015)
+_CHUNK = 256  # symbols read at a time
 
 _NUMERIC: Mapping[str, Function] = {"sigmoid": sigmoid, "tanh": np.tanh, "relu": relu}
 
 
 @dataclass(frozen=True)
 class Activations:
-    """What was seen while a text was read; at t, what followed from reading symbol t.
+    """The activations on a text; those at index t follow from reading symbol t.
 
     Attributes:
         states: names of the parts of the state, the layer's output first.
-        gates: names of the blocks that pass through a sigmoid, whose values lie in 0 .. 1.
-        parts: (L, N, H) of every state, gate and new content, by name.
+        gates: names of the blocks that pass through a sigmoid, with values in 0 .. 1.
+        parts: (L, N, H) of each state, gate and candidate, by name.
     """
 
     states: tuple[str, ...]
@@ -44,11 +44,11 @@ class Activations:
 
 @dataclass(frozen=True)
 class Saturation:
-    """How often the units of a gate are nearly shut or nearly open.
+    """How often the units of a gate are almost closed or almost open.
 
     Attributes:
-        left: (L, H), the share of the text at which the gate is below 0.1.
-        right: (L, H), the share at which it is above 0.9.
+        left: (L, H), the share of the text where the gate is below 0.1.
+        right: (L, H), the share where it is above 0.9.
     """
 
     left: NDArray[np.float64]
@@ -56,42 +56,45 @@ class Saturation:
 
 
 def activations(model: Model, ids: Ids) -> Activations:
-    """Read a text of ids (N,) from its beginning, and keep what every unit does.
+    """Read a text of ids (N,) from its start and record the activations of all units.
 
     Raises:
         CharRNNError: the state overflows.
     """
-    watcher = _Watcher(parameters.cell_of(model.config))
-    engine = NumpyEngine(model.config, model.values, watcher.step)
+    recorder = _Recorder(parameters.cell_of(model.config))
+    engine = NumpyEngine(model.config, model.values, recorder.step)
     start = np.array([[model.config.start_symbol]], np.int64)
     state = engine.advance(start, engine.start_state(1))
     windows: list[dict[str, Floats32]] = []
-    for first in range(0, len(ids), _READ):
-        watcher.seen.clear()
-        state = engine.advance(ids[first : first + _READ, None].astype(np.int64), state)
-        windows.append(watcher.window(model.config.num_layers))
+    for first in range(0, len(ids), _CHUNK):
+        recorder.seen.clear()
+        state = engine.advance(ids[first : first + _CHUNK, None].astype(np.int64), state)
+        windows.append(recorder.window(model.config.num_layers))
     parts = {name: np.concatenate([window[name] for window in windows], 1) for name in windows[0]}
     if not all(np.isfinite(values).all() for values in parts.values()):
-        raise CharRNNError("the network's state overflows on this text: there is nothing to show")
-    gates = tuple(name for name in parts if watcher.kinds.get(name) == "sigmoid")
-    return Activations(watcher.cell.states, gates, parts)
+        raise CharRNNError(
+            "the network's state overflows on this text, so there is nothing to show"
+        )
+    gates = tuple(name for name in parts if recorder.kinds.get(name) == "sigmoid")
+    return Activations(recorder.cell.states, gates, parts)
 
 
-def saturation(found: Activations) -> dict[str, Saturation]:
-    """Of each gate."""
+def saturation(recorded: Activations) -> dict[str, Saturation]:
+    """Return the saturation of each gate."""
+    gates = {name: recorded.parts[name] for name in recorded.gates}
     return {
-        name: Saturation((found.parts[name] < LEFT).mean(1), (found.parts[name] > RIGHT).mean(1))
-        for name in found.gates
+        name: Saturation((values < LEFT).mean(1), (values > RIGHT).mean(1))
+        for name, values in gates.items()
     }
 
 
-class _Watcher:
-    """A step of a cell that keeps the new state, and what its nonlinear functions give.
+class _Recorder:
+    """A step of a cell that records the new state and the outputs of its nonlinear functions.
 
     Attributes:
-        cell: whose step it is.
-        kinds: the function that each kept block passes through, by the block's name.
-        seen: for each step of each layer, what was kept, (1, H) by name.
+        cell: the step is this cell's.
+        kinds: the function that each recorded block passes through, by the block's name.
+        seen: for each step of each layer, the recorded values, (1, H) by name.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -99,30 +102,33 @@ class _Watcher:
         self.seen: list[dict[str, Floats32]] = []
         self._calls = calls(cell)
         self.kinds = {name: kind for kind, name in self._calls if name}
-        self._given: list[Floats32] = []  # by the functions, in this step
+        self._outputs: list[Floats32] = []  # of the functions, in this step
 
-        def kept(numeric: Function) -> Function:
+        def recorded(numeric: Function) -> Function:
             def call(x: Any) -> Any:
-                self._given.append(numeric(x))
-                return self._given[-1]
+                self._outputs.append(numeric(x))
+                return self._outputs[-1]
 
             return call
 
-        self._step = cell.step(*(kept(_NUMERIC[name]) for name in FUNCTIONS))
+        self._step = cell.step(*(recorded(_NUMERIC[name]) for name in FUNCTIONS))
 
     def step(self, x: Parts, W: Product, state: Parts, v: Parts = (), zone: Parts = ()) -> Parts:  # noqa: N803
-        """As `charrnn.cells.base.Cell.step`."""
-        self._given.clear()
+        """Do what `charrnn.cells.base.Cell.step` does."""
+        self._outputs.clear()
         after = self._step(x, W, state, v, zone)
         seen = dict(zip(self.cell.states, after, strict=True))
-        for (_, name), values in zip(self._calls, self._given, strict=True):
+        for (_, name), values in zip(self._calls, self._outputs, strict=True):
             if name:
                 seen[name] = values
         self.seen.append(seen)
         return after
 
     def window(self, layers: int) -> dict[str, Floats32]:
-        """What was seen since `seen` was emptied: (L, T, H) by name. Each layer's steps follow."""
+        """Return what was recorded since `seen` was cleared, (L, T, H) by name.
+
+        `seen` holds all steps of the first layer, then all of the next.
+        """
         return {
             name: np.concatenate([seen[name] for seen in self.seen])
             .astype(np.float32)
@@ -132,17 +138,17 @@ class _Watcher:
 
 
 def calls(cell: Cell) -> list[tuple[str, str | None]]:
-    """The nonlinear functions that a step of a cell calls, in order, and the block each squashes.
+    """Return the nonlinear functions that a cell's step calls, in order, with the block of each.
 
-    It is found by running the equation on symbols: a function squashes a block if that block's
-    input part meets nothing but sums and products on its way there. None: it squashes no block (as
-    the cell state on its way out), or one whose value is a part of the state itself.
+    The equation is traced symbolically: a function belongs to a block if the block's input part
+    reaches it through sums and products only. The block is None if there is no such block (for
+    the cell state on its way out), or if the block's value is itself a part of the state.
     """
     graph, arguments = Graph(), list[tuple[str, Value]]()
     inner = [1] * (cell.recurrent_depth - 1)
     counts = iter(list(chain.from_iterable((*inner, len(stage)) for stage in cell.stages)))
 
-    def noting(name: str) -> Callable[[Value], Value]:
+    def traced(name: str) -> Callable[[Value], Value]:
         def call(x: Value) -> Value:
             arguments.append((name, x))
             return function(name)(x)
@@ -152,14 +158,14 @@ def calls(cell: Cell) -> list[tuple[str, str | None]]:
     def product(operand: Any) -> Parts:
         return graph.inputs(f"r{len(graph.nodes)}", next(counts))
 
-    most = len(cell.peepholes) + 4 * len(cell.blocks)  # vectors of any form of the cell
+    num_vectors = len(cell.peepholes) + 4 * len(cell.blocks)  # enough for any form of the cell
     given = (graph.inputs("x", len(cell.blocks)), product, graph.inputs("state", len(cell.states)))
-    cell.step(*map(noting, FUNCTIONS))(*given, graph.inputs("v", most), ())
+    cell.step(*map(traced, FUNCTIONS))(*given, graph.inputs("v", num_vectors), ())
     return [(name, _block(cell, argument)) for name, argument in arguments]
 
 
 def _block(cell: Cell, argument: Value) -> str | None:
-    """The name of the block whose input part is in a sum of products."""
+    """Return the name of the block whose input part occurs in a sum of products."""
     nodes, left, blocks = argument.graph.nodes, [argument.index], set[int]()
     while left:
         operation, *arguments = nodes[left.pop()]

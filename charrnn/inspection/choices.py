@@ -1,4 +1,4 @@
-"""How a model goes on after a prompt: what may come next, and the tree that beam search walks."""
+"""How a model continues a prompt: the next symbol's distribution, and the beam search tree."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ class Choice:
     """A distribution of the next symbol.
 
     Attributes:
-        probabilities: (V,), of every symbol; 0 for one that cannot be drawn.
+        probabilities: (V,), of all symbols; 0 for a symbol that cannot be drawn.
     """
 
     probabilities: NDArray[np.float64]
 
     @property
     def possible(self) -> int:
-        """How many symbols can be drawn."""
+        """The number of symbols that can be drawn."""
         return int(np.count_nonzero(self.probabilities))
 
     @property
     def entropy(self) -> float:
-        """In nats; exp of it is the number of equally likely symbols that are as hard to guess."""
+        """The entropy in nats; its exponential is the perplexity."""
         p = self.probabilities[self.probabilities > 0]
         return max(0.0, -float((p * np.log(p)).sum()))
 
@@ -78,12 +78,12 @@ def settings(given: Mapping[str, float]) -> dict[str, SampleConfig]:
 
 
 def choices(read: Prompted, configs: Mapping[str, SampleConfig]) -> dict[str, Choice]:
-    """The distribution of the symbol after what was read, under each of some settings."""
+    """Return the distribution of the next symbol under each of the named settings."""
     return {name: Choice(_distribution(read, config)) for name, config in configs.items()}
 
 
 def _distribution(read: Prompted, config: SampleConfig) -> NDArray[np.float64]:
-    """What `decoding.filters.choose` draws from, XTC apart, which cuts only now and then."""
+    """Return what `decoding.filters.choose` draws from, without XTC, which acts only sometimes."""
     filters = filters_of(config)
     recent = np.array(read.ids, np.int64)
     scores = rescored(read.logits[0], filters, recent, NO_BIAS, ALL_ALLOWED)
@@ -98,11 +98,11 @@ class Node:
     """A prefix that beam search kept at some step.
 
     Attributes:
-        symbol: its last symbol; empty for the root, the prompt.
-        log_prob: of the whole prefix after the prompt, in nats.
+        symbol: its last symbol; empty for the root, which is the prompt.
+        log_prob: log-probability of the whole prefix after the prompt, in nats.
         probability: of the last symbol after those before it.
-        rank: among the texts that were found in the end, from 1; 0 if it became none of them.
-        children: prefixes one symbol longer, the most probable first.
+        rank: of the best result that starts with the prefix, from 1; 0 if there is none.
+        children: prefixes one symbol longer, most probable first.
     """
 
     symbol: str
@@ -128,11 +128,11 @@ class Node:
 
 
 def beam_tree(generator: Generator, read: Prompted, config: BeamConfig) -> Node:
-    """All prefixes that a beam search keeps on its way; a node's rank is that of its best text."""
-    network = _Noting(generator.engine)
-    start = _Noted(read.state, [()], np.zeros(1), log_softmax(read.logits))
-    found = beam_search(cast("Engine", network), read.logits, start, config)
-    kept = dict(network.kept)
+    """Return the tree of all prefixes that a beam search keeps."""
+    engine = _RecordingEngine(generator.engine)
+    start = _RecordedState(read.state, [()], np.zeros(1), log_softmax(read.logits))
+    found = beam_search(cast("Engine", engine), read.logits, start, config)
+    kept = dict(engine.kept)
     ranks: dict[Prefix, int] = {}
     for rank, hypothesis in enumerate(found, start=1):
         kept[hypothesis.ids] = hypothesis.log_prob
@@ -150,14 +150,14 @@ def beam_tree(generator: Generator, read: Prompted, config: BeamConfig) -> Node:
 
 
 @dataclass(frozen=True)
-class _Noted:
-    """The state of some rows, with what they have read since the prompt.
+class _RecordedState:
+    """The state of some rows with what they have read since the prompt.
 
     Attributes:
-        state: of the network.
+        state: of the engine.
         prefixes: what each row has read.
-        log_probs: (B,) of those.
-        following: (B, V) log-probabilities of what comes next.
+        log_probs: (B,) of the prefixes.
+        following: (B, V) log-probabilities of the next symbol.
     """
 
     state: Any
@@ -166,30 +166,32 @@ class _Noted:
     following: NDArray[np.float64]
 
 
-class _Noting:
-    """A network that notes each prefix that it reads, with its log-probability.
+class _RecordingEngine:
+    """An engine that records each prefix that it reads, with its log-probability.
 
-    A search hands on only what it keeps, so this is what it kept, however it searches. It can only
-    be stepped: no search lets a network write by itself.
+    A search lets the engine read only the prefixes that it keeps. Of an engine's methods this one
+    has those that a search uses.
     """
 
-    def __init__(self, network: Engine) -> None:
-        self._network = network
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self.kept: dict[Prefix, float] = {}
 
-    def step(self, ids: NDArray[np.integer[Any]], state: _Noted) -> tuple[Floats, _Noted]:
+    def step(
+        self, ids: NDArray[np.integer[Any]], state: _RecordedState
+    ) -> tuple[Floats, _RecordedState]:
         log_probs = state.log_probs + state.following[np.arange(len(ids)), ids]
         prefixes = [
             (*prefix, symbol) for prefix, symbol in zip(state.prefixes, ids.tolist(), strict=True)
         ]
         self.kept.update(zip(prefixes, log_probs.tolist(), strict=True))
-        logits, inner = self._network.step(ids, state.state)
-        return logits, _Noted(inner, prefixes, log_probs, log_softmax(logits))
+        logits, inner = self._engine.step(ids, state.state)
+        return logits, _RecordedState(inner, prefixes, log_probs, log_softmax(logits))
 
-    def select(self, state: _Noted, rows: Any) -> _Noted:
+    def select(self, state: _RecordedState, rows: Any) -> _RecordedState:
         numbers = np.arange(len(state.prefixes))[rows]
-        return _Noted(
-            self._network.select(state.state, rows),
+        return _RecordedState(
+            self._engine.select(state.state, rows),
             [state.prefixes[number] for number in numbers.tolist()],
             state.log_probs[rows],
             state.following[rows],

@@ -1,8 +1,8 @@
 """How error flows back through a network: what vanishes, what explodes, and what carries it.
 
-A layer's state s is all that it carries from step to step, side by side: h, and c where the cell
-has it. Everything is measured by autograd on the plain loop in float64, so every cell in every form
-can be looked at. Shapes: T steps, B windows, H hidden units, S parts of the state, N = S*H.
+A layer's state s holds all that it carries from step to step: h, and c if the cell has it, side by
+side. Everything is measured by autograd on the reference loop in float64, which runs every cell in
+every form. Shapes: T steps, B windows, H hidden units, S parts of the state, N = S*H.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from charrnn.network.module import CharRNN, Noise
 from charrnn.text.tokenizer import CharTokenizer
 from charrnn.training.regularizers import omega
 
-WARM_UP = 100  # symbols read before a window, where the text has them
-_LARGEST = 700.0  # logarithm of what float64 still holds
+WARM_UP = 100  # symbols read before a window, if the text has them
+_MAX_LOG = 700.0  # logarithm of a number that float64 still holds
 
 
 @dataclass(frozen=True)
 class Product:
-    """The product of the Jacobians of `lag` steps: ds_t/ds_{t-lag} (N, N) of one window.
+    """The product of the Jacobians over `lag` steps, ds_t/ds_{t-lag} (N, N), in one window.
 
     Attributes:
         lag: k.
-        singular_values: (N,), the largest first.
+        singular_values: (N,), in descending order.
         spectral_radius: the largest modulus of an eigenvalue.
     """
 
@@ -52,14 +52,14 @@ class Product:
 
 @dataclass(frozen=True)
 class Flow:
-    """How error flows back through one layer; what overflows is not a number.
+    """How error flows back through one layer; numbers that overflow are NaN.
 
     Attributes:
-        norms: (K+1,), the median over windows of |dL_t/ds_{t-k}|, L_t the loss of step t alone.
-        parts: the same of each part of the state by itself, the others held.
-        products: the Jacobians' products over some lags.
-        eigenvalues: (H,) of each block of W_hh; none where the output is fed back into it.
-        omega: of Pascanu et al. (2013), summed over the steps of a window, for all its losses.
+        norms: (K+1,), the median over windows of |dL_t/ds_{t-k}|, where L_t is the loss of step t.
+        parts: the same for each part of the state alone, with the other parts fixed.
+        products: the products of the Jacobians over some lags.
+        eigenvalues: (H,) for each block of W_hh; empty if the output is fed back instead of h.
+        omega: regularizer of Pascanu et al. (2013), summed over a window's steps, for all losses.
     """
 
     norms: Floats64
@@ -70,7 +70,7 @@ class Flow:
 
     @property
     def per_step(self) -> float:
-        """What one step multiplies the norm by: the geometric mean from lag 1 to K."""
+        """The factor of the norm per step: the geometric mean from lag 1 to K."""
         first, last = self.norms[min(1, len(self.norms) - 2)], self.norms[-1]
         if first == 0:
             return 0.0
@@ -147,7 +147,7 @@ def untrained(text: str, cell: str, scale: float, options: UntrainedOptions) -> 
 
 
 def at_start(model: Model) -> Model:
-    """The network that `model` was before its training, if it began from random weights."""
+    """Return the network before its training, which must have begun from random weights."""
     made = model.training.get("train")
     made = made if isinstance(made, dict) else {}
     seed, rule, bias = made.get("seed"), made.get("init"), made.get("forget_bias")
@@ -164,20 +164,20 @@ def flows(model: Model, text: str, *, lags: int, windows: int) -> list[Flow]:
     """How error flows back through each layer of a model while it reads a text.
 
     Args:
-        model: any; no dropout, and the mean of zoneout, as in scoring.
-        text: read in `windows` windows spread over it, each after up to 100 symbols of warming up.
-        lags: K, the longest way back, in steps.
-        windows: B.
+        model: runs as in scoring: without dropout, with the mean of zoneout.
+        text: read in windows spread over it, each after up to 100 symbols of warm-up.
+        lags: K, the largest number of steps back.
+        windows: B, number of windows.
 
     Raises:
         PromptError: the text has symbols that the model does not know.
-        CorpusError: it is too short.
+        CorpusError: the text is too short.
     """
     network = CharRNN(model.config, model.values).double().requires_grad_(False).eval()
     ids = model.tokenizer.encode(text)
     inputs, targets, before = _windows(ids, model.config.start_symbol, lags, windows)
     layers, losses = _traced(network, inputs, targets, before)
-    # One window is enough for the products: a matrix each, where gradients are a vector.
+    # The products are matrices, gradients are vectors: one window is enough for the products.
     single, _ = _traced(network, inputs[:, :1], targets[:, :1], before)
     return [
         _flow(network, index, states, losses, list(_products(one, lags)))
@@ -188,13 +188,13 @@ def flows(model: Model, text: str, *, lags: int, windows: int) -> list[Flow]:
 def _flow(
     network: CharRNN, index: int, states: list[Tensor], losses: Tensor, products: list[Product]
 ) -> Flow:
-    """What is known of one layer from its states s_0 ... s_T and the losses (T, B)."""
+    """Return the measurements of one layer from its states s_0 ... s_T and the losses (T, B)."""
     arriving = torch.autograd.grad(losses[-1].sum(), states, retain_graph=True)
     back = torch.stack(arriving).flip(0)  # (K+1, B, N), by lag
     names = network.cell.states
     parts = zip(names, torch.chunk(back, len(names), -1), strict=True)
     norms = _median_norm(back)
-    # Omega leaves out where no gradient arrives, and one that is not a number would be left out.
+    # Omega skips steps without a gradient, and would skip NaN as well.
     known = np.isfinite(norms).all()
     return Flow(
         norms=norms,
@@ -206,16 +206,16 @@ def _flow(
 
 
 def _median_norm(gradients: Tensor) -> Floats64:
-    """Of gradients (K+1, B, N): (K+1,)."""
+    """Return the median norm over windows, (K+1,), of gradients (K+1, B, N)."""
     return np.asarray(np.median(gradients.norm(dim=-1).numpy(), axis=1), np.float64)
 
 
 def _windows(ids: Ids, start: int, lags: int, windows: int) -> tuple[Tensor, Tensor, int]:
-    """Inputs and targets (before + lags, B), and how many steps only warm up."""
+    """Return inputs and targets (before + lags, B), and `before`, the number of warm-up steps."""
     if len(ids) < lags + 1:
         raise CorpusError(
             f"the text has {len(ids):,} symbols, {lags + 1:,} are needed for --lags {lags}: "
-            "name a longer one, or fewer lags"
+            "use a longer text or fewer lags"
         )
     before = min(WARM_UP, len(ids) - lags)
     last = len(ids) - lags - before
@@ -229,7 +229,7 @@ def _windows(ids: Ids, start: int, lags: int, windows: int) -> tuple[Tensor, Ten
 def _traced(
     network: CharRNN, inputs: Tensor, targets: Tensor, before: int
 ) -> tuple[list[list[Tensor]], Tensor]:
-    """Each layer's states s_0 ... s_T (B, N) after warming up, and the losses (T, B)."""
+    """Return each layer's states s_0 ... s_T (B, N) after the warm-up, and the losses (T, B)."""
     state = network.start_state(inputs.shape[1])
     with torch.no_grad():
         _, state = network(inputs[:before], state)
@@ -242,9 +242,10 @@ def _traced(
 
 
 class _Tracer:
-    """A sequence function that makes of each state one tensor, through which all error flows.
+    """A sequence function that joins each state into one tensor through which all error flows.
 
-    With h and c apart, what arrives at c would also hold what came to it by h of the same step.
+    If h and c were separate, the gradient of c would include what reaches it through h of the same
+    step.
 
     Attributes:
         layers: for each layer run so far, its states s_0 ... s_T, each (B, N).
@@ -261,7 +262,7 @@ class _Tracer:
         weights: Mapping[str, Tensor],
         **more: Any,
     ) -> tuple[Tensor, LayerState]:
-        """As `charrnn.network.layers.reference`."""
+        """Do what `charrnn.network.layers.reference` does."""
         states = [torch.cat(state, -1).detach().requires_grad_()]
         for t in range(len(x)):
             before = _parts(cell, states[-1])
@@ -276,12 +277,12 @@ def _parts(cell: Cell, state: Tensor) -> LayerState:
 
 
 def _products(states: list[Tensor], lags: int) -> Iterator[Product]:
-    """The products of one window's Jacobians, from its end, over some lags up to `lags`.
+    """Yield the products of one window's Jacobians, from its end, over some lags up to `lags`.
 
-    ``P_k = P_{k-1} ds_{t-k+1}/ds_{t-k}``, N rows taken back through a step at once. P is kept at
-    length 1 and its logarithm apart, so that neither a vanishing nor an exploding one is lost.
+    ``P_k = P_{k-1} ds_{t-k+1}/ds_{t-k}``, with all N rows going back a step at once. P is scaled to
+    norm 1 and the logarithm of its norm is stored apart, so that P neither vanishes nor explodes.
     """
-    looked_at = {*product_lags(lags)}
+    wanted = {*product_lags(lags)}
     (size,) = states[-1].shape[1:]
     product, log_scale = torch.eye(size, dtype=torch.float64), 0.0
     for lag, (before, after) in enumerate(reversed(list(pairwise(states))), start=1):
@@ -293,9 +294,9 @@ def _products(states: list[Tensor], lags: int) -> Iterator[Product]:
         if length:
             product = product / length
             log_scale += math.log(length)
-        if not log_scale < _LARGEST:  # or not a number: nothing is known from here on
+        if not log_scale < _MAX_LOG:  # or NaN: all further products are unknown
             return
-        if lag in looked_at:
+        if lag in wanted:
             scale = np.exp(np.float64(log_scale))
             radius = torch.linalg.eigvals(product).abs().max() if length else 0.0
             singular = torch.linalg.svdvals(product).numpy()
@@ -303,12 +304,12 @@ def _products(states: list[Tensor], lags: int) -> Iterator[Product]:
 
 
 def product_lags(lags: int) -> list[int]:
-    """Where products are taken apart: 1, 2, 5, 10, ... and the longest lag."""
+    """Return the lags whose products are decomposed: 1, 2, 5, 10, ... and the largest."""
     return sorted({1, lags} | {n * d for n in (1, 2, 5) for d in (1, 10, 100) if n * d <= lags})
 
 
 def _eigenvalues(cell: Cell, weights: Mapping[str, Tensor]) -> dict[str, NDArray[np.complex128]]:
-    """Of each square block of ``weight_hh``."""
+    """Return the eigenvalues of each block of ``weight_hh``, if the blocks are square."""
     weight = weights["weight_hh"]
     blocks = torch.chunk(weight, len(cell.blocks))
     if blocks[0].shape[0] != blocks[0].shape[1]:

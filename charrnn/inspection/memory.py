@@ -1,4 +1,4 @@
-"""How far back a model remembers: its loss on the same symbols after more and more of the text."""
+"""How far back a model remembers: its loss on the same symbols after longer and longer contexts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from charrnn.inference.engine import Engine
 from charrnn.inspection.json_values import numbers
 from charrnn.text.tokenizer import Tokenizer
 
-SPREAD = 8  # a context of n is one of n to n + n/8 symbols, so that several are scored at a time
-_ROWS, _READ = 256, 64  # texts side by side, and symbols read at a time
+SPREAD = 8  # a context of n has n to n + n/8 symbols, so that n/8 are scored after one warm-up
+_ROWS, _CHUNK = 256, 64  # texts side by side, and symbols read at a time
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Memory:
     """The loss after contexts of different lengths, on the same symbols.
 
     Attributes:
-        contexts: (K,), in symbols, each twice the one before.
-        nats: (K,), per character.
-        excess: (K,), what the longest context saves, in nats per character.
-        standard_error: (K,), of the excess, from places of the text that are far apart; NaN where
-            there is only one.
-        characters: scored after each context.
+        contexts: (K,), in symbols; each is twice the one before.
+        nats: (K,), loss in nats per character.
+        excess: (K,), loss minus the loss after the longest context.
+        standard_error: (K,), of the excess over separate stretches of the text; NaN if there is
+            only one.
+        characters: number of characters scored after each context.
     """
 
     contexts: tuple[int, ...]
@@ -49,59 +49,60 @@ class Memory:
 
 
 def memory(engine: Engine, ids: Ids, tokenizer: Tokenizer, *, longest: int, symbols: int) -> Memory:
-    """Score some symbols again and again, from nothing, after 1, 2, 4, ... symbols before them.
+    """Score the same symbols after contexts of 1, 2, 4, ... symbols, each from the start state.
 
-    A stretch of the text is scored in pieces of n/8 symbols; for each the state is reset n symbols
-    before it. So every symbol has a context of n to n + n/8, and all contexts the same symbols.
+    A stretch of the text is scored in pieces of n/8 symbols; the state is reset n symbols before
+    each piece. So each symbol is scored after a context of n to n + n/8 symbols.
 
     Args:
         engine: of the model.
-        ids: (N,) the text.
-        tokenizer: of the model, which counts characters.
-        longest: no context is longer than this.
-        symbols: how many to score, spread over the text.
+        ids: (N,), the text.
+        tokenizer: of the model; counts characters.
+        longest: limit of the context lengths.
+        symbols: number of symbols to score, spread over the text.
 
     Raises:
         CorpusError: the text is too short.
     """
     contexts = tuple(1 << power for power in range(longest.bit_length()))
     stretch = max(1, contexts[-1] // SPREAD)
-    room = len(ids) - contexts[-1]
-    if room < stretch:
+    available = len(ids) - contexts[-1]
+    if available < stretch:
         raise CorpusError(
             f"the text has {len(ids):,} symbols, {contexts[-1] + stretch:,} are needed for "
-            f"--longest {longest}: name a longer one, or a shorter context"
+            f"--longest {longest}: use a longer text or a shorter context"
         )
-    count = max(1, min(symbols, room) // stretch)
-    # Whole stretches apart, so that none overlaps another.
-    places = np.unique(np.linspace(0, room // stretch - 1, count).astype(np.int64))
-    firsts = contexts[-1] + places * stretch
+    count = max(1, min(symbols, available) // stretch)
+    # The distances are multiples of a stretch, so that no two overlap.
+    indices = np.unique(np.linspace(0, available // stretch - 1, count).astype(np.int64))
+    firsts = contexts[-1] + indices * stretch
     nats = np.stack([_after(engine, ids, firsts, context, stretch) for context in contexts])
     scored = firsts[:, None] + np.arange(stretch)
     characters = tokenizer.measure(ids[scored].ravel()).characters
-    per_place = nats.sum(2) * len(firsts) / characters  # (K, places), whose means are the losses
-    excess = per_place - per_place[-1]
+    # (K, stretches); the means over the stretches are the losses.
+    per_stretch = nats.sum(2) * len(firsts) / characters
+    excess = per_stretch - per_stretch[-1]
     with np.errstate(invalid="ignore", divide="ignore"):
         error = excess.std(1) / np.sqrt(len(firsts) - 1)
-    return Memory(contexts, per_place.mean(1), excess.mean(1), error, characters)
+    return Memory(contexts, per_stretch.mean(1), excess.mean(1), error, characters)
 
 
 def _after(
     engine: Engine, ids: Ids, firsts: NDArray[np.int64], context: int, stretch: int
 ) -> NDArray[Any]:
-    """-ln p of every symbol of some stretches of the text, (places, stretch), after `context`."""
+    """Return -ln p of each symbol of the stretches after a context, (stretches, stretch)."""
     piece = max(1, context // SPREAD)
     begins = (firsts[:, None] + np.arange(0, stretch, piece)).ravel()
-    found = []
+    surprisals = []
     for first in range(0, len(begins), _ROWS):
         rows = begins[first : first + _ROWS]
         state = engine.start_state(len(rows))
         before = np.arange(-context, -1)
-        for at in range(0, len(before), _READ):
-            read = rows + before[at : at + _READ, None]
+        for start in range(0, len(before), _CHUNK):
+            read = rows + before[start : start + _CHUNK, None]
             state = engine.advance(ids[read].astype(np.int64), state)
         scored = rows + np.arange(piece)[:, None]
         inputs, targets = ids[scored - 1].astype(np.int64), ids[scored].astype(np.int64)
         nats, _ = engine.nats(inputs, targets, state)
-        found.append(nats.T)
-    return np.concatenate(found).reshape(len(firsts), stretch)
+        surprisals.append(nats.T)
+    return np.concatenate(surprisals).reshape(len(firsts), stretch)

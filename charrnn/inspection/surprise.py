@@ -1,7 +1,7 @@
-"""Where a text surprised a model: character by character, by lines, and the worst passages.
+"""Where a text surprised a model: by characters, by lines, and the worst passages.
 
-A unit is the least of a text that a model has one number for: a character, or the piece of several
-that is one symbol; the bytes of a character are added up.
+A unit is the smallest part of a text with a surprisal of its own: a character, or a token of
+several characters. The surprisals of a character's bytes are added up.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from charrnn.text.unknown_symbols import Replaced, replace
 
 @dataclass(frozen=True)
 class Surprise:
-    """A text as a model met it.
+    """A text with the surprisals of a model.
 
     Attributes:
         name: of the text.
-        units: its text, unit by unit (U).
-        nats: -ln p (U,) of each.
-        likeliest: what was expected most in the place of a unit's first symbol (U, K): ids.
-        likeliest_nats: -ln p (U, K) of those.
+        units: the text, unit by unit (U).
+        nats: -ln p of each unit, (U,).
+        likeliest: ids of the tokens most expected in place of each unit's first token, (U, K).
+        likeliest_nats: -ln p of those tokens, (U, K).
     """
 
     name: str
@@ -43,22 +43,22 @@ class Surprise:
 
     @classmethod
     def of(cls, name: str, found: Surprisals, tokenizer: Tokenizer) -> Surprise:
-        """The text of what was read, from its first symbol on."""
-        begins = np.array([symbol[0] & 0xC0 != 0x80 for symbol in tokenizer.token_bytes])
+        """Return the text of the tokens that were scored."""
+        tokens = tokenizer.token_bytes
+        begins = np.array([token[0] & 0xC0 != 0x80 for token in tokens])  # not within a character
         starts = np.flatnonzero(begins[found.ids])
-        symbols = tokenizer.token_bytes
         if len(starts) == len(found.ids):
-            texts = [symbol.decode("utf-8", "replace") for symbol in symbols]
+            texts = [token.decode("utf-8", "replace") for token in tokens]
             units = [texts[index] for index in found.ids.tolist()]
         else:
             ids = found.ids.tolist()
             bounds = zip(starts.tolist(), [*starts[1:].tolist(), len(ids)], strict=True)
-            units = [b"".join(symbols[i] for i in ids[a:b]).decode() for a, b in bounds]
+            units = [b"".join(tokens[i] for i in ids[a:b]).decode() for a, b in bounds]
         nats = np.add.reduceat(found.nats, starts) if len(starts) else found.nats
         return cls(name, units, nats, found.likeliest[starts], found.likeliest_nats[starts])
 
     def __getitem__(self, where: slice) -> Surprise:
-        """A part of it, by units."""
+        """Return a part of the text, by units."""
         return Surprise(
             self.name,
             self.units[where],
@@ -69,12 +69,12 @@ class Surprise:
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """The whole text."""
         return "".join(self.units)
 
     @property
     def score(self) -> Score:
-        """Of all of it."""
+        """The score of the whole text."""
         text = self.text
         return Score(float(self.nats.sum()), len(text), len(text.encode()))
 
@@ -85,8 +85,8 @@ class Surprise:
         return self.nats / lengths / math.log(2)
 
     def lines(self) -> list[slice]:
-        """Its lines, their ends included."""
-        ends = [at + 1 for at, unit in enumerate(self.units) if unit.endswith("\n")]
+        """Return the units of each line, with the line end."""
+        ends = [index + 1 for index, unit in enumerate(self.units) if unit.endswith("\n")]
         if not ends or ends[-1] < len(self.units):
             ends.append(len(self.units))
         return [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
@@ -100,45 +100,45 @@ class Surprise:
         """Return the most surprising unit of a part."""
         return int(part.start) + int(self.nats[part].argmax())
 
-    def worst(self, most: int) -> list[slice]:
-        """The passages that surprised most, the worst first; none where all is alike.
+    def worst(self, count: int) -> list[slice]:
+        """Return the `count` most surprising passages, worst first; fewer if there are no more.
 
-        What a unit is above mean and standard deviation of all of them is its weight: of the
-        passages that no longer or shorter one outweighs, these weigh most.
+        A unit's weight is its surprisal minus the mean and the standard deviation of all units.
+        A passage is a maximal sum of weights.
         """
         if not len(self.nats):
             return []
         weights = self.nats - (self.nats.mean() + self.nats.std())
-        found = maximal_sums(weights)
-        found.sort(key=lambda part: -float(weights[part].sum()))
-        return found[:most]
+        passages = maximal_sums(weights)
+        passages.sort(key=lambda part: -float(weights[part].sum()))
+        return passages[:count]
 
 
 def maximal_sums(values: NDArray[np.float64]) -> list[slice]:
-    """All parts of a row of numbers with maximal sums, in order (Ruzzo and Tompa 1999).
+    """Return all maximal scoring subsequences, in order (Ruzzo and Tompa 1999).
 
-    A part's sum is maximal if no part within it, and none that holds it, has as large a one, other
-    parts of the answer left alone.
+    The part with the largest sum is the first of them; the others are found in the same way in the
+    numbers before and after it, as long as sums are above zero.
     """
     edges = np.flatnonzero(np.diff(values > 0)) + 1
-    starts = np.concatenate([[0], edges])  # of runs above zero and not: each is one number
+    starts = np.concatenate([[0], edges])  # of runs above zero and runs not above
     after = np.cumsum(np.add.reduceat(values, starts))
     before = np.concatenate([[0.0], after[:-1]])
-    # Of each candidate: its first and last run, sums up to its start and end, and the last one
-    # before it whose start is lower.
+    # For each candidate: its first and last run, the sums up to its start and end, and the last
+    # candidate before it whose sum at the start is lower.
     parts: list[tuple[int, int, float, float, int]] = []
     above = values[starts] > 0
     for run in np.flatnonzero(above).tolist():
         first, low, high = run, float(before[run]), float(after[run])
         while True:
-            at = len(parts) - 1
-            while at >= 0 and parts[at][2] >= low:
-                at = parts[at][4]
-            if at < 0 or parts[at][3] >= high:
+            index = len(parts) - 1
+            while index >= 0 and parts[index][2] >= low:
+                index = parts[index][4]
+            if index < 0 or parts[index][3] >= high:
                 break
-            first, low = parts[at][0], parts[at][2]
-            del parts[at:]
-        parts.append((first, run, low, high, at))
+            first, low = parts[index][0], parts[index][2]
+            del parts[index:]
+        parts.append((first, run, low, high, index))
     ends = [*starts[1:].tolist(), len(values)]
     return [slice(int(starts[first]), ends[last]) for first, last, *_ in parts]
 
@@ -182,7 +182,7 @@ def encode_documents(
         if len(ids):
             documents.append((f"{name}:{numbers[name]}" if counts[name] > 1 else name, ids))
     if not documents:
-        raise CorpusError("no symbol is left of the text: there is nothing to score")
+        raise CorpusError("no symbol of the text is left to score")
     return documents
 
 

@@ -1,10 +1,10 @@
-"""The toy tasks by which the field measures memory, as texts: a line each, its answer after ``=``.
+"""Toy tasks that measure memory, as texts: each line is a question, ``=`` and the answer.
 
-    copy      three letters, then n blanks: the letters again (Hochreiter and Schmidhuber 1997)
-    adding    n + 2 digits, two of them marked by ``+``, one in each half: their sum (the same)
-    brackets  two brackets, then n symbols of closed ones: those that close the two
+    copy      three letters, then n blanks; the letters again (Hochreiter and Schmidhuber 1997)
+    adding    n + 2 digits, two of them marked by ``+``, one in each half; their sum (ibid.)
+    brackets  two open brackets, then n symbols of closed ones; what closes the two
 
-What is asked is answered when every symbol is right, each the likeliest one.
+An answer is correct if each of its symbols is the likeliest one.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from charrnn.text.open import Texts
 LETTERS, COPIED = "abcd", 3
 PAIRS = (("(", ")"), ("[", "]"), ("{", "}"), ("<", ">"))
 OPENED = 2
-EXAMPLES = 200  # answered to measure the success at a lag
-CHARACTERS = 1_000_000  # of a corpus to train on
-HELD_OUT = 20_000
+EXAMPLES = 200  # that measure the success at a lag
+CHARACTERS = 1_000_000  # of the training text
+HELD_OUT = 20_000  # characters of the validation text
 
-Example = tuple[str, str]  # a question up to its ``=``, and the answer
+Example = tuple[str, str]  # question with ``=``, and answer
 
 
 def _copy(lag: int, chance: random.Random) -> Example:
@@ -45,15 +45,15 @@ def _adding(lag: int, chance: random.Random) -> Example:
     digits = [chance.randrange(10) for _ in range(lag + 2)]
     middle = len(digits) // 2
     marked = (chance.randrange(middle), chance.randrange(middle, len(digits)))
-    question = "".join(f"+{d}" if at in marked else f"{d}" for at, d in enumerate(digits))
-    return f"{question}=", f"{sum(digits[at] for at in marked):02}"
+    question = "".join(f"+{d}" if index in marked else f"{d}" for index, d in enumerate(digits))
+    return f"{question}=", f"{sum(digits[index] for index in marked):02}"
 
 
 def _brackets(lag: int, chance: random.Random) -> Example:
     outer = chance.choices(PAIRS, k=OPENED)
-    inner, opened = list[str](), list[str]()  # the latter by what will close them
-    for room in range(lag, 0, -1):
-        if room > len(opened) + 1 and (not opened or chance.random() < 0.5):
+    inner, opened = list[str](), list[str]()  # the second holds the closing brackets to come
+    for left in range(lag, 0, -1):
+        if left > len(opened) + 1 and (not opened or chance.random() < 0.5):
             opening, closing = chance.choice(PAIRS)
             inner.append(opening)
             opened.append(closing)
@@ -68,8 +68,8 @@ class Task:
     """A toy task.
 
     Attributes:
-        make: an example of a lag.
-        guessed: the share of right answers that need no memory.
+        make: returns an example with a lag.
+        guessed: the share of correct answers that guessing reaches, without memory.
     """
 
     make: Callable[[int, random.Random], Example]
@@ -84,7 +84,7 @@ TASKS: Mapping[str, Task] = {
 
 
 def text(task: Task, lags: Sequence[int], characters: int, chance: random.Random) -> str:
-    """A corpus of lines whose lags are drawn at random, of about so many characters."""
+    """Return lines with random lags, of at least `characters` characters in total."""
     lines, length = list[str](), 0
     while length < characters:
         lines.append("".join(task.make(chance.choice(lags), chance)) + "\n")
@@ -93,7 +93,7 @@ def text(task: Task, lags: Sequence[int], characters: int, chance: random.Random
 
 
 def train(task: Task, lags: Sequence[int], options: TrainOptions) -> Model:
-    """A network trained on a task, on lines of all lags; nothing of the training is left behind."""
+    """Return a network trained on lines of all lags; the training's files are deleted."""
     from charrnn.training.events import result_of
     from charrnn.training.start import start
 
@@ -110,9 +110,9 @@ def train(task: Task, lags: Sequence[int], options: TrainOptions) -> Model:
 
 
 def success(model: Model, task: Task, lag: int, seed: int, count: int) -> float:
-    """The share of `count` new examples of a lag that a model answers all right.
+    """Return the share of `count` new examples with a lag that a model answers correctly.
 
-    It reads another example before, as in its training there was always one.
+    The model reads another example first, since in training there always was one.
     """
     chance = random.Random(f"test {seed} {lag}")
     rows, answers = [], []
@@ -121,25 +121,25 @@ def success(model: Model, task: Task, lag: int, seed: int, count: int) -> float:
         rows.append("\n" + "".join(before) + "\n" + question)
         answers.append(answer)
     encode = model.tokenizer.encode
-    ids = np.stack([encode(row) for row in rows], 1).astype(np.int64)  # lines of a lag are as long
+    ids = np.stack([encode(row) for row in rows], 1).astype(np.int64)  # all rows have one length
     wanted = np.stack([encode(answer) for answer in answers], 1).astype(np.int64)
     engine = NumpyEngine(model.config, model.values)
     state = engine.advance(ids[:-1], engine.start_state(count))
-    read, right = ids[-1], np.ones(count, np.bool_)
+    read, correct = ids[-1], np.ones(count, np.bool_)
     for symbols in wanted:
         logits, state = engine.step(read, state)
         read = logits.argmax(-1).astype(np.int64)
-        right &= read == symbols
-    return float(right.mean())
+        correct &= read == symbols
+    return float(correct.mean())
 
 
 @dataclass(frozen=True)
 class CellSuccess:
-    """How often the networks of a cell answered all right.
+    """How often the networks of a cell answered correctly.
 
     Attributes:
         cell: its name.
-        by_seed: for each training's seed, the share at each lag (K,).
+        by_seed: for the seed of each training, the share at each lag, (K,).
     """
 
     cell: str

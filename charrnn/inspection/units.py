@@ -1,4 +1,4 @@
-"""Which units of a network track something in a text, and how saturated its gates are.
+"""The units of a network that track a feature of a text, and the saturation of its gates.
 
 Shapes: L layers, N symbols read, H hidden units.
 """
@@ -38,7 +38,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class TrackedUnits:
-    """The activations of a model on a text, and the units that track something in it.
+    """The activations of a model on a text, and the units that track a feature of it.
 
     Attributes:
         symbols: names of the symbols of the text (N).
@@ -108,7 +108,7 @@ def absolute_limit(values: NDArray[Any], axis: int | None = None) -> NDArray[np.
 
 
 def track_units(model: Model, text: str, length: int) -> TrackedUnits:
-    """Let a model read the first `length` symbols of a text and search for units that track it.
+    """Return what the units do while a model reads the first `length` symbols of a text.
 
     Raises:
         CorpusError: the text is empty.
@@ -126,7 +126,7 @@ def track_units(model: Model, text: str, length: int) -> TrackedUnits:
     columns = _columns(found)
     for feature in features.features(text):
         at_symbols = features.at_symbols(feature, last)
-        if len(ids) < MIN_SYMBOLS or not features.can_be_found(at_symbols):
+        if len(ids) < MIN_SYMBOLS or not features.is_frequent_enough(at_symbols):
             too_rare.append(feature.name)
             continue
         best = features.trackers(columns, at_symbols, TRACKERS_PER_FEATURE)

@@ -79,10 +79,10 @@ def test_scores_are_counted_pairs_and_correlated_ranks(values: list[int], bits: 
     units = np.array(values, np.float64)[:, None]
     if 0 < yes.sum() < len(yes):
         pairs = [np.sign(a - b) for a in units[yes == 1, 0] for b in units[yes == 0, 0]]
-        assert features.scores(units, yes, counts=False) == pytest.approx([np.mean(pairs)])
+        assert features.scores(units, yes, is_number=False) == pytest.approx([np.mean(pairs)])
     ranked = features.ranks(np.stack([units[:, 0], yes * 2.0], 1))
     expected = 0.0 if (ranked.std(0) == 0).any() else np.corrcoef(ranked.T)[0, 1]
-    assert features.scores(units, yes * 2, counts=True) == pytest.approx([expected])
+    assert features.scores(units, yes * 2, is_number=True) == pytest.approx([expected])
 
 
 def test_a_unit_is_chosen_on_one_half_and_scored_on_the_other() -> None:
@@ -100,5 +100,5 @@ def test_a_unit_is_chosen_on_one_half_and_scored_on_the_other() -> None:
 
 def test_what_is_too_rare_is_not_searched_for() -> None:
     often, seldom = np.arange(100) % 2, (np.arange(100) < 30) * 1
-    assert features.can_be_found(Feature("often", often))
-    assert not features.can_be_found(Feature("only at first", seldom))
+    assert features.is_frequent_enough(Feature("often", often))
+    assert not features.is_frequent_enough(Feature("only at first", seldom))
