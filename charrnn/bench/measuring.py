@@ -1,4 +1,4 @@
-"""Rounds, medians, and what the machine can do."""
+"""Rounds and medians, and the limits of this machine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from charrnn.inference import instructions
 
 VOCAB_SIZE = 65
 ROUNDS = 7
-SECONDS = 0.4  # of each in a round
+SECONDS = 0.4  # that each runs in a round
 PEAK_SIZES = (1024, 2048)
-REST = 0.005  # seconds after which threads that have no work are asleep
+REST = 0.005  # seconds after which idle threads are asleep
 Step = Callable[[], object]
 
 
@@ -26,12 +26,12 @@ class Row:
 
     Attributes:
         what: ``train`` or ``generate``.
-        seq_len: T of a training step; None in writing.
-        dtype: of the matrix products, or of the weights in writing.
-        baseline: what it is compared with.
-        ratio: of both medians.
-        share_of_limit: what is done in a second, by the most that was measured in the same run:
-            operations of matrix products, or bytes of weights that are read.
+        seq_len: T of a training step; None for generation.
+        dtype: type of the matrix products, or for generation of the weights.
+        baseline: what the result is compared with.
+        ratio: our speed divided by the baseline's.
+        share_of_limit: our speed as a share of a limit measured in the same run: operations of
+            matrix products, or bytes of weights read, per second.
         limit: which of the two.
     """
 
@@ -53,7 +53,7 @@ class Row:
 
 
 def in_turns(steps: Sequence[Step], rounds: int) -> list[float]:
-    """Median seconds of each, over rounds in which all run for a moment."""
+    """Run all steps for a moment in every round; return the median seconds of each."""
     for run in steps:
         run()
         run()
@@ -66,7 +66,7 @@ def in_turns(steps: Sequence[Step], rounds: int) -> list[float]:
 
 
 def seconds(run: Step, duration: float) -> float:
-    """Median seconds of a call, over as many as fit into `duration`; one at least."""
+    """Return the median seconds of a call, repeated for `duration` seconds, but at least once."""
     taken, end = [], time.perf_counter() + duration
     while True:
         began = time.perf_counter()
@@ -78,7 +78,7 @@ def seconds(run: Step, duration: float) -> float:
 
 
 def peak(dtype: torch.dtype) -> float:
-    """Operations per second of this machine's matrix product: the best size's median."""
+    """Return this machine's operations per second in matrix products: the best size's median."""
 
     def speed(size: int) -> float:
         a, b = torch.randn(2, size, size).to(dtype)
@@ -93,8 +93,8 @@ def peak(dtype: torch.dtype) -> float:
 
 
 def bandwidth(size: int, threads: int) -> float:
-    """Bytes per second in which so many bytes are read over and over by so many threads."""
-    # Written to: zeros that nobody wrote are all one page, which never leaves the cache.
+    """Return the bytes per second at which threads read `size` bytes over and over."""
+    # Not zeros: memory that was never written is one shared page, which stays in the cache.
     values = np.ones(max(size // 4, 1024), np.float32)
     times = 1 + int(2e7 / values.nbytes)
 

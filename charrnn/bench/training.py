@@ -1,4 +1,4 @@
-"""Training steps, measured whole: embedding, layers, loss, gradient, clipping, Adam."""
+"""Measures whole training steps: embedding, layers, loss, gradient, clipping, optimizer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from charrnn.training.bptt import BPTT
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured: a network of L layers of H units, and a step's streams and window."""
+    """One measurement: a network of L layers of H units, and a step's streams and window."""
 
     cell: str
     num_layers: int
@@ -36,7 +36,7 @@ class Case:
     backend: str = "auto"
 
 
-# What README tells of: the lectures' cells at one shape, the LSTM at three.
+# The published table: the lectures' cells in one shape, the LSTM in three.
 CASES = (
     Case("lstm", 3, 512),
     Case("lstm", 2, 256),
@@ -47,7 +47,7 @@ CASES = (
 
 
 def train(cases: Sequence[Case] = CASES, rounds: int = ROUNDS) -> Iterator[Row]:
-    """Measure training steps, case by case."""
+    """Measure training steps, case by case; medians are over `rounds` rounds."""
     limits: dict[str, float] = {}
     for case in cases:
         cell = CELLS[case.cell]
@@ -55,7 +55,7 @@ def train(cases: Sequence[Case] = CASES, rounds: int = ROUNDS) -> Iterator[Row]:
         if kernel.precision not in limits:
             limits[kernel.precision] = peak(getattr(torch, kernel.precision))
         baseline, plain = plain_step(case)
-        with machine.freed_memory_kept():  # for both: so training does it
+        with machine.freed_memory_kept():  # for both, as training does
             ours, theirs = in_turns([step(case, kernel), plain], rounds)
         characters = case.batch_size * case.seq_len
         speed = characters / ours
@@ -79,14 +79,15 @@ def train(cases: Sequence[Case] = CASES, rounds: int = ROUNDS) -> Iterator[Row]:
 
 
 def model_of(case: Case) -> ModelConfig:
-    """The network of a case."""
+    """Return the architecture of a case."""
     return ModelConfig(VOCAB_SIZE, case.cell, case.num_layers, case.hidden_size)
 
 
 def operations(model: ModelConfig) -> float:
-    """Operations of a training step's matrix products for each character.
+    """Return the operations of a training step's matrix products per character.
 
-    Two for each weight on the way forward; back as many for the input and for the weight.
+    Each weight takes two in the forward pass, and in the backward pass two for the gradient of the
+    input and two for that of the weight.
     """
     matrices = (
         size
@@ -97,13 +98,13 @@ def operations(model: ModelConfig) -> float:
 
 
 def text(case: Case) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Random symbols for a few windows."""
+    """Return random token ids for a few windows."""
     length = case.batch_size * case.seq_len * 4
     return np.random.default_rng(0).integers(0, VOCAB_SIZE, length).astype(np.uint8)
 
 
 def step(case: Case, kernel: sequence.Kernel) -> Step:
-    """A step of ours, as `charrnn.training.bptt` makes it."""
+    """Return a function that runs one of our training steps; see `charrnn.training.bptt`."""
     model = model_of(case)
     config = TrainConfig(
         seq_len=case.seq_len, update_every=case.seq_len, batch_size=case.batch_size, steps=1
@@ -124,7 +125,7 @@ MODULES: dict[str, Callable[..., nn.Module]] = {
 
 
 class Plain(nn.Module):
-    """The same network as one writes it with torch.nn."""
+    """The same network, written with torch.nn."""
 
     def __init__(self, model: ModelConfig) -> None:
         super().__init__()
@@ -134,13 +135,13 @@ class Plain(nn.Module):
         self.output = nn.Linear(model.hidden_size, model.vocab_size)
 
     def forward(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Ids (T, B) -> logits (T, B, V), and the state."""
+        """Return logits (T, B, V) for ids (T, B), and the state."""
         outputs, state = self.layers(self.embedding(ids), state)
         return self.output(outputs), state
 
 
 def plain_step(case: Case) -> tuple[str, Step]:
-    """The same step without us, in float32: with torch.nn, or a Python loop over the equation."""
+    """Return the baseline's name and step: torch.nn, or a loop over the equation, in float32."""
     model = model_of(case)
     network: nn.Module
     if case.cell in MODULES:

@@ -90,13 +90,13 @@ def bench_generate(
         TrainOptions(cell=name, num_layers=num_layers, hidden_size=hidden_size)
     SampleConfig(num_samples=batch_size)
 
-    from charrnn.bench import writing
+    from charrnn.bench import generation
 
     cases = [
-        writing.Case(name, _layers(name, num_layers), hidden_size, batch_size, engine.weights)
+        generation.Case(name, _layers(name, num_layers), hidden_size, batch_size, engine.weights)
         for name in cells or ()
-    ] or writing.CASES
-    rows = writing.generate(cases, rounds, engine.threads)
+    ] or generation.CASES
+    rows = generation.generate(cases, rounds, engine.threads)
     tables.print_rows(rows, tables.GENERATION_HEAD, tables.generation_line, as_json)
 
 
@@ -119,10 +119,10 @@ def bench_prepare(
     Linux: RssAnon, so without mapped files); 'a tenth' is ours for a tenth of the text. The limit
     is the speed at which the system copies the text.
     """
-    from charrnn.bench import preparing
+    from charrnn.bench import preparation
 
     text = read_corpus(corpus or ["tunes", "harbour"], Reading())
-    rows = preparing.prepare(text, size, rounds)
+    rows = preparation.prepare(text, size, rounds)
     tables.print_rows(rows, tables.PREPARATION_HEAD, tables.preparation_line, as_json)
 
 

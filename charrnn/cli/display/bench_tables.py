@@ -11,10 +11,10 @@ import typer
 from charrnn.cli.shared import print_json
 
 if TYPE_CHECKING:
-    from charrnn.bench import preparing
+    from charrnn.bench import preparation
     from charrnn.bench.measuring import Row
 
-    AnyRow = TypeVar("AnyRow", Row, preparing.Row)
+    AnyRow = TypeVar("AnyRow", Row, preparation.Row)
 
 TRAINING_HEAD = (
     f"{'cell':<18} {'size':>7} {'B':>3} {'T':>3} {'products':<9} {'backend':<9} "
@@ -65,7 +65,7 @@ def generation_line(row: Row) -> str:
     )
 
 
-def preparation_line(row: preparing.Row) -> str:
+def preparation_line(row: preparation.Row) -> str:
     """Return a row of `bench prepare` as aligned text."""
     return (
         f"{row.what:<7} {row.tokenizer:<13} {row.megabytes:>6,.0f} {row.chars_per_second:>11,.0f} "

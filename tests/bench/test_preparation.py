@@ -11,23 +11,23 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from charrnn.bench import preparing
+from charrnn.bench import preparation, processes
 from charrnn.cli.app import app
 from charrnn.errors import RunError
 from charrnn.text.corpus import from_text
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell the memory")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports private memory")
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[preparing.Row]:
+def rows() -> list[preparation.Row]:
     few = ("--steps", 2, "--hidden-size", 4, "--cell", "lstm", "--backend", "library")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparing, "TRAINING", few)
-        return list(preparing.prepare(from_text("the café is near the sea.\n" * 2000), 1, 1))
+        patch.setattr(preparation, "TRAINING", few)
+        return list(preparation.prepare(from_text("the café is near the sea.\n" * 2000), 1, 1))
 
 
-def test_everything_is_measured_beside_something(rows: list[preparing.Row]) -> None:
+def test_everything_is_compared_with_a_baseline(rows: list[preparation.Row]) -> None:
     made = [(row.what, row.tokenizer, row.megabytes) for row in rows]
     assert made == [
         ("prepare", "char", 1.0),
@@ -41,27 +41,27 @@ def test_everything_is_measured_beside_something(rows: list[preparing.Row]) -> N
     for row in rows:
         ratio = row.chars_per_second / row.baseline_chars_per_second
         assert row.ratio == pytest.approx(ratio)
-    # Of these characters one in 26 takes two bytes, but for the lines between.
+    # One of 26 characters takes two bytes, except in the lines between.
     for row in rows[:3]:
         assert row.mb_per_second
         assert row.chars_per_second / row.mb_per_second / 1e6 == pytest.approx(26 / 27, rel=1e-3)
 
 
 @linux
-def test_memory_is_that_of_the_process(rows: list[preparing.Row]) -> None:
+def test_memory_is_the_private_memory_of_the_process(rows: list[preparation.Row]) -> None:
     assert rows[0].tenth_memory
     for row in rows[:3]:
         assert row.memory
         assert 10 < row.memory < 200  # numpy alone takes ten
-    big = preparing.run(sys.executable, "-c", "import time; x = b'x' * 10**8; time.sleep(0.2)")
+    big = processes.run(sys.executable, "-c", "import time; x = b'x' * 10**8; time.sleep(0.2)")
     assert big.memory
     assert 100 < big.memory < 120
 
 
-def test_the_text_is_as_long_as_asked_and_cut_between_characters(tmp_path: Path) -> None:
+def test_the_text_has_the_requested_size_and_ends_with_a_whole_character(tmp_path: Path) -> None:
     corpus = from_text("日本\n")
     for size in range(40, 60):
-        text = preparing.write(corpus, tmp_path / "text", size)
+        text = preparation.write(corpus, tmp_path / "text", size)
         content = (tmp_path / "text").read_text("utf-8")
         assert size - 3 <= text.num_bytes <= size
         assert text.num_bytes == len(content.encode())
@@ -69,29 +69,31 @@ def test_the_text_is_as_long_as_asked_and_cut_between_characters(tmp_path: Path)
     assert re.fullmatch(r"№ 1: .*\n日本\n№ 2: .*", content, re.DOTALL)
 
 
-def test_a_command_that_fails_is_a_sentence() -> None:
+def test_a_failing_command_is_reported_in_one_sentence() -> None:
     with pytest.raises(
         RunError, match=r"charrnn prepare failed: charrnn: nothere.txt does not exist"
     ):
-        preparing.run(sys.executable, "-m", "charrnn", "prepare", "nothere.txt", "--out", "x")
+        processes.run(sys.executable, "-m", "charrnn", "prepare", "nothere.txt", "--out", "x")
 
 
-def test_too_little_room_is_said_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preparing, "ROOM", 10**9)
-    with pytest.raises(RunError, match=r"MB free, and .* needed: name a smaller `size`"):
-        next(preparing.prepare(from_text("x" * 100)))
+def test_too_little_disk_space_is_reported_before_anything_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(preparation, "DISK_FACTOR", 10**9)
+    with pytest.raises(RunError, match=r"MB free, but .* needed: choose a smaller `size`"):
+        next(preparation.prepare(from_text("x" * 100)))
 
 
-def test_the_command_shows_a_row_in_a_line(
-    rows: list[preparing.Row], monkeypatch: pytest.MonkeyPatch
+def test_the_command_prints_one_line_per_row(
+    rows: list[preparation.Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
 
-    def given(*what: Any) -> list[preparing.Row]:
+    def given(*what: Any) -> list[preparation.Row]:
         asked.append(what)
         return rows
 
-    monkeypatch.setattr(preparing, "prepare", given)
+    monkeypatch.setattr(preparation, "prepare", given)
     command = ["bench", "prepare", "--size", "7", "--rounds", "2"]
     head, *lines = CliRunner().invoke(app, command).stdout.splitlines()
     assert head.split()[:4] == ["what", "tokenizer", "MB", "chars/s"]

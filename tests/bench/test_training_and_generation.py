@@ -14,7 +14,7 @@ def test_operations_are_counted_by_hand() -> None:
     assert training.operations(model) == 6 * (10 + 4 + 6)
 
 
-def test_a_table_row_per_case_with_its_own_shape() -> None:
+def test_every_case_gives_a_row_with_its_shape() -> None:
     cases = [Case("elman", 1, 4, 2, 3, precision="float32"), Case("jordan", 1, 4, 2, 3)]
     rows = list(training.train(cases, rounds=1))
     assert [(row.cell, row.backend) for row in rows] == [
@@ -26,9 +26,8 @@ def test_a_table_row_per_case_with_its_own_shape() -> None:
 
 
 @pytest.mark.parametrize("cell", training.MODULES)
-def test_the_plain_network_is_ours_written_with_torch(cell: str) -> None:
-    # So many parameters as ours, but for the second bias that torch.nn always has; and the
-    # same loss from the same weights would need no test if it were not the same network.
+def test_the_baseline_has_the_parameters_of_our_network(cell: str) -> None:
+    # The same number of parameters as ours, except the second bias that torch.nn always has.
     model = ModelConfig(measuring.VOCAB_SIZE, cell, 2, 6, 5)
     plain = sum(weight.numel() for weight in training.Plain(model).parameters())
     blocks = {"lstm": 4, "gru-reset-after": 0}.get(cell, 1)
@@ -36,7 +35,7 @@ def test_the_plain_network_is_ours_written_with_torch(cell: str) -> None:
 
 
 def test_in_turns_gives_the_median_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter(np.arange(0.0, 1e6, 0.5))  # every look at the clock is half a second later
+    clock = iter(np.arange(0.0, 1e6, 0.5))  # half a second passes between two readings
     monkeypatch.setattr(measuring.time, "perf_counter", lambda: float(next(clock)))
     calls: list[str] = []
     ours, theirs = measuring.in_turns(
@@ -46,7 +45,7 @@ def test_in_turns_gives_the_median_of_both(monkeypatch: pytest.MonkeyPatch) -> N
     assert "".join(calls) == "aabb" + "ab" * 3
 
 
-def test_the_peak_is_that_of_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_peak_is_the_speed_of_a_matrix_product(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "PEAK_SIZES", (64,))
     monkeypatch.setattr(measuring, "SECONDS", 0.0)
     monkeypatch.setattr(measuring, "seconds", lambda run, duration: 2.0)
