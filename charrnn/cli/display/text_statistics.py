@@ -16,7 +16,7 @@ FEW = 10  # a network learns little about a character that occurs less often
 
 def statistics_lines(name: str, found: Statistics, max_symbols: int) -> Iterator[str]:
     """Yield what a text is like, with its most frequent characters."""
-    from charrnn.text.profile.symbols import rows
+    from charrnn.text.profile.characters import rows
 
     few = sum(count < FEW for count in found.symbols.values())
     yield (

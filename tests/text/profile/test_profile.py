@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from charrnn.text import profile
 from charrnn.text.profile import Statistics, ngram_baseline, repetition
+from charrnn.text.profile.characters import code_points, unicode_name
 from charrnn.text.profile.ngram_baseline import measure_counting
-from charrnn.text.profile.repetition import WINDOW, Passages, place
-from charrnn.text.profile.symbols import code_points, name_of
+from charrnn.text.profile.repetition import WINDOW, RepetitionFinder, extract
 
 ALPHABET = "ab \r\n\0\x1bé\u0301\u200b\ufffd日\U0001f600ÃÂ©â€™\u00a0»"
 texts = st.text(st.sampled_from(ALPHABET), min_size=1, max_size=300)
@@ -100,12 +100,12 @@ def test_utf8_read_as_another_encoding(word: str, encoding: str) -> None:
 
 
 def test_every_symbol_has_a_name() -> None:
-    assert name_of("\x1b") == "ESCAPE"
-    assert name_of("\n") == "LINE FEED"
-    assert name_of("\x7f") == "DELETE"
-    assert name_of("a") == unicodedata.name("a")
+    assert unicode_name("\x1b") == "ESCAPE"
+    assert unicode_name("\n") == "LINE FEED"
+    assert unicode_name("\x7f") == "DELETE"
+    assert unicode_name("a") == unicodedata.name("a")
     for point in (0, 0x20, 0x85, 0xD800, 0xE000, 0x378, 0xFFFF, 0x10FFFF, 0x4E00, 0xAC00):
-        assert name_of(chr(point)).strip()
+        assert unicode_name(chr(point)).strip()
     (row,) = profile.rows({"é": 3})
     assert row == {
         "symbol": "é",
@@ -144,7 +144,7 @@ def test_repetition_is_what_a_plain_search_finds(blocks: list[int], cuts: list[i
 
 @pytest.mark.parametrize("most", [1 << 20, 500])
 def test_the_longest_passages_with_their_lines(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repetition, "MOST", most)
+    monkeypatch.setattr(repetition, "MAX_WINDOWS", most)
     header = "-" + "licence of all this".join(letters(400, 5).split()) + "-"
     poem = "~" + letters(4_000, 6) + "~"
     parts = [letters(3_000, seed) for seed in range(7, 12)]
@@ -165,7 +165,7 @@ def test_the_longest_passages_with_their_lines(most: int, monkeypatch: pytest.Mo
 
 
 def test_sampled_windows_tell_the_share_of_a_large_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repetition, "MOST", 2_000)
+    monkeypatch.setattr(repetition, "MAX_WINDOWS", 2_000)
     text = letters(60_000, 1) + letters(40_000, 1) + letters(100_000, 2)
     found = measured(text, *range(0, 200_000, 7_001)).repetition
     assert found.one_in >= 64
@@ -174,11 +174,11 @@ def test_sampled_windows_tell_the_share_of_a_large_text(monkeypatch: pytest.Monk
 
 
 def test_what_is_kept_of_a_text_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repetition, "MOST", 1_000)
-    kept = Passages()
+    monkeypatch.setattr(repetition, "MAX_WINDOWS", 1_000)
+    kept = RepetitionFinder()
     for seed in range(20):
         kept.add(code_points(letters(5_000, seed)))
-        assert len(kept._hashes) == len(kept._places) <= 1_000
+        assert len(kept._hashes) == len(kept._positions) <= 1_000
         assert (np.diff(kept._hashes.astype(object)) > 0).all()
 
 
@@ -197,7 +197,7 @@ def test_one_word_again_and_again() -> None:
 def test_places_of_a_text_are_found_in_its_pieces(text: str, wanted: list[tuple[int, int]]) -> None:
     ranges = [(start, start + size) for start, size in wanted if start < len(text)]
     pieces = [text[i : i + 7] for i in range(0, len(text), 7)]
-    found, lines = place(pieces, ranges)
+    found, lines = extract(pieces, ranges)
     assert found == [text[start:end] for start, end in ranges]
     assert lines == [1 + text.count("\n", 0, start) for start, _ in ranges]
 
@@ -262,8 +262,8 @@ def test_the_held_out_text_is_not_counted() -> None:
 
 
 def test_only_the_end_of_a_large_text_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profile, "MOST_COUNTED", 300)
-    monkeypatch.setattr(profile, "MOST_MEASURED", 50)
+    monkeypatch.setattr(profile, "MAX_COUNTED", 300)
+    monkeypatch.setattr(profile, "MAX_MEASURED", 50)
     text = letters(2_000, 1)
     found = measured(text, 777, 1500, 1801).counting
     assert found == measure_counting(text[1500:1800], text[1800:1850], len(set(text)))
