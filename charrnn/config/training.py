@@ -38,7 +38,7 @@ from charrnn.errors import OptionError
 
 InitName = Literal["auto", "orthogonal", "glorot", "he"]
 StateName = Literal["carry", "reset"]
-OptimizerName = Literal["adamw"]
+OptimizerName = Literal["adamw", "sgd"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 BackendName = Literal["auto", "reference", "library", "scaffold"]
 OMEGA_CELLS = ("elman", "irnn", "preactivation")

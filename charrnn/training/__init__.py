@@ -1,4 +1,8 @@
-"""Training: the plan (corpus, machine, budget -> sizes), and the loop of truncated BPTT.
+"""Training: plan (corpus, machine, budget -> sizes), then truncated BPTT.
 
-Progress is reported as values; nothing here prints, draws or writes text.
+`start` and `resume` yield events; nothing here prints, draws or generates text.
+
+    setup     what is decided before the first step        run       writes the run's folder
+    trainer   the loop: validations, best weights          state     what a checkpoint holds
+    bptt      updates                                      record    what the files say
 """

@@ -1,4 +1,4 @@
-"""How much training: so many steps, or until a moment of the clock; and the rate along the way."""
+"""The budget of a training, in steps or by the clock, and the learning rate schedule."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ LAST_RATE = 0.02
 
 
 class Budget(Protocol):
-    """Tells what part of the training is done."""
+    """Tells what part of a training is done."""
 
     def fraction(self, step: int) -> float:
-        """From 0 at the start to 1 (or more) at the end, before `step` is taken."""
+        """Return a number from 0 at the start to 1 (or more) at the end, after this many steps."""
         ...
 
 
 @dataclass(frozen=True)
 class Steps:
-    """A number of steps: a pure function of the step, so that runs repeat."""
+    """A number of steps: the fraction depends on the step alone, so runs are reproducible."""
 
     total: float
 
     def fraction(self, step: int) -> float:
-        """The part of the steps that is done."""
+        """Return the part of the steps that is done."""
         return step / self.total
 
 
 @dataclass
 class Clock:
-    """Until `deadline` (of `time.perf_counter`), less what scoring and saving at the end will take.
+    """Until `deadline` (of `time.perf_counter`), minus the time for scoring and saving at the end.
 
     Attributes:
         deadline: when everything must be done.
-        steps: how many are enough, also if there were time for more.
-        reserve: seconds kept for the end; better known as the training goes on.
+        steps: the most steps to make, even if there is time for more.
+        reserve: seconds reserved for the end; measured again at each validation.
         start: when the training began.
     """
 
@@ -49,11 +49,11 @@ class Clock:
     start: float = field(default_factory=time.perf_counter)
 
     def fraction(self, step: int) -> float:
-        """The part of the time that is gone, or of the steps that are enough."""
+        """Return the part of the time or of the steps that is used up, whichever is larger."""
         return self.fraction_at(time.perf_counter(), step)
 
     def fraction_at(self, now: float, step: int) -> float:
-        """The same at a moment of the clock."""
+        """Return the same for a given time."""
         end = self.deadline - self.reserve
         return max((now - self.start) / max(end - self.start, 1e-9), step / self.steps)
 
@@ -81,7 +81,7 @@ def make(
 
 
 def rate(fraction: float) -> float:
-    """The learning rate as a part of its peak: linear warm-up, then a cosine that ends with 1."""
+    """Return the learning rate relative to its peak: linear warm-up, then cosine decay."""
     if fraction >= 1:
         return LAST_RATE
     cosine = 0.5 * (1 + math.cos(math.pi * fraction))

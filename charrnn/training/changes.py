@@ -17,18 +17,17 @@ from charrnn.training.record import Record, digest
 
 BUDGETS = ("minutes", "epochs", "steps")
 MACHINE = ("device", "precision", "backend", "threads")
-# Of the training these say what is read and where it starts; so does all of the network.
+# What is read and where the training starts: these, the whole network, and how files are tokenized.
 FIXED = {"seq_len", "update_every", "state", "batch_size", "optimizer", "init", "forget_bias"}
 FIXED |= {"seed", "reset_at_documents"} | {field.name for field in dataclasses.fields(ModelConfig)}
-# So does all that makes symbols of files.
 FIXED |= {field.name for field in dataclasses.fields(TextOptions)} - {"max_unpacked"}
 
 
 def validated(record: Record, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that were given now, checked; what they go with is as it was.
+    """Return the given options after checking them.
 
     Raises:
-        OptionError: a value that cannot be.
+        OptionError: a value is invalid.
     """
     made = TrainOptions(**{"tokenizer": record.options.tokenizer, **given})
     return {name: getattr(made, name) for name in given}
@@ -39,8 +38,8 @@ def check(record: Record, given: Mapping[str, Any], data: Dataset, where: str) -
 
     Args:
         record: what the checkpoint says.
-        given: the options that were given now.
-        data: the text as it is now.
+        given: the options given now.
+        data: the text given now.
         where: the run's folder, for the message.
 
     Raises:
@@ -48,20 +47,20 @@ def check(record: Record, given: Mapping[str, Any], data: Dataset, where: str) -
     """
     differences = _texts(record, data)
     if record.tokenizer != digest(data.tokenizer) and not differences:
-        differences.append(f"the symbols are others ({data.tokenizer.kind})")
+        differences.append(f"the tokens differ ({data.tokenizer.kind})")
     before = _before(record)
     for name in sorted(FIXED & given.keys()):
         if _differs(record, name, given[name]):
             differences.append(f"{flag(name)} was {before.get(name)}, now {given[name]}")
     if differences:
         raise OptionError(
-            f"{where} cannot be resumed with something else: {'; '.join(differences)}; give what "
-            "it was trained with, or another folder with --out"
+            f"{where} cannot be resumed, because {'; '.join(differences)}: give what it was "
+            "trained with, or name another folder with --out"
         )
 
 
 def _texts(record: Record, data: Dataset) -> list[str]:
-    """How the text differs."""
+    """Return how the text differs."""
     before = record.run["corpus"]
     hashes = before["sha256"] if isinstance(before["sha256"], dict) else {}
     names = {"corpus": "the text", "valid": "the validation text", "test": "the test text"}
@@ -88,7 +87,7 @@ def _before(record: Record) -> dict[str, Any]:
 
 
 def _differs(record: Record, name: str, value: Any) -> bool:
-    """Neither as asked at the start, nor as it was planned then."""
+    """Return whether a value differs from what was asked for and from the plan."""
     asked = getattr(record.options, name, None)
     return value not in (_before(record).get(name), asked)
 
@@ -96,12 +95,12 @@ def _differs(record: Record, name: str, value: Any) -> bool:
 def changed(
     record: Record, given: Mapping[str, Any]
 ) -> tuple[TrainOptions, TrainConfig, dict[str, Any]]:
-    """Options and training as they go on, and what changed by name.
+    """Return the options and the training with the changes, and the changes by name.
 
-    A budget that is given takes the place of all of them.
+    A given budget replaces all earlier budgets.
 
     Raises:
-        OptionError: a value that cannot be.
+        OptionError: a value is invalid.
     """
     changes = {
         name: value
@@ -116,8 +115,8 @@ def changed(
     return options, dataclasses.replace(record.plan.train, **of_training), changes
 
 
-def moved(record: Record, machine: Mapping[str, Any]) -> list[str]:
-    """What runs the training now and did not before: sums may come out otherwise by a last bit."""
+def machine_changes(record: Record, machine: Mapping[str, Any]) -> list[str]:
+    """Return how the machine differs, which may change the last bits of sums."""
     return [
         f"{name} was {record.machine.get(name)}, now {value}"
         for name, value in machine.items()

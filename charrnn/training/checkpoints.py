@@ -1,15 +1,16 @@
 """Checkpoints of a training: folders ``checkpoints/STEP``, each complete and verified or ignored.
 
-A checkpoint is written into a hidden folder beside its place: the state (JSON), the tensors
-(safetensors), the metrics so far, and at last a manifest with the sizes and SHA-256 of these. Every
-file is synced; then the folder gets its name in one rename. So what has a name and a manifest that
-verifies is whole, and nothing else is believed. Nothing in it can be executed.
+A checkpoint is written into a hidden folder first: the state (JSON), the tensors (safetensors), the
+metrics so far, and last a manifest with the size and SHA-256 of each. Every file is synced; then
+one rename gives the folder its name. A folder with a name and a manifest that verifies is therefore
+complete, and no other folder is used. Nothing in it can be executed.
 
     weights.NAME, best.NAME     parameters as in the model file; best on the validation text
-    optimizer.NAME.SLOT         what the optimizer keeps of a parameter
-    state.LAYER.PART            the carried state (B, H)
+    optimizer.NAME.SLOT         the optimizer's state for a parameter
+    state.LAYER.PART            the carried recurrent state (B, H)
     rng.cpu, rng.cuda           torch's random generators
-    losses, norms, durations    of the steps since the last report, and of all steps
+    losses, norms               of the steps since the last report
+    durations                   of all steps
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from charrnn.storage.format_version import check_format
 from charrnn.storage.tensors import Arrays, Header, Spec
 
 FORMAT_VERSION = 1
-KEEP = 3  # the newest ones; the best weights so far are in each
+KEPT = 3  # of the newest checkpoints; each contains the best weights so far
 MANIFEST, STATE, TENSORS, METRICS = (
     "manifest.json",
     "state.json",
@@ -41,19 +42,19 @@ MANIFEST, STATE, TENSORS, METRICS = (
     "metrics.jsonl",
 )
 _PARTS = (STATE, TENSORS, METRICS)
-_MOST = {MANIFEST: 2**16, STATE: 2**24, METRICS: 2**28}  # bytes
-_ASIDE = re.compile(r"\.[0-9]{1,16}\.[0-9]{1,10}\.(?:old\.)?tmp")
+_MAX_BYTES = {MANIFEST: 2**16, STATE: 2**24, METRICS: 2**28}
+_UNFINISHED = re.compile(r"\.[0-9]{1,16}\.[0-9]{1,10}\.(?:old\.)?tmp")
 _OPTIMIZER = re.compile(r"optimizer\.(.+)\.([a-z_]{1,32})")
 _GENERATOR_BYTES = 2**16
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that the rest of a training depends on.
+    """Everything that the rest of a training depends on.
 
     Attributes:
-        step: updates done.
-        state: what is no tensor, as plain JSON.
+        step: updates made.
+        state: everything but tensors, as plain JSON.
         arrays: the tensors by name.
         metrics: the metrics file so far.
     """
@@ -65,10 +66,10 @@ class Checkpoint:
 
 
 def save(run_dir: RunDir, made: Checkpoint) -> None:
-    """Write a checkpoint, name it the latest, and remove the oldest of more than `KEEP`.
+    """Write a checkpoint, name it the latest, and remove all but the newest `KEPT`.
 
     Raises:
-        RunError: it could not be written; the ones before are as they were.
+        RunError: it could not be written; the earlier ones are unchanged.
     """
     folder = run_dir.checkpoints
     try:
@@ -82,14 +83,16 @@ def save(run_dir: RunDir, made: Checkpoint) -> None:
             f"{folder / str(made.step)} could not be written: {error.strerror}"
         ) from error
     except ModelError as error:
-        raise RunError(f"what was written is not what is there: {error.message}") from error
+        raise RunError(
+            f"the checkpoint failed verification after writing: {error.message}"
+        ) from error
     files.write_atomically(run_dir.latest, f"{made.step}\n".encode())
-    for old in run_dir.checkpoint_steps()[KEEP:]:
+    for old in run_dir.checkpoint_steps()[KEPT:]:
         _remove(folder / str(old))
 
 
 def _write(folder: Path, made: Checkpoint) -> None:
-    """All files into a folder aside, which then gets its name."""
+    """Write all files into a hidden folder, then rename it."""
     content = {
         STATE: files.to_json({"format": FORMAT_VERSION, **made.state}),
         TENSORS: tensors.write(made.arrays),
@@ -109,7 +112,7 @@ def _write(folder: Path, made: Checkpoint) -> None:
         for name, data in content.items():
             files.write(aside / name, data)
         files.sync_folder(aside)
-        if final.exists():  # of this step, but not one that could be read
+        if final.exists():  # it is of this step and could not be read
             final.rename(before)
         aside.rename(final)
         files.sync_folder(folder)
@@ -119,17 +122,17 @@ def _write(folder: Path, made: Checkpoint) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a checkpoint: the files that we wrote, and the folder if nothing else is in it."""
+    """Remove a checkpoint's own files, and the folder if nothing else is in it."""
     if folder.is_symlink():
         return
     with contextlib.suppress(OSError):
-        for name in (MANIFEST, *_PARTS):  # without its manifest the rest is not believed
+        for name in (MANIFEST, *_PARTS):  # without its manifest the rest is ignored
             (folder / name).unlink(missing_ok=True)
         folder.rmdir()
 
 
 def clear(run_dir: RunDir) -> None:
-    """Remove all checkpoints that charrnn made in a run's folder, the half-written ones too."""
+    """Remove all checkpoints that charrnn wrote into a run's folder, unfinished ones too."""
     folder = run_dir.checkpoints
     tidy(run_dir)
     for step in run_dir.checkpoint_steps():
@@ -141,22 +144,22 @@ def clear(run_dir: RunDir) -> None:
 
 
 def tidy(run_dir: RunDir) -> None:
-    """Remove what a training that was killed left half written; nobody else may be writing."""
+    """Remove unfinished checkpoints of a training that was killed; the folder must be locked."""
     folder = run_dir.checkpoints
     if folder.is_symlink() or not folder.is_dir():
         return
     for entry in list(os.scandir(folder)):
-        if _ASIDE.fullmatch(entry.name):
+        if _UNFINISHED.fullmatch(entry.name):
             _remove(Path(entry.path))
 
 
 @dataclass(frozen=True)
 class Found:
-    """A checkpoint whose files are as its manifest says; the tensors are not read yet.
+    """A checkpoint whose files match its manifest; the tensors have not been read yet.
 
     Attributes:
-        folder: where it is.
-        state: what is no tensor.
+        folder: its folder.
+        state: everything but tensors.
         metrics: the metrics file so far.
     """
 
@@ -165,7 +168,7 @@ class Found:
     metrics: bytes
 
     def arrays(self, config: ModelConfig, batch_size: int) -> Arrays:
-        """The tensors, which must be those of a training of this network.
+        """Read the tensors, which must be those of a training of this network.
 
         Raises:
             ModelError: they are not, or cannot be read.
@@ -182,7 +185,7 @@ class Found:
 
 
 def found(run_dir: RunDir) -> Iterator[Found | ModelError]:
-    """The checkpoints from the newest on: each verified, or why it is not to be used."""
+    """Yield the checkpoints, newest first: each verified, or the reason why it cannot be used."""
     folder = run_dir.checkpoints
     if folder.is_symlink():
         yield ModelError(f"{folder} is a link: charrnn reads checkpoints in the run's own folder")
@@ -195,13 +198,13 @@ def found(run_dir: RunDir) -> Iterator[Found | ModelError]:
 
 
 def _verify(folder: Path) -> Found:
-    """Check that all files are there and are what the manifest says.
+    """Check that all files exist and match the manifest.
 
     Raises:
-        ModelError: they are not.
+        ModelError: one is missing or damaged.
     """
     manifest = folder / MANIFEST
-    described = files.parse_json(files.read(manifest, _MOST[MANIFEST]), str(manifest))
+    described = files.parse_json(files.read(manifest, _MAX_BYTES[MANIFEST]), str(manifest))
     check_format(described.get("format"), FORMAT_VERSION, manifest)
     parts = described.get("files")
     if not isinstance(parts, dict) or set(parts) != set(_PARTS):
@@ -213,10 +216,10 @@ def _verify(folder: Path) -> Found:
 
 
 def _check_file(path: Path, part: Any) -> bytes:
-    """The content of a file of this size and hash; of tensors nothing is kept yet."""
+    """Check a file's size and hash and return its content; empty for the tensors."""
     wanted = (part.get("bytes"), part.get("sha256")) if isinstance(part, dict) else (None, None)
     if not isinstance(wanted[0], int) or not isinstance(wanted[1], str):
-        raise ModelError(f"{path.parent / MANIFEST} is damaged: it says nothing of {path.name}")
+        raise ModelError(f"{path.parent / MANIFEST} is damaged: it has no entry for {path.name}")
     try:
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode):
@@ -225,8 +228,8 @@ def _check_file(path: Path, part: Any) -> bytes:
             raise ModelError(
                 f"{path} is damaged: it has {found.st_size:,} bytes, not {wanted[0]:,}"
             )
-        if path.name in _MOST:
-            data = files.read(path, _MOST[path.name])
+        if path.name in _MAX_BYTES:
+            data = files.read(path, _MAX_BYTES[path.name])
             digest = hashlib.sha256(data).hexdigest()
         else:
             data = b""
@@ -240,7 +243,7 @@ def _check_file(path: Path, part: Any) -> bytes:
 
 
 def _specs(header: Header, config: ModelConfig, batch_size: int) -> dict[str, Spec]:
-    """What tensors a checkpoint of this network must have, as far as it has the optional ones."""
+    """Return the tensors of a checkpoint of this network, with the optional ones that it has."""
     shapes = parameters.shapes(config)
     specs = {f"weights.{name}": Spec("F32", shape) for name, shape in shapes.items()}
     if any(name.startswith("best.") for name in header.entries):
@@ -266,7 +269,7 @@ def _specs(header: Header, config: ModelConfig, batch_size: int) -> dict[str, Sp
 
 
 def _length(header: Header, name: str) -> tuple[int, ...]:
-    """The length of a list as the header says, where it can be."""
+    """Return the length of a list that the header claims, if it is possible."""
     entry = header.entries.get(name)
     shape = entry.get("shape") if isinstance(entry, dict) else None
     if isinstance(shape, list) and len(shape) == 1 and isinstance(shape[0], int) and shape[0] >= 0:

@@ -1,12 +1,12 @@
-"""Dynamic evaluation: the weights follow the text as it is read (Mikolov 2010, Krause 2018).
+"""Dynamic evaluation: the model learns from the text that it scores (Mikolov 2010, Krause 2018).
 
-The text is read in order, in segments. Each is scored first, with the weights as they are, and
-then learnt from:
+The text is read in order, in segments. Each is scored first, with the current weights, and then
+learned from:
 
     w <- w + DECAY * (w_0 - w) - RATE * g / (sqrt(mean of g^2) + EPSILON)
 
-g is the gradient of the segment's mean loss; its square is averaged over the segments so far, where
-Krause averages over the training text: so nothing is needed but the model. w_0 are its weights.
+g is the gradient of the segment's mean loss, w_0 are the model's own weights. g^2 is averaged over
+the segments so far; Krause averages over the training text, which is not needed this way.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from charrnn.network.module import CharRNN, detached
 from charrnn.scoring import Score
 from charrnn.training import process
 
-# Chosen on the held-out parts of War and Peace and of folk tunes.
-SEGMENT = 32  # symbols between two updates
+# Tuned on the held-out parts of War and Peace and of folk tunes.
+SEGMENT = 32  # tokens between two updates
 RATE = 1e-3
 DECAY = 1e-2
 EPSILON = 1e-8
@@ -36,15 +36,15 @@ def score(
     ids: Ids,
     *,
     threads: int = 1,
-    progress: Callable[[int], object] = lambda symbols: None,
+    progress: Callable[[int], object] = lambda tokens: None,
 ) -> Score:
-    """Score `ids` (N,) as one stream from the start symbol, learning from each segment after it.
+    """Score a text as one stream from the start symbol, learning from each segment after it.
 
     Args:
-        model: stays as it is.
-        ids: of the text.
-        threads: of torch; one stream hardly keeps a second one busy.
-        progress: told after each segment how many symbols were read.
+        model: the model, which does not change.
+        ids: the text's tokens (N,).
+        threads: for torch; one stream hardly keeps a second one busy.
+        progress: called after each segment with the number of tokens read.
     """
     with process.threads(threads):
         return _score(model, ids, progress)
@@ -81,7 +81,7 @@ def _update(
     squares: list[torch.Tensor],
     segment: int,
 ) -> None:
-    """A step against the gradient, and a little back to the weights of the start."""
+    """Make a step down the gradient, and a small one back to the model's own weights."""
     for weight, start, square in zip(weights, first, squares, strict=True):
         assert weight.grad is not None
         square.addcmul_(weight.grad, weight.grad)

@@ -1,8 +1,8 @@
-"""A trained network as the start of another training, on a text with another alphabet.
+"""Start a training from a trained network, on a text with another alphabet.
 
-Everything that stands for a symbol (a row of the embedding and of the output, a column where
-symbols are one-hot) goes to the same character in the new alphabet. Characters that are new start
-as in a new network; those that the new text lacks are left out.
+Whatever belongs to a character (a row of the embedding and of the output, a column of the input
+where it is one-hot) moves to the same character in the new alphabet. Characters that are new start
+as in a new network; those that do not occur in the new text are left out.
 """
 
 from __future__ import annotations
@@ -14,37 +14,39 @@ from typing import Any
 
 import numpy as np
 
+from charrnn.arrays import Floats32, Integers
 from charrnn.config import ModelConfig, flag, to_json
 from charrnn.errors import OptionError
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.model.parameters import Parameters
-from charrnn.terminal import one_line
+from charrnn.terminal import visible
 from charrnn.text.tokenizer import CharTokenizer, Tokenizer
 
 
 @dataclass(frozen=True)
-class Alphabets:
-    """What becomes of the symbols: the old ones kept, the new ones added, the old ones dropped."""
+class AlphabetChange:
+    """The characters that two alphabets share, and those that only the new or the old one has."""
 
     kept: str
     added: str
     dropped: str
 
     def __str__(self) -> str:
+        """Return the sentence that the model file stores, which must not change."""
         parts = [f"{len(self.kept)} symbols kept"]
-        for word, symbols in (("added", self.added), ("dropped", self.dropped)):
-            shown = one_line(symbols[:20])
-            listed = f" ({shown}{'…' if len(symbols) > 20 else ''})" if symbols else ""
-            parts.append(f"{len(symbols)} {word}{listed}")
+        for verb, characters in (("added", self.added), ("dropped", self.dropped)):
+            shown = visible(characters[:20]).replace("\n", "␊").replace("\t", "␉")
+            listed = f" ({shown}{'…' if len(characters) > 20 else ''})" if characters else ""
+            parts.append(f"{len(characters)} {verb}{listed}")
         return ", ".join(parts)
 
 
 def options(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that make the network of `model`, with the others that were given.
+    """Return the options for the network of `model`, together with the given ones.
 
     Raises:
-        OptionError: something was given that is otherwise in the model.
+        OptionError: a given option differs from the model.
     """
     network = to_json(model.config)
     del network["vocab_size"]
@@ -57,16 +59,16 @@ def options(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:
     return {**given, **network}
 
 
-def alphabets(model: Model, tokenizer: Tokenizer) -> Alphabets:
-    """How the model's alphabet and that of a text meet.
+def compare_alphabets(model: Model, tokenizer: Tokenizer) -> AlphabetChange:
+    """Compare the model's alphabet with that of a text.
 
     Raises:
-        OptionError: symbols of one of them are not characters.
+        OptionError: the tokens of one of them are not characters.
     """
     old = _characters(model.tokenizer, "the model of --init-from has")
     new = _characters(tokenizer, "the text has")
     common = set(old) & set(new)
-    return Alphabets(
+    return AlphabetChange(
         "".join(sorted(common)),
         "".join(sorted(set(new) - common)),
         "".join(sorted(set(old) - common)),
@@ -76,43 +78,54 @@ def alphabets(model: Model, tokenizer: Tokenizer) -> Alphabets:
 def _characters(tokenizer: Tokenizer, whose: str) -> str:
     if isinstance(tokenizer, CharTokenizer) and tokenizer.whole_characters:
         return tokenizer.alphabet
-    what = "rare characters as bytes" if tokenizer.kind == "char" else "no characters as symbols"
+    what = "rare characters as bytes" if tokenizer.kind == "char" else "no characters as tokens"
     raise OptionError(
-        f"--init-from maps symbols by character, and {whose} {what} (--tokenizer "
+        f"--init-from maps tokens by character, and {whose} {what} (--tokenizer "
         f"{tokenizer.kind}): both need --tokenizer char, without --min-count"
     )
 
 
 def values(
-    model: Model, config: ModelConfig, tokenizer: Tokenizer, fresh: Parameters
-) -> dict[str, np.ndarray[Any, Any]]:
-    """The parameters of `config` (the model's network, of another V), taken over from the model.
+    model: Model, config: ModelConfig, tokenizer: Tokenizer, initial: Parameters
+) -> dict[str, Floats32]:
+    """Return the model's parameters, rearranged for another alphabet.
 
     Args:
-        model: the trained one.
-        config: the network to be trained.
-        tokenizer: its alphabet.
-        fresh: its parameters as in a new network, for the symbols that are new.
+        model: the trained model.
+        config: the new network: the model's, with another V.
+        tokenizer: the new alphabet.
+        initial: the parameters of a new network, for the characters that are new.
     """
-    common = alphabets(model, tokenizer).kept
-    kept_old, kept_new = (
+    common = compare_alphabets(model, tokenizer).kept
+    old_ids, new_ids = (
         each.encode(common).astype(np.int64) for each in (model.tokenizer, tokenizer)
     )
-    grown = parameters.shapes(dataclasses.replace(config, vocab_size=config.vocab_size + 1))
-    made: dict[str, np.ndarray[Any, Any]] = {}
+    larger = parameters.shapes(dataclasses.replace(config, vocab_size=config.vocab_size + 1))
+    moved: dict[str, Floats32] = {}
     for name, shape in parameters.shapes(config).items():
-        value = np.array(model.values[name])
-        axis = next((axis for axis in range(len(shape)) if shape[axis] != grown[name][axis]), None)
+        value = np.asarray(model.values[name])
+        # An axis that grows with V has one index per token.
+        axis = next((axis for axis in range(len(shape)) if shape[axis] != larger[name][axis]), None)
         if axis is not None:
-            start = int(not (name.startswith("output.") or name.endswith(".weight_hh")))
-            lead = shape[axis] - config.vocab_size - start  # what stands for no symbol, in front
-            before = np.arange(lead)
-            last = np.array([shape[axis] - 1] * start, np.int64)  # the start symbol
-            last_old = np.array([value.shape[axis] - 1] * start, np.int64)
-            target = np.concatenate([before, lead + kept_new, last])
-            source = np.concatenate([before, lead + kept_old, last_old])
-            whole = np.moveaxis(np.array(fresh[name]), axis, 0)
-            whole[target] = np.moveaxis(value, axis, 0)[source]
-            value = np.moveaxis(whole, 0, axis)
-        made[name] = np.asarray(value, np.float32, order="C")
-    return made
+            has_start = not (name.startswith("output.") or name.endswith(".weight_hh"))
+            source = _indices(value.shape[axis], model.config.vocab_size, has_start, old_ids)
+            target = _indices(shape[axis], config.vocab_size, has_start, new_ids)
+            new = np.moveaxis(np.array(initial[name]), axis, 0)
+            new[target] = np.moveaxis(value, axis, 0)[source]
+            value = np.moveaxis(new, 0, axis)
+        moved[name] = np.array(value, np.float32, order="C")
+    return moved
+
+
+def _indices(size: int, vocab_size: int, has_start: bool, ids: Integers) -> Integers:
+    """Return the indices of an axis to copy: units, if it begins with them, tokens, start symbol.
+
+    Args:
+        size: the length of the axis.
+        vocab_size: V; so many indices of the axis belong to tokens.
+        has_start: whether the last index belongs to the start symbol.
+        ids: the tokens to copy.
+    """
+    units = size - vocab_size - has_start
+    start = [size - 1] if has_start else []
+    return np.concatenate([np.arange(units), units + ids, np.array(start, np.int64)])

@@ -1,4 +1,4 @@
-"""One training per run folder: a lock of the system's, which ends with its process."""
+"""One training per run folder: a lock that the system drops when its process ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def held(run_dir: RunDir) -> Iterator[None]:
     """Hold the folder; the system drops the lock of a training that was killed.
 
     Raises:
-        RunError: another process holds it (says which), or the folder cannot be written.
+        RunError: another process holds it (the message says which), or the folder is not
+            writable.
     """
     path = run_dir.lock
     lock = filelock.FileLock(path, timeout=0)
@@ -34,7 +35,7 @@ def held(run_dir: RunDir) -> Iterator[None]:
     except OSError as error:
         raise RunError(f"{run_dir.path} cannot be locked: {error.strerror}") from error
     try:
-        with contextlib.suppress(OSError):  # a word to others; the lock does not depend on it
+        with contextlib.suppress(OSError):  # information for others; the lock does not depend on it
             path.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}) + "\n")
         yield
     finally:
@@ -42,9 +43,9 @@ def held(run_dir: RunDir) -> Iterator[None]:
 
 
 def _owner(path: Path) -> str:
-    """Who holds the lock, as far as that can be read."""
+    """Return who holds the lock, if that can be read."""
     try:
-        told = json.loads(path.read_bytes()[:1000])
-        return f" (process {int(told['pid'])} on {str(told['host'])[:100]})"
+        owner = json.loads(path.read_bytes()[:1000])
+        return f" (process {int(owner['pid'])} on {str(owner['host'])[:100]})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""

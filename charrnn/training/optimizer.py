@@ -9,17 +9,28 @@ from charrnn.config import TrainConfig
 from charrnn.errors import ModelError
 from charrnn.network.module import CharRNN
 from charrnn.storage.tensors import Arrays
+from charrnn.training.plan import SGD_RATE
+
+MOMENTUM = 0.9  # of SGD
 
 
 def make(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Return AdamW with weight decay on matrices only, not on biases."""
+    """Return AdamW, or SGD with Nesterov momentum; weight decay is on matrices only."""
+    decay = config.weight_decay
+    if config.optimizer == "sgd":
+        # SGD's rate is larger, and momentum adds up what decay adds to the gradient: without this
+        # factor a weight decay would shrink weights much more per step than AdamW's does.
+        decay *= (1 - MOMENTUM) / SGD_RATE
     matrices = [weight for weight in network.parameters() if weight.ndim > 1]
     vectors = [weight for weight in network.parameters() if weight.ndim == 1]
     groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": matrices, "weight_decay": decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True)
+    rate = config.learning_rate
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=rate, momentum=MOMENTUM, nesterov=True)
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), fused=True)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

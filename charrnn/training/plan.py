@@ -1,15 +1,14 @@
-"""The plan: from the corpus, the machine and the budget to sizes, window, batch and rates.
+"""The plan: corpus, machine and budget decide the sizes, the window, the batch and the rates.
 
-Whatever the user set is kept; the rest is chosen. With a budget of steps or epochs the plan is a
-pure function of the corpus and the options. With minutes, the machine's speed is measured for a
-moment. The rule for the size: a network learns most in a given time when it reads about
-`CHARACTERS_PER_PARAMETER` characters for each parameter of its layers. It is for two layers, from
-runs of README; for one layer 16 is the rule whose worst case is best under the laws that
-tests/benchmarks/plan_runs.py fits to its runs: 0.2 % of the loss in 20 seconds, 3 % in ten minutes.
-Where characters are counted and not the time, a larger one
-learns more of them: `COUNTED_PER_PARAMETER`. A short text is read no more than `ENOUGH_EPOCHS`
-times, also if there is time for more, and feeds `PARAMETERS_PER_CHARACTER` parameters for each
-character.
+What the user set stays; the rest is chosen. With a budget of steps or epochs the plan depends on
+the corpus and the options alone. With minutes, the machine's speed is measured for a moment.
+
+A network learns most in a given time if it reads about `CHARACTERS_PER_PARAMETER` characters per
+parameter of its layers. The constant is for two layers and comes from the runs in README. For one
+layer, 16 has the best worst case under the laws that tests/benchmarks/plan_runs.py fits to its
+runs: 0.2 % of the loss in 20 seconds, 3 % in ten minutes. If characters are counted instead of
+time, a larger network learns more from them: `COUNTED_PER_PARAMETER`. A short text is read at most
+`ENOUGH_EPOCHS` times, and trains at most `PARAMETERS_PER_CHARACTER` parameters per character.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ MAX_MINUTES = 5.0
 MIN_MINUTES = 0.2
 ENOUGH_EPOCHS = 30.0
 FULL_TIME_CHARACTERS = 1e6
-# Peak rate times hidden size, for AdamW; measured with 256 to 526 units on plays. A family's name
-# stands for those of its members that are not named.
+# Peak learning rate of AdamW times the hidden size, measured with 256 to 526 units on plays. A
+# family's name (gru) stands for its members that are not listed.
 RATE_TIMES_WIDTH = {
     "lstm-coupled": 10.0,
     "lstm": 7.0,
@@ -44,12 +43,21 @@ RATE_TIMES_WIDTH = {
     "irnn": 4.0,
 }
 MAX_RATE = 0.03
-# Dropout grows with the logarithm of `pressure`. From runs of one layer, the best of some between 0
-# and 0.7: none at a pressure of 2, 0.2 or none at 6, 0.4 at 20, 0.6 at 75, 0.6 and 0.7 at 200.
-NO_PRESSURE = 2.0
+# Peak learning rate of SGD (momentum 0.9, Nesterov), relative to AdamW's. Measured on the corpus
+# tunes: validation loss after 300 steps without dropout, with AdamW's planned rate of 0.03 and with
+# some rates of SGD. It is the largest ratio that suits all cells.
+#   lstm-coupled 2 x 64    AdamW 1.092   SGD 1.5: 1.194, 3: 1.154, 6: 1.127
+#   lstm-coupled 2 x 128   AdamW 0.992   SGD 1: 1.185, 2: 1.120, 3: 1.091, 5: 1.075, 10: 1.205
+#   lstm-coupled 2 x 256   SGD 1.5: 1.113, 3: 1.057, 6: 1.096
+#   gru 2 x 128            AdamW 1.003   SGD 1: 1.106
+#   elman 2 x 128          SGD 1: 1.178, 3: 1.608
+SGD_RATE = 50.0
+# Dropout grows with the logarithm of `overfitting`. In runs of one layer with dropout from 0 to 0.7
+# the best was: none at 2, 0.2 or none at 6, 0.4 at 20, 0.6 at 75, 0.6 and 0.7 at 200.
+NO_OVERFITTING = 2.0
 DROPOUT = 0.16
-LEAST_DROPOUT, MOST_DROPOUT = 0.08, 0.6
-# A text is read at least about this often per epoch, so that a small one makes steps enough.
+MIN_DROPOUT, MAX_DROPOUT = 0.08, 0.6
+# At least about so many updates per epoch, so that a short text makes enough of them.
 WINDOWS_PER_EPOCH = 8
 
 Speed = Callable[[ModelConfig, TrainConfig], float]
@@ -57,11 +65,11 @@ Speed = Callable[[ModelConfig, TrainConfig], float]
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be trained and how, and why.
+    """What will be trained, and how.
 
     Attributes:
         model: the architecture.
-        train: the training; every value decided.
+        train: the training; every value is decided.
         characters: how many characters it expects to read.
         reason: why the network has its size.
     """
@@ -73,10 +81,10 @@ class Plan:
 
 
 def make(options: TrainOptions, length: int, vocab_size: int, speed: Speed) -> Plan:
-    """Plan for a training text of `length` characters and `vocab_size` symbols.
+    """Plan for a training text of `length` tokens out of `vocab_size`.
 
-    `speed` measures characters per second of a training step; it is asked only where the budget
-    is of minutes and the size is free.
+    `speed` measures the characters per second of a training step; it is only called if the budget
+    is minutes.
     """
     seq_len, update_every, batch_size = _window(options, length)
     asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(TrainConfig)}
@@ -100,17 +108,17 @@ def make(options: TrainOptions, length: int, vocab_size: int, speed: Speed) -> P
     model, characters, reason = _sized(options, model, train, length, speed)
     train = dataclasses.replace(
         train,
-        learning_rate=options.learning_rate or _learning_rate(model),
+        learning_rate=options.learning_rate or _learning_rate(model, options.optimizer),
         **_dropout(options, model, characters / length, length),
     )
     return Plan(model, train, characters, reason)
 
 
 def _window(options: TrainOptions, length: int) -> tuple[int, int, int]:
-    """k2, k1 and B: 64, 64 and 32, less where the text is short."""
-    most = max(1, min(64, length // WINDOWS_PER_EPOCH))
+    """Return k2, k1 and B: 64, 64 and 32, or less for a short text."""
+    longest = max(1, min(64, length // WINDOWS_PER_EPOCH))
     if options.seq_len == "full":
-        batch_size = options.batch_size or max(1, min(32, length // (most * WINDOWS_PER_EPOCH)))
+        batch_size = options.batch_size or max(1, min(32, length // (longest * WINDOWS_PER_EPOCH)))
         seq_len = max(1, length // batch_size)
         if (options.update_every or 1) > seq_len:
             raise OptionError(
@@ -118,14 +126,14 @@ def _window(options: TrainOptions, length: int) -> tuple[int, int, int]:
                 f"of each of the {batch_size} streams: lower it, or --batch-size"
             )
     else:
-        seq_len = int(options.seq_len or max(most, options.update_every or 1))
+        seq_len = int(options.seq_len or max(longest, options.update_every or 1))
         fitting = length // (seq_len * WINDOWS_PER_EPOCH)
         batch_size = options.batch_size or max(1, min(32, fitting))
     return seq_len, options.update_every or seq_len, batch_size
 
 
 def _minutes(options: TrainOptions, length: int) -> float | None:
-    """Minutes where no budget is given: five for a megabyte or more, less for less."""
+    """Return the minutes; by default five for a megabyte or more, less for a shorter text."""
     if options.minutes is not None or options.epochs is not None or options.steps is not None:
         return options.minutes
     share = (length / FULL_TIME_CHARACTERS) ** 0.5
@@ -133,15 +141,15 @@ def _minutes(options: TrainOptions, length: int) -> float | None:
 
 
 def _epochs(options: TrainOptions) -> float | None:
-    """With minutes, the epochs after which a text has been learnt: more would be by heart."""
+    """Return the epochs; with minutes, those after which a network would only overfit."""
     counted = options.epochs is not None or options.steps is not None
     return options.epochs if counted else ENOUGH_EPOCHS
 
 
 def _depth(options: TrainOptions) -> dict[str, Any]:
-    """Two layers with skip connections, unless the user counts them or the cell has but one.
+    """Return two layers with skip connections, unless the user sets them or the cell allows one.
 
-    In three minutes they learn more than one that is wider (README, "Why this network").
+    In three minutes they learn more than one wider layer (README, "Why this network").
     """
     if options.num_layers is None and options.cell != "jordan":
         return {"num_layers": 2, "skip_connections": True}
@@ -157,28 +165,28 @@ def _embedding_size(options: TrainOptions, vocab_size: int) -> int:
 def _sized(
     options: TrainOptions, model: ModelConfig, train: TrainConfig, length: int, speed: Speed
 ) -> tuple[ModelConfig, float, str]:
-    """The model with its hidden size, the characters it will read, and why this size."""
+    """Return the model with its hidden size, the characters it will read, and the reason."""
     step = train.batch_size * train.update_every
     epoch = length // step * step
-    most = math.inf if train.epochs is None else train.epochs * epoch
+    limit = math.inf if train.epochs is None else train.epochs * epoch
     if train.steps is not None:
-        most = train.steps * step
+        limit = train.steps * step
     each = CHARACTERS_PER_PARAMETER if train.minutes else COUNTED_PER_PARAMETER
 
     def readable(candidate: ModelConfig) -> float:
         if train.minutes is None:
-            return most
-        return min(most, speed(candidate, train) * train.minutes * 60)
+            return limit
+        return min(limit, speed(candidate, train) * train.minutes * 60)
 
     if options.hidden_size is not None:
         model = dataclasses.replace(model, hidden_size=options.hidden_size)
-        return model, readable(model), "the size is as asked"
+        return model, readable(model), "size as given"
     chosen, characters, reason = model, 0.0, ""
     for hidden_size in HIDDEN_SIZES:
         candidate = dataclasses.replace(model, hidden_size=hidden_size)
         size = layers(candidate)
         if characters and size > PARAMETERS_PER_CHARACTER * length:
-            reason = "a larger network would learn this short text by heart"
+            reason = "a larger network would overfit this short text"
             break
         reads = readable(candidate)
         if characters and reads < min(ENOUGH_EPOCHS * epoch, each * size):
@@ -190,43 +198,44 @@ def _sized(
 
 
 def layers(model: ModelConfig) -> int:
-    """The number of values in the layers: rows of rare symbols, hardly ever read, do not count."""
+    """Count the parameters without embedding and output, of which many rows are rarely read."""
     return parameters.count(model, "layers.")
 
 
-def pressure(model: ModelConfig, epochs: float, length: int) -> float:
-    """To learn by heart: readings after the first, times parameters for each character."""
+def overfitting(model: ModelConfig, epochs: float, length: int) -> float:
+    """Return a measure of overfitting: repetitions times parameters per character."""
     return max(0.0, epochs - 1) * parameters.count(model) / length
 
 
-def _learning_rate(model: ModelConfig) -> float:
-    """Wider networks want smaller steps."""
+def _learning_rate(model: ModelConfig, optimizer: str) -> float:
+    """Return the peak learning rate: the wider the network, the smaller."""
     family = model.cell.partition("-")[0]
     family_rate = RATE_TIMES_WIDTH.get(family, 3.0)
-    return min(MAX_RATE, RATE_TIMES_WIDTH.get(model.cell, family_rate) / model.hidden_size)
+    rate = min(MAX_RATE, RATE_TIMES_WIDTH.get(model.cell, family_rate) / model.hidden_size)
+    return rate * SGD_RATE if optimizer == "sgd" else rate
 
 
 def _dropout(
     options: TrainOptions, model: ModelConfig, epochs: float, length: int
 ) -> dict[str, Any]:
-    """None while a text cannot be learnt by heart; more with the network's size and with epochs.
+    """Return no dropout while overfitting is unlikely, and more with size and epochs.
 
-    Where it is planned it is locked: to draw a mask for every step takes a third of the time, and
-    is no better.
+    Planned dropout is locked: drawing a mask for every step takes a third of the time and is no
+    better.
     """
     if options.dropout is not None:
         return {"dropout": options.dropout}
-    wanted = DROPOUT * math.log(max(1.0, pressure(model, epochs, length) / NO_PRESSURE))
-    dropout = round(min(MOST_DROPOUT, wanted), 2) if wanted >= LEAST_DROPOUT else 0.0
+    wanted = DROPOUT * math.log(max(1.0, overfitting(model, epochs, length) / NO_OVERFITTING))
+    dropout = round(min(MAX_DROPOUT, wanted), 2) if wanted >= MIN_DROPOUT else 0.0
     return {"dropout": dropout, "locked_dropout": options.locked_dropout or dropout > 0}
 
 
 def window_bytes(model: ModelConfig, train: TrainConfig) -> int:
-    """About what a window's values take in memory until the gradient has come back.
+    """Return about how many bytes a window takes until its gradient is known.
 
-    For every step, stream and unit: each block's input part, what is saved of it and its
-    derivative; the parts of the state; outputs before and after dropout. Logits are made of some
-    of them at a time (`charrnn.network.loss`).
+    For every step, stream and unit these are each block's input, saved value and derivative, the
+    parts of the state, and the outputs before and after dropout. Logits are computed for a part of
+    a window at a time (`charrnn.network.loss`).
     """
     cell = parameters.cell_of(model)
     values = 3 * len(cell.blocks) + 2 * len(cell.states) + 3
@@ -235,7 +244,7 @@ def window_bytes(model: ModelConfig, train: TrainConfig) -> int:
 
 
 def measure(step: Callable[[], object], characters: int, seconds: float = 0.15) -> float:
-    """Characters per second of `step`, which reads `characters`: best of a few, after a warm-up."""
+    """Return the characters per second of `step`: the best of a few runs, after a warm-up."""
     step()
     best, end = float("inf"), time.perf_counter() + seconds
     while True:

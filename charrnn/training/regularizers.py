@@ -1,4 +1,4 @@
-"""What is added to the loss: penalties on the activations, and Pascanu's on vanishing gradients."""
+"""Terms added to the loss: penalties on activations, and Pascanu's on vanishing gradients."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from charrnn.network.module import Outputs
 
 
 def activation(outputs: Outputs, config: Regularizers) -> Tensor | float:
-    """AR and TAR of Merity et al. (2018), on the last layer.
+    """Return AR and TAR of Merity et al. (2018) for the last layer.
 
-    ``alpha * mean(h^2)`` of what the output map reads, ``beta * mean((h_{t+1} - h_t)^2)`` of what
-    came from the recurrence.
+    ``alpha * mean(h^2)`` of the outputs after dropout, and ``beta * mean((h_{t+1} - h_t)^2)`` of
+    those before it.
     """
     penalty: Tensor | float = 0.0
     if config.activation_penalty:
@@ -30,7 +30,7 @@ def activation(outputs: Outputs, config: Regularizers) -> Tensor | float:
 
 
 class Recorder:
-    """A sequence function that keeps every state: the plain loop, for what looks at all of them.
+    """A sequence function, the plain loop, that records all hidden states.
 
     Attributes:
         layers: for each layer run so far, its states h_0 ... h_T, each (B, H).
@@ -47,10 +47,12 @@ class Recorder:
         weights: Mapping[str, Tensor],
         **more: Any,
     ) -> tuple[Tensor, LayerState]:
-        """As `charrnn.network.layers.reference`."""
+        """Run a layer as `charrnn.network.layers.reference` does."""
         states = list(reference_states(cell, x, state, weights, **more))
         outputs = [after[0] for after in states]
-        if self.layers and self.layers[-1][-1] is state[0]:  # a window goes on that was cut
+        if (
+            self.layers and self.layers[-1][-1] is state[0]
+        ):  # the second part of a window that was split
             self.layers[-1] += outputs
         else:
             self.layers.append([state[0], *outputs])
@@ -58,16 +60,15 @@ class Recorder:
 
 
 def omega(loss: Tensor, layers: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Pascanu's regulariser (Pascanu, Mikolov and Bengio 2013).
+    """Return the regularizer of Pascanu, Mikolov and Bengio (2013).
 
     ``sum over t of (|dL/dh_{t+1} dh_{t+1}/dh_t| / |dL/dh_{t+1}| - 1)^2``, averaged over the
-    streams and summed over the layers: how much one step changes the length of the gradient that
-    passes it. Where no gradient arrives, nothing is asked. It is differentiable itself, so that
-    updates can make it small.
+    streams and summed over the layers: how much one step changes the norm of the gradient that
+    passes through it. Steps that no gradient reaches do not count. The result is differentiable.
 
     Args:
         loss: a scalar.
-        layers: for each layer its states h_0 ... h_T (B, H), each made of the one before.
+        layers: for each layer its states h_0 ... h_T (B, H), each computed from the one before.
     """
     total = loss.new_zeros(())
     for states in layers:
@@ -79,12 +80,12 @@ def omega(loss: Tensor, layers: Sequence[Sequence[Tensor]]) -> Tensor:
 
 
 def _deviation(gradient: Tensor, passed: Tensor) -> Tensor:
-    """Mean over the streams of ``(|passed| / |gradient| - 1)^2``, for gradients (B, H)."""
+    """Return the mean over the streams of ``(|passed| / |gradient| - 1)^2``, for (B, H)."""
     squares = gradient.square().sum(-1)
-    there = squares > 0
+    reached = squares > 0
     # The root of zero has no finite derivative: streams without gradient get a harmless value.
-    length = torch.where(there, squares, torch.ones_like(squares)).sqrt()
+    norm = torch.where(reached, squares, torch.ones_like(squares)).sqrt()
     squares = passed.square().sum(-1)
-    some = squares > 0
-    after = torch.where(some, squares, torch.ones_like(squares)).sqrt() * some
-    return (((after / length - 1) ** 2) * there).mean()
+    nonzero = squares > 0
+    passed_norm = torch.where(nonzero, squares, torch.ones_like(squares)).sqrt() * nonzero
+    return (((passed_norm / norm - 1) ** 2) * reached).mean()

@@ -154,7 +154,7 @@ def _train(resumed: _Resumed, control: Control) -> Events:
         differences = state.restore_generators(resumed.state, setup.device)
         if setup.device.type == "cuda":  # only on CUDA
             differences.append("CUDA adds in an order of its own")
-        differences += change_rules.moved(earlier, record.machine(setup))
+        differences += change_rules.machine_changes(earlier, record.machine(setup))
         changes = [*earlier.run["changes"]]
         if resumed.changes:
             changes.append({"step": step, **resumed.changes})

@@ -110,7 +110,7 @@ def _setup(
     data = dataset_of(texts, options)
     origin = {}
     if model:
-        symbols = str(init_from.alphabets(model, data.tokenizer))
+        symbols = str(init_from.compare_alphabets(model, data.tokenizer))
         origin = {"steps": model.training.get("steps"), "symbols": symbols}
     kernel = choose_kernel(options, device)
     made = make_plan(options, data, device, kernel)

@@ -27,7 +27,7 @@ _CONTEXT.set_forkserver_preload(
         "charrnn.generator",
         "charrnn.inspection.choices",
         "charrnn.inference.compiled_engine",
-        "charrnn.training.run",
+        "charrnn.training.resume",
         "matplotlib.figure",
         "torch._dynamo",  # which an optimiser imports when it is made
         "typer._adapters",  # and Typer when it is called

@@ -21,7 +21,7 @@ def test_a_terminated_training_keeps_its_best_weights(tiny: Run, cli: Cli) -> No
     done = running.end()
 
     assert done.code == 143
-    assert "best weights so far are kept" in done.err
+    assert "best weights so far are saved" in done.err
     assert "charrnn sample --model run" in done.err
     assert done.json["stopped_by"] == "interrupt"
     assert done.json["steps"] >= 1
@@ -33,7 +33,7 @@ def test_a_terminated_training_keeps_its_best_weights(tiny: Run, cli: Cli) -> No
 def test_ctrl_c_under_the_live_picture_keeps_the_best_weights(tiny: Run, cli: Cli) -> None:
     shown = on_terminal(cli.folder, "train", tiny.text, *ENDLESS, *SMALL, stop_at="run   ")
     assert shown.code == 130
-    assert "best weights so far are kept" in shown.screen
+    assert "best weights so far are saved" in shown.screen
     assert summary(cli)["stopped_by"] == "interrupt"
     assert len(cli("sample", "-m", "run", "-n", 20).out) == 20
 

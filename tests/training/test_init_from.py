@@ -71,10 +71,12 @@ def test_there_and_back_is_the_same(make_model: MakeModel) -> None:
 
 
 def test_what_becomes_of_the_symbols_is_told(make_model: MakeModel) -> None:
-    met = init_from.alphabets(make_model("abc\n"), CharTokenizer("bcx\x9b"))
+    met = init_from.compare_alphabets(make_model("abc\n"), CharTokenizer("bcx\x9b"))
     assert (met.kept, met.added, met.dropped) == ("bc", "x\x9b", "\na")
-    assert str(met) == "2 symbols kept, 2 added (x<U+009B>), 2 dropped (↵a)"
-    many = init_from.alphabets(make_model("a"), CharTokenizer("".join(map(chr, range(97, 127)))))
+    assert str(met) == "2 symbols kept, 2 added (x<U+009B>), 2 dropped (␊a)"
+    many = init_from.compare_alphabets(
+        make_model("a"), CharTokenizer("".join(map(chr, range(97, 127))))
+    )
     assert "29 added (bcdefghijklmnopqrstu…), 0 dropped" in str(many)
 
 
@@ -84,9 +86,9 @@ def test_symbols_that_are_no_characters_are_refused(
 ) -> None:
     model = make_model("the cat")
     with pytest.raises(OptionError, match=r"the text has .* both need `tokenizer` char"):
-        init_from.alphabets(model, other)
+        init_from.compare_alphabets(model, other)
     with pytest.raises(OptionError, match="the model of `init_from` has"):
-        init_from.alphabets(dataclasses.replace(model, tokenizer=other), model.tokenizer)
+        init_from.compare_alphabets(dataclasses.replace(model, tokenizer=other), model.tokenizer)
 
 
 def test_options_are_those_of_the_network(make_model: MakeModel) -> None:

@@ -69,7 +69,7 @@ def test_what_was_asked_is_kept() -> None:
     assert {name: decided[name] for name in asked} == asked
     assert (made.model.vocab_size, made.train.minutes, made.train.epochs) == (30, None, None)
     assert made.characters == 9 * 7 * 5
-    assert made.reason == "the size is as asked"
+    assert made.reason == "size as given"
 
 
 @pytest.mark.parametrize("budget", [{"steps": 1000}, {"epochs": 2.5}])
@@ -151,7 +151,7 @@ def test_the_reason_says_what_kept_the_network_small() -> None:
     def reason(length: int, minutes: float) -> str:
         return plan.make(TrainOptions(minutes=minutes), length, 65, _speed).reason
 
-    assert "by heart" in reason(10_000, 1e5)
+    assert "overfit" in reason(10_000, 1e5)
     assert "too little in the time" in reason(10**9, 0.1)
     assert "the largest" in reason(10**9, 1e7)
 
@@ -254,6 +254,16 @@ def test_wider_networks_make_smaller_steps() -> None:
         for size in (128, 512, 2048)
     ]
     assert rates[0].learning_rate > rates[1].learning_rate > rates[2].learning_rate > 0
+
+
+@pytest.mark.parametrize("size", [64, 1024])
+def test_sgd_has_a_larger_rate_of_its_own(size: int) -> None:
+    def rate(**options: Any) -> float:
+        chosen = TrainOptions(steps=1, hidden_size=size, **options)
+        return plan.make(chosen, MEGABYTE, 65, _unasked).train.learning_rate
+
+    assert rate(optimizer="sgd") == pytest.approx(50 * rate())
+    assert rate(optimizer="sgd", learning_rate=0.25) == 0.25
 
 
 def test_a_large_alphabet_gets_a_larger_embedding() -> None:

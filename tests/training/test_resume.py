@@ -150,6 +150,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "weight drop": {"cell": "elman", "weight_drop": 0.3, "locked_dropout": True},
     "penalties": {"cell": "gru-reset-after", "activation_penalty": 2.0, "slowness_penalty": 1.0},
     "epochs": {"steps": None, "epochs": 0.4},
+    "sgd": {"optimizer": "sgd", "learning_rate": 0.5, "weight_decay": 1.0},
     "no validation": {"valid_fraction": 0.0},
     "clipped": {"clip_norm": 0.01, "omega": 0.5, "cell": "irnn", "backend": "reference"},
     "jordan": {"cell": "jordan", "backend": "reference", "steps": 20},
@@ -449,12 +450,13 @@ def test_a_training_that_diverges_goes_back_and_on(tmp_path: Path, wild: set[int
     assert rows[25]["learning_rate"] == pytest.approx(whole / 4)
 
 
-def test_a_rollback_repeats_when_resumed(tmp_path: Path, wild: set[int]) -> None:
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_rollback_repeats_when_resumed(tmp_path: Path, wild: set[int], optimizer: str) -> None:
     wild |= {3, 12}
-    _train(tmp_path / "whole")
+    _train(tmp_path / "whole", optimizer=optimizer)
     wild |= {3, 12}
     with pytest.raises(Killed):
-        _train(tmp_path / "run", Watching(kill_at=9))
+        _train(tmp_path / "run", Watching(kill_at=9), optimizer=optimizer)
     _resume(tmp_path / "run")
     assert _same(tmp_path / "run", tmp_path / "whole")
 
@@ -550,7 +552,7 @@ def test_a_run_goes_on_with_the_prepared_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"tokenizer": "byte"}, "the symbols are others \\(byte\\)"),
+        ({"tokenizer": "byte"}, "the tokens differ \\(byte\\)"),
         ({"valid_fraction": 0.3}, "train characters, not"),
         ({"test_fraction": 0.1}, "test characters, not 0"),
     ],

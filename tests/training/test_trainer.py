@@ -221,6 +221,35 @@ def test_the_first_step_is_that_of_adam_with_decay_of_matrices_alone(tiny_text: 
         )
 
 
+def test_the_first_steps_of_sgd_have_nesterov_momentum_and_decay_of_matrices_alone(
+    tiny_text: str,
+) -> None:
+    trainer = _trainer(
+        _data(tiny_text), optimizer="sgd", weight_decay=10.0, clip_norm=math.inf, learning_rate=0.5
+    )
+    network = trainer.bptt.network
+    velocity = {name: np.zeros_like(value) for name, value in network.values().items()}
+    for _ in range(3):
+        before = network.values()
+        trainer.bptt.update(0.5)
+        for name, weight in network.weights().items():
+            assert weight.grad is not None
+            gradient = weight.grad.numpy()
+            if gradient.ndim > 1:
+                gradient = gradient + 10.0 * 0.1 / 50 * before[name]
+            velocity[name] = 0.9 * velocity[name] + gradient
+            step = 0.5 * (gradient + 0.9 * velocity[name])
+            np.testing.assert_allclose(
+                weight.detach().numpy(), before[name] - step, rtol=1e-4, atol=1e-6
+            )
+
+
+def test_sgd_learns(tiny_text: str) -> None:
+    reports = _reports(_trainer(_data(tiny_text), optimizer="sgd", learning_rate=1.0), 60)
+    assert reports[-1].valid_nats is not None
+    assert reports[-1].valid_nats < reports[0].train_nats - 0.5
+
+
 def test_the_rate_follows_the_budget(tiny_text: str) -> None:
     reports = _reports(_trainer(_data(tiny_text)), 20)
     assert [p.step for p in reports] == [*range(1, 21)]

@@ -1,4 +1,4 @@
-"""What a person sees of a training: a live picture on a terminal, plain lines elsewhere."""
+"""Shows a training: a live picture on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from charrnn.text.dataset import Dataset
     from charrnn.training.plan import Plan
 
-MANY_SYMBOLS = 10_000  # from which on the output layer is most of a small network
+MANY_TOKENS = 10_000  # with more, the output layer is most of a small network
 SAMPLE_LENGTH = 240
 SAMPLE_SEED = 1
-SAMPLE_LINES = 10  # that a chart leaves to the sample
-NARROW = 60  # columns, in fewer of which nothing is charted
-CHART_LINES = (5, 10)  # within its frame, at least and at most
+SAMPLE_LINES = 10  # that a chart leaves for the sample
+MIN_CHART_WIDTH = 60  # columns
+CHART_LINES = (5, 10)  # inside its frame, at least and at most
 
 
 def display_for(stop: Stop) -> Lines:
@@ -176,9 +176,9 @@ class Picture(Lines):
         from charrnn.cli.display import plots
         from charrnn.cli.display.training_curves import after_start
 
-        least, most = CHART_LINES
-        height = min(most, console.height - SAMPLE_LINES - 11)
-        if height < least or console.width < NARROW or len(self._valid) < 2:
+        lowest, highest = CHART_LINES
+        height = min(highest, console.height - SAMPLE_LINES - 11)
+        if height < lowest or console.width < MIN_CHART_WIDTH or len(self._valid) < 2:
             return ""
         shown = after_start(self._train), after_start(self._valid)
         steps, nats = zip(*(zip(*curve, strict=True) for curve in shown), strict=True)
@@ -240,7 +240,7 @@ class Picture(Lines):
 
 
 def plan_lines(planned: Planned) -> list[str]:
-    """The plan in a few lines."""
+    """Return the plan in a few lines."""
     data, plan, kernel = planned.data, planned.plan, planned.kernel
     model, train = plan.model, plan.train
     inputs = f"embedding {model.embedding_size}" if model.embedding_size else "one-hot"
@@ -254,32 +254,32 @@ def plan_lines(planned: Planned) -> list[str]:
     return [
         f"text     {data.name}: {data.tokenizer.vocab_size:,} symbols{kind}; {split}",
         *(f"         {line}" for line in leaks),
-        *_many_symbols(data, plan),
+        *_large_vocabulary(data, plan),
         f"network  {model.cell}, {model.num_layers} x {model.hidden_size}, {inputs}, "
         f"{extras(model)}{parameters.count(model):,} parameters ({plan.reason})",
-        f"training {budget}, some {plan.characters / len(data.train):.1f} times through the text: "
+        f"training {budget}, about {plan.characters / len(data.train):.1f} passes over the text: "
         f"{train.batch_size} streams, {window(plan)}, {train.optimizer} "
         f"{train.learning_rate:.3g}, {extras(train, Regularizers)}seed {train.seed}",
-        f"running  on the {kernel.backend} kernels, products in {kernel.precision}: "
+        f"running  {kernel.backend} kernels, matrix products in {kernel.precision}: "
         f"{kernel.reason}",
         f"run      {planned.run_dir.path}",
     ]
 
 
-def _many_symbols(data: Dataset, plan: Plan) -> list[str]:
-    """What an alphabet of a large size costs, and how there would be fewer symbols."""
-    if data.tokenizer.kind != "char" or data.tokenizer.vocab_size < MANY_SYMBOLS:
+def _large_vocabulary(data: Dataset, plan: Plan) -> list[str]:
+    """Return what a large vocabulary costs and how to make it smaller, if it is large."""
+    if data.tokenizer.kind != "char" or data.tokenizer.vocab_size < MANY_TOKENS:
         return []
     shapes = parameters.shapes(plan.model)
     count = sum(math.prod(shapes[name]) for name in ("output.weight", "output.bias"))
     return [
-        f"         the output layer takes {count:,} parameters for so many symbols: "
-        "--min-count 2 or --tokenizer sentencepiece makes them fewer"
+        f"         the output layer has {count:,} parameters for these symbols: reduce their "
+        "number with --min-count 2 or --tokenizer sentencepiece"
     ]
 
 
 def extras(config: Form | Regularizers, kind: type = Form) -> str:
-    """What a network or a training has besides the usual, named."""
+    """Return the settings that differ from their defaults, each followed by a comma."""
     named = []
     for field in dataclasses.fields(kind):
         value = getattr(config, field.name)
@@ -290,21 +290,21 @@ def extras(config: Form | Regularizers, kind: type = Form) -> str:
 
 
 def window(plan: Plan) -> str:
-    """The BPTT window in words."""
+    """Return the BPTT window in words."""
     train = plan.train
     words = f"windows of {train.seq_len:,}"
     if train.update_every != train.seq_len:
         words += f" every {train.update_every:,}"
     if train.state == "reset":
-        words += ", each from nothing"
+        words += ", state reset for each"
     if train.reset_at_documents:
-        words += ", documents apart"
+        words += ", state reset at documents"
     needed = window_bytes(plan.model, train)
     return f"{words} (about {needed / 1e9:.1f} GB)" if needed > 1e9 else words
 
 
 def progress_line(metrics: Metrics) -> str:
-    """A progress in one line."""
+    """Return a report in one line."""
     valid = "" if metrics.valid_nats is None else f"  valid {losses(metrics.valid_nats)}"
     return (
         f"{metrics.fraction:4.0%}  step {metrics.step:,}  epoch {metrics.epoch:.2f}"
@@ -315,12 +315,12 @@ def progress_line(metrics: Metrics) -> str:
 
 
 def result_lines(result: Result) -> list[str]:
-    """What a training came to, and what to do with it."""
+    """Return the result of a training, and what to do next."""
     early = result.stopped_by == "interrupt"
     lines = [
         f"{'stopped early' if early else 'done'} after {result.steps:,} steps, "
         f"{result.epochs:.2f} epochs, {result.seconds:.0f} s"
-        + ("; the best weights so far are kept" if early else "")
+        + ("; the best weights so far are saved" if early else "")
     ]
     if result.valid_nats is not None:
         of_bytes = f", {result.valid_bits_per_byte:.3f} bits per byte"
@@ -331,22 +331,22 @@ def result_lines(result: Result) -> list[str]:
     if result.valid_window256_nats is not None:
         lines.append(f"         {losses(result.valid_window256_nats)} in windows of 256")
     lines.append(f"model    {result.model}")
-    lines.append(f"now      charrnn sample --model {result.run_dir}")
+    lines.append(f"next     charrnn sample --model {result.run_dir}")
     return lines
 
 
 def losses(nats: float | None) -> str:
-    """Nats and bits per character."""
+    """Return a loss in nats and bits per character."""
     return "-" if nats is None else f"{nats:.4f} nats ({nats / math.log(2):.3f} bpc)"
 
 
 def seconds_left(metrics: Metrics) -> float:
-    """By the time that the part done has taken."""
+    """Estimate the seconds left from the time that the part done has taken."""
     return metrics.seconds * (1 - metrics.fraction) / max(metrics.fraction, 1e-9)
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds, or hours too."""
+    """Return a time as minutes and seconds, with hours if there are any."""
     whole = round(seconds)
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

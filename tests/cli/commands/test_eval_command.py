@@ -147,7 +147,7 @@ def test_documents_that_were_apart_in_training_are_apart_in_their_score(cli: Cli
     small = ("--steps", 40, "--hidden-size", 8, "--cell", "lstm", "--out", "run")
     apart = ("--reset-at-documents", "--document-separator", r"\n")
     trained = cli("train", "names.txt", *small, *apart, "--json")
-    assert "windows of 8, documents apart" in trained.err
+    assert "windows of 8, state reset at documents" in trained.err
     valid = trained.json["valid_nats"]
     found = cli("eval", "-m", "run", "--json").json["nats"]
     assert abs(found - valid) < 1e-5

@@ -175,6 +175,6 @@ def test_a_text_that_was_edited_is_refused(tiny: Run, cli: Cli) -> None:
 
 def test_what_cannot_be_resumed_is_a_sentence(tiny: Run, cli: Cli) -> None:
     done = cli("train", tiny.text, "--resume", "--force", "--out", "x", code=2)
-    assert "--force replaces a run, --resume goes on with it" in done.sentence
+    assert "--force replaces a run, --resume continues it" in done.sentence
     done = cli("train", tiny.text, "--checkpoint-every", 0, code=2)
     assert "--checkpoint-every" in done.err

@@ -74,7 +74,7 @@ def test_the_picture_gives_the_cursor_back(watched: tuple[Run, Shown]) -> None:
 @needs_terminal
 def test_the_last_words_follow_the_picture(watched: tuple[Run, Shown]) -> None:
     last = watched[1].screen.splitlines()[-1]
-    assert last == "now      charrnn sample --model run"
+    assert last == "next     charrnn sample --model run"
 
 
 class Screen(io.StringIO):
