@@ -1,8 +1,8 @@
 """From the fields of config classes to the flags of a command.
 
-A command declares a parameter of a config class (`SampleConfig`) and receives a checked object; the
-decorator `configured` gives Typer one flag for each field. `Only` selects some of the fields, and
-`Given` asks for the values that the user gave instead of an object.
+A command declares a parameter of a config class, such as `SampleConfig`, and receives a checked
+object; the decorator `configured` gives Typer one flag for each field. `Only` selects some of the
+fields, and `Given` asks for the values that the user gave instead of an object.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, get_args, get_origin
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import typer
 
 from charrnn.config.fields import PANELS, RENAMED, Option, Options, flag, option_of
 
-Field = dataclasses.Field[Any]
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 class Only:
@@ -27,163 +28,143 @@ class Only:
         """Select fields.
 
         Args:
-            names: of the fields.
-            panel: where the help lists them instead of in the panels of the fields.
-            defaults: of fields, which need not be named again.
+            names: the fields.
+            panel: where the help lists them instead of in their own panels.
+            defaults: other defaults; these fields need not be named again.
         """
         self.names, self.panel, self.defaults = {*names, *defaults}, panel, defaults
 
+    def adapt(self, option: Option, name: str) -> Option:
+        """Return the option as this command shows it."""
+        if name in self.defaults:
+            option = dataclasses.replace(option, shown="")
+        return option if self.panel is None else dataclasses.replace(option, panel=self.panel)
 
+
+@dataclass(frozen=True)
 class Given:
-    """Annotation of a dictionary: the options of a config class that the user gave, by field."""
+    """Annotation of a dictionary: the options of a class that the user gave, not yet checked."""
 
-    def __init__(self, kind: type[Options]) -> None:
-        """The values are not checked: they may be completed before an object is made."""
-        self.kind = kind
+    kind: type[Options]
+
+
+class _Flag(NamedTuple):
+    """One flag of a command, and the parameter and the field that it belongs to."""
+
+    parameter: str
+    field: str
+    option: Option
+    default: Any
+    old_spelling: bool = False
+
+    def for_typer(self) -> inspect.Parameter:
+        """Return the parameter that Typer reads."""
+        option, default = self.option, self.default
+        old = "--" + self.field.replace("_", "-")
+        names = [old] if self.old_spelling else filter(None, [flag(self.field), option.short])
+        info = typer.Option(
+            *names,
+            help=option.help,
+            show_default=option.shown or True,
+            rich_help_panel=option.panel or None,
+            hidden=self.old_spelling or option.hidden,
+        )
+        kind: Any = list[option.type] if option.many else option.type  # type: ignore[name-defined]
+        if option.many or default is None:
+            kind, default = kind | None, None
+        annotation = Annotated[kind, info]
+        return inspect.Parameter(self.parameter, _KEYWORD, default=default, annotation=annotation)
+
+    def parse(self, value: Any) -> Any:
+        """Return the field's value for what Typer read."""
+        parse = self.option.parse or (lambda text: text)
+        return tuple(map(parse, value)) if self.option.many else parse(value)
 
 
 class _Config:
     """A parameter of a command that stands for the fields of a config class."""
 
     def __init__(self, annotation: Any) -> None:
-        base, *notes = get_args(annotation) if get_origin(annotation) is Annotated else [annotation]
+        base, notes = _split(annotation)
         given = next((note for note in notes if isinstance(note, Given)), None)
-        self.only = next((note for note in notes if isinstance(note, Only)), None)
-        self.kind: type[Options] = given.kind if given else base
-        self.as_object = given is None
+        self._kind: type[Options] = given.kind if given else base
+        self._as_object = given is None
+        self._only = next((note for note in notes if isinstance(note, Only)), None)
 
-    def fields(self) -> Iterator[tuple[Field, Option, Any]]:
-        """Yield each field that has a flag, with its option and its default."""
-        for field in dataclasses.fields(self.kind):
-            option = option_of(field)
-            if option is None or (self.only and field.name not in self.only.names):
+    def flags(self) -> Iterator[_Flag]:
+        """Yield the flags; the old spelling of a renamed field is a hidden one."""
+        for field in dataclasses.fields(self._kind):
+            name, option, default = field.name, option_of(field), field.default
+            if option is None or (self._only and name not in self._only.names):
                 continue
-            default = field.default
-            if self.only:
-                if field.name in self.only.defaults:
-                    default = self.only.defaults[field.name]
-                    option = dataclasses.replace(option, shown="")
-                panel = self.only.panel
-                option = option if panel is None else dataclasses.replace(option, panel=panel)
-            yield field, option, default
+            if self._only:
+                option = self._only.adapt(option, name)
+                default = self._only.defaults.get(name, default)
+            yield _Flag(name, name, option, default)
+            if name in RENAMED:
+                yield _Flag(f"{name}_old", name, option, default, old_spelling=True)
 
-    def parameters(self) -> Iterator[inspect.Parameter]:
-        """Yield what Typer shall read: one parameter for each flag, hidden ones included."""
-        for field, option, default in self.fields():
-            yield _parameter(field.name, option, default)
-            if field.name in RENAMED:
-                yield _parameter(field.name, option, default, hidden=True)
-
-    def value(self, values: dict[str, Any], context: typer.Context) -> Any:
-        """Take the fields out of a command's values; return the object, or what was given."""
-        found, given = {}, set()
-        for field, option, default in self.fields():
-            names = [field.name, *([_hidden(field.name)] if field.name in RENAMED else [])]
-            read = {name: values.pop(name) for name in names}
-            name = next((name for name in names if was_given(context, name)), None)
-            found[field.name] = default if name is None else _parsed(option, read[name])
-            if name is not None:
-                given.add(field.name)
-        if self.as_object:
-            return self.kind(**found)
-        return {name: found[name] for name in found if name in given}
+    def take(self, values: dict[str, Any], context: typer.Context) -> Any:
+        """Remove the fields from a command's values; return the object, or what was given."""
+        found: dict[str, Any] = {}
+        defaults: dict[str, Any] = {}
+        for each in self.flags():
+            value = values.pop(each.parameter)
+            defaults[each.field] = each.default
+            if _was_given(context, each.parameter):
+                found[each.field] = each.parse(value)
+        return self._kind(**defaults | found) if self._as_object else found
 
 
 def configured(command: Callable[..., Any]) -> Callable[..., Any]:
     """Let a command receive config objects in place of their fields, one flag for each field."""
-    signature = inspect.signature(command, eval_str=True)
+    declared = inspect.signature(command, eval_str=True).parameters
     configs = {
         name: _Config(parameter.annotation)
-        for name, parameter in signature.parameters.items()
+        for name, parameter in declared.items()
         if _is_config(parameter.annotation)
     }
     parameters = [inspect.Parameter("_context", _KEYWORD, annotation=typer.Context)]
-    for name, parameter in signature.parameters.items():
+    for name, parameter in declared.items():
         if name in configs:
-            parameters += configs[name].parameters()
+            parameters += [each.for_typer() for each in configs[name].flags()]
         else:
             parameters.append(parameter.replace(kind=_KEYWORD))
+    parameters.sort(key=_panel)  # stable: within a panel, the order of declaration
 
     @functools.wraps(command)
     def run(*, _context: typer.Context, **values: Any) -> Any:
-        made = {name: config.value(values, _context) for name, config in configs.items()}
-        return command(**values, **made)
+        objects = {name: config.take(values, _context) for name, config in configs.items()}
+        return command(**values, **objects)
 
-    parameters.sort(key=_panel)  # stable: within a panel, the order of declaration
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
-    del run.__dict__["__wrapped__"]  # Typer would read the command's own annotations
+    del run.__dict__["__wrapped__"]  # Typer would read the annotations of the command itself
     return run
 
 
-def was_given(context: typer.Context, name: str) -> bool:
-    """Return whether the user gave a parameter of the command."""
+def _was_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
 
 
-_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+def _split(annotation: Any) -> tuple[Any, list[Any]]:
+    """Return a type and its notes."""
+    if get_origin(annotation) is not Annotated:
+        return annotation, []
+    base, *notes = get_args(annotation)
+    return base, notes
 
 
 def _is_config(annotation: Any) -> bool:
-    if get_origin(annotation) is Annotated:
-        base, *notes = get_args(annotation)
-        return any(isinstance(note, Given) for note in notes) or _is_config(base)
-    return isinstance(annotation, type) and issubclass(annotation, Options)
-
-
-def _parameter(
-    name: str, option: Option, default: Any, *, hidden: bool = False
-) -> inspect.Parameter:
-    names = ["--" + name.replace("_", "-")] if hidden else [flag(name), option.short]
-    info = typer.Option(
-        *filter(None, names),
-        help=option.help,
-        show_default=option.shown or True,
-        rich_help_panel=option.panel or None,
-        hidden=hidden or option.hidden,
+    base, notes = _split(annotation)
+    return any(isinstance(note, Given) for note in notes) or (
+        isinstance(base, type) and issubclass(base, Options)
     )
-    kind: Any = list[option.type] if option.many else option.type  # type: ignore[name-defined]
-    if option.many or default is None:
-        kind, default = kind | None, None
-    return inspect.Parameter(
-        _hidden(name) if hidden else name,
-        _KEYWORD,
-        default=default,
-        annotation=Annotated[kind, info],
-    )
-
-
-def _hidden(name: str) -> str:
-    """Return the parameter that holds the hidden flag of a renamed field."""
-    return f"{name}_renamed"
-
-
-def _parsed(option: Option, value: Any) -> Any:
-    if option.many:
-        return tuple(map(option.parse, value) if option.parse else value)
-    return option.parse(value) if option.parse else value
 
 
 def _panel(parameter: inspect.Parameter) -> int:
-    """Return where the help shows the panel of a parameter."""
-    notes = get_args(parameter.annotation)[1:] if _is_annotated(parameter) else ()
+    """Return the position of a parameter's panel in the help."""
+    _, notes = _split(parameter.annotation)
     panel = next((getattr(note, "rich_help_panel", None) for note in notes), None)
     return PANELS.index(panel) + 1 if panel in PANELS else 0
-
-
-def _is_annotated(parameter: inspect.Parameter) -> bool:
-    return get_origin(parameter.annotation) is Annotated
-
-
-def words_of(config: Options, kind: type[Options]) -> list[str]:
-    """Return the flags that give the fields of `kind` the values that they have in `config`."""
-    from charrnn.config import escape
-
-    words: list[str] = []
-    for field in dataclasses.fields(kind):
-        value = getattr(config, field.name)
-        if value != field.default:
-            for each in value if isinstance(value, tuple) else (value,):
-                words += [flag(field.name), escape(str(each))]
-    return words

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from charrnn.cli.options import words_of
-from charrnn.config import Reading, load_options
-from charrnn.config.fields import RUN, TEXT, Options, integer, path, string, switch
+from charrnn.config import Reading, escape, flag, load_options
+from charrnn.config.fields import (
+    RUN,
+    TEXT,
+    Options,
+    integer,
+    option_of,
+    path,
+    string,
+    switch,
+)
 from charrnn.errors import OptionError, missing_package, nearest
 
 BUDGETS = {"minutes", "epochs", "steps"}  # one of them on the command line replaces all in a file
@@ -83,4 +91,15 @@ class RunOptions(HeldOutOptions):
         words = ["charrnn", "train", *corpus]
         words += ["--valid", str(self.valid)] if self.valid else []
         words += ["--test", str(self.test)] if self.test else []
-        return shlex.join([*words, *words_of(reading, Reading), "--out", run_dir, "--resume"])
+        return shlex.join([*words, *reading_words(reading), "--out", run_dir, "--resume"])
+
+
+def reading_words(reading: Reading) -> list[str]:
+    """Return the flags with which a text is read as `reading` says."""
+    words: list[str] = []
+    for field in fields(Reading):
+        value, option = getattr(reading, field.name), option_of(field)
+        if option and value != field.default:
+            for each in value if option.many else (value,):
+                words += [flag(field.name), escape(each) if option.parse else str(each)]
+    return words

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.config import TrainOptions
+from charrnn.config.fields import with_field_names
 from charrnn.model import model_file
 from charrnn.run_dir import check_resume, find_model
 from charrnn.text import open as texts
@@ -44,6 +45,7 @@ def train(
     Raises:
         CharRNNError: as the command line prints it.
     """
+    options = with_field_names(options)
     if resume:
         check_resume(force=force, init_from=init_from is not None)
     model = model_file.load(find_model(Path(init_from))) if init_from else None

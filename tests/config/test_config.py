@@ -431,6 +431,16 @@ def test_options_from_toml_may_be_spelled_as_flags(tmp_path: Path) -> None:
     assert TrainOptions(**options).hidden_size == 7
 
 
+def test_a_renamed_option_has_two_spellings(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    for spellings in (("window-state", "sentencepiece-type"), ("state", "pieces")):
+        lines = zip(spellings, ("reset", "bpe"), strict=True)
+        text = "".join(f'{spelling} = "{value}"\n' for spelling, value in lines)
+        file.write_text(f'tokenizer = "sentencepiece"\n{text}')
+        options = load_options(file)
+        assert options == {"tokenizer": "sentencepiece", "state": "reset", "pieces": "bpe"}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -1,4 +1,4 @@
-"""``charrnn train --log-to tensorboard``: the curves of a training, for TensorBoard to draw."""
+"""``charrnn train --tensorboard``: the curves of a training, for TensorBoard to draw."""
 
 from __future__ import annotations
 

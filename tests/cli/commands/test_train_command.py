@@ -264,8 +264,9 @@ def test_the_whole_of_every_stream_can_be_one_window(cli: Cli, tiny: Run) -> Non
     assert described(cli.folder / "full")["train"]["seq_len"] == each
 
 
-def test_windows_can_know_nothing_of_each_other(cli: Cli, tiny: Run) -> None:
-    done = cli("train", tiny.text, "--out", "naive", *QUICK, "--state", "reset")
+@pytest.mark.parametrize("flag", ["--window-state", "--state"])
+def test_windows_can_know_nothing_of_each_other(flag: str, cli: Cli, tiny: Run) -> None:
+    done = cli("train", tiny.text, "--out", "naive", *QUICK, flag, "reset")
     assert "state reset for each" in done.err
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from cli.conftest import Cli, story
 
-SMALL = ("--hidden-size", 8, "--threads", 1, "--out", "run", "--log-to", "tensorboard")
+SMALL = ("--hidden-size", 8, "--threads", 1, "--out", "run")
 
 
 def curves(folder: Path) -> dict[str, dict[int, float]]:
@@ -24,8 +24,8 @@ def curves(folder: Path) -> dict[str, dict[int, float]]:
 
 def test_the_curves_are_those_of_the_metrics_also_of_a_run_that_goes_on(cli: Cli) -> None:
     (cli.folder / "text.txt").write_text(story(6000), "utf-8")
-    cli("train", "text.txt", *SMALL, "--steps", 6)
-    cli("train", "text.txt", *SMALL, "--resume", "--steps", 9)
+    cli("train", "text.txt", *SMALL, "--steps", 6, "--tensorboard")
+    cli("train", "text.txt", *SMALL, "--resume", "--steps", 9, "--log-to", "tensorboard")
     lines = (cli.folder / "run" / "metrics.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     found = curves(cli.folder / "run" / "tensorboard")
