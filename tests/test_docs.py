@@ -1,4 +1,4 @@
-"""What is written about the program is true of the program."""
+"""What the documents say about the program is true."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import typer
+from test_layers import ROOMS
 
 from charrnn.cells import CELLS
 from charrnn.cells.base import Cell
@@ -18,32 +19,66 @@ from charrnn.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
+RESULTS = (ROOT / "tests" / "benchmarks" / "RESULTS.md").read_text("utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 CORPORA = (ROOT / "corpora" / "README.md").read_text("utf-8")
+DOCUMENTS = {
+    ROOT: README,
+    ROOT / "tests" / "benchmarks": RESULTS,
+    ROOT / "corpora": CORPORA,
+}
 PROGRAM = typer.main.get_command(app)
 
 
 @cache
 def blocks(language: str) -> list[str]:
-    """Fenced code of a language."""
+    """Return the fenced code of a language in README.md."""
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def without_wraps(text: str) -> str:
+    """Return a document whose inline code is on one line each."""
+    paragraphs = re.split(r"(\n\n|^```.*?^```$)", text, flags=re.MULTILINE | re.DOTALL)
+    return "".join(
+        re.sub(r"`[^`]+`", lambda code: " ".join(code[0].split()), paragraph)
+        for paragraph in paragraphs
+    )
 
 
 @cache
 def command_lines() -> list[list[str]]:
-    """Every ``charrnn ...`` that a document shows as a command, in words."""
-    lines = re.findall(r"(?:^    |^\$ |^|`|/)(charrnn [a-z].*?)(?:`|$)", README + MAKEFILE, re.M)
+    """Return every ``charrnn ...`` that a document shows as a command, split into words."""
+    text = "\n".join(map(without_wraps, [*DOCUMENTS.values(), MAKEFILE]))
+    lines = re.findall(r"(?:^    |^\$ |^|`|/)(charrnn [a-z].*?)(?:`|$)", text, re.M)
     split = [shlex.split(line.split("  #")[0].replace("$(DEMO)", "demo")) for line in lines]
     return [words for words in split if words[1] in PROGRAM.commands]
 
 
+@cache
+def full_names() -> list[str]:
+    """Return the names of all commands and subcommands, such as ``inspect next``."""
+    names = []
+    for name, command in PROGRAM.commands.items():
+        below = getattr(command, "commands", None)
+        names += [f"{name} {word}" for word in below] if below else [name]
+    return names
+
+
 def test_commands_are_found_in_the_documents() -> None:
-    assert len(command_lines()) >= len(PROGRAM.commands)
+    assert len(command_lines()) >= len(full_names())
 
 
-@pytest.mark.parametrize("name", PROGRAM.commands)
-def test_every_command_is_in_the_readme(name: str) -> None:
-    assert re.search(rf"\bcharrnn {name}\b", README)
+def test_inline_code_may_wrap() -> None:
+    assert without_wraps("a `b\n  c` d\n\n`e\nf`") == "a `b c` d\n\n`e f`"
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 250
+
+
+def test_the_table_of_commands_has_every_command() -> None:
+    rows = re.findall(r"^\| `charrnn ([a-z ]+?)(?: [A-Z-].*?)?` \|", README, re.MULTILINE)
+    assert set(rows) == set(full_names())
 
 
 @pytest.mark.parametrize("words", command_lines(), ids=" ".join)
@@ -53,45 +88,94 @@ def test_every_command_shown_is_one_that_can_be_given(words: list[str]) -> None:
         if not hasattr(command, "commands"):
             break
         command = command.commands[name]
-    known = {"--help", *(spelling for option in command.params for spelling in option.opts)}
+    visible = [option for option in command.params if not getattr(option, "hidden", False)]
+    known = {"--help", *(spelling for option in visible for spelling in option.opts)}
     given = {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)}
     assert given <= known
 
 
-def test_every_flag_named_in_the_readme_exists() -> None:
+@pytest.mark.parametrize("text", [README, RESULTS], ids=["README", "RESULTS"])
+def test_every_flag_named_in_a_document_exists(text: str) -> None:
     commands = list(PROGRAM.commands.values())
     commands += [
         c for group in commands if hasattr(group, "commands") for c in group.commands.values()
     ]
     known = {spelling for command in commands for p in command.params for spelling in p.opts}
-    # The documents speak of other programs' flags in command lines of theirs alone.
-    named = set(re.findall(r"`(--[a-z][\w-]*)", README))
+    # Flags of other programs appear only in their own command lines.
+    named = set(re.findall(r"`(--[a-z][\w-]*)", text))
     assert named
     assert named <= known | {"--help"}
 
 
-def test_the_file_map_names_every_room() -> None:
+def test_the_map_names_every_module_in_the_order_of_imports() -> None:
     package = ROOT / "charrnn"
     files = {path.name for path in package.glob("*.py") if not path.name.startswith("__")}
     folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
     mapped = re.findall(r"^\| `([\w./]+)` \|", README, re.MULTILINE)
     assert sorted(mapped) == sorted(files | folders)
+    assert [re.sub(r"/|\.py", "", name) for name in mapped] == ROOMS
 
 
-def test_the_readme_has_no_gaps() -> None:
-    assert re.findall(r"@@\w*@@|TODO|TBD|XXX", README) == []
+def test_files_named_in_the_documents_exist() -> None:
+    for text in (README, RESULTS, CORPORA):
+        for path in re.findall(r"[\w.]+(?:/[\w.]+)*\.(?:py|toml)\b", text):
+            folders = (ROOT, ROOT / "charrnn", ROOT / "charrnn" / "cells", ROOT / "corpora")
+            folders += (ROOT / "tests" / "benchmarks",)
+            assert any((folder / path).is_file() for folder in folders), path
 
 
-def test_every_target_of_make_in_the_readme_exists() -> None:
+def test_every_benchmark_script_is_named_and_has_the_options_shown() -> None:
+    text = without_wraps(RESULTS + README + MAKEFILE)
+    for script in (ROOT / "tests" / "benchmarks").glob("*.py"):
+        assert f"tests/benchmarks/{script.name}" in text
+        source = script.read_text("utf-8")
+        for line in re.findall(rf"benchmarks/{script.name}([^`\n]*)", text):
+            assert all(f'"{flag}"' in source for flag in re.findall(r"--[a-z-]+", line)), line
+
+
+def test_figures_of_the_readme_are_those_of_the_results() -> None:
+    table = re.search(r"^\| measured \|.*?\n\n", README, re.MULTILINE | re.DOTALL)
+    assert table
+    rows = [row.split("|")[2:4] for row in table[0].strip().splitlines()[2:]]
+    assert len(rows) == 10
+    for cells in filter(None, map(str.strip, (cell for row in rows for cell in row))):
+        figure = cells.split(":")[0].removesuffix(" s")
+        assert re.search(rf"(?<![\d.,]){re.escape(figure)}(?![\d.,]*\d)", RESULTS), figure
+
+
+@pytest.mark.parametrize("text", [README, RESULTS], ids=["README", "RESULTS"])
+def test_a_document_has_no_gaps(text: str) -> None:
+    assert re.findall(r"@@\w*@@|\{\{|TODO|TBD|XXX", text) == []
+
+
+def test_every_target_of_make_in_the_documents_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
-    named = set(re.findall(r"(?:`|^    )make ([a-z]+)", README, re.MULTILINE))
+    named = set(re.findall(r"(?:`|^    )make ([a-z]+)", README + RESULTS, re.MULTILINE))
     assert {"demo", "test"} <= named <= targets
 
 
+def anchors(text: str) -> set[str]:
+    """Return the anchors that a browser makes of the headings of a document."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_links_lead_somewhere() -> None:
-    for folder, text in ((ROOT, README), (ROOT / "corpora", CORPORA)):
-        for target in re.findall(r"\]\(([^)#]+)\)", text):
-            assert target.startswith("https://") or (folder / target).exists(), target
+    for folder, text in DOCUMENTS.items():
+        for target in re.findall(r"\]\(([^)]+)\)", text):
+            if target.startswith("https://"):
+                continue
+            path, _, anchor = target.partition("#")
+            document = (folder / path).resolve() if path else None
+            assert document is None or document.exists(), target
+            if anchor:
+                there = document.read_text("utf-8") if document else text
+                assert anchor in anchors(there), target
+
+
+def test_every_picture_is_shown() -> None:
+    pictures = {path.name for path in (ROOT / "tests" / "pictures").iterdir()}
+    assert set(re.findall(r"pictures/(\w+\.png)", README + RESULTS)) == pictures
 
 
 def test_the_python_of_the_readme_runs(
@@ -125,7 +209,7 @@ def test_no_text_names_a_package_of_the_index_that_is_not_ours() -> None:
     """There, charrnn is another project: extras are installed from a clone."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     sources = {path: path.read_text("utf-8") for path in (ROOT / "charrnn").rglob("*.py")}
-    sources[ROOT / "README.md"] = README
+    sources |= {ROOT / "README.md": README, ROOT / "RESULTS.md": RESULTS}
     wrong = [path for path, text in sources.items() if re.search(r"install\W+charrnn|rnn\[", text)]
     assert wrong == []
     called = "".join(sources.values())
