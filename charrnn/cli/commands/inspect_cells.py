@@ -1,6 +1,6 @@
 """``charrnn inspect cells``: what single units do while a network reads.
 
-The file is longer than other commands' because it declares options that no other command has.
+Longer than other commands because it declares and parses options that no other command has.
 """
 
 from __future__ import annotations
@@ -131,4 +131,4 @@ def _show(name: str, found: TrackedUnits, unit: Unit | None) -> None:
         return
     typer.echo(f"unit {unit} of {name} after each symbol")
     scale = activation_text.Scale(*found.limits(unit))
-    activation_text.paint(found.symbols, found.values(unit).tolist(), scale)
+    activation_text.print_text(found.symbols, found.values(unit).tolist(), scale)

@@ -1,4 +1,4 @@
-"""A text painted by a number for each of its symbols: in colors, and in digits without them."""
+"""A text in which a color, or a digit below, shows a number for each symbol."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from charrnn.terminal import with_line_ends
 if TYPE_CHECKING:
     from rich.text import Text
 
-# From Okabe and Ito's colors by white to another: told apart by all, and black can be read on all.
+# Two colors of Okabe and Ito with white between them; black text is readable on all shades.
 ENDS = ("#56B4E9", "#FFFFFF", "#E69F00")
 DIGITS = 10  # of a scale without colors
-WIDTH = 100  # of lines at most
+MAX_WIDTH = 100  # of a line
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What the colors mean: `lowest` is blue, `highest` orange, their middle white."""
+    """The range of colors: `lowest` is blue, `highest` is orange, the middle is white."""
 
     lowest: float
     highest: float
 
     def part(self, value: float) -> float:
-        """0 .. 1; what is outside gets the color of its end."""
+        """Return the position of a value in the range as 0 .. 1; values outside are clipped."""
         part = (value - self.lowest) / (self.highest - self.lowest)
         return min(max(part, 0.0), 1.0)
 
 
 def color(part: float) -> str:
-    """The color of a part of the scale, as ``#RRGGBB``."""
+    """Return the color at a position 0 .. 1 of the scale, as ``#RRGGBB``."""
     first, share = (0, 2 * part) if part < 0.5 else (1, 2 * part - 1)
     ends = [plots.rgb(end) for end in ENDS[first : first + 2]]
     mixed = (round(a + share * (b - a)) for a, b in zip(*ends, strict=True))
     return "#" + "".join(f"{value:02X}" for value in mixed)
 
 
-def paint(symbols: Sequence[str], values: Sequence[float], scale: Scale) -> None:
+def print_text(symbols: Sequence[str], values: Sequence[float], scale: Scale) -> None:
     """Print a text to stdout with a legend.
 
-    Where there are too few colors, each line is followed by one of digits, 9 for the highest.
+    Without 256 colors, each line is followed by a line of digits, where 9 is highest.
     """
     from rich.console import Console
 
-    width = min(WIDTH, shutil.get_terminal_size().columns)
+    width = min(MAX_WIDTH, shutil.get_terminal_size().columns)
     parts = [scale.part(value) for value in values]
     console = Console(
         file=sys.stdout, width=width + 1, highlight=False, markup=False, soft_wrap=True
@@ -57,7 +57,7 @@ def paint(symbols: Sequence[str], values: Sequence[float], scale: Scale) -> None
     console.print(_legend(scale, colorful))
     for line in _lines(symbols, parts, width):
         if colorful:
-            console.print(_painted(line))
+            console.print(_colored(line))
         else:
             console.print("".join(shown for shown, _ in line))
             console.print("".join(_digit(shown, part) for shown, part in line), end="\n\n")
@@ -75,7 +75,7 @@ def _legend(scale: Scale, colorful: bool) -> Text:
     return legend.append(f" {scale.highest:.3g}\n")
 
 
-def _painted(line: Sequence[tuple[str, float]]) -> Text:
+def _colored(line: Sequence[tuple[str, float]]) -> Text:
     from rich.text import Text
 
     text = Text()
@@ -93,7 +93,7 @@ def _digit(shown: str, part: float) -> str:
 def _lines(
     symbols: Sequence[str], parts: Sequence[float], width: int
 ) -> Iterator[list[tuple[str, float]]]:
-    """Lines no wider than the terminal, of pieces with their part of the scale."""
+    """Yield lines no wider than `width`, of pieces with their position on the scale."""
     from rich.cells import cell_len
 
     line: list[tuple[str, float]] = []

@@ -1,4 +1,4 @@
-"""What the commands that draw share: colors, files, a missing extra."""
+"""Pictures and charts of characters: colors, files, and errors for missing packages."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from charrnn.errors import OptionError, missing_package
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colors, which people tell apart who see fewer colors than most.
+# The palette of Okabe and Ito, which people with color vision deficiency can tell apart.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 FORMATS = (".png", ".svg", ".pdf")
 
 
 def missing(error: ImportError) -> OptionError:
-    """The error of a package that only drawing needs."""
+    """Return the error for a missing package that only drawing needs."""
     return OptionError(missing_package("drawing", str(error.name), "plot"))
 
 
@@ -43,21 +43,21 @@ def new_figure(width: float, height: float) -> Figure:
 def check_file(
     option: str, path: Path | None, force: bool, formats: tuple[str, ...] = FORMATS
 ) -> None:
-    """Refuse a picture's file before anything is computed for it.
+    """Refuse an output file before anything is computed for it.
 
     Raises:
-        OptionError: its name tells no format, or it is there already.
+        OptionError: its suffix is not a known format, or it exists already.
     """
     if path is None:
         return
     if path.suffix.lower() not in formats:
         raise OptionError(f"{option} {path}: its name must end in {', '.join(formats)}")
     if path.exists() and not force:
-        raise OptionError(f"{option} {path} exists: name another, or --force to replace it")
+        raise OptionError(f"{option} {path} exists: name another, or use --force")
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a picture: whole or not at all, and the same bytes for the same picture."""
+    """Write a picture atomically; equal pictures become equal bytes."""
     import matplotlib
 
     from charrnn.storage.files import write_atomically
@@ -72,7 +72,7 @@ def save(figure: Figure, path: Path) -> None:
         warnings.simplefilter("always")
         figure.savefig(data, format=kind, dpi=130, metadata=undated)
     if kind != "svg" and any("missing from font" in str(one.message) for one in caught):
-        note("some symbols are not in the picture's font: an .svg leaves them to the viewer's")
+        note("some symbols are not in the picture's font: use .svg for the viewer's fonts")
     write_atomically(path, data.getvalue())
     note(f"written: {path}")
 
@@ -89,21 +89,21 @@ def chart(
     width: int | None = None,
     stream: TextIO | None = None,
 ) -> str:
-    """Curves in characters: colors on a terminal, letters where there are none.
+    """Return curves drawn in characters, in color if the stream shows colors.
 
     Args:
-        title: above.
-        xs: of each curve.
-        ys: of each curve.
-        labels: of each curve.
-        colors: of each curve.
-        logarithmic: whether the y axis is.
-        height: of what is within the frame, in lines.
-        width: of all, in columns; what the terminal has, and 100 at most.
-        stream: where it is shown: stdout, if nothing else is said.
+        title: shown above.
+        xs: x of the points of each curve.
+        ys: y of the points of each curve.
+        labels: names of the curves.
+        colors: of the curves.
+        logarithmic: whether the y axis is logarithmic.
+        height: lines within the frame.
+        width: columns of the whole chart, at most 100; by default those of the terminal.
+        stream: where the chart will be shown; by default stdout.
 
     Raises:
-        OptionError: the package that draws them is missing.
+        OptionError: uniplot is missing.
     """
     try:
         import uniplot
@@ -131,16 +131,16 @@ def chart(
 
 
 def colorful(stream: TextIO | None = None) -> bool:
-    """Whether stdout, or another stream, shows colors, and they are welcome."""
+    """Return whether a stream (stdout by default) is a terminal and NO_COLOR is not set."""
     return (stream or sys.stdout).isatty() and "NO_COLOR" not in os.environ
 
 
 def rgb(color: str) -> tuple[int, int, int]:
-    """The three numbers of ``#RRGGBB``."""
+    """Return red, green and blue of ``#RRGGBB``."""
     red, green, blue = bytes.fromhex(color.removeprefix("#"))
     return red, green, blue
 
 
 def literal(text: str) -> str:
-    """Text in a picture: two dollar signs would make a formula of what is between them."""
+    """Return text for a picture, where a pair of dollar signs would enclose a formula."""
     return text.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""What ``sample``, ``greedy`` and ``beam`` share: how their texts are shown."""
+"""How ``sample``, ``greedy`` and ``beam`` show their texts, or write them to files."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class OutputOptions(Options):
 
 @dataclass(frozen=True)
 class Target:
-    """Where the texts go: to stdout, or to a file (a folder, for several), whole or not at all.
+    """Where the texts go: to stdout, to a file, or to a folder if there are several.
 
     Attributes:
         options: what the user asked for.
-        count: how many texts there will be.
+        count: number of texts.
 
     Raises:
-        OptionError: it exists, or could not be made.
+        OptionError: the target exists, is of the wrong kind, or cannot be created.
     """
 
     options: OutputOptions
@@ -53,25 +53,27 @@ class Target:
 
     @property
     def out(self) -> Path | None:
-        """Return the file or folder; None is stdout."""
+        """The file or folder; None is stdout."""
         return self.options.out
 
     @property
     def as_json(self) -> bool:
-        """Return whether to write one JSON object instead of the texts."""
+        """Whether to write one JSON object instead of the texts."""
         return self.options.json
 
     def __post_init__(self) -> None:
         if self.out is None:
             return
         if not self.out.absolute().parent.is_dir():
-            raise OptionError(f"--out {self.out}: {self.out.parent} is no folder: make it first")
+            raise OptionError(
+                f"--out {self.out}: {self.out.parent} is not a folder: create it first"
+            )
         if self.out.exists() and self.out.is_dir() != self.is_folder:
-            found, wanted = ("file", "folder") if self.is_folder else ("folder", "file")
-            raise OptionError(f"--out {self.out} is a {found}, and this needs a {wanted}")
+            actual, needed = ("file", "folder") if self.is_folder else ("folder", "file")
+            raise OptionError(f"--out {self.out} is a {actual}: name a {needed}")
         replaced = self.out.exists() and not (self.is_folder and self._is_empty())
         if replaced and not self.options.force:
-            raise OptionError(f"--out {self.out} exists: choose another name, or use --force")
+            raise OptionError(f"--out {self.out} exists: name another, or use --force")
 
     @property
     def is_folder(self) -> bool:
@@ -82,7 +84,7 @@ class Target:
         return self.out is not None and not any(self.out.iterdir())
 
     def write(self, out: Path, texts: Sequence[str]) -> None:
-        """Write the texts, which are what stdout would have got, exactly."""
+        """Write the texts to files, exactly as stdout would get them."""
         from charrnn.storage import files
 
         if self.is_folder:
@@ -99,13 +101,13 @@ def show(
     write_texts: Callable[[Write], Sequence[Sample]],
     index: Index | None = None,
 ) -> Sequence[Sample]:
-    """Run `write_texts` and show what it writes: the first text as it comes, others after it.
+    """Run `write_texts` and show the texts: the first one while it is written, then the others.
 
     Args:
         prompt: shown before each text.
-        target: where to; several texts on stdout are told apart by a line before each.
-        write_texts: given a function for the first text's pieces, writes all texts.
-        index: of the training text, if what is copied from it shall be told.
+        target: where the texts go; on stdout a numbered line separates several texts.
+        write_texts: writes all texts; takes a function that receives pieces of the first text.
+        index: of the training text; if given, what the texts copy from it is reported.
     """
     if target.as_json or target.out is not None:
         samples = _show_at_the_end(prompt, target, write_texts, index)
@@ -156,7 +158,7 @@ def _show_as_written(
 
 
 def novelty_index(model: Path | None) -> Index:
-    """The index of the text that the model meant by ``--model`` was trained on."""
+    """Return the index of the text that the model of ``--model`` was trained on."""
     from charrnn import novelty
     from charrnn.run_dir import find_model
 
@@ -170,12 +172,12 @@ def _describe(sample: Sample) -> str:
 
 def _describe_copies(found: Novelty) -> str:
     if not found.longest_run:
-        return "no character of it stands in the training text"
+        return "no text shared with the training corpus"
     shown = one_line(found.run[:SHOWN_RUN]) + ("…" if len(found.run) > SHOWN_RUN else "")
     return (
-        f"its longest run in the training text has {found.longest_run:,} characters (line "
+        f"the longest copied run has {found.longest_run:,} characters (training text, line "
         f"{found.corpus_line:,}, offset {found.corpus_offset:,}): '{shown}'; "
-        f"{found.copied_share:.0%} of it are in runs of {found.min_run} and more"
+        f"{found.copied_share:.0%} of the text is in copied runs of {found.min_run} or more"
     )
 
 
@@ -197,7 +199,7 @@ def _fields(
 
 
 class _Stream:
-    """Texts on stdout, each after its prompt, flushed often enough for the eye."""
+    """Texts on stdout, each after its prompt, flushed so often that they seem to flow."""
 
     def __init__(self, prompt: str, count: int) -> None:
         self._writer = TextWriter(sys.stdout)

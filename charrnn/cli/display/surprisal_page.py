@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from charrnn.cli.display.surprisal_text import INK, PAPER, expected, legend, painted, percent
+from charrnn.cli.display.surprisal_text import INK, PAPER, expected, legend, leveled, percent
 from charrnn.cli.display.templates import fill
 from charrnn.terminal import visible
 
@@ -66,7 +66,7 @@ def _section(number: int, text: Surprise, names: Sequence[str]) -> str:
 
 def _marked_up(text: Surprise, names: Sequence[str]) -> Iterator[str]:
     """Yield units of little surprise joined, and each other unit with what was expected there."""
-    pieces = enumerate(painted(text))
+    pieces = enumerate(leveled(text))
     for level, group in groupby(pieces, key=lambda piece: piece[1][1]):
         if level == 0:
             yield _escaped("".join(piece for _, (piece, _) in group))

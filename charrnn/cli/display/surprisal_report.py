@@ -10,7 +10,7 @@ import typer
 
 from charrnn.cli.display.scores import score_lines
 from charrnn.cli.display.surprisal_tables import WORST, lines
-from charrnn.cli.display.surprisal_text import Painter, expected, painted, percent
+from charrnn.cli.display.surprisal_text import Printer, expected, leveled, percent
 from charrnn.terminal import symbol_mark, visible
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ def show(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> None:
         by: character, line or document.
         names: of the model's symbols.
     """
-    painter = Painter()
+    printer = Printer()
     if by == "character":
         for text in texts:
-            _show_text(painter, text, names, with_name=len(texts) > 1)
+            _show_text(printer, text, names, with_name=len(texts) > 1)
         return
     rows: Iterable[tuple[str, Surprise]] = ((text.name, text) for text in texts)
     if by == "line":
@@ -45,7 +45,7 @@ def show(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> None:
     longest = min(MAX_NAME, max(len(name) for _, name, _ in ranked))
     for score, name, part in ranked:
         head = f"{score.bpc:7.3f}  {score.characters:>{width},}  {name:<{longest}}"
-        painter.row(head, painted(part) if by == "line" else [])
+        printer.row(head, leveled(part) if by == "line" else [])
 
 
 def show_score(score: Score) -> None:
@@ -54,31 +54,31 @@ def show_score(score: Score) -> None:
         typer.echo(line)
 
 
-def _show_text(painter: Painter, text: Surprise, names: Sequence[str], *, with_name: bool) -> None:
+def _show_text(printer: Printer, text: Surprise, names: Sequence[str], *, with_name: bool) -> None:
     if with_name:
         typer.echo(f"== {visible(text.name)}")
     if text.score.characters <= MAX_SHOWN:
-        painter.show(painted(text))
+        printer.show(leveled(text))
     else:
         typer.echo(
             f"{text.score.characters:,} characters are too many to show here: use --html for a "
             "page with all of them, or --by line to rank the lines"
         )
     typer.echo()
-    painter.legend()
+    printer.legend()
     worst = text.worst(WORST)
     if worst:
         typer.echo()
         typer.echo("most surprising:")
     for part in worst:
-        _show_passage(painter, text, part, names)
+        _show_passage(printer, text, part, names)
     typer.echo()
     if with_name:
         show_score(text.score)
         typer.echo()
 
 
-def _show_passage(painter: Painter, text: Surprise, part: slice, names: Sequence[str]) -> None:
+def _show_passage(printer: Printer, text: Surprise, part: slice, names: Sequence[str]) -> None:
     """Print a passage in its context, and what was expected where it surprised most."""
     around = text[max(0, part.start - CONTEXT) : part.stop + CONTEXT]
     peak = text.peak(part)
@@ -87,5 +87,5 @@ def _show_passage(painter: Painter, text: Surprise, part: slice, names: Sequence
     typer.echo(
         f"  line {line:,}, column {column:,}: {actual}; expected {expected(text, peak, names)}"
     )
-    one_line = [(piece.replace("\n", " "), level) for piece, level in painted(around)]
-    painter.show(one_line, "    ")
+    one_line = [(piece.replace("\n", " "), level) for piece, level in leveled(around)]
+    printer.show(one_line, "    ")

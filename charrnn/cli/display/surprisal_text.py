@@ -18,39 +18,39 @@ if TYPE_CHECKING:
 
     from charrnn.inspection.surprise import Surprise
 
-# Bits per character from which the next level begins, its mark where there are no colors, and its
-# colors: each darker than the one before, for every eye, and exact among a terminal's 256.
+# Bits per character at which the next level begins. Marks and colors of the levels: each color is
+# darker than the one before, and exact in a terminal's palette of 256.
 BOUNDS = (1, 2, 4, 6, 8)
 MARKS = " ▁▂▄▆█"
 PAPER = ("#ffffd7", "#ffd787", "#ffaf00", "#ff8700", "#d75f00", "#5f0000")
 INK = ("#000000", "#000000", "#000000", "#000000", "#000000", "#ffffff")
 
-Painted = Iterable[tuple[str, int]]  # pieces of text, each with its level
+Pieces = Iterable[tuple[str, int]]  # text with its level
 
 
 def levels(bits: np.ndarray[tuple[int], np.dtype[np.float64]]) -> list[int]:
-    """Of bits per character (U,); what is not a number surprises most."""
+    """Return the level of each number of bits per character (U,); NaN gets the highest."""
     return [int(level) for level in np.searchsorted(BOUNDS, bits, side="right")]
 
 
-def painted(text: Surprise) -> list[tuple[str, int]]:
-    """Its units, safe to show, with their levels; line ends and tabs that surprise are seen."""
-    found = []
+def leveled(text: Surprise) -> list[tuple[str, int]]:
+    """Return units, safe to show, with their levels; surprising line ends and tabs get marks."""
+    pieces = []
     for unit, level in zip(text.units, levels(text.bits), strict=True):
         mark = {"\n": f"{LINE_END}\n", "\t": f"{TAB}\t"}.get(unit) if level > 1 else None
-        found.append((mark or visible(unit), level))
-    return found
+        pieces.append((mark or visible(unit), level))
+    return pieces
 
 
 def legend() -> list[tuple[str, int]]:
-    """What the levels mean."""
+    """Return the meaning of each level."""
     words = [f" under {BOUNDS[0]} "]
     words += [f" {a} to {b} " for a, b in pairwise(BOUNDS)]
     return [(word, level) for level, word in enumerate([*words, f" {BOUNDS[-1]} or more "])]
 
 
-class Painter:
-    """Prints painted text to stdout: with colors if it has enough of them, else with marks."""
+class Printer:
+    """Prints text with levels to stdout, in color if it has 256 colors, else with marks below."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -59,16 +59,16 @@ class Painter:
         self.colors = self._console.color_system in ("256", "truecolor")
         self.colors &= not self._console.no_color
 
-    def show(self, pieces: Painted, indent: str = "") -> None:
-        """Print text, and a line's end if it has none; every line begins with `indent`."""
+    def show(self, pieces: Pieces, indent: str = "") -> None:
+        """Print text as whole lines, each after `indent`."""
         for line in _lines(pieces):
             if self.colors:
                 self._console.print(_colored(line, indent), soft_wrap=True)
             else:
                 self._mark(line, indent)
 
-    def row(self, head: str, pieces: Painted) -> None:
-        """Print a line of a table, which ends with text in one line: with colors or without."""
+    def row(self, head: str, pieces: Pieces) -> None:
+        """Print a row of a table that ends with text on one line, without marks."""
         text = [(piece.replace("\n", ""), level) for piece, level in pieces]
         if text and self.colors:
             self._console.print(_colored(text, f"{head}  "), soft_wrap=True)
@@ -77,15 +77,15 @@ class Painter:
             sys.stdout.write(f"{head}  {plain}".rstrip() + "\n")
 
     def _mark(self, line: list[tuple[str, int]], indent: str) -> None:
-        """A line as wide as the screen, and below it marks: then the rest of it."""
+        """Print a line in parts as wide as the screen, each with its marks below."""
         from rich.cells import cell_len
 
-        room = max(20, self._console.width - len(indent))
+        available = max(20, self._console.width - len(indent))
         above, below, used = "", "", 0
         for piece, level in line:
             for character in piece.expandtabs(1):
                 width = cell_len(character)
-                if used + width > room:
+                if used + width > available:
                     self._write(indent, above, below)
                     above, below, used = "", "", 0
                 above, below, used = above + character, below + MARKS[level] * width, used + width
@@ -106,8 +106,8 @@ class Painter:
         sys.stdout.write(f"{head}{', '.join(marked)}; no mark: under {BOUNDS[0]}\n")
 
 
-def _lines(pieces: Painted) -> Iterator[list[tuple[str, int]]]:
-    """Lines without their ends."""
+def _lines(pieces: Pieces) -> Iterator[list[tuple[str, int]]]:
+    """Yield lines without their ends."""
     line: list[tuple[str, int]] = []
     for piece, level in pieces:
         *whole, rest = piece.split("\n")
@@ -120,7 +120,7 @@ def _lines(pieces: Painted) -> Iterator[list[tuple[str, int]]]:
         yield line
 
 
-def _colored(line: Painted, indent: str) -> Text:
+def _colored(line: Pieces, indent: str) -> Text:
     from rich.text import Text
 
     text = Text(indent)
@@ -131,7 +131,7 @@ def _colored(line: Painted, indent: str) -> Text:
 
 
 def expected(text: Surprise, unit: int, names: Sequence[str]) -> str:
-    """What the model expected in a unit's place, in words: with `names` of its symbols."""
+    """Return the likeliest symbols in place of a unit, as text with the `names` of symbols."""
     return ", ".join(
         f"'{symbol_mark(names[symbol])}' {percent(math.exp(-nats))}"
         for symbol, nats in zip(
@@ -141,7 +141,7 @@ def expected(text: Surprise, unit: int, names: Sequence[str]) -> str:
 
 
 def percent(probability: float) -> str:
-    """A probability in as many digits as it needs."""
+    """Return a probability with two significant digits."""
     if not probability >= 1e-6:
         return "under 0.0001%"
     digits = max(0, min(4, 1 - math.floor(math.log10(probability * 100))))

@@ -58,15 +58,15 @@ def test_a_line_on_stderr_for_every_text(
     assert len(lines) == len(which)
     for line, number in zip(lines, which, strict=True):
         assert re.fullmatch(
-            rf"novelty: {number}its longest run in the training text has \d+ characters \(line "
-            r"[\d,]+, offset [\d,]+\): '.+'; \d+% of it are in runs of 20 and more",
+            rf"novelty: {number}the longest copied run has \d+ characters \(training text, line "
+            r"[\d,]+, offset [\d,]+\): '.+'; \d+% of the text is in copied runs of 20 or more",
             line,
         )
 
 
 def test_a_text_of_no_characters_copies_nothing(tiny: Run, cli: Cli, env: dict[str, str]) -> None:
     done = cli("greedy", "-m", tiny.folder, "-n", 0, "--novelty", env=env)
-    assert "no character of it stands in the training text" in done.err
+    assert "no text shared with the training corpus" in done.err
 
 
 def test_without_the_training_text_nothing_is_written(
