@@ -27,11 +27,12 @@ from charrnn.config import (
     Limits,
     SampleConfig,
 )
-from charrnn.decoding import constraints, sampling
+from charrnn.decoding import constraints, sampler
 from charrnn.decoding.beam import Hypothesis, beam_search
-from charrnn.decoding.constraints import ENDED, Constraint
+from charrnn.decoding.constraints import Constraint
 from charrnn.decoding.filters import NO_BIAS
-from charrnn.decoding.sampler import Chooser, filters_of, generator
+from charrnn.decoding.sampler import Sampler, generator
+from charrnn.decoding.step import ENDED
 from charrnn.errors import CorpusError, OptionError, PromptError
 from charrnn.inference.engine import Engine
 from charrnn.inference.select import EngineSelector
@@ -211,9 +212,9 @@ class Generator:
     def prepare(self, config: SampleConfig) -> None:
         """Compile or capture what `samples` needs, so that it spends its time on writing alone."""
         bias = self._bias(dict(config.logit_bias))
-        self._prepare(Chooser(filters_of(config), [], 0, bias=bias), config.num_samples)
+        self._prepare(Sampler(config, [], 0, bias=bias), config.num_samples)
 
-    def _prepare(self, chooser: Chooser, batch_size: int) -> None:
+    def _prepare(self, chooser: Sampler, batch_size: int) -> None:
         self.engine = self._selector.prepare(self.engine, chooser, batch_size)
 
     def _begin(
@@ -232,8 +233,8 @@ class Generator:
             self._text(config.stop, length, write if index == 0 else lambda piece: None)
             for index in range(config.num_samples)
         ]
-        chooser = Chooser(
-            filters_of(config),
+        chooser = Sampler(
+            config,
             [generator(seed, index, drawn) for index in range(config.num_samples)],
             most,
             read=read.ids,
@@ -242,7 +243,7 @@ class Generator:
         )
         self._prepare(chooser, config.num_samples)
         begin = (self.engine, read.logits, read.state)
-        writing = sampling.write(*begin, chooser, texts, most)
+        writing = sampler.write(*begin, chooser, texts, most)
         return texts, writing, seed if config.temperature else None
 
     def _lengths(self, config: SampleConfig) -> tuple[int, int]:

@@ -16,12 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from charrnn.arrays import Floats64, Integers
-from charrnn.config import ModelConfig
-from charrnn.decoding import sampling
-from charrnn.decoding.constraints import ENDED
-from charrnn.decoding.filters import Filters
-from charrnn.decoding.sampler import OVER, Chooser, generator
-from charrnn.decoding.step import ends_with
+from charrnn.config import ModelConfig, SampleConfig
+from charrnn.decoding import sampler
+from charrnn.decoding.filters import FIELDS
+from charrnn.decoding.sampler import Sampler, generator
+from charrnn.decoding.step import ENDED, OVER, ends_with
 from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
@@ -142,6 +141,14 @@ def tiny_model(make_model: Callable[..., Model]) -> Model:
     return make_model("helo w\n", num_layers=2)
 
 
+def sample_settings(**fields: Any) -> SampleConfig:
+    """Return neutral settings except for these, even combinations that `SampleConfig` refuses."""
+    settings = SampleConfig(temperature=1.0)
+    for name, value in fields.items():
+        object.__setattr__(settings, name, value)
+    return settings
+
+
 class Chain:
     """A toy network: the next symbol depends on the last two, the older of which is the state.
 
@@ -231,15 +238,15 @@ def write_texts() -> Callable[..., list[Written]]:
         read: Sequence[int] = (),
         **given: Any,
     ) -> list[Written]:
-        chooser = Chooser(
-            Filters(**{name: given.pop(name) for name in Filters._fields if name in given}),
+        chooser = Sampler(
+            sample_settings(**{name: given.pop(name) for name in FIELDS if name in given}),
             [generator(seed, index) for index in range(rows)],
             length,
             read=np.array(read, np.int64),
             **given,
         )
         texts = [Written(stops) for _ in range(rows)]
-        for _ in sampling.write(network, *(begin or network.begin()), chooser, texts, length):
+        for _ in sampler.write(network, *(begin or network.begin()), chooser, texts, length):
             pass
         return texts
 

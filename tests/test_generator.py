@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 import charrnn
 from charrnn import generator
 from charrnn.config import BeamConfig, SampleConfig
-from charrnn.decoding import sampling
-from charrnn.decoding.constraints import ENDED
-from charrnn.decoding.sampler import OVER, Chooser
+from charrnn.decoding import sampler
+from charrnn.decoding.sampler import Sampler
 from charrnn.decoding.sampler import generator as randomness
+from charrnn.decoding.step import ENDED, OVER
 from charrnn.errors import CharRNNError, ModelError, OptionError, PromptError
 from charrnn.generator import Generator, Sample, _Text
 from charrnn.inference import compiled_engine, instructions
@@ -139,8 +139,8 @@ def test_pieces_come_as_they_are_written(
     writer: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # three at a time; with a stop of three symbols the last three are held back, no more
-    monkeypatch.setattr(sampling, "_FIRST", 3)
-    monkeypatch.setattr(sampling, "_pace", lambda count, seconds: 3)
+    monkeypatch.setattr(sampler, "_FIRST_COUNT", 3)
+    monkeypatch.setattr(sampler, "_next_count", lambda count, seconds: 3)
     pieces = list(writer.stream("he", length=20, seed=1, stop=("www",)))
     assert list(map(len, pieces)) == [3, 3, 3, 3, 3, 2, 3]
     assert "".join(pieces) == writer.sample("he", length=20, seed=1, stop=("www",))
@@ -400,8 +400,8 @@ def test_neither_cuts_nor_threads_nor_other_texts_change_a_text(
     config = SampleConfig(length=60, seed=3, num_samples=5, **options)
     expected = Generator(model, threads=1).samples("he", config)
     for threads, count in ((1, 1), (1, 7), (2, 100), (3, 16)):
-        monkeypatch.setattr(sampling, "_FIRST", count)
-        monkeypatch.setattr(sampling, "_pace", lambda written, seconds, count=count: count)
+        monkeypatch.setattr(sampler, "_FIRST_COUNT", count)
+        monkeypatch.setattr(sampler, "_next_count", lambda written, seconds, count=count: count)
         writer = Generator(model, threads=threads)
         assert writer.samples("he", config) == expected
         assert writer.samples("he", replace(config, num_samples=1)) == expected[:1]
@@ -451,7 +451,7 @@ def _broken(*given: Any, **more: Any) -> Any:
 
 @pytest.mark.parametrize(
     "part",
-    [(compiled_engine, "CompiledEngine"), (instructions, "product"), (Chooser, "compile")],
+    [(compiled_engine, "CompiledEngine"), (instructions, "product"), (Sampler, "compile")],
     ids=str,
 )
 def test_numpy_writes_where_compiling_fails(
@@ -482,7 +482,7 @@ def test_an_error_of_our_own_is_raised_and_not_taken_for_a_missing_compiler(
     def broken(*given: Any, **more: Any) -> Any:
         raise TypeError("a defect")
 
-    for part in ((compiled_engine, "CompiledEngine"), (Chooser, "compile")):
+    for part in ((compiled_engine, "CompiledEngine"), (Sampler, "compile")):
         with monkeypatch.context() as patch:
             patch.setattr(*part, broken)
             with pytest.raises(TypeError, match="a defect"):
@@ -525,16 +525,16 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from charrnn import generator
-from charrnn.decoding.sampler import Chooser
+from charrnn.decoding.sampler import Sampler
 from charrnn.model import model_file
 
-compile_now = Chooser.compile
+compile_now = Sampler.compile
 
 def compile_slowly(chooser):
     time.sleep(1.5)
     return compile_now(chooser)
 
-Chooser.compile = compile_slowly
+Sampler.compile = compile_slowly
 model = generator.Generator(model_file.load(Path(sys.argv[1])), notify=print)
 for options in ({}, {"top_p": 0.5}):
     model.sample(length=3, **options)

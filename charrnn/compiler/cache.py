@@ -27,7 +27,10 @@ _PACKAGE = Path(__file__).parents[1]
 _COMPILED = [
     f"compiler/{name}.py" for name in ("thread_pool", "matmul", "layer_norm", "scalar_math")
 ]
-_COMPILED += ["inference/instructions.py", "decoding/filters.py", "decoding/compiled.py"]
+_COMPILED += [
+    "inference/instructions.py",
+    *(f"decoding/{name}.py" for name in ("step", "constraints", "filters", "choice", "compiled")),
+]
 _lock = threading.RLock()
 
 

@@ -19,9 +19,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,14 +41,12 @@ from charrnn.errors import OptionError
 from charrnn.terminal import symbol_name, visible
 
 MAX_TABLE = 2**26  # entries of S x V: 256 MiB
-ENDED = -1  # in place of a symbol: the text ended before it
 _FOREVER = np.int32(2**31 - 1)
 
 Symbols = Sequence[str] | Sequence[bytes]
 
 
-@dataclass(frozen=True)
-class Constraint:
+class Constraint(NamedTuple):
     """Which symbols may follow, from state to state; 0 is the state before the text.
 
     Symbol v may be written in state s with r symbols left, it included, if and only if
@@ -101,6 +98,12 @@ class Constraint:
     def advance(self, state: Any, symbol: Any) -> Any:
         """The state after a symbol that may be written; (B,) for states and symbols (B,)."""
         return self.next[state, symbol]
+
+
+# What allows every text: it has no states, and nobody follows it.
+UNCONSTRAINED = Constraint(
+    np.zeros((0, 0), np.int32), np.zeros(0, np.int32), np.zeros(0, np.bool_), np.zeros(0, np.bool_)
+)
 
 
 def build(symbols: Symbols, limits: Limits, length: int) -> Constraint | None:

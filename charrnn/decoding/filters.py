@@ -1,267 +1,256 @@
-"""How one symbol is chosen from a row of logits: every filter, once, over plain numbers.
+"""How the next token is chosen from a row of logits: bias, penalties, filters and the draw.
 
-The functions run on numpy as they stand, and keep to what numba compiles, so that a compiled loop
-and the plain one choose by the same lines. They act in this order:
+Every function runs on numpy as it is and uses only what numba can compile, so that compiled and
+plain code choose by the same lines. They act in this order:
 
-    logit bias, penalties (repetition; presence and frequency), what is allowed, no-repeat n-gram:
-        change the logits, or forbid symbols;
+    logit bias, penalties (repetition; presence and frequency), allowed tokens, no-repeat n-gram:
+        change logits or forbid tokens;
     temperature, top-k, typical, top-p, min-p, exclude-top-choices (XTC), mirostat:
-        leave the most suitable symbols, each with its weight;
+        keep some tokens, each with a weight;
     one draw.
 
-Shapes: V symbols. Weights are probabilities but for a common factor, and 0 for what is cut off.
+Shapes: V tokens. Weights are unnormalized probabilities; a removed token has weight 0. `settings`
+is a `SampleConfig`; in compiled code it is a record of `SETTINGS`, which has the same field names.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Floats, Floats64, Integers
+from charrnn.config import SampleConfig
 
 Mask = NDArray[np.bool_]
 
 NO_BIAS: Floats64 = np.zeros(0)
 ALL_ALLOWED: Mask = np.zeros(0, np.bool_)
 
+# The fields of SampleConfig that a choice depends on.
+FIELDS = (
+    *("temperature", "top_k", "typical_p", "top_p", "min_p", "xtc_probability", "xtc_threshold"),
+    *("mirostat_ent", "mirostat_lr", "repeat_penalty", "presence_penalty", "frequency_penalty"),
+    *("repeat_last_n", "no_repeat_ngram_size"),
+)
+SETTINGS = np.dtype([(name, type(getattr(SampleConfig, name))) for name in FIELDS])
 
-class Filters(NamedTuple):
-    """What a choice depends on besides the logits; the defaults are neutral.
 
-    Attributes:
-        temperature: what differences of logits are divided by; 0: the most likely symbol.
-        top_k: how many of the most likely symbols stay; 0: all.
-        typical_p: probability of the most typical symbols that stay; 1: all.
-        top_p: probability of the most likely symbols that stay; 1: all.
-        min_p: share of the best symbol's probability that a symbol needs to stay; 0: none.
-        xtc_probability: how often the likeliest of several likely symbols are left out; 0: never.
-        xtc_threshold: the probability from which a symbol is likely.
-        mirostat_ent: bits of surprise that symbols are to have in the mean; 0: neutral.
-        mirostat_lr: how fast the bound on a symbol's surprise follows.
-        repeat_penalty: divides positive logits of recent symbols, multiplies others; 1: neutral.
-        presence_penalty: taken from the logit of each recent symbol, once; 0: neutral.
-        frequency_penalty: the same, for every time that it occurs; 0: neutral.
-        repeat_last_n: how many symbols are recent; -1: all.
-        no_repeat_ngram_size: runs of so many symbols occur once only; 0: neutral.
-    """
-
-    temperature: float = 1.0
-    top_k: int = 0
-    typical_p: float = 1.0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    xtc_probability: float = 0.0
-    xtc_threshold: float = 0.1
-    mirostat_ent: float = 0.0
-    mirostat_lr: float = 0.1
-    repeat_penalty: float = 1.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    repeat_last_n: int = 64
-    no_repeat_ngram_size: int = 0
+def only_temperature(settings: SampleConfig) -> bool:
+    """Return whether every filter and penalty but the temperature is off."""
+    return all(
+        getattr(settings, name) == getattr(SampleConfig, name)
+        for name in FIELDS
+        if name not in ("temperature", "repeat_last_n")
+    )
 
 
 def choose(
     logits: Floats,
-    filters: Filters,
+    settings: SampleConfig,
     recent: Integers,
     bias: Floats64,
     allowed: Mask,
-    point: float,
+    uniform: float,
     bound: float,
 ) -> tuple[int, float, float]:
-    """The next symbol, the log-probability in nats that the model itself gives it, and the bound.
+    """Return the next token, the model's log-probability of it in nats, and mirostat's new bound.
 
     Args:
         logits: (V,), float32 or float64.
-        filters: how to choose.
-        recent: ids of the text so far, what was read included, oldest first.
-        bias: (V,), is added to the logits; or empty.
-        allowed: (V,), of which at least one is true; or empty: every symbol.
-        point: the randomness, uniform in [0, 1); unused at temperature 0.
-        bound: mirostat's, on a symbol's surprise in bits; what comes back is the next choice's.
+        settings: how to choose.
+        recent: ids of the prompt and the text so far, oldest first.
+        bias: (V,), added to the logits; or empty.
+        allowed: (V,), at least one of which is true; or empty: every token.
+        uniform: a random number in [0, 1); unused at temperature 0.
+        bound: mirostat's limit on a token's surprisal, in bits.
     """
-    scores = rescored(logits, filters, recent, bias, allowed)
-    if filters.temperature == 0:
-        symbol = int(np.argmax(scores))
+    scores = adjust_logits(logits, settings, recent, bias, allowed)
+    if settings.temperature == 0:
+        token = int(np.argmax(scores))
     else:
-        weights = weighed(scores, filters)
-        if filters.xtc_probability > 0:
-            # One number decides twice: where it falls, and where within that part.
-            if point < filters.xtc_probability:
-                weights = without_top_choices(weights, filters.xtc_threshold)
-                point = point / filters.xtc_probability
+        weights = filter_tokens(scores, settings)
+        if settings.xtc_probability > 0:
+            # One number decides twice: whether XTC acts, and, rescaled within that part, the draw.
+            if uniform < settings.xtc_probability:
+                weights = exclude_top_choices(weights, settings.xtc_threshold)
+                uniform = uniform / settings.xtc_probability
             else:
-                point = (point - filters.xtc_probability) / (1 - filters.xtc_probability)
-        if filters.mirostat_ent > 0:
-            weights = unsurprising(weights, bound)
-        symbol = draw(weights, point)
-        if filters.mirostat_ent > 0:
-            surprise = np.log2(weights.sum() / weights[symbol])
-            bound = max(0.0, bound - filters.mirostat_lr * (surprise - filters.mirostat_ent))
-    return symbol, log_prob(logits, symbol), bound
+                uniform = (uniform - settings.xtc_probability) / (1 - settings.xtc_probability)
+        if settings.mirostat_ent > 0:
+            weights = limit_surprisal(weights, bound)
+        token = draw(weights, uniform)
+        if settings.mirostat_ent > 0:
+            surprisal = np.log2(weights.sum() / weights[token])
+            bound = max(0.0, bound - settings.mirostat_lr * (surprisal - settings.mirostat_ent))
+    return token, log_prob(logits, token), bound
 
 
 def choose_by_temperature(
-    logits: Floats, temperature: float, allowed: Mask, point: float
-) -> tuple[int, float]:
-    """What `choose` chooses where all filters but the temperature are neutral."""
+    logits: Floats,
+    settings: SampleConfig,
+    recent: Integers,
+    bias: Floats64,
+    allowed: Mask,
+    uniform: float,
+    bound: float,
+) -> tuple[int, float, float]:
+    """Return what `choose` returns where all filters are off; it compiles much faster."""
     scores = logits.astype(np.float64)
     if len(allowed) > 0:
         scores[~allowed] = -np.inf
-    if temperature == 0:
-        symbol = int(np.argmax(scores))
+    if settings.temperature == 0:
+        token = int(np.argmax(scores))
     else:
-        symbol = draw(np.exp((scores - scores.max()) / temperature), point)
-    return symbol, log_prob(logits, symbol)
+        token = draw(np.exp((scores - scores.max()) / settings.temperature), uniform)
+    return token, log_prob(logits, token), bound
 
 
-def log_prob(logits: Floats, symbol: int) -> float:
-    """The log-probability of a symbol, in nats."""
+def log_prob(logits: Floats, token: int) -> float:
+    """Return the log-probability of a token, in nats."""
     shifted = logits.astype(np.float64) - np.float64(logits.max())
-    return float(shifted[symbol] - np.log(np.sum(np.exp(shifted))))
+    return float(shifted[token] - np.log(np.sum(np.exp(shifted))))
 
 
-def draw(weights: Floats64, point: float) -> int:
-    """The symbol at this part of the cumulative sum; never one of weight 0."""
+def draw(weights: Floats64, uniform: float) -> int:
+    """Return the token at this fraction of the cumulative sum; never one of weight 0."""
     totals = np.cumsum(weights)
-    # Rounding must not reach the whole: past it there is no symbol.
-    target = min(point * totals[-1], np.nextafter(totals[-1], 0.0))
+    # Rounding must not reach the total: no token lies beyond it.
+    target = min(uniform * totals[-1], np.nextafter(totals[-1], 0.0))
     return min(int(np.searchsorted(totals, target, side="right")), len(weights) - 1)
 
 
-def rescored(
-    logits: Floats, filters: Filters, recent: Integers, bias: Floats64, allowed: Mask
+def adjust_logits(
+    logits: Floats, settings: SampleConfig, recent: Integers, bias: Floats64, allowed: Mask
 ) -> Floats64:
-    """The logits, changed by bias and penalties; -inf where a symbol is forbidden."""
+    """Return the logits after bias and penalties; -inf where a token is forbidden."""
     scores = logits.astype(np.float64)
     if len(bias) > 0:
         scores += bias
     if (
-        filters.repeat_penalty != 1
-        or filters.presence_penalty != 0
-        or filters.frequency_penalty != 0
+        settings.repeat_penalty != 1
+        or settings.presence_penalty != 0
+        or settings.frequency_penalty != 0
     ):
-        penalise(scores, filters, recent)
+        apply_penalties(scores, settings, recent)
     if len(allowed) > 0:
         scores[~allowed] = -np.inf
-    if filters.no_repeat_ngram_size > 0:
+    if settings.no_repeat_ngram_size > 0:
         left = scores.copy()
-        left[repeating(recent, filters.no_repeat_ngram_size)] = -np.inf
-        if left.max() > -np.inf:  # else every symbol would repeat one: the text goes on
+        left[repeated_ngrams(recent, settings.no_repeat_ngram_size)] = -np.inf
+        if left.max() > -np.inf:  # else every token would repeat an n-gram: allow them all
             scores = left
     return scores
 
 
-def penalise(scores: Floats64, filters: Filters, recent: Integers) -> None:
-    """Make recent symbols less likely, in place.
+def apply_penalties(scores: Floats64, settings: SampleConfig, recent: Integers) -> None:
+    """Lower the logits of recent tokens, in place.
 
-    Repetition as in CTRL (Keskar et al. 2019), with llama.cpp's treatment of negative logits, which
-    grow more negative; presence and frequency as OpenAI defines them.
+    The repetition penalty is CTRL's (Keskar et al. 2019) with llama.cpp's treatment of negative
+    logits, which it multiplies; presence and frequency penalties are OpenAI's.
     """
-    if filters.repeat_last_n >= 0:
-        recent = recent[max(len(recent) - filters.repeat_last_n, 0) :]
+    if settings.repeat_last_n >= 0:
+        recent = recent[max(len(recent) - settings.repeat_last_n, 0) :]
     counts = np.bincount(recent, minlength=len(scores))
     seen = np.flatnonzero(counts)
     before = scores[seen]
-    factor = filters.repeat_penalty
+    factor = settings.repeat_penalty
     repeated = np.maximum(before, 0.0) / factor + np.minimum(before, 0.0) * factor
-    scores[seen] = repeated - filters.presence_penalty - filters.frequency_penalty * counts[seen]
+    scores[seen] = repeated - settings.presence_penalty - settings.frequency_penalty * counts[seen]
 
 
-def repeating(recent: Integers, size: int) -> Integers:
-    """The symbols after which the last `size` would be a run that occurred before."""
+def repeated_ngrams(recent: Integers, size: int) -> Integers:
+    """Return the tokens that would complete an n-gram of this size that already occurred."""
     last = len(recent) - 1
     if last < size - 1:
         return recent[:0]
     if size == 1:
         return recent
-    # Where the last size - 1 symbols occurred before: first their last one, then the others.
+    # Find where the last size - 1 tokens occurred before: compare the last one, then the others.
     ends = np.flatnonzero(recent[size - 2 : last] == recent[last]) + (size - 2)
     for back in range(1, size - 1):
         ends = ends[recent[ends - back] == recent[last - back]]
     return recent[ends + 1]
 
 
-def weighed(scores: Floats64, filters: Filters) -> Floats64:
-    """Each symbol's weight after temperature, top-k, typical, top-p and min-p.
+def filter_tokens(scores: Floats64, settings: SampleConfig) -> Floats64:
+    """Return each token's weight after temperature, top-k, typical, top-p and min-p.
 
-    With temperature t alone exactly ``p_i^(1/t)``, but for the factor.
+    With temperature t alone the weights are proportional to ``p_i^(1/t)``.
     """
-    weights: Floats64 = np.exp((scores - scores.max()) / filters.temperature)
-    if 0 < filters.top_k < len(weights):
-        weights = likeliest(weights, filters.top_k, np.inf)
-    if filters.typical_p < 1:
-        weights = most_typical(weights, filters.typical_p * weights.sum())
-    if filters.top_p < 1:
-        weights = likeliest(weights, len(weights), filters.top_p * weights.sum())
-    if filters.min_p > 0:
-        weights = weights * (weights >= filters.min_p * weights.max())
+    weights: Floats64 = np.exp((scores - scores.max()) / settings.temperature)
+    if 0 < settings.top_k < len(weights):
+        weights = keep_largest(weights, settings.top_k, np.inf)
+    if settings.typical_p < 1:
+        weights = keep_typical(weights, settings.typical_p * weights.sum())
+    if settings.top_p < 1:
+        weights = keep_largest(weights, len(weights), settings.top_p * weights.sum())
+    if settings.min_p > 0:
+        weights = weights * (weights >= settings.min_p * weights.max())
     return weights
 
 
-def likeliest(weights: Floats64, count: int, mass: float) -> Floats64:
-    """Of the largest weights `count`, or fewer where fewer have `mass` together.
+def keep_largest(weights: Floats64, count: int, mass: float) -> Floats64:
+    """Keep the `count` largest weights, or fewer if these have `mass` together.
 
-    The latter are the nucleus of Holtzman et al. (2020).
+    The latter is the nucleus of Holtzman et al. (2020).
     """
     bound = weights.max()
     ids = np.flatnonzero(weights >= bound)
-    # What must be sorted is found without sorting all: the alphabet may be large.
+    # Sort only the candidates: the vocabulary may be large.
     while bound > 0 and len(ids) < count and weights[ids].sum() < mass:
         bound /= 8
         ids = np.flatnonzero(weights >= bound)
-    return first(weights, ids, -weights[ids], count, mass)
+    return keep_first(weights, ids, -weights[ids], count, mass)
 
 
-def most_typical(weights: Floats64, mass: float) -> Floats64:
-    """The fewest that have `mass` and whose surprisals are nearest to their mean, the entropy.
+def keep_typical(weights: Floats64, mass: float) -> Floats64:
+    """Keep the fewest tokens that have `mass` and whose surprisal is closest to the entropy.
 
-    The locally typical set of Meister et al. (2023); the most likely symbol may be outside.
+    This is the locally typical set of Meister et al. (2023); it may exclude the most likely token.
     """
     ids = np.flatnonzero(weights)
     inside = weights[ids]
-    logs = np.log(inside)  # the common factor shifts surprisals and their mean alike
+    logs = np.log(inside)  # normalizing would shift surprisals and their mean alike
     distances = np.abs(logs - np.sum(inside * logs) / inside.sum())
-    return first(weights, ids, distances, len(ids), mass)
+    return keep_first(weights, ids, distances, len(ids), mass)
 
 
-def first(weights: Floats64, ids: Integers, keys: Floats64, count: int, mass: float) -> Floats64:
-    """Weights of the `ids` with the lowest keys: `count` of them, or fewer that have `mass`.
+def keep_first(
+    weights: Floats64, ids: Integers, keys: Floats64, count: int, mass: float
+) -> Floats64:
+    """Keep the weights of the `count` ids with the lowest keys, or of fewer that have `mass`.
 
-    Of equals the lowest ids.
+    Among equal keys the lowest ids come first.
     """
-    order = ids[np.argsort(keys, kind="mergesort")]  # the stable kind that numba knows
+    order = ids[np.argsort(keys, kind="mergesort")]  # the stable sort that numba supports
     enough = int(np.searchsorted(np.cumsum(weights[order]), mass)) + 1
-    stays = order[: min(count, enough)]
-    kept = np.zeros_like(weights)
-    kept[stays] = weights[stays]
-    return kept
+    chosen = order[: min(count, enough)]
+    result = np.zeros_like(weights)
+    result[chosen] = weights[chosen]
+    return result
 
 
-def without_top_choices(weights: Floats64, threshold: float) -> Floats64:
-    """Of several symbols with probability `threshold` only the least likely stays (XTC).
+def exclude_top_choices(weights: Floats64, threshold: float) -> Floats64:
+    """Remove all tokens with probability `threshold` or more except the least likely one (XTC).
 
-    Of equals the highest id, which is last in order. All less likely symbols stay as well.
+    Among equally likely ones the highest id stays. All less likely tokens stay as well.
     """
     likely = weights >= threshold * weights.sum()
     if np.count_nonzero(likely) < 2:
         return weights
     least = weights[likely].min()
-    kept: Floats64 = weights * ~likely
-    kept[np.flatnonzero(weights == least)[-1]] = least
-    return kept
+    result: Floats64 = weights * ~likely
+    result[np.flatnonzero(weights == least)[-1]] = least
+    return result
 
 
-def unsurprising(weights: Floats64, bound: float) -> Floats64:
-    """The symbols whose surprise, -log2 p, is at most `bound`, and the most likely ones.
+def limit_surprisal(weights: Floats64, bound: float) -> Floats64:
+    """Keep the tokens whose surprisal, -log2 p, is at most `bound`, and the most likely ones.
 
-    Mirostat (Basu et al. 2021) in its second form: after each draw the bound moves against the
-    difference between the symbol's surprise, among those that were left, and the one wanted; below
-    0 it would leave no less.
+    This is version 2 of mirostat (Basu et al. 2021): after each draw the bound moves against the
+    difference between the token's surprisal among the remaining tokens and the target. A bound
+    below 0 would keep the same tokens as 0.
     """
     least = min(weights.sum() * 2.0**-bound, weights.max())
-    kept: Floats64 = weights * (weights >= least)
-    return kept
+    result: Floats64 = weights * (weights >= least)
+    return result

@@ -1,25 +1,24 @@
-"""The log-probabilities of logits, and whether a text ends with a stop string."""
+"""What every decoder shares: the special results, log-probabilities, stop strings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from charrnn.arrays import Floats
+from charrnn.arrays import Floats, Floats64, Ids
+
+ENDED = -1  # instead of a token: the text ended before it
+OVER = -2  # instead of a token: the text had already ended
 
 
-def log_softmax(logits: Floats) -> NDArray[np.float64]:
-    """Log-probabilities (B, V) in float64."""
+def log_softmax(logits: Floats) -> Floats64:
+    """Return log-probabilities (B, V) in float64."""
     shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
-    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    result: Floats64 = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
     return result
 
 
-def ends_with(
-    ids: Sequence[int] | NDArray[np.integer[Any]], stops: Sequence[tuple[int, ...]]
-) -> bool:
-    """Whether a text (its ids) ends with one of the stop strings (theirs)."""
+def ends_with(ids: Sequence[int] | Ids, stops: Sequence[tuple[int, ...]]) -> bool:
+    """Return whether a text ends with one of the stop strings; all are given as ids."""
     return any(tuple(ids[-len(stop) :]) == stop for stop in stops)

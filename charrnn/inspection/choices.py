@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from charrnn.arrays import Floats
 from charrnn.config import BeamConfig, SampleConfig
 from charrnn.decoding.beam import beam_search
-from charrnn.decoding.filters import ALL_ALLOWED, NO_BIAS, rescored, weighed
-from charrnn.decoding.sampler import filters_of
+from charrnn.decoding.filters import ALL_ALLOWED, NO_BIAS, adjust_logits, filter_tokens
 from charrnn.decoding.step import log_softmax
 from charrnn.generator import Generator
 from charrnn.inference.engine import Engine
@@ -84,12 +83,11 @@ def choices(read: Prompted, configs: Mapping[str, SampleConfig]) -> dict[str, Ch
 
 def _distribution(read: Prompted, config: SampleConfig) -> NDArray[np.float64]:
     """Return what `decoding.filters.choose` draws from, without XTC, which acts only sometimes."""
-    filters = filters_of(config)
     recent = np.array(read.ids, np.int64)
-    scores = rescored(read.logits[0], filters, recent, NO_BIAS, ALL_ALLOWED)
-    if filters.temperature == 0:
+    scores = adjust_logits(read.logits[0], config, recent, NO_BIAS, ALL_ALLOWED)
+    if config.temperature == 0:
         return np.asarray(np.arange(len(scores)) == scores.argmax(), np.float64)
-    weights = weighed(scores, filters)
+    weights = filter_tokens(scores, config)
     return np.asarray(weights / weights.sum())
 
 

@@ -1,5 +1,4 @@
 import ctypes
-import dataclasses
 import math
 import warnings
 from collections.abc import Callable
@@ -7,24 +6,29 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import sample_settings
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from charrnn.config import SampleConfig
 from charrnn.decoding import compiled
+from charrnn.decoding.choice import CHOICE, TEXT, Batch
+from charrnn.decoding.constraints import UNCONSTRAINED
 from charrnn.decoding.filters import (
     ALL_ALLOWED,
+    FIELDS,
     NO_BIAS,
-    Filters,
+    SETTINGS,
+    adjust_logits,
     choose,
     draw,
+    exclude_top_choices,
+    filter_tokens,
+    limit_surprisal,
     log_prob,
-    repeating,
-    rescored,
-    unsurprising,
-    weighed,
-    without_top_choices,
+    only_temperature,
+    repeated_ngrams,
 )
 from charrnn.decoding.step import log_softmax
 
@@ -39,16 +43,16 @@ def _logits(p: Any) -> NDArray[np.float64]:
 
 def _from(p: Any, **fields: Any) -> list[float]:
     """What is drawn from where the model says `p`."""
-    weights = weighed(_logits(p), Filters(**fields))
+    weights = filter_tokens(_logits(p), sample_settings(**fields))
     return list((weights / weights.sum()).tolist())
 
 
 def _rescored(
     logits: Any, recent: Any = (), bias: Any = (), allowed: Any = (), **fields: Any
 ) -> Any:
-    return rescored(
+    return adjust_logits(
         np.array(logits, np.float64),
-        Filters(**fields),
+        sample_settings(**fields),
         np.array(recent, np.int64),
         np.array(bias, np.float64),
         np.array(allowed, np.bool_),
@@ -60,10 +64,38 @@ def test_neutral_filters_change_nothing() -> None:
     assert _rescored([1.0, -2.0], [0, 1, 1]) == [1.0, -2.0]
 
 
-def test_defaults_are_those_of_the_config_but_for_the_temperature() -> None:
-    config = dataclasses.asdict(SampleConfig())
-    neutral = Filters()._asdict()
-    assert {name: config[name] for name in neutral} == neutral | {"temperature": 0.8}
+def test_the_defaults_of_the_config_are_neutral_except_for_the_temperature() -> None:
+    neutral = SampleConfig(temperature=1.0)
+    assert list(filter_tokens(_logits(P), neutral) / filter_tokens(_logits(P), neutral).sum()) == (
+        pytest.approx(P)
+    )
+    assert adjust_logits(
+        np.array([1.0, -2.0]), neutral, np.array([0, 1, 1]), NO_BIAS, ALL_ALLOWED
+    ).tolist() == [1.0, -2.0]
+    assert only_temperature(neutral)
+    assert only_temperature(SampleConfig())
+    assert only_temperature(sample_settings(repeat_last_n=3))
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_other_setting_turns_the_filters_on(name: str) -> None:
+    changed = sample_settings(**{name: getattr(SampleConfig, name) + 1})
+    assert only_temperature(changed) is (name in ("temperature", "repeat_last_n"))
+
+
+def test_numbers_get_the_types_that_are_compiled() -> None:
+    """An integer given for a fraction reaches compiled code as a fraction."""
+    config = SampleConfig(temperature=1, top_k=3, presence_penalty=2, min_p=0)
+    batch = Batch(config, NO_BIAS, UNCONSTRAINED, 1, *np.zeros((3, 1, 1)))
+    arguments = np.array([compiled.pack(batch, 0, 0, 4)]).view(compiled.ARGUMENTS)
+    settings = arguments["settings"][0, 0]
+    assert {name: settings[name] for name in FIELDS} == {
+        name: getattr(config, name) for name in FIELDS
+    }
+    kinds = {name: SETTINGS[name] for name in FIELDS}
+    assert kinds == {name: np.dtype(type(getattr(SampleConfig, name))) for name in FIELDS}
+    assert kinds["temperature"] == kinds["presence_penalty"] == np.float64
+    assert kinds["top_k"] == kinds["repeat_last_n"] == np.int64
 
 
 # Temperature
@@ -81,7 +113,9 @@ def test_temperature_by_hand() -> None:
 
 
 def _chosen(logits: Any, point: float = 0.5, **fields: Any) -> int:
-    return choose(np.asarray(logits), Filters(**fields), NEVER, NO_BIAS, ALL_ALLOWED, point, 0.0)[0]
+    return choose(
+        np.asarray(logits), sample_settings(**fields), NEVER, NO_BIAS, ALL_ALLOWED, point, 0.0
+    )[0]
 
 
 def test_temperature_zero_is_the_most_likely_symbol_the_lowest_among_equals() -> None:
@@ -102,7 +136,7 @@ def test_a_huge_temperature_is_an_even_draw() -> None:
 
 @pytest.mark.parametrize("scale", [1e4, -1e4])
 def test_far_logits_do_not_overflow(scale: float) -> None:
-    weights = weighed(np.array([0.0, scale]), Filters(temperature=0.5))
+    weights = filter_tokens(np.array([0.0, scale]), sample_settings(temperature=0.5))
     assert sorted(weights.tolist()) == [0, 1]
 
 
@@ -205,7 +239,7 @@ def test_xtc_leaves_the_least_likely_of_the_likely(threshold: float, kept: Any) 
 
 def test_xtc_keeps_one_of_equals() -> None:
     assert _from([0.25] * 4) == [0.25] * 4
-    kept = without_top_choices(np.array([0.4, 0.2, 0.2, 0.2]), 0.2)
+    kept = exclude_top_choices(np.array([0.4, 0.2, 0.2, 0.2]), 0.2)
     assert kept.tolist() == [0, 0, 0, 0.2]
 
 
@@ -213,16 +247,16 @@ def test_xtc_keeps_one_of_equals() -> None:
 
 
 def _mirostat(bound: float, point: float, **fields: Any) -> tuple[int, float, float]:
-    filters = Filters(**{"mirostat_ent": 2.0, "mirostat_lr": 0.5, **fields})
+    filters = sample_settings(**{"mirostat_ent": 2.0, "mirostat_lr": 0.5, **fields})
     return choose(_logits(P), filters, NEVER, NO_BIAS, ALL_ALLOWED, point, bound)
 
 
 def test_mirostat_by_hand() -> None:
     # surprises of 0.1, 0.4, 0.2, 0.3: 3.32, 1.32, 2.32 and 1.74 bits
     for bound, left in ((4.0, P), (3.0, [0, 0.4, 0.2, 0.3]), (2.0, [0, 0.4, 0, 0.3])):
-        weights = unsurprising(np.array(P), bound)
+        weights = limit_surprisal(np.array(P), bound)
         assert weights.tolist() == left
-    assert unsurprising(np.array(P), 0.0).tolist() == [0, 0.4, 0, 0]
+    assert limit_surprisal(np.array(P), 0.0).tolist() == [0, 0.4, 0, 0]
     # among 0.4 and 0.3 the second has log2(7 / 3) = 1.222 bits: less than 2, the bound rises
     *chosen, bound = _mirostat(2.0, 0.9)
     assert chosen == [3, pytest.approx(math.log(0.3))]
@@ -230,7 +264,13 @@ def test_mirostat_by_hand() -> None:
     # alone, a symbol has no surprise: the bound rises by half of the 2 bits that are wanted
     assert _mirostat(1.0, 0.5) == (1, pytest.approx(math.log(0.4)), pytest.approx(2.0))
     # what is equally likely stays, however surprising; the bound falls to 0 and no further
-    equal = (np.zeros(64), Filters(mirostat_ent=1.0, mirostat_lr=1.0), NEVER, NO_BIAS, ALL_ALLOWED)
+    equal = (
+        np.zeros(64),
+        sample_settings(mirostat_ent=1.0, mirostat_lr=1.0),
+        NEVER,
+        NO_BIAS,
+        ALL_ALLOWED,
+    )
     assert choose(*equal, 0.999, 2.0) == (63, pytest.approx(-math.log(64)), 0.0)
     # without it the bound is what it was
     assert _mirostat(0.3, 0.99, mirostat_ent=0.0) == (3, pytest.approx(math.log(0.3)), 0.3)
@@ -239,11 +279,11 @@ def test_mirostat_by_hand() -> None:
 @pytest.mark.parametrize("wanted", [0.5, 1.0, 1.5])
 def test_mirostat_keeps_the_surprise_at_what_is_wanted(wanted: float) -> None:
     rng = np.random.default_rng(3)
-    filters = Filters(mirostat_ent=wanted, mirostat_lr=0.1)
+    filters = sample_settings(mirostat_ent=wanted, mirostat_lr=0.1)
     bound, surprises = 2 * wanted, []
     for _ in range(4000):
         logits = 1.5 * rng.standard_normal(30)
-        weights = unsurprising(np.exp(logits), bound)
+        weights = limit_surprisal(np.exp(logits), bound)
         given = (logits, filters, NEVER, NO_BIAS, ALL_ALLOWED, rng.random())
         symbol, _, bound = choose(*given, bound)
         surprises.append(-math.log2(weights[symbol] / weights.sum()))
@@ -300,7 +340,7 @@ def test_bias_comes_before_penalties_and_these_before_what_is_allowed() -> None:
     ],
 )
 def test_no_run_is_repeated(text: list[int], size: int, banned: list[int]) -> None:
-    assert sorted(repeating(np.array(text, np.int64), size).tolist()) == banned
+    assert sorted(repeated_ngrams(np.array(text, np.int64), size).tolist()) == banned
 
 
 @given(st.lists(st.integers(0, 2), max_size=30), st.integers(1, 6))
@@ -309,7 +349,7 @@ def test_a_symbol_is_banned_when_it_completes_a_run_that_was_there(
 ) -> None:
     runs = {tuple(text[i : i + size]) for i in range(len(text) - size + 1)}
     wanted = {s for s in range(3) if tuple([*text, s][-size:]) in runs}
-    assert set(repeating(np.array(text, np.int64), size).tolist()) == wanted
+    assert set(repeated_ngrams(np.array(text, np.int64), size).tolist()) == wanted
 
 
 def test_where_every_symbol_would_repeat_a_run_the_text_goes_on() -> None:
@@ -338,7 +378,7 @@ def _normal(p: dict[int, float]) -> dict[int, float]:
 
 
 def _defined(
-    logits: list[float], f: Filters, recent: list[int], bias: list[float], allowed: list[bool]
+    logits: list[float], f: SampleConfig, recent: list[int], bias: list[float], allowed: list[bool]
 ) -> dict[int, float]:
     """Symbols and probabilities, as the documentation says, one thing after the other."""
     scores = dict(enumerate(logits))
@@ -376,7 +416,7 @@ def _defined(
 # Numbers of few digits: ties are frequent, and no two of them nearly equal.
 COARSE = st.integers(-12, 12).map(lambda n: n / 4)
 FILTERS = st.builds(
-    Filters,
+    sample_settings,
     temperature=st.sampled_from([0.5, 1.0, 2.0]),
     top_k=st.integers(0, 8),
     typical_p=st.sampled_from([1.0, 0.23, 0.61, 0.93]),
@@ -408,8 +448,8 @@ def _situations(draw: Any) -> tuple[Any, ...]:
 def test_filters_are_as_they_are_defined(situation: tuple[Any, ...]) -> None:
     logits, f, recent, bias, allowed = situation
     wanted = _defined(*situation)
-    scores = _rescored(logits, recent, bias, allowed, **f._asdict())
-    weights = weighed(np.array(scores), f)
+    scores = _rescored(logits, recent, bias, allowed, **vars(f))
+    weights = filter_tokens(np.array(scores), f)
     found = dict(enumerate((weights / weights.sum()).tolist()))
     found = {symbol: q for symbol, q in found.items() if q}
     if found.keys() != wanted.keys() and f.typical_p < 1:
@@ -418,9 +458,12 @@ def test_filters_are_as_they_are_defined(situation: tuple[Any, ...]) -> None:
         assert found == pytest.approx({symbol: q for symbol, q in wanted.items() if q}, rel=1e-9)
 
 
-def _equally_typical(scores: list[float], f: Filters) -> bool:
+def _equally_typical(scores: list[float], f: SampleConfig) -> bool:
     """Whether rounding decides which of two symbols is nearer to the entropy."""
-    weights = weighed(np.array(scores), f._replace(typical_p=1.0, top_p=1.0, min_p=0.0))
+    weights = filter_tokens(
+        np.array(scores),
+        sample_settings(**vars(f) | {"typical_p": 1.0, "top_p": 1.0, "min_p": 0.0}),
+    )
     q = weights[weights > 0] / weights.sum()
     distances = np.sort(np.abs(np.log(q) - (q * np.log(q)).sum()))
     return bool((np.diff(distances) < 1e-9).any())
@@ -429,19 +472,20 @@ def _equally_typical(scores: list[float], f: Filters) -> bool:
 # The draw
 
 
-def many(logits: Any, filters: Filters, recent: Any, points: Any) -> NDArray[np.int64]:
-    """What each of these numbers draws, by the function that programs call: a text for each."""
-    logits, history = np.array(logits, np.float32), np.array(recent, np.int64)
-    settings, count = np.array(filters, np.float64), len(points)
-    used, places, ids, written = (np.full(count, n) for n in (len(history), 0, 0, 0))
-    log_probs, bounds = np.zeros(count), np.full(count, 2 * filters.mirostat_ent)
-    where = (points, written, log_probs, settings, history)
-    given_ = [logits.ctypes.data, 0, len(logits), *(array.ctypes.data for array in where), 0]
-    given_ += [used.ctypes.data, 0, 0, *[0] * 6, places.ctypes.data, 1, bounds.ctypes.data]
+def many(logits: Any, settings: SampleConfig, recent: Any, points: Any) -> NDArray[np.int64]:
+    """Return what each of these numbers draws, by the compiled function: a text for each."""
+    logits, history, count = np.array(logits, np.float32), np.array(recent), len(points)
+    texts, choices = np.zeros(count, TEXT), np.zeros((1, count), CHOICE)
+    texts["used"], texts["bound"] = len(history), 2 * settings.mirostat_ent
+    choices["uniform"], ids = points, np.zeros(count, np.int64)
+    room = np.tile(np.append(history, 0), (count, 1))  # space for the chosen token
+    batch = Batch(settings, NO_BIAS, UNCONSTRAINED, 1, texts, room, choices)
+    arguments = np.array(compiled.pack(batch, logits.ctypes.data, 0, len(logits)))
     context = np.array([0, 1, count, ids.ctypes.data, 0, 0, 0, 0])
-    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(compiled.by_all())
-    function(context.ctypes.data, np.array(given_).ctypes.data)
-    return written
+    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(compiled.by_filters())
+    function(context.ctypes.data, arguments.ctypes.data)
+    assert (ids == choices["token"][0]).all()
+    return choices["token"][0]
 
 
 EVERYTHING = {
@@ -474,7 +518,7 @@ CHI_SQUARE = {0: 0.0, 1: 10.83, 2: 13.82, 3: 16.27, 4: 18.47, 5: 20.52}
 def test_a_million_draws_have_the_exact_frequencies(name: str) -> None:
     p = [0.05, 0.3, 0.0, 0.25, 0.28, 0.12]
     fields = {**EACH[name], "top_k": 3} if name in ("top_k", "everything") else EACH[name]
-    f = Filters(**fields)
+    f = sample_settings(**fields)
     logits, recent = _logits(p), [3, 1, 4, 3, 1]
     exact = _defined(logits.tolist(), f, recent, [], [])
     if f.xtc_probability:
@@ -492,7 +536,7 @@ def test_a_million_draws_have_the_exact_frequencies(name: str) -> None:
     assert chi_square <= CHI_SQUARE[len(possible) - 1]
 
 
-def _with_xtc(p: dict[int, float], f: Filters) -> dict[int, float]:
+def _with_xtc(p: dict[int, float], f: SampleConfig) -> dict[int, float]:
     """Mixed of what is drawn with and without the likeliest, by the probability of either."""
     likely = sorted((q, s) for s, q in p.items() if q >= f.xtc_threshold)
     without = _normal({s: q for s, q in p.items() if (q, s) not in likely[1:]})
@@ -522,7 +566,7 @@ def test_logits_that_are_no_numbers_neither_hang_nor_leave_the_alphabet(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for logits in (np.full(4, np.nan), np.array([1, np.nan, 2, 3]), np.full(4, -np.inf)):
-            given_ = (logits, Filters(**EACH[name]), np.array([1, 2]), NO_BIAS, ALL_ALLOWED)
+            given_ = (logits, sample_settings(**EACH[name]), np.array([1, 2]), NO_BIAS, ALL_ALLOWED)
             assert 0 <= choose(*given_, 0.5, 1.0)[0] < 4
             assert 0 <= many(*given_[:3], np.array([0.5]))[0] < 4
 
@@ -530,7 +574,9 @@ def test_logits_that_are_no_numbers_neither_hang_nor_leave_the_alphabet(
 def test_the_log_probability_is_the_models_own() -> None:
     logits = _logits(P)
     fields: dict[str, Any] = {"temperature": 0.3, "top_k": 2, "presence_penalty": 9.0}
-    chosen = choose(logits, Filters(**fields), np.array([1]), NO_BIAS, ALL_ALLOWED, 0.5, 1.0)
+    chosen = choose(
+        logits, sample_settings(**fields), np.array([1]), NO_BIAS, ALL_ALLOWED, 0.5, 1.0
+    )
     assert chosen == (3, pytest.approx(math.log(0.3)), 1.0)
 
 

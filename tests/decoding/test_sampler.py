@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import sample_settings
+from numba.core.registry import cpu_target
 from numpy.typing import NDArray
 
 from charrnn.config import Limits
 from charrnn.decoding import compiled as compiled_choices
-from charrnn.decoding.constraints import ENDED, build
-from charrnn.decoding.filters import Filters, log_prob
-from charrnn.decoding.sampler import OVER, Chooser, generator
+from charrnn.decoding.constraints import build
+from charrnn.decoding.filters import choose, choose_by_temperature, log_prob
+from charrnn.decoding.sampler import Sampler, generator
+from charrnn.decoding.step import ENDED, OVER, log_softmax
 from charrnn.inference.instructions import WAIT, Call, Program
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz \n"
@@ -44,15 +47,15 @@ FILTERS: dict[str, dict[str, Any]] = {
 LIMITS = {"free": Limits(), "regex": Limits(regex=r"[a-k]{2,}( \w+)*", forbid="e")}
 
 Logits = NDArray[np.float32]
-Steps = Callable[[Chooser, Logits, int], NDArray[np.int64]]
+Steps = Callable[[Sampler, Logits, int], NDArray[np.int64]]
 
 
-def plain(chooser: Chooser, logits: Logits, count: int) -> NDArray[np.int64]:
+def plain(chooser: Sampler, logits: Logits, count: int) -> NDArray[np.int64]:
     """What is read after each of so many choices (T, B), from logits that stay as they are."""
     return np.array([chooser.choose(logits) for _ in range(count)])
 
 
-def compiled(chooser: Chooser, logits: Logits, count: int, threads: int = 1) -> NDArray[np.int64]:
+def compiled(chooser: Sampler, logits: Logits, count: int, threads: int = 1) -> NDArray[np.int64]:
     """The same by a program that chooses and does nothing else."""
     ids = np.full((count, len(logits)), -9)
     call = Call(*chooser.compiled(logits.ctypes.data, logits.strides[0], logits.shape[1], count))
@@ -60,7 +63,7 @@ def compiled(chooser: Chooser, logits: Logits, count: int, threads: int = 1) -> 
     return ids
 
 
-def in_two_threads(chooser: Chooser, logits: Logits, count: int) -> NDArray[np.int64]:
+def in_two_threads(chooser: Sampler, logits: Logits, count: int) -> NDArray[np.int64]:
     return compiled(chooser, logits, count, 2)
 
 
@@ -73,10 +76,10 @@ def logits_of(rows: int, seed: int = 0) -> Logits:
 
 def chooser_of(
     length: int, limits: Limits = LIMITS["free"], rows: int = ROWS, bias: Any = (), **fields: Any
-) -> Chooser:
+) -> Sampler:
     read = np.array([3, 1, 4, 3, 1, 4, 3], np.int64)
-    return Chooser(
-        Filters(**fields),
+    return Sampler(
+        sample_settings(**fields),
         [generator(5, index) for index in range(rows)],
         length,
         read=read,
@@ -85,7 +88,7 @@ def chooser_of(
     )
 
 
-def written(steps: Steps, chooser: Chooser, cuts: Sequence[int]) -> list[NDArray[Any]]:
+def written(steps: Steps, chooser: Sampler, cuts: Sequence[int]) -> list[NDArray[Any]]:
     """Everything that comes of choosing, with one row less after each of these cuts."""
     logits, found = logits_of(ROWS), []
     for count in cuts:
@@ -113,6 +116,37 @@ def test_compiled_choices_are_the_plain_ones(
             found = written(steps, chooser_of(length, limits, bias=bias, **fields), cuts)
             for part, wanted in zip(found, expected, strict=True):
                 np.testing.assert_allclose(part, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [plain, compiled])
+@pytest.mark.parametrize("fields", [{}, {"top_k": 9, "presence_penalty": 0.4}])
+def test_choices_obey_the_constraint(steps: Steps, fields: dict[str, Any]) -> None:
+    """The reference is what `Constraint` says, text by text."""
+    length, limits = 24, Limits(regex=r"[a-k]{2,}( \w+)*", forbid="e")
+    constraint = build(LETTERS, limits, length)
+    assert constraint is not None
+    logits = np.repeat(logits_of(1), 40, 0)
+    chooser = chooser_of(length, limits, 40, temperature=2.0, **fields)
+    steps(chooser, logits, length)
+    ids, log_probs = chooser.taken()
+    of_all = log_softmax(logits[:1])
+    ended = 0
+    for text, nats in zip(ids.T.tolist(), log_probs.T.tolist(), strict=True):
+        state, left = 0, length
+        for token, value in zip(text, nats, strict=True):
+            if token == OVER:
+                break
+            if token == ENDED:
+                expected = constraint.ending(of_all, np.array([state]), left)[0]
+                ended += 1
+            else:
+                assert constraint.choices(state, left)[token]
+                expected = of_all[0, token]
+                state = constraint.advance(state, token)
+            assert value == pytest.approx(expected, rel=1e-9, abs=1e-12)
+            left -= 1
+        assert constraint.accepting[state]
+    assert ended > 5
 
 
 def test_a_temperature_alone_is_what_all_filters_make_of_it() -> None:
@@ -187,6 +221,11 @@ def test_rows_go_on_with_their_own_randomness_history_and_place(steps: Steps) ->
 
 
 def test_compiled_choices_have_names_of_their_own() -> None:
-    """Code that is loaded from the cache calls functions by name, in whatever process made it."""
-    functions = (compiled_choices._rows_by_temperature, compiled_choices._rows_by_all)
-    assert len({function.py_func.__qualname__ for function in functions}) == 2
+    """Code loaded from the cache calls functions by name, whichever process compiled it."""
+    compiled_choices.by_temperature()
+    compiled_choices.by_filters()
+    resolve = cpu_target.typing_context.resolve_value_type
+    types = (str(resolve(function)) for function in (choose, choose_by_temperature))
+    # Part of the names of the functions that take them as an argument; an address follows.
+    names = {name.split(" at ")[0] for name in types}
+    assert names == {"Function(<function choose", "Function(<function choose_by_temperature"}

@@ -7,10 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from charrnn.config import Limits, SampleConfig
-from charrnn.decoding import sampling
+from charrnn.decoding import sampler
 from charrnn.decoding.constraints import build
-from charrnn.decoding.filters import Filters
-from charrnn.decoding.sampler import Chooser, filters_of, generator
+from charrnn.decoding.sampler import Sampler, generator
 from charrnn.decoding.step import ends_with, log_softmax
 
 MakeChain = Callable[..., Any]
@@ -22,8 +21,8 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """`cut(n)`: from now on n symbols are written at a time, whatever they take."""
 
     def every(count: int) -> None:
-        monkeypatch.setattr(sampling, "_FIRST", count)
-        monkeypatch.setattr(sampling, "_pace", lambda written, seconds: count)
+        monkeypatch.setattr(sampler, "_FIRST_COUNT", count)
+        monkeypatch.setattr(sampler, "_next_count", lambda written, seconds: count)
 
     return every
 
@@ -32,14 +31,6 @@ def test_each_sample_has_its_own_randomness() -> None:
     numbers = {(s, i): generator(s, i).random() for s in (0, 1, 2**63 - 1) for i in (0, 1)}
     assert len(set(numbers.values())) == 6
     assert numbers[1, 1] == generator(1, 1).random()
-
-
-def test_numbers_get_the_types_that_are_compiled() -> None:
-    """A whole number given for a fraction must not be another function to a compiler."""
-    made = filters_of(SampleConfig(temperature=1, top_k=3, presence_penalty=2, min_p=0))
-    assert made == Filters(top_k=3, presence_penalty=2.0)
-    kinds = [type(value) for value in made]
-    assert kinds == [type(value) for value in Filters()]
 
 
 def test_sample_i_is_the_same_however_many_are_written(
@@ -125,18 +116,18 @@ def test_it_rests_between_what_is_written_at_a_time(
             self.length += len(ids)
             return True
 
-    text, chooser = Growing(), Chooser(Filters(), [generator(0, 0)], 10)
-    writing = sampling.write(chain, *chain.begin(), chooser, [text], 10)
+    text, chooser = Growing(), Sampler(SampleConfig(), [generator(0, 0)], 10)
+    writing = sampler.write(chain, *chain.begin(), chooser, [text], 10)
     assert [text.length for _ in writing] == [4, 8, 10]
 
 
 def test_what_is_written_at_a_time_takes_about_as_long() -> None:
-    tenth = sampling.SECONDS / 10
-    assert sampling._pace(10, 2 * tenth) == 40  # as fast as it grows
-    assert sampling._pace(10, 8 * tenth) == 12
-    assert sampling._pace(10, 20 * tenth) == 5
-    assert sampling._pace(10, 1000 * tenth) == sampling._pace(1, 1e9) == 1
-    assert sampling._pace(4000, 0.0) == sampling._MOST
+    tenth = sampler.SECONDS / 10
+    assert sampler._next_count(10, 2 * tenth) == 40  # as fast as it grows
+    assert sampler._next_count(10, 8 * tenth) == 12
+    assert sampler._next_count(10, 20 * tenth) == 5
+    assert sampler._next_count(10, 1000 * tenth) == sampler._next_count(1, 1e9) == 1
+    assert sampler._next_count(4000, 0.0) == sampler._MAX_COUNT
 
 
 def test_log_probs_are_the_models_not_those_of_the_filters(
