@@ -32,7 +32,7 @@ BLOCKS = {
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_functions_are_named_by_what_they_squash(cell: str) -> None:
+def test_functions_are_named_by_their_blocks(cell: str) -> None:
     named = [(kind, name) for kind, name in calls(CELLS[cell]) if name]
     assert [name for _, name in named] == [*BLOCKS[cell]]
     contents = "g" if "lstm" in cell and cell != "lstm-sigmoid" else "n"
@@ -40,7 +40,7 @@ def test_functions_are_named_by_what_they_squash(cell: str) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_states_are_those_of_the_network(cell: str, form: dict[str, Any], make_model: Any) -> None:
+def test_states_match_the_engine(cell: str, form: dict[str, Any], make_model: Any) -> None:
     layers = 1 if cell == "jordan" else 2
     shape = {"cell": cell, "num_layers": layers, **form}
     model: Model = make_model("abc", seed=3, scale=0.2, **shape)
@@ -67,7 +67,7 @@ EQUATIONS = {
 
 
 @pytest.mark.parametrize("cell", EQUATIONS)
-def test_gates_are_those_that_made_the_state(cell: str, make_model: Any) -> None:
+def test_gates_satisfy_the_cells_equations(cell: str, make_model: Any) -> None:
     """As the lectures write it: the next state from the old one and what was recorded."""
     model: Model = make_model("abc", cell=cell, num_layers=2, layer_norm=True, recurrent_depth=2)
     parts = activations(model, model.tokenizer.encode(TEXT)).parts
@@ -96,7 +96,7 @@ def test_saturation_is_the_share_of_the_text() -> None:
     assert not found["o"].left.any()
 
 
-def test_a_state_that_overflows_is_told(make_model: Any) -> None:
+def test_an_overflowing_state_is_an_error(make_model: Any) -> None:
     model: Model = make_model("abc", cell="irnn")
     model.values["layers.0.weight_hh"][:] = 1e30
     with pytest.raises(CharRNNError, match="overflows"):

@@ -37,7 +37,7 @@ def walk(node: Node, before: str = "") -> list[tuple[str, Node]]:
 
 @pytest.mark.parametrize("prompt", ["", "abba"])
 @pytest.mark.parametrize(("width", "length"), [(1, 5), (2, 4), (3, 3), (7, 4)])
-def test_the_tree_has_what_a_plain_search_keeps(
+def test_the_tree_has_the_prefixes_that_a_naive_search_keeps(
     generator: Generator, prompt: str, width: int, length: int
 ) -> None:
     kept, expected = [""], {""}
@@ -59,7 +59,7 @@ def test_the_tree_has_what_a_plain_search_keeps(
         assert node.rank == min(through, default=0)
 
 
-def test_branches_stand_in_the_order_of_their_probability(generator: Generator) -> None:
+def test_branches_are_sorted_by_probability(generator: Generator) -> None:
     tree = beam_tree(generator, generator.read("a"), BeamConfig(length=4, width=6, num_return=6))
     for _, node in walk(tree):
         ordered = [child.log_prob for child in node.children]
@@ -67,7 +67,7 @@ def test_branches_stand_in_the_order_of_their_probability(generator: Generator) 
     assert tree.to_json()["children"][0]["symbol"] == tree.children[0].symbol
 
 
-def test_choices_under_settings(generator: Generator) -> None:
+def test_settings_change_the_distribution(generator: Generator) -> None:
     read = generator.read("ab")
     settings = {
         "model": SampleConfig(temperature=1.0),
@@ -84,6 +84,6 @@ def test_choices_under_settings(generator: Generator) -> None:
     assert np.sort(found["two"].probabilities)[-2:] == pytest.approx(best / best.sum())
 
 
-def test_entropy_counts_equally_likely_symbols() -> None:
+def test_exp_of_entropy_is_the_perplexity() -> None:
     assert math.exp(Choice(np.full(8, 1 / 8)).entropy) == pytest.approx(8)
     assert math.exp(Choice(np.array([0.5, 0.0, 0.5])).entropy) == pytest.approx(2)

@@ -41,17 +41,17 @@ def marked(name: str, text: str) -> str:
         ("inside a word in capitals", "a BC d EF:", "..11...11."),
     ],
 )
-def test_features_are_what_their_names_say(name: str, text: str, expected: str) -> None:
+def test_features_match_their_names(name: str, text: str, expected: str) -> None:
     assert len(expected) == len(text)
     assert marked(name, text) == expected
 
 
-def test_brackets_far_apart_are_none() -> None:
+def test_brackets_far_apart_do_not_count() -> None:
     assert "1" not in marked("bracket depth", "(" + "a" * 3000 + ")")
     assert "1" in marked("bracket depth", "(" + "a" * 1000 + ")")
 
 
-def test_a_symbol_of_several_characters_has_the_feature_of_its_last() -> None:
+def test_a_token_of_several_characters_has_the_feature_of_its_last_character() -> None:
     text = "é1日"
     last = features.last_characters([b"\xc3", b"\xa9", b"1", "日".encode()], text)
     assert last.tolist() == [0, 0, 1, 2]
@@ -64,7 +64,7 @@ columns = st.lists(st.integers(0, 5), min_size=2, max_size=12)
 
 
 @given(columns)
-def test_ranks_share_what_is_equal(values: list[int]) -> None:
+def test_equal_values_share_a_rank(values: list[int]) -> None:
     expected = [
         sum(one < value for one in values) + (sum(one == value for one in values) + 1) / 2
         for value in values
@@ -74,7 +74,7 @@ def test_ranks_share_what_is_equal(values: list[int]) -> None:
 
 
 @given(columns, st.integers(0, 2**12 - 1))
-def test_scores_are_counted_pairs_and_correlated_ranks(values: list[int], bits: int) -> None:
+def test_scores_match_counted_pairs_and_correlated_ranks(values: list[int], bits: int) -> None:
     yes = np.array([bits >> place & 1 for place in range(len(values))])
     units = np.array(values, np.float64)[:, None]
     if 0 < yes.sum() < len(yes):
@@ -85,7 +85,7 @@ def test_scores_are_counted_pairs_and_correlated_ranks(values: list[int], bits: 
     assert features.scores(units, yes * 2, is_number=True) == pytest.approx([expected])
 
 
-def test_a_unit_is_chosen_on_one_half_and_scored_on_the_other() -> None:
+def test_a_unit_is_chosen_on_the_first_half_and_scored_on_the_second() -> None:
     rng = np.random.default_rng(1)
     wanted = rng.integers(0, 2, 400)
     units = rng.standard_normal((400, 50))
@@ -98,7 +98,7 @@ def test_a_unit_is_chosen_on_one_half_and_scored_on_the_other() -> None:
     assert second.score < -0.9
 
 
-def test_what_is_too_rare_is_not_searched_for() -> None:
+def test_rare_features_are_not_searched_for() -> None:
     often, seldom = np.arange(100) % 2, (np.arange(100) < 30) * 1
     assert features.is_frequent_enough(Feature("often", often))
     assert not features.is_frequent_enough(Feature("only at first", seldom))

@@ -69,7 +69,7 @@ def test_a_linear_network_has_the_exponents_of_its_matrix(cell: str, scale: floa
     assert np.abs(values) == pytest.approx(np.full(HIDDEN, scale), rel=1e-6)
 
 
-def test_omega_is_what_one_step_adds_to_the_length() -> None:
+def test_omega_is_the_change_of_the_norm_in_one_step() -> None:
     """Every step changes the length of what passes by the same factor, whatever arrives."""
     none = made("elman", weight_hh=np.zeros((HIDDEN, HIDDEN)))
     assert flow(none, lags=12).omega == pytest.approx(11)  # 1 for every pair: nothing passes
@@ -87,7 +87,7 @@ def test_omega_is_what_one_step_adds_to_the_length() -> None:
         ("gru-reset-after", {"z": 40.0}, {"z": 0.0}),
     ],
 )
-def test_open_gates_let_error_through_and_half_open_ones_halve_it(
+def test_open_gates_pass_error_on_and_half_open_gates_halve_it(
     cell: str, opened: dict[str, float], half: dict[str, float]
 ) -> None:
     for biases, factor in ((opened, 1.0), (half, 0.5)):
@@ -102,7 +102,9 @@ def test_open_gates_let_error_through_and_half_open_ones_halve_it(
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_it_is_what_differences_say(cell: str, form: dict[str, Any], make_model: Any) -> None:
+def test_gradients_match_finite_differences(
+    cell: str, form: dict[str, Any], make_model: Any
+) -> None:
     """The last loss, with the first state of the window moved a little, of each cell and form."""
     layers = 1 if cell == "jordan" else 2
     model: Model = make_model("abc", seed=2, cell=cell, num_layers=layers, **form)
@@ -147,7 +149,7 @@ def test_it_is_what_differences_say(cell: str, form: dict[str, Any], make_model:
             assert last.spectral_radius == pytest.approx(radius, rel=1e-4, abs=1e-9)
 
 
-def test_it_begins_where_the_training_began(make_model: Any) -> None:
+def test_at_start_restores_the_initial_weights(make_model: Any) -> None:
     model: Model = make_model("abc")
     model.training["train"] = {"seed": 5, "forget_bias": 3.0}
     values = parameters.initial(model.config, 5, forget_bias=3.0)
@@ -157,26 +159,26 @@ def test_it_begins_where_the_training_began(make_model: Any) -> None:
     assert at_start(model).values.keys() == values.keys()
 
 
-def test_lags_where_products_are_looked_at() -> None:
+def test_lags_whose_products_are_decomposed() -> None:
     assert product_lags(1) == [1]
     assert product_lags(7) == [1, 2, 5, 7]
     assert product_lags(500) == [1, 2, 5, 10, 20, 50, 100, 200, 500]
 
 
-def test_a_text_that_is_too_short(make_model: Any) -> None:
+def test_too_short_a_text_is_an_error(make_model: Any) -> None:
     with pytest.raises(CorpusError, match="fewer lags"):
         flows(make_model("abc"), "abc", lags=3, windows=1)
     assert len(flows(make_model("abc"), "abca", lags=3, windows=2)) == 1
 
 
-def test_what_overflows_is_left_out() -> None:
+def test_overflowing_products_are_left_out() -> None:
     found = flow(made("irnn", weight_hh=np.eye(HIDDEN) * 1e30, bias=np.ones(HIDDEN)), lags=12)
     assert [product.lag for product in found.products] == [1, 2, 5, 10]
     assert np.isnan(found.norms).all()
     assert np.isnan([found.per_step, found.omega]).all()
 
 
-def test_where_nothing_arrives() -> None:
+def test_without_recurrence_no_gradient_arrives() -> None:
     found = flow(made("elman", weight_hh=np.zeros((HIDDEN, HIDDEN))))
     assert found.norms[0] > 0
     assert not found.norms[1:].any()

@@ -52,7 +52,7 @@ def test_every_context_is_scored_on_the_same_symbols(cell: str, make_model: Any)
     assert found.excess[4] == 0
 
 
-def test_losses_are_of_characters_whatever_symbols_are(make_model: Any) -> None:
+def test_losses_are_per_character_for_any_tokenizer(make_model: Any) -> None:
     model: Model = make_model("abc")
     engine = NumpyEngine(model.config, model.values)
     ids = np.frombuffer(("é" * 60).encode(), np.uint8) % 3
@@ -67,7 +67,7 @@ def test_losses_are_of_characters_whatever_symbols_are(make_model: Any) -> None:
     assert by_pair.nats == pytest.approx(2 * by_symbol.nats)
 
 
-def test_a_text_that_is_too_short(make_model: Any) -> None:
+def test_too_short_a_text_is_an_error(make_model: Any) -> None:
     model: Model = make_model("abc")
     engine = NumpyEngine(model.config, model.values)
     ids = model.tokenizer.encode(TEXT[:17])
@@ -77,7 +77,9 @@ def test_a_text_that_is_too_short(make_model: Any) -> None:
 
 
 @given(st.sampled_from([*TASKS]), st.integers(1, 40), st.integers(0, 999))
-def test_answers_are_right_and_lines_of_a_lag_equally_long(name: str, lag: int, seed: int) -> None:
+def test_answers_are_correct_and_lines_of_a_lag_have_one_length(
+    name: str, lag: int, seed: int
+) -> None:
     task, chance = TASKS[name], random.Random(seed)
     lengths = set()
     for question, answer in (task.make(lag, chance) for _ in range(5)):
@@ -103,14 +105,14 @@ def test_answers_are_right_and_lines_of_a_lag_equally_long(name: str, lag: int, 
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_what_needs_no_memory_is_what_the_best_constant_answer_reaches(name: str) -> None:
+def test_guessing_is_as_good_as_the_best_constant_answer(name: str) -> None:
     chance = random.Random(1)
     answers = [TASKS[name].make(4, chance)[1] for _ in range(20_000)]
     best = max(answers.count(answer) for answer in {*answers}) / len(answers)
     assert best == pytest.approx(TASKS[name].guessed, rel=0.15)
 
 
-def test_success_is_the_share_of_answers_all_right(make_model: Any) -> None:
+def test_success_is_the_share_of_correct_answers(make_model: Any) -> None:
     """A network that always writes a."""
     model: Model = make_model("ab=\n", scale=0.0)
     model.values["output.bias"][model.tokenizer.encode("a")] = 1.0
@@ -123,7 +125,7 @@ def test_success_is_the_share_of_answers_all_right(make_model: Any) -> None:
     assert success("aa", "ab") == pytest.approx(0.5, abs=0.1)
 
 
-def test_a_task_is_learned_and_texts_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_is_learned_and_seeds_make_different_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     task = TASKS["brackets"]
     monkeypatch.setattr(tasks, "CHARACTERS", 40_000)
     options = TrainOptions(

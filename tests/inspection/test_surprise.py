@@ -39,14 +39,14 @@ def recursive(values: NDArray[np.float64], first: int = 0) -> list[tuple[int, in
 
 @given(st.lists(st.integers(-3, 3), max_size=24), st.randoms(use_true_random=False))
 @settings(max_examples=200, deadline=None)
-def test_maximal_sums_are_those_found_one_by_one(numbers: list[int], chance: object) -> None:
+def test_maximal_sums_match_a_recursive_search(numbers: list[int], chance: object) -> None:
     rng = np.random.default_rng(len(numbers))
     values = np.array(numbers, np.float64) + 1e-3 * rng.random(len(numbers))  # no two alike
     found = [(part.start, part.stop) for part in maximal_sums(values)] if numbers else []
     assert found == recursive(values)
 
 
-def test_every_character_has_its_symbols_nats() -> None:
+def test_each_character_has_the_nats_of_its_token() -> None:
     text, found = surprise("abc\nab", CharTokenizer.from_texts("abc\n"))
     assert text.units == list("abc\nab")
     assert text.nats.tolist() == found.nats.tolist()
@@ -67,7 +67,7 @@ def test_bytes_of_a_character_are_added_up() -> None:
     assert text.bits == pytest.approx(text.nats / math.log(2))
 
 
-def test_pieces_stand_for_several_characters() -> None:
+def test_a_piece_of_several_characters_is_one_unit() -> None:
     words = b"the harbour and the sea and the harbour\n" * 40
     tokenizer = train_pieces([words], len(words), "bpe", 280)
     text, found = surprise("the harbour\nthe é", tokenizer)
@@ -79,7 +79,7 @@ def test_pieces_stand_for_several_characters() -> None:
     assert text.bits * lengths == pytest.approx(text.nats / math.log(2))
 
 
-def test_the_worst_passages_are_told_worst_first() -> None:
+def test_the_worst_passages_are_sorted_worst_first() -> None:
     letters = CharTokenizer.from_texts("ab")
     nats = np.ones(100)
     nats[[20, 22, 40]], nats[60:64] = 7.0, 9.0

@@ -14,14 +14,14 @@ from cli.conftest import Cli, Run, needs_terminal, on_terminal
 CELLS = ("inspect", "cells", "--model")
 
 
-def test_units_that_track_something_and_the_gates(cli: Cli, tiny: Run) -> None:
+def test_the_table_shows_trackers_and_gates(cli: Cli, tiny: Run) -> None:
     out = cli(*CELLS, tiny.folder).out
     assert re.search(r"^last letter of a word( +1\.[hc]\.\d+ [+-][01]\.\d{3}){3}$", out, re.M)
     assert "too rare in this text: inside quotes" in out
     assert re.search(r"^1\.f +[\d.]+% left +[\d.]+% right +\d+ units left", out, re.M)
 
 
-def test_numbers_for_programs(cli: Cli, tiny: Run) -> None:
+def test_json_has_trackers_gates_and_values(cli: Cli, tiny: Run) -> None:
     line = ("--length", 400, "--unit", "1.f.32", "--json")
     found = cli(*CELLS, tiny.folder, tiny.text, *line).json
     assert found["symbols"] == len(found["values"]) == len(found["text"]) == 400
@@ -35,7 +35,7 @@ def test_numbers_for_programs(cli: Cli, tiny: Run) -> None:
     assert {len(one) for one in found["trackers"]} == {4}
 
 
-def test_a_text_is_painted_in_digits_where_there_are_no_colors(cli: Cli, tiny: Run) -> None:
+def test_without_colors_digits_show_the_activation(cli: Cli, tiny: Run) -> None:
     out = cli(*CELLS, tiny.folder, "--prompt", "the 日本\nsea", "--unit", "1.5").out
     title, legend, _, first, below, _, second, under, *_ = out.splitlines()
     assert title == "unit 1.c.5 of story-1 after each symbol"
@@ -46,7 +46,9 @@ def test_a_text_is_painted_in_digits_where_there_are_no_colors(cli: Cli, tiny: R
 
 
 @needs_terminal
-def test_a_terminal_gets_colors_and_nothing_of_the_text_s(watched: tuple[Run, Any]) -> None:
+def test_a_terminal_gets_colors_but_no_control_characters_of_the_text(
+    watched: tuple[Run, Any],
+) -> None:
     run, _ = watched
     words = (*CELLS, run.folder, run.text, "--length", 30, "--unit", "1.h.3")
     shown = on_terminal(run.folder.parent, *words)
@@ -57,7 +59,7 @@ def test_a_terminal_gets_colors_and_nothing_of_the_text_s(watched: tuple[Run, An
     assert re.search(r"\x1b\[30;48[;\d]+m", shown.screen)
 
 
-def test_a_page_holds_all_it_needs(cli: Cli, make_model: Any) -> None:
+def test_the_page_needs_no_other_file(cli: Cli, make_model: Any) -> None:
     model: Model = make_model("a</script>&\x1b \n", cell="gru", num_layers=2)
     model_file.save(cli.folder / "model.safetensors", model)
     (cli.folder / "text.txt").write_text("</script>\x1b & a\n" * 30)
@@ -76,7 +78,7 @@ def test_a_page_holds_all_it_needs(cli: Cli, make_model: Any) -> None:
 
 
 @pytest.mark.parametrize("cell", ["gru", "elman"])
-def test_a_picture(cell: str, cli: Cli, make_model: Any) -> None:
+def test_the_picture_shows_trackers_parts_and_gates(cell: str, cli: Cli, make_model: Any) -> None:
     model: Model = make_model("a$(b)\n", cell=cell, num_layers=2)
     model_file.save(cli.folder / "model.safetensors", model)
     (cli.folder / "text.txt").write_text("a$(b$)\n" * 60)
@@ -103,12 +105,12 @@ def test_a_picture(cell: str, cli: Cli, make_model: Any) -> None:
         (("--plot", "a.html"), ".png"),
     ],
 )
-def test_what_cannot_be_shown(cli: Cli, tiny: Run, words: tuple[str, ...], what: str) -> None:
+def test_wrong_options_are_errors(cli: Cli, tiny: Run, words: tuple[str, ...], what: str) -> None:
     Path(cli.folder / "text.txt").write_text("the sea")
     assert what in cli(*CELLS, tiny.folder, *words, code=2).sentence
 
 
-def test_a_short_text_is_shown_and_not_searched(cli: Cli, tiny: Run) -> None:
+def test_a_short_text_is_shown_but_not_searched(cli: Cli, tiny: Run) -> None:
     out = cli(*CELLS, tiny.folder, "--prompt", "the sea").out
     assert "too short to search" in out
     assert "1.o" in out

@@ -11,7 +11,9 @@ GRADIENTS = ("inspect", "gradients")
 FEW = ("--lags", 12, "--windows", 2)
 
 
-def test_a_model_at_start_and_trained_beside_untrained_cells(cli: Cli, tiny: Run) -> None:
+def test_a_model_is_measured_at_start_and_trained_beside_untrained_cells(
+    cli: Cli, tiny: Run
+) -> None:
     words = ("--model", tiny.folder, "--cell", "irnn:1.5", "--cell", "jordan", *FEW)
     done = cli(*GRADIENTS, tiny.text, *words, "--hidden-size", 8, "--plot", "a.svg", "--json")
     found = done.json
@@ -36,7 +38,7 @@ def test_a_model_at_start_and_trained_beside_untrained_cells(cli: Cli, tiny: Run
         assert text in drawn
 
 
-def test_numbers_and_a_chart_of_the_model_s_own_held_out_text(cli: Cli, tiny: Run) -> None:
+def test_the_default_text_is_the_models_validation_text(cli: Cli, tiny: Run) -> None:
     done = cli(*GRADIENTS, "-m", tiny.folder, *FEW)
     lines = done.out.splitlines()
     assert re.split(r"\s\s+", lines[1].strip()) == [
@@ -47,7 +49,7 @@ def test_numbers_and_a_chart_of_the_model_s_own_held_out_text(cli: Cli, tiny: Ru
     assert "measuring story-1, trained" in done.err
 
 
-def test_a_picture_is_not_replaced_unasked(cli: Cli, tiny: Run) -> None:
+def test_a_picture_is_overwritten_only_with_force(cli: Cli, tiny: Run) -> None:
     line = (
         *GRADIENTS,
         tiny.text,
@@ -78,7 +80,7 @@ def test_a_picture_is_not_replaced_unasked(cli: Cli, tiny: Run) -> None:
         (("--model", "nowhere"), "nowhere"),
     ],
 )
-def test_what_cannot_be_looked_at(cli: Cli, tiny: Run, words: tuple[str, ...], what: str) -> None:
+def test_wrong_options_are_errors(cli: Cli, tiny: Run, words: tuple[str, ...], what: str) -> None:
     for name, text in (("short", "abc"), ("empty", ""), ("strange", "\u20ac" * 300)):
         Path(cli.folder / f"{name}.txt").write_text(text, "utf-8")
     given = (str(tiny.folder) if word == "MODEL" else word for word in words)

@@ -64,6 +64,6 @@ def test_small_networks_are_trained_on_tasks(cli: Cli) -> None:
         (("--model", "nowhere"), "nowhere"),
     ],
 )
-def test_what_cannot_be_measured(cli: Cli, tiny: Run, words: tuple[str, ...], what: str) -> None:
+def test_wrong_options_are_errors(cli: Cli, tiny: Run, words: tuple[str, ...], what: str) -> None:
     given = (str(tiny.folder) if word == "MODEL" else word for word in words)
     assert what in cli(*MEMORY, *given, code=2).sentence

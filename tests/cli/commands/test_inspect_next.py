@@ -10,7 +10,7 @@ from cli.conftest import Cli, Run, needs_terminal, on_terminal
 NEXT = ("inspect", "next", "--model")
 
 
-def test_what_may_come_next_and_what_settings_do(cli: Cli, tiny: Run) -> None:
+def test_the_table_shows_the_next_symbol_under_default_settings(cli: Cli, tiny: Run) -> None:
     out = cli(*NEXT, tiny.folder, "--prompt", "the ", "--symbols", 3).out
     lines = out.splitlines()
     assert lines[0] == "after 'the '"
@@ -25,7 +25,7 @@ def test_what_may_come_next_and_what_settings_do(cli: Cli, tiny: Run) -> None:
     assert re.search(r"  1: -[\d.]+ nats$", out, re.M)
 
 
-def test_settings_that_are_given_stand_alone_and_together(cli: Cli, tiny: Run) -> None:
+def test_given_settings_are_shown_alone_and_together(cli: Cli, tiny: Run) -> None:
     line = (*NEXT, tiny.folder, "--top-k", 3, "--temperature", 0.7, "--json")
     found = cli(*line).json
     assert list(found["choices"]) == ["model", "temperature 0.7", "top-k 3", "together"]
@@ -44,7 +44,7 @@ def leaves(node: dict[str, Any], text: str = "") -> list[tuple[str, dict[str, An
     return below or [(text, node)]
 
 
-def test_the_tree_ends_in_the_texts_that_beam_writes(cli: Cli, tiny: Run) -> None:
+def test_the_tree_ends_in_the_results_of_beam(cli: Cli, tiny: Run) -> None:
     line = ("--prompt", "old ", "--width", 3, "--length", 6, "--json")
     tree = cli(*NEXT, tiny.folder, *line).json["beam"]
     found = sorted((node["rank"], text) for text, node in leaves(tree) if node["rank"])
@@ -52,7 +52,7 @@ def test_the_tree_ends_in_the_texts_that_beam_writes(cli: Cli, tiny: Run) -> Non
     assert found == list(enumerate((sample["text"] for sample in written), start=1))
 
 
-def test_a_picture_of_both(cli: Cli, tiny: Run) -> None:
+def test_the_picture_shows_bars_and_tree(cli: Cli, tiny: Run) -> None:
     line = (*NEXT, tiny.folder, "--prompt", "a $ea", "--plot", "next.svg", "--width", 2)
     assert "U+0024" in cli(*line, code=2).sentence
     line = (*NEXT, tiny.folder, "--prompt", "sea", "--plot", "next.svg", "--width", 2)
@@ -66,7 +66,7 @@ def test_a_picture_of_both(cli: Cli, tiny: Run) -> None:
     cli(*line, "--force")
 
 
-def test_symbols_that_a_picture_has_no_glyph_for_are_told(cli: Cli, tiny: Run) -> None:
+def test_symbols_without_a_glyph_are_reported(cli: Cli, tiny: Run) -> None:
     done = cli(*NEXT, tiny.folder, "--symbols", 40, "--plot", "next.png")
     assert "Glyph" not in done.err
     assert "some symbols are not in the picture's font" in done.err
@@ -82,13 +82,15 @@ def test_symbols_that_a_picture_has_no_glyph_for_are_told(cli: Cli, tiny: Run) -
         (("--prompt", "Ж"), "U+0416"),
     ],
 )
-def test_what_cannot_be_shown(cli: Cli, tiny: Run, words: tuple[object, ...], what: str) -> None:
+def test_wrong_options_are_errors(
+    cli: Cli, tiny: Run, words: tuple[object, ...], what: str
+) -> None:
     sentence = cli(*NEXT, tiny.folder, *words, code=2).sentence
     assert what.replace("_", "-") in sentence.replace("_", "-")
 
 
 @needs_terminal
-def test_nothing_of_a_model_steers_a_terminal(watched: tuple[Run, Any]) -> None:
+def test_a_model_cannot_steer_the_terminal(watched: tuple[Run, Any]) -> None:
     run, _ = watched
     shown = on_terminal(run.folder.parent, *NEXT, run.folder, "--symbols", 30)
     assert shown.code == 0

@@ -54,7 +54,7 @@ def test_a_run_is_read_into_columns(tmp_path: Path) -> None:
         course.axis("hours")
 
 
-def test_a_run_that_trains_is_read_as_far_as_it_is(tmp_path: Path) -> None:
+def test_a_run_in_training_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", ended=False)
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 41, "epo')
@@ -66,7 +66,7 @@ def test_a_run_that_trains_is_read_as_far_as_it_is(tmp_path: Path) -> None:
         RunDir(run).course()
 
 
-def test_what_a_resumed_run_did_twice_counts_once(tmp_path: Path) -> None:
+def test_steps_repeated_after_a_resume_count_once(tmp_path: Path) -> None:
     rows = [report(step) for step in (1, 2, 3, 4, 5, 3, 4)]
     rows[5]["train_nats"] = 7.0
     course = RunDir(make_run(tmp_path / "run", *rows)).course()
@@ -77,7 +77,7 @@ def test_what_a_resumed_run_did_twice_counts_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "line", ["{", "[]", "{}", '{"step": "x"}', json.dumps(report(1, epoch=[]))]
 )
-def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
+def test_an_error_names_the_damaged_line(tmp_path: Path, line: str) -> None:
     run = make_run(tmp_path / "run", report(1))
     with (run / "metrics.jsonl").open("a") as file:
         file.write(line + "\n")
@@ -97,13 +97,13 @@ def test_charts_in_a_pipe_are_plain_and_name_the_runs(cli: Cli) -> None:
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_the_newest_run_is_drawn_where_none_is_named(cli: Cli) -> None:
+def test_the_newest_run_is_the_default(cli: Cli) -> None:
     make_run(cli.folder / "runs" / "old")
     make_run(cli.folder / "runs" / "new")
     assert f"run: {Path('runs', 'new')}\n" in cli("plot", "--over", "minutes").err
 
 
-def test_a_picture_has_all_that_is_asked(cli: Cli) -> None:
+def test_a_picture_shows_all_runs(cli: Cli) -> None:
     one, two = make_run(cli.folder / "one"), make_run(cli.folder / "two <b>", ended=False)
     assert cli("plot", one, two, "--out", "a.svg").err == "written: a.svg\n"
     picture = (cli.folder / "a.svg").read_text("utf-8")
@@ -120,7 +120,7 @@ def test_a_picture_has_all_that_is_asked(cli: Cli) -> None:
     assert struct.unpack(">LL", data[16:24]) == (1300, 910)
 
 
-def test_a_file_is_not_replaced_unasked(cli: Cli) -> None:
+def test_a_file_is_overwritten_only_with_force(cli: Cli) -> None:
     run = make_run(cli.folder / "run")
     (cli.folder / "a.svg").write_text("mine")
     assert "--force" in cli("plot", run, "--out", "a.svg", code=2).sentence
@@ -129,14 +129,14 @@ def test_a_file_is_not_replaced_unasked(cli: Cli) -> None:
     assert ".png, .svg, .pdf" in cli("plot", run, "--out", "a.gif", code=2).sentence
 
 
-def test_runs_that_are_none(cli: Cli) -> None:
+def test_wrong_runs_are_errors(cli: Cli) -> None:
     assert "charrnn train FILE" in cli("plot", code=2).sentence
     assert "no run" in cli("plot", "nowhere", code=2).sentence
     run = make_run(cli.folder / "run")
     assert "use step, epoch" in cli("plot", run, "--over", "hours", code=2).sentence
 
 
-def test_numbers_for_programs(cli: Cli) -> None:
+def test_json_has_all_columns(cli: Cli) -> None:
     run = make_run(cli.folder / "run")
     (found,) = cli("plot", run, "--json").json["runs"]
     assert found["run_dir"] == str(run)
@@ -154,7 +154,7 @@ def test_a_run_of_few_reports_can_be_charted(cli: Cli, rows: list[dict[str, Any]
 @pytest.mark.parametrize(
     ("words", "package"), [((), "uniplot"), (("--out", "a.png"), "matplotlib")]
 )
-def test_a_missing_extra_is_named(cli: Cli, words: tuple[str, ...], package: str) -> None:
+def test_an_error_names_the_missing_extra(cli: Cli, words: tuple[str, ...], package: str) -> None:
     run = make_run(cli.folder / "run")
     (cli.folder / "absent").mkdir()
     code = f"raise ModuleNotFoundError('no', name={package!r})"

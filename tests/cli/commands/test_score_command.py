@@ -36,7 +36,7 @@ def known(tiny: Run, cli: Cli) -> str:
     return LINES
 
 
-def test_numbers_are_those_of_eval(tiny: Run, cli: Cli) -> None:
+def test_scores_match_eval(tiny: Run, cli: Cli) -> None:
     model = ("-m", tiny.folder, tiny.text, "--json")
     scored = cli("score", *model, "--by", "document").json
     evaluated = cli("eval", *model, "--exact").json
@@ -45,7 +45,7 @@ def test_numbers_are_those_of_eval(tiny: Run, cli: Cli) -> None:
     assert (scored["tokenizer"], scored["weights"]) == ("char", "float32")
 
 
-def test_many_texts_are_read_as_each_alone(tiny: Run, cli: Cli, texts: list[str]) -> None:
+def test_many_texts_score_as_each_alone(tiny: Run, cli: Cli, texts: list[str]) -> None:
     found = cli("score", "-m", tiny.folder, *texts, "--json").json
     assert found["by"] == "document"
     assert [text["file"] for text in found["documents"]] == texts
@@ -76,7 +76,7 @@ def test_characters_lines_and_texts_add_up(tiny: Run, cli: Cli, known: str) -> N
     assert worst["probability"] < min(worst["expected"].values())
 
 
-def test_without_color_marks_stand_below(tiny: Run, cli: Cli, known: str) -> None:
+def test_without_colors_marks_are_printed_below(tiny: Run, cli: Cli, known: str) -> None:
     done = cli("score", "-m", tiny.folder, "text.txt")
     shown = done.out.splitlines()
     assert "bbbbbbbbbbb." in shown
@@ -90,7 +90,7 @@ def test_without_color_marks_stand_below(tiny: Run, cli: Cli, known: str) -> Non
     assert "\x1b" not in done.out
 
 
-def test_marks_stand_below_their_characters_where_lines_are_long(tiny: Run, cli: Cli) -> None:
+def test_marks_stay_below_their_characters_in_long_lines(tiny: Run, cli: Cli) -> None:
     (cli.folder / "text.txt").write_text("日本" * 60 + "quiet", "utf-8")
     shown = cli("score", "-m", tiny.folder, "text.txt").out.splitlines()
     assert shown[0] == "日本" * 20  # 80 columns
@@ -106,7 +106,7 @@ def test_lines_are_ranked(tiny: Run, cli: Cli, known: str) -> None:
     assert measured == sorted(measured, reverse=True)
 
 
-def test_lines_as_texts_of_their_own(tiny: Run, cli: Cli, known: str) -> None:
+def test_a_separator_makes_lines_documents(tiny: Run, cli: Cli, known: str) -> None:
     words = ("score", "-m", tiny.folder, "text.txt", "--document-separator", "\\n", "--json")
     found = cli(*words).json["documents"]
     assert [text["file"] for text in found] == [f"text.txt:{n}" for n in (1, 2, 3, 4)]
@@ -126,7 +126,7 @@ def test_a_table_on_a_terminal_cannot_steer_it(tiny: Run, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("by", ["character", "line", "document"])
-def test_tables(by: str, tiny: Run, cli: Cli, known: str) -> None:
+def test_csv_tables_add_up(by: str, tiny: Run, cli: Cli, known: str) -> None:
     words = ("score", "-m", tiny.folder, "text.txt", "--by", by)
     cli(*words, "--csv", "table.csv")
     written = (cli.folder / "table.csv").read_text("utf-8")
@@ -143,7 +143,7 @@ def test_tables(by: str, tiny: Run, cli: Cli, known: str) -> None:
         assert [row["text"] for row in rows] == known.splitlines()
 
 
-def test_a_page_holds_the_text_and_nothing_that_acts(tiny: Run, cli: Cli, known: str) -> None:
+def test_the_page_has_the_text_and_no_scripts(tiny: Run, cli: Cli, known: str) -> None:
     (cli.folder / "<i>.txt").write_text("the sea.\n", "utf-8")
     words = ("score", "-m", tiny.folder, "text.txt", "<i>.txt", "--html", "page.html")
     cli(*words)
@@ -160,7 +160,7 @@ def test_a_page_holds_the_text_and_nothing_that_acts(tiny: Run, cli: Cli, known:
     cli(*words, "--force")
 
 
-def test_markup_in_a_text_is_text() -> None:
+def test_markup_in_a_text_is_escaped() -> None:
     import numpy as np
 
     from charrnn.cli.display.surprisal_page import surprisal_page
@@ -178,7 +178,7 @@ def test_markup_in_a_text_is_text() -> None:
     assert "expected &#x27;&lt;i&gt;&#x27;&#x27; 100%" in made
 
 
-def test_what_was_never_seen(tiny: Run, cli: Cli) -> None:
+def test_unknown_characters_are_refused_replaced_or_skipped(tiny: Run, cli: Cli) -> None:
     (cli.folder / "text.txt").write_text("thé ſea", "utf-8")
     words = ("score", "-m", tiny.folder, "text.txt", "--by", "document")
     sentence = cli(*words, code=2).sentence
@@ -192,7 +192,7 @@ def test_what_was_never_seen(tiny: Run, cli: Cli) -> None:
     assert "no symbol is left" in cli(*words, "--unknown", "skip", code=2).sentence
 
 
-def test_wrong_words(tiny: Run, cli: Cli) -> None:
+def test_wrong_options_are_errors(tiny: Run, cli: Cli) -> None:
     model = ("-m", tiny.folder, tiny.text)
     assert "did you mean line?" in cli("score", *model, "--by", "lines", code=2).sentence
     assert "known are" in cli("score", *model, "--unknown", "?", code=2).sentence
@@ -200,7 +200,7 @@ def test_wrong_words(tiny: Run, cli: Cli) -> None:
     assert cli("score", "-m", tiny.folder, code=2).err
 
 
-def test_a_long_text_is_not_all_shown(tiny: Run, cli: Cli, tmp_path: Path) -> None:
+def test_a_long_text_is_not_shown_in_full(tiny: Run, cli: Cli, tmp_path: Path) -> None:
     (cli.folder / "long.txt").write_bytes(tiny.text.read_bytes() * 2)
     done = cli("score", "-m", tiny.folder, "long.txt")
     assert "24,000 characters are too many to show here" in done.out
@@ -209,7 +209,9 @@ def test_a_long_text_is_not_all_shown(tiny: Run, cli: Cli, tmp_path: Path) -> No
 
 
 @needs_terminal
-def test_on_a_terminal_there_are_colors_and_nothing_of_the_texts(tiny: Run, tmp_path: Path) -> None:
+def test_a_terminal_gets_colors_but_no_control_characters_of_the_text(
+    tiny: Run, tmp_path: Path
+) -> None:
     (tmp_path / "text.txt").write_text(f"the sea\nbbbb{TITLE}", "utf-8")
     done = on_terminal(tmp_path, "score", "-m", tiny.folder, "text.txt", "--unknown", "nearest")
     assert done.code == 0

@@ -102,9 +102,7 @@ def sit_down(writer: Generator) -> Callable[..., Editor]:
     return run
 
 
-def test_it_continues_what_was_typed_and_goes_on_from_there(
-    sit_down: Any, writer: Generator
-) -> None:
+def test_tab_continues_the_typed_text(sit_down: Any, writer: Generator) -> None:
     async def acts(person: Person) -> None:
         await person.says("hello ")
         first = await person.lets_write(TAB, FIRST)
@@ -119,7 +117,7 @@ def test_it_continues_what_was_typed_and_goes_on_from_there(
     sit_down(acts)
 
 
-def test_from_nothing(sit_down: Any, writer: Generator) -> None:
+def test_tab_continues_an_empty_text(sit_down: Any, writer: Generator) -> None:
     async def acts(person: Person) -> None:
         assert await person.lets_write(TAB, FIRST) == writer.sample(length=30, seed=FIRST)
 
@@ -145,7 +143,7 @@ def test_another_continuation_undo_and_redo(sit_down: Any, writer: Generator) ->
     sit_down(acts, "he")
 
 
-def test_from_the_cursor_in_place_of_what_follows(sit_down: Any, writer: Generator) -> None:
+def test_tab_replaces_the_text_after_the_cursor(sit_down: Any, writer: Generator) -> None:
     async def acts(person: Person) -> None:
         editor = person.editor
         await person.types(3 * LEFT, lambda: editor.draft.buffer.cursor_position == 4)
@@ -161,7 +159,7 @@ def test_from_the_cursor_in_place_of_what_follows(sit_down: Any, writer: Generat
     sit_down(begin, "hello w")
 
 
-def test_unknown_symbols_are_named_at_once_and_can_be_left_out(sit_down: Any) -> None:
+def test_unknown_characters_are_named_at_once_and_can_be_removed(sit_down: Any) -> None:
     async def acts(person: Person) -> None:
         await person.says("hé€\n")
         assert "'é' (U+00E9), '€' (U+20AC)" in person.status
@@ -193,7 +191,7 @@ def test_temperature_and_length_are_asked_for(sit_down: Any, writer: Generator) 
     sit_down(acts)
 
 
-def test_ctrl_c_stops_and_what_is_there_stays(sit_down: Any) -> None:
+def test_ctrl_c_stops_and_keeps_the_text_so_far(sit_down: Any) -> None:
     async def acts(person: Person) -> None:
         editor = person.editor
         await person.types(STOP, lambda: person.status == " Ctrl-D leaves")
@@ -208,7 +206,7 @@ def test_ctrl_c_stops_and_what_is_there_stays(sit_down: Any) -> None:
     sit_down(acts, "he", length=10**6)
 
 
-def test_leaving_while_it_writes_ends_the_writing(sit_down: Any) -> None:
+def test_leaving_stops_the_writing(sit_down: Any) -> None:
     async def acts(person: Person) -> None:
         await person.types(TAB, lambda: len(person.editor.draft.text) > 50)
         await person.leaves()
@@ -236,7 +234,7 @@ def test_a_person_who_leaves_is_asked_for_a_file(sit_down: Any, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("answer", ["\n", LEAVE])
-def test_nobody_has_to_save(answer: str, sit_down: Any, tmp_path: Path) -> None:
+def test_saving_can_be_declined(answer: str, sit_down: Any, tmp_path: Path) -> None:
     async def acts(person: Person) -> None:
         await person.types(LEAVE, lambda: person.editor.question.text)
         await person.types(answer, person.has_left)
@@ -245,11 +243,11 @@ def test_nobody_has_to_save(answer: str, sit_down: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "asks"), [("", True), ("hello", False)])
-def test_nothing_is_asked_in_vain(text: str, asks: bool, sit_down: Any) -> None:
+def test_without_need_no_file_is_asked_for(text: str, asks: bool, sit_down: Any) -> None:
     assert sit_down(Person.leaves, text, asks=asks).draft.text == text
 
 
-def test_nothing_reaches_the_terminal_as_it_is(sit_down: Any) -> None:
+def test_control_characters_are_made_visible(sit_down: Any) -> None:
     text = "h\x1b[31m\u202e\x9b\u2066\te\r\nllo\r"
     shown: list[str] = []
 
@@ -278,7 +276,7 @@ class Reader(Generator):
         return super().read(prompt, after)
 
 
-def test_only_what_is_new_is_read(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_new_text_is_read(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompt, "_STEP", 3)
     reader = Reader(tiny_model)
     readings = PromptCache(reader)
@@ -298,9 +296,7 @@ def test_only_what_is_new_is_read(tiny_model: Model, monkeypatch: pytest.MonkeyP
         assert abs(kept.logits - expected.logits).max() < 1e-5
 
 
-def test_reading_that_was_stopped_is_not_begun_again(
-    tiny_model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_reading_is_resumed(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompt, "_STEP", 2)
     reader = Reader(tiny_model)
     readings = PromptCache(reader)
@@ -312,7 +308,7 @@ def test_reading_that_was_stopped_is_not_begun_again(
         readings.after("hello!")
 
 
-def test_places_are_forgotten_one_day(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_states_are_dropped(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompt, "_MAX_STATES", 3)
     readings = PromptCache(Generator(tiny_model))
     for text in ("h", "e", "l", "o"):
@@ -323,7 +319,7 @@ def test_places_are_forgotten_one_day(tiny_model: Model, monkeypatch: pytest.Mon
 # The command.
 
 
-def test_without_a_terminal_it_says_what_to_use(tiny: Run, cli: Cli) -> None:
+def test_without_a_terminal_the_error_says_what_to_use(tiny: Run, cli: Cli) -> None:
     done = cli("write", "-m", tiny.folder, code=2)
     assert "needs a terminal" in done.sentence
     assert "charrnn sample --prompt" in done.sentence
@@ -414,7 +410,7 @@ def test_a_session_on_a_terminal(tiny: Run, cli: Cli) -> None:
 
 
 @needs_terminal
-def test_told_to_end_it_leaves_the_terminal_as_it_was(tiny: Run, cli: Cli) -> None:
+def test_sigterm_restores_the_terminal(tiny: Run, cli: Cli) -> None:
     terminal = Terminal(cli.folder, "write", "-m", tiny.folder, "-p", "the old")
     terminal.wait_for("leave")
     terminal.process.send_signal(signal.SIGTERM)
@@ -434,7 +430,7 @@ def test_told_to_end_it_leaves_the_terminal_as_it_was(tiny: Run, cli: Cli) -> No
         (["--device", "cuda"], {}, "--device cuda: PyTorch sees no CUDA"),
     ],
 )
-def test_what_cannot_be_is_a_sentence(
+def test_wrong_options_are_errors(
     words: list[object], env: dict[str, str], sentence: str, tiny: Run, cli: Cli
 ) -> None:
     (cli.folder / "there.txt").write_text("mine")
@@ -450,7 +446,7 @@ def test_what_cannot_be_is_a_sentence(
 
 
 @needs_terminal
-def test_help_on_a_terminal_names_the_keys(cli: Cli) -> None:
+def test_help_names_the_keys(cli: Cli) -> None:
     shown = on_terminal(cli.folder, "write", "--help").screen
     assert "Tab" in shown
     assert "Ctrl-D" in shown
