@@ -1,10 +1,9 @@
-"""What may reach a terminal: control, escape, bidi and invisible characters are made visible.
+"""Make text safe for a terminal: show control, escape, bidi and invisible characters.
 
-Text from a corpus, a prompt, a file name or a model can hold anything, also sequences that
-move the cursor, recolor the screen, reverse the reading direction or hide what is there. Pipes
-and files get the exact text; what goes to a terminal passes through here. Left as they are, of
-what has no width, are marks on letters and the two joiners, which scripts and emoji are spelled
-with.
+Text from a corpus, a prompt, a file name or a model can hold anything, including sequences that
+move the cursor, recolor the screen, reverse the reading direction or hide text. Pipes and files get
+the exact text; text for a terminal passes through here. Of the characters without width, only
+combining marks and the two joiners stay, which scripts and emoji need.
 """
 
 from __future__ import annotations
@@ -12,16 +11,16 @@ from __future__ import annotations
 from functools import cache
 from typing import TextIO
 
-# C0 has pictures of its own in Unicode (U+2400..); DEL too. Everything else is shown by its code.
+# Unicode has pictures of C0 controls (U+2400..) and of DEL. Everything else is shown as its code.
 _PICTURES = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}
 _PICTURES[0x7F] = "␡"
 _CODES = [
-    *range(0x80, 0xA0),  # C1 controls: 0x9B alone starts an escape sequence
+    *range(0x80, 0xA0),  # C1 controls: 0x9B starts an escape sequence by itself
     0xAD,  # soft hyphen
     0x034F,  # combining grapheme joiner
     0x061C,  # Arabic letter mark
     *range(0x115F, 0x1161),  # Hangul fillers
-    *range(0x17B4, 0x17B6),  # Khmer vowels that nobody sees
+    *range(0x17B4, 0x17B6),  # invisible Khmer vowels
     *range(0x180B, 0x1810),  # Mongolian separator and selectors
     0x200B,  # zero-width space
     *range(0x200E, 0x2010),  # left-to-right and right-to-left marks
@@ -30,12 +29,12 @@ _CODES = [
     0x3164,  # Hangul filler
     0xFEFF,  # byte order mark, once a zero-width no-break space
     0xFFA0,  # half-width Hangul filler
-    *range(0xFFF0, 0xFFFC),  # interlinear annotations, and unassigned ones of their kind
+    *range(0xFFF0, 0xFFFC),  # interlinear annotations, and their unassigned neighbors
     *range(0x13430, 0x13440),  # hieroglyph format controls
     *range(0x1BCA0, 0x1BCA4),  # shorthand format controls
     *range(0x1D173, 0x1D17B),  # musical format controls
-    *range(0xE0000, 0xE0100),  # tags: a text inside the text that nobody sees
-    *range(0xE0100, 0xE01F0),  # variation selectors that can spell one, too
+    *range(0xE0000, 0xE0100),  # tags: invisible text inside the text
+    *range(0xE0100, 0xE01F0),  # variation selectors, which can spell invisible text, too
     *range(0xD800, 0xE000),  # lone surrogates cannot be encoded at all
 ]
 # Marks for what `visible` leaves as it is. The font of pictures has these, but no U+2400 ...
@@ -45,7 +44,7 @@ _VISIBLE = {**_PICTURES, **{code: f"<U+{code:04X}>" for code in _CODES}}
 
 
 def visible(text: str) -> str:
-    """`text` with everything that could steer a terminal, or hide, replaced by a visible form.
+    """Replace everything in `text` that could control a terminal, or hide, by a visible form.
 
     Line feeds and tabs stay; CR LF becomes LF.
     """
@@ -62,7 +61,7 @@ def _json_escapes() -> dict[int, str]:
 
 
 def json_visible(text: str) -> str:
-    """JSON in which all that `visible` would replace is escaped: the same values, safe to show."""
+    """Escape what `visible` would replace in JSON; its values stay the same."""
     return text.translate(_json_escapes())
 
 
@@ -81,22 +80,22 @@ def symbol_mark(symbol: str) -> str:
     return one_line(symbol).replace(" ", SPACE)
 
 
-def symbol_name(symbol: str) -> str:
-    """Return a symbol for a message: ``'a' (U+0061)``."""
-    return f"'{one_line(symbol)}' (U+{ord(symbol):04X})"
+def character_name(character: str) -> str:
+    """Return a character for a message: ``'a' (U+0061)``."""
+    return f"'{one_line(character)}' (U+{ord(character):04X})"
 
 
 class TextWriter:
-    """Writes pieces of text to a stream: exact to files and pipes, made visible on a terminal."""
+    """Writes text to a stream, piece by piece: exact to files and pipes, visible on a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._to_terminal = stream.isatty()
-        self._held = ""  # a CR whose LF may come with the next piece
+        self._held = ""  # a CR, whose LF may come with the next piece
         self._at_line_start = True
 
     def write(self, piece: str) -> None:
-        """Write `piece`; call `flush` to see it at once."""
+        """Write `piece`; call `flush` to show it at once."""
         if not piece:
             return
         if self._to_terminal:
@@ -108,11 +107,11 @@ class TextWriter:
             self._at_line_start = piece.endswith("\n")
 
     def flush(self) -> None:
-        """Hand everything written so far to the operating system."""
+        """Pass everything written so far to the operating system."""
         self._stream.flush()
 
     def finish(self) -> None:
-        """End the text: a terminal's cursor goes to a new line, a file gets nothing added."""
+        """End the text: move a terminal's cursor to a new line; add nothing to a file."""
         if self._to_terminal:
             self._stream.write(visible(self._held))
             if self._held or not self._at_line_start:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.terminal import TextWriter, json_visible, symbol_name, visible
+from charrnn.terminal import TextWriter, character_name, json_visible, visible
 
 BIDI_CONTROLS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
@@ -86,8 +86,8 @@ def test_visible_leaves_all_writing_as_it_is(text: str) -> None:
     ("symbol", "name"),
     [("a", "'a' (U+0061)"), ("\x1b", "'␛' (U+001B)"), ("😀", "'😀' (U+1F600)")],
 )
-def test_symbol_name_has_the_symbol_and_its_code_point(symbol: str, name: str) -> None:
-    assert symbol_name(symbol) == name
+def test_character_name_has_the_symbol_and_its_code_point(symbol: str, name: str) -> None:
+    assert character_name(symbol) == name
 
 
 def test_json_shows_what_would_steer_and_means_the_same() -> None:
@@ -100,8 +100,8 @@ def test_json_shows_what_would_steer_and_means_the_same() -> None:
 
 
 @pytest.mark.parametrize("symbol", ["\n", "\r"])
-def test_symbol_name_keeps_a_message_on_one_line(symbol: str) -> None:
-    name = symbol_name(symbol)
+def test_character_name_keeps_a_message_on_one_line(symbol: str) -> None:
+    name = character_name(symbol)
     assert len(name.splitlines()) == 1
     assert f"U+{ord(symbol):04X}" in name
 

@@ -38,7 +38,7 @@ from charrnn.decoding.automaton import (
 )
 from charrnn.decoding.regex_parser import UnsupportedError, expression, members
 from charrnn.errors import OptionError
-from charrnn.terminal import symbol_name, visible
+from charrnn.terminal import character_name, visible
 
 MAX_TABLE = 2**26  # entries of S x V: 256 MiB
 _FOREVER = np.int32(2**31 - 1)
@@ -253,7 +253,7 @@ def _readable(pattern: str) -> str:
     """A set of characters for a message: the symbol itself where it is one."""
     one = re.fullmatch(r"\[\\U([0-9a-f]{8})\]", pattern)
     if one:
-        return symbol_name(chr(int(one[1], 16)))
+        return character_name(chr(int(one[1], 16)))
     return re.sub(r"\\U([0-9a-f]{8})", lambda code: visible(chr(int(code[1], 16))), pattern)
 
 

@@ -1,1 +1,1 @@
-"""What is kept on disk and how: whole files, checked tensors, facts about the machine."""
+"""Files that are whole or absent, checked tensors, format versions, caches, memory."""

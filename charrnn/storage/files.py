@@ -1,8 +1,7 @@
-"""Files on the disk: whole or not there, read with a bound.
+"""Files that are written whole or not at all, and that are checked before they are read.
 
-Everything that a training keeps is written by `write_atomically`, or file by file by `write` into a
-folder that gets its name when all are there. Everything that is read back is checked first: how
-large it is, that it is a plain file, that it is JSON of the expected kind.
+`write_atomically` writes one file. For several, `write` fills a folder that gets its name when all
+of them are written. Reading checks first that a path is a plain file of a bounded size.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from typing import Any
 from charrnn.errors import ModelError, RunError
 
 Block = bytes | bytearray | memoryview
-# No link is followed: one in a folder from a stranger would lead to a file of ours.
+# Never follow links: in a folder that a stranger made, one could lead to a file of the user's.
 _FLAGS = os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file; it is on the disk when this returns.
+    """Write a file, which is on disk when this returns.
 
     Raises:
-        OSError: it is not, or not all of it.
+        OSError: not all of it could be written.
     """
     with _opened(path, os.O_WRONLY | os.O_TRUNC) as file:
         write_all(file, data)
@@ -34,12 +33,13 @@ def write(path: Path, data: bytes) -> None:
 
 
 def append(path: Path, data: bytes, start: int) -> None:
-    """Make `path` hold `data`, of which the first `start` bytes are there already.
+    """Make `path` hold `data`, of which it should hold the first `start` bytes already.
 
-    What is behind them, left by a write that failed, is cut off. What is missing is written anew.
+    Bytes after those, which a failed write left, are cut off; if bytes are missing, all are
+    written.
 
     Raises:
-        OSError: as `write`.
+        OSError: not all of it could be written.
     """
     with _opened(path, os.O_WRONLY) as file:
         if os.fstat(file).st_size < start:
@@ -50,10 +50,10 @@ def append(path: Path, data: bytes, start: int) -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write to a temporary name beside `path`, fsync, rename, fsync the folder.
+    """Write a temporary file next to `path`, fsync it, rename it, fsync the folder.
 
     Raises:
-        RunError: the disk is full, read-only or gone; `path` is as it was.
+        RunError: the disk is full, read-only or gone; `path` is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -66,7 +66,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut; Windows has no such call."""
+    """Make a rename survive a power failure; Windows has no such call."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -86,7 +86,7 @@ def _opened(path: Path, flags: int) -> Iterator[int]:
 
 
 def write_all(file: int, data: Block) -> None:
-    """Write all of `data`: a system may take less than it was given, and says so."""
+    """Write all of `data`: one call of the system may write less than it is given."""
     left = memoryview(data)
     while left:
         left = left[os.write(file, left) :]
@@ -102,17 +102,17 @@ def _removed_on_failure(path: Path) -> Iterator[None]:
         raise
 
 
-def read(path: Path, most: int) -> bytes:
-    """A plain file of `most` bytes at most.
+def read(path: Path, max_bytes: int) -> bytes:
+    """Read a plain file.
 
     Raises:
-        ModelError: it is missing, larger, a link, a folder or a device.
+        ModelError: it is missing, too large, a link, a folder or a device.
     """
     try:
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode):
-            raise ModelError(f"{path} is damaged: it is no plain file")
-        if found.st_size > most:
+            raise ModelError(f"{path} is damaged: it is not a plain file")
+        if found.st_size > max_bytes:
             raise ModelError(f"{path} is damaged: it has {found.st_size:,} bytes")
         return path.read_bytes()
     except OSError as error:
@@ -120,20 +120,20 @@ def read(path: Path, most: int) -> bytes:
 
 
 def parse_json(data: bytes, where: str) -> dict[str, Any]:
-    """The JSON object in `data`; `where` names its file in errors.
+    """Return the JSON object in `data`; `where` names its file in errors.
 
     Raises:
-        ModelError: it is none.
+        ModelError: it is not a JSON object.
     """
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{where} is damaged: it is not readable as JSON ({error})") from None
     if not isinstance(content, dict):
-        raise ModelError(f"{where} is damaged: it is no JSON object")
+        raise ModelError(f"{where} is damaged: it is not a JSON object")
     return content
 
 
 def to_json(content: dict[str, Any]) -> bytes:
-    """JSON in ASCII (a file's name may be no Unicode), with a line's end."""
+    """Return JSON in ASCII, since file names may not be valid Unicode, with a final line feed."""
     return (json.dumps(content, indent=2) + "\n").encode()

@@ -1,4 +1,4 @@
-"""How much memory there is, and what the C library does with what is given back."""
+"""The machine's memory: how much there is, and whether the C library keeps what is freed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
 
 def installed() -> int | None:
-    """Bytes of this machine's memory; None where the system does not tell."""
+    """Return the bytes of memory that are installed; None if the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -25,7 +25,7 @@ def freed_memory_kept() -> Iterator[None]:
 
     A training allocates a window's arrays anew each time. glibc gives large ones back to the system
     and then fetches them again page by page, each zeroed first: up to a quarter of a training step.
-    Afterwards the memory is given back, and the thresholds are the largest that glibc chooses
+    Afterwards the memory is given back, and the thresholds are the largest that glibc would choose
     itself.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None

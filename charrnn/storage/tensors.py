@@ -1,7 +1,7 @@
-"""safetensors files: everything that the header says is checked before anything is allocated.
+"""Read and write safetensors files, checking the whole header before anything is allocated.
 
-The library makes sure that offsets lie in the file, neither overlap nor leave gaps. What may be in
-a file at all, by name, type and shape, its reader knows and says here.
+The library makes sure that offsets lie in the file and neither overlap nor leave gaps. The reader
+says which tensors a file must hold, by name, type and shape.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from charrnn.errors import ModelError
 
 Arrays = dict[str, NDArray[Any]]
-SIZES = {"F32": 4, "F64": 8, "U8": 1}  # bytes of the types that are used
+SIZES = {"F32": 4, "F64": 8, "U8": 1}  # bytes of each type that charrnn writes
 _MAX_HEADER = 64 * 2**20
 # Files that people pass by mistake, by their first bytes.
 _FOREIGN = {
@@ -40,10 +40,10 @@ _FOREIGN = {
 
 @dataclass(frozen=True)
 class Spec:
-    """What a tensor has to be.
+    """What a tensor must be.
 
     Attributes:
-        dtype: as safetensors spells it: F32, F64 or U8.
+        dtype: F32, F64 or U8, as safetensors spells them.
         shape: its shape.
     """
 
@@ -58,12 +58,12 @@ class Spec:
 
 @dataclass(frozen=True)
 class Header:
-    """The header of a file as it says: nothing is believed yet.
+    """The header of a file, not yet checked.
 
     Attributes:
         metadata: strings by name.
-        entries: what is said of each tensor.
-        size: of the whole file in bytes.
+        entries: the description of each tensor.
+        size: bytes of the whole file.
         start: where the tensors' bytes begin.
     """
 
@@ -74,18 +74,18 @@ class Header:
 
 
 def write(arrays: Mapping[str, NDArray[Any]], metadata: dict[str, str] | None = None) -> bytes:
-    """The bytes of a file; equal arrays give equal bytes."""
+    """Return the bytes of a file; equal arrays give equal bytes."""
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     return safetensors.numpy.save(contiguous, metadata)
 
 
 def read(path: Path, check: Callable[[Header], None]) -> tuple[Header, Arrays]:
-    """A file's header and its tensors.
+    """Return a file's header and its tensors.
 
     Args:
         path: the file.
-        check: sees the header before anything of the tensors is read, and refuses it by an error;
-            usually it calls `expect`.
+        check: called with the header before any tensor is read; raises an error to refuse it,
+            usually by calling `expect`.
 
     Raises:
         ModelError: it is damaged, foreign, or not what `check` expects.
@@ -107,10 +107,10 @@ def read(path: Path, check: Callable[[Header], None]) -> tuple[Header, Arrays]:
 
 
 def expect(path: Path, header: Header, specs: Mapping[str, Spec]) -> None:
-    """Refuse a header that has not exactly these tensors, or a file of another size.
+    """Refuse a header that does not have exactly these tensors, or a file of another size.
 
     Raises:
-        ModelError: says what is wrong.
+        ModelError: the message says what is wrong.
     """
     if header.entries.keys() != specs.keys():
         odd = sorted(header.entries.keys() ^ specs.keys())[:3]
@@ -120,7 +120,9 @@ def expect(path: Path, header: Header, specs: Mapping[str, Spec]) -> None:
         if not isinstance(entry, dict) or (
             (entry.get("dtype"), entry.get("shape")) != (spec.dtype, list(spec.shape))
         ):
-            raise ModelError(f"{path} is damaged: tensor '{name}' has not the shape {spec.shape}")
+            raise ModelError(
+                f"{path} is damaged: tensor '{name}' does not have the shape {spec.shape}"
+            )
     expected = header.start + sum(spec.bytes for spec in specs.values())
     if expected != header.size:
         how = "cut off at" if header.size < expected else "too long with"
@@ -128,11 +130,11 @@ def expect(path: Path, header: Header, specs: Mapping[str, Spec]) -> None:
 
 
 def _header(path: Path, file: Any) -> Header:
-    """The file's JSON header, its length checked first."""
+    """Read the JSON header, after checking its length."""
     size = file.seek(0, 2)
     file.seek(0)
     beginning = file.read(32)
-    is_json = beginning[8:9] == b"{"  # then the first bytes are a length, whatever they look like
+    is_json = beginning[8:9] == b"{"  # then the bytes before are a length, whatever they look like
     for magic, what in _FOREIGN.items():
         if beginning.startswith(magic) and not is_json:
             raise ModelError(f"{path} is {what}; charrnn reads its own files only")

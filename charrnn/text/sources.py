@@ -1,8 +1,8 @@
-"""Where text comes from: files, folders, patterns and standard input, as bytes, unpacked.
+"""Find and read sources of text: files, folders, patterns and standard input, decompressed.
 
-What can be read only once (standard input, a pipe) is copied to a temporary file first, so that
-every source can be read again. gzip, bzip2, xz and zstandard are known by their first bytes,
-whatever the file's name; a small file that would unpack to a huge one is stopped.
+A source that can be read only once (standard input, a pipe) is first copied to a temporary file, so
+that every source can be read again. gzip, bzip2, xz and zstandard files are recognized by their
+first bytes, whatever their names. A small file that would decompress to a huge one is refused.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from typing import Any, BinaryIO, cast
 from charrnn.errors import CorpusError, missing_package
 
 STDIN = "-"
-CHUNK = 2**17  # bytes read at a time: what is made of them stays in the processor's cache
+CHUNK = 2**17  # bytes read at a time: small enough for the processor's cache
 MAX_UNPACKED = 2**36
 MAX_RATIO = 200  # of unpacked to packed bytes, from MIN_UNPACKED on
 MIN_UNPACKED = 10**8
-_ZSTD_CHUNK = 2**11  # zstandard's object has no bound on what it gives for what it gets
-# bzip2's first bytes are letters; what follows them is a block's mark, or the end's.
+_ZSTD_CHUNK = 2**11  # zstandard cannot limit how much it returns for a chunk
+# bzip2 files begin with letters, followed by the magic number of a block or of the end.
 _PACKED = {
     "gzip": re.compile(rb"\x1f\x8b\x08"),
     "bzip2": re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"),
@@ -49,13 +49,13 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Source:
-    """A text's bytes, which can be read as often as is wanted.
+    """The bytes of a text, which can be read any number of times.
 
     Attributes:
-        name: what messages call it.
-        path: the file; None where the bytes are at hand.
-        data: the bytes that are at hand.
-        once: the file is our own copy of what could be read only once.
+        name: for messages.
+        path: the file; None if the bytes are in memory.
+        data: the bytes in memory.
+        once: the file is a temporary copy of what could be read only once.
     """
 
     name: str
@@ -65,15 +65,15 @@ class Source:
 
     @property
     def size(self) -> int:
-        """Bytes as they lie there, packed."""
+        """The number of bytes, before decompression."""
         return len(self.data) if self.path is None else self.path.stat().st_size
 
     def chunks(self, max_unpacked: int | None, advance: Advance) -> Iterator[bytes]:
-        """The unpacked bytes, at most `CHUNK` at a time.
+        """Yield the decompressed bytes, at most `CHUNK` at a time.
 
         Args:
-            max_unpacked: of a packed source; None: `MAX_RATIO` times its size.
-            advance: told how many packed bytes were read.
+            max_unpacked: the limit for a compressed source; None means `MAX_RATIO` times its size.
+            advance: called with the number of bytes read, before decompression.
 
         Raises:
             CorpusError: missing, unreadable, damaged, too large, or changed while it was read.
@@ -96,7 +96,7 @@ class Source:
 
 
 def _signature(file: BinaryIO) -> tuple[int, int]:
-    """What changes when a file is written to."""
+    """Return numbers that change when a file is written."""
     if isinstance(file, io.BytesIO):
         return (0, 0)
     status = os.fstat(file.fileno())
@@ -114,11 +114,11 @@ def _changed(name: str) -> CorpusError:
 
 
 class _Counted(io.RawIOBase):
-    """A file that tells how much was read of it, and may have no more than it had at first."""
+    """A file that reports how much was read, and refuses to be longer than it was at first."""
 
     def __init__(self, name: str, file: BinaryIO, size: int, advance: Advance) -> None:
         self._name, self._file, self._left, self._advance = name, file, size, advance
-        self._sized = size > 0  # what the system makes up as it is read has no size
+        self._sized = size > 0  # files that the system generates while they are read have no size
 
     def readable(self) -> bool:
         return True
@@ -127,13 +127,15 @@ class _Counted(io.RawIOBase):
         return self._count(cast("Any", self._file).readinto(buffer))
 
     def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)  # which would be copied once more by way of a buffer
+        data = self._file.read(size)  # io.RawIOBase.read would copy once more
         self._count(len(data))
         return data
 
     def _count(self, count: int) -> int:
         self._left -= count
-        if self._sized and self._left < 0:  # else what grows as fast would be read for ever
+        if (
+            self._sized and self._left < 0
+        ):  # a file that grows as fast as it is read would have no end
             raise _changed(self._name)
         self._advance(count)
         return count
@@ -201,23 +203,25 @@ _UNPACKERS: dict[str, Callable[[str, BinaryIO], Iterator[bytes]]] = {
 def find(
     paths: Iterable[str | Path], include: Sequence[str] = (), exclude: Sequence[str] = ()
 ) -> list[Source]:
-    """All sources in order: files; those of a folder or a pattern sorted by name; ``-`` is stdin.
+    """Return all sources in order; the files of a folder or a pattern are sorted by name.
 
     Args:
-        paths: as a user names them.
-        include: of a folder's files only those of which the name, or the path in the folder,
-            matches one of these patterns.
-        exclude: and none that matches one of these. Hidden files of a folder are never meant.
+        paths: files, folders, patterns, or ``-`` for standard input.
+        include: of a folder, only files whose name, or path in the folder, matches one of these
+            patterns.
+        exclude: of a folder, no files that match one of these. Hidden files are always left out.
 
     Raises:
-        CorpusError: nothing is there; suggests what is near.
+        CorpusError: a path does not exist (the message suggests a similar name) or has no files.
     """
     found: list[Source] = []
     for path in paths:
         if str(path) == "":
             raise CorpusError("a file's name is empty: name a text file, or a folder of them")
         if str(path) == STDIN:
-            stdin = sys.stdin.buffer if sys.stdin else io.BytesIO()  # closed: nothing to read
+            stdin = (
+                sys.stdin.buffer if sys.stdin else io.BytesIO()
+            )  # closed: there is nothing to read
             found.append(_copied("standard input", stdin))
         elif Path(path).is_dir():
             found += [Source(str(file), file) for file in _inside(Path(path), include, exclude)]
@@ -291,7 +295,7 @@ def _matching(pattern: str) -> list[str]:
 
 
 def _copied(name: str, pipe: BinaryIO) -> Source:
-    """A copy of what can be read only once; it goes when the program ends."""
+    """Copy what can be read only once to a temporary file, which is removed with its `Source`."""
     folder = tempfile.mkdtemp(prefix="charrnn-")
     copy = Path(folder) / "text"
     source = Source(name, copy, once=True)

@@ -1,14 +1,15 @@
-"""Training text as B parallel streams, read window by window; the cursor is a value.
+"""Cut a training text into B parallel streams and read them window by window.
 
-Stream b starts near position b * N / B, moved back to the start of a line where one is near, and
-is read in order with the state carried from window to window: every k1 symbols comes an update,
-whose window reaches k2 symbols back (truncated BPTT(k1, k2); k1 = k2 is the usual case, where no
-symbol is read twice). An epoch's start has the start symbol in every stream: so the network learns
-how a passage begins from B beginnings, not from the single one of the corpus. What is left of a
-stream at its end, shorter than k1, waits for no one: the next epoch starts.
+Stream b starts near position b * N / B, at the start of a line if one is near. It is read in order,
+and the state is carried from window to window: every k1 tokens there is an update, whose window
+reaches k2 tokens back (truncated BPTT(k1, k2), Williams and Peng 1990; usually k1 = k2, and no
+token is read twice). Each epoch begins with the start symbol in every stream, so that the network
+learns how a text begins from B beginnings instead of one. The end of a stream, if shorter than k1,
+is not read.
 
-Where documents are kept apart, each begins with a window, from the start symbol and the state
-before a text. Its last window is filled up with what is not counted, so that any kernel can run it.
+If documents are kept apart, each begins with a window of its own, from the start symbol and the
+initial state. Its last window is padded with targets that do not count, so that every window has
+the same shape.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from numpy.typing import NDArray
 from charrnn.arrays import Ids
 from charrnn.errors import CorpusError
 
-_BLOCK = 2**16  # ids looked through at a time
-IGNORED = -100  # a target that is not counted, as torch's cross entropy has it
+_BLOCK = 2**16  # ids searched at a time
+IGNORED = -100  # a target that does not count, the default of torch's cross entropy
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """Where the streams are: how many epochs are done, and windows of the current one."""
+    """The position in the streams: completed epochs, and windows of the current epoch."""
 
     epoch: int = 0
     window: int = 0
@@ -36,15 +37,15 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Window:
-    """What one update reads: at most k2 steps, of which the last k1 are counted.
+    """What one update reads: at most k2 steps, of which the last k1 count.
 
     Attributes:
-        start: the position of its first step in the streams.
+        start: index of its first step in the streams.
         inputs: (T, B) ids.
-        targets: (T, B) ids, one step later.
-        counted: how many of its last steps have losses that no other window counts.
-        shift: how many steps later the next window starts.
-        begins: (B,) where a document begins, and so the state; None where all are one text.
+        targets: (T, B) ids, one step later than the inputs.
+        counted: number of its last steps whose losses only this window counts.
+        shift: number of steps after which the next window starts.
+        begins: (B,) whether a document, and so a new state, begins; None for a single text.
     """
 
     start: int
@@ -55,12 +56,12 @@ class Window:
     begins: NDArray[np.bool_] | None = None
 
 
-class Places(NamedTuple):
-    """Where windows lie in a text.
+class WindowPositions(NamedTuple):
+    """The positions of windows in a text.
 
     Attributes:
-        positions: (T, B) of their targets; any position where nothing is counted.
-        inside: (T, B) whether it is counted.
+        positions: (T, B) of the targets; 0 where a target does not count.
+        inside: (T, B) whether the target counts.
         begins: (B,) whether a document begins with the window.
     """
 
@@ -71,12 +72,12 @@ class Places(NamedTuple):
 
 @dataclass(frozen=True)
 class Documents:
-    """The windows of T symbols of a text's documents, in order: a document begins with a window.
+    """The windows of T tokens of a text's documents, in order; each document begins a window.
 
     Attributes:
         starts: (D,) where documents start.
         ends: (D,) where they end.
-        first: (D + 1,) the number of each one's first window; at last the number of all.
+        first: (D + 1,) index of each document's first window; the last entry counts all windows.
         seq_len: T.
     """
 
@@ -87,7 +88,7 @@ class Documents:
 
     @classmethod
     def of(cls, starts: NDArray[np.integer[Any]], length: int, seq_len: int) -> Documents:
-        """Of a text of `length` symbols, whose documents start at `starts`."""
+        """Return the windows of a text of `length` tokens whose documents start at `starts`."""
         within = np.asarray(starts).astype(np.int64)
         begins: NDArray[np.int64] = np.unique(np.append(within[within < length], 0))
         ends = np.append(begins[1:], length)
@@ -96,31 +97,31 @@ class Documents:
 
     @property
     def count(self) -> int:
-        """How many windows there are."""
+        """The number of windows."""
         return int(self.first[-1])
 
-    def at(self, windows: NDArray[np.int64]) -> Places:
-        """The windows with these numbers (B,)."""
+    def at(self, windows: NDArray[np.int64]) -> WindowPositions:
+        """Return the positions of the windows with these indices (B,)."""
         document = np.searchsorted(self.first, windows, side="right") - 1
         before = (windows - self.first[document]) * self.seq_len
         positions = self.starts[document] + before + np.arange(self.seq_len)[:, None]
         inside = positions < self.ends[document]
-        return Places(np.where(inside, positions, 0), inside, before == 0)
+        return WindowPositions(np.where(inside, positions, 0), inside, before == 0)
 
 
 @dataclass(frozen=True)
 class Streams:
-    """B streams over the ids of a text, which are looked at where and when they are read.
+    """B streams over the ids of a text; ids are read from disk when a window needs them.
 
     Attributes:
         ids: (N,) ids of the text; may be mapped from a file.
         starts: (B,) where each stream starts in it.
-        length: how many ids each stream has.
-        start_symbol: what is read before a stream's first id.
-        seq_len: k2, how many steps a gradient is taken back.
+        length: ids in each stream.
+        start_symbol: the id that is read before a stream's first id.
+        seq_len: k2, the number of steps that gradients flow back.
         update_every: k1, steps from one update to the next; at most k2.
-        documents: windows that keep documents apart; each is one update. Of them each stream has
-            as many; those left over wait for no one.
+        documents: windows that keep documents apart, each of which is one update. All streams have
+            the same number of them; the rest is not read.
     """
 
     ids: Ids
@@ -133,14 +134,14 @@ class Streams:
 
     @property
     def windows(self) -> int:
-        """Updates in an epoch."""
+        """The number of updates in an epoch."""
         if self.documents:
             return self.documents.count // self.batch_size
         return self.length // self.update_every
 
     @property
     def counted(self) -> float:
-        """How many symbols an update counts, in the mean."""
+        """The mean number of tokens that an update counts."""
         steps = self.update_every * self.batch_size
         if self.documents:
             return len(self.ids) / self.documents.count * self.batch_size
@@ -148,11 +149,11 @@ class Streams:
 
     @property
     def batch_size(self) -> int:
-        """B."""
+        """B, the number of streams."""
         return len(self.starts)
 
     def window(self, cursor: Cursor) -> Window:
-        """The window at `cursor`; the first ones of an epoch reach back to its start only."""
+        """Return the window at `cursor`; the first of an epoch reach back to its start only."""
         if self.documents:
             return self._of_documents(self.documents, cursor)
         end = (cursor.window + 1) * self.update_every
@@ -174,14 +175,18 @@ class Streams:
         return Window(start, inputs, targets, self.seq_len, self.seq_len, begins)
 
     def advance(self, cursor: Cursor) -> Cursor:
-        """The cursor one update later; at an epoch's end, the next epoch's start."""
+        """Return the cursor one update later; after the last, the start of the next epoch."""
         if cursor.window + 1 < self.windows:
             return Cursor(cursor.epoch, cursor.window + 1)
         return Cursor(cursor.epoch + 1, 0)
 
 
 def check_fit(length: int, batch_size: int, seq_len: int, name: str) -> None:
-    """Refuse a batch and window that the text cannot fill once, saying what would fit."""
+    """Refuse a batch and window that the text cannot fill once.
+
+    Raises:
+        CorpusError: the message says what would fit.
+    """
     if length // batch_size >= seq_len:
         return
     fitting = [f"--batch-size {length // seq_len}"] if length >= seq_len else []
@@ -202,10 +207,16 @@ def make(
     update_every: int | None = None,
     documents: NDArray[np.integer[Any]] | None = None,
 ) -> Streams:
-    """Cut `ids` (N,) into `batch_size` streams of floor(N / B) symbols; they must hold a window.
+    """Cut `ids` (N,) into B streams of floor(N / B) tokens, which must hold a window.
 
-    `newline` is the id, or the ids, after which a line starts. Without `update_every` every window
-    is one update. With `documents`, where they start, they are kept apart.
+    Args:
+        ids: the training text.
+        batch_size: B.
+        seq_len: k2.
+        start_symbol: the id that is read before a stream's first id.
+        newline: the id or ids after which a line starts; None if streams may start anywhere.
+        update_every: k1; None means k2.
+        documents: where documents start, to keep them apart; None for a single text.
 
     Raises:
         CorpusError: the documents have fewer windows than there are streams.
@@ -229,7 +240,7 @@ def make(
 def _line_start(
     ids: Ids, start: int, newline: int | NDArray[np.integer[Any]], furthest: int
 ) -> int:
-    """The nearest start of a line at or before `start`, if it is no further than that."""
+    """Return the nearest start of a line at or before `start`, at most `furthest` tokens away."""
     first = max(0, start - furthest)
     end, last = start, max(0, first - 1)
     while end > last:

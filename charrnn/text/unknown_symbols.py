@@ -1,9 +1,9 @@
-"""What to do with symbols of a prompt that a model has never seen: refuse, leave out, or replace.
+"""Replace characters of a prompt that are not in a model's vocabulary, or leave them out.
 
-The nearest known writing of a symbol is looked for in this order: the same symbol in other code
+The replacement is the first of these that is in the vocabulary: the same character in other code
 points (Unicode's canonical forms), its compatible form (a ligature's letters, an ellipsis' dots),
-the usual plain form of a quote, dash, space or letter, the letter without its marks, each of them
-also in the other case. A symbol of which no form is known is left out.
+the usual plain form of a quote, dash, space or letter, the letter without its marks; then each of
+them in the other case. A character without a known replacement is left out.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from charrnn.terminal import symbol_name, visible
+from charrnn.terminal import character_name, visible
 
-# What Unicode does not call compatible, and people write for one another.
+# Replacements that people use and that Unicode does not call compatible.
 _PLAIN = {
     **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u2035\u00b4\u0060\u02bc\u2039\u203a", "'"),
     **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb\u301d\u301e\u301f", '"'),
@@ -42,96 +42,96 @@ _PLAIN = {
 
 @dataclass
 class Replaced:
-    """A text that a model can read, and what was changed to make it so.
+    """A text that a model can read, and the changes that made it so.
 
     Attributes:
         text: the text.
-        changes: how often each symbol was replaced, and by what ("" left it out).
+        changes: how often each character was replaced, and by what ("" left it out).
     """
 
     text: str
     changes: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        """The changes in words."""
+        """Describe the changes."""
         listed = [_describe(*change, count) for change, count in self.changes.most_common(8)]
         more = len(self.changes) - len(listed)
         return "; ".join(listed) + (f"; and {more} more" if more else "")
 
 
-def _describe(symbol: str, replacement: str, count: int) -> str:
+def _describe(character: str, replacement: str, count: int) -> str:
     done = f"-> {_name(replacement)}" if replacement else "left out"
-    return f"{_name(symbol)} {done}" + (f" ({count} times)" if count > 1 else "")
+    return f"{_name(character)} {done}" + (f" ({count} times)" if count > 1 else "")
 
 
-def _name(symbols: str) -> str:
-    return symbol_name(symbols) if len(symbols) == 1 else f"'{visible(symbols)}'"
+def _name(characters: str) -> str:
+    return character_name(characters) if len(characters) == 1 else f"'{visible(characters)}'"
 
 
 def replace(text: str, knows: Callable[[str], bool], *, nearest: bool) -> Replaced:
-    """`text` with every unknown symbol left out, or with its nearest known form in its place.
+    """Replace or leave out every unknown character of `text`.
 
     Args:
         text: a prompt.
-        knows: whether a model can read these symbols.
-        nearest: look for a known form before leaving a symbol out.
+        knows: whether a string of characters is in the vocabulary.
+        nearest: whether to look for a known form before leaving a character out.
     """
-    unknown = {symbol for symbol in set(text) if not knows(symbol)}
+    unknown = {character for character in set(text) if not knows(character)}
     if not unknown:
         return Replaced(text)
-    known_form = {symbol: _nearest(symbol, knows) if nearest else "" for symbol in unknown}
+    known_form = {character: _nearest(character, knows) if nearest else "" for character in unknown}
     pieces: list[str] = []
     changes: Counter[tuple[str, str]] = Counter()
-    place = 0
-    while place < len(text):
-        written = text[place]
+    index = 0
+    while index < len(text):
+        written = text[index]
         form = known_form.get(written, written)
         if nearest:
-            written, form = _composed(text, place, unknown, knows) or (written, form)
+            written, form = _composed(text, index, unknown, knows) or (written, form)
         if written != form:
             changes[written, form] += 1
         pieces.append(form)
-        place += len(written)
+        index += len(written)
     return Replaced("".join(pieces), changes)
 
 
 def _composed(
-    text: str, place: int, unknown: set[str], knows: Callable[[str], bool]
+    text: str, index: int, unknown: set[str], knows: Callable[[str], bool]
 ) -> tuple[str, str] | None:
-    """A letter and unknown marks after it (or an unknown one before), and the letter they make."""
-    end = place + 1
+    """Return a letter with combining marks, of which one part is unknown, and its composed form."""
+    end = index + 1
     while end < len(text) and unicodedata.combining(text[end]):
         end += 1
-    for stop in range(end, place + 1, -1):
-        written = text[place:stop]
+    for stop in range(end, index + 1, -1):
+        written = text[index:stop]
         form = unicodedata.normalize("NFC", written)
         if not unknown.isdisjoint(written) and len(form) < len(written) and knows(form):
             return written, form
     return None
 
 
-def _nearest(symbol: str, knows: Callable[[str], bool]) -> str:
-    return next((form for form in _forms(symbol) if form and knows(form)), "")
+def _nearest(character: str, knows: Callable[[str], bool]) -> str:
+    return next((form for form in _forms(character) if form and knows(form)), "")
 
 
-def _forms(symbol: str) -> Iterator[str]:
-    """Other ways to write a symbol, the nearest first."""
-    for form in _same_case(symbol):
+def _forms(character: str) -> Iterator[str]:
+    """Yield other ways to write a character, the nearest first."""
+    for form in _same_case(character):
         yield form
-    for form in _same_case(symbol):
+    for form in _same_case(character):
         yield from (form.lower(), form.upper(), form.casefold())
 
 
-def _same_case(symbol: str) -> Iterator[str]:
+def _same_case(character: str) -> Iterator[str]:
     for name in ("NFC", "NFD", "NFKC", "NFKD"):
-        yield unicodedata.normalize(name, symbol)
-    yield _PLAIN.get(symbol, "")
-    if unicodedata.category(symbol) == "Zs":
+        yield unicodedata.normalize(name, character)
+    yield _PLAIN.get(character, "")
+    if unicodedata.category(character) == "Zs":
         yield " "
-    plain = unicodedata.normalize("NFKD", symbol)
+    plain = unicodedata.normalize("NFKD", character)
     yield "".join(_PLAIN.get(part, part) for part in plain)
     yield "".join(part for part in plain if not unicodedata.combining(part))
-    letter = unicodedata.name(symbol, "").split(" WITH ")[0]  # o with stroke -> o
+    letter = unicodedata.name(character, "").split(" WITH ")[0]  # o with stroke -> o
     try:
         yield unicodedata.lookup(letter)
     except KeyError:

@@ -223,7 +223,7 @@ def _check_file(path: Path, part: Any) -> bytes:
     try:
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode):
-            raise ModelError(f"{path} is damaged: it is no plain file")
+            raise ModelError(f"{path} is damaged: it is not a plain file")
         if found.st_size != wanted[0]:
             raise ModelError(
                 f"{path} is damaged: it has {found.st_size:,} bytes, not {wanted[0]:,}"

@@ -163,11 +163,11 @@ def test_files_that_are_links_or_folders_are_refused(folder: Path, name: str) ->
     path = folder / name
     path.rename(folder.parent.parent / "moved")
     path.symlink_to(folder.parent.parent / "moved")
-    with pytest.raises(ModelError, match="no plain file"):
+    with pytest.raises(ModelError, match="not a plain file"):
         _read(_found(folder.parents[1])[0])
     path.unlink()
     path.mkdir()
-    with pytest.raises(ModelError, match="no plain file"):
+    with pytest.raises(ModelError, match="not a plain file"):
         _read(_found(folder.parents[1])[0])
     path.rmdir()
     with pytest.raises(ModelError, match="cannot be read: No such file"):

@@ -28,7 +28,7 @@ from prompt_toolkit.styles import Style
 from charrnn.cli.display.editor_draft import Draft
 from charrnn.cli.display.editor_widgets import Question, VisibleText
 from charrnn.errors import CharRNNError
-from charrnn.terminal import symbol_name, visible
+from charrnn.terminal import character_name, visible
 
 if TYPE_CHECKING:
     from charrnn.config import SampleConfig
@@ -128,7 +128,7 @@ class Editor:
             return [("", f" {visible(self.message)}")]
         unknown = self.draft.unknown
         if unknown:
-            names = ", ".join(map(symbol_name, unknown[:MAX_UNKNOWN]))
+            names = ", ".join(map(character_name, unknown[:MAX_UNKNOWN]))
             others = len(unknown) - MAX_UNKNOWN
             more = f" and {others} more" if others > 0 else ""
             return [("class:unknown", f" unknown to the model, ^X removes them: {names}{more}")]
@@ -181,7 +181,7 @@ class Editor:
         """Let the network replace all that follows `before`."""
         unknown = self.draft.alphabet.unknown(before)
         if unknown:
-            name = symbol_name(unknown[0])
+            name = character_name(unknown[0])
             self._report(f"the model cannot read {name}: press Ctrl-X to remove it")
             return
         self.draft.begin(before, replace(self.config, seed=next(self._seeds)))

@@ -13,7 +13,7 @@ import unicodedata
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.terminal import symbol_name
+from charrnn.terminal import character_name
 from charrnn.text.profile.characters import Points
 from charrnn.text.profile.issues import EXAMPLES, Issue
 
@@ -74,9 +74,9 @@ class MojibakeDetector:
         if not self._examples or self._characters < MIN_SHARE * beyond_ascii:
             return None
         shown = ", ".join(
-            f"{symbol_name(meant)} as {''.join(f'U+{ord(s):04X}' for s in seen)}"
+            f"{character_name(meant)} as {''.join(f'U+{ord(s):04X}' for s in seen)}"
             if any(unicodedata.category(character) == "Cc" for character in seen)
-            else f"'{seen}' for {symbol_name(meant)}"
+            else f"'{seen}' for {character_name(meant)}"
             for seen, meant in self._examples.items()
         )
         sentence = f"{self._places:,} places look like UTF-8 read as another encoding: {shown}"

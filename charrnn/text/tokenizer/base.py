@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from charrnn.arrays import Ids
 from charrnn.errors import PromptError
-from charrnn.terminal import symbol_name
+from charrnn.terminal import character_name
 
 BYTES = 256
 _COUNTED = 2**20  # ids counted at a time
@@ -170,7 +170,7 @@ class Tokenizer(ABC):
 
     def _unknown(self, points: Iterable[int]) -> str:
         unknown = [chr(point) for point in dict.fromkeys(points)]
-        listed = ", ".join(symbol_name(character) for character in unknown[:8])
+        listed = ", ".join(character_name(character) for character in unknown[:8])
         more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
         return (
             f"the model has never seen {listed}{more}: "
