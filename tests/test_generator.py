@@ -18,11 +18,12 @@ import charrnn
 from charrnn import generator
 from charrnn.config import BeamConfig, SampleConfig
 from charrnn.decoding import sampler
+from charrnn.decoding.output_text import Sample, output_text
 from charrnn.decoding.sampler import Sampler
 from charrnn.decoding.sampler import generator as randomness
 from charrnn.decoding.step import ENDED, OVER
 from charrnn.errors import CharRNNError, ModelError, OptionError, PromptError
-from charrnn.generator import Generator, Sample, _Text
+from charrnn.generator import Generator
 from charrnn.inference import compiled_engine, instructions
 from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.inference.select import COMPILING
@@ -367,8 +368,7 @@ def test_a_text_ends_where_symbol_by_symbol_it_would(
         text, _ = _expected(text, tuple(stops))
 
     tokenizer, pieces = CharTokenizer.from_texts("ab"), []
-    wanted = [tuple(tokenizer.encode(stop).tolist()) for stop in stops]
-    growing = _Text(tokenizer, wanted, pieces.append)
+    growing = output_text(tokenizer, stops, len(symbols) + 1, pieces.append)
     going_on, places = True, sorted({0, len(symbols), *(c for c in cuts if c < len(symbols))})
     for first, last in itertools.pairwise(places):
         if going_on:

@@ -15,7 +15,8 @@ from charrnn.errors import OptionError, PromptError
 from charrnn.text import unknown_symbols
 
 if TYPE_CHECKING:
-    from charrnn.generator import Generator, Sample
+    from charrnn.decoding.output_text import Sample
+    from charrnn.generator import Generator
     from charrnn.model.saved_state import Prompted
 
 UnknownName = Literal["error", "skip", "nearest"]

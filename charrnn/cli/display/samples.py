@@ -15,7 +15,7 @@ from charrnn.errors import OptionError
 from charrnn.terminal import TextWriter, one_line
 
 if TYPE_CHECKING:
-    from charrnn.generator import Sample
+    from charrnn.decoding.output_text import Sample
     from charrnn.novelty import Index, Novelty
 
 FLUSH_SECONDS = 0.02

@@ -22,8 +22,9 @@ from charrnn.cli.display.editor import Editor
 from charrnn.cli.prompt import PromptCache
 from charrnn.config import SampleConfig
 from charrnn.errors import PromptError
-from charrnn.generator import Generator, Prompted
+from charrnn.generator import Generator
 from charrnn.model.model_file import Model
+from charrnn.model.saved_state import Prompted
 from cli.conftest import PROGRAM, SECONDS, Cli, Run, environment, needs_terminal, on_terminal
 
 TAB, AGAIN, UNDO, REDO, LEAVE_OUT = "\t", "\x12", "\x1a", "\x19", "\x18"

@@ -1,0 +1,224 @@
+"""Texts as they grow, token by token, up to their length, a stop string or a constraint's end.
+
+What may still become part of a stop string is held back until that is certain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from charrnn.arrays import Floats64, Integers
+from charrnn.decoding.step import ENDED
+from charrnn.decoding.vocabulary import stop_ids
+from charrnn.text.tokenizer import Decoder, Tokenizer
+
+Write = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A text that a model wrote.
+
+    Attributes:
+        text: what was written after the prompt, without a stop string.
+        seed: the seed that repeats it; None where nothing is random.
+        log_prob: log-probability in nats that the model gives to what it wrote after the prompt
+            (at temperature 1, including a stop string).
+        finished_by: "length", "stop" or "constraint" (the pattern or the number of lines).
+        ids: all tokens that were chosen, including a stop string.
+    """
+
+    text: str
+    seed: int | None
+    log_prob: float
+    finished_by: str
+    ids: tuple[int, ...] = field(default=(), repr=False)
+
+
+class OutputText(Protocol):
+    """A text that grows."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Return how many tokens the text has."""
+        ...
+
+    def extend(self, ids: Integers, log_probs: Floats64) -> bool:
+        """Add chosen tokens up to the end of the text; return whether the text continues.
+
+        Args:
+            ids: (T,) tokens, or `ENDED` and `OVER` where a constraint has ended the text.
+            log_probs: (T,) their log-probabilities.
+        """
+        ...
+
+    def show(self, tokens: Sequence[int]) -> None:
+        """Add tokens without log-probabilities, and write the characters that are certain."""
+        ...
+
+    def finish(self, seed: int | None) -> Sample:
+        """Write what was held back, without a stop string at the end; return the whole text."""
+        ...
+
+
+def output_text(tokenizer: Tokenizer, stop: Sequence[str], length: int, write: Write) -> OutputText:
+    """Return an empty text.
+
+    Args:
+        tokenizer: decodes the tokens.
+        stop: strings before which the text ends.
+        length: maximum number of characters; without effect where every token is a character.
+        write: gets the characters as soon as they are certain.
+
+    Raises:
+        PromptError: a stop string has a character that is not in the vocabulary.
+    """
+    if tokenizer.whole_characters:
+        return _CharacterText(tokenizer, stop_ids(tokenizer, stop), write)
+    return _DecodedText(tokenizer, stop, length, write)
+
+
+class _CharacterText:
+    """A text whose tokens are characters: stop strings are searched for among the ids."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, stops: Sequence[tuple[int, ...]], write: Write
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._stops = stops
+        self._write = write
+        self._max_held = max(map(len, stops), default=0)
+        self._ids: list[int] = []
+        self._num_written = 0
+        self._log_prob = 0.0
+        self._finished_by = "length"
+        self._end: int | None = None  # where a stop string begins
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self._ids)
+
+    def extend(self, ids: Integers, log_probs: Floats64) -> bool:
+        tokens = ids.tolist()
+        count = next((index for index, token in enumerate(tokens) if token < 0), len(tokens))
+        if count < len(tokens):
+            self._finished_by = "constraint"
+        stop = self._find_stop(tokens[:count])
+        counted = count
+        if stop is not None:
+            counted = count = stop
+            self._finished_by = "stop"
+        elif count < len(tokens) and tokens[count] == ENDED:
+            counted += 1  # ending has a probability, too
+        self._log_prob = sum(log_probs[:counted].tolist(), self._log_prob)
+        self.show(tokens[:count])
+        return self._finished_by == "length"
+
+    def _find_stop(self, tokens: Sequence[int]) -> int | None:
+        """Return how many of these tokens there are up to the end of the first stop string."""
+        if not self._stops:
+            return None
+        before = self._ids[len(self._ids) - min(self._max_held, len(self._ids)) :]
+        window = "".join(map(chr, [*before, *tokens]))
+        matches: list[tuple[int, int]] = []  # end and start: the first one is the smallest
+        for stop in self._stops:
+            start = window.find("".join(map(chr, stop)), max(len(before) - len(stop) + 1, 0))
+            if start >= 0:
+                matches.append((start + len(stop), start))
+        if not matches:
+            return None
+        end, start = min(matches)
+        self._end = len(self._ids) - len(before) + start
+        return end - len(before)
+
+    def show(self, tokens: Sequence[int]) -> None:
+        self._ids.extend(tokens)
+        self._write_up_to(len(self._ids) - self._max_held)
+
+    def _write_up_to(self, end: int) -> None:
+        if end > self._num_written:
+            self._write(self._tokenizer.decode(self._ids[self._num_written : end]))
+            self._num_written = end
+
+    def finish(self, seed: int | None) -> Sample:
+        if self._end is None:
+            found = [len(s) for s in self._stops if tuple(self._ids[-len(s) :]) == s]
+            self._end = len(self._ids) - max(found, default=0)
+        self._write_up_to(self._end)
+        text = self._tokenizer.decode(self._ids[: self._end])
+        return Sample(text, seed, self._log_prob, self._finished_by, tuple(self._ids))
+
+
+class _DecodedText:
+    """A text of other tokens: length and stop strings are found in what the tokens decode to."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, stops: Sequence[str], length: int, write: Write
+    ) -> None:
+        self._decoder = Decoder(tokenizer)
+        self._stops, self._characters_left = stops, length
+        self._write = write
+        self._max_held = max(map(len, stops), default=0)
+        self._ids: list[int] = []
+        self._written: list[str] = []
+        self._tail = ""  # not written yet
+        self._log_prob = 0.0
+        self._finished_by = "length"
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self._ids)
+
+    @property
+    def _continues(self) -> bool:
+        return self._finished_by == "length" and self._characters_left > 0
+
+    def extend(self, ids: Integers, log_probs: Floats64) -> bool:
+        for token, log_prob in zip(ids.tolist(), log_probs.tolist(), strict=True):
+            if token < 0:
+                self._finished_by = "constraint"
+                self._log_prob += log_prob if token == ENDED else 0.0
+            if not self._continues:
+                break
+            self._log_prob += log_prob
+            self._add(token)
+        self._write_up_to(len(self._tail) - self._max_held)
+        return self._continues
+
+    def show(self, tokens: Sequence[int]) -> None:
+        for token in tokens:
+            if self._continues:
+                self._add(token)
+        self._write_up_to(len(self._tail) - self._max_held)
+
+    def _add(self, token: int) -> None:
+        self._ids.append(token)
+        self._append(self._decoder.feed((token,)))
+
+    def _append(self, piece: str) -> None:
+        """Append the characters of a token that still belong to the text."""
+        piece = piece[: self._characters_left]
+        begin = max(0, len(self._tail) - self._max_held)  # before this is no whole stop string
+        self._characters_left -= len(piece)
+        self._tail += piece
+        starts = [(self._tail.find(stop, begin), len(stop)) for stop in self._stops]
+        matches = [(start + length, start) for start, length in starts if start >= 0]
+        if matches:
+            self._finished_by = "stop"
+            self._tail = self._tail[: min(matches)[1]]
+            self._max_held = 0
+
+    def _write_up_to(self, end: int) -> None:
+        if end > 0:
+            self._written.append(self._tail[:end])
+            self._tail = self._tail[end:]
+            self._write(self._written[-1])
+
+    def finish(self, seed: int | None) -> Sample:
+        if self._continues:
+            self._append(self._decoder.finish())
+        self._write_up_to(len(self._tail))
+        text = "".join(self._written)
+        return Sample(text, seed, self._log_prob, self._finished_by, tuple(self._ids))
