@@ -135,56 +135,6 @@ class RunDir:
         """The file that a training process locks."""
         return self.path / ".lock"
 
-    @classmethod
-    def find(cls, given: Path | None, runs: Path = RUNS) -> RunDir:
-        """Return the run named by its folder or its model, or the newest run in `runs`.
-
-        Raises:
-            ModelError: no run was found.
-        """
-        if given is not None:
-            run = cls(given if given.is_dir() else given.parent)
-            if not run.metrics.is_file():
-                raise ModelError(f"{given} is no run: there is no {run.metrics.name} in {run.path}")
-            return run
-        found = sorted(runs.glob("*/metrics.jsonl"), key=lambda path: path.stat().st_mtime_ns)
-        if not found:
-            raise ModelError(
-                f"no run found in {runs.absolute()}: train one with 'charrnn train FILE', or name "
-                "one"
-            )
-        return cls(found[-1].parent)
-
-    @classmethod
-    def choose(
-        cls, corpus_name: str, out: Path | None, *, force: bool = False, resume: bool = False
-    ) -> RunDir:
-        """Return the folder for a training: `out`, or the first free ``runs/NAME-1``, ``-2``, ...
-
-        With `resume`, the default is the last run of that name instead.
-
-        Raises:
-            OptionError: `out` is a file, or it already holds a run and neither `force` nor
-                `resume` is given.
-        """
-        if out is None:
-            numbered = (RUNS / f"{corpus_name}-{number}" for number in itertools.count(1))
-            existing = list(itertools.takewhile(Path.exists, numbered))
-            if resume and existing:
-                return cls(existing[-1])
-            return cls(RUNS / f"{corpus_name}-{len(existing) + 1}")
-        run = cls(out)
-        if out.exists() and not out.is_dir():
-            raise OptionError(f"--out {out} is a file: name a folder for the run")
-        if run.checkpoints.is_symlink():
-            raise OptionError(f"{run.checkpoints} is a link: name another folder with --out")
-        if not force and not resume and run.holds_run():
-            raise OptionError(
-                f"--out {out} holds a run already: name another, --resume to go on with it, or "
-                "--force to replace it"
-            )
-        return run
-
     def holds_run(self) -> bool:
         """Return whether the folder holds any file of a run."""
         return any(path.exists() for path in self._files()) or bool(self.checkpoint_steps())
@@ -351,6 +301,36 @@ def held_out(model: Path, tokenizer: Tokenizer, part: str) -> tuple[Ids, Starts]
     return ids, data.documents[part]
 
 
+def choose_run_dir(
+    corpus_name: str, out: Path | None, *, force: bool = False, resume: bool = False
+) -> RunDir:
+    """Return the folder for a training: `out`, or the first free ``runs/NAME-1``, ``-2``, ...
+
+    With `resume`, the default is the last run of that name instead.
+
+    Raises:
+        OptionError: `out` is a file, or it already holds a run and neither `force` nor
+            `resume` is given.
+    """
+    if out is None:
+        numbered = (RUNS / f"{corpus_name}-{number}" for number in itertools.count(1))
+        existing = list(itertools.takewhile(Path.exists, numbered))
+        if resume and existing:
+            return RunDir(existing[-1])
+        return RunDir(RUNS / f"{corpus_name}-{len(existing) + 1}")
+    run = RunDir(out)
+    if out.exists() and not out.is_dir():
+        raise OptionError(f"--out {out} is a file: name a folder for the run")
+    if run.checkpoints.is_symlink():
+        raise OptionError(f"{run.checkpoints} is a link: name another folder with --out")
+    if not force and not resume and run.holds_run():
+        raise OptionError(
+            f"--out {out} holds a run already: name another, --resume to continue it, or "
+            "--force to replace it"
+        )
+    return run
+
+
 def check_resume(*, force: bool, init_from: bool) -> None:
     """Refuse ``--resume`` together with what starts a run.
 
@@ -361,6 +341,25 @@ def check_resume(*, force: bool, init_from: bool) -> None:
         raise OptionError("--force replaces a run, --resume continues it: give one of them")
     if init_from:
         raise OptionError("--init-from starts a run, --resume continues one: give one of them")
+
+
+def find_run(given: Path | None, runs: Path = RUNS) -> RunDir:
+    """Return the run named by its folder or its model, or the newest run in `runs`.
+
+    Raises:
+        ModelError: no run was found.
+    """
+    if given is not None:
+        run = RunDir(given if given.is_dir() else given.parent)
+        if not run.metrics.is_file():
+            raise ModelError(f"{given} is not a run: there is no {run.metrics.name} in {run.path}")
+        return run
+    found = sorted(runs.glob("*/metrics.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        raise ModelError(
+            f"no run found in {runs.absolute()}: train one with 'charrnn train FILE', or name one"
+        )
+    return RunDir(found[-1].parent)
 
 
 def find_model(given: Path | None, runs: Path = RUNS) -> Path:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,20 @@ def test_stop_may_be_one_string(run: Result) -> None:
     one = model.sample(stop="th", length=2000, seed=1)
     assert one == model.sample(stop=["th"], length=2000, seed=1)
     assert one == model.sample(length=2000, seed=1).partition("th")[0]
+
+
+def test_a_named_corpus_and_patterns_are_trained_on_as_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sizes = {"steps": 1, "hidden_size": 4, "cell": "lstm", "backend": "library"}
+    named = charrnn.train("hello", **sizes)
+    assert Path(named.run_dir) == Path("runs", "hello-1")
+    Path("a.txt").write_text("one text\n" * 60)
+    Path("b.txt").write_text("another text\n" * 60)
+    assert charrnn.train("*.txt", valid="hello", **sizes).valid_characters > 1000
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"from a pipe\n" * 60)))
+    assert Path(charrnn.train("-", **sizes).run_dir) == Path("runs", "stdin-1")
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

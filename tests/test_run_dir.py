@@ -11,7 +11,7 @@ import pytest
 from charrnn.config import TextOptions, to_json
 from charrnn.errors import CorpusError, ModelError, OptionError
 from charrnn.model.model_file import MODEL_NAME
-from charrnn.run_dir import RunDir, check_resume, find_model
+from charrnn.run_dir import RunDir, check_resume, choose_run_dir, find_model
 from charrnn.text import corpus, dataset
 
 
@@ -67,21 +67,21 @@ def test_a_text_of_a_run_that_changed_is_an_error(tmp_path: Path) -> None:
 
 def test_a_folder_with_other_files_may_be_used(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    assert RunDir.choose("tiny", tmp_path) == RunDir(tmp_path)
+    assert choose_run_dir("tiny", tmp_path) == RunDir(tmp_path)
 
 
 def test_out_may_not_be_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OptionError, match="is a file: name a folder"):
-        RunDir.choose("tiny", tmp_path / "file", force=True)
+        choose_run_dir("tiny", tmp_path / "file", force=True)
 
 
 def test_runs_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert RunDir.choose("tiny", None).path == Path("runs/tiny-1")
+    assert choose_run_dir("tiny", None).path == Path("runs/tiny-1")
     Path("runs/tiny-1").mkdir(parents=True)
     Path("runs/tiny-3").mkdir()
-    assert RunDir.choose("tiny", None).path == Path("runs/tiny-2")
+    assert choose_run_dir("tiny", None).path == Path("runs/tiny-2")
 
 
 def test_resume_takes_the_newest_run_of_the_text(
@@ -89,10 +89,10 @@ def test_resume_takes_the_newest_run_of_the_text(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for number in (1, 2):
-        assert RunDir.choose("tiny", None).path == Path(f"runs/tiny-{number}")
+        assert choose_run_dir("tiny", None).path == Path(f"runs/tiny-{number}")
         Path(f"runs/tiny-{number}").mkdir(parents=True)
-    assert RunDir.choose("tiny", None, resume=True).path == Path("runs/tiny-2")
-    assert RunDir.choose("other", None, resume=True).path == Path("runs/other-1")
+    assert choose_run_dir("tiny", None, resume=True).path == Path("runs/tiny-2")
+    assert choose_run_dir("other", None, resume=True).path == Path("runs/other-1")
 
 
 @pytest.mark.parametrize("given", ["force", "init_from"])

@@ -49,8 +49,8 @@ MAX_RATE = 0.03
 #   lstm-coupled 2 x 64    AdamW 1.092   SGD 1.5: 1.194, 3: 1.154, 6: 1.127
 #   lstm-coupled 2 x 128   AdamW 0.992   SGD 1: 1.185, 2: 1.120, 3: 1.091, 5: 1.075, 10: 1.205
 #   lstm-coupled 2 x 256   SGD 1.5: 1.113, 3: 1.057, 6: 1.096
-#   gru 2 x 128            AdamW 1.003   SGD 1: 1.106
-#   elman 2 x 128          SGD 1: 1.178, 3: 1.608
+#   gru 2 x 128            AdamW 1.003   SGD 1: 1.106, 1.5: 1.088
+#   elman 2 x 128          AdamW 1.191   SGD 1: 1.178, 1.5: 1.208, 3: 1.608
 SGD_RATE = 50.0
 # Dropout grows with the logarithm of `overfitting`. In runs of one layer with dropout from 0 to 0.7
 # the best was: none at 2, 0.2 or none at 6, 0.4 at 20, 0.6 at 75, 0.6 and 0.7 at 200.

@@ -13,7 +13,7 @@ import torch
 from charrnn.config import TrainConfig, TrainOptions
 from charrnn.errors import ModelError, OptionError
 from charrnn.network.module import choose_device
-from charrnn.run_dir import RunDir
+from charrnn.run_dir import RunDir, choose_run_dir
 from charrnn.text.open import Texts
 from charrnn.training import changes as change_rules
 from charrnn.training import checkpoints, lock, process, record, state
@@ -55,7 +55,7 @@ def resume(
         DivergedError: the loss was not finite, even after several restarts.
     """
     control = control or Control()
-    run_dir = RunDir.choose(texts.corpus.name, out, resume=True)
+    run_dir = choose_run_dir(texts.corpus.name, out, resume=True)
     if run_dir.checkpoint_steps():
         with lock.held(run_dir):
             resumed = yield from _newest(run_dir, texts, given)

@@ -14,7 +14,7 @@ from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.network.layers import Kernel
 from charrnn.network.module import CharRNN, choose_device
-from charrnn.run_dir import RunDir
+from charrnn.run_dir import RunDir, choose_run_dir
 from charrnn.storage import machine
 from charrnn.text import streams
 from charrnn.text.dataset import Dataset
@@ -66,7 +66,7 @@ def start(
         DivergedError: the loss was not finite, even after several restarts.
     """
     control = control or Control()
-    run_dir = RunDir.choose(texts.corpus.name, out, force=force)
+    run_dir = choose_run_dir(texts.corpus.name, out, force=force)
     yield from begin(run_dir, texts, options, control, model=model, replace_run=force)
 
 

@@ -22,7 +22,7 @@ from charrnn.training import validation as validations
 from charrnn.training.bptt import BPTT
 from charrnn.training.budget import Budget, Clock
 from charrnn.training.events import Best, Metrics, Notice, Progress, Stop, Values, never
-from charrnn.training.validation import LEAVING, InterruptedScoring, Validation
+from charrnn.training.validation import InterruptedScoring, Validation
 
 MAX_VALIDATIONS = 20  # per run
 VALIDATION_SHARE = 0.1  # validation tokens read per character trained on, at most
@@ -68,7 +68,7 @@ class Trainer:
 
     Attributes:
         bptt: makes the updates.
-        validation: scores the network; None if there is nothing to validate.
+        validation: scores the network.
         characters_per_token: mean over the training text.
         start: when the training began (`time.perf_counter`).
         reported: reports made, out of `REPORTS` per run.
@@ -79,7 +79,7 @@ class Trainer:
     """
 
     def __init__(
-        self, bptt: BPTT, validation: Validation | None = None, characters_per_token: float = 1.0
+        self, bptt: BPTT, validation: Validation, characters_per_token: float = 1.0
     ) -> None:
         self.bptt, self.validation = bptt, validation
         self.characters_per_token = characters_per_token
@@ -141,10 +141,9 @@ class Trainer:
 
     def _measure_scoring(self, clock: Clock) -> Iterator[Notice]:
         """Reserve time for the scoring at the end; say so if it is much of a short training."""
-        self._scoring_seconds()  # compiles what scoring needs, which is not part of the measurement
-        clock.reserve = self._scoring_seconds()
-        left = clock.deadline - clock.start
-        length = len(self.validation.ids) if self.validation else 0
+        self.validation.seconds(self.bptt.network)  # compiles, which the measurement leaves out
+        clock.reserve = self.validation.seconds(self.bptt.network)
+        left, length = clock.deadline - clock.start, len(self.validation.ids)
         if clock.reserve > LONG_SCORING * left and length > validations.VALID_CAP:
             yield Notice(
                 f"scoring the {length:,} held-out tokens at the end will take about "
@@ -152,13 +151,10 @@ class Trainer:
                 "(--valid-fraction, or a shorter --valid) or train longer (--minutes)"
             )
 
-    def _scoring_seconds(self) -> float:
-        return self.validation.seconds(self.bptt.network) if self.validation else LEAVING
-
     def _validation_count(self, characters: float) -> int:
         """Return how often a run that reads this many characters is validated."""
-        length = len(self.validation.ids) if self.validation else 0
-        affordable = VALIDATION_SHARE * characters / max(1, min(validations.VALID_CAP, length))
+        read = min(validations.VALID_CAP, len(self.validation.ids))
+        affordable = VALIDATION_SHARE * characters / max(1, read)
         return max(2, min(MAX_VALIDATIONS, int(affordable)))
 
     def _report(
@@ -222,10 +218,8 @@ class Trainer:
         Raises:
             InterruptedScoring: `stop` returned True.
         """
-        if not (self.validation and len(self.validation.ids)):
-            return None
         if isinstance(budget, Clock):
-            budget.reserve = self._scoring_seconds()
+            budget.reserve = self.validation.seconds(self.bptt.network)
         return self.validation.estimate(self.bptt.network, stop)
 
     def metrics(self, fraction: float, valid_nats: float | None) -> Metrics:

@@ -37,10 +37,10 @@ def plot(
 
     A run can be drawn while it trains. Drawing needs the packages of the extra 'plot'.
     """
-    from charrnn.run_dir import RunDir
+    from charrnn.run_dir import find_run
 
     plots.check_file("--out", out, force)
-    folders = [RunDir.find(run) for run in runs] if runs else [RunDir.find(None)]
+    folders = [find_run(run) for run in runs] if runs else [find_run(None)]
     courses = [folder.course() for folder in folders]
     if not runs:
         note(f"run: {courses[0].run_dir}")

@@ -18,12 +18,13 @@ from charrnn.cli.texts import CorpusArgument, dataset_of, texts_of
 from charrnn.config import TrainOptions, from_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator, Sequence
 
     from charrnn.cli.display.tensorboard import TensorBoard
+    from charrnn.cli.display.training_progress import Lines
     from charrnn.model.model_file import Model
     from charrnn.text.open import Texts
-    from charrnn.training.events import Event, Events, Result
+    from charrnn.training.events import Events, Result
 
 
 @guarded
@@ -66,8 +67,7 @@ def train(
             events = start(
                 texts, options, out=run.out, force=run.force, model=model, control=control
             )
-        shows = [display.show, *([tensorboard.show] if tensorboard else [])]
-        result = _result(events, shows, run.dry_run)
+        result = _result(events, [display, *tensorboard], run.dry_run)
     if result is None:
         if as_json:
             planned = display.planned
@@ -93,15 +93,15 @@ def _texts(
 
 
 def _result(
-    events: Events, shows: Sequence[Callable[[Event], None]], dry_run: bool
+    events: Events, displays: Sequence[Lines | TensorBoard], dry_run: bool
 ) -> Result | None:
     """Show the events of a training and return its result; None after a dry run."""
     from charrnn.training.events import Done, Planned
 
     with contextlib.closing(events):
         for event in events:
-            for show in shows:
-                show(event)
+            for display in displays:
+                display.show(event)
             if isinstance(event, Done):
                 return event.result
             if isinstance(event, Planned) and dry_run:
@@ -109,13 +109,16 @@ def _result(
     return None
 
 
-def _tensorboard(run: RunOptions) -> contextlib.AbstractContextManager[TensorBoard | None]:
-    """Return what writes curves for TensorBoard, if the run wants them."""
+@contextlib.contextmanager
+def _tensorboard(run: RunOptions) -> Iterator[list[TensorBoard]]:
+    """Yield what writes curves for TensorBoard, if the run wants them."""
     if not run.logs_curves:
-        return contextlib.nullcontext()
+        yield []
+        return
     from charrnn.cli.display.tensorboard import TensorBoard
 
-    return TensorBoard()
+    with TensorBoard() as tensorboard:
+        yield [tensorboard]
 
 
 def _model(path: Path, chosen: dict[str, Any]) -> Model:
