@@ -9,8 +9,9 @@ import pytest
 
 from charrnn.config import BeamConfig, Limits
 from charrnn.decoding import beam
-from charrnn.decoding.beam import Hypothesis, beam_search
+from charrnn.decoding.beam import beam_search
 from charrnn.decoding.constraints import build
+from charrnn.decoding.hypotheses import Hypothesis
 from charrnn.decoding.sampler import generator
 from charrnn.decoding.step import log_softmax
 from charrnn.errors import OptionError, RunError
@@ -456,7 +457,7 @@ def test_so_wide_a_beam_is_refused_before_anything_is_made(
     with pytest.raises(OptionError) as caught:
         beam_search(chain, logits, state, BeamConfig(width=50_000))
     assert str(caught.value) == (
-        "`width` 50,000 with 40,000 symbols would take about 144 GB, and the machine has 8: "
+        "`width` 50,000 with 40,000 tokens would take about 144 GB, and the machine has 8: "
         "lower `width`"
     )
     monkeypatch.setattr(machine, "installed", lambda: None)

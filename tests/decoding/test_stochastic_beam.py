@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from charrnn.config import BeamConfig, Limits
-from charrnn.decoding import beam
 from charrnn.decoding.beam import beam_search
 from charrnn.decoding.constraints import Constraint, build
+from charrnn.decoding.hypotheses import PrefixTree
 from charrnn.decoding.sampler import generator
 
 MakeChain = Callable[..., Any]
@@ -105,13 +105,13 @@ def test_what_is_settled_is_looked_for_no_more_than_it_costs(
 ) -> None:
     """Groups that never share a symbol must not be followed back to the start again and again."""
     looks: list[int] = []
-    shared = beam._Tree.shared
+    shared = PrefixTree.common_prefix
 
     def counted(tree: Any, nodes: Any, leaf: Any, start: int) -> tuple[int, int]:
         looks.append(len(tree._parents) - start)
         return shared(tree, nodes, leaf, start)
 
-    monkeypatch.setattr(beam._Tree, "shared", counted)
+    monkeypatch.setattr(PrefixTree, "common_prefix", counted)
     chain = make_chain(np.tile([0.6, 0.4], (2, 2, 1)))
     config = BeamConfig(length=1000, width=2, groups=2, diversity=9.0)
     settled: list[int] = []
