@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import json
 import os
 import sys
@@ -68,7 +69,14 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             note("charrnn: out of memory: use a smaller model, batch, width or text")
             raise typer.Exit(1) from None
 
+    run.__doc__ = _unwrapped(command.__doc__ or "")
     return run
+
+
+def _unwrapped(docstring: str) -> str:
+    """Return a docstring with each paragraph on one line, so that `--help` can wrap it."""
+    paragraphs = inspect.cleandoc(docstring).split("\n\n")
+    return "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
 
 
 def _discard_stdout() -> None:

@@ -51,13 +51,14 @@ PageOption = Annotated[
 @guarded
 @configured
 def inspect_cells(
-    output: InspectOutput,
+    *,
     file: TextArgument = None,
     model: ModelOption = None,
     prompt: PromptOption = None,
     length: LengthOption = 5000,
     unit: UnitOption = None,
     html: PageOption = None,
+    output: InspectOutput,
 ) -> None:
     """Look at single units while a model reads: what they track, which gates are saturated.
 

@@ -31,14 +31,15 @@ if TYPE_CHECKING:
 @guarded
 @configured
 def inspect_gradients(
-    untrained: UntrainedOptions,
-    output: InspectOutput,
+    *,
     file: TextArgument = None,
     models: ModelsOption = None,
+    untrained: UntrainedOptions,
     lags: Annotated[int, typer.Option(help="Symbols to look back.", min=2, max=500)] = 100,
     windows: Annotated[
         int, typer.Option(help="Positions in the text to measure at.", min=1, max=256)
     ] = 16,
+    output: InspectOutput,
 ) -> None:
     """Measure how error flows back: what vanishes, what explodes, and what carries it.
 

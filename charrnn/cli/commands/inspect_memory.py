@@ -47,12 +47,13 @@ SymbolsOption = Annotated[
 @guarded
 @configured
 def inspect_memory(
-    tasks: TaskOptions,
-    output: InspectOutput,
+    *,
     file: TextArgument = None,
     models: ModelsOption = None,
     longest: LongestOption = None,
     symbols: SymbolsOption = 4096,
+    tasks: TaskOptions,
+    output: InspectOutput,
 ) -> None:
     """Measure how far back networks remember.
 

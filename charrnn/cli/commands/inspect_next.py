@@ -24,9 +24,9 @@ def _preview(setting: str, default: str) -> Any:
 @guarded
 @configured
 def inspect_next(
-    start: Annotated[PromptOptions, Only("prompt")],
-    output: InspectOutput,
+    *,
     model: ModelOption = None,
+    start: Annotated[PromptOptions, Only("prompt")],
     symbols: Annotated[int, typer.Option(help="Likeliest symbols to show.", min=1)] = 12,
     temperature: Annotated[float | None, _preview("temperature", "0.5 and 2")] = None,
     top_k: Annotated[int | None, _preview("top-k", "5")] = None,
@@ -35,6 +35,7 @@ def inspect_next(
     min_p: Annotated[float | None, _preview("min-p", "none")] = None,
     width: Annotated[int, typer.Option("--width", "-w", help="Beam width.")] = BeamConfig.width,
     length: Annotated[int, typer.Option("--length", "-n", help="Beam search steps.")] = 8,
+    output: InspectOutput,
 ) -> None:
     """Show what may follow a prompt, how sampling settings change it, and the beam search tree.
 

@@ -27,15 +27,16 @@ READING = Only("encoding", "errors", "newline", "include", "exclude", "document_
 @guarded
 @configured
 def score(
+    *,
     files: Annotated[
         list[str],
         typer.Argument(help="Text files (packed too), folders, patterns, - for stdin."),
     ],
-    reading: Annotated[Reading, READING],
-    engine: Annotated[EngineOptions, Only("weights", "threads")],
-    start: Annotated[PromptOptions, Only("unknown")],
-    output: ScoreOutput,
     model: ModelOption = None,
+    output: ScoreOutput,
+    start: Annotated[PromptOptions, Only("unknown")],
+    engine: Annotated[EngineOptions, Only("weights", "threads")],
+    reading: Annotated[Reading, READING],
 ) -> None:
     r"""Show how much a text surprises a model, and where.
 

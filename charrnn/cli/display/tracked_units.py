@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,8 @@ def table(found: TrackedUnits) -> Iterator[str]:
             numbers = (f"{unit!s:>9} {tracker.score:+.3f}" for unit, tracker in units)
             yield f"{name:<{size}}{'  '.join(numbers)}"
         if found.too_rare:
-            yield f"too rare in this text: {', '.join(found.too_rare)}"
+            too_rare = f"too rare in this text: {', '.join(found.too_rare)}"
+            yield from textwrap.wrap(too_rare, 79, break_on_hyphens=False)
     else:
         yield f"a text of {len(found.symbols):,} symbols is too short to search for features"
     yield ""
