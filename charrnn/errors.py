@@ -108,4 +108,4 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return the end of a sentence about an unknown word: the nearest known word, or all."""
     known = list(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+    return f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"

@@ -49,7 +49,7 @@ def test_nearest_suggests_the_word_that_was_meant() -> None:
 
 
 def test_nearest_lists_all_when_none_is_near() -> None:
-    assert nearest("xyz", ["elman", "lstm"]) == "known are elman, lstm"
+    assert nearest("xyz", ["elman", "lstm"]) == "choose from elman, lstm"
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def read_corpus(
     Raises:
         CorpusError: a text is missing, empty, damaged, or not in its encoding.
     """
-    known = registry.registry()
+    known = registry.entries()
     paths: list[Name] = []
     named = None
     for name in map(str, names):

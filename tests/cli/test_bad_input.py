@@ -100,7 +100,7 @@ CASES = {
         "--batch-size 13",
         "--seq-len 45",
     ],
-    "train good.txt --newline crlf": ["--newline", "crlf", "known are keep, lf"],
+    "train good.txt --newline crlf": ["--newline", "crlf", "choose from keep, lf"],
     "eval nothere.txt -m model": ["nothere.txt", "does not exist"],
     # the model
     "sample": ["no model found", "runs", "charrnn train", "--model"],

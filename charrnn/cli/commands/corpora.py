@@ -23,7 +23,7 @@ def list_corpora(as_json: JsonOption = False) -> None:
     """List the named corpora; 'charrnn train NAME' uses one."""
     from charrnn.text.named import registry
 
-    entries = registry.registry().values()
+    entries = registry.entries().values()
     if as_json:
         listed = [{**asdict(entry), "here": registry.is_here(entry)} for entry in entries]
         print_json({"corpora": listed})
@@ -43,7 +43,7 @@ def path(name: NameArgument, as_json: JsonOption = False) -> None:
     """Print the local files of a named corpus, one a line."""
     from charrnn.text.named import registry
 
-    _print_paths(name, registry.paths(registry.entry(name)), as_json)
+    _print_paths(name, registry.paths(registry.find(name)), as_json)
 
 
 @app.command("fetch")
@@ -57,7 +57,7 @@ def fetch(name: NameArgument, as_json: JsonOption = False) -> None:
     """
     from charrnn.text.named import fetch, registry
 
-    entry = registry.entry(name)
+    entry = registry.find(name)
     if not entry.url:
         note(f"{name} is {entry.source}: there is nothing to fetch")
         _print_paths(name, registry.paths(entry), as_json)

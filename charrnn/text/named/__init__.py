@@ -1,1 +1,1 @@
-"""Corpora known by name: the registry, and what downloads, verifies and unpacks them."""
+"""Named corpora: the registry, and fetching: download, verification, unpacking."""

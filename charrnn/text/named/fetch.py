@@ -1,6 +1,6 @@
-"""A named corpus from where the world keeps it to a verified local file.
+"""Fetch a named corpus: download it, verify it, unpack it, and give it its name.
 
-Download, its hash, unpacking, the text's hash, one rename: a file under its name is whole.
+The rename comes last, so a file with the corpus's name is complete and verified.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import filelock
 from charrnn.errors import CorpusError, RunError
 from charrnn.storage.cache_dir import user_cache_dir
 from charrnn.text.named import registry
-from charrnn.text.named.download import FULL, Arrived, DownloadError, Say, download, no_room
+from charrnn.text.named.download import FULL, DownloadError, Notify, Progress, disk_full, download
 from charrnn.text.named.registry import Entry
 from charrnn.text.named.unpack import UnpackError, unpack
 
@@ -30,7 +30,7 @@ class Fetched:
         path: its one file.
         bytes: size of the text.
         sha256: of the text.
-        downloaded: bytes that came over the network for it now.
+        downloaded: bytes that came over the network this time.
     """
 
     path: Path
@@ -40,42 +40,42 @@ class Fetched:
 
 
 class _WrongFileError(RunError):
-    """A download, or the text in it, that is not the one that the registry means."""
+    """A download, or the text in it, with another hash than the registry's."""
 
 
-def fetch(wanted: Entry, arrived: Arrived, say: Say) -> Fetched:
-    """Bring a corpus that is known by its address to this machine, if it is not here already.
+def fetch(entry: Entry, progress: Progress, notify: Notify) -> Fetched:
+    """Fetch a corpus with a URL, unless it is on this machine already.
 
     Args:
-        wanted: what to bring.
-        arrived: told the bytes that have arrived, and of how many, where that is known.
-        say: told what is worth a line.
+        entry: the corpus.
+        progress: called with the bytes so far and, if known, the bytes of the whole.
+        notify: called with sentences for the user.
 
     Raises:
-        CorpusError: neither its hash nor that of its archive is known.
-        RunError: it cannot be had, or what came is not what is meant.
+        CorpusError: the registry has no hash of the text or its archive.
+        RunError: the download failed, or its hash is not the registry's.
     """
-    if not (wanted.sha256 or wanted.archive_sha256):
-        raise CorpusError(f"{wanted.name}: no SHA-256 is known for it, so it is not fetched")
-    copy = registry.local_copy(wanted)
+    if not (entry.sha256 or entry.archive_sha256):
+        raise CorpusError(f"{entry.name}: no SHA-256 is known for it, so it is not fetched")
+    copy = registry.local_copy(entry)
     if copy:
         return _described(copy)
     if user_cache_dir() is None:
         raise RunError("there is no home folder to keep corpora in: set HOME or XDG_CACHE_HOME")
-    folder = registry.kept_at(wanted).parent
+    folder = registry.cached_path(entry).parent
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(wanted, folder, say):
-        return _fetch(wanted, arrived, say)
+    with _locked(entry, folder, notify):
+        return _fetch(entry, progress, notify)
 
 
 @contextmanager
-def _alone(wanted: Entry, folder: Path, say: Say) -> Iterator[None]:
-    """While no other process fetches the same; the system ends the lock with its owner."""
-    lock = filelock.FileLock(folder / f".{wanted.name}.lock")
+def _locked(entry: Entry, folder: Path, notify: Notify) -> Iterator[None]:
+    """Lock the corpus against other processes; the system releases the lock of a killed one."""
+    lock = filelock.FileLock(folder / f".{entry.name}.lock")
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        say(f"another charrnn fetches {wanted.name}: waiting for it")
+        notify(f"another charrnn fetches {entry.name}: waiting for it")
         lock.acquire()
     try:
         yield
@@ -83,103 +83,103 @@ def _alone(wanted: Entry, folder: Path, say: Say) -> Iterator[None]:
         lock.release()
 
 
-def _fetch(wanted: Entry, arrived: Arrived, say: Say) -> Fetched:
+def _fetch(entry: Entry, progress: Progress, notify: Notify) -> Fetched:
     try:
-        found = registry.fetched(wanted)
+        found = registry.fetched(entry)
     except CorpusError:
-        say(f"{registry.kept_at(wanted)} is no longer what was fetched: fetching it anew")
+        notify(f"{registry.cached_path(entry)} has changed: fetching it again")
         found = None
     if found:
         return _described(found)
-    archive = registry.local_archive(wanted)
+    archive = registry.local_archive(entry)
     if archive:
-        say(f"unpacking {archive}")
-        return _accept(wanted, archive, say)
-    say(f"fetching {wanted.url}")
-    part = registry.kept_at(wanted).with_suffix(".part")
+        notify(f"unpacking {archive}")
+        return _accept(entry, archive, notify)
+    notify(f"fetching {entry.url}")
+    part = registry.cached_path(entry).with_suffix(".part")
     kept = part.exists()
     try:
-        return _download(wanted, part, arrived, say)
+        return _download(entry, part, progress, notify)
     except _WrongFileError:
         if not kept:
             raise
-    say("what was left of an earlier attempt does not belong to it: fetching all of it anew")
-    return _download(wanted, part, arrived, say)
+    notify("the rest of an earlier download does not match: downloading all of it again")
+    return _download(entry, part, progress, notify)
 
 
-def _download(wanted: Entry, part: Path, arrived: Arrived, say: Say) -> Fetched:
-    came = _Came(wanted, part.parent, arrived)
-    limit = wanted.archive_bytes or wanted.bytes or 0
-    download(str(wanted.url), part, limit, came, say)
+def _download(entry: Entry, part: Path, progress: Progress, notify: Notify) -> Fetched:
+    counted = _Counted(entry, part.parent, progress)
+    limit = entry.archive_bytes or entry.bytes or 0
+    download(str(entry.url), part, limit, counted, notify)
     try:
-        result = _accept(wanted, part, say)
+        result = _accept(entry, part, notify)
     except _WrongFileError:
         part.unlink()
         raise
     part.unlink()
-    return Fetched(result.path, result.bytes, result.sha256, came.bytes)
+    return Fetched(result.path, result.bytes, result.sha256, counted.bytes)
 
 
-class _Came:
-    """Counts what comes over the network, and refuses what the disk has no room for."""
+class _Counted:
+    """Counts the bytes from the network, and refuses a download that the disk has no space for."""
 
-    def __init__(self, wanted: Entry, folder: Path, arrived: Arrived) -> None:
-        self._wanted, self._folder, self._arrived = wanted, folder, arrived
+    def __init__(self, entry: Entry, folder: Path, progress: Progress) -> None:
+        self._entry, self._folder, self._progress = entry, folder, progress
         self._last: int | None = None
         self.bytes = 0
 
     def __call__(self, have: int, whole: int | None) -> None:
         if self._last is None or have < self._last:
-            self._check_room((whole or have) - have)
+            self._check_space((whole or have) - have)
         else:
             self.bytes += have - self._last
         self._last = have
-        self._arrived(have, whole)
+        self._progress(have, whole)
 
-    def _check_room(self, missing: int) -> None:
-        text = self._wanted.bytes if self._wanted.sha256 else 0
+    def _check_space(self, missing: int) -> None:
+        text = self._entry.bytes if self._entry.sha256 else 0
         needed = missing + (text or 0)
         free = shutil.disk_usage(self._folder).free
         if needed > free:
             raise DownloadError(
-                f"{self._wanted.name} needs {needed:,} bytes in {self._folder}, "
-                f"where {free:,} are free: make room"
+                f"{self._entry.name} needs {needed:,} bytes in {self._folder}, "
+                f"where only {free:,} are free"
             )
 
 
-def _accept(wanted: Entry, archive: Path, say: Say) -> Fetched:
-    """Verify and unpack a download, and put the text under its name."""
-    if wanted.archive_sha256:
-        _compare(registry.sha256_of(archive), wanted.archive_sha256, f"what {wanted.url} sent")
-    target = registry.kept_at(wanted)
+def _accept(entry: Entry, archive: Path, notify: Notify) -> Fetched:
+    """Verify and unpack a download, and give the text its name."""
+    if entry.archive_sha256:
+        _compare(registry.sha256_of(archive), entry.archive_sha256, f"what {entry.url} sent")
+    target = registry.cached_path(entry)
     written = target.with_suffix(".unpacked")
     try:
         with written.open("wb") as text:
-            left_out = unpack(archive, wanted.unpack, wanted.select, text, wanted.bytes or 0)
+            left_out = unpack(archive, entry.unpack, entry.select, text, entry.bytes or 0)
             text.flush()
             os.fsync(text.fileno())
         result = _described(written)
-        if wanted.sha256:
-            _compare(result.sha256, wanted.sha256, f"the text that {wanted.url} sent")
-        registry.noted_at(wanted).write_text(f"{result.sha256}  {target.name}\n", "ascii")
+        if entry.sha256:
+            _compare(result.sha256, entry.sha256, f"the text that {entry.url} sent")
+        registry.hash_path(entry).write_text(f"{result.sha256}  {target.name}\n", "ascii")
         written.replace(target)
     except UnpackError as error:
-        raise _WrongFileError(f"{wanted.name}: {error.message}") from None
+        raise _WrongFileError(f"{entry.name}: {error.message}") from None
     except OSError as error:
         if error.errno in FULL:
-            raise no_room(target.parent) from error
+            raise disk_full(target.parent) from error
         raise
     finally:
         written.unlink(missing_ok=True)
     if left_out:
-        say(f"{left_out:,} files of it are not UTF-8 and were left out")
+        notify(f"{left_out:,} files of it are not UTF-8 and were left out")
     return Fetched(target, result.bytes, result.sha256)
 
 
 def _compare(found: str, expected: str, what: str) -> None:
     if found != expected:
         raise _WrongFileError(
-            f"{what} is not what is meant and was thrown away: its SHA-256 is {found}, "
+            f"{what} is not the expected file and was deleted: its SHA-256 is {found}, "
             f"not {expected}"
         )
 

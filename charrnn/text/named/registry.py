@@ -1,8 +1,9 @@
-"""Named corpora: ``corpora/registry.toml`` -> a verified local file.
+"""Look up named corpora in ``corpora/registry.toml`` and find their verified local files.
 
-An entry is carried with charrnn, made from what the machine holds, or known by its address and
-SHA-256. Those are found in a folder of local copies (the environment variable ``CHARRNN_CORPORA``),
-by hash, or where `charrnn.text.named.fetch` has put them. Nothing is downloaded here.
+A corpus is included in charrnn, made from files of this machine, or known by its URL and SHA-256.
+The latter are found by hash in the folder of local copies that the environment variable
+``CHARRNN_CORPORA`` names, or where `charrnn.text.named.fetch` has put them. Nothing is downloaded
+here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from charrnn.storage.cache_dir import cache_dir
 C_HEADERS = "/usr/include"
 MACHINE = ("python-stdlib", "c-headers")
 UNPACK = ("none", "gzip", "zip", "tar.gz", "tar.xz")
-_PLAIN = re.compile(r"\w[\w.-]{0,99}")  # a name that leads to no other folder
+_PLAIN = re.compile(r"\w[\w.-]{0,99}")  # a name that cannot lead to another folder
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -31,18 +32,18 @@ class Entry:
 
     Attributes:
         name: what users type.
-        title: what it is, in a few words.
-        description: in a sentence.
-        licence: under which it may be used.
-        bytes: size of the text; an upper limit where `sha256` is not known.
+        title: a few words.
+        description: a sentence.
+        licence: the licence of the text.
+        bytes: size of the text; an upper limit if `sha256` is not known.
         sha256: of the text.
-        file: its name in the corpora folder, if it is carried with charrnn.
-        url: where the world keeps it.
-        machine: how it is made from what this machine holds (python-stdlib, c-headers).
-        unpack: what the download is packed with; ``none`` where it is the text itself.
-        select: which members of an archive are meant, in the archive's order.
+        file: its name in the corpora folder, if it is included in charrnn.
+        url: where to download it.
+        machine: which files of this machine make it: python-stdlib or c-headers.
+        unpack: the format of the download; ``none`` if it is the text itself.
+        select: patterns of the members of an archive that make the text, in the archive's order.
         archive_sha256: of the download.
-        archive_bytes: upper limit of the size of the download.
+        archive_bytes: upper limit of the download's size.
     """
 
     name: str
@@ -61,21 +62,21 @@ class Entry:
 
     @property
     def source(self) -> str:
-        """Where it comes from, in a word or two."""
+        """Where it comes from, in a few words."""
         if self.file:
             return "carried with charrnn"
         return "made from this machine" if self.machine else str(self.url)
 
 
 def folder() -> Path:
-    """The corpora carried with charrnn: inside an installed package, or beside it in a checkout."""
+    """Return the folder of included corpora: in an installed package, or next to a checkout's."""
     here = Path(__file__).parents[2]
     installed = here / "_corpora"
     return installed if installed.is_dir() else here.parent / "corpora"
 
 
-def registry() -> dict[str, Entry]:
-    """All named corpora.
+def entries() -> dict[str, Entry]:
+    """Return all named corpora.
 
     Raises:
         CorpusError: the registry is damaged.
@@ -88,32 +89,32 @@ def registry() -> dict[str, Entry]:
 
 
 def parse(data: bytes, where: str) -> dict[str, Entry]:
-    """The entries of a registry; `where` names it in errors.
+    """Return the entries of a registry; `where` names it in errors.
 
     Raises:
-        CorpusError: it is damaged.
+        CorpusError: the registry is damaged.
     """
     try:
         found = tomllib.loads(data.decode())
-        entries = {name: Entry(name, **fields) for name, fields in found.items()}
+        made = {name: Entry(name, **fields) for name, fields in found.items()}
     except (ValueError, TypeError, RecursionError) as error:
-        raise CorpusError(f"{where} is damaged: it is no registry ({error})") from None
-    for name, made in entries.items():
-        wrong = [field for field, right in _right(made).items() if not right]
+        raise CorpusError(f"{where} is damaged: it is not a registry ({error})") from None
+    for name, entry in made.items():
+        wrong = [field for field, valid in _valid_fields(entry).items() if not valid]
         if wrong:
-            raise CorpusError(f"{where} is damaged: '{name}' has no such {wrong[0]}")
-    return entries
+            raise CorpusError(f"{where} is damaged: the {wrong[0]} of '{name}' is invalid")
+    return made
 
 
-def _right(entry: Entry) -> dict[str, bool]:
-    """Whether what an entry says can be, by what it says."""
+def _valid_fields(entry: Entry) -> dict[str, bool]:
+    """Return whether each group of an entry's fields is valid."""
     texts = (entry.title, entry.description, entry.licence, entry.url or "")
     sizes = (entry.bytes, entry.archive_bytes)
     hashes = (entry.sha256, entry.archive_sha256)
     patterns = entry.select if isinstance(entry.select, list) else [None]
     return {
         "name": _PLAIN.fullmatch(entry.name) is not None,
-        "words": all(isinstance(text, str) for text in texts),
+        "text": all(isinstance(text, str) for text in texts),
         "size": all(size is None or (type(size) is int and size >= 0) for size in sizes),
         "hash": all(h is None or (isinstance(h, str) and _SHA256.fullmatch(h)) for h in hashes),
         "file": entry.file is None
@@ -125,88 +126,89 @@ def _right(entry: Entry) -> dict[str, bool]:
     }
 
 
-def entry(name: str) -> Entry:
-    """The entry called `name`.
+def find(name: str) -> Entry:
+    """Return the entry of a name.
 
     Raises:
-        CorpusError: there is none; suggests the nearest.
+        CorpusError: there is none; the message suggests the nearest name.
     """
-    known = registry()
+    known = entries()
     if name not in known:
         raise CorpusError(f"no corpus is called '{name}': {nearest(name, known)}")
     return known[name]
 
 
-def paths(wanted: Entry) -> list[Path]:
-    """The local files of a corpus, in order.
+def paths(entry: Entry) -> list[Path]:
+    """Return the local files of a corpus, in order.
 
     Raises:
-        CorpusError: it is not on this machine; says what would bring it here.
+        CorpusError: it is not on this machine; the message says how to get it.
     """
-    if wanted.file:
-        return [folder() / wanted.file]
-    if wanted.machine:
-        return _machine_files(wanted)
-    found = local_copy(wanted) or fetched(wanted)
+    if entry.file:
+        return [folder() / entry.file]
+    if entry.machine:
+        return _machine_files(entry)
+    found = local_copy(entry) or fetched(entry)
     if found is None:
         raise CorpusError(
-            f"{wanted.name} is not on this machine: 'charrnn corpora fetch {wanted.name}' brings "
-            f"it from {wanted.url}; a copy in the folder CHARRNN_CORPORA would do as well"
+            f"{entry.name} is not on this machine: 'charrnn corpora fetch {entry.name}' "
+            f"downloads it from {entry.url}; a copy in the folder that CHARRNN_CORPORA names "
+            "works, too"
         )
     return [found]
 
 
-def is_here(wanted: Entry) -> bool:
-    """Whether its files seem to be on this machine; their hashes are not looked at."""
-    if wanted.url:
-        return kept_at(wanted).is_file() or local_copy(wanted) is not None
-    return wanted.machine != "c-headers" or Path(C_HEADERS).is_dir()
+def is_here(entry: Entry) -> bool:
+    """Return whether its files seem to be on this machine, without checking their hashes."""
+    if entry.url:
+        return cached_path(entry).is_file() or local_copy(entry) is not None
+    return entry.machine != "c-headers" or Path(C_HEADERS).is_dir()
 
 
-def kept_at(wanted: Entry) -> Path:
-    """Where a fetched corpus is kept; a registry with other hashes means another file."""
-    pin = wanted.sha256 or wanted.archive_sha256 or ""
-    return cache_dir("corpora") / f"{wanted.name}-{pin[:12]}.txt"
+def cached_path(entry: Entry) -> Path:
+    """Return where a fetched corpus is cached; an entry with another hash has another file."""
+    pin = entry.sha256 or entry.archive_sha256 or ""
+    return cache_dir("corpora") / f"{entry.name}-{pin[:12]}.txt"
 
 
-def noted_at(wanted: Entry) -> Path:
-    """Where the SHA-256 of a fetched text is noted, in the form of ``sha256sum``."""
-    return kept_at(wanted).with_suffix(".sha256")
+def hash_path(entry: Entry) -> Path:
+    """Return the file that holds the SHA-256 of a fetched text, as ``sha256sum`` writes it."""
+    return cached_path(entry).with_suffix(".sha256")
 
 
-def fetched(wanted: Entry) -> Path | None:
-    """The file of a corpus that was fetched, verified; None if it was not.
+def fetched(entry: Entry) -> Path | None:
+    """Return the verified file of a fetched corpus; None if it was not fetched.
 
     Raises:
-        CorpusError: the file is no longer what was fetched.
+        CorpusError: the file was changed since.
     """
-    path = kept_at(wanted)
+    path = cached_path(entry)
     if not path.is_file():
         return None
     try:
-        expected = wanted.sha256 or noted_at(wanted).read_text("ascii").split()[0]
+        expected = entry.sha256 or hash_path(entry).read_text("ascii").split()[0]
     except (OSError, ValueError, IndexError):
-        return None  # without its hash the text is worth nothing
+        return None  # the text cannot be verified without its hash
     if sha256_of(path) != expected:
         raise CorpusError(
-            f"{path} is no longer what was fetched: remove it, then "
-            f"'charrnn corpora fetch {wanted.name}' brings {wanted.name} anew"
+            f"{path} has changed since it was fetched: remove it, then "
+            f"'charrnn corpora fetch {entry.name}' fetches it again"
         )
     return path
 
 
-def _machine_files(wanted: Entry) -> list[Path]:
-    if wanted.machine == "python-stdlib":
+def _machine_files(entry: Entry) -> list[Path]:
+    if entry.machine == "python-stdlib":
         files = _readable(Path(sysconfig.get_path("stdlib")), "*.py", "site-packages")
     else:
         files = _readable(Path(C_HEADERS), "*.h")
     if not files:
-        raise CorpusError(f"{wanted.name}: this machine holds no such files")
+        raise CorpusError(f"{entry.name}: this machine has no such files")
     return files
 
 
 def _readable(root: Path, pattern: str, left_out: str = "") -> list[Path]:
-    """Files below `root`, sorted, that are UTF-8 (a few test files are not, on purpose)."""
+    """Return the UTF-8 files below `root`, sorted (a few test files are not UTF-8, on purpose)."""
     return [
         path
         for path in sorted(root.rglob(pattern))
@@ -222,29 +224,29 @@ def _is_text(path: Path) -> bool:
     return True
 
 
-def local_copy(wanted: Entry) -> Path | None:
-    """A file of the right size and hash in the folder of local copies."""
-    return _copy_of(wanted.sha256, wanted.bytes or 0, wanted.bytes)
+def local_copy(entry: Entry) -> Path | None:
+    """Return the corpus in the folder of local copies, found by size and hash."""
+    return _copy_of(entry.sha256, entry.bytes or 0, entry.bytes)
 
 
-def local_archive(wanted: Entry) -> Path | None:
-    """The download that holds the text, in the folder of local copies."""
-    return _copy_of(wanted.archive_sha256, 0, wanted.archive_bytes)
+def local_archive(entry: Entry) -> Path | None:
+    """Return the corpus's download in the folder of local copies, found by size and hash."""
+    return _copy_of(entry.archive_sha256, 0, entry.archive_bytes)
 
 
-def _copy_of(sha256: str | None, least: int, most: int | None) -> Path | None:
+def _copy_of(sha256: str | None, min_bytes: int, max_bytes: int | None) -> Path | None:
     folder = os.environ.get("CHARRNN_CORPORA")
-    if not folder or sha256 is None or most is None:
+    if not folder or sha256 is None or max_bytes is None:
         return None
     possible = (
         path
         for path in sorted(Path(folder).glob("*"))
-        if path.is_file() and least <= path.stat().st_size <= most
+        if path.is_file() and min_bytes <= path.stat().st_size <= max_bytes
     )
     return next((path for path in possible if sha256_of(path) == sha256), None)
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal digits."""
+    """Return the SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,7 @@
-"""The text inside a download: the members of an archive that are meant, one after another.
+"""Extract the text from a download: the selected members of an archive, one after another.
 
-Nothing is written under a name that an archive gives: all goes into one file of ours. What comes
-out is counted while it comes, whatever sizes the archive states.
+Names in an archive never become names of files: everything goes into one file. Bytes are counted
+while they are unpacked, whatever sizes the archive states.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from typing import IO, BinaryIO, Protocol, cast
 from charrnn.errors import RunError
 
 CHUNK = 1 << 20
-MAX_RATIO = 200  # no text packs better; enwik8.zip reaches 2.7, a kernel's tar.xz some 10
+MAX_RATIO = 200  # no text compresses better; enwik8.zip reaches 2.7
 MAX_MEMBERS = 500_000
-MAX_MEMBER = 1 << 26  # bytes of one of many; it is held in memory
+MAX_MEMBER = 1 << 26  # bytes of one selected member, which is held in memory
 _BOM = b"\xef\xbb\xbf"
 _FAULTS = (EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
 
 
 class UnpackError(RunError):
-    """An archive that is damaged, too large when unpacked, or without the text that is meant."""
+    """An archive that is damaged, too large when unpacked, or without the selected text."""
 
 
 def unpack(archive: Path, kind: str, select: Sequence[str], text: BinaryIO, limit: int) -> int:
-    """Write the text that `archive` holds into `text`.
+    """Write the text of `archive` into `text`.
 
     Args:
         archive: the download.
-        kind: what it is packed with: none, gzip, zip, tar.gz or tar.xz.
-        select: patterns that match the end of the wanted members' paths; without any, an archive
-            must hold one file alone, which may be of any encoding.
-        text: where the text goes.
-        limit: no more bytes than this are written.
+        kind: its format: none, gzip, zip, tar.gz or tar.xz.
+        select: patterns that match the end of members' paths; without any, an archive must hold
+            exactly one file, of any encoding.
+        text: the output file.
+        limit: the maximal number of bytes to write.
 
     Returns:
-        how many members were left out since they are not UTF-8.
+        the number of selected members that are not UTF-8 and were left out.
 
     Raises:
-        UnpackError: see there.
+        UnpackError: the archive is damaged, too large, or has no selected text.
     """
     out = _Limited(text, limit)
     left_out = 0
@@ -66,7 +66,7 @@ def unpack(archive: Path, kind: str, select: Sequence[str], text: BinaryIO, limi
         raise UnpackError(f"{archive.name} is damaged: {error}") from error
     except _FAULTS as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # of the machine, not of the archive
+            raise  # an error of the machine, not of the archive
         raise UnpackError(f"{archive.name} is damaged: {error}") from error
     if not out.written:
         raise UnpackError(f"{archive.name} holds no {' or '.join(select) or 'text'}")
@@ -78,7 +78,7 @@ class _Readable(Protocol):
 
 
 class _Limited:
-    """A file that may grow to `limit` bytes."""
+    """A file that refuses to grow beyond `limit` bytes."""
 
     def __init__(self, file: BinaryIO, limit: int) -> None:
         self._file, self._limit, self.written = file, limit, 0
@@ -86,12 +86,14 @@ class _Limited:
     def write(self, data: bytes) -> None:
         self.written += len(data)
         if self.written > self._limit:
-            raise UnpackError(f"the text is longer than the {self._limit:,} bytes it may have")
+            raise UnpackError(
+                f"the text is longer than the {self._limit:,} bytes that the registry allows"
+            )
         self._file.write(data)
 
 
 class _Unpacked:
-    """A stream being unpacked; it may give `MAX_RATIO` times the bytes that are packed."""
+    """A decompressed stream, limited to `MAX_RATIO` times its compressed bytes."""
 
     def __init__(self, stream: _Readable, packed: int) -> None:
         self._stream, self._left = stream, max(MAX_RATIO * packed, CHUNK)
@@ -105,7 +107,7 @@ class _Unpacked:
 
 
 def _members(archive: Path, kind: str, select: Sequence[str]) -> Generator[_Readable, None, None]:
-    """The wanted members as streams, each to be read before the next is asked for."""
+    """Yield the selected members as streams; each must be read before the next is requested."""
     packed = archive.stat().st_size
     if kind == "zip":
         with zipfile.ZipFile(archive) as opened:
@@ -126,8 +128,8 @@ def _tar_members(stream: _Unpacked, select: Sequence[str]) -> Iterator[IO[bytes]
     with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|") as tar:
         for number, member in enumerate(tar):
             _check_count(number)
-            tar.members = []  # type: ignore[attr-defined]  # it would keep them all
-            if member.isreg() and not member.issparse() and _is_meant(member.name, select):
+            tar.members = []  # type: ignore[attr-defined]  # or tarfile would remember them all
+            if member.isreg() and not member.issparse() and _is_selected(member.name, select):
                 _check_size(member.name, member.size)
                 data = tar.extractfile(member)
                 assert data
@@ -140,9 +142,11 @@ def _zip_members(
     _check_count(len(archive.infolist()))
     files = [info for info in archive.infolist() if not info.is_dir()]
     if not select and len(files) != 1:
-        raise UnpackError(f"{len(files)} files are in it, and none of them is named as the text")
+        raise UnpackError(
+            f"it has {len(files)} files, and the registry does not say which one is the text"
+        )
     for info in files:
-        if _is_meant(info.filename, select):
+        if _is_selected(info.filename, select):
             if select:
                 _check_size(info.filename, info.file_size)
             with archive.open(info) as stream:
@@ -159,7 +163,7 @@ def _check_count(number: int) -> None:
         raise UnpackError(f"it has more than {MAX_MEMBERS:,} members")
 
 
-def _is_meant(name: str, select: Sequence[str]) -> bool:
+def _is_selected(name: str, select: Sequence[str]) -> bool:
     path = PurePosixPath(name)
     return not select or any(path.match(pattern) for pattern in select)
 

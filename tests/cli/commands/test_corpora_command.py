@@ -15,7 +15,7 @@ from charrnn.text.named import registry
 from charrnn.text.named.registry import Entry
 from cli.conftest import Cli
 
-REGISTRY = registry.registry()
+REGISTRY = registry.entries()
 CARRIED = [entry for entry in REGISTRY.values() if entry.file]
 TEXT = b"a text that is known by its hash\n"
 KNOWN = Entry(
@@ -91,22 +91,22 @@ LINES = 'title = "a"\ndescription = "b"\nlicence = "c"\n'
 @pytest.mark.parametrize(
     ("toml", "words"),
     [
-        ("[[", "no registry"),
-        ("[a", "no registry"),
-        ("a = 3", "no registry"),
+        ("[[", "not a registry"),
+        ("[a", "not a registry"),
+        ("a = 3", "not a registry"),
         ("[a]\nfile = 'a'", "missing"),
         (f"[a]\n{LINES}color = 3", "color"),
-        (f"[a]\n{LINES}", "'a' has no such source"),
-        (f"[a]\n{LINES}file = '../a'", "'a' has no such file"),
-        (f"['../a']\n{LINES}file = 'a'", "'../a' has no such name"),
-        (f"[a]\n{LINES}url = 3", "'a' has no such words"),
-        (f"[a]\n{LINES}url = 'https://a'\nbytes = -1", "'a' has no such size"),
-        (f"[a]\n{LINES}url = 'https://a'\nsha256 = '../../b'", "'a' has no such hash"),
-        (f"[a]\n{LINES}url = 'https://a'\nunpack = 'rar'", "'a' has no such unpack"),
-        (f"[a]\n{LINES}url = 'https://a'\nselect = [3]", "'a' has no such select"),
-        (f"[a]\n{LINES}url = 'https://a'\nselect = 'x'", "'a' has no such select"),
-        (f"[a]\n{LINES}machine = 'moon'", "'a' has no such machine"),
-        (f"[a]\n{LINES}file = 'a'\nmachine = 'c-headers'", "'a' has no such source"),
+        (f"[a]\n{LINES}", "the source of 'a' is invalid"),
+        (f"[a]\n{LINES}file = '../a'", "the file of 'a' is invalid"),
+        (f"['../a']\n{LINES}file = 'a'", "the name of '../a' is invalid"),
+        (f"[a]\n{LINES}url = 3", "the text of 'a' is invalid"),
+        (f"[a]\n{LINES}url = 'https://a'\nbytes = -1", "the size of 'a' is invalid"),
+        (f"[a]\n{LINES}url = 'https://a'\nsha256 = '../../b'", "the hash of 'a' is invalid"),
+        (f"[a]\n{LINES}url = 'https://a'\nunpack = 'rar'", "the unpack of 'a' is invalid"),
+        (f"[a]\n{LINES}url = 'https://a'\nselect = [3]", "the select of 'a' is invalid"),
+        (f"[a]\n{LINES}url = 'https://a'\nselect = 'x'", "the select of 'a' is invalid"),
+        (f"[a]\n{LINES}machine = 'moon'", "the machine of 'a' is invalid"),
+        (f"[a]\n{LINES}file = 'a'\nmachine = 'c-headers'", "the source of 'a' is invalid"),
     ],
 )
 def test_a_registry_that_cannot_be_is_refused(toml: str, words: str) -> None:
@@ -195,8 +195,8 @@ def test_headers_are_the_utf8_files_of_their_folder(
 
 
 def test_an_unknown_name_far_from_all_lists_them() -> None:
-    with pytest.raises(CorpusError, match="known are hello, harbour"):
-        registry.entry("qqqq")
+    with pytest.raises(CorpusError, match="choose from hello, harbour"):
+        registry.find("qqqq")
 
 
 def test_stats_of_a_text(cli: Cli) -> None:
