@@ -1,8 +1,8 @@
-# One place to start: `make` prints what there is.
+# `make` lists the targets.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The same versions everywhere, for the packages and for what builds this one.
+# Pin the packages and the build requirements alike, so that every machine gets the same versions.
 PINS := PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt
 INSTALLED := $(VENV)/.installed
 DEMO := runs/demo
@@ -10,10 +10,10 @@ MINUTES ?= 30
 
 .PHONY: help demo test soak check pictures format clean
 
-help: ## print this
+help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: $(INSTALLED) ## train on a text for 90 seconds, then print what the network writes
+demo: $(INSTALLED) ## train on tunes for 90 seconds, then print what the network writes
 	$(BIN)/charrnn train tunes --minutes 1.5 --out $(DEMO) --force
 	$(BIN)/charrnn sample --model $(DEMO) --temperature 0.6 --length 1200
 
@@ -21,16 +21,16 @@ test: $(INSTALLED) ## run all tests, with coverage
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile \
 		--cov --cov-report=term
 
-soak: $(INSTALLED) ## the fault tests in their long form, MINUTES=30 of fuzzing; a table of it
+soak: $(INSTALLED) ## run the fault tests in their long form, fuzz for MINUTES=30, print a table
 	-$(PINS) $(BIN)/pip install --quiet --disable-pip-version-check '.[soak]'
 	OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py --minutes $(MINUTES)
 
-check: $(INSTALLED) ## lint and types; only looks
+check: $(INSTALLED) ## check format, lint and types without changing anything
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-pictures: $(INSTALLED) ## the pictures of README.md, with RUN=folder and TEXT=file; it needs Chromium
+pictures: $(INSTALLED) ## draw tests/pictures with RUN=folder and TEXT=file; needs Chromium
 	$(BIN)/python tests/benchmarks/pictures.py $(RUN) $(TEXT)
 
 format: $(INSTALLED) ## format the code and sort imports

@@ -1,21 +1,21 @@
-"""Compose a collection of tunes in ABC notation, the same ones every time.
+"""Compose a collection of tunes in ABC notation, the same one every time.
 
     python corpora/make_tunes.py [--output FILE] [--tunes NUMBER] [--seed NUMBER]
 
-No tune here is taken from anywhere: each is made from the rules below, which are those of the
-dance music of fiddle and whistle.
+No tune is copied: each is composed from the rules below, which are those of dance music for fiddle
+and whistle.
 
-* Form: two (now and then three) parts, each repeated; a part is two phrases of four bars. The
-  second phrase begins like the first, and the last bars of the parts often rhyme.
-* Harmony: a phrase opens on the home chord, rests half way on the dominant (or on the chord
-  below home, in the modes that lack a leading tone), and comes home in the last bar.
+* Form: two parts (sometimes three), each repeated. A part has two phrases of four bars. The second
+  phrase begins like the first, and the last bars of the parts often rhyme.
+* Harmony: a phrase opens on the home chord, pauses halfway on the dominant (or on the chord below
+  home, in modes without a leading tone), and returns home in the last bar.
 * Melody: the first note of a figure belongs to the chord; the figure then runs, turns or leaps
-  to within a step, if it can, of the next one. A tune has a taste of its own: it prefers a few
-  figures and rhythms, so that it sounds like itself.
-* Metre: every bar is full. A part with a pick-up gives back its length in its last bar.
+  towards the next one, to within a step of it if possible. Each tune prefers a few figures and
+  rhythms, so that its parts belong together.
+* Meter: every bar is full. If a part has a pick-up, its last bar is shorter by that length.
 
-Only `random.Random.random` is used, with an integer seed, since its sequence is promised to stay
-the same; and weights are added up in a plain loop, since `sum` of floats changed in Python 3.12.
+The script only uses `random.Random.random` with an integer seed, because Python guarantees its
+sequence, and adds up weights in a plain loop, because `sum` of floats changed in Python 3.12.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ Table = tuple[tuple[str, float], ...]
 
 
 def table(text: str) -> Table:
-    """Things with weights, written "thing:weight; thing:weight"."""
+    """Parse "item:weight; item:weight"."""
     pairs = [entry.split(":") for entry in text.split("; ")]
-    return tuple((thing, float(weight)) for thing, weight in pairs)
+    return tuple((item, float(weight)) for item, weight in pairs)
 
 
 def words(text: str) -> list[str]:
@@ -55,7 +55,7 @@ class Luck:
         self._random = random.Random(seed).random
 
     def below(self, bound: int) -> int:
-        """A whole number from 0 to bound - 1."""
+        """Return an integer from 0 to bound - 1."""
         return int(self._random() * bound)
 
     def chance(self, probability: float) -> bool:
@@ -65,7 +65,7 @@ class Luck:
         return options[self.below(len(options))]
 
     def weigh(self, options: Sequence[tuple[T, float]]) -> T:
-        """One of the options, each with a chance in proportion to its weight."""
+        """Return one of the options, with probability proportional to its weight."""
         total = 0.0
         for _, weight in options:
             total += weight
@@ -78,24 +78,24 @@ class Luck:
 
 
 # ---------------------------------------------------------------------------------------------
-# Pitch and key. A pitch counts white keys from middle C: 0 is written C, 7 is c, -1 is B, (low).
+# Pitch and key. A pitch counts white keys from middle C: 0 is C, 7 is c, -1 is B, (low).
 # ---------------------------------------------------------------------------------------------
 
 LETTERS = "CDEFGAB"
 SHARP_ORDER = "FCGDAEB"
 SEMITONES = (0, 2, 4, 5, 7, 9, 11)
 LOWEST, HIGHEST = -1, 13  # low B to high b: a fiddle in first position
-EASY_LOW, EASY_HIGH = 1, 12  # a whistle in D, where most of a tune should lie
+EASY_LOW, EASY_HIGH = 1, 12  # the range of a whistle in D, for most notes
 
 
 @dataclass(frozen=True)
 class Mode:
-    """The chord habits of a mode. Chords are digits, 1 the home chord; "45" is two in a bar."""
+    """The usual chords of a mode. Digits are chords, 1 is the home chord, "45" two in a bar."""
 
     openings: tuple[str, ...]  # bars 1 to 3 of a phrase
-    halves: tuple[str, ...]  # bar 4: the half close
-    closes: tuple[str, ...]  # bar 7: the way home
-    dominants: str  # the chords that may lead home in bar 8
+    halves: tuple[str, ...]  # bar 4: the half cadence
+    closes: tuple[str, ...]  # bar 7: before the cadence
+    dominants: str  # chords that may lead home in bar 8
 
 
 MAJOR = Mode(
@@ -126,7 +126,7 @@ MINOR = Mode(
 
 @dataclass(frozen=True)
 class Key:
-    """A key signature and the note called home."""
+    """A key signature and its home note."""
 
     name: str
     tonic: int
@@ -134,7 +134,7 @@ class Key:
     mode: Mode
 
     def degree(self, pitch: int) -> int:
-        """0 for home, 4 for the fifth above, 6 for the note below home, whatever the octave."""
+        """Return 0 for home, 4 for the fifth above, 6 for the note below home, in any octave."""
         return (pitch - self.tonic) % 7
 
     def semitone(self, pitch: int) -> int:
@@ -142,11 +142,11 @@ class Key:
         return 12 * octave + SEMITONES[step] + (LETTERS[step] in SHARP_ORDER[: self.sharps])
 
     def in_chord(self, pitch: int, chord: int) -> bool:
-        """Whether a pitch belongs to the chord on a degree (1 to 7): root, third or fifth."""
+        """Return whether a pitch is root, third or fifth of the chord on a degree (1 to 7)."""
         return (self.degree(pitch) - (chord - 1)) % 7 in (0, 2, 4)
 
     def is_tritone(self, pitch: int, other: int) -> bool:
-        """The one leap that sounds wrong to everyone."""
+        """Return whether two pitches are a tritone apart, which sounds wrong in this music."""
         return abs(self.semitone(pitch) - self.semitone(other)) == 6
 
 
@@ -173,7 +173,7 @@ KEYS = {
 
 # ---------------------------------------------------------------------------------------------
 # Rhythm. A cell is a string: digits count eighth notes, d and s are a dotted eighth and the
-# sixteenth after it, t is an eighth of a triplet, h a plain sixteenth; a space ends a beam.
+# sixteenth after it, t is an eighth of a triplet, h is a sixteenth; a space ends a beam.
 # ---------------------------------------------------------------------------------------------
 
 EIGHTH = 12  # ticks: divisible by two for sixteenths and by three for triplets
@@ -182,21 +182,21 @@ TICKS = {"d": 18, "s": 6, "t": 8, "h": 6}
 
 @cache
 def ticks_of(pattern: str) -> tuple[int, ...]:
-    """The note lengths of a cell, or of several with bars between."""
+    """Return the note lengths of one cell, or of several separated by |."""
     marks = pattern.replace(" ", "").replace("|", "")
     return tuple(TICKS[mark] if mark in TICKS else EIGHTH * int(mark) for mark in marks)
 
 
 @dataclass(frozen=True)
 class Dance:
-    """A kind of tune: its metre and the rhythms that make people get up for it."""
+    """A kind of tune: its meter and its rhythms."""
 
     name: str
-    metre: str
+    meter: str
     bar: int  # eighth notes in a bar
     chords: int  # chords in a bar, at most
-    cells: Table  # rhythms with weights; | parts two figures
-    rests: tuple[str, ...]  # the last cell of a half close
+    cells: Table  # rhythms with weights; | separates two figures
+    rests: tuple[str, ...]  # the last cell of a half cadence
     finals: tuple[str, ...]  # the last bar, when no pick-up follows
     pickups: tuple[str, ...]
     short_finals: tuple[str, ...]  # the last bar, when a pick-up follows
@@ -209,7 +209,7 @@ DANCES = {
     for dance in (
         Dance(
             name="reel",
-            metre="4/4",
+            meter="4/4",
             bar=8,
             chords=2,
             cells=table("1111:12; 211:3; 31:0.3; 112:0.4; 2ttt:0.4"),
@@ -222,7 +222,7 @@ DANCES = {
         ),
         Dance(
             name="jig",
-            metre="6/8",
+            meter="6/8",
             bar=6,
             chords=2,
             cells=table("111:12; 21:4; ds1:0.5; 3:0.4; 12:0.3"),
@@ -235,7 +235,7 @@ DANCES = {
         ),
         Dance(
             name="hornpipe",
-            metre="4/4",
+            meter="4/4",
             bar=8,
             chords=2,
             cells=table("dsds:12; tttds:2; dsttt:2; 2ds:2; 2 2:0.3"),
@@ -248,7 +248,7 @@ DANCES = {
         ),
         Dance(
             name="waltz",
-            metre="3/4",
+            meter="3/4",
             bar=6,
             chords=1,
             cells=table("2 2 2:4; 4 2:4; 2|11 11:3; 11|11 11:2; 4 11:3; 31 2:3; 31 11:2; 2 2 11:3"),
@@ -261,7 +261,7 @@ DANCES = {
         ),
         Dance(
             name="polka",
-            metre="2/4",
+            meter="2/4",
             bar=4,
             chords=1,
             cells=table("11 11:9; 2 11:4; 11 2:2; 1hh 11:2; 11 1hh:1; ds 11:1"),
@@ -274,7 +274,7 @@ DANCES = {
         ),
         Dance(
             name="slip jig",
-            metre="9/8",
+            meter="9/8",
             bar=9,
             chords=2,
             cells=table("111:10; 21:6; 3:0.5; ds1:0.4"),
@@ -291,8 +291,8 @@ DANCE_WEIGHTS = table("reel:30; jig:28; hornpipe:12; waltz:12; polka:12; slip ji
 
 
 # ---------------------------------------------------------------------------------------------
-# Figures: what a cell does after its first note. A number is so many steps from that note;
-# u and U are the next two notes of the chord above it, d and D those below.
+# Figures: the notes of a cell. A number counts steps from the first note; u and U are the next two
+# chord notes above it, d and D those below.
 # ---------------------------------------------------------------------------------------------
 
 FIGURES = {
@@ -313,22 +313,22 @@ FIGURES = {
         "0 u 0 -1 -2:0.8; 0 d 0 1 2:1; 0 u U u 0:0.8; 0 -1 0 1 2:0.8; 0 1 0 -1 -2:0.8"
     ),
 }
-# How the last bar stays at home, by the number of notes it has left.
+# The notes of the last cell around the home note, by their number.
 HOMECOMINGS = {1: ("0",), 2: ("0 0",), 3: ("0 0 0", "0 d 0", "0 u 0", "0 -1 0")}
-# How a pick-up comes to the first note of a part, which is the 0 here.
+# The notes of a pick-up, relative to the first note of the part.
 PICKUPS = {
     1: ("-1", "1", "-3", "2"),
     2: ("-2 -1", "2 1", "-1 1", "-3 -1"),
     3: ("-3 -2 -1", "3 2 1"),
 }
-# How many ways home are tried before one is taken.
+# How many candidates are composed for a last bar.
 FINAL_TRIES = 4
-# How gladly a figure moves on to the next by an interval of so many steps.
+# Weight of an interval between two figures, by its number of steps.
 JOINS = (0.6, 3.0, 1.5, 0.6, 0.3, 0.1, 0.03, 0.05)
 
 
 class Taste:
-    """What one tune likes: each figure and rhythm is loved, allowed or avoided, all through."""
+    """The preferences of one tune: a factor for each figure and rhythm, from 0.15 to 4."""
 
     def __init__(self, luck: Luck) -> None:
         self._luck = luck
@@ -342,7 +342,7 @@ class Taste:
 
 @dataclass(frozen=True)
 class Cell:
-    """A rhythm, its pitches and its chord, and whether its sevenths are raised."""
+    """A rhythm with its pitches and chord; `raised` sharpens its sevenths."""
 
     pattern: str
     pitches: tuple[int, ...]
@@ -355,7 +355,7 @@ Bar = tuple[Cell, ...]
 
 @dataclass
 class Part:
-    """Eight bars, a pick-up perhaps, and perhaps another last bar for the first time through."""
+    """Eight bars, with an optional pick-up and an optional first ending."""
 
     bars: list[Bar]
     pickup: Cell | None = None
@@ -364,7 +364,7 @@ class Part:
 
 @dataclass
 class Tune:
-    """A tune in the making: what all its parts have in common, and the parts so far."""
+    """A tune being composed: what its parts have in common, and the parts so far."""
 
     luck: Luck
     dance: Dance
@@ -382,7 +382,7 @@ class Tune:
 
 
 def chord_step(key: Key, chord: int, pitch: int, steps: int) -> int:
-    """The pitch of a chord so many chord notes above (or, if negative, below) a pitch."""
+    """Return the chord note `steps` chord notes above a pitch (below, if negative)."""
     direction = 1 if steps > 0 else -1
     for _ in range(abs(steps)):
         pitch += direction
@@ -392,7 +392,7 @@ def chord_step(key: Key, chord: int, pitch: int, steps: int) -> int:
 
 
 def draw_figure(key: Key, chord: int, start: int, figure: str) -> tuple[int, ...]:
-    """The pitches of a figure that begins on a given note."""
+    """Return the pitches of a figure that begins on a given note."""
     leaps = {"u": 1, "U": 2, "d": -1, "D": -2}
     return tuple(
         chord_step(key, chord, start, leaps[mark]) if mark in leaps else start + int(mark)
@@ -401,7 +401,7 @@ def draw_figure(key: Key, chord: int, start: int, figure: str) -> tuple[int, ...
 
 
 def grace(key: Key, chord: int, pitches: Sequence[int], goal: int) -> float:
-    """How well a figure sounds over a chord when the next one begins on the goal."""
+    """Rate a figure over a chord, when the next figure begins on the goal."""
     line = [*pitches, goal]
     worth = JOINS[min(abs(goal - pitches[-1]), 7)]
     for pitch, after in pairwise(line):
@@ -420,7 +420,7 @@ def grace(key: Key, chord: int, pitches: Sequence[int], goal: int) -> float:
 
 
 def repose(key: Key, chord: int, pattern: str, pitches: Sequence[int]) -> float:
-    """How well the long notes of a figure sit: a note to rest on belongs to the chord."""
+    """Rate the long notes of a figure, which should belong to the chord."""
     worth = 1.0
     for ticks, pitch in zip(ticks_of(pattern), pitches, strict=True):
         if ticks > TICKS["d"] and not key.in_chord(pitch, chord):
@@ -429,7 +429,7 @@ def repose(key: Key, chord: int, pattern: str, pitches: Sequence[int]) -> float:
 
 
 def choose_figure(tune: Tune, pattern: str, chord: int, start: int, goal: int) -> Cell:
-    """A cell from one note towards another, in the taste of the tune."""
+    """Choose a cell that leads from one note to another, by the taste of the tune."""
     count = len(ticks_of(pattern))
     options = []
     for figure, weight in FIGURES[count]:
@@ -441,7 +441,7 @@ def choose_figure(tune: Tune, pattern: str, chord: int, start: int, goal: int) -
 
 
 def choose_head(tune: Tune, chord: int, ideal: int, before: int | None) -> int:
-    """The first note of a cell: a chord note near the wished height, not far from the last."""
+    """Choose the first note of a cell: a chord note near the ideal and the last note."""
     options = []
     for pitch in range(EASY_LOW, EASY_HIGH + 1):
         if not tune.key.in_chord(pitch, chord):
@@ -454,7 +454,7 @@ def choose_head(tune: Tune, chord: int, ideal: int, before: int | None) -> int:
 
 
 def choose_patterns(tune: Tune, at_rest: bool) -> list[str]:
-    """Rhythms that fill a bar; one at rest ends with a cell fit for a half close."""
+    """Choose rhythms that fill a bar; `at_rest` ends it with a cell for a half cadence."""
     filled, patterns = 0, []
     bar = tune.dance.bar * EIGHTH
     weighted = [(cell, weight * tune.taste.factor(cell)) for cell, weight in tune.dance.cells]
@@ -473,18 +473,18 @@ def total_ticks(pattern: str) -> int:
 
 
 def spread_chords(chords: str, count: int) -> list[int]:
-    """The chord of each of a number of cells: "45" is 4 for the first half and 5 for the rest."""
-    return [int(chords[place * len(chords) // count]) for place in range(count)]
+    """Return the chord of each cell: "45" is 4 for the first half of them and 5 for the rest."""
+    return [int(chords[index * len(chords) // count]) for index in range(count)]
 
 
 def fill_cells(
     tune: Tune, patterns: Sequence[str], chords: Sequence[int], head: int, goal: int
 ) -> Bar:
-    """Cells that begin on a head, pass over chord notes, and lead to the goal after them."""
+    """Compose cells that begin on a head, pass through chord notes and lead to the goal."""
     heads = [head]
-    for place in range(1, len(patterns)):
-        ideal = head + (goal - head) * place // len(patterns) + tune.luck.below(5) - 2
-        heads.append(choose_head(tune, chords[place], ideal, heads[-1]))
+    for index in range(1, len(patterns)):
+        ideal = head + (goal - head) * index // len(patterns) + tune.luck.below(5) - 2
+        heads.append(choose_head(tune, chords[index], ideal, heads[-1]))
     goals = [*heads[1:], goal]
     return tuple(
         choose_figure(tune, pattern, chord, start, end)
@@ -498,15 +498,15 @@ def compose_bar(tune: Tune, chords: str, head: int, goal: int, at_rest: bool) ->
 
 
 def nearest_home(key: Key, pitch: int) -> int:
-    """The home note closest to a pitch that an instrument has."""
+    """Return the playable home note closest to a pitch."""
     homes = [home for home in range(LOWEST, EASY_HIGH + 1) if key.degree(home) == 0]
     return min(homes, key=lambda home: (abs(home - pitch), home))
 
 
 def compose_final(tune: Tune, pattern: str, head: int) -> Bar:
-    """The last bar: over the dominant to a step from home, and there it stays.
+    """Compose the last bar, which leads over the dominant to the home note.
 
-    Of several ways home the one that arrives best is taken: a close is no place for surprises.
+    Of several candidates, one that reaches home by a step is preferred.
     """
     *before, last = [cell for cell in pattern.split("|") if cell]
     home = nearest_home(tune.key, head)
@@ -523,13 +523,13 @@ def compose_final(tune: Tune, pattern: str, head: int) -> Bar:
 
 
 def vary(tune: Tune, bar: Bar, chord: int, goal: int) -> Bar:
-    """The same bar with another end."""
+    """Return the bar with a different end."""
     last = bar[-1]
     return (*bar[:-1], choose_figure(tune, last.pattern, chord, last.pitches[0], goal))
 
 
 def transpose(bar: Bar, steps: int) -> Bar:
-    """The same bar higher or lower in the scale: a sequence."""
+    """Return the bar moved in the scale: a sequence."""
     return tuple(
         Cell(cell.pattern, tuple(pitch + steps for pitch in cell.pitches), cell.chord)
         for cell in bar
@@ -544,8 +544,8 @@ def pitches_of(bars: Sequence[Bar]) -> list[int]:
 # Form
 # ---------------------------------------------------------------------------------------------
 
-# Eight bars of a part. The same letter is the same bar; ' is that bar with another end, ~ the
-# same bar moved in the scale; h is the half close and f the final bar.
+# Eight bars of a part. The same letter is the same bar; ' is that bar with a different end, ~ the
+# same bar moved in the scale; h is the half cadence and f the final bar.
 SCHEMES = (
     "a b a h a b c f",
     "a b a h a b c f",
@@ -570,7 +570,7 @@ CONTOURS = (
 
 
 def plan_chords(tune: Tune, scheme: Sequence[str]) -> list[str]:
-    """The chords of the eight bars; a bar that comes again brings its own along."""
+    """Choose the chords of the eight bars; a repeated bar repeats its chords."""
     luck, mode = tune.luck, tune.key.mode
     first, second = luck.pick(mode.openings).split(), luck.pick(mode.openings).split()
     chords = [*first, luck.pick(mode.halves), *second[:2], luck.pick(mode.closes), "1"]
@@ -583,23 +583,23 @@ def plan_chords(tune: Tune, scheme: Sequence[str]) -> list[str]:
     ]
 
 
-def plan_heads(tune: Tune, scheme: Sequence[str], chords: Sequence[str], centre: int) -> list[int]:
-    """The first note of each bar, which together make the outline of the part."""
+def plan_heads(tune: Tune, scheme: Sequence[str], chords: Sequence[str], center: int) -> list[int]:
+    """Choose the first note of each bar; together they are the outline of the part."""
     contour = tune.luck.pick(CONTOURS)
     known: dict[str, int] = {}
     heads: list[int] = []
-    for place, token in enumerate(scheme):
+    for index, token in enumerate(scheme):
         plain = token.rstrip("'")
         if plain not in known:
             before = heads[-1] if heads else None
-            ideal = centre + contour[place]
-            known[plain] = choose_head(tune, int(chords[place][0]), ideal, before)
+            ideal = center + contour[index]
+            known[plain] = choose_head(tune, int(chords[index][0]), ideal, before)
         heads.append(known[plain])
     return heads
 
 
 def sequence_steps(tune: Tune, bar: Bar, head: int) -> int:
-    """How far to move a bar so that it starts near a head, yet moves, and stays in reach."""
+    """Return how far to move a bar to start near a head; not 0 if the range permits."""
     wish = head - bar[0].pitches[0]
     pitches = pitches_of([bar])
     steps = [
@@ -613,19 +613,19 @@ def sequence_steps(tune: Tune, bar: Bar, head: int) -> int:
 def compose_bars(
     tune: Tune, scheme: Sequence[str], chords: Sequence[str], heads: Sequence[int]
 ) -> list[Bar]:
-    """The first seven bars of a part, each letter composed where it first stands."""
+    """Compose the first seven bars of a part, each letter at its first occurrence."""
     known: dict[str, Bar] = {}
     bars: list[Bar] = []
-    for place, token in enumerate(scheme[:7]):
-        goal = heads[place + 1]
+    for index, token in enumerate(scheme[:7]):
+        goal = heads[index + 1]
         if token not in known:
             source = known.get(token[0])
             if token.endswith("'") and source:
-                known[token] = vary(tune, source, int(chords[place][-1]), goal)
+                known[token] = vary(tune, source, int(chords[index][-1]), goal)
             elif token.endswith("~") and source:
-                known[token] = transpose(source, sequence_steps(tune, source, heads[place]))
+                known[token] = transpose(source, sequence_steps(tune, source, heads[index]))
             else:
-                bar = compose_bar(tune, chords[place], heads[place], goal, token == "h")
+                bar = compose_bar(tune, chords[index], heads[index], goal, token == "h")
                 known[token] = bar
         bars.append(known[token])
     return bars
@@ -640,7 +640,7 @@ def compose_pickup(tune: Tune, head: int) -> Cell:
 
 
 def compose_lead_back(tune: Tune, final: Bar, head: int) -> Bar:
-    """The first ending: home is touched, and the tune runs on to its beginning."""
+    """Compose the first ending, which touches the home note and leads back to the beginning."""
     home = final[-1].pitches[0]
     pattern = tune.dance.lead_back
     short = total_ticks(final[-1].pattern) < total_ticks(pattern)
@@ -648,11 +648,11 @@ def compose_lead_back(tune: Tune, final: Bar, head: int) -> Bar:
     return (cell,) if short else (*final[:-1], cell)
 
 
-def compose_part(tune: Tune, centre: int, rhyme: Part | None) -> Part:
-    """One part; given a part to rhyme with, it ends with the same two bars."""
+def compose_part(tune: Tune, center: int, rhyme: Part | None) -> Part:
+    """Compose a part; given a part to rhyme with, it ends with the same two bars."""
     scheme = tune.luck.pick(SCHEMES).split()
     chords = plan_chords(tune, scheme)
-    heads = plan_heads(tune, scheme, chords, centre)
+    heads = plan_heads(tune, scheme, chords, center)
     if rhyme:
         heads[6] = rhyme.bars[6][0].pitches[0]
     bars = compose_bars(tune, scheme, chords, heads)
@@ -672,27 +672,27 @@ def compose_part(tune: Tune, centre: int, rhyme: Part | None) -> Part:
 
 
 def raise_sevenths(key: Key, cell: Cell, goal: int) -> Cell:
-    """The cell over the dominant with its sevenths raised, if each of them leads home.
+    """Return a cell over the dominant with its sevenths raised, if each of them leads home.
 
-    All or none, so that no note stands beside its own sharp; and none after the sixth, since the
-    wide step between them is foreign to this music.
+    All are raised or none, so that no note is next to its own sharp; and none after a sixth,
+    because the augmented second between them is foreign to this music.
     """
     line = [*cell.pitches, goal]
-    places = [place for place, pitch in enumerate(cell.pitches) if key.degree(pitch) == 6]
-    led = all(line[place + 1] == line[place] + 1 for place in places)
-    wide = any(line[place] - line[place - 1] == 1 for place in places if place)
-    return replace(cell, raised=bool(places) and cell.chord == 5 and led and not wide)
+    sevenths = [index for index, pitch in enumerate(cell.pitches) if key.degree(pitch) == 6]
+    led = all(line[index + 1] == line[index] + 1 for index in sevenths)
+    wide = any(line[index] - line[index - 1] == 1 for index in sevenths if index)
+    return replace(cell, raised=bool(sevenths) and cell.chord == 5 and led and not wide)
 
 
 def raise_leading_tones(key: Key, part: Part) -> Part:
-    """In a minor key, sharpen the seventh where it leads home in the last bar."""
+    """Raise the seventh where it leads home in the last bar."""
     final = part.bars[7]
     raised = [raise_sevenths(key, cell, after.pitches[0]) for cell, after in pairwise(final)]
     return replace(part, bars=[*part.bars[:7], (*raised, final[-1])])
 
 
 def compose_tune(luck: Luck, dance: Dance, key: Key) -> Tune:
-    """A whole tune: a lower part, a higher one that may rhyme with it, sometimes a third."""
+    """Compose a tune: a low part, a higher one that may rhyme with it, sometimes a third."""
     has_pickup = luck.chance(0.45)
     tune = Tune(
         luck=luck,
@@ -703,25 +703,25 @@ def compose_tune(luck: Luck, dance: Dance, key: Key) -> Tune:
         has_endings=not has_pickup and luck.chance(0.3),
         has_leading_tone=key.mode is MINOR and luck.chance(0.6),
     )
-    centre = 4 + luck.below(4)
-    part_centres = [centre, centre + 2 + luck.below(3)]
+    center = 4 + luck.below(4)
+    part_centers = [center, center + 2 + luck.below(3)]
     if luck.chance(0.07):
-        part_centres.append(centre + luck.below(4))
-    for number, height in enumerate(part_centres):
+        part_centers.append(center + luck.below(4))
+    for number, height in enumerate(part_centers):
         rhyme = tune.parts[0] if number and luck.chance(0.5) else None
         tune.parts.append(compose_part(tune, height, rhyme))
     return tune
 
 
 # ---------------------------------------------------------------------------------------------
-# Judgement: several drafts are made of each tune, and the least faulty is kept.
+# Selection: each tune is drafted several times; the draft with the fewest faults is used.
 # ---------------------------------------------------------------------------------------------
 
 DRAFTS = 5
 
 
 def longest_stay(line: Sequence[int]) -> int:
-    """The most times that one pitch comes in a row."""
+    """Return how often a pitch is repeated in a row, at most."""
     longest = run = 1
     for pitch, after in pairwise(line):
         run = run + 1 if after == pitch else 1
@@ -730,7 +730,7 @@ def longest_stay(line: Sequence[int]) -> int:
 
 
 def faults(tune: Tune) -> int:
-    """A count of what a fiddler would complain of."""
+    """Count what a fiddler would object to."""
     found = 0
     for part in tune.parts:
         line = pitches_of(part.bars)
@@ -767,7 +767,7 @@ def write_pitch(pitch: int) -> str:
 
 
 def write_length(ticks: int) -> str:
-    """What follows a note in units of an eighth: nothing, a number, or / for a half."""
+    """Return the length of a note in eighths: nothing for one, a number, or / for a half."""
     if ticks == TICKS["h"]:
         return "/"
     return "" if ticks == EIGHTH else str(ticks // EIGHTH)
@@ -775,17 +775,17 @@ def write_length(ticks: int) -> str:
 
 def write_cell(key: Key, cell: Cell) -> str:
     text, index = "", 0
-    for place, mark in enumerate(cell.pattern):
+    for position, mark in enumerate(cell.pattern):
         if mark == " ":
             text += " "
             continue
-        if mark == "t" and cell.pattern[:place].count("t") % 3 == 0:
+        if mark == "t" and cell.pattern[:position].count("t") % 3 == 0:
             text += "(3"
         pitch = cell.pitches[index]
         first_time = pitch not in cell.pitches[:index]  # an accidental lasts for the bar
         sharp = "^" if cell.raised and key.degree(pitch) == 6 and first_time else ""
         note = sharp + write_pitch(pitch)
-        if mark in "dst":  # the length is in the > or in the (3
+        if mark in "dst":  # > or (3 gives the length
             text += note + (">" if mark == "d" else "")
         else:
             text += note + write_length(ticks_of(mark)[0])
@@ -798,7 +798,7 @@ def write_bar(key: Key, bar: Bar) -> str:
 
 
 def write_part(key: Key, part: Part) -> str:
-    """Two lines of four bars between repeat marks."""
+    """Return two lines of four bars between repeat marks."""
     bars = [write_bar(key, bar) for bar in part.bars]
     start = "|:" + (write_cell(key, part.pickup) + "|" if part.pickup else "")
     first = start + "|".join(bars[:4]) + "|"
@@ -817,7 +817,7 @@ def write_tune(number: int, title: str, tune: Tune, music: str) -> str:
         f"X:{number}",
         f"T:{title}",
         f"R:{tune.dance.name}",
-        f"M:{tune.dance.metre}",
+        f"M:{tune.dance.meter}",
         "L:1/8",
         f"K:{tune.key.name}",
     )
@@ -908,13 +908,13 @@ def draw_title(luck: Luck, dance: str) -> str:
 
 
 def is_sound(title: str) -> bool:
-    """Not "The Crow and the Crow": no word but "the" comes twice."""
-    heard = [word for word in title.lower().split() if word != "the"]
-    return len(heard) == len(set(heard))
+    """Return whether no word but "the" occurs twice, unlike in "The Crow and the Crow"."""
+    words_in_title = [word for word in title.lower().split() if word != "the"]
+    return len(words_in_title) == len(set(words_in_title))
 
 
 def new_title(luck: Luck, dance: str, taken: set[str]) -> str:
-    """A title no other tune has."""
+    """Return a title that no other tune has, and add it to `taken`."""
     while True:
         title = draw_title(luck, dance)
         if is_sound(title) and title not in taken:
@@ -928,7 +928,7 @@ def new_title(luck: Luck, dance: str, taken: set[str]) -> str:
 
 
 def compose_collection(count: int, seed: int) -> Iterator[str]:
-    """The tunes as text, all with different titles and different music."""
+    """Yield the tunes as text, all with different titles and different music."""
     luck = Luck(seed)
     titles: set[str] = set()
     written: set[str] = set()
@@ -945,9 +945,14 @@ def compose_collection(count: int, seed: int) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compose a collection of tunes in ABC notation.")
     beside = Path(__file__).resolve().with_name("tunes.abc")
-    parser.add_argument("--output", type=Path, default=beside, help="default: tunes.abc here")
-    parser.add_argument("--tunes", type=int, default=1800, help="how many (default 1800)")
-    parser.add_argument("--seed", type=int, default=1, help="another seed, other tunes")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=beside,
+        help="file to write (default: tunes.abc next to this script)",
+    )
+    parser.add_argument("--tunes", type=int, default=1800, help="number of tunes (default: 1800)")
+    parser.add_argument("--seed", type=int, default=1, help="random seed (default: 1)")
     options = parser.parse_args()
     text = "\n".join(compose_collection(options.tunes, options.seed))
     options.output.write_bytes(text.encode("ascii"))

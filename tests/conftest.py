@@ -1,4 +1,4 @@
-"""What the tests share: one thread, repeatable hypothesis, tiny texts, models and toy networks."""
+"""Shared by all tests: one thread, repeatable hypothesis, tiny texts, models and toy networks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True, scope="session")
 def _datasets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What tests prepare stays out of the user's cache; commands that they run do the same."""
+    """Keep the datasets of tests, and of commands that they run, out of the user's cache."""
     before = os.environ.get("CHARRNN_DATASETS")
     os.environ["CHARRNN_DATASETS"] = str(tmp_path_factory.mktemp("datasets"))
     yield
@@ -45,15 +45,15 @@ hypothesis.settings.load_profile("repeatable")
 
 
 def _untraced(compile_: Callable[..., Any]) -> Callable[..., Any]:
-    """A compiler that is not watched for coverage: being watched it takes half as long again."""
+    """Compile without coverage tracing, which would take half as long again."""
 
     def compile_extra(*given: Any, **named: Any) -> Any:
-        watching = sys.gettrace()
+        tracer = sys.gettrace()
         sys.settrace(None)
         try:
             return compile_(*given, **named)
         finally:
-            sys.settrace(watching)
+            sys.settrace(tracer)
 
     return compile_extra
 
@@ -67,24 +67,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def times(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
-    """`times(20, 500)`: how often to try; the second number in the long form."""
+    """Return `times(20, 500)`, the number of trials: the second number in the long form."""
     return lambda few, many: many if pytestconfig.getoption("soak") else few
 
 
 @pytest.fixture
 def tell(record_property: Callable[[str, object], None]) -> Callable[[str, int], None]:
-    """`tell("SIGKILL", 500)`: what was tried, and how often, for the table of `tests/soak.py`."""
+    """Return `tell("SIGKILL", 500)`, which reports trials to the table of `tests/soak.py`."""
     return record_property
 
 
 @pytest.fixture
 def tiny_text() -> str:
-    """A few lines with a small alphabet, one symbol of which takes two bytes."""
+    """Return lines over a small alphabet, one character of which takes two bytes."""
     return "the cat is home.\nthe café is near the sea.\n" * 12
 
 
 def random_values(config: ModelConfig, seed: int, scale: float) -> dict[str, NDArray[Any]]:
-    """Normal weights everywhere, in biases too: nothing is zero, so nothing can hide."""
+    """Return normal weights and biases: none is zero, so no mistake can hide."""
     rng = np.random.default_rng(seed)
     return {
         name: (scale * rng.standard_normal(shape)).astype(np.float32)
@@ -108,13 +108,13 @@ FORMS["all"] = {name: value for form in FORMS.values() for name, value in form.i
 
 @pytest.fixture(params=FORMS)
 def form(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Every form of a network in turn, as keywords of `ModelConfig`: none, each alone, all."""
+    """Return each form of a network in turn, as keywords of `ModelConfig`: none, each, all."""
     return FORMS[request.param]
 
 
 @pytest.fixture
 def make_values() -> Callable[..., dict[str, NDArray[Any]]]:
-    """`make_values(config, seed=0, scale=0.5)`: random float32 parameters of an architecture."""
+    """Return `make_values(config, seed=0, scale=0.5)`: random float32 parameters."""
 
     def make(config: ModelConfig, seed: int = 0, scale: float = 0.5) -> dict[str, NDArray[Any]]:
         return random_values(config, seed, scale)
@@ -124,7 +124,7 @@ def make_values() -> Callable[..., dict[str, NDArray[Any]]]:
 
 @pytest.fixture
 def make_model() -> Callable[..., Model]:
-    """`make_model("abc", cell=..., seed=...)`: a model that knows these symbols, random weights."""
+    """Return `make_model("abc", cell=..., seed=...)`: a random model with this vocabulary."""
 
     def make(symbols: str = "abc", seed: int = 0, scale: float = 0.5, **config: Any) -> Model:
         tokenizer = CharTokenizer.from_texts(symbols)
@@ -137,7 +137,7 @@ def make_model() -> Callable[..., Model]:
 
 @pytest.fixture
 def tiny_model(make_model: Callable[..., Model]) -> Model:
-    """A two-layer LSTM over seven symbols with random weights."""
+    """Return a two-layer LSTM over seven characters with random weights."""
     return make_model("helo w\n", num_layers=2)
 
 
@@ -150,19 +150,19 @@ def sample_settings(**fields: Any) -> SampleConfig:
 
 
 class Chain:
-    """A toy network: the next symbol depends on the last two, the older of which is the state.
+    """A toy network: the next token depends on the last two; the older one is the state.
 
-    The state is one number per row, so rows that are gathered wrongly give wrong logits.
+    The state is one number per row, so rows gathered in the wrong order give wrong logits.
     """
 
     def __init__(self, probabilities: Any) -> None:
-        """`probabilities[older][last]` is the distribution (V,) of the next symbol."""
+        """Take `probabilities[older][last]`, the distribution (V,) of the next token."""
         with np.errstate(divide="ignore"):
             self.table = np.log(np.asarray(probabilities, np.float64))
         self.batches: list[int] = []
 
     def begin(self, older: int = 0, last: int = 0) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Logits (1, V) and the state after reading these two."""
+        """Return logits (1, V) and the state after reading these two tokens."""
         return self.table[older, last][None], np.array([last])
 
     def step(
@@ -177,7 +177,7 @@ class Chain:
         return state[rows]
 
     def log_prob(self, ids: tuple[int, ...], older: int = 0, last: int = 0) -> float:
-        """Of a text, one symbol after the other."""
+        """Return the log-probability of a text, token by token."""
         total = 0.0
         for symbol in ids:
             total += float(self.table[older, last, symbol])
@@ -187,7 +187,7 @@ class Chain:
 
 @pytest.fixture
 def make_chain() -> Callable[..., Chain]:
-    """`make_chain(table)`, or `make_chain(V, seed)` with a random table."""
+    """Return `make_chain(table)`, or `make_chain(V, seed)` with a random table."""
 
     def make(table: Any, seed: int | None = None) -> Chain:
         if seed is None:
@@ -199,12 +199,12 @@ def make_chain() -> Callable[..., Chain]:
 
 
 class Written:
-    """A text that keeps what was chosen for it; the first stop string ends it."""
+    """A text that records the tokens chosen for it; the first stop string ends it."""
 
     def __init__(self, stops: Sequence[tuple[int, ...]] = ()) -> None:
         self.stops = stops
         self.ids: tuple[int, ...] = ()
-        self.log_probs: list[float] = []  # that of ending is one, too
+        self.log_probs: list[float] = []  # including that of ending
         self.ended = False  # by a constraint
 
     def extend(self, ids: Integers, log_probs: Floats64) -> bool:
@@ -222,9 +222,9 @@ class Written:
 
 @pytest.fixture
 def write_texts() -> Callable[..., list[Written]]:
-    """`write_texts(network, length=, rows=1, seed=7, stops=(), begin=None, read=(), ...)`.
+    """Return `write_texts(network, length=, rows=1, seed=7, stops=(), begin=None, read=(), ...)`.
 
-    All else goes to the chooser: `bias`, `constraint`, and filters by their names.
+    All other arguments go to the chooser: `bias`, `constraint`, and filters by name.
     """
 
     def write(
@@ -255,7 +255,7 @@ def write_texts() -> Callable[..., list[Written]]:
 
 @pytest.fixture
 def corpora_folder() -> Path:
-    """Real texts beside the checkout; tests of them are skipped where they are absent."""
+    """Return a folder of real texts next to the checkout; skip the test if it is absent."""
     folder = Path(__file__).parents[2] / "shared" / "corpora"
     if not folder.is_dir():
         pytest.skip(f"no real texts in {folder}")

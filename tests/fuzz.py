@@ -1,9 +1,9 @@
-"""Files from strangers, as many as the minutes hold: no crash, no hang, nothing large allocated.
+"""Feed changed files to every reader: no crash, no hang, no large allocation.
 
-``python tests/fuzz.py --minutes 30``: good files are changed, and an input is read, or refused by
-one of charrnn's own errors. What else happens ends the run with the input kept. libFuzzer, through
-atheris, follows what the readers do with an input; where it is not installed, hypothesis changes
-the files blindly. The last line says how many inputs were tried.
+``python tests/fuzz.py --minutes 30`` changes good files. Each input must be read, or refused with
+one of charrnn's own errors; anything else ends the run and saves the input. With atheris installed,
+libFuzzer is guided by coverage; without it, hypothesis changes the files at random. The last line
+says how many inputs were tried.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ with atheris.instrument_imports(include=["charrnn"]) if atheris else contextlib.
 
 GOLDEN = Path(__file__).parent / "golden" / "1"
 RUN = GOLDEN / "run"
-LARGEST = 2**31  # bytes of address space that reading may take beyond what is taken before
-SECONDS = 10  # that an input may take
+LARGEST = 2**31  # bytes of address space that reading may add
+SECONDS = 10  # limit per input
 COUNT = "inputs tried: "
 Read = Callable[[bytes], object]
 
 
 def forged(folder: Path, name: str, data: bytes) -> None:
-    """A checkpoint with this content, and a manifest that vouches for it."""
+    """Write a file of a checkpoint, and its hash into the manifest."""
     (folder / name).write_bytes(data)
     manifest = json.loads((folder / checkpoints.MANIFEST).read_bytes())
     manifest["files"][name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -65,18 +65,18 @@ def read_checkpoint(run_dir: Path) -> None:
 
 def of_checkpoint(folder: Path) -> dict[str, tuple[bytes, Read]]:
     (source,) = RunDir(RUN).checkpoints.iterdir()
-    place = RunDir(folder).checkpoints / source.name
-    place.mkdir(parents=True)
+    target = RunDir(folder).checkpoints / source.name
+    target.mkdir(parents=True)
     good = {path.name: path.read_bytes() for path in source.iterdir()}
 
     def reader(name: str) -> Read:
         def read(data: bytes) -> None:
             for other, content in good.items():
-                (place / other).write_bytes(content)
+                (target / other).write_bytes(content)
             if name == checkpoints.MANIFEST:
-                (place / name).write_bytes(data)
+                (target / name).write_bytes(data)
             else:
-                forged(place, name, data)
+                forged(target, name, data)
             read_checkpoint(folder)
 
         return read
@@ -94,10 +94,12 @@ def of_dataset(folder: Path) -> tuple[bytes, Read]:
     manifest = made.folder / manifests.MANIFEST
 
     def read(data: bytes) -> None:
-        with contextlib.suppress(ValueError, AttributeError, RecursionError):  # else it is no JSON
-            said = json.loads(data)
-            said["manifest_sha256"] = manifests.digest(said)
-            data = json.dumps(said).encode()
+        with contextlib.suppress(
+            ValueError, AttributeError, RecursionError
+        ):  # the input need not be JSON
+            content = json.loads(data)
+            content["manifest_sha256"] = manifests.digest(content)
+            data = json.dumps(content).encode()
         manifest.write_bytes(data)
         loaded = dataset.load(folder)
         loaded.tokenizer.measure(loaded.valid)
@@ -106,7 +108,7 @@ def of_dataset(folder: Path) -> tuple[bytes, Read]:
 
 
 def of_archive() -> tuple[bytes, Read]:
-    """What is read is vouched for by a checksum; it is of a model that knows some of it."""
+    """Return a good archive without its checksum, and a reader that adds a valid one."""
     model = generator.load(RUN)
     text = (GOLDEN / "text.txt").read_bytes()[:300].replace(b"\n", b"\r\n", 2)
     sealed = compression.compress(model, text, "it").data
@@ -118,7 +120,7 @@ def of_archive() -> tuple[bytes, Read]:
 
 
 def targets(folder: Path) -> dict[str, tuple[bytes, Read]]:
-    """What is read, by name: a good file, and what reads one."""
+    """Return for each format a good file and its reader."""
     model, options = folder / "model", folder / "options.toml"
 
     def in_file(path: Path, load: Callable[[Path], object]) -> Read:
@@ -149,13 +151,13 @@ def targets(folder: Path) -> dict[str, tuple[bytes, Read]]:
 
 
 def tried(read: Read, data: bytes) -> None:
-    """Read an input: it is good, or refused by a sentence."""
+    """Read an input; one of charrnn's own errors is fine."""
     with contextlib.suppress(CharRNNError):
         read(data)
 
 
 def by_coverage(known: dict[str, tuple[bytes, Read]], folder: Path, minutes: float) -> None:
-    """libFuzzer; the first byte of an input says what it is taken for."""
+    """Run libFuzzer; the first byte of an input selects the reader."""
     readers = [read for _, read in known.values()]
     for name in ("seeds", "found"):
         (folder / name).mkdir()
@@ -174,7 +176,7 @@ def by_coverage(known: dict[str, tuple[bytes, Read]], folder: Path, minutes: flo
 
 
 def blindly(known: dict[str, tuple[bytes, Read]], folder: Path, minutes: float) -> int:
-    """hypothesis; how many inputs there were."""
+    """Run hypothesis and return how many inputs were tried."""
     from hypothesis import HealthCheck, given, seed, settings
     from hypothesis import strategies as st
 
@@ -183,7 +185,7 @@ def blindly(known: dict[str, tuple[bytes, Read]], folder: Path, minutes: float) 
     edit = st.tuples(st.floats(0, 1), st.integers(0, 40), bits | st.binary(max_size=9))
 
     def hung(number: int, frame: object) -> None:
-        raise TimeoutError(f"an input took more than {SECONDS} seconds")
+        raise TimeoutError(f"input {count} took more than {SECONDS} seconds")
 
     signal.signal(signal.SIGALRM, hung)
     quiet = settings(
@@ -193,9 +195,9 @@ def blindly(known: dict[str, tuple[bytes, Read]], folder: Path, minutes: float) 
     def one(name: str, edits: list[tuple[float, int, bytes]]) -> None:
         nonlocal count
         data, read = known[name]
-        for place, gone, put in edits:
-            at = int(place * len(data))
-            data = data[:at] + put + data[at + gone :]
+        for position, removed, inserted in edits:
+            start = int(position * len(data))
+            data = data[:start] + inserted + data[start + removed :]
         (folder / "input").write_bytes(data)
         count += 1
         signal.alarm(SECONDS)
@@ -213,15 +215,17 @@ def blindly(known: dict[str, tuple[bytes, Read]], folder: Path, minutes: float) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--blindly", action="store_true", help="also where atheris is installed")
+    parser.add_argument(
+        "--blindly", action="store_true", help="use hypothesis even if atheris is installed"
+    )
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="charrnn-fuzz-"))
     known = targets(folder)
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (taken + LARGEST, resource.RLIM_INFINITY))
-    sys.stderr.write(f"inputs that do harm are kept in {folder}\n")
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (used + LARGEST, resource.RLIM_INFINITY))
+    sys.stderr.write(f"inputs that do harm are saved in {folder}\n")
     if atheris and not given.blindly:
-        by_coverage(known, folder, given.minutes)  # ends the program, with a count of its own
+        by_coverage(known, folder, given.minutes)  # exits, with its own count
     sys.stderr.write(f"{COUNT}{blindly(known, folder, given.minutes)}\n")
 
 

@@ -1,9 +1,8 @@
-"""Everything that may go wrong with a run, tried often: ``python tests/soak.py --minutes 30``.
+"""Try everything that can go wrong with a run, many times: ``python tests/soak.py --minutes 30``.
 
-The tests of kills, signals, failing disks and damaged files run in their long form, and those of
-texts with 10^5 random ones; then files from strangers are made for so many minutes
-(`tests/fuzz.py`). What was tried, how often, and how often something was lost goes to stdout as a
-table; the exit code is 1 where anything was.
+The tests of kills, signals, failing disks and damaged files run in their long form; then
+`tests/fuzz.py` makes untrusted files for the given minutes. A table on stdout says what was tried,
+how often, and how often something was lost; the exit code is 1 if anything was.
 """
 
 from __future__ import annotations
@@ -24,18 +23,12 @@ LONG = (
     "training/test_checkpoints.py",
     "model/test_model_file.py",
 )
-LONG = (
-    "cli/commands/test_resume_command.py",
-    "training/test_disk_faults.py",
-    "training/test_checkpoints.py",
-    "model/test_model_file.py",
-)
-STRANGE = "file from a stranger (model, checkpoint, options, tokenizer, dataset, archive, registry)"
+UNTRUSTED = "untrusted files (model, checkpoint, options, tokenizer, dataset, archive, registry)"
 TRIED = re.compile(r"^(?:inputs tried|stat::number_of_executed_units): (\d+)", re.MULTILINE)
 
 
 class Faults:
-    """How often each was tried, and how often lost; a plugin of pytest, which hears of tests."""
+    """A pytest plugin that counts how often each fault was tried and how often data was lost."""
 
     def __init__(self) -> None:
         self.tried: Counter[str] = Counter()
@@ -56,11 +49,11 @@ class Faults:
         rows = [
             f"| {fault} | {tried:,} | {self.lost[fault]:,} |" for fault, tried in self.tried.items()
         ]
-        return "\n".join(["| fault | times tried | times lost |", "|---|---|---|", *rows])
+        return "\n".join(["| fault | tried | lost |", "|---|---|---|", *rows])
 
 
 def fuzz(minutes: float) -> tuple[int, int]:
-    """How many files from strangers were tried, and how many did harm: the first ends it."""
+    """Fuzz; return how many files were tried and how many did harm: 0, or 1, which ends it."""
     command = [sys.executable, str(TESTS / "fuzz.py"), "--minutes", str(minutes)]
     ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
     counted = TRIED.findall(ended.stderr)
@@ -72,8 +65,8 @@ def fuzz(minutes: float) -> tuple[int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=30, help="of files from strangers")
-    parser.add_argument("tests", nargs="*", help="for pytest, in place of all", default=[])
+    parser.add_argument("--minutes", type=float, default=30, help="minutes of fuzzing")
+    parser.add_argument("tests", nargs="*", help="for pytest, instead of all", default=[])
     given = parser.parse_args()
     faults = Faults()
     tests = given.tests or [str(TESTS / name) for name in LONG]
@@ -81,7 +74,7 @@ def main() -> None:
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         faults.add("the tests themselves", 1, 1)
     if given.minutes:
-        faults.add(STRANGE, *fuzz(given.minutes))
+        faults.add(UNTRUSTED, *fuzz(given.minutes))
     sys.stdout.write(f"\n{faults.table()}\n")
     sys.exit(1 if faults.lost.total() else 0)
 

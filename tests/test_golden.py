@@ -1,4 +1,4 @@
-"""What earlier charrnns wrote is read by this one: a model and a run of every format."""
+"""Models and runs of every earlier format version can still be read."""
 
 import json
 import shutil
@@ -16,13 +16,13 @@ GOLDEN = Path(__file__).parent / "golden"
 VERSIONS = sorted(path.name for path in GOLDEN.iterdir() if path.name.isdecimal())
 
 
-def test_there_is_one_for_every_version() -> None:
+def test_every_format_version_has_golden_files() -> None:
     assert str(FORMAT_VERSION) == str(checkpoints.FORMAT_VERSION) == VERSIONS[-1]
     assert [str(number) for number in range(1, FORMAT_VERSION + 1)] == VERSIONS
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_model_writes_and_scores_as_it_did(version: str) -> None:
+def test_an_old_model_generates_and_scores_the_same(version: str) -> None:
     folder = GOLDEN / version
     expected = json.loads((folder / "expected.json").read_text("utf-8"))
     model = charrnn.load(folder / "run")
@@ -32,8 +32,8 @@ def test_a_model_writes_and_scores_as_it_did(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_run_goes_on_to_where_it_went(version: str, tmp_path: Path) -> None:
-    """Its last bits may depend on the machine; its losses do not."""
+def test_an_old_run_resumes_to_the_same_loss(version: str, tmp_path: Path) -> None:
+    """Last bits may depend on the machine; losses do not."""
     folder = GOLDEN / version
     expected = json.loads((folder / "expected.json").read_text("utf-8"))
     shutil.copytree(folder / "run", tmp_path / "run")

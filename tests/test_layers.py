@@ -1,4 +1,4 @@
-"""The rooms of charrnn/ in the order data flows: each imports only rooms above it."""
+"""The modules of charrnn/ in the order of imports: each imports only those above it."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ ROOMS = [
     "bench",
     "cli",
 ]
-OWN = {"__init__", "__main__"}  # the package's own files, which name rooms and belong to none
-# Packages that only some files may import.
+OWN = {"__init__", "__main__"}  # the package's own files, which belong to no module
+# Packages that only these files may import.
 ONLY = {
     "torch": (
         "network/",
@@ -80,7 +80,7 @@ ONLY = {
 
 @dataclass(frozen=True)
 class Import:
-    """One name that one file imports, wherever in the file."""
+    """A name that a file imports, anywhere in the file."""
 
     file: str
     line: int
@@ -123,13 +123,13 @@ def imported(node: ast.AST) -> list[str]:
     return []
 
 
-def test_every_file_belongs_to_a_room() -> None:
+def test_every_file_belongs_to_a_module() -> None:
     found = {path.stem for path in PACKAGE.glob("*.py")}
     found |= {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert found - OWN == set(ROOMS)
 
 
-def test_each_room_imports_only_rooms_above_it() -> None:
+def test_each_module_imports_only_those_above_it() -> None:
     wrong = []
     for found in inside():
         wanted = room(found.name.removeprefix("charrnn."))
@@ -137,20 +137,20 @@ def test_each_room_imports_only_rooms_above_it() -> None:
             continue
         if wanted not in ROOMS or ROOMS.index(wanted) > ROOMS.index(found.importer):
             wrong.append(str(found))
-    # The program tells its version, which is no room's.
+    # `charrnn --version` prints the version, which belongs to no module.
     assert wrong == [str(found) for found in inside() if found.name == "charrnn.__version__"]
 
 
-def test_the_version_is_asked_for_by_the_command_line_alone() -> None:
-    askers = {found.importer for found in inside() if found.name == "charrnn.__version__"}
-    assert askers == {"cli"}
+def test_only_the_command_line_reads_the_version() -> None:
+    importers = {found.importer for found in inside() if found.name == "charrnn.__version__"}
+    assert importers == {"cli"}
 
 
 def test_imports_can_be_read() -> None:
     assert len(inside()) > 50
     assert [str(found) for found in imports() if found.name.startswith(".")] == []
-    # What is imported by a string is not seen here: one file does that, with what it wrote;
-    # another asks whether a package is there.
+    # Imports by name are not seen here: one file imports the code that it generated, another one
+    # checks whether a package is installed.
     computed = {found.file for found in imports() if room(found.name) == "importlib"}
     assert computed <= {"compiler/codegen.py", "network/layers.py"}
     assert [str(found) for found in imports() if found.name == "charrnn"] == []
@@ -165,7 +165,7 @@ def test_a_package_is_imported_where_it_belongs(package: str) -> None:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained model of four letters: making it needs no torch."""
+    """Return an untrained model of four letters; making it needs no torch."""
     path = tmp_path_factory.mktemp("layers") / "model.safetensors"
     made = ModelConfig(vocab_size=4, hidden_size=8)
     model_file.save(path, Model(made, CharTokenizer("ehlo"), parameters.initial(made, seed=1)))
@@ -195,24 +195,24 @@ def test_writing_and_scoring_load_no_torch(line: str, model: Path) -> None:
 
 
 @pytest.mark.parametrize("module", ["charrnn.novelty", "charrnn.cli.display.editor"])
-def test_looking_for_copies_and_writing_in_turns_load_no_torch(module: str) -> None:
+def test_novelty_and_the_editor_load_no_torch(module: str) -> None:
     assert "torch" not in loaded("-c", f"import {module}")
 
 
-def test_looking_at_a_text_loads_no_torch(model: Path) -> None:
+def test_profiling_a_text_loads_no_torch(model: Path) -> None:
     names = loaded("-m", "charrnn", "corpora", "stats", "text.txt", folder=model.parent)
     assert "charrnn.text.profile" in names
     assert "torch" not in names
 
 
-def test_the_package_alone_loads_nothing_else() -> None:
+def test_importing_the_package_loads_nothing_else() -> None:
     names = loaded("-c", "import charrnn; charrnn.CharRNNError")
     assert "charrnn.errors" in names
     assert not names & {"torch", "numpy", "typer", "safetensors"}
 
 
 def loaded(*words: str, folder: Path | None = None) -> set[str]:
-    """Every module that a run of Python imported."""
+    """Return every module that a run of Python imported."""
     command = [sys.executable, "-X", "importtime", *words]
     ended = subprocess.run(
         command,
@@ -234,7 +234,7 @@ def test_cell_names_are_those_of_the_cells() -> None:
     assert {ModelConfig.cell, TrainOptions.cell} <= set(CELLS)
 
 
-def test_optimizer_names_are_those_of_what_is_made() -> None:
+def test_optimizer_names_are_those_of_torch() -> None:
     from charrnn.network.module import CharRNN
     from charrnn.training import optimizer, plan
 
@@ -246,7 +246,7 @@ def test_optimizer_names_are_those_of_what_is_made() -> None:
     assert TrainOptions.optimizer in get_args(config.OptimizerName)
 
 
-def test_what_is_validated_needs_no_numpy() -> None:
-    """So a wrong flag is refused at once."""
+def test_validation_of_options_needs_no_numpy() -> None:
+    """A wrong flag is refused at once."""
     names = loaded("-c", "from charrnn.config import *; from charrnn.terminal import *")
     assert not names & {"torch", "numpy"}

@@ -4,8 +4,8 @@ What the user set stays; the rest is chosen. With a budget of steps or epochs th
 the corpus and the options alone. With minutes, the machine's speed is measured for a moment.
 
 A network learns most in a given time if it reads about `CHARACTERS_PER_PARAMETER` characters per
-parameter of its layers. The constant is for two layers and comes from the runs in README. For one
-layer, 16 has the best worst case under the laws that tests/benchmarks/plan_runs.py fits to its
+parameter of its layers. The constant is for two layers; RESULTS.md in tests/benchmarks has its
+runs. For one layer, 16 has the best worst case under the laws that plan_runs.py there fits to its
 runs: 0.2 % of the loss in 20 seconds, 3 % in ten minutes. If characters are counted instead of
 time, a larger network learns more from them: `COUNTED_PER_PARAMETER`. A short text is read at most
 `ENOUGH_EPOCHS` times, and trains at most `PARAMETERS_PER_CHARACTER` parameters per character.
@@ -149,7 +149,7 @@ def _epochs(options: TrainOptions) -> float | None:
 def _depth(options: TrainOptions) -> dict[str, Any]:
     """Return two layers with skip connections, unless the user sets them or the cell allows one.
 
-    In three minutes they learn more than one wider layer (README, "Why this network").
+    In three minutes they learn more than one wider layer (RESULTS.md, "Two layers or one").
     """
     if options.num_layers is None and options.cell != "jordan":
         return {"num_layers": 2, "skip_connections": True}

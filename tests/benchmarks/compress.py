@@ -1,10 +1,10 @@
-"""What 'charrnn compress' makes of texts, beside gzip -9, bzip2 -9 and xz -9.
+"""Compare 'charrnn compress' with gzip -9, bzip2 -9 and xz -9.
 
     python tests/benchmarks/compress.py MODEL TEXT... [--first BYTES]
 
-Every text (packed ones are unpacked first) is compressed on one thread, decompressed on two, and
-compared byte for byte. Promised is what 'charrnn eval' says, in bytes: of the part that has
-symbols in the model. The model's own size counts for nothing here: it was trained before.
+Every text (a compressed one is unpacked first) is compressed on one thread, decompressed on two,
+and compared byte for byte. The predicted size is the score of 'charrnn eval' in bytes, for the part
+that the model's vocabulary covers. The size of the model does not count.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("model", type=Path)
     parser.add_argument("texts", type=Path, nargs="+")
-    parser.add_argument("--first", type=int, help="so many bytes of each")
+    parser.add_argument("--first", type=int, help="bytes to read of each text")
     given = parser.parse_args()
     model = model_file.load(find_model(given.model))
     writer, reader = (Generator(model, threads=threads) for threads in (1, 2))
-    print("| text | bytes | gzip -9 | bzip2 -9 | xz -9 | charrnn | promised | unknown | in | out |")
+    print(
+        "| text | bytes | gzip -9 | bzip2 -9 | xz -9 | charrnn | predicted | literals | in | out |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for path in given.texts:
         chunks = Source(str(path), path).chunks(None, lambda count: None)
@@ -43,7 +45,7 @@ def main() -> None:
         same = decompress(reader, made.data) == data
         ended = time.perf_counter()
         if not same:
-            raise SystemExit(f"{path} did not come back")
+            raise SystemExit(f"{path}: the decompressed bytes differ")
         ids, _ = _split(data, model.tokenizer)
         nats = writer.score_ids(ids).total_nats if len(ids) else 0.0
         sizes = [

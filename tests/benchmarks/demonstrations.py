@@ -1,19 +1,19 @@
-"""The lectures' demonstrations: a training, and what a person would believe of its samples.
+"""The lectures' demonstrations: judge the samples of a run as a reader would.
 
     charrnn train folk.abc --minutes 3 --out runs/folk
     python tests/benchmarks/demonstrations.py runs/folk ...
 
-Each line is a run: it writes 40 samples of 1,000 characters at temperature 0.8, which are judged,
-beside the loss, by what the text is:
+Each row is a run, which writes 40 samples of 1,000 characters at temperature 0.8. Besides the loss,
+the measures depend on the kind of text:
 
-    words         written words that the training text has, too
-    LaTeX         environments and braces that are closed in their order
-    C             samples whose brackets close and in which a lexer (pygments) finds no error
-    ABC           tunes that music21 parses, and of their inner bars those that are full
-    lists         lines that the training text does not have, and that differ from each other
+    words         words that also occur in the training text
+    LaTeX         environments and braces that are closed in the right order
+    C             samples with balanced brackets in which a lexer (pygments) finds no error
+    ABC           tunes that music21 parses, and inner bars of full length
+    lists         lines that are not in the training text, and lines that differ from each other
 
-Shares count what is complete: what a sample's end cuts off is not counted. Beside each stands the
-same share of as many passages of the held-out text.
+What the end of a sample cuts off is not counted. In brackets: the same share for as many passages
+of the held-out text.
 """
 
 from __future__ import annotations
@@ -33,35 +33,35 @@ WORD = re.compile(r"[^\W\d_]+")
 ENVIRONMENT = re.compile(r"\\(begin|end)\{([^{}\n]*)\}")
 BRACE = re.compile(r"(?<!\\)[{}]")
 OPEN, CLOSE = "([{", ")]}"
-FAR = 500  # characters before a sample's end: what is opened there may still be closed
-Share = tuple[int, int]  # so many of so many
+FAR = 500  # characters before a sample's end: an environment opened there may still be closed
+Share = tuple[int, int]  # good ones, all
 
 
 def known_words(samples: Sequence[str], corpus: str) -> Share:
-    """Words that stand in the corpus; the first and the last of a sample may be cut off."""
+    """Count words that are in the corpus, but for the first and last of a sample (cut off)."""
     known = set(WORD.findall(corpus))
     words = [word for sample in samples for word in WORD.findall(sample)[1:-1]]
     return sum(word in known for word in words), len(words)
 
 
 def nested(events: Sequence[tuple[int, bool, str]], length: int) -> Share:
-    """Of what is opened or closed at places of a text, what has its counterpart in order."""
+    """Count the pairs among (index, opens, name) that are closed in the right order."""
     stack: list[tuple[int, str]] = []
     matched = broken = 0
-    for place, opens, name in events:
+    for index, opens, name in events:
         if opens:
-            stack.append((place, name))
+            stack.append((index, name))
         elif stack and stack[-1][1] == name:
             stack.pop()
             matched += 1
-        elif stack:  # what closes without one was opened before the sample's start
+        elif stack:  # otherwise it was opened before the sample's start
             broken += 1
-    broken += sum(place < length - FAR for place, _ in stack)
+    broken += sum(index < length - FAR for index, _ in stack)
     return matched, matched + broken
 
 
 def environments(samples: Sequence[str], corpus: str) -> Share:
-    """LaTeX environments that end as they began."""
+    """Count LaTeX environments whose end matches their beginning."""
     return _added(
         nested([(m.start(), m[1] == "begin", m[2]) for m in ENVIRONMENT.finditer(text)], len(text))
         for text in samples
@@ -69,7 +69,7 @@ def environments(samples: Sequence[str], corpus: str) -> Share:
 
 
 def braces(samples: Sequence[str], corpus: str) -> Share:
-    """Braces that are closed."""
+    """Count braces that are closed."""
     return _added(
         nested([(m.start(), m[0] == "{", "") for m in BRACE.finditer(text)], len(text))
         for text in samples
@@ -82,7 +82,7 @@ def _added(shares: Iterable[Share]) -> Share:
 
 
 def sound_c(samples: Sequence[str], corpus: str) -> Share:
-    """Samples of C, cut at their last empty line, whose brackets close and that can be lexed."""
+    """Count C samples, up to their last empty line, with balanced brackets and no lexer error."""
     good = 0
     for sample in samples:
         text, stack, sound = sample.rpartition("\n\n")[0], [], True
@@ -90,34 +90,34 @@ def sound_c(samples: Sequence[str], corpus: str) -> Share:
             sound &= kind is not Error
             if kind in Comment or kind in String:
                 continue
-            for sign in value:
-                if sign in OPEN:
-                    stack.append(CLOSE[OPEN.index(sign)])
-                elif sign in CLOSE:
-                    sound &= bool(stack) and stack.pop() == sign
+            for character in value:
+                if character in OPEN:
+                    stack.append(CLOSE[OPEN.index(character)])
+                elif character in CLOSE:
+                    sound &= bool(stack) and stack.pop() == character
         good += sound and not stack
     return good, len(samples)
 
 
 def _tunes(samples: Sequence[str]) -> list[str]:
-    """Whole tunes: from one X: to the next."""
+    """Return complete tunes: from one X: to the next."""
     return [f"X:{tune}" for text in samples for tune in re.split(r"^X:", text, flags=re.M)[1:-1]]
 
 
 def parsed_tunes(samples: Sequence[str], corpus: str) -> Share:
-    """Tunes that music21 reads, with notes."""
+    """Count tunes that music21 parses and finds notes in."""
     tunes = _tunes(samples)
     return sum(bool(_bars(tune)) for tune in tunes), len(tunes)
 
 
 def full_bars(samples: Sequence[str], corpus: str) -> Share:
-    """Bars inside tunes (not beside a repeat or at an end) that last as long as the metre says."""
+    """Count inner bars (not next to a repeat or an end) of the length that the meter requires."""
     bars = [full for tune in _tunes(samples) for full in _bars(tune)[1:-1]]
     return sum(bars), len(bars)
 
 
 def _bars(tune: str) -> list[bool]:
-    """Whether each bar is full; none where the tune cannot be parsed."""
+    """Return for each bar whether it is full; nothing if the tune cannot be parsed."""
     from music21 import converter, stream
 
     try:
@@ -132,14 +132,14 @@ def _bars(tune: str) -> list[bool]:
 
 
 def new_lines(samples: Sequence[str], corpus: str) -> Share:
-    """Lines that are not the corpus's."""
+    """Count lines that are not in the corpus."""
     known = set(corpus.splitlines())
     lines = [line for sample in samples for line in sample.splitlines()[1:-1]]
     return sum(line not in known for line in lines), len(lines)
 
 
 def distinct_lines(samples: Sequence[str], corpus: str) -> Share:
-    """Lines of which no two are the same."""
+    """Count lines that differ from each other."""
     lines = [line for sample in samples for line in sample.splitlines()[1:-1]]
     return len(set(lines)), len(lines)
 
@@ -157,15 +157,13 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path)
-    print(
-        "| text | valid nats | bpc | written words known | other measures |\n|---|---|---|---|---|"
-    )
+    print("| text | valid nats | bpc | known words, other measures |\n|---|---|---|---|---|")
     for run in parser.parse_args().runs:
         print(line(run), flush=True)
 
 
 def line(run: Path) -> str:
-    """Write and measure: a row."""
+    """Generate samples of a run, measure them, and return the row."""
     from charrnn.config import TrainOptions
     from charrnn.text import corpus
 

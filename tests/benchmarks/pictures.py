@@ -1,9 +1,9 @@
-"""Makes the pictures of README.md, in tests/pictures.
+"""Draw the pictures of RESULTS.md into tests/pictures.
 
     make pictures RUN=runs/corpus-1 TEXT=corpus.txt
 
-Of a run of an English text that is a play or a novel, with its text at hand. Screens of a terminal
-are those of a pseudo-terminal; Chromium, which must be installed, draws them.
+The run was trained on TEXT, an English play or novel. Terminal output is captured from a
+pseudo-terminal and drawn by Chromium, which must be installed.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from rich.text import Text
 
 FOLDER = Path(__file__).parents[1] / "pictures"
 COLUMNS, LINES = 100, 44  # of the terminal
-COLORS = 255  # of a picture: so few that a file is small
+COLORS = 255  # of a picture, few enough for a small file
 WIDEST = 1700  # pixels
-FRAME = "\x1b[2K"  # clears a line: after the last one of these stands the last live picture
+FRAME = "\x1b[2K"  # clears a line; the last live display comes after the last one
 
 
 def command(*words: object) -> list[str]:
@@ -39,14 +39,14 @@ def command(*words: object) -> list[str]:
 
 
 def drawn(name: str, *words: object, option: str = "--plot") -> None:
-    """A picture that a command draws itself."""
+    """Let a command draw a picture by itself."""
     path = FOLDER / f"{name}.png"
     subprocess.run(command(*words, option, path, "--force"), check=True, stdout=subprocess.DEVNULL)
     smaller(path)
 
 
 def screen(name: str, *words: object, lines: int, folder: Path | None = None) -> None:
-    """The last lines that a command shows on a terminal, or those after its live picture began."""
+    """Draw the last lines that a command shows on a terminal, or its last live display."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
     environment = os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
@@ -77,12 +77,12 @@ def screen(name: str, *words: object, lines: int, folder: Path | None = None) ->
 def read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 4096)
-    except OSError:  # Linux ends a terminal whose last program ended with EIO
+    except OSError:  # Linux reports EIO once the last program on a terminal has ended
         return b""
 
 
 def photographed(svg: str, path: Path) -> None:
-    """A picture of a drawing, by Chromium."""
+    """Render an SVG with Chromium."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), "")
     width, height = (
         round(float(size)) for size in re.findall(r'viewBox="0 0 (\S+) (\S+)"', svg)[0]
@@ -98,7 +98,7 @@ def photographed(svg: str, path: Path) -> None:
 
 
 def smaller(path: Path) -> None:
-    """Write a picture again with fewer colors, and no wider than it is looked at."""
+    """Rewrite a picture with fewer colors and at most `WIDEST` pixels wide."""
     with Image.open(path) as image:
         image.thumbnail((WIDEST, 10 * WIDEST))
         image.convert("RGB").quantize(COLORS).save(path, optimize=True)
@@ -108,8 +108,8 @@ def smaller(path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="a run's folder")
-    parser.add_argument("text", type=Path, help="a text for untrained and small networks")
-    parser.add_argument("only", nargs="*", help="some of the pictures, as cells")
+    parser.add_argument("text", type=Path, help="the text for untrained and small networks")
+    parser.add_argument("only", nargs="*", help="names of pictures, such as cells; default: all")
     given = parser.parse_args()
     model, text = ("--model", given.run), given.text.resolve()
     several = [word for cell in ("elman", "irnn:1.1", "gru") for word in ("--cell", cell)]
@@ -135,11 +135,11 @@ def main() -> None:
                 screen(name, *line, lines=LINES - 8, folder=Path(folder))
         else:
             drawn(name, "inspect", *inspect[name])
-    print(f"{sum(path.stat().st_size for path in FOLDER.glob('*.png')):,} bytes in all")
+    print(f"{sum(path.stat().st_size for path in FOLDER.glob('*.png')):,} bytes in total")
 
 
 def best(model: tuple[object, ...]) -> str:
-    """The unit that knows best where in the line it is."""
+    """Return the unit that tracks the position in the line best."""
     line = command("inspect", "cells", *model, "--json")
     found = json.loads(subprocess.run(line, check=True, capture_output=True).stdout)["trackers"]
     return next(one["unit"] for one in found if one["feature"] == "position in the line")

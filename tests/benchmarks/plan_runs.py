@@ -1,11 +1,11 @@
-"""The runs that the planner's rule of size was fitted to: made here, kept as a table.
+"""Make and evaluate the runs behind the planned network size; plan_runs.jsonl holds them.
 
     python tests/benchmarks/plan_runs.py make FOLDER_OF_TEXTS [WORKER OF_WORKERS]
     python tests/benchmarks/plan_runs.py table
     python tests/benchmarks/plan_runs.py fit
 
-Every run is one layer, for a number of steps, with one thread: what it reaches does not depend on
-the machine's speed, and several can go at a time. Rows that are there already are not made again.
+Every run has one layer, a number of steps and one thread, so its loss does not depend on the speed
+of the machine, and several can run at a time. Rows that exist are not made again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TEXTS = {
 
 @dataclass(frozen=True)
 class Case:
-    """A text, so many characters read, and a size; the rest is planned unless named."""
+    """A text, millions of characters to read, and a size; all else is planned unless given."""
 
     text: str
     millions: float
@@ -51,7 +51,7 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """For each text and length, sizes around the best; found by going on from the middle."""
+    """Return, for each text and length, sizes around the best one."""
     made = []
     for text in ("tiny", "folk", "peace", "stacks"):
         for millions, sizes in (
@@ -65,20 +65,20 @@ def cases() -> list[Case]:
 
 
 def make(folder: Path, worker: int, workers: int) -> None:
-    """Make what is not in the table yet; every so-manieth of it."""
+    """Run every `workers`-th case, from `worker` on, that is not in the table yet."""
     for case in cases()[worker::workers]:
         name = repr(case)
         if name in {row["case"] for row in rows()}:
             continue
-        with tempfile.TemporaryDirectory() as place:
-            row = {"case": name, **measured(case, folder / TEXTS[case.text], Path(place) / "run")}
+        with tempfile.TemporaryDirectory() as parent:
+            row = {"case": name, **measured(case, folder / TEXTS[case.text], Path(parent) / "run")}
         with TABLE.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(name, row["valid_nats"], flush=True)
 
 
 def measured(case: Case, text: Path, run_dir: Path) -> dict[str, object]:
-    """A training's size, length and losses along the way."""
+    """Train, and return the size, the length and the losses along the way."""
     options = {} if case.dropout is None else {"dropout": case.dropout}
     result = charrnn.train(
         text,
@@ -114,18 +114,18 @@ def measured(case: Case, text: Path, run_dir: Path) -> dict[str, object]:
 
 
 def laws() -> list[tuple[float, float, float, NDArray[np.float64]]]:
-    """ln nats = e_text + c N D / U^2 + b D^-beta + a N^-alpha, fitted to all long enough texts.
+    """Fit ln nats = e_text + c N D / U^2 + b D^-beta + a N^-alpha to all texts but names.
 
-    N are the parameters, D the characters read, U those of the text, all in millions. Returns, the
-    best first, the mean error, alpha, beta and the coefficients (c, b and a last).
+    N is the number of parameters, D of characters read, U of characters in the text, in millions.
+    Return (mean error, alpha, beta, coefficients with c, b and a last), the best fit first.
     """
-    kept = [row for row in rows() if row["text"] != "names"]
-    texts = sorted({row["text"] for row in kept})
-    wanted = np.log([row["valid_nats"] for row in kept])
+    used = [row for row in rows() if row["text"] != "names"]
+    texts = sorted({row["text"] for row in used})
+    wanted = np.log([row["valid_nats"] for row in used])
     size, read, whole = (
-        np.array([row[name] for row in kept]) / 1e6 for name in ("parameters", "read", "characters")
+        np.array([row[name] for row in used]) / 1e6 for name in ("parameters", "read", "characters")
     )
-    own = np.array([[row["text"] == text for text in texts] for row in kept], float)
+    own = np.array([[row["text"] == text for text in texts] for row in used], float)
     found = []
     for alpha, beta in itertools.product(np.arange(0.05, 1.0, 0.05), repeat=2):
         given = np.column_stack([own, size * read / whole**2, read**-beta, size**-alpha])
@@ -136,10 +136,10 @@ def laws() -> list[tuple[float, float, float, NDArray[np.float64]]]:
 
 
 def fit() -> None:
-    """What each rule of characters per parameter costs on a long text, beside the best size.
+    """Print what each ratio of characters per parameter costs on a long text, against the best.
 
-    The runs leave the exponents open: the worst over all laws that fit within a twentieth of the
-    best is told, in parts of the loss.
+    The runs leave the exponents open, so this prints the worst cost over all laws whose error is
+    within 5 % of the best, as a fraction of the loss.
     """
     near = [law for law in laws() if law[0] < 1.05 * laws()[0][0]]
     error, alpha, beta, _ = near[0]
@@ -151,7 +151,7 @@ def fit() -> None:
         ]
     )
     for seconds in (20, 60, 180, 600):
-        read = seconds / (1.3 + 9 * sizes)  # microseconds for a character, on two threads here
+        read = seconds / (1.3 + 9 * sizes)  # microseconds per character, two threads
         cost = {}
         for rule in (4, 8, 12, 16, 20, 30, 40):
             chosen = np.abs(np.log(read / sizes / rule)).argmin()
@@ -161,7 +161,7 @@ def fit() -> None:
 
 
 def rows() -> list[dict[str, Any]]:
-    """What was measured."""
+    """Return the rows of the table."""
     return [json.loads(line) for line in TABLE.read_text().splitlines()] if TABLE.exists() else []
 
 

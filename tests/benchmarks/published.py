@@ -1,14 +1,14 @@
-"""The tables of README's results: flagless trainings on real texts, beside char-rnn's default.
+"""Measure trainings without flags on real texts, and char-rnn's default settings, for RESULTS.md.
 
     python tests/benchmarks/published.py train TEXT... --minutes 1 --seeds 1 2 3 [--keep FOLDER]
     python tests/benchmarks/published.py plain TEXT... --minutes 1
     python tests/benchmarks/published.py table
 
-Each training is `charrnn train TEXT --minutes M --seed S` in a process of its own, timed from start
-to end with its peak memory. Plain is a torch.nn.LSTM of 2 x 128 as char-rnn trains it by default
-(B 50, T 50, Adam at 2e-3, no dropout, norm clipped at 5), given the same minutes and scored by the
-same functions. Rows go to published.jsonl beside this file, with versions and machine. Nothing
-else should run meanwhile.
+Each training is `charrnn train TEXT --minutes M --seed S` in a process of its own; its time and
+peak memory are measured from start to exit. Plain is a torch.nn.LSTM of 2 x 128 with char-rnn's
+default settings (B 50, T 50, Adam at 2e-3, no dropout, norm clipped at 5), trained for the same
+minutes and scored by the same functions. Rows are appended to published.jsonl, with versions and
+machine. Run nothing else at the same time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TABLE = Path(__file__).with_suffix(".jsonl")
 def flagless(
     text: Path, minutes: float, seed: int, test_fraction: float, keep: Path | None
 ) -> dict[str, Any]:
-    """What the command line comes to; its run may be kept."""
+    """Train in a process of its own and return its row; `keep` is a folder for the run."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(keep or folder) / f"{text.stem}-{minutes:g}-{seed}"
         command = [sys.executable, "-m", "charrnn", "train", str(text), "--json", "--force"]
@@ -44,13 +44,13 @@ def flagless(
         began = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert process.stdout
-        told = process.stdout.read()
+        output = process.stdout.read()
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - began
         assert status == 0, f"{text}: exit {status}"
-        result = json.loads(told.splitlines()[-1])
+        result = json.loads(output.splitlines()[-1])
         config = json.loads((run / "config.json").read_text())
-        row = {name: result[name] for name in KEPT}
+        row = {name: result[name] for name in FIELDS}
         row |= {"wall_seconds": seconds, "peak_memory_mb": used.ru_maxrss / 1024}
         row |= {
             "hidden_size": config["model"]["hidden_size"],
@@ -68,22 +68,22 @@ def flagless(
 
 
 def curves(metrics: Path) -> dict[str, Any]:
-    """(fraction, nats) of all validations, and of the training's first part."""
+    """Return (fraction, nats) of all validations, and of the first part of the training."""
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]
     train = [(line["fraction"], line["train_nats"]) for line in lines if line["fraction"] < EARLY]
     valid = [(line["fraction"], line["valid_nats"]) for line in lines if line["valid_nats"]]
     return {"train_curve": np.round(train, 4).tolist(), "valid_curve": np.round(valid, 4).tolist()}
 
 
-EARLY = 0.15  # of a run: from it one may learn to tell where a run will end
-KEPT = (
+EARLY = 0.15  # of a run, whose training losses are recorded
+FIELDS = (
     *("cell", "parameters", "steps", "epochs", "characters", "chars_per_second", "seconds"),
     *("valid_nats", "valid_bpc", "valid_bits_per_byte", "valid_window256_nats", "stopped_by"),
 )
 
 
 def plain(text: Path, minutes: float, seed: int, test_fraction: float) -> dict[str, Any]:
-    """A torch.nn.LSTM in the same time."""
+    """Train a torch.nn.LSTM for the same time and return its row."""
     began = time.perf_counter()
     import torch
     from torch import nn
@@ -107,7 +107,7 @@ def plain(text: Path, minutes: float, seed: int, test_fraction: float) -> dict[s
         return output(outputs), state
 
     class Engine:
-        """What scoring asks for."""
+        """The engine that scoring needs."""
 
         def start_state(self, batch_size: int) -> Any:
             return tuple(
@@ -152,7 +152,7 @@ def plain(text: Path, minutes: float, seed: int, test_fraction: float) -> dict[s
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """Return the versions and the machine, on which the figures depend."""
     import numba
     import numpy as np
     import torch
@@ -169,7 +169,7 @@ def machine() -> dict[str, Any]:
 
 
 def table() -> Iterator[str]:
-    """The rows as Markdown: means over seeds, with their range."""
+    """Yield the rows as Markdown: means over seeds, with their range."""
     rows = [json.loads(line) for line in TABLE.read_text().splitlines()]
     titles = [
         "text",

@@ -1,10 +1,11 @@
-"""What reading reaches: 1,000 texts beside a matrix product, a long one beside a loop of torch.nn.
+"""Compare scoring with matrix products (1,000 texts) and a loop over torch.nn (one long text).
 
     python tests/benchmarks/score.py [CELL LAYERS HIDDEN]
 
-The texts have random lengths, 40 symbols on average. The share is of the operations that products
-of large float32 matrices reach in the same run. The loop reads a symbol at a time with torch.nn and
-takes the logarithm of what came, on as many threads as are better. Medians of rounds in turns.
+The texts have random lengths, 40 characters on average. Their speed is given as a fraction of that
+of large float32 matrix products in the same run. The loop reads one character at a time with
+torch.nn and takes its log-probability, on 1 thread or all, whichever is faster. Medians of rounds
+in turns.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from charrnn.network.module import CharRNN
 from charrnn.text.tokenizer import CharTokenizer
 
 TEXTS, MEAN = 1000, 40
-LONG, LOOP = 2000, 100  # symbols
+LONG, LOOP = 2000, 100  # characters
 ROUNDS = 3
 
 
 def loop(
     model: ModelConfig, values: parameters.Parameters, ids: NDArray[np.int64], threads: int
 ) -> Callable[[], float]:
-    """Read a text step by step."""
+    """Return a function that scores a text step by step."""
     network = (Plain(model) if model.cell in MODULES else CharRNN(model, values)).eval()
 
     @torch.inference_mode()
@@ -63,18 +64,18 @@ def main() -> None:
     lengths = 1 + rng.exponential(MEAN, TEXTS).astype(int)
     texts = [rng.integers(0, VOCAB_SIZE, length).astype(np.uint8) for length in lengths]
     long = rng.integers(0, VOCAB_SIZE, LONG)
-    most = torch.get_num_threads()
+    all_threads = torch.get_num_threads()
     runs = [lambda: generator.surprisals(texts), lambda: generator.surprisals([long])]
     runs += [lambda: generator.surprisals([long], 3)]
-    runs += [loop(model, values, long[:LOOP], threads) for threads in sorted({1, most})]
-    many, one, told, *loops = in_turns(runs, ROUNDS)
-    torch.set_num_threads(most)
+    runs += [loop(model, values, long[:LOOP], threads) for threads in sorted({1, all_threads})]
+    many, one, likeliest, *loops = in_turns(runs, ROUNDS)
+    torch.set_num_threads(all_threads)
     limit = peak(torch.float32) / (2 * engine.weight_count)
     speed, plain = lengths.sum() / many, LOOP / min(loops)
-    print(f"{cell} {layers}x{hidden}, {engine.threads} threads of {most}")
-    print(f"  {TEXTS:,} texts     {speed:9,.0f} characters/s, {speed / limit:.2f} of the products'")
+    print(f"{cell} {layers}x{hidden}, {engine.threads} threads of {all_threads}")
+    print(f"  {TEXTS:,} texts     {speed:9,.0f} characters/s, {speed / limit:.2f} of products")
     print(f"  one long text   {LONG / one:9,.0f} characters/s, {LONG / one / plain:.1f} x torch.nn")
-    print(f"  with the likeliest {LONG / told:6,.0f} characters/s")
+    print(f"  with the likeliest {LONG / likeliest:6,.0f} characters/s")
     print(f"  loop of torch.nn {plain:8,.0f} characters/s")
 
 

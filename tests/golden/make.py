@@ -1,6 +1,6 @@
-"""Makes the golden files of this version: ``python tests/golden/make.py``, into ``tests/golden/N``.
+"""Make the golden files of format version N in ``tests/golden/N``: ``python tests/golden/make.py``.
 
-Once per version of the format, and never again: later charrnns must read what this one wrote.
+They are made once per version and never again: later versions of charrnn must read them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OPTIONS |= {"steps": 30, "device": "cpu", "backend": "library", "dropout": 0.1, 
 
 
 class Stopping:
-    """Asks to stop after some steps."""
+    """Requests a stop after 12 steps."""
 
     asked = 0
 
@@ -40,7 +40,7 @@ class Stopping:
 def main() -> None:
     folder = HERE / str(FORMAT_VERSION)
     if folder.exists():
-        sys.exit(f"{folder} is there: a version's files are made once")
+        sys.exit(f"{folder} exists: the golden files of a version are made once")
     folder.mkdir()
     (folder / "text.txt").write_text(TEXT, "utf-8", newline="")
     text = corpus.read([folder / "text.txt"])
