@@ -18,7 +18,7 @@ from charrnn.terminal import visible
 if TYPE_CHECKING:
     from charrnn.model.model_file import Model
 
-MAX_HELD_OUT = 2**20  # symbols of a held-out text; what is measured is spread over them
+MAX_HELD_OUT = 2**20  # tokens of a held-out text; what is measured is spread over them
 
 ModelsOption = Annotated[
     list[Path] | None,

@@ -1,6 +1,6 @@
 """The activations of all units while a network reads: states, gates and candidate values.
 
-Shapes: L layers, N symbols read, H hidden units.
+Shapes: L layers, N tokens read, H hidden units.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from charrnn.model import parameters
 from charrnn.model.model_file import Model
 
 LEFT, RIGHT = 0.1, 0.9  # a gate is saturated below or above (Karpathy et al. 2015)
-_CHUNK = 256  # symbols read at a time
+_CHUNK = 256  # tokens read at a time
 
 _NUMERIC: Mapping[str, Function] = {"sigmoid": sigmoid, "tanh": np.tanh, "relu": relu}
 
 
 @dataclass(frozen=True)
 class Activations:
-    """The activations on a text; those at index t follow from reading symbol t.
+    """The activations on a text; those at index t follow from reading token t.
 
     Attributes:
         states: names of the parts of the state, the layer's output first.

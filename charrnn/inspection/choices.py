@@ -1,4 +1,4 @@
-"""How a model continues a prompt: the next symbol's distribution, and the beam search tree."""
+"""How a model continues a prompt: the next token's distribution, and the beam search tree."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ DEFAULT_SETTINGS: Mapping[str, Mapping[str, float]] = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A distribution of the next symbol.
+    """A distribution of the next token.
 
     Attributes:
-        probabilities: (V,), of all symbols; 0 for a symbol that cannot be drawn.
+        probabilities: (V,), of all tokens; 0 for a token that cannot be drawn.
     """
 
     probabilities: NDArray[np.float64]
 
     @property
     def possible(self) -> int:
-        """The number of symbols that can be drawn."""
+        """The number of tokens that can be drawn."""
         return int(np.count_nonzero(self.probabilities))
 
     @property
@@ -53,12 +53,12 @@ class Choice:
         return max(0.0, -float((p * np.log(p)).sum()))
 
     def likeliest(self, count: int) -> list[int]:
-        """Return the ids of the `count` most probable symbols, most probable first."""
+        """Return the ids of the `count` most probable tokens, most probable first."""
         order = np.argsort(-self.probabilities, kind="stable")
-        return [int(symbol) for symbol in order[:count]]
+        return [int(token) for token in order[:count]]
 
     def to_json(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return the distribution for JSON, most probable first; `names` are of all symbols."""
+        """Return the distribution for JSON, most probable first; `names` are of all tokens."""
         probabilities = zip(names, self.probabilities.tolist(), strict=True)
         possible = {name: p for name, p in probabilities if p > 0}
         ordered = dict(sorted(possible.items(), key=lambda item: -item[1]))
@@ -77,7 +77,7 @@ def settings(given: Mapping[str, float]) -> dict[str, SampleConfig]:
 
 
 def choices(read: Prompted, configs: Mapping[str, SampleConfig]) -> dict[str, Choice]:
-    """Return the distribution of the next symbol under each of the named settings."""
+    """Return the distribution of the next token under each of the named settings."""
     return {name: Choice(_distribution(read, config)) for name, config in configs.items()}
 
 
@@ -96,11 +96,11 @@ class Node:
     """A prefix that beam search kept at some step.
 
     Attributes:
-        symbol: its last symbol; empty for the root, which is the prompt.
+        symbol: its last token; empty for the root, which is the prompt.
         log_prob: log-probability of the whole prefix after the prompt, in nats.
-        probability: of the last symbol after those before it.
+        probability: of the last token after those before it.
         rank: of the best result that starts with the prefix, from 1; 0 if there is none.
-        children: prefixes one symbol longer, most probable first.
+        children: prefixes one token longer, most probable first.
     """
 
     symbol: str
@@ -140,9 +140,9 @@ def beam_tree(generator: Generator, read: Prompted, config: BeamConfig) -> Node:
     nodes: dict[Prefix, Node] = {(): Node("", 0.0, 1.0, ranks[()])}
     for ids, log_prob in sorted(kept.items(), key=lambda item: (len(item[0]), -item[1])):
         before = nodes[ids[:-1]]
-        symbol = generator.tokenizer.token_names[ids[-1]]
+        token = generator.tokenizer.token_names[ids[-1]]
         probability = math.exp(log_prob - before.log_prob)
-        nodes[ids] = Node(symbol, log_prob, probability, ranks.get(ids, 0))
+        nodes[ids] = Node(token, log_prob, probability, ranks.get(ids, 0))
         before.children.append(nodes[ids])
     return nodes[()]
 
@@ -155,7 +155,7 @@ class _RecordedState:
         state: of the engine.
         prefixes: what each row has read.
         log_probs: (B,) of the prefixes.
-        following: (B, V) log-probabilities of the next symbol.
+        following: (B, V) log-probabilities of the next token.
     """
 
     state: Any
@@ -180,7 +180,7 @@ class _RecordingEngine:
     ) -> tuple[Floats, _RecordedState]:
         log_probs = state.log_probs + state.following[np.arange(len(ids)), ids]
         prefixes = [
-            (*prefix, symbol) for prefix, symbol in zip(state.prefixes, ids.tolist(), strict=True)
+            (*prefix, token) for prefix, token in zip(state.prefixes, ids.tolist(), strict=True)
         ]
         self.kept.update(zip(prefixes, log_probs.tolist(), strict=True))
         logits, inner = self._engine.step(ids, state.state)

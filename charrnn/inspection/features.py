@@ -1,6 +1,6 @@
 """Features of a text that units may track, and the units that do.
 
-Shapes: N symbols, U units.
+Shapes: N tokens, U units.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from charrnn.arrays import Floats, Integers
 
-MIN_MINORITY = 10  # symbols in each half that differ from a feature's most frequent value
+MIN_MINORITY = 10  # tokens in each half that differ from a feature's most frequent value
 MAX_BRACKET_SPAN = 2000  # characters between a bracket and the one that closes it
 _CLOSING = {")": "(", "]": "[", "}": "{"}
 # A span that begins and ends within a paragraph.
@@ -34,7 +34,7 @@ _SPANS = {
 
 @dataclass(frozen=True)
 class Feature:
-    """A property of each symbol of a text.
+    """A property of each token of a text.
 
     Attributes:
         name: for tables.
@@ -67,11 +67,11 @@ class Tracker:
 
 def features(text: str) -> Iterator[Feature]:
     """Yield all features by character; each value is known once the character is read."""
-    symbols = [*text]
+    characters = [*text]
     following = [*text[1:], ""]
-    letters = np.array([symbol.isalpha() for symbol in symbols])
-    letter_follows = np.array([symbol.isalpha() for symbol in following])
-    breaks = np.array([symbol == "\n" for symbol in symbols])
+    letters = np.array([character.isalpha() for character in characters])
+    letter_follows = np.array([character.isalpha() for character in following])
+    breaks = np.array([character == "\n" for character in characters])
 
     def yes_or_no(name: str, answers: Sequence[bool] | NDArray[np.bool_]) -> Feature:
         return Feature(name, np.asarray(answers, np.int64))
@@ -88,11 +88,11 @@ def features(text: str) -> Iterator[Feature]:
     yield Feature("position in the word", np.where(letters, _since(~letters), 0))
     yield Feature("indentation", _indentation(text))
     yield yes_or_no("letter", letters)
-    yield yes_or_no("capital letter", [symbol.isupper() for symbol in symbols])
-    yield yes_or_no("digit", [symbol.isdigit() for symbol in symbols])
+    yield yes_or_no("capital letter", [character.isupper() for character in characters])
+    yield yes_or_no("digit", [character.isdigit() for character in characters])
     yield yes_or_no("last letter of a word", letters & ~letter_follows)
-    yield yes_or_no("end of a sentence", [symbol in ".!?" for symbol in symbols])
-    yield yes_or_no("a line end follows", [symbol == "\n" for symbol in following])
+    yield yes_or_no("end of a sentence", [character in ".!?" for character in characters])
+    yield yes_or_no("a line end follows", [character == "\n" for character in following])
 
 
 def _since(marks: NDArray[np.bool_]) -> Integers:
@@ -105,13 +105,13 @@ def _depth(text: str) -> Integers:
     """Return the number of open brackets; only brackets that are closed again count."""
     change = np.zeros(len(text) + 1, np.int64)
     opened: list[tuple[str, int]] = []
-    for index, symbol in enumerate(text):
-        if symbol in _CLOSING.values():
-            opened.append((symbol, index))
-        elif symbol in _CLOSING:
+    for index, character in enumerate(text):
+        if character in _CLOSING.values():
+            opened.append((character, index))
+        elif character in _CLOSING:
             kinds = [kind for kind, _ in opened]
-            if _CLOSING[symbol] in kinds:
-                last = len(kinds) - 1 - kinds[::-1].index(_CLOSING[symbol])
+            if _CLOSING[character] in kinds:
+                last = len(kinds) - 1 - kinds[::-1].index(_CLOSING[character])
                 if index - opened[last][1] <= MAX_BRACKET_SPAN:
                     change[opened[last][1]] += 1
                     change[index] -= 1
@@ -128,8 +128,8 @@ def _indentation(text: str) -> Integers:
     return np.array(indentation, np.int64)
 
 
-def at_symbols(feature: Feature, last_characters: Integers) -> Feature:
-    """Return the feature by symbol: its value at each symbol's last character (N,)."""
+def at_tokens(feature: Feature, last_characters: Integers) -> Feature:
+    """Return the feature by token: its value at each token's last character (N,)."""
     return Feature(feature.name, feature.values[last_characters])
 
 
@@ -197,13 +197,13 @@ def ranks(values: Floats) -> NDArray[np.float64]:
     return ranked
 
 
-def last_characters(symbols: Sequence[bytes], text: str) -> Integers:
-    """Return the index of the last character of each symbol (N) of a text.
+def last_characters(tokens: Sequence[bytes], text: str) -> Integers:
+    """Return the index of the last character of each token (N) of a text.
 
     Args:
-        symbols: the bytes of each symbol, in the order of the text.
+        tokens: the bytes of each token, in the order of the text.
         text: the same text.
     """
-    ends = np.cumsum([len(symbol) for symbol in symbols]) - 1
+    ends = np.cumsum([len(token) for token in tokens]) - 1
     sizes = [len(character.encode()) for character in text]
     return np.asarray(np.repeat(np.arange(len(text)), sizes)[ends])

@@ -31,7 +31,7 @@ from charrnn.network.module import CharRNN, Noise
 from charrnn.text.tokenizer import CharTokenizer
 from charrnn.training.regularizers import omega
 
-WARM_UP = 100  # symbols read before a window, if the text has them
+WARM_UP = 100  # tokens read before a window, if the text has them
 _MAX_LOG = 700.0  # logarithm of a number that float64 still holds
 
 
@@ -165,12 +165,12 @@ def flows(model: Model, text: str, *, lags: int, windows: int) -> list[Flow]:
 
     Args:
         model: runs as in scoring: without dropout, with the mean of zoneout.
-        text: read in windows spread over it, each after up to 100 symbols of warm-up.
+        text: read in windows spread over it, each after up to 100 tokens of warm-up.
         lags: K, the largest number of steps back.
         windows: B, number of windows.
 
     Raises:
-        PromptError: the text has symbols that the model does not know.
+        PromptError: the text has characters that the model does not know.
         CorpusError: the text is too short.
     """
     network = CharRNN(model.config, model.values).double().requires_grad_(False).eval()
@@ -214,7 +214,7 @@ def _windows(ids: Ids, start: int, lags: int, windows: int) -> tuple[Tensor, Ten
     """Return inputs and targets (before + lags, B), and `before`, the number of warm-up steps."""
     if len(ids) < lags + 1:
         raise CorpusError(
-            f"the text has {len(ids):,} symbols, {lags + 1:,} are needed for --lags {lags}: "
+            f"the text has {len(ids):,} tokens, {lags + 1:,} are needed for --lags {lags}: "
             "use a longer text or fewer lags"
         )
     before = min(WARM_UP, len(ids) - lags)

@@ -1,4 +1,4 @@
-"""How far back a model remembers: its loss on the same symbols after longer and longer contexts."""
+"""How far back a model remembers: its loss on the same tokens after longer and longer contexts."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from charrnn.inference.engine import Engine
 from charrnn.inspection.json_values import numbers
 from charrnn.text.tokenizer import Tokenizer
 
-SPREAD = 8  # a context of n has n to n + n/8 symbols, so that n/8 are scored after one warm-up
-_ROWS, _CHUNK = 256, 64  # texts side by side, and symbols read at a time
+SPREAD = 8  # a context of n has n to n + n/8 tokens, so that n/8 are scored after one warm-up
+_ROWS, _CHUNK = 256, 64  # texts side by side, and tokens read at a time
 
 
 @dataclass(frozen=True)
 class Memory:
-    """The loss after contexts of different lengths, on the same symbols.
+    """The loss after contexts of different lengths, on the same tokens.
 
     Attributes:
-        contexts: (K,), in symbols; each is twice the one before.
+        contexts: (K,), in tokens; each is twice the one before.
         nats: (K,), loss in nats per character.
         excess: (K,), loss minus the loss after the longest context.
         standard_error: (K,), of the excess over separate stretches of the text; NaN if there is
@@ -49,17 +49,17 @@ class Memory:
 
 
 def memory(engine: Engine, ids: Ids, tokenizer: Tokenizer, *, longest: int, symbols: int) -> Memory:
-    """Score the same symbols after contexts of 1, 2, 4, ... symbols, each from the start state.
+    """Score the same tokens after contexts of 1, 2, 4, ... tokens, each from the start state.
 
-    A stretch of the text is scored in pieces of n/8 symbols; the state is reset n symbols before
-    each piece. So each symbol is scored after a context of n to n + n/8 symbols.
+    A stretch of the text is scored in pieces of n/8 tokens; the state is reset n tokens before
+    each piece. So each token is scored after a context of n to n + n/8 tokens.
 
     Args:
         engine: of the model.
         ids: (N,), the text.
         tokenizer: of the model; counts characters.
         longest: limit of the context lengths.
-        symbols: number of symbols to score, spread over the text.
+        symbols: number of tokens to score, spread over the text.
 
     Raises:
         CorpusError: the text is too short.
@@ -69,7 +69,7 @@ def memory(engine: Engine, ids: Ids, tokenizer: Tokenizer, *, longest: int, symb
     available = len(ids) - contexts[-1]
     if available < stretch:
         raise CorpusError(
-            f"the text has {len(ids):,} symbols, {contexts[-1] + stretch:,} are needed for "
+            f"the text has {len(ids):,} tokens, {contexts[-1] + stretch:,} are needed for "
             f"--longest {longest}: use a longer text or a shorter context"
         )
     count = max(1, min(symbols, available) // stretch)
@@ -90,7 +90,7 @@ def memory(engine: Engine, ids: Ids, tokenizer: Tokenizer, *, longest: int, symb
 def _after(
     engine: Engine, ids: Ids, firsts: NDArray[np.int64], context: int, stretch: int
 ) -> NDArray[Any]:
-    """Return -ln p of each symbol of the stretches after a context, (stretches, stretch)."""
+    """Return -ln p of each token of the stretches after a context, (stretches, stretch)."""
     piece = max(1, context // SPREAD)
     begins = (firsts[:, None] + np.arange(0, stretch, piece)).ravel()
     surprisals = []

@@ -182,7 +182,7 @@ def encode_documents(
         if len(ids):
             documents.append((f"{name}:{numbers[name]}" if counts[name] > 1 else name, ids))
     if not documents:
-        raise CorpusError("no symbol of the text is left to score")
+        raise CorpusError("no character of the text is left to score")
     return documents
 
 

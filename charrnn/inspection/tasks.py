@@ -2,9 +2,9 @@
 
     copy      three letters, then n blanks; the letters again (Hochreiter and Schmidhuber 1997)
     adding    n + 2 digits, two of them marked by ``+``, one in each half; their sum (ibid.)
-    brackets  two open brackets, then n symbols of closed ones; what closes the two
+    brackets  two open brackets, then n characters of closed ones; what closes the two
 
-An answer is correct if each of its symbols is the likeliest one.
+An answer is correct if each of its characters is the likeliest one.
 """
 
 from __future__ import annotations
@@ -126,10 +126,10 @@ def success(model: Model, task: Task, lag: int, seed: int, count: int) -> float:
     engine = NumpyEngine(model.config, model.values)
     state = engine.advance(ids[:-1], engine.start_state(count))
     read, correct = ids[-1], np.ones(count, np.bool_)
-    for symbols in wanted:
+    for characters in wanted:
         logits, state = engine.step(read, state)
         read = logits.argmax(-1).astype(np.int64)
-        correct &= read == symbols
+        correct &= read == characters
     return float(correct.mean())
 
 

@@ -1,6 +1,6 @@
 """The units of a network that track a feature of a text, and the saturation of its gates.
 
-Shapes: L layers, N symbols read, H hidden units.
+Shapes: L layers, N tokens read, H hidden units.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from charrnn.inspection.features import Tracker
 from charrnn.model.model_file import Model
 
 TRACKERS_PER_FEATURE = 3
-MIN_SYMBOLS = 200  # no feature is searched for in a shorter text
+MIN_TOKENS = 200  # no feature is searched for in a shorter text
 LIMIT_QUANTILE = 0.995
 
 
@@ -41,14 +41,14 @@ class TrackedUnits:
     """The activations of a model on a text, and the units that track a feature of it.
 
     Attributes:
-        symbols: names of the symbols of the text (N).
+        tokens: names of the tokens of the text (N).
         activations: of all units.
         trackers: for each feature the units that track it, best first; the feature that is tracked
             best comes first.
         too_rare: features that occur too rarely in this text to be searched for.
     """
 
-    symbols: Sequence[str]
+    tokens: Sequence[str]
     activations: Activations
     trackers: Mapping[str, Sequence[tuple[Unit, Tracker]]]
     too_rare: Sequence[str]
@@ -72,7 +72,7 @@ class TrackedUnits:
     def to_json(self, unit: Unit | None) -> dict[str, Any]:
         """Return trackers and saturation for JSON, and the activations of `unit` if it is given."""
         result: dict[str, Any] = {
-            "symbols": len(self.symbols),
+            "symbols": len(self.tokens),
             "trackers": [
                 {
                     "feature": name,
@@ -97,7 +97,7 @@ class TrackedUnits:
         }
         if unit:
             values = self.values(unit).tolist()
-            result |= {"unit": str(unit), "text": list(self.symbols), "values": values}
+            result |= {"unit": str(unit), "text": list(self.tokens), "values": values}
         return result
 
 
@@ -108,11 +108,11 @@ def absolute_limit(values: NDArray[Any], axis: int | None = None) -> NDArray[np.
 
 
 def track_units(model: Model, text: str, length: int) -> TrackedUnits:
-    """Return what the units do while a model reads the first `length` symbols of a text.
+    """Return what the units do while a model reads the first `length` tokens of a text.
 
     Raises:
         CorpusError: the text is empty.
-        PromptError: the text has symbols that the model does not know.
+        PromptError: the text has characters that the model does not know.
     """
     tokenizer = model.tokenizer
     ids = tokenizer.encode(text)
@@ -125,11 +125,11 @@ def track_units(model: Model, text: str, length: int) -> TrackedUnits:
     too_rare = []
     columns = _columns(found)
     for feature in features.features(text):
-        at_symbols = features.at_symbols(feature, last)
-        if len(ids) < MIN_SYMBOLS or not features.is_frequent_enough(at_symbols):
+        at_tokens = features.at_tokens(feature, last)
+        if len(ids) < MIN_TOKENS or not features.is_frequent_enough(at_tokens):
             too_rare.append(feature.name)
             continue
-        best = features.trackers(columns, at_symbols, TRACKERS_PER_FEATURE)
+        best = features.trackers(columns, at_tokens, TRACKERS_PER_FEATURE)
         trackers[feature.name] = [(_unit(found, one.unit), one) for one in best]
     ordered = dict(sorted(trackers.items(), key=lambda item: -abs(item[1][0][1].score)))
     names = tokenizer.token_names

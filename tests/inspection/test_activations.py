@@ -68,7 +68,7 @@ EQUATIONS = {
 
 @pytest.mark.parametrize("cell", EQUATIONS)
 def test_gates_satisfy_the_cells_equations(cell: str, make_model: Any) -> None:
-    """As the lectures write it: the next state from the old one and what was recorded."""
+    """The next state follows from the old one and the recorded values by the textbook equations."""
     model: Model = make_model("abc", cell=cell, num_layers=2, layer_norm=True, recurrent_depth=2)
     parts = activations(model, model.tokenizer.encode(TEXT)).parts
     now = {name: values[:, 1:] for name, values in parts.items()}
@@ -80,7 +80,7 @@ def test_gates_satisfy_the_cells_equations(cell: str, make_model: Any) -> None:
 
 
 def test_saturation_is_the_share_of_the_text() -> None:
-    """The first symbol opens the input gate, the second shuts it; the others stand in between."""
+    """The first token opens the input gate, the second closes it; the other gates stay between."""
     config = ModelConfig(2, "lstm", hidden_size=3, embedding_size=0)
     values = {
         name: np.zeros(shape, np.float32) for name, shape in parameters.shapes(config).items()

@@ -20,7 +20,7 @@ def generator(make_model: Any) -> Generator:
 
 
 def log_prob(generator: Generator, text: str, prompt: str = "") -> float:
-    """Of a text after a prompt, symbol by symbol."""
+    """Return the log-probability of a text after a prompt, computed token by token."""
     total = 0.0
     for end in range(len(text)):
         logits = generator.read(prompt + text[:end]).logits[0].astype(np.float64)
@@ -30,7 +30,7 @@ def log_prob(generator: Generator, text: str, prompt: str = "") -> float:
 
 
 def walk(node: Node, before: str = "") -> list[tuple[str, Node]]:
-    """Every node with its prefix."""
+    """Return every node with its prefix."""
     below = (walk(child, before + child.symbol) for child in node.children)
     return [(before, node), *itertools.chain(*below)]
 

@@ -10,7 +10,7 @@ from charrnn.inspection.features import Feature
 
 
 def marked(name: str, text: str) -> str:
-    """The feature's values under a text, a digit for each character; a dot for 0."""
+    """Return a feature of a text as one digit per character, with a dot for 0."""
     (found,) = [one for one in features.features(text) if one.name == name]
     return "".join("." if value == 0 else f"{value % 10}" for value in found.values)
 
@@ -57,7 +57,7 @@ def test_a_token_of_several_characters_has_the_feature_of_its_last_character() -
     assert last.tolist() == [0, 0, 1, 2]
     assert features.last_characters(["é1".encode(), "日".encode()], text).tolist() == [1, 2]
     digit = Feature("digit", np.array([0, 1, 0]))
-    assert features.at_symbols(digit, last).values.tolist() == [0, 0, 1, 0]
+    assert features.at_tokens(digit, last).values.tolist() == [0, 0, 1, 0]
 
 
 columns = st.lists(st.integers(0, 5), min_size=2, max_size=12)
@@ -89,8 +89,8 @@ def test_a_unit_is_chosen_on_the_first_half_and_scored_on_the_second() -> None:
     rng = np.random.default_rng(1)
     wanted = rng.integers(0, 2, 400)
     units = rng.standard_normal((400, 50))
-    units[:, 7] = 0.3 * units[:, 7] - wanted  # tracks it, the other way round
-    units[:200, 9] = wanted[:200]  # only where units are chosen
+    units[:, 7] = 0.3 * units[:, 7] - wanted  # tracks it with the opposite sign
+    units[:200, 9] = wanted[:200]  # only in the half where units are chosen
     first, second, *_ = features.trackers(units, Feature("planted", wanted), 3)
     assert (first.unit, first.chosen_by) == (9, 1.0)
     assert abs(first.score) < 0.3

@@ -22,7 +22,7 @@ TEXT = "abcabbacbca" * 30
 
 
 def made(cell: str, **changed: Any) -> Model:
-    """A network of one layer in which nothing but the output's bias is not zero, and `changed`."""
+    """Return a one-layer network whose weights are zero, except the output's and `changed`."""
     config = ModelConfig(3, cell, hidden_size=HIDDEN, embedding_size=0)
     values = {
         name: np.zeros(shape, np.float32) for name, shape in parameters.shapes(config).items()
@@ -39,7 +39,7 @@ def flow(model: Model, lags: int = 40) -> Flow:
 
 
 def gates(cell: str, **biases: float) -> dict[str, NDArray[np.float32]]:
-    """Every gate held where its bias puts it: no weights lead to it."""
+    """Return biases that fix every gate, whose weights are zero."""
     name = CELLS[cell].input_bias
     blocks = [np.full(HIDDEN, biases.get(block, 0.0), np.float32) for block in CELLS[cell].blocks]
     return {name: np.concatenate(blocks)}
@@ -48,7 +48,7 @@ def gates(cell: str, **biases: float) -> dict[str, NDArray[np.float32]]:
 @pytest.mark.parametrize("scale", [0.9, 1.0, 1.1])
 @pytest.mark.parametrize("cell", ["elman", "irnn", "preactivation"])
 def test_a_linear_network_has_the_exponents_of_its_matrix(cell: str, scale: float) -> None:
-    """Without input tanh stays at 0, where its slope is 1; relu stays on the side of slope 1."""
+    """Without input, tanh stays at 0, where its slope is 1, and relu stays where its slope is 1."""
     rng = np.random.default_rng(3)
     matrix, _ = np.linalg.qr(rng.standard_normal((HIDDEN, HIDDEN)))
     more = {}
@@ -70,9 +70,9 @@ def test_a_linear_network_has_the_exponents_of_its_matrix(cell: str, scale: floa
 
 
 def test_omega_is_the_change_of_the_norm_in_one_step() -> None:
-    """Every step changes the length of what passes by the same factor, whatever arrives."""
+    """Every step changes the norm of the gradient by the same factor."""
     none = made("elman", weight_hh=np.zeros((HIDDEN, HIDDEN)))
-    assert flow(none, lags=12).omega == pytest.approx(11)  # 1 for every pair: nothing passes
+    assert flow(none, lags=12).omega == pytest.approx(11)  # 1 per pair of steps: no gradient passes
     less = made("elman", weight_hh=0.9 * np.eye(HIDDEN))
     assert flow(less, lags=12).omega == pytest.approx(11 * 0.1**2, rel=1e-5)
 
@@ -81,7 +81,7 @@ def test_omega_is_the_change_of_the_norm_in_one_step() -> None:
     ("cell", "opened", "half"),
     [
         ("lstm", {"f": 40.0}, {"f": 0.0}),
-        ("lstm-sigmoid", {"f": 40.0, "i": -40.0}, {"f": 0.0}),  # else c would only grow
+        ("lstm-sigmoid", {"f": 40.0, "i": -40.0}, {"f": 0.0}),  # otherwise c would keep growing
         ("lstm-peephole", {"f": 40.0}, {"f": 0.0}),
         ("gru", {"z": -40.0}, {"z": 0.0}),
         ("gru-reset-after", {"z": 40.0}, {"z": 0.0}),
@@ -105,10 +105,10 @@ def test_open_gates_pass_error_on_and_half_open_gates_halve_it(
 def test_gradients_match_finite_differences(
     cell: str, form: dict[str, Any], make_model: Any
 ) -> None:
-    """The last loss, with the first state of the window moved a little, of each cell and form."""
+    """Compare with differences of the last loss when the window's first state changes a little."""
     layers = 1 if cell == "jordan" else 2
     model: Model = make_model("abc", seed=2, cell=cell, num_layers=layers, **form)
-    lags, text = 4, "abcabbacb"  # one window: five symbols of warming up, four steps
+    lags, text = 4, "abcabbacb"  # one window: five tokens of warm-up, four steps
     found = flows(model, text, lags=lags, windows=1)
     network = CharRNN(model.config, model.values).double().eval()
     ids = model.tokenizer.encode(text).astype(np.int64)

@@ -1,4 +1,4 @@
-"""How far back a model remembers, and the toy tasks of the field."""
+"""How far back a model remembers, and the toy tasks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEXT = "".join(random.Random(2).choices("abc", k=90))
 
 
 def naive(model: Model, at: int, context: int, ids: Any) -> float:
-    """-ln p of the symbol at `at` after so many before it, read one by one from nothing."""
+    """Return -ln p of token `at` after `context` tokens, read one by one from the start state."""
     engine = NumpyEngine(model.config, model.values)
     state, logits = engine.start_state(1), np.zeros((1, 1))
     for symbol in ids[at - context : at]:
@@ -39,7 +39,7 @@ def test_every_context_is_scored_on_the_same_symbols(cell: str, make_model: Any)
     engine = NumpyEngine(model.config, model.values)
     found = memory(engine, ids, model.tokenizer, longest=19, symbols=6)
     assert (found.contexts, found.characters) == ((1, 2, 4, 8, 16), 6)
-    starts = [16, 52, 88]  # stretches of two symbols, from the first that has the context
+    starts = [16, 52, 88]  # stretches of two tokens; the first starts after the longest context
     for order, context in enumerate((1, 2, 4, 8)):
         each = [naive(model, at + k, context, ids) for at in starts for k in (0, 1)]
         assert found.nats[order] == pytest.approx(np.mean(each), rel=1e-5)
@@ -113,7 +113,7 @@ def test_guessing_is_as_good_as_the_best_constant_answer(name: str) -> None:
 
 
 def test_success_is_the_share_of_correct_answers(make_model: Any) -> None:
-    """A network that always writes a."""
+    """Let a network write only a."""
     model: Model = make_model("ab=\n", scale=0.0)
     model.values["output.bias"][model.tokenizer.encode("a")] = 1.0
 

@@ -12,7 +12,7 @@ from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer, trai
 
 
 def surprise(text: str, tokenizer: Tokenizer, count: int = 2) -> tuple[Surprise, Surprisals]:
-    """A text whose symbol i has i + 1 nats; likeliest in its place were symbols i and i + 1."""
+    """Return a text whose token i has i + 1 nats; the likeliest tokens there are i and i + 1."""
     ids = tokenizer.encode(text)
     places = np.arange(len(ids))
     likeliest = (places[:, None] + np.arange(count)).astype(np.int32)
@@ -21,7 +21,7 @@ def surprise(text: str, tokenizer: Tokenizer, count: int = 2) -> tuple[Surprise,
 
 
 def recursive(values: NDArray[np.float64], first: int = 0) -> list[tuple[int, int]]:
-    """The part with the largest sum, then those to the left and right of it."""
+    """Return the part with the largest sum between those found to the left and right of it."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     best = max(
         ((sums[b] - sums[a], a, b) for a in range(len(values)) for b in range(a + 1, len(sums))),
@@ -41,7 +41,7 @@ def recursive(values: NDArray[np.float64], first: int = 0) -> list[tuple[int, in
 @settings(max_examples=200, deadline=None)
 def test_maximal_sums_match_a_recursive_search(numbers: list[int], chance: object) -> None:
     rng = np.random.default_rng(len(numbers))
-    values = np.array(numbers, np.float64) + 1e-3 * rng.random(len(numbers))  # no two alike
+    values = np.array(numbers, np.float64) + 1e-3 * rng.random(len(numbers))  # all different
     found = [(part.start, part.stop) for part in maximal_sums(values)] if numbers else []
     assert found == recursive(values)
 

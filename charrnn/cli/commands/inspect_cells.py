@@ -28,7 +28,7 @@ PromptOption = Annotated[
     str | None, typer.Option("--prompt", help="Read this text instead.", show_default="none")
 ]
 LengthOption = Annotated[
-    int, typer.Option("--length", help="Symbols to read.", min=1, max=MAX_LENGTH)
+    int, typer.Option("--length", help="Tokens to read.", min=1, max=MAX_LENGTH)
 ]
 UnitOption = Annotated[
     str | None,
@@ -116,12 +116,12 @@ def _parse_unit(text: str, model: Model) -> Unit:
 
 
 def _write_page(path: Path, name: str, found: TrackedUnits, unit: Unit | None) -> None:
-    from charrnn.cli.display.unit_page import shown_symbols, unit_page
+    from charrnn.cli.display.unit_page import shown_tokens, unit_page
     from charrnn.storage.files import write_atomically
 
     write_atomically(path, unit_page(name, found, unit).encode())
-    length = shown_symbols(found)
-    part = f", the first {length:,} symbols" if length < len(found.symbols) else ""
+    length = shown_tokens(found)
+    part = f", the first {length:,} tokens" if length < len(found.tokens) else ""
     note(f"written: {path}{part}")
 
 
@@ -130,6 +130,6 @@ def _show(name: str, found: TrackedUnits, unit: Unit | None) -> None:
         for line in tracked_units.table(found):
             typer.echo(line)
         return
-    typer.echo(f"unit {unit} of {name} after each symbol")
+    typer.echo(f"unit {unit} of {name} after each token")
     scale = activation_text.Scale(*found.limits(unit))
-    activation_text.print_text(found.symbols, found.values(unit).tolist(), scale)
+    activation_text.print_text(found.tokens, found.values(unit).tolist(), scale)

@@ -35,7 +35,7 @@ def inspect_gradients(
     file: TextArgument = None,
     models: ModelsOption = None,
     untrained: UntrainedOptions,
-    lags: Annotated[int, typer.Option(help="Symbols to look back.", min=2, max=500)] = 100,
+    lags: Annotated[int, typer.Option(help="Tokens to look back.", min=2, max=500)] = 100,
     windows: Annotated[
         int, typer.Option(help="Positions in the text to measure at.", min=1, max=256)
     ] = 16,

@@ -34,13 +34,13 @@ DEFAULT_LAG, MAX_LAG = 32, 512
 LongestOption = Annotated[
     int | None,
     typer.Option(
-        help="Longest context (or lag of a task), in symbols; all powers of two up to it are used.",
+        help="Longest context (or lag of a task), in tokens; all powers of two up to it are used.",
         min=1,
         show_default=f"{DEFAULT_CONTEXT:,}; for a task {DEFAULT_LAG}",
     ),
 ]
 SymbolsOption = Annotated[
-    int, typer.Option(help="Symbols to score after each context.", min=1, max=2**20)
+    int, typer.Option(help="Tokens to score after each context.", min=1, max=2**20)
 ]
 
 
@@ -57,12 +57,12 @@ def inspect_memory(
 ) -> None:
     """Measure how far back networks remember.
 
-    A model scores the same symbols of a text from the start state after 1, 2, 4 and more symbols
+    A model scores the same tokens of a text from the start state after 1, 2, 4 and more tokens
     before them: where the loss no longer falls, it remembers no further.
 
-    With --task, small networks are trained on lines that ask for something n symbols back, with all
-    lags mixed: copy (three letters, after n blanks), adding (two marked digits among n others),
-    brackets (which two are open, after n symbols of closed ones). The result is the share of new
+    With --task, small networks are trained on lines that ask for something n characters back, with
+    all lags mixed: copy (three letters, after n blanks), adding (two marked digits among n others),
+    brackets (which two are open, after n characters of closed ones). The result is the share of new
     lines that a network answers correctly. A training takes some seconds per thousand steps.
     """
     limit = MAX_LAG if tasks.task else MAX_CONTEXT

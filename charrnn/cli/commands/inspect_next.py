@@ -1,4 +1,4 @@
-"""``charrnn inspect next``: the distribution of the next symbol, and the beam search tree."""
+"""``charrnn inspect next``: the distribution of the next token, and the beam search tree."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.display import next_symbol, plots
+from charrnn.cli.display import next_token, plots
 from charrnn.cli.inspect_shared import InspectOutput
 from charrnn.cli.options import Only, configured
 from charrnn.cli.prompt import PromptOptions
@@ -27,7 +27,7 @@ def inspect_next(
     *,
     model: ModelOption = None,
     start: Annotated[PromptOptions, Only("prompt")],
-    symbols: Annotated[int, typer.Option(help="Likeliest symbols to show.", min=1)] = 12,
+    symbols: Annotated[int, typer.Option(help="Likeliest tokens to show.", min=1)] = 12,
     temperature: Annotated[float | None, _preview("temperature", "0.5 and 2")] = None,
     top_k: Annotated[int | None, _preview("top-k", "5")] = None,
     top_p: Annotated[float | None, _preview("top-p", "0.9")] = None,
@@ -65,11 +65,11 @@ def inspect_next(
     tree = choices.beam_tree(generator, read, beam)
     names = generator.tokenizer.token_names
     if output.plot is not None:
-        plots.save(next_symbol.picture(prompt, names, found, tree, symbols), output.plot)
+        plots.save(next_token.picture(prompt, names, found, tree, symbols), output.plot)
     if output.json:
         fields = {name: choice.to_json(names) for name, choice in found.items()}
         print_json({"prompt": prompt, "choices": fields, "beam": tree.to_json()})
         return
-    lines = next_symbol.choice_lines(prompt, names, found, symbols)
-    for line in (*lines, "", *next_symbol.tree_lines(tree, beam)):
+    lines = next_token.choice_lines(prompt, names, found, symbols)
+    for line in (*lines, "", *next_token.tree_lines(tree, beam)):
         typer.echo(line)

@@ -20,7 +20,7 @@ from charrnn.cli.shared import ModelOption, guarded, load_model, note, print_jso
 from charrnn.cli.texts import read_corpus
 from charrnn.config import EngineOptions, Reading
 
-EXPECTED = 3  # likeliest symbols reported for each position
+EXPECTED = 3  # likeliest tokens reported for each position
 READING = Only("encoding", "errors", "newline", "include", "exclude", "document_separator")
 
 
@@ -63,7 +63,7 @@ def score(
     ]
     if output.html:
         title = texts[0].name if len(texts) == 1 else f"{len(texts):,} texts"
-        notes = f"read by {find_model(model)}, after the start symbol"
+        notes = f"read by {find_model(model)}, after the start token"
         write_result(output.html, surprisal_page(title, texts, names, notes))
     if output.csv:
         write_result(output.csv, csv_table(texts, by, names))

@@ -1,4 +1,4 @@
-"""A text in which a color, or a digit below, shows a number for each symbol."""
+"""A text in which a color, or a digit below, shows a number for each token."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def color(part: float) -> str:
     return "#" + "".join(f"{value:02X}" for value in mixed)
 
 
-def print_text(symbols: Sequence[str], values: Sequence[float], scale: Scale) -> None:
+def print_text(tokens: Sequence[str], values: Sequence[float], scale: Scale) -> None:
     """Print a text to stdout with a legend.
 
     Without 256 colors, each line is followed by a line of digits, where 9 is highest.
@@ -55,7 +55,7 @@ def print_text(symbols: Sequence[str], values: Sequence[float], scale: Scale) ->
     )
     colorful = console.color_system in ("256", "truecolor") and not console.no_color
     console.print(_legend(scale, colorful))
-    for line in _lines(symbols, parts, width):
+    for line in _lines(tokens, parts, width):
         if colorful:
             console.print(_colored(line))
         else:
@@ -91,15 +91,15 @@ def _digit(shown: str, part: float) -> str:
 
 
 def _lines(
-    symbols: Sequence[str], parts: Sequence[float], width: int
+    tokens: Sequence[str], parts: Sequence[float], width: int
 ) -> Iterator[list[tuple[str, float]]]:
     """Yield lines no wider than `width`, of pieces with their position on the scale."""
     from rich.cells import cell_len
 
     line: list[tuple[str, float]] = []
     used = 0
-    for symbol, part in zip(symbols, parts, strict=True):
-        first, *others = with_line_ends(symbol).split("\n")
+    for token, part in zip(tokens, parts, strict=True):
+        first, *others = with_line_ends(token).split("\n")
         if used + cell_len(first) > width:
             yield line
             line, used = [], 0

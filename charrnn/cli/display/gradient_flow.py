@@ -65,7 +65,7 @@ def chart(networks: Sequence[NetworkFlow]) -> str:
     if not curves:
         return "no gradient can be drawn: none arrives, or it overflows"
     labels, xs, ys, colors = zip(*curves, strict=True)
-    title = "|dL_t/ds_(t-k)|, over the lag k in symbols"
+    title = "|dL_t/ds_(t-k)|, over the lag k in tokens"
     return plots.chart(title, xs, ys, labels, colors, logarithmic=True)
 
 
@@ -129,7 +129,7 @@ def _draw_curves(
     }
     for axes, title in titles.items():
         axes.set_title(title, fontsize="medium", loc="left")
-        axes.set_xlabel("part of them" if axes is spectrum else "lag k, symbols")
+        axes.set_xlabel("part of them" if axes is spectrum else "lag k, tokens")
         axes.set_yscale("log")
         axes.grid(color="0.9", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)

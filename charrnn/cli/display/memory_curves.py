@@ -23,7 +23,7 @@ class Curve:
 
     Attributes:
         name: in the legend.
-        x: contexts or lags, in symbols.
+        x: contexts or lags, in tokens.
         y: losses or shares.
         by_seed: the same of each training, if there are several; `y` are their means.
     """
@@ -56,7 +56,7 @@ class Panel:
 def context_panel(found: Mapping[str, Memory]) -> Panel:
     """Return the losses of models over contexts."""
     scored = max(one.characters for one in found.values())
-    title = f"nats per character after contexts of n symbols, on the same {scored:,} characters"
+    title = f"nats per character after contexts of n tokens, on the same {scored:,} characters"
     curves = [Curve(name, one.contexts, one.nats.tolist()) for name, one in found.items()]
     return Panel(title, "nats per character", "context", curves)
 
@@ -99,7 +99,7 @@ def chart(panel: Panel) -> str:
     import numpy as np
 
     return plots.chart(
-        f"{panel.y_label}, over log2 of the {panel.x_label} in symbols",
+        f"{panel.y_label}, over log2 of the {panel.x_label} in tokens",
         [np.log2(curve.x) for curve in panel.curves],
         [np.asarray(curve.y) for curve in panel.curves],
         [curve.name for curve in panel.curves],
@@ -138,7 +138,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     if any(len(curve.by_seed) > 1 for curve in panel.curves):
         title += "; means, and range of the trainings"
     axes.set_title(title, fontsize="medium", loc="left")
-    axes.set_xlabel(f"{panel.x_label}, symbols")
+    axes.set_xlabel(f"{panel.x_label}, tokens")
     axes.grid(color="0.9", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
 

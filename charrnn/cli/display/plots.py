@@ -72,7 +72,7 @@ def save(figure: Figure, path: Path) -> None:
         warnings.simplefilter("always")
         figure.savefig(data, format=kind, dpi=130, metadata=undated)
     if kind != "svg" and any("missing from font" in str(one.message) for one in caught):
-        note("some symbols are not in the picture's font: use .svg for the viewer's fonts")
+        note("some characters are not in the picture's font: use .svg for the viewer's fonts")
     write_atomically(path, data.getvalue())
     note(f"written: {path}")
 

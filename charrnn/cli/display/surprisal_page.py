@@ -22,7 +22,7 @@ def surprisal_page(title: str, texts: Sequence[Surprise], names: Sequence[str], 
     Args:
         title: of the page.
         texts: in their order.
-        names: of the model's symbols.
+        names: of the model's tokens.
         notes: a sentence about the model.
     """
     levels = "".join(

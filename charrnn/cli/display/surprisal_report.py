@@ -28,7 +28,7 @@ def show(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> None:
     Args:
         texts: in their order.
         by: character, line or document.
-        names: of the model's symbols.
+        names: of the model's tokens.
     """
     printer = Printer()
     if by == "character":

@@ -52,7 +52,7 @@ def json_fields(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> dic
     Args:
         texts: in their order.
         by: character, line or document.
-        names: of the model's symbols.
+        names: of the model's tokens.
     """
     if by == "line":
         return {"lines": [where | score_fields(line.score) for where, line in lines(texts)]}
@@ -77,7 +77,7 @@ def _passage(text: Surprise, part: slice, names: Sequence[str]) -> dict[str, Any
         "nats": float(text.nats[part].sum()),
         "most": text.units[peak],
         "probability": math.exp(-float(text.nats[peak])),
-        "expected": {names[symbol]: math.exp(-nats) for symbol, nats in expected},
+        "expected": {names[token]: math.exp(-nats) for token, nats in expected},
     }
 
 
@@ -112,11 +112,11 @@ def csv_table(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> str:
 def _character_rows(text: Surprise, names: Sequence[str]) -> Iterator[list[Any]]:
     line, column = 1, 1
     best, best_nats = text.likeliest[:, 0].tolist(), text.likeliest_nats[:, 0].tolist()
-    for unit, nats, symbol, symbol_nats in zip(
+    for unit, nats, token, token_nats in zip(
         text.units, text.nats.tolist(), best, best_nats, strict=True
     ):
         bits = round(nats / math.log(2), 7)
-        expected = [names[symbol], round(math.exp(-symbol_nats), 7)]
+        expected = [names[token], round(math.exp(-token_nats), 7)]
         yield [text.name, line, column, unit, round(nats, 7), bits, *expected]
         line, column = line + unit.count("\n"), 1 if unit.endswith("\n") else column + len(unit)
 

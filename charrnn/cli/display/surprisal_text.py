@@ -131,10 +131,10 @@ def _colored(line: Pieces, indent: str) -> Text:
 
 
 def expected(text: Surprise, unit: int, names: Sequence[str]) -> str:
-    """Return the likeliest symbols in place of a unit, as text with the `names` of symbols."""
+    """Return the likeliest tokens in place of a unit, as text with the `names` of tokens."""
     return ", ".join(
-        f"'{symbol_mark(names[symbol])}' {percent(math.exp(-nats))}"
-        for symbol, nats in zip(
+        f"'{symbol_mark(names[token])}' {percent(math.exp(-nats))}"
+        for token, nats in zip(
             text.likeliest[unit].tolist(), text.likeliest_nats[unit].tolist(), strict=True
         )
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from charrnn.inspection.units import TrackedUnits, Unit
 
-HEAT_MAP_SYMBOLS, LABELLED_SYMBOLS = 80, 90  # the latter where each has its name below
+HEAT_MAP_TOKENS, LABELED_TOKENS = 80, 90  # the latter where each has its name below
 HEAT_MAP_UNITS = 40
 MIN_GATE_PANELS = 4  # panels side by side, some of them empty, so that they stay small
 OFTEN = 0.9  # share of the text above which a unit counts as saturated
@@ -35,7 +35,7 @@ def table(found: TrackedUnits) -> Iterator[str]:
             too_rare = f"too rare in this text: {', '.join(found.too_rare)}"
             yield from textwrap.wrap(too_rare, 79, break_on_hyphens=False)
     else:
-        yield f"a text of {len(found.symbols):,} symbols is too short to search for features"
+        yield f"a text of {len(found.tokens):,} tokens is too short to search for features"
     yield ""
     if not found.saturation:
         yield "this cell has no gates"
@@ -81,18 +81,18 @@ def _colors() -> Any:
 
 
 def _draw_named_units(axes: Axes, found: TrackedUnits, named: Sequence[tuple[str, Unit]]) -> None:
-    """Draw a row for each unit and a column for each symbol, with its name."""
+    """Draw a row for each unit and a column for each token, with its name."""
     import numpy as np
 
-    symbols = found.symbols[:LABELLED_SYMBOLS]
+    tokens = found.tokens[:LABELED_TOKENS]
     rows = []
     for _, unit in named:
-        scale, values = Scale(*found.limits(unit)), found.values(unit)[: len(symbols)]
+        scale, values = Scale(*found.limits(unit)), found.values(unit)[: len(tokens)]
         rows.append([scale.part(value) for value in values.tolist()])
     axes.imshow(np.array(rows), cmap=_colors(), vmin=0, vmax=1, aspect="auto")
     axes.set_yticks(range(len(named)), [name for name, _ in named], fontsize=7)
-    marks = [literal(symbol_mark(symbol)) for symbol in symbols]
-    axes.set_xticks(range(len(symbols)), marks, fontsize=7)
+    marks = [literal(symbol_mark(token)) for token in tokens]
+    axes.set_xticks(range(len(tokens)), marks, fontsize=7)
     axes.tick_params(length=0)
     axes.set_title(
         "units that track a feature, scored on the second half of the text; orange is high, "
@@ -102,7 +102,7 @@ def _draw_named_units(axes: Axes, found: TrackedUnits, named: Sequence[tuple[str
 
 
 def _draw_parts(figure: Any, found: TrackedUnits) -> None:
-    """Draw the units that vary most over the first symbols, part by part and layer by layer."""
+    """Draw the units that vary most over the first tokens, part by part and layer by layer."""
     import numpy as np
 
     from charrnn.inspection.units import absolute_limit
@@ -112,7 +112,7 @@ def _draw_parts(figure: Any, found: TrackedUnits) -> None:
     grid = figure.subplots(layers, len(parts), squeeze=False, sharex=True, sharey=True)
     for layer in range(layers):
         for axes, (name, values) in zip(grid[layer], parts.items(), strict=True):
-            shown = values[layer, :HEAT_MAP_SYMBOLS].T
+            shown = values[layer, :HEAT_MAP_TOKENS].T
             shown = shown[np.sort(np.argsort(-shown.std(1), kind="stable")[:HEAT_MAP_UNITS])]
             shown = shown[np.argsort(-shown.mean(1), kind="stable")]
             gate = name in found.activations.gates
@@ -127,7 +127,7 @@ def _draw_parts(figure: Any, found: TrackedUnits) -> None:
             axes.set_title(f"{name} of layer {layer + 1}", fontsize="small", loc="left")
     for row in grid:
         row[0].set_ylabel("units that vary most,\nsorted by mean", fontsize="small")
-    figure.supxlabel("symbols read", fontsize="small")
+    figure.supxlabel("tokens read", fontsize="small")
 
 
 def _draw_saturation(figure: Any, found: TrackedUnits) -> None:

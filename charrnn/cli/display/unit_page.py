@@ -1,6 +1,6 @@
 """The page of ``charrnn inspect cells --html``: a text colored by the unit that its reader picks.
 
-The page needs no other file. It holds the activations, a byte for each unit and symbol.
+The page needs no other file. It holds the activations, a byte for each unit and token.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ MAX_BYTES = 6_000_000  # of activations
 LEVELS = 256
 
 
-def shown_symbols(found: TrackedUnits) -> int:
-    """Return how many symbols of the text fit into a page."""
+def shown_tokens(found: TrackedUnits) -> int:
+    """Return how many tokens of the text fit into a page."""
     parts = found.activations.parts.values()
-    bytes_per_symbol: int = sum(values.shape[0] * values.shape[2] for values in parts)
-    return min(len(found.symbols), max(1, MAX_BYTES // bytes_per_symbol))
+    bytes_per_token: int = sum(values.shape[0] * values.shape[2] for values in parts)
+    return min(len(found.tokens), max(1, MAX_BYTES // bytes_per_token))
 
 
 def unit_page(name: str, found: TrackedUnits, unit: Unit | None) -> str:
@@ -37,7 +37,7 @@ def unit_page(name: str, found: TrackedUnits, unit: Unit | None) -> str:
 
     It starts with `unit`, or else with the unit that tracks best.
     """
-    length = shown_symbols(found)
+    length = shown_tokens(found)
     parts, limits = _parts(found, length)
     layers, _, units = next(iter(found.activations.parts.values())).shape
     best = [
@@ -46,7 +46,7 @@ def unit_page(name: str, found: TrackedUnits, unit: Unit | None) -> str:
     ]
     first = (unit.layer, unit.part, unit.number) if unit else None
     data = {
-        "symbols": [with_line_ends(symbol) for symbol in found.symbols[:length]],
+        "symbols": [with_line_ends(token) for token in found.tokens[:length]],
         "layers": layers,
         "units": units,
         "parts": parts,

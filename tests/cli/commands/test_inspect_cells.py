@@ -38,7 +38,7 @@ def test_json_has_trackers_gates_and_values(cli: Cli, tiny: Run) -> None:
 def test_without_colors_digits_show_the_activation(cli: Cli, tiny: Run) -> None:
     out = cli(*CELLS, tiny.folder, "--prompt", "the 日本\nsea", "--unit", "1.5").out
     title, legend, _, first, below, _, second, under, *_ = out.splitlines()
-    assert title == "unit 1.c.5 of story-1 after each symbol"
+    assert title == "unit 1.c.5 of story-1 after each token"
     assert re.fullmatch(r"-[\d.]+ 0123456789 [\d.]+", legend)
     assert (first, second) == ("the 日本↵", "sea")
     assert re.fullmatch(r"\d{4}(\d)\1(\d)\2\d", below)
@@ -87,7 +87,7 @@ def test_the_picture_shows_trackers_parts_and_gates(cell: str, cli: Cli, make_mo
     picture = (cli.folder / "a.svg").read_text("utf-8")
     texts = re.findall(r"<text[^>]*>([^<]+)</text>", picture)
     assert any(re.match(r"inside brackets: \d\.h\.\d", text) for text in texts)
-    assert {"h of layer 2", "symbols read", "↵"} <= set(texts)
+    assert {"h of layer 2", "tokens read", "↵"} <= set(texts)
     assert ("gate z" in texts) == (cell == "gru")
 
 

@@ -45,7 +45,7 @@ def test_the_default_text_is_the_models_validation_text(cli: Cli, tiny: Run) -> 
         *("k = 0", "k = 1", "k = 10", "k = 12", "per step", "σ max", "ρ", "|λ(W)|", "Ω")
     ]
     assert [line.split("  ")[0] for line in lines[2:4]] == ["story-1, at start", "story-1, trained"]
-    assert "over the lag k in symbols" in done.out
+    assert "over the lag k in tokens" in done.out
     assert "measuring story-1, trained" in done.err
 
 

@@ -18,11 +18,11 @@ def test_models_are_scored_after_contexts(cli: Cli, tiny: Run) -> None:
     assert found["excess"][0] == pytest.approx(found["nats"][0] - found["nats"][-1])
     assert found["standard_error"][-1] == 0
     drawn = (cli.folder / "a.svg").read_text("utf-8")
-    for text in ("the same 256 characters", "nats per character", "context, symbols", "story-1"):
+    for text in ("the same 256 characters", "nats per character", "context, tokens", "story-1"):
         assert text in drawn
     out = cli(*MEMORY, *line, tiny.text).out
     assert re.search(r"^context  story-1\n +1   \d\.\d{4}$", out, re.M)
-    assert "over log2 of the context in symbols" in out
+    assert "over log2 of the context in tokens" in out
 
 
 def test_small_networks_are_trained_on_tasks(cli: Cli) -> None:
@@ -47,7 +47,7 @@ def test_small_networks_are_trained_on_tasks(cli: Cli) -> None:
             assert max(means) < 0.5
     assert "training gru on adding, seed 2" in done.err
     drawn = (cli.folder / "a.svg").read_text("utf-8")
-    for text in ("copy: share of 200 new lines answered correctly", "guessing", "lag, symbols"):
+    for text in ("copy: share of 200 new lines answered correctly", "guessing", "lag, tokens"):
         assert text in drawn
 
 

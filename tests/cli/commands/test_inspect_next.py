@@ -59,7 +59,7 @@ def test_the_picture_shows_bars_and_tree(cli: Cli, tiny: Run) -> None:
     done = cli(*line)
     assert "written: next.svg" in done.err
     texts = re.findall(r"<text[^>]*>([^<]+)</text>", (cli.folder / "next.svg").read_text("utf-8"))
-    assert "the next symbol" in texts
+    assert "the next token" in texts
     assert "'sea'" in [text.replace("&apos;", "'") for text in texts]
     assert sum(text.endswith(" nats") for text in texts) == 2
     assert "--force" in cli(*line, code=2).sentence
@@ -69,7 +69,7 @@ def test_the_picture_shows_bars_and_tree(cli: Cli, tiny: Run) -> None:
 def test_symbols_without_a_glyph_are_reported(cli: Cli, tiny: Run) -> None:
     done = cli(*NEXT, tiny.folder, "--symbols", 40, "--plot", "next.png")
     assert "Glyph" not in done.err
-    assert "some symbols are not in the picture's font" in done.err
+    assert "some characters are not in the picture's font" in done.err
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from cli.conftest import Cli, needs_terminal, on_terminal
 
 
 def report(step: int, **fields: Any) -> dict[str, Any]:
-    """A line of metrics.jsonl."""
+    """Return a line of metrics.jsonl."""
     valid = 2.0 + 1 / step if step % 4 == 0 else None
     return {
         "step": step,

@@ -19,7 +19,7 @@ LINES = "the harbour was old.\nthe sea was café.\nbbbbbbbbbbb.\nand quiet 日�
 
 @pytest.fixture
 def texts(tiny: Run, cli: Cli) -> list[str]:
-    """Files of several lengths."""
+    """Write files of several lengths."""
     chance = random.Random(3)
     names = []
     for number in range(30):
@@ -31,7 +31,7 @@ def texts(tiny: Run, cli: Cli) -> list[str]:
 
 @pytest.fixture
 def known(tiny: Run, cli: Cli) -> str:
-    """A text of four lines, of which the third is odd, in symbols that the model knows."""
+    """Write a text of four lines with known characters; the third line is unusual."""
     (cli.folder / "text.txt").write_text(LINES, "utf-8", newline="")
     return LINES
 
@@ -189,7 +189,7 @@ def test_unknown_characters_are_refused_replaced_or_skipped(tiny: Run, cli: Cli)
     assert done.json["characters"] == 7
     assert cli(*words, "--unknown", "skip", "--json").json["characters"] == 6
     (cli.folder / "text.txt").write_text("ſſſ", "utf-8")
-    assert "no symbol is left" in cli(*words, "--unknown", "skip", code=2).sentence
+    assert "no character of the text is left" in cli(*words, "--unknown", "skip", code=2).sentence
 
 
 def test_wrong_options_are_errors(tiny: Run, cli: Cli) -> None:
@@ -215,7 +215,7 @@ def test_a_terminal_gets_colors_but_no_control_characters_of_the_text(
     (tmp_path / "text.txt").write_text(f"the sea\nbbbb{TITLE}", "utf-8")
     done = on_terminal(tmp_path, "score", "-m", tiny.folder, "text.txt", "--unknown", "nearest")
     assert done.code == 0
-    assert "\x1b[38;5;231;48;5;52m" in done.screen  # the last level
+    assert "\x1b[38;5;231;48;5;52m" in done.screen  # the highest level
     assert TITLE not in done.screen
     assert "\x1b]" not in done.screen
 

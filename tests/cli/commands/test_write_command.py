@@ -49,12 +49,12 @@ class Person:
         raise AssertionError((keys, self.editor.draft.text, self.editor.message, self.status))
 
     async def says(self, text: str) -> None:
-        """Types what the text is made longer by."""
+        """Types a text and waits until it is in the draft."""
         wanted = self.editor.draft.text + text
         await self.types(text, lambda: self.editor.draft.text == wanted)
 
     async def lets_write(self, keys: str, seed: int) -> str:
-        """Presses a key that makes the network write; the text then."""
+        """Presses a key that makes the network write; returns the whole text afterwards."""
 
         def written() -> bool:
             done = self.editor.draft.continuation
@@ -81,7 +81,7 @@ def writer(tiny_model: Model) -> Generator:
 
 @pytest.fixture
 def sit_down(writer: Generator) -> Callable[..., Editor]:
-    """`sit_down(acts, text="", length=30, asks=False)`: the editor after what the person did."""
+    """`sit_down(acts, text="", length=30, asks=False)` returns the editor after a session."""
 
     def run(acts: Acts, text: str = "", length: int = 30, asks: bool = False) -> Editor:
         async def session(editor: Editor, send: Callable[[str], None]) -> None:
@@ -111,7 +111,9 @@ def test_tab_continues_the_typed_text(sit_down: Any, writer: Generator) -> None:
         assert f"seed {FIRST}" in person.status
         assert person.editor.draft.continuation.start == 6
         await person.says("we")
-        assert person.editor.draft.continuation is None  # what was written is the person's now
+        assert (
+            person.editor.draft.continuation is None
+        )  # an edit makes the continuation part of the text
         second = await person.lets_write(TAB, FIRST + 1)
         assert second == first + "we" + writer.sample(first + "we", length=30, seed=FIRST + 1)
 
@@ -265,7 +267,7 @@ def test_control_characters_are_made_visible(sit_down: Any) -> None:
 
 
 class Reader(Generator):
-    """Notes what it reads."""
+    """Records what it reads."""
 
     def __init__(self, model: Model) -> None:
         super().__init__(model)
@@ -285,7 +287,7 @@ def test_only_new_text_is_read(tiny_model: Model, monkeypatch: pytest.MonkeyPatc
         ("hello", ["", "hel", "lo"]),
         ("hello we", [" we"]),
         ("hello", []),
-        ("hell", ["hel", "l"]),  # from the start, which is kept
+        ("hell", ["hel", "l"]),  # from the start, whose state is cached
         ("hello well", ["ll"]),
         ("", []),
     ):
@@ -328,7 +330,7 @@ def test_without_a_terminal_the_error_says_what_to_use(tiny: Run, cli: Cli) -> N
 
 
 class Terminal:
-    """``charrnn WORDS`` on a pseudo-terminal, in a folder."""
+    """Runs ``charrnn WORDS`` on a pseudo-terminal, in a folder."""
 
     def __init__(self, folder: Path, *words: object, env: dict[str, str] | None = None) -> None:
         import fcntl
@@ -352,7 +354,7 @@ class Terminal:
         self.screen = ""
 
     def wait_for(self, words: str) -> None:
-        """Until the terminal got these words, from now on."""
+        """Waits until the terminal shows these words again."""
         seen = ""
         for piece in self._pieces():
             seen += piece
@@ -361,7 +363,7 @@ class Terminal:
         raise AssertionError(seen)
 
     def settle(self, seconds: float = 3.0) -> None:
-        """Until nothing comes for a while: of a number, only what changes is drawn."""
+        """Waits until nothing more is drawn: of a number, only changed digits are."""
         pieces = self._pieces()
         while select.select([self._ours], [], [], seconds)[0]:
             if next(pieces, None) is None:
@@ -371,7 +373,7 @@ class Terminal:
         while True:
             try:
                 piece = os.read(self._ours, 4096).decode(errors="replace")
-            except OSError:  # how Linux ends a terminal
+            except OSError:  # Linux: the terminal was closed
                 return
             if not piece:
                 return

@@ -1,4 +1,4 @@
-"""What ``charrnn inspect next`` shows: the next symbol's probabilities and the beam search tree."""
+"""What ``charrnn inspect next`` shows: the next token's probabilities and the beam search tree."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ EXCERPT = 40  # characters of a prompt
 def choice_lines(
     prompt: str, names: Sequence[str], found: Mapping[str, Choice], count: int
 ) -> Iterator[str]:
-    """Yield the lines of a table: a row for each of the `count` likeliest symbols.
+    """Yield the lines of a table: a row for each of the `count` likeliest tokens.
 
     Args:
         prompt: what was read.
-        names: of all symbols.
+        names: of all tokens.
         found: a column for each setting; the first is the model itself.
-        count: symbols to show.
+        count: tokens to show.
     """
     import numpy as np
 
@@ -45,18 +45,18 @@ def choice_lines(
 
     yield f"after '{_excerpt(prompt)}'" if prompt else "at the start of a text"
     yield row("", {name: name for name in found}, "")
-    for symbol in rows:
-        cells = {name: _percent(choice.probabilities[symbol]) for name, choice in found.items()}
-        bar = "█" * round(BAR * float(model.probabilities[symbol]) / largest)
-        yield row(symbol_mark(names[symbol]), cells, bar)
+    for token in rows:
+        cells = {name: _percent(choice.probabilities[token]) for name, choice in found.items()}
+        bar = "█" * round(BAR * float(model.probabilities[token]) / largest)
+        yield row(symbol_mark(names[token]), cells, bar)
     if len(rows) < len(names):
         rest = {
             name: _percent(np.delete(choice.probabilities, rows).sum())
             for name, choice in found.items()
         }
-        yield row("…", rest, f"the other {len(names) - len(rows):,} symbols")
+        yield row("…", rest, f"the other {len(names) - len(rows):,} tokens")
     possible = {name: f"{choice.possible:,}" for name, choice in found.items()}
-    yield row("", possible, "possible symbols")
+    yield row("", possible, "possible tokens")
     perplexities = {name: f"{math.exp(choice.entropy):.1f}" for name, choice in found.items()}
     yield row("", perplexities, "perplexity")
 
@@ -78,7 +78,7 @@ def tree_lines(tree: Node, beam: BeamConfig) -> Iterator[str]:
 
 
 def _branches(node: Node, indent: str) -> Iterator[str]:
-    """Yield a line for each run of symbols without a fork, with the run's probability."""
+    """Yield a line for each run of tokens without a fork, with the run's probability."""
     for child in node.children:
         last = child is node.children[-1]
         text, end = child.symbol, child
@@ -96,7 +96,7 @@ def _branches(node: Node, indent: str) -> Iterator[str]:
 def picture(
     prompt: str, names: Sequence[str], found: Mapping[str, Choice], tree: Node, count: int
 ) -> Figure:
-    """Draw the likeliest symbols as bars, one for each setting, and the tree beside them."""
+    """Draw the likeliest tokens as bars, one for each setting, and the tree beside them."""
     width = max(5.0, 1.1 * tree.depth)
     figure = plots.new_figure(5 + width, max(4.0, 0.42 * tree.num_leaves + 1.5))
     bars, branches = figure.subplots(1, 2, width_ratios=(5, width))
@@ -110,12 +110,12 @@ def _draw_bars(axes: Axes, names: Sequence[str], found: Mapping[str, Choice], co
     size = 0.84 / len(found)
     for number, (name, choice) in enumerate(found.items()):
         positions = [row - 0.42 + size * (number + 0.5) for row in range(len(rows))]
-        values = [float(choice.probabilities[symbol]) for symbol in rows]
+        values = [float(choice.probabilities[token]) for token in rows]
         axes.barh(positions, values, size, color=COLORS[number % len(COLORS)], label=name)
-    axes.set_yticks(range(len(rows)), [literal(symbol_mark(names[symbol])) for symbol in rows])
+    axes.set_yticks(range(len(rows)), [literal(symbol_mark(names[token])) for token in rows])
     axes.invert_yaxis()
     axes.set_xlabel("probability")
-    axes.set_title("the next symbol", fontsize="medium", loc="left")
+    axes.set_title("the next token", fontsize="medium", loc="left")
     axes.legend(frameon=False, fontsize="small")
     axes.spines[["top", "right"]].set_visible(False)
 
