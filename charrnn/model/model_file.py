@@ -1,10 +1,9 @@
-"""One self-contained, non-executable model file: ``model.safetensors``.
+"""The model file, ``model.safetensors``: self-contained and never executed.
 
-The tensors are the parameters by name (float32); the header's metadata holds one key, ``charrnn``,
+The tensors are the parameters by name (float32). The header's metadata has one key, ``charrnn``,
 with JSON: the format version, the architecture, the tokenizer, the training options, the hashes of
-the texts and a summary of the training, and a SHA-256 over all that and the tensors. No clock time
-is in it, so equal runs give equal bytes. Nothing in a model file is ever executed. Reading needs
-numpy only.
+the texts, a summary of the training, and a SHA-256 of all that and the tensors. It contains no
+time, so equal runs give equal bytes. Reading it needs numpy only.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class Model:
         config: the architecture.
         tokenizer: text <-> ids.
         values: parameters by name.
-        training: how it was trained and what it reached (plain JSON).
+        training: how the model was trained and what it reached (plain JSON).
     """
 
     config: ModelConfig
@@ -53,15 +52,15 @@ class Model:
 
 
 def save(path: Path, model: Model) -> None:
-    """Write a model file: whole or not at all, and on the disk when this returns.
+    """Write a model file: completely or not at all, and flushed to disk when this returns.
 
     Raises:
-        RunError: the disk takes no file, or the values are not all finite; `path` is as it was.
+        RunError: writing failed, or a weight is not finite; the file at `path` is unchanged.
     """
     order = parameters.shapes(model.config)
     values = {name: np.asarray(model.values[name], np.float32) for name in order}
     if not all(np.isfinite(value).all() for value in values.values()):
-        raise RunError(f"{path} is not written: the weights are not all finite numbers")
+        raise RunError(f"{path} is not written: some weights are NaN or infinite")
     described = {
         "format": FORMAT_VERSION,
         "config": to_json(model.config),
@@ -77,7 +76,7 @@ def _text(described: Mapping[str, Any]) -> str:
 
 
 def _digest(described: Mapping[str, Any], values: Parameters) -> str:
-    """SHA-256 over the description, without its own hash, and the values in the order of names."""
+    """Return the SHA-256 of the description without its hash, and of the values sorted by name."""
     rest = {name: value for name, value in described.items() if name != "sha256"}
     digest = hashlib.sha256(_text(rest).encode())
     for name in sorted(values):
@@ -86,10 +85,10 @@ def _digest(described: Mapping[str, Any], values: Parameters) -> str:
 
 
 def load(path: Path) -> Model:
-    """Read a model file, checking everything before anything is allocated.
+    """Read a model file; its header is checked completely before memory is allocated.
 
     Raises:
-        ModelError: missing, damaged, foreign, or of a newer format.
+        ModelError: the file is missing, damaged, foreign, or of a newer format.
     """
 
     def check(header: Header) -> None:
@@ -98,8 +97,8 @@ def load(path: Path) -> Model:
         tensors.expect(path, header, {name: Spec("F32", shape) for name, shape in shapes.items()})
         if parameters.count(config) > MAX_PARAMETERS:
             raise ModelError(
-                f"{path} has {parameters.count(config):,} parameters: charrnn reads models of "
-                f"{MAX_PARAMETERS:,} at most"
+                f"{path} has {parameters.count(config):,} parameters: the maximum is "
+                f"{MAX_PARAMETERS:,}"
             )
 
     try:
@@ -109,24 +108,24 @@ def load(path: Path) -> Model:
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     model, described = _described(path, header)
-    # A file of the first charrnn has no hash.
+    # Files of the first version have no hash.
     if "sha256" in described and described["sha256"] != _digest(described, values):
-        raise ModelError(f"{path} is damaged: its SHA-256 is not the one it was written with")
+        raise ModelError(f"{path} is damaged: its SHA-256 does not match")
     if not all(np.isfinite(value).all() for value in values.values()):
-        raise ModelError(f"{path} is damaged: it holds values that are not finite numbers")
+        raise ModelError(f"{path} is damaged: it contains NaN or infinite values")
     return Model(model.config, model.tokenizer, values, model.training)
 
 
 def _described(path: Path, header: Header) -> tuple[Model, dict[str, Any]]:
-    """Config, tokenizer and training summary from the header, without tensors; and as read."""
+    """Return the model in the header, without values, and the description as it was read."""
     text = header.metadata.get("charrnn")
     if not isinstance(text, str):
-        raise ModelError(f"{path} is a safetensors file, but not one that charrnn wrote")
+        raise ModelError(f"{path} is a safetensors file that charrnn did not write")
     try:
         described = json.loads(text)
         check_format(described["format"], FORMAT_VERSION, path)
         if described.keys() - _KEYS:
-            raise ModelError(f"{path} is damaged: its description has unknown parts")
+            raise ModelError(f"{path} is damaged: its header has unknown fields")
         config = from_json(ModelConfig, described["config"], str(path))
         tokenizer = tokenizers.from_json(described["tokenizer"], str(path))
         training = dict(described["training"])
@@ -135,7 +134,7 @@ def _described(path: Path, header: Header) -> tuple[Model, dict[str, Any]]:
     except CharRNNError as error:
         raise ModelError(f"{path} is damaged: {error.message}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelError(f"{path} is damaged: its description is not readable") from error
+        raise ModelError(f"{path} is damaged: its header is not readable") from error
     if tokenizer.vocab_size != config.vocab_size:
-        raise ModelError(f"{path} is damaged: alphabet and output layer differ in size")
+        raise ModelError(f"{path} is damaged: vocabulary and output layer differ in size")
     return Model(config, tokenizer, {}, training), described

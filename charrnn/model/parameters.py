@@ -1,16 +1,16 @@
-"""The parameters of a whole network by name: their shapes, their first values, their number.
+"""The parameters of a network by name: their shapes, initial values and number.
 
-embedding                   (V + 1, E)   row V is the start symbol; absent when symbols are one-hot
-layers.l.input.k.weight     (H, X or H)  deeper input maps, from the layer's input upwards
+embedding                   (V + 1, E)   row V is the start symbol; absent if tokens are one-hot
+layers.l.input.k.weight     (H, X or H)  deeper input maps, from the input upwards
 layers.l.input.k.bias       (H,)
 layers.l.weight_ih          (G*H, X)     X: the size of the layer's input, H above an input map
 layers.l.weight_hh          (G*H, H)     (G*H, V) where the cell feeds the output back
 layers.l.hidden.s.k.weight  (H, H)       deeper recurrent maps of product s, and their biases
 layers.l.hidden.s.k.bias    (H,)
-layers.l.peephole           (3*H,)       where the cell has them
-layers.l.gain_ih, gain_hh   (G*H,)       with layer normalisation
+layers.l.peephole           (3*H,)       if the cell has them
+layers.l.gain_ih, gain_hh   (G*H,)       with layer normalization
 layers.l.bias               (G*H,)       or bias_ih and bias_hh, as the cell declares
-layers.l.start.NAME         (H,)         the learned first value of each part of the state
+layers.l.start.NAME         (H,)         the learned initial value of each part of the state
 output.hidden.k.weight      (H, H or Y)  deeper output maps, and their biases
 output.hidden.k.bias        (H,)
 output.weight               (V, Y)       Y: H, or L*H with skip connections, or H above a map
@@ -38,7 +38,7 @@ Array = TypeVar("Array")
 
 
 def cell_of(config: ModelConfig) -> Cell:
-    """The cell in the form that the layers of a network have; the same object for the same form."""
+    """Return the cell in the form of a network's layers; the same object for the same form."""
     return _formed(config.cell, config.recurrent_depth, config.layer_norm)
 
 
@@ -50,14 +50,14 @@ def _formed(name: str, recurrent_depth: int, layer_norm: bool) -> Cell:
 
 
 def input_sizes(config: ModelConfig) -> list[int]:
-    """The size of every layer's input."""
+    """Return the input size of each layer."""
     symbols = config.embedding_size or config.vocab_size + 1
     above = config.hidden_size + (symbols if config.skip_connections else 0)
     return [symbols] + [above] * (config.num_layers - 1)
 
 
 def shapes(config: ModelConfig) -> dict[str, Shape]:
-    """Names and shapes of all parameters, in the order they are stored."""
+    """Return names and shapes of all parameters, in the order in which they are stored."""
     cell, hidden = cell_of(config), config.hidden_size
     named: dict[str, Shape] = {}
     if config.embedding_size:
@@ -78,7 +78,7 @@ def shapes(config: ModelConfig) -> dict[str, Shape]:
 
 
 def _map_shapes(prefix: str, depth: int, size: int, hidden: int) -> dict[str, Shape]:
-    """Shapes of the matrices in front of the last one of a deeper map."""
+    """Return the shapes of all matrices of a deeper map, except the last one."""
     named: dict[str, Shape] = {}
     for k in range(depth - 1):
         named[f"{prefix}{k}.weight"] = (hidden, hidden if k else size)
@@ -87,7 +87,7 @@ def _map_shapes(prefix: str, depth: int, size: int, hidden: int) -> dict[str, Sh
 
 
 def count(config: ModelConfig, prefix: str = "") -> int:
-    """The number of trained values, or of those whose parameters' names begin with `prefix`."""
+    """Return the number of trained values, or of those whose names begin with `prefix`."""
     named = shapes(config).items()
     return sum(math.prod(shape) for name, shape in named if name.startswith(prefix))
 
@@ -95,9 +95,9 @@ def count(config: ModelConfig, prefix: str = "") -> int:
 def initial(
     config: ModelConfig, seed: int, rule: str = "auto", forget_bias: float | None = None
 ) -> dict[str, NDArray[np.float32]]:
-    """First values: unit normal embedding, the cells' own rules, Glorot (or He), zero bias.
+    """Return initial values: unit normal embedding, the cell's own rules, Glorot or He, zero bias.
 
-    `rule` and `forget_bias` are those of `Cell.initial`.
+    `rule` and `forget_bias` are those of the cell's `initial`.
     """
     rng = np.random.default_rng([seed, 0x1217])
     cell, hidden = cell_of(config), config.hidden_size
@@ -123,12 +123,12 @@ def initial(
 
 
 def layer(parameters: Mapping[str, Array], index: int) -> dict[str, Array]:
-    """The parameters of one layer, by their names within it."""
+    """Return the parameters of one layer, by their names within it."""
     return within(parameters, f"layers.{index}.")
 
 
 def within(parameters: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    """The parameters whose names begin so, by what follows."""
+    """Return the parameters whose names begin with `prefix`, by the rest of the name."""
     return {
         name.removeprefix(prefix): value
         for name, value in parameters.items()
@@ -137,6 +137,6 @@ def within(parameters: Mapping[str, Array], prefix: str) -> dict[str, Array]:
 
 
 def maps(parameters: Mapping[str, Any], prefix: str) -> list[tuple[Any, Any]]:
-    """Weight and bias of each matrix in front of the last one of a deeper map, from below."""
+    """Return weight and bias of each matrix of a deeper map except the last one, from below."""
     found = within(parameters, prefix)
     return [(found[f"{k}.weight"], found[f"{k}.bias"]) for k in range(len(found) // 2)]

@@ -1,9 +1,9 @@
-"""Saved states: what a network has read, as its state and not as text, to go on from later.
+"""Saved states: the state of a network after some text, to continue from later.
 
-A file holds the logits of the next symbol, every part of every layer's state (``0.h``, ``0.c`` and
-so on, float32, exactly), and as JSON: the model's hash, its architecture, how much was read, and
-where the randomness stands. Whoever goes on from it with the same model writes what one long run
-would have written, bit for bit. Like a model file it is safetensors; nothing in it is executed.
+A file holds the logits of the next token, every part of every layer's state (``0.h``, ``0.c`` and
+so on, in float32), and as JSON: the model's hash, its architecture, how much was read, and the
+position of the random generator. Generation that continues from it with the same model gives the
+text of one long run, bit for bit. Like a model file it is safetensors; nothing in it is executed.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from charrnn.storage.format_version import check_format
 
 FORMAT_VERSION = 1
 _KEY = "charrnn-state"
-_WHAT = ("model", "config", "read", "seed", "drawn")
+_FIELDS = ("model", "config", "read", "seed", "drawn")
 
 
 @dataclass(frozen=True)
 class Prompted:
-    """What was read: logits (1, V) of the next symbol, and the state that gave them.
+    """A text that a network has read: the state after it, and the logits of the next token.
 
     Attributes:
-        logits: of the next symbol.
-        state: after the last symbol, one row.
-        read: how many symbols that was, the start symbol not counted.
-        seed: whose randomness wrote the last part of it; None where nothing was random.
-        drawn: how many numbers of that randomness are used up.
-        ids: its symbols, at which penalties look; those before a saved state are not kept.
+        logits: of the next token, (1, V).
+        state: after the last token, one row.
+        read: how many tokens were read, without the start symbol.
+        seed: the seed that sampled the last part of the text; None where nothing was random.
+        drawn: how many random numbers of that seed have been used.
+        ids: the tokens, for penalties of repetition; those before a saved state are not known.
     """
 
     logits: Floats
@@ -55,7 +55,7 @@ class Prompted:
 
 
 def model_hash(model: Model) -> str:
-    """SHA-256 over architecture, tokenizer and weights; how it was trained does not count."""
+    """Return the SHA-256 of architecture, tokenizer and weights, whatever the training was."""
     described = {"config": to_json(model.config), "tokenizer": model.tokenizer.to_json()}
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for name in parameters.shapes(model.config):
@@ -64,10 +64,10 @@ def model_hash(model: Model) -> str:
 
 
 def save(path: Path, prompted: Prompted, config: ModelConfig, model: str) -> None:
-    """Write a state of the model with this hash: whole or not at all.
+    """Write a state of the model with this hash: completely or not at all.
 
     Raises:
-        StateError: there is a file of that name which is no saved state.
+        StateError: the path is a file that is not a saved state.
     """
     check_target(path)
     header = {
@@ -93,26 +93,26 @@ def _named(state: State, config: ModelConfig) -> dict[str, Floats]:
 
 
 def check_target(path: Path) -> None:
-    """Refuse to write over what is no saved state, and into no folder.
+    """Check that a saved state may be written to this path.
 
     Raises:
-        StateError: says which it is.
+        StateError: the folder does not exist, or the file exists and is not a saved state.
     """
     if not path.parent.is_dir():
-        raise StateError(f"{path} cannot be written: {path.parent} is no folder")
+        raise StateError(f"{path} cannot be written: {path.parent} is not a folder")
     if path.exists():
         try:
             _described(path)
         except StateError:
-            message = f"{path} exists and is no saved state: choose another name"
+            message = f"{path} exists and is not a saved state: choose another name"
             raise StateError(message) from None
 
 
 def load(path: Path, config: ModelConfig, model: str) -> Prompted:
-    """A state that the model with this architecture and hash has saved.
+    """Return a state that was saved by the model with this architecture and hash.
 
     Raises:
-        StateError: missing, damaged, foreign, of a newer format, or another model's.
+        StateError: the file is missing, damaged, foreign, of a newer format, or another model's.
     """
     header, tensors = _described(path)
     if header["model"] != model:
@@ -126,9 +126,9 @@ def load(path: Path, config: ModelConfig, model: str) -> Prompted:
         shapes |= {f"{index}.{name}": (1, config.hidden_size) for name in names}
     found = {name: value.shape for name, value in tensors.items()}
     if found != shapes or any(value.dtype != np.float32 for value in tensors.values()):
-        raise StateError(f"{path} is damaged: its tensors are not those of its model")
+        raise StateError(f"{path} is damaged: its tensors do not fit its model")
     if not all(np.isfinite(value).all() for value in tensors.values()):
-        raise StateError(f"{path} is damaged: it holds values that are not finite numbers")
+        raise StateError(f"{path} is damaged: it contains NaN or infinite values")
     state = tuple(
         tuple(tensors[f"{index}.{name}"] for name in names) for index in range(config.num_layers)
     )
@@ -142,7 +142,7 @@ def _short(digest: object) -> str:
 
 
 def _described(path: Path) -> tuple[Mapping[str, Any], dict[str, Floats]]:
-    """The header, of the right types, and the tensors."""
+    """Return the header, with checked types, and the tensors."""
     if path.is_dir():
         raise StateError(f"{path} is a folder: name a file that --save-state wrote")
     try:
@@ -150,27 +150,29 @@ def _described(path: Path) -> tuple[Mapping[str, Any], dict[str, Floats]]:
             metadata = file.metadata() or {}
             text = metadata.get(_KEY)
             if text is None:
-                raise StateError(f"{path} is no saved state: name a file that --save-state wrote")
+                raise StateError(
+                    f"{path} is not a saved state: name a file that --save-state wrote"
+                )
             header = json.loads(text)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise StateError(f"{path} does not exist: --save-state writes such files") from None
     except safetensors.SafetensorError as error:
-        raise StateError(f"{path} is damaged, or no saved state: {error}") from None
+        raise StateError(f"{path} is damaged, or not a saved state: {error}") from None
     except (ValueError, RecursionError, TypeError):
-        raise StateError(f"{path} is damaged: its description is not readable") from None
+        raise StateError(f"{path} is damaged: its header is not readable") from None
     except OSError as error:
         raise StateError(f"{path} cannot be read: {error.strerror or error}") from None
     if not isinstance(header, dict):
-        raise StateError(f"{path} is damaged: its description is not readable")
+        raise StateError(f"{path} is damaged: its header is not readable")
     check_format(header.get("format"), FORMAT_VERSION, path, StateError)
     if not _is_sound(header):
-        raise StateError(f"{path} is damaged: its description is incomplete")
+        raise StateError(f"{path} is damaged: its header is incomplete")
     return header, tensors
 
 
 def _is_sound(header: Mapping[str, Any]) -> bool:
-    if any(name not in header for name in _WHAT):
+    if any(name not in header for name in _FIELDS):
         return False
     bounds = (("read", 2**63), ("drawn", 2**63), ("seed", MAX_SEED + 1))
     return all(

@@ -24,7 +24,7 @@ MakeModel = Callable[..., Model]
 
 @pytest.fixture
 def path(tmp_path: Path, tiny_model: Model) -> Path:
-    """A good model file."""
+    """A valid model file."""
     file = tmp_path / MODEL_NAME
     model_file.save(file, tiny_model)
     return file
@@ -47,7 +47,7 @@ def _header(path: Path) -> dict[str, Any]:
 
 
 def _rewritten(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
-    """The file with its header changed, the tensors' bytes as they were."""
+    """Change the header of a file, but not its tensors."""
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     header = _header(path)
@@ -58,7 +58,7 @@ def _rewritten(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
 
 
 def _described(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
-    """The file with charrnn's own part of the header changed."""
+    """Change charrnn's own part of the header."""
 
     def outer(header: dict[str, Any]) -> None:
         inner = json.loads(header["__metadata__"]["charrnn"])
@@ -70,7 +70,7 @@ def _described(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
 
 @pytest.mark.parametrize("cell", sorted(CELLS))
 @pytest.mark.parametrize("embedding_size", [0, 3])
-def test_a_model_comes_back(
+def test_a_saved_model_is_loaded_unchanged(
     tmp_path: Path, make_model: MakeModel, cell: str, embedding_size: int, form: dict[str, Any]
 ) -> None:
     layers = 1 if cell == "jordan" else 2
@@ -88,7 +88,7 @@ def test_a_model_comes_back(
         assert loaded.values[name].tobytes() == value.tobytes()
 
 
-def test_a_model_written_before_networks_had_forms_is_one_without(
+def test_a_file_from_before_network_forms_loads_as_the_plain_form(
     path: Path, tiny_model: Model
 ) -> None:
     def as_it_was(described: dict[str, Any]) -> None:
@@ -102,7 +102,7 @@ def test_a_model_written_before_networks_had_forms_is_one_without(
     assert one == other
 
 
-def test_a_form_is_in_the_file_and_its_lack_is_noticed(
+def test_the_form_is_stored_and_a_file_without_it_is_refused(
     tmp_path: Path, make_model: MakeModel
 ) -> None:
     path = tmp_path / MODEL_NAME
@@ -129,9 +129,7 @@ def test_saving_what_was_loaded_gives_the_same_bytes(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_views_that_are_not_contiguous_are_saved_as_they_look(
-    tmp_path: Path, tiny_model: Model
-) -> None:
+def test_non_contiguous_arrays_are_saved_correctly(tmp_path: Path, tiny_model: Model) -> None:
     turned = {name: np.asfortranarray(value) for name, value in tiny_model.values.items()}
     model_file.save(tmp_path / "m", Model(tiny_model.config, tiny_model.tokenizer, turned))
     loaded = model_file.load(tmp_path / "m").values
@@ -184,7 +182,7 @@ def test_an_interrupted_write_leaves_nothing(
     assert [file.name for file in path.parent.iterdir()] == [MODEL_NAME]
 
 
-def test_a_file_is_on_the_disk_before_it_has_its_name(
+def test_a_file_is_flushed_before_it_is_renamed(
     path: Path, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
@@ -196,7 +194,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(
     assert os.name != "posix" or calls == ["fsync", "replace", "fsync"]  # then the folder
 
 
-def test_a_folder_that_is_gone_is_a_sentence(tmp_path: Path, tiny_model: Model) -> None:
+def test_a_missing_folder_is_reported_in_one_sentence(tmp_path: Path, tiny_model: Model) -> None:
     with pytest.raises(RunError, match="could not be written: No such file"):
         model_file.save(tmp_path / "gone" / MODEL_NAME, tiny_model)
 
@@ -205,7 +203,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert "does not exist: train one with 'charrnn train'" in _refused(tmp_path / "none")
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
+def test_a_folder_is_refused(tmp_path: Path) -> None:
     assert "cannot be read: Is a directory" in _refused(tmp_path)
 
 
@@ -220,7 +218,7 @@ def test_a_file_cut_off_anywhere_is_refused(path: Path) -> None:
 
 
 @pytest.mark.parametrize("tail", [b"\x00", b"more" * 100])
-def test_a_file_with_something_after_it_is_refused(path: Path, tail: bytes) -> None:
+def test_a_file_with_trailing_bytes_is_refused(path: Path, tail: bytes) -> None:
     path.write_bytes(path.read_bytes() + tail)
     assert "is damaged" in _refused(path)
 
@@ -240,7 +238,7 @@ def test_a_file_with_something_after_it_is_refused(path: Path, tail: bytes) -> N
     ],
 )
 @pytest.mark.parametrize("length", [0, 100])
-def test_foreign_files_are_named_for_what_they_are(
+def test_the_error_says_what_a_foreign_file_is(
     tmp_path: Path, magic: bytes, what: str, length: int
 ) -> None:
     path = tmp_path / "model"
@@ -249,7 +247,7 @@ def test_foreign_files_are_named_for_what_they_are(
 
 
 @pytest.mark.parametrize("content", [b"just a text, not a model\n" * 9, bytes(64), b"\xff" * 64])
-def test_a_file_of_anything_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_arbitrary_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model"
     path.write_bytes(content)
     assert "is not a charrnn model" in _refused(path) or "is damaged" in _refused(path)
@@ -263,7 +261,7 @@ def test_a_model_whose_header_length_looks_like_a_pickle_is_a_model(
     path = tmp_path / "model"
     model = make_model("ab", embedding_size=0)
     wanted, filling = 2**16 + length, 2**16
-    for _ in range(2):  # the header grows with what it holds, to the next multiple of eight
+    for _ in range(2):  # the header is padded to a multiple of eight bytes
         training = {"note": "x" * filling}
         model_file.save(path, Model(model.config, model.tokenizer, model.values, training))
         (reached,) = struct.unpack("<Q", path.read_bytes()[:8])
@@ -282,14 +280,12 @@ def test_a_pickle_is_never_executed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lie", [0, 1, 7, 2**20, 2**40, 2**63, 2**64 - 1])
-def test_a_header_length_that_lies_is_refused(path: Path, lie: int) -> None:
+def test_a_wrong_header_length_is_refused(path: Path, lie: int) -> None:
     path.write_bytes(struct.pack("<Q", lie) + path.read_bytes()[8:])
     _refused(path)
 
 
-def test_a_header_beyond_all_bounds_is_not_read(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_huge_header_is_not_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensors, "_MAX_HEADER", 100)
     assert "is not a charrnn model" in _refused(path)
 
@@ -297,27 +293,27 @@ def test_a_header_beyond_all_bounds_is_not_read(
 @pytest.mark.parametrize(
     "header", [b"[]", b"3", b"{}", b"{", b"\xff\xfe", b"[" * 100_000, b'{"__metadata__": 3}']
 )
-def test_a_header_that_is_no_object_of_ours_is_refused(tmp_path: Path, header: bytes) -> None:
+def test_a_header_of_the_wrong_type_is_refused(tmp_path: Path, header: bytes) -> None:
     path = tmp_path / "model"
     path.write_bytes(struct.pack("<Q", len(header)) + header)
     _refused(path)
 
 
-def test_a_safetensors_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
+def test_a_safetensors_file_of_another_program_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model"
     safetensors.numpy.save_file({"x": np.zeros(3, np.float32)}, path, {"format": "pt"})
-    assert "not one that charrnn wrote" in _refused(path)
+    assert "that charrnn did not write" in _refused(path)
 
 
 @pytest.mark.parametrize("garbage", ["", "{", "null", "3", "[]", "[" * 100_000, "{}"])
-def test_a_description_that_is_garbage_is_refused(path: Path, garbage: str) -> None:
+def test_an_unreadable_header_is_refused(path: Path, garbage: str) -> None:
     _rewritten(path, lambda header: header["__metadata__"].update(charrnn=garbage))
-    assert "is damaged: its description is not readable" in _refused(path)
+    assert "is damaged: its header is not readable" in _refused(path)
 
 
 @pytest.mark.parametrize("key", ["format", "config", "tokenizer", "training"])
 @pytest.mark.parametrize("value", [None, "x", [1], "missing"])
-def test_a_description_with_a_wrong_part_is_refused(path: Path, key: str, value: object) -> None:
+def test_a_header_with_an_invalid_field_is_refused(path: Path, key: str, value: object) -> None:
     def change(described: dict[str, Any]) -> None:
         if value == "missing":
             del described[key]
@@ -349,7 +345,7 @@ def test_a_newer_format_asks_for_an_upgrade(path: Path) -> None:
         {"zoneout": 1.0},
     ],
 )
-def test_a_config_that_cannot_be_is_refused(path: Path, change: dict[str, Any]) -> None:
+def test_an_invalid_config_is_refused(path: Path, change: dict[str, Any]) -> None:
     assert "is damaged" in _refused(_described(path, lambda d: d["config"].update(change)))
 
 
@@ -375,12 +371,12 @@ def test_tensors_of_another_architecture_are_refused(path: Path, change: dict[st
     assert "tensors are not those of its config" in message or "does not have the shape" in message
 
 
-def test_an_alphabet_of_another_size_than_the_output_is_refused(path: Path) -> None:
+def test_a_vocabulary_that_does_not_fit_the_output_layer_is_refused(path: Path) -> None:
     _described(path, lambda d: d["tokenizer"].update(symbols="abc"))
-    assert "alphabet and output layer differ" in _refused(path)
+    assert "vocabulary and output layer differ" in _refused(path)
 
 
-def test_an_alphabet_out_of_order_is_refused(path: Path) -> None:
+def test_an_unsorted_vocabulary_is_refused(path: Path) -> None:
     _described(path, lambda d: d["tokenizer"].update(symbols=d["tokenizer"]["symbols"][::-1]))
     assert "symbols are not sorted" in _refused(path)
 
@@ -402,7 +398,7 @@ def test_an_alphabet_out_of_order_is_refused(path: Path) -> None:
         {"data_offsets": None},
     ],
 )
-def test_a_tensor_that_is_described_wrongly_is_refused(path: Path, change: dict[str, Any]) -> None:
+def test_a_tensor_with_a_wrong_description_is_refused(path: Path, change: dict[str, Any]) -> None:
     def lie(header: dict[str, Any]) -> None:
         header["output.bias"].update(change)
 
@@ -441,7 +437,7 @@ def test_a_new_process_writes_the_same_and_does_not_load_torch(
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
-def test_weights_that_are_no_numbers_are_refused(
+def test_non_finite_weights_are_refused(
     odd: float, make_model: Callable[..., Model], tmp_path: Path
 ) -> None:
     model = make_model()
@@ -452,24 +448,24 @@ def test_weights_that_are_no_numbers_are_refused(
     value = model.values["output.bias"].tobytes()
     assert data.count(value) == 1
     path.write_bytes(data.replace(value, value[:4] + np.float32(odd).tobytes() + value[8:]))
-    assert "not finite" in _refused(path)
+    assert "NaN or infinite" in _refused(path)
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
-def test_weights_that_are_no_numbers_are_not_saved_over_good_ones(
+def test_non_finite_weights_do_not_overwrite_a_good_file(
     odd: float, path: Path, tiny_model: Model
 ) -> None:
     before = path.read_bytes()
     tiny_model.values["output.bias"][1] = odd  # type: ignore[index]
-    with pytest.raises(RunError, match="not written: the weights are not all finite"):
+    with pytest.raises(RunError, match="not written: some weights are NaN or infinite"):
         model_file.save(path, tiny_model)
     assert path.read_bytes() == before
 
 
-def test_any_bit_that_turned_is_noticed_or_changes_nothing(
+def test_a_flipped_bit_is_detected_or_changes_nothing(
     path: Path, tell: Callable[[str, int], None]
 ) -> None:
-    """At 300 places of the file, and every bit of its description's own words."""
+    """Flip bits at 300 positions of the file, and every bit of the header's field names."""
     data = path.read_bytes()
     places = set(np.linspace(0, len(data) - 1, 300).astype(int).tolist())
     for word in (b"sha256", b"format", b"charrnn", b"hidden_size"):
@@ -483,17 +479,17 @@ def test_any_bit_that_turned_is_noticed_or_changes_nothing(
     tell("a bit turned in a model, 8 at each place", 8 * len(places))
 
 
-def test_a_model_without_a_hash_is_one_of_the_first_charrnn(path: Path, tiny_model: Model) -> None:
+def test_a_model_without_a_hash_is_loaded(path: Path, tiny_model: Model) -> None:
     old = model_file.load(_described(path, lambda described: described.pop("sha256")))
     assert (old.config, old.training) == (tiny_model.config, tiny_model.training)
 
 
-def test_unknown_parts_of_a_description_are_refused(path: Path) -> None:
-    assert "unknown parts" in _refused(_described(path, lambda d: d.update(surprise=1)))
+def test_unknown_header_fields_are_refused(path: Path) -> None:
+    assert "unknown fields" in _refused(_described(path, lambda d: d.update(surprise=1)))
 
 
-def test_a_model_larger_than_any_is_refused_before_it_is_read(
+def test_a_too_large_model_is_refused_before_it_is_read(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_file, "MAX_PARAMETERS", 100)
-    assert "charrnn reads models of 100 at most" in _refused(path)
+    assert "the maximum is 100" in _refused(path)

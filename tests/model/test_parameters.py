@@ -27,12 +27,12 @@ def test_count_by_formula(cell: str, first: int, above: int) -> None:
     assert parameters.count(ModelConfig(V, cell, L, H, E)) == embedding + first + 2 * above + output
 
 
-def test_count_of_one_hot_symbols() -> None:
+def test_count_with_one_hot_tokens() -> None:
     # no embedding; the first layer sees V + 1 = 12 symbols: 4 * 7 * (12 + 7 + 1) and 11 * 7 + 11
     assert parameters.count(ModelConfig(V, "lstm", 1, H, 0)) == 560 + 88
 
 
-def test_count_is_that_of_the_libraries_modules() -> None:
+def test_count_equals_that_of_torch_modules() -> None:
     modules = [
         torch.nn.Embedding(V + 1, E),
         torch.nn.GRU(E, H, L),
@@ -42,7 +42,7 @@ def test_count_is_that_of_the_libraries_modules() -> None:
     assert parameters.count(ModelConfig(V, "gru-reset-after", L, H, E)) == numbers
 
 
-def test_names_and_shapes_in_the_order_they_are_stored() -> None:
+def test_names_and_shapes_in_storage_order() -> None:
     assert list(parameters.shapes(ModelConfig(V, "elman", 2, H, E)).items()) == [
         ("embedding", (12, 4)),
         ("layers.0.weight_ih", (7, 4)),
@@ -56,7 +56,7 @@ def test_names_and_shapes_in_the_order_they_are_stored() -> None:
     ]
 
 
-def test_names_and_shapes_of_every_form_in_the_order_they_are_stored() -> None:
+def test_names_and_shapes_of_every_form_in_storage_order() -> None:
     form = {"input_depth": 3, "recurrent_depth": 2, "output_depth": 2, "skip_connections": True}
     config = ModelConfig(V, "gru", 2, H, E, learned_start=True, layer_norm=True, **form)
     layers = []
@@ -87,7 +87,7 @@ def test_names_and_shapes_of_every_form_in_the_order_they_are_stored() -> None:
     ]
 
 
-def test_shapes_of_skips_without_maps_and_of_one_hot_symbols() -> None:
+def test_shapes_with_skip_connections_and_one_hot_tokens() -> None:
     shapes = parameters.shapes(ModelConfig(V, "elman", 3, H, 0, skip_connections=True))
     # V + 1 = 12 symbols go to every layer, all three to the output
     assert [shapes[f"layers.{index}.weight_ih"] for index in range(3)] == [
@@ -98,7 +98,7 @@ def test_shapes_of_skips_without_maps_and_of_one_hot_symbols() -> None:
     assert shapes["output.weight"] == (11, 21)
 
 
-def test_a_cell_that_feeds_the_output_back_meets_it_with_its_first_recurrent_matrix() -> None:
+def test_output_feedback_goes_through_the_first_recurrent_matrix() -> None:
     shapes = parameters.shapes(ModelConfig(V, "jordan", 1, H, E))
     assert shapes["layers.0.weight_hh"] == (7, 11)
     shapes = parameters.shapes(ModelConfig(V, "jordan", 1, H, E, recurrent_depth=3))
@@ -113,7 +113,7 @@ def test_a_cell_with_two_products_has_a_deeper_map_for_each() -> None:
 
 @pytest.mark.parametrize("embedding_size", [0, E])
 @pytest.mark.parametrize("cell", ALL)
-def test_shapes_count_first_values_and_the_networks_parameters_agree(
+def test_shapes_count_initial_values_and_network_parameters_agree(
     cell: str, embedding_size: int, form: dict[str, Any]
 ) -> None:
     config = ModelConfig(V, cell, 1 if cell == "jordan" else L, H, embedding_size, **form)
@@ -142,7 +142,7 @@ def test_what_a_form_adds_starts_neutral_or_random(cell: str) -> None:
 
 @pytest.mark.parametrize("form", [{}, {"layer_norm": True}], indirect=False)
 @pytest.mark.parametrize("cell", [name for name in ALL if "f" in CELLS[name].blocks])
-def test_a_forget_bias_is_as_asked_in_every_layer(cell: str, form: dict[str, Any]) -> None:
+def test_the_forget_bias_is_set_in_every_layer(cell: str, form: dict[str, Any]) -> None:
     config = ModelConfig(V, cell, 2, H, E, **form)
     forget = CELLS[cell].blocks.index("f")
     for asked, value in ((None, 1.0), (2.5, 2.5), (0.0, 0.0), (-1.0, -1.0)):
@@ -153,7 +153,7 @@ def test_a_forget_bias_is_as_asked_in_every_layer(cell: str, form: dict[str, Any
             assert not np.any(blocks)
 
 
-def test_a_rule_of_initial_weights_reaches_every_matrix() -> None:
+def test_the_initialization_rule_applies_to_every_matrix() -> None:
     form = {"input_depth": 2, "recurrent_depth": 2, "output_depth": 2}
     config = ModelConfig(200, "irnn", 2, 100, 100, **form)
     auto, glorot, he, orthogonal = (
@@ -180,7 +180,7 @@ def test_every_lstm_layer_starts_with_forget_bias_one() -> None:
         assert values[f"layers.{layer}.bias"].tolist() == [0] * H + [1] * H + [0] * 2 * H
 
 
-def test_first_values_are_a_function_of_the_seed() -> None:
+def test_initial_values_depend_only_on_the_seed() -> None:
     config = ModelConfig(V, "lstm", 2, H, E)
     one, again, other = (parameters.initial(config, seed) for seed in (1, 1, 2))
     for name in ("embedding", "layers.0.weight_hh", "layers.1.weight_ih", "output.weight"):
@@ -188,7 +188,7 @@ def test_first_values_are_a_function_of_the_seed() -> None:
         assert one[name].tobytes() != other[name].tobytes()
 
 
-def test_the_start_is_an_even_guess_away_from_none() -> None:
+def test_embedding_and_output_weights_start_in_their_ranges() -> None:
     values = parameters.initial(ModelConfig(50, "lstm", 1, 100, 40), seed=0)
     assert values["embedding"].std() == pytest.approx(1, rel=0.05)
     assert not values["output.bias"].any()
@@ -196,7 +196,7 @@ def test_the_start_is_an_even_guess_away_from_none() -> None:
     assert 0.19 < np.abs(values["output.weight"]).max() <= 0.2
 
 
-def test_layer_gives_one_layers_values_by_their_short_names() -> None:
+def test_layer_returns_one_layers_values_by_their_short_names() -> None:
     values = {f"layers.{i}.bias": np.full(1, i, np.float32) for i in (1, 10, 11)}
     values["output.bias"] = np.zeros(1, np.float32)
     assert {name: value.tolist() for name, value in parameters.layer(values, 1).items()} == {

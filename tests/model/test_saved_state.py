@@ -27,26 +27,26 @@ def writer(tiny_model: Model) -> Generator:
 
 @pytest.fixture
 def saved(writer: Generator, tmp_path: Path) -> Path:
-    """A state after a prompt."""
+    """The state after a prompt."""
     writer.save_state(tmp_path / "state", writer.read("hello"))
     return tmp_path / "state"
 
 
 @pytest.mark.parametrize("drawn", [*range(9), 1001])
-def test_randomness_goes_on_behind_what_was_drawn(drawn: int) -> None:
+def test_a_generator_continues_after_the_numbers_that_were_drawn(drawn: int) -> None:
     whole = generator(7, 2).random(drawn + 5)
     assert generator(7, 2, drawn).random(5).tolist() == whole[drawn:].tolist()
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_text_goes_on_as_if_never_interrupted(
+def test_a_text_continues_as_if_never_interrupted(
     make_model: MakeModel, tmp_path: Path, cell: str
 ) -> None:
     model = make_model("helo w\n", cell=cell, num_layers=1 if cell == "jordan" else 2)
     whole = Generator(model).samples("hello", SampleConfig(length=40, seed=3))[0]
     text, log_prob = "", 0.0
     path = tmp_path / "state"
-    for part, length in enumerate((1, 7, 0, 13, 19)):  # each by a program of its own
+    for part, length in enumerate((1, 7, 0, 13, 19)):  # each by a new generator
         writer = Generator(model)
         prompted = writer.load_state(path) if part else writer.read("hello")
         config = SampleConfig(length=length, seed=None if part else 3)
@@ -76,7 +76,7 @@ def test_a_state_can_be_branched(writer: Generator, saved: Path) -> None:
     assert writer.beam(prompted, config) == writer.beam("hello", config)
 
 
-def test_another_seed_begins_its_own_randomness(writer: Generator) -> None:
+def test_another_seed_starts_a_new_random_sequence(writer: Generator) -> None:
     prompted = writer.read("hello")
     (begun,) = writer.samples(prompted, SampleConfig(length=20, seed=1))
     after = writer.after(prompted, begun)
@@ -86,7 +86,7 @@ def test_another_seed_begins_its_own_randomness(writer: Generator) -> None:
     assert writer.sample(after, length=20, seed=1) != writer.sample(read, length=20, seed=1)
 
 
-def test_penalties_go_on_after_a_text_of_no_length(writer: Generator) -> None:
+def test_penalties_apply_after_an_empty_text(writer: Generator) -> None:
     prompted = writer.read("hello")
     options: dict[str, Any] = {"seed": 1, "repeat_penalty": 1.5}
     (nothing,) = writer.samples(prompted, SampleConfig(length=0, **options))
@@ -104,7 +104,7 @@ def test_a_prompt_can_follow_a_state(writer: Generator, saved: Path) -> None:
     assert writer.read("", after=after) is after
 
 
-def test_a_stop_string_was_read_too(writer: Generator) -> None:
+def test_a_stop_string_counts_as_read(writer: Generator) -> None:
     prompted = writer.read("")
     (stopped,) = writer.samples(prompted, SampleConfig(length=500, seed=1, stop="w"))
     after = writer.after(prompted, stopped)
@@ -113,7 +113,7 @@ def test_a_stop_string_was_read_too(writer: Generator) -> None:
     assert stopped.text + "w" + writer.sample(after, length=30) == whole
 
 
-def test_the_file_holds_state_and_length_and_no_text(saved: Path) -> None:
+def test_the_file_contains_no_text(saved: Path) -> None:
     with safetensors.safe_open(saved, "np") as file:
         header = json.loads(file.metadata()["charrnn-state"])
         shapes = {name: file.get_tensor(name).shape for name in file.keys()}  # noqa: SIM118
@@ -126,7 +126,7 @@ def test_the_file_holds_state_and_length_and_no_text(saved: Path) -> None:
     assert b"hell" not in saved.read_bytes()
 
 
-def test_training_does_not_make_another_model_of_it(tiny_model: Model, make_model: Any) -> None:
+def test_the_model_hash_ignores_the_training_summary(tiny_model: Model, make_model: Any) -> None:
     same = Model(tiny_model.config, tiny_model.tokenizer, tiny_model.values, {"steps": 99})
     assert Generator(same).model_hash == Generator(tiny_model).model_hash
     others = [make_model("helo w\n", seed=1, num_layers=2), make_model("helo v\n", num_layers=2)]
@@ -141,7 +141,7 @@ def test_another_models_state_is_refused(make_model: MakeModel, saved: Path) -> 
 
 
 def rewritten(path: Path, tensors: dict[str, Any] | None = None, **changes: Any) -> None:
-    """A saved state with other tensors, or other fields."""
+    """Change tensors or header fields of a saved state."""
     with safetensors.safe_open(path, "np") as file:
         header = json.loads(file.metadata()["charrnn-state"]) | changes
         held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -164,7 +164,7 @@ def rewritten(path: Path, tensors: dict[str, Any] | None = None, **changes: Any)
         ({}, {"seed": 1.5}, "incomplete"),
     ],
 )
-def test_a_wrong_state_is_refused(
+def test_an_invalid_state_is_refused(
     writer: Generator, saved: Path, tensors: Any, changes: Any, words: str
 ) -> None:
     rewritten(saved, tensors, **changes)
@@ -178,14 +178,14 @@ def test_a_damaged_or_foreign_file_is_refused(
     data = saved.read_bytes()
     for size in (*range(0, len(data), 97), len(data) - 1):
         saved.write_bytes(data[:size])
-        with pytest.raises(StateError, match="damaged, or no saved state"):
+        with pytest.raises(StateError, match="damaged, or not a saved state"):
             writer.load_state(saved)
     for foreign in (b"hello", b"PK\x03\x04" * 99, bytes(range(256))):
         saved.write_bytes(foreign)
-        with pytest.raises(StateError, match="no saved state"):
+        with pytest.raises(StateError, match="not a saved state"):
             writer.load_state(saved)
     saved.write_bytes(safetensors.numpy.save({"h": np.zeros(3)}))
-    with pytest.raises(StateError, match="no saved state"):
+    with pytest.raises(StateError, match="not a saved state"):
         writer.load_state(saved)
     with pytest.raises(StateError, match="does not exist"):
         writer.load_state(tmp_path / "none")
@@ -193,12 +193,12 @@ def test_a_damaged_or_foreign_file_is_refused(
         writer.load_state(tmp_path)
 
 
-def test_only_a_state_is_written_over(writer: Generator, saved: Path, tmp_path: Path) -> None:
+def test_only_a_saved_state_is_overwritten(writer: Generator, saved: Path, tmp_path: Path) -> None:
     writer.save_state(saved, writer.read("w"))
     assert writer.load_state(saved).read == 1
     novel = tmp_path / "novel.txt"
     novel.write_text("a year's work")
-    for path, words in ((novel, "no saved state"), (tmp_path / "no" / "s", "no folder")):
+    for path, words in ((novel, "not a saved state"), (tmp_path / "no" / "s", "not a folder")):
         with pytest.raises(StateError, match=words):
             writer.save_state(path, writer.read("w"))
     assert novel.read_text() == "a year's work"
