@@ -202,7 +202,10 @@ class _Source:
         """A function for a part of the rows, and the C function that shares the rows out."""
         tiles = self.kind == "tiles"
         lines = [
-            f"@njit(**OPTIONS)\ndef {name}_part({', '.join(text.arrays)}, T, H, first, end, part):",
+            # Inlined by LLVM: as a function of its own it would be in two libraries, optimized in
+            # each by itself, and which one runs would depend on whether it came from the cache.
+            "@njit(**OPTIONS, forceinline=True)",
+            f"def {name}_part({', '.join(text.arrays)}, T, H, first, end, part):",
             *(["    open_tiles(tiles, part)"] if tiles else []),
             f"    for t in {steps}:",
             *(f"        {line}" for line in text.lines),

@@ -1,0 +1,36 @@
+"""What is compiled in a process computes the same bits as what is loaded from the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TRAIN = "--steps 6 --hidden-size 16 --batch-size 8 --seq-len 24 --cell lstm-sigmoid --threads 1"
+
+
+def test_the_run_that_compiles_gives_the_model_of_those_after_it(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("the harbour lay still and dark. " * 100)
+    environment = os.environ | {
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+
+    def trained(out: str) -> str:
+        words = ("train", "text.txt", "--out", out, *TRAIN.split(), "--backend", "scaffold")
+        subprocess.run(
+            [sys.executable, "-m", "charrnn", *words],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            check=True,
+            timeout=300,
+        )
+        return hashlib.sha256((tmp_path / out / "model.safetensors").read_bytes()).hexdigest()
+
+    compiled, loaded = trained("compiled"), trained("loaded")
+    assert any((tmp_path / "cache").rglob("*.nbc"))
+    assert compiled == loaded
