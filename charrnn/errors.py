@@ -31,7 +31,7 @@ _SWITCHES = ("force", "resume")  # options that messages advise, and that take n
 
 
 class CharRNNError(Exception):
-    """Base of all errors that are meant to be shown to the user as they are."""
+    """The base of all errors that are shown to the user as they are."""
 
     exit_code = 1
 

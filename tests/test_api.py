@@ -18,7 +18,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Result:
     return charrnn.train(text, out=folder / "run", steps=3, hidden_size=8, seed=2)
 
 
-def test_train_says_what_it_came_to(run: Result) -> None:
+def test_train_returns_its_result(run: Result) -> None:
     assert run.steps == 3
     assert run.stopped_by == "steps"
     assert run.valid_nats
@@ -26,7 +26,7 @@ def test_train_says_what_it_came_to(run: Result) -> None:
     assert Path(run.model).is_file()
 
 
-def test_a_loaded_model_writes(run: Result) -> None:
+def test_a_loaded_model_generates_text(run: Result) -> None:
     model = charrnn.load(run.model)
     text = model.sample(prompt="It was", temperature=0.8, length=50, seed=1)
     assert len(text) == 50
@@ -39,7 +39,7 @@ def test_a_folder_is_loaded_by_its_name(run: Result) -> None:
     assert by_name.sample(seed=1, length=30) == by_path.sample(seed=1, length=30)
 
 
-def test_streaming_writes_the_same_text_piece_by_piece(run: Result) -> None:
+def test_streaming_generates_the_same_text_piece_by_piece(run: Result) -> None:
     model = charrnn.load(run.model)
     pieces = list(model.stream("It was", length=20_000, seed=1))
     assert len(pieces) > 3  # each is what some hundredths of a second gave, 4,096 at most
@@ -74,13 +74,13 @@ def test_training_twice_into_one_folder_is_refused(run: Result, tmp_path: Path) 
         lambda: charrnn.train("nothere.txt", omega=0.5),
     ],
 )
-def test_every_error_of_the_user_is_one_kind(wrong) -> None:
+def test_every_user_error_is_a_charrnn_error(wrong) -> None:
     with pytest.raises(charrnn.CharRNNError) as caught:
         wrong()
     assert caught.value.exit_code == 2
 
 
-def test_errors_of_writing_are_of_that_kind_too(run: Result) -> None:
+def test_errors_of_generation_are_charrnn_errors(run: Result) -> None:
     model = charrnn.load(run.model)
     with pytest.raises(charrnn.CharRNNError, match=r"'@' \(U\+0040\)"):
         model.sample(prompt="@")
@@ -88,7 +88,7 @@ def test_errors_of_writing_are_of_that_kind_too(run: Result) -> None:
         model.sample(temperature=-1)
 
 
-def test_a_validation_text_of_its_own_from_python(run: Result, tmp_path: Path) -> None:
+def test_a_separate_validation_text_from_python(run: Result, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("a text to learn " * 50)
     (tmp_path / "valid.txt").write_text("a text to tell " * 20)
     sizes = {"steps": 1, "hidden_size": 8}

@@ -19,16 +19,16 @@ def _family(kind: type[CharRNNError]) -> set[type[CharRNNError]]:
 
 
 @pytest.mark.parametrize("kind", sorted(_family(InputError), key=str))
-def test_bad_input_ends_with_2(kind: type[CharRNNError]) -> None:
+def test_bad_input_exits_with_2(kind: type[CharRNNError]) -> None:
     assert kind.exit_code == 2
 
 
 @pytest.mark.parametrize("kind", sorted(_family(RunError), key=str))
-def test_a_failure_while_running_ends_with_1(kind: type[CharRNNError]) -> None:
+def test_a_failure_while_running_exits_with_1(kind: type[CharRNNError]) -> None:
     assert kind.exit_code == 1
 
 
-def test_the_tree_at_the_top_is_the_tree() -> None:
+def test_the_tree_in_the_docstring_is_the_class_tree() -> None:
     drawn = []
     parents = ["Exception"]
     for line in (errors.__doc__ or "").splitlines():
@@ -85,7 +85,7 @@ def test_a_python_caller_reads_keywords_and_the_command_line_flags(
         missing_package("drawing", "matplotlib", "plot"),
     ],
 )
-def test_what_is_no_option_is_left_alone(sentence: str) -> None:
+def test_text_that_is_not_an_option_is_unchanged(sentence: str) -> None:
     assert in_python(sentence) == sentence
 
 

@@ -26,7 +26,7 @@ def _written(stream: io.StringIO, *pieces: str) -> str:
     return stream.getvalue()
 
 
-def test_nothing_that_steers_a_terminal_is_left_among_all_of_unicode() -> None:
+def test_no_character_of_unicode_controls_a_terminal() -> None:
     everything = "".join(map(chr, range(0x110000)))
     left = set(visible(everything))
     # Cc: controls, Cs: surrogates, Zl and Zp: line and paragraph separators
@@ -44,7 +44,7 @@ def test_nothing_that_steers_a_terminal_is_left_among_all_of_unicode() -> None:
 SEEN = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD}
 
 
-def test_nothing_hides_among_all_of_unicode() -> None:
+def test_no_character_of_unicode_is_hidden() -> None:
     left = visible("".join(map(chr, range(0x110000))))
     hidden = {ord(symbol) for symbol in left if unicodedata.category(symbol) == "Cf"}
     assert hidden - SEEN == {0x200C, 0x200D}  # the joiners
@@ -70,7 +70,7 @@ def test_nothing_hides_among_all_of_unicode() -> None:
         ("a\r\nb\rc", "a\nb␍c"),
     ],
 )
-def test_visible_shows_what_would_steer(text: str, seen: str) -> None:
+def test_visible_shows_control_characters(text: str, seen: str) -> None:
     assert visible(text) == seen
 
 
@@ -78,7 +78,7 @@ def test_visible_shows_what_would_steer(text: str, seen: str) -> None:
     "text",
     ["tabs\tand\nlines", "café 漢字 שלום 👩‍👩‍👧 ❤\ufe0f e\u0301", "نمی\u200cشود", "[bold]\\[/]"],
 )
-def test_visible_leaves_all_writing_as_it_is(text: str) -> None:
+def test_visible_leaves_text_unchanged(text: str) -> None:
     assert visible(text) == text
 
 
@@ -86,11 +86,11 @@ def test_visible_leaves_all_writing_as_it_is(text: str) -> None:
     ("symbol", "name"),
     [("a", "'a' (U+0061)"), ("\x1b", "'␛' (U+001B)"), ("😀", "'😀' (U+1F600)")],
 )
-def test_character_name_has_the_symbol_and_its_code_point(symbol: str, name: str) -> None:
+def test_character_name_has_the_character_and_its_code_point(symbol: str, name: str) -> None:
     assert character_name(symbol) == name
 
 
-def test_json_shows_what_would_steer_and_means_the_same() -> None:
+def test_json_visible_escapes_control_characters_and_keeps_values() -> None:
     text = "".join(map(chr, reversed(range(0x110000))))  # no two surrogates make a pair
     shown = json_visible(json.dumps(text, ensure_ascii=False))
     assert json.loads(shown) == text
@@ -131,7 +131,7 @@ def test_a_lone_carriage_return_is_shown_on_a_terminal(pieces: tuple[str, ...]) 
     assert _written(Terminal(), *pieces) == "a␍b\n"
 
 
-def test_a_carriage_return_held_at_the_end_is_shown() -> None:
+def test_a_carriage_return_at_the_end_is_shown() -> None:
     assert _written(Terminal(), "a\r") == "a␍\n"
 
 
@@ -145,13 +145,13 @@ def test_a_writer_can_be_used_for_a_second_text() -> None:
 
 
 @given(st.text())
-def test_escaped_json_is_read_as_the_same_and_steers_nothing(text: str) -> None:
+def test_escaped_json_has_the_same_value_and_no_control_characters(text: str) -> None:
     line = json_visible(json.dumps({text: text}, ensure_ascii=False))
     assert json.loads(line) == {text: text}
     assert visible(line) == line
     assert "\n" not in line
 
 
-def test_json_keeps_what_steers_nothing() -> None:
+def test_json_visible_keeps_harmless_characters() -> None:
     line = json_visible(json.dumps("é日\U0001f642 \x9b2J\x7f\u202e\udcff", ensure_ascii=False))
     assert line == '"é日\U0001f642 \\u009b2J\\u007f\\u202e\\udcff"'

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.arrays import Integers
 from charrnn.config import Reading
 from charrnn.errors import CorpusError
 from charrnn.storage.block_worker import BlockWorker
@@ -55,8 +56,8 @@ class Corpus:
     characters: int
     sha256: str
     crc32: int
-    points: NDArray[np.int64]
-    counts: NDArray[np.int64]
+    points: Integers
+    counts: Integers
     document_lengths: NDArray[np.uint64]
     document_digests: NDArray[np.uint64]
     notices: tuple[str, ...] = ()
@@ -147,7 +148,9 @@ def from_text(text: str, name: str = "text", separator: str = "") -> Corpus:
     try:
         data = text.encode()
     except UnicodeEncodeError as error:
-        raise CorpusError(f"{name} holds what is no character, at {error.start}") from None
+        raise CorpusError(
+            f"{name} has a lone surrogate, which is not a character, at index {error.start}"
+        ) from None
     reading = Reading(document_separator=separator)
     source = Source(name, data=data)
     return survey(name, name, Reader([source], reading, silent, "reading", keep_mark=True))

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.arrays import Ids
+from charrnn.arrays import Ids, Integers
 from charrnn.config import TextOptions
 from charrnn.errors import CharRNNError, CorpusError, ModelError, PromptError, RunError
 from charrnn.text import dataset_cache, manifest
@@ -92,7 +92,7 @@ class Dataset:
         return {use: text.source_files(folder, use) for use, text in self.texts.items()}
 
     @property
-    def newline(self) -> NDArray[np.int64]:
+    def newline(self) -> Integers:
         """The ids after which a line begins."""
         return self.tokenizer.line_ends
 
@@ -292,7 +292,7 @@ def load(folder: Path, *, check_hashes: bool = True) -> Dataset:
             folder=folder,
         )
     except FileNotFoundError as error:
-        raise ModelError(f"{folder} is no dataset: {error.filename} is missing") from None
+        raise ModelError(f"{folder} is not a dataset: {error.filename} is missing") from None
     except OSError as error:
         raise ModelError(f"{folder} cannot be read: {error.strerror}") from error
     except CharRNNError:

@@ -41,7 +41,7 @@ def read(folder: Path) -> dict[str, Any]:
     Raises:
         ModelError: it is damaged, or of a newer format.
         OSError: it cannot be read.
-        ValueError, KeyError, TypeError, AttributeError, RecursionError: it is no manifest.
+        ValueError, KeyError, TypeError, AttributeError, RecursionError: it is not a manifest.
     """
     if (folder / MANIFEST).stat().st_size > _MAX_BYTES:
         raise ModelError(f"{folder} is damaged: its {MANIFEST} is too large")

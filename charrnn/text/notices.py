@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from charrnn.arrays import Integers
 
 _BINARY, _WIDE = 1e-3, 0.3  # shares of NUL in a binary file, and in text of a wider encoding
 
@@ -50,12 +51,10 @@ def reading_notices(marks: SeenIn, crlf: SeenIn, replaced: SeenIn, newline: str)
         )
         yield f"{crlf}: {done}"
     if replaced.count:
-        yield f"{replaced}: what could not be decoded became U+FFFD"
+        yield f"{replaced}: bytes that could not be decoded became U+FFFD"
 
 
-def character_notices(
-    name: str, points: NDArray[np.int64], counts: NDArray[np.int64], errors: str
-) -> Iterator[str]:
+def character_notices(name: str, points: Integers, counts: Integers, errors: str) -> Iterator[str]:
     """Yield a sentence for each kind of character that a text should not have.
 
     Args:

@@ -110,7 +110,7 @@ class Splitter:
         count = len(self._starts)
         if count < needed:
             raise CorpusError(
-                f"{self._corpus.name} is {count} document{'s'[: count > 1]}: --split "
+                f"{self._corpus.name} has {count} document{'s'[: count > 1]}: --split "
                 f"{self._options.split} needs {needed}; name several files or a "
                 "--document-separator, or split by position"
             )

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.arrays import Ids
+from charrnn.arrays import Ids, Integers
 from charrnn.errors import CorpusError
 
 _BLOCK = 2**16  # ids searched at a time
@@ -49,8 +49,8 @@ class Window:
     """
 
     start: int
-    inputs: NDArray[np.int64]
-    targets: NDArray[np.int64]
+    inputs: Integers
+    targets: Integers
     counted: int
     shift: int
     begins: NDArray[np.bool_] | None = None
@@ -65,7 +65,7 @@ class WindowPositions(NamedTuple):
         begins: (B,) whether a document begins with the window.
     """
 
-    positions: NDArray[np.int64]
+    positions: Integers
     inside: NDArray[np.bool_]
     begins: NDArray[np.bool_]
 
@@ -81,16 +81,16 @@ class Documents:
         seq_len: T.
     """
 
-    starts: NDArray[np.int64]
-    ends: NDArray[np.int64]
-    first: NDArray[np.int64]
+    starts: Integers
+    ends: Integers
+    first: Integers
     seq_len: int
 
     @classmethod
     def of(cls, starts: NDArray[np.integer[Any]], length: int, seq_len: int) -> Documents:
         """Return the windows of a text of `length` tokens whose documents start at `starts`."""
         within = np.asarray(starts).astype(np.int64)
-        begins: NDArray[np.int64] = np.unique(np.append(within[within < length], 0))
+        begins: Integers = np.unique(np.append(within[within < length], 0))
         ends = np.append(begins[1:], length)
         first = np.append(0, np.cumsum(-(-(ends - begins) // seq_len)))
         return cls(begins, ends, first, seq_len)
@@ -100,7 +100,7 @@ class Documents:
         """The number of windows."""
         return int(self.first[-1])
 
-    def at(self, windows: NDArray[np.int64]) -> WindowPositions:
+    def at(self, windows: Integers) -> WindowPositions:
         """Return the positions of the windows with these indices (B,)."""
         document = np.searchsorted(self.first, windows, side="right") - 1
         before = (windows - self.first[document]) * self.seq_len
@@ -125,7 +125,7 @@ class Streams:
     """
 
     ids: Ids
-    starts: NDArray[np.int64]
+    starts: Integers
     length: int
     start_symbol: int
     seq_len: int

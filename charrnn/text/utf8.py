@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.arrays import Integers
+
 CODE_POINTS = 0x110000
 SMALL = 2**13  # bytes beyond ASCII at a time
 
@@ -87,7 +89,7 @@ class CodePointCounter:
         else:
             np.add.at(self._counts, points, 1)
 
-    def finish(self) -> NDArray[np.int64]:
+    def finish(self) -> Integers:
         """Return the counts of all code points (0x110000,). Nothing may be added afterwards."""
         pairs = self._pairs.reshape(256, 256)
         self._counts[:256] += pairs.sum(0) + pairs.sum(1)

@@ -39,7 +39,7 @@ def _refused(*paths: Path | str) -> str:
     return str(caught.value)
 
 
-def test_a_plain_text_is_read_as_it_is(tmp_path: Path) -> None:
+def test_a_plain_text_is_read_unchanged(tmp_path: Path) -> None:
     path = _file(tmp_path, "a\ncafé\t漢\x0c".encode(), "my.text.txt")
     read = corpus.read([path])
     assert read.text == "a\ncafé\t漢\x0c"
@@ -82,7 +82,7 @@ def test_invalid_utf8_is_refused_with_file_offset_and_line(tmp_path: Path) -> No
     assert "`errors` replace" in message
 
 
-def test_the_offset_counts_from_the_start_of_the_file_also_after_a_mark(tmp_path: Path) -> None:
+def test_the_offset_of_an_error_includes_the_byte_order_mark(tmp_path: Path) -> None:
     assert "byte ff at offset 5, line 2" in _refused(_file(tmp_path, b"\xef\xbb\xbfa\n\xff"))
 
 
@@ -104,14 +104,14 @@ def test_encoded_surrogates_are_not_utf8(tmp_path: Path) -> None:
         (b"\xfe\xff" + "text".encode("utf-16-be"), "UTF-16 text: read it with `encoding` utf-16"),
     ],
 )
-def test_files_that_are_no_text_are_named_for_what_they_are(
+def test_an_error_names_the_kind_of_a_file_that_is_not_text(
     tmp_path: Path, content: bytes, what: str
 ) -> None:
     path = _file(tmp_path, content)
     assert _refused(path).startswith(f"{path} is {what}")
 
 
-def test_a_text_that_begins_like_an_archive_is_a_text(tmp_path: Path) -> None:
+def test_a_text_that_begins_like_an_archive_is_read(tmp_path: Path) -> None:
     assert corpus.read([_file(tmp_path, b"BZh is German")]).text == "BZh is German"
 
 
@@ -193,7 +193,7 @@ def _zstd(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("pack", [*PACKERS.values(), _zstd])
-def test_packed_files_are_known_by_their_bytes(tmp_path: Path, pack: Any) -> None:
+def test_compressed_files_are_recognized_by_their_bytes(tmp_path: Path, pack: Any) -> None:
     data = ("packed é\n" * 40_000).encode()
     assert corpus.read([_file(tmp_path, pack(data), "plain.txt")]).text == data.decode()
     two = _file(tmp_path, pack(data) + pack(b"more"), "two")  # as made by two appending programs
@@ -202,20 +202,20 @@ def test_packed_files_are_known_by_their_bytes(tmp_path: Path, pack: Any) -> Non
 
 
 @pytest.mark.parametrize("pack", [*PACKERS.values(), _zstd])
-def test_packed_files_that_are_cut_off_are_refused(tmp_path: Path, pack: Any) -> None:
+def test_truncated_compressed_files_are_refused(tmp_path: Path, pack: Any) -> None:
     packed = pack(random.Random(1).randbytes(9000).hex().encode())
     assert "is damaged" in _refused(_file(tmp_path, packed[: len(packed) // 2]))
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
-def test_packed_files_with_wrong_bytes_are_refused(tmp_path: Path, pack: Any) -> None:
+def test_corrupt_compressed_files_are_refused(tmp_path: Path, pack: Any) -> None:
     packed = bytearray(pack(random.Random(1).randbytes(9000).hex().encode()))
     packed[len(packed) // 2] ^= 0xFF
     assert "text.txt" in _refused(_file(tmp_path, bytes(packed)))
 
 
 @pytest.mark.parametrize("pack", [*PACKERS.values(), _zstd])
-def test_a_small_file_cannot_become_a_huge_one(
+def test_a_small_file_that_decompresses_to_a_huge_one_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Any
 ) -> None:
     monkeypatch.setattr(sources, "MIN_UNPACKED", 10**5)
@@ -228,7 +228,7 @@ def test_a_small_file_cannot_become_a_huge_one(
         corpus.read([path], Reading(max_unpacked=2_999_999))
 
 
-def test_without_zstandard_its_extra_is_named(
+def test_without_zstandard_the_error_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "zstandard", None)
@@ -237,7 +237,7 @@ def test_without_zstandard_its_extra_is_named(
     )
 
 
-def test_a_packed_tar_archive_is_refused(tmp_path: Path) -> None:
+def test_a_compressed_tar_archive_is_refused(tmp_path: Path) -> None:
     import tarfile
 
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
@@ -299,14 +299,14 @@ def test_the_encoding_is_guessed_for_the_message(tmp_path: Path) -> None:
     assert "it looks like cp1251: `encoding` cp1251 reads it" in message
 
 
-def test_what_cannot_be_decoded_is_replaced_when_asked(tmp_path: Path) -> None:
+def test_invalid_bytes_are_replaced_when_asked(tmp_path: Path) -> None:
     read = corpus.read([_file(tmp_path, b"caf\xe9 ol\xc3\xa9")], Reading(errors="replace"))
     assert read.text == "caf\ufffd olé"
     assert "became U+FFFD" in read.notices[0]
 
 
 @pytest.mark.parametrize("name", ["utf-9", "base64", "", "a\x00", "rot13"])
-def test_an_encoding_that_is_none_is_refused(name: str) -> None:
+def test_an_unknown_encoding_is_refused(name: str) -> None:
     with pytest.raises(OptionError, match="`encoding`"):
         Reading(encoding=name)
 
@@ -337,7 +337,7 @@ def test_line_ends_across_chunks(parts: list[str], chunk: int) -> None:
     st.integers(1, 9),
 )
 @example("aababa", "aba", 1)
-def test_documents_are_what_a_plain_split_gives(text: str, separator: str, chunk: int) -> None:
+def test_documents_equal_a_plain_split(text: str, separator: str, chunk: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "CHUNK", chunk)
         read = corpus.from_text(text, separator=separator)
@@ -378,12 +378,12 @@ def test_documents_have_the_names_of_their_files(tmp_path: Path) -> None:
     assert [data for _, data in lines] == [b"one\n", b"two", b"three\n"]
 
 
-def test_a_lone_surrogate_is_no_text() -> None:
-    with pytest.raises(CorpusError, match="no character, at 1"):
+def test_a_lone_surrogate_is_refused() -> None:
+    with pytest.raises(CorpusError, match="a lone surrogate, which is not a character, at index 1"):
         corpus.from_text("a\ud800")
 
 
-def test_a_folder_is_read_as_asked(tmp_path: Path) -> None:
+def test_include_and_exclude_select_files_of_a_folder(tmp_path: Path) -> None:
     for name in ("a.c", "b.h", "old/c.c", "old/d.txt"):
         _file(tmp_path, f"<{name}>".encode(), name)
     read = corpus.read([tmp_path], Reading(include="*.[ch]", exclude=("old/*",)))
@@ -395,7 +395,9 @@ def test_a_folder_is_read_as_asked(tmp_path: Path) -> None:
         corpus.read([tmp_path], Reading(include="*.py"))
 
 
-def test_a_pattern_is_all_files_that_match(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pattern_reads_all_matching_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("b.txt", "a.txt", "c/d.txt", "e.md"):
         _file(tmp_path, f"<{name}>".encode(), name)
     monkeypatch.chdir(tmp_path)
@@ -406,12 +408,12 @@ def test_a_pattern_is_all_files_that_match(tmp_path: Path, monkeypatch: pytest.M
     assert _refused("*.rst").startswith("*.rst does not exist, and as a pattern it matches no file")
 
 
-def test_a_missing_file_suggests_what_is_near(tmp_path: Path) -> None:
+def test_an_error_about_a_missing_file_suggests_a_similar_name(tmp_path: Path) -> None:
     near = _file(tmp_path, b"a", "shakespeare.txt")
     assert f"did you mean {near}?" in _refused(tmp_path / "shakespear.txt")
 
 
-def test_a_pipe_is_read_once_and_kept(tmp_path: Path) -> None:
+def test_a_pipe_is_read_once_and_can_be_read_again(tmp_path: Path) -> None:
     ours, theirs = os.pipe()
     os.write(theirs, b"through a pipe")
     os.close(theirs)
@@ -420,7 +422,7 @@ def test_a_pipe_is_read_once_and_kept(tmp_path: Path) -> None:
     assert (read.text, read.files) == ("through a pipe", ("-",))
 
 
-def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path: Path) -> None:
     path = _file(tmp_path, b"x" * 2**18)
 
     def grow(what: str, done: int, total: int) -> None:
@@ -451,12 +453,12 @@ def test_progress_is_in_bytes_of_the_files(tmp_path: Path) -> None:
         ("h\x00e\x00l\x00l\x00o\x00", ["--encoding utf-16-le"]),
     ],
 )
-def test_oddities_are_said(text: str, words: list[str]) -> None:
+def test_suspicious_characters_give_notices(text: str, words: list[str]) -> None:
     (notice,) = corpus.from_text(text).notices
     assert [word for word in words if word not in notice] == []
 
 
-def test_notices_of_many_files_are_one_each(tmp_path: Path) -> None:
+def test_many_files_give_one_notice_of_each_kind(tmp_path: Path) -> None:
     for number in range(5):
         _file(tmp_path, b"\xef\xbb\xbfa\r\nb", f"{number}.txt")
     first, second = corpus.read([tmp_path]).notices
@@ -464,12 +466,12 @@ def test_notices_of_many_files_are_one_each(tmp_path: Path) -> None:
     assert second.startswith(f"{tmp_path / '0.txt'} and 4 more files: lines end in CR LF")
 
 
-def test_points_are_numbers_of_a_table() -> None:
+def test_code_points_are_64_bit_integers() -> None:
     assert corpus.from_text("é").points.dtype == np.int64
 
 
 @pytest.mark.parametrize("places", [(0,), (8191, 8192), (20_000,), (3, 39_998), (39_998,)])
-def test_only_what_is_beyond_ascii_is_cut_small(places: tuple[int, ...]) -> None:
+def test_only_blocks_beyond_ascii_are_cut_small(places: tuple[int, ...]) -> None:
     text = bytearray(b"x" * 40_000)
     for place in places:
         text[place : place + 2] = "é".encode()

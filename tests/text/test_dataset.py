@@ -51,12 +51,12 @@ def test_the_test_part_comes_last() -> None:
     assert _texts(data) == ["0123456", "78", "9"]
 
 
-def test_the_alphabet_has_the_symbols_of_all_parts() -> None:
+def test_the_alphabet_has_the_characters_of_all_parts() -> None:
     data = _make("aabb" + "zy", valid_fraction=0.2, test_fraction=0.2)
     assert data.tokenizer == CharTokenizer("abyz")
 
 
-def test_texts_of_their_own_leave_the_corpus_whole() -> None:
+def test_with_separate_texts_all_of_the_corpus_is_training_text() -> None:
     others = corpus.from_text("czé", "valid"), corpus.from_text("q", "test")
     data = _make("abab", *others, valid_fraction=0.5)
     assert data.tokenizer == CharTokenizer("abcqzé")
@@ -67,7 +67,7 @@ def test_texts_of_their_own_leave_the_corpus_whole() -> None:
 
 
 @given(st.integers(2, 10**7), st.floats(0.0, 0.45), st.floats(0.0, 0.45))
-def test_the_split_is_inside_the_text_and_where_it_was_asked(
+def test_the_split_is_inside_the_text_and_at_the_fractions(
     length: int, valid: float, test: float
 ) -> None:
     first, second = split.split_positions(length, valid, test)
@@ -87,7 +87,7 @@ def test_a_text_that_leaves_too_little_is_refused(text: str, fraction: float, le
 
 
 @pytest.mark.parametrize("kind", ["char", "byte", "sentencepiece"])
-def test_every_tokenizer_gives_the_text_back_from_disk(kind: str, tiny_text: str) -> None:
+def test_every_tokenizer_decodes_the_ids_on_disk_to_the_text(kind: str, tiny_text: str) -> None:
     text = tiny_text + "▁▅\r\n\ufeff😀\x00 end"
     data = _make(text, tokenizer=kind, valid_fraction=0.3, test_fraction=0.1)
     assert "".join(_texts(data)) == text
@@ -96,7 +96,7 @@ def test_every_tokenizer_gives_the_text_back_from_disk(kind: str, tiny_text: str
         assert data.tokenizer.measure(getattr(data, name)) == data.sizes[name]
 
 
-def test_rare_characters_are_written_as_their_bytes() -> None:
+def test_rare_characters_are_encoded_as_their_bytes() -> None:
     data = _make("aaabbé漢", min_count=2)
     assert isinstance(data.tokenizer, CharTokenizer)
     assert (data.tokenizer.alphabet, data.tokenizer.byte_fallback) == ("ab", True)
@@ -105,11 +105,11 @@ def test_rare_characters_are_written_as_their_bytes() -> None:
     assert data.characters_per_token == 7 / 10
 
 
-def test_without_rare_ones_no_bytes_are_symbols() -> None:
+def test_without_rare_characters_there_are_no_byte_tokens() -> None:
     assert _make("aabb", min_count=2).tokenizer == CharTokenizer("ab")
 
 
-def test_ids_lie_on_disk_as_the_manifest_says(tmp_path: Path) -> None:
+def test_the_manifest_describes_the_ids_on_disk(tmp_path: Path) -> None:
     data = dataset.make(
         corpus.from_text("hello\nworld"), TextOptions(valid_fraction=0.3), folder=tmp_path / "new"
     )
@@ -131,7 +131,7 @@ def test_a_dataset_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _make("made once " * 10, valid_fraction=0.25).folder == first.folder
 
 
-def test_the_key_is_of_text_and_settings_and_of_no_name(tmp_path: Path) -> None:
+def test_the_key_depends_on_text_and_settings_but_not_on_names(tmp_path: Path) -> None:
     def folder(name: str = "a", text: str = "ab\n\nab", **options: Any) -> Path:
         (tmp_path / name).write_text(text)
         made = corpus.read([tmp_path / name], TextOptions(**options))
@@ -150,7 +150,9 @@ def test_the_key_is_of_text_and_settings_and_of_no_name(tmp_path: Path) -> None:
     assert len({folder(**options) for options in different}) == len(different)
 
 
-def test_two_that_prepare_at_once_both_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_threads_that_prepare_at_once_both_get_the_dataset(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     together = threading.Barrier(2)
     rename = Path.rename
 
@@ -175,7 +177,7 @@ def test_two_that_prepare_at_once_both_get_it(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("name", ["train.bin", "valid.bin", "train.documents.bin", "manifest.json"])
 @pytest.mark.parametrize("how", ["gone", "cut", "changed"])
-def test_what_is_damaged_is_refused_and_in_the_cache_made_again(
+def test_a_damaged_dataset_is_refused_and_made_again_in_the_cache(
     name: str, how: str, tmp_path: Path
 ) -> None:
     text = corpus.from_text("some text to damage " * 5)
@@ -211,7 +213,7 @@ def _content(data: Dataset) -> tuple[list[str], list[list[int]]]:
     return _texts(data), [starts.tolist() for starts in data.documents.values()]
 
 
-def test_files_cut_off_or_with_a_turned_bit_are_noticed(sound: Path, tell: Any) -> None:
+def test_truncated_files_and_flipped_bits_are_errors(sound: Path, tell: Any) -> None:
     before = _content(dataset.load(sound))
     files = [path for path in sorted(sound.iterdir()) if path.stat().st_size]
     for path in files:
@@ -234,7 +236,7 @@ def _sealed(manifest: dict[str, Any]) -> str:
     return json.dumps(manifest | {"manifest_sha256": manifests.digest(manifest)})
 
 
-def test_a_turned_bit_in_any_byte_of_a_manifest_is_noticed(sound: Path) -> None:
+def test_a_flipped_bit_in_any_byte_of_a_manifest_is_an_error(sound: Path) -> None:
     """As far as it says anything: in an escape, A to F may be large or small."""
     path = sound / "manifest.json"
     data = path.read_bytes()
@@ -249,7 +251,7 @@ def test_a_turned_bit_in_any_byte_of_a_manifest_is_noticed(sound: Path) -> None:
     path.write_bytes(data)
 
 
-def test_a_manifest_of_before_has_no_hash_and_is_read(sound: Path) -> None:
+def test_an_old_manifest_without_its_hash_is_read(sound: Path) -> None:
     path = sound / "manifest.json"
     data = path.read_bytes()
     before = _content(dataset.load(sound))
@@ -282,7 +284,7 @@ def test_any_manifest_is_read_or_refused(sound: Path, data: st.DataObject) -> No
         path.write_bytes(before)
 
 
-def test_a_manifest_beyond_all_bounds_is_not_read(
+def test_a_manifest_that_is_too_large_is_not_read(
     sound: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(manifests, "_MAX_BYTES", 100)
@@ -298,14 +300,14 @@ def test_a_dataset_of_a_newer_format_asks_for_an_upgrade(tmp_path: Path) -> None
         dataset.load(folder)
 
 
-def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_files_is_refused_and_unchanged(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(CorpusError, match="exists: name a new folder"):
         dataset.make(corpus.from_text("abc"), folder=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_a_cache_that_cannot_be_written_is_none(
+def test_a_cache_that_cannot_be_written_is_replaced_by_a_temporary_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -323,7 +325,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_cache_forgets_what_was_used_longest_ago(
+def test_the_cache_removes_what_was_used_longest_ago(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHARRNN_DATASETS", str(tmp_path))
@@ -353,20 +355,20 @@ DOCUMENTS = "one|two|three|four|five|"
         ((0.01, 0.01), ["one|two|three|", "four|", "five|"]),  # one each at least
     ],
 )
-def test_documents_are_kept_whole(fractions: tuple[float, float], expected: list[str]) -> None:
+def test_documents_are_not_cut(fractions: tuple[float, float], expected: list[str]) -> None:
     valid, test = fractions
     asked = {"split": "document", "valid_fraction": valid, "test_fraction": test}
     data = _make(DOCUMENTS, separator="|", **asked)
     assert _texts(data) == expected
 
 
-def test_documents_starts_are_places_in_the_ids() -> None:
+def test_document_starts_are_indices_of_ids() -> None:
     data = _make("é|ab|c", separator="|", tokenizer="byte")
     assert data.documents["train"].tolist() == [0, 3, 6]
 
 
 @given(st.lists(st.sampled_from(["a|", "bb|", "c c|", "dé|"]), min_size=2, max_size=40))
-def test_by_hash_equal_documents_stay_together(parts: list[str]) -> None:
+def test_the_hash_split_keeps_equal_documents_together(parts: list[str]) -> None:
     asked = {"split": "hash", "valid_fraction": 0.3, "test_fraction": 0.3}
     try:
         data = _make("".join(parts), separator="|", **asked)
@@ -380,18 +382,18 @@ def test_by_hash_equal_documents_stay_together(parts: list[str]) -> None:
     assert {leak.repeated for leak in data.leaks.values()} <= {0}
 
 
-def test_the_hash_split_is_about_as_asked() -> None:
+def test_the_hash_split_has_about_the_fractions() -> None:
     text = "".join(f"document {number}|" for number in range(2000))
     data = _make(text, separator="|", split="hash", valid_fraction=0.2)
     assert 0.17 < len(data.documents["valid"]) / 2000 < 0.23
 
 
-def test_a_split_by_documents_needs_documents() -> None:
-    with pytest.raises(CorpusError, match="is 1 document: `split` document needs 2"):
+def test_a_split_by_documents_needs_several_documents() -> None:
+    with pytest.raises(CorpusError, match="has 1 document: `split` document needs 2"):
         _make("only one", split="document", valid_fraction=0.1)
 
 
-def test_documents_in_two_parts_are_counted() -> None:
+def test_documents_in_two_parts_are_counted_as_leaks() -> None:
     data = _make("a|b|c|a|b|", separator="|", split="document", valid_fraction=0.4)
     assert _texts(data)[:2] == ["a|b|c|", "a|b|"]
     assert data.leaks == {"valid": split.Leak(documents=2, repeated=2)}
@@ -430,7 +432,7 @@ def test_files_in_chunks_of_any_size_give_the_same_ids(
     assert "".join(_texts(data)) == text.removeprefix("\ufeff")
 
 
-def test_a_text_that_changed_between_its_readings_is_noticed(tmp_path: Path) -> None:
+def test_a_text_that_changed_between_its_readings_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_text("before")
     text = corpus.read([path])
@@ -448,7 +450,7 @@ def test_absurdly_many_characters_are_refused(monkeypatch: pytest.MonkeyPatch) -
     assert _make("aabcdef", min_count=2).tokenizer.vocab_size == 257
 
 
-def test_ids_of_another_text_under_a_tokenizer_that_is_there() -> None:
+def test_another_text_is_encoded_with_a_given_tokenizer() -> None:
     with id_file.encoded(corpus.from_text("abba"), CharTokenizer("ab")) as ids:
         assert ids.tolist() == [0, 1, 1, 0]
     unknown = id_file.encoded(corpus.from_text("abc"), CharTokenizer("ab"))
@@ -456,7 +458,7 @@ def test_ids_of_another_text_under_a_tokenizer_that_is_there() -> None:
         pass
 
 
-def test_stdin_is_kept_beside_the_run(tmp_path: Path) -> None:
+def test_stdin_is_copied_into_the_run_folder(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.write_text("from a pipe")
     source = Source("standard input", copy, once=True)
@@ -467,14 +469,14 @@ def test_stdin_is_kept_beside_the_run(tmp_path: Path) -> None:
     assert corpus.read(files["corpus"]).sha256 == read.sha256
 
 
-def test_a_dataset_that_was_loaded_is_read_again_from_its_folder(tmp_path: Path) -> None:
+def test_the_source_of_a_loaded_dataset_is_its_folder(tmp_path: Path) -> None:
     folder = dataset.make(corpus.from_text("abc"), folder=tmp_path / "new").folder
     assert dataset.load(folder).source_files(tmp_path) == {"corpus": (str(folder.resolve()),)}
     assert manifests.is_dataset(folder)
     assert not manifests.is_dataset(tmp_path)
 
 
-def test_pieces_are_learnt_from_the_training_part_alone() -> None:
+def test_pieces_are_learned_from_the_training_part_only() -> None:
     text = "abcabcabc\n" * 40 + "xyzxyzxyz\n" * 40
     data = _make(text, tokenizer="sentencepiece", valid_fraction=0.5, vocab_size=300)
     assert isinstance(data.tokenizer, tokenizer.SentencePieceTokenizer)
@@ -485,7 +487,7 @@ def test_pieces_are_learnt_from_the_training_part_alone() -> None:
     assert len(data.valid) > 3 * len(data.train)
 
 
-def test_tiny_shakespeare_is_split_as_everybody_splits_it(corpora_folder: Path) -> None:
+def test_tiny_shakespeare_is_split_as_in_the_literature(corpora_folder: Path) -> None:
     text = corpus.read([corpora_folder / "tinyshakespeare.txt"])
     data = dataset.make(text)
     # nanoGPT's prepare.py prints: vocab size 65, train has 1,003,854 tokens, val has 111,540

@@ -60,7 +60,7 @@ def test_documents_by_hand() -> None:
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(1, 9))
-def test_every_symbol_is_counted_once_behind_the_one_before(lengths: list[int], seq: int) -> None:
+def test_every_token_counts_once_after_its_predecessor(lengths: list[int], seq: int) -> None:
     ids, starts, documents = cut(lengths)
     made = streams.make(ids, 1, seq, START, None, documents=starts)
     read: list[list[int]] = []
@@ -198,7 +198,7 @@ def _resume(out: Path, **given: Any) -> Result:
     return resume(from_text(TEXT, "names", separator="\n"), given, out=out)
 
 
-def test_a_training_is_exact_is_resumed_and_scored_the_same(tmp_path: Path) -> None:
+def test_training_on_documents_is_exact_and_resumes_exactly(tmp_path: Path) -> None:
     whole = _train(tmp_path / "whole")
     # A window as long as a name in the mean would be shorter than the shortest planned.
     assert '"seq_len": 8,' in (tmp_path / "whole" / "config.json").read_text()
@@ -220,6 +220,8 @@ def test_a_training_is_exact_is_resumed_and_scored_the_same(tmp_path: Path) -> N
         ({"seq_len": "full"}, "leave out `seq_len` full"),
     ],
 )
-def test_what_does_not_go_with_it_is_refused(more: dict[str, Any], words: str) -> None:
+def test_options_that_exclude_separate_documents_are_refused(
+    more: dict[str, Any], words: str
+) -> None:
     with pytest.raises(OptionError, match=words):
         TrainOptions(reset_at_documents=True, **more)

@@ -75,7 +75,7 @@ def test_an_epoch_reads_every_window_once_and_in_order() -> None:
 
 
 @given(st.integers(1, 4), st.integers(1, 9), st.integers(0, 9), st.integers(0, 40))
-def test_every_symbol_is_counted_once_an_epoch_and_windows_are_as_long_as_can_be(
+def test_every_token_counts_once_an_epoch_and_windows_are_as_long_as_possible(
     batch_size: int, update_every: int, more: int, length: int
 ) -> None:
     seq_len = update_every + more
@@ -100,7 +100,7 @@ def test_every_symbol_is_counted_once_an_epoch_and_windows_are_as_long_as_can_be
     assert each - whole < update_every
 
 
-def test_without_a_distance_of_updates_each_window_is_one() -> None:
+def test_without_update_every_each_window_is_one_update() -> None:
     made = streams.make(np.arange(20), 2, 3, START, None)
     assert (made.update_every, made.windows) == (3, 3)
 
@@ -110,7 +110,7 @@ def test_a_text_of_one_window_starts_a_new_epoch_each_time() -> None:
     assert made.advance(Cursor(4, 0)) == Cursor(5, 0)
 
 
-def test_a_start_symbol_that_needs_more_bits_than_the_ids_is_kept() -> None:
+def test_a_start_symbol_may_need_more_bits_than_the_ids() -> None:
     made = streams.make(np.array([255, 255], np.uint8), 1, 2, 256, None)
     assert _whole(made).inputs[0, 0] == 256
 
@@ -124,7 +124,7 @@ def test_streams_begin_where_a_line_begins_nearby() -> None:
     assert _whole(made).targets[0].tolist() == [ord("0"), ord("9"), ord("\n"), ord(text[24])]
 
 
-def test_streams_move_back_by_an_eighth_of_their_length_at_most() -> None:
+def test_streams_move_back_by_at_most_an_eighth_of_their_length() -> None:
     # Two streams of 32: 32 // 8 = 4. A line that begins at 28 is near enough to 32, at 27 not.
     for line, start in [(28, 28), (27, 32)]:
         ids = np.arange(100, 164)
@@ -135,7 +135,9 @@ def test_streams_move_back_by_an_eighth_of_their_length_at_most() -> None:
 
 
 @given(st.binary(min_size=40, max_size=400), st.integers(1, 5), st.integers(1, 30))
-def test_streams_begin_where_a_plain_search_says(text: bytes, batch_size: int, block: int) -> None:
+def test_stream_starts_equal_those_of_a_plain_search(
+    text: bytes, batch_size: int, block: int
+) -> None:
     ids = np.frombuffer(text, np.uint8) % 8
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams, "_BLOCK", block)
@@ -162,7 +164,7 @@ def test_a_text_without_line_ends_is_cut_evenly() -> None:
     assert _whole(made).targets[0].tolist() == [0, 4, 8]
 
 
-def test_a_text_too_short_is_refused_with_what_fits() -> None:
+def test_the_error_for_a_short_text_says_what_fits() -> None:
     with pytest.raises(CorpusError) as caught:
         streams.check_fit(1000, 64, 64, "poem")
     assert str(caught.value) == (
@@ -172,7 +174,7 @@ def test_a_text_too_short_is_refused_with_what_fits() -> None:
 
 
 @given(st.integers(2, 5000), st.integers(1, 5000), st.integers(1, 5000))
-def test_what_is_advised_really_fits_and_nothing_more_would(
+def test_the_advised_sizes_are_the_largest_that_fit(
     length: int, batch_size: int, seq_len: int
 ) -> None:
     try:

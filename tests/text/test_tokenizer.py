@@ -28,7 +28,7 @@ any_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 @given(any_text)
 @example("\x00\U0010ffff")
 @example("e\u0301é\r\n\ufeff")
-def test_any_text_comes_back(text: str) -> None:
+def test_any_text_is_decoded_to_itself(text: str) -> None:
     made = CharTokenizer.from_texts(text)
     ids = made.encode(text)
     assert len(ids) == len(text)
@@ -43,14 +43,14 @@ def test_the_alphabet_is_every_code_point_of_all_texts_sorted(one: str, other: s
 
 
 @given(any_text)
-def test_json_comes_back(text: str) -> None:
+def test_a_tokenizer_is_restored_from_json(text: str) -> None:
     made = CharTokenizer.from_texts(text)
     data = json.loads(json.dumps(made.to_json()))
     assert tokenizer.from_json(data, "here") == made
 
 
 @given(any_text, any_text)
-def test_unknown_symbols_and_only_they_are_refused(known: str, text: str) -> None:
+def test_unknown_characters_and_only_they_are_refused(known: str, text: str) -> None:
     made = CharTokenizer.from_texts(known)
     unknown = set(text) - set(known)
     if not unknown:
@@ -63,7 +63,7 @@ def test_unknown_symbols_and_only_they_are_refused(known: str, text: str) -> Non
     assert len(listed) == min(len(unknown), 8)
 
 
-def test_ids_are_places_in_the_sorted_alphabet() -> None:
+def test_ids_are_indices_in_the_sorted_alphabet() -> None:
     made = CharTokenizer.from_texts("hello")
     assert made.alphabet == "ehlo"
     assert made.encode("hello").tolist() == [1, 0, 2, 2, 3]
@@ -74,7 +74,7 @@ def test_an_empty_text_has_no_ids() -> None:
     assert CharTokenizer("ab").decode([]) == ""
 
 
-def test_unknown_symbols_are_listed_once_each_with_code_points() -> None:
+def test_unknown_characters_are_listed_once_each_with_code_points() -> None:
     with pytest.raises(PromptError) as caught:
         CharTokenizer("ab").encode("aXbéX😀")
     message = str(caught.value)
@@ -82,12 +82,12 @@ def test_unknown_symbols_are_listed_once_each_with_code_points() -> None:
     assert "the 2 symbols it knows" in message
 
 
-def test_one_unknown_symbol_is_it() -> None:
+def test_the_advice_for_one_unknown_character_is_singular() -> None:
     with pytest.raises(PromptError, match=r"'c' \(U\+0063\): leave it out"):
         CharTokenizer("ab").encode("abcc")
 
 
-def test_a_symbol_between_known_ones_is_unknown() -> None:
+def test_a_character_between_known_ones_is_unknown() -> None:
     with pytest.raises(PromptError, match=r"U\+0062"):
         CharTokenizer("ac").encode("abc")
 
@@ -251,20 +251,20 @@ def test_pieces_are_shorter_than_characters(pieces: dict[str, SentencePieceToken
 
 
 @given(st.binary(max_size=30))
-def test_bytes_that_a_network_writes_are_always_text(data: bytes) -> None:
+def test_any_bytes_decode_to_valid_text(data: bytes) -> None:
     decoder, made = Decoder(ByteTokenizer()), ByteTokenizer()
     text = "".join(decoder.feed([byte]) for byte in data) + decoder.finish()
     assert text == data.decode("utf-8", "replace") == made.decode(data)
     text.encode()  # is valid
 
 
-def test_a_character_of_several_symbols_waits_for_its_last() -> None:
+def test_a_character_of_several_tokens_waits_for_its_last() -> None:
     decoder = Decoder(ByteTokenizer())
     assert [decoder.feed([byte]) for byte in "é😀".encode()] == ["", "é", "", "", "", "😀"]
     assert decoder.finish() == ""
 
 
-def test_rare_characters_are_bytes_and_unknown_ones_too() -> None:
+def test_rare_and_unknown_characters_are_encoded_as_bytes() -> None:
     made = CharTokenizer("ab", byte_fallback=True)
     assert made.vocab_size == 258
     assert made.encode("aébZ").tolist() == [0, 2 + 0xC3, 2 + 0xA9, 1, 2 + ord("Z")]
@@ -273,12 +273,14 @@ def test_rare_characters_are_bytes_and_unknown_ones_too() -> None:
 
 
 @pytest.mark.parametrize("made", [CharTokenizer("a", byte_fallback=True), ByteTokenizer()])
-def test_what_is_no_character_is_refused_by_all(made: Tokenizer) -> None:
+def test_all_tokenizers_refuse_lone_surrogates(made: Tokenizer) -> None:
     with pytest.raises(PromptError, match=r"U\+DCFF"):
         made.encode("a\udcff")
 
 
-def test_lines_end_at_these_ids(pieces: dict[str, SentencePieceTokenizer]) -> None:
+def test_line_ends_are_the_ids_that_end_with_a_line_feed(
+    pieces: dict[str, SentencePieceTokenizer],
+) -> None:
     assert CharTokenizer("\n ab").line_ends.tolist() == [0]
     assert CharTokenizer("ab").line_ends.tolist() == []
     assert CharTokenizer("\nab", byte_fallback=True).line_ends.tolist() == [0, 3 + 10]
@@ -288,7 +290,7 @@ def test_lines_end_at_these_ids(pieces: dict[str, SentencePieceTokenizer]) -> No
     assert all(made.token_bytes[index].endswith(b"\n") for index in made.line_ends)
 
 
-def test_every_kind_comes_back_from_json(pieces: dict[str, SentencePieceTokenizer]) -> None:
+def test_every_tokenizer_is_restored_from_json(pieces: dict[str, SentencePieceTokenizer]) -> None:
     for made in (CharTokenizer("ab", byte_fallback=True), ByteTokenizer(), *pieces.values()):
         again = tokenizer.from_json(json.loads(json.dumps(made.to_json())), "here")
         assert again == made
@@ -338,6 +340,6 @@ def test_pieces_of_odd_texts(kind: str, text: str) -> None:
     assert made.decode(made.encode(other)) == other
 
 
-def test_what_the_library_cannot_learn_is_said() -> None:
+def test_the_error_of_the_sentencepiece_library_is_shown() -> None:
     with pytest.raises(CorpusError, match=r"cannot learn 400 symbols.*`tokenizer`"):
         tokenizer.train_pieces([b"abc"], 3, "nonsense", 400)

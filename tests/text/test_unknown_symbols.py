@@ -43,7 +43,7 @@ def test_the_nearest_form_is_what_a_person_would_type(text: str, known: str, rea
 
 
 @given(st.text(), st.text(min_size=1))
-def test_what_is_left_is_known_and_what_was_known_is_left(text: str, known: str) -> None:
+def test_the_result_is_known_and_keeps_known_characters(text: str, known: str) -> None:
     read = nearest(text, known)
     assert set(read) <= set(known)
     kept = [symbol for symbol in text if symbol in known]
@@ -55,7 +55,7 @@ def test_what_is_left_is_known_and_what_was_known_is_left(text: str, known: str)
 
 
 @given(st.text())
-def test_decomposed_text_is_read_as_it_was(text: str) -> None:
+def test_decomposed_text_is_read_as_composed(text: str) -> None:
     composed = unicodedata.normalize("NFC", text)
     decomposed = unicodedata.normalize("NFD", composed)
     assert nearest(composed, "".join(decomposed) or "a") == "".join(
@@ -64,7 +64,7 @@ def test_decomposed_text_is_read_as_it_was(text: str) -> None:
     )
 
 
-def test_changes_are_told_by_name_and_count() -> None:
+def test_changes_are_described_by_name_and_count() -> None:
     told = str(replace("é…é日", lambda symbols: set(symbols) <= set("e."), nearest=True))
     assert (
         told

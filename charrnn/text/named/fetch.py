@@ -97,11 +97,11 @@ def _fetch(entry: Entry, progress: Progress, notify: Notify) -> Fetched:
         return _accept(entry, archive, notify)
     notify(f"fetching {entry.url}")
     part = registry.cached_path(entry).with_suffix(".part")
-    kept = part.exists()
+    resumed = part.exists()
     try:
         return _download(entry, part, progress, notify)
     except _WrongFileError:
-        if not kept:
+        if not resumed:
             raise
     notify("the rest of an earlier download does not match: downloading all of it again")
     return _download(entry, part, progress, notify)
@@ -172,7 +172,7 @@ def _accept(entry: Entry, archive: Path, notify: Notify) -> Fetched:
     finally:
         written.unlink(missing_ok=True)
     if left_out:
-        notify(f"{left_out:,} files of it are not UTF-8 and were left out")
+        notify(f"{left_out:,} of its files are not UTF-8 and were left out")
     return Fetched(target, result.bytes, result.sha256)
 
 

@@ -66,7 +66,7 @@ def _binary(statistics: CharacterStatistics) -> Issue | None:
     nul, total = statistics.count(0), statistics.characters
     if nul <= BINARY_SHARE * total:
         return None
-    return Issue("binary", nul, f"{nul / total:.1%} of it is NUL: it is no text")
+    return Issue("binary", nul, f"{nul / total:.1%} of it is NUL: this is not text")
 
 
 def _listed(

@@ -15,9 +15,8 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from charrnn.arrays import Ids
+from charrnn.arrays import Ids, Integers
 from charrnn.errors import PromptError
 from charrnn.terminal import character_name
 
@@ -155,15 +154,15 @@ class Tokenizer(ABC):
         return range(BYTES)
 
     @cached_property
-    def _characters(self) -> NDArray[np.int64]:
+    def _characters(self) -> Integers:
         return np.array([sum(byte & 0xC0 != 0x80 for byte in s) for s in self.token_bytes])
 
     @cached_property
-    def _num_bytes(self) -> NDArray[np.int64]:
+    def _num_bytes(self) -> Integers:
         return np.array([len(token) for token in self.token_bytes])
 
     @cached_property
-    def line_ends(self) -> NDArray[np.int64]:
+    def line_ends(self) -> Integers:
         """The ids after which a line begins."""
         ends = [token.endswith(b"\n") for token in self.token_bytes]
         return np.flatnonzero(ends).astype(np.int64)

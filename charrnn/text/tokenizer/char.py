@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.arrays import Ids
+from charrnn.arrays import Ids, Integers
 from charrnn.errors import PromptError
 from charrnn.text.tokenizer.base import BYTES, Tokenizer
 from charrnn.text.utf8 import code_points
@@ -40,9 +40,7 @@ class CharTokenizer(Tokenizer):
         return cls("".join(sorted(set().union(*texts))))
 
     @classmethod
-    def from_counts(
-        cls, points: NDArray[np.int64], counts: NDArray[np.int64], min_count: int
-    ) -> CharTokenizer:
+    def from_counts(cls, points: Integers, counts: Integers, min_count: int) -> CharTokenizer:
         """Return the tokenizer of the code points that occur at least `min_count` times.
 
         Args:
@@ -96,5 +94,5 @@ class CharTokenizer(Tokenizer):
         return {"kind": self.kind, "symbols": self.alphabet, **fallback}
 
 
-def _utf8_lengths(points: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+def _utf8_lengths(points: NDArray[np.integer[Any]]) -> Integers:
     return 1 + np.searchsorted([0x80, 0x800, 0x10000], points, side="right")

@@ -195,7 +195,7 @@ def test_unknown_characters_are_refused_replaced_or_skipped(tiny: Run, cli: Cli)
 def test_wrong_options_are_errors(tiny: Run, cli: Cli) -> None:
     model = ("-m", tiny.folder, tiny.text)
     assert "did you mean line?" in cli("score", *model, "--by", "lines", code=2).sentence
-    assert "known are" in cli("score", *model, "--unknown", "?", code=2).sentence
+    assert "choose from" in cli("score", *model, "--unknown", "?", code=2).sentence
     assert "missing.txt" in cli("score", "-m", tiny.folder, "missing.txt", code=2).sentence
     assert cli("score", "-m", tiny.folder, code=2).err
 

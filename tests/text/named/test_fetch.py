@@ -196,7 +196,7 @@ def left(wanted: Entry) -> set[str]:
     return {path.suffix for path in folder.iterdir() if path.suffix != ".lock"}
 
 
-def test_a_text_comes_whole_and_is_found_from_then_on(server: Server, said: Said) -> None:
+def test_a_text_is_fetched_whole_and_found_afterwards(server: Server, said: Said) -> None:
     served = server.serve("text.txt")
     wanted = known(server.url("text.txt"))
     assert not registry.is_here(wanted)
@@ -214,7 +214,7 @@ def test_a_text_comes_whole_and_is_found_from_then_on(server: Server, said: Said
     assert served.asked == [None]
 
 
-def test_an_archive_is_unpacked_and_its_text_known_by_the_hash_noted(
+def test_an_archive_is_unpacked_and_its_text_verified_by_the_saved_hash(
     server: Server, said: Said
 ) -> None:
     out = io.BytesIO()
@@ -237,7 +237,7 @@ def test_an_archive_is_unpacked_and_its_text_known_by_the_hash_noted(
     result = said.fetch(wanted)
     assert result.path.read_bytes() == b"int a;\n"
     assert result.sha256 == sha256(b"int a;\n")
-    assert "1 files of it are not UTF-8 and were left out" in said.lines
+    assert "1 of its files are not UTF-8 and were left out" in said.lines
     assert registry.paths(wanted) == [result.path]
     result.path.write_bytes(b"int b;\n")
     with pytest.raises(CorpusError, match="has changed since it was fetched"):
@@ -248,7 +248,7 @@ def test_an_archive_is_unpacked_and_its_text_known_by_the_hash_noted(
         registry.paths(wanted)
 
 
-def test_nothing_is_fetched_whose_hash_is_not_known(server: Server, said: Said) -> None:
+def test_a_corpus_without_a_known_hash_is_not_fetched(server: Server, said: Said) -> None:
     served = server.serve("text.txt")
     wanted = known(server.url("text.txt"), sha256=None)
     assert "no SHA-256 is known" in said.fails(wanted, CorpusError)
@@ -278,7 +278,7 @@ def test_a_wrong_archive_is_not_unpacked(
     assert left(wanted) == set()
 
 
-def test_a_connection_that_breaks_goes_on_where_it_broke(server: Server, said: Said) -> None:
+def test_a_broken_download_resumes_where_it_broke(server: Server, said: Said) -> None:
     served = server.serve("text.txt", cut=400_000, cuts=2)
     result = said.fetch(known(server.url("text.txt")))
     assert served.asked == [None, "bytes=400000-", "bytes=800000-"]
@@ -287,7 +287,7 @@ def test_a_connection_that_breaks_goes_on_where_it_broke(server: Server, said: S
     assert result.downloaded == len(TEXT)
 
 
-def test_a_connection_that_never_lasts_keeps_what_came(server: Server, said: Said) -> None:
+def test_a_download_that_always_breaks_keeps_the_bytes_so_far(server: Server, said: Said) -> None:
     served = server.serve("text.txt", cut=300_000, cuts=1)
     wanted = known(server.url("text.txt"))
     served.before = lambda: setattr(served, "status", 503 if len(served.asked) > 1 else 200)
@@ -301,16 +301,14 @@ def test_a_connection_that_never_lasts_keeps_what_came(server: Server, said: Sai
     assert left(wanted) == {".txt", ".sha256"}
 
 
-def test_a_server_that_knows_no_ranges_sends_all_again(server: Server, said: Said) -> None:
+def test_a_server_without_ranges_sends_everything_again(server: Server, said: Said) -> None:
     served = server.serve("text.txt", ranges=False, cut=400_000, cuts=1)
     assert said.fetch(known(server.url("text.txt"))).path.read_bytes() == TEXT
     assert served.asked == [None, "bytes=400000-"]
 
 
 @pytest.mark.parametrize("start", [b"another text", TEXT + b"and more", TEXT], ids=len)
-def test_a_beginning_that_is_not_its_own_is_dropped(
-    server: Server, said: Said, start: bytes
-) -> None:
+def test_the_beginning_of_another_file_is_dropped(server: Server, said: Said, start: bytes) -> None:
     server.serve("text.txt")
     wanted = known(server.url("text.txt"))
     part = registry.cached_path(wanted).with_suffix(".part")
@@ -320,7 +318,7 @@ def test_a_beginning_that_is_not_its_own_is_dropped(
     assert left(wanted) == {".txt", ".sha256"}
 
 
-def test_a_body_without_a_length_is_held_to_its_limit(server: Server, said: Said) -> None:
+def test_a_body_without_a_length_is_limited(server: Server, said: Said) -> None:
     server.serve("text.txt", length=False)
     assert said.fetch(known(server.url("text.txt"))).bytes == len(TEXT)
     server.serve("long.txt", body=TEXT + b"!", length=False)
@@ -328,7 +326,7 @@ def test_a_body_without_a_length_is_held_to_its_limit(server: Server, said: Said
     assert f"more than the {len(TEXT):,} bytes" in said.fails(wanted)
 
 
-def test_a_file_larger_than_it_may_be_is_not_asked_further(server: Server, said: Said) -> None:
+def test_a_file_over_the_limit_is_not_downloaded(server: Server, said: Said) -> None:
     served = server.serve("text.txt", body=TEXT + b"!")
     wanted = known(server.url("text.txt"))
     assert f"has {len(TEXT) + 1:,} bytes, more than the {len(TEXT):,}" in said.fails(wanted)
@@ -336,11 +334,11 @@ def test_a_file_larger_than_it_may_be_is_not_asked_further(server: Server, said:
     assert left(wanted) == set()
 
 
-def test_a_file_that_is_not_there(server: Server, said: Said) -> None:
+def test_a_missing_file_is_an_error(server: Server, said: Said) -> None:
     assert "404 Not Found" in said.fails(known(server.url("nowhere.txt")))
 
 
-def test_redirects_are_followed_to_https_alone(server: Server, said: Said) -> None:
+def test_redirects_are_followed_to_https_only(server: Server, said: Said) -> None:
     server.serve("text.txt")
     server.serve("moved", redirect=server.url("text.txt"))
     assert said.fetch(known(server.url("moved"))).bytes == len(TEXT)
@@ -355,12 +353,12 @@ def test_redirects_are_followed_to_https_alone(server: Server, said: Said) -> No
         assert "\n" not in sentence
 
 
-def test_plain_http_is_not_asked(server: Server, said: Said) -> None:
+def test_plain_http_is_refused(server: Server, said: Said) -> None:
     url = server.url("text.txt").replace("https", "http")
     assert "only https" in said.fails(known(url))
 
 
-def test_a_server_that_cannot_prove_its_name(
+def test_a_server_without_a_valid_certificate_is_refused(
     server: Server, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = server.serve("text.txt")
@@ -371,7 +369,7 @@ def test_a_server_that_cannot_prove_its_name(
     assert served.asked == []
 
 
-def test_no_server_at_all(server: Server, said: Said) -> None:
+def test_a_missing_server_is_an_error(server: Server, said: Said) -> None:
     sentence = said.fails(known("https://localhost:1/text.txt"))
     assert "no connection" in sentence
     assert f"{download.ATTEMPTS} times" in sentence
@@ -379,7 +377,7 @@ def test_no_server_at_all(server: Server, said: Said) -> None:
     assert "no such host, or no network" in sentence
 
 
-def test_a_slow_server_is_waited_for_and_a_silent_one_is_not(
+def test_a_slow_server_is_waited_for_but_not_a_silent_one(
     server: Server, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "TIMEOUT", 0.3)
@@ -393,7 +391,7 @@ def test_a_slow_server_is_waited_for_and_a_silent_one_is_not(
     silence.set()
 
 
-def test_two_that_fetch_at_once_fetch_once(server: Server) -> None:
+def test_two_processes_that_fetch_at_once_download_once(server: Server) -> None:
     begun = threading.Event()
     served = server.serve("text.txt", before=lambda: begun.wait(10))
     wanted = known(server.url("text.txt"))
@@ -427,7 +425,7 @@ def test_too_little_space_is_an_error_before_the_download(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits of file sizes")
 @pytest.mark.parametrize("limit", [300_000, len(TEXT) - 1])
-def test_a_disk_that_fills_up_keeps_what_came(server: Server, said: Said, limit: int) -> None:
+def test_a_full_disk_keeps_the_bytes_so_far(server: Server, said: Said, limit: int) -> None:
     """A limit on the size of files answers as a full disk does."""
     packed = gzip.compress(os.urandom(400_000) + TEXT)
     text = gzip.decompress(packed)
@@ -449,7 +447,7 @@ def test_a_disk_that_fills_up_keeps_what_came(server: Server, said: Said, limit:
     assert said.fetch(wanted).path.read_bytes() == text
 
 
-def test_a_copy_packed_or_not_is_used_before_the_network(
+def test_a_local_copy_is_used_before_the_network(
     server: Server, said: Said, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     copies = tmp_path / "copies"
@@ -499,7 +497,7 @@ def command(server: Server, authority_file: Path, tmp_path: Path) -> Callable[..
     return start
 
 
-def test_the_command_prints_the_path_and_says_what_came(server: Server, command) -> None:
+def test_the_command_prints_the_path_and_size(server: Server, command) -> None:
     server.serve("text.txt")
     wanted = known(server.url("text.txt"))
     out, err = command(wanted, "fetch", "known").communicate(timeout=60)
@@ -513,7 +511,7 @@ def test_the_command_prints_the_path_and_says_what_came(server: Server, command)
     assert f"{server.url('text.txt')}, fetched\n" in out
 
 
-def test_the_command_ends_with_one_when_the_network_fails(server: Server, command) -> None:
+def test_the_command_exits_with_1_when_the_network_fails(server: Server, command) -> None:
     process = command(known(server.url("nowhere.txt")), "fetch", "known")
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, "")
@@ -521,7 +519,7 @@ def test_the_command_ends_with_one_when_the_network_fails(server: Server, comman
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a process alone")
-def test_ctrl_c_keeps_what_came(server: Server, command) -> None:
+def test_ctrl_c_keeps_the_bytes_so_far(server: Server, command) -> None:
     released = threading.Event()
     served = server.serve("text.txt", cut=500_000, cuts=1)
     served.before = lambda: released.wait(60) if len(served.asked) > 1 else None

@@ -70,7 +70,7 @@ def text_of(tmp_path: Path) -> Made:
         ("zip", zipped(MEMBERS)),
     ],
 )
-def test_members_that_are_meant_in_the_order_of_the_archive(
+def test_selected_members_are_read_in_the_order_of_the_archive(
     text_of: Made, kind: str, data: bytes
 ) -> None:
     assert text_of(data, kind, "*.txt") == "second é\nfirst\ndeep\n".encode()
@@ -86,18 +86,18 @@ def test_members_that_are_meant_in_the_order_of_the_archive(
         ("zip", zipped({"a folder/": b"", "text8": b"caf\xe9\n"})),
     ],
 )
-def test_a_file_alone_is_taken_as_it_is(text_of: Made, kind: str, data: bytes) -> None:
+def test_a_single_file_is_read_unchanged(text_of: Made, kind: str, data: bytes) -> None:
     assert text_of(data, kind) == b"caf\xe9\n"
 
 
-def test_names_that_lead_elsewhere_lead_nowhere(text_of: Made, tmp_path: Path) -> None:
+def test_names_in_an_archive_never_become_paths(text_of: Made, tmp_path: Path) -> None:
     rude = {"../out.txt": b"a", "/tmp/out.txt": b"b", "C:\\out.txt": b"c", "x/../../out.txt": b"d"}
     assert text_of(gzip.compress(tar(rude)), "tar.gz", "*.txt") == b"abcd"
     assert text_of(zipped(rude), "zip", "*.txt") == b"abcd"
     assert not (tmp_path.parent / "out.txt").exists()
 
 
-def test_links_and_devices_are_no_text(text_of: Made) -> None:
+def test_links_and_devices_are_ignored(text_of: Made) -> None:
     others = []
     for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE):
         info = tarfile.TarInfo("link.txt")
@@ -106,7 +106,7 @@ def test_links_and_devices_are_no_text(text_of: Made) -> None:
     assert text_of(gzip.compress(tar({"a.txt": b"a"}, *others)), "tar.gz", "*.txt") == b"a"
 
 
-def test_a_text_longer_than_it_may_be(text_of: Made) -> None:
+def test_a_text_over_the_limit_is_refused(text_of: Made) -> None:
     assert text_of(b"x" * 1000, "none", limit=1000)
     for kind, data in {
         "none": b"x" * 1001,
@@ -119,7 +119,7 @@ def test_a_text_longer_than_it_may_be(text_of: Made) -> None:
         text_of(gzip.compress(tar(MEMBERS)), "tar.gz", "*.txt", limit=9)
 
 
-def test_what_unpacks_to_far_more_than_its_size_is_refused_while_it_is_read(text_of: Made) -> None:
+def test_a_decompression_bomb_is_refused_while_it_is_read(text_of: Made) -> None:
     zeros = gzip.compress(bytes(20_000_000))  # packed a thousand times smaller
     with pytest.raises(UnpackError, match="200 times"):
         text_of(zeros, "gzip", limit=10**9)
@@ -130,7 +130,9 @@ def test_what_unpacks_to_far_more_than_its_size_is_refused_while_it_is_read(text
         text_of(zipped({"a": bytes(20_000_000)}), "zip", limit=10**9)
 
 
-def test_a_member_too_large_for_memory(text_of: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_member_too_large_for_memory_is_refused(
+    text_of: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(unpacking, "MAX_MEMBER", 5)
     members = {"a.txt": b"123456"}
     for kind, data in {"tar.gz": gzip.compress(tar(members)), "zip": zipped(members)}.items():
@@ -138,14 +140,14 @@ def test_a_member_too_large_for_memory(text_of: Made, monkeypatch: pytest.Monkey
             text_of(data, kind, "*.txt")
 
 
-def test_too_many_members(text_of: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_members_are_refused(text_of: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unpacking, "MAX_MEMBERS", 3)
     for kind, data in {"tar.gz": gzip.compress(tar(MEMBERS)), "zip": zipped(MEMBERS)}.items():
         with pytest.raises(UnpackError, match="more than 3 members"):
             text_of(data, kind, "*.txt")
 
 
-def test_a_zip_that_states_a_smaller_size_than_it_has(text_of: Made) -> None:
+def test_a_zip_that_understates_a_size_is_refused(text_of: Made) -> None:
     data = zipped({"a": b"x" * 500})
     lying = data.replace(struct.pack("<L", 500), struct.pack("<L", 5))
     assert lying != data
@@ -153,7 +155,7 @@ def test_a_zip_that_states_a_smaller_size_than_it_has(text_of: Made) -> None:
         text_of(lying, "zip")
 
 
-def test_archives_that_are_damaged(text_of: Made) -> None:
+def test_damaged_archives_are_refused(text_of: Made) -> None:
     for kind, data in {
         "gzip": gzip.compress(bytes(range(250))),
         "zip": zipped({"a.txt": bytes(range(250))}),
@@ -170,7 +172,7 @@ def test_archives_that_are_damaged(text_of: Made) -> None:
         text_of(bytes(flipped), "gzip")
 
 
-def test_an_archive_without_what_is_meant(text_of: Made) -> None:
+def test_an_archive_without_the_selected_text_is_refused(text_of: Made) -> None:
     with pytest.raises(UnpackError, match=r"holds no \*\.c or \*\.h"):
         text_of(gzip.compress(tar(MEMBERS)), "tar.gz", "*.c", "*.h")
     with pytest.raises(UnpackError, match="it has 2 files"):
@@ -185,7 +187,7 @@ def test_a_zip_with_a_password_is_refused(text_of: Made) -> None:
         text_of(bytes(data), "zip")
 
 
-def test_a_full_disk_is_no_fault_of_the_archive(tmp_path: Path) -> None:
+def test_a_full_disk_is_not_reported_as_a_damaged_archive(tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     archive.write_bytes(b"x" * 10)
     full = Path("/dev/full")

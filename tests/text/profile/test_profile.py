@@ -34,7 +34,7 @@ def kinds(text: str) -> dict[str, int]:
 
 @given(texts, st.lists(st.integers(0, 300), max_size=5))
 @settings(max_examples=60, deadline=None)
-def test_the_same_whatever_the_pieces_and_as_python_counts(text: str, cuts: list[int]) -> None:
+def test_counts_equal_pythons_whatever_the_pieces(text: str, cuts: list[int]) -> None:
     found = measured(text, *cuts)
     assert found == measured(text)
     assert found.characters == len(text)
@@ -68,7 +68,7 @@ def test_the_same_whatever_the_pieces_and_as_python_counts(text: str, cuts: list
         ("cafe\u0301", "combining", 1, "U+0301 COMBINING ACUTE ACCENT"),
     ],
 )
-def test_suspicious_signs(text: str, kind: str, count: int, words: str) -> None:
+def test_issues_are_found(text: str, kind: str, count: int, words: str) -> None:
     (sign,) = [sign for sign in measured(text).signs if sign.kind == kind]
     assert sign.count == count
     assert words in sign.text
@@ -82,7 +82,7 @@ def test_suspicious_signs(text: str, kind: str, count: int, words: str) -> None:
         "«\u00a0Voilà\u00a0», dit-il, «\u00a0c’est l’été\u00a0». " * 9,
     ],
 )
-def test_nothing_is_suspicious_about_text(text: str) -> None:
+def test_plain_text_has_no_issues(text: str) -> None:
     assert kinds(text) == {}
 
 
@@ -99,7 +99,7 @@ def test_utf8_read_as_another_encoding(word: str, encoding: str) -> None:
     assert f"U+{ord(first):04X}" in signs[0].text
 
 
-def test_every_symbol_has_a_name() -> None:
+def test_every_character_has_a_name() -> None:
     assert unicode_name("\x1b") == "ESCAPE"
     assert unicode_name("\n") == "LINE FEED"
     assert unicode_name("\x7f") == "DELETE"
@@ -133,7 +133,7 @@ def letters(length: int, seed: int) -> str:
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.lists(st.integers(0, 9**5)))
 @settings(max_examples=40, deadline=None)
-def test_repetition_is_what_a_plain_search_finds(blocks: list[int], cuts: list[int]) -> None:
+def test_repetition_equals_a_plain_search(blocks: list[int], cuts: list[int]) -> None:
     known = [letters(30 * (n + 1), n) for n in range(6)]
     text = "".join(known[block] for block in blocks)
     found = measured(text, *cuts[:5]).repetition
@@ -143,7 +143,9 @@ def test_repetition_is_what_a_plain_search_finds(blocks: list[int], cuts: list[i
 
 
 @pytest.mark.parametrize("most", [1 << 20, 500])
-def test_the_longest_passages_with_their_lines(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_longest_passages_are_found_with_their_lines(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(repetition, "MAX_WINDOWS", most)
     header = "-" + "licence of all this".join(letters(400, 5).split()) + "-"
     poem = "~" + letters(4_000, 6) + "~"
@@ -164,7 +166,9 @@ def test_the_longest_passages_with_their_lines(most: int, monkeypatch: pytest.Mo
         assert found.share == pytest.approx(share_of(text))
 
 
-def test_sampled_windows_tell_the_share_of_a_large_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sampled_windows_estimate_the_share_of_a_large_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(repetition, "MAX_WINDOWS", 2_000)
     text = letters(60_000, 1) + letters(40_000, 1) + letters(100_000, 2)
     found = measured(text, *range(0, 200_000, 7_001)).repetition
@@ -173,7 +177,7 @@ def test_sampled_windows_tell_the_share_of_a_large_text(monkeypatch: pytest.Monk
     assert found.longest[0].length >= 40_000
 
 
-def test_what_is_kept_of_a_text_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repetition, "MAX_WINDOWS", 1_000)
     kept = RepetitionFinder()
     for seed in range(20):
@@ -182,7 +186,7 @@ def test_what_is_kept_of_a_text_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
         assert (np.diff(kept._hashes.astype(object)) > 0).all()
 
 
-def test_one_word_again_and_again() -> None:
+def test_a_text_of_one_repeated_word() -> None:
     found = measured("hello" * 2000)
     assert found.repetition.share == pytest.approx(share_of("hello" * 2000))
     (passage,) = found.repetition.longest
@@ -194,7 +198,9 @@ def test_one_word_again_and_again() -> None:
 
 @given(texts, st.lists(st.tuples(st.integers(0, 300), st.integers(0, 60)), max_size=6))
 @settings(max_examples=100, deadline=None)
-def test_places_of_a_text_are_found_in_its_pieces(text: str, wanted: list[tuple[int, int]]) -> None:
+def test_ranges_of_a_text_are_extracted_from_its_pieces(
+    text: str, wanted: list[tuple[int, int]]
+) -> None:
     ranges = [(start, start + size) for start, size in wanted if start < len(text)]
     pieces = [text[i : i + 7] for i in range(0, len(text), 7)]
     found, lines = extract(pieces, ranges)
@@ -236,14 +242,14 @@ def plain_counting(counted: str, held_out: str, vocab_size: int) -> list[float]:
     st.text("abcé\U0001f600 ", min_size=2, max_size=200), st.text("abx日 ", min_size=1, max_size=50)
 )
 @settings(max_examples=100, deadline=None)
-def test_counting_is_witten_and_bell(counted: str, held_out: str) -> None:
+def test_the_baseline_equals_witten_and_bells_estimate(counted: str, held_out: str) -> None:
     vocab_size = len(set(counted + held_out))
     found = measure_counting(counted, held_out, vocab_size)
     assert found.nats == pytest.approx(plain_counting(counted, held_out, vocab_size))
     assert found.bpc == pytest.approx([value / math.log(2) for value in found.nats])
 
 
-def test_probabilities_of_all_symbols_add_up_to_one() -> None:
+def test_probabilities_of_all_characters_add_up_to_one() -> None:
     """Of any symbol in the one place that is held out."""
     counted = letters(500, 3)
     symbols = [*sorted(set(counted)), "x"]
@@ -270,7 +276,7 @@ def test_only_the_end_of_a_large_text_is_counted(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("text", ["a", "ab", "abc"])
-def test_texts_too_short_to_hold_anything_out(text: str) -> None:
+def test_texts_too_short_for_a_validation_part_have_no_baseline(text: str) -> None:
     found = measured(text)
     assert found.symbols == dict(Counter(text))
     assert (found.counting is None) == (len(text) < 3)
