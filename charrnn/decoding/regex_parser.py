@@ -1,8 +1,8 @@
-"""A pattern in Python's own syntax -> an expression: what ``re.fullmatch`` matches, exactly.
+"""From a pattern in Python's syntax to an expression: exactly what ``re.fullmatch`` matches.
 
-The standard library parses the pattern and says which characters a class has (with its flags, its
-categories, its folding of case), so there is no second dialect. What looks back at what was
-written, or depends on how a match was found, has no expression and is refused.
+The standard library parses the pattern and decides which characters a class contains (with flags,
+categories and case folding), so there is no second dialect. Syntax that looks back at earlier text,
+or depends on how a match was found, has no expression and is refused.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.decoding.automaton import Expressions
+from charrnn.decoding.expressions import Expressions
 
-# One character's pattern with its flags -> the bits of its classes.
+# From a pattern of one character and its flags to the bits of its classes.
 Leaf = Callable[[str, int], int]
 _CATEGORIES = {
     "CATEGORY_DIGIT": r"\d",
@@ -28,7 +28,7 @@ _CATEGORIES = {
     "CATEGORY_WORD": r"\w",
     "CATEGORY_NOT_WORD": r"\W",
 }
-_ROUNDS = 1000  # of a repetition that is written out
+_MAX_ROUNDS = 1000  # of a repetition that is unrolled
 _REFUSED = {
     "GROUPREF": "a reference to a group",
     "GROUPREF_EXISTS": "a reference to a group",
@@ -40,14 +40,14 @@ _REFUSED = {
 
 
 class UnsupportedError(Exception):
-    """Part of the syntax that has no expression; its message names it."""
+    """The pattern has syntax without an expression; the message names it."""
 
 
 def members(pattern: str, flags: int, alphabet: str) -> NDArray[np.bool_]:
-    """(A,) which characters of the sorted `alphabet` a pattern of one character matches."""
+    """Return which characters (A,) of the sorted `alphabet` a one-character pattern matches."""
     result = np.zeros(len(alphabet), np.bool_)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what a later Python may read otherwise
+        warnings.simplefilter("ignore")  # about syntax that a later Python may read differently
         runs = re.compile(f"(?:{pattern})+", flags)
     for run in runs.finditer(alphabet):
         result[run.start() : run.end()] = True
@@ -55,10 +55,10 @@ def members(pattern: str, flags: int, alphabet: str) -> NDArray[np.bool_]:
 
 
 def expression(pattern: str, expressions: Expressions, leaf: Leaf) -> int:
-    """The expression of `pattern`, of whose syntax `re.compile` approves.
+    """Return the expression of `pattern`, which `re.compile` must accept.
 
     Raises:
-        UnsupportedError: it has a back reference, a look behind, a word boundary, an atomic group
+        UnsupportedError: it has a back reference, a lookbehind, a word boundary, an atomic group
             or a possessive repetition.
     """
     with warnings.catch_warnings():
@@ -70,16 +70,16 @@ def expression(pattern: str, expressions: Expressions, leaf: Leaf) -> int:
 
 
 class _Reader:
-    """Walks the parsed pattern; every part is given what follows it, which it may look ahead at."""
+    """Walks the parsed pattern; every part is given what follows it, for lookaheads."""
 
     def __init__(self, expressions: Expressions, leaf: Leaf) -> None:
         self._make = expressions
         self._leaf = leaf
 
     def sequence(self, items: Any, rest: int, flags: int, at_start: bool | None) -> int:
-        """The parts one after another, and then `rest`.
+        """Return the concatenation of parts, followed by `rest`.
 
-        `at_start` tells whether nothing was matched before; None: it depends on the text.
+        `at_start` says whether nothing was matched before; None: that depends on the text.
         """
         starts = []
         for index in range(len(items)):
@@ -101,11 +101,11 @@ class _Reader:
                 _, added, removed, inside = value
                 return self.sequence(inside, rest, (flags | added) & ~removed, at_start)
             case "BRANCH":
-                return make.union(self.sequence(way, rest, flags, at_start) for way in value[1])
+                return make.union(self.sequence(part, rest, flags, at_start) for part in value[1])
             case "MAX_REPEAT" | "MIN_REPEAT":
                 return self._repetition(value, rest, flags, at_start)
             case "ASSERT" | "ASSERT_NOT":
-                return self._look_ahead(name, value, rest, flags, at_start)
+                return self._lookahead(name, value, rest, flags, at_start)
             case "AT":
                 return self._position(str(value), rest, flags, at_start)
             case "FAILURE":
@@ -118,13 +118,13 @@ class _Reader:
             once = self.sequence(inside, rest, flags, at_start)
             return once if low else self._make.union((once, rest))
         if _looks_around(inside):
-            return self._looking_repetition(value, rest, flags)
+            return self._lookahead_repetition(value, rest, flags)
         part = self.sequence(inside, self._make.empty, flags, None)
         bound = None if high == parser.MAXREPEAT else int(high)
         return self._make.concat(self._make.repeat(part, int(low), bound), rest)
 
-    def _looking_repetition(self, value: Any, rest: int, flags: int) -> int:
-        """One in which each round may look ahead at the next ones and at what follows them."""
+    def _lookahead_repetition(self, value: Any, rest: int, flags: int) -> int:
+        """Return a repetition whose rounds may look ahead at later rounds and at what follows."""
         low, high, inside = value
 
         def once(after: int) -> int:
@@ -132,11 +132,11 @@ class _Reader:
 
         if high == parser.MAXREPEAT:
             if inside.getwidth()[0] == 0:
-                raise UnsupportedError("a repetition of what may be empty and looks ahead")
+                raise UnsupportedError("a repetition of a lookahead that may match nothing")
             rest = self._make.loop(rest, once)
             high = low
-        if high > _ROUNDS:
-            raise UnsupportedError(f"more than {_ROUNDS} rounds of what looks ahead")
+        if high > _MAX_ROUNDS:
+            raise UnsupportedError(f"more than {_MAX_ROUNDS} repetitions of a lookahead")
         after = rest
         for _ in range(high - low):
             after = self._make.union((rest, once(after)))
@@ -144,12 +144,12 @@ class _Reader:
             after = once(after)
         return after
 
-    def _look_ahead(
+    def _lookahead(
         self, name: str, value: Any, rest: int, flags: int, at_start: bool | None
     ) -> int:
         direction, inside = value
         if direction < 0:
-            raise UnsupportedError("looking behind")
+            raise UnsupportedError("a lookbehind")
         ahead = self.sequence(inside, self._make.anything, flags, at_start)
         if name == "ASSERT_NOT":
             ahead = self._make.complement(ahead)
@@ -166,14 +166,14 @@ class _Reader:
         if name not in ("AT_END", "AT_END_STRING"):
             raise UnsupportedError(_REFUSED.get(name, name.lower()))
         ends = [make.empty]
-        if name == "AT_END":  # also before the line feed that ends the text
+        if name == "AT_END":  # also matches before a final line feed
             line_end = make.classes(self._leaf(_source("LITERAL", ord("\n")), 0))
             ends.append(make.concat(line_end, make.anything if flags & re.M else make.empty))
         return make.intersection((make.union(ends), rest))
 
 
 def _looks_around(items: Any) -> bool:
-    """Whether what follows or precedes matters to some part."""
+    """Return whether some part depends on what follows or precedes it."""
     for name, value in items:
         if str(name) in ("AT", "ASSERT", "ASSERT_NOT"):
             return True
@@ -188,7 +188,7 @@ def _looks_around(items: Any) -> bool:
 
 
 def _source(name: str, value: Any) -> str:
-    """A pattern of one character, written out again."""
+    """Return the source of a parsed pattern of one character."""
     if name == "ANY":
         return "."
     if name == "IN":
