@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charrnn.bench.measuring import ROUNDS, VOCAB_SIZE, Row, Step, in_turns, peak
-from charrnn.cells import CELLS
+from charrnn.cells import CELLS, Layer
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.model import parameters
 from charrnn.network import layers as sequence
@@ -50,8 +50,8 @@ def train(cases: Sequence[Case] = CASES, rounds: int = ROUNDS) -> Iterator[Row]:
     """Measure training steps, case by case; medians are over `rounds` rounds."""
     limits: dict[str, float] = {}
     for case in cases:
-        cell = CELLS[case.cell]
-        kernel = sequence.select(cell, torch.device("cpu"), case.precision, case.backend)
+        layer = Layer(CELLS[case.cell])
+        kernel = sequence.select(layer, torch.device("cpu"), case.precision, case.backend)
         if kernel.precision not in limits:
             limits[kernel.precision] = peak(getattr(torch, kernel.precision))
         baseline, plain = plain_step(case)

@@ -12,6 +12,7 @@ from charrnn.cells import (
     preactivation,
 )
 from charrnn.cells.base import Cell
+from charrnn.cells.layer import Layer
 
 CELLS: dict[str, Cell] = {
     cell.name: cell
@@ -30,4 +31,4 @@ CELLS: dict[str, Cell] = {
     )
 }
 
-__all__ = ["CELLS", "Cell"]
+__all__ = ["CELLS", "Cell", "Layer"]

@@ -9,15 +9,23 @@ backward, which nobody has to write. Nodes are shared: what occurs twice is comp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+import operator
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
-from charrnn.cells import Cell
+from charrnn.cells import Layer
 
 Node = tuple[Any, ...]  # operation, then indices of its arguments (or a number, for what is given)
 FUNCTIONS = ("sigmoid", "tanh", "relu")
 ARITHMETIC = ("add", "subtract", "multiply", "negate", "positive")
+_APPLY: dict[str, Callable[..., Any]] = {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "negate": operator.neg,
+}
 
 
 @dataclass
@@ -95,23 +103,23 @@ def function(name: str) -> Callable[[Value], Value]:
 
 @dataclass(frozen=True)
 class Trace:
-    """One step of a cell and its derivative.
+    """One step of a layer and its derivative.
 
     Attributes:
         graph: all nodes.
         outputs: the new state.
-        operand: what meets the first product, from the old state.
-        operands: what meets each product; the first one's is that of the NEXT step, which follows
+        operand: the operand of the first product, from the old state.
+        operands: the operand of each product; the first one is that of the NEXT step, computed
             from the outputs.
-        dx: derivative of the loss by each input part, given those by the outputs (``d``) and by
-            the operands (``dm``).
-        dr: by each recurrent part, product by product.
-        dcarry: by each part of the old state.
-        dv: by each vector's value.
-        saved: nodes that the derivative or a later product's stage needs and that cannot be had
-            cheaply again: results of nonlinear functions, and input or recurrent parts.
+        dx: derivatives of the loss with respect to the input parts, given those with respect to
+            the outputs (``d``) and to the operands (``dm``).
+        dr: the same for the recurrent parts, product by product.
+        dcarry: the same for the parts of the old state.
+        dv: the same for the values of the vectors.
+        saved: nodes that the derivative or a later product's stage needs and that are expensive
+            to compute again: results of nonlinear functions, and input or recurrent parts.
         later: those among them that later products' stages need.
-        stage: for each node, the last product that it depends on (0 where on none).
+        stage: for each node, the last product that it depends on (0 if it depends on none).
     """
 
     graph: Graph
@@ -127,29 +135,29 @@ class Trace:
     stage: tuple[int, ...]
 
 
-def trace(cell: Cell, products: Sequence[int], vectors: int, zoneout: bool) -> Trace:
-    """Trace a step of a cell, and differentiate it.
+def trace(layer: Layer, zoneout: bool) -> Trace:
+    """Trace a step of a layer, with or without zoneout, and differentiate it.
 
-    Args:
-        cell: the recurrence.
-        products: how many blocks each product gives, inner ones included.
-        vectors: how many values of vectors the step gets.
-        zoneout: whether parts of the old state stay.
+    Raises:
+        TypeError: the equation makes another number of products than the cell declares.
     """
-    graph = Graph()
-    functions = [function(name) for name in FUNCTIONS]
-    x, v = graph.inputs("x", len(cell.blocks)), graph.inputs("v", vectors)
+    graph, cell = Graph(), layer.cell
+    functions = {name: function(name) for name in FUNCTIONS}
+    x, v = graph.inputs("x", len(cell.blocks)), graph.inputs("v", layer.vector_values)
     carry = graph.inputs("carry", len(cell.states))
     zone = graph.inputs("zone", len(cell.states) if zoneout else 0)
-    recurrent = [graph.inputs(f"r{number}", blocks) for number, blocks in enumerate(products)]
+    recurrent = [graph.inputs(f"r{number}", blocks) for number, blocks in enumerate(layer.products)]
     operands: list[Value] = []
 
     def product(operand: Value) -> tuple[Value, ...]:
         operands.append(operand)
-        return recurrent[len(operands) - 1]
+        return recurrent[(len(operands) - 1) % len(recurrent)]
 
-    outputs = tuple(cell.step(*functions)(x, product, carry, v, zone))
-    operand, operands[0] = operands[0], cell.first_operand(*functions)(outputs)
+    outputs = tuple(layer.step(*functions.values())(x, product, carry, v, zone))
+    if len(operands) != len(recurrent):
+        made = f"the equation of {cell.name} makes {len(operands)} products"
+        raise TypeError(f"{made}, but its stages declare {len(recurrent)}")
+    operand, operands[0] = operands[0], replay(operands[0], outputs, functions)
     forward = len(graph.nodes)
     stage = _stages(graph)
     seeds = [(output, graph.value("d", number)) for number, output in enumerate(outputs)]
@@ -157,35 +165,37 @@ def trace(cell: Cell, products: Sequence[int], vectors: int, zoneout: bool) -> T
     adjoints = _adjoints(graph, seeds)
     zero = graph.value("constant", 0.0)
 
-    def by(group: Sequence[Value]) -> tuple[Value, ...]:
-        return tuple(adjoints.get(given.index, zero) for given in group)
+    def derivatives(inputs: Sequence[Value]) -> tuple[Value, ...]:
+        return tuple(adjoints.get(value.index, zero) for value in inputs)
 
-    dx, dr, dcarry, dv = by(x), tuple(map(by, recurrent)), by(carry), by(v)
-    wanted = [*dx, *(value for group in dr for value in group), *dcarry, *dv]
-    kept = {
-        index
-        for index, (operation, *_) in enumerate(graph.nodes[:forward])
-        if operation in FUNCTIONS or _product(operation) is not None
-    }
-    saved = _needed(graph, wanted, kept | {given.index for given in x})
-    later: set[int] = set()
-    for number in range(1, len(products)):  # what a stage needs of those before it
-        made = [*operands[number + 1 :], operands[0], *outputs]
-        later |= _needed(graph, made, {index for index in kept if stage[index] < number})
-    stage += [0] * (len(graph.nodes) - forward)
+    dx, dcarry, dv = derivatives(x), derivatives(carry), derivatives(v)
+    dr = tuple(map(derivatives, recurrent))
+    wanted = [*dx, *chain.from_iterable(dr), *dcarry, *dv]
+    later = _needed_later(graph, outputs, operands, stage)
+    saved = later | _needed(graph, wanted, _costly(graph, forward) | {part.index for part in x})
     return Trace(
-        graph,
-        outputs,
-        operand,
-        tuple(operands),
-        dx,
-        dr,
-        dcarry,
-        dv,
-        tuple(sorted(saved | later)),
-        tuple(sorted(later)),
-        tuple(stage),
+        *(graph, outputs, operand, tuple(operands), dx, dr, dcarry, dv),
+        saved=tuple(sorted(saved)),
+        later=tuple(sorted(later)),
+        stage=(*stage, *[0] * (len(graph.nodes) - forward)),
     )
+
+
+def replay(value: Value, state: Sequence[Any], functions: Mapping[str, Callable[..., Any]]) -> Any:
+    """Compute a value that depends on the old state alone from another state.
+
+    Args:
+        value: a node of a traced step.
+        state: the parts of the other state: values of a graph, arrays or tensors.
+        functions: sigmoid, tanh and relu for such parts, by name.
+    """
+    operation, *arguments = value.node
+    if operation == "carry":
+        return state[arguments[0]]
+    if operation == "constant":
+        return arguments[0]
+    parts = [replay(Value(value.graph, index), state, functions) for index in arguments]
+    return (functions.get(operation) or _APPLY[operation])(*parts)
 
 
 def _stages(graph: Graph) -> list[int]:
@@ -242,8 +252,28 @@ def _partials(y: Value) -> list[tuple[int, Value | float]]:
     return []  # given from outside, or a constant
 
 
-def _needed(graph: Graph, wanted: Sequence[Value], kept: Set[int]) -> set[int]:
-    """The nodes among `kept` from which `wanted` can be computed."""
+def _costly(graph: Graph, count: int) -> set[int]:
+    """Return those of the first `count` nodes that are expensive to compute again."""
+    return {
+        index
+        for index, (operation, *_) in enumerate(graph.nodes[:count])
+        if operation in FUNCTIONS or _product(operation) is not None
+    }
+
+
+def _needed_later(
+    graph: Graph, outputs: Sequence[Value], operands: Sequence[Value], stage: Sequence[int]
+) -> set[int]:
+    """Return the expensive nodes that a stage reads although an earlier stage computes them."""
+    costly, needed = _costly(graph, len(stage)), set[int]()
+    for number in range(1, len(operands)):
+        wanted = [*operands[number + 1 :], operands[0], *outputs]
+        needed |= _needed(graph, wanted, {index for index in costly if stage[index] < number})
+    return needed
+
+
+def _needed(graph: Graph, wanted: Sequence[Value], available: Set[int]) -> set[int]:
+    """Return the nodes among `available` from which `wanted` can be computed."""
     needed: set[int] = set()
     seen: set[int] = set()
     left = [value.index for value in wanted]
@@ -253,7 +283,7 @@ def _needed(graph: Graph, wanted: Sequence[Value], kept: Set[int]) -> set[int]:
             continue
         seen.add(index)
         operation, *arguments = graph.nodes[index]
-        if index in kept:
+        if index in available:
             needed.add(index)
         elif operation in (*FUNCTIONS, *ARITHMETIC):
             left += arguments

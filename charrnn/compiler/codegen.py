@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-from charrnn.cells import Cell
+from charrnn.cells import Layer
 from charrnn.compiler import cache
 from charrnn.compiler.autodiff import Trace
 
@@ -58,15 +58,15 @@ class Writer:
         self.lines.append(f"v{index} = {expression}")
 
 
-def input_blocks(cell: Cell) -> list[list[int]]:
+def input_blocks(layer: Layer) -> list[list[int]]:
     """For each product of a step, the blocks of the input part that its stage reads.
 
     Inner products have no input parts of their own.
     """
-    numbers = iter(range(len(cell.blocks)))
+    numbers = iter(range(len(layer.cell.blocks)))
     blocks: list[list[int]] = []
-    for stage in cell.stages:
-        blocks += [[] for _ in range(cell.recurrent_depth - 1)]
+    for stage in layer.cell.stages:
+        blocks += [[] for _ in range(layer.recurrent_depth - 1)]
         blocks.append([next(numbers) for _ in stage])
     return blocks
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.cells.base import EPSILON
+from charrnn.cells.layer import EPSILON
 from charrnn.compiler.scalar_math import inside, same, to_half
 
 _epsilon = np.float32(EPSILON)

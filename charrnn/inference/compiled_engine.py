@@ -80,14 +80,11 @@ class CompiledEngine:
         self._programs: dict[bool, Program] = {}
 
     def _make_step_program(self) -> StepProgram:
-        cell, layer = self._arrays.cell, self._network.layers[0]
-        products = tuple(matrix.blocks for matrix in layer.matrices)
-        functions = step_codegen.compiled(
-            cell, products, len(layer.vectors), bool(self._network.zoneout)
-        )
+        recurrence = self._arrays.recurrence
+        functions = step_codegen.compiled(recurrence, bool(self._network.zoneout))
         layout = row_layout(self._arrays, self._network, functions)
         work = Workspace(layout, self.config.hidden_size, self.config.vocab_size)
-        return StepProgram(self.config, cell, self._network, functions, work)
+        return StepProgram(self.config, recurrence, self._network, functions, work)
 
     @property
     def weight_count(self) -> int:

@@ -89,7 +89,7 @@ class _Rows:
     def __init__(self, network: CharRNN, rows: int) -> None:
         config, device = network.config, network.device
         dtype = network.weights()["output.bias"].dtype
-        parts = (config.num_layers, len(network.cell.states))
+        parts = (config.num_layers, len(network.layer.cell.states))
         self.ids = _Mirrored((rows,), torch.int64, device)
         self.state = _Mirrored((*parts, rows, config.hidden_size), dtype, device)
         self.logits = _Mirrored((rows, config.vocab_size), dtype, device)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.arrays import Floats, State
-from charrnn.cells import Cell
-from charrnn.cells.base import EPSILON, Matrix
+from charrnn.cells import Layer
+from charrnn.cells.layer import EPSILON, Matrix
 from charrnn.config import ModelConfig
 from charrnn.model import parameters
 from charrnn.model.parameters import Parameters
@@ -24,7 +24,7 @@ class LayerArrays:
     """One layer's parameters, as its steps need them.
 
     Attributes:
-        cell: the recurrence, in its form.
+        recurrence: the cell and its form.
         maps: weight and bias of each deeper input map.
         weight: ``weight_ih`` transposed, (X, G*H).
         bias: added to the input parts; None where the cell's equation adds it.
@@ -33,7 +33,7 @@ class LayerArrays:
         start: each part of the state before a text, (H,).
     """
 
-    cell: Cell
+    recurrence: Layer
     maps: list[tuple[Floats, Floats]]
     weight: Floats
     bias: Floats | None
@@ -42,22 +42,22 @@ class LayerArrays:
     start: tuple[Floats, ...]
 
     @classmethod
-    def of(cls, cell: Cell, config: ModelConfig, values: Parameters) -> LayerArrays:
+    def of(cls, recurrence: Layer, config: ModelConfig, values: Parameters) -> LayerArrays:
         """Return the layer with these parameters, given by their names within it."""
         hidden = config.hidden_size
         zero = np.zeros(hidden, values["weight_hh"].dtype)
         return cls(
-            cell,
+            recurrence,
             parameters.maps(values, "input."),
             values["weight_ih"].T,
-            None if cell.layer_norm else values[cell.input_bias],
-            cell.matrices(values),
+            None if recurrence.layer_norm else values[recurrence.input_bias],
+            recurrence.matrices(values),
             tuple(
                 values[name][block]
-                for name in cell.vectors
+                for name in recurrence.vectors
                 for block in block_slices(len(values[name]) // hidden, hidden)
             ),
-            tuple(values.get(f"start.{name}", zero) for name in cell.states),
+            tuple(values.get(f"start.{name}", zero) for name in recurrence.cell.states),
         )
 
     def input_parts(self, x: Floats) -> Floats:
@@ -69,7 +69,7 @@ class LayerArrays:
     def finish(self, product: Floats) -> Floats:
         """Return the input parts, given the product of input and weight (..., G*H)."""
         if self.bias is None:
-            return normalized(product, len(self.cell.blocks))
+            return normalized(product, len(self.recurrence.cell.blocks))
         return product + self.bias
 
 
@@ -79,7 +79,7 @@ class NetworkArrays:
 
     Attributes:
         config: the architecture.
-        cell: the recurrence, in its form.
+        recurrence: the cell and its form.
         zoneout: for each part of the state, the share of the old value that stays; may be empty.
         layers: from the input upwards.
         table: the first layer's input parts of each token, (V + 1, G*H).
@@ -91,7 +91,7 @@ class NetworkArrays:
     """
 
     config: ModelConfig
-    cell: Cell
+    recurrence: Layer
     zoneout: tuple[float, ...]
     layers: list[LayerArrays]
     table: Floats
@@ -104,9 +104,9 @@ class NetworkArrays:
     @np.errstate(all="ignore")
     def of(cls, config: ModelConfig, values: Parameters) -> NetworkArrays:
         """Return the arrays of a network with these parameters."""
-        cell = parameters.cell_of(config)
+        recurrence = parameters.layer_of(config)
         layers = [
-            LayerArrays.of(cell, config, parameters.layer(values, index))
+            LayerArrays.of(recurrence, config, parameters.layer(values, index))
             for index in range(config.num_layers)
         ]
         inputs = values["embedding"] if config.embedding_size else None
@@ -120,8 +120,8 @@ class NetworkArrays:
             table = first.input_parts(inputs)
         return cls(
             config,
-            cell,
-            config.zone_rates(len(cell.states)),
+            recurrence,
+            config.zone_rates(len(recurrence.cell.states)),
             layers,
             table,
             inputs,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.arrays import Floats, Ids, State
-from charrnn.cells.base import Step
+from charrnn.cells.layer import Step
 from charrnn.config import ModelConfig
 from charrnn.inference.engine import Chooser, Expected, predicted, select_rows
 from charrnn.inference.network_arrays import (
@@ -58,7 +58,7 @@ class NumpyEngine:
         """
         self.config = config
         self._arrays = NetworkArrays.of(config, values)
-        self._step = step or self._arrays.cell.step(sigmoid, np.tanh, relu)
+        self._step = step or self._arrays.recurrence.step(sigmoid, np.tanh, relu)
 
     def start_state(self, batch_size: int) -> State:
         """Return the state before a text, for `batch_size` rows: zeros, or what was learned."""
@@ -134,7 +134,7 @@ class NumpyEngine:
     ) -> tuple[Floats, tuple[Floats, ...]]:
         """Run one layer: input parts (T, B, G*H) -> outputs (T, B, H), and its state."""
         hidden_size = self.config.hidden_size
-        blocks = block_slices(len(layer.cell.blocks), hidden_size)
+        blocks = block_slices(len(layer.recurrence.cell.blocks), hidden_size)
         outputs = np.empty((*parts.shape[:2], hidden_size), parts.dtype)
         for t in range(len(parts)):
             x = tuple(parts[t][:, block] for block in blocks)
@@ -146,7 +146,7 @@ class NumpyEngine:
     def _products(self, layer: LayerArrays) -> Callable[[Floats], tuple[Floats, ...]]:
         """Return a function that makes the recurrent products of one step, one per call."""
         remaining = iter(layer.matrices)
-        feeds_back = layer.cell.feeds_back
+        feeds_back = layer.recurrence.cell.feeds_back
 
         def product(operand: Floats) -> tuple[Floats, ...]:
             nonlocal feeds_back
@@ -154,7 +154,7 @@ class NumpyEngine:
             if feeds_back:
                 operand, feeds_back = softmax(self._logits(operand)), False
             r = operand @ matrix.weight.T
-            if matrix.normalised:
+            if matrix.normalized:
                 r = normalized(r, matrix.blocks)
             if matrix.bias is not None:
                 r += matrix.bias

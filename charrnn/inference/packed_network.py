@@ -78,7 +78,7 @@ class PackedNetwork:
     @classmethod
     def of(cls, arrays: NetworkArrays, weights: str) -> PackedNetwork:
         """Pack a network."""
-        hidden_size, blocks = arrays.config.hidden_size, len(arrays.cell.blocks)
+        hidden_size, blocks = arrays.config.hidden_size, len(arrays.recurrence.cell.blocks)
         panels = panel_count(hidden_size)
         return cls(
             weights,
@@ -111,13 +111,13 @@ def _layer(
         _inputs(arrays, layer, weights, panels) if number else [],
         [PackedMatrix.of(np.asarray(m.weight), m.blocks, weights) for m in layer.matrices],
         [padded(m.bias, m.blocks, panels) for m in layer.matrices],
-        [m.normalised for m in layer.matrices],
+        [m.normalized for m in layer.matrices],
         [padded(vector, 1, panels) for vector in layer.vectors],
     )
 
 
 def _inputs(arrays: NetworkArrays, layer: LayerArrays, weights: str, panels: int) -> list[InputMap]:
-    hidden_size, blocks = arrays.config.hidden_size, len(layer.cell.blocks)
+    hidden_size, blocks = arrays.config.hidden_size, len(layer.recurrence.cell.blocks)
     steps: list[tuple[Floats, Floats | None, int]] = [(*step, 1) for step in layer.maps]
     steps.append((layer.weight.T, layer.bias, blocks))
     packed = []

@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from charrnn.cells import Cell
+from charrnn.cells import Layer
 from charrnn.compiler import codegen
 from charrnn.compiler.autodiff import trace
 from charrnn.compiler.codegen import Element, Writer
@@ -56,15 +56,15 @@ class Step:
 
 
 @functools.cache
-def compiled(cell: Cell, products: tuple[int, ...], vectors: int, zoneout: bool) -> Step:
-    """The step of `cell`; arguments as of `charrnn.compiler.autodiff.trace`."""
-    traced = trace(cell, products, vectors, zoneout)
-    blocks = codegen.input_blocks(cell)
+def compiled(layer: Layer, zoneout: bool) -> Step:
+    """The step of `layer`; arguments as of `charrnn.compiler.autodiff.trace`."""
+    traced, products, cell = trace(layer, zoneout), layer.products, layer.cell
+    blocks = codegen.input_blocks(layer)
     same = codegen.asks_for_sums(traced, blocks)
     merged = tuple(bool(group) and one for group, one in zip(blocks, same, strict=True))
     own_operand = traced.graph.nodes[traced.operand.index] != ("carry", 0)
     ahead = not own_operand and not cell.feeds_back
-    if cell.layer_norm:
+    if layer.layer_norm:
         merged = (False,) * len(merged)
     elif ahead:  # sums are the same, whether the product is made ahead or not
         merged = (False, *merged[1:])

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from charrnn.arrays import Floats32
-from charrnn.cells import Cell
+from charrnn.cells import Layer
 from charrnn.compiler.matmul import WIDTH
 from charrnn.config import ModelConfig
 from charrnn.inference import instructions
@@ -37,10 +37,10 @@ ALONE, FIRST, SECOND = "alone", "first", "second"
 
 def row_layout(arrays: NetworkArrays, network: PackedNetwork, step: Step) -> RowLayout:
     """Return the columns that the steps of a network need."""
-    row, panels, blocks = RowLayout(), network.panels, len(arrays.cell.blocks)
+    row, panels, blocks = RowLayout(), network.panels, len(arrays.recurrence.cell.blocks)
     products = [matrix.blocks for matrix in network.layers[0].matrices]
     for number in range(len(network.layers)):
-        for k in range(len(arrays.cell.states)):
+        for k in range(len(arrays.recurrence.cell.states)):
             for parity in "01":
                 row.add(f"{number}.{k}.{parity}", 1, panels)
         row.add(f"{number}.r0", products[0], panels)
@@ -66,7 +66,7 @@ class StepProgram:
 
     Attributes:
         config: the architecture.
-        cell: the recurrence, in its form.
+        form: the cell and its form.
         network: the packed weights.
         functions: the compiled functions of the cell's step.
         work: the rows.
@@ -74,7 +74,7 @@ class StepProgram:
     """
 
     config: ModelConfig
-    cell: Cell
+    form: Layer
     network: PackedNetwork
     functions: Step
     work: Workspace
@@ -101,9 +101,9 @@ class StepProgram:
 
     def input_part(self, number: int, new: str) -> list[Call]:
         """Return the calls from the token, or the output of the layer below, to the input part."""
-        blocks = len(self.cell.blocks)
+        blocks = len(self.form.cell.blocks)
         if number == 0:
-            return [self._lookup(self.network.table, "normalx" if self.cell.layer_norm else "x")]
+            return [self._lookup(self.network.table, "normalx" if self.form.layer_norm else "x")]
         calls, source = [], f"{number - 1}.0.{new}"
         inputs = self.network.layers[number].inputs
         for depth, step in enumerate(inputs):
@@ -117,7 +117,7 @@ class StepProgram:
             if not last:
                 calls += [self._tanh(out), WAIT]
             source = out
-        if self.cell.layer_norm:
+        if self.form.layer_norm:
             calls += [WAIT, self._normalize("x", "normalx", blocks)]
         return calls
 
@@ -126,7 +126,7 @@ class StepProgram:
         step, layer = self.functions, self.network.layers[number]
         calls = []
         operand = f"{number}.0.{old}"
-        if self.cell.feeds_back:
+        if self.form.cell.feeds_back:
             calls += [WAIT, *self._output([operand]), self._softmax(), WAIT]
             operand = "p"
         if step.operand is not None:
@@ -240,7 +240,7 @@ class StepProgram:
                     name = f"{number}.{index}.{old}"
                 case "new":
                     name = f"{number}.{index}.{new}"
-                case "x" if self.cell.layer_norm:
+                case "x" if self.form.layer_norm:
                     name = "normalx"
                 case "r" if layer.normalized[int(index)]:
                     name = f"normal{index}"

@@ -31,7 +31,7 @@ class WindowRunner:
     def is_worthwhile(self, steps: int, batch: int) -> bool:
         """Return whether a window is faster than single steps."""
         worth = steps >= MIN_STEPS and batch <= MAX_TEXTS
-        return worth and not self._program.cell.feeds_back
+        return worth and not self._program.form.cell.feeds_back
 
     def rows(self, steps: int, batch: int) -> int:
         """Return how many rows of the workspace such a window needs."""
@@ -72,7 +72,7 @@ class WindowRunner:
             layout = self._program.work.layout
             layers = range(self._program.config.num_layers)
             for number in layers:
-                for k in range(len(self._program.cell.states)):
+                for k in range(len(self._program.form.cell.states)):
                     layout.add_alias(f"{number}.{k}.before", f"{number}.{k}.1", -batch)
             programs = []
             for number in layers:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Floats32, Ids
-from charrnn.cells.base import Cell, Function, Parts, Product
+from charrnn.cells import Cell, Layer
+from charrnn.cells.base import Function, Parts, Product
 from charrnn.compiler.autodiff import ARITHMETIC, FUNCTIONS, Graph, Value, function
 from charrnn.errors import CharRNNError
 from charrnn.inference.numpy_engine import NumpyEngine, relu, sigmoid
@@ -61,7 +61,7 @@ def activations(model: Model, ids: Ids) -> Activations:
     Raises:
         CharRNNError: the state overflows.
     """
-    recorder = _Recorder(parameters.cell_of(model.config))
+    recorder = _Recorder(parameters.layer_of(model.config))
     engine = NumpyEngine(model.config, model.values, recorder.step)
     start = np.array([[model.config.start_symbol]], np.int64)
     state = engine.advance(start, engine.start_state(1))
@@ -97,10 +97,10 @@ class _Recorder:
         seen: for each step of each layer, the recorded values, (1, H) by name.
     """
 
-    def __init__(self, cell: Cell) -> None:
-        self.cell = cell
+    def __init__(self, layer: Layer) -> None:
+        self.cell = layer.cell
         self.seen: list[dict[str, Floats32]] = []
-        self._calls = calls(cell)
+        self._calls = calls(layer)
         self.kinds = {name: kind for kind, name in self._calls if name}
         self._outputs: list[Floats32] = []  # of the functions, in this step
 
@@ -111,10 +111,10 @@ class _Recorder:
 
             return call
 
-        self._step = cell.step(*(recorded(_NUMERIC[name]) for name in FUNCTIONS))
+        self._step = layer.step(*(recorded(_NUMERIC[name]) for name in FUNCTIONS))
 
     def step(self, x: Parts, W: Product, state: Parts, v: Parts = (), zone: Parts = ()) -> Parts:  # noqa: N803
-        """Do what `charrnn.cells.base.Cell.step` does."""
+        """Do what `charrnn.cells.Layer.step` does."""
         self._outputs.clear()
         after = self._step(x, W, state, v, zone)
         seen = dict(zip(self.cell.states, after, strict=True))
@@ -137,7 +137,7 @@ class _Recorder:
         }
 
 
-def calls(cell: Cell) -> list[tuple[str, str | None]]:
+def calls(layer: Layer) -> list[tuple[str, str | None]]:
     """Return the nonlinear functions that a cell's step calls, in order, with the block of each.
 
     The equation is traced symbolically: a function belongs to a block if the block's input part
@@ -145,8 +145,7 @@ def calls(cell: Cell) -> list[tuple[str, str | None]]:
     the cell state on its way out), or if the block's value is itself a part of the state.
     """
     graph, arguments = Graph(), list[tuple[str, Value]]()
-    inner = [1] * (cell.recurrent_depth - 1)
-    counts = iter(list(chain.from_iterable((*inner, len(stage)) for stage in cell.stages)))
+    cell, counts = layer.cell, iter(layer.products)
 
     def traced(name: str) -> Callable[[Value], Value]:
         def call(x: Value) -> Value:
@@ -158,9 +157,8 @@ def calls(cell: Cell) -> list[tuple[str, str | None]]:
     def product(operand: Any) -> Parts:
         return graph.inputs(f"r{len(graph.nodes)}", next(counts))
 
-    num_vectors = len(cell.peepholes) + 4 * len(cell.blocks)  # enough for any form of the cell
     given = (graph.inputs("x", len(cell.blocks)), product, graph.inputs("state", len(cell.states)))
-    cell.step(*map(traced, FUNCTIONS))(*given, graph.inputs("v", num_vectors), ())
+    layer.step(*map(traced, FUNCTIONS))(*given, graph.inputs("v", layer.vector_values), ())
     return [(name, _block(cell, argument)) for name, argument in arguments]
 
 

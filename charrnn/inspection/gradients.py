@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charrnn.arrays import Floats64, Ids
-from charrnn.cells import Cell
+from charrnn.cells import Cell, Layer
 from charrnn.config import ModelConfig, UntrainedOptions
 from charrnn.errors import CorpusError
 from charrnn.inspection.json_values import number, numbers
@@ -191,7 +191,7 @@ def _flow(
     """Return the measurements of one layer from its states s_0 ... s_T and the losses (T, B)."""
     arriving = torch.autograd.grad(losses[-1].sum(), states, retain_graph=True)
     back = torch.stack(arriving).flip(0)  # (K+1, B, N), by lag
-    names = network.cell.states
+    names = network.layer.cell.states
     parts = zip(names, torch.chunk(back, len(names), -1), strict=True)
     norms = _median_norm(back)
     # Omega skips steps without a gradient, and would skip NaN as well.
@@ -200,7 +200,7 @@ def _flow(
         norms=norms,
         parts={name: _median_norm(part) for name, part in parts},
         products=tuple(products),
-        eigenvalues=_eigenvalues(network.cell, parameters.layer(network.weights(), index)),
+        eigenvalues=_eigenvalues(network.layer.cell, parameters.layer(network.weights(), index)),
         omega=omega(losses.sum(), [states]).item() if known else math.nan,
     )
 
@@ -256,7 +256,7 @@ class _Tracer:
 
     def __call__(
         self,
-        cell: Cell,
+        layer: Layer,
         x: Tensor,
         state: LayerState,
         weights: Mapping[str, Tensor],
@@ -265,11 +265,12 @@ class _Tracer:
         """Do what `charrnn.network.layers.reference` does."""
         states = [torch.cat(state, -1).detach().requires_grad_()]
         for t in range(len(x)):
-            before = _parts(cell, states[-1])
-            (after,) = reference_states(cell, x[t : t + 1], before, weights, **more)
+            before = _parts(layer.cell, states[-1])
+            (after,) = reference_states(layer, x[t : t + 1], before, weights, **more)
             states.append(torch.cat(after, -1))
         self.layers.append(states)
-        return torch.stack([_parts(cell, s)[0] for s in states[1:]]), _parts(cell, states[-1])
+        outputs = torch.stack([_parts(layer.cell, s)[0] for s in states[1:]])
+        return outputs, _parts(layer.cell, states[-1])
 
 
 def _parts(cell: Cell, state: Tensor) -> LayerState:

@@ -19,8 +19,6 @@ output.bias                 (V,)
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -28,8 +26,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.cells import CELLS, Cell
-from charrnn.cells.base import glorot, he
+from charrnn.cells import CELLS, Layer
+from charrnn.cells.initial import glorot, he
 from charrnn.config import ModelConfig
 
 Parameters = Mapping[str, NDArray[np.float32]]
@@ -37,16 +35,9 @@ Shape = tuple[int, ...]
 Array = TypeVar("Array")
 
 
-def cell_of(config: ModelConfig) -> Cell:
-    """Return the cell in the form of a network's layers; the same object for the same form."""
-    return _formed(config.cell, config.recurrent_depth, config.layer_norm)
-
-
-@functools.cache
-def _formed(name: str, recurrent_depth: int, layer_norm: bool) -> Cell:
-    if recurrent_depth == 1 and not layer_norm:
-        return CELLS[name]
-    return dataclasses.replace(CELLS[name], recurrent_depth=recurrent_depth, layer_norm=layer_norm)
+def layer_of(config: ModelConfig) -> Layer:
+    """Return the recurrent layer of a network; all its layers have the same cell and form."""
+    return Layer(CELLS[config.cell], config.recurrent_depth, config.layer_norm)
 
 
 def input_sizes(config: ModelConfig) -> list[int]:
@@ -58,7 +49,7 @@ def input_sizes(config: ModelConfig) -> list[int]:
 
 def shapes(config: ModelConfig) -> dict[str, Shape]:
     """Return names and shapes of all parameters, in the order in which they are stored."""
-    cell, hidden = cell_of(config), config.hidden_size
+    recurrence, hidden = layer_of(config), config.hidden_size
     named: dict[str, Shape] = {}
     if config.embedding_size:
         named["embedding"] = (config.vocab_size + 1, config.embedding_size)
@@ -66,10 +57,10 @@ def shapes(config: ModelConfig) -> dict[str, Shape]:
         prefix = f"layers.{index}."
         named |= _map_shapes(f"{prefix}input.", config.input_depth, size, hidden)
         size = hidden if config.input_depth > 1 else size
-        for name, shape in cell.shapes(size, hidden, config.vocab_size).items():
+        for name, shape in recurrence.shapes(size, hidden, config.vocab_size).items():
             named[prefix + name] = shape
         if config.learned_start:
-            named |= {f"{prefix}start.{name}": (hidden,) for name in cell.states}
+            named |= {f"{prefix}start.{name}": (hidden,) for name in recurrence.cell.states}
     size = hidden * (config.num_layers if config.skip_connections else 1)
     named |= _map_shapes("output.hidden.", config.output_depth, size, hidden)
     named["output.weight"] = (config.vocab_size, hidden if config.output_depth > 1 else size)
@@ -97,17 +88,17 @@ def initial(
 ) -> dict[str, NDArray[np.float32]]:
     """Return initial values: unit normal embedding, the cell's own rules, Glorot or He, zero bias.
 
-    `rule` and `forget_bias` are those of the cell's `initial`.
+    `rule` and `forget_bias` are those of `charrnn.cells.Layer.initial`.
     """
     rng = np.random.default_rng([seed, 0x1217])
-    cell, hidden = cell_of(config), config.hidden_size
+    recurrence, hidden = layer_of(config), config.hidden_size
     values: dict[str, NDArray[np.float32]] = {}
     for name, shape in shapes(config).items():
         if name == "embedding":
             values[name] = rng.standard_normal(shape).astype(np.float32)
         elif name.endswith(".weight_ih"):
             prefix = name.removesuffix("weight_ih")
-            start = cell.initial(
+            start = recurrence.initial(
                 shape[1],
                 hidden,
                 rng,

@@ -20,16 +20,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from charrnn.cells import Cell
-from charrnn.cells.base import EPSILON
+from charrnn.cells import Layer
+from charrnn.cells.layer import EPSILON
 from charrnn.compiler import matmul
 from charrnn.network.fused_codegen import Window, compiled
 
 LayerState = tuple[Tensor, ...]
+_FUNCTIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
 
 
 def sequence(
-    cell: Cell,
+    layer: Layer,
     x: Tensor,
     state: LayerState,
     weights: Mapping[str, Tensor],
@@ -41,7 +42,7 @@ def sequence(
     """One layer over a window, as `charrnn.network.layers.reference` computes it.
 
     Args:
-        cell: the recurrence.
+        layer: the recurrence and its form.
         x: input (T, B, X), float32.
         state: its parts (B, H), float32.
         weights: the layer's parameters by name, float32.
@@ -49,25 +50,23 @@ def sequence(
         readout: not used; a cell that feeds the output back does not run here.
         half: make the products in bfloat16.
     """
-    matrices = cell.matrices(weights)
-    vectors = [weights[name] for name in cell.vectors]
-    hidden = state[0].shape[1]
-    values = sum(map(len, vectors)) // hidden
-    blocks = tuple(matrix.blocks for matrix in matrices)
+    matrices = layer.matrices(weights)
+    vectors = [weights[name] for name in layer.vectors]
+    window = compiled(layer, bool(zone), matmul.kind_of(half))
     layout = _Layout(
-        compiled(cell, blocks, values, bool(zone), matmul.kind_of(half)),
+        window,
         states=len(state),
-        blocks=blocks,
-        normalised=tuple(matrix.normalised for matrix in matrices),
+        blocks=layer.products,
+        normalised=tuple(matrix.normalized for matrix in matrices),
         zone=tuple(part.expand(len(x), *state[0].shape).contiguous() for part in zone),
     )
     y, *after = _Window.apply(  # type: ignore[no-untyped-call]
         layout,
         x,
         weights["weight_ih"],
-        None if cell.layer_norm else weights[cell.input_bias],
+        None if layer.layer_norm else weights[layer.input_bias],
         torch.cat(vectors)[None, None] if vectors else None,
-        cell.first_operand(torch.sigmoid, torch.tanh, torch.relu)(state),
+        window.first_operand(state, _FUNCTIONS),
         *state,
         *(matrix.weight for matrix in matrices),
         *(matrix.bias for matrix in matrices),

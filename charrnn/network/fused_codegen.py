@@ -41,9 +41,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.cells import Cell
+from charrnn.cells import Layer
 from charrnn.compiler import codegen
-from charrnn.compiler.autodiff import Trace, trace
+from charrnn.compiler.autodiff import Trace, Value, replay, trace
 from charrnn.compiler.codegen import Writer
 from charrnn.network import openmp
 
@@ -108,6 +108,7 @@ class Window:
         forward: of all steps.
         backward: of all steps, from the last.
         kind: of the products.
+        operand: the first operand of a step, as it was traced.
         saved: N, how many values per unit are saved.
         inputs: for each product, how many input parts its stage reads.
         own_input: whether the input's product is made inside.
@@ -120,6 +121,7 @@ class Window:
     forward: Function
     backward: Function
     kind: str
+    operand: Value
     saved: int
     inputs: tuple[int, ...]
     own_input: bool
@@ -127,26 +129,29 @@ class Window:
     own_operand: bool
     one_derivative: tuple[bool, ...]
 
+    def first_operand(
+        self, state: Sequence[Any], functions: Mapping[str, Callable[..., Any]]
+    ) -> Any:
+        """Compute the first operand (B, H) from a state; `functions` as of `autodiff.replay`."""
+        return replay(self.operand, state, functions)
+
 
 @functools.cache
-def compiled(
-    cell: Cell, products: tuple[int, ...], vectors: int, zoneout: bool, kind: str
-) -> Window:
-    """The functions of `cell` whose products give so many blocks each.
+def compiled(layer: Layer, zoneout: bool, kind: str) -> Window:
+    """The functions of `layer`.
 
     Args:
-        cell: the recurrence.
-        products: blocks of each product.
-        vectors: how many values of vectors its step gets.
+        layer: the recurrence and its form.
         zoneout: whether parts of the old state stay.
         kind: of the products, see `charrnn.compiler.matmul`.
     """
-    source = _Source(trace(cell, products, vectors, zoneout), cell, kind)
+    source = _Source(trace(layer, zoneout), layer, kind)
     module = codegen.load(source.text())
     return Window(
         Function(module.forward.address, source.forward.arrays),
         Function(module.backward.address, source.backward.arrays),
         kind,
+        source.traced.operand,
         len(source.traced.saved),
         tuple(map(len, source.blocks)),
         source.own_input,
@@ -167,14 +172,14 @@ class _Text:
 class _Source:
     """The text of a module with the functions of one traced cell."""
 
-    def __init__(self, traced: Trace, cell: Cell, kind: str) -> None:
+    def __init__(self, traced: Trace, layer: Layer, kind: str) -> None:
         self.traced, self.kind = traced, kind
         self.half = kind != "float32"
-        self.normalised = cell.layer_norm
+        self.normalised = layer.layer_norm
         same = traced.operands[0].index == traced.outputs[0].index
         self.own_operand = self.half or not same
         self.own_input = self.half and not self.normalised
-        self.blocks = codegen.input_blocks(cell)
+        self.blocks = codegen.input_blocks(layer)
         self.one_derivative = codegen.asks_for_sums(traced, self.blocks)
         # A cell whose derivatives by both are the same asks for nothing but their sum.
         self.merged = tuple(self.own_input and one for one in self.one_derivative)

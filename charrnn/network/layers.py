@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from charrnn.cells import Cell
-from charrnn.cells.base import EPSILON, Matrix
+from charrnn.cells import Layer
+from charrnn.cells.layer import EPSILON, Matrix
 from charrnn.compiler.matmul import multiplies_bfloat16
 from charrnn.errors import OptionError
 from charrnn.network import fused
@@ -38,7 +38,7 @@ class Sequence(Protocol):
 
     def __call__(
         self,
-        cell: Cell,
+        layer: Layer,
         x: Tensor,
         state: LayerState,
         weights: Mapping[str, Tensor],
@@ -49,7 +49,7 @@ class Sequence(Protocol):
         """Input (T, B, X) and state -> outputs (T, B, H) and the state after the last step.
 
         Args:
-            cell: the recurrence, in the form that the layer has.
+            layer: the recurrence, and the form of the layers.
             x: the input.
             state: its parts, each (B, H).
             weights: the layer's parameters by name.
@@ -62,7 +62,7 @@ class Sequence(Protocol):
 
 
 def reference(
-    cell: Cell,
+    layer: Layer,
     x: Tensor,
     state: LayerState,
     weights: Mapping[str, Tensor],
@@ -71,13 +71,13 @@ def reference(
     readout: Readout | None = None,
     step: Step | None = None,
 ) -> tuple[Tensor, LayerState]:
-    """The recurrence as written, one step after the other; `step`: `_step` of `cell`."""
-    states = list(reference_states(cell, x, state, weights, zone=zone, readout=readout, step=step))
+    """The recurrence as written, one step after the other; `step`: `_step` of `layer`."""
+    states = list(reference_states(layer, x, state, weights, zone=zone, readout=readout, step=step))
     return torch.stack([state[0] for state in states]), states[-1]
 
 
 def stepwise(
-    cell: Cell,
+    layer: Layer,
     x: Tensor,
     state: LayerState,
     weights: Mapping[str, Tensor],
@@ -87,12 +87,12 @@ def stepwise(
     compiler: str = "inductor",
 ) -> tuple[Tensor, LayerState]:
     """The same loop with each step compiled by torch: what is elementwise becomes one kernel."""
-    step = _compiled_step(cell, compiler)
-    return reference(cell, x, state, weights, zone=zone, step=step)
+    step = _compiled_step(layer, compiler)
+    return reference(layer, x, state, weights, zone=zone, step=step)
 
 
 def reference_states(
-    cell: Cell,
+    layer: Layer,
     x: Tensor,
     state: LayerState,
     weights: Mapping[str, Tensor],
@@ -101,22 +101,22 @@ def reference_states(
     readout: Readout | None = None,
     step: Step | None = None,
 ) -> Iterator[LayerState]:
-    """The state after each step, each computed from the one before; `step`: `_step` of `cell`."""
-    step = step or functools.partial(_step, cell)
-    matrices = cell.matrices(weights)
-    hidden, count = state[0].shape[-1], len(cell.blocks)
-    v = tuple(part for name in cell.vectors for part in torch.split(weights[name], hidden))
+    """The state after each step, each computed from the one before; `step`: `_step` of `layer`."""
+    step = step or functools.partial(_step, layer)
+    matrices = layer.matrices(weights)
+    hidden, count = state[0].shape[-1], len(layer.cell.blocks)
+    v = tuple(part for name in layer.vectors for part in torch.split(weights[name], hidden))
     parts = x @ weights["weight_ih"].T
-    parts = _normalised(parts, count) if cell.layer_norm else parts + weights[cell.input_bias]
+    parts = _normalised(parts, count) if layer.layer_norm else parts + weights[layer.input_bias]
     masks = [mask.expand(len(x), *state[0].shape) for mask in zone]
-    readout = readout if cell.feeds_back else None
+    readout = readout if layer.cell.feeds_back else None
     for t, part in enumerate(parts):
         state = step(part, state, v, tuple(mask[t] for mask in masks), matrices, readout)
         yield state
 
 
 def _step(
-    cell: Cell,
+    layer: Layer,
     part: Tensor,
     state: LayerState,
     v: LayerState,
@@ -125,14 +125,14 @@ def _step(
     readout: Readout | None,
 ) -> LayerState:
     """The cell's own step on tensors: input parts (B, G*H), each part of the state (B, H)."""
-    step = cell.step(torch.sigmoid, torch.tanh, torch.relu)
-    x = torch.chunk(part, len(cell.blocks), -1)
+    step = layer.step(torch.sigmoid, torch.tanh, torch.relu)
+    x = torch.chunk(part, len(layer.cell.blocks), -1)
     return step(x, _products(matrices, readout), state, v, zone)
 
 
 @functools.cache
-def _compiled_step(cell: Cell, compiler: str) -> Step:
-    return torch.compile(functools.partial(_step, cell), backend=compiler, dynamic=False)
+def _compiled_step(layer: Layer, compiler: str) -> Step:
+    return torch.compile(functools.partial(_step, layer), backend=compiler, dynamic=False)
 
 
 def _products(matrices: list[Matrix], readout: Readout | None) -> Callable[[Tensor], LayerState]:
@@ -145,7 +145,7 @@ def _products(matrices: list[Matrix], readout: Readout | None) -> Callable[[Tens
         if readout is not None and matrix is first:
             operand = readout(operand)
         r = operand @ matrix.weight.T
-        if matrix.normalised:
+        if matrix.normalized:
             r = _normalised(r, matrix.blocks)
         if matrix.bias is not None:
             r = r + matrix.bias
@@ -190,7 +190,7 @@ LIBRARY = {"elman": _elman, "irnn": _irnn, "lstm": _lstm, "gru-reset-after": _gr
 
 
 def library(
-    cell: Cell,
+    layer: Layer,
     x: Tensor,
     state: LayerState,
     weights: Mapping[str, Tensor],
@@ -199,18 +199,18 @@ def library(
     readout: Readout | None = None,
 ) -> tuple[Tensor, LayerState]:
     """Torch's own kernel; the same function of the same parameters as `reference`."""
-    if zone or not _in_library(cell):
-        raise OptionError(f"the library has no {cell.name} of this form")
-    if cell.two_biases:
+    if zone or not _in_library(layer):
+        raise OptionError(f"the library has no {layer.cell.name} of this form")
+    if layer.cell.two_biases:
         biases = [weights["bias_ih"], weights["bias_hh"]]
     else:  # the kernels add two biases; a cell with one has the other at zero
         biases = [weights["bias"], torch.zeros_like(weights["bias"])]
     flat = [weights["weight_ih"], weights["weight_hh"], *biases]
-    return LIBRARY[cell.name](x, state, flat)
+    return LIBRARY[layer.cell.name](x, state, flat)
 
 
-def _in_library(cell: Cell) -> bool:
-    return cell.name in LIBRARY and cell.recurrent_depth == 1 and not cell.layer_norm
+def _in_library(layer: Layer) -> bool:
+    return layer.cell.name in LIBRARY and layer.recurrent_depth == 1 and not layer.layer_norm
 
 
 @dataclass(frozen=True)
@@ -236,14 +236,14 @@ class Kernel:
 
 
 def select(
-    cell: Cell,
+    layer: Layer,
     device: torch.device,
     precision: str = "auto",
     backend: str = "auto",
     *,
     zoneout: bool = False,
 ) -> Kernel:
-    """What trains `cell` on `device`; a pure function of its arguments and the machine.
+    """What trains `layer` on `device`; a pure function of its arguments and the machine.
 
     On a CPU that multiplies bfloat16 itself the scaffold was faster than the library in float32
     from 128 units on (of 32 it was some tenths of a millisecond a window slower). In float32 the
@@ -260,11 +260,11 @@ def select(
     compilable = on_cpu or importlib.util.find_spec("triton") is not None
     can = {
         "reference": True,
-        "library": _in_library(cell) and not zoneout,
-        "scaffold": compilable and not cell.feeds_back,
+        "library": _in_library(layer) and not zoneout,
+        "scaffold": compilable and not layer.cell.feeds_back,
     }
     if not can.get(backend, True):
-        raise OptionError(f"--backend {backend} {_why_not(cell, backend)}: use auto")
+        raise OptionError(f"--backend {backend} {_why_not(layer, backend)}: use auto")
     halved = on_cpu and can["scaffold"] and backend in ("auto", "scaffold")
     if precision == "bfloat16" and not halved:
         raise OptionError("--precision bfloat16 needs the scaffold on a CPU: use auto")
@@ -279,7 +279,7 @@ def select(
         reason = "as asked"
     elif precision == "bfloat16":
         backend, reason = "scaffold", "this CPU multiplies bfloat16 itself"
-    elif can["library"] and (not on_cpu or cell.name in FASTER_IN_LIBRARY):
+    elif can["library"] and (not on_cpu or layer.cell.name in FASTER_IN_LIBRARY):
         backend, reason = "library", "torch has this cell"
     elif can["scaffold"]:
         backend, reason = "scaffold", "faster than torch's own or than a plain loop"
@@ -295,10 +295,10 @@ def _run(backend: str, precision: str, on_cpu: bool) -> Sequence:
     return {"reference": reference, "library": library, "scaffold": stepwise}[backend]
 
 
-def _why_not(cell: Cell, backend: str) -> str:
+def _why_not(layer: Layer, backend: str) -> str:
     """Why a backend cannot run a cell."""
     if backend == "library":
-        return f"has no {cell.name}, or not in this form"
-    if cell.feeds_back:
-        return f"cannot run {cell.name}, whose output map is inside the recurrence"
+        return f"has no {layer.cell.name}, or not in this form"
+    if layer.cell.feeds_back:
+        return f"cannot run {layer.cell.name}, whose output map is inside the recurrence"
     return "needs Triton on CUDA, which is not installed"

@@ -80,7 +80,7 @@ class CharRNN(nn.Module):
         self.config = config
         self.regularizers = regularizers or Regularizers()
         self.dropout = self.regularizers.dropout or 0.0
-        self.cell = parameters.cell_of(config)
+        self.layer = parameters.layer_of(config)
         self._sequence = sequence
         self._scoring = scoring or sequence
         self._half = half
@@ -121,7 +121,7 @@ class CharRNN(nn.Module):
             return like.new_zeros(shape) if learned is None else learned.expand(shape)
 
         return tuple(
-            tuple(part(layer, name) for name in self.cell.states)
+            tuple(part(layer, name) for name in self.layer.cell.states)
             for layer in range(self.config.num_layers)
         )
 
@@ -218,14 +218,14 @@ class CharRNN(nn.Module):
         """A layer's outputs (T, B, H), and its state after `cut` steps."""
         zone = self._zone(*x.shape[:2])
         if cut is None or cut == len(x):
-            return run(self.cell, x, state, weights, zone=zone, readout=self._distribution)
+            return run(self.layer, x, state, weights, zone=zone, readout=self._distribution)
         if cut == 0:
-            y, _ = run(self.cell, x, state, weights, zone=zone, readout=self._distribution)
+            y, _ = run(self.layer, x, state, weights, zone=zone, readout=self._distribution)
             return y, state
 
         def part(rows: slice, state: LayerState) -> tuple[Tensor, LayerState]:
             masks = tuple(mask if len(mask) == 1 else mask[rows] for mask in zone)
-            return run(self.cell, x[rows], state, weights, zone=masks, readout=self._distribution)
+            return run(self.layer, x[rows], state, weights, zone=masks, readout=self._distribution)
 
         first, at_cut = part(slice(None, cut), state)
         second, _ = part(slice(cut, None), at_cut)
@@ -248,7 +248,7 @@ class CharRNN(nn.Module):
                 return torch.bernoulli(like.new_full(shape, rate))
             return like.new_full((1, 1, 1), rate)
 
-        return tuple(map(mask, self.config.zone_rates(len(self.cell.states))))
+        return tuple(map(mask, self.config.zone_rates(len(self.layer.cell.states))))
 
     def _mapped(self, outputs: Tensor) -> Tensor:
         """The layers' outputs (..., Y) -> what the last matrix reads."""

@@ -52,7 +52,7 @@ def score(
 
 def _score(model: Model, ids: Ids, progress: Callable[[int], object]) -> Score:
     config = model.config
-    kernel = select(parameters.cell_of(config), torch.device("cpu"), "float32")
+    kernel = select(parameters.layer_of(config), torch.device("cpu"), "float32")
     network = CharRNN(config, model.values, sequence=kernel.run).eval()
     weights = list(network.parameters())
     first = [weight.detach().clone() for weight in weights]

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from charrnn.cells import CELLS
 from charrnn.config import FORM, ModelConfig, TrainConfig, TrainOptions
 from charrnn.errors import OptionError
 from charrnn.model import parameters
@@ -237,7 +238,7 @@ def window_bytes(model: ModelConfig, train: TrainConfig) -> int:
     parts of the state, and the outputs before and after dropout. Logits are computed for a part of
     a window at a time (`charrnn.network.loss`).
     """
-    cell = parameters.cell_of(model)
+    cell = CELLS[model.cell]
     values = 3 * len(cell.blocks) + 2 * len(cell.states) + 3
     units = values * model.hidden_size * model.num_layers
     return 4 * train.batch_size * train.seq_len * units

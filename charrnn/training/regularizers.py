@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from charrnn.cells import Cell
+from charrnn.cells import Layer
 from charrnn.config import Regularizers
 from charrnn.network.layers import LayerState, reference_states
 from charrnn.network.module import Outputs
@@ -41,14 +41,14 @@ class Recorder:
 
     def __call__(
         self,
-        cell: Cell,
+        layer: Layer,
         x: Tensor,
         state: LayerState,
         weights: Mapping[str, Tensor],
         **more: Any,
     ) -> tuple[Tensor, LayerState]:
         """Run a layer as `charrnn.network.layers.reference` does."""
-        states = list(reference_states(cell, x, state, weights, **more))
+        states = list(reference_states(layer, x, state, weights, **more))
         outputs = [after[0] for after in states]
         if (
             self.layers and self.layers[-1][-1] is state[0]

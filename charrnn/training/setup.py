@@ -67,10 +67,10 @@ def dataset_of(texts: Texts, options: TrainOptions) -> Dataset:
 def choose_kernel(options: TrainOptions, device: torch.device) -> Kernel:
     """Choose what runs the layers."""
     form = {name: getattr(options, name) for name in FORM}
-    cell = parameters.cell_of(ModelConfig(1, cell=options.cell, **form))
+    layer = parameters.layer_of(ModelConfig(1, cell=options.cell, **form))
     backend = "reference" if options.omega else options.backend
     zoneout = bool(options.zone_rates(1))
-    return select(cell, device, options.precision, backend, zoneout=zoneout)
+    return select(layer, device, options.precision, backend, zoneout=zoneout)
 
 
 def initial_values(plan: Plan) -> Values:
@@ -84,7 +84,7 @@ def make_trainer(setup: Setup, values: Values) -> Trainer:
     model, train, data = setup.plan.model, setup.plan.train, setup.data
     # Losses are those of the model as it is saved: in float32, whatever it is trained in.
     zoneout = bool(model.zone_rates(1))
-    exact = select(parameters.cell_of(model), setup.device, "float32", zoneout=zoneout)
+    exact = select(parameters.layer_of(model), setup.device, "float32", zoneout=zoneout)
     network = CharRNN(
         model,
         values,

@@ -127,7 +127,7 @@ class TrainingState:
 def capture(trainer: Trainer) -> TrainingState:
     """Return copies of everything; the trainer stays as it is."""
     bptt = trainer.bptt
-    network, cells = bptt.network, bptt.network.cell.states
+    network, cells = bptt.network, bptt.network.layer.cell.states
     generators = {"cpu": _array(torch.get_rng_state())}
     if network.device.type == "cuda":  # only on CUDA
         generators["cuda"] = _array(torch.cuda.get_rng_state(network.device))
@@ -173,7 +173,7 @@ def restore(trainer: Trainer, state: TrainingState) -> None:
     bptt.carried = tuple(
         tuple(
             torch.from_numpy(state.carried[f"{layer}.{name}"]).to(device)
-            for name in network.cell.states
+            for name in network.layer.cell.states
         )
         for layer in range(network.config.num_layers)
     )

@@ -1,4 +1,3 @@
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charrnn.cells import CELLS, Cell
-from charrnn.cells.base import glorot, he, orthogonal
+from charrnn.cells import CELLS, Layer
+from charrnn.cells.initial import glorot, he, orthogonal
 
 ALL = sorted(CELLS)
 Numbers = tuple[float, ...]
@@ -137,53 +136,53 @@ def test_gru_reset_after_step_by_hand() -> None:
 
 
 def formed_step(
-    cell: Cell, x: Numbers, products: Sequence[Numbers], state: Numbers, *more: Numbers
+    layer: Layer, x: Numbers, products: Sequence[Numbers], state: Numbers, *more: Numbers
 ) -> tuple[Numbers, Numbers]:
-    """As `step`, of a cell in any form; `more` are the vectors' values and the zone."""
+    """As `step`, of a layer in any form; `more` are the vectors' values and the zone."""
     operands: list[float] = []
-    run = cell.step(sigmoid, math.tanh, lambda x: max(x, 0.0))
+    run = layer.step(sigmoid, math.tanh, lambda x: max(x, 0.0))
     return run(x, given(products, operands), state, *more), tuple(operands)
 
 
 def test_a_deeper_recurrent_map_squashes_between_its_matrices() -> None:
     # h = 9 meets the first matrix, which gives 1; tanh(1) = 0.7615942 meets the second, which
     # gives 0.75; tanh(0.75) = 0.6351490 meets the last: h = tanh(0.75 - 0.25) = 0.4621172
-    cell = dataclasses.replace(CELLS["elman"], recurrent_depth=3)
-    after, operands = formed_step(cell, (0.75,), [(1.0,), (0.75,), (-0.25,)], (9.0,))
+    layer = Layer(CELLS["elman"], recurrent_depth=3)
+    after, operands = formed_step(layer, (0.75,), [(1.0,), (0.75,), (-0.25,)], (9.0,))
     assert after == pytest.approx((0.4621172,), abs=1e-6)
     assert operands == pytest.approx((9.0, 0.7615942, 0.6351490), abs=1e-6)
 
 
 def test_normalised_parts_are_scaled_before_the_bias() -> None:
     # x part 2 * 0.25 + 0.5 = 1, recurrent part 3 * -0.25 = -0.75: h = tanh(0.25) = 0.2449187
-    cell = dataclasses.replace(CELLS["elman"], layer_norm=True)
-    after, _ = formed_step(cell, (0.25,), [(-0.25,)], (9.0,), (2.0, 3.0, 0.5))
+    layer = Layer(CELLS["elman"], layer_norm=True)
+    after, _ = formed_step(layer, (0.25,), [(-0.25,)], (9.0,), (2.0, 3.0, 0.5))
     assert after == pytest.approx((0.2449187,), abs=1e-6)
 
 
 def test_gains_and_biases_are_counted_over_all_products() -> None:
     # the step of test_gru_step_by_hand with x = 2 * (1, 0.5, -0.25) + (-1, -1, 0)
     # and recurrent parts 0.5 * -2, 1 * 1 and 2 * 0.5
-    cell = dataclasses.replace(CELLS["gru"], layer_norm=True)
+    layer = Layer(CELLS["gru"], layer_norm=True)
     v = (2.0, 2.0, 2.0, 0.5, 1.0, 2.0, -1.0, -1.0, 0.0)
-    after, _ = formed_step(cell, (1.0, 0.5, -0.25), [(-2.0, 1.0), (0.5,)], (2.0,), v)
+    after, _ = formed_step(layer, (1.0, 0.5, -0.25), [(-2.0, 1.0), (0.5,)], (2.0,), v)
     assert after == pytest.approx((0.8757176,), abs=1e-6)
 
 
 def test_a_second_bias_follows_the_normalised_product() -> None:
     # the step of test_gru_reset_after_step_by_hand: recurrent parts -1 + 0, 0 + 1, 0.5 + 1.5
-    cell = dataclasses.replace(CELLS["gru-reset-after"], layer_norm=True)
+    layer = Layer(CELLS["gru-reset-after"], layer_norm=True)
     v = (*(1.0,) * 6, 0.0, 0.0, 0.0, 0.0, 1.0, 1.5)
-    after, _ = formed_step(cell, (1.0, 0.0, -0.5), [(-1.0, 0.0, 0.5)], (2.0,), v)
+    after, _ = formed_step(layer, (1.0, 0.0, -0.5), [(-1.0, 0.0, 0.5)], (2.0,), v)
     assert after == pytest.approx((1.5863996,), abs=1e-6)
 
 
 def test_peepholes_come_before_what_normalisation_adds() -> None:
     # the step of test_both_peephole_steps_by_hand
-    cell = dataclasses.replace(CELLS["lstm-peephole"], layer_norm=True)
+    layer = Layer(CELLS["lstm-peephole"], layer_norm=True)
     v = (0.5, -0.25, 0.25, *(1.0,) * 8, 0.0, 1.0, 0.0, 0.0)
     r = [(1.0, -0.5, 1.0, -1.0)]
-    after, _ = formed_step(cell, (0.0, 1.0, -0.5, 0.5), r, (1.0, 2.0), v)
+    after, _ = formed_step(layer, (0.0, 1.0, -0.5, 0.5), r, (1.0, 2.0), v)
     assert after == pytest.approx((0.4767584, 1.8691486), abs=1e-6)
 
 
@@ -191,23 +190,8 @@ def test_zoneout_keeps_a_part_of_each_old_value() -> None:
     # the step of test_lstm_step_by_hand: h = 0.4767584, c = 1.8691486, of h = 1, c = 2
     # h = 0.75 * 0.4767584 + 0.25 * 1 = 0.6075688; all of the old c stays
     x, r = (1.0, 1.5, -0.5, 1.0), [(1.0, -0.5, 1.0, -1.0)]
-    after, _ = formed_step(CELLS["lstm"], x, r, (1.0, 2.0), (), (0.25, 1.0))
+    after, _ = formed_step(Layer(CELLS["lstm"]), x, r, (1.0, 2.0), (), (0.25, 1.0))
     assert after == pytest.approx((0.6075688, 2.0), abs=1e-6)
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_the_first_operand_is_known_from_the_state_alone(name: str) -> None:
-    cell = CELLS[name]
-    operand = cell.first_operand(sigmoid, math.tanh, abs)((0.5, 7.0)[: len(cell.states)])
-    assert operand == (math.tanh(0.5) if name == "preactivation" else 0.5)
-
-
-def test_an_equation_without_a_product_is_no_recurrence() -> None:
-    cell = dataclasses.replace(
-        CELLS["elman"], name="mine", equations=lambda *functions: lambda x, product, state: state
-    )
-    with pytest.raises(TypeError, match="mine makes no product"):
-        cell.first_operand(sigmoid, math.tanh, abs)((0.5,))
 
 
 def test_cells_have_the_names_that_users_type() -> None:
@@ -314,9 +298,9 @@ FORMS: dict[str, dict[str, Any]] = {
 def test_shapes_of_a_layer(
     name: str, form: dict[str, Any], shapes: dict[str, tuple[int, ...]]
 ) -> None:
-    cell = dataclasses.replace(CELLS[name], **form)
-    assert cell.shapes(2, 3, 5) == shapes
-    start = cell.initial(2, 3, np.random.default_rng(0), output_size=5)
+    layer = Layer(CELLS[name], **form)
+    assert layer.shapes(2, 3, 5) == shapes
+    start = layer.initial(2, 3, np.random.default_rng(0), output_size=5)
     assert {key: value.shape for key, value in start.items()} == shapes
     assert {value.dtype for value in start.values()} == {np.dtype(np.float32)}
 
@@ -326,23 +310,23 @@ def test_shapes_of_a_layer(
 def test_every_row_of_the_recurrent_weights_belongs_to_one_product(
     name: str, form: dict[str, Any]
 ) -> None:
-    cell = dataclasses.replace(CELLS[name], **form)
+    layer = Layer(CELLS[name], **form)
     rng = np.random.default_rng(0)
-    weights = {key: rng.standard_normal(shape) for key, shape in cell.shapes(2, 3, 5).items()}
-    found = cell.matrices(weights)
-    assert len(found) == cell.recurrent_depth * len(cell.stages)
+    weights = {key: rng.standard_normal(shape) for key, shape in layer.shapes(2, 3, 5).items()}
+    found = layer.matrices(weights)
+    assert len(found) == layer.recurrent_depth * len(layer.cell.stages)
     whole, biases = [], []
-    for stage, blocks in enumerate(cell.stages):
-        *inner, last = found[stage * cell.recurrent_depth :][: cell.recurrent_depth]
+    for stage, blocks in enumerate(layer.cell.stages):
+        *inner, last = found[stage * layer.recurrent_depth :][: layer.recurrent_depth]
         for depth, matrix in enumerate(inner):
             assert matrix.weight is weights[f"hidden.{stage}.{depth}.weight"]
             assert matrix.bias is weights[f"hidden.{stage}.{depth}.bias"]
-            assert (matrix.blocks, matrix.normalised) == (1, False)
-        assert (last.blocks, last.normalised) == (len(blocks), cell.layer_norm)
+            assert (matrix.blocks, matrix.normalized) == (1, False)
+        assert (last.blocks, last.normalized) == (len(blocks), layer.layer_norm)
         whole.append(last.weight)
         biases.append(last.bias)
     np.testing.assert_array_equal(np.concatenate(whole), weights["weight_hh"])
-    if cell.two_biases and not cell.layer_norm:
+    if layer.cell.two_biases and not layer.layer_norm:
         np.testing.assert_array_equal(np.concatenate(biases), weights["bias_hh"])
     else:  # with normalisation the bias comes after it, from the step itself
         assert biases == [None] * len(biases)
@@ -353,9 +337,9 @@ def test_every_row_of_the_recurrent_weights_belongs_to_one_product(
 def test_every_recurrent_block_starts_orthogonal_and_none_twice(
     name: str, hidden_size: int
 ) -> None:
-    cell = CELLS[name]
-    start = cell.initial(2, hidden_size, np.random.default_rng(0))
-    blocks = np.split(start["weight_hh"].astype(np.float64), len(cell.blocks))
+    layer = Layer(CELLS[name])
+    start = layer.initial(2, hidden_size, np.random.default_rng(0))
+    blocks = np.split(start["weight_hh"].astype(np.float64), len(layer.cell.blocks))
     for block in blocks:
         np.testing.assert_allclose(block @ block.T, np.eye(hidden_size), atol=1e-6)
     if hidden_size > 1:
@@ -363,7 +347,7 @@ def test_every_recurrent_block_starts_orthogonal_and_none_twice(
 
 
 def test_lstm_starts_with_forget_bias_one_and_the_others_zero() -> None:
-    bias = CELLS["lstm"].initial(2, 3, np.random.default_rng(0))["bias"]
+    bias = Layer(CELLS["lstm"]).initial(2, 3, np.random.default_rng(0))["bias"]
     blocks = dict(zip("ifgo", bias.reshape(4, 3).tolist(), strict=True))
     assert blocks == {"i": [0, 0, 0], "f": [1, 1, 1], "g": [0, 0, 0], "o": [0, 0, 0]}
 
@@ -371,16 +355,16 @@ def test_lstm_starts_with_forget_bias_one_and_the_others_zero() -> None:
 @pytest.mark.parametrize("name", [name for name in ALL if "f" not in CELLS[name].blocks])
 def test_cells_without_forget_gate_start_with_zero_bias(name: str) -> None:
     for form in ({}, *FORMS.values()):
-        cell = dataclasses.replace(CELLS[name], **form)
-        start = cell.initial(2, 3, np.random.default_rng(0), output_size=5, forget_bias=3.0)
+        layer = Layer(CELLS[name], **form)
+        start = layer.initial(2, 3, np.random.default_rng(0), output_size=5, forget_bias=3.0)
         assert not any(value.any() for key, value in start.items() if "bias" in key)
 
 
 def test_a_forget_bias_can_be_asked_for() -> None:
     for name, blocks in (("lstm", "ifgo"), ("lstm-coupled", "fgo"), ("lstm-peephole", "ifgo")):
         for asked in (0.0, 3.0):
-            cell = CELLS[name]
-            bias = cell.initial(2, 3, np.random.default_rng(0), forget_bias=asked)["bias"]
+            layer = Layer(CELLS[name])
+            bias = layer.initial(2, 3, np.random.default_rng(0), forget_bias=asked)["bias"]
             found = dict(zip(blocks, bias.reshape(-1, 3).tolist(), strict=True))
             assert found.pop("f") == [asked] * 3
             assert not any(map(any, found.values()))
@@ -389,18 +373,18 @@ def test_a_forget_bias_can_be_asked_for() -> None:
 @pytest.mark.parametrize("rule", ["auto", "orthogonal", "glorot", "he"])
 @pytest.mark.parametrize("name", ALL)
 def test_gains_start_at_one_and_peepholes_at_zero(name: str, rule: str) -> None:
-    cell = dataclasses.replace(CELLS[name], layer_norm=True)
-    start = cell.initial(2, 3, np.random.default_rng(0), output_size=5, rule=rule)
+    layer = Layer(CELLS[name], layer_norm=True)
+    start = layer.initial(2, 3, np.random.default_rng(0), output_size=5, rule=rule)
     assert (start["gain_ih"] == 1).all()
     assert (start["gain_hh"] == 1).all()
     assert not start.get("peephole", np.zeros(0)).any()
 
 
 def test_only_the_automatic_rule_starts_as_the_identity() -> None:
-    cell = CELLS["irnn"]
+    layer = Layer(CELLS["irnn"])
     rng = np.random.default_rng(0)
-    assert (cell.initial(2, 9, rng)["weight_hh"] == np.eye(9)).all()
-    found = cell.initial(2, 9, rng, rule="orthogonal")["weight_hh"].astype(np.float64)
+    assert (layer.initial(2, 9, rng)["weight_hh"] == np.eye(9)).all()
+    found = layer.initial(2, 9, rng, rule="orthogonal")["weight_hh"].astype(np.float64)
     np.testing.assert_allclose(found @ found.T, np.eye(9), atol=1e-6)
     assert not np.allclose(found, np.eye(9), atol=0.1)
 
@@ -408,11 +392,11 @@ def test_only_the_automatic_rule_starts_as_the_identity() -> None:
 @pytest.mark.parametrize("name", ["irnn", "lstm", "gru"])
 def test_glorot_and_he_hold_for_every_matrix(name: str) -> None:
     # Glorot: uniform, variance 2 / (rows + columns); He: normal, variance 2 / columns
-    cell = dataclasses.replace(CELLS[name], recurrent_depth=2)
+    layer = Layer(CELLS[name], recurrent_depth=2)
     for rule, deviations in (("glorot", 3**0.5), ("he", math.inf)):
-        start = cell.initial(200, 100, np.random.default_rng(0), rule=rule)
+        start = layer.initial(200, 100, np.random.default_rng(0), rule=rule)
         matrices = {key: value for key, value in start.items() if value.ndim == 2}
-        assert len(matrices) == 2 + len(cell.stages)
+        assert len(matrices) == 2 + len(layer.cell.stages)
         for matrix in matrices.values():
             for block in np.split(matrix, len(matrix) // 100):
                 columns = block.shape[1]
@@ -426,14 +410,15 @@ def test_glorot_and_he_hold_for_every_matrix(name: str) -> None:
 
 def test_what_is_not_square_starts_by_glorot_where_orthogonal_is_asked() -> None:
     # jordan's output map has 50 rows: W_ph (300, 50), variance 2 / 350
-    start = CELLS["jordan"].initial(2, 300, np.random.default_rng(0), output_size=50)["weight_hh"]
+    layer = Layer(CELLS["jordan"])
+    start = layer.initial(2, 300, np.random.default_rng(0), output_size=50)["weight_hh"]
     assert start.var() == pytest.approx(2 / 350, rel=0.05)  # 15,000 draws
     assert np.abs(start).max() <= (6 / 350) ** 0.5
 
 
 def test_deeper_recurrent_matrices_start_orthogonal_and_differ() -> None:
-    cell = dataclasses.replace(CELLS["gru"], recurrent_depth=3)
-    start = cell.initial(2, 7, np.random.default_rng(0))
+    layer = Layer(CELLS["gru"], recurrent_depth=3)
+    start = layer.initial(2, 7, np.random.default_rng(0))
     inner = [value for key, value in start.items() if key.startswith("hidden") and value.ndim == 2]
     assert len(inner) == 4
     for matrix in inner:
@@ -445,7 +430,7 @@ def test_deeper_recurrent_matrices_start_orthogonal_and_differ() -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_first_weights_are_those_of_the_randomness(name: str) -> None:
     def weights(seed: int) -> dict[str, Any]:
-        start = CELLS[name].initial(2, 5, np.random.default_rng(seed), output_size=4)
+        start = Layer(CELLS[name]).initial(2, 5, np.random.default_rng(seed), output_size=4)
         return {key: value.tolist() for key, value in start.items()}
 
     assert weights(1) == weights(1)
@@ -456,7 +441,7 @@ def test_first_weights_are_those_of_the_randomness(name: str) -> None:
 
 def test_every_block_of_the_input_weights_has_glorot_variance() -> None:
     # uniform in ±sqrt(6 / (H + X)): variance 2 / (H + X) = 2 / 300, of each gate alone
-    start = CELLS["lstm"].initial(200, 100, np.random.default_rng(0))["weight_ih"]
+    start = Layer(CELLS["lstm"]).initial(200, 100, np.random.default_rng(0))["weight_ih"]
     for block in np.split(start, 4):
         assert block.var() == pytest.approx(2 / 300, rel=0.03)  # 20,000 draws
         assert np.abs(block).max() <= (6 / 300) ** 0.5

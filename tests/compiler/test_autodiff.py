@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from charrnn.cells import CELLS, Cell
-from charrnn.compiler.autodiff import Graph, Trace, Value, trace
+from charrnn.cells import CELLS, Layer
+from charrnn.compiler.autodiff import Graph, Trace, Value, replay, trace
 
 # recurrent depth, layer normalisation, zoneout
 FORMS = {
@@ -20,18 +21,6 @@ FORMS = {
     "zoned": (1, False, True),
     "all": (2, True, True),
 }
-
-
-def products(cell: Cell) -> list[int]:
-    """How many blocks each product of a step gives."""
-    inner = [1] * (cell.recurrent_depth - 1)
-    return [count for blocks in cell.stages for count in (*inner, len(blocks))]
-
-
-def vectors(cell: Cell) -> int:
-    """How many values of vectors a step gets."""
-    shapes = cell.shapes(1, 1, 1)
-    return sum(shapes[name][0] for name in cell.vectors)
 
 
 def evaluate(traced: Trace, given: dict[str, list[Tensor]], wanted: tuple[Value, ...]) -> list[Any]:
@@ -65,8 +54,8 @@ def operations(traced: Trace, indices: tuple[int, ...]) -> list[str]:
 @pytest.mark.parametrize("name", CELLS)
 def test_derivative_equals_autograd(name: str, form: str) -> None:
     depth, layer_norm, zoneout = FORMS[form]
-    cell = dataclasses.replace(CELLS[name], recurrent_depth=depth, layer_norm=layer_norm)
-    blocks, states, counts = len(cell.blocks), len(cell.states), products(cell)
+    layer = Layer(CELLS[name], depth, layer_norm)
+    blocks, states, counts = len(layer.cell.blocks), len(layer.cell.states), layer.products
     generator = torch.Generator().manual_seed(1)
 
     def random(count: int) -> list[Tensor]:
@@ -76,7 +65,7 @@ def test_derivative_equals_autograd(name: str, form: str) -> None:
             for _ in range(count)
         ]
 
-    x, state, v = random(blocks), random(states), random(vectors(cell))
+    x, state, v = random(blocks), random(states), random(layer.vector_values)
     recurrent = [random(count) for count in counts]
     zone = [part.detach().sigmoid() for part in random(states if zoneout else 0)]
     d, dm = random(states), [random(1) for _ in counts]
@@ -87,15 +76,16 @@ def test_derivative_equals_autograd(name: str, form: str) -> None:
         operands.append(operand)
         return tuple(recurrent[len(operands) - 1])
 
-    after = cell.step(*functions)(tuple(x), product, tuple(state), tuple(v), tuple(zone))
-    operands[0] = cell.first_operand(*functions)(after)  # of the next step
+    after = layer.step(*functions)(tuple(x), product, tuple(state), tuple(v), tuple(zone))
+    # The first operand that counts is that of the next step.
+    operands[0] = torch.tanh(after[0]) if name == "preactivation" else after[0]
     flat = [part for parts in recurrent for part in parts]
     seeds = [*d, *(part for parts in dm for part in parts)]
     wanted = torch.autograd.grad(
         [*after, *operands], [*x, *flat, *state, *v], seeds, allow_unused=True
     )
 
-    traced = trace(cell, counts, len(v), zoneout)
+    traced = trace(layer, zoneout)
     given = {"x": x, "carry": state, "v": v, "zone": zone, "d": d}
     given |= {f"r{number}": parts for number, parts in enumerate(recurrent)}
     given |= {f"dm{number}": parts for number, parts in enumerate(dm)}
@@ -107,25 +97,50 @@ def test_derivative_equals_autograd(name: str, form: str) -> None:
         torch.testing.assert_close(value.expand(7), expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", CELLS)
+def test_the_first_operand_is_known_from_the_state_alone(name: str) -> None:
+    traced = trace(Layer(CELLS[name]), zoneout=False)
+    functions = {"sigmoid": sigmoid, "tanh": math.tanh, "relu": abs}
+    operand = replay(traced.operand, (0.5, 7.0)[: len(CELLS[name].states)], functions)
+    assert operand == (math.tanh(0.5) if name == "preactivation" else 0.5)
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+@pytest.mark.parametrize("made", [0, 2])
+def test_an_equation_makes_as_many_products_as_its_cell_declares(made: int) -> None:
+    def equations(sigmoid: Any, tanh: Any, relu: Any) -> Any:
+        def unit(x: Any, product: Any, state: Any) -> Any:
+            return (x[0] + sum(product(state[0])[0] for _ in range(made)),)
+
+        return unit
+
+    cell = dataclasses.replace(CELLS["elman"], name="mine", equations=equations)
+    with pytest.raises(TypeError, match=f"mine makes {made} products, but its stages declare 1"):
+        trace(Layer(cell), zoneout=False)
+
+
 def test_lstm_saves_its_four_gates_and_the_squashed_state_and_nothing_else() -> None:
-    traced = trace(CELLS["lstm"], [4], 0, zoneout=False)
+    traced = trace(Layer(CELLS["lstm"]), zoneout=False)
     assert operations(traced, traced.saved) == ["sigmoid"] * 3 + ["tanh"] * 2
 
 
 def test_gru_saves_its_three_gates_and_nothing_else() -> None:
-    traced = trace(CELLS["gru"], [2, 1], 0, zoneout=False)
+    traced = trace(Layer(CELLS["gru"]), zoneout=False)
     assert operations(traced, traced.saved) == ["sigmoid"] * 2 + ["tanh"]
 
 
 def test_what_multiplies_a_reset_gate_is_saved_too() -> None:
     # n = tanh(x + r * h_n): the derivative by r is h_n, a part of the product
-    traced = trace(CELLS["gru-reset-after"], [3], 0, zoneout=False)
+    traced = trace(Layer(CELLS["gru-reset-after"]), zoneout=False)
     assert operations(traced, traced.saved) == ["r0", "sigmoid", "sigmoid", "tanh"]
 
 
 def test_preactivation_saves_what_meets_its_product() -> None:
     # backward from c: the old state's share passes through tanh(c), of which this is the result
-    traced = trace(CELLS["preactivation"], [1], 0, zoneout=False)
+    traced = trace(Layer(CELLS["preactivation"]), zoneout=False)
     assert operations(traced, traced.saved) == ["tanh"]
     assert traced.saved == (traced.operands[0].index,)
 
@@ -142,12 +157,12 @@ def test_what_a_later_product_needs_is_saved_though_the_derivative_does_not() ->
         return unit
 
     cell = dataclasses.replace(CELLS["elman"], stages=(("a",), ("b",)), equations=equations)
-    traced = trace(cell, [1, 1], 0, zoneout=False)
+    traced = trace(Layer(cell), zoneout=False)
     assert operations(traced, traced.saved) == ["r0"]
 
 
 def test_every_node_belongs_to_the_last_product_before_it() -> None:
-    traced = trace(CELLS["gru"], [2, 1], 0, zoneout=False)
+    traced = trace(Layer(CELLS["gru"]), zoneout=False)
     nodes = traced.graph.nodes
     stages: dict[str, set[int]] = {}
     for (operation, *_), stage in zip(nodes, traced.stage, strict=True):
@@ -165,7 +180,7 @@ def test_inputs_that_go_straight_into_the_derivative_are_saved() -> None:
     def equations(sigmoid: Any, tanh: Any, relu: Any) -> Any:
         return lambda x, product, state: (x[0] * product(state[0])[0],)
 
-    traced = trace(dataclasses.replace(CELLS["elman"], equations=equations), [1], 0, zoneout=False)
+    traced = trace(Layer(dataclasses.replace(CELLS["elman"], equations=equations)), zoneout=False)
     assert operations(traced, traced.saved) == ["r0", "x"]
 
 
@@ -200,7 +215,7 @@ def test_a_value_used_several_times_gets_all_its_derivatives() -> None:
 
         return unit
 
-    traced = trace(dataclasses.replace(CELLS["elman"], equations=equations), [1], 0, zoneout=False)
+    traced = trace(Layer(dataclasses.replace(CELLS["elman"], equations=equations)), zoneout=False)
     numbers = {"x": 3.0, "r0": 5.0, "carry": 0.0, "d": 1.0, "dm0": 1.0}
     given = {name: [torch.tensor(v, dtype=torch.float64)] for name, v in numbers.items()}
     dx, dr, dcarry = evaluate(traced, given, (*traced.dx, *traced.dr[0], *traced.dcarry))

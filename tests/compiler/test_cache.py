@@ -26,14 +26,14 @@ assert "charrnn.inference.instructions" in sys.modules and "torch" in sys.module
 USE_ALL = """
 import json, threading
 import numpy as np
-from charrnn.cells import CELLS
+from charrnn.cells import CELLS, Layer
 from charrnn.compiler import cache, thread_pool
 from charrnn.inference import distribution, instructions, step_codegen
 
 def use():
     distribution.frequencies(np.zeros((1, 3), np.float32))  # a function called by Python
     cache.compile_declared()  # C functions
-    step_codegen.compiled(CELLS["elman"], (1,), 0, False)  # a module that charrnn writes
+    step_codegen.compiled(Layer(CELLS["elman"]), False)  # a module that charrnn writes
     instructions.read(np.zeros(64, np.float32), 1, 2)  # in two threads
 
 def notified(run):

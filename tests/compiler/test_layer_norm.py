@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from charrnn.cells.base import EPSILON
+from charrnn.cells.layer import EPSILON
 from charrnn.compiler import layer_norm
 
 # rows, blocks, units; the arrays hold two steps, two parts and rows before and behind

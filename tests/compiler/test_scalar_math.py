@@ -7,7 +7,6 @@ import math
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +17,7 @@ import numpy as np
 import pytest
 from numba import carray, njit
 
-from charrnn.cells import CELLS
+from charrnn.cells import CELLS, Layer
 from charrnn.compiler import scalar_math
 
 EDGES = [0.0, -0.0, 1e-30, -1e-30, 8.999, 9.0, 9.001, -9.5, 80.0, -80.0, np.inf, -np.inf, np.nan]
@@ -169,12 +168,12 @@ def without_compiler() -> None:
     assert scalar_math.relu(np.float32(-1)) == 0
     assert scalar_math.positive(np.float32(2)) == 1
 
-    def check(cell: Any, *, batch: int, zoned: bool = False) -> None:
+    def check(layer: Layer, *, batch: int, zoned: bool = False) -> None:
         torch.manual_seed(0)
-        weights = {name: torch.randn(shape) / 2 for name, shape in cell.shapes(3, 4).items()}
+        weights = {name: torch.randn(shape) / 2 for name, shape in layer.shapes(3, 4).items()}
         for weight in weights.values():
             weight.requires_grad_()
-        state = tuple(torch.randn(batch, 4) for _ in cell.states)
+        state = tuple(torch.randn(batch, 4) for _ in layer.cell.states)
         zone = tuple(torch.rand(2, batch, 4) for _ in state) if zoned else ()
         x = torch.randn(2, batch, 3)
         outcomes = []
@@ -182,12 +181,12 @@ def without_compiler() -> None:
             layers.reference,
             partial(fused.sequence, half=matmul.kind_of(True) != "float32"),
         ):
-            y, _ = run(cell, x, state, weights, zone=zone)
+            y, _ = run(layer, x, state, weights, zone=zone)
             outcomes.append([y, *torch.autograd.grad((y**2).sum(), list(weights.values()))])
         near = 1e-4 if matmul.kind_of(True) == "float32" else 0.1
         for wanted, found in zip(*outcomes, strict=True):
             difference, size = (wanted - found).norm(), max(wanted.norm(), wanted.numel() ** 0.5)
-            assert difference <= near * size, (cell.name, matmul.kind_of(True))
+            assert difference <= near * size, (layer.cell.name, matmul.kind_of(True))
 
     for kind, width, together in (
         ("float32", 16, (12, 4, 1)),
@@ -202,10 +201,9 @@ def without_compiler() -> None:
             WithoutCompiler(monkeypatch)
             for cell in CELLS.values():
                 if not cell.feeds_back:
-                    check(cell, batch=2)
-            form = {"recurrent_depth": 2, "layer_norm": True}
-            check(replace(CELLS["gru"], **form), batch=2, zoned=True)
-            check(CELLS["elman"], batch=19)
+                    check(Layer(cell), batch=2)
+            check(Layer(CELLS["gru"], recurrent_depth=2, layer_norm=True), batch=2, zoned=True)
+            check(Layer(CELLS["elman"]), batch=19)
 
 
 def test_the_same_without_the_compiler(tmp_path: Path) -> None:

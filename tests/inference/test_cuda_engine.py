@@ -179,7 +179,7 @@ class _Elsewhere(TorchDispatchMode):
 def _without_values(config: ModelConfig, values: Values, act: Callable[..., None]) -> _Elsewhere:
     """Run a step on a device whose tensors hold nothing: asking for a value is an error."""
     network = CharRNN(config, values).requires_grad_(False).eval().to("meta")
-    parts = (config.num_layers, len(network.cell.states), 3, config.hidden_size)
+    parts = (config.num_layers, len(network.layer.cell.states), 3, config.hidden_size)
     ids = torch.zeros(3, dtype=torch.int64, device="meta")
     state, logits = torch.zeros(parts, device="meta"), torch.zeros(3, 6, device="meta")
     with _Elsewhere("meta") as elsewhere:

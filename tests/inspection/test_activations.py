@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charrnn.cells import CELLS
+from charrnn.cells import CELLS, Layer
 from charrnn.config import ModelConfig
 from charrnn.errors import CharRNNError
 from charrnn.inference.numpy_engine import NumpyEngine
@@ -33,7 +33,7 @@ BLOCKS = {
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_functions_are_named_by_their_blocks(cell: str) -> None:
-    named = [(kind, name) for kind, name in calls(CELLS[cell]) if name]
+    named = [(kind, name) for kind, name in calls(Layer(CELLS[cell])) if name]
     assert [name for _, name in named] == [*BLOCKS[cell]]
     contents = "g" if "lstm" in cell and cell != "lstm-sigmoid" else "n"
     assert all(kind == ("tanh" if name == contents else "sigmoid") for kind, name in named)

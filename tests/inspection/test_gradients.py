@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charrnn.cells import CELLS
+from charrnn.cells import CELLS, Layer
 from charrnn.config import ModelConfig
 from charrnn.errors import CorpusError
 from charrnn.inspection.gradients import Flow, at_start, flows, product_lags
@@ -40,7 +40,7 @@ def flow(model: Model, lags: int = 40) -> Flow:
 
 def gates(cell: str, **biases: float) -> dict[str, NDArray[np.float32]]:
     """Return biases that fix every gate, whose weights are zero."""
-    name = CELLS[cell].input_bias
+    name = Layer(CELLS[cell]).input_bias
     blocks = [np.full(HIDDEN, biases.get(block, 0.0), np.float32) for block in CELLS[cell].blocks]
     return {name: np.concatenate(blocks)}
 
@@ -121,7 +121,7 @@ def test_gradients_match_finite_differences(
     with torch.no_grad():
         _, state = network(read[:-lags], network.start_state(1))
         for index, one in enumerate(found):
-            for part, name in enumerate(network.cell.states):
+            for part, name in enumerate(network.layer.cell.states):
                 slopes = []
                 for unit in range(model.config.hidden_size):
                     ends = []
@@ -136,7 +136,7 @@ def test_gradients_match_finite_differences(
             assert one.norms == pytest.approx(whole)
 
             def after(joined: Tensor, index: int = index) -> Tensor:
-                parts = torch.chunk(joined, len(network.cell.states), -1)
+                parts = torch.chunk(joined, len(network.layer.cell.states), -1)
                 _, last = network(read[-lags:], (*state[:index], parts, *state[index + 1 :]))
                 return torch.cat(last[index], -1)[0]
 

@@ -17,7 +17,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from charrnn.cells import CELLS, Cell
+from charrnn.cells import CELLS, Layer
 from charrnn.compiler import cache, codegen, matmul, scalar_math
 from charrnn.network import fused, fused_codegen, layers
 
@@ -88,23 +88,23 @@ class Case:
 
 
 def make_case(
-    cell: Cell, steps: int, batch: int, size: int, hidden: int, zoned: bool = False
+    layer: Layer, steps: int, batch: int, size: int, hidden: int, zoned: bool = False
 ) -> Case:
     """All of it random, and wanting gradients."""
     torch.manual_seed(steps + batch + hidden)
     x = torch.randn(steps, batch, size, requires_grad=True)
     weights = {
         name: (torch.randn(shape) / (2 * shape[-1] ** 0.5)).requires_grad_()
-        for name, shape in cell.shapes(size, hidden).items()
+        for name, shape in layer.shapes(size, hidden).items()
     }
-    state = tuple((torch.randn(batch, hidden) * 0.5).requires_grad_() for _ in cell.states)
+    state = tuple((torch.randn(batch, hidden) * 0.5).requires_grad_() for _ in layer.cell.states)
     zone = tuple(torch.rand(steps, batch, hidden) for _ in state) if zoned else ()
     return Case(x, weights, state, zone)
 
 
-def outcome(run: Any, cell: Cell, case: Case) -> list[Tensor]:
+def outcome(run: Any, layer: Layer, case: Case) -> list[Tensor]:
     """Outputs, last state and all gradients of a loss that uses all of them."""
-    y, after = run(cell, case.x, case.state, case.weights, zone=case.zone)
+    y, after = run(layer, case.x, case.state, case.weights, zone=case.zone)
     loss = (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum()
     loss = loss + sum((part**2).sum() for part in after)
     gradients = torch.autograd.grad(loss, [case.x, *case.weights.values(), *case.state])
@@ -136,11 +136,11 @@ def assert_near(found: list[Tensor], wanted: list[Tensor], tolerance: float) -> 
 def test_equals_the_reference(
     name: str, sizes: tuple[int, int, int, int], kind: str, scaffolded: Any
 ) -> None:
-    cell = CELLS[name]
-    case = make_case(cell, *sizes)
-    wanted = outcome(layers.reference, cell, case)
+    layer = Layer(CELLS[name])
+    case = make_case(layer, *sizes)
+    wanted = outcome(layers.reference, layer, case)
     tolerance = (RECTIFIED_TOLERANCE if name == "irnn" else TOLERANCE)[kind != "float32"]
-    assert_near(outcome(scaffolded, cell, case), wanted, tolerance)
+    assert_near(outcome(scaffolded, layer, case), wanted, tolerance)
 
 
 @pytest.mark.parametrize("kind", kinds("dots"))
@@ -148,10 +148,10 @@ def test_equals_the_reference(
 def test_pairs_of_bfloat16_equal_the_reference(
     sizes: tuple[int, int, int, int], kind: str, scaffolded: Any
 ) -> None:
-    cell = CELLS["lstm"]
-    case = make_case(cell, *sizes)
-    wanted = outcome(layers.reference, cell, case)
-    assert_near(outcome(scaffolded, cell, case), wanted, TOLERANCE[True])
+    layer = Layer(CELLS["lstm"])
+    case = make_case(layer, *sizes)
+    wanted = outcome(layers.reference, layer, case)
+    assert_near(outcome(scaffolded, layer, case), wanted, TOLERANCE[True])
 
 
 @pytest.mark.parametrize("sizes", SIZES[1:])  # a single unit less its mean is zero
@@ -160,20 +160,20 @@ def test_every_form_equals_the_reference(
     name: str, form: str, sizes: tuple[int, int, int, int], kind: str, scaffolded: Any
 ) -> None:
     settings, zoned = FORMS[form]
-    cell = dataclasses.replace(CELLS[name], **settings)
-    case = make_case(cell, *sizes, zoned)
-    wanted = outcome(layers.reference, cell, case)
-    assert_near(outcome(scaffolded, cell, case), wanted, TOLERANCE[kind != "float32"])
+    layer = Layer(CELLS[name], **settings)
+    case = make_case(layer, *sizes, zoned)
+    wanted = outcome(layers.reference, layer, case)
+    assert_near(outcome(scaffolded, layer, case), wanted, TOLERANCE[kind != "float32"])
 
 
 @pytest.mark.parametrize(("name", "kind"), NORMALISED)
 def test_vectors_and_second_biases_beside_normalisation(
     name: str, kind: str, scaffolded: Any
 ) -> None:
-    cell = dataclasses.replace(CELLS[name], layer_norm=True)
-    case = make_case(cell, 4, 5, 3, 18)
-    wanted = outcome(layers.reference, cell, case)
-    assert_near(outcome(scaffolded, cell, case), wanted, TOLERANCE[kind != "float32"])
+    layer = Layer(CELLS[name], layer_norm=True)
+    case = make_case(layer, 4, 5, 3, 18)
+    wanted = outcome(layers.reference, layer, case)
+    assert_near(outcome(scaffolded, layer, case), wanted, TOLERANCE[kind != "float32"])
 
 
 @pytest.mark.parametrize("kind", USUAL)
@@ -192,37 +192,38 @@ def test_an_equation_that_no_cell_has_runs_all_the_same(kind: str, scaffolded: A
     cell = dataclasses.replace(
         CELLS["lstm"], stages=(("a", "b"), ("d",), ("e",)), equations=equations, bias={}
     )
-    case = make_case(cell, 4, 3, 5, 17)
-    wanted = outcome(layers.reference, cell, case)
+    layer = Layer(cell)
+    case = make_case(layer, 4, 3, 5, 17)
+    wanted = outcome(layers.reference, layer, case)
     tolerance = RECTIFIED_TOLERANCE[kind != "float32"]
-    assert_near(outcome(scaffolded, cell, case), wanted, tolerance)
+    assert_near(outcome(scaffolded, layer, case), wanted, tolerance)
 
 
 @pytest.mark.parametrize(("name", "kind"), CELL_KINDS)
 def test_a_window_cut_anywhere_equals_the_whole(name: str, kind: str, scaffolded: Any) -> None:
-    cell = CELLS[name]
-    case = make_case(cell, 6, 3, 4, 9, zoned=name == "lstm")
-    whole = outcome(scaffolded, cell, case)
+    layer = Layer(CELLS[name])
+    case = make_case(layer, 6, 3, 4, 9, zoned=name == "lstm")
+    whole = outcome(scaffolded, layer, case)
     for cut in range(1, 6):
 
-        def in_two(cell: Cell, x: Tensor, state: Any, weights: Any, zone: Any) -> Any:
+        def in_two(layer: Layer, x: Tensor, state: Any, weights: Any, zone: Any) -> Any:
             start, end = (tuple(mask[part] for mask in zone) for part in parts)  # noqa: B023
-            first, between = scaffolded(cell, x[parts[0]], state, weights, zone=start)  # noqa: B023
-            second, after = scaffolded(cell, x[parts[1]], between, weights, zone=end)  # noqa: B023
+            first, between = scaffolded(layer, x[parts[0]], state, weights, zone=start)  # noqa: B023
+            second, after = scaffolded(layer, x[parts[1]], between, weights, zone=end)  # noqa: B023
             return torch.cat([first, second]), after
 
         parts = (slice(None, cut), slice(cut, None))
         tolerance = (RECTIFIED_TOLERANCE if name == "irnn" else TOLERANCE)[kind != "float32"]
-        assert_near(outcome(in_two, cell, case), whole, tolerance)
+        assert_near(outcome(in_two, layer, case), whole, tolerance)
 
 
 @pytest.mark.parametrize(("name", "kind"), CELL_KINDS)
 def test_not_a_number_goes_in_and_comes_out(name: str, kind: str, scaffolded: Any) -> None:
-    cell = CELLS[name]
-    case = make_case(cell, 3, 2, 4, 5)
+    layer = Layer(CELLS[name])
+    case = make_case(layer, 3, 2, 4, 5)
     with torch.no_grad():
         case.x[1, 0, 0] = float("nan")
-    y, after = scaffolded(cell, case.x, case.state, case.weights)
+    y, after = scaffolded(layer, case.x, case.state, case.weights)
     assert torch.isfinite(y[0]).all()
     assert torch.isnan(y[1:, 0]).all()
     assert torch.isfinite(y[:, 1]).all()
@@ -235,8 +236,8 @@ def test_not_a_number_goes_in_and_comes_out(name: str, kind: str, scaffolded: An
 def test_a_derivative_that_is_no_number_reaches_what_came_before(
     kind: str, scaffolded: Any
 ) -> None:
-    case = make_case(CELLS["lstm"], 3, 2, 4, 5)
-    y, _ = scaffolded(CELLS["lstm"], case.x, case.state, case.weights)
+    case = make_case(Layer(CELLS["lstm"]), 3, 2, 4, 5)
+    y, _ = scaffolded(Layer(CELLS["lstm"]), case.x, case.state, case.weights)
     dy = torch.zeros_like(y)
     dy[1, 0, 2] = float("nan")
     (gradient,) = torch.autograd.grad(y, [case.x], dy)
@@ -252,12 +253,12 @@ def test_a_derivative_that_is_no_number_reaches_what_came_before(
 def test_threads_share_the_rows_without_changing_them(
     name: str, batch: int, kind: str, scaffolded: Any, threads: int
 ) -> None:
-    cell = CELLS[name]
-    case = make_case(cell, 4, batch, 3, 8, zoned=name == "lstm")
-    several = outcome(scaffolded, cell, case)
+    layer = Layer(CELLS[name])
+    case = make_case(layer, 4, batch, 3, 8, zoned=name == "lstm")
+    several = outcome(scaffolded, layer, case)
     assert torch.get_num_threads() == threads
     torch.set_num_threads(1)
-    one = outcome(scaffolded, cell, case)
+    one = outcome(scaffolded, layer, case)
     # torch's own products of bfloat16 may add in another order with more threads
     assert_near(several, one, 1e-6 if kind == "float32" else 1e-2)
 
@@ -266,19 +267,19 @@ def test_threads_share_the_rows_without_changing_them(
 @pytest.mark.parametrize("threads", [2, 3], indirect=True)
 @pytest.mark.usefixtures("threads")
 def test_threads_share_the_rows_of_pairs(kind: str, scaffolded: Any) -> None:
-    case = make_case(CELLS["lstm"], 4, 35, 3, 8)
-    wanted = outcome(layers.reference, CELLS["lstm"], case)
-    assert_near(outcome(scaffolded, CELLS["lstm"], case), wanted, TOLERANCE[True])
+    case = make_case(Layer(CELLS["lstm"]), 4, 35, 3, 8)
+    wanted = outcome(layers.reference, Layer(CELLS["lstm"]), case)
+    assert_near(outcome(scaffolded, Layer(CELLS["lstm"]), case), wanted, TOLERANCE[True])
 
 
 @pytest.mark.parametrize("kind", USUAL)
 def test_the_way_back_may_have_other_threads(kind: str, scaffolded: Any) -> None:
-    cell = CELLS["lstm-peephole"]
-    case = make_case(cell, 3, 5, 3, 8)
+    layer = Layer(CELLS["lstm-peephole"])
+    case = make_case(layer, 3, 5, 3, 8)
     wanted = torch.autograd.grad(
-        scaffolded(cell, case.x, case.state, case.weights)[0].sum(), [*case.weights.values()]
+        scaffolded(layer, case.x, case.state, case.weights)[0].sum(), [*case.weights.values()]
     )
-    y, _ = scaffolded(cell, case.x, case.state, case.weights)
+    y, _ = scaffolded(layer, case.x, case.state, case.weights)
     torch.set_num_threads(3)
     try:
         found = torch.autograd.grad(y.sum(), [*case.weights.values()])
@@ -289,13 +290,13 @@ def test_the_way_back_may_have_other_threads(kind: str, scaffolded: Any) -> None
 
 @pytest.mark.parametrize("kind", USUAL)
 def test_rows_do_not_see_each_other(kind: str, scaffolded: Any) -> None:
-    cell = CELLS["gru"]
-    case = make_case(cell, 4, 35, 3, 20)
-    y, _ = scaffolded(cell, case.x, case.state, case.weights)
+    layer = Layer(CELLS["gru"])
+    case = make_case(layer, 4, 35, 3, 20)
+    y, _ = scaffolded(layer, case.x, case.state, case.weights)
     for row in (0, 16, 34):
         part = slice(row, row + 1)
         state = tuple(whole[part] for whole in case.state)
-        alone, _ = scaffolded(cell, case.x[:, part], state, case.weights)
+        alone, _ = scaffolded(layer, case.x[:, part], state, case.weights)
         torch.testing.assert_close(alone, y[:, part], rtol=0, atol=TOLERANCE[kind != "float32"])
 
 
@@ -304,14 +305,14 @@ def test_rows_do_not_see_each_other(kind: str, scaffolded: Any) -> None:
 def test_derivatives_and_states_that_lie_turned_in_memory_are_read_right(
     name: str, kind: str, scaffolded: Any
 ) -> None:
-    cell = CELLS[name]
-    case = make_case(cell, 3, 4, 2, 6)
+    layer = Layer(CELLS[name])
+    case = make_case(layer, 3, 4, 2, 6)
     turned = tuple(part.detach().T.contiguous().T.requires_grad_() for part in case.state)
     case = dataclasses.replace(case, state=turned)
     factors = torch.randn(6, 4)
 
     def gradients(run: Any) -> list[Tensor]:
-        y, after = run(cell, case.x, case.state, case.weights)
+        y, after = run(layer, case.x, case.state, case.weights)
         loss = sum((part.T * factors).sum() for part in after)  # its derivative lies turned
         loss = loss + (y.transpose(0, 2) * factors[:, :, None]).sum()
         return list(torch.autograd.grad(loss, [*case.weights.values(), *case.state]))
@@ -322,43 +323,43 @@ def test_derivatives_and_states_that_lie_turned_in_memory_are_read_right(
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
 def test_input_without_gradient_gets_none(kind: str, scaffolded: Any) -> None:
-    cell = CELLS["lstm"]
-    case = make_case(cell, 3, 2, 4, 5)
-    y, _ = scaffolded(cell, case.x.detach(), case.state, case.weights)
+    layer = Layer(CELLS["lstm"])
+    case = make_case(layer, 3, 2, 4, 5)
+    y, _ = scaffolded(layer, case.x.detach(), case.state, case.weights)
     y.sum().backward()
     assert case.x.grad is None
     assert case.weights["weight_ih"].grad is not None
     with torch.no_grad():
-        again, _ = scaffolded(cell, case.x, case.state, case.weights)
+        again, _ = scaffolded(layer, case.x, case.state, case.weights)
     assert not again.requires_grad
     torch.testing.assert_close(again, y, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("name", "kind"), NORMALISED)
 def test_the_given_tensors_are_not_changed(name: str, kind: str, scaffolded: Any) -> None:
-    cell = dataclasses.replace(CELLS[name], layer_norm=True)
-    case = make_case(cell, 3, 2, 4, 5)
+    layer = Layer(CELLS[name], layer_norm=True)
+    case = make_case(layer, 3, 2, 4, 5)
     given = [case.x, *case.state, *case.weights.values()]
     before = [tensor.detach().clone() for tensor in given]
-    outcome(scaffolded, cell, case)
+    outcome(scaffolded, layer, case)
     assert all(torch.equal(tensor, was) for tensor, was in zip(given, before, strict=True))
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("kind", USUAL)
 def test_a_thousand_windows_leave_no_memory_behind(kind: str, scaffolded: Any) -> None:
-    cell = CELLS["lstm"]
-    case = make_case(cell, 4, 8, 16, 32)
+    layer = Layer(CELLS["lstm"])
+    case = make_case(layer, 4, 8, 16, 32)
 
     def resident() -> int:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     for _ in range(200):
-        outcome(scaffolded, cell, case)
+        outcome(scaffolded, layer, case)
     before = resident()
     for _ in range(800):
-        outcome(scaffolded, cell, case)
+        outcome(scaffolded, layer, case)
     # a window's arrays are some 300 KiB: of 800 windows not one in 60 may stay
     assert resident() - before < 4 * 2**20
 
@@ -370,9 +371,9 @@ def test_products_of_torch_are_right_before_and_after_a_window(kind: str, scaffo
     a, b = (torch.randn(33, 65, generator=generator).to(torch.bfloat16) for _ in range(2))
     exact = a.float() @ b.float().T
     for name in ("lstm", "elman"):
-        case = make_case(CELLS[name], 3, 20, 16, 24)
+        case = make_case(Layer(CELLS[name]), 3, 20, 16, 24)
         before = a @ b.T
-        outcome(scaffolded, CELLS[name], case)
+        outcome(scaffolded, Layer(CELLS[name]), case)
         after = a @ b.T
         assert torch.equal(before, after)
         torch.testing.assert_close(after.float(), exact, rtol=2**-7, atol=2**-5)
@@ -409,13 +410,13 @@ def test_compiled_code_is_kept_and_found_again(
 
 
 def test_one_window_is_compiled_once() -> None:
-    asked = (CELLS["lstm"], (4,), 0, False, "float32")
+    asked = (Layer(CELLS["lstm"]), False, "float32")
     window = fused_codegen.compiled(*asked)
-    assert fused_codegen.compiled(*asked) is window
+    assert fused_codegen.compiled(Layer(CELLS["lstm"]), False, "float32") is window
     assert (window.saved, window.inputs, window.own_operand) == (5, (4,), False)
     assert window.one_derivative == (True,)
     assert window.forward.address != window.backward.address
-    other = fused_codegen.compiled(CELLS["preactivation"], (1,), 0, False, "float32")
+    other = fused_codegen.compiled(Layer(CELLS["preactivation"]), False, "float32")
     assert other.own_operand  # tanh(c), and not c, meets its product
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charrnn.cells import CELLS
+from charrnn.cells import CELLS, Layer
 from charrnn.config import ModelConfig, Regularizers
 from charrnn.model import parameters
 from charrnn.network.layers import LIBRARY, library, reference
@@ -308,7 +308,7 @@ def test_with_skips_the_input_goes_to_every_layer_and_every_layer_to_the_output(
     symbols = weights["embedding"][ids]
     x, outputs = symbols, []
     for index in range(3):
-        y, _ = reference(CELLS["lstm"], x, begin[index], _layer(network, index))
+        y, _ = reference(Layer(CELLS["lstm"]), x, begin[index], _layer(network, index))
         outputs.append(y)
         x = torch.cat([y, symbols], -1)
     read = torch.cat(outputs, -1)
@@ -406,7 +406,7 @@ def test_a_learned_start_is_every_streams_first_state_and_gets_a_gradient(
     network = _network(make_values, _config(cell, learned_start=True))
     start, weights = network.start_state(3), network.weights()
     for index, layer in enumerate(start):
-        for name, part in zip(network.cell.states, layer, strict=True):
+        for name, part in zip(network.layer.cell.states, layer, strict=True):
             learned = weights[f"layers.{index}.start.{name}"]
             assert part.tolist() == [learned.tolist()] * 3
     inputs, targets = _ids(4, 3)
@@ -476,8 +476,12 @@ def test_what_goes_up_is_dropped_between_layers_too(make_values: Make) -> None:
     torch.manual_seed(3)
     noise = network.draw(2)
     weights, begin = network.weights(), network.start_state(2)
-    below, _ = reference(CELLS["elman"], weights["embedding"][ids], begin[0], _layer(network, 0))
-    top, _ = reference(CELLS["elman"], below * noise.dropped[0], begin[1], _layer(network, 1))
+    below, _ = reference(
+        Layer(CELLS["elman"]), weights["embedding"][ids], begin[0], _layer(network, 0)
+    )
+    top, _ = reference(
+        Layer(CELLS["elman"]), below * noise.dropped[0], begin[1], _layer(network, 1)
+    )
     outputs, _ = network.run(ids, begin, noise)
     torch.testing.assert_close(outputs.top, top, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(outputs.dropped, top * noise.dropped[1], rtol=1e-12, atol=1e-12)
@@ -623,7 +627,7 @@ def test_without_training_zoneout_is_its_mean(make_values: Make, cell: str) -> N
     config = _config(cell, 1, zoneout=0.3, zoneout_cell=0.6)
     network, plain = _network(make_values, config).eval(), _network(make_values, _config(cell, 1))
     rng = np.random.default_rng(0)
-    begin = (tuple(torch.tensor(rng.standard_normal((2, 5))) for _ in network.cell.states),)
+    begin = (tuple(torch.tensor(rng.standard_normal((2, 5))) for _ in network.layer.cell.states),)
     ids = torch.tensor([[0, 1]])
     _, (after,) = network(ids, begin)
     _, (new,) = plain(ids, begin)

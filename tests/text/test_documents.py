@@ -97,7 +97,7 @@ def test_training_reads_each_document_as_if_it_were_alone(
     ids, starts, documents = cut(LENGTHS)
     model = ModelConfig(3, hidden_size=8, embedding_size=4, learned_start=learned)
     kernel = layers.select(
-        parameters.cell_of(model), torch.device("cpu"), "float32", backend=backend
+        parameters.layer_of(model), torch.device("cpu"), "float32", backend=backend
     )
     network = CharRNN(model, make_values(model), sequence=kernel.run)
     config = TrainConfig(seq_len=3, update_every=3, batch_size=1, reset_at_documents=True)

@@ -14,7 +14,7 @@ from following import Follower, train
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charrnn.cells import CELLS
+from charrnn.cells import CELLS, Layer
 from charrnn.cells.base import Parts, Product
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions
 from charrnn.errors import CorpusError, OptionError
@@ -258,7 +258,7 @@ def test_a_state_that_is_carried_makes_a_difference(make_values: Make) -> None:
     assert abs(carried.losses[1].item() - anew.losses[1].item()) > 1e-4
 
 
-def _linear() -> Any:
+def _linear() -> Layer:
     """``h = W_xh x + W_hh h + b``."""
 
     def equations(sigmoid: Any, tanh: Any, relu: Any) -> Callable[..., Parts]:
@@ -268,7 +268,7 @@ def _linear() -> Any:
 
         return unit
 
-    return dataclasses.replace(CELLS["elman"], name="linear", equations=equations)
+    return Layer(dataclasses.replace(CELLS["elman"], name="linear", equations=equations))
 
 
 # The scalar network x_{t+1} = w x_t with w = 0.2 and x_0 = 0.9: x_1 = 0.18, x_2 = 0.036,
@@ -303,7 +303,7 @@ def test_the_scalar_example_through_the_whole_network(window: int, derivative: f
     values["layers.0.weight_hh"][:] = 0.2
     values["output.weight"][:] = 1.0
     network = CharRNN(config, values)
-    network.cell = _linear()
+    network.layer = _linear()
     ids = torch.zeros(3, 1, dtype=torch.long)
     begin = ((torch.full((1, 1), 0.9, dtype=torch.float64),),)
     cut = 3 - window

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charrnn.cells import CELLS
+from charrnn.cells import CELLS, Layer
 from charrnn.cells.base import Parts, Product
 from charrnn.config import ModelConfig, Regularizers, TrainConfig
 from charrnn.network.layers import reference
@@ -113,7 +113,7 @@ def test_the_penalties_see_the_counted_steps_of_the_last_layer(make_values: Make
     assert penalty.item() == pytest.approx(expected.item(), rel=1e-12)
 
 
-def _linear() -> Any:
+def _linear() -> Layer:
     """``h = W_xh x + W_hh h + b``."""
 
     def equations(sigmoid: Any, tanh: Any, relu: Any) -> Callable[..., Parts]:
@@ -123,16 +123,16 @@ def _linear() -> Any:
 
         return unit
 
-    return dataclasses.replace(CELLS["elman"], name="linear", equations=equations)
+    return Layer(dataclasses.replace(CELLS["elman"], name="linear", equations=equations))
 
 
-def _scalar(cell: Any, w: float, steps: int) -> tuple[list[Tensor], Tensor]:
+def _scalar(layer: Layer, w: float, steps: int) -> tuple[list[Tensor], Tensor]:
     """States h_0 ... h_T of one unit with weight `w`, from 0.9 on, and that weight."""
     weight = torch.full((1, 1), w, dtype=torch.float64, requires_grad=True)
     zero = torch.zeros(1, 1, dtype=torch.float64)
     recorder = Recorder()
     weights = {"weight_ih": zero, "weight_hh": weight, "bias": zero[0]}
-    recorder(cell, zero.expand(steps, 1, 1), (zero + 0.9,), weights)
+    recorder(layer, zero.expand(steps, 1, 1), (zero + 0.9,), weights)
     return recorder.layers[0], weight
 
 
@@ -153,7 +153,7 @@ def test_omega_of_an_elman_unit_by_hand() -> None:
     # the way from h_1 to h_2 has the slope w (1 - h_2^2): with w = 2 and h_0 = 0.9,
     # h_1 = tanh(1.8) = 0.9468060, h_2 = tanh(1.8936120) = 0.9556872: 2 * 0.0866619 = 0.1733238,
     # and (0.1733238 - 1)^2 = 0.6833935
-    states, _ = _scalar(CELLS["elman"], 2.0, 2)
+    states, _ = _scalar(Layer(CELLS["elman"]), 2.0, 2)
     assert regularizers.omega(states[-1].sum(), [states]).item() == pytest.approx(
         0.6833935, abs=1e-6
     )

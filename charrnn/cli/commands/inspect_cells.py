@@ -97,10 +97,10 @@ def inspect_cells(
 
 def _parse_unit(text: str, model: Model) -> Unit:
     """Return the unit named LAYER.PART.UNIT, or LAYER.UNIT of the last part of the state."""
+    from charrnn.cells import CELLS
     from charrnn.inspection.units import Unit
-    from charrnn.model import parameters
 
-    config, states = model.config, parameters.cell_of(model.config).states
+    config, states = model.config, CELLS[model.config.cell].states
     match = re.fullmatch(r"(\d{1,9})\.(?:([a-z]+)\.)?(\d{1,9})", text)
     if not match:
         raise OptionError(
