@@ -86,7 +86,7 @@ def test_a_disk_that_hangs_does_not_hold_the_training() -> None:
     assert done == ["slow", "third"]
 
 
-def test_a_disk_that_never_answers_ends_in_a_sentence() -> None:
+def test_a_disk_that_never_answers_is_an_error() -> None:
     release = threading.Event()
     writer = BackgroundWriter()
     writer.put("model", lambda: release.wait(20) and None)

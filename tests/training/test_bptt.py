@@ -1,4 +1,4 @@
-"""Truncated backpropagation through time against loops that are written for nothing else."""
+"""Truncated backpropagation through time against plain implementations."""
 
 import dataclasses
 import math
@@ -36,7 +36,7 @@ STREAMS, LENGTH, SYMBOLS = 3, 17, 4
 def _bptt(
     make_values: Make, config: ModelConfig, update_every: int, seq_len: int, **more: Any
 ) -> BPTT:
-    """In float64, with the plain loop, on three streams of 17 symbols."""
+    """Return a training in float64, with the plain loop, on three streams of 17 tokens."""
     ids = np.random.default_rng(5).integers(0, SYMBOLS, STREAMS * LENGTH).astype(np.uint8)
     train = TrainConfig(
         seq_len=seq_len,
@@ -51,7 +51,7 @@ def _bptt(
 
 
 def _step(cell: str, w: Weights, ids: Tensor, state: list[LayerState]) -> list[LayerState]:
-    """One symbol through all layers, as the equations are printed."""
+    """Pass one token through all layers, as the equations are printed."""
     x, after = w["embedding"][ids], []
     for layer, before in enumerate(state):
         own = {name: w[f"layers.{layer}.{name}"] for name in ("weight_ih", "weight_hh", "bias")}
@@ -83,7 +83,7 @@ class Slow:
     def gradients(
         self, values: Weights, text: tuple[Tensor, Tensor], number: int
     ) -> tuple[float, Weights]:
-        """The mean loss that update `number` of an epoch counts, and its gradient."""
+        """Return the mean loss of update `number` of an epoch, and its gradient."""
         inputs, targets = text
         end = (number + 1) * self.k1
         begin = max(0, end - self.k2)
@@ -143,7 +143,7 @@ def test_the_gradient_of_every_update_is_that_of_the_slow_loop(
 
 @pytest.mark.parametrize(("other", "k2"), [(4, 3), (4, 5), (2, 4)])
 def test_another_window_gives_another_gradient(make_values: Make, other: int, k2: int) -> None:
-    """What the test above compares does depend on k2."""
+    """Show that the gradient of the test above depends on k2."""
     config = ModelConfig(SYMBOLS, "lstm", 1, 5, 3)
     found = []
     for length in (other, k2):
@@ -154,7 +154,7 @@ def test_another_window_gives_another_gradient(make_values: Make, other: int, k2
     assert (found[0] - found[1]).abs().max() > 1e-6
 
 
-def test_states_stored_are_those_of_the_weights_of_then(make_values: Make) -> None:
+def test_stored_states_are_those_of_the_earlier_weights(make_values: Make) -> None:
     config = ModelConfig(SYMBOLS, "elman", 1, 5, 3)
     bptt = _bptt(make_values, config, 2, 4)
     inputs, _ = _text(bptt)
@@ -176,7 +176,7 @@ def test_states_stored_are_those_of_the_weights_of_then(make_values: Make) -> No
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("window", [1, 4, 5])
-def test_with_k1_as_k2_it_is_the_usual_loop_that_detaches_and_carries(
+def test_equal_k1_and_k2_are_the_usual_loop_that_detaches_the_state(
     make_values: Make, window: int, layers: int
 ) -> None:
     config = ModelConfig(SYMBOLS, "lstm", layers, 5, 3)
@@ -229,7 +229,7 @@ def test_with_k1_as_k2_it_is_the_usual_loop_that_detaches_and_carries(
         torch.testing.assert_close(ours[f"layers.{layer}.weight_hh"], theirs, rtol=1e-7, atol=1e-9)
 
 
-def test_reset_windows_start_anew_but_read_the_symbol_before_them(make_values: Make) -> None:
+def test_reset_windows_reset_the_state_but_read_the_token_before_them(make_values: Make) -> None:
     config = ModelConfig(SYMBOLS, "lstm", 1, 5, 3)
     bptt = _bptt(make_values, config, 4, 4, state="reset")
     inputs, targets = _text(bptt)
@@ -248,7 +248,7 @@ def test_reset_windows_start_anew_but_read_the_symbol_before_them(make_values: M
         torch.testing.assert_close(_gradients(bptt), expected, rtol=1e-9, atol=1e-12)
 
 
-def test_a_state_that_is_carried_makes_a_difference(make_values: Make) -> None:
+def test_carrying_the_state_makes_a_difference(make_values: Make) -> None:
     config = ModelConfig(SYMBOLS, "lstm", 1, 5, 3)
     carried, anew = (_bptt(make_values, config, 4, 4, state=state) for state in ("carry", "reset"))
     for bptt in (carried, anew):
@@ -343,7 +343,7 @@ TEXT = "the cat is home.\nthe sea is near.\n" * 20  # 680 symbols, of which 612 
 
 
 def _train(tmp_path: Path, **options: Any) -> tuple[Any, Any]:
-    """A short training and the plan that it followed."""
+    """Return a short training and its plan."""
 
     class Planning(Follower):
         def planned(self, planned: Planned) -> None:
@@ -372,7 +372,7 @@ def test_a_training_that_resets_learns(tmp_path: Path) -> None:
     assert result.valid_nats < math.log(plan.model.vocab_size) - 0.3
 
 
-def test_a_training_with_windows_that_overlap_learns_and_counts_each_symbol_once(
+def test_a_training_with_overlapping_windows_learns_and_counts_each_token_once(
     tmp_path: Path,
 ) -> None:
     result, plan = _train(

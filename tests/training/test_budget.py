@@ -15,7 +15,7 @@ def test_the_rate_is_a_cosine_by_hand() -> None:
     assert rate(0.75) == pytest.approx(0.02 + 0.98 * 0.1464466)
 
 
-def test_the_rate_warms_up_in_a_line_from_nearly_nothing() -> None:
+def test_the_learning_rate_warms_up_linearly() -> None:
     def part_of_cosine(x: float) -> float:
         return rate(x) / (LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * x)) / 2)
 
@@ -38,11 +38,11 @@ def test_the_rate_never_rises_after_the_warm_up(one: float, other: float) -> Non
         assert rate(late) <= rate(early)
 
 
-def test_steps_are_a_pure_function_of_the_step() -> None:
+def test_steps_depend_on_the_step_alone() -> None:
     assert [Steps(4).fraction(step) for step in range(5)] == [0, 0.25, 0.5, 0.75, 1]
 
 
-def test_a_clock_ends_at_its_deadline_less_its_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_ends_at_its_deadline_minus_its_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(deadline=110.0, start=10.0)
     monkeypatch.setattr(budget.time, "perf_counter", lambda: 60.0)
     assert clock.fraction(0) == clock.fraction(999) == 0.5
@@ -52,11 +52,11 @@ def test_a_clock_ends_at_its_deadline_less_its_reserve(monkeypatch: pytest.Monke
     assert clock.fraction(0) == 2.0
 
 
-def test_a_clock_without_any_time_is_over() -> None:
+def test_a_clock_without_time_is_used_up() -> None:
     assert Clock(deadline=0.0).fraction(0) >= 1
 
 
-def test_a_clock_is_over_when_its_steps_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_is_used_up_when_its_steps_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget.time, "perf_counter", lambda: 25.0)
     clock = Clock(deadline=100.0, steps=40, start=0.0)
     assert clock.fraction(4) == 0.25  # of the time, more than a tenth of the steps

@@ -1,4 +1,4 @@
-"""The folders that a training goes on from: what is not whole, or not ours, is never believed."""
+"""Checkpoints on disk: what is incomplete, damaged or foreign is never used."""
 
 import contextlib
 import errno
@@ -69,7 +69,7 @@ def _found(run_dir: Path) -> list[Found | ModelError]:
 
 
 def _read(found: Found | ModelError) -> dict[str, Any]:
-    """Everything that is read of a checkpoint when a training goes on."""
+    """Read everything that a resumed training reads."""
     if isinstance(found, ModelError):
         raise found
     Record.parse(found.state, "it")
@@ -77,7 +77,7 @@ def _read(found: Found | ModelError) -> dict[str, Any]:
 
 
 def _rewritten(folder: Path, name: str, data: bytes) -> None:
-    """A file with another content, and a manifest that knows it: as of somebody who means it."""
+    """Replace a file's content and its manifest entry, as an attacker would."""
     (folder / name).write_bytes(data)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"][name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -95,7 +95,7 @@ def folder(run_dir: Path) -> Path:
     return run_dir / "checkpoints" / "3"
 
 
-def test_a_checkpoint_comes_back(run_dir: Path) -> None:
+def test_a_checkpoint_is_read_back(run_dir: Path) -> None:
     (found,) = _found(run_dir)
     assert isinstance(found, Found)
     assert found.metrics == b'{"step": 1}\n'
@@ -107,7 +107,7 @@ def test_a_checkpoint_comes_back(run_dir: Path) -> None:
         assert arrays[name].tobytes() == value.tobytes()
 
 
-def test_the_last_three_are_kept_and_the_latest_named(tmp_path: Path) -> None:
+def test_the_newest_three_are_kept_and_the_latest_is_named(tmp_path: Path) -> None:
     for step in (3, 20, 100, 9, 1000):
         checkpoints.save(RunDir(tmp_path), _made(step))
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
@@ -120,7 +120,7 @@ def test_the_last_three_are_kept_and_the_latest_named(tmp_path: Path) -> None:
     ]
 
 
-def test_only_what_charrnn_made_is_removed(run_dir: Path, folder: Path) -> None:
+def test_only_files_that_charrnn_wrote_are_removed(run_dir: Path, folder: Path) -> None:
     inside = run_dir / "checkpoints"
     elsewhere = run_dir / "elsewhere"
     shutil.copytree(folder, elsewhere)
@@ -176,7 +176,7 @@ def test_files_that_are_links_or_folders_are_refused(folder: Path, name: str) ->
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_cut_off_anywhere_is_refused(folder: Path, name: str, tell: Tell) -> None:
-    """At every 1/64 of its length."""
+    """Cut it at every 1/64 of its length."""
     tell("a file of a checkpoint cut off at every 1/64", 64)
     data = (folder / name).read_bytes()
     for part in range(64):
@@ -186,8 +186,8 @@ def test_a_file_cut_off_anywhere_is_refused(folder: Path, name: str, tell: Tell)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_bit_that_turned_is_noticed(folder: Path, name: str, tell: Tell) -> None:
-    """One at every 1/64 of its length, another each time."""
+def test_a_flipped_bit_is_detected(folder: Path, name: str, tell: Tell) -> None:
+    """Flip one bit at every 1/64 of its length."""
     tell("a bit turned at every 1/64 of a file of a checkpoint", 64)
     data = (folder / name).read_bytes()
     before = _read(_found(folder.parents[1])[0])
@@ -248,9 +248,7 @@ def test_a_manifest_that_names_other_files_is_refused(folder: Path, parts: Any) 
         ("norms", None),
     ],
 )
-def test_tensors_that_are_not_a_trainings_are_refused(
-    tmp_path: Path, name: str, value: Any
-) -> None:
+def test_tensors_of_another_training_are_refused(tmp_path: Path, name: str, value: Any) -> None:
     arrays = _arrays() | {name: value}
     if value is None:
         del arrays[name]
@@ -263,7 +261,7 @@ def test_tensors_that_are_not_a_trainings_are_refused(
 @pytest.mark.parametrize("key", [*STATE, "run.model", "run.train", "run.corpus", "trainer.step"])
 @pytest.mark.parametrize("value", [None, "x", [1], -1.5, {"a": 1}, "missing"])
 def test_a_state_with_a_wrong_part_is_refused_or_read(folder: Path, key: str, value: Any) -> None:
-    """Never anything else but an error of ours; and only for what may be any text or number."""
+    """Raise only charrnn's errors, and read only values that may be anything."""
     state = json.loads((folder / "state.json").read_text())
     outer, _, inner = key.rpartition(".")
     part = state[outer] if outer else state
@@ -298,7 +296,7 @@ def test_a_state_with_a_wrong_part_is_refused_or_read(folder: Path, key: str, va
         {"surprise": 1},
     ],
 )
-def test_a_training_that_cannot_be_is_refused(folder: Path, change: dict[str, Any]) -> None:
+def test_an_impossible_training_is_refused(folder: Path, change: dict[str, Any]) -> None:
     state = json.loads((folder / "state.json").read_text())
     state["run"]["train"] |= change
     _rewritten(folder, "state.json", json.dumps(state).encode())
@@ -306,10 +304,10 @@ def test_a_training_that_cannot_be_is_refused(folder: Path, change: dict[str, An
         _read(_found(folder.parents[1])[0])
 
 
-def test_nothing_is_allocated_for_what_a_header_only_says(
+def test_nothing_is_allocated_for_what_a_header_claims(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sixteen terabytes of one tensor, in a file of a few kilobytes."""
+    """Claim a tensor of sixteen terabytes in a file of a few kilobytes."""
     data = (folder / "tensors.safetensors").read_bytes()
     start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:start])
@@ -335,7 +333,7 @@ CALLS = ("open", "write", "fsync", "rename", "replace", "mkdir")
 def failing(
     monkeypatch: pytest.MonkeyPatch, call: str, at: int, error: int, under: Path
 ) -> list[int]:
-    """Let the `at`-th call of a kind below a folder fail; counts them in the list returned."""
+    """Let the `at`-th call of a kind below a folder fail; count the calls in the returned list."""
     real: Callable[..., Any] = getattr(os, call)
     count = [0]
 
@@ -358,7 +356,7 @@ def failing(
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="a file's name by its number")
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EROFS])
 @pytest.mark.parametrize("call", CALLS)
-def test_a_write_that_fails_anywhere_leaves_what_was(
+def test_a_failed_write_leaves_earlier_checkpoints_alone(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: int
 ) -> None:
     said: list[str] = []
@@ -370,7 +368,7 @@ def test_a_write_that_fails_anywhere_leaves_what_was(
             except RunError as failure:
                 said.append(str(failure))
         good = [found for found in _found(run_dir) if isinstance(found, Found)]
-        assert good[-1].folder.name == "3"  # it is as it was
+        assert good[-1].folder.name == "3"  # it is unchanged
         for found in good:
             _read(found)
         checkpoints.tidy(RunDir(run_dir))
@@ -392,10 +390,10 @@ def test_short_writes_are_completed(run_dir: Path, monkeypatch: pytest.MonkeyPat
     assert [len(_read(found)) for found in _found(run_dir)] == [len(_arrays())] * 2
 
 
-def test_what_a_disk_made_of_it_is_looked_at(
+def test_a_checkpoint_is_verified_after_writing(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that says it wrote, and did not."""
+    """Pretend to write."""
     write = os.write
     lost = iter([1, 1, 0])
 
@@ -428,7 +426,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(name=st.sampled_from(FILES), data=junk)
-def test_any_file_is_read_or_refused_by_a_sentence(target: Path, name: str, data: bytes) -> None:
+def test_any_file_is_read_or_refused(target: Path, name: str, data: bytes) -> None:
     folder = target / "checkpoints" / "3"
     before = {path: path.read_bytes() for path in folder.iterdir()}
     try:

@@ -1,4 +1,4 @@
-"""A training on a disk that fails: it goes on, says so, and what it leaves is whole."""
+"""A training on a failing disk continues, says so, and leaves only complete files."""
 
 import errno
 import os
@@ -38,7 +38,7 @@ class Listening(Follower):
 
 
 class Disk:
-    """Calls of the system below a folder, of which some fail.
+    """System calls below a folder, some of which fail.
 
     Attributes:
         count: calls so far.
@@ -83,20 +83,20 @@ def _train(out: Path, follower: Follower | None = None) -> Result:
 
 def _resume(out: Path) -> Result:
     with pytest.MonkeyPatch.context() as patch:
-        # the disk is well again, if perhaps busy
+        # the disk works again, but may be busy
         patch.setattr(background_writer, "LAST_PATIENCE", 60.0)
         return resume(from_text(TEXT, "tiny"), OPTIONS, out=out, checkpoint_every=4)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The model of a training with a good disk."""
+    """Return the model of a training on a working disk."""
     return Path(_train(tmp_path_factory.mktemp("whole") / "run").model).read_bytes()
 
 
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> int:
-    """How many calls such a training makes."""
+    """Return how many calls such a training makes."""
     folder = tmp_path_factory.mktemp("counted")
     with pytest.MonkeyPatch.context() as patch:
         disk = Disk(patch, folder / "run", 0, 0, 0)
@@ -106,7 +106,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> int:
 
 @needs_names
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
-def test_one_call_that_fails_loses_nothing(
+def test_one_failing_system_call_loses_nothing(
     tmp_path: Path, whole: bytes, calls: int, error: int, times: Any, tell: Any
 ) -> None:
     tried = range(1, calls + 1, times(7, 1))
@@ -119,7 +119,7 @@ def test_one_call_that_fails_loses_nothing(
             Disk(patch, out, at, at, error)
             try:
                 result = _train(out, follower)
-            except RunError:  # when there was nothing yet to be lost
+            except RunError:  # before there was anything to lose
                 early.append(out)
                 continue
         assert Path(result.model).read_bytes() == whole
@@ -131,7 +131,7 @@ def test_one_call_that_fails_loses_nothing(
 
 @needs_names
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS])
-def test_a_disk_that_fails_for_good_leaves_what_can_be_resumed(
+def test_a_training_whose_disk_failed_for_good_can_be_resumed(
     tmp_path: Path, whole: bytes, calls: int, error: int, times: Any, tell: Any
 ) -> None:
     tried = range(12, calls + 1, times(17, 1))
@@ -142,7 +142,7 @@ def test_a_disk_that_fails_for_good_leaves_what_can_be_resumed(
             Disk(patch, out, at, float("inf"), error)
             with pytest.raises(RunError) as caught:
                 _train(out, follower)
-        # It may be that the last file was not yet tried, and nothing else was left.
+        # The last file may not have been tried yet.
         assert os.strerror(error) in str(caught.value) or "takes no more" in str(caught.value)
         for found in checkpoints.found(RunDir(out)):
             assert isinstance(found, checkpoints.Found)
@@ -155,7 +155,7 @@ def test_a_disk_that_fails_for_good_leaves_what_can_be_resumed(
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own of 64 kB, less than a training writes; `remount` makes it larger."""
+    """Mount a disk of 64 kB, less than a training writes."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if not _mounted("-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)):
@@ -171,7 +171,7 @@ def _mounted(*words: str) -> bool:
         return False
 
 
-def test_on_a_disk_that_is_really_full_nothing_is_lost(disk: Path, whole: bytes, tell: Any) -> None:
+def test_nothing_is_lost_on_a_full_disk(disk: Path, whole: bytes, tell: Any) -> None:
     with pytest.raises(RunError, match=r"No space left|takes no more"):
         _train(disk / "run")
     for found in checkpoints.found(RunDir(disk / "run")):
@@ -182,7 +182,7 @@ def test_on_a_disk_that_is_really_full_nothing_is_lost(disk: Path, whole: bytes,
 
 
 @needs_names
-def test_a_disk_that_is_full_for_a_while_is_told_of_and_waited_for(
+def test_a_disk_that_is_full_for_a_while_is_reported_and_waited_for(
     tmp_path: Path, whole: bytes, calls: int
 ) -> None:
     follower = Listening()
@@ -223,7 +223,7 @@ def test_a_disk_that_hangs_does_not_stop_the_training(
     assert Path(result.model).read_bytes() == whole
 
 
-def test_a_clock_that_jumps_is_not_asked(
+def test_the_wall_clock_may_jump(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bytes
 ) -> None:
     hours = iter(range(10**9, 0, -3600))

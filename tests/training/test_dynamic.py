@@ -24,7 +24,7 @@ def model(request: pytest.FixtureRequest) -> Model:
 
 
 def naive(model: Model) -> float:
-    """The rule as it is written, in float64, one segment after the other."""
+    """Apply the rule as written, in float64, segment by segment."""
     values = {k: torch.tensor(v).double().requires_grad_() for k, v in model.values.items()}
     first = {name: value.detach().clone() for name, value in values.items()}
     gradients: dict[str, list[torch.Tensor]] = {name: [] for name in values}
@@ -54,11 +54,11 @@ def naive(model: Model) -> float:
     return total
 
 
-def test_equals_the_rule_written_plainly(model: Model) -> None:
+def test_equals_a_plain_implementation_of_the_rule(model: Model) -> None:
     assert dynamic.score(model, IDS).total_nats == pytest.approx(naive(model), rel=1e-4)
 
 
-def test_scores_before_it_learns_and_learns_from_what_comes_again(
+def test_scores_each_segment_before_learning_from_it(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = CharRNN(model.config, model.values)
@@ -75,7 +75,7 @@ def test_scores_before_it_learns_and_learns_from_what_comes_again(
     assert dynamic.score(model, IDS).nats == pytest.approx(static.nats, rel=1e-5)
 
 
-def test_the_model_stays_as_it_is_and_progress_is_told(model: Model) -> None:
+def test_the_model_does_not_change_and_progress_is_reported(model: Model) -> None:
     before = {name: np.array(value) for name, value in model.values.items()}
     told: list[int] = []
     dynamic.score(model, IDS, progress=told.append)

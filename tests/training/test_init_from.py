@@ -1,4 +1,4 @@
-"""A network that was trained goes on with another alphabet: the same symbols mean the same."""
+"""A trained network is trained further with another alphabet."""
 
 import dataclasses
 from collections.abc import Callable
@@ -46,10 +46,8 @@ def _moved(model: Model, symbols: str) -> Model:
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_symbols_that_stay_mean_what_they_meant(
-    make_model: MakeModel, kind: dict[str, Any]
-) -> None:
-    """With the same symbols and one more, which is as improbable as can be."""
+def test_kept_characters_keep_their_meaning(make_model: MakeModel, kind: dict[str, Any]) -> None:
+    """Compare with an alphabet that has more characters, whose probability is made zero."""
     model = make_model("bdfhk", **kind)
     moved = _moved(model, "abdfghkz")
     bias = np.array(moved.values["output.bias"])
@@ -63,14 +61,14 @@ def test_symbols_that_stay_mean_what_they_meant(
     np.testing.assert_allclose(after[kept], before, atol=1e-5)
 
 
-def test_there_and_back_is_the_same(make_model: MakeModel) -> None:
+def test_moving_to_an_alphabet_and_back_changes_nothing(make_model: MakeModel) -> None:
     model = make_model("bdfhk", num_layers=2)
     back = _moved(_moved(model, "abdfghkz"), "bdfhk")
     for name, value in model.values.items():
         np.testing.assert_array_equal(back.values[name], value)
 
 
-def test_what_becomes_of_the_symbols_is_told(make_model: MakeModel) -> None:
+def test_the_alphabet_change_is_described(make_model: MakeModel) -> None:
     met = init_from.compare_alphabets(make_model("abc\n"), CharTokenizer("bcx\x9b"))
     assert (met.kept, met.added, met.dropped) == ("bc", "x\x9b", "\na")
     assert str(met) == "2 symbols kept, 2 added (x<U+009B>), 2 dropped (␊a)"
@@ -81,7 +79,7 @@ def test_what_becomes_of_the_symbols_is_told(make_model: MakeModel) -> None:
 
 
 @pytest.mark.parametrize("other", [ByteTokenizer(), CharTokenizer("acet", byte_fallback=True)])
-def test_symbols_that_are_no_characters_are_refused(
+def test_tokens_that_are_not_characters_are_refused(
     other: Tokenizer, make_model: MakeModel
 ) -> None:
     model = make_model("the cat")
@@ -91,7 +89,7 @@ def test_symbols_that_are_no_characters_are_refused(
         init_from.compare_alphabets(dataclasses.replace(model, tokenizer=other), model.tokenizer)
 
 
-def test_options_are_those_of_the_network(make_model: MakeModel) -> None:
+def test_options_are_those_of_the_model(make_model: MakeModel) -> None:
     model = make_model("abc", cell="gru", num_layers=2)
     made = init_from.options(model, {"steps": 3, "cell": "gru", "hidden_size": None})
     assert (made["cell"], made["hidden_size"], made["steps"]) == ("gru", 5, 3)
@@ -109,7 +107,7 @@ SMALL: dict[str, Any] = {
 }
 
 
-def test_a_training_begins_where_another_ended(tmp_path: Path) -> None:
+def test_a_training_starts_from_a_trained_model(tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_text(TEXT, "utf-8")
     (tmp_path / "two.txt").write_text(TEXT.replace("home", "zoo") + "?", "utf-8")
     first = charrnn.train(tmp_path / "one.txt", out=tmp_path / "one", steps=150, **SMALL)
@@ -126,7 +124,7 @@ def test_a_training_begins_where_another_ended(tmp_path: Path) -> None:
     assert training["init_from"]["symbols"] == "15 symbols kept, 2 added (?z), 1 dropped (m)"
 
 
-def test_such_a_training_is_resumed_exactly(tmp_path: Path, make_model: MakeModel) -> None:
+def test_a_training_from_a_model_is_resumed_exactly(tmp_path: Path, make_model: MakeModel) -> None:
     (tmp_path / "one.txt").write_text(TEXT, "utf-8")
     model_file.save(tmp_path / "m", make_model("the cat.?"))
 
@@ -150,7 +148,7 @@ def test_such_a_training_is_resumed_exactly(tmp_path: Path, make_model: MakeMode
     assert one.read_bytes() == two.read_bytes()
 
 
-def test_a_run_goes_on_by_itself(tmp_path: Path, make_model: MakeModel) -> None:
+def test_a_resumed_run_takes_no_other_model(tmp_path: Path, make_model: MakeModel) -> None:
     (tmp_path / "one.txt").write_text(TEXT, "utf-8")
     model_file.save(tmp_path / "m", make_model("the cat.?"))
     with pytest.raises(OptionError, match="`init_from` starts a run, `resume=True` continues one"):

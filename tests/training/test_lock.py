@@ -8,7 +8,7 @@ from charrnn.run_dir import RunDir
 from charrnn.training import lock
 
 
-def test_a_folder_is_held_once_and_again_afterwards(tmp_path: Path) -> None:
+def test_a_folder_is_locked_once_at_a_time(tmp_path: Path) -> None:
     for _ in range(2):
         with (
             lock.held(RunDir(tmp_path)),
@@ -21,7 +21,7 @@ def test_a_folder_is_held_once_and_again_afterwards(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("told", [b"", b"{", b"[]", b'{"pid": "x", "host": 3}', b"\xff" * 2000])
-def test_who_holds_it_is_told_where_it_can_be_read(tmp_path: Path, told: bytes) -> None:
+def test_an_unreadable_owner_is_left_out(tmp_path: Path, told: bytes) -> None:
     with lock.held(RunDir(tmp_path)):
         RunDir(tmp_path).lock.write_bytes(told)
         with (
@@ -31,7 +31,7 @@ def test_who_holds_it_is_told_where_it_can_be_read(tmp_path: Path, told: bytes) 
             pass
 
 
-def test_what_is_no_folder_is_a_sentence(tmp_path: Path) -> None:
+def test_a_file_cannot_be_locked_as_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot be locked"), lock.held(RunDir(tmp_path / "file")):
         pass

@@ -23,11 +23,11 @@ def _unasked(model: ModelConfig, train: TrainConfig) -> float:
 
 
 def _speed(model: ModelConfig, train: TrainConfig) -> float:
-    """A machine of so many parameters times characters per second."""
+    """Return the speed of a machine that does 2e10 parameters times characters per second."""
     return 2e10 / plan.layers(model)
 
 
-def test_what_was_asked_is_kept() -> None:
+def test_given_options_are_not_planned_away() -> None:
     asked: dict[str, Any] = {
         "cell": "elman",
         "num_layers": 3,
@@ -73,7 +73,7 @@ def test_what_was_asked_is_kept() -> None:
 
 
 @pytest.mark.parametrize("budget", [{"steps": 1000}, {"epochs": 2.5}])
-def test_without_a_clock_the_plan_is_a_function_of_text_and_options(
+def test_without_minutes_the_plan_depends_on_text_and_options_alone(
     budget: dict[str, Any],
 ) -> None:
     options = TrainOptions(**budget)
@@ -93,7 +93,7 @@ def test_epochs_are_counted_in_whole_updates_where_windows_overlap() -> None:
     assert (made.train.seq_len, made.train.update_every, made.characters) == (30, 3, 1980)
 
 
-def test_an_update_comes_with_each_window_unless_asked_more_often() -> None:
+def test_by_default_each_window_is_one_update() -> None:
     def shape(**options: Any) -> tuple[int, int]:
         train = plan.make(TrainOptions(steps=1, **options), MEGABYTE, 65, _unasked).train
         return train.seq_len, train.update_every
@@ -121,14 +121,14 @@ def test_a_full_window_is_as_long_as_a_stream() -> None:
 @pytest.mark.parametrize(
     ("length", "minutes"), [(10**8, 5.0), (10**6, 5.0), (250_000, 2.5), (10_000, 0.5), (100, 0.2)]
 )
-def test_without_a_budget_minutes_grow_with_the_root_of_the_text(
+def test_default_minutes_grow_with_the_square_root_of_the_length(
     length: int, minutes: float
 ) -> None:
     assert plan.make(TrainOptions(), length, 65, _speed).train.minutes == minutes
 
 
 @pytest.mark.parametrize("minutes", [0.1, 1.0, 5.0, 60.0, 1e5])
-def test_the_size_is_the_largest_that_time_and_text_can_feed(minutes: float) -> None:
+def test_the_size_is_the_largest_that_time_and_text_support(minutes: float) -> None:
     made = plan.make(TrainOptions(minutes=minutes), MEGABYTE, 65, _speed)
     window = made.train.batch_size * made.train.seq_len
     enough = ENOUGH_EPOCHS * (MEGABYTE // window) * window
@@ -147,7 +147,7 @@ def test_the_size_is_the_largest_that_time_and_text_can_feed(minutes: float) -> 
     assert made.characters == pytest.approx(expected)
 
 
-def test_the_reason_says_what_kept_the_network_small() -> None:
+def test_the_reason_says_what_limited_the_size() -> None:
     def reason(length: int, minutes: float) -> str:
         return plan.make(TrainOptions(minutes=minutes), length, 65, _speed).reason
 
@@ -174,9 +174,7 @@ def test_the_planned_batch_and_window_always_fit(length: int, seq_len: str | Non
 
 
 @given(st.integers(1, 200), st.integers(1, 5000))
-def test_updates_are_never_farther_apart_than_windows_are_long(
-    update_every: int, length: int
-) -> None:
+def test_updates_are_never_farther_apart_than_a_window(update_every: int, length: int) -> None:
     options = TrainOptions(steps=1, update_every=update_every)
     train = plan.make(options, length, 30, _unasked).train
     assert (train.update_every, train.seq_len >= update_every) == (update_every, True)
@@ -193,7 +191,7 @@ def test_the_memory_of_a_window_by_hand() -> None:
 @pytest.mark.parametrize(
     ("part", "field", "value", "factor"),
     [
-        # what a window keeps is in proportion to its length, streams and units, nearly
+        # what a window saves is in proportion to its length, streams and units, nearly
         ("train", "seq_len", 1280, 9.0),
         ("train", "batch_size", 320, 10.0),
         ("model", "hidden_size", 2560, 9.0),
@@ -201,7 +199,7 @@ def test_the_memory_of_a_window_by_hand() -> None:
         ("model", "cell", "lstm", 1.5),
     ],
 )
-def test_the_memory_of_a_window_grows_with_what_is_in_it(
+def test_the_memory_of_a_window_grows_with_its_size(
     part: str, field: str, value: Any, factor: float
 ) -> None:
     model = ModelConfig(65, "elman", 1, 256, 64)
@@ -220,7 +218,7 @@ def test_a_long_text_is_read_in_many_streams_of_long_windows() -> None:
     assert train.seq_len >= 32
 
 
-def test_two_layers_with_skips_are_planned_where_nobody_counts_them() -> None:
+def test_two_layers_with_skip_connections_are_the_default() -> None:
     def form(**options: Any) -> tuple[int, bool]:
         model = plan.make(TrainOptions(steps=9, **options), MEGABYTE, 65, _unasked).model
         return model.num_layers, model.skip_connections
@@ -230,14 +228,14 @@ def test_two_layers_with_skips_are_planned_where_nobody_counts_them() -> None:
     assert form(num_layers=3) == (3, False)
 
 
-def test_few_steps_are_not_spent_on_a_network_that_they_cannot_teach() -> None:
+def test_fewer_steps_train_a_smaller_network() -> None:
     def size(steps: int) -> int:
         return plan.make(TrainOptions(steps=steps), MEGABYTE, 65, _unasked).model.hidden_size
 
     assert size(100) < size(1000) < size(10_000)
 
 
-def test_dropout_comes_with_repetition() -> None:
+def test_dropout_grows_with_repetition() -> None:
     def dropout(epochs: float, **options: Any) -> float:
         chosen = TrainOptions(epochs=epochs, **options)
         return plan.make(chosen, MEGABYTE, 65, _unasked).train.dropout
@@ -248,7 +246,7 @@ def test_dropout_comes_with_repetition() -> None:
     assert dropout(100, dropout=0.0) == 0
 
 
-def test_wider_networks_make_smaller_steps() -> None:
+def test_wider_networks_have_smaller_learning_rates() -> None:
     rates = [
         plan.make(TrainOptions(steps=1, hidden_size=size), MEGABYTE, 65, _unasked).train
         for size in (128, 512, 2048)
@@ -257,7 +255,7 @@ def test_wider_networks_make_smaller_steps() -> None:
 
 
 @pytest.mark.parametrize("size", [64, 1024])
-def test_sgd_has_a_larger_rate_of_its_own(size: int) -> None:
+def test_sgd_has_its_own_learning_rate(size: int) -> None:
     def rate(**options: Any) -> float:
         chosen = TrainOptions(steps=1, hidden_size=size, **options)
         return plan.make(chosen, MEGABYTE, 65, _unasked).train.learning_rate
@@ -286,7 +284,7 @@ def test_measure_is_the_best_of_several_after_a_warm_up(monkeypatch: pytest.Monk
     assert list(durations) == [5.0]
 
 
-def test_minutes_end_early_when_a_text_has_been_read_often_enough() -> None:
+def test_minutes_also_limit_the_epochs() -> None:
     made = plan.make(TrainOptions(minutes=5.0), 10_000, 65, _speed)
     assert (made.train.minutes, made.train.epochs) == (5.0, ENOUGH_EPOCHS)
     assert plan.make(TrainOptions(steps=5), 10_000, 65, _speed).train.epochs is None

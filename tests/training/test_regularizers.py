@@ -26,7 +26,7 @@ PLAIN = ["elman", "irnn", "preactivation"]  # their state is all that is carried
 
 
 def _bptt(make_values: Make, cell: str = "elman", layers: int = 1, **more: Any) -> BPTT:
-    """In float64, with the plain loop, on two streams of 24 symbols."""
+    """Return a training in float64, with the plain loop, on two streams of 24 tokens."""
     config = ModelConfig(4, cell, layers, 5, 3)
     settings = {"seq_len": 6, "update_every": 6, "clip_norm": math.inf, "learning_rate": 0.01}
     train = TrainConfig(**settings | more, batch_size=2)
@@ -43,7 +43,7 @@ def _gradients(bptt: BPTT) -> dict[str, Tensor]:
 
 
 def _outputs(top: list[list[float]], dropped: list[list[float]]) -> Outputs:
-    """Of two steps, one stream and two units."""
+    """Return outputs of two steps, one stream and two units."""
     return Outputs(torch.zeros(2, 1, 1), torch.tensor(top)[:, None], torch.tensor(dropped)[:, None])
 
 
@@ -57,7 +57,7 @@ def test_penalties_on_activations_by_hand() -> None:
     assert regularizers.activation(outputs, Regularizers()) == 0.0
 
 
-def test_one_step_alone_is_not_slow_or_fast() -> None:
+def test_a_single_step_has_no_slowness_penalty() -> None:
     outputs = Outputs(torch.zeros(1, 1, 1), torch.ones(1, 1, 2), torch.ones(1, 1, 2))
     assert regularizers.activation(outputs, Regularizers(slowness_penalty=2.0)) == 0.0
 
@@ -67,7 +67,7 @@ def test_one_step_alone_is_not_slow_or_fast() -> None:
 @pytest.mark.parametrize(
     "kept", [{"activation_penalty": 2.0}, {"slowness_penalty": 1.5}, {"omega": 0.7}]
 )
-def test_a_penalty_is_added_to_the_gradient_and_not_to_the_loss_that_is_told(
+def test_a_penalty_is_added_to_the_gradient_and_not_to_the_reported_loss(
     make_values: Make, kept: dict[str, float], dropout: float, k1: int, k2: int
 ) -> None:
     shape = {"seq_len": k2, "update_every": k1, "dropout": dropout, "locked_dropout": True}
@@ -127,7 +127,7 @@ def _linear() -> Layer:
 
 
 def _scalar(layer: Layer, w: float, steps: int) -> tuple[list[Tensor], Tensor]:
-    """States h_0 ... h_T of one unit with weight `w`, from 0.9 on, and that weight."""
+    """Return states h_0 = 0.9 ... h_T of one unit with weight `w`, and that weight."""
     weight = torch.full((1, 1), w, dtype=torch.float64, requires_grad=True)
     zero = torch.zeros(1, 1, dtype=torch.float64)
     recorder = Recorder()
@@ -159,7 +159,7 @@ def test_omega_of_an_elman_unit_by_hand() -> None:
     )
 
 
-def test_omega_of_a_loss_at_every_step_is_of_the_whole_gradient_that_arrives() -> None:
+def test_omega_of_a_loss_at_every_step_uses_the_whole_gradient() -> None:
     # a linear unit with w = 0.5 and the loss h_1 + h_2 + h_3: what arrives at h_3 is 1, at h_2 1.5,
     # and what passes is half of it: (0.5 - 1)^2 twice, whatever arrives
     states, _ = _scalar(_linear(), 0.5, 3)
@@ -183,7 +183,9 @@ def test_omega_is_the_mean_over_streams_and_the_sum_over_layers() -> None:
     assert slope.item() == pytest.approx(2 * 2 * -0.8 / 2, rel=1e-12)
 
 
-def test_omega_where_nothing_arrives_or_passes_has_a_finite_gradient(make_values: Make) -> None:
+def test_omega_without_arriving_or_passing_gradient_has_a_finite_gradient(
+    make_values: Make,
+) -> None:
     config = ModelConfig(4, "irnn", 1, 5, 3)
     values = {name: value.astype(np.float64) for name, value in make_values(config).items()}
     values["layers.0.bias"][:] = -100.0  # every unit is shut
@@ -245,7 +247,7 @@ def test_omega_is_the_loss_of_lengths_computed_step_by_step(
 
 
 @pytest.mark.parametrize("cell", PLAIN)
-def test_omegas_gradient_is_that_of_central_differences(make_values: Make, cell: str) -> None:
+def test_the_gradient_of_omega_equals_central_differences(make_values: Make, cell: str) -> None:
     network, (ids, targets) = _network(make_values, cell), _ids()
     weights = network.weights()
     gradients = torch.autograd.grad(

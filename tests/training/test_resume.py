@@ -1,4 +1,4 @@
-"""A training that was cut off anywhere and resumed is the training that was not, byte for byte."""
+"""A training that was interrupted and resumed gives the same files as one that was not."""
 
 import dataclasses
 import hashlib
@@ -43,11 +43,11 @@ TEXT = "the cat is home.\nthe café is near the sea.\n" * 80
 
 
 class Killed(Exception):  # noqa: N818
-    """What a test lets happen in the middle of a training, as a power cut would."""
+    """Raised in the middle of a training, like a power cut."""
 
 
 class Watching(Follower):
-    """Stops or kills a training at a step, and remembers what was said."""
+    """Stops or kills a training at a step, and collects its notices."""
 
     def __init__(self, stop_at: int | None = None, kill_at: int | None = None) -> None:
         self.stop_at, self.kill_at = stop_at, kill_at
@@ -89,7 +89,7 @@ def _resume(
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Model, metrics (their clock fields apart) and summary are the same."""
+    """Assert that model, metrics and summary are the same, except for times."""
     assert (one / MODEL_NAME).read_bytes() == (other / MODEL_NAME).read_bytes()
     assert _metrics(one) == _metrics(other)
     first, second = (_json(folder / "summary.json") for folder in (one, other))
@@ -111,7 +111,7 @@ def _metrics(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training that nothing happened to."""
+    """Return an uninterrupted training."""
     folder = tmp_path_factory.mktemp("resume") / "whole"
     _train(folder)
     return folder
@@ -121,7 +121,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_stopped_and_resumed_is_the_same(tmp_path: Path, whole: Path, step: int) -> None:
     stopped = _train(tmp_path / "run", Watching(stop_at=step))
     assert (stopped.steps, stopped.stopped_by) == (min(step + 1, 30), "interrupt")
-    torch.manual_seed(99)  # what happened in between must not matter
+    torch.manual_seed(99)  # what happens in between must not matter
     watching = Watching()
     assert _resume(tmp_path / "run", watching).steps == 30
     assert _same(tmp_path / "run", whole)
@@ -169,8 +169,8 @@ def test_every_kind_of_training_resumes_exactly(tmp_path: Path, options: dict[st
     assert one.sample(length=50, seed=1) == two.sample(length=50, seed=1)
 
 
-def test_no_other_random_generator_matters(tmp_path: Path, whole: Path) -> None:
-    """Python's and numpy's are neither used nor touched: torch's is the only one to be saved."""
+def test_python_and_numpy_generators_do_not_matter(tmp_path: Path, whole: Path) -> None:
+    """Only torch's is used, and so only its state must be saved."""
 
     def drawn() -> list[Any]:
         return [random.getstate(), np.random.get_state()[1].tolist()]  # noqa: NPY002
@@ -184,9 +184,7 @@ def test_no_other_random_generator_matters(tmp_path: Path, whole: Path) -> None:
     assert _same(tmp_path / "again", whole)
 
 
-def test_a_finished_training_is_concluded_again_and_stays_the_same(
-    tmp_path: Path, whole: Path
-) -> None:
+def test_resuming_a_finished_training_repeats_its_end(tmp_path: Path, whole: Path) -> None:
     run_dir = Path(shutil.copytree(whole, tmp_path / "run"))
     (run_dir / "summary.json").unlink()
     (run_dir / MODEL_NAME).unlink()
@@ -194,9 +192,7 @@ def test_a_finished_training_is_concluded_again_and_stays_the_same(
     assert _same(run_dir, whole)
 
 
-def test_without_a_checkpoint_it_starts_from_the_beginning_and_says_so(
-    tmp_path: Path, whole: Path
-) -> None:
+def test_without_a_checkpoint_it_starts_over_with_a_notice(tmp_path: Path, whole: Path) -> None:
     with pytest.raises(Killed):
         _train(tmp_path / "run", Watching(kill_at=4))
     watching = Watching()
@@ -217,12 +213,12 @@ def test_a_run_that_ended_without_checkpoints_is_not_overwritten(
     assert (run_dir / MODEL_NAME).read_bytes() == (whole / MODEL_NAME).read_bytes()
 
 
-# What is damaged
+# Damage
 
 
 @pytest.fixture
 def cut(tmp_path: Path) -> Path:
-    """A run that was killed at step 18, with checkpoints of 5, 10 and 15 steps."""
+    """Return a run that was killed at step 18, with checkpoints at 5, 10 and 15 steps."""
     with pytest.raises(Killed):
         _train(tmp_path / "run", Watching(kill_at=18))
     assert sorted(int(path.name) for path in (tmp_path / "run/checkpoints").iterdir()) == [
@@ -237,7 +233,7 @@ def cut(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "name", ["manifest.json", "state.json", "tensors.safetensors", "metrics.jsonl"]
 )
-def test_a_damaged_checkpoint_is_passed_over_and_said(cut: Path, whole: Path, name: str) -> None:
+def test_a_damaged_checkpoint_is_skipped_with_a_notice(cut: Path, whole: Path, name: str) -> None:
     path = cut / "checkpoints" / "15" / name
     path.write_bytes(path.read_bytes()[:-20])
     watching = Watching()
@@ -245,11 +241,11 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(cut: Path, whole: Path, na
     assert [n for n in watching.notices if str(path) in n and "damaged" in n]
     assert [n for n in watching.notices if n.startswith("resumed  at step 10")]
     assert _same(cut, whole)
-    # the damaged one was replaced when the training came by
+    # the damaged one was replaced when the training reached its step again
     assert not [f for f in checkpoints.found(RunDir(cut)) if isinstance(f, ModelError)]
 
 
-def test_where_no_checkpoint_is_good_nothing_is_overwritten(cut: Path) -> None:
+def test_without_a_good_checkpoint_nothing_is_overwritten(cut: Path) -> None:
     for folder in (cut / "checkpoints").iterdir():
         (folder / "state.json").write_text("{}")
     before = {path: path.read_bytes() for path in cut.rglob("*") if path.is_file()}
@@ -288,9 +284,7 @@ def test_other_files_of_the_run_do_not_matter(cut: Path, whole: Path) -> None:
         {"learning_rate": None},
     ],
 )
-def test_a_state_that_cannot_be_is_passed_over(
-    cut: Path, whole: Path, change: dict[str, Any]
-) -> None:
+def test_an_impossible_state_is_skipped(cut: Path, whole: Path, change: dict[str, Any]) -> None:
     folder = cut / "checkpoints" / "15"
     state = _json(folder / "state.json")
     state["trainer"] |= change
@@ -321,12 +315,12 @@ def test_every_difference_is_listed(cut: Path) -> None:
     assert "\n" not in message
 
 
-def test_a_text_that_grew_is_another(cut: Path) -> None:
+def test_a_longer_text_is_another_text(cut: Path) -> None:
     with pytest.raises(OptionError, match=r"the text has SHA-256 .*345 valid characters, not 344"):
         _resume(cut, text=TEXT + "!")
 
 
-def test_a_changed_rate_is_followed_and_told(cut: Path, whole: Path) -> None:
+def test_a_changed_learning_rate_is_used_and_reported(cut: Path, whole: Path) -> None:
     watching = Watching()
     _resume(cut, watching, learning_rate=0.001, dropout=0.2, weight_decay=0.0)
     changed = [notice for notice in watching.notices if notice.startswith("changed")]
@@ -342,7 +336,7 @@ def test_a_changed_rate_is_followed_and_told(cut: Path, whole: Path) -> None:
     assert config["train"]["learning_rate"] == 0.001
 
 
-def test_more_steps_go_on_from_the_end(tmp_path: Path, whole: Path) -> None:
+def test_more_steps_continue_from_the_end(tmp_path: Path, whole: Path) -> None:
     run_dir = Path(shutil.copytree(whole, tmp_path / "run"))
     watching = Watching()
     result = _resume(run_dir, watching, steps=60)
@@ -356,7 +350,7 @@ def test_more_steps_go_on_from_the_end(tmp_path: Path, whole: Path) -> None:
     assert result.valid_nats < before[29]["valid_nats"]
 
 
-def test_what_runs_it_otherwise_is_said(cut: Path) -> None:
+def test_another_backend_is_reported(cut: Path) -> None:
     watching = Watching()
     _resume(cut, watching, backend="reference")
     assert "not bit for bit the same training: backend was library, now reference" in (
@@ -364,7 +358,7 @@ def test_what_runs_it_otherwise_is_said(cut: Path) -> None:
     )
 
 
-def test_another_generator_is_said(cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_random_generator_is_reported(cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Other:
         """A torch whose generator has a state of seven bytes."""
 
@@ -380,7 +374,7 @@ def test_another_generator_is_said(cut: Path, monkeypatch: pytest.MonkeyPatch) -
     assert [n for n in watching.notices if "this torch has another random generator" in n]
 
 
-def test_minutes_go_on_with_the_time_that_is_left(tmp_path: Path) -> None:
+def test_resumed_minutes_use_the_time_left(tmp_path: Path) -> None:
     options = {"steps": None, "minutes": 1e4, "hidden_size": 8}
     _train(tmp_path / "run", Watching(stop_at=3), **options)
     for path in (tmp_path / "run" / "checkpoints").glob("*/state.json"):
@@ -397,8 +391,8 @@ def test_minutes_go_on_with_the_time_that_is_left(tmp_path: Path) -> None:
     assert _metrics(tmp_path / "run")[-1]["fraction"] == 1.0
 
 
-def test_a_clock_that_is_resumed_is_where_it_was() -> None:
-    """The training of 80 s, of which 30 are gone, stopped for long: 30/80 are gone still."""
+def test_a_resumed_clock_continues_at_its_fraction() -> None:
+    """Of 80 s, 30 were used before a long pause: the fraction is 30/80 after it, too."""
     before = Clock(deadline=1080.0, start=1000.0)
     assert before.fraction_at(1030.0, 1) == 30 / 80
     resumed = Clock(deadline=5000.0 + 80 - 30, start=5000.0 - 30)
@@ -406,19 +400,19 @@ def test_a_clock_that_is_resumed_is_where_it_was() -> None:
 
 
 def _rewrite(folder: Path, name: str, data: bytes) -> None:
-    """Another content, and the manifest that goes with it."""
+    """Replace a file's content and its manifest entry."""
     (folder / name).write_bytes(data)
     manifest = _json(folder / "manifest.json")
     manifest["files"][name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-# Loss or gradient that are no numbers
+# Loss or gradient that are not finite
 
 
 @pytest.fixture
 def wild(monkeypatch: pytest.MonkeyPatch) -> set[int]:
-    """Steps at which the weights are no numbers, once each."""
+    """Return a set of steps at which the weights become NaN, once each."""
     steps: set[int] = set()
     update = BPTT.update
 
@@ -433,7 +427,7 @@ def wild(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     return steps
 
 
-def test_a_training_that_diverges_goes_back_and_on(tmp_path: Path, wild: set[int]) -> None:
+def test_a_diverged_training_restarts_from_good_weights(tmp_path: Path, wild: set[int]) -> None:
     wild |= {2, 20}
     watching = Watching()
     result = _train(tmp_path / "run", watching)
@@ -461,7 +455,7 @@ def test_a_rollback_repeats_when_resumed(tmp_path: Path, wild: set[int], optimiz
     assert _same(tmp_path / "run", tmp_path / "whole")
 
 
-def test_after_three_times_it_ends_and_the_good_model_is_kept(
+def test_after_three_restarts_it_ends_with_the_best_model_saved(
     tmp_path: Path, wild: set[int]
 ) -> None:
     wild |= {3, 9, 10, 17}
@@ -474,7 +468,7 @@ def test_after_three_times_it_ends_and_the_good_model_is_kept(
     assert _resume(tmp_path / "run", learning_rate=0.001).steps == 30
 
 
-def test_weights_that_are_no_numbers_are_not_kept(tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     class Spoiling(Watching):
         def progress(self, metrics: Metrics, network: Any) -> None:
             with torch.no_grad():
@@ -494,7 +488,7 @@ def test_weights_that_are_no_numbers_are_not_kept(tmp_path: Path) -> None:
 
 
 class Scoring(Watching):
-    """Asks to stop in the middle of a validation."""
+    """Stops in the middle of a validation."""
 
     def __init__(self, validation: int) -> None:
         super().__init__()
@@ -512,7 +506,7 @@ class Scoring(Watching):
 
 
 @pytest.mark.parametrize("after", [1, 2, 3, 4, 5, 6])
-def test_stopping_within_a_validation_keeps_at_once(
+def test_stopping_during_a_validation_saves_at_once(
     tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     with monkeypatch.context() as patched:
@@ -527,20 +521,20 @@ def test_stopping_within_a_validation_keeps_at_once(
     assert _same(tmp_path / "run", whole)
 
 
-def test_options_that_a_run_has_are_what_was_asked(cut: Path) -> None:
+def test_a_checkpoint_has_the_options_as_given(cut: Path) -> None:
     state = _json(cut / "checkpoints" / "15" / "state.json")
     assert state["options"] == json.loads(json.dumps(dataclasses.asdict(TrainOptions(**SMALL))))
 
 
 @pytest.mark.parametrize("kind", ["byte", "sentencepiece"])
-def test_other_symbols_go_on_exactly(kind: str, tmp_path: Path) -> None:
+def test_other_tokenizers_resume_exactly(kind: str, tmp_path: Path) -> None:
     _train(tmp_path / "whole", tokenizer=kind)
     _train(tmp_path / "cut", Watching(stop_at=9), tokenizer=kind)
     _resume(tmp_path / "cut")
     assert _same(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_a_run_goes_on_with_the_prepared_text(tmp_path: Path) -> None:
+def test_a_run_is_resumed_with_a_prepared_dataset(tmp_path: Path) -> None:
     _train(tmp_path / "cut", Watching(stop_at=9))
     dataset.make(_corpus(), TrainOptions(**SMALL), folder=tmp_path / "prepared")
     prepared = dataset.load(tmp_path / "prepared")
@@ -557,7 +551,7 @@ def test_a_run_goes_on_with_the_prepared_text(tmp_path: Path) -> None:
         ({"test_fraction": 0.1}, "test characters, not 0"),
     ],
 )
-def test_a_text_that_was_prepared_otherwise_is_refused(
+def test_a_dataset_prepared_differently_is_refused(
     changed: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
     _train(tmp_path / "cut", Watching(stop_at=9))
@@ -567,7 +561,7 @@ def test_a_text_that_was_prepared_otherwise_is_refused(
         resume(prepared, {}, out=tmp_path / "cut")
 
 
-def test_options_of_the_symbols_cannot_change(tmp_path: Path) -> None:
+def test_tokenizer_options_cannot_change(tmp_path: Path) -> None:
     _train(tmp_path / "cut", Watching(stop_at=9), tokenizer="byte")
     with pytest.raises(OptionError, match="`split` was position, now hash; `tokenizer` was byte"):
         _resume(tmp_path / "cut", tokenizer="char", split="hash")

@@ -47,7 +47,7 @@ def _corpus(text: str) -> Corpus:
 
 
 def _train(text: str, out: Path, **options: Any) -> Result:
-    """A finished training; keywords that are not options go to `train`."""
+    """Return a finished training; keywords that are not options go to `train`."""
     more = {k: options.pop(k) for k in ("valid", "force", "follower") if k in options}
     return train(_corpus(text), TrainOptions(**{**SMALL, **options}), out=out, **more)
 
@@ -67,7 +67,7 @@ def _metrics(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """A training whose folder is only looked at."""
+    """Return a training whose folder is only read."""
     return _train(TEXT, tmp_path_factory.mktemp("run") / "finished")
 
 
@@ -198,7 +198,7 @@ def test_hello_is_learned_to_certainty(tmp_path: Path) -> None:
     assert result.valid_nats < 0.1
 
 
-def test_a_model_is_there_from_the_first_validation_on(tmp_path: Path) -> None:
+def test_a_model_exists_from_the_first_validation_on(tmp_path: Path) -> None:
     class Watching(Follower):
         def __init__(self) -> None:
             self.seen: list[tuple[bool, bool]] = []
@@ -228,7 +228,8 @@ def test_an_interrupted_training_keeps_its_best_model(tmp_path: Path) -> None:
             return self.step == 12
 
     result = _train(TEXT, tmp_path / "run", follower=Impatient(), precision="float32")
-    assert (result.stopped_by, result.steps) == ("interrupt", 13)  # told while one more was made
+    # the stop comes while one more step is made
+    assert (result.stopped_by, result.steps) == ("interrupt", 13)
     assert _json(tmp_path / "run" / "summary.json")["stopped_by"] == "interrupt"
     model = charrnn.load(tmp_path / "run")
     assert result.valid_nats == pytest.approx(model.score(TEXT[-344:]).nats, abs=1e-5)
@@ -259,7 +260,7 @@ def test_an_interrupted_training_scores_a_part_of_a_long_validation_text(
         ("scaffold", "bfloat16"),
     ],
 )
-def test_every_kernel_learns_the_same_and_losses_are_of_the_model_as_saved(
+def test_every_backend_learns_the_same_and_losses_are_those_of_the_saved_model(
     tmp_path: Path, backend: str, precision: str
 ) -> None:
     options = {"cell": "lstm", "backend": backend, "precision": precision}
@@ -268,14 +269,14 @@ def test_every_kernel_learns_the_same_and_losses_are_of_the_model_as_saved(
     config = _json(tmp_path / "run" / "config.json")
     assert config["kernel"] == {"backend": backend, "precision": precision, "reason": "as asked"}
     assert result.valid_nats == pytest.approx(finished.valid_nats, abs=0.02)
-    # in float32, also where the products of the training were not
+    # in float32, even if the training used another precision
     score = charrnn.load(result.model).score(TEXT[-344:])
     assert result.valid_nats == pytest.approx(score.nats, abs=2e-6)
 
 
 @pytest.fixture
 def plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every network runs by the plain loop: nothing has to be compiled."""
+    """Run every network with the plain loop, which needs no compilation."""
     kernel = Kernel("reference", "float32", "for a test", reference)
     monkeypatch.setattr(setup, "select", lambda *given, **more: kernel)
 
@@ -354,7 +355,7 @@ def test_every_option_of_training_changes_what_is_learned(
 
 
 @pytest.mark.usefixtures("plain_loop")
-def test_a_forget_bias_is_where_training_starts(tmp_path: Path) -> None:
+def test_the_forget_bias_is_an_initial_value(tmp_path: Path) -> None:
     rest = {"steps": 1, "learning_rate": 1e-6}
     result = _train(TEXT[:600], tmp_path / "run", forget_bias=-3.0, **rest)
     bias = _values(result)["layers.0.bias"]
@@ -368,13 +369,13 @@ def test_omega_is_trained_by_the_plain_loop(tmp_path: Path) -> None:
     assert (kernel["backend"], kernel["precision"]) == ("reference", "float32")
 
 
-def test_a_second_layer_of_jordan_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+def test_a_second_layer_of_jordan_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"`cell` jordan .*use `num_layers=1`"):
         _train(TEXT, tmp_path / "run", cell="jordan", num_layers=2)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_jordan_network_is_trained_and_writes(tmp_path: Path) -> None:
+def test_a_jordan_network_is_trained_and_generates(tmp_path: Path) -> None:
     result = _train(TEXT, tmp_path / "run", cell="jordan", steps=1)
     model = charrnn.load(result.model)
     assert _json(tmp_path / "run" / "config.json")["kernel"]["backend"] == "reference"
@@ -391,10 +392,10 @@ def _machine(monkeypatch: pytest.MonkeyPatch, **told: int) -> None:
     monkeypatch.setattr(os, "sysconf", sysconf, raising=False)
 
 
-def test_a_window_larger_than_the_memory_is_refused_before_anything_is_made(
+def test_a_window_larger_than_the_memory_is_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # an LSTM's unit keeps 3 * 4 + 2 * 2 + 3 = 19 values of 4 bytes; 8 units, 8 steps and 4 streams
+    # an LSTM's unit takes 3 * 4 + 2 * 2 + 3 = 19 values of 4 bytes; 8 units, 8 steps and 4 streams
     # make 19,456 bytes
     _machine(monkeypatch, SC_PAGE_SIZE=19_455, SC_PHYS_PAGES=1)
     with pytest.raises(OptionError) as caught:
@@ -408,7 +409,7 @@ def test_a_window_larger_than_the_memory_is_refused_before_anything_is_made(
     assert _train(TEXT, tmp_path / "run", cell="lstm", num_layers=1, steps=1).steps == 1
 
 
-def test_the_sentence_about_memory_names_what_is_needed_and_what_is_there(
+def test_the_message_about_memory_names_what_is_needed_and_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _machine(monkeypatch, SC_PAGE_SIZE=4096, SC_PHYS_PAGES=2**21)  # 8.6 GB
@@ -419,7 +420,7 @@ def test_the_sentence_about_memory_names_what_is_needed_and_what_is_there(
         _train(text, tmp_path / "run", cell="lstm", valid_fraction=0, **size)
 
 
-def test_a_system_that_does_not_tell_its_memory_refuses_no_window(
+def test_a_machine_of_unknown_memory_refuses_no_window(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _machine(monkeypatch)
@@ -441,7 +442,7 @@ def test_epochs_are_passes_over_the_text(tmp_path: Path) -> None:
     assert (result.epochs, result.stopped_by) == (2, "epochs")
 
 
-def test_no_validation_text_gives_no_losses_but_a_model(tmp_path: Path) -> None:
+def test_without_a_validation_text_there_is_a_model_but_no_loss(tmp_path: Path) -> None:
     result = _train(TEXT, tmp_path / "run", valid_fraction=0)
     assert result.valid_nats is result.valid_bpc is result.valid_bits_per_byte is None
     assert result.valid_window256_nats is None
@@ -449,7 +450,7 @@ def test_no_validation_text_gives_no_losses_but_a_model(tmp_path: Path) -> None:
     assert len(charrnn.load(result.model).sample(length=5)) == 5
 
 
-def test_a_validation_text_of_its_own_is_scored_whole(tmp_path: Path) -> None:
+def test_a_separate_validation_text_is_scored_whole(tmp_path: Path) -> None:
     valid = "a néw sea\n" * 30
     result = _train(TEXT, tmp_path / "run", valid=_corpus(valid))
     score = charrnn.load(result.model).score(valid)
@@ -500,19 +501,19 @@ def test_force_replaces_a_run_and_nothing_else(tmp_path: Path) -> None:
     before = (tmp_path / "run" / MODEL_NAME).read_bytes()
     watching = Watching()
     _train(TEXT, tmp_path / "run", seed=2, force=True, follower=watching)
-    # nothing of the old run is taken for the new one's
+    # no file of the old run is left
     assert watching.first == {"config.json", "metrics.jsonl", "notes.txt", ".lock"}
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
     assert (tmp_path / "run" / MODEL_NAME).read_bytes() != before
 
 
-def test_a_run_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+def test_a_run_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot be written: Not a directory"):
         _train(TEXT, tmp_path / "file" / "run")
 
 
-def test_a_text_too_short_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+def test_a_text_too_short_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"tiny has 27 characters .* would fit"):
         _train("hello" * 6, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -548,13 +549,13 @@ def test_a_cuda_device_that_is_not_there_is_refused() -> None:
         choose_device("cuda:99")
 
 
-def test_auto_is_what_the_machine_has() -> None:
+def test_the_device_auto_is_cuda_if_available() -> None:
     expected = "cuda" if torch.cuda.is_available() else "cpu"
     assert choose_device("auto").type == expected
     assert choose_device("cpu") == torch.device("cpu")
 
 
-def test_threads_are_as_asked_noted_and_given_back(tmp_path: Path) -> None:
+def test_threads_are_set_recorded_and_restored(tmp_path: Path) -> None:
     class Counting(Follower):
         threads = 0
 
@@ -569,7 +570,7 @@ def test_threads_are_as_asked_noted_and_given_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [False, True])
-def test_a_training_leaves_the_process_as_it_was(tmp_path: Path, stop: bool) -> None:
+def test_a_training_restores_generators_and_warning_filters(tmp_path: Path, stop: bool) -> None:
     generator, filters = torch.get_rng_state(), list(warnings.filters)
     if stop:
         events = start(Texts(_corpus(TEXT)), TrainOptions(**SMALL), out=tmp_path / "run")

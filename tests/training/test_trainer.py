@@ -87,7 +87,7 @@ def _reports(trainer: Trainer, steps: int) -> list[Metrics]:
 
 
 def _everything(trainer: Trainer) -> list[Any]:
-    """All that a training's future depends on, as comparable values."""
+    """Return everything that the rest of a training depends on, as comparable values."""
     optimizer = trainer.bptt.optimizer.state_dict()["state"]
     return [
         [weight.detach().numpy().tobytes() for weight in trainer.bptt.network.parameters()],
@@ -98,7 +98,7 @@ def _everything(trainer: Trainer) -> list[Any]:
     ]
 
 
-def test_a_validation_leaves_everything_as_it_was(tiny_text: str) -> None:
+def test_a_validation_changes_nothing(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text), dropout=0.3)
     for _ in range(5):
         trainer.bptt.update(0.01)
@@ -107,7 +107,7 @@ def test_a_validation_leaves_everything_as_it_was(tiny_text: str) -> None:
     assert _everything(trainer) == before
 
 
-def test_a_training_with_validations_is_the_same_training(tiny_text: str) -> None:
+def test_validations_do_not_change_the_training(tiny_text: str) -> None:
     with_them = _trainer(_data(tiny_text), dropout=0.3)
     validations = sum(p.valid_nats is not None for p in _reports(with_them, 40))
     ends = _everything(with_them)
@@ -119,7 +119,7 @@ def test_a_training_with_validations_is_the_same_training(tiny_text: str) -> Non
     assert validations > 5
 
 
-def test_a_training_repeats(tiny_text: str) -> None:
+def test_a_training_is_reproducible(tiny_text: str) -> None:
     once, again, other = (_trainer(_data(tiny_text), dropout=0.3, seed=s) for s in (1, 1, 2))
     results = []
     for trainer in (once, again, other):
@@ -188,7 +188,7 @@ def test_a_gradient_below_the_bound_is_left_alone(tiny_text: str) -> None:
     assert _norm(free) == _norm(bounded)
 
 
-def test_progress_has_the_share_of_updates_that_were_clipped(tiny_text: str) -> None:
+def test_metrics_have_the_share_of_clipped_updates(tiny_text: str) -> None:
     free = _trainer(_data(tiny_text), clip_norm=math.inf)
     norms = []
     for _ in range(9):
@@ -250,14 +250,14 @@ def test_sgd_learns(tiny_text: str) -> None:
     assert reports[-1].valid_nats < reports[0].train_nats - 0.5
 
 
-def test_the_rate_follows_the_budget(tiny_text: str) -> None:
+def test_the_learning_rate_follows_the_budget(tiny_text: str) -> None:
     reports = _reports(_trainer(_data(tiny_text)), 20)
     assert [p.step for p in reports] == [*range(1, 21)]
     assert [p.learning_rate for p in reports] == [0.01 * rate(step / 20) for step in range(20)]
     assert [p.fraction for p in reports] == [step / 20 for step in range(1, 21)]
 
 
-def test_progress_counts_what_was_read(tiny_text: str) -> None:
+def test_metrics_count_what_was_read(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text))
     windows = trainer.bptt.streams.windows
     reports = _reports(trainer, windows + 3)
@@ -268,7 +268,7 @@ def test_progress_counts_what_was_read(tiny_text: str) -> None:
     assert seconds == sorted(seconds)
 
 
-def test_progress_has_the_mean_loss_and_largest_norm_since_the_last(tiny_text: str) -> None:
+def test_metrics_have_the_mean_loss_and_largest_norm_since_the_last_report(tiny_text: str) -> None:
     one_by_one, together = (_trainer(_data(tiny_text)) for _ in range(2))
     singles = []
     for step in range(9):
@@ -283,7 +283,7 @@ def test_progress_has_the_mean_loss_and_largest_norm_since_the_last(tiny_text: s
             assert progress.grad_norm != since[-1].grad_norm
 
 
-def test_progress_counts_no_symbol_twice_where_windows_overlap(tiny_text: str) -> None:
+def test_metrics_count_no_token_twice_in_overlapping_windows(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text), update_every=3)
     assert trainer.bptt.streams.windows == trainer.bptt.streams.length // 3
     for _ in range(trainer.bptt.streams.windows + 1):
@@ -294,10 +294,10 @@ def test_progress_counts_no_symbol_twice_where_windows_overlap(tiny_text: str) -
 
 
 @pytest.mark.parametrize(("update_every", "windows"), [(8, 1), (3, 2), (2, 4)])
-def test_a_learned_start_is_learned_by_the_windows_that_begin_with_it(
+def test_the_learned_start_is_trained_by_the_windows_that_begin_with_it(
     tiny_text: str, update_every: int, windows: int
 ) -> None:
-    """Of 8 steps each: with updates every 2 steps four of them reach back to the beginning."""
+    """With windows of 8 steps and updates every 2, four windows reach back to the beginning."""
     form = Form(learned_start=True)
     trainer = _trainer(_data(tiny_text), form=form, weight_decay=0.0, update_every=update_every)
     starts = {n: w for n, w in trainer.bptt.network.weights().items() if ".start." in n}
@@ -312,7 +312,7 @@ def test_a_learned_start_is_learned_by_the_windows_that_begin_with_it(
     assert all(weight.any() for weight in starts.values())
 
 
-def test_windows_that_begin_with_the_learned_start_take_it_as_it_is_now(tiny_text: str) -> None:
+def test_windows_use_the_current_learned_start(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text), form=Form(learned_start=True), update_every=2)
     trainer.bptt.update(0.05)
     window = trainer.bptt.streams.window(trainer.bptt.cursor)
@@ -332,7 +332,7 @@ def test_every_window_begins_with_the_learned_start_where_states_are_reset(tiny_
         assert gradient.any()
 
 
-def test_a_network_starts_with_an_even_guess(tiny_text: str) -> None:
+def test_a_new_network_predicts_nearly_uniformly(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text))
     trainer.bptt.update(0.0)
     even = math.log(trainer.bptt.network.config.vocab_size)
@@ -347,7 +347,7 @@ def test_a_validation_is_the_score_of_the_held_out_text(tiny_text: str) -> None:
     assert trainer.validate(Steps(1)) == expected
 
 
-def test_a_part_of_a_long_validation_text_stands_in(
+def test_a_part_of_a_long_validation_text_is_scored_in_training(
     tiny_text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = _data(tiny_text)
@@ -359,7 +359,7 @@ def test_a_part_of_a_long_validation_text_stands_in(
 
 
 def _overfitting() -> Trainer:
-    """Learns random text by heart, which makes every other random text less probable."""
+    """Return a trainer that overfits random text."""
     rng = np.random.default_rng(0)
     train, valid = ("".join(rng.choice(list("abcd"), size)) for size in (160, 300))
     data = _data(train, 0.0, valid)
@@ -395,7 +395,7 @@ def test_only_a_smaller_loss_is_better(tiny_text: str) -> None:
     assert [trainer.save_if_best(_metrics(n)) for n in nats] == [True, True, False, False, True]
 
 
-def test_a_loss_that_is_no_number_is_never_better(tiny_text: str) -> None:
+def test_a_loss_that_is_not_finite_is_never_better(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text))
     nats = [math.nan, 2.0, math.nan, 3.0, 1.0]
     assert [trainer.save_if_best(_metrics(n)) for n in nats] == [False, True, False, False, True]
@@ -409,7 +409,7 @@ def test_without_a_validation_text_the_training_loss_decides(tiny_text: str) -> 
     assert ended.values
 
 
-def test_the_values_kept_do_not_change_with_the_network(tiny_text: str) -> None:
+def test_the_saved_values_do_not_change_with_the_network(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text))
     trainer.save_if_best(_metrics(1.0))
     before = {name: value.tobytes() for name, value in trainer.best_values.items()}
@@ -417,7 +417,7 @@ def test_the_values_kept_do_not_change_with_the_network(tiny_text: str) -> None:
     assert {name: value.tobytes() for name, value in trainer.best_values.items()} == before
 
 
-def test_a_number_of_steps_is_taken_exactly(tiny_text: str) -> None:
+def test_exactly_the_given_steps_are_made(tiny_text: str) -> None:
     for steps in (1, 2, 17, 333):
         trainer = _trainer(_data(tiny_text))
         ended = _run(trainer, steps)
@@ -432,7 +432,7 @@ def test_reports_and_validations_are_few_and_the_last_is_at_the_end(tiny_text: s
     assert validated[-1] == reports[-1].step == 500
 
 
-def test_stopping_ends_the_training_and_keeps_the_best(tiny_text: str) -> None:
+def test_stopping_ends_the_training_with_the_best_weights(tiny_text: str) -> None:
     answers = chain([False] * 7, repeat(True))
     trainer = _trainer(_data(tiny_text))
     ended = _run(trainer, 1000, stop=lambda: next(answers))
@@ -449,7 +449,7 @@ def test_a_stop_before_the_first_step_still_leaves_a_model(tiny_text: str) -> No
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_step_that_is_no_number_is_not_taken(tiny_text: str, bad: float) -> None:
+def test_a_step_that_is_not_finite_is_not_made(tiny_text: str, bad: float) -> None:
     trainer = _trainer(_data(tiny_text))
     trainer.bptt.update(0.01)
     with torch.no_grad():
@@ -460,12 +460,12 @@ def test_a_step_that_is_no_number_is_not_taken(tiny_text: str, bad: float) -> No
         assert value.tobytes() == before[name].tobytes()
 
 
-def test_a_learning_rate_beyond_reason_diverges(tiny_text: str) -> None:
+def test_an_absurd_learning_rate_diverges(tiny_text: str) -> None:
     with pytest.raises(DivergedError):
         _run(_trainer(_data(tiny_text), cell="elman", learning_rate=1e38), 50)
 
 
-def test_a_clock_learns_how_long_the_scoring_at_the_end_takes(tiny_text: str) -> None:
+def test_a_clock_reserves_time_for_the_scoring_at_the_end(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text))
     clock = Clock(deadline=1e12)
     trainer.validate(clock)
