@@ -1,4 +1,4 @@
-"""The command ``charrnn``: assembles one file per command."""
+"""The command ``charrnn``, assembled from one file per command."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn, TextIO, cast
+from typing import Annotated, Any, NoReturn, TextIO, cast
 
 import typer
+import typer.core
 
 from charrnn import __version__
 from charrnn.cli.commands.beam import beam
@@ -34,6 +35,17 @@ from charrnn.cli.commands.train import train
 from charrnn.cli.commands.write import write
 
 TERMINATED = 143
+
+
+def _type_in_help(parameter: Any, ctx: Any) -> str | None:
+    """Return the type that the help shows: none for a flag, that of the items for a list."""
+    if getattr(parameter, "is_flag", False):
+        return None
+    return str(parameter.display_type(ctx)).replace("list[", "").replace("]>", ">")
+
+
+for _kind in (typer.core.TyperOption, typer.core.TyperArgument):
+    setattr(_kind, "display_type_rich", _type_in_help)  # noqa: B010 (mypy knows it as a method)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -81,17 +93,17 @@ app.add_typer(inspect_app, name="inspect")
 app.add_typer(bench_app, name="bench")
 
 
-def _nothing(mode: str) -> TextIO:
+def _null(mode: str) -> TextIO:
     return cast("TextIO", Path(os.devnull).open(mode))
 
 
 def run() -> None:
     """Run the command."""
-    # A stream that the caller closed reads and writes nothing.
-    sys.stdin = sys.stdin or _nothing("r")
-    sys.stdout = sys.stdout or _nothing("w")
-    sys.stderr = sys.stderr or _nothing("w")
-    # The text is the product: UTF-8 and exact, whatever the locale or the system's line ends.
+    # A stream that the caller closed is replaced by an empty one.
+    sys.stdin = sys.stdin or _null("r")
+    sys.stdout = sys.stdout or _null("w")
+    sys.stderr = sys.stderr or _null("w")
+    # stdout is UTF-8 and exact, whatever the locale and the system's line ends.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")
     if isinstance(sys.stderr, io.TextIOWrapper):
@@ -101,12 +113,12 @@ def run() -> None:
 
 
 def _end_on_signals() -> None:
-    """SIGTERM and SIGHUP end a command as Ctrl-C does: what is open is closed, half files go."""
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does: it closes and removes open files."""
 
     def end(number: int, frame: object) -> NoReturn:
         sys.exit(TERMINATED)
 
     for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows knows no SIGHUP
-        if number and signal.getsignal(number) == signal.SIG_DFL:  # else as under nohup
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number and signal.getsignal(number) == signal.SIG_DFL:  # it is ignored under nohup
             signal.signal(number, end)

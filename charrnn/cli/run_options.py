@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from charrnn.config import Reading, escape, flag, load_options
+from charrnn.cli.texts import dataset_of, texts_of
+from charrnn.config import Reading, TextOptions, escape, flag, load_options
 from charrnn.config.fields import (
     RUN,
     TEXT,
@@ -19,6 +22,13 @@ from charrnn.config.fields import (
     switch,
 )
 from charrnn.errors import OptionError, missing_package, nearest
+
+if TYPE_CHECKING:
+    from charrnn.cli.display.tensorboard import TensorBoard
+    from charrnn.cli.display.training_progress import Lines
+    from charrnn.model.model_file import Model
+    from charrnn.text.open import Texts
+    from charrnn.training.events import Events, Result
 
 BUDGETS = {"minutes", "epochs", "steps"}  # one of them on the command line replaces all in a file
 
@@ -86,12 +96,57 @@ class RunOptions(HeldOutOptions):
             from_file = {name: from_file[name] for name in from_file.keys() - BUDGETS}
         return {**from_file, **given}
 
+    def texts(self, corpus: list[str], options: TextOptions, given: Iterable[str]) -> Texts:
+        """Return what to train on; `given` names the options that the user gave."""
+        from charrnn.text.open import Texts
+
+        if self.resume:  # the run knows how its texts were tokenized
+            return texts_of(corpus, options, self.valid, self.test, given)
+        return Texts(dataset_of(corpus, options, self.valid, self.test, given))
+
+    def model(self, chosen: dict[str, Any]) -> Model | None:
+        """Return the model to start from, if any, and add its architecture to the options."""
+        if self.init_from is None:
+            return None
+        from charrnn.model import model_file
+        from charrnn.run_dir import find_model
+        from charrnn.training import init_from as transfer
+
+        model = model_file.load(find_model(self.init_from))
+        chosen |= transfer.options(model, chosen)
+        return model
+
+    def curves(self) -> contextlib.AbstractContextManager[TensorBoard | None]:
+        """Return what writes curves for TensorBoard, or None without --tensorboard."""
+        if not self.logs_curves:
+            return contextlib.nullcontext()
+        from charrnn.cli.display.tensorboard import TensorBoard
+
+        return TensorBoard()
+
     def resume_command(self, corpus: list[str], reading: Reading, run_dir: str) -> str:
         """Return the command that resumes the run; the run knows its other options."""
         words = ["charrnn", "train", *corpus]
         words += ["--valid", str(self.valid)] if self.valid else []
         words += ["--test", str(self.test)] if self.test else []
         return shlex.join([*words, *reading_words(reading), "--out", run_dir, "--resume"])
+
+
+def show_events(
+    events: Events, displays: Sequence[Lines | TensorBoard], dry_run: bool
+) -> Result | None:
+    """Show the events of a training and return its result; None after a dry run."""
+    from charrnn.training.events import Done, Planned
+
+    with contextlib.closing(events):
+        for event in events:
+            for display in displays:
+                display.show(event)
+            if isinstance(event, Done):
+                return event.result
+            if isinstance(event, Planned) and dry_run:
+                break
+    return None
 
 
 def reading_words(reading: Reading) -> list[str]:

@@ -1,7 +1,7 @@
-"""What all commands share: options, errors as sentences, exit codes, where output goes.
+"""What all commands share: errors as sentences, exit codes, output, loading a model.
 
 stdout carries the product (text, JSON); everything else goes to stderr. Nothing from a corpus, a
-model or a file name reaches a terminal unescaped, and no markup is ever read from it.
+model or a file name reaches a terminal unescaped, and none of it is read as markup.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ JsonOption = Annotated[
 
 
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn what can go wrong into one sentence on stderr and the exit code that belongs to it."""
+    """Return a command that reports an error as one sentence on stderr and as an exit code."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -55,7 +55,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         except CharRNNError as error:
             note(f"charrnn: {error.message}")
             raise typer.Exit(error.exit_code) from error
-        except BrokenPipeError:  # the reader has all it wanted
+        except BrokenPipeError:  # the reader stopped reading
             _discard_stdout()
             raise typer.Exit(0) from None
         except OSError as error:
@@ -80,24 +80,24 @@ def _unwrapped(docstring: str) -> str:
 
 
 def _discard_stdout() -> None:
-    """What is still to be written goes nowhere: Python would complain when it ends."""
+    """Discard output that is still buffered: Python would complain about it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def note(text: str) -> None:
-    """A line for the person: to stderr, made visible."""
-    with contextlib.suppress(OSError):  # nobody listens any more: the work goes on
+    """Print a line to stderr, with control characters escaped."""
+    with contextlib.suppress(OSError):  # stderr was closed: the work goes on
         sys.stderr.write(visible(text) + "\n")
         sys.stderr.flush()
 
 
 def json_line(fields: Mapping[str, Any]) -> str:
-    """The machine-readable result: one object, one line, safe to show and to encode."""
+    """Return the machine-readable result: one JSON object on one line, safe to show."""
     return json_visible(json.dumps(fields, ensure_ascii=False)) + "\n"
 
 
 def print_json(fields: Mapping[str, Any]) -> None:
-    """The machine-readable result, to stdout."""
+    """Print the machine-readable result to stdout."""
     sys.stdout.write(json_line(fields))
     sys.stdout.flush()
 

@@ -72,17 +72,3 @@ def dataset_of(
 def _announce_stdin(names: Sequence[str]) -> None:
     if "-" in names and sys.stdin.isatty():
         note("reading the text from the terminal: Ctrl-D ends it")
-
-
-def split_lines(data: Dataset) -> list[str]:
-    """Return lines that say how a text was split, and which documents its parts share."""
-    sizes = {name: size for name, size in data.sizes.items() if size.characters}
-    parts = ", ".join(f"{name} {size.characters:,}" for name, size in sizes.items())
-    lines = [f"{parts} characters ({data.split})"]
-    for name, leak in data.leaks.items():
-        if leak.repeated:
-            lines.append(
-                f"{leak.repeated:,} of {leak.documents:,} {name} documents are in the training "
-                "text too: their scores are too good (--split hash keeps equal documents together)"
-            )
-    return lines

@@ -178,7 +178,7 @@ class TrainOptions(TextOptions, Regularizers, Form):
         panel=TRAINING,
         shown=PLANNED,
     )
-    optimizer: str = choice(OptimizerName, "adamw", "Optimizer.", panel=TRAINING)
+    optimizer: str = choice(OptimizerName, "adamw", "Optimizer: adamw or sgd.", panel=TRAINING)
     learning_rate: float | None = number(
         0.0,
         1e3,

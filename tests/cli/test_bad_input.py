@@ -100,7 +100,7 @@ CASES = {
         "--batch-size 13",
         "--seq-len 45",
     ],
-    "train good.txt --newline crlf": ["--newline", "crlf", "choose from keep, lf"],
+    "train good.txt --newline crlf": ["--newline", "crlf", "did you mean lf"],
     "eval nothere.txt -m model": ["nothere.txt", "does not exist"],
     # the model
     "sample": ["no model found", "runs", "charrnn train", "--model"],
@@ -195,7 +195,7 @@ TAKEN = {
     f"{SAMPLE} --temperature 0": [],
     f"{SAMPLE} --top-k 2 --top-p 1e-9 --min-p 1": [],
     "beam -m model --length 3 --width 300": [],
-    "info model": ["symbols"],
+    "info model": ["tokens"],
 }
 
 
@@ -317,7 +317,7 @@ def test_fifty_thousand_symbols_are_learned_and_what_they_cost_is_said(cli: Cli)
     asked = ("train", "cjk.txt", "--valid-fraction", 0, "--steps", 1, *words, *BY_LIBRARY)
     done = cli(*asked, "--json")
     assert "cjk: 50,000 symbols" in done.err
-    assert "the output layer takes 150,000 parameters" in done.err
+    assert "the output layer has 150,000 parameters" in done.err
     assert "--min-count 2 or --tokenizer sentencepiece" in done.err
     assert "symbols    50000: " in cli("info", done.json["model"]).out
     written = cli("sample", "-m", done.json["model"], "-n", 20, "--prompt", chr(symbols[-1])).out

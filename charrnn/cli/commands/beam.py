@@ -15,11 +15,12 @@ from charrnn.config import BeamConfig, EngineOptions
 @guarded
 @configured
 def beam(
+    *,
+    model: ModelOption = None,
     start: PromptOptions,
     config: BeamConfig,
     engine: EngineOptions,
     output: OutputOptions,
-    model: ModelOption = None,
 ) -> None:
     """Write the most probable text that beam search finds."""
     if config.stochastic and config.seed is None:

@@ -1,4 +1,4 @@
-"""``charrnn corpora``: texts known by name."""
+"""``charrnn corpora``: named corpora."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.shared import JsonOption, guarded, note, print_json
 from charrnn.errors import CorpusError
 
-app = typer.Typer(no_args_is_help=True, help="Texts known by name.")
-
+app = typer.Typer(no_args_is_help=True, help="Named corpora, and statistics of a text.")
 NameArgument = Annotated[str, typer.Argument(help="A name that 'corpora list' shows.")]
 
 
@@ -25,22 +24,21 @@ def list_corpora(as_json: JsonOption = False) -> None:
 
     entries = registry.entries().values()
     if as_json:
-        listed = [{**asdict(entry), "here": registry.is_here(entry)} for entry in entries]
-        print_json({"corpora": listed})
+        fields = [{**asdict(entry), "here": registry.is_here(entry)} for entry in entries]
+        print_json({"corpora": fields})
         return
     for entry in entries:
-        size = "size not known"
-        if entry.bytes:
-            size = f"{'' if entry.sha256 else 'up to '}{entry.bytes:,} bytes"
+        limit = "" if entry.sha256 else "up to "
+        size = f"{limit}{entry.bytes:,} bytes" if entry.bytes else "size unknown"
         typer.echo(f"{entry.name}: {entry.title}, {size}, {entry.licence}")
-        fetched = ", fetched" if entry.url and registry.is_here(entry) else ""
+        fetched = ", downloaded" if entry.url and registry.is_here(entry) else ""
         typer.echo(f"    {entry.description}\n    {entry.source}{fetched}\n")
 
 
 @app.command("path")
 @guarded
 def path(name: NameArgument, as_json: JsonOption = False) -> None:
-    """Print the local files of a named corpus, one a line."""
+    """Print the local files of a named corpus, one per line."""
     from charrnn.text.named import registry
 
     _print_paths(name, registry.paths(registry.find(name)), as_json)
@@ -49,25 +47,25 @@ def path(name: NameArgument, as_json: JsonOption = False) -> None:
 @app.command("fetch")
 @guarded
 def fetch(name: NameArgument, as_json: JsonOption = False) -> None:
-    """Bring a named corpus to this machine and print its path.
+    """Download a named corpus and print its path.
 
-    It comes over https into the user's cache, and counts only when its SHA-256 is the registry's. A
-    download that was cut off goes on where it ended. A copy in the folder that CHARRNN_CORPORA
-    names is found by its SHA-256, packed or not.
+    It is downloaded over https into the user's cache and checked against the registry's SHA-256; an
+    interrupted download continues. A copy in the folder CHARRNN_CORPORA is used if it has the same
+    SHA-256, compressed or not.
     """
     from charrnn.text.named import fetch, registry
 
     entry = registry.find(name)
     if not entry.url:
-        note(f"{name} is {entry.source}: there is nothing to fetch")
+        note(f"{name} is {entry.source}: nothing to download")
         _print_paths(name, registry.paths(entry), as_json)
         return
     with ProgressBar() as bar:
-        result = fetch.fetch(entry, lambda have, size: bar("fetching", have, size), note)
+        result = fetch.fetch(entry, lambda have, size: bar("downloading", have, size), note)
     note(f"{result.bytes:,} bytes, SHA-256 {result.sha256}; licence: {entry.licence}")
     if as_json:
-        fields = {**asdict(result), "path": str(result.path), "licence": entry.licence}
-        print_json({"name": name, **fields})
+        path, licence = str(result.path), entry.licence
+        print_json({"name": name, **asdict(result), "path": path, "licence": licence})
         return
     typer.echo(str(result.path))
 
@@ -76,7 +74,7 @@ def _print_paths(name: str, paths: list[Path], as_json: bool) -> None:
     if as_json:
         print_json({"name": name, "paths": [str(path) for path in paths]})
         return
-    for found in paths:
-        if "\n" in str(found):
-            raise CorpusError(f"{found} has a line feed in its name")
-        typer.echo(str(found))
+    for each in map(str, paths):
+        if "\n" in each:
+            raise CorpusError(f"{each} has a line feed in its name")
+        typer.echo(each)

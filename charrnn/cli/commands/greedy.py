@@ -30,11 +30,12 @@ GREEDY = Only(
 @guarded
 @configured
 def greedy(
+    *,
+    model: ModelOption = None,
     start: PromptOptions,
     config: Annotated[SampleConfig, GREEDY],
     engine: EngineOptions,
     output: OutputOptions,
-    model: ModelOption = None,
 ) -> None:
     """Write the most likely token at each step; without penalties it soon repeats itself."""
     config = replace(config, temperature=0.0)

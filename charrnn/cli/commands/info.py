@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from charrnn.cli.display.model_summary import flat, vocabulary_line
 from charrnn.cli.shared import JsonOption, guarded, print_json
-from charrnn.terminal import one_line, visible
-
-if TYPE_CHECKING:
-    from charrnn.text.tokenizer import Tokenizer
+from charrnn.terminal import visible
 
 
 @guarded
@@ -24,7 +22,7 @@ def info(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a model: architecture, symbols, what it was trained on and what it reached."""
+    """Show a model: its architecture, its tokens, what it was trained on and how far it got."""
     from charrnn.config import to_json
     from charrnn.model import model_file, parameters
     from charrnn.run_dir import find_model
@@ -44,39 +42,11 @@ def info(
         return
     typer.echo(f"{visible(str(path))}")
     config = loaded.config
-    inputs = f"embedding {config.embedding_size}" if config.embedding_size else "one-hot symbols"
+    inputs = f"embedding {config.embedding_size}" if config.embedding_size else "one-hot tokens"
     typer.echo(
         f"  network    {config.cell}, {config.num_layers} x {config.hidden_size}, {inputs}, "
         f"{parameters.count(config):,} parameters"
     )
-    typer.echo(f"  symbols    {config.vocab_size}: {_shortened(loaded.tokenizer)}")
-    for name, value in _flat(loaded.training):
+    typer.echo(f"  tokens     {config.vocab_size}: {vocabulary_line(loaded.tokenizer)}")
+    for name, value in flat(loaded.training):
         typer.echo(f"  {visible(name)}: {visible(str(value))}")
-
-
-def _shortened(tokenizer: Tokenizer) -> str:
-    """The symbols, as far as they fit."""
-    from charrnn.text.tokenizer import CharTokenizer
-
-    if isinstance(tokenizer, CharTokenizer):
-        symbols = tokenizer.alphabet
-        rest = " and all bytes" if tokenizer.byte_fallback else ""
-        return _line(symbols) + rest
-    pieces = [piece.decode("utf-8", "replace") for piece in tokenizer.token_bytes[256:]]
-    return f"{tokenizer.kind}, all bytes" + (f" and {_line(' | '.join(pieces))}" if pieces else "")
-
-
-def _line(text: str) -> str:
-    shown = one_line(text)
-    return shown if len(shown) <= 200 else f"{shown[:200]}…"
-
-
-def _flat(fields: Any, prefix: str = "") -> list[tuple[str, object]]:
-    """Nested fields as dotted names, in order."""
-    rows: list[tuple[str, object]] = []
-    for name, value in fields.items():
-        if isinstance(value, dict):
-            rows += _flat(value, f"{prefix}{name}.")
-        else:
-            rows.append((prefix + name, value))
-    return rows

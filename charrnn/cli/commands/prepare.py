@@ -5,20 +5,18 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from charrnn.cli.display.dataset_summary import dataset_fields, split_lines
 from charrnn.cli.options import configured
 from charrnn.cli.run_options import HeldOutOptions
 from charrnn.cli.shared import JsonOption, guarded, note, print_json
-from charrnn.cli.texts import CorpusArgument, dataset_of, split_lines
+from charrnn.cli.texts import CorpusArgument, dataset_of
 from charrnn.config import TextOptions
 from charrnn.errors import OptionError
 from charrnn.terminal import visible
-
-if TYPE_CHECKING:
-    from charrnn.text.dataset import Dataset
 
 
 @guarded
@@ -31,10 +29,10 @@ def prepare(
     force: Annotated[bool, typer.Option("--force", help="Replace the dataset in --out.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a dataset of a text: 'charrnn train DIR' trains on it without reading the text again.
+    """Make a dataset of a text; 'charrnn train DIR' trains on it without reading the text again.
 
-    The text is read twice and never held in memory, whatever its size. 'charrnn train' does the
-    same by itself and caches the dataset.
+    The text is read twice and never held in memory, whatever its size. 'charrnn train' makes the
+    same dataset by itself and caches it.
     """
     from charrnn.text.manifest import is_dataset
 
@@ -52,7 +50,7 @@ def prepare(
     num_bytes = sum(size.num_bytes for size in data.sizes.values())
     if as_json:
         speed = {"seconds": seconds, "bytes_per_second": num_bytes / seconds}
-        print_json({"dataset": str(out), **_fields(data), **speed})
+        print_json({"dataset": str(out), **dataset_fields(data), **speed})
         return
     kind, size = data.tokenizer.kind, data.tokenizer.vocab_size
     typer.echo(visible(str(out)))
@@ -60,25 +58,3 @@ def prepare(
     for line in split_lines(data):
         typer.echo(f"  {line}")
     note(f"{num_bytes / 1e6:,.1f} MB in {seconds:.1f} s")
-
-
-def _fields(data: Dataset) -> dict[str, Any]:
-    parts = {
-        name: {
-            "ids": len(getattr(data, name)),
-            "characters": size.characters,
-            "bytes": size.num_bytes,
-            "documents": len(data.documents[name]),
-        }
-        for name, size in data.sizes.items()
-    }
-    return {
-        "name": data.name,
-        "tokenizer": data.tokenizer.kind,
-        "vocab_size": data.tokenizer.vocab_size,
-        "id_type": data.train.dtype.name,
-        "split": data.split,
-        "parts": parts,
-        "repeated_documents": {name: leak.repeated for name, leak in data.leaks.items()},
-        "sha256": dict(data.sha256),
-    }

@@ -16,11 +16,12 @@ from charrnn.errors import OptionError
 @guarded
 @configured
 def sample(
+    *,
+    model: ModelOption = None,
     start: PromptOptions,
     config: SampleConfig,
     engine: EngineOptions,
     output: OutputOptions,
-    model: ModelOption = None,
 ) -> None:
     """Write random text with a trained model.
 

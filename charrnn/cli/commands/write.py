@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Annotated
@@ -23,10 +22,11 @@ from charrnn.terminal import TextWriter
 @guarded
 @configured
 def write(
+    *,
+    model: ModelOption = None,
     start: Annotated[PromptOptions, Only("prompt")],
     config: Annotated[SampleConfig, Only("temperature", "seed", length=200)],
     engine: Annotated[EngineOptions, Only("device")],
-    model: ModelOption = None,
     out: Annotated[
         Path | None,
         typer.Option(help="A new file for the text.", show_default="asked for when you leave"),
@@ -48,7 +48,8 @@ def write(
             raise
         raise OptionError(missing_package("charrnn write", "prompt_toolkit", "write")) from None
     generator = load_model(model, engine)
-    seeds = count(config.seed) if config.seed is not None else _random_seeds()
+    random_seeds = iter(lambda: secrets.randbits(32), None)
+    seeds = random_seeds if config.seed is None else count(config.seed)
     editor = Editor(generator, config, seeds, start.prompt, asks=out is None)
     code = editor.run()
     # Print first: whatever happens to the file, the text is not lost.
@@ -72,8 +73,3 @@ def _check_terminal() -> None:
             "charrnn write needs a terminal that can move its cursor, and TERM is dumb: "
             "use 'charrnn sample --prompt TEXT'"
         )
-
-
-def _random_seeds() -> Iterator[int]:
-    while True:
-        yield secrets.randbits(32)

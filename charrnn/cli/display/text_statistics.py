@@ -23,7 +23,7 @@ def statistics_lines(name: str, found: Statistics, max_symbols: int) -> Iterator
         f"{name}: {found.characters:,} characters, {found.bytes:,} bytes, {found.lines:,} lines, "
         f"the longest of {found.longest_line:,} characters (line {found.longest_line_number:,})"
     )
-    yield f"\n{len(found.symbols):,} symbols, {few:,} of them less than {FEW} times"
+    yield f"\n{len(found.symbols):,} different characters, {few:,} of them fewer than {FEW} times"
     for row in rows(dict(list(found.symbols.items())[:max_symbols])):
         share = found.symbols[row["symbol"]] / found.characters
         shown = one_line(row["symbol"])
@@ -40,13 +40,13 @@ def statistics_lines(name: str, found: Statistics, max_symbols: int) -> Iterator
 
 
 def _repetition_lines(found: Repetition) -> Iterator[str]:
-    which = "" if found.one_in == 1 else f", by one in {found.one_in}"
+    which = "" if found.one_in == 1 else f", estimated from one in {found.one_in}"
     yield "\nrepeated"
-    yield f"  {found.share:.2%} of all passages of {found.window} characters stood before{which}"
+    yield f"  {found.share:.2%} of all passages of {found.window} characters occurred before{which}"
     for passage in found.longest:
         beginning = one_line(passage.excerpt)
         yield (
-            f"  {passage.length:,} characters in line {passage.line:,} stand in line "
+            f"  {passage.length:,} characters in line {passage.line:,} are in line "
             f"{passage.before_line:,} too: {beginning}"
         )
 
@@ -54,13 +54,13 @@ def _repetition_lines(found: Repetition) -> Iterator[str]:
 def _counting_lines(found: Counting | None) -> Iterator[str]:
     if found is None:
         return
-    yield "\ncounting, which a network must beat"
+    yield "\nn-gram models, which a network must beat"
     yield (
-        f"  what follows the last few characters, counted in {found.counted:,} characters, "
-        f"measured on the {found.measured:,} held out after them"
+        f"  fitted to {found.counted:,} characters, scored on the {found.measured:,} held out "
+        "after them"
     )
     for order, (nats, bits) in enumerate(zip(found.nats, found.bpc, strict=True)):
-        yield f"  the last {order}: {nats:.4f} nats ({bits:.3f} bpc)"
+        yield f"  from the last {order}: {nats:.4f} nats ({bits:.3f} bpc)"
 
 
 def plan_lines(plan: Plan | None) -> Iterator[str]:
@@ -69,14 +69,15 @@ def plan_lines(plan: Plan | None) -> Iterator[str]:
 
     yield "\n'charrnn train' would"
     if plan is None:
-        yield "  refuse it: it is too short"
+        yield "  refuse this text: it is too short"
         return
     model, train = plan.model, plan.train
     yield (
-        f"  train for {train.minutes:g} minutes or {train.epochs:g} times through the text, in "
+        f"  train for {train.minutes:g} minutes or {train.epochs:g} epochs, in "
         f"{train.batch_size} streams and windows of {train.seq_len}"
     )
     yield (
-        f"  choose {model.cell}, {model.num_layers} x {model.hidden_size} at most "
-        f"({parameters.count(model):,} parameters): by this machine's speed, as --dry-run tells"
+        f"  choose {model.cell}, at most {model.num_layers} x {model.hidden_size} "
+        f"({parameters.count(model):,} parameters), depending on this machine's speed: see "
+        "--dry-run"
     )

@@ -8,8 +8,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from charrnn.cli.display.dataset_summary import split_lines
 from charrnn.cli.shared import note
-from charrnn.cli.texts import split_lines
 from charrnn.config import Form, Regularizers
 from charrnn.errors import OptionError
 from charrnn.model import parameters

@@ -32,7 +32,7 @@ KNOWN = Entry(
 def test_list_shows_every_corpus_with_size_licence_and_source(cli: Cli) -> None:
     out = cli("corpora", "list").out
     for entry in REGISTRY.values():
-        size = f"{entry.bytes:,} bytes" if entry.bytes else "size not known"
+        size = f"{entry.bytes:,} bytes" if entry.bytes else "size unknown"
         size = size if entry.sha256 or not entry.bytes else f"up to {size}"
         assert f"{entry.name}: {entry.title}, {size}, {entry.licence}\n" in out
         assert entry.source in out
@@ -223,8 +223,8 @@ def test_stats_in_json_say_the_same(cli: Cli) -> None:
 
 def test_stats_of_standard_input_of_one_character(cli: Cli) -> None:
     done = cli("corpora", "stats", "-", "--symbols", 0, stdin=b"a")
-    assert "1 symbols, 1 of them less than 10 times" in done.out
-    assert "refuse it" in done.out
+    assert "1 different characters, 1 of them fewer than 10 times" in done.out
+    assert "refuse this text" in done.out
     assert cli("corpora", "stats", "-", "--json", stdin=b"a").json["largest_plan"] is None
 
 

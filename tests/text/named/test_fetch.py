@@ -508,7 +508,7 @@ def test_the_command_prints_the_path_and_size(server: Server, command) -> None:
     out, err = command(wanted, "path", "known").communicate(timeout=60)
     assert Path(out.rstrip("\n")).read_bytes() == TEXT
     out, _ = command(wanted, "list").communicate(timeout=60)
-    assert f"{server.url('text.txt')}, fetched\n" in out
+    assert f"{server.url('text.txt')}, downloaded\n" in out
 
 
 def test_the_command_exits_with_1_when_the_network_fails(server: Server, command) -> None:

@@ -1,0 +1,45 @@
+"""How a dataset is shown: as JSON fields, and as lines for a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from charrnn.text.dataset import Dataset
+
+
+def dataset_fields(data: Dataset) -> dict[str, Any]:
+    """Return a dataset as JSON fields."""
+    parts = {
+        name: {
+            "ids": len(getattr(data, name)),
+            "characters": size.characters,
+            "bytes": size.num_bytes,
+            "documents": len(data.documents[name]),
+        }
+        for name, size in data.sizes.items()
+    }
+    return {
+        "name": data.name,
+        "tokenizer": data.tokenizer.kind,
+        "vocab_size": data.tokenizer.vocab_size,
+        "id_type": data.train.dtype.name,
+        "split": data.split,
+        "parts": parts,
+        "repeated_documents": {name: leak.repeated for name, leak in data.leaks.items()},
+        "sha256": dict(data.sha256),
+    }
+
+
+def split_lines(data: Dataset) -> list[str]:
+    """Return lines that say how a text was split, and which documents its parts share."""
+    sizes = {name: size for name, size in data.sizes.items() if size.characters}
+    parts = ", ".join(f"{name} {size.characters:,}" for name, size in sizes.items())
+    lines = [f"{parts} characters ({data.split})"]
+    for name, leak in data.leaks.items():
+        if leak.repeated:
+            lines.append(
+                f"{leak.repeated:,} of {leak.documents:,} {name} documents are in the training "
+                "text too: their scores are too good (--split hash keeps equal documents together)"
+            )
+    return lines
