@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,13 +116,16 @@ class RunOptions(HeldOutOptions):
         chosen |= transfer.options(model, chosen)
         return model
 
-    def curves(self) -> contextlib.AbstractContextManager[TensorBoard | None]:
-        """Return what writes curves for TensorBoard, or None without --tensorboard."""
+    @contextlib.contextmanager
+    def curves(self) -> Iterator[list[TensorBoard]]:
+        """Yield what writes curves for TensorBoard, if the run wants them."""
         if not self.logs_curves:
-            return contextlib.nullcontext()
+            yield []
+            return
         from charrnn.cli.display.tensorboard import TensorBoard
 
-        return TensorBoard()
+        with TensorBoard() as tensorboard:
+            yield [tensorboard]
 
     def resume_command(self, corpus: list[str], reading: Reading, run_dir: str) -> str:
         """Return the command that resumes the run; the run knows its other options."""

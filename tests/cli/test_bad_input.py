@@ -142,7 +142,7 @@ CASES = {
     f"{SAMPLE} --logit-bias e=much": ["--logit-bias 'e=much'", "TOKEN=NUMBER"],
     f"{SAMPLE} --logit-bias e=nan": ["--logit-bias 'e'", "-100 to 100", "nan"],
     f"{SAMPLE} --logit-bias @=3": ["'@' (U+0040)"],
-    f"{SAMPLE} --logit-bias the=3": ["--logit-bias 'the'", "3 symbols"],
+    f"{SAMPLE} --logit-bias the=3": ["--logit-bias 'the'", "3 tokens"],
     f"{SAMPLE} --logit-bias \\q=3": ["--logit-bias", "TOKEN=NUMBER"],
     f"{SAMPLE} --logit-bias e=1 --logit-bias e=2": ["--logit-bias", "twice"],
     "greedy -m model --repeat-penalty 101": ["--repeat-penalty", "101"],
@@ -319,7 +319,7 @@ def test_fifty_thousand_symbols_are_learned_and_what_they_cost_is_said(cli: Cli)
     assert "cjk: 50,000 symbols" in done.err
     assert "the output layer has 150,000 parameters" in done.err
     assert "--min-count 2 or --tokenizer sentencepiece" in done.err
-    assert "symbols    50000: " in cli("info", done.json["model"]).out
+    assert "tokens     50000: " in cli("info", done.json["model"]).out
     written = cli("sample", "-m", done.json["model"], "-n", 20, "--prompt", chr(symbols[-1])).out
     assert len(written.rstrip("\n")) in (20, 21)
 

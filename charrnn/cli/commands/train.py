@@ -56,8 +56,7 @@ def train(
             events = start(
                 texts, options, out=run.out, force=run.force, model=model, control=control
             )
-        displays = [display, *([curves] if curves else [])]
-        result = show_events(events, displays, run.dry_run)
+        result = show_events(events, [display, *curves], run.dry_run)
     if result is None:
         if as_json:
             planned = display.planned
