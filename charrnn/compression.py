@@ -178,7 +178,7 @@ class _Coder:
         from charrnn.inference.distribution import frequencies
 
         self._engine, self._frequencies = generator.engine, frequencies
-        self._start, self._symbols = generator.config.start_symbol, generator.config.vocab_size
+        self._start, self._symbols = generator.config.start_token, generator.config.vocab_size
         self._queue = constriction.stream.queue
         self._family = constriction.stream.model.Categorical(perfect=False)
 

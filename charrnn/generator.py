@@ -97,13 +97,13 @@ class Generator:
         after: Prompted | None = None,
         progress: Callable[[int], object] = lambda tokens: None,
     ) -> Prompted:
-        """Read the start symbol and then `prompt`, which may be empty.
+        """Read the start token and then `prompt`, which may be empty.
 
         The result can be passed wherever a prompt can, any number of times.
 
         Args:
             prompt: a text, or the result of an earlier call, which is returned as it is.
-            after: what was read before the prompt, instead of the start symbol.
+            after: what was read before the prompt, instead of the start token.
             progress: called every 256 tokens with the number read so far; may raise.
 
         Raises:
@@ -112,7 +112,7 @@ class Generator:
         if isinstance(prompt, Prompted):
             return prompt
         ids = self.tokenizer.encode(prompt).astype(np.int64)
-        before = after or read_start(self.engine, self.config.start_symbol)
+        before = after or read_start(self.engine, self.config.start_token)
         return read_ids(self.engine, ids, before, progress)
 
     def after(self, prompted: Prompted, sample: Sample) -> Prompted:
@@ -208,7 +208,7 @@ class Generator:
 
         `documents`: where documents start, if each is to be read as a text of its own.
         """
-        start = self.config.start_symbol
+        start = self.config.start_token
         return scoring.score(
             self.engine, ids, self.tokenizer, start, exact=exact, documents=documents
         )
@@ -220,7 +220,7 @@ class Generator:
         progress: scoring.Progress = lambda done: None,
     ) -> list[scoring.Surprisals]:
         """Return how each text (N,) of ids is predicted, token by token; see `scoring`."""
-        start = self.config.start_symbol
+        start = self.config.start_token
         count = min(count, self.config.vocab_size)
         return scoring.surprisals(self.engine, texts, start, count=count, progress=progress)
 

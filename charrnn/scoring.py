@@ -7,7 +7,7 @@ functions, with any engine that reads a window and gives the nats of its targets
     bpc              nats / ln 2: bits per character
     bits_per_byte    the same total in bits, per byte of the text in UTF-8
 
-A text is read from its first symbol to its last, after the start symbol and the state before a
+A text is read from its first symbol to its last, after the start token and the state before a
 text: `surprisals`, symbol by symbol, of many texts side by side. `score` is the sum of that, or
 reads one text in several streams, which is faster and nearly the same.
 """
@@ -96,7 +96,7 @@ def score(
     engine: Scorer,
     ids: Ids,
     tokenizer: Tokenizer,
-    start_symbol: int,
+    start_token: int,
     *,
     exact: bool = False,
     most: int | None = None,
@@ -110,20 +110,20 @@ def score(
     `documents`, where they start, each of them is read as a text of its own.
     """
     if documents is not None:
-        total = _apart(engine, ids, start_symbol, documents, exact, most)
+        total = _apart(engine, ids, start_token, documents, exact, most)
         read_ids = spread(ids, most, exact=exact, documents=documents)
         return Score(total, *tokenizer.measure(read_ids))
     if exact:
-        (found,) = surprisals(engine, [spread(ids, most, exact=True)], start_symbol)
+        (found,) = surprisals(engine, [spread(ids, most, exact=True)], start_token)
         return found.score(tokenizer)
     length, streams = _cut(len(ids), exact=False)
-    state = _warm_up(engine, ids, start_symbol, length, streams)
+    state = _warm_up(engine, ids, start_token, length, streams)
     total, read = 0.0, _read(length, streams, most)
     for rows in _chunks(read):
         positions = rows[:, None] + np.arange(streams)[None, :] * length
         inside = positions < len(ids)
         positions = np.where(inside, positions, 0)
-        inputs = _inputs(ids, positions, start_symbol)
+        inputs = _inputs(ids, positions, start_token)
         nats, state = engine.nats(inputs, ids[positions].astype(np.int64), state)
         total += float(np.sum(nats, where=inside, dtype=np.float64))
     return Score(total, *tokenizer.measure(spread(ids, most)))
@@ -165,12 +165,12 @@ def _read(length: int, streams: int, most: int | None) -> int:
 def surprisals(
     engine: Scorer,
     texts: Sequence[Ids],
-    start_symbol: int,
+    start_token: int,
     *,
     count: int = 0,
     progress: Progress = lambda done: None,
 ) -> list[Surprisals]:
-    """Read texts, each of them (N,) in one stream from the start symbol on, side by side.
+    """Read texts, each of them (N,) in one stream from the start token on, side by side.
 
     Long ones begin first; where one ends, the next takes its place. A text's numbers do not depend
     on what is read beside it, beyond rounding (with compiled steps, not at all).
@@ -178,11 +178,11 @@ def surprisals(
     Args:
         engine: reads; with a `count`, it is an `Engine`.
         texts: ids.
-        start_symbol: what is read before the first of them.
+        start_token: what is read before the first of them.
         count: K, how many of the likeliest symbols are kept for every place; at most V.
         progress: told after every window.
     """
-    reading = _Reading(engine, texts, start_symbol, count)
+    reading = _Reading(engine, texts, start_token, count)
     while reading.goes_on():
         reading.read()
         progress(reading.done)
@@ -196,8 +196,8 @@ class _Reading:
         done: symbols read so far.
     """
 
-    def __init__(self, engine: Scorer, texts: Sequence[Ids], start_symbol: int, count: int) -> None:
-        self._engine, self._start_symbol, self._count = engine, start_symbol, count
+    def __init__(self, engine: Scorer, texts: Sequence[Ids], start_token: int, count: int) -> None:
+        self._engine, self._start_token, self._count = engine, start_token, count
         lengths = np.array([len(text) for text in texts], np.int64)
         self._ends = np.cumsum(lengths)
         self._starts = self._ends - lengths
@@ -232,8 +232,8 @@ class _Reading:
         positions = self._at + np.arange(steps)[:, None]
         inside = positions < self._ends[self._rows]
         positions = np.minimum(positions, len(self._ids) - 1)
-        inputs = _inputs(self._ids, positions, self._start_symbol)
-        inputs[0, self._at == self._starts[self._rows]] = self._start_symbol
+        inputs = _inputs(self._ids, positions, self._start_token)
+        inputs[0, self._at == self._starts[self._rows]] = self._start_token
         window = (inputs, self._ids[positions].astype(np.int64))
         where = positions[inside]
         if self._count:
@@ -260,13 +260,13 @@ def _chunks(steps: int) -> list[Integers]:
     return np.split(np.arange(steps), range(SHORT_CHUNK, steps, SHORT_CHUNK))
 
 
-def _inputs(ids: Ids, positions: Integers, start_symbol: int) -> Integers:
-    """What is read before the ids at `positions`: the ones before them, or the start symbol."""
+def _inputs(ids: Ids, positions: Integers, start_token: int) -> Integers:
+    """What is read before the ids at `positions`: the ones before them, or the start token."""
     before = ids[positions - 1].astype(np.int64)
-    return np.where(positions == 0, start_symbol, before)
+    return np.where(positions == 0, start_token, before)
 
 
-def _warm_up(engine: Scorer, ids: Ids, start_symbol: int, length: int, streams: int) -> Any:
+def _warm_up(engine: Scorer, ids: Ids, start_token: int, length: int, streams: int) -> Any:
     """The state before each stream: read what precedes it; nothing precedes the first."""
     state = engine.start_state(streams)
     if streams == 1:
@@ -275,7 +275,7 @@ def _warm_up(engine: Scorer, ids: Ids, start_symbol: int, length: int, streams: 
     starts = np.arange(streams) * length - before
     starts[0] = 0
     for rows in _chunks(before):
-        inputs = _inputs(ids, starts[None, :] + rows[:, None], start_symbol)
+        inputs = _inputs(ids, starts[None, :] + rows[:, None], start_token)
         _, state = engine.nats(inputs, inputs * 0, state)
     _begin(engine, state, 0)
     return state
@@ -291,7 +291,7 @@ def _begin(engine: Scorer, state: Any, rows: Any) -> None:
 def _apart(
     engine: Scorer,
     ids: Ids,
-    start_symbol: int,
+    start_token: int,
     starts: NDArray[np.integer[Any]],
     exact: bool,
     most: int | None,
@@ -308,7 +308,7 @@ def _apart(
         if step > steps.start:
             _begin(engine, state, np.flatnonzero(begins))
         inputs = ids[positions - 1].astype(np.int64)
-        inputs[0, begins] = start_symbol
+        inputs[0, begins] = start_token
         nats, state = engine.nats(inputs, ids[positions].astype(np.int64), state)
         if step >= 0:
             counted = inside & (numbers < windows.count)
@@ -332,7 +332,7 @@ def _cut_apart(
 
 
 def window_nats(engine: Scorer, ids: Ids, tokenizer: Tokenizer) -> float | None:
-    """Nats per character over windows of 256 symbols, each from a zero state, no start symbol.
+    """Nats per character over windows of 256 symbols, each from a zero state, no start token.
 
     The protocol of nanoGPT's 1.4697, over all windows that follow one another (at most 1,024,
     evenly spread) instead of random ones. None if the text is shorter than a window.

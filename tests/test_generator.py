@@ -235,7 +235,7 @@ def test_a_prompt_is_read_as_one_symbol_after_the_other(writer: Generator, lengt
     prompt = prompt.replace("r", "w")[:length]
     read = writer.read(prompt)
     engine = writer.engine
-    logits, state = engine.step(np.array([writer.config.start_symbol]), engine.start_state(1))
+    logits, state = engine.step(np.array([writer.config.start_token]), engine.start_state(1))
     for symbol in writer.tokenizer.encode(prompt):
         logits, state = engine.step(np.array([symbol]), state)
     np.testing.assert_allclose(read.logits, logits, rtol=1e-4, atol=1e-5)
@@ -258,7 +258,7 @@ def test_a_prompt_is_read_once_however_many_continue_it(tiny_model: Model) -> No
     writer.beam("hello w" * 50, BeamConfig(length=4, width=5))
     rows = [shape[1] for shape in engine.shapes]
     symbols = sum(shape[0] for shape in engine.shapes if shape[1] == 1)
-    assert symbols == 1 + 350  # the start symbol and the prompt
+    assert symbols == 1 + 350  # the start token and the prompt
     assert rows[-3:] == [5, 5, 5]
     engine.shapes.clear()
     writer.samples("hello w" * 50, SampleConfig(length=4, num_samples=9))

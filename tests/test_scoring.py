@@ -108,7 +108,7 @@ def test_score_is_the_total_over_the_length() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2, 127, 128, 129, 700])
-def test_one_stream_is_one_character_at_a_time_from_the_start_symbol(
+def test_one_stream_is_one_character_at_a_time_from_the_start_token(
     remembering: Model, length: int
 ) -> None:
     ids = _text(length)
@@ -118,7 +118,7 @@ def test_one_stream_is_one_character_at_a_time_from_the_start_symbol(
     assert exact.characters == length
 
 
-def test_the_first_symbol_is_predicted_from_the_start_symbol(remembering: Model) -> None:
+def test_the_first_symbol_is_predicted_from_the_start_token(remembering: Model) -> None:
     score = scoring.score(_float64(remembering), np.array([2], np.uint8), LETTERS, START)
     assert score.nats == pytest.approx(-Naive(remembering).read(START)[2], rel=1e-12)
 
@@ -225,7 +225,7 @@ def _naive_windows(model: Model, ids: NDArray[Any], windows: list[int]) -> float
 @pytest.mark.parametrize(
     ("length", "windows"), [(257, 1), (512, 1), (513, 2), (1500, 5), (256 * 66 + 1, 66)]
 )
-def test_windows_of_256_start_from_nothing_without_a_start_symbol(
+def test_windows_of_256_start_from_nothing_without_a_start_token(
     remembering: Model, length: int, windows: int
 ) -> None:
     ids = _text(length)
@@ -254,7 +254,7 @@ def test_a_longer_alphabet_than_a_byte_is_scored(make_model: MakeModel) -> None:
     model = make_model(symbols)
     assert isinstance(model.config, ModelConfig)
     ids = model.tokenizer.encode(symbols * 3)
-    start = model.config.start_symbol
+    start = model.config.start_token
     score = scoring.score(_float64(model), ids, model.tokenizer, start)
     assert math.isfinite(score.nats)
     assert score.characters == 768

@@ -111,7 +111,7 @@ def step(case: Case, kernel: sequence.Kernel) -> Step:
     )
     values = parameters.initial(model, 1)
     network = CharRNN(model, values, sequence=kernel.run, half=kernel.half)
-    made = streams.make(text(case), case.batch_size, case.seq_len, model.start_symbol, None)
+    made = streams.make(text(case), case.batch_size, case.seq_len, model.start_token, None)
     bptt = BPTT(network.train(), made, config)
     return lambda: bptt.update(1e-3)
 

@@ -113,6 +113,6 @@ class ModelConfig(Form, _Sizes):
             )
 
     @property
-    def start_symbol(self) -> int:
+    def start_token(self) -> int:
         """Return the id that is read before a text's first token; it is never an output."""
         return self.vocab_size

@@ -14,9 +14,9 @@ from charrnn.model.saved_state import Prompted
 _WINDOW = 256  # tokens read at a time
 
 
-def read_start(engine: Engine, start_symbol: int) -> Prompted:
-    """Return the state after the start symbol."""
-    return Prompted(*engine.step(np.array([start_symbol], np.int64), engine.start_state(1)))
+def read_start(engine: Engine, start_token: int) -> Prompted:
+    """Return the state after the start token."""
+    return Prompted(*engine.step(np.array([start_token], np.int64), engine.start_state(1)))
 
 
 def read_ids(

@@ -63,7 +63,7 @@ def activations(model: Model, ids: Ids) -> Activations:
     """
     recorder = _Recorder(parameters.layer_of(model.config))
     engine = NumpyEngine(model.config, model.values, recorder.step)
-    start = np.array([[model.config.start_symbol]], np.int64)
+    start = np.array([[model.config.start_token]], np.int64)
     state = engine.advance(start, engine.start_state(1))
     windows: list[dict[str, Floats32]] = []
     for first in range(0, len(ids), _CHUNK):

@@ -175,7 +175,7 @@ def flows(model: Model, text: str, *, lags: int, windows: int) -> list[Flow]:
     """
     network = CharRNN(model.config, model.values).double().requires_grad_(False).eval()
     ids = model.tokenizer.encode(text)
-    inputs, targets, before = _windows(ids, model.config.start_symbol, lags, windows)
+    inputs, targets, before = _windows(ids, model.config.start_token, lags, windows)
     layers, losses = _traced(network, inputs, targets, before)
     # The products are matrices, gradients are vectors: one window is enough for the products.
     single, _ = _traced(network, inputs[:, :1], targets[:, :1], before)

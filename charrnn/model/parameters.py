@@ -1,6 +1,6 @@
 """The parameters of a network by name: their shapes, initial values and number.
 
-embedding                   (V + 1, E)   row V is the start symbol; absent if tokens are one-hot
+embedding                   (V + 1, E)   row V is the start token; absent if tokens are one-hot
 layers.l.input.k.weight     (H, X or H)  deeper input maps, from the input upwards
 layers.l.input.k.bias       (H,)
 layers.l.weight_ih          (G*H, X)     X: the size of the layer's input, H above an input map

@@ -41,7 +41,7 @@ class Prompted:
     Attributes:
         logits: of the next token, (1, V).
         state: after the last token, one row.
-        read: how many tokens were read, without the start symbol.
+        read: how many tokens were read, without the start token.
         seed: the seed that sampled the last part of the text; None where nothing was random.
         drawn: how many random numbers of that seed have been used.
         ids: the tokens, for penalties of repetition; those before a saved state are not known.

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.arrays import Ids, Integers
+from charrnn.arrays import Ids
 from charrnn.config import TextOptions
 from charrnn.errors import CharRNNError, CorpusError, ModelError, PromptError, RunError
 from charrnn.text import dataset_cache, manifest
@@ -90,11 +90,6 @@ class Dataset:
         if not self.texts:
             return {"corpus": (str(self.folder.resolve()),)}
         return {use: text.source_files(folder, use) for use, text in self.texts.items()}
-
-    @property
-    def newline(self) -> Integers:
-        """The ids after which a line begins."""
-        return self.tokenizer.line_ends
 
     @property
     def characters_per_token(self) -> float:

@@ -3,11 +3,11 @@
 Stream b starts near position b * N / B, at the start of a line if one is near. It is read in order,
 and the state is carried from window to window: every k1 tokens there is an update, whose window
 reaches k2 tokens back (truncated BPTT(k1, k2), Williams and Peng 1990; usually k1 = k2, and no
-token is read twice). Each epoch begins with the start symbol in every stream, so that the network
+token is read twice). Each epoch begins with the start token in every stream, so that the network
 learns how a text begins from B beginnings instead of one. The end of a stream, if shorter than k1,
 is not read.
 
-If documents are kept apart, each begins with a window of its own, from the start symbol and the
+If documents are kept apart, each begins with a window of its own, from the start token and the
 initial state. Its last window is padded with targets that do not count, so that every window has
 the same shape.
 """
@@ -117,7 +117,7 @@ class Streams:
         ids: (N,) ids of the text; may be mapped from a file.
         starts: (B,) where each stream starts in it.
         length: ids in each stream.
-        start_symbol: the id that is read before a stream's first id.
+        start_token: the id that is read before a stream's first id.
         seq_len: k2, the number of steps that gradients flow back.
         update_every: k1, steps from one update to the next; at most k2.
         documents: windows that keep documents apart, each of which is one update. All streams have
@@ -127,7 +127,7 @@ class Streams:
     ids: Ids
     starts: Integers
     length: int
-    start_symbol: int
+    start_token: int
     seq_len: int
     update_every: int
     documents: Documents | None = None
@@ -162,14 +162,14 @@ class Streams:
         rows = np.arange(start - 1, end)[:, None]
         read = self.ids[self.starts + rows].astype(np.int64)  # a copy of the window alone
         if start == 0:
-            read[0] = self.start_symbol
+            read[0] = self.start_token
         return Window(start, read[:-1], read[1:], self.update_every, shift)
 
     def _of_documents(self, documents: Documents, cursor: Cursor) -> Window:
         windows = np.arange(self.batch_size) * self.windows + cursor.window
         positions, inside, begins = documents.at(windows)
         inputs = self.ids[positions - 1].astype(np.int64)
-        inputs[0, begins | (cursor.window == 0)] = self.start_symbol
+        inputs[0, begins | (cursor.window == 0)] = self.start_token
         targets = np.where(inside, self.ids[positions].astype(np.int64), IGNORED)
         start = cursor.window * self.seq_len
         return Window(start, inputs, targets, self.seq_len, self.seq_len, begins)
@@ -202,7 +202,7 @@ def make(
     ids: Ids,
     batch_size: int,
     seq_len: int,
-    start_symbol: int,
+    start_token: int,
     newline: int | NDArray[np.integer[Any]] | None,
     update_every: int | None = None,
     documents: NDArray[np.integer[Any]] | None = None,
@@ -213,7 +213,7 @@ def make(
         ids: the training text.
         batch_size: B.
         seq_len: k2.
-        start_symbol: the id that is read before a stream's first id.
+        start_token: the id that is read before a stream's first id.
         newline: the id or ids after which a line starts; None if streams may start anywhere.
         update_every: k1; None means k2.
         documents: where documents start, to keep them apart; None for a single text.
@@ -229,12 +229,12 @@ def make(
                 f"{batch_size} streams; lower --batch-size or --seq-len"
             )
         starts = np.zeros(batch_size, np.int64)
-        return Streams(ids, starts, len(ids), start_symbol, seq_len, seq_len, apart)
+        return Streams(ids, starts, len(ids), start_token, seq_len, seq_len, apart)
     length = len(ids) // batch_size
     starts = np.arange(batch_size) * length
     if newline is not None:
         starts = np.array([_line_start(ids, int(at), newline, length // 8) for at in starts])
-    return Streams(ids, starts, length, start_symbol, seq_len, update_every or seq_len)
+    return Streams(ids, starts, length, start_token, seq_len, update_every or seq_len)
 
 
 def _line_start(

@@ -38,7 +38,7 @@ def score(
     threads: int = 1,
     progress: Callable[[int], object] = lambda tokens: None,
 ) -> Score:
-    """Score a text as one stream from the start symbol, learning from each segment after it.
+    """Score a text as one stream from the start token, learning from each segment after it.
 
     Args:
         model: the model, which does not change.
@@ -62,7 +62,7 @@ def _score(model: Model, ids: Ids, progress: Callable[[int], object]) -> Score:
     total = 0.0
     for segment, begin in enumerate(range(0, len(ids), SEGMENT), start=1):
         targets = whole[begin : begin + SEGMENT]
-        before = whole[begin - 1 : begin] if begin else torch.tensor([config.start_symbol])
+        before = whole[begin - 1 : begin] if begin else torch.tensor([config.start_token])
         inputs = torch.cat([before, targets[:-1]])[:, None]
         logits, state = network(inputs, detached(state))
         nats = F.cross_entropy(logits[:, 0], targets, reduction="sum")

@@ -118,12 +118,12 @@ def values(
 
 
 def _indices(size: int, vocab_size: int, has_start: bool, ids: Integers) -> Integers:
-    """Return the indices of an axis to copy: units, if it begins with them, tokens, start symbol.
+    """Return the indices of an axis to copy: units, if it begins with them, tokens, start token.
 
     Args:
         size: the length of the axis.
         vocab_size: V; so many indices of the axis belong to tokens.
-        has_start: whether the last index belongs to the start symbol.
+        has_start: whether the last index belongs to the start token.
         ids: the tokens to copy.
     """
     units = size - vocab_size - has_start

@@ -97,8 +97,8 @@ def make_trainer(setup: Setup, values: Values) -> Trainer:
         data.train,
         train.batch_size,
         train.seq_len,
-        model.start_symbol,
-        data.newline,
+        model.start_token,
+        data.tokenizer.line_ends,
         train.update_every,
         setup.documents("train"),
     )

@@ -158,7 +158,7 @@ def _speed(
     ).to(device)
     steps = min(train.seq_len, MEASURED_WINDOW)
     ids = data.train[: train.batch_size * steps]
-    short = streams.make(ids, train.batch_size, steps, model.start_symbol, None)
+    short = streams.make(ids, train.batch_size, steps, model.start_token, None)
     bptt = BPTT(network, short, train)
     read = plan.measure(lambda: bptt.update(1e-3), train.batch_size * steps)
     return read * train.update_every / train.seq_len

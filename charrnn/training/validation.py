@@ -127,7 +127,7 @@ class Validation:
         return each * (min(length, VALID_CAP) + length + min(length, windows)) + LEAVING
 
     def _score(self, engine: Interruptible, limit: int | None = None) -> Score:
-        start = engine.network.config.start_symbol
+        start = engine.network.config.start_token
         return scoring.score(
             engine, self.ids, self.tokenizer, start, most=limit, documents=self.documents
         )

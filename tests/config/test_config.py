@@ -383,8 +383,8 @@ def test_an_empty_stop_is_refused(kind: Any) -> None:
     assert "--stop '' is empty" in _refused(kind, "stop", ("a", ""))
 
 
-def test_the_start_symbol_is_one_past_the_alphabet() -> None:
-    assert ModelConfig(vocab_size=7).start_symbol == 7
+def test_the_start_token_is_one_past_the_alphabet() -> None:
+    assert ModelConfig(vocab_size=7).start_token == 7
 
 
 def test_the_literal_of_cell_names_lists_the_cells() -> None:

@@ -492,7 +492,7 @@ def test_a_real_network_is_searched_as_by_brute_force(
 ) -> None:
     model = make_model("abc", cell=cell, num_layers=2, scale=1.5)
     engine = NumpyEngine(model.config, model.values)
-    start = np.array([model.config.start_symbol])
+    start = np.array([model.config.start_token])
 
     def log_prob(text: Text) -> float:
         """Read from the start again, with nothing shared between texts."""

@@ -46,7 +46,7 @@ def _config(cell: str, embedding: int = 3, **form: Any) -> ModelConfig:
 
 
 def _ids(steps: int, rows: int) -> NDArray[np.int64]:
-    """Random symbols, the start symbol 6 among them."""
+    """Random symbols, the start token 6 among them."""
     return np.random.default_rng(1).integers(0, 7, (steps, rows))
 
 

@@ -32,7 +32,7 @@ def _config(
 
 
 def _ids(steps: int, rows: int) -> NDArray[np.int64]:
-    """Random symbols, the start symbol 4 among them."""
+    """Random symbols, the start token 4 among them."""
     return np.random.default_rng(1).integers(0, 5, (steps, rows))
 
 

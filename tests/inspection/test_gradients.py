@@ -112,7 +112,7 @@ def test_gradients_match_finite_differences(
     found = flows(model, text, lags=lags, windows=1)
     network = CharRNN(model.config, model.values).double().eval()
     ids = model.tokenizer.encode(text).astype(np.int64)
-    read = torch.tensor([model.config.start_symbol, *ids[:-1]])[:, None]
+    read = torch.tensor([model.config.start_token, *ids[:-1]])[:, None]
 
     def loss(state: Any) -> Tensor:
         logits, _ = network(read[-lags:], state)

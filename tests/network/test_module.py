@@ -44,7 +44,7 @@ def _network(
 def _ids(steps: int, streams: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     rng = np.random.default_rng(seed)
     inputs, targets = rng.integers(0, 3, (2, steps, streams))
-    inputs[0] = 3  # the start symbol
+    inputs[0] = 3  # the start token
     return torch.tensor(inputs), torch.tensor(targets)
 
 

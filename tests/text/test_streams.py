@@ -110,7 +110,7 @@ def test_a_text_of_one_window_starts_a_new_epoch_each_time() -> None:
     assert made.advance(Cursor(4, 0)) == Cursor(5, 0)
 
 
-def test_a_start_symbol_may_need_more_bits_than_the_ids() -> None:
+def test_a_start_token_may_need_more_bits_than_the_ids() -> None:
     made = streams.make(np.array([255, 255], np.uint8), 1, 2, 256, None)
     assert _whole(made).inputs[0, 0] == 256
 

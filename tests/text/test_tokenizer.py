@@ -111,15 +111,15 @@ def test_the_message_of_an_unknown_line_feed_is_one_line() -> None:
 @pytest.mark.parametrize(
     ("vocab_size", "id_type"),
     [
-        (255, np.uint8),  # ids 0..254, and 255 for the start symbol
-        (256, np.uint16),  # the start symbol, 256, does not fit in a byte
+        (255, np.uint8),  # ids 0..254, and 255 for the start token
+        (256, np.uint16),  # the start token, 256, does not fit in a byte
         (300, np.uint16),
         (65_535, np.uint16),
         (65_536, np.uint32),
         (70_000, np.uint32),
     ],
 )
-def test_ids_have_the_smallest_type_that_holds_the_start_symbol_too(
+def test_ids_have_the_smallest_type_that_holds_the_start_token_too(
     vocab_size: int, id_type: type
 ) -> None:
     symbols = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x20000)][:vocab_size]))

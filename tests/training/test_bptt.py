@@ -46,7 +46,7 @@ def _bptt(
     )
     values = {name: value.astype(np.float64) for name, value in make_values(config).items()}
     network = CharRNN(config, values, regularizers=train)
-    made = streams.make(ids, STREAMS, seq_len, config.start_symbol, None, update_every)
+    made = streams.make(ids, STREAMS, seq_len, config.start_token, None, update_every)
     return BPTT(network, made, train)
 
 

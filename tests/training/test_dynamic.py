@@ -30,7 +30,7 @@ def naive(model: Model) -> float:
     gradients: dict[str, list[torch.Tensor]] = {name: [] for name in values}
     network = CharRNN(model.config, model.values).double().eval()
     state = network.start_state(1)
-    total, before = 0.0, model.config.start_symbol
+    total, before = 0.0, model.config.start_token
     for begin in range(0, len(IDS), dynamic.SEGMENT):
         segment = [int(symbol) for symbol in IDS[begin : begin + dynamic.SEGMENT]]
         inputs = torch.tensor([before, *segment[:-1]])[:, None]
@@ -62,7 +62,7 @@ def test_scores_each_segment_before_learning_from_it(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = CharRNN(model.config, model.values)
-    start = model.config.start_symbol
+    start = model.config.start_token
     static = scoring.score(network, IDS, TOKENIZER, start, exact=True)
     first = IDS[: dynamic.SEGMENT]
     assert dynamic.score(model, first).nats == pytest.approx(

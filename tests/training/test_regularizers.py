@@ -33,7 +33,7 @@ def _bptt(make_values: Make, cell: str = "elman", layers: int = 1, **more: Any) 
     values = {name: value.astype(np.float64) for name, value in make_values(config).items()}
     ids = np.random.default_rng(5).integers(0, 4, 48).astype(np.uint8)
     network = CharRNN(config, values, regularizers=train)
-    made = streams.make(ids, 2, train.seq_len, config.start_symbol, None, train.update_every)
+    made = streams.make(ids, 2, train.seq_len, config.start_token, None, train.update_every)
     return BPTT(network, made, train)
 
 

@@ -64,7 +64,7 @@ def _trainer(
         data.train,
         train.batch_size,
         train.seq_len,
-        model.start_symbol,
+        model.start_token,
         None,
         train.update_every,
     )
@@ -342,7 +342,7 @@ def test_a_new_network_predicts_nearly_uniformly(tiny_text: str) -> None:
 def test_a_validation_is_the_score_of_the_held_out_text(tiny_text: str) -> None:
     data = _data(tiny_text)
     trainer = _trainer(data)
-    start = trainer.bptt.network.config.start_symbol
+    start = trainer.bptt.network.config.start_token
     expected = scoring.score(trainer.bptt.network, data.valid, data.tokenizer, start).nats
     assert trainer.validate(Steps(1)) == expected
 
@@ -353,7 +353,7 @@ def test_a_part_of_a_long_validation_text_is_scored_in_training(
     data = _data(tiny_text)
     trainer = _trainer(data)
     monkeypatch.setattr(validation, "VALID_CAP", 20)
-    start = trainer.bptt.network.config.start_symbol
+    start = trainer.bptt.network.config.start_token
     expected = scoring.score(trainer.bptt.network, data.valid[:20], data.tokenizer, start).nats
     assert trainer.validate(Steps(1)) == expected
 

@@ -100,7 +100,7 @@ class Tokenizer(ABC):
 
     @property
     def id_type(self) -> type[np.unsignedinteger[Any]]:
-        """The smallest unsigned type that holds every id and the start symbol."""
+        """The smallest unsigned type that holds every id and the start token."""
         if self.vocab_size < 2**8:
             return np.uint8
         return np.uint16 if self.vocab_size < 2**16 else np.uint32

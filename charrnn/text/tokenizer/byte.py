@@ -26,7 +26,7 @@ class ByteTokenizer(Tokenizer):
 
     @property
     def id_type(self) -> type[np.unsignedinteger[Any]]:
-        """A byte: the ids of a text are the text (which never holds the start symbol)."""
+        """A byte: the ids of a text are the text (which never holds the start token)."""
         return np.uint8
 
     def encode_block(self, block: bytes) -> Ids:
