@@ -72,8 +72,8 @@ def times(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
 
 
 @pytest.fixture
-def tell(record_property: Callable[[str, object], None]) -> Callable[[str, int], None]:
-    """Return `tell("SIGKILL", 500)`, which reports trials to the table of `tests/soak.py`."""
+def report_trials(record_property: Callable[[str, object], None]) -> Callable[[str, int], None]:
+    """Return `report_trials("SIGKILL", 500)`, for the table of `tests/soak.py`."""
     return record_property
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import typer
-from test_layers import ROOMS
+from test_layers import MODULES
 
 from charrnn.cells import CELLS
 from charrnn.cells.base import Cell
@@ -113,7 +113,7 @@ def test_the_map_names_every_module_in_the_order_of_imports() -> None:
     folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
     mapped = re.findall(r"^\| `([\w./]+)` \|", README, re.MULTILINE)
     assert sorted(mapped) == sorted(files | folders)
-    assert [re.sub(r"/|\.py", "", name) for name in mapped] == ROOMS
+    assert [re.sub(r"/|\.py", "", name) for name in mapped] == MODULES
 
 
 def test_files_named_in_the_documents_exist() -> None:

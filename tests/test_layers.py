@@ -24,7 +24,7 @@ from charrnn.model.model_file import Model
 from charrnn.text.tokenizer import CharTokenizer
 
 PACKAGE = Path(charrnn.__file__).parent
-ROOMS = [
+MODULES = [
     "errors",
     "terminal",
     "arrays",
@@ -88,13 +88,13 @@ class Import:
 
     @property
     def importer(self) -> str:
-        return room(self.file.removesuffix(".py").replace("/", "."))
+        return top_module(self.file.removesuffix(".py").replace("/", "."))
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line} imports {self.name}"
 
 
-def room(module: str) -> str:
+def top_module(module: str) -> str:
     return module.split(".")[0]
 
 
@@ -126,16 +126,16 @@ def imported(node: ast.AST) -> list[str]:
 def test_every_file_belongs_to_a_module() -> None:
     found = {path.stem for path in PACKAGE.glob("*.py")}
     found |= {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    assert found - OWN == set(ROOMS)
+    assert found - OWN == set(MODULES)
 
 
 def test_each_module_imports_only_those_above_it() -> None:
     wrong = []
     for found in inside():
-        wanted = room(found.name.removeprefix("charrnn."))
+        wanted = top_module(found.name.removeprefix("charrnn."))
         if found.importer in OWN or found.importer == wanted:
             continue
-        if wanted not in ROOMS or ROOMS.index(wanted) > ROOMS.index(found.importer):
+        if wanted not in MODULES or MODULES.index(wanted) > MODULES.index(found.importer):
             wrong.append(str(found))
     # `charrnn --version` prints the version, which belongs to no module.
     assert wrong == [str(found) for found in inside() if found.name == "charrnn.__version__"]
@@ -151,14 +151,14 @@ def test_imports_can_be_read() -> None:
     assert [str(found) for found in imports() if found.name.startswith(".")] == []
     # Imports by name are not seen here: one file imports the code that it generated, another one
     # checks whether a package is installed.
-    computed = {found.file for found in imports() if room(found.name) == "importlib"}
+    computed = {found.file for found in imports() if top_module(found.name) == "importlib"}
     assert computed <= {"compiler/codegen.py", "network/layers.py"}
     assert [str(found) for found in imports() if found.name == "charrnn"] == []
 
 
 @pytest.mark.parametrize("package", ONLY)
 def test_a_package_is_imported_where_it_belongs(package: str) -> None:
-    importers = {found.file for found in imports() if room(found.name) == package}
+    importers = {found.file for found in imports() if top_module(found.name) == package}
     assert importers
     assert {file for file in importers if not file.startswith(ONLY[package])} == set()
 

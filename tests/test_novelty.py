@@ -107,7 +107,7 @@ def test_a_run_has_a_character_at_least() -> None:
 LINES = [f"{n} was the best of times,\nit was the worst of times.\n" for n in range(30)]
 TEXT = "".join(LINES)
 TRAINED = 1000  # characters of it; the rest is held out
-Tell = Callable[[str], object]
+ReportTrials = Callable[[str], object]
 
 
 @pytest.fixture

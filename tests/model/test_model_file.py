@@ -463,7 +463,7 @@ def test_non_finite_weights_do_not_overwrite_a_good_file(
 
 
 def test_a_flipped_bit_is_detected_or_changes_nothing(
-    path: Path, tell: Callable[[str, int], None]
+    path: Path, report_trials: Callable[[str, int], None]
 ) -> None:
     """Flip bits at 300 positions of the file, and every bit of the header's field names."""
     data = path.read_bytes()
@@ -476,7 +476,7 @@ def test_a_flipped_bit_is_detected_or_changes_nothing(
             turned[place] ^= 1 << bit
             path.write_bytes(turned)
             _refused(path)
-    tell("a bit turned in a model, 8 at each place", 8 * len(places))
+    report_trials("a bit flipped in a model, 8 at each offset", 8 * len(places))
 
 
 def test_a_model_without_a_hash_is_loaded(path: Path, tiny_model: Model) -> None:

@@ -213,7 +213,7 @@ def _content(data: Dataset) -> tuple[list[str], list[list[int]]]:
     return _texts(data), [starts.tolist() for starts in data.documents.values()]
 
 
-def test_truncated_files_and_flipped_bits_are_errors(sound: Path, tell: Any) -> None:
+def test_truncated_files_and_flipped_bits_are_errors(sound: Path, report_trials: Any) -> None:
     before = _content(dataset.load(sound))
     files = [path for path in sorted(sound.iterdir()) if path.stat().st_size]
     for path in files:
@@ -228,7 +228,9 @@ def test_truncated_files_and_flipped_bits_are_errors(sound: Path, tell: Any) -> 
                     dataset.load(sound)
         path.write_bytes(data)
     assert _content(dataset.load(sound)) == before
-    tell("a file of a dataset cut off, or a bit turned, at every 1/64", 128 * len(files))
+    report_trials(
+        "a file of a dataset truncated, or a bit flipped, at every 1/64", 128 * len(files)
+    )
 
 
 def _sealed(manifest: dict[str, Any]) -> str:

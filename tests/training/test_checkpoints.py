@@ -25,7 +25,7 @@ from charrnn.training.record import Record
 
 CONFIG = ModelConfig(vocab_size=5, hidden_size=4, embedding_size=3)
 BATCH_SIZE = 2
-Tell = Callable[[str, int], None]
+ReportTrials = Callable[[str, int], None]
 FILES = ("manifest.json", "state.json", "tensors.safetensors", "metrics.jsonl")
 
 
@@ -175,9 +175,11 @@ def test_files_that_are_links_or_folders_are_refused(folder: Path, name: str) ->
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_cut_off_anywhere_is_refused(folder: Path, name: str, tell: Tell) -> None:
+def test_a_file_cut_off_anywhere_is_refused(
+    folder: Path, name: str, report_trials: ReportTrials
+) -> None:
     """Cut it at every 1/64 of its length."""
-    tell("a file of a checkpoint cut off at every 1/64", 64)
+    report_trials("a file of a checkpoint truncated at every 1/64", 64)
     data = (folder / name).read_bytes()
     for part in range(64):
         (folder / name).write_bytes(data[: len(data) * part // 64])
@@ -186,9 +188,9 @@ def test_a_file_cut_off_anywhere_is_refused(folder: Path, name: str, tell: Tell)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_flipped_bit_is_detected(folder: Path, name: str, tell: Tell) -> None:
+def test_a_flipped_bit_is_detected(folder: Path, name: str, report_trials: ReportTrials) -> None:
     """Flip one bit at every 1/64 of its length."""
-    tell("a bit turned at every 1/64 of a file of a checkpoint", 64)
+    report_trials("a bit flipped at every 1/64 of a file of a checkpoint", 64)
     data = (folder / name).read_bytes()
     before = _read(_found(folder.parents[1])[0])
     for part in range(64):

@@ -107,7 +107,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> int:
 @needs_names
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
 def test_one_failing_system_call_loses_nothing(
-    tmp_path: Path, whole: bytes, calls: int, error: int, times: Any, tell: Any
+    tmp_path: Path, whole: bytes, calls: int, error: int, times: Any, report_trials: Any
 ) -> None:
     tried = range(1, calls + 1, times(7, 1))
     early: list[Path] = []
@@ -126,13 +126,13 @@ def test_one_failing_system_call_loses_nothing(
         assert all(isinstance(found, checkpoints.Found) for found in checkpoints.found(RunDir(out)))
     reported = [out / "metrics.jsonl" for out in early if (out / "metrics.jsonl").exists()]
     assert not any(path.stat().st_size for path in reported)
-    tell(f"{os.strerror(error)}, at one system call each", len(tried))
+    report_trials(f"{os.strerror(error)}, at one system call, for every system call", len(tried))
 
 
 @needs_names
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS])
 def test_a_training_whose_disk_failed_for_good_can_be_resumed(
-    tmp_path: Path, whole: bytes, calls: int, error: int, times: Any, tell: Any
+    tmp_path: Path, whole: bytes, calls: int, error: int, times: Any, report_trials: Any
 ) -> None:
     tried = range(12, calls + 1, times(17, 1))
     for at in tried:
@@ -150,7 +150,9 @@ def test_a_training_whose_disk_failed_for_good_can_be_resumed(
             charrnn.load(out)
         if not (out / "summary.json").exists():  # else all was there but the folder's sync
             assert Path(_resume(out).model).read_bytes() == whole
-    tell(f"{os.strerror(error)} for good, from each call on; then resumed", len(tried))
+    report_trials(
+        f"{os.strerror(error)} for good, from each system call on; then resumed", len(tried)
+    )
 
 
 @pytest.fixture
@@ -171,14 +173,14 @@ def _mounted(*words: str) -> bool:
         return False
 
 
-def test_nothing_is_lost_on_a_full_disk(disk: Path, whole: bytes, tell: Any) -> None:
+def test_nothing_is_lost_on_a_full_disk(disk: Path, whole: bytes, report_trials: Any) -> None:
     with pytest.raises(RunError, match=r"No space left|takes no more"):
         _train(disk / "run")
     for found in checkpoints.found(RunDir(disk / "run")):
         assert isinstance(found, checkpoints.Found)
     assert _mounted("-o", "remount,size=16m", str(disk))
     assert Path(_resume(disk / "run").model).read_bytes() == whole
-    tell("a disk of 64 kB, later of 16 MB", 1)
+    report_trials("a disk of 64 kB that fills up; resumed on one of 16 MB", 1)
 
 
 @needs_names

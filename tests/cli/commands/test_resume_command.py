@@ -34,7 +34,7 @@ WORDS = (
     3,
 )
 Times = Callable[[int, int], int]
-Tell = Callable[[str, int], None]
+ReportTrials = Callable[[str, int], None]
 
 
 def outcome(run_dir: Path) -> tuple[bytes, list[dict[str, Any]]]:
@@ -91,10 +91,10 @@ def trainings(
 
 
 def test_killed_at_random_moments_nothing_is_lost(
-    tmp_path: Path, text: Path, whole: tuple[Any, float], times: Times, tell: Tell
+    tmp_path: Path, text: Path, whole: tuple[Any, float], times: Times, report_trials: ReportTrials
 ) -> None:
     sent, _ = trainings(tmp_path, text, whole, times(20, 500), signal.SIGKILL)
-    tell("SIGKILL at a random moment of a training, resumed", sent)
+    report_trials("SIGKILL at a random moment of a training, then resumed", sent)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -103,11 +103,11 @@ def test_terminated_at_random_moments_it_says_how_to_go_on(
     text: Path,
     whole: tuple[Any, float],
     times: Times,
-    tell: Tell,
+    report_trials: ReportTrials,
     number: signal.Signals,
 ) -> None:
     sent, _ = trainings(tmp_path, text, whole, times(5, 100), number)
-    tell(f"{number.name} at a random moment, resumed", sent)
+    report_trials(f"{number.name} at a random moment, then resumed", sent)
 
 
 def test_the_command_that_is_told_resumes(
