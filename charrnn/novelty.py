@@ -1,16 +1,16 @@
-"""What a text copies: the longest run that it shares with the training text, from an index.
+"""Find what a text copies: the longest passage it shares with the training text, from an index.
 
     index = novelty.for_model("runs/shakespeare-1")
     index.compare(model.sample()).longest_run
 
-The index is the training text and, for each block of 8 MiB of it, the positions in the block in
-alphabetical order of what follows (a suffix array). It takes five bytes per byte of ASCII text,
-less where characters are longer, and is mapped into memory, not read. Building it takes some
-400 MB of memory for each thread, however long the text is.
+The index holds the training text and, for each block of 8 MiB, a suffix array: the positions in the
+block in alphabetical order of what follows them. It takes five bytes per byte of ASCII text, less
+where characters are longer, and is memory-mapped. Building it takes about 400 MB of memory per
+thread, however long the text is.
 
-An index is made once and kept in the user's cache, named after the corpus's SHA-256. The file: the
-length of a JSON header (8 bytes), that header, the blocks' positions, the text, and a CRC-32 of all
-before (4 bytes), compared whenever the file is opened: a damaged one is made anew.
+An index is built once and saved in the user's cache, named after the corpus's SHA-256. The file:
+the length of a JSON header (8 bytes), that header, the blocks' positions, the text, and a CRC-32 of
+everything before it (4 bytes), which is checked on opening; a damaged index is rebuilt.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from charrnn.text.suffix_array import Bytes, Order, extend_matches, starts_chara
 from charrnn.text.tokenizer import Decoder
 
 MIN_RUN = 20
-BLOCK = 2**23  # bytes of text that are sorted together
-# A run that goes on in the next block is found whole up to this length, for the order of two
-# positions is that of what follows them up to here beyond their block.
+BLOCK = 2**23  # bytes of text sorted together
+# Sorting compares up to this many bytes beyond a block: a run that continues in the next block is
+# found whole up to this length.
 OVERLAP = 2**16
 FORMAT_VERSION = 1
 _MAX_THREADS = 4
 _CHUNK = 2**24  # bytes
-_IDS = 2**18  # decoded at a time
-_ABANDONED = 24 * 3600  # seconds after which nobody writes an unfinished index any more
+_IDS = 2**18  # tokens decoded at a time
+_ABANDONED = 24 * 3600  # seconds after which an unfinished index counts as abandoned
 
-Tell = Callable[[str], object]
+Notify = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ class Novelty:
     """What a text shares with the training text; lengths in characters.
 
     Attributes:
-        longest_run: length of the longest run that stands in the training text as well.
+        longest_run: length of the longest run that also occurs in the training text.
         run: that run (the first of equally long ones).
-        sample_offset: where it begins in the text.
-        corpus_offset: where it begins in the corpus (one place of several); None without a run.
-        corpus_line: the line of the corpus, from 1; None without a run.
-        min_run: from how many characters on a run counts as copied.
-        copied_share: part of the text's characters that such runs cover, 0 to 1.
+        sample_offset: its position in the text.
+        corpus_offset: one of its positions in the training text; None without a run.
+        corpus_line: the line of that position, from 1; None without a run.
+        min_run: the length from which a run counts as copied.
+        copied_share: the share of the text's characters that copied runs cover, 0 to 1.
     """
 
     longest_run: int
@@ -78,56 +78,66 @@ class Novelty:
 
 @dataclass(frozen=True)
 class _Block:
-    """Positions of characters in ``text[start:end]``, from its start, in alphabetical order."""
+    """The suffix array of one block of the text.
+
+    Attributes:
+        start: the position of the block in the text, in bytes.
+        order: positions of the block's characters, relative to `start`, in alphabetical order.
+        characters: number of characters before the block.
+        lines: number of line feeds before the block.
+    """
 
     start: int
     order: Order
-    characters: int  # before it
-    lines: int  # line feeds before it
+    characters: int
+    lines: int
 
 
 class Index:
-    """A text that others can be compared with."""
+    """A text to compare other texts with."""
 
     def __init__(self, text: Bytes, blocks: Sequence[_Block], block_size: int) -> None:
         self._text, self._blocks, self._block_size = text, blocks, block_size
 
     @classmethod
     def of(cls, text: str, block: int = BLOCK, overlap: int = OVERLAP) -> Index:
-        """The index of a text, in memory.
+        """Return the index of a text, in memory.
 
         Args:
             text: the training text.
             block: bytes sorted together.
-            overlap: runs are found whole up to so many bytes, wherever they stand.
+            overlap: runs are found whole up to this many bytes, across blocks.
         """
         data = _encoded(text)
         orders = list(_orders(data, block, overlap))
         return cls(data, _blocks(orders, _counts(data, block), block), block)
 
     def compare(self, text: str, min_run: int = MIN_RUN) -> Novelty:
-        """What `text` shares with the indexed one.
+        """Return what `text` shares with the indexed text.
 
-        A run is exact up to `OVERLAP` bytes; of longer ones at least so much is reported.
+        Runs are exact up to `OVERLAP` bytes; of longer ones at least that much is reported.
 
         Args:
-            text: say, a sample.
-            min_run: from how many characters on a run counts as copied, at least 1.
+            text: for example, a sample.
+            min_run: the length from which a run counts as copied, at least 1.
+
+        Raises:
+            OptionError: `min_run` is less than 1.
         """
         if min_run < 1:
             raise OptionError(f"min_run must be 1 or more, not {min_run}")
         sample = _encoded(text)
         starts = np.flatnonzero(starts_character(sample))
-        lengths, places = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.int64)
+        lengths, positions = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.int64)
         for block in self._blocks:
             first = np.int64(block.start)
-            extend_matches(self._text, block.order, first, sample, starts, lengths, places)
-        # A match may end inside a character: only whole ones count.
+            extend_matches(self._text, block.order, first, sample, starts, lengths, positions)
+        # A match may end inside a character: count whole characters only.
         runs = np.searchsorted(np.append(starts, len(sample)), starts + lengths, "right")
         runs -= np.arange(len(starts)) + 1
         longest = int(runs.argmax()) if len(runs) else 0
         length = int(runs[longest]) if len(runs) else 0
-        offset, line = self._locate(int(places[longest])) if length else (None, None)
+        offset, line = self._locate(int(positions[longest])) if length else (None, None)
         return Novelty(
             longest_run=length,
             run=text[longest : longest + length],
@@ -138,10 +148,10 @@ class Index:
             copied_share=_covered(runs, min_run) / max(len(runs), 1),
         )
 
-    def _locate(self, place: int) -> tuple[int, int]:
-        """The character and the line (from 1) of a byte of the indexed text."""
-        block = self._blocks[place // self._block_size]
-        before = self._text[block.start : place]
+    def _locate(self, position: int) -> tuple[int, int]:
+        """Return the character and the line (from 1) of a byte of the indexed text."""
+        block = self._blocks[position // self._block_size]
+        before = self._text[block.start : position]
         characters = block.characters + int(np.count_nonzero(starts_character(before)))
         return characters, 1 + block.lines + int(np.count_nonzero(before == ord("\n")))
 
@@ -151,14 +161,14 @@ def _encoded(text: str) -> Bytes:
 
 
 def _covered(runs: NDArray[np.integer[Any]], min_run: int) -> int:
-    """How many characters lie in runs of at least `min_run`, given the run from each on."""
+    """Return how many characters runs of at least `min_run` cover, given the run from each on."""
     counted = np.where(runs >= min_run, runs, 0)
     ends = np.maximum.accumulate(np.arange(len(runs)) + counted, dtype=np.int64)
     return int((ends > np.arange(len(runs))).sum())
 
 
 def _counts(text: Bytes, block: int) -> list[tuple[int, int]]:
-    """Characters that begin in each block, and its line feeds."""
+    """Return how many characters begin in each block, and its number of line feeds."""
     parts = (text[first : first + block] for first in range(0, len(text), block))
     return [
         (int(np.count_nonzero(starts_character(part))), int(np.count_nonzero(part == ord("\n"))))
@@ -167,7 +177,7 @@ def _counts(text: Bytes, block: int) -> list[tuple[int, int]]:
 
 
 def _orders(text: Bytes, block: int, overlap: int) -> Generator[Order, None, None]:
-    """Each block's positions in order, sorted by several threads."""
+    """Yield each block's suffix array; several threads sort."""
 
     def sort(first: int) -> Order:
         part = text[first : first + block + overlap]
@@ -178,7 +188,7 @@ def _orders(text: Bytes, block: int, overlap: int) -> Generator[Order, None, Non
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS)) as pool:
         try:
             yield from pool.map(sort, range(0, len(text), block))
-        finally:  # an interruption waits for the blocks that are being sorted, not for all
+        finally:  # an interruption waits only for the blocks that are being sorted
             pool.shutdown(cancel_futures=True)
 
 
@@ -190,69 +200,68 @@ def _blocks(orders: Sequence[Order], counts: Sequence[tuple[int, int]], size: in
     return blocks
 
 
-def for_model(model: str | Path, tell: Tell = lambda sentence: None) -> Index:
-    """The index of the text that a model was trained on: the one kept, or a new one.
+def for_model(model: str | Path, notify: Notify = lambda sentence: None) -> Index:
+    """Return the index of the text that a model was trained on; build and save it if needed.
 
     Args:
         model: its file, or its run's folder.
-        tell: gets a sentence when an index is made.
+        notify: receives a sentence when an index is built.
 
     Raises:
-        ModelError: there is no such model.
-        CorpusError: there is no index yet, and the training text is not at hand any more.
-        RunError: the index could not be written.
+        ModelError: the model does not exist or cannot be read.
+        CorpusError: there is no index yet, and the training text is not available.
     """
-    path = find_model(Path(model))
-    described: Any = model_file.load(path).training.get("corpus")
+    file = find_model(Path(model))
+    described: Any = model_file.load(file).training.get("corpus")
     try:
         sha256, characters = described["sha256"]["corpus"], described["train_characters"]
         split = str(described.get("split", "")).startswith(("by document", "by hash"))
         which = f"-{described['split'].split(';')[0].split()[-1]}" if split else ""
-        kept = cache_folder() / f"{sha256:.64}-{characters:d}{which}.index"
+        path = cache_folder() / f"{sha256:.64}-{characters:d}{which}.index"
     except (TypeError, KeyError, ValueError):
-        raise CorpusError(f"{path} does not say what text it was trained on") from None
-    index = _opened(kept, tell)
+        raise CorpusError(f"{file} does not say what text it was trained on") from None
+    index = _opened(path, notify)
     if index is None:
-        text = _training_text(path, sha256)
-        tell(f"novelty: making an index of {characters:,} characters, once")
-        index = _made(kept, text, tell)
+        text = _training_text(file, sha256)
+        notify(f"novelty: building an index of {characters:,} characters, once")
+        index = _built(path, text, notify)
     return index
 
 
 def cache_folder() -> Path:
-    """Where indexes are kept; each may be removed."""
+    """Return the folder of the indexes, which may be deleted."""
     return cache_dir("novelty")
 
 
 def _training_text(model: Path, sha256: str) -> str:
-    """What the network of `model` was trained on, made from its files once more."""
+    """Return the text that `model` was trained on, read again from its files."""
     try:
         data = RunDir(model.parent).dataset()
         if data.sha256["corpus"] != sha256:
             raise CorpusError(f"{data.name} changed since the training")
     except CharRNNError as error:
         raise CorpusError(
-            f"the text that {model} was trained on is not at hand: {error.message}"
+            f"the text that {model} was trained on is not available: {error.message}"
         ) from None
     decoder, ids = Decoder(data.tokenizer), data.train
     pieces = [decoder.feed(ids[at : at + _IDS].tolist()) for at in range(0, len(ids), _IDS)]
     return "".join([*pieces, decoder.finish()])
 
 
-def _made(path: Path, text: str, tell: Tell) -> Index:
-    """A new index, kept at `path` where that can be; else in memory."""
+def _built(path: Path, text: str, notify: Notify) -> Index:
+    """Return a new index, saved at `path` if possible, else in memory."""
     try:
-        _write(path, _encoded(text), tell)
-        index = _opened(path, tell)
+        _write(path, _encoded(text), notify)
+        index = _opened(path, notify)
         if index is not None:
             return index
     except OSError as error:
-        tell(f"novelty: {path.parent}: {error.strerror}: the index will not be kept")
+        notify(f"novelty: {path.parent}: {error.strerror}: the index will not be saved")
     return Index.of(text)
 
 
-def _write(path: Path, text: Bytes, tell: Tell) -> None:
-    """Make an index file, whole or not at all; others may be doing the same."""
+def _write(path: Path, text: Bytes, notify: Notify) -> None:
+    """Write an index file atomically; other processes may be doing the same."""
     counts = _counts(text, BLOCK)
     header = json.dumps(
         {"format": FORMAT_VERSION, "name": path.name, "block": BLOCK, "counts": counts}
@@ -271,7 +280,7 @@ def _write(path: Path, text: Bytes, tell: Tell) -> None:
             contextlib.closing(_orders(text, BLOCK, OVERLAP)) as orders,
         ):
             crc = 0
-            for part in _parts(header, orders, len(counts), text, tell):
+            for part in _parts(header, orders, len(counts), text, notify):
                 file.write(part)
                 crc = zlib.crc32(part, crc)
             file.write(struct.pack("<I", crc))
@@ -282,27 +291,27 @@ def _write(path: Path, text: Bytes, tell: Tell) -> None:
 
 
 def _parts(
-    header: bytes, orders: Iterator[Order], count: int, text: Bytes, tell: Tell
+    header: bytes, orders: Iterator[Order], count: int, text: Bytes, notify: Notify
 ) -> Iterator[memoryview]:
-    """What an index file consists of, told now and then."""
+    """Yield the parts of an index file, and report progress."""
     yield memoryview(struct.pack("<Q", len(header)) + header)
     for number, order in enumerate(orders, start=1):
         if count >= 10 and number % (count // 5) == 0:
-            tell(f"novelty: {number / count:.0%} of the index made")
+            notify(f"novelty: {number / count:.0%} of the index built")
         yield order.data
     yield text.data
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Unfinished indexes of processes that were killed."""
+    """Remove unfinished indexes of processes that were killed."""
     for left in folder.glob("index-*.tmp"):
-        with contextlib.suppress(OSError):  # someone else was faster
+        with contextlib.suppress(OSError):  # another process removed it
             if time.time() - left.stat().st_mtime > _ABANDONED:
                 left.unlink()
 
 
-def _opened(path: Path, tell: Tell) -> Index | None:
-    """The index of a file, if it is there and whole."""
+def _opened(path: Path, notify: Notify) -> Index | None:
+    """Return the index of a file; None if it is missing, damaged or of another version."""
     try:
         if not path.stat().st_size:
             raise ValueError("empty")
@@ -314,12 +323,12 @@ def _opened(path: Path, tell: Tell) -> Index | None:
     else:
         index = _read(data, path.name)
     if index is None:
-        tell(f"novelty: {path} is damaged, or of another version: it is made anew")
+        notify(f"novelty: {path} is damaged, or of another version: rebuilding it")
     return index
 
 
 def _read(data: Bytes, name: str) -> Index | None:
-    """The index that `data` holds, if it is the one of that name and whole."""
+    """Return the index that `data` holds; None unless it has this name and is intact."""
     if len(data) < 12:
         return None
     crc = 0

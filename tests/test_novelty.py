@@ -24,12 +24,12 @@ from charrnn.model.model_file import Model
 from charrnn.novelty import Index
 from charrnn.text import corpus
 
-# Signs of one to four bytes, two of which begin with the same three.
+# Characters of one to four bytes, two of which begin with the same three.
 texts = st.text("ab\né日🙂🙃", max_size=40)
 
 
 def naive(text: str, sample: str, min_run: int) -> tuple[int, int, float]:
-    """By definition: the longest run, where it begins in the sample, and the share copied."""
+    """Return by definition the longest run, its position in the sample and the copied share."""
     runs = [
         max((n for n in range(len(sample) - i + 1) if sample[i : i + n] in text), default=0)
         for i in range(len(sample))
@@ -45,7 +45,7 @@ def naive(text: str, sample: str, min_run: int) -> tuple[int, int, float]:
 @example("", "", 1, 1)
 @example("", "a", 1, 9)
 @example("ab", "abababab", 2, 9)
-def test_equals_its_definition_whatever_the_blocks(
+def test_equals_its_definition_for_any_block_size(
     text: str, sample: str, min_run: int, block: int
 ) -> None:
     found = Index.of(text, block, overlap=200).compare(sample, min_run)
@@ -63,7 +63,7 @@ def test_equals_its_definition_whatever_the_blocks(
 
 
 @given(texts, texts, st.integers(1, 20), st.integers(0, 8))
-def test_longer_runs_than_the_overlap_are_found_at_least_so_long(
+def test_runs_longer_than_the_overlap_are_found_up_to_it(
     text: str, sample: str, block: int, overlap: int
 ) -> None:
     found = Index.of(text, block, overlap).compare(sample)
@@ -75,7 +75,7 @@ def test_longer_runs_than_the_overlap_are_found_at_least_so_long(
     assert found.run in text
 
 
-def test_what_is_copied_is_told() -> None:
+def test_all_fields_of_the_result() -> None:
     text = "The cat is home.\nThe dog is near the sea.\n"
     found = Index.of(text).compare("A dog is near the cat is home?", min_run=10)
     assert asdict(found) == {
@@ -90,29 +90,28 @@ def test_what_is_copied_is_told() -> None:
     }
 
 
-def test_a_sample_longer_than_the_text_is_compared_as_any() -> None:
+def test_a_sample_may_be_longer_than_the_text() -> None:
     found = Index.of("abc").compare("abc" * 1000, min_run=3)
     assert (found.longest_run, found.copied_share) == (3, 1.0)
 
 
-def test_a_lone_surrogate_is_in_no_text() -> None:
+def test_a_lone_surrogate_matches_nothing() -> None:
     assert Index.of("abc").compare("a\udcffb").longest_run == 1
 
 
-def test_a_run_has_a_character_at_least() -> None:
+def test_min_run_must_be_at_least_one() -> None:
     with pytest.raises(OptionError, match="min_run must be 1 or more, not 0"):
         Index.of("abc").compare("abc", min_run=0)
 
 
 LINES = [f"{n} was the best of times,\nit was the worst of times.\n" for n in range(30)]
 TEXT = "".join(LINES)
-TRAINED = 1000  # characters of it; the rest is held out
-ReportTrials = Callable[[str], object]
+TRAINED = 1000  # characters; the rest is held out
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of indexes, for this test alone."""
+    """Return the folder of indexes, empty for each test."""
     folder = tmp_path / "cache"
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: folder / name)
     return folder / "charrnn" / "novelty"
@@ -120,7 +119,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path, tiny_model: Model, cache: Path) -> Path:
-    """The folder of a run on `TEXT`, its last part held out."""
+    """Return the folder of a run on `TEXT` with its last part held out."""
     text = tmp_path / "text.txt"
     text.write_text(TEXT, "utf-8", newline="")
     read = corpus.read([text])
@@ -147,9 +146,9 @@ def run(tmp_path: Path, tiny_model: Model, cache: Path) -> Path:
 
 
 def opened(run: Path) -> tuple[Index, list[str]]:
-    """The index of a run, and what was told."""
-    told: list[str] = []
-    return novelty.for_model(run, told.append), told
+    """Return the index of a run, and the notices."""
+    notices: list[str] = []
+    return novelty.for_model(run, notices.append), notices
 
 
 def works(index: Index) -> bool:
@@ -162,36 +161,36 @@ def works(index: Index) -> bool:
     )
 
 
-def test_an_index_is_made_once_and_then_mapped(run: Path, cache: Path, tmp_path: Path) -> None:
-    index, told = opened(run)
+def test_an_index_is_built_once_and_then_mapped(run: Path, cache: Path, tmp_path: Path) -> None:
+    index, notices = opened(run)
     assert works(index)
-    assert told == ["novelty: making an index of 1,000 characters, once"]
+    assert notices == ["novelty: building an index of 1,000 characters, once"]
     (kept,) = cache.iterdir()
     assert kept.stat().st_size < 5 * TRAINED + 200
-    # From now on neither the text nor the run's description is needed.
+    # From now on neither the text nor the run folder is needed.
     (tmp_path / "text.txt").unlink()
     alone = shutil.copy(run / model_file.MODEL_NAME, tmp_path / "alone.safetensors")
-    index, told = opened(Path(alone))
+    index, notices = opened(Path(alone))
     assert works(index)
-    assert told == []
+    assert notices == []
     assert not index._text.flags.writeable
     assert not index._text.flags.owndata
 
 
-def test_what_was_held_out_is_not_copied(run: Path) -> None:
+def test_the_held_out_text_is_not_in_the_index(run: Path) -> None:
     index, _ = opened(run)
     assert index.compare(TEXT[:TRAINED]).longest_run == TRAINED
     assert index.compare(TEXT[5 : TRAINED + 10]).longest_run == TRAINED - 5
 
 
-def test_blocks_of_a_file_are_those_in_memory(
+def test_an_index_of_several_blocks_equals_one_of_a_single_block(
     run: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(novelty, "BLOCK", 64)
-    index, told = opened(run)
+    index, notices = opened(run)
     assert len(index._blocks) == 16
     assert works(index)
-    assert told[1:] == [f"novelty: {n / 16:.0%} of the index made" for n in (3, 6, 9, 12, 15)]
+    assert notices[1:] == [f"novelty: {n / 16:.0%} of the index built" for n in (3, 6, 9, 12, 15)]
     whole = Index.of(TEXT[:TRAINED])
     for sample in (TEXT[300:700], "it was the cat", "é"):
         ours, theirs = index.compare(sample), whole.compare(sample)
@@ -206,7 +205,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "longer": lambda data: data + b"\0",
     "another program's": lambda data: b"\x93NUMPY" + bytes(len(data)),
     **{
-        f"a bit at {part} of it": lambda data, part=part: _flipped(data, int(part * len(data)))
+        f"a bit at {part}": lambda data, part=part: _flipped(data, int(part * len(data)))
         for part in (0, 0.01, 0.3, 0.6, 0.9, 0.9999)
     },
 }
@@ -217,20 +216,20 @@ def _flipped(data: bytes, at: int) -> bytes:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_index_is_made_anew(damage: str, run: Path, cache: Path) -> None:
+def test_a_damaged_index_is_rebuilt(damage: str, run: Path, cache: Path) -> None:
     opened(run)
     (kept,) = cache.iterdir()
     good = kept.read_bytes()
-    kept.unlink()  # what is mapped must not change
+    kept.unlink()  # a mapped file must not change
     kept.write_bytes(DAMAGES[damage](good))
-    index, told = opened(run)
+    index, notices = opened(run)
     assert works(index)
-    assert str(kept) in told[0]
-    assert "damaged" in told[0]
+    assert str(kept) in notices[0]
+    assert "damaged" in notices[0]
     assert kept.read_bytes() == good
 
 
-def test_an_index_of_another_text_or_version_is_not_taken(
+def test_an_index_of_another_text_or_version_is_rebuilt(
     run: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened(run)
@@ -240,43 +239,41 @@ def test_an_index_of_another_text_or_version_is_not_taken(
     assert opened(run)[1] == []
     novelty._write(kept.with_name("other.index"), novelty._encoded("other"), print)
     kept.with_name("other.index").replace(kept)
-    index, told = opened(run)
+    index, notices = opened(run)
     assert works(index)
-    assert len(told) == 2
+    assert len(notices) == 2
 
 
-def test_a_folder_in_the_way_is_no_index(run: Path, cache: Path) -> None:
+def test_a_folder_in_place_of_the_index_is_ignored(run: Path, cache: Path) -> None:
     opened(run)
     (kept,) = cache.iterdir()
     kept.unlink()
     kept.mkdir()
-    index, told = opened(run)
+    index, notices = opened(run)
     assert works(index)
-    assert "the index will not be kept" in told[-1]
+    assert "the index will not be saved" in notices[-1]
 
 
-def test_without_a_folder_that_can_be_written_the_index_is_in_memory(
-    run: Path, cache: Path
-) -> None:
+def test_without_a_writable_folder_the_index_is_in_memory(run: Path, cache: Path) -> None:
     cache.parent.parent.write_text("a file where the cache would be")
-    index, told = opened(run)
+    index, notices = opened(run)
     assert works(index)
-    assert str(cache) in told[-1]
-    assert "the index will not be kept" in told[-1]
+    assert str(cache) in notices[-1]
+    assert "the index will not be saved" in notices[-1]
 
 
-def test_a_full_disk_is_told_before_anything_is_sorted(
+def test_a_full_disk_is_reported_before_sorting(
     run: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(run)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=4999))
-    index, told = opened(run)
+    index, notices = opened(run)
     assert works(index)
-    assert "0.0 GB are needed and 0.0 GB free" in told[-1]
+    assert "0.0 GB are needed and 0.0 GB free" in notices[-1]
     assert list(cache.iterdir()) == []
 
 
-def test_a_failure_or_interruption_leaves_nothing(
+def test_an_interruption_leaves_no_file(
     run: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(text: Any, block: int, overlap: int) -> Any:
@@ -289,7 +286,7 @@ def test_a_failure_or_interruption_leaves_nothing(
     assert list(cache.iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_removed_after_a_day(run: Path, cache: Path) -> None:
+def test_files_of_killed_processes_are_removed_after_a_day(run: Path, cache: Path) -> None:
     cache.mkdir(parents=True)
     old, new = cache / "index-old.tmp", cache / "index-new.tmp"
     for left in (old, new):
@@ -300,7 +297,7 @@ def test_what_a_killed_process_left_is_removed_after_a_day(run: Path, cache: Pat
     assert new.exists()
 
 
-def test_two_processes_may_make_an_index_at_once(run: Path, tmp_path: Path) -> None:
+def test_two_processes_may_build_an_index_at_once(run: Path, tmp_path: Path) -> None:
     script = (
         "import sys, pathlib, platformdirs\n"
         "platformdirs.user_cache_path = lambda name: pathlib.Path(sys.argv[2]) / name\n"
@@ -340,16 +337,14 @@ def _lose(run: Path, how: str) -> None:
         ("changed", "changed since the training"),
     ],
 )
-def test_a_training_text_that_is_gone_is_a_sentence(
-    how: str, words: str, run: Path, cache: Path
-) -> None:
+def test_a_missing_training_text_is_an_error(how: str, words: str, run: Path, cache: Path) -> None:
     _lose(run, how)
-    with pytest.raises(CorpusError, match=f"is not at hand: .*{words}"):
+    with pytest.raises(CorpusError, match=f"is not available: .*{words}"):
         opened(run)
     assert not cache.exists()
 
 
-def test_a_model_without_a_training_text_is_a_sentence(tmp_path: Path, tiny_model: Model) -> None:
+def test_a_model_without_a_training_text_is_an_error(tmp_path: Path, tiny_model: Model) -> None:
     path = tmp_path / "model.safetensors"
     model_file.save(path, tiny_model)
     with pytest.raises(CorpusError, match="does not say what text it was trained on"):

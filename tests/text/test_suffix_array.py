@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from charrnn.text import suffix_array
 
-# Few letters, so that much is repeated; the byte 0 is what texts are padded with.
+# Few letters, so that there are many repeats; texts are padded with the byte 0.
 few_letters = st.lists(st.sampled_from([0, 1, 255]), max_size=80).map(bytes)
 
 
@@ -28,37 +28,39 @@ def test_suffixes_are_in_alphabetical_order(text: bytes) -> None:
     assert order.tolist() == naive_order(text)
 
 
-def test_long_repeats_are_ordered_too() -> None:
+def test_long_repeats_are_sorted() -> None:
     text = b"the cat is home. " * 200
     assert suffix_array.suffix_order(np.frombuffer(text, np.uint8)).tolist() == naive_order(text)
 
 
 @pytest.fixture(params=["compiled", "plain"])
 def extend(request: pytest.FixtureRequest) -> Any:
-    """The search, with the compiler and without."""
+    """Return the search, compiled and plain."""
     function = suffix_array.extend_matches
     return function if request.param == "compiled" else getattr(function, "py_func", function)
 
 
-def test_matches_are_the_longest_ones_and_known_ones_stay(extend: Any) -> None:
+def test_matches_are_the_longest_and_longer_known_ones_stay(extend: Any) -> None:
     text = np.frombuffer(b"banana bandana", np.uint8)
     order = suffix_array.suffix_order(text)
     sample = np.frombuffer(b"xbandit nana", np.uint8)
     starts = np.arange(len(sample))
-    lengths, places = np.zeros((2, len(starts)), np.int64)
-    lengths[8], places[8] = 99, -1  # better than anything here
-    extend(text, order, np.int64(0), sample, starts, lengths, places)
+    lengths, positions = np.zeros((2, len(starts)), np.int64)
+    lengths[8], positions[8] = 99, -1  # better than anything here
+    extend(text, order, np.int64(0), sample, starts, lengths, positions)
     #                            x  b  a  n  d  i  t  _  n   a  n  a
     assert lengths.tolist() == [0, 4, 3, 2, 1, 0, 0, 1, 99, 3, 2, 1]
-    assert places[8] == -1
-    for start, length, place in zip(starts, lengths, places, strict=True):
+    assert positions[8] == -1
+    for start, length, position in zip(starts, lengths, positions, strict=True):
         if start != 8:
-            assert bytes(sample[start : start + length]) == bytes(text[place : place + length])
+            assert bytes(sample[start : start + length]) == bytes(
+                text[position : position + length]
+            )
 
 
-def test_positions_count_from_the_first_and_matches_go_on_beyond(extend: Any) -> None:
+def test_positions_count_from_the_part_and_matches_continue_beyond_it(extend: Any) -> None:
     text = np.frombuffer(b"--abcabd", np.uint8)
     order = suffix_array.suffix_order(text[2:5])  # of "abc" alone
-    lengths, places = np.zeros((2, 1), np.int64)
-    extend(text, order, np.int64(2), text[2:].copy(), np.array([0]), lengths, places)
-    assert (lengths[0], places[0]) == (6, 2)
+    lengths, positions = np.zeros((2, 1), np.int64)
+    extend(text, order, np.int64(2), text[2:].copy(), np.array([0]), lengths, positions)
+    assert (lengths[0], positions[0]) == (6, 2)

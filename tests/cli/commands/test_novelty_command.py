@@ -53,7 +53,7 @@ def test_a_line_on_stderr_for_every_text(
     done = cli(*words, env=env)
     assert done.out == cli(*words[:-1]).out
     lines = [line for line in done.err.splitlines() if line.startswith("novelty: ")]
-    assert re.fullmatch(r"novelty: making an index of [\d,]+ characters, once", lines.pop(0))
+    assert re.fullmatch(r"novelty: building an index of [\d,]+ characters, once", lines.pop(0))
     which = ["1 of 2: ", "2 of 2: "] if "num-return" in command else [""]
     assert len(lines) == len(which)
     for line, number in zip(lines, which, strict=True):
@@ -75,4 +75,4 @@ def test_without_the_training_text_nothing_is_written(
     shutil.copy(tiny.model, cli.folder / "alone.safetensors")
     done = cli("sample", "-m", "alone.safetensors", *WRITE, env=env, code=2)
     assert done.out == ""
-    assert "is not at hand: there is no config.json beside the model" in done.sentence
+    assert "is not available: there is no config.json beside the model" in done.sentence
