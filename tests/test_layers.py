@@ -211,6 +211,32 @@ def test_importing_the_package_loads_nothing_else() -> None:
     assert not names & {"torch", "numpy", "typer", "safetensors"}
 
 
+IMPORT_ALL = """
+import importlib, os, pkgutil, warnings
+import numba, numpy, torch
+def state():
+    threads, random = torch.get_num_threads(), torch.get_rng_state().tolist()
+    numbers = numpy.geterr(), numba.config.CACHE_DIR
+    return dict(os.environ), list(warnings.filters), threads, random, numbers
+before = state()
+import charrnn
+names = [found.name for found in pkgutil.walk_packages(charrnn.__path__, "charrnn.")]
+for name in names:
+    if not name.endswith("__main__"):
+        importlib.import_module(name)
+assert state() == before
+assert len(names) > 100
+"""
+
+
+def test_importing_every_module_writes_no_file_and_changes_no_global_state(tmp_path: Path) -> None:
+    folders = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "TMPDIR"), str(tmp_path))
+    environment = os.environ | folders | {"PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", IMPORT_ALL]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=100)
+    assert list(tmp_path.iterdir()) == []
+
+
 def loaded(*words: str, folder: Path | None = None) -> set[str]:
     """Return every module that a run of Python imported."""
     command = [sys.executable, "-X", "importtime", *words]
