@@ -1,4 +1,4 @@
-"""Texts as ids on disk: what is written, split, found again and refused."""
+"""Datasets: files on disk, splits, the cache, damage."""
 
 from __future__ import annotations
 
@@ -220,9 +220,9 @@ def test_truncated_files_and_flipped_bits_are_errors(sound: Path, report_trials:
         data = path.read_bytes()
         for part in range(64):
             at = len(data) * part // 64
-            turned = bytearray(data)
-            turned[at] ^= 1 << part % 8
-            for content in (data[:at], bytes(turned)):
+            flipped = bytearray(data)
+            flipped[at] ^= 1 << part % 8
+            for content in (data[:at], bytes(flipped)):
                 path.write_bytes(content)
                 with pytest.raises(ModelError, match="damaged"):
                     dataset.load(sound)
@@ -234,22 +234,22 @@ def test_truncated_files_and_flipped_bits_are_errors(sound: Path, report_trials:
 
 
 def _sealed(manifest: dict[str, Any]) -> str:
-    """A manifest that somebody made up, with a hash that fits."""
+    """Return an invented manifest with the hash that belongs to it."""
     return json.dumps(manifest | {"manifest_sha256": manifests.digest(manifest)})
 
 
 def test_a_flipped_bit_in_any_byte_of_a_manifest_is_an_error(sound: Path) -> None:
-    """As far as it says anything: in an escape, A to F may be large or small."""
+    """Unless the content stays the same: hexadecimal digits may be of either case in an escape."""
     path = sound / "manifest.json"
     data = path.read_bytes()
-    said = json.loads(data)
+    content = json.loads(data)
     for at in range(len(data)):
-        turned = bytearray(data)
-        turned[at] ^= 1 << at % 8
-        path.write_bytes(turned)
+        flipped = bytearray(data)
+        flipped[at] ^= 1 << at % 8
+        path.write_bytes(flipped)
         with contextlib.suppress(ModelError):
             dataset.load(sound, check_hashes=False)
-            assert json.loads(turned) == said
+            assert json.loads(flipped) == content
     path.write_bytes(data)
 
 
@@ -417,7 +417,7 @@ def test_files_are_documents(tmp_path: Path) -> None:
 def test_files_in_chunks_of_any_size_give_the_same_ids(
     text: str, chunk: int, kind: str, fraction: float
 ) -> None:
-    """A text with every border between blocks, and a cut anywhere, is the text."""
+    """Wherever blocks and parts are cut, the parts together are the text."""
     fraction = min(fraction, 0.85)
     folder = Path(os.environ["CHARRNN_DATASETS"])
     (folder / "text").write_bytes(text.encode())

@@ -1,4 +1,4 @@
-"""Documents that are kept apart: in streams, in training and in scores."""
+"""Documents kept apart (--reset-at-documents): in streams, training and scores."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TOKENIZER = CharTokenizer("abc")
 
 
 def cut(lengths: list[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint64], list[Any]]:
-    """A text of documents of these lengths, where they start, and each of them."""
+    """Return a text of documents of these lengths, their starts, and each document."""
     ids = np.random.default_rng(sum(lengths)).integers(0, 3, sum(lengths)).astype(np.uint8)
     starts = np.append(0, np.cumsum(lengths))[:-1].astype(np.uint64)
     return ids, starts, np.split(ids, starts[1:].astype(int))
@@ -82,7 +82,7 @@ def test_streams_need_a_window_each() -> None:
 
 
 def alone(network: CharRNN, document: NDArray[Any]) -> torch.Tensor:
-    """Nats of a document's symbols (N,), read by itself in one go."""
+    """Return the nats of a document's tokens (N,), read alone and at once."""
     inputs = torch.from_numpy(np.append(START, document[:-1]).astype(np.int64))[:, None]
     logits, _ = network(inputs, network.start_state(1))
     targets = torch.from_numpy(document.astype(np.int64))

@@ -15,7 +15,7 @@ START = 99
 
 
 def _whole(made: Streams) -> Window:
-    """All that the streams read, as one window."""
+    """Return everything that the streams read, as one window."""
     return replace(made, seq_len=made.length, update_every=made.length).window(Cursor())
 
 

@@ -159,7 +159,7 @@ STORY = "The quick brown fox\njumps over the lazy dog; café, naïve, 日本語 
 
 @pytest.fixture(scope="module")
 def pieces() -> dict[str, SentencePieceTokenizer]:
-    """A tokenizer of each kind that sentencepiece learns."""
+    """A tokenizer of each kind that sentencepiece can learn."""
     return {
         kind: tokenizer.train_pieces([STORY.encode()], len(STORY.encode()), kind, 320)
         for kind in ("unigram", "bpe", "char")
@@ -179,7 +179,7 @@ SPECIAL = [
 
 
 def _random_texts(seed: int, count: int) -> list[str]:
-    """Texts of all of Unicode: of few and of many scripts, and of what is special somewhere."""
+    """Return texts of all of Unicode, with characters that some tokenizer treats specially."""
     rng = np.random.default_rng(seed)
     texts = []
     for _ in range(count):
@@ -199,7 +199,7 @@ def test_a_hundred_thousand_random_texts_come_back_from_every_tokenizer(
     times: Callable[[int, int], int],
     seed: int,
 ) -> None:
-    """A thousand at a time, through a file that is cut at random places; in `make soak` each."""
+    """Join a thousand texts in a file that is cut at random positions; `make soak` runs all."""
     texts = _random_texts(seed, 1000)
     whole = "." + "".join(texts)  # a byte order mark at its start would be no text
     path = tmp_path_factory.getbasetemp() / "random-texts"

@@ -1,4 +1,4 @@
-"""The fetcher against a server of its own, over https with certificates that it trusts."""
+"""Fetching from a local https server, whose certificates are trusted."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def sha256(data: bytes) -> str:
 
 
 def known(url: str, data: bytes = TEXT, **fields: Any) -> Entry:
-    """A corpus of these bytes."""
+    """Return the entry of a corpus with these bytes."""
     given = {"bytes": len(data), "sha256": sha256(data), "url": url, **fields}
     return Entry("known", "Known", "A text.", "none", **given)
 
 
 @dataclass
 class Served:
-    """One path: how it is answered. Every request for it is kept."""
+    """How the server answers requests for one path; all requests are recorded."""
 
     body: bytes = TEXT
     status: int = 200
     ranges: bool = True
-    cut: int | None = None  # the connection breaks after so many bytes of a response
+    cut: int | None = None  # bytes of a response after which the connection breaks
     cuts: int = 10**9  # how many responses are cut
     length: bool = True
     redirect: str | None = None
@@ -160,7 +160,7 @@ def serving(authority: trustme.CA) -> Iterator[Server]:
 def server(
     serving: Server, authority_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Server:
-    """The server, its certificates trusted; what is fetched goes into this test's folder."""
+    """The server, with trusted certificates; the cache is in this test's folder."""
     serving.paths.clear()
     monkeypatch.setenv("SSL_CERT_FILE", str(authority_file))
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / name)
@@ -169,15 +169,15 @@ def server(
     return serving
 
 
-class Said:
-    """A fetch and what it told."""
+class Client:
+    """Fetches and records notices and progress."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.arrived: list[tuple[int, int | None]] = []
+        self.progress: list[tuple[int, int | None]] = []
 
     def fetch(self, wanted: Entry) -> Fetched:
-        return fetch.fetch(wanted, lambda *now: self.arrived.append(now), self.lines.append)
+        return fetch.fetch(wanted, lambda *now: self.progress.append(now), self.lines.append)
 
     def fails(self, wanted: Entry, error: type[CharRNNError] = RunError) -> str:
         with pytest.raises(error) as caught:
@@ -186,36 +186,36 @@ class Said:
 
 
 @pytest.fixture
-def said() -> Said:
-    return Said()
+def client() -> Client:
+    return Client()
 
 
 def left(wanted: Entry) -> set[str]:
-    """The kinds of files that a fetch left behind, locks apart."""
+    """Return the suffixes of the files that a fetch left, except locks."""
     folder = registry.cached_path(wanted).parent
     return {path.suffix for path in folder.iterdir() if path.suffix != ".lock"}
 
 
-def test_a_text_is_fetched_whole_and_found_afterwards(server: Server, said: Said) -> None:
+def test_a_text_is_fetched_whole_and_found_afterwards(server: Server, client: Client) -> None:
     served = server.serve("text.txt")
     wanted = known(server.url("text.txt"))
     assert not registry.is_here(wanted)
     with pytest.raises(CorpusError, match="'charrnn corpora fetch known'"):
         registry.paths(wanted)
-    result = said.fetch(wanted)
+    result = client.fetch(wanted)
     assert result == Fetched(registry.cached_path(wanted), len(TEXT), sha256(TEXT), len(TEXT))
     assert registry.paths(wanted) == [result.path]
     assert result.path.read_bytes() == TEXT
     assert registry.is_here(wanted)
-    assert said.arrived[0] == (0, len(TEXT))
-    assert said.arrived[-1] == (len(TEXT), len(TEXT))
+    assert client.progress[0] == (0, len(TEXT))
+    assert client.progress[-1] == (len(TEXT), len(TEXT))
     assert left(wanted) == {".txt", ".sha256"}
-    assert replace(result, downloaded=0) == said.fetch(wanted)
+    assert replace(result, downloaded=0) == client.fetch(wanted)
     assert served.asked == [None]
 
 
 def test_an_archive_is_unpacked_and_its_text_verified_by_the_saved_hash(
-    server: Server, said: Said
+    server: Server, client: Client
 ) -> None:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:xz") as archive:
@@ -234,31 +234,31 @@ def test_an_archive_is_unpacked_and_its_text_verified_by_the_saved_hash(
         archive_sha256=sha256(packed),
         archive_bytes=len(packed),
     )
-    result = said.fetch(wanted)
+    result = client.fetch(wanted)
     assert result.path.read_bytes() == b"int a;\n"
     assert result.sha256 == sha256(b"int a;\n")
-    assert "1 of its files are not UTF-8 and were left out" in said.lines
+    assert "1 of its files are not UTF-8 and were left out" in client.lines
     assert registry.paths(wanted) == [result.path]
     result.path.write_bytes(b"int b;\n")
     with pytest.raises(CorpusError, match="has changed since it was fetched"):
         registry.paths(wanted)
-    assert said.fetch(wanted).path.read_bytes() == b"int a;\n"
+    assert client.fetch(wanted).path.read_bytes() == b"int a;\n"
     registry.hash_path(wanted).unlink()
     with pytest.raises(CorpusError, match="not on this machine"):
         registry.paths(wanted)
 
 
-def test_a_corpus_without_a_known_hash_is_not_fetched(server: Server, said: Said) -> None:
+def test_a_corpus_without_a_known_hash_is_not_fetched(server: Server, client: Client) -> None:
     served = server.serve("text.txt")
     wanted = known(server.url("text.txt"), sha256=None)
-    assert "no SHA-256 is known" in said.fails(wanted, CorpusError)
+    assert "no SHA-256 is known" in client.fails(wanted, CorpusError)
     assert served.asked == []
 
 
-def test_a_wrong_hash_leaves_nothing(server: Server, said: Said) -> None:
+def test_a_wrong_hash_leaves_nothing(server: Server, client: Client) -> None:
     server.serve("text.txt", body=TEXT.swapcase())
     wanted = known(server.url("text.txt"))
-    sentence = said.fails(wanted)
+    sentence = client.fails(wanted)
     assert sha256(TEXT) in sentence
     assert sha256(TEXT.swapcase()) in sentence
     assert left(wanted) == set()
@@ -267,143 +267,147 @@ def test_a_wrong_hash_leaves_nothing(server: Server, said: Said) -> None:
 
 
 def test_a_wrong_archive_is_not_unpacked(
-    server: Server, said: Said, monkeypatch: pytest.MonkeyPatch
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch, "unpack", lambda *arguments: pytest.fail("it was unpacked"))
     server.serve("text.gz", body=gzip.compress(TEXT))
     wanted = known(
         server.url("text.gz"), unpack="gzip", archive_bytes=10**6, archive_sha256="0" * 64
     )
-    assert "0" * 64 in said.fails(wanted)
+    assert "0" * 64 in client.fails(wanted)
     assert left(wanted) == set()
 
 
-def test_a_broken_download_resumes_where_it_broke(server: Server, said: Said) -> None:
+def test_a_broken_download_resumes_where_it_broke(server: Server, client: Client) -> None:
     served = server.serve("text.txt", cut=400_000, cuts=2)
-    result = said.fetch(known(server.url("text.txt")))
+    result = client.fetch(known(server.url("text.txt")))
     assert served.asked == [None, "bytes=400000-", "bytes=800000-"]
     broke = f"the connection broke after 400,000 of {len(TEXT):,} bytes: trying again"
-    assert broke in said.lines
+    assert broke in client.lines
     assert result.downloaded == len(TEXT)
 
 
-def test_a_download_that_always_breaks_keeps_the_bytes_so_far(server: Server, said: Said) -> None:
+def test_a_download_that_always_breaks_keeps_the_bytes_so_far(
+    server: Server, client: Client
+) -> None:
     served = server.serve("text.txt", cut=300_000, cuts=1)
     wanted = known(server.url("text.txt"))
     served.before = lambda: setattr(served, "status", 503 if len(served.asked) > 1 else 200)
-    assert "503 Service Unavailable" in (sentence := said.fails(wanted))
+    assert "503 Service Unavailable" in (sentence := client.fails(wanted))
     assert "300,000 bytes are saved" in sentence
     assert len(served.asked) == download.ATTEMPTS
     assert left(wanted) == {".part"}
     served.before = lambda: setattr(served, "status", 200)
-    assert said.fetch(wanted).downloaded == len(TEXT) - 300_000
+    assert client.fetch(wanted).downloaded == len(TEXT) - 300_000
     assert served.asked[-1] == "bytes=300000-"
     assert left(wanted) == {".txt", ".sha256"}
 
 
-def test_a_server_without_ranges_sends_everything_again(server: Server, said: Said) -> None:
+def test_a_server_without_ranges_sends_everything_again(server: Server, client: Client) -> None:
     served = server.serve("text.txt", ranges=False, cut=400_000, cuts=1)
-    assert said.fetch(known(server.url("text.txt"))).path.read_bytes() == TEXT
+    assert client.fetch(known(server.url("text.txt"))).path.read_bytes() == TEXT
     assert served.asked == [None, "bytes=400000-"]
 
 
 @pytest.mark.parametrize("start", [b"another text", TEXT + b"and more", TEXT], ids=len)
-def test_the_beginning_of_another_file_is_dropped(server: Server, said: Said, start: bytes) -> None:
+def test_the_beginning_of_another_file_is_dropped(
+    server: Server, client: Client, start: bytes
+) -> None:
     server.serve("text.txt")
     wanted = known(server.url("text.txt"))
     part = registry.cached_path(wanted).with_suffix(".part")
     part.parent.mkdir(parents=True)
     part.write_bytes(start)
-    assert said.fetch(wanted).path.read_bytes() == TEXT
+    assert client.fetch(wanted).path.read_bytes() == TEXT
     assert left(wanted) == {".txt", ".sha256"}
 
 
-def test_a_body_without_a_length_is_limited(server: Server, said: Said) -> None:
+def test_a_body_without_a_length_is_limited(server: Server, client: Client) -> None:
     server.serve("text.txt", length=False)
-    assert said.fetch(known(server.url("text.txt"))).bytes == len(TEXT)
+    assert client.fetch(known(server.url("text.txt"))).bytes == len(TEXT)
     server.serve("long.txt", body=TEXT + b"!", length=False)
     wanted = known(server.url("long.txt"), sha256="1" * 64)
-    assert f"more than the {len(TEXT):,} bytes" in said.fails(wanted)
+    assert f"more than the {len(TEXT):,} bytes" in client.fails(wanted)
 
 
-def test_a_file_over_the_limit_is_not_downloaded(server: Server, said: Said) -> None:
+def test_a_file_over_the_limit_is_not_downloaded(server: Server, client: Client) -> None:
     served = server.serve("text.txt", body=TEXT + b"!")
     wanted = known(server.url("text.txt"))
-    assert f"has {len(TEXT) + 1:,} bytes, more than the {len(TEXT):,}" in said.fails(wanted)
+    assert f"has {len(TEXT) + 1:,} bytes, more than the {len(TEXT):,}" in client.fails(wanted)
     assert len(served.asked) == 1
     assert left(wanted) == set()
 
 
-def test_a_missing_file_is_an_error(server: Server, said: Said) -> None:
-    assert "404 Not Found" in said.fails(known(server.url("nowhere.txt")))
+def test_a_missing_file_is_an_error(server: Server, client: Client) -> None:
+    assert "404 Not Found" in client.fails(known(server.url("nowhere.txt")))
 
 
-def test_redirects_are_followed_to_https_only(server: Server, said: Said) -> None:
+def test_redirects_are_followed_to_https_only(server: Server, client: Client) -> None:
     server.serve("text.txt")
     server.serve("moved", redirect=server.url("text.txt"))
-    assert said.fetch(known(server.url("moved"))).bytes == len(TEXT)
+    assert client.fetch(known(server.url("moved"))).bytes == len(TEXT)
     for elsewhere, why in {
         server.url("text.txt").replace("https", "http"): "only https is fetched",
         "file:///etc/passwd": "'file:///etc/passwd' is not allowed",
         server.url("unsafe"): "infinite loop",
     }.items():
         server.serve("unsafe", redirect=elsewhere)
-        sentence = said.fails(known(server.url("unsafe"), sha256="2" * 64))
+        sentence = client.fails(known(server.url("unsafe"), sha256="2" * 64))
         assert why in sentence
         assert "\n" not in sentence
 
 
-def test_plain_http_is_refused(server: Server, said: Said) -> None:
+def test_plain_http_is_refused(server: Server, client: Client) -> None:
     url = server.url("text.txt").replace("https", "http")
-    assert "only https" in said.fails(known(url))
+    assert "only https" in client.fails(known(url))
 
 
 def test_a_server_without_a_valid_certificate_is_refused(
-    server: Server, said: Said, monkeypatch: pytest.MonkeyPatch
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = server.serve("text.txt")
     wanted = known(server.url("text.txt", host="127.0.0.1"))
-    assert "127.0.0.1 has no valid certificate" in said.fails(wanted)
+    assert "127.0.0.1 has no valid certificate" in client.fails(wanted)
     monkeypatch.delenv("SSL_CERT_FILE")
-    assert "localhost has no valid certificate" in said.fails(known(server.url("text.txt")))
+    assert "localhost has no valid certificate" in client.fails(known(server.url("text.txt")))
     assert served.asked == []
 
 
-def test_a_missing_server_is_an_error(server: Server, said: Said) -> None:
-    sentence = said.fails(known("https://localhost:1/text.txt"))
+def test_a_missing_server_is_an_error(server: Server, client: Client) -> None:
+    sentence = client.fails(known("https://localhost:1/text.txt"))
     assert "no connection" in sentence
     assert f"{download.ATTEMPTS} times" in sentence
-    sentence = said.fails(known("https://nowhere.invalid/text.txt"))
+    sentence = client.fails(known("https://nowhere.invalid/text.txt"))
     assert "no such host, or no network" in sentence
 
 
 def test_a_slow_server_is_waited_for_but_not_a_silent_one(
-    server: Server, said: Said, monkeypatch: pytest.MonkeyPatch
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "TIMEOUT", 0.3)
     served = server.serve("text.txt", before=lambda: time.sleep(0.05))
-    assert said.fetch(known(server.url("text.txt"))).bytes == len(TEXT)
+    assert client.fetch(known(server.url("text.txt"))).bytes == len(TEXT)
     monkeypatch.setattr(download, "ATTEMPTS", 2)
     silence = threading.Event()
     served.before = lambda: silence.wait(10)
     other = known(server.url("text.txt"), sha256="3" * 64)
-    assert "nothing arrived for 0.3 seconds, 2 times" in said.fails(other)
+    assert "nothing arrived for 0.3 seconds, 2 times" in client.fails(other)
     silence.set()
 
 
-def test_two_processes_that_fetch_at_once_download_once(server: Server) -> None:
+def test_two_threads_that_fetch_at_once_download_once(server: Server) -> None:
     begun = threading.Event()
     served = server.serve("text.txt", before=lambda: begun.wait(10))
     wanted = known(server.url("text.txt"))
-    both = [Said(), Said()]
+    both = [Client(), Client()]
     results: list[Fetched] = []
     threads = [
-        threading.Thread(target=lambda said=said: results.append(said.fetch(wanted)))
-        for said in both
+        threading.Thread(target=lambda client=client: results.append(client.fetch(wanted)))
+        for client in both
     ]
     for thread in threads:
         thread.start()
-    while not any("waiting" in line for said in both for line in said.lines):
+    while not any("waiting" in line for client in both for line in client.lines):
         time.sleep(0.01)
     begun.set()
     for thread in threads:
@@ -413,20 +417,20 @@ def test_two_processes_that_fetch_at_once_download_once(server: Server) -> None:
 
 
 def test_too_little_space_is_an_error_before_the_download(
-    server: Server, said: Said, monkeypatch: pytest.MonkeyPatch
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.serve("text.txt")
     usage = shutil.disk_usage(".")._replace(free=1_000_000)
     monkeypatch.setattr(fetch.shutil, "disk_usage", lambda folder: usage)
     wanted = known(server.url("text.txt"))
-    assert f"needs {2 * len(TEXT):,} bytes" in (sentence := said.fails(wanted))
+    assert f"needs {2 * len(TEXT):,} bytes" in (sentence := client.fails(wanted))
     assert "only 1,000,000 are free" in sentence
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits of file sizes")
 @pytest.mark.parametrize("limit", [300_000, len(TEXT) - 1])
-def test_a_full_disk_keeps_the_bytes_so_far(server: Server, said: Said, limit: int) -> None:
-    """A limit on the size of files answers as a full disk does."""
+def test_a_full_disk_keeps_the_bytes_so_far(server: Server, client: Client, limit: int) -> None:
+    """A limit on file sizes raises the same error as a full disk."""
     packed = gzip.compress(os.urandom(400_000) + TEXT)
     text = gzip.decompress(packed)
     server.serve("text.gz", body=packed)
@@ -440,15 +444,15 @@ def test_a_full_disk_keeps_the_bytes_so_far(server: Server, said: Said, limit: i
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
-        assert "is full: free some space" in said.fails(wanted)
+        assert "is full: free some space" in client.fails(wanted)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert left(wanted) == {".part"}
-    assert said.fetch(wanted).path.read_bytes() == text
+    assert client.fetch(wanted).path.read_bytes() == text
 
 
 def test_a_local_copy_is_used_before_the_network(
-    server: Server, said: Said, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     copies = tmp_path / "copies"
     copies.mkdir()
@@ -457,17 +461,17 @@ def test_a_local_copy_is_used_before_the_network(
     (copies / "any name").write_bytes(packed)
     fields = {"archive_sha256": sha256(packed), "archive_bytes": len(packed)}
     wanted = known("https://localhost:1/text.gz", unpack="gzip", **fields)
-    result = said.fetch(wanted)
+    result = client.fetch(wanted)
     assert result == Fetched(registry.cached_path(wanted), len(TEXT), sha256(TEXT))
     assert (copies / "any name").exists()
     result.path.unlink()
     (copies / "text").write_bytes(TEXT)
-    assert said.fetch(wanted).path == copies / "text"
+    assert client.fetch(wanted).path == copies / "text"
 
 
 @pytest.fixture
 def command(server: Server, authority_file: Path, tmp_path: Path) -> Callable[..., Any]:
-    """`command(entry, *words)`: starts charrnn with a registry of this one entry."""
+    """Return `command(entry, *words)`, which starts charrnn with a registry of this one entry."""
 
     def start(wanted: Entry, *words: str) -> subprocess.Popen[str]:
         toml = tmp_path / "registry.toml"

@@ -49,7 +49,7 @@ Made = Callable[..., bytes]
 
 @pytest.fixture
 def text_of(tmp_path: Path) -> Made:
-    """`text_of(data, kind, *select)`: the text that an archive of these bytes holds."""
+    """Return `text_of(data, kind, *select)`: the text in an archive of these bytes."""
 
     def unpacked(data: bytes, kind: str, *select: str, limit: int = 1000) -> bytes:
         archive, text = tmp_path / "archive", tmp_path / "text"

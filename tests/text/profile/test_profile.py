@@ -21,7 +21,7 @@ texts = st.text(st.sampled_from(ALPHABET), min_size=1, max_size=300)
 
 
 def measured(text: str, *cuts: int) -> Statistics:
-    """Of a text in pieces that are cut at these places."""
+    """Profile a text in pieces that are cut at these positions."""
     borders = [0, *sorted(cut % len(text) for cut in cuts if cut % len(text)), len(text)]
     pieces = [text[a:b] for a, b in pairwise(borders) if b > a]
     assert "".join(pieces) == text
@@ -29,7 +29,7 @@ def measured(text: str, *cuts: int) -> Statistics:
 
 
 def kinds(text: str) -> dict[str, int]:
-    return {sign.kind: sign.count for sign in measured(text).signs}
+    return {issue.kind: issue.count for issue in measured(text).signs}
 
 
 @given(texts, st.lists(st.integers(0, 300), max_size=5))
@@ -69,9 +69,9 @@ def test_counts_equal_pythons_whatever_the_pieces(text: str, cuts: list[int]) ->
     ],
 )
 def test_issues_are_found(text: str, kind: str, count: int, words: str) -> None:
-    (sign,) = [sign for sign in measured(text).signs if sign.kind == kind]
-    assert sign.count == count
-    assert words in sign.text
+    (issue,) = [issue for issue in measured(text).signs if issue.kind == kind]
+    assert issue.count == count
+    assert words in issue.text
 
 
 @pytest.mark.parametrize(
@@ -93,10 +93,11 @@ def test_utf8_read_as_another_encoding(word: str, encoding: str) -> None:
     if "\ufffd" in misread:
         misread = word.encode().decode("latin-1")
     beyond = sum(not symbol.isascii() for symbol in word)
-    signs = [sign for sign in measured(f"a {misread} text\n" * 7).signs if sign.kind == "misread"]
-    assert [sign.count for sign in signs] == [7 * beyond]
+    found = measured(f"a {misread} text\n" * 7).signs
+    (issue,) = [issue for issue in found if issue.kind == "misread"]
+    assert issue.count == 7 * beyond
     first = next(symbol for symbol in word if not symbol.isascii())
-    assert f"U+{ord(first):04X}" in signs[0].text
+    assert f"U+{ord(first):04X}" in issue.text
 
 
 def test_every_character_has_a_name() -> None:
@@ -117,7 +118,7 @@ def test_every_character_has_a_name() -> None:
 
 
 def share_of(text: str) -> float:
-    """The share of windows that stood before, found the plain way."""
+    """Return the share of windows that occur earlier, by a plain search."""
     windows = [text[i : i + WINDOW] for i in range(len(text) - WINDOW + 1)]
     seen: set[str] = set()
     repeated = 0
@@ -179,11 +180,11 @@ def test_sampled_windows_estimate_the_share_of_a_large_text(
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repetition, "MAX_WINDOWS", 1_000)
-    kept = RepetitionFinder()
+    finder = RepetitionFinder()
     for seed in range(20):
-        kept.add(code_points(letters(5_000, seed)))
-        assert len(kept._hashes) == len(kept._positions) <= 1_000
-        assert (np.diff(kept._hashes.astype(object)) > 0).all()
+        finder.add(code_points(letters(5_000, seed)))
+        assert len(finder._hashes) == len(finder._positions) <= 1_000
+        assert (np.diff(finder._hashes.astype(object)) > 0).all()
 
 
 def test_a_text_of_one_repeated_word() -> None:
@@ -209,7 +210,7 @@ def test_ranges_of_a_text_are_extracted_from_its_pieces(
 
 
 def plain_counting(counted: str, held_out: str, vocab_size: int) -> list[float]:
-    """Witten and Bell's estimate, with dictionaries."""
+    """Compute Witten and Bell's estimate with dictionaries."""
     whole = counted + held_out
     padding = "\0" * ngram_baseline.ORDERS  # stands before the text
     nats = []
@@ -250,7 +251,7 @@ def test_the_baseline_equals_witten_and_bells_estimate(counted: str, held_out: s
 
 
 def test_probabilities_of_all_characters_add_up_to_one() -> None:
-    """Of any symbol in the one place that is held out."""
+    """For each character in the one held-out position."""
     counted = letters(500, 3)
     symbols = [*sorted(set(counted)), "x"]
     for order in range(ngram_baseline.ORDERS):
