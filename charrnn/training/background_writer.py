@@ -55,8 +55,8 @@ class BackgroundWriter:
         if not self._wait(LAST_PATIENCE):
             with self._changed:
                 names = ", ".join(self._jobs)
-                why = next(iter(self._failed.values()), f"the disk takes no more ({names})")
-            raise RunError(f"{why}; it was tried for {LAST_PATIENCE:.0f} s")
+                why = next(iter(self._failed.values()), f"the disk does not respond ({names})")
+            raise RunError(f"{why}; gave up after {LAST_PATIENCE:.0f} s")
         yield from self._news()
 
     def _news(self) -> list[str]:
@@ -70,16 +70,16 @@ class BackgroundWriter:
             if self._bug:
                 raise self._bug
         news = [
-            f"{message}; the training goes on, and tries again"
+            f"{message}; training continues and will try again"
             for name, message in failed.items()
             if self._reported.get(name) != message
         ]
-        news += [f"{name}: written now" for name in self._reported.keys() - failed.keys()]
+        news += [f"{name}: now written" for name in self._reported.keys() - failed.keys()]
         self._reported = failed
         return news
 
     def _wait(self, seconds: float, until_failed: bool = False) -> bool:
-        """Wait until no job is left; return False if the time was over before."""
+        """Wait until no job is left; return False if that takes longer."""
         with self._changed:
             self._changed.wait_for(
                 lambda: not self._jobs or self._bug or (until_failed and self._failed), seconds

@@ -125,7 +125,7 @@ class Record:
                 str(planned["reason"]),
             )
             if not isinstance(trainer["step"], int) or not float(trainer["seconds"]) >= 0:
-                raise ValueError("steps or seconds are no numbers")
+                raise ValueError("steps or seconds are not numbers")
             return cls(
                 options=from_json(TrainOptions, state["options"], where),
                 plan=plan,

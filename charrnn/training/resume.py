@@ -51,7 +51,7 @@ def resume(
     Raises:
         OptionError: the run cannot continue with these texts or options.
         ModelError: the run has checkpoints, none of which can be used.
-        RunError: another training uses the folder, or the disk took nothing for too long.
+        RunError: another training uses the folder, or a write failed for too long.
         DivergedError: the loss was not finite, even after several restarts.
     """
     control = control or Control()
@@ -75,12 +75,12 @@ class _Resumed:
     """A training as a checkpoint restores it.
 
     Attributes:
-        setup: what was decided, with what was changed now.
-        trainer: where the training was.
+        setup: what was decided, with the changes made now.
+        trainer: the trainer as it was at the checkpoint.
         state: the same as values.
         record: what the checkpoint says.
         checkpoint: the checkpoint.
-        changes: the options that were changed now.
+        changes: the options changed now.
     """
 
     setup: Setup
@@ -153,7 +153,7 @@ def _train(resumed: _Resumed, control: Control) -> Events:
         torch.manual_seed(setup.plan.train.seed)
         differences = state.restore_generators(resumed.state, setup.device)
         if setup.device.type == "cuda":  # only on CUDA
-            differences.append("CUDA adds in an order of its own")
+            differences.append("CUDA sums in no fixed order")
         differences += change_rules.machine_changes(earlier, record.machine(setup))
         changes = [*earlier.run["changes"]]
         if resumed.changes:
@@ -169,18 +169,18 @@ def _train(resumed: _Resumed, control: Control) -> Events:
 
 
 def _sentences(resumed: _Resumed, differences: list[str]) -> Iterator[str]:
-    """Say where the training continues, what was changed, and why it is another one by a bit."""
+    """Say where the training continues, what changed, and what may change its last bits."""
     earlier = resumed.record
     yield (
-        f"resumed  at step {resumed.state.step:,}, {min(earlier.fraction, 1):.0%} of the training "
-        f"as it was planned, from {resumed.checkpoint.folder}"
+        f"resumed  at step {resumed.state.step:,}, {min(earlier.fraction, 1):.0%} of the planned "
+        f"training, from {resumed.checkpoint.folder}"
     )
     for name, value in resumed.changes.items():
         before = getattr(earlier.plan.train, name, getattr(earlier.options, name))
         if before != value:
             yield f"changed  {name}: {before} -> {value}"
     for sentence in differences:
-        yield f"not bit for bit the same training: {sentence}"
+        yield f"not bit for bit reproducible: {sentence}"
 
 
 def _characters(earlier: Record, train: TrainConfig, length: int) -> float:

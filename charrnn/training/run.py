@@ -1,6 +1,6 @@
 """A training from its first step to its last, and what it writes into the run's folder meanwhile.
 
-A disk that takes nothing does not end a training: what was to be written is tried again later.
+A full or failing disk does not end a training: failed writes are tried again later.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Past:
     """What earlier commands did for a run that is resumed; nothing for a new one.
 
     Attributes:
-        seconds: they took.
+        seconds: how long they took.
         reserve: seconds reserved for the end of a training by the clock.
         metrics: the metrics file so far.
         changes: what they changed, and at which step.
@@ -108,7 +108,7 @@ class Run:
         """Train until the budget is used up or the caller stops it; yields `Done` last.
 
         Raises:
-            RunError: the disk took nothing for too long.
+            RunError: a write failed for too long.
             DivergedError: the loss was not finite, even after several restarts.
         """
         self._write_first_files()

@@ -62,7 +62,7 @@ def start(
         OptionError: the options do not go with each other, the text or the machine; or `out`
             cannot be used.
         CorpusError: the text is too short.
-        RunError: another training uses the folder, or the disk took nothing for too long.
+        RunError: another training uses the folder, or a write failed for too long.
         DivergedError: the loss was not finite, even after several restarts.
     """
     control = control or Control()

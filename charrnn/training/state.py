@@ -198,7 +198,7 @@ def restore_generators(state: TrainingState, device: torch.device) -> list[str]:
         if "cuda" in state.generators:
             torch.cuda.set_rng_state(torch.from_numpy(state.generators["cuda"]), device)
         else:
-            lost.append("the random generator of the GPU starts anew")
+            lost.append("the GPU's random generator is reset")
     return lost
 
 
@@ -214,11 +214,11 @@ def _metrics(fields: Mapping[str, Any]) -> Metrics:
     made = Metrics(**fields)
     for name, value in asdict(made).items():
         if not isinstance(value, int | float) and (name != "valid_nats" or value is not None):
-            raise ValueError(f"{name} is no number")
+            raise ValueError(f"{name} is not a number")
     return made
 
 
 def _count(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{value} is no count")
+        raise ValueError(f"{value} is not a count")
     return value

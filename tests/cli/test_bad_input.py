@@ -316,7 +316,7 @@ def test_fifty_thousand_symbols_are_learned_and_what_they_cost_is_said(cli: Cli)
     )
     asked = ("train", "cjk.txt", "--valid-fraction", 0, "--steps", 1, *words, *BY_LIBRARY)
     done = cli(*asked, "--json")
-    assert "cjk: 50,000 symbols" in done.err
+    assert "cjk: vocabulary of 50,000 tokens" in done.err
     assert "the output layer has 150,000 parameters" in done.err
     assert "--min-count 2 or --tokenizer sentencepiece" in done.err
     assert "tokens     50000: " in cli("info", done.json["model"]).out

@@ -44,8 +44,8 @@ def test_a_failure_is_reported_once_tried_again_and_its_end_is_reported() -> Non
     done: list[str] = []
     writer = BackgroundWriter()
     news = writer.put("a", _failing(3, done))
-    assert news == ["a could not be written; the training goes on, and tries again"]
-    assert list(writer.finish()) == ["a: written now"]
+    assert news == ["a could not be written; training continues and will try again"]
+    assert list(writer.finish()) == ["a: now written"]
     assert done == ["a"]
 
 
@@ -54,7 +54,7 @@ def test_what_fails_holds_up_nothing_else() -> None:
     writer = BackgroundWriter()
     writer.put("a", _failing(10**9, done))
     writer.put("b", lambda: done.append("b"))
-    with pytest.raises(RunError, match=r"a could not be written; it was tried for"):
+    with pytest.raises(RunError, match=r"a could not be written; gave up after"):
         _ignore(writer)
     assert done == ["b"]
 
@@ -90,7 +90,7 @@ def test_a_disk_that_never_answers_is_an_error() -> None:
     release = threading.Event()
     writer = BackgroundWriter()
     writer.put("model", lambda: release.wait(20) and None)
-    with pytest.raises(RunError, match=r"the disk takes no more \(model\); it was tried for"):
+    with pytest.raises(RunError, match=r"the disk does not respond \(model\); gave up after"):
         _ignore(writer)
     release.set()
 
@@ -102,8 +102,8 @@ def test_a_failure_is_reported_before_the_last_patience() -> None:
     assert writer.put("a", _failing(10**9, [])) == []  # it has not been tried yet
     release.set()
     news = writer.finish()
-    assert next(news).startswith("a could not be written; the training goes on")
-    with pytest.raises(RunError, match="it was tried for"):
+    assert next(news).startswith("a could not be written; training continues")
+    with pytest.raises(RunError, match="gave up after"):
         next(news)
 
 

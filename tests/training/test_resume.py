@@ -353,9 +353,7 @@ def test_more_steps_continue_from_the_end(tmp_path: Path, whole: Path) -> None:
 def test_another_backend_is_reported(cut: Path) -> None:
     watching = Watching()
     _resume(cut, watching, backend="reference")
-    assert "not bit for bit the same training: backend was library, now reference" in (
-        watching.notices
-    )
+    assert "not bit for bit reproducible: backend was library, now reference" in (watching.notices)
 
 
 def test_another_random_generator_is_reported(cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,10 +70,10 @@ class Lines:
         """Return whether to stop the training; tell the person when that is so first."""
         if self._stop() and not self._stopping:
             self._stopping = True
-            self.say("stopping after this step; press Ctrl-C again to stop at once")
+            self.notify("stopping after this step; press Ctrl-C again to stop at once")
         return self._stopping
 
-    def say(self, line: str) -> None:
+    def notify(self, line: str) -> None:
         """Print a line between the others."""
         note(line)
 
@@ -85,7 +85,7 @@ class Lines:
             case Progress(metrics, network):
                 self._show_progress(metrics, network)
             case Notice(sentence):
-                self.say(sentence)
+                self.notify(sentence)
             case Done(result):
                 self._show_result(result)
 
@@ -95,7 +95,7 @@ class Lines:
         for line in plan_lines(planned):
             note(line)
         for sentence in planned.resumed:
-            self.say(sentence)
+            self.notify(sentence)
 
     def _show_progress(self, metrics: Metrics, network: CharRNN) -> None:
         if metrics.valid_nats is not None or not len(self.planned.data.valid):
@@ -154,7 +154,7 @@ class Picture(Lines):
             self._live.stop()
         super()._show_result(result)
 
-    def say(self, line: str) -> None:
+    def notify(self, line: str) -> None:
         """Print a line above the picture."""
         from rich.text import Text
 
@@ -252,7 +252,7 @@ def plan_lines(planned: Planned) -> list[str]:
     split, *leaks = split_lines(data)
     kind = "" if data.tokenizer.kind == "char" else f" ({data.tokenizer.kind})"
     return [
-        f"text     {data.name}: {data.tokenizer.vocab_size:,} symbols{kind}; {split}",
+        f"text     {data.name}: vocabulary of {data.tokenizer.vocab_size:,} tokens{kind}; {split}",
         *(f"         {line}" for line in leaks),
         *_large_vocabulary(data, plan),
         f"network  {model.cell}, {model.num_layers} x {model.hidden_size}, {inputs}, "
@@ -273,7 +273,7 @@ def _large_vocabulary(data: Dataset, plan: Plan) -> list[str]:
     shapes = parameters.shapes(plan.model)
     count = sum(math.prod(shapes[name]) for name in ("output.weight", "output.bias"))
     return [
-        f"         the output layer has {count:,} parameters for these symbols: reduce their "
+        f"         the output layer has {count:,} parameters for these tokens: reduce their "
         "number with --min-count 2 or --tokenizer sentencepiece"
     ]
 

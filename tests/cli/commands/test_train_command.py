@@ -95,14 +95,14 @@ def test_notes_are_plain_lines_where_no_terminal_is(tiny: Run) -> None:
     notes = tiny.done.err
     assert "\x1b" not in notes
     assert "\r" not in notes
-    for word in ("symbols", "lstm, 1 x 32", "parameters", "step 40", "valid", "model.safetensors"):
+    for word in ("tokens", "lstm, 1 x 32", "parameters", "step 40", "valid", "model.safetensors"):
         assert word in notes
 
 
 def test_plan_names_symbols_split_and_size(tiny: Run) -> None:
     symbols = len(set(tiny.text.read_text("utf-8")))
     for words in (
-        f"{symbols} symbols",
+        f"vocabulary of {symbols} tokens",
         "train 10,800, valid 1,200 characters (by position)",
         f"{tiny.done.json['parameters']:,} parameters",
         "40 steps",
@@ -144,7 +144,7 @@ def test_dry_run_without_a_budget_plans_minutes_and_writes_nothing(cli: Cli) -> 
     assert done.json["run_dir"] == str(Path("runs") / "hello-1")
     assert done.json["train"]["steps"] is None
     assert 0 < done.json["train"]["minutes"] <= 5
-    assert "17 symbols" in done.err
+    assert "vocabulary of 17 tokens" in done.err
     assert f"{done.json['train']['minutes']:g} minutes" in done.err
     assert [path.name for path in cli.folder.iterdir()] == ["hello"]
 
