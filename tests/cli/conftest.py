@@ -1,4 +1,4 @@
-"""The command as its user meets it: a program with arguments, two streams and an exit code."""
+"""Run the command as a user does: a program with arguments, two streams and an exit code."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 
 PROGRAM = shutil.which("charrnn", path=sysconfig.get_path("scripts")) or "charrnn is not installed"
-SECONDS = 100  # after which a command counts as hanging
-# What would change the output of a command: no test may depend on the terminal it is run from.
+SECONDS = 100  # a command that takes longer hangs
+# Variables that change a command's output: no test may depend on the terminal it runs in.
 UNSET = (
     "FORCE_COLOR",
     "NO_COLOR",
@@ -45,14 +45,14 @@ class Done:
 
     @property
     def json(self) -> Any:
-        """The object on stdout, which holds nothing else."""
+        """Return the object on stdout, which must hold nothing else."""
         assert self.out.endswith("\n")
         assert self.out.count("\n") == 1
         return json.loads(self.out)
 
     @property
     def sentence(self) -> str:
-        """The one line that says what is wrong."""
+        """Return the one line that says what is wrong."""
         lines = [line for line in self.err.splitlines() if line.startswith("charrnn: ")]
         assert len(lines) == 1, self.err
         assert self.err.endswith(lines[0] + "\n")
@@ -60,7 +60,7 @@ class Done:
 
 
 class Running:
-    """A command that was started; its stderr is read along, line by line."""
+    """A running command; its stderr is read line by line."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
@@ -79,7 +79,7 @@ class Running:
                 self._grew.notify_all()
 
     def wait_for(self, words: str) -> None:
-        """Until a line of stderr starts with `words`."""
+        """Wait until a line of stderr starts with `words`."""
         with self._grew:
             seen = self._grew.wait_for(
                 lambda: any(line.startswith(words) for line in self._lines), SECONDS
@@ -136,7 +136,7 @@ class Cli:
         return self._run(["bash", "-c", script, "bash", *map(str, paths)], b"", None)
 
     def start(self, *words: object) -> Running:
-        """Start ``charrnn WORDS``, its stdin open, and come back while it runs."""
+        """Start ``charrnn WORDS`` with an open stdin and return while it runs."""
         return Running(
             subprocess.Popen(
                 [PROGRAM, *map(str, words)],
@@ -166,7 +166,7 @@ def environment() -> dict[str, str]:
 
 
 def done(code: int, out: bytes, err: bytes) -> Done:
-    """What such an end is; no traceback may be in it."""
+    """Return what is left of a command; there may be no traceback."""
     ended = Done(code, out.decode(), err.decode())
     assert "Traceback" not in ended.err, ended.err
     assert "Error:" not in ended.err, ended.err
@@ -175,7 +175,7 @@ def done(code: int, out: bytes, err: bytes) -> Done:
 
 @dataclass(frozen=True)
 class Run:
-    """A training that ended: its text, its folder and what the command said."""
+    """A finished training: its text, its folder and the command's output."""
 
     text: Path
     folder: Path
@@ -188,14 +188,14 @@ class Run:
 
 @pytest.fixture(scope="session", autouse=True)
 def _server() -> Iterator[None]:
-    """The server that forks ends before what it covered is counted."""
+    """End the forking server before coverage is counted."""
     yield
     forkserver._forkserver._stop()
 
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
-    """The command in a folder of its own."""
+    """Return the command in a new folder."""
     return Cli(tmp_path)
 
 
@@ -220,7 +220,7 @@ TINY = (
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A small model of a text with letters of three scripts, trained once for all tests."""
+    """Return a small model of a text in three scripts, trained once for all tests."""
     folder = tmp_path_factory.mktemp("tiny")
     text = folder / "story.txt"
     text.write_text(story(TEXT_CHARACTERS), "utf-8", newline="")
@@ -229,7 +229,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def story(length: int) -> str:
-    """Sentences of a few words, drawn at random."""
+    """Return random sentences of a few words."""
     chance = random.Random(1)
     words = ["the", "harbour", "café", "sea", "was", "日本", "old", "🙂", "and", "quiet"]
     lines: list[str] = []
@@ -238,20 +238,20 @@ def story(length: int) -> str:
     return "".join(lines)[:length]
 
 
-TITLE = "\x1b]0;owned\x07"  # what gives a terminal's window a new title
+TITLE = "\x1b]0;owned\x07"  # sets the title of the terminal's window
 needs_terminal = pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A command that ran on a terminal: what the terminal got."""
+    """A command that ran on a terminal, and what the terminal received."""
 
     code: int
     screen: str
 
 
 def on_terminal(folder: Path, *words: object, stop_at: str | None = None) -> Shown:
-    """Run charrnn with stdout and stderr on a terminal; Ctrl-C when it shows `stop_at`."""
+    """Run charrnn on a pseudo-terminal; press Ctrl-C when it shows `stop_at`."""
     import fcntl
     import pty
     import struct
@@ -284,21 +284,21 @@ def _pieces(terminal: int) -> Iterator[bytes]:
     while True:
         try:
             piece = os.read(terminal, 4096)
-        except OSError:  # Linux ends a terminal whose last program ended with EIO
+        except OSError:  # on Linux, EIO: the last program on the terminal ended
             return
         if not piece:
             return
         yield piece
 
 
-# No time to compile: torch's own kernel.
+# Needs no compilation.
 BY_LIBRARY = ("--cell", "lstm", "--backend", "library")
 WATCHED = ("--steps", 60, "--hidden-size", 32, *BY_LIBRARY, "--out", "run")
 
 
 @pytest.fixture(scope="session")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Shown]:
-    """A training watched on a terminal, of a text that would like to steer that terminal."""
+    """Return a training on a terminal, of a text with control characters for that terminal."""
     folder = tmp_path_factory.mktemp("watched")
     text = folder / "rude.txt"
     text.write_text(f"{TITLE} hi\r" * 400, "utf-8", newline="")

@@ -1,6 +1,6 @@
-"""Commands in processes that are forked from one in which everything is imported already.
+"""Run commands in processes that are forked from one that has imported everything.
 
-A command starts in a fraction of a second then: a test can run many, and kill many.
+A command then starts in a fraction of a second, so that a test can run and kill many.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ _CONTEXT.set_forkserver_preload(
         "charrnn.inference.compiled_engine",
         "charrnn.training.resume",
         "matplotlib.figure",
-        "torch._dynamo",  # which an optimiser imports when it is made
-        "typer._adapters",  # and Typer when it is called
-        "pytest",  # the program that tests: multiprocessing looks into it
+        "torch._dynamo",  # imported when an optimizer is created
+        "typer._adapters",  # imported when Typer is called
+        "pytest",  # the main program, which multiprocessing inspects
         __name__,
     ]
 )
 
 
 class Forked:
-    """``charrnn WORDS`` in a folder, running."""
+    """A running ``charrnn WORDS`` in a folder."""
 
     def __init__(self, folder: Path, *words: object, stdin: bytes = b"") -> None:
         self._streams = Path(tempfile.mkdtemp(prefix="charrnn-forked-"))
         (self._streams / "in").write_bytes(stdin)
         given = [str(word) for word in words]
         kept = dict(os.environ)
-        _set(environment())  # the server is started with it
+        _set(environment())  # the server starts with it
         try:
             self.process: ForkServerProcess = _CONTEXT.Process(
                 target=_command, args=(folder, given, self._streams, environment())
@@ -55,7 +55,7 @@ class Forked:
             _set(kept)
 
     def kill(self, after: float, number: signal.Signals = signal.SIGKILL) -> bool:
-        """Send a signal after some seconds; False where the command had ended by itself."""
+        """Send a signal after some seconds; return False if the command had ended before."""
         self.process.join(after)
         if self.process.exitcode is not None or not self.process.pid:
             return False
@@ -63,7 +63,7 @@ class Forked:
         return True
 
     def end(self) -> Done:
-        """Wait for the end; a command that was killed has its signal's negative number."""
+        """Wait for the end; the code of a killed command is the negative signal number."""
         self.process.join(SECONDS)
         code = self.process.exitcode
         if code is None:
@@ -73,7 +73,7 @@ class Forked:
             path.read_bytes() if path.exists() else b""
             for path in (self._streams / "out", self._streams / "err")
         )
-        shutil.rmtree(self._streams, ignore_errors=True)  # it may be asked again
+        shutil.rmtree(self._streams, ignore_errors=True)  # `end` may be called again
         return done(code, out, err)
 
 
@@ -92,7 +92,7 @@ def _command(folder: Path, words: list[str], streams: Path, environment: Mapping
     _set(environment)
     os.chdir(folder)
     sys.argv = ["charrnn", *words]
-    # Else a command would count its seconds from the server's start.
+    # Otherwise a command would count its seconds from the server's start.
     vars(sys.modules["charrnn.cli.commands.train"])["STARTED"] = time.perf_counter()
     from charrnn.__main__ import main
 

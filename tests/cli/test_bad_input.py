@@ -16,7 +16,7 @@ from .conftest import BY_LIBRARY, Cli, Run, needs_terminal, on_terminal
 
 @pytest.fixture(scope="module")
 def bad(tiny: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of what people pass by mistake; it holds no run."""
+    """Return a folder of files that people pass by mistake, without a run."""
     folder = tmp_path_factory.mktemp("bad")
     model = tiny.model.read_bytes()
     files = {
@@ -62,7 +62,7 @@ def bad(tiny: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 SAMPLE = "sample -m model -n 5"
 CASES = {
-    # the text
+    # texts
     "train nothere.txt": ["nothere.txt", "does not exist"],
     "train empty.txt": ["empty.txt", "0 characters"],
     "train empty": ["empty", "folder", "name a text file"],
@@ -102,7 +102,7 @@ CASES = {
     ],
     "train good.txt --newline crlf": ["--newline", "crlf", "did you mean lf"],
     "eval nothere.txt -m model": ["nothere.txt", "does not exist"],
-    # the model
+    # models
     "sample": ["no model found", "runs", "charrnn train", "--model"],
     "sample -m nothere": ["nothere", "does not exist", "charrnn train"],
     "sample -m empty": ["empty", "does not exist", "charrnn train"],
@@ -116,7 +116,7 @@ CASES = {
     "sample -m model.gguf": ["model.gguf", "GGUF"],
     "info pickled.safetensors": ["pickled.safetensors", "pickle"],
     "eval -m zipped.safetensors": ["zipped.safetensors", "zip archive"],
-    # what to write
+    # generation
     f"{SAMPLE} --prompt @Ж": ["'@' (U+0040)", "'Ж' (U+0416)", "charrnn info"],
     "beam -m model --stop @": ["'@' (U+0040)"],
     f"{SAMPLE} --prompt \udcff": ["U+DCFF"],
@@ -158,7 +158,7 @@ CASES = {
     "beam -m model --stochastic --temperature nan": ["--temperature", "nan"],
     "beam -m model --stochastic --length-penalty 0": ["--stochastic", "--length-penalty"],
     "beam -m model --min-length 3": ["--min-length", "--stop"],
-    # how to train
+    # training
     "train good.txt --cell lsmt": ["--cell", "'lsmt'", "did you mean lstm?"],
     "train good.txt --backend scafold": ["--backend", "did you mean scaffold?"],
     "train good.txt --steps 5 --minutes 1": ["--steps", "--minutes", "two budgets"],
@@ -186,7 +186,7 @@ def test_bad_input_gets_a_sentence(line: str, words: list[str], bad: Path) -> No
     assert not (bad / "runs").exists()
 
 
-# What looks wrong and is taken: exit code 0, and these words on stdout or stderr.
+# Odd but valid input: exit code 0, and these words on stdout or stderr.
 TAKEN = {
     f"{SAMPLE} --prompt=": [],
     f"{SAMPLE} --length 0 --prompt the": ["the"],
@@ -200,9 +200,7 @@ TAKEN = {
 
 
 @pytest.mark.parametrize(("line", "words"), TAKEN.items(), ids=TAKEN)
-def test_what_looks_wrong_and_means_something_is_taken(
-    line: str, words: list[str], bad: Path
-) -> None:
+def test_odd_but_valid_input_is_accepted(line: str, words: list[str], bad: Path) -> None:
     done = Cli(bad)(*line.split(" "))
     assert done.out.strip()
     assert [word for word in words if word not in done.out + done.err] == []
@@ -215,7 +213,7 @@ def test_a_tiny_temperature_is_greedy(bad: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [("info", "model"), ("sample", "-m", "model", "-n", 40)])
-def test_a_poor_terminal_gets_plain_text(words: tuple[object, ...], bad: Path) -> None:
+def test_a_limited_terminal_gets_plain_text(words: tuple[object, ...], bad: Path) -> None:
     poor = {"TERM": "dumb", "COLUMNS": "20", "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
     done = Cli(bad)(*words, env=poor)
     assert done.out.strip()
@@ -223,9 +221,9 @@ def test_a_poor_terminal_gets_plain_text(words: tuple[object, ...], bad: Path) -
 
 
 def changed(folder: Path, **modules: str) -> dict[str, str]:
-    """The environment of programs that find these modules before others of their names.
+    """Return an environment in which these modules hide others of the same names.
 
-    Of these Python imports ``sitecustomize`` by itself before anything of ours.
+    Python imports ``sitecustomize`` by itself before our code.
     """
     (folder / "modules").mkdir(exist_ok=True)
     for name, text in modules.items():
@@ -234,7 +232,7 @@ def changed(folder: Path, **modules: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("words", [("train", "text.zst"), ("eval", "text.zst", "-m", "model")])
-def test_a_text_packed_with_zstandard_names_the_extra(
+def test_a_zstandard_text_without_the_package_names_the_extra(
     words: tuple[object, ...], bad: Path, tmp_path: Path
 ) -> None:
     (bad / "text.zst").write_bytes(b"\x28\xb5\x2f\xfd\x20\x02\x11\0\0hi")
@@ -245,7 +243,7 @@ def test_a_text_packed_with_zstandard_names_the_extra(
     assert done.out == ""
 
 
-def test_bfloat16_on_a_processor_that_has_none_is_refused(bad: Path, tmp_path: Path) -> None:
+def test_bfloat16_on_a_cpu_without_it_is_refused(bad: Path, tmp_path: Path) -> None:
     without = changed(
         tmp_path,
         sitecustomize="from charrnn.compiler import matmul\n"
@@ -264,7 +262,7 @@ def test_bfloat16_on_a_processor_that_has_none_is_refused(bad: Path, tmp_path: P
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file that nobody can read")
 @pytest.mark.parametrize("words", ["train {}", "prepare {} --out made", "eval {} -m model"])
 def test_a_file_that_cannot_be_read(words: str, bad: Path) -> None:
-    """Not even by root: to read what a program has at address zero is an error."""
+    """Even root cannot read address zero of a process."""
     done = Cli(bad)(*words.format("/proc/self/mem").split(), code=2)
     assert "/proc/self/mem cannot be read: " in done.sentence
     assert done.out == ""
@@ -275,7 +273,7 @@ def test_a_file_that_cannot_be_read(words: str, bad: Path) -> None:
     "words", ["train secret.txt", "train good.txt --valid secret.txt", "sample -m secret.txt"]
 )
 def test_a_file_without_permission(words: str, bad: Path, tmp_path: Path) -> None:
-    """Root may read all: so whoever runs the tests, opening it is refused by our doing."""
+    """Let opening fail, because root, who may run the tests, can open every file."""
     (bad / "secret.txt").write_text("nobody's business\n" * 100)
     refused = changed(
         tmp_path,
@@ -292,14 +290,14 @@ def test_a_file_without_permission(words: str, bad: Path, tmp_path: Path) -> Non
 
 
 @needs_terminal
-def test_a_text_from_a_terminal_is_asked_for(tmp_path: Path) -> None:
+def test_reading_from_a_terminal_is_announced(tmp_path: Path) -> None:
     hint = "reading the text from the terminal: Ctrl-D ends it"
     shown = on_terminal(tmp_path, "train", "-", stop_at=hint)
     assert shown.code == 130
     assert list(tmp_path.iterdir()) == []
 
 
-def test_fifty_thousand_symbols_are_learned_and_what_they_cost_is_said(cli: Cli) -> None:
+def test_fifty_thousand_characters_are_learned_and_their_cost_is_reported(cli: Cli) -> None:
     symbols = [*range(0x4E00, 0xA000), *range(0x20000, 0x20000 + 29_008)]
     (cli.folder / "cjk.txt").write_text("".join(map(chr, symbols)), "utf-8")
     words = (
@@ -326,14 +324,14 @@ def test_fifty_thousand_symbols_are_learned_and_what_they_cost_is_said(cli: Cli)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such folders")
 @pytest.mark.parametrize("place", ["/proc/run", "/dev/null/run"])
-def test_a_folder_that_cannot_be_written_is_a_sentence(place: str, bad: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(place: str, bad: Path) -> None:
     done = Cli(bad)("train", "good.txt", "--steps", 1, "--out", place, code=1)
     assert f"{place} cannot be written" in done.sentence
     asked = ("prepare", "good.txt", "--out", place)
     assert f"{place} could not be written" in Cli(bad)(*asked, code=1).sentence
 
 
-# What is no charrnn at all: the parser answers, in a box of its own.
+# Errors that the parser reports, in a box.
 USAGE = {
     "train good.txt --hiden-size 5": ["--hiden-size", "--hidden-size"],
     "sample -m model --temperature abc": ["--temperature", "number"],
@@ -349,27 +347,27 @@ def test_wrong_use_is_explained(line: str, words: list[str], bad: Path) -> None:
     assert done.out == ""
 
 
-def test_an_empty_name_does_not_mean_the_working_folder(cli: Cli) -> None:
-    """It is what a shell makes of a variable that was never set."""
+def test_an_empty_name_is_not_the_working_folder(cli: Cli) -> None:
+    """A shell passes an empty name for an unset variable."""
     (cli.folder / "private.txt").write_text("not meant to be learned\n" * 100)
     done = cli("train", "", "--steps", 1, code=2)
     assert done.sentence
     assert not (cli.folder / "runs").exists()
 
 
-def test_where_a_file_was_looked_for_is_said(bad: Path) -> None:
+def test_the_error_says_where_a_file_was_searched(bad: Path) -> None:
     assert str(bad) in Cli(bad)("train", "nothere.txt", code=2).sentence
     assert str(bad / "runs") in Cli(bad)("sample", code=2).sentence
 
 
-def test_many_unknown_symbols_are_counted_not_listed(bad: Path) -> None:
+def test_many_unknown_characters_are_counted_not_listed(bad: Path) -> None:
     prompt = "".join(map(chr, range(0x4E00, 0x4F00)))
     sentence = Cli(bad)("sample", "-m", "model", "-p", prompt, code=2).sentence
     assert "(U+4E00)" in sentence
     assert "and 248 more" in sentence
 
 
-def test_a_file_name_cannot_steer_the_terminal(bad: Path) -> None:
+def test_a_file_name_cannot_control_the_terminal(bad: Path) -> None:
     err = Cli(bad)("train", "\x1b]0;owned\x07[bold]", code=2).err
     assert "␛]0;owned␇[bold] does not exist" in err
     assert "\x1b" not in err
@@ -383,8 +381,8 @@ def test_running_out_of_memory_fails_with_a_sentence(bad: Path) -> None:
     assert "out of memory" in done.sentence
 
 
-def test_diverging_is_said_with_what_to_change(bad: Path) -> None:
-    """Such a decay makes every weight 10,000 times as large at each step, with the other sign."""
+def test_divergence_is_reported_with_advice(bad: Path) -> None:
+    """This decay multiplies every weight by -10,000 at each step."""
     wild = ("--learning-rate", 1000, "--weight-decay", 10, "--steps", 100)
     done = Cli(bad)(
         "train",

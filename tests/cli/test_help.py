@@ -15,7 +15,7 @@ ROOT = typer.main.get_command(app)
 
 
 def commands(group: typer.core.TyperGroup, *above: str) -> list[tuple[str, ...]]:
-    """Every command's words: ("train",), ("corpora", "list"), ..."""
+    """Return the words of every command: ("train",), ("corpora", "list"), ..."""
     found = []
     for name, command in group.commands.items():
         found.append((*above, name))
@@ -30,18 +30,18 @@ every_command = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 
 @pytest.fixture(scope="module")
 def helped(tmp_path_factory: pytest.TempPathFactory) -> object:
-    """The help of a command on a wide terminal, and what was imported for it."""
+    """Return a function: the help of a command on a wide terminal, and its imports."""
     cli = Cli(tmp_path_factory.mktemp("help"))
     wide = {"COLUMNS": "200", "PYTHONPROFILEIMPORTTIME": "1"}
     return cache(lambda *words: cli(*words, "--help", env=wide))
 
 
 def options(text: str) -> dict[str, str]:
-    """From a command's help: the names of each option, and all that is said of it."""
+    """Return the text of each option in a command's help, by its first name."""
     found: dict[str, str] = {}
     name = ""
     for line in text.splitlines():
-        row = line.strip("│ *")  # a star is before what must be given
+        row = line.strip("│ *")  # a star marks required options
         if row.startswith("-"):
             name = row.split()[0]
             found[name] = row
@@ -64,7 +64,7 @@ def visible(words: tuple[str, ...]) -> list[object]:
 
 
 @every_command
-def test_only_older_spellings_are_hidden(words: tuple[str, ...]) -> None:
+def test_only_old_spellings_are_hidden(words: tuple[str, ...]) -> None:
     spellings = {"train": ["--log-to", "--state", "--pieces"], "prepare": ["--pieces"]}
     hidden = [p.opts for p in parameters(words) if p.hidden]
     assert sorted(hidden) == sorted([name] for name in spellings.get(words[0], ()))
@@ -109,7 +109,7 @@ def test_help_of_all_lists_every_command(helped) -> None:
         assert re.search(rf"^│ {name} +\w", out, re.MULTILINE)
 
 
-def test_no_command_is_a_question_for_help(cli: Cli) -> None:
+def test_no_command_prints_the_help(cli: Cli) -> None:
     assert "Usage: charrnn" in "".join(cli(code=2).out)
 
 

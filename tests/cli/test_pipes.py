@@ -10,11 +10,11 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="lines of bash")
 
 
 def quiet(done: Done) -> bool:
-    """Nothing but the notes that belong to a command that works."""
+    """Return whether stderr has only the notes of a command that works."""
     return all(line.startswith(("seed: ", "model: ")) for line in done.err.splitlines())
 
 
-def test_a_reader_that_has_enough_ends_the_writing_quietly(tiny: Run, cli: Cli) -> None:
+def test_a_reader_that_stops_reading_ends_the_command_quietly(tiny: Run, cli: Cli) -> None:
     endless = 'charrnn sample -m "$1" -p "the old sea" --length 10000000'
     done = cli.shell(f"{endless} | head -c 10", tiny.folder)
     assert (done.code, done.out) == (0, "the old se")
@@ -31,13 +31,13 @@ def test_a_reader_that_has_enough_ends_the_writing_quietly(tiny: Run, cli: Cli) 
         "cells",
     ],
 )
-def test_a_reader_that_wants_nothing_is_no_error(command: str, tiny: Run, cli: Cli) -> None:
+def test_a_reader_that_reads_nothing_is_not_an_error(command: str, tiny: Run, cli: Cli) -> None:
     done = cli.shell(f"charrnn {command} | true", tiny.folder)
     assert done.code == 0
     assert quiet(done)
 
 
-def test_a_training_whose_notes_nobody_reads_goes_on_to_its_end(tiny: Run, cli: Cli) -> None:
+def test_training_continues_if_stderr_is_closed(tiny: Run, cli: Cli) -> None:
     """As in ``charrnn train corpus.txt 2>&1 | head -1``."""
     train = 'charrnn train "$1" --steps 2 --hidden-size 8 --cell lstm --backend library --out run'
     cli.shell(f"{train} 2>&1 | true", tiny.text)
@@ -50,7 +50,7 @@ def test_writing_needs_no_standard_input(tiny: Run, cli: Cli) -> None:
     assert len(done.out) == 10
 
 
-def test_a_closed_standard_input_has_no_text(cli: Cli) -> None:
+def test_a_closed_standard_input_is_empty(cli: Cli) -> None:
     done = cli.shell("charrnn train - <&-")
     assert done.code == 2
     assert "standard input" in done.sentence
@@ -61,14 +61,14 @@ def test_a_closed_standard_output_is_no_traceback(tiny: Run, cli: Cli) -> None:
         cli.shell(f'charrnn {command} -m "$1" >&-', tiny.folder)
 
 
-def test_a_closed_standard_error_spoils_no_text(tiny: Run, cli: Cli) -> None:
+def test_a_closed_standard_error_does_not_damage_the_text(tiny: Run, cli: Cli) -> None:
     done = cli.shell('charrnn sample -m "$1" -n 10 2>&-', tiny.folder)
     assert (done.code, len(done.out)) == (0, 10)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full")
 @pytest.mark.parametrize("command", ["sample -n 10", "eval --json"])
-def test_a_full_disk_is_a_sentence(command: str, tiny: Run, cli: Cli) -> None:
+def test_a_full_disk_is_reported(command: str, tiny: Run, cli: Cli) -> None:
     done = cli.shell(f'charrnn {command} -m "$1" > /dev/full', tiny.folder)
     assert done.code == 1
     assert "No space left" in done.sentence

@@ -1,4 +1,4 @@
-"""Where a text begins, what it must be, and where it goes: as the commands take it."""
+"""Prompts, states, limits and outputs, which the commands that write text share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROMPT = "the old café\n"
 
 
 @pytest.mark.parametrize("where", ["--prompt -", "--prompt-file -", "--prompt-file prompt.txt"])
-def test_a_prompt_is_the_same_wherever_it_comes_from(where: str, tiny: Run, cli: Cli) -> None:
+def test_prompts_from_all_sources_are_equal(where: str, tiny: Run, cli: Cli) -> None:
     (cli.folder / "prompt.txt").write_text(PROMPT, "utf-8", newline="")
     words = ("greedy", "-m", tiny.folder, "-n", 30)
     given = cli(*words, "--prompt", PROMPT)
@@ -22,18 +22,18 @@ def test_a_prompt_is_the_same_wherever_it_comes_from(where: str, tiny: Run, cli:
     assert given.out.startswith(PROMPT)
 
 
-def test_a_byte_order_mark_is_no_prompt(tiny: Run, cli: Cli) -> None:
+def test_a_byte_order_mark_is_dropped_from_the_prompt(tiny: Run, cli: Cli) -> None:
     done = cli("greedy", "-m", tiny.folder, "-p", "-", "-n", 0, stdin=b"\xef\xbb\xbfthe")
     assert done.out == "the"
     assert "byte order mark" in done.err
 
 
-def test_an_empty_prompt_is_none(tiny: Run, cli: Cli) -> None:
+def test_an_empty_prompt_is_no_prompt(tiny: Run, cli: Cli) -> None:
     words = ("greedy", "-m", tiny.folder, "-n", 20)
     assert cli(*words, "--prompt", "") == cli(*words) == cli(*words, "--prompt", "-")
 
 
-def test_unknown_symbols_are_written_otherwise_or_left_out_and_told(tiny: Run, cli: Cli) -> None:
+def test_unknown_characters_are_replaced_or_skipped_and_reported(tiny: Run, cli: Cli) -> None:
     words = ("greedy", "-m", tiny.folder, "-n", 0, "-p", "ÓLD “Ж” séa\udcff")
     near = cli(*words, "--unknown", "nearest")
     assert near.out == "old  séa"
@@ -44,14 +44,14 @@ def test_unknown_symbols_are_written_otherwise_or_left_out_and_told(tiny: Run, c
 
 
 @needs_terminal
-def test_ctrl_c_ends_the_reading_of_a_long_prompt(tiny: Run, cli: Cli) -> None:
+def test_ctrl_c_interrupts_a_long_prompt(tiny: Run, cli: Cli) -> None:
     (cli.folder / "long.txt").write_text("the old harbour was quiet.\n" * 2**17, "utf-8")
     words = ("greedy", "-m", tiny.folder, "--prompt-file", "long.txt", "-n", 1)
     shown = on_terminal(cli.folder, *words, stop_at="reading the prompt")
     assert shown.code == 130
 
 
-def test_a_saved_state_goes_on_as_one_long_run(tiny: Run, cli: Cli) -> None:
+def test_a_saved_state_continues_like_one_long_run(tiny: Run, cli: Cli) -> None:
     words = ("sample", "-m", tiny.folder)
     whole = cli(*words, "-n", 60, "--seed", 5, "-p", "the ")
     first = cli(*words, "-n", 25, "--seed", 5, "-p", "the ", "--save-state", "s")
@@ -66,7 +66,7 @@ def test_a_saved_state_goes_on_as_one_long_run(tiny: Run, cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("command", ["greedy", "beam"])
-def test_what_is_certain_goes_on_from_a_state(command: str, tiny: Run, cli: Cli) -> None:
+def test_deterministic_commands_continue_from_a_state(command: str, tiny: Run, cli: Cli) -> None:
     begun = cli(command, "-m", tiny.folder, "-n", 20, "-p", "the ", "--save-state", "s").out
     rest = cli(command, "-m", tiny.folder, "-n", 20, "--load-state", "s").out
     assert rest == cli(command, "-m", tiny.folder, "-n", 20, "-p", begun).out.removeprefix(begun)
@@ -92,7 +92,7 @@ def test_characters_and_lines_are_limited(tiny: Run, cli: Cli) -> None:
     assert out.endswith("\n")
 
 
-def test_a_file_gets_what_stdout_would_have_got(tiny: Run, cli: Cli) -> None:
+def test_out_writes_what_stdout_would_get(tiny: Run, cli: Cli) -> None:
     words = ("sample", "-m", tiny.folder, "-p", PROMPT, "-n", 50, "--seed", 1)
     done = cli(*words, "--out", "text.txt")
     assert (done.out, done.err) == ("", "seed: 1\nwritten: text.txt\n")
@@ -106,7 +106,7 @@ def test_a_file_gets_what_stdout_would_have_got(tiny: Run, cli: Cli) -> None:
     assert {path.name for path in cli.folder.iterdir()} == {"text.txt", "one.json"}
 
 
-def test_several_texts_go_to_a_folder(tiny: Run, cli: Cli) -> None:
+def test_several_texts_are_written_to_a_folder(tiny: Run, cli: Cli) -> None:
     words = ("sample", "-m", tiny.folder, "-n", 50, "--seed", 1, "--num-samples", 3)
     cli(*words, "--out", "texts")
     samples = cli(*words, "--json").json["samples"]
@@ -115,7 +115,7 @@ def test_several_texts_go_to_a_folder(tiny: Run, cli: Cli) -> None:
     assert "exists" in cli(*words, "--out", "texts", code=2).sentence
 
 
-def test_what_was_there_stays_when_writing_fails(tiny: Run, cli: Cli) -> None:
+def test_existing_output_stays_if_writing_fails(tiny: Run, cli: Cli) -> None:
     (cli.folder / "text.txt").write_text("before")
     cli("sample", "-m", tiny.folder, "--out", "text.txt", "--force", "-p", "@", code=2)
     assert (cli.folder / "text.txt").read_text() == "before"

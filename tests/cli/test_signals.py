@@ -14,7 +14,7 @@ ENDLESS = ("--steps", 10**9, "--out", "run", "--json")
 SMALL = ("--hidden-size", 16, *BY_LIBRARY)
 
 
-def test_a_terminated_training_keeps_its_best_weights(tiny: Run, cli: Cli) -> None:
+def test_sigterm_saves_the_best_weights(tiny: Run, cli: Cli) -> None:
     running = cli.start("train", tiny.text, *ENDLESS, *SMALL)
     running.wait_for("run ")
     running.signal(signal.SIGTERM)
@@ -30,7 +30,7 @@ def test_a_terminated_training_keeps_its_best_weights(tiny: Run, cli: Cli) -> No
 
 
 @needs_terminal
-def test_ctrl_c_under_the_live_picture_keeps_the_best_weights(tiny: Run, cli: Cli) -> None:
+def test_ctrl_c_in_the_live_display_saves_the_best_weights(tiny: Run, cli: Cli) -> None:
     shown = on_terminal(cli.folder, "train", tiny.text, *ENDLESS, *SMALL, stop_at="run   ")
     assert shown.code == 130
     assert "best weights so far are saved" in shown.screen
@@ -42,7 +42,7 @@ def summary(cli: Cli) -> dict[str, object]:
     return json.loads((cli.folder / "run" / "summary.json").read_text("utf-8"))
 
 
-def test_a_second_ctrl_c_ends_at_once_and_leaves_nothing_half_written(tiny: Run, cli: Cli) -> None:
+def test_a_second_ctrl_c_ends_at_once_without_partial_files(tiny: Run, cli: Cli) -> None:
     slow = ("--hidden-size", 256, "--batch-size", 8, "--seq-len", 1024)
     running = cli.start("train", tiny.text, *ENDLESS, *slow)
     running.wait_for("run ")
@@ -53,11 +53,13 @@ def test_a_second_ctrl_c_ends_at_once_and_leaves_nothing_half_written(tiny: Run,
     assert [path.name for path in (cli.folder / "run").rglob(".*")] == [".lock"]
 
 
-def test_ctrl_c_while_a_text_is_read_is_an_interrupt(cli: Cli) -> None:
+def test_ctrl_c_while_reading_is_an_interrupt(cli: Cli) -> None:
     running = cli.start("train", "-")
     assert running.process.stdin
-    running.process.stdin.write(b"a line\n" * 2**18)  # more than a pipe holds: it is being read
-    time.sleep(0.5)  # until it waits for more
+    running.process.stdin.write(
+        b"a line\n" * 2**18
+    )  # more than a pipe holds, so the command is reading
+    time.sleep(0.5)  # it now waits for more
     running.signal(signal.SIGINT)
     done = running.end()
     assert (done.code, done.out) == (130, "")

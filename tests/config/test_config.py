@@ -106,7 +106,7 @@ def _refused(kind: Any, field: str, value: object) -> str:
 
 
 @pytest.mark.parametrize(("kind", "field", "low", "high"), INTEGERS)
-def test_whole_numbers_have_bounds(kind: Any, field: str, low: int, high: int) -> None:
+def test_integers_have_bounds(kind: Any, field: str, low: int, high: int) -> None:
     assert getattr(_make(kind, field, low), field) == low
     assert getattr(_make(kind, field, high), field) == high
     for value in (low - 1, high + 1):
@@ -119,7 +119,7 @@ def test_whole_numbers_have_bounds(kind: Any, field: str, low: int, high: int) -
 
 @pytest.mark.parametrize(("kind", "field", "low", "high"), INTEGERS)
 @pytest.mark.parametrize("value", [*NO_NUMBERS, 2.0])
-def test_what_is_no_whole_number_is_refused(
+def test_other_values_than_integers_are_refused(
     kind: Any, field: str, low: int, high: int, value: object
 ) -> None:
     assert "must be a whole number" in _refused(kind, field, value)
@@ -135,7 +135,7 @@ def test_numbers_have_bounds(kind: Any, field: str, good: list[float], bad: list
         assert f"not {value}" in message
 
 
-def test_clip_norm_may_be_infinite_but_nothing_else() -> None:
+def test_only_clip_norm_may_be_infinite() -> None:
     assert TrainOptions(clip_norm=math.inf).clip_norm == math.inf
     for value in (0, -1, -math.inf, math.nan, True, "1"):
         assert "--clip-norm must be a number above 0 up" in _refused(
@@ -164,7 +164,7 @@ def test_an_unknown_optimizer_is_refused() -> None:
         ("state", "rest", "reset"),
     ],
 )
-def test_an_unknown_word_suggests_the_nearest(field: str, wrong: str, nearest: str) -> None:
+def test_an_unknown_choice_suggests_the_nearest(field: str, wrong: str, nearest: str) -> None:
     message = _refused(TrainOptions, field, wrong)
     assert f"{flag(field)} '{wrong}' is not known: did you mean {nearest}?" in message
 
@@ -174,7 +174,7 @@ def test_two_budgets_are_refused() -> None:
         TrainOptions(minutes=1.0, steps=10)
 
 
-def test_a_window_is_a_whole_number_or_the_whole_text() -> None:
+def test_a_window_is_an_integer_or_full() -> None:
     for given, kept in [(None, None), (1, 1), (2**30, 2**30), ("64", 64), ("full", "full")]:
         assert TrainOptions(seq_len=given).seq_len == kept
     for value in (0, -1, 2**30 + 1, True, "0"):
@@ -185,7 +185,7 @@ def test_a_window_is_a_whole_number_or_the_whole_text() -> None:
         assert message == f"--seq-len must be a whole number or full, not {value}"
 
 
-def test_updates_farther_apart_than_a_window_is_long_are_refused() -> None:
+def test_update_intervals_longer_than_the_window_are_refused() -> None:
     assert TrainOptions(update_every=8, seq_len=8).update_every == 8
     assert TrainOptions(update_every=8, seq_len="full").update_every == 8
     with pytest.raises(OptionError) as caught:
@@ -196,14 +196,14 @@ def test_updates_farther_apart_than_a_window_is_long_are_refused() -> None:
     )
 
 
-def test_windows_that_overlap_are_refused_where_every_window_starts_anew() -> None:
+def test_overlapping_windows_are_refused_if_the_state_is_reset() -> None:
     assert TrainOptions(state="reset", seq_len=8).state == "reset"
     with pytest.raises(OptionError, match=r"`window_state` reset cuts .*leave out `update_every`"):
         TrainOptions(state="reset", seq_len=8, update_every=4)
 
 
 @pytest.mark.parametrize("cell", sorted(CELLS))
-def test_omega_is_for_the_cells_without_gates(cell: str) -> None:
+def test_omega_is_only_for_cells_without_gates(cell: str) -> None:
     if cell in ("elman", "irnn", "preactivation"):
         assert TrainOptions(cell=cell, omega=0.5).omega == 0.5
         assert TrainOptions(cell=cell, omega=0.5, backend="reference").omega == 0.5
@@ -216,7 +216,7 @@ def test_omega_is_for_the_cells_without_gates(cell: str) -> None:
         assert TrainOptions(cell=cell, omega=0.0).omega == 0.0
 
 
-def test_a_second_layer_above_an_output_that_is_fed_back_is_refused() -> None:
+def test_a_second_jordan_layer_is_refused() -> None:
     assert ModelConfig(3, "jordan", 1).num_layers == 1
     with pytest.raises(OptionError, match=r"`cell` jordan feeds .*use `num_layers=1`, and `inp"):
         ModelConfig(3, "jordan", 2)
@@ -238,7 +238,7 @@ def test_switches_are_true_or_false(kind: Any, field: str) -> None:
         assert _refused(kind, field, other) == f"{flag} must be true or false"
 
 
-def test_what_is_not_asked_for_is_neutral() -> None:
+def test_defaults_are_neutral() -> None:
     assert to_json(Form()) == {
         "skip_connections": False,
         "input_depth": 1,
@@ -264,7 +264,7 @@ def test_what_is_not_asked_for_is_neutral() -> None:
         assert {**to_json(kind), **to_json(Form())} == to_json(kind)
 
 
-def test_a_model_described_before_it_had_a_form_has_none() -> None:
+def test_an_old_model_config_has_the_neutral_form() -> None:
     old = {
         "vocab_size": 7,
         "cell": "lstm",
@@ -358,14 +358,14 @@ TOGETHER: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("sentence", TOGETHER)
-def test_what_cannot_be_or_has_no_effect_is_refused(sentence: str) -> None:
+def test_contradictions_and_options_without_effect_are_refused(sentence: str) -> None:
     kind, options = TOGETHER[sentence]
     with pytest.raises(OptionError) as caught:
         kind(**options)
     assert sentence in caught.value.message
 
 
-def test_what_goes_together_is_accepted() -> None:
+def test_valid_combinations_are_accepted() -> None:
     SampleConfig(temperature=0, repeat_penalty=1.3, repeat_last_n=-1, no_repeat_ngram_size=4)
     SampleConfig(xtc_probability=0.5, xtc_threshold=0.5, top_k=3, typical_p=0.9)
     SampleConfig(mirostat_ent=2, mirostat_lr=1, repeat_penalty=1.1, temperature=2)
@@ -373,7 +373,7 @@ def test_what_goes_together_is_accepted() -> None:
     BeamConfig(stochastic=True, seed=3, temperature=0.5, num_return=5)
 
 
-def test_biases_are_kept_as_pairs() -> None:
+def test_biases_are_stored_as_pairs() -> None:
     for given in ({"x": 1, "=": -2.5}, [("x", 1), ("=", -2.5)], (("x", 1), ("=", -2.5))):
         assert SampleConfig(logit_bias=given).logit_bias == (("x", 1), ("=", -2.5))
 
@@ -391,7 +391,7 @@ def test_the_literal_of_cell_names_lists_the_cells() -> None:
     assert set(get_args(CellName)) == set(CELLS)
 
 
-def test_configs_do_not_change() -> None:
+def test_configs_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         TrainOptions().seed = 2  # type: ignore[misc]
 
@@ -413,7 +413,7 @@ def test_json_round_trip(config: Any) -> None:
     assert from_json(type(config), data, "here") == config
 
 
-def test_an_unknown_key_names_its_place_and_the_nearest_key() -> None:
+def test_an_unknown_key_names_the_file_and_the_nearest_key() -> None:
     with pytest.raises(OptionError, match="here: unknown key 'hiden_size': did you mean hidden_si"):
         from_json(ModelConfig, {"vocab_size": 3, "hiden_size": 3}, "here")
 

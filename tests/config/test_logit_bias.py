@@ -22,20 +22,20 @@ from charrnn.errors import OptionError
         (r"\U0001f642=1", "🙂", 1),
         ("🙂=1", "🙂", 1),
         (" = 1", " ", 1),
-        ("ab=1", "ab", 1),  # which may be one symbol of a model
+        ("ab=1", "ab", 1),  # which may be one token of a model
     ],
 )
-def test_a_symbol_and_a_number(text: str, symbol: str, value: float) -> None:
+def test_a_bias_is_a_token_and_a_number(text: str, symbol: str, value: float) -> None:
     assert parse_bias(text) == (symbol, value)
 
 
 @pytest.mark.parametrize(
     "text", ["", "x", "=", "=1", "x=", "x=y", "x=1=", r"\q=1", r"\u12=1", r"\é=1", r"\Uffffffff=1"]
 )
-def test_what_is_no_symbol_and_number_is_refused(text: str) -> None:
+def test_a_malformed_bias_is_refused(text: str) -> None:
     with pytest.raises(OptionError, match=r"must be TOKEN=NUMBER, such as x=-2 or \\n=1\.5"):
         parse_bias(text)
 
 
-def test_no_bias() -> None:
+def test_the_default_has_no_bias() -> None:
     assert SampleConfig().logit_bias == ()

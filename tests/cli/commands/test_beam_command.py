@@ -18,7 +18,7 @@ def test_a_width_of_one_is_greedy(tiny: Run, cli: Cli) -> None:
     assert beam["log_prob"] == pytest.approx(greedy["log_prob"], abs=1e-4)
 
 
-def test_best_texts_come_first_with_their_log_probabilities(tiny: Run, cli: Cli) -> None:
+def test_texts_are_ranked_by_log_probability(tiny: Run, cli: Cli) -> None:
     words = ("beam", "-m", tiny.folder, "-p", PROMPT, "-n", 30, "--width", 6, "--num-return", 4)
     samples = cli(*words, "--json").json["samples"]
     log_probs = [sample["log_prob"] for sample in samples]
@@ -33,7 +33,7 @@ def test_best_texts_come_first_with_their_log_probabilities(tiny: Run, cli: Cli)
 
 
 def test_a_wide_search_finds_what_greedy_misses(tiny: Run, cli: Cli) -> None:
-    """With as many beams as texts of 3 characters nothing is cut: no text is more probable."""
+    """A beam for every text of 3 characters finds the most probable one."""
     words = ("-m", tiny.folder, "-n", 3, "--json")
     symbols = len(set(tiny.text.read_text("utf-8")))
     best = cli("beam", "--width", symbols**2, *words).json["samples"][0]["log_prob"]
@@ -43,7 +43,7 @@ def test_a_wide_search_finds_what_greedy_misses(tiny: Run, cli: Cli) -> None:
     assert best >= max(others) - 1e-4
 
 
-def test_one_text_is_written_after_its_prompt(tiny: Run, cli: Cli) -> None:
+def test_a_single_text_follows_its_prompt(tiny: Run, cli: Cli) -> None:
     words = ("beam", "-m", tiny.folder, "-p", PROMPT, "-n", 40)
     text, result = cli(*words), cli(*words, "--json").json
     (sample,) = result["samples"]
@@ -55,9 +55,7 @@ def test_one_text_is_written_after_its_prompt(tiny: Run, cli: Cli) -> None:
     assert result["chars_per_second"] > 0
 
 
-def test_stop_ends_a_text_and_the_penalty_tells_how_much_length_is_worth(
-    tiny: Run, cli: Cli
-) -> None:
+def test_stop_ends_a_text_and_the_length_penalty_ranks(tiny: Run, cli: Cli) -> None:
     words = ("beam", "-m", tiny.folder, "-p", PROMPT, "-n", 20, "--stop", " ", "--json")
     short, long = (cli(*words, "--length-penalty", a).json["samples"][0] for a in (0, 9))
     assert short["finished_by"] == "stop"
@@ -66,13 +64,13 @@ def test_stop_ends_a_text_and_the_penalty_tells_how_much_length_is_worth(
     assert short["log_prob"] > long["log_prob"]
 
 
-def test_texts_drawn_at_random_differ_and_are_repeated_by_their_seed(tiny: Run, cli: Cli) -> None:
+def test_stochastic_texts_differ_and_their_seed_repeats_them(tiny: Run, cli: Cli) -> None:
     words = ("beam", "-m", tiny.folder, "-p", PROMPT, "-n", 30, "--num-return", 4, "--stochastic")
     done = cli(*words, "--width", 4)
     printed = re.match(r"seed: (\d+)\n", done.err)
     assert printed, done.err
     assert cli(*words, "--width", 4, "--seed", printed[1]) == done
-    # how many prefixes are kept beyond those returned changes nothing but the numbers drawn
+    # a wider beam only draws other random numbers
     samples = cli(*words, "--seed", 3, "--json").json["samples"]
     assert len({sample["text"] for sample in samples}) == 4
     assert {sample["seed"] for sample in samples} == {3}
@@ -87,7 +85,7 @@ def test_groups_write_different_texts(tiny: Run, cli: Cli) -> None:
     assert len({text[0] for text in apart}) > len({text[0] for text in plain})
 
 
-def test_a_stop_waits_for_the_shortest_length(tiny: Run, cli: Cli) -> None:
+def test_a_stop_waits_for_the_minimum_length(tiny: Run, cli: Cli) -> None:
     words = ("beam", "-m", tiny.folder, "-p", PROMPT, "-n", 40, "--stop", " ", "--json")
     (sample,) = cli(*words, "--min-length", 12, "--length-penalty", 0).json["samples"]
     assert sample["finished_by"] == "stop"

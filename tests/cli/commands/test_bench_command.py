@@ -6,7 +6,7 @@ from cli.conftest import Cli
 SMALL = ("--hidden-size", 8, "--batch-size", 2, "--seq-len", 4, "--rounds", 1, "--threads", 1)
 
 
-def test_training_is_measured_beside_the_plain_step(cli: Cli) -> None:
+def test_training_is_compared_with_the_baseline(cli: Cli) -> None:
     rows = cli("bench", "train", "--cell", "lstm", "--cell", "gru", *SMALL, "--json").json["rows"]
     assert [(row["cell"], row["baseline"]) for row in rows] == [
         ("lstm", "torch.nn.LSTM float32"),
@@ -21,7 +21,7 @@ def test_training_is_measured_beside_the_plain_step(cli: Cli) -> None:
         assert 0 < row["share_of_limit"] < 1
 
 
-def test_the_table_has_a_line_for_each_cell_and_says_what_ran(cli: Cli) -> None:
+def test_the_table_has_a_line_per_cell_with_its_backend(cli: Cli) -> None:
     wish = ("--precision", "float32", "--backend", "reference")
     head, line = cli("bench", "train", "--cell", "elman", *SMALL, *wish).out.splitlines()
     assert head.split()[:2] == ["cell", "size"]
@@ -29,14 +29,14 @@ def test_the_table_has_a_line_for_each_cell_and_says_what_ran(cli: Cli) -> None:
     assert "torch.nn.RNN" in line
 
 
-def test_what_cannot_be_measured_is_refused(cli: Cli) -> None:
+def test_invalid_cases_are_refused(cli: Cli) -> None:
     sentence = cli("bench", "train", "--cell", "lsmt", *SMALL, code=2).sentence
     assert "--cell 'lsmt' is not known" in sentence
     wish = ("--cell", "gru", "--backend", "library")
     assert "--backend library has no gru" in cli("bench", "train", *wish, *SMALL, code=2).sentence
 
 
-def test_without_a_cell_the_table_has_all_of_them() -> None:
+def test_the_default_table_has_every_cell() -> None:
     from charrnn.bench.training import CASES
 
     assert {case.cell for case in CASES} == set(CELLS)

@@ -20,7 +20,7 @@ def test_json_has_the_same_cells(cli: Cli) -> None:
     }
 
 
-def test_parameters_are_counted_for_the_size_asked(cli: Cli) -> None:
+def test_parameters_are_counted_for_the_given_size(cli: Cli) -> None:
     """V = 3, H = 2, E = 64: embedding 4 x 64, per block 2 x 64 + 2 x 2 + 2, output 3 x 2 + 3."""
     rows = cli("cells", "--hidden-size", 2, "--vocab-size", 3, "--json").json["cells"]
     counted = {row["cell"]: row["parameters"] for row in rows}
@@ -30,5 +30,5 @@ def test_parameters_are_counted_for_the_size_asked(cli: Cli) -> None:
     assert counted["gru-reset-after"] == 3 * block + 3 * 2 + rest  # it has a second bias
 
 
-def test_a_size_that_cannot_be_is_refused(cli: Cli) -> None:
+def test_an_invalid_size_is_refused(cli: Cli) -> None:
     assert "--hidden-size" in cli("cells", "--hidden-size", 0, code=2).sentence

@@ -18,7 +18,7 @@ def test_a_text_comes_back_byte_for_byte(tiny: Run, cli: Cli, archive: Path) -> 
     assert (cli.folder / "text.txt").read_bytes() == tiny.text.read_bytes()
 
 
-def test_the_size_is_what_score_promises(tiny: Run, cli: Cli) -> None:
+def test_the_size_matches_the_score(tiny: Run, cli: Cli) -> None:
     told = cli("compress", "-m", tiny.folder, tiny.text, "a", "--json").json
     scored = cli("score", "-m", tiny.folder, tiny.text, "--by", "document", "--json").json
     size = (cli.folder / "a").stat().st_size
@@ -33,7 +33,7 @@ def test_the_size_is_what_score_promises(tiny: Run, cli: Cli) -> None:
     }
 
 
-def test_it_says_how_small_and_what_was_never_seen(tiny: Run, cli: Cli) -> None:
+def test_size_and_unknown_bytes_are_reported(tiny: Run, cli: Cli) -> None:
     (cli.folder / "odd.txt").write_bytes(tiny.text.read_bytes().replace(b"\n", b"\r\n"))
     done = cli("compress", "-m", tiny.folder, "odd.txt", "odd.crnn")
     assert done.out == ""
@@ -43,7 +43,7 @@ def test_it_says_how_small_and_what_was_never_seen(tiny: Run, cli: Cli) -> None:
     assert f"{ends} bytes are not in the model's alphabet" in done.err
 
 
-def test_through_pipes(tiny: Run, cli: Cli, archive: Path) -> None:
+def test_pipes(tiny: Run, cli: Cli, archive: Path) -> None:
     line = 'charrnn compress -m "$1" - - < "$2" | charrnn decompress -m "$1" - - | cmp - "$2"'
     done = cli.shell(line, tiny.folder, tiny.text)
     assert done.code == 0, done.err
@@ -55,7 +55,9 @@ def test_two_runs_give_the_same_archive(tiny: Run, cli: Cli, archive: Path) -> N
 
 
 @pytest.mark.parametrize("command", ["compress", "decompress"])
-def test_what_is_there_is_kept(command: str, tiny: Run, cli: Cli, archive: Path) -> None:
+def test_existing_files_are_not_overwritten(
+    command: str, tiny: Run, cli: Cli, archive: Path
+) -> None:
     (cli.folder / "out").write_text("precious")
     words = (command, "-m", tiny.folder, archive, "out")
     assert "out exists" in cli(*words, code=2).sentence
@@ -64,7 +66,7 @@ def test_what_is_there_is_kept(command: str, tiny: Run, cli: Cli, archive: Path)
     assert (cli.folder / "out").read_bytes() != b"precious"
 
 
-def test_wrong_archives(tiny: Run, cli: Cli, archive: Path) -> None:
+def test_damaged_archives_are_refused(tiny: Run, cli: Cli, archive: Path) -> None:
     def refused(data: bytes) -> str:
         (cli.folder / "bad").write_bytes(data)
         sentence = cli("decompress", "-m", tiny.folder, "bad", "out", code=2).sentence
@@ -79,20 +81,20 @@ def test_wrong_archives(tiny: Run, cli: Cli, archive: Path) -> None:
     assert "no archive" in refused(b"")
 
 
-def test_another_model_is_named(tiny: Run, cli: Cli, archive: Path) -> None:
+def test_the_archive_of_another_model_is_refused(tiny: Run, cli: Cli, archive: Path) -> None:
     cli("train", tiny.text, "--steps", 1, "--hidden-size", 8, "--out", "other")
     sentence = cli("decompress", "-m", "other", archive, "out", code=2).sentence
     assert "made with another model" in sentence
 
 
-def test_paths_that_cannot_be(tiny: Run, cli: Cli) -> None:
+def test_invalid_paths_are_refused(tiny: Run, cli: Cli) -> None:
     model = ("-m", tiny.folder)
     assert "missing.txt" in cli("compress", *model, "missing.txt", "out", code=2).sentence
     assert "is not a folder" in cli("compress", *model, tiny.text, "none/out", code=2).sentence
     assert "--json" in cli("compress", *model, tiny.text, "-", "--json", code=2).sentence
 
 
-def test_without_the_extra_it_is_named(tiny: Run, cli: Cli) -> None:
+def test_a_missing_package_names_the_extra(tiny: Run, cli: Cli) -> None:
     (cli.folder / "constriction.py").write_text("raise ImportError")
     done = cli(
         *("compress", "-m", tiny.folder, tiny.text, "out"),
@@ -103,14 +105,14 @@ def test_without_the_extra_it_is_named(tiny: Run, cli: Cli) -> None:
 
 
 @needs_terminal
-def test_on_a_terminal_no_bytes_are_written(tiny: Run, tmp_path: Path) -> None:
+def test_binary_output_to_a_terminal_is_refused(tiny: Run, tmp_path: Path) -> None:
     done = on_terminal(tmp_path, "compress", "-m", tiny.folder, tiny.text, "-")
     assert done.code == 2
     assert "name a file, or pipe the output" in done.screen
 
 
 @needs_terminal
-def test_ctrl_c_leaves_nothing(tiny: Run, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_partial_file(tiny: Run, tmp_path: Path) -> None:
     long = tmp_path / "long.txt"
     long.write_bytes(tiny.text.read_bytes() * 400)
     done = on_terminal(tmp_path, "compress", "-m", tiny.folder, long, "out", stop_at="compressing")

@@ -57,19 +57,19 @@ def test_path_of_an_unknown_name_suggests_the_nearest(cli: Cli) -> None:
     assert "did you mean hello?" in done.sentence
 
 
-def test_path_of_a_text_that_is_not_here_says_where_it_is(cli: Cli) -> None:
+def test_path_of_a_missing_corpus_names_its_source(cli: Cli) -> None:
     done = cli("corpora", "path", "names", code=2)
     assert REGISTRY["names"].url in done.sentence
     assert "CHARRNN_CORPORA" in done.sentence
     assert done.out == ""
 
 
-def test_training_on_a_text_that_is_not_here_says_where_it_is(cli: Cli) -> None:
+def test_training_on_a_missing_corpus_names_its_source(cli: Cli) -> None:
     assert REGISTRY["names"].url in cli("train", "names", code=2).sentence
 
 
 @pytest.mark.parametrize("entry", REGISTRY.values(), ids=REGISTRY)
-def test_a_registry_entry_says_all_that_is_needed(entry: Entry) -> None:
+def test_registry_entries_are_complete(entry: Entry) -> None:
     assert entry.title
     assert entry.licence
     assert entry.description.endswith(".")
@@ -109,14 +109,14 @@ LINES = 'title = "a"\ndescription = "b"\nlicence = "c"\n'
         (f"[a]\n{LINES}file = 'a'\nmachine = 'c-headers'", "the source of 'a' is invalid"),
     ],
 )
-def test_a_registry_that_cannot_be_is_refused(toml: str, words: str) -> None:
+def test_an_invalid_registry_is_refused(toml: str, words: str) -> None:
     with pytest.raises(CorpusError, match="it is damaged") as caught:
         registry.parse(toml.encode(), "it")
     assert words in str(caught.value)
 
 
 @given(st.data())
-def test_any_registry_is_read_or_refused(data: st.DataObject) -> None:
+def test_a_random_registry_is_read_or_refused(data: st.DataObject) -> None:
     text = (registry.folder() / "registry.toml").read_bytes()
     at, length = data.draw(st.integers(0, len(text))), data.draw(st.integers(0, 30))
     put = data.draw(st.binary(max_size=9) | st.sampled_from([b"[", b'"', b"= -1", b"\n"]))
@@ -125,7 +125,7 @@ def test_any_registry_is_read_or_refused(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("entry", CARRIED, ids=lambda entry: entry.name)
-def test_a_carried_text_is_the_one_that_the_registry_means(entry: Entry) -> None:
+def test_included_texts_match_the_registry(entry: Entry) -> None:
     (path,) = registry.paths(entry)
     data = path.read_bytes()
     assert len(data) == entry.bytes
@@ -134,13 +134,11 @@ def test_a_carried_text_is_the_one_that_the_registry_means(entry: Entry) -> None
     assert data.isascii()
 
 
-def test_hello_is_one_word_repeated() -> None:
+def test_hello_repeats_one_word() -> None:
     assert registry.paths(REGISTRY["hello"])[0].read_text() == "hello" * 2000
 
 
-def test_the_tunes_begin_with_what_their_script_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_tunes_match_their_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tunes = registry.paths(REGISTRY["tunes"])[0]
     written = tmp_path / "tunes.abc"
     arguments = ["make_tunes.py", "--tunes", "30", "--output", str(written)]
@@ -150,14 +148,14 @@ def test_the_tunes_begin_with_what_their_script_writes(
     assert written.read_text().count("X:") == 30
 
 
-def test_no_two_tunes_are_alike() -> None:
+def test_all_tunes_are_different() -> None:
     tunes = registry.paths(REGISTRY["tunes"])[0].read_text().split("\n\n")
     titles = {tune.splitlines()[1] for tune in tunes}
     music = {tune.partition("\nK:")[2] for tune in tunes}
     assert len(tunes) == len(titles) == len(music) == 1800
 
 
-def test_a_local_copy_is_known_by_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_copy_is_found_by_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARRNN_CORPORA", str(tmp_path))
     (tmp_path / "a.txt").write_bytes(TEXT.upper())
     with pytest.raises(CorpusError, match="not on this machine"):
@@ -166,7 +164,7 @@ def test_a_local_copy_is_known_by_its_hash(tmp_path: Path, monkeypatch: pytest.M
     assert registry.paths(KNOWN) == [tmp_path / "any name.txt"]
 
 
-def test_a_folder_of_copies_that_is_missing_holds_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_folder_of_copies_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARRNN_CORPORA", "no such folder")
     with pytest.raises(CorpusError, match="not on this machine"):
         registry.paths(KNOWN)
@@ -194,7 +192,7 @@ def test_headers_are_the_utf8_files_of_their_folder(
     assert found == [tmp_path / "a.h", tmp_path / "sys" / "z.h"]
 
 
-def test_an_unknown_name_far_from_all_lists_them() -> None:
+def test_an_unknown_name_without_a_near_match_lists_all() -> None:
     with pytest.raises(CorpusError, match="choose from hello, harbour"):
         registry.find("qqqq")
 
@@ -211,7 +209,7 @@ def test_stats_of_a_text(cli: Cli) -> None:
     assert "a.txt: lines end in CR LF" in done.err
 
 
-def test_stats_in_json_say_the_same(cli: Cli) -> None:
+def test_stats_in_json(cli: Cli) -> None:
     found = cli("corpora", "stats", "harbour", "--json").json
     assert found["name"] == "harbour"
     assert found["characters"] == found["bytes"] == REGISTRY["harbour"].bytes
@@ -221,14 +219,14 @@ def test_stats_in_json_say_the_same(cli: Cli) -> None:
     assert found["largest_plan"]["model"]["vocab_size"] == len(found["symbols"])
 
 
-def test_stats_of_standard_input_of_one_character(cli: Cli) -> None:
+def test_stats_of_one_character_from_standard_input(cli: Cli) -> None:
     done = cli("corpora", "stats", "-", "--symbols", 0, stdin=b"a")
     assert "1 different characters, 1 of them fewer than 10 times" in done.out
     assert "refuse this text" in done.out
     assert cli("corpora", "stats", "-", "--json", stdin=b"a").json["largest_plan"] is None
 
 
-def test_stats_of_nothing_and_of_no_text(cli: Cli) -> None:
+def test_stats_of_empty_and_undecodable_input(cli: Cli) -> None:
     assert "empty" in cli("corpora", "stats", "-", code=2).sentence
     (cli.folder / "latin.txt").write_bytes(b"caf\xe9")
     assert "not UTF-8" in cli("corpora", "stats", "latin.txt", code=2).sentence

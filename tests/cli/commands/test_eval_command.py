@@ -34,7 +34,7 @@ def test_json_has_the_fields_of_the_contract(tiny: Run, cli: Cli) -> None:
     assert result["tokenizer"] == "char"
 
 
-def test_without_a_file_the_runs_own_validation_text_is_scored(tiny: Run, cli: Cli) -> None:
+def test_the_default_text_is_the_run_s_validation_text(tiny: Run, cli: Cli) -> None:
     result = cli("eval", "-m", tiny.folder, "--json").json
     summary = json.loads((tiny.folder / "summary.json").read_text("utf-8"))
     assert result["characters"] == 1200
@@ -43,7 +43,7 @@ def test_without_a_file_the_runs_own_validation_text_is_scored(tiny: Run, cli: C
     assert result["window256_nats"] == pytest.approx(summary["valid_window256_nats"], abs=1e-5)
 
 
-def test_numbers_for_a_person(tiny: Run, cli: Cli) -> None:
+def test_output_without_json(tiny: Run, cli: Cli) -> None:
     done = cli("eval", "-m", tiny.folder)
     result = cli("eval", "-m", tiny.folder, "--json").json
     assert f"{result['nats']:.4f} nats per character (1,200 characters)" in done.out
@@ -53,7 +53,7 @@ def test_numbers_for_a_person(tiny: Run, cli: Cli) -> None:
     assert done.err == f"model: {tiny.model}\n"
 
 
-def test_a_short_text_has_no_windows(tiny: Run, cli: Cli) -> None:
+def test_a_short_text_has_no_window_score(tiny: Run, cli: Cli) -> None:
     result = cli("eval", "-m", tiny.folder, "-", "--json", stdin=b"the sea").json
     assert result["window256_nats"] is None
     assert result["characters"] == 7
@@ -87,21 +87,21 @@ def test_a_text_unlike_the_corpus_scores_worse(tiny: Run, cli: Cli) -> None:
 
 @pytest.fixture
 def changed(tiny: Run) -> Iterator[Run]:
-    """The run, while its text has a character more than when it was read."""
+    """Yield the run while its text has one more character than in training."""
     before = tiny.text.read_bytes()
     tiny.text.write_bytes(before + b"!")
     yield tiny
     tiny.text.write_bytes(before)
 
 
-def test_a_text_that_changed_since_the_training_is_noticed(changed: Run, cli: Cli) -> None:
+def test_a_text_that_changed_since_training_is_refused(changed: Run, cli: Cli) -> None:
     done = cli("eval", "-m", changed.folder, "--json", code=2)
     assert str(changed.text) in done.sentence
     assert "changed" in done.sentence
     assert done.out == ""
 
 
-def test_unknown_symbols_are_listed_with_their_file(tiny: Run, cli: Cli) -> None:
+def test_unknown_characters_are_listed_with_their_file(tiny: Run, cli: Cli) -> None:
     (cli.folder / "odd.txt").write_text("the sea Ж@", "utf-8")
     done = cli("eval", "-m", tiny.folder, "odd.txt", code=2)
     for words in ("odd.txt", "'Ж' (U+0416)", "'@' (U+0040)"):
@@ -109,20 +109,20 @@ def test_unknown_symbols_are_listed_with_their_file(tiny: Run, cli: Cli) -> None
     assert done.out == ""
 
 
-def test_a_model_alone_asks_for_a_text(tiny: Run, cli: Cli) -> None:
+def test_a_model_without_a_run_needs_a_text(tiny: Run, cli: Cli) -> None:
     shutil.copy(tiny.model, cli.folder / "lonely.safetensors")
     done = cli("eval", "-m", "lonely.safetensors", code=2)
     assert "lonely.safetensors" in done.sentence
     assert "name a text" in done.sentence
 
 
-def test_a_damaged_description_of_the_run_asks_for_a_text(tiny: Run, cli: Cli) -> None:
+def test_a_damaged_run_config_is_reported(tiny: Run, cli: Cli) -> None:
     run = shutil.copytree(tiny.folder, cli.folder / "run")
     (run / "config.json").write_text('{"files": 3}')
     assert "config.json is damaged" in cli("eval", "-m", run, code=2).sentence
 
 
-def test_line_ends_as_asked(tiny: Run, cli: Cli) -> None:
+def test_newline_option(tiny: Run, cli: Cli) -> None:
     (cli.folder / "windows.txt").write_bytes(b"the sea\r\nwas old\r\n")
     done = cli("eval", "-m", tiny.folder, "windows.txt", code=2)
     assert "windows.txt: lines end in CR LF and stay so (--newline lf" in done.err
@@ -132,7 +132,7 @@ def test_line_ends_as_asked(tiny: Run, cli: Cli) -> None:
     assert "CR LF" in done.err
 
 
-def test_a_run_from_standard_input_has_no_text_to_read_again(tiny: Run, cli: Cli) -> None:
+def test_a_run_from_standard_input_needs_a_text(tiny: Run, cli: Cli) -> None:
     shutil.copytree(tiny.folder, cli.folder / "run")
     config = cli.folder / "run" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "files": ["-"]}))
@@ -141,7 +141,7 @@ def test_a_run_from_standard_input_has_no_text_to_read_again(tiny: Run, cli: Cli
     assert "name a text" in done.sentence
 
 
-def test_documents_that_were_apart_in_training_are_apart_in_their_score(cli: Cli) -> None:
+def test_documents_are_scored_separately_after_separate_training(cli: Cli) -> None:
     names = cli.folder / "names.txt"
     names.write_text("anna\nbob\nclara\ndora\nemil\nfanny\n" * 30)
     small = ("--steps", 40, "--hidden-size", 8, "--cell", "lstm", "--out", "run")
@@ -160,7 +160,7 @@ def test_documents_that_were_apart_in_training_are_apart_in_their_score(cli: Cli
     assert "documents apart: name a text" in refused.sentence
 
 
-def test_dynamic_evaluation_is_another_measure(tiny: Run, cli: Cli) -> None:
+def test_dynamic_evaluation(tiny: Run, cli: Cli) -> None:
     static = cli("eval", "-m", tiny.folder, tiny.text, "--json", "--exact").json
     learnt = cli("eval", "-m", tiny.folder, tiny.text, "--json", "--dynamic").json
     assert learnt["dynamic"] is True
@@ -171,6 +171,6 @@ def test_dynamic_evaluation_is_another_measure(tiny: Run, cli: Cli) -> None:
     assert "learning from the text as it was read" in shown.out
 
 
-def test_dynamic_evaluation_wants_whole_weights(tiny: Run, cli: Cli) -> None:
+def test_dynamic_evaluation_needs_float32_weights(tiny: Run, cli: Cli) -> None:
     refused = cli("eval", "-m", tiny.folder, "--dynamic", "--weights", "int8", code=2)
     assert "--dynamic changes the weights" in refused.err

@@ -5,7 +5,7 @@ from cli.conftest import Cli, Run
 PROMPT = "the harb"
 
 
-def test_nothing_is_random(tiny: Run, cli: Cli) -> None:
+def test_greedy_is_deterministic(tiny: Run, cli: Cli) -> None:
     words = ("greedy", "-m", tiny.folder, "-p", PROMPT, "-n", 80)
     text, result = cli(*words), cli(*words, "--json").json
     (sample,) = result["samples"]
@@ -26,7 +26,7 @@ def test_stops_before_the_first_of_several_stop_strings(tiny: Run, cli: Cli) -> 
     assert sample["finished_by"] == "stop"
 
 
-def test_penalties_keep_it_from_repeating_itself(tiny: Run, cli: Cli) -> None:
+def test_penalties_reduce_repetition(tiny: Run, cli: Cli) -> None:
     words = ("greedy", "-m", tiny.folder, "-p", PROMPT, "-n", 300)
     whole = cli(*words, "--no-repeat-ngram-size", 7).out
     runs = [whole[i : i + 7] for i in range(len(whole) - 6)]
@@ -36,7 +36,7 @@ def test_penalties_keep_it_from_repeating_itself(tiny: Run, cli: Cli) -> None:
     assert plain != penalised
 
 
-def test_a_bias_forbids_a_symbol(tiny: Run, cli: Cli) -> None:
+def test_a_bias_forbids_a_token(tiny: Run, cli: Cli) -> None:
     words = ("greedy", "-m", tiny.folder, "-p", PROMPT, "-n", 200)
     assert {"r", " "} <= set(cli(*words).out.removeprefix(PROMPT))
     out = cli(*words, "--logit-bias", "r=-100", "--logit-bias", " =-100").out

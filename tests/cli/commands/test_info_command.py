@@ -6,7 +6,7 @@ import shutil
 from cli.conftest import Cli, Run
 
 
-def test_json_says_what_the_file_holds(tiny: Run, cli: Cli) -> None:
+def test_json_describes_the_file(tiny: Run, cli: Cli) -> None:
     result = cli("info", tiny.folder, "--json").json
     run = json.loads((tiny.folder / "config.json").read_text("utf-8"))
     symbols = "".join(sorted(set(tiny.text.read_text("utf-8"))))
@@ -19,7 +19,7 @@ def test_json_says_what_the_file_holds(tiny: Run, cli: Cli) -> None:
     assert result["training"]["corpus"] == run["corpus"]
 
 
-def test_a_person_reads_size_symbols_and_losses(tiny: Run, cli: Cli) -> None:
+def test_lines_show_size_tokens_and_losses(tiny: Run, cli: Cli) -> None:
     out = cli("info", tiny.model).out
     for words in (
         str(tiny.model),
@@ -38,14 +38,12 @@ def test_without_a_model_the_newest_run_is_shown(tiny: Run, cli: Cli) -> None:
     assert "mine" in cli("info", "--json").json["model"]
 
 
-def test_nothing_in_a_file_says_when_it_was_made(tiny: Run, cli: Cli) -> None:
+def test_a_model_file_has_no_timestamp(tiny: Run, cli: Cli) -> None:
     training = cli("info", tiny.folder, "--json").json["training"]
     assert not {"seconds", "time", "date", "chars_per_second"} & training.keys()
 
 
-def test_symbols_that_could_steer_a_terminal_are_made_visible(
-    watched: tuple[Run, object], cli: Cli
-) -> None:
+def test_control_characters_are_made_visible(watched: tuple[Run, object], cli: Cli) -> None:
     out = cli("info", watched[0].folder).out
     assert "␛" in out
     assert not {"\x1b", "\x07", "\r"} & set(out)

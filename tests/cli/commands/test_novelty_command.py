@@ -14,7 +14,7 @@ WRITE = ("--length", 100, "--novelty")
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """A user without a cache but for compiled code; XDG is looked at on Linux."""
+    """Return the environment of a user with an empty cache, except for compiled code."""
     ours = tmp_path / "cache" / "charrnn"
     ours.mkdir(parents=True)
     kernels = platformdirs.user_cache_path("charrnn") / "kernels"
@@ -23,7 +23,7 @@ def env(tmp_path: Path) -> dict[str, str]:
     return {"XDG_CACHE_HOME": str(ours.parent)}
 
 
-def test_json_says_what_every_sample_copies(tiny: Run, cli: Cli, env: dict[str, str]) -> None:
+def test_json_reports_the_copies_of_every_sample(tiny: Run, cli: Cli, env: dict[str, str]) -> None:
     words = ("sample", "-m", tiny.folder, "--seed", 3, "--num-samples", 2, "--json")
     samples = cli(*words, *WRITE, env=env).json["samples"]
     trained = tiny.text.read_text("utf-8")[: TEXT_CHARACTERS * 9 // 10]
@@ -36,7 +36,7 @@ def test_json_says_what_every_sample_copies(tiny: Run, cli: Cli, env: dict[str, 
         assert found["corpus_line"] == 1 + trained[:offset].count("\n")
         assert found["min_run"] == 20
         assert 0 <= found["copied_share"] <= 1
-        # No longer run of the sample stands there: none that is one character longer does.
+        # The longest run is maximal: no run that is one character longer is in the text.
         runs = [sample["text"][i : i + len(run) + 1] for i in range(100 - len(run))]
         assert not any(longer in trained for longer in runs)
     bare = cli(*words, "--length", 100).json["samples"]
@@ -64,7 +64,7 @@ def test_a_line_on_stderr_for_every_text(
         )
 
 
-def test_a_text_of_no_characters_copies_nothing(tiny: Run, cli: Cli, env: dict[str, str]) -> None:
+def test_an_empty_text_copies_nothing(tiny: Run, cli: Cli, env: dict[str, str]) -> None:
     done = cli("greedy", "-m", tiny.folder, "-n", 0, "--novelty", env=env)
     assert "no text shared with the training corpus" in done.err
 

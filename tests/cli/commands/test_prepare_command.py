@@ -1,4 +1,4 @@
-"""Texts of every kind on their way to a dataset, as their user meets it."""
+"""Make datasets of all kinds of texts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _prepared(cli: Cli, *words: object, stdin: bytes = b"") -> tuple[Any, str]:
     return done.json, done.err
 
 
-def test_json_says_what_was_made(cli: Cli, text: Path) -> None:
+def test_json_describes_the_dataset(cli: Cli, text: Path) -> None:
     made, err = _prepared(cli, text, "--test-fraction", 0.05)
     assert made["parts"]["train"] == {
         "ids": 5100,
@@ -62,7 +62,7 @@ def test_json_says_what_was_made(cli: Cli, text: Path) -> None:
     assert _text(cli.folder / "data") == STORY
 
 
-def test_a_person_is_told_the_same(cli: Cli, text: Path) -> None:
+def test_lines_describe_the_dataset(cli: Cli, text: Path) -> None:
     done = cli("prepare", text, "--out", "data", "--tokenizer", "byte")
     size = len(STORY.encode())
     assert "256 (byte), as uint8" in done.out
@@ -71,13 +71,13 @@ def test_a_person_is_told_the_same(cli: Cli, text: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["char", "byte", "sentencepiece"])
-def test_training_on_a_dataset_is_training_on_its_text(cli: Cli, text: Path, kind: str) -> None:
+def test_training_on_a_dataset_equals_training_on_its_text(cli: Cli, text: Path, kind: str) -> None:
     cli("prepare", text, "--out", "data", "--tokenizer", kind)
     from_text = charrnn.train(text, **QUICK, tokenizer=kind, out=cli.folder / "one")
     from_data = charrnn.train(cli.folder / "data", **QUICK, out=cli.folder / "two")
     for name in ("valid_nats", "train_nats", "valid_bits_per_byte", "valid_characters"):
         assert getattr(from_text, name) == getattr(from_data, name), name
-    for run in ("one", "two"):  # without a text: the run's own, found again
+    for run in ("one", "two"):  # eval finds the run's own text
         scored = cli("eval", "-m", run, "--json").json
         assert (scored["tokenizer"], scored["characters"]) == (kind, 600)
         assert scored["bytes"] == len(STORY[-600:].encode())
@@ -87,7 +87,7 @@ def test_training_on_a_dataset_is_training_on_its_text(cli: Cli, text: Path, kin
 
 
 @pytest.mark.parametrize("kind", ["byte", "sentencepiece"])
-def test_writing_counts_characters_whatever_the_symbols(cli: Cli, text: Path, kind: str) -> None:
+def test_length_counts_characters_for_every_tokenizer(cli: Cli, text: Path, kind: str) -> None:
     charrnn.train(text, **QUICK, tokenizer=kind, out=cli.folder / "run")
     written = cli("sample", "-m", "run", "-n", 50, "-p", "日本é\u2581", "--seed", 1, "--json").json
     (sample,) = written["samples"]
@@ -117,7 +117,7 @@ def test_the_test_part_is_scored_when_asked(cli: Cli, text: Path) -> None:
     assert "without a test text" in missing
 
 
-def test_what_was_settled_cannot_be_asked_again(cli: Cli, text: Path) -> None:
+def test_text_options_for_a_dataset_are_refused(cli: Cli, text: Path) -> None:
     cli("prepare", text, "--out", "data")
     sentence = cli("train", "data", "--tokenizer", "byte", code=2).sentence
     assert "--tokenizer was settled when it was prepared" in sentence
@@ -125,7 +125,7 @@ def test_what_was_settled_cannot_be_asked_again(cli: Cli, text: Path) -> None:
     assert "dataset already" in cli("prepare", "data", "--out", "new", code=2).sentence
 
 
-def test_a_dataset_is_replaced_when_asked(cli: Cli, text: Path) -> None:
+def test_force_replaces_a_dataset(cli: Cli, text: Path) -> None:
     cli("prepare", text, "--out", "data")
     assert "holds a dataset already" in cli("prepare", text, "--out", "data", code=2).sentence
     cli("prepare", text, "--out", "data", "--tokenizer", "byte", "--force")
@@ -136,7 +136,7 @@ def test_a_dataset_is_replaced_when_asked(cli: Cli, text: Path) -> None:
     assert (cli.folder / "mine" / "notes").read_text() == "mine"
 
 
-# what the table of bad inputs says of texts that are taken
+# texts that are odd but valid
 TAKEN = {
     "a mark": ("\ufeffsome text", (), "some text", ["byte order mark", "dropped"]),
     "CR LF": ("a\r\nb", (), "a\r\nb", ["CR LF", "--newline lf"]),
@@ -148,7 +148,7 @@ TAKEN = {
 
 
 @pytest.mark.parametrize(("given", "flags", "read", "words"), TAKEN.values(), ids=TAKEN)
-def test_odd_texts_are_taken_and_said(
+def test_odd_texts_are_accepted_and_reported(
     cli: Cli, given: str, flags: tuple[str, ...], read: str, words: list[str]
 ) -> None:
     (cli.folder / "odd.txt").write_bytes(given.encode())
@@ -157,7 +157,7 @@ def test_odd_texts_are_taken_and_said(
     assert _text(cli.folder / "data") == read
 
 
-def test_packed_texts_folders_and_patterns(cli: Cli) -> None:
+def test_compressed_texts_folders_and_patterns(cli: Cli) -> None:
     folder = cli.folder / "texts"
     folder.mkdir()
     (folder / "a.gz").write_bytes(gzip.compress(b"one "))
@@ -184,7 +184,7 @@ def test_other_encodings(cli: Cli) -> None:
     assert "became U+FFFD" in err
 
 
-def test_documents_in_two_parts_are_told_of(cli: Cli) -> None:
+def test_documents_in_two_parts_are_reported(cli: Cli) -> None:
     (cli.folder / "doc.txt").write_text("one\n\ntwo\n\none\n\n")
     split = ("--split", "document", "--document-separator", r"\n\n", "--valid-fraction", 0.3)
     out = cli("prepare", "doc.txt", "--out", "data", *split).out
@@ -202,8 +202,10 @@ def test_a_text_from_a_pipe_can_be_read_again(cli: Cli) -> None:
     assert cli("eval", "-m", "run", "--json").json["characters"] == 600
 
 
-def test_an_interrupt_leaves_nothing(cli: Cli) -> None:
-    (cli.folder / "long.txt").write_bytes(STORY.encode() * 20_000)  # 120 MB: some time to stop it
+def test_an_interrupt_leaves_no_files(cli: Cli) -> None:
+    (cli.folder / "long.txt").write_bytes(
+        STORY.encode() * 20_000
+    )  # 120 MB: long enough to interrupt
     command = [PROGRAM, "prepare", "long.txt", "--out", "data"]
     process = subprocess.Popen(command, cwd=cli.folder, env=environment(), stderr=subprocess.PIPE)
     while not list(cli.folder.glob(".data.*.tmp")):
@@ -217,7 +219,7 @@ def test_an_interrupt_leaves_nothing(cli: Cli) -> None:
 
 
 @needs_terminal
-def test_a_terminal_shows_how_far_it_is(cli: Cli) -> None:
+def test_a_terminal_shows_progress(cli: Cli) -> None:
     (cli.folder / "long.txt").write_bytes(STORY.encode() * 20_000)
     shown = on_terminal(cli.folder, "prepare", "long.txt", "--out", "data")
     assert shown.code == 0

@@ -1,4 +1,4 @@
-"""Trainings that are killed, stopped and resumed through the command line."""
+"""Kill, stop and resume trainings on the command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cli.forked import Forked
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
 CLOCKED = ("seconds", "chars_per_second")
-# A checkpoint every few steps: most moments are in the making of one.
+# A checkpoint every few steps, so that most signals arrive while one is written.
 WORDS = ("--steps", 100, "--hidden-size", 16, "--batch-size", 4, "--seq-len", 16, "--dropout", 0.2)
 WORDS = (
     *WORDS,
@@ -38,7 +38,7 @@ ReportTrials = Callable[[str, int], None]
 
 
 def outcome(run_dir: Path) -> tuple[bytes, list[dict[str, Any]]]:
-    """The model's bytes and the metrics, without what the clock says."""
+    """Return the model's bytes and the metrics without times."""
     rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     for row in rows:
         for name in CLOCKED:
@@ -55,7 +55,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(text: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, float]:
-    """What an undisturbed training comes to, and the seconds it takes."""
+    """Return the result of an undisturbed training and the seconds it takes."""
     folder = tmp_path_factory.mktemp("whole")
     Forked(folder, "train", text, *WORDS).end()  # the server is warm now
     began = time.monotonic()
@@ -67,9 +67,9 @@ def whole(text: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, fl
 def trainings(
     folder: Path, text: Path, whole: tuple[Any, float], signals: int, number: signal.Signals
 ) -> tuple[int, int]:
-    """Trainings that get a signal again and again; how many came to their end, all the same.
+    """Send signals to trainings until each ends, and check that all results are the same.
 
-    Returns the exit codes that were seen after a signal, and the trainings.
+    Returns the number of interruptions and the number of trainings that ended.
     """
     chance = random.Random(signals + number)
     expected, seconds = whole
@@ -82,7 +82,7 @@ def trainings(
             sent += 1
         done = forked.end()
         interrupted = done.code != 0
-        assert done.code in (0, 143, -number), done.err  # the last: before it was our program
+        assert done.code in (0, 143, -number), done.err  # the last: before the process was ours
         assert done.code != 143 or number != signal.SIGKILL
         if not interrupted:
             assert outcome(run_dir / "run") == expected
@@ -90,7 +90,7 @@ def trainings(
     return sent, ended
 
 
-def test_killed_at_random_moments_nothing_is_lost(
+def test_nothing_is_lost_when_killed_at_random_moments(
     tmp_path: Path, text: Path, whole: tuple[Any, float], times: Times, report_trials: ReportTrials
 ) -> None:
     sent, _ = trainings(tmp_path, text, whole, times(20, 500), signal.SIGKILL)
@@ -98,7 +98,7 @@ def test_killed_at_random_moments_nothing_is_lost(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_terminated_at_random_moments_it_says_how_to_go_on(
+def test_sigterm_at_random_moments_prints_how_to_resume(
     tmp_path: Path,
     text: Path,
     whole: tuple[Any, float],
@@ -110,9 +110,7 @@ def test_terminated_at_random_moments_it_says_how_to_go_on(
     report_trials(f"{number.name} at a random moment, then resumed", sent)
 
 
-def test_the_command_that_is_told_resumes(
-    tmp_path: Path, text: Path, whole: tuple[Any, float]
-) -> None:
+def test_the_printed_command_resumes(tmp_path: Path, text: Path, whole: tuple[Any, float]) -> None:
     (tmp_path / "a text").mkdir()
     name = "a text/story.txt"
     (tmp_path / name).write_bytes(text.read_bytes())
@@ -133,7 +131,7 @@ def test_the_command_that_is_told_resumes(
 
 @pytest.fixture
 def busy(tmp_path: Path, text: Path) -> Any:
-    """A training in the folder ``run`` that goes on for long."""
+    """Yield a long training in the folder ``run``."""
     words = ("--steps", 10**9, "--hidden-size", 8, *BY_LIBRARY, "--out", "run")
     forked = Forked(tmp_path, "train", text, *words)
     while not (tmp_path / "run" / "metrics.jsonl").exists():
@@ -144,16 +142,16 @@ def busy(tmp_path: Path, text: Path) -> Any:
 
 
 @pytest.mark.parametrize("word", ["--resume", "--force"])
-def test_a_folder_has_one_training(tmp_path: Path, text: Path, busy: Forked, word: str) -> None:
+def test_a_folder_is_locked_during_training(
+    tmp_path: Path, text: Path, busy: Forked, word: str
+) -> None:
     done = Forked(tmp_path, "train", text, "--out", "run", "--steps", 5, word).end()
     assert done.code == 1
     assert f"run is in use by another training (process {busy.process.pid} on " in done.sentence
     assert busy.process.is_alive()
 
 
-def test_a_lock_of_a_training_that_was_killed_holds_nobody(
-    tmp_path: Path, text: Path, busy: Forked
-) -> None:
+def test_the_lock_of_a_killed_training_is_ignored(tmp_path: Path, text: Path, busy: Forked) -> None:
     busy.kill(0)
     busy.end()
     assert str(busy.process.pid) in (tmp_path / "run" / ".lock").read_text()
@@ -173,7 +171,7 @@ def test_a_text_that_was_edited_is_refused(tiny: Run, cli: Cli) -> None:
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_what_cannot_be_resumed_is_a_sentence(tiny: Run, cli: Cli) -> None:
+def test_errors_of_resume(tiny: Run, cli: Cli) -> None:
     done = cli("train", tiny.text, "--resume", "--force", "--out", "x", code=2)
     assert "--force replaces a run, --resume continues it" in done.sentence
     done = cli("train", tiny.text, "--checkpoint-every", 0, code=2)

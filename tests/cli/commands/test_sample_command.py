@@ -14,12 +14,12 @@ PROMPT = "日本 🙂.\nthe café "
 
 @pytest.fixture(scope="module")
 def greedy(tiny: Run, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """80 characters of greedy text after the prompt."""
+    """Return 80 characters of greedy text after the prompt."""
     cli = Cli(tmp_path_factory.mktemp("greedy"))
     return cli("greedy", "-m", tiny.folder, "--prompt", PROMPT, "--length", 80).out
 
 
-def test_every_text_is_new_and_repeated_by_the_seed_that_was_printed(tiny: Run, cli: Cli) -> None:
+def test_texts_differ_and_the_printed_seed_repeats_them(tiny: Run, cli: Cli) -> None:
     words = ("sample", "-m", tiny.folder, "--length", 200)
     first, other = cli(*words), cli(*words)
     assert first.out != other.out
@@ -29,13 +29,13 @@ def test_every_text_is_new_and_repeated_by_the_seed_that_was_printed(tiny: Run, 
 
 
 @pytest.mark.parametrize("length", [0, 1, 123])
-def test_prompt_and_then_exactly_so_many_characters(length: int, tiny: Run, cli: Cli) -> None:
+def test_length_counts_characters_after_the_prompt(length: int, tiny: Run, cli: Cli) -> None:
     out = cli("sample", "-m", tiny.folder, "--prompt", PROMPT, "--length", length).out
     assert out.startswith(PROMPT)
     assert len(out) == len(PROMPT) + length
 
 
-def test_prompt_changes_what_follows(tiny: Run, cli: Cli) -> None:
+def test_the_prompt_changes_the_text(tiny: Run, cli: Cli) -> None:
     written = [
         cli("greedy", "-m", tiny.folder, "-p", prompt, "-n", 30).out.removeprefix(prompt)
         for prompt in ("the harb", "the caf")
@@ -58,7 +58,7 @@ def test_json_has_the_fields_of_the_contract(tiny: Run, cli: Cli) -> None:
     assert PROMPT + sample["text"] == cli("sample", "-m", tiny.folder, *words).out
 
 
-def test_many_samples_are_told_apart_and_the_first_is_as_if_alone(tiny: Run, cli: Cli) -> None:
+def test_several_samples_are_separated_and_the_first_is_unchanged(tiny: Run, cli: Cli) -> None:
     words = ("sample", "-m", tiny.folder, "--length", 60, "--seed", 3, "-p", PROMPT)
     samples = cli(*words, "--num-samples", 3, "--json").json["samples"]
     assert len({sample["text"] for sample in samples}) == 3
@@ -93,7 +93,7 @@ def test_the_tightest_filter_is_greedy(
     assert cli("sample", *words, *filter_).out == greedy
 
 
-def test_every_filter_changes_what_is_written(tiny: Run, cli: Cli) -> None:
+def test_every_filter_changes_the_text(tiny: Run, cli: Cli) -> None:
     words = ("sample", "-m", tiny.folder, "--length", 120, "--seed", 3, "--temperature", 1.5)
     filters = {
         "--top-k": 3,
@@ -112,7 +112,7 @@ def test_every_filter_changes_what_is_written(tiny: Run, cli: Cli) -> None:
     assert len(set(outs)) == len(outs)
 
 
-def test_a_bound_that_is_not_saved_is_refused(tiny: Run, cli: Cli) -> None:
+def test_mirostat_with_save_state_is_refused(tiny: Run, cli: Cli) -> None:
     state = ("--mirostat-ent", 2, "--save-state", cli.folder / "state")
     done = cli("sample", "-m", tiny.folder, *state, code=2)
     assert done.out == ""
@@ -126,7 +126,7 @@ def test_a_hot_temperature_is_wilder(tiny: Run, cli: Cli) -> None:
     assert cold > hot
 
 
-def test_run_folder_or_model_file_is_not_named_again(tiny: Run, cli: Cli) -> None:
+def test_a_given_model_is_not_printed(tiny: Run, cli: Cli) -> None:
     folder, file = (
         cli("sample", "-m", m, "-n", 60, "--seed", 3) for m in (tiny.folder, tiny.model)
     )

@@ -28,7 +28,7 @@ FIELDS = {
     "valid_window256_nats": float,
     "stopped_by": str,
 }
-# For what does not depend on the kernels: the one that is soonest ready.
+# The backend that needs no compilation, for tests that do not depend on the backend.
 QUICK = ("--steps", 2, "--hidden-size", 8, *BY_LIBRARY)
 
 
@@ -52,7 +52,7 @@ def test_json_counts_what_was_done(tiny: Run) -> None:
     assert result["chars_per_second"] > 0
 
 
-def test_losses_in_json_are_one_loss_in_three_units(tiny: Run) -> None:
+def test_losses_in_json_agree_in_three_units(tiny: Run) -> None:
     result = tiny.done.json
     valid = tiny.text.read_text("utf-8")[int(0.9 * TEXT_CHARACTERS) :]
     assert result["valid_bpc"] == pytest.approx(result["valid_nats"] / math.log(2))
@@ -66,7 +66,7 @@ def test_forty_steps_learn_something(tiny: Run) -> None:
         assert 0.5 < tiny.done.json[loss] < math.log(symbols) - 0.5
 
 
-def test_a_run_has_the_name_of_its_text_and_a_number(tiny: Run) -> None:
+def test_a_run_is_named_after_its_text_with_a_number(tiny: Run) -> None:
     assert tiny.done.json["run_dir"] == str(Path("runs") / "story-1")
     assert tiny.done.json["model"] == str(Path("runs") / "story-1" / "model.safetensors")
     assert tiny.model.is_file()
@@ -78,11 +78,11 @@ def test_run_folder_holds_these_files(tiny: Run) -> None:
     assert names == files | {".lock", "checkpoints"}
 
 
-def test_summary_is_what_json_says(tiny: Run) -> None:
+def test_the_summary_equals_the_json_output(tiny: Run) -> None:
     assert json.loads((tiny.folder / "summary.json").read_text("utf-8")) == tiny.done.json
 
 
-def test_metrics_are_lines_of_json_up_to_the_last_step(tiny: Run) -> None:
+def test_metrics_have_one_json_line_per_report(tiny: Run) -> None:
     lines = (tiny.folder / "metrics.jsonl").read_text("utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     steps = [row["step"] for row in rows]
@@ -91,7 +91,7 @@ def test_metrics_are_lines_of_json_up_to_the_last_step(tiny: Run) -> None:
     assert rows[-1]["valid_nats"] < rows[0]["train_nats"]
 
 
-def test_notes_are_plain_lines_where_no_terminal_is(tiny: Run) -> None:
+def test_notes_are_plain_lines_without_a_terminal(tiny: Run) -> None:
     notes = tiny.done.err
     assert "\x1b" not in notes
     assert "\r" not in notes
@@ -99,7 +99,7 @@ def test_notes_are_plain_lines_where_no_terminal_is(tiny: Run) -> None:
         assert word in notes
 
 
-def test_plan_names_symbols_split_and_size(tiny: Run) -> None:
+def test_the_plan_names_tokens_split_and_size(tiny: Run) -> None:
     symbols = len(set(tiny.text.read_text("utf-8")))
     for words in (
         f"vocabulary of {symbols} tokens",
@@ -115,7 +115,7 @@ def test_the_same_steps_give_the_same_bytes(tiny: Run, cli: Cli) -> None:
     assert (cli.folder / "again" / "model.safetensors").read_bytes() == tiny.model.read_bytes()
 
 
-def test_a_folder_with_a_run_is_refused(tiny: Run, cli: Cli) -> None:
+def test_a_folder_that_holds_a_run_is_refused(tiny: Run, cli: Cli) -> None:
     out = shutil.copytree(tiny.folder, cli.folder / "out")
     done = cli("train", tiny.text, *QUICK, "--out", out, code=2)
     assert str(out) in done.sentence
@@ -149,7 +149,7 @@ def test_dry_run_without_a_budget_plans_minutes_and_writes_nothing(cli: Cli) -> 
     assert [path.name for path in cli.folder.iterdir()] == ["hello"]
 
 
-def test_hello_is_learned_in_a_folder_of_the_next_number(cli: Cli) -> None:
+def test_hello_is_learned_and_the_folder_gets_the_next_number(cli: Cli) -> None:
     (cli.folder / "runs" / "hello-1").mkdir(parents=True)
     steps = ("--steps", 100, "--learning-rate", 0.02)
     result = cli("train", "hello", *steps, *BY_LIBRARY, "--json").json
@@ -158,12 +158,12 @@ def test_hello_is_learned_in_a_folder_of_the_next_number(cli: Cli) -> None:
     assert cli("greedy", "--prompt", "hell", "--length", 11).out == "hellohellohello"
 
 
-def test_several_texts_are_one_and_the_validation_text_another(cli: Cli) -> None:
+def test_several_texts_with_a_separate_validation_text(cli: Cli) -> None:
     (cli.folder / "texts").mkdir()
     (cli.folder / "texts" / "b").write_bytes(b"b" * 500)
     (cli.folder / "texts" / "a").write_bytes(b"\xef\xbb\xbf" + b"aaaa\r\n" * 100)
     (cli.folder / "valid.txt").write_text("hello " * 100 + "ü", "utf-8")
-    (cli.folder / "out").mkdir()  # an empty folder is as good as none
+    (cli.folder / "out").mkdir()  # an empty folder is accepted
     words = ("--valid", "valid.txt", "--newline", "lf", "--out", "out")
     done = cli("train", "texts", "hello", *QUICK, *words)
 
@@ -180,7 +180,7 @@ def test_several_texts_are_one_and_the_validation_text_another(cli: Cli) -> None
     assert scored["nats"] == pytest.approx(summary["valid_nats"], abs=1e-5)
 
 
-def test_another_network_without_a_validation_text(tiny: Run, cli: Cli) -> None:
+def test_training_without_a_validation_text(tiny: Run, cli: Cli) -> None:
     network = ("--cell", "gru-reset-after", "--num-layers", 2, "--embedding-size", 0)
     result = cli("train", tiny.text, *QUICK, *network, "--valid-fraction", 0, "--json").json
     assert result["cell"] == "gru-reset-after"
@@ -193,7 +193,7 @@ def test_another_network_without_a_validation_text(tiny: Run, cli: Cli) -> None:
     assert "name a text" in cli("eval", code=2).sentence
 
 
-def test_a_file_of_options_is_followed_where_no_flag_says_otherwise(cli: Cli) -> None:
+def test_flags_override_the_config_file(cli: Cli) -> None:
     options = 'cell = "elman"\nhidden-size = 24\nseq_len = 32\nminutes = 3\nbackend = "library"\n'
     (cli.folder / "options.toml").write_text(options)
     flags = ("--config", "options.toml", "--hidden-size", 16, "--epochs", 2, "--json")
@@ -210,14 +210,14 @@ def test_a_file_of_options_is_followed_where_no_flag_says_otherwise(cli: Cli) ->
     assert run["corpus"]["train_characters"] == 2700
 
 
-def test_minutes_end_the_training_by_themselves(cli: Cli) -> None:
+def test_minutes_end_the_training(cli: Cli) -> None:
     (cli.folder / "long.txt").write_text(story(400_000))
     result = cli("train", "long.txt", "--minutes", 0.1, "--json").json
     assert result["stopped_by"] == "minutes"
     assert 3 < result["seconds"] < 30
 
 
-def test_a_short_text_ends_before_its_minutes(tiny: Run, cli: Cli) -> None:
+def test_training_on_a_short_text_ends_early(tiny: Run, cli: Cli) -> None:
     sizes = ("--hidden-size", 8, *BY_LIBRARY)
     result = cli("train", tiny.text, "--minutes", 2, *sizes, "--json").json
     assert result["stopped_by"] == "epochs"
@@ -235,7 +235,7 @@ DEEP = ("--skip-connections", "--input-depth", 2, "--recurrent-depth", 2, "--out
 KEPT = ("--locked-dropout", "--weight-drop", 0.2, "--zoneout", 0.1, "--zoneout-cell", 0.2)
 
 
-def test_a_network_of_every_form_is_trained_and_writes(cli: Cli, tiny: Run) -> None:
+def test_a_network_with_every_variant_trains_and_samples(cli: Cli, tiny: Run) -> None:
     forms = (*DEEP, *KEPT, "--learned-start", "--layer-norm", "--init", "he", "--forget-bias", 2)
     quick = ("--steps", 2, "--hidden-size", 8, "--num-layers", 2, "--backend", "reference")
     done = cli("train", tiny.text, "--out", "deep", *quick, *forms, "--dropout", 0.3)
@@ -248,7 +248,7 @@ def test_a_network_of_every_form_is_trained_and_writes(cli: Cli, tiny: Run) -> N
     assert len(cli("sample", "--model", "deep", "--length", 20, "--seed", 1).out) == 20
 
 
-def test_gradients_go_as_far_back_as_asked(cli: Cli, tiny: Run) -> None:
+def test_the_window_and_the_update_interval_are_used(cli: Cli, tiny: Run) -> None:
     window = ("--seq-len", 12, "--update-every", 5)
     done = cli("train", tiny.text, "--out", "far", *QUICK, *window, "--batch-size", 2, "--json")
     assert "windows of 12 every 5" in done.err
@@ -257,7 +257,7 @@ def test_gradients_go_as_far_back_as_asked(cli: Cli, tiny: Run) -> None:
     assert done.json["characters"] == 2 * 2 * 5
 
 
-def test_the_whole_of_every_stream_can_be_one_window(cli: Cli, tiny: Run) -> None:
+def test_a_full_window_is_a_whole_stream(cli: Cli, tiny: Run) -> None:
     done = cli("train", tiny.text, "--out", "full", *QUICK, "--seq-len", "full", "--batch-size", 4)
     each = int(0.9 * TEXT_CHARACTERS) // 4
     assert f"windows of {each:,}" in done.err
@@ -265,7 +265,7 @@ def test_the_whole_of_every_stream_can_be_one_window(cli: Cli, tiny: Run) -> Non
 
 
 @pytest.mark.parametrize("flag", ["--window-state", "--state"])
-def test_windows_can_know_nothing_of_each_other(flag: str, cli: Cli, tiny: Run) -> None:
+def test_the_state_can_be_reset_at_each_window(flag: str, cli: Cli, tiny: Run) -> None:
     done = cli("train", tiny.text, "--out", "naive", *QUICK, flag, "reset")
     assert "state reset for each" in done.err
 
@@ -285,13 +285,13 @@ def test_windows_can_know_nothing_of_each_other(flag: str, cli: Cli, tiny: Run) 
         ),
     ],
 )
-def test_what_does_not_go_together_is_refused(
+def test_contradictions_are_refused(
     cli: Cli, tiny: Run, words: tuple[object, ...], sentence: str
 ) -> None:
     assert sentence in cli("train", tiny.text, *words, code=2).sentence
 
 
-def test_the_model_tells_what_it_was_trained_with_and_why(cli: Cli, tiny: Run) -> None:
+def test_the_model_file_records_the_training(cli: Cli, tiny: Run) -> None:
     done = cli("train", tiny.text, "--out", "told", *QUICK)
     assert "library kernels, matrix products in float32: as asked" in done.err
     out = cli("info", "told").out
