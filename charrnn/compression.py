@@ -1,28 +1,28 @@
-"""Arithmetic coding with a model: a text in about as many bits as its score promises.
+"""Compresses with a model, by arithmetic coding: in about as many bits as the text's score says.
 
-    bytes -> text in the model's symbols, and literals: what it has never seen
-    symbols -> K streams, read side by side -> whole numbers in proportion to probabilities
+    bytes -> tokens of the model, and literals: bytes that it has no tokens for
+    tokens -> K streams, read side by side -> whole numbers in proportion to probabilities
     -> a range coder (constriction)
 
-The one who decodes makes the same numbers again, from the same model with the same compiled steps,
-whose sums do not depend on threads or on what is read side by side. Whether they are the same here
-is tried before anything is decoded: an archive has a fingerprint of what the model says to a fixed
-text. A text is cut into streams so that many symbols are coded at a time; each but the first costs
-what it could have known of the text before, some 20 bits. Where all of it packed as literals is
-smaller, that is what is kept.
+The decoder computes the same numbers from the same model with the compiled engine, whose sums
+depend neither on threads nor on what is read side by side. An archive has a fingerprint of what the
+model predicts for a fixed text, so whether results are the same here is checked before anything is
+decoded. A text is cut into streams so that many tokens are coded at a time; each stream but the
+first costs some 20 bits, as it does not know the text before it. If all bytes packed as literals
+are smaller, the archive contains only those.
 
 The archive, all numbers little-endian:
 
     8   magic, the last byte is the format's version
-    16  model's hash, the first half
+    16  first half of the model's hash
     8   fingerprint
     32  SHA-256 of the bytes
-    8   their number
-    8   number of symbols
-    4   K, streams
-    4   bytes of the literals
-    1   bytes of what made it
-    what made it (UTF-8), literals, words of the range coder (4 bytes each)
+    8   number of bytes
+    8   number of tokens
+    4   K, number of streams
+    4   size of the literals in bytes
+    1   size of the next field in bytes
+    name and version of the program (UTF-8), literals, words of the range coder (4 bytes each)
     8   BLAKE2b of all before
 """
 
@@ -40,58 +40,58 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.arrays import Integers
 from charrnn.errors import ArchiveError, OptionError, RunError, missing_package
 from charrnn.generator import Generator
 from charrnn.storage.format_version import check_format
 from charrnn.text.tokenizer import Tokenizer
 
 MAGIC, VERSION = b"charrnn", 1
-PER_STREAM = 32_768  # symbols: what its beginning costs is a thousandth of them and less
+PER_STREAM = 32_768  # tokens: the cost of a stream's beginning is at most a thousandth of them
 MAX_STREAMS = 128
 _HEAD = struct.Struct("<7sB16s8s32sQQIIB")
 _DIGEST = 8
-_READ_AHEAD = 128  # bits: twice what the coder holds beside the words that it has not read
-_PROBE = (48, 17)  # steps and rows of the fixed text: products of rows in groups of every size
+_MAX_READ_AHEAD = 128  # bits: twice what the coder holds in addition to the unread words
+_PROBE = (48, 17)  # steps and rows of the fixed text: products with row groups of every size
 _FILTERS: list[dict[str, Any]] = [{"id": lzma.FILTER_LZMA2, "preset": 9}]
-_ESCAPED = "\udc80-\udcff"  # what Python decodes the bytes to that are not UTF-8
+_ESCAPED = "\udc80-\udcff"  # to what Python decodes bytes that are not UTF-8
 
-Symbols = NDArray[np.int64]
 Frequencies = NDArray[np.float32]
 Progress = Callable[[int, int], object]
 
 
 def silent(done: int, total: int) -> None:
-    """A progress that nobody watches."""
+    """Report progress to nobody."""
 
 
 @dataclass(frozen=True)
 class Compressed:
-    """An archive, and what it is made of.
+    """An archive, and what it contains.
 
     Attributes:
         data: the archive.
-        symbols: of the model, coded.
-        literals: bytes that the model has never seen, kept as they are.
+        tokens: how many tokens are coded with the model.
+        literals: how many bytes the model has no tokens for; they are stored apart.
     """
 
     data: bytes
-    symbols: int
+    tokens: int
     literals: int
 
 
 def compress(
     generator: Generator, data: bytes, made_by: str, progress: Progress = silent
 ) -> Compressed:
-    """Code any bytes with a model; they come back exactly.
+    """Compress any bytes losslessly with a model.
 
     Args:
         generator: the model.
-        data: what is coded: best a text of the model's kind.
-        made_by: the program's name and version, for those who cannot read the archive.
-        progress: told of symbols done, and of how many; may raise.
+        data: what to compress: ideally a text like those that the model was trained on.
+        made_by: name and version of the program, for the error of a machine that cannot decode it.
+        progress: called with the number of tokens done and that of all; may raise.
 
     Raises:
-        OptionError: the extra is missing, or the model's steps cannot be compiled here.
+        OptionError: a package is missing, or the compiled engine is not available here.
     """
     coder = _Coder(generator)
     ids, literals = _split(data, generator.tokenizer)
@@ -111,45 +111,47 @@ def compress(
 
 
 def decompress(generator: Generator, archive: bytes, progress: Progress = silent) -> bytes:
-    """What was compressed with this model.
+    """Return the bytes that were compressed with this model.
 
     Raises:
-        ArchiveError: it is no archive, damaged, another model's, or made where the model's numbers
-            are others.
-        OptionError: the extra is missing, or the model's steps cannot be compiled here.
+        ArchiveError: it is not an archive, damaged, another model's, or was made on a machine where
+            the model's results are rounded differently.
+        OptionError: a package is missing, or the compiled engine is not available here.
     """
     body, maker = _checked(archive)
     (*_, model, fingerprint, sha256, size, count, streams, packed, named) = _HEAD.unpack_from(body)
     if model != _model(generator):
-        raise ArchiveError("it was made with another model: name that one with --model")
+        raise ArchiveError("it was made with another model: name that model with --model")
     coder = _Coder(generator)
     if fingerprint != coder.fingerprint():
         raise ArchiveError(
-            f"it was made by {maker}, where this model's numbers are rounded otherwise than here: "
-            "decompress it with that version, on such a machine"
+            f"it was made by {maker}, where this model's results are rounded differently: "
+            "decompress it with that version, on a machine of the same type"
         )
     start = _HEAD.size + named
     coded = len(body) - start - packed  # bytes
     if count > size or not 1 <= streams <= MAX_STREAMS or coded < 0 or coded % 4:
-        raise ArchiveError("it is damaged: its numbers do not fit together")
+        raise ArchiveError("it is damaged: its fields contradict each other")
     literals = _literals_from_bytes(body[start : start + packed], size)
     words = np.frombuffer(body[start + packed :], "<u4").astype(np.uint32)
     data = _joined(coder.decode(words, count, streams, progress), literals, generator.tokenizer)
     if len(data) != size:
-        raise ArchiveError("it is damaged: its text is not as long as it says")
+        raise ArchiveError("it is damaged: its text does not have the stated length")
     if hashlib.sha256(data).digest() != sha256:
-        raise RunError("what came out is not what was compressed: nothing was written")
+        raise RunError(
+            "the decompressed text is not the one that was compressed: nothing was written"
+        )
     return data
 
 
 def _checked(archive: bytes) -> tuple[bytes, str]:
-    """The archive without its digest, which fits; and what made it."""
+    """Check an archive; return it without its checksum, and the program that made it."""
     if archive[: len(MAGIC)] != MAGIC or len(archive) <= len(MAGIC):
-        raise ArchiveError("it is no archive of 'charrnn compress'")
+        raise ArchiveError("it is not an archive of 'charrnn compress'")
     check_format(archive[len(MAGIC)], VERSION, "it", ArchiveError)
     body = archive[:-_DIGEST]
     if len(body) < _HEAD.size or archive[-_DIGEST:] != _digest(body):
-        raise ArchiveError("it is damaged, or cut off: its checksum does not fit")
+        raise ArchiveError("it is damaged or truncated: its checksum does not match")
     named = body[_HEAD.size - 1]
     return body, body[_HEAD.size : _HEAD.size + named].decode("utf-8", "replace")
 
@@ -163,7 +165,7 @@ def _model(generator: Generator) -> bytes:
 
 
 class _Coder:
-    """Symbols <-> words, with a model's probabilities."""
+    """Codes tokens as words with a model's probabilities, and decodes them."""
 
     def __init__(self, generator: Generator) -> None:
         try:
@@ -178,143 +180,144 @@ class _Coder:
         from charrnn.inference.distribution import frequencies
 
         self._engine, self._frequencies = generator.engine, frequencies
-        self._start, self._symbols = generator.config.start_token, generator.config.vocab_size
+        self._start, self._vocab_size = generator.config.start_token, generator.config.vocab_size
         self._queue = constriction.stream.queue
         self._family = constriction.stream.model.Categorical(perfect=False)
 
-    def _numbers(self, logits: NDArray[np.float32]) -> Frequencies:
-        """What is coded with (B, V), of logits (B, V)."""
-        found = self._frequencies(logits)
-        if self._symbols == 1:  # the library wants a choice
-            found = np.concatenate([found, np.ones_like(found)], 1)
-        return found
+    def _frequencies_of(self, logits: NDArray[np.float32]) -> Frequencies:
+        """Return whole numbers (B, V) in proportion to the probabilities of logits (B, V)."""
+        table = self._frequencies(logits)
+        if self._vocab_size == 1:  # the library needs two alternatives
+            table = np.concatenate([table, np.ones_like(table)], 1)
+        return table
 
     def fingerprint(self) -> bytes:
-        """Of all that the words depend on: logits, frequencies and the library's coding."""
+        """Return a hash of all that the words depend on: logits, frequencies and the library."""
         steps, rows = _PROBE
-        probe = (np.arange(steps)[:, None] * 7 + np.arange(rows) * 3) % self._symbols
+        probe = (np.arange(steps)[:, None] * 7 + np.arange(rows) * 3) % self._vocab_size
         digest = hashlib.blake2b(digest_size=8)
         encoder = self._queue.RangeEncoder()
-        symbols, state = np.full(rows, self._start), self._engine.start_state(rows)
-        for wanted in probe:
-            logits, state = self._engine.step(symbols, state)
-            found = self._numbers(logits)
+        tokens, state = np.full(rows, self._start), self._engine.start_state(rows)
+        for targets in probe:
+            logits, state = self._engine.step(tokens, state)
+            table = self._frequencies_of(logits)
             digest.update(logits.tobytes())
-            digest.update(found.tobytes())
-            encoder.encode(wanted.astype(np.int32), self._family, found)
-            symbols = wanted
+            digest.update(table.tobytes())
+            encoder.encode(targets.astype(np.int32), self._family, table)
+            tokens = targets
         digest.update(encoder.get_compressed().astype("<u4").tobytes())
         return digest.digest()
 
-    def encode(self, ids: Symbols, streams: int, progress: Progress) -> NDArray[np.uint32]:
-        """The words of symbols (N,) in so many streams."""
+    def encode(self, ids: Integers, streams: int, progress: Progress) -> NDArray[np.uint32]:
+        """Return the words that code tokens (N,), cut into this many streams."""
         encoder = self._queue.RangeEncoder()
         length = -(-len(ids) // streams)
         padded = np.zeros(length * streams, np.int64)
         padded[: len(ids)] = ids
         columns = padded.reshape(streams, length)
         rows = np.ascontiguousarray(columns.T)
-        for t, (found, going) in enumerate(self._steps(len(ids), streams, rows)):
-            encoder.encode(rows[t, :going].astype(np.int32), self._family, found[:going])
+        for t, (table, active) in enumerate(self._steps(len(ids), streams, rows)):
+            encoder.encode(rows[t, :active].astype(np.int32), self._family, table[:active])
             progress(min(len(ids), (t + 1) * streams), len(ids))
         words: NDArray[np.uint32] = encoder.get_compressed()
         return words
 
     def decode(
         self, words: NDArray[np.uint32], count: int, streams: int, progress: Progress
-    ) -> Symbols:
-        """The symbols (N,) of words; no room is taken for more of them than were decoded.
+    ) -> Integers:
+        """Return the tokens (N,) that words code; memory grows only with what is decoded.
 
         Raises:
-            ArchiveError: the words are not of so many symbols.
+            ArchiveError: the words do not code this many tokens.
         """
         decoder = self._queue.RangeDecoder(words)
-        rows: list[Symbols] = []
-        beyond = 0.0  # bits of what came after the last word was read
-        for found, going in self._steps(count, streams, rows):
+        rows: list[Integers] = []
+        beyond = 0.0  # bits decoded after the last word was read
+        for table, active in self._steps(count, streams, rows):
             row, at_end = np.zeros(streams, np.int64), decoder.maybe_exhausted()
             try:
-                row[:going] = decoder.decode(self._family, found[:going])
-            except AssertionError:  # so the library says it
-                raise ArchiveError("it is damaged: no text gives these words") from None
+                row[:active] = decoder.decode(self._family, table[:active])
+            except AssertionError:  # raised by the library
+                raise ArchiveError("it is damaged: its words code no text") from None
             if at_end:
-                beyond += _bits(found[:going], row[:going])
-                if beyond > _READ_AHEAD:
+                beyond += _bits(table[:active], row[:active])
+                if beyond > _MAX_READ_AHEAD:
                     raise ArchiveError("it is damaged: its words end before its text does")
             rows.append(row)
             progress(min(count, len(rows) * streams), count)
         return np.array(rows, np.int64).T.ravel()[:count]
 
     def _steps(
-        self, count: int, streams: int, rows: Symbols | list[Symbols]
+        self, count: int, streams: int, rows: Integers | list[Integers]
     ) -> Iterator[tuple[Frequencies, int]]:
-        """For each step the frequencies (K, V), and how many streams go on.
+        """Yield the frequencies (K, V) of each step, and how many streams still have tokens.
 
-        What is in `rows` (T, K) by then is read next: both directions come by here.
+        The step's tokens are read next from `rows` (T, K), where the caller has put them by then;
+        coding and decoding both use this.
         """
         length = -(-count // streams)
-        symbols, state = np.full(streams, self._start), self._engine.start_state(streams)
+        tokens, state = np.full(streams, self._start), self._engine.start_state(streams)
         for t in range(length):
-            logits, state = self._engine.step(symbols, state)
-            yield self._numbers(logits), -(-(count - t) // length)
-            symbols = rows[t]
+            logits, state = self._engine.step(tokens, state)
+            yield self._frequencies_of(logits), -(-(count - t) // length)
+            tokens = rows[t]
 
 
-def _bits(found: Frequencies, symbols: Symbols) -> float:
-    """What symbols (B) cost under frequencies (B, V)."""
-    chosen = found[np.arange(len(symbols)), symbols]
-    return float(np.log2(found.sum(-1, dtype=np.float64) / chosen).sum())
+def _bits(table: Frequencies, tokens: Integers) -> float:
+    """Return how many bits tokens (B,) take with frequencies (B, V)."""
+    chosen = table[np.arange(len(tokens)), tokens]
+    return float(np.log2(table.sum(-1, dtype=np.float64) / chosen).sum())
 
 
-# What the model has never seen: bytes, each run with the number of known bytes before it.
+# Bytes that the model has no tokens for: each run with the number of known bytes before it.
 
 Literals = list[tuple[int, bytes]]
 
 
-def _split(data: bytes, tokenizer: Tokenizer) -> tuple[Symbols, Literals]:
-    """Bytes as a text in the model's symbols, and what else there is; that may be all of it."""
+def _split(data: bytes, tokenizer: Tokenizer) -> tuple[Integers, Literals]:
+    """Split bytes into tokens of the model and literals, which may be all of them."""
     text = data.decode("utf-8", "surrogateescape")
     literals, known, end = [], [], 0
-    for found in _foreign(tokenizer).finditer(text):
-        before = text[end : found.start()]
+    for match in _foreign(tokenizer).finditer(text):
+        before = text[end : match.start()]
         known.append(before)
-        literals.append((len(before.encode()), found[0].encode("utf-8", "surrogateescape")))
-        end = found.end()
-    if 2 * sum(len(run) for _, run in literals) > len(data):  # a text of another kind
+        literals.append((len(before.encode()), match[0].encode("utf-8", "surrogateescape")))
+        end = match.end()
+    if 2 * sum(len(run) for _, run in literals) > len(data):  # a text unlike the training text
         return np.empty(0, np.int64), [(0, data)]
     ids = tokenizer.encode("".join([*known, text[end:]])).astype(np.int64)
     if _joined(ids, literals, tokenizer) != data:
-        raise RunError("the model's symbols do not give this text back exactly")
+        raise RunError("the model's tokens do not reproduce this text exactly")
     return ids, literals
 
 
 def _helps(coded: int, data: bytes) -> bool:
-    """Whether so many bytes are fewer than without the model."""
+    """Return whether coding takes no more bytes than packing all data as literals."""
     return coded <= len(_literals_to_bytes([(0, data)]))
 
 
 def _foreign(tokenizer: Tokenizer) -> re.Pattern[str]:
-    """Runs of characters that have no symbol."""
+    """Return the pattern of runs of characters that have no token."""
     if tokenizer.whole_characters:
         known = b"".join(tokenizer.token_bytes).decode()
         return re.compile(f"[^{re.escape(known)}]+")
     return re.compile(f"[{_ESCAPED}]+")
 
 
-def _joined(ids: Symbols, literals: Literals, tokenizer: Tokenizer) -> bytes:
-    symbols = tokenizer.token_bytes
-    known = b"".join([symbols[index] for index in ids.tolist()])
-    parts, at = [], 0
+def _joined(ids: Integers, literals: Literals, tokenizer: Tokenizer) -> bytes:
+    token_bytes = tokenizer.token_bytes
+    known = b"".join([token_bytes[index] for index in ids.tolist()])
+    parts, position = [], 0
     for before, run in literals:
-        parts += [known[at : at + before], run]
-        at += before
-    return b"".join([*parts, known[at:]])
+        parts += [known[position : position + before], run]
+        position += before
+    return b"".join([*parts, known[position:]])
 
 
 def _literals_to_bytes(literals: Literals) -> bytes:
-    """Their number, numbers of bytes before and in each, and the bytes: packed.
+    """Pack literals: their number, the numbers of bytes before and in each, and the bytes.
 
-    The lowest bytes of all numbers come first, then the second ones: like beside like packs best.
+    The lowest bytes of all numbers come first, then the second lowest, and so on: that packs best.
     """
     if not literals:
         return b""
@@ -326,7 +329,7 @@ def _literals_to_bytes(literals: Literals) -> bytes:
 
 
 def _literals_from_bytes(packed: bytes, size: int) -> Literals:
-    """Those of a text of so many bytes.
+    """Unpack the literals of a text of `size` bytes.
 
     Raises:
         ArchiveError: they are damaged.

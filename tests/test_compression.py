@@ -28,7 +28,7 @@ STORY = ("it was a quiet harbour, and the sea was old.\nno café was open, 日�
 
 
 def made(tokenizer: Tokenizer, seed: int = 1, threads: int = 1, **more: Any) -> Generator:
-    """A model with random weights that are not small."""
+    """Return a model with random weights that are not small."""
     config = ModelConfig(tokenizer.vocab_size, **{"hidden_size": 24, "num_layers": 2} | more)
     values = parameters.initial(config, seed)
     for value in values.values():
@@ -37,32 +37,34 @@ def made(tokenizer: Tokenizer, seed: int = 1, threads: int = 1, **more: Any) -> 
 
 
 MADE = made(LETTERS)
-TEXT = MADE.sample(length=1500, seed=1, temperature=1.0).encode()  # which no other packs as well
+TEXT = MADE.sample(
+    length=1500, seed=1, temperature=1.0
+).encode()  # which no other program packs as well
 ARCHIVE = compress(MADE, TEXT, "charrnn 7")
 
 
 @pytest.fixture
 def _streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short texts are cut into streams, too, and coded even where that does not help."""
+    """Cut short texts into streams, too, and code them even if that does not help."""
     monkeypatch.setattr(compression, "PER_STREAM", 100)
     monkeypatch.setattr(compression, "_helps", lambda coded, data: True)
 
 
 def sealed(body: bytes) -> bytes:
-    """An archive that somebody made up, with a checksum that fits."""
+    """Return a forged archive with a valid checksum."""
     return body + compression._digest(body)
 
 
-def test_the_size_is_what_the_score_promises() -> None:
+def test_the_size_is_what_the_score_predicts() -> None:
     promised = MADE.score(TEXT.decode(), exact=True).total_nats / np.log(2) / 8
     head = compression._HEAD.size + len("charrnn 7") + compression._DIGEST
     assert promised < len(ARCHIVE.data) - head < 1.001 * promised + 8  # two words at its end
-    assert (ARCHIVE.symbols, ARCHIVE.literals) == (len(TEXT.decode()), 0)
+    assert (ARCHIVE.tokens, ARCHIVE.literals) == (len(TEXT.decode()), 0)
 
 
 @pytest.mark.usefixtures("_streams")
 @pytest.mark.parametrize("cell", ["gru", "jordan", "elman"])
-def test_any_cell_and_number_of_threads(cell: str) -> None:
+def test_every_cell_and_number_of_threads_round_trips(cell: str) -> None:
     form = {"cell": cell, "num_layers": 1, "hidden_size": 70}
     archive = compress(made(LETTERS, **form), TEXT, "x").data
     assert decompress(made(LETTERS, threads=3, **form), archive) == TEXT
@@ -94,14 +96,14 @@ ODD = [
 @pytest.mark.usefixtures("_streams")
 @pytest.mark.parametrize("data", ODD)
 @pytest.mark.parametrize("name", MODELS)
-def test_any_bytes_come_back(name: str, data: bytes) -> None:
+def test_arbitrary_bytes_round_trip(name: str, data: bytes) -> None:
     archive = compress(MODELS[name], data, "x")
     assert decompress(MODELS[name], archive.data) == data
 
 
 @given(st.lists(st.sampled_from([b"a", b"bc\n", b"\r", b"\xff", "é日".encode(), b"Q"])))
 @settings(max_examples=40, deadline=None)
-def test_known_and_unknown_in_any_order(parts: list[bytes]) -> None:
+def test_known_and_unknown_parts_in_any_order_round_trip(parts: list[bytes]) -> None:
     data = b"".join(parts)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compression, "_helps", lambda coded, data: True)
@@ -119,7 +121,7 @@ def test_streams_of_any_length(length: int) -> None:
     assert calls.count((length, length)) >= 2
 
 
-def test_what_the_model_has_never_seen_takes_little_room() -> None:
+def test_unknown_characters_take_little_space() -> None:
     lines = TEXT.replace(b"\n", b"\r\n")
     more = len(compress(MADE, lines, "x").data) - len(compress(MADE, TEXT, "x").data)
     assert 0 < more < 3 * TEXT.count(b"\n")
@@ -128,20 +130,20 @@ def test_what_the_model_has_never_seen_takes_little_room() -> None:
 def test_another_text_is_packed_as_a_whole() -> None:
     other = "Совсем другой текст. ".encode() * 50
     archive = compress(MADE, other, "x")
-    assert (archive.symbols, archive.literals) == (0, len(other))
+    assert (archive.tokens, archive.literals) == (0, len(other))
     assert len(archive.data) < 250
 
 
-def test_no_archive_is_larger_than_its_bytes_packed() -> None:
-    rude = b"zqxj" * 500  # for which the model is no help
+def test_an_archive_is_not_larger_than_the_packed_bytes() -> None:
+    rude = b"zqxj" * 500  # on which the model does not help
     archive = compress(MADE, rude, "x")
-    assert archive.symbols == 0
+    assert archive.tokens == 0
     assert len(archive.data) < 150
     assert decompress(MADE, archive.data) == rude
 
 
 @pytest.mark.parametrize("at", range(0, len(ARCHIVE.data), 61))
-def test_a_turned_bit_is_found_before_the_work_begins(at: int) -> None:
+def test_a_flipped_bit_is_found_before_decoding(at: int) -> None:
     data = ARCHIVE.data
     damaged = data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :]
     with pytest.raises(ArchiveError):
@@ -151,16 +153,16 @@ def test_a_turned_bit_is_found_before_the_work_begins(at: int) -> None:
 @pytest.mark.parametrize(
     ("archive", "words"),
     [
-        (b"", "no archive"),
-        (b"charrnn", "no archive"),
-        (gzip.compress(b"text", mtime=0), "no archive"),
+        (b"", "not an archive"),
+        (b"charrnn", "not an archive"),
+        (gzip.compress(b"text", mtime=0), "not an archive"),
         (b"charrnn\x02" + ARCHIVE.data[8:], "upgrade charrnn"),
-        (ARCHIVE.data[:-1], "damaged, or cut off"),
-        (ARCHIVE.data[:40], "damaged, or cut off"),
-        (ARCHIVE.data + b"\0", "damaged, or cut off"),
+        (ARCHIVE.data[:-1], "damaged or truncated"),
+        (ARCHIVE.data[:40], "damaged or truncated"),
+        (ARCHIVE.data + b"\0", "damaged or truncated"),
     ],
 )
-def test_what_is_no_whole_archive(archive: bytes, words: str) -> None:
+def test_an_incomplete_archive_is_refused(archive: bytes, words: str) -> None:
     with pytest.raises(ArchiveError, match=words):
         decompress(MADE, archive)
 
@@ -170,7 +172,7 @@ def test_an_archive_belongs_to_its_model() -> None:
         decompress(made(LETTERS, seed=2), ARCHIVE.data)
 
 
-def test_where_numbers_are_rounded_otherwise_nothing_is_decoded(
+def test_nothing_is_decoded_where_results_are_rounded_differently(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other = made(LETTERS)
@@ -182,11 +184,11 @@ def test_where_numbers_are_rounded_otherwise_nothing_is_decoded(
         return logits, state
 
     monkeypatch.setattr(other.engine, "step", rounded)
-    with pytest.raises(ArchiveError, match=r"made by charrnn 7, where .* rounded otherwise"):
+    with pytest.raises(ArchiveError, match=r"made by charrnn 7, where .* rounded differently"):
         decompress(other, ARCHIVE.data)
 
 
-def test_sums_of_numpy_are_not_coded_with() -> None:
+def test_the_numpy_engine_is_refused() -> None:
     plain = made(LETTERS)
     plain.engine = NumpyEngine(plain.config, plain._model.values)
     with pytest.raises(OptionError, match="compiled engine"):
@@ -194,7 +196,7 @@ def test_sums_of_numpy_are_not_coded_with() -> None:
 
 
 def _with(**fields: Any) -> bytes:
-    """The archive with other numbers in its head."""
+    """Return the archive with other values in its head."""
     names = ("magic", "version", "model", "fingerprint", "sha256")
     names += ("size", "symbols", "streams", "literals", "named")
     head = dict(zip(names, compression._HEAD.unpack_from(ARCHIVE.data), strict=True)) | fields
@@ -210,7 +212,7 @@ def _with(**fields: Any) -> bytes:
         {"streams": 2**31},
         {"symbols": 2**60, "size": 2**60},
         {"symbols": 2**64 - 1, "size": 2**64 - 1, "streams": 128},
-        {"symbols": ARCHIVE.symbols + 200, "size": len(TEXT) + 200},
+        {"symbols": ARCHIVE.tokens + 200, "size": len(TEXT) + 200},
         {"size": len(TEXT) + 1},
         {"literals": 2**32 - 1},
         {"literals": 1},
@@ -219,7 +221,7 @@ def _with(**fields: Any) -> bytes:
     ],
     ids=str,
 )
-def test_made_up_numbers_are_refused_and_no_room_is_made_for_them(fields: dict[str, int]) -> None:
+def test_forged_sizes_are_refused_without_allocating_memory(fields: dict[str, int]) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(ArchiveError, match="damaged"):
@@ -229,12 +231,12 @@ def test_made_up_numbers_are_refused_and_no_room_is_made_for_them(fields: dict[s
         tracemalloc.stop()
 
 
-def test_literals_of_any_promised_size_take_their_own_room() -> None:
+def test_literals_take_memory_for_their_real_size_only() -> None:
     packed = compress(MADE, b"\xff" * 99, "x").data
     head = list(compression._HEAD.unpack_from(packed))
     head[5] = 2**64 - 1  # the size
     rest = packed[compression._HEAD.size : -compression._DIGEST]
-    with pytest.raises(ArchiveError, match="not as long as it says"):
+    with pytest.raises(ArchiveError, match="not have the stated length"):
         decompress(MADE, sealed(compression._HEAD.pack(*head) + rest))
 
 
@@ -249,7 +251,7 @@ edits = st.tuples(st.integers(32, 100) | st.integers(0, len(BODY)), st.integers(
 
 @given(st.lists(edits, min_size=1, max_size=3))
 @settings(max_examples=300, deadline=None)
-def test_any_archive_with_a_checksum_that_fits_is_read_or_refused(
+def test_any_archive_with_a_valid_checksum_is_read_or_refused(
     changes: list[tuple[int, int, bytes]],
 ) -> None:
     body = BODY
@@ -259,14 +261,14 @@ def test_any_archive_with_a_checksum_that_fits_is_read_or_refused(
         assert decompress(MADE, sealed(body)) == MIXED
 
 
-def test_what_comes_out_is_compared_with_what_went_in() -> None:
-    with pytest.raises(ArchiveError, match="not as long as it says"):
-        decompress(MADE, _with(symbols=ARCHIVE.symbols - 1))
-    with pytest.raises(RunError, match="not what was compressed"):
+def test_the_result_is_compared_with_the_original() -> None:
+    with pytest.raises(ArchiveError, match="not have the stated length"):
+        decompress(MADE, _with(symbols=ARCHIVE.tokens - 1))
+    with pytest.raises(RunError, match="not the one that was compressed"):
         decompress(MADE, _with(sha256=bytes(32)))
 
 
-def test_words_that_nobody_coded_end_in_a_sentence() -> None:
+def test_forged_words_are_reported_in_one_sentence() -> None:
     head = ARCHIVE.data[: compression._HEAD.size + len("charrnn 7")]
     with pytest.raises((RunError, ArchiveError)):
         decompress(MADE, sealed(head + b"\xff" * 400))

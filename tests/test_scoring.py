@@ -18,11 +18,11 @@ from charrnn.scoring import Score
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer
 
 MakeModel = Callable[..., Model]
-START = 3  # of the models here, which know three symbols
+START = 3  # of the models here, which have three tokens
 
 
 class Constant:
-    """An engine that gives every symbol its probability, whatever came before."""
+    """An engine with a constant distribution, whatever came before."""
 
     def __init__(self, *probabilities: float) -> None:
         self.nats_of = -np.log(probabilities)
@@ -50,24 +50,24 @@ def _float64(model: Model) -> NumpyEngine:
 
 @pytest.fixture
 def remembering(make_model: MakeModel) -> Model:
-    """An LSTM that sums up little by little and forgets nothing: what it read 512 symbols ago
+    """An LSTM that sums up slowly and forgets nothing: what it read 512 tokens ago
     counts as much as what it read last.
     """
     model = make_model("abc", seed=3, hidden_size=4, scale=1.0)
-    model.values["layers.0.bias"][:8] = [-5.0] * 4 + [9.0] * 4  # i nearly shut, f nearly open
+    model.values["layers.0.bias"][:8] = [-5.0] * 4 + [9.0] * 4  # i nearly closed, f nearly open
     model.values["layers.0.weight_hh"][:] *= 0.1
     return model
 
 
 class Naive:
-    """The LSTM written out for one symbol at a time, in float64."""
+    """The LSTM written out for one token at a time, in float64."""
 
     def __init__(self, model: Model) -> None:
         self.w = {name: value.astype(np.float64) for name, value in model.values.items()}
         self.h = self.c = np.zeros(model.config.hidden_size)
 
     def read(self, symbol: int) -> NDArray[np.float64]:
-        """Log-probabilities of the next symbol."""
+        """Return log-probabilities of the next token."""
         w, hidden = self.w, len(self.h)
         z = w["layers.0.weight_ih"] @ w["embedding"][symbol] + w["layers.0.bias"]
         z = z + w["layers.0.weight_hh"] @ self.h
@@ -79,9 +79,9 @@ class Naive:
 
 
 def _naive_streams(model: Model, ids: NDArray[Any], starts: list[int], warm_up: int) -> float:
-    """Total nats of the text, read by one network after the other, from `starts` on."""
+    """Return the total nats of a text, read by one network after another, from `starts` on."""
     total = 0.0
-    inputs = [START, *ids.tolist()]  # symbol p is predicted after reading inputs[p]
+    inputs = [START, *ids.tolist()]  # token p is predicted after reading inputs[p]
     for start, end in zip(starts, [*starts[1:], len(ids)], strict=True):
         network = Naive(model)
         for position in range(max(0, start - warm_up), start):
@@ -102,13 +102,13 @@ def test_nats_bpc_and_bits_per_byte_by_hand() -> None:
     assert (score.characters, score.num_bytes) == (3, 4)
 
 
-def test_score_is_the_total_over_the_length() -> None:
+def test_score_is_the_total_divided_by_the_length() -> None:
     score = Score(total_nats=10 * math.log(2), characters=5, num_bytes=20)
     assert (score.bpc, score.bits_per_byte) == (pytest.approx(2), pytest.approx(0.5))
 
 
 @pytest.mark.parametrize("length", [1, 2, 127, 128, 129, 700])
-def test_one_stream_is_one_character_at_a_time_from_the_start_token(
+def test_one_stream_reads_one_character_at_a_time_from_the_start_token(
     remembering: Model, length: int
 ) -> None:
     ids = _text(length)
@@ -118,7 +118,7 @@ def test_one_stream_is_one_character_at_a_time_from_the_start_token(
     assert exact.characters == length
 
 
-def test_the_first_symbol_is_predicted_from_the_start_token(remembering: Model) -> None:
+def test_the_first_token_is_predicted_from_the_start_token(remembering: Model) -> None:
     score = scoring.score(_float64(remembering), np.array([2], np.uint8), LETTERS, START)
     assert score.nats == pytest.approx(-Naive(remembering).read(START)[2], rel=1e-12)
 
@@ -133,7 +133,7 @@ def test_the_first_symbol_is_predicted_from_the_start_token(remembering: Model) 
         (17_000, [*range(0, 17_000, 532)]),  # 32 streams at most, the last one of 508
     ],
 )
-def test_streams_are_warmed_up_on_the_512_characters_before_them_uncounted(
+def test_streams_are_warmed_up_on_512_uncounted_characters(
     remembering: Model, length: int, starts: list[int]
 ) -> None:
     ids = _text(length)
@@ -143,19 +143,19 @@ def test_streams_are_warmed_up_on_the_512_characters_before_them_uncounted(
     )
 
 
-def test_a_warm_up_of_any_other_length_would_be_seen(remembering: Model) -> None:
+def test_a_warm_up_of_another_length_changes_the_result(remembering: Model) -> None:
     ids = _text(1100)
     totals = [_naive_streams(remembering, ids, [0, 550], n) for n in (0, 256, 511, 512, 513)]
     for one, other in itertools.pairwise(totals):
         assert one != pytest.approx(other, rel=1e-7)
 
 
-def test_32_streams_come_near_to_one(make_model: MakeModel) -> None:
+def test_32_streams_give_nearly_the_result_of_one(make_model: MakeModel) -> None:
     model = make_model("abc", seed=1)
     ids = _text(32 * 512)
     many = scoring.score(_float64(model), ids, LETTERS, START).nats
     one = scoring.score(_float64(model), ids, LETTERS, START, exact=True).nats
-    assert many == pytest.approx(one, abs=1e-9)  # this network forgets within 512 symbols
+    assert many == pytest.approx(one, abs=1e-9)  # this network forgets within 512 tokens
 
 
 @pytest.mark.parametrize("exact", [True, False])
@@ -170,7 +170,7 @@ def test_the_result_does_not_depend_on_the_chunk(
     assert totals == pytest.approx([totals[0]] * 4, rel=1e-12)
 
 
-def test_every_character_counts_once_in_any_length() -> None:
+def test_every_character_counts_once_for_any_length() -> None:
     for length in (*range(1, 5), *range(500, 530), 1023, 1024, 1025, 1537, 16_383, 16_385, 99_999):
         ids = _text(length)
         counts = np.bincount(ids, minlength=3)
@@ -180,7 +180,7 @@ def test_every_character_counts_once_in_any_length() -> None:
 
 
 @pytest.mark.parametrize("cell", ["elman", "lstm", "gru", "gru-reset-after", "jordan"])
-def test_the_trained_network_and_the_engine_that_writes_score_the_same(
+def test_the_trained_network_and_the_engine_give_the_same_score(
     make_model: MakeModel, cell: str, form: dict[str, Any]
 ) -> None:
     model = make_model("abc", cell=cell, num_layers=1 if cell == "jordan" else 2, **form)
@@ -192,12 +192,12 @@ def test_the_trained_network_and_the_engine_that_writes_score_the_same(
     assert windows[0] == pytest.approx(windows[1], abs=1e-5)
 
 
-def test_a_learned_start_is_the_state_before_the_text_and_before_nothing_else(
+def test_a_learned_start_state_is_used_only_before_the_text(
     make_model: MakeModel,
 ) -> None:
     model = make_model("abc", learned_start=True, scale=1.0)
     engine = _float64(model)
-    ids = _text(1400)  # two streams of 700; the second is read from 512 symbols before it on
+    ids = _text(1400)  # two streams of 700; the second is read from 512 tokens before it on
     state = engine.start_state(1)
     targets = ids.astype(np.int64)
     inputs = np.concatenate([[START], targets[:-1]])
@@ -225,7 +225,7 @@ def _naive_windows(model: Model, ids: NDArray[Any], windows: list[int]) -> float
 @pytest.mark.parametrize(
     ("length", "windows"), [(257, 1), (512, 1), (513, 2), (1500, 5), (256 * 66 + 1, 66)]
 )
-def test_windows_of_256_start_from_nothing_without_a_start_token(
+def test_windows_of_256_start_from_zero_without_a_start_token(
     remembering: Model, length: int, windows: int
 ) -> None:
     ids = _text(length)
@@ -234,9 +234,7 @@ def test_windows_of_256_start_from_nothing_without_a_start_token(
 
 
 @pytest.mark.parametrize("length", [0, 1, 256])
-def test_a_text_shorter_than_a_window_and_its_target_has_no_windows(
-    remembering: Model, length: int
-) -> None:
+def test_a_text_shorter_than_a_window_has_no_windows(remembering: Model, length: int) -> None:
     assert scoring.window_nats(_float64(remembering), _text(length), LETTERS) is None
 
 
@@ -249,7 +247,7 @@ def test_too_many_windows_are_thinned_evenly(
     assert nats == pytest.approx(_naive_windows(remembering, ids, [0, 2, 4]), rel=1e-12)
 
 
-def test_a_longer_alphabet_than_a_byte_is_scored(make_model: MakeModel) -> None:
+def test_a_vocabulary_of_more_than_256_tokens_is_scored(make_model: MakeModel) -> None:
     symbols = "".join(map(chr, range(0x100, 0x100 + 256)))
     model = make_model(symbols)
     assert isinstance(model.config, ModelConfig)
@@ -261,8 +259,8 @@ def test_a_longer_alphabet_than_a_byte_is_scored(make_model: MakeModel) -> None:
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_losses_are_per_character_and_byte_whatever_a_symbol_is(exact: bool) -> None:
-    # "é" is two symbols of 1/256 each: 2 ln 256 nats for one character of two bytes
+def test_losses_are_per_character_and_byte_for_any_token(exact: bool) -> None:
+    # "é" is two tokens of 1/256 each: 2 ln 256 nats for one character of two bytes
     tokenizer = ByteTokenizer()
     even = Constant(*[1 / 256] * 256)
     ids = tokenizer.encode("é" * 700)
@@ -283,14 +281,14 @@ def _texts(lengths: list[int]) -> list[NDArray[np.uint8]]:
     st.integers(1, 20),
 )
 @settings(max_examples=40, deadline=None)
-def test_texts_side_by_side_are_read_as_alone(
+def test_texts_read_side_by_side_give_the_result_of_each_alone(
     lengths: list[int], texts: int, shortest: int
 ) -> None:
     engine, given_texts = _Counting(), _texts(lengths)
     progress: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "TEXTS", texts)
-        patch.setattr(scoring, "_SHORTEST", shortest)
+        patch.setattr(scoring, "_MAX_TEXTS", texts)
+        patch.setattr(scoring, "_MIN_CHUNK", shortest)
         found = scoring.surprisals(engine, given_texts, START, progress=progress.append)
     assert [read.ids.tolist() for read in found] == [text.tolist() for text in given_texts]
     for read, text in zip(found, given_texts, strict=True):
@@ -300,7 +298,7 @@ def test_texts_side_by_side_are_read_as_alone(
 
 
 class _Counting:
-    """An engine whose nats tell what was read before: a number of all symbols in their order."""
+    """An engine whose nats encode what was read before, in order."""
 
     def start_state(self, batch_size: int) -> Any:
         return ((np.ones((batch_size, 1)),),)
@@ -325,7 +323,7 @@ def _alone(text: NDArray[np.uint8]) -> list[float]:
     return nats
 
 
-def test_what_was_expected_instead(remembering: Model) -> None:
+def test_the_most_likely_tokens_are_reported(remembering: Model) -> None:
     (text, other) = _texts([300, 7])
     engine = _float64(remembering)
     found, short = scoring.surprisals(engine, [text, other], START, count=2)
@@ -353,11 +351,11 @@ def test_no_texts_have_no_surprisals(remembering: Model) -> None:
     assert scoring.surprisals(_float64(remembering), [], START) == []
 
 
-def test_a_part_is_the_beginnings_of_the_streams(make_model: MakeModel) -> None:
+def test_a_limit_reads_the_beginnings_of_the_streams(make_model: MakeModel) -> None:
     model = make_model("abc", seed=3, hidden_size=4)
     ids = _text(3 * 512 + 100)  # three streams of 546, 546 and 544
     engine = _float64(model)
-    found = scoring.score(engine, ids, model.tokenizer, START, most=620)
+    found = scoring.score(engine, ids, model.tokenizer, START, limit=620)
     starts = [0, 546, 1092]
     expected = 0.0
     for start in starts:
@@ -371,5 +369,5 @@ def test_a_part_is_the_beginnings_of_the_streams(make_model: MakeModel) -> None:
     chosen = np.concatenate([ids[start : start + 206] for start in starts])
     assert np.array_equal(scoring.spread(ids, 620), chosen)
     whole = scoring.score(engine, ids, model.tokenizer, START)
-    assert scoring.score(engine, ids, model.tokenizer, START, most=10**6) == whole
+    assert scoring.score(engine, ids, model.tokenizer, START, limit=10**6) == whole
     assert scoring.spread(ids, None) is ids

@@ -129,5 +129,5 @@ class Validation:
     def _score(self, engine: Interruptible, limit: int | None = None) -> Score:
         start = engine.network.config.start_token
         return scoring.score(
-            engine, self.ids, self.tokenizer, start, most=limit, documents=self.documents
+            engine, self.ids, self.tokenizer, start, limit=limit, documents=self.documents
         )

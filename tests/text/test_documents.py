@@ -163,7 +163,7 @@ def test_a_part_of_a_score_is_that_of_the_streams_beginnings(
     model = make_model("abc")
     ids, starts, _ = cut(np.random.default_rng(2).integers(1, 60, 300).tolist())
     engine = CompiledEngine(model.config, model.values)
-    few = scoring.score(engine, ids, TOKENIZER, START, documents=starts, most=2000)
+    few = scoring.score(engine, ids, TOKENIZER, START, documents=starts, limit=2000)
     read = scoring.spread(ids, 2000, documents=starts)
     assert few.characters == len(read)
     assert 1000 < len(read) <= 2000

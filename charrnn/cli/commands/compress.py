@@ -46,7 +46,7 @@ def compress(
         fields = {
             "bytes": len(data),
             "compressed_bytes": len(archive.data),
-            "symbols": archive.symbols,
+            "symbols": archive.tokens,
             "literal_bytes": archive.literals,
             "bits_per_byte": 8 * len(archive.data) / len(data) if data else None,
         }

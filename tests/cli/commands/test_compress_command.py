@@ -75,10 +75,10 @@ def test_damaged_archives_are_refused(tiny: Run, cli: Cli, archive: Path) -> Non
         return sentence
 
     data = archive.read_bytes()
-    assert "its checksum does not fit" in refused(data[:-9] + b"?" + data[-8:])
-    assert "its checksum does not fit" in refused(data[:200])
-    assert "no archive" in refused(tiny.text.read_bytes())
-    assert "no archive" in refused(b"")
+    assert "its checksum does not match" in refused(data[:-9] + b"?" + data[-8:])
+    assert "its checksum does not match" in refused(data[:200])
+    assert "not an archive" in refused(tiny.text.read_bytes())
+    assert "not an archive" in refused(b"")
 
 
 def test_the_archive_of_another_model_is_refused(tiny: Run, cli: Cli, archive: Path) -> None:
