@@ -56,6 +56,20 @@ class InspectOutput(Options):
         plots.check_file("--plot", self.plot, self.force)
 
 
+@dataclass(frozen=True)
+class CellsOutput(InspectOutput):
+    """Where the activations go besides the terminal."""
+
+    html: Path | None = path(
+        "Write an HTML page in which you can color the text by any unit.", shown="none"
+    )
+
+    def __post_init__(self) -> None:
+        """Check the page's file as well."""
+        super().__post_init__()
+        plots.check_file("--html", self.html, self.force, (".html", ".htm"))
+
+
 def load_models(given: Sequence[Path] | None, *, newest: bool = True) -> dict[Path, Model]:
     """Load the models meant by ``--model``: if none is given the newest one, where that is wanted.
 

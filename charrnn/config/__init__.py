@@ -15,7 +15,7 @@ from charrnn.config.fields import (
     to_json,
     unescape,
 )
-from charrnn.config.inspection import TaskOptions, UntrainedOptions
+from charrnn.config.inspection import ContextOptions, TaskOptions, UnitOptions, UntrainedOptions
 from charrnn.config.model import FORM, CellName, Form, ModelConfig
 from charrnn.config.text import Reading, TextOptions
 from charrnn.config.training import (
@@ -32,6 +32,7 @@ __all__ = [
     "MAX_SEED",
     "BeamConfig",
     "CellName",
+    "ContextOptions",
     "EngineOptions",
     "Form",
     "Limits",
@@ -44,6 +45,7 @@ __all__ = [
     "TextOptions",
     "TrainConfig",
     "TrainOptions",
+    "UnitOptions",
     "UntrainedOptions",
     "WeightsName",
     "check_device",

@@ -1,4 +1,4 @@
-"""Options of ``charrnn inspect``: networks that are made only to be measured."""
+"""Options of ``charrnn inspect``: which unit to show, and networks made only to be measured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from charrnn.config.fields import TASKS, Options, check_choice, flag, integer, same, strings
+from charrnn.config.fields import TASKS, Options, check_choice, flag, integer, same, string, strings
 from charrnn.config.model import CellName, ModelConfig
 from charrnn.config.training import TrainOptions
 from charrnn.errors import OptionError
@@ -51,6 +51,19 @@ def _parse_cell(name: str, value: str) -> tuple[str, float]:
 
 
 @dataclass(frozen=True)
+class UnitOptions(Options):
+    """What a model reads while its units are recorded, and which unit to show."""
+
+    prompt: str | None = string(None, "Read this text instead.", shown="none")
+    length: int = integer(1, 100_000, 5000, "Tokens to read.")
+    unit: str | None = string(
+        None,
+        "Color the text by this unit: LAYER.UNIT or LAYER.PART.UNIT, for example 1.c.37.",
+        shown="none",
+    )
+
+
+@dataclass(frozen=True)
 class UntrainedOptions(Options):
     """Untrained networks to measure beside models."""
 
@@ -74,6 +87,20 @@ class UntrainedOptions(Options):
     def cells(self) -> list[tuple[str, float]]:
         """The cell of each network and the scale of its recurrent weights."""
         return [_parse_cell(flag("cell"), value) for value in self.cell]
+
+
+@dataclass(frozen=True)
+class ContextOptions(Options):
+    """Which contexts, or lags of a task, to measure."""
+
+    longest: int | None = integer(
+        1,
+        2**16,
+        None,
+        "Longest context (or lag of a task), in tokens; all powers of two up to it are used.",
+        shown="1,024; for a task 32",
+    )
+    symbols: int = integer(1, 2**20, 4096, "Tokens to score after each context.")
 
 
 @dataclass(frozen=True)

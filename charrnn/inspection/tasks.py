@@ -156,17 +156,60 @@ class CellSuccess:
         return {"cell": self.cell, "lags": list(lags), "success": self.means, "each": each}
 
 
-def compare_cells(
-    name: str, lags: Sequence[int], options: TaskOptions, notify: Callable[[str], object]
-) -> list[CellSuccess]:
-    """Train networks of some cells on a task and measure their success at each lag.
+@dataclass(frozen=True)
+class Comparison:
+    """How often the networks of some cells answered correctly on some tasks.
+
+    Attributes:
+        options: how the networks were trained.
+        lags: powers of two, (K,).
+        tasks: the cells' success on each task, by the task's name.
+    """
+
+    options: TaskOptions
+    lags: Sequence[int]
+    tasks: Mapping[str, Sequence[CellSuccess]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all numbers for JSON."""
+        tasks = [
+            {
+                "task": name,
+                "guessed": TASKS[name].guessed,
+                "cells": [one.to_json(self.lags) for one in cells],
+            }
+            for name, cells in self.tasks.items()
+        ]
+        return {
+            "examples": EXAMPLES,
+            "hidden_size": self.options.hidden_size,
+            "steps": self.options.steps,
+            "learning_rate": self.options.learning_rate,
+            "tasks": tasks,
+        }
+
+
+def compare_on_tasks(
+    options: TaskOptions, longest: int, notify: Callable[[str], object]
+) -> Comparison:
+    """Train networks on each task and measure their success at lags up to `longest`.
 
     Args:
-        name: of the task.
-        lags: in ascending order.
-        options: which networks to train, and how.
+        options: which networks to train on which tasks, and how.
+        longest: limit of the lags.
         notify: called with a line before each training.
     """
+    lags = [1 << power for power in range(longest.bit_length())]
+    tasks = {
+        name: _compare_cells(name, lags, options, notify) for name in dict.fromkeys(options.task)
+    }
+    return Comparison(options, lags, tasks)
+
+
+def _compare_cells(
+    name: str, lags: Sequence[int], options: TaskOptions, notify: Callable[[str], object]
+) -> list[CellSuccess]:
+    """Train networks of some cells on one task and measure their success at each lag."""
     task, found = TASKS[name], []
     for cell in options.cell or TASK_CELLS:
         by_seed = {}

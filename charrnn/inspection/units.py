@@ -5,6 +5,7 @@ Shapes: L layers, N tokens read, H hidden units.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, OptionError
 from charrnn.inspection import features
 from charrnn.inspection.activations import Activations, Saturation, activations, saturation
 from charrnn.inspection.features import Tracker
@@ -105,6 +106,26 @@ def absolute_limit(values: NDArray[Any], axis: int | None = None) -> NDArray[np.
     """Return what 99.5 % of the absolute values lie below, along an axis; 1 where all are 0."""
     limits = np.quantile(np.abs(values), LIMIT_QUANTILE, axis=axis)
     return np.where(limits > 0, limits, 1.0)
+
+
+def parse_unit(text: str, model: Model) -> Unit:
+    """Return the unit named LAYER.PART.UNIT, or LAYER.UNIT of the last part of the state."""
+    from charrnn.cells import CELLS
+    from charrnn.inspection.units import Unit
+
+    config, states = model.config, CELLS[model.config.cell].states
+    match = re.fullmatch(r"(\d{1,9})\.(?:([a-z]+)\.)?(\d{1,9})", text)
+    if not match:
+        raise OptionError(
+            f"--unit {text} is not a unit: write LAYER.UNIT or LAYER.PART.UNIT, as 1.c.37"
+        )
+    unit = Unit(int(match[1]), match[2] or states[-1], int(match[3]))
+    if not (1 <= unit.layer <= config.num_layers and 1 <= unit.number <= config.hidden_size):
+        raise OptionError(
+            f"--unit {text}: layers of this model are 1 to {config.num_layers}, their units 1 to "
+            f"{config.hidden_size}"
+        )
+    return unit
 
 
 def track_units(model: Model, text: str, length: int) -> TrackedUnits:

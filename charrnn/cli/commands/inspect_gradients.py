@@ -60,12 +60,7 @@ def inspect_gradients(
         fields = [network.to_json() for network in networks]
         print_json({"lags": lags, "windows": windows, "networks": fields})
         return
-    for line in gradient_flow.table(networks, lags):
-        typer.echo(line)
-    try:
-        typer.echo(gradient_flow.chart(networks))
-    except OptionError as error:  # the table has the numbers
-        note(error.message)
+    gradient_flow.show(networks, lags)
 
 
 def _networks(

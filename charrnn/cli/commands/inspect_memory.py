@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING
 
 from charrnn.cli.display import memory_curves, plots
-from charrnn.cli.display.memory_curves import Panel
 from charrnn.cli.inspect_shared import (
     MAX_HELD_OUT,
     InspectOutput,
@@ -21,27 +18,15 @@ from charrnn.cli.inspect_shared import (
 )
 from charrnn.cli.options import configured
 from charrnn.cli.shared import guarded, note, print_json
-from charrnn.config import TaskOptions
+from charrnn.config import ContextOptions, TaskOptions
 from charrnn.errors import InputError, OptionError
 
 if TYPE_CHECKING:
     from charrnn.inspection.memory import Memory
     from charrnn.model.model_file import Model
 
-DEFAULT_CONTEXT, MAX_CONTEXT = 1024, 2**16
+DEFAULT_CONTEXT = 1024
 DEFAULT_LAG, MAX_LAG = 32, 512
-
-LongestOption = Annotated[
-    int | None,
-    typer.Option(
-        help="Longest context (or lag of a task), in tokens; all powers of two up to it are used.",
-        min=1,
-        show_default=f"{DEFAULT_CONTEXT:,}; for a task {DEFAULT_LAG}",
-    ),
-]
-SymbolsOption = Annotated[
-    int, typer.Option(help="Tokens to score after each context.", min=1, max=2**20)
-]
 
 
 @guarded
@@ -50,8 +35,7 @@ def inspect_memory(
     *,
     file: TextArgument = None,
     models: ModelsOption = None,
-    longest: LongestOption = None,
-    symbols: SymbolsOption = 4096,
+    contexts: ContextOptions,
     tasks: TaskOptions,
     output: InspectOutput,
 ) -> None:
@@ -65,38 +49,43 @@ def inspect_memory(
     brackets (which two are open, after n characters of closed ones). The result is the share of new
     lines that a network answers correctly. A training takes some seconds per thousand steps.
     """
-    limit = MAX_LAG if tasks.task else MAX_CONTEXT
-    if longest is not None and longest > limit:
-        raise OptionError(f"--longest {longest} is too long: {limit:,} at most")
+    if tasks.task and (contexts.longest or 0) > MAX_LAG:
+        raise OptionError(
+            f"--longest {contexts.longest} is too long for a task: use {MAX_LAG} at most"
+        )
     if tasks.task and (models or file):
         raise OptionError("--task trains networks of its own: give no model and no text")
     if tasks.cell and not tasks.task:
         raise OptionError("--cell is for the networks that a --task trains: add --task")
     if tasks.task:
-        panels, fields = _tasks(tasks, longest or DEFAULT_LAG)
+        from charrnn.inspection.tasks import compare_on_tasks
+
+        compared = compare_on_tasks(tasks, contexts.longest or DEFAULT_LAG, note)
+        panels, fields = memory_curves.task_panels(compared), compared.to_json()
     else:
         loaded = load_models(models)
         text = text_of(file, loaded, MAX_HELD_OUT)
-        panels, fields = _models(loaded, text, longest or DEFAULT_CONTEXT, symbols)
+        longest = contexts.longest or DEFAULT_CONTEXT
+        found = _memories(loaded, text, longest, contexts.symbols)
+        panels = [memory_curves.context_panel(found)]
+        fields = {"models": [{"name": name} | one.to_json() for name, one in found.items()]}
     if output.plot is not None:
         plots.save(memory_curves.picture(panels), output.plot)
     if output.json:
         print_json(fields)
     else:
-        _show(panels)
+        memory_curves.show(panels)
 
 
-def _models(
+def _memories(
     loaded: Mapping[Path, Model], text: str, longest: int, symbols: int
-) -> tuple[list[Panel], dict[str, Any]]:
-    """Return the loss of each model over contexts, and the same for JSON."""
+) -> dict[str, Memory]:
+    """Return the loss of each model over contexts, by the model's name."""
     names = names_of(list(loaded))
-    found = {
+    return {
         names[path]: _memory(names[path], model, text, longest, symbols)
         for path, model in loaded.items()
     }
-    fields = [{"name": name} | one.to_json() for name, one in found.items()]
-    return [memory_curves.context_panel(found)], {"models": fields}
 
 
 def _memory(name: str, model: Model, text: str, longest: int, symbols: int) -> Memory:
@@ -110,33 +99,3 @@ def _memory(name: str, model: Model, text: str, longest: int, symbols: int) -> M
         return memory(engine, ids, model.tokenizer, longest=longest, symbols=symbols)
     except InputError as error:
         raise type(error)(f"{name}: {error.message}") from None
-
-
-def _tasks(options: TaskOptions, longest: int) -> tuple[list[Panel], dict[str, Any]]:
-    """Return the success of each cell over the lags of each task, and the same for JSON."""
-    from charrnn.inspection.tasks import EXAMPLES, TASKS, compare_cells
-
-    lags = [1 << power for power in range(longest.bit_length())]
-    panels, fields = [], []
-    for name in dict.fromkeys(options.task):
-        found = compare_cells(name, lags, options, note)
-        panels.append(memory_curves.task_panel(name, lags, found))
-        by_cell = [one.to_json(lags) for one in found]
-        fields.append({"task": name, "guessed": TASKS[name].guessed, "cells": by_cell})
-    return panels, {
-        "examples": EXAMPLES,
-        "hidden_size": options.hidden_size,
-        "steps": options.steps,
-        "learning_rate": options.learning_rate,
-        "tasks": fields,
-    }
-
-
-def _show(panels: Sequence[Panel]) -> None:
-    for panel in panels:
-        for line in memory_curves.table(panel):
-            typer.echo(line)
-        try:
-            typer.echo(memory_curves.chart(panel))
-        except OptionError as error:  # the table has the numbers
-            note(error.message)

@@ -6,8 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from charrnn.cli.display import plots
 from charrnn.cli.display.plots import COLORS, literal
+from charrnn.cli.shared import note
+from charrnn.errors import OptionError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +22,16 @@ if TYPE_CHECKING:
 MIN_DRAWN = 1e-12  # a logarithmic axis that reached further down would flatten all curves
 SPECTRUM_LAG = 10  # the lag whose singular values are drawn
 MAX_ACROSS = 5  # panels of eigenvalues side by side
+
+
+def show(networks: Sequence[NetworkFlow], lags: int) -> None:
+    """Print the table and the chart."""
+    for line in table(networks, lags):
+        typer.echo(line)
+    try:
+        typer.echo(chart(networks))
+    except OptionError as error:  # the table has the numbers
+        note(error.message)
 
 
 def table(networks: Sequence[NetworkFlow], lags: int) -> Iterator[str]:

@@ -6,15 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from charrnn.cli.display import plots
 from charrnn.cli.display.plots import COLORS, literal
+from charrnn.cli.shared import note
+from charrnn.errors import OptionError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from charrnn.inspection.memory import Memory
-    from charrnn.inspection.tasks import CellSuccess
+    from charrnn.inspection.tasks import Comparison
 
 
 @dataclass(frozen=True)
@@ -61,13 +65,27 @@ def context_panel(found: Mapping[str, Memory]) -> Panel:
     return Panel(title, "nats per character", "context", curves)
 
 
-def task_panel(name: str, lags: Sequence[int], found: Sequence[CellSuccess]) -> Panel:
-    """Return the success of cells over the lags of a task."""
+def task_panels(compared: Comparison) -> list[Panel]:
+    """Return the success of cells over lags, a panel for each task."""
     from charrnn.inspection.tasks import EXAMPLES, TASKS
 
-    title = f"{name}: share of {EXAMPLES} new lines answered correctly, over the lag n"
-    curves = [Curve(one.cell, lags, one.means, one.by_seed) for one in found]
-    return Panel(title, "share correct", "lag", curves, TASKS[name].guessed)
+    panels = []
+    for name, cells in compared.tasks.items():
+        title = f"{name}: share of {EXAMPLES} new lines answered correctly, over the lag n"
+        curves = [Curve(one.cell, compared.lags, one.means, one.by_seed) for one in cells]
+        panels.append(Panel(title, "share correct", "lag", curves, TASKS[name].guessed))
+    return panels
+
+
+def show(panels: Sequence[Panel]) -> None:
+    """Print a table and a chart of each panel."""
+    for panel in panels:
+        for line in table(panel):
+            typer.echo(line)
+        try:
+            typer.echo(chart(panel))
+        except OptionError as error:  # the table has the numbers
+            note(error.message)
 
 
 def table(panel: Panel) -> Iterator[str]:

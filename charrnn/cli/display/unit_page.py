@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 
 from charrnn.cli.display.activation_text import color
 from charrnn.cli.display.templates import fill
+from charrnn.cli.shared import note
 from charrnn.inspection.units import absolute_limit
+from charrnn.storage.files import write_atomically
 from charrnn.terminal import with_line_ends
 
 if TYPE_CHECKING:
@@ -23,6 +26,14 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 6_000_000  # of activations
 LEVELS = 256
+
+
+def write_page(path: Path, name: str, found: TrackedUnits, unit: Unit | None) -> None:
+    """Write the page; the arguments are those of `unit_page`."""
+    write_atomically(path, unit_page(name, found, unit).encode())
+    length = shown_tokens(found)
+    part = f", the first {length:,} tokens" if length < len(found.tokens) else ""
+    note(f"written: {path}{part}")
 
 
 def shown_tokens(found: TrackedUnits) -> int:
