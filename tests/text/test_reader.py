@@ -1,0 +1,79 @@
+"""Byte order marks and line ends."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from text_files import write_file
+
+from charrnn.config import Reading
+from charrnn.errors import OptionError
+from charrnn.text import corpus, sources
+from charrnn.text.reader import Reader, silent
+from charrnn.text.sources import Source
+
+
+def test_a_byte_order_mark_is_dropped_with_a_notice(tmp_path: Path) -> None:
+    read = corpus.read([write_file(tmp_path, b"\xef\xbb\xbfab\xef\xbb\xbf")])
+    assert read.text == "ab\ufeff"  # inside a text it is a character
+    assert read.num_bytes == 5
+    assert len(read.notices) == 1
+    assert "byte order mark" in read.notices[0]
+
+
+def test_the_mark_of_every_file_is_dropped(tmp_path: Path) -> None:
+    files = [write_file(tmp_path, b"\xef\xbb\xbf" + word, word.decode()) for word in (b"a", b"b")]
+    assert corpus.read(files).text == "ab"
+
+
+def test_crlf_stays_with_a_notice(tmp_path: Path) -> None:
+    read = corpus.read([write_file(tmp_path, b"a\r\nb\n")])
+    assert read.text == "a\r\nb\n"
+    assert "CR LF" in read.notices[0]
+
+
+def test_crlf_becomes_lf_when_asked(tmp_path: Path) -> None:
+    read = corpus.read([write_file(tmp_path, b"a\r\nb\rc\n")], Reading(newline="lf"))
+    assert (read.text, read.num_bytes) == ("a\nb\rc\n", 6)
+    assert "made LF" in read.notices[0]
+
+
+def test_war_and_peace_has_a_mark_and_crlf(tmp_path: Path, corpora_folder: Path) -> None:
+    packed = (corpora_folder / "warandpeace.txt.gz").read_bytes()
+    path = write_file(tmp_path, gzip.decompress(packed), "warandpeace.txt")
+    kept = corpus.read([path])
+    made = corpus.read([path], Reading(newline="lf"))
+    assert len(kept.notices) == len(made.notices) == 2
+    assert made.text == kept.text.replace("\r\n", "\n")
+    assert kept.text.encode() == path.read_bytes()[3:]
+
+
+def test_an_unknown_newline_policy_is_refused() -> None:
+    with pytest.raises(OptionError, match=r"`newline` 'crlf' is not known: did you mean lf\?"):
+        Reading(newline="crlf")
+
+
+@settings(max_examples=100)
+@given(st.lists(st.sampled_from(["\r", "\n", "a", "é", "\r\n"]), max_size=12), st.integers(1, 4))
+def test_line_ends_across_chunks(parts: list[str], chunk: int) -> None:
+    text = "".join([*parts, "."])
+    source = Source("text", data=text.encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "CHUNK", chunk)
+        kept = corpus.survey("text", "text", Reader([source], Reading(), silent, "reading"))
+        as_lf = Reader([source], Reading(newline="lf"), silent, "reading")
+        made = corpus.survey("text", "text", as_lf)
+        assert (kept.text, made.text) == (text, text.replace("\r\n", "\n"))
+    assert any("CR LF" in notice for notice in kept.notices) == ("\r\n" in text)
+
+
+def test_many_files_give_one_notice_of_each_kind(tmp_path: Path) -> None:
+    for number in range(5):
+        write_file(tmp_path, b"\xef\xbb\xbfa\r\nb", f"{number}.txt")
+    first, second = corpus.read([tmp_path]).notices
+    assert first.startswith(f"{tmp_path / '0.txt'} and 4 more files: byte order marks at")
+    assert second.startswith(f"{tmp_path / '0.txt'} and 4 more files: lines end in CR LF")
