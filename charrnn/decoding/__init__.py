@@ -1,5 +1,8 @@
-"""Choosing the next symbol, over any ``step(ids, state) -> (logits, state)``.
+"""Decoding: choose tokens one after another, given a network's logits.
 
-Every decoder gets the logits of the first symbol and the state that produced them, and yields one
-symbol per step. None of them knows a network, a tokenizer or a file.
+``filters`` and ``choice`` choose one token, as plain Python or ``compiled``; ``sampler`` samples
+texts with them, and ``beam`` searches for the most probable texts (``hypotheses``). ``constraints``
+compiles patterns (``regex_parser``, ``expressions``, ``automaton``, ``token_automaton``) to the
+tables that both follow. None of these knows a network, a tokenizer or a file; ``generation``
+connects them with a model's ``vocabulary`` and ``output_text``.
 """

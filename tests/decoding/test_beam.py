@@ -39,7 +39,7 @@ def _ended(text: Text, stops: Stops) -> str:
 
 
 def _all_texts(size: int, length: int, stops: Stops) -> list[Text]:
-    """Every text of `length` symbols, or shorter where a stop ends it."""
+    """Return every text of `length` tokens, or shorter where a stop string ends it."""
     texts: set[Text] = set()
     for text in itertools.product(range(size), repeat=length):
         ends = [end for end in range(1, length) if _stopped(text[:end], stops)]
@@ -50,7 +50,7 @@ def _all_texts(size: int, length: int, stops: Stops) -> list[Text]:
 def _brute_force(
     chain: Any, size: int, length: int, alpha: float = 1.0, stops: Stops | None = None
 ) -> list[tuple[Text, float]]:
-    """All texts with their log-probability over length^alpha, best first."""
+    """Return all texts with their log-probability divided by length^alpha, best first."""
     scored = [
         (text, chain.log_prob(text) / len(text) ** alpha)
         for text in _all_texts(size, length, stops or [])
@@ -61,10 +61,9 @@ def _brute_force(
 def _check(
     chain: Any, found: list[Hypothesis], expected: list[tuple[Text, float]], alpha: float = 1.0
 ) -> None:
-    """The scores are the expected ones, and those of different texts.
+    """Assert that the texts are distinct and have the expected scores.
 
-    Texts made of the same transitions are equally probable, so their order among themselves is
-    free.
+    Texts made of the same transitions are equally probable, so their order may vary.
     """
     assert [h.score for h in found] == pytest.approx([score for _, score in expected], rel=1e-9)
     assert len({h.ids for h in found}) == len(found)
@@ -77,9 +76,9 @@ THE, CAT, IS, HOME = range(4)
 
 
 def _lecture() -> Any:
-    """After "the" comes "cat"; after "cat" rather "the" (0.55) than "is" (0.45).
+    """Return a chain in which "the" (0.55) is more likely than "is" (0.45) after "cat".
 
-    But what follows "the cat the" is anyone's guess, and after "the cat is" comes "home".
+    But the word after "the cat the" is uncertain, and "home" follows "the cat is".
     """
     after: dict[int, list[float]] = {
         THE: [0.0, 0.4, 0.3, 0.3],
@@ -103,7 +102,7 @@ def test_beam_search_writes_the_cat_is_home_where_greedy_writes_the_cat_the(
 
 
 def test_search_by_hand(make_chain: MakeChain) -> None:
-    # two symbols, always 0.6 and 0.4: of the texts of two 00 has 0.36, 01 and 10 have 0.24
+    # two tokens with 0.6 and 0.4: the text 00 has 0.36, 01 and 10 have 0.24
     chain = make_chain(np.tile([0.6, 0.4], (2, 2, 1)))
     found = _search(chain, length=2, width=3, num_return=3, length_penalty=1.0)
     assert [h.ids for h in found] == [(0, 0), (0, 1), (1, 0)]
@@ -114,7 +113,7 @@ def test_search_by_hand(make_chain: MakeChain) -> None:
 
 @pytest.mark.parametrize(("size", "length", "width"), [(3, 4, 27), (3, 5, 81), (4, 4, 64)])
 @pytest.mark.parametrize("seed", range(4))
-def test_a_width_that_loses_nothing_is_brute_force(
+def test_an_exhaustive_width_equals_brute_force(
     make_chain: MakeChain, size: int, length: int, width: int, seed: int
 ) -> None:
     chain = make_chain(size, seed)
@@ -125,7 +124,7 @@ def test_a_width_that_loses_nothing_is_brute_force(
 @pytest.mark.parametrize("alpha", [0.0, 0.7, 1.0, 2.0])
 @pytest.mark.parametrize("stops", [[(0,)], [(1, 0)], [(0, 1), (2, 2, 0)], [(0,), (1,), (2,)]])
 @pytest.mark.parametrize("num_return", [1, 4, 40])
-def test_ranking_with_stops_is_that_of_brute_force(
+def test_ranking_with_stops_equals_brute_force(
     make_chain: MakeChain, alpha: float, stops: Stops, num_return: int
 ) -> None:
     chain = make_chain(3, seed=5)
@@ -139,7 +138,7 @@ def test_ranking_with_stops_is_that_of_brute_force(
 @pytest.mark.parametrize("stops", [[], [(0,)], [(1, 0), (2,)]])
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("alpha", [0.0, 1.0, 2.0])
-def test_a_narrow_search_is_the_one_of_the_definition(
+def test_a_narrow_search_follows_its_definition(
     make_chain: MakeChain, seed: int, stops: Stops, alpha: float
 ) -> None:
     chain = make_chain(4, seed)
@@ -147,7 +146,7 @@ def test_a_narrow_search_is_the_one_of_the_definition(
     live: list[Text] = [()]
     ended: list[Text] = []
     for _ in range(length):  # extend all, keep the best, set aside what ended
-        longer = [(*text, symbol) for text in live for symbol in range(4)]
+        longer = [(*text, token) for text in live for token in range(4)]
         best = sorted(longer, key=lambda text: -chain.log_prob(text))[:width]
         ended += [text for text in best if _stopped(text, stops)]
         live = [text for text in best if not _stopped(text, stops)]
@@ -169,13 +168,13 @@ def test_width_one_is_greedy(
     assert best.log_prob == pytest.approx(sum(greedy.log_probs), rel=1e-12)
 
 
-def test_width_one_takes_the_lowest_among_equals_as_greedy_does(make_chain: MakeChain) -> None:
+def test_width_one_takes_the_lowest_id_among_equals_as_greedy_does(make_chain: MakeChain) -> None:
     chain = make_chain(np.full((3, 3, 3), 1 / 3))
     (best,) = _search(chain, length=4, width=1)
     assert best.ids == (0, 0, 0, 0)
 
 
-def test_wider_searches_never_find_less(make_chain: MakeChain) -> None:
+def test_wider_searches_never_find_worse_texts(make_chain: MakeChain) -> None:
     chain = make_chain(4, seed=9)
     found = [_search(chain, length=6, width=width)[0].log_prob for width in (1, 4**5)]
     assert found[1] >= found[0]
@@ -193,21 +192,21 @@ def test_an_impossible_text_is_not_returned(make_chain: MakeChain) -> None:
     assert (only.ids, only.log_prob) == ((1, 1, 1), 0)
 
 
-def test_no_length_is_the_empty_text(make_chain: MakeChain) -> None:
+def test_length_zero_is_the_empty_text(make_chain: MakeChain) -> None:
     (best,) = _search(make_chain(3, seed=0), length=0)
     assert (best.ids, best.log_prob, best.ended) == ((), 0, "length")
 
 
-def test_all_beams_are_one_batch_and_nothing_is_read_after_the_last_symbol(
+def test_all_beams_are_one_batch_and_the_last_token_is_not_read(
     make_chain: MakeChain,
 ) -> None:
     chain = make_chain(3, seed=0)
     _search(chain, length=5, width=7)
-    assert chain.batches == [3, 7, 7, 7]  # after one symbol there are three texts
+    assert chain.batches == [3, 7, 7, 7]  # after one token there are three texts
 
 
-def test_the_search_ends_when_nothing_live_can_win(make_chain: MakeChain) -> None:
-    # symbol 0, a stop, has 0.9: "0" with ln 0.9 beats whatever starts with 1, ln 0.1 at best
+def test_the_search_ends_when_no_live_beam_can_win(make_chain: MakeChain) -> None:
+    # token 0, a stop, has 0.9: "0" with ln 0.9 beats every text that starts with 1, ln 0.1 at best
     chain = make_chain(np.tile([0.9, 0.1], (2, 2, 1)))
     (best,) = _search(chain, [(0,)], length=1000, width=2, length_penalty=0.0)
     assert (best.ids, best.ended) == ((0,), "stop")
@@ -224,20 +223,20 @@ def _settling(chain: Any, stops: Stops, **config: Any) -> tuple[list[list[int]],
 
 @pytest.mark.parametrize("stops", [[], [(0, 1)], [(2,), (1, 1, 1, 1)]])
 @pytest.mark.parametrize("width", [1, 2, 4])
-def test_what_is_settled_begins_the_best_text(
+def test_settled_tokens_are_a_prefix_of_the_best_text(
     make_chain: MakeChain, width: int, stops: Stops
 ) -> None:
     pieces = 0
     for seed in range(20):
         chain = make_chain(3, seed)
         settled, best = _settling(chain, stops, length=60, width=width, length_penalty=2.0)
-        ids = [symbol for piece in settled for symbol in piece]
+        ids = [token for piece in settled for token in piece]
         assert tuple(ids) == best.ids[: len(ids)]
         pieces += len(settled)
     assert pieces > 20
 
 
-def test_what_all_beams_share_is_settled_soon(make_chain: MakeChain) -> None:
+def test_a_prefix_that_all_beams_share_is_settled_soon(make_chain: MakeChain) -> None:
     # After 0 comes 0 with 0.9, after 1 with 0.8. The two beams are 0 (0.9) and 1 (0.1), then
     # 00 (0.81) and 01 (0.09), not 10 (0.08), then 000 and 001: all but the last is shared.
     chain = make_chain(np.tile([[0.9, 0.1], [0.8, 0.2]], (2, 1, 1)))
@@ -245,7 +244,7 @@ def test_what_all_beams_share_is_settled_soon(make_chain: MakeChain) -> None:
     assert settled == [[0] * 7, [0] * 8, [0] * 8]
 
 
-def test_on_settled_may_end_the_search(make_chain: MakeChain) -> None:
+def test_on_settled_may_abort_the_search(make_chain: MakeChain) -> None:
     def stop(ids: list[int]) -> None:
         raise KeyboardInterrupt
 
@@ -255,12 +254,12 @@ def test_on_settled_may_end_the_search(make_chain: MakeChain) -> None:
     assert len(chain.batches) == 7
 
 
-# Shortest and longest texts
+# Minimum and maximum lengths
 
 
 @pytest.mark.parametrize("min_length", [1, 2, 4, 5])
 @pytest.mark.parametrize("stops", [[(0,)], [(1, 0)], [(0, 1), (2, 2, 0), (1,)]])
-def test_no_stop_ends_a_text_before_its_shortest_length(
+def test_no_stop_ends_a_text_before_its_minimum_length(
     make_chain: MakeChain, stops: Stops, min_length: int
 ) -> None:
     chain = make_chain(3, seed=6)
@@ -275,7 +274,7 @@ def test_no_stop_ends_a_text_before_its_shortest_length(
     _check(chain, found, allowed)
 
 
-def test_where_no_text_is_long_enough_there_is_none(make_chain: MakeChain) -> None:
+def test_an_unreachable_minimum_length_is_an_error(make_chain: MakeChain) -> None:
     with pytest.raises(RunError, match=r"no text can be written: .* lower `min_length`"):
         _search(make_chain(2, seed=0), [(0,), (1,)], length=5, min_length=2)
 
@@ -283,7 +282,7 @@ def test_where_no_text_is_long_enough_there_is_none(make_chain: MakeChain) -> No
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 3.0, 100.0])
 @pytest.mark.parametrize("seed", range(8))
 def test_ending_early_loses_nothing(make_chain: MakeChain, alpha: float, seed: int) -> None:
-    """A search for more texts goes on for longer: its best one is no better."""
+    """A search for more texts takes longer, but its best text is the same."""
     chain = make_chain(3, seed)
     stops = [(0, 0), (1,)]
     wanted = {"length": 12, "width": 4, "length_penalty": alpha}
@@ -297,7 +296,7 @@ def test_ending_early_loses_nothing(make_chain: MakeChain, alpha: float, seed: i
 # A constraint
 
 
-def test_a_constraint_holds_and_a_text_ends_where_nothing_may_follow(
+def test_texts_match_the_constraint_and_end_where_nothing_is_allowed(
     make_chain: MakeChain,
 ) -> None:
     chain = make_chain(4, seed=1)
@@ -317,7 +316,7 @@ def test_a_constraint_holds_and_a_text_ends_where_nothing_may_follow(
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("diversity", [0.3, 2.0])
-def test_groups_are_searched_as_by_definition(
+def test_a_search_with_groups_follows_its_definition(
     make_chain: MakeChain, seed: int, diversity: float
 ) -> None:
     chain = make_chain(4, seed)
@@ -326,7 +325,7 @@ def test_groups_are_searched_as_by_definition(
     for _ in range(length):
         taken: list[int] = []
         for group in range(groups):
-            longer = [(*text, symbol) for text in live[group] for symbol in range(4)]
+            longer = [(*text, token) for text in live[group] for token in range(4)]
             live[group] = sorted(
                 longer, key=lambda t: diversity * taken.count(t[-1]) - chain.log_prob(t)
             )[:size]
@@ -341,7 +340,7 @@ def test_groups_are_searched_as_by_definition(
     assert all(h.log_prob == pytest.approx(chain.log_prob(h.ids)) for h in found)
 
 
-def test_groups_are_apart_where_a_plain_search_is_not(make_chain: MakeChain) -> None:
+def test_groups_find_more_diverse_texts_than_a_plain_search(make_chain: MakeChain) -> None:
     chain = make_chain(np.tile([0.5, 0.3, 0.2], (3, 3, 1)))
     plain = _search(chain, length=4, width=3, num_return=3)
     apart = _search(chain, length=4, width=3, num_return=3, groups=3, diversity=9.0)
@@ -349,8 +348,8 @@ def test_groups_are_apart_where_a_plain_search_is_not(make_chain: MakeChain) -> 
     assert sum(h.log_prob for h in plain) > sum(h.log_prob for h in apart)
 
 
-def test_groups_stop_each_for_itself(make_chain: MakeChain) -> None:
-    # the first group takes the stop at once and is done; the second goes on to its own end
+def test_each_group_stops_on_its_own(make_chain: MakeChain) -> None:
+    # the first group takes the stop at once and is done; the second continues to its own end
     chain = make_chain(np.tile([0.9, 0.1], (2, 2, 1)))
     wanted = {"width": 2, "num_return": 2, "groups": 2, "diversity": 5.0, "length_penalty": 0.0}
     found = _search(chain, [(0,)], length=20, **wanted)
@@ -358,7 +357,7 @@ def test_groups_stop_each_for_itself(make_chain: MakeChain) -> None:
     assert chain.batches == [1]
 
 
-# Texts drawn without replacement
+# Sampling without replacement
 
 
 def _drawn(chain: Any, seed: int, stops: Stops | None = None, **config: Any) -> list[Hypothesis]:
@@ -368,7 +367,7 @@ def _drawn(chain: Any, seed: int, stops: Stops | None = None, **config: Any) -> 
 
 
 @pytest.mark.parametrize("stops", [[], [(0,)], [(1, 2)]])
-def test_what_is_drawn_is_distinct_and_has_the_models_log_probability(
+def test_samples_are_distinct_and_have_the_models_log_probability(
     make_chain: MakeChain, stops: Stops
 ) -> None:
     chain = make_chain(3, seed=4)
@@ -382,13 +381,13 @@ def test_what_is_drawn_is_distinct_and_has_the_models_log_probability(
     assert found == _drawn(chain, 19, stops, length=5, width=6, num_return=6, temperature=2.0)
 
 
-def test_everything_is_drawn_when_the_beam_holds_it(make_chain: MakeChain) -> None:
+def test_a_wide_enough_beam_draws_every_text(make_chain: MakeChain) -> None:
     found = _drawn(make_chain(3, seed=4), 1, length=2, width=20, num_return=20)
     assert sorted(h.ids for h in found) == sorted(itertools.product(range(3), repeat=2))
 
 
 def _orders(p: dict[Text, float], count: int) -> dict[tuple[Text, ...], float]:
-    """The exact probability of drawing these texts one after the other, none of them twice."""
+    """Return the exact probability of drawing these texts in order without replacement."""
     if not count:
         return {(): 1.0}
     found = {}
@@ -406,7 +405,7 @@ def _orders(p: dict[Text, float], count: int) -> dict[tuple[Text, ...], float]:
 def test_texts_are_drawn_with_the_exact_probabilities(
     make_chain: MakeChain, stops: Stops, min_length: int, temperature: float
 ) -> None:
-    """Pairs of texts, in order: neither the beam's width nor its pruning may show."""
+    """Compare ordered pairs of texts: neither the width of the beam nor pruning may matter."""
     chain = make_chain(np.tile([[0.5, 0.5], [0.3, 0.7]], (2, 1, 1)))
     p = {text: _probability(chain, text, temperature) for text in _all_texts(2, 2, stops)}
     if min_length:
@@ -427,17 +426,17 @@ CHI_SQUARE = {1: 10.83, 5: 20.52, 11: 31.26}
 
 
 def _probability(chain: Any, text: Text, temperature: float, given: int = 0) -> float:
-    """Of a text of two-symbol steps at a temperature, after its first `given` symbols."""
+    """Return the log-probability of a text at a temperature, after its first `given` tokens."""
     total, older, last = 1.0, 0, 0
-    for place, symbol in enumerate(text):
+    for place, token in enumerate(text):
         powers = np.exp(chain.table[older, last] / temperature)
         if place >= given:
-            total *= float(powers[symbol] / powers.sum())
-        older, last = last, symbol
+            total *= float(powers[token] / powers.sum())
+        older, last = last, token
     return total
 
 
-def test_a_tiny_temperature_draws_what_greedy_writes(
+def test_a_tiny_temperature_draws_the_greedy_text(
     make_chain: MakeChain, write_texts: WriteTexts
 ) -> None:
     chain = make_chain(4, seed=5)
@@ -448,7 +447,7 @@ def test_a_tiny_temperature_draws_what_greedy_writes(
 # Memory
 
 
-def test_so_wide_a_beam_is_refused_before_anything_is_made(
+def test_a_beam_too_wide_for_memory_is_refused(
     make_chain: MakeChain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "installed", lambda: 8 * 10**9)
@@ -465,14 +464,14 @@ def test_so_wide_a_beam_is_refused_before_anything_is_made(
 
 
 @pytest.mark.parametrize("stochastic", [False, True])
-def test_a_step_takes_no_more_memory_than_is_said(stochastic: bool) -> None:
-    width, symbols = 64, 4000
+def test_the_estimate_of_memory_is_an_upper_bound(stochastic: bool) -> None:
+    width, tokens = 64, 4000
 
     class Flat:
-        """Knows nothing: every symbol, always."""
+        """A network for which all tokens are equally likely."""
 
         def step(self, ids: Any, state: Any) -> Any:
-            return np.zeros((len(ids), symbols), np.float32), state
+            return np.zeros((len(ids), tokens), np.float32), state
 
         def select(self, state: Any, rows: Any) -> Any:
             return state
@@ -480,14 +479,14 @@ def test_a_step_takes_no_more_memory_than_is_said(stochastic: bool) -> None:
     rng = generator(0, 0) if stochastic else None
     config = BeamConfig(length=4, width=width, stochastic=stochastic)
     tracemalloc.start()
-    beam_search(Flat(), np.zeros((1, symbols), np.float32), None, config, rng=rng)
+    beam_search(Flat(), np.zeros((1, tokens), np.float32), None, config, rng=rng)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert 0.5 * beam._BYTES * width * symbols < peak < beam._BYTES * width * symbols
+    assert 0.5 * beam._BYTES * width * tokens < peak < beam._BYTES * width * tokens
 
 
 @pytest.mark.parametrize("cell", ["elman", "lstm", "gru-reset-after"])
-def test_a_real_network_is_searched_as_by_brute_force(
+def test_searching_a_real_network_equals_brute_force(
     make_model: Callable[..., Model], cell: str
 ) -> None:
     model = make_model("abc", cell=cell, num_layers=2, scale=1.5)
@@ -495,7 +494,7 @@ def test_a_real_network_is_searched_as_by_brute_force(
     start = np.array([model.config.start_token])
 
     def log_prob(text: Text) -> float:
-        """Read from the start again, with nothing shared between texts."""
+        """Return the log-probability of a text, reading it from the start."""
         inputs = np.array([*start, *text[:-1]])[:, None]
         logits, _ = engine.read(inputs, engine.start_state(1))
         return float(log_softmax(logits[:, 0])[np.arange(len(text)), text].sum())

@@ -1,4 +1,4 @@
-"""The decoders under a constraint, over networks whose probabilities are known."""
+"""Decoders under a constraint, with networks whose probabilities are known."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def constraint_of(regex: str, length: int) -> Constraint:
 
 
 def endings(chain: Any, regex: str, length: int) -> dict[tuple[int, ...], float]:
-    """Every text and its probability, by the words of the promise and no table.
+    """Return every text and its probability by definition, without an automaton.
 
-    At each step: the model's probabilities, over what can still be finished; where the text is
-    a match and can go on, also over all other symbols, which end it.
+    At each step the model's probabilities are renormalized over the tokens that can still lead to
+    a match; where the text is a match and can continue, also over all others, which end it.
     """
     matches = [
         ids
@@ -52,12 +52,12 @@ def endings(chain: Any, regex: str, length: int) -> dict[tuple[int, ...], float]
         older, last = (0, 0, *text)[-2:]
         chances = np.exp(chain.table[older, last])
         over = range(3) if text in matches else after
-        whole = sum(chances[symbol] for symbol in over)
-        for symbol in over:
-            if symbol in after:
-                follow((*text, symbol), p * chances[symbol] / whole)
+        whole = sum(chances[token] for token in over)
+        for token in over:
+            if token in after:
+                follow((*text, token), p * chances[token] / whole)
             else:
-                result[text] = result.get(text, 0.0) + p * chances[symbol] / whole
+                result[text] = result.get(text, 0.0) + p * chances[token] / whole
         return
 
     follow((), 1.0)
@@ -65,7 +65,7 @@ def endings(chain: Any, regex: str, length: int) -> dict[tuple[int, ...], float]
 
 
 @pytest.mark.parametrize("regex", REGEXES)
-def test_texts_are_drawn_as_promised(
+def test_texts_are_drawn_with_the_defined_probabilities(
     make_chain: MakeChain, write_texts: WriteTexts, regex: str
 ) -> None:
     length, number = 4, 4000
@@ -82,12 +82,12 @@ def test_texts_are_drawn_as_promised(
         assert sum(written.log_probs) <= chain.log_prob(written.ids) + 1e-9
 
 
-def test_the_log_probability_is_the_models_own_and_that_of_ending(
+def test_the_log_probability_is_the_models_and_includes_the_ending(
     make_chain: MakeChain, write_texts: WriteTexts
 ) -> None:
     chain = make_chain([[[0.5, 0.3, 0.2]] * 3] * 3)
     texts = write_texts(chain, 9, rows=20, temperature=0.7, constraint=constraint_of("a*", 9))
-    for text in texts:  # to end is to write one of the others, 0.3 + 0.2
+    for text in texts:  # the probability of ending is that of the others, 0.3 + 0.2
         assert set(text.ids) <= {0}
         assert text.log_probs == pytest.approx([math.log(0.5)] * (len(text.ids) + text.ended))
         assert text.ended == (len(text.ids) < 9)
@@ -96,26 +96,26 @@ def test_the_log_probability_is_the_models_own_and_that_of_ending(
 
 @pytest.mark.parametrize("regex", REGEXES)
 @pytest.mark.parametrize("seed", range(3))
-def test_greedy_takes_the_most_likely_of_what_may_follow(
+def test_greedy_takes_the_most_likely_allowed_token(
     make_chain: MakeChain, write_texts: WriteTexts, regex: str, seed: int
 ) -> None:
     chain, length = make_chain(3, seed), 5
     constraint = constraint_of(regex, length)
     (text,) = write_texts(chain, length, temperature=0.0, constraint=constraint)
-    assert re.fullmatch(regex, "".join(LETTERS[symbol] for symbol in text.ids))
-    place, older, last = 0, 0, 0
+    assert re.fullmatch(regex, "".join(LETTERS[token] for token in text.ids))
+    state, older, last = 0, 0, 0
     for at in range(len(text.ids) + text.ended):
-        choices = constraint.choices(place, length - at)
+        choices = constraint.choices(state, length - at)
         best = np.where(choices, chain.table[older, last], -np.inf).argmax()
-        if at == len(text.ids):  # it ended: nothing may follow, or what is best may not
-            assert not constraint.allowed(place, length - at)[best]
+        if at == len(text.ids):  # it ended: no token is allowed, or the best one is not
+            assert not constraint.allowed(state, length - at)[best]
             break
         assert best == text.ids[at]
-        place, older, last = int(constraint.advance(place, best)), last, int(best)
+        state, older, last = int(constraint.advance(state, best)), last, int(best)
 
 
 def best_texts(chain: Any, regex: str, length: int) -> list[tuple[tuple[int, ...], float]]:
-    """Every text with the log-probability of writing and of ending it, by going through them."""
+    """Return every text with its log-probability, including its ending, by enumeration."""
     constraint = constraint_of(regex, length)
     found = []
     for size in range(length + 1):
@@ -123,8 +123,8 @@ def best_texts(chain: Any, regex: str, length: int) -> list[tuple[tuple[int, ...
             if not re.fullmatch(regex, "".join(LETTERS[v] for v in ids)):
                 continue
             state = 0
-            for symbol in ids:
-                state = constraint.advance(state, symbol)
+            for token in ids:
+                state = constraint.advance(state, token)
             older, last = (0, 0, *ids)[-2:]
             goes_on = constraint.allowed(state, length - size)
             p = np.exp(chain.table[older, last])[~goes_on].sum() if goes_on.any() else 1.0
@@ -135,7 +135,7 @@ def best_texts(chain: Any, regex: str, length: int) -> list[tuple[tuple[int, ...
 
 @pytest.mark.parametrize("regex", REGEXES)
 @pytest.mark.parametrize("seed", range(3))
-def test_a_beam_that_loses_nothing_finds_the_best_matches(
+def test_an_exhaustive_beam_finds_the_best_matches(
     make_chain: MakeChain, regex: str, seed: int
 ) -> None:
     chain = make_chain(3, seed)
@@ -172,7 +172,7 @@ def test_every_decoder_writes_matches(writer: Generator, regex: str) -> None:
         assert sample.finished_by == ("constraint" if len(sample.text) < 50 else "length")
 
 
-def test_sample_i_of_a_seed_is_the_same_however_many_are_written(writer: Generator) -> None:
+def test_sample_i_of_a_seed_does_not_depend_on_the_number_of_samples(writer: Generator) -> None:
     one, many = (
         writer.samples("h", SampleConfig(length=30, seed=5, num_samples=n, regex=r"[helo ]+"))
         for n in (1, 9)

@@ -17,27 +17,27 @@ LETTERS = "ab\n"
 BYTES = [bytes([byte]) for byte in range(256)]
 
 
-def texts(symbols: Any, longest: int) -> list[Any]:
-    """Every sequence of symbols of up to so many."""
+def texts(tokens: Any, longest: int) -> list[Any]:
+    """Return every sequence of up to `longest` tokens."""
     return [
         ids
         for size in range(longest + 1)
-        for ids in itertools.product(range(len(symbols)), repeat=size)
+        for ids in itertools.product(range(len(tokens)), repeat=size)
     ]
 
 
 def accepts(constraint: Constraint, ids: tuple[int, ...]) -> bool:
-    """Whether the symbols can be written one after the other, and the text can end then."""
+    """Return whether the tokens are allowed one after the other and the text may end then."""
     state = 0
-    for position, symbol in enumerate(ids):
-        if not constraint.allowed(state, len(ids) - position)[symbol]:
+    for position, token in enumerate(ids):
+        if not constraint.allowed(state, len(ids) - position)[token]:
             return False
-        state = constraint.advance(state, symbol)
+        state = constraint.advance(state, token)
     return bool(constraint.accepting[state])
 
 
 def written(constraint: Constraint, length: int, rng: np.random.Generator) -> list[int]:
-    """A text drawn evenly among what may be written, to its length or until nothing may be."""
+    """Return a text drawn uniformly from the allowed tokens, until none is allowed."""
     state, ids = 0, []
     for left in range(length, 0, -1):
         allowed = np.flatnonzero(constraint.allowed(state, left))
@@ -49,13 +49,13 @@ def written(constraint: Constraint, length: int, rng: np.random.Generator) -> li
     return ids
 
 
-def made(symbols: Any, length: int, **limits: Any) -> Constraint:
-    constraint = build(symbols, Limits(**limits), length)
+def made(tokens: Any, length: int, **limits: Any) -> Constraint:
+    constraint = build(tokens, Limits(**limits), length)
     assert constraint is not None
     return constraint
 
 
-# Patterns from a small grammar: what people write, and what they would not.
+# Patterns from a small grammar, both usual and unusual ones.
 atoms = st.sampled_from(
     ["a", "b", ".", r"\n", "[^a]", "[ab]", r"\w", r"\s", r"\W", "(?i:A)", "(?s:.)", "c", r"[^\w\n]"]
 )
@@ -93,7 +93,7 @@ endings = st.sampled_from(["", "", "", "$", r"\Z", "(?:a$|b)?", "(?=$)", r"(?m:$
 
 @settings(max_examples=300)
 @given(around, patterns, endings)
-def test_a_text_can_be_written_if_and_only_if_it_matches_in_full(
+def test_a_text_is_accepted_if_and_only_if_it_matches_in_full(
     before: str, pattern: str, after: str
 ) -> None:
     regex = before + pattern + after
@@ -112,7 +112,7 @@ def test_a_text_can_be_written_if_and_only_if_it_matches_in_full(
 
 @settings(max_examples=60)
 @given(patterns, st.randoms(use_true_random=False))
-def test_no_text_runs_into_a_dead_end_at_any_length(pattern: str, chance: Any) -> None:
+def test_there_are_no_dead_ends_at_any_length(pattern: str, chance: Any) -> None:
     try:
         shortest = int(made(LETTERS, 12, regex=pattern).distance[0])
     except OptionError:
@@ -144,8 +144,8 @@ KEYBOARD = [chr(code) for code in (10, *range(32, 127))] + ["ß", "é", "日"]
 
 
 @pytest.mark.parametrize(("regex", "states"), USUAL.items())
-def test_the_automaton_is_the_smallest(regex: str, states: int) -> None:
-    """The numbers are those of the minimal automata; `.{0,10000}` ends with the length, 100."""
+def test_the_automaton_is_minimal(regex: str, states: int) -> None:
+    """The numbers are those of minimal automata; `.{0,10000}` is cut at the length of 100."""
     constraint = made(KEYBOARD, 100, regex=regex)
     assert len(constraint.next) == states
     rng = np.random.default_rng(1)
@@ -154,7 +154,7 @@ def test_the_automaton_is_the_smallest(regex: str, states: int) -> None:
         assert re.fullmatch(regex, text)
 
 
-def test_what_the_table_says() -> None:
+def test_table_by_hand() -> None:
     constraint = made("ab", 4, regex="ab*")
     assert constraint.next.tolist() == [[1, -1], [-1, 1]]
     assert constraint.distance.tolist() == [1, 0]
@@ -169,13 +169,13 @@ def test_what_the_table_says() -> None:
     assert constraint.advance(states, np.array([0, 1, 1])).tolist() == [1, 1, 1]
 
 
-def test_what_could_not_be_finished_in_time_may_not_be_begun() -> None:
+def test_a_token_is_forbidden_if_the_rest_would_not_fit() -> None:
     constraint = made("ab", 4, regex="a(bab)*")
     state = constraint.advance(0, 0)
     assert [constraint.allowed(state, left)[1] for left in range(5)] == [False] * 3 + [True] * 2
 
 
-def test_choosing_what_cannot_follow_ends_a_text_only_where_a_pattern_is_satisfied() -> None:
+def test_only_a_pattern_is_ended_by_tokens_that_are_not_allowed() -> None:
     assert made("abc", 9, regex="[ab]*").ends.tolist() == [True] * 3
     assert made("abc", 9, regex="[ab]*", forbid="c").ends.tolist() == [True, True, False]
     assert not made("abc", 9, allow="ab").ends.any()
@@ -201,41 +201,41 @@ def test_choosing_what_cannot_follow_ends_a_text_only_where_a_pattern_is_satisfi
         ({"max_lines": 2, "forbid": "a", "regex": r"(?:\w+\n)*"}, "b\nab\n", False),
     ],
 )
-def test_limits_hold_together(limits: dict[str, Any], text: str, fits: bool) -> None:
-    symbols = sorted("abcd1- \n")
-    ids = tuple(symbols.index(character) for character in text)
-    assert accepts(made(symbols, 9, **limits), ids) is fits
+def test_all_limits_hold_at_once(limits: dict[str, Any], text: str, fits: bool) -> None:
+    tokens = sorted("abcd1- \n")
+    ids = tuple(tokens.index(character) for character in text)
+    assert accepts(made(tokens, 9, **limits), ids) is fits
 
 
 def test_the_last_line_ends_the_text() -> None:
     constraint = made("a\n", 9, max_lines=2)
     state = 0
-    for symbol in (0, 1, 0, 1):
-        state = constraint.advance(state, symbol)
+    for token in (0, 1, 0, 1):
+        state = constraint.advance(state, token)
     assert constraint.accepting[state]
     assert not constraint.choices(state, 5).any()
 
 
-def test_no_limits_are_no_constraint() -> None:
+def test_without_limits_there_is_no_constraint() -> None:
     assert build("ab", Limits(), 10) is None
     assert build([b"a", "é日".encode()], Limits(), 10) is None
 
 
 @pytest.mark.parametrize("regex", ["a+b?", "(?:ab|ba)*", "[ab]{3}", "a(?!.*bb).*"])
-def test_symbols_of_several_characters_are_read_one_by_one(regex: str) -> None:
-    symbols = ["a", "b", "ab", "ba", "aab", "bbb", ""]
-    constraint = made(symbols, 4, regex=regex)
-    for ids in texts(symbols, 4):
-        fits = re.fullmatch(regex, "".join(symbols[v] for v in ids)) and 6 not in ids
+def test_tokens_of_several_characters(regex: str) -> None:
+    tokens = ["a", "b", "ab", "ba", "aab", "bbb", ""]
+    constraint = made(tokens, 4, regex=regex)
+    for ids in texts(tokens, 4):
+        fits = re.fullmatch(regex, "".join(tokens[v] for v in ids)) and 6 not in ids
         assert accepts(constraint, ids) is bool(fits)
 
 
-def test_pieces_that_cannot_make_a_match_are_told() -> None:
+def test_tokens_that_cannot_form_a_match_are_an_error() -> None:
     with pytest.raises(OptionError, match="tokens could write"):
         made(["ab", "c"], 9, regex="a+c")
 
 
-def test_bytes_make_valid_utf8_and_nothing_else() -> None:
+def test_bytes_form_valid_utf8_only() -> None:
     constraint = utf8(BYTES)
     assert len(constraint.next) == 8
     border = (0x00, 0x7F, 0x80, 0x9F, 0xA0, 0xBF, 0xC0, 0xC2, 0xDF, 0xE0, 0xE1, 0xED, 0xEF, 0xF0)
@@ -255,7 +255,7 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def test_bytes_are_never_left_in_the_middle_of_a_character() -> None:
+def test_no_text_of_bytes_ends_inside_a_character() -> None:
     rng = np.random.default_rng(2)
     constraint = utf8(BYTES)
     for length in range(40):
@@ -275,9 +275,9 @@ def test_a_pattern_holds_over_bytes(regex: str) -> None:
         assert accepts(constraint, tuple(text.encode())) is bool(re.fullmatch(regex, text))
 
 
-def test_forbidden_characters_end_no_text_over_bytes() -> None:
-    symbols = [*BYTES, "né".encode(), b"ab"]
-    constraint = made(symbols, 9, regex=r"\w+", forbid="é")
+def test_forbidden_characters_do_not_end_a_text_over_bytes() -> None:
+    tokens = [*BYTES, "né".encode(), b"ab"]
+    constraint = made(tokens, 9, regex=r"\w+", forbid="é")
     assert not constraint.ends[256]
     assert constraint.ends[257]
     assert constraint.allowed(0, 9)[[256, 257]].tolist() == [False, True]
@@ -312,7 +312,7 @@ def test_forbidden_characters_end_no_text_over_bytes() -> None:
         ({"forbid": r"\s\S"}, ["leave no character"]),
     ],
 )
-def test_what_cannot_be_is_said(limits: dict[str, Any], words: list[str]) -> None:
+def test_impossible_limits_are_errors(limits: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(OptionError) as caught:
         made("ab\n", limits.pop("length", 10), **limits)
     assert [word for word in words if word not in str(caught.value)] == []
@@ -329,16 +329,16 @@ def test_what_cannot_be_is_said(limits: dict[str, Any], words: list[str]) -> Non
         ({"max_lines": 0}, ["`max_lines`", "from 1"]),
     ],
 )
-def test_what_is_no_limit_is_refused_at_once(limits: dict[str, Any], words: list[str]) -> None:
+def test_invalid_limits_are_errors(limits: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(OptionError) as caught:
         Limits(**limits)
     assert [word for word in words if word not in str(caught.value)] == []
 
 
-def test_a_table_beyond_memory_is_refused() -> None:
-    symbols = [chr(0x4E00 + index) for index in range(20_000)]
+def test_a_table_too_large_for_memory_is_an_error() -> None:
+    tokens = [chr(0x4E00 + index) for index in range(20_000)]
     with pytest.raises(OptionError, match="67,108,864"):
-        made(symbols, 5000, regex=".{0,5000}")
+        made(tokens, 5000, regex=".{0,5000}")
 
 
 def test_an_impossible_beginning_does_not_match() -> None:

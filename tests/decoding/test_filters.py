@@ -38,11 +38,11 @@ NEVER = np.zeros(0, np.int64)
 
 def _logits(p: Any) -> NDArray[np.float64]:
     with np.errstate(divide="ignore"):
-        return np.log(np.asarray(p, np.float64)) + 5.0  # a constant changes nothing
+        return np.log(np.asarray(p, np.float64)) + 5.0  # a constant offset has no effect
 
 
 def _from(p: Any, **fields: Any) -> list[float]:
-    """What is drawn from where the model says `p`."""
+    """Return the distribution that is drawn from if the model's is `p`."""
     weights = filter_tokens(_logits(p), sample_settings(**fields))
     return list((weights / weights.sum()).tolist())
 
@@ -102,7 +102,7 @@ def test_numbers_get_the_types_that_are_compiled() -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 0.8, 1.0, 2.0, 10.0])
-def test_temperature_is_the_power_renormalised(temperature: float) -> None:
+def test_temperature_is_the_renormalized_power(temperature: float) -> None:
     powers = np.array(P) ** (1 / temperature)
     assert _from(P, temperature=temperature) == pytest.approx(powers / powers.sum(), rel=1e-12)
 
@@ -118,29 +118,29 @@ def _chosen(logits: Any, point: float = 0.5, **fields: Any) -> int:
     )[0]
 
 
-def test_temperature_zero_is_the_most_likely_symbol_the_lowest_among_equals() -> None:
+def test_temperature_zero_is_the_most_likely_token_and_the_lowest_id_among_equals() -> None:
     assert _chosen(_logits(P), temperature=0) == 1
     assert _chosen(_logits([0.2, 0.4, 0.4]), temperature=0, point=0.99) == 1
 
 
 @pytest.mark.parametrize("temperature", [1e-6, 1e-300, 5e-324])
-def test_a_tiny_temperature_is_as_zero(temperature: float) -> None:
+def test_a_tiny_temperature_is_like_zero(temperature: float) -> None:
     with np.errstate(over="ignore"):
         assert _from(P, temperature=temperature) == [0, 1, 0, 0]
         assert _from([0.2, 0.4, 0.4], temperature=temperature) == [0, 0.5, 0.5]
 
 
-def test_a_huge_temperature_is_an_even_draw() -> None:
+def test_a_huge_temperature_is_a_uniform_draw() -> None:
     assert _from(P, temperature=1e6) == pytest.approx([0.25] * 4, abs=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1e4, -1e4])
-def test_far_logits_do_not_overflow(scale: float) -> None:
+def test_distant_logits_do_not_overflow(scale: float) -> None:
     weights = filter_tokens(np.array([0.0, scale]), sample_settings(temperature=0.5))
     assert sorted(weights.tolist()) == [0, 1]
 
 
-# What leaves the most suitable symbols
+# Filters
 
 
 @pytest.mark.parametrize(
@@ -160,14 +160,14 @@ def test_top_k_keeps_the_k_most_likely(k: int, kept: Any) -> None:
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
-def test_top_k_keeps_exactly_k_of_equals_the_lowest_ids(k: int) -> None:
+def test_top_k_keeps_the_k_lowest_ids_among_equals(k: int) -> None:
     assert _from([0.25] * 4, top_k=k) == pytest.approx([1 / k] * k + [0] * (4 - k))
 
 
 @pytest.mark.parametrize(
     ("top_p", "kept"),
     [
-        # in order 0.4, 0.3, 0.2, 0.1: a symbol stays while those before it have less than top_p
+        # in order 0.4, 0.3, 0.2, 0.1: a token stays while those before it have less than top_p
         (1e-9, [0, 1, 0, 0]),
         (0.39, [0, 1, 0, 0]),
         (0.41, [0, 4 / 7, 0, 3 / 7]),
@@ -177,7 +177,7 @@ def test_top_k_keeps_exactly_k_of_equals_the_lowest_ids(k: int) -> None:
         (1.0, P),
     ],
 )
-def test_top_p_keeps_the_fewest_that_have_this_probability(top_p: float, kept: Any) -> None:
+def test_top_p_keeps_the_fewest_tokens_with_this_total_probability(top_p: float, kept: Any) -> None:
     assert _from(P, top_p=top_p) == pytest.approx(list(kept))
 
 
@@ -190,7 +190,7 @@ def test_typical_by_hand() -> None:
     assert _from(P, typical_p=0.91) == pytest.approx(P)
 
 
-def test_of_equally_typical_symbols_the_lowest_stay() -> None:
+def test_among_equally_typical_tokens_the_lowest_ids_stay() -> None:
     assert _from([0.25] * 4, typical_p=0.5) == [0.5, 0.5, 0, 0]
 
 
@@ -205,11 +205,11 @@ def test_of_equally_typical_symbols_the_lowest_stay() -> None:
         (1.0, [0, 1, 0, 0]),
     ],
 )
-def test_min_p_is_a_share_of_the_most_likely(min_p: float, kept: Any) -> None:
+def test_min_p_is_relative_to_the_most_likely_token(min_p: float, kept: Any) -> None:
     assert _from(P, min_p=min_p) == pytest.approx(list(kept))
 
 
-def test_filters_act_in_their_order() -> None:
+def test_order_of_the_filters() -> None:
     # top_k = 2 leaves 4/7 and 3/7; of these the first alone has 0.5 (before top_k it had 0.4)
     assert _from(P, top_k=2, top_p=0.5) == [0, 1, 0, 0]
     # temperature 1/2 first: 16/30 has 0.5 (at temperature 1 it needs two)
@@ -230,7 +230,7 @@ def test_filters_act_in_their_order() -> None:
         (0.5, P),
     ],
 )
-def test_xtc_leaves_the_least_likely_of_the_likely(threshold: float, kept: Any) -> None:
+def test_xtc_keeps_the_least_likely_of_the_likely_tokens(threshold: float, kept: Any) -> None:
     always = {"xtc_probability": 1.0, "xtc_threshold": threshold}
     points = (np.arange(6000) + 0.5) / 6000
     drawn = np.bincount([_chosen(_logits(P), point, **always) for point in points], minlength=4)
@@ -261,7 +261,7 @@ def test_mirostat_by_hand() -> None:
     *chosen, bound = _mirostat(2.0, 0.9)
     assert chosen == [3, pytest.approx(math.log(0.3))]
     assert bound == pytest.approx(2.0 - 0.5 * (math.log2(7 / 3) - 2.0))
-    # alone, a symbol has no surprise: the bound rises by half of the 2 bits that are wanted
+    # alone, a token has no surprise: the bound rises by half of the 2 bits that are wanted
     assert _mirostat(1.0, 0.5) == (1, pytest.approx(math.log(0.4)), pytest.approx(2.0))
     # what is equally likely stays, however surprising; the bound falls to 0 and no further
     equal = (
@@ -277,7 +277,7 @@ def test_mirostat_by_hand() -> None:
 
 
 @pytest.mark.parametrize("wanted", [0.5, 1.0, 1.5])
-def test_mirostat_keeps_the_surprise_at_what_is_wanted(wanted: float) -> None:
+def test_mirostat_holds_the_surprisal_at_its_target(wanted: float) -> None:
     rng = np.random.default_rng(3)
     filters = sample_settings(mirostat_ent=wanted, mirostat_lr=0.1)
     bound, surprises = 2 * wanted, []
@@ -285,12 +285,12 @@ def test_mirostat_keeps_the_surprise_at_what_is_wanted(wanted: float) -> None:
         logits = 1.5 * rng.standard_normal(30)
         weights = limit_surprisal(np.exp(logits), bound)
         given = (logits, filters, NEVER, NO_BIAS, ALL_ALLOWED, rng.random())
-        symbol, _, bound = choose(*given, bound)
-        surprises.append(-math.log2(weights[symbol] / weights.sum()))
+        token, _, bound = choose(*given, bound)
+        surprises.append(-math.log2(weights[token] / weights.sum()))
     assert np.mean(surprises) == pytest.approx(wanted, abs=0.02)
 
 
-# What changes logits
+# Bias and penalties
 
 
 def test_repetition_divides_positive_logits_and_multiplies_others() -> None:
@@ -308,12 +308,12 @@ def test_presence_counts_once_and_frequency_every_time() -> None:
 @pytest.mark.parametrize(
     ("last_n", "hit"), [(1, [3]), (2, [2, 3]), (9, [0, 1, 2, 3]), (-1, [0, 1, 2, 3])]
 )
-def test_penalties_look_at_the_last_symbols(last_n: int, hit: list[int]) -> None:
+def test_penalties_apply_to_the_last_tokens(last_n: int, hit: list[int]) -> None:
     changed = _rescored([0.0] * 4, [0, 1, 2, 3], presence_penalty=1, repeat_last_n=last_n)
-    assert [symbol for symbol, score in enumerate(changed) if score] == hit
+    assert [token for token, score in enumerate(changed) if score] == hit
 
 
-def test_bias_comes_before_penalties_and_these_before_what_is_allowed() -> None:
+def test_bias_comes_before_penalties_and_these_before_the_mask() -> None:
     changed = _rescored(
         [1.0, 1.0, 1.0],
         [0, 2],
@@ -339,58 +339,56 @@ def test_bias_comes_before_penalties_and_these_before_what_is_allowed() -> None:
         ([0], 10**9, []),
     ],
 )
-def test_no_run_is_repeated(text: list[int], size: int, banned: list[int]) -> None:
+def test_repeated_ngrams_by_hand(text: list[int], size: int, banned: list[int]) -> None:
     assert sorted(repeated_ngrams(np.array(text, np.int64), size).tolist()) == banned
 
 
 @given(st.lists(st.integers(0, 2), max_size=30), st.integers(1, 6))
-def test_a_symbol_is_banned_when_it_completes_a_run_that_was_there(
-    text: list[int], size: int
-) -> None:
+def test_a_token_is_banned_if_it_completes_an_earlier_ngram(text: list[int], size: int) -> None:
     runs = {tuple(text[i : i + size]) for i in range(len(text) - size + 1)}
     wanted = {s for s in range(3) if tuple([*text, s][-size:]) in runs}
     assert set(repeated_ngrams(np.array(text, np.int64), size).tolist()) == wanted
 
 
-def test_where_every_symbol_would_repeat_a_run_the_text_goes_on() -> None:
+def test_if_every_token_would_repeat_an_ngram_all_are_allowed() -> None:
     assert _rescored([1.0, 2.0], [0, 1], no_repeat_ngram_size=1) == [1.0, 2.0]
     # of what is allowed nothing would be left: what is allowed counts
     forbidden = _rescored([1.0, 2.0], [0], allowed=[True, False], no_repeat_ngram_size=1)
     assert forbidden == [1.0, -math.inf]
 
 
-# The slow definition of everything
+# A slow definition of all filters
 
 
 def _ranked(p: dict[int, float], key: Callable[[int], float], mass: float) -> dict[int, float]:
-    """The first by `key`, then by id, until they have `mass`."""
+    """Return the first tokens by `key`, then by id, until they have `mass`."""
     kept: dict[int, float] = {}
-    for symbol in sorted(p, key=lambda s: (key(s), s)):
+    for token in sorted(p, key=lambda s: (key(s), s)):
         if kept and sum(kept.values()) >= mass:
             break
-        kept[symbol] = p[symbol]
+        kept[token] = p[token]
     return kept
 
 
 def _normal(p: dict[int, float]) -> dict[int, float]:
     total = math.fsum(p.values())
-    return {symbol: value / total for symbol, value in p.items()}
+    return {token: value / total for token, value in p.items()}
 
 
 def _defined(
     logits: list[float], f: SampleConfig, recent: list[int], bias: list[float], allowed: list[bool]
 ) -> dict[int, float]:
-    """Symbols and probabilities, as the documentation says, one thing after the other."""
+    """Return tokens and probabilities by the definitions, one filter after the other."""
     scores = dict(enumerate(logits))
-    for symbol, value in enumerate(bias):
-        scores[symbol] += value
+    for token, value in enumerate(bias):
+        scores[token] += value
     window = recent if f.repeat_last_n < 0 else recent[-f.repeat_last_n :]
-    for symbol in set(window):
-        score = scores[symbol]
+    for token in set(window):
+        score = scores[token]
         score = score / f.repeat_penalty if score > 0 else score * f.repeat_penalty
-        scores[symbol] = score - f.presence_penalty - f.frequency_penalty * window.count(symbol)
+        scores[token] = score - f.presence_penalty - f.frequency_penalty * window.count(token)
     if allowed:
-        scores = {symbol: score for symbol, score in scores.items() if allowed[symbol]}
+        scores = {token: score for token, score in scores.items() if allowed[token]}
     n = f.no_repeat_ngram_size
     if n:
         runs = [recent[i : i + n] for i in range(len(recent) - n + 1)]
@@ -445,21 +443,21 @@ def _situations(draw: Any) -> tuple[Any, ...]:
 
 
 @given(_situations())
-def test_filters_are_as_they_are_defined(situation: tuple[Any, ...]) -> None:
+def test_filters_follow_their_definitions(situation: tuple[Any, ...]) -> None:
     logits, f, recent, bias, allowed = situation
     wanted = _defined(*situation)
     scores = _rescored(logits, recent, bias, allowed, **vars(f))
     weights = filter_tokens(np.array(scores), f)
     found = dict(enumerate((weights / weights.sum()).tolist()))
-    found = {symbol: q for symbol, q in found.items() if q}
+    found = {token: q for token, q in found.items() if q}
     if found.keys() != wanted.keys() and f.typical_p < 1:
         assert _equally_typical(scores, f)
     else:
-        assert found == pytest.approx({symbol: q for symbol, q in wanted.items() if q}, rel=1e-9)
+        assert found == pytest.approx({token: q for token, q in wanted.items() if q}, rel=1e-9)
 
 
 def _equally_typical(scores: list[float], f: SampleConfig) -> bool:
-    """Whether rounding decides which of two symbols is nearer to the entropy."""
+    """Return whether rounding decides which of two tokens is closer to the entropy."""
     weights = filter_tokens(
         np.array(scores),
         sample_settings(**vars(f) | {"typical_p": 1.0, "top_p": 1.0, "min_p": 0.0}),
@@ -529,15 +527,15 @@ def test_a_million_draws_have_the_exact_frequencies(name: str) -> None:
     number = 1_000_000
     points = np.random.default_rng(11).random(number)
     counts = np.bincount(many(logits, f, recent, points), minlength=6)
-    possible = [symbol for symbol, q in exact.items() if q]
+    possible = [token for token, q in exact.items() if q]
     assert counts[possible].sum() == number
-    wanted = number * np.array([exact[symbol] for symbol in possible])
+    wanted = number * np.array([exact[token] for token in possible])
     chi_square = ((counts[possible] - wanted) ** 2 / wanted).sum()
     assert chi_square <= CHI_SQUARE[len(possible) - 1]
 
 
 def _with_xtc(p: dict[int, float], f: SampleConfig) -> dict[int, float]:
-    """Mixed of what is drawn with and without the likeliest, by the probability of either."""
+    """Return the mixture of the distributions with and without the most likely tokens."""
     likely = sorted((q, s) for s, q in p.items() if q >= f.xtc_threshold)
     without = _normal({s: q for s, q in p.items() if (q, s) not in likely[1:]})
     return {
@@ -547,20 +545,20 @@ def _with_xtc(p: dict[int, float], f: SampleConfig) -> dict[int, float]:
 
 
 @pytest.mark.parametrize("p", [[0, 0.3, 0.7, 0], [0, 0, 1, 0], [0.1] * 10 + [0], [0, 5e-324, 0]])
-def test_the_first_and_the_last_number_draw_no_impossible_symbol(p: list[float]) -> None:
-    possible = [symbol for symbol, value in enumerate(p) if value]
+def test_the_lowest_and_highest_numbers_draw_possible_tokens(p: list[float]) -> None:
+    possible = [token for token, value in enumerate(p) if value]
     weights = np.array(p)
     assert (draw(weights, 0.0), draw(weights, 1 - 2**-53)) == (possible[0], possible[-1])
 
 
-def test_the_number_drawn_inverts_the_cumulative_sum() -> None:
+def test_draw_inverts_the_cumulative_sum() -> None:
     weights = np.array([0.25, 0.25, 0.5])
     points = [0.0, 0.2499, 0.25, 0.4999, 0.5]
     assert [draw(weights, point) for point in points] == [0, 0, 1, 1, 2]
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_logits_that_are_no_numbers_neither_hang_nor_leave_the_alphabet(
+def test_nan_logits_neither_hang_nor_yield_invalid_tokens(
     name: str,
 ) -> None:
     with warnings.catch_warnings():
@@ -571,7 +569,7 @@ def test_logits_that_are_no_numbers_neither_hang_nor_leave_the_alphabet(
             assert 0 <= many(*given_[:3], np.array([0.5]))[0] < 4
 
 
-def test_the_log_probability_is_the_models_own() -> None:
+def test_the_log_probability_is_the_models() -> None:
     logits = _logits(P)
     fields: dict[str, Any] = {"temperature": 0.3, "top_k": 2, "presence_penalty": 9.0}
     chosen = choose(
@@ -581,8 +579,8 @@ def test_the_log_probability_is_the_models_own() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_log_probability_of_one_is_that_of_all(dtype: Any) -> None:
+def test_log_prob_agrees_with_log_softmax(dtype: Any) -> None:
     logits = (9 * np.random.default_rng(1).standard_normal(50)).astype(dtype)
     every = log_softmax(logits[None])[0]
-    for symbol in range(50):
-        assert log_prob(logits, symbol) == pytest.approx(every[symbol], rel=1e-12)
+    for token in range(50):
+        assert log_prob(logits, token) == pytest.approx(every[token], rel=1e-12)

@@ -1,4 +1,4 @@
-"""What chooses symbols, as plain Python and compiled: the same choices, row by row."""
+"""Plain and compiled code make the same choices, text by text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from charrnn.inference.instructions import WAIT, Call, Program
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz \n"
 ROWS = 6
-# Together; each of them alone is there as well.
+# Tested together and each alone.
 FIELDS: dict[str, Any] = {
     "temperature": 0.9,
     "top_k": 12,
@@ -51,12 +51,12 @@ Steps = Callable[[Sampler, Logits, int], NDArray[np.int64]]
 
 
 def plain(chooser: Sampler, logits: Logits, count: int) -> NDArray[np.int64]:
-    """What is read after each of so many choices (T, B), from logits that stay as they are."""
+    """Return the ids to read after each choice (T, B), with the same logits every time."""
     return np.array([chooser.choose(logits) for _ in range(count)])
 
 
 def compiled(chooser: Sampler, logits: Logits, count: int, threads: int = 1) -> NDArray[np.int64]:
-    """The same by a program that chooses and does nothing else."""
+    """Return the same by a compiled program that does nothing but choose."""
     ids = np.full((count, len(logits)), -9)
     call = Call(*chooser.compiled(logits.ctypes.data, logits.strides[0], logits.shape[1], count))
     Program([call, WAIT], [call, WAIT]).run(ids, threads)
@@ -68,7 +68,7 @@ def in_two_threads(chooser: Sampler, logits: Logits, count: int) -> NDArray[np.i
 
 
 def logits_of(rows: int, seed: int = 0) -> Logits:
-    """Some are equal, and rows are further apart than they are long, as an engine's are."""
+    """Return logits with some equal ones, in padded rows like an engine's."""
     room = 3 * np.random.default_rng(seed).standard_normal((rows, 40))
     room[:, 3:20:4] = 1.5
     return room.astype(np.float32)[:, : len(LETTERS)]
@@ -89,7 +89,7 @@ def chooser_of(
 
 
 def written(steps: Steps, chooser: Sampler, cuts: Sequence[int]) -> list[NDArray[Any]]:
-    """Everything that comes of choosing, with one row less after each of these cuts."""
+    """Return all ids and log-probabilities; one row is dropped after each of these counts."""
     logits, found = logits_of(ROWS), []
     for count in cuts:
         read = steps(chooser, logits, count)
@@ -105,7 +105,7 @@ def written(steps: Steps, chooser: Sampler, cuts: Sequence[int]) -> list[NDArray
 @pytest.mark.parametrize("steps", [compiled, in_two_threads])
 @pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
 @pytest.mark.parametrize("fields", FILTERS.values(), ids=FILTERS)
-def test_compiled_choices_are_the_plain_ones(
+def test_compiled_choices_equal_plain_ones(
     fields: dict[str, Any], limits: Limits, steps: Steps
 ) -> None:
     rng = np.random.default_rng(1)
@@ -149,8 +149,8 @@ def test_choices_obey_the_constraint(steps: Steps, fields: dict[str, Any]) -> No
     assert ended > 5
 
 
-def test_a_temperature_alone_is_what_all_filters_make_of_it() -> None:
-    """A bias of nothing asks for the function of all filters."""
+def test_both_compiled_functions_agree_for_a_temperature_alone() -> None:
+    """A bias of zeros selects the function for all filters."""
     for temperature in (0.0, 0.3, 1.0):
         for limits in LIMITS.values():
             given = {"limits": limits, "temperature": temperature}
@@ -163,7 +163,7 @@ def test_a_temperature_alone_is_what_all_filters_make_of_it() -> None:
 
 @pytest.mark.parametrize("steps", [plain, compiled])
 @pytest.mark.parametrize("fields", [{}, {"top_k": 20}], ids=["temperature", "filters"])
-def test_a_text_ends_once_and_has_nothing_after_it(steps: Steps, fields: dict[str, Any]) -> None:
+def test_a_text_ends_once_and_is_over_afterwards(steps: Steps, fields: dict[str, Any]) -> None:
     chooser = chooser_of(9, Limits(regex="a{2}b*"), 40, temperature=2.0, **fields)
     logits = np.repeat(logits_of(1), 40, 0)
     steps(chooser, logits, 9)
@@ -177,14 +177,14 @@ def test_a_text_ends_once_and_has_nothing_after_it(steps: Steps, fields: dict[st
         assert text[2:end] == [1] * (end - 2)
         assert text[end + 1 :] == [OVER] * (8 - end)
         assert values[end + 1 :] == [0.0] * (8 - end)
-        if end < 9:  # ended by any symbol but "b"
+        if end < 9:  # ended by any token but "b"
             ending = np.log1p(-np.exp(log_prob(logits[0], 1)))
             assert values[end] == pytest.approx(ending, rel=1e-5)
     assert len(lengths) > 1
 
 
 @pytest.mark.parametrize("steps", [plain, compiled])
-def test_where_nothing_may_follow_a_text_ends_at_no_cost(steps: Steps) -> None:
+def test_a_text_ends_with_probability_one_where_no_token_is_allowed(steps: Steps) -> None:
     chooser = chooser_of(5, Limits(regex="a{2}"))
     steps(chooser, logits_of(ROWS), 5)
     ids, log_probs = chooser.taken()
@@ -193,7 +193,7 @@ def test_where_nothing_may_follow_a_text_ends_at_no_cost(steps: Steps) -> None:
 
 
 @pytest.mark.parametrize("steps", [plain, compiled])
-def test_what_was_taken_is_not_taken_again(steps: Steps) -> None:
+def test_taken_choices_are_returned_once(steps: Steps) -> None:
     chooser, whole = chooser_of(9), chooser_of(9)
     logits = logits_of(ROWS)
     steps(whole, logits, 9)
@@ -207,7 +207,7 @@ def test_what_was_taken_is_not_taken_again(steps: Steps) -> None:
 
 
 @pytest.mark.parametrize("steps", [plain, compiled])
-def test_rows_go_on_with_their_own_randomness_history_and_place(steps: Steps) -> None:
+def test_kept_rows_continue_with_their_own_randomness_history_and_state(steps: Steps) -> None:
     given: dict[str, Any] = {"limits": LIMITS["regex"], **FIELDS}
     every, some = chooser_of(20, **given), chooser_of(20, **given)
     logits, stay = logits_of(ROWS), np.array([1, 2, 5])

@@ -18,7 +18,7 @@ WriteTexts = Callable[..., list[Any]]
 
 @pytest.fixture
 def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """`cut(n)`: from now on n symbols are written at a time, whatever they take."""
+    """Return `cut(n)`, which makes the loop write n tokens at a time, however long they take."""
 
     def every(count: int) -> None:
         monkeypatch.setattr(sampler, "_FIRST_COUNT", count)
@@ -33,7 +33,7 @@ def test_each_sample_has_its_own_randomness() -> None:
     assert numbers[1, 1] == generator(1, 1).random()
 
 
-def test_sample_i_is_the_same_however_many_are_written(
+def test_sample_i_does_not_depend_on_the_number_of_samples(
     make_chain: MakeChain, write_texts: WriteTexts
 ) -> None:
     chain = make_chain(4, seed=0)
@@ -48,7 +48,7 @@ STOPS = [(0, 0), (2, 1, 2)]
 
 @pytest.mark.parametrize("count", [1, 2, 7, 100])
 @pytest.mark.parametrize("regex", [None, "[abc]{2,}", "(?:ab|c)*"])
-def test_where_a_text_is_cut_changes_nothing(
+def test_texts_do_not_depend_on_how_many_tokens_are_written_at_a_time(
     make_chain: MakeChain,
     write_texts: WriteTexts,
     cut: Callable[[int], None],
@@ -66,11 +66,11 @@ def test_where_a_text_is_cut_changes_nothing(
     cut(count)
     found = write_texts(cut_up, 30, **wanted)
     assert [vars(text) for text in found] == [vars(text) for text in expected]
-    if count == 1:  # nobody waits for another text's end
+    if count == 1:  # no text waits for another one to end
         assert len(cut_up.batches) == max(len(text.log_probs) for text in found)
 
 
-def test_a_sample_does_not_depend_on_what_stopped_beside_it(
+def test_a_sample_does_not_depend_on_when_others_stop(
     make_chain: MakeChain, write_texts: WriteTexts
 ) -> None:
     chain = make_chain(3, seed=1)
@@ -93,18 +93,16 @@ def test_a_text_that_has_ended_leaves_the_batch(
     assert 1 < rows[0] > rows[-1] > 0
 
 
-def test_nothing_is_written_after_the_last_text_has_ended(
-    make_chain: MakeChain, write_texts: WriteTexts
-) -> None:
+def test_the_loop_ends_with_the_last_text(make_chain: MakeChain, write_texts: WriteTexts) -> None:
     chain = make_chain(np.full((1, 1, 1), 1.0))
     write_texts(chain, 10**9, stops=[(0,) * 20])
     assert len(chain.batches) <= 8 + 32
 
 
-def test_it_rests_between_what_is_written_at_a_time(
+def test_the_loop_yields_between_batches_of_tokens(
     make_chain: MakeChain, cut: Callable[[int], None]
 ) -> None:
-    """Then a text can be shown, and Ctrl-C is heard."""
+    """Between them the text can be shown and Ctrl-C works."""
     cut(4)
     chain = make_chain(3, seed=0)
 
@@ -121,16 +119,16 @@ def test_it_rests_between_what_is_written_at_a_time(
     assert [text.length for _ in writing] == [4, 8, 10]
 
 
-def test_what_is_written_at_a_time_takes_about_as_long() -> None:
+def test_each_batch_of_tokens_takes_about_the_same_time() -> None:
     tenth = sampler.SECONDS / 10
-    assert sampler._next_count(10, 2 * tenth) == 40  # as fast as it grows
+    assert sampler._next_count(10, 2 * tenth) == 40  # the maximum growth
     assert sampler._next_count(10, 8 * tenth) == 12
     assert sampler._next_count(10, 20 * tenth) == 5
     assert sampler._next_count(10, 1000 * tenth) == sampler._next_count(1, 1e9) == 1
     assert sampler._next_count(4000, 0.0) == sampler._MAX_COUNT
 
 
-def test_log_probs_are_the_models_not_those_of_the_filters(
+def test_log_probs_are_the_models_before_filters(
     make_chain: MakeChain, write_texts: WriteTexts
 ) -> None:
     chain = make_chain(4, seed=2)
@@ -141,7 +139,7 @@ def test_log_probs_are_the_models_not_those_of_the_filters(
 @pytest.mark.parametrize(
     "penalty", [{"presence_penalty": 100.0}, {"frequency_penalty": 100.0}, {"repeat_last_n": 3}]
 )
-def test_penalties_see_what_was_read_and_what_was_written(
+def test_penalties_see_the_prompt_and_the_text(
     make_chain: MakeChain, write_texts: WriteTexts, penalty: dict[str, Any]
 ) -> None:
     chain = make_chain(5, seed=2)
@@ -153,7 +151,7 @@ def test_penalties_see_what_was_read_and_what_was_written(
             assert whole[end] not in whole[max(end - last_n, 0) : end]
 
 
-def test_no_run_occurs_twice_even_with_the_prompt(
+def test_no_ngram_is_repeated_including_the_prompt(
     make_chain: MakeChain, write_texts: WriteTexts
 ) -> None:
     chain = make_chain(4, seed=2)
@@ -163,7 +161,7 @@ def test_no_run_occurs_twice_even_with_the_prompt(
     assert len(set(runs)) == len(runs)
 
 
-def test_a_bias_of_minus_100_forbids_and_of_100_compels(
+def test_a_bias_of_minus_100_forbids_and_of_100_forces_a_token(
     make_chain: MakeChain, write_texts: WriteTexts
 ) -> None:
     chain = make_chain(3, seed=2)
@@ -173,7 +171,7 @@ def test_a_bias_of_minus_100_forbids_and_of_100_compels(
     assert set(text.ids) == {1}
 
 
-def test_a_tiny_temperature_warns_of_nothing(
+def test_a_tiny_temperature_raises_no_warning(
     make_chain: MakeChain, write_texts: WriteTexts
 ) -> None:
     chain = make_chain(4, seed=3)
@@ -181,8 +179,10 @@ def test_a_tiny_temperature_warns_of_nothing(
     assert cold.ids == coldest.ids
 
 
-def test_long_texts_are_kept_whole(make_chain: MakeChain, write_texts: WriteTexts) -> None:
-    """Their room grows: what penalties see must not be lost."""
+def test_the_history_of_long_texts_is_complete(
+    make_chain: MakeChain, write_texts: WriteTexts
+) -> None:
+    """The array of the history grows; nothing that penalties look at may be lost."""
     chain = make_chain(4, seed=0)
     read, written = list(range(4)) * 100, 700
     (text,) = write_texts(chain, written, read=read, no_repeat_ngram_size=6)
@@ -192,7 +192,7 @@ def test_long_texts_are_kept_whole(make_chain: MakeChain, write_texts: WriteText
 
 
 @pytest.mark.parametrize("length", [0, 1, 5])
-def test_texts_have_the_length_asked(
+def test_texts_have_the_requested_length(
     make_chain: MakeChain, write_texts: WriteTexts, length: int
 ) -> None:
     chain = make_chain(3, seed=0)
@@ -201,7 +201,7 @@ def test_texts_have_the_length_asked(
 
 
 def test_log_softmax_by_hand() -> None:
-    # logits 0, ln 3: p = 1/4, 3/4; a constant changes nothing, far logits neither overflow
+    # logits 0, ln 3: p = 1/4, 3/4; a constant offset has no effect and does not overflow
     for constant in (0.0, 1e4, -1e4):
         logits: NDArray[Any] = np.array([[0.0, math.log(3)]]) + constant
         assert np.exp(log_softmax(logits))[0].tolist() == pytest.approx([0.25, 0.75], rel=1e-9)

@@ -1,4 +1,4 @@
-"""Texts drawn without replacement under a constraint; what a search does besides searching."""
+"""Sampling without replacement under a constraint, and reports of settled tokens."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def _constraint(regex: str) -> Constraint:
     return made
 
 
-def _promised(
-    chain: Any, limits: Constraint, temperature: float, ids: Text = (), place: int = 0
+def _defined(
+    chain: Any, limits: Constraint, temperature: float, ids: Text = (), state: int = 0
 ) -> dict[Text, float]:
-    """Every text's probability: each step's, over what may be chosen, some of which ends it."""
+    """Return every text's probability: each step is renormalized over the possible tokens."""
     left = LENGTH - len(ids)
-    choices = limits.choices(place, left)
+    choices = limits.choices(state, left)
     if not choices.any():
         return {ids: 1.0}
     older, last = (0, 0, *ids)[-2:]
     powers = np.where(choices, np.exp(chain.table[older, last] / temperature), 0.0)
     found: Counter[Text] = Counter()
-    for symbol in np.flatnonzero(choices).tolist():
-        p = powers[symbol] / powers.sum()
-        if limits.allowed(place, left)[symbol]:
-            after = int(limits.advance(place, symbol))
-            rest = _promised(chain, limits, temperature, (*ids, symbol), after)
+    for token in np.flatnonzero(choices).tolist():
+        p = powers[token] / powers.sum()
+        if limits.allowed(state, left)[token]:
+            after = int(limits.advance(state, token))
+            rest = _defined(chain, limits, temperature, (*ids, token), after)
             found.update({text: p * q for text, q in rest.items()})
         else:
             found[ids] += p
@@ -51,18 +51,18 @@ def _promised(
 
 
 def _frequent(count: int, number: int, p: float) -> bool:
-    """Whether so many of a number are what this probability explains, within five deviations."""
+    """Return whether a count is within five standard deviations of its expectation."""
     return abs(count - number * p) <= 5 * math.sqrt(number * p * (1 - p)) + 1e-6
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 @pytest.mark.parametrize("regex", REGEXES)
-def test_under_a_constraint_pairs_are_drawn_with_their_exact_probabilities(
+def test_pairs_under_a_constraint_are_drawn_with_their_exact_probabilities(
     make_chain: MakeChain, regex: str, temperature: float
 ) -> None:
-    """The first text as if drawn alone, the second as if the first had been put aside."""
+    """The first text is drawn as if alone, the second as if the first were removed."""
     chain, limits, number = make_chain(3, seed=5), _constraint(regex), 600
-    p = _promised(chain, limits, temperature)
+    p = _defined(chain, limits, temperature)
     assert sum(p.values()) == pytest.approx(1)
     config = BeamConfig(
         length=LENGTH, width=2, num_return=2, stochastic=True, temperature=temperature
@@ -83,27 +83,27 @@ def test_under_a_constraint_pairs_are_drawn_with_their_exact_probabilities(
         assert _frequent(seconds[text], number, second)
 
 
-def test_the_log_probability_is_the_models_own_at_any_temperature(make_chain: MakeChain) -> None:
+def test_the_log_probability_is_the_models_at_any_temperature(make_chain: MakeChain) -> None:
     chain, limits = make_chain(3, seed=5), _constraint("a+b?")
     config = BeamConfig(length=LENGTH, width=4, num_return=4, stochastic=True, temperature=3.0)
     found = beam_search(chain, *chain.begin(), config, constraint=limits, rng=generator(1, 0))
     assert len(found) == 4
     for h in found:
-        place = 0
-        for symbol in h.ids:
-            place = limits.advance(place, symbol)
+        state = 0
+        for token in h.ids:
+            state = limits.advance(state, token)
         older, last = (0, 0, *h.ids)[-2:]
         left = LENGTH - len(h.ids)
-        goes_on = limits.allowed(place, left) if left else np.zeros(3, np.bool_)
+        goes_on = limits.allowed(state, left) if left else np.zeros(3, np.bool_)
         ending = np.exp(chain.table[older, last])[~goes_on].sum() if goes_on.any() else 1.0
         assert h.ended == ("constraint" if left else "length")
         assert h.log_prob == pytest.approx(chain.log_prob(h.ids) + math.log(ending))
 
 
-def test_what_is_settled_is_looked_for_no_more_than_it_costs(
+def test_checks_for_settled_tokens_have_bounded_cost(
     make_chain: MakeChain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Groups that never share a symbol must not be followed back to the start again and again."""
+    """Groups that never share a token must not be followed back to the start repeatedly."""
     looks: list[int] = []
     shared = PrefixTree.common_prefix
 
