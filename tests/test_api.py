@@ -42,7 +42,7 @@ def test_a_folder_is_loaded_by_its_name(run: Result) -> None:
 def test_streaming_generates_the_same_text_piece_by_piece(run: Result) -> None:
     model = charrnn.load(run.model)
     pieces = list(model.stream("It was", length=20_000, seed=1))
-    assert len(pieces) > 3  # each is what some hundredths of a second gave, 4,096 at most
+    assert len(pieces) > 3  # each covers some hundredths of a second, at most 4,096 characters
     assert "".join(pieces) == model.sample("It was", length=20_000, seed=1)
 
 
@@ -115,7 +115,7 @@ def test_windows_forms_and_regularizers_from_python(tmp_path: Path) -> None:
     )
     model = charrnn.load(result.model)
     assert (model.config.cell, model.config.learned_start) == ("jordan", True)
-    # 720 symbols train, 180 in each stream
+    # 720 characters to train on, 180 in each stream
     trained = model.training["train"]
     assert (trained["seq_len"], trained["update_every"]) == (180, 5)
     assert (trained["dropout"], trained["locked_dropout"]) == (0.2, True)

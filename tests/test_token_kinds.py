@@ -1,4 +1,4 @@
-"""Writing with symbols that are no characters: bytes, pieces, characters with bytes beside them."""
+"""Generation with every kind of token: bytes, pieces, characters with byte fallback."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _tokenizers() -> dict[str, Tokenizer]:
 
 @pytest.fixture(scope="module", params=["byte", "char", "sentencepiece"])
 def model(request: pytest.FixtureRequest) -> Generator:
-    """A small network with random weights, which writes anything that it may."""
+    """Return a small network with random weights, which generates any allowed token."""
     tokenizer = _tokenizers()[request.param]
     config = ModelConfig(tokenizer.vocab_size, hidden_size=12, embedding_size=6)
     rng = np.random.default_rng(3)
@@ -49,14 +49,14 @@ def test_the_length_is_in_characters(length: int, model: Generator) -> None:
     assert {sample.finished_by for sample in samples} == {"length"}
 
 
-def test_what_is_written_is_valid_and_what_was_chosen(model: Generator) -> None:
+def test_a_text_is_valid_utf8_and_decodes_the_chosen_tokens(model: Generator) -> None:
     for sample in model.samples("", SampleConfig(length=100, num_samples=4, seed=2)):
-        written = b"".join(model.tokenizer.token_bytes[symbol] for symbol in sample.ids)
+        written = b"".join(model.tokenizer.token_bytes[token] for token in sample.ids)
         assert written.decode().startswith(sample.text)
         assert len(written.decode()) - len(sample.text) < 16  # the rest of one piece
 
 
-def test_a_stop_string_ends_a_text_wherever_symbols_begin(model: Generator) -> None:
+def test_a_stop_string_ends_a_text_wherever_tokens_begin(model: Generator) -> None:
     free = model.samples("", SampleConfig(length=300, seed=5))[0].text
     stop = free[41:44]
     text = model.samples("", SampleConfig(length=300, seed=5, stop=stop))[0]
@@ -66,14 +66,14 @@ def test_a_stop_string_ends_a_text_wherever_symbols_begin(model: Generator) -> N
     assert streamed == text.text
 
 
-def test_the_log_probability_is_that_of_the_symbols(model: Generator) -> None:
+def test_the_log_probability_is_that_of_the_tokens(model: Generator) -> None:
     (sample,) = model.samples("the", SampleConfig(length=30, seed=1))
     read = model.read("the")
     logits, state, total = read.logits, read.state, 0.0
-    for symbol in sample.ids:
+    for token in sample.ids:
         exact = logits[0].astype(np.float64)
-        total += exact[symbol] - exact.max() - np.log(np.exp(exact - exact.max()).sum())
-        logits, state = model.engine.step(np.array([symbol]), state)
+        total += exact[token] - exact.max() - np.log(np.exp(exact - exact.max()).sum())
+        logits, state = model.engine.step(np.array([token]), state)
     assert sample.log_prob == pytest.approx(total, abs=1e-3)
 
 
@@ -96,7 +96,7 @@ def test_beams_are_valid_texts_and_end_at_stop_strings(model: Generator) -> None
     assert all(stop not in sample.text for sample in again)
 
 
-def test_a_text_goes_on_from_a_saved_state(model: Generator, tmp_path: Any) -> None:
+def test_a_text_continues_from_a_saved_state(model: Generator, tmp_path: Any) -> None:
     whole = model.samples("the", SampleConfig(length=4000, seed=8))[0]
     read = model.read("the")
     first = model.samples(read, SampleConfig(length=1, seed=8))[0]
@@ -105,7 +105,7 @@ def test_a_text_goes_on_from_a_saved_state(model: Generator, tmp_path: Any) -> N
     assert whole.ids[: len(first.ids) + len(rest.ids)] == first.ids + rest.ids
 
 
-def test_symbols_are_told_apart(model: Generator) -> None:
+def test_token_names_are_distinct(model: Generator) -> None:
     names = model.tokenizer.token_names
     assert len(set(names)) == len(names) == model.tokenizer.vocab_size
     assert "<0xC3>" in names
