@@ -1,4 +1,4 @@
-"""What the commands of ``charrnn inspect`` share: the text they look at, where they draw."""
+"""What the commands of ``charrnn inspect`` share: models, text to read, output options."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class CellsOutput(InspectOutput):
 
 
 def load_models(given: Sequence[Path] | None, *, newest: bool = True) -> dict[Path, Model]:
-    """Load the models meant by ``--model``: if none is given the newest one, where that is wanted.
+    """Return the models of ``--model`` by path; without any, the newest one if `newest` is true.
 
     Raises:
         ModelError: a model does not exist or cannot be read.
@@ -86,24 +86,34 @@ def load_models(given: Sequence[Path] | None, *, newest: bool = True) -> dict[Pa
     return {each: model_file.load(each) for each in paths}
 
 
-def text_of(file: Path | None, loaded: Mapping[Path, Model], most: int) -> str:
-    """The beginning of a text: of the one named, or of what the first model's run held out."""
+def read_text(file: Path | None, loaded: Mapping[Path, Model], length: int) -> str:
+    """Return the start of the named text, or of the first model's own validation text.
+
+    Args:
+        file: the text; None for the validation text.
+        loaded: models by their path.
+        length: limit of the text, in characters or tokens.
+
+    Raises:
+        OptionError: no text is named, and there is no model, or its text is not available.
+        CorpusError: the named text cannot be read.
+    """
     from charrnn.cli.texts import read_corpus
     from charrnn.config import Reading
     from charrnn.run_dir import held_out
 
     if file is not None:
-        return read_corpus([str(file)], Reading()).text[:most]
+        return read_corpus([str(file)], Reading()).text[:length]
     if not loaded:
         raise OptionError("name a text for the untrained networks to read")
     model_path, model = next(iter(loaded.items()))
     ids, _ = held_out(model_path, model.tokenizer, "valid")
-    text = model.tokenizer.decode(ids[:most])
-    return text.removesuffix("\ufffd")  # of a character that was cut
+    text = model.tokenizer.decode(ids[:length])
+    return text.removesuffix("\ufffd")  # of a character that was cut in two
 
 
-def names_of(paths: Sequence[Path]) -> dict[Path, str]:
-    """A name for each model file, as a terminal may get it: its run's, unless that is another's."""
+def model_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Return a name for each model file: its run's name, or its path if that is not unique."""
     from charrnn.model.model_file import MODEL_NAME
 
     names = [each.resolve().parent.name if each.name == MODEL_NAME else each.stem for each in paths]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from charrnn.cli.display import activation_text, plots, tracked_units
-from charrnn.cli.inspect_shared import CellsOutput, TextArgument, names_of, text_of
+from charrnn.cli.inspect_shared import CellsOutput, TextArgument, model_names, read_text
 from charrnn.cli.options import configured
 from charrnn.cli.shared import ModelOption, guarded, note, print_json
 from charrnn.config import UnitOptions
@@ -46,12 +46,12 @@ def inspect_cells(
     unit = parse_unit(options.unit, loaded) if options.unit else None
     text = options.prompt
     if text is None:
-        text = text_of(file, {path: loaded}, options.length)
+        text = read_text(file, {path: loaded}, options.length)
     found = track_units(loaded, text, options.length)
     if unit and unit.part not in found.activations.parts:
         parts = ", ".join(found.activations.parts)
         raise OptionError(f"--unit {options.unit}: a layer of this model has {parts}")
-    name = names_of([path])[path]
+    name = model_names([path])[path]
     if output.plot is not None:
         plots.save(tracked_units.picture(found, unit), output.plot)
     if output.html is not None:

@@ -15,8 +15,8 @@ from charrnn.cli.inspect_shared import (
     ModelsOption,
     TextArgument,
     load_models,
-    names_of,
-    text_of,
+    model_names,
+    read_text,
 )
 from charrnn.cli.options import configured
 from charrnn.cli.shared import guarded, note, print_json
@@ -49,7 +49,7 @@ def inspect_gradients(
     et al. (2013). A model is shown trained and at its start. With --cell alone, no model is read.
     """
     loaded = load_models(models, newest=not untrained.cell)
-    text = text_of(file, loaded, MAX_HELD_OUT)
+    text = read_text(file, loaded, MAX_HELD_OUT)
     networks = [
         _flow(name, when, model, text, lags, windows)
         for name, when, model in _networks(loaded, untrained, text)
@@ -74,7 +74,7 @@ def _networks(
     for cell, scale in options.cells:
         label = cell if scale == 1 else f"{cell} × {scale:g}"
         yield label, "at start", untrained(text, cell, scale, options)
-    names = names_of(list(loaded))
+    names = model_names(list(loaded))
     for path, model in loaded.items():
         yield names[path], "at start", at_start(model)
         yield names[path], "trained", model

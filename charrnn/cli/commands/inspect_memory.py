@@ -13,8 +13,8 @@ from charrnn.cli.inspect_shared import (
     ModelsOption,
     TextArgument,
     load_models,
-    names_of,
-    text_of,
+    model_names,
+    read_text,
 )
 from charrnn.cli.options import configured
 from charrnn.cli.shared import guarded, note, print_json
@@ -64,7 +64,7 @@ def inspect_memory(
         panels, fields = memory_curves.task_panels(compared), compared.to_json()
     else:
         loaded = load_models(models)
-        text = text_of(file, loaded, MAX_HELD_OUT)
+        text = read_text(file, loaded, MAX_HELD_OUT)
         longest = contexts.longest or DEFAULT_CONTEXT
         found = _memories(loaded, text, longest, contexts.symbols)
         panels = [memory_curves.context_panel(found)]
@@ -81,7 +81,7 @@ def _memories(
     loaded: Mapping[Path, Model], text: str, longest: int, symbols: int
 ) -> dict[str, Memory]:
     """Return the loss of each model over contexts, by the model's name."""
-    names = names_of(list(loaded))
+    names = model_names(list(loaded))
     return {
         names[path]: _memory(names[path], model, text, longest, symbols)
         for path, model in loaded.items()

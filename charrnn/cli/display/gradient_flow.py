@@ -137,13 +137,13 @@ def _draw_curves(
         _draw_products(products, flow, line, color if trained else "none")
         _draw_spectrum(spectrum, flow, line, spectrum_lag)
     titles = {
-        norms: "norm of $dL_t/ds_{t-k}$, s the layer's state,\nmedian of places in the text",
+        norms: "norm of $dL_t/ds_{t-k}$, s the layer's state,\nmedian over positions in the text",
         products: "$ds_t/ds_{t-k}$: largest singular value (line),\nspectral radius (dots)",
         spectrum: f"singular values of $ds_t/ds_{{t-{spectrum_lag}}}$,\nthe largest first",
     }
     for axes, title in titles.items():
         axes.set_title(title, fontsize="medium", loc="left")
-        axes.set_xlabel("part of them" if axes is spectrum else "lag k, tokens")
+        axes.set_xlabel("share of them" if axes is spectrum else "lag k, tokens")
         axes.set_yscale("log")
         axes.grid(color="0.9", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
