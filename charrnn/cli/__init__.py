@@ -1,6 +1,6 @@
-"""The command line: a thin shell over the library, one file per command."""
+"""The command line: one short file per command, built on the library."""
 
 import time
 
-# The minutes of a training count from here: nothing of the command is imported earlier.
+# The minutes of a training start here, before anything else is imported.
 STARTED = time.perf_counter()

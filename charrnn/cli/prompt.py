@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 UnknownName = Literal["error", "skip", "nearest"]
 _BOM = b"\xef\xbb\xbf"
-_STEP = 4096  # characters read between two questions whether to go on
+_STEP = 4096  # characters read between two calls of `proceed`
 _MAX_STATES = 64
 
 
@@ -50,7 +50,7 @@ class PromptOptions(Options):
 
 @dataclass(frozen=True)
 class Opening:
-    """Where the writing begins.
+    """A model that has read its prompt.
 
     Attributes:
         generator: the model.
@@ -97,8 +97,8 @@ class PromptCache:
         self._generator = generator
         self._states: dict[str, Prompted] = {}  # the last used comes last
 
-    def after(self, text: str, goes_on: Callable[[], bool] = lambda: True) -> Prompted | None:
-        """Return the state after `text`; None if `goes_on` returned False while it was read.
+    def after(self, text: str, proceed: Callable[[], bool] = lambda: True) -> Prompted | None:
+        """Return the state after `text`; None if `proceed` returned False while it was read.
 
         Raises:
             PromptError: the text has characters that the model does not know.
@@ -107,7 +107,7 @@ class PromptCache:
         read = self._states.get(known) or self._generator.read("")
         self._save(known, read)
         end = len(known)
-        while end < len(text) and goes_on():
+        while end < len(text) and proceed():
             read = self._generator.read(text[end : end + _STEP], read)
             end = min(end + _STEP, len(text))
         self._save(text[:end], read)
@@ -125,7 +125,7 @@ def _text(prompt: str, prompt_file: Path | None) -> str:
         raise OptionError("--prompt and --prompt-file are two prompts: give one of them")
     if "-" in (prompt, str(prompt_file)):
         if sys.stdin.isatty():
-            note("type the prompt; Ctrl-D on a line of its own ends it")
+            note("reading the prompt from the terminal: Ctrl-D ends it")
         return _decoded("standard input", sys.stdin.buffer.read())
     if prompt_file is None:
         return prompt

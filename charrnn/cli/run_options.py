@@ -1,4 +1,4 @@
-"""Options of ``charrnn train`` that are about the run and its texts, not about the network."""
+"""What ``charrnn train`` does around a training: the run's options, its texts, its displays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from charrnn.cli.texts import dataset_of, texts_of
 from charrnn.config import Reading, TextOptions, escape, flag, load_options
@@ -15,13 +15,13 @@ from charrnn.config.fields import (
     RUN,
     TEXT,
     Options,
+    choice,
     integer,
     option_of,
     path,
-    string,
     switch,
 )
-from charrnn.errors import OptionError, missing_package, nearest
+from charrnn.errors import OptionError, missing_package
 
 if TYPE_CHECKING:
     from charrnn.cli.display.tensorboard import TensorBoard
@@ -43,7 +43,7 @@ class HeldOutOptions(Options):
 
 @dataclass(frozen=True)
 class RunOptions(HeldOutOptions):
-    """Where a run lies, how it starts and what it writes."""
+    """Where a run is stored, how it starts and what it writes."""
 
     out: Path | None = path("The run's folder.", panel=RUN, shown="a new one in ./runs")
     force: bool = switch("Replace the run in --out.", panel=RUN)
@@ -67,14 +67,13 @@ class RunOptions(HeldOutOptions):
         "A TOML file with these options; flags override it.", panel=RUN, shown="none"
     )
     tensorboard: bool = switch("Also write the curves for TensorBoard into the run.", panel=RUN)
-    log_to: str | None = string(None, "An older spelling of --tensorboard.", hidden=True)
+    log_to: str | None = choice(
+        Literal["tensorboard"], None, "The old spelling of --tensorboard.", hidden=True
+    )
     dry_run: bool = switch("Print the plan and stop.", panel=RUN)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.log_to not in (None, "tensorboard"):
-            advice = nearest(str(self.log_to), ["tensorboard"])
-            raise OptionError(f"--log-to '{self.log_to}' is not known: {advice}")
         if not self.logs_curves:
             return
         try:
@@ -153,7 +152,7 @@ def show_events(
 
 
 def reading_words(reading: Reading) -> list[str]:
-    """Return the flags with which a text is read as `reading` says."""
+    """Return the flags that read a text in the same way."""
     words: list[str] = []
     for field in fields(Reading):
         value, option = getattr(reading, field.name), option_of(field)

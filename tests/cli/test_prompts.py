@@ -137,7 +137,7 @@ CASES = {
     "--save-state novel.txt": ["novel.txt", "not a saved state", "another name"],
     "--save-state s --num-samples 2": ["--num-samples 1"],
     "--out made": ["made is a folder"],
-    "--out novel.txt --num-samples 2": ["a file", "needs a folder"],
+    "--out novel.txt --num-samples 2": ["a file", "name a folder"],
     "--regex (a": ["--regex '(a'", "position 0"],
     "--regex @+": ["'@' (U+0040)", "charrnn info"],
     "--forbid ]": ["brackets"],

@@ -1,6 +1,6 @@
 """``charrnn bench``: how fast training, generation and preparation are on this machine.
 
-The three commands share their options and stand in one file, which is therefore a little longer.
+This file is longer than other commands because its three commands share their options.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def bench_train(
 ) -> None:
     """Compare training steps with torch.nn, or with a plain loop, in float32.
 
-    A step is whole: embedding, layers, loss, gradient, clipping, Adam; both run in turns. The last
-    column is the share of the speed of this machine's largest matrix product.
+    A step is whole: embedding, layers, loss, gradient, clipping, Adam; both run alternately. The
+    last column is the share of the speed of this machine's largest matrix product.
     """
     sizes: dict[str, Any] = {
         "hidden_size": hidden_size,
@@ -108,15 +108,15 @@ def bench_prepare(
         typer.Argument(help="Text files, or a named corpus.", show_default="tunes harbour"),
     ] = None,
     size: Annotated[
-        int, typer.Option(help="MB of text: the corpus over and over.", min=1, max=10**6)
+        int, typer.Option(help="MB of text; the corpus is repeated.", min=1, max=10**6)
     ] = 480,
     rounds: RoundsOption = 3,
     as_json: JsonOption = False,
 ) -> None:
     """Compare the preparation of a long text with wc -m and a plain script; then train on it.
 
-    Whole processes, from start to end. Memory is the most MB that a process had for itself (on
-    Linux: RssAnon, so without mapped files); 'a tenth' is ours for a tenth of the text. The limit
+    Whole processes are measured, from start to end. Memory is the peak of a process in MB (on
+    Linux RssAnon, without mapped files); 'a tenth' is our peak for a tenth of the text. The limit
     is the speed at which the system copies the text.
     """
     from charrnn.bench import preparation

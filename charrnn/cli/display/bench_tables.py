@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 TRAINING_HEAD = (
     f"{'cell':<18} {'size':>7} {'B':>3} {'T':>3} {'products':<9} {'backend':<9} "
-    f"{'chars/s':>9}  {'beside':<22} {'chars/s':>9} {'ratio':>6} {'of peak':>7}"
+    f"{'chars/s':>9}  {'baseline':<22} {'chars/s':>9} {'ratio':>6} {'of peak':>7}"
 )
 GENERATION_HEAD = (
     f"{'cell':<18} {'size':>7} {'B':>3} {'weights':<9} {'threads':>7} "
-    f"{'chars/s':>9}  {'beside':<22} {'chars/s':>9} {'ratio':>6} {'of limit':>8}"
+    f"{'chars/s':>9}  {'baseline':<22} {'chars/s':>9} {'ratio':>6} {'of limit':>8}"
 )
 PREPARATION_HEAD = (
     f"{'what':<7} {'tokenizer':<13} {'MB':>6} {'chars/s':>11} {'MB/s':>6} {'memory':>7} "
-    f"{'a tenth':>7}  {'beside':<20} {'chars/s':>11} {'memory':>7} {'ratio':>6} {'of limit':>8}"
+    f"{'a tenth':>7}  {'baseline':<20} {'chars/s':>11} {'memory':>7} {'ratio':>6} {'of limit':>8}"
 )
 
 
