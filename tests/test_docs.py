@@ -13,6 +13,7 @@ import pytest
 import typer
 from test_layers import MODULES
 
+import charrnn
 from charrnn.cells import CELLS
 from charrnn.cells.base import Cell
 from charrnn.cli.app import app
@@ -114,6 +115,11 @@ def test_the_map_names_every_module_in_the_order_of_imports() -> None:
     mapped = re.findall(r"^\| `([\w./]+)` \|", README, re.MULTILINE)
     assert sorted(mapped) == sorted(files | folders)
     assert [re.sub(r"/|\.py", "", name) for name in mapped] == MODULES
+
+
+def test_the_docstring_of_the_package_names_every_module_in_the_same_order() -> None:
+    items = re.findall(r"^- (.*?):", charrnn.__doc__ or "", re.MULTILINE)
+    assert re.findall(r"``(\w+)``", " ".join(items)) == MODULES
 
 
 def test_files_named_in_the_documents_exist() -> None:
