@@ -35,7 +35,7 @@ from charrnn.text.split import PARTS, Leak, Splitter
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Size, Tokenizer
 from charrnn.text.tokenizer.sentencepiece import DEFAULT_PIECES, DEFAULT_VOCAB_SIZE
 
-MAX_CHARACTERS = 200_000  # different ones: more than people write with
+MAX_CHARACTERS = 200_000  # different ones: more than any language needs
 # The options that decide the ids, besides the text itself.
 _SETTINGS = (
     "tokenizer",
@@ -236,7 +236,7 @@ class _Builder:
         if len(made.alphabet) > MAX_CHARACTERS:
             raise CorpusError(
                 f"{self.corpus.name} has {len(made.alphabet):,} different characters, more than "
-                "people write with: is it text, and is its --encoding right? If so, use "
+                "any language needs: is it text, and is --encoding right? If so, use "
                 "--min-count or --tokenizer byte"
             )
         return made

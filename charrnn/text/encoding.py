@@ -65,7 +65,7 @@ class UndecodableError(Exception):
         shown = self.data[self.start : max(self.end, self.start + 1)][:4].hex(" ")
         return (
             f"{name} is not {self.encoding}: byte {shown} at offset {self.offset}, line {line} "
-            f"({self.reason}): {self._advice()}; --errors replace reads it with U+FFFD there"
+            f"({self.reason}): {self._advice()}; --errors replace turns invalid bytes into U+FFFD"
         )
 
     def _advice(self) -> str:
@@ -73,8 +73,8 @@ class UndecodableError(Exception):
             return "it ends inside a character, and may be cut off"
         guess = _guess_encoding(self.data, self.start)
         if guess:
-            return f"it looks like {guess}: --encoding {guess} reads it"
-        return "--encoding names another"
+            return f"it looks like {guess}: read it with --encoding {guess}"
+        return "name its encoding with --encoding"
 
 
 def decode(chunks: Iterator[bytes], encoding: str, errors: str) -> Iterator[bytes]:

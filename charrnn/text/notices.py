@@ -45,9 +45,9 @@ def reading_notices(marks: SeenIn, crlf: SeenIn, replaced: SeenIn, newline: str)
         yield f"{marks}: {dropped} {many} dropped"
     if crlf.count:
         done = (
-            "CR LF line ends were made LF"
+            "CR LF line ends were converted to LF"
             if newline == "lf"
-            else "lines end in CR LF and stay so (--newline lf makes them LF)"
+            else "lines end in CR LF, which is kept (--newline lf converts it)"
         )
         yield f"{crlf}: {done}"
     if replaced.count:

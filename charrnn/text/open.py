@@ -104,11 +104,11 @@ def texts_of(
         raise OptionError(f"{folders[0]} is a dataset: name it alone")
     if folders:
         others = {name for name, path in (("valid", valid), ("test", test)) if path is not None}
-        settled = sorted({field.name for field in fields(TextOptions)} & set(given) | others)
-        if settled:
+        decided = sorted({field.name for field in fields(TextOptions)} & set(given) | others)
+        if decided:
             raise OptionError(
-                f"{folders[0]} is a dataset: {flag(settled[0])} was settled when it was prepared; "
-                "name the text"
+                f"{folders[0]} is a dataset: {flag(decided[0])} was decided when it was prepared: "
+                "leave it out, or name the text itself"
             )
         return Texts(dataset.load(Path(folders[0])))
 

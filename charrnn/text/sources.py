@@ -86,7 +86,9 @@ class Source:
                 if _signature(file) != before:
                     raise _changed(self.name)
         except _DAMAGED as error:
-            raise CorpusError(f"{self.name} is damaged, and cannot be unpacked: {error}") from None
+            raise CorpusError(
+                f"{self.name} is damaged and cannot be decompressed: {error}"
+            ) from None
         except OSError as error:
             why = error.strerror or str(error)
             raise CorpusError(f"{self.name} cannot be read: {why}") from error
@@ -152,7 +154,7 @@ def _unpacked(
     total = 0
     for chunk in _UNPACKERS[kind](name, io.BufferedReader(file, CHUNK)):
         if total == 0 and chunk[257:262] == b"ustar":
-            raise CorpusError(f"{name} is a packed tar archive: unpack it first")
+            raise CorpusError(f"{name} is a compressed tar archive: unpack it first")
         total += len(chunk)
         if total > limit:
             raise CorpusError(
@@ -187,7 +189,7 @@ def _zstandard(name: str, file: BinaryIO) -> Iterator[bytes]:
                     yield unpacked[first : first + CHUNK]
                 rest = unpacker.unused_data
     except zstandard.ZstdError as error:
-        raise CorpusError(f"{name} is damaged, and cannot be unpacked: {error}") from None
+        raise CorpusError(f"{name} is damaged and cannot be decompressed: {error}") from None
     if not unpacker.eof:
         raise CorpusError(f"{name} is damaged: it is cut off")
 

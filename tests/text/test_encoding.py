@@ -106,7 +106,7 @@ def test_wrong_bytes_are_found_in_any_encoding(
 def test_the_encoding_is_guessed_for_the_message(tmp_path: Path) -> None:
     text = "Съешь же ещё этих мягких французских булок, да выпей чаю.\n" * 20
     message = refused(write_file(tmp_path, text.encode("cp1251")))
-    assert "it looks like cp1251: `encoding` cp1251 reads it" in message
+    assert "it looks like cp1251: read it with `encoding` cp1251" in message
 
 
 def test_invalid_bytes_are_replaced_when_asked(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_dataset_is_named_alone_and_without_options_of_a_text(tmp_path: Path) 
     dataset_of(["hello"], TextOptions(), folder=tmp_path / "data")
     with pytest.raises(OptionError, match="name it alone"):
         texts_of([tmp_path / "data", "hello"], TextOptions())
-    with pytest.raises(OptionError, match="settled"):
+    with pytest.raises(OptionError, match="decided when it was prepared"):
         texts_of([tmp_path / "data"], TextOptions(newline="lf"), given=["newline"])
-    with pytest.raises(OptionError, match="settled"):
+    with pytest.raises(OptionError, match="decided when it was prepared"):
         texts_of([tmp_path / "data"], TextOptions(), valid="hello")

@@ -39,7 +39,7 @@ def test_crlf_stays_with_a_notice(tmp_path: Path) -> None:
 def test_crlf_becomes_lf_when_asked(tmp_path: Path) -> None:
     read = corpus.read([write_file(tmp_path, b"a\r\nb\rc\n")], Reading(newline="lf"))
     assert (read.text, read.num_bytes) == ("a\nb\rc\n", 6)
-    assert "made LF" in read.notices[0]
+    assert "converted to LF" in read.notices[0]
 
 
 def test_war_and_peace_has_a_mark_and_crlf(tmp_path: Path, corpora_folder: Path) -> None:

@@ -135,7 +135,7 @@ def test_a_compressed_tar_archive_is_refused(tmp_path: Path) -> None:
 
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
         archive.add(write_file(tmp_path, b"text"))
-    assert "is a packed tar archive" in refused(tmp_path / "a.tar.gz")
+    assert "is a compressed tar archive" in refused(tmp_path / "a.tar.gz")
 
 
 def test_include_and_exclude_select_files_of_a_folder(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_the_test_part_is_scored_when_asked(cli: Cli, text: Path) -> None:
 def test_text_options_for_a_dataset_are_refused(cli: Cli, text: Path) -> None:
     cli("prepare", text, "--out", "data")
     sentence = cli("train", "data", "--tokenizer", "byte", code=2).sentence
-    assert "--tokenizer was settled when it was prepared" in sentence
+    assert "--tokenizer was decided when it was prepared" in sentence
     assert "name it alone" in cli("train", "data", text, code=2).sentence
     assert "dataset already" in cli("prepare", "data", "--out", "new", code=2).sentence
 
@@ -140,7 +140,7 @@ def test_force_replaces_a_dataset(cli: Cli, text: Path) -> None:
 TAKEN = {
     "a mark": ("\ufeffsome text", (), "some text", ["byte order mark", "dropped"]),
     "CR LF": ("a\r\nb", (), "a\r\nb", ["CR LF", "--newline lf"]),
-    "CR LF made LF": ("a\r\nb", ("--newline", "lf"), "a\nb", ["were made LF"]),
+    "CR LF made LF": ("a\r\nb", ("--newline", "lf"), "a\nb", ["were converted to LF"]),
     "one symbol": ("aaaaaa", (), "aaaaaa", ["one character over and over"]),
     "NULs": ("a\x00b\x00", (), "a\x00b\x00", ["looks binary"]),
     "escapes": ("a\x1b[0m", (), "a\x1b[0m", ["1 control characters (U+001B)"]),
