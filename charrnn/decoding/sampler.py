@@ -76,9 +76,9 @@ class Sampler:
         self._texts["bound"] = 2 * settings.mirostat_ent
         self._texts["used"] = len(read)
         self._history = np.tile(read[:0] if self._only_temperature else read, (len(generators), 1))
-        self._batches: list[Batch] = []  # since `taken` was last called
+        self._batches: list[Batch] = []  # since `take` was last called
 
-    def taken(self) -> tuple[Integers, Floats64]:
+    def take(self) -> tuple[Integers, Floats64]:
         """Return what was chosen since the last call: ids and log-probabilities (T, B).
 
         An id is ENDED where a constraint ended the text, and OVER after that.
@@ -87,7 +87,7 @@ class Sampler:
         self._batches.clear()
         return choices["token"], choices["log_prob"]
 
-    def keep(self, rows: NDArray[np.intp]) -> None:
+    def select(self, rows: NDArray[np.intp]) -> None:
         """Continue with these texts only."""
         self._generators = [self._generators[row] for row in rows.tolist()]
         self._texts, self._history = self._texts[rows], self._history[rows]
@@ -128,8 +128,7 @@ class Sampler:
         if not self._only_temperature:
             self._reserve(steps)
         choices = np.zeros((steps, len(self._generators)), CHOICE)
-        for column, random in enumerate(self._generators):
-            choices["uniform"][:, column] = random.random(steps)
+        choices["uniform"] = np.stack([random.random(steps) for random in self._generators], 1)
         arrays = (self._texts, self._history, choices)
         batch = Batch(self._settings, self._bias, self._constraint, self._left, *arrays)
         self._batches.append(batch)
@@ -179,7 +178,7 @@ def write(
         count = min(count, length)
         began = time.perf_counter()
         logits, state = network.write(logits, state, sampler, count)
-        ids, log_probs = sampler.taken()
+        ids, log_probs = sampler.take()
         length -= count
         count = _next_count(count, time.perf_counter() - began)
         columns = zip(rows.tolist(), ids.T, log_probs.T, strict=True)
@@ -187,7 +186,7 @@ def write(
         yield
         if not unfinished.all():
             stay: NDArray[np.intp] = np.flatnonzero(unfinished)
-            sampler.keep(stay)
+            sampler.select(stay)
             rows, logits, state = rows[stay], logits[stay], network.select(state, stay)
 
 

@@ -93,11 +93,11 @@ def written(steps: Steps, chooser: Sampler, cuts: Sequence[int]) -> list[NDArray
     logits, found = logits_of(ROWS), []
     for count in cuts:
         read = steps(chooser, logits, count)
-        ids, log_probs = chooser.taken()
+        ids, log_probs = chooser.take()
         assert (read == np.maximum(ids, 0)).all()
         found += [ids, log_probs]
         stay = np.delete(np.arange(len(logits)), 1)
-        chooser.keep(stay)
+        chooser.select(stay)
         logits = np.ascontiguousarray(logits[stay])
     return found
 
@@ -128,7 +128,7 @@ def test_choices_obey_the_constraint(steps: Steps, fields: dict[str, Any]) -> No
     logits = np.repeat(logits_of(1), 40, 0)
     chooser = chooser_of(length, limits, 40, temperature=2.0, **fields)
     steps(chooser, logits, length)
-    ids, log_probs = chooser.taken()
+    ids, log_probs = chooser.take()
     of_all = log_softmax(logits[:1])
     ended = 0
     for text, nats in zip(ids.T.tolist(), log_probs.T.tolist(), strict=True):
@@ -167,7 +167,7 @@ def test_a_text_ends_once_and_is_over_afterwards(steps: Steps, fields: dict[str,
     chooser = chooser_of(9, Limits(regex="a{2}b*"), 40, temperature=2.0, **fields)
     logits = np.repeat(logits_of(1), 40, 0)
     steps(chooser, logits, 9)
-    ids, log_probs = chooser.taken()
+    ids, log_probs = chooser.take()
     assert (ids[:2] == 0).all()
     assert log_probs[:2] == pytest.approx(log_prob(logits[0], 0))
     lengths = set()
@@ -187,7 +187,7 @@ def test_a_text_ends_once_and_is_over_afterwards(steps: Steps, fields: dict[str,
 def test_a_text_ends_with_probability_one_where_no_token_is_allowed(steps: Steps) -> None:
     chooser = chooser_of(5, Limits(regex="a{2}"))
     steps(chooser, logits_of(ROWS), 5)
-    ids, log_probs = chooser.taken()
+    ids, log_probs = chooser.take()
     assert ids.T.tolist() == [[0, 0, ENDED, OVER, OVER]] * ROWS
     assert (log_probs[2:] == 0).all()
 
@@ -199,9 +199,9 @@ def test_taken_choices_are_returned_once(steps: Steps) -> None:
     steps(whole, logits, 9)
     steps(chooser, logits, 2)
     steps(chooser, logits, 3)
-    first = chooser.taken()
+    first = chooser.take()
     steps(chooser, logits, 4)
-    for one, two, both in zip(first, chooser.taken(), whole.taken(), strict=True):
+    for one, two, both in zip(first, chooser.take(), whole.take(), strict=True):
         assert (len(one), len(two)) == (5, 4)
         np.testing.assert_array_equal(np.concatenate([one, two]), both)
 
@@ -213,10 +213,10 @@ def test_kept_rows_continue_with_their_own_randomness_history_and_state(steps: S
     logits, stay = logits_of(ROWS), np.array([1, 2, 5])
     steps(every, logits, 20)
     steps(some, logits, 7)
-    some.keep(stay)
-    some.taken()
+    some.select(stay)
+    some.take()
     steps(some, np.ascontiguousarray(logits[stay]), 13)
-    for found, wanted in zip(some.taken(), every.taken(), strict=True):
+    for found, wanted in zip(some.take(), every.take(), strict=True):
         np.testing.assert_array_equal(found, wanted[7:, stay])
 
 
