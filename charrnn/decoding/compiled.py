@@ -16,7 +16,7 @@ from numba.extending import register_jitable
 
 from charrnn.compiler.scalar_math import pointer
 from charrnn.decoding import choice, filters
-from charrnn.decoding.choice import CHOICE, TEXT, Batch, choose_token
+from charrnn.decoding.choice import Batch, choose_token
 from charrnn.decoding.constraints import Constraint
 from charrnn.decoding.filters import FIELDS, SETTINGS, choose, choose_by_temperature
 from charrnn.inference.instructions import CONTEXT, floats, function
@@ -27,26 +27,15 @@ for _module in (filters, choice):
         if isinstance(_function, types.FunctionType) and _function.__module__ == _module.__name__:
             _jitable(_function)
 
-# The arguments of a compiled function: a `Batch`, its arrays as addresses, and the logits. Every
-# field has eight bytes.
+_ARRAYS = ("bias", "states", "bounds", "history", "used", "uniforms", "tokens", "log_probs")
+# The arguments of a compiled function: a `Batch` and the logits, with the addresses of arrays and
+# their sizes, where these do not follow from others. Every field has eight bytes.
 ARGUMENTS = np.dtype(
     [
         ("settings", SETTINGS),
-        ("logits", np.int64),
+        *((name, np.int64) for name in ("left", *Constraint._fields, *_ARRAYS, "logits")),
         ("logits_stride", np.int64),  # bytes from one text's logits to the next one's
-        ("vocab_size", np.int64),
-        ("bias", np.int64),
-        ("bias_size", np.int64),
-        ("next", np.int64),
-        ("distance", np.int64),
-        ("accepting", np.int64),
-        ("ends", np.int64),
-        ("num_states", np.int64),
-        ("left", np.int64),
-        ("texts", np.int64),
-        ("history", np.int64),
-        ("history_size", np.int64),
-        ("choices", np.int64),
+        *((name, np.int64) for name in ("vocab_size", "num_states", "bias_size", "history_size")),
     ]
 )
 
@@ -69,7 +58,7 @@ def pack(batch: Batch, logits: int, stride: int, vocab_size: int) -> tuple[int, 
     record["left"], record["history_size"] = batch.left, batch.history.shape[1]
     for name in Constraint._fields:
         record[name] = getattr(batch.constraint, name).ctypes.data
-    for name in ("bias", "texts", "history", "choices"):
+    for name in _ARRAYS:
         record[name] = getattr(batch, name).ctypes.data
     return tuple(arguments.view(np.int64).tolist())
 
@@ -90,15 +79,19 @@ def _choose_rows(context, arguments, choose):  # type: ignore[no-untyped-def]
         carray(pointer(d.bias), (d.bias_size,), np.float64),
         constraint,
         d.left,
-        carray(pointer(d.texts), (batch_size,), TEXT),
+        carray(pointer(d.states), (batch_size,), np.int64),
+        carray(pointer(d.bounds), (batch_size,), np.float64),
         carray(pointer(d.history), (batch_size, d.history_size), np.int64),
-        carray(pointer(d.choices), (t + 1, batch_size), CHOICE),
+        carray(pointer(d.used), (batch_size,), np.int64),
+        carray(pointer(d.uniforms), (t + 1, batch_size), np.float64),
+        carray(pointer(d.tokens), (t + 1, batch_size), np.int64),
+        carray(pointer(d.log_probs), (t + 1, batch_size), np.float64),
     )
     ids = carray(pointer(c[3]), (batch_size,), np.int64)
     for b in range(part, batch_size, parts):
         logits = floats(d.logits + b * d.logits_stride, d.vocab_size)
         choose_token(batch, t, b, logits, choose)
-        ids[b] = max(batch.choices[t, b]["token"], 0)
+        ids[b] = max(batch.tokens[t, b], 0)
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from charrnn.arrays import Floats, Floats64, Integers, State
 from charrnn.config import SampleConfig
-from charrnn.decoding.choice import CHOICE, TEXT, Batch, choose_token
+from charrnn.decoding.choice import Batch, choose_token
 from charrnn.decoding.constraints import UNCONSTRAINED, Constraint
 from charrnn.decoding.filters import NO_BIAS, choose, choose_by_temperature, only_temperature
 from charrnn.inference.engine import Engine
@@ -72,9 +72,9 @@ class Sampler:
         self._generators = list(generators)
         self._left = length
         self._only_temperature = only_temperature(settings) and not len(bias)
-        self._texts = np.zeros(len(generators), TEXT)
-        self._texts["bound"] = 2 * settings.mirostat_ent
-        self._texts["used"] = len(read)
+        self._states = np.zeros(len(generators), np.int64)
+        self._bounds = np.full(len(generators), 2.0 * settings.mirostat_ent)
+        self._used = np.full(len(generators), len(read), np.int64)
         self._history = np.tile(read[:0] if self._only_temperature else read, (len(generators), 1))
         self._batches: list[Batch] = []  # since `take` was last called
 
@@ -83,14 +83,16 @@ class Sampler:
 
         An id is ENDED where a constraint ended the text, and OVER after that.
         """
-        choices = np.concatenate([batch.choices for batch in self._batches])
+        tokens = np.concatenate([batch.tokens for batch in self._batches])
+        log_probs = np.concatenate([batch.log_probs for batch in self._batches])
         self._batches.clear()
-        return choices["token"], choices["log_prob"]
+        return tokens, log_probs
 
     def select(self, rows: NDArray[np.intp]) -> None:
         """Continue with these texts only."""
         self._generators = [self._generators[row] for row in rows.tolist()]
-        self._texts, self._history = self._texts[rows], self._history[rows]
+        self._states, self._bounds = self._states[rows], self._bounds[rows]
+        self._history, self._used = self._history[rows], self._used[rows]
 
     def choose(self, logits: Floats) -> Integers:
         """Choose a token per text from logits (B, V); return the ids (B,) to read next."""
@@ -100,7 +102,7 @@ class Sampler:
         with np.errstate(over="ignore", divide="ignore"):
             for row, row_logits in enumerate(logits):
                 choose_token(batch, 0, row, row_logits, function)
-        return np.asarray(np.maximum(batch.choices[0]["token"], 0))
+        return np.asarray(np.maximum(batch.tokens[0], 0))
 
     def compiled(
         self, logits: int, row: int, symbols: int, steps: int
@@ -127,10 +129,20 @@ class Sampler:
         """Return what the next `steps` choices of each text read and write."""
         if not self._only_temperature:
             self._reserve(steps)
-        choices = np.zeros((steps, len(self._generators)), CHOICE)
-        choices["uniform"] = np.stack([random.random(steps) for random in self._generators], 1)
-        arrays = (self._texts, self._history, choices)
-        batch = Batch(self._settings, self._bias, self._constraint, self._left, *arrays)
+        uniforms = np.stack([random.random(steps) for random in self._generators], 1)
+        batch = Batch(
+            settings=self._settings,
+            bias=self._bias,
+            constraint=self._constraint,
+            left=self._left,
+            states=self._states,
+            bounds=self._bounds,
+            history=self._history,
+            used=self._used,
+            uniforms=uniforms,
+            tokens=np.zeros(uniforms.shape, np.int64),
+            log_probs=np.zeros(uniforms.shape),
+        )
         self._batches.append(batch)
         self._left -= steps
         return batch
@@ -138,7 +150,7 @@ class Sampler:
     def _reserve(self, count: int) -> None:
         """Reserve space for `count` more tokens in each text's history, doubling it if needed."""
         rows, size = self._history.shape
-        needed = int(self._texts["used"].max(initial=0)) + count
+        needed = int(self._used.max(initial=0)) + count
         if needed > size:
             history = np.zeros((rows, max(needed, 2 * size)), np.int64)
             history[:, :size] = self._history

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from charrnn.config import SampleConfig
 from charrnn.decoding import compiled
-from charrnn.decoding.choice import CHOICE, TEXT, Batch
+from charrnn.decoding.choice import Batch
 from charrnn.decoding.constraints import UNCONSTRAINED
 from charrnn.decoding.filters import (
     ALL_ALLOWED,
@@ -86,7 +86,7 @@ def test_every_other_setting_turns_the_filters_on(name: str) -> None:
 def test_numbers_get_the_types_that_are_compiled() -> None:
     """An integer given for a fraction reaches compiled code as a fraction."""
     config = SampleConfig(temperature=1, top_k=3, presence_penalty=2, min_p=0)
-    batch = Batch(config, NO_BIAS, UNCONSTRAINED, 1, *np.zeros((3, 1, 1)))
+    batch = Batch(config, NO_BIAS, UNCONSTRAINED, 1, *np.zeros((7, 1, 1)))
     arguments = np.array([compiled.pack(batch, 0, 0, 4)]).view(compiled.ARGUMENTS)
     settings = arguments["settings"][0, 0]
     assert {name: settings[name] for name in FIELDS} == {
@@ -473,17 +473,26 @@ def _equally_typical(scores: list[float], f: SampleConfig) -> bool:
 def many(logits: Any, settings: SampleConfig, recent: Any, points: Any) -> NDArray[np.int64]:
     """Return what each of these numbers draws, by the compiled function: a text for each."""
     logits, history, count = np.array(logits, np.float32), np.array(recent), len(points)
-    texts, choices = np.zeros(count, TEXT), np.zeros((1, count), CHOICE)
-    texts["used"], texts["bound"] = len(history), 2 * settings.mirostat_ent
-    choices["uniform"], ids = points, np.zeros(count, np.int64)
-    room = np.tile(np.append(history, 0), (count, 1))  # space for the chosen token
-    batch = Batch(settings, NO_BIAS, UNCONSTRAINED, 1, texts, room, choices)
+    ids = np.zeros(count, np.int64)
+    batch = Batch(
+        settings=settings,
+        bias=NO_BIAS,
+        constraint=UNCONSTRAINED,
+        left=1,
+        states=np.zeros(count, np.int64),
+        bounds=np.full(count, 2.0 * settings.mirostat_ent),
+        history=np.tile(np.append(history, 0), (count, 1)),  # with space for the chosen token
+        used=np.full(count, len(history)),
+        uniforms=points[None],
+        tokens=np.zeros((1, count), np.int64),
+        log_probs=np.zeros((1, count)),
+    )
     arguments = np.array(compiled.pack(batch, logits.ctypes.data, 0, len(logits)))
     context = np.array([0, 1, count, ids.ctypes.data, 0, 0, 0, 0])
     function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(compiled.by_filters())
     function(context.ctypes.data, arguments.ctypes.data)
-    assert (ids == choices["token"][0]).all()
-    return choices["token"][0]
+    assert (ids == batch.tokens[0]).all()
+    return ids
 
 
 EVERYTHING = {
