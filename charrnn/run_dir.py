@@ -380,7 +380,7 @@ def find_model(given: Path | None, runs: Path = RUNS) -> Path:
 
 
 def _text_options(run: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return how a run read and split its text; the first charrnn's runs say it differently."""
+    """Return how a run read and split its text; runs of the first version say it differently."""
     if "text" in run:
         return dict(run["text"])
     newline, sizes = run["newline"], run["corpus"]

@@ -1,4 +1,4 @@
-"""The folder of a run: which one is meant, and what is read from it."""
+"""Choosing and reading the folder of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from charrnn.run_dir import RunDir, check_resume, choose_run_dir, find_model
 from charrnn.text import corpus, dataset
 
 
-def test_find_takes_a_file_a_folder_or_the_newest_run(tmp_path: Path) -> None:
+def test_find_model_takes_a_file_a_folder_or_the_newest_run(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     for age, name in enumerate(["b", "c", "a"]):
         (runs / name).mkdir(parents=True)
@@ -27,7 +27,7 @@ def test_find_takes_a_file_a_folder_or_the_newest_run(tmp_path: Path) -> None:
     assert find_model(Path("any.file"), runs) == Path("any.file")
 
 
-def test_find_says_where_it_looked_and_how_to_make_a_model(
+def test_the_error_without_a_model_says_where_it_looked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -39,7 +39,7 @@ def test_find_says_where_it_looked_and_how_to_make_a_model(
 
 
 @pytest.mark.parametrize("length", [10, 333, 1000, 7919])
-def test_a_run_of_the_first_charrnn_has_its_text_split_as_then(length: int, tmp_path: Path) -> None:
+def test_a_run_of_the_first_version_is_split_as_it_was(length: int, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("abcdefghij"[: length % 10 + 1] * length, "utf-8")
     whole = dataset.make(corpus.read([text]), TextOptions(valid_fraction=0.1))
@@ -51,7 +51,7 @@ def test_a_run_of_the_first_charrnn_has_its_text_split_as_then(length: int, tmp_
     assert (len(found.train), len(found.valid)) == (len(whole.train), len(whole.valid))
 
 
-def test_a_text_of_a_run_that_changed_is_an_error(tmp_path: Path) -> None:
+def test_a_changed_text_of_a_run_is_an_error(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("abc" * 20, "utf-8")
     run = {
@@ -96,6 +96,6 @@ def test_resume_takes_the_newest_run_of_the_text(
 
 
 @pytest.mark.parametrize("given", ["force", "init_from"])
-def test_resume_goes_with_nothing_that_starts_a_run(given: str) -> None:
+def test_resume_excludes_options_that_start_a_run(given: str) -> None:
     with pytest.raises(OptionError, match="give one of them"):
         check_resume(**{"force": False, "init_from": False, given: True})

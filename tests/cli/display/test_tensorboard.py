@@ -11,7 +11,7 @@ SMALL = ("--hidden-size", 8, "--threads", 1, "--out", "run")
 
 
 def curves(folder: Path) -> dict[str, dict[int, float]]:
-    """What TensorBoard reads: of each curve the values by step."""
+    """Return what TensorBoard reads: the values of each curve by step."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder))
@@ -22,7 +22,7 @@ def curves(folder: Path) -> dict[str, dict[int, float]]:
     }
 
 
-def test_the_curves_are_those_of_the_metrics_also_of_a_run_that_goes_on(cli: Cli) -> None:
+def test_the_curves_are_those_of_the_metrics_even_after_a_resume(cli: Cli) -> None:
     (cli.folder / "text.txt").write_text(story(6000), "utf-8")
     cli("train", "text.txt", *SMALL, "--steps", 6, "--tensorboard")
     cli("train", "text.txt", *SMALL, "--resume", "--steps", 9, "--log-to", "tensorboard")

@@ -44,11 +44,11 @@ def test_the_live_picture_charts_the_losses(watched: tuple[Run, Shown]) -> None:
     ("width", "height", "lines"),
     [(100, 60, 10), (100, 28, 7), (60, 26, 5), (100, 24, 0), (59, 60, 0)],
 )
-def test_a_chart_takes_the_room_that_there_is(width: int, height: int, lines: int) -> None:
+def test_the_chart_uses_the_available_space(width: int, height: int, lines: int) -> None:
     picture = training_progress.Picture(lambda: False)
     console = Console(width=width, height=height)
     picture._train = [(step, 3.0 - step / 100) for step in range(40)]
-    assert picture._draw_chart(console) == ""  # nothing is known of the held-out text
+    assert picture._draw_chart(console) == ""  # no validation loss yet
     picture._valid = picture._train[::10]
     chart = picture._draw_chart(console).splitlines()
     assert sum("│" in line for line in chart) == lines
@@ -58,21 +58,21 @@ def test_a_chart_takes_the_room_that_there_is(width: int, height: int, lines: in
 @needs_terminal
 def test_a_sample_in_the_picture_cannot_steer_the_terminal(watched: tuple[Run, Shown]) -> None:
     screen = watched[1].screen
-    assert "␛]0;owned␇ hi␍␛" in screen  # it was written, and in the end as it was learned
+    assert "␛]0;owned␇ hi␍␛" in screen  # the sample contains it, escaped
     assert TITLE[:4] not in screen
     assert "\x07" not in screen
     assert re.search(r"\r[^\r\n\x1b]", screen) is None
 
 
 @needs_terminal
-def test_the_picture_gives_the_cursor_back(watched: tuple[Run, Shown]) -> None:
+def test_the_picture_restores_the_cursor(watched: tuple[Run, Shown]) -> None:
     hidden, shown = "\x1b[?25l", "\x1b[?25h"
     assert hidden in watched[1].screen
     assert watched[1].screen.rindex(shown) > watched[1].screen.rindex(hidden)
 
 
 @needs_terminal
-def test_the_last_words_follow_the_picture(watched: tuple[Run, Shown]) -> None:
+def test_the_result_follows_the_picture(watched: tuple[Run, Shown]) -> None:
     last = watched[1].screen.splitlines()[-1]
     assert last == "next     charrnn sample --model run"
 
@@ -90,7 +90,7 @@ class Screen(io.StringIO):
         (io.StringIO(), "xterm", training_progress.Lines),
     ],
 )
-def test_a_picture_is_drawn_where_the_cursor_can_move(
+def test_a_picture_is_drawn_only_if_the_cursor_can_move(
     stream: io.StringIO, term: str, kind: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
@@ -122,7 +122,7 @@ def metrics(fraction: float, seconds: float) -> Metrics:
     )
 
 
-def test_time_left_is_reckoned_from_the_part_done() -> None:
+def test_time_left_is_estimated_from_the_fraction_done() -> None:
     assert training_progress.seconds_left(metrics(0.25, 10)) == 30
     assert training_progress.seconds_left(metrics(1, 10)) == 0
 
