@@ -1,4 +1,4 @@
-"""What is made of logits beside sampling: the likeliest symbols, and whole numbers to code with."""
+"""Further results of logits: the most likely tokens, and whole numbers for arithmetic coding."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from charrnn.compiler.cache import compile_on_call
 from charrnn.compiler.scalar_math import exp, pointer
 from charrnn.inference.instructions import CONTEXT, floats, function
 
-PRECISION = 2**22  # what frequencies come to, about; float32 holds such sums exactly
+PRECISION = 2**22  # about the sum of frequencies; float32 represents such sums exactly
 
 
 @function
 def likeliest_rows(context, arguments):  # type: ignore[no-untyped-def]
-    """The K likeliest symbols: logits, per row; V; targets (B), their nats; K; ids, nats (B, K)."""
+    """Find the K most likely tokens.
+
+    Arguments: logits, bytes per row; V; targets (T, B), their nats (T, B); K; ids and nats
+    (T, B, K) of the results.
+    """
     c, d = carray(context, (CONTEXT,), np.int64), carray(arguments, (8,), np.int64)
-    at, count = c[4] * c[2], d[5]
-    targets = carray(pointer(d[3] + 8 * at), (c[2],), np.int64)
-    target_nats = floats(d[4] + 4 * at, c[2])
+    first, count = c[4] * c[2], d[5]
+    targets = carray(pointer(d[3] + 8 * first), (c[2],), np.int64)
+    target_nats = floats(d[4] + 4 * first, c[2])
     for b in range(c[0], c[2], c[1]):
         logits = floats(d[0] + b * d[1], d[2])
-        ids = carray(pointer(d[6] + 4 * (at + b) * count), (count,), np.int32)
-        nats = floats(d[7] + 4 * (at + b) * count, count)
+        ids = carray(pointer(d[6] + 4 * (first + b) * count), (count,), np.int32)
+        nats = floats(d[7] + 4 * (first + b) * count, count)
         for k in range(count):
             ids[k] = -1
         for j in range(d[2]):
@@ -39,9 +43,9 @@ def likeliest_rows(context, arguments):  # type: ignore[no-untyped-def]
 
 
 @compile_on_call
-def _frequencies(logits, found):  # type: ignore[no-untyped-def]
+def _frequencies(logits, result):  # type: ignore[no-untyped-def]
     for b in range(logits.shape[0]):
-        row, out = logits[b], found[b]
+        row, out = logits[b], result[b]
         peak, total = row.max(), 0.0
         for j in range(len(row)):
             out[j] = exp(row[j] - peak)
@@ -53,11 +57,11 @@ def _frequencies(logits, found):  # type: ignore[no-untyped-def]
 
 
 def frequencies(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Whole numbers (B, V) from 1 on in proportion to the probabilities of logits (B, V).
+    """Return whole numbers (B, V), at least 1, in proportion to the probabilities of logits (B, V).
 
-    They depend on a row's logits alone, and are the same wherever the same code runs: that is what
-    an archive is made and read with.
+    They depend only on a row's own logits, and are the same wherever the same code runs: archives
+    are coded and decoded with them.
     """
-    found = np.empty_like(logits)
-    _frequencies(logits, found)
-    return found
+    result = np.empty_like(logits)
+    _frequencies(logits, result)
+    return result

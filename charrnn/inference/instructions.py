@@ -1,13 +1,13 @@
-"""A network's step as a program: a list of calls of compiled functions, run by several threads.
+"""Runs a network's steps as programs: lists of calls of compiled functions, on several threads.
 
 An instruction is two integers: the address of a C function ``void(context, arguments)`` and the
-address of its arguments. No function, 0, means that the threads wait for each other. Every function
-works on rows of one array, B rows of a text each, and on the columns that are its thread's own: in
-each block of columns the panels from ``part * P / parts`` on. So each thread reads its own part of
-the weights, and no two write the same place.
+address of its arguments. Address 0 instead of a function makes the threads wait for each other.
+Every function works on B rows of one array, a row for each text, and on its thread's own columns:
+in each block of P panels those from ``part * P / parts`` on. So each thread reads its own part of
+the weights, and no two threads write to the same address.
 
-    context    part, parts, B, address of this step's ids (B), number of the step in this run
-    arguments  addresses, sizes, and bytes from row to row, as each function says
+    context    part, parts, B, address of this step's ids (B), index of the step in this run
+    arguments  addresses, sizes, and bytes from row to row, as each function documents
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from charrnn.compiler.matmul import WIDTH
 from charrnn.compiler.scalar_math import exp, inside, pointer, take, tanh
 from charrnn.compiler.thread_pool import SPINS, give_way, look
 
-# What weights are stored as: bfloat16 as the upper half of a float32's bits.
+# The type of stored weights; bfloat16 is the upper half of a float32's bits.
 STORED = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.int8}
-CONTEXT = 8  # integers per thread, a cache line
-_COUNTER, _CONTEXTS = 16, 24  # where they are in the table of `_run`
+CONTEXT = 8  # integers per thread: a cache line
+_COUNTER, _CONTEXTS = 16, 24  # their positions in the table of `_run`
 
 _entry = c_function("void(voidptr)")
 _intrinsic: Any = intrinsic
@@ -42,7 +42,7 @@ function = c_function("void(voidptr, voidptr)")
 
 @_intrinsic
 def _call(typing_context, function, context, arguments):  # type: ignore[no-untyped-def]
-    """Call the C function at an address."""
+    """Call the C function at this address."""
 
     def generate(_: Any, builder: Any, signature: Any, given: Any) -> Any:
         byte = ir.IntType(8).as_pointer()
@@ -56,10 +56,10 @@ def _call(typing_context, function, context, arguments):  # type: ignore[no-unty
 
 @inside
 def _wait(counter, parts):  # type: ignore[no-untyped-def]
-    """Until all threads have come here; the counter only grows."""
-    wanted = (take(counter) // parts + 1) * parts
+    """Wait until all threads have arrived; the counter only grows."""
+    target = (take(counter) // parts + 1) * parts
     spins = 0
-    while look(counter) < wanted:
+    while look(counter) < target:
         spins += 1
         if spins > SPINS:
             give_way()
@@ -67,11 +67,11 @@ def _wait(counter, parts):  # type: ignore[no-untyped-def]
 
 @_entry
 def _run(data):  # type: ignore[no-untyped-def]
-    """One thread of a run.
+    """Run one thread's part of all steps.
 
-    The table: how many parts were taken so far, how many there are, B, T, address of ids (T, B);
-    addresses of the programs of even and of odd steps and of a last one that is even, and their
-    numbers of instructions; the counter of `_wait`; then each thread's context.
+    The table contains: parts taken so far, number of parts, B, T, address of ids (T, B); addresses
+    of the programs of even steps, of odd steps and of an even last step, and their numbers of
+    instructions; the counter of `_wait`; then each thread's context.
     """
     d = carray(data, (_CONTEXTS,), np.int64)
     part = take(d.ctypes.data)
@@ -96,7 +96,7 @@ def _run(data):  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True)
 class Call:
-    """A function's address and its arguments."""
+    """The address of a function, and its arguments."""
 
     function: int
     arguments: tuple[int, ...]
@@ -106,12 +106,12 @@ WAIT = Call(0, ())
 
 
 class Program:
-    """Instructions of even and of odd steps: what the one writes is what the other reads.
+    """Instructions of even and odd steps: each reads the state that the other has written.
 
     Args:
-        even: of steps 0, 2, ...; they may do some of the work of the step that follows.
-        odd: of steps 1, 3, ...
-        last: of an even step that nothing follows; by default that of the others.
+        even: calls of steps 0, 2, ...; they may do some of the work of the next step.
+        odd: calls of steps 1, 3, ...
+        last: calls of an even step that is the last one; by default those of the other even steps.
     """
 
     def __init__(self, even: list[Call], odd: list[Call], last: list[Call] | None = None) -> None:
@@ -119,7 +119,7 @@ class Program:
 
     @staticmethod
     def _table(calls: list[Call]) -> tuple[Integers, Integers]:
-        """Instructions (n, 2), and the arguments they point to."""
+        """Return the instructions (n, 2), and the arguments that they point to."""
         arguments = np.zeros((len(calls), max(len(call.arguments) for call in calls)), np.int64)
         for row, call in zip(arguments, calls, strict=True):
             row[: len(call.arguments)] = call.arguments
@@ -128,10 +128,10 @@ class Program:
         return np.stack([functions, addresses], 1), arguments
 
     def run(self, ids: Integers, threads: int) -> None:
-        """Run all steps: ids (T, B), read or written by the functions."""
+        """Run all steps; the functions read or write ids (T, B)."""
         programs = [instructions for instructions, _ in self._calls]
         data = np.zeros(_CONTEXTS + threads * CONTEXT + 8, np.int64)
-        data = data[-data.ctypes.data % 64 // 8 :]  # cache lines begin where contexts do
+        data = data[-data.ctypes.data % 64 // 8 :]  # contexts begin with cache lines
         steps, batch = ids.shape
         data[1:11] = (
             *(threads, batch, steps, ids.ctypes.data),
@@ -142,8 +142,8 @@ class Program:
 
 
 @inside
-def own(context, panels):  # type: ignore[no-untyped-def]
-    """The columns of a block of so many panels that are this thread's: first, and how many."""
+def own_columns(context, panels):  # type: ignore[no-untyped-def]
+    """Return the first of this thread's own columns in a block of panels, and their number."""
     first = context[0] * panels // context[1]
     end = (context[0] + 1) * panels // context[1]
     return first * WIDTH, (end - first) * WIDTH
@@ -151,17 +151,20 @@ def own(context, panels):  # type: ignore[no-untyped-def]
 
 @inside
 def floats(address, count):  # type: ignore[no-untyped-def]
-    """So many float32 at an address."""
+    """Return an array of float32 at an address."""
     return carray(pointer(address), (count,), np.float32)
 
 
 @function
 def lookup(context, arguments):  # type: ignore[no-untyped-def]
-    """Rows of a table by ids: table, its bytes per row; out, per row; panels per block, blocks."""
+    """Look up rows of a table by ids.
+
+    Arguments: table, its bytes per row; out, bytes per row; panels per block, blocks.
+    """
     c, d = carray(context, (CONTEXT,), np.int64), carray(arguments, (6,), np.int64)
     table, table_row, out, out_row, panels, blocks = d[0], d[1], d[2], d[3], d[4], d[5]
     ids = carray(pointer(c[3]), (c[2],), np.int64)
-    first, count = own(c, panels)
+    first, count = own_columns(c, panels)
     for b in range(c[2]):
         for k in range(blocks):
             at = 4 * (k * panels * WIDTH + first)
@@ -172,26 +175,26 @@ def lookup(context, arguments):  # type: ignore[no-untyped-def]
 
 
 _PRODUCT = '''
-"""Written by charrnn: products with weights of one kind."""
+"""Generated by charrnn: products with weights of one type."""
 import numpy as np
 from numba import carray, cfunc
 from charrnn.compiler.matmul import WIDTH, columns_{kind}
-from charrnn.inference.instructions import CONTEXT, own
+from charrnn.inference.instructions import CONTEXT, own_columns
 
 @cfunc("void(voidptr, voidptr)", cache=True, error_model="numpy")
 def product(context, arguments):
-    """Rows times a packed matrix.
+    """Multiply rows by a packed matrix.
 
-    Arguments: a, per row, K; the matrix (blocks * panels, K, W); panels per block, blocks;
-    what sums start from, per row (0: the same for all); out, per row; scale of the columns;
-    whether it is read from its end on.
+    Arguments: a, bytes per row, K; the matrix (blocks * panels, K, W); panels per block, blocks;
+    what sums start from, bytes per row (0: the same for all); out, bytes per row; scale of the
+    columns; whether the matrix is read from its end.
     """
     c, d = carray(context, (CONTEXT,), np.int64), carray(arguments, (12,), np.int64)
     a, a_row, depth, matrix, panels, blocks = d[0], d[1], d[2], d[3], d[4], d[5]
     panel = depth * WIDTH * {size}
     if c[1] == 1:
         panels, blocks = panels * blocks, 1
-    first, count = own(c, panels)
+    first, count = own_columns(c, panels)
     for block in range(blocks):
         k = blocks - 1 - block if d[11] else block
         at = k * panels + first // WIDTH
@@ -205,16 +208,16 @@ def product(context, arguments):
 
 @functools.cache
 def product(kind: str) -> int:
-    """The address of the product with weights of a kind, compiled when it is first asked for."""
+    """Return the address of the product with weights of this type; the first call compiles it."""
     text = _PRODUCT.format(kind=kind, size=np.dtype(STORED[kind]).itemsize)
     return int(codegen.load(text).product.address)
 
 
 @function
 def tanh_rows(context, arguments):  # type: ignore[no-untyped-def]
-    """Tanh in place: out, per row; panels."""
+    """Apply tanh in place. Arguments: values, bytes per row; panels."""
     c, d = carray(context, (CONTEXT,), np.int64), carray(arguments, (3,), np.int64)
-    first, count = own(c, d[2])
+    first, count = own_columns(c, d[2])
     for b in range(c[2]):
         row = floats(d[0] + b * d[1] + 4 * first, count)
         for j in range(count):
@@ -222,10 +225,13 @@ def tanh_rows(context, arguments):  # type: ignore[no-untyped-def]
 
 
 @function
-def normalise_rows(context, arguments):  # type: ignore[no-untyped-def]
-    """Every block of H brought to mean 0 and variance 1: in, out, per row; panels, blocks; H."""
+def normalize_rows(context, arguments):  # type: ignore[no-untyped-def]
+    """Bring every block of H values to mean 0 and variance 1.
+
+    Arguments: in, out, bytes per row; panels per block, blocks; H.
+    """
     c, d = carray(context, (CONTEXT,), np.int64), carray(arguments, (6,), np.int64)
-    first, count = own(c, d[3])
+    first, count = own_columns(c, d[3])
     for b in range(c[2]):
         for k in range(d[4]):
             at = b * d[2] + 4 * k * d[3] * WIDTH
@@ -238,7 +244,10 @@ def normalise_rows(context, arguments):  # type: ignore[no-untyped-def]
 
 @function
 def softmax_rows(context, arguments):  # type: ignore[no-untyped-def]
-    """Probabilities of logits: in, out, per row; V. Rows are shared out, not columns."""
+    """Compute the probabilities of logits; threads share the rows, not the columns.
+
+    Arguments: in, out, bytes per row; V.
+    """
     c, d = carray(context, (CONTEXT,), np.int64), carray(arguments, (4,), np.int64)
     for b in range(c[0], c[2], c[1]):
         logits = floats(d[0] + b * d[2], d[3])
@@ -253,7 +262,10 @@ def softmax_rows(context, arguments):  # type: ignore[no-untyped-def]
 
 @function
 def nats_rows(context, arguments):  # type: ignore[no-untyped-def]
-    """-ln p of targets: logits, per row; V; targets (T, B); out (T, B) in float32."""
+    """Compute -ln p of targets.
+
+    Arguments: logits, bytes per row; V; targets (T, B); out (T, B) in float32.
+    """
     c, d = carray(context, (CONTEXT,), np.int64), carray(arguments, (5,), np.int64)
     targets = carray(pointer(d[3] + 8 * c[4] * c[2]), (c[2],), np.int64)
     out = floats(d[4] + 4 * c[4] * c[2], c[2])
@@ -275,7 +287,10 @@ def _sum(values):  # type: ignore[no-untyped-def]
 
 @_entry
 def _read(data):  # type: ignore[no-untyped-def]
-    """Sum up a thread's part of an array: parts taken, parts; array, its length; times; out."""
+    """Sum a thread's part of an array.
+
+    The table contains: parts taken, number of parts; array, its length; repetitions; out.
+    """
     d = carray(data, (6,), np.int64)
     part = take(d.ctypes.data)
     first, end = part * d[3] // d[1], (part + 1) * d[3] // d[1]
@@ -286,7 +301,7 @@ def _read(data):  # type: ignore[no-untyped-def]
 
 
 def read(values: NDArray[np.float32], times: int, threads: int) -> None:
-    """Read an array so many times, each thread its own part: what memory can deliver."""
+    """Read an array `times` times, each thread its own part, to measure the memory bandwidth."""
     out = np.zeros(threads, np.float32)
     given = (threads, values.ctypes.data, len(values), times, out.ctypes.data)
     data = np.array([0, *given], np.int64)

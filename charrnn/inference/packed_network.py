@@ -1,4 +1,4 @@
-"""A whole network's matrices and tables, packed for compiled products."""
+"""Packs a network's matrices and tables for compiled products."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class InputMap:
     """One product on the way from a layer's input to its blocks.
 
     Attributes:
-        matrix: meets the output of the layer below, or of the map before.
+        matrix: multiplies the output of the layer below, or of the map before.
         bias: what the sums start from.
-        table: rows to start from instead, looked up by token; None without skip connections.
+        table: rows, looked up by token, to start from instead; None without skip connections.
     """
 
     matrix: PackedMatrix
@@ -28,13 +28,13 @@ class InputMap:
 
 @dataclass(frozen=True)
 class PackedLayer:
-    """One layer.
+    """One layer, packed.
 
     Attributes:
-        inputs: from below; none for the first layer, whose input parts are looked up.
-        matrices: of the recurrent products.
-        biases: of each of them.
-        normalized: whether the result of each of them is normalized.
+        inputs: products of the input; empty for the first layer, which looks up its input parts.
+        matrices: the matrices of the recurrent products.
+        biases: their biases.
+        normalized: for each recurrent product, whether its result is normalized.
         vectors: blocks of the vectors.
     """
 

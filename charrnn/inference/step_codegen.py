@@ -1,15 +1,15 @@
-"""A cell's single step compiled, for writing: what is done to the rows before and after products.
+"""Compiles the elementwise part of one step of a cell: all that happens between its products.
 
-From a traced step (`charrnn.compiler.autodiff`) this writes the functions that stand between the
+From a traced step (`charrnn.compiler.autodiff`) this generates the functions that stand between the
 products in a program (`charrnn.inference.instructions`). They work on these values of a row:
 
-    x         input parts, where the step does not ask for the sum of both alone
-    r0, ...   the products; the input part is in them where the sum is asked for
+    x         input parts, unless the step uses only the sum of input part and product
+    r0, ...   the products; if the step uses only the sum, they include the input part
     state0, new0, ...   each part of the state before and after the step
-    operand0  what meets the first product, where that is not the first part of the state
-    operand1, ...       what meets the further ones
-    later     what a later stage needs of an earlier one
-    v, zone0, ...       vectors, and how much of each part of the old state stays: for all rows
+    operand0  the operand of the first product, if it is not the first part of the state
+    operand1, ...       the operands of the other products
+    later     values of a stage that a later stage uses
+    v, zone0, ...       vectors, and the share of the old state that stays: the same for all rows
 """
 
 from __future__ import annotations
@@ -25,9 +25,13 @@ from charrnn.compiler.codegen import Element, Writer
 
 @dataclass(frozen=True)
 class Stage:
-    """A function of a program.
+    """A compiled function between two products.
 
-    Its arguments: panels per block; for each element its address, and its bytes per row.
+    Its arguments are the panels per block, and for each element its address and bytes per row.
+
+    Attributes:
+        address: of the function.
+        elements: the blocks of arrays that it reads and writes.
     """
 
     address: int
@@ -36,15 +40,15 @@ class Stage:
 
 @dataclass(frozen=True)
 class Step:
-    """The functions of a cell's step.
+    """The compiled functions of a cell's step.
 
     Attributes:
-        operand: makes the first operand; None where it is the first part of the state.
-        stages: what follows each product.
+        operand: computes the first operand; None if that is the first part of the state.
+        stages: the function after each product.
         blocks: for each product, the blocks of the input part that its stage reads.
         merged: for each product, whether its sums start from the input part.
-        ahead: whether the first product can be made before the input part is known.
-        later: how many values a unit keeps from stage to stage.
+        ahead: whether the first product can be computed before the input part is known.
+        later: how many values of a unit are passed from stage to stage.
     """
 
     operand: Stage | None
@@ -57,7 +61,7 @@ class Step:
 
 @functools.cache
 def compiled(layer: Layer, zoneout: bool) -> Step:
-    """The step of `layer`; arguments as of `charrnn.compiler.autodiff.trace`."""
+    """Return the functions of a layer's step; see `charrnn.compiler.autodiff.trace`."""
     traced, products, cell = trace(layer, zoneout), layer.products, layer.cell
     blocks = codegen.input_blocks(layer)
     same = codegen.asks_for_sums(traced, blocks)
@@ -66,10 +70,10 @@ def compiled(layer: Layer, zoneout: bool) -> Step:
     ahead = not own_operand and not cell.feeds_back
     if layer.layer_norm:
         merged = (False,) * len(merged)
-    elif ahead:  # sums are the same, whether the product is made ahead or not
+    elif ahead:  # the order of the sums is the same, whether the product is made ahead or not
         merged = (False, *merged[1:])
     summed = {block for group, one in zip(blocks, merged, strict=True) if one for block in group}
-    places = {index: f"later[{place}]" for place, index in enumerate(traced.later)}
+    later = {node: f"later[{index}]" for index, node in enumerate(traced.later)}
 
     def lines(stores: list[tuple[str, int]], number: int) -> list[str]:
         writer = Writer(traced.graph.nodes)
@@ -80,7 +84,7 @@ def compiled(layer: Layer, zoneout: bool) -> Step:
             "carry": lambda _, k: f"state{k}[0]",
             "zone": lambda _, k: f"zone{k}[0]",
         }
-        writer.offered = {i: place for i, place in places.items() if traced.stage[i] < number}
+        writer.offered = {node: name for node, name in later.items() if traced.stage[node] < number}
         return writer.store(stores)
 
     functions = []
@@ -88,42 +92,44 @@ def compiled(layer: Layer, zoneout: bool) -> Step:
         functions.append(lines([("operand0[0] = {}", traced.operand.index)], 0))
     last = len(products) - 1
     for number in range(len(products)):
-        stores = [(f"{p} = {{}}", i) for i, p in places.items() if traced.stage[i] == number]
+        stores = [
+            (f"{name} = {{}}", node) for node, name in later.items() if traced.stage[node] == number
+        ]
         if number < last:
             stores.append((f"operand{number + 1}[0] = {{}}", traced.operands[number + 1].index))
         else:
             stores += [(f"new{k}[0] = {{}}", new.index) for k, new in enumerate(traced.outputs)]
         functions.append(lines(stores, number))
-    module = codegen.load("\n".join([*_HEAD, *_text(functions), ""]))
+    module = codegen.load("\n".join([*_HEAD, *_source(functions), ""]))
     stages = [
         Stage(getattr(module, f"function{k}").address, tuple(codegen.elements(body)))
         for k, body in enumerate(functions)
     ]
     first = stages.pop(0) if len(stages) > len(products) else None
-    return Step(first, tuple(stages), blocks, merged, ahead, len(places))
+    return Step(first, tuple(stages), blocks, merged, ahead, len(later))
 
 
 _HEAD = (
-    '"""Written by charrnn: one step of a cell."""',
+    '"""Generated by charrnn: one step of a cell."""',
     "import numpy as np",
     "from numba import carray, cfunc, njit",
-    "from charrnn.inference.instructions import CONTEXT, floats, own",
+    "from charrnn.inference.instructions import CONTEXT, floats, own_columns",
     "from charrnn.compiler.scalar_math import *",
     "c = np.float32",
 )
 
 
-def _text(functions: list[list[str]]) -> list[str]:
-    """Each function's loops, and the C function that runs them on a thread's own columns."""
+def _source(functions: list[list[str]]) -> list[str]:
+    """Return the source of each function: its loops, and the C function that a thread calls."""
     lines = []
     for k, body in enumerate(functions):
         used = codegen.elements(body)
 
-        def place(*element: str, used: list[Element] = used) -> str:
-            at = 1 + 2 * used.index(element)  # type: ignore[arg-type]
-            return f"floats(d[{at}] + b * d[{at + 1}] + 4 * first, count)"
+        def array(*element: str, used: list[Element] = used) -> str:
+            index = 1 + 2 * used.index(element)  # type: ignore[arg-type]
+            return f"floats(d[{index}] + b * d[{index + 1}] + 4 * first, count)"
 
-        rows = codegen.rows(body, "for b in range(batch):", "for j in range(count):", place)
+        rows = codegen.rows(body, "for b in range(batch):", "for j in range(count):", array)
         lines += [
             "@njit(**OPTIONS)",
             f"def rows{k}(batch, first, count, d):",
@@ -132,7 +138,7 @@ def _text(functions: list[list[str]]) -> list[str]:
             f"def function{k}(context, arguments):",
             "    table = carray(context, (CONTEXT,), np.int64)",
             f"    d = carray(arguments, ({1 + 2 * len(used)},), np.int64)",
-            "    first, count = own(table, d[0])",
+            "    first, count = own_columns(table, d[0])",
             f"    rows{k}(table[2], first, count, d)",
         ]
     return lines

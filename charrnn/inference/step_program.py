@@ -217,7 +217,7 @@ class StepProgram:
     def _normalize(self, name: str, out: str, blocks: int) -> Call:
         given = (self.address(name), self.address(out), self.work.stride)
         sizes = (self.network.panels, blocks, self.config.hidden_size)
-        return Call(instructions.normalise_rows.address, (*given, *sizes))
+        return Call(instructions.normalize_rows.address, (*given, *sizes))
 
     def _softmax(self) -> Call:
         given = (self.address("logits"), self.address("p"), self.work.stride)
