@@ -1,4 +1,3 @@
-import itertools
 import json
 import math
 import os
@@ -11,17 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import charrnn
 from charrnn import generator
 from charrnn.config import BeamConfig, SampleConfig
 from charrnn.decoding import sampler
-from charrnn.decoding.output_text import Sample, output_text
+from charrnn.decoding.output_text import Sample
 from charrnn.decoding.sampler import Sampler
 from charrnn.decoding.sampler import generator as randomness
-from charrnn.decoding.step import ENDED, OVER
 from charrnn.errors import CharRNNError, ModelError, OptionError, PromptError
 from charrnn.generator import Generator
 from charrnn.inference import compiled_engine, instructions
@@ -29,13 +25,12 @@ from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.inference.select import COMPILING
 from charrnn.model import model_file
 from charrnn.model.model_file import Model
-from charrnn.text.tokenizer import CharTokenizer
 
 MakeModel = Callable[..., Model]
 
 
 class Counting(NumpyEngine):
-    """An engine that notes how many symbols it has read, in which batches."""
+    """An engine that records the shapes of what it reads."""
 
     def __init__(self, model: Model) -> None:
         super().__init__(model.config, model.values)
@@ -52,7 +47,7 @@ def writer(tiny_model: Model) -> Generator:
 
 
 def _expected(text: str, stops: tuple[str, ...]) -> tuple[str, str]:
-    """What is left of a text when the first stop string has ended it, and why it ended."""
+    """Return a text up to the first stop string, and why it ended."""
     for end in range(1, len(text) + 1):
         ending = [stop for stop in stops if text[:end].endswith(stop)]
         if ending:
@@ -60,7 +55,7 @@ def _expected(text: str, stops: tuple[str, ...]) -> tuple[str, str]:
     return text, "length"
 
 
-def test_samples_have_the_length_asked(writer: Generator) -> None:
+def test_samples_have_the_requested_length(writer: Generator) -> None:
     for length in (0, 1, 300):
         (sample,) = writer.samples("he", SampleConfig(length=length))
         assert (len(sample.text), sample.finished_by) == (length, "length")
@@ -73,13 +68,13 @@ def test_a_seed_repeats_a_text_and_another_gives_another(writer: Generator) -> N
     assert texts[0] == texts[1] != texts[2]
 
 
-def test_the_seed_that_was_made_up_repeats_the_text(writer: Generator) -> None:
+def test_a_random_seed_is_reported_and_repeats_the_text(writer: Generator) -> None:
     one, other = (writer.samples("", SampleConfig(length=60))[0] for _ in range(2))
     assert one.seed != other.seed
     assert writer.samples("", SampleConfig(length=60, seed=one.seed)) == [one]
 
 
-def test_sample_i_of_a_seed_is_the_same_however_many_are_written(writer: Generator) -> None:
+def test_sample_i_of_a_seed_does_not_depend_on_the_number_of_samples(writer: Generator) -> None:
     alone, many = (
         writer.samples("he", SampleConfig(length=80, seed=5, num_samples=n)) for n in (1, 9)
     )
@@ -98,7 +93,7 @@ def test_log_prob_is_the_models_own_score_of_the_text(writer: Generator) -> None
         )
 
 
-def test_a_stops_log_probability_counts(writer: Generator) -> None:
+def test_the_log_probability_includes_the_stop_string(writer: Generator) -> None:
     config = SampleConfig(length=500, stop=("w",), seed=1)
     (sample,) = writer.samples("", config)
     assert (sample.finished_by, "w" in sample.text) == ("stop", False)
@@ -111,14 +106,14 @@ STOPS = [
     ("aab",),
     ("abab", "bb"),
     ("aaaa", "abaab", "bbb"),
-    ("ab", "b"),  # both end at once: the longer one is taken out
+    ("ab", "b"),  # both end at the same place: the longer one is removed
     ("aaaaaaaaaaaaaaaaaaaaaaaa",),
     ("babba", "abbab"),
 ]
 
 
 @pytest.mark.parametrize("stop", STOPS)
-def test_stops_end_a_text_before_them_and_the_pieces_are_the_text(
+def test_a_text_ends_before_a_stop_string_and_the_pieces_make_up_the_text(
     make_model: MakeModel, stop: tuple[str, ...]
 ) -> None:
     writer = Generator(make_model("ab", seed=1))
@@ -136,7 +131,7 @@ def test_stops_end_a_text_before_them_and_the_pieces_are_the_text(
     assert finished <= {"stop", "length"}
 
 
-def test_pieces_come_as_they_are_written(
+def test_pieces_are_streamed_as_they_are_generated(
     writer: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # three at a time; with a stop of three symbols the last three are held back, no more
@@ -148,13 +143,13 @@ def test_pieces_come_as_they_are_written(
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "jordan"])
-def test_every_form_reads_and_writes_one_symbol_after_the_other(
+def test_every_form_reads_and_writes_one_token_after_the_other(
     make_model: MakeModel, cell: str, form: dict[str, Any]
 ) -> None:
     layers = 1 if cell == "jordan" else 2
     writer = Generator(make_model("helo w\n", cell=cell, num_layers=layers, **form))
     text = writer.greedy("hello", length=12).text
-    for position, symbol in enumerate(text):  # as if each were the first to be written
+    for position, symbol in enumerate(text):  # as if each were the first token
         logits = writer.read("hello" + text[:position]).logits
         assert writer.tokenizer.alphabet[int(logits.argmax())] == symbol
     samples = writer.samples("hello", SampleConfig(length=20, num_samples=3, seed=1))
@@ -205,7 +200,7 @@ def test_greedy_stops(writer: Generator) -> None:
     assert (stopped.text, stopped.finished_by) == _expected(free, (stop,))
 
 
-def test_beams_come_best_first_with_their_log_probabilities(writer: Generator) -> None:
+def test_beam_texts_are_sorted_by_their_log_probabilities(writer: Generator) -> None:
     config = BeamConfig(length=8, width=6, num_return=4)
     samples = writer.beam("he", config)
     before = writer.score("he", exact=True).total_nats
@@ -218,7 +213,7 @@ def test_beams_come_best_first_with_their_log_probabilities(writer: Generator) -
 
 
 @pytest.mark.parametrize("stop", [(), ("o",), ("l", "he")])
-def test_what_beam_writes_as_it_goes_is_its_best_text(
+def test_what_beam_search_streams_is_its_best_text(
     make_model: MakeModel, stop: tuple[str, ...]
 ) -> None:
     for seed in range(4):
@@ -230,7 +225,9 @@ def test_what_beam_writes_as_it_goes_is_its_best_text(
 
 
 @pytest.mark.parametrize("length", [0, 1, 255, 256, 257, 600])
-def test_a_prompt_is_read_as_one_symbol_after_the_other(writer: Generator, length: int) -> None:
+def test_reading_a_prompt_equals_reading_one_token_after_the_other(
+    writer: Generator, length: int
+) -> None:
     prompt = "hello world\n"[:9] * 70
     prompt = prompt.replace("r", "w")[:length]
     read = writer.read(prompt)
@@ -244,7 +241,7 @@ def test_a_prompt_is_read_as_one_symbol_after_the_other(writer: Generator, lengt
 
 
 @pytest.mark.parametrize("cut", [0, 1, 4, 7])
-def test_reading_goes_on_after_what_was_read(writer: Generator, cut: int) -> None:
+def test_reading_continues_after_what_was_read_before(writer: Generator, cut: int) -> None:
     whole = writer.read("hello w")
     read = writer.read("hello w"[cut:], writer.read("hello w"[:cut]))
     np.testing.assert_allclose(read.logits, whole.logits, rtol=1e-5, atol=1e-6)
@@ -275,15 +272,15 @@ def test_a_prompt_that_was_read_can_be_continued_many_times(writer: Generator) -
         assert writer.beam(read, config) == writer.beam("hell", config)
 
 
-def test_unknown_symbols_of_a_prompt_or_a_stop_are_refused(writer: Generator) -> None:
+def test_unknown_characters_of_a_prompt_or_a_stop_string_are_refused(writer: Generator) -> None:
     with pytest.raises(PromptError, match=r"'X' \(U\+0058\)"):
         writer.sample("heX")
     with pytest.raises(PromptError, match=r"'X' \(U\+0058\)"):
         writer.greedy("he", stop=["X"])
 
 
-def test_a_single_stop_given_as_a_plain_string_is_not_taken_apart(writer: Generator) -> None:
-    """`stop="lo"` does not mean "l" or "o": it is taken whole, or refused for what it is."""
+def test_a_stop_given_as_a_plain_string_is_not_split_into_characters(writer: Generator) -> None:
+    """`stop="lo"` does not mean "l" or "o": it is taken as a whole, or refused."""
 
     def stopped(write: Callable[[], str]) -> str:
         try:
@@ -302,7 +299,7 @@ def test_a_single_stop_given_as_a_plain_string_is_not_taken_apart(writer: Genera
         assert text == whole or ("--stop" in text and "''" not in text)
 
 
-def test_options_out_of_bounds_are_refused(writer: Generator) -> None:
+def test_options_out_of_range_are_refused(writer: Generator) -> None:
     with pytest.raises(OptionError, match="`temperature`"):
         writer.sample(temperature=-1)
     with pytest.raises(OptionError, match="`length`"):
@@ -315,7 +312,7 @@ def test_score_counts_characters_and_bytes(make_model: MakeModel) -> None:
     assert (score.characters, score.num_bytes) == (3, 5)
 
 
-def test_load_takes_a_file_or_a_folder_and_says_what_is_missing(
+def test_load_accepts_a_file_or_a_folder_and_reports_what_is_missing(
     tmp_path: Path, tiny_model: Model
 ) -> None:
     model_file.save(tmp_path / model_file.MODEL_NAME, tiny_model)
@@ -328,7 +325,7 @@ def test_load_takes_a_file_or_a_folder_and_says_what_is_missing(
         generator.load(tmp_path / "none")
 
 
-def test_the_package_offers_load_train_and_its_error() -> None:
+def test_the_package_exports_load_train_and_its_error() -> None:
     assert charrnn.load is generator.load
     assert charrnn.CharRNNError is CharRNNError
     assert charrnn.train.__name__ == "train"
@@ -337,51 +334,7 @@ def test_the_package_offers_load_train_and_its_error() -> None:
     assert set(charrnn.__all__) == {"CharRNNError", "load", "train"}
 
 
-# A text that grows, piece by piece
-
-
-@given(
-    st.lists(st.integers(0, 1), max_size=30),
-    st.lists(st.text("ab", min_size=1, max_size=5), max_size=3),
-    st.none() | st.integers(0, 30),
-    st.lists(st.integers(1, 32), max_size=6),
-)
-def test_a_text_ends_where_symbol_by_symbol_it_would(
-    symbols: list[int], stops: list[str], end: int | None, cuts: list[int]
-) -> None:
-    """Whatever it is cut into: with the first stop string, or where a constraint ended it."""
-    if end is not None and end < len(symbols):
-        symbols = symbols[:end] + [ENDED] + [OVER] * (len(symbols) - end - 1)
-    log_probs = [0.0 if s == OVER else -1 / (2 + at) for at, s in enumerate(symbols)]
-    text, log_prob, reason = "", 0.0, "length"
-    for symbol, value in zip(symbols, log_probs, strict=True):
-        log_prob += value
-        if symbol == ENDED:
-            reason = "constraint"
-            break
-        text += "ab"[symbol]
-        if any(text.endswith(stop) for stop in stops):
-            reason = "stop"
-            break
-    ids = tuple("ab".index(letter) for letter in text)
-    if reason == "stop":
-        text, _ = _expected(text, tuple(stops))
-
-    tokenizer, pieces = CharTokenizer.from_texts("ab"), []
-    growing = output_text(tokenizer, stops, len(symbols) + 1, pieces.append)
-    going_on, places = True, sorted({0, len(symbols), *(c for c in cuts if c < len(symbols))})
-    for first, last in itertools.pairwise(places):
-        if going_on:
-            part = np.array(symbols[first:last]), np.array(log_probs[first:last])
-            going_on = growing.extend(*part)
-    found = growing.finish(None)
-    assert going_on == (reason == "length")
-    assert (found.text, found.finished_by, found.ids) == (text, reason, ids)
-    assert found.log_prob == pytest.approx(log_prob, abs=1e-12)
-    assert "".join(pieces) == text
-
-
-# Compiled and plain
+# The compiled engine and the numpy engine
 
 
 OPTIONS: list[dict[str, Any]] = [
@@ -393,7 +346,7 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_neither_cuts_nor_threads_nor_other_texts_change_a_text(
+def test_a_text_does_not_depend_on_cuts_threads_or_other_texts(
     make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
     model = make_model("helo w\n", num_layers=2, hidden_size=70)
@@ -418,8 +371,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return model_file.load(Path(charrnn.train(text, steps=60, **made).model))
 
 
-def test_the_compiled_text_of_a_trained_model_is_the_plain_one(trained: Model) -> None:
-    """Or the first difference is a number drawn within rounding of where two symbols meet."""
+def test_the_compiled_engine_writes_the_text_of_the_numpy_engine(trained: Model) -> None:
+    """Unless a drawn number is so near to the boundary of two tokens that rounding decides."""
     plain, compiled = Generator(trained), Generator(trained)
     plain.engine = NumpyEngine(trained.config, trained.values)
     assert isinstance(compiled.engine, compiled_engine.CompiledEngine)
@@ -461,11 +414,11 @@ def test_numpy_writes_where_compiling_fails(
     wanted.engine = NumpyEngine(tiny_model.config, tiny_model.values)
     text = wanted.sample("he", length=30, seed=1)
     monkeypatch.setattr(*part, _broken)
-    told: list[str] = []
-    writer = Generator(tiny_model, notify=told.append)
-    for _ in range(2):  # said once
+    notices: list[str] = []
+    writer = Generator(tiny_model, notify=notices.append)
+    for _ in range(2):  # the notice appears once
         assert writer.sample("he", length=30, seed=1) == text
-    assert told == [
+    assert notices == [
         "the compiled engine is not available here (no compiler): numpy writes the same text, "
         "more slowly"
     ]
@@ -476,7 +429,7 @@ def test_numpy_writes_where_compiling_fails(
             Generator(tiny_model, weights=weights).sample("he", length=3)
 
 
-def test_an_error_of_our_own_is_raised_and_not_taken_for_a_missing_compiler(
+def test_a_defect_is_raised_and_not_mistaken_for_a_missing_compiler(
     tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*given: Any, **more: Any) -> Any:
@@ -509,9 +462,9 @@ def test_the_command_writes_without_numba(tmp_path: Path, tiny_model: Model) -> 
     plain.engine = NumpyEngine(tiny_model.config, tiny_model.values)
     written = run()
     assert written.returncode == 0, written.stderr
-    told, seed = written.stderr.splitlines()
-    assert told.startswith("the compiled engine is not available here (")
-    assert told.endswith("): numpy writes the same text, more slowly")
+    notice, seed = written.stderr.splitlines()
+    assert notice.startswith("the compiled engine is not available here (")
+    assert notice.endswith("): numpy writes the same text, more slowly")
     assert seed == "seed: 2"
     (sample,) = json.loads(written.stdout)["samples"]
     assert sample["text"] == plain.sample("he", length=40, seed=2)
@@ -541,15 +494,13 @@ for options in ({}, {"top_p": 0.5}):
 """
 
 
-def test_a_notice_says_that_code_is_compiled_when_it_is_and_only_then(
-    tmp_path: Path, tiny_model: Model
-) -> None:
+def test_a_notice_appears_only_when_code_is_compiled(tmp_path: Path, tiny_model: Model) -> None:
     model = tmp_path / "model.safetensors"
     model_file.save(model, tiny_model)
     home = tmp_path / "home"
     home.mkdir()
     folders = {"XDG_CACHE_HOME": str(home), "LOCALAPPDATA": str(home), "HOME": str(home)}
-    for notices in (1, 0):  # with an empty cache once; then everything is loaded, however slowly
+    for notices in (1, 0):  # with an empty cache once; with a warm one never, however slow it is
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM, str(model)],
             capture_output=True,

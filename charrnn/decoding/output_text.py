@@ -144,8 +144,8 @@ class _CharacterText:
 
     def finish(self, seed: int | None) -> Sample:
         if self._end is None:
-            found = [len(s) for s in self._stops if tuple(self._ids[-len(s) :]) == s]
-            self._end = len(self._ids) - max(found, default=0)
+            lengths = [len(s) for s in self._stops if tuple(self._ids[-len(s) :]) == s]
+            self._end = len(self._ids) - max(lengths, default=0)
         self._write_up_to(self._end)
         text = self._tokenizer.decode(self._ids[: self._end])
         return Sample(text, seed, self._log_prob, self._finished_by, tuple(self._ids))
@@ -200,7 +200,7 @@ class _DecodedText:
     def _append(self, piece: str) -> None:
         """Append the characters of a token that still belong to the text."""
         piece = piece[: self._characters_left]
-        begin = max(0, len(self._tail) - self._max_held)  # before this is no whole stop string
+        begin = max(0, len(self._tail) - self._max_held)  # no stop string starts before this
         self._characters_left -= len(piece)
         self._tail += piece
         starts = [(self._tail.find(stop, begin), len(stop)) for stop in self._stops]

@@ -105,19 +105,19 @@ class Sampler:
         return np.asarray(np.maximum(batch.tokens[0], 0))
 
     def compiled(
-        self, logits: int, row: int, symbols: int, steps: int
+        self, logits: int, stride: int, vocab_size: int, steps: int
     ) -> tuple[int, tuple[int, ...]]:
         """Return the address and the arguments of compiled code that makes `steps` choices.
 
         Args:
             logits: the address of the first text's logits, in float32.
-            row: bytes from one text's logits to the next one's.
-            symbols: V.
+            stride: bytes from one text's logits to the next one's.
+            vocab_size: V.
             steps: how many tokens each text gets.
         """
         from charrnn.decoding import compiled
 
-        return self.compile(), compiled.pack(self._batch(steps), logits, row, symbols)
+        return self.compile(), compiled.pack(self._batch(steps), logits, stride, vocab_size)
 
     def compile(self) -> int:
         """Return the address of the compiled choice; the first call takes some seconds."""

@@ -23,14 +23,14 @@ class Chooser(Protocol):
         ...
 
     def compiled(
-        self, logits: int, row: int, symbols: int, steps: int
+        self, logits: int, stride: int, vocab_size: int, steps: int
     ) -> tuple[int, tuple[int, ...]]:
         """Return the same choice as compiled code.
 
         Args:
             logits: the address of the first row's logits.
-            row: bytes from one row's logits to the next row's.
-            symbols: V.
+            stride: bytes from one row's logits to the next row's.
+            vocab_size: V.
             steps: how many tokens each row gets.
 
         Returns:

@@ -129,5 +129,6 @@ def within(parameters: Mapping[str, Array], prefix: str) -> dict[str, Array]:
 
 def maps(parameters: Mapping[str, Any], prefix: str) -> list[tuple[Any, Any]]:
     """Return weight and bias of each matrix of a deeper map except the last one, from below."""
-    found = within(parameters, prefix)
-    return [(found[f"{k}.weight"], found[f"{k}.bias"]) for k in range(len(found) // 2)]
+    matrices = within(parameters, prefix)
+    count = len(matrices) // 2
+    return [(matrices[f"{k}.weight"], matrices[f"{k}.bias"]) for k in range(count)]

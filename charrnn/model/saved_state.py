@@ -125,8 +125,8 @@ def load(path: Path, config: ModelConfig, model: str) -> Prompted:
     names = CELLS[config.cell].states
     for index in range(config.num_layers):
         shapes |= {f"{index}.{name}": (1, config.hidden_size) for name in names}
-    found = {name: value.shape for name, value in tensors.items()}
-    if found != shapes or any(value.dtype != np.float32 for value in tensors.values()):
+    stored = {name: value.shape for name, value in tensors.items()}
+    if stored != shapes or any(value.dtype != np.float32 for value in tensors.values()):
         raise StateError(f"{path} is damaged: its tensors do not fit its model")
     if not all(np.isfinite(value).all() for value in tensors.values()):
         raise StateError(f"{path} is damaged: it contains NaN or infinite values")

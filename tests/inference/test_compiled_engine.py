@@ -1,4 +1,4 @@
-"""Compiled steps against the plain numpy engine: every cell and form, weights, rows and threads."""
+"""The compiled engine compared with the numpy engine: every cell, form and type of weights."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CASES += [
 def made(
     name: str, form: dict[str, Any], seed: int = 0
 ) -> tuple[ModelConfig, parameters.Parameters]:
-    """A network with weights that are not small."""
+    """Return a network with weights that are not small."""
     given = {"vocab_size": SYMBOLS, "hidden_size": 40, "embedding_size": 8, **form}
     if name == "jordan":
         given["num_layers"] = 1
@@ -95,7 +95,7 @@ def test_equals_the_numpy_engine(name: str, form: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "jordan", "preactivation"])
 @pytest.mark.parametrize("form", [{"num_layers": 2}, EVERYTHING], ids=["plain", "everything"])
-def test_rows_threads_and_cuts_change_no_bit(name: str, form: dict[str, Any]) -> None:
+def test_rows_threads_and_cuts_do_not_change_any_bit(name: str, form: dict[str, Any]) -> None:
     config, values = made(name, {**form, "hidden_size": 70})
     one = CompiledEngine(config, values, threads=1)
     inputs, targets = texts(6, 29)
@@ -118,7 +118,7 @@ def test_rows_threads_and_cuts_change_no_bit(name: str, form: dict[str, Any]) ->
 
 @pytest.mark.parametrize(("name", "form"), CASES)
 @pytest.mark.parametrize("batch", [1, 3])
-def test_a_layer_at_a_time_is_bit_for_bit_the_same(
+def test_windows_are_bit_for_bit_the_same_as_steps(
     name: str, form: dict[str, Any], batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, values = made(name, form)
@@ -141,7 +141,7 @@ def test_a_layer_at_a_time_is_bit_for_bit_the_same(
 
 @pytest.mark.parametrize("batch", [1, 5, 13])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_product_from_its_end_on_is_the_same_product(batch: int, threads: int) -> None:
+def test_a_product_read_from_the_end_is_the_same(batch: int, threads: int) -> None:
     config, values = made("lstm", {"hidden_size": 200})  # 13 panels of each block, where W is 16
     engine = CompiledEngine(config, values, threads=threads)
     program, work = engine._step_program, engine._work
@@ -160,7 +160,7 @@ def test_a_product_from_its_end_on_is_the_same_product(batch: int, threads: int)
 
 
 @pytest.mark.parametrize(("name", "form"), CASES)
-def test_of_two_steps_the_first_makes_the_recurrent_products_of_both(
+def test_the_first_of_two_steps_makes_the_recurrent_products_of_both(
     name: str, form: dict[str, Any]
 ) -> None:
     config, values = made(name, form)
@@ -183,7 +183,7 @@ def test_of_two_steps_the_first_makes_the_recurrent_products_of_both(
 
 @pytest.mark.parametrize("count", [0, 1, 4, SYMBOLS])
 @pytest.mark.parametrize("batch", [2, 13])
-def test_the_likeliest_are_those_of_the_numpy_engine(count: int, batch: int) -> None:
+def test_the_most_likely_tokens_are_those_of_the_numpy_engine(count: int, batch: int) -> None:
     config, values = made("gru", {"num_layers": 2})
     engine, plain = CompiledEngine(config, values, threads=2), NumpyEngine(config, values)
     given = (*texts(12, batch), count, any_state(plain, batch))
@@ -195,7 +195,7 @@ def test_the_likeliest_are_those_of_the_numpy_engine(count: int, batch: int) -> 
 
 
 @pytest.mark.parametrize(("weights", "error"), [("bfloat16", 2**-8), ("int8", 1 / 127)])
-def test_smaller_weights_are_those_rounded(weights: str, error: float) -> None:
+def test_smaller_weight_types_are_rounded_weights(weights: str, error: float) -> None:
     config, values = made("lstm", {"num_layers": 2})
     rounded = {}
     for name, value in values.items():
@@ -219,7 +219,7 @@ def test_smaller_weights_are_those_rounded(weights: str, error: float) -> None:
 
 
 class Alternating:
-    """Chooses the most likely symbol after every second step, else symbol 3."""
+    """Chooses the most likely token at every other step, else token 3."""
 
     def __init__(self, batch: int) -> None:
         self.turn = 0
@@ -232,9 +232,9 @@ class Alternating:
         return ids
 
     def compiled(
-        self, logits: int, row: int, symbols: int, steps: int
+        self, logits: int, stride: int, vocab_size: int, steps: int
     ) -> tuple[int, tuple[int, ...]]:
-        return self.compile(), (logits, row, symbols)
+        return self.compile(), (logits, stride, vocab_size)
 
     def compile(self) -> int:
         return int(_choose_alternating.address)
@@ -251,7 +251,7 @@ def _choose_alternating(context: Any, arguments: Any) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("count", [1, 2, 7])
-def test_writes_what_the_plain_engine_writes(threads: int, count: int) -> None:
+def test_writes_what_the_numpy_engine_writes(threads: int, count: int) -> None:
     config, values = made("gru", {"num_layers": 2})
     plain, engine = NumpyEngine(config, values), CompiledEngine(config, values, threads=threads)
     logits, state = plain.step(texts(1, 5)[0][0], any_state(plain, 5))
@@ -261,7 +261,7 @@ def test_writes_what_the_plain_engine_writes(threads: int, count: int) -> None:
     assert_near(found[1], wanted[1])
 
 
-def test_more_rows_than_before_find_room() -> None:
+def test_the_workspace_grows_with_the_number_of_rows() -> None:
     config, values = made("elman", {})
     engine, plain = CompiledEngine(config, values), NumpyEngine(config, values)
     for batch in (1, 4, 2, 33):
@@ -271,7 +271,7 @@ def test_more_rows_than_before_find_room() -> None:
         np.testing.assert_allclose(found, plain.nats(inputs, targets, state)[0], atol=1e-5)
 
 
-def test_what_is_not_a_number_stays_visible() -> None:
+def test_nan_stays_in_its_row_and_is_not_hidden() -> None:
     config, values = made("lstm", {})
     engine = CompiledEngine(config, values)
     (state,) = engine.start_state(2)

@@ -1,4 +1,4 @@
-"""Steps by torch: on the CPU, with the capture left out, and on CUDA where there is one."""
+"""The CUDA engine: on the CPU, without the capture, and on a CUDA device if there is one."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _config(cell: str, embedding: int = 3, **form: Any) -> ModelConfig:
 
 
 def _ids(steps: int, rows: int) -> NDArray[np.int64]:
-    """Random symbols, the start token 6 among them."""
+    """Return random tokens, including the start token 6."""
     return np.random.default_rng(1).integers(0, 7, (steps, rows))
 
 
@@ -78,7 +78,7 @@ def test_equals_the_numpy_engine(
 
 
 def _compare(config: ModelConfig, values: Values, device: torch.device) -> None:
-    """Everything that an engine gives, for one row and for several."""
+    """Compare all results of the engines, for one row and for several."""
     plain, engine = NumpyEngine(config, values), CudaEngine(config, values, device)
     _assert_near(engine.start_state(2), plain.start_state(2))
     for rows in (1, 5):
@@ -90,7 +90,7 @@ def _compare(config: ModelConfig, values: Values, device: torch.device) -> None:
             assert logits.dtype == wanted.dtype
             np.testing.assert_allclose(logits, wanted, rtol=1e-5, atol=1e-5)
             _assert_near(after, expected)
-        assert all(map(np.array_equal, _flat(state), before))  # what is given stays as it was
+        assert all(map(np.array_equal, _flat(state), before))  # a given state is not changed
         logits, after = engine.read(ids, state)
         wanted, expected = plain.read(ids, state)
         np.testing.assert_allclose(logits, wanted, rtol=1e-5, atol=1e-5)
@@ -103,7 +103,7 @@ def _compare(config: ModelConfig, values: Values, device: torch.device) -> None:
 
 
 @pytest.mark.parametrize("device", ON)
-def test_windows_are_their_steps_to_the_bit_and_results_are_copies(
+def test_windows_equal_their_steps_bit_for_bit_and_results_are_copies(
     make_values: MakeValues, device: torch.device
 ) -> None:
     config = _config("lstm")
@@ -122,7 +122,7 @@ def test_windows_are_their_steps_to_the_bit_and_results_are_copies(
     assert all(map(np.array_equal, [logits, *_flat(after)], kept))
 
 
-def test_rows_are_made_for_powers_of_two_and_once(make_values: MakeValues) -> None:
+def test_graphs_are_made_once_for_each_power_of_two(make_values: MakeValues) -> None:
     config = _config("gru")
     engine = CudaEngine(config, make_values(config), CPU)
     made = []
@@ -135,7 +135,7 @@ def test_rows_are_made_for_powers_of_two_and_once(make_values: MakeValues) -> No
     assert sorted(engine._rows) == [1, 2, 4, 8]
 
 
-def test_what_is_prepared_is_all_that_is_needed(tiny_model: Model) -> None:
+def test_prepare_makes_all_that_generation_needs(tiny_model: Model) -> None:
     _, other = _generators(tiny_model)
     config = SampleConfig(length=5, num_samples=5, seed=1)
     read = other.read("hello")
@@ -147,7 +147,7 @@ def test_what_is_prepared_is_all_that_is_needed(tiny_model: Model) -> None:
     assert sorted(other.engine._rows) == [1, 8]
 
 
-def test_a_row_depends_on_itself_alone_and_can_be_selected(make_values: MakeValues) -> None:
+def test_rows_are_independent_and_can_be_selected(make_values: MakeValues) -> None:
     config = _config("lstm")
     engine = CudaEngine(config, make_values(config), CPU)
     ids, state = _ids(4, 5), _random_state(engine, 5)
@@ -159,7 +159,7 @@ def test_a_row_depends_on_itself_alone_and_can_be_selected(make_values: MakeValu
 
 
 class _Elsewhere(TorchDispatchMode):
-    """Notes every operation, and those that take or give a tensor that is not on the device."""
+    """Records every operation, and those with a tensor that is not on the device."""
 
     def __init__(self, device: str) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class _Elsewhere(TorchDispatchMode):
 
 
 def _without_values(config: ModelConfig, values: Values, act: Callable[..., None]) -> _Elsewhere:
-    """Run a step on a device whose tensors hold nothing: asking for a value is an error."""
+    """Run a step on the meta device, whose tensors have no values: reading one is an error."""
     network = CharRNN(config, values).requires_grad_(False).eval().to("meta")
     parts = (config.num_layers, len(network.layer.cell.states), 3, config.hidden_size)
     ids = torch.zeros(3, dtype=torch.int64, device="meta")
@@ -189,7 +189,7 @@ def _without_values(config: ModelConfig, values: Values, act: Callable[..., None
 
 @pytest.mark.parametrize("embedding", EMBEDDINGS)
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_step_asks_for_no_value_and_stays_on_its_device_as_a_capture_demands(
+def test_a_step_can_be_captured(
     make_values: MakeValues, cell: str, embedding: int, form: dict[str, Any]
 ) -> None:
     config = _config(cell, embedding, **form)
@@ -198,7 +198,7 @@ def test_a_step_asks_for_no_value_and_stays_on_its_device_as_a_capture_demands(
     assert elsewhere.found == []
 
 
-def test_what_a_capture_forbids_would_be_seen(make_values: MakeValues) -> None:
+def test_operations_that_cannot_be_captured_are_detected(make_values: MakeValues) -> None:
     config = _config("lstm")
 
     def asks(network: Any, ids: Any, state: Any, logits: Any) -> None:
@@ -212,7 +212,7 @@ def test_what_a_capture_forbids_would_be_seen(make_values: MakeValues) -> None:
     assert _without_values(config, make_values(config), sends).found
 
 
-def test_a_step_makes_no_tensor_that_is_kept(make_values: MakeValues) -> None:
+def test_a_step_works_in_place(make_values: MakeValues) -> None:
     config = _config("lstm")
     engine = CudaEngine(config, make_values(config), CPU)
     state = engine.start_state(4)
@@ -225,7 +225,7 @@ def test_a_step_makes_no_tensor_that_is_kept(make_values: MakeValues) -> None:
 
 
 def _generators(model: Model, device: torch.device = CPU) -> tuple[Generator, Generator]:
-    """One that writes by numpy, and one by torch."""
+    """Return a generator with the numpy engine, and one with the CUDA engine."""
     plain, other = Generator(model), Generator(model)
     plain.engine = NumpyEngine(model.config, model.values)
     other.engine = CudaEngine(model.config, model.values, device)
@@ -260,7 +260,9 @@ def test_writes_what_numpy_writes(
 
 
 @pytest.mark.parametrize("device", ON)
-def test_searches_as_numpy_does(tiny_model: Model, device: torch.device) -> None:
+def test_beam_search_finds_what_the_numpy_engine_finds(
+    tiny_model: Model, device: torch.device
+) -> None:
     plain, other = _generators(tiny_model, device)
     config = BeamConfig(length=20, width=5, num_return=5)
     wanted, found = (one.beam("hello", config) for one in (plain, other))
@@ -268,7 +270,7 @@ def test_searches_as_numpy_does(tiny_model: Model, device: torch.device) -> None
 
 
 @pytest.mark.parametrize("device", ON)
-def test_a_saved_state_goes_on_as_if_never_interrupted(
+def test_generation_from_a_saved_state_continues_as_if_never_interrupted(
     tiny_model: Model, device: torch.device, tmp_path: Path
 ) -> None:
     _, other = _generators(tiny_model, device)
@@ -278,13 +280,13 @@ def test_a_saved_state_goes_on_as_if_never_interrupted(
     other.save_state(tmp_path / "state", other.after(read, first))
     again = other.load_state(tmp_path / "state")
     assert first.text + other.sample(again, length=25) == whole
-    # The same state branches, and the compiled engine takes it, too.
+    # The same state can be continued twice, and by the compiled engine, too.
     assert other.sample(again, length=25, seed=6) != whole[15:]
     here = Generator(tiny_model)
     assert here.sample(here.load_state(tmp_path / "state"), length=25) == whole[15:]
 
 
-def test_too_little_memory_on_the_device_is_too_little_memory(
+def test_an_out_of_memory_error_of_the_device_is_a_memory_error(
     make_values: MakeValues, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = _config("lstm")
@@ -307,21 +309,21 @@ def test_too_little_memory_on_the_device_is_too_little_memory(
         ({"device": "cuda:1", "threads": 1}, "`threads=1` is for the CPU: .* `device` cuda:1"),
     ],
 )
-def test_what_does_not_go_together_is_refused(
+def test_contradicting_options_are_refused(
     tiny_model: Model, given: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(OptionError, match=words):
         Generator(tiny_model, **given)
 
 
-def test_a_device_that_is_not_there_is_refused_and_numpy_does_not_stand_in(
+def test_a_missing_device_is_refused_without_a_fallback(
     tiny_model: Model,
 ) -> None:
     with pytest.raises(OptionError, match=r"`device` cuda:99: .*; use `device` cpu"):
         _ = Generator(tiny_model, device="cuda:99").engine
 
 
-def test_what_fails_on_the_device_is_said(
+def test_a_failure_on_the_device_is_reported(
     tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("charrnn.network.module.choose_device", lambda name: CPU)

@@ -27,12 +27,12 @@ Make = Callable[..., dict[str, NDArray[Any]]]
 def _config(
     cell: str, layers: int = 2, hidden: int = 5, embedding: int = 3, **form: Any
 ) -> ModelConfig:
-    """As asked; with one layer where the cell has no more."""
+    """Return a config; with one layer if the cell allows only one."""
     return ModelConfig(4, cell, 1 if cell == "jordan" else layers, hidden, embedding, **form)
 
 
 def _ids(steps: int, rows: int) -> NDArray[np.int64]:
-    """Random symbols, the start token 4 among them."""
+    """Return random tokens, including the start token 4."""
     return np.random.default_rng(1).integers(0, 5, (steps, rows))
 
 
@@ -55,7 +55,7 @@ def _flat(state: Any) -> list[NDArray[Any]]:
     ("steps", "rows", "layers", "hidden", "embedding"),
     [(1, 1, 1, 1, 1), (1, 3, 2, 5, 3), (6, 1, 1, 3, 0), (7, 3, 3, 17, 0), (5, 2, 2, 3, 7)],
 )
-def test_engine_equals_the_network_that_is_trained(
+def test_engine_equals_the_trained_network(
     make_values: Make,
     cell: str,
     steps: int,
@@ -82,7 +82,7 @@ def test_engine_equals_the_network_that_is_trained(
 
 
 def _compare(config: ModelConfig, values: Any, **more: Any) -> None:
-    """Logits, states and start of the engine are those of the network."""
+    """Compare logits, states and start state of the engine with those of the network."""
     engine, network = NumpyEngine(config, values), CharRNN(config, values, **more).eval()
     ids = _ids(6, 3)
     logits, after = engine.read(ids, engine.start_state(3))
@@ -108,7 +108,7 @@ def test_engine_equals_the_network_in_every_form(
 
 @pytest.mark.parametrize("cell", ALL)
 @pytest.mark.parametrize("given", [{"zoneout": 0.3}, {"zoneout_cell": 0.3}])
-def test_zoneout_changes_what_is_computed_without_a_parameter(
+def test_zoneout_changes_the_result_without_a_parameter(
     make_values: Make, cell: str, given: dict[str, Any]
 ) -> None:
     values = make_values(_config(cell))
@@ -129,7 +129,7 @@ def test_zoneout_changes_what_is_computed_without_a_parameter(
         {"skip_connections": True, "input_depth": 2, "output_depth": 3, "learned_start": True},
     ],
 )
-def test_engine_equals_the_libraries_kernels_in_the_forms_that_they_can(
+def test_engine_equals_torch_kernels_in_the_forms_that_they_support(
     make_values: Make, cell: str, given: dict[str, Any]
 ) -> None:
     config = _config(cell, **given)
@@ -137,7 +137,7 @@ def test_engine_equals_the_libraries_kernels_in_the_forms_that_they_can(
     _compare(config, values, sequence=library)
 
 
-def test_the_start_state_is_what_was_learned_for_every_row(make_values: Make) -> None:
+def test_a_learned_start_state_is_repeated_for_every_row(make_values: Make) -> None:
     config = _config("lstm", learned_start=True)
     values = make_values(config)
     engine = NumpyEngine(config, values)
@@ -148,7 +148,7 @@ def test_the_start_state_is_what_was_learned_for_every_row(make_values: Make) ->
             assert part.tolist() == [start.tolist()] * 3
 
 
-def test_zoneout_keeps_its_share_of_the_old_state_by_hand() -> None:
+def test_zoneout_by_hand() -> None:
     # weights are zero: an Elman step alone gives tanh(b) = tanh(1) = 0.7615942; with zoneout 0.25
     # from h = 2: 0.75 * 0.7615942 + 0.25 * 2 = 1.0711956
     config = ModelConfig(2, "elman", 1, 1, 1, zoneout=0.25)
@@ -159,7 +159,7 @@ def test_zoneout_keeps_its_share_of_the_old_state_by_hand() -> None:
 
 
 @pytest.mark.parametrize("cell", ALL)
-def test_a_window_is_its_steps_and_its_parts(
+def test_a_window_equals_its_steps_and_its_parts(
     make_values: Make, cell: str, form: dict[str, Any]
 ) -> None:
     config = _config(cell, **form)
@@ -178,9 +178,7 @@ def test_a_window_is_its_steps_and_its_parts(
 
 
 @pytest.mark.parametrize("cell", ALL)
-def test_a_state_that_is_given_stays_as_it_was(
-    make_values: Make, cell: str, form: dict[str, Any]
-) -> None:
+def test_a_given_state_stays_unchanged(make_values: Make, cell: str, form: dict[str, Any]) -> None:
     config = _config(cell, **form)
     engine = NumpyEngine(config, make_values(config))
     state = _random_state(engine, 3)
@@ -191,7 +189,7 @@ def test_a_state_that_is_given_stays_as_it_was(
     assert all(np.array_equal(a, b) for a, b in zip(_flat(state), before, strict=True))
 
 
-def test_a_row_depends_on_itself_alone_and_can_be_selected(make_values: Make) -> None:
+def test_rows_are_independent_and_can_be_selected(make_values: Make) -> None:
     config = _config("lstm")
     engine = NumpyEngine(config, make_values(config))
     ids, state = _ids(4, 3), _random_state(engine, 3)
@@ -203,7 +201,7 @@ def test_a_row_depends_on_itself_alone_and_can_be_selected(make_values: Make) ->
             np.testing.assert_allclose(part, wanted, rtol=1e-5, atol=1e-6)
 
 
-def test_one_hot_symbols_are_an_embedding_by_the_identity(make_values: Make) -> None:
+def test_one_hot_tokens_equal_an_identity_embedding(make_values: Make) -> None:
     one_hot, embedded = _config("lstm", embedding=0), _config("lstm", embedding=5)
     values = make_values(one_hot)
     ids = _ids(6, 2)
@@ -216,7 +214,7 @@ def test_one_hot_symbols_are_an_embedding_by_the_identity(make_values: Make) -> 
 
 
 def _constant(config: ModelConfig, logits: list[float]) -> NumpyEngine:
-    """An engine whose logits are these whatever it reads."""
+    """Return an engine with constant logits, whatever it reads."""
     values = {
         "embedding": np.zeros((3, 1), np.float32),
         "layers.0.weight_ih": np.zeros((1, 1), np.float32),
@@ -236,7 +234,7 @@ def test_nats_by_hand() -> None:
     assert nats.flatten().tolist() == pytest.approx([1.3862944, 0.2876821], abs=1e-6)
 
 
-def test_nats_of_far_logits_neither_overflow_nor_lose_themselves() -> None:
+def test_nats_of_distant_logits_are_exact() -> None:
     # the difference is 1000 on either side of zero: -ln p is 0 and 1000
     for logits in ([1000.0, 2000.0], [-2000.0, -1000.0]):
         engine = _constant(ModelConfig(2, "elman", 1, 1, 1), logits)
@@ -246,7 +244,7 @@ def test_nats_of_far_logits_neither_overflow_nor_lose_themselves() -> None:
 
 
 @pytest.mark.parametrize("cell", ALL)
-def test_nats_are_those_of_the_network(make_values: Make, cell: str) -> None:
+def test_nats_equal_those_of_the_network(make_values: Make, cell: str) -> None:
     config = _config(cell)
     values = make_values(config)
     engine, network = NumpyEngine(config, values), CharRNN(config, values)
