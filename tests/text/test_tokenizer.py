@@ -79,7 +79,7 @@ def test_unknown_characters_are_listed_once_each_with_code_points() -> None:
         CharTokenizer("ab").encode("aXbéX😀")
     message = str(caught.value)
     assert "has never seen 'X' (U+0058), 'é' (U+00E9), '😀' (U+1F600): leave them out" in message
-    assert "the 2 symbols it knows" in message
+    assert "the 2 tokens it knows" in message
 
 
 def test_the_advice_for_one_unknown_character_is_singular() -> None:
@@ -341,5 +341,5 @@ def test_pieces_of_odd_texts(kind: str, text: str) -> None:
 
 
 def test_the_error_of_the_sentencepiece_library_is_shown() -> None:
-    with pytest.raises(CorpusError, match=r"cannot learn 400 symbols.*`tokenizer`"):
+    with pytest.raises(CorpusError, match=r"cannot learn 400 tokens.*`tokenizer`"):
         tokenizer.train_pieces([b"abc"], 3, "nonsense", 400)

@@ -174,5 +174,5 @@ class Tokenizer(ABC):
         return (
             f"the model has never seen {listed}{more}: "
             f"leave {'it' if len(unknown) == 1 else 'them'} out; "
-            f"'charrnn info' lists the {self.vocab_size} symbols it knows"
+            f"'charrnn info' lists the {self.vocab_size} tokens it knows"
         )

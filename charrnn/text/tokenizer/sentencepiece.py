@@ -180,7 +180,7 @@ def train_pieces(
     except (RuntimeError, ValueError) as error:
         why = " ".join(str(error).split()[-24:])
         raise CorpusError(
-            f"sentencepiece cannot learn {vocab_size:,} symbols ({pieces}) from this text: use "
+            f"sentencepiece cannot learn {vocab_size:,} tokens ({pieces}) from this text: use "
             f"--tokenizer char or byte, or another --vocab-size; it says: {why}"
         ) from None
     return SentencePieceTokenizer(model.getvalue())
