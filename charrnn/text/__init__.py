@@ -2,8 +2,16 @@
 
     sources -> corpus -> tokenizer -> dataset -> streams
 
-`open` accepts files, folders, globs, standard input and named corpora (`named`); `profile`
-describes a text before training. A text is read twice, in blocks, and never held in memory.
+- `open`: files, folders, globs, standard input, named corpora (`named`) and datasets, by name
+- `sources`: find and decompress files; `encoding`: decode them; `reader`: line ends, byte order
+  marks; `documents`: separators; `notices`: what was changed or looks suspicious
+- `corpus`: a text with the counts of its characters, read in blocks and never held in memory
+- `tokenizer`: characters, bytes or sentencepiece pieces
+- `split`: training, validation and test parts; `id_file` and `manifest`: their files on disk
+- `dataset`: all of that in one folder; `dataset_cache`: where it is cached
+- `streams`: windows of ids for training
+- `profile`: describe a text before training
+
 `CHARRNN_DATASETS` names a folder for cached datasets, `CHARRNN_CORPORA` one with copies of named
 corpora; without them, both are in the user's cache.
 """
