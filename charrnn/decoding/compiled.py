@@ -65,7 +65,11 @@ def pack(batch: Batch, logits: int, stride: int, vocab_size: int) -> tuple[int, 
 
 @_jitable
 def _choose_rows(context, arguments, choose):  # type: ignore[no-untyped-def]
-    """Choose a token for each of this thread's texts, and write the ids to read next."""
+    """Choose a token for each of this thread's texts, and write the ids to read next.
+
+    Cached code calls functions by name, and the name of a compiled function includes those of
+    functions among its arguments: so the code for different `choose` cannot be confused.
+    """
     c, d = carray(context, (CONTEXT,), np.int64), carray(arguments, (1,), ARGUMENTS)[0]
     part, parts, batch_size, t = c[0], c[1], c[2], c[4]
     constraint = Constraint(
