@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from brute_force import Stops, Text, all_texts, ended, stopped
 
 from charrnn.config import BeamConfig, Limits
 from charrnn.decoding import beam
@@ -21,30 +22,11 @@ from charrnn.storage import machine
 
 MakeChain = Callable[..., Any]
 WriteTexts = Callable[..., list[Any]]
-Text = tuple[int, ...]
-Stops = list[Text]
 
 
 def _search(chain: Any, stops: Stops | None = None, **config: Any) -> list[Hypothesis]:
     made = BeamConfig(**config, stop=["?"] * len(stops or []))
     return beam_search(chain, *chain.begin(), made, stops=stops or [])
-
-
-def _stopped(text: Text, stops: Stops) -> bool:
-    return any(text[-len(stop) :] == stop for stop in stops)
-
-
-def _ended(text: Text, stops: Stops) -> str:
-    return "stop" if _stopped(text, stops) else "length"
-
-
-def _all_texts(size: int, length: int, stops: Stops) -> list[Text]:
-    """Return every text of `length` tokens, or shorter where a stop string ends it."""
-    texts: set[Text] = set()
-    for text in itertools.product(range(size), repeat=length):
-        ends = [end for end in range(1, length) if _stopped(text[:end], stops)]
-        texts.add(text[: ends[0]] if ends else text)
-    return list(texts)
 
 
 def _brute_force(
@@ -53,7 +35,7 @@ def _brute_force(
     """Return all texts with their log-probability divided by length^alpha, best first."""
     scored = [
         (text, chain.log_prob(text) / len(text) ** alpha)
-        for text in _all_texts(size, length, stops or [])
+        for text in all_texts(size, length, stops or [])
     ]
     return sorted(scored, key=lambda item: -item[1])
 
@@ -132,7 +114,7 @@ def test_ranking_with_stops_equals_brute_force(
     expected = _brute_force(chain, 3, 5, alpha, stops)
     _check(chain, found, expected[:num_return], alpha)
     assert {h.ids for h in found} <= {text for text, _ in expected}  # each ends where it should
-    assert [h.ended for h in found] == [_ended(h.ids, stops) for h in found]
+    assert [h.ended for h in found] == [ended(h.ids, stops) for h in found]
 
 
 @pytest.mark.parametrize("stops", [[], [(0,)], [(1, 0), (2,)]])
@@ -144,13 +126,13 @@ def test_a_narrow_search_follows_its_definition(
     chain = make_chain(4, seed)
     width, length = 3, 6
     live: list[Text] = [()]
-    ended: list[Text] = []
+    complete: list[Text] = []
     for _ in range(length):  # extend all, keep the best, set aside what ended
         longer = [(*text, token) for text in live for token in range(4)]
         best = sorted(longer, key=lambda text: -chain.log_prob(text))[:width]
-        ended += [text for text in best if _stopped(text, stops)]
-        live = [text for text in best if not _stopped(text, stops)]
-    ranked = sorted(ended + live, key=lambda text: -chain.log_prob(text) / len(text) ** alpha)
+        complete += [text for text in best if stopped(text, stops)]
+        live = [text for text in best if not stopped(text, stops)]
+    ranked = sorted(complete + live, key=lambda text: -chain.log_prob(text) / len(text) ** alpha)
     wanted = {"width": width, "num_return": 2, "length_penalty": alpha}
     found = _search(chain, stops, length=length, **wanted)
     assert [h.ids for h in found] == ranked[:2]
@@ -355,93 +337,6 @@ def test_each_group_stops_on_its_own(make_chain: MakeChain) -> None:
     found = _search(chain, [(0,)], length=20, **wanted)
     assert [h.ids for h in found] == [(0,), (1, 0)]
     assert chain.batches == [1]
-
-
-# Sampling without replacement
-
-
-def _drawn(chain: Any, seed: int, stops: Stops | None = None, **config: Any) -> list[Hypothesis]:
-    made = BeamConfig(**config, stochastic=True, stop=["?"] * len(stops or []))
-    rng = generator(seed, 0)
-    return beam_search(chain, *chain.begin(), made, stops=stops or [], rng=rng)
-
-
-@pytest.mark.parametrize("stops", [[], [(0,)], [(1, 2)]])
-def test_samples_are_distinct_and_have_the_models_log_probability(
-    make_chain: MakeChain, stops: Stops
-) -> None:
-    chain = make_chain(3, seed=4)
-    for seed in range(20):
-        found = _drawn(chain, seed, stops, length=5, width=6, num_return=6, temperature=2.0)
-        assert len({h.ids for h in found}) == 6
-        assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
-        for h in found:
-            assert h.log_prob == pytest.approx(chain.log_prob(h.ids), rel=1e-9)
-            assert h.ended == _ended(h.ids, stops)
-    assert found == _drawn(chain, 19, stops, length=5, width=6, num_return=6, temperature=2.0)
-
-
-def test_a_wide_enough_beam_draws_every_text(make_chain: MakeChain) -> None:
-    found = _drawn(make_chain(3, seed=4), 1, length=2, width=20, num_return=20)
-    assert sorted(h.ids for h in found) == sorted(itertools.product(range(3), repeat=2))
-
-
-def _orders(p: dict[Text, float], count: int) -> dict[tuple[Text, ...], float]:
-    """Return the exact probability of drawing these texts in order without replacement."""
-    if not count:
-        return {(): 1.0}
-    found = {}
-    for first, q in p.items():
-        rest = {text: value / (1 - q) for text, value in p.items() if text != first}
-        for order, value in _orders(rest, count - 1).items():
-            found[first, *order] = q * value
-    return found
-
-
-@pytest.mark.parametrize("temperature", [1.0, 0.5])
-@pytest.mark.parametrize(
-    ("stops", "min_length"), [([], 0), ([(0,)], 0), ([(0,)], 1)], ids=["length", "stop", "min"]
-)
-def test_texts_are_drawn_with_the_exact_probabilities(
-    make_chain: MakeChain, stops: Stops, min_length: int, temperature: float
-) -> None:
-    """Compare ordered pairs of texts: neither the width of the beam nor pruning may matter."""
-    chain = make_chain(np.tile([[0.5, 0.5], [0.3, 0.7]], (2, 1, 1)))
-    p = {text: _probability(chain, text, temperature) for text in _all_texts(2, 2, stops)}
-    if min_length:
-        p = {(1, s): _probability(chain, (1, s), temperature, given=1) for s in (0, 1)}
-    exact = _orders(p, 2)
-    wanted = {"length": 2, "min_length": min_length, "width": 2, "num_return": 2}
-    number = 3000
-    counts = dict.fromkeys(exact, 0)
-    for seed in range(number):
-        pair = _drawn(chain, seed, stops, **wanted, temperature=temperature)
-        counts[tuple(h.ids for h in pair)] += 1
-    chi_square = sum((counts[o] - number * q) ** 2 / (number * q) for o, q in exact.items())
-    assert chi_square < CHI_SQUARE[len(exact) - 1]
-
-
-# The 99.9 % points of chi-square, from any table.
-CHI_SQUARE = {1: 10.83, 5: 20.52, 11: 31.26}
-
-
-def _probability(chain: Any, text: Text, temperature: float, given: int = 0) -> float:
-    """Return the log-probability of a text at a temperature, after its first `given` tokens."""
-    total, older, last = 1.0, 0, 0
-    for place, token in enumerate(text):
-        powers = np.exp(chain.table[older, last] / temperature)
-        if place >= given:
-            total *= float(powers[token] / powers.sum())
-        older, last = last, token
-    return total
-
-
-def test_a_tiny_temperature_draws_the_greedy_text(
-    make_chain: MakeChain, write_texts: WriteTexts
-) -> None:
-    chain = make_chain(4, seed=5)
-    (best,) = _drawn(chain, 1, length=8, width=3, temperature=1e-300)
-    assert best.ids == write_texts(chain, 8, temperature=0.0)[0].ids
 
 
 # Memory

@@ -1,15 +1,12 @@
-import ctypes
 import math
-import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import sample_settings
+from filter_definitions import P, defined, logits_of
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from charrnn.config import SampleConfig
 from charrnn.decoding import compiled
@@ -22,28 +19,19 @@ from charrnn.decoding.filters import (
     SETTINGS,
     adjust_logits,
     choose,
-    draw,
     exclude_top_choices,
     filter_tokens,
     limit_surprisal,
-    log_prob,
     only_temperature,
     repeated_ngrams,
 )
-from charrnn.decoding.step import log_softmax
 
-P = [0.1, 0.4, 0.2, 0.3]
 NEVER = np.zeros(0, np.int64)
-
-
-def _logits(p: Any) -> NDArray[np.float64]:
-    with np.errstate(divide="ignore"):
-        return np.log(np.asarray(p, np.float64)) + 5.0  # a constant offset has no effect
 
 
 def _from(p: Any, **fields: Any) -> list[float]:
     """Return the distribution that is drawn from if the model's is `p`."""
-    weights = filter_tokens(_logits(p), sample_settings(**fields))
+    weights = filter_tokens(logits_of(p), sample_settings(**fields))
     return list((weights / weights.sum()).tolist())
 
 
@@ -66,9 +54,8 @@ def test_neutral_filters_change_nothing() -> None:
 
 def test_the_defaults_of_the_config_are_neutral_except_for_the_temperature() -> None:
     neutral = SampleConfig(temperature=1.0)
-    assert list(filter_tokens(_logits(P), neutral) / filter_tokens(_logits(P), neutral).sum()) == (
-        pytest.approx(P)
-    )
+    weights = filter_tokens(logits_of(P), neutral)
+    assert (weights / weights.sum()).tolist() == pytest.approx(P)
     assert adjust_logits(
         np.array([1.0, -2.0]), neutral, np.array([0, 1, 1]), NO_BIAS, ALL_ALLOWED
     ).tolist() == [1.0, -2.0]
@@ -119,8 +106,8 @@ def _chosen(logits: Any, point: float = 0.5, **fields: Any) -> int:
 
 
 def test_temperature_zero_is_the_most_likely_token_and_the_lowest_id_among_equals() -> None:
-    assert _chosen(_logits(P), temperature=0) == 1
-    assert _chosen(_logits([0.2, 0.4, 0.4]), temperature=0, point=0.99) == 1
+    assert _chosen(logits_of(P), temperature=0) == 1
+    assert _chosen(logits_of([0.2, 0.4, 0.4]), temperature=0, point=0.99) == 1
 
 
 @pytest.mark.parametrize("temperature", [1e-6, 1e-300, 5e-324])
@@ -233,7 +220,7 @@ def test_order_of_the_filters() -> None:
 def test_xtc_keeps_the_least_likely_of_the_likely_tokens(threshold: float, kept: Any) -> None:
     always = {"xtc_probability": 1.0, "xtc_threshold": threshold}
     points = (np.arange(6000) + 0.5) / 6000
-    drawn = np.bincount([_chosen(_logits(P), point, **always) for point in points], minlength=4)
+    drawn = np.bincount([_chosen(logits_of(P), point, **always) for point in points], minlength=4)
     assert drawn / 6000 == pytest.approx(np.array(kept), abs=1e-3)
 
 
@@ -248,7 +235,7 @@ def test_xtc_keeps_one_of_equals() -> None:
 
 def _mirostat(bound: float, point: float, **fields: Any) -> tuple[int, float, float]:
     filters = sample_settings(**{"mirostat_ent": 2.0, "mirostat_lr": 0.5, **fields})
-    return choose(_logits(P), filters, NEVER, NO_BIAS, ALL_ALLOWED, point, bound)
+    return choose(logits_of(P), filters, NEVER, NO_BIAS, ALL_ALLOWED, point, bound)
 
 
 def test_mirostat_by_hand() -> None:
@@ -357,60 +344,6 @@ def test_if_every_token_would_repeat_an_ngram_all_are_allowed() -> None:
     assert forbidden == [1.0, -math.inf]
 
 
-# A slow definition of all filters
-
-
-def _ranked(p: dict[int, float], key: Callable[[int], float], mass: float) -> dict[int, float]:
-    """Return the first tokens by `key`, then by id, until they have `mass`."""
-    kept: dict[int, float] = {}
-    for token in sorted(p, key=lambda s: (key(s), s)):
-        if kept and sum(kept.values()) >= mass:
-            break
-        kept[token] = p[token]
-    return kept
-
-
-def _normal(p: dict[int, float]) -> dict[int, float]:
-    total = math.fsum(p.values())
-    return {token: value / total for token, value in p.items()}
-
-
-def _defined(
-    logits: list[float], f: SampleConfig, recent: list[int], bias: list[float], allowed: list[bool]
-) -> dict[int, float]:
-    """Return tokens and probabilities by the definitions, one filter after the other."""
-    scores = dict(enumerate(logits))
-    for token, value in enumerate(bias):
-        scores[token] += value
-    window = recent if f.repeat_last_n < 0 else recent[-f.repeat_last_n :]
-    for token in set(window):
-        score = scores[token]
-        score = score / f.repeat_penalty if score > 0 else score * f.repeat_penalty
-        scores[token] = score - f.presence_penalty - f.frequency_penalty * window.count(token)
-    if allowed:
-        scores = {token: score for token, score in scores.items() if allowed[token]}
-    n = f.no_repeat_ngram_size
-    if n:
-        runs = [recent[i : i + n] for i in range(len(recent) - n + 1)]
-        left = {s: score for s, score in scores.items() if [*recent, s][-n:] not in runs}
-        scores = left or scores
-    peak = max(scores.values())
-    p = _normal({s: math.exp((score - peak) / f.temperature) for s, score in scores.items()})
-    if f.top_k:
-        p = _normal(dict(sorted(p.items(), key=lambda item: (-item[1], item[0]))[: f.top_k]))
-    if f.typical_p < 1:
-        entropy = -math.fsum(q * math.log(q) for q in p.values() if q)
-        alive = {s: q for s, q in p.items() if q}
-        p = _normal(_ranked(alive, lambda s: abs(-math.log(alive[s]) - entropy), f.typical_p))
-    if f.top_p < 1:
-        likely = p
-        p = _normal(_ranked(p, lambda s: -likely[s], f.top_p))
-    if f.min_p:
-        best = max(p.values())
-        p = _normal({s: q for s, q in p.items() if q >= f.min_p * best})
-    return p
-
-
 # Numbers of few digits: ties are frequent, and no two of them nearly equal.
 COARSE = st.integers(-12, 12).map(lambda n: n / 4)
 FILTERS = st.builds(
@@ -445,7 +378,7 @@ def _situations(draw: Any) -> tuple[Any, ...]:
 @given(_situations())
 def test_filters_follow_their_definitions(situation: tuple[Any, ...]) -> None:
     logits, f, recent, bias, allowed = situation
-    wanted = _defined(*situation)
+    wanted = defined(*situation)
     scores = _rescored(logits, recent, bias, allowed, **vars(f))
     weights = filter_tokens(np.array(scores), f)
     found = dict(enumerate((weights / weights.sum()).tolist()))
@@ -465,131 +398,3 @@ def _equally_typical(scores: list[float], f: SampleConfig) -> bool:
     q = weights[weights > 0] / weights.sum()
     distances = np.sort(np.abs(np.log(q) - (q * np.log(q)).sum()))
     return bool((np.diff(distances) < 1e-9).any())
-
-
-# The draw
-
-
-def many(logits: Any, settings: SampleConfig, recent: Any, points: Any) -> NDArray[np.int64]:
-    """Return what each of these numbers draws, by the compiled function: a text for each."""
-    logits, history, count = np.array(logits, np.float32), np.array(recent), len(points)
-    ids = np.zeros(count, np.int64)
-    batch = Batch(
-        settings=settings,
-        bias=NO_BIAS,
-        constraint=UNCONSTRAINED,
-        left=1,
-        states=np.zeros(count, np.int64),
-        bounds=np.full(count, 2.0 * settings.mirostat_ent),
-        history=np.tile(np.append(history, 0), (count, 1)),  # with space for the chosen token
-        used=np.full(count, len(history)),
-        uniforms=points[None],
-        tokens=np.zeros((1, count), np.int64),
-        log_probs=np.zeros((1, count)),
-    )
-    arguments = np.array(compiled.pack(batch, logits.ctypes.data, 0, len(logits)))
-    context = np.array([0, 1, count, ids.ctypes.data, 0, 0, 0, 0])
-    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(compiled.by_filters())
-    function(context.ctypes.data, arguments.ctypes.data)
-    assert (ids == batch.tokens[0]).all()
-    return ids
-
-
-EVERYTHING = {
-    "temperature": 0.9,
-    "top_k": 12,
-    "typical_p": 0.95,
-    "top_p": 0.9,
-    "min_p": 0.05,
-    "xtc_probability": 0.3,
-    "xtc_threshold": 0.2,
-    "repeat_penalty": 1.2,
-    "presence_penalty": 0.3,
-    "frequency_penalty": 0.1,
-    "no_repeat_ngram_size": 3,
-}
-EACH: dict[str, dict[str, Any]] = {
-    "neutral": {},
-    "greedy": {"temperature": 0.0},
-    **{name: {name: value} for name, value in EVERYTHING.items()},
-    "everything": EVERYTHING,
-    "mirostat": {"mirostat_ent": 0.95},
-}
-
-
-# The 99.9 % points of chi-square for 1 to 5 degrees of freedom, from any table.
-CHI_SQUARE = {0: 0.0, 1: 10.83, 2: 13.82, 3: 16.27, 4: 18.47, 5: 20.52}
-
-
-@pytest.mark.parametrize("name", [name for name in EACH if name != "greedy"])
-def test_a_million_draws_have_the_exact_frequencies(name: str) -> None:
-    p = [0.05, 0.3, 0.0, 0.25, 0.28, 0.12]
-    fields = {**EACH[name], "top_k": 3} if name in ("top_k", "everything") else EACH[name]
-    f = sample_settings(**fields)
-    logits, recent = _logits(p), [3, 1, 4, 3, 1]
-    exact = _defined(logits.tolist(), f, recent, [], [])
-    if f.xtc_probability:
-        exact = _with_xtc(exact, f)
-    if f.mirostat_ent:  # of surprises 1.74, 2, 1.84, 3.06 and 4.32 those up to 1.9
-        exact = _normal({s: q for s, q in exact.items() if q and -math.log2(q) <= 1.9})
-        assert len(exact) == 2
-    number = 1_000_000
-    points = np.random.default_rng(11).random(number)
-    counts = np.bincount(many(logits, f, recent, points), minlength=6)
-    possible = [token for token, q in exact.items() if q]
-    assert counts[possible].sum() == number
-    wanted = number * np.array([exact[token] for token in possible])
-    chi_square = ((counts[possible] - wanted) ** 2 / wanted).sum()
-    assert chi_square <= CHI_SQUARE[len(possible) - 1]
-
-
-def _with_xtc(p: dict[int, float], f: SampleConfig) -> dict[int, float]:
-    """Return the mixture of the distributions with and without the most likely tokens."""
-    likely = sorted((q, s) for s, q in p.items() if q >= f.xtc_threshold)
-    without = _normal({s: q for s, q in p.items() if (q, s) not in likely[1:]})
-    return {
-        s: f.xtc_probability * without.get(s, 0.0) + (1 - f.xtc_probability) * q
-        for s, q in p.items()
-    }
-
-
-@pytest.mark.parametrize("p", [[0, 0.3, 0.7, 0], [0, 0, 1, 0], [0.1] * 10 + [0], [0, 5e-324, 0]])
-def test_the_lowest_and_highest_numbers_draw_possible_tokens(p: list[float]) -> None:
-    possible = [token for token, value in enumerate(p) if value]
-    weights = np.array(p)
-    assert (draw(weights, 0.0), draw(weights, 1 - 2**-53)) == (possible[0], possible[-1])
-
-
-def test_draw_inverts_the_cumulative_sum() -> None:
-    weights = np.array([0.25, 0.25, 0.5])
-    points = [0.0, 0.2499, 0.25, 0.4999, 0.5]
-    assert [draw(weights, point) for point in points] == [0, 0, 1, 1, 2]
-
-
-@pytest.mark.parametrize("name", EACH)
-def test_nan_logits_neither_hang_nor_yield_invalid_tokens(
-    name: str,
-) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logits in (np.full(4, np.nan), np.array([1, np.nan, 2, 3]), np.full(4, -np.inf)):
-            given_ = (logits, sample_settings(**EACH[name]), np.array([1, 2]), NO_BIAS, ALL_ALLOWED)
-            assert 0 <= choose(*given_, 0.5, 1.0)[0] < 4
-            assert 0 <= many(*given_[:3], np.array([0.5]))[0] < 4
-
-
-def test_the_log_probability_is_the_models() -> None:
-    logits = _logits(P)
-    fields: dict[str, Any] = {"temperature": 0.3, "top_k": 2, "presence_penalty": 9.0}
-    chosen = choose(
-        logits, sample_settings(**fields), np.array([1]), NO_BIAS, ALL_ALLOWED, 0.5, 1.0
-    )
-    assert chosen == (3, pytest.approx(math.log(0.3)), 1.0)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_log_prob_agrees_with_log_softmax(dtype: Any) -> None:
-    logits = (9 * np.random.default_rng(1).standard_normal(50)).astype(dtype)
-    every = log_softmax(logits[None])[0]
-    for token in range(50):
-        assert log_prob(logits, token) == pytest.approx(every[token], rel=1e-12)

@@ -1,7 +1,8 @@
-"""Sampling without replacement under a constraint, and reports of settled tokens."""
+"""Stochastic beam search: sampling without replacement, and reports of settled tokens."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -9,15 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from brute_force import Stops, Text, all_texts, ended
 
 from charrnn.config import BeamConfig, Limits
 from charrnn.decoding.beam import beam_search
 from charrnn.decoding.constraints import Constraint, build
-from charrnn.decoding.hypotheses import PrefixTree
+from charrnn.decoding.hypotheses import Hypothesis, PrefixTree
 from charrnn.decoding.sampler import generator
 
 MakeChain = Callable[..., Any]
-Text = tuple[int, ...]
+WriteTexts = Callable[..., list[Any]]
 LENGTH = 4
 REGEXES = ["a+b?", "[ab]{1,3}c?", "(?:ab|ba|c)*", "a(?:bc)?", ""]
 
@@ -118,3 +120,90 @@ def test_checks_for_settled_tokens_have_bounded_cost(
     beam_search(chain, *chain.begin(), config, on_settled=settled.extend)
     assert settled == []
     assert sum(looks) < 2 * 1000
+
+
+# Without a constraint
+
+
+def _drawn(chain: Any, seed: int, stops: Stops | None = None, **config: Any) -> list[Hypothesis]:
+    made = BeamConfig(**config, stochastic=True, stop=["?"] * len(stops or []))
+    rng = generator(seed, 0)
+    return beam_search(chain, *chain.begin(), made, stops=stops or [], rng=rng)
+
+
+@pytest.mark.parametrize("stops", [[], [(0,)], [(1, 2)]])
+def test_samples_are_distinct_and_have_the_models_log_probability(
+    make_chain: MakeChain, stops: Stops
+) -> None:
+    chain = make_chain(3, seed=4)
+    for seed in range(20):
+        found = _drawn(chain, seed, stops, length=5, width=6, num_return=6, temperature=2.0)
+        assert len({h.ids for h in found}) == 6
+        assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
+        for h in found:
+            assert h.log_prob == pytest.approx(chain.log_prob(h.ids), rel=1e-9)
+            assert h.ended == ended(h.ids, stops)
+    assert found == _drawn(chain, 19, stops, length=5, width=6, num_return=6, temperature=2.0)
+
+
+def test_a_wide_enough_beam_draws_every_text(make_chain: MakeChain) -> None:
+    found = _drawn(make_chain(3, seed=4), 1, length=2, width=20, num_return=20)
+    assert sorted(h.ids for h in found) == sorted(itertools.product(range(3), repeat=2))
+
+
+def _orders(p: dict[Text, float], count: int) -> dict[tuple[Text, ...], float]:
+    """Return the exact probability of drawing these texts in order without replacement."""
+    if not count:
+        return {(): 1.0}
+    found = {}
+    for first, q in p.items():
+        rest = {text: value / (1 - q) for text, value in p.items() if text != first}
+        for order, value in _orders(rest, count - 1).items():
+            found[first, *order] = q * value
+    return found
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+@pytest.mark.parametrize(
+    ("stops", "min_length"), [([], 0), ([(0,)], 0), ([(0,)], 1)], ids=["length", "stop", "min"]
+)
+def test_texts_are_drawn_with_the_exact_probabilities(
+    make_chain: MakeChain, stops: Stops, min_length: int, temperature: float
+) -> None:
+    """Compare ordered pairs of texts: neither the width of the beam nor pruning may matter."""
+    chain = make_chain(np.tile([[0.5, 0.5], [0.3, 0.7]], (2, 1, 1)))
+    p = {text: _probability(chain, text, temperature) for text in all_texts(2, 2, stops)}
+    if min_length:
+        p = {(1, s): _probability(chain, (1, s), temperature, given=1) for s in (0, 1)}
+    exact = _orders(p, 2)
+    wanted = {"length": 2, "min_length": min_length, "width": 2, "num_return": 2}
+    number = 3000
+    counts = dict.fromkeys(exact, 0)
+    for seed in range(number):
+        pair = _drawn(chain, seed, stops, **wanted, temperature=temperature)
+        counts[tuple(h.ids for h in pair)] += 1
+    chi_square = sum((counts[o] - number * q) ** 2 / (number * q) for o, q in exact.items())
+    assert chi_square < CHI_SQUARE[len(exact) - 1]
+
+
+# The 99.9 % points of chi-square, from any table.
+CHI_SQUARE = {1: 10.83, 5: 20.52, 11: 31.26}
+
+
+def _probability(chain: Any, text: Text, temperature: float, given: int = 0) -> float:
+    """Return the log-probability of a text at a temperature, after its first `given` tokens."""
+    total, older, last = 1.0, 0, 0
+    for place, token in enumerate(text):
+        powers = np.exp(chain.table[older, last] / temperature)
+        if place >= given:
+            total *= float(powers[token] / powers.sum())
+        older, last = last, token
+    return total
+
+
+def test_a_tiny_temperature_draws_the_greedy_text(
+    make_chain: MakeChain, write_texts: WriteTexts
+) -> None:
+    chain = make_chain(4, seed=5)
+    (best,) = _drawn(chain, 1, length=8, width=3, temperature=1e-300)
+    assert best.ids == write_texts(chain, 8, temperature=0.0)[0].ids
