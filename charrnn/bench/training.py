@@ -110,7 +110,7 @@ def step(case: Case, kernel: sequence.Kernel) -> Step:
         seq_len=case.seq_len, update_every=case.seq_len, batch_size=case.batch_size, steps=1
     )
     values = parameters.initial(model, 1)
-    network = CharRNN(model, values, sequence=kernel.run, half=kernel.half)
+    network = CharRNN(model, values, sequence=kernel.run, bf16=kernel.bf16)
     made = streams.make(text(case), case.batch_size, case.seq_len, model.start_token, None)
     bptt = BPTT(network.train(), made, config)
     return lambda: bptt.update(1e-3)

@@ -1,4 +1,4 @@
-"""Layer normalisation (Ba et al. 2016) inside compiled windows: of the blocks of a product's rows.
+"""Layer normalization (Ba et al. 2016) inside compiled windows: of the blocks of a product's rows.
 
 Each block of H values is brought to mean 0 and variance 1; gain and bias belong to the cell's unit.
 For the names of the arrays see `charrnn.network.fused_codegen`.
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.cells.layer import EPSILON
-from charrnn.compiler.scalar_math import inside, same, to_half
+from charrnn.compiler.scalar_math import inside, same, to_bf16
 
 _epsilon = np.float32(EPSILON)
 
@@ -30,7 +30,7 @@ def moments(block):  # type: ignore[no-untyped-def]
 
 
 @inside
-def normalise(r, part, normal, scale, t, first, end, hidden):  # type: ignore[no-untyped-def]
+def normalize(r, part, normal, scale, t, first, end, hidden):  # type: ignore[no-untyped-def]
     """Normalise rows `first` to `end` of a product into `normal`; `scale`: 1 / deviation."""
     for b in range(first, end):
         for k in range(scale.shape[2]):
@@ -43,9 +43,9 @@ def normalise(r, part, normal, scale, t, first, end, hidden):  # type: ignore[no
 
 
 def _way_back(write: Any) -> Any:
-    """Derivatives by the normalised product -> by the product, as `write` writes them."""
+    """Derivatives by the normalized product -> by the product, as `write` writes them."""
 
-    def unnormalise(dn, part, normal, scale, dr, t, first, end, hidden):  # type: ignore[no-untyped-def]
+    def unnormalize(dn, part, normal, scale, dr, t, first, end, hidden):  # type: ignore[no-untyped-def]
         share = np.float32(1.0 / hidden)
         for b in range(first, end):
             for k in range(scale.shape[2]):
@@ -60,8 +60,8 @@ def _way_back(write: Any) -> Any:
                 for j in range(hidden):
                     result[j] = write(scale[t, b, k] * (d[j] - total - y[j] * along))
 
-    return inside(unnormalise)
+    return inside(unnormalize)
 
 
-unnormalise: Any = _way_back(same)
-unnormalise_half: Any = _way_back(to_half)
+unnormalize: Any = _way_back(same)
+unnormalize_bf16: Any = _way_back(to_bf16)

@@ -53,9 +53,9 @@ _INT = types.intp
 _room: Any = cgutils.alloca_once
 
 
-def kind_of(half: bool) -> str:
-    """The kind of product on this processor, in bfloat16 (`half`) or float32."""
-    if not half:
+def kind_of(bf16: bool) -> str:
+    """The kind of product on this processor, in bfloat16 (`bf16`) or float32."""
+    if not bf16:
         return "float32"
     return "tiles" if _tiles_allowed() else "dots"
 

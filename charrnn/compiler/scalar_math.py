@@ -83,13 +83,13 @@ def same(x):  # type: ignore[no-untyped-def]
 
 
 @_inlined
-def from_half(bits):  # type: ignore[no-untyped-def]
+def from_bf16(bits):  # type: ignore[no-untyped-def]
     """The float32 of a bfloat16's 16 bits."""
     return _as_float(np.uint32(bits) << np.uint32(16))
 
 
 @_inlined
-def to_half(x):  # type: ignore[no-untyped-def]
+def to_bf16(x):  # type: ignore[no-untyped-def]
     """The 16 bits of the nearest bfloat16, the even one of two equally near."""
     bits = _as_bits(x)
     rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))

@@ -37,7 +37,7 @@ def sequence(
     *,
     zone: tuple[Tensor, ...] = (),
     readout: Any = None,
-    half: bool,
+    bf16: bool,
 ) -> tuple[Tensor, LayerState]:
     """One layer over a window, as `charrnn.network.layers.reference` computes it.
 
@@ -48,16 +48,16 @@ def sequence(
         weights: the layer's parameters by name, float32.
         zone: for each part of the state, what part of the old one stays: to be spread to (T, B, H).
         readout: not used; a cell that feeds the output back does not run here.
-        half: make the products in bfloat16.
+        bf16: make the products in bfloat16.
     """
     matrices = layer.matrices(weights)
     vectors = [weights[name] for name in layer.vectors]
-    window = compiled(layer, bool(zone), matmul.kind_of(half))
+    window = compiled(layer, bool(zone), matmul.kind_of(bf16))
     layout = _Layout(
         window,
         states=len(state),
         blocks=layer.products,
-        normalised=tuple(matrix.normalized for matrix in matrices),
+        normalized=tuple(matrix.normalized for matrix in matrices),
         zone=tuple(part.expand(len(x), *state[0].shape).contiguous() for part in zone),
     )
     y, *after = _Window.apply(  # type: ignore[no-untyped-call]
@@ -82,14 +82,14 @@ class _Layout:
         window: the compiled functions.
         states: how many parts the state has.
         blocks: for each product of a step, how many blocks it gives.
-        normalised: for each of them, whether its blocks are; the input's are, if any is.
+        normalized: for each of them, whether its blocks are; the input's are, if any is.
         zone: zoneout's masks, each (T, B, H).
     """
 
     window: Window
     states: int
     blocks: tuple[int, ...]
-    normalised: tuple[bool, ...]
+    normalized: tuple[bool, ...]
     zone: tuple[Tensor, ...]
 
     @property
@@ -204,12 +204,12 @@ class _Window(torch.autograd.Function):
         operands = layout.operands(states[0], operand)
         saved = torch.empty(steps, batch, window.saved * hidden, dtype=dtype)
         normals = [
-            torch.empty(steps, batch, blocks * hidden) if normalised else None
-            for blocks, normalised in zip(layout.blocks, layout.normalised, strict=True)
+            torch.empty(steps, batch, blocks * hidden) if normalized else None
+            for blocks, normalized in zip(layout.blocks, layout.normalized, strict=True)
         ]
         scales = [
-            torch.empty(steps, batch, blocks) if normalised else None
-            for blocks, normalised in zip(layout.blocks, layout.normalised, strict=True)
+            torch.empty(steps, batch, blocks) if normalized else None
+            for blocks, normalized in zip(layout.blocks, layout.normalized, strict=True)
         ]
         arrays |= {"saved": _array(saved)}
         arrays |= _arrays("state", states) | _arrays("operand", operands)
@@ -243,7 +243,7 @@ class _Window(torch.autograd.Function):
         dr = [_operand(steps, batch, layout.depth(width), width, dtype) for width in widths]
         dm = layout.room(threads, batch, [hidden] * count)
         dm[0].zero_()
-        x_type = torch.float32 if any(layout.normalised) else dtype
+        x_type = torch.float32 if any(layout.normalized) else dtype
         dx = [
             part if one else torch.empty(steps, batch, inputs * hidden, dtype=x_type)
             for part, one, inputs in zip(dr, window.one_derivative, window.inputs, strict=True)
@@ -251,7 +251,7 @@ class _Window(torch.autograd.Function):
         arrays |= {"saved": _array(saved), "dy": _array(dy.contiguous())}
         arrays |= _arrays("state", states) | _arrays("d", d) | _arrays("dm", dm)
         arrays |= _arrays("dx", dx) | _arrays("dr", dr)
-        if any(layout.normalised):
+        if any(layout.normalized):
             arrays |= _arrays("dn", layout.room(threads, batch, widths))
         arrays["zero"] = _array(_start(hidden))
         arrays |= _arrays("normal", rest[-2 * count : -count]) | _arrays("scale", rest[-count:])
@@ -292,9 +292,9 @@ class _Window(torch.autograd.Function):
 def _input_parts(
     x: Tensor, weight: Tensor, bias: Tensor | None, blocks: int
 ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-    """Input parts (T, B, G*H); where they are normalised, they are float32.
+    """Input parts (T, B, G*H); where they are normalized, they are float32.
 
-    Then what the way back needs of it comes with them: what was normalised, means and deviations.
+    Then what the way back needs of it comes with them: what was normalized, means and deviations.
     """
     flat = x.flatten(0, 1)
     if bias is not None:

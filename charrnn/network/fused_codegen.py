@@ -13,7 +13,7 @@ three dimensions:
     r0, ... (parts, B, n*H)     the products of this step, in room of each thread's own; the input's
                                 part is in them, if nothing but the sum of both is ever asked for
     rx0, ..., biasx0, ...       else the input's part by itself
-    normal0, ... (T, B, n*H)    normalised products, and scale0, ... (T, B, n) what they came from
+    normal0, ... (T, B, n*H)    normalized products, and scale0, ... (T, B, n) what they came from
     state0, ... (T + 1, B, H)   each part of the state, read at t and written at t + 1
     operand0 (T + 1, B, K)      what meets the first product, written at t + 1
     operand1, ... (T, B, K)     what meets the further ones, written at t
@@ -25,7 +25,7 @@ three dimensions:
     d0, ... (1, B, H)           by each part of the state after the step, replaced by those before
     dx0, dr0, ... (T, B, n*H)   by the input and recurrent parts of each product's stage; dr serves
                                 for dx where they are the same
-    dn0, ... (parts, B, n*H)    by a normalised product
+    dn0, ... (parts, B, n*H)    by a normalized product
 
 What meets a product may be bfloat16, and then so is what is saved. Numba does not know it: it is
 read and written as the upper half of a float32's bits.
@@ -174,11 +174,11 @@ class _Source:
 
     def __init__(self, traced: Trace, layer: Layer, kind: str) -> None:
         self.traced, self.kind = traced, kind
-        self.half = kind != "float32"
-        self.normalised = layer.layer_norm
+        self.bf16 = kind != "float32"
+        self.normalized = layer.layer_norm
         same = traced.operands[0].index == traced.outputs[0].index
-        self.own_operand = self.half or not same
-        self.own_input = self.half and not self.normalised
+        self.own_operand = self.bf16 or not same
+        self.own_input = self.bf16 and not self.normalized
         self.blocks = codegen.input_blocks(layer)
         self.one_derivative = codegen.asks_for_sums(traced, self.blocks)
         # A cell whose derivatives by both are the same asks for nothing but their sum.
@@ -241,8 +241,8 @@ class _Source:
         if name == "tiles":
             return "uint8"
         halved = {"input", "wx", "operand", "saved", "dr", "w"}
-        halved |= set() if self.normalised else {"dx"}
-        return "uint16" if self.half and name in halved else "float32"
+        halved |= set() if self.normalized else {"dx"}
+        return "uint16" if self.bf16 and name in halved else "float32"
 
     def _function(
         self,
@@ -259,12 +259,12 @@ class _Source:
                 arrays |= used
         return _Text(tuple(sorted(arrays)), lines)
 
-    def _normalises(self, number: int) -> bool:
-        """Whether a product is normalised: not the inner ones."""
-        return self.normalised and bool(self.blocks[number])
+    def _normalizes(self, number: int) -> bool:
+        """Whether a product is normalized: not the inner ones."""
+        return self.normalized and bool(self.blocks[number])
 
     def _forward_product(self, number: int) -> tuple[list[str], set[str]]:
-        """A product, and its normalisation."""
+        """A product, and its normalization."""
         n = number
         lines, arrays, start = [], {f"operand{n}", f"w{n}", f"r{n}", f"bias{n}"}, f"bias{n}"
         if self.merged[n] and self.blocks[n]:
@@ -277,8 +277,8 @@ class _Source:
                     lines.append(self._product("input", f"wx{m}", f"biasx{m}", f"rx{m}"))
                     arrays |= {"input", f"wx{m}", f"biasx{m}", f"rx{m}"}
         lines.append(self._product(f"operand{n}", f"w{n}", start, f"r{n}"))
-        if self._normalises(n):
-            lines.append(f"normalise(r{n}, part, normal{n}, scale{n}, t, first, end, H)")
+        if self._normalizes(n):
+            lines.append(f"normalize(r{n}, part, normal{n}, scale{n}, t, first, end, H)")
             arrays |= {f"normal{n}", f"scale{n}"}
         return lines, arrays
 
@@ -286,10 +286,10 @@ class _Source:
         """What an operand gets from its product."""
         n = number
         lines, arrays = [], {f"dr{n}", f"w{n}", f"dm{n}", "zero"}
-        if self._normalises(n):
-            to = "_half" if self.half else ""
+        if self._normalizes(n):
+            to = "_bf16" if self.bf16 else ""
             lines.append(
-                f"unnormalise{to}(dn{n}, part, normal{n}, scale{n}, dr{n}, t, first, end, H)"
+                f"unnormalize{to}(dn{n}, part, normal{n}, scale{n}, dr{n}, t, first, end, H)"
             )
             arrays |= {f"dn{n}", f"normal{n}", f"scale{n}"}
         return [*lines, self._product(f"dr{n}", f"w{n}", "zero", f"dm{n}")], arrays
@@ -300,7 +300,7 @@ class _Source:
 
     def _recurrent(self, number: int, block: int) -> str:
         """Where a row finds a block of a product."""
-        if self._normalises(number):
+        if self._normalizes(number):
             return f"normal{number}[{block}]"
         return f"r{number}[{block}]"
 
@@ -334,28 +334,28 @@ class _Source:
         traced, writer = self.traced, self._writer()
         saved = self._saved()
         writer.offered = {
-            i: _read(place, self.half) for i, place in saved.items() if traced.stage[i] < number
+            i: _read(place, self.bf16) for i, place in saved.items() if traced.stage[i] < number
         }
         stores = [
-            (f"{place} = {_write(self.half)}", i)
+            (f"{place} = {_write(self.bf16)}", i)
             for i, place in saved.items()
             if traced.stage[i] == number
         ]
         if number < len(traced.dr) - 1:
             operand = traced.operands[number + 1].index
-            stores.append((f"operand{number + 1}[0] = {_write(self.half)}", operand))
+            stores.append((f"operand{number + 1}[0] = {_write(self.bf16)}", operand))
         else:
             stores += [(f"new{k}[0] = {{}}", new.index) for k, new in enumerate(traced.outputs)]
             if self.own_operand:
-                stores.append((f"next0[0] = {_write(self.half)}", traced.operands[0].index))
+                stores.append((f"next0[0] = {_write(self.bf16)}", traced.operands[0].index))
         return _rows(writer.store(stores))
 
     def _backward(self, number: int) -> tuple[list[str], set[str]]:
         """The rows before a product, on the way back."""
         traced, writer = self.traced, self._writer()
-        writer.offered = {i: _read(place, self.half) for i, place in self._saved().items()}
-        normalised = self._normalises(number)
-        dr = ("dn", False) if normalised else ("dr", self.half)
+        writer.offered = {i: _read(place, self.bf16) for i, place in self._saved().items()}
+        normalized = self._normalizes(number)
+        dr = ("dn", False) if normalized else ("dr", self.bf16)
         stores = [
             (f"{dr[0]}{number}[{k}] = {_write(dr[1])}", value.index)
             for k, value in enumerate(traced.dr[number])
@@ -363,7 +363,7 @@ class _Source:
         if not self.one_derivative[number]:
             stores += [
                 (
-                    f"dx{number}[{k}] = {_write(self.half and not self.normalised)}",
+                    f"dx{number}[{k}] = {_write(self.bf16 and not self.normalized)}",
                     traced.dx[g].index,
                 )
                 for k, g in enumerate(self.blocks[number])
@@ -386,9 +386,9 @@ def _row(kind: str, number: str, block: str) -> str:
     return f"{array}[{_PLACES[kind]}, {k} * H:{k + 1} * H]"
 
 
-def _read(element: str, half: bool) -> str:
-    return f"from_half({element})" if half else element
+def _read(element: str, bf16: bool) -> str:
+    return f"from_bf16({element})" if bf16 else element
 
 
-def _write(half: bool) -> str:
-    return "to_half({})" if half else "{}"
+def _write(bf16: bool) -> str:
+    return "to_bf16({})" if bf16 else "{}"

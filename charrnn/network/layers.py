@@ -1,12 +1,13 @@
 """One layer over a window of T steps, with gradients, in torch.
 
-A sequence function takes the input (T, B, X), the layer's state (each (B, H)) and its parameters
-by name, and returns outputs (T, B, H) and the state after the last step.
+A sequence function takes the input (T, B, X), the layer's state (each part (B, H)) and its
+parameters by name; it returns the outputs (T, B, H) and the state after the last step.
 
-`reference` is the plain loop over the cell's own equation: readable, any dtype, any cell;
-`stepwise` is the same with each step compiled by torch, for CUDA.
-`library` is torch's kernel (oneDNN on the CPU, cuDNN on CUDA) for the cells that it covers.
-`charrnn.network.fused` runs any cell on the CPU at the speed of its products. `select` chooses.
+`reference` loops over the cell's equation: readable, for any dtype and any cell.
+`stepwise` is the same loop with each step compiled by torch, for CUDA.
+`library` is torch's kernel (oneDNN on the CPU, cuDNN on CUDA) for the cells that torch has.
+`charrnn.network.fused` compiles a whole window of any cell, for the CPU.
+`select` chooses between them.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ Step = Callable[..., LayerState]
 
 
 class Sequence(Protocol):
-    """What runs one layer over a window."""
+    """A function that runs one layer over a window."""
 
     def __call__(
         self,
@@ -46,17 +47,17 @@ class Sequence(Protocol):
         zone: tuple[Tensor, ...] = (),
         readout: Readout | None = None,
     ) -> tuple[Tensor, LayerState]:
-        """Input (T, B, X) and state -> outputs (T, B, H) and the state after the last step.
+        """Return the outputs (T, B, H) and the state after the last step.
 
         Args:
-            layer: the recurrence, and the form of the layers.
-            x: the input.
-            state: its parts, each (B, H).
+            layer: the recurrence and its form.
+            x: the input (T, B, X).
+            state: the parts of the state before the first step, each (B, H).
             weights: the layer's parameters by name.
-            zone: for zoneout, what part of the old state stays in each of its parts: spread to
-                (T, B, H).
-            readout: outputs (B, H) -> the network's distribution (B, V), for a cell that feeds
-                it back.
+            zone: for zoneout, the share of each part of the old state that stays, each
+                broadcastable to (T, B, H).
+            readout: maps outputs (B, H) to the network's distribution (B, V), for a cell that
+                feeds it back.
         """
         ...
 
@@ -71,7 +72,7 @@ def reference(
     readout: Readout | None = None,
     step: Step | None = None,
 ) -> tuple[Tensor, LayerState]:
-    """The recurrence as written, one step after the other; `step`: `_step` of `layer`."""
+    """Run the recurrence as written, one step after the other; `step`: a compiled `_step`."""
     states = list(reference_states(layer, x, state, weights, zone=zone, readout=readout, step=step))
     return torch.stack([state[0] for state in states]), states[-1]
 
@@ -86,7 +87,7 @@ def stepwise(
     readout: Readout | None = None,
     compiler: str = "inductor",
 ) -> tuple[Tensor, LayerState]:
-    """The same loop with each step compiled by torch: what is elementwise becomes one kernel."""
+    """Run `reference` with each step compiled by torch, which fuses elementwise operations."""
     step = _compiled_step(layer, compiler)
     return reference(layer, x, state, weights, zone=zone, step=step)
 
@@ -101,13 +102,13 @@ def reference_states(
     readout: Readout | None = None,
     step: Step | None = None,
 ) -> Iterator[LayerState]:
-    """The state after each step, each computed from the one before; `step`: `_step` of `layer`."""
+    """Yield the state after each step, each computed from the one before; see `reference`."""
     step = step or functools.partial(_step, layer)
     matrices = layer.matrices(weights)
     hidden, count = state[0].shape[-1], len(layer.cell.blocks)
     v = tuple(part for name in layer.vectors for part in torch.split(weights[name], hidden))
     parts = x @ weights["weight_ih"].T
-    parts = _normalised(parts, count) if layer.layer_norm else parts + weights[layer.input_bias]
+    parts = _normalize(parts, count) if layer.layer_norm else parts + weights[layer.input_bias]
     masks = [mask.expand(len(x), *state[0].shape) for mask in zone]
     readout = readout if layer.cell.feeds_back else None
     for t, part in enumerate(parts):
@@ -124,7 +125,7 @@ def _step(
     matrices: list[Matrix],
     readout: Readout | None,
 ) -> LayerState:
-    """The cell's own step on tensors: input parts (B, G*H), each part of the state (B, H)."""
+    """Run the layer's step on tensors: input parts (B, G*H), each part of the state (B, H)."""
     step = layer.step(torch.sigmoid, torch.tanh, torch.relu)
     x = torch.chunk(part, len(layer.cell.blocks), -1)
     return step(x, _products(matrices, readout), state, v, zone)
@@ -136,7 +137,7 @@ def _compiled_step(layer: Layer, compiler: str) -> Step:
 
 
 def _products(matrices: list[Matrix], readout: Readout | None) -> Callable[[Tensor], LayerState]:
-    """The products of one step, one by one."""
+    """Return a function that makes the products of one step, one per call."""
     left = iter(matrices)
     first = matrices[0]
 
@@ -146,7 +147,7 @@ def _products(matrices: list[Matrix], readout: Readout | None) -> Callable[[Tens
             operand = readout(operand)
         r = operand @ matrix.weight.T
         if matrix.normalized:
-            r = _normalised(r, matrix.blocks)
+            r = _normalize(r, matrix.blocks)
         if matrix.bias is not None:
             r = r + matrix.bias
         return torch.chunk(r, matrix.blocks, -1)
@@ -154,8 +155,8 @@ def _products(matrices: list[Matrix], readout: Readout | None) -> Callable[[Tens
     return product
 
 
-def _normalised(parts: Tensor, blocks: int) -> Tensor:
-    """Every block (..., H) of parts (..., blocks*H) with mean 0 and variance 1."""
+def _normalize(parts: Tensor, blocks: int) -> Tensor:
+    """Normalize every block (..., H) of parts (..., blocks*H) to mean 0 and variance 1."""
     split = parts.view(*parts.shape[:-1], blocks, -1)
     return F.layer_norm(split, split.shape[-1:], eps=EPSILON).flatten(-2)
 
@@ -185,7 +186,7 @@ def _gru(x: Tensor, state: LayerState, flat: list[Tensor]) -> tuple[Tensor, Laye
     return y, (h[0],)
 
 
-FASTER_IN_LIBRARY = ("lstm",)  # than the scaffold in float32, on the CPU
+FASTER_IN_LIBRARY = ("lstm",)  # than fused in float32, on the CPU
 LIBRARY = {"elman": _elman, "irnn": _irnn, "lstm": _lstm, "gru-reset-after": _gru}
 
 
@@ -198,15 +199,24 @@ def library(
     zone: tuple[Tensor, ...] = (),
     readout: Readout | None = None,
 ) -> tuple[Tensor, LayerState]:
-    """Torch's own kernel; the same function of the same parameters as `reference`."""
+    """Run torch's own kernel, which computes the same as `reference`.
+
+    Raises:
+        OptionError: torch has no such cell, or not with this form or zoneout.
+    """
     if zone or not _in_library(layer):
         raise OptionError(f"the library has no {layer.cell.name} of this form")
     if layer.cell.two_biases:
         biases = [weights["bias_ih"], weights["bias_hh"]]
-    else:  # the kernels add two biases; a cell with one has the other at zero
+    else:  # the kernels add two biases: the second one is zero
         biases = [weights["bias"], torch.zeros_like(weights["bias"])]
     flat = [weights["weight_ih"], weights["weight_hh"], *biases]
-    return LIBRARY[layer.cell.name](x, state, flat)
+    if not x.is_cuda:
+        return LIBRARY[layer.cell.name](x, state, flat)
+    with warnings.catch_warnings():
+        # cuDNN copies separate parameters into one piece at each call: little beside the rest.
+        warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous")
+        return LIBRARY[layer.cell.name](x, state, flat)
 
 
 def _in_library(layer: Layer) -> bool:
@@ -215,12 +225,12 @@ def _in_library(layer: Layer) -> bool:
 
 @dataclass(frozen=True)
 class Kernel:
-    """What runs the layers of a network in training.
+    """The implementation that runs the layers of a network in training.
 
     Attributes:
-        backend: reference, library or scaffold.
-        precision: float32, or bfloat16 for the products alone.
-        reason: why this one.
+        backend: reference, library or fused.
+        precision: float32, or bfloat16 for the matrix products alone.
+        reason: why this one was selected; it is stored in model files.
         run: the sequence function.
     """
 
@@ -230,8 +240,8 @@ class Kernel:
     run: Sequence
 
     @property
-    def half(self) -> bool:
-        """Whether products are made in bfloat16."""
+    def bf16(self) -> bool:
+        """Whether matrix products are in bfloat16."""
         return self.precision == "bfloat16"
 
 
@@ -243,60 +253,57 @@ def select(
     *,
     zoneout: bool = False,
 ) -> Kernel:
-    """What trains `layer` on `device`; a pure function of its arguments and the machine.
+    """Select what trains `layer` on `device`: a pure function of its arguments and the machine.
 
-    On a CPU that multiplies bfloat16 itself the scaffold was faster than the library in float32
-    from 128 units on (of 32 it was some tenths of a millisecond a window slower). In float32 the
-    library's LSTM was faster than the scaffold, its other cells slower (`charrnn bench train`
-    measures both).
+    Measured on CPUs (`charrnn bench train` measures both): in bfloat16, `fused` was faster than
+    the library in float32 from 128 units on (with 32 units, some tenths of a millisecond per
+    window slower); in float32, the library's LSTM was faster than `fused`, its other cells slower.
 
     Raises:
-        OptionError: the wish cannot be granted; says what can.
+        OptionError: this machine cannot do what was asked for; the message says what it can do.
     """
+    asked, backend = backend, "fused" if backend == "scaffold" else backend
     on_cpu = device.type == "cpu"
-    if not on_cpu:  # only on CUDA
-        # Parameters of their own are copied into one piece at each call: small beside the rest.
-        warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous")
     compilable = on_cpu or importlib.util.find_spec("triton") is not None
     can = {
         "reference": True,
         "library": _in_library(layer) and not zoneout,
-        "scaffold": compilable and not layer.cell.feeds_back,
+        "fused": compilable and not layer.cell.feeds_back,
     }
     if not can.get(backend, True):
-        raise OptionError(f"--backend {backend} {_why_not(layer, backend)}: use auto")
-    halved = on_cpu and can["scaffold"] and backend in ("auto", "scaffold")
-    if precision == "bfloat16" and not halved:
-        raise OptionError("--precision bfloat16 needs the scaffold on a CPU: use auto")
+        raise OptionError(f"`backend` {asked} {_why_not(layer, backend)}: use auto")
+    allows_bf16 = on_cpu and can["fused"] and backend in ("auto", "fused")
+    if precision == "bfloat16" and not allows_bf16:
+        raise OptionError("`precision` bfloat16 needs the fused backend on a CPU: use auto")
     if precision == "bfloat16" and not multiplies_bfloat16():
         raise OptionError(
-            "--precision bfloat16 needs a CPU that multiplies it itself, by AVX512-BF16 or AMX: "
+            "`precision` bfloat16 needs a CPU that multiplies it itself, by AVX512-BF16 or AMX: "
             "use auto"
         )
     if precision == "auto":
-        precision = "bfloat16" if halved and multiplies_bfloat16() else "float32"
+        precision = "bfloat16" if allows_bf16 and multiplies_bfloat16() else "float32"
     if backend != "auto":
         reason = "as asked"
     elif precision == "bfloat16":
-        backend, reason = "scaffold", "this CPU multiplies bfloat16 itself"
+        backend, reason = "fused", "this CPU multiplies bfloat16 itself"
     elif can["library"] and (not on_cpu or layer.cell.name in FASTER_IN_LIBRARY):
         backend, reason = "library", "torch has this cell"
-    elif can["scaffold"]:
-        backend, reason = "scaffold", "faster than torch's own or than a plain loop"
+    elif can["fused"]:
+        backend, reason = "fused", "faster than torch's own or than a plain loop"
     else:
         backend, reason = "reference", "nothing faster runs this cell here"
     return Kernel(backend, precision, reason, _run(backend, precision, on_cpu))
 
 
 def _run(backend: str, precision: str, on_cpu: bool) -> Sequence:
-    """The sequence function of a backend."""
-    if backend == "scaffold" and on_cpu:
-        return functools.partial(fused.sequence, half=precision == "bfloat16")
-    return {"reference": reference, "library": library, "scaffold": stepwise}[backend]
+    """Return the sequence function of a backend."""
+    if backend == "fused" and on_cpu:
+        return functools.partial(fused.sequence, bf16=precision == "bfloat16")
+    return {"reference": reference, "library": library, "fused": stepwise}[backend]
 
 
 def _why_not(layer: Layer, backend: str) -> str:
-    """Why a backend cannot run a cell."""
+    """Return why a backend cannot run a layer."""
     if backend == "library":
         return f"has no {layer.cell.name}, or not in this form"
     if layer.cell.feeds_back:

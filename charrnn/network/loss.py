@@ -20,29 +20,29 @@ from charrnn.text.streams import IGNORED
 LOGITS = 2**22  # made at a time, about
 
 
-def logits(read: Tensor, weight: Tensor, bias: Tensor, half: bool) -> Tensor:
-    """`read` (..., Y) times `weight` (V, Y) plus `bias` (V,); the product in bfloat16 if `half`."""
-    if half:
+def logits(read: Tensor, weight: Tensor, bias: Tensor, bf16: bool) -> Tensor:
+    """`read` (..., Y) times `weight` (V, Y) plus `bias` (V,); the product in bfloat16 if `bf16`."""
+    if bf16:
         return F.linear(read.to(torch.bfloat16), weight.to(torch.bfloat16)).float().add_(bias)
     return F.linear(read, weight, bias)
 
 
 @torch.no_grad()
-def nats(read: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, half: bool) -> Tensor:
+def nats(read: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, bf16: bool) -> Tensor:
     """-ln p (N,) of `targets` (N,), where `read` (N, Y) was read."""
     found = [
-        F.cross_entropy(logits(read[rows], weight, bias, half), targets[rows], reduction="none")
+        F.cross_entropy(logits(read[rows], weight, bias, bf16), targets[rows], reduction="none")
         for rows in _pieces(len(targets), len(bias))
     ]
     return torch.cat(found)
 
 
-def mean_nats(read: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, half: bool) -> Tensor:
+def mean_nats(read: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, bf16: bool) -> Tensor:
     """The mean of `nats`; its gradient is made with it, and has none of its own.
 
     Rows whose target is `charrnn.text.streams.IGNORED` do not count.
     """
-    return _MeanNats.apply(read, targets, weight, bias, half)  # type: ignore[no-untyped-call, no-any-return]
+    return _MeanNats.apply(read, targets, weight, bias, bf16)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _pieces(rows: int, symbols: int) -> Iterator[slice]:
@@ -59,9 +59,9 @@ class _MeanNats(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        context: Any, read: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, half: bool
+        context: Any, read: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, bf16: bool
     ) -> Tensor:
-        low = torch.bfloat16 if half else read.dtype
+        low = torch.bfloat16 if bf16 else read.dtype
         matrix, total = weight.to(low), bias.new_zeros(())
         counted = (targets != IGNORED).to(bias.dtype)[:, None]
         shares, targets = counted / counted.sum(), targets.clamp(min=0)
@@ -69,7 +69,7 @@ class _MeanNats(torch.autograd.Function):
         by_weight, by_bias = torch.zeros_like(weight), torch.zeros_like(bias)
         for rows in _pieces(len(targets), len(bias)):
             x, wanted, share = read[rows].to(low), targets[rows, None], shares[rows]
-            change = logits(x, matrix, bias, half)
+            change = logits(x, matrix, bias, bf16)
             change -= change.amax(1, keepdim=True)
             found = change.gather(1, wanted)
             sums = change.exp_().sum(1, keepdim=True)

@@ -63,7 +63,7 @@ class CharRNN(nn.Module):
         regularizers: dropout and its kin; none by default.
         sequence: what runs a layer over a window; by default the plain loop.
         scoring: what runs it where losses are measured; by default the same.
-        half: make also the output's product in bfloat16 in training.
+        bf16: make also the output's product in bfloat16 in training.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class CharRNN(nn.Module):
         regularizers: Regularizers | None = None,
         sequence: Sequence = reference,
         scoring: Sequence | None = None,
-        half: bool = False,
+        bf16: bool = False,
     ) -> None:
         super().__init__()
         self.config = config
@@ -83,7 +83,7 @@ class CharRNN(nn.Module):
         self.layer = parameters.layer_of(config)
         self._sequence = sequence
         self._scoring = scoring or sequence
-        self._half = half
+        self._bf16 = bf16
         self._names = list(parameters.shapes(config))
         for name in self._names:
             tensor = torch.tensor(np.array(values[name]))
@@ -267,8 +267,8 @@ class CharRNN(nn.Module):
     def _output(self) -> tuple[Tensor, Tensor, bool]:
         """The last matrix, its bias, and whether the product is made in bfloat16."""
         weights = self.weights()
-        half = self._half and self.training
-        return weights["output.weight"], weights["output.bias"], half
+        bf16 = self._bf16 and self.training
+        return weights["output.weight"], weights["output.bias"], bf16
 
     def _distribution(self, outputs: Tensor) -> Tensor:
         """The last layer's outputs (B, H) -> the distribution of the next symbol (B, V)."""

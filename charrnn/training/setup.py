@@ -91,7 +91,7 @@ def make_trainer(setup: Setup, values: Values) -> Trainer:
         regularizers=train,
         sequence=setup.kernel.run,
         scoring=exact.run,
-        half=setup.kernel.half,
+        bf16=setup.kernel.bf16,
     ).to(setup.device)
     made = streams.make(
         data.train,

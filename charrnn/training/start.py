@@ -154,7 +154,7 @@ def _speed(
         parameters.initial(model, 0),
         regularizers=train,
         sequence=kernel.run,
-        half=kernel.half,
+        bf16=kernel.bf16,
     ).to(device)
     steps = min(train.seq_len, MEASURED_WINDOW)
     ids = data.train[: train.batch_size * steps]

@@ -18,7 +18,7 @@ def test_every_case_gives_a_row_with_its_shape() -> None:
     cases = [Case("elman", 1, 4, 2, 3, precision="float32"), Case("jordan", 1, 4, 2, 3)]
     rows = list(training.train(cases, rounds=1))
     assert [(row.cell, row.backend) for row in rows] == [
-        ("elman", "scaffold"),
+        ("elman", "fused"),
         ("jordan", "reference"),
     ]
     assert [row.baseline for row in rows] == ["torch.nn.RNN float32", "plain loop float32"]

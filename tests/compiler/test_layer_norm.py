@@ -1,4 +1,4 @@
-"""Layer normalisation of compiled code against torch's, compiled and as plain Python."""
+"""Layer normalization of compiled code against torch's, compiled and as plain Python."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def plain(function: Any) -> Any:
 
 
 @pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "plain"])
-@pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("bf16", [False, True], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("sizes", SIZES)
 def test_both_ways_equal_those_of_torch(
-    sizes: tuple[int, int, int], half: bool, compiled: bool
+    sizes: tuple[int, int, int], bf16: bool, compiled: bool
 ) -> None:
     count, blocks, hidden = sizes
     width = blocks * hidden
@@ -38,15 +38,15 @@ def test_both_ways_equal_those_of_torch(
         np.full((2, BEFORE + count + 1, size), UNTOUCHED, np.float32) for size in (width, blocks)
     )
     forward, back = (
-        layer_norm.normalise,
-        layer_norm.unnormalise_half if half else layer_norm.unnormalise,
+        layer_norm.normalize,
+        layer_norm.unnormalize_bf16 if bf16 else layer_norm.unnormalize,
     )
     if not compiled:
         forward, back = plain(forward), plain(back)
     rows = slice(BEFORE, BEFORE + count)
     place = (STEP, BEFORE, BEFORE + count, hidden)
     forward(r, PART, normal, scale, *place)
-    dr = np.full(normal.shape, 777, np.uint16 if half else np.float32)
+    dr = np.full(normal.shape, 777, np.uint16 if bf16 else np.float32)
     back(dn, PART, normal, scale, dr, *place)
 
     given = torch.tensor(r[PART, :count, :width].reshape(count, blocks, hidden).astype(np.float64))
@@ -61,9 +61,9 @@ def test_both_ways_equal_those_of_torch(
     )
     np.testing.assert_allclose(scale[STEP, rows], deviation.detach(), rtol=1e-4)
     found = dr[STEP, rows]
-    if half:
+    if bf16:
         found = (found.astype(np.uint32) << 16).view(np.float32)
-    close = 2**-8 if half else 1e-4
+    close = 2**-8 if bf16 else 1e-4
     largest = float(d_wanted.abs().max())
     np.testing.assert_allclose(
         found, d_wanted.reshape(count, width), rtol=close, atol=1e-4 * largest + 1e-5
@@ -81,7 +81,7 @@ def test_not_a_number_stays_in_its_block() -> None:
     r = np.ones((1, 1, 6), np.float32)
     r[0, 0, 1] = np.nan
     normal, scale = np.zeros((1, 1, 6), np.float32), np.zeros((1, 1, 2), np.float32)
-    layer_norm.normalise(r, 0, normal, scale, 0, 0, 1, 3)
+    layer_norm.normalize(r, 0, normal, scale, 0, 0, 1, 3)
     assert np.isnan(normal[0, 0, :3]).all()
     assert (normal[0, 0, 3:] == 0).all()  # of three equal values none differs from the mean
     assert np.isnan(scale[0, 0, 0])

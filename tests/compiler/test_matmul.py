@@ -47,7 +47,7 @@ def _with_tiles(
 def layout(kind: str) -> _Layout:
     """How a window's arrays are laid out for these products."""
     window: Any = SimpleNamespace(kind=kind)
-    return _Layout(window, states=1, blocks=(1,), normalised=(False,), zone=())
+    return _Layout(window, states=1, blocks=(1,), normalized=(False,), zone=())
 
 
 def bits(tensor: Tensor) -> NDArray[Any]:
@@ -214,13 +214,13 @@ def test_packed_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_kind_of_product_follows_from_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert matmul.kind_of(half=False) == "float32"
+    assert matmul.kind_of(bf16=False) == "float32"
     for tiles, pairs in ((True, True), (False, True), (True, False), (False, False)):
         monkeypatch.setattr(matmul, "_tiles_allowed", lambda tiles=tiles: tiles)
         monkeypatch.setattr(matmul, "_FEATURES", {"avx512bf16": pairs})
         assert matmul.multiplies_bfloat16() == (tiles or pairs)
         if tiles or pairs:
-            assert matmul.kind_of(half=True) == ("tiles" if tiles else "dots")
+            assert matmul.kind_of(bf16=True) == ("tiles" if tiles else "dots")
 
 
 def test_tiles_are_asked_for_only_where_there_may_be_some(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,12 +49,12 @@ def test_nonlinear_functions(name: str, exact: Any) -> None:
     np.testing.assert_allclose(over(getattr(scalar_math, name)), wanted, rtol=0, atol=5e-7)
 
 
-def test_half_there_and_back_is_half() -> None:
+def test_bf16_there_and_back_is_the_same() -> None:
     bits = np.arange(2**16, dtype=np.uint16)
 
     @njit
     def there_and_back(bits: Any) -> Any:
-        return np.array([scalar_math.to_half(scalar_math.from_half(number)) for number in bits])
+        return np.array([scalar_math.to_bf16(scalar_math.from_bf16(number)) for number in bits])
 
     is_number = (bits & 0x7F80 != 0x7F80) | (bits & 0x7F == 0)
     found = there_and_back(bits)
@@ -96,8 +96,8 @@ class WithoutCompiler:
         monkeypatch.setattr(numba, "cfunc", self.cfunc)
         monkeypatch.setattr(openmp, "run", self.run)
         monkeypatch.setattr(matmul, "vector_block", self.block)
-        for kind, half in (("float32", False), ("dots", True)):
-            product = matmul._vector_product(half)  # plain Python, of plain blocks
+        for kind, bf16 in (("float32", False), ("dots", True)):
+            product = matmul._vector_product(bf16)  # plain Python, of plain blocks
             monkeypatch.setattr(matmul, f"multiply_{kind}", product)
         monkeypatch.setattr(matmul, "_one_tile", self.block(16, 2, "tiles"))
         monkeypatch.setattr(matmul, "_two_tiles", self.block(32, 2, "tiles"))
@@ -132,16 +132,16 @@ class WithoutCompiler:
         """Some rows times some panels, as `gemm.vector_block` says it."""
         from charrnn.compiler import matmul
 
-        half = kind != "float32"
+        bf16 = kind != "float32"
 
         def read(address: Any, numbers: int) -> Any:
-            if not half:
+            if not bf16:
                 return self.at(address, numbers, np.float32)
             return (self.at(address, numbers, np.uint16).astype(np.uint32) << 16).view(np.float32)
 
         def block(a: int, a_row: int, b: int, panel: int, *more: int) -> None:
             init, init_row, out, out_row, k = more[:5]
-            pair = 2 if half else 1
+            pair = 2 if bf16 else 1
             steps = k * 16 if count >= 16 else k  # of tiles 16 pairs at once
             for i in range(count):
                 row = read(a + i * a_row, steps * pair).reshape(steps, pair)
@@ -179,7 +179,7 @@ def without_compiler() -> None:
         outcomes = []
         for run in (
             layers.reference,
-            partial(fused.sequence, half=matmul.kind_of(True) != "float32"),
+            partial(fused.sequence, bf16=matmul.kind_of(True) != "float32"),
         ):
             y, _ = run(layer, x, state, weights, zone=zone)
             outcomes.append([y, *torch.autograd.grad((y**2).sum(), list(weights.values()))])
@@ -197,7 +197,7 @@ def without_compiler() -> None:
         with pytest.MonkeyPatch.context() as monkeypatch:
             monkeypatch.setattr(matmul, "WIDTH", width)
             monkeypatch.setattr(matmul, "_ROWS", together)
-            monkeypatch.setattr(matmul, "kind_of", lambda half, kind=kind: kind)
+            monkeypatch.setattr(matmul, "kind_of", lambda bf16, kind=kind: kind)
             WithoutCompiler(monkeypatch)
             for cell in CELLS.values():
                 if not cell.feeds_back:

@@ -1,4 +1,4 @@
-"""The scaffold against the reference: outputs, all gradients, cuts, and what goes wrong."""
+"""The fused backend against the reference: outputs, gradients, split windows and bad values."""
 
 from __future__ import annotations
 
@@ -112,10 +112,10 @@ def outcome(run: Any, layer: Layer, case: Case) -> list[Tensor]:
 
 
 @pytest.fixture
-def scaffolded(kind: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The scaffold with products of `kind`."""
-    monkeypatch.setattr(matmul, "kind_of", lambda half: kind if half else "float32")
-    return functools.partial(fused.sequence, half=kind != "float32")
+def fused_run(kind: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return the fused backend with products of `kind`."""
+    monkeypatch.setattr(matmul, "kind_of", lambda bf16: kind if bf16 else "float32")
+    return functools.partial(fused.sequence, bf16=kind != "float32")
 
 
 @pytest.fixture
@@ -134,50 +134,50 @@ def assert_near(found: list[Tensor], wanted: list[Tensor], tolerance: float) -> 
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize(("name", "kind"), CELL_KINDS)
 def test_equals_the_reference(
-    name: str, sizes: tuple[int, int, int, int], kind: str, scaffolded: Any
+    name: str, sizes: tuple[int, int, int, int], kind: str, fused_run: Any
 ) -> None:
     layer = Layer(CELLS[name])
     case = make_case(layer, *sizes)
     wanted = outcome(layers.reference, layer, case)
     tolerance = (RECTIFIED_TOLERANCE if name == "irnn" else TOLERANCE)[kind != "float32"]
-    assert_near(outcome(scaffolded, layer, case), wanted, tolerance)
+    assert_near(outcome(fused_run, layer, case), wanted, tolerance)
 
 
 @pytest.mark.parametrize("kind", kinds("dots"))
 @pytest.mark.parametrize("sizes", SIZES)
 def test_pairs_of_bfloat16_equal_the_reference(
-    sizes: tuple[int, int, int, int], kind: str, scaffolded: Any
+    sizes: tuple[int, int, int, int], kind: str, fused_run: Any
 ) -> None:
     layer = Layer(CELLS["lstm"])
     case = make_case(layer, *sizes)
     wanted = outcome(layers.reference, layer, case)
-    assert_near(outcome(scaffolded, layer, case), wanted, TOLERANCE[True])
+    assert_near(outcome(fused_run, layer, case), wanted, TOLERANCE[True])
 
 
 @pytest.mark.parametrize("sizes", SIZES[1:])  # a single unit less its mean is zero
 @pytest.mark.parametrize(("name", "form", "kind"), FORMED)
 def test_every_form_equals_the_reference(
-    name: str, form: str, sizes: tuple[int, int, int, int], kind: str, scaffolded: Any
+    name: str, form: str, sizes: tuple[int, int, int, int], kind: str, fused_run: Any
 ) -> None:
     settings, zoned = FORMS[form]
     layer = Layer(CELLS[name], **settings)
     case = make_case(layer, *sizes, zoned)
     wanted = outcome(layers.reference, layer, case)
-    assert_near(outcome(scaffolded, layer, case), wanted, TOLERANCE[kind != "float32"])
+    assert_near(outcome(fused_run, layer, case), wanted, TOLERANCE[kind != "float32"])
 
 
 @pytest.mark.parametrize(("name", "kind"), NORMALISED)
-def test_vectors_and_second_biases_beside_normalisation(
-    name: str, kind: str, scaffolded: Any
+def test_vectors_and_second_biases_beside_normalization(
+    name: str, kind: str, fused_run: Any
 ) -> None:
     layer = Layer(CELLS[name], layer_norm=True)
     case = make_case(layer, 4, 5, 3, 18)
     wanted = outcome(layers.reference, layer, case)
-    assert_near(outcome(scaffolded, layer, case), wanted, TOLERANCE[kind != "float32"])
+    assert_near(outcome(fused_run, layer, case), wanted, TOLERANCE[kind != "float32"])
 
 
 @pytest.mark.parametrize("kind", USUAL)
-def test_an_equation_that_no_cell_has_runs_all_the_same(kind: str, scaffolded: Any) -> None:
+def test_an_equation_that_no_cell_has_runs_all_the_same(kind: str, fused_run: Any) -> None:
     # inputs meet products by multiplication, two products meet the same state, one waits
     def equations(sigmoid: Any, tanh: Any, relu: Any) -> Any:
         def unit(x: Any, product: Any, state: Any) -> Any:
@@ -196,20 +196,20 @@ def test_an_equation_that_no_cell_has_runs_all_the_same(kind: str, scaffolded: A
     case = make_case(layer, 4, 3, 5, 17)
     wanted = outcome(layers.reference, layer, case)
     tolerance = RECTIFIED_TOLERANCE[kind != "float32"]
-    assert_near(outcome(scaffolded, layer, case), wanted, tolerance)
+    assert_near(outcome(fused_run, layer, case), wanted, tolerance)
 
 
 @pytest.mark.parametrize(("name", "kind"), CELL_KINDS)
-def test_a_window_cut_anywhere_equals_the_whole(name: str, kind: str, scaffolded: Any) -> None:
+def test_a_window_cut_anywhere_equals_the_whole(name: str, kind: str, fused_run: Any) -> None:
     layer = Layer(CELLS[name])
     case = make_case(layer, 6, 3, 4, 9, zoned=name == "lstm")
-    whole = outcome(scaffolded, layer, case)
+    whole = outcome(fused_run, layer, case)
     for cut in range(1, 6):
 
         def in_two(layer: Layer, x: Tensor, state: Any, weights: Any, zone: Any) -> Any:
             start, end = (tuple(mask[part] for mask in zone) for part in parts)  # noqa: B023
-            first, between = scaffolded(layer, x[parts[0]], state, weights, zone=start)  # noqa: B023
-            second, after = scaffolded(layer, x[parts[1]], between, weights, zone=end)  # noqa: B023
+            first, between = fused_run(layer, x[parts[0]], state, weights, zone=start)  # noqa: B023
+            second, after = fused_run(layer, x[parts[1]], between, weights, zone=end)  # noqa: B023
             return torch.cat([first, second]), after
 
         parts = (slice(None, cut), slice(cut, None))
@@ -218,12 +218,12 @@ def test_a_window_cut_anywhere_equals_the_whole(name: str, kind: str, scaffolded
 
 
 @pytest.mark.parametrize(("name", "kind"), CELL_KINDS)
-def test_not_a_number_goes_in_and_comes_out(name: str, kind: str, scaffolded: Any) -> None:
+def test_not_a_number_goes_in_and_comes_out(name: str, kind: str, fused_run: Any) -> None:
     layer = Layer(CELLS[name])
     case = make_case(layer, 3, 2, 4, 5)
     with torch.no_grad():
         case.x[1, 0, 0] = float("nan")
-    y, after = scaffolded(layer, case.x, case.state, case.weights)
+    y, after = fused_run(layer, case.x, case.state, case.weights)
     assert torch.isfinite(y[0]).all()
     assert torch.isnan(y[1:, 0]).all()
     assert torch.isfinite(y[:, 1]).all()
@@ -233,11 +233,9 @@ def test_not_a_number_goes_in_and_comes_out(name: str, kind: str, scaffolded: An
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
-def test_a_derivative_that_is_no_number_reaches_what_came_before(
-    kind: str, scaffolded: Any
-) -> None:
+def test_a_derivative_that_is_no_number_reaches_what_came_before(kind: str, fused_run: Any) -> None:
     case = make_case(Layer(CELLS["lstm"]), 3, 2, 4, 5)
-    y, _ = scaffolded(Layer(CELLS["lstm"]), case.x, case.state, case.weights)
+    y, _ = fused_run(Layer(CELLS["lstm"]), case.x, case.state, case.weights)
     dy = torch.zeros_like(y)
     dy[1, 0, 2] = float("nan")
     (gradient,) = torch.autograd.grad(y, [case.x], dy)
@@ -251,14 +249,14 @@ def test_a_derivative_that_is_no_number_reaches_what_came_before(
 @pytest.mark.parametrize("kind", USUAL)
 @pytest.mark.parametrize("name", ["lstm", "gru", "lstm-peephole"])
 def test_threads_share_the_rows_without_changing_them(
-    name: str, batch: int, kind: str, scaffolded: Any, threads: int
+    name: str, batch: int, kind: str, fused_run: Any, threads: int
 ) -> None:
     layer = Layer(CELLS[name])
     case = make_case(layer, 4, batch, 3, 8, zoned=name == "lstm")
-    several = outcome(scaffolded, layer, case)
+    several = outcome(fused_run, layer, case)
     assert torch.get_num_threads() == threads
     torch.set_num_threads(1)
-    one = outcome(scaffolded, layer, case)
+    one = outcome(fused_run, layer, case)
     # torch's own products of bfloat16 may add in another order with more threads
     assert_near(several, one, 1e-6 if kind == "float32" else 1e-2)
 
@@ -266,20 +264,20 @@ def test_threads_share_the_rows_without_changing_them(
 @pytest.mark.parametrize("kind", kinds("dots"))
 @pytest.mark.parametrize("threads", [2, 3], indirect=True)
 @pytest.mark.usefixtures("threads")
-def test_threads_share_the_rows_of_pairs(kind: str, scaffolded: Any) -> None:
+def test_threads_share_the_rows_of_pairs(kind: str, fused_run: Any) -> None:
     case = make_case(Layer(CELLS["lstm"]), 4, 35, 3, 8)
     wanted = outcome(layers.reference, Layer(CELLS["lstm"]), case)
-    assert_near(outcome(scaffolded, Layer(CELLS["lstm"]), case), wanted, TOLERANCE[True])
+    assert_near(outcome(fused_run, Layer(CELLS["lstm"]), case), wanted, TOLERANCE[True])
 
 
 @pytest.mark.parametrize("kind", USUAL)
-def test_the_way_back_may_have_other_threads(kind: str, scaffolded: Any) -> None:
+def test_the_way_back_may_have_other_threads(kind: str, fused_run: Any) -> None:
     layer = Layer(CELLS["lstm-peephole"])
     case = make_case(layer, 3, 5, 3, 8)
     wanted = torch.autograd.grad(
-        scaffolded(layer, case.x, case.state, case.weights)[0].sum(), [*case.weights.values()]
+        fused_run(layer, case.x, case.state, case.weights)[0].sum(), [*case.weights.values()]
     )
-    y, _ = scaffolded(layer, case.x, case.state, case.weights)
+    y, _ = fused_run(layer, case.x, case.state, case.weights)
     torch.set_num_threads(3)
     try:
         found = torch.autograd.grad(y.sum(), [*case.weights.values()])
@@ -289,21 +287,21 @@ def test_the_way_back_may_have_other_threads(kind: str, scaffolded: Any) -> None
 
 
 @pytest.mark.parametrize("kind", USUAL)
-def test_rows_do_not_see_each_other(kind: str, scaffolded: Any) -> None:
+def test_rows_do_not_see_each_other(kind: str, fused_run: Any) -> None:
     layer = Layer(CELLS["gru"])
     case = make_case(layer, 4, 35, 3, 20)
-    y, _ = scaffolded(layer, case.x, case.state, case.weights)
+    y, _ = fused_run(layer, case.x, case.state, case.weights)
     for row in (0, 16, 34):
         part = slice(row, row + 1)
         state = tuple(whole[part] for whole in case.state)
-        alone, _ = scaffolded(layer, case.x[:, part], state, case.weights)
+        alone, _ = fused_run(layer, case.x[:, part], state, case.weights)
         torch.testing.assert_close(alone, y[:, part], rtol=0, atol=TOLERANCE[kind != "float32"])
 
 
 @pytest.mark.parametrize("kind", USUAL)
 @pytest.mark.parametrize("name", ["elman", "lstm"])
 def test_derivatives_and_states_that_lie_turned_in_memory_are_read_right(
-    name: str, kind: str, scaffolded: Any
+    name: str, kind: str, fused_run: Any
 ) -> None:
     layer = Layer(CELLS[name])
     case = make_case(layer, 3, 4, 2, 6)
@@ -318,36 +316,36 @@ def test_derivatives_and_states_that_lie_turned_in_memory_are_read_right(
         return list(torch.autograd.grad(loss, [*case.weights.values(), *case.state]))
 
     wanted = gradients(layers.reference)
-    assert_near(gradients(scaffolded), wanted, TOLERANCE[kind != "float32"])
+    assert_near(gradients(fused_run), wanted, TOLERANCE[kind != "float32"])
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
-def test_input_without_gradient_gets_none(kind: str, scaffolded: Any) -> None:
+def test_input_without_gradient_gets_none(kind: str, fused_run: Any) -> None:
     layer = Layer(CELLS["lstm"])
     case = make_case(layer, 3, 2, 4, 5)
-    y, _ = scaffolded(layer, case.x.detach(), case.state, case.weights)
+    y, _ = fused_run(layer, case.x.detach(), case.state, case.weights)
     y.sum().backward()
     assert case.x.grad is None
     assert case.weights["weight_ih"].grad is not None
     with torch.no_grad():
-        again, _ = scaffolded(layer, case.x, case.state, case.weights)
+        again, _ = fused_run(layer, case.x, case.state, case.weights)
     assert not again.requires_grad
     torch.testing.assert_close(again, y, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("name", "kind"), NORMALISED)
-def test_the_given_tensors_are_not_changed(name: str, kind: str, scaffolded: Any) -> None:
+def test_the_given_tensors_are_not_changed(name: str, kind: str, fused_run: Any) -> None:
     layer = Layer(CELLS[name], layer_norm=True)
     case = make_case(layer, 3, 2, 4, 5)
     given = [case.x, *case.state, *case.weights.values()]
     before = [tensor.detach().clone() for tensor in given]
-    outcome(scaffolded, layer, case)
+    outcome(fused_run, layer, case)
     assert all(torch.equal(tensor, was) for tensor, was in zip(given, before, strict=True))
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("kind", USUAL)
-def test_a_thousand_windows_leave_no_memory_behind(kind: str, scaffolded: Any) -> None:
+def test_a_thousand_windows_leave_no_memory_behind(kind: str, fused_run: Any) -> None:
     layer = Layer(CELLS["lstm"])
     case = make_case(layer, 4, 8, 16, 32)
 
@@ -356,16 +354,16 @@ def test_a_thousand_windows_leave_no_memory_behind(kind: str, scaffolded: Any) -
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     for _ in range(200):
-        outcome(scaffolded, layer, case)
+        outcome(fused_run, layer, case)
     before = resident()
     for _ in range(800):
-        outcome(scaffolded, layer, case)
+        outcome(fused_run, layer, case)
     # a window's arrays are some 300 KiB: of 800 windows not one in 60 may stay
     assert resident() - before < 4 * 2**20
 
 
 @pytest.mark.parametrize("kind", kinds("tiles"))
-def test_products_of_torch_are_right_before_and_after_a_window(kind: str, scaffolded: Any) -> None:
+def test_products_of_torch_are_right_before_and_after_a_window(kind: str, fused_run: Any) -> None:
     # oneDNN configures the tiles once for a run of products, and does not look again
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(33, 65, generator=generator).to(torch.bfloat16) for _ in range(2))
@@ -373,7 +371,7 @@ def test_products_of_torch_are_right_before_and_after_a_window(kind: str, scaffo
     for name in ("lstm", "elman"):
         case = make_case(Layer(CELLS[name]), 3, 20, 16, 24)
         before = a @ b.T
-        outcome(scaffolded, Layer(CELLS[name]), case)
+        outcome(fused_run, Layer(CELLS[name]), case)
         after = a @ b.T
         assert torch.equal(before, after)
         torch.testing.assert_close(after.float(), exact, rtol=2**-7, atol=2**-5)
@@ -387,7 +385,7 @@ def test_bfloat16_rounds_to_nearest_even_and_keeps_not_a_number() -> None:
 
     @njit
     def convert(numbers: Any) -> Any:
-        return np.array([scalar_math.to_half(number) for number in numbers])
+        return np.array([scalar_math.to_bf16(number) for number in numbers])
 
     bits = convert(numbers)
     wanted = torch.from_numpy(numbers).to(torch.bfloat16)

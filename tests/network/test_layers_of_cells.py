@@ -29,7 +29,7 @@ EACH = [(run, name) for name in ALL for run in BOTH if run is reference or name 
 
 FORMS: dict[str, dict[str, Any]] = {
     "deep": {"recurrent_depth": 2},
-    "normalised": {"layer_norm": True},
+    "normalized": {"layer_norm": True},
     "both": {"recurrent_depth": 3, "layer_norm": True},
 }
 OUTPUTS = 4  # V, where the output is fed back
@@ -262,7 +262,7 @@ def test_a_cell_that_the_library_lacks_is_trained_by_its_equation_alone(triton: 
     layer = Layer(dataclasses.replace(CELLS["elman"], name="mine"))
     x, state, weights = _problem(Layer(CELLS["elman"]), (4, 3, 2, 5), torch.float32)
     expected, _ = library(Layer(CELLS["elman"]), x, state, weights)
-    for device, backend in ((CPU, "scaffold"), (CUDA, "reference")):
+    for device, backend in ((CPU, "fused"), (CUDA, "reference")):
         kernel = select(layer, device, "float32")
         assert kernel.backend == backend
         y, _ = kernel.run(layer, x, state, weights)
@@ -375,7 +375,7 @@ def test_deep_layer_by_hand() -> None:
     assert y.item() == pytest.approx(0.5586008, abs=1e-6)
 
 
-def test_normalised_layer_by_hand() -> None:
+def test_normalized_layer_by_hand() -> None:
     # input parts (1, 3): mean 2, variance 1 -> (-1, 1); recurrent parts (4, 0): mean 2, variance 4
     # -> (1, -1). Gains (2, 1) and (0.5, 1), bias (0.5, 0):
     # h = tanh(-2 + 0.5 + 0.5, 1 - 1) = (-0.7615942, 0), but for the 1e-5 in the variance
@@ -392,7 +392,7 @@ def test_normalised_layer_by_hand() -> None:
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])
-def test_blocks_are_normalised_each_for_itself(name: str) -> None:
+def test_blocks_are_normalized_each_for_itself(name: str) -> None:
     # another scale or offset of one block's weights changes nothing, of the input or recurrent part
     layer = Layer(CELLS[name], layer_norm=True)
     x, state, weights = _problem(layer, (4, 3, 2, 5))
@@ -465,7 +465,7 @@ class TestSelect:
         kernel = select(Layer(CELLS["lstm"]), CPU)
         wanted = ("library", "float32", "torch has this cell")
         if able:
-            wanted = ("scaffold", "bfloat16", "this CPU multiplies bfloat16 itself")
+            wanted = ("fused", "bfloat16", "this CPU multiplies bfloat16 itself")
         assert (kernel.backend, kernel.precision, kernel.reason) == wanted
 
     @pytest.mark.parametrize(
@@ -473,9 +473,9 @@ class TestSelect:
     )  # torch has some of them, but slower
     def test_other_cells(self, name: str, able: bool) -> None:
         kernel = select(Layer(CELLS[name]), CPU)
-        wanted = ("scaffold", "float32", "faster than torch's own or than a plain loop")
+        wanted = ("fused", "float32", "faster than torch's own or than a plain loop")
         if able:
-            wanted = ("scaffold", "bfloat16", "this CPU multiplies bfloat16 itself")
+            wanted = ("fused", "bfloat16", "this CPU multiplies bfloat16 itself")
         assert (kernel.backend, kernel.precision, kernel.reason) == wanted
 
     @pytest.mark.usefixtures("able")
@@ -483,21 +483,21 @@ class TestSelect:
         kernel = select(Layer(CELLS["jordan"]), CPU)
         assert (kernel.backend, kernel.precision) == ("reference", "float32")
         assert kernel.reason == "nothing faster runs this cell here"
-        message = "`backend` scaffold cannot run jordan, whose output map is inside the recurrence"
+        message = "`backend` fused cannot run jordan, whose output map is inside the recurrence"
         with pytest.raises(OptionError, match=f"{message}: use auto"):
-            select(Layer(CELLS["jordan"]), CPU, backend="scaffold")
+            select(Layer(CELLS["jordan"]), CPU, backend="fused")
         with pytest.raises(OptionError, match="`backend` library has no jordan"):
             select(Layer(CELLS["jordan"]), CPU, backend="library")
 
     @pytest.mark.parametrize("form", [*FORMS.values(), {"zoneout": True}], ids=[*FORMS, "zoned"])
-    def test_what_the_library_lacks_goes_to_the_scaffold(
+    def test_what_the_library_lacks_goes_to_the_fused_kernel(
         self, form: dict[str, Any], able: bool
     ) -> None:
         zoneout = "zoneout" in form
         layer = Layer(CELLS["lstm"]) if zoneout else Layer(CELLS["lstm"], **form)
         kernel = select(layer, CPU, zoneout=zoneout)
         assert (kernel.backend, kernel.precision) == (
-            "scaffold",
+            "fused",
             "bfloat16" if able else "float32",
         )
         with pytest.raises(OptionError, match="`backend` library has no lstm, or not in this form"):
@@ -512,7 +512,7 @@ class TestSelect:
 
     @pytest.mark.usefixtures("able")
     def test_a_graphics_card_never_makes_products_in_bfloat16(self, triton: bool) -> None:
-        other = "scaffold" if triton else "reference"
+        other = "fused" if triton else "reference"
         for name in ALL:
             kernel = select(Layer(CELLS[name]), CUDA)
             wanted = "library" if name in LIBRARY else "reference" if name == "jordan" else other
@@ -521,18 +521,18 @@ class TestSelect:
         assert select(layer, CUDA).backend == other
         assert select(Layer(CELLS["lstm"]), CUDA, zoneout=True).backend == other
 
-    def test_where_triton_is_missing_the_scaffold_is_refused(self, triton: bool) -> None:
+    def test_where_triton_is_missing_the_fused_kernel_is_refused(self, triton: bool) -> None:
         if triton:
-            kernel = select(Layer(CELLS["gru"]), CUDA, backend="scaffold")
+            kernel = select(Layer(CELLS["gru"]), CUDA, backend="fused")
             assert (kernel.precision, kernel.run) == ("float32", stepwise)
         else:
-            message = "`backend` scaffold needs Triton on CUDA, which is not installed: use auto"
+            message = "`backend` fused needs Triton on CUDA, which is not installed: use auto"
             with pytest.raises(OptionError, match=message):
-                select(Layer(CELLS["gru"]), CUDA, backend="scaffold")
+                select(Layer(CELLS["gru"]), CUDA, backend="fused")
 
     @pytest.mark.usefixtures("able")
     def test_wishes_are_granted(self) -> None:
-        for backend in ("reference", "library", "scaffold"):
+        for backend in ("reference", "library", "fused"):
             kernel = select(Layer(CELLS["elman"]), CPU, "float32", backend)
             assert (kernel.backend, kernel.precision) == (backend, "float32")
             assert kernel.reason == "as asked"
@@ -542,10 +542,10 @@ class TestSelect:
     @pytest.mark.parametrize(
         ("device", "precision", "backend", "message"),
         [
-            (CUDA, "bfloat16", "scaffold", "`precision` bfloat16 needs the scaffold on a CPU"),
-            (CUDA, "bfloat16", "auto", "`precision` bfloat16 needs the scaffold on a CPU"),
-            (CPU, "bfloat16", "library", "`precision` bfloat16 needs the scaffold on a CPU"),
-            (CPU, "bfloat16", "reference", "`precision` bfloat16 needs the scaffold on a CPU"),
+            (CUDA, "bfloat16", "fused", "`precision` bfloat16 needs the fused backend on a CPU"),
+            (CUDA, "bfloat16", "auto", "`precision` bfloat16 needs the fused backend on a CPU"),
+            (CPU, "bfloat16", "library", "`precision` bfloat16 needs the fused backend on a CPU"),
+            (CPU, "bfloat16", "reference", "`precision` bfloat16 needs the fused backend on a CPU"),
         ],
     )
     def test_what_cannot_be_is_refused(
@@ -557,5 +557,5 @@ class TestSelect:
     def test_float32_stays_float32(self, able: bool) -> None:
         kernel = select(Layer(CELLS["lstm"]), CPU, "float32")
         assert (kernel.backend, kernel.precision) == ("library", "float32")
-        kernel = select(Layer(CELLS["lstm"]), CPU, backend="scaffold")
+        kernel = select(Layer(CELLS["lstm"]), CPU, backend="fused")
         assert kernel.precision == ("bfloat16" if able else "float32")

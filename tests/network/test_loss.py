@@ -30,7 +30,7 @@ def test_any_pieces_are_the_cross_entropy(
     monkeypatch.setattr(loss, "LOGITS", at_once)
     read, targets, weight, bias = _given()
     plain = F.cross_entropy(F.linear(read, weight, bias), targets)
-    found = loss.mean_nats(read, targets, weight, bias, half=False)
+    found = loss.mean_nats(read, targets, weight, bias, bf16=False)
     assert found.item() == pytest.approx(plain.item(), rel=1e-14)
     given = (read, weight, bias)
     for ours, theirs in zip(
@@ -40,7 +40,7 @@ def test_any_pieces_are_the_cross_entropy(
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-15)
     each = F.cross_entropy(F.linear(read, weight, bias), targets, reduction="none")
-    nats = loss.nats(read, targets, weight, bias, half=False)
+    nats = loss.nats(read, targets, weight, bias, bf16=False)
     torch.testing.assert_close(nats, each.detach(), rtol=1e-14, atol=0)
     assert not nats.requires_grad
 
@@ -51,7 +51,7 @@ def test_rows_without_a_target_do_not_count(monkeypatch: pytest.MonkeyPatch, at_
     read, targets, weight, bias = _given()
     targets[[1, 4, 6]] = IGNORED
     plain = F.cross_entropy(F.linear(read, weight, bias), targets)
-    found = loss.mean_nats(read, targets, weight, bias, half=False)
+    found = loss.mean_nats(read, targets, weight, bias, bf16=False)
     assert found.item() == pytest.approx(plain.item(), rel=1e-14)
     given = (read, weight, bias)
     ours, theirs = (torch.autograd.grad(mean, given) for mean in (found, plain))
@@ -64,38 +64,38 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
     read, targets, weight, bias = _given()
 
     def run(*given: Tensor) -> Tensor:
-        return loss.mean_nats(given[0], targets, given[1], given[2], half=False)
+        return loss.mean_nats(given[0], targets, given[1], given[2], bf16=False)
 
     assert torch.autograd.gradcheck(run, (read, weight, bias))
 
 
 def test_in_bfloat16_it_is_what_autograd_makes_of_the_same_products() -> None:
     read, targets, weight, bias = _given(torch.float32)
-    plain = F.cross_entropy(loss.logits(read, weight, bias, half=True), targets)
-    found = loss.mean_nats(read, targets, weight, bias, half=True)
+    plain = F.cross_entropy(loss.logits(read, weight, bias, bf16=True), targets)
+    found = loss.mean_nats(read, targets, weight, bias, bf16=True)
     assert found.item() == pytest.approx(plain.item(), rel=1e-6)
     given = (read, weight, bias)
     for ours, theirs in zip(
         torch.autograd.grad(found, given), torch.autograd.grad(plain, given), strict=True
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=1e-4)
-    exact = loss.nats(read, targets, weight, bias, half=False).mean()
+    exact = loss.nats(read, targets, weight, bias, bf16=False).mean()
     assert found.item() != exact.item()  # products are rounded
 
 
 def test_far_logits_and_what_is_no_number_stay_visible() -> None:
     read, targets, weight, bias = _given(torch.float32)
-    far = loss.mean_nats(read * 1e4, targets, weight, bias, half=False)
+    far = loss.mean_nats(read * 1e4, targets, weight, bias, bf16=False)
     assert torch.isfinite(far)
     assert all(torch.isfinite(part).all() for part in torch.autograd.grad(far, (weight, bias)))
     spoiled = read.detach().clone()
     spoiled[3, 0] = torch.nan
-    assert torch.isnan(loss.mean_nats(spoiled, targets, weight, bias, half=False))
+    assert torch.isnan(loss.mean_nats(spoiled, targets, weight, bias, bf16=False))
 
 
 def test_a_gradient_of_the_gradient_is_refused() -> None:
     read, targets, weight, bias = _given()
-    found = loss.mean_nats(read, targets, weight, bias, half=False)
+    found = loss.mean_nats(read, targets, weight, bias, bf16=False)
     (first,) = torch.autograd.grad(found.square(), weight, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()
