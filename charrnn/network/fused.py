@@ -24,6 +24,7 @@ from charrnn.cells import Layer
 from charrnn.cells.layer import EPSILON
 from charrnn.compiler import matmul
 from charrnn.network.fused_codegen import Window, compiled
+from charrnn.network.window_arrays import Allocator, as_array, as_arrays
 
 LayerState = tuple[Tensor, ...]
 _FUNCTIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
@@ -76,13 +77,13 @@ def sequence(
 
 @dataclass(frozen=True)
 class _Layout:
-    """What a window is made of, besides the tensors that want gradients.
+    """The parts of a window that get no gradients.
 
     Attributes:
         window: the compiled functions.
-        states: how many parts the state has.
-        blocks: for each product of a step, how many blocks it gives.
-        normalized: for each of them, whether its blocks are; the input's are, if any is.
+        states: the number of parts of the state.
+        blocks: for each product of a step, its number of blocks.
+        normalized: for each product, whether its blocks are normalized; if any is, so is the input.
         zone: zoneout's masks, each (T, B, H).
     """
 
@@ -94,46 +95,42 @@ class _Layout:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the products."""
+        """The type of the products."""
         return torch.float32 if self.window.kind == "float32" else torch.bfloat16
 
-    def depth(self, size: int) -> int:
-        """The width of what meets a product, with its padding."""
-        return matmul.depth(size, self.window.kind)
-
-    def common(self, batch: int) -> tuple[dict[str, NDArray[Any]], int]:
-        """Arrays of both ways, and in how many threads they go."""
+    def allocator(self, steps: int, batch: int) -> Allocator:
+        """Return what makes the arrays of a window (T, B) for torch's number of threads."""
         threads = min(torch.get_num_threads(), batch)
-        arrays = _arrays("zone", self.zone)
+        return Allocator(steps, batch, threads, self.window.kind, any(self.normalized))
+
+    def common(self, threads: int) -> dict[str, NDArray[Any]]:
+        """Return the arrays that forward and backward both need."""
+        arrays = as_arrays("zone", self.zone)
         if self.window.kind == "tiles":
             arrays["tiles"] = matmul.tiles_config(threads)
-        return arrays, threads
+        return arrays
 
-    def room(self, threads: int, batch: int, widths: Sequence[int]) -> list[Tensor]:
-        """Room of each thread's own for what products give."""
-        rows = matmul.rows(-(-batch // threads))
-        return [torch.empty(threads, rows, matmul.columns(width)) for width in widths]
-
-    def operands(self, states: Tensor, first: Tensor) -> list[Tensor]:
-        """Room for what meets the products; the first operand of all is known."""
-        count, batch, hidden = states.shape
-        shape = (batch, self.depth(hidden), hidden, self.dtype)
-        later = [_operand(count - 1, *shape) for _ in self.blocks[1:]]
+    def operands(self, states: Tensor, first: Tensor, allocator: Allocator) -> list[Tensor]:
+        """Return the arrays of the operands; the first step's first operand is known."""
+        hidden = states.shape[2]
+        later = [allocator.make("operand", hidden) for _ in self.blocks[1:]]
         if not self.window.own_operand:
             return [states, *later]
-        own = _operand(count, *shape)
+        own = allocator.make("operand", hidden, more_steps=1)
         own[0, :, :hidden] = first
         return [own, *later]
 
     def inputs(
-        self,
-        weight: Tensor,
-        bias: Tensor,
-        biases: Sequence[Tensor | None],
-        threads: int,
-        batch: int,
+        self, weight: Tensor, bias: Tensor, biases: Sequence[Tensor | None], allocator: Allocator
     ) -> dict[str, NDArray[Any]]:
-        """Arrays of the input's products, stage by stage, and what all products start from."""
+        """Return the arrays of the input's products, and what the sums of all products start from.
+
+        Args:
+            weight: the input matrix (G*H, X).
+            bias: the bias of the input parts (G*H,).
+            biases: the bias of each recurrent product.
+            allocator: makes the arrays.
+        """
         hidden = len(weight) // sum(self.window.inputs)
         arrays: dict[str, Tensor] = {}
         first = 0
@@ -145,16 +142,16 @@ class _Layout:
                 if self.window.merged[n]:
                     own.append(bias[rows])
                 else:
-                    (arrays[f"rx{n}"],) = self.room(threads, batch, [count * hidden])
+                    arrays[f"rx{n}"] = allocator.make("rx", count * hidden)
                     arrays[f"biasx{n}"] = _start(count * hidden, bias[rows])
                 first += count
             arrays[f"bias{n}"] = _start(self.blocks[n] * hidden, *own)
-        return {name: _array(tensor) for name, tensor in arrays.items()}
+        return {name: as_array(tensor) for name, tensor in arrays.items()}
 
     def pack(self, matrix: Tensor) -> Tensor:
-        """A matrix (N, K) as `charrnn.compiler.matmul` reads it, in the products' type."""
+        """Return a matrix (N, K) as `charrnn.compiler.matmul` reads it, in the products' type."""
         count, size = matrix.shape
-        padded = (matmul.columns(count), self.depth(size))
+        padded = (matmul.columns(count), matmul.depth(size, self.window.kind))
         if padded != (count, size):
             whole = matrix.new_zeros(padded)
             whole[:count, :size] = matrix
@@ -165,7 +162,7 @@ class _Layout:
 
 
 class _Window(torch.autograd.Function):
-    """A window forward, and backward as a whole."""
+    """A whole window as one node of autograd's graph."""
 
     @staticmethod
     def forward(
@@ -182,43 +179,41 @@ class _Window(torch.autograd.Function):
         state, matrices, biases = _split(rest, layout.states, count)
         steps, batch, _ = x.shape
         hidden = operand.shape[1]
-        weight_ih = weight_ih.to(dtype)
-        matrices = [matrix.to(dtype) for matrix in matrices]
-        arrays, threads = layout.common(batch)
+        widths = [blocks * hidden for blocks in layout.blocks]
+        weight_ih, matrices = weight_ih.to(dtype), [matrix.to(dtype) for matrix in matrices]
+        allocator = layout.allocator(steps, batch)
+        arrays = layout.common(allocator.threads)
         statistics: tuple[Tensor | None, ...] = (None, None, None)
         if window.own_input:
-            inputs = _operand(steps, batch, layout.depth(x.shape[2]), x.shape[2], dtype)
-            x = inputs[:, :, : x.shape[2]].copy_(x)
-            arrays |= {"input": _array(inputs)}
             assert bias is not None
-            arrays |= layout.inputs(weight_ih, bias, biases, threads, batch)
+            inputs = allocator.make("input", x.shape[2])
+            x = inputs[:, :, : x.shape[2]].copy_(x)
+            arrays |= {"input": as_array(inputs)}
+            arrays |= layout.inputs(weight_ih, bias, biases, allocator)
         else:
             x = x.to(dtype)
             parts, statistics = _input_parts(x, weight_ih, bias, len(weight_ih) // hidden)
-            arrays["x"] = _array(parts)
-            widths = [n * hidden for n in layout.blocks]
-            arrays |= _arrays("bias", [_start(*pair) for pair in zip(widths, biases, strict=True)])
-        states = [torch.empty(steps + 1, batch, hidden) for _ in state]
+            arrays |= {"x": as_array(parts)}
+            arrays |= as_arrays("bias", list(map(_start, widths, biases)))
+        states = [allocator.make("state", hidden) for _ in state]
         for whole, before in zip(states, state, strict=True):
             whole[0] = before
-        operands = layout.operands(states[0], operand)
-        saved = torch.empty(steps, batch, window.saved * hidden, dtype=dtype)
+        operands = layout.operands(states[0], operand, allocator)
+        saved = allocator.make("saved", window.saved * hidden)
         normals = [
-            torch.empty(steps, batch, blocks * hidden) if normalized else None
-            for blocks, normalized in zip(layout.blocks, layout.normalized, strict=True)
+            allocator.make("normal", width) if normalized else None
+            for width, normalized in zip(widths, layout.normalized, strict=True)
         ]
         scales = [
-            torch.empty(steps, batch, blocks) if normalized else None
+            allocator.make("scale", blocks) if normalized else None
             for blocks, normalized in zip(layout.blocks, layout.normalized, strict=True)
         ]
-        arrays |= {"saved": _array(saved)}
-        arrays |= _arrays("state", states) | _arrays("operand", operands)
-        arrays |= _arrays("w", [layout.pack(matrix) for matrix in matrices])
-        arrays |= _arrays("r", layout.room(threads, batch, [n * hidden for n in layout.blocks]))
-        arrays |= _arrays("normal", normals) | _arrays("scale", scales)
-        if vectors is not None:
-            arrays["v"] = _array(vectors)
-        window.forward(arrays, (steps, batch, hidden), threads)
+        arrays |= {"saved": as_array(saved)} | as_arrays("state", states)
+        arrays |= as_arrays("operand", operands) | as_arrays("w", list(map(layout.pack, matrices)))
+        arrays |= as_arrays("r", [allocator.make("r", width) for width in widths])
+        arrays |= as_arrays("normal", normals) | as_arrays("scale", scales)
+        arrays |= {} if vectors is None else {"v": as_array(vectors)}
+        window.forward(arrays, (steps, batch, hidden), allocator.threads)
         ctx.layout = layout
         ctx.biased = [bias is not None for bias in (bias, *biases)]
         ctx.save_for_backward(
@@ -231,62 +226,102 @@ class _Window(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor, *d_after: Tensor) -> tuple[Any, ...]:
         layout: _Layout = ctx.layout
-        window, dtype, count = layout.window, layout.dtype, len(layout.blocks)
         x, weight_ih, vectors, saved, *rest = ctx.saved_tensors
+        count = len(layout.blocks)
         statistics, rest = rest[:3], rest[3:]
         states, matrices, operands = _split(rest[: -2 * count], layout.states, count)
         steps, batch, _ = x.shape
         hidden = states[0].shape[2]
-        d = [part.clone(memory_format=torch.contiguous_format)[None] for part in d_after]
-        arrays, threads = layout.common(batch)
-        widths = [blocks * hidden for blocks in layout.blocks]
-        dr = [_operand(steps, batch, layout.depth(width), width, dtype) for width in widths]
-        dm = layout.room(threads, batch, [hidden] * count)
-        dm[0].zero_()
-        x_type = torch.float32 if any(layout.normalized) else dtype
-        dx = [
-            part if one else torch.empty(steps, batch, inputs * hidden, dtype=x_type)
-            for part, one, inputs in zip(dr, window.one_derivative, window.inputs, strict=True)
-        ]
-        arrays |= {"saved": _array(saved), "dy": _array(dy.contiguous())}
-        arrays |= _arrays("state", states) | _arrays("d", d) | _arrays("dm", dm)
-        arrays |= _arrays("dx", dx) | _arrays("dr", dr)
-        if any(layout.normalized):
-            arrays |= _arrays("dn", layout.room(threads, batch, widths))
-        arrays["zero"] = _array(_start(hidden))
-        arrays |= _arrays("normal", rest[-2 * count : -count]) | _arrays("scale", rest[-count:])
-        arrays |= _arrays("w", [layout.pack(matrix.T) for matrix in matrices])
-        dv = None
-        if vectors is not None:
-            dv = vectors.new_zeros(threads, *vectors.shape[1:])
-            arrays |= {"v": _array(vectors), "dv": _array(dv)}
-        window.backward(arrays, (steps, batch, hidden), threads)
-        dr = [part[:, :, :width].flatten(0, 1) for part, width in zip(dr, widths, strict=True)]
-        flat = _input_derivative(
-            [dr[n] if one else dx[n].flatten(0, 1) for n, one in enumerate(window.one_derivative)],
-            statistics,
-            hidden,
-        ).to(dtype)
+        arrays = {"saved": as_array(saved), "dy": as_array(dy.contiguous())}
+        arrays |= as_arrays("state", states) | as_arrays("scale", rest[-count:])
+        arrays |= as_arrays("normal", rest[-2 * count : -count])
+        arrays |= as_arrays("w", [layout.pack(matrix.T) for matrix in matrices])
+        found = _run_backward(layout, arrays, vectors, d_after, (steps, batch, hidden))
+        flat = _input_derivative(found.dx, statistics, hidden).to(layout.dtype)
         d_input = None
         if ctx.needs_input_grad[1]:
             d_input = (flat @ weight_ih).float().view(x.shape)
         met = [operand[:steps, :, :hidden].flatten(0, 1) for operand in operands]
-        if flat is dr[0]:  # one product, whose derivative is the input's: both weights' at once
+        if flat is found.dr[0]:  # one product, with the input's derivative: both weights at once
             (d_weight_ih, *d_weights), d_bias = _gradients(flat, x.flatten(0, 1), *met)
             sums = [d_bias]
         else:
             (d_weight_ih,), d_bias = _gradients(flat, x.flatten(0, 1))
-            found = [_gradients(part, rows) for part, rows in zip(dr, met, strict=True)]
-            d_weights, sums = [weight for (weight,), _ in found], [bias for _, bias in found]
+            pairs = [_gradients(part, rows) for part, rows in zip(found.dr, met, strict=True)]
+            d_weights, sums = [weight for (weight,), _ in pairs], [bias for _, bias in pairs]
         d_biases = [
             part if biased else None for part, biased in zip(sums, ctx.biased[1:], strict=True)
         ]
-        d_vectors = None if dv is None else dv.sum(0, keepdim=True)
         return (
-            *(None, d_input, d_weight_ih, d_bias if ctx.biased[0] else None, d_vectors),
-            _joined(dm[0], batch, hidden),
-            *(*(part[0] for part in d), *d_weights, *d_biases),
+            *(None, d_input, d_weight_ih, d_bias if ctx.biased[0] else None, found.dv),
+            *(found.operand, *found.state, *d_weights, *d_biases),
         )
+
+
+@dataclass(frozen=True)
+class _Derivatives:
+    """Derivatives of the loss that the compiled backward function computes.
+
+    Attributes:
+        dr: by each product, (T*B, n*H).
+        dx: by the input parts of each product's stage, (T*B, n*H); the same tensor as in `dr`
+            where both are the same.
+        dv: by the vectors, (1, 1, n*H); None without vectors.
+        operand: by the first step's first operand, (B, H).
+        state: by each part of the state before the window, (B, H).
+    """
+
+    dr: list[Tensor]
+    dx: list[Tensor]
+    dv: Tensor | None
+    operand: Tensor
+    state: list[Tensor]
+
+
+def _run_backward(
+    layout: _Layout,
+    arrays: dict[str, NDArray[Any]],
+    vectors: Tensor | None,
+    d_after: Sequence[Tensor],
+    sizes: tuple[int, int, int],
+) -> _Derivatives:
+    """Run the compiled backward function.
+
+    Args:
+        layout: the window.
+        arrays: those of forward that backward reads, and ``dy``.
+        vectors: as in forward.
+        d_after: derivatives by the parts of the state after the window, each (B, H).
+        sizes: T, B and H.
+    """
+    window, (steps, batch, hidden) = layout.window, sizes
+    allocator = layout.allocator(steps, batch)
+    d = [part.clone(memory_format=torch.contiguous_format)[None] for part in d_after]
+    widths = [blocks * hidden for blocks in layout.blocks]
+    dr = [allocator.make("dr", width) for width in widths]
+    dm = [allocator.make("dm", hidden) for _ in widths]
+    dm[0].zero_()
+    dx = [
+        None if same else allocator.make("dx", inputs * hidden)
+        for same, inputs in zip(window.one_derivative, window.inputs, strict=True)
+    ]
+    arrays |= layout.common(allocator.threads) | {"zero": as_array(_start(hidden))}
+    arrays |= as_arrays("d", d) | as_arrays("dm", dm) | as_arrays("dr", dr) | as_arrays("dx", dx)
+    if any(layout.normalized):
+        arrays |= as_arrays("dn", [allocator.make("dn", width) for width in widths])
+    dv = None
+    if vectors is not None:
+        dv = vectors.new_zeros(allocator.threads, *vectors.shape[1:])
+        arrays |= {"v": as_array(vectors), "dv": as_array(dv)}
+    window.backward(arrays, sizes, allocator.threads)
+    flat = [part[:, :, :width].flatten(0, 1) for part, width in zip(dr, widths, strict=True)]
+    return _Derivatives(
+        flat,
+        [own if part is None else part.flatten(0, 1) for own, part in zip(flat, dx, strict=True)],
+        None if dv is None else dv.sum(0, keepdim=True),
+        _joined(dm[0], batch, hidden),
+        [part[0] for part in d],
+    )
 
 
 def _input_parts(
@@ -348,16 +383,6 @@ def _gradients(derivative: Tensor, *rows: Tensor) -> tuple[list[Tensor], Tensor]
     return [part.T.float().contiguous() for part in parts], found[-1].float()
 
 
-def _operand(steps: int, batch: int, depth: int, used: int, dtype: torch.dtype) -> Tensor:
-    """Room for what meets a product, (T, B, K), zero beyond what is used of K.
-
-    Products read rows in groups: behind the last row there is room for such a group.
-    """
-    make = torch.empty if depth == used else torch.zeros
-    count = steps * batch * depth
-    return make(count + matmul.ROW_GROUP * depth, dtype=dtype)[:count].view(steps, batch, depth)
-
-
 def _joined(parts: Tensor, batch: int, hidden: int) -> Tensor:
     """Rows (B, H) that threads have in room of their own."""
     threads = len(parts)
@@ -372,20 +397,3 @@ def _split(tensors: Any, states: int, count: int) -> tuple[list[Any], list[Any],
         list(tensors[states : states + count]),
         list(tensors[states + count :]),
     )
-
-
-def _array(tensor: Tensor) -> NDArray[Any]:
-    """The same memory as an array; bfloat16 as its bits."""
-    if tensor.dtype == torch.bfloat16:
-        tensor = tensor.view(torch.uint16)
-    array: NDArray[Any] = tensor.detach().numpy()
-    return array
-
-
-def _arrays(name: str, tensors: Sequence[Tensor | None]) -> dict[str, NDArray[Any]]:
-    """Arrays by name and number, of those tensors that there are."""
-    return {
-        f"{name}{number}": _array(tensor)
-        for number, tensor in enumerate(tensors)
-        if tensor is not None
-    }

@@ -1,34 +1,9 @@
-"""A cell's whole window compiled: for each step its products, after each a pass over the rows.
+"""A layer's whole window as compiled code: for each step its products, after each a pass over rows.
 
-From a traced step (`charrnn.compiler.autodiff`) this writes two plain functions, forward
-and backward, and numba compiles them: between two products every value is read once, everything
-stays in registers, and the loops vectorise. Each thread takes a part of the B rows through all T
-steps: nobody waits for anybody, and nothing but the arrays is shared. These are the arrays, all of
-three dimensions:
-
-    x (T, B, G*H)               input parts, where they are made in advance: not of bfloat16
-    input (T, B, K), wx0, ...   else what they are made of in each step, for each product's stage
-    w0, w1, ... (N/W, K, W)     each product's matrix, packed; backward, the matrix turned round
-    bias0, ... (1, 1, n*H)      what a product's sums start from, and zero (1, 1, N) if from nothing
-    r0, ... (parts, B, n*H)     the products of this step, in room of each thread's own; the input's
-                                part is in them, if nothing but the sum of both is ever asked for
-    rx0, ..., biasx0, ...       else the input's part by itself
-    normal0, ... (T, B, n*H)    normalized products, and scale0, ... (T, B, n) what they came from
-    state0, ... (T + 1, B, H)   each part of the state, read at t and written at t + 1
-    operand0 (T + 1, B, K)      what meets the first product, written at t + 1
-    operand1, ... (T, B, K)     what meets the further ones, written at t
-    saved (T, B, N*H)           what backward needs
-    v (1, 1, n*H), dv (parts, 1, n*H)   vectors, and the sums of their derivatives
-    zone0, ... (T, B, H)        how much of each part of the old state stays
-    dy (T, B, H)                derivatives by the output, from its readers
-    dm0, ... (parts, B, H)      by the operands, from their products; dm0 comes from step t + 1
-    d0, ... (1, B, H)           by each part of the state after the step, replaced by those before
-    dx0, dr0, ... (T, B, n*H)   by the input and recurrent parts of each product's stage; dr serves
-                                for dx where they are the same
-    dn0, ... (parts, B, n*H)    by a normalized product
-
-What meets a product may be bfloat16, and then so is what is saved. Numba does not know it: it is
-read and written as the upper half of a float32's bits.
+From a traced step (`charrnn.compiler.autodiff`) this writes two plain functions, forward and
+backward, which numba compiles. Between two products every value is read once and all else stays in
+registers, so the loops vectorize. Each thread takes some of the B rows through all T steps: no
+thread waits for another, and they share nothing but the arrays (`charrnn.network.window_arrays`).
 """
 
 from __future__ import annotations
@@ -45,30 +20,8 @@ from charrnn.cells import Layer
 from charrnn.compiler import codegen
 from charrnn.compiler.autodiff import Trace, Value, replay, trace
 from charrnn.compiler.codegen import Writer
-from charrnn.network import openmp
+from charrnn.network import openmp, window_arrays
 
-# Where a row begins in an array of this kind: the indices before those of its units.
-_PLACES = {
-    "x": "t, b",
-    "rx": "part, b - first",
-    "r": "part, b - first",
-    "normal": "t, b",
-    "state": "t, b",
-    "new": "t + 1, b",
-    "operand": "t, b",
-    "next": "t + 1, b",
-    "saved": "t, b",
-    "v": "0, 0",
-    "dv": "part, 0",
-    "zone": "t, b",
-    "dy": "t, b",
-    "dm": "part, b - first",
-    "d": "0, b",
-    "dx": "t, b",
-    "dr": "t, b",
-    "dn": "part, b - first",
-}
-_ARRAYS = {"new": "state", "next": "operand"}  # the array of an element, if not of its own name
 # Numbers in front of the arrays in the table that a compiled function reads: see `Function`.
 _NUMBERS = ("taken", "parts", "steps", "batch", "hidden")
 
@@ -236,13 +189,9 @@ class _Source:
         ]
 
     def _type(self, array: str) -> str:
-        """The type of an array's elements."""
+        """Return the numpy type of an array's elements."""
         name = array.rstrip("0123456789")
-        if name == "tiles":
-            return "uint8"
-        halved = {"input", "wx", "operand", "saved", "dr", "w"}
-        halved |= set() if self.normalized else {"dx"}
-        return "uint16" if self.bf16 and name in halved else "float32"
+        return window_arrays.numpy_type(name, self.bf16, self.normalized)
 
     def _function(
         self,
@@ -376,14 +325,14 @@ class _Source:
 
 def _rows(body: Sequence[str]) -> tuple[list[str], set[str]]:
     """A loop over rows and units, and the arrays it uses."""
-    arrays = {_ARRAYS.get(kind, kind) + number for kind, number, _ in codegen.elements(body)}
+    arrays = {window_arrays.array_of(kind) + number for kind, number, _ in codegen.elements(body)}
     return codegen.rows(body, "for b in range(first, end):", "for j in range(H):", _row), arrays
 
 
 def _row(kind: str, number: str, block: str) -> str:
     """One block of a row of an array, as an array of its own."""
-    array, k = _ARRAYS.get(kind, kind) + number, int(block)
-    return f"{array}[{_PLACES[kind]}, {k} * H:{k + 1} * H]"
+    array, k = window_arrays.array_of(kind) + number, int(block)
+    return f"{array}[{window_arrays.row_of(kind)}, {k} * H:{k + 1} * H]"
 
 
 def _read(element: str, bf16: bool) -> str:

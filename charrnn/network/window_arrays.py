@@ -1,0 +1,174 @@
+"""The arrays of a compiled window: one table for generated code, allocation and the reader.
+
+All arrays have three dimensions. Sizes: T steps, B rows, H hidden units, G blocks of the cell, n
+blocks of one product, S saved values per unit, P threads. K is the padded width of an operand, N of
+a product, W the width of a vector; see `charrnn.compiler.matmul`. Names that end in a number in
+generated code (w0, w1, ...) have an array for each product or for each part of the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from charrnn.compiler import matmul
+
+# Values of this type are bfloat16 if products are, otherwise float32. Numba has no bfloat16: code
+# reads and writes it as the upper half of a float32's bits.
+PRODUCT = "product"
+
+
+@dataclass(frozen=True)
+class ArrayKind:
+    """What the arrays of one name have in common.
+
+    Attributes:
+        name: without its number.
+        shape: the three dimensions. Arrays with P of them belong to a thread each; their second
+            dimension has room for a thread's rows.
+        row: where generated code finds row b: the first two indices; empty for arrays that code
+            hands to functions as a whole.
+        type: float32, uint8 or PRODUCT.
+        meaning: what the array holds.
+    """
+
+    name: str
+    shape: tuple[str, str, str]
+    row: str
+    type: str
+    meaning: str
+
+
+def _table(*rows: tuple[str, str, str, str, str]) -> dict[str, ArrayKind]:
+    kinds = {}
+    for name, shape, row, kind, meaning in rows:
+        first, second, third = shape.split(", ")
+        kinds[name] = ArrayKind(name, (first, second, third), row, kind, meaning)
+    return kinds
+
+
+F32 = "float32"
+ARRAYS = _table(
+    # Input.
+    ("x", "T, B, G*H", "t, b", F32, "input parts, if they are computed before the window"),
+    ("input", "T, B, K", "", PRODUCT, "otherwise the input itself"),
+    ("wx", "N/W, K, W", "", PRODUCT, "packed input matrix of a product's stage"),
+    ("biasx", "1, 1, n*H", "", F32, "start of the sums of an input part by itself"),
+    ("rx", "P, B, n*H", "part, b - first", F32, "input part by itself"),
+    # Recurrence.
+    ("w", "N/W, K, W", "", PRODUCT, "packed matrix of a product; backward, its transpose"),
+    ("bias", "1, 1, n*H", "", F32, "start of a product's sums"),
+    (
+        "r",
+        "P, B, n*H",
+        "part, b - first",
+        F32,
+        "product of this step, perhaps with the input part",
+    ),
+    ("normal", "T, B, n*H", "t, b", F32, "normalized product"),
+    ("scale", "T, B, n", "", F32, "1 / deviation of each block of the product"),
+    ("state", "T + 1, B, H", "t, b", F32, "part of the state, read at t and written at t + 1"),
+    ("operand", "T, B, K", "t, b", PRODUCT, "operand of a product; operand0 has T + 1 steps"),
+    ("saved", "T, B, S*H", "t, b", PRODUCT, "what backward needs"),
+    ("v", "1, 1, n*H", "0, 0", F32, "vectors: peepholes, gains and biases"),
+    ("zone", "T, B, H", "t, b", F32, "share of a part of the old state that stays"),
+    # Derivatives of the loss.
+    ("dy", "T, B, H", "t, b", F32, "by the outputs, from their readers"),
+    ("d", "1, B, H", "0, b", F32, "by a part of the state after step t, then before it"),
+    ("dm", "P, B, H", "part, b - first", F32, "by an operand; dm0 comes from step t + 1"),
+    ("dr", "T, B, K", "t, b", PRODUCT, "by a product; also by its input part if that is the same"),
+    ("dx", "T, B, n*H", "t, b", PRODUCT, "by an input part (float32 with layer normalization)"),
+    ("dn", "P, B, n*H", "part, b - first", F32, "by a normalized product"),
+    ("dv", "P, 1, n*H", "part, 0", F32, "by the vectors, summed over a thread's rows"),
+    # Others.
+    ("zero", "1, 1, N", "", F32, "start of sums that start from nothing"),
+    ("tiles", "P, 2, 64", "", "uint8", "configuration of tiles, see `matmul.tiles_config`"),
+)
+# Elements of generated code that are the next step's in an array: its name, and where row b is.
+NEXT = {"new": ("state", "t + 1, b"), "next": ("operand", "t + 1, b")}
+
+
+def array_of(element: str) -> str:
+    """Return the kind of array that an element of generated code (``new``) belongs to."""
+    return NEXT[element][0] if element in NEXT else element
+
+
+def row_of(element: str) -> str:
+    """Return the first two indices of row b in the array of an element of generated code."""
+    return NEXT[element][1] if element in NEXT else ARRAYS[element].row
+
+
+def numpy_type(name: str, bf16: bool, layer_norm: bool) -> str:
+    """Return the name of the numpy type with which generated code reads a kind of array."""
+    kind = ARRAYS[name].type
+    if kind != PRODUCT:
+        return kind
+    return "uint16" if bf16 and not (name == "dx" and layer_norm) else "float32"
+
+
+@dataclass(frozen=True)
+class Allocator:
+    """Makes the arrays of a window.
+
+    Attributes:
+        steps: T.
+        batch: B.
+        threads: P.
+        product: the kind of products, see `charrnn.compiler.matmul`.
+        layer_norm: whether products are normalized.
+    """
+
+    steps: int
+    batch: int
+    threads: int
+    product: str
+    layer_norm: bool
+
+    def make(self, name: str, width: int, more_steps: int = 0) -> Tensor:
+        """Return an uninitialized array of a kind, with `width` used values per row.
+
+        `more_steps` adds steps to those of the table.
+        """
+        first, _, last = ARRAYS[name].shape
+        bf16 = numpy_type(name, self.product != "float32", self.layer_norm) == "uint16"
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        if first == "P":
+            rows = matmul.rows(-(-self.batch // self.threads))
+            return torch.empty(self.threads, rows, matmul.columns(width))
+        steps = {"1": 1, "T": self.steps, "T + 1": self.steps + 1}[first] + more_steps
+        if last == "K":
+            return self._operand(steps, width, dtype)
+        return torch.empty(steps, self.batch, width, dtype=dtype)
+
+    def _operand(self, steps: int, width: int, dtype: torch.dtype) -> Tensor:
+        """Return an array (T, B, K) with zeros in the padding of K.
+
+        Products read rows in groups: there is space for one more group after the last row.
+        """
+        depth = matmul.depth(width, self.product)
+        make = torch.empty if depth == width else torch.zeros
+        count = steps * self.batch * depth
+        space = make(count + matmul.ROW_GROUP * depth, dtype=dtype)
+        return space[:count].view(steps, self.batch, depth)
+
+
+def as_array(tensor: Tensor) -> NDArray[Any]:
+    """Return the memory of a tensor as an array; bfloat16 as its bits."""
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.view(torch.uint16)
+    array: NDArray[Any] = tensor.detach().numpy()
+    return array
+
+
+def as_arrays(name: str, tensors: Sequence[Tensor | None]) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a kind by name and number; None is left out."""
+    return {
+        f"{name}{number}": as_array(tensor)
+        for number, tensor in enumerate(tensors)
+        if tensor is not None
+    }
