@@ -1,13 +1,14 @@
-"""The network as a torch module, for training: symbols -> layers -> logits.
+"""The network as a torch module, for training: tokens -> layers -> logits.
 
-The state is a value that goes in and comes out; the module keeps none. Shapes: T steps, B streams,
-V symbols, E embedding, H hidden units.
+The state is a value that goes in and comes out; the module stores none. Shapes: T steps, B streams,
+V tokens, E embedding, H hidden units, Y values that the last matrix reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,13 @@ State = tuple[LayerState, ...]
 
 @dataclass(frozen=True)
 class Noise:
-    """What is drawn once for an update and stays the same along its window.
+    """Random masks that are drawn once per update and stay the same along its window.
 
     Attributes:
-        dropped: for each layer, masks (1, B, H) of its outputs; empty where they are drawn anew at
-            every step.
-        weights: for each layer, a mask of its recurrent weights by name; empty without weight-drop.
+        dropped: for each layer, masks (1, B, H) of its outputs (Gal and Ghahramani 2016); empty
+            if they are drawn anew at every step.
+        weights: for each layer, masks of its recurrent weights by name (Merity et al. 2017); empty
+            without weight-drop.
     """
 
     dropped: tuple[Tensor, ...] = ()
@@ -41,11 +43,11 @@ class Noise:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a window came to.
+    """The outputs of a window.
 
     Attributes:
-        read: what the logits are made of (T, B, Y); see `CharRNN.logits`.
-        top: the last layer's outputs (T, B, H), as they came from the recurrence.
+        read: what the logits are computed from (T, B, Y); see `CharRNN.logits`.
+        top: the last layer's outputs (T, B, H), before dropout.
         dropped: the same after dropout, as the output map reads them.
     """
 
@@ -55,15 +57,15 @@ class Outputs:
 
 
 class CharRNN(nn.Module):
-    """Embedding (or one-hot symbols) -> stacked recurrent layers -> logits of the next symbol.
+    """Embedding (or one-hot tokens) -> stacked recurrent layers -> logits of the next token.
 
     Args:
         config: the architecture.
         values: parameters by name, as in `charrnn.model.parameters`; copied.
-        regularizers: dropout and its kin; none by default.
-        sequence: what runs a layer over a window; by default the plain loop.
-        scoring: what runs it where losses are measured; by default the same.
-        bf16: make also the output's product in bfloat16 in training.
+        regularizers: dropout and others; none by default.
+        sequence: runs a layer over a window; by default the plain loop.
+        scoring: runs it when losses are measured; by default the same.
+        bf16: compute the output's product in bfloat16, too, in training.
     """
 
     def __init__(
@@ -90,28 +92,26 @@ class CharRNN(nn.Module):
             self.register_parameter(_attribute(name), nn.Parameter(tensor))
 
     def weights(self) -> dict[str, nn.Parameter]:
-        """The parameters by their names in the model file."""
+        """Return the parameters by their names in the model file."""
         return {name: getattr(self, _attribute(name)) for name in self._names}
 
     def values(self) -> dict[str, NDArray[np.float32]]:
-        """A copy of the parameters as arrays."""
-        return {
-            name: weight.detach().cpu().numpy().copy() for name, weight in self.weights().items()
-        }
+        """Return a copy of the parameters as arrays."""
+        return {name: w.detach().cpu().numpy().copy() for name, w in self.weights().items()}
 
     def load(self, values: Mapping[str, NDArray[Any]]) -> None:
-        """Take over `values`."""
+        """Copy `values` into the parameters."""
         with torch.no_grad():
             for name, weight in self.weights().items():
                 weight.copy_(torch.from_numpy(values[name]))
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device that holds the parameters."""
         return next(self.parameters()).device
 
     def start_state(self, batch_size: int) -> State:
-        """The state before a text, each part (B, H): zeros, or what is learned."""
+        """Return the state before a text, each part (B, H): zeros, or the learned start."""
         weights = self.weights()
         like = weights["output.bias"]
         shape = (batch_size, self.config.hidden_size)
@@ -125,8 +125,8 @@ class CharRNN(nn.Module):
             for layer in range(self.config.num_layers)
         )
 
-    def begun(self, state: State, rows: Tensor) -> State:
-        """The state with those of `rows` (B,) as before a text."""
+    def reset_rows(self, state: State, rows: Tensor) -> State:
+        """Return the state in which the rows where `rows` (B,) is true are as before a text."""
         start = self.start_state(len(rows))
         chosen = rows.to(self.device)[:, None]
         return tuple(
@@ -135,27 +135,12 @@ class CharRNN(nn.Module):
         )
 
     def draw(self, batch_size: int) -> Noise:
-        """The noise of one update."""
-        weights, kept = self.weights(), self.regularizers
-        dropped: tuple[Tensor, ...] = ()
-        masks: tuple[Mapping[str, Tensor], ...] = ()
-        if kept.locked_dropout and self.dropout:
-            ones = weights["output.bias"].new_ones(1, batch_size, self.config.hidden_size)
-            layers = range(self.config.num_layers)
-            dropped = tuple(F.dropout(ones, self.dropout) for _ in layers)
-        if kept.weight_drop:
-            masks = tuple(
-                {
-                    name: F.dropout(torch.ones_like(weight), kept.weight_drop)
-                    for name, weight in parameters.layer(weights, index).items()
-                    if is_recurrent(name)
-                }
-                for index in range(self.config.num_layers)
-            )
-        return Noise(dropped, masks)
+        """Return the noise of one update."""
+        shape = (1, batch_size, self.config.hidden_size)
+        return _draw_noise(self.weights(), self.regularizers, shape, self.config.num_layers)
 
     def forward(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """Ids (T, B) -> logits (T, B, V), and the state after the window."""
+        """Return logits (T, B, V) from ids (T, B), and the state after the window."""
         noise = self.draw(ids.shape[1]) if self.training else Noise()
         outputs, state = self.run(ids, state, noise)
         return self.logits(outputs.read), state
@@ -170,25 +155,28 @@ class CharRNN(nn.Module):
         cut: int | None = None,
         sequence: Sequence | None = None,
     ) -> tuple[Outputs, State]:
-        """A window with the noise that was drawn for it.
+        """Run a window with the noise that was drawn for it.
 
         Args:
             ids: (T, B).
-            state: before the window.
-            noise: what is drawn once.
-            counted: how many of the last steps have outputs; all by default.
-            cut: after how many steps the returned state is; by default after all.
-            sequence: what runs a layer, in place of the usual.
+            state: the state before the window.
+            noise: from `draw`.
+            counted: the number of last steps that have outputs; all by default.
+            cut: the number of steps after which the returned state is; all by default.
+            sequence: runs a layer, instead of the usual function.
+
+        Returns:
+            the outputs of the counted steps, and the state after `cut` steps.
         """
         config, weights = self.config, self.weights()
         run = sequence or (self._sequence if self.training else self._scoring)
-        symbols = self._symbols(ids)
+        tokens = _embed(ids, weights, config.vocab_size)
 
         def last(steps: Tensor) -> Tensor:
-            """Those that are counted; all of them are no slice, whose gradient would be a copy."""
+            """Return the counted steps; no slice if it is all, whose gradient would be a copy."""
             return steps if counted in (None, len(ids)) else steps[-counted:]
 
-        x = top = dropped = symbols
+        x = top = dropped = tokens
         above, after = [], []
         for index in range(config.num_layers):
             layer: dict[str, Tensor] = {**parameters.layer(weights, index)}
@@ -196,50 +184,20 @@ class CharRNN(nn.Module):
                 layer |= {name: layer[name] * mask for name, mask in noise.weights[index].items()}
             for weight, bias in parameters.maps(layer, "input."):
                 x = torch.tanh(F.linear(x, weight, bias))
-            top, at_cut = self._run_layer(run, x, state[index], layer, cut)
+            run_layer = partial(run, self.layer, weights=layer, readout=self._distribution)
+            top, at_cut = _run_cut(run_layer, x, state[index], self._zone(*x.shape[:2]), cut)
             if noise.dropped:
                 dropped = top * noise.dropped[index]
             else:
                 dropped = F.dropout(top, self.dropout, self.training)
             above.append(last(dropped))
             after.append(at_cut)
-            x = torch.cat([dropped, symbols], -1) if config.skip_connections else dropped
+            x = torch.cat([dropped, tokens], -1) if config.skip_connections else dropped
         read = torch.cat(above, -1) if config.skip_connections else above[-1]
         return Outputs(self._mapped(read), last(top), last(dropped)), tuple(after)
 
-    def _run_layer(
-        self,
-        run: Sequence,
-        x: Tensor,
-        state: LayerState,
-        weights: Mapping[str, Tensor],
-        cut: int | None,
-    ) -> tuple[Tensor, LayerState]:
-        """A layer's outputs (T, B, H), and its state after `cut` steps."""
-        zone = self._zone(*x.shape[:2])
-        if cut is None or cut == len(x):
-            return run(self.layer, x, state, weights, zone=zone, readout=self._distribution)
-        if cut == 0:
-            y, _ = run(self.layer, x, state, weights, zone=zone, readout=self._distribution)
-            return y, state
-
-        def part(rows: slice, state: LayerState) -> tuple[Tensor, LayerState]:
-            masks = tuple(mask if len(mask) == 1 else mask[rows] for mask in zone)
-            return run(self.layer, x[rows], state, weights, zone=masks, readout=self._distribution)
-
-        first, at_cut = part(slice(None, cut), state)
-        second, _ = part(slice(cut, None), at_cut)
-        return torch.cat([first, second]), at_cut
-
-    def _symbols(self, ids: Tensor) -> Tensor:
-        """What stands for the symbols, (T, B, E) or one-hot."""
-        weights = self.weights()
-        if self.config.embedding_size:
-            return F.embedding(ids, weights["embedding"])
-        return F.one_hot(ids, self.config.vocab_size + 1).to(weights["output.bias"].dtype)
-
     def _zone(self, steps: int, batch_size: int) -> tuple[Tensor, ...]:
-        """What stays of each part of the old state: drawn in training, else the mean."""
+        """Return the share of each part of the old state that stays: random only in training."""
         like = self.weights()["output.bias"]
         shape = (steps, batch_size, self.config.hidden_size)
 
@@ -251,27 +209,27 @@ class CharRNN(nn.Module):
         return tuple(map(mask, self.config.zone_rates(len(self.layer.cell.states))))
 
     def _mapped(self, outputs: Tensor) -> Tensor:
-        """The layers' outputs (..., Y) -> what the last matrix reads."""
+        """Return what the last matrix reads, from the layers' outputs."""
         for weight, bias in parameters.maps(self.weights(), "output.hidden."):
             outputs = torch.tanh(F.linear(outputs, weight, bias))
         return outputs
 
     def logits(self, read: Tensor) -> Tensor:
-        """Of the next symbols, (..., V), from `Outputs.read`."""
+        """Return the logits of the next tokens, (..., V), from `Outputs.read`."""
         return loss.logits(read, *self._output())
 
     def mean_nats(self, read: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss of targets (T, B), a scalar; its gradient has no gradient."""
+        """Return the mean loss of targets (T, B) in nats, a scalar; it has no second derivative."""
         return loss.mean_nats(read.flatten(0, 1), targets.flatten(), *self._output())
 
     def _output(self) -> tuple[Tensor, Tensor, bool]:
-        """The last matrix, its bias, and whether the product is made in bfloat16."""
+        """Return the last matrix, its bias, and whether the product is in bfloat16."""
         weights = self.weights()
         bf16 = self._bf16 and self.training
         return weights["output.weight"], weights["output.bias"], bf16
 
     def _distribution(self, outputs: Tensor) -> Tensor:
-        """The last layer's outputs (B, H) -> the distribution of the next symbol (B, V)."""
+        """Return the distribution of the next token (B, V) from the last layer's outputs (B, H)."""
         return torch.softmax(self.logits(self._mapped(outputs)), -1)
 
     @torch.no_grad()
@@ -283,7 +241,7 @@ class CharRNN(nn.Module):
         *,
         quick: bool = False,
     ) -> tuple[NDArray[np.float32], State]:
-        """-ln p of every target (T, B), and the state after; no dropout (what scoring needs).
+        """Return -ln p of every target (T, B) without dropout, and the state after the window.
 
         With `quick` the layers run as in training, perhaps in bfloat16.
         """
@@ -297,16 +255,68 @@ class CharRNN(nn.Module):
         return nats.view(wanted.shape).cpu().numpy(), state
 
 
+def _embed(ids: Tensor, weights: Mapping[str, Tensor], vocab_size: int) -> Tensor:
+    """Return the embeddings of tokens, (T, B, E), or their one-hot vectors (T, B, V + 1)."""
+    if "embedding" in weights:
+        return F.embedding(ids, weights["embedding"])
+    return F.one_hot(ids, vocab_size + 1).to(weights["output.bias"].dtype)
+
+
+def _run_cut(
+    run: Callable[..., tuple[Tensor, LayerState]],
+    x: Tensor,
+    state: LayerState,
+    zone: tuple[Tensor, ...],
+    cut: int | None,
+) -> tuple[Tensor, LayerState]:
+    """Run a layer over a window; return its outputs (T, B, H) and its state after `cut` steps."""
+    if cut in (None, 0, len(x)):
+        y, after = run(x=x, state=state, zone=zone)
+        return y, state if cut == 0 else after
+
+    def part(rows: slice, state: LayerState) -> tuple[Tensor, LayerState]:
+        masks = tuple(mask if len(mask) == 1 else mask[rows] for mask in zone)
+        return run(x=x[rows], state=state, zone=masks)
+
+    first, at_cut = part(slice(None, cut), state)
+    second, _ = part(slice(cut, None), at_cut)
+    return torch.cat([first, second]), at_cut
+
+
+def _draw_noise(
+    weights: Mapping[str, Tensor],
+    regularizers: Regularizers,
+    shape: tuple[int, int, int],
+    num_layers: int,
+) -> Noise:
+    """Return the noise of one update; `shape` is that of a layer's output mask, (1, B, H)."""
+    dropped: tuple[Tensor, ...] = ()
+    masks: tuple[Mapping[str, Tensor], ...] = ()
+    if regularizers.locked_dropout and regularizers.dropout:
+        ones = weights["output.bias"].new_ones(shape)
+        dropped = tuple(F.dropout(ones, regularizers.dropout) for _ in range(num_layers))
+    if regularizers.weight_drop:
+        masks = tuple(
+            {
+                name: F.dropout(torch.ones_like(weight), regularizers.weight_drop)
+                for name, weight in parameters.layer(weights, index).items()
+                if is_recurrent(name)
+            }
+            for index in range(num_layers)
+        )
+    return Noise(dropped, masks)
+
+
 def detached(state: Any) -> Any:
-    """The same values, cut off from the graph that made them; of a state however nested."""
+    """Return a state, however nested, detached from autograd's graph."""
     return state.detach() if isinstance(state, Tensor) else tuple(map(detached, state))
 
 
 def choose_device(name: str) -> torch.device:
-    """The device meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    """Return the device named ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        OptionError: there is no such device here.
+        OptionError: this machine has no such device.
     """
     check_device(name, auto=True)
     if name == "auto":
@@ -319,10 +329,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def is_recurrent(name: str) -> bool:
-    """Whether a layer's parameter is a matrix that the state meets."""
+    """Return whether a layer's parameter is a matrix that multiplies the state."""
     return name == "weight_hh" or (name.startswith("hidden.") and name.endswith(".weight"))
 
 
 def _attribute(name: str) -> str:
-    """Torch allows no dots in a parameter's own name."""
+    """Return a parameter's name in the module: torch allows no dots there."""
     return name.replace(".", "_")

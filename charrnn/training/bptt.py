@@ -65,7 +65,7 @@ class BPTT:
         if window.start == 0 or self.config.state == "reset":
             self.carried = self.network.start_state(self.streams.batch_size)
         elif window.begins is not None and window.begins.any():
-            self.carried = self.network.begun(self.carried, torch.from_numpy(window.begins))
+            self.carried = self.network.reset_rows(self.carried, torch.from_numpy(window.begins))
         optimizer.set_rate(self.optimizer, learning_rate)
         self.optimizer.zero_grad()
         loss, penalty, carried = self.loss(window)

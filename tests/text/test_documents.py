@@ -126,7 +126,7 @@ def test_the_gradient_is_that_of_the_documents_and_of_the_learned_start(
     bptt.cursor = Cursor(0, 1)  # the second and the fourth document
     window = made.window(bptt.cursor)
     assert window.begins is not None
-    bptt.carried = network.begun(bptt.carried, torch.from_numpy(window.begins))
+    bptt.carried = network.reset_rows(bptt.carried, torch.from_numpy(window.begins))
     loss, _, _ = bptt.loss(window)
     loss.backward()  # type: ignore[no-untyped-call]
     found = {name: weight.grad for name, weight in network.weights().items()}
