@@ -1,4 +1,8 @@
-"""One file per recurrence; ``CELLS`` maps the names users type to their declarations."""
+"""One file per recurrence: its equation. ``CELLS`` maps the names users type to declarations.
+
+``base`` says what an author declares, ``layer`` derives the rest, ``initial`` has the rules for
+initial weights. A new cell is one file, and two lines below.
+"""
 
 from charrnn.cells import (
     elman,

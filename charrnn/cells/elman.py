@@ -1,10 +1,10 @@
-"""The simple recurrent network of Elman (1990): its state is its last output."""
+"""The simple recurrent network of Elman (1990), whose state is its last output."""
 
 from charrnn.cells.base import Cell, Function, Parts, Product, Unit
 
 
 def equations(sigmoid: Function, tanh: Function, relu: Function) -> Unit:
-    """``h = tanh(W_xh x + W_hh h + b)``."""
+    """Return the unit ``h = tanh(W_xh x + W_hh h + b)``."""
 
     def unit(x: Parts, W: Product, state: Parts) -> Parts:
         (h,) = state

@@ -1,14 +1,14 @@
-"""The gated recurrent unit of the lectures (Cho et al. 2014): reset BEFORE the product.
+"""The gated recurrent unit (Cho et al. 2014): the reset gate acts BEFORE the product.
 
-The reset gate hides parts of the state from the candidate n, so a step makes two products, one
-after the other. `charrnn.cells.gru_reset_after` is what libraries compute instead.
+The reset gate r scales the state that the candidate n reads, so a step makes two products, one
+after the other. Libraries compute `charrnn.cells.gru_reset_after` instead.
 """
 
 from charrnn.cells.base import Cell, Function, Parts, Product, Unit
 
 
 def equations(sigmoid: Function, tanh: Function, relu: Function) -> Unit:
-    """``n = tanh(x_n + W (r*h))``, ``h = (1 - z)*h + z*n``."""
+    """Return the unit ``n = tanh(x_n + W (r*h))``, ``h = (1 - z)*h + z*n``."""
 
     def unit(x: Parts, W: Product, state: Parts) -> Parts:
         (h,) = state

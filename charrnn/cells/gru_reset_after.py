@@ -1,15 +1,14 @@
-"""The gated recurrent unit as the libraries compute it: the reset gate acts AFTER the product.
+"""The gated recurrent unit as libraries compute it: the reset gate acts AFTER the product.
 
-Two things differ from Cho et al. (2014), which is `charrnn.cells.gru`: r multiplies
-``W_hn h + b_hn`` and not h, which needs a second bias, and z keeps the old state where the
-paper's z takes the new one.
+It differs from `charrnn.cells.gru` in two ways: r scales ``W_hn h + b_hn`` instead of h, which
+needs a second bias; and z is the share of the old state, there it is the share of the new one.
 """
 
 from charrnn.cells.base import Cell, Function, Parts, Product, Unit
 
 
 def equations(sigmoid: Function, tanh: Function, relu: Function) -> Unit:
-    """``n = tanh(x_n + r*h_n)``, ``h = (1 - z)*n + z*h``."""
+    """Return the unit ``n = tanh(x_n + r*h_n)``, ``h = (1 - z)*n + z*h``."""
 
     def unit(x: Parts, W: Product, state: Parts) -> Parts:
         (h,) = state

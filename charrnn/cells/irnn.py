@@ -1,14 +1,14 @@
 """The rectified network that starts as the identity (Le, Jaitly and Hinton 2015).
 
-With W_hh the identity and no bias, an empty input leaves a positive state as it is, so error flows
-back undiminished at the start. Nothing bounds the state: clip the gradient.
+With W_hh the identity and zero bias, a zero input leaves a positive state unchanged, so at first
+the gradient flows back undiminished. Nothing bounds the state: clip the gradient.
 """
 
 from charrnn.cells.base import Cell, Function, Parts, Product, Unit
 
 
 def equations(sigmoid: Function, tanh: Function, relu: Function) -> Unit:
-    """``h = relu(W_xh x + W_hh h + b)``."""
+    """Return the unit ``h = relu(W_xh x + W_hh h + b)``."""
 
     def unit(x: Parts, W: Product, state: Parts) -> Parts:
         (h,) = state

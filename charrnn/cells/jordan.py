@@ -1,14 +1,14 @@
-"""The network of Jordan (1986): its only memory is what it gave out.
+"""The network of Jordan (1986), whose only memory is its last output.
 
-What is fed back is the network's own distribution of the next symbol, never the symbol that a
-teacher gives. p_{t-1} follows from h_{t-1}, so h is what is carried; before a text h is zero.
+It feeds back its own distribution p of the next token, never the true token (no teacher forcing).
+p_{t-1} follows from h_{t-1}, so the state is h; before a text h is zero.
 """
 
 from charrnn.cells.base import Cell, Function, Parts, Product, Unit
 
 
 def equations(sigmoid: Function, tanh: Function, relu: Function) -> Unit:
-    """``h = tanh(W_xh x + W_ph p + b)``, p the output that follows from the last h."""
+    """Return the unit ``h = tanh(W_xh x + W_ph p + b)``, where p is the output of the last h."""
 
     def unit(x: Parts, W: Product, state: Parts) -> Parts:
         (h,) = state

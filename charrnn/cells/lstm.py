@@ -1,8 +1,8 @@
 """Long short-term memory (Hochreiter and Schmidhuber 1997, forget gate by Gers et al. 2000).
 
-The cell state c is only added to and scaled by the forget gate, so error flows back through it
-undiminished where that gate is open; its bias starts at 1 (Jozefowicz et al. 2015). The new
-content g may be squashed by a sigmoid instead: the state then only grows where it is written.
+The cell state c is only scaled by the forget gate and added to, so the gradient flows back through
+it undiminished while that gate is open; the gate's bias starts at 1 (Jozefowicz et al. 2015).
+``lstm-sigmoid`` squashes the new content g with a sigmoid: writing can then only increase c.
 """
 
 from dataclasses import replace
@@ -13,7 +13,7 @@ from charrnn.cells.base import Cell, Function, Parts, Product, Unit
 def equations(
     sigmoid: Function, tanh: Function, relu: Function, squashing: Function | None = None
 ) -> Unit:
-    """``c = f*c + i*g``, ``h = o*tanh(c)``."""
+    """Return the unit ``c = f*c + i*g``, ``h = o*tanh(c)``; `squashing` (tanh) is applied to g."""
     squash = squashing or tanh
 
     def unit(x: Parts, W: Product, state: Parts) -> Parts:

@@ -1,13 +1,13 @@
 """Long short-term memory with one gate for forgetting and writing (Greff et al. 2015).
 
-What is kept and what is written share the cell state between them: f and 1 - f.
+The gate f weighs the old cell state against the new content: f and 1 - f.
 """
 
 from charrnn.cells.base import Cell, Function, Parts, Product, Unit
 
 
 def equations(sigmoid: Function, tanh: Function, relu: Function) -> Unit:
-    """``c = f*c + (1 - f)*g``, ``h = o*tanh(c)``."""
+    """Return the unit ``c = f*c + (1 - f)*g``, ``h = o*tanh(c)``."""
 
     def unit(x: Parts, W: Product, state: Parts) -> Parts:
         h, c = state

@@ -1,7 +1,7 @@
 """Long short-term memory whose gates also see the cell state (Gers and Schmidhuber 2000).
 
-Each gate looks through a weight of its own per unit, which starts at zero. In the lectures' form
-all three see the old state; in Gers' own the output gate sees the new one, which it lets out.
+Each gate has one peephole weight v per unit, which starts at zero. In the lectures' form all three
+gates read the old cell state; in Gers' form the output gate reads the new one.
 """
 
 from dataclasses import replace
@@ -12,7 +12,7 @@ from charrnn.cells.base import Cell, Function, Parts, Product, Unit
 def equations(
     sigmoid: Function, tanh: Function, relu: Function, output_sees_new: bool = False
 ) -> Unit:
-    """As `charrnn.cells.lstm`, with ``v*c`` in every gate."""
+    """Return the unit of `charrnn.cells.lstm` with ``v*c`` added in every gate."""
 
     def unit(x: Parts, W: Product, state: Parts, v: Parts) -> Parts:
         h, c = state

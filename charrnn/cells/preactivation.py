@@ -1,13 +1,13 @@
-"""The simple network whose state is what goes into the squashing (Pascanu et al. 2013).
+"""The simple network whose state is the preactivation c (Pascanu et al. 2013).
 
-Its output is c itself. With tanh(c) as the output it would be an Elman network.
+Its output is c itself. With tanh(c) as its output it would be an Elman network.
 """
 
 from charrnn.cells.base import Cell, Function, Parts, Product, Unit
 
 
 def equations(sigmoid: Function, tanh: Function, relu: Function) -> Unit:
-    """``c = W tanh(c) + U x + b``."""
+    """Return the unit ``c = W tanh(c) + U x + b``."""
 
     def unit(x: Parts, W: Product, state: Parts) -> Parts:
         (c,) = state

@@ -1,18 +1,18 @@
-"""Matrix products inside compiled windows: rows (M, K) times a packed matrix (K, N) -> float32.
+"""Matrix products inside compiled code: rows (M, K) times a packed matrix (K, N) -> float32.
 
-The product of a step is small, and its matrix the same in all T steps of a window. So the matrix is
-packed once, in the order in which it is read, and what remains is one loop of fused operations on
-registers, which a compiled window calls without leaving its thread. A library's call would lay the
-matrix out anew each time, and wake and join its threads: that takes longer than the product.
+The product of one step is small, and its matrix is the same in all T steps of a window. So the
+matrix is packed once, in the order in which it is read; the product is then one loop of fused
+multiply-adds on registers, which compiled code calls on its own thread. A BLAS call would pack the
+matrix each time, and wake and join its threads: that takes longer than the product.
 
-Three kinds of it, by what the processor can do (`kind_of`):
+There are three kinds of products; the processor decides (`kind_of`):
 
     float32  vectors of W floats; packed (N/W, K, W)
-    dots     bfloat16 pairs multiplied and added in one go (AVX512-BF16); packed (N/W, K/2, W, 2)
+    dots     pairs of bfloat16, multiplied and added at once (AVX512-BF16); packed (N/W, K/2, W, 2)
     tiles    bfloat16 tiles of 16 x 32 times 32 x 16 (AMX); packed as for dots
 
-N is padded to 2 W columns and K to `DEPTH` rows of zeros. Rows are read and written in groups of
-`ROW_GROUP` for tiles: buffers have room for the last group.
+N is padded with zeros to a multiple of 2 W and K to a multiple of `DEPTH`. Tiles read and write
+rows in groups of `ROW_GROUP`: buffers have space for the last group.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from charrnn.compiler.scalar_math import inside
 
 _FEATURES = llvm.get_host_cpu_features()
 WIDTH = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx2") else 4  # W
-# Rows worked on together: two registers of sums each, and as many registers as there are.
+# Rows per block: each needs two registers of sums, and all registers are used.
 _MANY_REGISTERS = bool(_FEATURES.get("avx512f")) or not _FEATURES.get("sse2")
 _ROWS = (12, 4, 1) if _MANY_REGISTERS else (6, 2, 1)
 ROW_GROUP = 32
@@ -41,7 +41,7 @@ DEPTH = {"float32": 1, "dots": 2, "tiles": 32}
 TILES_CONFIG = 64  # bytes
 
 _BYTE, _HALF, _WORD, _LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-# What a vector of a panel is made of, and the bytes from one to the next, per column.
+# The type of the elements of a panel, and their bytes per column.
 _STORED = {
     "float32": (ir.FloatType(), 4),
     "dots": (_WORD, 4),
@@ -54,20 +54,20 @@ _room: Any = cgutils.alloca_once
 
 
 def kind_of(bf16: bool) -> str:
-    """The kind of product on this processor, in bfloat16 (`bf16`) or float32."""
+    """Return the kind of product that this processor makes, in bfloat16 (`bf16`) or float32."""
     if not bf16:
         return "float32"
     return "tiles" if _tiles_allowed() else "dots"
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 itself; where it does not, that is slow."""
+    """Return whether this processor multiplies bfloat16 itself; emulating it is slow."""
     return _tiles_allowed() or bool(_FEATURES.get("avx512bf16"))
 
 
 @functools.cache
 def _tiles_allowed() -> bool:
-    """Whether there are tiles, and the system lets us use them: it wants to be asked."""
+    """Ask the system for tiles; return whether the processor has them and they are allowed."""
     if not (_FEATURES.get("amx-bf16") and sys.platform == "linux"):
         return False
     ask, permission, tile_data = 158, 0x1023, 18  # arch_prctl(ARCH_REQ_XCOMP_PERM, ...)
@@ -75,17 +75,17 @@ def _tiles_allowed() -> bool:
 
 
 def columns(width: int) -> int:
-    """N with its padding."""
+    """Return N with its padding."""
     return -(-width // (2 * WIDTH)) * 2 * WIDTH
 
 
 def depth(size: int, kind: str) -> int:
-    """K with its padding."""
+    """Return K with its padding."""
     return -(-size // DEPTH[kind]) * DEPTH[kind]
 
 
 def rows(count: int) -> int:
-    """M with its padding."""
+    """Return M with its padding."""
     return -(-count // ROW_GROUP) * ROW_GROUP
 
 
@@ -112,13 +112,13 @@ class _Bfloat(ir.Type):  # type: ignore[misc]
 
 
 def vector_block(count: int, panels: int, kind: str) -> Any:
-    """Some rows times some panels, in addresses and bytes from row to row or panel to panel.
+    """Return a product of `count` rows and `panels` panels, for code that numba compiles.
 
-    ``block(a, a_row, b, b_panel, init, init_row, out, out_row, k, scale)``: a row of `a` is read 4
-    bytes at a time (a float, or a pair of bfloat16), a panel a vector at a time; sums stay in
-    registers, and start from `init`. Panels of ``int8`` are whole numbers: their sums, times the
-    columns' `scale`, are added to `init`. Each sum is made in the order of k, so it is the same in
-    a block of any size.
+    ``block(a, a_row, b, b_panel, init, init_row, out, out_row, k, scale)`` takes addresses, and the
+    bytes from row to row or from panel to panel. It reads a row of `a` 4 bytes at a time (a float,
+    or a pair of bfloat16) and a panel a vector at a time; sums stay in registers and start from
+    `init`. Panels of ``int8`` hold integers: their sums, times the `scale` of the columns, are
+    added to `init`. Each sum runs in the order of k, so it is the same in a block of any size.
     """
     dots, scaled = kind == "dots", kind == "int8"
     stored, size = _STORED[kind]
@@ -169,7 +169,7 @@ def vector_block(count: int, panels: int, kind: str) -> Any:
 
 
 def _panel(builder: Any, place: Any, stored: Any) -> Any:
-    """A vector of a panel, as floats (pairs of bfloat16 as they are)."""
+    """Load a vector of a panel as floats (pairs of bfloat16 stay as they are)."""
     vector = ir.VectorType(stored, WIDTH)
     loaded = builder.load(_address(builder, place, vector), align=1)
     words = ir.VectorType(_WORD, WIDTH)
@@ -186,7 +186,7 @@ def _long(number: int) -> Any:
 
 
 def _spread(builder: Any, one: Any, vector: Any) -> Any:
-    """A vector of one value."""
+    """Make a vector whose elements are all one value."""
     undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, one, ir.Constant(_WORD, 0))
     zeros = ir.Constant(ir.VectorType(_WORD, WIDTH), None)
@@ -194,7 +194,7 @@ def _spread(builder: Any, one: Any, vector: Any) -> Any:
 
 
 def _fused(builder: Any, a: Any, b: Any, total: Any, dots: bool) -> Any:
-    """``total + a * b``, for pairs the sum of both products."""
+    """Compute ``total + a * b``; for pairs, add both products."""
     if not dots:
         function = _function(builder, f"llvm.fma.v{WIDTH}f32", _FLOATS, [_FLOATS] * 3)
         return builder.call(function, [a, b, total])
@@ -207,7 +207,7 @@ def _fused(builder: Any, a: Any, b: Any, total: Any, dots: bool) -> Any:
 
 
 def _tile_block(count: int) -> Any:
-    """16 or 32 rows (`count` tiles) times two panels, as `vector_block`; k in tiles of 32."""
+    """Return a product as of `vector_block`, of 16 or 32 rows (`count` tiles) and two panels."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         a, a_row, b, b_panel, init, init_row, out, out_row, steps = arguments
@@ -249,7 +249,7 @@ def _tile_block(count: int) -> Any:
 
 
 def _on_config(name: str) -> Any:
-    """An instruction on a tiles' configuration in memory."""
+    """Return an instruction that reads or writes a configuration of tiles in memory."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         function = _function(builder, name, ir.VoidType(), [_BYTE.as_pointer()])
@@ -267,7 +267,10 @@ _store_config: Any = _on_config("llvm.x86.sttilecfg")
 
 
 def tiles_config(parts: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """For each part (parts, 2, 64): eight tiles of 16 rows of 64 bytes, and room for what was."""
+    """Return configurations (parts, 2, 64): one to load, and space for the one before.
+
+    Each has eight tiles of 16 rows of 64 bytes.
+    """
     config = np.zeros((parts, 2, TILES_CONFIG), np.uint8)
     config[:, 0, 0] = 1
     config[:, 0, 16:32:2] = 64
@@ -277,7 +280,7 @@ def tiles_config(parts: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 @inside
 def open_tiles(tiles, part):  # type: ignore[no-untyped-def]
-    """Configure this thread's tiles, and keep what there was; `tiles` as in `tiles_config`."""
+    """Configure this thread's tiles and save the old configuration in `tiles` (`tiles_config`)."""
     address = tiles.ctypes.data + part * 2 * TILES_CONFIG
     _store_config(address + TILES_CONFIG)
     _load_config(address)
@@ -285,15 +288,15 @@ def open_tiles(tiles, part):  # type: ignore[no-untyped-def]
 
 @inside
 def close_tiles(tiles, part):  # type: ignore[no-untyped-def]
-    """As it was: a library that has configured its tiles may rely on finding them so."""
+    """Restore the configuration of tiles: a library may rely on its own."""
     _load_config(tiles.ctypes.data + (part * 2 + 1) * TILES_CONFIG)
 
 
 def _down(blocks: list[tuple[int, Any]]) -> Any:
-    """All rows times the same panels, by blocks of so many rows, the largest first.
+    """Return a product of any number of rows and the same panels, by the largest blocks that fit.
 
-    ``down(rows, m, a, a_row, b, b_panel, init, init_row, out, out_row, k, scale)``: rows `m` to
-    `rows`, the others as `vector_block`.
+    ``down(rows, m, a, a_row, b, b_panel, init, init_row, out, out_row, k, scale)`` works on rows
+    `m` to `rows`; the other arguments are those of `vector_block`.
     """
     (count, block), *smaller = blocks
     rest = _down(smaller) if smaller else _nothing
@@ -310,15 +313,16 @@ def _down(blocks: list[tuple[int, Any]]) -> Any:
 
 @inside
 def _nothing(rows, m, a, a_row, b, b_panel, init, init_row, out, out_row, k, scale):  # type: ignore[no-untyped-def]
-    """What is left of rows when all are done."""
+    """Do nothing: no rows are left."""
 
 
 def columns_product(kind: str) -> Any:
-    """Rows times some panels of a packed matrix: as few rows as there are in writing.
+    """Return a product of a few rows, as generation has, and some panels of a packed matrix.
 
-    ``multiply(backwards, rows, panels, a, a_row, b, b_panel, init, init_row, out, out_row, k,
-    scale)``, as `vector_block`; the last panels first if `backwards`. The fewer rows, the more
-    panels at once: sums are added up in many registers.
+    ``multiply(backwards, rows, panels, a, b, b_panel, init, out, k, scale)`` takes the arguments of
+    `vector_block`; `a`, `init` and `out` are pairs of an address and the bytes from row to row. It
+    begins with the last panels if `backwards`. With fewer rows it takes more panels at once, so
+    that the sums fill the registers.
     """
     many, some, one = _ROWS
 
@@ -327,11 +331,12 @@ def columns_product(kind: str) -> Any:
 
     down_8, down_4 = down(8, one), down(4, some, one)
     down_2, down_1 = down(2, many, some, one), down(1, many, some, one)
-    fives = down(4, 5) if _MANY_REGISTERS else down_4  # as a beam usually has: not four and one
+    fives = down(4, 5) if _MANY_REGISTERS else down_4  # a beam of five is usual
 
     def multiply(  # type: ignore[no-untyped-def]
-        backwards, rows, panels, a, a_row, b, b_panel, init, init_row, out, out_row, k, scale
+        backwards, rows, panels, a, b, b_panel, init, out, k, scale
     ):
+        (a, a_row), (init, init_row), (out, out_row) = a, init, out
         done = 0
         while done < panels:
             left, count = panels - done, 1
@@ -360,14 +365,14 @@ def columns_product(kind: str) -> Any:
 
 
 def _vector_product(dots: bool) -> Any:
-    """Rows times a packed matrix by vectors; of bfloat16 if `dots`."""
+    """Return a product of rows and a packed matrix by vectors; of bfloat16 if `dots`."""
     kind, size = ("dots", 2) if dots else ("float32", 4)
     down = _down([(count, vector_block(count, 2, kind)) for count in _ROWS])
 
     def multiply(a, t, first, end, packed, init, out, part):  # type: ignore[no-untyped-def]
-        """Rows `first` to `end` of ``a[t]`` (T, B, K) times a packed matrix -> ``out[part]``.
+        """Multiply rows `first` to `end` of ``a[t]`` (T, B, K) by `packed`, into ``out[part]``.
 
-        The sums start from `init`: one row (1, 1, N) for all, or what `out` has already.
+        The sums start from `init`: one row (1, 1, N) for all rows, or `out` itself.
         """
         row, out_row = a.shape[2] * size, out.shape[2] * 4
         start = a.ctypes.data + (t * a.shape[1] + first) * row
@@ -395,7 +400,7 @@ _two_tiles, _one_tile = _tile_block(2), _tile_block(1)
 
 @inside
 def multiply_tiles(a, t, first, end, packed, init, out, part):  # type: ignore[no-untyped-def]
-    """As `_vector_product`'s, by tiles."""
+    """Do what the function of `_vector_product` does, by tiles."""
     row, out_row = a.shape[2] * 2, out.shape[2] * 4
     start = a.ctypes.data + (t * a.shape[1] + first) * row
     results = out.ctypes.data + part * out.shape[1] * out_row

@@ -199,9 +199,9 @@ def product(context, arguments):
         k = blocks - 1 - block if d[11] else block
         at = k * panels + first // WIDTH
         b, at = matrix + at * panel, 4 * WIDTH * at
-        i, o, scale = d[6] + at, d[8] + at, d[10] + at
+        init, out, scale = (d[6] + at, d[7]), (d[8] + at, d[9]), d[10] + at
         columns_{kind}(
-            d[11], c[2], count // WIDTH, a, a_row, b, panel, i, d[7], o, d[9], depth, scale
+            d[11], c[2], count // WIDTH, (a, a_row), b, panel, init, out, depth, scale
         )
 '''
 

@@ -77,7 +77,7 @@ def multiply(
     batch = before + count + behind
     a = torch.randn(2, batch, size, generator=generator).to(made.dtype)
     matrix = torch.randn(width, size, generator=generator).to(made.dtype)
-    depth = made.depth(size)
+    depth = matmul.depth(size, kind)
     # Behind the last row there is room for a group of rows; what is in it does not matter.
     room = torch.full((2 * batch * depth + matmul.ROW_GROUP * depth,), math.nan, dtype=made.dtype)
     padded = room[: 2 * batch * depth].view(2, batch, depth)
