@@ -1,10 +1,10 @@
-"""An equation run once on symbols instead of numbers: its graph, and its derivative.
+"""An equation run once on symbols instead of numbers: its graph and its derivative.
 
-The cells write their arithmetic as plain Python over whatever is handed in. Handed `Value`s, it
-leaves a graph of additions, products and nonlinear functions behind. A step with several recurrent
-products falls into as many stages: what can be computed before the second product, and so on. From
-the graph follow the compiled rows of training (`charrnn.network.fused_codegen`): forward, and
-backward, which nobody has to write. Nodes are shared: what occurs twice is computed once.
+A cell's arithmetic is plain Python over its arguments. Given `Value`s, it builds a graph of
+additions, products and nonlinear functions. A step with several recurrent products has as many
+stages: what can be computed before the second product, and so on. From the graph follow the
+compiled windows of training (`charrnn.network.fused_codegen`), forward and backward, and the
+compiled steps of generation. Equal nodes are shared, so what occurs twice is computed once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import Any
 
 from charrnn.cells import Layer
 
-Node = tuple[Any, ...]  # operation, then indices of its arguments (or a number, for what is given)
+Node = tuple[
+    Any, ...
+]  # operation, then the indices of its arguments (of an input or a constant: a number)
 FUNCTIONS = ("sigmoid", "tanh", "relu")
 ARITHMETIC = ("add", "subtract", "multiply", "negate", "positive")
 _APPLY: dict[str, Callable[..., Any]] = {
@@ -30,13 +32,13 @@ _APPLY: dict[str, Callable[..., Any]] = {
 
 @dataclass
 class Graph:
-    """Operations in the order they were made, each on earlier ones."""
+    """Operations, each on the results of earlier ones."""
 
     nodes: list[Node] = field(default_factory=list)
     _index: dict[Node, int] = field(default_factory=dict)
 
     def value(self, operation: str, *arguments: Any) -> Value:
-        """The result of an operation; the same one if it was asked for before."""
+        """Return the result of an operation; equal operations share one result."""
         node = (operation, *arguments)
         if node not in self._index:
             self._index[node] = len(self.nodes)
@@ -44,20 +46,20 @@ class Graph:
         return Value(self, self._index[node])
 
     def inputs(self, name: str, count: int) -> tuple[Value, ...]:
-        """`count` values that are given from outside."""
+        """Return `count` inputs of the graph."""
         return tuple(self.value(name, number) for number in range(count))
 
 
 @dataclass(frozen=True)
 class Value:
-    """One result in a graph; arithmetic on it makes further ones."""
+    """One result in a graph; arithmetic on it adds nodes."""
 
     graph: Graph
     index: int
 
     @property
     def node(self) -> Node:
-        """What it is the result of."""
+        """The operation and its arguments."""
         return self.graph.nodes[self.index]
 
     def _is(self, number: float) -> bool:
@@ -97,7 +99,7 @@ class Value:
 
 
 def function(name: str) -> Callable[[Value], Value]:
-    """A nonlinear function on values."""
+    """Return a nonlinear function on values."""
     return lambda x: x.graph.value(name, x.index)
 
 
@@ -199,7 +201,7 @@ def replay(value: Value, state: Sequence[Any], functions: Mapping[str, Callable[
 
 
 def _stages(graph: Graph) -> list[int]:
-    """For each node, the last product that it depends on."""
+    """Return for each node the last product that it depends on, 0 if on none."""
     stage: list[int] = []
     for operation, *arguments in graph.nodes:
         if operation in (*FUNCTIONS, *ARITHMETIC):
@@ -210,12 +212,12 @@ def _stages(graph: Graph) -> list[int]:
 
 
 def _product(operation: str) -> int | None:
-    """The number of the product that a given node is a part of; None for other nodes."""
+    """Return the number of the product that an input is a part of; None for other nodes."""
     return int(operation[1:]) if operation[0] == "r" and operation[1:].isdecimal() else None
 
 
 def _adjoints(graph: Graph, seeds: Sequence[tuple[Value, Value]]) -> dict[int, Value]:
-    """The loss's derivative by every node, given that by some of them (reverse mode)."""
+    """Return the derivative of the loss by every node, from those by some nodes (reverse mode)."""
     adjoints: dict[int, Value] = {}
 
     def add(index: int, value: Value) -> None:
@@ -231,7 +233,7 @@ def _adjoints(graph: Graph, seeds: Sequence[tuple[Value, Value]]) -> dict[int, V
 
 
 def _partials(y: Value) -> list[tuple[int, Value | float]]:
-    """The derivatives of a node by its arguments."""
+    """Return the derivatives of a node by its arguments."""
     operation, *arguments = y.node
     a, b = (*arguments, None, None)[:2]
     match operation:
@@ -249,7 +251,7 @@ def _partials(y: Value) -> list[tuple[int, Value | float]]:
             return [(a, 1.0 - y * y)]
         case "relu":
             return [(a, y.graph.value("positive", y.index))]
-    return []  # given from outside, or a constant
+    return []  # an input or a constant
 
 
 def _costly(graph: Graph, count: int) -> set[int]:

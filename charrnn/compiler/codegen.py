@@ -1,4 +1,4 @@
-"""Modules that charrnn writes: straight-line code of traced equations, compiled and kept."""
+"""Python modules that charrnn writes: traced equations as straight-line code for numba."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Element = tuple[str, str, str]  # kind, number (or nothing) and block of an arra
 
 
 class Writer:
-    """Straight-line code that computes nodes of a graph, each once."""
+    """Straight-line code that computes each node of a graph once."""
 
     def __init__(self, nodes: Sequence[tuple[Any, ...]]) -> None:
         self.nodes = nodes
@@ -32,10 +32,16 @@ class Writer:
         self._known: set[int] = set()
 
     def store(self, stores: Sequence[tuple[str, int]]) -> list[str]:
-        """All lines: nodes are computed before the first is written, as places may be read, too."""
+        """Return the lines that compute nodes and then store them.
+
+        All nodes are computed before the first is stored: code may overwrite what it reads.
+
+        Args:
+            stores: templates of assignments (``a[0] = {}``), each with the index of its node.
+        """
         for _, index in stores:
             self._compute(index)
-        return [*self.lines, *(place.format(f"v{index}") for place, index in stores)]
+        return [*self.lines, *(template.format(f"v{index}") for template, index in stores)]
 
     def _compute(self, index: int) -> None:
         if index in self._known:
@@ -59,9 +65,9 @@ class Writer:
 
 
 def input_blocks(layer: Layer) -> list[list[int]]:
-    """For each product of a step, the blocks of the input part that its stage reads.
+    """Return the blocks of the input part that each product's stage reads.
 
-    Inner products have no input parts of their own.
+    The inner products of a deep recurrent map have none.
     """
     numbers = iter(range(len(layer.cell.blocks)))
     blocks: list[list[int]] = []
@@ -72,9 +78,9 @@ def input_blocks(layer: Layer) -> list[list[int]]:
 
 
 def asks_for_sums(traced: Trace, blocks: list[list[int]]) -> tuple[bool, ...]:
-    """For each product, whether the derivatives by it and by its stage's input part are the same.
+    """Return for each product whether its derivative equals that by its stage's input part.
 
-    Then a step asks for nothing but their sum, unless one of them is normalised.
+    If so, a step needs only the sum of both, unless one of them is normalized.
     """
     return tuple(
         [traced.dx[g].index for g in group] == [value.index for value in dr]
@@ -83,32 +89,33 @@ def asks_for_sums(traced: Trace, blocks: list[list[int]]) -> tuple[bool, ...]:
 
 
 def elements(body: Sequence[str]) -> list[Element]:
-    """The blocks of arrays that lines of code use, each written as ``a[k]``."""
+    """Return the blocks of arrays that lines of code use, each written as ``a[k]``."""
     return sorted({m.groups() for line in body for m in _ELEMENT.finditer(line)})  # type: ignore[misc]
 
 
-def rows(body: Sequence[str], outer: str, inner: str, place: Callable[..., str]) -> list[str]:
-    """A loop over rows and one over units around lines of code.
+def rows(body: Sequence[str], outer: str, inner: str, block: Callable[..., str]) -> list[str]:
+    """Return a loop over rows and one over units around lines of code.
 
-    ``a[k]`` in the body is unit j of block k of array a. Blocks become arrays of their own before
-    the inner loop: only so does the compiler see that they do not overlap, and vectorises.
+    ``a[k]`` in the body is unit j of block k of array a. Blocks become separate arrays before the
+    inner loop: only then does the compiler know that they do not overlap, and vectorizes.
 
     Args:
-        body: what is done for one unit.
+        body: the code for one unit.
         outer: the head of the loop over rows.
         inner: the head of the loop over units.
-        place: of an element (kind, number, block): the expression of its array, one value per unit.
+        block: returns the expression of the array of an element (kind, number, block), one value
+            per unit.
     """
     return [
         outer,
-        *("    {}{}_{} = ".format(*used) + place(*used) for used in elements(body)),
+        *("    {}{}_{} = ".format(*used) + block(*used) for used in elements(body)),
         f"    {inner}",
         *("        " + _ELEMENT.sub(r"\1\2_\3[j]", line) for line in body),
     ]
 
 
 def load(source: str) -> ModuleType:
-    """The module of a text. Its file is what numba's cache of compiled code is bound to."""
+    """Return the module with this source; numba's cache of compiled code depends on its file."""
     name = f"charrnn_rows_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
@@ -121,7 +128,7 @@ def load(source: str) -> ModuleType:
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    # Compiled code looks for its module by name when it is read again.
+    # Compiled code finds its module by name when it is loaded from the cache.
     sys.modules[name] = module
     with cache.in_folder():
         spec.loader.exec_module(module)

@@ -1,7 +1,7 @@
-"""Layer normalization (Ba et al. 2016) inside compiled windows: of the blocks of a product's rows.
+"""Layer normalization (Ba et al. 2016) for compiled code, on the blocks of a product's rows.
 
-Each block of H values is brought to mean 0 and variance 1; gain and bias belong to the cell's unit.
-For the names of the arrays see `charrnn.network.fused_codegen`.
+Each block of H values is normalized to mean 0 and variance 1; the cell's unit applies gain and
+bias. `charrnn.network.window_arrays` describes the arrays.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _epsilon = np.float32(EPSILON)
 
 @inside
 def moments(block):  # type: ignore[no-untyped-def]
-    """A block's mean, and 1 / its deviation."""
+    """Return a block's mean, and 1 / its standard deviation."""
     share = np.float32(1.0 / len(block))
     total, squares = np.float32(0), np.float32(0)
     for j in range(len(block)):
@@ -31,7 +31,7 @@ def moments(block):  # type: ignore[no-untyped-def]
 
 @inside
 def normalize(r, part, normal, scale, t, first, end, hidden):  # type: ignore[no-untyped-def]
-    """Normalise rows `first` to `end` of a product into `normal`; `scale`: 1 / deviation."""
+    """Normalize rows `first` to `end` of a product into `normal`, and write 1 / deviation."""
     for b in range(first, end):
         for k in range(scale.shape[2]):
             block = r[part, b - first, k * hidden : (k + 1) * hidden]
@@ -43,7 +43,11 @@ def normalize(r, part, normal, scale, t, first, end, hidden):  # type: ignore[no
 
 
 def _way_back(write: Any) -> Any:
-    """Derivatives by the normalized product -> by the product, as `write` writes them."""
+    """Return the backward function of `normalize`, which stores results as `write` converts them.
+
+    ``dr = scale * (d - mean(d) - y * mean(d * y))`` with y the normalized block and d the
+    derivative of the loss by it.
+    """
 
     def unnormalize(dn, part, normal, scale, dr, t, first, end, hidden):  # type: ignore[no-untyped-def]
         share = np.float32(1.0 / hidden)

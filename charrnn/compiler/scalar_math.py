@@ -1,7 +1,7 @@
-"""The nonlinear functions and the bfloat16 of compiled code, on single numbers.
+"""Nonlinear functions and bfloat16 for compiled code, on single numbers.
 
-tanh is a quotient of two polynomials, exact to some 3e-7: unlike the C library's functions it
-vectorises. The coefficients are those of Eigen's float32 tanh.
+tanh is a quotient of two polynomials, exact to about 3e-7: unlike the C library's function, it
+vectorizes. The coefficients are those of Eigen's float32 tanh.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import numpy as np
 from numba import config, njit, types
 from numba.extending import intrinsic
 
-# Rearranging sums and fusing products is allowed; assuming that nothing is infinite or not a
-# number is not: what goes wrong must stay visible.
+# The compiler may reorder sums and fuse products, but must not assume that values are finite:
+# infinity and not-a-number must stay visible.
 OPTIONS: dict[str, Any] = {
     "nogil": True,
     "cache": True,
     "error_model": "numpy",
     "fastmath": {"contract", "reassoc", "nsz"},
 }
-# What calls such a function is kept, with it inside.
+# For functions that compiled code calls: the caller is cached, and contains them.
 inside: Any = njit(**{**OPTIONS, "cache": False})
 _intrinsic: Any = intrinsic
 _inlined: Any = njit(inline="always", fastmath=OPTIONS["fastmath"], error_model="numpy")
@@ -28,7 +28,7 @@ c = np.float32
 
 
 def _float_of_bits(typing_context: Any, bits: Any) -> Any:
-    """The float32 with these bits."""
+    """Return the float32 with these bits."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], context.get_value_type(types.float32))
@@ -37,7 +37,7 @@ def _float_of_bits(typing_context: Any, bits: Any) -> Any:
 
 
 def _bits_of_float(typing_context: Any, number: Any) -> Any:
-    """The bits of a float32."""
+    """Return the bits of a float32."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], context.get_value_type(types.uint32))
@@ -47,16 +47,14 @@ def _bits_of_float(typing_context: Any, number: Any) -> Any:
 
 _as_float: Any = intrinsic(_float_of_bits)
 _as_bits: Any = intrinsic(_bits_of_float)
-if getattr(
-    config, "DISABLE_JIT", False
-):  # numba's switch for looking at compiled code as plain Python
+if getattr(config, "DISABLE_JIT", False):  # numba's switch to run compiled code as plain Python
     _as_float = lambda bits: np.uint32(bits).view(np.float32)  # noqa: E731
     _as_bits = lambda number: np.float32(number).view(np.uint32)  # noqa: E731
 
 
 @_intrinsic
 def pointer(typing_context, address):  # type: ignore[no-untyped-def]
-    """An address as a pointer to anything."""
+    """Convert an address to a pointer."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
@@ -66,40 +64,40 @@ def pointer(typing_context, address):  # type: ignore[no-untyped-def]
 
 @_intrinsic
 def take(typing_context, address):  # type: ignore[no-untyped-def]
-    """Add one to the integer at an address, undivided among threads; what it was before."""
+    """Add one to the integer at an address, atomically; return its old value."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         number = context.get_value_type(types.intp)
-        place = builder.inttoptr(arguments[0], number.as_pointer())
-        return builder.atomic_rmw("add", place, number(1), "monotonic")
+        number_at = builder.inttoptr(arguments[0], number.as_pointer())
+        return builder.atomic_rmw("add", number_at, number(1), "monotonic")
 
     return types.intp(types.intp), generate
 
 
 @_inlined
 def same(x):  # type: ignore[no-untyped-def]
-    """A number as it is, where another might be converted."""
+    """Return a number unchanged, in place of a conversion."""
     return x
 
 
 @_inlined
 def from_bf16(bits):  # type: ignore[no-untyped-def]
-    """The float32 of a bfloat16's 16 bits."""
+    """Return the float32 of a bfloat16's 16 bits."""
     return _as_float(np.uint32(bits) << np.uint32(16))
 
 
 @_inlined
 def to_bf16(x):  # type: ignore[no-untyped-def]
-    """The 16 bits of the nearest bfloat16, the even one of two equally near."""
+    """Return the 16 bits of the nearest bfloat16; ties go to the even one."""
     bits = _as_bits(x)
     rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
-    # Rounding must not carry a not-a-number's bits over into a number's.
+    # Rounding must not turn not-a-number into a number.
     return np.uint16((bits if x != x else rounded) >> np.uint32(16))
 
 
 @_inlined
 def tanh(x):  # type: ignore[no-untyped-def]
-    """Hyperbolic tangent; beyond 9 it is 1 in float32."""
+    """Return the hyperbolic tangent; beyond 9 it is 1 in float32."""
     x = c(9) if x > c(9) else x
     x = c(-9) if x < c(-9) else x
     s = x * x
@@ -119,27 +117,27 @@ def tanh(x):  # type: ignore[no-untyped-def]
 
 @_inlined
 def sigmoid(x):  # type: ignore[no-untyped-def]
-    """Logistic function."""
+    """Return the logistic function."""
     return c(0.5) * tanh(c(0.5) * x) + c(0.5)
 
 
 @_inlined
 def relu(x):  # type: ignore[no-untyped-def]
-    """The positive part; not-a-number stays so."""
+    """Return the positive part; not-a-number stays not-a-number."""
     return c(0) if x < c(0) else x
 
 
 @_inlined
 def positive(x):  # type: ignore[no-untyped-def]
-    """1 above zero, else 0: the derivative of `relu`, from its result."""
+    """Return the derivative of `relu` from its result: 1 above zero, otherwise 0."""
     return c(1) if x > c(0) else c(0)
 
 
 @_inlined
 def exp(x):  # type: ignore[no-untyped-def]
-    """Exponential function, exact to some 1e-7 of its value; below -87 it is 1e-38.
+    """Return e^x with a relative error of about 1e-7; below -87 it is 1e-38.
 
-    2^n times a polynomial for what is left (the coefficients are those of Cephes' expf).
+    It is 2^n times a polynomial of the rest, with the coefficients of Cephes' expf.
     """
     x = c(88) if x > c(88) else x
     x = c(-87) if x < c(-87) else x
@@ -152,5 +150,5 @@ def exp(x):  # type: ignore[no-untyped-def]
     p = p * r + c(1.6666665459e-1)
     p = p * r + c(5.0000001201e-1)
     power = _as_float(np.uint32((np.int32(n) + np.int32(127)) << np.int32(23)))
-    # Where x is not a number, neither is p, whatever the power.
+    # If x is not a number, neither is p, whatever the power.
     return (p * r * r + r + c(1)) * power

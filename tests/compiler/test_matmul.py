@@ -128,7 +128,7 @@ def test_rows_in_the_middle_of_others(kind: str, count: int, before: int, behind
 @pytest.mark.parametrize("count", [1, 16, 33])
 def test_a_product_can_be_added_to_what_is_there(kind: str, count: int) -> None:
     made = layout(kind)
-    a = torch.ones(1, count + matmul.ROW_GROUP, made.depth(3), dtype=made.dtype)
+    a = torch.ones(1, count + matmul.ROW_GROUP, matmul.depth(3, kind), dtype=made.dtype)
     packed = bits(made.pack(torch.full((5, 3), 2.0, dtype=made.dtype)))
     out = torch.arange(1.0, matmul.rows(count) + 1)[None, :, None].repeat(1, 1, matmul.columns(5))
     rows = (bits(a), 0, 0, count, packed, out.numpy(), out.numpy(), 0)
@@ -150,7 +150,7 @@ def test_no_rows_write_nothing(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_not_a_number_stays_in_its_row_and_column(kind: str) -> None:
     made = layout(kind)
-    a = torch.zeros(1, 3 + matmul.ROW_GROUP, made.depth(4), dtype=made.dtype)
+    a = torch.zeros(1, 3 + matmul.ROW_GROUP, matmul.depth(4, kind), dtype=made.dtype)
     matrix = torch.ones(5, 4, dtype=made.dtype)
     a[0, 1, 2] = math.nan
     matrix[3] = math.nan

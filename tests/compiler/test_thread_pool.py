@@ -49,16 +49,16 @@ def test_all_come_every_time(threads: int, rest: float) -> None:
 
 def test_who_finds_no_more_work_goes() -> None:
     meet(3)
-    slots = thread_pool._crew(2)._slots
+    slots = thread_pool._pool(2)._slots
     end = time.monotonic() + 120  # a busy machine takes the processor at each look
     while (slots[:, 0] != thread_pool.GONE).any() and time.monotonic() < end:
         time.sleep(0.01)
     assert slots[:, 0].tolist() == [thread_pool.GONE] * 2
 
 
-def test_a_thread_that_looks_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thread_pool, "_crew", lambda others: made)
-    made = thread_pool._Crew(1)
+def test_a_thread_that_looks_is_not_start_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thread_pool, "_pool", lambda others: made)
+    made = thread_pool._Pool(1)
     started: list[int] = []
     submit = made._threads.submit
     made._threads.submit = lambda *call: started.append(1) or submit(*call)  # type: ignore[assignment, func-returns-value]
@@ -69,7 +69,7 @@ def test_a_thread_that_looks_is_not_started_again(monkeypatch: pytest.MonkeyPatc
 
 def test_slots_live_as_long_as_a_thread_looks_at_them() -> None:
     def outlives() -> bool:
-        made = thread_pool._Crew(1)
+        made = thread_pool._Pool(1)
         slots = weakref.ref(made._slots.base)
         table = np.array([0, 2, 7], np.int64)
         made.run(_meet.address, table.ctypes.data)
@@ -83,8 +83,8 @@ def test_slots_live_as_long_as_a_thread_looks_at_them() -> None:
 def test_an_interrupt_in_the_middle_leaves_nobody_waiting(
     monkeypatch: pytest.MonkeyPatch, late: bool
 ) -> None:
-    monkeypatch.setattr(thread_pool, "_crew", lambda others: made)
-    made = thread_pool._Crew(2)
+    monkeypatch.setattr(thread_pool, "_pool", lambda others: made)
+    made = thread_pool._Pool(2)
     submit = made._threads.submit
     left = [1]
 
@@ -106,7 +106,7 @@ def test_an_interrupt_in_the_middle_leaves_nobody_waiting(
         assert meet(3) == [3, 3, 17]
 
 
-def test_threads_that_cannot_be_started_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_cannot_be_start_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     start, left = threading.Thread.start, [1]
 
     def some(thread: threading.Thread) -> None:
@@ -117,7 +117,7 @@ def test_threads_that_cannot_be_started_are_not_waited_for(monkeypatch: pytest.M
 
     monkeypatch.setattr(threading.Thread, "start", some)
     with pytest.raises(RuntimeError, match="can't start"):
-        thread_pool._Crew(2)
+        thread_pool._Pool(2)
 
 
 def test_several_callers_take_turns() -> None:
