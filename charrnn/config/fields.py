@@ -144,11 +144,23 @@ def check_number(what: str, value: Any, low: float, high: float, *, above: bool 
         raise OptionError(f"{what} must be a number {start}{end}, not {value}")
 
 
-def choice(names: Any, default: Any, help_text: str, **shown: Any) -> Any:
-    """Return a field for one of the names of a Literal type."""
-    known = get_args(names)
+def choice(
+    names: Any,
+    default: Any,
+    help_text: str,
+    *,
+    renamed: Mapping[str, str] | None = None,
+    **shown: Any,
+) -> Any:
+    """Return a field for one of the names of a Literal type.
+
+    `renamed` maps old names, which are still accepted, to the names that replaced them.
+    """
+    known, current = get_args(names), renamed or {}
 
     def check(name: str, value: Any) -> Any:
+        if isinstance(value, str):
+            value = current.get(value, value)
         check_choice(flag(name), value, known)
         return value
 

@@ -40,7 +40,7 @@ InitName = Literal["auto", "orthogonal", "glorot", "he"]
 StateName = Literal["carry", "reset"]
 OptimizerName = Literal["adamw", "sgd"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
-BackendName = Literal["auto", "reference", "library", "scaffold"]
+BackendName = Literal["auto", "reference", "library", "fused"]
 OMEGA_CELLS = ("elman", "irnn", "preactivation")
 MAX_WINDOW = 2**30
 
@@ -210,7 +210,8 @@ class TrainOptions(TextOptions, Regularizers, Form):
     backend: str = choice(
         BackendName,
         "auto",
-        "auto, library (torch.nn), scaffold (compiled here) or reference (a plain loop).",
+        "auto, library (torch.nn), fused (compiled here) or reference (a plain loop).",
+        renamed={"scaffold": "fused"},
         panel=RUN,
     )
     threads: int | None = integer(1, 4096, None, "CPU threads.", panel=RUN, shown="all cores")

@@ -1,4 +1,4 @@
-"""The shared scaffold: any cell's window near the speed of its matrix products, on the CPU.
+"""The fused backend: any cell's window near the speed of its matrix products, on the CPU.
 
     all input parts of the window in one product                     (T*B, X) x (X, G*H)
     the steps as one compiled function, shared out by rows           (B, H) x (H, n*H) each

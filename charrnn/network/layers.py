@@ -262,7 +262,6 @@ def select(
     Raises:
         OptionError: this machine cannot do what was asked for; the message says what it can do.
     """
-    asked, backend = backend, "fused" if backend == "scaffold" else backend
     on_cpu = device.type == "cpu"
     compilable = on_cpu or importlib.util.find_spec("triton") is not None
     can = {
@@ -271,13 +270,13 @@ def select(
         "fused": compilable and not layer.cell.feeds_back,
     }
     if not can.get(backend, True):
-        raise OptionError(f"`backend` {asked} {_why_not(layer, backend)}: use auto")
+        raise OptionError(f"--backend {backend} {_why_not(layer, backend)}: use auto")
     allows_bf16 = on_cpu and can["fused"] and backend in ("auto", "fused")
     if precision == "bfloat16" and not allows_bf16:
-        raise OptionError("`precision` bfloat16 needs the fused backend on a CPU: use auto")
+        raise OptionError("--precision bfloat16 needs the fused backend on a CPU: use auto")
     if precision == "bfloat16" and not multiplies_bfloat16():
         raise OptionError(
-            "`precision` bfloat16 needs a CPU that multiplies it itself, by AVX512-BF16 or AMX: "
+            "--precision bfloat16 needs a CPU that multiplies it itself, by AVX512-BF16 or AMX: "
             "use auto"
         )
     if precision == "auto":

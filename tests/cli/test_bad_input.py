@@ -160,7 +160,7 @@ CASES = {
     "beam -m model --min-length 3": ["--min-length", "--stop"],
     # training
     "train good.txt --cell lsmt": ["--cell", "'lsmt'", "did you mean lstm?"],
-    "train good.txt --backend scafold": ["--backend", "did you mean scaffold?"],
+    "train good.txt --backend fusd": ["--backend", "did you mean fused?"],
     "train good.txt --steps 5 --minutes 1": ["--steps", "--minutes", "two budgets"],
     "train good.txt --out one.txt": ["--out one.txt", "is a file"],
     "train good.txt --precision bf16": ["--precision 'bf16'", "bfloat16"],

@@ -169,6 +169,10 @@ def test_an_unknown_choice_suggests_the_nearest(field: str, wrong: str, nearest:
     assert f"{flag(field)} '{wrong}' is not known: did you mean {nearest}?" in message
 
 
+def test_the_old_name_of_a_backend_is_accepted() -> None:
+    assert TrainOptions(backend="scaffold") == TrainOptions(backend="fused")
+
+
 def test_two_budgets_are_refused() -> None:
     with pytest.raises(OptionError, match="`minutes` and `steps` are two budgets"):
         TrainOptions(minutes=1.0, steps=10)
@@ -208,7 +212,7 @@ def test_omega_is_only_for_cells_without_gates(cell: str) -> None:
         assert TrainOptions(cell=cell, omega=0.5).omega == 0.5
         assert TrainOptions(cell=cell, omega=0.5, backend="reference").omega == 0.5
         with pytest.raises(OptionError, match=r"`omega` takes derivatives .*`backend` reference"):
-            TrainOptions(cell=cell, omega=0.5, backend="scaffold")
+            TrainOptions(cell=cell, omega=0.5, backend="fused")
     else:
         message = r"`omega` is for elman, irnn, preactivation, .*: leave it out for " + cell
         with pytest.raises(OptionError, match=message):

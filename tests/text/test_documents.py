@@ -89,7 +89,7 @@ def alone(network: CharRNN, document: NDArray[Any]) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits[:, 0], targets, reduction="none")
 
 
-@pytest.mark.parametrize("backend", ["reference", "library", "scaffold"])
+@pytest.mark.parametrize("backend", ["reference", "library", "fused"])
 @pytest.mark.parametrize("learned", [False, True])
 def test_training_reads_each_document_as_if_it_were_alone(
     backend: str, learned: bool, make_values: Callable[..., Any]
