@@ -1,11 +1,12 @@
-"""The fused backend: any cell's window near the speed of its matrix products, on the CPU.
+"""A whole window of any cell as compiled code, near the speed of its matrix products, on the CPU.
 
-    all input parts of the window in one product                     (T*B, X) x (X, G*H)
-    the steps as one compiled function, shared out by rows           (B, H) x (H, n*H) each
-    backward the same way round, the weights' gradients in one product at the end
+    float32: all input parts of the window in one product            (T*B, X) x (X, G*H)
+    the steps in one compiled function, rows shared among threads    (B, H) x (H, n*H) each
+    backward in the same way; the weights' gradients in one product at the end
 
-Products are in float32, or in bfloat16 with float32 states, sums and master weights. What is
-compiled, and its arrays: `charrnn.network.fused_codegen`; its products: `charrnn.compiler.matmul`.
+Products are in float32, or in bfloat16 with float32 states, sums and master weights.
+`charrnn.network.fused_codegen` writes the compiled code, `charrnn.network.window_arrays` describes
+its arrays, and `charrnn.compiler.matmul` has its products.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from charrnn.cells import Layer
 from charrnn.cells.layer import EPSILON
 from charrnn.compiler import matmul
 from charrnn.network.fused_codegen import Window, compiled
-from charrnn.network.window_arrays import Allocator, as_array, as_arrays
+from charrnn.network.window_arrays import Allocator, as_array, as_arrays, start_row
 
 LayerState = tuple[Tensor, ...]
 _FUNCTIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
@@ -40,16 +41,17 @@ def sequence(
     readout: Any = None,
     bf16: bool,
 ) -> tuple[Tensor, LayerState]:
-    """One layer over a window, as `charrnn.network.layers.reference` computes it.
+    """Run one layer over a window; it computes what `charrnn.network.layers.reference` does.
 
     Args:
         layer: the recurrence and its form.
-        x: input (T, B, X), float32.
-        state: its parts (B, H), float32.
+        x: the input (T, B, X), float32.
+        state: the parts of the state (B, H), float32.
         weights: the layer's parameters by name, float32.
-        zone: for each part of the state, what part of the old one stays: to be spread to (T, B, H).
+        zone: for each part of the state, the share of the old one that stays, broadcastable to
+            (T, B, H).
         readout: not used; a cell that feeds the output back does not run here.
-        bf16: make the products in bfloat16.
+        bf16: compute the products in bfloat16.
     """
     matrices = layer.matrices(weights)
     vectors = [weights[name] for name in layer.vectors]
@@ -143,9 +145,9 @@ class _Layout:
                     own.append(bias[rows])
                 else:
                     arrays[f"rx{n}"] = allocator.make("rx", count * hidden)
-                    arrays[f"biasx{n}"] = _start(count * hidden, bias[rows])
+                    arrays[f"biasx{n}"] = start_row(count * hidden, bias[rows])
                 first += count
-            arrays[f"bias{n}"] = _start(self.blocks[n] * hidden, *own)
+            arrays[f"bias{n}"] = start_row(self.blocks[n] * hidden, *own)
         return {name: as_array(tensor) for name, tensor in arrays.items()}
 
     def pack(self, matrix: Tensor) -> Tensor:
@@ -194,7 +196,7 @@ class _Window(torch.autograd.Function):
             x = x.to(dtype)
             parts, statistics = _input_parts(x, weight_ih, bias, len(weight_ih) // hidden)
             arrays |= {"x": as_array(parts)}
-            arrays |= as_arrays("bias", list(map(_start, widths, biases)))
+            arrays |= as_arrays("bias", list(map(start_row, widths, biases)))
         states = [allocator.make("state", hidden) for _ in state]
         for whole, before in zip(states, state, strict=True):
             whole[0] = before
@@ -305,7 +307,7 @@ def _run_backward(
         None if same else allocator.make("dx", inputs * hidden)
         for same, inputs in zip(window.one_derivative, window.inputs, strict=True)
     ]
-    arrays |= layout.common(allocator.threads) | {"zero": as_array(_start(hidden))}
+    arrays |= layout.common(allocator.threads) | {"zero": as_array(start_row(hidden))}
     arrays |= as_arrays("d", d) | as_arrays("dm", dm) | as_arrays("dr", dr) | as_arrays("dx", dx)
     if any(layout.normalized):
         arrays |= as_arrays("dn", [allocator.make("dn", width) for width in widths])
@@ -327,9 +329,10 @@ def _run_backward(
 def _input_parts(
     x: Tensor, weight: Tensor, bias: Tensor | None, blocks: int
 ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-    """Input parts (T, B, G*H); where they are normalized, they are float32.
+    """Return the input parts (T, B, G*H), and what their backward pass needs.
 
-    Then what the way back needs of it comes with them: what was normalized, means and deviations.
+    With layer normalization (no bias) that is the product (T*B, G, H) in float32, its means and
+    1 / its deviations.
     """
     flat = x.flatten(0, 1)
     if bias is not None:
@@ -341,7 +344,7 @@ def _input_parts(
 
 
 def _input_derivative(dx: list[Tensor], statistics: Sequence[Tensor | None], hidden: int) -> Tensor:
-    """Derivatives (T*B, G*H) by the input's product, of those by the parts of every stage."""
+    """Return the derivative (T*B, G*H) by the input's product, from those by each stage's parts."""
     flat = dx[0] if len(dx) == 1 else torch.cat(dx, 1)
     split, mean, scale = statistics
     if split is None:
@@ -352,20 +355,16 @@ def _input_derivative(dx: list[Tensor], statistics: Sequence[Tensor | None], hid
     return found.flatten(1)  # type: ignore[no-any-return]
 
 
-def _start(width: int, *parts: Tensor | None) -> Tensor:
-    """What a product's sums start from (1, 1, N): the sum of these vectors, or zero."""
-    start = torch.zeros(1, 1, matmul.columns(width))
-    for part in parts:
-        if part is not None:
-            start[0, 0, :width] += part
-    return start
-
-
 def _gradients(derivative: Tensor, *rows: Tensor) -> tuple[list[Tensor], Tensor]:
-    """What matrices (N, K) get of rows (R, K) that met them and of the derivative (R, N); the bias.
+    """Return the gradients of matrices (N, K) and of a bias (N,).
 
-    A product whose left side is laid out by columns runs at half the speed: where it is narrower,
-    what was met is laid out anew instead, all of it for one product, with ones for the bias.
+    A product with a transposed left side runs at half the speed. So where the operands are
+    narrower than the derivative, they are transposed instead, all in one matrix for one product,
+    with a row of ones for the bias.
+
+    Args:
+        derivative: of the loss by the products (R, N).
+        rows: the operand of each matrix (R, K).
     """
     count, width = derivative.shape
     ends = [0, *itertools.accumulate(part.shape[1] for part in rows)]
@@ -384,14 +383,14 @@ def _gradients(derivative: Tensor, *rows: Tensor) -> tuple[list[Tensor], Tensor]
 
 
 def _joined(parts: Tensor, batch: int, hidden: int) -> Tensor:
-    """Rows (B, H) that threads have in room of their own."""
+    """Return the rows (B, H) that threads have in arrays of their own."""
     threads = len(parts)
     bounds = [part * batch // threads for part in range(threads + 1)]
     return torch.cat([parts[n, : bounds[n + 1] - bounds[n], :hidden] for n in range(threads)])
 
 
 def _split(tensors: Any, states: int, count: int) -> tuple[list[Any], list[Any], list[Any]]:
-    """Parts of the state, and two tensors for each product."""
+    """Split tensors into the parts of the state and two tensors for each product."""
     return (
         list(tensors[:states]),
         list(tensors[states : states + count]),

@@ -22,7 +22,7 @@ from charrnn.compiler.autodiff import Trace, Value, replay, trace
 from charrnn.compiler.codegen import Writer
 from charrnn.network import openmp, window_arrays
 
-# Numbers in front of the arrays in the table that a compiled function reads: see `Function`.
+# The first numbers of the table that a compiled function reads: see `Function`.
 _NUMBERS = ("taken", "parts", "steps", "batch", "hidden")
 
 
@@ -30,12 +30,12 @@ _NUMBERS = ("taken", "parts", "steps", "batch", "hidden")
 class Function:
     """A compiled function over a window.
 
-    It reads a table of integers: how many parts were taken so far, how many there are, T, B, H;
-    then for each array its address and its three dimensions.
+    It reads a table of integers: the number of parts (of the rows) that threads have taken so far,
+    the number of all parts, T, B, H; then for each array its address and its three dimensions.
 
     Attributes:
-        address: of the C function.
-        arrays: their names, in the order of the table.
+        address: the address of the C function.
+        arrays: the names of the arrays, in the order of the table.
     """
 
     address: int
@@ -44,7 +44,7 @@ class Function:
     def __call__(
         self, arrays: Mapping[str, NDArray[Any]], sizes: tuple[int, int, int], threads: int
     ) -> None:
-        """Run it for T steps, B rows and H units, the rows shared among `threads`."""
+        """Run it for T steps, B rows and H units; `threads` share the rows."""
         table = [0, threads, *sizes]
         for name in self.arrays:
             array = arrays[name]
@@ -55,20 +55,20 @@ class Function:
 
 @dataclass(frozen=True)
 class Window:
-    """The compiled functions of a cell.
+    """The compiled functions of a layer.
 
     Attributes:
-        forward: of all steps.
-        backward: of all steps, from the last.
-        kind: of the products.
+        forward: runs all steps.
+        backward: runs all steps, from the last to the first.
+        kind: the kind of products.
         operand: the first operand of a step, as it was traced.
-        saved: N, how many values per unit are saved.
-        inputs: for each product, how many input parts its stage reads.
-        own_input: whether the input's product is made inside.
-        merged: for each product, whether the input's part is made into it.
-        own_operand: whether the first operand has an array of its own, or is the first part of the
-            state as it is.
-        one_derivative: for each product, whether dx and dr are the same; only dr is written then.
+        saved: S, the number of values per unit that are saved.
+        inputs: for each product, the number of input parts that its stage reads.
+        own_input: whether the function makes the input's product, too.
+        merged: for each product, whether its sums include the input part.
+        own_operand: whether the first operand has its own array; otherwise it is the first part of
+            the state.
+        one_derivative: for each product, whether dx and dr are the same; then only dr is written.
     """
 
     forward: Function
@@ -91,12 +91,12 @@ class Window:
 
 @functools.cache
 def compiled(layer: Layer, zoneout: bool, kind: str) -> Window:
-    """The functions of `layer`.
+    """Compile the functions of a layer, or load them from the cache.
 
     Args:
         layer: the recurrence and its form.
         zoneout: whether parts of the old state stay.
-        kind: of the products, see `charrnn.compiler.matmul`.
+        kind: the kind of products, see `charrnn.compiler.matmul`.
     """
     source = _Source(trace(layer, zoneout), layer, kind)
     module = codegen.load(source.text())
@@ -116,14 +116,14 @@ def compiled(layer: Layer, zoneout: bool, kind: str) -> Window:
 
 @dataclass
 class _Text:
-    """A function as it is written: its arrays, and the lines of a step."""
+    """The source of a function: its arrays, and the lines of a step."""
 
     arrays: tuple[str, ...]
     lines: list[str]
 
 
 class _Source:
-    """The text of a module with the functions of one traced cell."""
+    """The source of a module with the functions of one traced layer."""
 
     def __init__(self, traced: Trace, layer: Layer, kind: str) -> None:
         self.traced, self.kind = traced, kind
@@ -134,7 +134,7 @@ class _Source:
         self.own_input = self.bf16 and not self.normalized
         self.blocks = codegen.input_blocks(layer)
         self.one_derivative = codegen.asks_for_sums(traced, self.blocks)
-        # A cell whose derivatives by both are the same asks for nothing but their sum.
+        # Where both derivatives are the same, a step needs only the sum of both parts.
         self.merged = tuple(self.own_input and one for one in self.one_derivative)
         self.forward = self._function(range(len(traced.dr)), self._forward_product, self._forward)
         self.backward = self._function(
@@ -142,7 +142,7 @@ class _Source:
         )
 
     def text(self) -> str:
-        """The module's text."""
+        """Return the module's source."""
         lines = [
             '"""Written by charrnn: all steps of one cell."""',
             "import numpy as np",
@@ -157,7 +157,7 @@ class _Source:
         return "\n".join([*lines, ""])
 
     def _entry(self, name: str, text: _Text, steps: str) -> list[str]:
-        """A function for a part of the rows, and the C function that shares the rows out."""
+        """Return a function for some rows, and the C function that distributes all rows."""
         tiles = self.kind == "tiles"
         lines = [
             # Inlined by LLVM: as a function of its own it would be in two libraries, optimized in
@@ -198,7 +198,7 @@ class _Source:
         order: Iterable[int],
         *parts: Callable[[int], tuple[list[str], set[str]]],
     ) -> _Text:
-        """What is done in a step, product by product."""
+        """Return the code of a step, product by product."""
         lines: list[str] = []
         arrays = {"tiles"} if self.kind == "tiles" else set()
         for number in order:
@@ -209,18 +209,18 @@ class _Source:
         return _Text(tuple(sorted(arrays)), lines)
 
     def _normalizes(self, number: int) -> bool:
-        """Whether a product is normalized: not the inner ones."""
+        """Return whether a product is normalized; inner products are not."""
         return self.normalized and bool(self.blocks[number])
 
     def _forward_product(self, number: int) -> tuple[list[str], set[str]]:
-        """A product, and its normalization."""
+        """Return the code of a product and its normalization, and the arrays it uses."""
         n = number
         lines, arrays, start = [], {f"operand{n}", f"w{n}", f"r{n}", f"bias{n}"}, f"bias{n}"
         if self.merged[n] and self.blocks[n]:
             lines.append(self._product("input", f"wx{n}", f"bias{n}", f"r{n}"))
             arrays |= {"input", f"wx{n}"}
             start = f"r{n}"
-        if n == 0 and self.own_input:  # any stage may ask for any input part
+        if n == 0 and self.own_input:  # any stage may read any input part
             for m, blocks in enumerate(self.blocks):
                 if blocks and not self.merged[m]:
                     lines.append(self._product("input", f"wx{m}", f"biasx{m}", f"rx{m}"))
@@ -232,7 +232,7 @@ class _Source:
         return lines, arrays
 
     def _backward_product(self, number: int) -> tuple[list[str], set[str]]:
-        """What an operand gets from its product."""
+        """Return the code of the derivative by an operand, from that by its product."""
         n = number
         lines, arrays = [], {f"dr{n}", f"w{n}", f"dm{n}", "zero"}
         if self._normalizes(n):
@@ -244,24 +244,24 @@ class _Source:
         return [*lines, self._product(f"dr{n}", f"w{n}", "zero", f"dm{n}")], arrays
 
     def _product(self, operand: str, matrix: str, start: str, to: str) -> str:
-        """The call of a product."""
+        """Return the call of a product."""
         return f"multiply_{self.kind}({operand}, t, first, end, {matrix}, {start}, {to}, part)"
 
     def _recurrent(self, number: int, block: int) -> str:
-        """Where a row finds a block of a product."""
+        """Return the element that holds a block of a product."""
         if self._normalizes(number):
             return f"normal{number}[{block}]"
         return f"r{number}[{block}]"
 
     def _input(self, block: int) -> str:
-        """Where a row finds an input part."""
+        """Return the element that holds an input part."""
         if not self.own_input:
             return f"x[{block}]"
         number = next(n for n, group in enumerate(self.blocks) if block in group)
         return "c(0)" if self.merged[number] else f"rx{number}[{self.blocks[number].index(block)}]"
 
     def _saved(self) -> dict[int, str]:
-        """Where the saved nodes are."""
+        """Return the element that holds each saved node."""
         return {index: f"saved[{place}]" for place, index in enumerate(self.traced.saved)}
 
     def _writer(self) -> Writer:
@@ -279,7 +279,7 @@ class _Source:
         return writer
 
     def _forward(self, number: int) -> tuple[list[str], set[str]]:
-        """The rows after a product, on the way forward."""
+        """Return the code after a product in forward, and the arrays it uses."""
         traced, writer = self.traced, self._writer()
         saved = self._saved()
         writer.offered = {
@@ -300,7 +300,7 @@ class _Source:
         return _rows(writer.store(stores))
 
     def _backward(self, number: int) -> tuple[list[str], set[str]]:
-        """The rows before a product, on the way back."""
+        """Return the code before a product in backward, and the arrays it uses."""
         traced, writer = self.traced, self._writer()
         writer.offered = {i: _read(place, self.bf16) for i, place in self._saved().items()}
         normalized = self._normalizes(number)
@@ -317,20 +317,20 @@ class _Source:
                 )
                 for k, g in enumerate(self.blocks[number])
             ]
-        if number == 0:  # by now all is known that the old state and the vectors get
+        if number == 0:  # the derivatives by the old state and the vectors are complete now
             stores += [(f"d{k}[0] = {{}}", value.index) for k, value in enumerate(traced.dcarry)]
             stores += [(f"dv[{k}] += {{}}", value.index) for k, value in enumerate(traced.dv)]
         return _rows(writer.store(stores))
 
 
 def _rows(body: Sequence[str]) -> tuple[list[str], set[str]]:
-    """A loop over rows and units, and the arrays it uses."""
+    """Return a loop over rows and units, and the arrays it uses."""
     arrays = {window_arrays.array_of(kind) + number for kind, number, _ in codegen.elements(body)}
     return codegen.rows(body, "for b in range(first, end):", "for j in range(H):", _row), arrays
 
 
 def _row(kind: str, number: str, block: str) -> str:
-    """One block of a row of an array, as an array of its own."""
+    """Return the expression of one block of a row."""
     array, k = window_arrays.array_of(kind) + number, int(block)
     return f"{array}[{window_arrays.row_of(kind)}, {k} * H:{k + 1} * H]"
 

@@ -1,8 +1,8 @@
-"""The loss of the next symbols, some rows at a time.
+"""The loss of the next tokens, some rows at a time.
 
-The logits of a window, with all that is made of them on the way to a gradient, are most of a
-training's memory where there are many symbols. So they are made for some rows, turned into nats
-and gradients, and forgotten before the next rows. Shapes: N rows, Y values read, V symbols.
+With a large vocabulary, the logits of a window and their gradients take most of the memory of
+training. So they are computed for some rows, turned into nats and gradients, and freed before the
+next rows. Shapes: N rows, Y values that the output map reads, V tokens.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch.autograd.function import once_differentiable
 
 from charrnn.text.streams import IGNORED
 
-LOGITS = 2**22  # made at a time, about
+LOGITS = 2**22  # the approximate number computed at a time
 
 
 def logits(read: Tensor, weight: Tensor, bias: Tensor, bf16: bool) -> Tensor:
-    """`read` (..., Y) times `weight` (V, Y) plus `bias` (V,); the product in bfloat16 if `bf16`."""
+    """Return `read` (..., Y) times `weight` (V, Y), perhaps in bfloat16, plus `bias` (V,)."""
     if bf16:
         return F.linear(read.to(torch.bfloat16), weight.to(torch.bfloat16)).float().add_(bias)
     return F.linear(read, weight, bias)
@@ -29,7 +29,7 @@ def logits(read: Tensor, weight: Tensor, bias: Tensor, bf16: bool) -> Tensor:
 
 @torch.no_grad()
 def nats(read: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, bf16: bool) -> Tensor:
-    """-ln p (N,) of `targets` (N,), where `read` (N, Y) was read."""
+    """Return -ln p (N,) of `targets` (N,), from what the output map reads (N, Y)."""
     found = [
         F.cross_entropy(logits(read[rows], weight, bias, bf16), targets[rows], reduction="none")
         for rows in _pieces(len(targets), len(bias))
@@ -38,7 +38,7 @@ def nats(read: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, bf16: bool
 
 
 def mean_nats(read: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, bf16: bool) -> Tensor:
-    """The mean of `nats`; its gradient is made with it, and has none of its own.
+    """Return the mean of `nats`; it has a gradient but no second derivative.
 
     Rows whose target is `charrnn.text.streams.IGNORED` do not count.
     """
@@ -46,15 +46,15 @@ def mean_nats(read: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, bf16:
 
 
 def _pieces(rows: int, symbols: int) -> Iterator[slice]:
-    """All rows, as many at a time as have `LOGITS`."""
+    """Yield slices of all rows, each with about `LOGITS` logits."""
     step = max(1, LOGITS // symbols)
     return (slice(first, first + step) for first in range(0, rows, step))
 
 
 class _MeanNats(torch.autograd.Function):
-    """Of each row: p = softmax(logits), d nats / d logits = p - one-hot target.
+    """The mean loss and its gradient: d nats / d logits = softmax(logits) - one-hot target.
 
-    Written out, and in place: `torch.log_softmax` takes twice as long where V is thousands.
+    It is written out, and in place: `torch.log_softmax` takes twice as long if V is thousands.
     """
 
     @staticmethod
@@ -87,7 +87,7 @@ class _MeanNats(torch.autograd.Function):
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         found = context.saved_tensors
-        if float(gradient) != 1:  # as it is where nothing but sums come after
+        if float(gradient) != 1:  # it is 1 unless the loss is scaled
             found = [gradient * part for part in found]
         by_read, *by_output = found
         return by_read, None, *by_output, None

@@ -1,8 +1,8 @@
-"""Compiled code run by several threads: those that torch has already, where they can be had.
+"""Compiled code on several threads: torch's own threads if possible.
 
-Torch's threads wait for their next work by spinning. A second pool beside it would fight with them
-for the cores, and lose most of what it could gain. So compiled windows run on torch's own threads:
-its OpenMP runtime starts a function on all of them, as every compiler's OpenMP code asks it to.
+Torch's threads spin while they wait for work, so a second pool would compete with them for the
+cores. Compiled windows therefore run on torch's threads: its OpenMP runtime starts a function on
+all of them, as it does for code that a compiler translated from OpenMP.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 def run(address: int, data: int, threads: int) -> None:
-    """Call the C function at `address` with `data` in so many threads, and wait for all."""
+    """Call the C function at `address` with `data` in a number of threads, and wait for all."""
     if threads == 1:
         _FUNCTION(address)(data)
     else:
@@ -26,7 +26,7 @@ def run(address: int, data: int, threads: int) -> None:
 
 @functools.cache
 def _starter() -> Callable[[int, int, int], None]:
-    """What starts a function in several threads."""
+    """Return a function that starts a C function in several threads."""
     start = _find_openmp()
     if start is not None:
         return lambda address, data, threads: start(address, data, threads, 0)
@@ -36,9 +36,9 @@ def _starter() -> Callable[[int, int, int], None]:
 
 
 def _find_openmp() -> Any:
-    """``GOMP_parallel(function, data, threads, flags)`` of the runtime that torch has loaded.
+    """Return ``GOMP_parallel(function, data, threads, flags)`` of torch's OpenMP runtime.
 
-    Also the runtimes of LLVM and Intel have a function of this name. None where there is none.
+    The runtimes of LLVM and Intel have this function, too. None if torch has no such runtime.
     """
     import torch
 

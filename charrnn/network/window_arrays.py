@@ -157,6 +157,15 @@ class Allocator:
         return space[:count].view(steps, self.batch, depth)
 
 
+def start_row(width: int, *parts: Tensor | None) -> Tensor:
+    """Return the start of a product's sums (1, 1, N): the sum of these vectors, or zero."""
+    start = torch.zeros(1, 1, matmul.columns(width))
+    for part in parts:
+        if part is not None:
+            start[0, 0, :width] += part
+    return start
+
+
 def as_array(tensor: Tensor) -> NDArray[Any]:
     """Return the memory of a tensor as an array; bfloat16 as its bits."""
     if tensor.dtype == torch.bfloat16:
