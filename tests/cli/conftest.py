@@ -225,6 +225,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Run:
     text = folder / "story.txt"
     text.write_text(story(TEXT_CHARACTERS), "utf-8", newline="")
     done = Cli(folder)("train", text, *TINY)
+    # Compiles what generation needs: later commands load it, and say nothing about compiling.
+    Cli(folder)("sample", "--length", 1)
     return Run(text, folder / "runs" / "story-1", done)
 
 
