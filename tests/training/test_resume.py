@@ -140,8 +140,8 @@ def test_killed_again_and_again_is_the_same(tmp_path: Path, whole: Path) -> None
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "scaffold": {"backend": "scaffold", "precision": "float32"},
-    "bfloat16": {"backend": "scaffold", "precision": "bfloat16"},
+    "fused": {"backend": "fused", "precision": "float32"},
+    "bfloat16": {"backend": "fused", "precision": "bfloat16"},
     "layers": {"num_layers": 3, "skip_connections": True, "embedding_size": 0},
     "overlapping windows": {"update_every": 3, "learned_start": True, "backend": "reference"},
     "reset": {"state": "reset", "seq_len": 6},
