@@ -1,3 +1,5 @@
+"""Every cell's step by hand, the shapes of its parameters, and their initial values."""
+
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -153,7 +155,7 @@ def test_a_deeper_recurrent_map_squashes_between_its_matrices() -> None:
     assert operands == pytest.approx((9.0, 0.7615942, 0.6351490), abs=1e-6)
 
 
-def test_normalised_parts_are_scaled_before_the_bias() -> None:
+def test_normalized_parts_are_scaled_before_the_bias() -> None:
     # x part 2 * 0.25 + 0.5 = 1, recurrent part 3 * -0.25 = -0.75: h = tanh(0.25) = 0.2449187
     layer = Layer(CELLS["elman"], layer_norm=True)
     after, _ = formed_step(layer, (0.25,), [(-0.25,)], (9.0,), (2.0, 3.0, 0.5))
@@ -169,7 +171,7 @@ def test_gains_and_biases_are_counted_over_all_products() -> None:
     assert after == pytest.approx((0.8757176,), abs=1e-6)
 
 
-def test_a_second_bias_follows_the_normalised_product() -> None:
+def test_a_second_bias_follows_the_normalized_product() -> None:
     # the step of test_gru_reset_after_step_by_hand: recurrent parts -1 + 0, 0 + 1, 0.5 + 1.5
     layer = Layer(CELLS["gru-reset-after"], layer_norm=True)
     v = (*(1.0,) * 6, 0.0, 0.0, 0.0, 0.0, 1.0, 1.5)
@@ -177,7 +179,7 @@ def test_a_second_bias_follows_the_normalised_product() -> None:
     assert after == pytest.approx((1.5863996,), abs=1e-6)
 
 
-def test_peepholes_come_before_what_normalisation_adds() -> None:
+def test_peepholes_come_before_the_gains_in_the_vectors() -> None:
     # the step of test_both_peephole_steps_by_hand
     layer = Layer(CELLS["lstm-peephole"], layer_norm=True)
     v = (0.5, -0.25, 0.25, *(1.0,) * 8, 0.0, 1.0, 0.0, 0.0)
@@ -390,7 +392,7 @@ def test_only_the_automatic_rule_starts_as_the_identity() -> None:
 
 
 @pytest.mark.parametrize("name", ["irnn", "lstm", "gru"])
-def test_glorot_and_he_hold_for_every_matrix(name: str) -> None:
+def test_glorot_and_he_apply_to_every_matrix(name: str) -> None:
     # Glorot: uniform, variance 2 / (rows + columns); He: normal, variance 2 / columns
     layer = Layer(CELLS[name], recurrent_depth=2)
     for rule, deviations in (("glorot", 3**0.5), ("he", math.inf)):
@@ -408,7 +410,7 @@ def test_glorot_and_he_hold_for_every_matrix(name: str) -> None:
                 assert (largest > 3) == (rule == "he")
 
 
-def test_what_is_not_square_starts_by_glorot_where_orthogonal_is_asked() -> None:
+def test_matrices_that_are_not_square_start_with_glorot() -> None:
     # jordan's output map has 50 rows: W_ph (300, 50), variance 2 / 350
     layer = Layer(CELLS["jordan"])
     start = layer.initial(2, 300, np.random.default_rng(0), output_size=50)["weight_hh"]
@@ -428,7 +430,7 @@ def test_deeper_recurrent_matrices_start_orthogonal_and_differ() -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_first_weights_are_those_of_the_randomness(name: str) -> None:
+def test_initial_weights_follow_from_the_seed(name: str) -> None:
     def weights(seed: int) -> dict[str, Any]:
         start = Layer(CELLS[name]).initial(2, 5, np.random.default_rng(seed), output_size=4)
         return {key: value.tolist() for key, value in start.items()}
@@ -448,7 +450,7 @@ def test_every_block_of_the_input_weights_has_glorot_variance() -> None:
 
 
 @pytest.mark.parametrize("rule", [glorot, he])
-def test_first_matrices_have_the_shape_asked(rule: Callable[..., Any]) -> None:
+def test_initial_matrices_have_the_given_shape(rule: Callable[..., Any]) -> None:
     made = rule(3, 5, np.random.default_rng(0))
     assert (made.shape, made.dtype) == ((3, 5), np.float32)
 

@@ -132,20 +132,20 @@ def test_gru_saves_its_three_gates_and_nothing_else() -> None:
     assert operations(traced, traced.saved) == ["sigmoid"] * 2 + ["tanh"]
 
 
-def test_what_multiplies_a_reset_gate_is_saved_too() -> None:
+def test_the_factor_of_a_reset_gate_is_saved() -> None:
     # n = tanh(x + r * h_n): the derivative by r is h_n, a part of the product
     traced = trace(Layer(CELLS["gru-reset-after"]), zoneout=False)
     assert operations(traced, traced.saved) == ["r0", "sigmoid", "sigmoid", "tanh"]
 
 
-def test_preactivation_saves_what_meets_its_product() -> None:
+def test_preactivation_saves_its_operand() -> None:
     # backward from c: the old state's share passes through tanh(c), of which this is the result
     traced = trace(Layer(CELLS["preactivation"]), zoneout=False)
     assert operations(traced, traced.saved) == ["tanh"]
     assert traced.saved == (traced.operands[0].index,)
 
 
-def test_what_a_later_product_needs_is_saved_though_the_derivative_does_not() -> None:
+def test_values_for_a_later_product_are_saved_even_if_the_derivative_needs_none() -> None:
     # h = a + b + ...: b comes from the second product, and a must not be forgotten until then
     def equations(sigmoid: Any, tanh: Any, relu: Any) -> Any:
         def unit(x: Any, product: Any, state: Any) -> Any:
@@ -184,7 +184,7 @@ def test_inputs_that_go_straight_into_the_derivative_are_saved() -> None:
     assert operations(traced, traced.saved) == ["r0", "x"]
 
 
-def test_what_occurs_twice_is_one_node() -> None:
+def test_equal_operations_share_one_node() -> None:
     graph = Graph()
     a, b = graph.inputs("x", 2)
     assert (a + b).index == (b + a).index

@@ -120,7 +120,7 @@ def test_modules_that_charrnn_writes_are_cached(tmp_path: Path) -> None:
         assert run(text, tmp_path) == ""
 
 
-def test_where_other_functions_are_cached_stays_as_it_was() -> None:
+def test_the_cache_folder_of_other_functions_does_not_change() -> None:
     from numba import config
 
     before = config.CACHE_DIR  # type: ignore[attr-defined]

@@ -26,7 +26,7 @@ def plain(function: Any) -> Any:
 @pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "plain"])
 @pytest.mark.parametrize("bf16", [False, True], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("sizes", SIZES)
-def test_both_ways_equal_those_of_torch(
+def test_forward_and_backward_equal_torch(
     sizes: tuple[int, int, int], bf16: bool, compiled: bool
 ) -> None:
     count, blocks, hidden = sizes

@@ -113,20 +113,20 @@ def check(kind: str, count: int, width: int, size: int, **more: Any) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", [1, 2, 5, 12, 16, 17, 32, 33, 49])
 @pytest.mark.parametrize(("width", "size"), [(1, 1), (7, 3), (33, 31), (32, 64), (65, 97)])
-def test_products_are_those_of_numpy(kind: str, count: int, width: int, size: int) -> None:
+def test_products_equal_numpy(kind: str, count: int, width: int, size: int) -> None:
     check(kind, count, width, size)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("before", "behind"), [(3, 0), (0, 2), (17, 40)])
 @pytest.mark.parametrize("count", [1, 16, 17, 33])
-def test_rows_in_the_middle_of_others(kind: str, count: int, before: int, behind: int) -> None:
+def test_only_the_given_rows_are_computed(kind: str, count: int, before: int, behind: int) -> None:
     check(kind, count, 35, 19, before=before, behind=behind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", [1, 16, 33])
-def test_a_product_can_be_added_to_what_is_there(kind: str, count: int) -> None:
+def test_a_product_can_be_added_to_the_output(kind: str, count: int) -> None:
     made = layout(kind)
     a = torch.ones(1, count + matmul.ROW_GROUP, matmul.depth(3, kind), dtype=made.dtype)
     packed = bits(made.pack(torch.full((5, 3), 2.0, dtype=made.dtype)))
@@ -223,7 +223,9 @@ def test_the_kind_of_product_follows_from_the_processor(monkeypatch: pytest.Monk
             assert matmul.kind_of(bf16=True) == ("tiles" if tiles else "dots")
 
 
-def test_tiles_are_asked_for_only_where_there_may_be_some(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_are_requested_only_on_processors_that_have_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ask = matmul._tiles_allowed.__wrapped__
     answers: list[int] = []
     system = SimpleNamespace(syscall=lambda *request: answers.pop())
@@ -262,7 +264,7 @@ def _close(tiles: Any, part: Any) -> None:
 
 
 @pytest.mark.skipif(not ABLE["tiles"], reason="needs tiles")
-def test_the_tiles_configuration_is_what_it_was() -> None:
+def test_the_configuration_of_tiles_is_restored() -> None:
     def now() -> list[int]:
         found = np.zeros(matmul.TILES_CONFIG, np.uint8)
         _store(found.ctypes.data)

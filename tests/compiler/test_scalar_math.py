@@ -49,7 +49,7 @@ def test_nonlinear_functions(name: str, exact: Any) -> None:
     np.testing.assert_allclose(over(getattr(scalar_math, name)), wanted, rtol=0, atol=5e-7)
 
 
-def test_bf16_there_and_back_is_the_same() -> None:
+def test_bf16_to_float32_and_back_is_exact() -> None:
     bits = np.arange(2**16, dtype=np.uint16)
 
     @njit
@@ -62,7 +62,7 @@ def test_bf16_there_and_back_is_the_same() -> None:
     assert (found[~is_number] & 0x7F != 0).all()  # still not a number
 
 
-def test_one_integer_counts_for_all_threads() -> None:
+def test_take_counts_across_threads() -> None:
     @njit
     def count(address: Any, times: Any) -> Any:
         return [scalar_math.take(address) for _ in range(times)]
@@ -72,7 +72,7 @@ def test_one_integer_counts_for_all_threads() -> None:
     assert numbers.tolist() == [7, 43, 7]
 
 
-def test_an_address_is_a_place_to_read_and_write() -> None:
+def test_an_address_can_be_read_and_written() -> None:
     @njit
     def double(address: Any) -> None:
         numbers = carray(scalar_math.pointer(address), (3,), np.float32)

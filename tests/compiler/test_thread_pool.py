@@ -40,14 +40,14 @@ def meet(threads: int) -> list[int]:
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])
 @pytest.mark.parametrize("rest", [0.0, 0.0005, 0.02])
-def test_all_come_every_time(threads: int, rest: float) -> None:
+def test_all_threads_run_every_time(threads: int, rest: float) -> None:
     # at once, while they look out for more or are about to go, and when they have gone
     for _ in range(300 if rest < 0.01 else 5):
         assert meet(threads) == [threads, threads, 17]
         time.sleep(rest)
 
 
-def test_who_finds_no_more_work_goes() -> None:
+def test_idle_threads_end() -> None:
     meet(3)
     slots = thread_pool._pool(2)._slots
     end = time.monotonic() + 120  # a busy machine takes the processor at each look
@@ -56,7 +56,7 @@ def test_who_finds_no_more_work_goes() -> None:
     assert slots[:, 0].tolist() == [thread_pool.GONE] * 2
 
 
-def test_a_thread_that_looks_is_not_start_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_polling_thread_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thread_pool, "_pool", lambda others: made)
     made = thread_pool._Pool(1)
     started: list[int] = []
@@ -67,7 +67,7 @@ def test_a_thread_that_looks_is_not_start_again(monkeypatch: pytest.MonkeyPatch)
     assert 1 <= len(started) < 500
 
 
-def test_slots_live_as_long_as_a_thread_looks_at_them() -> None:
+def test_slots_live_as_long_as_a_thread_polls_them() -> None:
     def outlives() -> bool:
         made = thread_pool._Pool(1)
         slots = weakref.ref(made._slots.base)
@@ -80,9 +80,7 @@ def test_slots_live_as_long_as_a_thread_looks_at_them() -> None:
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_an_interrupt_in_the_middle_leaves_nobody_waiting(
-    monkeypatch: pytest.MonkeyPatch, late: bool
-) -> None:
+def test_an_interrupt_leaves_no_thread_waiting(monkeypatch: pytest.MonkeyPatch, late: bool) -> None:
     monkeypatch.setattr(thread_pool, "_pool", lambda others: made)
     made = thread_pool._Pool(2)
     submit = made._threads.submit
@@ -106,7 +104,9 @@ def test_an_interrupt_in_the_middle_leaves_nobody_waiting(
         assert meet(3) == [3, 3, 17]
 
 
-def test_threads_that_cannot_be_start_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_cannot_start_are_an_error_and_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     start, left = threading.Thread.start, [1]
 
     def some(thread: threading.Thread) -> None:
@@ -158,7 +158,7 @@ def _add(data: Any) -> None:
     numbers[0] += 1
 
 
-def test_one_thread_is_the_callers() -> None:
+def test_one_thread_is_the_caller() -> None:
     numbers = np.zeros(1, np.int64)
     table = np.array([0, numbers.ctypes.data], np.int64)
     before = threading.active_count()

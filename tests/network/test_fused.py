@@ -177,7 +177,7 @@ def test_vectors_and_second_biases_beside_normalization(
 
 
 @pytest.mark.parametrize("kind", USUAL)
-def test_an_equation_that_no_cell_has_runs_all_the_same(kind: str, fused_run: Any) -> None:
+def test_a_new_equation_runs_without_further_code(kind: str, fused_run: Any) -> None:
     # inputs meet products by multiplication, two products meet the same state, one waits
     def equations(sigmoid: Any, tanh: Any, relu: Any) -> Any:
         def unit(x: Any, product: Any, state: Any) -> Any:
@@ -200,7 +200,7 @@ def test_an_equation_that_no_cell_has_runs_all_the_same(kind: str, fused_run: An
 
 
 @pytest.mark.parametrize(("name", "kind"), CELL_KINDS)
-def test_a_window_cut_anywhere_equals_the_whole(name: str, kind: str, fused_run: Any) -> None:
+def test_a_split_window_equals_the_whole(name: str, kind: str, fused_run: Any) -> None:
     layer = Layer(CELLS[name])
     case = make_case(layer, 6, 3, 4, 9, zoned=name == "lstm")
     whole = outcome(fused_run, layer, case)
@@ -218,7 +218,7 @@ def test_a_window_cut_anywhere_equals_the_whole(name: str, kind: str, fused_run:
 
 
 @pytest.mark.parametrize(("name", "kind"), CELL_KINDS)
-def test_not_a_number_goes_in_and_comes_out(name: str, kind: str, fused_run: Any) -> None:
+def test_not_a_number_propagates(name: str, kind: str, fused_run: Any) -> None:
     layer = Layer(CELLS[name])
     case = make_case(layer, 3, 2, 4, 5)
     with torch.no_grad():
@@ -233,7 +233,7 @@ def test_not_a_number_goes_in_and_comes_out(name: str, kind: str, fused_run: Any
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
-def test_a_derivative_that_is_no_number_reaches_what_came_before(kind: str, fused_run: Any) -> None:
+def test_a_derivative_that_is_not_a_number_propagates_backward(kind: str, fused_run: Any) -> None:
     case = make_case(Layer(CELLS["lstm"]), 3, 2, 4, 5)
     y, _ = fused_run(Layer(CELLS["lstm"]), case.x, case.state, case.weights)
     dy = torch.zeros_like(y)
@@ -271,7 +271,7 @@ def test_threads_share_the_rows_of_pairs(kind: str, fused_run: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", USUAL)
-def test_the_way_back_may_have_other_threads(kind: str, fused_run: Any) -> None:
+def test_backward_may_use_another_number_of_threads(kind: str, fused_run: Any) -> None:
     layer = Layer(CELLS["lstm-peephole"])
     case = make_case(layer, 3, 5, 3, 8)
     wanted = torch.autograd.grad(
@@ -287,7 +287,7 @@ def test_the_way_back_may_have_other_threads(kind: str, fused_run: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", USUAL)
-def test_rows_do_not_see_each_other(kind: str, fused_run: Any) -> None:
+def test_rows_are_independent(kind: str, fused_run: Any) -> None:
     layer = Layer(CELLS["gru"])
     case = make_case(layer, 4, 35, 3, 20)
     y, _ = fused_run(layer, case.x, case.state, case.weights)
@@ -300,7 +300,7 @@ def test_rows_do_not_see_each_other(kind: str, fused_run: Any) -> None:
 
 @pytest.mark.parametrize("kind", USUAL)
 @pytest.mark.parametrize("name", ["elman", "lstm"])
-def test_derivatives_and_states_that_lie_turned_in_memory_are_read_right(
+def test_transposed_derivatives_and_states_are_read_correctly(
     name: str, kind: str, fused_run: Any
 ) -> None:
     layer = Layer(CELLS[name])
@@ -345,7 +345,7 @@ def test_the_given_tensors_are_not_changed(name: str, kind: str, fused_run: Any)
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("kind", USUAL)
-def test_a_thousand_windows_leave_no_memory_behind(kind: str, fused_run: Any) -> None:
+def test_a_thousand_windows_leak_no_memory(kind: str, fused_run: Any) -> None:
     layer = Layer(CELLS["lstm"])
     case = make_case(layer, 4, 8, 16, 32)
 
@@ -393,7 +393,7 @@ def test_bfloat16_rounds_to_nearest_even_and_keeps_not_a_number() -> None:
     torch.testing.assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
 
 
-def test_compiled_code_is_kept_and_found_again(
+def test_compiled_code_is_cached_and_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "folder", lambda: tmp_path)
@@ -418,7 +418,7 @@ def test_one_window_is_compiled_once() -> None:
     assert other.own_operand  # tanh(c), and not c, meets its product
 
 
-def test_a_home_that_cannot_be_written_is_no_obstacle(
+def test_a_home_that_is_not_writable_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = tmp_path / "file"

@@ -215,7 +215,7 @@ def test_a_window_cut_anywhere_with_the_state_carried_is_the_whole(
 
 
 @pytest.mark.parametrize(("run", "name"), EACH)
-def test_rows_do_not_see_each_other(run: Any, name: str) -> None:
+def test_rows_are_independent(run: Any, name: str) -> None:
     layer = Layer(CELLS[name])
     x, state, weights = _problem(layer, (4, 3, 2, 5))
     y, _ = _run(run, layer, x, state, weights)
@@ -225,7 +225,7 @@ def test_rows_do_not_see_each_other(run: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize(("run", "name"), EACH)
-def test_not_a_number_goes_in_and_comes_out(run: Any, name: str) -> None:
+def test_not_a_number_propagates(run: Any, name: str) -> None:
     layer = Layer(CELLS[name])
     x, state, weights = _problem(layer, (4, 3, 2, 5))
     with torch.no_grad():
@@ -408,7 +408,7 @@ def test_blocks_are_normalized_each_for_itself(name: str) -> None:
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-3)
 
 
-def test_zoneout_keeps_what_its_masks_say() -> None:
+def test_zoneout_follows_its_masks() -> None:
     # where the mask is 1 the old value stays, where it is 0 the new one comes: step by step
     layer = Layer(CELLS["lstm"])
     x, state, weights = _problem(layer, (4, 3, 2, 5))
@@ -531,7 +531,7 @@ class TestSelect:
                 select(Layer(CELLS["gru"]), CUDA, backend="fused")
 
     @pytest.mark.usefixtures("able")
-    def test_wishes_are_granted(self) -> None:
+    def test_a_given_backend_is_used(self) -> None:
         for backend in ("reference", "library", "fused"):
             kernel = select(Layer(CELLS["elman"]), CPU, "float32", backend)
             assert (kernel.backend, kernel.precision) == (backend, "float32")
@@ -548,7 +548,7 @@ class TestSelect:
             (CPU, "bfloat16", "reference", "`precision` bfloat16 needs the fused backend on a CPU"),
         ],
     )
-    def test_what_cannot_be_is_refused(
+    def test_impossible_combinations_are_refused(
         self, device: torch.device, precision: str, backend: str, message: str
     ) -> None:
         with pytest.raises(OptionError, match=message):

@@ -24,7 +24,7 @@ def _given(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, 
 
 @pytest.mark.parametrize("at_once", [1, SYMBOLS, 2 * SYMBOLS, 3 * SYMBOLS + 1, 10**6])
 @pytest.mark.parametrize("factor", [1.0, -2.5])
-def test_any_pieces_are_the_cross_entropy(
+def test_pieces_of_any_size_give_the_cross_entropy(
     monkeypatch: pytest.MonkeyPatch, at_once: int, factor: float
 ) -> None:
     monkeypatch.setattr(loss, "LOGITS", at_once)
@@ -83,7 +83,7 @@ def test_in_bfloat16_it_is_what_autograd_makes_of_the_same_products() -> None:
     assert found.item() != exact.item()  # products are rounded
 
 
-def test_far_logits_and_what_is_no_number_stay_visible() -> None:
+def test_large_logits_and_not_a_number_propagate() -> None:
     read, targets, weight, bias = _given(torch.float32)
     far = loss.mean_nats(read * 1e4, targets, weight, bias, bf16=False)
     assert torch.isfinite(far)

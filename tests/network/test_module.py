@@ -186,7 +186,7 @@ def test_the_network_is_embedding_layers_and_output(make_values: Make) -> None:
     torch.testing.assert_close(after, tuple((h,) for h in last), rtol=1e-12, atol=1e-12)
 
 
-def test_one_hot_symbols_choose_columns_of_the_first_weights(make_values: Make) -> None:
+def test_one_hot_tokens_choose_columns_of_the_first_weights(make_values: Make) -> None:
     config = ModelConfig(3, "elman", 1, 5, 0)
     network = _network(make_values, config)
     values = network.values()
@@ -357,7 +357,7 @@ def test_a_jordan_network_is_fed_its_own_distribution(make_values: Make) -> None
         np.testing.assert_allclose(logits[-1, 0].detach(), expected, rtol=1e-12)
 
 
-def test_layer_normalisation_by_hand(make_values: Make) -> None:
+def test_layer_normalization_by_hand(make_values: Make) -> None:
     network = _network(make_values, ModelConfig(3, "elman", 1, 5, 2, layer_norm=True))
     w = network.values()
     own = {name.removeprefix("layers.0."): value for name, value in w.items()}
@@ -373,9 +373,7 @@ def test_layer_normalisation_by_hand(make_values: Make) -> None:
 
 
 @pytest.mark.parametrize("cell", ALL)
-def test_layer_normalisation_takes_away_the_size_of_each_block(
-    make_values: Make, cell: str
-) -> None:
+def test_layer_normalization_removes_the_scale_of_each_block(make_values: Make, cell: str) -> None:
     ids, _ = _ids(5, 2)
     for normalised in (True, False):
         network = _network(make_values, _config(cell, layer_norm=normalised))
@@ -468,7 +466,7 @@ def test_dropout_that_is_not_locked_drops_others_at_every_step(make_values: Make
     assert (masks == 0).double().mean().item() == pytest.approx(0.25, abs=0.04)
 
 
-def test_what_goes_up_is_dropped_between_layers_too(make_values: Make) -> None:
+def test_dropout_also_acts_between_layers(make_values: Make) -> None:
     config = ModelConfig(3, "elman", 2, 5, 2)
     kept = Regularizers(dropout=0.5, locked_dropout=True)
     network = _network(make_values, config, regularizers=kept)
@@ -545,7 +543,7 @@ def test_a_weight_that_is_dropped_gets_no_gradient(make_values: Make) -> None:
         Regularizers(dropout=0.5, locked_dropout=True, weight_drop=0.5),
     ],
 )
-def test_noise_is_for_training_alone(make_values: Make, kept: Regularizers) -> None:
+def test_noise_is_drawn_only_in_training(make_values: Make, kept: Regularizers) -> None:
     config = ModelConfig(3, "gru", 2, 5, 2)
     plain = _network(make_values, config)
     network = _network(make_values, config, regularizers=kept)

@@ -49,7 +49,7 @@ def starter(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.usefixtures("starter")
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])
 @pytest.mark.parametrize("parts", [1, 2, 3, 1000])
-def test_every_part_is_done_once(parts: int, threads: int) -> None:
+def test_every_part_runs_once(parts: int, threads: int) -> None:
     for _ in range(20):
         numbers, came = squares(parts, threads)
         assert numbers == [part * part for part in range(parts)]
@@ -75,7 +75,9 @@ def test_one_thread_needs_no_starter(monkeypatch: pytest.MonkeyPatch) -> None:
     assert squares(5, 1) == ([0, 1, 4, 9, 16], 1)
 
 
-def test_what_is_no_runtime_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_are_not_runtimes_are_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch, "__file__", str(tmp_path / "torch" / "__init__.py"))
     assert openmp._find_openmp() is None  # no folder at all
     libraries = tmp_path / "torch" / "lib"
