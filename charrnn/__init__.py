@@ -18,7 +18,7 @@ The subpackages and modules, each of which imports only those before it:
 - ``network``: the torch module, its fused kernels and its loss
 - ``inference``: the engines that run a trained network
 - ``decoding``: filters, sampling, beam search, constraints
-- ``run_dir``, ``scoring``, ``generator``, ``compression``, ``novelty``: what a trained model can do
+- ``run_dir``, ``scoring``, ``generator``, ``compression``: what a trained model can do
 - ``training``: plan, trainer, checkpoints
 - ``inspection``, ``bench``: analyses and measurements, as numbers
 - ``cli``: the command line

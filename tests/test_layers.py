@@ -41,7 +41,6 @@ MODULES = [
     "scoring",
     "generator",
     "compression",
-    "novelty",
     "training",
     "inspection",
     "bench",
@@ -194,7 +193,7 @@ def test_writing_and_scoring_load_no_torch(line: str, model: Path) -> None:
     assert "torch" not in names
 
 
-@pytest.mark.parametrize("module", ["charrnn.novelty", "charrnn.cli.display.editor"])
+@pytest.mark.parametrize("module", ["charrnn.inspection.novelty", "charrnn.cli.display.editor"])
 def test_novelty_and_the_editor_load_no_torch(module: str) -> None:
     assert "torch" not in loaded("-c", f"import {module}")
 

@@ -1,1 +1,1 @@
-"""Measurements inside a model: numbers only; `charrnn.cli.display` draws them."""
+"""Analyses of a model and of its texts: numbers only; `charrnn.cli.display` draws them."""

@@ -16,7 +16,7 @@ from charrnn.terminal import TextWriter, one_line
 
 if TYPE_CHECKING:
     from charrnn.decoding.output_text import Sample
-    from charrnn.novelty import Index, Novelty
+    from charrnn.inspection.novelty import Index, Novelty
 
 FLUSH_SECONDS = 0.02
 _SHOWN = ("text", "seed", "log_prob", "finished_by")
@@ -159,7 +159,7 @@ def _show_as_written(
 
 def novelty_index(model: Path | None) -> Index:
     """Return the index of the text that the model of ``--model`` was trained on."""
-    from charrnn import novelty
+    from charrnn.inspection import novelty
     from charrnn.run_dir import find_model
 
     return novelty.for_model(find_model(model), note)

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charrnn import novelty
 from charrnn.config import TextOptions, to_json
 from charrnn.errors import CorpusError, ModelError, OptionError
+from charrnn.inspection import novelty
+from charrnn.inspection.novelty import Index
 from charrnn.model import model_file
 from charrnn.model.model_file import Model
-from charrnn.novelty import Index
 from charrnn.text import corpus
 
 # Characters of one to four bytes, two of which begin with the same three.
@@ -301,7 +301,7 @@ def test_two_processes_may_build_an_index_at_once(run: Path, tmp_path: Path) -> 
     script = (
         "import sys, pathlib, platformdirs\n"
         "platformdirs.user_cache_path = lambda name: pathlib.Path(sys.argv[2]) / name\n"
-        "from charrnn import novelty\n"
+        "from charrnn.inspection import novelty\n"
         "index = novelty.for_model(sys.argv[1])\n"
         "print(index.compare('the worst of times').longest_run)\n"
     )
