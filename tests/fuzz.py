@@ -37,7 +37,7 @@ with atheris.instrument_imports(include=["charrnn"]) if atheris else contextlib.
     from charrnn.text import manifest as manifests
     from charrnn.text.named import registry as corpora
     from charrnn.training import checkpoints
-    from charrnn.training.record import Record
+    from charrnn.training.run_description import Record
 
 GOLDEN = Path(__file__).parent / "golden" / "1"
 RUN = GOLDEN / "run"

@@ -20,7 +20,7 @@ from charrnn.network.module import CharRNN, detached
 from charrnn.storage import machine
 from charrnn.text import streams
 from charrnn.training import optimizer as optimizers
-from charrnn.training.bptt import BPTT
+from charrnn.training.training_step import BPTT
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def text(case: Case) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def step(case: Case, kernel: sequence.Kernel) -> Step:
-    """Return a function that runs one of our training steps; see `charrnn.training.bptt`."""
+    """Return a function that runs one training step; see `charrnn.training.training_step`."""
     model = model_of(case)
     config = TrainConfig(
         seq_len=case.seq_len, update_every=case.seq_len, batch_size=case.batch_size, steps=1

@@ -134,9 +134,9 @@ class Evaluator:
         return Evaluation(score, kind, weights, rounding, windows)
 
     def _dynamic(self, ids: Ids) -> Score:
-        from charrnn.training import dynamic
+        from charrnn.training import dynamic_evaluation
 
         threads = self.engine.threads or 1
         with ProgressBar(in_bytes=False) as bar:
             progress = bar.of("reading and learning", len(ids))
-            return dynamic.score(self.model, ids, threads=threads, progress=progress)
+            return dynamic_evaluation.score(self.model, ids, threads=threads, progress=progress)

@@ -2,7 +2,9 @@
 
 `start` and `resume` yield events; nothing here prints, draws or generates text.
 
-    setup     what is decided before the first step        run       writes the run's folder
-    trainer   the loop: validations, best weights          state     what a checkpoint holds
-    bptt      updates                                      record    what the files say
+    plan            the sizes            setup            what is decided before the first step
+    trainer         the loop             training_step    loss, gradient, clipping, update
+    learning_rate   the schedule         budget           steps or minutes
+    run             writes the folder, decides when a checkpoint is due
+    checkpoints     their files          state            what they hold
 """

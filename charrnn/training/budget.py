@@ -1,4 +1,4 @@
-"""The budget of a training, in steps or by the clock, and the learning rate schedule."""
+"""The budget of a training, in steps or by the clock."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from charrnn.config import TrainConfig
-
-WARM_UP = 0.05
-LAST_RATE = 0.02
 
 
 class Budget(Protocol):
@@ -78,11 +75,3 @@ def make(
     if config.minutes is None:
         return Steps(steps)
     return Clock(started + 60 * config.minutes, steps, reserve, start=begun)
-
-
-def rate(fraction: float) -> float:
-    """Return the learning rate relative to its peak: linear warm-up, then cosine decay."""
-    if fraction >= 1:
-        return LAST_RATE
-    cosine = 0.5 * (1 + math.cos(math.pi * fraction))
-    return min(1.0, (fraction + 1e-3) / WARM_UP) * (LAST_RATE + (1 - LAST_RATE) * cosine)

@@ -15,12 +15,12 @@ from charrnn.errors import ModelError, OptionError
 from charrnn.network.module import choose_device
 from charrnn.run_dir import RunDir, choose_run_dir
 from charrnn.text.open import Texts
-from charrnn.training import changes as change_rules
-from charrnn.training import checkpoints, lock, process, record, state
+from charrnn.training import checkpoints, lock, process_settings, run_description, state
+from charrnn.training import resume_rules as change_rules
 from charrnn.training.checkpoints import Found
 from charrnn.training.events import Events, Notice, Planned
-from charrnn.training.record import Record
 from charrnn.training.run import Control, Past, Run
+from charrnn.training.run_description import Record
 from charrnn.training.setup import (
     Setup,
     choose_kernel,
@@ -149,12 +149,12 @@ def _train(resumed: _Resumed, control: Control) -> Events:
     step = resumed.state.step
     cores = os.cpu_count() or 1
     threads = setup.options.threads or max(1, min(earlier.machine["threads"], cores))
-    with process.settings(setup.device, threads):
+    with process_settings.settings(setup.device, threads):
         torch.manual_seed(setup.plan.train.seed)
         differences = state.restore_generators(resumed.state, setup.device)
         if setup.device.type == "cuda":  # only on CUDA
             differences.append("CUDA sums in no fixed order")
-        differences += change_rules.machine_changes(earlier, record.machine(setup))
+        differences += change_rules.machine_changes(earlier, run_description.machine(setup))
         changes = [*earlier.run["changes"]]
         if resumed.changes:
             changes.append({"step": step, **resumed.changes})

@@ -20,7 +20,7 @@ from charrnn.model.model_file import MODEL_NAME, Model
 from charrnn.scoring import Score
 from charrnn.storage import files
 from charrnn.training import budget as budgets
-from charrnn.training import checkpoints, record, state
+from charrnn.training import checkpoints, run_description, state
 from charrnn.training.background_writer import BackgroundWriter
 from charrnn.training.budget import Budget, Clock
 from charrnn.training.checkpoints import Checkpoint
@@ -36,7 +36,7 @@ from charrnn.training.events import (
     Values,
     never,
 )
-from charrnn.training.record import Record
+from charrnn.training.run_description import Record
 from charrnn.training.setup import Setup
 from charrnn.training.state import TrainingState
 from charrnn.training.trainer import Ended, SavePoint, Trainer
@@ -135,7 +135,7 @@ class Run:
     def _write_first_files(self) -> None:
         checkpoints.tidy(self._run_dir)
         setup, changes = self._setup, self._past.changes
-        config = record.description(setup) | {"threads": torch.get_num_threads()}
+        config = run_description.description(setup) | {"threads": torch.get_num_threads()}
         if changes:
             config["changes"] = changes
         self._run_dir.write_config(config, setup.data, setup.options)
@@ -175,7 +175,7 @@ class Run:
             "train_nats": metrics.train_nats,
             "valid_nats": metrics.valid_nats,
         }
-        training = {**record.description(self._setup), **reached, **final}
+        training = {**run_description.description(self._setup), **reached, **final}
         del training["model"]  # the model's own config says it
         model = Model(self._setup.plan.model, self._setup.data.tokenizer, values, training)
         yield from self._put(MODEL_NAME, partial(model_file.save, self._run_dir.model, model))
@@ -207,9 +207,9 @@ class Run:
         return Record(
             options=self._setup.options,
             plan=self._setup.plan,
-            run=record.description(self._setup) | {"changes": list(self._past.changes)},
-            tokenizer=record.digest(self._setup.data.tokenizer),
-            machine=record.machine(self._setup),
+            run=run_description.description(self._setup) | {"changes": list(self._past.changes)},
+            tokenizer=run_description.digest(self._setup.data.tokenizer),
+            machine=run_description.machine(self._setup),
             seconds=self._seconds(),
             fraction=self.budget.fraction(captured.step),
             reserve=self.budget.reserve if isinstance(self.budget, Clock) else 0.0,

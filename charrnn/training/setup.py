@@ -18,10 +18,10 @@ from charrnn.run_dir import RunDir
 from charrnn.text import dataset, streams
 from charrnn.text.dataset import Dataset
 from charrnn.text.open import Texts
-from charrnn.training.bptt import BPTT
 from charrnn.training.events import Values
 from charrnn.training.plan import Plan
 from charrnn.training.trainer import Trainer
+from charrnn.training.training_step import BPTT
 from charrnn.training.validation import Validation
 
 

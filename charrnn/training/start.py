@@ -19,8 +19,7 @@ from charrnn.storage import machine
 from charrnn.text import streams
 from charrnn.text.dataset import Dataset
 from charrnn.text.open import Texts
-from charrnn.training import checkpoints, init_from, lock, plan, process
-from charrnn.training.bptt import BPTT
+from charrnn.training import checkpoints, init_from, lock, plan, process_settings
 from charrnn.training.events import Events, Notice, Planned
 from charrnn.training.plan import Plan
 from charrnn.training.run import Control, Past, Run
@@ -31,6 +30,7 @@ from charrnn.training.setup import (
     initial_values,
     make_trainer,
 )
+from charrnn.training.training_step import BPTT
 
 MEASURED_WINDOW = 256  # steps at most of a window whose speed is measured
 SHORTEST_WINDOW = 8  # that is planned for documents
@@ -81,7 +81,7 @@ def begin(
 ) -> Events:
     """Plan and train in a folder that was chosen; `replace_run`: it may hold a run."""
     device = choose_device(options.device)
-    with process.settings(device, options.threads):
+    with process_settings.settings(device, options.threads):
         setup = _setup(run_dir, texts, options, device, model)
         yield Planned(run_dir, setup.data, setup.plan, setup.kernel)
         run_dir.create()

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 
 from charrnn.errors import DivergedError
-from charrnn.training import budget as budgets
+from charrnn.training import learning_rate
 from charrnn.training import validation as validations
-from charrnn.training.bptt import BPTT
 from charrnn.training.budget import Budget, Clock
 from charrnn.training.events import Best, Metrics, Notice, Progress, Stop, Values, never
+from charrnn.training.training_step import BPTT
 from charrnn.training.validation import InterruptedScoring, Validation
 
 MAX_VALIDATIONS = 20  # per run
@@ -137,7 +137,7 @@ class Trainer:
     def learning_rate(self, fraction: float) -> float:
         """Return the learning rate when this part of the budget is used."""
         peak = self.bptt.config.learning_rate
-        return budgets.rate(fraction) * peak * ROLLBACK_RATE**self.rollbacks
+        return learning_rate.schedule(fraction) * peak * ROLLBACK_RATE**self.rollbacks
 
     def _measure_scoring(self, clock: Clock) -> Iterator[Notice]:
         """Reserve time for the scoring at the end; say so if it is much of a short training."""

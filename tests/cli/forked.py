@@ -25,7 +25,7 @@ _CONTEXT.set_forkserver_preload(
         "charrnn.cli.display.training_progress",
         "charrnn.decoding.compiled",
         "charrnn.generator",
-        "charrnn.inspection.choices",
+        "charrnn.inspection.next_token",
         "charrnn.inference.compiled_engine",
         "charrnn.training.resume",
         "matplotlib.figure",

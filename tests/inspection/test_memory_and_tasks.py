@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from charrnn.config import TrainOptions
 from charrnn.errors import CorpusError
 from charrnn.inference.numpy_engine import NumpyEngine
-from charrnn.inspection import tasks
+from charrnn.inspection import memory_tasks
 from charrnn.inspection.memory import memory
-from charrnn.inspection.tasks import TASKS, Task
+from charrnn.inspection.memory_tasks import TASKS, Task
 from charrnn.model.model_file import Model
 from charrnn.text.tokenizer import ByteTokenizer
 
@@ -96,7 +96,7 @@ def test_answers_are_correct_and_lines_of_a_lag_have_one_length(
             left: list[str] = []
             for symbol in (asked + answer).replace(".", ""):
                 if symbol in "([{<":
-                    left.append(dict(tasks.PAIRS)[symbol])
+                    left.append(dict(memory_tasks.PAIRS)[symbol])
                 else:
                     assert left.pop() == symbol
             assert left == []
@@ -119,7 +119,7 @@ def test_success_is_the_share_of_correct_answers(make_model: Any) -> None:
 
     def success(*answers: str) -> float:
         task = Task(lambda lag, chance: ("b" * lag + "=", chance.choice(answers)), 0.0)
-        return tasks.success(model, task, 3, seed=1, count=400)
+        return memory_tasks.success(model, task, 3, seed=1, count=400)
 
     assert (success("aa"), success("ab"), success("ba")) == (1.0, 0.0, 0.0)
     assert success("aa", "ab") == pytest.approx(0.5, abs=0.1)
@@ -127,12 +127,12 @@ def test_success_is_the_share_of_correct_answers(make_model: Any) -> None:
 
 def test_a_task_is_learned_and_seeds_make_different_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     task = TASKS["brackets"]
-    monkeypatch.setattr(tasks, "CHARACTERS", 40_000)
+    monkeypatch.setattr(memory_tasks, "CHARACTERS", 40_000)
     options = TrainOptions(
         num_layers=1, hidden_size=32, batch_size=16, seq_len=16, steps=150, learning_rate=0.02
     )
-    model = tasks.train(task, [1, 2], options)
-    assert tasks.success(model, task, 1, seed=1, count=100) > 0.5 > task.guessed
-    lines = [tasks.text(task, [1, 2], 500, random.Random(seed)) for seed in (1, 2)]
+    model = memory_tasks.train(task, [1, 2], options)
+    assert memory_tasks.success(model, task, 1, seed=1, count=100) > 0.5 > task.guessed
+    lines = [memory_tasks.text(task, [1, 2], 500, random.Random(seed)) for seed in (1, 2)]
     assert lines[0] != lines[1]
     assert {len(line) for line in islice(lines[0].splitlines(), 40)} == {6, 7}

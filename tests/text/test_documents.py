@@ -26,8 +26,8 @@ from charrnn.text import streams
 from charrnn.text.corpus import from_text
 from charrnn.text.streams import IGNORED, Cursor
 from charrnn.text.tokenizer import CharTokenizer
-from charrnn.training.bptt import BPTT
 from charrnn.training.events import Result
+from charrnn.training.training_step import BPTT
 
 START = 3
 LENGTHS = [5, 1, 12, 3, 4, 8, 2, 7]

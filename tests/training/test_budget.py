@@ -5,37 +5,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.training import budget
-from charrnn.training.budget import LAST_RATE, WARM_UP, Clock, Steps, rate
+from charrnn.training.budget import Clock, Steps
+from charrnn.training.learning_rate import LAST_RATE, WARM_UP, schedule
 
 
 def test_the_rate_is_a_cosine_by_hand() -> None:
     # 0.02 + 0.98 * (1 + cos(pi x)) / 2: half way 0.02 + 0.98 / 2, at a quarter cos is 0.7071068
-    assert rate(0.5) == pytest.approx(0.51)
-    assert rate(0.25) == pytest.approx(0.02 + 0.98 * 0.8535534)
-    assert rate(0.75) == pytest.approx(0.02 + 0.98 * 0.1464466)
+    assert schedule(0.5) == pytest.approx(0.51)
+    assert schedule(0.25) == pytest.approx(0.02 + 0.98 * 0.8535534)
+    assert schedule(0.75) == pytest.approx(0.02 + 0.98 * 0.1464466)
 
 
 def test_the_learning_rate_warms_up_linearly() -> None:
     def part_of_cosine(x: float) -> float:
-        return rate(x) / (LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * x)) / 2)
+        return schedule(x) / (LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * x)) / 2)
 
-    assert 0 < rate(0) < 0.05
+    assert 0 < schedule(0) < 0.05
     low, middle, high = (part_of_cosine(WARM_UP * x) for x in (0.2, 0.4, 0.6))
     assert middle - low == pytest.approx(high - middle)
     assert part_of_cosine(WARM_UP) == 1
 
 
 def test_the_cosine_ends_with_the_budget() -> None:
-    assert rate(1 - 1e-9) == pytest.approx(LAST_RATE)
-    assert rate(1) == rate(1.5) == LAST_RATE
+    assert schedule(1 - 1e-9) == pytest.approx(LAST_RATE)
+    assert schedule(1) == schedule(1.5) == LAST_RATE
 
 
 @given(st.floats(0, 2), st.floats(0, 2))
 def test_the_rate_never_rises_after_the_warm_up(one: float, other: float) -> None:
     early, late = sorted((one, other))
-    assert 0 < rate(early) <= 1
+    assert 0 < schedule(early) <= 1
     if early >= WARM_UP:
-        assert rate(late) <= rate(early)
+        assert schedule(late) <= schedule(early)
 
 
 def test_steps_depend_on_the_step_alone() -> None:

@@ -21,7 +21,7 @@ from charrnn.model import parameters
 from charrnn.run_dir import RunDir
 from charrnn.training import checkpoints
 from charrnn.training.checkpoints import Checkpoint, Found
-from charrnn.training.record import Record
+from charrnn.training.run_description import Record
 
 CONFIG = ModelConfig(vocab_size=5, hidden_size=4, embedding_size=3)
 BATCH_SIZE = 2

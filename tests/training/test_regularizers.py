@@ -18,8 +18,8 @@ from charrnn.network.layers import reference
 from charrnn.network.module import CharRNN, Noise, Outputs
 from charrnn.text import streams
 from charrnn.training import regularizers
-from charrnn.training.bptt import BPTT
 from charrnn.training.regularizers import Recorder
+from charrnn.training.training_step import BPTT
 
 Make = Callable[..., dict[str, NDArray[Any]]]
 PLAIN = ["elman", "irnn", "preactivation"]  # their state is all that is carried

@@ -21,10 +21,10 @@ from charrnn.network.module import CharRNN
 from charrnn.run_dir import RunDir
 from charrnn.text import dataset
 from charrnn.text.corpus import Corpus, from_text
-from charrnn.training import budget, checkpoints, state
-from charrnn.training.bptt import BPTT
+from charrnn.training import checkpoints, learning_rate, state
 from charrnn.training.budget import Clock
 from charrnn.training.events import Metrics, Result
+from charrnn.training.training_step import BPTT
 
 SMALL: dict[str, Any] = {
     "hidden_size": 8,
@@ -438,7 +438,7 @@ def test_a_diverged_training_restarts_from_good_weights(tmp_path: Path, wild: se
     rows = _metrics(tmp_path / "run")
     assert [row["step"] for row in rows] == [*range(1, 31)]
     assert all(np.isfinite(row["train_nats"]) for row in rows)
-    whole = budget.rate(25 / 30) * 0.02
+    whole = learning_rate.schedule(25 / 30) * 0.02
     assert rows[25]["learning_rate"] == pytest.approx(whole / 4)
 
 

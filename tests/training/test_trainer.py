@@ -17,10 +17,11 @@ from charrnn.text.dataset import Dataset
 from charrnn.text.streams import Cursor
 from charrnn.training import trainer as loop
 from charrnn.training import validation
-from charrnn.training.bptt import BPTT
-from charrnn.training.budget import Budget, Clock, Steps, rate
+from charrnn.training.budget import Budget, Clock, Steps
 from charrnn.training.events import Best, Metrics, Notice, Progress, Stop, never
+from charrnn.training.learning_rate import schedule
 from charrnn.training.trainer import Ended, LoopEvent, Trainer
+from charrnn.training.training_step import BPTT
 from charrnn.training.validation import Validation
 
 CONFIG = TrainConfig(
@@ -114,7 +115,7 @@ def test_validations_do_not_change_the_training(tiny_text: str) -> None:
     without = _trainer(_data(tiny_text), dropout=0.3)
     without.bptt.network.train()
     for step in range(40):
-        without.bptt.update(rate(step / 40) * 0.01)
+        without.bptt.update(schedule(step / 40) * 0.01)
     assert ends == _everything(without)
     assert validations > 5
 
@@ -253,7 +254,7 @@ def test_sgd_learns(tiny_text: str) -> None:
 def test_the_learning_rate_follows_the_budget(tiny_text: str) -> None:
     reports = _reports(_trainer(_data(tiny_text)), 20)
     assert [p.step for p in reports] == [*range(1, 21)]
-    assert [p.learning_rate for p in reports] == [0.01 * rate(step / 20) for step in range(20)]
+    assert [p.learning_rate for p in reports] == [0.01 * schedule(step / 20) for step in range(20)]
     assert [p.fraction for p in reports] == [step / 20 for step in range(1, 21)]
 
 

@@ -58,7 +58,7 @@ def inspect_memory(
     if tasks.cell and not tasks.task:
         raise OptionError("--cell is for the networks that a --task trains: add --task")
     if tasks.task:
-        from charrnn.inspection.tasks import compare_on_tasks
+        from charrnn.inspection.memory_tasks import compare_on_tasks
 
         compared = compare_on_tasks(tasks, contexts.longest or DEFAULT_LAG, note)
         panels, fields = memory_curves.task_panels(compared), compared.to_json()

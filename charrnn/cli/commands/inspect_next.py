@@ -42,7 +42,7 @@ def inspect_next(
     The settings that you give are shown one by one and, if there are several, together. The tree
     shows every prefix that beam search kept; the numbered ones are the texts it found, best first.
     """
-    from charrnn.inspection import choices
+    from charrnn.inspection import next_token as analysis
 
     prompt = start.prompt
     given = {
@@ -52,7 +52,7 @@ def inspect_next(
         "top_p": top_p,
         "min_p": min_p,
     }
-    configs = choices.settings({name: value for name, value in given.items() if value is not None})
+    configs = analysis.settings({name: value for name, value in given.items() if value is not None})
     if width > MAX_WIDTH or length > MAX_LENGTH:
         raise OptionError(
             f"--width {width}, --length {length}: a tree of more than {MAX_WIDTH} prefixes or "
@@ -61,8 +61,8 @@ def inspect_next(
     beam = BeamConfig(length=length, width=width, num_return=width)
     generator = load_model(model)
     read = generator.read(prompt)
-    found = choices.choices(read, configs)
-    tree = choices.beam_tree(generator, read, beam)
+    found = analysis.choices(read, configs)
+    tree = analysis.beam_tree(generator, read, beam)
     names = generator.tokenizer.token_names
     if output.plot is not None:
         plots.save(next_token.picture(prompt, names, found, tree, symbols), output.plot)

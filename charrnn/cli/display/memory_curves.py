@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from charrnn.inspection.memory import Memory
-    from charrnn.inspection.tasks import Comparison
+    from charrnn.inspection.memory_tasks import Comparison
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def context_panel(found: Mapping[str, Memory]) -> Panel:
 
 def task_panels(compared: Comparison) -> list[Panel]:
     """Return the success of cells over lags, a panel for each task."""
-    from charrnn.inspection.tasks import EXAMPLES, TASKS
+    from charrnn.inspection.memory_tasks import EXAMPLES, TASKS
 
     panels = []
     for name, cells in compared.tasks.items():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from charrnn.config import BeamConfig
-    from charrnn.inspection.choices import Choice, Node
+    from charrnn.inspection.next_token import Choice, Node
 
 BAR = 24  # characters of the longest bar
 EXCERPT = 40  # characters of a prompt

@@ -23,9 +23,9 @@ from charrnn.network.layers import LayerState, reference
 from charrnn.network.module import CharRNN, Noise
 from charrnn.text import corpus, streams
 from charrnn.text.streams import Cursor
-from charrnn.training.bptt import BPTT
 from charrnn.training.events import Planned
 from charrnn.training.regularizers import Recorder
+from charrnn.training.training_step import BPTT
 
 Make = Callable[..., dict[str, NDArray[Any]]]
 Weights = dict[str, Tensor]

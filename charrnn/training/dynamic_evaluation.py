@@ -22,7 +22,7 @@ from charrnn.model.model_file import Model
 from charrnn.network.layers import select
 from charrnn.network.module import CharRNN, detached
 from charrnn.scoring import Score
-from charrnn.training import process
+from charrnn.training import process_settings
 
 # Tuned on the held-out parts of War and Peace and of folk tunes.
 SEGMENT = 32  # tokens between two updates
@@ -46,7 +46,7 @@ def score(
         threads: for torch; one stream hardly keeps a second one busy.
         progress: called after each segment with the number of tokens read.
     """
-    with process.threads(threads):
+    with process_settings.threads(threads):
         return _score(model, ids, progress)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from charrnn.config import ModelConfig, TextOptions, TrainConfig, TrainOptions, flag, to_json
 from charrnn.errors import OptionError
 from charrnn.text.dataset import Dataset
-from charrnn.training.record import Record, digest
+from charrnn.training.run_description import Record, digest
 
 BUDGETS = ("minutes", "epochs", "steps")
 MACHINE = ("device", "precision", "backend", "threads")

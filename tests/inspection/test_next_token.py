@@ -9,7 +9,7 @@ import pytest
 
 from charrnn.config import BeamConfig, SampleConfig
 from charrnn.generator import Generator
-from charrnn.inspection.choices import Choice, Node, beam_tree, choices
+from charrnn.inspection.next_token import Choice, Node, beam_tree, choices
 from charrnn.model.model_file import Model
 
 
