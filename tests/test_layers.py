@@ -1,4 +1,7 @@
-"""The modules of charrnn/ in the order of imports: each imports only those above it."""
+"""The modules of charrnn/ in the order of imports, and the rules that keep the package simple.
+
+Each module imports only those above it. Files, functions and signatures stay short.
+"""
 
 from __future__ import annotations
 
@@ -75,6 +78,18 @@ ONLY = {
     "uniplot": ("cli/display/",),
     "tensorboard": ("cli/run_options.py",),
 }
+# Where an `except` may catch everything, and why. Anything else would hide bugs.
+CATCH_ALL = {
+    "compiler/thread_pool.py": "threads that wait for each other must not wait for a missing one",
+    "inspection/novelty.py": "a half-written index must not stay in the cache",
+    "storage/files.py": "a half-written temporary file must not stay",
+    "training/background_writer.py": "a bug in the thread is raised again in the training's",
+}
+TESTS = Path(__file__).parent
+MAX_MODULES, MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 25, 500, 60, 12
+TAG = re.compile(r"</[a-z]+|<[a-z]+ [a-z]+=|<!doctype", re.IGNORECASE)
+DOCUMENT = re.compile(r"<!doctype|</?(?:html|head|body|script|style)\b", re.IGNORECASE)
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True)
@@ -107,11 +122,31 @@ def inside() -> list[Import]:
 
 
 def _imports() -> Iterator[Import]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        file = path.relative_to(PACKAGE).as_posix()
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for file, tree in trees().items():
+        for node in ast.walk(tree):
             for name in imported(node):
                 yield Import(file, node.lineno, name)
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    """Return the syntax tree of every file of the package."""
+    paths = sorted(PACKAGE.rglob("*.py"))
+    return {p.relative_to(PACKAGE).as_posix(): ast.parse(p.read_text("utf-8")) for p in paths}
+
+
+def file_imports() -> dict[str, set[str]]:
+    """Return which files of the package each file imports, anywhere in the file."""
+    files = {}
+    for file in trees():
+        name = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        files["charrnn" if name == "__init__" else f"charrnn.{name}"] = file
+    found: dict[str, set[str]] = {file: set() for file in trees()}
+    for each in inside():
+        # The name is a module, or something that a module defines.
+        wanted = files.get(each.name) or files[each.name.rpartition(".")[0]]
+        found[each.file].add(wanted)
+    return found
 
 
 def imported(node: ast.AST) -> list[str]:
@@ -153,6 +188,78 @@ def test_imports_can_be_read() -> None:
     computed = {found.file for found in imports() if top_module(found.name) == "importlib"}
     assert computed <= {"compiler/codegen.py", "network/layers.py"}
     assert [str(found) for found in imports() if found.name == "charrnn"] == []
+
+
+def test_no_files_import_each_other() -> None:
+    """Imports inside functions and for type checkers count, too, and so do longer cycles."""
+    waiting = file_imports()
+    while ready := {file for file, wanted in waiting.items() if not wanted & set(waiting)}:
+        waiting = {file: wanted for file, wanted in waiting.items() if file not in ready}
+    assert waiting == {}
+
+
+def test_no_command_imports_another_command() -> None:
+    commands = {file for file in trees() if file.startswith("cli/commands/")}
+    assert len(commands) > 20
+    importers = {file for file, wanted in file_imports().items() if wanted & commands}
+    assert importers == {"cli/app.py"}
+
+
+def test_everything_is_caught_only_where_it_must_be() -> None:
+    found = set()
+    for file, tree in trees().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ExceptHandler):
+                names = {n.id for n in ast.walk(node.type or tree) if isinstance(n, ast.Name)}
+                if node.type is None or names & {"Exception", "BaseException"}:
+                    found.add(file)
+    assert found == set(CATCH_ALL)
+
+
+def test_html_lies_in_files_of_its_own() -> None:
+    """Only the modules that fill a page write tags, and no document, script or style."""
+    pages, documents = set(), set()
+    for file, tree in trees().items():
+        text = "\n".join(
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        )
+        pages |= {file} if file.startswith("cli/") and TAG.search(text) else set()
+        documents |= {file} if DOCUMENT.search(text) else set()
+    assert pages <= {"cli/display/surprisal_page.py", "cli/display/unit_page.py"}
+    assert documents == set()
+
+
+def test_files_and_functions_are_short() -> None:
+    long = []
+    for file, tree in trees().items():
+        lines = len((PACKAGE / file).read_text("utf-8").splitlines())
+        long += [f"{file} has {lines} lines"] if lines > MAX_FILE_LINES else []
+        for node in ast.walk(tree):
+            if not isinstance(node, Function):
+                continue
+            lines = (node.end_lineno or 0) - node.lineno + 1
+            count = len([n for n in ast.walk(node.args) if isinstance(n, ast.arg)])
+            if lines > MAX_FUNCTION_LINES:
+                long.append(f"{file}:{node.lineno} {node.name} has {lines} lines")
+            if count > MAX_PARAMETERS:
+                long.append(f"{file}:{node.lineno} {node.name} has {count} parameters")
+    assert long == []
+
+
+def test_modules_are_few() -> None:
+    folders = {Path(file).parent.as_posix() for file in trees()} - {"."}
+    assert len(folders | set(MODULES)) <= MAX_MODULES
+
+
+def test_the_tests_have_the_folders_of_the_package_and_unique_names() -> None:
+    files = sorted(TESTS.rglob("test_*.py"))
+    assert len(files) > 80
+    names = [path.name for path in files]
+    assert sorted(set(names)) == sorted(names)
+    folders = {path.parent.relative_to(TESTS).as_posix() for path in files}
+    assert [folder for folder in folders if not (PACKAGE / folder / "__init__.py").exists()] == []
 
 
 @pytest.mark.parametrize("package", ONLY)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.cells import CELLS
 from charrnn.errors import CorpusError, OptionError
 from charrnn.inspection import features
 from charrnn.inspection.activations import Activations, Saturation, activations, saturation
@@ -110,9 +111,6 @@ def absolute_limit(values: NDArray[Any], axis: int | None = None) -> NDArray[np.
 
 def parse_unit(text: str, model: Model) -> Unit:
     """Return the unit named LAYER.PART.UNIT, or LAYER.UNIT of the last part of the state."""
-    from charrnn.cells import CELLS
-    from charrnn.inspection.units import Unit
-
     config, states = model.config, CELLS[model.config.cell].states
     match = re.fullmatch(r"(\d{1,9})\.(?:([a-z]+)\.)?(\d{1,9})", text)
     if not match:
