@@ -343,8 +343,8 @@ def check_resume(*, force: bool, init_from: bool) -> None:
         raise OptionError("--init-from starts a run, --resume continues one: give one of them")
 
 
-def find_run(given: Path | None, runs: Path = RUNS) -> RunDir:
-    """Return the run named by its folder or its model, or the newest run in `runs`.
+def find_run(given: Path | None) -> RunDir:
+    """Return the run named by its folder or its model, or the newest run.
 
     Raises:
         ModelError: no run was found.
@@ -354,26 +354,26 @@ def find_run(given: Path | None, runs: Path = RUNS) -> RunDir:
         if not run.metrics.is_file():
             raise ModelError(f"{given} is not a run: there is no {run.metrics.name} in {run.path}")
         return run
-    found = sorted(runs.glob("*/metrics.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+    found = sorted(RUNS.glob("*/metrics.jsonl"), key=lambda path: path.stat().st_mtime_ns)
     if not found:
         raise ModelError(
-            f"no run found in {runs.absolute()}: train one with 'charrnn train FILE', or name one"
+            f"no run found in {RUNS.absolute()}: train one with 'charrnn train FILE', or name one"
         )
     return RunDir(found[-1].parent)
 
 
-def find_model(given: Path | None, runs: Path = RUNS) -> Path:
-    """Return the file meant by ``--model``: a file, a run's folder, or the newest run in `runs`.
+def find_model(given: Path | None) -> Path:
+    """Return the file meant by ``--model``: a file, a run's folder, or the newest run.
 
     Raises:
         ModelError: there is none; says where it looked and how to make one.
     """
     if given is not None:
         return RunDir(given).model if given.is_dir() else given
-    models = sorted(runs.glob(f"*/{MODEL_NAME}"), key=lambda path: path.stat().st_mtime_ns)
+    models = sorted(RUNS.glob(f"*/{MODEL_NAME}"), key=lambda path: path.stat().st_mtime_ns)
     if not models:
         raise ModelError(
-            f"no model found in {runs.absolute()}: train one with 'charrnn train FILE', "
+            f"no model found in {RUNS.absolute()}: train one with 'charrnn train FILE', "
             "or name one with --model"
         )
     return models[-1]

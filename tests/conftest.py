@@ -20,7 +20,7 @@ from charrnn.config import ModelConfig, SampleConfig
 from charrnn.decoding import sampler
 from charrnn.decoding.filters import FIELDS
 from charrnn.decoding.sampler import Sampler, generator
-from charrnn.decoding.step import ENDED, OVER, ends_with
+from charrnn.decoding.step import ENDED, OVER
 from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
@@ -215,7 +215,7 @@ class Written:
             if self.ended:
                 return False
             self.ids += (symbol,)
-            if ends_with(self.ids, self.stops):
+            if any(self.ids[-len(stop) :] == stop for stop in self.stops):
                 return False
         return True
 

@@ -15,16 +15,19 @@ from charrnn.run_dir import RunDir, check_resume, choose_run_dir, find_model
 from charrnn.text import corpus, dataset
 
 
-def test_find_model_takes_a_file_a_folder_or_the_newest_run(tmp_path: Path) -> None:
-    runs = tmp_path / "runs"
+def test_find_model_takes_a_file_a_folder_or_the_newest_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs = Path("runs")
     for age, name in enumerate(["b", "c", "a"]):
         (runs / name).mkdir(parents=True)
         (runs / name / MODEL_NAME).touch()
         os.utime(runs / name / MODEL_NAME, (1000 - age, 1000 - age))
     (runs / "d").mkdir()  # a run without a model yet
-    assert find_model(None, runs) == runs / "b" / MODEL_NAME
-    assert find_model(runs / "c", runs) == runs / "c" / MODEL_NAME
-    assert find_model(Path("any.file"), runs) == Path("any.file")
+    assert find_model(None) == runs / "b" / MODEL_NAME
+    assert find_model(runs / "c") == runs / "c" / MODEL_NAME
+    assert find_model(Path("any.file")) == Path("any.file")
 
 
 def test_the_error_without_a_model_says_where_it_looked(

@@ -214,7 +214,7 @@ def device(default: str, help_text: str, *, auto: bool = False, **shown: Any) ->
     return declare(default, Option(str, help_text, check, **shown))
 
 
-def check_device(name: str, *, auto: bool = False) -> None:
+def check_device(name: str, *, auto: bool) -> None:
     """Refuse a name that is not a device; `auto` is one only where it is allowed."""
     names = ("auto", "cpu") if auto else ("cpu",)
     if name not in names and not re.fullmatch("cuda(:[0-9]+)?", str(name)):

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.arrays import Floats, Floats64
+from charrnn.arrays import Floats64
 from charrnn.config import Limits
 from charrnn.decoding.automaton import (
     MAX_STATES,
@@ -75,10 +75,6 @@ class Constraint(NamedTuple):
         allowed = self.allowed(state, left)
         ending = allowed.any(-1) & self.accepting[state]
         return np.asarray(allowed | (ending[..., None] & self.ends))
-
-    def masked(self, logits: Floats, states: Any, left: int) -> Floats:
-        """Return logits (B, V) with -inf where a token may not be chosen."""
-        return np.asarray(np.where(self.choices(states, left), logits, -np.inf))
 
     def ending(self, log_probs: Floats64, states: Any, left: int) -> Floats64:
         """Return the log-probabilities (B,) of ending here, given those of the tokens (B, V).

@@ -1,12 +1,10 @@
-"""What every decoder shares: the special results, log-probabilities, stop strings."""
+"""What every decoder shares: the special results, log-probabilities."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from charrnn.arrays import Floats, Floats64, Ids
+from charrnn.arrays import Floats, Floats64
 
 ENDED = -1  # instead of a token: the text ended before it
 OVER = -2  # instead of a token: the text had already ended
@@ -17,8 +15,3 @@ def log_softmax(logits: Floats) -> Floats64:
     shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
     result: Floats64 = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
     return result
-
-
-def ends_with(ids: Sequence[int] | Ids, stops: Sequence[tuple[int, ...]]) -> bool:
-    """Return whether a text ends with one of the stop strings; all are given as ids."""
-    return any(tuple(ids[-len(stop) :]) == stop for stop in stops)

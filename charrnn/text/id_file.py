@@ -19,7 +19,6 @@ from charrnn.storage.block_worker import BlockWorker
 from charrnn.storage.files import Block, write_all
 from charrnn.text.corpus import Corpus
 from charrnn.text.documents import Piece
-from charrnn.text.reader import Progress, silent
 from charrnn.text.tokenizer import Tokenizer
 from charrnn.text.utf8 import count_characters
 
@@ -78,7 +77,7 @@ class IdWriter:
 
 
 @contextlib.contextmanager
-def encoded(corpus: Corpus, tokenizer: Tokenizer, progress: Progress = silent) -> Iterator[Ids]:
+def encoded(corpus: Corpus, tokenizer: Tokenizer) -> Iterator[Ids]:
     """Encode a whole text with a given tokenizer; the ids exist until the context ends.
 
     Raises:
@@ -86,7 +85,7 @@ def encoded(corpus: Corpus, tokenizer: Tokenizer, progress: Progress = silent) -
     """
     with tempfile.TemporaryDirectory(prefix="charrnn-", ignore_cleanup_errors=True) as name:
         with IdWriter(Path(name), "text", tokenizer) as writer:
-            for piece in corpus.pieces(progress, "reading"):
+            for piece in corpus.pieces():
                 writer.add(piece)
             entry = writer.finish()
         yield map_numbers(Path(name) / "text.bin", tokenizer.id_type, entry["ids"])

@@ -15,7 +15,7 @@ from charrnn.arrays import Ids
 from charrnn.network.module import CharRNN, State
 from charrnn.scoring import Score
 from charrnn.text.tokenizer import Tokenizer
-from charrnn.training.events import Stop, never
+from charrnn.training.events import Stop
 
 VALID_CAP = 2**16  # tokens that are scored while training; the rest is scored at the end
 TIMED = 4  # chunks that are scored to measure the speed of scoring
@@ -70,7 +70,7 @@ class Validation:
     documents: NDArray[np.integer[Any]] | None = None
 
     @torch.no_grad()
-    def estimate(self, network: CharRNN, stop: Stop = never) -> float | None:
+    def estimate(self, network: CharRNN, stop: Stop) -> float | None:
         """Return the nats on at most `VALID_CAP` tokens, evenly spread; None without a text.
 
         The layers run as in training.

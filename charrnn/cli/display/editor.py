@@ -72,9 +72,9 @@ class Editor:
         generator: Generator,
         config: SampleConfig,
         seeds: Iterator[int],
-        text: str = "",
+        text: str,
         *,
-        asks: bool = True,
+        asks: bool,
         input: Input | None = None,  # noqa: A002
         output: Output | None = None,
     ) -> None:

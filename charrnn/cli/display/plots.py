@@ -130,7 +130,7 @@ def chart(
     )
 
 
-def colorful(stream: TextIO | None = None) -> bool:
+def colorful(stream: TextIO | None) -> bool:
     """Return whether a stream (stdout by default) is a terminal and NO_COLOR is not set."""
     return (stream or sys.stdout).isatty() and "NO_COLOR" not in os.environ
 
