@@ -121,7 +121,7 @@ def decompress(generator: Generator, archive: bytes, progress: Progress = silent
     body, maker = _checked(archive)
     (*_, model, fingerprint, sha256, size, count, streams, packed, named) = _HEAD.unpack_from(body)
     if model != _model(generator):
-        raise ArchiveError("it was made with another model: name that model with --model")
+        raise ArchiveError("it was made with another model: give that model with --model")
     coder = _Coder(generator)
     if fingerprint != coder.fingerprint():
         raise ArchiveError(
@@ -147,7 +147,7 @@ def decompress(generator: Generator, archive: bytes, progress: Progress = silent
 def _checked(archive: bytes) -> tuple[bytes, str]:
     """Check an archive; return it without its checksum, and the program that made it."""
     if archive[: len(MAGIC)] != MAGIC or len(archive) <= len(MAGIC):
-        raise ArchiveError("it is not an archive of 'charrnn compress'")
+        raise ArchiveError("it is not an archive made by 'charrnn compress'")
     check_format(archive[len(MAGIC)], VERSION, "it", ArchiveError)
     body = archive[:-_DIGEST]
     if len(body) < _HEAD.size or archive[-_DIGEST:] != _digest(body):

@@ -107,5 +107,6 @@ def missing_package(purpose: str, package: str, extra: str) -> str:
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return the end of a sentence about an unknown word: the nearest known word, or all."""
     known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    cutoff = 0.5 if len(known) > 2 else 0.7  # two names are soon listed
+    close = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
     return f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"

@@ -322,11 +322,11 @@ def choose_run_dir(
     if out.exists() and not out.is_dir():
         raise OptionError(f"--out {out} is a file: name a folder for the run")
     if run.checkpoints.is_symlink():
-        raise OptionError(f"{run.checkpoints} is a link: name another folder with --out")
+        raise OptionError(f"{run.checkpoints} is a link: choose another folder with --out")
     if not force and not resume and run.holds_run():
         raise OptionError(
-            f"--out {out} holds a run already: name another, --resume to continue it, or "
-            "--force to replace it"
+            f"--out {out} already holds a run: choose another folder, or use "
+            "--resume to continue it or --force to replace it"
         )
     return run
 
@@ -352,7 +352,7 @@ def find_run(given: Path | None) -> RunDir:
     if given is not None:
         run = RunDir(given if given.is_dir() else given.parent)
         if not run.metrics.is_file():
-            raise ModelError(f"{given} is not a run: there is no {run.metrics.name} in {run.path}")
+            raise ModelError(f"{given} is not a run: no {run.metrics.name} in {run.path}")
         return run
     found = sorted(RUNS.glob("*/metrics.jsonl"), key=lambda path: path.stat().st_mtime_ns)
     if not found:

@@ -28,9 +28,9 @@ def check_out(out: Path, force: bool, as_json: bool = False) -> None:
         if sys.stdout.isatty():
             raise OptionError("OUT is the terminal: name a file, or pipe the output")
     elif out.exists() and not force:
-        raise OptionError(f"{out} exists: name another, or --force to overwrite it")
+        raise OptionError(f"{out} exists: choose another name, or use --force to overwrite it")
     elif not out.parent.is_dir():
-        raise OptionError(f"{out.parent} is not a folder: create it, or name another")
+        raise OptionError(f"{out.parent} is not a folder: create it, or choose another")
 
 
 def read(source: Path, error_type: type[ArchiveError | CorpusError]) -> bytes:

@@ -57,9 +57,9 @@ class Evaluation:
         yield nats
         yield bpc
         if self.dynamic:
-            yield "learning from the text as it was read"
+            yield "with dynamic evaluation: trained on the text while reading it"
         if self.rounding_bpc is not None:
-            yield f"{self.rounding_bpc:+.4f} of these by weights in {self.weights}"
+            yield f"{self.rounding_bpc:+.4f} of these from rounding the weights to {self.weights}"
         yield bits_per_byte
         if self.window_nats is not None:
             yield f"{self.window_nats:.4f} nats per character in windows of 256"

@@ -122,7 +122,7 @@ class PromptCache:
 
 def _text(prompt: str, prompt_file: Path | None) -> str:
     if prompt_file is not None and prompt:
-        raise OptionError("--prompt and --prompt-file are two prompts: give one of them")
+        raise OptionError("--prompt and --prompt-file both give a prompt: use one of them")
     if "-" in (prompt, str(prompt_file)):
         if sys.stdin.isatty():
             note("reading the prompt from the terminal: Ctrl-D ends it")
@@ -154,7 +154,7 @@ def _readable(text: str, policy: str, generator: Generator) -> str:
         try:
             generator.tokenizer.encode(text)
         except PromptError as error:
-            raise PromptError(f"{error.message}; use --unknown nearest or --unknown skip") from None
+            raise PromptError(f"{error.message}, or use --unknown nearest or skip") from None
         return text
     replaced = unknown_symbols.replace(text, generator.knows, nearest=policy == "nearest")
     if replaced.changes:

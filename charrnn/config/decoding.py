@@ -44,9 +44,7 @@ class EngineOptions(Options):
     weights: str = choice(
         WeightsName, "float32", "Precision of the weights: float32, bfloat16 or int8 (fastest)."
     )
-    threads: int | None = integer(
-        1, 4096, None, "CPU threads.", shown="as many as help this network"
-    )
+    threads: int | None = integer(1, 4096, None, "CPU threads.", shown="chosen for this network")
     device: str = device("cpu", "Device: cpu, cuda or cuda:N.")
 
     def __post_init__(self) -> None:
@@ -73,8 +71,8 @@ def _check_characters(name: str, value: Any) -> Any:
     _check_pattern(name, value, f"[{value}]")
     if not re.fullmatch(r"(?:[^\]\\]|\\.)+", value, re.S):
         raise OptionError(
-            f"{flag(name)} '{value}' is not a set of characters: write what stands between "
-            r"[ and ] in a pattern, such as a-z\d, and \[ \] for brackets"
+            f"{flag(name)} '{value}' is not a set of characters: write what goes between "
+            r"[ and ] in a regular expression, such as a-z\d; write brackets as \[ \]"
         )
     return value
 
@@ -85,22 +83,22 @@ class Limits(Options):
 
     regex: str | None = string(
         None,
-        "The whole text must match this pattern (Python syntax); where it may end, it ends before "
-        "the first character that would not match.",
+        "The whole text must match this regular expression (Python syntax); a text that matches "
+        "ends before the first character that would not.",
         _check_pattern,
         panel=LIMITS,
         shown="none",
     )
     allow: str | None = string(
         None,
-        "Write only these characters, as in the brackets of a pattern: a-z.",
+        "Write only these characters, given as in the brackets of a regular expression: a-z.",
         _check_characters,
         panel=LIMITS,
         shown="all",
     )
     forbid: str | None = string(
         None,
-        "Never write these characters, as in the brackets of a pattern: 0-9.",
+        "Never write these characters, given as in the brackets of a regular expression: 0-9.",
         _check_characters,
         panel=LIMITS,
         shown="none",
@@ -203,7 +201,7 @@ class SampleConfig(Limits):
         0.0,
         0.5,
         0.1,
-        "XTC: tokens from this probability on are likely.",
+        "XTC: tokens with at least this probability count as likely.",
         above=True,
         panel=FILTERS,
     )
@@ -312,8 +310,8 @@ class SampleConfig(Limits):
         penalties = given_flags(self, "repeat_penalty", "presence_penalty", "frequency_penalty")
         if penalties and self.repeat_last_n == 0:
             raise OptionError(
-                f"--repeat-last-n 0 leaves {penalties} no text to look at: "
-                "give the number of tokens, or -1 for all"
+                f"--repeat-last-n 0 leaves {penalties} nothing to penalize: "
+                "give a number of tokens, or -1 for all"
             )
         if not penalties and given_flags(self, "repeat_last_n"):
             raise OptionError(
@@ -338,13 +336,14 @@ class BeamConfig(Limits):
         0.0, 100.0, 1.0, "Rank texts by log p / length^A: 0 favors short texts, 1 is the mean."
     )
     groups: int = integer(
-        1, 2**16, 1, "Number of equal parts of the beam, kept apart by --diversity."
+        1, 2**16, 1, "Number of equal groups of beams, made different by --diversity."
     )
     diversity: float = number(
         0.0,
         1000.0,
         0.0,
-        "Nats that a token loses for each beam of an earlier group that chose it; 0 turns it off.",
+        "Penalty in nats for a token, for each beam of an earlier group that chose it; 0 turns it "
+        "off.",
     )
     stochastic: bool = switch("Sample different texts without replacement instead of searching.")
     temperature: float = number(
@@ -359,8 +358,7 @@ class BeamConfig(Limits):
         super().__post_init__()
         if self.num_return > self.width:
             raise OptionError(
-                f"--num-return {self.num_return} asks for more texts than the "
-                f"--width {self.width} beams hold: raise --width"
+                f"--num-return {self.num_return} is more than --width {self.width}: raise --width"
             )
         if self.min_length > self.length:
             raise OptionError(
@@ -368,7 +366,7 @@ class BeamConfig(Limits):
                 "raise --length"
             )
         if self.min_length and not self.stop:
-            raise OptionError("--min-length says when a --stop may end a text: give --stop as well")
+            raise OptionError("--min-length only delays --stop: add --stop")
         self._check_groups()
         self._check_stochastic()
 
@@ -379,8 +377,8 @@ class BeamConfig(Limits):
             )
         if (self.groups > 1) != (self.diversity > 0):
             raise OptionError(
-                "--groups and --diversity belong together: without --diversity all groups find "
-                "the same texts, and one group has nothing to be kept apart from"
+                "--groups and --diversity must be given together: without --diversity all groups "
+                "find the same texts, and with one group --diversity has no effect"
             )
 
     def _check_stochastic(self) -> None:
@@ -388,8 +386,8 @@ class BeamConfig(Limits):
             unused = given_flags(self, "temperature", "seed")
             if unused:
                 raise OptionError(
-                    f"{unused} has no effect on a search, which is not random: "
-                    "give --stochastic as well, or use charrnn sample"
+                    f"{unused} has no effect on beam search, which is not random: "
+                    "add --stochastic, or use 'charrnn sample'"
                 )
             return
         ranked = given_flags(self, "length_penalty", "groups")

@@ -139,9 +139,11 @@ def check_number(what: str, value: Any, low: float, high: float, *, above: bool 
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     found = float(value) if is_number else math.nan
     if not math.isfinite(found) or not low <= found <= high or (above and found == low):
-        start = f"above {low:g}" if above else f"from {low:g}"
-        end = f" to {high:g}" if math.isfinite(high) else " up"
-        raise OptionError(f"{what} must be a number {start}{end}, not {value}")
+        if math.isfinite(high):
+            limits = f"above {low:g} and at most {high:g}" if above else f"from {low:g} to {high:g}"
+        else:
+            limits = f"above {low:g}" if above else f"of at least {low:g}"
+        raise OptionError(f"{what} must be a number {limits}, not {value}")
 
 
 def choice(

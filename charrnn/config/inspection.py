@@ -128,7 +128,11 @@ class TaskOptions(Options):
     )
     seed: int = same(TrainOptions, "seed", 1, help="Seed of weights and texts.", panel=TASKS)
     seeds: int = integer(
-        1, 100, 1, "Train each network this often, with --seed and the seeds after it.", panel=TASKS
+        1,
+        100,
+        1,
+        "Number of networks to train per cell, with --seed and the seeds after it.",
+        panel=TASKS,
     )
     threads: int | None = same(
         TrainOptions, "threads", None, help="CPU threads of the training.", panel=TASKS

@@ -37,34 +37,35 @@ MAX_SYMBOLS = 0x110000
 
 @dataclass(frozen=True)
 class Form(Options):
-    """What a network can have besides its sizes; by default it has none of it."""
+    """Variants of a network, all off by default."""
 
     skip_connections: bool = switch(
-        "Connect the input to every layer and every layer to the output; the plan may add it.",
+        "Connect the input to every layer and every layer to the output; the plan may turn it on.",
         panel=VARIANTS,
     )
     input_depth: int = integer(
         1,
         16,
         1,
-        "Matrices from a layer's input to its blocks; several have tanh between them.",
+        "Number of matrices from a layer's input to its units, with tanh between them.",
         panel=VARIANTS,
     )
     recurrent_depth: int = integer(
-        1, 16, 1, "Matrices from the state to the blocks.", panel=VARIANTS
+        1, 16, 1, "Number of matrices from the state to the units.", panel=VARIANTS
     )
     output_depth: int = integer(
         1,
         16,
         1,
-        "Matrices from the last layer to the logits.",
+        "Number of matrices from the last layer to the logits.",
         panel=VARIANTS,
     )
     learned_start: bool = switch(
-        "Learn the initial state of a text instead of starting at zero.", panel=VARIANTS
+        "Learn the initial state instead of starting from zero.", panel=VARIANTS
     )
     layer_norm: bool = switch(
-        "Layer normalization of the input and recurrent parts of each block.", panel=VARIANTS
+        "Layer normalization of the input and recurrent parts of each gate or candidate.",
+        panel=VARIANTS,
     )
     zoneout: float = number(
         0.0, 0.95, 0.0, "Probability that a unit of h keeps its old value.", panel=REGULARIZATION

@@ -71,7 +71,7 @@ class Reading(Options):
     errors: str = choice(
         ErrorsName,
         "strict",
-        "Bytes that cannot be decoded: strict (an error) or replace (with U+FFFD).",
+        "Bytes that cannot be decoded: strict (report an error) or replace (by U+FFFD).",
         panel=TEXT,
     )
     newline: str = choice(
@@ -99,9 +99,9 @@ class Reading(Options):
         1,
         2**60,
         None,
-        "Limit in bytes for unpacking one compressed file.",
+        "Maximum size in bytes of one decompressed file.",
         panel=TEXT,
-        shown="200 times its size",
+        shown="200 times the compressed size",
     )
 
 
@@ -113,7 +113,11 @@ class TextOptions(Reading):
         TokenizerName, "char", "char (code points), byte, or sentencepiece.", panel=TOKENIZER
     )
     min_count: int = integer(
-        1, 10**12, 1, "char: split characters that are rarer into their bytes.", panel=TOKENIZER
+        1,
+        10**12,
+        1,
+        "char: encode characters that occur fewer times than this as bytes.",
+        panel=TOKENIZER,
     )
     vocab_size: int | None = integer(
         300, 2**20, None, "sentencepiece: vocabulary size.", panel=TOKENIZER, shown="1024"
@@ -140,7 +144,7 @@ class TextOptions(Reading):
         if self.valid_fraction + self.test_fraction > 0.9:
             raise OptionError(
                 "--valid-fraction and --test-fraction leave less than a tenth to train on: "
-                "lower them"
+                "lower one of them"
             )
         if self.min_count > 1 and self.tokenizer != "char":
             raise OptionError(f"--min-count is for --tokenizer char, not {self.tokenizer}")

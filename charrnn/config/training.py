@@ -141,13 +141,13 @@ class TrainOptions(TextOptions, Regularizers, Form):
         shown="none",
     )
     steps: int | None = integer(
-        1, 10**12, None, "Updates, instead of --minutes.", panel=TRAINING, shown="none"
+        1, 10**12, None, "Number of updates, instead of --minutes.", panel=TRAINING, shown="none"
     )
     seq_len: int | str | None = declare(
         None,
         Option(
             str,
-            "T, the BPTT window: steps that a gradient goes back, or full.",
+            "T, the BPTT window: number of steps that gradients flow back, or full.",
             _check_window,
             panel=TRAINING,
             shown=PLANNED,
@@ -157,24 +157,25 @@ class TrainOptions(TextOptions, Regularizers, Form):
         1,
         MAX_WINDOW,
         None,
-        "Steps between two updates; each update reads a whole window.",
+        "Steps between two updates; each update uses a whole window.",
         panel=TRAINING,
         shown="the window",
     )
     state: str = choice(
         StateName,
         "carry",
-        "At the start of a window, carry the state over from the last one, or reset it.",
+        "Carry the state from one window to the next, or reset it.",
         panel=TRAINING,
     )
     reset_at_documents: bool = switch(
-        "Reset the state at each document: a file, or see --document-separator.", panel=TRAINING
+        "Reset the state at the start of each document: a file, or see --document-separator.",
+        panel=TRAINING,
     )
     batch_size: int | None = integer(
         1,
         2**20,
         None,
-        "B, number of streams that are read in parallel.",
+        "B, number of streams read in parallel.",
         panel=TRAINING,
         shown=PLANNED,
     )
@@ -221,7 +222,7 @@ class TrainOptions(TextOptions, Regularizers, Form):
         budgets = [n for n in ("minutes", "epochs", "steps") if getattr(self, n) is not None]
         if len(budgets) > 1:
             raise OptionError(
-                f"{' and '.join('--' + n for n in budgets)} are two budgets: give one of them"
+                f"{' and '.join('--' + n for n in budgets)} both set the budget: give one of them"
             )
         self._check_windows()
         self._check_documents()
@@ -238,8 +239,8 @@ class TrainOptions(TextOptions, Regularizers, Form):
             return
         if isinstance(self.seq_len, int) and self.update_every > self.seq_len:
             raise OptionError(
-                f"--update-every {self.update_every} would leave steps of the text without "
-                f"gradient: it may be --seq-len {self.seq_len} at most"
+                f"--update-every {self.update_every} exceeds --seq-len {self.seq_len}: some "
+                f"steps would get no gradient; use {self.seq_len} or less"
             )
         if self.state == "reset":
             raise OptionError(

@@ -223,7 +223,7 @@ def for_model(model: str | Path, notify: Notify = lambda sentence: None) -> Inde
     index = _opened(path, notify)
     if index is None:
         text = _training_text(file, sha256)
-        notify(f"novelty: building an index of {characters:,} characters, once")
+        notify(f"novelty: indexing {characters:,} characters, once")
         index = _built(path, text, notify)
     return index
 

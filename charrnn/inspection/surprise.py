@@ -166,7 +166,7 @@ def encode_documents(
         except PromptError as error:
             if unknown == "error":
                 raise PromptError(
-                    f"{name}: {error.message}; use --unknown nearest or --unknown skip"
+                    f"{name}: {error.message}, or use --unknown nearest or skip"
                 ) from None
             replaced = replace(text, generator.knows, nearest=unknown == "nearest")
             changes.changes.update(replaced.changes)

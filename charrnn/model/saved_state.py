@@ -157,7 +157,7 @@ def _described(path: Path) -> tuple[Mapping[str, Any], dict[str, Floats]]:
             header = json.loads(text)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
-        raise StateError(f"{path} does not exist: --save-state writes such files") from None
+        raise StateError(f"{path} does not exist: create one with --save-state") from None
     except safetensors.SafetensorError as error:
         raise StateError(f"{path} is damaged, or not a saved state: {error}") from None
     except (ValueError, RecursionError, TypeError):

@@ -189,7 +189,7 @@ def survey(name: str, names: str, reader: Reader) -> Corpus:
     counts = counts[points]
     total = int(counts.sum())
     if total == 0:
-        raise CorpusError(f"{names} is empty (0 characters): there is nothing to learn")
+        raise CorpusError(f"{names} is empty (0 characters)")
     lengths, digests = documents.finish()
     if not documents.count:
         lengths = np.array([total], np.uint64)

@@ -30,7 +30,7 @@ def held(run_dir: RunDir) -> Iterator[None]:
     except filelock.Timeout:
         raise RunError(
             f"{run_dir.path} is in use by another training{_owner(path)}: wait for its end, "
-            "stop it, or name another folder with --out"
+            "stop it, or choose another folder with --out"
         ) from None
     except OSError as error:
         raise RunError(f"{run_dir.path} cannot be locked: {error.strerror}") from error

@@ -63,10 +63,10 @@ def resume(
         return
     if run_dir.summary.exists():
         raise OptionError(
-            f"{run_dir.path} holds a run that has ended and no checkpoint of it: it cannot be "
-            "resumed; --force replaces it"
+            f"{run_dir.path} holds a finished run without a checkpoint, which cannot be "
+            "resumed: use --force to replace it"
         )
-    yield Notice(f"{run_dir.path} holds no checkpoint: the training starts from the beginning")
+    yield Notice(f"{run_dir.path} has no checkpoint: training starts from the beginning")
     yield from begin(run_dir, texts, TrainOptions(**given), control, replace_run=True)
 
 
@@ -178,7 +178,7 @@ def _sentences(resumed: _Resumed, differences: list[str]) -> Iterator[str]:
     for name, value in resumed.changes.items():
         before = getattr(earlier.plan.train, name, getattr(earlier.options, name))
         if before != value:
-            yield f"changed  {name}: {before} -> {value}"
+            yield f"changed  {name}: {_or_none(before)} -> {_or_none(value)}"
     for sentence in differences:
         yield f"not bit for bit reproducible: {sentence}"
 
@@ -192,3 +192,8 @@ def _characters(earlier: Record, train: TrainConfig, length: int) -> float:
         return (train.epochs or 0) * length
     trained = max(float(earlier.trainer["seconds"]), 1e-9)
     return float(earlier.trainer["step"] * step / trained * 60 * train.minutes)
+
+
+def _or_none(value: Any) -> Any:
+    """Return a value as a notice shows it."""
+    return "none" if value is None else value

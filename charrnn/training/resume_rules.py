@@ -54,8 +54,8 @@ def check(record: Record, given: Mapping[str, Any], data: Dataset, where: str) -
             differences.append(f"{flag(name)} was {before.get(name)}, now {given[name]}")
     if differences:
         raise OptionError(
-            f"{where} cannot be resumed, because {'; '.join(differences)}: give what it was "
-            "trained with, or name another folder with --out"
+            f"{where} cannot be resumed, because {'; '.join(differences)}: use what it was "
+            "trained with, or choose another folder with --out"
         )
 
 

@@ -130,7 +130,7 @@ def bad(folder: Path) -> None:
 CASES = {
     "--prompt-file nothere.txt": ["nothere.txt", "No such file"],
     "--prompt-file latin1.txt": ["UTF-8", "byte e9", "offset 3", "iconv"],
-    "--prompt-file novel.txt --prompt x": ["two prompts"],
+    "--prompt-file novel.txt --prompt x": ["--prompt and --prompt-file both give a prompt"],
     "--prompt @": ["'@' (U+0040)", "--unknown nearest"],
     "--unknown nerest": ["--unknown 'nerest'", "did you mean nearest?"],
     "--load-state novel.txt": ["novel.txt", "not a saved state"],

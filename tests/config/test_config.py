@@ -138,7 +138,7 @@ def test_numbers_have_bounds(kind: Any, field: str, good: list[float], bad: list
 def test_only_clip_norm_may_be_infinite() -> None:
     assert TrainOptions(clip_norm=math.inf).clip_norm == math.inf
     for value in (0, -1, -math.inf, math.nan, True, "1"):
-        assert "--clip-norm must be a number above 0 up" in _refused(
+        assert "--clip-norm must be a number above 0, not" in _refused(
             TrainOptions, "clip_norm", value
         )
 
@@ -174,7 +174,7 @@ def test_the_old_name_of_a_backend_is_accepted() -> None:
 
 
 def test_two_budgets_are_refused() -> None:
-    with pytest.raises(OptionError, match="`minutes` and `steps` are two budgets"):
+    with pytest.raises(OptionError, match="`minutes` and `steps` both set the budget"):
         TrainOptions(minutes=1.0, steps=10)
 
 
@@ -195,8 +195,7 @@ def test_update_intervals_longer_than_the_window_are_refused() -> None:
     with pytest.raises(OptionError) as caught:
         TrainOptions(update_every=9, seq_len=8)
     assert caught.value.message == (
-        "--update-every 9 would leave steps of the text without gradient: it may be --seq-len 8 "
-        "at most"
+        "--update-every 9 exceeds --seq-len 8: some steps would get no gradient; use 8 or less"
     )
 
 
@@ -280,7 +279,7 @@ def test_an_old_model_config_has_the_neutral_form() -> None:
 
 
 def test_more_texts_than_beams_are_refused() -> None:
-    with pytest.raises(OptionError, match=r"`num_return=6` .* `width=5` .*raise `width`"):
+    with pytest.raises(OptionError, match=r"`num_return=6` is more than `width=5`: raise `width`"):
         BeamConfig(num_return=6)
 
 
@@ -302,7 +301,7 @@ TOGETHER: dict[str, tuple[Any, dict[str, Any]]] = {
         {"xtc_threshold": 0.2},
     ),
     "--mirostat-lr has no effect without --mirostat-ent": (SampleConfig, {"mirostat_lr": 0.2}),
-    "--mirostat-lr must be a number above 0 to 1, not 0": (
+    "--mirostat-lr must be a number above 0 and at most 1, not 0": (
         SampleConfig,
         {"mirostat_lr": 0, "mirostat_ent": 2},
     ),
@@ -311,11 +310,11 @@ TOGETHER: dict[str, tuple[Any, dict[str, Any]]] = {
         {"mirostat_ent": 2, "top_k": 3, "top_p": 0.5},
     ),
     "whatever --mirostat-ent would leave": (SampleConfig, {"mirostat_ent": 2, "temperature": 0}),
-    "--xtc-threshold must be a number above 0 to 0.5, not 0.6": (
+    "--xtc-threshold must be a number above 0 and at most 0.5, not 0.6": (
         SampleConfig,
         {"xtc_threshold": 0.6, "xtc_probability": 0.5},
     ),
-    "--repeat-last-n 0 leaves --repeat-penalty and --frequency-penalty no text to look at": (
+    "--repeat-last-n 0 leaves --repeat-penalty and --frequency-penalty nothing to penalize": (
         SampleConfig,
         {"repeat_last_n": 0, "repeat_penalty": 1.1, "frequency_penalty": 1},
     ),
@@ -340,15 +339,15 @@ TOGETHER: dict[str, tuple[Any, dict[str, Any]]] = {
         BeamConfig,
         {"length": 8, "min_length": 9, "stop": "."},
     ),
-    "--min-length says when a --stop may end a text": (BeamConfig, {"min_length": 9}),
+    "--min-length only delays --stop: add --stop": (BeamConfig, {"min_length": 9}),
     "--width 5 cannot be divided into 2 equal --groups": (
         BeamConfig,
         {"groups": 2, "diversity": 1},
     ),
-    "--groups and --diversity belong together": (BeamConfig, {"diversity": 0.5}),
-    "one group has nothing to be kept apart from": (BeamConfig, {"groups": 5}),
+    "--groups and --diversity must be given together": (BeamConfig, {"diversity": 0.5}),
+    "with one group --diversity has no effect": (BeamConfig, {"groups": 5}),
     "--temperature and --seed has no effect": (BeamConfig, {"temperature": 0.5, "seed": 1}),
-    "give --stochastic as well, or use charrnn sample": (BeamConfig, {"seed": 0}),
+    "add --stochastic, or use 'charrnn sample'": (BeamConfig, {"seed": 0}),
     "own probabilities: leave out --length-penalty": (
         BeamConfig,
         {"stochastic": True, "length_penalty": 0},
@@ -458,8 +457,8 @@ def test_a_renamed_option_has_two_spellings(tmp_path: Path) -> None:
         (b"cell = '\xff'", "run.toml is not TOML: .*utf-8"),
         (b"layer-norm = 1", "--layer-norm must be true or false"),
         (b"seq-len = 'all'", "--seq-len must be a whole number or full, not all"),
-        (b"seq-len = 4\nupdate-every = 8", "--update-every 8 .* --seq-len 4 at most"),
-        (b"minutes = 1\nsteps = 1", "--minutes and --steps are two budgets"),
+        (b"seq-len = 4\nupdate-every = 8", "--update-every 8 exceeds --seq-len 4: .* 4 or less"),
+        (b"minutes = 1\nsteps = 1", "--minutes and --steps both set the budget"),
     ],
 )
 def test_bad_toml_is_refused_in_a_sentence(tmp_path: Path, content: bytes, message: str) -> None:

@@ -164,7 +164,7 @@ def works(index: Index) -> bool:
 def test_an_index_is_built_once_and_then_mapped(run: Path, cache: Path, tmp_path: Path) -> None:
     index, notices = opened(run)
     assert works(index)
-    assert notices == ["novelty: building an index of 1,000 characters, once"]
+    assert notices == ["novelty: indexing 1,000 characters, once"]
     (kept,) = cache.iterdir()
     assert kept.stat().st_size < 5 * TRAINED + 200
     # From now on neither the text nor the run folder is needed.

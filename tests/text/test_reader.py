@@ -53,7 +53,7 @@ def test_war_and_peace_has_a_mark_and_crlf(tmp_path: Path, corpora_folder: Path)
 
 
 def test_an_unknown_newline_policy_is_refused() -> None:
-    with pytest.raises(OptionError, match=r"`newline` 'crlf' is not known: did you mean lf\?"):
+    with pytest.raises(OptionError, match=r"`newline` 'crlf' is not known: choose from keep, lf"):
         Reading(newline="crlf")
 
 

@@ -78,12 +78,12 @@ def test_unknown_characters_are_listed_once_each_with_code_points() -> None:
     with pytest.raises(PromptError) as caught:
         CharTokenizer("ab").encode("aXbéX😀")
     message = str(caught.value)
-    assert "has never seen 'X' (U+0058), 'é' (U+00E9), '😀' (U+1F600): leave them out" in message
+    assert "has never seen 'X' (U+0058), 'é' (U+00E9), '😀' (U+1F600): remove them" in message
     assert "the 2 tokens it knows" in message
 
 
 def test_the_advice_for_one_unknown_character_is_singular() -> None:
-    with pytest.raises(PromptError, match=r"'c' \(U\+0063\): leave it out"):
+    with pytest.raises(PromptError, match=r"'c' \(U\+0063\): remove it"):
         CharTokenizer("ab").encode("abcc")
 
 
@@ -93,7 +93,7 @@ def test_a_character_between_known_ones_is_unknown() -> None:
 
 
 def test_many_unknown_symbols_are_counted() -> None:
-    with pytest.raises(PromptError, match=r"'8' \(U\+0038\) and 2 more: leave"):
+    with pytest.raises(PromptError, match=r"'8' \(U\+0038\) and 2 more: remove them"):
         CharTokenizer("ab").encode("1234567890")
 
 

@@ -197,7 +197,7 @@ def test_without_a_checkpoint_it_starts_over_with_a_notice(tmp_path: Path, whole
         _train(tmp_path / "run", Watching(kill_at=4))
     watching = Watching()
     _resume(tmp_path / "run", watching, **SMALL)
-    assert "holds no checkpoint: the training starts from the beginning" in watching.notices[0]
+    assert "has no checkpoint: training starts from the beginning" in watching.notices[0]
     assert _same(tmp_path / "run", whole)
 
 
@@ -207,7 +207,7 @@ def test_a_run_that_ended_without_checkpoints_is_not_overwritten(
     run_dir = Path(shutil.copytree(whole, tmp_path / "run"))
     shutil.rmtree(run_dir / "checkpoints")
     with pytest.raises(
-        OptionError, match=r"has ended and no checkpoint .*`force=True` replaces it"
+        OptionError, match=r"finished run without a checkpoint.*use `force=True` to replace it"
     ):
         _resume(run_dir)
     assert (run_dir / MODEL_NAME).read_bytes() == (whole / MODEL_NAME).read_bytes()

@@ -494,7 +494,7 @@ def test_nothing_is_written_before_the_plan_is_reported(tmp_path: Path) -> None:
 def test_a_folder_that_holds_a_run_is_refused_and_left_alone(tmp_path: Path) -> None:
     _train(TEXT, tmp_path / "run")
     before = (tmp_path / "run" / MODEL_NAME).read_bytes()
-    with pytest.raises(OptionError, match=r"`out` .*run holds a run already: .*`force=True`"):
+    with pytest.raises(OptionError, match=r"`out` .*run already holds a run: .*`force=True`"):
         _train(TEXT, tmp_path / "run", seed=2)
     assert (tmp_path / "run" / MODEL_NAME).read_bytes() == before
 
@@ -604,5 +604,5 @@ def test_from_python_in_a_few_lines(
     assert len(charrnn.load(result.model).sample(prompt="the", temperature=0.8, length=9)) == 9
     files = _json(Path(result.run_dir) / "config.json")["files"]
     assert corpus.read(files).text == TEXT
-    with pytest.raises(OptionError, match="holds a run already"):
+    with pytest.raises(OptionError, match="already holds a run"):
         charrnn.train("corpus.txt", out=result.run_dir, **SMALL)

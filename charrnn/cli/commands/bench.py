@@ -42,10 +42,10 @@ def bench_train(
     rounds: RoundsOption = 7,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare training steps with torch.nn, or with a plain loop, in float32.
+    """Compare the speed of training with torch.nn, or a plain loop, in float32.
 
-    A step is whole: embedding, layers, loss, gradient, clipping, Adam; both run alternately. The
-    last column is the share of the speed of this machine's largest matrix product.
+    A step covers embedding, layers, loss, gradient, clipping and Adam; both sides take turns. The
+    last column is the speed as a share of this machine's largest matrix product.
     """
     sizes: dict[str, Any] = {
         "hidden_size": hidden_size,
@@ -81,7 +81,7 @@ def bench_generate(
     rounds: RoundsOption = 7,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare texts at temperature 0.8 with steps of torch.nn, or a plain loop, in float32.
+    """Compare the speed of generation with torch.nn, or a plain loop, in float32.
 
     The last column is, for one text, the weights read per second as a share of the memory bandwidth
     for as many bytes and threads; for several texts, the share of the largest matrix product.
@@ -113,11 +113,11 @@ def bench_prepare(
     rounds: RoundsOption = 3,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the preparation of a long text with wc -m and a plain script; then train on it.
+    """Compare the speed of preparing a text with wc -m and a plain script; train on it.
 
-    Whole processes are measured, from start to end. Memory is the peak of a process in MB (on
-    Linux RssAnon, without mapped files); 'a tenth' is our peak for a tenth of the text. The limit
-    is the speed at which the system copies the text.
+    Each command is timed as a whole process, from start to end. Memory is the peak of a process in
+    MB (on Linux RssAnon, without mapped files); 'a tenth' is our peak for a tenth of the text. The
+    limit is the speed at which the system copies the text.
     """
     from charrnn.bench import preparation
 

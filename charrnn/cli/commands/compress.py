@@ -24,10 +24,10 @@ def compress(
     force: ReplaceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compress a file with a model: about as small as 'charrnn score' says, and exact.
+    """Compress a file losslessly with a model, to about the size 'charrnn score' predicts.
 
-    Any file comes back byte for byte; text that the model has never seen takes extra space. Reading
-    the archive takes the same model, the same version and the same kind of machine.
+    Any file comes back byte for byte; characters that the model has never seen take extra space.
+    To decompress, you need the same model, the same version and the same kind of machine.
     """
     from charrnn import compression
 

@@ -12,7 +12,7 @@ from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.shared import JsonOption, guarded, note, print_json
 from charrnn.errors import CorpusError
 
-app = typer.Typer(no_args_is_help=True, help="Named corpora, and statistics of a text.")
+app = typer.Typer(no_args_is_help=True, help="List and download named corpora; describe a text.")
 NameArgument = Annotated[str, typer.Argument(help="A name that 'corpora list' shows.")]
 
 

@@ -32,11 +32,11 @@ def stats(
     ] = 12,
     as_json: JsonOption = False,
 ) -> None:
-    """Describe a text: characters, suspicious signs, repetition, what counting achieves.
+    """Describe a text: characters, suspicious signs, repetition, n-gram baseline.
 
-    The last part is held out as in training. n-gram models that count which character follows the
-    last 0 to 5 are fitted to the rest and scored on it: a network must do better. The plan of
-    'charrnn train' is shown as far as it does not depend on the speed of this machine.
+    The end of the text is held out as in training. n-gram models, which count the characters that
+    follow the last 0 to 5, are fitted to the rest and scored on it: a network must do better. The
+    last lines show the plan of 'charrnn train', as far as this machine's speed does not matter.
     """
     from charrnn.text import profile
 

@@ -22,7 +22,7 @@ def decompress(
     model: ModelOption = None,
     force: ReplaceOption = False,
 ) -> None:
-    """Write what 'charrnn compress' read, byte for byte.
+    """Restore a file that 'charrnn compress' compressed, byte for byte.
 
     A damaged archive, another model or another kind of machine is refused before the work begins;
     the result is compared with its SHA-256 before it is written.

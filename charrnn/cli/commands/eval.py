@@ -30,7 +30,7 @@ def evaluate(
     model: ModelOption = None,
     exact: Annotated[
         bool,
-        typer.Option("--exact", help="Read in one stream instead of 32: slower, and exact."),
+        typer.Option("--exact", help="Read in one stream instead of 32: slower, but exact."),
     ] = False,
     dynamic: Annotated[
         bool, typer.Option("--dynamic", help="Train the weights on the text as it is read.")

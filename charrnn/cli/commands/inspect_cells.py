@@ -26,7 +26,7 @@ def inspect_cells(
     options: UnitOptions,
     output: CellsOutput,
 ) -> None:
-    """Look at single units while a model reads: what they track, which gates are saturated.
+    """Show what single units track while a model reads a text, and which gates saturate.
 
     Units that track a feature of the text are chosen on its first half and scored on its second:
     by 2 AUC - 1 of the ROC curve for a yes-or-no feature, by Spearman's rank correlation for a

@@ -41,7 +41,7 @@ def inspect_gradients(
     ] = 16,
     output: InspectOutput,
 ) -> None:
-    """Measure how error flows back: what vanishes, what explodes, and what carries it.
+    """Measure how gradients flow back through time: where they vanish or explode.
 
     For each layer: the norm of the gradient of one step's loss at the state k steps before it (the
     median over positions in the text), the singular values and the spectral radius of the product

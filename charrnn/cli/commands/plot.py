@@ -35,7 +35,7 @@ def plot(
 ) -> None:
     """Draw the loss, gradient norm, learning rate and speed of one run, or of several to compare.
 
-    A run can be drawn while it trains. Drawing needs the packages of the extra 'plot'.
+    A run can be drawn while it trains. Drawing needs the optional packages of 'plot'.
     """
     from charrnn.run_dir import find_run
 

@@ -29,7 +29,7 @@ def prepare(
     force: Annotated[bool, typer.Option("--force", help="Replace the dataset in --out.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a dataset of a text; 'charrnn train DIR' trains on it without reading the text again.
+    """Tokenize a text into a dataset; 'charrnn train DIR' then trains on it directly.
 
     The text is read twice and never held in memory, whatever its size. 'charrnn train' makes the
     same dataset by itself and caches it.
@@ -41,8 +41,8 @@ def prepare(
         shutil.rmtree(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         kind = "a dataset" if is_dataset(out) else "something else"
-        advice = "name another, or --force to replace it" if "data" in kind else "name another"
-        raise OptionError(f"--out {out} holds {kind} already: {advice}")
+        advice = ", or use --force to replace it" if "data" in kind else ""
+        raise OptionError(f"--out {out} already holds {kind}: choose another folder{advice}")
     if any(is_dataset(Path(name)) for name in corpus if name):
         raise OptionError(f"{corpus[0]} is a dataset already: name a text")
     data = dataset_of(corpus, options, held_out.valid, held_out.test, folder=out)

@@ -23,10 +23,10 @@ def sample(
     engine: EngineOptions,
     output: OutputOptions,
 ) -> None:
-    """Write random text with a trained model.
+    """Sample text from a trained model.
 
-    The options act in this order: logit bias, repetition, presence and frequency penalties, no
-    repeated n-grams, temperature, top-k, typical, top-p, min-p, XTC, mirostat.
+    Options are applied in this order: logit bias; repetition, presence and frequency penalties; no
+    repeated n-grams; temperature, top-k, typical, top-p, min-p, XTC, mirostat.
     """
     if start.save_state is not None and config.num_samples > 1:
         raise OptionError("--save-state saves the state after one text: use --num-samples 1")

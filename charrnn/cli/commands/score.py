@@ -30,7 +30,7 @@ def score(
     *,
     files: Annotated[
         list[str],
-        typer.Argument(help="Text files (packed too), folders, patterns, - for stdin."),
+        typer.Argument(help="Text files (also gz, bz2, xz, zst), folders, patterns, - for stdin."),
     ],
     model: ModelOption = None,
     output: ScoreOutput,

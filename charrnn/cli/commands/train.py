@@ -24,7 +24,7 @@ def train(
     given: Annotated[dict[str, Any], Given(TrainOptions)],
     as_json: JsonOption = False,
 ) -> None:
-    """Train a network on a text; what you leave out is planned.
+    """Train a network on a text; options you leave out are planned.
 
     From the first validation on, the run's folder holds the best model so far, and 'charrnn
     sample' can use it during training. Ctrl-C ends training early and keeps the best model;

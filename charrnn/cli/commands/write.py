@@ -32,7 +32,7 @@ def write(
         typer.Option(help="A new file for the text.", show_default="asked for when you leave"),
     ] = None,
 ) -> None:
-    """Write in turns with a trained model, on the whole screen.
+    """Write in turns with a trained model, in a full-screen editor.
 
     Type a beginning and press Tab: the model continues from the cursor and replaces the text after
     it. Ctrl-R writes another continuation, Ctrl-Z undoes. When you leave, with Ctrl-D, the text is

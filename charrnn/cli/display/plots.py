@@ -53,7 +53,7 @@ def check_file(
     if path.suffix.lower() not in formats:
         raise OptionError(f"{option} {path}: its name must end in {', '.join(formats)}")
     if path.exists() and not force:
-        raise OptionError(f"{option} {path} exists: name another, or use --force")
+        raise OptionError(f"{option} {path} exists: choose another name, or use --force")
 
 
 def save(figure: Figure, path: Path) -> None:

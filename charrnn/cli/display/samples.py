@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FLUSH_SECONDS = 0.02
 _SHOWN = ("text", "seed", "log_prob", "finished_by")
-SHOWN_RUN = 60  # characters of a copied run
+SHOWN_RUN = 60  # characters of a copied passage
 Write = Callable[[str], object]
 
 
@@ -28,7 +28,9 @@ Write = Callable[[str], object]
 class OutputOptions(Options):
     """Where texts go."""
 
-    novelty: bool = switch("Report the longest run that each text copies from the training text.")
+    novelty: bool = switch(
+        "Report the longest passage that each text copies from the training text."
+    )
     out: Path | None = path(
         "Write to this file (a folder for several texts) instead of stdout.", shown="none"
     )
@@ -73,7 +75,7 @@ class Target:
             raise OptionError(f"--out {self.out} is a {actual}: name a {needed}")
         replaced = self.out.exists() and not (self.is_folder and self._is_empty())
         if replaced and not self.options.force:
-            raise OptionError(f"--out {self.out} exists: name another, or use --force")
+            raise OptionError(f"--out {self.out} exists: choose another name, or use --force")
 
     @property
     def is_folder(self) -> bool:
@@ -175,9 +177,9 @@ def _describe_copies(found: Novelty) -> str:
         return "no text shared with the training corpus"
     shown = one_line(found.run[:SHOWN_RUN]) + ("…" if len(found.run) > SHOWN_RUN else "")
     return (
-        f"the longest copied run has {found.longest_run:,} characters (training text, line "
+        f"the longest copied passage has {found.longest_run:,} characters (training text, line "
         f"{found.corpus_line:,}, offset {found.corpus_offset:,}): '{shown}'; "
-        f"{found.copied_share:.0%} of the text is in copied runs of {found.min_run} or more"
+        f"{found.copied_share:.0%} of the text is in copied passages of {found.min_run} or more"
     )
 
 

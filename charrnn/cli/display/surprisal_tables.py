@@ -43,7 +43,7 @@ class ScoreOutput(Options):
         super().__post_init__()
         for option, file in (("--html", self.html), ("--csv", self.csv)):
             if file and str(file) != "-" and file.exists() and not self.force:
-                raise OptionError(f"{option} {file} exists: name another, or use --force")
+                raise OptionError(f"{option} {file} exists: choose another name, or use --force")
 
 
 def json_fields(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def statistics_lines(name: str, found: Statistics, max_symbols: int) -> Iterator
 def _repetition_lines(found: Repetition) -> Iterator[str]:
     which = "" if found.one_in == 1 else f", estimated from one in {found.one_in}"
     yield "\nrepeated"
-    yield f"  {found.share:.2%} of all passages of {found.window} characters occurred before{which}"
+    yield f"  {found.share:.2%} of all passages of {found.window} characters occur earlier{which}"
     for passage in found.longest:
         beginning = one_line(passage.excerpt)
         yield (
@@ -60,7 +60,7 @@ def _counting_lines(found: Counting | None) -> Iterator[str]:
         "after them"
     )
     for order, (nats, bits) in enumerate(zip(found.nats, found.bpc, strict=True)):
-        yield f"  from the last {order}: {nats:.4f} nats ({bits:.3f} bpc)"
+        yield f"  order {order}: {nats:.4f} nats ({bits:.3f} bpc)"
 
 
 def plan_lines(plan: Plan | None) -> Iterator[str]:

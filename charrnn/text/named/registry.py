@@ -64,8 +64,8 @@ class Entry:
     def source(self) -> str:
         """Where it comes from, in a few words."""
         if self.file:
-            return "carried with charrnn"
-        return "made from this machine" if self.machine else str(self.url)
+            return "included in charrnn"
+        return "read from this machine" if self.machine else str(self.url)
 
 
 def folder() -> Path:

@@ -173,6 +173,6 @@ class Tokenizer(ABC):
         more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
         return (
             f"the model has never seen {listed}{more}: "
-            f"leave {'it' if len(unknown) == 1 else 'them'} out; "
-            f"'charrnn info' lists the {self.vocab_size} tokens it knows"
+            f"remove {'it' if len(unknown) == 1 else 'them'} ('charrnn info' lists the "
+            f"{self.vocab_size} tokens it knows)"
         )

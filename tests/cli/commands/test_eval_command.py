@@ -125,7 +125,7 @@ def test_a_damaged_run_config_is_reported(tiny: Run, cli: Cli) -> None:
 def test_newline_option(tiny: Run, cli: Cli) -> None:
     (cli.folder / "windows.txt").write_bytes(b"the sea\r\nwas old\r\n")
     done = cli("eval", "-m", tiny.folder, "windows.txt", code=2)
-    assert "windows.txt: lines end in CR LF and stay so (--newline lf" in done.err
+    assert "windows.txt: lines end in CR LF, which is kept (--newline lf" in done.err
     assert "U+000D" in done.sentence
     done = cli("eval", "-m", tiny.folder, "windows.txt", "--newline", "lf", "--json")
     assert done.json["characters"] == len("the sea\nwas old\n")
@@ -168,7 +168,7 @@ def test_dynamic_evaluation(tiny: Run, cli: Cli) -> None:
     assert learnt["nats"] < static["nats"]
     assert learnt["window256_nats"] is None
     shown = cli("eval", "-m", tiny.folder, tiny.text, "--dynamic")
-    assert "learning from the text as it was read" in shown.out
+    assert "with dynamic evaluation: trained on the text while reading it" in shown.out
 
 
 def test_dynamic_evaluation_needs_float32_weights(tiny: Run, cli: Cli) -> None:

@@ -53,13 +53,14 @@ def test_a_line_on_stderr_for_every_text(
     done = cli(*words, env=env)
     assert done.out == cli(*words[:-1]).out
     lines = [line for line in done.err.splitlines() if line.startswith("novelty: ")]
-    assert re.fullmatch(r"novelty: building an index of [\d,]+ characters, once", lines.pop(0))
+    assert re.fullmatch(r"novelty: indexing [\d,]+ characters, once", lines.pop(0))
     which = ["1 of 2: ", "2 of 2: "] if "num-return" in command else [""]
     assert len(lines) == len(which)
     for line, number in zip(lines, which, strict=True):
         assert re.fullmatch(
-            rf"novelty: {number}the longest copied run has \d+ characters \(training text, line "
-            r"[\d,]+, offset [\d,]+\): '.+'; \d+% of the text is in copied runs of 20 or more",
+            rf"novelty: {number}the longest copied passage has \d+ characters \(training text, "
+            r"line [\d,]+, offset [\d,]+\): '.+'; "
+            r"\d+% of the text is in copied passages of 20 or more",
             line,
         )
 

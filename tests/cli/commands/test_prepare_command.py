@@ -127,7 +127,7 @@ def test_text_options_for_a_dataset_are_refused(cli: Cli, text: Path) -> None:
 
 def test_force_replaces_a_dataset(cli: Cli, text: Path) -> None:
     cli("prepare", text, "--out", "data")
-    assert "holds a dataset already" in cli("prepare", text, "--out", "data", code=2).sentence
+    assert "already holds a dataset" in cli("prepare", text, "--out", "data", code=2).sentence
     cli("prepare", text, "--out", "data", "--tokenizer", "byte", "--force")
     assert dataset.load(cli.folder / "data").tokenizer.kind == "byte"
     (cli.folder / "mine").mkdir()
