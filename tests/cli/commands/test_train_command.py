@@ -169,7 +169,7 @@ def test_several_texts_with_a_separate_validation_text(cli: Cli) -> None:
 
     assert done.out == ""  # without --json
     assert f"{Path('texts', 'a')}: a byte order mark at its start was dropped" in done.err
-    assert f"{Path('texts', 'a')}: CR LF line ends were made LF" in done.err
+    assert f"{Path('texts', 'a')}: CR LF line ends were converted to LF" in done.err
     run = described(cli.folder / "out")
     assert [Path(name).name for name in run["files"]] == ["a", "b", "hello.txt"]
     assert run["corpus"]["train_characters"] == 500 + 500 + 10_000
