@@ -57,7 +57,7 @@ _FILTERS: list[dict[str, Any]] = [{"id": lzma.FILTER_LZMA2, "preset": 9}]
 _ESCAPED = "\udc80-\udcff"  # to what Python decodes bytes that are not UTF-8
 
 Frequencies = NDArray[np.float32]
-Progress = Callable[[int, int], object]
+CodingProgress = Callable[[int, int], object]
 
 
 def silent(done: int, total: int) -> None:
@@ -80,7 +80,7 @@ class Compressed:
 
 
 def compress(
-    generator: Generator, data: bytes, made_by: str, progress: Progress = silent
+    generator: Generator, data: bytes, made_by: str, progress: CodingProgress = silent
 ) -> Compressed:
     """Compress any bytes losslessly with a model.
 
@@ -110,7 +110,7 @@ def compress(
     return Compressed(body + _digest(body), len(ids), sum(len(run) for _, run in literals))
 
 
-def decompress(generator: Generator, archive: bytes, progress: Progress = silent) -> bytes:
+def decompress(generator: Generator, archive: bytes, progress: CodingProgress = silent) -> bytes:
     """Return the bytes that were compressed with this model.
 
     Raises:
@@ -208,7 +208,7 @@ class _Coder:
         digest.update(encoder.get_compressed().astype("<u4").tobytes())
         return digest.digest()
 
-    def encode(self, ids: Integers, streams: int, progress: Progress) -> NDArray[np.uint32]:
+    def encode(self, ids: Integers, streams: int, progress: CodingProgress) -> NDArray[np.uint32]:
         """Return the words that code tokens (N,), cut into this many streams."""
         encoder = self._queue.RangeEncoder()
         length = -(-len(ids) // streams)
@@ -223,7 +223,7 @@ class _Coder:
         return words
 
     def decode(
-        self, words: NDArray[np.uint32], count: int, streams: int, progress: Progress
+        self, words: NDArray[np.uint32], count: int, streams: int, progress: CodingProgress
     ) -> Integers:
         """Return the tokens (N,) that words code; memory grows only with what is decoded.
 

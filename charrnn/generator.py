@@ -217,7 +217,7 @@ class Generator:
         self,
         texts: Sequence[Ids],
         count: int = 0,
-        progress: scoring.Progress = lambda done: None,
+        progress: Callable[[int], object] = lambda done: None,
     ) -> list[scoring.Surprisals]:
         """Return how each text (N,) of ids is predicted, token by token; see `scoring`."""
         start = self.config.start_token

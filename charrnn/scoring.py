@@ -38,8 +38,6 @@ _MAX_TEXTS = 96  # read side by side: with more, products are not faster
 _MIN_CHUNK = 16  # tokens read at a time, even if a text ends before
 _NO_IDS = np.empty(0, np.uint8)
 
-Progress = Callable[[int], object]  # called with the number of tokens done; may raise
-
 
 @dataclass(frozen=True)
 class Surprisals:
@@ -175,7 +173,7 @@ def surprisals(
     start_token: int,
     *,
     count: int = 0,
-    progress: Progress = lambda done: None,
+    progress: Callable[[int], object] = lambda done: None,
 ) -> list[Surprisals]:
     """Read texts side by side, each in one stream from the start token on.
 

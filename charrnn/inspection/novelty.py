@@ -23,7 +23,7 @@ import struct
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ from charrnn.errors import CharRNNError, CorpusError, OptionError
 from charrnn.model import model_file
 from charrnn.run_dir import RunDir, find_model
 from charrnn.storage.cache_dir import cache_dir
+from charrnn.text.notices import Notify
 from charrnn.text.suffix_array import Bytes, Order, extend_matches, starts_character, suffix_order
 from charrnn.text.tokenizer import Decoder
 
@@ -49,8 +50,6 @@ _MAX_THREADS = 4
 _CHUNK = 2**24  # bytes
 _IDS = 2**18  # tokens decoded at a time
 _ABANDONED = 24 * 3600  # seconds after which an unfinished index counts as abandoned
-
-Notify = Callable[[str], object]
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from charrnn.arrays import Integers
 
+Notify = Callable[[str], object]  # called with a sentence for the user
 _BINARY, _WIDE = 1e-3, 0.3  # shares of NUL in a binary file, and in text of a wider encoding
 
 

@@ -6,7 +6,7 @@ a dataset that was prepared before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -18,10 +18,10 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.dataset import Dataset
 from charrnn.text.manifest import is_dataset
 from charrnn.text.named import registry
+from charrnn.text.notices import Notify
 from charrnn.text.reader import Progress, silent
 
 Name = str | Path
-Notify = Callable[[str], object]
 
 
 class Texts(NamedTuple):

@@ -17,10 +17,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
 from charrnn.errors import RunError
+
+if TYPE_CHECKING:
+    from charrnn.text.notices import Notify
 
 CHUNK = 1 << 16
 TIMEOUT = 30.0  # seconds of silence
@@ -29,8 +32,7 @@ PAUSE = 1.0  # seconds before the second attempt, twice as long before each furt
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # errors of a full disk
 _TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
-Progress = Callable[[int, int | None], None]
-Notify = Callable[[str], None]
+DownloadProgress = Callable[[int, int | None], None]
 
 
 class DownloadError(RunError):
@@ -41,7 +43,7 @@ class _TemporaryError(Exception):
     """An error that another attempt may not meet."""
 
 
-def download(url: str, part: Path, limit: int, progress: Progress, notify: Notify) -> None:
+def download(url: str, part: Path, limit: int, progress: DownloadProgress, notify: Notify) -> None:
     """Download `url` into `part`, which may hold its beginning.
 
     Args:
@@ -76,7 +78,7 @@ def download(url: str, part: Path, limit: int, progress: Progress, notify: Notif
             ) from None
 
 
-def _attempt(url: str, part: Path, limit: int, progress: Progress) -> None:
+def _attempt(url: str, part: Path, limit: int, progress: DownloadProgress) -> None:
     """Make one request for the missing bytes."""
     have = _size(part)
     request = urllib.request.Request(url, headers={"User-Agent": "charrnn"})
@@ -126,7 +128,11 @@ def _opener() -> urllib.request.OpenerDirector:
 
 
 def _receive(
-    response: http.client.HTTPResponse, part: Path, have: int, limit: int, progress: Progress
+    response: http.client.HTTPResponse,
+    part: Path,
+    have: int,
+    limit: int,
+    progress: DownloadProgress,
 ) -> None:
     """Append a response's body to `part`, or replace its content."""
     if response.status == http.client.PARTIAL_CONTENT:

@@ -11,15 +11,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import filelock
 
 from charrnn.errors import CorpusError, RunError
 from charrnn.storage.cache_dir import user_cache_dir
 from charrnn.text.named import registry
-from charrnn.text.named.download import FULL, DownloadError, Notify, Progress, disk_full, download
+from charrnn.text.named.download import FULL, DownloadError, DownloadProgress, disk_full, download
 from charrnn.text.named.registry import Entry
 from charrnn.text.named.unpack import UnpackError, unpack
+
+if TYPE_CHECKING:
+    from charrnn.text.notices import Notify
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class _WrongFileError(RunError):
     """A download, or the text in it, with another hash than the registry's."""
 
 
-def fetch(entry: Entry, progress: Progress, notify: Notify) -> Fetched:
+def fetch(entry: Entry, progress: DownloadProgress, notify: Notify) -> Fetched:
     """Fetch a corpus with a URL, unless it is on this machine already.
 
     Args:
@@ -83,7 +87,7 @@ def _locked(entry: Entry, folder: Path, notify: Notify) -> Iterator[None]:
         lock.release()
 
 
-def _fetch(entry: Entry, progress: Progress, notify: Notify) -> Fetched:
+def _fetch(entry: Entry, progress: DownloadProgress, notify: Notify) -> Fetched:
     try:
         found = registry.fetched(entry)
     except CorpusError:
@@ -107,7 +111,7 @@ def _fetch(entry: Entry, progress: Progress, notify: Notify) -> Fetched:
     return _download(entry, part, progress, notify)
 
 
-def _download(entry: Entry, part: Path, progress: Progress, notify: Notify) -> Fetched:
+def _download(entry: Entry, part: Path, progress: DownloadProgress, notify: Notify) -> Fetched:
     counted = _Counted(entry, part.parent, progress)
     limit = entry.archive_bytes or entry.bytes or 0
     download(str(entry.url), part, limit, counted, notify)
@@ -123,7 +127,7 @@ def _download(entry: Entry, part: Path, progress: Progress, notify: Notify) -> F
 class _Counted:
     """Counts the bytes from the network, and refuses a download that the disk has no space for."""
 
-    def __init__(self, entry: Entry, folder: Path, progress: Progress) -> None:
+    def __init__(self, entry: Entry, folder: Path, progress: DownloadProgress) -> None:
         self._entry, self._folder, self._progress = entry, folder, progress
         self._last: int | None = None
         self.bytes = 0
