@@ -397,7 +397,7 @@ def _row(line: str, where: str) -> dict[str, float]:
             name: float("nan") if value is None else float(value) for name, value in values.items()
         }
     except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{where} is damaged: it is no report of a training") from error
+        raise ModelError(f"{where} is damaged: it is not a report of a training") from error
 
 
 def _json(path: Path) -> dict[str, Any]:

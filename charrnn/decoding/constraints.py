@@ -249,7 +249,7 @@ _ANY = ("", 0)  # the leaf that stands for every permitted character
 
 
 def _lines(count: int) -> str:
-    """Return the pattern of at most so many lines."""
+    """Return the pattern of at most `count` lines."""
     return rf"(?:[^\n]*\n){{0,{count - 1}}}[^\n]*\n?"
 
 

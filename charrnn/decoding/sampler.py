@@ -203,6 +203,6 @@ def write(
 
 
 def _next_count(count: int, seconds: float) -> int:
-    """Return how many tokens to write next if writing `count` took so many seconds."""
+    """Return how many tokens to write next if writing `count` took `seconds`."""
     wanted = int(count * SECONDS / max(seconds, 1e-6))
     return max(1, min(wanted, _MAX_GROWTH * count, _MAX_COUNT))

@@ -122,7 +122,7 @@ def _indices(size: int, vocab_size: int, has_start: bool, ids: Integers) -> Inte
 
     Args:
         size: the length of the axis.
-        vocab_size: V; so many indices of the axis belong to tokens.
+        vocab_size: V, the number of indices of the axis that belong to tokens.
         has_start: whether the last index belongs to the start token.
         ids: the tokens to copy.
     """

@@ -58,7 +58,7 @@ SGD_RATE = 50.0
 NO_OVERFITTING = 2.0
 DROPOUT = 0.16
 MIN_DROPOUT, MAX_DROPOUT = 0.08, 0.6
-# At least about so many updates per epoch, so that a short text makes enough of them.
+# The least number of updates per epoch, about, so that a short text gets enough of them.
 WINDOWS_PER_EPOCH = 8
 
 Speed = Callable[[ModelConfig, TrainConfig], float]

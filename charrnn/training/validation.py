@@ -23,7 +23,7 @@ LEAVING = 0.4  # seconds for the last files and the end of the process
 
 
 class InterruptedScoring(Exception):  # noqa: N818 - not an error: somebody wants to stop
-    """The training was told to stop while a text was being scored."""
+    """A request to stop the training came while a text was being scored."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Validation:
         return scoring.window_nats(Interruptible(network, stop), self.ids, self.tokenizer)
 
     def estimated(self, nats: float | None) -> Score | None:
-        """Return the score that an `estimate` of so many nats is."""
+        """Return the score of the part that `estimate` reads, given its nats per character."""
         if nats is None:
             return None
         read = scoring.spread(self.ids, VALID_CAP, documents=self.documents)

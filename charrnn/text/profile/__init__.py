@@ -18,7 +18,7 @@ from charrnn.text.split import split_positions
 __all__ = ["Counting", "Issue", "Repetition", "Statistics", "measure", "rows"]
 
 PIECE = 1 << 20  # characters
-# The baseline learns from at most so many characters and is measured on at most so many.
+# Limits on the characters that the baseline learns from and is measured on.
 MAX_COUNTED = 4_000_000
 MAX_MEASURED = 1_000_000
 
