@@ -71,7 +71,7 @@ ONLY = {
     "llvmlite": ("compiler/", "inference/instructions.py"),
     "constriction": ("compression.py",),
     "typer": ("cli/",),
-    "filelock": ("training/lock.py", "text/named/fetch.py"),
+    "filelock": ("run_dir/lock.py", "text/named/fetch.py"),
     "rich": ("cli/",),
     "prompt_toolkit": ("cli/display/editor",),
     "matplotlib": ("cli/display/",),

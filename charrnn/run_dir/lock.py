@@ -12,7 +12,7 @@ from pathlib import Path
 import filelock
 
 from charrnn.errors import RunError
-from charrnn.run_dir import RunDir
+from charrnn.run_dir.folder import RunDir
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ metrics.jsonl          one line per report
 summary.json           the result; it exists once the training has ended
 model.safetensors      the best model so far; it exists from the first validation on
 checkpoints/, latest   what the training resumes from (`charrnn.training.checkpoints`)
-.lock                  held by the process that trains (`charrnn.training.lock`)
+.lock                  held by the process that trains (`lock`)
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ from charrnn.text.manifest import is_dataset
 from charrnn.text.tokenizer import Tokenizer
 
 FORMAT_VERSION = 1  # of the files here; config.json states it
-RUNS = Path("runs")  # new runs are created here
 COLUMNS = (
     "step",
     "epoch",
@@ -299,84 +298,6 @@ def held_out(model: Path, tokenizer: Tokenizer, part: str) -> tuple[Ids, Starts]
         what = {"valid": "validation", "test": "test"}.get(part, part)
         raise OptionError(f"name a text: {model} was trained without a {what} text")
     return ids, data.documents[part]
-
-
-def choose_run_dir(
-    corpus_name: str, out: Path | None, *, force: bool = False, resume: bool = False
-) -> RunDir:
-    """Return the folder for a training: `out`, or the first free ``runs/NAME-1``, ``-2``, ...
-
-    With `resume`, the default is the last run of that name instead.
-
-    Raises:
-        OptionError: `out` is a file, or it already holds a run and neither `force` nor
-            `resume` is given.
-    """
-    if out is None:
-        numbered = (RUNS / f"{corpus_name}-{number}" for number in itertools.count(1))
-        existing = list(itertools.takewhile(Path.exists, numbered))
-        if resume and existing:
-            return RunDir(existing[-1])
-        return RunDir(RUNS / f"{corpus_name}-{len(existing) + 1}")
-    run = RunDir(out)
-    if out.exists() and not out.is_dir():
-        raise OptionError(f"--out {out} is a file: name a folder for the run")
-    if run.checkpoints.is_symlink():
-        raise OptionError(f"{run.checkpoints} is a link: choose another folder with --out")
-    if not force and not resume and run.holds_run():
-        raise OptionError(
-            f"--out {out} already holds a run: choose another folder, or use "
-            "--resume to continue it or --force to replace it"
-        )
-    return run
-
-
-def check_resume(*, force: bool, init_from: bool) -> None:
-    """Refuse ``--resume`` together with what starts a run.
-
-    Raises:
-        OptionError: one of them is given.
-    """
-    if force:
-        raise OptionError("--force replaces a run, --resume continues it: give one of them")
-    if init_from:
-        raise OptionError("--init-from starts a run, --resume continues one: give one of them")
-
-
-def find_run(given: Path | None) -> RunDir:
-    """Return the run named by its folder or its model, or the newest run.
-
-    Raises:
-        ModelError: no run was found.
-    """
-    if given is not None:
-        run = RunDir(given if given.is_dir() else given.parent)
-        if not run.metrics.is_file():
-            raise ModelError(f"{given} is not a run: no {run.metrics.name} in {run.path}")
-        return run
-    found = sorted(RUNS.glob("*/metrics.jsonl"), key=lambda path: path.stat().st_mtime_ns)
-    if not found:
-        raise ModelError(
-            f"no run found in {RUNS.absolute()}: train one with 'charrnn train FILE', or name one"
-        )
-    return RunDir(found[-1].parent)
-
-
-def find_model(given: Path | None) -> Path:
-    """Return the file meant by ``--model``: a file, a run's folder, or the newest run.
-
-    Raises:
-        ModelError: there is none; says where it looked and how to make one.
-    """
-    if given is not None:
-        return RunDir(given).model if given.is_dir() else given
-    models = sorted(RUNS.glob(f"*/{MODEL_NAME}"), key=lambda path: path.stat().st_mtime_ns)
-    if not models:
-        raise ModelError(
-            f"no model found in {RUNS.absolute()}: train one with 'charrnn train FILE', "
-            "or name one with --model"
-        )
-    return models[-1]
 
 
 def _text_options(run: Mapping[str, Any]) -> Mapping[str, Any]:

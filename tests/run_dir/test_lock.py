@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import RunError
-from charrnn.run_dir import RunDir
-from charrnn.training import lock
+from charrnn.run_dir import RunDir, lock
 
 
 def test_a_folder_is_locked_once_at_a_time(tmp_path: Path) -> None:
