@@ -16,7 +16,7 @@ from test_layers import MODULES
 import charrnn
 from charrnn.cells import CELLS
 from charrnn.cells.base import Cell
-from charrnn.cli.app import app
+from charrnn.cli.app import program
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -28,7 +28,7 @@ DOCUMENTS = {
     ROOT / "tests" / "benchmarks": RESULTS,
     ROOT / "corpora": CORPORA,
 }
-PROGRAM = typer.main.get_command(app)
+PROGRAM = typer.main.get_command(program())
 
 
 @cache

@@ -21,6 +21,7 @@ import pytest
 import charrnn
 from charrnn import config
 from charrnn.cells import CELLS
+from charrnn.cli.app import COMMANDS, GROUPS
 from charrnn.config import ModelConfig, TrainOptions
 from charrnn.model import model_file, parameters
 from charrnn.model.model_file import Model
@@ -183,10 +184,10 @@ def test_only_the_command_line_reads_the_version() -> None:
 def test_imports_can_be_read() -> None:
     assert len(inside()) > 50
     assert [str(found) for found in imports() if found.name.startswith(".")] == []
-    # Imports by name are not seen here: one file imports the code that it generated, another one
-    # checks whether a package is installed.
+    # Imports by name are not seen here: one file imports the code that it generated, one checks
+    # whether a package is installed, and one imports the command that runs.
     computed = {found.file for found in imports() if top_module(found.name) == "importlib"}
-    assert computed <= {"compiler/codegen.py", "network/layers.py"}
+    assert computed <= {"cli/app.py", "compiler/codegen.py", "network/layers.py"}
     assert [str(found) for found in imports() if found.name == "charrnn"] == []
 
 
@@ -202,7 +203,14 @@ def test_no_command_imports_another_command() -> None:
     commands = {file for file in trees() if file.startswith("cli/commands/")}
     assert len(commands) > 20
     importers = {file for file, wanted in file_imports().items() if wanted & commands}
-    assert importers == {"cli/app.py"}
+    assert importers == set()
+
+
+def test_every_command_is_on_the_command_line() -> None:
+    files = [file for file in trees() if file.startswith("cli/commands/")]
+    modules = {Path(file).stem for file in files} - {"__init__"}
+    tables = [COMMANDS, *(group.commands for group in GROUPS.values())]
+    assert {where.split(".")[0] for table in tables for where in table.values()} == modules
 
 
 def test_everything_is_caught_only_where_it_must_be() -> None:
@@ -326,6 +334,7 @@ def state():
     return dict(os.environ), list(warnings.filters), threads, random, numbers
 before = state()
 import charrnn
+from charrnn.cli.app import COMMANDS, GROUPS
 names = [found.name for found in pkgutil.walk_packages(charrnn.__path__, "charrnn.")]
 for name in names:
     if not name.endswith("__main__"):

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from charrnn.bench import preparation, processes
-from charrnn.cli.app import app
+from charrnn.cli.app import program
 from charrnn.errors import RunError
 from charrnn.text.corpus import from_text
 
@@ -95,14 +95,14 @@ def test_the_command_prints_one_line_per_row(
 
     monkeypatch.setattr(preparation, "prepare", given)
     command = ["bench", "prepare", "--size", "7", "--rounds", "2"]
-    head, *lines = CliRunner().invoke(app, command).stdout.splitlines()
+    head, *lines = CliRunner().invoke(program(), command).stdout.splitlines()
     assert head.split()[:4] == ["what", "tokenizer", "MB", "chars/s"]
     assert [line.split()[:3] for line in lines[:2]] == [
         ["prepare", "char", "1"],
         ["prepare", "byte", "1"],
     ]
     assert len({len(line) for line in (head, *lines)}) == 1
-    fields = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    fields = json.loads(CliRunner().invoke(program(), [*command, "--json"]).stdout)
     assert [row["baseline"] for row in fields["rows"]] == [row.baseline for row in rows]
     assert asked[0][0].name == "tunes"
     assert asked[0][1:] == (7, 2)

@@ -16,12 +16,15 @@ from collections.abc import Mapping
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from charrnn.cli.app import COMMANDS
+
 from .conftest import SECONDS, Done, done, environment
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
         "charrnn.cli.app",
+        *(f"charrnn.cli.commands.{where.split('.')[0]}" for where in COMMANDS.values()),
         "charrnn.cli.display.training_progress",
         "charrnn.decoding.compiled",
         "charrnn.generator",

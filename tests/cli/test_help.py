@@ -7,11 +7,11 @@ import pytest
 import typer
 
 import charrnn
-from charrnn.cli.app import app
+from charrnn.cli.app import program
 
 from .conftest import Cli
 
-ROOT = typer.main.get_command(app)
+ROOT = typer.main.get_command(program())
 
 
 def commands(group: typer.core.TyperGroup, *above: str) -> list[tuple[str, ...]]:

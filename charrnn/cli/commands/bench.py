@@ -16,8 +16,6 @@ from charrnn.cli.shared import JsonOption, guarded
 from charrnn.cli.texts import read_corpus
 from charrnn.config import EngineOptions, Reading, SampleConfig, TrainOptions
 
-app = typer.Typer(no_args_is_help=True, help="Benchmark training, generation and preparation.")
-
 CellsOption = Annotated[
     list[str] | None,
     typer.Option("--cell", help="A cell; may be repeated.", show_default="a table of all"),
@@ -29,7 +27,6 @@ LayersOption = Annotated[
 HiddenOption = Annotated[int, typer.Option(help="H, units in each layer.")]
 
 
-@app.command("train")
 @guarded
 @configured
 def bench_train(
@@ -69,7 +66,6 @@ def bench_train(
     tables.print_rows(rows, tables.TRAINING_HEAD, tables.training_line, as_json)
 
 
-@app.command("generate")
 @guarded
 @configured
 def bench_generate(
@@ -100,7 +96,6 @@ def bench_generate(
     tables.print_rows(rows, tables.GENERATION_HEAD, tables.generation_line, as_json)
 
 
-@app.command("prepare")
 @guarded
 def bench_prepare(
     corpus: Annotated[

@@ -12,11 +12,9 @@ from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.shared import JsonOption, guarded, note, print_json
 from charrnn.errors import CorpusError
 
-app = typer.Typer(no_args_is_help=True, help="List and download named corpora; describe a text.")
 NameArgument = Annotated[str, typer.Argument(help="A name that 'corpora list' shows.")]
 
 
-@app.command("list")
 @guarded
 def list_corpora(as_json: JsonOption = False) -> None:
     """List the named corpora; 'charrnn train NAME' uses one."""
@@ -35,7 +33,6 @@ def list_corpora(as_json: JsonOption = False) -> None:
         typer.echo(f"    {entry.description}\n    {entry.source}{fetched}\n")
 
 
-@app.command("path")
 @guarded
 def path(name: NameArgument, as_json: JsonOption = False) -> None:
     """Print the local files of a named corpus, one per line."""
@@ -44,7 +41,6 @@ def path(name: NameArgument, as_json: JsonOption = False) -> None:
     _print_paths(name, registry.paths(registry.find(name)), as_json)
 
 
-@app.command("fetch")
 @guarded
 def fetch(name: NameArgument, as_json: JsonOption = False) -> None:
     """Download a named corpus and print its path.
