@@ -15,6 +15,7 @@ import typer
 import typer.core
 
 from charrnn import __version__
+from charrnn.cli.hints import plain_words, similar_options
 
 TERMINATED = 143
 
@@ -28,6 +29,30 @@ def _type_in_help(parameter: Any, ctx: Any) -> str | None:
 
 for _kind in (typer.core.TyperOption, typer.core.TyperArgument):
     setattr(_kind, "display_type_rich", _type_in_help)  # noqa: B010 (mypy knows it as a method)
+
+_UsageError: Any = typer.BadParameter.__mro__[1]  # the base of every error about a command line
+
+
+class _Command(typer.core.TyperCommand):
+    """A command that explains what is wrong with its options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except _UsageError as error:
+            if hasattr(error, "possibilities"):  # the option does not exist
+                known = [name for p in self.params if not _is_hidden(p) for name in p.opts]
+                similar = " or ".join(similar_options(error.option_name, known))
+                advice = f"did you mean {similar}?" if similar else f"see {ctx.command_path} --help"
+                error.message, error.possibilities = f"{error.message}: {advice}", None
+            else:
+                error.message = plain_words(error.message)
+            raise
+
+
+def _is_hidden(parameter: Any) -> bool:
+    return getattr(parameter, "hidden", False)
+
 
 # Where in cli/commands each command's function is. A process imports only the commands that it
 # shows or runs, which saves it a tenth of a second.
@@ -108,7 +133,7 @@ def _add(app: typer.Typer, commands: Mapping[str, str]) -> None:
     for name, where in commands.items():
         module, function = where.split(".")
         imported = importlib.import_module(f"charrnn.cli.commands.{module}")
-        app.command(name)(getattr(imported, function))
+        app.command(name, cls=_Command)(getattr(imported, function))
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,82 @@
+"""What to say about an option that a command does not have, or about its value."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+
+# What other programs, and people in a hurry, call an option of ours.
+_OTHER_NAMES = {
+    "--batch": "--batch-size",
+    "--beam-size": "--width",
+    "--beams": "--width",
+    "--bf16": "--precision bfloat16",
+    "--bs": "--batch-size",
+    "--checkpoint": "--model",
+    "--context": "--seq-len",
+    "--cuda": "--device cuda",
+    "--epoch": "--epochs",
+    "--gpu": "--device cuda",
+    "--gpus": "--device cuda",
+    "--grad-clip": "--clip-norm",
+    "--hidden": "--hidden-size",
+    "--hidden-dim": "--hidden-size",
+    "--iterations": "--steps",
+    "--iters": "--steps",
+    "--layers": "--num-layers",
+    "--lr": "--learning-rate",
+    "--max-epochs": "--epochs",
+    "--max-iters": "--steps",
+    "--max-length": "--length",
+    "--max-new-tokens": "--length",
+    "--max-tokens": "--length",
+    "--n-layers": "--num-layers",
+    "--num-beams": "--width",
+    "--num-return-sequences": "--num-samples",
+    "--output": "--out",
+    "--output-dir": "--out",
+    "--primetext": "--prompt",
+    "--quantize": "--weights int8",
+    "--repetition-penalty": "--repeat-penalty",
+    "--rnn-size": "--hidden-size",
+    "--start": "--prompt",
+    "--temp": "--temperature",
+    "--time": "--minutes",
+    "--topk": "--top-k",
+    "--topp": "--top-p",
+    "--units": "--hidden-size",
+    "--vocab": "--vocab-size",
+    "--workers": "--threads",
+}
+_AT_MOST = 3
+
+
+def similar_options(name: str, known: Collection[str]) -> list[str]:
+    """Return what someone who wrote the unknown option `name` may have meant, the likeliest first.
+
+    Args:
+        name: the option with its dashes.
+        known: the options of the command.
+    """
+    meant = _OTHER_NAMES.get(name.lower().replace("_", "-"))
+    if meant and meant.split()[0] in known:
+        return [meant]
+    words = set(name.strip("-").split("-"))
+    with_its_words = [each for each in known if words <= set(each.strip("-").split("-"))]
+    close = difflib.get_close_matches(name.replace("_", "-"), known, _AT_MOST, cutoff=0.8)
+    return list(dict.fromkeys(close + with_its_words))[:_AT_MOST]
+
+
+# What the library that reads numbers says about a text that is none.
+_NUMBERS = {
+    "Input should be a valid integer": "this must be a whole number, such as 100",
+    "Input should be a valid number": "this must be a number, such as 0.5",
+}
+
+
+def plain_words(message: str) -> str:
+    """Return a message about a value in plain words."""
+    for start, plain in _NUMBERS.items():
+        if message.startswith(start):
+            return plain
+    return message
