@@ -9,6 +9,7 @@ print(model.sample(prompt="ROMEO:", temperature=0.8))
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ class Generator:
         config: the architecture.
         tokenizer: text <-> ids.
         training: how the model was trained and what it reached (plain JSON).
+        reading: how the text of the training was read. A model of separate documents ends each text
+            at `reading.separator`.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Generator:
         self.config = model.config
         self.tokenizer = model.tokenizer
         self.training = model.training
+        self.reading = model.reading
         self._model = model
         self._selector = EngineSelector(model.config, model.values, options, notify)
         self._constraints = ConstraintCache(model.tokenizer)
@@ -99,7 +103,8 @@ class Generator:
     ) -> Prompted:
         """Read the start token and then `prompt`, which may be empty.
 
-        The result can be passed wherever a prompt can, any number of times.
+        The result can be passed wherever a prompt can, any number of times. A model of separate
+        documents begins anew after each separator.
 
         Args:
             prompt: a text, or the result of an earlier call, which is returned as it is.
@@ -112,16 +117,37 @@ class Generator:
         if isinstance(prompt, Prompted):
             return prompt
         ids = self.tokenizer.encode(prompt).astype(np.int64)
-        before = after or read_start(self.engine, self.config.start_token)
-        return read_ids(self.engine, ids, before, progress)
+        begins = self._last_document(prompt, after)
+        if begins is not None:
+            ids, after = self.tokenizer.encode(prompt[begins:]).astype(np.int64), self._anew(after)
+        return read_ids(self.engine, ids, after or self._anew(), progress)
+
+    def _last_document(self, text: str, after: Prompted | None) -> int | None:
+        """Return where the last document that begins in `text` begins; None if none does."""
+        separator = self.reading.separator
+        if not separator:
+            return None
+        read = np.zeros(0, np.int64) if after is None else after.ids
+        size = len(separator)
+        before = self.tokenizer.decode(read[-size:])[-size:]  # in which the separator may begin
+        found = (before + text).rfind(separator)
+        return None if found < 0 else max(0, found + size - len(before))
+
+    def _anew(self, before: Prompted | None = None) -> Prompted:
+        """Return the state after the start token, with the random numbers of an earlier state."""
+        start = read_start(self.engine, self.config.start_token)
+        return replace(start, seed=before.seed, drawn=before.drawn) if before else start
 
     def after(self, prompted: Prompted, sample: Sample) -> Prompted:
         """Return the state after a prompt and the sample that was written after it.
 
         A stop string that ended the sample counts as read. Generation that continues from this
-        state gives the same text as one that was never interrupted.
+        state gives the same text as one that was never interrupted. After the separator of separate
+        documents it is the state before the next document.
         """
-        return read_sample(self.engine, np.array(sample.ids, np.int64), sample.seed, prompted)
+        read = read_sample(self.engine, np.array(sample.ids, np.int64), sample.seed, prompted)
+        ended = sample.finished_by == "stop" and self._last_document("", read) is not None
+        return self._anew(read) if ended else read
 
     def save_state(self, path: str | Path, prompted: Prompted) -> None:
         """Save a state to a file that `load_state` reads."""
@@ -144,7 +170,8 @@ class Generator:
     ) -> list[Sample]:
         """Return `num_samples` texts, generated as one batch.
 
-        `write` gets the characters of the first one as they are generated.
+        `write` gets the characters of the first one as they are generated. A model of separate
+        documents ends each text before the separator, besides the stop strings of `config`.
         """
         batch = self._start(prompt, config, write)
         for _ in batch.steps(self.engine):
@@ -167,9 +194,16 @@ class Generator:
         self._start("", config, lambda piece: None)
 
     def _start(self, prompt: str | Prompted, config: SampleConfig, write: Write) -> SampleBatch:
+        config = replace(config, stop=self._stops(config))
         batch = SampleBatch(self.tokenizer, self.read(prompt), config, self._constraints, write)
         self.engine = self._selector.prepare(self.engine, batch.chooser, config.num_samples)
         return batch
+
+    def _stops(self, config: SampleConfig | BeamConfig) -> tuple[str, ...]:
+        """Return the strings that end a text: those that were asked for, and the separator."""
+        separator = self.reading.separator
+        known = separator != "" and separator not in config.stop and self.knows(separator)
+        return (*config.stop, *((separator,) if known else ()))
 
     def greedy(
         self, prompt: str | Prompted = "", *, write: Write = lambda piece: None, **options: Any
@@ -188,6 +222,7 @@ class Generator:
         `write` gets characters of the best one as soon as no later step can change them. The length
         of hypotheses is counted in tokens.
         """
+        config = replace(config, stop=self._stops(config))
         given = (self.engine, self.tokenizer, self.read(prompt))
         return search(*given, config, self._constraints, write)
 

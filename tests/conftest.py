@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,17 @@ def make_model() -> Callable[..., Model]:
 def tiny_model(make_model: Callable[..., Model]) -> Model:
     """Return a two-layer LSTM over seven characters with random weights."""
     return make_model("helo w\n", num_layers=2)
+
+
+@pytest.fixture
+def apart_model(make_model: Callable[..., Model]) -> Callable[..., Model]:
+    """Return `apart_model("abn\\n", separator="\\n")`: a model of documents that end in it."""
+
+    def make(symbols: str, separator: str, **config: Any) -> Model:
+        reading = {"document_separator": separator, "documents_apart": True}
+        return replace(make_model(symbols, **config), training={"reading": reading})
+
+    return make
 
 
 def sample_settings(**fields: Any) -> SampleConfig:

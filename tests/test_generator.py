@@ -161,6 +161,60 @@ def test_every_form_reads_and_writes_one_token_after_the_other(
     assert beam.text == text
 
 
+@pytest.mark.parametrize("separator", ["\n", "b\n"])
+def test_a_model_of_documents_ends_each_text_at_the_separator(
+    separator: str, apart_model: MakeModel
+) -> None:
+    writer = Generator(apart_model("ab\n", separator))
+    plain = Generator(replace(apart_model("ab\n", separator), training={}))
+    config = SampleConfig(length=200, num_samples=30, seed=2)
+    samples = writer.samples("a", config)
+    for sample, whole in zip(samples, plain.samples("a", config), strict=True):
+        assert (sample.text, sample.finished_by) == (whole.text.split(separator)[0], "stop")
+    assert "".join(writer.stream("a", length=200, seed=2)) == samples[0].text
+    assert writer.samples("a", replace(config, stop="a"))[3].text.count("a") == 0
+    greedy = plain.greedy("a", length=50, stop=separator)
+    assert writer.greedy("a", length=50) == greedy
+    beam = BeamConfig(length=20, width=8, num_return=8)
+    assert writer.beam("a", beam) == plain.beam("a", replace(beam, stop=separator))
+
+
+def test_a_separator_that_the_text_did_not_have_ends_nothing(apart_model: MakeModel) -> None:
+    writer = Generator(apart_model("ab", "\n"))
+    assert len(writer.sample(length=20)) == 20
+
+
+@pytest.mark.parametrize("separator", ["\n", "b\n"])
+def test_a_model_of_documents_begins_anew_after_each_separator(
+    separator: str, apart_model: MakeModel
+) -> None:
+    writer = Generator(apart_model("ab\n", separator))
+
+    def logits(*parts: str) -> Any:
+        read = None
+        for part in parts:
+            read = writer.read(part, read)
+        assert read
+        return read.logits.tolist(), read.ids.tolist()
+
+    assert logits(f"aa{separator}ab{separator}ba") == logits("ba")
+    assert logits(f"aa{separator}") == logits("") != logits("aa")
+    assert logits("aab", "\nba") == logits("ba")
+    assert logits("aa\n", "ba") == (logits("ba") if separator == "\n" else logits("aa\nba"))
+
+
+def test_the_next_document_follows_a_text_that_ended(apart_model: MakeModel) -> None:
+    writer = Generator(apart_model("ab\n", "\n"))
+    first = writer.read("a")
+    (sample,) = writer.samples(first, SampleConfig(length=200, seed=3))
+    assert sample.finished_by == "stop"
+    after = writer.after(first, sample)
+    assert after.logits.tolist() == writer.read("").logits.tolist()
+    assert (after.seed, after.drawn) == (3, len(sample.ids))  # its random numbers go on
+    cut_off = replace(sample, ids=sample.ids[:1], finished_by="length")
+    assert writer.after(first, cut_off).ids.tolist() == [*first.ids, sample.ids[0]]
+
+
 def test_stream_is_sample(writer: Generator) -> None:
     assert "".join(writer.stream("he", length=50, seed=3)) == writer.sample("he", length=50, seed=3)
 

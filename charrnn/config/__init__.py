@@ -17,7 +17,7 @@ from charrnn.config.fields import (
 )
 from charrnn.config.inspection import ContextOptions, TaskOptions, UnitOptions, UntrainedOptions
 from charrnn.config.model import FORM, CellName, Form, ModelConfig
-from charrnn.config.text import Reading, TextOptions
+from charrnn.config.text import ModelReading, Reading, TextOptions
 from charrnn.config.training import (
     OptimizerName,
     Regularizers,
@@ -37,6 +37,7 @@ __all__ = [
     "Form",
     "Limits",
     "ModelConfig",
+    "ModelReading",
     "OptimizerName",
     "Reading",
     "Regularizers",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,8 +15,10 @@ from charrnn.config.fields import (
     flag,
     integer,
     number,
+    same,
     string,
     strings,
+    switch,
     unescape,
 )
 from charrnn.errors import OptionError, nearest
@@ -103,6 +105,28 @@ class Reading(Options):
         panel=TEXT,
         shown="200 times the compressed size",
     )
+
+
+@dataclass(frozen=True)
+class ModelReading(Options):
+    """How the text of a training was read: a model remembers it, to read other texts like it."""
+
+    encoding: str = same(Reading, "encoding", Reading.encoding)
+    errors: str = same(Reading, "errors", Reading.errors)
+    newline: str = same(Reading, "newline", Reading.newline)
+    document_separator: str = same(Reading, "document_separator", Reading.document_separator)
+    documents_apart: bool = switch("Whether each document began from the start state.")
+
+    @property
+    def separator(self) -> str:
+        """The text that ends a document, after which the model knows nothing; "" without one."""
+        return self.document_separator if self.documents_apart else ""
+
+    def options(self, given: Mapping[str, Any] | None = None) -> Reading:
+        """Return how to read a text for the model; the `given` options of a user come first."""
+        names = ("encoding", "errors", "newline")
+        known = {name: getattr(self, name) for name in names}
+        return Reading(**known | {"document_separator": self.separator} | dict(given or {}))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config import ModelConfig, from_json, to_json
+from charrnn.config import ModelConfig, ModelReading, from_json, to_json
 from charrnn.errors import CharRNNError, ModelError, RunError
 from charrnn.model import parameters
 from charrnn.model.parameters import Parameters
@@ -49,6 +49,22 @@ class Model:
     tokenizer: Tokenizer
     values: Parameters
     training: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def reading(self) -> ModelReading:
+        """How the text of the training was read.
+
+        Older files tell only whether documents were read apart.
+
+        Raises:
+            OptionError: a value is invalid.
+        """
+        known = self.training.get("reading")
+        if isinstance(known, Mapping):
+            return from_json(ModelReading, known, "the model's reading")
+        train = self.training.get("train")
+        apart = isinstance(train, Mapping) and train.get("reset_at_documents") is True
+        return ModelReading(documents_apart=apart)
 
 
 def save(path: Path, model: Model) -> None:
@@ -128,7 +144,8 @@ def _described(path: Path, header: Header) -> tuple[Model, dict[str, Any]]:
             raise ModelError(f"{path} is damaged: its header has unknown fields")
         config = from_json(ModelConfig, described["config"], str(path))
         tokenizer = tokenizers.from_json(described["tokenizer"], str(path))
-        training = dict(described["training"])
+        model = Model(config, tokenizer, {}, dict(described["training"]))
+        _ = model.reading  # refuses what charrnn does not write
     except ModelError:
         raise
     except CharRNNError as error:
@@ -137,4 +154,4 @@ def _described(path: Path, header: Header) -> tuple[Model, dict[str, Any]]:
         raise ModelError(f"{path} is damaged: its header is not readable") from error
     if tokenizer.vocab_size != config.vocab_size:
         raise ModelError(f"{path} is damaged: vocabulary and output layer differ in size")
-    return Model(config, tokenizer, {}, training), described
+    return model, described

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Ids
-from charrnn.config import TextOptions
+from charrnn.config import ModelReading, TextOptions, from_json, to_json
 from charrnn.errors import CharRNNError, CorpusError, ModelError, PromptError, RunError
 from charrnn.text import dataset_cache, manifest
 from charrnn.text import tokenizer as tokenizers
@@ -65,6 +65,7 @@ class Dataset:
         sha256: of each text, by use (corpus, valid, test).
         split: how the parts were made, in words.
         folder: where it lies.
+        reading: how the texts were read.
         texts: the texts that it was just made of, by use; empty if it was loaded.
     """
 
@@ -79,6 +80,7 @@ class Dataset:
     sha256: Mapping[str, str]
     split: str
     folder: Path
+    reading: ModelReading
     texts: Mapping[str, Corpus] = field(default_factory=dict)
 
     def source_files(self, folder: Path) -> dict[str, tuple[str, ...]]:
@@ -126,15 +128,14 @@ def make(
         with contextlib.suppress(ModelError):
             found = load(cached)
             dataset_cache.mark_used(cached)
-            return replace(found, name=corpus.name, texts=builder.texts())
+            return builder.named(found)
         builder.build(cached, in_cache=True)
         dataset_cache.remove_old(cached)
-        made = load(cached, check_hashes=False)
-        return replace(made, name=corpus.name, texts=builder.texts())
+        return builder.named(load(cached, check_hashes=False))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CorpusError(f"{folder} exists: name a new folder for the dataset")
     builder.build(folder, in_cache=False)
-    return replace(load(folder, check_hashes=False), texts=builder.texts())
+    return builder.named(load(folder, check_hashes=False))
 
 
 @dataclass
@@ -150,6 +151,14 @@ class _Builder:
     def texts(self) -> dict[str, Corpus]:
         given = {"corpus": self.corpus, "valid": self.valid, "test": self.test}
         return {use: text for use, text in given.items() if text is not None}
+
+    def reading(self) -> ModelReading:
+        names = ("encoding", "errors", "newline", "document_separator")
+        return ModelReading(**{name: getattr(self.corpus.reading, name) for name in names})
+
+    def named(self, found: Dataset) -> Dataset:
+        """Return the dataset, which may be of the same text in another file, as one of this one."""
+        return replace(found, name=self.corpus.name, reading=self.reading(), texts=self.texts())
 
     def key(self) -> str:
         """Return the hash of everything that decides the dataset."""
@@ -204,6 +213,7 @@ class _Builder:
             "split": splitter.describe(),
             "parts": parts,
             "leaks": {name: asdict(leak) for name, leak in splitter.leaks().items()},
+            "reading": to_json(self.reading()),
             "notices": [notice for text in self.texts().values() for notice in text.notices],
         }
         manifest.write(folder, content)
@@ -285,6 +295,7 @@ def load(folder: Path, *, check_hashes: bool = True) -> Dataset:
             sha256=dict(described["sha256"]),
             split=str(described["split"]),
             folder=folder,
+            reading=from_json(ModelReading, described.get("reading", {}), str(folder)),
         )
     except FileNotFoundError as error:
         raise ModelError(f"{folder} is not a dataset: {error.filename} is missing") from None

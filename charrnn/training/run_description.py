@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ def description(setup: Setup) -> dict[str, Any]:
             "split": data.split,
             "tokenizer": data.tokenizer.kind,
         },
+        "reading": to_json(replace(data.reading, documents_apart=plan.train.reset_at_documents)),
         "model": to_json(plan.model),
         "train": to_json(plan.train),
         "kernel": {

@@ -230,6 +230,24 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(text, folder / "runs" / "story-1", done)
 
 
+@pytest.fixture(scope="session")
+def apart(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return a small model of names, one a line, each of which was a document of its own."""
+    folder = tmp_path_factory.mktemp("apart")
+    text = folder / "names.txt"
+    text.write_text(names(600), "utf-8", newline="")
+    words = ("--document-separator", r"\n", "--reset-at-documents")
+    return Run(text, folder / "run", Cli(folder)("train", text, *words, *TINY, "--out", "run"))
+
+
+def names(count: int) -> str:
+    """Return random names, one a line."""
+    chance = random.Random(2)
+    first, last = ("an", "bo", "car", "do", "emi"), ("son", "sen", "ski", "a", "ette", "rik")
+    chosen = [chance.choice(first) + chance.choice(last) for _ in range(count)]
+    return "".join(f"{name}\n" for name in chosen)
+
+
 def story(length: int) -> str:
     """Return random sentences of a few words."""
     chance = random.Random(1)

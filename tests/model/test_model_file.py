@@ -4,6 +4,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import safetensors.numpy
 
 from charrnn.cells import CELLS
-from charrnn.config import Form, to_json
+from charrnn.config import Form, ModelReading, Reading, to_json
 from charrnn.errors import ModelError, RunError
 from charrnn.generator import Generator
 from charrnn.model import model_file
@@ -111,6 +112,33 @@ def test_the_form_is_stored_and_a_file_without_it_is_refused(
     assert (config["learned_start"], config["zoneout"]) == (True, 0.25)
     _described(path, lambda described: described["config"].pop("learned_start"))
     assert "tensors are not those of its config" in _refused(path)
+
+
+def test_a_model_knows_how_its_text_was_read(path: Path, tiny_model: Model) -> None:
+    assert model_file.load(path).reading == ModelReading()
+    reading = ModelReading(encoding="cp1252", newline="lf", document_separator="\n")
+    model_file.save(path, replace(tiny_model, training={"reading": to_json(reading)}))
+    assert model_file.load(path).reading == reading
+    assert reading.options() == Reading(encoding="cp1252", newline="lf")  # one long text
+    apart = replace(reading, documents_apart=True)
+    assert (reading.separator, apart.separator) == ("", "\n")
+    given = {"newline": "keep", "exclude": "*.md"}
+    expected = Reading(encoding="cp1252", document_separator="\n", exclude="*.md")
+    assert apart.options(given) == expected
+
+
+def test_older_models_tell_whether_documents_were_apart(path: Path, tiny_model: Model) -> None:
+    training = {"train": {"reset_at_documents": True}}
+    model_file.save(path, replace(tiny_model, training=training))
+    reading = model_file.load(path).reading
+    assert reading == ModelReading(documents_apart=True)
+    assert reading.separator == ""
+
+
+@pytest.mark.parametrize("reading", [{"newline": "x"}, {"separator": "x"}, {"encoding": 3}])
+def test_an_invalid_reading_is_refused(path: Path, reading: dict[str, Any]) -> None:
+    _described(path, lambda described: described["training"].update(reading=reading))
+    assert "is damaged" in _refused(path)
 
 
 def test_equal_models_give_equal_bytes(tmp_path: Path, tiny_model: Model) -> None:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charrnn.config import Reading, TextOptions
+from charrnn.config import ModelReading, Reading, TextOptions
 from charrnn.errors import CorpusError, ModelError, PromptError, RunError
 from charrnn.text import corpus, dataset, dataset_cache, id_file, split, tokenizer
 from charrnn.text import manifest as manifests
@@ -199,6 +199,22 @@ def test_a_damaged_dataset_is_refused_and_made_again_in_the_cache(
     assert "".join(_texts(again)) == text.text
     assert again.folder == folder
     assert len(dataset.load(folder).train) == 80
+
+
+def test_a_dataset_knows_how_its_text_was_read(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"Se\xf1or\r\nMu\xf1oz\r\n" * 5)
+    (tmp_path / "b.txt").write_text("Señor\nMuñoz\n" * 5, "utf-8", newline="")
+    options = TextOptions(encoding="cp1252", newline="lf", document_separator="\n")
+    wanted = ModelReading(encoding="cp1252", newline="lf", document_separator="\n")
+    text = corpus.read([tmp_path / "a.txt"], options)
+    prepared = dataset.make(text, options, folder=tmp_path / "set")
+    assert prepared.reading == dataset.load(tmp_path / "set").reading == wanted
+    # The same text in another file: the dataset in the cache is that of the first one.
+    cached = dataset.make(text, options)
+    other = dataset.make(corpus.read([tmp_path / "b.txt"], Reading(document_separator="\n")))
+    assert other.folder == cached.folder
+    assert cached.reading == wanted
+    assert other.reading == ModelReading(document_separator="\n")
 
 
 @pytest.fixture(scope="module")
