@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -239,9 +238,7 @@ class RunDir:
         columns = {name: np.array([row[name] for row in rows], np.float64) for name in COLUMNS}
         train, summary = _json(self.config).get("train"), _json(self.summary)
         clip_norm = train.get("clip_norm") if isinstance(train, dict) else None
-        if not clip_norm or clip_norm == math.inf:  # as older versions wrote it
-            clip_norm = None
-        return Course(self.path, columns, clip_norm, summary.get("valid_nats"))
+        return Course(self.path, columns, clip_norm or None, summary.get("valid_nats"))
 
     def dataset(self) -> Dataset:
         """Return the dataset that the run was trained on, made again from its files.

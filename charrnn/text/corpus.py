@@ -11,7 +11,7 @@ import hashlib
 import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,8 @@ from charrnn.config import Reading
 from charrnn.errors import CorpusError
 from charrnn.storage.block_worker import BlockWorker
 from charrnn.storage.files import Block
-from charrnn.text import sources
 from charrnn.text.documents import DocumentSurvey, Piece, split_documents
+from charrnn.text.find_files import find
 from charrnn.text.notices import character_notices
 from charrnn.text.reader import Progress, Reader, silent
 from charrnn.text.sources import Source
@@ -135,12 +135,11 @@ def read(
     if not paths:
         raise CorpusError("no file is named: name a text file, or a folder of them")
     reading = reading or Reading()
-    assert isinstance(reading.include, tuple)
-    assert isinstance(reading.exclude, tuple)
-    found = sources.find(paths, reading.include, reading.exclude)
+    found = find(paths, reading)
     names = ", ".join("standard input" if str(path) == "-" else str(path) for path in paths)
     name = "stdin" if str(paths[0]) == "-" else Path(paths[0]).resolve().name.split(".")[0]
-    return survey(_folder_name(name), names, Reader(found, reading, progress, "reading"))
+    text = survey(_folder_name(name), names, Reader(found.sources, reading, progress, "reading"))
+    return replace(text, notices=(*found.notices(), *text.notices))
 
 
 def from_text(text: str, name: str = "text", separator: str = "") -> Corpus:

@@ -69,7 +69,7 @@ class Reader:
         try:
             yield from decode(chunks, self.reading.encoding, self.reading.errors)
         except UndecodableError as error:
-            again = source.chunks(self.reading.max_unpacked, lambda count: None)
+            again = source.chunks(self.reading.max_unpacked)
             raise CorpusError(error.sentence(source.name, again)) from None
 
     def _without_mark(self, source: Source) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Find and read sources of text: files, folders, patterns and standard input, decompressed.
+"""Sources of text: files that can be read any number of times, decompressed.
 
 A source that can be read only once (standard input, a pipe) is first copied to a temporary file, so
 that every source can be read again. gzip, bzip2, xz and zstandard files are recognized by their
@@ -8,28 +8,23 @@ first bytes, whatever their names. A small file that would decompress to a huge 
 from __future__ import annotations
 
 import bz2
-import difflib
-import fnmatch
-import glob
+import contextlib
 import gzip
 import io
 import lzma
 import os
 import re
 import shutil
-import stat
-import sys
 import tempfile
 import weakref
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from charrnn.errors import CorpusError, missing_package
 
-STDIN = "-"
 CHUNK = 2**17  # bytes read at a time: small enough for the processor's cache
 MAX_UNPACKED = 2**36
 MAX_RATIO = 200  # of unpacked to packed bytes, from MIN_UNPACKED on
@@ -47,6 +42,18 @@ _DAMAGED = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 Advance = Callable[[int], None]
 
 
+def ignore(count: int) -> None:
+    """Ignore progress."""
+
+
+class TemporaryFolder:
+    """A new folder, which is removed when nothing refers to this object any more."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="charrnn-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
 @dataclass(frozen=True)
 class Source:
     """The bytes of a text, which can be read any number of times.
@@ -55,20 +62,29 @@ class Source:
         name: for messages.
         path: the file; None if the bytes are in memory.
         data: the bytes in memory.
-        once: the file is a temporary copy of what could be read only once.
+        copied_to: where the copy lies of what could be read only once.
+        format: ``text``, or the kind of document that the text is extracted from.
+        encoding: the encoding of its text, if that was decided for this file.
     """
 
     name: str
     path: Path | None = None
     data: bytes = b""
-    once: bool = False
+    copied_to: TemporaryFolder | None = None
+    format: str = "text"
+    encoding: str = ""
+
+    @property
+    def once(self) -> bool:
+        """Whether the file is a temporary copy of what could be read only once."""
+        return self.copied_to is not None
 
     @property
     def size(self) -> int:
         """The number of bytes, before decompression."""
         return len(self.data) if self.path is None else self.path.stat().st_size
 
-    def chunks(self, max_unpacked: int | None, advance: Advance) -> Iterator[bytes]:
+    def chunks(self, max_unpacked: int | None, advance: Advance = ignore) -> Iterator[bytes]:
         """Yield the decompressed bytes, at most `CHUNK` at a time.
 
         Args:
@@ -79,22 +95,52 @@ class Source:
             CorpusError: missing, unreadable, damaged, too large, or changed while it was read.
         """
         try:
-            with self._open() as file:
-                before = _signature(file)
-                counted = _Counted(self.name, file, before[0], advance)
-                yield from _unpacked(self.name, counted, _peek(file), self.size, max_unpacked)
-                if _signature(file) != before:
-                    raise _changed(self.name)
+            with self.opened() as file:
+                counted = _Counted(self.name, file, _signature(file)[0], advance)
+                limit = unpacked_limit(self.size, max_unpacked)
+                yield from _unpacked(self.name, counted, _peek(file), self.size, limit)
         except _DAMAGED as error:
             raise CorpusError(
                 f"{self.name} is damaged and cannot be decompressed: {error}"
             ) from None
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """Open the bytes as they are.
+
+        Raises:
+            CorpusError: missing, unreadable, or changed while it was open.
+        """
+        try:
+            with self._open() as file:
+                before = _signature(file)
+                yield file
+                if _signature(file) != before:
+                    raise _changed(self.name)
         except OSError as error:
             why = error.strerror or str(error)
             raise CorpusError(f"{self.name} cannot be read: {why}") from error
 
+    def head(self, max_unpacked: int | None) -> bytes:
+        """Return the first decompressed bytes, at most `CHUNK`."""
+        with contextlib.closing(cast("Any", self.chunks(max_unpacked))) as chunks:
+            return next(chunks, b"")
+
     def _open(self) -> BinaryIO:
         return io.BytesIO(self.data) if self.path is None else self.path.open("rb", buffering=0)
+
+
+def unpacked_limit(size: int, max_unpacked: int | None) -> int:
+    """Return the limit in bytes of what a file of `size` bytes may unpack to."""
+    return max_unpacked or min(MAX_UNPACKED, max(MIN_UNPACKED, MAX_RATIO * size))
+
+
+def too_large(name: str, size: int, limit: int) -> CorpusError:
+    """Return the error for a file that unpacks to more than its limit."""
+    return CorpusError(
+        f"{name} has {size:,} bytes and unpacks to more than {limit:,}: if that is right, "
+        "raise --max-unpacked"
+    )
 
 
 def _signature(file: BinaryIO) -> tuple[int, int]:
@@ -143,24 +189,16 @@ class _Counted(io.RawIOBase):
         return count
 
 
-def _unpacked(
-    name: str, file: _Counted, start: bytes, size: int, max_unpacked: int | None
-) -> Iterator[bytes]:
+def _unpacked(name: str, file: _Counted, start: bytes, size: int, limit: int) -> Iterator[bytes]:
     kind = next((kind for kind, magic in _PACKED.items() if magic.match(start)), None)
     if kind is None:
         yield from iter(lambda: file.read(CHUNK), b"")
         return
-    limit = max_unpacked or min(MAX_UNPACKED, max(MIN_UNPACKED, MAX_RATIO * size))
     total = 0
     for chunk in _UNPACKERS[kind](name, io.BufferedReader(file, CHUNK)):
-        if total == 0 and chunk[257:262] == b"ustar":
-            raise CorpusError(f"{name} is a compressed tar archive: unpack it first")
         total += len(chunk)
         if total > limit:
-            raise CorpusError(
-                f"{name} has {size:,} bytes and unpacks to more than {limit:,}: if that is right, "
-                "raise --max-unpacked"
-            )
+            raise too_large(name, size, limit)
         yield chunk
 
 
@@ -202,109 +240,13 @@ _UNPACKERS: dict[str, Callable[[str, BinaryIO], Iterator[bytes]]] = {
 }
 
 
-def find(
-    paths: Iterable[str | Path], include: Sequence[str] = (), exclude: Sequence[str] = ()
-) -> list[Source]:
-    """Return all sources in order; the files of a folder or a pattern are sorted by name.
-
-    Args:
-        paths: files, folders, patterns, or ``-`` for standard input.
-        include: of a folder, only files whose name, or path in the folder, matches one of these
-            patterns.
-        exclude: of a folder, no files that match one of these. Hidden files are always left out.
-
-    Raises:
-        CorpusError: a path does not exist (the message suggests a similar name) or has no files.
-    """
-    found: list[Source] = []
-    for path in paths:
-        if str(path) == "":
-            raise CorpusError("a file's name is empty: name a text file, or a folder of them")
-        if str(path) == STDIN:
-            stdin = (
-                sys.stdin.buffer if sys.stdin else io.BytesIO()
-            )  # closed: there is nothing to read
-            found.append(_copied("standard input", stdin))
-        elif Path(path).is_dir():
-            found += [Source(str(file), file) for file in _inside(Path(path), include, exclude)]
-        elif not os.path.lexists(path) and glob.has_magic(str(path)):
-            found += [Source(file, Path(file)) for file in _matching(str(path))]
-        else:
-            found.append(_file(Path(path)))
-    return found
-
-
-def _file(path: Path) -> Source:
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        raise CorpusError(
-            f"{path} does not exist (looked in {Path.cwd()}): name a text file{_near(path)}"
-        ) from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        why = getattr(error, "strerror", None) or error
-        raise CorpusError(f"{path} cannot be read: {why}") from error
-    if stat.S_ISREG(mode):
-        return Source(str(path), path)
-    try:
-        with path.open("rb") as pipe:
-            return _copied(str(path), pipe)
-    except OSError as error:
-        raise CorpusError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _near(path: Path) -> str:
-    try:
-        names = [other.name for other in path.parent.iterdir()]
-    except OSError:
-        return ""
-    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
-    return f"; did you mean {path.parent / close[0]}?" if close else ""
-
-
-def _inside(folder: Path, include: Sequence[str], exclude: Sequence[str]) -> list[Path]:
-    def wanted(path: Path) -> bool:
-        inside = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in inside.parts)
-        return (
-            not hidden
-            and (not include or _matches(inside, include))
-            and not _matches(inside, exclude)
-            and path.is_file()
-        )
-
-    files = sorted(path for path in folder.rglob("*") if wanted(path))
-    if not files:
-        reason = "has no such files" if include or exclude else "is an empty folder"
-        raise CorpusError(f"{folder} {reason}: name a text file, or a folder of them")
-    return files
-
-
-def _matches(path: Path, patterns: Sequence[str]) -> bool:
-    names = path.name, path.as_posix()
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in names)
-
-
-def _matching(pattern: str) -> list[str]:
-    found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - a pattern may be absolute
-    files = sorted(path for path in found if Path(path).is_file())
-    if not files:
-        raise CorpusError(
-            f"{pattern} does not exist, and as a pattern it matches no file "
-            f"(looked in {Path.cwd()})"
-        )
-    return files
-
-
-def _copied(name: str, pipe: BinaryIO) -> Source:
+def copied(name: str, pipe: BinaryIO) -> Source:
     """Copy what can be read only once to a temporary file, which is removed with its `Source`."""
-    folder = tempfile.mkdtemp(prefix="charrnn-")
-    copy = Path(folder) / "text"
-    source = Source(name, copy, once=True)
-    weakref.finalize(source, shutil.rmtree, folder, ignore_errors=True)
+    folder = TemporaryFolder()
+    source = Source(name, folder.path / "text", copied_to=folder)
     try:
-        with copy.open("wb") as file:
+        with cast("Path", source.path).open("wb") as file:
             shutil.copyfileobj(pipe, file, 2**20)
     except OSError as error:
-        raise CorpusError(f"{name} cannot be copied to {folder}: {error.strerror}") from error
+        raise CorpusError(f"{name} cannot be copied to {folder.path}: {error.strerror}") from error
     return source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shlex
@@ -18,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import strict_json
 
 PROGRAM = shutil.which("charrnn", path=sysconfig.get_path("scripts")) or "charrnn is not installed"
 SECONDS = 100  # a command that takes longer hangs
@@ -48,7 +48,7 @@ class Done:
         """Return the object on stdout, which must hold nothing else."""
         assert self.out.endswith("\n")
         assert self.out.count("\n") == 1
-        return strict_json.loads(self.out)
+        return json.loads(self.out)
 
     @property
     def sentence(self) -> str:

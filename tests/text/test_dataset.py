@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -17,12 +18,11 @@ from hypothesis import strategies as st
 
 from charrnn.config import ModelReading, Reading, TextOptions
 from charrnn.errors import CorpusError, ModelError, PromptError, RunError
-from charrnn.text import corpus, dataset, dataset_cache, id_file, split, tokenizer
+from charrnn.text import corpus, dataset, dataset_cache, id_file, sources, split, tokenizer
 from charrnn.text import manifest as manifests
 from charrnn.text.corpus import Corpus
 from charrnn.text.dataset import Dataset
 from charrnn.text.reader import Reader, silent
-from charrnn.text.sources import Source
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -477,9 +477,7 @@ def test_another_text_is_encoded_with_a_given_tokenizer() -> None:
 
 
 def test_stdin_is_copied_into_the_run_folder(tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    copy.write_text("from a pipe")
-    source = Source("standard input", copy, once=True)
+    source = sources.copied("standard input", io.BytesIO(b"from a pipe"))
     read = corpus.survey("stdin", "standard input", Reader([source], Reading(), silent, "reading"))
     assert read.files == ("-",)
     files = dataset.make(read).source_files(tmp_path)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import lzma
 import os
 import random
 import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,55 +18,6 @@ from text_files import refused, write_file
 from charrnn.config import Reading
 from charrnn.errors import CorpusError
 from charrnn.text import corpus, sources
-
-
-def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    assert refused(tmp_path).startswith(f"{tmp_path} is an empty folder")
-
-
-def test_a_folder_of_hidden_files_is_empty(tmp_path: Path) -> None:
-    write_file(tmp_path, b"a", ".hidden")
-    write_file(tmp_path, b"a", ".git/text")
-    assert "is an empty folder" in refused(tmp_path)
-
-
-def test_a_missing_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert refused("none.txt").startswith(f"none.txt does not exist (looked in {tmp_path})")
-
-
-def test_a_folder_is_read_in_the_order_of_names_without_hidden_files(tmp_path: Path) -> None:
-    for name in ("b.txt", "a/z.txt", "a/.hidden", ".git/x", "c.txt", "a.txt"):
-        write_file(tmp_path, f"<{name}>".encode(), name)
-    read = corpus.read([tmp_path])
-    names = [Path(file).relative_to(tmp_path.resolve()).as_posix() for file in read.files]
-    assert names == ["a/z.txt", "a.txt", "b.txt", "c.txt"]  # by path, part by part
-    assert read.text == "<a/z.txt><a.txt><b.txt><c.txt>"
-
-
-def test_a_hidden_folder_named_by_the_user_is_read(tmp_path: Path) -> None:
-    write_file(tmp_path, b"a", ".notes/a.txt")
-    assert corpus.read([tmp_path / ".notes"]).text == "a"
-
-
-def test_files_are_read_in_the_order_given(tmp_path: Path) -> None:
-    first, second = write_file(tmp_path, b"1", "z.txt"), write_file(tmp_path, b"2", "a.txt")
-    read = corpus.read([first, second])
-    assert (read.text, read.name) == ("12", "z")
-
-
-def test_standard_input_is_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    stdin = types.SimpleNamespace(buffer=io.BytesIO("é\n".encode()))
-    monkeypatch.setattr(sys, "stdin", stdin)
-    read = corpus.read(["-"])
-    assert (read.name, read.files) == ("stdin", ("-",))
-    assert [read.text, read.text] == ["é\n", "é\n"]  # it can be read again
-
-
-def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    inside = write_file(tmp_path, b"a") / "b"  # a path through a file
-    assert refused(inside) == f"{inside} cannot be read: Not a directory"
-
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "gz": gzip.compress,
@@ -128,44 +77,6 @@ def test_without_zstandard_the_error_names_the_extra(
     assert "run pip install '.[zstd]' in a clone of charrnn" in refused(
         write_file(tmp_path, b"\x28\xb5\x2f\xfd\x00")
     )
-
-
-def test_a_compressed_tar_archive_is_refused(tmp_path: Path) -> None:
-    import tarfile
-
-    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
-        archive.add(write_file(tmp_path, b"text"))
-    assert "is a compressed tar archive" in refused(tmp_path / "a.tar.gz")
-
-
-def test_include_and_exclude_select_files_of_a_folder(tmp_path: Path) -> None:
-    for name in ("a.c", "b.h", "old/c.c", "old/d.txt"):
-        write_file(tmp_path, f"<{name}>".encode(), name)
-    read = corpus.read([tmp_path], Reading(include="*.[ch]", exclude=("old/*",)))
-    assert read.text == "<a.c><b.h>"
-    assert (
-        corpus.read([tmp_path], Reading(include=("*.c", "d.*"))).text == "<a.c><old/c.c><old/d.txt>"
-    )
-    with pytest.raises(CorpusError, match="has no such files"):
-        corpus.read([tmp_path], Reading(include="*.py"))
-
-
-def test_a_pattern_reads_all_matching_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("b.txt", "a.txt", "c/d.txt", "e.md"):
-        write_file(tmp_path, f"<{name}>".encode(), name)
-    monkeypatch.chdir(tmp_path)
-    assert corpus.read(["*.txt"]).text == "<a.txt><b.txt>"
-    assert corpus.read(["**/*.txt"]).text == "<a.txt><b.txt><c/d.txt>"
-    assert write_file(tmp_path, b"literal", "[x].txt")
-    assert corpus.read(["[x].txt"]).text == "literal"
-    assert refused("*.rst").startswith("*.rst does not exist, and as a pattern it matches no file")
-
-
-def test_an_error_about_a_missing_file_suggests_a_similar_name(tmp_path: Path) -> None:
-    near = write_file(tmp_path, b"a", "shakespeare.txt")
-    assert f"did you mean {near}?" in refused(tmp_path / "shakespear.txt")
 
 
 def test_a_pipe_is_read_once_and_can_be_read_again(tmp_path: Path) -> None:
