@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charrnn.cli import completion
 from charrnn.cli.display import plots
 from charrnn.cli.shared import note
 from charrnn.config.fields import Options, path, switch
@@ -25,6 +26,7 @@ ModelsOption = Annotated[
     typer.Option(
         "--model",
         "-m",
+        autocompletion=completion.models,
         help="A model file or a run's folder; may be repeated.",
         show_default="the newest run in ./runs",
     ),

@@ -68,6 +68,7 @@ class _Flag(NamedTuple):
             show_default=option.shown or True,
             rich_help_panel=option.panel or None,
             hidden=self.old_spelling or option.hidden,
+            autocompletion=(lambda: option.values) if option.values else None,
         )
         kind: Any = list[option.type] if option.many else option.type  # type: ignore[name-defined]
         if option.many or default is None:

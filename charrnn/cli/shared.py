@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
+from charrnn.cli import completion
 from charrnn.config import EngineOptions, to_json
 from charrnn.errors import CharRNNError
 from charrnn.terminal import json_visible, visible
@@ -36,6 +37,7 @@ ModelOption = Annotated[
         "-m",
         help="A model file or a run's folder.",
         show_default="the newest run in ./runs",
+        autocompletion=completion.models,
     ),
 ]
 JsonOption = Annotated[

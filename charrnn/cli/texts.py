@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charrnn.cli import completion
 from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.shared import note
 from charrnn.config import Reading, TextOptions
@@ -22,7 +23,8 @@ CorpusArgument = Annotated[
     list[str],
     typer.Argument(
         help="Text files (also gz, bz2, xz, zst), folders, patterns, - for stdin, or a named "
-        "corpus."
+        "corpus.",
+        autocompletion=completion.corpora,
     ),
 ]
 

@@ -57,6 +57,7 @@ class Option:
         many: whether the flag may be repeated; the value is a tuple.
         hidden: whether the help leaves it out.
         parse: turns the text on the command line into a value.
+        values: what the shell offers to complete.
     """
 
     type: type
@@ -68,6 +69,7 @@ class Option:
     many: bool = False
     hidden: bool = False
     parse: Callable[[str], Any] | None = None
+    values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ def choice(
         check_choice(flag(name), value, known)
         return value
 
-    return declare(default, Option(str, help_text, check, **shown))
+    return declare(default, Option(str, help_text, check, values=known, **shown))
 
 
 def check_choice(what: str, value: Any, known: Sequence[str]) -> None:
@@ -213,7 +215,8 @@ def device(default: str, help_text: str, *, auto: bool = False, **shown: Any) ->
         check_device(value, auto=auto)
         return value
 
-    return declare(default, Option(str, help_text, check, **shown))
+    values = ("auto", "cpu", "cuda") if auto else ("cpu", "cuda")
+    return declare(default, Option(str, help_text, check, values=values, **shown))
 
 
 def check_device(name: str, *, auto: bool) -> None:

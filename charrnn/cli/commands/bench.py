@@ -6,7 +6,7 @@ This file is longer than other commands because its three commands share their o
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -14,11 +14,16 @@ from charrnn.cli.display import bench_tables as tables
 from charrnn.cli.options import Only, configured
 from charrnn.cli.shared import JsonOption, guarded
 from charrnn.cli.texts import read_corpus
-from charrnn.config import EngineOptions, Reading, SampleConfig, TrainOptions
+from charrnn.config import CellName, EngineOptions, Reading, SampleConfig, TrainOptions
 
 CellsOption = Annotated[
     list[str] | None,
-    typer.Option("--cell", help="A cell; may be repeated.", show_default="a table of all"),
+    typer.Option(
+        "--cell",
+        help="A cell; may be repeated.",
+        show_default="a table of all",
+        autocompletion=lambda: get_args(CellName),
+    ),
 ]
 RoundsOption = Annotated[int, typer.Option(help="Rounds; the median is reported.", min=1)]
 LayersOption = Annotated[

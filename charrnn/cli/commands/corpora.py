@@ -8,11 +8,14 @@ from typing import Annotated
 
 import typer
 
+from charrnn.cli import completion
 from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.shared import JsonOption, guarded, note, print_json
 from charrnn.errors import CorpusError
 
-NameArgument = Annotated[str, typer.Argument(help="A name that 'corpora list' shows.")]
+NameArgument = Annotated[
+    str, typer.Argument(help="A name that 'corpora list' shows.", autocompletion=completion.corpora)
+]
 
 
 @guarded

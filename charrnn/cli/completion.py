@@ -1,0 +1,31 @@
+"""What the shell offers for the values of options and arguments.
+
+A function that returns nothing leaves it to the shell to offer files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from charrnn.errors import CharRNNError
+
+
+def corpora(incomplete: str) -> list[str]:
+    """Return the named corpora that start like this, unless a file or folder does."""
+    from charrnn.text.named import registry
+
+    if incomplete and any(path.name.startswith(incomplete) for path in Path().iterdir()):
+        return []
+    try:
+        return [name for name in sorted(registry.entries()) if name.startswith(incomplete)]
+    except CharRNNError:  # a registry that cannot be read has no names to offer
+        return []
+
+
+def models(incomplete: str) -> list[str]:
+    """Return the runs in ./runs whose names start like this."""
+    from charrnn.model.model_file import MODEL_NAME
+    from charrnn.run_dir import RUNS
+
+    names = sorted(path.parent.name for path in RUNS.glob(f"*/{MODEL_NAME}"))
+    return [name for name in names if name.startswith(incomplete)]
