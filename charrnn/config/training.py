@@ -282,7 +282,7 @@ class TrainConfig(Regularizers):
     init: str = TrainOptions.init
     forget_bias: float | None = TrainOptions.forget_bias
     dropout: float = same(Regularizers, "dropout", 0.0)
-    clip_norm: float = TrainOptions.clip_norm
+    clip_norm: float = same(TrainOptions, "clip_norm", TrainOptions.clip_norm)
     seed: int = TrainOptions.seed
     minutes: float | None = None
     epochs: float | None = None

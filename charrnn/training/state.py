@@ -6,6 +6,7 @@ followed `capture`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -211,7 +212,9 @@ def _array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
 
 
 def _metrics(fields: Mapping[str, Any]) -> Metrics:
-    made = Metrics(**fields)
+    unknown = dict.fromkeys(("train_nats", "grad_norm"), math.nan)  # null, where not finite
+    known = {name: value for name, value in fields.items() if value is not None}
+    made = Metrics(**unknown | {"valid_nats": None} | known)
     for name, value in asdict(made).items():
         if not isinstance(value, int | float) and (name != "valid_nats" or value is not None):
             raise ValueError(f"{name} is not a number")

@@ -295,6 +295,18 @@ def test_an_impossible_state_is_skipped(cut: Path, whole: Path, change: dict[str
     assert _same(cut, whole)
 
 
+def test_a_state_whose_best_report_had_no_loss_is_used(cut: Path, whole: Path) -> None:
+    """Nothing is trained between the last report and the end: JSON holds null for no loss."""
+    folder = cut / "checkpoints" / "15"
+    state = _json(folder / "state.json")
+    state["trainer"]["best"] |= {"train_nats": None, "grad_norm": None}
+    _rewrite(folder, "state.json", json.dumps(state).encode())
+    watching = Watching()
+    _resume(cut, watching)
+    assert not [notice for notice in watching.notices if notice.startswith("not used")]
+    assert _same(cut, whole)
+
+
 # What must be the same, and what may change
 
 
