@@ -213,7 +213,7 @@ def _array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
 
 def _metrics(fields: Mapping[str, Any]) -> Metrics:
     unknown = dict.fromkeys(("train_nats", "grad_norm"), math.nan)  # null, where not finite
-    known = {name: value for name, value in fields.items() if value is not None}
+    known = {name: value for name, value in dict(fields).items() if value is not None}
     made = Metrics(**unknown | {"valid_nats": None} | known)
     for name, value in asdict(made).items():
         if not isinstance(value, int | float) and (name != "valid_nats" or value is not None):
