@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import typer
 
-from charrnn.config.fields import PANELS, RENAMED, Option, Options, flag, option_of
+from charrnn.config.fields import FIRST, PANELS, RENAMED, Option, Options, flag, option_of
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
@@ -131,7 +131,7 @@ def configured(command: Callable[..., Any]) -> Callable[..., Any]:
             parameters += [each.for_typer() for each in configs[name].flags()]
         else:
             parameters.append(parameter.replace(kind=_KEYWORD))
-    parameters.sort(key=_panel)  # stable: within a panel, the order of declaration
+    parameters.sort(key=_position)  # stable: otherwise, the order of declaration
 
     @functools.wraps(command)
     def run(*, _context: typer.Context, **values: Any) -> Any:
@@ -164,8 +164,13 @@ def _is_config(annotation: Any) -> bool:
     )
 
 
-def _panel(parameter: inspect.Parameter) -> int:
-    """Return the position of a parameter's panel in the help."""
+def _position(parameter: inspect.Parameter) -> tuple[int, int]:
+    """Return where the help shows a parameter: its box, and its position if that box has an order.
+
+    Arguments and options of the command itself come first.
+    """
     _, notes = _split(parameter.annotation)
     panel = next((getattr(note, "rich_help_panel", None) for note in notes), None)
-    return PANELS.index(panel) + 1 if panel in PANELS else 0
+    if panel in PANELS:
+        return PANELS.index(panel) + 1, 0
+    return 0, FIRST.index(parameter.name) + 1 if parameter.name in FIRST else 0

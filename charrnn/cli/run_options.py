@@ -37,7 +37,7 @@ BUDGETS = {"minutes", "epochs", "steps"}  # one of them on the command line repl
 class HeldOutOptions(Options):
     """Texts besides the one to train on."""
 
-    valid: Path | None = path("A separate validation text.", panel=TEXT, shown="none")
+    valid: Path | None = path("A separate validation text.", shown="none")
     test: Path | None = path("A separate test text.", panel=TEXT, shown="none")
 
 
@@ -45,14 +45,13 @@ class HeldOutOptions(Options):
 class RunOptions(HeldOutOptions):
     """Where a run is stored, how it starts and what it writes."""
 
-    out: Path | None = path("The run's folder.", panel=RUN, shown="a new one in ./runs")
-    force: bool = switch("Replace the run in --out.", panel=RUN)
+    out: Path | None = path("The run's folder.", shown="a new one in ./runs")
+    force: bool = switch("Replace the run in --out.")
     resume: bool = switch(
-        "Resume the run in --out, or the newest run that was trained on this text.", panel=RUN
+        "Resume the run in --out, or the newest run that was trained on this text."
     )
     init_from: Path | None = path(
         "Start from the network of this model or run, to train it on another text.",
-        panel=RUN,
         shown="none",
     )
     checkpoint_every: int | None = integer(
@@ -63,14 +62,12 @@ class RunOptions(HeldOutOptions):
         panel=RUN,
         shown="a minute, or more if saving is slow",
     )
-    config: Path | None = path(
-        "A TOML file with these options; flags override it.", panel=RUN, shown="none"
-    )
+    config: Path | None = path("A TOML file with these options; flags override it.", shown="none")
     tensorboard: bool = switch("Also write the curves for TensorBoard into the run.", panel=RUN)
     log_to: str | None = choice(
         Literal["tensorboard"], None, "The old spelling of --tensorboard.", hidden=True
     )
-    dry_run: bool = switch("Print the plan and stop.", panel=RUN)
+    dry_run: bool = switch("Print the plan and stop.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -22,7 +22,6 @@ PANELS = (
     RUN := "Run",
     TRAINING := "Training",
     NETWORK := "Network",
-    VARIANTS := "Network variants",
     REGULARIZATION := "Regularization",
     TOKENIZER := "Tokenizer",
     TEXT := "Text",
@@ -30,6 +29,31 @@ PANELS = (
     PENALTIES := "Penalties",
     LIMITS := "Limits",
     TASKS := "Toy tasks",
+)
+# The options that most people use, in the order in which the first box shows them.
+FIRST = (
+    "minutes",
+    "epochs",
+    "steps",
+    "out",
+    "resume",
+    "force",
+    "valid",
+    "init_from",
+    "config",
+    "dry_run",
+    "num_layers",
+    "hidden_size",
+    "cell",
+    "tokenizer",
+    "seq_len",
+    "batch_size",
+    "learning_rate",
+    "dropout",
+    "seed",
+    "threads",
+    "device",
+    "as_json",
 )
 PLANNED = "planned"
 # Fields whose flag has another name; the field's own name stays valid as a hidden flag.
@@ -51,7 +75,7 @@ class Option:
         help: one sentence for `--help`.
         check: called with the field's name and a value; returns the value to keep or raises
             OptionError. None is accepted without a check where it is the default.
-        panel: the box of `--help` that lists it.
+        panel: the box of `--help` that lists it; the first one by default.
         shown: what `--help` shows as the default, if not the default itself.
         short: a one-letter flag, such as "-n".
         many: whether the flag may be repeated; the value is a tuple.

@@ -9,7 +9,6 @@ from typing import Literal
 from charrnn.config.fields import (
     NETWORK,
     REGULARIZATION,
-    VARIANTS,
     Options,
     choice,
     integer,
@@ -41,31 +40,31 @@ class Form(Options):
 
     skip_connections: bool = switch(
         "Connect the input to every layer and every layer to the output; the plan may turn it on.",
-        panel=VARIANTS,
+        panel=NETWORK,
     )
     input_depth: int = integer(
         1,
         16,
         1,
         "Number of matrices from a layer's input to its units, with tanh between them.",
-        panel=VARIANTS,
+        panel=NETWORK,
     )
     recurrent_depth: int = integer(
-        1, 16, 1, "Number of matrices from the state to the units.", panel=VARIANTS
+        1, 16, 1, "Number of matrices from the state to the units.", panel=NETWORK
     )
     output_depth: int = integer(
         1,
         16,
         1,
         "Number of matrices from the last layer to the logits.",
-        panel=VARIANTS,
+        panel=NETWORK,
     )
     learned_start: bool = switch(
-        "Learn the initial state instead of starting from zero.", panel=VARIANTS
+        "Learn the initial state instead of starting from zero.", panel=NETWORK
     )
     layer_norm: bool = switch(
         "Layer normalization of the input and recurrent parts of each gate or candidate.",
-        panel=VARIANTS,
+        panel=NETWORK,
     )
     zoneout: float = number(
         0.0, 0.95, 0.0, "Probability that a unit of h keeps its old value.", panel=REGULARIZATION
@@ -91,11 +90,9 @@ class _Sizes(Options):
     vocab_size: int = integer(
         1, MAX_SYMBOLS, dataclasses.MISSING, "V, the number of tokens.", panel=NETWORK
     )
-    cell: str = choice(
-        CellName, "lstm", "Recurrent cell; 'charrnn cells' lists all of them.", panel=NETWORK
-    )
-    num_layers: int = integer(1, 64, 1, "L, number of layers.", panel=NETWORK)
-    hidden_size: int = integer(1, MAX_SIZE, 256, "H, units in each layer.", panel=NETWORK)
+    cell: str = choice(CellName, "lstm", "Recurrent cell; 'charrnn cells' lists all of them.")
+    num_layers: int = integer(1, 64, 1, "L, number of layers.")
+    hidden_size: int = integer(1, MAX_SIZE, 256, "H, units in each layer.")
     embedding_size: int = integer(
         0, MAX_SIZE, 64, "E, size of the token embedding; 0 means one-hot.", panel=NETWORK
     )

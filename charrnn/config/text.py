@@ -133,9 +133,7 @@ class ModelReading(Options):
 class TextOptions(Reading):
     """How a text is read, tokenized, and split into train, valid and test."""
 
-    tokenizer: str = choice(
-        TokenizerName, "char", "char (code points), byte, or sentencepiece.", panel=TOKENIZER
-    )
+    tokenizer: str = choice(TokenizerName, "char", "char (code points), byte, or sentencepiece.")
     min_count: int = integer(
         1,
         10**12,

@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 from charrnn.config.fields import (
     MAX_SEED,
+    NETWORK,
     PLANNED,
     REGULARIZATION,
     RUN,
     TRAINING,
-    VARIANTS,
     Option,
     Options,
     check_integer,
@@ -65,7 +65,6 @@ class Regularizers(Options):
         0.95,
         None,
         "Probability that an output of a layer is dropped.",
-        panel=REGULARIZATION,
         shown=PLANNED,
     )
     locked_dropout: bool = switch(
@@ -117,10 +116,10 @@ class TrainOptions(TextOptions, Regularizers, Form):
         InitName,
         "auto",
         "Initial weights: auto (what suits the cell), orthogonal, glorot or he.",
-        panel=VARIANTS,
+        panel=NETWORK,
     )
     forget_bias: float | None = number(
-        -100.0, 100.0, None, "Initial bias of the forget gate.", panel=VARIANTS, shown="1"
+        -100.0, 100.0, None, "Initial bias of the forget gate.", panel=NETWORK, shown="1"
     )
     minutes: float | None = number(
         0.0,
@@ -128,7 +127,6 @@ class TrainOptions(TextOptions, Regularizers, Form):
         None,
         "Time budget in minutes, from the start of the command to the saved model.",
         above=True,
-        panel=TRAINING,
         shown=PLANNED,
     )
     epochs: float | None = number(
@@ -137,11 +135,10 @@ class TrainOptions(TextOptions, Regularizers, Form):
         None,
         "Passes over the text, instead of --minutes.",
         above=True,
-        panel=TRAINING,
         shown="none",
     )
     steps: int | None = integer(
-        1, 10**12, None, "Number of updates, instead of --minutes.", panel=TRAINING, shown="none"
+        1, 10**12, None, "Number of updates, instead of --minutes.", shown="none"
     )
     seq_len: int | str | None = declare(
         None,
@@ -149,7 +146,6 @@ class TrainOptions(TextOptions, Regularizers, Form):
             str,
             "T, the BPTT window: number of steps that gradients flow back, or full.",
             _check_window,
-            panel=TRAINING,
             shown=PLANNED,
         ),
     )
@@ -176,7 +172,6 @@ class TrainOptions(TextOptions, Regularizers, Form):
         2**20,
         None,
         "B, number of streams read in parallel.",
-        panel=TRAINING,
         shown=PLANNED,
     )
     optimizer: str = choice(OptimizerName, "adamw", "Optimizer: adamw or sgd.", panel=TRAINING)
@@ -186,7 +181,6 @@ class TrainOptions(TextOptions, Regularizers, Form):
         None,
         "Peak learning rate, reached after the warm-up.",
         above=True,
-        panel=TRAINING,
         shown=PLANNED,
     )
     clip_norm: float = number(
@@ -198,10 +192,8 @@ class TrainOptions(TextOptions, Regularizers, Form):
         infinite=True,
         panel=TRAINING,
     )
-    seed: int = integer(
-        0, MAX_SEED, 1, "Seed of the initial weights and of dropout.", panel=TRAINING
-    )
-    device: str = device("auto", "auto, cpu, cuda or cuda:N.", auto=True, panel=RUN)
+    seed: int = integer(0, MAX_SEED, 1, "Seed of the initial weights and of dropout.")
+    device: str = device("auto", "auto, cpu, cuda or cuda:N.", auto=True)
     precision: str = choice(
         PrecisionName,
         "auto",
@@ -215,7 +207,7 @@ class TrainOptions(TextOptions, Regularizers, Form):
         renamed={"scaffold": "fused"},
         panel=RUN,
     )
-    threads: int | None = integer(1, 4096, None, "CPU threads.", panel=RUN, shown="all cores")
+    threads: int | None = integer(1, 4096, None, "CPU threads.", shown="all cores")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -115,3 +115,11 @@ def test_no_command_prints_the_help(cli: Cli) -> None:
 
 def test_version(cli: Cli) -> None:
     assert cli("--version").out == f"charrnn {charrnn.__version__}\n"
+
+
+def test_the_first_box_of_train_has_the_options_that_people_use(helped) -> None:
+    first = helped("train").out.split("─ Options ─")[1].split("╰")[0]
+    names = [row.split()[1] for row in first.splitlines() if row.startswith("│ --")]
+    assert names[:4] == ["--minutes", "--epochs", "--steps", "--out"]
+    assert names[-2:] == ["--json", "--help"]
+    assert 20 <= len(names) <= 26
