@@ -6,10 +6,20 @@
 """
 
 from charrnn.run_dir.find import RUNS, check_resume, choose_run_dir, find_model, find_run
-from charrnn.run_dir.folder import COLUMNS, Course, RunDir, Starts, held_out
+from charrnn.run_dir.folder import (
+    COLUMNS,
+    DIVERGED,
+    INTERRUPTED,
+    Course,
+    RunDir,
+    Starts,
+    held_out,
+)
 
 __all__ = [
     "COLUMNS",
+    "DIVERGED",
+    "INTERRUPTED",
     "RUNS",
     "Course",
     "RunDir",

@@ -53,6 +53,8 @@ COLUMNS = (
     "clipped",
     "chars_per_second",
 )
+# Why a training ended, in summary.json; else it names the budget that was used up.
+INTERRUPTED, DIVERGED = "interrupt", "diverged"
 Starts = NDArray[np.uint64]  # positions at which documents start
 _STEP = re.compile(r"0|[1-9][0-9]{0,15}")
 
@@ -199,6 +201,10 @@ class RunDir:
         content = {"format": FORMAT_VERSION, **config, **read}
         files.write_atomically(self.config, files.to_json(content))
 
+    def read_config(self) -> dict[str, Any]:
+        """Return what config.json holds; nothing if it is missing or damaged."""
+        return _json(self.config)
+
     def write_metrics(self, text: bytes, written: int) -> None:
         """Write all metrics so far, of which the first `written` bytes are in the file already.
 
@@ -236,7 +242,7 @@ class RunDir:
         if not rows:
             raise ModelError(f"{self.metrics} holds no report yet: the training has just begun")
         columns = {name: np.array([row[name] for row in rows], np.float64) for name in COLUMNS}
-        train, summary = _json(self.config).get("train"), _json(self.summary)
+        train, summary = self.read_config().get("train"), _json(self.summary)
         clip_norm = train.get("clip_norm") if isinstance(train, dict) else None
         return Course(self.path, columns, clip_norm or None, summary.get("valid_nats"))
 

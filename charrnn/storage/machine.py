@@ -1,12 +1,18 @@
-"""The machine's memory: how much there is, and whether the C library keeps what is freed."""
+"""The machine and what is installed on it; whether the C library keeps memory that is freed."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
+import platform
+import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
@@ -17,6 +23,43 @@ def installed() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Return the versions of charrnn and of the packages that compute."""
+    # The package lies above everything: an import of it from here would be circular.
+    found = {"charrnn": str(sys.modules["charrnn"].__version__)}
+    for name in ("torch", "numpy", "numba"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def describe() -> dict[str, Any]:
+    """Return the processor's name, the number of cores, the system and the Python version."""
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def processor() -> str:
+    """Return the processor's name as its maker gives it, or else its instruction set."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
+                name, _, value = line.partition(":")
+                if name.strip() == "model name" and value.strip():
+                    return value.strip()
+    if sys.platform == "darwin":
+        command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)
+            return ended.stdout.strip()
+    return platform.processor() or platform.machine()
 
 
 @contextlib.contextmanager

@@ -116,9 +116,12 @@ def changed(
 
 
 def machine_changes(record: Record, machine: Mapping[str, Any]) -> list[str]:
-    """Return how the machine differs, which may change the last bits of sums."""
+    """Return how the machine differs, which may change the last bits of sums.
+
+    The first checkpoints name fewer packages; nothing is known about the others.
+    """
     return [
-        f"{name} was {record.machine.get(name)}, now {value}"
+        f"{name} was {record.machine[name]}, now {value}"
         for name, value in machine.items()
-        if record.machine.get(name) != value
+        if record.machine.get(name, value) != value
     ]

@@ -9,16 +9,20 @@ import json
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from charrnn.config import to_json
 from charrnn.errors import DivergedError
 from charrnn.model import model_file, parameters
 from charrnn.model.model_file import MODEL_NAME, Model
+from charrnn.run_dir import DIVERGED, INTERRUPTED
 from charrnn.scoring import Score
-from charrnn.storage import files
+from charrnn.storage import files, machine
 from charrnn.training import budget as budgets
 from charrnn.training import checkpoints, run_description, state
 from charrnn.training.background_writer import BackgroundWriter
@@ -54,11 +58,15 @@ class Control:
         stop: asked before every step and during scoring: whether to end the training.
         checkpoint_every: steps between checkpoints; by default they are `SAVE_MINUTES` apart.
         started: when the command began (`time.perf_counter`); minutes count from there.
+        command: the words of the command line, for config.json; None from Python.
+        init_from: the model that the training starts from, for config.json.
     """
 
     stop: Stop = never
     checkpoint_every: int | None = None
     started: float = field(default_factory=time.perf_counter)
+    command: Sequence[str] | None = None
+    init_from: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +131,7 @@ class Run:
                 if not isinstance(event, SavePoint):
                     yield event
         except DivergedError as error:
+            yield from self._put(self._run_dir.summary.name, partial(self._write_diverged, error))
             yield from self._finish_writing()
             if self._trainer.best:
                 saved = f"the best model so far is in {self._run_dir.model}"
@@ -135,11 +144,29 @@ class Run:
     def _write_first_files(self) -> None:
         checkpoints.tidy(self._run_dir)
         setup, changes = self._setup, self._past.changes
-        config = run_description.description(setup) | {"threads": torch.get_num_threads()}
+        config = run_description.description(setup) | {
+            "options": to_json(setup.options),
+            "threads": torch.get_num_threads(),
+            "machine": machine.describe(),
+            **self._history(),
+        }
         if changes:
             config["changes"] = changes
         self._run_dir.write_config(config, setup.data, setup.options)
+        self._run_dir.summary.unlink(missing_ok=True)  # of a part of the training
         files.write_atomically(self._run_dir.metrics, self._metrics)
+
+    def _history(self) -> dict[str, Any]:
+        """Return when and by which command the run was started, and each time it was resumed."""
+        command, source = self._control.command, self._control.init_from
+        date = datetime.now().astimezone().isoformat(timespec="seconds")
+        now = {"date": date, "command": list(command) if command else None}
+        if self._past.saved_step < 0:
+            return now | {"init_from_file": str(source.resolve()) if source else None}
+        earlier = self._run_dir.read_config()  # an old one has none of these
+        started = {name: earlier.get(name) for name in ("date", "command", "init_from_file")}
+        resumed = [*earlier.get("resumed", ()), {"step": self._past.saved_step, **now}]
+        return started | {"resumed": resumed}
 
     def _write(self, event: Progress | Best | Notice | SavePoint) -> Iterator[Notice]:
         """Write what an event calls for."""
@@ -179,6 +206,20 @@ class Run:
         del training["model"]  # the model's own config says it
         model = Model(self._setup.plan.model, self._setup.data.tokenizer, values, training)
         yield from self._put(MODEL_NAME, partial(model_file.save, self._run_dir.model, model))
+
+    def _write_diverged(self, error: DivergedError) -> None:
+        """Write summary.json of a training that diverged."""
+        best = self._trainer.best
+        content = {
+            "run_dir": str(self._run_dir.path),
+            "steps": self._trainer.bptt.step,
+            "seconds": self._seconds(),
+            "train_nats": best.train_nats if best else None,
+            "valid_nats": best.valid_nats if best else None,
+            "stopped_by": DIVERGED,
+            "error": error.message,
+        }
+        self._run_dir.write_summary(content)
 
     def _is_checkpoint_due(self) -> bool:
         every = self._control.checkpoint_every
@@ -239,7 +280,7 @@ class Run:
             valid_nats=score.nats if score else None,
             valid_window256_nats=window_nats,
         )
-        stopped_by = "interrupt" if interrupted else self._used_budget(ended.last)
+        stopped_by = INTERRUPTED if interrupted else self._used_budget(ended.last)
         result = self._result(ended, score, window_nats, stopped_by)
         job = partial(self._run_dir.write_summary, asdict(result))
         yield from self._put(self._run_dir.summary.name, job)

@@ -13,6 +13,7 @@ import torch
 
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions, from_json, to_json
 from charrnn.errors import CharRNNError, ModelError
+from charrnn.storage import machine as installed
 from charrnn.text.tokenizer import Tokenizer
 from charrnn.training.plan import Plan
 from charrnn.training.setup import Setup
@@ -39,6 +40,7 @@ def description(setup: Setup) -> dict[str, Any]:
             "precision": kernel.precision,
             "reason": kernel.reason,
         },
+        "versions": dict(installed.versions()),
         **({"init_from": dict(setup.origin)} if setup.origin else {}),
     }
 
@@ -50,8 +52,8 @@ def machine(setup: Setup) -> dict[str, Any]:
         "backend": _backend(setup),
         "precision": setup.kernel.precision,
         "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
         "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        **installed.versions(),
     }
 
 

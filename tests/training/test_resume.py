@@ -5,7 +5,9 @@ import hashlib
 import json
 import random
 import shutil
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,13 @@ from charrnn.network.module import CharRNN
 from charrnn.run_dir import RunDir
 from charrnn.text import dataset
 from charrnn.text.corpus import Corpus, from_text
-from charrnn.training import checkpoints, learning_rate, state
+from charrnn.text.open import Texts
+from charrnn.training import checkpoints, learning_rate, resume_rules, state
 from charrnn.training.budget import Clock
 from charrnn.training.events import Metrics, Result
+from charrnn.training.resume import resume as resume_run
+from charrnn.training.run import Control
+from charrnn.training.start import start
 from charrnn.training.training_step import BPTT
 
 SMALL: dict[str, Any] = {
@@ -89,13 +95,15 @@ def _resume(
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Assert that model, metrics and summary are the same, except for times."""
+    """Assert that model, metrics, summary and config are the same, except for times."""
     assert (one / MODEL_NAME).read_bytes() == (other / MODEL_NAME).read_bytes()
     assert _metrics(one) == _metrics(other)
     first, second = (_json(folder / "summary.json") for folder in (one, other))
     different = {name for name in first if first[name] != second[name]}
     assert different <= CLOCKED | {"run_dir", "model"}
-    assert _json(one / "config.json") == _json(other / "config.json")
+    configs = (_json(folder / "config.json") for folder in (one, other))
+    first, second = (config | {"date": "", "resumed": []} for config in configs)
+    assert first == second
     return True
 
 
@@ -474,8 +482,48 @@ def test_after_three_restarts_it_ends_with_the_best_model_saved(
         _train(tmp_path / "run", watching)
     assert len([n for n in watching.notices if "diverged" in n]) == 3
     assert len(charrnn.load(tmp_path / "run").sample(length=5)) == 5
+    summary = _json(tmp_path / "run" / "summary.json")
+    assert (summary["stopped_by"], summary["steps"]) == ("diverged", 17)
+    assert "diverged at step 17" in summary["error"]
     wild.clear()
     assert _resume(tmp_path / "run", learning_rate=0.001).steps == 30
+    assert _json(tmp_path / "run" / "summary.json")["stopped_by"] == "steps"
+
+
+def test_a_resumed_run_keeps_its_first_date_and_command(tmp_path: Path) -> None:
+    def part(command: str, *, more: bool) -> dict[str, Any]:
+        watching = Watching(stop_at=None if more else 12)
+        texts = Texts(_corpus())
+        control = Control(watching.stop, 5, command=["charrnn", command])
+        run = tmp_path / "run"
+        events = (
+            resume_run(texts, {}, out=run, control=control)
+            if more
+            else start(texts, TrainOptions(**SMALL), out=run, control=control)
+        )
+        watching.follow(events)
+        return _json(run / "config.json")
+
+    first, second = part("one", more=False), part("two", more=True)
+    assert (first["command"], second["command"]) == (["charrnn", "one"],) * 2
+    assert first["date"] == second["date"]
+    (again,) = second["resumed"]
+    assert (again["step"], again["command"]) == (13, ["charrnn", "two"])
+    assert datetime.fromisoformat(again["date"]) >= datetime.fromisoformat(first["date"])
+
+
+def test_a_resume_removes_the_result_of_the_part_before(tmp_path: Path) -> None:
+    _train(tmp_path / "run", Watching(stop_at=12))
+    with pytest.raises(Killed):
+        _resume(tmp_path / "run", Watching(kill_at=20))
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_only_packages_that_a_checkpoint_names_are_compared() -> None:
+    state = {"threads": 2, "torch": "1.0"}
+    record: Any = SimpleNamespace(machine=state)
+    now = {"threads": 2, "torch": "2.0", "numba": "0.6"}
+    assert resume_rules.machine_changes(record, now) == ["torch was 1.0, now 2.0"]
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -49,7 +50,8 @@ def train(
         display_for(signals.requested) as display,
         run.curves() as curves,
     ):
-        control = Control(display.stop, run.checkpoint_every, STARTED)
+        command = ("charrnn", *sys.argv[1:])
+        control = Control(display.stop, run.checkpoint_every, STARTED, command, run.init_from)
         if run.resume:
             events = resume(texts, chosen, out=run.out, control=control)
         else:
