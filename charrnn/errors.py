@@ -19,14 +19,23 @@ prints them so. ``str(error)``, which a Python caller sees, spells them as Pytho
 from __future__ import annotations
 
 import difflib
+import os
 import re
+import sys
 from collections.abc import Iterable
 
-# A command in quotes, which is left alone; or an option, with its value if that is a number.
+EXCERPT = 80  # characters at most that a message shows of something that a user gave
+# A command, in quotes or after a colon at the end, is left alone; or an option, with its value if
+# that is a number.
 _FLAG = re.compile(
-    r"'charrnn [^']*'|"
-    r"(?<![\w'\"-])--([a-z]+(?:-[a-z]+)*)(?![\w./-])(?: (-?\d+(?:\.\d+)?)(?!\w|[.,:]\d))?"
+    r"'charrnn [^']*'|: charrnn .*\Z|"
+    r"(?<![\w'\"-])--([a-z]+(?:-[a-z]+)*)(?![\w./-])(?: (-?\d+(?:\.\d+)?)(?!\w|[.,:]\d))?",
+    re.DOTALL,
 )
+_SAFE = {  # words that a shell takes as they are
+    "posix": re.compile(r"[\w@%+=:,./-]+", re.ASCII),
+    "win32": re.compile(r"[\w+=:./\\-]+"),
+}
 _SWITCHES = ("force", "resume")  # options that messages advise, and that take no value
 
 
@@ -110,3 +119,52 @@ def nearest(word: str, known: Iterable[str]) -> str:
     cutoff = 0.5 if len(known) > 2 else 0.7  # two names are soon listed
     close = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
     return f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"
+
+
+def counted(number: float, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: ``1 line``, ``2,000 lines``, ``1.5 minutes``."""
+    shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"{shown} {noun if shown == '1' else plural or noun + 's'}"
+
+
+def excerpt(given: object) -> str:
+    """Return what a user gave as a message shows it: a long text by its beginning and its end."""
+    text = str(given)
+    tail = EXCERPT // 4
+    return text if len(text) <= EXCERPT else f"{text[: EXCERPT - tail - 5]} ... {text[-tail:]}"
+
+
+def shell_command(*words: str) -> str:
+    """Return a command that a user can paste into a shell, with words quoted where they must be.
+
+    On Windows, words are quoted so that both cmd.exe and PowerShell understand them. Elsewhere, a
+    word with control characters or bytes that are not UTF-8 is written with escapes, which bash,
+    zsh and ksh read, so that a command stays on one line and survives a terminal.
+    """
+    quote = _quote_windows if sys.platform == "win32" else _quote_posix
+    return " ".join(map(quote, words))
+
+
+def _quote_windows(word: str) -> str:
+    if _SAFE["win32"].fullmatch(word):
+        return word
+    inside = word.replace('"', '""')
+    last = len(inside.rstrip("\\"))  # backslashes at the end would escape the closing quote
+    return f'"{inside}{inside[last:]}"'
+
+
+def _quote_posix(word: str) -> str:
+    if _SAFE["posix"].fullmatch(word):
+        return word
+    if word.isprintable():
+        return "'" + word.replace("'", "'\"'\"'") + "'"
+    escaped = "".join(map(_escaped, word))
+    return f"$'{escaped}'"
+
+
+def _escaped(character: str) -> str:
+    if character in "\\'":
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))

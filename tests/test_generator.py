@@ -1,4 +1,3 @@
-import json
 import math
 import os
 import subprocess
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import strict_json
 
 import charrnn
 from charrnn import generator
@@ -521,7 +521,7 @@ def test_the_command_writes_without_numba(tmp_path: Path, tiny_model: Model) -> 
     assert notice.startswith("the compiled engine is not available here (")
     assert notice.endswith("): numpy writes the same text, more slowly")
     assert seed == "seed: 2"
-    (sample,) = json.loads(written.stdout)["samples"]
+    (sample,) = strict_json.loads(written.stdout)["samples"]
     assert sample["text"] == plain.sample("he", length=40, seed=2)
     refused = run("--weights", "int8")
     assert (refused.returncode, refused.stdout) == (2, "")

@@ -1,10 +1,10 @@
 """Models and runs of every earlier format version can still be read."""
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
+import strict_json
 from following import resume
 
 import charrnn
@@ -24,7 +24,7 @@ def test_every_format_version_has_golden_files() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_old_model_generates_and_scores_the_same(version: str) -> None:
     folder = GOLDEN / version
-    expected = json.loads((folder / "expected.json").read_text("utf-8"))
+    expected = strict_json.loads((folder / "expected.json").read_text("utf-8"))
     model = charrnn.load(folder / "run")
     assert model.greedy("the", length=30).text == expected["greedy"]
     text = (folder / "text.txt").read_bytes().decode()
@@ -35,7 +35,7 @@ def test_an_old_model_generates_and_scores_the_same(version: str) -> None:
 def test_an_old_run_resumes_to_the_same_loss(version: str, tmp_path: Path) -> None:
     """Last bits may depend on the machine; losses do not."""
     folder = GOLDEN / version
-    expected = json.loads((folder / "expected.json").read_text("utf-8"))
+    expected = strict_json.loads((folder / "expected.json").read_text("utf-8"))
     shutil.copytree(folder / "run", tmp_path / "run")
     text = corpus.read([folder / "text.txt"])
     result = resume(text, {}, out=tmp_path / "run")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ import typer
 from charrnn.cli import completion
 from charrnn.config import EngineOptions, to_json
 from charrnn.errors import CharRNNError
+from charrnn.storage.files import json_text
 from charrnn.terminal import json_visible, visible
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def note(text: str) -> None:
 
 def json_line(fields: Mapping[str, Any]) -> str:
     """Return the machine-readable result: one JSON object on one line, safe to show."""
-    return json_visible(json.dumps(fields, ensure_ascii=False)) + "\n"
+    return json_visible(json_text(fields, ensure_ascii=False)) + "\n"
 
 
 def print_json(fields: Mapping[str, Any]) -> None:

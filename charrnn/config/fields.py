@@ -150,11 +150,15 @@ def number(
     infinite: bool = False,
     **shown: Any,
 ) -> Any:
-    """Return a field for a number from `low` (or `above` it) to `high`, or an `infinite` one."""
+    """Return a field for a number from `low` (or `above` it) to `high`, or an `infinite` one.
+
+    JSON has no infinite numbers: None stands for one.
+    """
 
     def check(name: str, value: Any) -> Any:
-        if not (infinite and value == math.inf):
-            check_number(flag(name), value, low, high, above=above)
+        if infinite and value in (None, math.inf):
+            return math.inf
+        check_number(flag(name), value, low, high, above=above)
         return value
 
     return declare(default, Option(float, help_text, check, **shown))

@@ -23,7 +23,6 @@ from charrnn.arrays import Floats64, Ids
 from charrnn.cells import Cell, Layer
 from charrnn.config import ModelConfig, UntrainedOptions
 from charrnn.errors import CorpusError
-from charrnn.inspection.json_values import number, numbers
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.network.layers import LayerState, reference_states
@@ -79,14 +78,14 @@ class Flow:
     def to_json(self) -> dict[str, Any]:
         """Return all numbers for JSON."""
         return {
-            "norms": numbers(self.norms),
-            "parts": {name: numbers(values) for name, values in self.parts.items()},
-            "per_step": number(self.per_step),
+            "norms": self.norms.tolist(),
+            "parts": {name: values.tolist() for name, values in self.parts.items()},
+            "per_step": self.per_step,
             "products": [
                 {
                     "lag": product.lag,
                     "spectral_radius": product.spectral_radius,
-                    "singular_values": numbers(product.singular_values),
+                    "singular_values": product.singular_values.tolist(),
                 }
                 for product in self.products
             ],
@@ -94,7 +93,7 @@ class Flow:
                 name: [[value.real, value.imag] for value in values.tolist()]
                 for name, values in self.eigenvalues.items()
             },
-            "omega": number(self.omega),
+            "omega": self.omega,
         }
 
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from charrnn.arrays import Floats64, Ids
 from charrnn.errors import CorpusError
 from charrnn.inference.engine import Engine
-from charrnn.inspection.json_values import numbers
 from charrnn.text.tokenizer import Tokenizer
 
 SPREAD = 8  # a context of n has n to n + n/8 tokens, so that n/8 are scored after one warm-up
@@ -42,9 +41,9 @@ class Memory:
         return {
             "characters": self.characters,
             "contexts": list(self.contexts),
-            "nats": numbers(self.nats),
-            "excess": numbers(self.excess),
-            "standard_error": numbers(self.standard_error),
+            "nats": self.nats.tolist(),
+            "excess": self.excess.tolist(),
+            "standard_error": self.standard_error.tolist(),
         }
 
 

@@ -36,6 +36,7 @@ from charrnn.errors import CharRNNError, CorpusError, OptionError
 from charrnn.model import model_file
 from charrnn.run_dir import RunDir, find_model
 from charrnn.storage.cache_dir import cache_dir
+from charrnn.storage.files import json_text
 from charrnn.text.notices import Notify
 from charrnn.text.suffix_array import Bytes, Order, extend_matches, starts_character, suffix_order
 from charrnn.text.tokenizer import Decoder
@@ -262,7 +263,7 @@ def _built(path: Path, text: str, notify: Notify) -> Index:
 def _write(path: Path, text: Bytes, notify: Notify) -> None:
     """Write an index file atomically; other processes may be doing the same."""
     counts = _counts(text, BLOCK)
-    header = json.dumps(
+    header = json_text(
         {"format": FORMAT_VERSION, "name": path.name, "block": BLOCK, "counts": counts}
     ).encode()
     header += b" " * (-len(header) % 8)  # numbers of four bytes follow

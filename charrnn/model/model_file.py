@@ -22,7 +22,7 @@ from charrnn.errors import CharRNNError, ModelError, RunError
 from charrnn.model import parameters
 from charrnn.model.parameters import Parameters
 from charrnn.storage import tensors
-from charrnn.storage.files import write_atomically
+from charrnn.storage.files import finite, write_atomically
 from charrnn.storage.format_version import check_format
 from charrnn.storage.tensors import Header, Spec
 from charrnn.text import tokenizer as tokenizers
@@ -77,11 +77,11 @@ def save(path: Path, model: Model) -> None:
     values = {name: np.asarray(model.values[name], np.float32) for name in order}
     if not all(np.isfinite(value).all() for value in values.values()):
         raise RunError(f"{path} is not written: some weights are NaN or infinite")
-    described = {
+    described: dict[str, Any] = {
         "format": FORMAT_VERSION,
         "config": to_json(model.config),
         "tokenizer": model.tokenizer.to_json(),
-        "training": model.training,
+        "training": finite(model.training),
     }
     described["sha256"] = _digest(described, values)
     write_atomically(path, tensors.write(values, {"charrnn": _text(described)}))

@@ -26,7 +26,7 @@ from charrnn.config import MAX_SEED, ModelConfig, to_json
 from charrnn.errors import StateError
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
-from charrnn.storage.files import write_atomically
+from charrnn.storage.files import json_text, write_atomically
 from charrnn.storage.format_version import check_format
 
 FORMAT_VERSION = 1
@@ -81,7 +81,7 @@ def save(path: Path, prompted: Prompted, config: ModelConfig, model: str) -> Non
     }
     tensors = {"logits": prompted.logits, **_named(prompted.state, config)}
     exact = {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}
-    write_atomically(path, safetensors.numpy.save(exact, {_KEY: json.dumps(header)}))
+    write_atomically(path, safetensors.numpy.save(exact, {_KEY: json_text(header)}))
 
 
 def _named(state: State, config: ModelConfig) -> dict[str, Floats]:

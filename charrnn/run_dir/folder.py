@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -244,7 +245,9 @@ class RunDir:
         columns = {name: np.array([row[name] for row in rows], np.float64) for name in COLUMNS}
         train, summary = self.read_config().get("train"), _json(self.summary)
         clip_norm = train.get("clip_norm") if isinstance(train, dict) else None
-        return Course(self.path, columns, clip_norm or None, summary.get("valid_nats"))
+        if not clip_norm or clip_norm == math.inf:  # as older versions wrote it
+            clip_norm = None
+        return Course(self.path, columns, clip_norm, summary.get("valid_nats"))
 
     def dataset(self) -> Dataset:
         """Return the dataset that the run was trained on, made again from its files.

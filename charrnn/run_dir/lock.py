@@ -13,6 +13,7 @@ import filelock
 
 from charrnn.errors import RunError
 from charrnn.run_dir.folder import RunDir
+from charrnn.storage.files import json_text
 
 
 @contextlib.contextmanager
@@ -36,7 +37,7 @@ def held(run_dir: RunDir) -> Iterator[None]:
         raise RunError(f"{run_dir.path} cannot be locked: {error.strerror}") from error
     try:
         with contextlib.suppress(OSError):  # information for others; the lock does not depend on it
-            path.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}) + "\n")
+            path.write_text(json_text({"pid": os.getpid(), "host": platform.node()}) + "\n")
         yield
     finally:
         lock.release()

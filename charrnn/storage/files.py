@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -136,4 +137,26 @@ def parse_json(data: bytes, where: str) -> dict[str, Any]:
 
 def to_json(content: dict[str, Any]) -> bytes:
     """Return JSON in ASCII, since file names may not be valid Unicode, with a final line feed."""
-    return (json.dumps(content, indent=2) + "\n").encode()
+    return (json_text(content, indent=2) + "\n").encode()
+
+
+def json_text(value: Any, **layout: Any) -> str:
+    """Return JSON, in which a number that is not finite is null; no parser refuses it.
+
+    Args:
+        value: what `json.dumps` takes.
+        layout: keywords of `json.dumps` for the layout.
+    """
+    try:
+        return json.dumps(value, allow_nan=False, **layout)
+    except ValueError:  # seldom: whoever has only finite numbers does not pay for the others
+        return json.dumps(finite(value), allow_nan=False, **layout)
+
+
+def finite(value: Any) -> Any:
+    """Return a value with None in place of each number that is not finite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: finite(part) for name, part in value.items()}
+    return [finite(part) for part in value] if isinstance(value, list | tuple) else value

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.errors import ModelError
+from charrnn.storage.files import json_text
 from charrnn.storage.format_version import check_format
 
 FORMAT_VERSION = 1
@@ -33,7 +34,7 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
     """Write a manifest with this content."""
     manifest = {"kind": KIND, "format": FORMAT_VERSION, **content}
     manifest[_OWN_HASH] = digest(manifest)
-    (folder / MANIFEST).write_text(json.dumps(manifest) + "\n", "utf-8")
+    (folder / MANIFEST).write_text(json_text(manifest) + "\n", "utf-8")
 
 
 def read(folder: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ A full or failing disk does not end a training: failed writes are tried again la
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -172,7 +171,7 @@ class Run:
         """Write what an event calls for."""
         match event:
             case Progress(metrics):
-                self._metrics += (json.dumps(asdict(metrics)) + "\n").encode()
+                self._metrics += (files.json_text(asdict(metrics)) + "\n").encode()
                 job = partial(self._write_metrics, self._metrics)
                 yield from self._put(self._run_dir.metrics.name, job)
             case Best(metrics, values):

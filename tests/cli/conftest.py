@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shlex
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import strict_json
 
 PROGRAM = shutil.which("charrnn", path=sysconfig.get_path("scripts")) or "charrnn is not installed"
 SECONDS = 100  # a command that takes longer hangs
@@ -48,7 +48,7 @@ class Done:
         """Return the object on stdout, which must hold nothing else."""
         assert self.out.endswith("\n")
         assert self.out.count("\n") == 1
-        return json.loads(self.out)
+        return strict_json.loads(self.out)
 
     @property
     def sentence(self) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import pytest
+import strict_json
 
 from .conftest import Cli, Run, needs_terminal, on_terminal
 
@@ -101,7 +101,7 @@ def test_out_writes_what_stdout_would_get(tiny: Run, cli: Cli) -> None:
     cli(*words, "--out", "text.txt", "--force", "-n", 1)
     assert (cli.folder / "text.txt").read_text("utf-8").startswith(PROMPT)
     cli(*words, "--out", "one.json", "--json")
-    (sample,) = json.loads((cli.folder / "one.json").read_text("utf-8"))["samples"]
+    (sample,) = strict_json.loads((cli.folder / "one.json").read_text("utf-8"))["samples"]
     assert len(sample["text"]) == 50
     assert {path.name for path in cli.folder.iterdir()} == {"text.txt", "one.json"}
 

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import time
 
 import pytest
+import strict_json
 
 from .conftest import BY_LIBRARY, Cli, Run, needs_terminal, on_terminal
 
@@ -39,7 +39,7 @@ def test_ctrl_c_in_the_live_display_saves_the_best_weights(tiny: Run, cli: Cli) 
 
 
 def summary(cli: Cli) -> dict[str, object]:
-    return json.loads((cli.folder / "run" / "summary.json").read_text("utf-8"))
+    return strict_json.loads((cli.folder / "run" / "summary.json").read_text("utf-8"))
 
 
 def test_a_second_ctrl_c_ends_at_once_without_partial_files(tiny: Run, cli: Cli) -> None:

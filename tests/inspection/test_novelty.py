@@ -13,6 +13,7 @@ from typing import Any
 
 import platformdirs
 import pytest
+import strict_json
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -314,7 +315,7 @@ def test_two_processes_may_build_an_index_at_once(run: Path, tmp_path: Path) -> 
 
 def _lose(run: Path, how: str) -> None:
     config = run / "config.json"
-    fields = json.loads(config.read_text())
+    fields = strict_json.loads(config.read_text())
     if how == "config":
         config.unlink()
     elif how == "damaged":

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+import strict_json
 
 from charrnn.cells import CELLS
 from charrnn.config import Form, ModelReading, Reading, to_json
@@ -43,7 +44,7 @@ def _refused(path: Path) -> str:
 def _header(path: Path) -> dict[str, Any]:
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
-    header: dict[str, Any] = json.loads(data[8 : 8 + length])
+    header: dict[str, Any] = strict_json.loads(data[8 : 8 + length])
     return header
 
 
@@ -62,7 +63,7 @@ def _described(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     """Change charrnn's own part of the header."""
 
     def outer(header: dict[str, Any]) -> None:
-        inner = json.loads(header["__metadata__"]["charrnn"])
+        inner = strict_json.loads(header["__metadata__"]["charrnn"])
         change(inner)
         header["__metadata__"]["charrnn"] = json.dumps(inner)
 
@@ -108,7 +109,7 @@ def test_the_form_is_stored_and_a_file_without_it_is_refused(
 ) -> None:
     path = tmp_path / MODEL_NAME
     model_file.save(path, make_model(learned_start=True, zoneout=0.25))
-    config = json.loads(_header(path)["__metadata__"]["charrnn"])["config"]
+    config = strict_json.loads(_header(path)["__metadata__"]["charrnn"])["config"]
     assert (config["learned_start"], config["zoneout"]) == (True, 0.25)
     _described(path, lambda described: described["config"].pop("learned_start"))
     assert "tensors are not those of its config" in _refused(path)

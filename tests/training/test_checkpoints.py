@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import strict_json
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,7 +80,7 @@ def _read(found: Found | ModelError) -> dict[str, Any]:
 def _rewritten(folder: Path, name: str, data: bytes) -> None:
     """Replace a file's content and its manifest entry, as an attacker would."""
     (folder / name).write_bytes(data)
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = strict_json.loads((folder / "manifest.json").read_text())
     manifest["files"][name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
@@ -208,7 +209,7 @@ def test_a_flipped_bit_is_detected(folder: Path, name: str, report_trials: Repor
 
 
 def test_a_newer_format_asks_for_an_upgrade(folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = strict_json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest | {"format": 2}))
     with pytest.raises(ModelError, match="has format 2, this charrnn reads up to 1: upgrade"):
         _read(_found(folder.parents[1])[0])
@@ -264,7 +265,7 @@ def test_tensors_of_another_training_are_refused(tmp_path: Path, name: str, valu
 @pytest.mark.parametrize("value", [None, "x", [1], -1.5, {"a": 1}, "missing"])
 def test_a_state_with_a_wrong_part_is_refused_or_read(folder: Path, key: str, value: Any) -> None:
     """Raise only charrnn's errors, and read only values that may be anything."""
-    state = json.loads((folder / "state.json").read_text())
+    state = strict_json.loads((folder / "state.json").read_text())
     outer, _, inner = key.rpartition(".")
     part = state[outer] if outer else state
     if value == "missing":
@@ -299,7 +300,7 @@ def test_a_state_with_a_wrong_part_is_refused_or_read(folder: Path, key: str, va
     ],
 )
 def test_an_impossible_training_is_refused(folder: Path, change: dict[str, Any]) -> None:
-    state = json.loads((folder / "state.json").read_text())
+    state = strict_json.loads((folder / "state.json").read_text())
     state["run"]["train"] |= change
     _rewritten(folder, "state.json", json.dumps(state).encode())
     with pytest.raises(ModelError):
@@ -312,7 +313,7 @@ def test_nothing_is_allocated_for_what_a_header_claims(
     """Claim a tensor of sixteen terabytes in a file of a few kilobytes."""
     data = (folder / "tensors.safetensors").read_bytes()
     start = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:start])
+    header = strict_json.loads(data[8:start])
     header["durations"] |= {"shape": [2**42], "data_offsets": [0, 2**44]}
     text = json.dumps(header).encode()
     forged = len(text).to_bytes(8, "little") + text + data[start:]

@@ -12,6 +12,7 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
+import strict_json
 import torch
 from following import Follower, train
 
@@ -57,16 +58,13 @@ def _train(text: str, out: Path, **options: Any) -> Result:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    content: dict[str, Any] = strict_json.loads(path.read_text("utf-8"))
     return content
 
 
 def _metrics(folder: Path) -> list[dict[str, Any]]:
-    lines = (folder / "metrics.jsonl").read_text("utf-8").splitlines()
-    return [
-        {name: value for name, value in json.loads(line).items() if name not in CLOCKED}
-        for line in lines
-    ]
+    rows = strict_json.rows(folder / "metrics.jsonl")
+    return [{name: value for name, value in row.items() if name not in CLOCKED} for row in rows]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import html
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from charrnn.cli.display.activation_text import color
 from charrnn.cli.display.templates import fill
 from charrnn.cli.shared import note
 from charrnn.inspection.units import absolute_limit
-from charrnn.storage.files import write_atomically
+from charrnn.storage.files import json_text, write_atomically
 from charrnn.terminal import with_line_ends
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def unit_page(name: str, found: TrackedUnits, unit: Unit | None) -> str:
         "first": first or (best[0][1:4] if best else (1, found.activations.states[-1], 1)),
     }
     # No text can end the script: a tag in JSON is spelled without its bracket.
-    script = json.dumps(data).replace("<", "\\u003c")
+    script = json_text(data).replace("<", "\\u003c")
     title = html.escape(f"{name}: what its units do")
     return fill("unit_page.html", title=title, data=script)
 

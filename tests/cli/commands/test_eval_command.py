@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+import strict_json
 
 import charrnn
 from cli.conftest import Cli, Run, story
@@ -36,7 +37,7 @@ def test_json_has_the_fields_of_the_contract(tiny: Run, cli: Cli) -> None:
 
 def test_the_default_text_is_the_run_s_validation_text(tiny: Run, cli: Cli) -> None:
     result = cli("eval", "-m", tiny.folder, "--json").json
-    summary = json.loads((tiny.folder / "summary.json").read_text("utf-8"))
+    summary = strict_json.loads((tiny.folder / "summary.json").read_text("utf-8"))
     assert result["characters"] == 1200
     assert result["nats"] == pytest.approx(summary["valid_nats"], abs=1e-5)
     assert result["bits_per_byte"] == pytest.approx(summary["valid_bits_per_byte"], abs=1e-5)
@@ -135,7 +136,7 @@ def test_newline_option(tiny: Run, cli: Cli) -> None:
 def test_a_run_from_standard_input_needs_a_text(tiny: Run, cli: Cli) -> None:
     shutil.copytree(tiny.folder, cli.folder / "run")
     config = cli.folder / "run" / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "files": ["-"]}))
+    config.write_text(json.dumps({**strict_json.loads(config.read_text()), "files": ["-"]}))
     done = cli("eval", "-m", cli.folder / "run", code=2)
     assert "standard input" in done.sentence
     assert "name a text" in done.sentence

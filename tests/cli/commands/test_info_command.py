@@ -1,14 +1,15 @@
 from __future__ import annotations
 
-import json
 import shutil
+
+import strict_json
 
 from cli.conftest import Cli, Run
 
 
 def test_json_describes_the_file(tiny: Run, cli: Cli) -> None:
     result = cli("info", tiny.folder, "--json").json
-    run = json.loads((tiny.folder / "config.json").read_text("utf-8"))
+    run = strict_json.loads((tiny.folder / "config.json").read_text("utf-8"))
     symbols = "".join(sorted(set(tiny.text.read_text("utf-8"))))
     assert result["config"] == run["model"]
     assert result["config"]["vocab_size"] == len(symbols)

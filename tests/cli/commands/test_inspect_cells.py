@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import strict_json
 
 from charrnn.model import model_file
 from charrnn.model.model_file import Model
@@ -70,7 +70,7 @@ def test_the_page_needs_no_other_file(cli: Cli, make_model: Any) -> None:
     assert page.count("</script>") == 2
     assert not re.search(r"(?:src|href)=|url\(|import ", page)
     (data,) = re.findall(r'type="application/json">(.*?)</script>', page)
-    found = json.loads(data)
+    found = strict_json.loads(data)
     assert "".join(found["symbols"][:15]) == "</script>␛ & a↵\n"
     assert [*found["parts"]] == ["h", "r", "z", "n"]
     assert found["first"] == [2, "z", 4]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import json
 import lzma
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import strict_json
 
 import charrnn
 from charrnn.config import BeamConfig
@@ -197,7 +197,7 @@ def test_a_text_from_a_pipe_can_be_read_again(cli: Cli) -> None:
     cli("train", "-", *flags, stdin=STORY.encode())
     kept = cli.folder / "run" / "corpus.txt"
     assert kept.read_bytes() == STORY.encode()
-    config = json.loads((cli.folder / "run" / "config.json").read_text())
+    config = strict_json.loads((cli.folder / "run" / "config.json").read_text())
     assert config["files"] == [str(kept.resolve())]
     assert cli("eval", "-m", "run", "--json").json["characters"] == 600
 

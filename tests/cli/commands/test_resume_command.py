@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import signal
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import strict_json
 
 from cli.conftest import BY_LIBRARY, Cli, Run, story
 from cli.forked import Forked
@@ -39,7 +39,7 @@ ReportTrials = Callable[[str, int], None]
 
 def outcome(run_dir: Path) -> tuple[bytes, list[dict[str, Any]]]:
     """Return the model's bytes and the metrics without times."""
-    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    rows = strict_json.rows(run_dir / "metrics.jsonl")
     for row in rows:
         for name in CLOCKED:
             del row[name]

@@ -3,13 +3,13 @@ from __future__ import annotations
 import csv
 import html
 import io
-import json
 import math
 import random
 import re
 from pathlib import Path
 
 import pytest
+import strict_json
 
 import charrnn
 from cli.conftest import TITLE, Cli, Run, needs_terminal, on_terminal, story
@@ -222,7 +222,7 @@ def test_a_terminal_gets_colors_but_no_control_characters_of_the_text(
 
 def test_json_of_several_texts_by_character(tiny: Run, cli: Cli, texts: list[str]) -> None:
     found = cli("score", "-m", tiny.folder, *texts[:3], "--by", "character", "--json")
-    for text, name in zip(json.loads(found.out)["documents"], texts, strict=False):
+    for text, name in zip(strict_json.loads(found.out)["documents"], texts, strict=False):
         assert "".join(text["symbols"]) == (cli.folder / name).read_text("utf-8")
     shown = cli("score", "-m", tiny.folder, *texts[:3], "--by", "character").out
     assert re.findall(r"^== (.*)", shown, re.MULTILINE) == texts[:3]

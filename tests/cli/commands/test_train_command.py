@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import strict_json
 
 from cli.conftest import BY_LIBRARY, TEXT_CHARACTERS, TINY, Cli, Run, story
 
@@ -33,7 +33,7 @@ QUICK = ("--steps", 2, "--hidden-size", 8, *BY_LIBRARY)
 
 
 def described(run_dir: Path) -> dict[str, Any]:
-    return json.loads((run_dir / "config.json").read_text("utf-8"))
+    return strict_json.loads((run_dir / "config.json").read_text("utf-8"))
 
 
 def test_json_has_the_fields_of_the_contract(tiny: Run) -> None:
@@ -79,12 +79,11 @@ def test_run_folder_holds_these_files(tiny: Run) -> None:
 
 
 def test_the_summary_equals_the_json_output(tiny: Run) -> None:
-    assert json.loads((tiny.folder / "summary.json").read_text("utf-8")) == tiny.done.json
+    assert strict_json.loads((tiny.folder / "summary.json").read_text("utf-8")) == tiny.done.json
 
 
 def test_metrics_have_one_json_line_per_report(tiny: Run) -> None:
-    lines = (tiny.folder / "metrics.jsonl").read_text("utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
+    rows = strict_json.rows(tiny.folder / "metrics.jsonl")
     steps = [row["step"] for row in rows]
     assert steps == sorted(set(steps))
     assert steps[-1] == 40
@@ -133,7 +132,7 @@ def test_force_replaces_the_run_and_nothing_else(tiny: Run, cli: Cli) -> None:
     (out / "notes.txt").write_text("mine")
     result = cli("train", tiny.text, *QUICK, "--out", out, "--force", "--json").json
     assert (out / "notes.txt").read_text() == "mine"
-    assert json.loads((out / "summary.json").read_text("utf-8")) == result
+    assert strict_json.loads((out / "summary.json").read_text("utf-8")) == result
     assert contents(out)["metrics.jsonl"].count(b"\n") == 2
     assert contents(out)["model.safetensors"] != tiny.model.read_bytes()
 
@@ -174,7 +173,7 @@ def test_several_texts_with_a_separate_validation_text(cli: Cli) -> None:
     assert [Path(name).name for name in run["files"]] == ["a", "b", "hello.txt"]
     assert run["corpus"]["train_characters"] == 500 + 500 + 10_000
     assert run["model"]["vocab_size"] == len("\n abehloü")
-    summary = json.loads((cli.folder / "out" / "summary.json").read_text("utf-8"))
+    summary = strict_json.loads((cli.folder / "out" / "summary.json").read_text("utf-8"))
     scored = cli("eval", "--model", "out", "--json").json
     assert scored["characters"] == summary["valid_characters"] == 601
     assert scored["nats"] == pytest.approx(summary["valid_nats"], abs=1e-5)
@@ -303,5 +302,15 @@ def test_clipping_is_reported(cli: Cli, tiny: Run) -> None:
     for norm, share in ((1e-6, 1.0), ("inf", 0.0)):
         done = cli("train", tiny.text, "--out", f"c{norm}", *QUICK, "--clip-norm", norm)
         assert f"{share:.0%} clipped" in done.err
-        lines = (cli.folder / f"c{norm}" / "metrics.jsonl").read_text("utf-8").splitlines()
-        assert [json.loads(line)["clipped"] for line in lines] == [share] * len(lines)
+        rows = strict_json.rows(cli.folder / f"c{norm}" / "metrics.jsonl")
+        assert [row["clipped"] for row in rows] == [share] * len(rows)
+
+
+def test_a_run_without_clipping_is_strict_json_and_can_be_resumed(cli: Cli, tiny: Run) -> None:
+    cli("train", tiny.text, "--out", "free", *QUICK, "--clip-norm", "inf")
+    assert described(cli.folder / "free")["train"]["clip_norm"] is None
+    state = next((cli.folder / "free" / "checkpoints").glob("*/state.json"))
+    assert strict_json.loads(state.read_text())["options"]["clip_norm"] is None
+    done = cli("train", tiny.text, "--out", "free", "--resume", "--steps", 60, "--json")
+    assert "changed  clip_norm" not in done.err
+    assert strict_json.rows(cli.folder / "free" / "metrics.jsonl")[-1]["clipped"] == 0.0

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
+import strict_json
 
 from cli.conftest import Cli, story
 
@@ -26,8 +26,7 @@ def test_the_curves_are_those_of_the_metrics_even_after_a_resume(cli: Cli) -> No
     (cli.folder / "text.txt").write_text(story(6000), "utf-8")
     cli("train", "text.txt", *SMALL, "--steps", 6, "--tensorboard")
     cli("train", "text.txt", *SMALL, "--resume", "--steps", 9, "--log-to", "tensorboard")
-    lines = (cli.folder / "run" / "metrics.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
+    rows = strict_json.rows(cli.folder / "run" / "metrics.jsonl")
     found = curves(cli.folder / "run" / "tensorboard")
     assert {
         "nats/train",
