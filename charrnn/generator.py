@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charrnn import scoring
 from charrnn.arrays import Ids
@@ -30,6 +31,7 @@ from charrnn.model import model_file, saved_state
 from charrnn.model.model_file import Model
 from charrnn.model.saved_state import Prompted
 from charrnn.run_dir import find_model
+from charrnn.text import corpus, id_file
 
 
 class Generator:
@@ -229,15 +231,24 @@ class Generator:
     def score(self, text: str, *, exact: bool = False) -> scoring.Score:
         """Return how well the model predicts a text: nats, bpc, bits per byte.
 
+        The text is read as that of the training was: with its line ends, and each document by
+        itself if the model was trained so.
+
         Raises:
             CorpusError: the text is empty.
         """
         if not text:
             raise CorpusError("the text is empty (0 characters): there is nothing to score")
-        return self.score_ids(self.tokenizer.encode(text), exact=exact)
+        if self.reading.newline == "lf":
+            text = text.replace("\r\n", "\n")
+        if not self.reading.documents_apart:
+            return self.score_ids(self.tokenizer.encode(text), exact=exact)
+        read = corpus.from_text(text, separator=self.reading.separator)
+        with id_file.encoded(read, self.tokenizer) as (ids, documents):
+            return self.score_ids(ids, exact=exact, documents=documents)
 
     def score_ids(
-        self, ids: Ids, *, exact: bool = False, documents: Ids | None = None
+        self, ids: Ids, *, exact: bool = False, documents: NDArray[np.integer[Any]] | None = None
     ) -> scoring.Score:
         """Return the same for a text's ids (N,), which may be memory-mapped; see `scoring.score`.
 

@@ -338,24 +338,46 @@ def _cut_documents(
     return windows, length, math.ceil(windows.count / length)
 
 
-def window_nats(engine: Scorer, ids: Ids, tokenizer: Tokenizer) -> float | None:
+def window_nats(
+    engine: Scorer,
+    ids: Ids,
+    tokenizer: Tokenizer,
+    documents: NDArray[np.integer[Any]] | None = None,
+) -> float | None:
     """Return nats per character over windows of 256 tokens, each from the start state.
 
     This is the protocol of nanoGPT's 1.4697, without a start token, but over consecutive windows
-    (at most 1,024, evenly spread) instead of random ones. None if the text is shorter than one.
+    (at most 1,024, evenly spread) instead of random ones. None if the text, or each of its
+    documents, is shorter than one.
+
+    Args:
+        engine: reads the text.
+        ids: (N,) the text.
+        tokenizer: counts characters.
+        documents: where documents start, if no window may reach into another one.
     """
-    count = (len(ids) - 1) // WINDOW
+    starts = _window_starts(len(ids), documents)
+    count = len(starts)
     if count < 1:
         return None
     chosen = np.unique(np.linspace(0, count - 1, min(count, MAX_WINDOWS)).astype(np.int64))
     total, characters = 0.0, 0
     for first in range(0, len(chosen), MAX_STREAMS):
-        starts = chosen[first : first + MAX_STREAMS] * WINDOW
-        state = engine.start_state(len(starts))
+        begins = starts[chosen[first : first + MAX_STREAMS]]
+        state = engine.start_state(len(begins))
         for rows in _chunks(WINDOW):
-            positions = starts[None, :] + rows[:, None]
+            positions = begins[None, :] + rows[:, None]
             inputs, targets = ids[positions], ids[positions + 1]
             nats, state = engine.nats(inputs.astype(np.int64), targets.astype(np.int64), state)
             total += float(np.sum(nats, dtype=np.float64))
             characters += tokenizer.measure(targets.ravel()).characters
     return total / max(1, characters)
+
+
+def _window_starts(length: int, documents: NDArray[np.integer[Any]] | None) -> Integers:
+    """Return where the windows of `window_nats` may start (W,): side by side in each document."""
+    begins = np.zeros(1, np.int64) if documents is None else np.asarray(documents).astype(np.int64)
+    counts = np.maximum(0, np.diff(begins, append=length) - 1) // WINDOW
+    before = np.cumsum(counts) - counts
+    starts: Integers = np.repeat(begins - before * WINDOW, counts)
+    return starts + np.arange(len(starts)) * WINDOW

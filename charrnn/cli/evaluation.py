@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.display.scores import score_lines
 from charrnn.cli.shared import note
-from charrnn.cli.texts import read_corpus
-from charrnn.config import EngineOptions, Reading
+from charrnn.cli.texts import read_for
+from charrnn.config import EngineOptions
 from charrnn.errors import OptionError, PromptError
 
 if TYPE_CHECKING:
@@ -83,18 +83,27 @@ class Evaluator:
     exact: bool
     dynamic: bool
 
-    def file(self, file: Path, reading: Reading) -> Evaluation:
-        """Score a file.
+    def file(self, file: Path, given: Mapping[str, Any]) -> Evaluation:
+        """Score a file, read as the text of the training was.
+
+        Args:
+            file: the text.
+            given: the options of `Reading` that the user gave. With a separator, each document is
+                scored by itself.
 
         Raises:
             PromptError: it has characters that the model does not know.
         """
         from charrnn.text.id_file import encoded
 
-        text = read_corpus([str(file)], reading)
+        reading = self.model.reading
+        text = read_for(reading, [str(file)], given)
+        apart = reading.documents_apart or bool(text.reading.document_separator)
+        if apart and self.dynamic:
+            note("--dynamic reads a text as one: the model was trained on documents apart")
         try:
-            with encoded(text, self.model.tokenizer) as ids:
-                return self._score(ids)
+            with encoded(text, self.model.tokenizer) as (ids, documents):
+                return self._score(ids, documents if apart else None)
         except PromptError as error:
             raise PromptError(f"{file}: {error.message}") from None
 
@@ -106,8 +115,7 @@ class Evaluator:
         """
         from charrnn.run_dir import held_out
 
-        trained = self.model.training.get("train")
-        apart = isinstance(trained, dict) and trained.get("reset_at_documents") is True
+        apart = self.model.reading.documents_apart
         if apart and self.dynamic:
             raise OptionError(
                 "--dynamic reads a text as one, and this model was trained on documents apart: "
@@ -130,7 +138,7 @@ class Evaluator:
             unrounded = Generator(self.model, threads=threads, notify=note)
             exactly = unrounded.score_ids(ids, exact=self.exact, documents=documents)
             rounding = score.bpc - exactly.bpc
-        windows = scoring.window_nats(generator.engine, ids, generator.tokenizer)
+        windows = scoring.window_nats(generator.engine, ids, generator.tokenizer, documents)
         return Evaluation(score, kind, weights, rounding, windows)
 
     def _dynamic(self, ids: Ids) -> Score:

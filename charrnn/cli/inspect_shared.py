@@ -91,6 +91,8 @@ def load_models(given: Sequence[Path] | None, *, newest: bool = True) -> dict[Pa
 def read_text(file: Path | None, loaded: Mapping[Path, Model], length: int) -> str:
     """Return the start of the named text, or of the first model's own validation text.
 
+    The named text is read as that of the first model's training was.
+
     Args:
         file: the text; None for the validation text.
         loaded: models by their path.
@@ -100,12 +102,13 @@ def read_text(file: Path | None, loaded: Mapping[Path, Model], length: int) -> s
         OptionError: no text is named, and there is no model, or its text is not available.
         CorpusError: the named text cannot be read.
     """
-    from charrnn.cli.texts import read_corpus
-    from charrnn.config import Reading
+    from charrnn.cli.texts import read_for
+    from charrnn.config import ModelReading
     from charrnn.run_dir import held_out
 
     if file is not None:
-        return read_corpus([str(file)], Reading()).text[:length]
+        reading = next((model.reading for model in loaded.values()), ModelReading())
+        return read_for(reading, [str(file)], {}).text[:length]
     if not loaded:
         raise OptionError("name a text for the untrained networks to read")
     model_path, model = next(iter(loaded.items()))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
@@ -24,20 +24,30 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 class Only:
     """Annotation: a command has flags for these fields only; keywords change their defaults."""
 
-    def __init__(self, *names: str, panel: str | None = None, **defaults: Any) -> None:
+    def __init__(
+        self,
+        *names: str,
+        panel: str | None = None,
+        shown: Mapping[str, str] | None = None,
+        **defaults: Any,
+    ) -> None:
         """Select fields.
 
         Args:
             names: the fields.
             panel: where the help lists them instead of in their own panels.
+            shown: what the help shows as the defaults of some.
             defaults: other defaults; these fields need not be named again.
         """
         self.names, self.panel, self.defaults = {*names, *defaults}, panel, defaults
+        self.shown = shown or {}
 
     def adapt(self, option: Option, name: str) -> Option:
         """Return the option as this command shows it."""
         if name in self.defaults:
             option = dataclasses.replace(option, shown="")
+        if name in self.shown:
+            option = dataclasses.replace(option, shown=self.shown[name])
         return option if self.panel is None else dataclasses.replace(option, panel=self.panel)
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charrnn.cli import completion
 from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.shared import note
-from charrnn.config import Reading, TextOptions
+from charrnn.config import ModelReading, Reading, TextOptions
 
 if TYPE_CHECKING:
     from charrnn.text.corpus import Corpus
@@ -28,6 +28,9 @@ CorpusArgument = Annotated[
     ),
 ]
 
+# What a model knows about its own text, and what the help says about it.
+OWN_READING = dict.fromkeys(("encoding", "errors", "newline", "document_separator"), "the model's")
+
 
 def read_corpus(names: Sequence[str], reading: Reading) -> Corpus:
     """Read texts as `open.read_corpus`, with progress and notices on stderr."""
@@ -36,6 +39,15 @@ def read_corpus(names: Sequence[str], reading: Reading) -> Corpus:
     _announce_stdin(names)
     with ProgressBar() as bar:
         return opening.read_corpus(names, reading, notify=bar.notify, progress=bar)
+
+
+def read_for(model: ModelReading, names: Sequence[str], given: Mapping[str, Any]) -> Corpus:
+    """Read a text for a model as `open.read_for`, with progress and notices on stderr."""
+    from charrnn.text import open as opening
+
+    _announce_stdin(names)
+    with ProgressBar() as bar:
+        return opening.read_for(model, names, given, notify=bar.notify, progress=bar)
 
 
 def texts_of(

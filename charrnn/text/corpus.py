@@ -103,6 +103,13 @@ class Corpus:
             if held:
                 yield source.name, b"".join(held)
 
+    def holds_separator(self) -> bool:
+        """Return whether the separator of documents occurs in the text."""
+        if len(self.document_lengths) > len(self.sources):
+            return True
+        separator = self.reading.document_separator.encode()
+        return any(piece.data.endswith(separator) for piece in self.pieces())
+
     def pieces(self, progress: Progress = silent, what: str = "reading") -> Iterator[Piece]:
         """Read the text again.
 

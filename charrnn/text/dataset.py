@@ -24,7 +24,14 @@ from numpy.typing import NDArray
 
 from charrnn.arrays import Ids
 from charrnn.config import ModelReading, TextOptions, from_json, to_json
-from charrnn.errors import CharRNNError, CorpusError, ModelError, PromptError, RunError
+from charrnn.errors import (
+    CharRNNError,
+    CorpusError,
+    ModelError,
+    OptionError,
+    PromptError,
+    RunError,
+)
 from charrnn.text import dataset_cache, manifest
 from charrnn.text import tokenizer as tokenizers
 from charrnn.text.corpus import Corpus
@@ -295,7 +302,7 @@ def load(folder: Path, *, check_hashes: bool = True) -> Dataset:
             sha256=dict(described["sha256"]),
             split=str(described["split"]),
             folder=folder,
-            reading=from_json(ModelReading, described.get("reading", {}), str(folder)),
+            reading=_reading(described.get("reading", {}), folder),
         )
     except FileNotFoundError as error:
         raise ModelError(f"{folder} is not a dataset: {error.filename} is missing") from None
@@ -305,6 +312,14 @@ def load(folder: Path, *, check_hashes: bool = True) -> Dataset:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{folder} is damaged: its {MANIFEST} is not readable") from error
+
+
+def _reading(known: Any, folder: Path) -> ModelReading:
+    """Return how the texts were read; older manifests do not say it."""
+    try:
+        return from_json(ModelReading, known, str(folder))
+    except OptionError as error:
+        raise ModelError(f"{folder} is damaged: {error.message}") from None
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,11 @@ class IdWriter:
 
 
 @contextlib.contextmanager
-def encoded(corpus: Corpus, tokenizer: Tokenizer) -> Iterator[Ids]:
+def encoded(corpus: Corpus, tokenizer: Tokenizer) -> Iterator[tuple[Ids, NDArray[np.uint64]]]:
     """Encode a whole text with a given tokenizer; the ids exist until the context ends.
+
+    Returns:
+        the ids (N,), and where documents start (D,).
 
     Raises:
         PromptError: the text has characters that the tokenizer does not know.
@@ -88,7 +91,9 @@ def encoded(corpus: Corpus, tokenizer: Tokenizer) -> Iterator[Ids]:
             for piece in corpus.pieces():
                 writer.add(piece)
             entry = writer.finish()
-        yield map_numbers(Path(name) / "text.bin", tokenizer.id_type, entry["ids"])
+        ids = map_numbers(Path(name) / "text.bin", tokenizer.id_type, entry["ids"])
+        starts = map_numbers(Path(name) / "text.documents.bin", np.uint64, entry["documents"])
+        yield ids, starts
 
 
 def map_numbers(path: Path, kind: type[np.unsignedinteger[Any]], length: int) -> NDArray[Any]:

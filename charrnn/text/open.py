@@ -6,12 +6,12 @@ a dataset that was prepared before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from charrnn.config import Reading, TextOptions, flag
+from charrnn.config import ModelReading, Reading, TextOptions, escape, flag
 from charrnn.errors import OptionError
 from charrnn.text import corpus, dataset
 from charrnn.text.corpus import Corpus
@@ -69,6 +69,37 @@ def read_corpus(
         text = replace(text, name=named)
     for notice in text.notices:
         notify(notice)
+    return text
+
+
+def read_for(
+    model: ModelReading,
+    names: Sequence[Name],
+    given: Mapping[str, Any] | None = None,
+    *,
+    notify: Notify = ignore,
+    progress: Progress = silent,
+) -> Corpus:
+    """Read a text for a model as the text of its training was read.
+
+    Args:
+        model: how that text was read.
+        names: as in `read_corpus`.
+        given: the options of `Reading` that the user gave, which come first.
+        notify: called with each notice, also where the text does not go with the model.
+        progress: as in `read_corpus`.
+
+    Raises:
+        CorpusError: as `read_corpus`.
+        OptionError: a given option is invalid.
+    """
+    text = read_corpus(names, model.options(given), notify=notify, progress=progress)
+    separator = text.reading.document_separator
+    if separator and separator == model.separator and not text.holds_separator():
+        notify(
+            f"{text.name}: '{escape(separator)}', which ended each document of the training, does "
+            "not occur: each file is read as one document (--document-separator names another)"
+        )
     return text
 
 

@@ -98,7 +98,9 @@ class Validation:
         Raises:
             InterruptedScoring: `stop` returned True.
         """
-        return scoring.window_nats(Interruptible(network, stop), self.ids, self.tokenizer)
+        return scoring.window_nats(
+            Interruptible(network, stop), self.ids, self.tokenizer, self.documents
+        )
 
     def estimated(self, nats: float | None) -> Score | None:
         """Return the score of the part that `estimate` reads, given its nats per character."""

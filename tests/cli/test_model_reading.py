@@ -2,8 +2,70 @@
 
 from __future__ import annotations
 
-from cli.conftest import Cli, Run
+import pytest
+
+from cli.conftest import BY_LIBRARY, Cli, Run
 from cli.conftest import names as random_names
+
+QUICK = ("--steps", 15, "--hidden-size", 16, *BY_LIBRARY, "--num-layers", 1, "--out", "run")
+
+
+def test_a_file_is_scored_as_the_validation_text_was(apart: Run, cli: Cli) -> None:
+    valid_nats = apart.done.json["valid_nats"]
+    held_out = random_names(600)[-apart.done.json["valid_characters"] :]
+    (cli.folder / "b.txt").write_text(held_out, newline="")
+    own = cli("eval", "-m", apart.folder, "--json").json
+    assert own["nats"] == pytest.approx(valid_nats, abs=2e-4)
+    of_file = cli("eval", "b.txt", "-m", apart.folder, "--json")
+    assert of_file.json == own
+    assert of_file.err == f"model: {apart.model}\n"
+    scored = cli("score", "b.txt", "-m", apart.folder, "--json").json
+    assert scored["nats"] == pytest.approx(own["nats"], abs=2e-4)
+    assert scored["by"] == "document"
+    # Read as one text it surprises the model much more; no window of 256 lies within a name.
+    one = cli("eval", "b.txt", "-m", apart.folder, "--document-separator", "", "--json").json
+    assert one["nats"] > valid_nats + 0.3
+    assert own["window256_nats"] is None
+
+
+def test_a_text_is_validated_as_it_is_evaluated_and_no_window_spans_documents(cli: Cli) -> None:
+    pages = [random_names(60 + 20 * number) for number in range(9)]
+    (cli.folder / "a.txt").write_text("%".join(pages))
+    (cli.folder / "b.txt").write_text("%".join(pages[::-1]))
+    words = ("--valid", "b.txt", "--document-separator", "%", "--reset-at-documents", "--json")
+    trained = cli("train", "a.txt", *words, *QUICK).json
+    found = cli("eval", "b.txt", "-m", "run", "--json").json
+    assert found["nats"] == pytest.approx(trained["valid_nats"], abs=2e-4)
+    assert found["window256_nats"] == pytest.approx(trained["valid_window256_nats"], abs=2e-4)
+    one = cli("eval", "b.txt", "-m", "run", "--document-separator", "#", "--json").json
+    assert one["window256_nats"] != pytest.approx(found["window256_nats"], abs=2e-4)
+
+
+@pytest.mark.parametrize("trained_with", ["lf", "keep"])
+def test_line_ends_are_those_of_the_training(trained_with: str, cli: Cli) -> None:
+    (cli.folder / "dos.txt").write_bytes(random_names(300).replace("\n", "\r\n").encode())
+    cli("train", "dos.txt", "--newline", trained_with, *QUICK)
+    score = cli("score", "dos.txt", "-m", "run", "--json").json
+    evaluated = cli("eval", "dos.txt", "-m", "run", "--exact", "--json").json
+    assert score["nats"] == pytest.approx(evaluated["nats"], abs=1e-4)
+    bytes_of = {"lf": random_names(300), "keep": random_names(300).replace("\n", "\r\n")}
+    assert score["characters"] == len(bytes_of[trained_with])
+    cells = cli("inspect", "cells", "dos.txt", "-m", "run", "--unit", "1.1", "--json").json
+    assert ("\r" in cells["text"]) == (trained_with == "keep")
+    if trained_with == "lf":
+        kept = cli("score", "dos.txt", "-m", "run", "--newline", "keep", code=2)
+        assert "dos.txt: lines end in CR LF, which is kept (--newline lf converts it)" in kept.err
+
+
+def test_a_text_without_the_separator_of_the_training_is_noted_once(apart: Run, cli: Cli) -> None:
+    note = "one: '\\n', which ended each document of the training, does not occur"
+    (cli.folder / "one.txt").write_text("annason")
+    (cli.folder / "other.txt").write_text("annason\n")
+    for command in ("score", "eval"):
+        assert cli(command, "one.txt", "-m", apart.folder).err.count(note) == 1
+        assert note not in cli(command, "other.txt", "-m", apart.folder).err
+        given = ("--document-separator", "")
+        assert note not in cli(command, "one.txt", "-m", apart.folder, *given).err
 
 
 def test_a_text_of_a_model_of_documents_is_one_document(apart: Run, cli: Cli) -> None:

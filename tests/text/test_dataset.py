@@ -469,7 +469,11 @@ def test_absurdly_many_characters_are_refused(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_another_text_is_encoded_with_a_given_tokenizer() -> None:
-    with id_file.encoded(corpus.from_text("abba"), CharTokenizer("ab")) as ids:
+    with id_file.encoded(corpus.from_text("abba", separator="b"), CharTokenizer("ab")) as (
+        ids,
+        starts,
+    ):
+        assert starts.tolist() == [0, 2, 3]
         assert ids.tolist() == [0, 1, 1, 0]
     unknown = id_file.encoded(corpus.from_text("abc"), CharTokenizer("ab"))
     with pytest.raises(PromptError, match=r"'c' \(U\+0063\)"), unknown:

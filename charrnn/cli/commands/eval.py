@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from charrnn.cli.display.scores import score_fields
 from charrnn.cli.evaluation import Evaluator
-from charrnn.cli.options import Only, configured
+from charrnn.cli.options import Given, Only, configured
 from charrnn.cli.shared import JsonOption, ModelOption, guarded, note, print_json
+from charrnn.cli.texts import OWN_READING
 from charrnn.config import EngineOptions, Reading
 from charrnn.config.fields import check_choice
 from charrnn.errors import OptionError
@@ -19,7 +20,7 @@ from charrnn.errors import OptionError
 @guarded
 @configured
 def evaluate(
-    reading: Annotated[Reading, Only("encoding", "errors", "newline")],
+    reading: Annotated[dict[str, Any], Given(Reading), Only(*OWN_READING, shown=OWN_READING)],
     engine: Annotated[EngineOptions, Only("weights", "threads")],
     file: Annotated[
         Path | None,
@@ -43,11 +44,13 @@ def evaluate(
 ) -> None:
     """Score a text: nats and bits per character, bits per byte.
 
-    The text is read in order with the state carried over, in at most 32 streams that each warm up
-    on the 512 characters before them. 'windows of 256' start from the zero state, as nanoGPT does.
-    With --weights the loss by rounding is shown as well. With --dynamic (dynamic evaluation) the
-    text is one stream, and the model trains on each 32 tokens after they were scored; the result
-    cannot be compared with the others, and the model file stays as it is.
+    The text is read as that of the training was: with its line ends, and each document by itself
+    if the model was trained so. It is read in order with the state carried over, in at most 32
+    streams that each warm up on the 512 characters before them. 'windows of 256' start from the
+    zero state, as nanoGPT does. With --weights the loss by rounding is shown as well. With
+    --dynamic (dynamic evaluation) the text is one stream, and the model trains on each 32 tokens
+    after they were scored; the result cannot be compared with the others, and the model file stays
+    as it is.
     """
     from charrnn.model import model_file
     from charrnn.run_dir import find_model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,14 +14,14 @@ from charrnn.cli.display.surprisal_tables import (
     json_fields,
     write_result,
 )
-from charrnn.cli.options import Only, configured
+from charrnn.cli.options import Given, Only, configured
 from charrnn.cli.prompt import PromptOptions
 from charrnn.cli.shared import ModelOption, guarded, load_model, note, print_json
-from charrnn.cli.texts import read_corpus
+from charrnn.cli.texts import OWN_READING, read_for
 from charrnn.config import EngineOptions, Reading
 
 EXPECTED = 3  # likeliest tokens reported for each position
-READING = Only("encoding", "errors", "newline", "include", "exclude", "document_separator")
+READING = Only(*OWN_READING, "include", "exclude", shown=OWN_READING)
 
 
 @guarded
@@ -36,13 +36,14 @@ def score(
     output: ScoreOutput,
     start: Annotated[PromptOptions, Only("unknown")],
     engine: Annotated[EngineOptions, Only("weights", "threads")],
-    reading: Annotated[Reading, READING],
+    reading: Annotated[dict[str, Any], Given(Reading), READING],
 ) -> None:
     r"""Show how much a text surprises a model, and where.
 
-    Each text is read from its start by itself, as 'charrnn eval --exact' does; a line is scored in
-    the context of its text. Rankings are by bits per character, highest first. To rank unrelated
-    lines, make each a document of its own: --document-separator '\n'.
+    The text is read as that of the training was: with its line ends, and document by document if
+    the model was trained so. Each document is read from its start by itself, as 'charrnn eval
+    --exact' does; a line is scored in the context of its document. Rankings are by bits per
+    character, highest first. To rank unrelated lines, use --document-separator '\n'.
     """
     from charrnn.cli.display.surprisal_page import surprisal_page
     from charrnn.cli.display.surprisal_report import show, show_score
@@ -50,7 +51,8 @@ def score(
     from charrnn.run_dir import find_model
 
     generator = load_model(model, engine)
-    documents = encode_documents(read_corpus(files, reading), generator, start.unknown, note)
+    text = read_for(generator.reading, files, reading)
+    documents = encode_documents(text, generator, start.unknown, note)
     by = output.by or ("character" if len(documents) == 1 else "document")
     count = EXPECTED if by == "character" or output.html else 0
     ids = [ids for _, ids in documents]
