@@ -24,6 +24,7 @@ import re
 import sys
 from collections.abc import Iterable
 
+DISTRIBUTION = "charrnn-text"  # pip's name for it; the index has another project named charrnn
 EXCERPT = 80  # characters at most that a message shows of something that a user gave
 # A command, in quotes or after a colon at the end, is left alone; or an option, with its value if
 # that is a number.
@@ -106,11 +107,21 @@ def _argument(match: re.Match[str]) -> str:
 
 
 def missing_package(purpose: str, package: str, extra: str) -> str:
-    """Return the sentence about an optional package that is not installed.
+    """Return the sentence about an optional package that is not installed, and how to install it.
 
-    It names a clone of the repository, because the package index knows another project as charrnn.
+    A copy that was installed from a folder or a repository gets its extras from there, because the
+    package index may not have this version of charrnn.
     """
-    return f"{purpose} needs {package}: run pip install '.[{extra}]' in a clone of charrnn"
+    from importlib import metadata  # slow to import, and seldom needed
+
+    try:
+        source = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
+        indexed = source is None
+    except metadata.PackageNotFoundError:  # it runs without being installed
+        indexed = False
+    name = f"{DISTRIBUTION}[{extra}]" if indexed else f".[{extra}]"
+    where = "" if indexed else " in a clone of charrnn"
+    return f"{purpose} needs {package}: run {shell_command('pip', 'install', name)}{where}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ import charrnn
 from charrnn.cells import CELLS
 from charrnn.cells.base import Cell
 from charrnn.cli.app import program
+from charrnn.errors import DISTRIBUTION
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -212,11 +213,16 @@ def test_the_cell_of_the_readme_is_the_one_in_the_package() -> None:
 
 
 def test_no_text_names_a_package_of_the_index_that_is_not_ours() -> None:
-    """There, charrnn is another project: extras are installed from a clone."""
+    """There, charrnn is another project's name."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert extras["name"] == DISTRIBUTION != "charrnn"
     sources = {path: path.read_text("utf-8") for path in (ROOT / "charrnn").rglob("*.py")}
     sources |= {ROOT / "README.md": README, ROOT / "RESULTS.md": RESULTS}
-    wrong = [path for path, text in sources.items() if re.search(r"install\W+charrnn|rnn\[", text)]
+    wrong = [
+        path
+        for path, text in sources.items()
+        if re.search(r"install\W+charrnn(?!-text)|rnn\[", text)
+    ]
     assert wrong == []
     called = "".join(sources.values())
     named = re.findall(r'missing_package\(\s*[^()]*(?:\([^()]*\)[^()]*)*"(\w+)"\s*\)', called)
@@ -240,7 +246,7 @@ def test_every_package_that_is_needed_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"].values()
     needed = [name for names in (project["dependencies"], *extras) for name in names]
-    needed = [name for name in needed if not name.startswith("charrnn[")]
+    needed = [name for name in needed if not name.startswith(f"{DISTRIBUTION}[")]
     lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     assert {re.split(r"[><=\[ ]", requirement)[0] for requirement in needed} <= pins.keys()

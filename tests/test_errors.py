@@ -1,4 +1,5 @@
 import re
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
@@ -94,3 +95,32 @@ def test_an_error_that_quotes_another_keeps_flags_for_the_command_line() -> None
     outer = RunError(f"not used: {inner.message}")
     assert outer.message == "not used: --seed 1 is taken"
     assert str(outer) == "not used: `seed=1` is taken"
+
+
+@pytest.mark.parametrize(
+    ("source", "advice"),
+    [
+        (None, "drawing needs matplotlib: run pip install 'charrnn-text[plot]'"),
+        ('{"url": "file:///clone"}', "run pip install '.[plot]' in a clone of charrnn"),
+        (PackageNotFoundError(), "run pip install '.[plot]' in a clone of charrnn"),
+    ],
+)
+def test_a_missing_package_is_installed_from_where_charrnn_came(
+    source: object, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Installed:
+        def read_text(self, name: str) -> object:
+            assert name == "direct_url.json"
+            return source
+
+    def distribution(name: str) -> Installed:
+        assert name == "charrnn-text"
+        if isinstance(source, Exception):
+            raise source
+        return Installed()
+
+    monkeypatch.setattr("importlib.metadata.distribution", distribution)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert missing_package("drawing", "matplotlib", "plot").endswith(advice)
+    monkeypatch.setattr("sys.platform", "win32")
+    assert missing_package("drawing", "matplotlib", "plot").endswith(advice.replace("'", '"'))
