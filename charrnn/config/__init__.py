@@ -17,7 +17,7 @@ from charrnn.config.fields import (
 )
 from charrnn.config.inspection import ContextOptions, TaskOptions, UnitOptions, UntrainedOptions
 from charrnn.config.model import FORM, CellName, Form, ModelConfig
-from charrnn.config.text import ModelReading, Reading, TextOptions
+from charrnn.config.text import AUTO, ModelReading, Reading, TextOptions
 from charrnn.config.training import (
     OptimizerName,
     Regularizers,
@@ -27,6 +27,7 @@ from charrnn.config.training import (
 )
 
 __all__ = [
+    "AUTO",
     "FORM",
     "MAX_LENGTH",
     "MAX_SEED",

@@ -28,7 +28,9 @@ PieceName = Literal["unigram", "bpe", "char"]
 SplitName = Literal["position", "document", "hash"]
 ErrorsName = Literal["strict", "replace"]
 NewlineName = Literal["keep", "lf"]
+AUTO = "auto"  # an encoding: decided for each file
 ENCODINGS = (  # suggested when a name is unknown; every text codec of Python is valid
+    AUTO,
     "utf-8",
     "utf-16",
     "utf-32",
@@ -47,7 +49,7 @@ ENCODINGS = (  # suggested when a name is unknown; every text codec of Python is
 def _check_encoding(name: str, value: Any) -> Any:
     """Refuse unknown codecs, and codecs that do not decode text (base64, zip)."""
     try:
-        known = isinstance(value, str) and codecs.lookup(value)._is_text_encoding
+        known = isinstance(value, str) and (value == AUTO or codecs.lookup(value)._is_text_encoding)
     except (LookupError, ValueError):  # ValueError: a NUL in the name
         known = False
     if not known:
@@ -68,7 +70,10 @@ class Reading(Options):
     """How files become one text."""
 
     encoding: str = string(
-        "utf-8", "Input encoding (a Python codec name).", _check_encoding, panel=TEXT
+        AUTO,
+        "Encoding of files that are not UTF-8 (a Python codec name); auto: decided for each file.",
+        _check_encoding,
+        panel=TEXT,
     )
     errors: str = choice(
         ErrorsName,

@@ -316,7 +316,8 @@ def _text_options(run: Mapping[str, Any]) -> Mapping[str, Any]:
     newline, sizes = run["newline"], run["corpus"]
     valid = sizes["valid_characters"]
     total = sizes["train_characters"] + valid
-    return {"newline": newline, "valid_fraction": (valid - 0.5) / total if valid else 0.0}
+    valid_fraction = (valid - 0.5) / total if valid else 0.0
+    return {"encoding": "utf-8", "newline": newline, "valid_fraction": valid_fraction}
 
 
 def _row(line: str, where: str) -> dict[str, float]:

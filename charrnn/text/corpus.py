@@ -7,6 +7,7 @@ changes a text silently: every change, and everything suspicious, is a notice.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import shutil
 import zlib
@@ -18,14 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Integers
-from charrnn.config import Reading
+from charrnn.config import AUTO, Reading
 from charrnn.errors import CorpusError
 from charrnn.storage.block_worker import BlockWorker
 from charrnn.storage.files import Block
 from charrnn.text.documents import DocumentSurvey, Piece, split_documents
+from charrnn.text.encoding_guess import UTF8, decide
 from charrnn.text.find_files import find
 from charrnn.text.notices import character_notices
-from charrnn.text.reader import Progress, Reader, silent
+from charrnn.text.reader import Progress, Reader, UndecidedError, silent
 from charrnn.text.sources import Source
 from charrnn.text.utf8 import CodePointCounter
 
@@ -145,8 +147,19 @@ def read(
     found = find(paths, reading)
     names = ", ".join("standard input" if str(path) == "-" else str(path) for path in paths)
     name = "stdin" if str(paths[0]) == "-" else Path(paths[0]).resolve().name.split(".")[0]
-    text = survey(_folder_name(name), names, Reader(found.sources, reading, progress, "reading"))
-    return replace(text, notices=(*found.notices(), *text.notices))
+
+    def survey_of(sources: Sequence[Source]) -> Corpus:
+        return survey(_folder_name(name), names, Reader(sources, reading, progress, "reading"))
+
+    notices: list[str] = []
+    try:
+        if reading.encoding != AUTO and codecs.lookup(reading.encoding).name != UTF8:
+            raise UndecidedError
+        text = survey_of(found.sources)  # almost all texts are UTF-8: they are read only once
+    except UndecidedError:
+        decided, notices = decide(found.sources, reading)
+        text = survey_of(decided)
+    return replace(text, notices=(*found.notices(), *notices, *text.notices))
 
 
 def from_text(text: str, name: str = "text", separator: str = "") -> Corpus:

@@ -9,20 +9,6 @@ from dataclasses import dataclass
 
 from charrnn.text.utf8 import complete_length, small_blocks
 
-# Files that people pass by mistake, by their first bytes, and what to do about each.
-_NOT_TEXT = {
-    b"PK\x03\x04": "a zip archive (or an office document): unpack it, or save it as plain text",
-    b"%PDF": "a PDF document: save it as plain text first",
-    b"7z\xbc\xaf": "a 7z archive: unpack it first",
-    b"Rar!": "a RAR archive: unpack it first",
-    b"\x89PNG": "a picture",
-    b"\xff\xd8\xff": "a picture",
-    b"\xff\xfe\x00\x00": "UTF-32 text: read it with --encoding utf-32",
-    b"\x00\x00\xfe\xff": "UTF-32 text: read it with --encoding utf-32",
-    b"\xff\xfe": "UTF-16 text: read it with --encoding utf-16",
-    b"\xfe\xff": "UTF-16 text: read it with --encoding utf-16",
-}
-
 
 @dataclass
 class UndecodableError(Exception):
@@ -44,37 +30,25 @@ class UndecodableError(Exception):
     encoding: str
     reason: str
 
-    def sentence(self, name: str, chunks: Iterator[bytes]) -> str:
+    def sentence(self, name: str, chunks: Iterator[bytes], advice: str) -> str:
         """Say what is wrong, where, and what would help.
 
         Args:
             name: the file, for the message.
             chunks: the file's bytes from its start, to find the line.
+            advice: what would help, besides replacing what cannot be decoded.
         """
-        first, line, left = b"", 1, self.offset
+        line, left = 1, self.offset
         for chunk in chunks:
-            first = first or chunk[:64]
             line += chunk.count(b"\n", 0, left)
             left -= len(chunk)
             if left <= 0:
                 break
-        if self.encoding == "UTF-8":
-            for magic, what in _NOT_TEXT.items():
-                if first.startswith(magic):
-                    return f"{name} is {what}"
         shown = self.data[self.start : max(self.end, self.start + 1)][:4].hex(" ")
         return (
             f"{name} is not {self.encoding}: byte {shown} at offset {self.offset}, line {line} "
-            f"({self.reason}): {self._advice()}; --errors replace turns invalid bytes into U+FFFD"
+            f"({self.reason}): {advice}; --errors replace turns invalid bytes into U+FFFD"
         )
-
-    def _advice(self) -> str:
-        if self.reason == "unexpected end of data":
-            return "it ends inside a character, and may be cut off"
-        guess = _guess_encoding(self.data, self.start)
-        if guess:
-            return f"it looks like {guess}: read it with --encoding {guess}"
-        return "name its encoding with --encoding"
 
 
 def decode(chunks: Iterator[bytes], encoding: str, errors: str) -> Iterator[bytes]:
@@ -132,12 +106,3 @@ def _transcoded(chunks: Iterator[bytes], codec: str, errors: str) -> Iterator[by
         except UnicodeError as error:  # a missing byte order mark, or half a surrogate pair
             raise UndecodableError(chunk, 0, 1, done, codec, str(error)) from None
         done += len(chunk)
-
-
-def _guess_encoding(data: bytes, start: int) -> str | None:
-    """Guess the encoding of the text around index `start`; None if it looks like UTF-8 or none."""
-    from charset_normalizer import from_bytes
-
-    sample = data[max(0, start - 2**13) : start + 2**13]
-    best = from_bytes(sample).best()
-    return best.encoding.replace("_", "-") if best and best.encoding != "utf_8" else None

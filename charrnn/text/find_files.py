@@ -176,20 +176,23 @@ def _near(path: Path) -> str:
 
 def _inside(folder: Path, include: Sequence[str], exclude: Sequence[str]) -> Iterator[Path]:
     """Yield the files of a folder and what was made by charrnn; without other hidden files."""
+
+    def wanted(path: Path) -> bool:
+        inside = path.relative_to(folder)
+        return (not include or _matches(inside, include)) and not _matches(inside, exclude)
+
     for place, folders, names in os.walk(folder):
         here = Path(place)
         if is_run(here) or is_dataset(here):
             folders.clear()
-            yield here
+            if wanted(here):
+                yield here
             continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         for path in map(here.joinpath, names):
-            inside = path.relative_to(folder)
             if path.name.startswith(".") and not litter(path.name):
                 continue
-            if include and not _matches(inside, include):
-                continue
-            if not _matches(inside, exclude) and path.is_file():
+            if wanted(path) and path.is_file():
                 yield path
 
 

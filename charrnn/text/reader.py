@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from charrnn.config import Reading
-from charrnn.errors import CorpusError
+from charrnn.config import AUTO, Reading
 from charrnn.text.documents import Piece
 from charrnn.text.encoding import UndecodableError, decode
+from charrnn.text.encoding_guess import UTF8, refusal
 from charrnn.text.notices import SeenIn, reading_notices
 from charrnn.text.sources import Source
 
 BOM = "\ufeff"
+
+
+class UndecidedError(Exception):
+    """A file is not UTF-8, and its encoding is to be decided: see `encoding_guess.decide`."""
+
 
 # Called with what is being done, the bytes done, and the bytes in total.
 Progress = Callable[[str, int, int], None]
@@ -34,6 +39,8 @@ class Reader:
         keep_mark: bool = False,
     ) -> None:
         """Prepare to read.
+
+        With the encoding ``auto``, files whose encoding is not decided are read as UTF-8.
 
         Args:
             sources: what to read, in order.
@@ -65,12 +72,16 @@ class Reader:
         self._progress(self._what, self._done, self._total)
 
     def _decoded(self, source: Source) -> Iterator[bytes]:
-        chunks = source.chunks(self.reading.max_unpacked, self._advance)
+        limit = self.reading.max_unpacked
+        encoding, errors = source.encoding or self.reading.encoding, self.reading.errors
+        if encoding == AUTO:
+            encoding, errors = UTF8, "strict"
         try:
-            yield from decode(chunks, self.reading.encoding, self.reading.errors)
+            yield from decode(source.chunks(limit, self._advance), encoding, errors)
         except UndecodableError as error:
-            again = source.chunks(self.reading.max_unpacked)
-            raise CorpusError(error.sentence(source.name, again)) from None
+            if not source.encoding and self.reading.encoding == AUTO:
+                raise UndecidedError from None
+            raise refusal(source, error, limit) from None
 
     def _without_mark(self, source: Source) -> Iterator[bytes]:
         mark, first = BOM.encode(), b""

@@ -26,7 +26,7 @@ def stats(
     corpus: Annotated[
         list[str], typer.Argument(help="Text files, folders, - for standard input, or a name.")
     ],
-    reading: Annotated[Reading, Only("newline", panel="")],
+    reading: Annotated[Reading, Only("encoding", "errors", "newline", panel="")],
     symbols: Annotated[
         int, typer.Option(help="Print this many characters; --json has all.", min=0)
     ] = 12,

@@ -174,13 +174,17 @@ def test_compressed_texts_folders_and_patterns(cli: Cli) -> None:
 
 
 def test_other_encodings(cli: Cli) -> None:
-    (cli.folder / "old.txt").write_bytes("Crème brûlée à la carte, déjà vu. ".encode("cp1252") * 9)
-    sentence = cli("prepare", "old.txt", "--out", "data", code=2).sentence
+    text = "Crème brûlée à la carte, déjà vu. " * 9
+    (cli.folder / "old.txt").write_bytes(text.encode("cp1252"))
+    _, err = _prepared(cli, "old.txt")
+    assert 'old.txt is not UTF-8 and read as cp1252, such as "Crème brûlée' in err
+    assert _text(cli.folder / "data") == text
+    strictly = ("prepare", "old.txt", "--out", "new", "--encoding", "utf-8")
+    sentence = cli(*strictly, code=2).sentence
     assert "old.txt is not UTF-8: byte e8 at offset 2, line 1" in sentence
-    assert "--encoding" in sentence
-    _prepared(cli, "old.txt", "--encoding", "cp1252")
-    assert _text(cli.folder / "data").startswith("Crème brûlée à")
-    _, err = _prepared(cli, "old.txt", "--errors", "replace")
+    _prepared(cli, "old.txt", "--encoding", "mac-roman")
+    assert _text(cli.folder / "data").startswith("CrËme")
+    _, err = _prepared(cli, "old.txt", "--encoding", "utf-8", "--errors", "replace")
     assert "became U+FFFD" in err
 
 
