@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, NoReturn, TextIO, cast
@@ -165,9 +166,28 @@ def run() -> None:
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
+    warnings.showwarning = _show_warning
+    # No thread of numba's is used, and numba ends with a traceback where the number is odd.
+    os.environ.pop("NUMBA_NUM_THREADS", None)
     _end_on_signals()
     # Shell completion names no command here, and so gets all of them.
     program(sys.argv[1] if len(sys.argv) > 1 else "")()
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning of charrnn's as a sentence, and others as Python prints them."""
+    from charrnn.cli.shared import note
+    from charrnn.storage.cache_dir import CacheWarning
+
+    shown = warnings.formatwarning(message, category, filename, lineno, line)
+    note(f"{message}" if issubclass(category, CacheWarning) else shown.rstrip())
 
 
 def _end_on_signals() -> None:

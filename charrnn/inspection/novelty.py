@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from charrnn.errors import CharRNNError, CorpusError, OptionError
 from charrnn.model import model_file
 from charrnn.run_dir import RunDir, find_model
-from charrnn.storage.cache_dir import cache_dir
+from charrnn.storage.cache_dir import cache_dir, writable
 from charrnn.storage.files import json_text
 from charrnn.text.notices import Notify
 from charrnn.text.suffix_array import Bytes, Order, extend_matches, starts_character, suffix_order
@@ -230,7 +230,7 @@ def for_model(model: str | Path, notify: Notify = lambda sentence: None) -> Inde
 
 def cache_folder() -> Path:
     """Return the folder of the indexes, which may be deleted."""
-    return cache_dir("novelty")
+    return writable(cache_dir("novelty"))
 
 
 def _training_text(model: Path, sha256: str) -> str:

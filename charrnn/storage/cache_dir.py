@@ -1,9 +1,10 @@
 """Choose the folders where charrnn caches what it can make again: one for each kind of file.
 
 They lie in the user's cache folder, in ``charrnn/KIND``: ``corpora``, ``datasets``, ``kernels`` and
-``novelty``. A user without a home folder, or without write access to the cache, gets a folder for
-this process alone, which is removed when the process ends. Never share it with other users: the
-kernels in it are executed.
+``novelty``. A user without a home folder, or who cannot write there, gets ``charrnn-USERID`` in the
+folder for temporary files, and a warning that names it. Other users must not be able to write into
+that folder, because the kernels in it are executed: where its name is taken, a folder for this
+process alone serves instead, which is removed when the process ends.
 """
 
 from __future__ import annotations
@@ -13,37 +14,110 @@ import contextlib
 import functools
 import os
 import shutil
+import stat
 import tempfile
+import warnings
 from pathlib import Path
 
 import platformdirs
 
+from charrnn.errors import RunError
 
-def user_cache_dir() -> Path | None:
-    """Return charrnn's folder in the user's cache, which may not exist; None without a home."""
-    path = platformdirs.user_cache_path("charrnn")
-    # An unknown user id leaves the ~ in the path: a folder of that name in the working directory.
-    return None if path.parts[0].startswith("~") else path
+
+class CacheWarning(UserWarning):
+    """The caches are not where they should be."""
 
 
 def cache_dir(kind: str) -> Path:
-    """Return the folder for one kind of file, which may not exist or may not be writable."""
-    return (user_cache_dir() or temporary_dir()) / kind
+    """Return the folder for one kind of file, which may not exist or may not be writable.
+
+    Raises:
+        RunError: no folder can be written.
+    """
+    folder = _user_cache_dir()
+    if folder is None or not _exists_or_can_be_made(folder):
+        return _substitute(folder) / kind
+    return folder / kind
 
 
 def writable(folder: Path) -> Path:
-    """Make `folder` and return it, or a temporary folder of the same name if it is not writable."""
+    """Make `folder` and return it; where it cannot be written, return a substitute of that name.
+
+    Raises:
+        RunError: no folder can be written.
+    """
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
             return folder
-    substitute = temporary_dir() / folder.name
+    users = _user_cache_dir()
+    unusable = users if users and folder.is_relative_to(users) else folder
+    substitute = _substitute(unusable) / folder.name
     substitute.mkdir(parents=True, exist_ok=True)
     return substitute
 
 
+def is_temporary(path: Path) -> bool:
+    """Return whether a path lies in a cache that is removed when this process ends."""
+    return _process_dir.cache_info().currsize > 0 and path.is_relative_to(_process_dir())
+
+
+def _user_cache_dir() -> Path | None:
+    """Return charrnn's folder in the user's cache, which may not exist; None without a home."""
+    try:
+        path = platformdirs.user_cache_path("charrnn")
+    except RuntimeError:  # the system knows neither HOME nor the user id
+        return None
+    # Older versions leave the ~ in the path: a folder of that name in the working directory.
+    return path if path.is_absolute() else None
+
+
+def _exists_or_can_be_made(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        nearest = next(path for path in (folder, *folder.parents) if path.exists())
+        return nearest == folder or (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK))
+    return False
+
+
 @functools.cache
-def temporary_dir() -> Path:
+def _substitute(unusable: Path | None) -> Path:
+    """Return the folder of the caches that cannot lie in `unusable`; warn once about each.
+
+    Args:
+        unusable: None if there is no home folder.
+    """
+    try:
+        found = _private_dir()
+    except OSError as error:
+        raise RunError(
+            "no folder for caches or temporary files can be written: set XDG_CACHE_HOME or TMPDIR "
+            f"to a folder of yours ({error.strerror})"
+        ) from error
+    why = f"{unusable} cannot be written" if unusable else "there is no home folder"
+    ends = ", until this command ends" if is_temporary(found) else ""
+    warnings.warn(
+        f"{why}: what charrnn caches is in {found}{ends}; XDG_CACHE_HOME can name another folder",
+        CacheWarning,
+        stacklevel=2,
+    )
+    return found
+
+
+@functools.cache
+def _private_dir() -> Path:
+    """Make the user's own folder among the temporary files, or one for this process alone."""
+    if os.name == "posix":
+        folder = Path(tempfile.gettempdir()) / f"charrnn-{os.getuid()}"
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        found = folder.lstat()  # of a link itself
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o77:
+            return folder
+    return _process_dir()
+
+
+@functools.cache
+def _process_dir() -> Path:
     """Make a folder that is removed when the process ends, and return the same one every time."""
     folder = tempfile.mkdtemp(prefix="charrnn-cache-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

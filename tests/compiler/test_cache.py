@@ -130,16 +130,18 @@ def test_the_cache_folder_of_other_functions_does_not_change() -> None:
 
 
 @pytest.mark.parametrize("usable", [True, False])
-def test_code_is_cached_per_user_or_for_the_process_alone(tmp_path: Path, usable: bool) -> None:
+def test_code_is_cached_where_only_the_user_can_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, usable: bool
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     home = tmp_path / "home"
     if usable:
         home.mkdir()
     else:
         home.write_text("a file: nothing can be made in it")
-    look = "import os; from charrnn.compiler.cache import folder; print(folder()); "
-    look += "print(os.stat(folder()).st_mode & os.stat(folder().parent).st_mode & 0o077)"
-    folder, others = run(look, home).splitlines()
-    assert Path(folder).is_relative_to(home) is usable
-    assert Path(folder).exists() is usable  # a process deletes its temporary folder
+    look = "from charrnn.compiler.cache import folder; print(folder())"
+    folder = Path(run(look, home).rstrip("\n"))
+    assert folder.is_relative_to(home) is usable
     if not usable and sys.platform != "win32":
-        assert int(others) == 0  # other users cannot enter it, or its parent
+        assert folder.parents[2] == tmp_path
+        assert folder.parents[1].stat().st_mode & 0o077 == 0  # other users cannot enter it

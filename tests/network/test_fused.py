@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 import pytest
 import torch
 from numba import njit
@@ -416,14 +415,3 @@ def test_one_window_is_compiled_once() -> None:
     assert window.forward.address != window.backward.address
     other = fused_codegen.compiled(Layer(CELLS["preactivation"]), False, "float32")
     assert other.own_operand  # tanh(c), and not c, meets its product
-
-
-def test_a_home_that_is_not_writable_is_no_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: blocked / "no")
-    folder = cache.folder.__wrapped__()
-    assert folder.is_dir()
-    assert blocked not in folder.parents

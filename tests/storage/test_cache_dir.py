@@ -5,13 +5,45 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
 import pytest
 
+from charrnn.errors import RunError
 from charrnn.storage import cache_dir
-from charrnn.storage.cache_dir import temporary_dir, user_cache_dir, writable
+from charrnn.storage.cache_dir import CacheWarning, is_temporary, writable
+
+posix = pytest.mark.skipif(os.name != "posix", reason="folders are private by their modes")
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return the folder for temporary files of a process in which nothing was chosen yet."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    _forget()
+    yield folder
+    _forget()
+
+
+def _forget() -> None:
+    for cached in (cache_dir._substitute, cache_dir._private_dir, cache_dir._process_dir):
+        cached.cache_clear()
+
+
+def _own(temporary: Path) -> Path:
+    return temporary / f"charrnn-{os.getuid()}"
+
+
+def _no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(platformdirs, "user_cache_path", fail)
 
 
 def test_each_kind_has_a_folder_in_the_users_cache(
@@ -27,31 +59,99 @@ def test_a_folder_is_made_when_it_is_written(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "folder").is_dir()
 
 
-def test_a_folder_that_cannot_be_written_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    substitute = writable(tmp_path / "file" / "kind")
-    assert substitute == temporary_dir() / "kind"
-    assert substitute.is_dir()
-
-
-def test_without_a_home_folder_nothing_is_made_in_the_working_directory(
-    monkeypatch: pytest.MonkeyPatch,
+@posix
+def test_a_folder_that_cannot_be_written_is_replaced_and_that_is_said_once(
+    tmp_path: Path, temporary: Path
 ) -> None:
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: Path("~/.cache") / name)
-    assert user_cache_dir() is None
-    assert cache_dir.cache_dir("kernels").parent == temporary_dir()
+    (tmp_path / "file").write_text("")
+    with pytest.warns(CacheWarning, match=f"file/kind cannot be written: .* {_own(temporary)};"):
+        substitute = writable(tmp_path / "file" / "kind")
+    assert substitute == _own(temporary) / "kind"
+    assert substitute.is_dir()
+    assert writable(tmp_path / "file" / "kind") == substitute  # warnings are errors in tests
 
 
-@pytest.mark.skipif(os.name != "posix", reason="other users can read only where modes are kept")
-def test_the_temporary_folder_is_private_and_removed_at_the_end() -> None:
+@posix
+def test_all_kinds_share_one_warning(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / "file" / name)
+    with pytest.warns(CacheWarning, match="file/charrnn cannot be written"):
+        assert cache_dir.cache_dir("corpora") == _own(temporary) / "corpora"
+    assert writable(cache_dir.cache_dir("kernels") / "1") == _own(temporary) / "kernels" / "1"
+
+
+@posix
+@pytest.mark.parametrize("left_as_it_is", [False, True])
+def test_without_a_home_folder_the_caches_lie_among_the_temporary_files(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch, left_as_it_is: bool
+) -> None:
+    """An unknown user id is an error of platformdirs, or leaves the ~ as it is."""
+    _no_home(monkeypatch)
+    if left_as_it_is:
+        monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: Path("~/.cache") / name)
+    with pytest.warns(CacheWarning, match="no home folder"):
+        assert cache_dir.cache_dir("kernels").parent == _own(temporary)
+    assert _own(temporary).stat().st_mode & 0o777 == 0o700
+    assert not is_temporary(_own(temporary))  # it stays for the next process
+    _forget()
+    with pytest.warns(CacheWarning):
+        assert cache_dir.cache_dir("kernels").parent == _own(temporary)
+
+
+@posix
+@pytest.mark.parametrize("taken", ["a link", "open to others", "a file"])
+def test_a_folder_that_others_can_write_is_not_used(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, taken: str
+) -> None:
+    _no_home(monkeypatch)
+    if taken == "a link":
+        (tmp_path / "theirs").mkdir(mode=0o700)
+        _own(temporary).symlink_to(tmp_path / "theirs")
+    elif taken == "a file":
+        _own(temporary).write_text("")
+    else:
+        _own(temporary).mkdir()
+        _own(temporary).chmod(0o770)
+    with pytest.warns(CacheWarning, match="until this command ends"):
+        chosen = cache_dir.cache_dir("kernels")
+    assert chosen.parent.parent == temporary
+    assert chosen.parent != _own(temporary)
+    assert is_temporary(chosen)
+    assert chosen.parent.stat().st_mode & 0o777 == 0o700
+
+
+@posix
+def test_a_folder_of_another_user_is_not_used(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _no_home(monkeypatch)
+    mine = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: mine + 1)
+    _own(temporary).mkdir(mode=0o700)  # its name is that of the other user, its owner is not
+    with pytest.warns(CacheWarning, match="until this command ends"):
+        assert is_temporary(cache_dir.cache_dir("kernels"))
+
+
+def test_where_nothing_can_be_written_a_sentence_says_what_to_set(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _no_home(monkeypatch)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary / "missing"))
+    with pytest.raises(RunError, match="XDG_CACHE_HOME or TMPDIR"):
+        cache_dir.cache_dir("kernels")
+
+
+def test_the_folder_of_one_process_is_private_and_removed_at_the_end() -> None:
     script = (
-        "from charrnn.storage.cache_dir import temporary_dir\n"
-        "print(oct(temporary_dir().stat().st_mode & 0o777))\n"
-        "print(temporary_dir())\n"
+        "from charrnn.storage.cache_dir import _process_dir\n"
+        "print(oct(_process_dir().stat().st_mode & 0o777))\n"
+        "print(_process_dir())\n"
     )
     command = [sys.executable, "-c", script]
     mode, folder = subprocess.run(
         command, capture_output=True, text=True, check=True
     ).stdout.split()
-    assert mode == "0o700"
+    assert mode == "0o700" or os.name != "posix"
     assert not Path(folder).exists()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import filelock
 
 from charrnn.errors import CorpusError, RunError
-from charrnn.storage.cache_dir import user_cache_dir
+from charrnn.storage.cache_dir import is_temporary
 from charrnn.text.named import registry
 from charrnn.text.named.download import FULL, DownloadError, DownloadProgress, disk_full, download
 from charrnn.text.named.registry import Entry
@@ -64,9 +64,9 @@ def fetch(entry: Entry, progress: DownloadProgress, notify: Notify) -> Fetched:
     copy = registry.local_copy(entry)
     if copy:
         return _described(copy)
-    if user_cache_dir() is None:
-        raise RunError("there is no home folder to keep corpora in: set HOME or XDG_CACHE_HOME")
     folder = registry.cached_path(entry).parent
+    if is_temporary(folder):
+        raise RunError("there is no home folder to keep corpora in: set HOME or XDG_CACHE_HOME")
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(entry, folder, notify):
         return _fetch(entry, progress, notify)

@@ -1,0 +1,130 @@
+"""Commands in the environments of containers, services and old terminals."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+import charrnn
+
+from .conftest import BY_LIBRARY, SECONDS, Cli, Done, Run, done
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="HOME and user ids are of POSIX")
+SAMPLE = ("sample", "--length", 12, "--seed", 1, "--prompt", "café 日本 ", "-m")
+TRAIN = ("train", "text.txt", "--steps", 2, "--hidden-size", 8, *BY_LIBRARY, "--out", "run")
+UNKNOWN = 54321  # a user id without an entry in /etc/passwd
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"TERM": "dumb", "LANG": "C", "LC_ALL": "C"},
+        {"PYTHONIOENCODING": "cp1252"},
+        {"OMP_NUM_THREADS": "0", "NUMBA_NUM_THREADS": "0"},
+        {"OMP_NUM_THREADS": "99999999999999", "NUMBA_NUM_THREADS": "many"},
+    ],
+    ids=str,
+)
+def test_the_same_text_is_written_in_any_environment(
+    tiny: Run, cli: Cli, variables: dict[str, str]
+) -> None:
+    plain = cli(*SAMPLE, tiny.folder)
+    assert cli(*SAMPLE, tiny.folder, env=variables).out == plain.out
+    assert plain.out.startswith("café 日本 ")
+
+
+def test_an_odd_number_of_threads_does_not_stop_a_training(cli: Cli) -> None:
+    (cli.folder / "text.txt").write_text("abc, naïve “café”\n" * 100, "utf-8")
+    ended = cli(*TRAIN, "--json", env={"OMP_NUM_THREADS": "many", "PYTHONIOENCODING": "cp1252"})
+    assert ended.json["steps"] == 2
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def unwritable_home(tmp_path: Path) -> tuple[Command, Path]:
+    """Return a command of a user whose home folder cannot be made, and where its caches are."""
+    caches = tmp_path / f"charrnn-{os.getuid()}"
+    caches.mkdir(mode=0o700)
+    kernels = platformdirs.user_cache_path("charrnn") / "kernels"
+    if kernels.is_dir():  # or all is compiled again
+        (caches / "kernels").symlink_to(kernels)
+    variables = {"HOME": "/dev/null", "TMPDIR": str(tmp_path)}
+    return lambda *words, code=0: _run(words, tmp_path, _bare() | variables, code), caches
+
+
+@pytest.fixture
+def unknown_user() -> Iterator[tuple[Command, Path]]:
+    """Return a command of a user id that the system does not know, and where its caches are."""
+    setpriv = shutil.which("setpriv")
+    if setpriv is None or os.getuid() != 0:
+        pytest.skip("only root can take another user's id")
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o777)
+    user = [setpriv, f"--reuid={UNKNOWN}", f"--regid={UNKNOWN}", "--clear-groups"]
+    variables = _bare() | {"TMPDIR": str(folder)}
+    probe = [*user, sys.executable, "-c", "import torch, charrnn.cli.app"]
+    if subprocess.run(probe, cwd=folder, env=variables, capture_output=True).returncode:
+        shutil.rmtree(folder)
+        pytest.skip("charrnn is in a folder that other users cannot read")
+    yield (
+        lambda *words, code=0: _run(words, folder, variables, code, user),
+        folder / f"charrnn-{UNKNOWN}",
+    )
+    shutil.rmtree(folder)
+
+
+def _bare() -> dict[str, str]:
+    """Return the variables of a process in a container: no HOME, no user's name."""
+    source = str(Path(charrnn.__file__).parents[1])
+    return {"PATH": os.defpath, "PYTHONPATH": source, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def _run(
+    words: tuple[object, ...],
+    folder: Path,
+    variables: Mapping[str, str],
+    code: int,
+    user: list[str] | None = None,
+) -> Done:
+    command = [*(user or []), sys.executable, "-m", "charrnn", *map(str, words)]
+    ended = subprocess.run(
+        command, cwd=folder, env=variables, capture_output=True, timeout=SECONDS, check=False
+    )
+    assert ended.returncode == code, ended.stderr.decode()
+    return done(ended.returncode, ended.stdout, ended.stderr)
+
+
+@pytest.mark.parametrize("user", ["unwritable_home", "unknown_user"])
+def test_without_a_home_folder_every_command_works_and_says_once_where_its_caches_are(
+    user: str, request: pytest.FixtureRequest
+) -> None:
+    command, caches = request.getfixturevalue(user)
+    (caches.parent / "text.txt").write_text("a text of some lines,\nand no home.\n" * 60, "utf-8")
+    commands = [
+        ("corpora", "list"),
+        ("corpora", "path", "shakespeare"),
+        TRAIN,
+        ("sample", "-m", "run", "--length", 20, "--novelty"),
+    ]
+    for words in commands:
+        ended = command(*words, code=2 if "path" in words else 0)  # it was not fetched
+        said = [
+            line for line in ended.err.splitlines() if f"charrnn caches is in {caches};" in line
+        ]
+        assert len(said) == 1, ended.err
+        assert "numpy" not in ended.err  # steps are compiled
+    assert "novelty: the longest copied passage" in ended.err
+    assert stat.S_IMODE(caches.stat().st_mode) == 0o700
+    assert {path.name for path in caches.iterdir()} >= {"datasets", "kernels", "novelty"}
+    assert list((caches / "novelty").glob("*.index"))
