@@ -27,11 +27,11 @@ from charrnn.errors import CorpusError, PromptError
 from charrnn.inference.engine import Engine
 from charrnn.inference.prompt import read_ids, read_sample, read_start
 from charrnn.inference.select import EngineSelector
-from charrnn.model import model_file, saved_state
+from charrnn.model import saved_state
 from charrnn.model.model_file import Model
 from charrnn.model.saved_state import Prompted
-from charrnn.run_dir import find_model
-from charrnn.text import corpus, id_file
+from charrnn.run_dir import find_model, read_model
+from charrnn.text import corpus, id_file, unknown_symbols
 
 
 class Generator:
@@ -61,7 +61,8 @@ class Generator:
             weights: what matrices are stored as: float32, bfloat16 or int8.
             threads: CPU threads; None: as many as are worthwhile.
             device: cpu, cuda or cuda:N.
-            notify: gets a sentence when code is compiled or an engine is replaced by a slower one.
+            notify: gets a sentence when code is compiled, when an engine is replaced by a slower
+                one, and when unknown characters of a prompt are.
 
         Raises:
             OptionError: an option is invalid, or options contradict each other.
@@ -71,7 +72,7 @@ class Generator:
         self.tokenizer = model.tokenizer
         self.training = model.training
         self.reading = model.reading
-        self._model = model
+        self._model, self._notify = model, notify
         self._selector = EngineSelector(model.config, model.values, options, notify)
         self._constraints = ConstraintCache(model.tokenizer)
 
@@ -96,6 +97,27 @@ class Generator:
         except PromptError:
             return False
         return True
+
+    def readable(self, text: str, unknown: str) -> str:
+        """Return a text in characters that the model knows; a notice says what was changed.
+
+        Args:
+            text: a prompt.
+            unknown: what happens to other characters: nearest, skip or error.
+
+        Raises:
+            PromptError: there are some, and `unknown` is error.
+        """
+        if unknown == "error":
+            try:
+                self.tokenizer.encode(text)
+            except PromptError as error:
+                raise PromptError(f"{error.message}, or use --unknown nearest or skip") from None
+            return text
+        replaced = unknown_symbols.replace(text, self.knows, nearest=unknown == "nearest")
+        if replaced.changes:
+            self._notify(f"unknown characters: {replaced}")
+        return replaced.text
 
     def read(
         self,
@@ -164,18 +186,30 @@ class Generator:
         return saved_state.load(Path(path), self.config, self.model_hash)
 
     def sample(self, prompt: str | Prompted = "", **options: Any) -> str:
-        """Return a random text after `prompt`; the options are those of `SampleConfig`."""
+        """Return a random text after `prompt`; the options are those of `SampleConfig`.
+
+        As in all functions that write, `unknown` says what happens to characters of a prompt that
+        the model does not know; `read` itself refuses them.
+        """
         return self.samples(prompt, SampleConfig(**options))[0].text
 
     def samples(
-        self, prompt: str | Prompted, config: SampleConfig, write: Write = lambda piece: None
+        self,
+        prompt: str | Prompted,
+        config: SampleConfig,
+        write: Write = lambda piece: None,
+        *,
+        first: int = 0,
     ) -> list[Sample]:
         """Return `num_samples` texts, generated as one batch.
 
         `write` gets the characters of the first one as they are generated. A model of separate
         documents ends each text before the separator, besides the stop strings of `config`.
+
+        `first` is how many texts of this seed to leave out: two calls give different texts, and
+        together what one call would have given.
         """
-        batch = self._start(prompt, config, write)
+        batch = self._start(prompt, config, write, first)
         for _ in batch.steps(self.engine):
             pass
         return batch.finish()
@@ -195,11 +229,19 @@ class Generator:
         """Compile or capture what `samples` needs, so that its time is spent on generation only."""
         self._start("", config, lambda piece: None)
 
-    def _start(self, prompt: str | Prompted, config: SampleConfig, write: Write) -> SampleBatch:
+    def _start(
+        self, prompt: str | Prompted, config: SampleConfig, write: Write, first: int = 0
+    ) -> SampleBatch:
         config = replace(config, stop=self._stops(config))
-        batch = SampleBatch(self.tokenizer, self.read(prompt), config, self._constraints, write)
+        read = self._read_for(prompt, config)
+        batch = SampleBatch(self.tokenizer, read, config, self._constraints, write, first)
         self.engine = self._selector.prepare(self.engine, batch.chooser, config.num_samples)
         return batch
+
+    def _read_for(self, prompt: str | Prompted, config: SampleConfig | BeamConfig) -> Prompted:
+        if isinstance(prompt, str):
+            prompt = self.readable(prompt, config.unknown)
+        return self.read(prompt)
 
     def _stops(self, config: SampleConfig | BeamConfig) -> tuple[str, ...]:
         """Return the strings that end a text: those that were asked for, and the separator."""
@@ -225,7 +267,7 @@ class Generator:
         of hypotheses is counted in tokens.
         """
         config = replace(config, stop=self._stops(config))
-        given = (self.engine, self.tokenizer, self.read(prompt))
+        given = (self.engine, self.tokenizer, self._read_for(prompt, config))
         return search(*given, config, self._constraints, write)
 
     def score(self, text: str, *, exact: bool = False) -> scoring.Score:
@@ -277,4 +319,4 @@ def load(path: str | Path) -> Generator:
     Raises:
         ModelError: the file is missing, damaged or foreign.
     """
-    return Generator(model_file.load(find_model(Path(path))))
+    return Generator(read_model(find_model(Path(path))))

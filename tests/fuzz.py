@@ -31,12 +31,11 @@ with atheris.instrument_imports(include=["charrnn"]) if atheris else contextlib.
     from charrnn.config import TextOptions
     from charrnn.errors import CharRNNError
     from charrnn.model import model_file
-    from charrnn.run_dir import RunDir
+    from charrnn.run_dir import RunDir, checkpoints
     from charrnn.storage import files
     from charrnn.text import corpus, dataset, tokenizer
     from charrnn.text import manifest as manifests
     from charrnn.text.named import registry as corpora
-    from charrnn.training import checkpoints
     from charrnn.training.run_description import Record
 
 GOLDEN = Path(__file__).parent / "golden" / "1"

@@ -23,8 +23,9 @@ from charrnn.generator import Generator
 from charrnn.inference import compiled_engine, instructions
 from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.inference.select import COMPILING
-from charrnn.model import model_file
+from charrnn.model import model_file, parameters
 from charrnn.model.model_file import Model
+from charrnn.text.tokenizer import ByteTokenizer
 
 MakeModel = Callable[..., Model]
 
@@ -328,9 +329,56 @@ def test_a_prompt_that_was_read_can_be_continued_many_times(writer: Generator) -
 
 def test_unknown_characters_of_a_prompt_or_a_stop_string_are_refused(writer: Generator) -> None:
     with pytest.raises(PromptError, match=r"'X' \(U\+0058\)"):
-        writer.sample("heX")
+        writer.read("heX")
+    with pytest.raises(PromptError, match=r"'X' \(U\+0058\).* or use `unknown` nearest"):
+        writer.sample("heX", unknown="error")
     with pytest.raises(PromptError, match=r"'X' \(U\+0058\)"):
         writer.greedy("he", stop=["X"])
+
+
+def test_unknown_characters_of_a_prompt_are_replaced_with_a_note(tiny_model: Model) -> None:
+    notes: list[str] = []
+    writer = Generator(tiny_model, notify=notes.append)
+    options = {"length": 20, "seed": 1}
+    assert writer.sample("Hé", **options) == writer.sample("he", **options)
+    assert notes == [
+        "unknown characters: 'H' (U+0048) -> 'h' (U+0068); 'é' (U+00E9) -> 'e' (U+0065)"
+    ]
+    assert "".join(writer.stream("hé", **options)) == writer.sample("he", **options)
+    assert writer.greedy("hé", length=9) == writer.greedy("he", length=9)
+    (found,) = writer.beam("hé", BeamConfig(length=5))
+    assert found == writer.beam("he", BeamConfig(length=5))[0]
+    assert writer.sample("hé", unknown="skip", **options) == writer.sample("h", **options)
+
+
+@pytest.mark.parametrize("kind", ["char", "byte"])
+def test_a_stop_string_can_be_kept(kind: str, writer: Generator, make_model: MakeModel) -> None:
+    if kind == "byte":
+        made = make_model("abc")
+        config = replace(made.config, vocab_size=256)
+        values = parameters.initial(config, seed=1)
+        writer = Generator(Model(config, ByteTokenizer(), values, {}))
+    whole = writer.sample(length=300, seed=2)
+    stop = whole[100:102]
+    end = whole.index(stop) + len(stop)
+    pieces: list[str] = []
+    config = SampleConfig(length=300, seed=2, stop=stop, keep_stop=True)
+    (kept,) = writer.samples("", config, pieces.append)
+    assert kept.text == "".join(pieces) == whole[:end]
+    assert kept.finished_by == "stop"
+    (cut,) = writer.samples("", replace(config, keep_stop=False))
+    assert cut == replace(kept, text=whole[: end - len(stop)])
+    options = {"length": 40, "stop": (stop[0],)}
+    best = writer.beam("", BeamConfig(**options))[0]
+    ended = writer.beam("", BeamConfig(**options, keep_stop=True))[0]
+    assert ended.ids == best.ids
+    assert ended.text == best.text + (stop[0] if best.finished_by == "stop" else "")
+
+
+def test_texts_of_a_seed_can_be_written_in_two_calls(writer: Generator) -> None:
+    whole = writer.samples("he", SampleConfig(length=20, seed=5, num_samples=3))
+    part = SampleConfig(length=20, seed=5)
+    assert [writer.samples("he", part, first=index)[0] for index in range(3)] == whole
 
 
 def test_a_stop_given_as_a_plain_string_is_not_split_into_characters(writer: Generator) -> None:

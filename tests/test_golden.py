@@ -9,8 +9,8 @@ from following import resume
 
 import charrnn
 from charrnn.model.model_file import FORMAT_VERSION
+from charrnn.run_dir import checkpoints
 from charrnn.text import corpus
-from charrnn.training import checkpoints
 
 GOLDEN = Path(__file__).parent / "golden"
 VERSIONS = sorted(path.name for path in GOLDEN.iterdir() if path.name.isdecimal())

@@ -78,14 +78,13 @@ def load_models(given: Sequence[Path] | None, *, newest: bool = True) -> dict[Pa
     Raises:
         ModelError: a model does not exist or cannot be read.
     """
-    from charrnn.model import model_file
-    from charrnn.run_dir import find_model
+    from charrnn.run_dir import find_model, read_model
 
     wanted: Sequence[Path | None] = given or ([None] if newest else [])
     paths = [find_model(model) for model in wanted]
     if paths and not given:
         note(f"model: {paths[0]}")
-    return {each: model_file.load(each) for each in paths}
+    return {each: read_model(each) for each in paths}
 
 
 def read_text(file: Path | None, loaded: Mapping[Path, Model], length: int) -> str:

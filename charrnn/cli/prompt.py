@@ -2,43 +2,60 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import stat
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.shared import note
-from charrnn.config.fields import Options, choice, path, string
+from charrnn.config.fields import Options, path, string, switch
 from charrnn.errors import OptionError, PromptError
-from charrnn.text import unknown_symbols
 
 if TYPE_CHECKING:
     from charrnn.decoding.output_text import Sample
     from charrnn.generator import Generator
     from charrnn.model.saved_state import Prompted
 
-UnknownName = Literal["error", "skip", "nearest"]
+STDIN_SECONDS = 3.0  # to wait for the first byte of a pipe that nobody may ever write to
 _BOM = b"\xef\xbb\xbf"
 _STEP = 4096  # characters read between two calls of `proceed`
 _MAX_STATES = 64
+
+PromptArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[PROMPT]",
+        help="Text to continue, as --prompt.",
+        show_default="the text that is piped in, if any",
+    ),
+]
 
 
 @dataclass(frozen=True)
 class PromptOptions(Options):
     """What a model reads before it writes."""
 
-    prompt: str = string("", "Text to continue; - is standard input.", short="-p", shown="nothing")
+    prompt: str | None = string(
+        None,
+        "Text to continue; - is standard input.",
+        short="-p",
+        shown="the text that is piped in, if any",
+    )
     prompt_file: Path | None = path(
         "Continue the exact text of this file; - is standard input.", shown="none"
     )
-    unknown: str = choice(
-        UnknownName,
-        "error",
-        "What to do with characters that the model has never seen: error, skip, or nearest "
-        "(replace: é by e).",
+    prompts: Path | None = path(
+        "Continue each line of this file; - is standard input.", shown="none"
     )
+    no_prompt: bool = switch("Leave the prompt out of the output.")
     load_state: Path | None = path(
         "Continue from a saved state, with its random numbers unless --seed is given.",
         shown="none",
@@ -47,47 +64,91 @@ class PromptOptions(Options):
         "Save the state after the text, to continue from it later.", shown="none"
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.save_state is not None and self.prompts is not None:
+            raise OptionError("--save-state saves the state after one text: leave out --prompts")
+
 
 @dataclass(frozen=True)
 class Opening:
-    """A model that has read its prompt.
+    """A prompt that the model has read.
 
     Attributes:
-        generator: the model.
-        prompt: the text that the model has read; shown before what it writes.
-        read: the model's state after the prompt.
-        save_state: where to save the state after the text, if anywhere.
+        prompt: the text.
+        shown: what is shown of it before what the model writes.
+        read: the model's state after it.
     """
 
-    generator: Generator
     prompt: str
+    shown: str
     read: Prompted
-    save_state: Path | None
-
-    def save(self, written: Sample) -> None:
-        """Save the state after a text, if that was asked for."""
-        if self.save_state is not None:
-            after = self.generator.after(self.read, written)
-            self.generator.save_state(self.save_state, after)
 
 
-def open_text(generator: Generator, options: PromptOptions) -> Opening:
-    """Let a model read the prompt, starting from a saved state if one is given.
+def prompts_of(argument: str | None, options: PromptOptions) -> list[str]:
+    """Return the texts to continue: one, or the lines of ``--prompts``.
 
     Raises:
-        OptionError: the options contradict each other, or the state cannot be saved there.
-        PromptError: the prompt cannot be read, or has characters that the model does not know.
+        OptionError: several options give a prompt, or the argument is a model.
+        PromptError: a file cannot be read.
+    """
+    _check_argument(argument)
+    sources = {
+        "PROMPT": argument,
+        "--prompt": options.prompt,
+        "--prompt-file": options.prompt_file,
+        "--prompts": options.prompts,
+    }
+    given = [name for name, value in sources.items() if value is not None]
+    if len(given) > 1:
+        raise OptionError(f"{given[0]} and {given[1]} both give a prompt: use one of them")
+    if options.prompts is not None:
+        return _lines(options.prompts)
+    if options.prompt_file is not None:
+        return [_content("--prompt-file", options.prompt_file)]
+    prompt = options.prompt if argument is None else argument
+    if prompt is None:
+        return [_piped()]
+    return [_content("--prompt", Path("-")) if prompt == "-" else prompt]
+
+
+def load_state(generator: Generator, options: PromptOptions) -> Prompted | None:
+    """Return the state to continue from, if one is named; check where to save one.
+
+    Raises:
+        OptionError: a state cannot be saved there.
+        StateError: the state cannot be read.
     """
     from charrnn.model import saved_state
 
     if options.save_state is not None:
         saved_state.check_target(options.save_state)
-    text = _text(options.prompt, options.prompt_file)
-    after = None if options.load_state is None else generator.load_state(options.load_state)
-    text = _readable(text, options.unknown, generator)
-    with ProgressBar(in_bytes=False) as bar:
-        read = generator.read(text, after, bar.of("reading the prompt", len(text)))
-    return Opening(generator, text, read, options.save_state)
+    return None if options.load_state is None else generator.load_state(options.load_state)
+
+
+def save_state(generator: Generator, options: PromptOptions, after: Opening, text: Sample) -> None:
+    """Save the state after a text, if that was asked for."""
+    if options.save_state is not None:
+        generator.save_state(options.save_state, generator.after(after.read, text))
+
+
+def open_texts(
+    generator: Generator,
+    texts: Iterable[str],
+    options: PromptOptions,
+    unknown: str,
+    after: Prompted | None,
+) -> Iterator[Opening]:
+    """Let a model read prompts one by one, each after the same state, if there is one.
+
+    Raises:
+        PromptError: a prompt has characters that the model does not know.
+    """
+    for given in texts:
+        text = generator.readable(given, unknown)
+        with ProgressBar(in_bytes=False) as bar:
+            read = generator.read(text, after, bar.of("reading the prompt", len(text)))
+        yield Opening(text, "" if options.no_prompt else text, read)
 
 
 class PromptCache:
@@ -120,19 +181,83 @@ class PromptCache:
             del self._states[next(iter(self._states))]
 
 
-def _text(prompt: str, prompt_file: Path | None) -> str:
-    if prompt_file is not None and prompt:
-        raise OptionError("--prompt and --prompt-file both give a prompt: use one of them")
-    if "-" in (prompt, str(prompt_file)):
+def _check_argument(argument: str | None) -> None:
+    """Refuse a file's name or a model in the place of a prompt."""
+    from charrnn.run_dir import RunDir
+
+    if not argument:
+        return
+    with contextlib.suppress(OSError, ValueError):  # it is too long for a name, or cannot be one
+        file = Path(argument)
+        if file.suffix == ".safetensors" or RunDir(file).model.is_file():
+            what, option = "a model", "--model"
+        elif file.is_file():
+            what, option = "a file", "--prompt-file"
+        else:
+            return
+        raise OptionError(
+            f"{argument} is {what}, and this argument is the prompt itself: use {option} "
+            f"{argument} (or --prompt {argument} to continue these words)"
+        )
+
+
+def _lines(file: Path) -> list[str]:
+    text = _content("--prompts", file)
+    if not text:
+        raise PromptError(f"--prompts {file} is empty: write one prompt on each line")
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+
+
+def _content(option: str, file: Path) -> str:
+    """Return the exact text of a file; ``-`` is standard input."""
+    if str(file) == "-":
         if sys.stdin.isatty():
             note("reading the prompt from the terminal: Ctrl-D ends it")
         return _decoded("standard input", sys.stdin.buffer.read())
-    if prompt_file is None:
-        return prompt
     try:
-        return _decoded(str(prompt_file), prompt_file.read_bytes())
+        return _decoded(str(file), file.read_bytes())
     except OSError as error:
-        raise PromptError(f"--prompt-file {prompt_file}: {error.strerror}") from None
+        raise PromptError(f"{option} {file}: {error.strerror}") from None
+
+
+def _piped() -> str:
+    """Return the text that somebody pipes in; never wait long for what nobody writes.
+
+    It is read from a pipe, a socket, or the start of a file; a file that something else has begun
+    to read, as a shell reads its script, is left alone.
+    """
+    try:
+        descriptor = sys.stdin.fileno()
+        kind = os.fstat(descriptor).st_mode
+        if stat.S_ISREG(kind):
+            taken = os.lseek(descriptor, 0, os.SEEK_CUR) == 0
+            return _decoded("standard input", sys.stdin.buffer.read()) if taken else ""
+        if not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
+            return ""
+        first = _first_bytes(descriptor)
+        return _decoded("standard input", first + sys.stdin.buffer.read()) if first else ""
+    except (OSError, ValueError):  # a stream that is closed, or no file
+        return ""
+
+
+def _first_bytes(descriptor: int) -> bytes:
+    """Return the first bytes of a pipe: none if it is empty, or if nobody writes to it."""
+    found = [b""]
+
+    def read() -> None:
+        with contextlib.suppress(OSError):
+            found.append(os.read(descriptor, 2**16))
+
+    # Not select(), which knows no pipes on Windows.
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(STDIN_SECONDS)
+    if reader.is_alive():
+        note(
+            f"nothing came on standard input in {STDIN_SECONDS:g} seconds, so there is no prompt: "
+            "--prompt - waits for one, --prompt '' does not look for one"
+        )
+    return found[-1]
 
 
 def _decoded(name: str, data: bytes) -> str:
@@ -146,17 +271,3 @@ def _decoded(name: str, data: bytes) -> str:
             f"{name} is not UTF-8: byte {data[error.start]:02x} at offset {error.start}: "
             "convert it, for instance 'iconv -f LATIN1 -t UTF-8'"
         ) from None
-
-
-def _readable(text: str, policy: str, generator: Generator) -> str:
-    """Return the prompt in characters that the model knows; report changes on stderr."""
-    if policy == "error":
-        try:
-            generator.tokenizer.encode(text)
-        except PromptError as error:
-            raise PromptError(f"{error.message}, or use --unknown nearest or skip") from None
-        return text
-    replaced = unknown_symbols.replace(text, generator.knows, nearest=policy == "nearest")
-    if replaced.changes:
-        note(f"unknown characters: {replaced}")
-    return replaced.text

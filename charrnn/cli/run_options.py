@@ -104,11 +104,10 @@ class RunOptions(HeldOutOptions):
         """Return the model to start from, if any, and add its architecture to the options."""
         if self.init_from is None:
             return None
-        from charrnn.model import model_file
-        from charrnn.run_dir import find_model
+        from charrnn.run_dir import find_model, read_model
         from charrnn.training import init_from as transfer
 
-        model = model_file.load(find_model(self.init_from))
+        model = read_model(find_model(self.init_from))
         chosen |= transfer.options(model, chosen)
         return model
 

@@ -35,8 +35,8 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="A model file or a run's folder.",
-        show_default="the newest run in ./runs",
+        help="A model file, or the folder of a run or of one of its checkpoints.",
+        show_default="$CHARRNN_MODEL, or the newest run in ./runs",
         autocompletion=completion.models,
     ),
 ]
@@ -86,10 +86,13 @@ def _discard_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def note(text: str) -> None:
-    """Print a line to stderr, with control characters escaped."""
+def note(text: str, *, dim: bool = False) -> None:
+    """Print a line to stderr, with control characters escaped; `dim` on a terminal with colors."""
+    line = visible(text)
+    if dim and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        line = line if os.environ.get("NO_COLOR") else f"\x1b[2m{line}\x1b[0m"
     with contextlib.suppress(OSError):  # stderr was closed: the work goes on
-        sys.stderr.write(visible(text) + "\n")
+        sys.stderr.write(line + "\n")
         sys.stderr.flush()
 
 
@@ -107,21 +110,25 @@ def print_json(fields: Mapping[str, Any]) -> None:
 def load_model(given: Path | None, engine: EngineOptions | None = None) -> Generator:
     """Return the generator of the model that ``--model`` names; by default, of the newest run.
 
-    A model that was not named is printed on stderr.
+    A model that was not named is described on stderr, and so is a better one that it hides.
 
     Raises:
         OptionError: the device is not available.
         ModelError: there is no such model, or its file is damaged.
     """
     from charrnn.generator import Generator
-    from charrnn.model import model_file
-    from charrnn.run_dir import find_model
+    from charrnn.run_dir import MODEL_VARIABLE, better_than_newest, find_model, in_words, read_model
 
     engine = engine or EngineOptions()
     path = find_model(given)
+    model = read_model(path)
     if given is None:
-        note(f"model: {path}")
-    generator = Generator(model_file.load(path), **to_json(engine), notify=note)
+        note(f"model: {in_words(path, model.training)}", dim=True)
+        better = None if os.environ.get(MODEL_VARIABLE) else better_than_newest(path)
+        if better:
+            run, why = better
+            note(f"model: this is the newest run, but {run} {why}: --model {run} uses that one")
+    generator = Generator(model, **to_json(engine), notify=note)
     if engine.device != "cpu":
         _ = generator.engine  # reports a missing device now instead of in the middle of the work
     return generator

@@ -4,7 +4,14 @@
 Nothing here imports numpy or torch, so that a wrong flag is refused at once.
 """
 
-from charrnn.config.decoding import BeamConfig, EngineOptions, Limits, SampleConfig, WeightsName
+from charrnn.config.decoding import (
+    BeamConfig,
+    EngineOptions,
+    Limits,
+    SampleConfig,
+    UnknownOption,
+    WeightsName,
+)
 from charrnn.config.fields import (
     MAX_LENGTH,
     MAX_SEED,
@@ -48,6 +55,7 @@ __all__ = [
     "TrainConfig",
     "TrainOptions",
     "UnitOptions",
+    "UnknownOption",
     "UntrainedOptions",
     "WeightsName",
     "check_device",

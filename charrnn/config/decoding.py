@@ -35,6 +35,7 @@ from charrnn.config.fields import (
 from charrnn.errors import OptionError
 
 WeightsName = Literal["float32", "bfloat16", "int8"]
+UnknownName = Literal["nearest", "skip", "error"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,18 @@ class EngineOptions(Options):
                 raise OptionError(
                     f"{flag(name)} {given} is for the CPU: leave it out with --device {self.device}"
                 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownOption(Options):
+    """How a text is read that has characters which a model does not know."""
+
+    unknown: str = choice(
+        UnknownName,
+        "nearest",
+        "What to do with characters that the model has never seen: nearest (replace: é by e), "
+        "skip, or error.",
+    )
 
 
 def _check_pattern(name: str, value: Any, pattern: str | None = None) -> Any:
@@ -150,7 +163,7 @@ def _check_stop(name: str, value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class SampleConfig(Limits):
+class SampleConfig(Limits, UnknownOption):
     """Random sampling; `charrnn.decoding.filters` defines the filters and their order."""
 
     length: int = integer(0, MAX_LENGTH, 1000, "Characters to write.", short="-n")
@@ -267,8 +280,12 @@ class SampleConfig(Limits):
     )
     num_samples: int = integer(1, 2**16, 1, "Number of texts, written as one batch.")
     stop: str | Sequence[str] = strings(
-        "End the text before this string; may be repeated.", _check_stop, shown="none"
+        r"End the text before this string; escapes such as \n work; may be repeated.",
+        _check_stop,
+        shown="none",
+        parse=unescape,
     )
+    keep_stop: bool = switch("Leave the --stop string at the end of the text.")
     seed: int | None = integer(
         0,
         MAX_SEED,
@@ -321,12 +338,17 @@ class SampleConfig(Limits):
 
 
 @dataclass(frozen=True)
-class BeamConfig(Limits):
+class BeamConfig(Limits, UnknownOption):
     """Beam search: the `width` most probable prefixes are kept at every step."""
 
-    length: int = same(SampleConfig, "length", 200)
+    length: int = same(
+        SampleConfig,
+        "length",
+        200,
+        help="Tokens to write: characters, unless the model's tokens are bytes or pieces.",
+    )
     min_length: int = integer(
-        0, MAX_LENGTH, 0, "Minimum number of characters before a --stop may end a text."
+        0, MAX_LENGTH, 0, "Minimum number of tokens before a --stop may end a text."
     )
     width: int = integer(1, 2**16, 5, "Number of prefixes kept at every step.", short="-w")
     num_return: int = integer(
@@ -353,6 +375,7 @@ class BeamConfig(Limits):
         SampleConfig, "seed", None, help="Seed of --stochastic; the same seed gives the same texts."
     )
     stop: str | Sequence[str] = same(SampleConfig, "stop", ())
+    keep_stop: bool = same(SampleConfig, "keep_stop", False)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -31,6 +31,7 @@ class SampleBatch:
         config: SampleConfig,
         constraints: ConstraintCache,
         write: Write,
+        first: int = 0,
     ) -> None:
         """Start empty texts.
 
@@ -42,16 +43,20 @@ class SampleBatch:
             config: number and length of the texts, and how their tokens are chosen.
             constraints: those of the model.
             write: gets the first text's characters as they are generated.
+            first: how many texts of this seed there are before.
         """
         given = prompt.seed if config.seed is None else config.seed
         seed = secrets.randbits(32) if given is None else given
         drawn = prompt.drawn if seed == prompt.seed else 0
-        rows = range(config.num_samples)
+        rows = range(first, first + config.num_samples)
         self._prompt = prompt
         self._seed = seed if config.temperature else None  # None: nothing is random
         self._max_tokens, length = vocabulary.max_tokens_and_characters(tokenizer, config)
         writers = [write, *(_ignore for _ in rows[1:])]
-        self._texts = [output_text(tokenizer, config.stop, length, write) for write in writers]
+        self._texts = [
+            output_text(tokenizer, config.stop, length, write, keep_stop=config.keep_stop)
+            for write in writers
+        ]
         self.chooser = Sampler(
             config,
             [sampler.generator(seed, row, drawn) for row in rows],
@@ -83,7 +88,8 @@ def search(
 
     `write` gets characters of the best one as soon as no later step can change them.
     """
-    best = output_text(tokenizer, config.stop, MAX_LENGTH, write)
+    keep = config.keep_stop
+    best = output_text(tokenizer, config.stop, MAX_LENGTH, write, keep_stop=keep)
     seed = None
     if config.stochastic:
         seed = secrets.randbits(32) if config.seed is None else config.seed
@@ -101,7 +107,7 @@ def search(
     best.finish(None)
     samples = []
     for hypothesis in hypotheses:
-        text = output_text(tokenizer, config.stop, MAX_LENGTH, _ignore)
+        text = output_text(tokenizer, config.stop, MAX_LENGTH, _ignore, keep_stop=keep)
         text.show(hypothesis.ids)
         sample = text.finish(seed)
         finished_by = "stop" if sample.finished_by == "stop" else hypothesis.ended

@@ -22,7 +22,7 @@ class Sample:
     """A text that a model wrote.
 
     Attributes:
-        text: what was written after the prompt, without a stop string.
+        text: what was written after the prompt; a stop string at its end only if it was to stay.
         seed: the seed that repeats it; None where nothing is random.
         log_prob: log-probability in nats that the model gives to what it wrote after the prompt
             (at temperature 1, including a stop string).
@@ -59,11 +59,18 @@ class OutputText(Protocol):
         ...
 
     def finish(self, seed: int | None) -> Sample:
-        """Write what was held back, without a stop string at the end; return the whole text."""
+        """Write what was held back, but no stop string that is to go; return the whole text."""
         ...
 
 
-def output_text(tokenizer: Tokenizer, stop: Sequence[str], length: int, write: Write) -> OutputText:
+def output_text(
+    tokenizer: Tokenizer,
+    stop: Sequence[str],
+    length: int,
+    write: Write,
+    *,
+    keep_stop: bool = False,
+) -> OutputText:
     """Return an empty text.
 
     Args:
@@ -71,30 +78,36 @@ def output_text(tokenizer: Tokenizer, stop: Sequence[str], length: int, write: W
         stop: strings before which the text ends.
         length: maximum number of characters; without effect where every token is a character.
         write: gets the characters as soon as they are certain.
+        keep_stop: whether the text ends after the string instead.
 
     Raises:
         PromptError: a stop string has a character that is not in the vocabulary.
     """
     if tokenizer.whole_characters:
-        return _CharacterText(tokenizer, stop_ids(tokenizer, stop), write)
-    return _DecodedText(tokenizer, stop, length, write)
+        return _CharacterText(tokenizer, stop_ids(tokenizer, stop), write, keep_stop)
+    return _DecodedText(tokenizer, stop, length, write, keep_stop)
 
 
 class _CharacterText:
     """A text whose tokens are characters: stop strings are searched for among the ids."""
 
     def __init__(
-        self, tokenizer: Tokenizer, stops: Sequence[tuple[int, ...]], write: Write
+        self,
+        tokenizer: Tokenizer,
+        stops: Sequence[tuple[int, ...]],
+        write: Write,
+        keep_stop: bool,
     ) -> None:
         self._tokenizer = tokenizer
         self._stops = stops
         self._write = write
+        self._keep_stop = keep_stop
         self._max_held = max(map(len, stops), default=0)
         self._ids: list[int] = []
         self._num_written = 0
         self._log_prob = 0.0
         self._finished_by = "length"
-        self._end: int | None = None  # where a stop string begins
+        self._end: int | None = None  # where a stop string begins that is to go
 
     @property
     def num_tokens(self) -> int:
@@ -130,7 +143,8 @@ class _CharacterText:
         if not matches:
             return None
         end, start = min(matches)
-        self._end = len(self._ids) - len(before) + start
+        if not self._keep_stop:
+            self._end = len(self._ids) - len(before) + start
         return end - len(before)
 
     def show(self, tokens: Sequence[int]) -> None:
@@ -143,11 +157,13 @@ class _CharacterText:
             self._num_written = end
 
     def finish(self, seed: int | None) -> Sample:
-        if self._end is None:
-            lengths = [len(s) for s in self._stops if tuple(self._ids[-len(s) :]) == s]
-            self._end = len(self._ids) - max(lengths, default=0)
-        self._write_up_to(self._end)
-        text = self._tokenizer.decode(self._ids[: self._end])
+        end = self._end
+        if end is None:
+            stops = () if self._keep_stop else self._stops
+            lengths = [len(s) for s in stops if tuple(self._ids[-len(s) :]) == s]
+            end = len(self._ids) - max(lengths, default=0)
+        self._write_up_to(end)
+        text = self._tokenizer.decode(self._ids[:end])
         return Sample(text, seed, self._log_prob, self._finished_by, tuple(self._ids))
 
 
@@ -155,9 +171,15 @@ class _DecodedText:
     """A text of other tokens: length and stop strings are found in what the tokens decode to."""
 
     def __init__(
-        self, tokenizer: Tokenizer, stops: Sequence[str], length: int, write: Write
+        self,
+        tokenizer: Tokenizer,
+        stops: Sequence[str],
+        length: int,
+        write: Write,
+        keep_stop: bool,
     ) -> None:
         self._decoder = Decoder(tokenizer)
+        self._keep_stop = keep_stop
         self._stops, self._characters_left = stops, length
         self._write = write
         self._max_held = max(map(len, stops), default=0)
@@ -207,7 +229,8 @@ class _DecodedText:
         matches = [(start + length, start) for start, length in starts if start >= 0]
         if matches:
             self._finished_by = "stop"
-            self._tail = self._tail[: min(matches)[1]]
+            end, start = min(matches)
+            self._tail = self._tail[: end if self._keep_stop else start]
             self._max_held = 0
 
     def _write_up_to(self, end: int) -> None:

@@ -33,8 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import CharRNNError, CorpusError, OptionError
-from charrnn.model import model_file
-from charrnn.run_dir import RunDir, find_model
+from charrnn.run_dir import RunDir, find_model, read_model
 from charrnn.storage.cache_dir import cache_dir, writable
 from charrnn.storage.files import json_text
 from charrnn.text.notices import Notify
@@ -212,7 +211,7 @@ def for_model(model: str | Path, notify: Notify = lambda sentence: None) -> Inde
         CorpusError: there is no index yet, and the training text is not available.
     """
     file = find_model(Path(model))
-    described: Any = model_file.load(file).training.get("corpus")
+    described: Any = read_model(file).training.get("corpus")
     try:
         sha256, characters = described["sha256"]["corpus"], described["train_characters"]
         split = str(described.get("split", "")).startswith(("by document", "by hash"))
@@ -236,7 +235,7 @@ def cache_folder() -> Path:
 def _training_text(model: Path, sha256: str) -> str:
     """Return the text that `model` was trained on, read again from its files."""
     try:
-        data = RunDir(model.parent).dataset()
+        data = RunDir.of_model(model).dataset()
         if data.sha256["corpus"] != sha256:
             raise CorpusError(f"{data.name} changed since the training")
     except CharRNNError as error:

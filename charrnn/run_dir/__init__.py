@@ -2,10 +2,19 @@
 
 - `folder`: what each file of a run is called and holds
 - `find`: a run or a model by its path or its name, the newest one, and the folder of a new run
+- `checkpoints`: what a training resumes from; verified, or not used
+- `models`: the model of a file, or of a checkpoint
 - `lock`: one training at a time in a folder
 """
 
-from charrnn.run_dir.find import RUNS, check_resume, choose_run_dir, find_model, find_run
+from charrnn.run_dir.find import (
+    MODEL_VARIABLE,
+    RUNS,
+    check_resume,
+    choose_run_dir,
+    find_model,
+    find_run,
+)
 from charrnn.run_dir.folder import (
     COLUMNS,
     DIVERGED,
@@ -15,18 +24,23 @@ from charrnn.run_dir.folder import (
     Starts,
     held_out,
 )
+from charrnn.run_dir.models import better_than_newest, in_words, read_model
 
 __all__ = [
     "COLUMNS",
     "DIVERGED",
     "INTERRUPTED",
+    "MODEL_VARIABLE",
     "RUNS",
     "Course",
     "RunDir",
     "Starts",
+    "better_than_newest",
     "check_resume",
     "choose_run_dir",
     "find_model",
     "find_run",
     "held_out",
+    "in_words",
+    "read_model",
 ]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 
 from charrnn.errors import ModelError, OptionError
 from charrnn.model.model_file import MODEL_NAME
-from charrnn.run_dir.folder import RunDir
+from charrnn.run_dir import checkpoints
+from charrnn.run_dir.folder import CHECKPOINTS, RunDir
 
 RUNS = Path("runs")  # new runs are created here
+MODEL_VARIABLE = "CHARRNN_MODEL"  # names the model to use where none is given
 
 
 def choose_run_dir(
@@ -74,13 +77,20 @@ def find_run(given: Path | None) -> RunDir:
 
 
 def find_model(given: Path | None) -> Path:
-    """Return the file meant by ``--model``: a file, a run's folder, or the newest run.
+    """Return what ``--model`` means: a model file, or the folder of a checkpoint.
+
+    Args:
+        given: a file, a run's folder or a checkpoint's; None: what the environment variable
+            CHARRNN_MODEL names, or else the newest run.
 
     Raises:
         ModelError: there is none; says where it looked and how to make one.
     """
+    named = os.environ.get(MODEL_VARIABLE)
+    if given is None and named:
+        given = Path(named)
     if given is not None:
-        return RunDir(given).model if given.is_dir() else given
+        return _model_of(given)
     models = sorted(RUNS.glob(f"*/{MODEL_NAME}"), key=lambda path: path.stat().st_mtime_ns)
     if not models:
         raise ModelError(
@@ -88,3 +98,14 @@ def find_model(given: Path | None) -> Path:
             "or name one with --model"
         )
     return models[-1]
+
+
+def _model_of(given: Path) -> Path:
+    """Return the model file of a run's folder; other files and checkpoints are what they are."""
+    if given.name == checkpoints.TENSORS and (given.parent / checkpoints.MANIFEST).is_file():
+        return given.parent
+    if not given.is_dir() or (given / checkpoints.MANIFEST).is_file():
+        return given
+    if given.name == CHECKPOINTS and (steps := RunDir(given.parent).checkpoint_steps()):
+        raise ModelError(f"{given} holds several models: name one, such as {given / str(steps[0])}")
+    return RunDir(given).model

@@ -4,7 +4,7 @@ config.json            the plan, the texts, and how they were read
 metrics.jsonl          one line per report
 summary.json           the result; it exists once the training has ended
 model.safetensors      the best model so far; it exists from the first validation on
-checkpoints/, latest   what the training resumes from (`charrnn.training.checkpoints`)
+checkpoints/, latest   what the training resumes from (`checkpoints`)
 .lock                  held by the process that trains (`lock`)
 """
 
@@ -57,6 +57,7 @@ COLUMNS = (
 # Why a training ended, in summary.json; else it names the budget that was used up.
 INTERRUPTED, DIVERGED = "interrupt", "diverged"
 Starts = NDArray[np.uint64]  # positions at which documents start
+CHECKPOINTS = "checkpoints"
 _STEP = re.compile(r"0|[1-9][0-9]{0,15}")
 
 
@@ -102,6 +103,13 @@ class RunDir:
 
     path: Path
 
+    @classmethod
+    def of_model(cls, model: Path) -> RunDir:
+        """Return the run that a model file, or the folder of a checkpoint, lies in."""
+        folder = model.parent
+        is_checkpoint = folder.name == CHECKPOINTS and _STEP.fullmatch(model.name)
+        return cls(folder.parent if is_checkpoint else folder)
+
     @property
     def config(self) -> Path:
         """The plan, the texts, and how they were read."""
@@ -125,7 +133,7 @@ class RunDir:
     @property
     def checkpoints(self) -> Path:
         """The folder with one folder for each checkpoint."""
-        return self.path / "checkpoints"
+        return self.path / CHECKPOINTS
 
     @property
     def latest(self) -> Path:
@@ -284,7 +292,7 @@ def held_out(model: Path, tokenizer: Tokenizer, part: str) -> tuple[Ids, Starts]
     """Return a part of the text of the run that `model` lies in, made again from its files.
 
     Args:
-        model: a model file in the folder of its run.
+        model: a model file in the folder of its run, or one of its checkpoints.
         tokenizer: the model's.
         part: train, valid or test.
 
@@ -295,7 +303,7 @@ def held_out(model: Path, tokenizer: Tokenizer, part: str) -> tuple[Ids, Starts]
         OptionError: the text is not available or has changed, or the run had no such part.
     """
     try:
-        data = RunDir(model.parent).dataset()
+        data = RunDir.of_model(model).dataset()
         if data.tokenizer != tokenizer:
             raise CorpusError("its alphabet is not that of the training")
     except CharRNNError as error:

@@ -2,8 +2,9 @@
 
 The replacement is the first of these that is in the vocabulary: the same character in other code
 points (Unicode's canonical forms), its compatible form (a ligature's letters, an ellipsis' dots),
-the usual plain form of a quote, dash, space or letter, the letter without its marks; then each of
-them in the other case. A character without a known replacement is left out.
+the usual plain form of a dash, space or letter, the letter without its marks; then each of them in
+the other case. A quotation mark becomes the straight one, or else a mark that opens or closes as it
+does; CR LF becomes LF. A character without a known replacement is left out.
 """
 
 from __future__ import annotations
@@ -17,16 +18,13 @@ from charrnn.terminal import character_name, visible
 
 # Replacements that people use and that Unicode does not call compatible.
 _PLAIN = {
-    **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u2035\u00b4\u0060\u02bc\u2039\u203a", "'"),
-    **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb\u301d\u301e\u301f", '"'),
-    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2043\u00ad", "-"),
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\u2043\u00ad", "-"),
+    **dict.fromkeys("\u2014\u2015", "--"),
     **dict.fromkeys("\u2022\u00b7\u2219", "*"),
     **dict.fromkeys("\t\v\f\u200b", " "),
     **dict.fromkeys("\r\x85\u2028\u2029", "\n"),
     "\u2044": "/",
     "\u00d7": "x",
-    "'": "\u2019",
-    '"': "\u201d",
     "-": "\u2013",
     "\u00e6": "ae",
     "\u00c6": "AE",
@@ -38,6 +36,21 @@ _PLAIN = {
     "\u00d0": "D",
     "\u0131": "i",
 }
+# Quotation marks: all of a kind, then what replaces one that opens and one that closes.
+_QUOTES = (
+    (
+        "'\u2018\u2019\u201a\u201b\u2032\u2035\u00b4\u0060\u02bc\u2039\u203a",
+        "'\u201a\u2018\u2039",
+        "'\u2019\u2018\u203a",
+    ),
+    (
+        '"\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb\u301d\u301e\u301f',
+        '"\u201e\u201c\u00ab',
+        '"\u201d\u201c\u00bb',
+    ),
+)
+_OPENING = "\u2018\u201a\u201b\u2039\u201c\u201e\u201f\u00ab\u301d"
+_BEFORE_OPENING = "([{-\u2013\u2014" + _OPENING
 
 
 @dataclass
@@ -86,6 +99,8 @@ def replace(text: str, knows: Callable[[str], bool], *, nearest: bool) -> Replac
     while index < len(text):
         written = text[index]
         form = known_form.get(written, written)
+        if nearest and written in unknown:
+            form = _quote(text, index, knows) or form
         if nearest:
             written, form = _composed(text, index, unknown, knows) or (written, form)
         if written != form:
@@ -95,10 +110,27 @@ def replace(text: str, knows: Callable[[str], bool], *, nearest: bool) -> Replac
     return Replaced("".join(pieces), changes)
 
 
+def _quote(text: str, index: int, knows: Callable[[str], bool]) -> str:
+    """Return a known quotation mark for the one at `index`; nothing if it is none."""
+    mark, before = text[index], text[index - 1 : index]
+    for marks, opening, closing in _QUOTES:
+        if mark in marks:
+            straight = mark in "'\"\u0060\u00b4"
+            opens = not before or before.isspace() or before in _BEFORE_OPENING
+            forms = opening if mark in _OPENING or (straight and opens) else closing
+            return next(filter(knows, forms), "")
+    return ""
+
+
 def _composed(
     text: str, index: int, unknown: set[str], knows: Callable[[str], bool]
 ) -> tuple[str, str] | None:
-    """Return a letter with combining marks, of which one part is unknown, and its composed form."""
+    """Return characters that have one form together, of which one is unknown, and that form.
+
+    They are a letter with combining marks, or a CR LF.
+    """
+    if text.startswith("\r\n", index) and "\r" in unknown and knows("\n"):
+        return "\r\n", "\n"
     end = index + 1
     while end < len(text) and unicodedata.combining(text[end]):
         end += 1

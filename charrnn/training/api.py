@@ -7,8 +7,7 @@ from typing import Any
 
 from charrnn.config import TrainOptions
 from charrnn.config.fields import with_field_names
-from charrnn.model import model_file
-from charrnn.run_dir import check_resume, find_model
+from charrnn.run_dir import check_resume, find_model, read_model
 from charrnn.text import open as texts
 from charrnn.training import init_from as transfer
 from charrnn.training.events import Result, result_of
@@ -48,7 +47,7 @@ def train(
     options = with_field_names(options)
     if resume:
         check_resume(force=force, init_from=init_from is not None)
-    model = model_file.load(find_model(Path(init_from))) if init_from else None
+    model = read_model(find_model(Path(init_from))) if init_from else None
     chosen = TrainOptions(**(transfer.options(model, options) if model else options))
     read = texts.texts_of(names, chosen, valid, test, options)
     folder = None if out is None else Path(out)

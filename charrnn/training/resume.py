@@ -13,11 +13,11 @@ import torch
 from charrnn.config import TrainConfig, TrainOptions
 from charrnn.errors import ModelError, OptionError
 from charrnn.network.module import choose_device
-from charrnn.run_dir import RunDir, choose_run_dir, lock
+from charrnn.run_dir import RunDir, checkpoints, choose_run_dir, lock
+from charrnn.run_dir.checkpoints import Found
 from charrnn.text.open import Texts
-from charrnn.training import checkpoints, process_settings, run_description, state
+from charrnn.training import process_settings, run_description, state
 from charrnn.training import resume_rules as change_rules
-from charrnn.training.checkpoints import Found
 from charrnn.training.events import Events, Notice, Planned
 from charrnn.training.run import Control, Past, Run
 from charrnn.training.run_description import Record

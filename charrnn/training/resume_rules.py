@@ -12,8 +12,9 @@ from typing import Any
 
 from charrnn.config import ModelConfig, TextOptions, TrainConfig, TrainOptions, flag, to_json
 from charrnn.errors import OptionError
+from charrnn.run_dir.models import digest
 from charrnn.text.dataset import Dataset
-from charrnn.training.run_description import Record, digest
+from charrnn.training.run_description import Record
 
 BUDGETS = ("minutes", "epochs", "steps")
 MACHINE = ("device", "precision", "backend", "threads")

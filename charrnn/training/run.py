@@ -19,14 +19,15 @@ from charrnn.config import to_json
 from charrnn.errors import DivergedError
 from charrnn.model import model_file, parameters
 from charrnn.model.model_file import MODEL_NAME, Model
-from charrnn.run_dir import DIVERGED, INTERRUPTED
+from charrnn.run_dir import DIVERGED, INTERRUPTED, checkpoints
+from charrnn.run_dir.checkpoints import Checkpoint
+from charrnn.run_dir.models import digest
 from charrnn.scoring import Score
 from charrnn.storage import files, machine
 from charrnn.training import budget as budgets
-from charrnn.training import checkpoints, run_description, state
+from charrnn.training import run_description, state
 from charrnn.training.background_writer import BackgroundWriter
 from charrnn.training.budget import Budget, Clock
-from charrnn.training.checkpoints import Checkpoint
 from charrnn.training.events import (
     Best,
     Done,
@@ -248,7 +249,7 @@ class Run:
             options=self._setup.options,
             plan=self._setup.plan,
             run=run_description.description(self._setup) | {"changes": list(self._past.changes)},
-            tokenizer=run_description.digest(self._setup.data.tokenizer),
+            tokenizer=digest(self._setup.data.tokenizer),
             machine=run_description.machine(self._setup),
             seconds=self._seconds(),
             fraction=self.budget.fraction(captured.step),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +12,6 @@ import torch
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions, from_json, to_json
 from charrnn.errors import CharRNNError, ModelError
 from charrnn.storage import machine as installed
-from charrnn.text.tokenizer import Tokenizer
 from charrnn.training.plan import Plan
 from charrnn.training.setup import Setup
 
@@ -62,11 +59,6 @@ def _backend(setup: Setup) -> str:
     return {"fused": "scaffold"}.get(setup.kernel.backend, setup.kernel.backend)
 
 
-def digest(tokenizer: Tokenizer) -> str:
-    """Return the SHA-256 of a tokenizer as the model file stores it."""
-    return hashlib.sha256(json.dumps(tokenizer.to_json(), sort_keys=True).encode()).hexdigest()
-
-
 @dataclass(frozen=True)
 class Record:
     """What a checkpoint says besides its tensors; no file name is in it.
@@ -75,7 +67,7 @@ class Record:
         options: what the user asked for at the start.
         plan: what was planned.
         run: the `description`, and under ``changes`` what a resume changed at which step.
-        tokenizer: the tokenizer's `digest`.
+        tokenizer: the tokenizer's `charrnn.run_dir.models.digest`.
         machine: what ran it.
         seconds: spent by the commands so far.
         fraction: part of the budget used.

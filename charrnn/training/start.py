@@ -14,12 +14,12 @@ from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.network.layers import Kernel
 from charrnn.network.module import CharRNN, choose_device
-from charrnn.run_dir import RunDir, choose_run_dir, lock
+from charrnn.run_dir import RunDir, checkpoints, choose_run_dir, lock
 from charrnn.storage import machine
 from charrnn.text import streams
 from charrnn.text.dataset import Dataset
 from charrnn.text.open import Texts
-from charrnn.training import checkpoints, init_from, plan, process_settings
+from charrnn.training import init_from, plan, process_settings
 from charrnn.training.events import Events, Notice, Planned
 from charrnn.training.plan import Plan
 from charrnn.training.run import Control, Past, Run

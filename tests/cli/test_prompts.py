@@ -13,13 +13,54 @@ from .conftest import Cli, Run, needs_terminal, on_terminal
 PROMPT = "the old café\n"
 
 
-@pytest.mark.parametrize("where", ["--prompt -", "--prompt-file -", "--prompt-file prompt.txt"])
+@pytest.mark.parametrize(
+    "where", ["--prompt -", "--prompt-file -", "--prompt-file prompt.txt", "-"]
+)
 def test_prompts_from_all_sources_are_equal(where: str, tiny: Run, cli: Cli) -> None:
     (cli.folder / "prompt.txt").write_text(PROMPT, "utf-8", newline="")
     words = ("greedy", "-m", tiny.folder, "-n", 30)
     given = cli(*words, "--prompt", PROMPT)
     assert cli(*words, *where.split(), stdin=PROMPT.encode()) == given
+    assert cli(*words, PROMPT, stdin=b"not read") == given
+    assert cli(*words, "--prompt", PROMPT, stdin=b"not read") == given
     assert given.out.startswith(PROMPT)
+
+
+@pytest.mark.parametrize("command", ["sample --seed 1", "greedy", "beam"])
+def test_text_that_is_piped_in_is_the_prompt(command: str, tiny: Run, cli: Cli) -> None:
+    words = f'charrnn {command} -m "$1" -n 20'
+    given = cli(*command.split(), "-m", tiny.folder, "-n", 20, "-p", "the old")
+    assert cli.shell(f'printf "the old" | {words}', tiny.folder) == given
+    assert cli.shell(f'printf "the old" > file; {words} < file', tiny.folder) == given
+
+
+@pytest.mark.parametrize("stdin", ["< /dev/null", "<&-", "< <(true)"])
+def test_a_standard_input_without_text_is_no_prompt(stdin: str, tiny: Run, cli: Cli) -> None:
+    expected = cli("greedy", "-m", tiny.folder, "-n", 20)
+    assert cli.shell(f'charrnn greedy -m "$1" -n 20 {stdin}', tiny.folder) == expected
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tiny: Run, cli: Cli) -> None:
+    done = cli.start("greedy", "-m", tiny.folder, "-n", 20).end()  # its stdin stays open
+    assert done.out == cli("greedy", "-m", tiny.folder, "-n", 20).out
+    assert "nothing came on standard input in 3 seconds, so there is no prompt" in done.err
+    done = cli.start("greedy", "-m", tiny.folder, "-n", 20, "-p", "").end()
+    assert done.err == ""
+
+
+def test_a_script_on_standard_input_is_not_its_commands_prompt(tiny: Run, cli: Cli) -> None:
+    expected = cli("greedy", "-m", tiny.folder, "-n", 20).out
+    (cli.folder / "script").write_text("read line\nfirst\nrest of the script\n")
+    line = '{ read line; charrnn greedy -m "$1" -n 20; cat; } < script'
+    assert cli.shell(line, tiny.folder).out == expected + "first\nrest of the script\n"
+
+
+def test_a_model_is_no_prompt(tiny: Run, cli: Cli) -> None:
+    sentence = cli("greedy", tiny.folder, code=2).sentence
+    assert f"use --model {tiny.folder}" in sentence
+    sentence = cli("greedy", tiny.text, code=2).sentence
+    assert f"use --prompt-file {tiny.text}" in sentence
+    assert cli("greedy", "-m", tiny.folder, "-n", 0, "the old").out == "the old"
 
 
 def test_a_byte_order_mark_is_dropped_from_the_prompt(tiny: Run, cli: Cli) -> None:
@@ -35,7 +76,8 @@ def test_an_empty_prompt_is_no_prompt(tiny: Run, cli: Cli) -> None:
 
 def test_unknown_characters_are_replaced_or_skipped_and_reported(tiny: Run, cli: Cli) -> None:
     words = ("greedy", "-m", tiny.folder, "-n", 0, "-p", "ÓLD “Ж” séa\udcff")
-    near = cli(*words, "--unknown", "nearest")
+    near = cli(*words)
+    assert cli(*words, "--unknown", "nearest") == near
     assert near.out == "old  séa"
     assert "'Ж' (U+0416) left out" in near.err
     assert "'L' (U+004C) -> 'l' (U+006C)" in near.err
@@ -117,13 +159,26 @@ def test_several_texts_are_written_to_a_folder(tiny: Run, cli: Cli) -> None:
 
 def test_existing_output_stays_if_writing_fails(tiny: Run, cli: Cli) -> None:
     (cli.folder / "text.txt").write_text("before")
-    cli("sample", "-m", tiny.folder, "--out", "text.txt", "--force", "-p", "@", code=2)
+    cli(
+        "sample",
+        "-m",
+        tiny.folder,
+        "--out",
+        "text.txt",
+        "--force",
+        "-p",
+        "@",
+        "--unknown",
+        "error",
+        code=2,
+    )
     assert (cli.folder / "text.txt").read_text() == "before"
 
 
 def bad(folder: Path) -> None:
     (folder / "latin1.txt").write_bytes(b"caf\xe9")
     (folder / "novel.txt").write_text("a year's work")
+    (folder / "empty.txt").write_text("")
     (folder / "made").mkdir()
 
 
@@ -131,7 +186,12 @@ CASES = {
     "--prompt-file nothere.txt": ["nothere.txt", "No such file"],
     "--prompt-file latin1.txt": ["UTF-8", "byte e9", "offset 3", "iconv"],
     "--prompt-file novel.txt --prompt x": ["--prompt and --prompt-file both give a prompt"],
-    "--prompt @": ["'@' (U+0040)", "--unknown nearest"],
+    "--unknown error --prompt @": ["'@' (U+0040)", "--unknown nearest"],
+    "x --prompt y": ["PROMPT and --prompt both give a prompt"],
+    "x --prompts novel.txt": ["PROMPT and --prompts both give a prompt"],
+    "--prompts nothere.txt": ["--prompts nothere.txt", "No such file"],
+    "--prompts empty.txt": ["--prompts empty.txt is empty"],
+    "--prompts novel.txt --save-state s": ["leave out --prompts"],
     "--unknown nerest": ["--unknown 'nerest'", "did you mean nearest?"],
     "--load-state novel.txt": ["novel.txt", "not a saved state"],
     "--save-state novel.txt": ["novel.txt", "not a saved state", "another name"],

@@ -15,9 +15,9 @@ from following import Follower, resume, train
 import charrnn
 from charrnn.config import TrainOptions
 from charrnn.errors import RunError
-from charrnn.run_dir import RunDir
+from charrnn.run_dir import RunDir, checkpoints
 from charrnn.text.corpus import from_text
-from charrnn.training import background_writer, checkpoints
+from charrnn.training import background_writer
 from charrnn.training.events import Result
 
 TEXT = "the cat is home.\nthe café is near the sea.\n" * 20

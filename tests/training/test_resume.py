@@ -21,11 +21,11 @@ from charrnn.config import TrainOptions
 from charrnn.errors import DivergedError, ModelError, OptionError
 from charrnn.model.model_file import MODEL_NAME
 from charrnn.network.module import CharRNN
-from charrnn.run_dir import RunDir
+from charrnn.run_dir import RunDir, checkpoints
 from charrnn.text import dataset
 from charrnn.text.corpus import Corpus, from_text
 from charrnn.text.open import Texts
-from charrnn.training import checkpoints, learning_rate, resume_rules, state
+from charrnn.training import learning_rate, resume_rules, state
 from charrnn.training.budget import Clock
 from charrnn.training.events import Metrics, Result
 from charrnn.training.resume import resume as resume_run

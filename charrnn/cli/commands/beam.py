@@ -7,7 +7,14 @@ from dataclasses import replace
 
 from charrnn.cli.display.samples import OutputOptions, Target, novelty_index, show
 from charrnn.cli.options import configured
-from charrnn.cli.prompt import PromptOptions, open_text
+from charrnn.cli.prompt import (
+    PromptArgument,
+    PromptOptions,
+    load_state,
+    open_texts,
+    prompts_of,
+    save_state,
+)
 from charrnn.cli.shared import ModelOption, guarded, load_model, note
 from charrnn.config import BeamConfig, EngineOptions
 
@@ -16,6 +23,7 @@ from charrnn.config import BeamConfig, EngineOptions
 @configured
 def beam(
     *,
+    text: PromptArgument = None,
     model: ModelOption = None,
     start: PromptOptions,
     config: BeamConfig,
@@ -25,15 +33,18 @@ def beam(
     """Write the most probable text that beam search finds."""
     if config.stochastic and config.seed is None:
         config = replace(config, seed=secrets.randbits(32))
-    target = Target(output, config.num_return)
+    texts = prompts_of(text, start)
+    target = Target.of(output, len(texts) * config.num_return, config)
     index = novelty_index(model) if output.novelty else None
-    opening = open_text(load_model(model, engine), start)
+    generator = load_model(model, engine)
+    after = load_state(generator, start)
     if config.seed is not None:
         note(f"seed: {config.seed}")
-    samples = show(
-        opening.prompt,
+    written = show(
+        open_texts(generator, texts, start, config.unknown, after),
         target,
-        lambda write: opening.generator.beam(opening.read, config, write),
+        lambda opening, number, write: generator.beam(opening.read, config, write),
         index,
     )
-    opening.save(samples[0])
+    opening, samples = written[-1]
+    save_state(generator, start, opening, samples[0])

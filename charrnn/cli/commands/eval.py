@@ -52,8 +52,7 @@ def evaluate(
     after they were scored; the result cannot be compared with the others, and the model file stays
     as it is.
     """
-    from charrnn.model import model_file
-    from charrnn.run_dir import find_model
+    from charrnn.run_dir import find_model, read_model
     from charrnn.text.split import PARTS
 
     if dynamic and engine.weights != "float32":
@@ -63,7 +62,7 @@ def evaluate(
         )
     check_choice("--part", part, PARTS)
     path = find_model(model)
-    evaluator = Evaluator(path, model_file.load(path), engine, exact, dynamic)
+    evaluator = Evaluator(path, read_model(path), engine, exact, dynamic)
     note(f"model: {path}")
     found = evaluator.part(part) if file is None else evaluator.file(file, reading)
     if as_json:

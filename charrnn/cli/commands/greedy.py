@@ -7,7 +7,14 @@ from typing import Annotated
 
 from charrnn.cli.display.samples import OutputOptions, Target, novelty_index, show
 from charrnn.cli.options import Only, configured
-from charrnn.cli.prompt import PromptOptions, open_text
+from charrnn.cli.prompt import (
+    PromptArgument,
+    PromptOptions,
+    load_state,
+    open_texts,
+    prompts_of,
+    save_state,
+)
 from charrnn.cli.shared import ModelOption, guarded, load_model
 from charrnn.config import EngineOptions, SampleConfig
 
@@ -19,6 +26,8 @@ GREEDY = Only(
     "no_repeat_ngram_size",
     "logit_bias",
     "stop",
+    "keep_stop",
+    "unknown",
     "regex",
     "allow",
     "forbid",
@@ -31,6 +40,7 @@ GREEDY = Only(
 @configured
 def greedy(
     *,
+    text: PromptArgument = None,
     model: ModelOption = None,
     start: PromptOptions,
     config: Annotated[SampleConfig, GREEDY],
@@ -39,14 +49,17 @@ def greedy(
 ) -> None:
     """Write the most likely token at each step; without penalties it soon repeats itself."""
     config = replace(config, temperature=0.0)
-    target = Target(output, 1)
+    texts = prompts_of(text, start)
+    target = Target.of(output, len(texts), config)
     index = novelty_index(model) if output.novelty else None
-    opening = open_text(load_model(model, engine), start)
-    opening.generator.prepare(config)
-    samples = show(
-        opening.prompt,
+    generator = load_model(model, engine)
+    after = load_state(generator, start)
+    generator.prepare(config)
+    written = show(
+        open_texts(generator, texts, start, config.unknown, after),
         target,
-        lambda write: opening.generator.samples(opening.read, config, write),
+        lambda opening, number, write: generator.samples(opening.read, config, write),
         index,
     )
-    opening.save(samples[0])
+    opening, samples = written[-1]
+    save_state(generator, start, opening, samples[0])

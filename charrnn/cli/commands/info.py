@@ -25,10 +25,10 @@ def info(
     """Show a model: its architecture, its tokens, what it was trained on and how far it got."""
     from charrnn.config import to_json
     from charrnn.model import model_file, parameters
-    from charrnn.run_dir import find_model
+    from charrnn.run_dir import find_model, read_model
 
     path = find_model(model)
-    loaded = model_file.load(path)
+    loaded = read_model(path)
     fields = {
         "model": str(path),
         "format": model_file.FORMAT_VERSION,

@@ -34,13 +34,12 @@ def inspect_cells(
     above 0.9.
     """
     from charrnn.inspection.units import parse_unit, track_units
-    from charrnn.model import model_file
-    from charrnn.run_dir import find_model
+    from charrnn.run_dir import find_model, read_model
 
     if file is not None and options.prompt is not None:
         raise OptionError("FILE and --prompt both name a text: give one of them")
     path = find_model(model)
-    loaded = model_file.load(path)
+    loaded = read_model(path)
     if model is None:
         note(f"model: {path}")
     unit = parse_unit(options.unit, loaded) if options.unit else None

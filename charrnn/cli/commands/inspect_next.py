@@ -44,7 +44,7 @@ def inspect_next(
     """
     from charrnn.inspection import next_token as analysis
 
-    prompt = start.prompt
+    prompt = start.prompt or ""
     given = {
         "temperature": temperature,
         "top_k": top_k,

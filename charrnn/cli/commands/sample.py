@@ -7,7 +7,14 @@ from dataclasses import replace
 
 from charrnn.cli.display.samples import OutputOptions, Target, novelty_index, show
 from charrnn.cli.options import configured
-from charrnn.cli.prompt import PromptOptions, open_text
+from charrnn.cli.prompt import (
+    PromptArgument,
+    PromptOptions,
+    load_state,
+    open_texts,
+    prompts_of,
+    save_state,
+)
 from charrnn.cli.shared import ModelOption, guarded, load_model, note
 from charrnn.config import EngineOptions, SampleConfig
 from charrnn.errors import OptionError
@@ -17,6 +24,7 @@ from charrnn.errors import OptionError
 @configured
 def sample(
     *,
+    text: PromptArgument = None,
     model: ModelOption = None,
     start: PromptOptions,
     config: SampleConfig,
@@ -32,17 +40,22 @@ def sample(
         raise OptionError("--save-state saves the state after one text: use --num-samples 1")
     if start.save_state is not None and config.mirostat_ent:
         raise OptionError("--save-state does not save mirostat's cutoff: leave out --mirostat-ent")
-    target = Target(output, config.num_samples)
+    texts = prompts_of(text, start)
+    target = Target.of(output, len(texts) * config.num_samples, config)
     index = novelty_index(model) if output.novelty else None
-    opening = open_text(load_model(model, engine), start)
-    seed = opening.read.seed if config.seed is None else config.seed
+    generator = load_model(model, engine)
+    after = load_state(generator, start)
+    seed = after.seed if config.seed is None and after else config.seed
     config = replace(config, seed=secrets.randbits(32) if seed is None else seed)
+    generator.prepare(config)
     note(f"seed: {config.seed}")
-    opening.generator.prepare(config)
-    samples = show(
-        opening.prompt,
+    written = show(
+        open_texts(generator, texts, start, config.unknown, after),
         target,
-        lambda write: opening.generator.samples(opening.read, config, write),
+        lambda opening, number, write: generator.samples(
+            opening.read, config, write, first=number * config.num_samples
+        ),
         index,
     )
-    opening.save(samples[0])
+    opening, samples = written[-1]
+    save_state(generator, start, opening, samples[0])

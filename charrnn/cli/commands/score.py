@@ -15,10 +15,9 @@ from charrnn.cli.display.surprisal_tables import (
     write_result,
 )
 from charrnn.cli.options import Given, Only, configured
-from charrnn.cli.prompt import PromptOptions
 from charrnn.cli.shared import ModelOption, guarded, load_model, note, print_json
 from charrnn.cli.texts import OWN_READING, read_for
-from charrnn.config import EngineOptions, Reading
+from charrnn.config import EngineOptions, Reading, UnknownOption
 
 EXPECTED = 3  # likeliest tokens reported for each position
 READING = Only(*OWN_READING, "include", "exclude", shown=OWN_READING)
@@ -34,7 +33,7 @@ def score(
     ],
     model: ModelOption = None,
     output: ScoreOutput,
-    start: Annotated[PromptOptions, Only("unknown")],
+    characters: Annotated[UnknownOption, Only(unknown="error")],
     engine: Annotated[EngineOptions, Only("weights", "threads")],
     reading: Annotated[dict[str, Any], Given(Reading), READING],
 ) -> None:
@@ -52,7 +51,7 @@ def score(
 
     generator = load_model(model, engine)
     text = read_for(generator.reading, files, reading)
-    documents = encode_documents(text, generator, start.unknown, note)
+    documents = encode_documents(text, generator, characters.unknown, note)
     by = output.by or ("character" if len(documents) == 1 else "document")
     count = EXPECTED if by == "character" or output.html else 0
     ids = [ids for _, ids in documents]

@@ -25,7 +25,7 @@ def write(
     *,
     model: ModelOption = None,
     start: Annotated[PromptOptions, Only("prompt")],
-    config: Annotated[SampleConfig, Only("temperature", "seed", length=200)],
+    config: Annotated[SampleConfig, Only("temperature", "seed", "unknown", length=200)],
     engine: Annotated[EngineOptions, Only("device")],
     out: Annotated[
         Path | None,
@@ -38,6 +38,8 @@ def write(
     it. Ctrl-R writes another continuation, Ctrl-Z undoes. When you leave, with Ctrl-D, the text is
     printed, and saved if you like. With --seed, each continuation takes the next seed.
     """
+    from charrnn.run_dir import find_model, in_words
+
     _check_terminal()
     if out is not None and out.exists():
         raise OptionError(f"--out {out} exists already: name a new file")
@@ -50,7 +52,8 @@ def write(
     generator = load_model(model, engine)
     random_seeds = iter(lambda: secrets.randbits(32), None)
     seeds = random_seeds if config.seed is None else count(config.seed)
-    editor = Editor(generator, config, seeds, start.prompt, asks=out is None)
+    title = f"model: {in_words(find_model(model), generator.training)}"
+    editor = Editor(generator, config, seeds, start.prompt or "", title=title, asks=out is None)
     code = editor.run()
     # Print first: whatever happens to the file, the text is not lost.
     writer = TextWriter(sys.stdout)

@@ -35,7 +35,12 @@ if TYPE_CHECKING:
     from charrnn.generator import Generator
 
 STYLE = Style.from_dict(
-    {"continuation": "ansicyan bold", "unknown": "ansired reverse", "bar": "reverse"}
+    {
+        "continuation": "ansicyan bold",
+        "unknown": "ansired reverse",
+        "bar": "reverse",
+        "title": "ansibrightblack",
+    }
 )
 HELP = " Tab continue  ^R another  ^Z undo  ^T temperature  ^L length  ^D leave"
 MAX_UNKNOWN = 5  # unknown characters that the status line names
@@ -63,6 +68,7 @@ class Editor:
         config: how; its seed is not used.
         seeds: one for each continuation.
         text: the beginning.
+        title: the line above the text: which model writes.
         asks: whether to ask for a file to save to when the person leaves.
         input, output: the terminal's, if not those of this process.
     """
@@ -74,6 +80,7 @@ class Editor:
         seeds: Iterator[int],
         text: str,
         *,
+        title: str = "",
         asks: bool,
         input: Input | None = None,  # noqa: A002
         output: Output | None = None,
@@ -82,6 +89,7 @@ class Editor:
         self.message = ""
         self.draft = Draft(generator, text, lambda: self.app.invalidate())
         self._seeds, self._asks = seeds, asks
+        self.title = f" {visible(title)}"
         self._leaving = False  # once the network has stopped
         self.question = Question(self._report, self._back)
         self._bar = FormattedTextControl(self.status, focusable=True, show_cursor=False)
@@ -120,7 +128,9 @@ class Editor:
         text = Window(control, wrap_lines=True, always_hide_cursor=False)
         bar = Window(self._bar, height=1, style="class:bar")
         keys = Window(FormattedTextControl(HELP), height=1)
-        return Layout(HSplit([text, self.question.container, bar, keys]), focused_element=text)
+        title = Window(FormattedTextControl(self.title), height=1, style="class:title")
+        lines = [title, text, self.question.container, bar, keys]
+        return Layout(HSplit(lines), focused_element=text)
 
     def status(self) -> StyleAndTextTuples:
         """Return the line below the text: a message, unknown characters, or the settings."""
@@ -131,7 +141,9 @@ class Editor:
             names = ", ".join(map(character_name, unknown[:MAX_UNKNOWN]))
             others = len(unknown) - MAX_UNKNOWN
             more = f" and {others} more" if others > 0 else ""
-            return [("class:unknown", f" unknown to the model, ^X removes them: {names}{more}")]
+            tab = {"nearest": "Tab replaces, ", "skip": "Tab or "}.get(self.config.unknown, "")
+            done = f"unknown to the model, {tab}^X removes them"
+            return [("class:unknown", f" {done}: {names}{more}")]
         parts = [
             f"{len(self.draft.text):,} characters",
             f"temperature {self.config.temperature:g}",
@@ -180,10 +192,14 @@ class Editor:
     def _write(self, before: str) -> None:
         """Let the network replace all that follows `before`."""
         unknown = self.draft.alphabet.unknown(before)
-        if unknown:
+        if unknown and self.config.unknown == "error":
             name = character_name(unknown[0])
             self._report(f"the model cannot read {name}: press Ctrl-X to remove it")
             return
+        if unknown:
+            replaced = self.draft.replaced(before, nearest=self.config.unknown == "nearest")
+            self._report(f"unknown characters: {replaced}")
+            before = replaced.text
         self.draft.begin(before, replace(self.config, seed=next(self._seeds)))
         self.app.layout.focus(self._bar)  # so that no key changes the text or its undo history
         self.app.create_background_task(self._finish_writing())

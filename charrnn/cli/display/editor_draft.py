@@ -16,6 +16,8 @@ from prompt_toolkit.filters import Condition
 from charrnn.cli.display.samples import FLUSH_SECONDS
 from charrnn.cli.prompt import PromptCache
 from charrnn.errors import PromptError
+from charrnn.text import unknown_symbols
+from charrnn.text.unknown_symbols import Replaced
 
 if TYPE_CHECKING:
     from charrnn.config import SampleConfig
@@ -142,6 +144,13 @@ class Draft:
             self.buffer.save_to_undo_stack()
             known = self.alphabet.without_unknown(self.text)
             self.buffer.set_document(Document(known, len(before)))
+
+    def replaced(self, text: str, *, nearest: bool) -> Replaced:
+        """Return a text without unknown characters, or with the nearest known ones in their place.
+
+        The result says what was changed.
+        """
+        return unknown_symbols.replace(text, self._generator.knows, nearest=nearest)
 
     def begin(self, before: str, config: SampleConfig) -> None:
         """Replace all that follows `before` by a continuation, which `finish` waits for."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.shared import json_line, note, print_json
-from charrnn.config.fields import Options, path, switch
+from charrnn.config import BeamConfig, SampleConfig, unescape
+from charrnn.config.fields import Options, path, string, switch
 from charrnn.errors import OptionError
 from charrnn.terminal import TextWriter, one_line
 
 if TYPE_CHECKING:
+    from charrnn.cli.prompt import Opening
     from charrnn.decoding.output_text import Sample
     from charrnn.inspection.novelty import Index, Novelty
 
@@ -22,17 +24,26 @@ FLUSH_SECONDS = 0.02
 _SHOWN = ("text", "seed", "log_prob", "finished_by")
 SHOWN_RUN = 60  # characters of a copied passage
 Write = Callable[[str], object]
+WriteTexts = Callable[["Opening", int, Write], Sequence["Sample"]]
+Written = list[tuple["Opening", Sequence["Sample"]]]
 
 
 @dataclass(frozen=True)
 class OutputOptions(Options):
     """Where texts go."""
 
+    separator: str | None = string(
+        None,
+        r"End each of several texts with this; escapes such as \n and \x00 work.",
+        shown="a line's end after texts of one line, a blank line, or a header on a terminal",
+        parse=unescape,
+    )
     novelty: bool = switch(
         "Report the longest passage that each text copies from the training text."
     )
     out: Path | None = path(
-        "Write to this file (a folder for several texts) instead of stdout.", shown="none"
+        "Write to this file (a folder for several texts without --separator) instead of stdout.",
+        shown="none",
     )
     force: bool = switch("Overwrite --out if it exists.")
     json: bool = switch("Print one JSON object as the last line of stdout.")
@@ -45,6 +56,8 @@ class Target:
     Attributes:
         options: what the user asked for.
         count: number of texts.
+        separator: what ends each of several texts.
+        as_list: whether they are the entries of a list, without headers and in one file.
 
     Raises:
         OptionError: the target exists, is of the wrong kind, or cannot be created.
@@ -52,6 +65,16 @@ class Target:
 
     options: OutputOptions
     count: int
+    separator: str
+    as_list: bool
+
+    @classmethod
+    def of(cls, options: OutputOptions, count: int, config: SampleConfig | BeamConfig) -> Target:
+        """Return where `count` texts go that are written with these settings."""
+        if options.separator is not None:
+            return cls(options, count, options.separator, True)
+        one_line_each = config.max_lines == 1 or any(stop[:1] == "\n" for stop in config.stop)
+        return cls(options, count, "\n" if one_line_each else "\n\n", False)
 
     @property
     def out(self) -> Path | None:
@@ -80,10 +103,23 @@ class Target:
     @property
     def is_folder(self) -> bool:
         """Whether each text has a file of its own."""
-        return self.count > 1 and not self.as_json
+        return self.count > 1 and not self.as_json and not self.as_list
+
+    @property
+    def has_headers(self) -> bool:
+        """Whether a numbered line is shown above each text: to a person, if texts are long."""
+        return self.count > 1 and self.separator != "\n" and not self.as_list
 
     def _is_empty(self) -> bool:
         return self.out is not None and not any(self.out.iterdir())
+
+    def ending(self, text: str) -> str:
+        """Return what is to be written after a text, which may end with a part of it."""
+        if self.count == 1 and self.options.separator is None:
+            return ""
+        size = len(self.separator)
+        have = next(n for n in range(size, -1, -1) if text.endswith(self.separator[:n]))
+        return self.separator[have:]
 
     def write(self, out: Path, texts: Sequence[str]) -> None:
         """Write the texts to files, exactly as stdout would get them."""
@@ -91,72 +127,86 @@ class Target:
 
         if self.is_folder:
             out.mkdir(exist_ok=True)
-        for number, text in enumerate(texts, start=1):
-            file = out / f"{number}.txt" if self.is_folder else out
-            files.write_atomically(file, text.encode())
+            for number, text in enumerate(texts, start=1):
+                files.write_atomically(out / f"{number}.txt", text.encode())
+        else:
+            files.write_atomically(out, "".join(texts).encode())
         note(f"written: {out}")
 
 
 def show(
-    prompt: str,
-    target: Target,
-    write_texts: Callable[[Write], Sequence[Sample]],
-    index: Index | None = None,
-) -> Sequence[Sample]:
-    """Run `write_texts` and show the texts: the first one while it is written, then the others.
+    openings: Iterable[Opening], target: Target, write_texts: WriteTexts, index: Index | None = None
+) -> Written:
+    """Run `write_texts` and show the texts: each first one while it is written, then the others.
+
+    Returns the texts after each opening.
 
     Args:
-        prompt: shown before each text.
-        target: where the texts go; on stdout a numbered line separates several texts.
-        write_texts: writes all texts; takes a function that receives pieces of the first text.
+        openings: after each of them texts are written; its prompt is shown before each text.
+        target: where the texts go.
+        write_texts: writes all texts after an opening; takes the number of the opening, from 0,
+            and a function that receives pieces of the first text.
         index: of the training text; if given, what the texts copy from it is reported.
     """
     if target.as_json or target.out is not None:
-        samples = _show_at_the_end(prompt, target, write_texts, index)
+        written = _show_at_the_end(openings, target, write_texts, index)
     else:
-        samples = _show_as_written(prompt, target.count, write_texts)
-    if target.count > 1 and not target.as_json:
-        for number, sample in enumerate(samples, start=1):
+        written = _show_as_written(openings, target, write_texts)
+    if target.as_json:
+        return written
+    samples = [sample for _, texts in written for sample in texts]
+    for number, sample in enumerate(samples, start=1):
+        if target.count > 1 and not target.as_list:
             note(f"{number} of {target.count}: {_describe(sample)}")
-    if index and not target.as_json:
-        for number, sample in enumerate(samples, start=1):
+    for number, sample in enumerate(samples, start=1):
+        if index:
             which = f"{number} of {target.count}: " if target.count > 1 else ""
             note(f"novelty: {which}{_describe_copies(index.compare(sample.text))}")
-    return samples
+    return written
 
 
 def _show_at_the_end(
-    prompt: str,
-    target: Target,
-    write_texts: Callable[[Write], Sequence[Sample]],
-    index: Index | None,
-) -> Sequence[Sample]:
-    began = time.perf_counter()
-    samples = write_texts(lambda piece: None)
-    fields = _fields(prompt, samples, time.perf_counter() - began, index)
-    if target.out is None:
-        print_json(fields)
-    elif target.as_json:
-        target.write(target.out, [json_line(fields)])
-    else:
-        target.write(target.out, [prompt + sample.text for sample in samples])
-    return samples
+    openings: Iterable[Opening], target: Target, write_texts: WriteTexts, index: Index | None
+) -> Written:
+    written: Written = []
+    seconds = 0.0
+    for number, opening in enumerate(openings):
+        began = time.perf_counter()  # reading the prompt does not count
+        written.append((opening, write_texts(opening, number, lambda piece: None)))
+        seconds += time.perf_counter() - began
+    if target.as_json:
+        fields = _fields(written, seconds, index)
+        if target.out is None:
+            print_json(fields)
+        else:
+            target.write(target.out, [json_line(fields)])
+    elif target.out is not None:
+        texts = [opening.shown + each.text for opening, samples in written for each in samples]
+        ends = ["" if target.is_folder else target.ending(text) for text in texts]
+        target.write(target.out, list(map("".join, zip(texts, ends, strict=True))))
+    return written
 
 
 def _show_as_written(
-    prompt: str, count: int, write_texts: Callable[[Write], Sequence[Sample]]
-) -> Sequence[Sample]:
-    stream = _Stream(prompt, count)
-    stream.begin(1)
-    try:
-        samples = write_texts(stream.write)
-    finally:
-        stream.finish()
-    for number, sample in enumerate(samples[1:], start=2):
-        stream.begin(number)
-        stream.write(sample.text)
-        stream.finish()
-    return samples
+    openings: Iterable[Opening], target: Target, write_texts: WriteTexts
+) -> Written:
+    stream = _Stream(target)
+    written: Written = []
+    for number, opening in enumerate(openings):
+        stream.begin(opening.shown)
+        samples: Sequence[Sample] | None = None
+        try:
+            samples = write_texts(opening, number, stream.write)
+        finally:
+            if samples is None:
+                stream.abort()
+        for index, sample in enumerate(samples):
+            if index:
+                stream.begin(opening.shown)
+                stream.write(sample.text)
+            stream.finish()
+        written.append((opening, samples))
+    return written
 
 
 def novelty_index(model: Path | None) -> Index:
@@ -183,44 +233,72 @@ def _describe_copies(found: Novelty) -> str:
     )
 
 
-def _fields(
-    prompt: str, samples: Sequence[Sample], seconds: float, index: Index | None
-) -> dict[str, object]:
-    written = sum(len(sample.text) for sample in samples)
-    described: list[dict[str, Any]] = [
-        {name: getattr(sample, name) for name in _SHOWN} for sample in samples
-    ]
-    if index:
-        for fields, sample in zip(described, samples, strict=True):
-            fields["novelty"] = asdict(index.compare(sample.text))
+def _fields(written: Written, seconds: float, index: Index | None) -> dict[str, object]:
+    """Return the JSON object; after several prompts, each text says which was its own."""
+    several = len(written) > 1
+    described = []
+    for opening, samples in written:
+        for sample in samples:
+            fields: dict[str, Any] = {"prompt": opening.prompt} if several else {}
+            fields |= {name: getattr(sample, name) for name in _SHOWN}
+            if index:
+                fields["novelty"] = asdict(index.compare(sample.text))
+            described.append(fields)
+    characters = sum(len(fields["text"]) for fields in described)
     return {
-        "prompt": prompt,
+        "prompt": None if several else written[0][0].prompt,
         "samples": described,
-        "chars_per_second": written / max(seconds, 1e-9),
+        "chars_per_second": characters / max(seconds, 1e-9),
     }
 
 
 class _Stream:
-    """Texts on stdout, each after its prompt, flushed so often that they seem to flow."""
+    """Texts on stdout, each after its prompt, flushed so often that they seem to flow.
 
-    def __init__(self, prompt: str, count: int) -> None:
+    Nothing is written before the first piece of a text: an error comes alone.
+    """
+
+    def __init__(self, target: Target) -> None:
         self._writer = TextWriter(sys.stdout)
-        self._prompt, self._count = prompt, count
+        self._target = target
+        self._number = 0
+        self._before: str | None = None  # a header and a prompt that are to be written first
+        self._end = ""  # of the text so far, as long as a separator
         self._flushed = 0.0
 
-    def begin(self, number: int) -> None:
-        if self._count > 1:
-            above = "\n" if number > 1 else ""
-            self._writer.write(f"{above}=== {number} of {self._count} ===\n")
-        self._writer.write(self._prompt)
-        self._writer.flush()
+    def begin(self, prompt: str) -> None:
+        """Begin the next text."""
+        self._number += 1
+        self._before, self._end = prompt, ""
 
     def write(self, piece: str) -> None:
+        """Write a piece of the text."""
+        if self._before is not None:
+            self._writer.write(self._header())
+            piece = self._before + piece
+            self._before = None
         self._writer.write(piece)
+        self._end = (self._end + piece)[-max(len(self._target.separator), 1) :]
         now = time.perf_counter()
         if now - self._flushed > FLUSH_SECONDS:
             self._writer.flush()
             self._flushed = now
 
+    def _header(self) -> str:
+        if not (self._target.has_headers and sys.stdout.isatty()):
+            return ""
+        above = "\n" if self._number > 1 else ""
+        return f"{above}=== {self._number} of {self._target.count} ===\n"
+
     def finish(self) -> None:
+        """End the text."""
+        if self._before is not None:
+            self.write("")
+        if not (self._target.has_headers and sys.stdout.isatty()):
+            self._writer.write(self._target.ending(self._end))
         self._writer.finish()
+
+    def abort(self) -> None:
+        """End a text that something interrupts."""
+        if self._before is None:
+            self._writer.finish()

@@ -3,11 +3,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cli.conftest import Cli, Run
+import charrnn
+from charrnn.model import model_file
+from cli.conftest import Cli, Run, needs_terminal, on_terminal
 
 PROMPT = "日本 🙂.\nthe café "
 
@@ -64,14 +68,83 @@ def test_several_samples_are_separated_and_the_first_is_unchanged(tiny: Run, cli
     assert len({sample["text"] for sample in samples}) == 3
 
     done = cli(*words, "--num-samples", 3)
-    blocks = re.split(r"^=== \d of 3 ===\n", done.out, flags=re.MULTILINE)
-    assert blocks[0] == ""
-    assert [blocks[1][:-1], blocks[2][:-1], blocks[3]] == [
-        PROMPT + sample["text"] for sample in samples
-    ]
+    texts = [PROMPT + sample["text"] for sample in samples]
+    assert done.out == "".join(f"{text.removesuffix(chr(10))}\n\n" for text in texts)
     for number, sample in enumerate(samples, start=1):
         assert f"{number} of 3: log-probability {sample['log_prob']:.2f} nats" in done.err
-    assert cli(*words).out == blocks[1][:-1]
+    assert cli(*words).out == texts[0]
+    ended = "".join(f"{text}\0" for text in texts)
+    assert cli(*words, "--num-samples", 3, "--separator", r"\x00").out == ended
+    assert cli(*words, "--separator", r"\x00").out == texts[0] + "\0"
+    done = cli(*words, "--num-samples", 3, "--separator", r"%\n", "--out", "all.txt")
+    assert "log-probability" not in done.err
+    assert (cli.folder / "all.txt").read_text("utf-8") == "".join(f"{text}%\n" for text in texts)
+
+
+@needs_terminal
+def test_several_samples_have_headers_on_a_terminal(tiny: Run, tmp_path: Path) -> None:
+    words = ("sample", "-m", tiny.folder, "--length", 20, "--seed", 3, "--num-samples", 2)
+    screen = on_terminal(tmp_path, *words).screen
+    assert re.search(r"=== 1 of 2 ===\r\n.*\r\n=== 2 of 2 ===\r\n", screen, re.DOTALL)
+    assert "===" not in on_terminal(tmp_path, *words, "--max-lines", 1).screen
+
+
+@pytest.mark.parametrize("end", [("--max-lines", 1), ("--stop", r"\n")])
+def test_texts_of_one_line_are_lines(end: tuple[str, object], tiny: Run, cli: Cli) -> None:
+    words = ("sample", "-m", tiny.folder, "--seed", 1, "--num-samples", 4)
+    samples = cli(*words, *end, "--json").json["samples"]
+    lines = [sample["text"].removesuffix("\n") for sample in samples]
+    assert cli(*words, *end).out == "".join(f"{line}\n" for line in lines)
+    assert all(line and "\n" not in line for line in lines)
+
+
+def test_a_stop_string_has_escapes_and_can_be_kept(tiny: Run, cli: Cli) -> None:
+    words = ("sample", "-m", tiny.folder, "--seed", 3)
+    out = cli(*words, "--stop", r".\n").out
+    assert out == cli(*words, "--stop", ".\n").out
+    assert cli(*words, "--stop", r".\n", "--keep-stop").out == f"{out}.\n"
+    assert cli("beam", *words[1:3], "-n", 30, "--stop", r"\x20", "--keep-stop").out.endswith(" ")
+
+
+@pytest.mark.parametrize("command", ["sample", "greedy", "beam"])
+def test_an_error_comes_before_any_text(command: str, tiny: Run, cli: Cli) -> None:
+    more = {"sample": ("--num-samples", 2), "beam": ("--num-return", 2)}.get(command, ())
+    done = cli(command, "-m", tiny.folder, "-p", "the", "--stop", "@", *more, code=2)
+    assert done.out == ""
+    assert "--stop can never be met" in done.sentence
+
+
+def test_each_line_of_a_file_is_a_prompt(tiny: Run, cli: Cli) -> None:
+    (cli.folder / "prompts.txt").write_bytes("the old\r\n\n日本 @\n".encode())
+    words = ("-m", tiny.folder, "-n", 20, "--prompts", "prompts.txt", "--json")
+    found = cli("sample", *words, "--seed", 5, "--num-samples", 2)
+    prompts = ["the old", "", "日本 "]
+    assert found.json["prompt"] is None
+    samples = found.json["samples"]
+    assert [sample["prompt"] for sample in samples] == [text for text in prompts for _ in "ab"]
+    assert found.err.count("unknown characters: '@' (U+0040) left out") == 1
+    one = ("sample", "-m", tiny.folder, "-n", 20, "--seed", 5, "--json")
+    first = cli(*one, "--num-samples", 2, "-p", "the old").json["samples"]
+    assert first == [{k: v for k, v in s.items() if k != "prompt"} for s in samples[:2]]
+    assert len({sample["text"] for sample in samples}) == 6
+    for command in ("greedy", "beam"):
+        texts = [sample["text"] for sample in cli(command, *words).json["samples"]]
+        alone = [
+            cli(command, "-m", tiny.folder, "-n", 20, "-p", text, "--no-prompt").out
+            for text in prompts
+        ]
+        assert texts == alone
+    out = cli("greedy", *words[:-1], "--separator", "|").out
+    assert out == "".join(f"{a}{b}|" for a, b in zip(prompts, texts_of(cli, words), strict=True))
+    bare = cli("greedy", *words[:-1], "--separator", "|", "--no-prompt").out
+    assert bare == "".join(f"{text}|" for text in texts_of(cli, words))
+    cli("greedy", *words[:-1], "--out", "folder")
+    files = [(cli.folder / "folder" / f"{number}.txt").read_text("utf-8") for number in (1, 2, 3)]
+    assert files == out.split("|")[:-1]
+
+
+def texts_of(cli: Cli, words: tuple[object, ...]) -> list[str]:
+    return [sample["text"] for sample in cli("greedy", *words).json["samples"]]
 
 
 def test_stops_before_a_stop_string(tiny: Run, cli: Cli) -> None:
@@ -134,12 +207,88 @@ def test_a_given_model_is_not_printed(tiny: Run, cli: Cli) -> None:
     assert file.err == "seed: 3\n"
 
 
+def test_an_environment_variable_names_the_default_model(tiny: Run, cli: Cli) -> None:
+    words = ("sample", "-n", 30, "--seed", 1)
+    env = {"CHARRNN_MODEL": str(tiny.folder)}
+    done = cli(*words, env=env)
+    assert done.out == cli(*words, "-m", tiny.folder).out
+    assert done.err.startswith(f"model: {tiny.folder} (trained on story, 40 steps, ")
+    (cli.folder / "other.safetensors").write_bytes(b"")
+    assert "other" in cli(*words, "-m", "other.safetensors", code=2, env=env).sentence
+    assert "no model found" in cli(*words, code=2, env={"CHARRNN_MODEL": ""}).sentence
+    assert cli("info", "--json", env=env).json["training"]["steps"] == 40
+
+
+@pytest.mark.parametrize(
+    ("newest", "older", "note"),
+    [
+        ({"valid_nats": 2.0}, {"valid_nats": 1.5}, "reached 1.500 nats per character on the same"),
+        ({"valid_nats": 2.0}, {"valid_nats": 1.95}, None),
+        ({"valid_nats": 2.0}, {"valid_nats": 1.5, "corpus": {"sha256": {"corpus": "1"}}}, None),
+        ({"steps": 299}, {"steps": 4000, "corpus": {}}, "was trained for 4,000 steps"),
+        ({"steps": 300}, {"steps": 4000, "corpus": {}}, None),
+    ],
+)
+def test_a_toy_run_does_not_hide_a_real_one_without_a_word(
+    newest: dict[str, Any], older: dict[str, Any], note: str | None, tiny: Run, cli: Cli
+) -> None:
+    model = model_file.load(tiny.model)
+    for number, (name, training) in enumerate((("a", older), ("b", newest))):
+        (cli.folder / "runs" / name).mkdir(parents=True)
+        path = cli.folder / "runs" / name / "model.safetensors"
+        training = {**model.training, "steps": 1000, "valid_nats": None, **training}
+        model_file.save(path, replace(model, training=training))
+        os.utime(path, (1e9 + number, 1e9 + number))
+    (cli.folder / "runs" / "damaged").mkdir()
+    (cli.folder / "runs" / "damaged" / "model.safetensors").write_bytes(b"no model")
+    os.utime(cli.folder / "runs" / "damaged" / "model.safetensors", (1e9, 1e9))
+    done = cli("sample", "-n", 5, "--seed", 1)
+    assert f"model: {Path('runs', 'b')} (" in done.err
+    older_run = Path("runs", "a")
+    said = f"model: this is the newest run, but {older_run} {note}"
+    assert (said in done.err) == (note is not None), done.err
+    assert done.err.count("model: ") == 1 + (note is not None)
+    assert cli("sample", "-n", 5, "--seed", 1, "-m", "runs/b").err == "seed: 1\n"
+
+
+def test_a_checkpoint_writes_with_its_own_weights(tiny: Run, cli: Cli) -> None:
+    text = shutil.copy(tiny.text, cli.folder)
+    flags = ("--cell", "lstm", "--hidden-size", 16, "--num-layers", 1, "--backend", "library")
+    steps = ("--steps", 30, "--checkpoint-every", 10, "--seed", 1, "--out", "r")
+    cli("train", text, *flags, *steps)
+    words = ("sample", "-n", 50, "--seed", 1, "-m")
+    texts = [cli(*words, f"r/checkpoints/{step}").out for step in (10, 20, 30)]
+    assert len(set(texts)) == 3
+    described = cli("info", "r/checkpoints/20", "--json").json
+    assert described["model"] == str(Path("r", "checkpoints", "20"))
+    assert described["training"]["steps"] == 20
+    losses = [
+        cli("eval", "-m", f"r/checkpoints/{step}", "--json").json["nats"] for step in (10, 20, 30)
+    ]
+    assert losses == sorted(losses, reverse=True)
+    assert cli("eval", "-m", "r", "--json").json["nats"] == losses[-1]
+    file = "r/checkpoints/10/tensors.safetensors"
+    assert cli(*words, file).out == texts[0]
+    loaded = charrnn.load(cli.folder / "r" / "checkpoints" / "10")
+    assert loaded.sample(length=50, seed=1) == texts[0]
+    assert "name one, such as" in cli(*words, "r/checkpoints", code=2).sentence
+    assert "does not exist" in cli(*words, "r/checkpoints/40", code=2).sentence
+    (cli.folder / "r" / "model.safetensors").unlink()
+    assert "cannot be used yet" in cli(*words, "r/checkpoints/10", code=2).sentence
+    shutil.copy(tiny.model, cli.folder / "r")
+    assert "another training" in cli(*words, "r/checkpoints/10", code=2).sentence
+
+
 def test_without_a_model_the_newest_run_is_used_and_named(tiny: Run, cli: Cli) -> None:
     for number, name in enumerate(("a", "c", "b")):
         run = shutil.copytree(tiny.folder, cli.folder / "runs" / name)
         os.utime(run / "model.safetensors", (1e9 + number, 1e9 + number))
     (cli.folder / "runs" / "d-without-a-model").mkdir()
     done = cli("sample", "--length", 50)
-    assert f"model: {Path('runs', 'b', 'model.safetensors')}\n" in done.err
+    line = next(line for line in done.err.splitlines() if line.startswith("model: "))
+    loss = tiny.done.json["valid_nats"]
+    run = Path("runs", "b")
+    assert line == f"model: {run} (trained on story, 40 steps, {loss:.3f} nats per character)"
+    assert done.err.count("model: ") == 1
     assert len(done.out) == 50
     assert set(done.out) <= set(tiny.text.read_text("utf-8"))

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -164,13 +165,31 @@ def test_tab_replaces_the_text_after_the_cursor(sit_down: Any, writer: Generator
 
 def test_unknown_characters_are_named_at_once_and_can_be_removed(sit_down: Any) -> None:
     async def acts(person: Person) -> None:
+        person.editor.config = replace(person.editor.config, unknown="error")
         await person.says("hé€\n")
-        assert "'é' (U+00E9), '€' (U+20AC)" in person.status
+        assert "unknown to the model, ^X removes them: 'é' (U+00E9), '€' (U+20AC)" in person.status
         await person.types(TAB, lambda: "cannot read 'é'" in person.status)
         assert person.editor.draft.text == "hé€\n"
         await person.types(LEAVE_OUT, lambda: person.editor.draft.text == "h\n")
         assert person.editor.draft.buffer.cursor_position == 2
         assert "U+" not in person.status
+        await person.types(UNDO, lambda: person.editor.draft.text == "hé€\n")
+
+    sit_down(acts)
+
+
+@pytest.mark.parametrize(("unknown", "read"), [("nearest", "he\n"), ("skip", "h\n")])
+def test_unknown_characters_are_replaced_when_the_network_writes(
+    unknown: str, read: str, sit_down: Any, writer: Generator
+) -> None:
+    async def acts(person: Person) -> None:
+        assert person.editor.config.unknown == "nearest"
+        person.editor.config = replace(person.editor.config, unknown=unknown)
+        await person.says("hé€\n")
+        assert "^X removes them: 'é'" in person.status
+        text = await person.lets_write(TAB, FIRST)
+        assert text == read + writer.sample(read, length=30, seed=FIRST)
+        assert "unknown characters: 'é' (U+00E9)" in person.status
         await person.types(UNDO, lambda: person.editor.draft.text == "hé€\n")
 
     sit_down(acts)

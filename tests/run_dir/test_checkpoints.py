@@ -19,9 +19,8 @@ from hypothesis import strategies as st
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions, to_json
 from charrnn.errors import CharRNNError, ModelError, RunError
 from charrnn.model import parameters
-from charrnn.run_dir import RunDir
-from charrnn.training import checkpoints
-from charrnn.training.checkpoints import Checkpoint, Found
+from charrnn.run_dir import RunDir, checkpoints
+from charrnn.run_dir.checkpoints import Checkpoint, Found
 from charrnn.training.run_description import Record
 
 CONFIG = ModelConfig(vocab_size=5, hidden_size=4, embedding_size=3)

@@ -30,7 +30,7 @@ from charrnn.cells import CELLS
 from charrnn.config import ModelConfig
 from charrnn.errors import ModelError, RunError
 from charrnn.model import parameters
-from charrnn.run_dir import RunDir
+from charrnn.run_dir.folder import RunDir
 from charrnn.storage import files, tensors
 from charrnn.storage.format_version import check_format
 from charrnn.storage.tensors import Arrays, Header, Spec
@@ -79,7 +79,7 @@ def save(run_dir: RunDir, made: Checkpoint) -> None:
         if folder.is_symlink():
             raise RunError(f"{folder} is a link: charrnn writes into its own folders only")
         _write(folder, made)
-        _verify(folder / str(made.step))
+        verify(folder / str(made.step))
     except OSError as error:
         raise RunError(
             f"{folder / str(made.step)} could not be written: {error.strerror}"
@@ -194,12 +194,12 @@ def found(run_dir: RunDir) -> Iterator[Found | ModelError]:
         return
     for step in run_dir.checkpoint_steps():
         try:
-            yield _verify(folder / str(step))
+            yield verify(folder / str(step))
         except ModelError as error:
             yield error
 
 
-def _verify(folder: Path) -> Found:
+def verify(folder: Path) -> Found:
     """Check that all files exist and match the manifest.
 
     Raises:

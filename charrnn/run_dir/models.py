@@ -1,0 +1,136 @@
+"""Models in words and in full: that of a file, or of a checkpoint.
+
+A checkpoint holds weights only; what else belongs to a model is in the model file of its run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from charrnn.config import ModelConfig, from_json
+from charrnn.errors import CharRNNError, ModelError
+from charrnn.model import model_file
+from charrnn.model.model_file import MODEL_NAME, Model
+from charrnn.run_dir import checkpoints
+from charrnn.run_dir.folder import RunDir
+from charrnn.text.tokenizer import Tokenizer
+
+TOY_STEPS = 300  # a training of fewer steps was a try
+FAR = 0.1  # nats per character by which one model is far better than another
+_MAX_COMPARED = 50  # of the newest runs
+_REACHED = ("epochs", "characters", "train_nats", "valid_nats")  # what a model says it reached
+
+
+def read_model(path: Path) -> Model:
+    """Read what `find_model` found: a model file, or the folder of a checkpoint.
+
+    A checkpoint's model has the weights of that step, not the best ones so far.
+
+    Raises:
+        ModelError: it is missing, damaged, foreign, or of a newer format.
+    """
+    if not path.is_dir():
+        return model_file.load(path)
+    found = checkpoints.verify(path)
+    run_dir = RunDir.of_model(path)
+    if not run_dir.model.is_file():
+        raise ModelError(
+            f"{path} cannot be used yet: {run_dir.model}, which comes with the first validation, "
+            "holds the tokens of its model"
+        )
+    model = model_file.load(run_dir.model)
+    try:
+        run = found.state["run"]
+        config = from_json(ModelConfig, run["model"], str(path))
+        batch_size, tokenizer = int(run["train"]["batch_size"]), found.state["tokenizer"]
+    except (CharRNNError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} is damaged: its state is not readable") from error
+    if config != model.config or tokenizer != digest(model.tokenizer):
+        raise ModelError(f"{path} is of another training than {run_dir.model}")
+    arrays = found.arrays(config, batch_size)
+    values = {name: arrays[f"weights.{name}"] for name in model.values}
+    return Model(config, model.tokenizer, values, {**model.training, **_reached(found)})
+
+
+def in_words(path: Path, training: Mapping[str, Any]) -> str:
+    """Return which model this is: its run, its text, its steps and its loss."""
+    folder = RunDir.of_model(path).path
+    name = path if path.name != MODEL_NAME else folder
+    corpus, loss, steps = training.get("corpus"), training.get("valid_nats"), training.get("steps")
+    text = corpus.get("name") if isinstance(corpus, dict) else None
+    parts = [
+        f"trained on {text}" if text else "",
+        f"{steps:,} step{'s'[: steps != 1]}" if isinstance(steps, int) else "",
+        f"{loss:.3f} nats per character" if isinstance(loss, float) else "",
+    ]
+    known = ", ".join(filter(None, parts))
+    return f"{name} ({known})" if known else str(name)
+
+
+def better_than_newest(newest: Path) -> tuple[Path, str] | None:
+    """Return an older run that the newest one should not hide, and why it is the better one.
+
+    It is far better on the same text, or it was trained in earnest, and the newest one was not.
+    """
+    models = sorted(
+        newest.parents[1].glob(f"*/{MODEL_NAME}"), key=lambda path: -path.stat().st_mtime_ns
+    )
+    found: list[tuple[Path, Mapping[str, Any]]] = []
+    for model in models[:_MAX_COMPARED]:
+        with contextlib.suppress(ModelError):
+            found.append((model.parent, model_file.describe(model).training))
+    if not found or found[0][0] != newest.parent:
+        return None
+    (_, training), *others = found
+    text, loss = _text(training), training.get("valid_nats")
+    if isinstance(loss, float):
+        losses = [
+            (other["valid_nats"], run)
+            for run, other in others
+            if text and _text(other) == text and isinstance(other.get("valid_nats"), float)
+        ]
+        best, run = min(losses, default=(loss, newest.parent))
+        if best < loss - FAR:
+            return run, f"reached {best:.3f} nats per character on the same text"
+    if _steps(training) < TOY_STEPS:
+        for run, other in others:
+            if _steps(other) >= TOY_STEPS:
+                return run, f"was trained for {_steps(other):,} steps"
+    return None
+
+
+def _text(training: Mapping[str, Any]) -> object:
+    """Return what identifies the text of a training."""
+    corpus = training.get("corpus")
+    hashes = corpus.get("sha256") if isinstance(corpus, dict) else None
+    return hashes.get("corpus") if isinstance(hashes, dict) else None
+
+
+def _steps(training: Mapping[str, Any]) -> int:
+    steps = training.get("steps")
+    return steps if isinstance(steps, int) else 0
+
+
+def _reached(found: checkpoints.Found) -> dict[str, Any]:
+    """Return how far a training had come at its checkpoint, by its last report."""
+    last: Mapping[str, Any] = {}
+    lines = found.metrics.decode("utf-8", "replace").splitlines()
+    if lines:
+        try:
+            last = json.loads(lines[-1])
+            reached = {name: last["epoch" if name == "epochs" else name] for name in _REACHED}
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{found.folder} is damaged: its metrics are not readable") from error
+    else:
+        reached = dict.fromkeys(_REACHED)
+    return {"steps": int(found.folder.name), **reached, "valid_window256_nats": None}
+
+
+def digest(tokenizer: Tokenizer) -> str:
+    """Return the SHA-256 of a tokenizer as the model file stores it."""
+    return hashlib.sha256(json.dumps(tokenizer.to_json(), sort_keys=True).encode()).hexdigest()
