@@ -25,6 +25,7 @@ import sys
 from collections.abc import Iterable
 
 DISTRIBUTION = "charrnn-text"  # pip's name for it; the index has another project named charrnn
+MAX_NAME, MAX_PATH = 255, 4095  # bytes of a file's name, and of a path
 EXCERPT = 80  # characters at most that a message shows of something that a user gave
 # A command, in quotes or after a colon at the end, is left alone; or an option, with its value if
 # that is a number.
@@ -138,11 +139,50 @@ def counted(number: float, noun: str, plural: str = "") -> str:
     return f"{shown} {noun if shown == '1' else plural or noun + 's'}"
 
 
-def excerpt(given: object) -> str:
+def excerpt(given: object, limit: int = EXCERPT) -> str:
     """Return what a user gave as a message shows it: a long text by its beginning and its end."""
-    text = str(given)
-    tail = EXCERPT // 4
-    return text if len(text) <= EXCERPT else f"{text[: EXCERPT - tail - 5]} ... {text[-tail:]}"
+    text, tail = str(given), limit // 4
+    if len(text) <= limit:
+        return text
+    return " ".join(f"{text[: limit - tail - 5]} ... {text[-tail:]}".split())
+
+
+def file_name(given: object, what: str, kind: type[InputError] = OptionError) -> str:
+    """Return the name of a file or a folder, which need not exist.
+
+    Args:
+        given: what a user gave as its name.
+        what: what it names, for the message: ``--out``, ``the model``.
+        kind: the error to raise.
+
+    Raises:
+        InputError: it is not a string or a path, or is longer than any name: a text itself.
+    """
+    name = os.fspath(given) if isinstance(given, str | os.PathLike) else given
+    if not isinstance(name, str):
+        raise kind(f"{what} must be the name of a file, not {_with_article(given)}")
+    if _is_too_long(name):
+        where = "" if kind is CorpusError else f"{what}: "
+        raise kind(where + text_as_name(name))
+    return name
+
+
+def text_as_name(text: str) -> str:
+    """Return what to say about a text that was given in the place of a file's name."""
+    shown = " ".join(excerpt(text).split())
+    return f"that is a text, not a file ('{shown}'): write it to a file, or pipe it in and name -"
+
+
+def _is_too_long(name: str) -> bool:
+    longest = max(len(os.fsencode(part)) for part in name.split("/"))
+    return longest > MAX_NAME or len(os.fsencode(name)) > MAX_PATH
+
+
+def _with_article(value: object) -> str:
+    kind = type(value).__name__
+    if value is None or kind == "bytes":
+        return "None" if value is None else kind
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def shell_command(*words: str) -> str:

@@ -23,7 +23,7 @@ from charrnn.config import BeamConfig, EngineOptions, SampleConfig
 from charrnn.decoding.generation import SampleBatch, search
 from charrnn.decoding.output_text import Sample, Write
 from charrnn.decoding.vocabulary import ConstraintCache
-from charrnn.errors import CorpusError, PromptError
+from charrnn.errors import CorpusError, ModelError, PromptError, StateError, file_name
 from charrnn.inference.engine import Engine
 from charrnn.inference.prompt import read_ids, read_sample, read_start
 from charrnn.inference.select import EngineSelector
@@ -175,7 +175,7 @@ class Generator:
 
     def save_state(self, path: str | Path, prompted: Prompted) -> None:
         """Save a state to a file that `load_state` reads."""
-        saved_state.save(Path(path), prompted, self.config, self.model_hash)
+        saved_state.save(_state_file(path), prompted, self.config, self.model_hash)
 
     def load_state(self, path: str | Path) -> Prompted:
         """Return a state that `save_state` saved; it can be passed wherever a prompt can.
@@ -183,7 +183,7 @@ class Generator:
         Raises:
             StateError: the file is missing, damaged, foreign, or another model's.
         """
-        return saved_state.load(Path(path), self.config, self.model_hash)
+        return saved_state.load(_state_file(path), self.config, self.model_hash)
 
     def sample(self, prompt: str | Prompted = "", **options: Any) -> str:
         """Return a random text after `prompt`; the options are those of `SampleConfig`.
@@ -319,4 +319,8 @@ def load(path: str | Path) -> Generator:
     Raises:
         ModelError: the file is missing, damaged or foreign.
     """
-    return Generator(read_model(find_model(Path(path))))
+    return Generator(read_model(find_model(Path(file_name(path, "the model", ModelError)))))
+
+
+def _state_file(path: str | Path) -> Path:
+    return Path(file_name(path, "a saved state", StateError))

@@ -1,18 +1,31 @@
+import os
 import re
+import shutil
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 
 from charrnn import errors
 from charrnn.errors import (
+    EXCERPT,
     CharRNNError,
+    CorpusError,
     InputError,
+    ModelError,
     OptionError,
     RunError,
+    counted,
+    excerpt,
+    file_name,
     in_python,
     missing_package,
     nearest,
+    shell_command,
 )
+from charrnn.terminal import visible
 
 
 def _family(kind: type[CharRNNError]) -> set[type[CharRNNError]]:
@@ -83,6 +96,7 @@ def test_a_python_caller_reads_keywords_and_the_command_line_flags(
         "--a-file.txt does not exist",
         "no text -- or too little -- is left",
         "well--known",
+        "it has grown; train on it with: charrnn train 'my text.txt' --init-from run",
         missing_package("drawing", "matplotlib", "plot"),
     ],
 )
@@ -124,3 +138,89 @@ def test_a_missing_package_is_installed_from_where_charrnn_came(
     assert missing_package("drawing", "matplotlib", "plot").endswith(advice)
     monkeypatch.setattr("sys.platform", "win32")
     assert missing_package("drawing", "matplotlib", "plot").endswith(advice.replace("'", '"'))
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (0, "0 lines"),
+        (1, "1 line"),
+        (1.0, "1 line"),
+        (2, "2 lines"),
+        (0.5, "0.5 lines"),
+        (12345, "12,345 lines"),
+    ],
+)
+def test_a_number_agrees_with_its_noun(number: float, words: str) -> None:
+    assert counted(number, "line") == words
+
+
+def test_an_irregular_plural_is_given() -> None:
+    assert [counted(n, "pass", "passes") for n in (1, 3)] == ["1 pass", "3 passes"]
+
+
+def test_an_excerpt_of_a_long_text_is_short_and_has_both_ends() -> None:
+    shown = excerpt("first\n" + "word\n" * 10_000 + "last")
+    assert len(shown) <= EXCERPT
+    assert shown.startswith("first word")
+    assert shown.endswith("word last")
+    assert "\n" not in shown
+    assert excerpt("x" * EXCERPT) == "x" * EXCERPT
+    assert excerpt(3) == "3"
+
+
+PASTED = ["a b", "it's", "x\ny\x1b[3m", "a\udcffb", "", "~x", "\\n", "$HOME", "*", "-x", "é\u202e1"]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+@pytest.mark.parametrize("word", PASTED, ids=ascii)
+def test_a_printed_command_can_be_pasted_into_a_shell(word: str) -> None:
+    line = shell_command("printf", "%s", word)
+    assert visible(line) == line  # a terminal shows it as it is
+    assert "\n" not in line
+    done = subprocess.run(["bash", "-c", line], capture_output=True, check=True)
+    assert done.stdout == os.fsencode(word)
+
+
+def test_plain_words_are_not_quoted() -> None:
+    line = "charrnn train corpus/my-text_1.txt --document-separator=a,b --out runs/x@2:3"
+    assert shell_command(*line.split()) == line
+
+
+@pytest.mark.parametrize(
+    ("word", "quoted"),
+    [
+        (r"C:\runs\tunes-1", r"C:\runs\tunes-1"),
+        ("my run", '"my run"'),
+        ("it's", '"it\'s"'),
+        ("a&b", '"a&b"'),
+        ("(a)", '"(a)"'),
+        ("C:\\my runs\\", '"C:\\my runs\\\\"'),
+        ('say "hi"', '"say ""hi"""'),
+        ("", '""'),
+    ],
+)
+def test_on_windows_words_are_quoted_for_cmd_and_powershell(
+    word: str, quoted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert shell_command("charrnn", word) == f"charrnn {quoted}"
+
+
+@pytest.mark.parametrize("given", [None, b"a.txt", ["a.txt"], ("a.txt",), 3, object()])
+def test_what_cannot_name_a_file_is_refused(given: object) -> None:
+    with pytest.raises(ModelError, match="the model must be the name of a file, not "):
+        file_name(given, "the model", ModelError)
+
+
+@pytest.mark.parametrize("text", ["x" * 256, "é" * 128, "a line\n" * 100, "x/" * 2500])
+def test_a_text_in_the_place_of_a_name_is_not_echoed(text: str) -> None:
+    for kind in (OptionError, CorpusError):
+        with pytest.raises(kind, match="that is a text, not a file") as caught:
+            file_name(text, "--out", kind)
+        assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("name", ["a.txt", "x" * 255, Path("a") / "b", "a\nb", "", "d/" * 200])
+def test_any_other_name_is_taken(name: str | Path) -> None:
+    assert file_name(name, "--out") == str(name)

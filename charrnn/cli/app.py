@@ -17,8 +17,10 @@ import typer.core
 
 from charrnn import __version__
 from charrnn.cli.hints import plain_words, similar_options
+from charrnn.errors import EXCERPT, excerpt
 
 TERMINATED = 143
+MESSAGE = 3 * EXCERPT  # characters at most of what is said about a word of the command line
 
 
 def _type_in_help(parameter: Any, ctx: Any) -> str | None:
@@ -48,6 +50,17 @@ class _Command(typer.core.TyperCommand):
                 error.message, error.possibilities = f"{error.message}: {advice}", None
             else:
                 error.message = plain_words(error.message)
+            raise
+
+
+class _Commands(typer.core.TyperGroup):
+    """A group of commands; what is wrong with their words is said without a long echo of them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except _UsageError as error:
+            error.message = excerpt(error.message, MESSAGE)
             raise
 
 
@@ -114,6 +127,7 @@ GROUPS = {
 def program(first: str = "") -> typer.Typer:
     """Return the command line, with only the command named `first` if there is one."""
     app = typer.Typer(
+        cls=_Commands,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from charrnn.cli.texts import dataset_of, texts_of
-from charrnn.config import Reading, TextOptions, escape, flag, load_options
+from charrnn.config import Reading, TextOptions, load_options
 from charrnn.config.fields import (
     RUN,
     TEXT,
     Options,
     choice,
     integer,
-    option_of,
     path,
     switch,
 )
-from charrnn.errors import OptionError, missing_package
+from charrnn.errors import OptionError, missing_package, shell_command
 
 if TYPE_CHECKING:
     from charrnn.cli.display.tensorboard import TensorBoard
@@ -124,10 +122,10 @@ class RunOptions(HeldOutOptions):
 
     def resume_command(self, corpus: list[str], reading: Reading, run_dir: str) -> str:
         """Return the command that resumes the run; the run knows its other options."""
-        words = ["charrnn", "train", *corpus]
-        words += ["--valid", str(self.valid)] if self.valid else []
-        words += ["--test", str(self.test)] if self.test else []
-        return shlex.join([*words, *reading_words(reading), "--out", run_dir, "--resume"])
+        from charrnn.text.open import command_words
+
+        words = command_words(corpus, reading, self.valid, self.test)
+        return shell_command("charrnn", "train", *words, "--out", run_dir, "--resume")
 
 
 def show_events(
@@ -145,14 +143,3 @@ def show_events(
             if isinstance(event, Planned) and dry_run:
                 break
     return None
-
-
-def reading_words(reading: Reading) -> list[str]:
-    """Return the flags that read a text in the same way."""
-    words: list[str] = []
-    for field in fields(Reading):
-        value, option = getattr(reading, field.name), option_of(field)
-        if option and value != field.default:
-            for each in value if option.many else (value,):
-                words += [flag(field.name), escape(each) if option.parse else str(each)]
-    return words

@@ -7,6 +7,7 @@ model or a file name reaches a terminal unescaped, and none of it is read as mar
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import inspect
 import os
@@ -19,7 +20,7 @@ import typer
 
 from charrnn.cli import completion
 from charrnn.config import EngineOptions, to_json
-from charrnn.errors import CharRNNError
+from charrnn.errors import CharRNNError, InputError, text_as_name
 from charrnn.storage.files import json_text
 from charrnn.terminal import json_visible, visible
 
@@ -62,7 +63,11 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(0) from None
         except OSError as error:
             _discard_stdout()
-            note(f"charrnn: {error.filename or 'the output'}: {error.strerror}")
+            name = "the output" if error.filename is None else str(error.filename)
+            if error.errno == errno.ENAMETOOLONG:
+                note(f"charrnn: {text_as_name(name)}")
+                raise typer.Exit(InputError.exit_code) from None
+            note(f"charrnn: {name}: {error.strerror}")
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             note("")

@@ -32,7 +32,7 @@ from charrnn.config.fields import (
     switch,
     unescape,
 )
-from charrnn.errors import OptionError
+from charrnn.errors import OptionError, excerpt
 
 WeightsName = Literal["float32", "bfloat16", "int8"]
 UnknownName = Literal["nearest", "skip", "error"]
@@ -76,7 +76,9 @@ def _check_pattern(name: str, value: Any, pattern: str | None = None) -> Any:
             warnings.simplefilter("ignore")  # about syntax that a later Python may read differently
             re.compile(pattern or value)
     except (re.error, OverflowError, RecursionError) as error:
-        raise OptionError(f"{flag(name)} '{value}' is not a valid pattern: {error}") from None
+        raise OptionError(
+            f"{flag(name)} '{excerpt(value)}' is not a valid pattern: {error}"
+        ) from None
     return value
 
 
@@ -84,7 +86,7 @@ def _check_characters(name: str, value: Any) -> Any:
     _check_pattern(name, value, f"[{value}]")
     if not re.fullmatch(r"(?:[^\]\\]|\\.)+", value, re.S):
         raise OptionError(
-            f"{flag(name)} '{value}' is not a set of characters: write what goes between "
+            f"{flag(name)} '{excerpt(value)}' is not a set of characters: write what goes between "
             r"[ and ] in a regular expression, such as a-z\d; write brackets as \[ \]"
         )
     return value
@@ -141,7 +143,7 @@ def parse_bias(text: str) -> tuple[str, float]:
         return unescape(symbol), float(value)
     except ValueError as error:
         raise OptionError(
-            f"--logit-bias {text!a} must be TOKEN=NUMBER, such as x=-2 or \\n=1.5"
+            f"--logit-bias {excerpt(text)!a} must be TOKEN=NUMBER, such as x=-2 or \\n=1.5"
         ) from error
 
 

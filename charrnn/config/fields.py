@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from charrnn.errors import OptionError, nearest
+from charrnn.errors import OptionError, excerpt, file_name, nearest
 
 # The boxes of --help, in the order in which it shows them.
 PANELS = (
@@ -137,7 +137,8 @@ def integer(low: int, high: int, default: Any, help_text: str, **shown: Any) -> 
 def check_integer(what: str, value: Any, low: int, high: int) -> None:
     """Refuse a value that is not a whole number from `low` to `high`."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise OptionError(f"{what} must be a whole number from {low} to {high}, not {value}")
+        shown = excerpt(value)
+        raise OptionError(f"{what} must be a whole number from {low} to {high}, not {shown}")
 
 
 def number(
@@ -173,7 +174,7 @@ def check_number(what: str, value: Any, low: float, high: float, *, above: bool 
             limits = f"above {low:g} and at most {high:g}" if above else f"from {low:g} to {high:g}"
         else:
             limits = f"above {low:g}" if above else f"of at least {low:g}"
-        raise OptionError(f"{what} must be a number {limits}, not {value}")
+        raise OptionError(f"{what} must be a number {limits}, not {excerpt(value)}")
 
 
 def choice(
@@ -202,7 +203,7 @@ def choice(
 def check_choice(what: str, value: Any, known: Sequence[str]) -> None:
     """Refuse a value that is not one of the known names."""
     if value not in known:
-        raise OptionError(f"{what} '{value}' is not known: {nearest(str(value), known)}")
+        raise OptionError(f"{what} '{excerpt(value)}' is not known: {nearest(str(value), known)}")
 
 
 def switch(help_text: str, **shown: Any) -> Any:
@@ -233,7 +234,11 @@ def strings(help_text: str, check: Check | None = None, **shown: Any) -> Any:
 
 def path(help_text: str, **shown: Any) -> Any:
     """Return a field for an optional file or folder."""
-    return declare(None, Option(Path, help_text, _as_given, **shown))
+
+    def check(name: str, value: Any) -> Any:
+        return None if value is None else Path(file_name(value, flag(name)))
+
+    return declare(None, Option(Path, help_text, check, **shown))
 
 
 def device(default: str, help_text: str, *, auto: bool = False, **shown: Any) -> Any:
@@ -252,7 +257,7 @@ def check_device(name: str, *, auto: bool) -> None:
     names = ("auto", "cpu") if auto else ("cpu",)
     if name not in names and not re.fullmatch("cuda(:[0-9]+)?", str(name)):
         known = ", ".join(names)
-        raise OptionError(f"--device '{name}' is not known: use {known}, cuda or cuda:N")
+        raise OptionError(f"--device '{excerpt(name)}' is not known: use {known}, cuda or cuda:N")
 
 
 def _as_given(name: str, value: Any) -> Any:
@@ -323,7 +328,7 @@ def from_json(kind: type[T], data: Mapping[str, Any], where: str) -> T:
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in data:
         if key not in fields:
-            raise OptionError(f"{where}: unknown key '{key}': {nearest(key, fields)}")
+            raise OptionError(f"{where}: unknown key '{excerpt(key)}': {nearest(key, fields)}")
     for name, field in fields.items():
         if name not in data and field.default is dataclasses.MISSING:
             raise OptionError(f"{where}: '{name}' is missing")

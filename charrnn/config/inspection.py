@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from charrnn.config.fields import TASKS, Options, check_choice, flag, integer, same, string, strings
 from charrnn.config.model import CellName, ModelConfig
 from charrnn.config.training import TrainOptions
-from charrnn.errors import OptionError
+from charrnn.errors import OptionError, excerpt
 
 TaskName = Literal["copy", "adding", "brackets"]
 TASK_CELLS = ("elman", "gru", "lstm")
@@ -45,7 +45,8 @@ def _parse_cell(name: str, value: str) -> tuple[str, float]:
         factor = math.nan
     if not 0 <= factor <= MAX_SCALE:
         raise OptionError(
-            f"{name} {value}: {scale} is not a number from 0 to {MAX_SCALE}, as in irnn:1.1"
+            f"{name} {excerpt(value)}: the scale is not a number from 0 to {MAX_SCALE}, as in "
+            "irnn:1.1"
         )
     return cell, factor
 

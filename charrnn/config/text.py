@@ -21,7 +21,7 @@ from charrnn.config.fields import (
     switch,
     unescape,
 )
-from charrnn.errors import OptionError, nearest
+from charrnn.errors import OptionError, excerpt, nearest
 
 TokenizerName = Literal["char", "byte", "sentencepiece"]
 PieceName = Literal["unigram", "bpe", "char"]
@@ -53,7 +53,9 @@ def _check_encoding(name: str, value: Any) -> Any:
     except (LookupError, ValueError):  # ValueError: a NUL in the name
         known = False
     if not known:
-        raise OptionError(f"{flag(name)} '{value}' is not known: {nearest(str(value), ENCODINGS)}")
+        raise OptionError(
+            f"{flag(name)} '{excerpt(value)}' is not known: {nearest(str(value), ENCODINGS)}"
+        )
     return value
 
 

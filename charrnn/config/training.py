@@ -34,7 +34,7 @@ from charrnn.config.fields import (
 )
 from charrnn.config.model import Form, ModelConfig
 from charrnn.config.text import TextOptions
-from charrnn.errors import OptionError
+from charrnn.errors import OptionError, excerpt
 
 InitName = Literal["auto", "orthogonal", "glorot", "he"]
 StateName = Literal["carry", "reset"]
@@ -50,7 +50,7 @@ def _check_window(name: str, value: Any) -> Any:
     if isinstance(value, str) and value.isdecimal():
         value = int(value)
     if value != "full" and not isinstance(value, int):
-        raise OptionError(f"--seq-len must be a whole number or full, not {value}")
+        raise OptionError(f"--seq-len must be a whole number or full, not {excerpt(value)}")
     if isinstance(value, int):
         check_integer("--seq-len", value, 1, MAX_WINDOW)
     return value

@@ -36,7 +36,7 @@ from charrnn.decoding.automaton import (
 from charrnn.decoding.expressions import Expressions, explore
 from charrnn.decoding.regex_parser import Leaf, UnsupportedError, expression, members
 from charrnn.decoding.token_automaton import MAX_TABLE, Tokens, as_texts, over_tokens
-from charrnn.errors import OptionError
+from charrnn.errors import OptionError, excerpt
 from charrnn.terminal import character_name, visible
 
 _UNREACHABLE = np.int32(2**31 - 1)
@@ -178,7 +178,7 @@ class _LimitsCompiler:
     def name(self) -> str:
         """The option that error messages name."""
         limits = self._limits
-        return "--max-lines" if limits.regex is None else f"--regex '{limits.regex}'"
+        return "--max-lines" if limits.regex is None else f"--regex '{excerpt(limits.regex)}'"
 
     def automaton(self, length: int) -> Automaton:
         """Return the smallest automaton of all limits over classes of characters.

@@ -11,7 +11,7 @@ from charrnn.config import MAX_LENGTH, Limits, SampleConfig
 from charrnn.decoding import constraints
 from charrnn.decoding.constraints import Constraint
 from charrnn.decoding.filters import NO_BIAS
-from charrnn.errors import OptionError, PromptError
+from charrnn.errors import OptionError, PromptError, excerpt
 from charrnn.text.tokenizer import Tokenizer
 
 
@@ -66,7 +66,8 @@ def logit_bias(tokenizer: Tokenizer, bias_of: Mapping[str, float]) -> Floats64:
         ids = tokenizer.encode(text)
         if len(ids) != 1:
             raise OptionError(
-                f"--logit-bias {text!a} is {len(ids)} tokens of this model: name a single one"
+                f"--logit-bias {excerpt(text)!a} is {len(ids)} tokens of this model: name a single "
+                "one"
             )
         bias[ids[0]] = value
     return bias

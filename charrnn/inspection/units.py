@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.cells import CELLS
-from charrnn.errors import CorpusError, OptionError
+from charrnn.errors import CorpusError, OptionError, excerpt
 from charrnn.inspection import features
 from charrnn.inspection.activations import Activations, Saturation, activations, saturation
 from charrnn.inspection.features import Tracker
@@ -115,7 +115,7 @@ def parse_unit(text: str, model: Model) -> Unit:
     match = re.fullmatch(r"(\d{1,9})\.(?:([a-z]+)\.)?(\d{1,9})", text)
     if not match:
         raise OptionError(
-            f"--unit {text} is not a unit: write LAYER.UNIT or LAYER.PART.UNIT, as 1.c.37"
+            f"--unit {excerpt(text)} is not a unit: write LAYER.UNIT or LAYER.PART.UNIT, as 1.c.37"
         )
     unit = Unit(int(match[1]), match[2] or states[-1], int(match[3]))
     if not (1 <= unit.layer <= config.num_layers and 1 <= unit.number <= config.hidden_size):

@@ -6,7 +6,7 @@ import itertools
 import os
 from pathlib import Path
 
-from charrnn.errors import ModelError, OptionError
+from charrnn.errors import ModelError, OptionError, file_name
 from charrnn.model.model_file import MODEL_NAME
 from charrnn.run_dir import checkpoints
 from charrnn.run_dir.folder import CHECKPOINTS, RunDir
@@ -64,6 +64,7 @@ def find_run(given: Path | None) -> RunDir:
         ModelError: no run was found.
     """
     if given is not None:
+        given = Path(file_name(given, "a run", ModelError))
         run = RunDir(given if given.is_dir() else given.parent)
         if not run.metrics.is_file():
             raise ModelError(f"{given} is not a run: no {run.metrics.name} in {run.path}")
@@ -90,7 +91,7 @@ def find_model(given: Path | None) -> Path:
     if given is None and named:
         given = Path(named)
     if given is not None:
-        return _model_of(given)
+        return _model_of(Path(file_name(given, "the model", ModelError)))
     models = sorted(RUNS.glob(f"*/{MODEL_NAME}"), key=lambda path: path.stat().st_mtime_ns)
     if not models:
         raise ModelError(

@@ -32,6 +32,7 @@ from charrnn.errors import (
     ModelError,
     OptionError,
     RunError,
+    excerpt,
 )
 from charrnn.model.model_file import MODEL_NAME
 from charrnn.storage import files
@@ -92,7 +93,7 @@ class Course:
             return self.columns["seconds"] / 60
         if over not in ("step", "epoch", "characters"):
             raise InputError(
-                f"--over '{over}' is not known: use step, epoch, characters or minutes"
+                f"--over '{excerpt(over)}' is not known: use step, epoch, characters or minutes"
             )
         return self.columns[over]
 

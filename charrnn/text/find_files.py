@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 from charrnn.config import Reading
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, text_as_name
 from charrnn.text.file_kinds import TEXT, kind_of, litter
 from charrnn.text.manifest import is_dataset
 from charrnn.text.sources import Source, copied
@@ -150,6 +150,8 @@ def _file(path: Path) -> Source:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
+        if "\n" in str(path):
+            raise CorpusError(text_as_name(str(path))) from None
         raise CorpusError(
             f"{path} does not exist (looked in {Path.cwd()}): name a text file{_near(path)}"
         ) from None

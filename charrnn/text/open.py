@@ -6,13 +6,15 @@ a dataset that was prepared before.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from charrnn.config import ModelReading, Reading, TextOptions, escape, flag
-from charrnn.errors import OptionError
+from charrnn.config.fields import option_of
+from charrnn.errors import CorpusError, OptionError, file_name
 from charrnn.text import corpus, dataset
 from charrnn.text.corpus import Corpus
 from charrnn.text.dataset import Dataset
@@ -25,11 +27,30 @@ Name = str | Path
 
 
 class Texts(NamedTuple):
-    """What to train on: a corpus with optional validation and test texts, or a dataset."""
+    """What to train on: a corpus with optional validation and test texts, or a dataset.
+
+    `words` name the same texts on a command line.
+    """
 
     corpus: Corpus | Dataset
     valid: Corpus | None = None
     test: Corpus | None = None
+    words: tuple[str, ...] = ()
+
+
+def command_words(
+    names: Sequence[Name], reading: Reading, valid: Name | None = None, test: Name | None = None
+) -> tuple[str, ...]:
+    """Return the words that name texts on a command line, and the flags that read them alike."""
+    words = [f".{os.sep}{name}" if name[:1] == "-" != name else name for name in map(str, names)]
+    for option, path in (("--valid", valid), ("--test", test)):
+        words += [] if path is None else [option, str(path)]
+    for field in fields(Reading):
+        value, declared = getattr(reading, field.name), option_of(field)
+        if declared and value != field.default:
+            for each in value if declared.many else (value,):
+                words += [flag(field.name), escape(each) if declared.parse else str(each)]
+    return tuple(words)
 
 
 def ignore(notice: str) -> None:
@@ -55,10 +76,11 @@ def read_corpus(
     Raises:
         CorpusError: a text is missing, empty, damaged, or not in its encoding.
     """
+    names = [file_name(name, "a corpus", CorpusError) for name in names]
     known = registry.entries()
     paths: list[Name] = []
     named = None
-    for name in map(str, names):
+    for name in names:
         if name in known and not Path(name).exists():
             paths += registry.paths(known[name])
             named = name
@@ -130,7 +152,8 @@ def texts_of(
         CorpusError: as `read_corpus`.
         ModelError: the dataset is damaged.
     """
-    folders = [name for name in names if str(name) and is_dataset(Path(name))]
+    names = [file_name(name, "a corpus", CorpusError) for name in names]
+    folders = [name for name in names if name and is_dataset(Path(name))]
     if folders and len(names) > 1:
         raise OptionError(f"{folders[0]} is a dataset: name it alone")
     if folders:
@@ -150,6 +173,7 @@ def texts_of(
         read(names),
         None if valid is None else read([valid]),
         None if test is None else read([test]),
+        command_words(names, options, valid, test),
     )
 
 

@@ -126,7 +126,7 @@ def _restored(
     earlier = Record.parse(checkpoint.state, str(checkpoint.folder))
     given = change_rules.validated(earlier, given)
     data = dataset_of(texts, earlier.options)
-    change_rules.check(earlier, given, data, str(run_dir.path))
+    change_rules.check(earlier, given, data, texts.words, str(run_dir.path))
     options, train, changes = change_rules.changed(earlier, given)
     plan = replace(earlier.plan, train=train)
     if changes.keys() & set(change_rules.BUDGETS):

@@ -7,11 +7,11 @@ error that lists all of them. Budget, learning rate, regularization and machine 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charrnn.config import ModelConfig, TextOptions, TrainConfig, TrainOptions, flag, to_json
-from charrnn.errors import OptionError
+from charrnn.errors import OptionError, shell_command
 from charrnn.run_dir.models import digest
 from charrnn.text.dataset import Dataset
 from charrnn.training.run_description import Record
@@ -34,19 +34,23 @@ def validated(record: Record, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: getattr(made, name) for name in given}
 
 
-def check(record: Record, given: Mapping[str, Any], data: Dataset, where: str) -> None:
+def check(
+    record: Record, given: Mapping[str, Any], data: Dataset, words: Sequence[str], where: str
+) -> None:
     """Refuse another text, alphabet or network.
 
     Args:
         record: what the checkpoint says.
         given: the options given now.
         data: the text given now.
+        words: name this text on a command line.
         where: the run's folder, for the message.
 
     Raises:
         OptionError: lists every difference.
     """
     differences = _texts(record, data)
+    is_other_text = bool(differences)
     if record.tokenizer != digest(data.tokenizer) and not differences:
         differences.append(f"the tokens differ ({data.tokenizer.kind})")
     before = _before(record)
@@ -56,8 +60,17 @@ def check(record: Record, given: Mapping[str, Any], data: Dataset, where: str) -
     if differences:
         raise OptionError(
             f"{where} cannot be resumed, because {'; '.join(differences)}: use what it was "
-            "trained with, or choose another folder with --out"
+            f"trained with, or {_new_run(record, words, where, is_other_text)}"
         )
+
+
+def _new_run(record: Record, words: Sequence[str], where: str, is_other_text: bool) -> str:
+    """Say how to train anew; on a text that has grown, or another one, from the run's weights."""
+    by_character = record.options.tokenizer == "char" and record.options.min_count == 1
+    if not (is_other_text and by_character and words):
+        return "choose another folder with --out"
+    command = shell_command("charrnn", "train", *words, "--init-from", where)
+    return f"train a new run on this text, from the weights of the old one: {command}"
 
 
 def _texts(record: Record, data: Dataset) -> list[str]:

@@ -196,6 +196,32 @@ def test_bad_input_gets_a_sentence(line: str, words: list[str], bad: Path) -> No
     assert not (bad / "runs").exists()
 
 
+LONG = "a line of text, and one more\n" * 500
+GIVEN_A_TEXT = (
+    *("train", "train good.txt --out", "train good.txt --config", "train good.txt --valid"),
+    *("train good.txt --init-from", "train good.txt --cell", "train good.txt --steps"),
+    *("train good.txt --encoding", "train good.txt --device", "prepare good.txt --out"),
+    *("corpora stats", "corpora path", "eval -m", "eval -m model", "score -m model"),
+    *("sample -m", "sample -m model --prompt-file", "sample -m model --load-state"),
+    *("sample -m model --save-state", "sample -m model --logit-bias", "beam -m", "greedy -m"),
+    *("sample -m model --regex (", "sample -m model --allow ]", "inspect cells -m model"),
+    *("inspect cells -m", "inspect cells -m model --unit", "inspect memory -m model"),
+    *("inspect gradients -m model --plot", "plot", "plot --plot", "info", "compress good.txt"),
+    *("compress good.txt x -m", "decompress model", "cells --cell", ""),
+)
+
+
+@pytest.mark.parametrize("line", GIVEN_A_TEXT)
+def test_a_text_in_the_place_of_a_name_or_a_value_is_not_echoed(line: str, bad: Path) -> None:
+    *words, last = line.split(" ")
+    given = [last, LONG] if len(last) > 1 else [f"{last}{LONG}"]  # "(" makes the value invalid
+    done = Cli(bad)(*filter(None, words), *filter(None, given), code=2)
+    assert done.out == ""
+    assert len(done.err) < 1200  # a box with the usage included
+    assert done.err.count("a line of text") < 8
+    assert "Traceback" not in done.err
+
+
 # Odd but valid input: exit code 0, and these words on stdout or stderr.
 TAKEN = {
     f"{SAMPLE} --prompt=": [],

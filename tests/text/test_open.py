@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from charrnn.config import TextOptions
 from charrnn.errors import CorpusError, OptionError
 from charrnn.text import dataset
-from charrnn.text.open import dataset_of, read_corpus, texts_of
+from charrnn.text.open import command_words, dataset_of, read_corpus, texts_of
 
 
 def test_a_named_corpus_is_opened_by_its_name() -> None:
@@ -78,3 +80,29 @@ def test_a_dataset_is_named_alone_and_without_options_of_a_text(tmp_path: Path) 
         texts_of([tmp_path / "data"], TextOptions(newline="lf"), given=["newline"])
     with pytest.raises(OptionError, match="decided when it was prepared"):
         texts_of([tmp_path / "data"], TextOptions(), valid="hello")
+
+
+@pytest.mark.parametrize("name", [None, b"a.txt", ["a.txt"], 3])
+def test_what_names_no_file_gets_a_sentence(name: Any) -> None:
+    for open_text in (lambda: read_corpus([name]), lambda: texts_of([name], TextOptions())):
+        with pytest.raises(CorpusError, match="a corpus must be the name of a file, not"):
+            open_text()
+    if name is not None:
+        with pytest.raises(CorpusError, match="a corpus must be the name of a file, not"):
+            texts_of(["hello"], TextOptions(), valid=name)
+
+
+@pytest.mark.parametrize("text", ["hello world\n" * 200, "one line\nand another"])
+def test_a_text_is_not_a_name(text: str) -> None:
+    with pytest.raises(CorpusError, match=r"that is a text, not a file \('") as caught:
+        read_corpus([text])
+    assert len(str(caught.value)) < 200
+
+
+def test_the_words_of_a_command_line_name_and_read_the_same_texts(tmp_path: Path) -> None:
+    reading = TextOptions(newline="lf", exclude=("*.c", "x"), document_separator="\n\t")
+    words = command_words(["-", "-x.txt", tmp_path], reading, valid="my valid")
+    assert words == (
+        *("-", f".{os.sep}-x.txt", str(tmp_path), "--valid", "my valid", "--newline", "lf"),
+        *("--exclude", "*.c", "--exclude", "x", "--document-separator", r"\n\t"),
+    )

@@ -27,7 +27,7 @@ from prompt_toolkit.styles import Style
 
 from charrnn.cli.display.editor_draft import Draft
 from charrnn.cli.display.editor_widgets import Question, VisibleText
-from charrnn.errors import CharRNNError
+from charrnn.errors import CharRNNError, excerpt
 from charrnn.terminal import character_name, visible
 
 if TYPE_CHECKING:
@@ -268,4 +268,4 @@ def _number(kind: type[N], typed: str) -> N:
     try:
         return kind(typed)
     except ValueError:
-        raise CharRNNError(f"'{typed}' is not a number") from None
+        raise CharRNNError(f"'{excerpt(typed)}' is not a number") from None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from charrnn.cli.display.dataset_summary import split_lines
 from charrnn.cli.shared import note
 from charrnn.config import Form, Regularizers
-from charrnn.errors import OptionError
+from charrnn.errors import OptionError, shell_command
 from charrnn.model import parameters
 from charrnn.terminal import visible
 from charrnn.training.events import (
@@ -331,7 +331,7 @@ def result_lines(result: Result) -> list[str]:
     if result.valid_window256_nats is not None:
         lines.append(f"         {losses(result.valid_window256_nats)} in windows of 256")
     lines.append(f"model    {result.model}")
-    lines.append(f"next     charrnn sample --model {result.run_dir}")
+    lines.append(f"next     {shell_command('charrnn', 'sample', '--model', result.run_dir)}")
     return lines
 
 

@@ -16,7 +16,7 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from charrnn.errors import CorpusError, nearest
+from charrnn.errors import CorpusError, excerpt, nearest
 from charrnn.storage.cache_dir import cache_dir
 
 C_HEADERS = "/usr/include"
@@ -134,7 +134,7 @@ def find(name: str) -> Entry:
     """
     known = entries()
     if name not in known:
-        raise CorpusError(f"no corpus is called '{name}': {nearest(name, known)}")
+        raise CorpusError(f"no corpus is called '{excerpt(name)}': {nearest(name, known)}")
     return known[name]
 
 

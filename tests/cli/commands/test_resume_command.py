@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import shlex
+import shutil
 import signal
 import sys
 import time
@@ -176,3 +178,18 @@ def test_errors_of_resume(tiny: Run, cli: Cli) -> None:
     assert "--force replaces a run, --resume continues it" in done.sentence
     done = cli("train", tiny.text, "--checkpoint-every", 0, code=2)
     assert "--checkpoint-every" in done.err
+
+
+def test_a_text_that_has_grown_is_refused_with_the_command_that_trains_on_it(
+    cli: Cli, tiny: Run
+) -> None:
+    shutil.copytree(tiny.folder, cli.folder / "old run")
+    grown = cli.folder / "my text.txt"
+    grown.write_text(tiny.text.read_text("utf-8") + "one more line\n", "utf-8")
+    done = cli("train", grown.name, "--out", "old run", "--resume", "--newline", "lf", code=2)
+    command = done.sentence.rpartition(": ")[2]
+    assert command == "charrnn train 'my text.txt' --newline lf --init-from 'old run'"
+    more = ("--steps", 2, *BY_LIBRARY, "--json")
+    again = cli(*shlex.split(command)[1:], *more)
+    assert "starting from a model" in again.err
+    assert again.json["run_dir"] == str(Path("runs") / "my text-1")

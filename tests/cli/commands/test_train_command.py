@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -314,3 +315,10 @@ def test_a_run_without_clipping_is_strict_json_and_can_be_resumed(cli: Cli, tiny
     done = cli("train", tiny.text, "--out", "free", "--resume", "--steps", 60, "--json")
     assert "changed  clip_norm" not in done.err
     assert strict_json.rows(cli.folder / "free" / "metrics.jsonl")[-1]["clipped"] == 0.0
+
+
+def test_the_next_command_is_quoted_for_the_shell(cli: Cli, tiny: Run) -> None:
+    done = cli("train", tiny.text, "--out", "my run", *QUICK)
+    command = done.err.splitlines()[-1].split(maxsplit=1)[1]
+    assert command == "charrnn sample --model 'my run'"
+    assert len(cli(*shlex.split(command)[1:], "-n", 5).out) == 5
