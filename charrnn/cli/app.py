@@ -83,6 +83,7 @@ COMMANDS = {
     "decompress": "decompress.decompress",
     "info": "info.info",
     "plot": "plot.plot",
+    "runs": "runs.runs",
     "cells": "cells.cells",
 }
 

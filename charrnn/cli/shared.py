@@ -7,12 +7,14 @@ model or a file name reaches a terminal unescaped, and none of it is read as mar
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import functools
 import inspect
+import io
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
@@ -36,7 +38,7 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="A model file, or the folder of a run or of one of its checkpoints.",
+        help="A model file, or a run or one of its checkpoints: its folder, or its name in ./runs.",
         show_default="$CHARRNN_MODEL, or the newest run in ./runs",
         autocompletion=completion.models,
     ),
@@ -104,6 +106,16 @@ def note(text: str, *, dim: bool = False) -> None:
 def json_line(fields: Mapping[str, Any]) -> str:
     """Return the machine-readable result: one JSON object on one line, safe to show."""
     return json_visible(json_text(fields, ensure_ascii=False)) + "\n"
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return a table as CSV; a value that is None or not a number is left empty."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: "" if row[name] != row[name] else row[name] for name in columns})
+    return out.getvalue()
 
 
 def print_json(fields: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@
 - `find`: a run or a model by its path or its name, the newest one, and the folder of a new run
 - `checkpoints`: what a training resumes from; verified, or not used
 - `models`: the model of a file, or of a checkpoint
+- `account`: what is known about each run
 - `lock`: one training at a time in a folder
 """
 
@@ -14,6 +15,9 @@ from charrnn.run_dir.find import (
     choose_run_dir,
     find_model,
     find_run,
+    named,
+    new_path,
+    runs_in,
 )
 from charrnn.run_dir.folder import (
     COLUMNS,
@@ -42,5 +46,8 @@ __all__ = [
     "find_run",
     "held_out",
     "in_words",
+    "named",
+    "new_path",
     "read_model",
+    "runs_in",
 ]

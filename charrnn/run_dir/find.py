@@ -4,15 +4,104 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from pathlib import Path
 
-from charrnn.errors import ModelError, OptionError, file_name
-from charrnn.model.model_file import MODEL_NAME
+from charrnn.errors import ModelError, OptionError, file_name, nearest
 from charrnn.run_dir import checkpoints
 from charrnn.run_dir.folder import CHECKPOINTS, RunDir
 
 RUNS = Path("runs")  # new runs are created here
 MODEL_VARIABLE = "CHARRNN_MODEL"  # names the model to use where none is given
+_SEED = re.compile(r"-seed\d+$")  # the end of the name of a run that was trained with --seeds
+
+
+def runs_in(folder: Path = RUNS) -> list[RunDir]:
+    """Return the runs in a folder, the newest last: the one whose files changed last.
+
+    Every command that takes the newest run of several means this order.
+    """
+    try:
+        found = [RunDir(path) for path in folder.iterdir()]
+    except OSError:
+        return []
+    runs = [run for run in found if run.path.is_dir() and run.holds_run()]
+    return sorted(runs, key=lambda run: (run.last_change(), run.path))
+
+
+def find_run(given: Path | None) -> RunDir:
+    """Return the run named by its folder, its model or its name in ./runs; or the newest run.
+
+    Raises:
+        ModelError: no run was found.
+    """
+    if given is not None:
+        path = named(Path(file_name(given, "a run", ModelError)))
+        run = RunDir(path if path.is_dir() else path.parent)
+        if not run.metrics.is_file():
+            raise ModelError(f"{given} is not a run: no {run.metrics.name} in {run.path}")
+        return run
+    found = [run for run in runs_in() if run.metrics.exists()]
+    if not found:
+        raise ModelError(
+            f"no run found in {RUNS.absolute()}: train one with 'charrnn train FILE', or name one"
+        )
+    return found[-1]
+
+
+def find_model(given: Path | None) -> Path:
+    """Return what ``--model`` means: a model file, or the folder of a checkpoint.
+
+    Args:
+        given: a file, the folder of a run or of a checkpoint, or either's name in ./runs; None:
+            what the environment variable CHARRNN_MODEL names, or else the newest run.
+
+    Raises:
+        ModelError: there is none; says where it looked and how to make one.
+    """
+    variable = os.environ.get(MODEL_VARIABLE)
+    if given is None and variable:
+        given = Path(variable)
+    if given is not None:
+        return _model_of(named(Path(file_name(given, "the model", ModelError))))
+    found = [run for run in runs_in() if run.model.exists()]
+    if not found:
+        raise ModelError(
+            f"no model found in {RUNS.absolute()}: train one with 'charrnn train FILE', "
+            "or name one with --model"
+        )
+    return found[-1].model
+
+
+def _model_of(given: Path) -> Path:
+    """Return the model file of a run's folder; other files and checkpoints are what they are."""
+    if given.name == checkpoints.TENSORS and (given.parent / checkpoints.MANIFEST).is_file():
+        return given.parent
+    if not given.is_dir() or (given / checkpoints.MANIFEST).is_file():
+        return given
+    if given.name == CHECKPOINTS and (steps := RunDir(given.parent).checkpoint_steps()):
+        raise ModelError(f"{given} holds several models: name one, such as {given / str(steps[0])}")
+    return RunDir(given).model
+
+
+def named(given: Path) -> Path:
+    """Return the path meant by a path, or by the name of a run in ./runs.
+
+    Raises:
+        ModelError: neither exists; says which run has a similar name.
+    """
+    in_runs = RUNS / given
+    if in_runs.exists() and not (given.is_file() or RunDir(given).holds_run()):
+        return in_runs
+    if given.exists():
+        return given
+    names = [run.path.name for run in runs_in()]
+    if not names:
+        raise ModelError(f"{given} does not exist: train a model with 'charrnn train FILE'")
+    advice = nearest(given.name, names)
+    if not advice.startswith("did you mean"):
+        advice = "'charrnn runs' lists those that there are"
+    raise ModelError(f"{given} does not exist, and {RUNS} has no run of that name: {advice}")
 
 
 def choose_run_dir(
@@ -20,18 +109,17 @@ def choose_run_dir(
 ) -> RunDir:
     """Return the folder for a training: `out`, or the first free ``runs/NAME-1``, ``-2``, ...
 
-    With `resume`, the default is the last run of that name instead.
+    With `resume`, the default is the newest run of that text, and `out` may be a name in ./runs.
 
     Raises:
         OptionError: `out` is a file, or it already holds a run and neither `force` nor
             `resume` is given.
     """
     if out is None:
-        numbered = (RUNS / f"{corpus_name}-{number}" for number in itertools.count(1))
-        existing = list(itertools.takewhile(Path.exists, numbered))
-        if resume and existing:
-            return RunDir(existing[-1])
-        return RunDir(RUNS / f"{corpus_name}-{len(existing) + 1}")
+        earlier = [run for run in runs_in() if _is_run_of(corpus_name, run.path.name)]
+        return earlier[-1] if resume and earlier else RunDir(new_path(corpus_name))
+    if resume and not out.exists() and RunDir(RUNS / out).holds_run():
+        return RunDir(RUNS / out)
     run = RunDir(out)
     if out.exists() and not out.is_dir():
         raise OptionError(f"--out {out} is a file: name a folder for the run")
@@ -45,6 +133,21 @@ def choose_run_dir(
     return run
 
 
+def new_path(corpus_name: str) -> Path:
+    """Return the first of ``runs/NAME-1``, ``-2``, ... that no run, and no run per seed, has."""
+    try:
+        taken = {_SEED.sub("", path.name) for path in RUNS.iterdir()}
+    except OSError:
+        taken = set()
+    numbered = (f"{corpus_name}-{number}" for number in itertools.count(1))
+    return RUNS / next(name for name in numbered if name not in taken)
+
+
+def _is_run_of(corpus_name: str, name: str) -> bool:
+    """Return whether `new_path` names runs of that text so."""
+    return re.fullmatch(rf"{re.escape(corpus_name)}-\d+", _SEED.sub("", name)) is not None
+
+
 def check_resume(*, force: bool, init_from: bool) -> None:
     """Refuse ``--resume`` together with what starts a run.
 
@@ -55,58 +158,3 @@ def check_resume(*, force: bool, init_from: bool) -> None:
         raise OptionError("--force replaces a run, --resume continues it: give one of them")
     if init_from:
         raise OptionError("--init-from starts a run, --resume continues one: give one of them")
-
-
-def find_run(given: Path | None) -> RunDir:
-    """Return the run named by its folder or its model, or the newest run.
-
-    Raises:
-        ModelError: no run was found.
-    """
-    if given is not None:
-        given = Path(file_name(given, "a run", ModelError))
-        run = RunDir(given if given.is_dir() else given.parent)
-        if not run.metrics.is_file():
-            raise ModelError(f"{given} is not a run: no {run.metrics.name} in {run.path}")
-        return run
-    found = sorted(RUNS.glob("*/metrics.jsonl"), key=lambda path: path.stat().st_mtime_ns)
-    if not found:
-        raise ModelError(
-            f"no run found in {RUNS.absolute()}: train one with 'charrnn train FILE', or name one"
-        )
-    return RunDir(found[-1].parent)
-
-
-def find_model(given: Path | None) -> Path:
-    """Return what ``--model`` means: a model file, or the folder of a checkpoint.
-
-    Args:
-        given: a file, a run's folder or a checkpoint's; None: what the environment variable
-            CHARRNN_MODEL names, or else the newest run.
-
-    Raises:
-        ModelError: there is none; says where it looked and how to make one.
-    """
-    named = os.environ.get(MODEL_VARIABLE)
-    if given is None and named:
-        given = Path(named)
-    if given is not None:
-        return _model_of(Path(file_name(given, "the model", ModelError)))
-    models = sorted(RUNS.glob(f"*/{MODEL_NAME}"), key=lambda path: path.stat().st_mtime_ns)
-    if not models:
-        raise ModelError(
-            f"no model found in {RUNS.absolute()}: train one with 'charrnn train FILE', "
-            "or name one with --model"
-        )
-    return models[-1]
-
-
-def _model_of(given: Path) -> Path:
-    """Return the model file of a run's folder; other files and checkpoints are what they are."""
-    if given.name == checkpoints.TENSORS and (given.parent / checkpoints.MANIFEST).is_file():
-        return given.parent
-    if not given.is_dir() or (given / checkpoints.MANIFEST).is_file():
-        return given
-    if given.name == CHECKPOINTS and (steps := RunDir(given.parent).checkpoint_steps()):
-        raise ModelError(f"{given} holds several models: name one, such as {given / str(steps[0])}")
-    return RunDir(given).model

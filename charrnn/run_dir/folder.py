@@ -10,6 +10,7 @@ checkpoints/, latest   what the training resumes from (`checkpoints`)
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -34,6 +35,7 @@ from charrnn.errors import (
     RunError,
     excerpt,
 )
+from charrnn.model import model_file
 from charrnn.model.model_file import MODEL_NAME
 from charrnn.storage import files
 from charrnn.text import corpus
@@ -42,6 +44,7 @@ from charrnn.text.dataset import Dataset
 from charrnn.text.manifest import is_dataset
 from charrnn.text.tokenizer import Tokenizer
 
+MAX_JSON_BYTES = 2**26  # of config.json, which names every file of a text
 FORMAT_VERSION = 1  # of the files here; config.json states it
 COLUMNS = (
     "step",
@@ -148,7 +151,26 @@ class RunDir:
 
     def holds_run(self) -> bool:
         """Return whether the folder holds any file of a run."""
-        return any(path.exists() for path in self._files()) or bool(self.checkpoint_steps())
+        return any(path.exists() for path in self.files()) or bool(self.checkpoint_steps())
+
+    def is_ours(self) -> bool:
+        """Return whether charrnn wrote the files: others have the same names for theirs."""
+        config = self.read_config()
+        if config:
+            return {"corpus", "model", "train"} <= config.keys()
+        try:
+            _ = self.course() if self.metrics.exists() else model_file.load(self.model)
+        except (ModelError, OSError):
+            return bool(self.checkpoint_steps())
+        return True
+
+    def last_change(self) -> int:
+        """Return when a file of the run was written last, in nanoseconds; 0 without files."""
+        times = [0]
+        for path in self.files():
+            with contextlib.suppress(OSError):
+                times.append(path.stat().st_mtime_ns)
+        return max(times)
 
     def checkpoint_steps(self) -> list[int]:
         """Return the steps of all checkpoints, newest first; other names are ignored."""
@@ -179,12 +201,13 @@ class RunDir:
             RunError: one cannot be removed.
         """
         try:
-            for path in self._files():
+            for path in self.files():
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise RunError(f"{self.path} cannot be written: {error.strerror}") from error
 
-    def _files(self) -> tuple[Path, ...]:
+    def files(self) -> tuple[Path, ...]:
+        """Return the paths of the files that a training writes, which may not exist."""
         return self.config, self.metrics, self.summary, self.model
 
     def write_config(self, config: Mapping[str, Any], data: Dataset, options: TextOptions) -> None:
@@ -214,6 +237,10 @@ class RunDir:
     def read_config(self) -> dict[str, Any]:
         """Return what config.json holds; nothing if it is missing or damaged."""
         return _json(self.config)
+
+    def read_summary(self) -> dict[str, Any]:
+        """Return what summary.json holds; nothing if it is missing or damaged."""
+        return _json(self.summary)
 
     def write_metrics(self, text: bytes, written: int) -> None:
         """Write all metrics so far, of which the first `written` bytes are in the file already.
@@ -252,7 +279,7 @@ class RunDir:
         if not rows:
             raise ModelError(f"{self.metrics} holds no report yet: the training has just begun")
         columns = {name: np.array([row[name] for row in rows], np.float64) for name in COLUMNS}
-        train, summary = self.read_config().get("train"), _json(self.summary)
+        train, summary = self.read_config().get("train"), self.read_summary()
         clip_norm = train.get("clip_norm") if isinstance(train, dict) else None
         if not clip_norm or clip_norm == math.inf:  # as older versions wrote it
             clip_norm = None
@@ -341,9 +368,8 @@ def _row(line: str, where: str) -> dict[str, float]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """Return the object in a file; an empty one if the file does not exist yet."""
+    """Return the object in a file; an empty one if it is missing, damaged or not a plain file."""
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        return files.parse_json(files.read(path, MAX_JSON_BYTES), str(path))
+    except ModelError:
         return {}
-    return content if isinstance(content, dict) else {}

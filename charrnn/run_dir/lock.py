@@ -15,6 +15,23 @@ from charrnn.errors import RunError
 from charrnn.run_dir.folder import RunDir
 from charrnn.storage.files import json_text
 
+PROBE_SECONDS = 0.2  # `is_held` holds a lock for much less: a training waits for it
+
+
+def is_held(run_dir: RunDir) -> bool:
+    """Return whether a process is training in the folder."""
+    if not run_dir.lock.is_file() or run_dir.lock.is_symlink():
+        return False
+    lock = filelock.FileLock(run_dir.lock, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        return True
+    except OSError:  # the folder is not writable for this user
+        return False
+    lock.release()
+    return False
+
 
 @contextlib.contextmanager
 def held(run_dir: RunDir) -> Iterator[None]:
@@ -25,7 +42,7 @@ def held(run_dir: RunDir) -> Iterator[None]:
             writable.
     """
     path = run_dir.lock
-    lock = filelock.FileLock(path, timeout=0)
+    lock = filelock.FileLock(path, timeout=PROBE_SECONDS)
     try:
         lock.acquire()
     except filelock.Timeout:

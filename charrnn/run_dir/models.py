@@ -17,6 +17,7 @@ from charrnn.errors import CharRNNError, ModelError
 from charrnn.model import model_file
 from charrnn.model.model_file import MODEL_NAME, Model
 from charrnn.run_dir import checkpoints
+from charrnn.run_dir.find import runs_in
 from charrnn.run_dir.folder import RunDir
 from charrnn.text.tokenizer import Tokenizer
 
@@ -77,11 +78,9 @@ def better_than_newest(newest: Path) -> tuple[Path, str] | None:
 
     It is far better on the same text, or it was trained in earnest, and the newest one was not.
     """
-    models = sorted(
-        newest.parents[1].glob(f"*/{MODEL_NAME}"), key=lambda path: -path.stat().st_mtime_ns
-    )
+    models = [run.model for run in runs_in(newest.parents[1]) if run.model.exists()]
     found: list[tuple[Path, Mapping[str, Any]]] = []
-    for model in models[:_MAX_COMPARED]:
+    for model in reversed(models[-_MAX_COMPARED:]):
         with contextlib.suppress(ModelError):
             found.append((model.parent, model_file.describe(model).training))
     if not found or found[0][0] != newest.parent:

@@ -270,7 +270,9 @@ class Shown:
     screen: str
 
 
-def on_terminal(folder: Path, *words: object, stop_at: str | None = None) -> Shown:
+def on_terminal(
+    folder: Path, *words: object, stop_at: str | None = None, columns: int = 100
+) -> Shown:
     """Run charrnn on a pseudo-terminal; press Ctrl-C when it shows `stop_at`."""
     import fcntl
     import pty
@@ -278,7 +280,7 @@ def on_terminal(folder: Path, *words: object, stop_at: str | None = None) -> Sho
     import termios
 
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     command = [PROGRAM, *map(str, words)]
     process = subprocess.Popen(
         command, cwd=folder, env=environment(), stdin=theirs, stdout=theirs, stderr=theirs

@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from charrnn.config import TextOptions, to_json
 from charrnn.errors import CorpusError, ModelError, OptionError
 from charrnn.model.model_file import MODEL_NAME
-from charrnn.run_dir import RunDir, check_resume, choose_run_dir, find_model
+from charrnn.run_dir import (
+    RunDir,
+    check_resume,
+    choose_run_dir,
+    find_model,
+    find_run,
+    runs_in,
+)
 from charrnn.text import corpus, dataset
 
 
@@ -27,7 +35,62 @@ def test_find_model_takes_a_file_a_folder_or_the_newest_run(
     (runs / "d").mkdir()  # a run without a model yet
     assert find_model(None) == runs / "b" / MODEL_NAME
     assert find_model(runs / "c") == runs / "c" / MODEL_NAME
+    Path("any.file").touch()
     assert find_model(Path("any.file")) == Path("any.file")
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of two runs, in ./runs: story-1, the newer one, and verse-1."""
+    monkeypatch.chdir(tmp_path)
+    for age, name in enumerate(["story-1", "verse-1"]):
+        (Path("runs") / name).mkdir(parents=True)
+        for file in (MODEL_NAME, "metrics.jsonl"):
+            (Path("runs") / name / file).touch()
+            os.utime(Path("runs") / name / file, (1000 - age, 1000 - age))
+    return Path("runs")
+
+
+def test_a_run_is_found_by_its_name(runs: Path) -> None:
+    assert find_model(Path("verse-1")) == runs / "verse-1" / MODEL_NAME
+    assert find_run(Path("verse-1")).path == runs / "verse-1"
+    assert find_model(Path("verse-1", MODEL_NAME)) == runs / "verse-1" / MODEL_NAME
+
+
+def test_a_folder_without_a_run_does_not_hide_a_run_of_its_name(runs: Path) -> None:
+    Path("verse-1").mkdir()
+    assert find_model(Path("verse-1")) == runs / "verse-1" / MODEL_NAME
+    Path("verse-1", MODEL_NAME).touch()
+    assert find_model(Path("verse-1")) == Path("verse-1", MODEL_NAME)
+
+
+@pytest.mark.parametrize("find", [find_model, find_run])
+def test_a_wrong_name_is_answered_with_a_similar_one(runs: Path, find: Any) -> None:
+    with pytest.raises(ModelError, match=r"^stroy-1 does not exist, .*: did you mean story-1"):
+        find(Path("stroy-1"))
+    with pytest.raises(ModelError, match="no run of that name: 'charrnn runs' lists those"):
+        find(Path("zzz"))
+
+
+def test_without_runs_a_wrong_name_is_answered_with_how_to_make_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=r"^zzz does not exist: train a model with 'charrnn train"):
+        find_model(Path("zzz"))
+
+
+def test_one_rule_says_which_run_is_the_newest(runs: Path) -> None:
+    assert [run.path.name for run in runs_in()] == ["verse-1", "story-1"]
+    assert find_model(None).parent == find_run(None).path == runs / "story-1"
+    os.utime(runs / "verse-1" / "metrics.jsonl", (2000, 2000))  # it is trained further
+    assert find_model(None).parent == find_run(None).path == runs / "verse-1"
+
+
+def test_resume_finds_a_run_by_its_name(runs: Path) -> None:
+    assert choose_run_dir("other", Path("verse-1"), resume=True).path == runs / "verse-1"
+    assert choose_run_dir("other", Path("new"), resume=True).path == Path("new")
+    assert choose_run_dir("other", Path("verse-1")).path == Path("verse-1")
 
 
 def test_the_error_without_a_model_says_where_it_looked(
@@ -87,14 +150,27 @@ def test_runs_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert choose_run_dir("tiny", None).path == Path("runs/tiny-2")
 
 
+def test_the_runs_of_several_seeds_take_their_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs/tiny-1-seed1").mkdir(parents=True)
+    Path("runs/tiny-1-seed2").mkdir()
+    assert choose_run_dir("tiny", None).path == Path("runs/tiny-2")
+
+
 def test_resume_takes_the_newest_run_of_the_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for number in (1, 2):
-        assert choose_run_dir("tiny", None).path == Path(f"runs/tiny-{number}")
-        Path(f"runs/tiny-{number}").mkdir(parents=True)
-    assert choose_run_dir("tiny", None, resume=True).path == Path("runs/tiny-2")
+    for name in ("tiny-1", "tiny-2-seed3", "tiny-tim-1", "tiny-12x"):
+        Path("runs", name).mkdir(parents=True)
+        metrics = Path("runs", name, "metrics.jsonl")
+        metrics.touch()
+        os.utime(metrics, (1000 + len(name), 1000 + len(name)))
+    assert choose_run_dir("tiny", None, resume=True).path == Path("runs/tiny-2-seed3")
+    os.utime("runs/tiny-1/metrics.jsonl", (2000, 2000))
+    assert choose_run_dir("tiny", None, resume=True).path == Path("runs/tiny-1")
     assert choose_run_dir("other", None, resume=True).path == Path("runs/other-1")
 
 

@@ -131,7 +131,9 @@ def test_a_file_is_overwritten_only_with_force(cli: Cli) -> None:
 
 def test_wrong_runs_are_errors(cli: Cli) -> None:
     assert "charrnn train FILE" in cli("plot", code=2).sentence
-    assert "is not a run" in cli("plot", "nowhere", code=2).sentence
+    assert "nowhere does not exist" in cli("plot", "nowhere", code=2).sentence
+    (cli.folder / "empty").mkdir()
+    assert "empty is not a run" in cli("plot", "empty", code=2).sentence
     run = make_run(cli.folder / "run")
     assert "use step, epoch" in cli("plot", run, "--over", "hours", code=2).sentence
 

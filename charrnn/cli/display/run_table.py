@@ -1,0 +1,81 @@
+"""How ``charrnn runs`` shows runs: one line each."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from charrnn.terminal import one_line
+
+if TYPE_CHECKING:
+    from charrnn.run_dir.account import Account
+
+DATED_WIDTH = 100  # columns of a terminal that has space for the time of day, and wider gaps
+UNLIMITED = 10_000  # columns, for a file or a pipe
+MIN_TEXT = 6  # columns that are left for the name of a text
+
+
+def table(runs: Sequence[Account]) -> str:
+    """Return a table that fits the terminal; a file or a pipe gets all of it."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
+    gap = 2 if width >= DATED_WIDTH else 1
+    grid = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="")
+    grid.add_column("run", overflow="fold")
+    for head in ("date", "network"):
+        grid.add_column(head, no_wrap=True)
+    for head in ("nats", "time"):
+        grid.add_column(head, no_wrap=True, justify="right")
+    grid.add_column("state", no_wrap=True)
+    grid.add_column("text", min_width=MIN_TEXT)
+    for run in runs:
+        cells = _cells(run, with_time=width >= DATED_WIDTH)
+        *others, text = (Text(one_line(cell)) for cell in cells)
+        text.no_wrap, text.overflow = True, "ellipsis"
+        grid.add_row(*others, text)
+    out = io.StringIO()
+    Console(file=out, width=width, color_system=None).print(grid)
+    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
+
+
+def line(run: Account) -> str:
+    """Return a run in one line: ``runs/story-1: lstm 2x128, 1.3704 nats, 3:00, finished``."""
+    _, _, network, nats, time, state, _ = _cells(run, with_time=False)
+    return one_line(f"{run.run_dir}: {network}, {nats} nats, {time}, {state}")
+
+
+def _cells(run: Account, *, with_time: bool) -> tuple[str, ...]:
+    nats = run.train_nats if run.valid_nats is None else run.valid_nats
+    network = "-" if run.cell is None else f"{run.cell} {run.num_layers}x{run.hidden_size}"
+    return (
+        run.name,
+        date(run.date, with_time=with_time),
+        network,
+        "-" if nats is None else f"{nats:.4f}",
+        "-" if run.seconds is None else duration(run.seconds),
+        run.state,
+        run.text or "-",
+    )
+
+
+def date(written: str, *, with_time: bool) -> str:
+    """Return a date in ISO 8601 as the day, and the time of day if asked for."""
+    try:
+        when = datetime.fromisoformat(written)
+    except ValueError:
+        return written[:10]
+    return f"{when:%Y-%m-%d %H:%M}" if with_time else f"{when:%Y-%m-%d}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as minutes and seconds, with hours if there are any."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
