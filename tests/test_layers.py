@@ -77,6 +77,8 @@ ONLY = {
     "prompt_toolkit": ("cli/display/editor",),
     "matplotlib": ("cli/display/",),
     "uniplot": ("cli/display/",),
+    "lxml": ("text/extract.py", "text/markup.py"),
+    "striprtf": ("text/extract.py",),
     "tensorboard": ("cli/run_options.py",),
 }
 # Where an `except` may catch everything, and why. Anything else would hide bugs.

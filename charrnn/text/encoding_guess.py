@@ -18,6 +18,7 @@ from pathlib import Path
 from charrnn.config import AUTO, Reading
 from charrnn.errors import CorpusError
 from charrnn.text.encoding import UndecodableError, decode
+from charrnn.text.extract import HTML
 from charrnn.text.file_kinds import TEXT, is_like_ascii
 from charrnn.text.sources import Advance, Source, ignore
 
@@ -155,7 +156,7 @@ def decide(
     decided: list[Source] = []
     made: dict[str, dict[str, str]] = {}  # by encoding: the files, each with a line
     for source in sources:
-        if source.format == TEXT:
+        if source.format in (TEXT, HTML):
             found = _decide(source, reading, advance)
             source = replace(source, encoding=found.encoding)
             made.setdefault(found.encoding, {})[source.name] = found.line
@@ -192,6 +193,9 @@ def _decide(source: Source, reading: Reading, advance: Advance) -> Decision:
         return Decision(asked if error or is_ascii else UTF8)
     if error is None:
         return Decision(UTF8)
+    declared = _declared(head) if source.format == HTML else ""
+    if declared:
+        return Decision(declared)
     beyond = _beyond(source.chunks(limit))
     ended = error.reason == "unexpected end of data"
     damaged = ended or beyond.is_damaged_utf8()
@@ -201,6 +205,16 @@ def _decide(source: Source, reading: Reading, advance: Advance) -> Decision:
         return Decision(UTF8)
     why = _CUT_OFF if ended else _DAMAGED if damaged else _choices(beyond)
     raise CorpusError(error.sentence(source.name, source.chunks(limit), why))
+
+
+def _declared(head: bytes) -> str:
+    """Return the encoding that a page of HTML names, as browsers understand it; "" if none."""
+    found = re.search(rb"""(?:charset|encoding)\s*=\s*["']?([\w.:-]+)""", head[:4096])
+    try:
+        name = codecs.lookup(found[1].decode()).name if found else ""
+    except LookupError:
+        return ""
+    return WESTERN if name in ("iso8859-1", "ascii") else name
 
 
 def _choices(beyond: Beyond) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path, PurePath
 
 from charrnn.config import Reading
 from charrnn.errors import CorpusError, text_as_name
+from charrnn.text.extract import check_package
 from charrnn.text.file_kinds import TEXT, kind_of, litter
 from charrnn.text.manifest import is_dataset
 from charrnn.text.sources import Source, copied
@@ -39,7 +40,11 @@ class Found:
     skipped: dict[Path, str] = field(default_factory=dict)
 
     def notices(self) -> Iterator[str]:
-        """Yield a sentence about what was left out, if anything was."""
+        """Yield sentences about documents and about what was left out, if there are any."""
+        documents = [Path(source.name).name for source in self.sources if source.format != TEXT]
+        if documents:
+            are = f"{len(documents):,} documents are" if len(documents) > 1 else "1 document is"
+            yield f"{are} read as text, a line for each paragraph: {_some(documents)}"
         if self.skipped:
             what = _count(self.skipped)
             are = "are" if len(self.skipped) > 1 else "is"
@@ -96,7 +101,12 @@ def _add(found: Found, source: Source, reading: Reading) -> None:
     kind = kind_of(source, reading.encoding, reading.max_unpacked)
     if kind.what and kind.certain:
         raise kind.refusal(source.name)
-    found.sources.append(replace(source, format=kind.format or TEXT))
+    _append(found, replace(source, format=kind.format or TEXT))
+
+
+def _append(found: Found, source: Source) -> None:
+    check_package(source)
+    found.sources.append(source)
 
 
 def _add_folder(found: Found, folder: Path, reading: Reading) -> None:
@@ -123,7 +133,7 @@ def _add_some(found: Found, where: str, paths: Iterable[Path], reading: Reading)
         if what:
             skipped[path] = what
         else:
-            found.sources.append(replace(source, format=kind.format))
+            _append(found, replace(source, format=kind.format))
     if len(found.sources) == before:
         raise CorpusError(f"{where} holds no text, only {_count(skipped)}: {_names(skipped)}")
     found.skipped |= skipped
@@ -141,9 +151,13 @@ def _names(skipped: Mapping[Path, str]) -> str:
     """Name the first of what was left out, and say what it is."""
     # What other programs left behind matters least.
     paths = sorted(skipped, key=lambda path: bool(litter(path.name)))
-    names = [f"{path.name} ({skipped[path]})" for path in paths[:_NAMED]]
-    more = len(paths) - _NAMED
-    return ", ".join(names) + (f" and {more:,} more" if more > 0 else "")
+    return _some([f"{path.name} ({skipped[path]})" for path in paths])
+
+
+def _some(names: Sequence[str]) -> str:
+    """List the first names, and count the others."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _file(path: Path) -> Source:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from charrnn.config import AUTO, Reading
+from charrnn.text import extract
 from charrnn.text.documents import Piece
 from charrnn.text.encoding import UndecodableError, decode
 from charrnn.text.encoding_guess import UTF8, refusal
+from charrnn.text.file_kinds import TEXT
 from charrnn.text.notices import SeenIn, reading_notices
 from charrnn.text.sources import Source
 
@@ -72,6 +74,14 @@ class Reader:
         self._progress(self._what, self._done, self._total)
 
     def _decoded(self, source: Source) -> Iterator[bytes]:
+        """Yield the text of a source; that of a document is extracted."""
+        if source.format == TEXT:
+            return self._transcoded(source)
+        if source.format == extract.HTML:
+            return extract.html_lines(source, self._transcoded(source))
+        return extract.text_of(source, self.reading, self._advance)
+
+    def _transcoded(self, source: Source) -> Iterator[bytes]:
         limit = self.reading.max_unpacked
         encoding, errors = source.encoding or self.reading.encoding, self.reading.errors
         if encoding == AUTO:
