@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 DEMO := runs/demo
 MINUTES ?= 30
 
-.PHONY: help demo test soak check pictures format clean
+.PHONY: help demo test soak check pictures keywords format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,6 +32,9 @@ check: $(INSTALLED) ## check format, lint and types without changing anything
 
 pictures: $(INSTALLED) ## draw tests/pictures with RUN=folder and TEXT=file; needs Chromium
 	$(BIN)/python tests/benchmarks/pictures.py $(RUN) $(TEXT)
+
+keywords: $(INSTALLED) ## write the types of Python's keyword arguments after a change of options
+	$(BIN)/python tests/keywords.py
 
 format: $(INSTALLED) ## format the code and sort imports
 	$(BIN)/ruff format .

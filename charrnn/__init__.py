@@ -23,6 +23,8 @@ The subpackages and modules, each of which imports only those before it:
 - ``inspection``, ``bench``: analyses and measurements, as numbers
 - ``cli``: the command line
 
+`api` holds what Python callers use, as `__main__` does for the command line.
+
 Importing this package imports none of them; only training and CUDA load torch.
 """
 
@@ -31,26 +33,50 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["CharRNNError", "load", "train"]
 
 if TYPE_CHECKING:
+    from charrnn.api import load, train
+    from charrnn.decoding.output_text import Sample
     from charrnn.errors import CharRNNError
-    from charrnn.generator import load
-    from charrnn.training.api import train
+    from charrnn.generator import Generator
+    from charrnn.scoring import Score
+    from charrnn.training.events import Best, Done, Event, Notice, Planned, Progress, Result
+
+_EVENTS = ("Best", "Done", "Event", "Notice", "Planned", "Progress", "Result")
+__all__ = [
+    "Best",
+    "CharRNNError",
+    "Done",
+    "Event",
+    "Generator",
+    "Notice",
+    "Planned",
+    "Progress",
+    "Result",
+    "Sample",
+    "Score",
+    "load",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
-    if name == "load":
-        from charrnn.generator import load
-
-        return load
-    if name == "train":
-        from charrnn.training.api import train
-
-        return train
     if name == "CharRNNError":
         from charrnn.errors import CharRNNError
 
         return CharRNNError
+    if name in _EVENTS:
+        from charrnn.training import events
+
+        return getattr(events, name)
+    if name in __all__:
+        from charrnn import api
+
+        return getattr(api, name)
     raise AttributeError(f"module 'charrnn' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """Return the public names, whatever modules have been imported."""
+    return sorted([*__all__, "__doc__", "__file__", "__name__", "__path__", "__version__"])

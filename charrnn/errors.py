@@ -31,7 +31,7 @@ EXCERPT = 80  # characters at most that a message shows of something that a user
 # that is a number.
 _FLAG = re.compile(
     r"'charrnn [^']*'|: charrnn .*\Z|"
-    r"(?<![\w'\"-])--([a-z]+(?:-[a-z]+)*)(?![\w./-])(?: (-?\d+(?:\.\d+)?)(?!\w|[.,:]\d))?",
+    r"(?<![\w'\"-])--([a-z]+(?:-[a-z]+)*)(?![\w/-]|\.\w)(?: (-?\d+(?:\.\d+)?)(?!\w|[.,:]\d))?",
     re.DOTALL,
 )
 _SAFE = {  # words that a shell takes as they are

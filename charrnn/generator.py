@@ -2,17 +2,19 @@
 
 Torch is imported only if a CUDA device is requested.
 
-model = charrnn.load("runs/shakespeare-1")
-print(model.sample(prompt="ROMEO:", temperature=0.8))
+    model = charrnn.load("runs/shakespeare-1")
+    print(model.sample(prompt="ROMEO:", temperature=0.8))
 """
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,18 +22,32 @@ from numpy.typing import NDArray
 from charrnn import scoring
 from charrnn.arrays import Ids
 from charrnn.config import BeamConfig, EngineOptions, SampleConfig
-from charrnn.decoding.generation import SampleBatch, search
+from charrnn.config.signature import BEAM, BEAMS, GREEDY, SAMPLE, SAMPLES
+from charrnn.decoding.generation import SampleBatch, search, unwatched
 from charrnn.decoding.output_text import Sample, Write
 from charrnn.decoding.vocabulary import ConstraintCache
-from charrnn.errors import CorpusError, ModelError, PromptError, StateError, file_name
+from charrnn.errors import CorpusError, PromptError, StateError, file_name
 from charrnn.inference.engine import Engine
 from charrnn.inference.prompt import read_ids, read_sample, read_start
 from charrnn.inference.select import EngineSelector
-from charrnn.model import saved_state
+from charrnn.model import parameters, saved_state
 from charrnn.model.model_file import Model
 from charrnn.model.saved_state import Prompted
-from charrnn.run_dir import find_model, read_model
 from charrnn.text import corpus, id_file, unknown_symbols
+from charrnn.text.open import ignore
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from charrnn.config.keywords import (
+        BeamKeywords,
+        BeamsKeywords,
+        GreedyKeywords,
+        SampleKeywords,
+        SamplesKeywords,
+    )
+
+C = TypeVar("C", SampleConfig, BeamConfig)
 
 
 class Generator:
@@ -52,7 +68,7 @@ class Generator:
         weights: str = "float32",
         threads: int | None = None,
         device: str = "cpu",
-        notify: Write = lambda sentence: None,
+        notify: Write | None = None,
     ) -> None:
         """Prepare a model for use; its engine is made when it is first needed.
 
@@ -62,7 +78,7 @@ class Generator:
             threads: CPU threads; None: as many as are worthwhile.
             device: cpu, cuda or cuda:N.
             notify: gets a sentence when code is compiled, when an engine is replaced by a slower
-                one, and when unknown characters of a prompt are.
+                one, and when unknown characters of a prompt are; without it, the last is a warning.
 
         Raises:
             OptionError: an option is invalid, or options contradict each other.
@@ -73,8 +89,19 @@ class Generator:
         self.training = model.training
         self.reading = model.reading
         self._model, self._notify = model, notify
-        self._selector = EngineSelector(model.config, model.values, options, notify)
+        self._selector = EngineSelector(model.config, model.values, options, notify or ignore)
         self._constraints = ConstraintCache(model.tokenizer)
+
+    def __repr__(self) -> str:
+        config, training = self.config, self.training
+        words = f"{config.cell}, {config.num_layers} x {config.hidden_size}"
+        words += f", vocabulary of {config.vocab_size:,} tokens"
+        words += f", {parameters.count(config):,} parameters"
+        if training.get("steps"):
+            words += f"; trained for {training['steps']:,} steps"
+        if training.get("valid_nats") is not None:
+            words += f", {training['valid_nats']:.4f} nats per character on its validation text"
+        return f"<Generator {words}>"
 
     @cached_property
     def engine(self) -> Engine:
@@ -116,7 +143,8 @@ class Generator:
             return text
         replaced = unknown_symbols.replace(text, self.knows, nearest=unknown == "nearest")
         if replaced.changes:
-            self._notify(f"unknown characters: {replaced}")
+            notify = self._notify or _warn
+            notify(f"unknown characters: {replaced}")
         return replaced.text
 
     def read(
@@ -140,6 +168,10 @@ class Generator:
         """
         if isinstance(prompt, Prompted):
             return prompt
+        if not isinstance(prompt, str):
+            raise PromptError(
+                f"`prompt` must be a str, or what `read` returned, not {type(prompt).__name__}"
+            )
         ids = self.tokenizer.encode(prompt).astype(np.int64)
         begins = self._last_document(prompt, after)
         if begins is not None:
@@ -185,40 +217,66 @@ class Generator:
         """
         return saved_state.load(_state_file(path), self.config, self.model_hash)
 
-    def sample(self, prompt: str | Prompted = "", **options: Any) -> str:
-        """Return a random text after `prompt`; the options are those of `SampleConfig`.
+    @SAMPLE.document
+    def sample(self, prompt: str | Prompted = "", **options: Unpack[SampleKeywords]) -> Sample:
+        """Return a random text after `prompt`; ``print(model.sample())`` prints it.
 
-        As in all functions that write, `unknown` says what happens to characters of a prompt that
-        the model does not know; `read` itself refuses them.
+        A model of separate documents ends each text before the separator, besides the stop strings
+        that are given. As in all functions that write, `unknown` says what happens to characters of
+        a prompt that the model does not know; `read` itself refuses them.
+
+        Args:
+            prompt: a text, or what `read` returned.
+            options: see below.
+
+        Raises:
+            PromptError: the prompt or a stop string has a character that the model does not know.
+            OptionError: an option is invalid, or options contradict each other.
+            TypeError: an argument has another name.
         """
-        return self.samples(prompt, SampleConfig(**options))[0].text
+        return self.samples(prompt, SampleConfig(**SAMPLE.check("sample", options)))[0]
 
+    @SAMPLES.document
     def samples(
         self,
-        prompt: str | Prompted,
-        config: SampleConfig,
-        write: Write = lambda piece: None,
+        prompt: str | Prompted = "",
+        config: SampleConfig | None = None,
+        write: Write = unwatched,
         *,
         first: int = 0,
+        **options: Unpack[SamplesKeywords],
     ) -> list[Sample]:
-        """Return `num_samples` texts, generated as one batch.
+        """Return `num_samples` random texts, generated as one batch.
 
-        `write` gets the characters of the first one as they are generated. A model of separate
-        documents ends each text before the separator, besides the stop strings of `config`.
+        Args:
+            prompt: as in `sample`.
+            config: all options in one object.
+            write: gets the characters of the first text as they are generated.
+            first: how many texts of this seed to leave out: two calls give different texts, and
+                together what one call would have given.
+            options: see below.
 
-        `first` is how many texts of this seed to leave out: two calls give different texts, and
-        together what one call would have given.
+        Raises:
+            CharRNNError, TypeError: as `sample`.
         """
-        batch = self._start(prompt, config, write, first)
+        made = _one_of(config, SampleConfig, SAMPLES.check("samples", options))
+        read = self._read_for(prompt, made)
+        batch = self._start(read, made, write, first)
         for _ in batch.steps(self.engine):
             pass
-        return batch.finish()
+        return self._after(read, batch.finish())
 
-    def stream(self, prompt: str | Prompted = "", **options: Any) -> Iterator[str]:
-        """Yield one random text as it is generated, piece by piece."""
+    @SAMPLE.document
+    def stream(
+        self, prompt: str | Prompted = "", **options: Unpack[SampleKeywords]
+    ) -> Iterator[str]:
+        """Return the text of `sample` as an iterator of pieces, each as soon as it is generated."""
+        config = SampleConfig(**SAMPLE.check("stream", options))
         pieces: list[str] = []
-        config = SampleConfig(**options | {"num_samples": 1})
         batch = self._start(prompt, config, pieces.append)
+        return self._pieces(batch, pieces)
+
+    def _pieces(self, batch: SampleBatch, pieces: list[str]) -> Iterator[str]:
         for _ in batch.steps(self.engine):
             yield from pieces
             pieces.clear()
@@ -249,26 +307,68 @@ class Generator:
         known = separator != "" and separator not in config.stop and self.knows(separator)
         return (*config.stop, *((separator,) if known else ()))
 
+    def _after(self, read: Prompted, samples: list[Sample]) -> list[Sample]:
+        prompt = self.tokenizer.decode(read.ids.tolist())
+        return [replace(sample, prompt=prompt) for sample in samples]
+
+    @GREEDY.document
     def greedy(
-        self, prompt: str | Prompted = "", *, write: Write = lambda piece: None, **options: Any
+        self,
+        prompt: str | Prompted = "",
+        *,
+        write: Write = unwatched,
+        **options: Unpack[GreedyKeywords],
     ) -> Sample:
         """Return the text of the most likely token at each step.
 
-        Options are those of `SampleConfig`; `write` gets the characters as they are generated.
-        """
-        return self.samples(prompt, SampleConfig(temperature=0.0, **options), write)[0]
+        Args:
+            prompt: as in `sample`.
+            write: gets the characters as they are generated.
+            options: see below.
 
-    def beam(
-        self, prompt: str | Prompted, config: BeamConfig, write: Write = lambda piece: None
+        Raises:
+            CharRNNError, TypeError: as `sample`.
+        """
+        config = SampleConfig(temperature=0.0, **GREEDY.check("greedy", options))
+        return self.samples(prompt, config, write)[0]
+
+    @BEAM.document
+    def beam(self, prompt: str | Prompted = "", **options: Unpack[BeamKeywords]) -> Sample:
+        """Return the most probable text that beam search finds.
+
+        Args:
+            prompt: as in `sample`.
+            options: see below.
+
+        Raises:
+            CharRNNError, TypeError: as `sample`.
+        """
+        return self.beams(prompt, BeamConfig(**BEAM.check("beam", options)))[0]
+
+    @BEAMS.document
+    def beams(
+        self,
+        prompt: str | Prompted = "",
+        config: BeamConfig | None = None,
+        write: Write = unwatched,
+        **options: Unpack[BeamsKeywords],
     ) -> list[Sample]:
-        """Return the most probable texts that beam search finds, best first.
+        """Return the `num_return` most probable texts that beam search finds, best first.
 
-        `write` gets characters of the best one as soon as no later step can change them. The length
-        of hypotheses is counted in tokens.
+        Args:
+            prompt: as in `sample`.
+            config: all options in one object.
+            write: gets characters of the best text as soon as no later step can change them.
+            options: see below. The length of hypotheses is counted in tokens.
+
+        Raises:
+            CharRNNError, TypeError: as `sample`.
         """
-        config = replace(config, stop=self._stops(config))
-        given = (self.engine, self.tokenizer, self._read_for(prompt, config))
-        return search(*given, config, self._constraints, write)
+        made = _one_of(config, BeamConfig, BEAMS.check("beams", options))
+        made = replace(made, stop=self._stops(made))
+        read = self._read_for(prompt, made)
+        given = (self.engine, self.tokenizer, read, made, self._constraints, write)
+        return self._after(read, search(*given))
 
     def score(self, text: str, *, exact: bool = False) -> scoring.Score:
         """Return how well the model predicts a text: nats, bpc, bits per byte.
@@ -279,6 +379,8 @@ class Generator:
         Raises:
             CorpusError: the text is empty.
         """
+        if not isinstance(text, str):
+            raise CorpusError(f"`text` must be a str, not {type(text).__name__}")
         if not text:
             raise CorpusError("the text is empty (0 characters): there is nothing to score")
         if self.reading.newline == "lf":
@@ -313,13 +415,20 @@ class Generator:
         return scoring.surprisals(self.engine, texts, start, count=count, progress=progress)
 
 
-def load(path: str | Path) -> Generator:
-    """Return the generator of a model file, or of a run's folder.
+def _one_of(config: C | None, kind: type[C], options: dict[str, Any]) -> C:
+    """Return the config that was given, or one made of options."""
+    if config is not None and options:
+        raise TypeError(f"give a {kind.__name__} or its options by name, not both")
+    return config or kind(**options)
 
-    Raises:
-        ModelError: the file is missing, damaged or foreign.
-    """
-    return Generator(read_model(find_model(Path(file_name(path, "the model", ModelError)))))
+
+def _warn(sentence: str) -> None:
+    """Warn about the line of the program that called this package."""
+    package, level = str(Path(__file__).parent), 1
+    frame = inspect.currentframe()
+    while frame and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(sentence, stacklevel=level)
 
 
 def _state_file(path: str | Path) -> Path:

@@ -12,13 +12,12 @@ import pytest
 import strict_json
 
 import charrnn
-from charrnn import generator
 from charrnn.config import BeamConfig, SampleConfig
 from charrnn.decoding import sampler
 from charrnn.decoding.output_text import Sample
 from charrnn.decoding.sampler import Sampler
 from charrnn.decoding.sampler import generator as randomness
-from charrnn.errors import CharRNNError, ModelError, OptionError, PromptError
+from charrnn.errors import ModelError, OptionError, PromptError
 from charrnn.generator import Generator
 from charrnn.inference import compiled_engine, instructions
 from charrnn.inference.numpy_engine import NumpyEngine
@@ -65,7 +64,7 @@ def test_samples_have_the_requested_length(writer: Generator) -> None:
 
 
 def test_a_seed_repeats_a_text_and_another_gives_another(writer: Generator) -> None:
-    texts = [writer.sample("he", length=60, seed=seed) for seed in (1, 1, 2)]
+    texts = [writer.sample("he", length=60, seed=seed).text for seed in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]
 
 
@@ -120,14 +119,14 @@ def test_a_text_ends_before_a_stop_string_and_the_pieces_make_up_the_text(
     writer = Generator(make_model("ab", seed=1))
     finished = set()
     for seed in range(12):
-        free = writer.sample(length=40, seed=seed, temperature=1.0)
+        free = writer.sample(length=40, seed=seed, temperature=1.0).text
         text, finished_by = _expected(free, stop)
         pieces: list[str] = []
         config = SampleConfig(length=40, seed=seed, temperature=1.0, stop=stop)
         (sample,) = writer.samples("", config, write=pieces.append)
         assert (sample.text, sample.finished_by) == (text, finished_by)
         assert "".join(pieces) == text
-        assert "".join(writer.stream(**vars(config))) == text
+        assert "".join(writer.stream(length=40, seed=seed, temperature=1.0, stop=stop)) == text
         finished.add(finished_by)
     assert finished <= {"stop", "length"}
 
@@ -140,7 +139,7 @@ def test_pieces_are_streamed_as_they_are_generated(
     monkeypatch.setattr(sampler, "_next_count", lambda count, seconds: 3)
     pieces = list(writer.stream("he", length=20, seed=1, stop=("www",)))
     assert list(map(len, pieces)) == [3, 3, 3, 3, 3, 2, 3]
-    assert "".join(pieces) == writer.sample("he", length=20, seed=1, stop=("www",))
+    assert "".join(pieces) == writer.sample("he", length=20, seed=1, stop=("www",)).text
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "jordan"])
@@ -158,7 +157,7 @@ def test_every_form_reads_and_writes_one_token_after_the_other(
     for sample in samples:
         whole = writer.score("hello" + sample.text, exact=True).total_nats
         assert sample.log_prob == pytest.approx(before - whole, rel=1e-3)
-    (beam,) = writer.beam("hello", BeamConfig(length=12, width=1))
+    (beam,) = writer.beams("hello", BeamConfig(length=12, width=1))
     assert beam.text == text
 
 
@@ -177,12 +176,12 @@ def test_a_model_of_documents_ends_each_text_at_the_separator(
     greedy = plain.greedy("a", length=50, stop=separator)
     assert writer.greedy("a", length=50) == greedy
     beam = BeamConfig(length=20, width=8, num_return=8)
-    assert writer.beam("a", beam) == plain.beam("a", replace(beam, stop=separator))
+    assert writer.beams("a", beam) == plain.beams("a", replace(beam, stop=separator))
 
 
 def test_a_separator_that_the_text_did_not_have_ends_nothing(apart_model: MakeModel) -> None:
     writer = Generator(apart_model("ab", "\n"))
-    assert len(writer.sample(length=20)) == 20
+    assert len(writer.sample(length=20).text) == 20
 
 
 @pytest.mark.parametrize("separator", ["\n", "b\n"])
@@ -217,7 +216,10 @@ def test_the_next_document_follows_a_text_that_ended(apart_model: MakeModel) -> 
 
 
 def test_stream_is_sample(writer: Generator) -> None:
-    assert "".join(writer.stream("he", length=50, seed=3)) == writer.sample("he", length=50, seed=3)
+    assert (
+        "".join(writer.stream("he", length=50, seed=3))
+        == writer.sample("he", length=50, seed=3).text
+    )
 
 
 def test_only_the_first_sample_is_streamed(writer: Generator) -> None:
@@ -235,7 +237,7 @@ def test_greedy_writes_what_is_most_likely(writer: Generator) -> None:
         text += writer.tokenizer.alphabet[int(logits.argmax())]
     assert sample.text == "".join(pieces) == text
     assert (sample.seed, sample.finished_by) == (None, "length")
-    assert sample.text == writer.sample("he", length=12, temperature=0)
+    assert sample.text == writer.sample("he", length=12, temperature=0).text
 
 
 @pytest.mark.parametrize("stop", [(), ("lo",), ("h", "w")])
@@ -243,7 +245,7 @@ def test_greedy_writes_what_is_most_likely(writer: Generator) -> None:
 def test_greedy_is_beam_of_width_one(make_model: MakeModel, seed: int, stop: Any) -> None:
     writer = Generator(make_model("helo w\n", seed, num_layers=2))
     greedy = writer.greedy("he", length=30, stop=stop)
-    (beam,) = writer.beam("he", BeamConfig(length=30, width=1, stop=stop))
+    (beam,) = writer.beams("he", BeamConfig(length=30, width=1, stop=stop))
     assert (beam.text, beam.finished_by) == (greedy.text, greedy.finished_by)
     assert beam.log_prob == pytest.approx(greedy.log_prob, rel=1e-6)
 
@@ -257,7 +259,7 @@ def test_greedy_stops(writer: Generator) -> None:
 
 def test_beam_texts_are_sorted_by_their_log_probabilities(writer: Generator) -> None:
     config = BeamConfig(length=8, width=6, num_return=4)
-    samples = writer.beam("he", config)
+    samples = writer.beams("he", config)
     before = writer.score("he", exact=True).total_nats
     assert len({sample.text for sample in samples}) == 4
     for sample in samples:
@@ -274,7 +276,7 @@ def test_what_beam_search_streams_is_its_best_text(
     for seed in range(4):
         writer = Generator(make_model("helo w\n", seed))
         pieces: list[str] = []
-        samples = writer.beam("", BeamConfig(length=25, width=4, stop=stop), pieces.append)
+        samples = writer.beams("", BeamConfig(length=25, width=4, stop=stop), pieces.append)
         assert "".join(pieces) == samples[0].text
         assert not any(end in samples[0].text for end in stop)
 
@@ -307,7 +309,7 @@ def test_a_prompt_is_read_once_however_many_continue_it(tiny_model: Model) -> No
     writer = Generator(tiny_model)
     engine = Counting(tiny_model)
     writer.engine = engine  # type: ignore[misc]
-    writer.beam("hello w" * 50, BeamConfig(length=4, width=5))
+    writer.beams("hello w" * 50, BeamConfig(length=4, width=5))
     rows = [shape[1] for shape in engine.shapes]
     symbols = sum(shape[0] for shape in engine.shapes if shape[1] == 1)
     assert symbols == 1 + 350  # the start token and the prompt
@@ -321,10 +323,13 @@ def test_a_prompt_is_read_once_however_many_continue_it(tiny_model: Model) -> No
 def test_a_prompt_that_was_read_can_be_continued_many_times(writer: Generator) -> None:
     read = writer.read("hell")
     for _ in range(2):
-        assert writer.sample(read, length=20, seed=1) == writer.sample("hell", length=20, seed=1)
+        assert (
+            writer.sample(read, length=20, seed=1).text
+            == writer.sample("hell", length=20, seed=1).text
+        )
         assert writer.greedy(read, length=20) == writer.greedy("hell", length=20)
         config = BeamConfig(length=9, width=3)
-        assert writer.beam(read, config) == writer.beam("hell", config)
+        assert writer.beams(read, config) == writer.beams("hell", config)
 
 
 def test_unknown_characters_of_a_prompt_or_a_stop_string_are_refused(writer: Generator) -> None:
@@ -344,10 +349,10 @@ def test_unknown_characters_of_a_prompt_are_replaced_with_a_note(tiny_model: Mod
     assert notes == [
         "unknown characters: 'H' (U+0048) -> 'h' (U+0068); 'é' (U+00E9) -> 'e' (U+0065)"
     ]
-    assert "".join(writer.stream("hé", **options)) == writer.sample("he", **options)
+    assert "".join(writer.stream("hé", **options)) == writer.sample("he", **options).text
     assert writer.greedy("hé", length=9) == writer.greedy("he", length=9)
-    (found,) = writer.beam("hé", BeamConfig(length=5))
-    assert found == writer.beam("he", BeamConfig(length=5))[0]
+    (found,) = writer.beams("hé", BeamConfig(length=5))
+    assert found == writer.beams("he", BeamConfig(length=5))[0]
     assert writer.sample("hé", unknown="skip", **options) == writer.sample("h", **options)
 
 
@@ -358,7 +363,7 @@ def test_a_stop_string_can_be_kept(kind: str, writer: Generator, make_model: Mak
         config = replace(made.config, vocab_size=256)
         values = parameters.initial(config, seed=1)
         writer = Generator(Model(config, ByteTokenizer(), values, {}))
-    whole = writer.sample(length=300, seed=2)
+    whole = writer.sample(length=300, seed=2).text
     stop = whole[100:102]
     end = whole.index(stop) + len(stop)
     pieces: list[str] = []
@@ -369,8 +374,8 @@ def test_a_stop_string_can_be_kept(kind: str, writer: Generator, make_model: Mak
     (cut,) = writer.samples("", replace(config, keep_stop=False))
     assert cut == replace(kept, text=whole[: end - len(stop)])
     options = {"length": 40, "stop": (stop[0],)}
-    best = writer.beam("", BeamConfig(**options))[0]
-    ended = writer.beam("", BeamConfig(**options, keep_stop=True))[0]
+    best = writer.beams("", BeamConfig(**options))[0]
+    ended = writer.beams("", BeamConfig(**options, keep_stop=True))[0]
     assert ended.ids == best.ids
     assert ended.text == best.text + (stop[0] if best.finished_by == "stop" else "")
 
@@ -396,7 +401,7 @@ def test_a_stop_given_as_a_plain_string_is_not_split_into_characters(writer: Gen
     whole, _ = _expected(free, (stop,))
     for text in (
         stopped(lambda: writer.greedy("w", length=40, stop=stop).text),
-        stopped(lambda: writer.sample("w", length=40, temperature=0, stop=stop)),
+        stopped(lambda: writer.sample("w", length=40, temperature=0, stop=stop).text),
     ):
         assert text == whole or ("--stop" in text and "''" not in text)
 
@@ -418,22 +423,13 @@ def test_load_accepts_a_file_or_a_folder_and_reports_what_is_missing(
     tmp_path: Path, tiny_model: Model
 ) -> None:
     model_file.save(tmp_path / model_file.MODEL_NAME, tiny_model)
-    expected = Generator(tiny_model).sample("he", length=30, seed=1)
+    expected = Generator(tiny_model).sample("he", length=30, seed=1).text
     for path in (tmp_path, str(tmp_path), tmp_path / model_file.MODEL_NAME):
-        loaded = generator.load(path)
-        assert loaded.sample("he", length=30, seed=1) == expected
+        loaded = charrnn.load(path)
+        assert loaded.sample("he", length=30, seed=1).text == expected
         assert loaded.training == {"steps": 3}
     with pytest.raises(ModelError, match="none does not exist"):
-        generator.load(tmp_path / "none")
-
-
-def test_the_package_exports_load_train_and_its_error() -> None:
-    assert charrnn.load is generator.load
-    assert charrnn.CharRNNError is CharRNNError
-    assert charrnn.train.__name__ == "train"
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        charrnn.nothing  # noqa: B018
-    assert set(charrnn.__all__) == {"CharRNNError", "load", "train"}
+        charrnn.load(tmp_path / "none")
 
 
 # The compiled engine and the numpy engine
@@ -514,13 +510,13 @@ def test_numpy_writes_where_compiling_fails(
 ) -> None:
     wanted = Generator(tiny_model)
     wanted.engine = NumpyEngine(tiny_model.config, tiny_model.values)
-    text = wanted.sample("he", length=30, seed=1)
+    text = wanted.sample("he", length=30, seed=1).text
     notices: list[str] = []
     Generator(tiny_model).sample(length=1)  # compiles what was never compiled here
     monkeypatch.setattr(*part, _broken)
     writer = Generator(tiny_model, notify=notices.append)
     for _ in range(2):  # the notice appears once
-        assert writer.sample("he", length=30, seed=1) == text
+        assert writer.sample("he", length=30, seed=1).text == text
     assert notices == [
         "the compiled engine is not available here (no compiler): numpy writes the same text, "
         "more slowly"
@@ -570,7 +566,7 @@ def test_the_command_writes_without_numba(tmp_path: Path, tiny_model: Model) -> 
     assert notice.endswith("): numpy writes the same text, more slowly")
     assert seed == "seed: 2"
     (sample,) = strict_json.loads(written.stdout)["samples"]
-    assert sample["text"] == plain.sample("he", length=40, seed=2)
+    assert sample["text"] == plain.sample("he", length=40, seed=2).text
     refused = run("--weights", "int8")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.startswith("charrnn: --weights int8 needs the compiled engine, which is")

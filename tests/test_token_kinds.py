@@ -88,11 +88,11 @@ def test_a_pattern_is_matched_in_full(model: Generator) -> None:
 def test_beams_are_valid_texts_and_end_at_stop_strings(model: Generator) -> None:
     config = BeamConfig(length=12, width=4, num_return=3)
     pieces: list[str] = []
-    found = model.beam("the", config, pieces.append)
+    found = model.beams("the", config, pieces.append)
     assert "".join(pieces) == found[0].text
     assert all("\ufffd" not in sample.text for sample in found)
     stop = found[0].text[-1]
-    again = model.beam("the", BeamConfig(length=12, width=4, num_return=3, stop=stop))
+    again = model.beams("the", BeamConfig(length=12, width=4, num_return=3, stop=stop))
     assert all(stop not in sample.text for sample in again)
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import typer
 
-from charrnn.config.fields import FIRST, PANELS, RENAMED, Option, Options, flag, option_of
+from charrnn.config.fields import RENAMED, Option, Options, flag, option_of, position
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
@@ -175,12 +175,7 @@ def _is_config(annotation: Any) -> bool:
 
 
 def _position(parameter: inspect.Parameter) -> tuple[int, int]:
-    """Return where the help shows a parameter: its box, and its position if that box has an order.
-
-    Arguments and options of the command itself come first.
-    """
+    """Return where the help shows a parameter; the command's own arguments come first."""
     _, notes = _split(parameter.annotation)
     panel = next((getattr(note, "rich_help_panel", None) for note in notes), None)
-    if panel in PANELS:
-        return PANELS.index(panel) + 1, 0
-    return 0, FIRST.index(parameter.name) + 1 if parameter.name in FIRST else 0
+    return position(parameter.name, panel)

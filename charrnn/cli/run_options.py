@@ -5,20 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from charrnn.cli.texts import dataset_of, texts_of
-from charrnn.config import Reading, TextOptions, load_options
-from charrnn.config.fields import (
-    RUN,
-    TEXT,
-    Options,
-    choice,
-    integer,
-    path,
-    switch,
-)
+from charrnn.config import Reading, RunOptions, TextOptions
+from charrnn.config.fields import RUN, choice, switch
 from charrnn.errors import OptionError, missing_package, shell_command
 
 if TYPE_CHECKING:
@@ -28,39 +19,11 @@ if TYPE_CHECKING:
     from charrnn.text.open import Texts
     from charrnn.training.events import Events, Result
 
-BUDGETS = {"minutes", "epochs", "steps"}  # one of them on the command line replaces all in a file
-
 
 @dataclass(frozen=True)
-class HeldOutOptions(Options):
-    """Texts besides the one to train on."""
+class CommandOptions(RunOptions):
+    """The options of a run, and what the command shows and writes besides."""
 
-    valid: Path | None = path("A separate validation text.", shown="none")
-    test: Path | None = path("A separate test text.", panel=TEXT, shown="none")
-
-
-@dataclass(frozen=True)
-class RunOptions(HeldOutOptions):
-    """Where a run is stored, how it starts and what it writes."""
-
-    out: Path | None = path("The run's folder.", shown="a new one in ./runs")
-    force: bool = switch("Replace the run in --out.")
-    resume: bool = switch(
-        "Resume the run in --out, or the newest run that was trained on this text."
-    )
-    init_from: Path | None = path(
-        "Start from the network of this model or run, to train it on another text.",
-        shown="none",
-    )
-    checkpoint_every: int | None = integer(
-        1,
-        2**62,
-        None,
-        "Steps between two checkpoints.",
-        panel=RUN,
-        shown="a minute, or more if saving is slow",
-    )
-    config: Path | None = path("A TOML file with these options; flags override it.", shown="none")
     tensorboard: bool = switch("Also write the curves for TensorBoard into the run.", panel=RUN)
     log_to: str | None = choice(
         Literal["tensorboard"], None, "The old spelling of --tensorboard.", hidden=True
@@ -82,13 +45,6 @@ class RunOptions(HeldOutOptions):
     def logs_curves(self) -> bool:
         """Return whether to write curves for TensorBoard."""
         return self.tensorboard or self.log_to is not None
-
-    def chosen(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Return the training options of the TOML file, overridden by those of the command line."""
-        from_file = load_options(self.config) if self.config else {}
-        if given.keys() & BUDGETS:
-            from_file = {name: from_file[name] for name in from_file.keys() - BUDGETS}
-        return {**from_file, **given}
 
     def texts(self, corpus: list[str], options: TextOptions, given: Iterable[str]) -> Texts:
         """Return what to train on; `given` names the options that the user gave."""

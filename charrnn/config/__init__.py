@@ -5,6 +5,7 @@ Nothing here imports numpy or torch, so that a wrong flag is refused at once.
 """
 
 from charrnn.config.decoding import (
+    GREEDY_FIELDS,
     BeamConfig,
     EngineOptions,
     Limits,
@@ -24,6 +25,7 @@ from charrnn.config.fields import (
 )
 from charrnn.config.inspection import ContextOptions, TaskOptions, UnitOptions, UntrainedOptions
 from charrnn.config.model import FORM, CellName, Form, ModelConfig
+from charrnn.config.run import HeldOutOptions, RunOptions
 from charrnn.config.text import AUTO, ModelReading, Reading, TextOptions
 from charrnn.config.training import (
     OptimizerName,
@@ -36,6 +38,7 @@ from charrnn.config.training import (
 __all__ = [
     "AUTO",
     "FORM",
+    "GREEDY_FIELDS",
     "MAX_LENGTH",
     "MAX_SEED",
     "BeamConfig",
@@ -43,12 +46,14 @@ __all__ = [
     "ContextOptions",
     "EngineOptions",
     "Form",
+    "HeldOutOptions",
     "Limits",
     "ModelConfig",
     "ModelReading",
     "OptimizerName",
     "Reading",
     "Regularizers",
+    "RunOptions",
     "SampleConfig",
     "TaskOptions",
     "TextOptions",

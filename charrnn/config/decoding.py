@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import warnings
@@ -337,6 +338,22 @@ class SampleConfig(Limits, UnknownOption):
                 f"--repeat-last-n {self.repeat_last_n} has no effect without a penalty: "
                 "give --repeat-penalty, --presence-penalty or --frequency-penalty"
             )
+
+
+# The fields that matter where every token is the most likely one.
+GREEDY_FIELDS = (
+    "length",
+    "repeat_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "repeat_last_n",
+    "no_repeat_ngram_size",
+    "logit_bias",
+    "stop",
+    "keep_stop",
+    "unknown",
+    *(field.name for field in dataclasses.fields(Limits)),
+)
 
 
 @dataclass(frozen=True)

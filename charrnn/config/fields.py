@@ -82,6 +82,7 @@ class Option:
         hidden: whether the help leaves it out.
         parse: turns the text on the command line into a value.
         values: what the shell offers to complete.
+        closed: whether no other value is valid.
     """
 
     type: type
@@ -94,6 +95,7 @@ class Option:
     hidden: bool = False
     parse: Callable[[str], Any] | None = None
     values: tuple[str, ...] = ()
+    closed: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,13 @@ class Options:
             value = getattr(self, field.name)
             if option is not None and (value is not None or field.default is not None):
                 object.__setattr__(self, field.name, option.check(field.name, value))
+
+
+def position(name: str, panel: str | None) -> tuple[int, int]:
+    """Return where the help shows an option: its box, and its place if that box has an order."""
+    if panel in PANELS:
+        return PANELS.index(panel) + 1, 0
+    return 0, FIRST.index(name) + 1 if name in FIRST else 0
 
 
 def option_of(field: dataclasses.Field[Any]) -> Option | None:
@@ -197,7 +206,7 @@ def choice(
         check_choice(flag(name), value, known)
         return value
 
-    return declare(default, Option(str, help_text, check, values=known, **shown))
+    return declare(default, Option(str, help_text, check, values=known, closed=True, **shown))
 
 
 def check_choice(what: str, value: Any, known: Sequence[str]) -> None:
@@ -236,6 +245,8 @@ def path(help_text: str, **shown: Any) -> Any:
     """Return a field for an optional file or folder."""
 
     def check(name: str, value: Any) -> Any:
+        if value == "":
+            raise OptionError(f"{flag(name)} is empty: name a file or a folder")
         return None if value is None else Path(file_name(value, flag(name)))
 
     return declare(None, Option(Path, help_text, check, **shown))

@@ -52,7 +52,7 @@ class SampleBatch:
         self._prompt = prompt
         self._seed = seed if config.temperature else None  # None: nothing is random
         self._max_tokens, length = vocabulary.max_tokens_and_characters(tokenizer, config)
-        writers = [write, *(_ignore for _ in rows[1:])]
+        writers = [write, *(unwatched for _ in rows[1:])]
         self._texts = [
             output_text(tokenizer, config.stop, length, write, keep_stop=config.keep_stop)
             for write in writers
@@ -107,7 +107,7 @@ def search(
     best.finish(None)
     samples = []
     for hypothesis in hypotheses:
-        text = output_text(tokenizer, config.stop, MAX_LENGTH, _ignore, keep_stop=keep)
+        text = output_text(tokenizer, config.stop, MAX_LENGTH, unwatched, keep_stop=keep)
         text.show(hypothesis.ids)
         sample = text.finish(seed)
         finished_by = "stop" if sample.finished_by == "stop" else hypothesis.ended
@@ -115,5 +115,5 @@ def search(
     return samples
 
 
-def _ignore(piece: str) -> None:
+def unwatched(piece: str) -> None:
     """Take the characters of a text that nobody watches."""

@@ -5,6 +5,7 @@ What may still become part of a stop string is held back until that is certain.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,14 +13,17 @@ from typing import Protocol
 from charrnn.arrays import Floats64, Integers
 from charrnn.decoding.step import ENDED
 from charrnn.decoding.vocabulary import stop_ids
+from charrnn.terminal import visible
 from charrnn.text.tokenizer import Decoder, Tokenizer
+
+EXCERPT = 60  # characters that `repr` shows of a text
 
 Write = Callable[[str], object]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sample:
-    """A text that a model wrote.
+    """A text that a model wrote; ``str(sample)`` is the text.
 
     Attributes:
         text: what was written after the prompt; a stop string at its end only if it was to stay.
@@ -28,13 +32,38 @@ class Sample:
             (at temperature 1, including a stop string).
         finished_by: "length", "stop" or "constraint" (the pattern or the number of lines).
         ids: all tokens that were chosen, including a stop string.
+        prompt: what was read before, as far as it is known: without what came before a saved state
+            or before the document that was begun.
     """
 
     text: str
     seed: int | None
     log_prob: float
     finished_by: str
-    ids: tuple[int, ...] = field(default=(), repr=False)
+    ids: tuple[int, ...] = ()
+    prompt: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        shown = self.text if len(self.text) <= EXCERPT else f"{self.text[:EXCERPT]}…"
+        return f"<Sample {shown!r}: {self._described()}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the prompt in bold, and the text."""
+        prompt, text = (html.escape(visible(part)) for part in (self.prompt, self.text))
+        return (
+            f'<pre style="white-space: pre-wrap"><b>{prompt}</b>{text}</pre>'
+            f"<small>{self._described()}</small>"
+        )
+
+    def _described(self) -> str:
+        seed = "" if self.seed is None else f"seed {self.seed}, "
+        return (
+            f"{len(self.text):,} characters, {seed}log-probability {self.log_prob:.2f} nats, "
+            f"ended by {self.finished_by}"
+        )
 
 
 class OutputText(Protocol):

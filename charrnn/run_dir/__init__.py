@@ -11,7 +11,6 @@
 from charrnn.run_dir.find import (
     MODEL_VARIABLE,
     RUNS,
-    check_resume,
     choose_run_dir,
     find_model,
     find_run,
@@ -40,7 +39,6 @@ __all__ = [
     "RunDir",
     "Starts",
     "better_than_newest",
-    "check_resume",
     "choose_run_dir",
     "find_model",
     "find_run",

@@ -146,15 +146,3 @@ def new_path(corpus_name: str) -> Path:
 def _is_run_of(corpus_name: str, name: str) -> bool:
     """Return whether `new_path` names runs of that text so."""
     return re.fullmatch(rf"{re.escape(corpus_name)}-\d+", _SEED.sub("", name)) is not None
-
-
-def check_resume(*, force: bool, init_from: bool) -> None:
-    """Refuse ``--resume`` together with what starts a run.
-
-    Raises:
-        OptionError: one of them is given.
-    """
-    if force:
-        raise OptionError("--force replaces a run, --resume continues it: give one of them")
-    if init_from:
-        raise OptionError("--init-from starts a run, --resume continues one: give one of them")

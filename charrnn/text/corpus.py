@@ -73,7 +73,7 @@ class Corpus:
         )
 
     def source_files(self, folder: Path, name: str) -> tuple[str, ...]:
-        """Return the files to read it from later; copy what could be read only once to `folder`.
+        """Return the files to read it from later; `folder` gets copies of what is in no file.
 
         Args:
             folder: for the copies.
@@ -81,9 +81,12 @@ class Corpus:
         """
         files = list(self.files)
         for index, source in enumerate(self.sources):
-            if source.once and source.path is not None:
+            if source.once or source.path is None:
                 copy = folder / (f"{name}.txt" if index == 0 else f"{name}-{index + 1}.txt")
-                shutil.copyfile(source.path, copy)
+                if source.path is None:
+                    copy.write_bytes(source.data)
+                else:
+                    shutil.copyfile(source.path, copy)
                 files[index] = str(copy.resolve())
         return tuple(files)
 
@@ -162,7 +165,9 @@ def read(
     return replace(text, notices=(*found.notices(), *notices, *text.notices))
 
 
-def from_text(text: str, name: str = "text", separator: str = "") -> Corpus:
+def from_text(
+    text: str, name: str = "text", separator: str = "", newline: str = Reading.newline
+) -> Corpus:
     """Make a corpus of a string, in which a byte order mark is a character like any other."""
     try:
         data = text.encode()
@@ -170,7 +175,7 @@ def from_text(text: str, name: str = "text", separator: str = "") -> Corpus:
         raise CorpusError(
             f"{name} has a lone surrogate, which is not a character, at index {error.start}"
         ) from None
-    reading = Reading(document_separator=separator)
+    reading = Reading(document_separator=separator, newline=newline)
     source = Source(name, data=data)
     return survey(name, name, Reader([source], reading, silent, "reading", keep_mark=True))
 

@@ -24,6 +24,7 @@ from charrnn.text.notices import Notify
 from charrnn.text.reader import Progress, silent
 
 Name = str | Path
+FILES_ONLY = ("encoding", "errors", "include", "exclude", "max_unpacked")  # of `Reading`
 
 
 class Texts(NamedTuple):
@@ -175,6 +176,47 @@ def texts_of(
         None if test is None else read([test]),
         command_words(names, options, valid, test),
     )
+
+
+def texts_of_string(
+    text: str,
+    options: TextOptions,
+    valid: Name | None = None,
+    test: Name | None = None,
+    given: Iterable[str] = (),
+    *,
+    notify: Notify = ignore,
+    progress: Progress = silent,
+) -> Texts:
+    """Make a text of a string, and read its validation and test texts.
+
+    Args:
+        text: the text itself.
+        options: as in `texts_of`.
+        valid: as in `texts_of`.
+        test: as in `texts_of`.
+        given: names of the options that the caller gave; those about files are refused.
+        notify: as in `read_corpus`.
+        progress: as in `read_corpus`.
+
+    Raises:
+        OptionError: an option is about files.
+        CorpusError: the text is not a string, is empty, or has a lone surrogate; or as
+            `read_corpus`.
+    """
+    if not isinstance(text, str):
+        raise CorpusError(f"`text` must be a str, not {type(text).__name__}: decode bytes first")
+    of_files = sorted(set(given) & set(FILES_ONLY))
+    if of_files:
+        raise OptionError(f"{flag(of_files[0])} is about files: leave it out with `text`")
+    made = corpus.from_text(text, separator=options.document_separator, newline=options.newline)
+    for notice in made.notices:
+        notify(notice)
+    one, other = (
+        None if name is None else read_corpus([name], options, notify=notify, progress=progress)
+        for name in (valid, test)
+    )
+    return Texts(made, one, other)
 
 
 def dataset_of(

@@ -53,7 +53,7 @@ class Metrics:
     chars_per_second: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """The result of a training; the fields are those of ``charrnn train --json``.
 
@@ -78,6 +78,18 @@ class Result:
     valid_window256_nats: float | None
     valid_characters: int
     stopped_by: str
+
+    def __fspath__(self) -> str:
+        """Return the run's folder, so that a result can be given wherever a run is named."""
+        return self.run_dir
+
+    def __repr__(self) -> str:
+        loss = "" if self.valid_nats is None else f"{self.valid_nats:.4f} nats per character, "
+        return (
+            f"<Result {self.run_dir}: {self.cell}, {self.parameters:,} parameters, {loss}"
+            f"{self.steps:,} steps, {self.epochs:.2f} epochs, {self.seconds:.0f} s, "
+            f"ended by {self.stopped_by}>"
+        )
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from charrnn.run_dir import RunDir
 from charrnn.text import dataset, streams
 from charrnn.text.dataset import Dataset
 from charrnn.text.open import Texts
+from charrnn.text.reader import Progress, silent
 from charrnn.training.events import Values
 from charrnn.training.plan import Plan
 from charrnn.training.trainer import Trainer
@@ -57,11 +58,11 @@ class Setup:
         return Validation(self.data.valid, self.data.tokenizer, self.documents("valid"))
 
 
-def dataset_of(texts: Texts, options: TrainOptions) -> Dataset:
+def dataset_of(texts: Texts, options: TrainOptions, progress: Progress = silent) -> Dataset:
     """Return the dataset of texts, or the one that was prepared before."""
     if isinstance(texts.corpus, Dataset):
         return texts.corpus
-    return dataset.make(texts.corpus, options, texts.valid, texts.test)
+    return dataset.make(texts.corpus, options, texts.valid, texts.test, progress=progress)
 
 
 def choose_kernel(options: TrainOptions, device: torch.device) -> Kernel:

@@ -32,7 +32,7 @@ def cost(threads: int) -> None:
     read = generator.read("")
     ways = (
         lambda: generator.samples(read, SampleConfig(temperature=0.0, length=LENGTH)),
-        lambda: generator.beam(read, BeamConfig(width=WIDTH, length=LENGTH)),
+        lambda: generator.beams(read, BeamConfig(width=WIDTH, length=LENGTH)),
     )
     seconds: list[list[float]] = [[], []]
     for _ in range(ROUNDS + 1):  # the first is a warm-up
@@ -55,7 +55,7 @@ def gain(run_dir: Path, length: int = 100) -> None:
     for start in starts:
         read = generator.read(generator.tokenizer.decode(ids[start : start + PROMPT]))
         greedy = generator.greedy(read, length=length).log_prob
-        beam = generator.beam(read, BeamConfig(width=WIDTH, length=length))[0].log_prob
+        beam = generator.beams(read, BeamConfig(width=WIDTH, length=length))[0].log_prob
         gains.append((beam - greedy) / length)
     error = statistics.stdev(gains) / PROMPTS**0.5
     better = sum(difference > 0 for difference in gains) / PROMPTS

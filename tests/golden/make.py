@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from charrnn import load
 from charrnn.config import TrainOptions
-from charrnn.generator import load
 from charrnn.model.model_file import FORMAT_VERSION
 from charrnn.text import corpus
 from charrnn.text.open import Texts

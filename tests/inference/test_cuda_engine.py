@@ -265,7 +265,7 @@ def test_beam_search_finds_what_the_numpy_engine_finds(
 ) -> None:
     plain, other = _generators(tiny_model, device)
     config = BeamConfig(length=20, width=5, num_return=5)
-    wanted, found = (one.beam("hello", config) for one in (plain, other))
+    wanted, found = (one.beams("hello", config) for one in (plain, other))
     assert [text.text for text in found] == [text.text for text in wanted]
 
 
@@ -274,16 +274,16 @@ def test_generation_from_a_saved_state_continues_as_if_never_interrupted(
     tiny_model: Model, device: torch.device, tmp_path: Path
 ) -> None:
     _, other = _generators(tiny_model, device)
-    whole = other.sample("hello", length=40, seed=5)
+    whole = other.sample("hello", length=40, seed=5).text
     read = other.read("hello")
     (first,) = other.samples(read, SampleConfig(length=15, seed=5))
     other.save_state(tmp_path / "state", other.after(read, first))
     again = other.load_state(tmp_path / "state")
-    assert first.text + other.sample(again, length=25) == whole
+    assert first.text + other.sample(again, length=25).text == whole
     # The same state can be continued twice, and by the compiled engine, too.
-    assert other.sample(again, length=25, seed=6) != whole[15:]
+    assert other.sample(again, length=25, seed=6).text != whole[15:]
     here = Generator(tiny_model)
-    assert here.sample(here.load_state(tmp_path / "state"), length=25) == whole[15:]
+    assert here.sample(here.load_state(tmp_path / "state"), length=25).text == whole[15:]
 
 
 def test_an_out_of_memory_error_of_the_device_is_a_memory_error(

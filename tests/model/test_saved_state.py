@@ -69,21 +69,25 @@ def test_a_text_continues_as_if_never_interrupted(
 def test_a_state_can_be_branched(writer: Generator, saved: Path) -> None:
     prompted = writer.load_state(saved)
     for seed in (1, 2):
-        text = writer.sample(prompted, length=30, seed=seed)
-        assert text == writer.sample("hello", length=30, seed=seed)
+        text = writer.sample(prompted, length=30, seed=seed).text
+        assert text == writer.sample("hello", length=30, seed=seed).text
     assert writer.greedy(prompted, length=9) == writer.greedy("hello", length=9)
     config = BeamConfig(length=9, width=3)
-    assert writer.beam(prompted, config) == writer.beam("hello", config)
+    assert writer.beams(prompted, config) == writer.beams("hello", config)
 
 
 def test_another_seed_starts_a_new_random_sequence(writer: Generator) -> None:
     prompted = writer.read("hello")
     (begun,) = writer.samples(prompted, SampleConfig(length=20, seed=1))
     after = writer.after(prompted, begun)
-    assert writer.sample(after, length=20) == writer.sample(after, length=20, seed=1)
+    assert writer.sample(after, length=20).text == writer.sample(after, length=20, seed=1).text
     read = writer.read("hello" + begun.text)
-    assert writer.sample(after, length=20, seed=9) == writer.sample(read, length=20, seed=9)
-    assert writer.sample(after, length=20, seed=1) != writer.sample(read, length=20, seed=1)
+    assert (
+        writer.sample(after, length=20, seed=9).text == writer.sample(read, length=20, seed=9).text
+    )
+    assert (
+        writer.sample(after, length=20, seed=1).text != writer.sample(read, length=20, seed=1).text
+    )
 
 
 def test_penalties_apply_after_an_empty_text(writer: Generator) -> None:
@@ -92,8 +96,9 @@ def test_penalties_apply_after_an_empty_text(writer: Generator) -> None:
     (nothing,) = writer.samples(prompted, SampleConfig(length=0, **options))
     after = writer.after(prompted, nothing)
     assert after.ids.dtype == np.int64
-    assert writer.sample(after, length=20, **options) == writer.sample(
-        "hello", length=20, **options
+    assert (
+        writer.sample(after, length=20, **options).text
+        == writer.sample("hello", length=20, **options).text
     )
 
 
@@ -109,8 +114,8 @@ def test_a_stop_string_counts_as_read(writer: Generator) -> None:
     (stopped,) = writer.samples(prompted, SampleConfig(length=500, seed=1, stop="w"))
     after = writer.after(prompted, stopped)
     assert after.read == len(stopped.text) + 1
-    whole = writer.sample("", length=len(stopped.text) + 31, seed=1)
-    assert stopped.text + "w" + writer.sample(after, length=30) == whole
+    whole = writer.sample("", length=len(stopped.text) + 31, seed=1).text
+    assert stopped.text + "w" + writer.sample(after, length=30).text == whole
 
 
 def test_the_file_contains_no_text(saved: Path) -> None:

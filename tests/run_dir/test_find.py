@@ -14,7 +14,6 @@ from charrnn.errors import CorpusError, ModelError, OptionError
 from charrnn.model.model_file import MODEL_NAME
 from charrnn.run_dir import (
     RunDir,
-    check_resume,
     choose_run_dir,
     find_model,
     find_run,
@@ -172,9 +171,3 @@ def test_resume_takes_the_newest_run_of_the_text(
     os.utime("runs/tiny-1/metrics.jsonl", (2000, 2000))
     assert choose_run_dir("tiny", None, resume=True).path == Path("runs/tiny-1")
     assert choose_run_dir("other", None, resume=True).path == Path("runs/other-1")
-
-
-@pytest.mark.parametrize("given", ["force", "init_from"])
-def test_resume_excludes_options_that_start_a_run(given: str) -> None:
-    with pytest.raises(OptionError, match="give one of them"):
-        check_resume(**{"force": False, "init_from": False, given: True})

@@ -342,7 +342,7 @@ def _is_trained_saved_and_scored(tmp_path: Path, cell: str, form: dict[str, Any]
     assert {name: getattr(model.config, name) for name in form} == form
     assert result.parameters == parameters.count(model.config)
     assert result.valid_nats == pytest.approx(model.score(TEXT[1350:1500]).nats, abs=1e-5)
-    assert len(model.sample(length=20, seed=1)) == 20
+    assert len(model.sample(length=20, seed=1).text) == 20
     assert result.valid_nats < math.log(model.config.vocab_size)  # it learned something
     if form.get("learned_start"):
         assert all(value.any() for name, value in _values(result).items() if ".start." in name)
@@ -413,7 +413,7 @@ def test_a_jordan_network_is_trained_and_generates(tmp_path: Path) -> None:
     result = _train(TEXT, tmp_path / "run", cell="jordan", steps=1)
     model = charrnn.load(result.model)
     assert _json(tmp_path / "run" / "config.json")["kernel"]["backend"] == "reference"
-    assert len(model.sample("the", length=9)) == 9
+    assert len(model.sample("the", length=9).text) == 9
     assert result.valid_nats == pytest.approx(model.score(TEXT[-344:]).nats, abs=1e-5)
 
 
@@ -481,7 +481,7 @@ def test_without_a_validation_text_there_is_a_model_but_no_loss(tmp_path: Path) 
     assert result.valid_nats is result.valid_bpc is result.valid_bits_per_byte is None
     assert result.valid_window256_nats is None
     assert result.valid_characters == 0
-    assert len(charrnn.load(result.model).sample(length=5)) == 5
+    assert len(charrnn.load(result.model).sample(length=5).text) == 5
 
 
 def test_a_separate_validation_text_is_scored_whole(tmp_path: Path) -> None:
@@ -625,7 +625,7 @@ def test_from_python_in_a_few_lines(
     Path("corpus.txt").write_text(TEXT, "utf-8")
     result = charrnn.train("corpus.txt", **SMALL)
     assert Path(result.model) == Path("runs/corpus-1") / MODEL_NAME
-    assert len(charrnn.load(result.model).sample(prompt="the", temperature=0.8, length=9)) == 9
+    assert len(charrnn.load(result.model).sample(prompt="the", temperature=0.8, length=9).text) == 9
     files = _json(Path(result.run_dir) / "config.json")["files"]
     assert corpus.read(files).text == TEXT
     with pytest.raises(OptionError, match="already holds a run"):

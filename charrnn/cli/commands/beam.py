@@ -43,7 +43,7 @@ def beam(
     written = show(
         open_texts(generator, texts, start, config.unknown, after),
         target,
-        lambda opening, number, write: generator.beam(opening.read, config, write),
+        lambda opening, number, write: generator.beams(opening.read, config, write),
         index,
     )
     opening, samples = written[-1]

@@ -16,24 +16,9 @@ from charrnn.cli.prompt import (
     save_state,
 )
 from charrnn.cli.shared import ModelOption, guarded, load_model
-from charrnn.config import EngineOptions, SampleConfig
+from charrnn.config import GREEDY_FIELDS, EngineOptions, SampleConfig
 
-GREEDY = Only(
-    "repeat_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "repeat_last_n",
-    "no_repeat_ngram_size",
-    "logit_bias",
-    "stop",
-    "keep_stop",
-    "unknown",
-    "regex",
-    "allow",
-    "forbid",
-    "max_lines",
-    length=200,
-)
+GREEDY = Only(*GREEDY_FIELDS, length=200)
 
 
 @guarded

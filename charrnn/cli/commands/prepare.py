@@ -11,10 +11,9 @@ import typer
 
 from charrnn.cli.display.dataset_summary import dataset_fields, split_lines
 from charrnn.cli.options import configured
-from charrnn.cli.run_options import HeldOutOptions
 from charrnn.cli.shared import JsonOption, guarded, note, print_json
 from charrnn.cli.texts import CorpusArgument, dataset_of
-from charrnn.config import TextOptions
+from charrnn.config import HeldOutOptions, TextOptions
 from charrnn.errors import OptionError
 from charrnn.terminal import visible
 

@@ -10,18 +10,19 @@ import typer
 
 from charrnn.cli import STARTED
 from charrnn.cli.options import Given, configured
-from charrnn.cli.run_options import RunOptions, show_events
+from charrnn.cli.run_options import CommandOptions, show_events
 from charrnn.cli.shared import JsonOption, guarded, note, print_json
-from charrnn.cli.signals import Signals
 from charrnn.cli.texts import CorpusArgument
 from charrnn.config import TrainOptions, from_json
+
+SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 143}  # that end a training: exit codes
 
 
 @guarded
 @configured
 def train(
     corpus: CorpusArgument,
-    run: RunOptions,
+    run: CommandOptions,
     given: Annotated[dict[str, Any], Given(TrainOptions)],
     as_json: JsonOption = False,
 ) -> None:
@@ -31,10 +32,6 @@ def train(
     sample' can use it during training. Ctrl-C ends training early and keeps the best model;
     --resume continues from there, or from the last checkpoint of a training that was killed.
     """
-    if run.resume:
-        from charrnn.run_dir import check_resume
-
-        check_resume(force=run.force, init_from=run.init_from is not None)
     chosen = run.chosen(given)
     model = run.model(chosen)
     options = from_json(TrainOptions, chosen, "options")
@@ -43,10 +40,11 @@ def train(
     from charrnn.cli.display.training_progress import display_for
     from charrnn.training.resume import resume
     from charrnn.training.run import Control
+    from charrnn.training.signals import Signals
     from charrnn.training.start import start
 
     with (
-        Signals() as signals,
+        Signals(*SIGNALS, error=lambda number: SystemExit(SIGNALS[number.name])) as signals,
         display_for(signals.requested) as display,
         run.curves() as curves,
     ):
@@ -68,5 +66,5 @@ def train(
         note(f"resume   {run.resume_command(corpus, options, result.run_dir)}")
     if as_json:
         print_json(asdict(result))
-    if signals.code:
-        raise typer.Exit(signals.code)
+    if signals.received:
+        raise typer.Exit(SIGNALS[signals.received.name])

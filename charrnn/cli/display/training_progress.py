@@ -169,7 +169,8 @@ class Picture(Lines):
         from charrnn.model.model_file import Model
 
         model = Model(network.config, self.planned.data.tokenizer, network.values())
-        return Generator(model).sample(length=SAMPLE_LENGTH, temperature=0.8, seed=SAMPLE_SEED)
+        writer = Generator(model)
+        return writer.sample(length=SAMPLE_LENGTH, temperature=0.8, seed=SAMPLE_SEED).text
 
     def _draw_chart(self, console: Console) -> str:
         """Return a chart of the losses so far; empty without the space or the package for it."""

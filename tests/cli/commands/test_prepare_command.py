@@ -97,12 +97,12 @@ def test_length_counts_characters_for_every_tokenizer(cli: Cli, text: Path, kind
     assert shown == "日本é\u2581" + sample["text"]
     model = charrnn.load(cli.folder / "run")
     pieces = list(model.stream(length=50, seed=1))
-    assert "".join(pieces) == model.sample(length=50, seed=1)
-    stop = model.sample(length=200, seed=1)[20:23]
-    cut = model.sample(length=200, seed=1, stop=stop)
-    assert cut == model.sample(length=200, seed=1).partition(stop)[0]
+    assert "".join(pieces) == model.sample(length=50, seed=1).text
+    stop = model.sample(length=200, seed=1).text[20:23]
+    cut = model.sample(length=200, seed=1, stop=stop).text
+    assert cut == model.sample(length=200, seed=1).text.partition(stop)[0]
     assert len(model.greedy(length=7).text) == 7
-    assert model.beam("", BeamConfig(length=7, width=2))[0].text
+    assert model.beams("", BeamConfig(length=7, width=2))[0].text
     assert kind in cli("info", "run").out
 
 

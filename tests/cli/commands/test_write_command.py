@@ -108,7 +108,7 @@ def test_tab_continues_the_typed_text(sit_down: Any, writer: Generator) -> None:
     async def acts(person: Person) -> None:
         await person.says("hello ")
         first = await person.lets_write(TAB, FIRST)
-        assert first == "hello " + writer.sample("hello ", length=30, seed=FIRST)
+        assert first == "hello " + writer.sample("hello ", length=30, seed=FIRST).text
         assert f"seed {FIRST}" in person.status
         assert person.editor.draft.continuation.start == 6
         await person.says("we")
@@ -116,14 +116,14 @@ def test_tab_continues_the_typed_text(sit_down: Any, writer: Generator) -> None:
             person.editor.draft.continuation is None
         )  # an edit makes the continuation part of the text
         second = await person.lets_write(TAB, FIRST + 1)
-        assert second == first + "we" + writer.sample(first + "we", length=30, seed=FIRST + 1)
+        assert second == first + "we" + writer.sample(first + "we", length=30, seed=FIRST + 1).text
 
     sit_down(acts)
 
 
 def test_tab_continues_an_empty_text(sit_down: Any, writer: Generator) -> None:
     async def acts(person: Person) -> None:
-        assert await person.lets_write(TAB, FIRST) == writer.sample(length=30, seed=FIRST)
+        assert await person.lets_write(TAB, FIRST) == writer.sample(length=30, seed=FIRST).text
 
     sit_down(acts)
 
@@ -134,7 +134,7 @@ def test_another_continuation_undo_and_redo(sit_down: Any, writer: Generator) ->
         await person.types(AGAIN, lambda: "no continuation" in person.status)
         first = await person.lets_write(TAB, FIRST)
         second = await person.lets_write(AGAIN, FIRST + 1)
-        assert second == "he" + writer.sample("he", length=30, seed=FIRST + 1) != first
+        assert second == "he" + writer.sample("he", length=30, seed=FIRST + 1).text != first
         await person.types(UNDO, lambda: editor.draft.text == first)
         assert editor.draft.continuation.seed == FIRST
         third = await person.lets_write(AGAIN, FIRST + 2)
@@ -152,7 +152,7 @@ def test_tab_replaces_the_text_after_the_cursor(sit_down: Any, writer: Generator
         editor = person.editor
         await person.types(3 * LEFT, lambda: editor.draft.buffer.cursor_position == 4)
         text = await person.lets_write(TAB, FIRST)
-        assert text == "hell" + writer.sample("hell", length=30, seed=FIRST)
+        assert text == "hell" + writer.sample("hell", length=30, seed=FIRST).text
         await person.types(UNDO, lambda: editor.draft.text == "hello w")
         assert editor.draft.buffer.cursor_position == 4
 

@@ -1,0 +1,213 @@
+"""What Python callers use, as `__main__` is for the command line: `train` and `load`.
+
+    import charrnn
+
+    run = charrnn.train("corpus.txt", minutes=3)
+    model = charrnn.load(run.model)
+    print(model.sample(prompt="It was", temperature=0.8))
+
+Keyword arguments are the fields of `charrnn.config`, named like the flags of the command line.
+Only training imports torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from charrnn.config import RunOptions, TrainOptions
+from charrnn.config.signature import LOAD, TRAIN
+from charrnn.decoding.output_text import Sample
+from charrnn.errors import CorpusError, ModelError, OptionError, file_name
+from charrnn.generator import Generator
+from charrnn.run_dir import find_model, read_model
+from charrnn.scoring import Score
+from charrnn.text import open as opening
+from charrnn.text.notices import Notify
+from charrnn.text.reader import Progress as Reading
+from charrnn.text.reader import silent
+from charrnn.training.signals import Signals
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from charrnn.cli.display.training_progress import Lines
+    from charrnn.config.keywords import LoadKeywords, TrainKeywords
+    from charrnn.training.events import Event, Events, Result, Stop
+
+__all__ = ["Generator", "Sample", "Score", "load", "train"]
+Callback: TypeAlias = "Callable[[Event], object]"
+_RUN_FIELDS = {field.name for field in fields(RunOptions)}
+
+
+@TRAIN.document
+def train(
+    *names: str | Path,
+    text: str | None = None,
+    callback: Callback | None = None,
+    progress: bool = False,
+    **options: Unpack[TrainKeywords],
+) -> Result:
+    """Train on texts and return the result; ``charrnn.load(result.model)`` loads the model.
+
+    Ctrl-C ends the training after its step: the best model is saved and the result returned; a
+    second one raises KeyboardInterrupt at once.
+
+    Args:
+        names: what the command line takes: files, folders, patterns, ``-``, named corpora, or
+            one dataset.
+        text: the text itself, in place of names.
+        callback: called with each event of the training, which are `charrnn.Planned`, `Progress`,
+            `Best`, `Notice` and `Done`. If it returns False, the training ends after its step, as
+            it does for Ctrl-C.
+        progress: show on stderr what ``charrnn train`` shows: a live picture on a terminal, lines
+            elsewhere.
+        options: see below; what is left out is planned.
+
+    Raises:
+        CharRNNError: as the command line prints it.
+        TypeError: an argument has another name.
+    """
+    from charrnn.training import init_from as transfer
+    from charrnn.training.resume import resume
+    from charrnn.training.run import Control
+    from charrnn.training.start import start
+
+    started = time.perf_counter()
+    given = TRAIN.check("charrnn.train", options)
+    run = RunOptions(**{name: given.pop(name) for name in _RUN_FIELDS & given.keys()})
+    chosen = run.chosen(given)
+    model = read_model(find_model(run.init_from)) if run.init_from else None
+    if model:
+        chosen = transfer.options(model, chosen)
+    made = TrainOptions(**chosen)
+    watch = _Watch(callback, progress)
+    read = watch.read(names, text, made, run, given)
+
+    def events(stop: Stop) -> Events:
+        control = Control(stop, run.checkpoint_every, started, None, run.init_from)
+        if run.resume:
+            return resume(read, chosen, out=run.out, control=control)
+        return start(read, made, out=run.out, force=run.force, model=model, control=control)
+
+    return watch.run(events)
+
+
+class _Watch:
+    """Who looks on while a training runs: a callback, a display, and whoever presses Ctrl-C."""
+
+    def __init__(self, callback: Callback | None, progress: bool) -> None:
+        if callback is not None and not callable(callback):
+            raise OptionError(
+                f"`callback` must be a function of one event, not {type(callback).__name__}"
+            )
+        if not isinstance(progress, bool):
+            raise OptionError(f"`progress` must be True or False, not {progress!r}")
+        self._callback, self._progress = callback, progress
+        self._stopped = False  # by the callback
+
+    def read(
+        self,
+        names: Sequence[str | Path],
+        text: str | None,
+        options: TrainOptions,
+        run: RunOptions,
+        given: dict[str, Any],
+    ) -> opening.Texts:
+        """Read the texts; notices about them are events, too."""
+        if text is not None and names:
+            raise CorpusError("give the names of texts, or `text`, not both")
+        if text is None and not names:
+            raise CorpusError("name a text file, or give the text itself as `text`")
+        with self._reading() as (notify, progress):
+            told: dict[str, Any] = {"notify": notify, "progress": progress}
+            where = (options, run.valid, run.test, given)
+            if text is not None:
+                texts = opening.texts_of_string(text, *where, **told)
+            else:
+                texts = opening.texts_of(names, *where, **told)
+            from charrnn.training.setup import dataset_of
+
+            if run.resume:  # the run knows how its texts were tokenized
+                return texts
+            return opening.Texts(dataset_of(texts, options, progress))
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[tuple[Notify, Reading]]:
+        """Yield who gets the notices about texts, and how much of them is read."""
+        if not self._progress:
+            yield self._notify, silent
+            return
+        from charrnn.cli.display.progress import ProgressBar
+
+        with ProgressBar() as bar:
+
+            def notify(sentence: str) -> None:
+                bar.notify(sentence)
+                self._notify(sentence)
+
+            yield notify, bar
+
+    def _notify(self, sentence: str) -> None:
+        from charrnn.training.events import Notice
+
+        self._call(Notice(sentence))
+
+    def _call(self, event: Event) -> None:
+        if self._callback and self._callback(event) is False:
+            self._stopped = True
+
+    def run(self, events: Callable[[Stop], Events]) -> Result:
+        """Run a training to its end and return its result."""
+        from charrnn.training.events import Done
+
+        own = signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        names = () if own else ("SIGINT",)  # a program that handles it goes on to do so
+        with (
+            Signals(*names, error=lambda number: KeyboardInterrupt()) as signals,
+            self._display(signals.requested) as display,
+        ):
+            asked = display.stop if display else signals.requested
+            with contextlib.closing(events(lambda: asked() or self._stopped)) as running:
+                for event in running:
+                    signals.requested()  # from the first event on there is something to save
+                    if display:
+                        display.show(event)
+                    self._call(event)
+                    if isinstance(event, Done):
+                        return event.result
+        raise AssertionError("a training ends with Done")
+
+    @contextlib.contextmanager
+    def _display(self, stop: Stop) -> Iterator[Lines | None]:
+        if not self._progress:
+            yield None
+            return
+        from charrnn.cli.display.training_progress import display_for
+
+        with display_for(stop) as display:
+            yield display
+
+
+@LOAD.document
+def load(path: str | Path | None = None, **options: Unpack[LoadKeywords]) -> Generator:
+    """Return the model of a model file, of a run's folder or of a checkpoint.
+
+    Args:
+        path: the file or the folder; by default what the environment variable CHARRNN_MODEL names,
+            or else the newest run in ./runs.
+        options: see below.
+
+    Raises:
+        ModelError: the file is missing, damaged or foreign.
+        OptionError: an option is invalid, or options contradict each other.
+        TypeError: an argument has another name.
+    """
+    chosen = LOAD.check("charrnn.load", options)
+    named = None if path is None else Path(file_name(path, "`path`", ModelError))
+    return Generator(read_model(find_model(named)), **chosen)

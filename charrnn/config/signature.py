@@ -1,0 +1,151 @@
+"""Keyword arguments of Python functions, made from the fields of config classes.
+
+A function takes ``**options`` whose type is a TypedDict of `charrnn.config.keywords`, which type
+checkers and editors read; that file is generated from the tables at the end of this one. At run
+time `Keywords` gives the function a signature and a documentation with every name, type, default
+and help text, and refuses other names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import textwrap
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from charrnn.config.decoding import GREEDY_FIELDS, BeamConfig, EngineOptions, SampleConfig
+from charrnn.config.fields import RENAMED, Option, Options, option_of, position, with_field_names
+from charrnn.config.run import RunOptions
+from charrnn.config.training import TrainOptions
+from charrnn.errors import in_python
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclasses.dataclass(frozen=True)
+class Keyword:
+    """One keyword argument.
+
+    Attributes:
+        name: as callers spell it.
+        field: the name of its field.
+        type: its type, as source text: a field's annotation, the names of a choice, or a path.
+        default: the field's.
+        option: what the field declares.
+    """
+
+    name: str
+    field: str
+    type: str
+    default: Any
+    option: Option
+
+    @property
+    def parameter(self) -> inspect.Parameter:
+        """Return it as a parameter of a signature."""
+        kind, annotation = inspect.Parameter.KEYWORD_ONLY, _Source(self.type)
+        return inspect.Parameter(self.name, kind, default=self.default, annotation=annotation)
+
+    @property
+    def help(self) -> str:
+        """Return what it does and its default, for a Python caller."""
+        shown = self.option.shown or repr(self.default)
+        return in_python(f"{self.option.help} Default: {shown}.")
+
+
+class _Source:
+    """A type that a signature shows as its source text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+class Keywords:
+    """The fields of config classes as keyword arguments."""
+
+    def __init__(
+        self,
+        *kinds: type[Options],
+        only: Collection[str] = (),
+        without: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take all fields that declare an option.
+
+        Args:
+            kinds: the classes.
+            only: if given, take only these fields.
+            without: fields to leave out, each with the advice for callers who give it.
+        """
+        self._kinds, self._only, self._without = kinds, only, without or {}
+
+    def __iter__(self) -> Iterator[Keyword]:
+        """Yield the keywords in the order of the command line's help."""
+        return iter(sorted(self._all(), key=lambda each: position(each.name, each.option.panel)))
+
+    def _all(self) -> Iterator[Keyword]:
+        for kind in self._kinds:
+            for field in dataclasses.fields(kind):
+                option, name = option_of(field), field.name
+                if option is None or option.hidden or name in self._without:
+                    continue
+                if not self._only or name in self._only:
+                    yield Keyword(
+                        RENAMED.get(name, name), name, _source(field, option), field.default, option
+                    )
+
+    def check(self, function: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the given keywords by the names of their fields.
+
+        Raises:
+            TypeError: a name is not known; names the nearest one.
+        """
+        values = with_field_names(given)
+        fields = {keyword.field: keyword.name for keyword in self}
+        for name in values.keys() - fields.keys():
+            if name in self._without:
+                raise TypeError(f"{function} has no argument '{name}': {self._without[name]}")
+            close = difflib.get_close_matches(name, fields.values(), n=1)
+            advice = f"did you mean '{close[0]}'?" if close else f"see help({function})"
+            raise TypeError(f"{function} has no argument '{name}': {advice}")
+        return values
+
+    def document(self, function: F) -> F:
+        """Give a function that takes them as ``**options`` its signature and documentation."""
+        signature = inspect.signature(function)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        function.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*own, *(keyword.parameter for keyword in self)]
+        )
+        lines = ["Options:"]
+        for keyword in self:
+            lines.append(f"    {keyword.name}: {keyword.type}")
+            lines += textwrap.indent(textwrap.fill(keyword.help, 80), " " * 8).splitlines()
+        described = inspect.cleandoc(function.__doc__ or "")
+        function.__doc__ = described + "\n\n" + "\n".join(lines) + "\n"
+        return function
+
+
+def _source(field: dataclasses.Field[Any], option: Option) -> str:
+    """Return the type of a field as Python callers give it."""
+    kind = str(field.type)
+    if option.type is Path:
+        return f"str | {kind}"
+    if option.closed:
+        names = ", ".join(f'"{name}"' for name in option.values)
+        return kind.replace("str", f"Literal[{names}]", 1)
+    return kind
+
+
+TRAIN = Keywords(RunOptions, TrainOptions)
+LOAD = Keywords(EngineOptions)
+SAMPLE = Keywords(SampleConfig, without={"num_samples": "samples() returns several texts"})
+SAMPLES = Keywords(SampleConfig)
+GREEDY = Keywords(SampleConfig, only=GREEDY_FIELDS)
+BEAM = Keywords(BeamConfig, without={"num_return": "beams() returns several texts"})
+BEAMS = Keywords(BeamConfig)
