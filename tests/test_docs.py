@@ -62,7 +62,9 @@ def full_names() -> list[str]:
     names = []
     for name, command in PROGRAM.commands.items():
         below = getattr(command, "commands", None)
-        names += [f"{name} {word}" for word in below] if below else [name]
+        if not below or command.invoke_without_command:
+            names.append(name)
+        names += [f"{name} {word}" for word in below or ()]
     return names
 
 

@@ -43,14 +43,19 @@ class _Command(typer.core.TyperCommand):
         try:
             return super().parse_args(ctx, args)
         except _UsageError as error:
-            if hasattr(error, "possibilities"):  # the option does not exist
-                known = [name for p in self.params if not _is_hidden(p) for name in p.opts]
-                similar = " or ".join(similar_options(error.option_name, known))
-                advice = f"did you mean {similar}?" if similar else f"see {ctx.command_path} --help"
-                error.message, error.possibilities = f"{error.message}: {advice}", None
-            else:
-                error.message = plain_words(error.message)
+            _explain(error, self, ctx)
             raise
+
+
+def _explain(error: Any, command: Any, ctx: Any) -> None:
+    """Let an error about an option or its value say what to do."""
+    if hasattr(error, "possibilities"):  # the option does not exist
+        known = [name for p in command.params if not _is_hidden(p) for name in p.opts]
+        similar = " or ".join(similar_options(error.option_name, known))
+        advice = f"did you mean {similar}?" if similar else f"see {ctx.command_path} --help"
+        error.message, error.possibilities = f"{error.message}: {advice}", None
+    else:
+        error.message = plain_words(error.message)
 
 
 class _Commands(typer.core.TyperGroup):
@@ -61,6 +66,21 @@ class _Commands(typer.core.TyperGroup):
             return super().invoke(ctx)
         except _UsageError as error:
             error.message = excerpt(error.message, MESSAGE)
+            raise
+
+
+class _CommandWithCommands(_Commands):
+    """A command that does something by itself, and has commands of its own."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] in self.commands:  # it stands in the place of the argument
+            self.params = [p for p in self.params if p.param_type_name != "argument"]
+        else:
+            ctx.allow_interspersed_args = True  # options may follow the argument
+        try:
+            return super().parse_args(ctx, args)
+        except _UsageError as error:
+            _explain(error, self, ctx)
             raise
 
 
@@ -83,19 +103,20 @@ COMMANDS = {
     "decompress": "decompress.decompress",
     "info": "info.info",
     "plot": "plot.plot",
-    "runs": "runs.runs",
     "cells": "cells.cells",
 }
 
 
 class _Group(NamedTuple):
-    """A command with commands of its own."""
+    """A command with commands of its own; `alone` is what it does without one of them."""
 
     help: str
     commands: Mapping[str, str]
+    alone: str = ""
 
 
 GROUPS = {
+    "runs": _Group("List the runs.", {"remove": "runs.remove_runs"}, alone="runs.runs"),
     "corpora": _Group(
         "List and download named corpora; describe a text.",
         {
@@ -139,7 +160,11 @@ def program(first: str = "") -> typer.Typer:
     _add(app, {name: where for name, where in COMMANDS.items() if name in shown})
     for name, group in GROUPS.items():
         if name in shown:
-            below = typer.Typer(no_args_is_help=True, help=group.help)
+            if group.alone:
+                below = typer.Typer(cls=_CommandWithCommands, invoke_without_command=True)
+                below.callback()(_function(group.alone))
+            else:
+                below = typer.Typer(no_args_is_help=True, help=group.help)
             _add(below, group.commands)
             app.add_typer(below, name=name)
     return app
@@ -147,9 +172,12 @@ def program(first: str = "") -> typer.Typer:
 
 def _add(app: typer.Typer, commands: Mapping[str, str]) -> None:
     for name, where in commands.items():
-        module, function = where.split(".")
-        imported = importlib.import_module(f"charrnn.cli.commands.{module}")
-        app.command(name, cls=_Command)(getattr(imported, function))
+        app.command(name, cls=_Command)(_function(where))
+
+
+def _function(where: str) -> Any:
+    module, function = where.split(".")
+    return getattr(importlib.import_module(f"charrnn.cli.commands.{module}"), function)
 
 
 def _version(wanted: bool) -> None:

@@ -4,7 +4,7 @@
 - `find`: a run or a model by its path or its name, the newest one, and the folder of a new run
 - `checkpoints`: what a training resumes from; verified, or not used
 - `models`: the model of a file, or of a checkpoint
-- `account`: what is known about each run
+- `account`: what is known about each run; `removal`: remove one
 - `lock`: one training at a time in a folder
 """
 

@@ -271,9 +271,13 @@ class Shown:
 
 
 def on_terminal(
-    folder: Path, *words: object, stop_at: str | None = None, columns: int = 100
+    folder: Path,
+    *words: object,
+    stop_at: str | None = None,
+    columns: int = 100,
+    typed: str = "",
 ) -> Shown:
-    """Run charrnn on a pseudo-terminal; press Ctrl-C when it shows `stop_at`."""
+    """Run charrnn on a pseudo-terminal, type, and press Ctrl-C when it shows `stop_at`."""
     import fcntl
     import pty
     import struct
@@ -286,6 +290,7 @@ def on_terminal(
         command, cwd=folder, env=environment(), stdin=theirs, stdout=theirs, stderr=theirs
     )
     os.close(theirs)
+    os.write(ours, typed.encode())
     killer = threading.Timer(SECONDS, process.kill)
     killer.start()
     screen = b""

@@ -74,6 +74,11 @@ def date(written: str, *, with_time: bool) -> str:
     return f"{when:%Y-%m-%d %H:%M}" if with_time else f"{when:%Y-%m-%d}"
 
 
+def size(num_bytes: int) -> str:
+    """Return a size on disk: ``1.3 MB``."""
+    return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e5 else f"{num_bytes / 1e3:.1f} kB"
+
+
 def duration(seconds: float) -> str:
     """Return a time as minutes and seconds, with hours if there are any."""
     minutes, rest = divmod(round(seconds), 60)

@@ -93,3 +93,30 @@ def test_commands_find_a_run_by_its_name(listed: Cli) -> None:
     assert plotted["runs"][0]["run_dir"] == str(Path("runs", "story-1"))
     assert "did you mean story-1" in listed("sample", "-m", "story-2", code=2).sentence
     assert "did you mean story-1" in listed("plot", "stori-1", code=2).sentence
+
+
+def test_a_run_is_removed_by_its_name_or_its_folder(listed: Cli) -> None:
+    done = listed("runs", "remove", "story-1", "runs/a-name-that-leaves-little-space-1", "--yes")
+    assert re.match(
+        r"removed: runs/story-1: lstm 1x32, \d\.\d{4} nats, \d+:\d\d, finished, ", done.err
+    )
+    assert list((listed.folder / "runs").iterdir()) == []
+
+
+def test_removal_asks_or_wants_to_be_told(listed: Cli) -> None:
+    assert "give --yes" in listed("runs", "remove", "story-1", code=2).sentence
+    assert "did you mean story-1" in listed("runs", "remove", "stroy-1", code=2).sentence
+    (listed.folder / "mine").mkdir()
+    assert "not a run" in listed("runs", "remove", "mine", "--yes", code=2).sentence
+    # One wrong name, and nothing is removed.
+    listed("runs", "remove", "story-1", "mine", "--yes", code=2)
+    assert len(listed("runs", "--json").json["runs"]) == 2
+
+
+@needs_terminal
+@pytest.mark.parametrize(("answer", "left"), [("n\n", 2), ("y\n", 1), ("\n", 2)])
+def test_a_person_is_asked(listed: Cli, answer: str, left: int) -> None:
+    shown = on_terminal(listed.folder, "runs", "remove", "story-1", typed=answer)
+    assert "remove runs/story-1: lstm 1x32" in shown.screen
+    assert shown.code == 0
+    assert len(listed("runs", "--json").json["runs"]) == left
