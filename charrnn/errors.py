@@ -9,7 +9,7 @@ CharRNNError            catch this one; ``exit_code`` is the exit code of the co
 │   ├── StateError      a saved state that is damaged, foreign or another model's
 │   └── ArchiveError    an archive that is damaged, foreign, another model's or machine's
 └── RunError            a failure while running (exit code 1)
-    └── DivergedError   the loss or a gradient is no longer a finite number
+    └── DivergedError   the loss is not a finite number, or worse than before the training
 
 Messages name options as the command line spells them (``--hidden-size 4``), and the command line
 prints them so. ``str(error)``, which a Python caller sees, spells them as Python does
@@ -90,7 +90,7 @@ class RunError(CharRNNError):
 
 
 class DivergedError(RunError):
-    """The loss or a gradient is no longer a finite number."""
+    """The loss or a gradient is not a finite number, or the loss is worse than at the start."""
 
 
 def in_python(sentence: str) -> str:

@@ -117,7 +117,8 @@ class Run:
 
         Raises:
             RunError: a write failed for too long.
-            DivergedError: the loss was not finite, even after several restarts.
+            DivergedError: the loss was not finite, even after several restarts, or is worse at the
+                end than at the start; the best weights, or else the first ones, are saved.
         """
         self._write_first_files()
         self._saved_at = time.perf_counter()
@@ -132,11 +133,12 @@ class Run:
                     yield event
         except DivergedError as error:
             yield from self._put(self._run_dir.summary.name, partial(self._write_diverged, error))
+            if not self._trainer.best:
+                yield from self._save_model(self._first_metrics(), self._trainer.first_values)
             yield from self._finish_writing()
-            if self._trainer.best:
-                saved = f"the best model so far is in {self._run_dir.model}"
-                raise DivergedError(f"{error.message}; {saved}") from None
-            raise
+            best = self._trainer.best
+            saved = f"the best weights (step {best.step:,})" if best else "the first weights"
+            raise DivergedError(f"{error.message}; {saved} are in {self._run_dir.model}") from None
         result = yield from self._conclude(ended)
         yield from self._finish_writing()
         yield Done(result)
@@ -207,6 +209,10 @@ class Run:
         model = Model(self._setup.plan.model, self._setup.data.tokenizer, values, training)
         yield from self._put(MODEL_NAME, partial(model_file.save, self._run_dir.model, model))
 
+    def _first_metrics(self) -> Metrics:
+        """Return the metrics of the first weights."""
+        return Metrics(0, 0.0, 0, 0.0, 0.0, self._trainer.first_nats, None, 0.0, 0.0, 0.0, 0.0)
+
     def _write_diverged(self, error: DivergedError) -> None:
         """Write summary.json of a training that diverged."""
         best = self._trainer.best
@@ -274,6 +280,12 @@ class Run:
                 window_nats = validation.window_nats(network, stop)
             except InterruptedScoring:
                 interrupted = True
+        if score and score.nats > self._trainer.chance_nats:
+            yield Notice(
+                f"the held-out text is predicted no better than by chance "
+                f"({self._trainer.chance_nats:.4f} nats per character): train longer, or check "
+                "that it is like the rest of the text"
+            )
         yield from self._save_model(
             ended.best,
             ended.values,

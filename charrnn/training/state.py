@@ -45,6 +45,7 @@ class TrainingState:
         rollbacks: how often the training diverged.
         learning_rate: learning rate of the last update.
         best: metrics of the best weights; None before the first validation.
+        first_nats: loss of the first weights on the first window; NaN if it is not known.
         weights: parameters by name.
         best_weights: the best ones; empty before the first validation.
         optimizer: the optimizer's state, as NAME.SLOT; empty before its first step.
@@ -64,6 +65,7 @@ class TrainingState:
     rollbacks: int
     learning_rate: float
     best: Metrics | None
+    first_nats: float
     weights: Arrays
     best_weights: Arrays
     optimizer: Arrays
@@ -110,6 +112,7 @@ class TrainingState:
                 "rollbacks": _count(numbers["rollbacks"]),
                 "learning_rate": float(numbers["learning_rate"]),
                 "best": _metrics(numbers["best"]) if numbers["best"] else None,
+                "first_nats": float(numbers.get("first_nats") or math.nan),  # old ones have none
             }
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"the state is damaged: {error!r}") from None
@@ -142,6 +145,7 @@ def capture(trainer: Trainer) -> TrainingState:
         rollbacks=trainer.rollbacks,
         learning_rate=bptt.optimizer.param_groups[0]["lr"],
         best=trainer.best,
+        first_nats=trainer.first_nats,
         weights=network.values(),
         best_weights=dict(trainer.best_values),
         optimizer=optimizer.state(bptt.optimizer, network),
@@ -183,7 +187,7 @@ def restore(trainer: Trainer, state: TrainingState) -> None:
     bptt.durations = state.durations.tolist()
     trainer.seconds = state.seconds
     trainer.reported, trainer.validated = state.reported, state.validated
-    trainer.rollbacks = state.rollbacks
+    trainer.rollbacks, trainer.first_nats = state.rollbacks, state.first_nats
     trainer.best, trainer.best_values = state.best, state.best_weights
 
 

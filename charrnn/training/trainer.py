@@ -2,7 +2,8 @@
 
 The loop yields what happens. The weights that are best on the validation text are saved. A step
 whose loss or gradient is not finite is not made: the training continues from the best weights with
-a smaller learning rate.
+a smaller learning rate. A training whose losses at its end are clearly worse than those of a guess
+has diverged as well; see `Trainer.has_diverged`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ REPORTS = 200  # lines of metrics per run
 LONG_SCORING = 0.2  # part of the time that scoring may take without a notice
 MAX_ROLLBACKS = 3
 ROLLBACK_RATE = 0.5  # each rollback multiplies the learning rate by this
+# Losses so many times that of a guess mean that a training diverged: windows differ by less. In the
+# first updates the loss of the first weights is the measure, if it is larger.
+DIVERGED = 1.1
+FIRST_UPDATES = 100
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,8 @@ class Trainer:
         rollbacks: how often the training diverged.
         best: the metrics of the best weights; None before the first validation.
         best_values: the best weights.
+        first_values: the weights before the first update.
+        first_nats: their loss per character on the first window; NaN before it was read.
     """
 
     def __init__(
@@ -83,7 +90,8 @@ class Trainer:
     ) -> None:
         self.bptt, self.validation = bptt, validation
         self.characters_per_token = characters_per_token
-        self._initial_values = bptt.network.values()
+        self.first_values: Values = bptt.network.values()
+        self.first_nats = math.nan
         self.start = time.perf_counter()
         self.reported = self.validated = self.rollbacks = 0
         self.best: Metrics | None = None
@@ -107,7 +115,8 @@ class Trainer:
             stop: asked before each step and while a text is scored.
 
         Raises:
-            DivergedError: the loss or the gradient was not finite more than `MAX_ROLLBACKS` times.
+            DivergedError: the loss or the gradient was not finite more than `MAX_ROLLBACKS` times,
+                or the losses at the end are worse than those of a guess.
         """
         self.bptt.network.train()
         if isinstance(budget, Clock) and not self.bptt.step:
@@ -131,7 +140,10 @@ class Trainer:
                     yield from self._end(budget, fraction, True, validate=not self.best)
                     return
                 yield SavePoint()
-            if not self.bptt.update(self.learning_rate(fraction)):
+            made = self.bptt.update(self.learning_rate(fraction))
+            if math.isnan(self.first_nats) and not self.bptt.step - made:
+                self.first_nats = self._mean(self.bptt.losses)
+            if not made:
                 yield self._roll_back()
 
     def learning_rate(self, fraction: float) -> float:
@@ -184,10 +196,11 @@ class Trainer:
         else:
             metrics = self.metrics(fraction, None)
             yield Progress(metrics, self.bptt.network)
-        if not self.best:
+        if not self.best or (self.has_diverged(metrics) and not interrupted):
             raise DivergedError(
-                f"the training diverged: at its end, step {self.bptt.step}, no loss is finite; "
-                "lower --learning-rate or --clip-norm"
+                f"the training diverged: at its end, step {self.bptt.step}, the loss is "
+                f"{_nats(metrics):.4g} nats per character, and that of a guess among all tokens "
+                f"is {self.chance_nats:.4g}; lower --learning-rate or --clip-norm"
             )
         yield Ended(metrics, self.best, self.best_values, interrupted)
 
@@ -206,7 +219,7 @@ class Trainer:
                 "--learning-rate or --clip-norm"
             )
         self.rollbacks += 1
-        bptt.restart(self.best_values or self._initial_values)
+        bptt.restart(self.best_values or self.first_values)
         weights = f"best weights (step {self.best.step})" if self.best else "initial weights"
         return Notice(f"{what}; restarting from the {weights} at half the learning rate")
 
@@ -248,13 +261,37 @@ class Trainer:
             return math.nan
         return float(torch.stack(losses).mean()) / self.characters_per_token
 
+    @property
+    def chance_nats(self) -> float:
+        """The nats per character of a guess among all tokens."""
+        return math.log(self.bptt.network.config.vocab_size) / self.characters_per_token
+
+    def has_diverged(self, metrics: Metrics) -> bool:
+        """Return whether training and validation loss are clearly worse than that of a guess.
+
+        In the first updates, also worse than that of the first weights. Only one of the losses may
+        be large for another reason: the validation text is not like the training text.
+        """
+        limit = DIVERGED * self.chance_nats
+        if metrics.step < FIRST_UPDATES and math.isfinite(self.first_nats):
+            limit = max(limit, DIVERGED * self.first_nats)
+        known = [metrics.valid_nats] if metrics.valid_nats is not None else []
+        if not math.isnan(metrics.train_nats):  # it is if no update was made since the last report
+            known.append(metrics.train_nats)
+        return bool(known) and not any(nats <= limit for nats in known)
+
     def save_if_best(self, metrics: Metrics) -> bool:
         """Save the weights if they are the best so far; return whether they are.
 
-        The loss on the validation text decides, or without one the training loss.
+        The loss on the validation text decides, or without one the training loss. Weights of a
+        training that has diverged are not saved.
         """
         nats = _nats(metrics)
-        if not math.isfinite(nats) or (self.best and not nats < _nats(self.best)):
+        if (
+            self.has_diverged(metrics)
+            or not math.isfinite(nats)
+            or (self.best and not nats < _nats(self.best))
+        ):
             return False
         values = self.bptt.network.values()
         if not all(np.isfinite(value).all() for value in values.values()):

@@ -479,7 +479,7 @@ def test_after_three_restarts_it_ends_with_the_best_model_saved(
 ) -> None:
     wild |= {3, 9, 10, 17}
     watching = Watching()
-    with pytest.raises(DivergedError, match=r"diverged at step 17: .*, after 3 restarts .*is in "):
+    with pytest.raises(DivergedError, match=r"diverged at step 17: .*, after 3 restarts .*are in "):
         _train(tmp_path / "run", watching)
     assert len([n for n in watching.notices if "diverged" in n]) == 3
     assert len(charrnn.load(tmp_path / "run").sample(length=5).text) == 5

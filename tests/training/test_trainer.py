@@ -386,7 +386,7 @@ def test_the_weights_saved_are_those_of_the_best_validation() -> None:
     assert len(best) < len(nats)
 
 
-def _metrics(valid_nats: float | None, train_nats: float = 9.0) -> Metrics:
+def _metrics(valid_nats: float | None, train_nats: float = 2.5) -> Metrics:
     return Metrics(1, 0.0, 1, 0.0, 0.0, train_nats, valid_nats, 0.0, 0.0, 0.0, 1.0)
 
 
@@ -464,6 +464,64 @@ def test_a_step_that_is_not_finite_is_not_made(tiny_text: str, bad: float) -> No
 def test_an_absurd_learning_rate_diverges(tiny_text: str) -> None:
     with pytest.raises(DivergedError):
         _run(_trainer(_data(tiny_text), cell="elman", learning_rate=1e38), 50)
+
+
+def test_losses_above_that_of_a_guess_are_a_failure_and_the_best_weights_are_kept(
+    tiny_text: str,
+) -> None:
+    trainer = _trainer(_data(tiny_text), cell="elman", learning_rate=30.0, clip_norm=0.1)
+    with pytest.raises(DivergedError, match=r"at its end, step 4, the loss is .* of a guess"):
+        _run(trainer, 4)
+    assert trainer.best
+    assert trainer.best.step < 4
+
+
+def _losses(step: int, train_nats: float, valid_nats: float | None) -> Metrics:
+    return Metrics(step, 0.1, 9, 0.1, 1.0, train_nats, valid_nats, 0.01, 1.0, 0.0, 9.0)
+
+
+def test_a_training_has_diverged_where_both_losses_are_above_that_of_a_guess(
+    tiny_text: str,
+) -> None:
+    trainer = _trainer(_data(tiny_text))
+    guess = math.log(trainer.bptt.network.config.vocab_size)
+    assert trainer.chance_nats == guess
+    for train, valid, diverged in [
+        (1.2 * guess, 1.2 * guess, True),
+        (1.05 * guess, 1.05 * guess, False),  # hardly trained
+        (1.2 * guess, math.nan, True),
+        (0.1, 5 * guess, False),  # the validation text is another one
+        (1.2 * guess, None, True),
+        (0.1, None, False),
+        (math.nan, 1.2 * guess, True),
+        (math.nan, None, False),  # nothing is known
+    ]:
+        assert trainer.has_diverged(_losses(500, train, valid)) is diverged
+    trainer.first_nats = 3 * guess  # the first updates may only begin to mend bad first weights
+    assert not trainer.has_diverged(_losses(5, 2.5 * guess, 2.5 * guess))
+    assert trainer.has_diverged(_losses(5, 3.5 * guess, 3.5 * guess))
+    assert trainer.has_diverged(_losses(500, 2.5 * guess, 2.5 * guess))
+
+
+def test_weights_of_a_training_that_has_diverged_are_not_the_best(tiny_text: str) -> None:
+    trainer = _trainer(_data(tiny_text))
+    assert not trainer.save_if_best(_losses(500, 9.0, 9.0))
+    assert trainer.best is None
+    assert trainer.save_if_best(_losses(500, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("cell", ["elman", "irnn", "gru", "lstm"])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_training_of_a_few_steps_has_not_diverged(cell: str, steps: int) -> None:
+    text = "".join(chr(97 + at * at % 23) for at in range(300))
+    trainer = _trainer(_data(text), cell=cell, learning_rate=0.03)
+    assert _run(trainer, steps).best.step <= steps
+
+
+def test_the_loss_of_the_first_weights_is_that_of_the_first_window(tiny_text: str) -> None:
+    trainer = _trainer(_data(tiny_text))
+    first = _reports(trainer, 3)[0]
+    assert trainer.first_nats == first.train_nats
 
 
 def test_a_clock_reserves_time_for_the_scoring_at_the_end(tiny_text: str) -> None:

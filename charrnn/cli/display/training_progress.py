@@ -234,7 +234,7 @@ class Picture(Lines):
                 f"train {losses(metrics.train_nats)}",
                 f"valid {losses(self._last_valid)}",
                 best,
-                f"gradient {metrics.grad_norm:.2f}",
+                f"gradient {_norm(metrics)}",
             ),
             ("", "", "", f"{metrics.clipped:.0%} clipped"),
         ]
@@ -310,7 +310,7 @@ def progress_line(metrics: Metrics) -> str:
     return (
         f"{metrics.fraction:4.0%}  step {metrics.step:,}  epoch {metrics.epoch:.2f}"
         f"  train {losses(metrics.train_nats)}{valid}"
-        f"  gradient {metrics.grad_norm:.2f}, {metrics.clipped:.0%} clipped"
+        f"  gradient {_norm(metrics)}, {metrics.clipped:.0%} clipped"
         f"  {metrics.chars_per_second:,.0f} chars/s  {clock(seconds_left(metrics))} left"
     )
 
@@ -338,7 +338,15 @@ def result_lines(result: Result) -> list[str]:
 
 def losses(nats: float | None) -> str:
     """Return a loss in nats and bits per character."""
-    return "-" if nats is None else f"{nats:.4f} nats ({nats / math.log(2):.3f} bpc)"
+    if nats is None:
+        return "-"
+    if not nats < 1e4:  # of a training that diverges
+        return f"{nats:.3g} nats"
+    return f"{nats:.4f} nats ({nats / math.log(2):.3f} bpc)"
+
+
+def _norm(metrics: Metrics) -> str:
+    return f"{metrics.grad_norm:.2f}" if metrics.grad_norm < 1e4 else f"{metrics.grad_norm:.2g}"
 
 
 def seconds_left(metrics: Metrics) -> float:

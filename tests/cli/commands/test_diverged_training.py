@@ -1,0 +1,82 @@
+"""A training whose losses end above that of a guess fails in words, and keeps usable weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import strict_json
+
+import charrnn
+from charrnn.errors import DivergedError
+from charrnn.model import model_file
+from cli.conftest import BY_LIBRARY, Cli
+
+SMALL = ("--hidden-size", 8, *BY_LIBRARY[2:], "--out", "run")
+
+
+@pytest.fixture
+def text(cli: Cli) -> Path:
+    path = cli.folder / "text.txt"
+    path.write_text("hello world\n" * 200)
+    return path
+
+
+def reports(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [strict_json.loads(line) for line in lines]
+
+
+def test_the_best_weights_of_a_diverged_training_are_kept(cli: Cli, text: Path) -> None:
+    done = cli(
+        *("train", text, "--cell", "elman", "--steps", 3, "--learning-rate", 30, *SMALL, "--json"),
+        code=1,
+    )
+    assert done.out == ""
+    assert "the training diverged: at its end, step 3, the loss is" in done.sentence
+    assert "that of a guess among all tokens is 2.197; lower --learning-rate" in done.sentence
+    assert "the best weights (step 1) are in run/model.safetensors" in done.sentence
+    assert "charrnn sample" not in done.err
+    assert len(reports(cli.folder / "run")) == 3
+    summary = strict_json.loads((cli.folder / "run" / "summary.json").read_text())
+    assert summary["stopped_by"] == "diverged"
+    assert model_file.load(cli.folder / "run" / "model.safetensors").training["steps"] == 1
+
+
+def test_without_better_ones_the_first_weights_are_kept(cli: Cli, text: Path) -> None:
+    rates = ("--learning-rate", 1000, "--clip-norm", "inf", "--input-depth", 2)
+    done = cli("train", text, "--cell", "irnn", "--steps", 12, *rates, *SMALL, code=1)
+    assert "after 3 restarts" in done.sentence
+    assert "the first weights are in run/model.safetensors" in done.sentence
+    found = model_file.load(cli.folder / "run" / "model.safetensors")
+    assert (found.training["steps"], found.training["valid_nats"]) == (0, None)
+    assert all(np.isfinite(value).all() for value in found.values.values())
+    assert any(report["valid_nats"] is None for report in reports(cli.folder / "run"))
+    # The weights are bad, and what is said about them is JSON.
+    assert cli("eval", "-m", "run", "--json").json["nats"] > 9
+    assert len(cli("sample", "-m", "run", "--length", 5).out) == 5
+
+
+def test_in_python_a_diverged_training_is_an_error(cli: Cli, text: Path) -> None:
+    with pytest.raises(DivergedError, match=r"lower `learning_rate` or `clip_norm`"):
+        charrnn.train(
+            text,
+            cell="elman",
+            steps=3,
+            hidden_size=8,
+            learning_rate=30,
+            backend="library",
+            out=cli.folder / "run",
+        )
+    assert charrnn.load(cli.folder / "run").sample(length=3)
+
+
+def test_a_text_that_is_unlike_the_held_out_one_is_said_and_no_failure(cli: Cli) -> None:
+    (cli.folder / "text.txt").write_text("ab" * 500 + "zyxw" + "ab" * 500)
+    (cli.folder / "valid.txt").write_text("zyxwwxyz" * 20)
+    words = ("train", "text.txt", "--valid", "valid.txt", "--cell", "lstm", "--steps", 30)
+    done = cli(*words, "--learning-rate", 0.03, *SMALL)
+    assert "the held-out text is predicted no better than by chance (1.7918 nats" in done.err
+    assert "charrnn sample" in done.err
