@@ -210,7 +210,7 @@ def _median_norm(gradients: Tensor) -> Floats64:
 
 
 def _windows(ids: Ids, start: int, lags: int, windows: int) -> tuple[Tensor, Tensor, int]:
-    """Return inputs and targets (before + lags, B), and `before`, the number of warm-up steps."""
+    """Return inputs and targets (before + lags, B), and `before`, the warm-up steps (at least 1)."""
     if len(ids) < lags + 1:
         raise CorpusError(
             f"the text has {len(ids):,} tokens, {lags + 1:,} are needed for --lags {lags}: "
@@ -228,16 +228,21 @@ def _windows(ids: Ids, start: int, lags: int, windows: int) -> tuple[Tensor, Ten
 def _traced(
     network: CharRNN, inputs: Tensor, targets: Tensor, before: int
 ) -> tuple[list[list[Tensor]], Tensor]:
-    """Return each layer's states s_0 ... s_T (B, N) after the warm-up, and the losses (T, B)."""
+    """Return each layer's states s_0 ... s_T (B, N) after the warm-up, and the losses (T, B).
+
+    The last step of the warm-up is traced as well: s_0 of a layer reaches the losses also through
+    s_0 of the layers above it.
+    """
     state = network.start_state(inputs.shape[1])
-    with torch.no_grad():
-        _, state = network(inputs[:before], state)
+    if before > 1:
+        with torch.no_grad():
+            _, state = network(inputs[: before - 1], state)
     tracer = _Tracer()
-    outputs, _ = network.run(inputs[before:], state, Noise(), sequence=tracer)
+    outputs, _ = network.run(inputs[before - 1 :], state, Noise(), sequence=tracer)
     wanted = targets[before:]
-    logits = network.logits(outputs.read)
+    logits = network.logits(outputs.read[1:])
     losses = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
-    return tracer.layers, losses.view(wanted.shape)
+    return [states[1:] for states in tracer.layers], losses.view(wanted.shape)
 
 
 class _Tracer:
@@ -247,7 +252,7 @@ class _Tracer:
     step.
 
     Attributes:
-        layers: for each layer run so far, its states s_0 ... s_T, each (B, N).
+        layers: for each layer run so far, its states before and after each step, each (B, N).
     """
 
     def __init__(self) -> None:

@@ -14,7 +14,8 @@ from charrnn.errors import CorpusError
 from charrnn.inspection.gradients import Flow, at_start, flows, product_lags
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
-from charrnn.network.module import CharRNN
+from charrnn.network.layers import reference
+from charrnn.network.module import CharRNN, Noise
 from charrnn.text.tokenizer import CharTokenizer
 
 HIDDEN = 6
@@ -101,6 +102,27 @@ def test_open_gates_pass_error_on_and_half_open_gates_halve_it(
         assert last.spectral_radius == pytest.approx(factor**last.lag, rel=1e-6)
 
 
+class Nudged:
+    """The plain loop, with one number of a layer's state changed after the first step.
+
+    The layers above read the changed state, too, at that step.
+    """
+
+    def __init__(self, index: int, part: int, unit: int, step: float) -> None:
+        self.index, self.part, self.unit, self.step = index, part, unit, step
+        self.count = 0
+
+    def __call__(self, layer: Any, x: Tensor, state: Any, weights: Any, **more: Any) -> Any:
+        first, state = reference(layer, x[:1], state, weights, **more)
+        if self.count == self.index:
+            state = [part.clone() for part in state]
+            state[self.part][0, self.unit] += self.step
+            first = state[0][None]
+        self.count += 1
+        rest, state = reference(layer, x[1:], tuple(state), weights, **more)
+        return torch.cat([first, rest]), state
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_match_finite_differences(
     cell: str, form: dict[str, Any], make_model: Any
@@ -114,39 +136,76 @@ def test_gradients_match_finite_differences(
     ids = model.tokenizer.encode(text).astype(np.int64)
     read = torch.tensor([model.config.start_token, *ids[:-1]])[:, None]
 
-    def loss(state: Any) -> Tensor:
-        logits, _ = network(read[-lags:], state)
-        return -torch.log_softmax(logits[-1, 0], -1)[ids[-1]]
-
     with torch.no_grad():
+        _, before = network(read[: -lags - 1], network.start_state(1))
         _, state = network(read[:-lags], network.start_state(1))
-        for index, one in enumerate(found):
-            for part, name in enumerate(network.layer.cell.states):
-                slopes = []
-                for unit in range(model.config.hidden_size):
-                    ends = []
-                    for step in (1e-5, -1e-5):
-                        moved = [[p.clone() for p in layer] for layer in state]
-                        moved[index][part][0, unit] += step
-                        ends.append(float(loss(moved)))
-                    slopes.append((ends[0] - ends[1]) / 2e-5)
-                norm = float(np.linalg.norm(slopes))
-                assert one.parts[name][lags] == pytest.approx(norm, rel=1e-4, abs=1e-9)
-            whole = np.sqrt(sum(values**2 for values in one.parts.values()))
-            assert one.norms == pytest.approx(whole)
 
-            def after(joined: Tensor, index: int = index) -> Tensor:
-                parts = torch.chunk(joined, len(network.layer.cell.states), -1)
-                _, last = network(read[-lags:], (*state[:index], parts, *state[index + 1 :]))
-                return torch.cat(last[index], -1)[0]
+    @torch.no_grad()
+    def loss(*nudge: Any) -> float:
+        outputs, _ = network.run(read[-lags - 1 :], before, Noise(), sequence=Nudged(*nudge))
+        logits = network.logits(outputs.read[-1, 0])
+        return float(-torch.log_softmax(logits, -1)[ids[-1]])
 
-            start = torch.cat(state[index], -1)
-            product = torch.autograd.functional.jacobian(after, start)[:, 0]
-            last = one.products[-1]
-            singular = torch.linalg.svdvals(product).numpy()
-            assert last.singular_values == pytest.approx(singular, rel=1e-6, abs=1e-12)
-            radius = float(torch.linalg.eigvals(product).abs().max())
-            assert last.spectral_radius == pytest.approx(radius, rel=1e-4, abs=1e-9)
+    for index, one in enumerate(found):
+        for part, name in enumerate(network.layer.cell.states):
+            slopes = [
+                (loss(index, part, unit, 1e-5) - loss(index, part, unit, -1e-5)) / 2e-5
+                for unit in range(model.config.hidden_size)
+            ]
+            norm = float(np.linalg.norm(slopes))
+            assert one.parts[name][lags] == pytest.approx(norm, rel=1e-4, abs=1e-9)
+        whole = np.sqrt(sum(values**2 for values in one.parts.values()))
+        assert one.norms == pytest.approx(whole)
+
+        def after(joined: Tensor, index: int = index) -> Tensor:
+            parts = torch.chunk(joined, len(network.layer.cell.states), -1)
+            _, last = network(read[-lags:], (*state[:index], parts, *state[index + 1 :]))
+            return torch.cat(last[index], -1)[0]
+
+        start = torch.cat(state[index], -1)
+        product = torch.autograd.functional.jacobian(after, start)[:, 0]
+        last = one.products[-1]
+        singular = torch.linalg.svdvals(product).detach().numpy()
+        assert last.singular_values == pytest.approx(singular, rel=1e-6, abs=1e-12)
+        radius = float(torch.linalg.eigvals(product).abs().max())
+        assert last.spectral_radius == pytest.approx(radius, rel=1e-4, abs=1e-9)
+
+
+def test_every_lag_of_every_layer_equals_autograd_through_the_whole_text(make_model: Any) -> None:
+    """Autograd through text and warm-up knows every path, also those through layers above."""
+    model: Model = make_model("abc", num_layers=2, skip_connections=True, hidden_size=12)
+    text = "abcabbacbca" * 20
+    found = flows(model, text, lags=12, windows=1)
+    ids = model.tokenizer.encode(text)
+    network = CharRNN(model.config, model.values).double().eval()
+    read = torch.tensor([model.config.start_token, *ids.astype(np.int64)[:-1]])[:, None]
+    tokens = min(100, len(ids) - 12) + 12
+    states: list[list[Tensor]] = [[], []]
+
+    class Kept:
+        """The plain loop, which keeps each state with its gradient."""
+
+        count = 0
+
+        def __call__(self, layer: Any, x: Tensor, state: Any, weights: Any, **more: Any) -> Any:
+            outputs = []
+            for step in range(len(x)):
+                _, state = reference(layer, x[step : step + 1], state, weights, **more)
+                joined = torch.cat(state, -1)
+                joined.retain_grad()
+                states[self.count].append(joined)
+                state = torch.chunk(joined, len(state), -1)
+                outputs.append(state[0])
+            self.count += 1
+            return torch.stack(outputs), state
+
+    outputs, _ = network.run(read[:tokens], network.start_state(1), Noise(), sequence=Kept())
+    logits = network.logits(outputs.read[-1, 0])
+    (-torch.log_softmax(logits, -1)[int(ids[tokens - 1])]).backward()
+    for one, layer in zip(found, states, strict=True):
+        gradients = [state.grad for state in layer[-13:]]
+        norms = [float(gradient.norm()) for gradient in reversed(gradients) if gradient is not None]
+        assert one.norms == pytest.approx(norms, rel=1e-9)
 
 
 def test_at_start_restores_the_initial_weights(make_model: Any) -> None:
