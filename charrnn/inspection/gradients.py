@@ -210,7 +210,7 @@ def _median_norm(gradients: Tensor) -> Floats64:
 
 
 def _windows(ids: Ids, start: int, lags: int, windows: int) -> tuple[Tensor, Tensor, int]:
-    """Return inputs and targets (before + lags, B), and `before`, the warm-up steps (at least 1)."""
+    """Return inputs and targets (before + lags, B), and `before`, the warm-up steps: 1 at least."""
     if len(ids) < lags + 1:
         raise CorpusError(
             f"the text has {len(ids):,} tokens, {lags + 1:,} are needed for --lags {lags}: "

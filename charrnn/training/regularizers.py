@@ -48,41 +48,51 @@ class Recorder:
         **more: Any,
     ) -> tuple[Tensor, LayerState]:
         """Run a layer as `charrnn.network.layers.reference` does."""
+        continues = bool(self.layers) and self.layers[-1][-1] is state[0]  # a window in two parts
+        if not (continues or state[0].requires_grad):  # omega asks what passes back to h_0
+            state = (state[0].detach().requires_grad_(), *state[1:])
         states = list(reference_states(layer, x, state, weights, **more))
         outputs = [after[0] for after in states]
-        if (
-            self.layers and self.layers[-1][-1] is state[0]
-        ):  # the second part of a window that was split
+        if continues:
             self.layers[-1] += outputs
         else:
             self.layers.append([state[0], *outputs])
         return torch.stack(outputs), states[-1]
 
 
-def omega(loss: Tensor, layers: Sequence[Sequence[Tensor]]) -> Tensor:
+def omega(
+    loss: Tensor, layers: Sequence[Sequence[Tensor]], carried: Tensor | None = None
+) -> Tensor:
     """Return the regularizer of Pascanu, Mikolov and Bengio (2013).
 
     ``sum over t of (|dL/dh_{t+1} dh_{t+1}/dh_t| / |dL/dh_{t+1}| - 1)^2``, averaged over the
     streams and summed over the layers: how much one step changes the norm of the gradient that
-    passes through it. Steps that no gradient reaches do not count. The result is differentiable.
+    passes through it. Steps that no gradient reaches do not count, nor does the first step of a
+    stream that begins with the window: nothing comes before it. The result is differentiable.
 
     Args:
         loss: a scalar.
         layers: for each layer its states h_0 ... h_T (B, H), each computed from the one before.
+        carried: (B,) whether h_0 of a stream is the state after earlier text; by default all are.
     """
     total = loss.new_zeros(())
     for states in layers:
         arriving = torch.autograd.grad(loss, states[1:], create_graph=True, materialize_grads=True)
-        for before, after, gradient in zip(states[1:], states[2:], arriving[1:], strict=False):
+        counted = carried
+        for before, after, gradient in zip(states, states[1:], arriving, strict=False):
             (passed,) = torch.autograd.grad(after, before, gradient, create_graph=True)
-            total = total + _deviation(gradient, passed)
+            total = total + _deviation(gradient, passed, counted)
+            counted = None
     return total
 
 
-def _deviation(gradient: Tensor, passed: Tensor) -> Tensor:
-    """Return the mean over the streams of ``(|passed| / |gradient| - 1)^2``, for (B, H)."""
+def _deviation(gradient: Tensor, passed: Tensor, counted: Tensor | None) -> Tensor:
+    """Return the mean over the streams of ``(|passed| / |gradient| - 1)^2``, for (B, H).
+
+    Streams that are not `counted` (B,) have 0.
+    """
     squares = gradient.square().sum(-1)
-    reached = squares > 0
+    reached = squares > 0 if counted is None else (squares > 0) & counted
     # The root of zero has no finite derivative: streams without gradient get a harmless value.
     norm = torch.where(reached, squares, torch.ones_like(squares)).sqrt()
     squares = passed.square().sum(-1)

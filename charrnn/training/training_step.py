@@ -11,8 +11,10 @@ from __future__ import annotations
 import math
 import time
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from charrnn.config import TrainConfig
 from charrnn.network.module import CharRNN, State, detached
@@ -92,7 +94,7 @@ class BPTT:
         inputs = torch.from_numpy(window.inputs).to(device)
         targets = torch.from_numpy(window.targets[-window.counted :]).to(device)
         recorder = Recorder() if self.config.omega else None
-        outputs, carried = network.run(
+        outputs, after = network.run(
             inputs,
             self.carried,
             network.draw(self.streams.batch_size),
@@ -104,7 +106,15 @@ class BPTT:
         if recorder:  # omega takes the gradient of a gradient, which `mean_nats` does not have
             logits = network.logits(outputs.read).flatten(0, 1)
             loss = F.cross_entropy(logits, targets.flatten())
-            penalty = penalty + self.config.omega * regularizers.omega(loss, recorder.layers)
+            carried = torch.from_numpy(self._is_carried(window)).to(device)
+            by_omega = regularizers.omega(loss, recorder.layers, carried)
+            penalty = penalty + self.config.omega * by_omega
         else:
             loss = network.mean_nats(outputs.read, targets)
-        return loss, penalty, carried
+        return loss, penalty, after
+
+    def _is_carried(self, window: Window) -> NDArray[np.bool_]:
+        """Return whether each stream's state (B,) before a window is that after earlier text."""
+        begins = window.start == 0 or self.config.state == "reset"
+        carried = np.full(self.streams.batch_size, not begins)
+        return carried if window.begins is None else carried & ~window.begins

@@ -137,9 +137,9 @@ def _scalar(layer: Layer, w: float, steps: int) -> tuple[list[Tensor], Tensor]:
 
 
 def test_omega_of_a_linear_unit_by_hand() -> None:
-    # Each of the steps h_1 -> h_2 -> h_3 -> h_4 multiplies what passes back with w = 0.2:
+    # Each of the steps h_0 -> h_1 -> h_2 -> h_3 multiplies what passes back with w = 0.2:
     # (0.2 - 1)^2 = 0.64 three times, and its derivative is 3 * 2 * (0.2 - 1) = -4.8.
-    states, weight = _scalar(_linear(), 0.2, 4)
+    states, weight = _scalar(_linear(), 0.2, 3)
     omega = regularizers.omega(states[-1].sum(), [states])
     assert omega.item() == pytest.approx(1.92, rel=1e-12)
     (slope,) = torch.autograd.grad(omega, weight)
@@ -152,29 +152,33 @@ def test_omega_of_a_linear_unit_by_hand() -> None:
 def test_omega_of_an_elman_unit_by_hand() -> None:
     # the way from h_1 to h_2 has the slope w (1 - h_2^2): with w = 2 and h_0 = 0.9,
     # h_1 = tanh(1.8) = 0.9468060, h_2 = tanh(1.8936120) = 0.9556872: 2 * 0.0866619 = 0.1733238,
-    # and (0.1733238 - 1)^2 = 0.6833935
+    # and (0.1733238 - 1)^2 = 0.6833935; from h_0 to h_1: 2 * (1 - 0.9468060^2) = 0.2071168, and
+    # (0.2071168 - 1)^2 = 0.6286638
     states, _ = _scalar(Layer(CELLS["elman"]), 2.0, 2)
-    assert regularizers.omega(states[-1].sum(), [states]).item() == pytest.approx(
-        0.6833935, abs=1e-6
-    )
+    loss = states[-1].sum()
+    whole = regularizers.omega(loss, [states])
+    assert whole.item() == pytest.approx(0.6833935 + 0.6286638, abs=1e-6)
+    # nothing comes before a text, from which error could come back
+    begins = regularizers.omega(loss, [states], torch.tensor([False]))
+    assert begins.item() == pytest.approx(0.6833935, abs=1e-6)
 
 
 def test_omega_of_a_loss_at_every_step_uses_the_whole_gradient() -> None:
     # a linear unit with w = 0.5 and the loss h_1 + h_2 + h_3: what arrives at h_3 is 1, at h_2 1.5,
-    # and what passes is half of it: (0.5 - 1)^2 twice, whatever arrives
+    # at h_1 1.75, and what passes is half of it: (0.5 - 1)^2 three times, whatever arrives
     states, _ = _scalar(_linear(), 0.5, 3)
     loss = torch.stack(states[1:]).sum()
-    assert regularizers.omega(loss, [states]).item() == pytest.approx(0.5, rel=1e-12)
+    assert regularizers.omega(loss, [states]).item() == pytest.approx(0.75, rel=1e-12)
 
 
 def test_omega_is_the_mean_over_streams_and_the_sum_over_layers() -> None:
-    states, _ = _scalar(_linear(), 0.2, 3)  # 2 * 0.64
+    states, _ = _scalar(_linear(), 0.2, 2)  # 2 * 0.64
     loss = states[-1].sum()
     assert regularizers.omega(loss, [states, states]).item() == pytest.approx(2 * 1.28, rel=1e-12)
     # a second stream that gets no gradient asks for nothing
     weight = torch.full((1, 1), 0.2, dtype=torch.float64, requires_grad=True)
     recorder = Recorder()
-    zeros = torch.zeros(3, 2, 1, dtype=torch.float64)
+    zeros = torch.zeros(2, 2, 1, dtype=torch.float64)
     weights = {"weight_ih": zeros[0, :1], "weight_hh": weight, "bias": zeros[0, 0]}
     recorder(_linear(), zeros, (zeros[0] + 0.9,), weights)
     omega = regularizers.omega(recorder.layers[0][-1][0].sum(), recorder.layers)
@@ -194,7 +198,7 @@ def test_omega_without_arriving_or_passing_gradient_has_a_finite_gradient(
     ids = torch.zeros(4, 2, dtype=torch.long)
     outputs, _ = network.run(ids, network.start_state(2), Noise(), sequence=recorder)
     omega = regularizers.omega(network.logits(outputs.read).sum(), recorder.layers)
-    assert omega.item() == 3.0  # all of the gradient is lost at each of three steps
+    assert omega.item() == 4.0  # all of the gradient is lost at each of four steps
     for gradient in torch.autograd.grad(omega, list(network.parameters()), materialize_grads=True):
         assert torch.isfinite(gradient).all()
 
@@ -230,7 +234,7 @@ def test_omega_is_the_loss_of_lengths_computed_step_by_step(
     loss = F.cross_entropy(network.logits(outputs.read).flatten(0, 1), targets.flatten())
     total = 0.0
     for states in recorder.layers:
-        for before, after in itertools.pairwise(states[1:]):
+        for before, after in itertools.pairwise(states):
             (arriving,) = torch.autograd.grad(loss, after, retain_graph=True)
             for stream in range(2):
                 jacobian = torch.stack(
@@ -265,6 +269,63 @@ def test_the_gradient_of_omega_equals_central_differences(make_values: Make, cel
             slope = (found[0] - found[1]) / (2 * distance)
             expected = gradient.flatten()[i].item()
             assert slope == pytest.approx(expected, rel=1e-4, abs=1e-6), (name, i)
+
+
+def _penalty(bptt: BPTT) -> float:
+    """Return the penalty of the next window."""
+    _, penalty, _ = bptt.loss(bptt.streams.window(bptt.cursor))
+    assert isinstance(penalty, Tensor)
+    return penalty.item()
+
+
+@pytest.mark.parametrize(("k1", "k2"), [(1, 1), (3, 3), (2, 6)])
+@pytest.mark.parametrize("cell", PLAIN)
+def test_a_window_counts_the_step_from_the_state_that_it_began_with(
+    make_values: Make, cell: str, k1: int, k2: int
+) -> None:
+    """In a text's first window that step has nothing before it."""
+    bptt = _bptt(make_values, cell, seq_len=k2, update_every=k1, omega=1.0)
+    for _ in range(5):
+        window, state = bptt.streams.window(bptt.cursor), bptt.carried
+        penalty = _penalty(bptt)
+        states = [part.clone().requires_grad_() for (part,) in state]
+        hidden, outputs = [states], []
+        for row in torch.from_numpy(window.inputs):
+            made, after = bptt.network.run(row[None], tuple((h,) for h in hidden[-1]), Noise())
+            hidden.append([h for (h,) in after])
+            outputs.append(made.read[0])
+        targets = torch.from_numpy(window.targets[-k1:]).flatten()
+        read = bptt.network.logits(torch.cat(outputs[-k1:]))
+        loss = F.cross_entropy(read, targets)
+        total = 0.0
+        for before, after in itertools.pairwise(hidden[0 if window.start else 1 :]):
+            (arriving,) = torch.autograd.grad(loss, after[0], retain_graph=True)
+            (passed,) = torch.autograd.grad(after[0], before[0], arriving, retain_graph=True)
+            ratios = passed.norm(dim=1) / arriving.norm(dim=1)
+            total += ((ratios - 1) ** 2).mean().item()
+        assert penalty == pytest.approx(total, rel=1e-9)
+        assert (total == 0) is (k2 == 1 and window.start == 0)
+        bptt.update(0.01)
+
+
+def test_where_the_state_is_reset_the_first_step_of_a_window_does_not_count(
+    make_values: Make,
+) -> None:
+    bptt = _bptt(make_values, seq_len=1, update_every=1, omega=1.0, state="reset")
+    for _ in range(3):
+        assert _penalty(bptt) == 0.0
+        bptt.update(0.01)
+
+
+def test_the_first_step_of_a_document_does_not_count(make_values: Make) -> None:
+    bptt = _bptt(make_values, seq_len=1, update_every=1, omega=1.0)
+    bptt.streams = streams.make(bptt.streams.ids, 2, 1, 4, None, documents=np.array([0, 3, 24]))
+    counted = []
+    for _ in range(5):
+        counted.append(_penalty(bptt) > 0)
+        bptt.update(0.01)
+    # The second document begins in the first stream at step 3, the second stream goes on.
+    assert counted == [False, True, True, True, True]
 
 
 @pytest.mark.parametrize("cut", [0, 1, 2, 3, 4])
@@ -304,5 +365,5 @@ def test_the_recorder_is_the_plain_loop(make_values: Make, cell: str) -> None:
         part.tolist() for layer in last for part in layer
     ]
     assert [len(states) for states in recorder.layers] == [6, 6]
-    assert recorder.layers[0][0] is begin[0][0]
+    assert recorder.layers[0][0].tolist() == begin[0][0].tolist()
     assert torch.stack(recorder.layers[1][1:]).tolist() == one.top.tolist()
