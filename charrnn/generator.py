@@ -383,11 +383,9 @@ class Generator:
             raise CorpusError(f"`text` must be a str, not {type(text).__name__}")
         if not text:
             raise CorpusError("the text is empty (0 characters): there is nothing to score")
-        if self.reading.newline == "lf":
-            text = text.replace("\r\n", "\n")
+        read = corpus.from_text(text, reading=self.reading.options())
         if not self.reading.documents_apart:
-            return self.score_ids(self.tokenizer.encode(text), exact=exact)
-        read = corpus.from_text(text, separator=self.reading.separator)
+            return self.score_ids(self.tokenizer.encode(read.text), exact=exact)
         with id_file.encoded(read, self.tokenizer) as (ids, documents):
             return self.score_ids(ids, exact=exact, documents=documents)
 

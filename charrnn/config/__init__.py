@@ -26,7 +26,7 @@ from charrnn.config.fields import (
 from charrnn.config.inspection import ContextOptions, TaskOptions, UnitOptions, UntrainedOptions
 from charrnn.config.model import FORM, CellName, Form, ModelConfig
 from charrnn.config.run import HeldOutOptions, RunOptions
-from charrnn.config.text import AUTO, ModelReading, Reading, TextOptions
+from charrnn.config.text import AUTO, ITEM_ENDS, ModelReading, Reading, TextOptions
 from charrnn.config.training import (
     OptimizerName,
     Regularizers,
@@ -39,6 +39,7 @@ __all__ = [
     "AUTO",
     "FORM",
     "GREEDY_FIELDS",
+    "ITEM_ENDS",
     "MAX_LENGTH",
     "MAX_SEED",
     "BeamConfig",

@@ -143,11 +143,15 @@ class TrainKeywords(TypedDict, total=False):
     document_separator: str
     r"""Text that separates documents, besides the end of a file; escapes such as \n work. Default:
     none."""
+    items: str
+    """Read a list of items: lines, blank-lines (an item ends at a blank line), or the text that
+    ends each item. Training shuffles them at every epoch and holds some out by hash; a sample is
+    one item. Default: none."""
     max_unpacked: int | None
     """Maximum size in bytes of one decompressed file. Default: 200 times the compressed size."""
-    split: Literal["position", "document", "hash"]
+    split: Literal["position", "document", "hash"] | None
     """Hold out the end of the text (position), the last documents (document), or documents chosen
-    by a hash of their content (hash). Default: 'position'."""
+    by a hash of their content (hash). Default: position; hash with `items`."""
     valid_fraction: float
     """Fraction of the text held out for validation. Default: 0.1."""
     test_fraction: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,6 +30,7 @@ SplitName = Literal["position", "document", "hash"]
 ErrorsName = Literal["strict", "replace"]
 NewlineName = Literal["keep", "lf"]
 AUTO = "auto"  # an encoding: decided for each file
+ITEM_ENDS = {"lines": "\n", "blank-lines": "\n\n"}  # of the kinds of items that have a name
 ENCODINGS = (  # suggested when a name is unknown; every text codec of Python is valid
     AUTO,
     "utf-8",
@@ -67,9 +69,21 @@ def _check_unicode(name: str, value: Any) -> Any:
     return value
 
 
+def _check_items(name: str, value: Any) -> Any:
+    """Return what ends an item: its text or a name; refuse what is almost a name."""
+    _check_unicode(name, value)
+    near = difflib.get_close_matches(value, ITEM_ENDS, n=1, cutoff=0.6)
+    if value not in ITEM_ENDS and (near or value == "line"):
+        raise OptionError(
+            f"{flag(name)} '{value}' is not known: use {', '.join(ITEM_ENDS)}, or the text that "
+            "ends each item"
+        )
+    return value
+
+
 @dataclass(frozen=True)
 class Reading(Options):
-    """How files become one text."""
+    """How files become one text; `items` decide separator and line ends."""
 
     encoding: str = string(
         AUTO,
@@ -104,6 +118,16 @@ class Reading(Options):
         shown="none",
         parse=unescape,
     )
+    items: str = string(
+        "",
+        "Read a list of items: lines, blank-lines (an item ends at a blank line), or the text that "
+        "ends each item. Training shuffles them at every epoch and holds some out by hash; a "
+        "sample is one item.",
+        _check_items,
+        panel=TEXT,
+        shown="none",
+        parse=unescape,
+    )
     max_unpacked: int | None = integer(
         1,
         2**60,
@@ -112,6 +136,19 @@ class Reading(Options):
         panel=TEXT,
         shown="200 times the compressed size",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.items:
+            return
+        separator = ITEM_ENDS.get(self.items, self.items)
+        if self.document_separator not in ("", separator):
+            raise OptionError(
+                "--items and --document-separator both say where an item ends: give one of them"
+            )
+        object.__setattr__(self, "document_separator", separator)
+        if self.items in ITEM_ENDS:
+            object.__setattr__(self, "newline", "lf")
 
 
 @dataclass(frozen=True)
@@ -122,6 +159,7 @@ class ModelReading(Options):
     errors: str = same(Reading, "errors", Reading.errors)
     newline: str = same(Reading, "newline", Reading.newline)
     document_separator: str = same(Reading, "document_separator", Reading.document_separator)
+    items: str = same(Reading, "items", Reading.items)
     documents_apart: bool = switch("Whether each document began from the start state.")
 
     @property
@@ -131,9 +169,12 @@ class ModelReading(Options):
 
     def options(self, given: Mapping[str, Any] | None = None) -> Reading:
         """Return how to read a text for the model; the `given` options of a user come first."""
-        names = ("encoding", "errors", "newline")
-        known = {name: getattr(self, name) for name in names}
-        return Reading(**known | {"document_separator": self.separator} | dict(given or {}))
+        given = dict(given or {})
+        known = {name: getattr(self, name) for name in ("encoding", "errors", "newline")}
+        known["document_separator"] = self.separator
+        if not given.keys() & {"document_separator", "newline"}:  # items would decide them
+            known["items"] = self.items
+        return Reading(**known | given)
 
 
 @dataclass(frozen=True)
@@ -154,12 +195,13 @@ class TextOptions(Reading):
     pieces: str | None = choice(
         PieceName, None, "sentencepiece: unigram, bpe or char.", panel=TOKENIZER, shown="bpe"
     )
-    split: str = choice(
+    split: str | None = choice(
         SplitName,
-        "position",
+        None,
         "Hold out the end of the text (position), the last documents (document), or documents "
         "chosen by a hash of their content (hash).",
         panel=TEXT,
+        shown="position; hash with --items",
     )
     valid_fraction: float = number(
         0.0, 0.9, 0.1, "Fraction of the text held out for validation.", panel=TEXT
@@ -170,6 +212,8 @@ class TextOptions(Reading):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.split is None:
+            object.__setattr__(self, "split", "hash" if self.items else "position")
         if self.valid_fraction + self.test_fraction > 0.9:
             raise OptionError(
                 "--valid-fraction and --test-fraction leave less than a tenth to train on: "

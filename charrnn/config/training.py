@@ -211,6 +211,8 @@ class TrainOptions(TextOptions, Regularizers, Form):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.items:
+            object.__setattr__(self, "reset_at_documents", True)
         budgets = [n for n in ("minutes", "epochs", "steps") if getattr(self, n) is not None]
         if len(budgets) > 1:
             raise OptionError(
@@ -243,15 +245,16 @@ class TrainOptions(TextOptions, Regularizers, Form):
     def _check_documents(self) -> None:
         if not self.reset_at_documents:
             return
+        apart = "--items" if self.items else "--reset-at-documents"
         if self.state == "reset":
             raise OptionError(
-                "--window-state reset resets at every window, --reset-at-documents only at "
-                "documents: give one of them"
+                f"--window-state reset resets at every window, {apart} only at documents: give one "
+                "of them"
             )
         whole = "--seq-len full" if self.seq_len == "full" else ""
         if whole or self.update_every is not None:
             raise OptionError(
-                "--reset-at-documents cuts documents into windows, each with one update: "
+                f"{apart} cuts documents into windows, each with one update: "
                 f"leave out {whole or '--update-every'}"
             )
 

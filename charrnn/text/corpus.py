@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Integers
-from charrnn.config import AUTO, Reading
+from charrnn.config import AUTO, ITEM_ENDS, Reading
 from charrnn.errors import CorpusError
 from charrnn.storage.block_worker import BlockWorker
 from charrnn.storage.files import Block
@@ -97,10 +97,9 @@ class Corpus:
 
     def documents(self) -> Iterator[tuple[str, bytes]]:
         """Yield each document that is not empty: the name of its file, and its text."""
-        separator = self.reading.document_separator.encode()
         for source in self.sources:
             held: list[bytes] = []
-            for piece in split_documents(Reader([source], self.reading, silent, ""), separator):
+            for piece in _split(Reader([source], self.reading, silent, ""), self.reading):
                 if piece.begins and held:
                     yield source.name, b"".join(held)
                     held = []
@@ -113,7 +112,7 @@ class Corpus:
         if len(self.document_lengths) > len(self.sources):
             return True
         separator = self.reading.document_separator.encode()
-        return any(piece.data.endswith(separator) for piece in self.pieces())
+        return any(separator in piece.data for piece in self.pieces())
 
     def pieces(self, progress: Progress = silent, what: str = "reading") -> Iterator[Piece]:
         """Read the text again.
@@ -122,9 +121,8 @@ class Corpus:
             CorpusError: it is no longer the same text.
         """
         reader = Reader(self.sources, self.reading, progress, what)
-        separator = self.reading.document_separator.encode()
         crc32 = 0
-        for piece in split_documents(reader, separator):
+        for piece in _split(reader, self.reading):
             crc32 = zlib.crc32(piece.data, crc32)
             yield piece
         if crc32 != self.crc32:
@@ -166,16 +164,23 @@ def read(
 
 
 def from_text(
-    text: str, name: str = "text", separator: str = "", newline: str = Reading.newline
+    text: str, name: str = "text", separator: str = "", reading: Reading | None = None
 ) -> Corpus:
-    """Make a corpus of a string, in which a byte order mark is a character like any other."""
+    """Make a corpus of a string, in which a byte order mark is a character like any other.
+
+    Args:
+        text: the string.
+        name: the corpus's.
+        separator: what ends a document in it.
+        reading: its line ends and documents, instead of `separator`; its encoding is ignored.
+    """
     try:
         data = text.encode()
     except UnicodeEncodeError as error:
         raise CorpusError(
             f"{name} has a lone surrogate, which is not a character, at index {error.start}"
         ) from None
-    reading = Reading(document_separator=separator, newline=newline)
+    reading = replace(reading or Reading(document_separator=separator), encoding=AUTO)
     source = Source(name, data=data)
     return survey(name, name, Reader([source], reading, silent, "reading", keep_mark=True))
 
@@ -198,11 +203,10 @@ def survey(name: str, names: str, reader: Reader) -> Corpus:
         CorpusError: the text is empty, or the reader raised it.
     """
     counter, digest, documents = CodePointCounter(), _Digest(), DocumentSurvey()
-    separator = reader.reading.document_separator.encode()
     with BlockWorker(digest.update) as hashing:
         pieces = _count(reader, counter, hashing)
-        if separator or len(reader.sources) > 1:
-            for piece in split_documents(pieces, separator):
+        if reader.reading.document_separator or len(reader.sources) > 1:
+            for piece in _split(pieces, reader.reading):
                 documents.add(piece)
         else:  # one document, whose hash is the text's
             for _ in pieces:
@@ -233,6 +237,11 @@ def survey(name: str, names: str, reader: Reader) -> Corpus:
         document_digests=digests,
         notices=(*reader.notices(), *suspicious),
     )
+
+
+def _split(pieces: Iterable[Piece], reading: Reading) -> Iterator[Piece]:
+    separator = reading.document_separator.encode()
+    return split_documents(pieces, separator, blank_lines=reading.items in ITEM_ENDS)
 
 
 def _count(

@@ -20,23 +20,36 @@ class Piece(NamedTuple):
     data: bytes
 
 
-def split_documents(pieces: Iterable[Piece], separator: bytes) -> Iterator[Piece]:
-    """Yield the same text, cut after every separator, where a new document begins."""
+def split_documents(
+    pieces: Iterable[Piece], separator: bytes, *, blank_lines: bool = False
+) -> Iterator[Piece]:
+    """Yield the same text, cut after every separator, where a new document begins.
+
+    Args:
+        pieces: the text.
+        separator: what ends a document; an empty one ends none.
+        blank_lines: line ends that follow a separator still belong to the document before them.
+    """
     if not separator:
         yield from pieces
         return
     held, begins = b"", False  # the end of the text so far, in which a separator may begin
+    ended = False  # the text so far ends with a separator
     for piece in pieces:
         if piece.begins:
             if held:
                 yield Piece(begins, held)
-            held, begins = b"", True
-        text = held + piece.data
-        start = 0
+            held, begins, ended = b"", True, False
+        text, start = held + piece.data, 0
+        if ended and blank_lines and (start := _after_line_ends(text, 0)):
+            yield Piece(False, text[:start])
         while (found := text.find(separator, start)) >= 0:
             end = found + len(separator)
+            if blank_lines:
+                end = _after_line_ends(text, end)
             yield Piece(begins, text[start:end])
             start, begins = end, True
+        ended = begins and start == len(text)
         cut = character_start(text, max(start, len(text) - len(separator) + 1))
         if cut > start:
             yield Piece(begins, text[start:cut])
@@ -44,6 +57,13 @@ def split_documents(pieces: Iterable[Piece], separator: bytes) -> Iterator[Piece
         held = text[max(start, cut) :]
     if held:
         yield Piece(begins, held)
+
+
+def _after_line_ends(text: bytes, start: int) -> int:
+    """Return where the run of line ends at `start` ends."""
+    while text.startswith(b"\n", start):
+        start += 1
+    return start
 
 
 class DocumentSurvey:

@@ -46,9 +46,10 @@ def command_words(
     words = [f".{os.sep}{name}" if name[:1] == "-" != name else name for name in map(str, names)]
     for option, path in (("--valid", valid), ("--test", test)):
         words += [] if path is None else [option, str(path)]
+    implied = replace(Reading(items=reading.items), items="")  # what the items decide
     for field in fields(Reading):
         value, declared = getattr(reading, field.name), option_of(field)
-        if declared and value != field.default:
+        if declared and value != getattr(implied, field.name):
             for each in value if declared.many else (value,):
                 words += [flag(field.name), escape(each) if declared.parse else str(each)]
     return tuple(words)
@@ -209,7 +210,7 @@ def texts_of_string(
     of_files = sorted(set(given) & set(FILES_ONLY))
     if of_files:
         raise OptionError(f"{flag(of_files[0])} is about files: leave it out with `text`")
-    made = corpus.from_text(text, separator=options.document_separator, newline=options.newline)
+    made = corpus.from_text(text, reading=options)
     for notice in made.notices:
         notify(notice)
     one, other = (

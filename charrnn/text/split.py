@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Integers
-from charrnn.config import TextOptions
+from charrnn.config import TextOptions, escape
 from charrnn.errors import CorpusError
 from charrnn.text.corpus import Corpus
 from charrnn.text.documents import Piece
@@ -100,14 +100,27 @@ class Splitter:
         return np.asarray((order >= max(1, valid)).astype(np.int64) + (order >= max(1, test)))
 
     def _by_hash(self) -> Integers:
-        """Choose by each document's hash, so that equal documents share a part; parts (D,)."""
+        """Choose by each document's hash, so that equal documents share a part; parts (D,).
+
+        Of the items of a list those with the smallest hashes are held out, as many as asked, and at
+        least one; how many other documents are is left to chance.
+        """
         self._require(2)
         number = self._corpus.document_digests / 2.0**64
+        if self._options.items:
+            digests, which = np.unique(self._corpus.document_digests, return_inverse=True)
+            number = (np.arange(len(digests)) / len(digests))[which]
         held_out = self._valid_fraction + self._test_fraction
         return np.where(number < self._test_fraction, 2, np.where(number < held_out, 1, 0))
 
     def _require(self, needed: int) -> None:
         count = len(self._starts)
+        if count < needed and self._options.items:
+            end = escape(self._options.document_separator)
+            raise CorpusError(
+                f"{self._corpus.name} has {count} item{'s'[: count > 1]} ending at '{end}', and "
+                f"{needed} are needed: is --items right?"
+            )
         if count < needed:
             raise CorpusError(
                 f"{self._corpus.name} has {count} document{'s'[: count > 1]}: --split "

@@ -9,12 +9,15 @@ is not read.
 
 If documents are kept apart, each begins with a window of its own, from the start token and the
 initial state. Its last window is padded with targets that do not count, so that every window has
-the same shape.
+the same shape. Items of a list come in a new order at every epoch, which depends on the seed and
+the epoch alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,6 +103,13 @@ class Documents:
         """The number of windows."""
         return int(self.first[-1])
 
+    def shuffled(self, seed: int, epoch: int) -> Documents:
+        """Return the same documents in the order of an epoch, which the numbers alone decide."""
+        random = np.random.Philox(key=np.array([seed, epoch], np.uint64))
+        order = np.argsort(random.random_raw(len(self.starts)), kind="stable")
+        first = np.append(0, np.cumsum(np.diff(self.first)[order]))
+        return Documents(self.starts[order], self.ends[order], first, self.seq_len)
+
     def at(self, windows: Integers) -> WindowPositions:
         """Return the positions of the windows with these indices (B,)."""
         document = np.searchsorted(self.first, windows, side="right") - 1
@@ -122,6 +132,7 @@ class Streams:
         update_every: k1, steps from one update to the next; at most k2.
         documents: windows that keep documents apart, each of which is one update. All streams have
             the same number of them; the rest is not read.
+        order: the documents of an epoch in its order; None: they keep theirs.
     """
 
     ids: Ids
@@ -131,6 +142,7 @@ class Streams:
     seq_len: int
     update_every: int
     documents: Documents | None = None
+    order: Callable[[int], Documents] | None = None
 
     @property
     def windows(self) -> int:
@@ -155,7 +167,8 @@ class Streams:
     def window(self, cursor: Cursor) -> Window:
         """Return the window at `cursor`; the first of an epoch reach back to its start only."""
         if self.documents:
-            return self._of_documents(self.documents, cursor)
+            in_order = self.order(cursor.epoch) if self.order else self.documents
+            return self._of_documents(in_order, cursor)
         end = (cursor.window + 1) * self.update_every
         start = max(0, end - self.seq_len)
         shift = max(0, end + self.update_every - self.seq_len) - start
@@ -206,6 +219,7 @@ def make(
     newline: int | NDArray[np.integer[Any]] | None,
     update_every: int | None = None,
     documents: NDArray[np.integer[Any]] | None = None,
+    shuffle: int | None = None,
 ) -> Streams:
     """Cut `ids` (N,) into B streams of floor(N / B) tokens, which must hold a window.
 
@@ -217,6 +231,7 @@ def make(
         newline: the id or ids after which a line starts; None if streams may start anywhere.
         update_every: k1; None means k2.
         documents: where documents start, to keep them apart; None for a single text.
+        shuffle: a seed, to read the documents in a new order at every epoch.
 
     Raises:
         CorpusError: the documents have fewer windows than there are streams.
@@ -229,7 +244,8 @@ def make(
                 f"{batch_size} streams; lower --batch-size or --seq-len"
             )
         starts = np.zeros(batch_size, np.int64)
-        return Streams(ids, starts, len(ids), start_token, seq_len, seq_len, apart)
+        order = None if shuffle is None else lru_cache(1)(partial(apart.shuffled, shuffle))
+        return Streams(ids, starts, len(ids), start_token, seq_len, seq_len, apart, order)
     length = len(ids) // batch_size
     starts = np.arange(batch_size) * length
     if newline is not None:

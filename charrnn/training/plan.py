@@ -116,7 +116,7 @@ def make(options: TrainOptions, length: int, vocab_size: int, speed: Speed) -> P
 
 
 def _window(options: TrainOptions, length: int) -> tuple[int, int, int]:
-    """Return k2, k1 and B: 64, 64 and 32, or less for a short text."""
+    """Return k2, k1 and B: 64, 64 and 32, or less for a short text; more streams of documents."""
     longest = max(1, min(64, length // WINDOWS_PER_EPOCH))
     if options.seq_len == "full":
         batch_size = options.batch_size or max(1, min(32, length // (longest * WINDOWS_PER_EPOCH)))
@@ -129,7 +129,9 @@ def _window(options: TrainOptions, length: int) -> tuple[int, int, int]:
     else:
         seq_len = int(options.seq_len or max(longest, options.update_every or 1))
         fitting = length // (seq_len * WINDOWS_PER_EPOCH)
-        batch_size = options.batch_size or max(1, min(32, fitting))
+        # Short windows, which documents have, need more streams to be as fast.
+        limit = max(32, 32 * 64 // seq_len) if options.reset_at_documents else 32
+        batch_size = options.batch_size or max(1, min(limit, fitting))
     return seq_len, options.update_every or seq_len, batch_size
 
 

@@ -102,5 +102,6 @@ def make_trainer(setup: Setup, values: Values) -> Trainer:
         data.tokenizer.line_ends,
         train.update_every,
         setup.documents("train"),
+        train.seed if setup.options.items else None,
     )
     return Trainer(BPTT(network, made, train), setup.validation, data.characters_per_token)

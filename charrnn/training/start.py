@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions
@@ -16,9 +18,10 @@ from charrnn.network.layers import Kernel
 from charrnn.network.module import CharRNN, choose_device
 from charrnn.run_dir import RunDir, checkpoints, choose_run_dir, lock
 from charrnn.storage import machine
-from charrnn.text import streams
+from charrnn.text import line_list, streams
 from charrnn.text.dataset import Dataset
 from charrnn.text.open import Texts
+from charrnn.text.streams import Documents
 from charrnn.training import init_from, plan, process_settings
 from charrnn.training.events import Events, Notice, Planned
 from charrnn.training.plan import Plan
@@ -34,6 +37,7 @@ from charrnn.training.training_step import BPTT
 
 MEASURED_WINDOW = 256  # steps at most of a window whose speed is measured
 SHORTEST_WINDOW = 8  # that is planned for documents
+MAX_PADDING = 1.1  # length of padded documents, relative to the window that pads them least
 
 
 def start(
@@ -83,6 +87,7 @@ def begin(
     device = choose_device(options.device)
     with process_settings.settings(device, options.threads):
         setup = _setup(run_dir, texts, options, device, model)
+        yield from _advice(setup)
         yield Planned(run_dir, setup.data, setup.plan, setup.kernel)
         run_dir.create()
         with lock.held(run_dir):
@@ -99,6 +104,14 @@ def begin(
             yield from Run(setup, trainer, control, Past()).train()
 
 
+def _advice(setup: Setup) -> Iterator[Notice]:
+    """Say that a text is a list, if it is to be read as one text."""
+    text = setup.data.texts.get("corpus")
+    sentence = None if text is None or setup.options.reset_at_documents else line_list.advice(text)
+    if sentence:
+        yield Notice(sentence)
+
+
 def _setup(
     run_dir: RunDir, texts: Texts, options: TrainOptions, device: torch.device, model: Model | None
 ) -> Setup:
@@ -108,6 +121,8 @@ def _setup(
         InputError: it cannot be done.
     """
     data = dataset_of(texts, options)
+    if data.reading.items and not options.items:  # a dataset of items
+        options = replace(options, items=data.reading.items)
     origin = {}
     if model:
         symbols = str(init_from.compare_alphabets(model, data.tokenizer))
@@ -139,9 +154,12 @@ def make_plan(options: TrainOptions, data: Dataset, device: torch.device, kernel
 
 
 def _document_window(data: Dataset) -> int:
-    """Return a window for documents of this length; much of a longer one would be padding."""
-    mean = len(data.train) // max(1, len(data.documents["train"]))
-    return max(SHORTEST_WINDOW, min(TrainConfig.seq_len, mean))
+    """Return a window that reads most documents whole, but pads them little."""
+    starts = data.documents["train"].astype(np.int64)
+    lengths, counts = np.unique(np.diff(starts, append=len(data.train)), return_counts=True)
+    sizes = np.arange(SHORTEST_WINDOW, TrainConfig.seq_len + 1)
+    padded = [int(size * (-(-lengths // size) * counts).sum()) for size in sizes]
+    return int(sizes[np.array(padded) <= MAX_PADDING * min(padded)][-1])
 
 
 def _speed(
@@ -161,6 +179,9 @@ def _speed(
     short = streams.make(ids, train.batch_size, steps, model.start_token, None)
     bptt = BPTT(network, short, train)
     read = plan.measure(lambda: bptt.update(1e-3), train.batch_size * steps)
+    if train.reset_at_documents:  # padding is read, too
+        windows = Documents.of(data.documents["train"], len(data.train), train.seq_len).count
+        read *= len(data.train) / (windows * train.seq_len)
     return read * train.update_every / train.seq_len
 
 

@@ -13,6 +13,8 @@ from charrnn.config import (
     CellName,
     Form,
     ModelConfig,
+    ModelReading,
+    Reading,
     Regularizers,
     SampleConfig,
     TrainConfig,
@@ -474,3 +476,38 @@ def test_a_missing_toml_file_is_named(tmp_path: Path) -> None:
         load_options(tmp_path / "none.toml")
     with pytest.raises(OptionError, match=r"`config` .*: Is a directory"):
         load_options(tmp_path)
+
+
+def test_items_decide_how_a_text_is_read_and_trained() -> None:
+    lines, paragraphs = TrainOptions(items="lines"), TrainOptions(items="blank-lines")
+    assert (lines.document_separator, lines.newline, lines.split) == ("\n", "lf", "hash")
+    assert (paragraphs.document_separator, paragraphs.newline) == ("\n\n", "lf")
+    assert lines.reset_at_documents
+    other = TrainOptions(items="%%\n", split="position")
+    assert (other.document_separator, other.newline, other.split) == ("%%\n", "keep", "position")
+    assert from_json(TrainOptions, to_json(lines), "here") == lines
+    plain = TrainOptions()
+    assert (plain.document_separator, plain.split, plain.reset_at_documents) == (
+        "",
+        "position",
+        False,
+    )
+
+
+@pytest.mark.parametrize("word", ["line", "Lines", "blank_lines", "blanklines", "blank-line"])
+def test_a_mistyped_kind_of_items_is_no_separator(word: str) -> None:
+    with pytest.raises(OptionError, match="use lines, blank-lines, or the text that ends each"):
+        Reading(items=word)
+
+
+def test_items_and_another_separator_contradict_each_other() -> None:
+    with pytest.raises(OptionError, match="both say where an item ends"):
+        Reading(items="lines", document_separator="%")
+
+
+def test_a_models_items_are_read_as_such_unless_the_user_says_otherwise() -> None:
+    model = ModelReading(items="lines", document_separator="\n", newline="lf", documents_apart=True)
+    assert model.options() == Reading(items="lines")
+    kept = model.options({"newline": "keep"})
+    assert (kept.newline, kept.document_separator, kept.items) == ("keep", "\n", "")
+    assert model.options({"document_separator": "%"}).document_separator == "%"

@@ -406,6 +406,22 @@ def test_the_hash_split_has_about_the_fractions() -> None:
     assert 0.17 < len(data.documents["valid"]) / 2000 < 0.23
 
 
+def test_items_are_held_out_by_hash_as_many_as_asked() -> None:
+    lines = sorted(f"item {number}\n" for number in range(200))
+    options = TextOptions(items="lines", valid_fraction=0.2, test_fraction=0.05)
+    text = corpus.from_text("".join([*lines, *lines]), reading=options)
+    data = dataset.make(text, options)
+    train, valid, test = (set(part.splitlines()) for part in _texts(data))
+    assert (len(train), len(valid), len(test)) == (150, 40, 10)
+    assert {leak.repeated for leak in data.leaks.values()} == {0}  # equal items share a part
+    assert valid != {line.strip() for line in lines[-40:]}
+    few = TextOptions(items="lines")
+    three = dataset.make(corpus.from_text("a\nb\nc\n", reading=few), few)
+    assert len(three.valid) == 2
+    with pytest.raises(CorpusError, match=r"has 1 item ending at '\\n', and 2 are needed"):
+        dataset.make(corpus.from_text("abc", reading=few), few)
+
+
 def test_a_split_by_documents_needs_several_documents() -> None:
     with pytest.raises(CorpusError, match="has 1 document: `split` document needs 2"):
         _make("only one", split="document", valid_fraction=0.1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,15 +17,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from charrnn import scoring
-from charrnn.config import ModelConfig, TrainConfig, TrainOptions
+from charrnn.config import ITEM_ENDS, ModelConfig, Reading, TrainConfig, TrainOptions
 from charrnn.errors import CorpusError, OptionError
 from charrnn.inference.compiled_engine import CompiledEngine
-from charrnn.model import parameters
+from charrnn.model import model_file, parameters
 from charrnn.model.model_file import Model
 from charrnn.network import layers
 from charrnn.network.module import CharRNN
 from charrnn.text import streams
 from charrnn.text.corpus import from_text
+from charrnn.text.documents import Piece, split_documents
 from charrnn.text.streams import IGNORED, Cursor
 from charrnn.text.tokenizer import CharTokenizer
 from charrnn.training.events import Result
@@ -173,6 +176,80 @@ def test_a_part_of_a_score_is_that_of_the_streams_beginnings(
     assert len(scoring.spread(ids, 10**6, documents=starts)) == len(ids)
 
 
+@given(
+    st.lists(st.sampled_from(["a", "\n", "\n\n", "é"]), max_size=30),
+    st.lists(st.integers(0, 40), max_size=5),
+    st.sampled_from(["lines", "blank-lines"]),
+)
+def test_blank_lines_after_an_item_belong_to_it(
+    parts: list[str], cuts: list[int], items: str
+) -> None:
+    text = "".join(parts).encode()
+    ends = sorted({cut for cut in cuts if text[cut : cut + 1] != b"\xa9"} | {0, len(text)})
+    blocks = [text[a:b] for a, b in itertools.pairwise(ends) if a < b]
+    pieces = [Piece(number == 0, block) for number, block in enumerate(blocks)]
+    separator = ITEM_ENDS[items].encode()
+    found: list[bytes] = []
+    for piece in split_documents(pieces, separator, blank_lines=True):
+        found += [b""] if piece.begins else []
+        found[-1] += piece.data
+    pattern = rb"(?:(?!%b)[\s\S])*%b\n*" % (separator, separator)
+    whole = re.findall(pattern, text)
+    rest = text[len(b"".join(whole)) :]
+    assert found == [*whole, *([rest] if rest else [])]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_every_epoch_reads_all_items_in_an_order_of_its_own(batch_size: int) -> None:
+    lengths = [1, 2, 3] * 8  # a window each, so that streams begin with items
+    ids = np.arange(sum(lengths), dtype=np.uint8)
+    starts = np.append(0, np.cumsum(lengths))[:-1].astype(np.uint64)
+    items = [part.tolist() for part in np.split(ids, starts[1:].astype(int))]
+
+    def epochs(seed: int) -> list[list[list[int]]]:
+        made = streams.make(ids, batch_size, 3, 3, None, documents=starts, shuffle=seed)
+        assert made.windows == len(items) // batch_size
+        return [_read(made, epoch) for epoch in (0, 1, 2)]
+
+    def _read(made: streams.Streams, epoch: int) -> list[list[int]]:
+        windows = [made.window(Cursor(epoch, number)) for number in range(made.windows)]
+        columns = [w.targets[:, b] for b in range(batch_size) for w in windows]
+        assert all((w.inputs[0] == 3).all() and w.begins is not None for w in windows)
+        return [column[column != IGNORED].tolist() for column in columns]
+
+    first, other = epochs(1), epochs(2)
+    assert all(sorted(epoch) == items for epoch in (*first, *other))
+    assert all(epoch != items for epoch in first)
+    assert first[0] != first[1] != first[2] != other[2]
+    assert epochs(1) == first
+    # An epoch does not depend on those that were read before it.
+    made = streams.make(ids, batch_size, 3, 3, None, documents=starts, shuffle=1)
+    assert [_read(made, epoch) for epoch in (2, 0, 2)] == [first[2], first[0], first[2]]
+
+
+def _items_of(made: streams.Streams, epoch: int) -> list[list[int]]:
+    """Return the items of an epoch as its streams read them, one stream after the other."""
+    windows = [made.window(Cursor(epoch, number)) for number in range(made.windows)]
+    items: list[list[int]] = []
+    for stream in range(made.batch_size):
+        for window in windows:
+            assert window.begins is not None
+            if window.begins[stream] or not items:
+                assert window.inputs[0, stream] == START
+                items.append([])
+            targets = window.targets[:, stream]
+            items[-1] += targets[targets != IGNORED].tolist()
+    return items
+
+
+def test_items_of_several_windows_stay_whole_when_they_are_shuffled() -> None:
+    ids, starts, documents = cut(LENGTHS)
+    made = streams.make(ids, 1, 3, START, None, documents=starts, shuffle=5)
+    for epoch in range(4):
+        read = _items_of(made, epoch)
+        assert sorted(read) == sorted(document.tolist() for document in documents)
+
+
 TEXT = "anna\nbob\nclara\ndora\nemil\nfanny\ngustav\nhanna\n" * 30
 OPTIONS: dict[str, Any] = {"hidden_size": 8, "batch_size": 4, "reset_at_documents": True}
 OPTIONS |= {"cell": "lstm", "backend": "library", "device": "cpu"}
@@ -212,6 +289,25 @@ def test_training_on_documents_is_exact_and_resumes_exactly(tmp_path: Path) -> N
         _resume(tmp_path / "parts", reset_at_documents=False)
 
 
+@pytest.mark.parametrize("stopped_after", [7, 25])  # in the first epoch and later
+def test_training_on_items_resumes_exactly(stopped_after: int, tmp_path: Path) -> None:
+    given = OPTIONS | {"items": "lines", "dropout": 0.2, "threads": 1}
+    given.pop("reset_at_documents")
+    text = from_text("".join(f"{name}{end}\n" for name in TEXT.split()[:8] for end in "abcdef"))
+
+    def run(out: Path, follower: Follower | None = None) -> Result:
+        return train(text_of_items, TrainOptions(steps=60, **given), out=out, follower=follower)
+
+    text_of_items = from_text(text.text, "names", reading=Reading(items="lines"))
+    whole = run(tmp_path / "whole")
+    assert whole.epochs > 3
+    run(tmp_path / "parts", Stopping(stopped_after))
+    parts = resume(text_of_items, {"steps": 60}, out=tmp_path / "parts")
+    assert Path(parts.model).read_bytes() == Path(whole.model).read_bytes()
+    reading = model_file.load(Path(whole.model)).reading
+    assert (reading.items, reading.separator, reading.newline) == ("lines", "\n", "lf")
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -225,3 +321,5 @@ def test_options_that_exclude_separate_documents_are_refused(
 ) -> None:
     with pytest.raises(OptionError, match=words):
         TrainOptions(reset_at_documents=True, **more)
+    with pytest.raises(OptionError, match="`items`"):
+        TrainOptions(items="lines", **more)

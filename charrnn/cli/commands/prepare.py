@@ -33,6 +33,7 @@ def prepare(
     The text is read twice and never held in memory, whatever its size. 'charrnn train' makes the
     same dataset by itself and caches it.
     """
+    from charrnn.text import line_list
     from charrnn.text.manifest import is_dataset
 
     started = time.perf_counter()
@@ -46,6 +47,9 @@ def prepare(
         raise OptionError(f"{corpus[0]} is a dataset already: name a text")
     data = dataset_of(corpus, options, held_out.valid, held_out.test, folder=out)
     seconds = time.perf_counter() - started
+    is_list = line_list.advice(data.texts["corpus"])
+    if is_list:
+        note(is_list)
     num_bytes = sum(size.num_bytes for size in data.sizes.values())
     if as_json:
         speed = {"seconds": seconds, "bytes_per_second": num_bytes / seconds}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from charrnn.config import escape
+
 if TYPE_CHECKING:
     from charrnn.text.dataset import Dataset
 
@@ -25,6 +27,7 @@ def dataset_fields(data: Dataset) -> dict[str, Any]:
         "vocab_size": data.tokenizer.vocab_size,
         "id_type": data.train.dtype.name,
         "split": data.split,
+        "items": data.reading.items,
         "parts": parts,
         "repeated_documents": {name: leak.repeated for name, leak in data.leaks.items()},
         "sha256": dict(data.sha256),
@@ -36,6 +39,10 @@ def split_lines(data: Dataset) -> list[str]:
     sizes = {name: size for name, size in data.sizes.items() if size.characters}
     parts = ", ".join(f"{name} {size.characters:,}" for name, size in sizes.items())
     lines = [f"{parts} characters ({data.split})"]
+    if data.reading.items:
+        counts = ", ".join(f"{name} {len(data.documents[name]):,}" for name in sizes)
+        end = escape(data.reading.document_separator)
+        lines.append(f"{counts} items ending at '{end}', in a new order at every epoch")
     for name, leak in data.leaks.items():
         if leak.repeated:
             lines.append(
