@@ -9,6 +9,7 @@ Torch is imported only if a CUDA device is requested.
 from __future__ import annotations
 
 import inspect
+import secrets
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -23,7 +24,7 @@ from charrnn import scoring
 from charrnn.arrays import Ids
 from charrnn.config import BeamConfig, EngineOptions, SampleConfig
 from charrnn.config.signature import BEAM, BEAMS, GREEDY, SAMPLE, SAMPLES
-from charrnn.decoding.generation import SampleBatch, search, unwatched
+from charrnn.decoding.generation import SampleBatch, accepted, search, unwatched
 from charrnn.decoding.output_text import Sample, Write
 from charrnn.decoding.vocabulary import ConstraintCache
 from charrnn.errors import CorpusError, PromptError, StateError, file_name
@@ -244,6 +245,7 @@ class Generator:
         write: Write = unwatched,
         *,
         first: int = 0,
+        accept: Callable[[str], bool] | None = None,
         **options: Unpack[SamplesKeywords],
     ) -> list[Sample]:
         """Return `num_samples` random texts, generated as one batch.
@@ -254,6 +256,8 @@ class Generator:
             write: gets the characters of the first text as they are generated.
             first: how many texts of this seed to leave out: two calls give different texts, and
                 together what one call would have given.
+            accept: whether a text may be returned; others are written in place of those that may
+                not, as for `unique`. There are fewer texts if too many tries fail, which is said.
             options: see below.
 
         Raises:
@@ -261,10 +265,37 @@ class Generator:
         """
         made = _one_of(config, SampleConfig, SAMPLES.check("samples", options))
         read = self._read_for(prompt, made)
+        if made.unique or accept is not None:
+            return self._after(read, self._accepted(read, made, write, first, accept))
         batch = self._start(read, made, write, first)
         for _ in batch.steps(self.engine):
             pass
         return self._after(read, batch.finish())
+
+    def _accepted(
+        self,
+        read: Prompted,
+        config: SampleConfig,
+        write: Write,
+        first: int,
+        accept: Callable[[str], bool] | None,
+    ) -> list[Sample]:
+        """Return only texts that are accepted, and different ones if that was asked for."""
+        seed = read.seed if config.seed is None else config.seed
+        alone = replace(config, seed=secrets.randbits(32) if seed is None else seed, unique=False)
+
+        def batch(tried: int) -> list[Sample]:
+            return self.samples(read, alone, first=first + tried)
+
+        found, tried = accepted(batch, config, accept or (lambda text: True))
+        write(found[0].text if found else "")
+        if len(found) < config.num_samples:
+            notify = self._notify or _warn
+            notify(
+                f"{len(found):,} of {config.num_samples:,} texts after {tried:,} tries: the others "
+                "repeat one of these, or are not new"
+            )
+        return found
 
     @SAMPLE.document
     def stream(

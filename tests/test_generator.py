@@ -386,6 +386,32 @@ def test_texts_of_a_seed_can_be_written_in_two_calls(writer: Generator) -> None:
     assert [writer.samples("he", part, first=index)[0] for index in range(3)] == whole
 
 
+def test_only_accepted_and_different_texts_are_returned(tiny_model: Model) -> None:
+    notes: list[str] = []
+    writer = Generator(tiny_model, notify=notes.append)
+    options = {"length": 2, "seed": 3}
+    plain = [sample.text for sample in writer.samples("he", num_samples=200, **options)]
+    different = list(dict.fromkeys(plain))
+    pieces: list[str] = []
+    config = SampleConfig(num_samples=20, unique=True, **options)
+    unique = writer.samples("he", config, pieces.append)
+    assert [sample.text for sample in unique] == different[:20]
+    assert pieces == different[:1]
+    with_l = writer.samples("he", num_samples=5, accept=lambda text: "l" in text, **options)
+    assert [sample.text for sample in with_l] == [text for text in plain if "l" in text][:5]
+    assert notes == []
+    none = writer.samples("he", num_samples=2, unique=True, accept=lambda text: False, **options)
+    assert none == []
+    greedy = writer.samples("he", temperature=0.0, accept=lambda text: False)
+    assert greedy == []
+    assert notes == [
+        "0 of 2 texts after 500 tries: the others repeat one of these, or are not new",
+        "0 of 1 texts after 1 tries: the others repeat one of these, or are not new",
+    ]
+    with pytest.raises(OptionError, match="`unique` has no effect on one text"):
+        writer.samples(unique=True)
+
+
 def test_a_stop_given_as_a_plain_string_is_not_split_into_characters(writer: Generator) -> None:
     """`stop="lo"` does not mean "l" or "o": it is taken as a whole, or refused."""
 

@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -126,10 +126,15 @@ def load_state(generator: Generator, options: PromptOptions) -> Prompted | None:
     return None if options.load_state is None else generator.load_state(options.load_state)
 
 
-def save_state(generator: Generator, options: PromptOptions, after: Opening, text: Sample) -> None:
-    """Save the state after a text, if that was asked for."""
-    if options.save_state is not None:
-        generator.save_state(options.save_state, generator.after(after.read, text))
+def save_state(
+    generator: Generator,
+    options: PromptOptions,
+    written: Sequence[tuple[Opening, Sequence[Sample]]],
+) -> None:
+    """Save the state after the first text of the last prompt, if that was asked for."""
+    opening, samples = written[-1]
+    if options.save_state is not None and samples:
+        generator.save_state(options.save_state, generator.after(opening.read, samples[0]))
 
 
 def open_texts(

@@ -22,7 +22,7 @@ import typer
 
 from charrnn.cli import completion
 from charrnn.config import EngineOptions, to_json
-from charrnn.errors import CharRNNError, InputError, text_as_name
+from charrnn.errors import CharRNNError, InputError, shell_command, text_as_name
 from charrnn.storage.files import json_text
 from charrnn.terminal import json_visible, visible
 
@@ -134,18 +134,27 @@ def load_model(given: Path | None, engine: EngineOptions | None = None) -> Gener
         ModelError: there is no such model, or its file is damaged.
     """
     from charrnn.generator import Generator
-    from charrnn.run_dir import MODEL_VARIABLE, better_than_newest, find_model, in_words, read_model
+    from charrnn.run_dir import MODEL_VARIABLE, find_model, in_words, read_model
 
     engine = engine or EngineOptions()
     path = find_model(given)
     model = read_model(path)
     if given is None:
         note(f"model: {in_words(path, model.training)}", dim=True)
-        better = None if os.environ.get(MODEL_VARIABLE) else better_than_newest(path)
-        if better:
-            run, why = better
-            note(f"model: this is the newest run, but {run} {why}: --model {run} uses that one")
+        if not os.environ.get(MODEL_VARIABLE):
+            _name_better_run()
     generator = Generator(model, **to_json(engine), notify=note)
     if engine.device != "cpu":
         _ = generator.engine  # reports a missing device now instead of in the middle of the work
     return generator
+
+
+def _name_better_run() -> None:
+    """Say which run the newest one should not hide, if there is one."""
+    from charrnn.run_dir.account import better_than_newest
+
+    found = better_than_newest()
+    if found:
+        run, why = found
+        use = f"--model {shell_command(run.run_dir)}"
+        note(f"model: this is the newest run, but {run.run_dir} {why}: {use} writes with that one")

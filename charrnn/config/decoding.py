@@ -282,6 +282,7 @@ class SampleConfig(Limits, UnknownOption):
         ),
     )
     num_samples: int = integer(1, 2**16, 1, "Number of texts, written as one batch.")
+    unique: bool = switch("Write no text of --num-samples twice.")
     stop: str | Sequence[str] = strings(
         r"End the text before this string; escapes such as \n work; may be repeated.",
         _check_stop,
@@ -316,6 +317,8 @@ class SampleConfig(Limits, UnknownOption):
                 f"--temperature 0 would write the same text {self.num_samples} times: give a "
                 "temperature above 0, or leave out --num-samples"
             )
+        if self.unique and self.num_samples == 1:
+            raise OptionError("--unique has no effect on one text: add --num-samples")
         if not self.xtc_probability and given_flags(self, "xtc_threshold"):
             raise OptionError("--xtc-threshold has no effect without --xtc-probability: give both")
         if not self.mirostat_ent and given_flags(self, "mirostat_lr"):

@@ -246,6 +246,8 @@ class SamplesKeywords(SampleKeywords, total=False):
 
     num_samples: int
     """Number of texts, written as one batch. Default: 1."""
+    unique: bool
+    """Write no text of `num_samples` twice. Default: False."""
 
 
 class BeamKeywords(TypedDict, total=False):

@@ -144,7 +144,8 @@ def _source(field: dataclasses.Field[Any], option: Option) -> str:
 
 TRAIN = Keywords(RunOptions, TrainOptions)
 LOAD = Keywords(EngineOptions)
-SAMPLE = Keywords(SampleConfig, without={"num_samples": "samples() returns several texts"})
+_SEVERAL = "samples() returns several texts"
+SAMPLE = Keywords(SampleConfig, without={"num_samples": _SEVERAL, "unique": _SEVERAL})
 SAMPLES = Keywords(SampleConfig)
 GREEDY = Keywords(SampleConfig, only=GREEDY_FIELDS)
 BEAM = Keywords(BeamConfig, without={"num_return": "beams() returns several texts"})

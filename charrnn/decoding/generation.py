@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from charrnn.config import MAX_LENGTH, BeamConfig, SampleConfig
@@ -15,6 +15,9 @@ from charrnn.decoding.vocabulary import ConstraintCache
 from charrnn.inference.engine import Engine
 from charrnn.model.saved_state import Prompted
 from charrnn.text.tokenizer import Tokenizer
+
+# Texts that are written for each one that is wanted, if some may not be returned; and at least.
+_TRIES, _MIN_TRIES = 50, 500
 
 
 class SampleBatch:
@@ -74,6 +77,32 @@ class SampleBatch:
     def finish(self) -> list[Sample]:
         """Return the finished texts."""
         return [text.finish(self._seed) for text in self._texts]
+
+
+def accepted(
+    write_batch: Callable[[int], Sequence[Sample]],
+    config: SampleConfig,
+    accept: Callable[[str], bool],
+) -> tuple[list[Sample], int]:
+    """Write batches until there are enough texts that are accepted, and different if asked for.
+
+    Args:
+        write_batch: returns `config.num_samples` texts; takes how many were written before.
+        config: how many texts are wanted, and whether each only once.
+        accept: whether a text may be returned.
+
+    Returns:
+        the texts, fewer if too many tries failed, and the number of tries.
+    """
+    wanted, tried = config.num_samples, 0
+    limit = max(_TRIES * wanted, _MIN_TRIES) if config.temperature else 1
+    found: dict[object, Sample] = {}
+    while len(found) < wanted and tried < limit:
+        for sample in write_batch(tried):
+            tried += 1
+            if accept(sample.text):
+                found.setdefault(sample.text if config.unique else tried, sample)
+    return list(found.values())[:wanted], tried
 
 
 def search(

@@ -132,18 +132,6 @@ def load(path: Path) -> Model:
     return Model(model.config, model.tokenizer, values, model.training)
 
 
-def describe(path: Path) -> Model:
-    """Read the header of a model file only: the model has no values, and nothing is verified.
-
-    Raises:
-        ModelError: the file is missing, foreign, or of a newer format.
-    """
-    try:
-        return _described(path, tensors.read_header(path))[0]
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
-
-
 def _described(path: Path, header: Header) -> tuple[Model, dict[str, Any]]:
     """Return the model in the header, without values, and the description as it was read."""
     text = header.metadata.get("charrnn")

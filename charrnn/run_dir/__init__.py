@@ -27,7 +27,7 @@ from charrnn.run_dir.folder import (
     Starts,
     held_out,
 )
-from charrnn.run_dir.models import better_than_newest, in_words, read_model
+from charrnn.run_dir.models import in_words, read_model
 
 __all__ = [
     "COLUMNS",
@@ -38,7 +38,6 @@ __all__ = [
     "Course",
     "RunDir",
     "Starts",
-    "better_than_newest",
     "choose_run_dir",
     "find_model",
     "find_run",

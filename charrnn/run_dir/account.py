@@ -22,6 +22,9 @@ from charrnn.run_dir.folder import DIVERGED, INTERRUPTED, RunDir
 
 State = Literal["running", "stopped", "finished", "diverged"]
 T = TypeVar("T")
+TOY_STEPS = 300  # a training of fewer steps was a try
+FAR = 0.1  # nats per character by which one model is far better than another
+_MAX_COMPARED = 50  # of the newest runs
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,28 @@ def account(run: RunDir) -> Account:
         stopped_by=_of_type(summary, "stopped_by", str),
         version=_of_type(_mapping(config, "versions"), "charrnn", str),
     )
+
+
+def better_than_newest() -> tuple[Account, str] | None:
+    """Return a run in ./runs that the newest one should not hide, and why it is the better one.
+
+    Its loss on the same text is far lower, or the newest one was only a try, and it was not.
+    """
+    runs = [run for run in runs_in() if run.model.exists()][-_MAX_COMPARED:]
+    if len(runs) < 2:
+        return None
+    newest, *older = map(account, reversed(runs))
+    if newest.valid_nats is not None:
+        text = newest.text_sha256
+        scored = [run for run in older if text and run.text_sha256 == text and run.valid_nats]
+        best = min(scored, key=lambda run: run.valid_nats or 0.0, default=newest)
+        if best.valid_nats and best.valid_nats < newest.valid_nats - FAR:
+            return best, f"reached {best.valid_nats:.3f} nats per character on the same text"
+    if (newest.steps or 0) < TOY_STEPS:
+        for run in older:
+            if run.steps is not None and run.steps >= TOY_STEPS:
+                return run, f"was trained for {run.steps:,} steps"
+    return None
 
 
 def _state(run: RunDir, summary: Mapping[str, Any]) -> State:

@@ -16,7 +16,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -285,8 +285,11 @@ class RunDir:
             clip_norm = None
         return Course(self.path, columns, clip_norm, summary.get("valid_nats"))
 
-    def dataset(self) -> Dataset:
+    def dataset(self, moved: Sequence[str] = ()) -> Dataset:
         """Return the dataset that the run was trained on, made again from its files.
+
+        Args:
+            moved: where its text is now, if it is not where it was.
 
         Raises:
             CorpusError: the text is not available or has changed; says why.
@@ -295,6 +298,7 @@ class RunDir:
             run = json.loads(self.config.read_text("utf-8"))
             named = (run["files"], run["valid_files"], run.get("test_files", ()))
             names = [[str(file) for file in files] for files in named]
+            names[0] = list(moved) or names[0]
             sha256 = run["corpus"]["sha256"]
             options = from_json(TextOptions, _text_options(run), str(self.config))
             first = Path(names[0][0])

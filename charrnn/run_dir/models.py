@@ -5,7 +5,6 @@ A checkpoint holds weights only; what else belongs to a model is in the model fi
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -17,13 +16,9 @@ from charrnn.errors import CharRNNError, ModelError
 from charrnn.model import model_file
 from charrnn.model.model_file import MODEL_NAME, Model
 from charrnn.run_dir import checkpoints
-from charrnn.run_dir.find import runs_in
 from charrnn.run_dir.folder import RunDir
 from charrnn.text.tokenizer import Tokenizer
 
-TOY_STEPS = 300  # a training of fewer steps was a try
-FAR = 0.1  # nats per character by which one model is far better than another
-_MAX_COMPARED = 50  # of the newest runs
 _REACHED = ("epochs", "characters", "train_nats", "valid_nats")  # what a model says it reached
 
 
@@ -71,48 +66,6 @@ def in_words(path: Path, training: Mapping[str, Any]) -> str:
     ]
     known = ", ".join(filter(None, parts))
     return f"{name} ({known})" if known else str(name)
-
-
-def better_than_newest(newest: Path) -> tuple[Path, str] | None:
-    """Return an older run that the newest one should not hide, and why it is the better one.
-
-    It is far better on the same text, or it was trained in earnest, and the newest one was not.
-    """
-    models = [run.model for run in runs_in(newest.parents[1]) if run.model.exists()]
-    found: list[tuple[Path, Mapping[str, Any]]] = []
-    for model in reversed(models[-_MAX_COMPARED:]):
-        with contextlib.suppress(ModelError):
-            found.append((model.parent, model_file.describe(model).training))
-    if not found or found[0][0] != newest.parent:
-        return None
-    (_, training), *others = found
-    text, loss = _text(training), training.get("valid_nats")
-    if isinstance(loss, float):
-        losses = [
-            (other["valid_nats"], run)
-            for run, other in others
-            if text and _text(other) == text and isinstance(other.get("valid_nats"), float)
-        ]
-        best, run = min(losses, default=(loss, newest.parent))
-        if best < loss - FAR:
-            return run, f"reached {best:.3f} nats per character on the same text"
-    if _steps(training) < TOY_STEPS:
-        for run, other in others:
-            if _steps(other) >= TOY_STEPS:
-                return run, f"was trained for {_steps(other):,} steps"
-    return None
-
-
-def _text(training: Mapping[str, Any]) -> object:
-    """Return what identifies the text of a training."""
-    corpus = training.get("corpus")
-    hashes = corpus.get("sha256") if isinstance(corpus, dict) else None
-    return hashes.get("corpus") if isinstance(hashes, dict) else None
-
-
-def _steps(training: Mapping[str, Any]) -> int:
-    steps = training.get("steps")
-    return steps if isinstance(steps, int) else 0
 
 
 def _reached(found: checkpoints.Found) -> dict[str, Any]:

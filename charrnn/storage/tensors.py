@@ -106,17 +106,6 @@ def read(path: Path, check: Callable[[Header], None]) -> tuple[Header, Arrays]:
     return header, arrays
 
 
-def read_header(path: Path) -> Header:
-    """Return a file's header, not yet checked.
-
-    Raises:
-        ModelError: it is damaged or foreign.
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        return _header(path, file)
-
-
 def expect(path: Path, header: Header, specs: Mapping[str, Spec]) -> None:
     """Refuse a header that does not have exactly these tensors, or a file of another size.
 

@@ -124,10 +124,10 @@ CASES = {
     "info pickled.safetensors": ["pickled.safetensors", "pickle"],
     "eval -m zipped.safetensors": ["zipped.safetensors", "zip archive"],
     # generation
-    f"{SAMPLE} --prompt @Ж": ["'@' (U+0040)", "'Ж' (U+0416)", "charrnn info"],
+    f"{SAMPLE} --unknown error --prompt @Ж": ["'@' (U+0040)", "'Ж' (U+0416)", "charrnn info"],
     "beam -m model --stop @": ["'@' (U+0040)"],
-    f"{SAMPLE} --prompt \udcff": ["U+DCFF"],
-    f"{SAMPLE} --prompt \x1b": ["'␛' (U+001B)"],
+    f"{SAMPLE} --unknown error --prompt \udcff": ["U+DCFF"],
+    f"{SAMPLE} --unknown error --prompt \x1b": ["'␛' (U+001B)"],
     f"{SAMPLE} --device cuda": ["--device cuda: PyTorch sees no CUDA", "use --device cpu"],
     "greedy -m model --device cuda:1": ["--device cuda:1: PyTorch sees no CUDA"],
     f"{SAMPLE} --device auto": ["--device 'auto'", "use cpu, cuda or cuda:N"],
@@ -398,7 +398,9 @@ def test_the_error_says_where_a_file_was_searched(bad: Path) -> None:
 
 def test_many_unknown_characters_are_counted_not_listed(bad: Path) -> None:
     prompt = "".join(map(chr, range(0x4E00, 0x4F00)))
-    sentence = Cli(bad)("sample", "-m", "model", "-p", prompt, code=2).sentence
+    sentence = Cli(bad)(
+        "sample", "-m", "model", "--unknown", "error", "-p", prompt, code=2
+    ).sentence
     assert "(U+4E00)" in sentence
     assert "and 248 more" in sentence
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from charrnn.config import TextOptions, to_json
 from charrnn.errors import CorpusError, ModelError, OptionError
-from charrnn.inspection import novelty
-from charrnn.inspection.novelty import Index
+from charrnn.inspection import novelty, text_index
+from charrnn.inspection.text_index import Index
 from charrnn.model import model_file
 from charrnn.model.model_file import Model
 from charrnn.text import corpus
@@ -88,6 +88,7 @@ def test_all_fields_of_the_result() -> None:
         "min_run": 10,
         # " dog is near the " and "he cat is home": all but the "A" and the "?"
         "copied_share": pytest.approx(28 / 30),
+        "entry": None,
     }
 
 
@@ -98,6 +99,26 @@ def test_a_sample_may_be_longer_than_the_text() -> None:
 
 def test_a_lone_surrogate_matches_nothing() -> None:
     assert Index.of("abc").compare("a\udcffb").longest_run == 1
+
+
+@pytest.mark.parametrize("block", [4, 1000])
+def test_entries_of_a_list_are_known(block: int) -> None:
+    index = Index.of("anna\nbob\njoanna\nbob\ncarla", block)
+    assert index.compare("bob").entry is None
+    assert not index.is_new("oann")
+    assert index.is_new("oanns")
+    index.separator = "\n"
+    known = {"anna": 0, "bob": 5, "joanna": 9, "carla": 20}
+    for name, offset in known.items():
+        found = index.compare(name)
+        assert (found.entry, found.longest_run) == (True, len(name))
+        assert found.corpus_offset in (offset, 16 if name == "bob" else offset)
+        assert not index.is_new(name)
+        assert not index.is_new(f"{name}\n")
+    for name in ("nna", "ann", "joan", "arla", "car", "bob\njoanna\nx"):
+        assert index.compare(name).entry is False
+        assert index.is_new(name)
+    assert not index.is_new("")
 
 
 def test_min_run_must_be_at_least_one() -> None:
@@ -238,7 +259,7 @@ def test_an_index_of_another_text_or_version_is_rebuilt(
     monkeypatch.setattr(novelty, "FORMAT_VERSION", 2)
     assert "another version" in opened(run)[1][0]
     assert opened(run)[1] == []
-    novelty._write(kept.with_name("other.index"), novelty._encoded("other"), print)
+    novelty._write(kept.with_name("other.index"), novelty.encoded("other"), print)
     kept.with_name("other.index").replace(kept)
     index, notices = opened(run)
     assert works(index)
@@ -270,10 +291,10 @@ def test_an_interruption_leaves_no_file(
     run: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(text: Any, block: int, overlap: int) -> Any:
-        yield novelty.suffix_order(text)
+        yield text_index.suffix_order(text)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(novelty, "_orders", interrupted)
+    monkeypatch.setattr(novelty, "orders_of", interrupted)
     with pytest.raises(KeyboardInterrupt):
         opened(run)
     assert list(cache.iterdir()) == []

@@ -34,9 +34,9 @@ def beam(
     if config.stochastic and config.seed is None:
         config = replace(config, seed=secrets.randbits(32))
     texts = prompts_of(text, start)
-    target = Target.of(output, len(texts) * config.num_return, config)
-    index = novelty_index(model) if output.novelty else None
+    index = novelty_index(model, output)
     generator = load_model(model, engine)
+    target = Target.of(output, len(texts) * config.num_return, config, generator.reading.separator)
     after = load_state(generator, start)
     if config.seed is not None:
         note(f"seed: {config.seed}")
@@ -46,5 +46,4 @@ def beam(
         lambda opening, number, write: generator.beams(opening.read, config, write),
         index,
     )
-    opening, samples = written[-1]
-    save_state(generator, start, opening, samples[0])
+    save_state(generator, start, written)

@@ -35,9 +35,9 @@ def greedy(
     """Write the most likely token at each step; without penalties it soon repeats itself."""
     config = replace(config, temperature=0.0)
     texts = prompts_of(text, start)
-    target = Target.of(output, len(texts), config)
-    index = novelty_index(model) if output.novelty else None
+    index = novelty_index(model, output)
     generator = load_model(model, engine)
+    target = Target.of(output, len(texts), config, generator.reading.separator)
     after = load_state(generator, start)
     generator.prepare(config)
     written = show(
@@ -46,5 +46,4 @@ def greedy(
         lambda opening, number, write: generator.samples(opening.read, config, write),
         index,
     )
-    opening, samples = written[-1]
-    save_state(generator, start, opening, samples[0])
+    save_state(generator, start, written)

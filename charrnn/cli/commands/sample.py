@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import replace
 
-from charrnn.cli.display.samples import OutputOptions, Target, novelty_index, show
+from charrnn.cli.display.samples import SampleOutput, Target, novelty_index, show
 from charrnn.cli.options import configured
 from charrnn.cli.prompt import (
     PromptArgument,
@@ -29,7 +29,7 @@ def sample(
     start: PromptOptions,
     config: SampleConfig,
     engine: EngineOptions,
-    output: OutputOptions,
+    output: SampleOutput,
 ) -> None:
     """Sample text from a trained model.
 
@@ -41,21 +41,21 @@ def sample(
     if start.save_state is not None and config.mirostat_ent:
         raise OptionError("--save-state does not save mirostat's cutoff: leave out --mirostat-ent")
     texts = prompts_of(text, start)
-    target = Target.of(output, len(texts) * config.num_samples, config)
-    index = novelty_index(model) if output.novelty else None
+    index = novelty_index(model, output)
     generator = load_model(model, engine)
+    target = Target.of(output, len(texts) * config.num_samples, config, generator.reading.separator)
     after = load_state(generator, start)
     seed = after.seed if config.seed is None and after else config.seed
     config = replace(config, seed=secrets.randbits(32) if seed is None else seed)
+    accept = index.is_new if output.new and index else None
     generator.prepare(config)
     note(f"seed: {config.seed}")
     written = show(
         open_texts(generator, texts, start, config.unknown, after),
         target,
         lambda opening, number, write: generator.samples(
-            opening.read, config, write, first=number * config.num_samples
+            opening.read, config, write, first=number * config.num_samples, accept=accept
         ),
-        index,
+        index if output.novelty else None,
     )
-    opening, samples = written[-1]
-    save_state(generator, start, opening, samples[0])
+    save_state(generator, start, written)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.shared import json_line, note, print_json
 from charrnn.config import BeamConfig, SampleConfig, unescape
-from charrnn.config.fields import Options, path, string, switch
+from charrnn.config.fields import Options, path, string, strings, switch
 from charrnn.errors import OptionError
 from charrnn.terminal import TextWriter, one_line
 
 if TYPE_CHECKING:
     from charrnn.cli.prompt import Opening
     from charrnn.decoding.output_text import Sample
-    from charrnn.inspection.novelty import Index, Novelty
+    from charrnn.inspection.text_index import Index, Novelty
 
 FLUSH_SECONDS = 0.02
 _SHOWN = ("text", "seed", "log_prob", "finished_by")
@@ -41,12 +41,40 @@ class OutputOptions(Options):
     novelty: bool = switch(
         "Report the longest passage that each text copies from the training text."
     )
+    training_text: str | Sequence[str] = strings(
+        "Where the training text is, if it has moved; may be repeated.",
+        shown="where it was",
+    )
     out: Path | None = path(
         "Write to this file (a folder for several texts without --separator) instead of stdout.",
         shown="none",
     )
     force: bool = switch("Overwrite --out if it exists.")
     json: bool = switch("Print one JSON object as the last line of stdout.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.training_text and not self.needs_index:
+            raise OptionError("--training-text has no effect without --novelty or --new")
+
+    @property
+    def needs_index(self) -> bool:
+        """Whether texts are compared with the training text."""
+        return self.novelty
+
+
+@dataclass(frozen=True)
+class SampleOutput(OutputOptions):
+    """Where random texts go, and which of them."""
+
+    new: bool = switch(
+        "Leave out texts that are in the training text; of a list, those that are an entry."
+    )
+
+    @property
+    def needs_index(self) -> bool:
+        """Whether texts are compared with the training text."""
+        return self.novelty or self.new
 
 
 @dataclass(frozen=True)
@@ -69,10 +97,24 @@ class Target:
     as_list: bool
 
     @classmethod
-    def of(cls, options: OutputOptions, count: int, config: SampleConfig | BeamConfig) -> Target:
-        """Return where `count` texts go that are written with these settings."""
-        if options.separator is not None:
-            return cls(options, count, options.separator, True)
+    def of(
+        cls,
+        options: OutputOptions,
+        count: int,
+        config: SampleConfig | BeamConfig,
+        separator: str = "",
+    ) -> Target:
+        """Return where `count` texts go that are written with these settings.
+
+        Args:
+            options: what the user asked for.
+            count: number of texts.
+            config: where they end.
+            separator: what separates the entries of the training text, if it is a list.
+        """
+        separator = separator if options.separator is None else options.separator
+        if separator or options.separator is not None:
+            return cls(options, count, separator, True)
         one_line_each = config.max_lines == 1 or any(stop[:1] == "\n" for stop in config.stop)
         return cls(options, count, "\n" if one_line_each else "\n\n", False)
 
@@ -209,12 +251,14 @@ def _show_as_written(
     return written
 
 
-def novelty_index(model: Path | None) -> Index:
-    """Return the index of the text that the model of ``--model`` was trained on."""
+def novelty_index(model: Path | None, options: OutputOptions) -> Index | None:
+    """Return the index of the text that a model was trained on, if it is needed."""
+    if not options.needs_index:
+        return None
     from charrnn.inspection import novelty
     from charrnn.run_dir import find_model
 
-    return novelty.for_model(find_model(model), note)
+    return novelty.for_model(find_model(model), note, tuple(options.training_text))
 
 
 def _describe(sample: Sample) -> str:
@@ -225,6 +269,8 @@ def _describe(sample: Sample) -> str:
 def _describe_copies(found: Novelty) -> str:
     if not found.longest_run:
         return "no text shared with the training corpus"
+    if found.entry:
+        return f"the whole text is an entry of the training text (line {found.corpus_line:,})"
     shown = one_line(found.run[:SHOWN_RUN]) + ("…" if len(found.run) > SHOWN_RUN else "")
     return (
         f"the longest copied passage has {found.longest_run:,} characters (training text, line "

@@ -77,3 +77,22 @@ def test_without_the_training_text_nothing_is_written(
     done = cli("sample", "-m", "alone.safetensors", *WRITE, env=env, code=2)
     assert done.out == ""
     assert "is not available: there is no config.json beside the model" in done.sentence
+
+
+def test_the_training_text_can_be_named_where_it_is_now(
+    apart: Run, cli: Cli, env: dict[str, str]
+) -> None:
+    shutil.copytree(apart.folder, cli.folder / "run")
+    (cli.folder / "run" / "config.json").unlink()
+    (cli.folder / "moved").mkdir()
+    shutil.copy(apart.text, cli.folder / "moved" / "list.txt")
+    words = ("sample", "-m", "run", "--seed", 1, "--novelty")
+    sentence = cli(*words, code=2, env=env).sentence
+    assert "if it is somewhere else now, name it with --training-text" in sentence
+    (cli.folder / "other.txt").write_text("another text\n" * 20)
+    refused = cli(*words, "--training-text", "other.txt", code=2, env=env)
+    assert "other is not the text that the model was trained on" in refused.sentence
+    done = cli(*words, "--training-text", "moved/list.txt", env=env)
+    assert done.err.count("novelty: ") == 2
+    assert done.out == cli("sample", "-m", apart.folder, "--seed", 1).out
+    assert "--novelty or --new" in cli(*words[:-1], "--training-text", "x", code=2).sentence

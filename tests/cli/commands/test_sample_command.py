@@ -1,16 +1,14 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import charrnn
-from charrnn.model import model_file
 from cli.conftest import Cli, Run, needs_terminal, on_terminal
 
 PROMPT = "日本 🙂.\nthe café "
@@ -230,18 +228,19 @@ def test_an_environment_variable_names_the_default_model(tiny: Run, cli: Cli) ->
     ],
 )
 def test_a_toy_run_does_not_hide_a_real_one_without_a_word(
-    newest: dict[str, Any], older: dict[str, Any], note: str | None, tiny: Run, cli: Cli
+    newest: dict[str, object], older: dict[str, object], note: str | None, tiny: Run, cli: Cli
 ) -> None:
-    model = model_file.load(tiny.model)
-    for number, (name, training) in enumerate((("a", older), ("b", newest))):
-        (cli.folder / "runs" / name).mkdir(parents=True)
-        path = cli.folder / "runs" / name / "model.safetensors"
-        training = {**model.training, "steps": 1000, "valid_nats": None, **training}
-        model_file.save(path, replace(model, training=training))
-        os.utime(path, (1e9 + number, 1e9 + number))
-    (cli.folder / "runs" / "damaged").mkdir()
-    (cli.folder / "runs" / "damaged" / "model.safetensors").write_bytes(b"no model")
-    os.utime(cli.folder / "runs" / "damaged" / "model.safetensors", (1e9, 1e9))
+    for number, (name, given) in enumerate((("a", older), ("b", newest))):
+        changed = dict(given)
+        run = shutil.copytree(tiny.folder, cli.folder / "runs" / name)
+        config = json.loads((run / "config.json").read_text())
+        config["corpus"] = changed.pop("corpus", config["corpus"])
+        (run / "config.json").write_text(json.dumps(config))
+        summary = json.loads((run / "summary.json").read_text())
+        summary |= {"steps": 1000, "valid_nats": None, **changed}
+        (run / "summary.json").write_text(json.dumps(summary))
+        for path in run.rglob("*"):
+            os.utime(path, (1e9 + number, 1e9 + number))
     done = cli("sample", "-n", 5, "--seed", 1)
     assert f"model: {Path('runs', 'b')} (" in done.err
     older_run = Path("runs", "a")
@@ -282,7 +281,8 @@ def test_a_checkpoint_writes_with_its_own_weights(tiny: Run, cli: Cli) -> None:
 def test_without_a_model_the_newest_run_is_used_and_named(tiny: Run, cli: Cli) -> None:
     for number, name in enumerate(("a", "c", "b")):
         run = shutil.copytree(tiny.folder, cli.folder / "runs" / name)
-        os.utime(run / "model.safetensors", (1e9 + number, 1e9 + number))
+        for path in run.rglob("*"):
+            os.utime(path, (1e9 + number, 1e9 + number))
     (cli.folder / "runs" / "d-without-a-model").mkdir()
     done = cli("sample", "--length", 50)
     line = next(line for line in done.err.splitlines() if line.startswith("model: "))
