@@ -238,6 +238,16 @@ class RunDir:
         """Return what config.json holds; nothing if it is missing or damaged."""
         return _json(self.config)
 
+    def text_files(self) -> dict[str, list[str]]:
+        """Return the files of each text, by use, in the order in which the run read them."""
+        config = self.read_config()
+        keys = {"corpus": "files", "valid": "valid_files", "test": "test_files"}
+        named = {use: config.get(key) for use, key in keys.items()}
+        return {
+            use: [str(file) for file in files] if isinstance(files, list) else []
+            for use, files in named.items()
+        }
+
     def read_summary(self) -> dict[str, Any]:
         """Return what summary.json holds; nothing if it is missing or damaged."""
         return _json(self.summary)

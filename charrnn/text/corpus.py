@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import os
 import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -161,6 +162,39 @@ def read(
         decided, notices = decide(found.sources, reading)
         text = survey_of(decided)
     return replace(text, notices=(*found.notices(), *notices, *text.notices))
+
+
+def in_order(text: Corpus, files: Sequence[str]) -> Corpus:
+    """Return a text with its files in another order, or as it is if `files` are other files.
+
+    Args:
+        text: the text.
+        files: its files; they may have been moved together.
+
+    Raises:
+        CorpusError: a file can no longer be read.
+    """
+    was, wanted = _relative(text.files), _relative(files)
+    if was == wanted or sorted(was) != sorted(wanted):
+        return text
+    order = {file: index for index, file in enumerate(wanted)}
+    sources = [
+        source
+        for _, source in sorted(
+            zip(was, text.sources, strict=True), key=lambda pair: order[pair[0]]
+        )
+    ]
+    reader = Reader(sources, text.reading, silent, "reading")
+    return replace(survey(text.name, text.name, reader), notices=text.notices)
+
+
+def _relative(files: Sequence[str]) -> list[str]:
+    """Return files by their path in the folder that holds them all."""
+    try:
+        folder = os.path.commonpath(files)
+    except ValueError:  # none, or standard input among them
+        return list(files)
+    return [Path(file).relative_to(folder).as_posix() for file in files]
 
 
 def from_text(

@@ -14,6 +14,9 @@ Notify = Callable[[str], object]  # called with a sentence for the user
 _BINARY, _WIDE = 1e-3, 0.3  # shares of NUL in a binary file, and in text of a wider encoding
 
 
+_SHORT, _TINY = 30_000, 1_000  # characters of texts from which little, or nothing, can be learned
+
+
 @dataclass
 class SeenIn:
     """The files in which something was seen: the first one's name, and how many."""
@@ -86,3 +89,18 @@ def character_notices(name: str, points: Integers, counts: Integers, errors: str
         )
     if len(points) == 1:
         yield f"{name} is one character over and over: there is little to learn"
+
+
+def short_text_notice(name: str, characters: int) -> str:
+    """Return what to expect of a training on a text that is short; "" if it is not.
+
+    The lengths are those at which one-minute trainings on parts of a book of plays began to write
+    words, and sentences that make sense.
+    """
+    if characters >= _SHORT:
+        return ""
+    expected = "words that do not exist" if characters >= _TINY else "letters in a random order"
+    return (
+        f"{name} has only {characters:,} characters: expect {expected}, or copies of the text; "
+        "about 100,000 give real words, a million give sentences"
+    )

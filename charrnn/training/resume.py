@@ -15,6 +15,8 @@ from charrnn.errors import ModelError, OptionError
 from charrnn.network.module import choose_device
 from charrnn.run_dir import RunDir, checkpoints, choose_run_dir, lock
 from charrnn.run_dir.checkpoints import Found
+from charrnn.text import corpus
+from charrnn.text.corpus import Corpus
 from charrnn.text.open import Texts
 from charrnn.training import process_settings, run_description, state
 from charrnn.training import resume_rules as change_rules
@@ -57,6 +59,10 @@ def resume(
     control = control or Control()
     run_dir = choose_run_dir(texts.corpus.name, out, resume=True)
     if run_dir.checkpoint_steps():
+        ordered = _in_order(texts, run_dir)
+        if ordered != texts:
+            yield Notice("the files are read in the order in which the run read them")
+        texts = ordered
         with lock.held(run_dir):
             resumed = yield from _newest(run_dir, texts, given)
             yield from _train(resumed, control)
@@ -68,6 +74,20 @@ def resume(
         )
     yield Notice(f"{run_dir.path} has no checkpoint: training starts from the beginning")
     yield from begin(run_dir, texts, TrainOptions(**given), control, replace_run=True)
+
+
+def _in_order(texts: Texts, run_dir: RunDir) -> Texts:
+    """Return texts with their files in the order of a run: older versions sorted ch10 before ch2.
+
+    Raises:
+        CorpusError: a text can no longer be read.
+    """
+    ordered: dict[str, Any] = {
+        use: corpus.in_order(text, files)
+        for use, files in run_dir.text_files().items()
+        if isinstance(text := getattr(texts, use), Corpus)
+    }
+    return texts._replace(**ordered)
 
 
 @dataclass(frozen=True)

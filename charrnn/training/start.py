@@ -20,6 +20,7 @@ from charrnn.run_dir import RunDir, checkpoints, choose_run_dir, lock
 from charrnn.storage import machine
 from charrnn.text import line_list, streams
 from charrnn.text.dataset import Dataset
+from charrnn.text.notices import short_text_notice
 from charrnn.text.open import Texts
 from charrnn.text.streams import Documents
 from charrnn.training import init_from, plan, process_settings
@@ -105,9 +106,15 @@ def begin(
 
 
 def _advice(setup: Setup) -> Iterator[Notice]:
-    """Say that a text is a list, if it is to be read as one text."""
+    """Say that a text is short, or a list, if it is to be read as one text."""
+    if setup.options.reset_at_documents:
+        return
+    characters = sum(size.characters for size in setup.data.sizes.values())
+    short = short_text_notice(setup.data.name, characters)
+    if short and not setup.origin:  # a model to start from has learned from other texts
+        yield Notice(short)
     text = setup.data.texts.get("corpus")
-    sentence = None if text is None or setup.options.reset_at_documents else line_list.advice(text)
+    sentence = None if text is None else line_list.advice(text)
     if sentence:
         yield Notice(sentence)
 

@@ -22,7 +22,7 @@ from charrnn.errors import DivergedError, ModelError, OptionError
 from charrnn.model.model_file import MODEL_NAME
 from charrnn.network.module import CharRNN
 from charrnn.run_dir import RunDir, checkpoints
-from charrnn.text import dataset
+from charrnn.text import corpus, dataset
 from charrnn.text.corpus import Corpus, from_text
 from charrnn.text.open import Texts
 from charrnn.training import learning_rate, resume_rules, state
@@ -625,3 +625,22 @@ def test_tokenizer_options_cannot_change(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="`split` was position, now hash; `tokenizer` was byte"):
         _resume(tmp_path / "cut", tokenizer="char", split="hash")
     assert _resume(tmp_path / "cut", tokenizer="byte").steps == SMALL["steps"]
+
+
+def test_a_run_goes_on_with_its_files_in_the_order_in_which_it_read_them(tmp_path: Path) -> None:
+    """Files of a folder were once sorted by name: ch10 before ch2."""
+    book, moved, run = tmp_path / "book", tmp_path / "moved", tmp_path / "run"
+    book.mkdir()
+    paths = [book / name for name in ("ch1.txt", "ch10.txt", "ch2.txt")]
+    for path in paths:
+        path.write_text(f"This is all of {path.stem}, line by line.\n" * 20)
+    train(corpus.read(paths), TrainOptions(**SMALL | {"steps": 4}), out=run)
+    for folder, steps in ((book, 6), (moved, 8)):
+        if folder is moved:
+            book.rename(moved)
+        text = corpus.read([folder])
+        assert text.text.index("ch2") < text.text.index("ch10")
+        follower = Watching()
+        assert resume(text, {"steps": steps}, out=run, follower=follower).steps == steps
+        said = "the files are read in the order in which the run read them"
+        assert said in follower.notices

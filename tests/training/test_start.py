@@ -4,7 +4,8 @@ import math
 import os
 import platform
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from charrnn.text import corpus
 from charrnn.text.corpus import Corpus
 from charrnn.text.open import Texts
 from charrnn.training import setup, validation
-from charrnn.training.events import Metrics, Planned, Progress, Result
+from charrnn.training.events import Metrics, Notice, Planned, Progress, Result
 from charrnn.training.start import start
 
 SMALL: dict[str, Any] = {
@@ -508,8 +509,7 @@ def test_a_long_validation_text_is_scored_whole_at_the_end(
 def test_nothing_is_written_before_the_plan_is_reported(tmp_path: Path) -> None:
     out = tmp_path / "run"
     events = start(Texts(_corpus(TEXT)), TrainOptions(**SMALL), out=out)
-    planned = next(events)
-    assert isinstance(planned, Planned)
+    planned = next(event for event in events if isinstance(event, Planned))
     assert (planned.run_dir.path, planned.plan.model.hidden_size) == (out, 8)
     events.close()
     assert not out.exists()
@@ -630,3 +630,28 @@ def test_from_python_in_a_few_lines(
     assert corpus.read(files).text == TEXT
     with pytest.raises(OptionError, match="already holds a run"):
         charrnn.train("corpus.txt", out=result.run_dir, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [
+        (7, "tiny has only 7 characters: expect letters in a random order"),
+        (3000, "tiny has only 3,000 characters: expect words that do not exist"),
+        (30_000, None),
+    ],
+)
+def test_a_short_text_is_trained_on_with_what_to_expect(length: int, expected: str | None) -> None:
+    text = (TEXT * 10)[:length]
+    events = list(_planned_events(text))
+    notices = [event.sentence for event in events if isinstance(event, Notice)]
+    assert [notice[: len(expected or "")] for notice in notices] == ([expected] * bool(expected))
+    assert isinstance(events[-1], Planned)
+
+
+def _planned_events(text: str) -> Iterator[Any]:
+    """Yield the events of a training up to its plan."""
+    with closing(start(Texts(_corpus(text)), TrainOptions(steps=1, hidden_size=8))) as events:
+        for event in events:
+            yield event
+            if isinstance(event, Planned):
+                return
