@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from charrnn.errors import ArchiveError, CorpusError, OptionError
+from charrnn.storage.files import would_replace, write_atomically
 
 InArgument = Annotated[Path, typer.Argument(help="The file to read; - is standard input.")]
 OutArgument = Annotated[Path, typer.Argument(help="The file to write; - is standard output.")]
@@ -27,7 +28,7 @@ def check_out(out: Path, force: bool, as_json: bool = False) -> None:
             raise OptionError("OUT is standard output, and so is --json: name a file")
         if sys.stdout.isatty():
             raise OptionError("OUT is the terminal: name a file, or pipe the output")
-    elif out.exists() and not force:
+    elif would_replace(out) and not force:
         raise OptionError(f"{out} exists: choose another name, or use --force to overwrite it")
     elif not out.parent.is_dir():
         raise OptionError(f"{out.parent} is not a folder: create it, or choose another")
@@ -53,8 +54,6 @@ def write(out: Path, data: bytes) -> None:
     Raises:
         RunError: the file cannot be written.
     """
-    from charrnn.storage.files import write_atomically
-
     if out == _STREAM:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()

@@ -26,7 +26,7 @@ from charrnn.config import MAX_SEED, ModelConfig, to_json
 from charrnn.errors import StateError
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
-from charrnn.storage.files import json_text, write_atomically
+from charrnn.storage.files import is_special, json_text, write_atomically
 from charrnn.storage.format_version import check_format
 
 FORMAT_VERSION = 1
@@ -146,6 +146,8 @@ def _described(path: Path) -> tuple[Mapping[str, Any], dict[str, Floats]]:
     """Return the header, with checked types, and the tensors."""
     if path.is_dir():
         raise StateError(f"{path} is a folder: name a file that --save-state wrote")
+    if is_special(path):
+        raise StateError(f"{path} is a device or a pipe: name a file that --save-state wrote")
     try:
         with safetensors.safe_open(path, "np") as file:
             metadata = file.metadata() or {}

@@ -1,12 +1,14 @@
 """Files that are written whole or not at all, and that are checked before they are read.
 
 `write_atomically` writes one file. For several, `write` fills a folder that gets its name when all
-of them are written. Reading checks first that a path is a plain file of a bounded size.
+of them are written. A device or a pipe is written into and never replaced. Reading checks first
+that a path is a plain file of a bounded size.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -54,8 +56,12 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write a temporary file next to `path`, fsync it, rename it, fsync the folder.
 
     Raises:
-        RunError: the disk is full, read-only or gone; `path` is unchanged.
+        RunError: the disk is full, read-only or gone, and `path` is unchanged; or it is a pipe that
+            nobody reads.
     """
+    if is_special(path):
+        _write_into(path, data)
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with _removed_on_failure(temporary):
@@ -64,6 +70,34 @@ def write_atomically(path: Path, data: bytes) -> None:
         sync_folder(path.parent)
     except OSError as error:
         raise RunError(f"{path} could not be written: {error.strerror}") from error
+
+
+def is_special(path: Path) -> bool:
+    """Return whether a path, or what it links to, is a device, a pipe or a socket."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def would_replace(path: Path) -> bool:
+    """Return whether writing to a path would replace what is there."""
+    return path.exists() and not is_special(path)
+
+
+def _write_into(path: Path, data: bytes) -> None:
+    """Write to a device or a pipe, without waiting for a reader to come."""
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        try:
+            os.set_blocking(file, True)
+            write_all(file, data)
+        finally:
+            os.close(file)
+    except OSError as error:
+        reason = "no program reads from it" if error.errno == errno.ENXIO else error.strerror
+        raise RunError(f"{path} could not be written: {reason}") from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -20,6 +20,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from charrnn.errors import ModelError
+from charrnn.storage.files import is_special
 
 Arrays = dict[str, NDArray[Any]]
 SIZES = {"F32": 4, "F64": 8, "U8": 1}  # bytes of each type that charrnn writes
@@ -91,6 +92,8 @@ def read(path: Path, check: Callable[[Header], None]) -> tuple[Header, Arrays]:
         ModelError: it is damaged, foreign, or not what `check` expects.
         OSError: it cannot be read.
     """
+    if is_special(path):
+        raise ModelError(f"{path} is a device or a pipe: name a file")
     with path.open("rb") as file:
         header = _header(path, file)
         check(header)

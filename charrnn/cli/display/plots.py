@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from charrnn.cli.shared import note
 from charrnn.errors import OptionError, missing_package
+from charrnn.storage.files import would_replace, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,15 +53,13 @@ def check_file(
         return
     if path.suffix.lower() not in formats:
         raise OptionError(f"{option} {path}: its name must end in {', '.join(formats)}")
-    if path.exists() and not force:
+    if would_replace(path) and not force:
         raise OptionError(f"{option} {path} exists: choose another name, or use --force")
 
 
 def save(figure: Figure, path: Path) -> None:
     """Write a picture atomically; equal pictures become equal bytes."""
     import matplotlib
-
-    from charrnn.storage.files import write_atomically
 
     kind = path.suffix.lower().removeprefix(".")
     data = io.BytesIO()

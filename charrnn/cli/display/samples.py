@@ -13,6 +13,7 @@ from charrnn.cli.shared import json_line, note, print_json
 from charrnn.config import BeamConfig, SampleConfig, unescape
 from charrnn.config.fields import Options, path, string, strings, switch
 from charrnn.errors import OptionError
+from charrnn.storage.files import would_replace
 from charrnn.terminal import TextWriter, one_line
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class Target:
         if self.out.exists() and self.out.is_dir() != self.is_folder:
             actual, needed = ("file", "folder") if self.is_folder else ("folder", "file")
             raise OptionError(f"--out {self.out} is a {actual}: name a {needed}")
-        replaced = self.out.exists() and not (self.is_folder and self._is_empty())
+        replaced = would_replace(self.out) and not (self.is_folder and self._is_empty())
         if replaced and not self.options.force:
             raise OptionError(f"--out {self.out} exists: choose another name, or use --force")
 

@@ -15,6 +15,7 @@ from charrnn.cli.display.scores import score_fields
 from charrnn.cli.shared import note
 from charrnn.config.fields import Options, choice, path, switch
 from charrnn.errors import OptionError
+from charrnn.storage.files import would_replace, write_atomically
 from charrnn.terminal import TextWriter
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class ScoreOutput(Options):
         """Refuse files that exist before anything is scored."""
         super().__post_init__()
         for option, file in (("--html", self.html), ("--csv", self.csv)):
-            if file and str(file) != "-" and file.exists() and not self.force:
+            if file and str(file) != "-" and would_replace(file) and not self.force:
                 raise OptionError(f"{option} {file} exists: choose another name, or use --force")
 
 
@@ -123,8 +124,6 @@ def _character_rows(text: Surprise, names: Sequence[str]) -> Iterator[list[Any]]
 
 def write_result(file: Path, text: str) -> None:
     """Write a page or a table to a file, or to stdout if it is ``-``."""
-    from charrnn.storage.files import write_atomically
-
     if str(file) == "-":
         out = TextWriter(sys.stdout)
         out.write(text)

@@ -1,0 +1,53 @@
+"""Commands whose files are devices and pipes."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+import pytest
+
+from .conftest import Cli, Run
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such files")
+TEXT = object()  # stands for the file that the model was trained on
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("sample", "--length", 5, "--out", "pipe"),
+        ("score", TEXT, "--csv", "pipe"),
+        ("compress", TEXT, "pipe"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_pipe_without_reader_is_not_waited_for(
+    words: tuple[object, ...], tiny: Run, cli: Cli
+) -> None:
+    os.mkfifo(cli.folder / "pipe")
+    words = tuple(tiny.text if word is TEXT else word for word in words)
+    done = cli(*words, "--model", tiny.model, code=1)
+    assert "pipe could not be written: no program reads from it" in done.sentence
+    assert stat.S_ISFIFO((cli.folder / "pipe").stat().st_mode)
+
+
+def test_a_text_goes_to_a_device(tiny: Run, cli: Cli) -> None:
+    done = cli("sample", "--model", tiny.model, "--length", 5, "--out", "/dev/stdout")
+    assert len(done.out) == 5
+
+
+@pytest.mark.parametrize("option", ["--save-state", "--load-state"])
+def test_a_state_is_no_pipe(option: str, tiny: Run, cli: Cli) -> None:
+    os.mkfifo(cli.folder / "pipe")
+    done = cli("sample", "--model", tiny.model, "--length", 5, option, "pipe", code=2)
+    assert "pipe" in done.sentence
+    assert stat.S_ISFIFO((cli.folder / "pipe").stat().st_mode)
+
+
+def test_a_model_is_no_pipe(cli: Cli) -> None:
+    os.mkfifo(cli.folder / "pipe")
+    for command in ("sample", "info"):
+        words = (command, "--model", "pipe") if command == "sample" else (command, "pipe")
+        assert "pipe is a device or a pipe: name a file" in cli(*words, code=2).sentence
