@@ -73,7 +73,12 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def is_special(path: Path) -> bool:
-    """Return whether a path, or what it links to, is a device, a pipe or a socket."""
+    """Return whether a path, or what it links to, is a device, a pipe or a socket.
+
+    Everything in /dev is: /dev/stdout may lead to a file, and is still not to be replaced.
+    """
+    if path.absolute().parts[:2] == ("/", "dev"):
+        return path.exists()
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -89,7 +94,7 @@ def would_replace(path: Path) -> bool:
 def _write_into(path: Path, data: bytes) -> None:
     """Write to a device or a pipe, without waiting for a reader to come."""
     try:
-        file = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
         try:
             os.set_blocking(file, True)
             write_all(file, data)
