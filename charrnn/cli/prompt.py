@@ -18,6 +18,7 @@ from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.shared import note
 from charrnn.config.fields import Options, path, string, switch
 from charrnn.errors import OptionError, PromptError
+from charrnn.text import line_ends
 
 if TYPE_CHECKING:
     from charrnn.decoding.output_text import Sample
@@ -210,7 +211,7 @@ def _lines(file: Path) -> list[str]:
     text = _content("--prompts", file)
     if not text:
         raise PromptError(f"--prompts {file} is empty: write one prompt on each line")
-    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    return [line_ends.without_end(line) for line in line_ends.split(text)]
 
 
 def _content(option: str, file: Path) -> str:

@@ -33,12 +33,12 @@ OWN_READING = dict.fromkeys(("encoding", "errors", "newline", "document_separato
 
 
 def read_corpus(names: Sequence[str], reading: Reading) -> Corpus:
-    """Read texts as `open.read_corpus`, with progress and notices on stderr."""
+    """Read texts as `open.read_corpus`, with progress and notices on stderr, but no oddities."""
     from charrnn.text import open as opening
 
     _announce_stdin(names)
     with ProgressBar() as bar:
-        return opening.read_corpus(names, reading, notify=bar.notify, progress=bar)
+        return opening.read_corpus(names, reading, notify=bar.notify, progress=bar, oddities=False)
 
 
 def read_for(model: ModelReading, names: Sequence[str], given: Mapping[str, Any]) -> Corpus:

@@ -98,7 +98,10 @@ class Reading(Options):
         panel=TEXT,
     )
     newline: str = choice(
-        NewlineName, "keep", "Line ends: keep them, or lf (turn CR LF into LF).", panel=TEXT
+        NewlineName,
+        "keep",
+        "Line ends: keep them, or lf (turn CR LF, CR, NEL, U+2028 and U+2029 into LF).",
+        panel=TEXT,
     )
     include: str | Sequence[str] = strings(
         "Read only files of a folder that match this pattern, such as '*.c'; may be repeated.",

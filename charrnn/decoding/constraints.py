@@ -38,6 +38,7 @@ from charrnn.decoding.regex_parser import Leaf, UnsupportedError, expression, me
 from charrnn.decoding.token_automaton import MAX_TABLE, Tokens, as_texts, over_tokens
 from charrnn.errors import OptionError, excerpt
 from charrnn.terminal import character_name, visible
+from charrnn.text.line_ends import CHARACTERS
 
 _UNREACHABLE = np.int32(2**31 - 1)
 
@@ -250,7 +251,8 @@ _ANY = ("", 0)  # the leaf that stands for every permitted character
 
 def _lines(count: int) -> str:
     """Return the pattern of at most `count` lines."""
-    return rf"(?:[^\n]*\n){{0,{count - 1}}}[^\n]*\n?"
+    line, end = f"[^{CHARACTERS}]*", f"(?:\r\n|[{CHARACTERS}])"
+    return f"(?:{line}{end}){{0,{count - 1}}}{line}{end}?"
 
 
 def _readable(pattern: str) -> str:

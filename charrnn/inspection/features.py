@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Floats, Integers
+from charrnn.text import line_ends
 
 MIN_MINORITY = 10  # tokens in each half that differ from a feature's most frequent value
 MAX_BRACKET_SPAN = 2000  # characters between a bracket and the one that closes it
@@ -27,7 +28,7 @@ _SPANS = {
     "inside $ $": rf"(?<!\\)\${_INSIDE.format('$')}\$",
     "inside < >": r"<[^<>\s][^<>]*>",
     "inside a comment": r"/\*.*?\*/|(?<!\S)//[^\n]*\n|^[ \t]*[#%][^\n]*\n",
-    "inside the first word of a line": r"^[ \t]*\w+.?",
+    "inside the first word of a line": rf"(?<![^{line_ends.CHARACTERS}])[ \t]*\w+.?",
     "inside a word in capitals": r"\b[^\W\d_a-z]{2,}\b.?",
 }
 
@@ -71,7 +72,9 @@ def features(text: str) -> Iterator[Feature]:
     following = [*text[1:], ""]
     letters = np.array([character.isalpha() for character in characters])
     letter_follows = np.array([character.isalpha() for character in following])
-    breaks = np.array([character == "\n" for character in characters])
+    points = np.array([ord(character) for character in characters])
+    breaks = line_ends.ends(points)
+    is_end = np.isin(points, [ord(character) for character in line_ends.CHARACTERS])
 
     def yes_or_no(name: str, answers: Sequence[bool] | NDArray[np.bool_]) -> Feature:
         return Feature(name, np.asarray(answers, np.int64))
@@ -92,7 +95,7 @@ def features(text: str) -> Iterator[Feature]:
     yield yes_or_no("digit", [character.isdigit() for character in characters])
     yield yes_or_no("last letter of a word", letters & ~letter_follows)
     yield yes_or_no("end of a sentence", [character in ".!?" for character in characters])
-    yield yes_or_no("a line end follows", [character == "\n" for character in following])
+    yield yes_or_no("a line end follows", np.append(is_end[1:], False))
 
 
 def _since(marks: NDArray[np.bool_]) -> Integers:
@@ -122,7 +125,7 @@ def _depth(text: str) -> Integers:
 def _indentation(text: str) -> Integers:
     """Return the blanks at the start of the line that have been read so far."""
     indentation: list[int] = []
-    for line in text.splitlines(keepends=True):
+    for line in line_ends.split(text):
         blanks = len(line) - len(line.lstrip(" \t"))
         indentation += [min(index + 1, blanks) for index in range(len(line))]
     return np.array(indentation, np.int64)

@@ -48,7 +48,7 @@ from charrnn.text.open import read_corpus
 from charrnn.text.suffix_array import Bytes, Order
 from charrnn.text.tokenizer import Decoder
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 counted only line feeds
 _CHUNK = 2**24  # bytes
 _IDS = 2**18  # tokens decoded at a time
 _ABANDONED = 24 * 3600  # seconds after which an unfinished index counts as abandoned

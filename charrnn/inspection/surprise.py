@@ -18,6 +18,7 @@ from charrnn.arrays import Ids
 from charrnn.errors import CorpusError, PromptError
 from charrnn.generator import Generator
 from charrnn.scoring import Score, Surprisals
+from charrnn.text import line_ends
 from charrnn.text.corpus import Corpus
 from charrnn.text.tokenizer import Tokenizer
 from charrnn.text.unknown_symbols import Replaced, replace
@@ -86,15 +87,16 @@ class Surprise:
 
     def lines(self) -> list[slice]:
         """Return the units of each line, with the line end."""
-        ends = [index + 1 for index, unit in enumerate(self.units) if unit.endswith("\n")]
+        following = [*self.units[1:], ""]
+        pairs = enumerate(zip(self.units, following, strict=False), start=1)
+        ends = [index for index, (unit, after) in pairs if line_ends.ends_line(unit, after)]
         if not ends or ends[-1] < len(self.units):
             ends.append(len(self.units))
         return [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
 
     def position(self, unit: int) -> tuple[int, int]:
         """Return the line and column of a unit, from 1."""
-        before = "".join(self.units[:unit])
-        return before.count("\n") + 1, len(before) - before.rfind("\n")
+        return line_ends.position("".join(self.units[:unit]))
 
     def peak(self, part: slice) -> int:
         """Return the most surprising unit of a part."""

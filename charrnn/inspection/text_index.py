@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import OptionError
+from charrnn.text.line_ends import count_in_bytes
 from charrnn.text.suffix_array import Bytes, Order, extend_matches, starts_character, suffix_order
 
 MIN_RUN = 20
@@ -60,7 +61,7 @@ class Block:
         start: the position of the block in the text, in bytes.
         order: positions of the block's characters, relative to `start`, in alphabetical order.
         characters: number of characters before the block.
-        lines: number of line feeds before the block.
+        lines: number of line ends before the block.
     """
 
     start: int
@@ -171,7 +172,7 @@ class Index:
         block = self._blocks[position // self._block_size]
         before = self._text[block.start : position]
         characters = block.characters + int(np.count_nonzero(starts_character(before)))
-        return characters, 1 + block.lines + int(np.count_nonzero(before == ord("\n")))
+        return characters, 1 + block.lines + count_in_bytes(self._text, block.start, position)
 
 
 def encoded(text: str) -> Bytes:
@@ -187,11 +188,13 @@ def _covered(runs: NDArray[np.integer[Any]], min_run: int) -> int:
 
 
 def counts_of(text: Bytes, block: int) -> list[tuple[int, int]]:
-    """Return how many characters begin in each block, and its number of line feeds."""
-    parts = (text[first : first + block] for first in range(0, len(text), block))
+    """Return how many characters begin in each block, and its number of line ends."""
     return [
-        (int(np.count_nonzero(starts_character(part))), int(np.count_nonzero(part == ord("\n"))))
-        for part in parts
+        (
+            int(np.count_nonzero(starts_character(text[first : first + block]))),
+            count_in_bytes(text, first, min(first + block, len(text))),
+        )
+        for first in range(0, len(text), block)
     ]
 
 

@@ -27,10 +27,13 @@ from charrnn.storage.files import Block
 from charrnn.text.documents import DocumentSurvey, Piece, split_documents
 from charrnn.text.encoding_guess import UTF8, decide
 from charrnn.text.find_files import find
-from charrnn.text.notices import character_notices
+from charrnn.text.mojibake import MojibakeDetector
+from charrnn.text.oddities import Issue
 from charrnn.text.reader import Progress, Reader, UndecidedError, silent
 from charrnn.text.sources import Source
-from charrnn.text.utf8 import CodePointCounter
+from charrnn.text.utf8 import CodePointCounter, code_points
+
+SAMPLED = 2**19  # bytes in which reading looks for mojibake
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +52,8 @@ class Corpus:
         counts: how often each of them occurs (N,).
         document_lengths: characters of each document (D,).
         document_digests: 64 bits of each document's hash (D,).
-        notices: sentences about what was seen or changed while reading.
+        notices: sentences about what was changed, left out or kept while reading.
+        issues: what is odd about it, as far as reading shows it.
     """
 
     name: str
@@ -64,6 +68,13 @@ class Corpus:
     document_lengths: NDArray[np.uint64]
     document_digests: NDArray[np.uint64]
     notices: tuple[str, ...] = ()
+    issues: tuple[Issue, ...] = ()
+
+    def sentences(self) -> Iterator[str]:
+        """Yield what a user should know about the text: the notices, and what is odd about it."""
+        yield from self.notices
+        for issue in self.issues:
+            yield f"{self.name}: {issue.text}"
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -237,8 +248,9 @@ def survey(name: str, names: str, reader: Reader) -> Corpus:
         CorpusError: the text is empty, or the reader raised it.
     """
     counter, digest, documents = CodePointCounter(), _Digest(), DocumentSurvey()
+    mojibake = _Sampled()
     with BlockWorker(digest.update) as hashing:
-        pieces = _count(reader, counter, hashing)
+        pieces = _count(reader, counter, hashing, mojibake)
         if reader.reading.document_separator or len(reader.sources) > 1:
             for piece in _split(pieces, reader.reading):
                 documents.add(piece)
@@ -256,7 +268,8 @@ def survey(name: str, names: str, reader: Reader) -> Corpus:
     if not documents.count:
         lengths = np.array([total], np.uint64)
         digests = np.frombuffer(digest.sha256.digest()[:8], "<u8")
-    suspicious = character_notices(name, points, counts, reader.reading.errors)
+    characters = dict(zip(map(chr, points.tolist()), counts.tolist(), strict=True))
+    line_ends = reader.line_ends(characters)
     return Corpus(
         name=name,
         sources=tuple(reader.sources),
@@ -269,7 +282,8 @@ def survey(name: str, names: str, reader: Reader) -> Corpus:
         counts=counts,
         document_lengths=lengths,
         document_digests=digests,
-        notices=(*reader.notices(), *suspicious),
+        notices=tuple(reader.notices(line_ends)),
+        issues=(*reader.issues(characters, line_ends), *mojibake.issues()),
     )
 
 
@@ -279,13 +293,32 @@ def _split(pieces: Iterable[Piece], reading: Reading) -> Iterator[Piece]:
 
 
 def _count(
-    pieces: Iterable[Piece], counter: CodePointCounter, hashing: BlockWorker
+    pieces: Iterable[Piece], counter: CodePointCounter, hashing: BlockWorker, mojibake: _Sampled
 ) -> Iterator[Piece]:
     """Pass pieces on, counting their characters and hashing them in a thread."""
     for piece in pieces:
         hashing.put(piece.data)
         counter.add(piece.data)
+        mojibake.add(piece.data)
         yield piece
+
+
+class _Sampled:
+    """Looks for mojibake in the first blocks beyond ASCII; more would cost time."""
+
+    def __init__(self) -> None:
+        self._detector, self._left = MojibakeDetector(), SAMPLED
+
+    def add(self, block: bytes) -> None:
+        """Look at the next block, unless enough were seen."""
+        if self._left > 0 and not block.isascii():
+            self._detector.add(code_points(block))
+            self._left -= len(block)
+
+    def issues(self) -> list[Issue]:
+        """Return the issue, if there is one."""
+        self._detector.finish()
+        return self._detector.issues(whole=self._left > 0)
 
 
 class _Digest:

@@ -222,7 +222,9 @@ class _Builder:
             "parts": parts,
             "leaks": {name: asdict(leak) for name, leak in splitter.leaks().items()},
             "reading": to_json(self.reading()),
-            "notices": [notice for text in self.texts().values() for notice in text.notices],
+            "notices": [
+                sentence for text in self.texts().values() for sentence in text.sentences()
+            ],
         }
         manifest.write(folder, content)
 

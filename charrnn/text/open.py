@@ -65,6 +65,7 @@ def read_corpus(
     *,
     notify: Notify = ignore,
     progress: Progress = silent,
+    oddities: bool = True,
 ) -> Corpus:
     """Read files, or a named corpus, as one text.
 
@@ -74,6 +75,7 @@ def read_corpus(
         reading: encoding, line ends and documents.
         notify: called with each notice about what was seen or changed in the text.
         progress: called with the number of bytes read so far.
+        oddities: also notify of what is odd about the text.
 
     Raises:
         CorpusError: a text is missing, empty, damaged, or not in its encoding.
@@ -91,8 +93,8 @@ def read_corpus(
     text = corpus.read(paths, reading, progress)
     if named and len(names) == 1:
         text = replace(text, name=named)
-    for notice in text.notices:
-        notify(notice)
+    for sentence in text.sentences() if oddities else text.notices:
+        notify(sentence)
     return text
 
 

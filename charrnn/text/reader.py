@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from charrnn.config import AUTO, Reading
-from charrnn.text import extract
+from charrnn.text import extract, line_ends
 from charrnn.text.documents import Piece
 from charrnn.text.encoding import UndecodableError, decode
 from charrnn.text.encoding_guess import UTF8, refusal
 from charrnn.text.file_kinds import TEXT
-from charrnn.text.notices import SeenIn, reading_notices
+from charrnn.text.notices import SeenIn, reading_notices, windows_notice
+from charrnn.text.oddities import Issue, LongLines, character_issues, markup_issues, markup_kind
 from charrnn.text.sources import Source
 
 BOM = "\ufeff"
@@ -55,11 +57,42 @@ class Reader:
         self._progress, self._what = progress, what
         self._total = sum(_size(source) for source in sources)
         self._done = 0
-        self._marks, self._crlf, self._replaced = SeenIn(), SeenIn(), SeenIn()
+        self._marks, self._ended, self._replaced = SeenIn(), SeenIn(), SeenIn()
+        self._ends: Counter[str] = Counter()
+        self._lines = LongLines()
+        self._markup: dict[str, list[str]] = {}
 
-    def notices(self) -> Iterator[str]:
-        """Yield what was seen or changed, once everything is read."""
-        return reading_notices(self._marks, self._crlf, self._replaced, self.reading.newline)
+    def notices(self, ends: Mapping[str, int]) -> Iterator[str]:
+        """Yield what was changed or kept, once everything is read.
+
+        Args:
+            ends: how many line ends of each kind the text has.
+        """
+        converted = self._ends if self.reading.newline == "lf" else {}
+        yield from reading_notices(self._marks, self._ended, converted, self._replaced)
+        yield from windows_notice(self._ended, ends)
+
+    def line_ends(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """Return how many line ends of each kind the text has.
+
+        Args:
+            counts: how often each character occurs in it.
+        """
+        kept = self.reading.newline == "keep"
+        return line_ends.count_kinds(counts, self._ends["crlf"] if kept else 0)
+
+    def issues(self, counts: Mapping[str, int], ends: Mapping[str, int]) -> list[Issue]:
+        """Return what is odd about the text, as far as it is known once everything is read.
+
+        Args:
+            counts: how often each character occurs in it.
+            ends: how many line ends of each kind it has.
+        """
+        by_lf = not any(ends[kind] for kind in ends.keys() - {"lf", "crlf"})
+        longest = self._lines.longest if by_lf else 0
+        strict = self.reading.errors == "strict"
+        found = character_issues(counts, ends, longest, strict=strict)
+        return [*markup_issues(self._markup), *found]
 
     def __iter__(self) -> Iterator[Piece]:
         for source in self.sources:
@@ -98,6 +131,8 @@ class Reader:
         for block in self._decoded(source):
             if not first:
                 first = block
+                if kind := markup_kind(source, first):
+                    self._markup.setdefault(kind, []).append(source.name)
                 if not self._keep_mark and first.startswith(mark):
                     self._marks.add(source.name)
                     block = block[len(mark) :]
@@ -106,20 +141,28 @@ class Reader:
             yield block
 
     def _line_ends(self, source: Source, blocks: Iterator[bytes]) -> Iterator[bytes]:
-        """Keep or convert CR LF; a CR at the end of a block waits for the next block."""
-        seen, held = False, b""
+        """Keep or convert line ends; a CR at the end of a block waits for the next block."""
+        before, held = self._ends.total(), b""
         for block in blocks:
             text = held + block if held else block
             held = b"\r" if text.endswith(b"\r") else b""
-            text = text[: len(text) - len(held)]
-            if b"\r" in text and b"\r\n" in text:  # one byte is found much faster than two
-                seen = True
-                if self.reading.newline == "lf":
-                    text = text.replace(b"\r\n", b"\n")
-            yield text
-        yield held
-        if seen:
-            self._crlf.add(source.name)
+            yield self._converted(text[: len(text) - len(held)])
+        yield self._converted(held)
+        if self._ends.total() > before:
+            self._ended.add(source.name)
+
+    def _converted(self, block: bytes) -> bytes:
+        """Count the line ends of a block that are not LF, and convert them if that was asked."""
+        if self.reading.newline == "lf":
+            found = line_ends.count_other_than_lf(block)
+            if found:
+                self._ends.update(found)
+                block = line_ends.to_lf(block, found)
+        elif b"\r" in block:  # the other kinds are counted with all characters
+            pairs = block.count(b"\r\n")
+            self._ends.update(crlf=pairs, cr=block.count(b"\r") - pairs)
+        self._lines.add(block)
+        return block
 
 
 def _size(source: Source) -> int:

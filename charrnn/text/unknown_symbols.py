@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from charrnn.terminal import character_name, visible
+from charrnn.text.line_ends import CHARACTERS
 
 # Replacements that people use and that Unicode does not call compatible.
 _PLAIN = {
@@ -22,7 +23,7 @@ _PLAIN = {
     **dict.fromkeys("\u2014\u2015", "--"),
     **dict.fromkeys("\u2022\u00b7\u2219", "*"),
     **dict.fromkeys("\t\v\f\u200b", " "),
-    **dict.fromkeys("\r\x85\u2028\u2029", "\n"),
+    **dict.fromkeys(CHARACTERS.replace("\n", ""), "\n"),
     "\u2044": "/",
     "\u00d7": "x",
     "-": "\u2013",

@@ -216,6 +216,25 @@ def test_the_last_line_ends_the_text() -> None:
     assert not constraint.choices(state, 5).any()
 
 
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("a\ra\r", True),
+        ("a\ra\ra", False),
+        ("a\u2028a\x85", True),
+        ("a\u2028a\u2029a", False),
+        ("a\r\na\r\n", True),
+        ("a\r\na\r\na", False),
+        ("a\n\ra", False),
+        ("a\fa\fa", True),
+    ],
+)
+def test_a_limit_of_lines_knows_every_line_end(text: str, fits: bool) -> None:
+    tokens = [*"a\f\n\r\x85\u2028\u2029"]
+    constraint = made(tokens, 9, max_lines=2)
+    assert accepts(constraint, tuple(map(tokens.index, text))) is fits
+
+
 def test_without_limits_there_is_no_constraint() -> None:
     assert build("ab", Limits(), 10) is None
     assert build([b"a", "é日".encode()], Limits(), 10) is None

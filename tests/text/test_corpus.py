@@ -84,15 +84,15 @@ def test_a_lone_surrogate_is_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("binary\x00" * 9, ["looks binary", "9 of its characters are NUL"]),
-        ("a\x1b[0mb\x07", ["2 control characters (U+0007, U+001B)"]),
-        ("lost \ufffd", ["U+FFFD 1 times"]),
+        ("binary\x00" * 9, ["% of it is NUL: this is not text"]),
+        ("a\x1b[0mb\x07", ["2 control characters: 1 U+0007 BELL, 1 U+001B ESCAPE"]),
+        ("lost \ufffd", ["text: 1 sign of text that was lost: 1 U+FFFD"]),
         ("aaaa", ["one character over and over"]),
         ("h\x00e\x00l\x00l\x00o\x00", ["--encoding utf-16-le"]),
     ],
 )
 def test_suspicious_characters_give_notices(text: str, words: list[str]) -> None:
-    (notice,) = corpus.from_text(text).notices
+    (notice,) = corpus.from_text(text).sentences()
     assert [word for word in words if word not in notice] == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import pytest
@@ -33,13 +34,30 @@ def test_the_mark_of_every_file_is_dropped(tmp_path: Path) -> None:
 def test_crlf_stays_with_a_notice(tmp_path: Path) -> None:
     read = corpus.read([write_file(tmp_path, b"a\r\nb\n")])
     assert read.text == "a\r\nb\n"
-    assert "CR LF" in read.notices[0]
+    assert "lines end in different ways: 1 LF, 1 CR LF" in read.issues[0].text
+    assert read.notices == ()  # not all of them end in CR LF
 
 
-def test_crlf_becomes_lf_when_asked(tmp_path: Path) -> None:
-    read = corpus.read([write_file(tmp_path, b"a\r\nb\rc\n")], Reading(newline="lf"))
-    assert (read.text, read.num_bytes) == ("a\nb\rc\n", 6)
-    assert "converted to LF" in read.notices[0]
+def test_lines_that_all_end_in_crlf_stay_with_a_notice(tmp_path: Path) -> None:
+    read = corpus.read([write_file(tmp_path, b"a\r\nb\r\nc")])
+    assert read.text == "a\r\nb\r\nc"
+    assert "lines end in CR LF, which is kept (--newline lf converts it)" in read.notices[0]
+    assert read.issues == ()
+
+
+def test_every_line_end_becomes_lf_when_asked(tmp_path: Path) -> None:
+    text = "a\r\nb\rc\n\x85d\u2028e\u2029f\fg\r"
+    read = corpus.read([write_file(tmp_path, text.encode())], Reading(newline="lf"))
+    assert (read.text, read.num_bytes) == ("a\nb\nc\n\nd\ne\nf\fg\n", 15)
+    counts = "1 CR LF, 2 CR alone, 1 NEL (U+0085), 1 U+2028, 1 U+2029"
+    assert read.notices[0].endswith(f"line ends were converted to LF: {counts}")
+    assert [issue.kind for issue in read.issues] == ["form feed"]
+
+
+def test_crlf_alone_is_converted_in_short_words(tmp_path: Path) -> None:
+    read = corpus.read([write_file(tmp_path, b"a\r\nb\n")], Reading(newline="lf"))
+    assert read.text == "a\nb\n"
+    assert read.notices[0].endswith("CR LF line ends were converted to LF")
 
 
 def test_war_and_peace_has_a_mark_and_crlf(tmp_path: Path, corpora_folder: Path) -> None:
@@ -57,18 +75,23 @@ def test_an_unknown_newline_policy_is_refused() -> None:
         Reading(newline="crlf")
 
 
+PARTS = ["\r", "\n", "a", "é", "\r\n", "\x85", "\u2028", "\u2029"]
+
+
 @settings(max_examples=100)
-@given(st.lists(st.sampled_from(["\r", "\n", "a", "é", "\r\n"]), max_size=12), st.integers(1, 4))
+@given(st.lists(st.sampled_from(PARTS), max_size=12), st.integers(1, 4))
 def test_line_ends_across_chunks(parts: list[str], chunk: int) -> None:
-    text = "".join([*parts, "."])
+    text = "".join([*parts, ".x"])
     source = Source("text", data=text.encode())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "CHUNK", chunk)
         kept = corpus.survey("text", "text", Reader([source], Reading(), silent, "reading"))
         as_lf = Reader([source], Reading(newline="lf"), silent, "reading")
         made = corpus.survey("text", "text", as_lf)
-        assert (kept.text, made.text) == (text, text.replace("\r\n", "\n"))
-    assert any("CR LF" in notice for notice in kept.notices) == ("\r\n" in text)
+        assert (kept.text, made.text) == (text, re.sub("\r\n|[\r\x85\u2028\u2029]", "\n", text))
+    assert any("CR LF" in sentence for sentence in kept.sentences()) == ("\r\n" in text)
+    ends = {*re.findall("\r\n|[\n\r\x85\u2028\u2029]", text)}
+    assert bool(kept.issues) == (bool(ends - {"\n", "\r\n"}) or len(ends) > 1)
 
 
 def test_many_files_give_one_notice_of_each_kind(tmp_path: Path) -> None:

@@ -26,7 +26,10 @@ def stats(
     corpus: Annotated[
         list[str], typer.Argument(help="Text files, folders, - for standard input, or a name.")
     ],
-    reading: Annotated[Reading, Only("encoding", "errors", "newline", panel="")],
+    reading: Annotated[
+        Reading,
+        Only("encoding", "errors", "newline", "include", "exclude", "max_unpacked", panel=""),
+    ],
     symbols: Annotated[
         int, typer.Option(help="Print this many characters; --json has all.", min=0)
     ] = 12,
@@ -42,7 +45,11 @@ def stats(
 
     text = read_corpus(corpus, reading)
     found = profile.measure(
-        lambda: (piece.data.decode() for piece in text.pieces()), TrainOptions.valid_fraction
+        lambda: (piece.data.decode() for piece in text.pieces()),
+        text.characters,
+        TrainOptions.valid_fraction,
+        known=text.issues,
+        strict=reading.errors == "strict",
     )
     plan = _largest_plan(found)
     if as_json:

@@ -17,6 +17,7 @@ from charrnn.config.fields import Options, choice, path, switch
 from charrnn.errors import OptionError
 from charrnn.storage.files import would_replace, write_atomically
 from charrnn.terminal import TextWriter
+from charrnn.text import line_ends
 
 if TYPE_CHECKING:
     from charrnn.inspection.surprise import Surprise
@@ -102,7 +103,7 @@ def csv_table(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> str:
     if by == "line":
         rows.writerow(["file", "line", *measures, "text"])
         for where, line in lines(texts):
-            text_of_line = line.text.removesuffix("\n")
+            text_of_line = line_ends.without_end(line.text)
             rows.writerow([*where.values(), *score_fields(line.score).values(), text_of_line])
     else:
         rows.writerow(["file", *measures])
@@ -113,13 +114,16 @@ def csv_table(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> str:
 def _character_rows(text: Surprise, names: Sequence[str]) -> Iterator[list[Any]]:
     line, column = 1, 1
     best, best_nats = text.likeliest[:, 0].tolist(), text.likeliest_nats[:, 0].tolist()
-    for unit, nats, token, token_nats in zip(
-        text.units, text.nats.tolist(), best, best_nats, strict=True
+    following = [*text.units[1:], ""]
+    for unit, after, nats, token, token_nats in zip(
+        text.units, following, text.nats.tolist(), best, best_nats, strict=True
     ):
         bits = round(nats / math.log(2), 7)
         expected = [names[token], round(math.exp(-token_nats), 7)]
         yield [text.name, line, column, unit, round(nats, 7), bits, *expected]
-        line, column = line + unit.count("\n"), 1 if unit.endswith("\n") else column + len(unit)
+        ended = line_ends.count(unit) - (unit.endswith("\r") and after.startswith("\n"))
+        line += ended
+        column = line_ends.position(unit)[1] if ended else column + len(unit)
 
 
 def write_result(file: Path, text: str) -> None:

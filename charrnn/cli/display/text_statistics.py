@@ -43,6 +43,7 @@ def _repetition_lines(found: Repetition) -> Iterator[str]:
     which = "" if found.one_in == 1 else f", estimated from one in {found.one_in}"
     yield "\nrepeated"
     yield f"  {found.share:.2%} of all passages of {found.window} characters occur earlier{which}"
+    yield f"  {found.held_out_share:.2%} of those in the held-out part occur before it"
     for passage in found.longest:
         beginning = one_line(passage.excerpt)
         yield (

@@ -16,12 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Integers
-from charrnn.text.profile.characters import Points
+from charrnn.text import line_ends
+from charrnn.text.oddities import Issue
+from charrnn.text.profile.characters import Points, code_points
 
 WINDOW = 64
 MAX_WINDOWS = 1 << 20  # in memory
 LONGEST = 5  # passages that are reported
 EXCERPT = 60  # characters
+LEAK = 0.05  # share of a held-out part; prose repeats less of itself
 _BASE = 0x9E3779B97F4A7C15  # odd: it has an inverse modulo 2^64
 _SEED = np.uint64(0xD6E8FEB86659FD93)
 
@@ -52,14 +55,26 @@ class Repetition:
     Attributes:
         window: length of the windows that were compared, in characters.
         share: share of all windows that occur earlier in the text; 0 for a shorter text.
+        held_out_share: share of the held-out windows that occur in the text before that part.
         one_in: n if one in n windows was compared.
         longest: the longest passages, no two of which repeat the same text.
     """
 
     window: int
     share: float
+    held_out_share: float
     one_in: int
     longest: list[Passage]
+
+    def issues(self) -> list[Issue]:
+        """Return the issue of a held-out part that repeats what is trained on."""
+        if self.held_out_share < LEAK:
+            return []
+        sentence = (
+            f"{self.held_out_share:.1%} of the held-out part repeats passages of the text before "
+            "it: losses there are better than those on new text will be"
+        )
+        return [Issue("held out", round(100 * self.held_out_share), sentence)]
 
 
 @dataclass(frozen=True)
@@ -87,13 +102,17 @@ def _run(columns: Sequence[NDArray[Any]], index: int) -> _Run:
 class RepetitionFinder:
     """Finds repeated passages in a text that comes in pieces."""
 
-    def __init__(self) -> None:
+    def __init__(self, cut: int) -> None:
+        """Begin; the part from the position `cut` on is held out."""
+        self._cut = cut
         self._held = np.empty(0, np.uint32)  # the last WINDOW - 1 code points
         self._read = 0  # windows
         self._halvings = 0  # one in 2**halvings windows is compared
         self._hashes = np.empty(0, np.uint64)  # of the windows so far, sorted
         self._positions = np.empty(0, np.int64)  # the last position of each
+        self._trained = np.empty(0, np.bool_)  # whether each occurs before the held-out part
         self._compared = self._repeated = 0  # windows, scaled up to all windows
+        self._held_out = self._leaked = 0  # the same of the held-out part
         self._open: _Run | None = None  # it may continue in the next piece
         self._longest: list[_Run] = []
         self._powers = np.empty(0, np.uint64)
@@ -137,7 +156,14 @@ class RepetitionFinder:
         before[order[1:]] = positions[order[:-1]]
         before[order[firsts]] = first_here  # no earlier position: distance 0
         before[order[firsts[known]]] = self._positions[within[known]]
+        trained = first_here < self._cut
+        trained[known] |= self._trained[within[known]]
+        late = np.add.reduceat(positions[order] >= self._cut, firsts, dtype=np.int64)
+        self._held_out += int(late.sum()) << self._halvings
+        self._leaked += int(late[trained].sum()) << self._halvings
+
         self._positions[within[known]] = last_here[known]
+        self._trained = np.insert(self._trained, at[~known], trained[~known])
         self._hashes = np.insert(self._hashes, at[~known], distinct[~known])
         self._positions = np.insert(self._positions, at[~known], last_here[~known])
 
@@ -149,6 +175,7 @@ class RepetitionFinder:
             self._halvings += 1
             chosen = _is_chosen(self._hashes, self._halvings)
             self._hashes, self._positions = self._hashes[chosen], self._positions[chosen]
+            self._trained = self._trained[chosen]
 
     def _add_runs(self, hashes: _Hashes, positions: Integers, distances: Integers) -> None:
         """Add the runs of windows that repeat at one distance; 0 means that they do not repeat."""
@@ -218,14 +245,15 @@ class RepetitionFinder:
             longest.append(
                 Passage(
                     length,
-                    line + head[:start].count("\n"),
-                    source_line + source_head[:source_start].count("\n"),
+                    line + line_ends.count(head[:start]),
+                    source_line + line_ends.count(source_head[:source_start]),
                     head[start : start + min(EXCERPT, length)],
                 )
             )
         share = self._repeated / self._compared if self._compared else 0.0
+        leaked = self._leaked / self._held_out if self._held_out else 0.0
         longest.sort(key=lambda passage: -passage.length)
-        return Repetition(WINDOW, share, 1 << self._halvings, longest)
+        return Repetition(WINDOW, share, leaked, 1 << self._halvings, longest)
 
 
 def _is_chosen(hashes: _Hashes, halvings: int) -> NDArray[np.bool_]:
@@ -261,13 +289,12 @@ def extract(
     starts = sorted({start for start, _ in ranges})
     line_at: dict[int, int] = {}
     position, line = 0, 1
-    for piece in pieces:
+    for piece in line_ends.whole(pieces):
         end = position + len(piece)
-        at = position
+        ends = np.flatnonzero(line_ends.ends(code_points(piece)))
         for start in starts[bisect.bisect_left(starts, position) : bisect.bisect_left(starts, end)]:
-            line += piece.count("\n", at - position, start - position)
-            line_at[start], at = line, start
-        line += piece.count("\n", at - position)
+            line_at[start] = line + int(np.searchsorted(ends, start - position))
+        line += len(ends)
         for index, (first, last) in enumerate(ranges):
             if first < end and last > position:
                 parts[index].append(piece[max(0, first - position) : last - position])

@@ -142,8 +142,8 @@ TAKEN = {
     "CR LF": ("a\r\nb", (), "a\r\nb", ["CR LF", "--newline lf"]),
     "CR LF made LF": ("a\r\nb", ("--newline", "lf"), "a\nb", ["were converted to LF"]),
     "one symbol": ("aaaaaa", (), "aaaaaa", ["one character over and over"]),
-    "NULs": ("a\x00b\x00", (), "a\x00b\x00", ["looks binary"]),
-    "escapes": ("a\x1b[0m", (), "a\x1b[0m", ["1 control characters (U+001B)"]),
+    "NULs": ("a\x00b\x00", (), "a\x00b\x00", ["50.0% of it is NUL"]),
+    "escapes": ("a\x1b[0m", (), "a\x1b[0m", ["1 control character: 1 U+001B ESCAPE"]),
 }
 
 

@@ -9,14 +9,16 @@ places do not count.
 from __future__ import annotations
 
 import unicodedata
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.errors import counted
 from charrnn.terminal import character_name
-from charrnn.text.profile.characters import Points
-from charrnn.text.profile.issues import EXAMPLES, Issue
+from charrnn.text.oddities import EXAMPLES, Issue
 
+Points = NDArray[np.unsignedinteger[Any]]
 MIN_SHARE = 0.05  # of the characters beyond ASCII; less may be chance
 NO_BREAK, GUILLEMET = 0xA0, 0xBB
 _CONTINUATION = 1
@@ -28,12 +30,14 @@ class MojibakeDetector:
     def __init__(self) -> None:
         self._roles = _role_table()
         self._held = np.empty(0, np.uint32)  # the last three code points
+        self._beyond_ascii = 0
         self._characters = 0  # that are part of such places
         self._places = 0
         self._examples: dict[str, str] = {}
 
     def add(self, points: Points) -> None:
         """Look at the next piece."""
+        self._beyond_ascii += int(np.count_nonzero(points >= 0x80))
         points = np.concatenate([self._held, points])
         self._count(points)
         self._held = points[-3:]
@@ -65,22 +69,24 @@ class MojibakeDetector:
         if "\ufffd" not in meant:
             self._examples[seen] = meant
 
-    def issue(self, beyond_ascii: int) -> Issue | None:
+    def issues(self, *, whole: bool) -> list[Issue]:
         """Return the issue, if there are more places than chance explains.
 
         Args:
-            beyond_ascii: how many characters of the text are not ASCII.
+            whole: the detector has seen the whole text, not only a part of it.
         """
-        if not self._examples or self._characters < MIN_SHARE * beyond_ascii:
-            return None
+        if not self._examples or self._characters < MIN_SHARE * self._beyond_ascii:
+            return []
         shown = ", ".join(
             f"{character_name(meant)} as {''.join(f'U+{ord(s):04X}' for s in seen)}"
             if any(unicodedata.category(character) == "Cc" for character in seen)
             else f"'{seen}' for {character_name(meant)}"
             for seen, meant in self._examples.items()
         )
-        sentence = f"{self._places:,} places look like UTF-8 read as another encoding: {shown}"
-        return Issue("misread", self._places, sentence)
+        places = counted(self._places, "place") + ("" if whole else " near the start")
+        look = "look" if self._places > 1 else "looks"
+        sentence = f"{places} {look} like UTF-8 read as another encoding: {shown}"
+        return [Issue("misread", self._places, sentence)]
 
 
 def _role_table() -> NDArray[np.uint8]:
