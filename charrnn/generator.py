@@ -27,7 +27,7 @@ from charrnn.config.signature import BEAM, BEAMS, GREEDY, SAMPLE, SAMPLES
 from charrnn.decoding.generation import SampleBatch, accepted, search, unwatched
 from charrnn.decoding.output_text import Sample, Write
 from charrnn.decoding.vocabulary import ConstraintCache
-from charrnn.errors import CorpusError, PromptError, StateError, file_name
+from charrnn.errors import CorpusError, PromptError, StateError, counted, file_name
 from charrnn.inference.engine import Engine
 from charrnn.inference.prompt import read_ids, read_sample, read_start
 from charrnn.inference.select import EngineSelector
@@ -79,7 +79,8 @@ class Generator:
             threads: CPU threads; None: as many as are worthwhile.
             device: cpu, cuda or cuda:N.
             notify: gets a sentence when code is compiled, when an engine is replaced by a slower
-                one, and when unknown characters of a prompt are; without it, the last is a warning.
+                one, when unknown characters of a prompt are, when too many texts are refused, and
+                about sequences that are not one character; without it, the last three are warnings.
 
         Raises:
             OptionError: an option is invalid, or options contradict each other.
@@ -91,7 +92,7 @@ class Generator:
         self.reading = model.reading
         self._model, self._notify = model, notify
         self._selector = EngineSelector(model.config, model.values, options, notify or ignore)
-        self._constraints = ConstraintCache(model.tokenizer)
+        self._constraints = ConstraintCache(model.tokenizer, notify or _warn)
 
     def __repr__(self) -> str:
         config, training = self.config, self.training
@@ -292,8 +293,8 @@ class Generator:
         if len(found) < config.num_samples:
             notify = self._notify or _warn
             notify(
-                f"{len(found):,} of {config.num_samples:,} texts after {tried:,} tries: the others "
-                "repeat one of these, or are not new"
+                f"{len(found):,} of {counted(config.num_samples, 'text')} after "
+                f"{counted(tried, 'try', 'tries')}: the others repeat one of these, or are not new"
             )
         return found
 

@@ -386,6 +386,33 @@ def test_texts_of_a_seed_can_be_written_in_two_calls(writer: Generator) -> None:
     assert [writer.samples("he", part, first=index)[0] for index in range(3)] == whole
 
 
+@pytest.mark.parametrize(
+    ("characters", "sequence", "count"),
+    [
+        ("a-z👩\u200d🚀b", "👩\u200d🚀", 3),
+        ("👍🏽", "👍🏽", 2),
+        ("🇩🇪🇫🇷", "🇩🇪", 2),
+        ("e\u0301", "e\u0301", 2),
+    ],
+)
+def test_characters_of_several_code_points_are_explained_once(
+    characters: str, sequence: str, count: int, make_model: MakeModel
+) -> None:
+    notes: list[str] = []
+    writer = Generator(make_model("a👩\u200d🚀👍🏽🇩🇪🇫🇷e\u0301"), notify=notes.append)
+    for _ in range(2):
+        writer.sample(length=5, allow=characters)
+    points = ", ".join(f"U+{ord(point):04X}" for point in sequence)
+    said = f"--allow: {sequence} is {count} characters to a model ({points}), "
+    assert notes[0] == said + "each of which counts by itself"
+    assert len(notes) == (2 if "🇫" in characters else 1)
+    writer.sample(length=5, forbid="👍🏽")
+    assert notes[-1].startswith("--forbid: ")
+    notes.clear()
+    writer.sample(length=5, allow="a👍🚀", forbid="é")
+    assert notes == []
+
+
 def test_only_accepted_and_different_texts_are_returned(tiny_model: Model) -> None:
     notes: list[str] = []
     writer = Generator(tiny_model, notify=notes.append)
@@ -406,7 +433,7 @@ def test_only_accepted_and_different_texts_are_returned(tiny_model: Model) -> No
     assert greedy == []
     assert notes == [
         "0 of 2 texts after 500 tries: the others repeat one of these, or are not new",
-        "0 of 1 texts after 1 tries: the others repeat one of these, or are not new",
+        "0 of 1 text after 1 try: the others repeat one of these, or are not new",
     ]
     with pytest.raises(OptionError, match="`unique` has no effect on one text"):
         writer.samples(unique=True)

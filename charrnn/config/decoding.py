@@ -107,7 +107,8 @@ class Limits(Options):
     )
     allow: str | None = string(
         None,
-        "Write only these characters, given as in the brackets of a regular expression: a-z.",
+        "Write only these characters, given as in the brackets of a regular expression: a-z. An "
+        "emoji may be several characters.",
         _check_characters,
         panel=LIMITS,
         shown="all",

@@ -201,8 +201,8 @@ class GreedyKeywords(TypedDict, total=False):
     """The whole text must match this regular expression (Python syntax); a text that matches ends
     before the first character that would not. Default: none."""
     allow: str | None
-    """Write only these characters, given as in the brackets of a regular expression: a-z. Default:
-    all."""
+    """Write only these characters, given as in the brackets of a regular expression: a-z. An emoji
+    may be several characters. Default: all."""
     forbid: str | None
     """Never write these characters, given as in the brackets of a regular expression: 0-9. Default:
     none."""
@@ -283,8 +283,8 @@ class BeamKeywords(TypedDict, total=False):
     """The whole text must match this regular expression (Python syntax); a text that matches ends
     before the first character that would not. Default: none."""
     allow: str | None
-    """Write only these characters, given as in the brackets of a regular expression: a-z. Default:
-    all."""
+    """Write only these characters, given as in the brackets of a regular expression: a-z. An emoji
+    may be several characters. Default: all."""
     forbid: str | None
     """Never write these characters, given as in the brackets of a regular expression: 0-9. Default:
     none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,20 +13,37 @@ from charrnn.decoding import constraints
 from charrnn.decoding.constraints import Constraint
 from charrnn.decoding.filters import NO_BIAS
 from charrnn.errors import OptionError, PromptError, excerpt
+from charrnn.text.notices import Notify
+from charrnn.text.open import ignore
 from charrnn.text.tokenizer import Tokenizer
+
+# What people see as one character: flags, emoji with modifiers or joined to one, letters with
+# combining marks.
+_SEQUENCE = re.compile(
+    "[\U0001f1e6-\U0001f1ff]{2}|"
+    ".(?:[\u0300-\u036f\ufe0e\ufe0f\u20e3\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]|\u200d.)+"
+)
 
 
 class ConstraintCache:
     """The constraints of a model, each built once: that takes a moment."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Tokenizer, notify: Notify = ignore) -> None:
+        """Build none yet; `notify` gets a sentence when one may not mean what a user expects."""
+        self._tokenizer, self._notify = tokenizer, notify
         self._constraints: dict[tuple[Limits, int], Constraint | None] = {}
 
     def get(self, limits: Limits, length: int) -> Constraint | None:
         """Return the constraint of a text with these limits; see `constraints.build`."""
         key = (limits, length)
         if key not in self._constraints:
+            for name, characters in (("--allow", limits.allow), ("--forbid", limits.forbid)):
+                for sequence in dict.fromkeys(_SEQUENCE.findall(characters or "")):
+                    points = ", ".join(f"U+{ord(point):04X}" for point in sequence)
+                    self._notify(
+                        f"{name}: {sequence} is {len(sequence)} characters to a model ({points}), "
+                        "each of which counts by itself"
+                    )
             self._constraints[key] = constraints.build(token_texts(self._tokenizer), *key)
         return self._constraints[key]
 
