@@ -90,7 +90,9 @@ def train(
     read = watch.read(names, text, made, run, given)
 
     def events(stop: Stop) -> Events:
-        control = Control(stop, run.checkpoint_every, started, None, run.init_from)
+        control = Control(
+            stop, run.checkpoint_every, started, None, run.init_from, run.sample_every
+        )
         if run.resume:
             return resume(read, chosen, out=run.out, control=control)
         return start(read, made, out=run.out, force=run.force, model=model, control=control)

@@ -65,6 +65,8 @@ class TrainKeywords(TypedDict, total=False):
     """auto, cpu, cuda or cuda:N. Default: 'auto'."""
     checkpoint_every: int | None
     """Steps between two checkpoints. Default: a minute, or more if saving is slow."""
+    sample_every: int | None
+    """Steps between two samples, which the run's samples.txt keeps. Default: no samples."""
     precision: Literal["auto", "float32", "bfloat16"]
     """auto, float32, or bfloat16 (for matrix products only). Default: 'auto'."""
     backend: Literal["auto", "reference", "library", "fused"]

@@ -43,6 +43,14 @@ class RunOptions(HeldOutOptions):
         panel=RUN,
         shown="a minute, or more if saving is slow",
     )
+    sample_every: int | None = integer(
+        1,
+        2**62,
+        None,
+        "Steps between two samples, which the run's samples.txt keeps.",
+        panel=RUN,
+        shown="no samples",
+    )
     config: Path | None = path("A TOML file with these options; flags override it.", shown="none")
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 config.json            the plan, the texts, and how they were read
 metrics.jsonl          one line per report
 summary.json           the result; it exists once the training has ended
+samples.txt            what the network wrote during its training, if that was asked for
 model.safetensors      the best model so far; it exists from the first validation on
 checkpoints/, latest   what the training resumes from (`checkpoints`)
 .lock                  held by the process that trains (`lock`)
@@ -62,6 +63,8 @@ COLUMNS = (
 INTERRUPTED, DIVERGED = "interrupt", "diverged"
 Starts = NDArray[np.uint64]  # positions at which documents start
 CHECKPOINTS = "checkpoints"
+_SAMPLE_BEGINS = b"=== step "
+_SAMPLE = re.compile(r"^=== step ([0-9]{1,16}) ===$", re.MULTILINE)
 _STEP = re.compile(r"0|[1-9][0-9]{0,15}")
 
 
@@ -128,6 +131,11 @@ class RunDir:
     def summary(self) -> Path:
         """The result of the training."""
         return self.path / "summary.json"
+
+    @property
+    def samples(self) -> Path:
+        """What the network wrote during its training."""
+        return self.path / "samples.txt"
 
     @property
     def model(self) -> Path:
@@ -208,7 +216,13 @@ class RunDir:
 
     def files(self) -> tuple[Path, ...]:
         """Return the paths of the files that a training writes, which may not exist."""
-        return self.config, self.metrics, self.summary, self.model
+        own = self.config, self.metrics, self.summary, self.model
+        try:
+            with self.samples.open("rb") as file:
+                is_ours = file.read(len(_SAMPLE_BEGINS)) == _SAMPLE_BEGINS  # others have that name
+        except OSError:
+            is_ours = False
+        return (*own, self.samples) if is_ours else own
 
     def write_config(self, config: Mapping[str, Any], data: Dataset, options: TextOptions) -> None:
         """Write config.json; `dataset` reads the text back from what is written here.
@@ -262,6 +276,21 @@ class RunDir:
             files.append(self.metrics, text, written)
         except OSError as error:
             raise RunError(f"{self.metrics} could not be written: {error.strerror}") from error
+
+    def write_sample(self, step: int, text: str) -> None:
+        """Add what the network writes after a step; it replaces that of this and of later steps.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        try:
+            before = self.samples.read_text("utf-8", errors="replace")
+        except OSError:
+            before = ""
+        later = (found for found in _SAMPLE.finditer(before) if int(found[1]) >= step)
+        end = next((found.start() for found in later), len(before))
+        written = f"{before[:end]}=== step {step} ===\n{text}\n\n"
+        files.write_atomically(self.samples, written.encode())
 
     def write_summary(self, content: Mapping[str, Any]) -> None:
         """Write summary.json.

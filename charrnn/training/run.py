@@ -41,6 +41,7 @@ from charrnn.training.events import (
     never,
 )
 from charrnn.training.run_description import Record
+from charrnn.training.samples import sample_text
 from charrnn.training.setup import Setup
 from charrnn.training.state import TrainingState
 from charrnn.training.trainer import Ended, SavePoint, Trainer
@@ -57,6 +58,7 @@ class Control:
     Attributes:
         stop: asked before every step and during scoring: whether to end the training.
         checkpoint_every: steps between checkpoints; by default they are `SAVE_MINUTES` apart.
+        sample_every: steps between two samples for the run's folder; by default there are none.
         started: when the command began (`time.perf_counter`); minutes count from there.
         command: the words of the command line, for config.json; None from Python.
         init_from: the model that the training starts from, for config.json.
@@ -67,6 +69,7 @@ class Control:
     started: float = field(default_factory=time.perf_counter)
     command: Sequence[str] | None = None
     init_from: Path | None = None
+    sample_every: int | None = None
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,9 @@ class Run:
             case SavePoint(last):
                 if last or self._is_checkpoint_due():
                     yield from self._save_checkpoint()
+                every, step = self._control.sample_every, self._trainer.bptt.step
+                if every and step and step % every == 0:
+                    yield from self._save_sample(step)
 
     def _put(self, name: str, job: Callable[[], None]) -> Iterator[Notice]:
         for sentence in self._writer.put(name, job):
@@ -190,6 +196,11 @@ class Run:
     def _finish_writing(self) -> Iterator[Notice]:
         for sentence in self._writer.finish():
             yield Notice(sentence)
+
+    def _save_sample(self, step: int) -> Iterator[Notice]:
+        setup = self._setup
+        text = sample_text(self._trainer.bptt.network, setup.data, setup.plan)
+        yield from self._put("sample", partial(self._run_dir.write_sample, step, text))
 
     def _write_metrics(self, text: bytes) -> None:
         self._run_dir.write_metrics(text, self._metrics_written)

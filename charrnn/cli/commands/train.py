@@ -49,7 +49,14 @@ def train(
         run.curves() as curves,
     ):
         command = ("charrnn", *sys.argv[1:])
-        control = Control(display.stop, run.checkpoint_every, STARTED, command, run.init_from)
+        control = Control(
+            display.stop,
+            run.checkpoint_every,
+            STARTED,
+            command,
+            run.init_from,
+            run.sample_every,
+        )
         if run.resume:
             events = resume(texts, chosen, out=run.out, control=control)
         else:

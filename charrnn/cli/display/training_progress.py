@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 MANY_TOKENS = 10_000  # with more, the output layer is most of a small network
 SAMPLE_LENGTH = 240
-SAMPLE_SEED = 1
 SAMPLE_LINES = 10  # that a chart leaves for the sample
 MIN_CHART_WIDTH = 60  # columns
 CHART_LINES = (5, 10)  # inside its frame, at least and at most
@@ -165,12 +164,9 @@ class Picture(Lines):
 
     def _write(self, network: CharRNN) -> str:
         """Return a sample of the current weights, from a random generator of its own."""
-        from charrnn.generator import Generator
-        from charrnn.model.model_file import Model
+        from charrnn.training.samples import sample_text
 
-        model = Model(network.config, self.planned.data.tokenizer, network.values())
-        writer = Generator(model)
-        return writer.sample(length=SAMPLE_LENGTH, temperature=0.8, seed=SAMPLE_SEED).text
+        return sample_text(network, self.planned.data, self.planned.plan, SAMPLE_LENGTH)
 
     def _draw_chart(self, console: Console) -> str:
         """Return a chart of the losses so far; empty without the space or the package for it."""

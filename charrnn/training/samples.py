@@ -1,0 +1,28 @@
+"""What a network writes while it is trained: for its run's folder, and for a person who watches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from charrnn.config import SampleConfig, to_json
+from charrnn.generator import Generator
+from charrnn.model.model_file import Model
+from charrnn.network.module import CharRNN
+from charrnn.text.dataset import Dataset
+from charrnn.training.plan import Plan
+
+LENGTH = 1000  # characters
+MAX_ENTRIES = 20  # of a model of separate documents
+SEED = 1  # always the same: what differs is what was learned
+TEMPERATURE = 0.8
+
+
+def sample_text(network: CharRNN, data: Dataset, plan: Plan, length: int = LENGTH) -> str:
+    """Return what a network writes with its current weights, from a random generator of its own."""
+    reading = replace(data.reading, documents_apart=plan.train.reset_at_documents)
+    described = {"reading": to_json(reading)}
+    writer = Generator(Model(network.config, data.tokenizer, network.values(), described))
+    separator = reading.separator
+    count = MAX_ENTRIES if separator else 1
+    config = SampleConfig(length=length, temperature=TEMPERATURE, seed=SEED, num_samples=count)
+    return "".join(sample.text + separator for sample in writer.samples("", config))[:length]
