@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 CorpusArgument = Annotated[
     list[str],
     typer.Argument(
-        help="Text files (also gz, bz2, xz, zst), folders, patterns, - for stdin, or a named "
-        "corpus.",
+        help="Text files (also docx, odt, epub, html, rtf, ipynb; gz, bz2, xz, zst), folders, "
+        "patterns, - for stdin, or a named corpus.",
         autocompletion=completion.corpora,
     ),
 ]

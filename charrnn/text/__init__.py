@@ -2,9 +2,13 @@
 
     sources -> corpus -> tokenizer -> dataset -> streams
 
-- `open`: files, folders, globs, standard input, named corpora (`named`) and datasets, by name
-- `sources`: find and decompress files; `encoding`: decode them; `reader`: line ends, byte order
-  marks; `documents`: separators; `notices`: what was changed or looks suspicious
+- `open`: files, named corpora (`named`) and datasets, by name
+- `find_files`: files, folders, globs and standard input; `file_kinds`: which of them are text;
+  `sources`: their bytes, decompressed
+- `extract` and `markup`: the text of documents such as .docx
+- `encoding_guess`: the encoding of each file; `encoding`: decode it
+- `reader`: line ends, byte order marks; `documents`: separators; `notices`: what was changed or
+  looks suspicious
 - `corpus`: a text with the counts of its characters, read in blocks and never held in memory
 - `tokenizer`: characters, bytes or sentencepiece pieces
 - `split`: training, validation and test parts; `id_file` and `manifest`: their files on disk

@@ -1,0 +1,5 @@
+"""Stories run the command as a person does: see `cli.conftest`."""
+
+from cli.conftest import _server, cli
+
+__all__ = ["_server", "cli"]
