@@ -36,7 +36,7 @@ def read_corpus(names: Sequence[str], reading: Reading) -> Corpus:
     """Read texts as `open.read_corpus`, with progress and notices on stderr, but no oddities."""
     from charrnn.text import open as opening
 
-    _announce_stdin(names)
+    _announce_waiting(names)
     with ProgressBar() as bar:
         return opening.read_corpus(names, reading, notify=bar.notify, progress=bar, oddities=False)
 
@@ -45,7 +45,7 @@ def read_for(model: ModelReading, names: Sequence[str], given: Mapping[str, Any]
     """Read a text for a model as `open.read_for`, with progress and notices on stderr."""
     from charrnn.text import open as opening
 
-    _announce_stdin(names)
+    _announce_waiting(names)
     with ProgressBar() as bar:
         return opening.read_for(model, names, given, notify=bar.notify, progress=bar)
 
@@ -60,7 +60,7 @@ def texts_of(
     """Read texts as `open.texts_of`, with progress and notices on stderr."""
     from charrnn.text import open as opening
 
-    _announce_stdin([*names, str(valid), str(test)])
+    _announce_waiting([*names, str(valid), str(test)])
     with ProgressBar() as bar:
         return opening.texts_of(names, options, valid, test, given, notify=bar.notify, progress=bar)
 
@@ -76,13 +76,17 @@ def dataset_of(
     """Make or load a dataset as `open.dataset_of`, with progress and notices on stderr."""
     from charrnn.text import open as opening
 
-    _announce_stdin([*names, str(valid), str(test)])
+    _announce_waiting([*names, str(valid), str(test)])
     with ProgressBar() as bar:
         return opening.dataset_of(
             names, options, valid, test, given, folder, notify=bar.notify, progress=bar
         )
 
 
-def _announce_stdin(names: Sequence[str]) -> None:
+def _announce_waiting(names: Sequence[str]) -> None:
+    """Say what a command waits for that reads from a terminal or a pipe."""
     if "-" in names and sys.stdin.isatty():
         note("reading the text from the terminal: Ctrl-D ends it")
+    for name in names:
+        if name != "-" and Path(name).is_fifo():
+            note(f"reading the pipe {name}, until whatever writes to it ends")

@@ -176,6 +176,8 @@ def _file(path: Path) -> Source:
         return Source(str(path), path)
     try:
         with path.open("rb") as pipe:
+            if not (stat.S_ISFIFO(mode) or pipe.isatty() or str(path) == os.devnull):
+                raise CorpusError(f"{path} is a device, which may never end: name a text file")
             return copied(str(path), pipe)
     except OSError as error:
         raise CorpusError(f"{path} cannot be read: {error.strerror}") from error

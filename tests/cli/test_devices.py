@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import threading
 
 import pytest
 
@@ -51,3 +52,20 @@ def test_a_model_is_no_pipe(cli: Cli) -> None:
     for command in ("sample", "info"):
         words = (command, "--model", "pipe") if command == "sample" else (command, "pipe")
         assert "pipe is a device or a pipe: name a file" in cli(*words, code=2).sentence
+
+
+def test_a_device_is_no_text(cli: Cli) -> None:
+    done = cli("corpora", "stats", "/dev/zero", code=2)
+    assert "/dev/zero is a device, which may never end: name a text file" in done.sentence
+    assert "/dev/null is empty" in cli("corpora", "stats", "/dev/null", code=2).sentence
+
+
+def test_a_text_may_come_through_a_pipe(cli: Cli) -> None:
+    pipe = cli.folder / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=["to and fro\n" * 100])
+    writer.start()
+    done = cli("corpora", "stats", "pipe")
+    writer.join()
+    assert "reading the pipe pipe, until whatever writes to it ends" in done.err
+    assert "1,100 characters" in done.out
