@@ -344,16 +344,16 @@ def window_nats(
     tokenizer: Tokenizer,
     documents: NDArray[np.integer[Any]] | None = None,
 ) -> float | None:
-    """Return nats per character over windows of 256 tokens, each from the start state.
+    """Return nats per character over windows of 256 characters, each from a state of zeros.
 
     This is the protocol of nanoGPT's 1.4697, without a start token, but over consecutive windows
     (at most 1,024, evenly spread) instead of random ones. None if the text, or each of its
-    documents, is shorter than one.
+    documents, is shorter than one, or where a token is not always a character.
 
     Args:
         engine: reads the text.
         ids: (N,) the text.
-        tokenizer: counts characters.
+        tokenizer: tells whether a token is a character.
         documents: where documents start, if no window may reach into another one.
     """
     starts = _window_starts(len(ids), documents)
@@ -361,17 +361,20 @@ def window_nats(
     if count < 1:
         return None
     chosen = np.unique(np.linspace(0, count - 1, min(count, MAX_WINDOWS)).astype(np.int64))
-    total, characters = 0.0, 0
+    total = 0.0
     for first in range(0, len(chosen), MAX_STREAMS):
         begins = starts[chosen[first : first + MAX_STREAMS]]
-        state = engine.start_state(len(begins))
+        targets = ids[begins[:, None] + np.arange(1, WINDOW + 1)]
+        if tokenizer.measure(targets.ravel()).characters != targets.size:
+            return None
+        learned = engine.start_state(len(begins))
+        state = tuple(tuple(part * 0 for part in layer) for layer in learned)
         for rows in _chunks(WINDOW):
             positions = begins[None, :] + rows[:, None]
             inputs, targets = ids[positions], ids[positions + 1]
             nats, state = engine.nats(inputs.astype(np.int64), targets.astype(np.int64), state)
             total += float(np.sum(nats, dtype=np.float64))
-            characters += tokenizer.measure(targets.ravel()).characters
-    return total / max(1, characters)
+    return total / (len(chosen) * WINDOW)
 
 
 def _window_starts(length: int, documents: NDArray[np.integer[Any]] | None) -> Integers:

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable
@@ -268,7 +269,28 @@ def test_losses_are_per_character_and_byte_for_any_token(exact: bool) -> None:
     assert (score.characters, score.num_bytes) == (700, 1400)
     assert score.nats == pytest.approx(2 * math.log(256))
     assert score.bits_per_byte == pytest.approx(8)
-    assert scoring.window_nats(even, ids, tokenizer) == pytest.approx(2 * math.log(256))
+
+
+def test_windows_are_of_characters_or_there_are_none() -> None:
+    tokenizer = ByteTokenizer()
+    even = Constant(*[1 / 256] * 256)
+    plain = tokenizer.encode("a" * 700)
+    assert scoring.window_nats(even, plain, tokenizer) == pytest.approx(math.log(256))
+    assert scoring.window_nats(even, tokenizer.encode("é" * 700), tokenizer) is None
+    assert scoring.window_nats(even, tokenizer.encode("a" * 300 + "é" * 200), tokenizer) is None
+    assert scoring.window_nats(even, tokenizer.encode("a" * 300 + "é"), tokenizer) is not None
+
+
+def test_windows_start_from_zero_where_the_start_is_learned(make_model: MakeModel) -> None:
+    model = make_model("abc", learned_start=True, num_layers=2)
+    ids = np.array(np.random.default_rng(3).integers(0, 3, 300), np.uint8)
+    nats = scoring.window_nats(_float64(model), ids, model.tokenizer)
+    zero = {name: value * (".start." not in name) for name, value in model.values.items()}
+    without = dataclasses.replace(model, values=zero)
+    assert nats == scoring.window_nats(_float64(without), ids, model.tokenizer)
+    assert scoring.score(_float64(model), ids, model.tokenizer, 3).nats != pytest.approx(
+        scoring.score(_float64(without), ids, model.tokenizer, 3).nats
+    )
 
 
 def _texts(lengths: list[int]) -> list[NDArray[np.uint8]]:

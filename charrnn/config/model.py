@@ -60,7 +60,10 @@ class Form(Options):
         panel=NETWORK,
     )
     learned_start: bool = switch(
-        "Learn the initial state instead of starting from zero.", panel=NETWORK
+        "Learn the initial state instead of starting from zero; in training, streams then begin "
+        "anew where a window begins at the start of a line (or of a document, where those are "
+        "kept apart).",
+        panel=NETWORK,
     )
     layer_norm: bool = switch(
         "Layer normalization of the input and recurrent parts of each gate or candidate.",

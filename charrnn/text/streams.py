@@ -7,6 +7,10 @@ token is read twice). Each epoch begins with the start token in every stream, so
 learns how a text begins from B beginnings instead of one. The end of a stream, if shorter than k1,
 is not read.
 
+A network with a learned start needs more beginnings than those: then a stream also begins anew
+wherever one of its windows begins at the start of a line, or, in a text without line ends, at every
+`RESTART`-th window.
+
 If documents are kept apart, each begins with a window of its own, from the start token and the
 initial state. Its last window is padded with targets that do not count, so that every window has
 the same shape. Items of a list come in a new order at every epoch, which depends on the seed and
@@ -28,6 +32,7 @@ from charrnn.errors import CorpusError
 
 _BLOCK = 2**16  # ids searched at a time
 IGNORED = -100  # a target that does not count, the default of torch's cross entropy
+RESTART = 32  # windows after which a stream begins anew in a text without line ends
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,8 @@ class Window:
         targets: (T, B) ids, one step later than the inputs.
         counted: number of its last steps whose losses only this window counts.
         shift: number of steps after which the next window starts.
-        begins: (B,) whether a document, and so a new state, begins; None for a single text.
+        begins: (B,) whether a document or a stream begins, and so a new state; None where none
+            does.
     """
 
     start: int
@@ -133,6 +139,8 @@ class Streams:
         documents: windows that keep documents apart, each of which is one update. All streams have
             the same number of them; the rest is not read.
         order: the documents of an epoch in its order; None: they keep theirs.
+        begins_anew: whether streams begin anew at the starts of lines.
+        newline: the ids after which a line starts; None without one.
     """
 
     ids: Ids
@@ -143,6 +151,8 @@ class Streams:
     update_every: int
     documents: Documents | None = None
     order: Callable[[int], Documents] | None = None
+    begins_anew: bool = False
+    newline: int | NDArray[np.integer[Any]] | None = None
 
     @property
     def windows(self) -> int:
@@ -174,9 +184,18 @@ class Streams:
         shift = max(0, end + self.update_every - self.seq_len) - start
         rows = np.arange(start - 1, end)[:, None]
         read = self.ids[self.starts + rows].astype(np.int64)  # a copy of the window alone
+        begins = self._begin_anew(read[0], cursor) if start and self.begins_anew else None
         if start == 0:
             read[0] = self.start_token
-        return Window(start, read[:-1], read[1:], self.update_every, shift)
+        elif begins is not None:
+            read[0, begins] = self.start_token
+        return Window(start, read[:-1], read[1:], self.update_every, shift, begins)
+
+    def _begin_anew(self, before: Integers, cursor: Cursor) -> NDArray[np.bool_]:
+        """Return which streams (B,) begin anew with a window, given the ids (B,) before it."""
+        if self.newline is not None and np.size(self.newline):
+            return np.isin(before, self.newline)
+        return (cursor.window + np.arange(self.batch_size)) % RESTART == 0
 
     def _of_documents(self, documents: Documents, cursor: Cursor) -> Window:
         windows = np.arange(self.batch_size) * self.windows + cursor.window
@@ -220,6 +239,8 @@ def make(
     update_every: int | None = None,
     documents: NDArray[np.integer[Any]] | None = None,
     shuffle: int | None = None,
+    *,
+    begins_anew: bool = False,
 ) -> Streams:
     """Cut `ids` (N,) into B streams of floor(N / B) tokens, which must hold a window.
 
@@ -232,6 +253,7 @@ def make(
         update_every: k1; None means k2.
         documents: where documents start, to keep them apart; None for a single text.
         shuffle: a seed, to read the documents in a new order at every epoch.
+        begins_anew: let streams begin anew at the starts of lines; not with `documents`.
 
     Raises:
         CorpusError: the documents have fewer windows than there are streams.
@@ -250,7 +272,16 @@ def make(
     starts = np.arange(batch_size) * length
     if newline is not None:
         starts = np.array([_line_start(ids, int(at), newline, length // 8) for at in starts])
-    return Streams(ids, starts, length, start_token, seq_len, update_every or seq_len)
+    return Streams(
+        ids,
+        starts,
+        length,
+        start_token,
+        seq_len,
+        update_every or seq_len,
+        begins_anew=begins_anew,
+        newline=newline,
+    )
 
 
 def _line_start(

@@ -103,5 +103,6 @@ def make_trainer(setup: Setup, values: Values) -> Trainer:
         train.update_every,
         setup.documents("train"),
         train.seed if setup.options.items else None,
+        begins_anew=model.learned_start and train.state == "carry",
     )
     return Trainer(BPTT(network, made, train), setup.validation, data.characters_per_token)

@@ -164,6 +164,38 @@ def test_a_text_without_line_ends_is_cut_evenly() -> None:
     assert _whole(made).targets[0].tolist() == [0, 4, 8]
 
 
+def test_streams_begin_anew_where_a_window_begins_at_the_start_of_a_line() -> None:
+    # two streams of ten; 7 ends a line, and two of the windows of two begin after one
+    ids = np.array([1, 7, 2, 3, 4, 7, 7, 5, 6, 1, 1, 2, 3, 4, 5, 7, 7, 7, 2, 2], np.uint8)
+    made = streams.make(ids, 2, 2, START, 7, begins_anew=True)
+    made = replace(made, starts=np.array([0, 10]))
+    windows = [made.window(Cursor(0, number)) for number in range(made.windows)]
+    begins = [None if w.begins is None else w.begins.tolist() for w in windows]
+    assert begins == [None, [True, False], [False, False], [True, True], [False, True]]
+    assert [w.inputs[0].tolist() for w in windows] == [
+        [START, START],
+        [START, 2],
+        [3, 4],
+        [START, START],
+        [5, START],
+    ]
+    assert windows[3].inputs[1].tolist() == [7, 7]  # the rest is as without
+    plain = streams.make(ids, 2, 2, START, 7)
+    assert all(plain.window(Cursor(0, number)).begins is None for number in range(5))
+
+
+def test_without_line_ends_streams_begin_anew_in_turn() -> None:
+    made = streams.make(np.zeros(400, np.uint8), 4, 1, START, None, begins_anew=True)
+    for newline in (None, np.zeros(0, np.int64)):
+        made = replace(made, newline=newline)
+        anew = [made.window(Cursor(0, number)).begins for number in range(1, made.windows)]
+        rows = np.array(anew)
+        assert rows.shape == (99, 4)
+        for stream in rows.T:
+            assert set(np.diff(np.flatnonzero(stream))) == {streams.RESTART}
+        assert rows.sum(1).max() == 1
+
+
 def test_the_error_for_a_short_text_says_what_fits() -> None:
     with pytest.raises(CorpusError) as caught:
         streams.check_fit(1000, 64, 64, "poem")

@@ -349,6 +349,22 @@ def _is_trained_saved_and_scored(tmp_path: Path, cell: str, form: dict[str, Any]
         assert all(value.any() for name, value in _values(result).items() if ".start." in name)
 
 
+def test_a_learned_start_is_learned_within_an_epoch_and_predicts_how_a_text_begins(
+    tmp_path: Path,
+) -> None:
+    text = "".join(f"whither {'so ' * (n % 5)}fast?\n" for n in range(400))
+    options = {"steps": 150, "cell": "lstm", "backend": "library"}
+    results = {
+        learned: _train(text, tmp_path / str(learned), learned_start=learned, **options)
+        for learned in (False, True)
+    }
+    assert results[True].epochs < 1
+    starts = [v for name, v in _values(results[True]).items() if ".start." in name]
+    assert all(np.abs(value).max() > 0.02 for value in starts)  # it was below 0.001
+    losses = {n: charrnn.load(r.model).score("whither ").nats for n, r in results.items()}
+    assert losses[True] < losses[False] - 0.5
+
+
 def _values(result: Result) -> Any:
     return model_file.load(Path(result.model)).values
 

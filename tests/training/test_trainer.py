@@ -313,6 +313,29 @@ def test_the_learned_start_is_trained_by_the_windows_that_begin_with_it(
     assert all(weight.any() for weight in starts.values())
 
 
+def test_streams_that_begin_anew_read_from_the_learned_start(tiny_text: str) -> None:
+    """The other streams go on with the state that was carried."""
+    trainer = _trainer(_data(tiny_text), form=Form(learned_start=True))
+    bptt = trainer.bptt
+    newline = trainer.validation.tokenizer.encode("e")  # ends more windows than a line end
+    bptt.streams = dataclasses.replace(bptt.streams, begins_anew=True, newline=newline)
+    mixed = 0
+    for _ in range(bptt.streams.windows):
+        window = bptt.streams.window(bptt.cursor)
+        state = bptt.carried if window.start else bptt.network.start_state(4)
+        if window.begins is not None:
+            rows = torch.from_numpy(window.begins)
+            state = bptt.network.reset_rows(state, rows)
+            mixed += bool(rows.any()) and not bool(rows.all())
+        nats, _ = bptt.network.nats(window.inputs, window.targets, state)
+        bptt.update(0.01)
+        assert bptt.losses[-1].item() == pytest.approx(nats.mean(), rel=1e-5)
+        starts = [w.grad for name, w in bptt.network.weights().items() if ".start." in name]
+        begins = window.start == 0 or bool(window.begins is not None and window.begins.any())
+        assert all(bool(grad is not None and grad.any()) is begins for grad in starts)
+    assert mixed
+
+
 def test_windows_use_the_current_learned_start(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text), form=Form(learned_start=True), update_every=2)
     trainer.bptt.update(0.05)
