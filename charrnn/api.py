@@ -89,9 +89,9 @@ def train(
     watch = _Watch(callback, progress)
     read = watch.read(names, text, made, run, given)
 
-    def events(stop: Stop) -> Events:
+    def events(stop: Stop, notify: Notify) -> Events:
         control = Control(
-            stop, run.checkpoint_every, started, None, run.init_from, run.sample_every
+            stop, run.checkpoint_every, started, None, run.init_from, run.sample_every, notify
         )
         if run.resume:
             return resume(read, chosen, out=run.out, control=control)
@@ -164,7 +164,7 @@ class _Watch:
         if self._callback and self._callback(event) is False:
             self._stopped = True
 
-    def run(self, events: Callable[[Stop], Events]) -> Result:
+    def run(self, events: Callable[[Stop, Notify], Events]) -> Result:
         """Run a training to its end and return its result."""
         from charrnn.training.events import Done
 
@@ -175,7 +175,13 @@ class _Watch:
             self._display(signals.requested) as display,
         ):
             asked = display.stop if display else signals.requested
-            with contextlib.closing(events(lambda: asked() or self._stopped)) as running:
+
+            def notify(sentence: str) -> None:
+                if display:
+                    display.notify(sentence)
+                self._notify(sentence)
+
+            with contextlib.closing(events(lambda: asked() or self._stopped, notify)) as running:
                 for event in running:
                     signals.requested()  # from the first event on there is something to save
                     if display:

@@ -13,6 +13,7 @@ from charrnn.cli.shared import note
 from charrnn.cli.texts import read_for
 from charrnn.config import EngineOptions
 from charrnn.errors import OptionError, PromptError
+from charrnn.storage import machine
 
 if TYPE_CHECKING:
     from charrnn.arrays import Ids
@@ -144,7 +145,7 @@ class Evaluator:
     def _dynamic(self, ids: Ids) -> Score:
         from charrnn.training import dynamic_evaluation
 
-        threads = self.engine.threads or 1
+        threads = machine.usable_threads(self.engine.threads, note) or 1
         with ProgressBar(in_bytes=False) as bar:
             progress = bar.of("reading and learning", len(ids))
             return dynamic_evaluation.score(self.model, ids, threads=threads, progress=progress)

@@ -93,7 +93,9 @@ class TrainKeywords(TypedDict, total=False):
     output_depth: int
     """Number of matrices from the last layer to the logits. Default: 1."""
     learned_start: bool
-    """Learn the initial state instead of starting from zero. Default: False."""
+    """Learn the initial state instead of starting from zero; in training, streams then begin anew
+    where a window begins at the start of a line (or of a document, where those are kept apart).
+    Default: False."""
     layer_norm: bool
     """Layer normalization of the input and recurrent parts of each gate or candidate. Default:
     False."""
@@ -136,7 +138,8 @@ class TrainKeywords(TypedDict, total=False):
     """Bytes that cannot be decoded: strict (report an error) or replace (by U+FFFD). Default:
     'strict'."""
     newline: Literal["keep", "lf"]
-    """Line ends: keep them, or lf (turn CR LF into LF). Default: 'keep'."""
+    """Line ends: keep them, or lf (turn CR LF, CR, NEL, U+2028 and U+2029 into LF). Default:
+    'keep'."""
     include: str | Sequence[str]
     """Read only files of a folder that match this pattern, such as '*.c'; may be repeated. Default:
     all."""

@@ -11,6 +11,7 @@ from charrnn.errors import OptionError
 from charrnn.inference.engine import Chooser, Engine
 from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.model.parameters import Parameters
+from charrnn.storage import machine
 
 COMPILING = "compiling for this machine: this takes some seconds, once"
 
@@ -35,6 +36,7 @@ class EngineSelector:
         """
         self._config, self._values, self._options = config, values, options
         self._notify = notify
+        self._threads = machine.usable_threads(options.threads, notify)
         self._notify_compiling = functools.cache(lambda: notify(COMPILING))
 
     def select(self) -> Engine:
@@ -52,9 +54,7 @@ class EngineSelector:
                 from charrnn.inference.compiled_engine import CompiledEngine
 
                 given = (self._config, self._values)
-                return CompiledEngine(
-                    *given, weights=self._options.weights, threads=self._options.threads
-                )
+                return CompiledEngine(*given, weights=self._options.weights, threads=self._threads)
         except compile_errors() as error:
             return self._numpy_engine(error)
 

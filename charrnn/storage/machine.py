@@ -9,7 +9,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,35 @@ def installed() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def usable_threads(asked: int | None, notify: Callable[[str], object]) -> int | None:
+    """Return how many threads to use of those that were asked for: at most one for each core.
+
+    More would wait for each other at every step; `notify` is told if they are fewer.
+    """
+    if asked is None or asked <= cores():
+        return asked
+    notify(f"--threads {asked:,}: {cores():,} are used, one for each core of this machine")
+    return cores()
+
+
+def busy() -> str | None:
+    """Return a sentence about a machine that does more than it has cores for; else None."""
+    try:
+        load = os.getloadavg()[0]
+    except (AttributeError, OSError):  # the system does not say
+        return None
+    if load <= cores():
+        return None
+    return f"other programs keep this machine busy (load {load:.1f}, {cores()} cores)"
 
 
 @functools.cache

@@ -194,8 +194,9 @@ class Streams:
     def _begin_anew(self, before: Integers, cursor: Cursor) -> NDArray[np.bool_]:
         """Return which streams (B,) begin anew with a window, given the ids (B,) before it."""
         if self.newline is not None and np.size(self.newline):
-            return np.isin(before, self.newline)
-        return (cursor.window + np.arange(self.batch_size)) % RESTART == 0
+            return np.asarray(np.isin(before, self.newline), np.bool_)
+        turns = cursor.window + np.arange(self.batch_size)
+        return np.asarray(turns % RESTART == 0, np.bool_)
 
     def _of_documents(self, documents: Documents, cursor: Cursor) -> Window:
         windows = np.arange(self.batch_size) * self.windows + cursor.window

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from charrnn.errors import ModelError, OptionError
 from charrnn.network.module import choose_device
 from charrnn.run_dir import RunDir, checkpoints, choose_run_dir, lock
 from charrnn.run_dir.checkpoints import Found
+from charrnn.storage import machine
 from charrnn.text import corpus
 from charrnn.text.corpus import Corpus
 from charrnn.text.open import Texts
@@ -167,9 +167,10 @@ def _restored(
 def _train(resumed: _Resumed, control: Control) -> Events:
     setup, trainer, earlier = resumed.setup, resumed.trainer, resumed.record
     step = resumed.state.step
-    cores = os.cpu_count() or 1
-    threads = setup.options.threads or max(1, min(earlier.machine["threads"], cores))
-    with process_settings.settings(setup.device, threads):
+    notes: list[str] = []
+    threads = machine.usable_threads(setup.options.threads, notes.append)
+    threads = threads or max(1, min(earlier.machine["threads"], machine.cores()))
+    with process_settings.settings(setup.device, threads), control.while_compiling():
         torch.manual_seed(setup.plan.train.seed)
         differences = state.restore_generators(resumed.state, setup.device)
         if setup.device.type == "cuda":  # only on CUDA
@@ -183,13 +184,20 @@ def _train(resumed: _Resumed, control: Control) -> Events:
         run = Run(setup, trainer, control, past)
         if earlier.fraction >= 1 and run.budget.fraction(step) < 1:
             trainer.validated = -1  # the last validation came after this checkpoint: repeat it
-        sentences = (*_sentences(resumed, differences),)
+        rate = trainer.learning_rate(run.budget.fraction(step))
+        sentences = (*_sentences(resumed, rate, differences), *notes)
         yield Planned(setup.run_dir, setup.data, setup.plan, setup.kernel, sentences)
         yield from run.train()
 
 
-def _sentences(resumed: _Resumed, differences: list[str]) -> Iterator[str]:
-    """Say where the training continues, what changed, and what may change its last bits."""
+def _sentences(resumed: _Resumed, rate: float, differences: list[str]) -> Iterator[str]:
+    """Say where the training continues, what changed, and what may change its last bits.
+
+    Args:
+        resumed: the training.
+        rate: learning rate of its next step.
+        differences: what may change its last bits.
+    """
     earlier = resumed.record
     yield (
         f"resumed  at step {resumed.state.step:,}, {min(earlier.fraction, 1):.0%} of the planned "
@@ -199,6 +207,12 @@ def _sentences(resumed: _Resumed, differences: list[str]) -> Iterator[str]:
         before = getattr(earlier.plan.train, name, getattr(earlier.options, name))
         if before != value:
             yield f"changed  {name}: {_or_none(before)} -> {_or_none(value)}"
+    last = resumed.state.learning_rate
+    if resumed.changes.keys() & set(change_rules.BUDGETS) and rate > 1.01 * last:
+        yield (
+            f"learning rate: it had fallen to {last:.2g} and rises to {rate:.2g}, as the training "
+            "is longer now; it falls again until the end (--learning-rate sets its peak)"
+        )
     for sentence in differences:
         yield f"not bit for bit reproducible: {sentence}"
 

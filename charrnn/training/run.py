@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
@@ -15,8 +16,10 @@ from typing import Any
 
 import torch
 
+from charrnn.compiler import cache
 from charrnn.config import to_json
 from charrnn.errors import DivergedError
+from charrnn.inference.select import COMPILING
 from charrnn.model import model_file, parameters
 from charrnn.model.model_file import MODEL_NAME, Model
 from charrnn.run_dir import DIVERGED, INTERRUPTED, checkpoints
@@ -51,6 +54,10 @@ SAVE_MINUTES = 1.0  # between two checkpoints
 SAVE_SHARE = 0.01  # of the time at most goes into saving: if it is slow, it is done less often
 
 
+def _ignore(sentence: str) -> None:
+    """Do nothing: the default of `Control.notify`."""
+
+
 @dataclass(frozen=True)
 class Control:
     """How the caller of a training controls it.
@@ -62,6 +69,7 @@ class Control:
         started: when the command began (`time.perf_counter`); minutes count from there.
         command: the words of the command line, for config.json; None from Python.
         init_from: the model that the training starts from, for config.json.
+        notify: called with a sentence that cannot wait for the next event, from within a step.
     """
 
     stop: Stop = never
@@ -70,6 +78,11 @@ class Control:
     command: Sequence[str] | None = None
     init_from: Path | None = None
     sample_every: int | None = None
+    notify: Callable[[str], object] = _ignore
+
+    def while_compiling(self) -> AbstractContextManager[None]:
+        """Return a context in which the start of a compilation is notified, once."""
+        return cache.notify_compiling(lambda: self.notify(COMPILING))
 
 
 @dataclass(frozen=True)

@@ -86,8 +86,11 @@ def begin(
 ) -> Events:
     """Plan and train in a folder that was chosen; `replace_run`: it may hold a run."""
     device = choose_device(options.device)
-    with process_settings.settings(device, options.threads):
+    notes: list[str] = []
+    threads = machine.usable_threads(options.threads, notes.append)
+    with process_settings.settings(device, threads), control.while_compiling():
         setup = _setup(run_dir, texts, options, device, model)
+        yield from map(Notice, notes)
         yield from _advice(setup)
         yield Planned(run_dir, setup.data, setup.plan, setup.kernel)
         run_dir.create()
@@ -106,7 +109,10 @@ def begin(
 
 
 def _advice(setup: Setup) -> Iterator[Notice]:
-    """Say that a text is short, or a list, if it is to be read as one text."""
+    """Say what a plan rests on, and that a text is short, or a list that is read as one text."""
+    busy = machine.busy() if setup.plan.train.minutes is not None else None
+    if busy:
+        yield Notice(f"{busy}: the network is planned for the speed that is left")
     if setup.options.reset_at_documents:
         return
     characters = sum(size.characters for size in setup.data.sizes.values())

@@ -41,3 +41,33 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     with machine.freed_memory_kept():
         pass
+
+
+def test_at_most_one_thread_for_each_core_is_used_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 4)
+    said: list[str] = []
+    assert [machine.usable_threads(asked, said.append) for asked in (None, 1, 4)] == [None, 1, 4]
+    assert said == []
+    assert machine.usable_threads(999, said.append) == 4
+    assert said == ["--threads 999: 4 are used, one for each core of this machine"]
+
+
+def test_a_machine_is_busy_whose_load_is_above_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 4)
+    monkeypatch.setattr("os.getloadavg", lambda: (4.0, 9.0, 9.0), raising=False)
+    assert machine.busy() is None
+    monkeypatch.setattr("os.getloadavg", lambda: (7.81, 1.0, 1.0), raising=False)
+    assert machine.busy() == "other programs keep this machine busy (load 7.8, 4 cores)"
+    monkeypatch.delattr("os.getloadavg")  # Windows has none
+    assert machine.busy() is None
+
+
+def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machine.cores() >= 1
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 3, 5}, raising=False)
+    assert machine.cores() == 3
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert machine.cores() == 1

@@ -363,6 +363,10 @@ def test_more_steps_continue_from_the_end(tmp_path: Path, whole: Path) -> None:
     result = _resume(run_dir, watching, steps=60)
     assert result.steps == 60
     assert "changed  steps: 30 -> 60" in watching.notices
+    (rise,) = [sentence for sentence in watching.notices if sentence.startswith("learning rate")]
+    peak = SMALL["learning_rate"]
+    last, now = (peak * learning_rate.schedule(part) for part in (29 / 30, 30 / 60))
+    assert f"it had fallen to {last:.2g} and rises to {now:.2g}" in rise
     rows, before = _metrics(run_dir), _metrics(whole)
     assert rows[:29] == before[:29]
     assert rows[29]["step"] == 30

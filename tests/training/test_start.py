@@ -5,7 +5,7 @@ import os
 import platform
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from following import Follower, train
 
 import charrnn
 from charrnn import scoring
+from charrnn.compiler import cache
 from charrnn.config import TrainOptions
 from charrnn.decoding.step import log_softmax
 from charrnn.errors import CorpusError, OptionError, RunError
@@ -33,6 +34,7 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.open import Texts
 from charrnn.training import setup, validation
 from charrnn.training.events import Metrics, Notice, Planned, Progress, Result
+from charrnn.training.run import Control
 from charrnn.training.start import start
 
 SMALL: dict[str, Any] = {
@@ -671,3 +673,44 @@ def _planned_events(text: str) -> Iterator[Any]:
             yield event
             if isinstance(event, Planned):
                 return
+
+
+def test_that_code_is_compiled_is_said_from_within_a_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    told: list[Callable[[], object]] = []
+
+    @contextmanager
+    def notify_compiling(notify: Callable[[], object]) -> Iterator[None]:
+        told.append(notify)
+        yield
+
+    monkeypatch.setattr(cache, "notify_compiling", notify_compiling)
+    control = Control(notify=said.append)
+    events = start(Texts(_corpus(TEXT)), TrainOptions(**SMALL), out=tmp_path, control=control)
+    with closing(events):
+        assert isinstance(next(e for e in events if isinstance(e, Planned)), Planned)
+        (compiles,) = told
+        compiles()
+        assert said == ["compiling for this machine: this takes some seconds, once"]
+
+
+@pytest.mark.parametrize(("options", "said"), [({"minutes": 0.01}, True), ({"steps": 1}, False)])
+def test_a_busy_machine_is_said_where_the_plan_depends_on_its_speed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, float], said: bool
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (99.0, 1.0, 1.0), raising=False)
+    chosen = TrainOptions(
+        **{**SMALL, "steps": None, "cell": "lstm", "backend": "library"} | options
+    )
+    events = start(Texts(_corpus(TEXT)), chosen, out=tmp_path / "run")
+    with closing(events):
+        sentences = []
+        for event in events:
+            if isinstance(event, Planned):
+                break
+            sentences += [event.sentence] if isinstance(event, Notice) else []
+    busy = [sentence for sentence in sentences if "load 99.0" in sentence]
+    assert bool(busy) is said
+    assert all("planned for the speed that is left" in sentence for sentence in busy)

@@ -12,9 +12,10 @@ import typer
 
 from charrnn.cli.display import bench_tables as tables
 from charrnn.cli.options import Only, configured
-from charrnn.cli.shared import JsonOption, guarded
+from charrnn.cli.shared import JsonOption, guarded, note
 from charrnn.cli.texts import read_corpus
 from charrnn.config import CellName, EngineOptions, Reading, SampleConfig, TrainOptions
+from charrnn.storage import machine
 
 CellsOption = Annotated[
     list[str] | None,
@@ -61,7 +62,8 @@ def bench_train(
 
     from charrnn.bench import training
 
-    torch.set_num_threads(kernel.threads or torch.get_num_threads())
+    threads = machine.usable_threads(kernel.threads, note)
+    torch.set_num_threads(threads or torch.get_num_threads())
     how: dict[str, Any] = {"precision": kernel.precision, "backend": kernel.backend}
     cases = [
         replace(training.Case(name, _layers(name, num_layers), **sizes), **how)

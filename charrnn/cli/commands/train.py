@@ -56,6 +56,7 @@ def train(
             command,
             run.init_from,
             run.sample_every,
+            display.notify,
         )
         if run.resume:
             events = resume(texts, chosen, out=run.out, control=control)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from charrnn.training.plan import Plan
 
 MANY_TOKENS = 10_000  # with more, the output layer is most of a small network
+# The first steps compile, and their median says nothing about the others before these are more.
+FIRST_STEPS = 3
 SAMPLE_LENGTH = 240
 SAMPLE_LINES = 10  # that a chart leaves for the sample
 MIN_CHART_WIDTH = 60  # columns
@@ -58,6 +60,10 @@ class Lines:
         self._stop = stop
         self._stopping = False
         self.planned: Planned
+
+    @property
+    def _by_clock(self) -> bool:
+        return self.planned.plan.train.minutes is not None
 
     def __enter__(self) -> Lines:
         return self
@@ -98,7 +104,7 @@ class Lines:
 
     def _show_progress(self, metrics: Metrics, network: CharRNN) -> None:
         if metrics.valid_nats is not None or not len(self.planned.data.valid):
-            note(progress_line(metrics))
+            note(progress_line(metrics, self._by_clock))
 
     def _show_result(self, result: Result) -> None:
         for line in result_lines(result):
@@ -203,10 +209,10 @@ class Picture(Lines):
         bar = Table.grid(expand=True, padding=(0, 1))
         bar.add_column(ratio=1)
         bar.add_column(justify="right")
-        left = clock(seconds_left(metrics))
+        left = time_left(metrics, self._by_clock)
         bar.add_row(
             ProgressBar(total=1.0, completed=metrics.fraction),
-            Text(f"{metrics.fraction:4.0%}  {left} left"),
+            Text(f"{metrics.fraction:4.0%}{left}"),
         )
         numbers = Table.grid(expand=True, padding=(0, 2))
         for _ in range(4):
@@ -223,7 +229,7 @@ class Picture(Lines):
             (
                 f"step {metrics.step:,}",
                 f"epoch {metrics.epoch:.2f}",
-                f"{metrics.chars_per_second:,.0f} chars/s",
+                speed(metrics),
                 f"rate {metrics.learning_rate:.2e}",
             ),
             (
@@ -300,14 +306,14 @@ def window(plan: Plan) -> str:
     return f"{words} (about {needed / 1e9:.1f} GB)" if needed > 1e9 else words
 
 
-def progress_line(metrics: Metrics) -> str:
-    """Return a report in one line."""
+def progress_line(metrics: Metrics, by_clock: bool) -> str:
+    """Return a report in one line; `by_clock`: the training ends at a time."""
     valid = "" if metrics.valid_nats is None else f"  valid {losses(metrics.valid_nats)}"
     return (
         f"{metrics.fraction:4.0%}  step {metrics.step:,}  epoch {metrics.epoch:.2f}"
         f"  train {losses(metrics.train_nats)}{valid}"
         f"  gradient {_norm(metrics)}, {metrics.clipped:.0%} clipped"
-        f"  {metrics.chars_per_second:,.0f} chars/s  {clock(seconds_left(metrics))} left"
+        f"  {speed(metrics)}{time_left(metrics, by_clock)}"
     )
 
 
@@ -345,9 +351,30 @@ def _norm(metrics: Metrics) -> str:
     return f"{metrics.grad_norm:.2f}" if metrics.grad_norm < 1e4 else f"{metrics.grad_norm:.2g}"
 
 
-def seconds_left(metrics: Metrics) -> float:
-    """Estimate the seconds left from the time that the part done has taken."""
-    return metrics.seconds * (1 - metrics.fraction) / max(metrics.fraction, 1e-9)
+def speed(metrics: Metrics) -> str:
+    """Return the speed in words, as soon as it is that of a usual step."""
+    if metrics.step < FIRST_STEPS:
+        return "speed not known yet"
+    return f"{metrics.chars_per_second:,.0f} chars/s"
+
+
+def time_left(metrics: Metrics, by_clock: bool) -> str:
+    """Return the time left in words, after two spaces; nothing as long as it is not known."""
+    seconds = seconds_left(metrics, by_clock)
+    return "" if seconds is None else f"  {clock(seconds)} left"
+
+
+def seconds_left(metrics: Metrics, by_clock: bool) -> float | None:
+    """Estimate the seconds left; None in the first steps of a training that counts steps.
+
+    A clock knows them. Otherwise the time so far does not tell: it holds compiling and saving.
+    """
+    part = (1 - metrics.fraction) / max(metrics.fraction, 1e-9)
+    if by_clock:
+        return metrics.seconds * part
+    if metrics.step < FIRST_STEPS:
+        return None
+    return metrics.characters * part / metrics.chars_per_second
 
 
 def clock(seconds: float) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import strict_json
 
+from charrnn.storage import machine
 from cli.conftest import BY_LIBRARY, TEXT_CHARACTERS, TINY, Cli, Run, story
 
 FIELDS = {
@@ -156,6 +157,19 @@ def test_hello_is_learned_and_the_folder_gets_the_next_number(cli: Cli) -> None:
     assert result["run_dir"] == str(Path("runs") / "hello-2")
     assert result["valid_nats"] < 0.02
     assert cli("greedy", "--prompt", "hell", "--length", 11).out == "hellohellohello"
+
+
+def test_more_threads_than_cores_are_not_used(cli: Cli, tiny: Run) -> None:
+    done = cli("train", tiny.text, *QUICK, "--threads", 999)
+    cores = machine.cores()
+    assert f"--threads 999: {cores} are used, one for each core of this machine" in done.err
+    assert described(cli.folder / "runs" / "story-1")["threads"] == cores
+    assert "speed not known yet" in done.err
+    done = cli("train", tiny.text, "--out", "runs/story-1", "--resume", "--steps", 4)
+    assert "--threads 999" in done.err
+    done = cli("sample", "-m", tiny.folder, "--length", 9, "--seed", 1, "--threads", 999)
+    assert "--threads 999" in done.err
+    assert done.out == cli("sample", "-m", tiny.folder, "--length", 9, "--seed", 1).out
 
 
 def test_several_texts_with_a_separate_validation_text(cli: Cli) -> None:
