@@ -20,11 +20,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from charrnn.compiler import cell_file
 from charrnn.config import RunOptions, TrainOptions
 from charrnn.config.signature import LOAD, TRAIN
 from charrnn.decoding.output_text import Sample
 from charrnn.errors import CorpusError, ModelError, OptionError, file_name
 from charrnn.generator import Generator
+from charrnn.model.model_file import CellGiven
 from charrnn.run_dir import find_model, read_model
 from charrnn.scoring import Score
 from charrnn.text import open as opening
@@ -67,7 +69,8 @@ def train(
             it does for Ctrl-C.
         progress: show on stderr what ``charrnn train`` shows: a live picture on a terminal, lines
             elsewhere.
-        options: see below; what is left out is planned.
+        options: see below; what is left out is planned. `cell` may also be a path or a
+            `charrnn.cells.Cell` of your own.
 
     Raises:
         CharRNNError: as the command line prints it.
@@ -80,6 +83,8 @@ def train(
 
     started = time.perf_counter()
     given = TRAIN.check("charrnn.train", options)
+    if "cell" in given:
+        given["cell"] = cell_file.use(given["cell"])
     run = RunOptions(**{name: given.pop(name) for name in _RUN_FIELDS & given.keys()})
     chosen = run.chosen(given)
     model = read_model(find_model(run.init_from)) if run.init_from else None
@@ -203,19 +208,23 @@ class _Watch:
 
 
 @LOAD.document
-def load(path: str | Path | None = None, **options: Unpack[LoadKeywords]) -> Generator:
+def load(
+    path: str | Path | None = None, *, cell: CellGiven = None, **options: Unpack[LoadKeywords]
+) -> Generator:
     """Return the model of a model file, of a run's folder or of a checkpoint.
 
     Args:
         path: the file or the folder; by default what the environment variable CHARRNN_MODEL names,
             or else the newest run in ./runs.
+        cell: the model's cell, if it is one of your own: its file, whose code is run; the name of
+            an installed one; or the `charrnn.cells.Cell` itself.
         options: see below.
 
     Raises:
-        ModelError: the file is missing, damaged or foreign.
-        OptionError: an option is invalid, or options contradict each other.
+        ModelError: the file is missing, damaged or foreign, or needs another cell.
+        OptionError: an option is invalid, or options contradict each other; the cell has a mistake.
         TypeError: an argument has another name.
     """
     chosen = LOAD.check("charrnn.load", options)
     named = None if path is None else Path(file_name(path, "`path`", ModelError))
-    return Generator(read_model(find_model(named)), **chosen)
+    return Generator(read_model(find_model(named), cell), **chosen)

@@ -16,7 +16,7 @@ from torch import Tensor
 from charrnn.bench.measuring import ROUNDS, VOCAB_SIZE, Row, Step, bandwidth, in_turns, peak
 from charrnn.bench.training import MODULES, Plain
 from charrnn.cells import CELLS
-from charrnn.config import ModelConfig, SampleConfig
+from charrnn.config import ModelConfig, SampleConfig, cell_name
 from charrnn.generator import Generator
 from charrnn.inference.compiled_engine import CompiledEngine
 from charrnn.model import parameters
@@ -82,7 +82,7 @@ def _measure(case: Case, rounds: int, threads: int | None) -> Row:
     name = "plain loop" if kind is None else f"torch.nn.{type(kind(1, 1)).__name__}"
     return Row(
         what="generate",
-        cell=case.cell,
+        cell=cell_name(case.cell),
         num_layers=case.num_layers,
         hidden_size=case.hidden_size,
         batch_size=case.batch_size,

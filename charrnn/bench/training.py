@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charrnn.bench.measuring import ROUNDS, VOCAB_SIZE, Row, Step, in_turns, peak
-from charrnn.cells import CELLS, Layer
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.cells import CELLS, Layer, find
+from charrnn.config import ModelConfig, TrainConfig, cell_name
 from charrnn.model import parameters
 from charrnn.network import layers as sequence
 from charrnn.network.module import CharRNN, detached
@@ -50,7 +50,7 @@ def train(cases: Sequence[Case] = CASES, rounds: int = ROUNDS) -> Iterator[Row]:
     """Measure training steps, case by case; medians are over `rounds` rounds."""
     limits: dict[str, float] = {}
     for case in cases:
-        layer = Layer(CELLS[case.cell])
+        layer = Layer(find(case.cell))
         kernel = sequence.select(layer, torch.device("cpu"), case.precision, case.backend)
         if kernel.precision not in limits:
             limits[kernel.precision] = peak(getattr(torch, kernel.precision))
@@ -61,7 +61,7 @@ def train(cases: Sequence[Case] = CASES, rounds: int = ROUNDS) -> Iterator[Row]:
         speed = characters / ours
         yield Row(
             what="train",
-            cell=case.cell,
+            cell=cell_name(case.cell),
             num_layers=case.num_layers,
             hidden_size=case.hidden_size,
             batch_size=case.batch_size,

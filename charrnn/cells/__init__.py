@@ -1,7 +1,8 @@
 """One file per recurrence: its equation. ``CELLS`` maps the names users type to declarations.
 
 ``base`` says what an author declares, ``layer`` derives the rest, ``initial`` has the rules for
-initial weights. A new cell is one file, and two lines below.
+initial weights. A new cell is one file, and two lines below; a cell outside the package is found
+through ``own``.
 """
 
 from charrnn.cells import (
@@ -13,6 +14,7 @@ from charrnn.cells import (
     lstm,
     lstm_coupled,
     lstm_peephole,
+    own,
     preactivation,
 )
 from charrnn.cells.base import Cell
@@ -35,4 +37,13 @@ CELLS: dict[str, Cell] = {
     )
 }
 
-__all__ = ["CELLS", "Cell", "Layer"]
+__all__ = ["CELLS", "Cell", "Layer", "find"]
+
+
+def find(name: str) -> Cell:
+    """Return the cell that a config calls `name`.
+
+    Raises:
+        OptionError: it is a cell of the user's own whose code was not run.
+    """
+    return CELLS.get(name) or own.find(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -63,8 +64,8 @@ class Layer:
         """
         names: tuple[str, ...] = ("peephole",) if self.cell.peepholes else ()
         if self.layer_norm:
-            names += ("gain_ih", "gain_hh", self.input_bias)
-            names += ("bias_hh",) if self.cell.two_biases else ()
+            names += ("gain_ih", "gain_hh") if self.cell.stages else ("gain_ih",)
+            names += (self.input_bias, "bias_hh") if self.cell.two_biases else (self.input_bias,)
         return names
 
     @property
@@ -79,24 +80,26 @@ class Layer:
         inner = [1] * (self.recurrent_depth - 1)
         return tuple(count for stage in self.cell.stages for count in (*inner, len(stage)))
 
-    def step(self, sigmoid: Function, tanh: Function, relu: Function) -> Step:
+    def step(self, functions: Mapping[str, Function]) -> Step:
         """Return one step of the layer: the cell's unit, and what the layer's form adds to it.
+
+        Args:
+            functions: `charrnn.cells.base.FUNCTIONS` by name, for the values that it runs on.
 
         Returns:
             ``step(x, W, state, v, zone) -> state``: `v` holds the blocks of the `vectors`; `zone`
             (one value per state, or empty) is the share of the old state that stays, zoneout
             (Krueger et al. 2017).
         """
-        unit = self.cell.equations(sigmoid, tanh, relu)
+        unit, tanh = self.cell.unit(functions), functions["tanh"]
         peepholes, blocks = len(self.cell.peepholes), len(self.cell.blocks)
+        ends = [0, *accumulate((blocks, len(self.cell.recurrent_blocks)) * 2)]
 
         def run(x: Parts, W: Product, state: Parts, v: Parts = (), zone: Parts = ()) -> Parts:
             own, rest = v[:peepholes], v[peepholes:]
             W = self._deepen(W, tanh)
             if self.layer_norm:
-                gain_ih, gain_hh, bias, bias_hh = (
-                    rest[k * blocks : (k + 1) * blocks] for k in range(4)
-                )
+                gain_ih, gain_hh, bias, bias_hh = (rest[a:b] for a, b in pairwise(ends))
                 x = tuple(g * part + b for g, part, b in zip(gain_ih, x, bias, strict=True))
                 W = _scale(W, gain_hh, bias_hh)
             new = unit(x, W, state, own) if own else unit(x, W, state)
@@ -146,22 +149,23 @@ class Layer:
         `output_size` is V; only a cell that feeds the output back needs it.
         """
         cell, rows = self.cell, len(self.cell.blocks) * hidden_size
-        named: dict[str, tuple[int, ...]] = {
-            "weight_ih": (rows, input_size),
-            "weight_hh": (rows, output_size if cell.feeds_back else hidden_size),
-        }
+        recurrent = len(cell.recurrent_blocks) * hidden_size
+        named: dict[str, tuple[int, ...]] = {"weight_ih": (rows, input_size)}
+        if cell.stages:
+            named["weight_hh"] = (recurrent, output_size if cell.feeds_back else hidden_size)
         for stage in range(len(cell.stages)):
             for depth in range(self.recurrent_depth - 1):
                 columns = output_size if cell.feeds_back and not depth else hidden_size
                 named[f"hidden.{stage}.{depth}.weight"] = (hidden_size, columns)
                 named[f"hidden.{stage}.{depth}.bias"] = (hidden_size,)
-                named["weight_hh"] = (rows, hidden_size)
+                named["weight_hh"] = (recurrent, hidden_size)
         if cell.peepholes:
             named["peephole"] = (len(cell.peepholes) * hidden_size,)
         if self.layer_norm:
-            named |= {"gain_ih": (rows,), "gain_hh": (rows,)}
+            named["gain_ih"] = (rows,)
+            named |= {"gain_hh": (recurrent,)} if cell.stages else {}
         named[self.input_bias] = (rows,)
-        return named | ({"bias_hh": (rows,)} if cell.two_biases else {})
+        return named | ({"bias_hh": (recurrent,)} if cell.two_biases else {})
 
     def initial(
         self,
@@ -198,7 +202,7 @@ class Layer:
             if block == "f" and forget_bias is not None:
                 bias = forget_bias
             start[self.input_bias][rows] = bias
-        for name in ("gain_ih", "gain_hh") if self.layer_norm else ():
+        for name in start.keys() & {"gain_ih", "gain_hh"}:
             start[name][:] = 1.0
         return start
 

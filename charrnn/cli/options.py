@@ -10,12 +10,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import typer
 
+from charrnn.config import CellName
 from charrnn.config.fields import RENAMED, Option, Options, flag, option_of, position
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
@@ -88,8 +90,21 @@ class _Flag(NamedTuple):
 
     def parse(self, value: Any) -> Any:
         """Return the field's value for what Typer read."""
-        parse = self.option.parse or (lambda text: text)
+        parse = self.option.parse or (named_cell if self.field == "cell" else lambda text: text)
         return tuple(map(parse, value)) if self.option.many else parse(value)
+
+
+def named_cell(given: str) -> str:
+    """Return what configs call the cell that the command line names, after running its file.
+
+    It may end in the scale of its weights, as in irnn:1.1.
+    """
+    name, scale = re.fullmatch(r"(.*?)(:[\d.]*)?", given, re.DOTALL).groups("")  # type: ignore[union-attr]
+    if name in get_args(CellName):
+        return given
+    from charrnn.compiler.cell_file import use
+
+    return use(name) + scale
 
 
 class _Config:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from charrnn.cli.shared import cell_words
 from charrnn.cli.texts import dataset_of, texts_of
 from charrnn.config import Reading, RunOptions, TextOptions
 from charrnn.config.fields import RUN, choice, switch
@@ -76,11 +77,11 @@ class CommandOptions(RunOptions):
         with TensorBoard() as tensorboard:
             yield [tensorboard]
 
-    def resume_command(self, corpus: list[str], reading: Reading, run_dir: str) -> str:
+    def resume_command(self, corpus: list[str], reading: Reading, run_dir: str, cell: str) -> str:
         """Return the command that resumes the run; the run knows its other options."""
         from charrnn.text.open import command_words
 
-        words = command_words(corpus, reading, self.valid, self.test)
+        words = [*command_words(corpus, reading, self.valid, self.test), *cell_words(cell)]
         return shell_command("charrnn", "train", *words, "--out", run_dir, "--resume")
 
 

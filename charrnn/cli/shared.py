@@ -43,6 +43,14 @@ ModelOption = Annotated[
         autocompletion=completion.models,
     ),
 ]
+CellOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cell",
+        help="The file of the model's cell, if that is one of your own; its code is run.",
+        show_default="none",
+    ),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")
 ]
@@ -124,13 +132,28 @@ def print_json(fields: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def load_model(given: Path | None, engine: EngineOptions | None = None) -> Generator:
+def cell_words(cell: str) -> list[str]:
+    """Return the flag that names a cell to a later command, if that needs it."""
+    from charrnn.cells import own
+
+    used = own.used(cell)
+    return ["--cell", used.origin] if used else []
+
+
+def load_model(
+    given: Path | None, engine: EngineOptions | None = None, cell: str | None = None
+) -> Generator:
     """Return the generator of the model that ``--model`` names; by default, of the newest run.
 
     A model that was not named is described on stderr, and so is a better one that it hides.
 
+    Args:
+        given: the model.
+        engine: what runs it.
+        cell: its cell, if that is one of the user's own.
+
     Raises:
-        OptionError: the device is not available.
+        OptionError: the device is not available, or the cell has a mistake.
         ModelError: there is no such model, or its file is damaged.
     """
     from charrnn.generator import Generator
@@ -138,7 +161,7 @@ def load_model(given: Path | None, engine: EngineOptions | None = None) -> Gener
 
     engine = engine or EngineOptions()
     path = find_model(given)
-    model = read_model(path)
+    model = read_model(path, cell)
     if given is None:
         note(f"model: {in_words(path, model.training)}", dim=True)
         if not os.environ.get(MODEL_VARIABLE):

@@ -13,21 +13,31 @@ import operator
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, NoReturn
 
 from charrnn.cells import Layer
+from charrnn.cells.base import FUNCTIONS as NAMES
+from charrnn.cells.base import Cell, Function
 
 Node = tuple[
     Any, ...
 ]  # operation, then the indices of its arguments (of an input or a constant: a number)
-FUNCTIONS = ("sigmoid", "tanh", "relu")
-ARITHMETIC = ("add", "subtract", "multiply", "negate", "positive")
+FUNCTIONS = ("sigmoid", "tanh", "relu", "exp")
+ARITHMETIC = (
+    *("add", "subtract", "multiply", "divide", "negate", "abs", "max"),
+    *("positive", "sign", "larger"),  # in derivatives
+)
 _APPLY: dict[str, Callable[..., Any]] = {
     "add": operator.add,
     "subtract": operator.sub,
     "multiply": operator.mul,
+    "divide": operator.truediv,
     "negate": operator.neg,
 }
+
+
+class EquationError(TypeError):
+    """An equation does what cannot be traced; the message is a sentence."""
 
 
 @dataclass
@@ -50,7 +60,7 @@ class Graph:
         return tuple(self.value(name, number) for number in range(count))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Value:
     """One result in a graph; arithmetic on it adds nodes."""
 
@@ -88,19 +98,74 @@ class Value:
         other = self._lift(other)
         return self if other._is(0.0) else self.graph.value("subtract", self.index, other.index)
 
+    def __truediv__(self, other: Value | float) -> Value:
+        other = self._lift(other)
+        return self if other._is(1.0) else self.graph.value("divide", self.index, other.index)
+
     def __neg__(self) -> Value:
         return self if self._is(0.0) else self.graph.value("negate", self.index)
+
+    def __abs__(self) -> Value:
+        return self.graph.value("abs", self.index)
 
     def __rsub__(self, other: float) -> Value:
         return self._lift(other) - self
 
+    def __rtruediv__(self, other: float) -> Value:
+        return self._lift(other) / self
+
     __radd__ = __add__
     __rmul__ = __mul__
 
+    def _no_comparison(self, *_: Any) -> NoReturn:
+        raise EquationError(
+            "an equation cannot compare values, as `if`, `and` and Python's own max do: "
+            "name relu, abs, max or min as an argument of equations"
+        )
 
-def function(name: str) -> Callable[[Value], Value]:
-    """Return a nonlinear function on values."""
-    return lambda x: x.graph.value(name, x.index)
+    __bool__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _no_comparison
+    __hash__ = object.__hash__
+
+    def _no_number(self, *_: Any, **__: Any) -> NoReturn:
+        raise EquationError(
+            "an equation cannot call math, numpy or torch: name what it needs as an argument of "
+            f"equations, one of {', '.join(NAMES)}"
+        )
+
+    __float__ = __int__ = __array__ = __array_ufunc__ = __torch_function__ = _no_number
+
+    def _no_operator(self, *_: Any) -> NoReturn:
+        raise EquationError(
+            f"an equation has + - * / and the functions {', '.join(NAMES)}: use these alone"
+        )
+
+    __pow__ = __rpow__ = __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = _no_operator
+    __matmul__ = __rmatmul__ = __and__ = __or__ = __xor__ = __invert__ = _no_operator
+    __getitem__ = __len__ = __iter__ = __call__ = _no_operator
+
+
+def function(name: str) -> Function:
+    """Return one of the functions that equations may ask for, on values."""
+
+    def apply(*arguments: Any) -> Value:
+        count = 2 if name in ("max", "min") else 1
+        graph = next((each.graph for each in arguments if isinstance(each, Value)), None)
+        if len(arguments) != count or graph is None:
+            what = "a value" if count == 1 else "two values"
+            given = ", ".join("a value" if isinstance(x, Value) else repr(x) for x in arguments)
+            raise EquationError(f"{name} takes {what} of the equation, not ({given})")
+        if name == "min":
+            a, b = arguments
+            largest: Value = function("max")(-a, -b)
+            return -largest
+        lifted = (
+            each if isinstance(each, Value) else graph.value("constant", float(each))
+            for each in arguments
+        )
+        indices = [each.index for each in lifted]
+        return graph.value(name, *(sorted(indices) if name == "max" else indices))
+
+    return apply
 
 
 @dataclass(frozen=True)
@@ -110,7 +175,7 @@ class Trace:
     Attributes:
         graph: all nodes.
         outputs: the new state.
-        operand: the operand of the first product, from the old state.
+        operand: the operand of the first product, from the old state; None without products.
         operands: the operand of each product; the first one is that of the NEXT step, computed
             from the outputs.
         dx: derivatives of the loss with respect to the input parts, given those with respect to
@@ -126,7 +191,7 @@ class Trace:
 
     graph: Graph
     outputs: tuple[Value, ...]
-    operand: Value
+    operand: Value | None
     operands: tuple[Value, ...]
     dx: tuple[Value, ...]
     dr: tuple[tuple[Value, ...], ...]
@@ -141,10 +206,10 @@ def trace(layer: Layer, zoneout: bool) -> Trace:
     """Trace a step of a layer, with or without zoneout, and differentiate it.
 
     Raises:
-        TypeError: the equation makes another number of products than the cell declares.
+        EquationError: the equation is not what the cell declares, or cannot be traced.
     """
     graph, cell = Graph(), layer.cell
-    functions = {name: function(name) for name in FUNCTIONS}
+    functions = {name: function(name) for name in NAMES}
     x, v = graph.inputs("x", len(cell.blocks)), graph.inputs("v", layer.vector_values)
     carry = graph.inputs("carry", len(cell.states))
     zone = graph.inputs("zone", len(cell.states) if zoneout else 0)
@@ -153,13 +218,13 @@ def trace(layer: Layer, zoneout: bool) -> Trace:
 
     def product(operand: Value) -> tuple[Value, ...]:
         operands.append(operand)
-        return recurrent[(len(operands) - 1) % len(recurrent)]
+        return recurrent[(len(operands) - 1) % len(recurrent)] if recurrent else ()
 
-    outputs = tuple(layer.step(*functions.values())(x, product, carry, v, zone))
-    if len(operands) != len(recurrent):
-        made = f"the equation of {cell.name} makes {len(operands)} products"
-        raise TypeError(f"{made}, but its stages declare {len(recurrent)}")
-    operand, operands[0] = operands[0], replay(operands[0], outputs, functions)
+    outputs = layer.step(functions)(x, product, carry, v, zone)
+    _check(cell, outputs, operands, len(recurrent))
+    operand = None
+    if operands:
+        operand, operands[0] = operands[0], replay(operands[0], outputs, functions)
     forward = len(graph.nodes)
     stage = _stages(graph)
     seeds = [(output, graph.value("d", number)) for number, output in enumerate(outputs)]
@@ -176,11 +241,44 @@ def trace(layer: Layer, zoneout: bool) -> Trace:
     later = _needed_later(graph, outputs, operands, stage)
     saved = later | _needed(graph, wanted, _costly(graph, forward) | {part.index for part in x})
     return Trace(
-        *(graph, outputs, operand, tuple(operands), dx, dr, dcarry, dv),
+        *(graph, tuple(outputs), operand, tuple(operands), dx, dr, dcarry, dv),
         saved=tuple(sorted(saved)),
         later=tuple(sorted(later)),
         stage=(*stage, *[0] * (len(graph.nodes) - forward)),
     )
+
+
+def _check(cell: Cell, outputs: Any, operands: Sequence[Any], products: int) -> None:
+    """Refuse an equation that is not what its cell declares."""
+    states = ", ".join(cell.states)
+    if not isinstance(outputs, tuple) or len(outputs) != len(cell.states):
+        found = f"{len(outputs)} values" if isinstance(outputs, tuple) else "no tuple"
+        raise EquationError(
+            f"the unit returns {found}: it must return a tuple with the new value of each state "
+            f"({states}{',' if len(cell.states) == 1 else ''})"
+        )
+    for name, output in zip(cell.states, outputs, strict=True):
+        if not isinstance(output, Value):
+            raise EquationError(
+                f"the new value of state {name} is {output!r}: it must follow from x, W or a state"
+            )
+    if len(operands) != products:
+        made = f"the equation of {cell.name} makes {len(operands)} products"
+        raise EquationError(f"{made}, but its stages declare {products}")
+    if not all(isinstance(operand, Value) for operand in operands):
+        raise EquationError("W multiplies a value of each unit: give it one, such as h")
+    if operands:
+        first = operands[0]
+        nodes, left = first.graph.nodes, [first.index]
+        while left:
+            operation, *arguments = nodes[left.pop()]
+            if operation in (*FUNCTIONS, *ARITHMETIC):
+                left += arguments
+            elif operation not in ("carry", "constant"):
+                raise EquationError(
+                    f"the first product must be of the old state ({states}) alone, because it is "
+                    "computed before the input is known: call W later for other operands"
+                )
 
 
 def replay(value: Value, state: Sequence[Any], functions: Mapping[str, Callable[..., Any]]) -> Any:
@@ -189,7 +287,7 @@ def replay(value: Value, state: Sequence[Any], functions: Mapping[str, Callable[
     Args:
         value: a node of a traced step.
         state: the parts of the other state: values of a graph, arrays or tensors.
-        functions: sigmoid, tanh and relu for such parts, by name.
+        functions: `charrnn.cells.base.FUNCTIONS` for such parts, by name.
     """
     operation, *arguments = value.node
     if operation == "carry":
@@ -243,8 +341,17 @@ def _partials(y: Value) -> list[tuple[int, Value | float]]:
             return [(a, 1.0), (b, -1.0)]
         case "multiply":
             return [(a, Value(y.graph, b)), (b, Value(y.graph, a))]
+        case "divide":
+            inverse = 1.0 / Value(y.graph, b)
+            return [(a, inverse), (b, -(y * inverse))]
         case "negate":
             return [(a, -1.0)]
+        case "exp":
+            return [(a, y)]
+        case "abs":
+            return [(a, y.graph.value("sign", a))]
+        case "max":
+            return [(a, y.graph.value("larger", a, b)), (b, y.graph.value("larger", b, a))]
         case "sigmoid":
             return [(a, y * (1.0 - y))]
         case "tanh":

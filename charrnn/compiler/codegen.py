@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +17,9 @@ from charrnn.compiler import cache
 from charrnn.compiler.autodiff import Trace
 
 _OPERATORS = {"add": "{} + {}", "subtract": "{} - {}", "multiply": "{} * {}", "negate": "-{}"}
+# The names of the other operations are those of functions in `charrnn.compiler.scalar_math`.
+_OPERATORS |= {"divide": "{} / {}", "exp": "exponential({})", "max": "maximum({}, {})"}
+_OPERATORS |= {"larger": "larger({}, {})"}
 _ELEMENT = re.compile(r"([a-z]+)(\d*)\[(\d+)\]")
 
 Element = tuple[str, str, str]  # kind, number (or nothing) and block of an array: r0[3]
@@ -67,24 +71,25 @@ class Writer:
 def input_blocks(layer: Layer) -> list[list[int]]:
     """Return the blocks of the input part that each product's stage reads.
 
-    The inner products of a deep recurrent map have none.
+    The inner products of a deep recurrent map have none. A last group has the blocks that the input
+    alone has, if the cell has any.
     """
     numbers = iter(range(len(layer.cell.blocks)))
     blocks: list[list[int]] = []
     for stage in layer.cell.stages:
         blocks += [[] for _ in range(layer.recurrent_depth - 1)]
         blocks.append([next(numbers) for _ in stage])
-    return blocks
+    return blocks + ([[*numbers]] if layer.cell.input_blocks else [])
 
 
 def asks_for_sums(traced: Trace, blocks: list[list[int]]) -> tuple[bool, ...]:
-    """Return for each product whether its derivative equals that by its stage's input part.
+    """Return for each group of `input_blocks` whether its derivative equals that by its product.
 
     If so, a step needs only the sum of both, unless one of them is normalized.
     """
     return tuple(
         [traced.dx[g].index for g in group] == [value.index for value in dr]
-        for group, dr in zip(blocks, traced.dr, strict=True)
+        for group, dr in zip_longest(blocks, traced.dr, fillvalue=())
     )
 
 

@@ -134,14 +134,8 @@ def positive(x):  # type: ignore[no-untyped-def]
 
 
 @_inlined
-def exp(x):  # type: ignore[no-untyped-def]
-    """Return e^x with a relative error of about 1e-7; below -87 it is 1e-38.
-
-    It is 2^n times a polynomial of the rest, with the coefficients of Cephes' expf.
-    """
-    x = c(88) if x > c(88) else x
-    x = c(-87) if x < c(-87) else x
-    n = np.floor(c(1.44269504088896341) * x + c(0.5))
+def _exp_near(x, n):  # type: ignore[no-untyped-def]
+    """Return e^x as 2^n times a polynomial of the rest, with the coefficients of Cephes' expf."""
     r = x - n * c(0.693359375) - n * c(-2.12194440e-4)
     p = c(1.9875691500e-4)
     p = p * r + c(1.3981999507e-3)
@@ -152,3 +146,40 @@ def exp(x):  # type: ignore[no-untyped-def]
     power = _as_float(np.uint32((np.int32(n) + np.int32(127)) << np.int32(23)))
     # If x is not a number, neither is p, whatever the power.
     return (p * r * r + r + c(1)) * power
+
+
+@_inlined
+def exp(x):  # type: ignore[no-untyped-def]
+    """Return e^x with a relative error of about 1e-7; below -87 it is 1e-38."""
+    x = c(88) if x > c(88) else x
+    x = c(-87) if x < c(-87) else x
+    return _exp_near(x, np.floor(c(1.44269504088896341) * x + c(0.5)))
+
+
+@_inlined
+def exponential(x):  # type: ignore[no-untyped-def]
+    """Return e^x as an equation means it: infinite above 88.72, and 0 below -87.33."""
+    y = c(88.72283) if x > c(88.72283) else x
+    y = c(-87.33654) if y < c(-87.33654) else y
+    n = np.floor(c(1.44269504088896341) * y + c(0.5))
+    found = _exp_near(y, c(127) if n > c(127) else n)
+    found = c(np.inf) if x > c(88.72283) else found
+    return c(0) if x < c(-87.33654) else found
+
+
+@_inlined
+def maximum(a, b):  # type: ignore[no-untyped-def]
+    """Return the larger of two numbers; not-a-number if one of them is."""
+    return a if (a > b or a != a) else b
+
+
+@_inlined
+def larger(a, b):  # type: ignore[no-untyped-def]
+    """Return the derivative of `maximum` by its first argument: 1, 0, or 1/2 if both are equal."""
+    return c(1) if a > b else (c(0.5) if a == b else c(0))
+
+
+@_inlined
+def sign(x):  # type: ignore[no-untyped-def]
+    """Return the derivative of the absolute value: 1, -1, or 0 at 0."""
+    return c(1) if x > c(0) else (c(-1) if x < c(0) else c(0))

@@ -24,7 +24,7 @@ from charrnn.config.fields import (
     unescape,
 )
 from charrnn.config.inspection import ContextOptions, TaskOptions, UnitOptions, UntrainedOptions
-from charrnn.config.model import FORM, CellName, Form, ModelConfig
+from charrnn.config.model import FORM, CellName, Form, ModelConfig, cell_name, is_own_cell
 from charrnn.config.run import HeldOutOptions, RunOptions
 from charrnn.config.text import AUTO, ITEM_ENDS, ModelReading, Reading, TextOptions
 from charrnn.config.training import (
@@ -64,10 +64,12 @@ __all__ = [
     "UnknownOption",
     "UntrainedOptions",
     "WeightsName",
+    "cell_name",
     "check_device",
     "escape",
     "flag",
     "from_json",
+    "is_own_cell",
     "load_options",
     "to_json",
     "unescape",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from charrnn.config.fields import TASKS, Options, check_choice, flag, integer, same, string, strings
-from charrnn.config.model import CellName, ModelConfig
+from charrnn.config.model import ModelConfig, check_cell
 from charrnn.config.training import TrainOptions
 from charrnn.errors import OptionError, excerpt
 
@@ -25,28 +25,28 @@ def _check_tasks(name: str, values: Sequence[str]) -> Any:
 
 def _check_cells(name: str, values: Sequence[str]) -> Any:
     for value in values:
-        check_choice(flag(name), value, get_args(CellName))
+        check_cell(name, value)
     return values
 
 
 def _check_scaled_cells(name: str, values: Sequence[str]) -> Any:
     for value in values:
-        _parse_cell(flag(name), value)
+        _parse_cell(name, value)
     return values
 
 
 def _parse_cell(name: str, value: str) -> tuple[str, float]:
     """Return the cell and the scale of its recurrent weights from ``CELL[:SCALE]``."""
     cell, colon, scale = value.partition(":")
-    check_choice(name, cell, get_args(CellName))
+    check_cell(name, cell)
     try:
         factor = float(scale) if colon else 1.0
     except ValueError:
         factor = math.nan
     if not 0 <= factor <= MAX_SCALE:
         raise OptionError(
-            f"{name} {excerpt(value)}: the scale is not a number from 0 to {MAX_SCALE}, as in "
-            "irnn:1.1"
+            f"{flag(name)} {excerpt(value)}: the scale is not a number from 0 to {MAX_SCALE}, as "
+            "in irnn:1.1"
         )
     return cell, factor
 
@@ -70,7 +70,7 @@ class UntrainedOptions(Options):
 
     cell: tuple[str, ...] = strings(
         "Add an untrained network of this cell; may be repeated. irnn:1.1 multiplies its recurrent "
-        "weights by 1.1.",
+        "weights by 1.1. A file of your own also opens the models that need it.",
         _check_scaled_cells,
         shown="none",
     )
@@ -87,7 +87,7 @@ class UntrainedOptions(Options):
     @property
     def cells(self) -> list[tuple[str, float]]:
         """The cell of each network and the scale of its recurrent weights."""
-        return [_parse_cell(flag("cell"), value) for value in self.cell]
+        return [_parse_cell("cell", value) for value in self.cell]
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,8 @@ class TaskOptions(Options):
         shown="none",
     )
     cell: tuple[str, ...] = strings(
-        "Cell of the small networks; may be repeated.",
+        "Cell of the small networks; may be repeated. Without a task: the file of a model's own "
+        "cell.",
         _check_cells,
         panel=TASKS,
         shown=", ".join(TASK_CELLS),

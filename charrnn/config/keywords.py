@@ -33,20 +33,9 @@ class TrainKeywords(TypedDict, total=False):
     """L, number of layers. Default: planned."""
     hidden_size: int | None
     """H, units in each layer. Default: planned."""
-    cell: Literal[
-        "elman",
-        "irnn",
-        "preactivation",
-        "jordan",
-        "lstm",
-        "lstm-sigmoid",
-        "lstm-peephole",
-        "lstm-peephole-gers",
-        "lstm-coupled",
-        "gru",
-        "gru-reset-after",
-    ]
-    """Recurrent cell; 'charrnn cells' lists all of them. Default: 'lstm-coupled'."""
+    cell: str
+    """Recurrent cell: a name that 'charrnn cells' lists, or a file with one of your own,
+    ./my_cell.py, whose code is run. Default: 'lstm-coupled'."""
     tokenizer: Literal["char", "byte", "sentencepiece"]
     """char (code points), byte, or sentencepiece. Default: 'char'."""
     seq_len: int | str | None

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from charrnn.config.fields import (
     NETWORK,
     REGULARIZATION,
     Options,
-    choice,
+    check_choice,
+    flag,
     integer,
     number,
+    string,
     switch,
 )
 from charrnn.errors import OptionError
@@ -30,8 +33,35 @@ CellName = Literal[
     "gru",
     "gru-reset-after",
 ]
+_OWN_CELL = re.compile(r"[A-Za-z][\w-]{0,63}@[0-9a-f]{64}", re.ASCII)
 MAX_SIZE = 2**16
 MAX_SYMBOLS = 0x110000
+
+
+def check_cell(name: str, value: Any) -> Any:
+    """Refuse what is neither a cell of charrnn nor, as NAME@SHA256, one of the user's own.
+
+    A config never holds a file: that one is run only where the user names it, and what it defines
+    is known by the hash of its text from then on.
+    """
+    if is_own_cell(value):
+        return value
+    if isinstance(value, str) and value.endswith(".py"):
+        raise OptionError(
+            f"a file's code is run only if the command names the file: add {flag(name)} {value}"
+        )
+    check_choice(flag(name), value, get_args(CellName))
+    return value
+
+
+def is_own_cell(value: Any) -> bool:
+    """Return whether a config means a cell of the user's own."""
+    return isinstance(value, str) and bool(_OWN_CELL.fullmatch(value))
+
+
+def cell_name(cell: str) -> str:
+    """Return a cell's name as people read it, without the hash of a user's own."""
+    return cell.partition("@")[0]
 
 
 @dataclass(frozen=True)
@@ -93,7 +123,13 @@ class _Sizes(Options):
     vocab_size: int = integer(
         1, MAX_SYMBOLS, dataclasses.MISSING, "V, the number of tokens.", panel=NETWORK
     )
-    cell: str = choice(CellName, "lstm", "Recurrent cell; 'charrnn cells' lists all of them.")
+    cell: str = string(
+        "lstm",
+        "Recurrent cell: a name that 'charrnn cells' lists, or a file with one of your own, "
+        "./my_cell.py, whose code is run.",
+        check_cell,
+        values=get_args(CellName),
+    )
     num_layers: int = integer(1, 64, 1, "L, number of layers.")
     hidden_size: int = integer(1, MAX_SIZE, 256, "H, units in each layer.")
     embedding_size: int = integer(

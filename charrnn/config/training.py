@@ -32,7 +32,7 @@ from charrnn.config.fields import (
     switch,
     with_field_names,
 )
-from charrnn.config.model import Form, ModelConfig
+from charrnn.config.model import Form, ModelConfig, is_own_cell
 from charrnn.config.text import TextOptions
 from charrnn.errors import OptionError, excerpt
 
@@ -220,7 +220,7 @@ class TrainOptions(TextOptions, Regularizers, Form):
             )
         self._check_windows()
         self._check_documents()
-        if self.omega and self.cell not in OMEGA_CELLS:
+        if self.omega and self.cell not in OMEGA_CELLS and not is_own_cell(self.cell):
             raise OptionError(
                 f"--omega is for {', '.join(OMEGA_CELLS)}, in which a gradient passes one matrix "
                 f"from step to step: leave it out for {self.cell}"

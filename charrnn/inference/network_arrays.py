@@ -45,7 +45,7 @@ class LayerArrays:
     def of(cls, recurrence: Layer, config: ModelConfig, values: Parameters) -> LayerArrays:
         """Return the layer with these parameters, given by their names within it."""
         hidden = config.hidden_size
-        zero = np.zeros(hidden, values["weight_hh"].dtype)
+        zero = np.zeros(hidden, values["weight_ih"].dtype)
         return cls(
             recurrence,
             parameters.maps(values, "input."),

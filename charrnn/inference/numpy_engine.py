@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.arrays import Floats, Ids, State
+from charrnn.cells.base import Function
 from charrnn.cells.layer import Step
 from charrnn.config import ModelConfig
 from charrnn.inference.engine import Chooser, Expected, predicted, select_rows
@@ -31,6 +32,17 @@ def sigmoid(x: Floats) -> Floats:
 def relu(x: Floats) -> Floats:
     """Return the positive part; NaN stays NaN."""
     return np.maximum(x, 0)
+
+
+FUNCTIONS: dict[str, Function] = {
+    "sigmoid": sigmoid,
+    "tanh": np.tanh,
+    "relu": relu,
+    "exp": np.exp,
+    "abs": np.abs,
+    "max": np.maximum,
+    "min": np.minimum,
+}
 
 
 def softmax(logits: Floats) -> Floats:
@@ -58,7 +70,7 @@ class NumpyEngine:
         """
         self.config = config
         self._arrays = NetworkArrays.of(config, values)
-        self._step = step or self._arrays.recurrence.step(sigmoid, np.tanh, relu)
+        self._step = step or self._arrays.recurrence.step(FUNCTIONS)
 
     def start_state(self, batch_size: int) -> State:
         """Return the state before a text, for `batch_size` rows: zeros, or what was learned."""

@@ -44,8 +44,8 @@ class Step:
 
     Attributes:
         operand: computes the first operand; None if that is the first part of the state.
-        stages: the function after each product.
-        blocks: for each product, the blocks of the input part that its stage reads.
+        stages: the function after each product; one for a cell without products.
+        blocks: see `charrnn.compiler.codegen.input_blocks`.
         merged: for each product, whether its sums start from the input part.
         ahead: whether the first product can be computed before the input part is known.
         later: how many values of a unit are passed from stage to stage.
@@ -66,8 +66,8 @@ def compiled(layer: Layer, zoneout: bool) -> Step:
     blocks = codegen.input_blocks(layer)
     same = codegen.asks_for_sums(traced, blocks)
     merged = tuple(bool(group) and one for group, one in zip(blocks, same, strict=True))
-    own_operand = traced.graph.nodes[traced.operand.index] != ("carry", 0)
-    ahead = not own_operand and not cell.feeds_back
+    own_operand = traced.operand is not None and traced.operand.node != ("carry", 0)
+    ahead = bool(products) and not own_operand and not cell.feeds_back
     if layer.layer_norm:
         merged = (False,) * len(merged)
     elif ahead:  # the order of the sums is the same, whether the product is made ahead or not
@@ -88,10 +88,10 @@ def compiled(layer: Layer, zoneout: bool) -> Step:
         return writer.store(stores)
 
     functions = []
-    if own_operand and not cell.feeds_back:
+    if traced.operand is not None and own_operand and not cell.feeds_back:
         functions.append(lines([("operand0[0] = {}", traced.operand.index)], 0))
-    last = len(products) - 1
-    for number in range(len(products)):
+    last = max(1, len(products)) - 1
+    for number in range(last + 1):
         stores = [
             (f"{name} = {{}}", node) for node, name in later.items() if traced.stage[node] == number
         ]
@@ -105,7 +105,7 @@ def compiled(layer: Layer, zoneout: bool) -> Step:
         Stage(getattr(module, f"function{k}").address, tuple(codegen.elements(body)))
         for k, body in enumerate(functions)
     ]
-    first = stages.pop(0) if len(stages) > len(products) else None
+    first = stages.pop(0) if len(stages) > last + 1 else None
     return Step(first, tuple(stages), blocks, merged, ahead, len(later))
 
 

@@ -43,7 +43,8 @@ def row_layout(arrays: NetworkArrays, network: PackedNetwork, step: Step) -> Row
         for k in range(len(arrays.recurrence.cell.states)):
             for parity in "01":
                 row.add(f"{number}.{k}.{parity}", 1, panels)
-        row.add(f"{number}.r0", products[0], panels)
+        for count in products[:1]:
+            row.add(f"{number}.r0", count, panels)
     for n, count in enumerate(products):
         if n:
             row.add(f"r{n}", count, panels)
@@ -143,6 +144,8 @@ class StepProgram:
                 calls += [WAIT, self._normalize(out, f"normal{n}", matrix.blocks)]
             calls += [self._stage(step.stages[n], number, old, new), WAIT]
             operand = f"operand{n + 1}"
+        if not layer.matrices:
+            calls += [self._stage(step.stages[0], number, old, new), WAIT]
         if order == FIRST:
             start = (layer.biases[0].ctypes.data, 0)
             given = (f"{number}.0.{new}", layer.matrices[0], start, _result(number, 0))

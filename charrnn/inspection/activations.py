@@ -17,14 +17,13 @@ from charrnn.cells import Cell, Layer
 from charrnn.cells.base import Function, Parts, Product
 from charrnn.compiler.autodiff import ARITHMETIC, FUNCTIONS, Graph, Value, function
 from charrnn.errors import CharRNNError
-from charrnn.inference.numpy_engine import NumpyEngine, relu, sigmoid
+from charrnn.inference.numpy_engine import FUNCTIONS as NUMERIC
+from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 
 LEFT, RIGHT = 0.1, 0.9  # a gate is saturated below or above (Karpathy et al. 2015)
 _CHUNK = 256  # tokens read at a time
-
-_NUMERIC: Mapping[str, Function] = {"sigmoid": sigmoid, "tanh": np.tanh, "relu": relu}
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ class _Recorder:
 
             return call
 
-        self._step = layer.step(*(recorded(_NUMERIC[name]) for name in FUNCTIONS))
+        self._step = layer.step(NUMERIC | {name: recorded(NUMERIC[name]) for name in FUNCTIONS})
 
     def step(self, x: Parts, W: Product, state: Parts, v: Parts = (), zone: Parts = ()) -> Parts:  # noqa: N803
         """Do what `charrnn.cells.Layer.step` does."""
@@ -150,7 +149,8 @@ def calls(layer: Layer) -> list[tuple[str, str | None]]:
     def traced(name: str) -> Callable[[Value], Value]:
         def call(x: Value) -> Value:
             arguments.append((name, x))
-            return function(name)(x)
+            result: Value = function(name)(x)
+            return result
 
         return call
 
@@ -158,7 +158,9 @@ def calls(layer: Layer) -> list[tuple[str, str | None]]:
         return graph.inputs(f"r{len(graph.nodes)}", next(counts))
 
     given = (graph.inputs("x", len(cell.blocks)), product, graph.inputs("state", len(cell.states)))
-    layer.step(*map(traced, FUNCTIONS))(*given, graph.inputs("v", layer.vector_values), ())
+    functions = {name: function(name) for name in NUMERIC}
+    functions |= {name: traced(name) for name in FUNCTIONS}
+    layer.step(functions)(*given, graph.inputs("v", layer.vector_values), ())
     return [(name, _block(cell, argument)) for name, argument in arguments]
 
 

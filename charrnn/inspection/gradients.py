@@ -314,12 +314,13 @@ def product_lags(lags: int) -> list[int]:
 
 
 def _eigenvalues(cell: Cell, weights: Mapping[str, Tensor]) -> dict[str, NDArray[np.complex128]]:
-    """Return the eigenvalues of each block of ``weight_hh``, if the blocks are square."""
-    weight = weights["weight_hh"]
-    blocks = torch.chunk(weight, len(cell.blocks))
+    """Return the eigenvalues of each block of ``weight_hh``, if it has any and they are square."""
+    if not cell.stages:
+        return {}
+    blocks = torch.chunk(weights["weight_hh"], len(cell.recurrent_blocks))
     if blocks[0].shape[0] != blocks[0].shape[1]:
         return {}
     return {
         name: torch.linalg.eigvals(block).numpy()
-        for name, block in zip(cell.blocks, blocks, strict=True)
+        for name, block in zip(cell.recurrent_blocks, blocks, strict=True)
     }

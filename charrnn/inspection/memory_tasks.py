@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config import TaskOptions, TrainOptions
+from charrnn.config import TaskOptions, TrainOptions, cell_name
 from charrnn.config.inspection import TASK_CELLS
 from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.model import model_file
@@ -215,10 +215,10 @@ def _compare_cells(
         by_seed = {}
         for seed in range(options.seed, options.seed + options.seeds):
             which = f", seed {seed}" if options.seeds > 1 else ""
-            notify(f"training {cell} on {name}{which}")
+            notify(f"training {cell_name(cell)} on {name}{which}")
             model = train(task, lags, _train_options(options, cell, seed, lags[-1]))
             by_seed[seed] = [success(model, task, lag, seed, EXAMPLES) for lag in lags]
-        found.append(CellSuccess(cell, by_seed))
+        found.append(CellSuccess(cell_name(cell), by_seed))
     return found
 
 

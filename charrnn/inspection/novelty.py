@@ -71,7 +71,7 @@ def for_model(
         CorpusError: there is no index yet, and the training text is not available.
     """
     file = find_model(Path(model))
-    loaded = read_model(file)
+    loaded = read_model(file, described_only=True)
     described: Any = loaded.training.get("corpus")
     try:
         sha256, characters = described["sha256"]["corpus"], described["train_characters"]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.cells import CELLS
+from charrnn.cells import find
 from charrnn.errors import CorpusError, OptionError, excerpt
 from charrnn.inspection import features
 from charrnn.inspection.activations import Activations, Saturation, activations, saturation
@@ -111,7 +111,7 @@ def absolute_limit(values: NDArray[Any], axis: int | None = None) -> NDArray[np.
 
 def parse_unit(text: str, model: Model) -> Unit:
     """Return the unit named LAYER.PART.UNIT, or LAYER.UNIT of the last part of the state."""
-    config, states = model.config, CELLS[model.config.cell].states
+    config, states = model.config, find(model.config.cell).states
     match = re.fullmatch(r"(\d{1,9})\.(?:([a-z]+)\.)?(\d{1,9})", text)
     if not match:
         raise OptionError(

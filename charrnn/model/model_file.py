@@ -12,14 +12,23 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from charrnn.config import ModelConfig, ModelReading, from_json, to_json
+from charrnn.cells import Cell, own
+from charrnn.compiler import cell_file
+from charrnn.config import (
+    ModelConfig,
+    ModelReading,
+    from_json,
+    is_own_cell,
+    to_json,
+)
 from charrnn.errors import CharRNNError, ModelError, RunError
-from charrnn.model import parameters
+from charrnn.model import needed_cell, parameters
 from charrnn.model.parameters import Parameters
 from charrnn.storage import tensors
 from charrnn.storage.files import finite, write_atomically
@@ -30,6 +39,7 @@ from charrnn.text.tokenizer import Tokenizer
 
 FORMAT_VERSION = 1
 MODEL_NAME = "model.safetensors"
+CellGiven = str | PathLike[str] | Cell | None  # a cell of the user's own, if a model needs one
 MAX_PARAMETERS = 2**31
 _KEYS = {"format", "config", "tokenizer", "training", "sha256"}
 
@@ -100,15 +110,28 @@ def _digest(described: Mapping[str, Any], values: Parameters) -> str:
     return digest.hexdigest()
 
 
-def load(path: Path) -> Model:
+def load(path: Path, cell: CellGiven = None, *, described_only: bool = False) -> Model:
     """Read a model file; its header is checked completely before memory is allocated.
 
+    Args:
+        path: the file.
+        cell: the model's cell, if it is one of the user's own: its code is run, see
+            `charrnn.compiler.cell_file.use`. The model file itself holds none.
+        described_only: also read a model whose cell is not known; it cannot be run.
+
     Raises:
-        ModelError: the file is missing, damaged, foreign, or of a newer format.
+        ModelError: the file is missing, damaged, foreign, or of a newer format; or it needs another
+            cell than the one given.
+        OptionError: the cell has a mistake.
     """
+    given = None if cell is None else cell_file.use(cell)
 
     def check(header: Header) -> None:
         config = _described(path, header)[0].config
+        if described_only and is_own_cell(config.cell) and not own.used(config.cell):
+            tensors.expect(path, header, tensors.claimed(header))
+            return
+        needed_cell.check(path, config.cell, given)
         shapes = parameters.shapes(config)
         tensors.expect(path, header, {name: Spec("F32", shape) for name, shape in shapes.items()})
         if parameters.count(config) > MAX_PARAMETERS:

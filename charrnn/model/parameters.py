@@ -4,12 +4,13 @@ embedding                   (V + 1, E)   row V is the start token; absent if tok
 layers.l.input.k.weight     (H, X or H)  deeper input maps, from the input upwards
 layers.l.input.k.bias       (H,)
 layers.l.weight_ih          (G*H, X)     X: the size of the layer's input, H above an input map
-layers.l.weight_hh          (G*H, H)     (G*H, V) where the cell feeds the output back
+layers.l.weight_hh          (R*H, H)     of the R recurrent blocks, all G of most cells; absent if
+                                         R = 0; (R*H, V) where the cell feeds the output back
 layers.l.hidden.s.k.weight  (H, H)       deeper recurrent maps of product s, and their biases
 layers.l.hidden.s.k.bias    (H,)
 layers.l.peephole           (3*H,)       if the cell has them
-layers.l.gain_ih, gain_hh   (G*H,)       with layer normalization
-layers.l.bias               (G*H,)       or bias_ih and bias_hh, as the cell declares
+layers.l.gain_ih, gain_hh   (G*H,), (R*H,)   with layer normalization
+layers.l.bias               (G*H,)       or bias_ih and bias_hh (R*H,), as the cell declares
 layers.l.start.NAME         (H,)         the learned initial value of each part of the state
 output.hidden.k.weight      (H, H or Y)  deeper output maps, and their biases
 output.hidden.k.bias        (H,)
@@ -26,7 +27,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.cells import CELLS, Layer
+from charrnn.cells import Layer, find
 from charrnn.cells.initial import glorot, he
 from charrnn.config import ModelConfig
 
@@ -37,7 +38,7 @@ Array = TypeVar("Array")
 
 def layer_of(config: ModelConfig) -> Layer:
     """Return the recurrent layer of a network; all its layers have the same cell and form."""
-    return Layer(CELLS[config.cell], config.recurrent_depth, config.layer_norm)
+    return Layer(find(config.cell), config.recurrent_depth, config.layer_norm)
 
 
 def input_sizes(config: ModelConfig) -> list[int]:

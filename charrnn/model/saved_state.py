@@ -21,7 +21,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from charrnn.arrays import Floats, State
-from charrnn.cells import CELLS
+from charrnn.cells import find
 from charrnn.config import MAX_SEED, ModelConfig, to_json
 from charrnn.errors import StateError
 from charrnn.model import parameters
@@ -85,7 +85,7 @@ def save(path: Path, prompted: Prompted, config: ModelConfig, model: str) -> Non
 
 
 def _named(state: State, config: ModelConfig) -> dict[str, Floats]:
-    names = CELLS[config.cell].states
+    names = find(config.cell).states
     return {
         f"{index}.{name}": part
         for index, layer in enumerate(state)
@@ -122,7 +122,7 @@ def load(path: Path, config: ModelConfig, model: str) -> Prompted:
             f"{_short(model)}): name the one that wrote it with --model"
         )
     shapes = {"logits": (1, config.vocab_size)}
-    names = CELLS[config.cell].states
+    names = find(config.cell).states
     for index in range(config.num_layers):
         shapes |= {f"{index}.{name}": (1, config.hidden_size) for name in names}
     stored = {name: value.shape for name, value in tensors.items()}

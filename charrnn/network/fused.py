@@ -24,11 +24,11 @@ from torch.autograd.function import once_differentiable
 from charrnn.cells import Layer
 from charrnn.cells.layer import EPSILON
 from charrnn.compiler import matmul
+from charrnn.network.functions import FUNCTIONS
 from charrnn.network.fused_codegen import Window, compiled
 from charrnn.network.window_arrays import Allocator, as_array, as_arrays, start_row
 
 LayerState = tuple[Tensor, ...]
-_FUNCTIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
 
 
 def sequence(
@@ -61,6 +61,7 @@ def sequence(
         states=len(state),
         blocks=layer.products,
         normalized=tuple(matrix.normalized for matrix in matrices),
+        layer_norm=layer.layer_norm,
         zone=tuple(part.expand(len(x), *state[0].shape).contiguous() for part in zone),
     )
     y, *after = _Window.apply(  # type: ignore[no-untyped-call]
@@ -69,7 +70,7 @@ def sequence(
         weights["weight_ih"],
         None if layer.layer_norm else weights[layer.input_bias],
         torch.cat(vectors)[None, None] if vectors else None,
-        window.first_operand(state, _FUNCTIONS),
+        window.first_operand(state, FUNCTIONS),
         *state,
         *(matrix.weight for matrix in matrices),
         *(matrix.bias for matrix in matrices),
@@ -85,7 +86,8 @@ class _Layout:
         window: the compiled functions.
         states: the number of parts of the state.
         blocks: for each product of a step, its number of blocks.
-        normalized: for each product, whether its blocks are normalized; if any is, so is the input.
+        normalized: for each product, whether its blocks are normalized.
+        layer_norm: whether the input parts are normalized.
         zone: zoneout's masks, each (T, B, H).
     """
 
@@ -93,6 +95,7 @@ class _Layout:
     states: int
     blocks: tuple[int, ...]
     normalized: tuple[bool, ...]
+    layer_norm: bool
     zone: tuple[Tensor, ...]
 
     @property
@@ -103,7 +106,7 @@ class _Layout:
     def allocator(self, steps: int, batch: int) -> Allocator:
         """Return what makes the arrays of a window (T, B) for torch's number of threads."""
         threads = min(torch.get_num_threads(), batch)
-        return Allocator(steps, batch, threads, self.window.kind, any(self.normalized))
+        return Allocator(steps, batch, threads, self.window.kind, self.layer_norm)
 
     def common(self, threads: int) -> dict[str, NDArray[Any]]:
         """Return the arrays that forward and backward both need."""
@@ -112,8 +115,10 @@ class _Layout:
             arrays["tiles"] = matmul.tiles_config(threads)
         return arrays
 
-    def operands(self, states: Tensor, first: Tensor, allocator: Allocator) -> list[Tensor]:
+    def operands(self, states: Tensor, first: Tensor | None, allocator: Allocator) -> list[Tensor]:
         """Return the arrays of the operands; the first step's first operand is known."""
+        if first is None:
+            return []
         hidden = states.shape[2]
         later = [allocator.make("operand", hidden) for _ in self.blocks[1:]]
         if not self.window.own_operand:
@@ -137,7 +142,7 @@ class _Layout:
         arrays: dict[str, Tensor] = {}
         first = 0
         for n, count in enumerate(self.window.inputs):
-            own = [biases[n]]
+            own = list(biases[n : n + 1])
             if count:
                 rows = slice(first * hidden, (first + count) * hidden)
                 arrays[f"wx{n}"] = self.pack(weight[rows])
@@ -147,7 +152,8 @@ class _Layout:
                     arrays[f"rx{n}"] = allocator.make("rx", count * hidden)
                     arrays[f"biasx{n}"] = start_row(count * hidden, bias[rows])
                 first += count
-            arrays[f"bias{n}"] = start_row(self.blocks[n] * hidden, *own)
+            if n < len(self.blocks):
+                arrays[f"bias{n}"] = start_row(self.blocks[n] * hidden, *own)
         return {name: as_array(tensor) for name, tensor in arrays.items()}
 
     def pack(self, matrix: Tensor) -> Tensor:
@@ -174,13 +180,13 @@ class _Window(torch.autograd.Function):
         weight_ih: Tensor,
         bias: Tensor | None,
         vectors: Tensor | None,
-        operand: Tensor,
+        operand: Tensor | None,
         *rest: Tensor | None,
     ) -> tuple[Tensor, ...]:
         window, dtype, count = layout.window, layout.dtype, len(layout.blocks)
         state, matrices, biases = _split(rest, layout.states, count)
         steps, batch, _ = x.shape
-        hidden = operand.shape[1]
+        hidden = state[0].shape[1]
         widths = [blocks * hidden for blocks in layout.blocks]
         weight_ih, matrices = weight_ih.to(dtype), [matrix.to(dtype) for matrix in matrices]
         allocator = layout.allocator(steps, batch)
@@ -231,12 +237,13 @@ class _Window(torch.autograd.Function):
         x, weight_ih, vectors, saved, *rest = ctx.saved_tensors
         count = len(layout.blocks)
         statistics, rest = rest[:3], rest[3:]
-        states, matrices, operands = _split(rest[: -2 * count], layout.states, count)
+        rest, normals, scales = _split(rest, len(rest) - 2 * count, count)
+        states, matrices, operands = _split(rest, layout.states, count)
         steps, batch, _ = x.shape
         hidden = states[0].shape[2]
         arrays = {"saved": as_array(saved), "dy": as_array(dy.contiguous())}
-        arrays |= as_arrays("state", states) | as_arrays("scale", rest[-count:])
-        arrays |= as_arrays("normal", rest[-2 * count : -count])
+        arrays |= as_arrays("state", states) | as_arrays("scale", scales)
+        arrays |= as_arrays("normal", normals)
         arrays |= as_arrays("w", [layout.pack(matrix.T) for matrix in matrices])
         found = _run_backward(layout, arrays, vectors, d_after, (steps, batch, hidden))
         flat = _input_derivative(found.dx, statistics, hidden).to(layout.dtype)
@@ -244,7 +251,8 @@ class _Window(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             d_input = (flat @ weight_ih).float().view(x.shape)
         met = [operand[:steps, :, :hidden].flatten(0, 1) for operand in operands]
-        if flat is found.dr[0]:  # one product, with the input's derivative: both weights at once
+        # One product, with the input's derivative: both weights at once.
+        if found.dr and flat is found.dr[0]:
             (d_weight_ih, *d_weights), d_bias = _gradients(flat, x.flatten(0, 1), *met)
             sums = [d_bias]
         else:
@@ -269,14 +277,14 @@ class _Derivatives:
         dx: by the input parts of each product's stage, (T*B, n*H); the same tensor as in `dr`
             where both are the same.
         dv: by the vectors, (1, 1, n*H); None without vectors.
-        operand: by the first step's first operand, (B, H).
+        operand: by the first step's first operand, (B, H); None without products.
         state: by each part of the state before the window, (B, H).
     """
 
     dr: list[Tensor]
     dx: list[Tensor]
     dv: Tensor | None
-    operand: Tensor
+    operand: Tensor | None
     state: list[Tensor]
 
 
@@ -302,7 +310,8 @@ def _run_backward(
     widths = [blocks * hidden for blocks in layout.blocks]
     dr = [allocator.make("dr", width) for width in widths]
     dm = [allocator.make("dm", hidden) for _ in widths]
-    dm[0].zero_()
+    for first in dm[:1]:
+        first.zero_()
     dx = [
         None if same else allocator.make("dx", inputs * hidden)
         for same, inputs in zip(window.one_derivative, window.inputs, strict=True)
@@ -319,9 +328,9 @@ def _run_backward(
     flat = [part[:, :, :width].flatten(0, 1) for part, width in zip(dr, widths, strict=True)]
     return _Derivatives(
         flat,
-        [own if part is None else part.flatten(0, 1) for own, part in zip(flat, dx, strict=True)],
+        [flat[n] if part is None else part.flatten(0, 1) for n, part in enumerate(dx)],
         None if dv is None else dv.sum(0, keepdim=True),
-        _joined(dm[0], batch, hidden),
+        _joined(dm[0], batch, hidden) if dm else None,
         [part[0] for part in d],
     )
 
@@ -389,10 +398,10 @@ def _joined(parts: Tensor, batch: int, hidden: int) -> Tensor:
     return torch.cat([parts[n, : bounds[n + 1] - bounds[n], :hidden] for n in range(threads)])
 
 
-def _split(tensors: Any, states: int, count: int) -> tuple[list[Any], list[Any], list[Any]]:
-    """Split tensors into the parts of the state and two tensors for each product."""
+def _split(tensors: Any, first: int, count: int) -> tuple[list[Any], list[Any], list[Any]]:
+    """Split tensors into some first ones, and two for each product."""
     return (
-        list(tensors[:states]),
-        list(tensors[states : states + count]),
-        list(tensors[states + count :]),
+        list(tensors[:first]),
+        list(tensors[first : first + count]),
+        list(tensors[first + count :]),
     )

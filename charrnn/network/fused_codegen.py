@@ -61,20 +61,22 @@ class Window:
         forward: runs all steps.
         backward: runs all steps, from the last to the first.
         kind: the kind of products.
-        operand: the first operand of a step, as it was traced.
+        operand: the first operand of a step, as it was traced; None without products.
         saved: S, the number of values per unit that are saved.
-        inputs: for each product, the number of input parts that its stage reads.
+        inputs: for each product, the number of input parts that its stage reads; after those, of
+            the ones that the input alone has, if there are any.
         own_input: whether the function makes the input's product, too.
-        merged: for each product, whether its sums include the input part.
+        merged: for each of `inputs`, whether its product's sums include the input part.
         own_operand: whether the first operand has its own array; otherwise it is the first part of
             the state.
-        one_derivative: for each product, whether dx and dr are the same; then only dr is written.
+        one_derivative: for each of `inputs`, whether dx and dr are the same; then only dr is
+            written.
     """
 
     forward: Function
     backward: Function
     kind: str
-    operand: Value
+    operand: Value | None
     saved: int
     inputs: tuple[int, ...]
     own_input: bool
@@ -86,7 +88,7 @@ class Window:
         self, state: Sequence[Any], functions: Mapping[str, Callable[..., Any]]
     ) -> Any:
         """Compute the first operand (B, H) from a state; `functions` as of `autodiff.replay`."""
-        return replay(self.operand, state, functions)
+        return None if self.operand is None else replay(self.operand, state, functions)
 
 
 @functools.cache
@@ -129,17 +131,17 @@ class _Source:
         self.traced, self.kind = traced, kind
         self.bf16 = kind != "float32"
         self.normalized = layer.layer_norm
-        same = traced.operands[0].index == traced.outputs[0].index
-        self.own_operand = self.bf16 or not same
+        self.products = len(traced.dr)
+        known = [operand.index == traced.outputs[0].index for operand in traced.operands[:1]]
+        self.own_operand = known == [False] or (self.bf16 and known == [True])
         self.own_input = self.bf16 and not self.normalized
         self.blocks = codegen.input_blocks(layer)
         self.one_derivative = codegen.asks_for_sums(traced, self.blocks)
         # Where both derivatives are the same, a step needs only the sum of both parts.
         self.merged = tuple(self.own_input and one for one in self.one_derivative)
-        self.forward = self._function(range(len(traced.dr)), self._forward_product, self._forward)
-        self.backward = self._function(
-            reversed(range(len(traced.dr))), self._backward, self._backward_product
-        )
+        passes = range(max(1, self.products))  # a cell without products has one pass over rows
+        self.forward = self._function(passes, self._forward_product, self._forward)
+        self.backward = self._function(reversed(passes), self._backward, self._backward_product)
 
     def text(self) -> str:
         """Return the module's source."""
@@ -210,12 +212,12 @@ class _Source:
 
     def _normalizes(self, number: int) -> bool:
         """Return whether a product is normalized; inner products are not."""
-        return self.normalized and bool(self.blocks[number])
+        return self.normalized and number < self.products and bool(self.blocks[number])
 
     def _forward_product(self, number: int) -> tuple[list[str], set[str]]:
         """Return the code of a product and its normalization, and the arrays it uses."""
         n = number
-        lines, arrays, start = [], {f"operand{n}", f"w{n}", f"r{n}", f"bias{n}"}, f"bias{n}"
+        lines, arrays, start = list[str](), set[str](), f"bias{n}"
         if self.merged[n] and self.blocks[n]:
             lines.append(self._product("input", f"wx{n}", f"bias{n}", f"r{n}"))
             arrays |= {"input", f"wx{n}"}
@@ -225,7 +227,9 @@ class _Source:
                 if blocks and not self.merged[m]:
                     lines.append(self._product("input", f"wx{m}", f"biasx{m}", f"rx{m}"))
                     arrays |= {"input", f"wx{m}", f"biasx{m}", f"rx{m}"}
-        lines.append(self._product(f"operand{n}", f"w{n}", start, f"r{n}"))
+        if n < self.products:
+            lines.append(self._product(f"operand{n}", f"w{n}", start, f"r{n}"))
+            arrays |= {f"operand{n}", f"w{n}", f"r{n}", f"bias{n}"}
         if self._normalizes(n):
             lines.append(f"normalize(r{n}, part, normal{n}, scale{n}, t, first, end, H)")
             arrays |= {f"normal{n}", f"scale{n}"}
@@ -234,6 +238,8 @@ class _Source:
     def _backward_product(self, number: int) -> tuple[list[str], set[str]]:
         """Return the code of the derivative by an operand, from that by its product."""
         n = number
+        if n >= self.products:
+            return [], set()
         lines, arrays = [], {f"dr{n}", f"w{n}", f"dm{n}", "zero"}
         if self._normalizes(n):
             to = "_bf16" if self.bf16 else ""
@@ -290,7 +296,7 @@ class _Source:
             for i, place in saved.items()
             if traced.stage[i] == number
         ]
-        if number < len(traced.dr) - 1:
+        if number < self.products - 1:
             operand = traced.operands[number + 1].index
             stores.append((f"operand{number + 1}[0] = {_write(self.bf16)}", operand))
         else:
@@ -307,16 +313,20 @@ class _Source:
         dr = ("dn", False) if normalized else ("dr", self.bf16)
         stores = [
             (f"{dr[0]}{number}[{k}] = {_write(dr[1])}", value.index)
-            for k, value in enumerate(traced.dr[number])
+            for products in traced.dr[number : number + 1]
+            for k, value in enumerate(products)
         ]
-        if not self.one_derivative[number]:
-            stores += [
-                (
-                    f"dx{number}[{k}] = {_write(self.bf16 and not self.normalized)}",
-                    traced.dx[g].index,
-                )
-                for k, g in enumerate(self.blocks[number])
-            ]
+        # Those that the input alone has are complete when all is.
+        groups = {number, *(range(self.products, len(self.blocks)) if number == 0 else ())}
+        for group in groups:
+            if not self.one_derivative[group]:
+                stores += [
+                    (
+                        f"dx{group}[{k}] = {_write(self.bf16 and not self.normalized)}",
+                        traced.dx[g].index,
+                    )
+                    for k, g in enumerate(self.blocks[group])
+                ]
         if number == 0:  # the derivatives by the old state and the vectors are complete now
             stores += [(f"d{k}[0] = {{}}", value.index) for k, value in enumerate(traced.dcarry)]
             stores += [(f"dv[{k}] += {{}}", value.index) for k, value in enumerate(traced.dv)]

@@ -28,6 +28,7 @@ from charrnn.cells.layer import EPSILON, Matrix
 from charrnn.compiler.matmul import multiplies_bfloat16
 from charrnn.errors import OptionError
 from charrnn.network import fused
+from charrnn.network.functions import FUNCTIONS
 
 LayerState = tuple[Tensor, ...]
 Readout = Callable[[Tensor], Tensor]
@@ -103,7 +104,7 @@ def reference_states(
     step: Step | None = None,
 ) -> Iterator[LayerState]:
     """Yield the state after each step, each computed from the one before; see `reference`."""
-    step = step or functools.partial(_step, layer)
+    step = step or functools.partial(_step, layer, layer.step(FUNCTIONS))
     matrices = layer.matrices(weights)
     hidden, count = state[0].shape[-1], len(layer.cell.blocks)
     v = tuple(part for name in layer.vectors for part in torch.split(weights[name], hidden))
@@ -118,6 +119,7 @@ def reference_states(
 
 def _step(
     layer: Layer,
+    run: Step,
     part: Tensor,
     state: LayerState,
     v: LayerState,
@@ -126,20 +128,20 @@ def _step(
     readout: Readout | None,
 ) -> LayerState:
     """Run the layer's step on tensors: input parts (B, G*H), each part of the state (B, H)."""
-    step = layer.step(torch.sigmoid, torch.tanh, torch.relu)
     x = torch.chunk(part, len(layer.cell.blocks), -1)
-    return step(x, _products(matrices, readout), state, v, zone)
+    return run(x, _products(matrices, readout), state, v, zone)
 
 
 @functools.cache
 def _compiled_step(layer: Layer, compiler: str) -> Step:
-    return torch.compile(functools.partial(_step, layer), backend=compiler, dynamic=False)
+    step = functools.partial(_step, layer, layer.step(FUNCTIONS))
+    return torch.compile(step, backend=compiler, dynamic=False)
 
 
 def _products(matrices: list[Matrix], readout: Readout | None) -> Callable[[Tensor], LayerState]:
     """Return a function that makes the products of one step, one per call."""
     left = iter(matrices)
-    first = matrices[0]
+    first = matrices[0] if matrices else None
 
     def product(operand: Tensor) -> LayerState:
         matrix = next(left)

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn.cells import CELLS
+from charrnn.cells import find
 from charrnn.config import ModelConfig
 from charrnn.errors import ModelError, RunError
 from charrnn.model import parameters
@@ -251,7 +251,7 @@ def _specs(header: Header, config: ModelConfig, batch_size: int) -> dict[str, Sp
     if any(name.startswith("best.") for name in header.entries):
         specs |= {f"best.{name}": Spec("F32", shape) for name, shape in shapes.items()}
     for layer in range(config.num_layers):
-        for part in CELLS[config.cell].states:
+        for part in find(config.cell).states:
             specs[f"state.{layer}.{part}"] = Spec("F32", (batch_size, config.hidden_size))
     for name, entry in header.entries.items():
         shape = entry.get("shape") if isinstance(entry, dict) else None

@@ -5,6 +5,7 @@ metrics.jsonl          one line per report
 summary.json           the result; it exists once the training has ended
 samples.txt            what the network wrote during its training, if that was asked for
 model.safetensors      the best model so far; it exists from the first validation on
+model.cell.py          a copy of the file with the cell, if it is the user's own; never run unasked
 checkpoints/, latest   what the training resumes from (`checkpoints`)
 .lock                  held by the process that trains (`lock`)
 """
@@ -38,6 +39,7 @@ from charrnn.errors import (
 )
 from charrnn.model import model_file
 from charrnn.model.model_file import MODEL_NAME
+from charrnn.model.needed_cell import CELL_NAME
 from charrnn.storage import files
 from charrnn.text import corpus
 from charrnn.text import dataset as datasets
@@ -143,6 +145,11 @@ class RunDir:
         return self.path / MODEL_NAME
 
     @property
+    def cell(self) -> Path:
+        """A copy of the file that defines the cell, if it is one of the user's own."""
+        return self.path / CELL_NAME
+
+    @property
     def checkpoints(self) -> Path:
         """The folder with one folder for each checkpoint."""
         return self.path / CHECKPOINTS
@@ -167,7 +174,11 @@ class RunDir:
         if config:
             return {"corpus", "model", "train"} <= config.keys()
         try:
-            _ = self.course() if self.metrics.exists() else model_file.load(self.model)
+            _ = (
+                self.course()
+                if self.metrics.exists()
+                else model_file.load(self.model, described_only=True)
+            )
         except (ModelError, OSError):
             return bool(self.checkpoint_steps())
         return True
@@ -216,7 +227,7 @@ class RunDir:
 
     def files(self) -> tuple[Path, ...]:
         """Return the paths of the files that a training writes, which may not exist."""
-        own = self.config, self.metrics, self.summary, self.model
+        own = self.config, self.metrics, self.summary, self.model, self.cell
         try:
             with self.samples.open("rb") as file:
                 is_ours = file.read(len(_SAMPLE_BEGINS)) == _SAMPLE_BEGINS  # others have that name

@@ -14,7 +14,7 @@ from typing import Any
 from charrnn.config import ModelConfig, from_json
 from charrnn.errors import CharRNNError, ModelError
 from charrnn.model import model_file
-from charrnn.model.model_file import MODEL_NAME, Model
+from charrnn.model.model_file import MODEL_NAME, CellGiven, Model
 from charrnn.run_dir import checkpoints
 from charrnn.run_dir.folder import RunDir
 from charrnn.text.tokenizer import Tokenizer
@@ -22,16 +22,22 @@ from charrnn.text.tokenizer import Tokenizer
 _REACHED = ("epochs", "characters", "train_nats", "valid_nats")  # what a model says it reached
 
 
-def read_model(path: Path) -> Model:
+def read_model(path: Path, cell: CellGiven = None, *, described_only: bool = False) -> Model:
     """Read what `find_model` found: a model file, or the folder of a checkpoint.
 
     A checkpoint's model has the weights of that step, not the best ones so far.
 
+    Args:
+        path: the file or folder.
+        cell: the model's cell, if it is one of the user's own; see `model_file.load`.
+        described_only: for its description alone, for which its cell need not be known.
+
     Raises:
-        ModelError: it is missing, damaged, foreign, or of a newer format.
+        ModelError: it is missing, damaged, foreign, of a newer format, or needs another cell.
+        OptionError: the cell has a mistake.
     """
     if not path.is_dir():
-        return model_file.load(path)
+        return model_file.load(path, cell, described_only=described_only)
     found = checkpoints.verify(path)
     run_dir = RunDir.of_model(path)
     if not run_dir.model.is_file():
@@ -39,7 +45,7 @@ def read_model(path: Path) -> Model:
             f"{path} cannot be used yet: {run_dir.model}, which comes with the first validation, "
             "holds the tokens of its model"
         )
-    model = model_file.load(run_dir.model)
+    model = model_file.load(run_dir.model, cell, described_only=described_only)
     try:
         run = found.state["run"]
         config = from_json(ModelConfig, run["model"], str(path))
@@ -48,9 +54,12 @@ def read_model(path: Path) -> Model:
         raise ModelError(f"{path} is damaged: its state is not readable") from error
     if config != model.config or tokenizer != digest(model.tokenizer):
         raise ModelError(f"{path} is of another training than {run_dir.model}")
+    training = {**model.training, **_reached(found)}
+    if described_only:
+        return Model(config, model.tokenizer, model.values, training)
     arrays = found.arrays(config, batch_size)
     values = {name: arrays[f"weights.{name}"] for name in model.values}
-    return Model(config, model.tokenizer, values, {**model.training, **_reached(found)})
+    return Model(config, model.tokenizer, values, training)
 
 
 def in_words(path: Path, training: Mapping[str, Any]) -> str:

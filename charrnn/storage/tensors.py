@@ -132,6 +132,19 @@ def expect(path: Path, header: Header, specs: Mapping[str, Spec]) -> None:
         raise ModelError(f"{path} is damaged: it is {how} {header.size:,} bytes of {expected:,}")
 
 
+def claimed(header: Header) -> dict[str, Spec]:
+    """Return the float32 tensors that a header says it has, where nothing else is known of them."""
+    shapes = {
+        name: entry.get("shape") if isinstance(entry, dict) else None
+        for name, entry in header.entries.items()
+    }
+    return {
+        name: Spec("F32", tuple(shape))
+        for name, shape in shapes.items()
+        if isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape)
+    }
+
+
 def _header(path: Path, file: Any) -> Header:
     """Read the JSON header, after checking its length."""
     size = file.seek(0, 2)

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from charrnn.cells import CELLS
-from charrnn.config import FORM, ModelConfig, TrainConfig, TrainOptions
+from charrnn.cells import Cell, find
+from charrnn.config import FORM, ModelConfig, TrainConfig, TrainOptions, cell_name
 from charrnn.errors import OptionError
 from charrnn.model import parameters
 
@@ -87,6 +87,8 @@ def make(options: TrainOptions, length: int, vocab_size: int, speed: Speed) -> P
     `speed` measures the characters per second of a training step; it is only called if the budget
     is minutes.
     """
+    cell = find(options.cell)
+    _check_own_cell(cell, options)
     seq_len, update_every, batch_size = _window(options, length)
     asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(TrainConfig)}
     decided = {
@@ -99,7 +101,7 @@ def make(options: TrainOptions, length: int, vocab_size: int, speed: Speed) -> P
         "epochs": _epochs(options),
     }
     train = TrainConfig(**asked | decided)
-    form = {name: getattr(options, name) for name in FORM} | _depth(options)
+    form = {name: getattr(options, name) for name in FORM} | _depth(options, cell)
     model = ModelConfig(
         vocab_size=vocab_size,
         cell=options.cell,
@@ -149,12 +151,39 @@ def _epochs(options: TrainOptions) -> float | None:
     return options.epochs if counted else ENOUGH_EPOCHS
 
 
-def _depth(options: TrainOptions) -> dict[str, Any]:
+def _check_own_cell(cell: Cell, options: TrainOptions) -> None:
+    """Refuse options that a cell has no use for; those of charrnn's cells are checked earlier.
+
+    Raises:
+        OptionError: there is such an option.
+    """
+    if cell.feeds_back and (options.num_layers or 1) > 1:
+        raise OptionError(
+            f"the cell {cell.name} feeds the network's output back and has no state below it: use "
+            "--num-layers 1, and --input-depth for more matrices"
+        )
+    if not cell.stages:
+        for flag, given in {
+            "--recurrent-depth": options.recurrent_depth > 1,
+            "--weight-drop": options.weight_drop > 0,
+        }.items():
+            if given:
+                raise OptionError(
+                    f"{flag} is about the recurrent matrix, and {cell.name} has none: leave it out"
+                )
+    if options.omega and not (len(cell.states) == len(cell.recurrent_blocks) == 1):
+        raise OptionError(
+            "--omega is for cells in which a gradient passes one matrix from step to step: leave "
+            f"it out for {cell.name}"
+        )
+
+
+def _depth(options: TrainOptions, cell: Cell) -> dict[str, Any]:
     """Return two layers with skip connections, unless the user sets them or the cell allows one.
 
     In three minutes they learn more than one wider layer (RESULTS.md, "Two layers or one").
     """
-    if options.num_layers is None and options.cell != "jordan":
+    if options.num_layers is None and not cell.feeds_back:
         return {"num_layers": 2, "skip_connections": True}
     return {"num_layers": options.num_layers or 1}
 
@@ -212,7 +241,7 @@ def overfitting(model: ModelConfig, epochs: float, length: int) -> float:
 
 def _learning_rate(model: ModelConfig, optimizer: str) -> float:
     """Return the peak learning rate: the wider the network, the smaller."""
-    family = model.cell.partition("-")[0]
+    family = cell_name(model.cell).partition("-")[0]
     family_rate = RATE_TIMES_WIDTH.get(family, 3.0)
     rate = min(MAX_RATE, RATE_TIMES_WIDTH.get(model.cell, family_rate) / model.hidden_size)
     return rate * SGD_RATE if optimizer == "sgd" else rate
@@ -240,7 +269,7 @@ def window_bytes(model: ModelConfig, train: TrainConfig) -> int:
     parts of the state, and the outputs before and after dropout. Logits are computed for a part of
     a window at a time (`charrnn.network.loss`).
     """
-    cell = CELLS[model.cell]
+    cell = find(model.cell)
     values = 3 * len(cell.blocks) + 2 * len(cell.states) + 3
     units = values * model.hidden_size * model.num_layers
     return 4 * train.batch_size * train.seq_len * units

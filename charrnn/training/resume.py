@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from charrnn.config import TrainConfig, TrainOptions
+from charrnn.config import TrainConfig, TrainOptions, is_own_cell
 from charrnn.errors import ModelError, OptionError
+from charrnn.model import needed_cell
 from charrnn.network.module import choose_device
 from charrnn.run_dir import RunDir, checkpoints, choose_run_dir, lock
 from charrnn.run_dir.checkpoints import Found
@@ -144,6 +145,11 @@ def _restored(
         ModelError: the checkpoint is damaged.
     """
     earlier = Record.parse(checkpoint.state, str(checkpoint.folder))
+    if is_own_cell(earlier.plan.model.cell):
+        try:
+            needed_cell.check(run_dir.model, earlier.plan.model.cell, given.get("cell"))
+        except ModelError as error:  # no damage: no other checkpoint would do
+            raise OptionError(error.message) from None
     given = change_rules.validated(earlier, given)
     data = dataset_of(texts, earlier.options)
     change_rules.check(earlier, given, data, texts.words, str(run_dir.path))

@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 
+from charrnn.cells import own
 from charrnn.compiler import cache
-from charrnn.config import to_json
+from charrnn.config import cell_name, to_json
 from charrnn.errors import DivergedError
 from charrnn.inference.select import COMPILING
 from charrnn.model import model_file, parameters
@@ -172,6 +173,8 @@ class Run:
             config["changes"] = changes
         self._run_dir.write_config(config, setup.data, setup.options)
         self._run_dir.summary.unlink(missing_ok=True)  # of a part of the training
+        if used := own.used(setup.plan.model.cell):
+            files.write_atomically(self._run_dir.cell, used.source)
         files.write_atomically(self._run_dir.metrics, self._metrics)
 
     def _history(self) -> dict[str, Any]:
@@ -338,7 +341,7 @@ class Run:
         return Result(
             run_dir=str(self._run_dir.path),
             model=str(self._run_dir.model),
-            cell=model.cell,
+            cell=cell_name(model.cell),
             parameters=parameters.count(model),
             steps=ended.last.step,
             epochs=ended.last.epoch,

@@ -142,7 +142,7 @@ def formed_step(
 ) -> tuple[Numbers, Numbers]:
     """As `step`, of a layer in any form; `more` are the vectors' values and the zone."""
     operands: list[float] = []
-    run = layer.step(sigmoid, math.tanh, lambda x: max(x, 0.0))
+    run = layer.step({"sigmoid": sigmoid, "tanh": math.tanh, "relu": lambda x: max(x, 0.0)})
     return run(x, given(products, operands), state, *more), tuple(operands)
 
 

@@ -6,12 +6,15 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from own_cells import OWN
 from torch import Tensor
 
-from charrnn.cells import CELLS, Layer
-from charrnn.compiler.autodiff import Graph, Trace, Value, replay, trace
+from charrnn.cells import CELLS, Layer, find
+from charrnn.compiler.autodiff import EquationError, Graph, Trace, Value, function, replay, trace
+from charrnn.network.functions import FUNCTIONS
 
 # recurrent depth, layer normalisation, zoneout
 FORMS = {
@@ -26,11 +29,15 @@ FORMS = {
 def evaluate(traced: Trace, given: dict[str, list[Tensor]], wanted: tuple[Value, ...]) -> list[Any]:
     """The values of graph nodes, by walking through the graph with torch's own functions."""
     binary = {"add": torch.add, "subtract": torch.sub, "multiply": torch.mul}
+    binary |= {"divide": torch.div, "max": torch.maximum, "larger": larger}
     unary = {
         "negate": torch.neg,
         "sigmoid": torch.sigmoid,
         "tanh": torch.tanh,
         "relu": torch.relu,
+        "exp": torch.exp,
+        "abs": torch.abs,
+        "sign": torch.sign,
         "positive": lambda y: (y > 0).to(y.dtype),
     }
     values: list[Any] = []
@@ -46,15 +53,19 @@ def evaluate(traced: Trace, given: dict[str, list[Tensor]], wanted: tuple[Value,
     return [values[value.index] for value in wanted]
 
 
+def larger(a: Tensor, b: Tensor) -> Tensor:
+    return (a > b).double() + (a == b) / 2
+
+
 def operations(traced: Trace, indices: tuple[int, ...]) -> list[str]:
     return sorted(traced.graph.nodes[index][0] for index in indices)
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", [*CELLS, *OWN])
 def test_derivative_equals_autograd(name: str, form: str) -> None:
     depth, layer_norm, zoneout = FORMS[form]
-    layer = Layer(CELLS[name], depth, layer_norm)
+    layer = Layer(find(name), depth, layer_norm)
     blocks, states, counts = len(layer.cell.blocks), len(layer.cell.states), layer.products
     generator = torch.Generator().manual_seed(1)
 
@@ -69,16 +80,16 @@ def test_derivative_equals_autograd(name: str, form: str) -> None:
     recurrent = [random(count) for count in counts]
     zone = [part.detach().sigmoid() for part in random(states if zoneout else 0)]
     d, dm = random(states), [random(1) for _ in counts]
-    functions = (torch.sigmoid, torch.tanh, torch.relu)
     operands: list[Tensor] = []
 
     def product(operand: Tensor) -> tuple[Tensor, ...]:
         operands.append(operand)
         return tuple(recurrent[len(operands) - 1])
 
-    after = layer.step(*functions)(tuple(x), product, tuple(state), tuple(v), tuple(zone))
+    after = layer.step(FUNCTIONS)(tuple(x), product, tuple(state), tuple(v), tuple(zone))
     # The first operand that counts is that of the next step.
-    operands[0] = torch.tanh(after[0]) if name == "preactivation" else after[0]
+    if operands:
+        operands[0] = torch.tanh(after[0]) if name == "preactivation" else after[0]
     flat = [part for parts in recurrent for part in parts]
     seeds = [*d, *(part for parts in dm for part in parts)]
     wanted = torch.autograd.grad(
@@ -101,6 +112,7 @@ def test_derivative_equals_autograd(name: str, form: str) -> None:
 def test_the_first_operand_is_known_from_the_state_alone(name: str) -> None:
     traced = trace(Layer(CELLS[name]), zoneout=False)
     functions = {"sigmoid": sigmoid, "tanh": math.tanh, "relu": abs}
+    assert traced.operand is not None
     operand = replay(traced.operand, (0.5, 7.0)[: len(CELLS[name].states)], functions)
     assert operand == (math.tanh(0.5) if name == "preactivation" else 0.5)
 
@@ -220,3 +232,85 @@ def test_a_value_used_several_times_gets_all_its_derivatives() -> None:
     given = {name: [torch.tensor(v, dtype=torch.float64)] for name, v in numbers.items()}
     dx, dr, dcarry = evaluate(traced, given, (*traced.dx, *traced.dr[0], *traced.dcarry))
     assert (float(dx), float(dr), float(dcarry)) == (2 * 12.0, 2 * 3.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "wanted"),
+    [
+        ("max", (2.0, 1.0), (1.0, 0.0)),
+        ("max", (1.0, 2.0), (0.0, 1.0)),
+        ("max", (2.0, 2.0), (0.5, 0.5)),
+        ("min", (2.0, 1.0), (0.0, 1.0)),
+        ("min", (1.0, 1.0), (0.5, 0.5)),
+        ("abs", (3.0,), (1.0,)),
+        ("abs", (-3.0,), (-1.0,)),
+        ("abs", (0.0,), (0.0,)),
+        ("exp", (0.0,), (1.0,)),
+        ("relu", (0.0,), (0.0,)),
+        ("divide", (6.0, 2.0), (0.5, -1.5)),
+    ],
+)
+def test_derivatives_where_they_are_a_choice_are_those_of_torch(
+    name: str, given: tuple[float, ...], wanted: tuple[float, ...]
+) -> None:
+    def apply(a: Any, b: Any = None) -> Any:
+        return a / b
+
+    def equations(sigmoid: Any, tanh: Any, relu: Any) -> Any:
+        def unit(x: Any, product: Any, state: Any) -> Any:
+            made = apply if name == "divide" else function(name)
+            return (made(*x[: len(given)]) + product(state[0])[0],)
+
+        return unit
+
+    cell = dataclasses.replace(CELLS["elman"], input_blocks=("a",), equations=equations)
+    traced = trace(Layer(cell), zoneout=False)
+    x = [torch.tensor(each, dtype=torch.float64, requires_grad=True) for each in given]
+    x += [torch.zeros((), dtype=torch.float64)] * (2 - len(x))
+    numbers = {"r0": 0.0, "carry": 0.0, "d": 1.0, "dm0": 0.0}
+    known = {key: [torch.tensor(value, dtype=torch.float64)] for key, value in numbers.items()}
+    found = evaluate(traced, {"x": x, **known}, traced.dx)
+    assert tuple(float(each.detach()) for each in found)[: len(given)] == wanted
+    theirs = (apply if name == "divide" else FUNCTIONS[name])(*x[: len(given)])
+    assert tuple(map(float, torch.autograd.grad(theirs, x[: len(given)]))) == wanted
+
+
+@pytest.mark.parametrize(
+    ("use", "sentence"),
+    [
+        (lambda h: h if h > 0 else -h, "cannot compare"),
+        (lambda h: h and h, "cannot compare"),
+        (lambda h: h if h == 0 else -h, "cannot compare"),
+        (lambda h: max(h, 0), "cannot compare"),
+        (math.exp, "cannot call math"),
+        (np.tanh, "cannot call math"),
+        (torch.tanh, "cannot call math"),
+        (lambda h: h**2, "use these alone"),
+        (lambda h: h[0], "use these alone"),
+        (lambda h: function("max")(h), r"max takes two values of the equation, not \(a value\)"),
+        (lambda h: function("tanh")(0.5), r"tanh takes a value of the equation, not \(0.5\)"),
+    ],
+)
+def test_what_cannot_be_traced_is_a_sentence(use: Any, sentence: str) -> None:
+    (h,) = Graph().inputs("carry", 1)
+    with pytest.raises(EquationError, match=sentence):
+        use(h)
+
+
+@pytest.mark.parametrize(
+    ("unit", "sentence"),
+    [
+        (lambda x, w, state: (w(state[0])[0], state[0]), "returns 2 values"),
+        (lambda x, w, state: w(state[0])[0], "returns no tuple"),
+        (lambda x, w, state: (w(state[0])[0] and 1.0,), "cannot compare"),
+        (lambda x, w, state: (w(state[0]) and 1.0,), r"state h is 1.0"),
+        (lambda x, w, state: w(x[0]), "must be of the old state"),
+        (lambda x, w, state: w(1.0), "multiplies a value of each unit"),
+    ],
+)
+def test_an_equation_does_what_its_cell_declares(unit: Any, sentence: str) -> None:
+    def equations() -> Any:
+        return unit
+
+    with pytest.raises(EquationError, match=sentence):
+        trace(Layer(dataclasses.replace(CELLS["elman"], equations=equations)), zoneout=False)

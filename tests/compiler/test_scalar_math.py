@@ -41,12 +41,42 @@ def over(function: Any) -> Any:
         ("sigmoid", lambda x: 1 / (1 + np.exp(-x))),
         ("relu", lambda x: np.where(np.isnan(x), x, np.maximum(x, 0))),
         ("positive", lambda x: (x > 0).astype(np.float64)),
+        ("sign", lambda x: np.nan_to_num(np.sign(x))),
     ],
 )
 def test_nonlinear_functions(name: str, exact: Any) -> None:
     with np.errstate(over="ignore"):
         wanted = exact(NUMBERS.astype(np.float64))
     np.testing.assert_allclose(over(getattr(scalar_math, name)), wanted, rtol=0, atol=5e-7)
+
+
+def test_the_exponential_of_equations() -> None:
+    numbers = np.array([*np.linspace(-90, 90, 9001), 88.7, 88.72, 88.73, *EDGES], np.float32)
+
+    @njit
+    def run(numbers: Any) -> Any:
+        return np.array([scalar_math.exponential(number) for number in numbers])
+
+    with np.errstate(over="ignore", under="ignore"):
+        wanted = np.exp(numbers.astype(np.float64)).astype(np.float32)
+    np.testing.assert_allclose(run(numbers), wanted, rtol=3e-6, atol=1.2e-38)
+    assert run(np.array([-np.inf, -200], np.float32)).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "exact"),
+    [("maximum", np.maximum), ("larger", lambda a, b: (a > b) + (a == b) / 2)],
+)
+def test_functions_of_two_numbers(name: str, exact: Any) -> None:
+    function = getattr(scalar_math, name)
+
+    @njit
+    def run(a: Any, b: Any) -> Any:
+        return np.array([function(x, y) for x in a for y in b])
+
+    numbers = np.array(EDGES, np.float32)
+    a, b = np.meshgrid(numbers, numbers, indexing="ij")
+    np.testing.assert_array_equal(run(numbers, numbers), exact(a, b).ravel())
 
 
 def test_bf16_to_float32_and_back_is_exact() -> None:
@@ -160,8 +190,11 @@ class WithoutCompiler:
 def without_compiler() -> None:
     """Every cell's written functions run as plain Python, with products of all kinds."""
     import torch
+    from own_cells import HERE, NAMES
 
+    from charrnn.cells import find
     from charrnn.compiler import matmul
+    from charrnn.compiler.cell_file import use
     from charrnn.network import fused, layers
 
     assert not hasattr(scalar_math.tanh, "py_func")  # the compiler is really off
@@ -199,7 +232,7 @@ def without_compiler() -> None:
             monkeypatch.setattr(matmul, "_ROWS", together)
             monkeypatch.setattr(matmul, "kind_of", lambda bf16, kind=kind: kind)
             WithoutCompiler(monkeypatch)
-            for cell in CELLS.values():
+            for cell in [*CELLS.values(), *(find(use(HERE / f"{own}.py")) for own in NAMES)]:
                 if not cell.feeds_back:
                     check(Layer(cell), batch=2)
             check(Layer(CELLS["gru"], recurrent_depth=2, layer_norm=True), batch=2, zoned=True)

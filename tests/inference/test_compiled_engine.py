@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from own_cells import MINGRU, MIXED, OWN
 
 from charrnn.arrays import State
 from charrnn.cells import CELLS
@@ -32,6 +33,11 @@ EVERYTHING: dict[str, Any] = {
     "zoneout_cell": 0.2,
 }
 CASES = [pytest.param(name, {"num_layers": 2}, id=name) for name in CELLS]
+CASES += [pytest.param(*own.values, {"num_layers": 2}, id=own.id) for own in OWN]
+CASES += [
+    pytest.param(name, EVERYTHING, id=f"{cell}-everything")
+    for cell, name in (("mingru", MINGRU), ("mixed", MIXED))
+]
 CASES += [
     pytest.param(name, EVERYTHING, id=f"{name}-everything")
     for name in ("preactivation", "jordan", "lstm-peephole", "gru")
@@ -167,18 +173,18 @@ def test_the_first_of_two_steps_makes_the_recurrent_products_of_both(
     engine = CompiledEngine(config, values)
     engine._reserve(1)
     engine._program([], logits=True)
-    recurrent = {layer.matrices[0].values.ctypes.data for layer in engine._network.layers}
+    layers = [layer.matrices[0] for layer in engine._network.layers if layer.matrices]
+    recurrent = {matrix.values.ctypes.data for matrix in layers}
     product = instructions.product("float32")
     made_in = [
         [call.arguments[3] for call in calls if call.function == product]
         for calls in engine._steps[True]
     ]
     counts = [sum(matrix in recurrent for matrix in found) for found in made_in]
-    layers = config.num_layers
     if name in ("preactivation", "jordan"):  # whose operand is not the state itself
-        assert counts == [layers, layers, layers]
+        assert counts == [len(layers)] * 3
     else:
-        assert counts == [2 * layers, 0, layers]
+        assert counts == [2 * len(layers), 0, len(layers)]
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, SYMBOLS])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from own_cells import OWN
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from charrnn.cells import CELLS
@@ -69,7 +70,7 @@ def _assert_near(found: Any, wanted: Any) -> None:
 
 
 @pytest.mark.parametrize("embedding", EMBEDDINGS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [*CELLS, *OWN])
 def test_equals_the_numpy_engine(
     make_values: MakeValues, cell: str, embedding: int, form: dict[str, Any]
 ) -> None:
@@ -188,7 +189,7 @@ def _without_values(config: ModelConfig, values: Values, act: Callable[..., None
 
 
 @pytest.mark.parametrize("embedding", EMBEDDINGS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [*CELLS, *OWN])
 def test_a_step_can_be_captured(
     make_values: MakeValues, cell: str, embedding: int, form: dict[str, Any]
 ) -> None:
@@ -341,7 +342,7 @@ def test_a_failure_on_the_device_is_reported(
 @pytest.mark.cuda
 @needs_cuda
 @pytest.mark.parametrize("form", [{}, EVERYTHING], ids=["plain", "everything"])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [*CELLS, *OWN])
 def test_a_replay_is_what_was_captured(
     make_values: MakeValues, monkeypatch: pytest.MonkeyPatch, cell: str, form: dict[str, Any]
 ) -> None:

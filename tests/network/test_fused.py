@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 from numba import njit
+from own_cells import MINGRU, MIXED, OWN, SLSTM
 from torch import Tensor
 
-from charrnn.cells import CELLS, Layer
+from charrnn.cells import CELLS, Layer, find
 from charrnn.compiler import cache, codegen, matmul, scalar_math
 from charrnn.network import fused, fused_codegen, layers
 
@@ -173,6 +174,43 @@ def test_vectors_and_second_biases_beside_normalization(
     case = make_case(layer, 4, 5, 3, 18)
     wanted = outcome(layers.reference, layer, case)
     assert_near(outcome(fused_run, layer, case), wanted, TOLERANCE[kind != "float32"])
+
+
+@pytest.mark.parametrize("kind", USUAL)
+@pytest.mark.parametrize("name", OWN)
+def test_a_cell_outside_the_package_equals_the_reference(
+    name: str, kind: str, fused_run: Any
+) -> None:
+    layer = Layer(find(name))
+    tolerance = RECTIFIED_TOLERANCE[kind != "float32"]
+    if name == SLSTM and kind != "float32":
+        tolerance = 0.5  # each of its two max may be on another side, which exp makes larger
+    for sizes in SIZES:
+        case = make_case(layer, *sizes)
+        wanted = outcome(layers.reference, layer, case)
+        assert_near(outcome(fused_run, layer, case), wanted, tolerance)
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "kind"),
+    [
+        pytest.param(name, form, *kind.values, marks=kind.marks, id=f"{cell}-{form}-{number}")
+        for cell, name, form, number in (
+            ("mingru", MINGRU, "all", 1),
+            ("mixed", MIXED, "all", 0),
+        )
+        for kind in USUAL[number : number + 1]
+    ],
+)
+def test_a_cell_outside_the_package_has_every_form(
+    name: str, form: str, kind: str, fused_run: Any
+) -> None:
+    settings, zoned = FORMS[form]
+    layer = Layer(find(name), **settings)
+    case = make_case(layer, 5, 3, 7, 13, zoned)
+    wanted = outcome(layers.reference, layer, case)
+    tolerance = RECTIFIED_TOLERANCE[kind != "float32"]
+    assert_near(outcome(fused_run, layer, case), wanted, tolerance)
 
 
 @pytest.mark.parametrize("kind", USUAL)

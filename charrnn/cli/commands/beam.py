@@ -15,7 +15,7 @@ from charrnn.cli.prompt import (
     prompts_of,
     save_state,
 )
-from charrnn.cli.shared import ModelOption, guarded, load_model, note
+from charrnn.cli.shared import CellOption, ModelOption, guarded, load_model, note
 from charrnn.config import BeamConfig, EngineOptions
 
 
@@ -25,6 +25,7 @@ def beam(
     *,
     text: PromptArgument = None,
     model: ModelOption = None,
+    cell: CellOption = None,
     start: PromptOptions,
     config: BeamConfig,
     engine: EngineOptions,
@@ -35,7 +36,7 @@ def beam(
         config = replace(config, seed=secrets.randbits(32))
     texts = prompts_of(text, start)
     index = novelty_index(model, output)
-    generator = load_model(model, engine)
+    generator = load_model(model, engine, cell)
     target = Target.of(output, len(texts) * config.num_return, config, generator.reading.separator)
     after = load_state(generator, start)
     if config.seed is not None:

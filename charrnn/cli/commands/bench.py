@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from charrnn.cli.display import bench_tables as tables
-from charrnn.cli.options import Only, configured
+from charrnn.cli.options import Only, configured, named_cell
 from charrnn.cli.shared import JsonOption, guarded, note
 from charrnn.cli.texts import read_corpus
 from charrnn.config import CellName, EngineOptions, Reading, SampleConfig, TrainOptions
@@ -21,7 +21,7 @@ CellsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--cell",
-        help="A cell; may be repeated.",
+        help="A cell, or the file of your own; may be repeated.",
         show_default="a table of all",
         autocompletion=lambda: get_args(CellName),
     ),
@@ -55,6 +55,7 @@ def bench_train(
         "batch_size": batch_size,
         "seq_len": seq_len,
     }
+    cells = [named_cell(name) for name in cells or ()]
     for name in cells or [TrainOptions.cell]:  # refuses what training would refuse
         replace(kernel, cell=name, num_layers=num_layers, **sizes)
 
@@ -66,8 +67,7 @@ def bench_train(
     torch.set_num_threads(threads or torch.get_num_threads())
     how: dict[str, Any] = {"precision": kernel.precision, "backend": kernel.backend}
     cases = [
-        replace(training.Case(name, _layers(name, num_layers), **sizes), **how)
-        for name in cells or ()
+        replace(training.Case(name, _layers(name, num_layers), **sizes), **how) for name in cells
     ] or [replace(case, **how) for case in training.CASES]
     rows = training.train(cases, rounds)
     tables.print_rows(rows, tables.TRAINING_HEAD, tables.training_line, as_json)
@@ -89,6 +89,7 @@ def bench_generate(
     The last column is, for one text, the weights read per second as a share of the memory bandwidth
     for as many bytes and threads; for several texts, the share of the largest matrix product.
     """
+    cells = [named_cell(name) for name in cells or ()]
     for name in cells or [TrainOptions.cell]:
         TrainOptions(cell=name, num_layers=num_layers, hidden_size=hidden_size)
     SampleConfig(num_samples=batch_size)
@@ -97,7 +98,7 @@ def bench_generate(
 
     cases = [
         generation.Case(name, _layers(name, num_layers), hidden_size, batch_size, engine.weights)
-        for name in cells or ()
+        for name in cells
     ] or generation.CASES
     rows = generation.generate(cases, rounds, engine.threads)
     tables.print_rows(rows, tables.GENERATION_HEAD, tables.generation_line, as_json)
@@ -129,4 +130,6 @@ def bench_prepare(
 
 
 def _layers(cell: str, num_layers: int | None) -> int:
-    return num_layers or (1 if cell == "jordan" else 2)
+    from charrnn.cells import find
+
+    return num_layers or (1 if find(cell).feeds_back else 2)

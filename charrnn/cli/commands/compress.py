@@ -9,7 +9,15 @@ from charrnn.cli import byte_streams
 from charrnn.cli.byte_streams import InArgument, OutArgument, ReplaceOption
 from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.options import Only, configured
-from charrnn.cli.shared import JsonOption, ModelOption, guarded, load_model, note, print_json
+from charrnn.cli.shared import (
+    CellOption,
+    JsonOption,
+    ModelOption,
+    guarded,
+    load_model,
+    note,
+    print_json,
+)
 from charrnn.config import EngineOptions
 from charrnn.errors import CorpusError
 
@@ -21,6 +29,7 @@ def compress(
     out: OutArgument,
     engine: Annotated[EngineOptions, Only("threads")],
     model: ModelOption = None,
+    cell: CellOption = None,
     force: ReplaceOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -32,7 +41,7 @@ def compress(
     from charrnn import compression
 
     byte_streams.check_out(out, force, as_json)
-    generator = load_model(model, engine)
+    generator = load_model(model, engine, cell)
     data = byte_streams.read(source, CorpusError)
     with ProgressBar() as bar:
         archive = compression.compress(

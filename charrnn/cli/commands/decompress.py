@@ -8,7 +8,7 @@ from charrnn.cli import byte_streams
 from charrnn.cli.byte_streams import InArgument, OutArgument, ReplaceOption
 from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.options import Only, configured
-from charrnn.cli.shared import ModelOption, guarded, load_model
+from charrnn.cli.shared import CellOption, ModelOption, guarded, load_model
 from charrnn.config import EngineOptions
 from charrnn.errors import ArchiveError
 
@@ -20,6 +20,7 @@ def decompress(
     out: OutArgument,
     engine: Annotated[EngineOptions, Only("threads")],
     model: ModelOption = None,
+    cell: CellOption = None,
     force: ReplaceOption = False,
 ) -> None:
     """Restore a file that 'charrnn compress' compressed, byte for byte.
@@ -31,7 +32,7 @@ def decompress(
 
     byte_streams.check_out(out, force)
     archive = byte_streams.read(source, ArchiveError)
-    generator = load_model(model, engine)
+    generator = load_model(model, engine, cell)
     try:
         with ProgressBar() as bar:
             data = compression.decompress(

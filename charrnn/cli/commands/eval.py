@@ -10,7 +10,7 @@ import typer
 from charrnn.cli.display.scores import score_fields
 from charrnn.cli.evaluation import Evaluator
 from charrnn.cli.options import Given, Only, configured
-from charrnn.cli.shared import JsonOption, ModelOption, guarded, note, print_json
+from charrnn.cli.shared import CellOption, JsonOption, ModelOption, guarded, note, print_json
 from charrnn.cli.texts import OWN_READING
 from charrnn.config import EngineOptions, Reading
 from charrnn.config.fields import check_choice
@@ -29,6 +29,7 @@ def evaluate(
         ),
     ] = None,
     model: ModelOption = None,
+    cell: CellOption = None,
     exact: Annotated[
         bool,
         typer.Option("--exact", help="Read in one stream instead of 32: slower, but exact."),
@@ -62,7 +63,7 @@ def evaluate(
         )
     check_choice("--part", part, PARTS)
     path = find_model(model)
-    evaluator = Evaluator(path, read_model(path), engine, exact, dynamic)
+    evaluator = Evaluator(path, read_model(path, cell), engine, exact, dynamic)
     note(f"model: {path}")
     found = evaluator.part(part) if file is None else evaluator.file(file, reading)
     if as_json:

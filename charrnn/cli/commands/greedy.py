@@ -15,7 +15,7 @@ from charrnn.cli.prompt import (
     prompts_of,
     save_state,
 )
-from charrnn.cli.shared import ModelOption, guarded, load_model
+from charrnn.cli.shared import CellOption, ModelOption, guarded, load_model
 from charrnn.config import GREEDY_FIELDS, EngineOptions, SampleConfig
 
 GREEDY = Only(*GREEDY_FIELDS, length=200)
@@ -27,6 +27,7 @@ def greedy(
     *,
     text: PromptArgument = None,
     model: ModelOption = None,
+    cell: CellOption = None,
     start: PromptOptions,
     config: Annotated[SampleConfig, GREEDY],
     engine: EngineOptions,
@@ -36,7 +37,7 @@ def greedy(
     config = replace(config, temperature=0.0)
     texts = prompts_of(text, start)
     index = novelty_index(model, output)
-    generator = load_model(model, engine)
+    generator = load_model(model, engine, cell)
     target = Target.of(output, len(texts), config, generator.reading.separator)
     after = load_state(generator, start)
     generator.prepare(config)

@@ -23,16 +23,17 @@ def info(
     as_json: JsonOption = False,
 ) -> None:
     """Show a model: its architecture, its tokens, what it was trained on and how far it got."""
-    from charrnn.config import to_json
-    from charrnn.model import model_file, parameters
+    from charrnn.config import cell_name, to_json
+    from charrnn.model import model_file
     from charrnn.run_dir import find_model, read_model
 
     path = find_model(model)
-    loaded = read_model(path)
+    loaded = read_model(path, described_only=True)
+    parameters = sum(value.size for value in loaded.values.values())
     fields = {
         "model": str(path),
         "format": model_file.FORMAT_VERSION,
-        "parameters": parameters.count(loaded.config),
+        "parameters": parameters,
         "config": to_json(loaded.config),
         "tokenizer": loaded.tokenizer.to_json(),
         "training": loaded.training,
@@ -44,8 +45,8 @@ def info(
     config = loaded.config
     inputs = f"embedding {config.embedding_size}" if config.embedding_size else "one-hot tokens"
     typer.echo(
-        f"  network    {config.cell}, {config.num_layers} x {config.hidden_size}, {inputs}, "
-        f"{parameters.count(config):,} parameters"
+        f"  network    {cell_name(config.cell)}, {config.num_layers} x {config.hidden_size}, "
+        f"{inputs}, {parameters:,} parameters"
     )
     typer.echo(f"  tokens     {config.vocab_size}: {vocabulary_line(loaded.tokenizer)}")
     for name, value in flat(loaded.training):

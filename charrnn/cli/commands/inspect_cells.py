@@ -9,7 +9,7 @@ import typer
 from charrnn.cli.display import activation_text, plots, tracked_units
 from charrnn.cli.inspect_shared import CellsOutput, TextArgument, model_names, read_text
 from charrnn.cli.options import configured
-from charrnn.cli.shared import ModelOption, guarded, note, print_json
+from charrnn.cli.shared import CellOption, ModelOption, guarded, note, print_json
 from charrnn.config import UnitOptions
 from charrnn.errors import OptionError
 
@@ -23,6 +23,7 @@ def inspect_cells(
     *,
     file: TextArgument = None,
     model: ModelOption = None,
+    cell: CellOption = None,
     options: UnitOptions,
     output: CellsOutput,
 ) -> None:
@@ -39,7 +40,7 @@ def inspect_cells(
     if file is not None and options.prompt is not None:
         raise OptionError("FILE and --prompt both name a text: give one of them")
     path = find_model(model)
-    loaded = read_model(path)
+    loaded = read_model(path, cell)
     if model is None:
         note(f"model: {path}")
     unit = parse_unit(options.unit, loaded) if options.unit else None

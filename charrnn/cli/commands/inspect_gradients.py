@@ -20,7 +20,7 @@ from charrnn.cli.inspect_shared import (
 )
 from charrnn.cli.options import configured
 from charrnn.cli.shared import guarded, note, print_json
-from charrnn.config import UntrainedOptions
+from charrnn.config import UntrainedOptions, cell_name
 from charrnn.errors import CharRNNError, OptionError
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def _networks(
     if options.cell and not text:
         raise OptionError("the text is empty (0 characters): there is nothing to read")
     for cell, scale in options.cells:
-        label = cell if scale == 1 else f"{cell} × {scale:g}"
+        name = cell_name(cell)
+        label = name if scale == 1 else f"{name} × {scale:g}"
         yield label, "at start", untrained(text, cell, scale, options)
     names = model_names(list(loaded))
     for path, model in loaded.items():

@@ -18,7 +18,7 @@ from charrnn.cli.inspect_shared import (
 )
 from charrnn.cli.options import configured
 from charrnn.cli.shared import guarded, note, print_json
-from charrnn.config import ContextOptions, TaskOptions
+from charrnn.config import ContextOptions, TaskOptions, is_own_cell
 from charrnn.errors import InputError, OptionError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def inspect_memory(
         )
     if tasks.task and (models or file):
         raise OptionError("--task trains networks of its own: give no model and no text")
-    if tasks.cell and not tasks.task:
+    if not tasks.task and not all(map(is_own_cell, tasks.cell)):  # a model may need an own one
         raise OptionError("--cell is for the networks that a --task trains: add --task")
     if tasks.task:
         from charrnn.inspection.memory_tasks import compare_on_tasks

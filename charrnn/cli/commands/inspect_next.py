@@ -10,7 +10,7 @@ from charrnn.cli.display import next_token, plots
 from charrnn.cli.inspect_shared import InspectOutput
 from charrnn.cli.options import Only, configured
 from charrnn.cli.prompt import PromptOptions
-from charrnn.cli.shared import ModelOption, guarded, load_model, print_json
+from charrnn.cli.shared import CellOption, ModelOption, guarded, load_model, print_json
 from charrnn.config import BeamConfig
 from charrnn.errors import OptionError
 
@@ -26,6 +26,7 @@ def _preview(setting: str, default: str) -> Any:
 def inspect_next(
     *,
     model: ModelOption = None,
+    cell: CellOption = None,
     start: Annotated[PromptOptions, Only("prompt")],
     symbols: Annotated[int, typer.Option(help="Likeliest tokens to show.", min=1)] = 12,
     temperature: Annotated[float | None, _preview("temperature", "0.5 and 2")] = None,
@@ -59,7 +60,7 @@ def inspect_next(
             f"{MAX_LENGTH} steps is too large to show: use 'charrnn beam' for such texts"
         )
     beam = BeamConfig(length=length, width=width, num_return=width)
-    generator = load_model(model)
+    generator = load_model(model, cell=cell)
     read = generator.read(prompt)
     found = analysis.choices(read, configs)
     tree = analysis.beam_tree(generator, read, beam)

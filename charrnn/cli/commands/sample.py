@@ -15,7 +15,7 @@ from charrnn.cli.prompt import (
     prompts_of,
     save_state,
 )
-from charrnn.cli.shared import ModelOption, guarded, load_model, note
+from charrnn.cli.shared import CellOption, ModelOption, guarded, load_model, note
 from charrnn.config import EngineOptions, SampleConfig
 from charrnn.errors import OptionError
 
@@ -26,6 +26,7 @@ def sample(
     *,
     text: PromptArgument = None,
     model: ModelOption = None,
+    cell: CellOption = None,
     start: PromptOptions,
     config: SampleConfig,
     engine: EngineOptions,
@@ -42,7 +43,7 @@ def sample(
         raise OptionError("--save-state does not save mirostat's cutoff: leave out --mirostat-ent")
     texts = prompts_of(text, start)
     index = novelty_index(model, output)
-    generator = load_model(model, engine)
+    generator = load_model(model, engine, cell)
     target = Target.of(output, len(texts) * config.num_samples, config, generator.reading.separator)
     after = load_state(generator, start)
     seed = after.seed if config.seed is None and after else config.seed

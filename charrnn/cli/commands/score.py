@@ -15,7 +15,7 @@ from charrnn.cli.display.surprisal_tables import (
     write_result,
 )
 from charrnn.cli.options import Given, Only, configured
-from charrnn.cli.shared import ModelOption, guarded, load_model, note, print_json
+from charrnn.cli.shared import CellOption, ModelOption, guarded, load_model, note, print_json
 from charrnn.cli.texts import OWN_READING, read_for
 from charrnn.config import EngineOptions, Reading, UnknownOption
 
@@ -32,6 +32,7 @@ def score(
         typer.Argument(help="Text files (also gz, bz2, xz, zst), folders, patterns, - for stdin."),
     ],
     model: ModelOption = None,
+    cell: CellOption = None,
     output: ScoreOutput,
     characters: Annotated[UnknownOption, Only(unknown="error")],
     engine: Annotated[EngineOptions, Only("weights", "threads")],
@@ -49,7 +50,7 @@ def score(
     from charrnn.inspection.surprise import Surprise, encode_documents, total
     from charrnn.run_dir import find_model
 
-    generator = load_model(model, engine)
+    generator = load_model(model, engine, cell)
     text = read_for(generator.reading, files, reading)
     documents = encode_documents(text, generator, characters.unknown, note)
     by = output.by or ("character" if len(documents) == 1 else "document")

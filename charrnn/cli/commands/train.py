@@ -71,7 +71,7 @@ def train(
             print_json({"run_dir": str(planned.run_dir.path), **asdict(planned.plan)})
         return
     if result.stopped_by == "interrupt":
-        note(f"resume   {run.resume_command(corpus, options, result.run_dir)}")
+        note(f"resume   {run.resume_command(corpus, options, result.run_dir, options.cell)}")
     if as_json:
         print_json(asdict(result))
     if signals.received:

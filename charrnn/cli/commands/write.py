@@ -13,7 +13,7 @@ import typer
 
 from charrnn.cli.options import Only, configured
 from charrnn.cli.prompt import PromptOptions
-from charrnn.cli.shared import ModelOption, guarded, load_model, note
+from charrnn.cli.shared import CellOption, ModelOption, guarded, load_model, note
 from charrnn.config import EngineOptions, SampleConfig
 from charrnn.errors import OptionError, missing_package
 from charrnn.terminal import TextWriter
@@ -24,6 +24,7 @@ from charrnn.terminal import TextWriter
 def write(
     *,
     model: ModelOption = None,
+    cell: CellOption = None,
     start: Annotated[PromptOptions, Only("prompt")],
     config: Annotated[SampleConfig, Only("temperature", "seed", "unknown", length=200)],
     engine: Annotated[EngineOptions, Only("device")],
@@ -49,7 +50,7 @@ def write(
         if error.name != "prompt_toolkit":
             raise
         raise OptionError(missing_package("charrnn write", "prompt_toolkit", "write")) from None
-    generator = load_model(model, engine)
+    generator = load_model(model, engine, cell)
     random_seeds = iter(lambda: secrets.randbits(32), None)
     seeds = random_seeds if config.seed is None else count(config.seed)
     title = f"model: {in_words(find_model(model), generator.training)}"

@@ -9,8 +9,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from charrnn.cli.display.dataset_summary import split_lines
-from charrnn.cli.shared import note
-from charrnn.config import Form, Regularizers
+from charrnn.cli.shared import cell_words, note
+from charrnn.config import Form, Regularizers, cell_name
 from charrnn.errors import OptionError, shell_command
 from charrnn.model import parameters
 from charrnn.terminal import visible
@@ -107,7 +107,7 @@ class Lines:
             note(progress_line(metrics, self._by_clock))
 
     def _show_result(self, result: Result) -> None:
-        for line in result_lines(result):
+        for line in result_lines(result, self.planned.plan.model.cell):
             note(line)
 
 
@@ -258,7 +258,7 @@ def plan_lines(planned: Planned) -> list[str]:
         f"text     {data.name}: vocabulary of {data.tokenizer.vocab_size:,} tokens{kind}; {split}",
         *(f"         {line}" for line in leaks),
         *_large_vocabulary(data, plan),
-        f"network  {model.cell}, {model.num_layers} x {model.hidden_size}, {inputs}, "
+        f"network  {cell_name(model.cell)}, {model.num_layers} x {model.hidden_size}, {inputs}, "
         f"{extras(model)}{parameters.count(model):,} parameters ({plan.reason})",
         f"training {budget}, about {plan.characters / len(data.train):.1f} passes over the text: "
         f"{train.batch_size} streams, {window(plan)}, {train.optimizer} "
@@ -317,8 +317,8 @@ def progress_line(metrics: Metrics, by_clock: bool) -> str:
     )
 
 
-def result_lines(result: Result) -> list[str]:
-    """Return the result of a training, and what to do next."""
+def result_lines(result: Result, cell: str) -> list[str]:
+    """Return the result of a training, and what to do next; `cell` as the model's config has it."""
     early = result.stopped_by == "interrupt"
     lines = [
         f"{'stopped early' if early else 'done'} after {result.steps:,} steps, "
@@ -334,7 +334,8 @@ def result_lines(result: Result) -> list[str]:
     if result.valid_window256_nats is not None:
         lines.append(f"         {losses(result.valid_window256_nats)} in windows of 256")
     lines.append(f"model    {result.model}")
-    lines.append(f"next     {shell_command('charrnn', 'sample', '--model', result.run_dir)}")
+    words = ["charrnn", "sample", "--model", result.run_dir, *cell_words(cell)]
+    lines.append(f"next     {shell_command(*words)}")
     return lines
 
 
