@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from charrnn import scoring
 from charrnn.arrays import Ids
-from charrnn.config import BeamConfig, EngineOptions, SampleConfig
+from charrnn.config import BeamConfig, EngineOptions, SampleConfig, cell_name
 from charrnn.config.signature import BEAM, BEAMS, GREEDY, SAMPLE, SAMPLES
 from charrnn.decoding.generation import SampleBatch, accepted, search, unwatched
 from charrnn.decoding.output_text import Sample, Write
@@ -96,7 +96,7 @@ class Generator:
 
     def __repr__(self) -> str:
         config, training = self.config, self.training
-        words = f"{config.cell}, {config.num_layers} x {config.hidden_size}"
+        words = f"{cell_name(config.cell)}, {config.num_layers} x {config.hidden_size}"
         words += f", vocabulary of {config.vocab_size:,} tokens"
         words += f", {parameters.count(config):,} parameters"
         if training.get("steps"):
