@@ -34,7 +34,7 @@ from charrnn.inference.select import EngineSelector
 from charrnn.model import parameters, saved_state
 from charrnn.model.model_file import Model
 from charrnn.model.saved_state import Prompted
-from charrnn.text import corpus, id_file, unknown_symbols
+from charrnn.text import corpus, id_file, line_ends, unknown_symbols
 from charrnn.text.open import ignore
 
 if TYPE_CHECKING:
@@ -130,6 +130,8 @@ class Generator:
     def readable(self, text: str, unknown: str) -> str:
         """Return a text in characters that the model knows; a notice says what was changed.
 
+        Its line ends become those of the model's own text.
+
         Args:
             text: a prompt.
             unknown: what happens to other characters: nearest, skip or error.
@@ -137,6 +139,9 @@ class Generator:
         Raises:
             PromptError: there are some, and `unknown` is error.
         """
+        if self.reading.newline == "lf":
+            data = text.encode(errors="surrogatepass")
+            text = line_ends.to_lf(data, line_ends.KINDS).decode(errors="surrogatepass")
         if unknown == "error":
             try:
                 self.tokenizer.encode(text)

@@ -17,16 +17,16 @@ import typer
 from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.shared import note
 from charrnn.config.fields import Options, path, string, switch
-from charrnn.errors import OptionError, PromptError
+from charrnn.errors import CorpusError, OptionError, PromptError
 from charrnn.text import line_ends
 
 if TYPE_CHECKING:
+    from charrnn.config import ModelReading
     from charrnn.decoding.output_text import Sample
     from charrnn.generator import Generator
     from charrnn.model.saved_state import Prompted
 
 STDIN_SECONDS = 3.0  # to wait for the first byte of a pipe that nobody may ever write to
-_BOM = b"\xef\xbb\xbf"
 _STEP = 4096  # characters read between two calls of `proceed`
 _MAX_STATES = 64
 
@@ -86,12 +86,11 @@ class Opening:
     read: Prompted
 
 
-def prompts_of(argument: str | None, options: PromptOptions) -> list[str]:
-    """Return the texts to continue: one, or the lines of ``--prompts``.
+def check_prompt(argument: str | None, options: PromptOptions) -> None:
+    """Refuse several prompts, and an argument that names a file or a model.
 
     Raises:
-        OptionError: several options give a prompt, or the argument is a model.
-        PromptError: a file cannot be read.
+        OptionError: says what to use instead.
     """
     _check_argument(argument)
     sources = {
@@ -103,14 +102,27 @@ def prompts_of(argument: str | None, options: PromptOptions) -> list[str]:
     given = [name for name, value in sources.items() if value is not None]
     if len(given) > 1:
         raise OptionError(f"{given[0]} and {given[1]} both give a prompt: use one of them")
+
+
+def prompts_of(argument: str | None, options: PromptOptions, model: ModelReading) -> list[str]:
+    """Return the texts to continue: one, or the lines of ``--prompts``.
+
+    Args:
+        argument: the prompt that has no option of its own.
+        options: the others.
+        model: how the text of the model was read, and how that of a file is.
+
+    Raises:
+        PromptError: a file cannot be read.
+    """
     if options.prompts is not None:
-        return _lines(options.prompts)
+        return _lines(options.prompts, model)
     if options.prompt_file is not None:
-        return [_content("--prompt-file", options.prompt_file)]
+        return [_content("--prompt-file", options.prompt_file, model)]
     prompt = options.prompt if argument is None else argument
     if prompt is None:
-        return [_piped()]
-    return [_content("--prompt", Path("-")) if prompt == "-" else prompt]
+        return [_piped(model)]
+    return [_content("--prompt", Path("-"), model) if prompt == "-" else prompt]
 
 
 def load_state(generator: Generator, options: PromptOptions) -> Prompted | None:
@@ -207,26 +219,26 @@ def _check_argument(argument: str | None) -> None:
         )
 
 
-def _lines(file: Path) -> list[str]:
-    text = _content("--prompts", file)
+def _lines(file: Path, model: ModelReading) -> list[str]:
+    text = _content("--prompts", file, model)
     if not text:
         raise PromptError(f"--prompts {file} is empty: write one prompt on each line")
     return [line_ends.without_end(line) for line in line_ends.split(text)]
 
 
-def _content(option: str, file: Path) -> str:
+def _content(option: str, file: Path, model: ModelReading) -> str:
     """Return the exact text of a file; ``-`` is standard input."""
     if str(file) == "-":
         if sys.stdin.isatty():
             note("reading the prompt from the terminal: Ctrl-D ends it")
-        return _decoded("standard input", sys.stdin.buffer.read())
+        return _decoded("standard input", sys.stdin.buffer.read(), model)
     try:
-        return _decoded(str(file), file.read_bytes())
+        return _decoded(str(file), file.read_bytes(), model)
     except OSError as error:
         raise PromptError(f"{option} {file}: {error.strerror}") from None
 
 
-def _piped() -> str:
+def _piped(model: ModelReading) -> str:
     """Return the text that somebody pipes in; never wait long for what nobody writes.
 
     It is read from a pipe, a socket, or the start of a file; a file that something else has begun
@@ -237,11 +249,11 @@ def _piped() -> str:
         kind = os.fstat(descriptor).st_mode
         if stat.S_ISREG(kind):
             taken = os.lseek(descriptor, 0, os.SEEK_CUR) == 0
-            return _decoded("standard input", sys.stdin.buffer.read()) if taken else ""
+            return _decoded("standard input", sys.stdin.buffer.read(), model) if taken else ""
         if not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
             return ""
         first = _first_bytes(descriptor)
-        return _decoded("standard input", first + sys.stdin.buffer.read()) if first else ""
+        return _decoded("standard input", first + sys.stdin.buffer.read(), model) if first else ""
     except (OSError, ValueError):  # a stream that is closed, or no file
         return ""
 
@@ -266,14 +278,24 @@ def _first_bytes(descriptor: int) -> bytes:
     return found[-1]
 
 
-def _decoded(name: str, data: bytes) -> str:
-    if data.startswith(_BOM):
-        note(f"{name}: a byte order mark at its start was dropped")
-        data = data.removeprefix(_BOM)
+def _decoded(name: str, data: bytes, model: ModelReading) -> str:
+    """Return the text of bytes: in UTF-8, or else in the encoding of the model's own text."""
+    from charrnn.text.encoding import UndecodableError, decode
+    from charrnn.text.encoding_guess import UTF8, decide
+    from charrnn.text.reader import BOM
+    from charrnn.text.sources import Source
+
+    source = Source(name, data=data)
     try:
-        return data.decode()
-    except UnicodeDecodeError as error:
+        (decided,), _ = decide([source], model.options())
+        text = b"".join(decode(decided.chunks(None), decided.encoding, model.errors)).decode()
+    except (CorpusError, UndecodableError):
         raise PromptError(
-            f"{name} is not UTF-8: byte {data[error.start]:02x} at offset {error.start}: "
-            "convert it, for instance 'iconv -f LATIN1 -t UTF-8'"
+            f"{name} is not UTF-8, and its encoding is not certain: convert it, for instance "
+            "'iconv -f LATIN1 -t UTF-8'"
         ) from None
+    if decided.encoding != UTF8:
+        note(f"{name} is read as {decided.encoding.upper()}")
+    if text.startswith(BOM):
+        note(f"{name}: a byte order mark at its start was dropped")
+    return text.removeprefix(BOM)

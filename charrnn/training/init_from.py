@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 
 from charrnn.arrays import Floats32, Integers
-from charrnn.config import ModelConfig, flag, to_json
+from charrnn.config import ModelConfig, ModelReading, flag, to_json
 from charrnn.errors import OptionError
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.model.parameters import Parameters
 from charrnn.terminal import visible
 from charrnn.text.tokenizer import CharTokenizer, Tokenizer
+
+DOCUMENTS = {"items", "document_separator", "reset_at_documents"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class AlphabetChange:
 def options(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options for the network of `model`, together with the given ones.
 
+    The new text is read as that of the model was, unless given options say otherwise.
+
     Raises:
         OptionError: a given option differs from the model.
     """
@@ -56,7 +60,17 @@ def options(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:
                 f"{flag(name)} {given[name]} does not go with --init-from, whose network has "
                 f"{network[name]}: leave it out"
             )
-    return {**given, **network}
+    return {**_reading(model.reading, given), **given, **network}
+
+
+def _reading(known: ModelReading, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that read a text as the model's was; some decide others."""
+    options: dict[str, Any] = {name: getattr(known, name) for name in ("encoding", "errors")}
+    options |= {} if known.items else {"newline": known.newline}
+    if known.documents_apart and not given.keys() & DOCUMENTS:
+        apart = {"document_separator": known.document_separator, "reset_at_documents": True}
+        options |= {"items": known.items} if known.items else apart
+    return options
 
 
 def compare_alphabets(model: Model, tokenizer: Tokenizer) -> AlphabetChange:

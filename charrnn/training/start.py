@@ -91,7 +91,7 @@ def begin(
     with process_settings.settings(device, threads), control.while_compiling():
         setup = _setup(run_dir, texts, options, device, model)
         yield from map(Notice, notes)
-        yield from _advice(setup)
+        yield from _advice(setup, model)
         yield Planned(run_dir, setup.data, setup.plan, setup.kernel)
         run_dir.create()
         with lock.held(run_dir):
@@ -108,13 +108,18 @@ def begin(
             yield from Run(setup, trainer, control, Past()).train()
 
 
-def _advice(setup: Setup) -> Iterator[Notice]:
-    """Say what a plan rests on, and that a text is short, or a list that is read as one text."""
+def _advice(setup: Setup, model: Model | None) -> Iterator[Notice]:
+    """Say what a plan rests on, and what is odd in a text that is read as one."""
     busy = machine.busy() if setup.plan.train.minutes is not None else None
     if busy:
         yield Notice(f"{busy}: the network is planned for the speed that is left")
     if setup.options.reset_at_documents:
         return
+    if model and model.reading.documents_apart:
+        yield Notice(
+            f"{setup.data.name} is read as one text; the model of --init-from was trained on "
+            "documents apart"
+        )
     characters = sum(size.characters for size in setup.data.sizes.values())
     short = short_text_notice(setup.data.name, characters)
     if short and not setup.origin:  # a model to start from has learned from other texts
@@ -136,6 +141,8 @@ def _setup(
     data = dataset_of(texts, options)
     if data.reading.items and not options.items:  # a dataset of items
         options = replace(options, items=data.reading.items)
+    if model and model.reading.documents_apart and len(data.documents["train"]) < 2:
+        options = replace(options, items="", document_separator="", reset_at_documents=False)
     origin = {}
     if model:
         symbols = str(init_from.compare_alphabets(model, data.tokenizer))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from charrnn.model import model_file
+from charrnn.model.model_file import MODEL_NAME
 from cli.conftest import BY_LIBRARY, Cli, Run
 from cli.conftest import names as random_names
 
@@ -55,6 +57,34 @@ def test_line_ends_are_those_of_the_training(trained_with: str, cli: Cli) -> Non
     if trained_with == "lf":
         kept = cli("score", "dos.txt", "-m", "run", "--newline", "keep", code=2)
         assert "dos.txt: lines end in CR LF, which is kept (--newline lf converts it)" in kept.err
+
+
+def test_prompt_files_are_read_as_the_text_of_the_training(cli: Cli) -> None:
+    russian = "привет, мир\n" * 60
+    (cli.folder / "koi.txt").write_bytes(russian.replace("\n", "\r\n").encode("koi8-r"))
+    cli("train", "koi.txt", "--encoding", "koi8-r", "--newline", "lf", *QUICK)
+    (cli.folder / "prompt.txt").write_bytes("мир\r\nпри".encode("koi8-r"))
+    words = ("--length", 5, "--unknown", "error", "-m", "run")
+    done = cli("greedy", "--prompt-file", "prompt.txt", *words)
+    assert done.out.startswith("мир\nпри")
+    assert "prompt.txt is read as KOI8-R" in done.err
+    (cli.folder / "utf8.txt").write_text("мир\nпри", "utf-8", newline="")
+    assert cli("greedy", "--prompt-file", "utf8.txt", *words).out == done.out
+    assert cli("greedy", "--prompt", "мир\r\nпри", *words).out == done.out
+
+
+def test_a_new_training_of_a_model_reads_its_text_as_the_first_one_did(
+    apart: Run, cli: Cli
+) -> None:
+    (cli.folder / "new.txt").write_text(random_names(300).replace("a", "i"), newline="")
+    (cli.folder / "one.txt").write_text(" ".join(random_names(300).split()))
+    small = ("--steps", 5, *BY_LIBRARY[2:], "--init-from", apart.folder)
+    done = cli("train", "new.txt", *small, "--out", "new")
+    assert "state reset at documents" in done.err
+    assert model_file.load(cli.folder / "new" / MODEL_NAME).reading.separator == "\n"
+    as_one = "one is read as one text; the model of --init-from was trained on documents apart"
+    assert as_one in cli("train", "one.txt", *small, "--out", "one").err
+    assert as_one not in done.err
 
 
 def test_a_text_without_the_separator_of_the_training_is_noted_once(apart: Run, cli: Cli) -> None:

@@ -176,7 +176,7 @@ def test_existing_output_stays_if_writing_fails(tiny: Run, cli: Cli) -> None:
 
 
 def bad(folder: Path) -> None:
-    (folder / "latin1.txt").write_bytes(b"caf\xe9")
+    (folder / "damaged.txt").write_bytes("café au lait, déjà".encode()[:-1] + b"\x81\xff")
     (folder / "novel.txt").write_text("a year's work")
     (folder / "empty.txt").write_text("")
     (folder / "made").mkdir()
@@ -184,7 +184,7 @@ def bad(folder: Path) -> None:
 
 CASES = {
     "--prompt-file nothere.txt": ["nothere.txt", "No such file"],
-    "--prompt-file latin1.txt": ["UTF-8", "byte e9", "offset 3", "iconv"],
+    "--prompt-file damaged.txt": ["damaged.txt is not UTF-8", "not certain", "iconv"],
     "--prompt-file novel.txt --prompt x": ["--prompt and --prompt-file both give a prompt"],
     "--unknown error --prompt @": ["'@' (U+0040)", "--unknown nearest"],
     "x --prompt y": ["PROMPT and --prompt both give a prompt"],

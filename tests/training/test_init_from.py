@@ -10,7 +10,7 @@ import pytest
 from following import Follower, resume, train
 
 import charrnn
-from charrnn.config import ModelConfig
+from charrnn.config import ModelConfig, ModelReading, TrainOptions, to_json
 from charrnn.decoding.step import log_softmax
 from charrnn.errors import OptionError
 from charrnn.generator import Generator
@@ -95,6 +95,37 @@ def test_options_are_those_of_the_model(make_model: MakeModel) -> None:
     assert (made["cell"], made["hidden_size"], made["steps"]) == ("gru", 5, 3)
     with pytest.raises(OptionError, match=r"`hidden_size=6` does not go .* has 5: leave it out"):
         init_from.options(model, {"hidden_size": 6})
+
+
+def test_a_text_is_read_as_that_of_the_model(make_model: MakeModel) -> None:
+    def options(reading: ModelReading, **given: Any) -> dict[str, Any]:
+        model = dataclasses.replace(make_model("abc"), training={"reading": to_json(reading)})
+        made = TrainOptions(**init_from.options(model, given))
+        names = ("encoding", "newline", "document_separator", "items", "reset_at_documents")
+        return {name: getattr(made, name) for name in names}
+
+    plain = ModelReading(encoding="koi8-r", newline="lf", document_separator="%")
+    expected = {"encoding": "koi8-r", "newline": "lf", "document_separator": "", "items": ""}
+    assert options(plain) == expected | {"reset_at_documents": False}
+    apart = dataclasses.replace(plain, documents_apart=True)
+    expected |= {"document_separator": "%"}
+    assert options(apart) == expected | {"reset_at_documents": True}
+    assert options(apart, encoding="utf-8", newline="keep") == {
+        **expected,
+        "encoding": "utf-8",
+        "newline": "keep",
+        "reset_at_documents": True,
+    }
+    items = dataclasses.replace(apart, items="lines", document_separator="\n")
+    assert options(items) == {
+        "encoding": "koi8-r",
+        "newline": "lf",
+        "document_separator": "\n",
+        "items": "lines",
+        "reset_at_documents": True,
+    }
+    assert options(items, items="")["reset_at_documents"] is False
+    assert options(items, document_separator="#")["document_separator"] == "#"
 
 
 TEXT = "the cat is home.\nthe café is near the sea.\n" * 40

@@ -10,6 +10,7 @@ from charrnn.cli.options import configured
 from charrnn.cli.prompt import (
     PromptArgument,
     PromptOptions,
+    check_prompt,
     load_state,
     open_texts,
     prompts_of,
@@ -34,9 +35,10 @@ def beam(
     """Write the most probable text that beam search finds."""
     if config.stochastic and config.seed is None:
         config = replace(config, seed=secrets.randbits(32))
-    texts = prompts_of(text, start)
-    index = novelty_index(model, output)
+    check_prompt(text, start)
     generator = load_model(model, engine, cell)
+    texts = prompts_of(text, start, generator.reading)
+    index = novelty_index(model, output)
     target = Target.of(output, len(texts) * config.num_return, config, generator.reading.separator)
     after = load_state(generator, start)
     if config.seed is not None:

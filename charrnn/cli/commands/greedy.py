@@ -10,6 +10,7 @@ from charrnn.cli.options import Only, configured
 from charrnn.cli.prompt import (
     PromptArgument,
     PromptOptions,
+    check_prompt,
     load_state,
     open_texts,
     prompts_of,
@@ -35,9 +36,10 @@ def greedy(
 ) -> None:
     """Write the most likely token at each step; without penalties it soon repeats itself."""
     config = replace(config, temperature=0.0)
-    texts = prompts_of(text, start)
-    index = novelty_index(model, output)
+    check_prompt(text, start)
     generator = load_model(model, engine, cell)
+    texts = prompts_of(text, start, generator.reading)
+    index = novelty_index(model, output)
     target = Target.of(output, len(texts), config, generator.reading.separator)
     after = load_state(generator, start)
     generator.prepare(config)

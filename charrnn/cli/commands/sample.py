@@ -10,6 +10,7 @@ from charrnn.cli.options import configured
 from charrnn.cli.prompt import (
     PromptArgument,
     PromptOptions,
+    check_prompt,
     load_state,
     open_texts,
     prompts_of,
@@ -41,9 +42,10 @@ def sample(
         raise OptionError("--save-state saves the state after one text: use --num-samples 1")
     if start.save_state is not None and config.mirostat_ent:
         raise OptionError("--save-state does not save mirostat's cutoff: leave out --mirostat-ent")
-    texts = prompts_of(text, start)
-    index = novelty_index(model, output)
+    check_prompt(text, start)
     generator = load_model(model, engine, cell)
+    texts = prompts_of(text, start, generator.reading)
+    index = novelty_index(model, output)
     target = Target.of(output, len(texts) * config.num_samples, config, generator.reading.separator)
     after = load_state(generator, start)
     seed = after.seed if config.seed is None and after else config.seed
