@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import posixpath
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import unquote
@@ -25,12 +24,12 @@ from urllib.parse import unquote
 from charrnn.config import Reading
 from charrnn.errors import CorpusError, missing_package
 from charrnn.text import markup
+from charrnn.text.file_kinds import DAMAGED_ARCHIVE
 from charrnn.text.sources import CHUNK, Advance, Source, too_large, unpacked_limit
 
 HTML = "html"  # decoded like a text before its markup is removed
 MAX_WHOLE = 2**28  # bytes of a document that is read as a whole
-# Of damaged files, and of sound ones whose structure is not that of such a document.
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError)
+# Of a sound file whose structure is not that of such a document.
 _STRANGE = (KeyError, TypeError, AttributeError, RecursionError)
 _PACKAGES = {"docx": "lxml", "odt": "lxml", "epub": "lxml", HTML: "lxml", "rtf": "striprtf"}
 
@@ -62,7 +61,7 @@ def text_of(source: Source, reading: Reading, advance: Advance) -> Iterator[byte
     try:
         for text in _EXTRACTORS[source.format](source, reading):
             yield text.encode("utf-8", "replace")
-    except (*_DAMAGED, *_STRANGE) as error:
+    except (*DAMAGED_ARCHIVE, *_STRANGE) as error:
         raise _damaged(source, error) from None
     advance(source.size)
 

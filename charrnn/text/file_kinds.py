@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -56,10 +57,15 @@ _NOT_TEXT = {
     b"SQLite format 3\0": ("a database", ""),
 }
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
-_NUL_SHARE = 1e-3  # of NUL in binary data
+# Shares of NUL in binary data, and in text of two bytes a character.
+_NUL_SHARE, _WIDE_SHARE = 1e-3, 0.3
 _CONTROL_SHARE = 0.02  # of control characters in binary data; chance gives 0.1
 # Those that no text has: logs of terminals have BEL, BS and ESC.
 _CONTROLS = bytes({*range(1, 32), 127} - set(b"\a\b\t\n\v\f\r\x1a\x1b"))
+
+
+# What zipfile raises for damaged archives.
+DAMAGED_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -124,9 +130,7 @@ def kind_of(source: Source, encoding: str, max_unpacked: int | None) -> Kind:
         return Kind()
     if suffix in _BY_SUFFIX:
         return Kind(_BY_SUFFIX[suffix])
-    if is_like_ascii(encoding) and _is_binary(head):
-        return Kind("", "binary data", certain=False)
-    return Kind()
+    return _of_bytes(head) if is_like_ascii(encoding) else Kind()
 
 
 def is_like_ascii(encoding: str) -> bool:
@@ -150,7 +154,7 @@ def _archive(source: Source, head: bytes) -> Kind:
         try:
             with source.opened() as file, zipfile.ZipFile(file) as archive:
                 members = archive.namelist()
-        except zipfile.BadZipFile:
+        except DAMAGED_ARCHIVE:
             members = []
         found = [name for start, name in _BY_MEMBER.items() if _any(members, start)]
         name = found[0] if found else ""
@@ -169,8 +173,25 @@ def _is_plain(source: Source, head: bytes) -> bool:
         return file.read(16) == head[:16]
 
 
-def _is_binary(head: bytes) -> bool:
+def _of_bytes(head: bytes) -> Kind:
+    """Return whether bytes are text, from the share of those that no text has."""
     if head.startswith(_MARKS):
-        return False
+        return Kind()
+    nuls = head.count(0)
+    if nuls > _WIDE_SHARE * len(head):
+        what = "binary data, or UTF-16 without a byte order mark"
+        return Kind("", what, "the latter is read with --encoding utf-16-le or utf-16-be")
     controls = len(head) - len(head.translate(None, _CONTROLS))
-    return head.count(0) > _NUL_SHARE * len(head) or controls > _CONTROL_SHARE * len(head)
+    if controls > _CONTROL_SHARE * len(head):
+        return Kind("", "binary data", certain=False)
+    if nuls > _NUL_SHARE * len(head) and not _is_utf8(head):  # NUL may separate documents
+        return Kind("", "binary data", certain=False)
+    return Kind()
+
+
+def _is_utf8(head: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True

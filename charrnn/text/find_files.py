@@ -98,6 +98,9 @@ def _add(found: Found, source: Source, reading: Reading) -> None:
 
     What only looks like binary data is read: the error about its bytes says more.
     """
+    left = litter(PurePath(source.name).name)
+    if left:
+        raise CorpusError(f"{source.name} is not a text, but {left}")
     kind = kind_of(source, reading.encoding, reading.max_unpacked)
     if kind.what and kind.certain:
         raise kind.refusal(source.name)

@@ -82,6 +82,11 @@ def test_a_folder_of_a_writer_just_works(novel: Path, cli: Cli) -> None:
     sampled = cli("sample", "--prompt", "“It was", "-n", 60, "--seed", 1)
     assert sampled.out.startswith("“It was")
 
+    # Training goes on where it stopped, and the model is scored on the chapters held out.
+    more = ("--steps", 40, "--resume")
+    assert "resumed  at step 30" in cli("train", "novel", *more).err
+    assert "bits per character" in cli("eval").out
+
     # What was made from the folder is no text of the folder.
     again = cli("corpora", "stats", ".")
     assert "novel-1 (made by charrnn)" in again.err

@@ -6,11 +6,14 @@ import contextlib
 import io
 import json
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from text_files import refused, write_file
 
 from charrnn.config import Reading
@@ -251,6 +254,7 @@ def test_a_document_that_unpacks_to_a_huge_one_is_refused(
 DAMAGED = {
     "cut.docx": docx(paragraph(run("text")))[:-30],
     "markup.docx": docx("<w:p><w:r>"),
+    "newer.docx": docx("").replace(b"PK\x01\x02\x14\x03\x14", b"PK\x01\x02\x14\x03\xff"),
     "empty.docx": zipped({"word/other.xml": ""}),
     "main.docx": zipped({"word/other.xml": "", "_rels/.rels": "<r/>"}),
     "rels.docx": zipped({"word/document.xml": "", "_rels/.rels": "<"}),
@@ -307,3 +311,26 @@ def test_without_the_package_the_error_names_the_extra(
         assert "[documents]" in message
         assert f"or leave such files out with `exclude` '*.{name[2:]}'" in message
     assert corpus.read([tmp_path], Reading(exclude=f"*.{name[2:]}")).text == "text"
+
+
+MUTATED = {"a.docx": docx(paragraph(run("one")) * 5), "a.odt": odt("<text:p>x</text:p>")}
+MUTATED |= {"a.epub": epub(), "a.html": PAGE.encode(), "a.rtf": RTF}
+MUTATED |= {"a.ipynb": b'{"cells": [{"source": ["x"]}, {"source": "y"}]}'}
+
+
+@settings(max_examples=200)
+@given(
+    st.sampled_from(sorted(MUTATED)),
+    st.lists(
+        st.tuples(st.integers(0, 5000), st.integers(0, 30), st.binary(max_size=3)), max_size=4
+    ),
+)
+def test_any_damage_gives_a_text_or_a_sentence(
+    name: str, changes: list[tuple[int, int, bytes]]
+) -> None:
+    content = bytearray(MUTATED[name])
+    for place, length, new in changes:
+        start = place % len(MUTATED[name])
+        content[start : start + length] = new
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(CorpusError):
+        assert corpus.read([write_file(Path(folder), bytes(content), name)]).text

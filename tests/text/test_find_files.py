@@ -214,6 +214,27 @@ def test_the_names_of_a_runs_files_are_those_of_its_folder(tmp_path: Path) -> No
     assert is_run(tmp_path)
 
 
+def test_what_programs_leave_behind_is_refused_when_it_is_named(tmp_path: Path) -> None:
+    lock = write_file(tmp_path, b"Ruth", "~$ch1.docx")
+    assert refused(lock) == f"{lock} is not a text, but a lock file"
+
+
+def test_nul_may_separate_the_documents_of_a_text(tmp_path: Path) -> None:
+    names = "".join(f"name {number}\0" for number in range(99))
+    write_file(tmp_path, names.encode())
+    read = corpus.read([tmp_path], Reading(document_separator="\0"))
+    assert read.text == names
+    assert len(read.document_lengths) == 99
+
+
+def test_utf16_without_its_mark_is_refused_with_its_name(tmp_path: Path) -> None:
+    path = write_file(tmp_path, "It was late.".encode("utf-16-le"))
+    message = refused(path)
+    assert "is binary data, or UTF-16 without a byte order mark" in message
+    assert "`encoding` utf-16-le or utf-16-be" in message
+    assert "holds no text" in refused(tmp_path)
+
+
 def test_excluded_files_are_not_named(tmp_path: Path) -> None:
     write_all(tmp_path, {"a.txt": b"text", "b.png": PNG, "c.md": b"more"})
     assert corpus.read([tmp_path], Reading(exclude="*.png")).notices == ()
