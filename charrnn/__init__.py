@@ -35,12 +35,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from charrnn.api import load, train
+    from charrnn.api import load, train, train_seeds
     from charrnn.decoding.output_text import Sample
     from charrnn.errors import CharRNNError
     from charrnn.generator import Generator
     from charrnn.scoring import Score
     from charrnn.training.events import Best, Done, Event, Notice, Planned, Progress, Result
+    from charrnn.training.seeds import Seeds
 
 _EVENTS = ("Best", "Done", "Event", "Notice", "Planned", "Progress", "Result")
 __all__ = [
@@ -55,8 +56,10 @@ __all__ = [
     "Result",
     "Sample",
     "Score",
+    "Seeds",
     "load",
     "train",
+    "train_seeds",
 ]
 
 
@@ -70,6 +73,10 @@ def __getattr__(name: str) -> Any:
         from charrnn.training import events
 
         return getattr(events, name)
+    if name == "Seeds":
+        from charrnn.training.seeds import Seeds
+
+        return Seeds
     if name in __all__:
         from charrnn import api
 

@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from charrnn.compiler import cell_file
 from charrnn.config import RunOptions, TrainOptions
-from charrnn.config.signature import LOAD, TRAIN
+from charrnn.config.signature import LOAD, TRAIN, TRAIN_SEEDS
 from charrnn.decoding.output_text import Sample
 from charrnn.errors import CorpusError, ModelError, OptionError, file_name
 from charrnn.generator import Generator
 from charrnn.model.model_file import CellGiven
 from charrnn.run_dir import find_model, read_model
+from charrnn.run_dir.recipe import Recipe, recipe
 from charrnn.scoring import Score
 from charrnn.text import open as opening
 from charrnn.text.notices import Notify
@@ -39,10 +40,12 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from charrnn.cli.display.training_progress import Lines
-    from charrnn.config.keywords import LoadKeywords, TrainKeywords
+    from charrnn.config.keywords import LoadKeywords, TrainKeywords, TrainSeedsKeywords
+    from charrnn.text.dataset import Dataset
     from charrnn.training.events import Event, Events, Result, Stop
+    from charrnn.training.seeds import Seeds
 
-__all__ = ["Generator", "Sample", "Score", "load", "train"]
+__all__ = ["Generator", "Sample", "Score", "load", "train", "train_seeds"]
 Callback: TypeAlias = "Callable[[Event], object]"
 _RUN_FIELDS = {field.name for field in fields(RunOptions)}
 
@@ -76,33 +79,90 @@ def train(
         CharRNNError: as the command line prints it.
         TypeError: an argument has another name.
     """
-    from charrnn.training import init_from as transfer
-    from charrnn.training.resume import resume
-    from charrnn.training.run import Control
-    from charrnn.training.start import start
-
-    started = time.perf_counter()
     given = TRAIN.check("charrnn.train", options)
-    if "cell" in given:
-        given["cell"] = cell_file.use(given["cell"])
-    run = RunOptions(**{name: given.pop(name) for name in _RUN_FIELDS & given.keys()})
-    chosen = run.chosen(given)
-    model = read_model(find_model(run.init_from)) if run.init_from else None
-    if model:
-        chosen = transfer.options(model, chosen)
-    made = TrainOptions(**chosen)
+    asked = _Asked(names, text, given, _Watch(callback, progress))
+    return asked.train(asked.options, asked.run.out)
+
+
+@TRAIN_SEEDS.document
+def train_seeds(
+    *names: str | Path,
+    text: str | None = None,
+    callback: Callback | None = None,
+    progress: bool = False,
+    **options: Unpack[TrainSeedsKeywords],
+) -> Seeds:
+    """Train several times, with seeds counted from `seed`; return all results, mean and spread.
+
+    Ctrl-C ends the training that runs, and no other one is started.
+
+    Args:
+        names: as in `train`.
+        text: as in `train`.
+        callback: as in `train`.
+        progress: as in `train`.
+        options: see below; `seeds` is the number of trainings, 3 by default, and the folders are
+            named `out` with ``-seed1``, ``-seed2`` and so on behind it.
+
+    Raises:
+        CharRNNError: as the command line prints it; but a training that diverges is noted in the
+            result.
+        TypeError: an argument has another name.
+    """
+    from charrnn.training.seeds import train_each
+
+    given: dict[str, Any] = {"seeds": 3, **TRAIN_SEEDS.check("charrnn.train_seeds", options)}
     watch = _Watch(callback, progress)
-    read = watch.read(names, text, made, run, given)
+    asked = _Asked(names, text, given, watch)
+    return train_each(asked.train, asked.corpus_name, asked.options, asked.run, watch.notify)
 
-    def events(stop: Stop, notify: Notify) -> Events:
-        control = Control(
-            stop, run.checkpoint_every, started, None, run.init_from, run.sample_every, notify
-        )
-        if run.resume:
-            return resume(read, chosen, out=run.out, control=control)
-        return start(read, made, out=run.out, force=run.force, model=model, control=control)
 
-    return watch.run(events)
+class _Asked:
+    """What a caller wants to train: the texts, read; the options, checked."""
+
+    def __init__(
+        self, names: Sequence[str | Path], text: str | None, given: dict[str, Any], watch: _Watch
+    ) -> None:
+        from charrnn.training import init_from as transfer
+
+        self._started, self._watch = time.perf_counter(), watch
+        if "cell" in given:
+            given["cell"] = cell_file.use(given["cell"])
+        run = RunOptions(**{name: given.pop(name) for name in _RUN_FIELDS & given.keys()})
+        asked = recipe(("text",) if text is not None else names, run, given)
+        self.run, self._chosen = asked.run, asked.options
+        for sentence in asked.notes:
+            watch.notify(sentence)
+        start_from = self.run.init_from
+        self._model = read_model(find_model(start_from)) if start_from else None
+        if self._model:
+            self._chosen = transfer.options(self._model, self._chosen)
+        self.options = TrainOptions(**self._chosen)
+        if asked.source:
+            self._texts = opening.Texts(watch.read_again(asked, self.options))
+        else:
+            named = asked.names if text is None else names
+            self._texts = watch.read(named, text, self.options, self.run, given)
+        self.corpus_name = self._texts.corpus.name
+
+    def train(self, options: TrainOptions, out: Path | None) -> Result:
+        """Train into a folder and return the result."""
+        from charrnn.training.resume import resume
+        from charrnn.training.run import Control
+        from charrnn.training.start import start
+
+        run, texts, model = self.run, self._texts, self._model
+
+        def events(stop: Stop, notify: Notify) -> Events:
+            every, samples = run.checkpoint_every, run.sample_every
+            control = Control(stop, every, self._started, None, run.init_from, samples, notify)
+            if run.resume:
+                return resume(texts, self._chosen, out=out, control=control)
+            return start(texts, options, out=out, force=run.force, model=model, control=control)
+
+        result = self._watch.run(events)
+        self._started = time.perf_counter()  # of the next one
+        return result
 
 
 class _Watch:
@@ -144,11 +204,16 @@ class _Watch:
                 return texts
             return opening.Texts(dataset_of(texts, options, progress))
 
+    def read_again(self, asked: Recipe, options: TrainOptions) -> Dataset:
+        """Read the texts of the run that is repeated."""
+        with self._reading() as (_, progress):
+            return asked.dataset(options, progress)
+
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[Notify, Reading]]:
         """Yield who gets the notices about texts, and how much of them is read."""
         if not self._progress:
-            yield self._notify, silent
+            yield self.notify, silent
             return
         from charrnn.cli.display.progress import ProgressBar
 
@@ -156,11 +221,12 @@ class _Watch:
 
             def notify(sentence: str) -> None:
                 bar.notify(sentence)
-                self._notify(sentence)
+                self.notify(sentence)
 
             yield notify, bar
 
-    def _notify(self, sentence: str) -> None:
+    def notify(self, sentence: str) -> None:
+        """Tell the callback a sentence for a person."""
         from charrnn.training.events import Notice
 
         self._call(Notice(sentence))
@@ -184,7 +250,7 @@ class _Watch:
             def notify(sentence: str) -> None:
                 if display:
                     display.notify(sentence)
-                self._notify(sentence)
+                self.notify(sentence)
 
             with contextlib.closing(events(lambda: asked() or self._stopped, notify)) as running:
                 for event in running:

@@ -26,6 +26,7 @@ from typing import Literal, TypedDict
 '''
 CLASSES = {  # name: what it describes, its keywords, the class that has some of them already
     "TrainKeywords": ("charrnn.train", signature.TRAIN, None),
+    "TrainSeedsKeywords": ("charrnn.train_seeds", signature.TRAIN_SEEDS, "TrainKeywords"),
     "LoadKeywords": ("charrnn.load", signature.LOAD, None),
     "GreedyKeywords": ("Generator.greedy", signature.GREEDY, None),
     "SampleKeywords": ("Generator.sample and stream", signature.SAMPLE, "GreedyKeywords"),

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from charrnn.cli.shared import cell_words
-from charrnn.cli.texts import dataset_of, texts_of
-from charrnn.config import Reading, RunOptions, TextOptions
+from charrnn.config import Reading, RunOptions, TrainOptions
 from charrnn.config.fields import RUN, choice, switch
 from charrnn.errors import OptionError, missing_package, shell_command
 
 if TYPE_CHECKING:
     from charrnn.cli.display.tensorboard import TensorBoard
-    from charrnn.cli.display.training_progress import Lines
     from charrnn.model.model_file import Model
-    from charrnn.text.open import Texts
-    from charrnn.training.events import Events, Result
+    from charrnn.training.events import Event, Events, Result, Stop
+    from charrnn.training.run import Control
+
+    Begin = Callable[[TrainOptions, Path | None, Control], Events]
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,9 @@ class CommandOptions(RunOptions):
         """Return whether to write curves for TensorBoard."""
         return self.tensorboard or self.log_to is not None
 
-    def texts(self, corpus: list[str], options: TextOptions, given: Iterable[str]) -> Texts:
-        """Return what to train on; `given` names the options that the user gave."""
-        from charrnn.text.open import Texts
-
-        if self.resume:  # the run knows how its texts were tokenized
-            return texts_of(corpus, options, self.valid, self.test, given)
-        return Texts(dataset_of(corpus, options, self.valid, self.test, given))
+    def starting_from(self, model: Path | None) -> CommandOptions:
+        """Return the options of a run that starts from this model, if it is one."""
+        return replace(self, init_from=model)
 
     def model(self, chosen: dict[str, Any]) -> Model | None:
         """Return the model to start from, if any, and add its architecture to the options."""
@@ -77,7 +76,9 @@ class CommandOptions(RunOptions):
         with TensorBoard() as tensorboard:
             yield [tensorboard]
 
-    def resume_command(self, corpus: list[str], reading: Reading, run_dir: str, cell: str) -> str:
+    def resume_command(
+        self, corpus: Sequence[str | Path], reading: Reading, run_dir: str, cell: str
+    ) -> str:
         """Return the command that resumes the run; the run knows its other options."""
         from charrnn.text.open import command_words
 
@@ -85,18 +86,59 @@ class CommandOptions(RunOptions):
         return shell_command("charrnn", "train", *words, "--out", run_dir, "--resume")
 
 
-def show_events(
-    events: Events, displays: Sequence[Lines | TensorBoard], dry_run: bool
-) -> Result | None:
-    """Show the events of a training and return its result; None after a dry run."""
-    from charrnn.training.events import Done, Planned
+class Trainings:
+    """Runs and shows the trainings of one command.
 
-    with contextlib.closing(events):
-        for event in events:
-            for display in displays:
-                display.show(event)
+    Attributes:
+        interrupted: the folder of the training that was interrupted, if one was.
+    """
+
+    def __init__(self, run: CommandOptions, begin: Begin, stop: Stop, started: float) -> None:
+        """Take the run's options, what begins a training, who stops it, and when it started."""
+        self._run, self._begin, self._stop, self._started = run, begin, stop, started
+        self.interrupted: str | None = None
+
+    def train(self, options: TrainOptions, out: Path | None) -> Result:
+        """Run and show a training; return its result."""
+        from charrnn.run_dir import INTERRUPTED
+        from charrnn.training.events import Done
+
+        for event in self._events(options, out):
             if isinstance(event, Done):
+                self._started = time.perf_counter()  # of the next one
+                if event.result.stopped_by == INTERRUPTED:
+                    self.interrupted = event.result.run_dir
                 return event.result
-            if isinstance(event, Planned) and dry_run:
-                break
-    return None
+        raise AssertionError("a training ends with Done")
+
+    def plan(self, options: TrainOptions) -> dict[str, Any]:
+        """Show the plan of a training and return it, without a training."""
+        from charrnn.training.events import Planned
+
+        for event in self._events(options, self._run.out):
+            if isinstance(event, Planned):
+                return {"run_dir": str(event.run_dir.path), **asdict(event.plan)}
+        raise AssertionError("a training begins with Planned")
+
+    def _events(self, options: TrainOptions, out: Path | None) -> Iterator[Event]:
+        """Show the events of a training; the caller ends it by reading no more of them."""
+        from charrnn.cli.display.training_progress import display_for
+        from charrnn.training.run import Control
+
+        run, command = self._run, ("charrnn", *sys.argv[1:])
+        with display_for(self._stop) as display, run.curves() as curves:
+            control = Control(
+                display.stop,
+                run.checkpoint_every,
+                self._started,
+                command,
+                run.init_from,
+                run.sample_every,
+                display.notify,
+            )
+            with contextlib.closing(self._begin(options, out, control)) as events:
+                for event in events:
+                    display.show(event)
+                    for each in curves:
+                        each.show(event)
+                    yield event

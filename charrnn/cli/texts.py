@@ -13,20 +13,22 @@ from charrnn.cli import completion
 from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.shared import note
 from charrnn.config import ModelReading, Reading, TextOptions
+from charrnn.errors import OptionError
 
 if TYPE_CHECKING:
+    from charrnn.run_dir.recipe import Recipe
     from charrnn.text.corpus import Corpus
     from charrnn.text.dataset import Dataset
     from charrnn.text.open import Texts
 
-CorpusArgument = Annotated[
-    list[str],
-    typer.Argument(
-        help="Text files (also docx, odt, epub, html, rtf, ipynb; gz, bz2, xz, zst), folders, "
-        "patterns, - for stdin, or a named corpus.",
-        autocompletion=completion.corpora,
-    ),
-]
+_CORPUS: Any = typer.Argument(
+    help="Text files (also docx, odt, epub, html, rtf, ipynb; gz, bz2, xz, zst), folders, "
+    "patterns, - for stdin, or a named corpus.",
+    autocompletion=completion.corpora,
+    show_default=False,
+)
+CorpusArgument = Annotated[list[str], _CORPUS]
+OptionalCorpus = Annotated[list[str] | None, _CORPUS]
 
 # What a model knows about its own text, and what the help says about it.
 OWN_READING = dict.fromkeys(("encoding", "errors", "newline", "document_separator"), "the model's")
@@ -81,6 +83,23 @@ def dataset_of(
         return opening.dataset_of(
             names, options, valid, test, given, folder, notify=bar.notify, progress=bar
         )
+
+
+def texts_for(recipe: Recipe, options: TextOptions, given: Iterable[str]) -> Texts:
+    """Return what to train on; `given` names the options that the user gave."""
+    from charrnn.text.open import Texts
+
+    run, names = recipe.run, [str(name) for name in recipe.names]
+    if not names:
+        raise OptionError(
+            "name a text to train on: 'charrnn train FILE'; or a run to repeat: --config RUN"
+        )
+    if recipe.source:
+        with ProgressBar() as bar:
+            return Texts(recipe.dataset(options, bar))
+    if run.resume:  # the run knows how its texts were tokenized
+        return texts_of(names, options, run.valid, run.test, given)
+    return Texts(dataset_of(names, options, run.valid, run.test, given))
 
 
 def _announce_waiting(names: Sequence[str]) -> None:

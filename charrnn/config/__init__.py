@@ -28,6 +28,7 @@ from charrnn.config.model import FORM, CellName, Form, ModelConfig, cell_name, i
 from charrnn.config.run import HeldOutOptions, RunOptions
 from charrnn.config.text import AUTO, ITEM_ENDS, ModelReading, Reading, TextOptions
 from charrnn.config.training import (
+    BUDGETS,
     OptimizerName,
     Regularizers,
     TrainConfig,
@@ -37,6 +38,7 @@ from charrnn.config.training import (
 
 __all__ = [
     "AUTO",
+    "BUDGETS",
     "FORM",
     "GREEDY_FIELDS",
     "ITEM_ENDS",

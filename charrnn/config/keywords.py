@@ -28,7 +28,7 @@ class TrainKeywords(TypedDict, total=False):
     init_from: str | Path | None
     """Start from the network of this model or run, to train it on another text. Default: none."""
     config: str | Path | None
-    """A TOML file with these options; flags override it. Default: none."""
+    """A TOML file with these options, or a run to repeat; flags override it. Default: none."""
     num_layers: int | None
     """L, number of layers. Default: planned."""
     hidden_size: int | None
@@ -150,6 +150,14 @@ class TrainKeywords(TypedDict, total=False):
     """Fraction of the text held out for validation. Default: 0.1."""
     test_fraction: float
     """Fraction of the text held out for a final test. Default: 0.0."""
+
+
+class TrainSeedsKeywords(TrainKeywords, total=False):
+    """Keywords of `charrnn.train_seeds`."""
+
+    seeds: int | None
+    """Train this many runs, with seeds counted from `seed`; report mean and spread. Default: one
+    run."""
 
 
 class LoadKeywords(TypedDict, total=False):

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from charrnn.config.fields import RUN, TEXT, Options, integer, path, switch
-from charrnn.config.training import load_options
 from charrnn.errors import OptionError
-
-BUDGETS = {"minutes", "epochs", "steps"}  # a given one replaces all of a file
 
 
 @dataclass(frozen=True)
@@ -51,7 +46,16 @@ class RunOptions(HeldOutOptions):
         panel=RUN,
         shown="no samples",
     )
-    config: Path | None = path("A TOML file with these options; flags override it.", shown="none")
+    seeds: int | None = integer(
+        1,
+        1000,
+        None,
+        "Train this many runs, with seeds counted from --seed; report mean and spread.",
+        shown="one run",
+    )
+    config: Path | None = path(
+        "A TOML file with these options, or a run to repeat; flags override it.", shown="none"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,10 +63,7 @@ class RunOptions(HeldOutOptions):
             raise OptionError("--force replaces a run, --resume continues it: give one of them")
         if self.resume and self.init_from is not None:
             raise OptionError("--init-from starts a run, --resume continues one: give one of them")
-
-    def chosen(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the training options of the TOML file, overridden by the given ones."""
-        from_file = load_options(self.config) if self.config else {}
-        if given.keys() & BUDGETS:
-            from_file = {name: from_file[name] for name in from_file.keys() - BUDGETS}
-        return {**from_file, **given}
+        if self.resume and self.seeds is not None:
+            raise OptionError(
+                "--seeds starts runs, --resume continues one: name it with --out, without --seeds"
+            )

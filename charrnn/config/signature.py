@@ -142,7 +142,10 @@ def _source(field: dataclasses.Field[Any], option: Option) -> str:
     return kind
 
 
-TRAIN = Keywords(RunOptions, TrainOptions)
+TRAIN = Keywords(
+    RunOptions, TrainOptions, without={"seeds": "charrnn.train_seeds() trains several runs"}
+)
+TRAIN_SEEDS = Keywords(RunOptions, TrainOptions)
 LOAD = Keywords(EngineOptions)
 _SEVERAL = "samples() returns several texts"
 SAMPLE = Keywords(SampleConfig, without={"num_samples": _SEVERAL, "unique": _SEVERAL})

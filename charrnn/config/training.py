@@ -43,6 +43,7 @@ PrecisionName = Literal["auto", "float32", "bfloat16"]
 BackendName = Literal["auto", "reference", "library", "fused"]
 OMEGA_CELLS = ("elman", "irnn", "preactivation")
 MAX_WINDOW = 2**30
+BUDGETS = ("minutes", "epochs", "steps")  # a given one replaces all others, from wherever they are
 
 
 def _check_window(name: str, value: Any) -> Any:
@@ -213,7 +214,7 @@ class TrainOptions(TextOptions, Regularizers, Form):
         super().__post_init__()
         if self.items:
             object.__setattr__(self, "reset_at_documents", True)
-        budgets = [n for n in ("minutes", "epochs", "steps") if getattr(self, n) is not None]
+        budgets = [n for n in BUDGETS if getattr(self, n) is not None]
         if len(budgets) > 1:
             raise OptionError(
                 f"{' and '.join('--' + n for n in budgets)} both set the budget: give one of them"

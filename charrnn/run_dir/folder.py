@@ -45,6 +45,7 @@ from charrnn.text import corpus
 from charrnn.text import dataset as datasets
 from charrnn.text.dataset import Dataset
 from charrnn.text.manifest import is_dataset
+from charrnn.text.reader import Progress, silent
 from charrnn.text.tokenizer import Tokenizer
 
 MAX_JSON_BYTES = 2**26  # of config.json, which names every file of a text
@@ -335,11 +336,18 @@ class RunDir:
             clip_norm = None
         return Course(self.path, columns, clip_norm, summary.get("valid_nats"))
 
-    def dataset(self, moved: Sequence[str] = ()) -> Dataset:
+    def dataset(
+        self,
+        moved: Sequence[str] = (),
+        options: TextOptions | None = None,
+        progress: Progress = silent,
+    ) -> Dataset:
         """Return the dataset that the run was trained on, made again from its files.
 
         Args:
             moved: where its text is now, if it is not where it was.
+            options: how to read and split the text; by default as the run did.
+            progress: called with the number of bytes done.
 
         Raises:
             CorpusError: the text is not available or has changed; says why.
@@ -350,7 +358,7 @@ class RunDir:
             names = [[str(file) for file in files] for files in named]
             names[0] = list(moved) or names[0]
             sha256 = run["corpus"]["sha256"]
-            options = from_json(TextOptions, _text_options(run), str(self.config))
+            options = options or from_json(TextOptions, text_options(run), str(self.config))
             first = Path(names[0][0])
         except OSError:
             raise CorpusError(f"there is no {self.config.name} beside the model") from None
@@ -361,9 +369,11 @@ class RunDir:
         else:
             if "-" in itertools.chain.from_iterable(names):
                 raise CorpusError("it came from standard input")
-            text, valid, test = (corpus.read(each, options) if each else None for each in names)
+            text, valid, test = (
+                corpus.read(each, options, progress) if each else None for each in names
+            )
             assert text
-            data = datasets.make(text, options, valid, test)
+            data = datasets.make(text, options, valid, test, progress=progress)
         if data.sha256 != sha256:
             changed = ", ".join(itertools.chain.from_iterable(names))
             raise CorpusError(f"{changed} changed since the training")
@@ -399,7 +409,7 @@ def held_out(model: Path, tokenizer: Tokenizer, part: str) -> tuple[Ids, Starts]
     return ids, data.documents[part]
 
 
-def _text_options(run: Mapping[str, Any]) -> Mapping[str, Any]:
+def text_options(run: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return how a run read and split its text; runs of the first version say it differently."""
     if "text" in run:
         return dict(run["text"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from charrnn.config import TrainConfig, TrainOptions, is_own_cell
+from charrnn.config import BUDGETS, TrainConfig, TrainOptions, is_own_cell
 from charrnn.errors import ModelError, OptionError
 from charrnn.model import needed_cell
 from charrnn.network.module import choose_device
@@ -155,7 +155,7 @@ def _restored(
     change_rules.check(earlier, given, data, texts.words, str(run_dir.path))
     options, train, changes = change_rules.changed(earlier, given)
     plan = replace(earlier.plan, train=train)
-    if changes.keys() & set(change_rules.BUDGETS):
+    if changes.keys() & set(BUDGETS):
         plan = replace(plan, characters=_characters(earlier, train, len(data.train)))
     device = choose_device(options.device)
     kernel = choose_kernel(options, device)
@@ -214,7 +214,7 @@ def _sentences(resumed: _Resumed, rate: float, differences: list[str]) -> Iterat
         if before != value:
             yield f"changed  {name}: {_or_none(before)} -> {_or_none(value)}"
     last = resumed.state.learning_rate
-    if resumed.changes.keys() & set(change_rules.BUDGETS) and rate > 1.01 * last:
+    if resumed.changes.keys() & set(BUDGETS) and rate > 1.01 * last:
         yield (
             f"learning rate: it had fallen to {last:.2g} and rises to {rate:.2g}, as the training "
             "is longer now; it falls again until the end (--learning-rate sets its peak)"

@@ -10,13 +10,20 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from charrnn.config import ModelConfig, TextOptions, TrainConfig, TrainOptions, flag, to_json
+from charrnn.config import (
+    BUDGETS,
+    ModelConfig,
+    TextOptions,
+    TrainConfig,
+    TrainOptions,
+    flag,
+    to_json,
+)
 from charrnn.errors import OptionError, shell_command
 from charrnn.run_dir.models import digest
 from charrnn.text.dataset import Dataset
 from charrnn.training.run_description import Record
 
-BUDGETS = ("minutes", "epochs", "steps")
 MACHINE = ("device", "precision", "backend", "threads")
 # What is read and where the training starts: these, the whole network, and how files are tokenized.
 FIXED = {"seq_len", "update_every", "state", "batch_size", "optimizer", "init", "forget_bias"}

@@ -372,7 +372,7 @@ USAGE = {
     "train good.txt --hiden-size 5": ["--hiden-size", "--hidden-size"],
     "sample -m model --temperature abc": ["--temperature", "number"],
     "smaple": ["smaple", "sample"],
-    "train": ["Missing argument"],
+    "train": ["name a text", "charrnn train FILE", "--config RUN"],
 }
 
 

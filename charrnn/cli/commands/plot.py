@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli import completion
 from charrnn.cli.display import plots, training_curves
 from charrnn.cli.shared import JsonOption, guarded, note, print_json
 
@@ -19,14 +20,21 @@ if TYPE_CHECKING:
 def plot(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(help="Folders of runs.", show_default="the newest run in ./runs"),
+        typer.Argument(
+            help="Runs: their folders, or their names in ./runs.",
+            show_default="the newest run in ./runs",
+            autocompletion=completion.models,
+        ),
     ] = None,
     over: Annotated[
         str, typer.Option(help="X axis of the charts: step, epoch, characters or minutes.")
     ] = "step",
     out: Annotated[
         Path | None,
-        typer.Option(help="Write a .png, .svg or .pdf file.", show_default="the terminal"),
+        typer.Option(
+            help="Write a .png, .svg or .pdf file, or all reports as .csv.",
+            show_default="the terminal",
+        ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite the file if it exists.")
@@ -35,11 +43,11 @@ def plot(
 ) -> None:
     """Draw the loss, gradient norm, learning rate and speed of one run, or of several to compare.
 
-    A run can be drawn while it trains. Drawing needs the optional packages of 'plot'.
+    A run can be drawn while it trains. Drawing needs the optional packages of 'plot'; CSV does not.
     """
     from charrnn.run_dir import find_run
 
-    plots.check_file("--out", out, force)
+    plots.check_file("--out", out, force, (*plots.FORMATS, ".csv"))
     folders = [find_run(run) for run in runs] if runs else [find_run(None)]
     courses = [folder.course() for folder in folders]
     if not runs:
@@ -47,7 +55,9 @@ def plot(
     axes = [course.axis(over) for course in courses]
     if as_json:
         print_json({"runs": [_fields(course) for course in courses]})
-    if out is not None:
+    if out is not None and out.suffix.lower() == ".csv":
+        plots.write(out, training_curves.as_csv(courses).encode())
+    elif out is not None:
         plots.save(training_curves.picture(courses, axes, over), out)
     elif not as_json:
         for panel in training_curves.PANELS:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charrnn.cli import STARTED
 from charrnn.cli.options import Given, configured
-from charrnn.cli.run_options import CommandOptions, show_events
+from charrnn.cli.run_options import CommandOptions, Trainings
 from charrnn.cli.shared import JsonOption, guarded, note, print_json
-from charrnn.cli.texts import CorpusArgument
+from charrnn.cli.texts import OptionalCorpus, texts_for
 from charrnn.config import TrainOptions, from_json
+
+if TYPE_CHECKING:
+    from charrnn.training.events import Events
+    from charrnn.training.run import Control
 
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 143}  # that end a training: exit codes
 
@@ -21,9 +25,9 @@ SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 143}  # that end a training:
 @guarded
 @configured
 def train(
-    corpus: CorpusArgument,
     run: CommandOptions,
     given: Annotated[dict[str, Any], Given(TrainOptions)],
+    corpus: OptionalCorpus = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a network on a text; options you leave out are planned.
@@ -32,47 +36,42 @@ def train(
     sample' can use it during training. Ctrl-C ends training early and keeps the best model;
     --resume continues from there, or from the last checkpoint of a training that was killed.
     """
-    chosen = run.chosen(given)
-    model = run.model(chosen)
-    options = from_json(TrainOptions, chosen, "options")
-    texts = run.texts(corpus, options, given)
+    from charrnn.run_dir.recipe import recipe
 
-    from charrnn.cli.display.training_progress import display_for
+    asked = recipe(corpus or (), run, given)
+    for sentence in asked.notes:
+        note(sentence)
+    run = run.starting_from(asked.run.init_from)
+    model = run.model(asked.options)
+    options = from_json(TrainOptions, asked.options, "options")
+    texts = texts_for(asked, options, given)
+
+    from charrnn.cli.display.training_progress import seeds_lines
     from charrnn.training.resume import resume
-    from charrnn.training.run import Control
+    from charrnn.training.seeds import train_each
     from charrnn.training.signals import Signals
     from charrnn.training.start import start
 
-    with (
-        Signals(*SIGNALS, error=lambda number: SystemExit(SIGNALS[number.name])) as signals,
-        display_for(signals.requested) as display,
-        run.curves() as curves,
-    ):
-        command = ("charrnn", *sys.argv[1:])
-        control = Control(
-            display.stop,
-            run.checkpoint_every,
-            STARTED,
-            command,
-            run.init_from,
-            run.sample_every,
-            display.notify,
-        )
+    def begin(options: TrainOptions, out: Path | None, control: Control) -> Events:
         if run.resume:
-            events = resume(texts, chosen, out=run.out, control=control)
+            return resume(texts, asked.options, out=out, control=control)
+        return start(texts, options, out=out, force=run.force, model=model, control=control)
+
+    failed = False
+    with Signals(*SIGNALS, error=lambda number: SystemExit(SIGNALS[number.name])) as signals:
+        trainings = Trainings(run, begin, signals.requested, STARTED)
+        if run.dry_run:
+            fields = trainings.plan(options)
+        elif run.seeds:
+            several = train_each(trainings.train, texts.corpus.name, options, run, note)
+            for line in seeds_lines(several):
+                note(line)
+            fields, failed = several.to_json(), bool(several.diverged)
         else:
-            events = start(
-                texts, options, out=run.out, force=run.force, model=model, control=control
-            )
-        result = show_events(events, [display, *curves], run.dry_run)
-    if result is None:
-        if as_json:
-            planned = display.planned
-            print_json({"run_dir": str(planned.run_dir.path), **asdict(planned.plan)})
-        return
-    if result.stopped_by == "interrupt":
-        note(f"resume   {run.resume_command(corpus, options, result.run_dir, options.cell)}")
+            fields = asdict(trainings.train(options, run.out))
+    if stopped := trainings.interrupted:
+        note(f"resume   {run.resume_command(asked.names, options, stopped, options.cell)}")
     if as_json:
-        print_json(asdict(result))
-    if signals.received:
-        raise typer.Exit(SIGNALS[signals.received.name])
+        print_json(fields)
+    if signals.received or failed:
+        raise typer.Exit(SIGNALS[signals.received.name] if signals.received else 1)

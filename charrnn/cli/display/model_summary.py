@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from charrnn.terminal import one_line
+from charrnn.cli.display import tables
+from charrnn.cli.display.run_table import duration
+from charrnn.config import cell_name
+from charrnn.terminal import one_line, visible
 
 if TYPE_CHECKING:
     from charrnn.text.tokenizer import Tokenizer
 
 MAX_SHOWN = 200  # characters of a vocabulary
+MAX_HASH = 12  # characters of a SHA-256 that is compared
+# Rows of a comparison that are shown even where they are equal.
+KEY_FIGURES = ("network", "parameters", "steps", "epochs", "time", "train_nats", "valid_nats")
 
 
 def vocabulary_line(tokenizer: Tokenizer) -> str:
@@ -29,6 +35,71 @@ def vocabulary_line(tokenizer: Tokenizer) -> str:
 def _shortened(text: str) -> str:
     shown = one_line(text)
     return shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}…"
+
+
+def summary(fields: Mapping[str, Any], tokenizer: Tokenizer) -> str:
+    """Return what a model file holds, one line for each value; what is None is left out."""
+    config = fields["config"]
+    size = config["embedding_size"]
+    sizes = f"{cell_name(config['cell'])}, {config['num_layers']} x {config['hidden_size']}"
+    inputs = f"embedding {size}" if size else "one-hot tokens"
+    lines = [
+        visible(fields["model"]),
+        f"  network    {visible(sizes)}, {inputs}, {fields['parameters']:,} parameters",
+        f"  tokens     {config['vocab_size']}: {vocabulary_line(tokenizer)}",
+    ]
+    for name, value in flat(fields["training"]):
+        if value not in (None, ""):
+            lines.append(f"  {visible(name)}: {visible(str(value))}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def comparison(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a table with a column for each model: key figures, and the rows that differ.
+
+    Args:
+        models: by name, what ``charrnn info --json`` says about each.
+    """
+    from rich.text import Text
+
+    rows: dict[str, list[object]] = {}
+    for index, fields in enumerate(models.values()):
+        for name, value in _compared(fields):
+            rows.setdefault(name, [None] * len(models))[index] = value
+    table = tables.new_table()
+    table.add_column("", no_wrap=True)
+    for name in models:
+        table.add_column(Text(one_line(name)), overflow="fold", justify="right")
+    differing = [name for name, values in rows.items() if len({*map(str, values)}) > 1]
+    for name in dict.fromkeys([*KEY_FIGURES, *differing]):
+        cells = [_cell(name, value) for value in rows.get(name, [None] * len(models))]
+        table.add_row(Text(one_line(name)), *map(Text, cells))
+    return tables.as_text(table)
+
+
+def _compared(fields: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """Return the rows of a model in a comparison."""
+    config, seconds = fields["config"], fields["seconds"]
+    return [
+        ("network", f"{cell_name(config['cell'])} {config['num_layers']}x{config['hidden_size']}"),
+        ("parameters", fields["parameters"]),
+        ("time", None if seconds is None else duration(seconds)),
+        *flat(config, "config."),
+        *flat(fields["training"]),
+    ]
+
+
+def _cell(name: str, value: object) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4f}" if name.endswith("_nats") else f"{value:.6g}"
+    text = one_line(str(value))
+    return text[:MAX_HASH] if "sha256" in name else text
 
 
 def flat(fields: Mapping[str, Any], prefix: str = "") -> list[tuple[str, object]]:

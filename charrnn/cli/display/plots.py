@@ -72,7 +72,12 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(data, format=kind, dpi=130, metadata=undated)
     if kind != "svg" and any("missing from font" in str(one.message) for one in caught):
         note("some characters are not in the picture's font: use .svg for the viewer's fonts")
-    write_atomically(path, data.getvalue())
+    write(path, data.getvalue())
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file atomically and say so."""
+    write_atomically(path, data)
     note(f"written: {path}")
 
 

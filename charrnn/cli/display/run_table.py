@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import shutil
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from charrnn.cli.display import tables
 from charrnn.config import cell_name
 from charrnn.terminal import one_line
 
@@ -16,19 +14,15 @@ if TYPE_CHECKING:
     from charrnn.run_dir.account import Account
 
 DATED_WIDTH = 100  # columns of a terminal that has space for the time of day, and wider gaps
-UNLIMITED = 10_000  # columns, for a file or a pipe
 MIN_TEXT = 6  # columns that are left for the name of a text
 
 
 def table(runs: Sequence[Account]) -> str:
     """Return a table that fits the terminal; a file or a pipe gets all of it."""
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
-    gap = 2 if width >= DATED_WIDTH else 1
-    grid = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="")
+    wide = tables.width() >= DATED_WIDTH
+    grid = tables.new_table(gap=2 if wide else 1)
     grid.add_column("run", overflow="fold")
     for head in ("date", "network"):
         grid.add_column(head, no_wrap=True)
@@ -37,13 +31,11 @@ def table(runs: Sequence[Account]) -> str:
     grid.add_column("state", no_wrap=True)
     grid.add_column("text", min_width=MIN_TEXT)
     for run in runs:
-        cells = _cells(run, with_time=width >= DATED_WIDTH)
+        cells = _cells(run, with_time=wide)
         *others, text = (Text(one_line(cell)) for cell in cells)
         text.no_wrap, text.overflow = True, "ellipsis"
         grid.add_row(*others, text)
-    out = io.StringIO()
-    Console(file=out, width=width, color_system=None).print(grid)
-    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
+    return tables.as_text(grid)
 
 
 def line(run: Account) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.display import plots
 from charrnn.cli.display.plots import COLORS, literal
+from charrnn.cli.shared import csv_text
 from charrnn.terminal import visible
 
 if TYPE_CHECKING:
@@ -37,6 +38,22 @@ PANELS = (
     Panel("learning rate", ("learning_rate",)),
     Panel("characters per second, median so far", ("chars_per_second",)),
 )
+
+
+def as_csv(courses: Sequence[Course]) -> str:
+    """Return all reports as CSV: the run, and a column for each of the metrics."""
+    from charrnn.run_dir import COLUMNS
+
+    names = [course.name for course in courses]
+    rows: list[dict[str, Any]] = []
+    for course in courses:
+        name = course.name if names.count(course.name) == 1 else str(course.run_dir)
+        reports = zip(*(course.columns[column].tolist() for column in COLUMNS), strict=True)
+        for report in reports:
+            values = dict(zip(COLUMNS, report, strict=True))
+            whole = {column: int(values[column]) for column in ("step", "characters")}
+            rows.append({"run": name, **values, **whole})
+    return csv_text(("run", *COLUMNS), rows)
 
 
 def after_start(values: Any) -> Any:

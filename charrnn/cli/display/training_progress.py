@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from charrnn.network.module import CharRNN
     from charrnn.text.dataset import Dataset
     from charrnn.training.plan import Plan
+    from charrnn.training.seeds import Seeds
 
 MANY_TOKENS = 10_000  # with more, the output layer is most of a small network
 # The first steps compile, and their median says nothing about the others before these are more.
@@ -336,6 +337,21 @@ def result_lines(result: Result, cell: str) -> list[str]:
     lines.append(f"model    {result.model}")
     words = ["charrnn", "sample", "--model", result.run_dir, *cell_words(cell)]
     lines.append(f"next     {shell_command(*words)}")
+    return lines
+
+
+def seeds_lines(seeds: Seeds) -> list[str]:
+    """Return the mean and the spread of several trainings, and how to compare them."""
+    finished = seeds.finished
+    head = f"seeds    {len(finished)} of {seeds.asked} finished"
+    if seeds.mean is None:
+        return [head]
+    lines = [f"{head}: valid {losses(seeds.mean)} on average"]
+    if seeds.spread is not None:
+        lines.append(f"         {losses(seeds.spread)} standard deviation of one run")
+    if len(finished) > 1:
+        compare = shell_command("charrnn", "info", *(result.run_dir for result in finished))
+        lines.append(f"compare  {compare}")
     return lines
 
 

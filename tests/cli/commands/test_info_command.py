@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import strict_json
 
@@ -48,3 +49,29 @@ def test_control_characters_are_made_visible(watched: tuple[Run, object], cli: C
     out = cli("info", watched[0].folder).out
     assert "␛" in out
     assert not {"\x1b", "\x07", "\r"} & set(out)
+
+
+def test_what_is_none_is_shown_in_json_only(tiny: Run, cli: Cli) -> None:
+    assert cli("info", tiny.folder, "--json").json["training"]["train"]["minutes"] is None
+    out = cli("info", tiny.folder).out
+    assert "None" not in out
+    assert "train.minutes" not in out
+    assert "train.steps: 40" in out
+
+
+def test_several_models_are_shown_side_by_side(
+    tiny: Run, watched: tuple[Run, object], cli: Cli
+) -> None:
+    run = watched[0]
+    lines = cli("info", tiny.folder, run.folder).out.splitlines()
+    shown = {line.split()[0]: line.split()[1:] for line in lines}
+    assert lines[0].split() == [tiny.folder.name, run.folder.name]
+    assert shown["parameters"][0] == f"{tiny.done.json['parameters']:,}"
+    assert shown["steps"] == ["40", "60"]
+    assert shown["train.dropout"][0] == "0.1"
+    assert shown["train.seed"] == ["7", "1"]
+    assert "train.optimizer" not in shown  # the same
+    # Models of the same name are told apart by their paths.
+    other = Path(shutil.copytree(tiny.folder, cli.folder / tiny.folder.name))
+    lines = cli("info", tiny.folder, other).out.splitlines()
+    assert lines[0].split() == [str(tiny.model), str(other / tiny.model.name)]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import re
 import struct
@@ -173,3 +174,19 @@ def test_a_terminal_gets_colors(tmp_path: Path) -> None:
     assert shown.code == 0
     assert "\x1b[38;2;0;114;178m" in shown.screen
     assert any("\u2800" < symbol <= "\u28ff" for symbol in shown.screen)
+
+
+def test_csv_has_every_report_of_every_run_and_needs_no_package(cli: Cli) -> None:
+    one = make_run(cli.folder / "run")
+    other = make_run(cli.folder / "other" / "run")
+    cli("plot", one, other, "--out", "curves.csv")
+    with (cli.folder / "curves.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [*rows[0]] == ["run", *COLUMNS]
+    assert {row["run"] for row in rows} == {str(one), str(other)}  # their names are the same
+    plotted = cli("plot", one, "--json").json["runs"][0]
+    of_one = [row for row in rows if row["run"] == str(one)]
+    for name in COLUMNS:
+        values = [None if row[name] == "" else float(row[name]) for row in of_one]
+        assert values == plotted[name]
+    assert of_one[0]["step"] == str(int(plotted["step"][0]))
