@@ -305,12 +305,21 @@ class Generator:
 
     @SAMPLE.document
     def stream(
-        self, prompt: str | Prompted = "", **options: Unpack[SampleKeywords]
+        self,
+        prompt: str | Prompted = "",
+        config: SampleConfig | None = None,
+        **options: Unpack[SampleKeywords],
     ) -> Iterator[str]:
-        """Return the text of `sample` as an iterator of pieces, each as soon as it is generated."""
-        config = SampleConfig(**SAMPLE.check("stream", options))
+        """Return the text of `sample` as an iterator of pieces, each as soon as it is generated.
+
+        Args:
+            prompt: as in `sample`.
+            config: all options in one object, of one text.
+            options: see below.
+        """
+        made = _one_of(config, SampleConfig, SAMPLE.check("stream", options))
         pieces: list[str] = []
-        batch = self._start(prompt, config, pieces.append)
+        batch = self._start(prompt, made, pieces.append)
         return self._pieces(batch, pieces)
 
     def _pieces(self, batch: SampleBatch, pieces: list[str]) -> Iterator[str]:

@@ -33,7 +33,7 @@ _MAX_STATES = 64
 PromptArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[PROMPT]",
+        metavar="PROMPT",
         help="Text to continue, as --prompt.",
         show_default="the text that is piped in, if any",
     ),

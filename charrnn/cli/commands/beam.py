@@ -48,5 +48,6 @@ def beam(
         target,
         lambda opening, number, write: generator.beams(opening.read, config, write),
         index,
+        ranked=True,
     )
     save_state(generator, start, written)

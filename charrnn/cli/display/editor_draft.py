@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prompt_toolkit.buffer import Buffer
@@ -82,7 +82,7 @@ class Writing:
         if read is None:
             return
         text, shown = self._before, 0.0
-        for piece in self._generator.stream(read, **asdict(self._config)):
+        for piece in self._generator.stream(read, self._config):
             text += piece
             now = time.perf_counter()
             if now - shown > FLUSH_SECONDS:

@@ -43,7 +43,7 @@ class OutputOptions(Options):
         "Report the longest passage that each text copies from the training text."
     )
     training_text: str | Sequence[str] = strings(
-        "Where the training text is, if it has moved; may be repeated.",
+        "The training text's path, if it has moved; may be repeated.",
         shown="where it was",
     )
     out: Path | None = path(
@@ -178,7 +178,12 @@ class Target:
 
 
 def show(
-    openings: Iterable[Opening], target: Target, write_texts: WriteTexts, index: Index | None = None
+    openings: Iterable[Opening],
+    target: Target,
+    write_texts: WriteTexts,
+    index: Index | None = None,
+    *,
+    ranked: bool = False,
 ) -> Written:
     """Run `write_texts` and show the texts: each first one while it is written, then the others.
 
@@ -190,6 +195,7 @@ def show(
         write_texts: writes all texts after an opening; takes the number of the opening, from 0,
             and a function that receives pieces of the first text.
         index: of the training text; if given, what the texts copy from it is reported.
+        ranked: whether log-probabilities are reported of short texts, too.
     """
     if target.as_json or target.out is not None:
         written = _show_at_the_end(openings, target, write_texts, index)
@@ -199,7 +205,7 @@ def show(
         return written
     samples = [sample for _, texts in written for sample in texts]
     for number, sample in enumerate(samples, start=1):
-        if target.count > 1 and not target.as_list:
+        if target.has_headers or (ranked and target.count > 1):
             note(f"{number} of {target.count}: {_describe(sample)}")
     for number, sample in enumerate(samples, start=1):
         if index:

@@ -188,7 +188,7 @@ def test_unknown_characters_are_replaced_when_the_network_writes(
         await person.says("hé€\n")
         assert "^X removes them: 'é'" in person.status
         text = await person.lets_write(TAB, FIRST)
-        assert text == read + writer.sample(read, length=30, seed=FIRST)
+        assert text == read + writer.sample(read, length=30, seed=FIRST).text
         assert "unknown characters: 'é' (U+00E9)" in person.status
         await person.types(UNDO, lambda: person.editor.draft.text == "hé€\n")
 
