@@ -12,7 +12,8 @@ from charrnn.cli.display.scores import score_lines
 from charrnn.cli.shared import note
 from charrnn.cli.texts import read_for
 from charrnn.config import EngineOptions
-from charrnn.errors import OptionError, PromptError
+from charrnn.config.fields import check_choice, flag
+from charrnn.errors import OptionError, PromptError, excerpt
 from charrnn.storage import machine
 
 if TYPE_CHECKING:
@@ -66,6 +67,28 @@ class Evaluation:
             yield f"{self.window_nats:.4f} nats per character in windows of 256"
 
 
+def check_text(file: Path | None, part: str | None, reading: Mapping[str, Any]) -> None:
+    """Refuse options for the model's own text with another text, and the other way around.
+
+    Raises:
+        OptionError: says which does not go with which; or there is no such part.
+    """
+    from charrnn.text.split import PARTS
+
+    if part is not None:
+        check_choice("--part", part, PARTS)
+    if part is not None and file is not None:
+        raise OptionError(
+            f"--part is of the model's own text, not of {excerpt(file)}: give one of them"
+        )
+    unused = [flag(name) for name in reading] if file is None else []
+    if unused:
+        raise OptionError(
+            f"{' and '.join(unused)} is for a text that you name: the model's own text is read as "
+            "it was for the training"
+        )
+
+
 @dataclass(frozen=True)
 class Evaluator:
     """A model and how it scores texts.
@@ -83,6 +106,15 @@ class Evaluator:
     engine: EngineOptions
     exact: bool
     dynamic: bool
+
+    def __post_init__(self) -> None:
+        if self.dynamic and self.engine.weights != "float32":
+            raise OptionError(
+                "--dynamic changes the weights, which must be float32: "
+                f"leave out --weights {self.engine.weights}"
+            )
+        if self.dynamic and self.exact:
+            raise OptionError("--dynamic always reads in one stream: leave out --exact")
 
     def file(self, file: Path, given: Mapping[str, Any]) -> Evaluation:
         """Score a file, read as the text of the training was.

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from charrnn.config import ModelReading, Reading, TextOptions, escape, flag
-from charrnn.config.fields import option_of
-from charrnn.errors import CorpusError, OptionError, file_name
+from charrnn.config.fields import given_flags, option_of
+from charrnn.errors import CorpusError, OptionError, excerpt, file_name
 from charrnn.text import corpus, dataset
 from charrnn.text.corpus import Corpus
 from charrnn.text.dataset import Dataset
@@ -84,6 +84,12 @@ def read_corpus(
     known = registry.entries()
     paths: list[Name] = []
     named = None
+    unused = given_flags(reading, "include", "exclude") if reading else ""
+    if unused and not any(Path(name).is_dir() for name in names):
+        raise OptionError(
+            f"{unused} is for files of folders, and {excerpt(', '.join(map(str, names)))} is none: "
+            "leave it out, or name a folder"
+        )
     for name in names:
         if name in known and not Path(name).exists():
             paths += registry.paths(known[name])

@@ -23,7 +23,7 @@ from charrnn.text.dataset import Dataset
 from charrnn.text.notices import short_text_notice
 from charrnn.text.open import Texts
 from charrnn.text.streams import Documents
-from charrnn.training import init_from, plan, process_settings
+from charrnn.training import effects, init_from, plan, process_settings
 from charrnn.training.events import Events, Notice, Planned
 from charrnn.training.plan import Plan
 from charrnn.training.run import Control, Past, Run
@@ -85,6 +85,7 @@ def begin(
     replace_run: bool = False,
 ) -> Events:
     """Plan and train in a folder that was chosen; `replace_run`: it may hold a run."""
+    effects.check(options, from_model=model is not None)
     device = choose_device(options.device)
     notes: list[str] = []
     threads = machine.usable_threads(options.threads, notes.append)

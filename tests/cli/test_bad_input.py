@@ -84,6 +84,9 @@ CASES = {
     "train good.txt --tokenizer bytes": ["--tokenizer 'bytes'", "did you mean byte?"],
     "train good.txt --min-count 3 --tokenizer byte": ["--min-count", "--tokenizer char"],
     "train good.txt --vocab-size 500": ["--vocab-size", "--tokenizer sentencepiece"],
+    "train good.txt --include *.txt": ["--include is for files of folders", "good.txt is none"],
+    "train tunes --exclude *.c --dry-run": ["--exclude is for files of folders", "tunes"],
+    "train good.txt --cell gru --zoneout-cell 0.1": ["gru has none", "--zoneout"],
     "train good.txt --split document": ["1 document", "--document-separator"],
     "train good.txt --reset-at-documents": ["one document", "--document-separator"],
     "train good.txt --reset-at-documents --state reset": [

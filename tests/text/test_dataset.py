@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from charrnn.config import ModelReading, Reading, TextOptions
 from charrnn.errors import CorpusError, ModelError, PromptError, RunError
+from charrnn.storage.cache_dir import CacheWarning
 from charrnn.text import corpus, dataset, dataset_cache, id_file, sources, split, tokenizer
 from charrnn.text import manifest as manifests
 from charrnn.text.corpus import Corpus
@@ -330,7 +331,8 @@ def test_a_cache_that_cannot_be_written_is_replaced_by_a_temporary_folder(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CHARRNN_DATASETS", str(tmp_path / "file" / "inside"))
-    assert _texts(_make("no cache"))[0] == "no cache"
+    with pytest.warns(CacheWarning, match="inside cannot be written"):
+        assert _texts(_make("no cache"))[0] == "no cache"
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

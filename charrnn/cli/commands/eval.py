@@ -8,13 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from charrnn.cli.display.scores import score_fields
-from charrnn.cli.evaluation import Evaluator
+from charrnn.cli.evaluation import Evaluator, check_text
 from charrnn.cli.options import Given, Only, configured
 from charrnn.cli.shared import CellOption, JsonOption, ModelOption, guarded, note, print_json
 from charrnn.cli.texts import OWN_READING
 from charrnn.config import EngineOptions, Reading
-from charrnn.config.fields import check_choice
-from charrnn.errors import OptionError
 
 
 @guarded
@@ -38,9 +36,12 @@ def evaluate(
         bool, typer.Option("--dynamic", help="Train the weights on the text as it is read.")
     ] = False,
     part: Annotated[
-        str,
-        typer.Option(help="Without FILE: part of the model's own text: train, valid or test."),
-    ] = "valid",
+        str | None,
+        typer.Option(
+            help="Without FILE: part of the model's own text: train, valid or test.",
+            show_default="valid",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score a text: nats and bits per character, bits per byte.
@@ -54,18 +55,12 @@ def evaluate(
     as it is.
     """
     from charrnn.run_dir import find_model, read_model
-    from charrnn.text.split import PARTS
 
-    if dynamic and engine.weights != "float32":
-        raise OptionError(
-            "--dynamic changes the weights, which must be float32: "
-            f"leave out --weights {engine.weights}"
-        )
-    check_choice("--part", part, PARTS)
+    check_text(file, part, reading)
     path = find_model(model)
     evaluator = Evaluator(path, read_model(path, cell), engine, exact, dynamic)
     note(f"model: {path}")
-    found = evaluator.part(part) if file is None else evaluator.file(file, reading)
+    found = evaluator.part(part or "valid") if file is None else evaluator.file(file, reading)
     if as_json:
         print_json(score_fields(found.score) | found.fields())
         return
