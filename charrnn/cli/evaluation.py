@@ -84,8 +84,8 @@ def check_text(file: Path | None, part: str | None, reading: Mapping[str, Any]) 
     unused = [flag(name) for name in reading] if file is None else []
     if unused:
         raise OptionError(
-            f"{' and '.join(unused)} is for a text that you name: the model's own text is read as "
-            "it was for the training"
+            f"name a text for {' and '.join(sorted(unused))}: the model's own text is read as it "
+            "was for the training"
         )
 
 

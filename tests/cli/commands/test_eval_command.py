@@ -175,12 +175,15 @@ def test_dynamic_evaluation(tiny: Run, cli: Cli) -> None:
 
 
 def test_dynamic_evaluation_needs_float32_weights(tiny: Run, cli: Cli) -> None:
+    refused = cli("eval", "-m", tiny.folder, "--dynamic", "--weights", "int8", code=2)
+    assert "--dynamic changes the weights" in refused.err
+
+
+def test_options_without_effect_are_refused(tiny: Run, cli: Cli) -> None:
     for more, reason in [
         (["--dynamic", "--exact"], "--dynamic always reads in one stream: leave out --exact"),
         ([tiny.text, "--part", "test"], "--part is of the model's own text"),
-        (["--newline", "lf", "--errors", "replace"], "--newline and --errors is for a text"),
+        (["--newline", "lf", "--errors", "replace"], "name a text for --errors and --newline"),
     ]:
         refused = cli("eval", "-m", tiny.folder, *more, code=2)
         assert reason in refused.sentence
-    refused = cli("eval", "-m", tiny.folder, "--dynamic", "--weights", "int8", code=2)
-    assert "--dynamic changes the weights" in refused.err
