@@ -17,6 +17,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -52,7 +53,7 @@ _RUN_FIELDS = {field.name for field in fields(RunOptions)}
 
 @TRAIN.document
 def train(
-    *names: str | Path,
+    *names: str | PathLike[str],
     text: str | None = None,
     callback: Callback | None = None,
     progress: bool = False,
@@ -86,7 +87,7 @@ def train(
 
 @TRAIN_SEEDS.document
 def train_seeds(
-    *names: str | Path,
+    *names: str | PathLike[str],
     text: str | None = None,
     callback: Callback | None = None,
     progress: bool = False,
@@ -121,7 +122,11 @@ class _Asked:
     """What a caller wants to train: the texts, read; the options, checked."""
 
     def __init__(
-        self, names: Sequence[str | Path], text: str | None, given: dict[str, Any], watch: _Watch
+        self,
+        names: Sequence[str | PathLike[str]],
+        text: str | None,
+        given: dict[str, Any],
+        watch: _Watch,
     ) -> None:
         from charrnn.training import init_from as transfer
 
@@ -180,7 +185,7 @@ class _Watch:
 
     def read(
         self,
-        names: Sequence[str | Path],
+        names: Sequence[str | PathLike[str]],
         text: str | None,
         options: TrainOptions,
         run: RunOptions,
@@ -275,7 +280,10 @@ class _Watch:
 
 @LOAD.document
 def load(
-    path: str | Path | None = None, *, cell: CellGiven = None, **options: Unpack[LoadKeywords]
+    path: str | PathLike[str] | None = None,
+    *,
+    cell: CellGiven = None,
+    **options: Unpack[LoadKeywords],
 ) -> Generator:
     """Return the model of a model file, of a run's folder or of a checkpoint.
 

@@ -21,7 +21,7 @@ HEAD = '''"""Types of keyword arguments, written by tests/keywords.py: run it, d
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from os import PathLike
 from typing import Literal, TypedDict
 '''
 CLASSES = {  # name: what it describes, its keywords, the class that has some of them already

@@ -287,11 +287,22 @@ def test_a_string_is_trained_on_like_a_file_of_it(tmp_path: Path) -> None:
 
 
 def test_a_run_keeps_the_string_that_it_was_trained_on(tmp_path: Path) -> None:
-    run = charrnn.train(text=TEXT, out=tmp_path, steps=2, checkpoint_every=1, **TINY)
-    data = RunDir(tmp_path).dataset()
+    run = charrnn.train(text=TEXT, out=tmp_path / "run", steps=2, checkpoint_every=1, **TINY)
+    data = RunDir(tmp_path / "run").dataset()
     assert data.tokenizer.decode(data.valid) == TEXT[-len(data.valid) :]
-    longer = charrnn.train(text=TEXT, out=tmp_path, resume=True, steps=4)
+    longer = charrnn.train(text=TEXT, out=tmp_path / "run", resume=True, steps=4)
     assert (run.steps, longer.steps) == (2, 4)
+    moved = (tmp_path / "run").rename(tmp_path / "moved")
+    assert RunDir(moved).dataset().sha256 == data.sha256
+
+
+def test_a_file_of_the_same_name_in_the_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text("mine")
+    for resume in (False, True):
+        charrnn.train(text=TEXT, out=tmp_path, resume=resume, steps=2, **(TINY, {})[resume])
+    assert (tmp_path / "corpus.txt").read_text() == "mine"
+    assert [path.name for path in sorted(tmp_path.glob("*.txt"))] == ["corpus-2.txt", "corpus.txt"]
+    assert RunDir(tmp_path).dataset().sizes["train"].characters > 1000
 
 
 def test_line_ends_and_documents_of_a_string(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -77,7 +78,7 @@ class CommandOptions(RunOptions):
             yield [tensorboard]
 
     def resume_command(
-        self, corpus: Sequence[str | Path], reading: Reading, run_dir: str, cell: str
+        self, corpus: Sequence[str | PathLike[str]], reading: Reading, run_dir: str, cell: str
     ) -> str:
         """Return the command that resumes the run; the run knows its other options."""
         from charrnn.text.open import command_words

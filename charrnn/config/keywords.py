@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from os import PathLike
 from typing import Literal, TypedDict
 
 
@@ -17,17 +17,17 @@ class TrainKeywords(TypedDict, total=False):
     """Passes over the text, instead of `minutes`. Default: none."""
     steps: int | None
     """Number of updates, instead of `minutes`. Default: none."""
-    out: str | Path | None
+    out: str | PathLike[str] | None
     """The run's folder. Default: a new one in ./runs."""
     resume: bool
     """Resume the run in `out`, or the newest run that was trained on this text. Default: False."""
     force: bool
     """Replace the run in `out`. Default: False."""
-    valid: str | Path | None
+    valid: str | PathLike[str] | None
     """A separate validation text. Default: none."""
-    init_from: str | Path | None
+    init_from: str | PathLike[str] | None
     """Start from the network of this model or run, to train it on another text. Default: none."""
-    config: str | Path | None
+    config: str | PathLike[str] | None
     """A TOML file with these options, or a run to repeat; flags override it. Default: none."""
     num_layers: int | None
     """L, number of layers. Default: planned."""
@@ -118,7 +118,7 @@ class TrainKeywords(TypedDict, total=False):
     """sentencepiece: vocabulary size. Default: 1024."""
     sentencepiece_type: Literal["unigram", "bpe", "char"] | None
     """sentencepiece: unigram, bpe or char. Default: bpe."""
-    test: str | Path | None
+    test: str | PathLike[str] | None
     """A separate test text. Default: none."""
     encoding: str
     """Encoding of files that are not UTF-8 (a Python codec name); auto: decided for each file.

@@ -135,7 +135,7 @@ def _source(field: dataclasses.Field[Any], option: Option) -> str:
     """Return the type of a field as Python callers give it."""
     kind = str(field.type)
     if option.type is Path:
-        return f"str | {kind}"
+        return kind.replace("Path", "str | PathLike[str]")
     if option.closed:
         names = ", ".join(f'"{name}"' for name in option.values)
         return kind.replace("str", f"Literal[{names}]", 1)

@@ -355,7 +355,7 @@ class RunDir:
         try:
             run = json.loads(self.config.read_text("utf-8"))
             named = (run["files"], run["valid_files"], run.get("test_files", ()))
-            names = [[str(file) for file in files] for files in named]
+            names = [[self._source(str(file)) for file in files] for files in named]
             names[0] = list(moved) or names[0]
             sha256 = run["corpus"]["sha256"]
             options = options or from_json(TextOptions, text_options(run), str(self.config))
@@ -378,6 +378,10 @@ class RunDir:
             changed = ", ".join(itertools.chain.from_iterable(names))
             raise CorpusError(f"{changed} changed since the training")
         return data
+
+    def _source(self, file: str) -> str:
+        """Return the path of a file that config.json names; copies lie in the run's folder."""
+        return file if file == "-" else str(self.path / file)
 
 
 def held_out(model: Path, tokenizer: Tokenizer, part: str) -> tuple[Ids, Starts]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class Recipe:
         notes: sentences about how the run to repeat differs from this one.
     """
 
-    names: Sequence[str | Path]
+    names: Sequence[str | PathLike[str]]
     run: RunOptions
     options: dict[str, Any]
     source: RunDir | None = None
@@ -67,7 +68,9 @@ class Recipe:
         return replace(data, name=name)
 
 
-def recipe(names: Sequence[str | Path], run: RunOptions, given: Mapping[str, Any]) -> Recipe:
+def recipe(
+    names: Sequence[str | PathLike[str]], run: RunOptions, given: Mapping[str, Any]
+) -> Recipe:
     """Return what a training is asked for; the given options override those of ``--config``.
 
     Args:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
-import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -87,6 +86,8 @@ class Corpus:
     def source_files(self, folder: Path, name: str) -> tuple[str, ...]:
         """Return the files to read it from later; `folder` gets copies of what is in no file.
 
+        A copy is named without its folder, so that the folder can be moved.
+
         Args:
             folder: for the copies.
             name: the beginning of their names.
@@ -94,12 +95,9 @@ class Corpus:
         files = list(self.files)
         for index, source in enumerate(self.sources):
             if source.once or source.path is None:
-                copy = folder / (f"{name}.txt" if index == 0 else f"{name}-{index + 1}.txt")
-                if source.path is None:
-                    copy.write_bytes(source.data)
-                else:
-                    shutil.copyfile(source.path, copy)
-                files[index] = str(copy.resolve())
+                copy = _free(folder, name, source)
+                source.copy_to(copy)
+                files[index] = copy.name
         return tuple(files)
 
     @property
@@ -206,6 +204,15 @@ def _relative(files: Sequence[str]) -> list[str]:
     except ValueError:  # none, or standard input among them
         return list(files)
     return [Path(file).relative_to(folder).as_posix() for file in files]
+
+
+def _free(folder: Path, name: str, source: Source) -> Path:
+    """Return the first of NAME.txt, NAME-2.txt, ... that does not exist or is a copy already."""
+    copy, number = folder / f"{name}.txt", 1
+    while copy.exists() and not source.equals(copy):
+        number += 1
+        copy = folder / f"{name}-{number}.txt"
+    return copy
 
 
 def from_text(

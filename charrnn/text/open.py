@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from charrnn.text.named import registry
 from charrnn.text.notices import Notify
 from charrnn.text.reader import Progress, silent
 
-Name = str | Path
+Name = str | PathLike[str]
 FILES_ONLY = ("encoding", "errors", "include", "exclude", "max_unpacked")  # of `Reading`
 
 
@@ -80,24 +81,24 @@ def read_corpus(
     Raises:
         CorpusError: a text is missing, empty, damaged, or not in its encoding.
     """
-    names = [file_name(name, "a corpus", CorpusError) for name in names]
+    files = [file_name(name, "a corpus", CorpusError) for name in names]
     known = registry.entries()
-    paths: list[Name] = []
+    paths: list[str | Path] = []
     named = None
     unused = given_flags(reading, "include", "exclude") if reading else ""
-    if unused and not any(Path(name).is_dir() for name in names):
+    if unused and not any(Path(name).is_dir() for name in files):
         raise OptionError(
-            f"{unused} is for files of folders, and {excerpt(', '.join(map(str, names)))} is none: "
+            f"{unused} is for files of folders, and {excerpt(', '.join(files))} is none: "
             "leave it out, or name a folder"
         )
-    for name in names:
+    for name in files:
         if name in known and not Path(name).exists():
             paths += registry.paths(known[name])
             named = name
         else:
             paths.append(name)
     text = corpus.read(paths, reading, progress)
-    if named and len(names) == 1:
+    if named and len(files) == 1:
         text = replace(text, name=named)
     for sentence in text.sentences() if oddities else text.notices:
         notify(sentence)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import filecmp
 import gzip
 import io
 import lzma
@@ -83,6 +84,19 @@ class Source:
     def size(self) -> int:
         """The number of bytes, before decompression."""
         return len(self.data) if self.path is None else self.path.stat().st_size
+
+    def copy_to(self, path: Path) -> None:
+        """Write the bytes to a file."""
+        if self.path is None:
+            path.write_bytes(self.data)
+        else:
+            shutil.copyfile(self.path, path)
+
+    def equals(self, path: Path) -> bool:
+        """Return whether a file holds the same bytes."""
+        if self.path is None:
+            return path.stat().st_size == len(self.data) and path.read_bytes() == self.data
+        return filecmp.cmp(self.path, path, shallow=False)
 
     def chunks(self, max_unpacked: int | None, advance: Advance = ignore) -> Iterator[bytes]:
         """Yield the decompressed bytes, at most `CHUNK` at a time.

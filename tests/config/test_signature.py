@@ -40,11 +40,11 @@ def test_signature_and_help_name_every_keyword_with_its_type_and_default(
 
 def test_the_signature_of_training_names_flags_and_the_runs_options() -> None:
     shown = str(inspect.signature(charrnn.train))
-    assert shown.startswith("(*names: 'str | Path', text: 'str | None' = None, callback: ")
+    assert shown.startswith("(*names: 'str | PathLike[str]', text: 'str | None' = None, callback: ")
     for part in (
         "minutes: float | None = None",
         'window_state: Literal["carry", "reset"] = \'carry\'',
-        "out: str | Path | None = None",
+        "out: str | PathLike[str] | None = None",
         "seq_len: int | str | None = None",
     ):
         assert part in shown

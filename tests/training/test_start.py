@@ -79,6 +79,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Result:
 def test_a_run_leaves_these_files(finished: Result) -> None:
     names = {path.name for path in Path(finished.run_dir).iterdir()}
     files = {"config.json", "metrics.jsonl", "summary.json", "latest", ".lock", MODEL_NAME}
+    files.add("corpus.txt")  # the text came from memory
     assert names == files | {"checkpoints"}
 
 
@@ -554,7 +555,7 @@ def test_force_replaces_a_run_and_nothing_else(tmp_path: Path) -> None:
     watching = Watching()
     _train(TEXT, tmp_path / "run", seed=2, force=True, follower=watching)
     # no file of the old run is left
-    assert watching.first == {"config.json", "metrics.jsonl", "notes.txt", ".lock"}
+    assert watching.first == {"config.json", "metrics.jsonl", "notes.txt", "corpus.txt", ".lock"}
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
     assert (tmp_path / "run" / MODEL_NAME).read_bytes() != before
 
