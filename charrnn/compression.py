@@ -11,6 +11,9 @@ decoded. A text is cut into streams so that many tokens are coded at a time; eac
 first costs some 20 bits, as it does not know the text before it. If all bytes packed as literals
 are smaller, the archive contains only those.
 
+A model of separate documents begins anew after each separator, in the decoder as in the encoder. If
+its text had LF line ends and all of the bytes' are CR LF, LF is coded.
+
 The archive, all numbers little-endian:
 
     8   magic, the last byte is the format's version
@@ -22,7 +25,10 @@ The archive, all numbers little-endian:
     4   K, number of streams
     4   size of the literals in bytes
     1   size of the next field in bytes
-    name and version of the program (UTF-8), literals, words of the range coder (4 bytes each)
+    name and version of the program (UTF-8); since version 2, which only the models above need:
+    1   whether CR LF was coded as LF
+    1   size of the separator in bytes, and the separator
+    literals, words of the range coder (4 bytes each)
     8   BLAKE2b of all before
 """
 
@@ -40,13 +46,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn import scoring
 from charrnn.arrays import Integers
 from charrnn.errors import ArchiveError, OptionError, RunError, missing_package
 from charrnn.generator import Generator
 from charrnn.storage.format_version import check_format
 from charrnn.text.tokenizer import Tokenizer
 
-MAGIC, VERSION = b"charrnn", 1
+MAGIC, VERSION = b"charrnn", 2
 PER_STREAM = 32_768  # tokens: the cost of a stream's beginning is at most a thousandth of them
 MAX_STREAMS = 128
 _HEAD = struct.Struct("<7sB16s8s32sQQIIB")
@@ -93,20 +100,23 @@ def compress(
     Raises:
         OptionError: a package is missing, or the compiled engine is not available here.
     """
-    coder = _Coder(generator)
-    ids, literals = _split(data, generator.tokenizer)
+    form = _Form.of(generator, data)
+    coder = _Coder(generator, form.separator)
+    ids, literals = _split(form.coded(data), generator.tokenizer)
     streams = max(1, min(MAX_STREAMS, len(ids) // PER_STREAM))
     words = coder.encode(ids, streams, progress).astype("<u4").tobytes()
     packed = _literals_to_bytes(literals)
     if not _helps(len(words) + len(packed), data):
+        form = _Form()
         ids, literals, streams, words = ids[:0], [(0, data)], 1, b""
         packed = _literals_to_bytes(literals)
     maker = made_by.encode()[:255]
     head = _HEAD.pack(
-        *(MAGIC, VERSION, _model(generator), coder.fingerprint(), hashlib.sha256(data).digest()),
+        *(MAGIC, form.version, _model(generator), coder.fingerprint()),
+        hashlib.sha256(data).digest(),
         *(len(data), len(ids), streams, len(packed), len(maker)),
     )
-    body = b"".join([head, maker, packed, words])
+    body = b"".join([head, maker, form.to_bytes(), packed, words])
     return Compressed(body + _digest(body), len(ids), sum(len(run) for _, run in literals))
 
 
@@ -122,19 +132,22 @@ def decompress(generator: Generator, archive: bytes, progress: CodingProgress = 
     (*_, model, fingerprint, sha256, size, count, streams, packed, named) = _HEAD.unpack_from(body)
     if model != _model(generator):
         raise ArchiveError("it was made with another model: give that model with --model")
-    coder = _Coder(generator)
+    start = _HEAD.size + named
+    form = _Form.parse(body[len(MAGIC)], body[start:])
+    coder = _Coder(generator, form.separator)
     if fingerprint != coder.fingerprint():
         raise ArchiveError(
             f"it was made by {maker}, where this model's results are rounded differently: "
             "decompress it with that version, on a machine of the same type"
         )
-    start = _HEAD.size + named
+    start += len(form.to_bytes())
     coded = len(body) - start - packed  # bytes
     if count > size or not 1 <= streams <= MAX_STREAMS or coded < 0 or coded % 4:
         raise ArchiveError("it is damaged: its fields contradict each other")
     literals = _literals_from_bytes(body[start : start + packed], size)
     words = np.frombuffer(body[start + packed :], "<u4").astype(np.uint32)
-    data = _joined(coder.decode(words, count, streams, progress), literals, generator.tokenizer)
+    decoded = coder.decode(words, count, streams, progress)
+    data = form.restored(_joined(decoded, literals, generator.tokenizer))
     if len(data) != size:
         raise ArchiveError("it is damaged: its text does not have the stated length")
     if hashlib.sha256(data).digest() != sha256:
@@ -164,10 +177,65 @@ def _model(generator: Generator) -> bytes:
     return bytes.fromhex(generator.model_hash)[:16]
 
 
+@dataclass(frozen=True)
+class _Form:
+    """How a text is coded as the text of the model's training was read.
+
+    Attributes:
+        crlf: all line ends are CR LF, which are coded as LF.
+        separator: what ends a document, after which the model begins anew; "" for none.
+    """
+
+    crlf: bool = False
+    separator: str = ""
+
+    @classmethod
+    def of(cls, generator: Generator, data: bytes) -> _Form:
+        """Return the form that suits the model and the bytes."""
+        reading, tokenizer = generator.reading, generator.tokenizer
+        pairs = data.count(b"\r\n") if reading.newline == "lf" else 0
+        crlf = pairs > 0 and pairs == data.count(b"\n") == data.count(b"\r")
+        separator = reading.separator
+        usable = len(separator.encode()) < 256 and generator.knows(separator)
+        return cls(crlf, separator if usable and tokenizer.unique_encoding else "")
+
+    @classmethod
+    def parse(cls, version: int, data: bytes) -> _Form:
+        """Return the form in an archive, at whose field the data begin.
+
+        Raises:
+            ArchiveError: it is damaged.
+        """
+        if version == 1:
+            return cls()
+        try:
+            return cls(bool(data[0]), data[2 : 2 + data[1]].decode())
+        except (IndexError, UnicodeDecodeError):
+            raise ArchiveError("it is damaged: its separator cannot be read") from None
+
+    @property
+    def version(self) -> int:
+        """The version of the archive's format."""
+        return VERSION if self.crlf or self.separator else 1
+
+    def to_bytes(self) -> bytes:
+        """Return the field in the archive."""
+        end = self.separator.encode()
+        return bytes([self.crlf, len(end)]) + end if self.version > 1 else b""
+
+    def coded(self, data: bytes) -> bytes:
+        """Return the bytes to code."""
+        return data.replace(b"\r\n", b"\n") if self.crlf else data
+
+    def restored(self, data: bytes) -> bytes:
+        """Return the bytes that `coded` was given."""
+        return data.replace(b"\n", b"\r\n") if self.crlf else data
+
+
 class _Coder:
     """Codes tokens as words with a model's probabilities, and decodes them."""
 
-    def __init__(self, generator: Generator) -> None:
+    def __init__(self, generator: Generator, separator: str) -> None:
         try:
             import constriction
         except ImportError:
@@ -181,6 +249,7 @@ class _Coder:
 
         self._engine, self._frequencies = generator.engine, frequencies
         self._start, self._vocab_size = generator.config.start_token, generator.config.vocab_size
+        self._separator = generator.tokenizer.encode(separator).astype(np.int64)[:, None]
         self._queue = constriction.stream.queue
         self._family = constriction.stream.model.Categorical(perfect=False)
 
@@ -257,10 +326,15 @@ class _Coder:
         """
         length = -(-count // streams)
         tokens, state = np.full(streams, self._start), self._engine.start_state(streams)
+        size = len(self._separator)
         for t in range(length):
             logits, state = self._engine.step(tokens, state)
             yield self._frequencies_of(logits), -(-(count - t) // length)
             tokens = rows[t]
+            if 0 < size <= t + 1:
+                ended = (np.array(rows[t + 1 - size : t + 1]) == self._separator).all(0)
+                scoring.reset(self._engine, state, np.flatnonzero(ended))
+                tokens = np.where(ended, self._start, tokens)
 
 
 def _bits(table: Frequencies, tokens: Integers) -> float:

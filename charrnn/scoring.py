@@ -284,11 +284,11 @@ def _warm_up(engine: Scorer, ids: Ids, start_token: int, length: int, streams: i
     for rows in _chunks(before):
         inputs = _inputs(ids, starts[None, :] + rows[:, None], start_token)
         _, state = engine.nats(inputs, inputs * 0, state)
-    _reset(engine, state, 0)
+    reset(engine, state, 0)
     return state
 
 
-def _reset(engine: Scorer, state: Any, rows: Any) -> None:
+def reset(engine: Scorer, state: Any, rows: Any) -> None:
     """Set some rows of a state to the start state."""
     for layer, start in zip(state, engine.start_state(1), strict=True):
         for part, first in zip(layer, start, strict=True):
@@ -313,7 +313,7 @@ def _score_documents(
         numbers = np.arange(streams) * length + step
         positions, inside, begins = windows.at(np.clip(numbers, 0, windows.count - 1))
         if step > steps.start:
-            _reset(engine, state, np.flatnonzero(begins))
+            reset(engine, state, np.flatnonzero(begins))
         inputs = ids[positions - 1].astype(np.int64)
         inputs[0, begins] = start_token
         nats, state = engine.nats(inputs, ids[positions].astype(np.int64), state)

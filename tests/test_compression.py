@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import os
 import tracemalloc
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def made(tokenizer: Tokenizer, seed: int = 1, threads: int = 1, **more: Any) -> 
 MADE = made(LETTERS)
 TEXT = MADE.sample(
     length=1500, seed=1, temperature=1.0
-).encode()  # which no other program packs as well
+).text.encode()  # which no other program packs as well
 ARCHIVE = compress(MADE, TEXT, "charrnn 7")
 
 
@@ -60,6 +61,57 @@ def test_the_size_is_what_the_score_predicts() -> None:
     head = compression._HEAD.size + len("charrnn 7") + compression._DIGEST
     assert promised < len(ARCHIVE.data) - head < 1.001 * promised + 8  # two words at its end
     assert (ARCHIVE.tokens, ARCHIVE.literals) == (len(TEXT.decode()), 0)
+
+
+NAMES = "".join(f"{name}\n" for name in STORY.decode().replace("\n", " ").split())
+
+
+def _apart(separator: str, tokenizer: Tokenizer = LETTERS, **more: str) -> Generator:
+    """Return the model of `made` as one of documents that end in a separator."""
+    reading = {"document_separator": separator, "documents_apart": True, **more}
+    return Generator(replace(made(tokenizer)._model, training={"reading": reading}))
+
+
+@pytest.mark.parametrize("separator", ["\n", "r\n", "café"])
+def test_a_model_of_documents_codes_each_by_itself(
+    separator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compression, "_helps", lambda coded, data: True)
+    model, text = _apart(separator), NAMES.encode()
+    archive = compress(model, text, "charrnn 7")
+    promised = model.score(NAMES, exact=True).total_nats / np.log(2) / 8
+    assert archive.data[len(compression.MAGIC)] == 2
+    head = compression._HEAD.size + len("charrnn 7") + compression._DIGEST
+    head += 2 + len(separator.encode())
+    assert promised < len(archive.data) - head < 1.001 * promised + 8
+    assert decompress(_apart(separator), archive.data) == text
+    # The archive says what ends a document, so the same weights decode it in any case.
+    assert decompress(MADE, archive.data) == text
+
+
+@pytest.mark.usefixtures("_streams")
+@pytest.mark.parametrize("tokenizer", [LETTERS, ByteTokenizer()])
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_streams_of_documents_and_any_line_ends_come_back(tokenizer: Tokenizer, ends: str) -> None:
+    text = NAMES.replace("\n", ends).encode() * 3
+    archive = compress(_apart("\n", tokenizer, newline="lf"), text, "x")
+    assert archive.literals == 0
+    assert decompress(_apart("\n", tokenizer), archive.data) == text
+    mixed = text + b"the end\r\n\n"
+    assert decompress(MADE, compress(_apart("\n", newline="lf"), mixed, "x").data) == mixed
+
+
+def test_the_archive_of_a_model_of_one_text_is_of_the_first_version() -> None:
+    assert ARCHIVE.data[len(compression.MAGIC)] == 1
+
+
+@pytest.mark.parametrize("field", [b"", b"\0", b"\0\1\xff"])
+def test_a_damaged_separator_is_an_error(field: bytes) -> None:
+    head = compression._HEAD.size + len("charrnn 7")
+    body = bytearray(ARCHIVE.data[:head])
+    body[len(compression.MAGIC)] = 2
+    with pytest.raises(ArchiveError, match="its separator cannot be read"):
+        decompress(MADE, sealed(bytes(body) + field))
 
 
 @pytest.mark.usefixtures("_streams")
@@ -156,7 +208,7 @@ def test_a_flipped_bit_is_found_before_decoding(at: int) -> None:
         (b"", "not an archive"),
         (b"charrnn", "not an archive"),
         (gzip.compress(b"text", mtime=0), "not an archive"),
-        (b"charrnn\x02" + ARCHIVE.data[8:], "upgrade charrnn"),
+        (b"charrnn\x03" + ARCHIVE.data[8:], "upgrade charrnn"),
         (ARCHIVE.data[:-1], "damaged or truncated"),
         (ARCHIVE.data[:40], "damaged or truncated"),
         (ARCHIVE.data + b"\0", "damaged or truncated"),
