@@ -51,6 +51,7 @@ class RunOptions(HeldOutOptions):
         1000,
         None,
         "Train this many runs, with seeds counted from --seed; report mean and spread.",
+        panel=RUN,
         shown="one run",
     )
     config: Path | None = path(

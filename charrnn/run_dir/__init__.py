@@ -1,13 +1,15 @@
 """The folder of a run: its files, which run a user means, and what is known about all of them.
 
-- `folder`: what each file of a run is called and holds
+- `folder`: what each file of a run is called and holds; `course`: its reports
 - `find`: a run or a model by its path or its name, the newest one, and the folder of a new run
 - `checkpoints`: what a training resumes from; verified, or not used
 - `models`: the model of a file, or of a checkpoint
 - `account`: what is known about each run; `removal`: remove one
+- `recipe`: what a training is asked for, perhaps to repeat a run
 - `lock`: one training at a time in a folder
 """
 
+from charrnn.run_dir.course import COLUMNS, Course
 from charrnn.run_dir.find import (
     MODEL_VARIABLE,
     RUNS,
@@ -19,10 +21,8 @@ from charrnn.run_dir.find import (
     runs_in,
 )
 from charrnn.run_dir.folder import (
-    COLUMNS,
     DIVERGED,
     INTERRUPTED,
-    Course,
     RunDir,
     Starts,
     held_out,

@@ -26,20 +26,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.arrays import Floats64, Ids
+from charrnn.arrays import Ids
 from charrnn.config import TextOptions, from_json
 from charrnn.errors import (
     CharRNNError,
     CorpusError,
-    InputError,
     ModelError,
     OptionError,
     RunError,
-    excerpt,
 )
 from charrnn.model import model_file
 from charrnn.model.model_file import MODEL_NAME
 from charrnn.model.needed_cell import CELL_NAME
+from charrnn.run_dir.course import Course, read_columns
 from charrnn.storage import files
 from charrnn.text import corpus
 from charrnn.text import dataset as datasets
@@ -50,18 +49,6 @@ from charrnn.text.tokenizer import Tokenizer
 
 MAX_JSON_BYTES = 2**26  # of config.json, which names every file of a text
 FORMAT_VERSION = 1  # of the files here; config.json states it
-COLUMNS = (
-    "step",
-    "epoch",
-    "characters",
-    "seconds",
-    "train_nats",
-    "valid_nats",
-    "learning_rate",
-    "grad_norm",
-    "clipped",
-    "chars_per_second",
-)
 # Why a training ended, in summary.json; else it names the budget that was used up.
 INTERRUPTED, DIVERGED = "interrupt", "diverged"
 Starts = NDArray[np.uint64]  # positions at which documents start
@@ -69,42 +56,6 @@ CHECKPOINTS = "checkpoints"
 _SAMPLE_BEGINS = b"=== step "
 _SAMPLE = re.compile(r"^=== step ([0-9]{1,16}) ===$", re.MULTILINE)
 _STEP = re.compile(r"0|[1-9][0-9]{0,15}")
-
-
-@dataclass(frozen=True)
-class Course:
-    """The metrics of a run.
-
-    Attributes:
-        run_dir: the run's folder.
-        columns: the values (N,) of each of `COLUMNS`, one per report; NaN where a report has none.
-        clip_norm: the norm to which gradients were clipped; None if they were not.
-        valid_nats: the loss on the whole validation text; None until the training has ended.
-    """
-
-    run_dir: Path
-    columns: dict[str, Floats64]
-    clip_norm: float | None
-    valid_nats: float | None
-
-    @property
-    def name(self) -> str:
-        """The name of the run's folder."""
-        return self.run_dir.resolve().name
-
-    def axis(self, over: str) -> Floats64:
-        """Return the values (N,) of a chart's x-axis: step, epoch, characters or minutes.
-
-        Raises:
-            InputError: `over` is none of these.
-        """
-        if over == "minutes":
-            return self.columns["seconds"] / 60
-        if over not in ("step", "epoch", "characters"):
-            raise InputError(
-                f"--over '{excerpt(over)}' is not known: use step, epoch, characters or minutes"
-            )
-        return self.columns[over]
 
 
 @dataclass(frozen=True)
@@ -318,18 +269,7 @@ class RunDir:
         Raises:
             ModelError: there is no report yet, or a line is damaged.
         """
-        rows: list[dict[str, Any]] = []
-        lines = self.metrics.read_text("utf-8", errors="replace").splitlines(keepends=True)
-        for number, line in enumerate(lines, start=1):
-            if not line.endswith("\n"):
-                break  # it is being written
-            row = _row(line, f"{self.metrics}, line {number}")
-            while rows and rows[-1]["step"] >= row["step"]:
-                rows.pop()  # the run was resumed at an earlier step
-            rows.append(row)
-        if not rows:
-            raise ModelError(f"{self.metrics} holds no report yet: the training has just begun")
-        columns = {name: np.array([row[name] for row in rows], np.float64) for name in COLUMNS}
+        columns = read_columns(self.metrics)
         train, summary = self.read_config().get("train"), self.read_summary()
         clip_norm = train.get("clip_norm") if isinstance(train, dict) else None
         if not clip_norm or clip_norm == math.inf:  # as older versions wrote it
@@ -422,17 +362,6 @@ def text_options(run: Mapping[str, Any]) -> Mapping[str, Any]:
     total = sizes["train_characters"] + valid
     valid_fraction = (valid - 0.5) / total if valid else 0.0
     return {"encoding": "utf-8", "newline": newline, "valid_fraction": valid_fraction}
-
-
-def _row(line: str, where: str) -> dict[str, float]:
-    try:
-        report = json.loads(line)
-        values = {name: report[name] for name in COLUMNS}
-        return {
-            name: float("nan") if value is None else float(value) for name, value in values.items()
-        }
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{where} is damaged: it is not a report of a training") from error
 
 
 def _json(path: Path) -> dict[str, Any]:

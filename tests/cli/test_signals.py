@@ -80,3 +80,19 @@ def test_ctrl_c_while_writing_on_a_terminal_ends_the_line(tiny: Run, cli: Cli) -
     shown = on_terminal(cli.folder, *words, stop_at="the old sea")
     assert shown.code == 130
     assert shown.screen.endswith("\n")
+
+
+def test_ctrl_c_ends_the_training_of_several_seeds_with_what_there_is(tiny: Run, cli: Cli) -> None:
+    running = cli.start("train", tiny.text, *ENDLESS, *SMALL, "--seeds", 3, "--seed", 4)
+    running.wait_for("run ")
+    running.signal(signal.SIGINT)
+    done = running.end()
+
+    assert done.code == 130
+    assert "seeds    0 of 3 finished\n" in done.err
+    assert "--out run-seed4 --resume\n" in done.err
+    told = done.json
+    assert (told["asked"], told["finished"], told["mean_valid_nats"]) == (3, 0, None)
+    (run,) = told["runs"]
+    assert (run["seed"], run["run_dir"], run["stopped_by"]) == (4, "run-seed4", "interrupt")
+    assert cli("runs", ".", "--json").json["runs"][0]["state"] == "stopped"

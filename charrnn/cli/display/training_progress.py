@@ -344,6 +344,7 @@ def seeds_lines(seeds: Seeds) -> list[str]:
     """Return the mean and the spread of several trainings, and how to compare them."""
     finished = seeds.finished
     head = f"seeds    {len(finished)} of {seeds.asked} finished"
+    head += f", {len(seeds.diverged)} diverged" if seeds.diverged else ""
     if seeds.mean is None:
         return [head]
     lines = [f"{head}: valid {losses(seeds.mean)} on average"]

@@ -80,3 +80,13 @@ def test_a_text_that_is_unlike_the_held_out_one_is_said_and_no_failure(cli: Cli)
     done = cli(*words, "--learning-rate", 0.03, *SMALL)
     assert "the held-out text is predicted no better than by chance (1.7918 nats" in done.err
     assert "charrnn sample" in done.err
+
+
+def test_seeds_that_diverge_are_counted_and_fail(cli: Cli, text: Path) -> None:
+    rate = ("--cell", "elman", "--steps", 3, "--learning-rate", 30)
+    done = cli("train", text, *rate, *SMALL, "--seeds", 2, "--json", code=1)
+    assert (done.json["finished"], done.json["diverged"], done.json["runs"]) == (0, [1, 2], [])
+    assert "seed 2 diverged: the training diverged: at its end, step 3" in done.err
+    assert done.err.endswith("seeds    0 of 2 finished, 2 diverged\n")
+    runs = cli("runs", ".", "--json").json["runs"]
+    assert [(run["state"], run["steps"]) for run in runs] == [("diverged", 3)] * 2
