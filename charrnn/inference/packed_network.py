@@ -116,6 +116,7 @@ def _layer(
     )
 
 
+@np.errstate(over="ignore", invalid="ignore")  # weights of a training that diverged
 def _inputs(arrays: NetworkArrays, layer: LayerArrays, weights: str, panels: int) -> list[InputMap]:
     hidden_size, blocks = arrays.config.hidden_size, len(layer.recurrence.cell.blocks)
     steps: list[tuple[Floats, Floats | None, int]] = [(*step, 1) for step in layer.maps]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import strict_json
 import charrnn
 from charrnn.errors import DivergedError
 from charrnn.model import model_file
-from cli.conftest import BY_LIBRARY, Cli
+from cli.conftest import BY_LIBRARY, Cli, Run
 
 SMALL = ("--hidden-size", 8, *BY_LIBRARY[2:], "--out", "run")
 
@@ -90,3 +91,15 @@ def test_seeds_that_diverge_are_counted_and_fail(cli: Cli, text: Path) -> None:
     assert done.err.endswith("seeds    0 of 2 finished, 2 diverged\n")
     runs = cli("runs", ".", "--json").json["runs"]
     assert [(run["state"], run["steps"]) for run in runs] == [("diverged", 3)] * 2
+
+
+def test_what_is_said_about_weights_that_overflow_is_json(cli: Cli, apart: Run) -> None:
+    """`cli(...).json` refuses what is not strictly JSON."""
+    model = model_file.load(apart.model)
+    huge = {name: np.full_like(value, 3e38) for name, value in model.values.items()}
+    model_file.save(cli.folder / "huge.safetensors", replace(model, values=huge))
+    text = apart.text
+    for words in (("eval", text), ("score", text)):
+        done = cli(*words, "-m", "huge.safetensors", "--json")
+        assert (done.json["nats"], done.json["bpc"]) == (None, None)
+        assert "Warning" not in done.err
