@@ -75,7 +75,9 @@ _NUMBERS = {
 
 
 def plain_words(message: str) -> str:
-    """Return a message about a value in plain words."""
+    """Return a message about a value, or about a word too many, in plain words."""
+    if message.startswith("Got unexpected extra argument"):
+        return f"{message}: put words that belong together in quotes"
     for start, plain in _NUMBERS.items():
         if message.startswith(start):
             return plain

@@ -55,6 +55,11 @@ def test_a_script_on_standard_input_is_not_its_commands_prompt(tiny: Run, cli: C
     assert cli.shell(line, tiny.folder).out == expected + "first\nrest of the script\n"
 
 
+def test_words_without_quotes_are_explained(cli: Cli) -> None:
+    done = cli("sample", "It", "was", code=2)
+    assert "(was): put words that belong together" in done.err
+
+
 def test_a_model_is_no_prompt(tiny: Run, cli: Cli) -> None:
     sentence = cli("greedy", tiny.folder, code=2).sentence
     assert f"use --model {tiny.folder}" in sentence

@@ -254,7 +254,8 @@ def test_a_checkpoint_writes_with_its_own_weights(tiny: Run, cli: Cli) -> None:
     text = shutil.copy(tiny.text, cli.folder)
     flags = ("--cell", "lstm", "--hidden-size", 16, "--num-layers", 1, "--backend", "library")
     steps = ("--steps", 30, "--checkpoint-every", 10, "--seed", 1, "--out", "r")
-    cli("train", text, *flags, *steps)
+    cli("train", text, *flags, *steps, "--sample-every", 15)
+    assert (cli.folder / "r" / "samples.txt").read_text("utf-8").count("=== step ") == 2
     words = ("sample", "-n", 50, "--seed", 1, "-m")
     texts = [cli(*words, f"r/checkpoints/{step}").out for step in (10, 20, 30)]
     assert len(set(texts)) == 3

@@ -417,6 +417,7 @@ def test_a_session_on_a_terminal(tiny: Run, cli: Cli) -> None:
     words = ("-m", tiny.folder, "--seed", 5, "-t", 0.5, "-n", 60)
     terminal = Terminal(cli.folder, "write", *words, "-p", "the ", "--out", "story.txt")
     terminal.wait_for("leave")
+    assert f"model: {tiny.folder}"[:60] in terminal.screen
     terminal.types("old sea ")
     terminal.wait_for("12")  # characters
     terminal.types(TAB)
