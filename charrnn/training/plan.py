@@ -81,11 +81,13 @@ class Plan:
     reason: str
 
 
-def make(options: TrainOptions, length: int, vocab_size: int, speed: Speed) -> Plan:
+def make(
+    options: TrainOptions, length: int, vocab_size: int, speed: Speed, counted: float = 1.0
+) -> Plan:
     """Plan for a training text of `length` tokens out of `vocab_size`.
 
     `speed` measures the characters per second of a training step; it is only called if the budget
-    is minutes.
+    is minutes. Of the tokens of a window, the share `counted` is text; the rest pads documents.
     """
     cell = find(options.cell)
     _check_own_cell(cell, options)
@@ -108,7 +110,7 @@ def make(options: TrainOptions, length: int, vocab_size: int, speed: Speed) -> P
         embedding_size=_embedding_size(options, vocab_size),
         **form,
     )
-    model, characters, reason = _sized(options, model, train, length, speed)
+    model, characters, reason = _sized(options, model, train, length, speed, counted)
     train = dataclasses.replace(
         train,
         learning_rate=options.learning_rate or _learning_rate(model, options.optimizer),
@@ -195,10 +197,15 @@ def _embedding_size(options: TrainOptions, vocab_size: int) -> int:
 
 
 def _sized(
-    options: TrainOptions, model: ModelConfig, train: TrainConfig, length: int, speed: Speed
+    options: TrainOptions,
+    model: ModelConfig,
+    train: TrainConfig,
+    length: int,
+    speed: Speed,
+    counted: float,
 ) -> tuple[ModelConfig, float, str]:
     """Return the model with its hidden size, the characters it will read, and the reason."""
-    step = train.batch_size * train.update_every
+    step = round(train.batch_size * train.update_every * counted)
     epoch = length // step * step
     limit = math.inf if train.epochs is None else train.epochs * epoch
     if train.steps is not None:
@@ -208,7 +215,7 @@ def _sized(
     def readable(candidate: ModelConfig) -> float:
         if train.minutes is None:
             return limit
-        return min(limit, speed(candidate, train) * train.minutes * 60)
+        return min(limit, speed(candidate, train) * counted * train.minutes * 60)
 
     if options.hidden_size is not None:
         model = dataclasses.replace(model, hidden_size=options.hidden_size)

@@ -161,6 +161,7 @@ def make_plan(options: TrainOptions, data: Dataset, device: torch.device, kernel
         CorpusError: the text does not fill a window of every stream; it is a single document, and
             documents are to be kept apart.
     """
+    counted = 1.0  # share of the tokens of a window: not those that pad the ends of documents
     if options.reset_at_documents:
         if len(data.documents["train"]) < 2:
             raise CorpusError(
@@ -168,8 +169,10 @@ def make_plan(options: TrainOptions, data: Dataset, device: torch.device, kernel
                 "several files or a --document-separator"
             )
         options = replace(options, seq_len=options.seq_len or _document_window(data))
+        windows = Documents.of(data.documents["train"], len(data.train), int(options.seq_len or 1))
+        counted = len(data.train) / (windows.count * windows.seq_len)
     speed = partial(_speed, data=data, device=device, kernel=kernel)
-    made = plan.make(options, len(data.train), data.tokenizer.vocab_size, speed)
+    made = plan.make(options, len(data.train), data.tokenizer.vocab_size, speed, counted)
     streams.check_fit(len(data.train), made.train.batch_size, made.train.seq_len, data.name)
     return made
 
@@ -200,9 +203,6 @@ def _speed(
     short = streams.make(ids, train.batch_size, steps, model.start_token, None)
     bptt = BPTT(network, short, train)
     read = plan.measure(lambda: bptt.update(1e-3), train.batch_size * steps)
-    if train.reset_at_documents:  # padding is read, too
-        windows = Documents.of(data.documents["train"], len(data.train), train.seq_len).count
-        read *= len(data.train) / (windows * train.seq_len)
     return read * train.update_every / train.seq_len
 
 
