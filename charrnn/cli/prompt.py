@@ -279,23 +279,19 @@ def _first_bytes(descriptor: int) -> bytes:
 
 
 def _decoded(name: str, data: bytes, model: ModelReading) -> str:
-    """Return the text of bytes: in UTF-8, or else in the encoding of the model's own text."""
-    from charrnn.text.encoding import UndecodableError, decode
-    from charrnn.text.encoding_guess import UTF8, decide
-    from charrnn.text.reader import BOM
-    from charrnn.text.sources import Source
+    """Return the text of bytes, read as the model's own text was."""
+    from charrnn.text import corpus, encoding_guess
 
-    source = Source(name, data=data)
     try:
-        (decided,), _ = decide([source], model.options())
-        text = b"".join(decode(decided.chunks(None), decided.encoding, model.errors)).decode()
-    except (CorpusError, UndecodableError):
+        text, notices = corpus.text_of(name, data, model.options())
+    except CorpusError:
+        likely = next(iter(encoding_guess.candidates(data).items()), None)
+        encoding, line = likely or (encoding_guess.WESTERN, "")
+        reads = f', which reads "{line}"' if line else ""
         raise PromptError(
             f"{name} is not UTF-8, and its encoding is not certain: convert it, for instance "
-            "'iconv -f LATIN1 -t UTF-8'"
+            f"'iconv -f {encoding} -t UTF-8'{reads}"
         ) from None
-    if decided.encoding != UTF8:
-        note(f"{name} is read as {decided.encoding.upper()}")
-    if text.startswith(BOM):
-        note(f"{name}: a byte order mark at its start was dropped")
-    return text.removeprefix(BOM)
+    for notice in notices:
+        note(notice)
+    return text

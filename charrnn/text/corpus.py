@@ -173,6 +173,25 @@ def read(
     return replace(text, notices=(*found.notices(), *notices, *text.notices))
 
 
+def text_of(name: str, data: bytes, reading: Reading) -> tuple[str, list[str]]:
+    """Return the text of bytes, and sentences about how they were read.
+
+    Args:
+        name: for messages.
+        data: the bytes of a text, which may be empty.
+        reading: their encoding and line ends.
+
+    Raises:
+        CorpusError: they are not in their encoding.
+    """
+    (source,), _ = decide([Source(name, data=data)], reading)
+    reader = Reader([source], reading, silent, "reading")
+    text = b"".join(piece.data for piece in reader).decode()
+    other = source.encoding != UTF8
+    notices = [f"{name} is read as {source.encoding.upper()}"] if other else []
+    return text, [*notices, *reader.notices({})]
+
+
 def in_order(text: Corpus, files: Sequence[str]) -> Corpus:
     """Return a text with its files in another order, or as it is if `files` are other files.
 

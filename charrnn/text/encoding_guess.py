@@ -180,6 +180,12 @@ def refusal(source: Source, error: UndecodableError, max_unpacked: int | None) -
     return CorpusError(error.sentence(source.name, source.chunks(max_unpacked), advice))
 
 
+def candidates(data: bytes) -> dict[str, str]:
+    """Return likely encodings of a text, the likeliest first, each with a line as it reads."""
+    beyond = _beyond([data])
+    return beyond.candidates() if beyond.lines else {}
+
+
 def _decide(source: Source, reading: Reading, advance: Advance) -> Decision:
     asked, limit = reading.encoding, reading.max_unpacked
     head = source.head(limit)

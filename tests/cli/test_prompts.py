@@ -180,7 +180,17 @@ def test_existing_output_stays_if_writing_fails(tiny: Run, cli: Cli) -> None:
     assert (cli.folder / "text.txt").read_text() == "before"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "cp1252", "utf-8"])
+def test_the_encoding_of_a_prompt_file_is_decided(encoding: str, tiny: Run, cli: Cli) -> None:
+    words = ("sample", "-m", tiny.folder, "-n", 20, "--seed", 1)
+    (cli.folder / "prompt.txt").write_bytes("the old café was".encode(encoding))
+    done = cli(*words, "--prompt-file", "prompt.txt")
+    assert done.out == cli(*words, "--prompt", "the old café was").out
+    assert ("prompt.txt is" in done.err) == (encoding != "utf-8")
+
+
 def bad(folder: Path) -> None:
+    (folder / "russian.txt").write_bytes("Съешь же ещё этих булок".encode("cp1251"))
     (folder / "damaged.txt").write_bytes("café au lait, déjà".encode()[:-1] + b"\x81\xff")
     (folder / "novel.txt").write_text("a year's work")
     (folder / "empty.txt").write_text("")
@@ -190,6 +200,7 @@ def bad(folder: Path) -> None:
 CASES = {
     "--prompt-file nothere.txt": ["nothere.txt", "No such file"],
     "--prompt-file damaged.txt": ["damaged.txt is not UTF-8", "not certain", "iconv"],
+    "--prompt-file russian.txt": ["iconv -f cp1251 -t UTF-8', which reads \"Съешь же ещё"],
     "--prompt-file novel.txt --prompt x": ["--prompt and --prompt-file both give a prompt"],
     "--unknown error --prompt @": ["'@' (U+0040)", "--unknown nearest"],
     "x --prompt y": ["PROMPT and --prompt both give a prompt"],
