@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -87,7 +87,9 @@ def load_models(given: Sequence[Path] | None, *, newest: bool = True) -> dict[Pa
     return {each: read_model(each) for each in paths}
 
 
-def read_text(file: Path | None, loaded: Mapping[Path, Model], length: int) -> str:
+def read_text(
+    file: Path | None, loaded: Mapping[Path, Model], length: int, given: Mapping[str, Any]
+) -> str:
     """Return the start of the named text, or of the first model's own validation text.
 
     The named text is read as that of the first model's training was.
@@ -96,6 +98,7 @@ def read_text(file: Path | None, loaded: Mapping[Path, Model], length: int) -> s
         file: the text; None for the validation text.
         loaded: models by their path.
         length: limit of the text, in characters or tokens.
+        given: the options of `Reading` that the user gave.
 
     Raises:
         OptionError: no text is named, and there is no model, or its text is not available.
@@ -107,7 +110,7 @@ def read_text(file: Path | None, loaded: Mapping[Path, Model], length: int) -> s
 
     if file is not None:
         reading = next((model.reading for model in loaded.values()), ModelReading())
-        return read_for(reading, [str(file)], {}).text[:length]
+        return read_for(reading, [str(file)], given).text[:length]
     if not loaded:
         raise OptionError("name a text for the untrained networks to read")
     model_path, model = next(iter(loaded.items()))

@@ -11,8 +11,10 @@ import typer
 
 from charrnn.cli import completion
 from charrnn.cli.display.progress import ProgressBar
+from charrnn.cli.options import Only
 from charrnn.cli.shared import note
 from charrnn.config import ModelReading, Reading, TextOptions
+from charrnn.config.fields import TEXT
 from charrnn.errors import OptionError
 
 if TYPE_CHECKING:
@@ -31,7 +33,9 @@ CorpusArgument = Annotated[list[str], _CORPUS]
 OptionalCorpus = Annotated[list[str] | None, _CORPUS]
 
 # What a model knows about its own text, and what the help says about it.
-OWN_READING = dict.fromkeys(("encoding", "errors", "newline", "document_separator"), "the model's")
+_OWN = dict.fromkeys(("encoding", "errors", "newline", "document_separator"), "the model's")
+# The options of a command that reads texts for a model: all that its messages advise.
+OWN_READING = Only(*_OWN, "include", "exclude", "max_unpacked", panel=TEXT, shown=_OWN)
 
 
 def read_corpus(names: Sequence[str], reading: Reading) -> Corpus:

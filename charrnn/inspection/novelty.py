@@ -115,7 +115,11 @@ def _training_text(model: Path, sha256: str, moved: Sequence[str | Path]) -> str
 
 def _moved_text(names: Sequence[str | Path], model: Model, sha256: str) -> str:
     """Return the text that has moved to these files, read as the training did."""
-    text = read_corpus(names, model.reading.options())
+    try:
+        text = read_corpus(names, model.reading.options())
+    except CorpusError as error:  # advice about reading it otherwise would not help
+        reason = error.message.partition(": ")[0]
+        raise CorpusError(f"{reason}: it is not the text that the model was trained on") from None
     if text.sha256 != sha256:
         raise CorpusError(f"{text.name} is not the text that the model was trained on")
     return text.text

@@ -68,7 +68,7 @@ def find_model(given: Path | None) -> Path:
     if not found:
         raise ModelError(
             f"no model found in {RUNS.absolute()}: train one with 'charrnn train FILE', "
-            "or name one with --model"
+            "or name a model or a run"
         )
     return found[-1].model
 

@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 import strict_json
 
+from cli.advice import lacking
+
 PROGRAM = shutil.which("charrnn", path=sysconfig.get_path("scripts")) or "charrnn is not installed"
 SECONDS = 100  # a command that takes longer hangs
 # Variables that change a command's output: no test may depend on the terminal it runs in.
@@ -128,6 +130,7 @@ class Cli:
         else:
             ended = self._run([PROGRAM, *map(str, words)], stdin, env)
         assert ended.code == code, ended.err
+        assert lacking(words, ended.err) == set(), ended.err  # what it advises, it must have
         return ended
 
     def shell(self, line: str, *paths: Path) -> Done:

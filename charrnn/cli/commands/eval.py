@@ -18,7 +18,7 @@ from charrnn.config import EngineOptions, Reading
 @guarded
 @configured
 def evaluate(
-    reading: Annotated[dict[str, Any], Given(Reading), Only(*OWN_READING, shown=OWN_READING)],
+    reading: Annotated[dict[str, Any], Given(Reading), OWN_READING],
     engine: Annotated[EngineOptions, Only("weights", "threads")],
     file: Annotated[
         Path | None,

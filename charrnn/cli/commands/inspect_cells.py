@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charrnn.cli.display import activation_text, plots, tracked_units
 from charrnn.cli.inspect_shared import CellsOutput, TextArgument, model_names, read_text
-from charrnn.cli.options import configured
+from charrnn.cli.options import Given, configured
 from charrnn.cli.shared import CellOption, ModelOption, guarded, note, print_json
-from charrnn.config import UnitOptions
+from charrnn.cli.texts import OWN_READING
+from charrnn.config import Reading, UnitOptions
 from charrnn.errors import OptionError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def inspect_cells(
     model: ModelOption = None,
     cell: CellOption = None,
     options: UnitOptions,
+    reading: Annotated[dict[str, Any], Given(Reading), OWN_READING],
     output: CellsOutput,
 ) -> None:
     """Show what single units track while a model reads a text, and which gates saturate.
@@ -46,7 +48,7 @@ def inspect_cells(
     unit = parse_unit(options.unit, loaded) if options.unit else None
     text = options.prompt
     if text is None:
-        text = read_text(file, {path: loaded}, options.length)
+        text = read_text(file, {path: loaded}, options.length, reading)
     found = track_units(loaded, text, options.length)
     if unit and unit.part not in found.activations.parts:
         parts = ", ".join(found.activations.parts)

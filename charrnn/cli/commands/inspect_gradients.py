@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,9 +18,10 @@ from charrnn.cli.inspect_shared import (
     model_names,
     read_text,
 )
-from charrnn.cli.options import configured
+from charrnn.cli.options import Given, configured
 from charrnn.cli.shared import guarded, note, print_json
-from charrnn.config import UntrainedOptions, cell_name
+from charrnn.cli.texts import OWN_READING
+from charrnn.config import Reading, UntrainedOptions, cell_name
 from charrnn.errors import CharRNNError, OptionError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def inspect_gradients(
     windows: Annotated[
         int, typer.Option(help="Positions in the text to measure at.", min=1, max=256)
     ] = 16,
+    reading: Annotated[dict[str, Any], Given(Reading), OWN_READING],
     output: InspectOutput,
 ) -> None:
     """Measure how gradients flow back through time: where they vanish or explode.
@@ -49,7 +51,7 @@ def inspect_gradients(
     et al. (2013). A model is shown trained and at its start. With --cell alone, no model is read.
     """
     loaded = load_models(models, newest=not untrained.cell)
-    text = read_text(file, loaded, MAX_HELD_OUT)
+    text = read_text(file, loaded, MAX_HELD_OUT, reading)
     networks = [
         _flow(name, when, model, text, lags, windows)
         for name, when, model in _networks(loaded, untrained, text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 from charrnn.cli.display import memory_curves, plots
 from charrnn.cli.inspect_shared import (
@@ -16,9 +16,10 @@ from charrnn.cli.inspect_shared import (
     model_names,
     read_text,
 )
-from charrnn.cli.options import configured
+from charrnn.cli.options import Given, configured
 from charrnn.cli.shared import guarded, note, print_json
-from charrnn.config import ContextOptions, TaskOptions, is_own_cell
+from charrnn.cli.texts import OWN_READING
+from charrnn.config import ContextOptions, Reading, TaskOptions, is_own_cell
 from charrnn.errors import InputError, OptionError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def inspect_memory(
     models: ModelsOption = None,
     contexts: ContextOptions,
     tasks: TaskOptions,
+    reading: Annotated[dict[str, Any], Given(Reading), OWN_READING],
     output: InspectOutput,
 ) -> None:
     """Measure how far back networks remember.
@@ -64,7 +66,7 @@ def inspect_memory(
         panels, fields = memory_curves.task_panels(compared), compared.to_json()
     else:
         loaded = load_models(models)
-        text = read_text(file, loaded, MAX_HELD_OUT)
+        text = read_text(file, loaded, MAX_HELD_OUT, reading)
         longest = contexts.longest or DEFAULT_CONTEXT
         found = _memories(loaded, text, longest, contexts.symbols)
         panels = [memory_curves.context_panel(found)]

@@ -20,7 +20,6 @@ from charrnn.cli.texts import OWN_READING, read_for
 from charrnn.config import EngineOptions, Reading, UnknownOption
 
 EXPECTED = 3  # likeliest tokens reported for each position
-READING = Only(*OWN_READING, "include", "exclude", shown=OWN_READING)
 
 
 @guarded
@@ -36,7 +35,7 @@ def score(
     output: ScoreOutput,
     characters: Annotated[UnknownOption, Only(unknown="error")],
     engine: Annotated[EngineOptions, Only("weights", "threads")],
-    reading: Annotated[dict[str, Any], Given(Reading), READING],
+    reading: Annotated[dict[str, Any], Given(Reading), OWN_READING],
 ) -> None:
     r"""Show how much a text surprises a model, and where.
 
