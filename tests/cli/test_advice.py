@@ -48,9 +48,8 @@ def test_an_option_that_a_command_lacks_is_found() -> None:
     assert lacking(["info", "u.txt"], said) == {"--encoding"}
     assert lacking(["train", "u.txt"], said) == set()
     assert lacking(["inspect", "cells", "u.txt"], "use --lags 3") == {"--lags"}
-    assert (
-        lacking(["info"], "run 'charrnn train x --out y'\nnow: charrnn sample --model r") == set()
-    )
+    shown = "run 'charrnn train x --out y'\nnow: charrnn sample --model r"
+    assert lacking(["info"], shown) == set()
 
 
 READERS = (
