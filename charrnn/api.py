@@ -1,4 +1,4 @@
-"""What Python callers use, as `__main__` is for the command line: `train` and `load`.
+"""The functions that Python callers use, as the command line uses `__main__`: `train` and `load`.
 
     import charrnn
 

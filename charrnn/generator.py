@@ -97,7 +97,7 @@ class Generator:
     def __repr__(self) -> str:
         config, training = self.config, self.training
         words = f"{cell_name(config.cell)}, {config.num_layers} x {config.hidden_size}"
-        words += f", vocabulary of {config.vocab_size:,} tokens"
+        words += f", vocabulary of {counted(config.vocab_size, 'token')}"
         words += f", {parameters.count(config):,} parameters"
         if training.get("steps"):
             words += f"; trained for {training['steps']:,} steps"

@@ -1,4 +1,4 @@
-"""What the author of a cell declares: its equation, the blocks of its weights, how they start.
+"""The declaration of a cell: its equation, the blocks of its weights, how they start.
 
 The equation is plain Python over the values of one unit, so the same lines run on numbers, numpy
 arrays and torch tensors, and on the symbols from which charrnn derives and compiles the gradient.

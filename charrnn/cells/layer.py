@@ -1,4 +1,4 @@
-"""What follows from a cell's declaration: the parameters of a layer, its step and its products."""
+"""Derive a layer from a cell's declaration: its parameters, its step and its products."""
 
 from __future__ import annotations
 

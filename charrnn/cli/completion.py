@@ -1,4 +1,4 @@
-"""What the shell offers for the values of options and arguments.
+"""Complete the values of options and arguments in a shell.
 
 A function that returns nothing leaves it to the shell to offer files.
 """

@@ -1,4 +1,4 @@
-"""What ``charrnn eval`` measures, and how it is shown."""
+"""Measure for ``charrnn eval``, and show the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to say about an option that a command does not have, or about its value."""
+"""Explain an option that a command does not have, or a wrong value of one."""
 
 from __future__ import annotations
 

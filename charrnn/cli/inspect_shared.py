@@ -1,4 +1,4 @@
-"""What the commands of ``charrnn inspect`` share: models, text to read, output options."""
+"""Functions that the commands of ``charrnn inspect`` share: models, text to read, output."""
 
 from __future__ import annotations
 

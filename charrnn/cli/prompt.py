@@ -1,4 +1,4 @@
-"""What a model reads before it writes: a prompt, or a saved state; and a cache of such states."""
+"""Read a prompt, or a saved state, before a model writes; and cache such states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``charrnn train`` does around a training: the run's options, its texts, its displays."""
+"""Surround a training for ``charrnn train``: the run's options, its texts, its displays."""
 
 from __future__ import annotations
 

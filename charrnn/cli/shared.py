@@ -1,4 +1,4 @@
-"""What all commands share: errors as sentences, exit codes, output, loading a model.
+"""Functions that all commands share: errors as sentences, exit codes, output, loading a model.
 
 stdout carries the product (text, JSON); everything else goes to stderr. Nothing from a corpus, a
 model or a file name reaches a terminal unescaped, and none of it is read as markup.
@@ -13,10 +13,12 @@ import functools
 import inspect
 import io
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TextIO, TypeVar
 
 import typer
 
@@ -109,6 +111,28 @@ def note(text: str, *, dim: bool = False) -> None:
     with contextlib.suppress(OSError):  # stderr was closed: the work goes on
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
+
+
+def wrapped(line: str, stream: TextIO, indent: int) -> str:
+    """Return a line for a terminal, which would cut it inside a word; for other streams, as it is.
+
+    Args:
+        line: a sentence or a list; a command or a path at its end would be cut, too.
+        stream: where it goes.
+        indent: the spaces before each further line.
+    """
+    if not stream.isatty():
+        return line
+    columns = shutil.get_terminal_size().columns
+    with contextlib.suppress(OSError):
+        columns = os.get_terminal_size(stream.fileno()).columns or columns
+    return textwrap.fill(
+        line,
+        max(columns, 2 * indent),
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def json_line(fields: Mapping[str, Any]) -> str:

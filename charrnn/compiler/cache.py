@@ -1,4 +1,4 @@
-"""Where compiled code is cached, when it is compiled, and how a user learns that it is.
+"""Cache compiled code, decide when to compile, and tell a user about it.
 
 Importing a module compiles, loads and writes nothing: `c_function` and `compile_on_call` wait for
 the first use. The cache is a folder of the user's own, because whoever can write there can run

@@ -1,4 +1,4 @@
-"""How text is written: sampling, beam search, limits on the text, and what runs the model."""
+"""Options of writing: sampling, beam search, limits on the text, and what runs the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an option is declared: once, on a field of a frozen dataclass.
+"""Declare an option: once, on a field of a frozen dataclass.
 
 The functions below make such fields. A field's metadata holds an `Option`: which values are valid,
 the help text, where and how the help shows it. The check of a dataclass, the command line, TOML

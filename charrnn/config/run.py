@@ -1,4 +1,4 @@
-"""Where a run is stored, how it starts, and the texts besides the one to train on."""
+"""Options of a run: where it is stored, how it starts, and its validation and test texts."""
 
 from __future__ import annotations
 

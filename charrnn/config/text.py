@@ -1,4 +1,4 @@
-"""How a text is read, split and tokenized."""
+"""Options of a text: how it is read, split and tokenized."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a network is trained.
+"""Options of a training.
 
 `TrainOptions` is what a user asked for, where None leaves the choice to the plan; `TrainConfig` is
 what the plan decided.

@@ -36,7 +36,7 @@ from charrnn.decoding.automaton import (
 from charrnn.decoding.expressions import Expressions, explore
 from charrnn.decoding.regex_parser import Leaf, UnsupportedError, expression, members
 from charrnn.decoding.token_automaton import MAX_TABLE, Tokens, as_texts, over_tokens
-from charrnn.errors import OptionError, excerpt
+from charrnn.errors import OptionError, counted, excerpt
 from charrnn.terminal import character_name, visible
 from charrnn.text.line_ends import CHARACTERS
 
@@ -241,7 +241,7 @@ class _LimitsCompiler:
         if shortest == _UNREACHABLE:
             return f"{self.name} matches nothing that the model's tokens could write"
         return (
-            f"{self.name} matches nothing of up to {length:,} tokens: "
+            f"{self.name} matches nothing of up to {counted(length, 'token')}: "
             f"the shortest match has {shortest:,}; raise --length"
         )
 

@@ -1,4 +1,4 @@
-"""How the next token is chosen from a row of logits: bias, penalties, filters and the draw.
+"""Choose the next token from a row of logits: bias, penalties, filters and the draw.
 
 Every function runs on numpy as it is and uses only what numba can compile, so that compiled and
 plain code choose by the same lines. They act in this order:

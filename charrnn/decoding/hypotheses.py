@@ -1,4 +1,4 @@
-"""What a beam search holds: its live beams, the tree of their prefixes, and the finished texts."""
+"""The state of a beam search: live beams, the tree of their prefixes, and finished texts."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from charrnn.arrays import Floats64, Integers
 from charrnn.decoding.step import ENDED
 from charrnn.decoding.vocabulary import stop_ids
+from charrnn.errors import counted
 from charrnn.terminal import visible
 from charrnn.text.tokenizer import Decoder, Tokenizer
 
@@ -61,8 +62,8 @@ class Sample:
     def _described(self) -> str:
         seed = "" if self.seed is None else f"seed {self.seed}, "
         return (
-            f"{len(self.text):,} characters, {seed}log-probability {self.log_prob:.2f} nats, "
-            f"ended by {self.finished_by}"
+            f"{counted(len(self.text), 'character')}, {seed}"
+            f"log-probability {self.log_prob:.2f} nats, ended by {self.finished_by}"
         )
 
 

@@ -1,4 +1,4 @@
-"""What every decoder shares: the special results, log-probabilities."""
+"""Values that every decoder shares: the special results, log-probabilities."""
 
 from __future__ import annotations
 

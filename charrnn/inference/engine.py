@@ -1,4 +1,4 @@
-"""What every engine offers: reading, predicting and generating with a trained network.
+"""The interface of every engine: read, predict and generate with a trained network.
 
 Shapes: T steps, B rows, V tokens, H hidden units. The state is a value: a method takes one and
 returns a new one, and never changes the one that it was given.

@@ -1,4 +1,4 @@
-"""How error flows back through a network: what vanishes, what explodes, and what carries it.
+"""Measure how error flows back through a network: what vanishes, explodes, and carries it.
 
 A layer's state s holds all that it carries from step to step: h, and c if the cell has it, side by
 side. Everything is measured by autograd on the reference loop in float64, which runs every cell in
@@ -22,7 +22,7 @@ from torch import Tensor
 from charrnn.arrays import Floats64, Ids
 from charrnn.cells import Cell, Layer
 from charrnn.config import ModelConfig, UntrainedOptions
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, counted
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.network.layers import LayerState, reference_states
@@ -213,8 +213,8 @@ def _windows(ids: Ids, start: int, lags: int, windows: int) -> tuple[Tensor, Ten
     """Return inputs and targets (before + lags, B), and `before`, the warm-up steps: 1 at least."""
     if len(ids) < lags + 1:
         raise CorpusError(
-            f"the text has {len(ids):,} tokens, {lags + 1:,} are needed for --lags {lags}: "
-            "use a longer text or fewer lags"
+            f"the text has {counted(len(ids), 'token')}, {lags + 1:,} are needed for --lags "
+            f"{lags}: use a longer text or fewer lags"
         )
     before = min(WARM_UP, len(ids) - lags)
     last = len(ids) - lags - before

@@ -1,4 +1,4 @@
-"""How far back a model remembers: its loss on the same tokens after longer and longer contexts."""
+"""Measure how far back a model remembers: its loss on the same tokens after longer contexts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Floats64, Ids
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, counted
 from charrnn.inference.engine import Engine
 from charrnn.text.tokenizer import Tokenizer
 
@@ -68,7 +68,7 @@ def memory(engine: Engine, ids: Ids, tokenizer: Tokenizer, *, longest: int, symb
     available = len(ids) - contexts[-1]
     if available < stretch:
         raise CorpusError(
-            f"the text has {len(ids):,} tokens, {contexts[-1] + stretch:,} are needed for "
+            f"the text has {counted(len(ids), 'token')}, {contexts[-1] + stretch:,} are needed for "
             f"--longest {longest}: use a longer text or a shorter context"
         )
     count = max(1, min(symbols, available) // stretch)

@@ -1,4 +1,4 @@
-"""How a model continues a prompt: the next token's distribution, and the beam search tree."""
+"""Trace how a model continues a prompt: the next token's distribution, the beam search tree."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.errors import CharRNNError, CorpusError
+from charrnn.errors import CharRNNError, CorpusError, counted
 from charrnn.inspection.text_index import (
     BLOCK,
     OVERLAP,
@@ -86,7 +86,7 @@ def for_model(
             text = _moved_text(training_text, loaded, sha256)[:characters]
         else:
             text = _training_text(file, sha256, training_text)
-        notify(f"novelty: indexing {characters:,} characters, once")
+        notify(f"novelty: indexing {counted(characters, 'character')}, once")
         index = _built(path, text, notify)
     index.separator = loaded.reading.separator
     return index

@@ -1,4 +1,4 @@
-"""Where a text surprised a model: by characters, by lines, and the worst passages.
+"""Find where a text surprised a model: by characters, by lines, and the worst passages.
 
 A unit is the smallest part of a text with a surprisal of its own: a character, or a token of
 several characters. The surprisals of a character's bytes are added up.

@@ -1,1 +1,1 @@
-"""What a trained network is on disk: parameters, the model file, saved states. No torch."""
+"""Store a trained network on disk: parameters, the model file, saved states. No torch."""

@@ -1,4 +1,4 @@
-"""What is known about a run without its text: what it is of, how far it got, and its state.
+"""Describe a run without reading its text: what it is of, how far it got, and its state.
 
 Everything is read from small files, which may come from an older charrnn or from a stranger: what
 is missing or of another type is None.
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from charrnn.config import ModelConfig, from_json
-from charrnn.errors import CharRNNError, ModelError
+from charrnn.errors import CharRNNError, ModelError, counted
 from charrnn.model import parameters
 from charrnn.run_dir import lock
 from charrnn.run_dir.find import RUNS, runs_in
@@ -137,7 +137,7 @@ def better_than_newest() -> tuple[Account, str] | None:
     if (newest.steps or 0) < TOY_STEPS:
         for run in older:
             if run.steps is not None and run.steps >= TOY_STEPS:
-                return run, f"was trained for {run.steps:,} steps"
+                return run, f"was trained for {counted(run.steps, 'step')}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Which run a user means, and the folder of a new one."""
+"""Find the run that a user means, and the folder of a new one."""
 
 from __future__ import annotations
 

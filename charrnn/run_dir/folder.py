@@ -343,9 +343,8 @@ def held_out(model: Path, tokenizer: Tokenizer, part: str) -> tuple[Ids, Starts]
         if data.tokenizer != tokenizer:
             raise CorpusError("its alphabet is not that of the training")
     except CharRNNError as error:
-        raise OptionError(
-            f"name a text: that of {model} is not available: {error.message}"
-        ) from None
+        reason = error.message.partition(": name a text file")[0]  # which is not what is missing
+        raise OptionError(f"name a text: that of {model} is not available: {reason}") from None
     ids: Ids = getattr(data, part)
     if not len(ids):
         what = {"valid": "validation", "test": "test"}.get(part, part)

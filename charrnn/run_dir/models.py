@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.config import ModelConfig, from_json
-from charrnn.errors import CharRNNError, ModelError
+from charrnn.errors import CharRNNError, ModelError, counted
 from charrnn.model import model_file
 from charrnn.model.model_file import MODEL_NAME, CellGiven, Model
 from charrnn.run_dir import checkpoints
@@ -70,7 +70,7 @@ def in_words(path: Path, training: Mapping[str, Any]) -> str:
     text = corpus.get("name") if isinstance(corpus, dict) else None
     parts = [
         f"trained on {text}" if text else "",
-        f"{steps:,} step{'s'[: steps != 1]}" if isinstance(steps, int) else "",
+        counted(steps, "step") if isinstance(steps, int) else "",
         f"{loss:.3f} nats per character" if isinstance(loss, float) else "",
     ]
     known = ", ".join(filter(None, parts))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 from charrnn.config import Reading
-from charrnn.errors import CorpusError, text_as_name
+from charrnn.errors import CorpusError, counted, text_as_name
 from charrnn.text.extract import check_package
 from charrnn.text.file_kinds import TEXT, kind_of, litter
 from charrnn.text.manifest import is_dataset
@@ -145,9 +145,7 @@ def _add_some(found: Found, where: str, paths: Iterable[Path], reading: Reading)
 def _count(skipped: Mapping[Path, str]) -> str:
     folders = sum(path.is_dir() for path in skipped)
     counts = {"file": len(skipped) - folders, "folder": folders}
-    return " and ".join(
-        f"{count:,} {what}{'s'[: count > 1]}" for what, count in counts.items() if count
-    )
+    return " and ".join(counted(count, what) for what, count in counts.items() if count)
 
 
 def _names(skipped: Mapping[Path, str]) -> str:

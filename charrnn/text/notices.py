@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from charrnn.errors import counted
 from charrnn.text.line_ends import NAMES
 
 Notify = Callable[[str], object]  # called with a sentence for the user
@@ -27,7 +28,7 @@ class SeenIn:
 
     def __str__(self) -> str:
         others = self.count - 1
-        return self.first + (f" and {others:,} more file{'s'[: others > 1]}" if others else "")
+        return self.first + (f" and {counted(others, 'more file')}" if others else "")
 
 
 def reading_notices(
@@ -70,6 +71,6 @@ def short_text_notice(name: str, characters: int) -> str:
         return ""
     expected = "words that do not exist" if characters >= _TINY else "letters in a random order"
     return (
-        f"{name} has only {characters:,} characters: expect {expected}, or copies of the text; "
-        "about 100,000 give real words, a million give sentences"
+        f"{name} has only {counted(characters, 'character')}: expect {expected}, or copies of "
+        "the text; about 100,000 give real words, a million give sentences"
     )

@@ -1,4 +1,4 @@
-"""What is odd about a text: signs that it is damaged, or not what someone wants to train on.
+"""List what is odd about a text: signs that it is damaged, or not what someone wants to train on.
 
 There is one list of them. Most follow from how often each character occurs, which is known once a
 text was read; those are found for every training. `charrnn.text.profile` looks for the others.

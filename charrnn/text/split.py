@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from charrnn.arrays import Integers
 from charrnn.config import TextOptions, escape
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, counted
 from charrnn.text.corpus import Corpus
 from charrnn.text.documents import Piece
 from charrnn.text.reader import Progress
@@ -118,12 +118,12 @@ class Splitter:
         if count < needed and self._options.items:
             end = escape(self._options.document_separator)
             raise CorpusError(
-                f"{self._corpus.name} has {count} item{'s'[: count > 1]} ending at '{end}', and "
+                f"{self._corpus.name} has {counted(count, 'item')} ending at '{end}', and "
                 f"{needed} are needed: is --items right?"
             )
         if count < needed:
             raise CorpusError(
-                f"{self._corpus.name} has {count} document{'s'[: count > 1]}: --split "
+                f"{self._corpus.name} has {counted(count, 'document')}: --split "
                 f"{self._options.split} needs {needed}; name several files or a "
                 "--document-separator, or split by position"
             )

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Ids, Integers
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, counted
 
 _BLOCK = 2**16  # ids searched at a time
 IGNORED = -100  # a target that does not count, the default of torch's cross entropy
@@ -226,8 +226,8 @@ def check_fit(length: int, batch_size: int, seq_len: int, name: str) -> None:
     fitting += [f"--seq-len {length // batch_size}"] if length >= batch_size else []
     advice = " or ".join(fitting) or f"--batch-size 1 --seq-len {length}"
     raise CorpusError(
-        f"{name} has {length:,} characters to train on; {batch_size} streams with windows of "
-        f"{seq_len} need {batch_size * seq_len:,}: {advice} would fit"
+        f"{name} has {counted(length, 'character')} to train on; windows of {seq_len} in "
+        f"{counted(batch_size, 'stream')} need {batch_size * seq_len:,}: {advice} would fit"
     )
 
 
@@ -264,7 +264,7 @@ def make(
         if apart.count < batch_size:
             raise CorpusError(
                 f"the documents have {apart.count} windows of {seq_len}: too few for "
-                f"{batch_size} streams; lower --batch-size or --seq-len"
+                f"{counted(batch_size, 'stream')}; lower --batch-size or --seq-len"
             )
         starts = np.zeros(batch_size, np.int64)
         order = None if shuffle is None else lru_cache(1)(partial(apart.shuffled, shuffle))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 
 from charrnn.arrays import Floats32
+from charrnn.errors import counted
 from charrnn.network.layers import Kernel
 from charrnn.network.module import CharRNN
 from charrnn.run_dir import RunDir
@@ -86,8 +87,8 @@ class Result:
     def __repr__(self) -> str:
         loss = "" if self.valid_nats is None else f"{self.valid_nats:.4f} nats per character, "
         return (
-            f"<Result {self.run_dir}: {self.cell}, {self.parameters:,} parameters, {loss}"
-            f"{self.steps:,} steps, {self.epochs:.2f} epochs, {self.seconds:.0f} s, "
+            f"<Result {self.run_dir}: {self.cell}, {counted(self.parameters, 'parameter')}, {loss}"
+            f"{counted(self.steps, 'step')}, {self.epochs:.2f} epochs, {self.seconds:.0f} s, "
             f"ended by {self.stopped_by}>"
         )
 

@@ -1,4 +1,4 @@
-"""What a training changes in the whole process, and gives back when it ends."""
+"""Change the settings of the whole process for a training, and restore them when it ends."""
 
 from __future__ import annotations
 

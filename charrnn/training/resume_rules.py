@@ -1,4 +1,4 @@
-"""What a resumed training must have in common with its run, and what may change.
+"""Check what a resumed training must have in common with its run, and what may change.
 
 The text, its tokens, the network and how the text is cut into windows are fixed; a difference is an
 error that lists all of them. Budget, learning rate, regularization and machine may change.

@@ -1,4 +1,4 @@
-"""What a run's files say about its training: config.json, the model's header, checkpoints."""
+"""Describe a training in its run's files: config.json, the model's header, checkpoints."""
 
 from __future__ import annotations
 

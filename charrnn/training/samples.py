@@ -1,4 +1,4 @@
-"""What a network writes while it is trained: for its run's folder, and for a person who watches."""
+"""Samples of a network while it is trained: for its run's folder, and for a person who watches."""
 
 from __future__ import annotations
 

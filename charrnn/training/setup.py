@@ -1,4 +1,4 @@
-"""What is decided before the first step of a training, and the trainer that is built from it."""
+"""Decide everything before the first step of a training, and build the trainer from it."""
 
 from __future__ import annotations
 

@@ -200,7 +200,7 @@ def test_the_error_for_a_short_text_says_what_fits() -> None:
     with pytest.raises(CorpusError) as caught:
         streams.check_fit(1000, 64, 64, "poem")
     assert str(caught.value) == (
-        "poem has 1,000 characters to train on; 64 streams with windows of 64 need 4,096: "
+        "poem has 1,000 characters to train on; windows of 64 in 64 streams need 4,096: "
         "`batch_size=15` or `seq_len=15` would fit"
     )
 

@@ -19,7 +19,7 @@ from charrnn.cli.shared import (
     print_json,
 )
 from charrnn.config import EngineOptions
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, counted
 
 
 @guarded
@@ -62,6 +62,7 @@ def compress(
         print_json(fields)
         return
     share = f", {len(archive.data) / len(data):.2%}" if data else ""
-    note(f"{len(data):,} bytes in {len(archive.data):,}{share}")
+    note(f"{counted(len(data), 'byte')} in {len(archive.data):,}{share}")
     if archive.literals:
-        note(f"{archive.literals:,} bytes are not in the model's alphabet: stored separately")
+        are = "byte is" if archive.literals == 1 else "bytes are"
+        note(f"{archive.literals:,} {are} not in the model's alphabet: stored separately")

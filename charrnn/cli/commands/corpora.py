@@ -11,7 +11,7 @@ import typer
 from charrnn.cli import completion
 from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.shared import JsonOption, guarded, note, print_json
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, counted
 
 NameArgument = Annotated[
     str, typer.Argument(help="A name that 'corpora list' shows.", autocompletion=completion.corpora)
@@ -30,7 +30,7 @@ def list_corpora(as_json: JsonOption = False) -> None:
         return
     for entry in entries:
         limit = "" if entry.sha256 else "up to "
-        size = f"{limit}{entry.bytes:,} bytes" if entry.bytes else "size unknown"
+        size = f"{limit}{counted(entry.bytes, 'byte')}" if entry.bytes else "size unknown"
         typer.echo(f"{entry.name}: {entry.title}, {size}, {entry.licence}")
         fetched = ", downloaded" if entry.url and registry.is_here(entry) else ""
         typer.echo(f"    {entry.description}\n    {entry.source}{fetched}\n")
@@ -61,7 +61,7 @@ def fetch(name: NameArgument, as_json: JsonOption = False) -> None:
         return
     with ProgressBar() as bar:
         result = fetch.fetch(entry, lambda have, size: bar("downloading", have, size), note)
-    note(f"{result.bytes:,} bytes, SHA-256 {result.sha256}; licence: {entry.licence}")
+    note(f"{counted(result.bytes, 'byte')}, SHA-256 {result.sha256}; licence: {entry.licence}")
     if as_json:
         path, licence = str(result.path), entry.licence
         print_json({"name": name, **asdict(result), "path": path, "licence": licence})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from charrnn.cli.display.text_statistics import plan_lines, statistics_lines
 from charrnn.cli.options import Only, configured
-from charrnn.cli.shared import JsonOption, guarded, print_json
+from charrnn.cli.shared import JsonOption, guarded, print_json, wrapped
 from charrnn.cli.texts import read_corpus
 from charrnn.config import Reading, TrainOptions
 from charrnn.terminal import visible
@@ -61,7 +62,7 @@ def stats(
     for line in statistics_lines(text.name, found, symbols):
         typer.echo(visible(line))
     for line in plan_lines(plan):
-        typer.echo(line)
+        typer.echo(wrapped(line, sys.stdout, 4))
 
 
 def _largest_plan(found: Statistics) -> Plan | None:

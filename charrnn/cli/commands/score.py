@@ -18,6 +18,7 @@ from charrnn.cli.options import Given, Only, configured
 from charrnn.cli.shared import CellOption, ModelOption, guarded, load_model, note, print_json
 from charrnn.cli.texts import OWN_READING, read_for
 from charrnn.config import EngineOptions, Reading, UnknownOption
+from charrnn.errors import counted
 
 EXPECTED = 3  # likeliest tokens reported for each position
 
@@ -63,7 +64,7 @@ def score(
         for (name, _), one in zip(documents, found, strict=True)
     ]
     if output.html:
-        title = texts[0].name if len(texts) == 1 else f"{len(texts):,} texts"
+        title = texts[0].name if len(texts) == 1 else f"{counted(len(texts), 'text')}"
         notes = f"read by {find_model(model)}, after the start token"
         write_result(output.html, surprisal_page(title, texts, names, notes))
     if output.csv:

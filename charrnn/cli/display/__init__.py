@@ -1,1 +1,1 @@
-"""What a person sees: progress, colored text, plots, pages and the editor."""
+"""Everything that draws for a person: progress, colored text, plots, pages and the editor."""

@@ -1,4 +1,4 @@
-"""How a dataset is shown: as JSON fields, and as lines for a person."""
+"""Show a dataset: as JSON fields, and as lines for a person."""
 
 from __future__ import annotations
 

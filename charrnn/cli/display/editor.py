@@ -27,7 +27,7 @@ from prompt_toolkit.styles import Style
 
 from charrnn.cli.display.editor_draft import Draft
 from charrnn.cli.display.editor_widgets import Question, VisibleText
-from charrnn.errors import CharRNNError, excerpt
+from charrnn.errors import CharRNNError, counted, excerpt
 from charrnn.terminal import character_name, visible
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Editor:
             done = f"unknown to the model, {tab}^X removes them"
             return [("class:unknown", f" {done}: {names}{more}")]
         parts = [
-            f"{len(self.draft.text):,} characters",
+            f"{counted(len(self.draft.text), 'character')}",
             f"temperature {self.config.temperature:g}",
             f"length {self.config.length:,}",
         ]

@@ -1,4 +1,4 @@
-"""What ``charrnn inspect gradients`` shows: a table, a chart of characters and a picture."""
+"""Show for ``charrnn inspect gradients``: a table, a chart of characters and a picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``charrnn inspect memory`` shows: curves over contexts or lags, as tables and charts."""
+"""Show for ``charrnn inspect memory``: curves over contexts or lags, as tables and charts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How ``charrnn info`` shows what a model file holds."""
+"""Show for ``charrnn info``: the contents of a model file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``charrnn inspect next`` shows: the next token's probabilities and the beam search tree."""
+"""Show for ``charrnn inspect next``: the next token's probabilities, the beam search tree."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from charrnn.cli.display import plots
 from charrnn.cli.display.plots import COLORS, literal
+from charrnn.errors import counted
 from charrnn.terminal import one_line, symbol_mark
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def choice_lines(
             name: _percent(np.delete(choice.probabilities, rows).sum())
             for name, choice in found.items()
         }
-        yield row("…", rest, f"the other {len(names) - len(rows):,} tokens")
+        yield row("…", rest, f"the other {counted(len(names) - len(rows), 'token')}")
     possible = {name: f"{choice.possible:,}" for name, choice in found.items()}
     yield row("", possible, "possible tokens")
     perplexities = {name: f"{math.exp(choice.entropy):.1f}" for name, choice in found.items()}
@@ -73,7 +74,7 @@ def _excerpt(prompt: str) -> str:
 
 def tree_lines(tree: Node, beam: BeamConfig) -> Iterator[str]:
     """Yield the lines of a beam search tree."""
-    yield f"beam search of width {beam.width}: prefixes kept in {beam.length} steps"
+    yield f"beam search of width {beam.width}: prefixes kept in {counted(beam.length, 'step')}"
     yield from _branches(tree, "")
 
 

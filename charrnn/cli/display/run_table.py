@@ -1,4 +1,4 @@
-"""How ``charrnn runs`` shows runs: one line each."""
+"""Show runs for ``charrnn runs``: one line each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How ``sample``, ``greedy`` and ``beam`` show their texts, or write them to files."""
+"""Show the texts of ``sample``, ``greedy`` and ``beam``, or write them to files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.cli.shared import json_line, note, print_json
 from charrnn.config import BeamConfig, SampleConfig, unescape
 from charrnn.config.fields import Options, path, string, strings, switch
-from charrnn.errors import OptionError
+from charrnn.errors import OptionError, counted
 from charrnn.storage.files import would_replace
 from charrnn.terminal import TextWriter, one_line
 
@@ -280,8 +280,8 @@ def _describe_copies(found: Novelty) -> str:
         return f"the whole text is an entry of the training text (line {found.corpus_line:,})"
     shown = one_line(found.run[:SHOWN_RUN]) + ("…" if len(found.run) > SHOWN_RUN else "")
     return (
-        f"the longest copied passage has {found.longest_run:,} characters (training text, line "
-        f"{found.corpus_line:,}, offset {found.corpus_offset:,}): '{shown}'; "
+        f"the longest copied passage has {counted(found.longest_run, 'character')} "
+        f"(training text, line {found.corpus_line:,}, offset {found.corpus_offset:,}): '{shown}'; "
         f"{found.copied_share:.0%} of the text is in copied passages of {found.min_run} or more"
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from charrnn.cli.display.surprisal_text import INK, PAPER, expected, legend, leveled, percent
 from charrnn.cli.display.templates import fill
+from charrnn.errors import counted
 from charrnn.terminal import visible
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _section(number: int, text: Surprise, names: Sequence[str]) -> str:
     return (
         f'<h2 id="t{number}">{_escaped(text.name)}</h2>\n<p>{score.nats:.4f} nats per '
         f"character, {score.bpc:.4f} bits per character, {score.bits_per_byte:.4f} bits per "
-        f"byte; {score.characters:,} characters, {score.num_bytes:,} bytes</p>\n"
+        f"byte; {counted(score.characters, 'character')}, {counted(score.num_bytes, 'byte')}</p>\n"
         f"<pre>\n{''.join(_marked_up(text, names))}</pre>\n"
     )
 

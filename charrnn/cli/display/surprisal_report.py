@@ -1,4 +1,4 @@
-"""What ``charrnn score`` shows: colored texts and their worst passages, or a ranking."""
+"""Show for ``charrnn score``: colored texts and their worst passages, or a ranking."""
 
 from __future__ import annotations
 

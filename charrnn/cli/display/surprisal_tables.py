@@ -1,4 +1,4 @@
-"""What ``charrnn score`` writes for programs, JSON and CSV, and the options of its output."""
+"""Write for ``charrnn score``: JSON and CSV for programs, and the options of the output."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""What ``charrnn corpora stats`` prints about a text."""
+"""Print for ``charrnn corpora stats``: the profile of a text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from charrnn.errors import counted
 from charrnn.terminal import one_line
 
 if TYPE_CHECKING:
@@ -20,10 +21,12 @@ def statistics_lines(name: str, found: Statistics, max_symbols: int) -> Iterator
 
     few = sum(count < FEW for count in found.symbols.values())
     yield (
-        f"{name}: {found.characters:,} characters, {found.bytes:,} bytes, {found.lines:,} lines, "
-        f"the longest of {found.longest_line:,} characters (line {found.longest_line_number:,})"
+        f"{name}: {counted(found.characters, 'character')}, {counted(found.bytes, 'byte')}, "
+        f"{counted(found.lines, 'line')}, the longest of "
+        f"{counted(found.longest_line, 'character')} (line {found.longest_line_number:,})"
     )
-    yield f"\n{len(found.symbols):,} different characters, {few:,} of them fewer than {FEW} times"
+    different = counted(len(found.symbols), "different character")
+    yield f"\n{different}, {few:,} of them fewer than {FEW} times"
     for row in rows(dict(list(found.symbols.items())[:max_symbols])):
         share = found.symbols[row["symbol"]] / found.characters
         shown = one_line(row["symbol"])
@@ -47,7 +50,7 @@ def _repetition_lines(found: Repetition) -> Iterator[str]:
     for passage in found.longest:
         beginning = one_line(passage.excerpt)
         yield (
-            f"  {passage.length:,} characters in line {passage.line:,} are in line "
+            f"  {counted(passage.length, 'character')} in line {passage.line:,} are in line "
             f"{passage.before_line:,} too: {beginning}"
         )
 
@@ -57,8 +60,8 @@ def _counting_lines(found: Counting | None) -> Iterator[str]:
         return
     yield "\nn-gram models, which a network must beat"
     yield (
-        f"  fitted to {found.counted:,} characters, scored on the {found.measured:,} held out "
-        "after them"
+        f"  fitted to {counted(found.counted, 'character')}, scored on the {found.measured:,} held "
+        "out after them"
     )
     for order, (nats, bits) in enumerate(zip(found.nats, found.bpc, strict=True)):
         yield f"  order {order}: {nats:.4f} nats ({bits:.3f} bpc)"
@@ -74,8 +77,9 @@ def plan_lines(plan: Plan | None) -> Iterator[str]:
         return
     model, train = plan.model, plan.train
     yield (
-        f"  train for {train.minutes:g} minutes or {train.epochs:g} epochs, in "
-        f"{train.batch_size} streams and windows of {train.seq_len}"
+        f"  train for {counted(train.minutes or 0, 'minute')} or "
+        f"{counted(train.epochs or 0, 'epoch')}, in "
+        f"{counted(train.batch_size, 'stream')} and windows of {train.seq_len}"
     )
     yield (
         f"  choose {model.cell}, at most {model.num_layers} x {model.hidden_size} "

@@ -1,4 +1,4 @@
-"""What ``charrnn inspect cells`` shows of the units of a network: a table and a picture."""
+"""Show for ``charrnn inspect cells``: the units of a network, as a table and a picture."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.cli.display import plots
 from charrnn.cli.display.activation_text import Scale
 from charrnn.cli.display.plots import COLORS, literal
+from charrnn.errors import counted
 from charrnn.terminal import symbol_mark
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def table(found: TrackedUnits) -> Iterator[str]:
             too_rare = f"too rare in this text: {', '.join(found.too_rare)}"
             yield from textwrap.wrap(too_rare, 79, break_on_hyphens=False)
     else:
-        yield f"a text of {len(found.tokens):,} tokens is too short to search for features"
+        yield f"a text of {counted(len(found.tokens), 'token')} is too short to search for features"
     yield ""
     if not found.saturation:
         yield "this cell has no gates"

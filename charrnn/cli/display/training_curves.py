@@ -1,4 +1,4 @@
-"""What ``charrnn plot`` draws: the metrics of runs, as charts of characters or as a picture."""
+"""Draw for ``charrnn plot``: the metrics of runs, as charts of characters or as a picture."""
 
 from __future__ import annotations
 

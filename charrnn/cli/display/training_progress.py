@@ -9,9 +9,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from charrnn.cli.display.dataset_summary import split_lines
-from charrnn.cli.shared import cell_words, note
+from charrnn.cli.shared import cell_words, note, wrapped
 from charrnn.config import Form, Regularizers, cell_name
-from charrnn.errors import OptionError, shell_command
+from charrnn.errors import OptionError, counted, shell_command
 from charrnn.model import parameters
 from charrnn.terminal import visible
 from charrnn.training.events import (
@@ -35,12 +35,14 @@ if TYPE_CHECKING:
     from charrnn.training.plan import Plan
     from charrnn.training.seeds import Seeds
 
+LABEL = 9  # columns before the text of a line of the plan
 MANY_TOKENS = 10_000  # with more, the output layer is most of a small network
 # The first steps compile, and their median says nothing about the others before these are more.
 FIRST_STEPS = 3
 SAMPLE_LENGTH = 240
 SAMPLE_LINES = 10  # that a chart leaves for the sample
 MIN_CHART_WIDTH = 60  # columns
+HUGE = 1e4  # a loss, or the norm of a gradient, of a training that diverges
 CHART_LINES = (5, 10)  # inside its frame, at least and at most
 
 
@@ -99,17 +101,17 @@ class Lines:
         self._stop()  # from now on there is something to be saved when a signal comes
         self.planned = planned
         for line in plan_lines(planned):
-            note(line)
+            _note(line)
         for sentence in planned.resumed:
             self.notify(sentence)
 
     def _show_progress(self, metrics: Metrics, network: CharRNN) -> None:
         if metrics.valid_nats is not None or not len(self.planned.data.valid):
-            note(progress_line(metrics, self._by_clock))
+            _note(progress_line(metrics, self._by_clock))
 
     def _show_result(self, result: Result) -> None:
         for line in result_lines(result, self.planned.plan.model.cell):
-            note(line)
+            _note(line)
 
 
 class Picture(Lines):
@@ -225,7 +227,10 @@ class Picture(Lines):
         return Group(bar, numbers, *chart, sample)
 
     def _numbers(self, metrics: Metrics) -> list[tuple[str, str, str, str]]:
-        best = f"best {self._best:.4f}" if math.isfinite(self._best) else ""
+        best = self._best if math.isfinite(self._best) else None
+        nats = {"train": metrics.train_nats, "valid": self._last_valid, "best": best}
+        train, valid, lowest = (f"{name} {in_nats(loss)}" for name, loss in nats.items())
+        bits = [f"{' ' * len(name)} {in_bits(loss)}" for name, loss in nats.items()]
         return [
             (
                 f"step {metrics.step:,}",
@@ -233,14 +238,15 @@ class Picture(Lines):
                 speed(metrics),
                 f"rate {metrics.learning_rate:.2e}",
             ),
-            (
-                f"train {losses(metrics.train_nats)}",
-                f"valid {losses(self._last_valid)}",
-                best,
-                f"gradient {_norm(metrics)}",
-            ),
-            ("", "", "", f"{metrics.clipped:.0%} clipped"),
+            (train, valid, lowest, f"gradient {_norm(metrics)}"),
+            (bits[0], bits[1], bits[2], f"{metrics.clipped:.0%} clipped"),
         ]
+
+
+def _note(line: str) -> None:
+    """Print a line of the plan or the result, cut between words; a path or a command stays whole."""
+    whole = line.startswith(("run ", "model ", "next "))
+    note(line if whole else wrapped(line, sys.stderr, LABEL))
 
 
 def plan_lines(planned: Planned) -> list[str]:
@@ -249,20 +255,21 @@ def plan_lines(planned: Planned) -> list[str]:
     model, train = plan.model, plan.train
     inputs = f"embedding {model.embedding_size}" if model.embedding_size else "one-hot"
     budget = " or ".join(
-        f"{value:g} {name}"
+        counted(value, name.removesuffix("s"))
         for name in ("minutes", "epochs", "steps")
         if (value := getattr(train, name)) is not None
     )
     split, *leaks = split_lines(data)
     kind = "" if data.tokenizer.kind == "char" else f" ({data.tokenizer.kind})"
+    vocabulary = counted(data.tokenizer.vocab_size, "token")
     return [
-        f"text     {data.name}: vocabulary of {data.tokenizer.vocab_size:,} tokens{kind}; {split}",
+        f"text     {data.name}: vocabulary of {vocabulary}{kind}; {split}",
         *(f"         {line}" for line in leaks),
         *_large_vocabulary(data, plan),
         f"network  {cell_name(model.cell)}, {model.num_layers} x {model.hidden_size}, {inputs}, "
         f"{extras(model)}{parameters.count(model):,} parameters ({plan.reason})",
         f"training {budget}, about {plan.characters / len(data.train):.1f} passes over the text: "
-        f"{train.batch_size} streams, {window(plan)}, {train.optimizer} "
+        f"{counted(train.batch_size, 'stream')}, {window(plan)}, {train.optimizer} "
         f"{train.learning_rate:.3g}, {extras(train, Regularizers)}seed {train.seed}",
         f"running  {kernel.backend} kernels, matrix products in {kernel.precision}: "
         f"{kernel.reason}",
@@ -322,7 +329,7 @@ def result_lines(result: Result, cell: str) -> list[str]:
     """Return the result of a training, and what to do next; `cell` as the model's config has it."""
     early = result.stopped_by == "interrupt"
     lines = [
-        f"{'stopped early' if early else 'done'} after {result.steps:,} steps, "
+        f"{'stopped early' if early else 'done'} after {counted(result.steps, 'step')}, "
         f"{result.epochs:.2f} epochs, {result.seconds:.0f} s"
         + ("; the best weights so far are saved" if early else "")
     ]
@@ -330,7 +337,7 @@ def result_lines(result: Result, cell: str) -> list[str]:
         of_bytes = f", {result.valid_bits_per_byte:.3f} bits per byte"
         lines.append(
             f"valid    {losses(result.valid_nats)}{of_bytes}, "
-            f"over {result.valid_characters:,} characters read in order"
+            f"over {counted(result.valid_characters, 'character')} read in order"
         )
     if result.valid_window256_nats is not None:
         lines.append(f"         {losses(result.valid_window256_nats)} in windows of 256")
@@ -358,15 +365,24 @@ def seeds_lines(seeds: Seeds) -> list[str]:
 
 def losses(nats: float | None) -> str:
     """Return a loss in nats and bits per character."""
+    bits = in_bits(nats)
+    return f"{in_nats(nats)} ({bits})" if bits else in_nats(nats)
+
+
+def in_nats(nats: float | None) -> str:
+    """Return a loss in nats per character."""
     if nats is None:
         return "-"
-    if not nats < 1e4:  # of a training that diverges
-        return f"{nats:.3g} nats"
-    return f"{nats:.4f} nats ({nats / math.log(2):.3f} bpc)"
+    return f"{nats:.4f} nats" if nats < HUGE else f"{nats:.3g} nats"
+
+
+def in_bits(nats: float | None) -> str:
+    """Return a loss in bits per character; "" for one that is unknown or huge."""
+    return f"{nats / math.log(2):.3f} bpc" if nats is not None and nats < HUGE else ""
 
 
 def _norm(metrics: Metrics) -> str:
-    return f"{metrics.grad_norm:.2f}" if metrics.grad_norm < 1e4 else f"{metrics.grad_norm:.2g}"
+    return f"{metrics.grad_norm:.2f}" if metrics.grad_norm < HUGE else f"{metrics.grad_norm:.2g}"
 
 
 def speed(metrics: Metrics) -> str:

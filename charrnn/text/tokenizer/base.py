@@ -1,4 +1,4 @@
-"""What all tokenizers share.
+"""The interface and the code that all tokenizers share.
 
 Every token stands for some bytes of UTF-8, and a text is the concatenation of its tokens' bytes. So
 one decoder serves all tokenizers, and so does one way to count the characters and bytes of ids. The
@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from charrnn.arrays import Ids, Integers
-from charrnn.errors import PromptError
+from charrnn.errors import PromptError, counted
 from charrnn.terminal import character_name
 
 BYTES = 256
@@ -174,5 +174,5 @@ class Tokenizer(ABC):
         return (
             f"the model has never seen {listed}{more}: "
             f"remove {'it' if len(unknown) == 1 else 'them'} ('charrnn info' lists the "
-            f"{self.vocab_size} tokens it knows)"
+            f"{counted(self.vocab_size, 'token')} it knows)"
         )

@@ -221,7 +221,7 @@ def test_stats_in_json(cli: Cli) -> None:
 
 def test_stats_of_one_character_from_standard_input(cli: Cli) -> None:
     done = cli("corpora", "stats", "-", "--symbols", 0, stdin=b"a")
-    assert "1 different characters, 1 of them fewer than 10 times" in done.out
+    assert "1 different character, 1 of them fewer than 10 times" in done.out
     assert "refuse this text" in done.out
     assert cli("corpora", "stats", "-", "--json", stdin=b"a").json["largest_plan"] is None
 

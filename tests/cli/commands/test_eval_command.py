@@ -142,6 +142,16 @@ def test_a_run_from_standard_input_needs_a_text(tiny: Run, cli: Cli) -> None:
     assert "name a text" in done.sentence
 
 
+def test_a_text_that_is_gone_is_asked_for_once(tiny: Run, cli: Cli) -> None:
+    shutil.copytree(tiny.folder, cli.folder / "run")
+    config = cli.folder / "run" / "config.json"
+    gone = str(cli.folder / "gone.txt")
+    config.write_text(json.dumps({**strict_json.loads(config.read_text()), "files": [gone]}))
+    sentence = cli("eval", "-m", cli.folder / "run", code=2).sentence
+    assert f"{gone} does not exist" in sentence
+    assert sentence.count("name a text") == 1
+
+
 def test_documents_are_scored_separately_after_separate_training(cli: Cli) -> None:
     names = cli.folder / "names.txt"
     names.write_text("anna\nbob\nclara\ndora\nemil\nfanny\n" * 30)

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from charrnn.cli.display import training_progress
+from charrnn.cli.shared import wrapped
 from charrnn.training.events import Metrics
-from cli.conftest import TITLE, Run, Shown, needs_terminal
+from cli.conftest import TITLE, Run, Shown, needs_terminal, on_terminal
 
 
 @needs_terminal
@@ -23,9 +26,10 @@ def test_the_live_picture_shows_numbers_a_bar_and_a_sample(watched: tuple[Run, S
         r"step \d+",
         r"epoch \d\.\d\d",
         r"[\d,]+ chars/s",
-        r"train \d\.\d{4} nats \(\d\.\d{3} bpc\)",
+        r"train \d\.\d{4} nats  ",
+        r"      \d\.\d{3} bpc  ",
         r"valid \d\.\d{4} nats",
-        r"best \d\.\d{4}",
+        r"best \d\.\d{4} nats",
         r"\d+% +\d:\d\d left",
         "100%",
     ):
@@ -150,3 +154,49 @@ def test_losses_and_norms_of_a_training_that_diverges_are_short() -> None:
 def test_losses_are_in_nats_and_bits() -> None:
     assert training_progress.losses(1.0) == "1.0000 nats (1.443 bpc)"
     assert training_progress.losses(None) == "-"
+
+
+@pytest.mark.parametrize("nats", [None, 1.4142, 12.5, 3e9])
+def test_the_numbers_of_the_picture_fit_into_80_columns(nats: float | None) -> None:
+    picture = training_progress.Picture(lambda: False)
+    picture._last_valid, picture._best = nats, nats or 1.0
+    shown = dataclasses.replace(
+        metrics(0.5, 5000), train_nats=nats or 1.0, step=123_456, chars_per_second=1_234_567
+    )
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(picture._draw(shown))
+    lines = console.export_text().splitlines()
+    row = next(line for line in lines if line.startswith("train"))
+    assert "valid" in row
+    assert "gradient" in row
+    assert "clipped" in lines[lines.index(row) + 1]
+    if nats and nats < 100:
+        assert lines[lines.index(row) + 1].count(" bpc ") == 3
+
+
+class Narrow(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_lines_are_cut_between_words_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    line = "network  " + " ".join(f"word-number-{number}," for number in range(20))
+    shown = wrapped(line, Narrow(), training_progress.LABEL).splitlines()
+    assert len(shown) > 2
+    assert max(map(len, shown)) <= 80
+    assert all(part.startswith(" " * training_progress.LABEL) for part in shown[1:])
+    assert " ".join(part.strip() for part in shown) == line
+    assert wrapped(line, io.StringIO(), training_progress.LABEL) == line
+    path = "run      runs/" + "x" * 200
+    assert wrapped(path, Narrow(), training_progress.LABEL).split() == path.split()
+
+
+@needs_terminal
+def test_a_plan_is_not_cut_inside_a_word_at_80_columns(tiny: Run, tmp_path: Path) -> None:
+    shown = on_terminal(tmp_path, "train", tiny.text, "--steps", 5, "--dry-run", columns=80)
+    lines = shown.screen.replace("\r", "").splitlines()
+    begin = next(index for index, line in enumerate(lines) if line.startswith("network"))
+    plan = [line for line in lines[begin:] if not line.startswith("run ")]
+    assert len(plan) > 3
+    assert max(map(len, plan)) <= 80
