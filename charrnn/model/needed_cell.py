@@ -1,4 +1,4 @@
-"""Which cell a model needs, and what the user has to name if it is not one of charrnn's.
+"""Find the cell that a model needs, and what the user has to name if it is not one of charrnn's.
 
 A model holds a cell's name and the hash of its text. The text itself is beside it in the run's
 folder; its code is run only if the user names that file.

@@ -1,4 +1,4 @@
-"""What a training was asked for: by its caller, and by the file or the run that ``--config`` names.
+"""Collect what a training is asked for: by its caller, and by what ``--config`` names.
 
 A run is repeated by what its config.json says: the texts, what was asked for, and what was planned
 for the rest. So a repeated run has the same network on another machine, too.

@@ -244,7 +244,7 @@ class Picture(Lines):
 
 
 def _note(line: str) -> None:
-    """Print a line of the plan or the result, cut between words; a path or a command stays whole."""
+    """Print a line of the plan or the result; paths and commands are not cut between words."""
     whole = line.startswith(("run ", "model ", "next "))
     note(line if whole else wrapped(line, sys.stderr, LABEL))
 
