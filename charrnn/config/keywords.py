@@ -106,7 +106,8 @@ class TrainKeywords(TypedDict, total=False):
     activation_penalty: float
     """AR: weight of the mean square of the last layer's outputs. Default: 0.0."""
     slowness_penalty: float
-    """TAR: weight of the mean square of their change from step to step. Default: 0.0."""
+    """TAR: weight of the mean square of their change from step to step, within an update. Default:
+    0.0."""
     omega: float
     """Weight of the regularizer by Pascanu et al. that keeps gradient norms constant over time;
     slow. Default: 0.0."""

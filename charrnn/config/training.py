@@ -89,7 +89,7 @@ class Regularizers(Options):
         0.0,
         1e3,
         0.0,
-        "TAR: weight of the mean square of their change from step to step.",
+        "TAR: weight of the mean square of their change from step to step, within an update.",
         panel=REGULARIZATION,
     )
     omega: float = number(

@@ -60,7 +60,7 @@ class Result:
 
     Losses are those of the best model: nats per character, bits per character, bits per byte of
     UTF-8. They are None without a validation text (the loss in windows, without one of 257
-    characters).
+    characters, or where a token is not always a character).
     """
 
     run_dir: str

@@ -139,6 +139,10 @@ class Run:
         """
         self._write_first_files()
         self._saved_at = time.perf_counter()
+        if self._setup.device.type == "cuda" and self._setup.kernel.backend == "fused":
+            yield Notice(
+                COMPILING
+            )  # only on CUDA: by torch, not by the compiler that is listened to
         characters = self._setup.plan.characters
         try:
             for event in self._trainer.run(self.budget, characters, self._control.stop):
