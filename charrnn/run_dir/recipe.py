@@ -16,6 +16,7 @@ from typing import Any
 from charrnn.config import (
     BUDGETS,
     FORM,
+    Reading,
     RunOptions,
     TextOptions,
     TrainOptions,
@@ -83,7 +84,7 @@ def recipe(
         ModelError: `run.config` is neither a file nor a run.
     """
     if run.config is None or _is_toml(run.config):
-        options = load_options(run.config) if run.config else {}
+        options = _reading(run, given) | (load_options(run.config) if run.config else {})
         return Recipe(names, run, _overridden(options, given))
     earlier = _find(run.config)
     if run.resume:
@@ -113,6 +114,21 @@ def _overridden(options: Mapping[str, Any], given: Mapping[str, Any]) -> dict[st
     replaced = given.keys() | (BUDGETS if given.keys() & set(BUDGETS) else ())
     kept = {name: value for name, value in options.items() if name not in replaced}
     return {**kept, **given}
+
+
+def _reading(run: RunOptions, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how the run to resume read its text; nothing where that is not known."""
+    if not run.resume or run.out is None:
+        return {}
+    names = {item.name for item in fields(Reading)}
+    try:
+        text = text_options(RunDir(run.out).read_config())
+        known = Reading(**{name: text[name] for name in names & text.keys()})
+    except (KeyError, TypeError, AttributeError, OptionError):
+        return {}
+    documents = {"items", "document_separator"}  # one decides the other
+    names -= documents if documents & given.keys() else set()
+    return {name: getattr(known, name) for name in names}
 
 
 def _start(path: Path, config: Mapping[str, Any]) -> Path | None:

@@ -73,6 +73,16 @@ def test_a_dataset_knows_its_items(text: Path, cli: Cli) -> None:
     assert "in a new order at every epoch" in resumed.err
 
 
+def test_a_resumed_run_reads_its_text_as_before(text: Path, cli: Cli) -> None:
+    text.write_bytes(SORTED.replace("\n", "\r\n").encode())
+    cli("train", text, "--items", "lines", *QUICK, "--out", "run")
+    done = cli("train", text, "--out", "run", "--resume", "--steps", 70)
+    assert "resumed  at step 60" in done.err
+    other = ("--encoding", "latin-1", "--out", "run", "--resume")
+    assert "cannot be resumed" in cli("train", text, *other, code=2).sentence
+    charrnn.train(text, out=cli.folder / "run", resume=True, steps=80)
+
+
 def test_items_from_python(text: Path, tmp_path: Path) -> None:
     options = {"hidden_size": 8, "num_layers": 1, "cell": "lstm", "backend": "library"}
     result = charrnn.train(text, items="lines", steps=20, out=tmp_path / "run", **options)
