@@ -48,6 +48,8 @@ if TYPE_CHECKING:
         SamplesKeywords,
     )
 
+MAX_SHOWN = 20_000  # tokens of a text whose score knows where it surprised
+EXPECTED = 3  # likeliest tokens that it knows for each place
 C = TypeVar("C", SampleConfig, BeamConfig)
 
 
@@ -420,7 +422,8 @@ class Generator:
         """Return how well the model predicts a text: nats, bpc, bits per byte.
 
         The text is read as that of the training was: with its line ends, and each document by
-        itself if the model was trained so.
+        itself if the model was trained so. The score of a text under 1,024 tokens, or with `exact`
+        up to 20,000, knows where the text surprised, and shows that in a notebook.
 
         Raises:
             CorpusError: the text is empty.
@@ -431,7 +434,12 @@ class Generator:
             raise CorpusError("the text is empty (0 characters): there is nothing to score")
         read = corpus.from_text(text, reading=self.reading.options())
         if not self.reading.documents_apart:
-            return self.score_ids(self.tokenizer.encode(read.text), exact=exact)
+            ids = self.tokenizer.encode(read.text)
+            if len(ids) <= (MAX_SHOWN if exact else 2 * scoring.WARM_UP - 1):  # one stream
+                (found,) = self.surprisals([ids], EXPECTED)
+                surprise = scoring.Surprise.of("text", found, self.tokenizer)
+                return replace(found.score(self.tokenizer), surprise=surprise)
+            return self.score_ids(ids, exact=exact)
         with id_file.encoded(read, self.tokenizer) as (ids, documents):
             return self.score_ids(ids, exact=exact, documents=documents)
 

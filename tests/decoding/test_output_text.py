@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.decoding.output_text import output_text
+from charrnn.decoding.output_text import Sample, output_text
 from charrnn.decoding.step import ENDED, OVER
 from charrnn.text.tokenizer import CharTokenizer
 
@@ -58,3 +58,16 @@ def test_a_text_ends_where_it_would_token_by_token(
     assert (sample.text, sample.finished_by, sample.ids) == (text, reason, ids)
     assert sample.log_prob == pytest.approx(log_prob, abs=1e-12)
     assert "".join(pieces) == text
+
+
+def test_a_sample_says_what_it_is_and_shows_itself_in_a_notebook() -> None:
+    sample = Sample("a <b>\n" + "x" * 90, 3, -12.345, "stop", (1, 2), "It & ")
+    assert str(sample) == sample.text
+    assert repr(sample) == (
+        f"<Sample 'a <b>\\n{'x' * 54}…': 96 characters, seed 3, log-probability -12.35 nats, "
+        "ended by stop>"
+    )
+    assert "seed" not in repr(Sample("a", None, -1.0, "length"))
+    shown = sample._repr_html_()
+    assert f"<b>It &amp; </b>a &lt;b&gt;\n{'x' * 90}</pre>" in shown
+    assert "96 characters, seed 3" in shown

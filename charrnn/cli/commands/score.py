@@ -47,8 +47,9 @@ def score(
     """
     from charrnn.cli.display.surprisal_page import surprisal_page
     from charrnn.cli.display.surprisal_report import show, show_score
-    from charrnn.inspection.surprise import Surprise, encode_documents, total
+    from charrnn.inspection.surprise import encode_documents, total
     from charrnn.run_dir import find_model
+    from charrnn.scoring import Surprise
 
     generator = load_model(model, engine, cell)
     text = read_for(generator.reading, files, reading)
@@ -58,7 +59,6 @@ def score(
     ids = [ids for _, ids in documents]
     with ProgressBar(in_bytes=False) as bar:
         found = generator.surprisals(ids, count, bar.of("scoring", sum(map(len, ids))))
-    names = generator.tokenizer.token_names
     texts = [
         Surprise.of(name, one, generator.tokenizer)
         for (name, _), one in zip(documents, found, strict=True)
@@ -66,15 +66,15 @@ def score(
     if output.html:
         title = texts[0].name if len(texts) == 1 else f"{counted(len(texts), 'text')}"
         notes = f"read by {find_model(model)}, after the start token"
-        write_result(output.html, surprisal_page(title, texts, names, notes))
+        write_result(output.html, surprisal_page(title, texts, notes))
     if output.csv:
-        write_result(output.csv, csv_table(texts, by, names))
+        write_result(output.csv, csv_table(texts, by))
         if str(output.csv) == "-":
             return
     whole = total(text.score for text in texts)
     if output.json:
         fields = {"tokenizer": generator.tokenizer.kind, "weights": engine.weights, "by": by}
-        print_json(score_fields(whole) | fields | json_fields(texts, by, names))
+        print_json(score_fields(whole) | fields | json_fields(texts, by))
         return
-    show(texts, by, names)
+    show(texts, by)
     show_score(whole)

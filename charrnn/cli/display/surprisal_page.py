@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import html
-import math
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from charrnn.cli.display.surprisal_text import INK, PAPER, expected, legend, leveled, percent
 from charrnn.cli.display.templates import fill
 from charrnn.errors import counted
+from charrnn.scoring.markup import INK, PAPER, legend, marked_up
 from charrnn.terminal import visible
 
 if TYPE_CHECKING:
-    from charrnn.inspection.surprise import Surprise
+    from charrnn.scoring import Surprise
 
 
-def surprisal_page(title: str, texts: Sequence[Surprise], names: Sequence[str], notes: str) -> str:
+def surprisal_page(title: str, texts: Sequence[Surprise], notes: str) -> str:
     """Return texts as one HTML page that needs no other file.
 
     Args:
         title: of the page.
         texts: in their order.
-        names: of the model's tokens.
         notes: a sentence about the model.
     """
     levels = "".join(
@@ -32,7 +29,7 @@ def surprisal_page(title: str, texts: Sequence[Surprise], names: Sequence[str], 
     )
     keys = "".join(f'<span class="l{level}">{word.strip()}</span>' for word, level in legend())
     parts = [_ranking(texts)] if len(texts) > 1 else []
-    parts += [_section(number, text, names) for number, text in enumerate(texts)]
+    parts += [_section(number, text) for number, text in enumerate(texts)]
     return fill(
         "surprisal_page.html",
         title=_escaped(title),
@@ -55,28 +52,15 @@ def _ranking(texts: Sequence[Surprise]) -> str:
     return f"<table>\n{head}\n{rows}</table>\n"
 
 
-def _section(number: int, text: Surprise, names: Sequence[str]) -> str:
+def _section(number: int, text: Surprise) -> str:
     score = text.score
+    marked = "".join(marked_up(text.leveled(), text.title, lambda level: f'class="l{level}"'))
     return (
         f'<h2 id="t{number}">{_escaped(text.name)}</h2>\n<p>{score.nats:.4f} nats per '
         f"character, {score.bpc:.4f} bits per character, {score.bits_per_byte:.4f} bits per "
         f"byte; {counted(score.characters, 'character')}, {counted(score.num_bytes, 'byte')}</p>\n"
-        f"<pre>\n{''.join(_marked_up(text, names))}</pre>\n"
+        f"<pre>\n{marked}</pre>\n"
     )
-
-
-def _marked_up(text: Surprise, names: Sequence[str]) -> Iterator[str]:
-    """Yield units of little surprise joined, and each other unit with what was expected there."""
-    pieces = enumerate(leveled(text))
-    for level, group in groupby(pieces, key=lambda piece: piece[1][1]):
-        if level == 0:
-            yield _escaped("".join(piece for _, (piece, _) in group))
-            continue
-        for unit, (piece, _) in group:
-            nats = float(text.nats[unit])
-            title = f"{nats / math.log(2):.2f} bits, {percent(math.exp(-nats))}"
-            title += f"; expected {expected(text, unit, names)}" if text.likeliest.size else ""
-            yield f'<i class="l{level}" title="{_escaped(title)}">{_escaped(piece)}</i>'
 
 
 def _escaped(text: str) -> str:

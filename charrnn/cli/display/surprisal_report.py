@@ -10,30 +10,29 @@ import typer
 
 from charrnn.cli.display.scores import score_lines
 from charrnn.cli.display.surprisal_tables import WORST, lines
-from charrnn.cli.display.surprisal_text import Printer, expected, leveled, percent
+from charrnn.cli.display.surprisal_text import Printer
+from charrnn.scoring.markup import percent
 from charrnn.terminal import symbol_mark, visible
 
 if TYPE_CHECKING:
-    from charrnn.inspection.surprise import Surprise
-    from charrnn.scoring import Score
+    from charrnn.scoring import Score, Surprise
 
 CONTEXT = 30  # characters around a passage
 MAX_SHOWN = 20_000  # characters of a text that is colored on a terminal
 MAX_NAME = 40  # characters of a column of names
 
 
-def show(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> None:
+def show(texts: Sequence[Surprise], by: str) -> None:
     """Print the texts with their worst passages, or a ranking, worst first.
 
     Args:
         texts: in their order.
         by: character, line or document.
-        names: of the model's tokens.
     """
     printer = Printer()
     if by == "character":
         for text in texts:
-            _show_text(printer, text, names, with_name=len(texts) > 1)
+            _show_text(printer, text, with_name=len(texts) > 1)
         return
     rows: Iterable[tuple[str, Surprise]] = ((text.name, text) for text in texts)
     if by == "line":
@@ -45,7 +44,7 @@ def show(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> None:
     longest = min(MAX_NAME, max(len(name) for _, name, _ in ranked))
     for score, name, part in ranked:
         head = f"{score.bpc:7.3f}  {score.characters:>{width},}  {name:<{longest}}"
-        printer.row(head, leveled(part) if by == "line" else [])
+        printer.row(head, part.leveled() if by == "line" else [])
 
 
 def show_score(score: Score) -> None:
@@ -54,11 +53,11 @@ def show_score(score: Score) -> None:
         typer.echo(line)
 
 
-def _show_text(printer: Printer, text: Surprise, names: Sequence[str], *, with_name: bool) -> None:
+def _show_text(printer: Printer, text: Surprise, *, with_name: bool) -> None:
     if with_name:
         typer.echo(f"== {visible(text.name)}")
     if text.score.characters <= MAX_SHOWN:
-        printer.show(leveled(text))
+        printer.show(text.leveled())
     else:
         typer.echo(
             f"{text.score.characters:,} characters are too many to show here: use --html for a "
@@ -71,21 +70,19 @@ def _show_text(printer: Printer, text: Surprise, names: Sequence[str], *, with_n
         typer.echo()
         typer.echo("most surprising:")
     for part in worst:
-        _show_passage(printer, text, part, names)
+        _show_passage(printer, text, part)
     typer.echo()
     if with_name:
         show_score(text.score)
         typer.echo()
 
 
-def _show_passage(printer: Printer, text: Surprise, part: slice, names: Sequence[str]) -> None:
+def _show_passage(printer: Printer, text: Surprise, part: slice) -> None:
     """Print a passage in its context, and what was expected where it surprised most."""
     around = text[max(0, part.start - CONTEXT) : part.stop + CONTEXT]
     peak = text.peak(part)
     line, column = text.position(part.start)
     actual = f"'{symbol_mark(text.units[peak])}' {percent(math.exp(-float(text.nats[peak])))}"
-    typer.echo(
-        f"  line {line:,}, column {column:,}: {actual}; expected {expected(text, peak, names)}"
-    )
-    one_line = [(piece.replace("\n", " "), level) for piece, level in leveled(around)]
+    typer.echo(f"  line {line:,}, column {column:,}: {actual}; expected {text.expected(peak)}")
+    one_line = [(piece.replace("\n", " "), level) for piece, level in around.leveled()]
     printer.show(one_line, "    ")

@@ -20,7 +20,7 @@ from charrnn.terminal import TextWriter
 from charrnn.text import line_ends
 
 if TYPE_CHECKING:
-    from charrnn.inspection.surprise import Surprise
+    from charrnn.scoring import Surprise
 
 WORST = 5  # passages of each text
 
@@ -48,13 +48,12 @@ class ScoreOutput(Options):
                 raise OptionError(f"{option} {file} exists: choose another name, or use --force")
 
 
-def json_fields(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> dict[str, Any]:
+def json_fields(texts: Sequence[Surprise], by: str) -> dict[str, Any]:
     """Return the scores of lines or documents, or all about the characters, for JSON.
 
     Args:
         texts: in their order.
         by: character, line or document.
-        names: of the model's tokens.
     """
     if by == "line":
         return {"lines": [where | score_fields(line.score) for where, line in lines(texts)]}
@@ -63,11 +62,11 @@ def json_fields(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> dic
         for fields, text in zip(documents, texts, strict=True):
             fields["symbols"] = list(text.units)
             fields["symbol_nats"] = [round(nats, 7) for nats in text.nats.tolist()]
-            fields["worst"] = [_passage(text, part, names) for part in text.worst(WORST)]
+            fields["worst"] = [_passage(text, part) for part in text.worst(WORST)]
     return {"documents": documents}
 
 
-def _passage(text: Surprise, part: slice, names: Sequence[str]) -> dict[str, Any]:
+def _passage(text: Surprise, part: slice) -> dict[str, Any]:
     """Return where a passage is, and what was expected at its most surprising unit."""
     peak = text.peak(part)
     expected = zip(text.likeliest[peak].tolist(), text.likeliest_nats[peak].tolist(), strict=True)
@@ -79,7 +78,7 @@ def _passage(text: Surprise, part: slice, names: Sequence[str]) -> dict[str, Any
         "nats": float(text.nats[part].sum()),
         "most": text.units[peak],
         "probability": math.exp(-float(text.nats[peak])),
-        "expected": {names[token]: math.exp(-nats) for token, nats in expected},
+        "expected": {text.token_names[token]: math.exp(-nats) for token, nats in expected},
     }
 
 
@@ -90,14 +89,14 @@ def lines(texts: Sequence[Surprise]) -> Iterator[tuple[dict[str, Any], Surprise]
             yield {"file": text.name, "line": number}, text[part]
 
 
-def csv_table(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> str:
+def csv_table(texts: Sequence[Surprise], by: str) -> str:
     """Return a table with a row for each character, line or document, in the order of the text."""
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
     if by == "character":
         rows.writerow(["file", "line", "column", "symbol", "nats", "bits", "expected", "p"])
         for text in texts:
-            rows.writerows(_character_rows(text, names))
+            rows.writerows(_character_rows(text))
         return out.getvalue()
     measures = ["characters", "bytes", "nats", "bpc", "bits_per_byte"]
     if by == "line":
@@ -111,7 +110,7 @@ def csv_table(texts: Sequence[Surprise], by: str, names: Sequence[str]) -> str:
     return out.getvalue()
 
 
-def _character_rows(text: Surprise, names: Sequence[str]) -> Iterator[list[Any]]:
+def _character_rows(text: Surprise) -> Iterator[list[Any]]:
     line, column = 1, 1
     best, best_nats = text.likeliest[:, 0].tolist(), text.likeliest_nats[:, 0].tolist()
     following = [*text.units[1:], ""]
@@ -119,7 +118,7 @@ def _character_rows(text: Surprise, names: Sequence[str]) -> Iterator[list[Any]]
         text.units, following, text.nats.tolist(), best, best_nats, strict=True
     ):
         bits = round(nats / math.log(2), 7)
-        expected = [names[token], round(math.exp(-token_nats), 7)]
+        expected = [text.token_names[token], round(math.exp(-token_nats), 7)]
         yield [text.name, line, column, unit, round(nats, 7), bits, *expected]
         ended = line_ends.count(unit) - (unit.endswith("\r") and after.startswith("\n"))
         line += ended

@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, pairwise
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from charrnn.terminal import LINE_END, TAB, symbol_mark, visible
+from charrnn.scoring.markup import BOUNDS, INK, PAPER, legend
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from charrnn.inspection.surprise import Surprise
-
-# Bits per character at which the next level begins. Marks and colors of the levels: each color is
-# darker than the one before, and exact in a terminal's palette of 256.
-BOUNDS = (1, 2, 4, 6, 8)
-MARKS = " ▁▂▄▆█"
-PAPER = ("#ffffd7", "#ffd787", "#ffaf00", "#ff8700", "#d75f00", "#5f0000")
-INK = ("#000000", "#000000", "#000000", "#000000", "#000000", "#ffffff")
+MARKS = " ▁▂▄▆█"  # of the levels, where there are no colors
 
 Pieces = Iterable[tuple[str, int]]  # text with its level
-
-
-def levels(bits: np.ndarray[tuple[int], np.dtype[np.float64]]) -> list[int]:
-    """Return the level of each number of bits per character (U,); NaN gets the highest."""
-    return [int(level) for level in np.searchsorted(BOUNDS, bits, side="right")]
-
-
-def leveled(text: Surprise) -> list[tuple[str, int]]:
-    """Return units, safe to show, with their levels; surprising line ends and tabs get marks."""
-    pieces = []
-    for unit, level in zip(text.units, levels(text.bits), strict=True):
-        mark = {"\n": f"{LINE_END}\n", "\t": f"{TAB}\t"}.get(unit) if level > 1 else None
-        pieces.append((mark or visible(unit), level))
-    return pieces
-
-
-def legend() -> list[tuple[str, int]]:
-    """Return the meaning of each level."""
-    words = [f" under {BOUNDS[0]} "]
-    words += [f" {a} to {b} " for a, b in pairwise(BOUNDS)]
-    return [(word, level) for level, word in enumerate([*words, f" {BOUNDS[-1]} or more "])]
 
 
 class Printer:
@@ -128,21 +97,3 @@ def _colored(line: Pieces, indent: str) -> Text:
         words = "".join(piece for piece, _ in group)
         text.append(words.expandtabs(4), f"{INK[level]} on {PAPER[level]}")
     return text
-
-
-def expected(text: Surprise, unit: int, names: Sequence[str]) -> str:
-    """Return the likeliest tokens in place of a unit, as text with the `names` of tokens."""
-    return ", ".join(
-        f"'{symbol_mark(names[token])}' {percent(math.exp(-nats))}"
-        for token, nats in zip(
-            text.likeliest[unit].tolist(), text.likeliest_nats[unit].tolist(), strict=True
-        )
-    )
-
-
-def percent(probability: float) -> str:
-    """Return a probability with two significant digits."""
-    if not probability >= 1e-6:
-        return "under 0.0001%"
-    digits = max(0, min(4, 1 - math.floor(math.log10(probability * 100))))
-    return f"{probability:.{digits}%}"

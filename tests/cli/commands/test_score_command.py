@@ -164,13 +164,14 @@ def test_markup_in_a_text_is_escaped() -> None:
     import numpy as np
 
     from charrnn.cli.display.surprisal_page import surprisal_page
-    from charrnn.inspection.surprise import Surprise
+    from charrnn.scoring import Surprise
 
     text = '<script>"&\x1b[1m'
     nats = np.linspace(0, 9, len(text))
     likeliest = np.zeros((len(text), 1), np.int32)
-    surprise = Surprise("<b>", list(text), nats, likeliest, likeliest.astype(np.float32))
-    made = surprisal_page("<u>", [surprise], ["<i>'"], "<s>")
+    found = (nats, likeliest, likeliest.astype(np.float32))
+    surprise = Surprise("<b>", list(text), *found, ["<i>'"])
+    made = surprisal_page("<u>", [surprise], "<s>")
     body = made.split("</head>")[1] + made.split("<title>")[1].split("</title>")[0]
     tags = set(re.findall(r"<(\w+)", body))
     assert tags == {"body", "h1", "p", "span", "h2", "pre", "i"}

@@ -17,7 +17,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from charrnn.arrays import Ids, Integers
 from charrnn.inference.engine import Engine, Scorer
+from charrnn.scoring.results import Score, Surprisals
 from charrnn.text.streams import Documents
 from charrnn.text.tokenizer import Tokenizer
 
@@ -37,57 +37,6 @@ SHORT_CHUNK = 64  # the same if an engine stores arrays for all of them, as in t
 _MAX_TEXTS = 96  # read side by side: with more, products are not faster
 _MIN_CHUNK = 16  # tokens read at a time, even if a text ends before
 _NO_IDS = np.empty(0, np.uint8)
-
-
-@dataclass(frozen=True)
-class Surprisals:
-    """How a text was predicted, token by token.
-
-    Attributes:
-        ids: the tokens (N,).
-        nats: -ln p (N,) of each token, given all before it.
-        likeliest: ids (N, K) of the tokens that were most likely in its place, best first.
-        likeliest_nats: -ln p (N, K) of those.
-    """
-
-    ids: Ids
-    nats: NDArray[np.float64]
-    likeliest: NDArray[np.int32]
-    likeliest_nats: NDArray[np.float32]
-
-    def __getitem__(self, where: slice) -> Surprisals:
-        """Return the surprisals of a part of the text."""
-        return Surprisals(
-            self.ids[where], self.nats[where], self.likeliest[where], self.likeliest_nats[where]
-        )
-
-    def score(self, tokenizer: Tokenizer) -> Score:
-        """Return the score of the whole text."""
-        return Score(float(self.nats.sum(dtype=np.float64)), *tokenizer.measure(self.ids))
-
-
-@dataclass(frozen=True)
-class Score:
-    """The total nats of a text, and its length in characters and bytes."""
-
-    total_nats: float
-    characters: int
-    num_bytes: int
-
-    @property
-    def nats(self) -> float:
-        """Return the mean nats per character."""
-        return self.total_nats / self.characters
-
-    @property
-    def bpc(self) -> float:
-        """Return the bits per character."""
-        return self.nats / math.log(2)
-
-    @property
-    def bits_per_byte(self) -> float:
-        """Return the bits per byte of the text in UTF-8."""
-        return self.total_nats / math.log(2) / self.num_bytes
 
 
 def score(

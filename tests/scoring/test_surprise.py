@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from charrnn.inspection.surprise import Surprise, maximal_sums
 from charrnn.scoring import Surprisals
+from charrnn.scoring.results import Surprise, maximal_sums
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer, train_pieces
 
 

@@ -1,6 +1,8 @@
 import dataclasses
+import html
 import itertools
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +14,11 @@ from numpy.typing import NDArray
 
 from charrnn import scoring
 from charrnn.config import ModelConfig
+from charrnn.generator import Generator
 from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.model.model_file import Model
 from charrnn.network.module import CharRNN
-from charrnn.scoring import Score
+from charrnn.scoring import Score, measure
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer
 
 MakeModel = Callable[..., Model]
@@ -166,7 +169,7 @@ def test_the_result_does_not_depend_on_the_chunk(
     ids, engine = _text(1500), _float64(remembering)
     totals = []
     for chunk in (1, 7, 128, 10_000):
-        monkeypatch.setattr(scoring, "_CHUNK", chunk)
+        monkeypatch.setattr(measure, "_CHUNK", chunk)
         totals.append(scoring.score(engine, ids, LETTERS, START, exact=exact).total_nats)
     assert totals == pytest.approx([totals[0]] * 4, rel=1e-12)
 
@@ -242,7 +245,7 @@ def test_a_text_shorter_than_a_window_has_no_windows(remembering: Model, length:
 def test_too_many_windows_are_thinned_evenly(
     remembering: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "MAX_WINDOWS", 3)
+    monkeypatch.setattr(measure, "MAX_WINDOWS", 3)
     ids = _text(256 * 5 + 1)
     nats = scoring.window_nats(_float64(remembering), ids, LETTERS)
     assert nats == pytest.approx(_naive_windows(remembering, ids, [0, 2, 4]), rel=1e-12)
@@ -309,8 +312,8 @@ def test_texts_read_side_by_side_give_the_result_of_each_alone(
     engine, given_texts = _Counting(), _texts(lengths)
     progress: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "_MAX_TEXTS", texts)
-        patch.setattr(scoring, "_MIN_CHUNK", shortest)
+        patch.setattr(measure, "_MAX_TEXTS", texts)
+        patch.setattr(measure, "_MIN_CHUNK", shortest)
         found = scoring.surprisals(engine, given_texts, START, progress=progress.append)
     assert [read.ids.tolist() for read in found] == [text.tolist() for text in given_texts]
     for read, text in zip(found, given_texts, strict=True):
@@ -393,3 +396,53 @@ def test_a_limit_reads_the_beginnings_of_the_streams(make_model: MakeModel) -> N
     whole = scoring.score(engine, ids, model.tokenizer, START)
     assert scoring.score(engine, ids, model.tokenizer, START, limit=10**6) == whole
     assert scoring.spread(ids, None) is ids
+
+
+# What a person sees of a score
+
+
+def test_a_score_says_what_it_is(tiny_model: Model) -> None:
+    score = Generator(tiny_model).score("hello")
+    assert repr(score) == (
+        f"<Score of 5 characters: {score.nats:.4f} nats per character, {score.bpc:.4f} bits per "
+        f"character, {score.bits_per_byte:.4f} bits per byte>"
+    )
+
+
+def test_a_notebook_shows_the_text_of_a_score_in_colors(tiny_model: Model) -> None:
+    model = Generator(tiny_model)
+    score = model.score("he\nw")
+    assert score.surprise is not None
+    assert score.surprise.text == "he\nw"
+    assert score.total_nats == pytest.approx(
+        model.score_ids(model.tokenizer.encode("he\nw"), exact=True).total_nats
+    )
+    shown = score._repr_html_()
+    (text,) = re.findall(r"<pre [^>]*>(.*)</pre>", shown, re.DOTALL)
+    plain = html.unescape(re.sub(r"<[^>]+>", "", text))
+    assert plain.replace("↵", "") == "he\nw"
+    for unit, bits in zip(score.surprise.units, score.surprise.bits, strict=True):
+        assert (f"{bits:.2f} bits" in shown) == (bits >= 1), unit
+    assert f"{score.bpc:.4f} bits per character" in shown
+    assert "<script" not in shown
+    assert "<style" not in shown
+
+
+def test_html_of_a_score_escapes_the_text(make_model: Callable[..., Model]) -> None:
+    shown = Generator(make_model("<b>&\x1b")).score("<b>&\x1b")._repr_html_()
+    text = re.sub(r"</?(?:p|pre|i|span)\b[^>]*>", "", shown)
+    assert "<" not in text
+    assert "\x1b" not in shown
+    assert "␛" in text
+
+
+def test_a_long_text_is_shown_by_its_numbers(tiny_model: Model) -> None:
+    model = Generator(tiny_model)
+    text = "hello w\n" * 150
+    score = model.score(text)
+    assert score.surprise is None
+    assert score._repr_html_() == f"<p>{score.described}</p>"
+    exact = model.score(text, exact=True)
+    assert exact.surprise is not None
+    assert exact.surprise.text == text
+    assert exact.nats == pytest.approx(score.nats, rel=0.05)
