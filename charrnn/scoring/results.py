@@ -75,8 +75,8 @@ class Score:
     def described(self) -> str:
         """The score in words."""
         return (
-            f"{counted(self.characters, 'character')}: {self.nats:.4f} nats per character, {self.bpc:.4f} "
-            f"bits per character, {self.bits_per_byte:.4f} bits per byte"
+            f"{counted(self.characters, 'character')}: {self.nats:.4f} nats per character, "
+            f"{self.bpc:.4f} bits per character, {self.bits_per_byte:.4f} bits per byte"
         )
 
     @property
