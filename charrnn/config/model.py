@@ -11,14 +11,13 @@ from charrnn.config.fields import (
     NETWORK,
     REGULARIZATION,
     Options,
-    check_choice,
     flag,
     integer,
     number,
     string,
     switch,
 )
-from charrnn.errors import OptionError
+from charrnn.errors import OptionError, nearest
 
 CellName = Literal[
     "elman",
@@ -50,7 +49,11 @@ def check_cell(name: str, value: Any) -> Any:
         raise OptionError(
             f"a file's code is run only if the command names the file: add {flag(name)} {value}"
         )
-    check_choice(flag(name), value, get_args(CellName))
+    if value not in (known := get_args(CellName)):
+        raise OptionError(
+            f"{flag(name)} '{value}' is not known: {nearest(str(value), known)} (for a cell of "
+            "your own, give its file, such as ./my_cell.py)"
+        )
     return value
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from charrnn.cells import own
 from charrnn.compiler.cell_file import MAX_BYTES
 from charrnn.config import cell_name, is_own_cell
-from charrnn.errors import ModelError, shell_command
+from charrnn.errors import ModelError, OptionError, shell_command
 
 CELL_NAME = "model.cell.py"  # the copy of the file, beside the model
 
@@ -48,6 +48,18 @@ def check(path: Path, needed: str, given: str | None = None) -> None:
         f"{path} needs the cell {name}, which is not part of charrnn and whose code runs only if "
         f"you name it: {_advice(path, needed)}"
     )
+
+
+def check_options(path: Path, needed: str, given: str | None) -> None:
+    """Check the same for a training that continues or repeats the run of the model at `path`.
+
+    Raises:
+        OptionError: the cell is not known, or not the one given.
+    """
+    try:
+        check(path, needed, given)
+    except ModelError as error:
+        raise OptionError(error.message) from None
 
 
 def _advice(path: Path, needed: str) -> str:

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from charrnn.config import ModelConfig, from_json
+from charrnn.config import ModelConfig, cell_name, from_json
 from charrnn.errors import CharRNNError, ModelError, counted
 from charrnn.model import parameters
 from charrnn.run_dir import lock
@@ -103,7 +103,7 @@ def account(run: RunDir) -> Account:
         date=_of_type(config, "date", str) or _written(run),
         text=_of_type(corpus, "name", str),
         text_sha256=_of_type(hashes, "corpus", str),
-        cell=_of_type(model, "cell", str),
+        cell=cell_name(_of_type(model, "cell", str) or "") or None,
         num_layers=_of_type(model, "num_layers", int),
         hidden_size=_of_type(model, "hidden_size", int),
         parameters=_parameters(model),

@@ -20,9 +20,11 @@ from charrnn.config import (
     RunOptions,
     TextOptions,
     TrainOptions,
+    is_own_cell,
     load_options,
 )
 from charrnn.errors import CorpusError, ModelError, OptionError
+from charrnn.model import needed_cell
 from charrnn.run_dir.find import named
 from charrnn.run_dir.folder import RunDir, text_options
 from charrnn.storage import machine
@@ -98,6 +100,9 @@ def recipe(
         in_dataset = is_dataset(Path(files[0]))
     except (KeyError, TypeError, AttributeError, IndexError, ValueError):
         raise ModelError(f"{earlier.config} is damaged: train from the text itself") from None
+    cell = options.get("cell")
+    if "cell" not in given and is_own_cell(cell):
+        needed_cell.check_options(earlier.model, str(cell), None)
     options = _overridden(options, given)
     if names or in_dataset:
         return Recipe(names or files, run, options, notes=notes)

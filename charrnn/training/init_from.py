@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.arrays import Floats32, Integers
-from charrnn.config import ModelConfig, ModelReading, flag, to_json
+from charrnn.config import ModelConfig, ModelReading, cell_name, flag, to_json
 from charrnn.errors import OptionError
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
@@ -57,8 +57,8 @@ def options(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:
     for name in network.keys() & given.keys():
         if given[name] not in (None, network[name]):
             raise OptionError(
-                f"{flag(name)} {given[name]} does not go with --init-from, whose network has "
-                f"{network[name]}: leave it out"
+                f"{flag(name)} {_shown(given[name])} does not go with --init-from, whose network "
+                f"has {_shown(network[name])}: leave it out"
             )
     return {**_reading(model.reading, given), **given, **network}
 
@@ -71,6 +71,11 @@ def _reading(known: ModelReading, given: Mapping[str, Any]) -> dict[str, Any]:
         apart = {"document_separator": known.document_separator, "reset_at_documents": True}
         options |= {"items": known.items} if known.items else apart
     return options
+
+
+def _shown(value: Any) -> Any:
+    """Return the value of an option as a message shows it."""
+    return cell_name(value) if isinstance(value, str) else value
 
 
 def compare_alphabets(model: Model, tokenizer: Tokenizer) -> AlphabetChange:

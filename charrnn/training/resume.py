@@ -146,10 +146,7 @@ def _restored(
     """
     earlier = Record.parse(checkpoint.state, str(checkpoint.folder))
     if is_own_cell(earlier.plan.model.cell):
-        try:
-            needed_cell.check(run_dir.model, earlier.plan.model.cell, given.get("cell"))
-        except ModelError as error:  # no damage: no other checkpoint would do
-            raise OptionError(error.message) from None
+        needed_cell.check_options(run_dir.model, earlier.plan.model.cell, given.get("cell"))
     given = change_rules.validated(earlier, given)
     data = dataset_of(texts, earlier.options)
     change_rules.check(earlier, given, data, texts.words, str(run_dir.path))

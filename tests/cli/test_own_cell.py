@@ -159,6 +159,24 @@ def test_a_run_is_resumed_with_its_cell(folder: Path, tmp_path: Path) -> None:
     assert "--cell gru does not go with run/model.safetensors, whose cell is mingru" in sentence
 
 
+def test_a_run_is_repeated_with_its_cell(folder: Path) -> None:
+    line = ("train", "--config", "run", "--out", "repeated")
+    sentence = Cli(folder)(*line, code=2).sentence
+    assert "use --cell run/model.cell.py, a copy from the training" in sentence
+    assert not (folder / "ran").exists()
+    Cli(folder)(*line, "--cell", "run/model.cell.py", "--backend", "reference")
+    models = [folder / name / "model.safetensors" for name in ("run", "repeated")]
+    assert models[0].read_bytes() == models[1].read_bytes()
+    (folder / "ran").unlink()
+
+
+def test_the_name_of_a_file_is_no_name_of_a_cell(folder: Path) -> None:
+    sentence = Cli(folder)("train", "text.txt", "--cell", "my_cell", code=2).sentence
+    assert sentence == "charrnn: --cell 'my_cell' is not known: did you mean --cell ./my_cell.py?"
+    sentence = Cli(folder)("train", "text.txt", "--cell", "mingruu", code=2).sentence
+    assert "for a cell of your own, give its file, such as ./my_cell.py" in sentence
+
+
 def test_a_configuration_file_names_no_code(folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "plan.toml"
     file.write_text(f"cell = '{folder / 'my_cell.py'}'\n")

@@ -47,7 +47,7 @@ def _with_tiles(
 def layout(kind: str) -> _Layout:
     """How a window's arrays are laid out for these products."""
     window: Any = SimpleNamespace(kind=kind)
-    return _Layout(window, states=1, blocks=(1,), normalized=(False,), zone=())
+    return _Layout(window, states=1, blocks=(1,), normalized=(False,), layer_norm=False, zone=())
 
 
 def bits(tensor: Tensor) -> NDArray[Any]:

@@ -21,6 +21,7 @@ from charrnn.cells import CELLS, Layer
 from charrnn.compiler import scalar_math
 
 EDGES = [0.0, -0.0, 1e-30, -1e-30, 8.999, 9.0, 9.001, -9.5, 80.0, -80.0, np.inf, -np.inf, np.nan]
+OWN_CELLS = sorted((Path(__file__).parents[1] / "own_cells").glob("[a-z]*.py"))
 NUMBERS = np.array([*np.linspace(-12, 12, 4001), *EDGES], np.float32)
 
 
@@ -190,7 +191,6 @@ class WithoutCompiler:
 def without_compiler() -> None:
     """Every cell's written functions run as plain Python, with products of all kinds."""
     import torch
-    from own_cells import HERE, NAMES
 
     from charrnn.cells import find
     from charrnn.compiler import matmul
@@ -232,7 +232,7 @@ def without_compiler() -> None:
             monkeypatch.setattr(matmul, "_ROWS", together)
             monkeypatch.setattr(matmul, "kind_of", lambda bf16, kind=kind: kind)
             WithoutCompiler(monkeypatch)
-            for cell in [*CELLS.values(), *(find(use(HERE / f"{own}.py")) for own in NAMES)]:
+            for cell in [*CELLS.values(), *(find(use(path)) for path in OWN_CELLS)]:
                 if not cell.feeds_back:
                     check(Layer(cell), batch=2)
             check(Layer(CELLS["gru"], recurrent_depth=2, layer_norm=True), batch=2, zoned=True)

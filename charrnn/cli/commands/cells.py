@@ -24,7 +24,7 @@ def cells(
         typer.Argument(
             help="Cells to show: names, or a file of your own, whose code is run.",
             show_default="all of charrnn's",
-            metavar="[CELL]...",
+            metavar="CELL",
             autocompletion=lambda: get_args(CellName),
         ),
     ] = None,

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from charrnn.cli.display import tables
-from charrnn.config import cell_name
 from charrnn.terminal import one_line
 
 if TYPE_CHECKING:
@@ -46,9 +45,7 @@ def line(run: Account) -> str:
 
 def _cells(run: Account, *, with_time: bool) -> tuple[str, ...]:
     nats = run.train_nats if run.valid_nats is None else run.valid_nats
-    network = (
-        "-" if run.cell is None else f"{cell_name(run.cell)} {run.num_layers}x{run.hidden_size}"
-    )
+    network = "-" if run.cell is None else f"{run.cell} {run.num_layers}x{run.hidden_size}"
     return (
         run.name,
         date(run.date, with_time=with_time),
