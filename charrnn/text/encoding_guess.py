@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from charrnn.config import AUTO, Reading
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, counted
 from charrnn.text.encoding import UndecodableError, decode
 from charrnn.text.extract import HTML
 from charrnn.text.file_kinds import TEXT, is_like_ascii
+from charrnn.text.notices import some
 from charrnn.text.sources import Advance, Source, ignore
 
 UTF8, WESTERN = "utf-8", "cp1252"
@@ -29,7 +30,6 @@ _ASCII = bytes(range(128))
 _BEFORE = 100  # bytes kept before the first one beyond ASCII of a giant line
 _CUT_OFF = "it ends inside a character, and may be cut off"
 _DAMAGED = "most of it is UTF-8, and it may be damaged"
-_NAMED = 4  # files that a notice names
 _MARKS = {  # that of UTF-16 is the start of that of UTF-32
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -320,19 +320,17 @@ def _notices(made: Mapping[str, Mapping[str, str]], asked: str) -> Iterator[str]
     for encoding, files in made.items():
         if encoding == (UTF8 if asked == AUTO else asked):
             continue
-        count = len(files)
         names = [Path(name).name for name in files]
-        more = f" and {count - _NAMED:,} more" if count > _NAMED else ""
-        shown = ", ".join(names[:_NAMED]) + more
-        are = f"{count:,} files are" if count > 1 else f"{names[0]} is"
-        which = f": {shown}" if count > 1 else ""
-        if encoding == WESTERN and asked == AUTO:
-            which = f"{which}; {names[0]} has" if count > 1 else ", such as"
-            example = f'{which} "{next(iter(files.values()))}"'
+        many = len(names) > 1
+        which, are = (counted(len(names), "file"), "are") if many else (names[0], "is")
+        listed = f": {some(names)}" if many else ""
+        guessed = next(((Path(name).name, line) for name, line in files.items() if line), None)
+        if guessed:
+            example = f"; {guessed[0]} has" if many else ", such as"
             yield (
-                f"{are} not UTF-8 and read as {WESTERN}{example} (if that is wrong, name the "
-                "encoding with --encoding)"
+                f"{which} {are} not UTF-8 and {are} read as {encoding}{listed}{example} "
+                f'"{guessed[1]}" (if that is wrong, name the encoding with --encoding)'
             )
         else:
             instead = f", not as {asked}" if asked != AUTO else ""
-            yield f"{are} read as {encoding.upper()}{instead}{which}"
+            yield f"{which} {are} read as {encoding.upper()}{instead}{listed}"

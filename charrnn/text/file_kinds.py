@@ -179,8 +179,7 @@ def _of_bytes(head: bytes) -> Kind:
         return Kind()
     nuls = head.count(0)
     if nuls > _WIDE_SHARE * len(head):
-        what = "binary data, or UTF-16 without a byte order mark"
-        return Kind("", what, "the latter is read with --encoding utf-16-le or utf-16-be")
+        return Kind("", "binary data, or UTF-16 without a byte order mark", certain=False)
     controls = len(head) - len(head.translate(None, _CONTROLS))
     if controls > _CONTROL_SHARE * len(head):
         return Kind("", "binary data", certain=False)

@@ -19,10 +19,10 @@ from charrnn.errors import CorpusError, counted, text_as_name
 from charrnn.text.extract import check_package
 from charrnn.text.file_kinds import TEXT, kind_of, litter
 from charrnn.text.manifest import is_dataset
+from charrnn.text.notices import some
 from charrnn.text.sources import Source, copied
 
 STDIN = "-"
-_NAMED = 4  # skipped files that a notice names
 _RUN_FILES = ("config.json", "metrics.jsonl")
 _DIGITS = re.compile("([0-9]+)")
 
@@ -43,8 +43,8 @@ class Found:
         """Yield sentences about documents and about what was left out, if there are any."""
         documents = [Path(source.name).name for source in self.sources if source.format != TEXT]
         if documents:
-            are = f"{len(documents):,} documents are" if len(documents) > 1 else "1 document is"
-            yield f"{are} read as text, a line for each paragraph: {_some(documents)}"
+            number, are = counted(len(documents), "document"), "are" if len(documents) > 1 else "is"
+            yield f"{number} {are} read as text, a line for each paragraph: {some(documents)}"
         if self.skipped:
             what = _count(self.skipped)
             are = "are" if len(self.skipped) > 1 else "is"
@@ -152,13 +152,7 @@ def _names(skipped: Mapping[Path, str]) -> str:
     """Name the first of what was left out, and say what it is."""
     # What other programs left behind matters least.
     paths = sorted(skipped, key=lambda path: bool(litter(path.name)))
-    return _some([f"{path.name} ({skipped[path]})" for path in paths])
-
-
-def _some(names: Sequence[str]) -> str:
-    """List the first names, and count the others."""
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+    return some([f"{path.name} ({skipped[path]})" for path in paths])
 
 
 def _file(path: Path) -> Source:

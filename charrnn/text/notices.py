@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from charrnn.errors import counted
@@ -11,7 +11,14 @@ from charrnn.text.line_ends import NAMES
 Notify = Callable[[str], object]  # called with a sentence for the user
 
 
+_NAMED = 4  # names in a sentence
 _SHORT, _TINY = 30_000, 1_000  # characters of texts from which little, or nothing, can be learned
+
+
+def some(names: Sequence[str]) -> str:
+    """List the first of several names, and count the others."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 @dataclass

@@ -114,8 +114,8 @@ def _check_what_is_said(done: Done) -> None:
         "~$ch1.docx (a lock file)" in said
     )
     assert (
-        'draft.txt is not UTF-8 and read as cp1252, such as "It’s late, she said. The naïve señor '
-        'went to the café…" (if that is wrong, name the encoding with --encoding)' in said
+        'draft.txt is not UTF-8 and is read as cp1252, such as "It’s late, she said. The naïve '
+        'señor went to the café…" (if that is wrong, name the encoding with --encoding)' in said
     )
 
 

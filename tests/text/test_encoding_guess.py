@@ -59,7 +59,7 @@ def test_western_text_is_read_as_cp1252_with_a_notice(tmp_path: Path, text: str)
     read = corpus.read([path])
     assert read.text == f"{text}\n" * 3
     (notice,) = read.notices
-    start = 'a.txt is not UTF-8 and read as cp1252, such as "'
+    start = 'a.txt is not UTF-8 and is read as cp1252, such as "'
     end = '" (if that is wrong, name the encoding with --encoding)'
     assert notice.startswith(start)
     assert notice.endswith(end)
@@ -108,7 +108,7 @@ def test_each_file_of_a_folder_has_its_own_encoding(tmp_path: Path) -> None:
     read = corpus.read([tmp_path])
     assert read.text == "".join(texts.values()) + "wide é\n" * 3
     assert read.notices == (
-        '2 files are not UTF-8 and read as cp1252: a.txt, b.txt; a.txt has "It’s late." '
+        '2 files are not UTF-8 and are read as cp1252: a.txt, b.txt; a.txt has "It’s late." '
         "(if that is wrong, name the encoding with --encoding)",
         "e.txt is read as UTF-16",
         "f.txt is read as UTF-32",

@@ -170,7 +170,7 @@ def test_the_encoding_of_a_page_is_what_it_declares(tmp_path: Path) -> None:
     silent = "<p>It’s déjà vu".encode("cp1252")
     assert text_of(tmp_path, silent, "c.html") == "It’s déjà vu\n"
     (_, notice) = corpus.read([tmp_path / "c.html"]).notices
-    assert "c.html is not UTF-8 and read as cp1252" in notice
+    assert "c.html is not UTF-8 and is read as cp1252" in notice
 
 
 @pytest.mark.parametrize("page", ["", " ", "<html></html>", "<!-- -->"])

@@ -177,7 +177,7 @@ def test_other_encodings(cli: Cli) -> None:
     text = "Crème brûlée à la carte, déjà vu. " * 9
     (cli.folder / "old.txt").write_bytes(text.encode("cp1252"))
     _, err = _prepared(cli, "old.txt")
-    assert 'old.txt is not UTF-8 and read as cp1252, such as "Crème brûlée' in err
+    assert 'old.txt is not UTF-8 and is read as cp1252, such as "Crème brûlée' in err
     assert _text(cli.folder / "data") == text
     strictly = ("prepare", "old.txt", "--out", "new", "--encoding", "utf-8")
     sentence = cli(*strictly, code=2).sentence
