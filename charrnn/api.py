@@ -25,7 +25,7 @@ from charrnn.compiler import cell_file
 from charrnn.config import RunOptions, TrainOptions
 from charrnn.config.signature import LOAD, TRAIN, TRAIN_SEEDS
 from charrnn.decoding.output_text import Sample
-from charrnn.errors import CorpusError, ModelError, OptionError, file_name
+from charrnn.errors import CorpusError, ModelError, OptionError, file_name, in_python
 from charrnn.generator import Generator
 from charrnn.model.model_file import CellGiven
 from charrnn.run_dir import find_model, read_model
@@ -237,6 +237,11 @@ class _Watch:
         self._call(Notice(sentence))
 
     def _call(self, event: Event) -> None:
+        """Give an event to the callback; a notice speaks of arguments, as errors do."""
+        from charrnn.training.events import Notice
+
+        if isinstance(event, Notice):
+            event = Notice(in_python(event.sentence))
         if self._callback and self._callback(event) is False:
             self._stopped = True
 

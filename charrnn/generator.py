@@ -27,7 +27,7 @@ from charrnn.config.signature import BEAM, BEAMS, GREEDY, SAMPLE, SAMPLES
 from charrnn.decoding.generation import SampleBatch, accepted, search, unwatched
 from charrnn.decoding.output_text import Sample, Write
 from charrnn.decoding.vocabulary import ConstraintCache
-from charrnn.errors import CorpusError, PromptError, StateError, counted, file_name
+from charrnn.errors import CorpusError, PromptError, StateError, counted, file_name, in_python
 from charrnn.inference.engine import Engine
 from charrnn.inference.prompt import read_ids, read_sample, read_start
 from charrnn.inference.select import EngineSelector
@@ -475,12 +475,12 @@ def _one_of(config: C | None, kind: type[C], options: dict[str, Any]) -> C:
 
 
 def _warn(sentence: str) -> None:
-    """Warn about the line of the program that called this package."""
+    """Warn about the line of the program that called this package, in words for Python."""
     package, level = str(Path(__file__).parent), 1
     frame = inspect.currentframe()
     while frame and frame.f_code.co_filename.startswith(package):
         frame, level = frame.f_back, level + 1
-    warnings.warn(sentence, stacklevel=level)
+    warnings.warn(in_python(sentence), stacklevel=level)
 
 
 def _state_file(path: str | Path) -> Path:

@@ -326,7 +326,9 @@ def test_a_callback_gets_every_event_in_order(tmp_path: Path) -> None:
         text=TEXT.replace("\n", "\r\n"), callback=events.append, out=tmp_path, steps=9, **TINY
     )
     kinds = [type(event) for event in events]
-    assert kinds[0] is charrnn.Notice  # about the line ends
+    assert isinstance(events[0], charrnn.Notice)  # about the line ends
+    assert "(`newline` lf converts it)" in events[0].sentence
+    assert not [e for e in events if isinstance(e, charrnn.Notice) and "--" in e.sentence]
     assert kinds.index(charrnn.Planned) < kinds.index(charrnn.Best)
     assert kinds.count(charrnn.Progress) > 3
     steps = [event.metrics.step for event in events if isinstance(event, charrnn.Progress)]

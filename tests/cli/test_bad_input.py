@@ -113,7 +113,7 @@ CASES = {
     "train good.txt --newline crlf": ["--newline", "crlf", "choose from keep, lf"],
     "eval nothere.txt -m model": ["nothere.txt", "does not exist"],
     # models
-    "sample": ["no model found", "runs", "charrnn train", "--model"],
+    "sample": ["no model found", "runs", "charrnn train", "name a model or a run"],
     "sample -m nothere": ["nothere", "does not exist", "charrnn train"],
     "sample -m empty": ["empty", "does not exist", "charrnn train"],
     "sample -m cut.safetensors": ["cut.safetensors", "damaged", "3,000 bytes"],

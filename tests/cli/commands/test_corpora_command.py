@@ -230,3 +230,34 @@ def test_stats_of_empty_and_undecodable_input(cli: Cli) -> None:
     assert "empty" in cli("corpora", "stats", "-", code=2).sentence
     (cli.folder / "latin.txt").write_bytes(b"caf\xe9")
     assert "not UTF-8" in cli("corpora", "stats", "latin.txt", code=2).sentence
+
+
+ODD = {
+    "CR": ("The dog sleeps.\r" * 400, "400 lines end in CR alone (--newline lf"),
+    "U+2028": ("The dog sleeps.\u2028" * 400, "400 lines end in U+2028 (--newline lf"),
+    "mixed": ("one\r\n" * 100 + "one\n" * 100, "different ways: 100 LF, 100 CR LF"),
+    "mojibake": ("CafÃ© Ã\u00a0 la carte.\n" * 200, "400 places look like UTF-8 read as another"),
+    "page breaks": ("a page of text\n\f" * 200, "200 form feeds, which are page breaks"),
+    "accents": ("cafe\u0301 au lait\n" * 200, "200 accents apart from their letters"),
+    "giant line": ("word " * 30_000, "has 150,000 characters"),
+    "markup": (r"{\rtf1\ansi caf\'e9\par" + "\n}" * 200, "is RTF, and the markup would be learned"),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), ODD.values(), ids=ODD)
+def test_train_says_what_stats_says(text: str, words: str, cli: Cli) -> None:
+    (cli.folder / "odd.txt").write_bytes(text.encode())
+    stats = cli("corpora", "stats", "odd.txt", "--json").json
+    assert any(words in sign["text"] for sign in stats["signs"])
+    # prepare reads and tells as train does, without a network
+    assert words in cli("prepare", "odd.txt", "--out", "data").err
+
+
+def test_lines_end_in_cr_alone_for_every_command(cli: Cli) -> None:
+    (cli.folder / "cr.txt").write_bytes(b"The dog sleeps.\r" * 400)
+    shown = cli("corpora", "stats", "cr.txt").out
+    assert shown.startswith("cr: 6,400 characters, 6,400 bytes, 400 lines, the longest of 15")
+    made = cli("corpora", "stats", "cr.txt", "--newline", "lf", "--json").json
+    assert made["newlines"] == {"lf": 400, "crlf": 0, "cr": 0, "nel": 0, "ls": 0, "ps": 0}
+    done = cli("train", "cr.txt", "--newline", "lf", "--dry-run", "--steps", 5)
+    assert "cr.txt: line ends were converted to LF: 400 CR alone" in done.err
