@@ -76,11 +76,13 @@ def remove_runs(
         raise OptionError(f"nobody can be asked whether to remove {', '.join(names)}: give --yes")
     for run, num_bytes in sizes.items():
         what = f"{run_table.line(account(run))}, {run_table.size(num_bytes)}"
-        if not yes and not typer.confirm(f"remove {what}?", err=True):
-            note(f"kept: {run.path}")
-            continue
+        if not yes:
+            note(what)
+            if not typer.confirm("Remove it?", err=True):
+                note(f"kept: {run.path}")
+                continue
         others = removal.remove(run)
-        note(f"removed: {what}")
+        note(f"removed: {what if yes else run.path}")
         if others:
             left = ", ".join(path.name for path in others)
             note(f"left in {run.path}, because charrnn did not write it: {left}")

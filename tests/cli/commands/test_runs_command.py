@@ -117,6 +117,8 @@ def test_removal_asks_or_wants_to_be_told(listed: Cli) -> None:
 @pytest.mark.parametrize(("answer", "left"), [("n\n", 2), ("y\n", 1), ("\n", 2)])
 def test_a_person_is_asked(listed: Cli, answer: str, left: int) -> None:
     shown = on_terminal(listed.folder, "runs", "remove", "story-1", typed=answer)
-    assert "remove runs/story-1: lstm 1x32" in shown.screen
+    assert "runs/story-1: lstm 1x32" in shown.screen
+    assert "Remove it? [y/N]" in shown.screen
+    assert ("removed: runs/story-1\r\n" in shown.screen) == (left == 1)
     assert shown.code == 0
     assert len(listed("runs", "--json").json["runs"]) == left
