@@ -24,11 +24,13 @@ import tempfile
 import time
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from charrnn.config import TextOptions
 from charrnn.errors import CharRNNError, CorpusError, counted
 from charrnn.inspection.text_index import (
     BLOCK,
@@ -45,6 +47,8 @@ from charrnn.storage.cache_dir import cache_dir, writable
 from charrnn.storage.files import json_text
 from charrnn.text.notices import Notify
 from charrnn.text.open import read_corpus
+from charrnn.text.reader import silent
+from charrnn.text.split import Splitter
 from charrnn.text.suffix_array import Bytes, Order
 from charrnn.text.tokenizer import Decoder
 
@@ -75,17 +79,18 @@ def for_model(
     described: Any = loaded.training.get("corpus")
     try:
         sha256, characters = described["sha256"]["corpus"], described["train_characters"]
-        split = str(described.get("split", "")).startswith(("by document", "by hash"))
-        which = f"-{described['split'].split(';')[0].split()[-1]}" if split else ""
+        by_documents = str(described.get("split", "")).startswith(("by document", "by hash"))
+        split = described["split"].split(";")[0].split()[-1] if by_documents else "position"
+        which = f"-{split}" if by_documents else ""
         path = cache_folder() / f"{sha256:.64}-{characters:d}{which}.index"
     except (TypeError, KeyError, ValueError):
         raise CorpusError(f"{file} does not say what text it was trained on") from None
     index = _opened(path, notify)
     if index is None:
-        if training_text and not split:
-            text = _moved_text(training_text, loaded, sha256)[:characters]
+        if training_text:
+            text = _moved_text(training_text, loaded, RunDir.of_model(file), split)
         else:
-            text = _training_text(file, sha256, training_text)
+            text = _training_text(file, sha256)
         notify(f"novelty: indexing {counted(characters, 'character')}, once")
         index = _built(path, text, notify)
     index.separator = loaded.reading.separator
@@ -97,10 +102,10 @@ def cache_folder() -> Path:
     return writable(cache_dir("novelty"))
 
 
-def _training_text(model: Path, sha256: str, moved: Sequence[str | Path]) -> str:
+def _training_text(model: Path, sha256: str) -> str:
     """Return the text that `model` was trained on, read again from its files."""
     try:
-        data = RunDir.of_model(model).dataset(list(map(str, moved)))
+        data = RunDir.of_model(model).dataset()
         if data.sha256["corpus"] != sha256:
             raise CorpusError(f"{data.name} changed since the training")
     except CharRNNError as error:
@@ -113,16 +118,35 @@ def _training_text(model: Path, sha256: str, moved: Sequence[str | Path]) -> str
     return "".join([*pieces, decoder.finish()])
 
 
-def _moved_text(names: Sequence[str | Path], model: Model, sha256: str) -> str:
-    """Return the text that has moved to these files, read as the training did."""
+def _moved_text(names: Sequence[str | Path], model: Model, run: RunDir, split: str) -> str:
+    """Return the text of a training that has moved to these files, read and split as it was.
+
+    Raises:
+        CorpusError: it is another text, or nothing says how it was split.
+    """
+    reading, described = model.reading, model.training["corpus"]
+    given = {} if reading.items else {"document_separator": reading.document_separator}
     try:
-        text = read_corpus(names, model.reading.options())
+        text = read_corpus(names, reading.options(given))
     except CorpusError as error:  # advice about reading it otherwise would not help
         reason = error.message.partition(": ")[0]
         raise CorpusError(f"{reason}: it is not the text that the model was trained on") from None
-    if text.sha256 != sha256:
+    if text.sha256 != described["sha256"]["corpus"]:
         raise CorpusError(f"{text.name} is not the text that the model was trained on")
-    return text.text
+    characters: int = described["train_characters"]
+    if split != "hash":
+        return text.text[:characters]  # what comes behind was held out
+    known = run.read_config().get("text", {})
+    parts = {name: known[name] for name in ("valid_fraction", "test_fraction") if name in known}
+    options = TextOptions(**asdict(text.reading) | parts | {"split": split})
+    pieces = Splitter(text, options, None, None).pieces(silent, "reading")
+    trained = b"".join(piece.data for part, piece in pieces if part == "train").decode()
+    if len(trained) != characters:
+        raise CorpusError(
+            f"{run.path} does not say which part of {text.name} the model was trained on: keep "
+            f"{run.config.name} beside the model"
+        )
+    return trained
 
 
 def _built(path: Path, text: str, notify: Notify) -> Index:

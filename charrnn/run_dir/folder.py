@@ -18,7 +18,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -276,16 +276,10 @@ class RunDir:
             clip_norm = None
         return Course(self.path, columns, clip_norm, summary.get("valid_nats"))
 
-    def dataset(
-        self,
-        moved: Sequence[str] = (),
-        options: TextOptions | None = None,
-        progress: Progress = silent,
-    ) -> Dataset:
+    def dataset(self, options: TextOptions | None = None, progress: Progress = silent) -> Dataset:
         """Return the dataset that the run was trained on, made again from its files.
 
         Args:
-            moved: where its text is now, if it is not where it was.
             options: how to read and split the text; by default as the run did.
             progress: called with the number of bytes done.
 
@@ -296,7 +290,6 @@ class RunDir:
             run = json.loads(self.config.read_text("utf-8"))
             named = (run["files"], run["valid_files"], run.get("test_files", ()))
             names = [[self._source(str(file)) for file in files] for files in named]
-            names[0] = list(moved) or names[0]
             sha256 = run["corpus"]["sha256"]
             options = options or from_json(TextOptions, text_options(run), str(self.config))
             first = Path(names[0][0])

@@ -17,6 +17,7 @@ import strict_json
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import charrnn
 from charrnn.config import TextOptions, to_json
 from charrnn.errors import CorpusError, ModelError, OptionError
 from charrnn.inspection import novelty, text_index
@@ -165,6 +166,44 @@ def run(tmp_path: Path, tiny_model: Model, cache: Path) -> Path:
     }
     (folder / "config.json").write_text(json.dumps(fields))
     return folder
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"items": "lines"},
+        {"split": "hash", "document_separator": "\n", "valid_fraction": 0.3},
+        {"split": "document", "document_separator": "\n"},
+        {"split": "position", "newline": "lf"},
+    ],
+    ids=str,
+)
+def test_a_text_that_has_moved_is_read_and_split_as_it_was(
+    options: dict[str, Any], tmp_path: Path, cache: Path
+) -> None:
+    lines = [f"entry number {n * n}\n" for n in range(40)]
+    text, moved = tmp_path / "list.txt", tmp_path / "moved.txt"
+    text.write_text("".join(lines), "utf-8", newline="")
+    small = {"hidden_size": 4, "num_layers": 1, "backend": "library", "cell": "lstm", "steps": 1}
+    run = tmp_path / "run"
+    charrnn.train(text, out=run, batch_size=2, seq_len=4, **small, **options)
+    expected = novelty.for_model(run)
+    known = [line.strip() for line in lines if not expected.is_new(line)]
+    assert 0 < len(known) < 40
+    shutil.rmtree(cache)
+    text.rename(moved)
+    with pytest.raises(CorpusError, match="name it with `training_text`"):
+        novelty.for_model(run)
+    index = novelty.for_model(run, training_text=[moved])
+    assert [line.strip() for line in lines if not index.is_new(line)] == known
+    shutil.rmtree(cache)
+    (run / "config.json").unlink()
+    if options.get("valid_fraction"):
+        with pytest.raises(CorpusError, match=r"keep config\.json beside the model"):
+            novelty.for_model(run, training_text=[moved])
+        return
+    index = novelty.for_model(run, training_text=[moved])
+    assert [line.strip() for line in lines if not index.is_new(line)] == known
 
 
 def opened(run: Path) -> tuple[Index, list[str]]:
