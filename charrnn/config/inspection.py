@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from charrnn.config.fields import TASKS, Options, check_choice, flag, integer, same, string, strings
+from charrnn.config.fields import (
+    TASKS,
+    Options,
+    check_choice,
+    flag,
+    given_flags,
+    integer,
+    same,
+    string,
+    strings,
+)
 from charrnn.config.model import ModelConfig, check_cell
 from charrnn.config.training import TrainOptions
 from charrnn.errors import OptionError, excerpt
@@ -84,6 +94,12 @@ class UntrainedOptions(Options):
         TrainOptions, "seed", 1, help="Seed of the weights of these networks.", panel=""
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        unused = given_flags(self, "hidden_size", "num_layers", "seed")
+        if unused and not self.cell:
+            raise OptionError(f"{unused} is for untrained networks: name one with --cell")
+
     @property
     def cells(self) -> list[tuple[str, float]]:
         """The cell of each network and the scale of its recurrent weights."""
@@ -139,3 +155,10 @@ class TaskOptions(Options):
     threads: int | None = same(
         TrainOptions, "threads", None, help="CPU threads of the training.", panel=TASKS
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        trained = ("hidden_size", "steps", "learning_rate", "seed", "seeds", "threads")
+        unused = given_flags(self, *trained)
+        if unused and not self.task:
+            raise OptionError(f"{unused} is for the networks that a --task trains: add --task")

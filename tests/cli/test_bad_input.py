@@ -87,6 +87,9 @@ CASES = {
     "train good.txt --include *.txt": ["--include is for files of folders", "good.txt is none"],
     "train tunes --exclude *.c --dry-run": ["--exclude is for files of folders", "tunes"],
     "train good.txt --cell gru --zoneout-cell 0.1": ["gru has none", "--zoneout"],
+    "inspect gradients -m model --hidden-size 9": ["--hidden-size is for untrained", "--cell"],
+    "inspect memory -m model --steps 9 --seeds 2": ["--steps and --seeds", "add --task"],
+    "inspect memory --task copy --symbols 9": ["no --symbols"],
     "train good.txt --split document": ["1 document", "--document-separator"],
     "train good.txt --reset-at-documents": ["one document", "--document-separator"],
     "train good.txt --reset-at-documents --state reset": [

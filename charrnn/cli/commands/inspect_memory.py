@@ -20,6 +20,7 @@ from charrnn.cli.options import Given, configured
 from charrnn.cli.shared import guarded, note, print_json
 from charrnn.cli.texts import OWN_READING
 from charrnn.config import ContextOptions, Reading, TaskOptions, is_own_cell
+from charrnn.config.fields import given_flags
 from charrnn.errors import InputError, OptionError
 
 if TYPE_CHECKING:
@@ -55,8 +56,10 @@ def inspect_memory(
         raise OptionError(
             f"--longest {contexts.longest} is too long for a task: use {MAX_LAG} at most"
         )
-    if tasks.task and (models or file):
-        raise OptionError("--task trains networks of its own: give no model and no text")
+    if tasks.task and (models or file or reading or given_flags(contexts, "symbols")):
+        raise OptionError(
+            "--task trains networks on lines of its own: give no model, no text and no --symbols"
+        )
     if not tasks.task and not all(map(is_own_cell, tasks.cell)):  # a model may need an own one
         raise OptionError("--cell is for the networks that a --task trains: add --task")
     if tasks.task:

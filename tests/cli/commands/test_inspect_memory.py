@@ -56,7 +56,7 @@ def test_small_networks_are_trained_on_tasks(cli: Cli) -> None:
     [
         (("--task", "coppy"), "did you mean copy?"),
         (("--task", "copy", "--cell", "lst"), "did you mean lstm?"),
-        (("--task", "copy", "--model", "MODEL"), "no model and no text"),
+        (("--task", "copy", "--model", "MODEL"), "no model, no text"),
         (("--task", "copy", "--longest", "513"), "512 at most"),
         (("--model", "MODEL", "--cell", "lstm"), "add --task"),
         (("--model", "MODEL", "--longest", "4096"), "shorter context"),
