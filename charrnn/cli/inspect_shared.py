@@ -119,6 +119,13 @@ def read_text(
     return text.removesuffix("\ufffd")  # of a character that was cut in two
 
 
+def note_documents(loaded: Mapping[Path, Model]) -> None:
+    """Say which models read as one text what they were trained to read apart."""
+    for each, name in model_names(list(loaded)).items():
+        if loaded[each].reading.documents_apart:
+            note(f"{name} was trained on documents apart: here it reads the text as one")
+
+
 def model_names(paths: Sequence[Path]) -> dict[Path, str]:
     """Return a name for each model file: its run's name, or its path if that is not unique."""
     from charrnn.model.model_file import MODEL_NAME

@@ -5,8 +5,9 @@ Shapes: L layers, N tokens read, H hidden units.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -54,8 +55,13 @@ class Saturation:
     right: NDArray[np.float64]
 
 
-def activations(model: Model, ids: Ids) -> Activations:
+def activations(model: Model, ids: Ids, documents: Sequence[int] = ()) -> Activations:
     """Read a text of ids (N,) from its start and record the activations of all units.
+
+    Args:
+        model: reads the text.
+        ids: the text.
+        documents: where documents start, each of which is read from the start state.
 
     Raises:
         CharRNNError: the state overflows.
@@ -63,11 +69,14 @@ def activations(model: Model, ids: Ids) -> Activations:
     recorder = _Recorder(parameters.layer_of(model.config))
     engine = NumpyEngine(model.config, model.values, recorder.step)
     start = np.array([[model.config.start_token]], np.int64)
-    state = engine.advance(start, engine.start_state(1))
     windows: list[dict[str, Floats32]] = []
-    for first in range(0, len(ids), _CHUNK):
+    begins = {0, *documents}
+    bounds = sorted({*range(0, len(ids), _CHUNK), *begins, len(ids)})
+    for first, end in pairwise(bound for bound in bounds if bound <= len(ids)):
+        if first in begins:
+            state = engine.advance(start, engine.start_state(1))
         recorder.seen.clear()
-        state = engine.advance(ids[first : first + _CHUNK, None].astype(np.int64), state)
+        state = engine.advance(ids[first:end, None].astype(np.int64), state)
         windows.append(recorder.window(model.config.num_layers))
     parts = {name: np.concatenate([window[name] for window in windows], 1) for name in windows[0]}
     if not all(np.isfinite(values).all() for values in parts.values()):

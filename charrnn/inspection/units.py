@@ -20,6 +20,7 @@ from charrnn.inspection import features
 from charrnn.inspection.activations import Activations, Saturation, activations, saturation
 from charrnn.inspection.features import Tracker
 from charrnn.model.model_file import Model
+from charrnn.text import corpus, id_file
 
 TRACKERS_PER_FEATURE = 3
 MIN_TOKENS = 200  # no feature is searched for in a shorter text
@@ -129,17 +130,26 @@ def parse_unit(text: str, model: Model) -> Unit:
 def track_units(model: Model, text: str, length: int) -> TrackedUnits:
     """Return what the units do while a model reads the first `length` tokens of a text.
 
+    A model of separate documents reads each of them from the start state.
+
     Raises:
         CorpusError: the text is empty.
         PromptError: the text has characters that the model does not know.
     """
     tokenizer = model.tokenizer
-    ids = tokenizer.encode(text)
-    if not len(ids):
+    if not text:
         raise CorpusError("the text is empty (0 characters): there is nothing to read")
+    documents: list[int] = []
+    if model.reading.documents_apart:
+        read = corpus.from_text(text, reading=model.reading.options())
+        text = read.text
+        with id_file.encoded(read, tokenizer) as (mapped, starts):
+            ids, documents = np.array(mapped), starts.tolist()
+    else:
+        ids = tokenizer.encode(text)
     last = features.last_characters([tokenizer.token_bytes[index] for index in ids], text)
     ids, last = ids[:length], last[:length]
-    found = activations(model, ids)
+    found = activations(model, ids, documents)
     trackers: dict[str, list[tuple[Unit, Tracker]]] = {}
     too_rare = []
     columns = _columns(found)

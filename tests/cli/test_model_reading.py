@@ -73,6 +73,18 @@ def test_prompt_files_are_read_as_the_text_of_the_training(cli: Cli) -> None:
     assert cli("greedy", "--prompt", "мир\r\nпри", *words).out == done.out
 
 
+def test_units_begin_anew_with_each_document(apart: Run, cli: Cli) -> None:
+    (cli.folder / "one.txt").write_text("carski\n", newline="")
+    (cli.folder / "more.txt").write_text("anna\ncarski\ncarski\n", newline="")
+    words = ("-m", apart.folder, "--unit", "1.1", "--json")
+    one, more = (cli("inspect", "cells", f"{n}.txt", *words).json for n in ("one", "more"))
+    assert more["values"][5:] == one["values"] * 2
+    for command in ("gradients", "memory"):
+        fitting = ("--lags", 3) if command == "gradients" else ("--longest", 8)
+        err = cli("inspect", command, apart.text, "-m", apart.folder, *fitting, "--json").err
+        assert "run was trained on documents apart: here it reads the text as one" in err
+
+
 def test_a_new_training_of_a_model_reads_its_text_as_the_first_one_did(
     apart: Run, cli: Cli
 ) -> None:

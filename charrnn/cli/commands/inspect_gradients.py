@@ -16,6 +16,7 @@ from charrnn.cli.inspect_shared import (
     TextArgument,
     load_models,
     model_names,
+    note_documents,
     read_text,
 )
 from charrnn.cli.options import Given, configured
@@ -52,6 +53,7 @@ def inspect_gradients(
     """
     loaded = load_models(models, newest=not untrained.cell)
     text = read_text(file, loaded, MAX_HELD_OUT, reading)
+    note_documents(loaded)
     networks = [
         _flow(name, when, model, text, lags, windows)
         for name, when, model in _networks(loaded, untrained, text)

@@ -14,6 +14,7 @@ from charrnn.cli.inspect_shared import (
     TextArgument,
     load_models,
     model_names,
+    note_documents,
     read_text,
 )
 from charrnn.cli.options import Given, configured
@@ -70,6 +71,7 @@ def inspect_memory(
     else:
         loaded = load_models(models)
         text = read_text(file, loaded, MAX_HELD_OUT, reading)
+        note_documents(loaded)
         longest = contexts.longest or DEFAULT_CONTEXT
         found = _memories(loaded, text, longest, contexts.symbols)
         panels = [memory_curves.context_panel(found)]
