@@ -5,7 +5,6 @@ What may still become part of a stop string is held back until that is certain.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -53,6 +52,8 @@ class Sample:
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the prompt in bold, and the text."""
+        import html
+
         prompt, text = (html.escape(visible(part)) for part in (self.prompt, self.text))
         return (
             f'<pre style="white-space: pre-wrap"><b>{prompt}</b>{text}</pre>'

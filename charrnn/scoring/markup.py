@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, pairwise
@@ -69,10 +68,10 @@ def marked_up(
     """
     for level, group in groupby(enumerate(pieces), key=lambda piece: piece[1][1]):
         if level == 0:
-            yield html.escape("".join(piece for _, (piece, _) in group))
+            yield _escaped("".join(piece for _, (piece, _) in group))
             continue
         for unit, (piece, _) in group:
-            yield f'<i {color(level)} title="{html.escape(title(unit))}">{html.escape(piece)}</i>'
+            yield f'<i {color(level)} title="{_escaped(title(unit))}">{_escaped(piece)}</i>'
 
 
 def fragment(
@@ -86,15 +85,20 @@ def fragment(
         title: as in `marked_up`.
     """
     if not pieces:
-        return f"<p>{html.escape(heading)}</p>"
+        return f"<p>{_escaped(heading)}</p>"
     text = "".join(marked_up(pieces, title, _style))
-    keys = "".join(f"<span {_style(level)}>{html.escape(word)}</span>" for word, level in legend())
+    keys = "".join(f"<span {_style(level)}>{_escaped(word)}</span>" for word, level in legend())
     plain = f'style="white-space: pre-wrap; background: {PAPER[0]}; color: {INK[0]}"'
     return (
-        f"<p>{html.escape(heading)}</p>\n<pre {plain}>{text}</pre>\n"
-        f"<p>bits per character: {keys}</p>"
+        f"<p>{_escaped(heading)}</p>\n<pre {plain}>{text}</pre>\n<p>bits per character: {keys}</p>"
     )
 
 
 def _style(level: int) -> str:
     return f'style="font-style: normal; background: {PAPER[level]}; color: {INK[level]}"'
+
+
+def _escaped(text: str) -> str:
+    import html  # for pages and notebooks only
+
+    return html.escape(text)
