@@ -188,7 +188,7 @@ class Surprise:
 
     def position(self, unit: int) -> tuple[int, int]:
         """Return the line and column of a unit, from 1."""
-        return line_ends.position("".join(self.units[:unit]))
+        return line_ends.position("".join(self.units[:unit]), "".join(self.units[unit : unit + 1]))
 
     def peak(self, part: slice) -> int:
         """Return the most surprising unit of a part."""

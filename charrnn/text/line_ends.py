@@ -53,8 +53,11 @@ def ends_line(text: str, following: str) -> bool:
     return is_end and not (text[-1] == "\r" and following[:1] == "\n")
 
 
-def position(before: str) -> tuple[int, int]:
-    """Return the line and the column, from 1, of the character after the text `before`."""
+def position(before: str, following: str = "") -> tuple[int, int]:
+    """Return the line and the column, from 1, of the text `following` after the text `before`."""
+    if before.endswith("\r") and following.startswith("\n"):  # the end of the same line
+        line, column = position(before[:-1])
+        return line, column + 1
     *_, start = (0, *(match.end() for match in _END.finditer(before)))
     return count(before) + 1, len(before) - start + 1
 

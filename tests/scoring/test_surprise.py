@@ -1,3 +1,5 @@
+import csv
+import io
 import math
 
 import numpy as np
@@ -6,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from charrnn.cli.display.surprisal_tables import csv_table
 from charrnn.scoring import Surprisals
 from charrnn.scoring.results import Surprise, maximal_sums
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer, train_pieces
@@ -56,6 +59,31 @@ def test_each_character_has_the_nats_of_its_token() -> None:
     line = text[text.lines()[1]]
     assert (line.text, line.score.total_nats) == ("ab", 11)
     assert line.likeliest.tolist() == [[4, 5], [5, 6]]
+
+
+LINES = ["ab\r", "\r\n", "a\u2028", "b\x85", "\f\n", "a"]
+
+
+def test_lines_end_at_every_line_end() -> None:
+    whole = "".join(LINES)
+    for tokenizer in (CharTokenizer.from_texts(whole), ByteTokenizer()):
+        text, _ = surprise(whole, tokenizer)
+        assert [text[line].text for line in text.lines()] == LINES
+        starts = np.cumsum([0, *map(len, LINES)])[:-1]
+        for number, start in enumerate(starts.tolist(), start=1):
+            assert text.position(start) == (number, 1)
+        assert text.position(int(starts[1]) + 1) == (2, 2)  # the LF of CR LF
+
+
+def test_tables_count_lines_and_columns_alike() -> None:
+    tokenizer = CharTokenizer.from_texts("".join(LINES) + "cdefghijklmnop")  # enough tokens
+    text, _ = surprise("".join(LINES), tokenizer)
+    rows = list(csv.reader(io.StringIO(csv_table([text], "character"))))
+    assert [tuple(map(int, row[1:3])) for row in rows[1:]] == [
+        text.position(unit) for unit in range(len(text.units))
+    ]
+    rows = list(csv.reader(io.StringIO(csv_table([text], "line"))))
+    assert [row[-1] for row in rows[1:]] == ["ab", "", "a", "b", "\f", "a"]
 
 
 def test_bytes_of_a_character_are_added_up() -> None:

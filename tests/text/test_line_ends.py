@@ -56,6 +56,8 @@ def test_a_position_is_a_line_and_a_column(text: str, at: int) -> None:
     line, column = line_ends.position(before)
     last = "" if not before or ENDS.search(before[-1]) else plain_lines(before)[-1]
     assert (line, column) == (1 + len(ENDS.findall(before)), 1 + len(last))
+    assert line_ends.position("a\r\nbc\r", "\n") == (2, 4)
+    assert line_ends.position("a\r\nbc\r", "d") == (3, 1)
 
 
 @given(st.lists(texts, max_size=5))
