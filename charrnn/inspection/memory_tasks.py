@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from charrnn.config.inspection import TASK_CELLS
 from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.model import model_file
 from charrnn.model.model_file import Model
+from charrnn.storage import machine
 from charrnn.text import corpus, dataset
 from charrnn.text.open import Texts
 
@@ -200,6 +201,7 @@ def compare_on_tasks(
         notify: called with a line before each training.
     """
     lags = [1 << power for power in range(longest.bit_length())]
+    options = replace(options, threads=machine.usable_threads(options.threads, notify))
     tasks = {
         name: _compare_cells(name, lags, options, notify) for name in dict.fromkeys(options.task)
     }

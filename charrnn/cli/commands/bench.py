@@ -100,7 +100,7 @@ def bench_generate(
         generation.Case(name, _layers(name, num_layers), hidden_size, batch_size, engine.weights)
         for name in cells
     ] or generation.CASES
-    rows = generation.generate(cases, rounds, engine.threads)
+    rows = generation.generate(cases, rounds, machine.usable_threads(engine.threads, note))
     tables.print_rows(rows, tables.GENERATION_HEAD, tables.generation_line, as_json)
 
 
