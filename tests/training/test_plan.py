@@ -5,7 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charrnn.cells import CELLS
+from charrnn.compiler.cell_file import use
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions
+from charrnn.errors import OptionError
 from charrnn.text import streams
 from charrnn.training import plan
 from charrnn.training.plan import (
@@ -288,3 +291,21 @@ def test_minutes_also_limit_the_epochs() -> None:
     made = plan.make(TrainOptions(minutes=5.0), 10_000, 65, _speed)
     assert (made.train.minutes, made.train.epochs) == (5.0, ENOUGH_EPOCHS)
     assert plan.make(TrainOptions(steps=5), 10_000, 65, _speed).train.epochs is None
+
+
+def test_a_cell_of_one_s_own_that_feeds_back_has_one_layer() -> None:
+    mine = use(dataclasses.replace(CELLS["jordan"], name="mine"))
+    planned = plan.make(TrainOptions(cell=mine, steps=10), 10_000, 20, _speed)
+    assert (planned.model.num_layers, planned.model.skip_connections) == (1, False)
+    with pytest.raises(OptionError, match="mine feeds the network's output back"):
+        plan.make(TrainOptions(cell=mine, steps=10, num_layers=2), 10_000, 20, _speed)
+
+
+def test_the_rate_of_a_cell_of_one_s_own_is_that_of_its_family() -> None:
+    names = ("gru-mine", "mine")
+    cells = [use(dataclasses.replace(CELLS["gru-reset-after"], name=name)) for name in names]
+    rates = [
+        plan.make(TrainOptions(cell=cell, steps=9, hidden_size=512), 10_000, 20, _speed)
+        for cell in cells
+    ]
+    assert [made.train.learning_rate for made in rates] == [5 / 512, 3 / 512]
