@@ -142,12 +142,22 @@ def json_line(fields: Mapping[str, Any]) -> str:
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """Return a table as CSV; a value that is None or not a number is left empty."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
+    values = ([row[name] if row[name] == row[name] else "" for name in columns] for row in rows)
+    return csv_rows([columns, *values])
+
+
+def csv_rows(rows: Iterable[Sequence[Any]]) -> str:
+    """Return rows as CSV that ends its lines in LF."""
+    # The writer quotes the characters of its own line end only, and values may hold CR and LF.
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\r\n")
+    lines = []
     for row in rows:
-        writer.writerow({name: "" if row[name] != row[name] else row[name] for name in columns})
-    return out.getvalue()
+        writer.writerow(row)
+        lines.append(out.getvalue().removesuffix("\r\n") + "\n")
+        out.seek(0)
+        out.truncate()
+    return "".join(lines)
 
 
 def print_json(fields: Mapping[str, Any]) -> None:

@@ -78,12 +78,13 @@ def test_lines_end_at_every_line_end() -> None:
 def test_tables_count_lines_and_columns_alike() -> None:
     tokenizer = CharTokenizer.from_texts("".join(LINES) + "cdefghijklmnop")  # enough tokens
     text, _ = surprise("".join(LINES), tokenizer)
-    rows = list(csv.reader(io.StringIO(csv_table([text], "character"))))
+    rows = list(csv.reader(io.StringIO(csv_table([text], "character"), newline="")))
     assert [tuple(map(int, row[1:3])) for row in rows[1:]] == [
         text.position(unit) for unit in range(len(text.units))
     ]
-    rows = list(csv.reader(io.StringIO(csv_table([text], "line"))))
+    rows = list(csv.reader(io.StringIO(csv_table([text], "line"), newline="")))
     assert [row[-1] for row in rows[1:]] == ["ab", "", "a", "b", "\f", "a"]
+    assert "\r\n" not in csv_table([text], "line")
 
 
 def test_bytes_of_a_character_are_added_up() -> None:

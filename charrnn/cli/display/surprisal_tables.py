@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from charrnn.cli.display.scores import score_fields
-from charrnn.cli.shared import note
+from charrnn.cli.shared import csv_rows, note
 from charrnn.config.fields import Options, choice, path, switch
 from charrnn.errors import OptionError
 from charrnn.storage.files import would_replace, write_atomically
@@ -91,23 +89,21 @@ def lines(texts: Sequence[Surprise]) -> Iterator[tuple[dict[str, Any], Surprise]
 
 def csv_table(texts: Sequence[Surprise], by: str) -> str:
     """Return a table with a row for each character, line or document, in the order of the text."""
-    out = io.StringIO()
-    rows = csv.writer(out, lineterminator="\n")
-    if by == "character":
-        rows.writerow(["file", "line", "column", "symbol", "nats", "bits", "expected", "p"])
-        for text in texts:
-            rows.writerows(_character_rows(text))
-        return out.getvalue()
     measures = ["characters", "bytes", "nats", "bpc", "bits_per_byte"]
-    if by == "line":
-        rows.writerow(["file", "line", *measures, "text"])
+    rows: list[list[Any]]
+    if by == "character":
+        rows = [["file", "line", "column", "symbol", "nats", "bits", "expected", "p"]]
+        for text in texts:
+            rows += _character_rows(text)
+    elif by == "line":
+        rows = [["file", "line", *measures, "text"]]
         for where, line in lines(texts):
             text_of_line = line_ends.without_end(line.text)
-            rows.writerow([*where.values(), *score_fields(line.score).values(), text_of_line])
+            rows.append([*where.values(), *score_fields(line.score).values(), text_of_line])
     else:
-        rows.writerow(["file", *measures])
-        rows.writerows([text.name, *score_fields(text.score).values()] for text in texts)
-    return out.getvalue()
+        rows = [["file", *measures]]
+        rows += [[text.name, *score_fields(text.score).values()] for text in texts]
+    return csv_rows(rows)
 
 
 def _character_rows(text: Surprise) -> Iterator[list[Any]]:
