@@ -73,6 +73,12 @@ def test_prompt_files_are_read_as_the_text_of_the_training(cli: Cli) -> None:
     assert cli("greedy", "--prompt", "мир\r\nпри", *words).out == done.out
 
 
+def test_info_says_how_the_text_was_read(apart: Run, cli: Cli) -> None:
+    out = cli("info", apart.folder).out
+    assert "reading.documents_apart: True\n" in out
+    assert "reading.document_separator: ↵\n" in out
+
+
 def test_units_begin_anew_with_each_document(apart: Run, cli: Cli) -> None:
     (cli.folder / "one.txt").write_text("carski\n", newline="")
     (cli.folder / "more.txt").write_text("anna\ncarski\ncarski\n", newline="")

@@ -50,7 +50,7 @@ def summary(fields: Mapping[str, Any], tokenizer: Tokenizer) -> str:
     ]
     for name, value in flat(fields["training"]):
         if value not in (None, ""):
-            lines.append(f"  {visible(name)}: {visible(str(value))}")
+            lines.append(f"  {visible(name)}: {one_line(str(value))}")
     return "".join(f"{line}\n" for line in lines)
 
 
