@@ -20,7 +20,7 @@ the epoch alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -273,16 +273,8 @@ def make(
     starts = np.arange(batch_size) * length
     if newline is not None:
         starts = np.array([_line_start(ids, int(at), newline, length // 8) for at in starts])
-    return Streams(
-        ids,
-        starts,
-        length,
-        start_token,
-        seq_len,
-        update_every or seq_len,
-        begins_anew=begins_anew,
-        newline=newline,
-    )
+    made = Streams(ids, starts, length, start_token, seq_len, update_every or seq_len)
+    return replace(made, begins_anew=begins_anew, newline=newline)
 
 
 def _line_start(

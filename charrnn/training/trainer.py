@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from charrnn.errors import DivergedError
+from charrnn.network.module import CharRNN
 from charrnn.training import learning_rate
 from charrnn.training import validation as validations
 from charrnn.training.budget import Budget, Clock
@@ -120,7 +121,7 @@ class Trainer:
         """
         self.bptt.network.train()
         if isinstance(budget, Clock) and not self.bptt.step:
-            yield from self._measure_scoring(budget)
+            yield from _measure_scoring(self.bptt.network, self.validation, budget)
         count = self._validation_count(characters)
         fraction = budget.fraction(self.bptt.step)
         self.reported = min(self.reported, int(fraction * REPORTS))
@@ -150,18 +151,6 @@ class Trainer:
         """Return the learning rate when this part of the budget is used."""
         peak = self.bptt.config.learning_rate
         return learning_rate.schedule(fraction) * peak * ROLLBACK_RATE**self.rollbacks
-
-    def _measure_scoring(self, clock: Clock) -> Iterator[Notice]:
-        """Reserve time for the scoring at the end; say so if it is much of a short training."""
-        self.validation.seconds(self.bptt.network)  # compiles, which the measurement leaves out
-        clock.reserve = self.validation.seconds(self.bptt.network)
-        left, length = clock.deadline - clock.start, len(self.validation.ids)
-        if clock.reserve > LONG_SCORING * left and length > validations.VALID_CAP:
-            yield Notice(
-                f"scoring the {length:,} held-out tokens at the end will take about "
-                f"{min(clock.reserve, left):.0f} of {left:.0f} seconds: hold out less "
-                "(--valid-fraction, or a shorter --valid) or train longer (--minutes)"
-            )
 
     def _validation_count(self, characters: float) -> int:
         """Return how often a run that reads this many characters is validated."""
@@ -272,13 +261,10 @@ class Trainer:
         In the first updates, also worse than that of the first weights. Only one of the losses may
         be large for another reason: the validation text is not like the training text.
         """
-        limit = DIVERGED * self.chance_nats
+        limit = self.chance_nats
         if metrics.step < FIRST_UPDATES and math.isfinite(self.first_nats):
-            limit = max(limit, DIVERGED * self.first_nats)
-        known = [metrics.valid_nats] if metrics.valid_nats is not None else []
-        if not math.isnan(metrics.train_nats):  # it is if no update was made since the last report
-            known.append(metrics.train_nats)
-        return bool(known) and not any(nats <= limit for nats in known)
+            limit = max(limit, self.first_nats)
+        return _are_above(metrics, DIVERGED * limit)
 
     def save_if_best(self, metrics: Metrics) -> bool:
         """Save the weights if they are the best so far; return whether they are.
@@ -308,3 +294,24 @@ def _nats(metrics: Metrics) -> float:
 def _validations_due(fraction: float, count: int) -> int:
     """Return how many of `count` validations are due by then: evenly spaced, and an early one."""
     return int(fraction * count) + (fraction >= EARLY)
+
+
+def _measure_scoring(network: CharRNN, validation: Validation, clock: Clock) -> Iterator[Notice]:
+    """Reserve time for the scoring at the end; say so if it is much of a short training."""
+    validation.seconds(network)  # compiles, which the measurement leaves out
+    clock.reserve = validation.seconds(network)
+    left, length = clock.deadline - clock.start, len(validation.ids)
+    if clock.reserve > LONG_SCORING * left and length > validations.VALID_CAP:
+        yield Notice(
+            f"scoring the {length:,} held-out tokens at the end will take about "
+            f"{min(clock.reserve, left):.0f} of {left:.0f} seconds: hold out less "
+            "(--valid-fraction, or a shorter --valid) or train longer (--minutes)"
+        )
+
+
+def _are_above(metrics: Metrics, limit: float) -> bool:
+    """Return whether all losses that are known are above a limit, or not numbers."""
+    known = [metrics.valid_nats] if metrics.valid_nats is not None else []
+    if not math.isnan(metrics.train_nats):  # it is if no update was made since the last report
+        known.append(metrics.train_nats)
+    return bool(known) and not any(nats <= limit for nats in known)
