@@ -111,8 +111,11 @@ class Beyond:
 
     def candidates(self) -> dict[str, str]:
         """Return likely encodings, the likeliest first, each with a line as it reads in it."""
+        guesses = _guesses(self.sample, cut=self.cut)
+        if self.western and WESTERN not in guesses[:_CANDIDATES]:
+            guesses.insert(_CANDIDATES - 1, WESTERN)  # more texts are in it than in any other
         found: dict[str, str] = {}
-        for name in (*_guesses(self.sample, cut=self.cut), *([WESTERN] if self.western else [])):
+        for name in guesses:
             line = self.line(name, 40)
             if line and line not in found.values():
                 found[name] = line

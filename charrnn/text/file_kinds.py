@@ -13,6 +13,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from charrnn.config import AUTO
 from charrnn.errors import CorpusError
 from charrnn.text.sources import Source
 
@@ -130,12 +131,12 @@ def kind_of(source: Source, encoding: str, max_unpacked: int | None) -> Kind:
         return Kind()
     if suffix in _BY_SUFFIX:
         return Kind(_BY_SUFFIX[suffix])
-    return _of_bytes(head) if is_like_ascii(encoding) else Kind()
+    return _of_bytes(head, encoding) if is_like_ascii(encoding) else Kind()
 
 
 def is_like_ascii(encoding: str) -> bool:
     """Return whether ASCII text has the same bytes in an encoding; ``auto`` begins with UTF-8."""
-    if encoding == "auto":
+    if encoding == AUTO:
         return True
     sample = bytes(range(32, 127))
     try:
@@ -173,18 +174,21 @@ def _is_plain(source: Source, head: bytes) -> bool:
         return file.read(16) == head[:16]
 
 
-def _of_bytes(head: bytes) -> Kind:
+def _of_bytes(head: bytes, encoding: str) -> Kind:
     """Return whether bytes are text, from the share of those that no text has."""
     if head.startswith(_MARKS):
         return Kind()
     nuls = head.count(0)
-    if nuls > _WIDE_SHARE * len(head):
-        return Kind("", "binary data, or UTF-16 without a byte order mark", certain=False)
     controls = len(head) - len(head.translate(None, _CONTROLS))
-    if controls > _CONTROL_SHARE * len(head):
-        return Kind("", "binary data", certain=False)
-    if nuls > _NUL_SHARE * len(head) and not _is_utf8(head):  # NUL may separate documents
-        return Kind("", "binary data", certain=False)
+    wide = nuls > _WIDE_SHARE * len(head)
+    what = "binary data, or UTF-16 without a byte order mark" if wide else "binary data"
+    if not _is_utf8(head):
+        if max(nuls / _NUL_SHARE, controls / _CONTROL_SHARE) <= len(head):
+            return Kind()
+        advice = "if it is text, name its encoding with --encoding"
+        return Kind("", what, advice, certain=encoding == AUTO)
+    if wide or controls > _CONTROL_SHARE * len(head):  # but NUL may separate documents
+        return Kind("", what, certain=False)
     return Kind()
 
 

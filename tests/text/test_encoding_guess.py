@@ -82,6 +82,11 @@ def test_a_text_in_another_encoding_is_refused_with_lines_to_choose_from(
         assert read.text == data.decode(encoding)
 
 
+def test_cp1252_is_among_the_candidates_where_nothing_is_undefined_in_it(tmp_path: Path) -> None:
+    path = write_file(tmp_path, "café hello ÀÁÂÃÄÅ\n".encode("cp1252"))
+    assert 'cp1252 ("café hello ÀÁÂÃÄÅ")' in refused(path)
+
+
 @pytest.mark.parametrize("cut", range(3))
 @pytest.mark.parametrize("encoding", ["gb18030", "shift-jis", "euc-jp", "big5"])
 def test_the_sample_of_a_long_line_is_not_cut_inside_a_character(

@@ -219,6 +219,13 @@ def test_what_programs_leave_behind_is_refused_when_it_is_named(tmp_path: Path) 
     assert refused(lock) == f"{lock} is not a text, but a lock file"
 
 
+def test_binary_data_is_refused_unless_its_encoding_is_named(tmp_path: Path) -> None:
+    path = write_file(tmp_path, b"text \x00\x01\x02\xff" * 99)
+    advice = "if it is text, name its encoding with `encoding`"
+    assert refused(path) == f"{path} is binary data: {advice}"
+    assert corpus.read([path], Reading(encoding="latin-1")).characters == 9 * 99
+
+
 def test_nul_may_separate_the_documents_of_a_text(tmp_path: Path) -> None:
     names = "".join(f"name {number}\0" for number in range(99))
     write_file(tmp_path, names.encode())
