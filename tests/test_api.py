@@ -461,3 +461,25 @@ def test_library_calls_give_global_state_back(tmp_path: Path) -> None:
     list(model.stream("It", length=9))
     model.score("It was")
     assert state() == before
+
+
+LONG = "a text in the place of a name\n" * 300
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda given: charrnn.train(given),
+        lambda given: charrnn.load(given),
+        *(
+            lambda given, name=name: charrnn.train(text=TEXT, **{name: given})
+            for name in ("valid", "out", "init_from", "cell", "config")
+        ),
+    ],
+)
+@pytest.mark.parametrize("given", [LONG, b"a.txt", ["a.txt"]], ids=["text", "bytes", "list"])
+def test_what_names_no_file_gets_a_short_sentence(call: Any, given: Any) -> None:
+    with pytest.raises(charrnn.CharRNNError) as caught:
+        call(given)
+    assert len(str(caught.value)) < 250
+    assert "is a text, not a file" in str(caught.value) or "must be the name" in str(caught.value)

@@ -20,7 +20,7 @@ from charrnn.cells import CELLS, Cell, Layer, own
 from charrnn.cells.base import FUNCTIONS
 from charrnn.cells.own import OwnCell
 from charrnn.compiler.autodiff import EquationError, trace
-from charrnn.errors import OptionError
+from charrnn.errors import OptionError, file_name
 
 ENTRY_POINTS = "charrnn.cells"  # the group under which an installed package names its cells
 MAX_BYTES = 2**20  # of a file; an equation has a few hundred
@@ -38,12 +38,12 @@ def use(given: str | os.PathLike[str] | Cell) -> str:
     """
     if isinstance(given, Cell):
         return given.name if CELLS.get(given.name) is given else own.add(_of_object(given))
-    name = os.fspath(given)
+    name = file_name(given, "--cell")
     if name in CELLS or own.used(name):
         return name
     if not isinstance(given, str) or name.endswith(".py") or "/" in name or os.sep in name:
         return own.add(_of_file(Path(name)))
-    if Path(f"{name}.py").is_file():
+    if Path(file_name(f"{name}.py", "--cell")).is_file():
         raise OptionError(f"--cell '{name}' is not known: did you mean --cell ./{name}.py?")
     installed = _of_package(name)
     return own.add(installed) if installed else name
