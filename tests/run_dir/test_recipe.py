@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from following import train
 
+import charrnn
 from charrnn.config import RunOptions, TextOptions, TrainOptions
 from charrnn.errors import CorpusError, ModelError, OptionError
 from charrnn.run_dir import RunDir
@@ -79,6 +80,34 @@ def test_a_run_in_runs_is_named_by_its_name(
     assert _recipe(Path("hamlet-1")).options["hidden_size"] == 6
     with pytest.raises(OptionError, match=r"hamlet-2 does not exist, .*did you mean hamlet-1"):
         _recipe(Path("hamlet-2"))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"items": "lines"},
+        {"window_state": "reset", "clip_norm": math.inf, "dropout": 0.2, "valid_fraction": 0.3},
+        {"document_separator": "\r\n", "reset_at_documents": True, "seq_len": 8},
+        {"tokenizer": "byte", "update_every": 4, "seq_len": 8},
+    ],
+    ids=lambda asked: next(iter(asked)),
+)
+def test_a_repeated_run_has_the_same_bytes(tmp_path: Path, asked: dict[str, Any]) -> None:
+    text = tmp_path / "list.txt"
+    text.write_text("".join(f"item {number * 7919}\r\n" for number in range(150)), newline="")
+    sizes = {"steps": 2, "hidden_size": 4, "cell": "lstm", "backend": "library"}
+    first = charrnn.train(text, out=tmp_path / "first", **sizes, **asked)
+    again = charrnn.train(config=tmp_path / "first", out=tmp_path / "again")
+    assert Path(again.model).read_bytes() == Path(first.model).read_bytes()
+
+
+def test_a_run_that_started_from_a_model_is_repeated_from_it(text: Path, tmp_path: Path) -> None:
+    sizes = {"steps": 2, "hidden_size": 4, "cell": "lstm", "backend": "library"}
+    base = charrnn.train(text, out=tmp_path / "base", **sizes)
+    options = {"steps": 3, "backend": "library", "seed": 5}
+    first = charrnn.train(text, init_from=base.model, out=tmp_path / "first", **options)
+    again = charrnn.train(config=tmp_path / "first", out=tmp_path / "again")
+    assert Path(again.model).read_bytes() == Path(first.model).read_bytes()
 
 
 def test_given_options_replace_those_of_the_run_and_a_budget_all_budgets(trained: Path) -> None:
