@@ -337,6 +337,8 @@ def test_forms_of_a_cell_that_feeds_its_output_back(tmp_path: Path, form: dict[s
 
 
 def _is_trained_saved_and_scored(tmp_path: Path, cell: str, form: dict[str, Any]) -> None:
+    if cell in ("gru", "jordan"):  # without a second state, which zoneout could hold
+        form = {name: value for name, value in form.items() if name != "zoneout_cell"}
     layers = 1 if cell == "jordan" else 2
     options = {"steps": 12, "seq_len": 6, "update_every": 4, "num_layers": layers}
     result = _train(TEXT[:1500], tmp_path / "run", cell=cell, **options, **form)
@@ -424,7 +426,7 @@ def test_omega_is_trained_by_the_plain_loop(tmp_path: Path) -> None:
 
 
 def test_a_second_layer_of_jordan_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"`cell` jordan .*use `num_layers=1`"):
+    with pytest.raises(OptionError, match=r"the cell jordan .*use `num_layers=1`"):
         _train(TEXT, tmp_path / "run", cell="jordan", num_layers=2)
     assert not (tmp_path / "run").exists()
 
