@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from charrnn.cells.base import Cell
 from charrnn.errors import OptionError
 
+CELL_NAME = "model.cell.py"  # in the folder of a run: a copy of the text, never run unasked
+
 
 @dataclass(frozen=True)
 class OwnCell:

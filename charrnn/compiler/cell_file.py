@@ -54,6 +54,11 @@ def _of_file(path: Path) -> OwnCell:
     try:
         with path.open("rb") as file:
             source = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise OptionError(
+            f"--cell {path} does not exist: give the file's path; the folder of a run has a copy, "
+            + own.CELL_NAME
+        ) from None
     except OSError as error:
         raise OptionError(f"--cell {path}: {error.strerror}") from None
     if len(source) > MAX_BYTES:

@@ -10,11 +10,10 @@ import hashlib
 from pathlib import Path
 
 from charrnn.cells import own
+from charrnn.cells.own import CELL_NAME
 from charrnn.compiler.cell_file import MAX_BYTES
 from charrnn.config import cell_name, is_own_cell
 from charrnn.errors import ModelError, OptionError, shell_command
-
-CELL_NAME = "model.cell.py"  # the copy of the file, beside the model
 
 
 def check(path: Path, needed: str, given: str | None = None) -> None:

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Ids
+from charrnn.cells.own import CELL_NAME
 from charrnn.config import TextOptions, from_json
 from charrnn.errors import (
     CharRNNError,
@@ -37,7 +38,6 @@ from charrnn.errors import (
 )
 from charrnn.model import model_file
 from charrnn.model.model_file import MODEL_NAME
-from charrnn.model.needed_cell import CELL_NAME
 from charrnn.run_dir.course import Course, read_columns
 from charrnn.storage import files
 from charrnn.text import corpus

@@ -57,7 +57,8 @@ def test_a_student_trains_and_compares_a_cell_of_their_own(cli: Cli) -> None:
     # The file moves. The model says what it needs and where a copy is; the moved file works, too.
     moved = cell.rename(cli.folder / "mgu_2.py")
     sentence = cli("sample", "-m", "runs/text-1", "--cell", "./my_cell.py", code=2).sentence
-    assert sentence == "charrnn: --cell my_cell.py: No such file or directory"
+    assert sentence.startswith("charrnn: --cell my_cell.py does not exist: give the file's path; ")
+    assert sentence.endswith("the folder of a run has a copy, model.cell.py")
     sentence = cli("sample", "-m", "runs/text-1", code=2).sentence
     (copy,) = re.findall(r"use --cell (\S+), a copy from the training", sentence)
     assert Path(cli.folder, copy).read_text("utf-8") == GOOD
