@@ -95,9 +95,7 @@ def test_new_texts_are_not_in_the_training_text(apart: Run, cli: Cli) -> None:
     name = min(trained)
     none = cli(*words, "--new", "--regex", name)
     assert none.out == ""
-    assert (
-        "0 of 1 texts after 500 tries: the others repeat one of these, or are not new" in none.err
-    )
+    assert "0 of 1 text after 500 tries: the others repeat one of these, or are not new" in none.err
 
 
 def test_new_text_of_a_model_of_one_text_occurs_nowhere(tiny: Run, cli: Cli) -> None:
