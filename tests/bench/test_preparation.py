@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import strict_json
 from typer.testing import CliRunner
 
 from charrnn.bench import preparation, processes
@@ -102,7 +102,7 @@ def test_the_command_prints_one_line_per_row(
         ["prepare", "byte", "1"],
     ]
     assert len({len(line) for line in (head, *lines)}) == 1
-    fields = json.loads(CliRunner().invoke(program(), [*command, "--json"]).stdout)
+    fields = strict_json.loads(CliRunner().invoke(program(), [*command, "--json"]).stdout)
     assert [row["baseline"] for row in fields["rows"]] == [row.baseline for row in rows]
     assert asked[0][0].name == "tunes"
     assert asked[0][1:] == (7, 2)

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 import pytest
+import strict_json
 from own_cells import HERE
 from safetensors import safe_open
 
@@ -45,11 +46,11 @@ def test_the_run_has_the_text_of_the_cell_and_the_model_its_hash(folder: Path) -
     source = (folder / "my_cell.py").read_bytes()
     assert (folder / "run" / "model.cell.py").read_bytes() == source
     with safe_open(folder / "run" / "model.safetensors", "numpy") as file:
-        header = json.loads(file.metadata()["charrnn"])
+        header = strict_json.loads(file.metadata()["charrnn"])
     assert header["config"]["cell"] == f"mingru@{hashlib.sha256(source).hexdigest()}"
     assert "sigmoid" not in json.dumps(header)
     assert "my_cell.py" not in json.dumps(header)
-    summary = json.loads((folder / "run" / "summary.json").read_text())
+    summary = strict_json.loads((folder / "run" / "summary.json").read_text())
     assert summary["cell"] == "mingru"
 
 

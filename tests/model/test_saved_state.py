@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+import strict_json
 
 from charrnn.cells import CELLS
 from charrnn.config import BeamConfig, SampleConfig
@@ -120,7 +121,7 @@ def test_a_stop_string_counts_as_read(writer: Generator) -> None:
 
 def test_the_file_contains_no_text(saved: Path) -> None:
     with safetensors.safe_open(saved, "np") as file:
-        header = json.loads(file.metadata()["charrnn-state"])
+        header = strict_json.loads(file.metadata()["charrnn-state"])
         shapes = {name: file.get_tensor(name).shape for name in file.keys()}  # noqa: SIM118
     assert shapes == {
         "logits": (1, 7),
@@ -148,7 +149,7 @@ def test_another_models_state_is_refused(make_model: MakeModel, saved: Path) -> 
 def rewritten(path: Path, tensors: dict[str, Any] | None = None, **changes: Any) -> None:
     """Change tensors or header fields of a saved state."""
     with safetensors.safe_open(path, "np") as file:
-        header = json.loads(file.metadata()["charrnn-state"]) | changes
+        header = strict_json.loads(file.metadata()["charrnn-state"]) | changes
         held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     held |= tensors or {}
     path.write_bytes(safetensors.numpy.save(held, {"charrnn-state": json.dumps(header)}))

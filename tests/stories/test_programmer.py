@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import strict_json
 
 import charrnn
 
@@ -155,7 +155,7 @@ def test_mypy_accepts_a_right_program_and_explains_a_wrong_one(tmp_path: Path) -
         check=False,
         timeout=300,
     )
-    found = [json.loads(line) for line in done.stdout.splitlines()]
+    found = [strict_json.loads(line) for line in done.stdout.splitlines()]
     said = {each["line"]: each["message"] for each in found if each["severity"] == "error"}
     assert {each["file"] for each in found} == {"wrong.py"}
     for line, (call, words) in enumerate(WRONG.items(), start=3):

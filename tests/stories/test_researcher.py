@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import statistics
 from pathlib import Path
 from typing import Any
 
 import pytest
+import strict_json
 from cli.conftest import Cli, story
 
 SMALL = ("--steps", 12, "--hidden-size", 12, "--cell", "lstm", "--backend", "library")
@@ -29,7 +29,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 def _reports(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [strict_json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_three_seeds_give_three_runs_their_mean_and_their_spread(study: Study) -> None:
@@ -38,7 +38,7 @@ def test_three_seeds_give_three_runs_their_mean_and_their_spread(study: Study) -
     losses = []
     for run in told["runs"]:
         assert run["run_dir"] == f"runs/prose-1-seed{run['seed']}"
-        summary = json.loads((cli.folder / run["run_dir"] / "summary.json").read_text())
+        summary = strict_json.loads((cli.folder / run["run_dir"] / "summary.json").read_text())
         assert {**summary, "seed": run["seed"]} == run
         losses.append(summary["valid_nats"])
     assert len(set(losses)) == 3
@@ -101,7 +101,7 @@ def test_a_run_is_repeated_byte_for_byte(study: Study) -> None:
     first, again = cli.folder / "runs" / "prose-1-seed2", cli.folder / "again"
     model = "model.safetensors"
     assert (again / model).read_bytes() == (first / model).read_bytes()
-    config = json.loads((again / "config.json").read_text())
+    config = strict_json.loads((again / "config.json").read_text())
     assert config["command"] == ["charrnn", "train", "--config", "prose-1-seed2", "--out", "again"]
     assert config["versions"]["charrnn"] in cli("--version").out
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import strict_json
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -114,7 +115,7 @@ def test_the_manifest_describes_the_ids_on_disk(tmp_path: Path) -> None:
     data = dataset.make(
         corpus.from_text("hello\nworld"), TextOptions(valid_fraction=0.3), folder=tmp_path / "new"
     )
-    manifest = json.loads((tmp_path / "new" / "manifest.json").read_text())
+    manifest = strict_json.loads((tmp_path / "new" / "manifest.json").read_text())
     assert manifest["kind"] == "charrnn dataset"
     assert manifest["tokenizer"] == {"kind": "char", "symbols": "\ndehlorw"}
     assert manifest["parts"]["train"]["ids"] == len(data.train) == 7
@@ -259,14 +260,14 @@ def test_a_flipped_bit_in_any_byte_of_a_manifest_is_an_error(sound: Path) -> Non
     """Unless the content stays the same: hexadecimal digits may be of either case in an escape."""
     path = sound / "manifest.json"
     data = path.read_bytes()
-    content = json.loads(data)
+    content = strict_json.loads(data)
     for at in range(len(data)):
         flipped = bytearray(data)
         flipped[at] ^= 1 << at % 8
         path.write_bytes(flipped)
         with contextlib.suppress(ModelError):
             dataset.load(sound, check_hashes=False)
-            assert json.loads(flipped) == content
+            assert strict_json.loads(flipped) == content
     path.write_bytes(data)
 
 
@@ -274,7 +275,7 @@ def test_an_old_manifest_without_its_hash_is_read(sound: Path) -> None:
     path = sound / "manifest.json"
     data = path.read_bytes()
     before = _content(dataset.load(sound))
-    manifest = json.loads(data)
+    manifest = strict_json.loads(data)
     del manifest["manifest_sha256"]
     path.write_text(json.dumps(manifest))
     assert _content(dataset.load(sound)) == before
@@ -285,7 +286,7 @@ def test_an_old_manifest_without_its_hash_is_read(sound: Path) -> None:
 def test_any_manifest_is_read_or_refused(sound: Path, data: st.DataObject) -> None:
     path = sound / "manifest.json"
     before = path.read_bytes()
-    manifest = json.loads(before)
+    manifest = strict_json.loads(before)
     del manifest["manifest_sha256"]
     inside, key = manifest, data.draw(st.sampled_from(sorted(manifest)))
     while isinstance(inside[key], dict) and inside[key] and data.draw(st.booleans()):
@@ -313,7 +314,7 @@ def test_a_manifest_that_is_too_large_is_not_read(
 
 def test_a_dataset_of_a_newer_format_asks_for_an_upgrade(tmp_path: Path) -> None:
     folder = dataset.make(corpus.from_text("abc"), folder=tmp_path / "new").folder
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = strict_json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
     with pytest.raises(ModelError, match=r"format 99.*upgrade"):
         dataset.load(folder)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import re
 from pathlib import Path
 
 import pytest
+import strict_json
 
 from cli.conftest import Cli, Run, needs_terminal, on_terminal
 
@@ -31,7 +31,7 @@ def test_the_list_has_a_line_for_each_run_the_newest_last(listed: Cli, tiny: Run
     head, older, newer = listed("runs").out.splitlines()
     assert head.split() == ["run", "date", "network", "nats", "time", "state", "text"]
     nats = f"{tiny.done.json['valid_nats']:.4f}"
-    date = re.escape(json.loads((tiny.folder / "config.json").read_text())["date"][:10])
+    date = re.escape(strict_json.loads((tiny.folder / "config.json").read_text())["date"][:10])
     line = rf" +{date} \d\d:\d\d +lstm 1x32 +{re.escape(nats)} +\d+:\d\d +finished +story"
     assert re.fullmatch(f"story-1{line}", newer)
     assert re.fullmatch(f"a-name-that-leaves-little-space-1{line}", older)

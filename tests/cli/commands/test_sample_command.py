@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import strict_json
 
 import charrnn
 from cli.conftest import Cli, Run, needs_terminal, on_terminal
@@ -233,10 +234,10 @@ def test_a_toy_run_does_not_hide_a_real_one_without_a_word(
     for number, (name, given) in enumerate((("a", older), ("b", newest))):
         changed = dict(given)
         run = shutil.copytree(tiny.folder, cli.folder / "runs" / name)
-        config = json.loads((run / "config.json").read_text())
+        config = strict_json.loads((run / "config.json").read_text())
         config["corpus"] = changed.pop("corpus", config["corpus"])
         (run / "config.json").write_text(json.dumps(config))
-        summary = json.loads((run / "summary.json").read_text())
+        summary = strict_json.loads((run / "summary.json").read_text())
         summary |= {"steps": 1000, "valid_nats": None, **changed}
         (run / "summary.json").write_text(json.dumps(summary))
         for path in run.rglob("*"):
