@@ -18,7 +18,6 @@ from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.shared import note
 from charrnn.config.fields import Options, path, string, switch
 from charrnn.errors import CorpusError, OptionError, PromptError
-from charrnn.text import line_ends
 
 if TYPE_CHECKING:
     from charrnn.config import ModelReading
@@ -223,6 +222,8 @@ def _lines(file: Path, model: ModelReading) -> list[str]:
     text = _content("--prompts", file, model)
     if not text:
         raise PromptError(f"--prompts {file} is empty: write one prompt on each line")
+    from charrnn.text import line_ends
+
     return [line_ends.without_end(line) for line in line_ends.split(text)]
 
 

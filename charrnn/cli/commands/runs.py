@@ -28,12 +28,12 @@ def runs(
 
     Commands that take a model find a run in ./runs by its name: 'charrnn sample --model NAME'.
     """
+    if context.invoked_subcommand:
+        return
     from charrnn.cli.display import run_table
     from charrnn.run_dir import RUNS
     from charrnn.run_dir.account import FIELDS, accounts
 
-    if context.invoked_subcommand:
-        return
     if as_csv and as_json:
         raise OptionError("--csv and --json both say how to print the list: give one of them")
     found = accounts(folder or RUNS)

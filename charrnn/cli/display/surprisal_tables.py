@@ -15,7 +15,6 @@ from charrnn.config.fields import Options, choice, path, switch
 from charrnn.errors import OptionError
 from charrnn.storage.files import would_replace, write_atomically
 from charrnn.terminal import TextWriter
-from charrnn.text import line_ends
 
 if TYPE_CHECKING:
     from charrnn.scoring import Surprise
@@ -89,6 +88,8 @@ def lines(texts: Sequence[Surprise]) -> Iterator[tuple[dict[str, Any], Surprise]
 
 def csv_table(texts: Sequence[Surprise], by: str) -> str:
     """Return a table with a row for each character, line or document, in the order of the text."""
+    from charrnn.text import line_ends
+
     measures = ["characters", "bytes", "nats", "bpc", "bits_per_byte"]
     rows: list[list[Any]]
     if by == "character":
@@ -107,6 +108,8 @@ def csv_table(texts: Sequence[Surprise], by: str) -> str:
 
 
 def _character_rows(text: Surprise) -> Iterator[list[Any]]:
+    from charrnn.text import line_ends
+
     line, column = 1, 1
     best, best_nats = text.likeliest[:, 0].tolist(), text.likeliest_nats[:, 0].tolist()
     following = [*text.units[1:], ""]
