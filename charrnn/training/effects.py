@@ -42,7 +42,7 @@ def _reasons(options: TrainOptions, from_model: bool) -> Iterator[str]:
         ):
             if given:
                 yield f"{flag} is for new weights, and --init-from has its own: leave {flag} out"
-    layers = 1 if name == "jordan" else options.num_layers
+    layers = 1 if cell.feeds_back else options.num_layers
     if options.skip_connections and layers == 1 and not from_model:
         yield "--skip-connections joins several layers: leave it out, or raise --num-layers"
     if options.locked_dropout and options.dropout == 0:
