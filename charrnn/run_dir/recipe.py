@@ -94,7 +94,7 @@ def recipe(
     config = earlier.read_config()
     try:
         options = _options(config)
-        files = [str(name) for name in config["files"]]
+        files = [_in_folder(earlier.path, str(name)) for name in config["files"]]
         notes = tuple(_differences(earlier.path, config))
         run = replace(run, init_from=run.init_from or _start(earlier.path, config))
         in_dataset = is_dataset(Path(files[0]))
@@ -112,6 +112,11 @@ def recipe(
             "train on, too"
         )
     return Recipe(files, run, options, earlier, notes)
+
+
+def _in_folder(folder: Path, name: str) -> str:
+    """Return the path of a text; a copy in the run's folder is named without it."""
+    return str(folder / name) if (folder / name).exists() else name
 
 
 def _overridden(options: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

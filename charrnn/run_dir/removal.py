@@ -9,11 +9,8 @@ from charrnn.errors import ModelError, RunError
 from charrnn.run_dir import checkpoints, lock
 from charrnn.run_dir.folder import RunDir
 
-# Copies of texts that could be read only once, curves for TensorBoard, and what a training that
-# was killed did not finish writing.
-_MORE = re.compile(
-    r"(corpus|valid|test)(-\d+)?\.txt|events\.out\.tfevents\..+|\.[\w.]+\.\d+\.tmp", re.ASCII
-)
+# Curves for TensorBoard, and what a training that was killed did not finish writing.
+_MORE = re.compile(r"events\.out\.tfevents\..+|\.[\w.]+\.\d+\.tmp", re.ASCII)
 
 
 def check(run: RunDir) -> int:
@@ -60,6 +57,8 @@ def remove(run: RunDir) -> list[Path]:
 def _files(run: RunDir) -> list[Path]:
     """Return the files of a run that exist, checkpoints apart."""
     known = {path.name for path in run.files()} | {run.latest.name, run.lock.name}
+    for names in run.text_files().values():  # a copy is named without its folder
+        known |= {name for name in names if name == Path(name).name}
     return [
         path
         for path in run.path.iterdir()
