@@ -15,7 +15,7 @@ from .test_help import COMMANDS, visible
         (("train", "x", "--gpu"), "--gpu: did you mean --device cuda?"),
         (("train", "x", "--hidden_size", "8"), "did you mean --hidden-size?"),
         (("train", "x", "--dropuot", "1"), "did you mean --dropout?"),
-        (("train", "x", "--size", "8"), "did you mean --batch-size or --hidden-size or"),
+        (("train", "x", "--size", "8"), "did you mean --hidden-size or --batch-size or"),
         (("train", "x", "--rumpelstilt", "8"), "--rumpelstilt: see charrnn train --help"),
         (("sample", "--temp", "1"), "did you mean --temperature?"),
         (("beam", "--beams", "3"), "did you mean --width?"),

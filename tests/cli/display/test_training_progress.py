@@ -5,6 +5,7 @@ import io
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -159,6 +160,8 @@ def test_losses_are_in_nats_and_bits() -> None:
 @pytest.mark.parametrize("nats", [None, 1.4142, 12.5, 3e9])
 def test_the_numbers_of_the_picture_fit_into_80_columns(nats: float | None) -> None:
     picture = training_progress.Picture(lambda: False)
+    train = SimpleNamespace(minutes=5.0)
+    picture.planned = SimpleNamespace(plan=SimpleNamespace(train=train))
     picture._last_valid, picture._best = nats, nats or 1.0
     shown = dataclasses.replace(
         metrics(0.5, 5000), train_nats=nats or 1.0, step=123_456, chars_per_second=1_234_567
