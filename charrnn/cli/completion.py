@@ -24,8 +24,7 @@ def corpora(incomplete: str) -> list[str]:
 
 def models(incomplete: str) -> list[str]:
     """Return the runs in ./runs whose names start like this."""
-    from charrnn.model.model_file import MODEL_NAME
-    from charrnn.run_dir import RUNS
+    from charrnn.run_dir import runs_in
 
-    names = sorted(path.parent.name for path in RUNS.glob(f"*/{MODEL_NAME}"))
+    names = sorted(run.path.name for run in runs_in() if run.model.exists())
     return [name for name in names if name.startswith(incomplete)]

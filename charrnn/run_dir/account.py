@@ -75,6 +75,7 @@ class Account:
 
 
 FIELDS = tuple(field.name for field in fields(Account))
+_REACHED = {"steps", "epochs", "characters", "seconds", "train_nats", "valid_nats"}
 
 
 def accounts(folder: Path = RUNS) -> list[Account]:
@@ -92,7 +93,8 @@ def account(run: RunDir) -> Account:
     """Return the account of one run."""
     config, summary = run.read_config(), run.read_summary()
     known = {name: value for name, value in summary.items() if value is not None}
-    reached = _last_report(run) | known
+    # The metrics are read only where there is no summary: they are long.
+    reached = known if known.keys() >= _REACHED else _last_report(run) | known
     model = _mapping(config, "model")
     corpus = _mapping(config, "corpus")
     hashes = _mapping(corpus, "sha256")

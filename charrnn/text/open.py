@@ -177,15 +177,9 @@ def texts_of(
             )
         return Texts(dataset.load(Path(folders[0])))
 
-    def read(names: Sequence[Name]) -> Corpus:
-        return read_corpus(names, options, notify=notify, progress=progress)
-
-    return Texts(
-        read(names),
-        None if valid is None else read([valid]),
-        None if test is None else read([test]),
-        command_words(names, options, valid, test),
-    )
+    text = read_corpus(names, options, notify=notify, progress=progress)
+    held_out = _held_out(valid, test, options, notify, progress)
+    return Texts(text, *held_out, command_words(names, options, valid, test))
 
 
 def texts_of_string(
@@ -222,11 +216,24 @@ def texts_of_string(
     made = corpus.from_text(text, reading=options)
     for notice in made.notices:
         notify(notice)
-    one, other = (
-        None if name is None else read_corpus([name], options, notify=notify, progress=progress)
-        for name in (valid, test)
-    )
-    return Texts(made, one, other)
+    return Texts(made, *_held_out(valid, test, options, notify, progress))
+
+
+def _held_out(
+    valid: Name | None,
+    test: Name | None,
+    options: TextOptions,
+    notify: Notify,
+    progress: Progress,
+) -> tuple[Corpus | None, Corpus | None]:
+    """Read the separate validation and test texts that are named."""
+
+    def read(name: Name | None) -> Corpus | None:
+        if name is None:
+            return None
+        return read_corpus([name], options, notify=notify, progress=progress)
+
+    return read(valid), read(test)
 
 
 def dataset_of(
