@@ -83,6 +83,8 @@ class Option:
         parse: turns the text on the command line into a value.
         values: what the shell offers to complete.
         closed: whether no other value is valid.
+        omit: whether files leave the field out where it has its default, as those do that were
+            written before the field existed.
     """
 
     type: type
@@ -96,6 +98,7 @@ class Option:
     parse: Callable[[str], Any] | None = None
     values: tuple[str, ...] = ()
     closed: bool = False
+    omit: bool = False
 
 
 @dataclass(frozen=True)
@@ -326,8 +329,13 @@ def has_unknown_escape(text: str) -> bool:
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """Return a config as a plain dictionary."""
-    return dataclasses.asdict(config)
+    """Return a config as a plain dictionary, without fields to omit that have their default."""
+    data = dataclasses.asdict(config)
+    for field in dataclasses.fields(config):
+        option = option_of(field)
+        if option is not None and option.omit and data[field.name] == field.default:
+            del data[field.name]
+    return data
 
 
 def from_json(kind: type[T], data: Mapping[str, Any], where: str) -> T:

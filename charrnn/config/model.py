@@ -11,6 +11,7 @@ from charrnn.config.fields import (
     NETWORK,
     REGULARIZATION,
     Options,
+    choice,
     flag,
     integer,
     number,
@@ -32,6 +33,8 @@ CellName = Literal[
     "gru",
     "gru-reset-after",
 ]
+EncoderName = Literal["", "forward", "bidirectional"]
+ContextName = Literal["", "fixed", "attention"]
 _OWN_CELL = re.compile(r"[A-Za-z][\w-]{0,63}@[0-9a-f]{64}", re.ASCII)
 MAX_SIZE = 2**16
 MAX_SYMBOLS = 0x110000
@@ -142,7 +145,18 @@ class _Sizes(Options):
 
 @dataclass(frozen=True)
 class ModelConfig(Form, _Sizes):
-    """The architecture: V tokens -> embedding (or one-hot) -> L layers of H units -> V logits."""
+    """The architecture: V tokens -> embedding (or one-hot) -> L layers of H units -> V logits.
+
+    A text model goes on with a text. A pair model writes a target for a source: an encoder reads
+    the source, and a context takes what it read to the layers, which are then the decoder.
+    """
+
+    encoder: str = choice(
+        EncoderName, "", "How the source of a pair is read.", panel=NETWORK, omit=True
+    )
+    context: str = choice(
+        ContextName, "", "What the decoder sees of the source.", panel=NETWORK, omit=True
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -151,8 +165,53 @@ class ModelConfig(Form, _Sizes):
                 "--cell jordan feeds the network's output back and has no state below it: "
                 "use --num-layers 1, and --input-depth for more matrices"
             )
+        if bool(self.encoder) != bool(self.context):
+            raise OptionError("a network has both an encoder and a context, or neither")
+        if self.encoder:
+            self._check_pairs()
+
+    def _check_pairs(self) -> None:
+        if self.vocab_size < 2:
+            raise OptionError("a pair model has a token to write and one that ends a target")
+        if self.cell == "jordan":
+            raise OptionError(
+                "--cell jordan feeds the network's output back, and an encoder has none: use "
+                "another cell for pairs"
+            )
+        if self.learned_start:
+            raise OptionError(
+                "--learned-start has no meaning for pairs, where the source decides the initial "
+                "state: leave it out"
+            )
+        if self.encoder == "bidirectional" and self.hidden_size % 2:
+            raise OptionError(
+                f"--encoder bidirectional divides the units among two directions: --hidden-size "
+                f"{self.hidden_size} must be even"
+            )
 
     @property
     def start_token(self) -> int:
         """Return the id that is read before a text's first token; it is never an output."""
         return self.vocab_size
+
+    @property
+    def alphabet_size(self) -> int:
+        """Return the number of tokens that stand for text: V, without the end of a target."""
+        return self.vocab_size - bool(self.encoder)
+
+    @property
+    def end_token(self) -> int:
+        """Return the id that ends a target, in a pair model; it is never an input."""
+        assert self.encoder, "a text model has no such token"
+        return self.alphabet_size
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """Return the directions in which the encoder reads; () in a text model."""
+        both = {"": (), "forward": ("forward",), "bidirectional": ("forward", "backward")}
+        return both[self.encoder]
+
+    @property
+    def encoder_size(self) -> int:
+        """Return the units of each direction of an encoder's layer, which together are H."""
+        return self.hidden_size // len(self.directions)

@@ -175,6 +175,6 @@ def _described(path: Path, header: Header) -> tuple[Model, dict[str, Any]]:
         raise ModelError(f"{path} is damaged: {error.message}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path} is damaged: its header is not readable") from error
-    if tokenizer.vocab_size != config.vocab_size:
+    if tokenizer.vocab_size != config.alphabet_size:
         raise ModelError(f"{path} is damaged: vocabulary and output layer differ in size")
     return model, described

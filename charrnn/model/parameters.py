@@ -16,6 +16,16 @@ output.hidden.k.weight      (H, H or Y)  deeper output maps, and their biases
 output.hidden.k.bias        (H,)
 output.weight               (V, Y)       Y: H, or L*H with skip connections, or H above a map
 output.bias                 (V,)
+
+A pair model has these, too. Source and target share the embedding; V counts the end of a target.
+
+encoder.layers.l.forward.*   like layers.l.*, for D units instead of H: the H units of an encoder's
+encoder.layers.l.backward.*               layer are divided among its directions
+context.start.NAME.weight   (L*H, H)     from the encoder's last outputs to a part of the initial
+context.start.NAME.bias     (L*H,)       state of every layer
+context.input.weight        (X, H)       from the same to what is added to the first layer's input
+attention.query.weight      (H, H)       from the first layer's outputs to queries; with attention,
+                                         X and Y of all that is above grow by H
 """
 
 from __future__ import annotations
@@ -41,11 +51,17 @@ def layer_of(config: ModelConfig) -> Layer:
     return Layer(find(config.cell), config.recurrent_depth, config.layer_norm)
 
 
-def input_sizes(config: ModelConfig) -> list[int]:
-    """Return the input size of each layer."""
+def input_sizes(config: ModelConfig, *, encoder: bool = False) -> list[int]:
+    """Return the input size of each layer, of the decoder in a pair model or of its encoder."""
     symbols = config.embedding_size or config.vocab_size + 1
     above = config.hidden_size + (symbols if config.skip_connections else 0)
+    above += 0 if encoder else _attended(config)
     return [symbols] + [above] * (config.num_layers - 1)
+
+
+def _attended(config: ModelConfig) -> int:
+    """Return how many values attention adds to an input."""
+    return config.hidden_size if config.context == "attention" else 0
 
 
 def shapes(config: ModelConfig) -> dict[str, Shape]:
@@ -54,19 +70,43 @@ def shapes(config: ModelConfig) -> dict[str, Shape]:
     named: dict[str, Shape] = {}
     if config.embedding_size:
         named["embedding"] = (config.vocab_size + 1, config.embedding_size)
+    if config.encoder:
+        named |= _encoder_shapes(config)
     for index, size in enumerate(input_sizes(config)):
         prefix = f"layers.{index}."
-        named |= _map_shapes(f"{prefix}input.", config.input_depth, size, hidden)
-        size = hidden if config.input_depth > 1 else size
-        for name, shape in recurrence.shapes(size, hidden, config.vocab_size).items():
-            named[prefix + name] = shape
+        named |= _layer_shapes(config, prefix, size, hidden)
         if config.learned_start:
             named |= {f"{prefix}start.{name}": (hidden,) for name in recurrence.cell.states}
-    size = hidden * (config.num_layers if config.skip_connections else 1)
+    size = hidden * (config.num_layers if config.skip_connections else 1) + _attended(config)
     named |= _map_shapes("output.hidden.", config.output_depth, size, hidden)
     named["output.weight"] = (config.vocab_size, hidden if config.output_depth > 1 else size)
     named["output.bias"] = (config.vocab_size,)
     return named
+
+
+def _encoder_shapes(config: ModelConfig) -> dict[str, Shape]:
+    """Return the shapes of an encoder, and of what takes the source to the decoder."""
+    hidden = config.hidden_size
+    named: dict[str, Shape] = {}
+    for index, size in enumerate(input_sizes(config, encoder=True)):
+        for direction in config.directions:
+            prefix = f"encoder.layers.{index}.{direction}."
+            named |= _layer_shapes(config, prefix, size, config.encoder_size)
+    for name in layer_of(config).cell.states:
+        named[f"context.start.{name}.weight"] = (config.num_layers * hidden, hidden)
+        named[f"context.start.{name}.bias"] = (config.num_layers * hidden,)
+    named["context.input.weight"] = (input_sizes(config)[0], hidden)
+    if config.context == "attention":
+        named["attention.query.weight"] = (hidden, hidden)
+    return named
+
+
+def _layer_shapes(config: ModelConfig, prefix: str, size: int, hidden: int) -> dict[str, Shape]:
+    """Return the shapes of a layer of `hidden` units with its input map."""
+    named = _map_shapes(f"{prefix}input.", config.input_depth, size, hidden)
+    size = hidden if config.input_depth > 1 else size
+    own = layer_of(config).shapes(size, hidden, config.vocab_size)
+    return named | {prefix + name: shape for name, shape in own.items()}
 
 
 def _map_shapes(prefix: str, depth: int, size: int, hidden: int) -> dict[str, Shape]:
@@ -92,7 +132,7 @@ def initial(
     `rule` and `forget_bias` are those of `charrnn.cells.Layer.initial`.
     """
     rng = np.random.default_rng([seed, 0x1217])
-    recurrence, hidden = layer_of(config), config.hidden_size
+    recurrence = layer_of(config)
     values: dict[str, NDArray[np.float32]] = {}
     for name, shape in shapes(config).items():
         if name == "embedding":
@@ -101,7 +141,7 @@ def initial(
             prefix = name.removesuffix("weight_ih")
             start = recurrence.initial(
                 shape[1],
-                hidden,
+                shape[0] // len(recurrence.cell.blocks),
                 rng,
                 output_size=config.vocab_size,
                 rule=rule,

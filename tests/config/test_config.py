@@ -511,3 +511,44 @@ def test_a_models_items_are_read_as_such_unless_the_user_says_otherwise() -> Non
     kept = model.options({"newline": "keep"})
     assert (kept.newline, kept.document_separator, kept.items) == ("keep", "\n", "")
     assert model.options({"document_separator": "%"}).document_separator == "%"
+
+
+PAIRS = {"vocab_size": 6, "hidden_size": 8, "encoder": "bidirectional", "context": "attention"}
+
+
+def test_files_of_text_models_say_nothing_of_pairs() -> None:
+    assert to_json(ModelConfig(5)).keys() & {"encoder", "context"} == set()
+    pairs = ModelConfig(**PAIRS)
+    assert to_json(pairs) == {**to_json(ModelConfig(6, hidden_size=8)), **PAIRS}
+    assert from_json(ModelConfig, to_json(pairs), "here") == pairs
+
+
+def test_a_pair_model_has_a_token_that_ends_a_target() -> None:
+    pairs, text = ModelConfig(**PAIRS), ModelConfig(5)
+    assert (pairs.alphabet_size, pairs.end_token, pairs.start_token) == (5, 5, 6)
+    assert (text.alphabet_size, text.start_token) == (5, 5)
+    assert text.directions == ()
+    assert (pairs.directions, pairs.encoder_size) == (("forward", "backward"), 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"context": ""}, "both an encoder and a context"),
+        ({"encoder": ""}, "both an encoder and a context"),
+        ({"encoder": "backward"}, "'backward' is not known"),
+        ({"context": "none"}, "'none' is not known"),
+        ({"hidden_size": 7}, "must be even"),
+        ({"learned_start": True}, "has no meaning for pairs"),
+        ({"cell": "jordan"}, "jordan feeds"),
+        ({"vocab_size": 1}, "a token to write"),
+    ],
+)
+def test_what_has_no_meaning_for_pairs_is_refused(change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(OptionError, match=sentence):
+        ModelConfig(**PAIRS | change)
+
+
+def test_one_direction_may_have_any_number_of_units() -> None:
+    config = ModelConfig(**PAIRS | {"encoder": "forward", "hidden_size": 7})
+    assert (config.directions, config.encoder_size) == (("forward",), 7)

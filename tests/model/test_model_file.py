@@ -14,12 +14,13 @@ import safetensors.numpy
 import strict_json
 
 from charrnn.cells import CELLS
-from charrnn.config import Form, ModelReading, Reading, to_json
+from charrnn.config import Form, ModelConfig, ModelReading, Reading, to_json
 from charrnn.errors import ModelError, RunError
 from charrnn.generator import Generator
-from charrnn.model import model_file
+from charrnn.model import model_file, parameters
 from charrnn.model.model_file import MODEL_NAME, Model
 from charrnn.storage import tensors
+from charrnn.text.tokenizer import CharTokenizer
 
 MakeModel = Callable[..., Model]
 
@@ -524,3 +525,13 @@ def test_a_too_large_model_is_refused_before_it_is_read(
 ) -> None:
     monkeypatch.setattr(model_file, "MAX_PARAMETERS", 100)
     assert "the maximum is 100" in _refused(path)
+
+
+def test_a_pair_model_has_one_token_more_than_its_alphabet(tmp_path: Path) -> None:
+    config = ModelConfig(4, "lstm", 2, 6, encoder="bidirectional", context="attention")
+    made = Model(config, CharTokenizer("abc"), parameters.initial(config, seed=1))
+    file = tmp_path / MODEL_NAME
+    model_file.save(file, made)
+    assert model_file.load(file).config == config
+    model_file.save(file, replace(made, tokenizer=CharTokenizer("abcd")))
+    assert "vocabulary and output layer differ" in _refused(file)

@@ -202,3 +202,66 @@ def test_layer_returns_one_layers_values_by_their_short_names() -> None:
     assert {name: value.tolist() for name, value in parameters.layer(values, 1).items()} == {
         "bias": [1]
     }
+
+
+PAIRS = {"encoder": "bidirectional", "context": "attention"}
+
+
+def test_names_and_shapes_of_a_pair_model_in_storage_order() -> None:
+    assert list(parameters.shapes(ModelConfig(V, "lstm", 2, 6, E, **PAIRS)).items()) == [
+        ("embedding", (12, 4)),
+        *_layer("encoder.layers.0.forward.", 3, 4),  # each direction has half of the units
+        *_layer("encoder.layers.0.backward.", 3, 4),
+        *_layer("encoder.layers.1.forward.", 3, 6),
+        *_layer("encoder.layers.1.backward.", 3, 6),
+        ("context.start.h.weight", (12, 6)),
+        ("context.start.h.bias", (12,)),
+        ("context.start.c.weight", (12, 6)),
+        ("context.start.c.bias", (12,)),
+        ("context.input.weight", (4, 6)),
+        ("attention.query.weight", (6, 6)),
+        *_layer("layers.0.", 6, 4),
+        *_layer("layers.1.", 6, 6 + 6),  # outputs below, and what attention found
+        ("output.weight", (11, 6 + 6)),
+        ("output.bias", (11,)),
+    ]
+
+
+def _layer(prefix: str, hidden: int, size: int) -> list[tuple[str, tuple[int, ...]]]:
+    shapes = {"weight_ih": (4 * hidden, size), "weight_hh": (4 * hidden, hidden)}
+    return [(prefix + name, shape) for name, shape in {**shapes, "bias": (4 * hidden,)}.items()]
+
+
+def test_shapes_of_a_pair_model_with_a_fixed_context_and_one_hot_tokens() -> None:
+    config = ModelConfig(V, "elman", 2, H, 0, encoder="forward", context="fixed")
+    shapes = parameters.shapes(config)
+    assert shapes["encoder.layers.0.forward.weight_ih"] == (7, 12)
+    assert shapes["context.input.weight"] == (12, 7)
+    assert shapes["layers.1.weight_ih"] == (7, 7)
+    assert shapes["output.weight"] == (11, 7)
+    assert not [name for name in shapes if "backward" in name or name.startswith("attention")]
+
+
+def test_skip_connections_and_deep_maps_of_a_pair_model() -> None:
+    form = {"input_depth": 2, "output_depth": 2, "skip_connections": True}
+    shapes = parameters.shapes(ModelConfig(V, "elman", 2, 6, E, **PAIRS, **form))
+    assert shapes["encoder.layers.1.backward.input.0.weight"] == (3, 6 + 4)
+    assert shapes["encoder.layers.1.backward.weight_ih"] == (3, 3)
+    assert shapes["layers.1.input.0.weight"] == (6, 6 + 4 + 6)
+    assert shapes["output.hidden.0.weight"] == (6, 2 * 6 + 6)
+
+
+@pytest.mark.parametrize("cell", [name for name in ALL if name != "jordan"])
+def test_initial_values_of_a_pair_model(cell: str) -> None:
+    config = ModelConfig(V, cell, 2, 6, E, **PAIRS)
+    values = parameters.initial(config, seed=1, forget_bias=2.0)
+    assert {name: value.shape for name, value in values.items()} == parameters.shapes(config)
+    assert list(values) == list(parameters.shapes(config))
+    for name, value in values.items():
+        if value.ndim == 2:
+            assert value.any(1).all(), name
+        elif name.startswith("context."):
+            assert not value.any(), name
+    if "f" in CELLS[cell].blocks:
+        block = values["encoder.layers.1.backward.bias"].reshape(-1, 3)
+        assert block[CELLS[cell].blocks.index("f")].tolist() == [2.0] * 3
