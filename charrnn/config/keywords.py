@@ -142,11 +142,17 @@ class TrainKeywords(TypedDict, total=False):
     """Read a list of items: lines, blank-lines (an item ends at a blank line), or the text that
     ends each item. Training shuffles them at every epoch and holds some out by hash; a sample is
     one item. Default: none."""
+    pairs: bool
+    r"""Read pairs: each line is a source, a tab and its target (\t, \n and \\ stand for a tab, a
+    line end and a backslash); in .jsonl files, an object with source and target. Default: False."""
+    swap: bool
+    """With `pairs`: read what is behind the tab as the source. Default: False."""
     max_unpacked: int | None
     """Maximum size in bytes of one decompressed file. Default: 200 times the compressed size."""
     split: Literal["position", "document", "hash"] | None
     """Hold out the end of the text (position), the last documents (document), or documents chosen
-    by a hash of their content (hash). Default: position; hash with `items`."""
+    by a hash of their content (hash; pairs by that of their source). Default: position; hash with
+    `items` and `pairs`."""
     valid_fraction: float
     """Fraction of the text held out for validation. Default: 0.1."""
     test_fraction: float

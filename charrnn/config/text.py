@@ -131,6 +131,15 @@ class Reading(Options):
         shown="none",
         parse=unescape,
     )
+    pairs: bool = switch(
+        r"Read pairs: each line is a source, a tab and its target (\t, \n and \\ stand for a tab, "
+        "a line end and a backslash); in .jsonl files, an object with source and target.",
+        panel=TEXT,
+        omit=True,
+    )
+    swap: bool = switch(
+        "With --pairs: read what is behind the tab as the source.", panel=TEXT, omit=True
+    )
     max_unpacked: int | None = integer(
         1,
         2**60,
@@ -142,6 +151,10 @@ class Reading(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.pairs:
+            self._check_pairs()
+        elif self.swap:
+            raise OptionError("--swap exchanges the two sides of pairs: add --pairs")
         if not self.items:
             return
         separator = ITEM_ENDS.get(self.items, self.items)
@@ -152,6 +165,15 @@ class Reading(Options):
         object.__setattr__(self, "document_separator", separator)
         if self.items in ITEM_ENDS:
             object.__setattr__(self, "newline", "lf")
+
+    def _check_pairs(self) -> None:
+        """Refuse what has no meaning for pairs; their lines end alike, whatever ends them."""
+        for name in ("items", "document_separator"):
+            if getattr(self, name):
+                raise OptionError(
+                    f"{flag(name)} says where an item ends, and each line is a pair: leave it out"
+                )
+        object.__setattr__(self, "newline", "lf")
 
 
 @dataclass(frozen=True)
@@ -164,6 +186,8 @@ class ModelReading(Options):
     document_separator: str = same(Reading, "document_separator", Reading.document_separator)
     items: str = same(Reading, "items", Reading.items)
     documents_apart: bool = switch("Whether each document began from the start state.")
+    pairs: bool = same(Reading, "pairs", default=False)
+    swap: bool = same(Reading, "swap", default=False)
 
     @property
     def separator(self) -> str:
@@ -173,7 +197,8 @@ class ModelReading(Options):
     def options(self, given: Mapping[str, Any] | None = None) -> Reading:
         """Return how to read a text for the model; the `given` options of a user come first."""
         given = dict(given or {})
-        known = {name: getattr(self, name) for name in ("encoding", "errors", "newline")}
+        names = ("encoding", "errors", "newline", "pairs", "swap")
+        known = {name: getattr(self, name) for name in names}
         known["document_separator"] = self.separator
         if not given.keys() & {"document_separator", "newline"}:  # items would decide them
             known["items"] = self.items
@@ -202,9 +227,9 @@ class TextOptions(Reading):
         SplitName,
         None,
         "Hold out the end of the text (position), the last documents (document), or documents "
-        "chosen by a hash of their content (hash).",
+        "chosen by a hash of their content (hash; pairs by that of their source).",
         panel=TEXT,
-        shown="position; hash with --items",
+        shown="position; hash with --items and --pairs",
     )
     valid_fraction: float = number(
         0.0, 0.9, 0.1, "Fraction of the text held out for validation.", panel=TEXT
@@ -216,7 +241,13 @@ class TextOptions(Reading):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.split is None:
-            object.__setattr__(self, "split", "hash" if self.items else "position")
+            by_hash = self.items or self.pairs
+            object.__setattr__(self, "split", "hash" if by_hash else "position")
+        if self.pairs and self.split != "hash":
+            raise OptionError(
+                f"--split {self.split} would put one source into two parts: pairs are split by a "
+                "hash of their source"
+            )
         if self.valid_fraction + self.test_fraction > 0.9:
             raise OptionError(
                 "--valid-fraction and --test-fraction leave less than a tenth to train on: "

@@ -28,6 +28,7 @@ from charrnn.text.encoding_guess import UTF8, decide
 from charrnn.text.find_files import find
 from charrnn.text.mojibake import MojibakeDetector
 from charrnn.text.oddities import Issue
+from charrnn.text.pair_lines import split_pairs
 from charrnn.text.reader import Progress, Reader, UndecidedError, silent
 from charrnn.text.sources import Source
 from charrnn.text.utf8 import CodePointCounter, code_points
@@ -109,7 +110,7 @@ class Corpus:
         """Yield each document that is not empty: the name of its file, and its text."""
         for source in self.sources:
             held: list[bytes] = []
-            for piece in _split(Reader([source], self.reading, silent, ""), self.reading):
+            for piece in _documents(Reader([source], self.reading, silent, "")):
                 if piece.begins and held:
                     yield source.name, b"".join(held)
                     held = []
@@ -132,7 +133,7 @@ class Corpus:
         """
         reader = Reader(self.sources, self.reading, progress, what)
         crc32 = 0
-        for piece in _split(reader, self.reading):
+        for piece in _documents(reader):
             crc32 = zlib.crc32(piece.data, crc32)
             yield piece
         if crc32 != self.crc32:
@@ -276,12 +277,18 @@ def survey(name: str, names: str, reader: Reader) -> Corpus:
     counter, digest, documents = CodePointCounter(), _Digest(), DocumentSurvey()
     mojibake = _Sampled()
     with BlockWorker(digest.update) as hashing:
-        pieces = _count(reader, counter, hashing, mojibake)
-        if reader.reading.document_separator or len(reader.sources) > 1:
-            for piece in _split(pieces, reader.reading):
+
+        def seen(pieces: Iterable[Piece]) -> Iterator[Piece]:
+            return _count(pieces, counter, hashing, mojibake)
+
+        if reader.reading.pairs:  # what is counted is what they say, not their lines
+            for piece in seen(split_pairs(reader)):
+                documents.add(piece)
+        elif reader.reading.document_separator or len(reader.sources) > 1:
+            for piece in _split(seen(reader), reader.reading):
                 documents.add(piece)
         else:  # one document, whose hash is the text's
-            for _ in pieces:
+            for _ in seen(reader):
                 pass
         hashing.finish()
     counts = counter.finish()
@@ -311,6 +318,11 @@ def survey(name: str, names: str, reader: Reader) -> Corpus:
         notices=tuple(reader.notices(line_ends)),
         issues=(*reader.issues(characters, line_ends), *mojibake.issues()),
     )
+
+
+def _documents(reader: Reader) -> Iterator[Piece]:
+    """Yield the text of a reader, document by document; of pairs, each side is one."""
+    return split_pairs(reader) if reader.reading.pairs else _split(reader, reader.reading)
 
 
 def _split(pieces: Iterable[Piece], reading: Reading) -> Iterator[Piece]:

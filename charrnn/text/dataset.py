@@ -160,7 +160,7 @@ class _Builder:
         return {use: text for use, text in given.items() if text is not None}
 
     def reading(self) -> ModelReading:
-        names = ("encoding", "errors", "newline", "document_separator", "items")
+        names = ("encoding", "errors", "newline", "document_separator", "items", "pairs", "swap")
         return ModelReading(**{name: getattr(self.corpus.reading, name) for name in names})
 
     def named(self, found: Dataset) -> Dataset:
@@ -174,7 +174,8 @@ class _Builder:
             for use, text in self.texts().items()
         }
         settings = [getattr(self.options, name) for name in _SETTINGS]
-        settings += ["items"] if self.options.items else []  # which are split in another way
+        # These are split in another way.
+        settings += [name for name in ("items", "pairs") if getattr(self.options, name)]
         decides = [manifest.FORMAT_VERSION, texts, settings]
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
 

@@ -1,4 +1,4 @@
-"""Notices a list of lines: names, titles or words, which `--items lines` reads as what they are."""
+"""Notices a list of lines that an option reads as what they are: names, titles, words, or pairs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,18 @@ ODD, PUNCTUATED = 0.02, 0.1
 
 
 def advice(text: Corpus) -> str | None:
-    """Return what `--items lines` would do for a list of lines; None for any other text."""
+    """Return what `--items lines` or `--pairs` would do for a list; None for any other text."""
+    if text.reading.pairs:
+        return None
     count = dict(zip(text.points.tolist(), text.counts.tolist(), strict=True)).get(10, 0)
     if text.reading.document_separator or count < MIN_LINES:
         return None
     lines = _first_lines(text)
+    if len(lines) >= MIN_LINES and all(line.count("\t") == 1 for line in lines):
+        return (
+            f"{text.name} looks like {count:,} pairs with a tab between them: --pairs would learn "
+            "to write what is behind the tab for what is before it"
+        )
     in_order = len(lines) >= MIN_LINES and _is_sorted(lines)
     if not in_order and not _is_list(lines):
         return None

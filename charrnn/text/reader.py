@@ -31,7 +31,13 @@ def silent(what: str, done: int, total: int) -> None:
 
 
 class Reader:
-    """Iterates once over the text of sources, in blocks of UTF-8; each file begins a document."""
+    """Iterates once over the text of sources, in blocks of UTF-8; each file begins a document.
+
+    Attributes:
+        sources: what is read, in order.
+        reading: how.
+        current: the name of the source whose block was yielded last.
+    """
 
     def __init__(
         self,
@@ -54,6 +60,7 @@ class Reader:
             keep_mark: keep a byte order mark as a character of the text.
         """
         self.sources, self.reading, self._keep_mark = sources, reading, keep_mark
+        self.current = ""
         self._progress, self._what = progress, what
         self._total = sum(_size(source) for source in sources)
         self._done = 0
@@ -96,7 +103,7 @@ class Reader:
 
     def __iter__(self) -> Iterator[Piece]:
         for source in self.sources:
-            begins = True
+            begins, self.current = True, source.name
             for block in self._line_ends(source, self._without_mark(source)):
                 if block:
                     yield Piece(begins, block)

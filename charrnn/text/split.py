@@ -17,6 +17,7 @@ from charrnn.text.reader import Progress
 from charrnn.text.utf8 import count_characters
 
 PARTS = ("train", "valid", "test")
+LABELS = 50  # different sources of pairs, below which they are labels
 
 
 @dataclass(frozen=True)
@@ -102,19 +103,32 @@ class Splitter:
     def _by_hash(self) -> Integers:
         """Choose by each document's hash, so that equal documents share a part; parts (D,).
 
-        Of the items of a list those with the smallest hashes are held out, as many as asked, and at
-        least one; how many other documents are is left to chance.
+        All pairs of one source share one (see `_side`). Of pairs, and of the items of a list, those
+        with the smallest hashes are held out, as many as asked, and at least one; how many other
+        documents are is left to chance.
         """
         self._require(2)
-        number = self._corpus.document_digests / 2.0**64
-        if self._options.items:
-            digests, which = np.unique(self._corpus.document_digests, return_inverse=True)
-            number = (np.arange(len(digests)) / len(digests))[which]
+        digests = self._deciding(self._corpus)
+        number = digests / 2.0**64
+        if self._options.items or self._options.pairs:
+            unique, which = np.unique(digests, return_inverse=True)
+            number = (np.arange(len(unique)) / len(unique))[which]
         held_out = self._valid_fraction + self._test_fraction
-        return np.where(number < self._test_fraction, 2, np.where(number < held_out, 1, 0))
+        parts = np.where(number < self._test_fraction, 2, np.where(number < held_out, 1, 0))
+        return np.repeat(parts, 2) if self._options.pairs else parts
+
+    def _deciding(self, corpus: Corpus) -> NDArray[np.uint64]:
+        """Return the hashes that decide the parts: of the documents (D,), or of one side (D/2,)."""
+        digests = corpus.document_digests
+        return digests[_side(self._corpus) :: 2] if self._options.pairs else digests
 
     def _require(self, needed: int) -> None:
         count = len(self._starts)
+        if self._options.pairs and len(np.unique(self._deciding(self._corpus))) < needed:
+            raise CorpusError(
+                f"{self._corpus.name} has pairs of one source, and {needed} sources are needed to "
+                "hold some out: add pairs, or use --valid-fraction 0"
+            )
         if count < needed and self._options.items:
             end = escape(self._options.document_separator)
             raise CorpusError(
@@ -142,14 +156,15 @@ class Splitter:
             yield PARTS[self._part_of[document]], piece
 
     def leaks(self) -> dict[str, Leak]:
-        """Count the documents of the other parts that the training part holds, too."""
-        digests = self._corpus.document_digests
-        known = digests[self._part_of == 0]
+        """Count the documents (of pairs, the sides that decide) that the training part repeats."""
+        digests, part_of = self._deciding(self._corpus), self._part_of
+        part_of = part_of[::2] if self._options.pairs else part_of
+        known = digests[part_of == 0]
         result = {}
         for index, name in enumerate(PARTS[1:], start=1):
             separate = self._separate[name]
             held_out: NDArray[np.uint64] = (
-                digests[self._part_of == index] if separate is None else separate.document_digests
+                digests[part_of == index] if separate is None else self._deciding(separate)
             )
             if len(held_out) and len(known):
                 result[name] = Leak(len(held_out), int(np.isin(held_out, known).sum()))
@@ -159,9 +174,20 @@ class Splitter:
         """Say how the parts were made."""
         held_out = self._valid_fraction or self._test_fraction
         how = [f"by {self._options.split}"] if held_out else []
+        if how and self._options.pairs:
+            how = [f"by hash of the {('source', 'target')[_side(self._corpus)]}"]
         separate = [name for name, text in self._separate.items() if text is not None]
         how += [f"{name} is a text of its own" for name in separate]
         return "; ".join(how) or "all of it trains"
+
+
+def _side(corpus: Corpus) -> int:
+    """Return which side of pairs decides their part: 0 for the source, 1 for the target.
+
+    Few sources with many targets are labels: held out as a whole, they would never be learned.
+    """
+    sources, targets = (len(np.unique(corpus.document_digests[side::2])) for side in (0, 1))
+    return 1 if sources < min(LABELS, targets) else 0
 
 
 def _cut(pieces: Iterator[Piece], cuts: tuple[int, int]) -> Iterator[tuple[str, Piece]]:
