@@ -20,7 +20,8 @@ from charrnn.network.module import CharRNN, detached
 from charrnn.storage import machine
 from charrnn.text import streams
 from charrnn.training import optimizer as optimizers
-from charrnn.training.training_step import BPTT
+from charrnn.training.stream_batches import StreamBatches
+from charrnn.training.training_step import Updater
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ def step(case: Case, kernel: sequence.Kernel) -> Step:
     values = parameters.initial(model, 1)
     network = CharRNN(model, values, sequence=kernel.run, bf16=kernel.bf16)
     made = streams.make(text(case), case.batch_size, case.seq_len, model.start_token, None)
-    bptt = BPTT(network.train(), made, config)
-    return lambda: bptt.update(1e-3)
+    updater = Updater(StreamBatches(network.train(), made, config))
+    return lambda: updater.update(1e-3)
 
 
 MODULES: dict[str, Callable[..., nn.Module]] = {

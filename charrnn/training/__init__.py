@@ -4,7 +4,9 @@
 
     plan            the sizes            setup            what is decided before the first step
     trainer         the loop             training_step    loss, gradient, clipping, update
+    stream_batches  what a step reads    batches          the values that the two exchange
+    best_weights    the best so far      divergence       losses worse than a guess's
     learning_rate   the schedule         budget           steps or minutes
     run             writes the folder, decides when a checkpoint is due
-    checkpoints     their files          state            what they hold
+    state           what a checkpoint holds
 """

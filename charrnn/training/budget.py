@@ -56,13 +56,13 @@ class Clock:
 
 
 def make(
-    config: TrainConfig, *, windows: int, started: float, begun: float, reserve: float
+    config: TrainConfig, *, per_epoch: int, started: float, begun: float, reserve: float
 ) -> Budget:
     """Return the budget of a training.
 
     Args:
         config: its minutes, epochs or steps.
-        windows: updates per epoch.
+        per_epoch: updates per epoch.
         started: when the command began (of `time.perf_counter`); minutes count from there.
         begun: when the training itself began.
         reserve: seconds reserved for the end of a training by the clock.
@@ -71,7 +71,7 @@ def make(
         return Steps(config.steps)
     steps = math.inf
     if config.epochs is not None:
-        steps = max(1, round(config.epochs * windows))
+        steps = max(1, round(config.epochs * per_epoch))
     if config.minutes is None:
         return Steps(steps)
     return Clock(started + 60 * config.minutes, steps, reserve, start=begun)

@@ -117,7 +117,7 @@ class Run:
         self._run_dir = setup.run_dir
         self.budget: Budget = budgets.make(
             setup.plan.train,
-            windows=trainer.bptt.streams.windows,
+            per_epoch=trainer.updater.batches.per_epoch,
             started=control.started - past.seconds,
             begun=trainer.start,
             reserve=past.reserve,
@@ -154,10 +154,10 @@ class Run:
                     yield event
         except DivergedError as error:
             yield from self._put(self._run_dir.summary.name, partial(self._write_diverged, error))
-            if not self._trainer.best:
-                yield from self._save_model(self._first_metrics(), self._trainer.first_values)
+            best = self._trainer.best.metrics
+            if not best:
+                yield from self._save_model(self._first_metrics(), self._trainer.best.first)
             yield from self._finish_writing()
-            best = self._trainer.best
             saved = f"the best weights (step {best.step:,})" if best else "the first weights"
             raise DivergedError(f"{error.message}; {saved} are in {self._run_dir.model}") from None
         result = yield from self._conclude(ended)
@@ -205,7 +205,7 @@ class Run:
             case SavePoint(last):
                 if last or self._is_checkpoint_due():
                     yield from self._save_checkpoint()
-                every, step = self._control.sample_every, self._trainer.bptt.step
+                every, step = self._control.sample_every, self._trainer.updater.step
                 if every and step and step % every == 0:
                     yield from self._save_sample(step)
 
@@ -219,7 +219,7 @@ class Run:
 
     def _save_sample(self, step: int) -> Iterator[Notice]:
         setup = self._setup
-        text = sample_text(self._trainer.bptt.network, setup.data, setup.plan)
+        text = sample_text(self._trainer.updater.network, setup.data, setup.plan)
         yield from self._put("sample", partial(self._run_dir.write_sample, step, text))
 
     def _write_metrics(self, text: bytes) -> None:
@@ -242,14 +242,16 @@ class Run:
 
     def _first_metrics(self) -> Metrics:
         """Return the metrics of the first weights."""
-        return Metrics(0, 0.0, 0, 0.0, 0.0, self._trainer.first_nats, None, 0.0, 0.0, 0.0, 0.0)
+        return Metrics(
+            0, 0.0, 0, 0.0, 0.0, self._trainer.divergence.first_nats, None, 0.0, 0.0, 0.0, 0.0
+        )
 
     def _write_diverged(self, error: DivergedError) -> None:
         """Write summary.json of a training that diverged."""
-        best = self._trainer.best
+        best = self._trainer.best.metrics
         content = {
             "run_dir": str(self._run_dir.path),
-            "steps": self._trainer.bptt.step,
+            "steps": self._trainer.updater.step,
             "seconds": self._seconds(),
             "train_nats": best.train_nats if best else None,
             "valid_nats": best.valid_nats if best else None,
@@ -261,7 +263,7 @@ class Run:
     def _is_checkpoint_due(self) -> bool:
         every = self._control.checkpoint_every
         if every is not None:
-            return self._trainer.bptt.step % every == 0
+            return self._trainer.updater.step % every == 0
         seconds = max(60 * SAVE_MINUTES, self._save_seconds / SAVE_SHARE)
         return time.perf_counter() - self._saved_at >= seconds
 
@@ -300,7 +302,7 @@ class Run:
 
     def _conclude(self, ended: Ended) -> Generator[Notice, None, Result]:
         """Score the best weights on the whole validation text, save them, and sum up."""
-        network, stop = self._trainer.bptt.network, self._control.stop
+        network, stop = self._trainer.updater.network, self._control.stop
         validation = self._setup.validation
         network.load(ended.values)
         interrupted = ended.interrupted
@@ -311,10 +313,11 @@ class Run:
                 window_nats = validation.window_nats(network, stop)
             except InterruptedScoring:
                 interrupted = True
-        if score and score.nats > self._trainer.chance_nats:
+        chance = self._trainer.divergence.chance_nats
+        if score and score.nats > chance:
             yield Notice(
                 f"the held-out text is predicted no better than by chance "
-                f"({self._trainer.chance_nats:.4f} nats per character): train longer, or check "
+                f"({chance:.4f} nats per character): train longer, or check "
                 "that it is like the rest of the text"
             )
         yield from self._save_model(

@@ -21,8 +21,9 @@ from charrnn.text.open import Texts
 from charrnn.text.reader import Progress, silent
 from charrnn.training.events import Values
 from charrnn.training.plan import Plan
+from charrnn.training.stream_batches import StreamBatches
 from charrnn.training.trainer import Trainer
-from charrnn.training.training_step import BPTT
+from charrnn.training.training_step import Updater
 from charrnn.training.validation import Validation
 
 
@@ -94,6 +95,13 @@ def make_trainer(setup: Setup, values: Values) -> Trainer:
         scoring=exact.run,
         bf16=setup.kernel.bf16,
     ).to(setup.device)
+    updater = Updater(_batches(setup, network))
+    return Trainer(updater, setup.validation, data.characters_per_token)
+
+
+def _batches(setup: Setup, network: CharRNN) -> StreamBatches:
+    """Return what a network reads in training, from its beginning."""
+    model, train, data = setup.plan.model, setup.plan.train, setup.data
     made = streams.make(
         data.train,
         train.batch_size,
@@ -105,4 +113,4 @@ def make_trainer(setup: Setup, values: Values) -> Trainer:
         train.seed if setup.options.items else None,
         begins_anew=model.learned_start and train.state == "carry",
     )
-    return Trainer(BPTT(network, made, train), setup.validation, data.characters_per_token)
+    return StreamBatches(network, made, train)

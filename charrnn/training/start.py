@@ -34,7 +34,8 @@ from charrnn.training.setup import (
     initial_values,
     make_trainer,
 )
-from charrnn.training.training_step import BPTT
+from charrnn.training.stream_batches import StreamBatches
+from charrnn.training.training_step import Updater
 
 MEASURED_WINDOW = 256  # steps at most of a window whose speed is measured
 SHORTEST_WINDOW = 8  # that is planned for documents
@@ -201,8 +202,8 @@ def _speed(
     steps = min(train.seq_len, MEASURED_WINDOW)
     ids = data.train[: train.batch_size * steps]
     short = streams.make(ids, train.batch_size, steps, model.start_token, None)
-    bptt = BPTT(network, short, train)
-    read = plan.measure(lambda: bptt.update(1e-3), train.batch_size * steps)
+    updater = Updater(StreamBatches(network, short, train))
+    read = plan.measure(lambda: updater.update(1e-3), train.batch_size * steps)
     return read * train.update_every / train.seq_len
 
 

@@ -16,8 +16,8 @@ import torch
 
 from charrnn.errors import ModelError
 from charrnn.storage.tensors import Arrays
-from charrnn.text.streams import Cursor
 from charrnn.training import optimizer
+from charrnn.training.batches import Position
 from charrnn.training.events import Metrics
 from charrnn.training.trainer import Trainer
 
@@ -38,7 +38,7 @@ class TrainingState:
     Attributes:
         step: updates made.
         epoch: epochs done.
-        window: windows of this epoch done.
+        window: batches of this epoch done.
         seconds: trained so far.
         reported: reports made.
         validated: validations made.
@@ -130,34 +130,30 @@ class TrainingState:
 
 def capture(trainer: Trainer) -> TrainingState:
     """Return copies of everything; the trainer stays as it is."""
-    bptt = trainer.bptt
-    network, cells = bptt.network, bptt.network.layer.cell.states
+    updater, network = trainer.updater, trainer.updater.network
+    position = updater.batches.position()
     generators = {"cpu": _array(torch.get_rng_state())}
     if network.device.type == "cuda":  # only on CUDA
         generators["cuda"] = _array(torch.cuda.get_rng_state(network.device))
     return TrainingState(
-        step=bptt.step,
-        epoch=bptt.cursor.epoch,
-        window=bptt.cursor.window,
+        step=updater.step,
+        epoch=position.epoch,
+        window=position.batch,
         seconds=trainer.seconds,
         reported=trainer.reported,
         validated=trainer.validated,
         rollbacks=trainer.rollbacks,
-        learning_rate=bptt.optimizer.param_groups[0]["lr"],
-        best=trainer.best,
-        first_nats=trainer.first_nats,
+        learning_rate=updater.optimizer.param_groups[0]["lr"],
+        best=trainer.best.metrics,
+        first_nats=trainer.divergence.first_nats,
         weights=network.values(),
-        best_weights=dict(trainer.best_values),
-        optimizer=optimizer.state(bptt.optimizer, network),
-        carried={
-            f"{layer}.{name}": _array(part)
-            for layer, parts in enumerate(bptt.carried)
-            for name, part in zip(cells, parts, strict=True)
-        },
+        best_weights=dict(trainer.best.values),
+        optimizer=optimizer.state(updater.optimizer, network),
+        carried=position.carried,
         generators=generators,
-        losses=_array(torch.stack(bptt.losses) if bptt.losses else torch.zeros(0)),
-        norms=np.array(bptt.norms, np.float64),
-        durations=np.array(bptt.durations, np.float32),
+        losses=_array(torch.stack(updater.losses) if updater.losses else torch.zeros(0)),
+        norms=np.array(updater.norms, np.float64),
+        durations=np.array(updater.durations, np.float32),
     )
 
 
@@ -167,28 +163,19 @@ def restore(trainer: Trainer, state: TrainingState) -> None:
     Raises:
         ModelError: the state is not that of such a training.
     """
-    bptt = trainer.bptt
-    network, device = bptt.network, bptt.network.device
-    if state.window >= bptt.streams.windows:
-        raise ModelError("the state is damaged: its position is behind the text's end")
-    optimizer.restore(bptt.optimizer, network, state.optimizer)
-    optimizer.set_rate(bptt.optimizer, state.learning_rate)
+    updater, network = trainer.updater, trainer.updater.network
+    updater.batches.restore(Position(state.epoch, state.window, state.carried))
+    optimizer.restore(updater.optimizer, network, state.optimizer)
+    optimizer.set_rate(updater.optimizer, state.learning_rate)
     network.load(state.weights)
-    bptt.step, bptt.cursor = state.step, Cursor(state.epoch, state.window)
-    bptt.carried = tuple(
-        tuple(
-            torch.from_numpy(state.carried[f"{layer}.{name}"]).to(device)
-            for name in network.layer.cell.states
-        )
-        for layer in range(network.config.num_layers)
-    )
-    bptt.losses = list(torch.from_numpy(state.losses).to(device).unbind())
-    bptt.norms = state.norms.tolist()
-    bptt.durations = state.durations.tolist()
+    updater.step = state.step
+    updater.losses = list(torch.from_numpy(state.losses).to(network.device).unbind())
+    updater.norms = state.norms.tolist()
+    updater.durations = state.durations.tolist()
     trainer.seconds = state.seconds
     trainer.reported, trainer.validated = state.reported, state.validated
-    trainer.rollbacks, trainer.first_nats = state.rollbacks, state.first_nats
-    trainer.best, trainer.best_values = state.best, state.best_weights
+    trainer.rollbacks, trainer.divergence.first_nats = state.rollbacks, state.first_nats
+    trainer.best.metrics, trainer.best.values = state.best, state.best_weights
 
 
 def restore_generators(state: TrainingState, device: torch.device) -> list[str]:

@@ -3,7 +3,7 @@
 The loop yields what happens. The weights that are best on the validation text are saved. A step
 whose loss or gradient is not finite is not made: the training continues from the best weights with
 a smaller learning rate. A training whose losses at its end are clearly worse than those of a guess
-has diverged as well; see `Trainer.has_diverged`.
+has diverged as well; see `Divergence`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from charrnn.errors import DivergedError
 from charrnn.network.module import CharRNN
 from charrnn.training import learning_rate
 from charrnn.training import validation as validations
+from charrnn.training.best_weights import BestWeights, deciding_nats
 from charrnn.training.budget import Budget, Clock
+from charrnn.training.divergence import Divergence
 from charrnn.training.events import Best, Metrics, Notice, Progress, Stop, Values, never
-from charrnn.training.training_step import BPTT
+from charrnn.training.training_step import Updater
 from charrnn.training.validation import InterruptedScoring, Validation
 
 MAX_VALIDATIONS = 20  # per run
@@ -33,10 +34,6 @@ REPORTS = 200  # lines of metrics per run
 LONG_SCORING = 0.2  # part of the time that scoring may take without a notice
 MAX_ROLLBACKS = 3
 ROLLBACK_RATE = 0.5  # each rollback multiplies the learning rate by this
-# Losses so many times that of a guess mean that a training diverged: windows differ by less. In the
-# first updates the loss of the first weights is the measure, if it is larger.
-DIVERGED = 1.1
-FIRST_UPDATES = 100
 
 
 @dataclass(frozen=True)
@@ -73,30 +70,27 @@ class Trainer:
     """Trains a network until its budget is used up.
 
     Attributes:
-        bptt: makes the updates.
+        updater: makes the updates.
         validation: scores the network.
         characters_per_token: mean over the training text.
+        best: the best weights so far.
+        divergence: tells whether the training has diverged.
         start: when the training began (`time.perf_counter`).
         reported: reports made, out of `REPORTS` per run.
         validated: validations made.
-        rollbacks: how often the training diverged.
-        best: the metrics of the best weights; None before the first validation.
-        best_values: the best weights.
-        first_values: the weights before the first update.
-        first_nats: their loss per character on the first window; NaN before it was read.
+        rollbacks: how often a step was not finite.
     """
 
     def __init__(
-        self, bptt: BPTT, validation: Validation, characters_per_token: float = 1.0
+        self, updater: Updater, validation: Validation, characters_per_token: float = 1.0
     ) -> None:
-        self.bptt, self.validation = bptt, validation
+        network = updater.network
+        self.updater, self.validation = updater, validation
         self.characters_per_token = characters_per_token
-        self.first_values: Values = bptt.network.values()
-        self.first_nats = math.nan
+        self.best = BestWeights(network)
+        self.divergence = Divergence(math.log(network.config.vocab_size) / characters_per_token)
         self.start = time.perf_counter()
         self.reported = self.validated = self.rollbacks = 0
-        self.best: Metrics | None = None
-        self.best_values: Values = {}
 
     @property
     def seconds(self) -> float:
@@ -119,42 +113,42 @@ class Trainer:
             DivergedError: the loss or the gradient was not finite more than `MAX_ROLLBACKS` times,
                 or the losses at the end are worse than those of a guess.
         """
-        self.bptt.network.train()
-        if isinstance(budget, Clock) and not self.bptt.step:
-            yield from _measure_scoring(self.bptt.network, self.validation, budget)
+        self.updater.network.train()
+        if isinstance(budget, Clock) and not self.updater.step:
+            yield from _measure_scoring(self.updater.network, self.validation, budget)
         count = self._validation_count(characters)
-        fraction = budget.fraction(self.bptt.step)
+        fraction = budget.fraction(self.updater.step)
         self.reported = min(self.reported, int(fraction * REPORTS))
         self.validated = min(self.validated, _validations_due(fraction, count))
         while True:
-            fraction = budget.fraction(self.bptt.step)
+            fraction = budget.fraction(self.updater.step)
             interrupted = stop()
-            if self.bptt.step and (interrupted or fraction >= 1):
+            if self.updater.step and (interrupted or fraction >= 1):
                 yield SavePoint(last=True)
                 yield from self._end(budget, fraction, interrupted)
                 return
-            if self.bptt.step:
+            if self.updater.step:
                 try:
                     yield from self._report(budget, fraction, count, stop)
                 except InterruptedScoring:
                     yield SavePoint(last=True)
-                    yield from self._end(budget, fraction, True, validate=not self.best)
+                    yield from self._end(budget, fraction, True, validate=not self.best.metrics)
                     return
                 yield SavePoint()
-            made = self.bptt.update(self.learning_rate(fraction))
-            if math.isnan(self.first_nats) and not self.bptt.step - made:
-                self.first_nats = self._mean(self.bptt.losses)
+            made = self.updater.update(self.learning_rate(fraction))
+            if math.isnan(self.divergence.first_nats) and not self.updater.step - made:
+                self.divergence.first_nats = self._mean(self.updater.losses)
             if not made:
                 yield self._roll_back()
 
     def learning_rate(self, fraction: float) -> float:
         """Return the learning rate when this part of the budget is used."""
-        peak = self.bptt.config.learning_rate
+        peak = self.updater.config.learning_rate
         return learning_rate.schedule(fraction) * peak * ROLLBACK_RATE**self.rollbacks
 
     def _validation_count(self, characters: float) -> int:
         """Return how often a run that reads this many characters is validated."""
-        read = min(validations.VALID_CAP, len(self.validation.ids))
+        read = min(validations.VALID_CAP, self.validation.length)
         affordable = VALIDATION_SHARE * characters / max(1, read)
         return max(2, min(MAX_VALIDATIONS, int(affordable)))
 
@@ -167,13 +161,13 @@ class Trainer:
             self.validated = _validations_due(fraction, count)
             self.reported = int(fraction * REPORTS)
         elif int(fraction * REPORTS) > self.reported:
-            yield Progress(self.metrics(fraction, None), self.bptt.network)
+            yield Progress(self.metrics(fraction, None), self.updater.network)
             self.reported = int(fraction * REPORTS)
 
     def _results(self, metrics: Metrics) -> Iterator[Best | Progress]:
         if self.save_if_best(metrics):
-            yield Best(metrics, self.best_values)
-        yield Progress(metrics, self.bptt.network)
+            yield Best(metrics, self.best.values)
+        yield Progress(metrics, self.updater.network)
 
     def _end(
         self, budget: Budget, fraction: float, interrupted: bool, validate: bool = True
@@ -184,14 +178,15 @@ class Trainer:
             yield from self._results(metrics)
         else:
             metrics = self.metrics(fraction, None)
-            yield Progress(metrics, self.bptt.network)
-        if not self.best or (self.has_diverged(metrics) and not interrupted):
+            yield Progress(metrics, self.updater.network)
+        best = self.best.metrics
+        if not best or (self.divergence.has_come(metrics) and not interrupted):
             raise DivergedError(
-                f"the training diverged: at its end, step {self.bptt.step}, the loss is "
-                f"{_nats(metrics):.4g} nats per character, and that of a guess among all tokens "
-                f"is {self.chance_nats:.4g}; lower --learning-rate or --clip-norm"
+                f"the training diverged: at its end, step {self.updater.step}, the loss is "
+                f"{deciding_nats(metrics):.4g} nats per character, and that of a guess among all "
+                f"tokens is {self.divergence.chance_nats:.4g}; lower --learning-rate or --clip-norm"
             )
-        yield Ended(metrics, self.best, self.best_values, interrupted)
+        yield Ended(metrics, best, self.best.values, interrupted)
 
     def _roll_back(self) -> Notice:
         """Continue from the best weights, or the initial ones, at a smaller learning rate.
@@ -199,17 +194,17 @@ class Trainer:
         Raises:
             DivergedError: that was done `MAX_ROLLBACKS` times already.
         """
-        bptt = self.bptt
-        loss, norm = float(bptt.losses.pop()), bptt.norms.pop()
-        what = f"the training diverged at step {bptt.step}: loss {loss}, gradient norm {norm}"
+        updater, best = self.updater, self.best.metrics
+        loss, norm = float(updater.losses.pop()), updater.norms.pop()
+        what = f"the training diverged at step {updater.step}: loss {loss}, gradient norm {norm}"
         if self.rollbacks == MAX_ROLLBACKS:
             raise DivergedError(
                 f"{what}, after {MAX_ROLLBACKS} restarts at smaller learning rates; lower "
                 "--learning-rate or --clip-norm"
             )
         self.rollbacks += 1
-        bptt.restart(self.best_values or self.first_values)
-        weights = f"best weights (step {self.best.step})" if self.best else "initial weights"
+        updater.restart(self.best.values or self.best.first)
+        weights = f"best weights (step {best.step})" if best else "initial weights"
         return Notice(f"{what}; restarting from the {weights} at half the learning rate")
 
     def validate(self, budget: Budget, stop: Stop = never) -> float | None:
@@ -221,27 +216,27 @@ class Trainer:
             InterruptedScoring: `stop` returned True.
         """
         if isinstance(budget, Clock):
-            budget.reserve = self.validation.seconds(self.bptt.network)
-        return self.validation.estimate(self.bptt.network, stop)
+            budget.reserve = self.validation.seconds(self.updater.network)
+        return self.validation.estimate(self.updater.network, stop)
 
     def metrics(self, fraction: float, valid_nats: float | None) -> Metrics:
         """Return the metrics now, and start to collect those of the next report."""
-        bptt = self.bptt
-        characters = bptt.streams.counted * self.characters_per_token
-        losses, bptt.losses = bptt.losses, []
-        norms, bptt.norms = bptt.norms, []
+        updater = self.updater
+        characters = updater.batches.tokens * self.characters_per_token
+        losses, updater.losses = updater.losses, []
+        norms, updater.norms = updater.norms, []
         return Metrics(
-            step=bptt.step,
-            epoch=bptt.cursor.epoch + bptt.cursor.window / bptt.streams.windows,
-            characters=round(bptt.step * characters),
+            step=updater.step,
+            epoch=updater.batches.epochs,
+            characters=round(updater.step * characters),
             fraction=min(fraction, 1.0),
             seconds=self.seconds,
             train_nats=self._mean(losses),
             valid_nats=valid_nats,
-            learning_rate=bptt.optimizer.param_groups[0]["lr"],
+            learning_rate=updater.optimizer.param_groups[0]["lr"],
             grad_norm=max(norms, default=0.0),
-            clipped=sum(norm > bptt.config.clip_norm for norm in norms) / max(1, len(norms)),
-            chars_per_second=characters / statistics.median(bptt.durations),
+            clipped=sum(norm > updater.config.clip_norm for norm in norms) / max(1, len(norms)),
+            chars_per_second=characters / statistics.median(updater.durations),
         )
 
     def _mean(self, losses: list[torch.Tensor]) -> float:
@@ -250,45 +245,12 @@ class Trainer:
             return math.nan
         return float(torch.stack(losses).mean()) / self.characters_per_token
 
-    @property
-    def chance_nats(self) -> float:
-        """The nats per character of a guess among all tokens."""
-        return math.log(self.bptt.network.config.vocab_size) / self.characters_per_token
-
-    def has_diverged(self, metrics: Metrics) -> bool:
-        """Return whether training and validation loss are clearly worse than that of a guess.
-
-        In the first updates, also worse than that of the first weights. Only one of the losses may
-        be large for another reason: the validation text is not like the training text.
-        """
-        limit = self.chance_nats
-        if metrics.step < FIRST_UPDATES and math.isfinite(self.first_nats):
-            limit = max(limit, self.first_nats)
-        return _are_above(metrics, DIVERGED * limit)
-
     def save_if_best(self, metrics: Metrics) -> bool:
         """Save the weights if they are the best so far; return whether they are.
 
-        The loss on the validation text decides, or without one the training loss. Weights of a
-        training that has diverged are not saved.
+        Weights of a training that has diverged are not saved.
         """
-        nats = _nats(metrics)
-        if (
-            self.has_diverged(metrics)
-            or not math.isfinite(nats)
-            or (self.best and not nats < _nats(self.best))
-        ):
-            return False
-        values = self.bptt.network.values()
-        if not all(np.isfinite(value).all() for value in values.values()):
-            return False
-        self.best, self.best_values = metrics, values
-        return True
-
-
-def _nats(metrics: Metrics) -> float:
-    """Return the loss that decides which weights are the best."""
-    return metrics.train_nats if metrics.valid_nats is None else metrics.valid_nats
+        return not self.divergence.has_come(metrics) and self.best.take_if_better(metrics)
 
 
 def _validations_due(fraction: float, count: int) -> int:
@@ -300,18 +262,10 @@ def _measure_scoring(network: CharRNN, validation: Validation, clock: Clock) -> 
     """Reserve time for the scoring at the end; say so if it is much of a short training."""
     validation.seconds(network)  # compiles, which the measurement leaves out
     clock.reserve = validation.seconds(network)
-    left, length = clock.deadline - clock.start, len(validation.ids)
+    left, length = clock.deadline - clock.start, validation.length
     if clock.reserve > LONG_SCORING * left and length > validations.VALID_CAP:
         yield Notice(
             f"scoring the {length:,} held-out tokens at the end will take about "
             f"{min(clock.reserve, left):.0f} of {left:.0f} seconds: hold out less "
             "(--valid-fraction, or a shorter --valid) or train longer (--minutes)"
         )
-
-
-def _are_above(metrics: Metrics, limit: float) -> bool:
-    """Return whether all losses that are known are above a limit, or not numbers."""
-    known = [metrics.valid_nats] if metrics.valid_nats is not None else []
-    if not math.isnan(metrics.train_nats):  # it is if no update was made since the last report
-        known.append(metrics.train_nats)
-    return bool(known) and not any(nats <= limit for nats in known)

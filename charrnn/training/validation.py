@@ -69,6 +69,11 @@ class Validation:
     tokenizer: Tokenizer
     documents: NDArray[np.integer[Any]] | None = None
 
+    @property
+    def length(self) -> int:
+        """N, the number of tokens."""
+        return len(self.ids)
+
     @torch.no_grad()
     def estimate(self, network: CharRNN, stop: Stop) -> float | None:
         """Return the nats on at most `VALID_CAP` tokens, evenly spread; None without a text.
@@ -78,7 +83,7 @@ class Validation:
         Raises:
             InterruptedScoring: `stop` returned True.
         """
-        if not len(self.ids):
+        if not self.length:
             return None
         return self._score(Interruptible(network, stop, quick=True), VALID_CAP).nats
 
@@ -89,7 +94,7 @@ class Validation:
         Raises:
             InterruptedScoring: `stop` returned True.
         """
-        return self._score(Interruptible(network, stop)) if len(self.ids) else None
+        return self._score(Interruptible(network, stop)) if self.length else None
 
     @torch.no_grad()
     def window_nats(self, network: CharRNN, stop: Stop) -> float | None:
@@ -116,7 +121,7 @@ class Validation:
 
         Scoring is measured on a few chunks; at the end come `estimate`, `score` and `window_nats`.
         """
-        length = len(self.ids)
+        length = self.length
         if not length:
             return LEAVING
         chunk = np.zeros((scoring.SHORT_CHUNK, scoring.MAX_STREAMS), np.int64)

@@ -30,7 +30,8 @@ from charrnn.text.documents import Piece, split_documents
 from charrnn.text.streams import IGNORED, Cursor
 from charrnn.text.tokenizer import CharTokenizer
 from charrnn.training.events import Result
-from charrnn.training.training_step import BPTT
+from charrnn.training.stream_batches import StreamBatches
+from charrnn.training.training_step import Updater
 
 START = 3
 LENGTHS = [5, 1, 12, 3, 4, 8, 2, 7]
@@ -105,15 +106,15 @@ def test_training_reads_each_document_as_if_it_were_alone(
     network = CharRNN(model, make_values(model), sequence=kernel.run)
     config = TrainConfig(seq_len=3, update_every=3, batch_size=1, reset_at_documents=True)
     made = streams.make(ids, 1, 3, START, None, documents=starts)
-    bptt = BPTT(network.train(), made, config)
+    updater = Updater(StreamBatches(network.train(), made, config))
     with torch.no_grad():
         wanted = [alone(network, document).split(3) for document in documents]
     expected = torch.cat([part.mean()[None] for parts in wanted for part in parts])
     first = network.values()
     for _ in range(made.windows):
-        assert bptt.update(0.0)
+        assert updater.update(0.0)
         network.load(first)  # a rate of 0, but weight decay
-    torch.testing.assert_close(torch.stack(bptt.losses), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(torch.stack(updater.losses), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_gradient_is_that_of_the_documents_and_of_the_learned_start(
@@ -125,13 +126,9 @@ def test_the_gradient_is_that_of_the_documents_and_of_the_learned_start(
     network = CharRNN(model, make_values(model))
     config = TrainConfig(seq_len=4, update_every=4, batch_size=2, reset_at_documents=True)
     made = streams.make(ids, 2, 4, START, None, documents=starts)
-    bptt = BPTT(network, made, config)
-    bptt.cursor = Cursor(0, 1)  # the second and the fourth document
-    window = made.window(bptt.cursor)
-    assert window.begins is not None
-    bptt.carried = network.reset_rows(bptt.carried, torch.from_numpy(window.begins))
-    loss, _, _ = bptt.loss(window)
-    loss.backward()  # type: ignore[no-untyped-call]
+    batches = StreamBatches(network, made, config)
+    batches.cursor = Cursor(0, 1)  # the second and the fourth document
+    batches.loss().nats.backward()  # type: ignore[no-untyped-call]
     found = {name: weight.grad for name, weight in network.weights().items()}
     network.zero_grad()
     torch.cat([alone(network, documents[1]), alone(network, documents[3])]).mean().backward()

@@ -17,7 +17,8 @@ from charrnn.model import parameters
 from charrnn.network.module import CharRNN
 from charrnn.text import streams
 from charrnn.training import effects
-from charrnn.training.training_step import BPTT
+from charrnn.training.stream_batches import StreamBatches
+from charrnn.training.training_step import Updater
 
 ASKED: dict[str, dict[str, Any]] = {
     **{name: {name: True} for name in ("skip_connections", "learned_start", "layer_norm")},
@@ -57,11 +58,12 @@ def trained(options: TrainOptions) -> bytes:
     values = parameters.initial(model, train.seed, train.init, train.forget_bias)
     network = CharRNN(model, values, regularizers=train)
     ids = np.random.default_rng(5).integers(0, 4, 60).astype(np.uint8)
-    bptt = BPTT(network, streams.make(ids, 2, 4, model.start_token, None), train)
+    made = streams.make(ids, 2, 4, model.start_token, None)
+    updater = Updater(StreamBatches(network, made, train))
     torch.manual_seed(train.seed)
     network.train()
     for _ in range(3):
-        bptt.update(0.05)
+        updater.update(0.05)
     return b"".join(value.tobytes() for value in network.values().values())
 
 

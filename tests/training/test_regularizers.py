@@ -19,13 +19,14 @@ from charrnn.network.module import CharRNN, Noise, Outputs
 from charrnn.text import streams
 from charrnn.training import regularizers
 from charrnn.training.regularizers import Recorder
-from charrnn.training.training_step import BPTT
+from charrnn.training.stream_batches import StreamBatches
+from charrnn.training.training_step import Updater
 
 Make = Callable[..., dict[str, NDArray[Any]]]
 PLAIN = ["elman", "irnn", "preactivation"]  # their state is all that is carried
 
 
-def _bptt(make_values: Make, cell: str = "elman", layers: int = 1, **more: Any) -> BPTT:
+def _updater(make_values: Make, cell: str = "elman", layers: int = 1, **more: Any) -> Updater:
     """Return a training in float64, with the plain loop, on two streams of 24 tokens."""
     config = ModelConfig(4, cell, layers, 5, 3)
     settings = {"seq_len": 6, "update_every": 6, "clip_norm": math.inf, "learning_rate": 0.01}
@@ -34,11 +35,11 @@ def _bptt(make_values: Make, cell: str = "elman", layers: int = 1, **more: Any) 
     ids = np.random.default_rng(5).integers(0, 4, 48).astype(np.uint8)
     network = CharRNN(config, values, regularizers=train)
     made = streams.make(ids, 2, train.seq_len, config.start_token, None, train.update_every)
-    return BPTT(network, made, train)
+    return Updater(StreamBatches(network, made, train))
 
 
-def _gradients(bptt: BPTT) -> dict[str, Tensor]:
-    found = {name: weight.grad for name, weight in bptt.network.weights().items()}
+def _gradients(updater: Updater) -> dict[str, Tensor]:
+    found = {name: weight.grad for name, weight in updater.network.weights().items()}
     return {name: gradient for name, gradient in found.items() if gradient is not None}
 
 
@@ -71,20 +72,19 @@ def test_a_penalty_is_added_to_the_gradient_and_not_to_the_reported_loss(
     make_values: Make, kept: dict[str, float], dropout: float, k1: int, k2: int
 ) -> None:
     shape = {"seq_len": k2, "update_every": k1, "dropout": dropout, "locked_dropout": True}
-    with_it, without = (_bptt(make_values, **shape, **more) for more in (kept, {}))
-    for bptt in (with_it, without):
+    with_it, without = (_updater(make_values, **shape, **more) for more in (kept, {}))
+    for updater in (with_it, without):
         torch.manual_seed(1)
-        bptt.update(0.0)
-        bptt.update(0.0)
+        updater.update(0.0)
+        updater.update(0.0)
     assert with_it.losses[-1].item() == pytest.approx(without.losses[-1].item(), rel=1e-12)
     # the penalty once more, from a window run for that alone
-    bptt = _bptt(make_values, **shape, **kept)
+    updater = _updater(make_values, **shape, **kept)
     torch.manual_seed(1)
-    bptt.update(0.0)
-    window = bptt.streams.window(bptt.cursor)
-    _, penalty, _ = bptt.loss(window)
+    updater.update(0.0)
+    penalty = updater.batches.loss().penalty
     assert isinstance(penalty, Tensor)
-    weights = bptt.network.weights()
+    weights = updater.network.weights()
     added = torch.autograd.grad(penalty, list(weights.values()), materialize_grads=True)
     assert any(gradient.abs().max() > 1e-3 for gradient in added)
     theirs = _gradients(without)
@@ -96,16 +96,16 @@ def test_a_penalty_is_added_to_the_gradient_and_not_to_the_reported_loss(
 
 def test_the_penalties_see_the_counted_steps_of_the_last_layer(make_values: Make) -> None:
     kept = {"activation_penalty": 2.0, "slowness_penalty": 1.5}
-    bptt = _bptt(
+    updater = _updater(
         make_values, layers=2, seq_len=6, update_every=4, dropout=0.4, locked_dropout=True, **kept
     )
-    bptt.update(0.0)
-    window, state = bptt.streams.window(bptt.cursor), bptt.carried
+    updater.update(0.0)
+    window, state = updater.batches.streams.window(updater.batches.cursor), updater.batches.carried
     torch.manual_seed(1)
-    _, penalty, _ = bptt.loss(window)
+    penalty = updater.batches.loss().penalty
     torch.manual_seed(1)
-    noise = bptt.network.draw(2)
-    outputs, _ = bptt.network.run(torch.from_numpy(window.inputs), state, noise)
+    noise = updater.network.draw(2)
+    outputs, _ = updater.network.run(torch.from_numpy(window.inputs), state, noise)
     assert len(outputs.top) == 6
     top, dropped = outputs.top[-4:], outputs.dropped[-4:]
     expected = 2.0 * (dropped**2).mean() + 1.5 * ((top[1:] - top[:-1]) ** 2).mean()
@@ -271,9 +271,9 @@ def test_the_gradient_of_omega_equals_central_differences(make_values: Make, cel
             assert slope == pytest.approx(expected, rel=1e-4, abs=1e-6), (name, i)
 
 
-def _penalty(bptt: BPTT) -> float:
+def _penalty(updater: Updater) -> float:
     """Return the penalty of the next window."""
-    _, penalty, _ = bptt.loss(bptt.streams.window(bptt.cursor))
+    penalty = updater.batches.loss().penalty
     assert isinstance(penalty, Tensor)
     return penalty.item()
 
@@ -284,18 +284,19 @@ def test_a_window_counts_the_step_from_the_state_that_it_began_with(
     make_values: Make, cell: str, k1: int, k2: int
 ) -> None:
     """In a text's first window that step has nothing before it."""
-    bptt = _bptt(make_values, cell, seq_len=k2, update_every=k1, omega=1.0)
+    updater = _updater(make_values, cell, seq_len=k2, update_every=k1, omega=1.0)
+    batches = updater.batches
     for _ in range(5):
-        window, state = bptt.streams.window(bptt.cursor), bptt.carried
-        penalty = _penalty(bptt)
+        window, state = batches.streams.window(batches.cursor), batches.carried
+        penalty = _penalty(updater)
         states = [part.clone().requires_grad_() for (part,) in state]
         hidden, outputs = [states], []
         for row in torch.from_numpy(window.inputs):
-            made, after = bptt.network.run(row[None], tuple((h,) for h in hidden[-1]), Noise())
+            made, after = updater.network.run(row[None], tuple((h,) for h in hidden[-1]), Noise())
             hidden.append([h for (h,) in after])
             outputs.append(made.read[0])
         targets = torch.from_numpy(window.targets[-k1:]).flatten()
-        read = bptt.network.logits(torch.cat(outputs[-k1:]))
+        read = updater.network.logits(torch.cat(outputs[-k1:]))
         loss = F.cross_entropy(read, targets)
         total = 0.0
         for before, after in itertools.pairwise(hidden[0 if window.start else 1 :]):
@@ -305,25 +306,26 @@ def test_a_window_counts_the_step_from_the_state_that_it_began_with(
             total += ((ratios - 1) ** 2).mean().item()
         assert penalty == pytest.approx(total, rel=1e-9)
         assert (total == 0) is (k2 == 1 and window.start == 0)
-        bptt.update(0.01)
+        updater.update(0.01)
 
 
 def test_where_the_state_is_reset_the_first_step_of_a_window_does_not_count(
     make_values: Make,
 ) -> None:
-    bptt = _bptt(make_values, seq_len=1, update_every=1, omega=1.0, state="reset")
+    updater = _updater(make_values, seq_len=1, update_every=1, omega=1.0, state="reset")
     for _ in range(3):
-        assert _penalty(bptt) == 0.0
-        bptt.update(0.01)
+        assert _penalty(updater) == 0.0
+        updater.update(0.01)
 
 
 def test_the_first_step_of_a_document_does_not_count(make_values: Make) -> None:
-    bptt = _bptt(make_values, seq_len=1, update_every=1, omega=1.0)
-    bptt.streams = streams.make(bptt.streams.ids, 2, 1, 4, None, documents=np.array([0, 3, 24]))
+    updater = _updater(make_values, seq_len=1, update_every=1, omega=1.0)
+    ids = updater.batches.streams.ids
+    updater.batches.streams = streams.make(ids, 2, 1, 4, None, documents=np.array([0, 3, 24]))
     counted = []
     for _ in range(5):
-        counted.append(_penalty(bptt) > 0)
-        bptt.update(0.01)
+        counted.append(_penalty(updater) > 0)
+        updater.update(0.01)
     # The second document begins in the first stream at step 3, the second stream goes on.
     assert counted == [False, True, True, True, True]
 
@@ -339,14 +341,14 @@ def test_omega_of_a_window_read_in_two_parts_is_that_of_the_window(
 
 @pytest.mark.parametrize("cell", PLAIN)
 def test_updates_with_omega_make_it_smaller(make_values: Make, cell: str) -> None:
-    bptt = _bptt(make_values, cell, omega=10.0, weight_decay=0.0)
-    plain = _bptt(make_values, cell, weight_decay=0.0)
+    updater = _updater(make_values, cell, omega=10.0, weight_decay=0.0)
+    plain = _updater(make_values, cell, weight_decay=0.0)
     ids, targets = _ids()
-    before = _omega(bptt.network, ids, targets).item()
+    before = _omega(updater.network, ids, targets).item()
     for _ in range(8):
-        bptt.update(0.01)
+        updater.update(0.01)
         plain.update(0.01)
-    after = _omega(bptt.network, ids, targets).item()
+    after = _omega(updater.network, ids, targets).item()
     assert after < before
     assert after < _omega(plain.network, ids, targets).item()
 

@@ -31,7 +31,7 @@ from charrnn.training.events import Metrics, Result
 from charrnn.training.resume import resume as resume_run
 from charrnn.training.run import Control
 from charrnn.training.start import start
-from charrnn.training.training_step import BPTT
+from charrnn.training.training_step import Updater
 
 SMALL: dict[str, Any] = {
     "hidden_size": 8,
@@ -437,16 +437,16 @@ def _rewrite(folder: Path, name: str, data: bytes) -> None:
 def wild(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """Return a set of steps at which the weights become NaN, once each."""
     steps: set[int] = set()
-    update = BPTT.update
+    update = Updater.update
 
-    def updated(bptt: BPTT, learning_rate: float) -> bool:
-        if bptt.step in steps:
-            steps.remove(bptt.step)
+    def updated(updater: Updater, learning_rate: float) -> bool:
+        if updater.step in steps:
+            steps.remove(updater.step)
             with torch.no_grad():
-                bptt.network.weights()["output.bias"][0] = torch.nan
-        return update(bptt, learning_rate)
+                updater.network.weights()["output.bias"][0] = torch.nan
+        return update(updater, learning_rate)
 
-    monkeypatch.setattr(BPTT, "update", updated)
+    monkeypatch.setattr(Updater, "update", updated)
     return steps
 
 

@@ -20,8 +20,9 @@ from charrnn.training import validation
 from charrnn.training.budget import Budget, Clock, Steps
 from charrnn.training.events import Best, Metrics, Notice, Progress, Stop, never
 from charrnn.training.learning_rate import schedule
+from charrnn.training.stream_batches import StreamBatches
 from charrnn.training.trainer import Ended, LoopEvent, Trainer
-from charrnn.training.training_step import BPTT
+from charrnn.training.training_step import Updater
 from charrnn.training.validation import Validation
 
 CONFIG = TrainConfig(
@@ -69,7 +70,8 @@ def _trainer(
         None,
         train.update_every,
     )
-    return Trainer(BPTT(network, made, train), Validation(data.valid, data.tokenizer))
+    updater = Updater(StreamBatches(network, made, train))
+    return Trainer(updater, Validation(data.valid, data.tokenizer))
 
 
 def _events(trainer: Trainer, budget: Budget, stop: Stop = never) -> list[LoopEvent]:
@@ -89,20 +91,20 @@ def _reports(trainer: Trainer, steps: int) -> list[Metrics]:
 
 def _everything(trainer: Trainer) -> list[Any]:
     """Return everything that the rest of a training depends on, as comparable values."""
-    optimizer = trainer.bptt.optimizer.state_dict()["state"]
+    optimizer = trainer.updater.optimizer.state_dict()["state"]
     return [
-        [weight.detach().numpy().tobytes() for weight in trainer.bptt.network.parameters()],
-        [part.numpy().tobytes() for layer in trainer.bptt.carried for part in layer],
+        [weight.detach().numpy().tobytes() for weight in trainer.updater.network.parameters()],
+        [part.numpy().tobytes() for layer in trainer.updater.batches.carried for part in layer],
         {k: [v.numpy().tobytes() for v in s.values()] for k, s in optimizer.items()},
         torch.get_rng_state().numpy().tobytes(),
-        (trainer.bptt.cursor, trainer.bptt.step, trainer.bptt.network.training),
+        (trainer.updater.batches.cursor, trainer.updater.step, trainer.updater.network.training),
     ]
 
 
 def test_a_validation_changes_nothing(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text), dropout=0.3)
     for _ in range(5):
-        trainer.bptt.update(0.01)
+        trainer.updater.update(0.01)
     before = _everything(trainer)
     assert trainer.validate(Steps(1)) == trainer.validate(Steps(1))
     assert _everything(trainer) == before
@@ -113,9 +115,9 @@ def test_validations_do_not_change_the_training(tiny_text: str) -> None:
     validations = sum(p.valid_nats is not None for p in _reports(with_them, 40))
     ends = _everything(with_them)
     without = _trainer(_data(tiny_text), dropout=0.3)
-    without.bptt.network.train()
+    without.updater.network.train()
     for step in range(40):
-        without.bptt.update(schedule(step / 40) * 0.01)
+        without.updater.update(schedule(step / 40) * 0.01)
     assert ends == _everything(without)
     assert validations > 5
 
@@ -124,7 +126,7 @@ def test_a_training_is_reproducible(tiny_text: str) -> None:
     once, again, other = (_trainer(_data(tiny_text), dropout=0.3, seed=s) for s in (1, 1, 2))
     results = []
     for trainer in (once, again, other):
-        torch.manual_seed(trainer.bptt.config.seed)
+        torch.manual_seed(trainer.updater.config.seed)
         _run(trainer, 12)
         results.append(_everything(trainer))
     assert results[0] == results[1]
@@ -134,27 +136,27 @@ def test_a_training_is_reproducible(tiny_text: str) -> None:
 @pytest.mark.parametrize("cell", ["elman", "lstm", "gru-reset-after"])
 def test_windows_are_read_in_order_with_the_state_carried(tiny_text: str, cell: str) -> None:
     trainer = _trainer(_data(tiny_text), cell=cell)
-    network, made = trainer.bptt.network, trainer.bptt.streams
+    network, made = trainer.updater.network, trainer.updater.batches.streams
     for windows in (*range(1, made.windows + 1), 1, 2):  # and on into the second epoch
-        trainer.bptt.update(0.0)  # nothing is learned, so all windows see the same weights
+        trainer.updater.update(0.0)  # nothing is learned, so all windows see the same weights
         whole = dataclasses.replace(made, seq_len=windows * 8, update_every=windows * 8)
         inputs, targets = dataclasses.astuple(whole.window(Cursor()))[1:3]
         nats, state = network.nats(inputs, targets, network.start_state(4))
-        assert trainer.bptt.losses[-1].item() == pytest.approx(nats[-8:].mean(), rel=1e-5)
-        torch.testing.assert_close(trainer.bptt.carried, state, rtol=1e-5, atol=1e-6)
-    assert (trainer.bptt.cursor.epoch, trainer.bptt.cursor.window) == (1, 2)
+        assert trainer.updater.losses[-1].item() == pytest.approx(nats[-8:].mean(), rel=1e-5)
+        torch.testing.assert_close(trainer.updater.batches.carried, state, rtol=1e-5, atol=1e-6)
+    assert (trainer.updater.batches.cursor.epoch, trainer.updater.batches.cursor.window) == (1, 2)
 
 
 def test_the_gradient_reaches_back_one_window_and_no_further(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text), clip_norm=math.inf)
-    trainer.bptt.update(0.0)
-    carried = trainer.bptt.carried
-    window = trainer.bptt.streams.window(trainer.bptt.cursor)
-    trainer.bptt.update(0.0)
+    trainer.updater.update(0.0)
+    carried = trainer.updater.batches.carried
+    window = trainer.updater.batches.streams.window(trainer.updater.batches.cursor)
+    trainer.updater.update(0.0)
     inputs, targets = torch.from_numpy(window.inputs), torch.from_numpy(window.targets)
-    logits, _ = trainer.bptt.network(inputs, carried)
+    logits, _ = trainer.updater.network(inputs, carried)
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-    weights = trainer.bptt.network.weights()
+    weights = trainer.updater.network.weights()
     for name, gradient in zip(
         weights, torch.autograd.grad(loss, list(weights.values())), strict=True
     ):
@@ -162,19 +164,19 @@ def test_the_gradient_reaches_back_one_window_and_no_further(tiny_text: str) -> 
 
 
 def _norm(trainer: Trainer) -> float:
-    gradients = [weight.grad for weight in trainer.bptt.network.parameters()]
+    gradients = [weight.grad for weight in trainer.updater.network.parameters()]
     return math.sqrt(sum(float((g**2).sum()) for g in gradients if g is not None))
 
 
 def test_clipping_bounds_the_norm_and_keeps_the_direction(tiny_text: str) -> None:
     free, clipped = (_trainer(_data(tiny_text), clip_norm=c) for c in (math.inf, 0.01))
     for trainer in (free, clipped):
-        trainer.bptt.update(0.0)
+        trainer.updater.update(0.0)
     assert _norm(free) > 0.1
     assert _norm(clipped) == pytest.approx(0.01, rel=1e-4)
     ratio = 0.01 / _norm(free)
     for whole, cut in zip(
-        free.bptt.network.parameters(), clipped.bptt.network.parameters(), strict=True
+        free.updater.network.parameters(), clipped.updater.network.parameters(), strict=True
     ):
         assert whole.grad is not None
         torch.testing.assert_close(cut.grad, whole.grad * ratio, rtol=1e-3, atol=1e-9)
@@ -185,7 +187,7 @@ def test_clipping_bounds_the_norm_and_keeps_the_direction(tiny_text: str) -> Non
 def test_a_gradient_below_the_bound_is_left_alone(tiny_text: str) -> None:
     free, bounded = (_trainer(_data(tiny_text), clip_norm=c) for c in (math.inf, 1e3))
     for trainer in (free, bounded):
-        trainer.bptt.update(0.0)
+        trainer.updater.update(0.0)
     assert _norm(free) == _norm(bounded)
 
 
@@ -193,25 +195,25 @@ def test_metrics_have_the_share_of_clipped_updates(tiny_text: str) -> None:
     free = _trainer(_data(tiny_text), clip_norm=math.inf)
     norms = []
     for _ in range(9):
-        free.bptt.update(0.0)  # nothing is learned: the same norms with any bound
+        free.updater.update(0.0)  # nothing is learned: the same norms with any bound
         norms.append(_norm(free))
     assert free.metrics(0.1, None).clipped == 0
     bound = (sorted(norms)[5] + sorted(norms)[6]) / 2  # three of the nine are above
     bounded = _trainer(_data(tiny_text), clip_norm=bound)
     for _ in range(9):
-        bounded.bptt.update(0.0)
+        bounded.updater.update(0.0)
     progress = bounded.metrics(0.1, None)
     assert progress.clipped == pytest.approx(3 / 9)
     assert progress.grad_norm == pytest.approx(max(norms), rel=1e-6)
-    bounded.bptt.update(0.0)  # what was reported counts no more
+    bounded.updater.update(0.0)  # what was reported counts no more
     assert bounded.metrics(0.1, None).clipped in (0, 1)
 
 
 def test_the_first_step_is_that_of_adam_with_decay_of_matrices_alone(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text), weight_decay=0.5, clip_norm=math.inf)
-    before = trainer.bptt.network.values()
-    trainer.bptt.update(0.01)
-    for name, weight in trainer.bptt.network.weights().items():
+    before = trainer.updater.network.values()
+    trainer.updater.update(0.01)
+    for name, weight in trainer.updater.network.weights().items():
         assert weight.grad is not None
         gradient = weight.grad.numpy()
         # Adam's first step is lr * g / (|g| + 1e-8); a matrix shrinks by lr * decay before
@@ -228,11 +230,11 @@ def test_the_first_steps_of_sgd_have_nesterov_momentum_and_decay_of_matrices_alo
     trainer = _trainer(
         _data(tiny_text), optimizer="sgd", weight_decay=10.0, clip_norm=math.inf, learning_rate=0.5
     )
-    network = trainer.bptt.network
+    network = trainer.updater.network
     velocity = {name: np.zeros_like(value) for name, value in network.values().items()}
     for _ in range(3):
         before = network.values()
-        trainer.bptt.update(0.5)
+        trainer.updater.update(0.5)
         for name, weight in network.weights().items():
             assert weight.grad is not None
             gradient = weight.grad.numpy()
@@ -260,7 +262,7 @@ def test_the_learning_rate_follows_the_budget(tiny_text: str) -> None:
 
 def test_metrics_count_what_was_read(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text))
-    windows = trainer.bptt.streams.windows
+    windows = trainer.updater.batches.streams.windows
     reports = _reports(trainer, windows + 3)
     assert [p.characters for p in reports] == [32 * p.step for p in reports]
     assert [p.epoch for p in reports] == pytest.approx([p.step / windows for p in reports])
@@ -273,9 +275,9 @@ def test_metrics_have_the_mean_loss_and_largest_norm_since_the_last_report(tiny_
     one_by_one, together = (_trainer(_data(tiny_text)) for _ in range(2))
     singles = []
     for step in range(9):
-        one_by_one.bptt.update(0.05)
+        one_by_one.updater.update(0.05)
         singles.append(one_by_one.metrics(0.1, None))
-        together.bptt.update(0.05)
+        together.updater.update(0.05)
         if step in (1, 8):  # after two steps, and after seven more
             since = singles[:2] if step == 1 else singles[2:]
             progress = together.metrics(0.1, None)
@@ -286,12 +288,12 @@ def test_metrics_have_the_mean_loss_and_largest_norm_since_the_last_report(tiny_
 
 def test_metrics_count_no_token_twice_in_overlapping_windows(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text), update_every=3)
-    assert trainer.bptt.streams.windows == trainer.bptt.streams.length // 3
-    for _ in range(trainer.bptt.streams.windows + 1):
-        trainer.bptt.update(0.0)
+    assert trainer.updater.batches.streams.windows == trainer.updater.batches.streams.length // 3
+    for _ in range(trainer.updater.batches.streams.windows + 1):
+        trainer.updater.update(0.0)
     progress = trainer.metrics(0.5, None)
     assert progress.characters == progress.step * 3 * 4
-    assert progress.epoch == pytest.approx(1 + 1 / trainer.bptt.streams.windows)
+    assert progress.epoch == pytest.approx(1 + 1 / trainer.updater.batches.streams.windows)
 
 
 @pytest.mark.parametrize(("update_every", "windows"), [(8, 1), (3, 2), (2, 4)])
@@ -301,12 +303,12 @@ def test_the_learned_start_is_trained_by_the_windows_that_begin_with_it(
     """With windows of 8 steps and updates every 2, four windows reach back to the beginning."""
     form = Form(learned_start=True)
     trainer = _trainer(_data(tiny_text), form=form, weight_decay=0.0, update_every=update_every)
-    starts = {n: w for n, w in trainer.bptt.network.weights().items() if ".start." in n}
+    starts = {n: w for n, w in trainer.updater.network.weights().items() if ".start." in n}
     assert set(starts) == {"layers.0.start.h", "layers.0.start.c"}
-    for _ in range(trainer.bptt.streams.windows + 1):
-        reaches = trainer.bptt.cursor.window < windows
+    for _ in range(trainer.updater.batches.streams.windows + 1):
+        reaches = trainer.updater.batches.cursor.window < windows
         before = [weight.tolist() for weight in starts.values()]
-        trainer.bptt.update(0.01)
+        trainer.updater.update(0.01)
         for weight, old in zip(starts.values(), before, strict=True):
             assert bool((weight.grad is not None) and weight.grad.any()) is reaches
             assert (weight.tolist() != old) is reaches
@@ -316,21 +318,23 @@ def test_the_learned_start_is_trained_by_the_windows_that_begin_with_it(
 def test_streams_that_begin_anew_read_from_the_learned_start(tiny_text: str) -> None:
     """The other streams go on with the state that was carried."""
     trainer = _trainer(_data(tiny_text), form=Form(learned_start=True))
-    bptt = trainer.bptt
+    updater = trainer.updater
     newline = trainer.validation.tokenizer.encode("e")  # ends more windows than a line end
-    bptt.streams = dataclasses.replace(bptt.streams, begins_anew=True, newline=newline)
+    updater.batches.streams = dataclasses.replace(
+        updater.batches.streams, begins_anew=True, newline=newline
+    )
     mixed = 0
-    for _ in range(bptt.streams.windows):
-        window = bptt.streams.window(bptt.cursor)
-        state = bptt.carried if window.start else bptt.network.start_state(4)
+    for _ in range(updater.batches.streams.windows):
+        window = updater.batches.streams.window(updater.batches.cursor)
+        state = updater.batches.carried if window.start else updater.network.start_state(4)
         if window.begins is not None:
             rows = torch.from_numpy(window.begins)
-            state = bptt.network.reset_rows(state, rows)
+            state = updater.network.reset_rows(state, rows)
             mixed += bool(rows.any()) and not bool(rows.all())
-        nats, _ = bptt.network.nats(window.inputs, window.targets, state)
-        bptt.update(0.01)
-        assert bptt.losses[-1].item() == pytest.approx(nats.mean(), rel=1e-5)
-        starts = [w.grad for name, w in bptt.network.weights().items() if ".start." in name]
+        nats, _ = updater.network.nats(window.inputs, window.targets, state)
+        updater.update(0.01)
+        assert updater.losses[-1].item() == pytest.approx(nats.mean(), rel=1e-5)
+        starts = [w.grad for name, w in updater.network.weights().items() if ".start." in name]
         begins = window.start == 0 or bool(window.begins is not None and window.begins.any())
         assert all(bool(grad is not None and grad.any()) is begins for grad in starts)
     assert mixed
@@ -338,36 +342,36 @@ def test_streams_that_begin_anew_read_from_the_learned_start(tiny_text: str) -> 
 
 def test_windows_use_the_current_learned_start(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text), form=Form(learned_start=True), update_every=2)
-    trainer.bptt.update(0.05)
-    window = trainer.bptt.streams.window(trainer.bptt.cursor)
+    trainer.updater.update(0.05)
+    window = trainer.updater.batches.streams.window(trainer.updater.batches.cursor)
     assert (window.start, len(window.inputs)) == (0, 4)
-    now = trainer.bptt.network.start_state(4)
-    nats, _ = trainer.bptt.network.nats(window.inputs, window.targets, now)
-    trainer.bptt.update(0.05)
-    assert trainer.bptt.losses[-1].item() == pytest.approx(nats[-2:].mean(), rel=1e-5)
+    now = trainer.updater.network.start_state(4)
+    nats, _ = trainer.updater.network.nats(window.inputs, window.targets, now)
+    trainer.updater.update(0.05)
+    assert trainer.updater.losses[-1].item() == pytest.approx(nats[-2:].mean(), rel=1e-5)
 
 
 def test_every_window_begins_with_the_learned_start_where_states_are_reset(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text), form=Form(learned_start=True), state="reset")
     for _ in range(4):
-        trainer.bptt.update(0.01)
-        gradient = trainer.bptt.network.weights()["layers.0.start.h"].grad
+        trainer.updater.update(0.01)
+        gradient = trainer.updater.network.weights()["layers.0.start.h"].grad
         assert gradient is not None
         assert gradient.any()
 
 
 def test_a_new_network_predicts_nearly_uniformly(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text))
-    trainer.bptt.update(0.0)
-    even = math.log(trainer.bptt.network.config.vocab_size)
-    assert trainer.bptt.losses[0].item() == pytest.approx(even, rel=0.15)
+    trainer.updater.update(0.0)
+    even = math.log(trainer.updater.network.config.vocab_size)
+    assert trainer.updater.losses[0].item() == pytest.approx(even, rel=0.15)
 
 
 def test_a_validation_is_the_score_of_the_held_out_text(tiny_text: str) -> None:
     data = _data(tiny_text)
     trainer = _trainer(data)
-    start = trainer.bptt.network.config.start_token
-    expected = scoring.score(trainer.bptt.network, data.valid, data.tokenizer, start).nats
+    start = trainer.updater.network.config.start_token
+    expected = scoring.score(trainer.updater.network, data.valid, data.tokenizer, start).nats
     assert trainer.validate(Steps(1)) == expected
 
 
@@ -377,8 +381,8 @@ def test_a_part_of_a_long_validation_text_is_scored_in_training(
     data = _data(tiny_text)
     trainer = _trainer(data)
     monkeypatch.setattr(validation, "VALID_CAP", 20)
-    start = trainer.bptt.network.config.start_token
-    expected = scoring.score(trainer.bptt.network, data.valid[:20], data.tokenizer, start).nats
+    start = trainer.updater.network.config.start_token
+    expected = scoring.score(trainer.updater.network, data.valid[:20], data.tokenizer, start).nats
     assert trainer.validate(Steps(1)) == expected
 
 
@@ -402,7 +406,7 @@ def test_the_weights_saved_are_those_of_the_best_validation() -> None:
     assert ended.best.valid_nats == min(nats)
     assert ended.best == saved[-1]
     assert ended.best.step < ended.last.step == 160
-    trainer.bptt.network.load(ended.values)
+    trainer.updater.network.load(ended.values)
     assert trainer.validate(Steps(1)) == min(nats)
     best = [p.valid_nats for p in saved]
     assert best == sorted(best, key=lambda n: -(n or 0))  # each better than the one before
@@ -436,16 +440,16 @@ def test_without_a_validation_text_the_training_loss_decides(tiny_text: str) -> 
 def test_the_saved_values_do_not_change_with_the_network(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text))
     trainer.save_if_best(_metrics(1.0))
-    before = {name: value.tobytes() for name, value in trainer.best_values.items()}
-    trainer.bptt.update(0.1)
-    assert {name: value.tobytes() for name, value in trainer.best_values.items()} == before
+    before = {name: value.tobytes() for name, value in trainer.best.values.items()}
+    trainer.updater.update(0.1)
+    assert {name: value.tobytes() for name, value in trainer.best.values.items()} == before
 
 
 def test_exactly_the_given_steps_are_made(tiny_text: str) -> None:
     for steps in (1, 2, 17, 333):
         trainer = _trainer(_data(tiny_text))
         ended = _run(trainer, steps)
-        assert (trainer.bptt.step, ended.last.step, ended.interrupted) == (steps, steps, False)
+        assert (trainer.updater.step, ended.last.step, ended.interrupted) == (steps, steps, False)
 
 
 def test_reports_and_validations_are_few_and_the_last_is_at_the_end(tiny_text: str) -> None:
@@ -460,9 +464,9 @@ def test_stopping_ends_the_training_with_the_best_weights(tiny_text: str) -> Non
     answers = chain([False] * 7, repeat(True))
     trainer = _trainer(_data(tiny_text))
     ended = _run(trainer, 1000, stop=lambda: next(answers))
-    assert (ended.interrupted, trainer.bptt.step) == (True, 7)
+    assert (ended.interrupted, trainer.updater.step) == (True, 7)
     assert ended.best.valid_nats is not None
-    trainer.bptt.network.load(ended.values)
+    trainer.updater.network.load(ended.values)
     assert trainer.validate(Steps(1)) == ended.best.valid_nats
 
 
@@ -475,12 +479,12 @@ def test_a_stop_before_the_first_step_still_leaves_a_model(tiny_text: str) -> No
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_step_that_is_not_finite_is_not_made(tiny_text: str, bad: float) -> None:
     trainer = _trainer(_data(tiny_text))
-    trainer.bptt.update(0.01)
+    trainer.updater.update(0.01)
     with torch.no_grad():
-        trainer.bptt.network.weights()["output.bias"][0] = bad
-    before = trainer.bptt.network.values()
-    assert trainer.bptt.update(0.01) is False
-    for name, value in trainer.bptt.network.values().items():  # no step was taken
+        trainer.updater.network.weights()["output.bias"][0] = bad
+    before = trainer.updater.network.values()
+    assert trainer.updater.update(0.01) is False
+    for name, value in trainer.updater.network.values().items():  # no step was taken
         assert value.tobytes() == before[name].tobytes()
 
 
@@ -495,8 +499,8 @@ def test_losses_above_that_of_a_guess_are_a_failure_and_the_best_weights_are_kep
     trainer = _trainer(_data(tiny_text), cell="elman", learning_rate=30.0, clip_norm=0.1)
     with pytest.raises(DivergedError, match=r"at its end, step 4, the loss is .* of a guess"):
         _run(trainer, 4)
-    assert trainer.best
-    assert trainer.best.step < 4
+    assert trainer.best.metrics
+    assert trainer.best.metrics.step < 4
 
 
 def _losses(step: int, train_nats: float, valid_nats: float | None) -> Metrics:
@@ -507,8 +511,8 @@ def test_a_training_has_diverged_where_both_losses_are_above_that_of_a_guess(
     tiny_text: str,
 ) -> None:
     trainer = _trainer(_data(tiny_text))
-    guess = math.log(trainer.bptt.network.config.vocab_size)
-    assert trainer.chance_nats == guess
+    guess = math.log(trainer.updater.network.config.vocab_size)
+    assert trainer.divergence.chance_nats == guess
     for train, valid, diverged in [
         (1.2 * guess, 1.2 * guess, True),
         (1.05 * guess, 1.05 * guess, False),  # hardly trained
@@ -519,17 +523,19 @@ def test_a_training_has_diverged_where_both_losses_are_above_that_of_a_guess(
         (math.nan, 1.2 * guess, True),
         (math.nan, None, False),  # nothing is known
     ]:
-        assert trainer.has_diverged(_losses(500, train, valid)) is diverged
-    trainer.first_nats = 3 * guess  # the first updates may only begin to mend bad first weights
-    assert not trainer.has_diverged(_losses(5, 2.5 * guess, 2.5 * guess))
-    assert trainer.has_diverged(_losses(5, 3.5 * guess, 3.5 * guess))
-    assert trainer.has_diverged(_losses(500, 2.5 * guess, 2.5 * guess))
+        assert trainer.divergence.has_come(_losses(500, train, valid)) is diverged
+    trainer.divergence.first_nats = (
+        3 * guess
+    )  # the first updates may only begin to mend bad first weights
+    assert not trainer.divergence.has_come(_losses(5, 2.5 * guess, 2.5 * guess))
+    assert trainer.divergence.has_come(_losses(5, 3.5 * guess, 3.5 * guess))
+    assert trainer.divergence.has_come(_losses(500, 2.5 * guess, 2.5 * guess))
 
 
 def test_weights_of_a_training_that_has_diverged_are_not_the_best(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text))
     assert not trainer.save_if_best(_losses(500, 9.0, 9.0))
-    assert trainer.best is None
+    assert trainer.best.metrics is None
     assert trainer.save_if_best(_losses(500, 1.0, 1.0))
 
 
@@ -544,7 +550,7 @@ def test_a_training_of_a_few_steps_has_not_diverged(cell: str, steps: int) -> No
 def test_the_loss_of_the_first_weights_is_that_of_the_first_window(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text))
     first = _reports(trainer, 3)[0]
-    assert trainer.first_nats == first.train_nats
+    assert trainer.divergence.first_nats == first.train_nats
 
 
 def test_a_clock_reserves_time_for_the_scoring_at_the_end(tiny_text: str) -> None:

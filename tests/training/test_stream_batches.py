@@ -25,7 +25,8 @@ from charrnn.text import corpus, streams
 from charrnn.text.streams import Cursor
 from charrnn.training.events import Planned
 from charrnn.training.regularizers import Recorder
-from charrnn.training.training_step import BPTT
+from charrnn.training.stream_batches import StreamBatches
+from charrnn.training.training_step import Updater
 
 Make = Callable[..., dict[str, NDArray[Any]]]
 Weights = dict[str, Tensor]
@@ -33,9 +34,9 @@ TBPTT = [(1, 1), (3, 3), (4, 4), (1, 4), (2, 4), (2, 5), (3, 7), (5, 6), (4, 17)
 STREAMS, LENGTH, SYMBOLS = 3, 17, 4
 
 
-def _bptt(
+def _updater(
     make_values: Make, config: ModelConfig, update_every: int, seq_len: int, **more: Any
-) -> BPTT:
+) -> Updater:
     """Return a training in float64, with the plain loop, on three streams of 17 tokens."""
     ids = np.random.default_rng(5).integers(0, SYMBOLS, STREAMS * LENGTH).astype(np.uint8)
     train = TrainConfig(
@@ -47,7 +48,7 @@ def _bptt(
     values = {name: value.astype(np.float64) for name, value in make_values(config).items()}
     network = CharRNN(config, values, regularizers=train)
     made = streams.make(ids, STREAMS, seq_len, config.start_token, None, update_every)
-    return BPTT(network, made, train)
+    return Updater(StreamBatches(network, made, train))
 
 
 def _step(cell: str, w: Weights, ids: Tensor, state: list[LayerState]) -> list[LayerState]:
@@ -106,19 +107,19 @@ class Slow:
         return loss, total
 
 
-def _text(bptt: BPTT) -> tuple[Tensor, Tensor]:
-    made = bptt.streams
+def _text(updater: Updater) -> tuple[Tensor, Tensor]:
+    made = updater.batches.streams
     whole = dataclasses.replace(made, seq_len=made.length, update_every=made.length)
     window = whole.window(Cursor())
     return torch.from_numpy(window.inputs), torch.from_numpy(window.targets)
 
 
-def _copies(bptt: BPTT) -> Weights:
-    return {n: weight.detach().clone() for n, weight in bptt.network.weights().items()}
+def _copies(updater: Updater) -> Weights:
+    return {n: weight.detach().clone() for n, weight in updater.network.weights().items()}
 
 
-def _gradients(bptt: BPTT) -> dict[str, Tensor]:
-    found = {name: weight.grad for name, weight in bptt.network.weights().items()}
+def _gradients(updater: Updater) -> dict[str, Tensor]:
+    found = {name: weight.grad for name, weight in updater.network.weights().items()}
     return {name: gradient for name, gradient in found.items() if gradient is not None}
 
 
@@ -128,17 +129,17 @@ def test_the_gradient_of_every_update_is_that_of_the_slow_loop(
     make_values: Make, cell: str, layers: int, k1: int, k2: int
 ) -> None:
     config = ModelConfig(SYMBOLS, cell, layers, 5, 3)
-    bptt = _bptt(make_values, config, k1, k2)
+    updater = _updater(make_values, config, k1, k2)
     slow = Slow(cell, layers, 5, k1, k2)
     for _ in range(LENGTH // k1 + 2):  # and on into the second epoch
-        number, before = bptt.cursor.window, _copies(bptt)
-        bptt.update(0.05)
-        loss, expected = slow.gradients(before, _text(bptt), number)
-        assert bptt.losses[-1].item() == pytest.approx(loss, rel=1e-12)
-        torch.testing.assert_close(_gradients(bptt), expected, rtol=1e-9, atol=1e-12)
-        moved = before["output.weight"] - bptt.network.weights()["output.weight"]
+        number, before = updater.batches.cursor.window, _copies(updater)
+        updater.update(0.05)
+        loss, expected = slow.gradients(before, _text(updater), number)
+        assert updater.losses[-1].item() == pytest.approx(loss, rel=1e-12)
+        torch.testing.assert_close(_gradients(updater), expected, rtol=1e-9, atol=1e-12)
+        moved = before["output.weight"] - updater.network.weights()["output.weight"]
         assert moved.abs().max() > 0.01  # so weights of then and weights of now differ
-    assert bptt.cursor == Cursor(1, 2)
+    assert updater.batches.cursor == Cursor(1, 2)
 
 
 @pytest.mark.parametrize(("other", "k2"), [(4, 3), (4, 5), (2, 4)])
@@ -147,31 +148,31 @@ def test_another_window_gives_another_gradient(make_values: Make, other: int, k2
     config = ModelConfig(SYMBOLS, "lstm", 1, 5, 3)
     found = []
     for length in (other, k2):
-        bptt = _bptt(make_values, config, 2, length)
+        updater = _updater(make_values, config, 2, length)
         for _ in range(4):
-            bptt.update(0.0)
-        found.append(_gradients(bptt)["layers.0.weight_hh"])
+            updater.update(0.0)
+        found.append(_gradients(updater)["layers.0.weight_hh"])
     assert (found[0] - found[1]).abs().max() > 1e-6
 
 
 def test_stored_states_are_those_of_the_earlier_weights(make_values: Make) -> None:
     config = ModelConfig(SYMBOLS, "elman", 1, 5, 3)
-    bptt = _bptt(make_values, config, 2, 4)
-    inputs, _ = _text(bptt)
+    updater = _updater(make_values, config, 2, 4)
+    inputs, _ = _text(updater)
     old: list[Weights] = []
     for _ in range(4):
-        old.append(_copies(bptt))
-        bptt.update(0.05)
+        old.append(_copies(updater))
+        updater.update(0.05)
     # The windows began at 0, 0, 2 and 4. The state now stored is that at 6: reached by the last
     # one from 4 on; at 4 by the third from 2 on; at 2 by the second from the start.
     state = [(torch.zeros(STREAMS, 5, dtype=torch.float64),)]
     for position in range(6):
         state = _step("elman", old[1 + position // 2], inputs[position], state)
-    torch.testing.assert_close(bptt.carried, tuple(state), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(updater.batches.carried, tuple(state), rtol=1e-12, atol=1e-12)
     state = [(torch.zeros(STREAMS, 5, dtype=torch.float64),)]
     for position in range(6):
         state = _step("elman", old[-1], inputs[position], state)
-    assert (bptt.carried[0][0] - state[0][0]).abs().max() > 1e-3
+    assert (updater.batches.carried[0][0] - state[0][0]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -180,11 +181,11 @@ def test_equal_k1_and_k2_are_the_usual_loop_that_detaches_the_state(
     make_values: Make, window: int, layers: int
 ) -> None:
     config = ModelConfig(SYMBOLS, "lstm", layers, 5, 3)
-    bptt = _bptt(make_values, config, window, window, clip_norm=0.2)
+    updater = _updater(make_values, config, window, window, clip_norm=0.2)
     embedding = torch.nn.Embedding(SYMBOLS + 1, 3)
     lstm, output = torch.nn.LSTM(3, 5, layers), torch.nn.Linear(5, SYMBOLS)
     modules = torch.nn.ModuleList([embedding, lstm, output]).double()
-    weights = _copies(bptt)
+    weights = _copies(updater)
     embedding.load_state_dict({"weight": weights["embedding"]})
     output.load_state_dict({"weight": weights["output.weight"], "bias": weights["output.bias"]})
     for name, weight in lstm.named_parameters():
@@ -203,7 +204,7 @@ def test_equal_k1_and_k2_are_the_usual_loop_that_detaches_the_state(
         lr=0.05,
         betas=(0.9, 0.99),
     )
-    inputs, targets = _text(bptt)
+    inputs, targets = _text(updater)
     norms = []
     for _ in range(3):  # epochs
         state = None
@@ -217,11 +218,11 @@ def test_equal_k1_and_k2_are_the_usual_loop_that_detaches_the_state(
             loss.backward()
             norms.append(torch.nn.utils.clip_grad_norm_(trained, 0.2).item())
             optimizer.step()
-            bptt.update(0.05)
-            assert bptt.losses[-1].item() == pytest.approx(loss.item(), rel=1e-9)
+            updater.update(0.05)
+            assert updater.losses[-1].item() == pytest.approx(loss.item(), rel=1e-9)
     assert max(norms) > 0.2  # it was clipped
-    assert bptt.cursor == Cursor(3, 0)
-    ours = bptt.network.weights()
+    assert updater.batches.cursor == Cursor(3, 0)
+    ours = updater.network.weights()
     torch.testing.assert_close(ours["embedding"], embedding.weight, rtol=1e-7, atol=1e-9)
     torch.testing.assert_close(ours["output.weight"], output.weight, rtol=1e-7, atol=1e-9)
     for layer in range(layers):
@@ -231,11 +232,11 @@ def test_equal_k1_and_k2_are_the_usual_loop_that_detaches_the_state(
 
 def test_reset_windows_reset_the_state_but_read_the_token_before_them(make_values: Make) -> None:
     config = ModelConfig(SYMBOLS, "lstm", 1, 5, 3)
-    bptt = _bptt(make_values, config, 4, 4, state="reset")
-    inputs, targets = _text(bptt)
+    updater = _updater(make_values, config, 4, 4, state="reset")
+    inputs, targets = _text(updater)
     for number in range(5):  # four windows in an epoch
-        window, before = bptt.streams.window(bptt.cursor), _copies(bptt)
-        bptt.update(0.05)
+        window, before = updater.batches.streams.window(updater.batches.cursor), _copies(updater)
+        updater.update(0.05)
         start = number % 4 * 4
         assert window.start == start
         first = [4] * STREAMS if start == 0 else targets[start - 1].tolist()
@@ -244,16 +245,16 @@ def test_reset_windows_reset_the_state_but_read_the_token_before_them(make_value
         # the same rows as the first window of a text of their own
         rows = slice(start, start + 4)
         loss, expected = slow.gradients(before, (inputs[rows], targets[rows]), 0)
-        assert bptt.losses[-1].item() == pytest.approx(loss, rel=1e-12)
-        torch.testing.assert_close(_gradients(bptt), expected, rtol=1e-9, atol=1e-12)
+        assert updater.losses[-1].item() == pytest.approx(loss, rel=1e-12)
+        torch.testing.assert_close(_gradients(updater), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_carrying_the_state_makes_a_difference(make_values: Make) -> None:
     config = ModelConfig(SYMBOLS, "lstm", 1, 5, 3)
-    carried, anew = (_bptt(make_values, config, 4, 4, state=state) for state in ("carry", "reset"))
-    for bptt in (carried, anew):
+    carried, anew = (_updater(make_values, config, 4, 4, state=kind) for kind in ("carry", "reset"))
+    for updater in (carried, anew):
         for _ in range(2):
-            bptt.update(0.0)
+            updater.update(0.0)
     assert carried.losses[0].item() == anew.losses[0].item()
     assert abs(carried.losses[1].item() - anew.losses[1].item()) > 1e-4
 

@@ -1,0 +1,45 @@
+"""Tell by its losses whether a training has diverged: they are clearly worse than a guess's."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from charrnn.training.events import Metrics
+
+# Losses so many times that of a guess mean that a training diverged: windows differ by less. In the
+# first updates the loss of the first weights is the measure, if it is larger.
+DIVERGED = 1.1
+FIRST_UPDATES = 100
+
+
+@dataclass
+class Divergence:
+    """The losses that those of a training are compared with.
+
+    Attributes:
+        chance_nats: the nats per character of a guess among all tokens.
+        first_nats: those of the first weights on the first batch; NaN before it was read.
+    """
+
+    chance_nats: float
+    first_nats: float = math.nan
+
+    def has_come(self, metrics: Metrics) -> bool:
+        """Return whether training and validation loss are clearly worse than that of a guess.
+
+        In the first updates, also worse than that of the first weights. Only one of the losses may
+        be large for another reason: the validation text is not like the training text.
+        """
+        limit = self.chance_nats
+        if metrics.step < FIRST_UPDATES and math.isfinite(self.first_nats):
+            limit = max(limit, self.first_nats)
+        return _are_above(metrics, DIVERGED * limit)
+
+
+def _are_above(metrics: Metrics, limit: float) -> bool:
+    """Return whether all losses that are known are above a limit, or not numbers."""
+    known = [metrics.valid_nats] if metrics.valid_nats is not None else []
+    if not math.isnan(metrics.train_nats):  # it is if no update was made since the last report
+        known.append(metrics.train_nats)
+    return bool(known) and not any(nats <= limit for nats in known)

@@ -1,0 +1,140 @@
+"""Truncated backpropagation through time, BPTT(k1, k2), over B streams with carried state.
+
+After every k1 tokens of each stream comes an update: the gradient of their mean loss is taken k2
+steps back. With k1 = k2 a window starts from the state that the last one left. With k2 > k1 it
+first reads the k2 - k1 tokens before it again, from the state stored there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from charrnn.config import TrainConfig
+from charrnn.errors import ModelError
+from charrnn.network.module import CharRNN, State, detached
+from charrnn.text.streams import Cursor, Streams, Window
+from charrnn.training import regularizers
+from charrnn.training.batches import BatchLoss, Position
+from charrnn.training.regularizers import Recorder
+
+
+class StreamBatches:
+    """The windows of B streams as batches, the position in them, and the state carried over.
+
+    Nothing but this class knows that a training reads streams.
+
+    Attributes:
+        network: the network in training.
+        streams: the text.
+        config: how the network is trained.
+        cursor: the position in the streams.
+        carried: the recurrent state before the next window, each part (B, H).
+    """
+
+    def __init__(self, network: CharRNN, streams: Streams, config: TrainConfig) -> None:
+        self.network, self.streams, self.config = network, streams, config
+        self.cursor = Cursor()
+        self.carried: State = network.start_state(streams.batch_size)
+
+    @property
+    def per_epoch(self) -> int:
+        """The number of batches in an epoch."""
+        return self.streams.windows
+
+    @property
+    def tokens(self) -> float:
+        """The mean number of tokens that a batch counts."""
+        return self.streams.counted
+
+    @property
+    def epochs(self) -> float:
+        """The passes over the text made so far, with fraction."""
+        return self.cursor.epoch + self.cursor.window / self.streams.windows
+
+    def loss(self) -> BatchLoss:
+        """Return the loss of the next window; the position stays until `advance`.
+
+        The steps before the counted ones are read again with the current weights, from the state
+        stored at the window's start. They take part in the gradient, not in the loss.
+        """
+        network, device = self.network, self.network.device
+        window = self.streams.window(self.cursor)
+        inputs = torch.from_numpy(window.inputs).to(device)
+        targets = torch.from_numpy(window.targets[-window.counted :]).to(device)
+        recorder = Recorder() if self.config.omega else None
+        outputs, after = network.run(
+            inputs,
+            self._state_before(window),
+            network.draw(self.streams.batch_size),
+            counted=window.counted,
+            cut=window.shift,
+            sequence=recorder,
+        )
+        penalty = regularizers.activation(outputs, self.config)
+        if recorder:  # omega takes the gradient of a gradient, which `mean_nats` does not have
+            logits = network.logits(outputs.read).flatten(0, 1)
+            nats = F.cross_entropy(logits, targets.flatten())
+            carried = torch.from_numpy(self._is_carried(window)).to(device)
+            by_omega = regularizers.omega(nats, recorder.layers, carried)
+            penalty = penalty + self.config.omega * by_omega
+        else:
+            nats = network.mean_nats(outputs.read, targets)
+        return BatchLoss(nats, penalty, after)
+
+    def advance(self, read: BatchLoss) -> None:
+        """Go on to the window after the one that was read."""
+        self.carried = detached(read.state)
+        self.cursor = self.streams.advance(self.cursor)
+
+    def reset(self) -> None:
+        """Forget the carried state, which other weights have left; the position stays."""
+        self.carried = self.network.start_state(self.streams.batch_size)
+
+    def position(self) -> Position:
+        """Return a copy of the position."""
+        names = self.network.layer.cell.states
+        carried = {
+            f"{layer}.{name}": part.detach().cpu().numpy().copy()
+            for layer, parts in enumerate(self.carried)
+            for name, part in zip(names, parts, strict=True)
+        }
+        return Position(self.cursor.epoch, self.cursor.window, carried)
+
+    def restore(self, position: Position) -> None:
+        """Continue at a position.
+
+        Raises:
+            ModelError: the text ends before it.
+        """
+        network = self.network
+        if position.batch >= self.streams.windows:
+            raise ModelError("the state is damaged: its position is behind the text's end")
+        self.cursor = Cursor(position.epoch, position.batch)
+        self.carried = tuple(
+            tuple(
+                torch.from_numpy(position.carried[f"{layer}.{name}"]).to(network.device)
+                for name in network.layer.cell.states
+            )
+            for layer in range(network.config.num_layers)
+        )
+
+    def _state_before(self, window: Window) -> State:
+        """Return the state before a window: that of the text before, or where it begins, a new one.
+
+        Returns:
+            each part (B, H).
+        """
+        if window.start == 0 or self.config.state == "reset":
+            return self.network.start_state(self.streams.batch_size)
+        if window.begins is not None and window.begins.any():
+            return self.network.reset_rows(self.carried, torch.from_numpy(window.begins))
+        return self.carried
+
+    def _is_carried(self, window: Window) -> NDArray[np.bool_]:
+        """Return whether each stream's state (B,) before a window is that after earlier text."""
+        begins = window.start == 0 or self.config.state == "reset"
+        carried = np.full(self.streams.batch_size, not begins)
+        return carried if window.begins is None else carried & ~window.begins
