@@ -26,7 +26,7 @@ from charrnn.config.fields import (
 from charrnn.config.inspection import ContextOptions, TaskOptions, UnitOptions, UntrainedOptions
 from charrnn.config.model import FORM, CellName, Form, ModelConfig, cell_name, is_own_cell
 from charrnn.config.run import HeldOutOptions, RunOptions
-from charrnn.config.text import AUTO, ITEM_ENDS, ModelReading, Reading, TextOptions
+from charrnn.config.text import AUTO, END, ITEM_ENDS, ModelReading, Reading, TextOptions
 from charrnn.config.training import (
     BUDGETS,
     OptimizerName,
@@ -39,6 +39,7 @@ from charrnn.config.training import (
 __all__ = [
     "AUTO",
     "BUDGETS",
+    "END",
     "FORM",
     "GREEDY_FIELDS",
     "ITEM_ENDS",

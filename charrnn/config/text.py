@@ -29,6 +29,7 @@ PieceName = Literal["unigram", "bpe", "char"]
 SplitName = Literal["position", "document", "hash"]
 ErrorsName = Literal["strict", "replace"]
 NewlineName = Literal["keep", "lf"]
+END = "\ufdd0"  # how the end of a target is written: Unicode promises that no text has it
 AUTO = "auto"  # an encoding: decided for each file
 ITEM_ENDS = {"lines": "\n", "blank-lines": "\n\n"}  # of the kinds of items that have a name
 ENCODINGS = (  # suggested when a name is unknown; every text codec of Python is valid
@@ -192,6 +193,8 @@ class ModelReading(Options):
     @property
     def separator(self) -> str:
         """The text that ends a document, after which the model knows nothing; "" without one."""
+        if self.pairs:
+            return END
         return self.document_separator if self.documents_apart else ""
 
     def options(self, given: Mapping[str, Any] | None = None) -> Reading:
@@ -199,7 +202,7 @@ class ModelReading(Options):
         given = dict(given or {})
         names = ("encoding", "errors", "newline", "pairs", "swap")
         known = {name: getattr(self, name) for name in names}
-        known["document_separator"] = self.separator
+        known["document_separator"] = "" if self.pairs else self.separator
         if not given.keys() & {"document_separator", "newline"}:  # items would decide them
             known["items"] = self.items
         return Reading(**known | given)

@@ -62,10 +62,9 @@ def stop_ids(tokenizer: Tokenizer, stop: Sequence[str]) -> list[tuple[int, ...]]
     Raises:
         PromptError: a string has a character that is not in the vocabulary.
     """
-    if not tokenizer.unique_encoding:
-        return []
+    known = stop if tokenizer.unique_encoding else [text for text in stop if text == tokenizer.end]
     try:
-        return [tuple(tokenizer.encode(text).tolist()) for text in stop]
+        return [tuple(tokenizer.encode(text).tolist()) for text in known]
     except PromptError as error:
         raise PromptError(f"--stop can never be met: {error.message}") from None
 

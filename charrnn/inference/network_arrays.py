@@ -42,9 +42,8 @@ class LayerArrays:
     start: tuple[Floats, ...]
 
     @classmethod
-    def of(cls, recurrence: Layer, config: ModelConfig, values: Parameters) -> LayerArrays:
-        """Return the layer with these parameters, given by their names within it."""
-        hidden = config.hidden_size
+    def of(cls, recurrence: Layer, hidden: int, values: Parameters) -> LayerArrays:
+        """Return the layer of `hidden` units with these parameters, by their names within it."""
         zero = np.zeros(hidden, values["weight_ih"].dtype)
         return cls(
             recurrence,
@@ -84,7 +83,7 @@ class NetworkArrays:
         layers: from the input upwards.
         table: the first layer's input parts of each token, (V + 1, G*H).
         inputs: each token's row of the embedding, (V + 1, E), or one-hot, (V + 1, V + 1); None
-            where no table and no skip connection needs them.
+            where no table, no skip connection and no encoder needs them.
         output_maps: weight and bias of each deeper output map.
         output_weight: ``output.weight`` transposed, (Y, V).
         output_bias: (V,).
@@ -106,11 +105,12 @@ class NetworkArrays:
         """Return the arrays of a network with these parameters."""
         recurrence = parameters.layer_of(config)
         layers = [
-            LayerArrays.of(recurrence, config, parameters.layer(values, index))
+            LayerArrays.of(recurrence, config.hidden_size, parameters.layer(values, index))
             for index in range(config.num_layers)
         ]
         inputs = values["embedding"] if config.embedding_size else None
-        if inputs is None and (config.skip_connections or config.input_depth > 1):
+        read = config.skip_connections or config.input_depth > 1 or config.encoder
+        if inputs is None and read:
             inputs = np.eye(config.vocab_size + 1, dtype=values["output.bias"].dtype)
         first = layers[0]
         if inputs is None or (config.input_depth == 1 and not config.embedding_size):

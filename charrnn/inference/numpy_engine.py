@@ -145,7 +145,7 @@ class NumpyEngine:
         self, layer: LayerArrays, parts: Floats, state: tuple[Floats, ...]
     ) -> tuple[Floats, tuple[Floats, ...]]:
         """Run one layer: input parts (T, B, G*H) -> outputs (T, B, H), and its state."""
-        hidden_size = self.config.hidden_size
+        hidden_size = len(layer.start[0])
         blocks = block_slices(len(layer.recurrence.cell.blocks), hidden_size)
         outputs = np.empty((*parts.shape[:2], hidden_size), parts.dtype)
         for t in range(len(parts)):

@@ -10,6 +10,7 @@ from charrnn.errors import ModelError
 from charrnn.text.tokenizer.base import Decoder, Encoder, Size, Tokenizer
 from charrnn.text.tokenizer.byte import ByteTokenizer
 from charrnn.text.tokenizer.char import CharTokenizer
+from charrnn.text.tokenizer.ending import EndingTokenizer
 from charrnn.text.tokenizer.sentencepiece import SentencePieceTokenizer, train_pieces
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "CharTokenizer",
     "Decoder",
     "Encoder",
+    "EndingTokenizer",
     "SentencePieceTokenizer",
     "Size",
     "Tokenizer",

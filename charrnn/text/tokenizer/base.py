@@ -70,6 +70,7 @@ class Tokenizer(ABC):
 
     kind: ClassVar[str]
     unique_encoding: ClassVar[bool] = True  # no text has two sequences of ids
+    end: ClassVar[str] = ""  # what stands for the end of a text, if a token does
 
     @property
     def whole_characters(self) -> bool:
