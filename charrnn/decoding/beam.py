@@ -63,18 +63,67 @@ def beam_search(
         OptionError: the beam is too wide for the machine's memory.
         RunError: every text would break a rule.
     """
-    _check_memory(config.width, logits.shape[1])
     search = _Search(config, stops, constraint, rng, on_settled)
-    beams = Beams.begin(config.groups, max(map(len, stops), default=0))
-    logits, state = logits[beams.rows], network.select(state, beams.rows)
+    return _run(network, logits, state, config, [search])[0]
+
+
+def beam_searches(
+    network: Engine,
+    logits: Floats,
+    state: Any,
+    config: BeamConfig,
+    *,
+    stops: Sequence[tuple[int, ...]] = (),
+    constraint: Constraint | None = None,
+    rngs: Sequence[np.random.Generator] | None = None,
+) -> list[list[Hypothesis]]:
+    """Return what `beam_search` finds after each of N prompts; the searches share their steps.
+
+    Args:
+        network: as in `beam_search`.
+        logits: (N, V) for the first tokens.
+        state: the state after the prompts, N rows.
+        config: as in `beam_search`.
+        stops: likewise.
+        constraint: likewise.
+        rngs: the randomness of each stochastic search.
+
+    Raises:
+        OptionError, RunError: as `beam_search`.
+    """
+    searches = [
+        _Search(config, stops, constraint, rngs[row] if rngs else None, lambda ids: None)
+        for row in range(len(logits))
+    ]
+    return _run(network, logits, state, config, searches)
+
+
+def _run(
+    network: Engine, logits: Floats, state: Any, config: BeamConfig, searches: list[_Search]
+) -> list[list[Hypothesis]]:
+    """Run searches side by side, one for each row of logits and state; return their results."""
+    _check_memory(config.width * len(searches), logits.shape[1])
+    beams = [search.begin() for search in searches]
+    rows = np.repeat(np.arange(len(searches)), config.groups)
+    logits, state = logits[rows], network.select(state, rows)
     for length in range(1, config.length + 1):
-        beams = search.extend(beams, log_softmax(logits), length)
-        if not len(beams.rows):
+        ends = np.cumsum([len(each.rows) for each in beams])
+        log_probs = log_softmax(logits)
+        for index, search in enumerate(searches):
+            if len(beams[index].rows):
+                own = slice(ends[index] - len(beams[index].rows), ends[index])
+                beams[index] = search.extend(beams[index], log_probs[own], length)
+                search.settle(beams[index], length)
+        starts = np.concatenate([[0], ends[:-1]])
+        rows = np.concatenate(
+            [each.rows + start for each, start in zip(beams, starts, strict=True)]
+        )
+        if not len(rows):
             break
-        search.settle(beams, length)
         if length < config.length:
-            logits, state = network.step(beams.tokens, network.select(state, beams.rows))
-    return search.finish(beams)
+            tokens = np.concatenate([each.tokens for each in beams])
+            logits, state = network.step(tokens, network.select(state, rows))
+    return [search.finish(own) for search, own in zip(searches, beams, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -102,6 +151,10 @@ class _Search:
         self._tree, self._finished = PrefixTree(), Finished(config)
         self._settled, self._due = 0, _SETTLED_EVERY  # lengths
 
+    def begin(self) -> Beams:
+        """Return the empty text, once for each group."""
+        return Beams.begin(self._config.groups, max(map(len, self._stops), default=0))
+
     def extend(self, beams: Beams, log_probs: Floats64, length: int) -> Beams:
         """Extend beams of `length` - 1 tokens; return those that go on, and record what ends.
 
@@ -128,7 +181,7 @@ class _Search:
 
     def settle(self, beams: Beams, length: int) -> None:
         """Report the tokens that no later step can change, if a check is due."""
-        if length != self._due:
+        if length != self._due or not len(beams.rows):
             return
         common, node = self._tree.common_prefix(beams.nodes, self._finished.best, self._settled)
         if common > self._settled:
