@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,13 @@ def times(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
 def report_trials(record_property: Callable[[str, object], None]) -> Callable[[str, int], None]:
     """Return `report_trials("SIGKILL", 500)`, for the table of `tests/soak.py`."""
     return record_property
+
+
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a hundredth of a second pass at each look at the clock, and no time in between."""
+    looks = count(100_000)
+    monkeypatch.setattr(time, "perf_counter", lambda: next(looks) / 100)
 
 
 @pytest.fixture

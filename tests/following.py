@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def train(
 ) -> Result:
     """Start a training and follow it to its end."""
     follower = follower or Follower()
-    control = Control(follower.stop, checkpoint_every)
+    control = Control(follower.stop, checkpoint_every, time.perf_counter())
     texts = Texts(text, valid)
     return follower.follow(
         start(texts, options, out=out, force=force, model=model, control=control)
@@ -89,5 +90,5 @@ def resume(
 ) -> Result:
     """Resume a training and follow it to its end."""
     follower = follower or Follower()
-    control = Control(follower.stop, checkpoint_every)
+    control = Control(follower.stop, checkpoint_every, time.perf_counter())
     return follower.follow(resume_run(Texts(text), given, out=out, control=control))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import strict_json
+from waiting import HANGS
 
 import charrnn
 from charrnn.config import BeamConfig, SampleConfig
@@ -608,7 +609,7 @@ def test_the_command_writes_without_numba(tmp_path: Path, tiny_model: Model) -> 
 
     def run(*more: str) -> Any:
         command = [sys.executable, "-c", WITHOUT_NUMBA, *map(str, line), *more]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANGS)
 
     plain = Generator(tiny_model)
     plain.engine = NumpyEngine(tiny_model.config, tiny_model.values)
@@ -659,7 +660,7 @@ def test_a_notice_appears_only_when_code_is_compiled(tmp_path: Path, tiny_model:
             text=True,
             check=True,
             env=os.environ | folders,
-            timeout=100,
+            timeout=HANGS,
         )
         assert done.stdout == f"{COMPILING}\n" * notices
     assert COMPILING == "compiling for this machine: this takes some seconds, once"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from waiting import HANGS
 
 import charrnn
 from charrnn import config
@@ -354,7 +355,7 @@ def test_importing_every_module_writes_no_file_and_changes_no_global_state(tmp_p
     folders = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "TMPDIR"), str(tmp_path))
     environment = os.environ | folders | {"PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-c", IMPORT_ALL]
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=100)
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=HANGS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -369,7 +370,7 @@ def loaded(*words: str, folder: Path | None = None) -> set[str]:
         encoding="utf-8",
         check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-        timeout=100,
+        timeout=HANGS,
     )
     assert ended.returncode == 0, ended.stderr[-1000:]
     return set(re.findall(r"\| +([\w.]+)$", ended.stderr, re.MULTILINE))

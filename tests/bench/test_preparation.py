@@ -53,7 +53,7 @@ def test_memory_is_the_private_memory_of_the_process(rows: list[preparation.Row]
     for row in rows[:3]:
         assert row.memory
         assert 10 < row.memory < 200  # numpy alone takes ten
-    big = processes.run(sys.executable, "-c", "import time; x = b'x' * 10**8; time.sleep(0.2)")
+    big = processes.run(sys.executable, "-c", "import time; x = b'x' * 10**8; time.sleep(0.5)")
     assert big.memory
     assert 100 < big.memory < 120
 

@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 import strict_json
+from waiting import HANGS, kill_if_it_hangs
 
 from cli.advice import lacking
 
 PROGRAM = shutil.which("charrnn", path=sysconfig.get_path("scripts")) or "charrnn is not installed"
-SECONDS = 100  # a command that takes longer hangs
 # Variables that change a command's output: no test may depend on the terminal it runs in.
 UNSET = (
     "FORCE_COLOR",
@@ -70,8 +70,7 @@ class Running:
         self._grew = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self._killer = threading.Timer(SECONDS, process.kill)
-        self._killer.start()
+        self._killer = kill_if_it_hangs(process)
 
     def _read(self) -> None:
         assert self.process.stderr
@@ -84,7 +83,7 @@ class Running:
         """Wait until a line of stderr starts with `words`."""
         with self._grew:
             seen = self._grew.wait_for(
-                lambda: any(line.startswith(words) for line in self._lines), SECONDS
+                lambda: any(line.startswith(words) for line in self._lines), HANGS
             )
         assert seen, "".join(self._lines)
 
@@ -96,8 +95,8 @@ class Running:
         assert self.process.stdout
         with self.process:
             out = self.process.stdout.read()
-            code = self.process.wait(SECONDS)
-            self._reader.join(SECONDS)
+            code = self.process.wait(HANGS)
+            self._reader.join(HANGS)
         self._killer.cancel()
         return done(code, out, "".join(self._lines).encode())
 
@@ -158,7 +157,7 @@ class Cli:
             env=environment() | dict(env or {}),
             input=stdin,
             capture_output=True,
-            timeout=SECONDS,
+            timeout=HANGS,
             check=False,
         )
         return done(ended.returncode, ended.stdout, ended.stderr)
@@ -294,8 +293,7 @@ def on_terminal(
     )
     os.close(theirs)
     os.write(ours, typed.encode())
-    killer = threading.Timer(SECONDS, process.kill)
-    killer.start()
+    killer = kill_if_it_hangs(process)
     screen = b""
     for piece in _pieces(ours):
         screen += piece
@@ -303,7 +301,7 @@ def on_terminal(
             process.send_signal(signal.SIGINT)
             stop_at = None
     os.close(ours)
-    code = process.wait(SECONDS)
+    code = process.wait(HANGS)
     killer.cancel()
     shown = screen.decode()
     assert "Traceback" not in shown, shown

@@ -16,9 +16,11 @@ from collections.abc import Mapping
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from waiting import HANGS
+
 from charrnn.cli.app import COMMANDS
 
-from .conftest import SECONDS, Done, done, environment
+from .conftest import Done, done, environment
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
@@ -67,7 +69,7 @@ class Forked:
 
     def end(self) -> Done:
         """Wait for the end; the code of a killed command is the negative signal number."""
-        self.process.join(SECONDS)
+        self.process.join(HANGS)
         code = self.process.exitcode
         if code is None:
             self.process.kill()

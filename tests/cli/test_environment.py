@@ -13,10 +13,11 @@ from pathlib import Path
 
 import platformdirs
 import pytest
+from waiting import HANGS
 
 import charrnn
 
-from .conftest import BY_LIBRARY, SECONDS, Cli, Done, Run, done
+from .conftest import BY_LIBRARY, Cli, Done, Run, done
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="HOME and user ids are of POSIX")
 SAMPLE = ("sample", "--length", 12, "--seed", 1, "--prompt", "café 日本 ", "-m")
@@ -101,7 +102,7 @@ def _run(
 ) -> Done:
     command = [*(user or []), sys.executable, "-m", "charrnn", *map(str, words)]
     ended = subprocess.run(
-        command, cwd=folder, env=variables, capture_output=True, timeout=SECONDS, check=False
+        command, cwd=folder, env=variables, capture_output=True, timeout=HANGS, check=False
     )
     assert ended.returncode == code, ended.stderr.decode()
     return done(ended.returncode, ended.stdout, ended.stderr)

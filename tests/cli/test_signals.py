@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
+from typing import IO
 
 import pytest
 import strict_json
+from waiting import wait_until
 
 from .conftest import BY_LIBRARY, Cli, Run, needs_terminal, on_terminal
 
@@ -56,13 +57,20 @@ def test_a_second_ctrl_c_ends_at_once_without_partial_files(tiny: Run, cli: Cli)
 def test_ctrl_c_while_reading_is_an_interrupt(cli: Cli) -> None:
     running = cli.start("train", "-")
     assert running.process.stdin
-    running.process.stdin.write(
-        b"a line\n" * 2**18
-    )  # more than a pipe holds, so the command is reading
-    time.sleep(0.5)  # it now waits for more
+    running.process.stdin.write(b"a line\n" * 2**18)
+    pipe = running.process.stdin
+    wait_until(lambda: unread(pipe) == 0)  # it now waits for more
     running.signal(signal.SIGINT)
     done = running.end()
     assert (done.code, done.out) == (130, "")
+
+
+def unread(pipe: IO[bytes]) -> int:
+    """Return how many bytes are in a pipe."""
+    import fcntl
+    import termios
+
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def test_ctrl_c_while_writing_ends_the_text(tiny: Run, cli: Cli) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import HANGS
 
 from charrnn.compiler import cache
 
@@ -85,7 +86,7 @@ def run(text: str, home: Path) -> str:
         text=True,
         check=False,
         env={**os.environ, **given},
-        timeout=600,
+        timeout=HANGS,
     )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout

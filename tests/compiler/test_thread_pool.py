@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numba import carray, cfunc
+from waiting import HANGS, wait_until
 
 from charrnn.compiler import thread_pool
 from charrnn.compiler.scalar_math import pointer, take
@@ -50,10 +51,7 @@ def test_all_threads_run_every_time(threads: int, rest: float) -> None:
 def test_idle_threads_end() -> None:
     meet(3)
     slots = thread_pool._pool(2)._slots
-    end = time.monotonic() + 120  # a busy machine takes the processor at each look
-    while (slots[:, 0] != thread_pool.GONE).any() and time.monotonic() < end:
-        time.sleep(0.01)
-    assert slots[:, 0].tolist() == [thread_pool.GONE] * 2
+    wait_until(lambda: slots[:, 0].tolist() == [thread_pool.GONE] * 2)
 
 
 def test_a_polling_thread_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +142,7 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
     answer = context.SimpleQueue()
     child = context.Process(target=_meet_in_child, args=(answer,))
     child.start()
-    child.join(20)
+    child.join(HANGS)
     alive = child.is_alive()
     child.kill()
     assert not alive

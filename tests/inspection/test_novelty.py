@@ -17,6 +17,7 @@ import pytest
 import strict_json
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from waiting import HANGS
 
 import charrnn
 from charrnn.config import TextOptions, to_json
@@ -364,7 +365,7 @@ def test_two_processes_may_build_an_index_at_once(run: Path, tmp_path: Path) -> 
     )
     command = [sys.executable, "-c", script, str(run), str(tmp_path / "shared")]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
-    assert [process.communicate(timeout=100)[0].strip() for process in both] == [b"18", b"18"]
+    assert [process.communicate(timeout=HANGS)[0].strip() for process in both] == [b"18", b"18"]
     (kept,) = (tmp_path / "shared" / "charrnn" / "novelty").iterdir()
     assert kept.suffix == ".index"
 

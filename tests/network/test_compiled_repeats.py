@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from waiting import HANGS
+
 TRAIN = "--steps 6 --hidden-size 16 --batch-size 8 --seq-len 24 --cell lstm-sigmoid --threads 1"
 
 
@@ -27,7 +29,7 @@ def test_the_run_that_compiles_gives_the_model_of_those_after_it(tmp_path: Path)
             env=environment,
             capture_output=True,
             check=True,
-            timeout=300,
+            timeout=HANGS,
         )
         return hashlib.sha256((tmp_path / out / "model.safetensors").read_bytes()).hexdigest()
 

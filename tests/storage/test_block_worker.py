@@ -5,6 +5,7 @@ import sys
 import threading
 
 import pytest
+from waiting import HANGS
 
 from charrnn.storage import block_worker
 from charrnn.storage.block_worker import BlockWorker
@@ -45,7 +46,7 @@ def test_a_caller_that_is_far_ahead_waits() -> None:
     go, taken = threading.Event(), []
 
     def slow(block: bytearray) -> None:
-        assert go.wait(20)
+        assert go.wait(HANGS)
         taken.append(block)
 
     worker = BlockWorker(slow)
@@ -91,6 +92,6 @@ corpus.from_text("a text")
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such exit code")
 def test_an_interrupt_while_a_thread_starts_ends_the_process() -> None:
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, timeout=HANGS)
     assert b"KeyboardInterrupt" in done.stderr
     assert done.returncode != 0

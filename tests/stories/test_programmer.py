@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import strict_json
+from waiting import HANGS
 
 import charrnn
 
@@ -81,7 +82,7 @@ def test_a_mistake_ends_a_program_with_a_sentence(program: str, error: str, tmp_
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=HANGS,
     )
     assert done.returncode == 1
     assert error in done.stderr.splitlines()[-1]
@@ -153,7 +154,7 @@ def test_mypy_accepts_a_right_program_and_explains_a_wrong_one(tmp_path: Path) -
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=HANGS,
     )
     found = [strict_json.loads(line) for line in done.stdout.splitlines()]
     said = {each["line"]: each["message"] for each in found if each["severity"] == "error"}

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import HANGS
 
 import charrnn
 
@@ -42,7 +43,7 @@ def version(python: str) -> tuple[int, ...]:
     asked = "import sys, numba, safetensors, torch, typer; print(*sys.version_info[:2])"
     try:
         done = subprocess.run(
-            [python, "-c", asked], capture_output=True, text=True, check=False, timeout=100
+            [python, "-c", asked], capture_output=True, text=True, check=False, timeout=HANGS
         )
     except OSError:
         return (0,)
@@ -66,7 +67,7 @@ def run(python: str, folder: Path, *words: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=HANGS,
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
@@ -84,7 +85,7 @@ def test_every_file_is_of_the_syntax_that_newer_pythons_accept() -> None:
     files = sorted(Path(charrnn.__file__).parent.rglob("*.py"))
     assert len(files) > 200
     command = [sys.executable, "-W", "error", "-c", COMPILE, *map(str, files)]
-    subprocess.run(command, check=True, timeout=100)
+    subprocess.run(command, check=True, timeout=HANGS)
 
 
 COMPILE = """

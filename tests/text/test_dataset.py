@@ -16,6 +16,7 @@ import pytest
 import strict_json
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from waiting import HANGS
 
 from charrnn.config import ModelReading, Reading, TextOptions
 from charrnn.errors import CorpusError, ModelError, PromptError, RunError
@@ -159,7 +160,7 @@ def test_two_threads_that_prepare_at_once_both_get_the_dataset(
     rename = Path.rename
 
     def meet(self: Path, target: Path) -> Path:
-        together.wait(10)
+        together.wait(HANGS)
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", meet)

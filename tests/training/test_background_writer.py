@@ -1,15 +1,18 @@
 import threading
 
 import pytest
+from waiting import HANGS, wait_until
 
 from charrnn.errors import RunError
 from charrnn.training import background_writer
 from charrnn.training.background_writer import BackgroundWriter
 
+SOON = 0.05  # seconds
+
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in {"PATIENCE": 0.3, "RETRY": 0.02, "LAST_PATIENCE": 0.3}.items():
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in {"PATIENCE": HANGS, "RETRY": 0.02, "LAST_PATIENCE": HANGS}.items():
         monkeypatch.setattr(background_writer, name, seconds)
 
 
@@ -49,11 +52,13 @@ def test_a_failure_is_reported_once_tried_again_and_its_end_is_reported() -> Non
     assert done == ["a"]
 
 
-def test_what_fails_holds_up_nothing_else() -> None:
+def test_what_fails_holds_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     writer = BackgroundWriter()
     writer.put("a", _failing(10**9, done))
     writer.put("b", lambda: done.append("b"))
+    wait_until(lambda: done)
+    monkeypatch.setattr(background_writer, "LAST_PATIENCE", SOON)
     with pytest.raises(RunError, match=r"a could not be written; gave up after"):
         _ignore(writer)
     assert done == ["b"]
@@ -68,16 +73,18 @@ def test_a_later_job_replaces_one_that_fails() -> None:
     assert done == ["later"]
 
 
-def test_a_disk_that_hangs_does_not_hold_the_training() -> None:
+def test_a_disk_that_hangs_does_not_hold_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     done: list[str] = []
     writer = BackgroundWriter()
 
     def slow() -> None:
-        release.wait(20)
+        release.wait(HANGS)
         done.append("slow")
 
+    monkeypatch.setattr(background_writer, "PATIENCE", SOON)
     writer.put("a", slow)  # returns after its patience
+    monkeypatch.setattr(background_writer, "PATIENCE", HANGS)
     writer.put("a", lambda: done.append("second"))  # at once
     writer.put("a", lambda: done.append("third"))
     assert done == []
@@ -86,21 +93,26 @@ def test_a_disk_that_hangs_does_not_hold_the_training() -> None:
     assert done == ["slow", "third"]
 
 
-def test_a_disk_that_never_answers_is_an_error() -> None:
+def test_a_disk_that_never_answers_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background_writer, "PATIENCE", SOON)
+    monkeypatch.setattr(background_writer, "LAST_PATIENCE", SOON)
     release = threading.Event()
     writer = BackgroundWriter()
-    writer.put("model", lambda: release.wait(20) and None)
+    writer.put("model", lambda: release.wait(HANGS) and None)
     with pytest.raises(RunError, match=r"the disk does not respond \(model\); gave up after"):
         _ignore(writer)
     release.set()
 
 
-def test_a_failure_is_reported_before_the_last_patience() -> None:
+def test_a_failure_is_reported_before_the_last_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     writer = BackgroundWriter()
-    writer.put("slow", lambda: release.wait(20) and None)
+    monkeypatch.setattr(background_writer, "PATIENCE", SOON)
+    writer.put("slow", lambda: release.wait(HANGS) and None)
     assert writer.put("a", _failing(10**9, [])) == []  # it has not been tried yet
     release.set()
+    monkeypatch.setattr(background_writer, "PATIENCE", HANGS)
+    monkeypatch.setattr(background_writer, "LAST_PATIENCE", SOON)
     news = writer.finish()
     assert next(news).startswith("a could not be written; training continues")
     with pytest.raises(RunError, match="gave up after"):

@@ -397,6 +397,7 @@ def test_another_random_generator_is_reported(cut: Path, monkeypatch: pytest.Mon
     assert [n for n in watching.notices if "this torch has another random generator" in n]
 
 
+@pytest.mark.usefixtures("ticking")
 def test_resumed_minutes_use_the_time_left(tmp_path: Path) -> None:
     options = {"steps": None, "minutes": 1e4, "hidden_size": 8}
     _train(tmp_path / "run", Watching(stop_at=3), **options)

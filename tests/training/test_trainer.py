@@ -561,6 +561,7 @@ def test_a_clock_reserves_time_for_the_scoring_at_the_end(tiny_text: str) -> Non
     trainer.validate(Steps(1))  # steps need no such thing
 
 
+@pytest.mark.usefixtures("ticking")
 def test_a_notice_says_when_much_of_the_time_would_go_into_scoring(
     tiny_text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -579,6 +580,7 @@ def test_a_notice_says_when_much_of_the_time_would_go_into_scoring(
     assert notices(0.5) == []
 
 
+@pytest.mark.usefixtures("ticking")
 def test_a_clock_ends_a_training(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text))
     now = trainer.start

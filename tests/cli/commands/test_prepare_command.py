@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import strict_json
+from waiting import HANGS, wait_until
 
 import charrnn
 from charrnn.config import BeamConfig
@@ -212,10 +213,9 @@ def test_an_interrupt_leaves_no_files(cli: Cli) -> None:
     )  # 120 MB: long enough to interrupt
     command = [PROGRAM, "prepare", "long.txt", "--out", "data"]
     process = subprocess.Popen(command, cwd=cli.folder, env=environment(), stderr=subprocess.PIPE)
-    while not list(cli.folder.glob(".data.*.tmp")):
-        assert process.poll() is None
+    wait_until(lambda: list(cli.folder.glob(".data.*.tmp")) or process.poll() is not None)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
+    assert process.wait(HANGS) == 130
     assert process.stderr
     assert b"Traceback" not in process.stderr.read()
     process.stderr.close()

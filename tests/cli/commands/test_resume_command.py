@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import strict_json
+from waiting import wait_until
 
 from cli.conftest import BY_LIBRARY, Cli, Run, story
 from cli.forked import Forked
@@ -117,8 +118,7 @@ def test_the_printed_command_resumes(tmp_path: Path, text: Path, whole: tuple[An
     name = "a text/story.txt"
     (tmp_path / name).write_bytes(text.read_bytes())
     forked = Forked(tmp_path, "train", name, *WORDS)
-    while not (tmp_path / "run" / "latest").exists():
-        time.sleep(0.01)
+    wait_until((tmp_path / "run" / "latest").exists)
     assert forked.kill(0, signal.SIGTERM)
     done = forked.end()
     assert done.code == 143
@@ -136,8 +136,7 @@ def busy(tmp_path: Path, text: Path) -> Any:
     """Yield a long training in the folder ``run``."""
     words = ("--steps", 10**9, "--hidden-size", 8, *BY_LIBRARY, "--out", "run")
     forked = Forked(tmp_path, "train", text, *words)
-    while not (tmp_path / "run" / "metrics.jsonl").exists():
-        time.sleep(0.01)
+    wait_until((tmp_path / "run" / "metrics.jsonl").exists)
     yield forked
     forked.kill(0)
     forked.end()

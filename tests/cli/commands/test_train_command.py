@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import strict_json
+from waiting import HANGS
 
 from charrnn.storage import machine
 from cli.conftest import BY_LIBRARY, TEXT_CHARACTERS, TINY, Cli, Run, story
@@ -50,7 +51,7 @@ def test_json_counts_what_was_done(tiny: Run) -> None:
     assert result["epochs"] == pytest.approx(result["characters"] / (0.9 * TEXT_CHARACTERS), 0.1)
     assert result["stopped_by"] == "steps"
     assert result["cell"] == "lstm"
-    assert 0 < result["seconds"] < 100
+    assert 0 < result["seconds"] < HANGS
     assert result["chars_per_second"] > 0
 
 
@@ -226,17 +227,17 @@ def test_flags_override_the_config_file(cli: Cli) -> None:
 
 def test_minutes_end_the_training(cli: Cli) -> None:
     (cli.folder / "long.txt").write_text(story(400_000))
-    result = cli("train", "long.txt", "--minutes", 0.1, "--json").json
+    result = cli("train", "long.txt", "--minutes", 0.05, "--json").json
     assert result["stopped_by"] == "minutes"
-    assert 3 < result["seconds"] < 30
+    assert 1.5 < result["seconds"] < HANGS
 
 
 def test_training_on_a_short_text_ends_early(tiny: Run, cli: Cli) -> None:
     sizes = ("--hidden-size", 8, *BY_LIBRARY)
-    result = cli("train", tiny.text, "--minutes", 2, *sizes, "--json").json
+    result = cli("train", tiny.text, "--minutes", 1000, *sizes, "--json").json
     assert result["stopped_by"] == "epochs"
     assert result["epochs"] == 30
-    assert result["seconds"] < 60
+    assert result["seconds"] < 500 * 60
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")

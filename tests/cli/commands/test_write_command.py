@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import subprocess
-import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from itertools import count
@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
+from waiting import HANGS, kill_if_it_hangs
 
 from charrnn.cli import prompt
 from charrnn.cli.display.editor import Editor
@@ -26,7 +27,7 @@ from charrnn.errors import PromptError
 from charrnn.generator import Generator
 from charrnn.model.model_file import Model
 from charrnn.model.saved_state import Prompted
-from cli.conftest import PROGRAM, SECONDS, Cli, Run, environment, needs_terminal, on_terminal
+from cli.conftest import PROGRAM, Cli, Run, environment, needs_terminal, on_terminal
 
 TAB, AGAIN, UNDO, REDO, LEAVE_OUT = "\t", "\x12", "\x1a", "\x19", "\x18"
 TEMPERATURE, LENGTH, STOP, LEAVE, LEFT = "\x14", "\x0c", "\x03", "\x04", "\x1b[D"
@@ -43,11 +44,11 @@ class Person:
 
     async def types(self, keys: str, seen: Callable[[], object]) -> None:
         self._send(keys)
-        for _ in range(200):
-            if seen():
-                return
+        end = time.monotonic() + HANGS
+        while not seen():
+            shown = (keys, self.editor.draft.text, self.editor.message, self.status)
+            assert time.monotonic() < end, shown
             await asyncio.sleep(0.01)
-        raise AssertionError((keys, self.editor.draft.text, self.editor.message, self.status))
 
     async def says(self, text: str) -> None:
         """Types a text and waits until it is in the draft."""
@@ -368,8 +369,7 @@ class Terminal:
             stderr=theirs,
         )
         os.close(theirs)
-        self._killer = threading.Timer(SECONDS, self.process.kill)
-        self._killer.start()
+        self._killer = kill_if_it_hangs(self.process)
         self.screen = ""
 
     def wait_for(self, words: str) -> None:
@@ -381,12 +381,15 @@ class Terminal:
                 return
         raise AssertionError(seen)
 
-    def settle(self, seconds: float = 3.0) -> None:
-        """Waits until nothing more is drawn: of a number, only changed digits are."""
-        pieces = self._pieces()
-        while select.select([self._ours], [], [], seconds)[0]:
-            if next(pieces, None) is None:
-                return
+    def types_until(self, keys: str, words: str) -> None:
+        """Types a key that may do nothing yet, again and again, until these words are shown."""
+        seen, pieces = "", self._pieces()
+        while words not in seen:
+            self.types(keys)
+            while words not in seen and select.select([self._ours], [], [], 0.1)[0]:
+                piece = next(pieces, None)
+                assert piece, seen
+                seen += piece
 
     def _pieces(self) -> Iterator[str]:
         while True:
@@ -405,7 +408,7 @@ class Terminal:
     def end(self) -> int:
         for _ in self._pieces():
             pass
-        code = self.process.wait(SECONDS)
+        code = self.process.wait(HANGS)
         self._killer.cancel()
         os.close(self._ours)
         assert "Traceback" not in self.screen, self.screen
@@ -422,8 +425,8 @@ def test_a_session_on_a_terminal(tiny: Run, cli: Cli) -> None:
     terminal.wait_for("12")  # characters
     terminal.types(TAB)
     terminal.wait_for("seed 5")
-    terminal.settle()
-    terminal.types(LEAVE)
+    terminal.types_until("z", "unknown")  # while the network writes, nobody else does
+    terminal.types(LEAVE_OUT + LEAVE)
     assert terminal.end() == 0
     written = (cli.folder / "story.txt").read_text("utf-8")
     assert written == cli("sample", *words, "-p", "the old sea ").out

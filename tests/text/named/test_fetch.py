@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import http.client
 import http.server
 import io
 import os
@@ -26,6 +27,7 @@ from typing import Any
 import platformdirs
 import pytest
 import trustme
+from waiting import HANGS, wait_until
 
 from charrnn.errors import CharRNNError, CorpusError, RunError
 from charrnn.text.named import download, fetch, registry
@@ -384,12 +386,20 @@ def test_a_missing_server_is_an_error(server: Server, client: Client) -> None:
 def test_a_slow_server_is_waited_for_but_not_a_silent_one(
     server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "TIMEOUT", 0.3)
     served = server.serve("text.txt", before=lambda: time.sleep(0.05))
     assert client.fetch(known(server.url("text.txt"))).bytes == len(TEXT)
+    monkeypatch.setattr(download, "TIMEOUT", 0.3)
     monkeypatch.setattr(download, "ATTEMPTS", 2)
+    connect = http.client.HTTPSConnection.connect
+
+    def connect_in_any_time(connection: http.client.HTTPSConnection) -> None:
+        connection.timeout, timeout = HANGS, connection.timeout
+        connect(connection)
+        connection.sock.settimeout(timeout)
+
+    monkeypatch.setattr(http.client.HTTPSConnection, "connect", connect_in_any_time)
     silence = threading.Event()
-    served.before = lambda: silence.wait(10)
+    served.before = lambda: silence.wait(HANGS)
     other = known(server.url("text.txt"), sha256="3" * 64)
     assert "nothing arrived for 0.3 seconds, 2 times" in client.fails(other)
     silence.set()
@@ -397,7 +407,7 @@ def test_a_slow_server_is_waited_for_but_not_a_silent_one(
 
 def test_two_threads_that_fetch_at_once_download_once(server: Server) -> None:
     begun = threading.Event()
-    served = server.serve("text.txt", before=lambda: begun.wait(10))
+    served = server.serve("text.txt", before=lambda: begun.wait(HANGS))
     wanted = known(server.url("text.txt"))
     both = [Client(), Client()]
     results: list[Fetched] = []
@@ -407,11 +417,10 @@ def test_two_threads_that_fetch_at_once_download_once(server: Server) -> None:
     ]
     for thread in threads:
         thread.start()
-    while not any("waiting" in line for client in both for line in client.lines):
-        time.sleep(0.01)
+    wait_until(lambda: any("waiting" in line for client in both for line in client.lines))
     begun.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(HANGS)
     assert sorted(result.downloaded for result in results) == [0, len(TEXT)]
     assert served.asked == [None]
 
@@ -504,20 +513,20 @@ def command(server: Server, authority_file: Path, tmp_path: Path) -> Callable[..
 def test_the_command_prints_the_path_and_size(server: Server, command) -> None:
     server.serve("text.txt")
     wanted = known(server.url("text.txt"))
-    out, err = command(wanted, "fetch", "known").communicate(timeout=60)
+    out, err = command(wanted, "fetch", "known").communicate(timeout=HANGS)
     assert Path(out.rstrip("\n")).read_bytes() == TEXT
     assert server.url("text.txt") in err
     assert sha256(TEXT) in err
     assert "licence: none" in err
-    out, err = command(wanted, "path", "known").communicate(timeout=60)
+    out, err = command(wanted, "path", "known").communicate(timeout=HANGS)
     assert Path(out.rstrip("\n")).read_bytes() == TEXT
-    out, _ = command(wanted, "list").communicate(timeout=60)
+    out, _ = command(wanted, "list").communicate(timeout=HANGS)
     assert f"{server.url('text.txt')}, downloaded\n" in out
 
 
 def test_the_command_exits_with_1_when_the_network_fails(server: Server, command) -> None:
     process = command(known(server.url("nowhere.txt")), "fetch", "known")
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=HANGS)
     assert (process.returncode, out) == (1, "")
     assert re.search(r"^charrnn: https://localhost:\d+/nowhere.txt: .*404 Not Found$", err, re.M)
 
@@ -526,17 +535,15 @@ def test_the_command_exits_with_1_when_the_network_fails(server: Server, command
 def test_ctrl_c_keeps_the_bytes_so_far(server: Server, command) -> None:
     released = threading.Event()
     served = server.serve("text.txt", cut=500_000, cuts=1)
-    served.before = lambda: released.wait(60) if len(served.asked) > 1 else None
+    served.before = lambda: released.wait(HANGS) if len(served.asked) > 1 else None
     wanted = known(server.url("text.txt"))
     process = command(wanted, "fetch", "known")
-    while len(served.asked) < 2:
-        assert process.poll() is None
-        time.sleep(0.01)
+    wait_until(lambda: len(served.asked) == 2 or process.poll() is not None)
     process.send_signal(2)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=HANGS)
     released.set()
     assert (process.returncode, out) == (130, "")
     assert "Traceback" not in err
     served.before = lambda: None
-    out, _ = command(wanted, "fetch", "known", "--json").communicate(timeout=60)
+    out, _ = command(wanted, "fetch", "known", "--json").communicate(timeout=HANGS)
     assert f'"downloaded": {len(TEXT) - 500_000}' in out
