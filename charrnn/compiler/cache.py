@@ -25,7 +25,8 @@ from charrnn.storage.cache_dir import cache_dir, writable
 
 _PACKAGE = Path(__file__).parents[1]
 _COMPILED = [
-    f"compiler/{name}.py" for name in ("thread_pool", "matmul", "layer_norm", "scalar_math")
+    f"compiler/{name}.py"
+    for name in ("thread_pool", "matmul", "matmul_blocks", "layer_norm", "scalar_math")
 ]
 _COMPILED += [
     "inference/instructions.py",

@@ -289,7 +289,7 @@ def test_bfloat16_on_a_cpu_without_it_is_refused(bad: Path, tmp_path: Path) -> N
     without = changed(
         tmp_path,
         sitecustomize="from charrnn.compiler import matmul\n"
-        "matmul._FEATURES = {}\n"
+        "matmul.FEATURES = {}\n"
         "matmul._tiles_allowed = lambda: False\n",
     )
     asked = ("train", "good.txt", "--steps", 1, "--out", "halved")

@@ -15,12 +15,12 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charrnn.compiler import matmul
+from charrnn.compiler import matmul, matmul_blocks
 from charrnn.network.fused import _Layout
 
 ABLE = {
     "float32": True,
-    "dots": bool(matmul._FEATURES.get("avx512bf16")),
+    "dots": bool(matmul.FEATURES.get("avx512bf16")),
     "tiles": matmul._tiles_allowed(),
 }
 KINDS = [
@@ -184,7 +184,8 @@ def test_processors_with_narrower_vectors_and_fewer_registers(
     if width > matmul.WIDTH:
         pytest.skip("this processor's vectors are narrower still")
     monkeypatch.setattr(matmul, "WIDTH", width)
-    monkeypatch.setattr(matmul, "_FLOATS", ir.VectorType(ir.FloatType(), width))
+    monkeypatch.setattr(matmul_blocks, "WIDTH", width)
+    monkeypatch.setattr(matmul_blocks, "_FLOATS", ir.VectorType(ir.FloatType(), width))
     monkeypatch.setattr(matmul, "_ROWS", (6, 2, 1))
     product = matmul._vector_product(dots=kind == "dots")
     for count in (1, 2, 5, 6, 9, 33):
@@ -217,7 +218,7 @@ def test_the_kind_of_product_follows_from_the_processor(monkeypatch: pytest.Monk
     assert matmul.kind_of(bf16=False) == "float32"
     for tiles, pairs in ((True, True), (False, True), (True, False), (False, False)):
         monkeypatch.setattr(matmul, "_tiles_allowed", lambda tiles=tiles: tiles)
-        monkeypatch.setattr(matmul, "_FEATURES", {"avx512bf16": pairs})
+        monkeypatch.setattr(matmul, "FEATURES", {"avx512bf16": pairs})
         assert matmul.multiplies_bfloat16() == (tiles or pairs)
         if tiles or pairs:
             assert matmul.kind_of(bf16=True) == ("tiles" if tiles else "dots")
@@ -237,7 +238,7 @@ def test_tiles_are_requested_only_on_processors_that_have_them(
         ({"avx512bf16": True}, "linux", None, False),
     ):
         answers[:] = [] if answer is None else [answer]
-        monkeypatch.setattr(matmul, "_FEATURES", features)
+        monkeypatch.setattr(matmul, "FEATURES", features)
         monkeypatch.setattr(matmul.sys, "platform", platform_name)
         assert ask() == allowed
         assert answers == []

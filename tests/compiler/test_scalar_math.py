@@ -140,7 +140,7 @@ class WithoutCompiler:
 
     @staticmethod
     def at(address: Any, count: int, kind: Any) -> Any:
-        """So many numbers in memory."""
+        """Return this many numbers from memory."""
         size = count * np.dtype(kind).itemsize
         return np.frombuffer((ctypes.c_char * size).from_address(int(address)), kind)
 
@@ -160,7 +160,7 @@ class WithoutCompiler:
         self.functions[address](ctypes.c_void_p(data))
 
     def block(self, count: int, panels: int, kind: str) -> Any:
-        """Some rows times some panels, as `gemm.vector_block` says it."""
+        """Some rows times some panels, as `matmul_blocks.vector_block` documents it."""
         from charrnn.compiler import matmul
 
         bf16 = kind != "float32"

@@ -29,7 +29,7 @@ TOLERANCE = {False: 1e-5, True: 2e-2}
 RECTIFIED_TOLERANCE = {False: 1e-5, True: 0.15}
 ABLE = {
     "float32": True,
-    "dots": bool(matmul._FEATURES.get("avx512bf16")),
+    "dots": bool(matmul.FEATURES.get("avx512bf16")),
     "tiles": matmul._tiles_allowed(),
 }
 
