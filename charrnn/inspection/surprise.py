@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from charrnn.arrays import Ids
 from charrnn.errors import CorpusError, PromptError
 from charrnn.generator import Generator
-from charrnn.scoring import Score
+from charrnn.scoring import Score, Surprise
 from charrnn.text.corpus import Corpus
 from charrnn.text.unknown_symbols import Replaced, replace
 
@@ -55,6 +55,27 @@ def encode_documents(
     if not documents:
         raise CorpusError("no character of the text is left to score")
     return documents
+
+
+def score_documents(
+    documents: Sequence[tuple[str, Ids]],
+    generator: Generator,
+    count: int,
+    progress: Callable[[int], object],
+) -> list[Surprise]:
+    """Return how much each document surprises the model.
+
+    Args:
+        documents: name and ids of each, as of `encode_documents`.
+        generator: its model reads them, each from the start token.
+        count: the number of likeliest tokens to keep for each position.
+        progress: called with the number of tokens scored so far.
+    """
+    found = generator.surprisals([ids for _, ids in documents], count, progress)
+    return [
+        Surprise.of(name, one, generator.tokenizer)
+        for (name, _), one in zip(documents, found, strict=True)
+    ]
 
 
 def total(scores: Iterable[Score]) -> Score:

@@ -6,7 +6,8 @@
 
 Products are in float32, or in bfloat16 with float32 states, sums and master weights.
 `charrnn.network.fused_codegen` writes the compiled code, `charrnn.network.window_arrays` describes
-its arrays, and `charrnn.compiler.matmul` has its products.
+its arrays and `charrnn.network.window_layout` makes them for a layer; the products are those of
+`charrnn.compiler.matmul`.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from charrnn.cells import Layer
 from charrnn.cells.layer import EPSILON
 from charrnn.compiler import matmul
 from charrnn.network.functions import FUNCTIONS
-from charrnn.network.fused_codegen import Window, compiled
-from charrnn.network.window_arrays import Allocator, as_array, as_arrays, start_row
+from charrnn.network.fused_codegen import compiled
+from charrnn.network.window_arrays import as_array, as_arrays, start_row
+from charrnn.network.window_layout import WindowLayout
 
 LayerState = tuple[Tensor, ...]
 
@@ -56,7 +58,7 @@ def sequence(
     matrices = layer.matrices(weights)
     vectors = [weights[name] for name in layer.vectors]
     window = compiled(layer, bool(zone), matmul.kind_of(bf16))
-    layout = _Layout(
+    layout = WindowLayout(
         window,
         states=len(state),
         blocks=layer.products,
@@ -78,104 +80,13 @@ def sequence(
     return y, tuple(after)
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """The parts of a window that get no gradients.
-
-    Attributes:
-        window: the compiled functions.
-        states: the number of parts of the state.
-        blocks: for each product of a step, its number of blocks.
-        normalized: for each product, whether its blocks are normalized.
-        layer_norm: whether the input parts are normalized.
-        zone: zoneout's masks, each (T, B, H).
-    """
-
-    window: Window
-    states: int
-    blocks: tuple[int, ...]
-    normalized: tuple[bool, ...]
-    layer_norm: bool
-    zone: tuple[Tensor, ...]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type of the products."""
-        return torch.float32 if self.window.kind == "float32" else torch.bfloat16
-
-    def allocator(self, steps: int, batch: int) -> Allocator:
-        """Return what makes the arrays of a window (T, B) for torch's number of threads."""
-        threads = min(torch.get_num_threads(), batch)
-        return Allocator(steps, batch, threads, self.window.kind, self.layer_norm)
-
-    def common(self, threads: int) -> dict[str, NDArray[Any]]:
-        """Return the arrays that forward and backward both need."""
-        arrays = as_arrays("zone", self.zone)
-        if self.window.kind == "tiles":
-            arrays["tiles"] = matmul.tiles_config(threads)
-        return arrays
-
-    def operands(self, states: Tensor, first: Tensor | None, allocator: Allocator) -> list[Tensor]:
-        """Return the arrays of the operands; the first step's first operand is known."""
-        if first is None:
-            return []
-        hidden = states.shape[2]
-        later = [allocator.make("operand", hidden) for _ in self.blocks[1:]]
-        if not self.window.own_operand:
-            return [states, *later]
-        own = allocator.make("operand", hidden, more_steps=1)
-        own[0, :, :hidden] = first
-        return [own, *later]
-
-    def inputs(
-        self, weight: Tensor, bias: Tensor, biases: Sequence[Tensor | None], allocator: Allocator
-    ) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the input's products, and what the sums of all products start from.
-
-        Args:
-            weight: the input matrix (G*H, X).
-            bias: the bias of the input parts (G*H,).
-            biases: the bias of each recurrent product.
-            allocator: makes the arrays.
-        """
-        hidden = len(weight) // sum(self.window.inputs)
-        arrays: dict[str, Tensor] = {}
-        first = 0
-        for n, count in enumerate(self.window.inputs):
-            own = list(biases[n : n + 1])
-            if count:
-                rows = slice(first * hidden, (first + count) * hidden)
-                arrays[f"wx{n}"] = self.pack(weight[rows])
-                if self.window.merged[n]:
-                    own.append(bias[rows])
-                else:
-                    arrays[f"rx{n}"] = allocator.make("rx", count * hidden)
-                    arrays[f"biasx{n}"] = start_row(count * hidden, bias[rows])
-                first += count
-            if n < len(self.blocks):
-                arrays[f"bias{n}"] = start_row(self.blocks[n] * hidden, *own)
-        return {name: as_array(tensor) for name, tensor in arrays.items()}
-
-    def pack(self, matrix: Tensor) -> Tensor:
-        """Return a matrix (N, K) as `charrnn.compiler.matmul` reads it, in the products' type."""
-        count, size = matrix.shape
-        padded = (matmul.columns(count), matmul.depth(size, self.window.kind))
-        if padded != (count, size):
-            whole = matrix.new_zeros(padded)
-            whole[:count, :size] = matrix
-            matrix = whole
-        words = matrix.contiguous().view(torch.int32)  # a float, or a pair of bfloat16
-        panels = words.view(-1, matmul.WIDTH, words.shape[1]).transpose(1, 2).contiguous()
-        return panels.view(self.dtype)
-
-
 class _Window(torch.autograd.Function):
     """A whole window as one node of autograd's graph."""
 
     @staticmethod
     def forward(
         ctx: Any,
-        layout: _Layout,
+        layout: WindowLayout,
         x: Tensor,
         weight_ih: Tensor,
         bias: Tensor | None,
@@ -208,14 +119,8 @@ class _Window(torch.autograd.Function):
             whole[0] = before
         operands = layout.operands(states[0], operand, allocator)
         saved = allocator.make("saved", window.saved * hidden)
-        normals = [
-            allocator.make("normal", width) if normalized else None
-            for width, normalized in zip(widths, layout.normalized, strict=True)
-        ]
-        scales = [
-            allocator.make("scale", blocks) if normalized else None
-            for blocks, normalized in zip(layout.blocks, layout.normalized, strict=True)
-        ]
+        normals = layout.normalizations("normal", widths, allocator)
+        scales = layout.normalizations("scale", layout.blocks, allocator)
         arrays |= {"saved": as_array(saved)} | as_arrays("state", states)
         arrays |= as_arrays("operand", operands) | as_arrays("w", list(map(layout.pack, matrices)))
         arrays |= as_arrays("r", [allocator.make("r", width) for width in widths])
@@ -233,7 +138,7 @@ class _Window(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor, *d_after: Tensor) -> tuple[Any, ...]:
-        layout: _Layout = ctx.layout
+        layout: WindowLayout = ctx.layout
         x, weight_ih, vectors, saved, *rest = ctx.saved_tensors
         count = len(layout.blocks)
         statistics, rest = rest[:3], rest[3:]
@@ -289,7 +194,7 @@ class _Derivatives:
 
 
 def _run_backward(
-    layout: _Layout,
+    layout: WindowLayout,
     arrays: dict[str, NDArray[Any]],
     vectors: Tensor | None,
     d_after: Sequence[Tensor],

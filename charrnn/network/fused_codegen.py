@@ -103,8 +103,8 @@ def compiled(layer: Layer, zoneout: bool, kind: str) -> Window:
     source = _Source(trace(layer, zoneout), layer, kind)
     module = codegen.load(source.text())
     return Window(
-        Function(module.forward.address, source.forward.arrays),
-        Function(module.backward.address, source.backward.arrays),
+        Function(module.forward.address, tuple(source.forward.types)),
+        Function(module.backward.address, tuple(source.backward.types)),
         kind,
         source.traced.operand,
         len(source.traced.saved),
@@ -116,12 +116,47 @@ def compiled(layer: Layer, zoneout: bool, kind: str) -> Window:
     )
 
 
-@dataclass
-class _Text:
-    """The source of a function: its arrays, and the lines of a step."""
+@dataclass(frozen=True)
+class _WindowCode:
+    """The code of a function over a window.
 
-    arrays: tuple[str, ...]
+    Attributes:
+        types: the numpy type of each array by the array's name, in the order of the table.
+        lines: the code of a step.
+    """
+
+    types: dict[str, str]
     lines: list[str]
+
+    def functions(self, name: str, steps: str) -> list[str]:
+        """Return a function for some rows, and the C function that distributes all rows."""
+        arrays, tiles = ", ".join(self.types), "tiles" in self.types
+        lines = [
+            # Inlined by LLVM: as a function of its own it would be in two libraries, optimized in
+            # each by itself, and which one runs would depend on whether it came from the cache.
+            "@njit(**OPTIONS, forceinline=True)",
+            f"def {name}_part({arrays}, T, H, first, end, part):",
+            *(["    open_tiles(tiles, part)"] if tiles else []),
+            f"    for t in {steps}:",
+            *(f"        {line}" for line in self.lines),
+            *(["    close_tiles(tiles, part)"] if tiles else []),
+            '@cfunc("void(voidptr)", cache=True)',
+            f"def {name}(data):",
+            f"    d = carray(data, ({len(_NUMBERS) + 4 * len(self.types)},), np.int64)",
+            "    parts, T, B, H = d[1], d[2], d[3], d[4]",
+        ]
+        for number, (array, kind) in enumerate(self.types.items()):
+            at = len(_NUMBERS) + 4 * number
+            shape = ", ".join(f"d[{at + k}]" for k in (1, 2, 3))
+            lines.append(f"    {array} = carray(pointer(d[{at}]), ({shape}), np.{kind})")
+        return [
+            *lines,
+            "    part = take(d.ctypes.data)",
+            "    while part < parts:",
+            "        first, end = part * B // parts, (part + 1) * B // parts",
+            f"        {name}_part({arrays}, T, H, first, end, part)",
+            "        part = take(d.ctypes.data)",
+        ]
 
 
 class _Source:
@@ -153,42 +188,10 @@ class _Source:
             "from charrnn.compiler.layer_norm import *",
             "from charrnn.compiler.scalar_math import *",
             "c = np.float32",
-            *self._entry("forward", self.forward, "range(T)"),
-            *self._entry("backward", self.backward, "range(T - 1, -1, -1)"),
+            *self.forward.functions("forward", "range(T)"),
+            *self.backward.functions("backward", "range(T - 1, -1, -1)"),
         ]
         return "\n".join([*lines, ""])
-
-    def _entry(self, name: str, text: _Text, steps: str) -> list[str]:
-        """Return a function for some rows, and the C function that distributes all rows."""
-        tiles = self.kind == "tiles"
-        lines = [
-            # Inlined by LLVM: as a function of its own it would be in two libraries, optimized in
-            # each by itself, and which one runs would depend on whether it came from the cache.
-            "@njit(**OPTIONS, forceinline=True)",
-            f"def {name}_part({', '.join(text.arrays)}, T, H, first, end, part):",
-            *(["    open_tiles(tiles, part)"] if tiles else []),
-            f"    for t in {steps}:",
-            *(f"        {line}" for line in text.lines),
-            *(["    close_tiles(tiles, part)"] if tiles else []),
-            '@cfunc("void(voidptr)", cache=True)',
-            f"def {name}(data):",
-            f"    d = carray(data, ({len(_NUMBERS) + 4 * len(text.arrays)},), np.int64)",
-            "    parts, T, B, H = d[1], d[2], d[3], d[4]",
-        ]
-        for number, array in enumerate(text.arrays):
-            at = len(_NUMBERS) + 4 * number
-            shape = ", ".join(f"d[{at + k}]" for k in (1, 2, 3))
-            lines.append(
-                f"    {array} = carray(pointer(d[{at}]), ({shape}), np.{self._type(array)})"
-            )
-        return [
-            *lines,
-            "    part = take(d.ctypes.data)",
-            "    while part < parts:",
-            "        first, end = part * B // parts, (part + 1) * B // parts",
-            f"        {name}_part({', '.join(text.arrays)}, T, H, first, end, part)",
-            "        part = take(d.ctypes.data)",
-        ]
 
     def _type(self, array: str) -> str:
         """Return the numpy type of an array's elements."""
@@ -199,7 +202,7 @@ class _Source:
         self,
         order: Iterable[int],
         *parts: Callable[[int], tuple[list[str], set[str]]],
-    ) -> _Text:
+    ) -> _WindowCode:
         """Return the code of a step, product by product."""
         lines: list[str] = []
         arrays = {"tiles"} if self.kind == "tiles" else set()
@@ -208,7 +211,7 @@ class _Source:
                 more, used = part(number)
                 lines += more
                 arrays |= used
-        return _Text(tuple(sorted(arrays)), lines)
+        return _WindowCode({name: self._type(name) for name in sorted(arrays)}, lines)
 
     def _normalizes(self, number: int) -> bool:
         """Return whether a product is normalized; inner products are not."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charrnn.compiler import matmul, matmul_blocks
-from charrnn.network.fused import _Layout
+from charrnn.network.window_layout import WindowLayout
 
 ABLE = {
     "float32": True,
@@ -44,10 +44,12 @@ def _with_tiles(
     matmul.close_tiles(tiles, part)
 
 
-def layout(kind: str) -> _Layout:
+def layout(kind: str) -> WindowLayout:
     """How a window's arrays are laid out for these products."""
     window: Any = SimpleNamespace(kind=kind)
-    return _Layout(window, states=1, blocks=(1,), normalized=(False,), layer_norm=False, zone=())
+    return WindowLayout(
+        window, states=1, blocks=(1,), normalized=(False,), layer_norm=False, zone=()
+    )
 
 
 def bits(tensor: Tensor) -> NDArray[Any]:

@@ -21,6 +21,15 @@ def _preview(setting: str, default: str) -> Any:
     return typer.Option(help=f"Preview this {setting}.", show_default=default)
 
 
+def _check_size(width: int, length: int) -> None:
+    """Refuse a beam search whose tree is too large to show."""
+    if width > MAX_WIDTH or length > MAX_LENGTH:
+        raise OptionError(
+            f"--width {width}, --length {length}: a tree of more than {MAX_WIDTH} prefixes or "
+            f"{MAX_LENGTH} steps is too large to show: use 'charrnn beam' for such texts"
+        )
+
+
 @guarded
 @configured
 def inspect_next(
@@ -54,11 +63,7 @@ def inspect_next(
         "min_p": min_p,
     }
     configs = analysis.settings({name: value for name, value in given.items() if value is not None})
-    if width > MAX_WIDTH or length > MAX_LENGTH:
-        raise OptionError(
-            f"--width {width}, --length {length}: a tree of more than {MAX_WIDTH} prefixes or "
-            f"{MAX_LENGTH} steps is too large to show: use 'charrnn beam' for such texts"
-        )
+    _check_size(width, length)
     beam = BeamConfig(length=length, width=width, num_return=width)
     generator = load_model(model, cell=cell)
     read = generator.read(prompt)

@@ -47,22 +47,17 @@ def score(
     """
     from charrnn.cli.display.surprisal_page import surprisal_page
     from charrnn.cli.display.surprisal_report import show, show_score
-    from charrnn.inspection.surprise import encode_documents, total
+    from charrnn.inspection.surprise import encode_documents, score_documents, total
     from charrnn.run_dir import find_model
-    from charrnn.scoring import Surprise
 
     generator = load_model(model, engine, cell)
     text = read_for(generator.reading, files, reading)
     documents = encode_documents(text, generator, characters.unknown, note)
     by = output.by or ("character" if len(documents) == 1 else "document")
     count = EXPECTED if by == "character" or output.html else 0
-    ids = [ids for _, ids in documents]
+    tokens = sum(len(ids) for _, ids in documents)
     with ProgressBar(in_bytes=False) as bar:
-        found = generator.surprisals(ids, count, bar.of("scoring", sum(map(len, ids))))
-    texts = [
-        Surprise.of(name, one, generator.tokenizer)
-        for (name, _), one in zip(documents, found, strict=True)
-    ]
+        texts = score_documents(documents, generator, count, bar.of("scoring", tokens))
     if output.html:
         title = texts[0].name if len(texts) == 1 else f"{counted(len(texts), 'text')}"
         notes = f"read by {find_model(model)}, after the start token"

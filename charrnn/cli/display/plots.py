@@ -115,7 +115,6 @@ def chart(
         raise missing(error) from None
 
     in_colors = colorful(stream)
-    columns = width or shutil.get_terminal_size().columns
     return str(
         uniplot.plot_to_string(
             ys,
@@ -124,7 +123,7 @@ def chart(
             lines=True,
             y_as_log=logarithmic,
             height=height,
-            width=max(20, min(columns, 100) - 15),
+            width=max(20, min(width or shutil.get_terminal_size().columns, 100) - 15),
             color=[rgb(color) for color in colors] if in_colors else False,
             character_set="braille" if in_colors else "ascii",
             legend_labels=labels if len(ys) > 1 else None,

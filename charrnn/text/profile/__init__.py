@@ -75,15 +75,7 @@ def measure(
     cut, _ = split_positions(characters, valid_fraction, 0.0)
     statistics, mojibake = CharacterStatistics(), MojibakeDetector()
     repetition = RepetitionFinder(cut)
-    for piece in line_ends.whole(_short(pieces())):
-        points = code_points(piece)
-        statistics.add(points)
-        mojibake.add(points)
-        repetition.add(points)
-    statistics.finish()
-    mojibake.finish()
-    repetition.finish()
-
+    _scan(pieces(), statistics, mojibake, repetition)
     last = min(characters, cut + MAX_MEASURED)
     ranges = [(max(0, cut - MAX_COUNTED), cut), (cut, last), *repetition.ranges()]
     (counted, held_out, *around), line_numbers = extract(pieces(), ranges)
@@ -108,6 +100,18 @@ def measure(
         repetition=repeated,
         counting=measure_counting(counted, held_out, len(counts)) if enough else None,
     )
+
+
+def _scan(
+    pieces: Iterable[str], *scanners: CharacterStatistics | MojibakeDetector | RepetitionFinder
+) -> None:
+    """Give each scanner the whole text once."""
+    for piece in line_ends.whole(_short(pieces)):
+        points = code_points(piece)
+        for scanner in scanners:
+            scanner.add(points)
+    for scanner in scanners:
+        scanner.finish()
 
 
 def _short(pieces: Iterable[str]) -> Iterator[str]:

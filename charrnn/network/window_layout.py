@@ -1,0 +1,123 @@
+"""The layout of a layer's window: which arrays the compiled functions get, filled or empty.
+
+`charrnn.network.window_arrays` says what each kind of array is; a layout knows how many of each
+kind a layer needs and how wide they are, and brings weights into the order that products read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from charrnn.compiler import matmul
+from charrnn.network.fused_codegen import Window
+from charrnn.network.window_arrays import Allocator, as_array, as_arrays, start_row
+
+
+@dataclass(frozen=True)
+class WindowLayout:
+    """What the arrays of a layer's window follow from; none of it gets gradients.
+
+    Attributes:
+        window: the compiled functions.
+        states: the number of parts of the state.
+        blocks: for each product of a step, its number of blocks.
+        normalized: for each product, whether its blocks are normalized.
+        layer_norm: whether the input parts are normalized.
+        zone: zoneout's masks, each (T, B, H).
+    """
+
+    window: Window
+    states: int
+    blocks: tuple[int, ...]
+    normalized: tuple[bool, ...]
+    layer_norm: bool
+    zone: tuple[Tensor, ...]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the products."""
+        return torch.float32 if self.window.kind == "float32" else torch.bfloat16
+
+    def allocator(self, steps: int, batch: int) -> Allocator:
+        """Return what makes the arrays of a window (T, B) for torch's number of threads."""
+        threads = min(torch.get_num_threads(), batch)
+        return Allocator(steps, batch, threads, self.window.kind, self.layer_norm)
+
+    def common(self, threads: int) -> dict[str, NDArray[Any]]:
+        """Return the arrays that forward and backward both need."""
+        arrays = as_arrays("zone", self.zone)
+        if self.window.kind == "tiles":
+            arrays["tiles"] = matmul.tiles_config(threads)
+        return arrays
+
+    def operands(self, states: Tensor, first: Tensor | None, allocator: Allocator) -> list[Tensor]:
+        """Return the arrays of the operands; the first step's first operand is known."""
+        if first is None:
+            return []
+        hidden = states.shape[2]
+        later = [allocator.make("operand", hidden) for _ in self.blocks[1:]]
+        if not self.window.own_operand:
+            return [states, *later]
+        own = allocator.make("operand", hidden, more_steps=1)
+        own[0, :, :hidden] = first
+        return [own, *later]
+
+    def normalizations(self, name: str, widths: Sequence[int], allocator: Allocator) -> list[Any]:
+        """Return an array of a kind for each product that is normalized, and None for others.
+
+        Args:
+            name: the kind of array.
+            widths: for each product, the number of values per row.
+            allocator: makes the arrays.
+        """
+        return [
+            allocator.make(name, width) if normalized else None
+            for width, normalized in zip(widths, self.normalized, strict=True)
+        ]
+
+    def inputs(
+        self, weight: Tensor, bias: Tensor, biases: Sequence[Tensor | None], allocator: Allocator
+    ) -> dict[str, NDArray[Any]]:
+        """Return the arrays of the input's products, and what the sums of all products start from.
+
+        Args:
+            weight: the input matrix (G*H, X).
+            bias: the bias of the input parts (G*H,).
+            biases: the bias of each recurrent product.
+            allocator: makes the arrays.
+        """
+        hidden = len(weight) // sum(self.window.inputs)
+        arrays: dict[str, Tensor] = {}
+        first = 0
+        for n, count in enumerate(self.window.inputs):
+            own = list(biases[n : n + 1])
+            if count:
+                rows = slice(first * hidden, (first + count) * hidden)
+                arrays[f"wx{n}"] = self.pack(weight[rows])
+                if self.window.merged[n]:
+                    own.append(bias[rows])
+                else:
+                    arrays[f"rx{n}"] = allocator.make("rx", count * hidden)
+                    arrays[f"biasx{n}"] = start_row(count * hidden, bias[rows])
+                first += count
+            if n < len(self.blocks):
+                arrays[f"bias{n}"] = start_row(self.blocks[n] * hidden, *own)
+        return {name: as_array(tensor) for name, tensor in arrays.items()}
+
+    def pack(self, matrix: Tensor) -> Tensor:
+        """Return a matrix (N, K) as `charrnn.compiler.matmul` reads it, in the products' type."""
+        count, size = matrix.shape
+        padded = (matmul.columns(count), matmul.depth(size, self.window.kind))
+        if padded != (count, size):
+            whole = matrix.new_zeros(padded)
+            whole[:count, :size] = matrix
+            matrix = whole
+        words = matrix.contiguous().view(torch.int32)  # a float, or a pair of bfloat16
+        panels = words.view(-1, matmul.WIDTH, words.shape[1]).transpose(1, 2).contiguous()
+        return panels.view(self.dtype)
