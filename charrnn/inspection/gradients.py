@@ -26,7 +26,8 @@ from charrnn.errors import CorpusError, counted
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.network.layers import LayerState, reference_states
-from charrnn.network.module import CharRNN, Noise
+from charrnn.network.module import CharRNN
+from charrnn.network.noise import Noise
 from charrnn.text.tokenizer import CharTokenizer
 from charrnn.training.regularizers import omega
 

@@ -31,6 +31,7 @@ from charrnn.network import fused
 from charrnn.network.functions import FUNCTIONS
 
 LayerState = tuple[Tensor, ...]
+State = tuple[LayerState, ...]  # of each layer
 Readout = Callable[[Tensor], Tensor]
 Step = Callable[..., LayerState]
 

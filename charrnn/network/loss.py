@@ -22,9 +22,14 @@ LOGITS = 2**22  # the approximate number computed at a time
 
 def logits(read: Tensor, weight: Tensor, bias: Tensor, bf16: bool) -> Tensor:
     """Return `read` (..., Y) times `weight` (V, Y), perhaps in bfloat16, plus `bias` (V,)."""
+    return product(read, weight, bf16).add_(bias) if bf16 else F.linear(read, weight, bias)
+
+
+def product(x: Tensor, weight: Tensor, bf16: bool) -> Tensor:
+    """Return `x` (..., K) times `weight` (N, K), perhaps in bfloat16."""
     if bf16:
-        return F.linear(read.to(torch.bfloat16), weight.to(torch.bfloat16)).float().add_(bias)
-    return F.linear(read, weight, bias)
+        return F.linear(x.to(torch.bfloat16), weight.to(torch.bfloat16)).float()
+    return F.linear(x, weight)
 
 
 @torch.no_grad()

@@ -15,30 +15,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from charrnn.config import ModelConfig, Regularizers, check_device
 from charrnn.errors import OptionError
 from charrnn.model import parameters
 from charrnn.network import loss
-from charrnn.network.layers import LayerState, Sequence, reference
-
-State = tuple[LayerState, ...]
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Random masks that are drawn once per update and stay the same along its window.
-
-    Attributes:
-        dropped: for each layer, masks (1, B, H) of its outputs (Gal and Ghahramani 2016); empty
-            if they are drawn anew at every step.
-        weights: for each layer, masks of its recurrent weights by name (Merity et al. 2017); empty
-            without weight-drop.
-    """
-
-    dropped: tuple[Tensor, ...] = ()
-    weights: tuple[Mapping[str, Tensor], ...] = ()
+from charrnn.network import noise as noises
+from charrnn.network.layers import LayerState, Sequence, State, reference
+from charrnn.network.named_parameters import NamedParameters
+from charrnn.network.noise import Noise
+from charrnn.network.source import Source, beside
 
 
 @dataclass(frozen=True)
@@ -56,7 +43,7 @@ class Outputs:
     dropped: Tensor
 
 
-class CharRNN(nn.Module):
+class CharRNN(NamedParameters):
     """Embedding (or one-hot tokens) -> stacked recurrent layers -> logits of the next token.
 
     Args:
@@ -78,7 +65,7 @@ class CharRNN(nn.Module):
         scoring: Sequence | None = None,
         bf16: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__({name: values[name] for name in parameters.shapes(config)})
         self.config = config
         self.regularizers = regularizers or Regularizers()
         self.dropout = self.regularizers.dropout or 0.0
@@ -86,29 +73,6 @@ class CharRNN(nn.Module):
         self._sequence = sequence
         self._scoring = scoring or sequence
         self._bf16 = bf16
-        self._names = list(parameters.shapes(config))
-        for name in self._names:
-            tensor = torch.tensor(np.array(values[name]))
-            self.register_parameter(_attribute(name), nn.Parameter(tensor))
-
-    def weights(self) -> dict[str, nn.Parameter]:
-        """Return the parameters by their names in the model file."""
-        return {name: getattr(self, _attribute(name)) for name in self._names}
-
-    def values(self) -> dict[str, NDArray[np.float32]]:
-        """Return a copy of the parameters as arrays."""
-        return {name: w.detach().cpu().numpy().copy() for name, w in self.weights().items()}
-
-    def load(self, values: Mapping[str, NDArray[Any]]) -> None:
-        """Copy `values` into the parameters."""
-        with torch.no_grad():
-            for name, weight in self.weights().items():
-                weight.copy_(torch.from_numpy(values[name]))
-
-    @property
-    def device(self) -> torch.device:
-        """The device that holds the parameters."""
-        return next(self.parameters()).device
 
     def start_state(self, batch_size: int) -> State:
         """Return the state before a text, each part (B, H): zeros, or the learned start."""
@@ -136,8 +100,14 @@ class CharRNN(nn.Module):
 
     def draw(self, batch_size: int) -> Noise:
         """Return the noise of one update."""
+        layers = self.config.num_layers
+        return self._draw(batch_size, [f"layers.{index}." for index in range(layers)])
+
+    def _draw(self, batch_size: int, prefixes: list[str]) -> Noise:
+        """Return the noise of the layers whose parameters begin with `prefixes`."""
         shape = (1, batch_size, self.config.hidden_size)
-        return _draw_noise(self.weights(), self.regularizers, shape, self.config.num_layers)
+        layers = self.config.num_layers
+        return noises.draw(self.weights(), self.regularizers, shape, layers, prefixes)
 
     def forward(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """Return logits (T, B, V) from ids (T, B), and the state after the window."""
@@ -154,6 +124,7 @@ class CharRNN(nn.Module):
         counted: int | None = None,
         cut: int | None = None,
         sequence: Sequence | None = None,
+        source: Source | None = None,
     ) -> tuple[Outputs, State]:
         """Run a window with the noise that was drawn for it.
 
@@ -164,42 +135,71 @@ class CharRNN(nn.Module):
             counted: the number of last steps that have outputs; all by default.
             cut: the number of steps after which the returned state is; all by default.
             sequence: runs a layer, instead of the usual function.
+            source: in a pair model, what the encoder read; see `charrnn.network.pair_module`.
 
         Returns:
             the outputs of the counted steps, and the state after `cut` steps.
         """
         config, weights = self.config, self.weights()
-        run = sequence or (self._sequence if self.training else self._scoring)
-        tokens = _embed(ids, weights, config.vocab_size)
 
         def last(steps: Tensor) -> Tensor:
             """Return the counted steps; no slice if it is all, whose gradient would be a copy."""
             return steps if counted in (None, len(ids)) else steps[-counted:]
 
+        tokens = self._embedded(ids)
+        if source:
+            tokens = tokens + source.added
         x = top = dropped = tokens
+        found: tuple[Tensor, ...] = ()  # by attention
         above, after = [], []
         for index in range(config.num_layers):
-            layer: dict[str, Tensor] = {**parameters.layer(weights, index)}
-            if noise.weights:
-                layer |= {name: layer[name] * mask for name, mask in noise.weights[index].items()}
-            for weight, bias in parameters.maps(layer, "input."):
-                x = torch.tanh(F.linear(x, weight, bias))
-            run_layer = partial(run, self.layer, weights=layer, readout=self._distribution)
-            top, at_cut = _run_cut(run_layer, x, state[index], self._zone(*x.shape[:2]), cut)
-            if noise.dropped:
-                dropped = top * noise.dropped[index]
-            else:
-                dropped = F.dropout(top, self.dropout, self.training)
+            layer = noise.masked(index, parameters.layer(weights, index))
+            top, at_cut = self._run_layer(layer, x, state[index], cut=cut, sequence=sequence)
+            dropped = self._drop(top, noise, index)
+            if source and index == 0:
+                found = source.attend(dropped)
             above.append(last(dropped))
             after.append(at_cut)
-            x = torch.cat([dropped, tokens], -1) if config.skip_connections else dropped
-        read = torch.cat(above, -1) if config.skip_connections else above[-1]
+            x = beside(dropped, *[tokens] * config.skip_connections, *found)
+        read = beside(*(above if config.skip_connections else above[-1:]), *map(last, found))
         return Outputs(self._mapped(read), last(top), last(dropped)), tuple(after)
 
-    def _zone(self, steps: int, batch_size: int) -> tuple[Tensor, ...]:
-        """Return the share of each part of the old state that stays: random only in training."""
+    def _embedded(self, ids: Tensor) -> Tensor:
+        """Return the embeddings of tokens, (T, B, E), or their one-hot vectors (T, B, V + 1)."""
+        weights = self.weights()
+        if "embedding" in weights:
+            return F.embedding(ids, weights["embedding"])
+        return F.one_hot(ids, self.config.vocab_size + 1).to(weights["output.bias"].dtype)
+
+    def _run_layer(
+        self,
+        layer: Mapping[str, Tensor],
+        x: Tensor,
+        state: LayerState,
+        *,
+        cut: int | None = None,
+        sequence: Sequence | None = None,
+    ) -> tuple[Tensor, LayerState]:
+        """Run a layer with its input map; return its outputs and its state after `cut` steps."""
+        run = sequence or (self._sequence if self.training else self._scoring)
+        for weight, bias in parameters.maps(layer, "input."):
+            x = torch.tanh(F.linear(x, weight, bias))
+        run_layer = partial(run, self.layer, weights=layer, readout=self._distribution)
+        zone = self._zone(len(x), *state[0].shape)
+        return _run_cut(run_layer, x, state, zone, cut)
+
+    def _drop(self, outputs: Tensor, noise: Noise, index: int) -> Tensor:
+        """Return the outputs of a layer after dropout."""
+        if noise.dropped:
+            return outputs * noise.dropped[index]
+        return F.dropout(outputs, self.dropout, self.training)
+
+    def _zone(self, *shape: int) -> tuple[Tensor, ...]:
+        """Return the share of each part of the old state that stays: random only in training.
+
+        `shape` is that of the outputs, (T, B, H).
+        """
         like = self.weights()["output.bias"]
-        shape = (steps, batch_size, self.config.hidden_size)
 
         def mask(rate: float) -> Tensor:
             if self.training:
@@ -255,13 +255,6 @@ class CharRNN(nn.Module):
         return nats.view(wanted.shape).cpu().numpy(), state
 
 
-def _embed(ids: Tensor, weights: Mapping[str, Tensor], vocab_size: int) -> Tensor:
-    """Return the embeddings of tokens, (T, B, E), or their one-hot vectors (T, B, V + 1)."""
-    if "embedding" in weights:
-        return F.embedding(ids, weights["embedding"])
-    return F.one_hot(ids, vocab_size + 1).to(weights["output.bias"].dtype)
-
-
 def _run_cut(
     run: Callable[..., tuple[Tensor, LayerState]],
     x: Tensor,
@@ -283,30 +276,6 @@ def _run_cut(
     return torch.cat([first, second]), at_cut
 
 
-def _draw_noise(
-    weights: Mapping[str, Tensor],
-    regularizers: Regularizers,
-    shape: tuple[int, int, int],
-    num_layers: int,
-) -> Noise:
-    """Return the noise of one update; `shape` is that of a layer's output mask, (1, B, H)."""
-    dropped: tuple[Tensor, ...] = ()
-    masks: tuple[Mapping[str, Tensor], ...] = ()
-    if regularizers.locked_dropout and regularizers.dropout:
-        ones = weights["output.bias"].new_ones(shape)
-        dropped = tuple(F.dropout(ones, regularizers.dropout) for _ in range(num_layers))
-    if regularizers.weight_drop:
-        masks = tuple(
-            {
-                name: F.dropout(torch.ones_like(weight), regularizers.weight_drop)
-                for name, weight in parameters.layer(weights, index).items()
-                if is_recurrent(name)
-            }
-            for index in range(num_layers)
-        )
-    return Noise(dropped, masks)
-
-
 def detached(state: Any) -> Any:
     """Return a state, however nested, detached from autograd's graph."""
     return state.detach() if isinstance(state, Tensor) else tuple(map(detached, state))
@@ -326,13 +295,3 @@ def choose_device(name: str) -> torch.device:
         why = "no such CUDA device here" if torch.cuda.is_available() else "PyTorch sees no CUDA"
         raise OptionError(f"--device {name}: {why}; use --device cpu")
     return torch.device(name)
-
-
-def is_recurrent(name: str) -> bool:
-    """Return whether a layer's parameter is a matrix that multiplies the state."""
-    return name == "weight_hh" or (name.startswith("hidden.") and name.endswith(".weight"))
-
-
-def _attribute(name: str) -> str:
-    """Return a parameter's name in the module: torch allows no dots there."""
-    return name.replace(".", "_")

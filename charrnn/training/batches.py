@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from charrnn.network.module import State
+from charrnn.network.layers import State
 from charrnn.storage.tensors import Arrays
 
 

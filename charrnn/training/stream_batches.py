@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from charrnn.config import TrainConfig
 from charrnn.errors import ModelError
-from charrnn.network.module import CharRNN, State, detached
+from charrnn.network.layers import State
+from charrnn.network.module import CharRNN, detached
 from charrnn.text.streams import Cursor, Streams, Window
 from charrnn.training import regularizers
 from charrnn.training.batches import BatchLoss, Position

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from charrnn import scoring
 from charrnn.arrays import Ids
-from charrnn.network.module import CharRNN, State
+from charrnn.network.layers import State
+from charrnn.network.module import CharRNN
 from charrnn.scoring import Score
 from charrnn.text.tokenizer import Tokenizer
 from charrnn.training.events import Stop

@@ -15,7 +15,8 @@ from charrnn.inspection.gradients import Flow, at_start, flows, product_lags
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.network.layers import reference
-from charrnn.network.module import CharRNN, Noise
+from charrnn.network.module import CharRNN
+from charrnn.network.noise import Noise
 from charrnn.text.tokenizer import CharTokenizer
 
 HIDDEN = 6

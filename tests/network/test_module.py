@@ -13,8 +13,9 @@ from torch import Tensor
 from charrnn.cells import CELLS, Layer
 from charrnn.config import ModelConfig, Regularizers
 from charrnn.model import parameters
-from charrnn.network.layers import LIBRARY, library, reference
-from charrnn.network.module import CharRNN, Noise, State, detached, is_recurrent
+from charrnn.network.layers import LIBRARY, State, library, reference
+from charrnn.network.module import CharRNN, detached
+from charrnn.network.noise import Noise, is_recurrent
 from charrnn.training.regularizers import Recorder
 
 ALL = sorted(CELLS)

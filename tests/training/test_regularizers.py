@@ -15,7 +15,8 @@ from charrnn.cells import CELLS, Layer
 from charrnn.cells.base import Parts, Product
 from charrnn.config import ModelConfig, Regularizers, TrainConfig
 from charrnn.network.layers import reference
-from charrnn.network.module import CharRNN, Noise, Outputs
+from charrnn.network.module import CharRNN, Outputs
+from charrnn.network.noise import Noise
 from charrnn.text import streams
 from charrnn.training import regularizers
 from charrnn.training.regularizers import Recorder

@@ -20,7 +20,8 @@ from charrnn.config import ModelConfig, TrainConfig, TrainOptions
 from charrnn.errors import CorpusError, OptionError
 from charrnn.model import parameters
 from charrnn.network.layers import LayerState, reference
-from charrnn.network.module import CharRNN, Noise
+from charrnn.network.module import CharRNN
+from charrnn.network.noise import Noise
 from charrnn.text import corpus, streams
 from charrnn.text.streams import Cursor
 from charrnn.training.events import Planned

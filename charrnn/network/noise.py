@@ -1,0 +1,73 @@
+"""The random masks of an update: dropout that stays along a window, and dropped weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from charrnn.config import Regularizers
+from charrnn.model import parameters
+
+_RECURRENT = re.compile(r"weight_hh|hidden\..*\.weight")
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Random masks that are drawn once per update and stay the same along its window.
+
+    Attributes:
+        dropped: for each layer, masks (1, B, H) of its outputs (Gal and Ghahramani 2016); empty
+            if they are drawn anew at every step.
+        weights: for each layer, masks of its recurrent weights by name (Merity et al. 2017); empty
+            without weight-drop. An encoder's layer counts once for each of its directions.
+    """
+
+    dropped: tuple[Tensor, ...] = ()
+    weights: tuple[Mapping[str, Tensor], ...] = ()
+
+    def masked(self, index: int, layer: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the parameters of a layer without the weights that are dropped."""
+        masks = self.weights[index] if self.weights else {}
+        return {**layer, **{name: layer[name] * mask for name, mask in masks.items()}}
+
+
+def draw(
+    weights: Mapping[str, Tensor],
+    regularizers: Regularizers,
+    shape: tuple[int, int, int],
+    num_layers: int,
+    prefixes: Sequence[str],
+) -> Noise:
+    """Return the noise of one update.
+
+    Args:
+        weights: the network's parameters by name.
+        regularizers: what is dropped.
+        shape: that of a layer's output mask, (1, B, H).
+        num_layers: L, the number of output masks.
+        prefixes: of the parameters of each layer, or of each direction of one.
+    """
+    dropped: tuple[Tensor, ...] = ()
+    masks: tuple[Mapping[str, Tensor], ...] = ()
+    if regularizers.locked_dropout and regularizers.dropout:
+        ones = weights["output.bias"].new_ones(shape)
+        dropped = tuple(F.dropout(ones, regularizers.dropout) for _ in range(num_layers))
+    if regularizers.weight_drop:
+        masks = tuple(
+            {
+                name: F.dropout(weight.new_ones(weight.shape), regularizers.weight_drop)
+                for name, weight in parameters.within(weights, prefix).items()
+                if is_recurrent(name)
+            }
+            for prefix in prefixes
+        )
+    return Noise(dropped, masks)
+
+
+def is_recurrent(name: str) -> bool:
+    """Return whether a layer's parameter is a matrix that multiplies the state."""
+    return bool(_RECURRENT.fullmatch(name))
