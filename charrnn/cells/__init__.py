@@ -13,6 +13,7 @@ from charrnn.cells import (
     jordan,
     lstm,
     lstm_coupled,
+    lstm_multiplicative,
     lstm_peephole,
     own,
     preactivation,
@@ -32,6 +33,7 @@ CELLS: dict[str, Cell] = {
         lstm_peephole.CELL,
         lstm_peephole.GERS,
         lstm_coupled.CELL,
+        lstm_multiplicative.CELL,
         gru.CELL,
         gru_reset_after.CELL,
     )

@@ -30,6 +30,7 @@ CellName = Literal[
     "lstm-peephole",
     "lstm-peephole-gers",
     "lstm-coupled",
+    "lstm-multiplicative",
     "gru",
     "gru-reset-after",
 ]

@@ -113,6 +113,15 @@ def test_lstm_coupled_step_by_hand() -> None:
     assert after == pytest.approx((0.4597977, 1.5863996), abs=1e-6)
 
 
+def test_lstm_multiplicative_step_by_hand() -> None:
+    # what meets the second product is m = 0.5 * 3 = 1.5; it gives the recurrent parts of
+    # test_lstm_step_by_hand, so h and c are those
+    x, r = (0.5, 1.0, 1.5, -0.5, 1.0), [(3.0,), (1.0, -0.5, 1.0, -1.0)]
+    after, operands = step("lstm-multiplicative", x, r, (1.0, 2.0))
+    assert after == pytest.approx((0.4767584, 1.8691486), abs=1e-6)
+    assert operands == (1.0, 1.5)
+
+
 def test_gru_step_by_hand() -> None:
     # h = 2
     # r = σ(1 - 1)           = σ(0)      = 0.5
@@ -206,6 +215,7 @@ def test_cells_have_the_names_that_users_type() -> None:
         "jordan",
         "lstm",
         "lstm-coupled",
+        "lstm-multiplicative",
         "lstm-peephole",
         "lstm-peephole-gers",
         "lstm-sigmoid",

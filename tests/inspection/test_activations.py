@@ -26,6 +26,7 @@ BLOCKS = {
     "lstm-peephole": "ifgo",
     "lstm-peephole-gers": "ifgo",
     "lstm-coupled": "fgo",
+    "lstm-multiplicative": "ifgo",
     "gru": "rzn",
     "gru-reset-after": "rzn",
 }
