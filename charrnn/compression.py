@@ -50,6 +50,7 @@ from charrnn import scoring
 from charrnn.arrays import Integers
 from charrnn.errors import ArchiveError, OptionError, RunError, missing_package
 from charrnn.generator import Generator
+from charrnn.inference.engine import check_finite
 from charrnn.storage.format_version import check_format
 from charrnn.text.tokenizer import Tokenizer
 
@@ -254,7 +255,12 @@ class _Coder:
         self._family = constriction.stream.model.Categorical(perfect=False)
 
     def _frequencies_of(self, logits: NDArray[np.float32]) -> Frequencies:
-        """Return whole numbers (B, V) in proportion to the probabilities of logits (B, V)."""
+        """Return whole numbers (B, V) in proportion to the probabilities of logits (B, V).
+
+        Raises:
+            RunError: the logits overflow.
+        """
+        check_finite(logits)
         table = self._frequencies(logits)
         if self._vocab_size == 1:  # the library needs two alternatives
             table = np.concatenate([table, np.ones_like(table)], 1)

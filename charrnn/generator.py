@@ -28,7 +28,7 @@ from charrnn.decoding.generation import SampleBatch, accepted, search, unwatched
 from charrnn.decoding.output_text import Sample, Write
 from charrnn.decoding.vocabulary import ConstraintCache
 from charrnn.errors import CorpusError, PromptError, StateError, counted, file_name, in_python
-from charrnn.inference.engine import Engine
+from charrnn.inference.engine import Engine, check_finite
 from charrnn.inference.prompt import read_ids, read_sample, read_start
 from charrnn.inference.select import EngineSelector
 from charrnn.model import parameters, saved_state
@@ -427,6 +427,7 @@ class Generator:
 
         Raises:
             CorpusError: the text is empty.
+            RunError: the network's numbers overflow; so does every function that reads a text.
         """
         if not isinstance(text, str):
             raise CorpusError(f"`text` must be a str, not {type(text).__name__}")
@@ -451,9 +452,11 @@ class Generator:
         `documents`: where documents start, if each is to be read as a text of its own.
         """
         start = self.config.start_token
-        return scoring.score(
+        found = scoring.score(
             self.engine, ids, self.tokenizer, start, exact=exact, documents=documents
         )
+        check_finite(found.total_nats)
+        return found
 
     def surprisals(
         self,
@@ -464,7 +467,9 @@ class Generator:
         """Return how each text (N,) of ids is predicted, token by token; see `scoring`."""
         start = self.config.start_token
         count = min(count, self.config.vocab_size)
-        return scoring.surprisals(self.engine, texts, start, count=count, progress=progress)
+        found = scoring.surprisals(self.engine, texts, start, count=count, progress=progress)
+        check_finite(*(text.nats for text in found))
+        return found
 
 
 def _one_of(config: C | None, kind: type[C], options: dict[str, Any]) -> C:

@@ -161,6 +161,7 @@ class Evaluator:
         """Score ids (N,), each document from the zero state if their starts are given."""
         from charrnn import scoring
         from charrnn.generator import Generator
+        from charrnn.inference.engine import check_finite
 
         kind, weights, threads = self.model.tokenizer.kind, self.engine.weights, self.engine.threads
         if self.dynamic:
@@ -172,6 +173,7 @@ class Evaluator:
             exactly = unrounded.score_ids(ids, exact=self.exact, documents=documents)
             rounding = score.bpc - exactly.bpc
         windows = scoring.window_nats(generator.engine, ids, generator.tokenizer, documents)
+        check_finite(windows or 0.0)
         return Evaluation(score, kind, weights, rounding, windows)
 
     def _dynamic(self, ids: Ids) -> Score:

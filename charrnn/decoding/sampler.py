@@ -18,7 +18,7 @@ from charrnn.config import SampleConfig
 from charrnn.decoding.choice import Batch, choose_token
 from charrnn.decoding.constraints import UNCONSTRAINED, Constraint
 from charrnn.decoding.filters import NO_BIAS, choose, choose_by_temperature, only_temperature
-from charrnn.inference.engine import Engine
+from charrnn.inference.engine import Engine, check_finite
 
 NO_PROMPT: Integers = np.zeros(0, np.int64)
 
@@ -182,6 +182,9 @@ def write(
         sampler: chooses the tokens of as many texts.
         texts: receive their tokens; one that has ended leaves the batch.
         length: the maximum number of tokens of a text.
+
+    Raises:
+        RunError: the network's numbers overflow.
     """
     rows = np.arange(len(texts))
     logits, state = logits[rows * 0], network.select(state, rows * 0)
@@ -191,6 +194,7 @@ def write(
         began = time.perf_counter()
         logits, state = network.write(logits, state, sampler, count)
         ids, log_probs = sampler.take()
+        check_finite(log_probs)
         length -= count
         count = _next_count(count, time.perf_counter() - began)
         columns = zip(rows.tolist(), ids.T, log_probs.T, strict=True)

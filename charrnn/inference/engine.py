@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Floats, Ids, State
+from charrnn.errors import RunError
 
 
 class Chooser(Protocol):
@@ -133,6 +134,21 @@ class Engine(Scorer, Protocol):
     def prepare(self, chooser: Chooser, batch_size: int) -> None:
         """Compile or capture what `write` needs for this chooser and this many rows."""
         ...
+
+
+def check_finite(*numbers: NDArray[np.floating[Any]] | float) -> None:
+    """Refuse logits, or what was computed from them, that are not finite.
+
+    The weights of a model file are finite; what a network computes with them need not be.
+
+    Raises:
+        RunError: they overflow.
+    """
+    if not all(np.isfinite(values).all() for values in numbers):
+        raise RunError(
+            "the numbers of this network overflow, so that its predictions mean nothing: its "
+            "weights are too large, as after a training that diverged; use another model"
+        )
 
 
 def select_rows(state: State, rows: Any) -> State:

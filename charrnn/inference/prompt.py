@@ -8,15 +8,20 @@ from dataclasses import replace
 import numpy as np
 
 from charrnn.arrays import Integers
-from charrnn.inference.engine import Engine
+from charrnn.inference.engine import Engine, check_finite
 from charrnn.model.saved_state import Prompted
 
 _WINDOW = 256  # tokens read at a time
 
 
 def read_start(engine: Engine, start_token: int) -> Prompted:
-    """Return the state after the start token."""
-    return Prompted(*engine.step(np.array([start_token], np.int64), engine.start_state(1)))
+    """Return the state after the start token.
+
+    This and the functions below raise RunError where the logits overflow.
+    """
+    logits, state = engine.step(np.array([start_token], np.int64), engine.start_state(1))
+    check_finite(logits)
+    return Prompted(logits, state)
 
 
 def read_ids(
@@ -34,6 +39,7 @@ def read_ids(
         state = engine.advance(part[:, None], state)
         progress(first + len(part))
     logits, state = engine.step(ids[-1:], state)
+    check_finite(logits)
     read, ids = before.read + len(ids), np.concatenate([before.ids, ids])
     return replace(before, logits=logits, state=state, read=read, ids=ids)
 
@@ -50,6 +56,7 @@ def read_sample(engine: Engine, ids: Integers, seed: int | None, before: Prompte
     else:
         for token in ids:
             logits, state = engine.step(token[None], state)
+    check_finite(logits)
     drawn = len(ids) + (before.drawn if seed == before.seed else 0)
     read, ids = before.read + len(ids), np.concatenate([before.ids, ids])
     return Prompted(logits, state, read, seed, drawn, ids)

@@ -17,7 +17,7 @@ from charrnn.arrays import Floats32, Ids
 from charrnn.cells import Cell, Layer
 from charrnn.cells.base import Function, Parts, Product
 from charrnn.compiler.autodiff import ARITHMETIC, FUNCTIONS, Graph, Value, function
-from charrnn.errors import CharRNNError
+from charrnn.inference.engine import check_finite
 from charrnn.inference.numpy_engine import FUNCTIONS as NUMERIC
 from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.model import parameters
@@ -64,7 +64,7 @@ def activations(model: Model, ids: Ids, documents: Sequence[int] = ()) -> Activa
         documents: where documents start, each of which is read from the start state.
 
     Raises:
-        CharRNNError: the state overflows.
+        RunError: the state overflows.
     """
     recorder = _Recorder(parameters.layer_of(model.config))
     engine = NumpyEngine(model.config, model.values, recorder.step)
@@ -79,10 +79,7 @@ def activations(model: Model, ids: Ids, documents: Sequence[int] = ()) -> Activa
         state = engine.advance(ids[first:end, None].astype(np.int64), state)
         windows.append(recorder.window(model.config.num_layers))
     parts = {name: np.concatenate([window[name] for window in windows], 1) for name in windows[0]}
-    if not all(np.isfinite(values).all() for values in parts.values()):
-        raise CharRNNError(
-            "the network's state overflows on this text, so there is nothing to show"
-        )
+    check_finite(*parts.values())
     gates = tuple(name for name in parts if recorder.kinds.get(name) == "sigmoid")
     return Activations(recorder.cell.states, gates, parts)
 

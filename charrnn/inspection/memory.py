@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from charrnn.arrays import Floats64, Ids
 from charrnn.errors import CorpusError, counted
-from charrnn.inference.engine import Engine
+from charrnn.inference.engine import Engine, check_finite
 from charrnn.text.tokenizer import Tokenizer
 
 SPREAD = 8  # a context of n has n to n + n/8 tokens, so that n/8 are scored after one warm-up
@@ -62,6 +62,7 @@ def memory(engine: Engine, ids: Ids, tokenizer: Tokenizer, *, longest: int, symb
 
     Raises:
         CorpusError: the text is too short.
+        RunError: the network's numbers overflow.
     """
     contexts = tuple(1 << power for power in range(longest.bit_length()))
     stretch = max(1, contexts[-1] // SPREAD)
@@ -76,6 +77,7 @@ def memory(engine: Engine, ids: Ids, tokenizer: Tokenizer, *, longest: int, symb
     indices = np.unique(np.linspace(0, available // stretch - 1, count).astype(np.int64))
     firsts = contexts[-1] + indices * stretch
     nats = np.stack([_after(engine, ids, firsts, context, stretch) for context in contexts])
+    check_finite(nats)
     scored = firsts[:, None] + np.arange(stretch)
     characters = tokenizer.measure(ids[scored].ravel()).characters
     # (K, stretches); the means over the stretches are the losses.

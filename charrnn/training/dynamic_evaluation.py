@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from charrnn.arrays import Ids
+from charrnn.inference.engine import check_finite
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.network.layers import select
@@ -71,6 +72,7 @@ def _score(model: Model, ids: Ids, progress: Callable[[int], object]) -> Score:
         (nats / len(targets)).backward()  # type: ignore[no-untyped-call]
         _update(weights, first, squares, segment)
         progress(begin + len(targets))
+    check_finite(total)
     return Score(total, *model.tokenizer.measure(ids))
 
 
