@@ -295,7 +295,7 @@ def load_options(path: Path) -> dict[str, Any]:
         data = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise OptionError(f"--config {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of the syntax, the encoding, or a long number
         raise OptionError(f"--config {path} is not TOML: {error}") from error
     options = with_field_names(data)
     from_json(TrainOptions, options, f"--config {path}")

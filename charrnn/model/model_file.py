@@ -31,7 +31,7 @@ from charrnn.errors import CharRNNError, ModelError, RunError
 from charrnn.model import needed_cell, parameters
 from charrnn.model.parameters import Parameters
 from charrnn.storage import tensors
-from charrnn.storage.files import finite, write_atomically
+from charrnn.storage.files import finite, load_json, write_atomically
 from charrnn.storage.format_version import check_format
 from charrnn.storage.tensors import Header, Spec
 from charrnn.text import tokenizer as tokenizers
@@ -161,20 +161,22 @@ def _described(path: Path, header: Header) -> tuple[Model, dict[str, Any]]:
     if not isinstance(text, str):
         raise ModelError(f"{path} is a safetensors file that charrnn did not write")
     try:
-        described = json.loads(text)
+        described = load_json(text)
         check_format(described["format"], FORMAT_VERSION, path)
         if described.keys() - _KEYS:
             raise ModelError(f"{path} is damaged: its header has unknown fields")
         config = from_json(ModelConfig, described["config"], str(path))
         tokenizer = tokenizers.from_json(described["tokenizer"], str(path))
         model = Model(config, tokenizer, {}, dict(described["training"]))
+        _text(model.training)  # deep nesting may be readable and not writable
         _ = model.reading  # refuses what charrnn does not write
     except ModelError:
         raise
     except CharRNNError as error:
         raise ModelError(f"{path} is damaged: {error.message}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelError(f"{path} is damaged: its header is not readable") from error
+        why = f" ({error})" if isinstance(error, ValueError) else ""
+        raise ModelError(f"{path} is damaged: its header is not readable{why}") from error
     if tokenizer.vocab_size != config.alphabet_size:
         raise ModelError(f"{path} is damaged: vocabulary and output layer differ in size")
     return model, described

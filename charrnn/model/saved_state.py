@@ -26,7 +26,7 @@ from charrnn.config import MAX_SEED, ModelConfig, to_json
 from charrnn.errors import StateError
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
-from charrnn.storage.files import is_special, json_text, write_atomically
+from charrnn.storage.files import is_special, json_text, load_json, write_atomically
 from charrnn.storage.format_version import check_format
 
 FORMAT_VERSION = 1
@@ -156,13 +156,13 @@ def _described(path: Path) -> tuple[Mapping[str, Any], dict[str, Floats]]:
                 raise StateError(
                     f"{path} is not a saved state: name a file that --save-state wrote"
                 )
-            header = json.loads(text)
+            header = load_json(text)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise StateError(f"{path} does not exist: create one with --save-state") from None
     except safetensors.SafetensorError as error:
         raise StateError(f"{path} is damaged, or not a saved state: {error}") from None
-    except (ValueError, RecursionError, TypeError):
+    except (ValueError, TypeError):
         raise StateError(f"{path} is damaged: its header is not readable") from None
     except OSError as error:
         raise StateError(f"{path} cannot be read: {error.strerror or error}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from charrnn.arrays import Floats64
 from charrnn.errors import InputError, ModelError, excerpt
+from charrnn.storage.files import load_json
 
 COLUMNS = (
     "step",
@@ -83,7 +83,7 @@ def read_columns(metrics: Path) -> dict[str, Floats64]:
 
 def _row(line: str, where: str) -> dict[str, float]:
     try:
-        report = json.loads(line)
+        report = load_json(line)
         values = {name: report[name] for name in COLUMNS}
         return {
             name: float("nan") if value is None else float(value) for name, value in values.items()

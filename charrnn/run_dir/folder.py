@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import math
 import os
 import re
@@ -287,7 +286,7 @@ class RunDir:
             CorpusError: the text is not available or has changed; says why.
         """
         try:
-            run = json.loads(self.config.read_text("utf-8"))
+            run = files.load_json(self.config.read_bytes())
             named = (run["files"], run["valid_files"], run.get("test_files", ()))
             names = [[self._source(str(file)) for file in files] for files in named]
             sha256 = run["corpus"]["sha256"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import filelock
 
 from charrnn.errors import RunError
 from charrnn.run_dir.folder import RunDir
-from charrnn.storage.files import json_text
+from charrnn.storage.files import json_text, load_json
 
 PROBE_SECONDS = 0.2  # `is_held` holds a lock for much less: a training waits for it
 
@@ -63,7 +62,7 @@ def held(run_dir: RunDir) -> Iterator[None]:
 def _owner(path: Path) -> str:
     """Return who holds the lock, if that can be read."""
     try:
-        owner = json.loads(path.read_bytes()[:1000])
+        owner = load_json(path.read_bytes()[:1000])
         return f" (process {int(owner['pid'])} on {str(owner['host'])[:100]})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""

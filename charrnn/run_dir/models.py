@@ -17,6 +17,7 @@ from charrnn.model import model_file
 from charrnn.model.model_file import MODEL_NAME, CellGiven, Model
 from charrnn.run_dir import checkpoints
 from charrnn.run_dir.folder import RunDir
+from charrnn.storage.files import load_json
 from charrnn.text.tokenizer import Tokenizer
 
 _REACHED = ("epochs", "characters", "train_nats", "valid_nats")  # what a model says it reached
@@ -83,7 +84,7 @@ def _reached(found: checkpoints.Found) -> dict[str, Any]:
     lines = found.metrics.decode("utf-8", "replace").splitlines()
     if lines:
         try:
-            last = json.loads(lines[-1])
+            last = load_json(lines[-1])
             reached = {name: last["epoch" if name == "epochs" else name] for name in _REACHED}
         except (ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{found.folder} is damaged: its metrics are not readable") from error

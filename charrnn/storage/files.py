@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from charrnn.errors import ModelError, RunError
+from charrnn.errors import ModelError, RunError, excerpt
 
 Block = bytes | bytearray | memoryview
 # Never follow links: in a folder that a stranger made, one could lead to a file of the user's.
@@ -159,6 +159,29 @@ def read(path: Path, max_bytes: int) -> bytes:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def load_json(text: str | bytes) -> Any:
+    """Return what JSON holds; its objects must have each key once, as readers differ otherwise.
+
+    Raises:
+        ValueError: it is not such JSON, or is nested too deeply.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_each_once)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(f"'{excerpt(name)}' is there twice")
+            seen.add(name)
+    return made
+
+
 def parse_json(data: bytes, where: str) -> dict[str, Any]:
     """Return the JSON object in `data`; `where` names its file in errors.
 
@@ -166,8 +189,8 @@ def parse_json(data: bytes, where: str) -> dict[str, Any]:
         ModelError: it is not a JSON object.
     """
     try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        content = load_json(data)
+    except ValueError as error:
         raise ModelError(f"{where} is damaged: it is not readable as JSON ({error})") from None
     if not isinstance(content, dict):
         raise ModelError(f"{where} is damaged: it is not a JSON object")

@@ -6,7 +6,6 @@ says which tensors a file must hold, by name, type and shape.
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from charrnn.errors import ModelError
-from charrnn.storage.files import is_special
+from charrnn.storage.files import is_special, load_json
 
 Arrays = dict[str, NDArray[Any]]
 SIZES = {"F32": 4, "F64": 8, "U8": 1}  # bytes of each type that charrnn writes
@@ -159,8 +158,8 @@ def _header(path: Path, file: Any) -> Header:
         raise ModelError(f"{path} is not a charrnn model, or is cut off ({size:,} bytes)")
     file.seek(8)
     try:
-        content = json.loads(file.read(length))
-    except (ValueError, RecursionError) as error:
+        content = load_json(file.read(length))
+    except ValueError as error:
         raise ModelError(f"{path} is damaged: its header is not readable ({error})") from None
     if not isinstance(content, dict):
         raise ModelError(f"{path} is damaged: its header is not an object")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.errors import ModelError
-from charrnn.storage.files import json_text
+from charrnn.storage.files import json_text, load_json
 from charrnn.storage.format_version import check_format
 
 FORMAT_VERSION = 1
@@ -43,11 +43,11 @@ def read(folder: Path) -> dict[str, Any]:
     Raises:
         ModelError: it is damaged, or of a newer format.
         OSError: it cannot be read.
-        ValueError, KeyError, TypeError, AttributeError, RecursionError: it is not a manifest.
+        ValueError, KeyError, TypeError, AttributeError: it is not a manifest.
     """
     if (folder / MANIFEST).stat().st_size > _MAX_BYTES:
         raise ModelError(f"{folder} is damaged: its {MANIFEST} is too large")
-    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text("utf-8"))
+    manifest: dict[str, Any] = load_json((folder / MANIFEST).read_bytes())
     check_format(manifest["format"], FORMAT_VERSION, folder)
     # The first charrnn wrote manifests without their own hash.
     changed = _OWN_HASH in manifest and manifest[_OWN_HASH] != digest(manifest)

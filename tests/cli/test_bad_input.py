@@ -42,6 +42,8 @@ def bad(tiny: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "model.gguf": b"GGUF" + bytes(64),
         "pickled.safetensors": pickle.dumps({"weights": [1, 2]}),
         "unsure.toml": b"hidden-size = = 3\n",
+        "deep.toml": b"hidden-size = " + b"[" * 100_000 + b"]" * 100_000,
+        "long.toml": b"hidden-size = " + b"9" * 5000,
         "typo.toml": b"hiden-size = 3\n",
         "type.toml": b'hidden-size = "big"\n',
     }
@@ -189,6 +191,8 @@ CASES = {
     "train story.txt --out model --resume --cell gru": ["--cell was lstm, now gru"],
     "train story.txt --out hurt --resume": ["hurt", "tensors.safetensors is damaged", "--force"],
     "train story.txt --out linked --resume": ["checkpoints is a link", "another folder"],
+    "train good.txt --config deep.toml": ["deep.toml is not TOML"],
+    "train good.txt --config long.toml": ["long.toml is not TOML", "4300 digits"],
     "train good.txt --config typo.toml": ["typo.toml", "'hiden_size'", "did you mean hidden_size?"],
     "train good.txt --config type.toml": ["--hidden-size", "big"],
 }

@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import struct
 import subprocess
 import sys
@@ -341,6 +342,63 @@ def test_a_safetensors_file_of_another_program_is_refused(tmp_path: Path) -> Non
 def test_an_unreadable_header_is_refused(path: Path, garbage: str) -> None:
     _rewritten(path, lambda header: header["__metadata__"].update(charrnn=garbage))
     assert "is damaged: its header is not readable" in _refused(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [
+        ('"format": 1', '"format": 7, "format": 1', "format"),
+        ('"hidden_size": 5', '"hidden_size": 65536, "hidden_size": 5', "hidden_size"),
+        ('"tokenizer": {', '"tokenizer": {"symbols": "ab", ', "symbols"),
+        ('"training": {', '"training": {"steps": 9, ', "steps"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(path: Path, old: str, new: str, name: str) -> None:
+    """Readers differ in which of the two they take."""
+
+    def twice(header: dict[str, Any]) -> None:
+        described = json.dumps(strict_json.loads(header["__metadata__"]["charrnn"]))
+        assert old in described
+        header["__metadata__"]["charrnn"] = described.replace(old, new)
+
+    assert f"its header is not readable ('{name}' is there twice)" in _refused(
+        _rewritten(path, twice)
+    )
+
+
+def test_a_tensor_that_is_described_twice_is_refused(path: Path) -> None:
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.dumps(_header(path))
+    again = json.dumps(_header(path)["output.bias"])
+    text = f'{header[:-1]}, "output.bias": {again}}}'.encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+    assert "'output.bias' is there twice" in _refused(path)
+
+
+@pytest.mark.parametrize("depth", [*range(900, 1000, 10), 100_000])
+def test_nested_json_is_read_or_refused(path: Path, depth: int) -> None:
+    """A depth that can be read may be too large to be written again, for the hash."""
+    nested = "[" * depth + "]" * depth
+
+    def nest(header: dict[str, Any]) -> None:
+        described = header["__metadata__"]["charrnn"]
+        changed = described.replace('"training": {', f'"training": {{"x": {nested}, ')
+        header["__metadata__"]["charrnn"] = changed
+
+    _refused(_rewritten(path, nest))
+
+
+@pytest.mark.parametrize("size", ["num_layers", "hidden_size", "embedding_size", "vocab_size"])
+@pytest.mark.parametrize("asked", [65_536, 2**31, 10**400, 1e308, float("nan")])
+def test_no_memory_is_allocated_for_an_architecture_that_is_only_claimed(
+    path: Path, size: str, asked: float
+) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    message = _refused(_described(path, lambda d: d["config"].update({size: asked})))
+    assert "is damaged" in message
+    assert len(message) < 1000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**17  # 128 MiB in KiB
 
 
 @pytest.mark.parametrize("key", ["format", "config", "tokenizer", "training"])

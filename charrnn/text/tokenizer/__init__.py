@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from charrnn.errors import ModelError
 from charrnn.text.tokenizer.base import Decoder, Encoder, Size, Tokenizer
@@ -43,8 +44,9 @@ def from_json(data: Mapping[str, Any], where: str) -> Tokenizer:
     if not known or not (symbols or fallback):
         raise ModelError(f"{where} is damaged: its tokenizer is not one this version knows")
     assert isinstance(symbols, str)
-    if list(symbols) != sorted(set(symbols)):
+    points = np.frombuffer(symbols.encode("utf-32-le", "surrogatepass"), "<i4")
+    if (np.diff(points) <= 0).any():
         raise ModelError(f"{where} is damaged: its symbols are not sorted and distinct")
-    if re.search("[\ud800-\udfff]", symbols):
+    if ((points >= 0xD800) & (points < 0xE000)).any():
         raise ModelError(f"{where} is damaged: its symbols are not all characters")
     return CharTokenizer(symbols, fallback)
