@@ -152,8 +152,8 @@ class _Asked:
 
     def train(self, options: TrainOptions, out: Path | None) -> Result:
         """Train into a folder and return the result."""
+        from charrnn.training.control import Control
         from charrnn.training.resume import resume
-        from charrnn.training.run import Control
         from charrnn.training.start import start
 
         run, texts, model = self.run, self._texts, self._model

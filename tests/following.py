@@ -13,6 +13,7 @@ from charrnn.network.module import CharRNN
 from charrnn.text.corpus import Corpus
 from charrnn.text.dataset import Dataset
 from charrnn.text.open import Texts
+from charrnn.training.control import Control
 from charrnn.training.events import (
     Done,
     Events,
@@ -23,7 +24,6 @@ from charrnn.training.events import (
     Result,
 )
 from charrnn.training.resume import resume as resume_run
-from charrnn.training.run import Control
 from charrnn.training.start import start
 
 

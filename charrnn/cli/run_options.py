@@ -19,8 +19,8 @@ from charrnn.errors import OptionError, missing_package, shell_command
 if TYPE_CHECKING:
     from charrnn.cli.display.tensorboard import TensorBoard
     from charrnn.model.model_file import Model
+    from charrnn.training.control import Control
     from charrnn.training.events import Event, Events, Result, Stop
-    from charrnn.training.run import Control
 
     Begin = Callable[[TrainOptions, Path | None, Control], Events]
 
@@ -124,7 +124,7 @@ class Trainings:
     def _events(self, options: TrainOptions, out: Path | None) -> Iterator[Event]:
         """Show the events of a training; the caller ends it by reading no more of them."""
         from charrnn.cli.display.training_progress import display_for
-        from charrnn.training.run import Control
+        from charrnn.training.control import Control
 
         run, command = self._run, ("charrnn", *sys.argv[1:])
         with display_for(self._stop) as display, run.curves() as curves:

@@ -4,7 +4,7 @@ A checkpoint is written into a hidden folder first: the state (JSON), the tensor
 metrics so far, and last a manifest with the size and SHA-256 of each. Every file is synced; then
 one rename gives the folder its name. A folder with a name and a manifest that verifies is therefore
 complete, and no other folder is used. Nothing in it can be executed. When a checkpoint is due,
-`charrnn.training.run` decides.
+`charrnn.training.checkpoint_schedule` decides.
 
     weights.NAME, best.NAME     parameters as in the model file; best on the validation text
     optimizer.NAME.SLOT         the optimizer's state for a parameter

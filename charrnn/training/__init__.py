@@ -7,6 +7,7 @@
     stream_batches  what a step reads    batches          the values that the two exchange
     best_weights    the best so far      divergence       losses worse than a guess's
     learning_rate   the schedule         budget           steps or minutes
-    run             writes the folder, decides when a checkpoint is due
-    state           what a checkpoint holds
+    run             first to last step   control          how the caller controls it
+    run_writer      the run's files      checkpoint_schedule    when to save a checkpoint
+    state           what that holds      conclusion       the score and the result at the end
 """

@@ -21,9 +21,10 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.open import Texts
 from charrnn.training import process_settings, run_description, state
 from charrnn.training import resume_rules as change_rules
+from charrnn.training.control import Control
 from charrnn.training.events import Events, Notice, Planned
-from charrnn.training.run import Control, Past, Run
-from charrnn.training.run_description import Record
+from charrnn.training.run import Run
+from charrnn.training.run_description import Past, Record
 from charrnn.training.setup import (
     Setup,
     choose_kernel,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -135,6 +135,25 @@ class Record:
         except (CharRNNError, KeyError, TypeError, ValueError, OverflowError) as error:
             why = error.message if isinstance(error, CharRNNError) else error
             raise ModelError(f"{where} is damaged: its state is not readable ({why})") from error
+
+
+@dataclass(frozen=True)
+class Past:
+    """What earlier commands did for a run that is resumed; nothing for a new one.
+
+    Attributes:
+        seconds: how long they took.
+        reserve: seconds reserved for the end of a training by the clock.
+        metrics: the metrics file so far.
+        changes: what they changed, and at which step.
+        saved_step: the step of the checkpoint; -1 without one.
+    """
+
+    seconds: float = 0.0
+    reserve: float = 0.0
+    metrics: bytes = b""
+    changes: Sequence[Mapping[str, Any]] = ()
+    saved_step: int = -1
 
 
 def _train_config(data: Mapping[str, Any], where: str) -> TrainConfig:

@@ -24,9 +24,11 @@ from charrnn.text.notices import short_text_notice
 from charrnn.text.open import Texts
 from charrnn.text.streams import Documents
 from charrnn.training import effects, init_from, plan, process_settings
+from charrnn.training.control import Control
 from charrnn.training.events import Events, Notice, Planned
 from charrnn.training.plan import Plan
-from charrnn.training.run import Control, Past, Run
+from charrnn.training.run import Run
+from charrnn.training.run_description import Past
 from charrnn.training.setup import (
     Setup,
     choose_kernel,

@@ -16,9 +16,9 @@ from charrnn.config import TrainOptions
 from charrnn.model.model_file import FORMAT_VERSION
 from charrnn.text import corpus
 from charrnn.text.open import Texts
+from charrnn.training.control import Control
 from charrnn.training.events import result_of
 from charrnn.training.resume import resume
-from charrnn.training.run import Control
 from charrnn.training.start import start
 
 HERE = Path(__file__).parent

@@ -27,9 +27,9 @@ from charrnn.text.corpus import Corpus, from_text
 from charrnn.text.open import Texts
 from charrnn.training import learning_rate, resume_rules, state
 from charrnn.training.budget import Clock
+from charrnn.training.control import Control
 from charrnn.training.events import Metrics, Result
 from charrnn.training.resume import resume as resume_run
-from charrnn.training.run import Control
 from charrnn.training.start import start
 from charrnn.training.training_step import Updater
 

@@ -33,8 +33,8 @@ from charrnn.text import corpus
 from charrnn.text.corpus import Corpus
 from charrnn.text.open import Texts
 from charrnn.training import setup, validation
+from charrnn.training.control import Control
 from charrnn.training.events import Metrics, Notice, Planned, Progress, Result
-from charrnn.training.run import Control
 from charrnn.training.start import start
 
 SMALL: dict[str, Any] = {

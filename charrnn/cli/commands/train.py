@@ -16,8 +16,8 @@ from charrnn.cli.texts import OptionalCorpus, texts_for
 from charrnn.config import TrainOptions, from_json
 
 if TYPE_CHECKING:
+    from charrnn.training.control import Control
     from charrnn.training.events import Events
-    from charrnn.training.run import Control
 
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 143}  # that end a training: exit codes
 

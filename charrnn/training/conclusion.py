@@ -1,0 +1,77 @@
+"""Sum up a training that has ended: the score of its best weights, and its result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from charrnn.config import TrainConfig, cell_name
+from charrnn.model import parameters
+from charrnn.network.module import CharRNN
+from charrnn.run_dir import INTERRUPTED
+from charrnn.scoring import Score
+from charrnn.training.events import Metrics, Result, Stop
+from charrnn.training.setup import Setup
+from charrnn.training.trainer import Ended
+from charrnn.training.validation import InterruptedScoring, Validation
+
+
+@dataclass(frozen=True)
+class FinalScore:
+    """The score of the best weights on the validation text.
+
+    Attributes:
+        score: of the whole text; of the part that was read while training, if somebody stopped
+            the training; None without a text.
+        window_nats: the nats in windows of 256; None where they are not known.
+        interrupted: whether somebody stopped the training.
+    """
+
+    score: Score | None
+    window_nats: float | None
+    interrupted: bool
+
+
+def final_score(network: CharRNN, validation: Validation, ended: Ended, stop: Stop) -> FinalScore:
+    """Return the score of a network that holds the best weights."""
+    score, window_nats = validation.estimated(ended.best.valid_nats), None
+    if ended.interrupted:
+        return FinalScore(score, window_nats, True)
+    try:
+        score = validation.score(network, stop)
+        window_nats = validation.window_nats(network, stop)
+    except InterruptedScoring:
+        return FinalScore(score, window_nats, True)
+    return FinalScore(score, window_nats, False)
+
+
+def result(setup: Setup, ended: Ended, scored: FinalScore, seconds: float) -> Result:
+    """Return the result of a training that took this many seconds."""
+    model, score = setup.plan.model, scored.score
+    used = _used_budget(setup.plan.train, ended.last)
+    return Result(
+        run_dir=str(setup.run_dir.path),
+        model=str(setup.run_dir.model),
+        cell=cell_name(model.cell),
+        parameters=parameters.count(model),
+        steps=ended.last.step,
+        epochs=ended.last.epoch,
+        characters=ended.last.characters,
+        seconds=seconds,
+        chars_per_second=ended.last.chars_per_second,
+        train_nats=ended.best.train_nats,
+        valid_nats=score.nats if score else None,
+        valid_bpc=score.bpc if score else None,
+        valid_bits_per_byte=score.bits_per_byte if score else None,
+        valid_window256_nats=scored.window_nats,
+        valid_characters=score.characters if score else 0,
+        stopped_by=INTERRUPTED if scored.interrupted else used,
+    )
+
+
+def _used_budget(train: TrainConfig, last: Metrics) -> str:
+    """Return which budget is used up."""
+    if train.steps is not None:
+        return "steps"
+    if train.minutes is None or (train.epochs is not None and last.epoch >= train.epochs):
+        return "epochs"
+    return "minutes"
