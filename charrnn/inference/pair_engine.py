@@ -29,12 +29,14 @@ class Sources:
     Attributes:
         rows: the source of each row (B,).
         outputs: the encoder's outputs (N, S, H) for the N sources, padded at their ends.
+        keys: what attention compares with the decoder's first layer (N, S, H); empty without it.
         lengths: their symbols (N,).
         added: what is added to the first layer's input (N, X).
     """
 
     rows: Integers
     outputs: Floats
+    keys: Floats
     lengths: Integers
     added: Floats
 
@@ -44,8 +46,8 @@ class Sources:
 
     def attended(self, queries: Floats) -> tuple[Floats, Floats]:
         """Return the weights (T, B, S) of the symbols for queries (T, B, H), and their mean."""
-        outputs = self.outputs[self.rows]
-        similar = outputs @ queries.transpose(1, 2, 0) / np.sqrt(queries.shape[-1])  # (B, S, T)
+        outputs, keys = self.outputs[self.rows], self.keys[self.rows]
+        similar = keys @ queries.transpose(1, 2, 0) / np.sqrt(queries.shape[-1])  # (B, S, T)
         padding = np.arange(outputs.shape[1]) >= self.lengths[self.rows, None]
         similar[padding] = -np.inf
         weights = softmax(similar.transpose(0, 2, 1)).astype(outputs.dtype)  # (B, T, S)
@@ -92,7 +94,11 @@ class PairEngine(NumpyEngine):
         ends = np.concatenate(last, -1)
         added = ends @ self._values["context.input.weight"].T
         rows = np.arange(len(sources))
-        read: Any = Sources(rows, np.ascontiguousarray(outputs.transpose(1, 0, 2)), lengths, added)
+        outputs = np.ascontiguousarray(outputs.transpose(1, 0, 2))
+        keys = outputs[..., :0]
+        if self.config.context == "attention":
+            keys = outputs @ self._values["attention.key.weight"].T
+        read: Any = Sources(rows, outputs, keys, lengths, added)
         return (*self._start(ends), (read,))
 
     def _read_sources(self, ids: Ids, lengths: Integers) -> Floats:
@@ -148,7 +154,7 @@ class PairEngine(NumpyEngine):
         beside = [x] if skips else []
         weights, mean = np.zeros((*ids.shape, 0), x.dtype), outputs[..., :0]
         if self.config.context == "attention":
-            weights, mean = sources.attended(outputs @ self._values["attention.query.weight"].T)
+            weights, mean = sources.attended(outputs)
         all_outputs, after = [outputs], [last]
         for layer, before in zip(arrays.layers[1:], layers[1:], strict=True):
             read = np.concatenate([outputs, *beside, mean], -1)

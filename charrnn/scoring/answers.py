@@ -1,0 +1,136 @@
+"""How good the answers of a pair model are: nats of the right ones, and errors of its own.
+
+nats                    mean of -ln p of a target's tokens and its end, per character
+right                   share of sources whose answer is one of their targets
+character error rate    edits (insert, delete, replace) that turn each answer into the nearest
+                        target of its source, per character of that target
+balanced accuracy       for labels: the mean over all labels of the share of their pairs that
+                        are answered with them
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.inference.pair_engine import PairEngine
+from charrnn.scoring.results import Score
+from charrnn.text.pairs import PairPart
+from charrnn.text.tokenizer import Tokenizer
+
+MAX_LABELS = 50  # different targets that are shown as a table
+_BATCH = 256  # pairs that are read side by side
+
+
+@dataclass(frozen=True)
+class Errors:
+    """The errors of answers to N sources.
+
+    Attributes:
+        sources: N.
+        right: how many answers are one of their source's targets.
+        edits: how many characters of the answers are wrong, in all.
+        characters: of the nearest targets, in all.
+    """
+
+    sources: int
+    right: int
+    edits: int
+    characters: int
+
+    @property
+    def exact(self) -> float:
+        """The share of answers that are right."""
+        return self.right / self.sources
+
+    @property
+    def character_error_rate(self) -> float:
+        """The edits per character."""
+        return self.edits / self.characters
+
+
+def errors(answers: Sequence[str], targets: Sequence[Sequence[str]]) -> Errors:
+    """Compare each answer with the targets of its source; there is at least one for each."""
+    right = edits = characters = 0
+    for answer, wanted in zip(answers, targets, strict=True):
+        if answer in wanted:
+            right += 1
+            characters += len(answer)
+            continue
+        distances = [(edit_distance(answer, target), len(target)) for target in wanted]
+        nearest = min(distances, key=lambda found: found[0] / found[1])
+        edits, characters = edits + nearest[0], characters + nearest[1]
+    return Errors(len(answers), right, edits, characters)
+
+
+def edit_distance(text: str, other: str) -> int:
+    """Return the least number of characters to insert, delete or replace (Levenshtein 1966)."""
+    before = list(range(len(other) + 1))
+    for row, character in enumerate(text, start=1):
+        current = [row]
+        for column, wanted in enumerate(other):
+            replaced = before[column] + (character != wanted)
+            current.append(min(replaced, before[column + 1] + 1, current[column] + 1))
+        before = current
+    return before[-1]
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often each label was answered where another one was right.
+
+    Attributes:
+        labels: all targets, the most frequent first (K).
+        counts: pairs by target (K rows) and answer; the last of the K + 1 columns counts answers
+            that are no label.
+    """
+
+    labels: tuple[str, ...]
+    counts: NDArray[np.int64]
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean share of right answers over the labels."""
+        rows = self.counts.sum(1)
+        return float((np.diagonal(self.counts) / rows).mean())
+
+
+def confusion(answers: Sequence[str], targets: Sequence[str]) -> Confusion | None:
+    """Count the answers to pairs by their targets; None if these are too many to be labels."""
+    names, sizes = np.unique(np.array(targets, dtype=object).astype(str), return_counts=True)
+    if len(names) > MAX_LABELS or len(names) > len(targets) / 2:
+        return None
+    labels = tuple(str(names[index]) for index in np.argsort(-sizes, kind="stable"))
+    index = {label: column for column, label in enumerate(labels)}
+    counts = np.zeros((len(labels), len(labels) + 1), np.int64)
+    rows = [index[target] for target in targets]
+    np.add.at(counts, (rows, [index.get(answer, len(labels)) for answer in answers]), 1)
+    return Confusion(labels, counts)
+
+
+def score_pairs(engine: PairEngine, pairs: PairPart, tokenizer: Tokenizer) -> Score:
+    """Score the targets of pairs, each given its source; their ends have nats, but no length.
+
+    Args:
+        engine: of the model.
+        pairs: at least one.
+        tokenizer: of the model's alphabet.
+    """
+    config, total = engine.config, 0.0
+    order = np.lexsort((pairs.source_lengths, pairs.target_lengths))
+    for first in range(0, len(order), _BATCH):
+        batch = order[first : first + _BATCH].tolist()
+        lengths = pairs.target_lengths[batch]
+        targets = np.full((int(lengths.max()) + 1, len(batch)), config.end_token)
+        for column, index in enumerate(batch):
+            targets[: lengths[column], column] = pairs.target(index)
+        inputs = np.concatenate([np.full((1, len(batch)), config.start_token), targets[:-1]])
+        state = engine.encode([pairs.source(index) for index in batch])
+        nats, _ = engine.nats(inputs, targets, state)
+        counted = np.arange(len(targets))[:, None] <= lengths
+        total += float(nats[counted].sum(dtype=np.float64))
+    written = [pairs.target(index) for index in range(len(pairs))]
+    return Score(total, *tokenizer.measure(np.concatenate(written)))
