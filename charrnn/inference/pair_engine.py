@@ -7,7 +7,6 @@ it answers. `charrnn.network` has the same network for training.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,23 +80,25 @@ class PairEngine(NumpyEngine):
         raise PromptError("this model writes an answer to a source: give one with --source")
 
     @np.errstate(all="ignore")
-    def encode(self, sources: Sequence[Ids]) -> State:
-        """Return the state before the targets of sources, one row for each; none is empty."""
-        lengths = np.array([len(source) for source in sources])
-        ids = np.zeros((lengths.max(), len(sources)), np.int64)
-        for column, source in enumerate(sources):
-            ids[: len(source), column] = source
-        outputs = self._read_sources(ids, lengths)
-        last = [outputs[lengths - 1, np.arange(len(sources)), : self.config.encoder_size]]
+    def encode(self, sources: Ids, lengths: Integers) -> State:
+        """Return the state before the targets of sources.
+
+        Args:
+            sources: (S, B), padded at their ends.
+            lengths: of the sources (B,), at least 1.
+        """
+        rows = np.arange(len(lengths))
+        outputs = self._read_sources(sources, lengths)
+        last = [outputs[lengths - 1, rows, : self.config.encoder_size]]
         if len(self.config.directions) == 2:
             last.append(outputs[0, :, self.config.encoder_size :])
         ends = np.concatenate(last, -1)
         added = ends @ self._values["context.input.weight"].T
-        rows = np.arange(len(sources))
         outputs = np.ascontiguousarray(outputs.transpose(1, 0, 2))
         keys = outputs[..., :0]
         if self.config.context == "attention":
-            keys = outputs @ self._values["attention.key.weight"].T
+            # (W y) . m = y . (W' m): keys, unlike queries, are the same at every step of a target.
+            keys = outputs @ self._values["attention.query.weight"]
         read: Any = Sources(rows, outputs, keys, lengths, added)
         return (*self._start(ends), (read,))
 

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from charrnn.inference.pair_engine import PairEngine
 from charrnn.scoring.results import Score
+from charrnn.text.pair_batches import batch
 from charrnn.text.pairs import PairPart
+from charrnn.text.streams import IGNORED
 from charrnn.text.tokenizer import Tokenizer
 
 MAX_LABELS = 50  # different targets that are shown as a table
@@ -122,15 +124,10 @@ def score_pairs(engine: PairEngine, pairs: PairPart, tokenizer: Tokenizer) -> Sc
     config, total = engine.config, 0.0
     order = np.lexsort((pairs.source_lengths, pairs.target_lengths))
     for first in range(0, len(order), _BATCH):
-        batch = order[first : first + _BATCH].tolist()
-        lengths = pairs.target_lengths[batch]
-        targets = np.full((int(lengths.max()) + 1, len(batch)), config.end_token)
-        for column, index in enumerate(batch):
-            targets[: lengths[column], column] = pairs.target(index)
-        inputs = np.concatenate([np.full((1, len(batch)), config.start_token), targets[:-1]])
-        state = engine.encode([pairs.source(index) for index in batch])
-        nats, _ = engine.nats(inputs, targets, state)
-        counted = np.arange(len(targets))[:, None] <= lengths
+        made = batch(pairs, order[first : first + _BATCH], config.start_token, config.end_token)
+        state = engine.encode(made.sources, made.lengths)
+        counted = made.targets != IGNORED
+        nats, _ = engine.nats(made.inputs, np.where(counted, made.targets, 0), state)
         total += float(nats[counted].sum(dtype=np.float64))
     written = [pairs.target(index) for index in range(len(pairs))]
     return Score(total, *tokenizer.measure(np.concatenate(written)))

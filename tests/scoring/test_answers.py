@@ -79,7 +79,8 @@ def test_the_score_is_the_sum_over_pairs_with_their_ends(
     for source, target in texts:
         ids = [*tokenizer.encode(target).tolist(), config.end_token]
         inputs = np.array([[config.start_token, *ids[:-1]]]).T
-        logits, _ = engine.read(inputs, engine.encode([tokenizer.encode(source)]))
+        read = tokenizer.encode(source)
+        logits, _ = engine.read(inputs, engine.encode(read[:, None], np.array([len(read)])))
         expected -= log_softmax(logits[:, 0])[np.arange(len(ids)), ids].sum()
     found = score_pairs(engine, pairs, tokenizer)
     assert found.total_nats == pytest.approx(expected, rel=1e-5)
