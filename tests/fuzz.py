@@ -28,6 +28,7 @@ except ImportError:
 
 with atheris.instrument_imports(include=["charrnn"]) if atheris else contextlib.nullcontext():
     from charrnn import compression, config, load
+    from charrnn.compression import archive
     from charrnn.config import TextOptions
     from charrnn.errors import CharRNNError
     from charrnn.model import model_file
@@ -113,9 +114,9 @@ def of_archive() -> tuple[bytes, Read]:
     sealed = compression.compress(model, text, "it").data
 
     def read(data: bytes) -> None:
-        compression.decompress(model, data + compression._digest(data))
+        compression.decompress(model, data + archive.checksum(data))
 
-    return sealed[: -compression._DIGEST], read
+    return sealed[: -archive.CHECKSUM_SIZE], read
 
 
 def targets(folder: Path) -> dict[str, tuple[bytes, Read]]:

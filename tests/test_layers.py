@@ -71,7 +71,7 @@ ONLY = {
         "text/suffix_array.py",
     ),
     "llvmlite": ("compiler/", "inference/instructions.py"),
-    "constriction": ("compression.py",),
+    "constriction": ("compression/",),
     "typer": ("cli/",),
     "filelock": ("run_dir/lock.py", "text/named/fetch.py"),
     "rich": ("cli/",),

@@ -17,7 +17,8 @@ import math
 import time
 from pathlib import Path
 
-from charrnn.compression import _split, compress, decompress
+from charrnn.compression import compress, decompress
+from charrnn.compression.literals import split
 from charrnn.generator import Generator
 from charrnn.model import model_file
 from charrnn.run_dir import find_model
@@ -46,7 +47,7 @@ def main() -> None:
         ended = time.perf_counter()
         if not same:
             raise SystemExit(f"{path}: the decompressed bytes differ")
-        ids, _ = _split(data, model.tokenizer)
+        ids, _ = split(data, model.tokenizer)
         nats = writer.score_ids(ids).total_nats if len(ids) else 0.0
         sizes = [
             len(gzip.compress(data, 9)),

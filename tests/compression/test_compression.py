@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from charrnn import compression
 from charrnn.compression import compress, decompress
+from charrnn.compression.archive import CHECKSUM_SIZE, HEADER, MAGIC, checksum
 from charrnn.config import ModelConfig
 from charrnn.errors import ArchiveError, OptionError, RunError
 from charrnn.generator import Generator
@@ -53,12 +54,12 @@ def _streams(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def sealed(body: bytes) -> bytes:
     """Return a forged archive with a valid checksum."""
-    return body + compression._digest(body)
+    return body + checksum(body)
 
 
 def test_the_size_is_what_the_score_predicts() -> None:
     promised = MADE.score(TEXT.decode(), exact=True).total_nats / np.log(2) / 8
-    head = compression._HEAD.size + len("charrnn 7") + compression._DIGEST
+    head = HEADER.size + len("charrnn 7") + CHECKSUM_SIZE
     assert promised < len(ARCHIVE.data) - head < 1.001 * promised + 8  # two words at its end
     assert (ARCHIVE.tokens, ARCHIVE.literals) == (len(TEXT.decode()), 0)
 
@@ -80,8 +81,8 @@ def test_a_model_of_documents_codes_each_by_itself(
     model, text = _apart(separator), NAMES.encode()
     archive = compress(model, text, "charrnn 7")
     promised = model.score(NAMES, exact=True).total_nats / np.log(2) / 8
-    assert archive.data[len(compression.MAGIC)] == 2
-    head = compression._HEAD.size + len("charrnn 7") + compression._DIGEST
+    assert archive.data[len(MAGIC)] == 2
+    head = HEADER.size + len("charrnn 7") + CHECKSUM_SIZE
     head += 2 + len(separator.encode())
     assert promised < len(archive.data) - head < 1.001 * promised + 8
     assert decompress(_apart(separator), archive.data) == text
@@ -102,14 +103,14 @@ def test_streams_of_documents_and_any_line_ends_come_back(tokenizer: Tokenizer, 
 
 
 def test_the_archive_of_a_model_of_one_text_is_of_the_first_version() -> None:
-    assert ARCHIVE.data[len(compression.MAGIC)] == 1
+    assert ARCHIVE.data[len(MAGIC)] == 1
 
 
 @pytest.mark.parametrize("field", [b"", b"\0", b"\0\1\xff"])
 def test_a_damaged_separator_is_an_error(field: bytes) -> None:
-    head = compression._HEAD.size + len("charrnn 7")
+    head = HEADER.size + len("charrnn 7")
     body = bytearray(ARCHIVE.data[:head])
-    body[len(compression.MAGIC)] = 2
+    body[len(MAGIC)] = 2
     with pytest.raises(ArchiveError, match="its separator cannot be read"):
         decompress(MADE, sealed(bytes(body) + field))
 
@@ -251,9 +252,9 @@ def _with(**fields: Any) -> bytes:
     """Return the archive with other values in its head."""
     names = ("magic", "version", "model", "fingerprint", "sha256")
     names += ("size", "symbols", "streams", "literals", "named")
-    head = dict(zip(names, compression._HEAD.unpack_from(ARCHIVE.data), strict=True)) | fields
-    rest = ARCHIVE.data[compression._HEAD.size : -compression._DIGEST]
-    return sealed(compression._HEAD.pack(*head.values()) + rest)
+    head = dict(zip(names, HEADER.unpack_from(ARCHIVE.data), strict=True)) | fields
+    rest = ARCHIVE.data[HEADER.size : -CHECKSUM_SIZE]
+    return sealed(HEADER.pack(*head.values()) + rest)
 
 
 @pytest.mark.parametrize(
@@ -285,17 +286,17 @@ def test_forged_sizes_are_refused_without_allocating_memory(fields: dict[str, in
 
 def test_literals_take_memory_for_their_real_size_only() -> None:
     packed = compress(MADE, b"\xff" * 99, "x").data
-    head = list(compression._HEAD.unpack_from(packed))
+    head = list(HEADER.unpack_from(packed))
     head[5] = 2**64 - 1  # the size
-    rest = packed[compression._HEAD.size : -compression._DIGEST]
+    rest = packed[HEADER.size : -CHECKSUM_SIZE]
     with pytest.raises(ArchiveError, match="not have the stated length"):
-        decompress(MADE, sealed(compression._HEAD.pack(*head) + rest))
+        decompress(MADE, sealed(HEADER.pack(*head) + rest))
 
 
 with pytest.MonkeyPatch.context() as _patch:
     _patch.setattr(compression, "_helps", lambda coded, data: True)
     MIXED = STORY[:90].replace(b"\n", b"\r\n")
-    BODY = compress(MADE, MIXED, "x").data[: -compression._DIGEST]
+    BODY = compress(MADE, MIXED, "x").data[:-CHECKSUM_SIZE]
 numbers = st.binary(max_size=9) | st.sampled_from([b"\xff" * 8, bytes(8), b"\xff\xff\xff\x7f"])
 # Most in the head, behind magic, model and fingerprint, without which nothing else is looked at.
 edits = st.tuples(st.integers(32, 100) | st.integers(0, len(BODY)), st.integers(0, 9), numbers)
@@ -321,7 +322,7 @@ def test_the_result_is_compared_with_the_original() -> None:
 
 
 def test_forged_words_are_reported_in_one_sentence() -> None:
-    head = ARCHIVE.data[: compression._HEAD.size + len("charrnn 7")]
+    head = ARCHIVE.data[: HEADER.size + len("charrnn 7")]
     with pytest.raises((RunError, ArchiveError)):
         decompress(MADE, sealed(head + b"\xff" * 400))
     with pytest.raises((RunError, ArchiveError)):
