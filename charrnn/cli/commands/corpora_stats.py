@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charrnn.cli.display.text_statistics import plan_lines, statistics_lines
+from charrnn.cli.display.pair_statistics import pair_lines
+from charrnn.cli.display.text_statistics import largest_plan, plan_lines, statistics_lines
 from charrnn.cli.options import Only, configured
 from charrnn.cli.shared import JsonOption, guarded, print_json, wrapped
 from charrnn.cli.texts import read_corpus
@@ -17,8 +17,9 @@ from charrnn.config import Reading, TrainOptions
 from charrnn.terminal import visible
 
 if TYPE_CHECKING:
-    from charrnn.text.profile import Statistics
-    from charrnn.training.plan import Plan
+    from charrnn.text.corpus import Corpus
+
+READ = ("encoding", "errors", "newline", "include", "exclude", "pairs", "max_unpacked")
 
 
 @guarded
@@ -29,10 +30,10 @@ def stats(
     ],
     reading: Annotated[
         Reading,
-        Only("encoding", "errors", "newline", "include", "exclude", "max_unpacked", panel=""),
+        Only(*READ, panel=""),
     ],
     symbols: Annotated[
-        int, typer.Option(help="Print this many characters; --json has all.", min=0)
+        int, typer.Option(help="Print this many characters, or targets; --json has all.", min=0)
     ] = 12,
     as_json: JsonOption = False,
 ) -> None:
@@ -41,10 +42,14 @@ def stats(
     The end of the text is held out as in training. n-gram models, which count the characters that
     follow the last 0 to 5, are fitted to the rest and scored on it: a network must do better. The
     last lines show the plan of 'charrnn train', as far as this machine's speed does not matter.
+    Of pairs, lengths and targets are described.
     """
     from charrnn.text import profile
 
     text = read_corpus(corpus, reading)
+    if reading.pairs:
+        _describe_pairs(text, symbols, as_json)
+        return
     found = profile.measure(
         lambda: (piece.data.decode() for piece in text.pieces()),
         text.characters,
@@ -52,7 +57,7 @@ def stats(
         known=text.issues,
         strict=reading.errors == "strict",
     )
-    plan = _largest_plan(found)
+    plan = largest_plan(found)
     if as_json:
         fields = asdict(found) | {"symbols": profile.rows(found.symbols)}
         counting = found.counting and {**asdict(found.counting), "bpc": found.counting.bpc}
@@ -65,12 +70,11 @@ def stats(
         typer.echo(wrapped(line, sys.stdout, 4))
 
 
-def _largest_plan(found: Statistics) -> Plan | None:
-    """Return the plan for an infinitely fast machine; None if the text is too short."""
-    from charrnn.text.split import split_positions
-    from charrnn.training import plan
+def _describe_pairs(text: Corpus, max_targets: int, as_json: bool) -> None:
+    from charrnn.text.profile.pairs import measure_pairs
 
-    length, _ = split_positions(found.characters, TrainOptions.valid_fraction, 0.0)
-    if length < 2:
-        return None
-    return plan.make(TrainOptions(), length, len(found.symbols), lambda model, train: math.inf)
+    found = measure_pairs(text)
+    if as_json:
+        print_json({"name": text.name, **asdict(found)})
+    for line in () if as_json else pair_lines(text.name, found, max_targets):
+        typer.echo(visible(line))

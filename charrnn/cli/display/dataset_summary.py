@@ -21,8 +21,10 @@ def dataset_fields(data: Dataset) -> dict[str, Any]:
         }
         for name, size in data.sizes.items()
     }
+    pairs = {"pairs": True, "swap": data.reading.swap} if data.reading.pairs else {}
     return {
         "name": data.name,
+        **pairs,
         "tokenizer": data.tokenizer.kind,
         "vocab_size": data.tokenizer.vocab_size,
         "id_type": data.train.dtype.name,
@@ -39,14 +41,19 @@ def split_lines(data: Dataset) -> list[str]:
     sizes = {name: size for name, size in data.sizes.items() if size.characters}
     parts = ", ".join(f"{name} {size.characters:,}" for name, size in sizes.items())
     lines = [f"{parts} characters ({data.split})"]
+    if data.reading.pairs:
+        counts = ", ".join(f"{name} {len(data.documents[name]) // 2:,}" for name in sizes)
+        lines.append(f"{counts} pairs of source and target")
     if data.reading.items:
         counts = ", ".join(f"{name} {len(data.documents[name]):,}" for name in sizes)
         end = escape(data.reading.document_separator)
         lines.append(f"{counts} items ending at '{end}', in a new order at every epoch")
     for name, leak in data.leaks.items():
         if leak.repeated:
+            what = "sources" if data.reading.pairs else "documents"
+            cure = "" if data.reading.pairs else " (--split hash keeps equal documents together)"
             lines.append(
-                f"{leak.repeated:,} of {leak.documents:,} {name} documents are in the training "
-                "text too: their scores are too good (--split hash keeps equal documents together)"
+                f"{leak.repeated:,} of {leak.documents:,} {name} {what} are in the training "
+                f"text too: their scores are too good{cure}"
             )
     return lines

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from charrnn.config import TrainOptions
 from charrnn.errors import counted
 from charrnn.terminal import one_line
 
@@ -65,6 +67,17 @@ def _counting_lines(found: Counting | None) -> Iterator[str]:
     )
     for order, (nats, bits) in enumerate(zip(found.nats, found.bpc, strict=True)):
         yield f"  order {order}: {nats:.4f} nats ({bits:.3f} bpc)"
+
+
+def largest_plan(found: Statistics) -> Plan | None:
+    """Return the plan for an infinitely fast machine; None if the text is too short."""
+    from charrnn.text.split import split_positions
+    from charrnn.training import plan
+
+    length, _ = split_positions(found.characters, TrainOptions.valid_fraction, 0.0)
+    if length < 2:
+        return None
+    return plan.make(TrainOptions(), length, len(found.symbols), lambda model, train: math.inf)
 
 
 def plan_lines(plan: Plan | None) -> Iterator[str]:

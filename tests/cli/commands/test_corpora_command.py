@@ -261,3 +261,20 @@ def test_lines_end_in_cr_alone_for_every_command(cli: Cli) -> None:
     assert made["newlines"] == {"lf": 400, "crlf": 0, "cr": 0, "nel": 0, "ls": 0, "ps": 0}
     done = cli("train", "cr.txt", "--newline", "lf", "--dry-run", "--steps", 5)
     assert "cr.txt: line ends were converted to LF: 400 CR alone" in done.err
+
+
+def test_stats_describe_pairs(cli: Cli) -> None:
+    lines = ["one\t1", "two\t2", "two\tii", "three\t1", "two\t2"]
+    (cli.folder / "p.tsv").write_text("\n".join(lines))
+    found = cli("corpora", "stats", "p.tsv", "--pairs", "--json").json
+    assert (found["pairs"], found["sources"], found["targets"]) == (5, 3, 3)
+    assert (found["repeated"], found["several"]) == (1, 1)
+    assert found["most"] == ["two", ["2", "ii"]]
+    assert found["frequent_targets"] == {"1": 2, "2": 2, "ii": 1}
+    assert found["source_lengths"] == {"shortest": 3, "median": 3.0, "mean": 3.4, "longest": 5}
+    assert found["target_lengths"] == {"shortest": 1, "median": 1.0, "mean": 1.2, "longest": 2}
+    assert "\t" not in found["symbols"]
+    out = cli("corpora", "stats", "p.tsv", "--pairs", "--symbols", "1").out
+    assert out.startswith("p: 5 pairs of 3 different sources and 3 different targets\n")
+    assert "most: two has 2: 2, ii" in out
+    assert "and 2 more" in out

@@ -228,3 +228,22 @@ def test_a_terminal_shows_progress(cli: Cli) -> None:
     shown = on_terminal(cli.folder, "prepare", "long.txt", "--out", "data")
     assert shown.code == 0
     assert "MB" in shown.screen
+
+
+def test_prepare_splits_pairs_by_their_sources(cli: Cli) -> None:
+    pairs = [f"{number}\t{-number}\n{number}\t{2 * number}\n" for number in range(60)]
+    (cli.folder / "p.tsv").write_text("".join(pairs))
+    found = cli("prepare", "p.tsv", "--pairs", "--out", "data", "--json").json
+    assert found["pairs"] is True
+    assert found["split"] == "by hash of the source"
+    assert [found["parts"][part]["documents"] for part in ("train", "valid")] == [216, 24]
+    (cli.folder / "test.tsv").write_text("7\t49\n")
+    given = ("p.tsv", "--pairs", "--swap", "--test", "test.tsv")
+    out = cli("prepare", *given, "--out", "other").out
+    assert "train 108, valid 12, test 1 pairs of source and target" in out
+
+
+def test_prepare_names_the_line_that_is_no_pair(cli: Cli) -> None:
+    (cli.folder / "p.tsv").write_text("a\tb\na b\n")
+    done = cli("prepare", "p.tsv", "--pairs", "--out", "data", code=2)
+    assert "p.tsv, line 2: no tab in 'a b'" in done.sentence
