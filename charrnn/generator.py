@@ -9,10 +9,8 @@ Torch is imported only if a CUDA device is requested.
 from __future__ import annotations
 
 import inspect
-import secrets
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,21 +18,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn import scoring
 from charrnn.arrays import Ids
-from charrnn.config import BeamConfig, EngineOptions, SampleConfig, cell_name
+from charrnn.config import BeamConfig, EngineOptions, ModelConfig, SampleConfig, cell_name
 from charrnn.config.signature import BEAM, BEAMS, GREEDY, SAMPLE, SAMPLES
-from charrnn.decoding.generation import SampleBatch, accepted, search, unwatched
+from charrnn.decoding.generation import Accept, Writer, unwatched
 from charrnn.decoding.output_text import Sample, Write
-from charrnn.decoding.vocabulary import ConstraintCache
-from charrnn.errors import CorpusError, PromptError, StateError, counted, file_name, in_python
-from charrnn.inference.engine import Engine, check_finite
-from charrnn.inference.prompt import read_ids, read_sample, read_start
+from charrnn.errors import StateError, counted, file_name, in_python
+from charrnn.inference.engine import Engine
+from charrnn.inference.prompt import PromptReader
 from charrnn.inference.select import EngineSelector
 from charrnn.model import parameters, saved_state
 from charrnn.model.model_file import Model
 from charrnn.model.saved_state import Prompted
-from charrnn.text import corpus, id_file, line_ends, unknown_symbols
+from charrnn.scoring import Score, Surprisals, TextScorer
 from charrnn.text.open import ignore
 
 if TYPE_CHECKING:
@@ -48,9 +44,12 @@ if TYPE_CHECKING:
         SamplesKeywords,
     )
 
-MAX_SHOWN = 20_000  # tokens of a text whose score knows where it surprised
-EXPECTED = 3  # likeliest tokens that it knows for each place
 C = TypeVar("C", SampleConfig, BeamConfig)
+Progress = Callable[[int], object]  # called with the number of tokens read so far
+
+
+def _silent(tokens: int) -> None:
+    """Report no progress."""
 
 
 class Generator:
@@ -73,170 +72,86 @@ class Generator:
         device: str = "cpu",
         notify: Write | None = None,
     ) -> None:
-        """Prepare a model for use; its engine is made when it is first needed.
+        """Prepare a model for use, with options as for `charrnn.load`.
 
-        Args:
-            model: the trained model.
-            weights: what matrices are stored as: float32, bfloat16 or int8.
-            threads: CPU threads; None: as many as are worthwhile.
-            device: cpu, cuda or cuda:N.
-            notify: gets a sentence when code is compiled, when an engine is replaced by a slower
-                one, when unknown characters of a prompt are, when too many texts are refused, and
-                about sequences that are not one character; without it, the last three are warnings.
-
-        Raises:
-            OptionError: an option is invalid, or options contradict each other.
+        `notify` gets a sentence when code is compiled, when an engine is replaced by a slower one,
+        when unknown characters of a prompt are, when too many texts are refused, and about
+        sequences that are not one character; without it, the last three are warnings.
         """
         options = EngineOptions(weights=weights, threads=threads, device=device)
-        self.config = model.config
-        self.tokenizer = model.tokenizer
-        self.training = model.training
-        self.reading = model.reading
-        self._model, self._notify = model, notify
+        self.config, self.training = model.config, model.training
+        self.tokenizer, self.reading = model.tokenizer, model.reading
+        self._model, notices = model, notify or _warn
         self._selector = EngineSelector(model.config, model.values, options, notify or ignore)
-        self._constraints = ConstraintCache(model.tokenizer, notify or _warn)
+        given = (self._selector, model.tokenizer, model.reading, model.config.start_token)
+        self._reader, self._scorer = PromptReader(*given, notices), TextScorer(*given)
+        self._writer = Writer(*given[:2], self._reader.known_separator, notices)
 
     def __repr__(self) -> str:
-        config, training = self.config, self.training
-        words = f"{cell_name(config.cell)}, {config.num_layers} x {config.hidden_size}"
-        words += f", vocabulary of {counted(config.vocab_size, 'token')}"
-        words += f", {parameters.count(config):,} parameters"
-        if training.get("steps"):
-            words += f"; trained for {training['steps']:,} steps"
-        if training.get("valid_nats") is not None:
-            words += f", {training['valid_nats']:.4f} nats per character on its validation text"
-        return f"<Generator {words}>"
+        return f"<Generator {_described(self.config, self.training)}>"
 
-    @cached_property
+    @property
     def engine(self) -> Engine:
-        """Return the engine that runs the network.
+        """The engine that runs the network; it is made when it is first needed."""
+        return self._selector.engine
 
-        Raises:
-            OptionError: the device or the type of the weights is not available here.
-        """
-        return self._selector.select()
+    @engine.setter
+    def engine(self, engine: Engine) -> None:
+        self._selector.engine = engine
 
     @cached_property
     def model_hash(self) -> str:
-        """Return the hash of architecture, tokenizer and weights."""
+        """The hash of architecture, tokenizer and weights."""
         return saved_state.model_hash(self._model)
 
     def knows(self, text: str) -> bool:
         """Return whether every character of a text is in the vocabulary."""
-        try:
-            self.tokenizer.encode(text)
-        except PromptError:
-            return False
-        return True
+        return self._reader.knows(text)
 
     def readable(self, text: str, unknown: str) -> str:
-        """Return a text in characters that the model knows; a notice says what was changed.
-
-        Its line ends become those of the model's own text.
-
-        Args:
-            text: a prompt.
-            unknown: what happens to other characters: nearest, skip or error.
-
-        Raises:
-            PromptError: there are some, and `unknown` is error.
-        """
-        if self.reading.newline == "lf":
-            data = text.encode(errors="surrogatepass")
-            text = line_ends.to_lf(data, line_ends.KINDS).decode(errors="surrogatepass")
-        if unknown == "error":
-            try:
-                self.tokenizer.encode(text)
-            except PromptError as error:
-                raise PromptError(f"{error.message}, or use --unknown nearest or skip") from None
-            return text
-        replaced = unknown_symbols.replace(text, self.knows, nearest=unknown == "nearest")
-        if replaced.changes:
-            notify = self._notify or _warn
-            notify(f"unknown characters: {replaced}")
-        return replaced.text
+        """Return a prompt in the line ends and characters that the model knows; see `unknown`."""
+        return self._reader.readable(text, unknown)
 
     def read(
-        self,
-        prompt: str | Prompted,
-        after: Prompted | None = None,
-        progress: Callable[[int], object] = lambda tokens: None,
+        self, prompt: str | Prompted, after: Prompted | None = None, progress: Progress = _silent
     ) -> Prompted:
-        """Read the start token and then `prompt`, which may be empty.
+        """Read a prompt, which may be empty; a result of `read` is returned as it is.
 
         The result can be passed wherever a prompt can, any number of times. A model of separate
         documents begins anew after each separator.
 
         Args:
-            prompt: a text, or the result of an earlier call, which is returned as it is.
+            prompt: a text in characters that the model knows; others raise PromptError.
             after: what was read before the prompt, instead of the start token.
             progress: called every 256 tokens with the number read so far; may raise.
-
-        Raises:
-            PromptError: the prompt has characters that are not in the vocabulary.
         """
-        if isinstance(prompt, Prompted):
-            return prompt
-        if not isinstance(prompt, str):
-            raise PromptError(
-                f"`prompt` must be a str, or what `read` returned, not {type(prompt).__name__}"
-            )
-        ids = self.tokenizer.encode(prompt).astype(np.int64)
-        begins = self._last_document(prompt, after)
-        if begins is not None:
-            ids, after = self.tokenizer.encode(prompt[begins:]).astype(np.int64), self._anew(after)
-        return read_ids(self.engine, ids, after or self._anew(), progress)
-
-    def _last_document(self, text: str, after: Prompted | None) -> int | None:
-        """Return where the last document that begins in `text` begins; None if none does."""
-        separator = self.reading.separator
-        if not separator:
-            return None
-        read = np.zeros(0, np.int64) if after is None else after.ids
-        size = len(separator)
-        before = self.tokenizer.decode(read[-size:])[-size:]  # in which the separator may begin
-        found = (before + text).rfind(separator)
-        return None if found < 0 else max(0, found + size - len(before))
-
-    def _anew(self, before: Prompted | None = None) -> Prompted:
-        """Return the state after the start token, with the random numbers of an earlier state."""
-        start = read_start(self.engine, self.config.start_token)
-        return replace(start, seed=before.seed, drawn=before.drawn) if before else start
+        return self._reader.read(prompt, after, progress)
 
     def after(self, prompted: Prompted, sample: Sample) -> Prompted:
         """Return the state after a prompt and the sample that was written after it.
 
-        A stop string that ended the sample counts as read. Generation that continues from this
-        state gives the same text as one that was never interrupted. After the separator of separate
-        documents it is the state before the next document.
+        A stop string that ended the sample counts as read; after the separator of documents it is
+        the state before the next one. Generation that continues from it gives the same text as one
+        that was never interrupted.
         """
-        read = read_sample(self.engine, np.array(sample.ids, np.int64), sample.seed, prompted)
-        ended = sample.finished_by == "stop" and self._last_document("", read) is not None
-        return self._anew(read) if ended else read
+        ids, stopped = np.array(sample.ids, np.int64), sample.finished_by == "stop"
+        return self._reader.read_sample(ids, sample.seed, prompted, stopped=stopped)
 
     def save_state(self, path: str | Path, prompted: Prompted) -> None:
         """Save a state to a file that `load_state` reads."""
         saved_state.save(_state_file(path), prompted, self.config, self.model_hash)
 
     def load_state(self, path: str | Path) -> Prompted:
-        """Return a state that `save_state` saved; it can be passed wherever a prompt can.
-
-        Raises:
-            StateError: the file is missing, damaged, foreign, or another model's.
-        """
+        """Return a state that `save_state` saved; raises StateError if it is not this model's."""
         return saved_state.load(_state_file(path), self.config, self.model_hash)
 
     @SAMPLE.document
     def sample(self, prompt: str | Prompted = "", **options: Unpack[SampleKeywords]) -> Sample:
-        """Return a random text after `prompt`; ``print(model.sample())`` prints it.
+        """Return a random text after `prompt`: a text, or what `read` returned.
 
         A model of separate documents ends each text before the separator, besides the stop strings
         that are given. As in all functions that write, `unknown` says what happens to characters of
         a prompt that the model does not know; `read` itself refuses them.
-
-        Args:
-            prompt: a text, or what `read` returned.
-            options: see below.
 
         Raises:
             PromptError: the prompt or a stop string has a character that the model does not know.
@@ -253,57 +168,20 @@ class Generator:
         write: Write = unwatched,
         *,
         first: int = 0,
-        accept: Callable[[str], bool] | None = None,
+        accept: Accept | None = None,
         **options: Unpack[SamplesKeywords],
     ) -> list[Sample]:
-        """Return `num_samples` random texts, generated as one batch.
+        """Return `num_samples` random texts, generated as one batch; else as `sample`.
 
-        Args:
-            prompt: as in `sample`.
-            config: all options in one object.
-            write: gets the characters of the first text as they are generated.
-            first: how many texts of this seed to leave out: two calls give different texts, and
-                together what one call would have given.
-            accept: whether a text may be returned; others are written in place of those that may
-                not, as for `unique`. There are fewer texts if too many tries fail, which is said.
-            options: see below.
-
-        Raises:
-            CharRNNError, TypeError: as `sample`.
+        `config` holds all options in one object. `write` gets the characters of the first text as
+        they are generated. `first` texts of this seed are left out: two calls give different texts,
+        and together what one call would have given. Texts that `accept` refuses are replaced by
+        others, as for `unique`; there are fewer texts if too many tries fail, which is said.
         """
         made = _one_of(config, SampleConfig, SAMPLES.check("samples", options))
-        read = self._read_for(prompt, made)
-        if made.unique or accept is not None:
-            return self._after(read, self._accepted(read, made, write, first, accept))
-        batch = self._start(read, made, write, first)
-        for _ in batch.steps(self.engine):
-            pass
-        return self._after(read, batch.finish())
-
-    def _accepted(
-        self,
-        read: Prompted,
-        config: SampleConfig,
-        write: Write,
-        first: int,
-        accept: Callable[[str], bool] | None,
-    ) -> list[Sample]:
-        """Return only texts that are accepted, and different ones if that was asked for."""
-        seed = read.seed if config.seed is None else config.seed
-        alone = replace(config, seed=secrets.randbits(32) if seed is None else seed, unique=False)
-
-        def batch(tried: int) -> list[Sample]:
-            return self.samples(read, alone, first=first + tried)
-
-        found, tried = accepted(batch, config, accept or (lambda text: True))
-        write(found[0].text if found else "")
-        if len(found) < config.num_samples:
-            notify = self._notify or _warn
-            notify(
-                f"{len(found):,} of {counted(config.num_samples, 'text')} after "
-                f"{counted(tried, 'try', 'tries')}: the others repeat one of these, or are not new"
-            )
-        return found
+        return self._writer.samples(
+            self._reader.read_any(prompt, made.unknown), made, write, first, accept
+        )
 
     @SAMPLE.document
     def stream(
@@ -312,52 +190,13 @@ class Generator:
         config: SampleConfig | None = None,
         **options: Unpack[SampleKeywords],
     ) -> Iterator[str]:
-        """Return the text of `sample` as an iterator of pieces, each as soon as it is generated.
-
-        Args:
-            prompt: as in `sample`.
-            config: all options in one object, of one text.
-            options: see below.
-        """
+        """Return the text of `sample` in pieces, each as soon as it is generated."""
         made = _one_of(config, SampleConfig, SAMPLE.check("stream", options))
-        pieces: list[str] = []
-        batch = self._start(prompt, made, pieces.append)
-        return self._pieces(batch, pieces)
-
-    def _pieces(self, batch: SampleBatch, pieces: list[str]) -> Iterator[str]:
-        for _ in batch.steps(self.engine):
-            yield from pieces
-            pieces.clear()
-        batch.finish()
-        yield from pieces
+        return self._writer.stream(self._reader.read_any(prompt, made.unknown), made)
 
     def prepare(self, config: SampleConfig) -> None:
         """Compile or capture what `samples` needs, so that its time is spent on generation only."""
-        self._start("", config, lambda piece: None)
-
-    def _start(
-        self, prompt: str | Prompted, config: SampleConfig, write: Write, first: int = 0
-    ) -> SampleBatch:
-        config = replace(config, stop=self._stops(config))
-        read = self._read_for(prompt, config)
-        batch = SampleBatch(self.tokenizer, read, config, self._constraints, write, first)
-        self.engine = self._selector.prepare(self.engine, batch.chooser, config.num_samples)
-        return batch
-
-    def _read_for(self, prompt: str | Prompted, config: SampleConfig | BeamConfig) -> Prompted:
-        if isinstance(prompt, str):
-            prompt = self.readable(prompt, config.unknown)
-        return self.read(prompt)
-
-    def _stops(self, config: SampleConfig | BeamConfig) -> tuple[str, ...]:
-        """Return the strings that end a text: those that were asked for, and the separator."""
-        separator = self.reading.separator
-        known = separator != "" and separator not in config.stop and self.knows(separator)
-        return (*config.stop, *((separator,) if known else ()))
-
-    def _after(self, read: Prompted, samples: list[Sample]) -> list[Sample]:
-        prompt = self.tokenizer.decode(read.ids.tolist())
-        return [replace(sample, prompt=prompt) for sample in samples]
+        self._writer.start(self.read(""), config)
 
     @GREEDY.document
     def greedy(
@@ -367,30 +206,13 @@ class Generator:
         write: Write = unwatched,
         **options: Unpack[GreedyKeywords],
     ) -> Sample:
-        """Return the text of the most likely token at each step.
-
-        Args:
-            prompt: as in `sample`.
-            write: gets the characters as they are generated.
-            options: see below.
-
-        Raises:
-            CharRNNError, TypeError: as `sample`.
-        """
+        """Return the text of the most likely token at each step; `write` gets its characters."""
         config = SampleConfig(temperature=0.0, **GREEDY.check("greedy", options))
         return self.samples(prompt, config, write)[0]
 
     @BEAM.document
     def beam(self, prompt: str | Prompted = "", **options: Unpack[BeamKeywords]) -> Sample:
-        """Return the most probable text that beam search finds.
-
-        Args:
-            prompt: as in `sample`.
-            options: see below.
-
-        Raises:
-            CharRNNError, TypeError: as `sample`.
-        """
+        """Return the most probable text that beam search finds; else as `sample`."""
         return self.beams(prompt, BeamConfig(**BEAM.check("beam", options)))[0]
 
     @BEAMS.document
@@ -403,73 +225,44 @@ class Generator:
     ) -> list[Sample]:
         """Return the `num_return` most probable texts that beam search finds, best first.
 
-        Args:
-            prompt: as in `sample`.
-            config: all options in one object.
-            write: gets characters of the best text as soon as no later step can change them.
-            options: see below. The length of hypotheses is counted in tokens.
-
-        Raises:
-            CharRNNError, TypeError: as `sample`.
+        The length of hypotheses is counted in tokens. `write` gets characters of the best text as
+        soon as no later step can change them.
         """
         made = _one_of(config, BeamConfig, BEAMS.check("beams", options))
-        made = replace(made, stop=self._stops(made))
-        read = self._read_for(prompt, made)
-        given = (self.engine, self.tokenizer, read, made, self._constraints, write)
-        return self._after(read, search(*given))
+        return self._writer.beams(self._reader.read_any(prompt, made.unknown), made, write)
 
-    def score(self, text: str, *, exact: bool = False) -> scoring.Score:
+    def score(self, text: str, *, exact: bool = False) -> Score:
         """Return how well the model predicts a text: nats, bpc, bits per byte.
 
         The text is read as that of the training was: with its line ends, and each document by
         itself if the model was trained so. The score of a text under 1,024 tokens, or with `exact`
-        up to 20,000, knows where the text surprised, and shows that in a notebook.
-
-        Raises:
-            CorpusError: the text is empty.
-            RunError: the network's numbers overflow; so does every function that reads a text.
+        up to 20,000, knows where the text surprised, and shows that in a notebook. An empty text
+        raises CorpusError.
         """
-        if not isinstance(text, str):
-            raise CorpusError(f"`text` must be a str, not {type(text).__name__}")
-        if not text:
-            raise CorpusError("the text is empty (0 characters): there is nothing to score")
-        read = corpus.from_text(text, reading=self.reading.options())
-        if not self.reading.documents_apart:
-            ids = self.tokenizer.encode(read.text)
-            if len(ids) <= (MAX_SHOWN if exact else 2 * scoring.WARM_UP - 1):  # one stream
-                (found,) = self.surprisals([ids], EXPECTED)
-                surprise = scoring.Surprise.of("text", found, self.tokenizer)
-                return replace(found.score(self.tokenizer), surprise=surprise)
-            return self.score_ids(ids, exact=exact)
-        with id_file.encoded(read, self.tokenizer) as (ids, documents):
-            return self.score_ids(ids, exact=exact, documents=documents)
+        return self._scorer.score(text, exact=exact)
 
     def score_ids(
         self, ids: Ids, *, exact: bool = False, documents: NDArray[np.integer[Any]] | None = None
-    ) -> scoring.Score:
-        """Return the same for a text's ids (N,), which may be memory-mapped; see `scoring.score`.
-
-        `documents`: where documents start, if each is to be read as a text of its own.
-        """
-        start = self.config.start_token
-        found = scoring.score(
-            self.engine, ids, self.tokenizer, start, exact=exact, documents=documents
-        )
-        check_finite(found.total_nats)
-        return found
+    ) -> Score:
+        """Return the same for a text's ids (N,); see `scoring.score`."""
+        return self._scorer.score_ids(ids, exact=exact, documents=documents)
 
     def surprisals(
-        self,
-        texts: Sequence[Ids],
-        count: int = 0,
-        progress: Callable[[int], object] = lambda done: None,
-    ) -> list[scoring.Surprisals]:
+        self, texts: Sequence[Ids], count: int = 0, progress: Progress = _silent
+    ) -> list[Surprisals]:
         """Return how each text (N,) of ids is predicted, token by token; see `scoring`."""
-        start = self.config.start_token
-        count = min(count, self.config.vocab_size)
-        found = scoring.surprisals(self.engine, texts, start, count=count, progress=progress)
-        check_finite(*(text.nats for text in found))
-        return found
+        return self._scorer.surprisals(texts, count, progress)
+
+
+def _described(config: ModelConfig, training: Mapping[str, Any]) -> str:
+    words = f"{cell_name(config.cell)}, {config.num_layers} x {config.hidden_size}"
+    words += f", vocabulary of {counted(config.vocab_size, 'token')}"
+    words += f", {parameters.count(config):,} parameters"
+    if training.get("steps"):
+        words += f"; trained for {training['steps']:,} steps"
+    if training.get("valid_nats") is not None:
+        words += f", {training['valid_nats']:.4f} nats per character on its validation text"
+    return words
 
 
 def _one_of(config: C | None, kind: type[C], options: dict[str, Any]) -> C:

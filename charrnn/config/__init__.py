@@ -8,7 +8,6 @@ from charrnn.config.decoding import (
     GREEDY_FIELDS,
     BeamConfig,
     EngineOptions,
-    Limits,
     SampleConfig,
     UnknownOption,
     WeightsName,
@@ -24,6 +23,7 @@ from charrnn.config.fields import (
     unescape,
 )
 from charrnn.config.inspection import ContextOptions, TaskOptions, UnitOptions, UntrainedOptions
+from charrnn.config.limits import Limits
 from charrnn.config.model import FORM, CellName, Form, ModelConfig, cell_name, is_own_cell
 from charrnn.config.run import HeldOutOptions, RunOptions
 from charrnn.config.text import AUTO, END, ITEM_ENDS, ModelReading, Reading, TextOptions

@@ -1,23 +1,168 @@
-"""Generates texts after a prompt, by sampling or beam search: from options to samples."""
+"""Writes texts after a prompt, by sampling or beam search: from options to samples."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from charrnn.config import MAX_LENGTH, BeamConfig, SampleConfig
 from charrnn.decoding import sampler, vocabulary
 from charrnn.decoding.beam import beam_search
-from charrnn.decoding.output_text import Sample, Write, output_text
+from charrnn.decoding.output_text import OutputText, Sample, Write, output_text
 from charrnn.decoding.sampler import Sampler
 from charrnn.decoding.vocabulary import ConstraintCache
+from charrnn.errors import counted
 from charrnn.inference.engine import Engine
+from charrnn.inference.select import EngineSelector
 from charrnn.model.saved_state import Prompted
+from charrnn.text.notices import Notify
 from charrnn.text.tokenizer import Tokenizer
 
 # Texts that are written for each one that is wanted, if some may not be returned; and at least.
 _TRIES, _MIN_TRIES = 50, 500
+Accept = Callable[[str], bool]  # whether a text may be returned
+
+
+def unwatched(piece: str) -> None:
+    """Take the characters of a text that nobody watches."""
+
+
+class Writer:
+    """Writes texts with a model, each after what the model has read."""
+
+    def __init__(
+        self, selector: EngineSelector, tokenizer: Tokenizer, separator: str, notify: Notify
+    ) -> None:
+        """Write nothing yet.
+
+        Args:
+            selector: has the engine that writes.
+            tokenizer: of the model.
+            separator: ends each text of a model of separate documents; "" for other models.
+            notify: gets a sentence when too many texts are refused, and about sequences that are
+                not one character.
+        """
+        self._selector, self._tokenizer, self._separator = selector, tokenizer, separator
+        self._notify = notify
+        self._constraints = ConstraintCache(tokenizer, notify)
+
+    def start(
+        self, read: Prompted, config: SampleConfig, write: Write = unwatched, first: int = 0
+    ) -> SampleBatch:
+        """Return a batch of empty texts; what they need is compiled or captured.
+
+        Args:
+            read: what the model has read.
+            config: number and length of the texts, and how their tokens are chosen.
+            write: gets the first text's characters as they are generated.
+            first: how many texts of this seed there are before.
+        """
+        config = replace(config, stop=self._stops(config))
+        batch = SampleBatch(self._tokenizer, read, config, self._constraints, write, first)
+        self._selector.prepare(batch.chooser, config.num_samples)
+        return batch
+
+    def samples(
+        self,
+        read: Prompted,
+        config: SampleConfig,
+        write: Write = unwatched,
+        first: int = 0,
+        accept: Accept | None = None,
+    ) -> list[Sample]:
+        """Return random texts, written as one batch; arguments as for `start`.
+
+        With `accept`, or if they are to be unique, others are written in place of those that may
+        not be returned; a notice says that too many tries failed.
+        """
+        if config.unique or accept is not None:
+            return self._accepted(read, config, write, first, accept or (lambda text: True))
+        batch = self.start(read, config, write, first)
+        for _ in batch.steps(self._selector.engine):
+            pass
+        return self._with_prompt(read, batch.finish())
+
+    def _accepted(
+        self, read: Prompted, config: SampleConfig, write: Write, first: int, accept: Accept
+    ) -> list[Sample]:
+        """Write batches until there are enough texts that are accepted, or too many tries."""
+        seed = read.seed if config.seed is None else config.seed
+        alone = replace(config, seed=secrets.randbits(32) if seed is None else seed, unique=False)
+        wanted, tried = config.num_samples, 0
+        limit = max(_TRIES * wanted, _MIN_TRIES) if config.temperature else 1
+        found: dict[object, Sample] = {}
+        while len(found) < wanted and tried < limit:
+            for sample in self.samples(read, alone, first=first + tried):
+                tried += 1
+                if accept(sample.text):
+                    found.setdefault(sample.text if config.unique else tried, sample)
+        samples = list(found.values())[:wanted]
+        write(samples[0].text if samples else "")
+        if len(samples) < wanted:
+            self._notify(
+                f"{len(samples):,} of {counted(wanted, 'text')} after "
+                f"{counted(tried, 'try', 'tries')}: the others repeat one of these, or are not new"
+            )
+        return samples
+
+    def stream(self, read: Prompted, config: SampleConfig) -> Iterator[str]:
+        """Return the text of one sample in pieces, each as soon as it is generated."""
+        pieces: list[str] = []
+        batch = self.start(read, config, pieces.append)
+
+        def write() -> Iterator[str]:
+            for _ in batch.steps(self._selector.engine):
+                yield from pieces
+                pieces.clear()
+            batch.finish()
+            yield from pieces
+
+        return write()
+
+    def beams(self, read: Prompted, config: BeamConfig, write: Write = unwatched) -> list[Sample]:
+        """Return the texts that beam search finds, best first.
+
+        `write` gets characters of the best one as soon as no later step can change them.
+        """
+        config = replace(config, stop=self._stops(config))
+        best, seed = self._text(config, write), None
+        if config.stochastic:
+            seed = secrets.randbits(32) if config.seed is None else config.seed
+        hypotheses = beam_search(
+            self._selector.engine,
+            read.logits,
+            read.state,
+            config,
+            stops=vocabulary.stop_ids(self._tokenizer, config.stop),
+            constraint=self._constraints.get(config.limits, config.length),
+            rng=None if seed is None else sampler.generator(seed, 0),
+            on_settled=best.show,
+        )
+        best.show(hypotheses[0].ids[best.num_tokens :])
+        best.finish(None)
+        samples = []
+        for hypothesis in hypotheses:
+            text = self._text(config, unwatched)
+            text.show(hypothesis.ids)
+            sample = text.finish(seed)
+            finished_by = "stop" if sample.finished_by == "stop" else hypothesis.ended
+            samples.append(replace(sample, log_prob=hypothesis.log_prob, finished_by=finished_by))
+        return self._with_prompt(read, samples)
+
+    def _text(self, config: BeamConfig, write: Write) -> OutputText:
+        stop, keep = config.stop, config.keep_stop
+        return output_text(self._tokenizer, stop, MAX_LENGTH, write, keep_stop=keep)
+
+    def _stops(self, config: SampleConfig | BeamConfig) -> tuple[str, ...]:
+        """Return the strings that end a text: those that were asked for, and the separator."""
+        if self._separator in ("", *config.stop):
+            return tuple(config.stop)
+        return (*config.stop, self._separator)
+
+    def _with_prompt(self, read: Prompted, samples: list[Sample]) -> list[Sample]:
+        prompt = self._tokenizer.decode(read.ids.tolist())
+        return [replace(sample, prompt=prompt) for sample in samples]
 
 
 class SampleBatch:
@@ -77,72 +222,3 @@ class SampleBatch:
     def finish(self) -> list[Sample]:
         """Return the finished texts."""
         return [text.finish(self._seed) for text in self._texts]
-
-
-def accepted(
-    write_batch: Callable[[int], Sequence[Sample]],
-    config: SampleConfig,
-    accept: Callable[[str], bool],
-) -> tuple[list[Sample], int]:
-    """Write batches until there are enough texts that are accepted, and different if asked for.
-
-    Args:
-        write_batch: returns `config.num_samples` texts; takes how many were written before.
-        config: how many texts are wanted, and whether each only once.
-        accept: whether a text may be returned.
-
-    Returns:
-        the texts, fewer if too many tries failed, and the number of tries.
-    """
-    wanted, tried = config.num_samples, 0
-    limit = max(_TRIES * wanted, _MIN_TRIES) if config.temperature else 1
-    found: dict[object, Sample] = {}
-    while len(found) < wanted and tried < limit:
-        for sample in write_batch(tried):
-            tried += 1
-            if accept(sample.text):
-                found.setdefault(sample.text if config.unique else tried, sample)
-    return list(found.values())[:wanted], tried
-
-
-def search(
-    engine: Engine,
-    tokenizer: Tokenizer,
-    prompt: Prompted,
-    config: BeamConfig,
-    constraints: ConstraintCache,
-    write: Write,
-) -> list[Sample]:
-    """Return the texts that beam search finds, best first.
-
-    `write` gets characters of the best one as soon as no later step can change them.
-    """
-    keep = config.keep_stop
-    best = output_text(tokenizer, config.stop, MAX_LENGTH, write, keep_stop=keep)
-    seed = None
-    if config.stochastic:
-        seed = secrets.randbits(32) if config.seed is None else config.seed
-    hypotheses = beam_search(
-        engine,
-        prompt.logits,
-        prompt.state,
-        config,
-        stops=vocabulary.stop_ids(tokenizer, config.stop),
-        constraint=constraints.get(config.limits, config.length),
-        rng=None if seed is None else sampler.generator(seed, 0),
-        on_settled=best.show,
-    )
-    best.show(hypotheses[0].ids[best.num_tokens :])
-    best.finish(None)
-    samples = []
-    for hypothesis in hypotheses:
-        text = output_text(tokenizer, config.stop, MAX_LENGTH, unwatched, keep_stop=keep)
-        text.show(hypothesis.ids)
-        sample = text.finish(seed)
-        finished_by = "stop" if sample.finished_by == "stop" else hypothesis.ended
-        samples.append(replace(sample, log_prob=hypothesis.log_prob, finished_by=finished_by))
-    return samples
-
-
-def unwatched(piece: str) -> None:
-    """Take the characters of a text that nobody watches."""

@@ -8,29 +8,154 @@ from dataclasses import replace
 import numpy as np
 
 from charrnn.arrays import Integers
+from charrnn.config import ModelReading
+from charrnn.errors import PromptError
 from charrnn.inference.engine import Engine, check_finite
+from charrnn.inference.select import EngineSelector
 from charrnn.model.saved_state import Prompted
+from charrnn.text import line_ends, unknown_symbols
+from charrnn.text.notices import Notify
+from charrnn.text.tokenizer import Tokenizer
 
 _WINDOW = 256  # tokens read at a time
 
 
-def read_start(engine: Engine, start_token: int) -> Prompted:
-    """Return the state after the start token.
+class PromptReader:
+    """Reads prompts as the text of the training was read.
 
-    This and the functions below raise RunError where the logits overflow.
+    A model of separate documents begins anew after each separator. All methods that return a state
+    raise RunError where the logits overflow.
     """
-    logits, state = engine.step(np.array([start_token], np.int64), engine.start_state(1))
-    check_finite(logits)
-    return Prompted(logits, state)
+
+    def __init__(
+        self,
+        selector: EngineSelector,
+        tokenizer: Tokenizer,
+        reading: ModelReading,
+        start_token: int,
+        notify: Notify,
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            selector: has the engine that reads.
+            tokenizer: of the model.
+            reading: how the text of the training was read.
+            start_token: is read before a text.
+            notify: gets a sentence about unknown characters that were replaced.
+        """
+        self._selector, self._tokenizer, self._reading = selector, tokenizer, reading
+        self._start_token, self._notify = start_token, notify
+
+    def knows(self, text: str) -> bool:
+        """Return whether every character of a text is in the vocabulary."""
+        try:
+            self._tokenizer.encode(text)
+        except PromptError:
+            return False
+        return True
+
+    def readable(self, text: str, unknown: str) -> str:
+        """Return a text in characters and with line ends that the model knows.
+
+        Args:
+            text: a prompt.
+            unknown: what happens to other characters: nearest, skip or error.
+
+        Raises:
+            PromptError: there are some, and `unknown` is error.
+        """
+        if self._reading.newline == "lf":
+            data = text.encode(errors="surrogatepass")
+            text = line_ends.to_lf(data, line_ends.KINDS).decode(errors="surrogatepass")
+        if unknown == "error":
+            try:
+                self._tokenizer.encode(text)
+            except PromptError as error:
+                raise PromptError(f"{error.message}, or use --unknown nearest or skip") from None
+            return text
+        replaced = unknown_symbols.replace(text, self.knows, nearest=unknown == "nearest")
+        if replaced.changes:
+            self._notify(f"unknown characters: {replaced}")
+        return replaced.text
+
+    @property
+    def known_separator(self) -> str:
+        """The separator of documents; "" if there is none, or the model cannot write it."""
+        separator = self._reading.separator
+        return separator if self.knows(separator) else ""
+
+    def start(self, before: Prompted | None = None) -> Prompted:
+        """Return the state after the start token, with the random numbers of an earlier state."""
+        engine = self._selector.engine
+        first = np.array([self._start_token], np.int64)
+        logits, state = engine.step(first, engine.start_state(1))
+        check_finite(logits)
+        start = Prompted(logits, state)
+        return replace(start, seed=before.seed, drawn=before.drawn) if before else start
+
+    def read(
+        self,
+        prompt: str | Prompted,
+        before: Prompted | None = None,
+        progress: Callable[[int], object] = lambda tokens: None,
+    ) -> Prompted:
+        """Return the state after a prompt.
+
+        Args:
+            prompt: a text in characters that the model knows; a state is returned as it is.
+            before: what was read before it; None for the start token.
+            progress: called after every window with the number of tokens read; may raise.
+
+        Raises:
+            PromptError: the text has characters that are not in the vocabulary.
+        """
+        if isinstance(prompt, Prompted):
+            return prompt
+        if not isinstance(prompt, str):
+            raise PromptError(
+                f"`prompt` must be a str, or what `read` returned, not {type(prompt).__name__}"
+            )
+        ids = self._tokenizer.encode(prompt).astype(np.int64)
+        begins = self._last_document(prompt, before)
+        if begins is not None:
+            ids = self._tokenizer.encode(prompt[begins:]).astype(np.int64)
+            before = self.start(before)
+        return _read_ids(self._selector.engine, ids, before or self.start(), progress)
+
+    def read_any(self, prompt: str | Prompted, unknown: str) -> Prompted:
+        """Return the state after a prompt in any characters; see `readable`."""
+        if isinstance(prompt, str):
+            prompt = self.readable(prompt, unknown)
+        return self.read(prompt)
+
+    def read_sample(
+        self, ids: Integers, seed: int | None, before: Prompted, *, stopped: bool
+    ) -> Prompted:
+        """Return the state after ids (N,) that were sampled with this seed.
+
+        It is the state that the engine had when it sampled them, bit for bit. After a separator
+        that `stopped` the sample it is the state before the next document.
+        """
+        read = _read_sample(self._selector.engine, ids, seed, before)
+        ended = stopped and self._last_document("", read) is not None
+        return self.start(read) if ended else read
+
+    def _last_document(self, text: str, before: Prompted | None) -> int | None:
+        """Return where the last document that begins in `text` begins; None if none does."""
+        separator = self._reading.separator
+        if not separator:
+            return None
+        read = np.zeros(0, np.int64) if before is None else before.ids
+        size = len(separator)
+        end = self._tokenizer.decode(read[-size:])[-size:]  # in which the separator may begin
+        found = (end + text).rfind(separator)
+        return None if found < 0 else max(0, found + size - len(end))
 
 
-def read_ids(
+def _read_ids(
     engine: Engine, ids: Integers, before: Prompted, progress: Callable[[int], object]
 ) -> Prompted:
-    """Return the state after ids (N,) that follow what was read before.
-
-    `progress` is called after every window with the number of tokens read; it may raise.
-    """
     if len(ids) == 0:
         return before
     state = before.state
@@ -44,11 +169,7 @@ def read_ids(
     return replace(before, logits=logits, state=state, read=read, ids=ids)
 
 
-def read_sample(engine: Engine, ids: Integers, seed: int | None, before: Prompted) -> Prompted:
-    """Return the state after ids (N,) that were sampled with this seed.
-
-    It is the state that the engine had when it sampled them, bit for bit.
-    """
+def _read_sample(engine: Engine, ids: Integers, seed: int | None, before: Prompted) -> Prompted:
     logits, state = before.logits, before.state
     if engine.reproducible and len(ids):
         state = engine.advance(ids[:-1, None], state)

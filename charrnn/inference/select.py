@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import pickle
 from collections.abc import Callable
+from functools import cached_property
 
 from charrnn.config import EngineOptions, ModelConfig
 from charrnn.errors import OptionError
@@ -17,7 +18,11 @@ COMPILING = "compiling for this machine: this takes some seconds, once"
 
 
 class EngineSelector:
-    """Makes the engine of a network, and replaces it where it does not run on this machine."""
+    """Makes the engine of a network, and replaces it where it does not run on this machine.
+
+    Attributes:
+        engine: runs the network; made when it is first needed.
+    """
 
     def __init__(
         self,
@@ -39,8 +44,9 @@ class EngineSelector:
         self._threads = machine.usable_threads(options.threads, notify)
         self._notify_compiling = functools.cache(lambda: notify(COMPILING))
 
-    def select(self) -> Engine:
-        """Return the engine.
+    @cached_property
+    def engine(self) -> Engine:
+        """Make the engine.
 
         Raises:
             OptionError: there is no such device, or the weights need an engine that fails here.
@@ -58,22 +64,22 @@ class EngineSelector:
         except compile_errors() as error:
             return self._numpy_engine(error)
 
-    def prepare(self, engine: Engine, chooser: Chooser, batch_size: int) -> Engine:
-        """Return the engine, ready to write: numpy instead, if preparing it fails.
+    def prepare(self, chooser: Chooser, batch_size: int) -> Engine:
+        """Return the engine, ready to write: numpy from now on, if preparing it fails.
 
         Raises:
             OptionError: the device or the weights need an engine that fails here.
         """
-        if isinstance(engine, NumpyEngine):
-            return engine
+        if isinstance(self.engine, NumpyEngine):
+            return self.engine
         from charrnn.compiler import cache
 
         try:
             with cache.notify_compiling(self._notify_compiling):
-                engine.prepare(chooser, batch_size)
+                self.engine.prepare(chooser, batch_size)
         except compile_errors() as error:
-            return self._numpy_engine(error)
-        return engine
+            self.engine = self._numpy_engine(error)
+        return self.engine
 
     def _cuda_engine(self) -> Engine:
         from charrnn.inference.cuda_engine import CudaEngine

@@ -2,6 +2,7 @@
 
 - `measure`: reads texts and sums up; the protocols
 - `results`: what that finds, token by token and as a whole
+- `text_scorer`: scores a text with a model, read as the text of its training was
 - `markup`: levels of surprise, their colors, and HTML for notebooks and pages
 """
 
@@ -18,6 +19,7 @@ from charrnn.scoring.measure import (
     window_nats,
 )
 from charrnn.scoring.results import Score, Surprisals, Surprise
+from charrnn.scoring.text_scorer import TextScorer
 
 __all__ = [
     "MAX_STREAMS",
@@ -28,6 +30,7 @@ __all__ = [
     "Score",
     "Surprisals",
     "Surprise",
+    "TextScorer",
     "reset",
     "score",
     "spread",

@@ -1,0 +1,89 @@
+"""Scores a text with a model, read as the text of the model's training was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.arrays import Ids
+from charrnn.config import ModelReading
+from charrnn.errors import CorpusError
+from charrnn.inference.engine import check_finite
+from charrnn.inference.select import EngineSelector
+from charrnn.scoring.measure import WARM_UP, score, surprisals
+from charrnn.scoring.results import Score, Surprisals, Surprise
+from charrnn.text import corpus, id_file
+from charrnn.text.tokenizer import Tokenizer
+
+MAX_SHOWN = 20_000  # tokens of a text whose score knows where it surprised
+EXPECTED = 3  # likeliest tokens that it knows for each place
+
+
+class TextScorer:
+    """Scores texts and their ids with one model."""
+
+    def __init__(
+        self,
+        selector: EngineSelector,
+        tokenizer: Tokenizer,
+        reading: ModelReading,
+        start_token: int,
+    ) -> None:
+        """Score nothing yet.
+
+        Args:
+            selector: has the engine that reads.
+            tokenizer: of the model.
+            reading: how the text of the training was read.
+            start_token: is read before a text.
+        """
+        self._selector, self._tokenizer, self._reading = selector, tokenizer, reading
+        self._start_token = start_token
+
+    def score(self, text: str, *, exact: bool) -> Score:
+        """Return the score of a text, which knows where a short text surprised.
+
+        Raises:
+            CorpusError: the text is empty.
+            RunError: the network's numbers overflow, also in the methods below.
+        """
+        if not isinstance(text, str):
+            raise CorpusError(f"`text` must be a str, not {type(text).__name__}")
+        if not text:
+            raise CorpusError("the text is empty (0 characters): there is nothing to score")
+        read = corpus.from_text(text, reading=self._reading.options())
+        if self._reading.documents_apart:
+            with id_file.encoded(read, self._tokenizer) as (ids, documents):
+                return self.score_ids(ids, exact=exact, documents=documents)
+        ids = self._tokenizer.encode(read.text)
+        if len(ids) > (MAX_SHOWN if exact else 2 * WARM_UP - 1):  # several streams, or too long
+            return self.score_ids(ids, exact=exact)
+        (found,) = self.surprisals([ids], EXPECTED)
+        surprise = Surprise.of("text", found, self._tokenizer)
+        return replace(found.score(self._tokenizer), surprise=surprise)
+
+    def score_ids(
+        self, ids: Ids, *, exact: bool = False, documents: NDArray[np.integer[Any]] | None = None
+    ) -> Score:
+        """Return the score of ids (N,); see `charrnn.scoring.score`."""
+        given = (self._selector.engine, ids, self._tokenizer, self._start_token)
+        found = score(*given, exact=exact, documents=documents)
+        check_finite(found.total_nats)
+        return found
+
+    def surprisals(
+        self,
+        texts: Sequence[Ids],
+        count: int = 0,
+        progress: Callable[[int], object] = lambda done: None,
+    ) -> list[Surprisals]:
+        """Return the surprisals of each text; see `charrnn.scoring.surprisals`."""
+        count = min(count, self._tokenizer.vocab_size)
+        engine, start = self._selector.engine, self._start_token
+        found = surprisals(engine, texts, start, count=count, progress=progress)
+        check_finite(*(text.nats for text in found))
+        return found
