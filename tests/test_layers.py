@@ -60,7 +60,6 @@ ONLY = {
         "training/",
         "inspection/gradients.py",
         "bench/",
-        "cli/commands/bench.py",
         "cli/display/tensorboard.py",
     ),
     "numba": (

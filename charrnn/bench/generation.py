@@ -13,15 +13,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from charrnn.bench.measuring import ROUNDS, VOCAB_SIZE, Row, Step, bandwidth, in_turns, peak
+from charrnn.bench.measuring import (
+    ROUNDS,
+    VOCAB_SIZE,
+    Row,
+    Step,
+    bandwidth,
+    in_turns,
+    layers_of,
+    peak,
+)
 from charrnn.bench.training import MODULES, Plain
 from charrnn.cells import CELLS
-from charrnn.config import ModelConfig, SampleConfig, cell_name
+from charrnn.config import EngineOptions, GenerationBench, ModelConfig, SampleConfig, cell_name
 from charrnn.generator import Generator
 from charrnn.inference.compiled_engine import CompiledEngine
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.network.module import CharRNN
+from charrnn.storage import machine
+from charrnn.text.notices import Notify
 from charrnn.text.tokenizer import CharTokenizer
 
 TEMPERATURE = 0.8
@@ -46,6 +57,14 @@ CASES = (
     *(Case(name, 3, 512) for name in CELLS if name not in ("lstm", "jordan")),
     Case("jordan", 1, 512),
 )
+
+
+def compare(options: GenerationBench, engine: EngineOptions, notify: Notify) -> Iterator[Row]:
+    """Measure the cells that are named, or those of the published table; see `generate`."""
+    sizes = (options.hidden_size, options.batch_size, engine.weights)
+    cells = [Case(name, layers_of(name, options.num_layers), *sizes) for name in options.cell]
+    threads = machine.usable_threads(engine.threads, notify)
+    return generate(cells or CASES, options.rounds, threads)
 
 
 def generate(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from charrnn.cells import find
 from charrnn.inference import instructions
 
 VOCAB_SIZE = 65
@@ -50,6 +51,11 @@ class Row:
     ratio: float
     share_of_limit: float
     limit: str
+
+
+def layers_of(cell: str, given: int | None) -> int:
+    """Return the number of layers to measure: 2, or 1 of a cell that cannot have more."""
+    return given or (1 if find(cell).feeds_back else 2)
 
 
 def in_turns(steps: Sequence[Step], rounds: int) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from charrnn.bench.measuring import ROUNDS, VOCAB_SIZE, Row, Step, in_turns, peak
+from charrnn.bench.measuring import ROUNDS, VOCAB_SIZE, Row, Step, in_turns, layers_of, peak
 from charrnn.cells import CELLS, Layer, find
-from charrnn.config import ModelConfig, TrainConfig, cell_name
+from charrnn.config import ModelConfig, TrainConfig, TrainingBench, TrainOptions, cell_name
 from charrnn.model import parameters
 from charrnn.network import layers as sequence
 from charrnn.network.module import CharRNN, detached
 from charrnn.storage import machine
 from charrnn.text import streams
+from charrnn.text.notices import Notify
 from charrnn.training import optimizer as optimizers
 from charrnn.training.stream_batches import StreamBatches
 from charrnn.training.training_step import Updater
@@ -47,8 +48,35 @@ CASES = (
 )
 
 
-def train(cases: Sequence[Case] = CASES, rounds: int = ROUNDS) -> Iterator[Row]:
-    """Measure training steps, case by case; medians are over `rounds` rounds."""
+def compare(options: TrainingBench, kernel: TrainOptions, notify: Notify) -> Iterator[Row]:
+    """Measure the cells that are named, or those of the published table; see `train`."""
+    sizes = (options.hidden_size, options.batch_size, options.seq_len)
+    cells = [Case(name, layers_of(name, options.num_layers), *sizes) for name in options.cell]
+    cases = [
+        replace(case, precision=kernel.precision, backend=kernel.backend) for case in cells or CASES
+    ]
+    return train(cases, options.rounds, machine.usable_threads(kernel.threads, notify))
+
+
+def train(
+    cases: Sequence[Case] = CASES, rounds: int = ROUNDS, threads: int | None = None
+) -> Iterator[Row]:
+    """Measure training steps, case by case.
+
+    Args:
+        cases: what to measure.
+        rounds: medians are over this many.
+        threads: those of both sides; None: as many as torch chooses.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield from _measured(cases, rounds)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _measured(cases: Sequence[Case], rounds: int) -> Iterator[Row]:
     limits: dict[str, float] = {}
     for case in cases:
         layer = Layer(find(case.cell))

@@ -119,11 +119,16 @@ def read_text(
     return text.removesuffix("\ufffd")  # of a character that was cut in two
 
 
-def note_documents(loaded: Mapping[Path, Model]) -> None:
-    """Say which models read as one text what they were trained to read apart."""
-    for each, name in model_names(list(loaded)).items():
-        if loaded[each].reading.documents_apart:
-            note(f"{name} was trained on documents apart: here it reads the text as one")
+def by_name(loaded: Mapping[Path, Model]) -> dict[str, Model]:
+    """Return models by the names of their files.
+
+    A notice says which of them read as one text what they were trained to read apart.
+    """
+    names = model_names(list(loaded))
+    for each, model in loaded.items():
+        if model.reading.documents_apart:
+            note(f"{names[each]} was trained on documents apart: here it reads the text as one")
+    return {names[each]: model for each, model in loaded.items()}
 
 
 def model_names(paths: Sequence[Path]) -> dict[Path, str]:

@@ -4,6 +4,7 @@
 Nothing here imports numpy or torch, so that a wrong flag is refused at once.
 """
 
+from charrnn.config.bench import GenerationBench, PreparationBench, TrainingBench
 from charrnn.config.decoding import (
     GREEDY_FIELDS,
     BeamConfig,
@@ -22,7 +23,14 @@ from charrnn.config.fields import (
     to_json,
     unescape,
 )
-from charrnn.config.inspection import ContextOptions, TaskOptions, UnitOptions, UntrainedOptions
+from charrnn.config.inspection import (
+    ContextOptions,
+    FlowOptions,
+    NextOptions,
+    TaskOptions,
+    UnitOptions,
+    UntrainedOptions,
+)
 from charrnn.config.limits import Limits
 from charrnn.config.model import FORM, CellName, Form, ModelConfig, cell_name, is_own_cell
 from charrnn.config.run import HeldOutOptions, RunOptions
@@ -49,12 +57,16 @@ __all__ = [
     "CellName",
     "ContextOptions",
     "EngineOptions",
+    "FlowOptions",
     "Form",
+    "GenerationBench",
     "HeldOutOptions",
     "Limits",
     "ModelConfig",
     "ModelReading",
+    "NextOptions",
     "OptimizerName",
+    "PreparationBench",
     "Reading",
     "Regularizers",
     "RunOptions",
@@ -63,6 +75,7 @@ __all__ = [
     "TextOptions",
     "TrainConfig",
     "TrainOptions",
+    "TrainingBench",
     "UnitOptions",
     "UnknownOption",
     "UntrainedOptions",

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from charrnn.config.decoding import BeamConfig, SampleConfig
 from charrnn.config.fields import (
+    MAX_LENGTH,
     TASKS,
     Options,
     check_choice,
@@ -33,7 +35,8 @@ def _check_tasks(name: str, values: Sequence[str]) -> Any:
     return values
 
 
-def _check_cells(name: str, values: Sequence[str]) -> Any:
+def check_cells(name: str, values: Sequence[str]) -> Any:
+    """Refuse what is neither a cell of charrnn nor one of the user's own."""
     for value in values:
         check_cell(name, value)
     return values
@@ -59,6 +62,12 @@ def _parse_cell(name: str, value: str) -> tuple[str, float]:
             "in irnn:1.1"
         )
     return cell, factor
+
+
+def _preview(name: str, setting: str, shown: str) -> Any:
+    """Return a field for a setting of sampling whose effect is to be shown."""
+    changes = {"help": f"Preview this {setting}.", "shown": shown, "short": "", "panel": ""}
+    return same(SampleConfig, name, None, **changes)
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,52 @@ class UntrainedOptions(Options):
 
 
 @dataclass(frozen=True)
+class FlowOptions(Options):
+    """How far back to follow gradients, and where."""
+
+    lags: int = integer(2, 500, 100, "Tokens to look back.")
+    windows: int = integer(1, 256, 16, "Positions in the text to measure at.")
+
+
+MAX_TREE_WIDTH, MAX_TREE_LENGTH = 20, 100  # of a tree that is still readable
+
+
+@dataclass(frozen=True)
+class NextOptions(Options):
+    """What to show of the next token: the settings to preview and the size of the search tree."""
+
+    symbols: int = integer(1, MAX_LENGTH, 12, "Likeliest tokens to show.")
+    temperature: float | None = _preview("temperature", "temperature", "0.5 and 2")
+    top_k: int | None = _preview("top_k", "top-k", "5")
+    top_p: float | None = _preview("top_p", "top-p", "0.9")
+    typical_p: float | None = _preview("typical_p", "typical-p", "none")
+    min_p: float | None = _preview("min_p", "min-p", "none")
+    width: int = same(BeamConfig, "width", BeamConfig.width, help="Beam width.")
+    length: int = same(BeamConfig, "length", 8, help="Beam search steps.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width > MAX_TREE_WIDTH or self.length > MAX_TREE_LENGTH:
+            raise OptionError(
+                f"--width {self.width}, --length {self.length}: a tree of more than "
+                f"{MAX_TREE_WIDTH} prefixes or {MAX_TREE_LENGTH} steps is too large to show: use "
+                "'charrnn beam' for such texts"
+            )
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """The sampling settings that were given, in the order in which they act."""
+        names = ("temperature", "top_k", "typical_p", "top_p", "min_p")
+        given = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def beam(self) -> BeamConfig:
+        """The search whose tree is shown."""
+        return BeamConfig(length=self.length, width=self.width, num_return=self.width)
+
+
+@dataclass(frozen=True)
 class ContextOptions(Options):
     """Which contexts, or lags of a task, to measure."""
 
@@ -133,7 +188,7 @@ class TaskOptions(Options):
     cell: tuple[str, ...] = strings(
         "Cell of the small networks; may be repeated. Without a task: the file of a model's own "
         "cell.",
-        _check_cells,
+        check_cells,
         panel=TASKS,
         shown=", ".join(TASK_CELLS),
     )

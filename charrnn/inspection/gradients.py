@@ -8,7 +8,7 @@ every form. Shapes: T steps, B windows, H hidden units, S parts of the state, N 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -21,8 +21,8 @@ from torch import Tensor
 
 from charrnn.arrays import Floats64, Ids
 from charrnn.cells import Cell, Layer
-from charrnn.config import ModelConfig, UntrainedOptions
-from charrnn.errors import CorpusError, counted
+from charrnn.config import FlowOptions, ModelConfig, UntrainedOptions, cell_name
+from charrnn.errors import CharRNNError, CorpusError, OptionError, counted
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.network.layers import LayerState, reference_states
@@ -121,6 +121,52 @@ class NetworkFlow:
         """Return all numbers for JSON."""
         layers = [flow.to_json() for flow in self.layers]
         return {"name": self.name, "when": self.when, "layers": layers}
+
+
+def compare(
+    models: Mapping[str, Model],
+    options: UntrainedOptions,
+    text: str,
+    measured: FlowOptions,
+    notify: Callable[[str], object],
+) -> list[NetworkFlow]:
+    """Return how error flows back through untrained networks and models while they read a text.
+
+    Args:
+        models: by name; each is measured at its start and as it was trained.
+        options: the untrained networks.
+        text: what all of them read.
+        measured: how far back, and at how many positions in the text.
+        notify: called with a sentence before each network is measured.
+
+    Raises:
+        OptionError: the text is empty.
+        CharRNNError: a network cannot read the text; the message names it.
+    """
+    if options.cell and not text:
+        raise OptionError("the text is empty (0 characters): there is nothing to read")
+    found = []
+    for name, when, model in _networks(models, options, text):
+        notify(f"measuring {name}, {when}")
+        try:
+            layers = flows(model, text, lags=measured.lags, windows=measured.windows)
+        except CharRNNError as error:
+            raise type(error)(f"{name}: {error.message}") from None
+        found.append(NetworkFlow(name, when, layers))
+    return found
+
+
+def _networks(
+    models: Mapping[str, Model], options: UntrainedOptions, text: str
+) -> Iterator[tuple[str, str, Model]]:
+    """Yield name, when, and network: untrained cells, then each model at its start and trained."""
+    for cell, scale in options.cells:
+        name = cell_name(cell)
+        label = name if scale == 1 else f"{name} × {scale:g}"
+        yield label, "at start", untrained(text, cell, scale, options)
+    for name, model in models.items():
+        yield name, "at start", at_start(model)
+        yield name, "trained", model
 
 
 def untrained(text: str, cell: str, scale: float, options: UntrainedOptions) -> Model:

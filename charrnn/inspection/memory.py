@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Floats64, Ids
-from charrnn.errors import CorpusError, counted
+from charrnn.errors import CorpusError, InputError, counted
+from charrnn.generator import Generator
 from charrnn.inference.engine import Engine, check_finite
+from charrnn.model.model_file import Model
 from charrnn.text.tokenizer import Tokenizer
 
 SPREAD = 8  # a context of n has n to n + n/8 tokens, so that n/8 are scored after one warm-up
@@ -45,6 +48,33 @@ class Memory:
             "excess": self.excess.tolist(),
             "standard_error": self.standard_error.tolist(),
         }
+
+
+def compare(
+    models: Mapping[str, Model],
+    text: str,
+    *,
+    longest: int,
+    symbols: int,
+    notify: Callable[[str], object],
+) -> dict[str, Memory]:
+    """Return how far back each model remembers, by its name; see `memory`.
+
+    `notify` gets a sentence before each model is measured, and those of its engine.
+
+    Raises:
+        InputError: a model cannot read the text; the message names it.
+    """
+    found = {}
+    for name, model in models.items():
+        notify(f"measuring {name}")
+        engine = Generator(model, notify=notify).engine
+        try:
+            ids = model.tokenizer.encode(text)
+            found[name] = memory(engine, ids, model.tokenizer, longest=longest, symbols=symbols)
+        except InputError as error:
+            raise type(error)(f"{name}: {error.message}") from None
+    return found
 
 
 def memory(engine: Engine, ids: Ids, tokenizer: Tokenizer, *, longest: int, symbols: int) -> Memory:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from dataclasses import asdict
+from typing import Annotated, Any
 
 from charrnn.cli.display import gradient_flow, plots
 from charrnn.cli.inspect_shared import (
@@ -14,20 +11,14 @@ from charrnn.cli.inspect_shared import (
     InspectOutput,
     ModelsOption,
     TextArgument,
+    by_name,
     load_models,
-    model_names,
-    note_documents,
     read_text,
 )
 from charrnn.cli.options import Given, configured
 from charrnn.cli.shared import guarded, note, print_json
 from charrnn.cli.texts import OWN_READING
-from charrnn.config import Reading, UntrainedOptions, cell_name
-from charrnn.errors import CharRNNError, OptionError
-
-if TYPE_CHECKING:
-    from charrnn.inspection.gradients import NetworkFlow
-    from charrnn.model.model_file import Model
+from charrnn.config import FlowOptions, Reading, UntrainedOptions
 
 
 @guarded
@@ -37,10 +28,7 @@ def inspect_gradients(
     file: TextArgument = None,
     models: ModelsOption = None,
     untrained: UntrainedOptions,
-    lags: Annotated[int, typer.Option(help="Tokens to look back.", min=2, max=500)] = 100,
-    windows: Annotated[
-        int, typer.Option(help="Positions in the text to measure at.", min=1, max=256)
-    ] = 16,
+    measured: FlowOptions,
     reading: Annotated[dict[str, Any], Given(Reading), OWN_READING],
     output: InspectOutput,
 ) -> None:
@@ -53,43 +41,15 @@ def inspect_gradients(
     """
     loaded = load_models(models, newest=not untrained.cell)
     text = read_text(file, loaded, MAX_HELD_OUT, reading)
-    note_documents(loaded)
-    networks = [
-        _flow(name, when, model, text, lags, windows)
-        for name, when, model in _networks(loaded, untrained, text)
-    ]
+    named = by_name(loaded)
+
+    from charrnn.inspection.gradients import compare
+
+    networks = compare(named, untrained, text, measured, note)
     if output.plot is not None:
         plots.save(gradient_flow.picture(networks), output.plot)
     if output.json:
         fields = [network.to_json() for network in networks]
-        print_json({"lags": lags, "windows": windows, "networks": fields})
+        print_json(asdict(measured) | {"networks": fields})
         return
-    gradient_flow.show(networks, lags)
-
-
-def _networks(
-    loaded: Mapping[Path, Model], options: UntrainedOptions, text: str
-) -> Iterator[tuple[str, str, Model]]:
-    """Yield name, when, and network: untrained cells, then each model at its start and trained."""
-    from charrnn.inspection.gradients import at_start, untrained
-
-    if options.cell and not text:
-        raise OptionError("the text is empty (0 characters): there is nothing to read")
-    for cell, scale in options.cells:
-        name = cell_name(cell)
-        label = name if scale == 1 else f"{name} × {scale:g}"
-        yield label, "at start", untrained(text, cell, scale, options)
-    names = model_names(list(loaded))
-    for path, model in loaded.items():
-        yield names[path], "at start", at_start(model)
-        yield names[path], "trained", model
-
-
-def _flow(name: str, when: str, model: Model, text: str, lags: int, windows: int) -> NetworkFlow:
-    from charrnn.inspection.gradients import NetworkFlow, flows
-
-    note(f"measuring {name}, {when}")
-    try:
-        return NetworkFlow(name, when, flows(model, text, lags=lags, windows=windows))
-    except CharRNNError as error:
-        raise type(error)(f"{name}: {error.message}") from None
+    gradient_flow.show(networks, measured.lags)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from charrnn.cli.display import memory_curves, plots
 from charrnn.cli.inspect_shared import (
@@ -12,9 +10,8 @@ from charrnn.cli.inspect_shared import (
     InspectOutput,
     ModelsOption,
     TextArgument,
+    by_name,
     load_models,
-    model_names,
-    note_documents,
     read_text,
 )
 from charrnn.cli.options import Given, configured
@@ -22,11 +19,7 @@ from charrnn.cli.shared import guarded, note, print_json
 from charrnn.cli.texts import OWN_READING
 from charrnn.config import ContextOptions, Reading, TaskOptions, is_own_cell
 from charrnn.config.fields import given_flags
-from charrnn.errors import InputError, OptionError
-
-if TYPE_CHECKING:
-    from charrnn.inspection.memory import Memory
-    from charrnn.model.model_file import Model
+from charrnn.errors import OptionError
 
 DEFAULT_CONTEXT = 1024
 DEFAULT_LAG, MAX_LAG = 32, 512
@@ -69,11 +62,12 @@ def inspect_memory(
         compared = compare_on_tasks(tasks, contexts.longest or DEFAULT_LAG, note)
         panels, fields = memory_curves.task_panels(compared), compared.to_json()
     else:
+        from charrnn.inspection.memory import compare
+
         loaded = load_models(models)
         text = read_text(file, loaded, MAX_HELD_OUT, reading)
-        note_documents(loaded)
-        longest = contexts.longest or DEFAULT_CONTEXT
-        found = _memories(loaded, text, longest, contexts.symbols)
+        size = {"longest": contexts.longest or DEFAULT_CONTEXT, "symbols": contexts.symbols}
+        found = compare(by_name(loaded), text, **size, notify=note)
         panels = [memory_curves.context_panel(found)]
         fields = {"models": [{"name": name} | one.to_json() for name, one in found.items()]}
     if output.plot is not None:
@@ -82,27 +76,3 @@ def inspect_memory(
         print_json(fields)
     else:
         memory_curves.show(panels)
-
-
-def _memories(
-    loaded: Mapping[Path, Model], text: str, longest: int, symbols: int
-) -> dict[str, Memory]:
-    """Return the loss of each model over contexts, by the model's name."""
-    names = model_names(list(loaded))
-    return {
-        names[path]: _memory(names[path], model, text, longest, symbols)
-        for path, model in loaded.items()
-    }
-
-
-def _memory(name: str, model: Model, text: str, longest: int, symbols: int) -> Memory:
-    from charrnn.generator import Generator
-    from charrnn.inspection.memory import memory
-
-    note(f"measuring {name}")
-    engine = Generator(model, notify=note).engine
-    try:
-        ids = model.tokenizer.encode(text)
-        return memory(engine, ids, model.tokenizer, longest=longest, symbols=symbols)
-    except InputError as error:
-        raise type(error)(f"{name}: {error.message}") from None

@@ -20,8 +20,6 @@ from charrnn.cli.texts import OWN_READING, read_for
 from charrnn.config import EngineOptions, Reading, UnknownOption
 from charrnn.errors import counted
 
-EXPECTED = 3  # likeliest tokens reported for each position
-
 
 @guarded
 @configured
@@ -49,15 +47,16 @@ def score(
     from charrnn.cli.display.surprisal_report import show, show_score
     from charrnn.inspection.surprise import encode_documents, score_documents, total
     from charrnn.run_dir import find_model
+    from charrnn.scoring.text_scorer import EXPECTED
 
     generator = load_model(model, engine, cell)
     text = read_for(generator.reading, files, reading)
     documents = encode_documents(text, generator, characters.unknown, note)
     by = output.by or ("character" if len(documents) == 1 else "document")
     count = EXPECTED if by == "character" or output.html else 0
-    tokens = sum(len(ids) for _, ids in documents)
     with ProgressBar(in_bytes=False) as bar:
-        texts = score_documents(documents, generator, count, bar.of("scoring", tokens))
+        progress = bar.of("scoring", sum(len(ids) for _, ids in documents))
+        texts = score_documents(documents, generator, count, progress)
     if output.html:
         title = texts[0].name if len(texts) == 1 else f"{counted(len(texts), 'text')}"
         notes = f"read by {find_model(model)}, after the start token"

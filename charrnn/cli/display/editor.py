@@ -26,8 +26,8 @@ from prompt_toolkit.output.defaults import create_output
 from prompt_toolkit.styles import Style
 
 from charrnn.cli.display.editor_draft import Draft
-from charrnn.cli.display.editor_widgets import Question, VisibleText
-from charrnn.errors import CharRNNError, counted, excerpt
+from charrnn.cli.display.editor_widgets import Question, VisibleText, state_line
+from charrnn.errors import CharRNNError, excerpt
 from charrnn.terminal import character_name, visible
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ STYLE = Style.from_dict(
     }
 )
 HELP = " Tab continue  ^R another  ^Z undo  ^T temperature  ^L length  ^D leave"
-MAX_UNKNOWN = 5  # unknown characters that the status line names
 TERMINATED = 143
 
 N = TypeVar("N", int, float)
@@ -136,24 +135,7 @@ class Editor:
         """Return the line below the text: a message, unknown characters, or the settings."""
         if self.message:
             return [("", f" {visible(self.message)}")]
-        unknown = self.draft.unknown
-        if unknown:
-            names = ", ".join(map(character_name, unknown[:MAX_UNKNOWN]))
-            others = len(unknown) - MAX_UNKNOWN
-            more = f" and {others} more" if others > 0 else ""
-            tab = {"nearest": "Tab replaces, ", "skip": "Tab or "}.get(self.config.unknown, "")
-            done = f"unknown to the model, {tab}^X removes them"
-            return [("class:unknown", f" {done}: {names}{more}")]
-        parts = [
-            f"{counted(len(self.draft.text), 'character')}",
-            f"temperature {self.config.temperature:g}",
-            f"length {self.config.length:,}",
-        ]
-        if self.draft.continuation:
-            parts.append(f"seed {self.draft.continuation.seed}")
-        if self.draft.is_writing:
-            parts.append("writing, ^C stops")
-        return [("", " " + "  ".join(parts))]
+        return state_line(self.draft, self.config)
 
     # The keys.
 

@@ -1,4 +1,4 @@
-"""Parts of the screen of ``charrnn write``: the line of a question, and how the text is shown."""
+"""Parts of the screen of ``charrnn write``: the text, the line below it, and that of a question."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from prompt_toolkit.layout import (
 from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
 
 from charrnn.cli.display.editor_draft import Draft
-from charrnn.errors import CharRNNError
-from charrnn.terminal import visible
+from charrnn.config import SampleConfig
+from charrnn.errors import CharRNNError, counted
+from charrnn.terminal import character_name, visible
 
 TAB = "    "
+MAX_UNKNOWN = 5  # unknown characters that a line names
 
 
 class Question:
@@ -88,6 +90,28 @@ class VisibleText(Processor):
             lambda index: columns[min(index, len(line))] + max(0, index - len(line)),
             lambda at: max((i for i, column in enumerate(columns) if column <= at), default=0),
         )
+
+
+def state_line(draft: Draft, config: SampleConfig) -> StyleAndTextTuples:
+    """Return a line about the text: its unknown characters, or its length and the settings."""
+    unknown = draft.unknown
+    if unknown:
+        names = ", ".join(map(character_name, unknown[:MAX_UNKNOWN]))
+        others = len(unknown) - MAX_UNKNOWN
+        more = f" and {others} more" if others > 0 else ""
+        tab = {"nearest": "Tab replaces, ", "skip": "Tab or "}.get(config.unknown, "")
+        done = f"unknown to the model, {tab}^X removes them"
+        return [("class:unknown", f" {done}: {names}{more}")]
+    parts = [
+        f"{counted(len(draft.text), 'character')}",
+        f"temperature {config.temperature:g}",
+        f"length {config.length:,}",
+    ]
+    if draft.continuation:
+        parts.append(f"seed {draft.continuation.seed}")
+    if draft.is_writing:
+        parts.append("writing, ^C stops")
+    return [("", " " + "  ".join(parts))]
 
 
 def _visible_character(character: str, *, before_line_feed: bool) -> str:

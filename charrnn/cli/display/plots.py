@@ -109,14 +109,9 @@ def chart(
     Raises:
         OptionError: uniplot is missing.
     """
-    try:
-        import uniplot
-    except ImportError as error:
-        raise missing(error) from None
-
     in_colors = colorful(stream)
     return str(
-        uniplot.plot_to_string(
+        _uniplot().plot_to_string(
             ys,
             xs=xs,
             title=title,
@@ -131,6 +126,14 @@ def chart(
             x_gridlines=[],
         )
     )
+
+
+def _uniplot() -> Any:
+    try:
+        import uniplot
+    except ImportError as error:
+        raise missing(error) from None
+    return uniplot
 
 
 def colorful(stream: TextIO | None) -> bool:

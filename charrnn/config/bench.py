@@ -1,0 +1,70 @@
+"""Options of ``charrnn bench``: which networks to time, on how much text, and how often."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import get_args
+
+from charrnn.config.fields import Options, integer, same, strings
+from charrnn.config.inspection import check_cells
+from charrnn.config.model import CellName, ModelConfig
+from charrnn.config.training import MAX_WINDOW, TrainOptions
+
+MAX_ROUNDS = 10**6
+
+
+@dataclass(frozen=True)
+class BenchOptions(Options):
+    """Networks to time."""
+
+    cell: tuple[str, ...] = strings(
+        "A cell, or the file of your own; may be repeated.",
+        check_cells,
+        shown="a table of all",
+        values=get_args(CellName),
+    )
+    num_layers: int | None = same(
+        ModelConfig, "num_layers", None, shown="2, or 1 for jordan", panel=""
+    )
+    hidden_size: int = same(ModelConfig, "hidden_size", 256, panel="")
+    rounds: int = integer(1, MAX_ROUNDS, 7, "Rounds; the median is reported.")
+
+
+@dataclass(frozen=True)
+class TrainingBench(BenchOptions):
+    """Networks whose training is timed."""
+
+    batch_size: int = integer(1, 2**20, 64, "B, number of streams.")
+    seq_len: int = integer(1, MAX_WINDOW, 64, "T, the BPTT window.")
+
+    def check(self, kernel: TrainOptions) -> None:
+        """Refuse what training with these options would refuse."""
+        for name in self.cell or [TrainOptions.cell]:
+            replace(
+                kernel,
+                cell=name,
+                num_layers=self.num_layers,
+                hidden_size=self.hidden_size,
+                batch_size=self.batch_size,
+                seq_len=self.seq_len,
+            )
+
+
+@dataclass(frozen=True)
+class GenerationBench(BenchOptions):
+    """Networks whose generation is timed."""
+
+    batch_size: int = integer(1, 2**16, 1, "B, number of texts in one batch.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.cell or [TrainOptions.cell]:
+            TrainOptions(cell=name, num_layers=self.num_layers, hidden_size=self.hidden_size)
+
+
+@dataclass(frozen=True)
+class PreparationBench(Options):
+    """How much text to prepare."""
+
+    size: int = integer(1, 10**6, 480, "MB of text; the corpus is repeated.")
+    rounds: int = same(BenchOptions, "rounds", 3)
