@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     )
 
 C = TypeVar("C", SampleConfig, BeamConfig)
-Progress = Callable[[int], object]  # called with the number of tokens read so far
+ReadProgress = Callable[[int], object]  # called with the number of tokens read so far
 
 
 def _silent(tokens: int) -> None:
@@ -88,7 +88,7 @@ class Generator:
         self._writer = Writer(*given[:2], self._reader.known_separator, notices)
 
     def __repr__(self) -> str:
-        return f"<Generator {_described(self.config, self.training)}>"
+        return f"<Generator {_summary(self.config, self.training)}>"
 
     @property
     def engine(self) -> Engine:
@@ -113,7 +113,10 @@ class Generator:
         return self._reader.readable(text, unknown)
 
     def read(
-        self, prompt: str | Prompted, after: Prompted | None = None, progress: Progress = _silent
+        self,
+        prompt: str | Prompted,
+        after: Prompted | None = None,
+        progress: ReadProgress = _silent,
     ) -> Prompted:
         """Read a prompt, which may be empty; a result of `read` is returned as it is.
 
@@ -248,13 +251,13 @@ class Generator:
         return self._scorer.score_ids(ids, exact=exact, documents=documents)
 
     def surprisals(
-        self, texts: Sequence[Ids], count: int = 0, progress: Progress = _silent
+        self, texts: Sequence[Ids], count: int = 0, progress: ReadProgress = _silent
     ) -> list[Surprisals]:
         """Return how each text (N,) of ids is predicted, token by token; see `scoring`."""
         return self._scorer.surprisals(texts, count, progress)
 
 
-def _described(config: ModelConfig, training: Mapping[str, Any]) -> str:
+def _summary(config: ModelConfig, training: Mapping[str, Any]) -> str:
     words = f"{cell_name(config.cell)}, {config.num_layers} x {config.hidden_size}"
     words += f", vocabulary of {counted(config.vocab_size, 'token')}"
     words += f", {parameters.count(config):,} parameters"

@@ -17,7 +17,7 @@ from charrnn.bench.measuring import (
     ROUNDS,
     VOCAB_SIZE,
     Row,
-    Step,
+    Timed,
     bandwidth,
     in_turns,
     layers_of,
@@ -36,7 +36,7 @@ from charrnn.text.notices import Notify
 from charrnn.text.tokenizer import CharTokenizer
 
 TEMPERATURE = 0.8
-SECONDS = 0.2  # that a text takes, about: long enough for its beginning not to matter
+TEXT_SECONDS = 0.2  # that a text takes, about: long enough for its beginning not to matter
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ CASES = (
 )
 
 
-def compare(options: GenerationBench, engine: EngineOptions, notify: Notify) -> Iterator[Row]:
+def measure_generation(
+    options: GenerationBench, engine: EngineOptions, notify: Notify
+) -> Iterator[Row]:
     """Measure the cells that are named, or those of the published table; see `generate`."""
     sizes = (options.hidden_size, options.batch_size, engine.weights)
     cells = [Case(name, layers_of(name, options.num_layers), *sizes) for name in options.cell]
@@ -127,14 +129,14 @@ def _share_of_limit(engine: CompiledEngine, batch: int, speed: float) -> tuple[s
 
 
 def length(generator: Generator, batch: int) -> int:
-    """Return how many tokens make a text that takes about `SECONDS`."""
+    """Return how many tokens make a text that takes about `TEXT_SECONDS`."""
     texts(generator, batch, 20)()
     began = time.perf_counter()
     texts(generator, batch, 20)()
-    return max(20, int(20 * SECONDS / (time.perf_counter() - began)))
+    return max(20, int(20 * TEXT_SECONDS / (time.perf_counter() - began)))
 
 
-def texts(generator: Generator, batch: int, count: int) -> Step:
+def texts(generator: Generator, batch: int, count: int) -> Timed:
     """Return a function that writes texts of `count` tokens as one batch."""
     config = SampleConfig(length=count, temperature=TEMPERATURE, num_samples=batch, seed=1)
     read = generator.read("")
@@ -143,7 +145,7 @@ def texts(generator: Generator, batch: int, count: int) -> Step:
 
 def plain_steps(
     model: ModelConfig, values: parameters.Parameters, batch: int, count: int, threads: int
-) -> Step:
+) -> Timed:
     """Return a function that runs `count` steps written with torch: read, multiply, draw."""
     network = (Plain(model) if model.cell in MODULES else CharRNN(model, values)).eval()
     state = None if isinstance(network, Plain) else network.start_state(batch)

@@ -15,10 +15,10 @@ from charrnn.inference import instructions
 
 VOCAB_SIZE = 65
 ROUNDS = 7
-SECONDS = 0.4  # that each runs in a round
+STEP_SECONDS = 0.4  # that each runs in a round
 PEAK_SIZES = (1024, 2048)
 REST = 0.005  # seconds after which idle threads are asleep
-Step = Callable[[], object]
+Timed = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def layers_of(cell: str, given: int | None) -> int:
     return given or (1 if find(cell).feeds_back else 2)
 
 
-def in_turns(steps: Sequence[Step], rounds: int) -> list[float]:
+def in_turns(steps: Sequence[Timed], rounds: int) -> list[float]:
     """Run all steps for a moment in every round; return the median seconds of each."""
     for run in steps:
         run()
@@ -67,11 +67,11 @@ def in_turns(steps: Sequence[Step], rounds: int) -> list[float]:
     for _ in range(rounds):
         for run, taken in zip(steps, times, strict=True):
             time.sleep(REST)
-            taken.append(seconds(run, SECONDS))
+            taken.append(seconds(run, STEP_SECONDS))
     return [statistics.median(taken) for taken in times]
 
 
-def seconds(run: Step, duration: float) -> float:
+def seconds(run: Timed, duration: float) -> float:
     """Return the median seconds of a call, repeated for `duration` seconds, but at least once."""
     taken, end = [], time.perf_counter() + duration
     while True:
@@ -93,7 +93,7 @@ def peak(dtype: torch.dtype) -> float:
             torch.mm(a, b)
 
         run()
-        return 2.0 * size**3 / seconds(run, SECONDS)
+        return 2.0 * size**3 / seconds(run, STEP_SECONDS)
 
     return max(map(speed, PEAK_SIZES))
 
@@ -108,4 +108,4 @@ def bandwidth(size: int, threads: int) -> float:
         instructions.read(values, times, threads)
 
     run()
-    return times * values.nbytes / seconds(run, SECONDS)
+    return times * values.nbytes / seconds(run, STEP_SECONDS)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from charrnn.bench.measuring import ROUNDS, VOCAB_SIZE, Row, Step, in_turns, layers_of, peak
+from charrnn.bench.measuring import ROUNDS, VOCAB_SIZE, Row, Timed, in_turns, layers_of, peak
 from charrnn.cells import CELLS, Layer, find
 from charrnn.config import ModelConfig, TrainConfig, TrainingBench, TrainOptions, cell_name
 from charrnn.model import parameters
@@ -48,7 +48,7 @@ CASES = (
 )
 
 
-def compare(options: TrainingBench, kernel: TrainOptions, notify: Notify) -> Iterator[Row]:
+def measure_training(options: TrainingBench, kernel: TrainOptions, notify: Notify) -> Iterator[Row]:
     """Measure the cells that are named, or those of the published table; see `train`."""
     sizes = (options.hidden_size, options.batch_size, options.seq_len)
     cells = [Case(name, layers_of(name, options.num_layers), *sizes) for name in options.cell]
@@ -132,7 +132,7 @@ def text(case: Case) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.random.default_rng(0).integers(0, VOCAB_SIZE, length).astype(np.uint8)
 
 
-def step(case: Case, kernel: sequence.Kernel) -> Step:
+def step(case: Case, kernel: sequence.Kernel) -> Timed:
     """Return a function that runs one training step; see `charrnn.training.training_step`."""
     model = model_of(case)
     config = TrainConfig(
@@ -169,7 +169,7 @@ class Plain(nn.Module):
         return self.output(outputs), state
 
 
-def plain_step(case: Case) -> tuple[str, Step]:
+def plain_step(case: Case) -> tuple[str, Timed]:
     """Return the baseline's name and step: torch.nn, or a loop over the equation, in float32."""
     model = model_of(case)
     network: nn.Module

@@ -111,7 +111,7 @@ class _Config:
     """A parameter of a command that stands for the fields of a config class."""
 
     def __init__(self, annotation: Any) -> None:
-        base, notes = _split(annotation)
+        base, notes = _type_and_notes(annotation)
         given = next((note for note in notes if isinstance(note, Given)), None)
         self._kind: type[Options] = given.kind if given else base
         self._as_object = given is None
@@ -174,7 +174,7 @@ def _was_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name != "DEFAULT"
 
 
-def _split(annotation: Any) -> tuple[Any, list[Any]]:
+def _type_and_notes(annotation: Any) -> tuple[Any, list[Any]]:
     """Return a type and its notes."""
     if get_origin(annotation) is not Annotated:
         return annotation, []
@@ -183,7 +183,7 @@ def _split(annotation: Any) -> tuple[Any, list[Any]]:
 
 
 def _is_config(annotation: Any) -> bool:
-    base, notes = _split(annotation)
+    base, notes = _type_and_notes(annotation)
     return any(isinstance(note, Given) for note in notes) or (
         isinstance(base, type) and issubclass(base, Options)
     )
@@ -191,6 +191,6 @@ def _is_config(annotation: Any) -> bool:
 
 def _position(parameter: inspect.Parameter) -> tuple[int, int]:
     """Return where the help shows a parameter; the command's own arguments come first."""
-    _, notes = _split(parameter.annotation)
+    _, notes = _type_and_notes(parameter.annotation)
     panel = next((getattr(note, "rich_help_panel", None) for note in notes), None)
     return position(parameter.name, panel)

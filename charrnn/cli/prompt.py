@@ -115,7 +115,7 @@ def prompts_of(argument: str | None, options: PromptOptions, model: ModelReading
         PromptError: a file cannot be read.
     """
     if options.prompts is not None:
-        return _lines(options.prompts, model)
+        return _prompts_in(options.prompts, model)
     if options.prompt_file is not None:
         return [_content("--prompt-file", options.prompt_file, model)]
     prompt = options.prompt if argument is None else argument
@@ -218,7 +218,7 @@ def _check_argument(argument: str | None) -> None:
         )
 
 
-def _lines(file: Path, model: ModelReading) -> list[str]:
+def _prompts_in(file: Path, model: ModelReading) -> list[str]:
     text = _content("--prompts", file, model)
     if not text:
         raise PromptError(f"--prompts {file} is empty: write one prompt on each line")

@@ -96,7 +96,11 @@ class Keywords:
                     continue
                 if not self._only or name in self._only:
                     yield Keyword(
-                        RENAMED.get(name, name), name, _source(field, option), field.default, option
+                        RENAMED.get(name, name),
+                        name,
+                        _python_type(field, option),
+                        field.default,
+                        option,
                     )
 
     def check(self, function: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,7 +135,7 @@ class Keywords:
         return function
 
 
-def _source(field: dataclasses.Field[Any], option: Option) -> str:
+def _python_type(field: dataclasses.Field[Any], option: Option) -> str:
     """Return the type of a field as Python callers give it."""
     kind = str(field.type)
     if option.type is Path:

@@ -32,7 +32,7 @@ from charrnn.inference.engine import Engine
 from charrnn.storage import machine
 
 _SETTLED_EVERY = 8  # steps at least; checking more often costs more than it shows
-_BYTES = 72  # of memory for each beam and token, at most
+_BEAM_BYTES = 72  # of memory for each beam and token, at most
 
 
 def beam_search(
@@ -166,7 +166,7 @@ class _Search:
         _forbid_early_stops(log_probs, beams.tails, self._stops, length, self._config.min_length)
         extensions = self._extensions(beams, log_probs, self._config.length - length + 1)
         if self._constraint is not None:
-            ending, extensions = _split(beams, extensions)
+            ending, extensions = _ended_and_others(beams, extensions)
             self._finished.add(length - 1, ending, "constraint")
         extended = self._best_extensions(beams, extensions)
         self._tree.extend(beams.nodes[extended.rows], extended.tokens)
@@ -249,7 +249,7 @@ class _Search:
         )
 
 
-def _split(beams: Beams, extensions: _Extensions) -> tuple[Beams, _Extensions]:
+def _ended_and_others(beams: Beams, extensions: _Extensions) -> tuple[Beams, _Extensions]:
     """Return the beams that may end here, with the log-probability of ending, and the rest."""
     totals, tempered, keys = (column[:, -1] for column in vars(extensions).values())
     ending = replace(beams, log_probs=totals, tempered=tempered, keys=keys)
@@ -343,7 +343,7 @@ def _check_memory(width: int, vocab_size: int) -> None:
     Raises:
         OptionError: the beam is too wide.
     """
-    needed, installed = _BYTES * width * vocab_size, machine.installed()
+    needed, installed = _BEAM_BYTES * width * vocab_size, machine.installed()
     if installed is not None and needed > installed:
         raise OptionError(
             f"--width {width:,} with {vocab_size:,} tokens would take about {needed / 1e9:,.0f} "

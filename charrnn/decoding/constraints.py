@@ -209,7 +209,7 @@ class _LimitsCompiler:
             except UnsupportedError as error:
                 raise OptionError(f"{self.name} has {error}, which is not supported") from None
         if self._limits.max_lines is not None:
-            parts.append(expression(_lines(self._limits.max_lines), make, leaf))
+            parts.append(expression(_lines_pattern(self._limits.max_lines), make, leaf))
         return make.intersection(parts)
 
     def _collect(self, pattern: str, flags: int) -> int:
@@ -249,7 +249,7 @@ class _LimitsCompiler:
 _ANY = ("", 0)  # the leaf that stands for every permitted character
 
 
-def _lines(count: int) -> str:
+def _lines_pattern(count: int) -> str:
     """Return the pattern of at most `count` lines."""
     line, end = f"[^{CHARACTERS}]*", f"(?:\r\n|[{CHARACTERS}])"
     return f"(?:{line}{end}){{0,{count - 1}}}{line}{end}?"

@@ -183,7 +183,7 @@ class Expressions:
             bound = np.inf if high == _UNBOUNDED else high
             spans.setdefault((repeated, rest), []).append((low, bound))
         for (repeated, rest), counts in spans.items():
-            for low, bound in _joined(sorted(counts)):
+            for low, bound in _joined_spans(sorted(counts)):
                 limit = None if bound == np.inf else int(bound)
                 others.append(self.concat(self.repeat(repeated, low, limit), rest))
         return others
@@ -262,7 +262,7 @@ def _transitions(
     return row
 
 
-def _joined(spans: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+def _joined_spans(spans: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
     """Return sorted spans of integers with those that touch joined."""
     joined = [spans[0]]
     for low, high in spans[1:]:

@@ -16,7 +16,7 @@ from charrnn.errors import counted
 from charrnn.terminal import visible
 from charrnn.text.tokenizer import Decoder, Tokenizer
 
-EXCERPT = 60  # characters that `repr` shows of a text
+MAX_REPR = 60  # characters that `repr` shows of a text
 
 Write = Callable[[str], object]
 
@@ -47,7 +47,7 @@ class Sample:
         return self.text
 
     def __repr__(self) -> str:
-        shown = self.text if len(self.text) <= EXCERPT else f"{self.text[:EXCERPT]}…"
+        shown = self.text if len(self.text) <= MAX_REPR else f"{self.text[:MAX_REPR]}…"
         return f"<Sample {shown!r}: {self._described()}>"
 
     def _repr_html_(self) -> str:

@@ -95,7 +95,7 @@ class _Reader:
         make = self._make
         match name:
             case "LITERAL" | "NOT_LITERAL" | "ANY" | "IN":
-                bits = self._leaf(_source(name, value), flags & (re.I | re.A | re.S))
+                bits = self._leaf(_pattern_of(name, value), flags & (re.I | re.A | re.S))
                 return make.concat(make.classes(bits), rest)
             case "SUBPATTERN":
                 _, added, removed, inside = value
@@ -167,7 +167,7 @@ class _Reader:
             raise UnsupportedError(_REFUSED.get(name, name.lower()))
         ends = [make.empty]
         if name == "AT_END":  # also matches before a final line feed
-            line_end = make.classes(self._leaf(_source("LITERAL", ord("\n")), 0))
+            line_end = make.classes(self._leaf(_pattern_of("LITERAL", ord("\n")), 0))
             ends.append(make.concat(line_end, make.anything if flags & re.M else make.empty))
         return make.intersection((make.union(ends), rest))
 
@@ -187,7 +187,7 @@ def _looks_around(items: Any) -> bool:
     return False
 
 
-def _source(name: str, value: Any) -> str:
+def _pattern_of(name: str, value: Any) -> str:
     """Return the source of a parsed pattern of one character."""
     if name == "ANY":
         return "."

@@ -24,7 +24,7 @@ NO_PROMPT: Integers = np.zeros(0, np.int64)
 
 # The loop writes for this long at a time: it can be watched and stopped in between, and its
 # overhead per token stays small.
-SECONDS = 0.03
+YIELD_SECONDS = 0.03
 # Tokens at first, at most, and by what factor their number may grow.
 _FIRST_COUNT, _MAX_COUNT, _MAX_GROWTH = 8, 4096, 4
 
@@ -173,7 +173,7 @@ def write(
     texts: Sequence[Text],
     length: int,
 ) -> Iterator[None]:
-    """Write up to `length` tokens of each text; yield after every `SECONDS`.
+    """Write up to `length` tokens of each text; yield after every `YIELD_SECONDS`.
 
     Args:
         network: reads tokens and selects rows.
@@ -208,5 +208,5 @@ def write(
 
 def _next_count(count: int, seconds: float) -> int:
     """Return how many tokens to write next if writing `count` took `seconds`."""
-    wanted = int(count * SECONDS / max(seconds, 1e-6))
+    wanted = int(count * YIELD_SECONDS / max(seconds, 1e-6))
     return max(1, min(wanted, _MAX_GROWTH * count, _MAX_COUNT))

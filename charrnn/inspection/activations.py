@@ -24,7 +24,7 @@ from charrnn.model import parameters
 from charrnn.model.model_file import Model
 
 LEFT, RIGHT = 0.1, 0.9  # a gate is saturated below or above (Karpathy et al. 2015)
-_CHUNK = 256  # tokens read at a time
+_WINDOW = 256  # tokens read at a time
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def activations(model: Model, ids: Ids, documents: Sequence[int] = ()) -> Activa
     start = np.array([[model.config.start_token]], np.int64)
     windows: list[dict[str, Floats32]] = []
     begins = {0, *documents}
-    bounds = sorted({*range(0, len(ids), _CHUNK), *begins, len(ids)})
+    bounds = sorted({*range(0, len(ids), _WINDOW), *begins, len(ids)})
     for first, end in pairwise(bound for bound in bounds if bound <= len(ids)):
         if first in begins:
             state = engine.advance(start, engine.start_state(1))

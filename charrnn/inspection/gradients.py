@@ -31,7 +31,7 @@ from charrnn.network.noise import Noise
 from charrnn.text.tokenizer import CharTokenizer
 from charrnn.training.regularizers import omega
 
-WARM_UP = 100  # tokens read before a window, if the text has them
+MAX_WARM_UP = 100  # tokens read before a window, if the text has them
 _MAX_LOG = 700.0  # logarithm of a number that float64 still holds
 
 
@@ -123,7 +123,7 @@ class NetworkFlow:
         return {"name": self.name, "when": self.when, "layers": layers}
 
 
-def compare(
+def network_flows(
     models: Mapping[str, Model],
     options: UntrainedOptions,
     text: str,
@@ -263,7 +263,7 @@ def _windows(ids: Ids, start: int, lags: int, windows: int) -> tuple[Tensor, Ten
             f"the text has {counted(len(ids), 'token')}, {lags + 1:,} are needed for --lags "
             f"{lags}: use a longer text or fewer lags"
         )
-    before = min(WARM_UP, len(ids) - lags)
+    before = min(MAX_WARM_UP, len(ids) - lags)
     last = len(ids) - lags - before
     firsts = np.unique(np.linspace(0, last, windows).astype(np.int64))
     positions = firsts[None, :] + np.arange(before + lags)[:, None]
@@ -316,15 +316,15 @@ class _Tracer:
         """Do what `charrnn.network.layers.reference` does."""
         states = [torch.cat(state, -1).detach().requires_grad_()]
         for t in range(len(x)):
-            before = _parts(layer.cell, states[-1])
+            before = _split_state(layer.cell, states[-1])
             (after,) = reference_states(layer, x[t : t + 1], before, weights, **more)
             states.append(torch.cat(after, -1))
         self.layers.append(states)
-        outputs = torch.stack([_parts(layer.cell, s)[0] for s in states[1:]])
-        return outputs, _parts(layer.cell, states[-1])
+        outputs = torch.stack([_split_state(layer.cell, s)[0] for s in states[1:]])
+        return outputs, _split_state(layer.cell, states[-1])
 
 
-def _parts(cell: Cell, state: Tensor) -> LayerState:
+def _split_state(cell: Cell, state: Tensor) -> LayerState:
     return torch.chunk(state, len(cell.states), -1)
 
 

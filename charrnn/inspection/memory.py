@@ -50,7 +50,7 @@ class Memory:
         }
 
 
-def compare(
+def memories(
     models: Mapping[str, Model],
     text: str,
     *,

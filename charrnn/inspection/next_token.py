@@ -92,7 +92,7 @@ def _distribution(read: Prompted, config: SampleConfig) -> NDArray[np.float64]:
 
 
 @dataclass
-class Node:
+class TreeNode:
     """A prefix that beam search kept at some step.
 
     Attributes:
@@ -107,7 +107,7 @@ class Node:
     log_prob: float
     probability: float
     rank: int = 0
-    children: list[Node] = field(default_factory=list)
+    children: list[TreeNode] = field(default_factory=list)
 
     @property
     def depth(self) -> int:
@@ -125,7 +125,7 @@ class Node:
         return {**vars(self), "children": children}
 
 
-def beam_tree(generator: Generator, read: Prompted, config: BeamConfig) -> Node:
+def beam_tree(generator: Generator, read: Prompted, config: BeamConfig) -> TreeNode:
     """Return the tree of all prefixes that a beam search keeps."""
     engine = _RecordingEngine(generator.engine)
     start = _RecordedState(read.state, [()], np.zeros(1), log_softmax(read.logits))
@@ -137,12 +137,12 @@ def beam_tree(generator: Generator, read: Prompted, config: BeamConfig) -> Node:
         for length in range(len(hypothesis.ids) + 1):
             ranks.setdefault(hypothesis.ids[:length], rank)
 
-    nodes: dict[Prefix, Node] = {(): Node("", 0.0, 1.0, ranks[()])}
+    nodes: dict[Prefix, TreeNode] = {(): TreeNode("", 0.0, 1.0, ranks[()])}
     for ids, log_prob in sorted(kept.items(), key=lambda item: (len(item[0]), -item[1])):
         before = nodes[ids[:-1]]
         token = generator.tokenizer.token_names[ids[-1]]
         probability = math.exp(log_prob - before.log_prob)
-        nodes[ids] = Node(token, log_prob, probability, ranks.get(ids, 0))
+        nodes[ids] = TreeNode(token, log_prob, probability, ranks.get(ids, 0))
         before.children.append(nodes[ids])
     return nodes[()]
 

@@ -19,7 +19,7 @@ from charrnn.scoring.results import Score, Surprisals, Surprise
 from charrnn.text import corpus, id_file
 from charrnn.text.tokenizer import Tokenizer
 
-MAX_SHOWN = 20_000  # tokens of a text whose score knows where it surprised
+MAX_LOCATED = 20_000  # tokens of a text whose score knows where it surprised
 EXPECTED = 3  # likeliest tokens that it knows for each place
 
 
@@ -60,7 +60,7 @@ class TextScorer:
             with id_file.encoded(read, self._tokenizer) as (ids, documents):
                 return self.score_ids(ids, exact=exact, documents=documents)
         ids = self._tokenizer.encode(read.text)
-        if len(ids) > (MAX_SHOWN if exact else 2 * WARM_UP - 1):  # several streams, or too long
+        if len(ids) > (MAX_LOCATED if exact else 2 * WARM_UP - 1):  # several streams, or too long
             return self.score_ids(ids, exact=exact)
         (found,) = self.surprisals([ids], EXPECTED)
         surprise = Surprise.of("text", found, self._tokenizer)

@@ -121,7 +121,7 @@ def test_the_loop_yields_between_batches_of_tokens(
 
 
 def test_each_batch_of_tokens_takes_about_the_same_time() -> None:
-    tenth = sampler.SECONDS / 10
+    tenth = sampler.YIELD_SECONDS / 10
     assert sampler._next_count(10, 2 * tenth) == 40  # the maximum growth
     assert sampler._next_count(10, 8 * tenth) == 12
     assert sampler._next_count(10, 20 * tenth) == 5

@@ -37,7 +37,7 @@ def bench_train(
     options.check(kernel)
     from charrnn.bench import training
 
-    rows = training.compare(options, kernel, note)
+    rows = training.measure_training(options, kernel, note)
     tables.print_rows(rows, tables.TRAINING_HEAD, tables.training_line, as_json)
 
 
@@ -55,7 +55,7 @@ def bench_generate(
     """
     from charrnn.bench import generation
 
-    rows = generation.compare(options, engine, note)
+    rows = generation.measure_generation(options, engine, note)
     tables.print_rows(rows, tables.GENERATION_HEAD, tables.generation_line, as_json)
 
 

@@ -43,9 +43,9 @@ def inspect_gradients(
     text = read_text(file, loaded, MAX_HELD_OUT, reading)
     named = by_name(loaded)
 
-    from charrnn.inspection.gradients import compare
+    from charrnn.inspection.gradients import network_flows
 
-    networks = compare(named, untrained, text, measured, note)
+    networks = network_flows(named, untrained, text, measured, note)
     if output.plot is not None:
         plots.save(gradient_flow.picture(networks), output.plot)
     if output.json:

@@ -62,12 +62,12 @@ def inspect_memory(
         compared = compare_on_tasks(tasks, contexts.longest or DEFAULT_LAG, note)
         panels, fields = memory_curves.task_panels(compared), compared.to_json()
     else:
-        from charrnn.inspection.memory import compare
+        from charrnn.inspection.memory import memories
 
         loaded = load_models(models)
         text = read_text(file, loaded, MAX_HELD_OUT, reading)
         size = {"longest": contexts.longest or DEFAULT_CONTEXT, "symbols": contexts.symbols}
-        found = compare(by_name(loaded), text, **size, notify=note)
+        found = memories(by_name(loaded), text, **size, notify=note)
         panels = [memory_curves.context_panel(found)]
         fields = {"models": [{"name": name} | one.to_json() for name, one in found.items()]}
     if output.plot is not None:

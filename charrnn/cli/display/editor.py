@@ -226,14 +226,14 @@ class Editor:
     def _ask_temperature(self) -> None:
         def answer(typed: str) -> None:
             if typed:
-                self.config = replace(self.config, temperature=_number(float, typed))
+                self.config = replace(self.config, temperature=_parsed(float, typed))
 
         self._ask(f"temperature (now {self.config.temperature:g}): ", answer)
 
     def _ask_length(self) -> None:
         def answer(typed: str) -> None:
             if typed:
-                self.config = replace(self.config, length=_number(int, typed))
+                self.config = replace(self.config, length=_parsed(int, typed))
 
         self._ask(f"length (now {self.config.length:,}): ", answer)
 
@@ -246,7 +246,7 @@ class Editor:
         self.exit()
 
 
-def _number(kind: type[N], typed: str) -> N:
+def _parsed(kind: type[N], typed: str) -> N:
     try:
         return kind(typed)
     except ValueError:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from charrnn.config import BeamConfig
-    from charrnn.inspection.next_token import Choice, Node
+    from charrnn.inspection.next_token import Choice, TreeNode
 
 BAR = 24  # characters of the longest bar
-EXCERPT = 40  # characters of a prompt
+MAX_PROMPT = 40  # characters of a prompt
 
 
 def choice_lines(
@@ -69,16 +69,16 @@ def _percent(probability: float) -> str:
 
 
 def _excerpt(prompt: str) -> str:
-    return one_line(prompt if len(prompt) <= EXCERPT else f"…{prompt[1 - EXCERPT :]}")
+    return one_line(prompt if len(prompt) <= MAX_PROMPT else f"…{prompt[1 - MAX_PROMPT :]}")
 
 
-def tree_lines(tree: Node, beam: BeamConfig) -> Iterator[str]:
+def tree_lines(tree: TreeNode, beam: BeamConfig) -> Iterator[str]:
     """Yield the lines of a beam search tree."""
     yield f"beam search of width {beam.width}: prefixes kept in {counted(beam.length, 'step')}"
     yield from _branches(tree, "")
 
 
-def _branches(node: Node, indent: str) -> Iterator[str]:
+def _branches(node: TreeNode, indent: str) -> Iterator[str]:
     """Yield a line for each run of tokens without a fork, with the run's probability."""
     for child in node.children:
         last = child is node.children[-1]
@@ -95,7 +95,7 @@ def _branches(node: Node, indent: str) -> Iterator[str]:
 
 
 def picture(
-    prompt: str, names: Sequence[str], found: Mapping[str, Choice], tree: Node, count: int
+    prompt: str, names: Sequence[str], found: Mapping[str, Choice], tree: TreeNode, count: int
 ) -> Figure:
     """Draw the likeliest tokens as bars, one for each setting, and the tree beside them."""
     width = max(5.0, 1.1 * tree.depth)
@@ -121,11 +121,11 @@ def _draw_bars(axes: Axes, names: Sequence[str], found: Mapping[str, Choice], co
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_tree(axes: Axes, tree: Node, prompt: str) -> None:
+def _draw_tree(axes: Axes, tree: TreeNode, prompt: str) -> None:
     """Draw nodes in columns by length, the most probable on top, forks between their branches."""
     rows = iter(range(tree.num_leaves))
 
-    def draw(node: Node, depth: int) -> float:
+    def draw(node: TreeNode, depth: int) -> float:
         heights = [draw(child, depth + 1) for child in node.children]
         height = sum(heights) / len(heights) if heights else float(next(rows))
         for child, child_height in zip(node.children, heights, strict=True):
@@ -144,7 +144,7 @@ def _draw_tree(axes: Axes, tree: Node, prompt: str) -> None:
 
 
 def _draw_edge(
-    axes: Axes, child: Node, start: tuple[float, float], end: tuple[float, float]
+    axes: Axes, child: TreeNode, start: tuple[float, float], end: tuple[float, float]
 ) -> None:
     (x, y), (child_x, child_y) = start, end
     color, width = _style(child)
@@ -156,7 +156,7 @@ def _draw_edge(
     )  # fmt: skip
 
 
-def _draw_node(axes: Axes, node: Node, x: float, y: float) -> None:
+def _draw_node(axes: Axes, node: TreeNode, x: float, y: float) -> None:
     color, _ = _style(node)
     box = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": color}
     axes.annotate(
@@ -168,7 +168,7 @@ def _draw_node(axes: Axes, node: Node, x: float, y: float) -> None:
         axes.annotate(text, (x + 0.3, y), fontsize=7, va="center")
 
 
-def _style(node: Node) -> tuple[str, float]:
+def _style(node: TreeNode) -> tuple[str, float]:
     """Return the color and line width of the way to a prefix: the best text, another, none."""
     if node.rank == 1:
         return COLORS[0], 2.0

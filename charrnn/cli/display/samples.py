@@ -224,7 +224,7 @@ def _show_at_the_end(
         written.append((opening, write_texts(opening, number, lambda piece: None)))
         seconds += time.perf_counter() - began
     if target.as_json:
-        fields = _fields(written, seconds, index)
+        fields = _json_fields(written, seconds, index)
         if target.out is None:
             print_json(fields)
         else:
@@ -286,7 +286,7 @@ def _describe_copies(found: Novelty) -> str:
     )
 
 
-def _fields(written: Written, seconds: float, index: Index | None) -> dict[str, object]:
+def _json_fields(written: Written, seconds: float, index: Index | None) -> dict[str, object]:
     """Return the JSON object; after several prompts, each text says which was its own."""
     several = len(written) > 1
     described = []
