@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     )
 
 C = TypeVar("C", SampleConfig, BeamConfig)
-ReadProgress = Callable[[int], object]  # called with the number of tokens read so far
+Watch = Callable[[int], object]  # called with the number of tokens read so far
 
 
 def _silent(tokens: int) -> None:
@@ -116,7 +116,7 @@ class Generator:
         self,
         prompt: str | Prompted,
         after: Prompted | None = None,
-        progress: ReadProgress = _silent,
+        progress: Watch = _silent,
     ) -> Prompted:
         """Read a prompt, which may be empty; a result of `read` is returned as it is.
 
@@ -240,7 +240,7 @@ class Generator:
         The text is read as that of the training was: with its line ends, and each document by
         itself if the model was trained so. The score of a text under 1,024 tokens, or with `exact`
         up to 20,000, knows where the text surprised, and shows that in a notebook. An empty text
-        raises CorpusError.
+        raises CorpusError, and a network whose numbers overflow RunError.
         """
         return self._scorer.score(text, exact=exact)
 
@@ -251,7 +251,7 @@ class Generator:
         return self._scorer.score_ids(ids, exact=exact, documents=documents)
 
     def surprisals(
-        self, texts: Sequence[Ids], count: int = 0, progress: ReadProgress = _silent
+        self, texts: Sequence[Ids], count: int = 0, progress: Watch = _silent
     ) -> list[Surprisals]:
         """Return how each text (N,) of ids is predicted, token by token; see `scoring`."""
         return self._scorer.surprisals(texts, count, progress)
