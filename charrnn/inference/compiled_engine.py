@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from charrnn.compiler.cache import compile_declared
 from charrnn.config import ModelConfig
 from charrnn.inference import instructions, step_codegen
 from charrnn.inference.distribution import likeliest_rows
-from charrnn.inference.engine import Chooser, Expected, select_rows
+from charrnn.inference.engine import Chooser, Engine, Expected
 from charrnn.inference.instructions import WAIT, Call, Program
 from charrnn.inference.network_arrays import NetworkArrays
 from charrnn.inference.packed_network import PackedNetwork
@@ -37,8 +36,8 @@ from charrnn.model.parameters import Parameters
 _BYTES_PER_THREAD = 800_000
 
 
-class CompiledEngine:
-    """A `charrnn.inference.engine.Engine` of compiled steps.
+class CompiledEngine(Engine):
+    """An engine of compiled steps.
 
     Attributes:
         config: the architecture.
@@ -105,10 +104,6 @@ class CompiledEngine:
         """Return the state before a text, for `batch_size` rows: zeros, or what was learned."""
         return self._arrays.start_state(batch_size)
 
-    def select(self, state: State, rows: Any) -> State:
-        """Return the rows of a state by index (repeats allowed) or mask."""
-        return select_rows(state, rows)
-
     def step(self, ids: Ids, state: State) -> tuple[Floats, State]:
         """Read one token per row: ids (B,) -> logits (B, V) of the next one, and the state."""
         self._reserve(len(ids))
@@ -139,11 +134,6 @@ class CompiledEngine:
     def prepare(self, chooser: Chooser, batch_size: int) -> None:
         """Compile the choice of tokens."""
         chooser.compile()
-
-    def nats(self, inputs: Ids, targets: Ids, state: State) -> tuple[Floats, State]:
-        """Return -ln p of each target (T, B), and the state after the window."""
-        expected, state = self.expected(inputs, targets, 0, state)
-        return expected.nats, state
 
     def expected(
         self, inputs: Ids, targets: Ids, count: int, state: State

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from charrnn.arrays import Floats, Ids, State
 from charrnn.config import ModelConfig
-from charrnn.inference.engine import Chooser, Expected, predicted, select_rows
+from charrnn.inference.engine import Chooser, Engine, Expected, predicted, select_rows
 from charrnn.inference.instructions import Call, Program
 from charrnn.model.parameters import Parameters
 from charrnn.network.module import CharRNN
@@ -127,8 +127,8 @@ class _Rows:
             self.run()
 
 
-class CudaEngine:
-    """A `charrnn.inference.engine.Engine` whose steps torch runs on a device.
+class CudaEngine(Engine):
+    """An engine whose steps torch runs on a device.
 
     On the CPU this is the same code without the capture, for tests; `CompiledEngine` is faster.
     """
@@ -162,10 +162,6 @@ class CudaEngine:
         """Return the state before a text, for `batch_size` rows: zeros, or what was learned."""
         return select_rows(self._start, np.zeros(batch_size, np.int64))
 
-    def select(self, state: State, rows: Any) -> State:
-        """Return the rows of a state by index (repeats allowed) or mask."""
-        return select_rows(state, rows)
-
     def step(self, ids: Ids, state: State) -> tuple[Floats, State]:
         """Read one token per row: ids (B,) -> logits (B, V) of the next one, and the state."""
         logits, state = self.read(ids[None], state)
@@ -186,11 +182,6 @@ class CudaEngine:
             rows.load(state)
             rows.advance(ids)
             return rows.fetch_state(ids.shape[1])
-
-    def nats(self, inputs: Ids, targets: Ids, state: State) -> tuple[Floats, State]:
-        """Return -ln p of each target (T, B), and the state after the window."""
-        expected, state = self.expected(inputs, targets, 0, state)
-        return expected.nats, state
 
     def expected(
         self, inputs: Ids, targets: Ids, count: int, state: State

@@ -73,7 +73,7 @@ class Scorer(Protocol):
 
 
 class Engine(Scorer, Protocol):
-    """A network that can be run forward.
+    """A network that can be run forward; `select` and `nats` are the same in every engine.
 
     Attributes:
         reproducible: whether a row's numbers are the same bit for bit, however many tokens are read
@@ -88,7 +88,7 @@ class Engine(Scorer, Protocol):
 
     def select(self, state: State, rows: Any) -> State:
         """Return the rows of a state by index (repeats allowed) or mask."""
-        ...
+        return select_rows(state, rows)
 
     def step(self, ids: Ids, state: State) -> tuple[Floats, State]:
         """Read one token per row: ids (B,) -> logits (B, V) of the next one, and the state."""
@@ -100,7 +100,8 @@ class Engine(Scorer, Protocol):
 
     def nats(self, inputs: Ids, targets: Ids, state: State) -> tuple[Floats, State]:
         """Return -ln p of each target (T, B), and the state after the window."""
-        ...
+        expected, state = self.expected(inputs, targets, 0, state)
+        return expected.nats, state
 
     def expected(
         self, inputs: Ids, targets: Ids, count: int, state: State

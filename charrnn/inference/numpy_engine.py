@@ -6,7 +6,6 @@ Shapes: T steps, B rows, V tokens, H hidden units, G blocks of the cell.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from charrnn.arrays import Floats, Ids, State
 from charrnn.cells.base import Function
 from charrnn.cells.layer import Step
 from charrnn.config import ModelConfig
-from charrnn.inference.engine import Chooser, Expected, predicted, select_rows
+from charrnn.inference.engine import Chooser, Engine, Expected, predicted
 from charrnn.inference.network_arrays import (
     LayerArrays,
     NetworkArrays,
@@ -55,8 +54,8 @@ def softmax(logits: Floats) -> Floats:
 _quietly = np.errstate(all="ignore")
 
 
-class NumpyEngine:
-    """A `charrnn.inference.engine.Engine` that needs no compiler."""
+class NumpyEngine(Engine):
+    """An engine that needs no compiler."""
 
     reproducible = False  # BLAS may sum a product in another order when it has other rows
 
@@ -76,10 +75,6 @@ class NumpyEngine:
         """Return the state before a text, for `batch_size` rows: zeros, or what was learned."""
         return self._arrays.start_state(batch_size)
 
-    def select(self, state: State, rows: Any) -> State:
-        """Return the rows of a state by index (repeats allowed) or mask."""
-        return select_rows(state, rows)
-
     @_quietly
     def step(self, ids: Ids, state: State) -> tuple[Floats, State]:
         """Read one token per row: ids (B,) -> logits (B, V) of the next one, and the state."""
@@ -96,11 +91,6 @@ class NumpyEngine:
     def advance(self, ids: Ids, state: State) -> State:
         """Read a window (T, B) and return only the state after it."""
         return self._run(ids, state)[1]
-
-    def nats(self, inputs: Ids, targets: Ids, state: State) -> tuple[Floats, State]:
-        """Return -ln p of each target (T, B), and the state after the window."""
-        expected, state = self.expected(inputs, targets, 0, state)
-        return expected.nats, state
 
     def expected(
         self, inputs: Ids, targets: Ids, count: int, state: State

@@ -3,8 +3,8 @@
 A sequence function takes the input (T, B, X), the layer's state (each part (B, H)) and its
 parameters by name; it returns the outputs (T, B, H) and the state after the last step.
 
-`reference` loops over the cell's equation: readable, for any dtype and any cell.
-`stepwise` is the same loop with each step compiled by torch, for CUDA.
+`reference` loops over the cell's equation: readable, for any dtype and any cell. For CUDA, it has
+each step compiled by torch.
 `library` is torch's kernel (oneDNN on the CPU, cuDNN on CUDA) for the cells that torch has.
 `charrnn.network.fused` compiles a whole window of any cell, for the CPU.
 `select` chooses between them.
@@ -72,26 +72,16 @@ def reference(
     *,
     zone: tuple[Tensor, ...] = (),
     readout: Readout | None = None,
-    step: Step | None = None,
+    compiler: str | None = None,
 ) -> tuple[Tensor, LayerState]:
-    """Run the recurrence as written, one step after the other; `step`: a compiled `_step`."""
-    states = list(reference_states(layer, x, state, weights, zone=zone, readout=readout, step=step))
+    """Run the recurrence as written, one step after the other.
+
+    With a `compiler` (one of torch's) each step is compiled, which fuses elementwise operations.
+    """
+    states = list(
+        reference_states(layer, x, state, weights, zone=zone, readout=readout, compiler=compiler)
+    )
     return torch.stack([state[0] for state in states]), states[-1]
-
-
-def stepwise(
-    layer: Layer,
-    x: Tensor,
-    state: LayerState,
-    weights: Mapping[str, Tensor],
-    *,
-    zone: tuple[Tensor, ...] = (),
-    readout: Readout | None = None,
-    compiler: str = "inductor",
-) -> tuple[Tensor, LayerState]:
-    """Run `reference` with each step compiled by torch, which fuses elementwise operations."""
-    step = _compiled_step(layer, compiler)
-    return reference(layer, x, state, weights, zone=zone, step=step)
 
 
 def reference_states(
@@ -102,10 +92,10 @@ def reference_states(
     *,
     zone: tuple[Tensor, ...] = (),
     readout: Readout | None = None,
-    step: Step | None = None,
+    compiler: str | None = None,
 ) -> Iterator[LayerState]:
     """Yield the state after each step, each computed from the one before; see `reference`."""
-    step = step or functools.partial(_step, layer, layer.step(FUNCTIONS))
+    step = _compiled_step(layer, compiler) if compiler else _plain_step(layer)
     matrices = layer.matrices(weights)
     hidden, count = state[0].shape[-1], len(layer.cell.blocks)
     v = tuple(part for name in layer.vectors for part in torch.split(weights[name], hidden))
@@ -133,10 +123,13 @@ def _step(
     return run(x, _products(matrices, readout), state, v, zone)
 
 
+def _plain_step(layer: Layer) -> Step:
+    return functools.partial(_step, layer, layer.step(FUNCTIONS))
+
+
 @functools.cache
 def _compiled_step(layer: Layer, compiler: str) -> Step:
-    step = functools.partial(_step, layer, layer.step(FUNCTIONS))
-    return torch.compile(step, backend=compiler, dynamic=False)
+    return torch.compile(_plain_step(layer), backend=compiler, dynamic=False)
 
 
 def _products(matrices: list[Matrix], readout: Readout | None) -> Callable[[Tensor], LayerState]:
@@ -301,7 +294,9 @@ def _run(backend: str, precision: str, on_cpu: bool) -> Sequence:
     """Return the sequence function of a backend."""
     if backend == "fused" and on_cpu:
         return functools.partial(fused.sequence, bf16=precision == "bfloat16")
-    return {"reference": reference, "library": library, "fused": stepwise}[backend]
+    if backend == "fused":
+        return functools.partial(reference, compiler="inductor")
+    return {"reference": reference, "library": library}[backend]
 
 
 def _why_not(layer: Layer, backend: str) -> str:

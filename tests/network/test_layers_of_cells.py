@@ -10,7 +10,7 @@ from torch import Tensor
 from charrnn.cells import CELLS, Layer
 from charrnn.errors import OptionError
 from charrnn.network import layers
-from charrnn.network.layers import LIBRARY, LayerState, library, reference, select, stepwise
+from charrnn.network.layers import LIBRARY, LayerState, library, reference, select
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -440,7 +440,7 @@ def test_zoneout_of_one_number_is_the_same_everywhere() -> None:
 )
 def test_steps_compiled_one_by_one_equal_the_reference(name: str, form: dict[str, Any]) -> None:
     # Torch's tracing and its derivatives, without its code for graphics cards
-    run = functools.partial(stepwise, compiler="aot_eager")
+    run = functools.partial(reference, compiler="aot_eager")
     layer = Layer(CELLS[name], **form)
     problem = _problem(layer, (4, 3, 2, 5))
     ours = _outputs_and_gradients(reference, layer, *problem)
@@ -524,7 +524,9 @@ class TestSelect:
     def test_where_triton_is_missing_the_fused_kernel_is_refused(self, triton: bool) -> None:
         if triton:
             kernel = select(Layer(CELLS["gru"]), CUDA, backend="fused")
-            assert (kernel.precision, kernel.run) == ("float32", stepwise)
+            assert kernel.precision == "float32"
+            assert isinstance(kernel.run, functools.partial)
+            assert (kernel.run.func, kernel.run.keywords) == (reference, {"compiler": "inductor"})
         else:
             message = "`backend` fused needs Triton on CUDA, which is not installed: use auto"
             with pytest.raises(OptionError, match=message):
