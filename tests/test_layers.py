@@ -293,6 +293,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.parametrize("line", ["--help", "train --help", "sample --help"])
+def test_a_help_text_loads_nothing_slow(line: str) -> None:
+    names = loaded("-m", "charrnn", *line.split())
+    assert "charrnn.config.training" in names
+    assert not names & {"torch", "numpy", "numba", "importlib.metadata", "pydantic", "tomllib"}
+
+
 def test_preparing_a_text_loads_no_torch(model: Path) -> None:
     line = ("prepare", "text.txt", "--out", "dataset", "--tokenizer", "sentencepiece")
     names = loaded("-m", "charrnn", *line, folder=model.parent)

@@ -17,6 +17,7 @@ import typer.core
 
 from charrnn import __version__
 from charrnn.cli.hints import plain_words, similar_options
+from charrnn.cli.values import read_values
 from charrnn.errors import EXCERPT, excerpt
 
 TERMINATED = 143
@@ -32,6 +33,7 @@ def _type_in_help(parameter: Any, ctx: Any) -> str | None:
 
 for _kind in (typer.core.TyperOption, typer.core.TyperArgument):
     setattr(_kind, "display_type_rich", _type_in_help)  # noqa: B010 (mypy knows it as a method)
+read_values()
 
 _UsageError: Any = typer.BadParameter.__mro__[1]  # the base of every error about a command line
 

@@ -67,18 +67,8 @@ def similar_options(name: str, known: Collection[str]) -> list[str]:
     return list(dict.fromkeys(close + with_its_words))[:_AT_MOST]
 
 
-# What the library that reads numbers says about a text that is none.
-_NUMBERS = {
-    "Input should be a valid integer": "this must be a whole number, such as 100",
-    "Input should be a valid number": "this must be a number, such as 0.5",
-}
-
-
 def plain_words(message: str) -> str:
-    """Return a message about a value, or about a word too many, in plain words."""
+    """Return a message about a word too many in plain words, and any other as it is."""
     if message.startswith("Got unexpected extra argument"):
         return f"{message}: put words that belong together in quotes"
-    for start, plain in _NUMBERS.items():
-        if message.startswith(start):
-            return plain
     return message

@@ -20,6 +20,7 @@ from charrnn.config.fields import (
     escape,
     flag,
     from_json,
+    new_seed,
     to_json,
     unescape,
 )
@@ -87,6 +88,7 @@ __all__ = [
     "from_json",
     "is_own_cell",
     "load_options",
+    "new_seed",
     "to_json",
     "unescape",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -352,3 +353,8 @@ def from_json(kind: type[T], data: Mapping[str, Any], where: str) -> T:
         if name not in data and field.default is dataclasses.MISSING:
             raise OptionError(f"{where}: '{name}' is missing")
     return kind(**data)
+
+
+def new_seed() -> int:
+    """Return a random seed of at most ten digits."""
+    return int.from_bytes(os.urandom(4))  # `secrets` does the same, but is slow to import

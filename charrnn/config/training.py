@@ -7,7 +7,6 @@ what the plan decided.
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -291,6 +290,8 @@ def load_options(path: Path) -> dict[str, Any]:
     Raises:
         OptionError: the file cannot be read, or has an unknown key or an invalid value.
     """
+    import tomllib  # seldom needed
+
     try:
         data = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:

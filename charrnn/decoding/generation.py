@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from charrnn.config import MAX_LENGTH, BeamConfig, SampleConfig
+from charrnn.config import MAX_LENGTH, BeamConfig, SampleConfig, new_seed
 from charrnn.decoding import sampler, vocabulary
 from charrnn.decoding.beam import beam_search
 from charrnn.decoding.output_text import OutputText, Sample, Write, output_text
@@ -88,7 +87,7 @@ class Writer:
     ) -> list[Sample]:
         """Write batches until there are enough texts that are accepted, or too many tries."""
         seed = read.seed if config.seed is None else config.seed
-        alone = replace(config, seed=secrets.randbits(32) if seed is None else seed, unique=False)
+        alone = replace(config, seed=new_seed() if seed is None else seed, unique=False)
         wanted, tried = config.num_samples, 0
         limit = max(_TRIES * wanted, _MIN_TRIES) if config.temperature else 1
         found: dict[object, Sample] = {}
@@ -128,7 +127,7 @@ class Writer:
         config = replace(config, stop=self._stops(config))
         best, seed = self._text(config, write), None
         if config.stochastic:
-            seed = secrets.randbits(32) if config.seed is None else config.seed
+            seed = new_seed() if config.seed is None else config.seed
         hypotheses = beam_search(
             self._selector.engine,
             read.logits,
@@ -194,7 +193,7 @@ class SampleBatch:
             first: how many texts of this seed there are before.
         """
         given = prompt.seed if config.seed is None else config.seed
-        seed = secrets.randbits(32) if given is None else given
+        seed = new_seed() if given is None else given
         drawn = prompt.drawn if seed == prompt.seed else 0
         rows = range(first, first + config.num_samples)
         self._prompt = prompt

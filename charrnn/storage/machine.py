@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import os
 import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +55,8 @@ def busy() -> str | None:
 @functools.cache
 def versions() -> dict[str, str]:
     """Return the versions of charrnn and of the packages that compute."""
+    from importlib import metadata  # slow to import, and seldom needed
+
     # The package lies above everything: an import of it from here would be circular.
     found = {"charrnn": str(sys.modules["charrnn"].__version__)}
     for name in ("torch", "numpy", "numba"):
@@ -100,6 +100,8 @@ def freed_memory_kept() -> Iterator[None]:
     Afterwards the memory is given back, and the thresholds are the largest that glibc would choose
     itself.
     """
+    import ctypes  # only trainings need it
+
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if libc is None or not hasattr(libc, "mallopt"):
         yield

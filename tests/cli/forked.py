@@ -35,7 +35,6 @@ _CONTEXT.set_forkserver_preload(
         "charrnn.training.resume",
         "matplotlib.figure",
         "torch._dynamo",  # imported when an optimizer is created
-        "typer._adapters",  # imported when Typer is called
         "pytest",  # the main program, which multiprocessing inspects
         __name__,
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import replace
 
 from charrnn.cli.display.samples import OutputOptions
@@ -10,7 +9,7 @@ from charrnn.cli.options import configured
 from charrnn.cli.prompt import PromptArgument, PromptOptions
 from charrnn.cli.shared import CellOption, ModelOption, guarded, note
 from charrnn.cli.writing import Writing
-from charrnn.config import BeamConfig, EngineOptions
+from charrnn.config import BeamConfig, EngineOptions, new_seed
 
 
 @guarded
@@ -27,7 +26,7 @@ def beam(
 ) -> None:
     """Write the most probable text that beam search finds."""
     if config.stochastic and config.seed is None:
-        config = replace(config, seed=secrets.randbits(32))
+        config = replace(config, seed=new_seed())
     writing = Writing(model, cell, engine, text, start, output, config)
     if config.seed is not None:
         note(f"seed: {config.seed}")

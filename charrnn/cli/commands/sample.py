@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import replace
 
 from charrnn.cli.display.samples import SampleOutput
@@ -10,7 +9,7 @@ from charrnn.cli.options import configured
 from charrnn.cli.prompt import PromptArgument, PromptOptions
 from charrnn.cli.shared import CellOption, ModelOption, guarded, note
 from charrnn.cli.writing import Writing
-from charrnn.config import EngineOptions, SampleConfig
+from charrnn.config import EngineOptions, SampleConfig, new_seed
 from charrnn.errors import OptionError
 
 
@@ -37,7 +36,7 @@ def sample(
         raise OptionError("--save-state does not save mirostat's cutoff: leave out --mirostat-ent")
     writing = Writing(model, cell, engine, text, start, output, config)
     seed = writing.seed if config.seed is None else config.seed
-    config = replace(config, seed=secrets.randbits(32) if seed is None else seed)
+    config = replace(config, seed=new_seed() if seed is None else seed)
     accept = writing.index.is_new if output.new and writing.index else None
     writing.generator.prepare(config)
     note(f"seed: {config.seed}")

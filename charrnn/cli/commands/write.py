@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 from itertools import count
 from pathlib import Path
@@ -14,7 +13,7 @@ import typer
 from charrnn.cli.options import Only, configured
 from charrnn.cli.prompt import PromptOptions
 from charrnn.cli.shared import CellOption, ModelOption, guarded, load_model, note
-from charrnn.config import EngineOptions, SampleConfig
+from charrnn.config import EngineOptions, SampleConfig, new_seed
 from charrnn.errors import OptionError, missing_package
 from charrnn.terminal import TextWriter
 
@@ -51,7 +50,7 @@ def write(
             raise
         raise OptionError(missing_package("charrnn write", "prompt_toolkit", "write")) from None
     generator = load_model(model, engine, cell)
-    random_seeds = iter(lambda: secrets.randbits(32), None)
+    random_seeds = iter(new_seed, None)
     seeds = random_seeds if config.seed is None else count(config.seed)
     title = f"model: {in_words(find_model(model), generator.training)}"
     editor = Editor(generator, config, seeds, start.prompt or "", title=title, asks=out is None)
