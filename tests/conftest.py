@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,8 @@ from charrnn.model.model_file import Model
 from charrnn.text.tokenizer import CharTokenizer
 
 torch.set_num_threads(1)
+# A shell starts what it runs in the background so that Ctrl-C does not reach it, nor its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
