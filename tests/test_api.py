@@ -17,7 +17,7 @@ import torch
 import charrnn
 from charrnn.config import BeamConfig, SampleConfig
 from charrnn.generator import Generator
-from charrnn.run_dir import RunDir
+from charrnn.run_dir import RunDir, read_dataset
 from charrnn.training.events import Result
 
 
@@ -288,12 +288,12 @@ def test_a_string_is_trained_on_like_a_file_of_it(tmp_path: Path) -> None:
 
 def test_a_run_keeps_the_string_that_it_was_trained_on(tmp_path: Path) -> None:
     run = charrnn.train(text=TEXT, out=tmp_path / "run", steps=2, checkpoint_every=1, **TINY)
-    data = RunDir(tmp_path / "run").dataset()
+    data = read_dataset(RunDir(tmp_path / "run"))
     assert data.tokenizer.decode(data.valid) == TEXT[-len(data.valid) :]
     longer = charrnn.train(text=TEXT, out=tmp_path / "run", resume=True, steps=4)
     assert (run.steps, longer.steps) == (2, 4)
     moved = (tmp_path / "run").rename(tmp_path / "moved")
-    assert RunDir(moved).dataset().sha256 == data.sha256
+    assert read_dataset(RunDir(moved)).sha256 == data.sha256
 
 
 def test_a_file_of_the_same_name_in_the_folder_is_left_alone(tmp_path: Path) -> None:
@@ -302,7 +302,7 @@ def test_a_file_of_the_same_name_in_the_folder_is_left_alone(tmp_path: Path) -> 
         charrnn.train(text=TEXT, out=tmp_path, resume=resume, steps=2, **(TINY, {})[resume])
     assert (tmp_path / "corpus.txt").read_text() == "mine"
     assert [path.name for path in sorted(tmp_path.glob("*.txt"))] == ["corpus-2.txt", "corpus.txt"]
-    assert RunDir(tmp_path).dataset().sizes["train"].characters > 1000
+    assert read_dataset(RunDir(tmp_path)).sizes["train"].characters > 1000
 
 
 def test_line_ends_and_documents_of_a_string(tmp_path: Path) -> None:
@@ -317,7 +317,7 @@ def test_line_ends_and_documents_of_a_string(tmp_path: Path) -> None:
         **TINY,
     )
     assert "\r" not in charrnn.load(run).tokenizer.alphabet
-    assert len(RunDir(tmp_path).dataset().documents["train"]) > 100
+    assert len(read_dataset(RunDir(tmp_path)).documents["train"]) > 100
 
 
 def test_a_callback_gets_every_event_in_order(tmp_path: Path) -> None:

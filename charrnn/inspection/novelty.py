@@ -42,7 +42,7 @@ from charrnn.inspection.text_index import (
     orders_of,
 )
 from charrnn.model.model_file import Model
-from charrnn.run_dir import RunDir, find_model, read_model
+from charrnn.run_dir import RunDir, find_model, read_dataset, read_model
 from charrnn.storage.cache_dir import cache_dir, writable
 from charrnn.storage.files import json_text
 from charrnn.text.notices import Notify
@@ -105,7 +105,7 @@ def cache_folder() -> Path:
 def _training_text(model: Path, sha256: str) -> str:
     """Return the text that `model` was trained on, read again from its files."""
     try:
-        data = RunDir.of_model(model).dataset()
+        data = read_dataset(RunDir.of_model(model))
         if data.sha256["corpus"] != sha256:
             raise CorpusError(f"{data.name} changed since the training")
     except CharRNNError as error:

@@ -1,6 +1,6 @@
 """The folder of a run: its files, which run a user means, and what is known about all of them.
 
-- `folder`: what each file of a run is called and holds; `course`: its reports
+- `folder`: what each file of a run is called and holds; `course`: its reports; `run_text`: its text
 - `find`: a run or a model by its path or its name, the newest one, and the folder of a new run
 - `checkpoints`: what a training resumes from; verified, or not used
 - `models`: the model of a file, or of a checkpoint
@@ -20,14 +20,9 @@ from charrnn.run_dir.find import (
     new_path,
     runs_in,
 )
-from charrnn.run_dir.folder import (
-    DIVERGED,
-    INTERRUPTED,
-    RunDir,
-    Starts,
-    held_out,
-)
+from charrnn.run_dir.folder import DIVERGED, INTERRUPTED, RunDir
 from charrnn.run_dir.models import in_words, read_model
+from charrnn.run_dir.run_text import Starts, held_out, read_dataset
 
 __all__ = [
     "COLUMNS",
@@ -45,6 +40,7 @@ __all__ = [
     "in_words",
     "named",
     "new_path",
+    "read_dataset",
     "read_model",
     "runs_in",
 ]

@@ -13,44 +13,25 @@ checkpoints/, latest   what the training resumes from (`checkpoints`)
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from charrnn.arrays import Ids
 from charrnn.cells.own import CELL_NAME
-from charrnn.config import TextOptions, from_json
-from charrnn.errors import (
-    CharRNNError,
-    CorpusError,
-    ModelError,
-    OptionError,
-    RunError,
-)
+from charrnn.errors import ModelError, RunError
 from charrnn.model import model_file
 from charrnn.model.model_file import MODEL_NAME
 from charrnn.run_dir.course import Course, read_columns
 from charrnn.storage import files
-from charrnn.text import corpus
-from charrnn.text import dataset as datasets
-from charrnn.text.dataset import Dataset
-from charrnn.text.manifest import is_dataset
-from charrnn.text.reader import Progress, silent
-from charrnn.text.tokenizer import Tokenizer
 
 MAX_JSON_BYTES = 2**26  # of config.json, which names every file of a text
 FORMAT_VERSION = 1  # of the files here; config.json states it
 # Why a training ended, in summary.json; else it names the budget that was used up.
 INTERRUPTED, DIVERGED = "interrupt", "diverged"
-Starts = NDArray[np.uint64]  # positions at which documents start
 CHECKPOINTS = "checkpoints"
 _SAMPLE_BEGINS = b"=== step "
 _SAMPLE = re.compile(r"^=== step ([0-9]{1,16}) ===$", re.MULTILINE)
@@ -186,43 +167,17 @@ class RunDir:
             is_ours = False
         return (*own, self.samples) if is_ours else own
 
-    def write_config(self, config: Mapping[str, Any], data: Dataset, options: TextOptions) -> None:
-        """Write config.json; `dataset` reads the text back from what is written here.
-
-        Args:
-            config: the plan, and what was trained on.
-            data: the text; what could be read only once is copied into the folder.
-            options: how it was read and split.
+    def write_config(self, content: Mapping[str, Any]) -> None:
+        """Write config.json.
 
         Raises:
             RunError: the file cannot be written.
         """
-        try:
-            texts = data.source_files(self.path)
-        except OSError as error:
-            raise RunError(f"{self.path} cannot be written: {error.strerror}") from error
-        read = {
-            "files": texts["corpus"],
-            "valid_files": texts.get("valid", ()),
-            "test_files": texts.get("test", ()),
-            "text": {item.name: getattr(options, item.name) for item in fields(TextOptions)},
-        }
-        content = {"format": FORMAT_VERSION, **config, **read}
-        files.write_atomically(self.config, files.to_json(content))
+        files.write_atomically(self.config, files.to_json({"format": FORMAT_VERSION, **content}))
 
     def read_config(self) -> dict[str, Any]:
         """Return what config.json holds; nothing if it is missing or damaged."""
         return _json(self.config)
-
-    def text_files(self) -> dict[str, list[str]]:
-        """Return the files of each text, by use, in the order in which the run read them."""
-        config = self.read_config()
-        keys = {"corpus": "files", "valid": "valid_files", "test": "test_files"}
-        named = {use: config.get(key) for use, key in keys.items()}
-        return {
-            use: [str(file) for file in files] if isinstance(files, list) else []
-            for use, files in named.items()
-        }
 
     def read_summary(self) -> dict[str, Any]:
         """Return what summary.json holds; nothing if it is missing or damaged."""
@@ -274,85 +229,6 @@ class RunDir:
         if not clip_norm or clip_norm == math.inf:  # as older versions wrote it
             clip_norm = None
         return Course(self.path, columns, clip_norm, summary.get("valid_nats"))
-
-    def dataset(self, options: TextOptions | None = None, progress: Progress = silent) -> Dataset:
-        """Return the dataset that the run was trained on, made again from its files.
-
-        Args:
-            options: how to read and split the text; by default as the run did.
-            progress: called with the number of bytes done.
-
-        Raises:
-            CorpusError: the text is not available or has changed; says why.
-        """
-        try:
-            run = files.load_json(self.config.read_bytes())
-            named = (run["files"], run["valid_files"], run.get("test_files", ()))
-            names = [[self._source(str(file)) for file in files] for files in named]
-            sha256 = run["corpus"]["sha256"]
-            options = options or from_json(TextOptions, text_options(run), str(self.config))
-            first = Path(names[0][0])
-        except OSError:
-            raise CorpusError(f"there is no {self.config.name} beside the model") from None
-        except (ValueError, KeyError, TypeError, IndexError, CharRNNError):
-            raise CorpusError(f"{self.config} is damaged") from None
-        if is_dataset(first):
-            data = datasets.load(first)
-        else:
-            if "-" in itertools.chain.from_iterable(names):
-                raise CorpusError("it came from standard input")
-            text, valid, test = (
-                corpus.read(each, options, progress) if each else None for each in names
-            )
-            assert text
-            data = datasets.make(text, options, valid, test, progress=progress)
-        if data.sha256 != sha256:
-            changed = ", ".join(itertools.chain.from_iterable(names))
-            raise CorpusError(f"{changed} changed since the training")
-        return data
-
-    def _source(self, file: str) -> str:
-        """Return the path of a file that config.json names; copies lie in the run's folder."""
-        return file if file == "-" else str(self.path / file)
-
-
-def held_out(model: Path, tokenizer: Tokenizer, part: str) -> tuple[Ids, Starts]:
-    """Return a part of the text of the run that `model` lies in, made again from its files.
-
-    Args:
-        model: a model file in the folder of its run, or one of its checkpoints.
-        tokenizer: the model's.
-        part: train, valid or test.
-
-    Returns:
-        the ids (N,), and the positions at which documents start.
-
-    Raises:
-        OptionError: the text is not available or has changed, or the run had no such part.
-    """
-    try:
-        data = RunDir.of_model(model).dataset()
-        if data.tokenizer != tokenizer:
-            raise CorpusError("its alphabet is not that of the training")
-    except CharRNNError as error:
-        reason = error.message.partition(": name a text file")[0]  # which is not what is missing
-        raise OptionError(f"name a text: that of {model} is not available: {reason}") from None
-    ids: Ids = getattr(data, part)
-    if not len(ids):
-        what = {"valid": "validation", "test": "test"}.get(part, part)
-        raise OptionError(f"name a text: {model} was trained without a {what} text")
-    return ids, data.documents[part]
-
-
-def text_options(run: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return how a run read and split its text; runs of the first version say it differently."""
-    if "text" in run:
-        return dict(run["text"])
-    newline, sizes = run["newline"], run["corpus"]
-    valid = sizes["valid_characters"]
-    total = sizes["train_characters"] + valid
-    valid_fraction = (valid - 0.5) / total if valid else 0.0
-    return {"encoding": "utf-8", "newline": newline, "valid_fraction": valid_fraction}
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -26,7 +26,8 @@ from charrnn.config import (
 from charrnn.errors import CorpusError, ModelError, OptionError
 from charrnn.model import needed_cell
 from charrnn.run_dir.find import named
-from charrnn.run_dir.folder import RunDir, text_options
+from charrnn.run_dir.folder import RunDir
+from charrnn.run_dir.run_text import read_dataset, text_options
 from charrnn.storage import machine
 from charrnn.text.dataset import Dataset
 from charrnn.text.manifest import is_dataset
@@ -61,7 +62,7 @@ class Recipe:
         """
         assert self.source
         try:
-            data = self.source.dataset(options=options, progress=progress)
+            data = read_dataset(self.source, options, progress)
             name = str(self.source.read_config()["corpus"]["name"])
         except CorpusError as error:
             raise CorpusError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from charrnn.errors import ModelError, RunError
 from charrnn.run_dir import checkpoints, lock
 from charrnn.run_dir.folder import RunDir
+from charrnn.run_dir.run_text import text_files
 
 # Curves for TensorBoard, and what a training that was killed did not finish writing.
 _MORE = re.compile(r"events\.out\.tfevents\..+|\.[\w.]+\.\d+\.tmp", re.ASCII)
@@ -57,7 +58,7 @@ def remove(run: RunDir) -> list[Path]:
 def _files(run: RunDir) -> list[Path]:
     """Return the files of a run that exist, checkpoints apart."""
     known = {path.name for path in run.files()} | {run.latest.name, run.lock.name}
-    for names in run.text_files().values():  # a copy is named without its folder
+    for names in text_files(run).values():  # a copy is named without its folder
         known |= {name for name in names if name == Path(name).name}
     return [
         path

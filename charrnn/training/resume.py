@@ -13,7 +13,7 @@ from charrnn.config import BUDGETS, TrainConfig, TrainOptions, is_own_cell
 from charrnn.errors import ModelError, OptionError
 from charrnn.model import needed_cell
 from charrnn.network.module import choose_device
-from charrnn.run_dir import RunDir, checkpoints, choose_run_dir, lock
+from charrnn.run_dir import RunDir, checkpoints, choose_run_dir, lock, run_text
 from charrnn.run_dir.checkpoints import Found
 from charrnn.storage import machine
 from charrnn.text import corpus
@@ -86,7 +86,7 @@ def _in_order(texts: Texts, run_dir: RunDir) -> Texts:
     """
     ordered: dict[str, Any] = {
         use: corpus.in_order(text, files)
-        for use, files in run_dir.text_files().items()
+        for use, files in run_text.text_files(run_dir).items()
         if isinstance(text := getattr(texts, use), Corpus)
     }
     return texts._replace(**ordered)

@@ -16,7 +16,7 @@ from charrnn.cells import own
 from charrnn.config import to_json
 from charrnn.model import model_file
 from charrnn.model.model_file import MODEL_NAME, Model
-from charrnn.run_dir import checkpoints
+from charrnn.run_dir import checkpoints, run_text
 from charrnn.run_dir.checkpoints import Checkpoint
 from charrnn.storage import files, machine
 from charrnn.training import run_description
@@ -59,7 +59,8 @@ class RunWriter:
         }
         if changes:
             config["changes"] = changes
-        self._run_dir.write_config(config, setup.data, setup.options)
+        text = run_text.describe(self._run_dir, setup.data, setup.options)
+        self._run_dir.write_config(config | text)
         self._run_dir.summary.unlink(missing_ok=True)  # of a part of the training
         if used := own.used(setup.plan.model.cell):
             files.write_atomically(self._run_dir.cell, used.source)

@@ -18,7 +18,7 @@ from charrnn.config import BeamConfig, ModelConfig, SampleConfig
 from charrnn.generator import Generator
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
-from charrnn.run_dir import RunDir, find_model
+from charrnn.run_dir import RunDir, find_model, read_dataset
 from charrnn.text.tokenizer import CharTokenizer
 
 WIDTH, LENGTH, ROUNDS, PROMPTS, PROMPT = 5, 200, 7, 200, 100
@@ -49,7 +49,7 @@ def gain(run_dir: Path, length: int = 100) -> None:
     """Print the gain in log-probability per character after passages of the validation text."""
     model = find_model(run_dir)
     generator = charrnn.load(model)
-    ids = RunDir(model.parent).dataset().valid
+    ids = read_dataset(RunDir(model.parent)).valid
     starts = np.random.default_rng(0).integers(0, len(ids) - PROMPT, PROMPTS)
     gains = []
     for start in starts:

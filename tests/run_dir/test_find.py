@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from charrnn.config import TextOptions, to_json
-from charrnn.errors import CorpusError, ModelError, OptionError
+from charrnn.errors import ModelError, OptionError
 from charrnn.model.model_file import MODEL_NAME
 from charrnn.run_dir import (
     RunDir,
@@ -19,7 +17,6 @@ from charrnn.run_dir import (
     find_run,
     runs_in,
 )
-from charrnn.text import corpus, dataset
 
 
 def test_find_model_takes_a_file_a_folder_or_the_newest_run(
@@ -101,33 +98,6 @@ def test_the_error_without_a_model_says_where_it_looked(
     ) as caught:
         find_model(None)
     assert str(tmp_path) in str(caught.value)
-
-
-@pytest.mark.parametrize("length", [10, 333, 1000, 7919])
-def test_a_run_of_the_first_version_is_split_as_it_was(length: int, tmp_path: Path) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text("abcdefghij"[: length % 10 + 1] * length, "utf-8")
-    whole = dataset.make(corpus.read([text]), TextOptions(valid_fraction=0.1))
-    sizes = {f"{part}_characters": len(getattr(whole, part)) for part in ("train", "valid")}
-    described = {"sha256": dict(whole.sha256), **sizes}
-    run = {"corpus": described, "files": [str(text)], "valid_files": [], "newline": "keep"}
-    (tmp_path / "config.json").write_text(json.dumps(run))
-    found = RunDir(tmp_path).dataset()
-    assert (len(found.train), len(found.valid)) == (len(whole.train), len(whole.valid))
-
-
-def test_a_changed_text_of_a_run_is_an_error(tmp_path: Path) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text("abc" * 20, "utf-8")
-    run = {
-        "corpus": {"sha256": {"corpus": "0"}},
-        "files": [str(text)],
-        "valid_files": [],
-        "text": to_json(TextOptions()),
-    }
-    (tmp_path / "config.json").write_text(json.dumps(run))
-    with pytest.raises(CorpusError, match="changed since the training"):
-        RunDir(tmp_path).dataset()
 
 
 def test_a_folder_with_other_files_may_be_used(tmp_path: Path) -> None:
