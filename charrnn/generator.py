@@ -59,8 +59,7 @@ class Generator:
         config: the architecture.
         tokenizer: text <-> ids.
         training: how the model was trained and what it reached (plain JSON).
-        reading: how the text of the training was read. A model of separate documents ends each text
-            at `reading.separator`.
+        reading: how the text of the training was read; `reading.separator` ends each document.
     """
 
     def __init__(
@@ -118,15 +117,12 @@ class Generator:
         after: Prompted | None = None,
         progress: Watch = _silent,
     ) -> Prompted:
-        """Read a prompt, which may be empty; a result of `read` is returned as it is.
+        """Read a prompt, which may be empty, after the start token or what was read before it.
 
-        The result can be passed wherever a prompt can, any number of times. A model of separate
-        documents begins anew after each separator.
-
-        Args:
-            prompt: a text in characters that the model knows; others raise PromptError.
-            after: what was read before the prompt, instead of the start token.
-            progress: called every 256 tokens with the number read so far; may raise.
+        The result can be passed wherever a prompt can, any number of times; `read` returns it as it
+        is. Characters that the model does not know raise PromptError. A model of separate documents
+        begins anew after each separator. `progress` is called every 256 tokens with the number read
+        so far; it may raise.
         """
         return self._reader.read(prompt, after, progress)
 
