@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import get_args
 
 from charrnn.config.fields import Options, integer, same, strings
 from charrnn.config.inspection import check_cells
 from charrnn.config.model import CellName, ModelConfig
-from charrnn.config.training import MAX_WINDOW, TrainOptions
+from charrnn.config.training import MAX_WINDOW
 
 MAX_ROUNDS = 10**6
 
@@ -37,29 +37,12 @@ class TrainingBench(BenchOptions):
     batch_size: int = integer(1, 2**20, 64, "B, number of streams.")
     seq_len: int = integer(1, MAX_WINDOW, 64, "T, the BPTT window.")
 
-    def check(self, kernel: TrainOptions) -> None:
-        """Refuse what training with these options would refuse."""
-        for name in self.cell or [TrainOptions.cell]:
-            replace(
-                kernel,
-                cell=name,
-                num_layers=self.num_layers,
-                hidden_size=self.hidden_size,
-                batch_size=self.batch_size,
-                seq_len=self.seq_len,
-            )
-
 
 @dataclass(frozen=True)
 class GenerationBench(BenchOptions):
     """Networks whose generation is timed."""
 
     batch_size: int = integer(1, 2**16, 1, "B, number of texts in one batch.")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in self.cell or [TrainOptions.cell]:
-            TrainOptions(cell=name, num_layers=self.num_layers, hidden_size=self.hidden_size)
 
 
 @dataclass(frozen=True)

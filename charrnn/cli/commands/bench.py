@@ -34,7 +34,6 @@ def bench_train(
     A step covers embedding, layers, loss, gradient, clipping and Adam; both sides take turns. The
     last column is the speed as a share of this machine's largest matrix product.
     """
-    options.check(kernel)
     from charrnn.bench import training
 
     rows = training.measure_training(options, kernel, note)
