@@ -4,8 +4,9 @@ import torch
 
 from charrnn.bench import measuring, training
 from charrnn.bench.training import Case
-from charrnn.config import ModelConfig
+from charrnn.config import ModelConfig, TrainingBench, TrainOptions
 from charrnn.model import parameters
+from charrnn.storage import machine
 
 
 def test_operations_are_counted_by_hand() -> None:
@@ -23,6 +24,17 @@ def test_every_case_gives_a_row_with_its_shape() -> None:
     ]
     assert [row.baseline for row in rows] == ["torch.nn.RNN float32", "plain loop float32"]
     assert all(row.seq_len == 3 and row.batch_size == 2 for row in rows)
+
+
+def test_a_measurement_gives_the_threads_of_torch_back() -> None:
+    before = torch.get_num_threads()
+    options = TrainingBench(cell=("elman",), hidden_size=4, batch_size=2, seq_len=3, rounds=1)
+    kernel = TrainOptions(precision="float32", backend="reference", threads=before + 1)
+    sentences: list[str] = []
+    (row,) = training.measure_training(options, kernel, sentences.append)
+    assert (row.backend, row.num_layers, row.hidden_size, row.seq_len) == ("reference", 2, 4, 3)
+    assert row.threads == min(before + 1, machine.cores())
+    assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("cell", training.MODULES)
@@ -47,6 +59,6 @@ def test_in_turns_gives_the_median_of_both(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_peak_is_the_speed_of_a_matrix_product(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "PEAK_SIZES", (64,))
-    monkeypatch.setattr(measuring, "SECONDS", 0.0)
+    monkeypatch.setattr(measuring, "STEP_SECONDS", 0.0)
     monkeypatch.setattr(measuring, "seconds", lambda run, duration: 2.0)
     assert measuring.peak(torch.float32) == 64**3
