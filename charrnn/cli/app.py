@@ -118,7 +118,7 @@ class _Group(NamedTuple):
 
 
 GROUPS = {
-    "runs": _Group("List the runs.", {"remove": "runs.remove_runs"}, alone="runs.runs"),
+    "runs": _Group("List the runs.", {"remove": "runs_remove.remove_runs"}, alone="runs.runs"),
     "corpora": _Group(
         "List and download named corpora; describe a text.",
         {

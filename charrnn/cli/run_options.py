@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from charrnn.cli.shared import cell_words
+from charrnn.cli.shared import cell_words, note
 from charrnn.config import Reading, RunOptions, TrainOptions
 from charrnn.config.fields import RUN, choice, switch
 from charrnn.errors import OptionError, missing_package, shell_command
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from charrnn.model.model_file import Model
     from charrnn.training.control import Control
     from charrnn.training.events import Event, Events, Result, Stop
+    from charrnn.training.seeds import Seeds
 
     Begin = Callable[[TrainOptions, Path | None, Control], Events]
 
@@ -111,6 +112,16 @@ class Trainings:
                     self.interrupted = event.result.run_dir
                 return event.result
         raise AssertionError("a training ends with Done")
+
+    def train_seeds(self, corpus_name: str, options: TrainOptions) -> Seeds:
+        """Run and show a training for each seed; return and show their results."""
+        from charrnn.cli.display.training_text import seeds_lines
+        from charrnn.training.seeds import train_each
+
+        several = train_each(self.train, corpus_name, options, self._run, note)
+        for line in seeds_lines(several):
+            note(line)
+        return several
 
     def plan(self, options: TrainOptions) -> dict[str, Any]:
         """Show the plan of a training and return it, without a training."""

@@ -46,9 +46,7 @@ def train(
     options = from_json(TrainOptions, asked.options, "options")
     texts = texts_for(asked, options, given)
 
-    from charrnn.cli.display.training_progress import seeds_lines
     from charrnn.training.resume import resume
-    from charrnn.training.seeds import train_each
     from charrnn.training.signals import Signals
     from charrnn.training.start import start
 
@@ -63,9 +61,7 @@ def train(
         if run.dry_run:
             fields = trainings.plan(options)
         elif run.seeds:
-            several = train_each(trainings.train, texts.corpus.name, options, run, note)
-            for line in seeds_lines(several):
-                note(line)
+            several = trainings.train_seeds(texts.corpus.name, options)
             fields, failed = several.to_json(), bool(several.diverged)
         else:
             fields = asdict(trainings.train(options, run.out))

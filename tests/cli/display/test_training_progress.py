@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import io
 import re
 import sys
@@ -103,68 +102,24 @@ def test_a_picture_is_drawn_only_if_the_cursor_can_move(
     assert type(training_progress.display_for(lambda: False)) is kind
 
 
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [(0, "0:00"), (0.6, "0:01"), (59.6, "1:00"), (61, "1:01"), (3599, "59:59"), (3661, "1:01:01")],
-)
-def test_time_left_is_minutes_and_seconds(seconds: float, shown: str) -> None:
-    assert training_progress.clock(seconds) == shown
-
-
-def metrics(fraction: float, seconds: float = 10.0, step: int = 1, characters: int = 1) -> Metrics:
-    return Metrics(
-        step=step,
-        epoch=0.0,
-        characters=characters,
-        fraction=fraction,
-        seconds=seconds,
-        train_nats=1.0,
-        valid_nats=None,
-        learning_rate=1e-3,
-        grad_norm=1.0,
-        clipped=0.0,
-        chars_per_second=50.0,
-    )
-
-
-def test_by_the_clock_the_time_left_is_known_from_the_fraction_done() -> None:
-    assert training_progress.seconds_left(metrics(0.25, 10), by_clock=True) == 30
-    assert training_progress.seconds_left(metrics(1, 10), by_clock=True) == 0
-
-
-def test_by_steps_the_time_left_is_that_of_usual_steps_and_not_that_of_compiling() -> None:
-    some = metrics(0.25, seconds=1000, step=5, characters=500)
-    assert training_progress.seconds_left(some, by_clock=False) == 30  # 1,500 characters, 50/s
-    line = training_progress.progress_line(some, by_clock=False)
-    assert line.endswith("  50 chars/s  0:30 left")
-
-
-def test_no_speed_is_shown_before_it_is_true() -> None:
-    line = training_progress.progress_line(metrics(0.01, step=2), by_clock=False)
-    assert line.endswith("  speed not known yet")
-    assert "left" not in line
-    line = training_progress.progress_line(metrics(0.5, step=2), by_clock=True)
-    assert line.endswith("  speed not known yet  0:10 left")
-
-
-def test_losses_and_norms_of_a_training_that_diverges_are_short() -> None:
-    assert training_progress.losses(1e30) == "1e+30 nats"
-    assert training_progress.losses(float("nan")) == "nan nats"
-
-
-def test_losses_are_in_nats_and_bits() -> None:
-    assert training_progress.losses(1.0) == "1.0000 nats (1.443 bpc)"
-    assert training_progress.losses(None) == "-"
-
-
 @pytest.mark.parametrize("nats", [None, 1.4142, 12.5, 3e9])
 def test_the_numbers_of_the_picture_fit_into_80_columns(nats: float | None) -> None:
     picture = training_progress.Picture(lambda: False)
     train = SimpleNamespace(minutes=5.0)
     picture.planned = SimpleNamespace(plan=SimpleNamespace(train=train))
     picture._last_valid, picture._best = nats, nats or 1.0
-    shown = dataclasses.replace(
-        metrics(0.5, 5000), train_nats=nats or 1.0, step=123_456, chars_per_second=1_234_567
+    shown = Metrics(
+        step=123_456,
+        epoch=0.0,
+        characters=1,
+        fraction=0.5,
+        seconds=5000,
+        train_nats=nats or 1.0,
+        valid_nats=None,
+        learning_rate=1e-3,
+        grad_norm=1.0,
+        clipped=0.0,
+        chars_per_second=1_234_567,
     )
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(picture._draw(shown))
