@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_STATES = 20_000
+MAX_TABLE = 2**26  # transitions, states times tokens or classes: 256 MiB
 
 
 class TooLargeError(Exception):
@@ -31,7 +32,7 @@ def trimmed(automaton: Automaton) -> Automaton:
     """Return the automaton without states that reach no accepting state; the start stays."""
     useful = np.isfinite(distances(automaton))
     useful[0] = True
-    number = np.cumsum(useful) - 1
+    number = (np.cumsum(useful) - 1).astype(np.int32)
     table = automaton.next[useful]
     continues = (table >= 0) & useful[table]
     return Automaton(

@@ -27,6 +27,7 @@ from charrnn.arrays import Floats64
 from charrnn.config import Limits
 from charrnn.decoding.automaton import (
     MAX_STATES,
+    MAX_TABLE,
     Automaton,
     TooLargeError,
     distances,
@@ -35,7 +36,7 @@ from charrnn.decoding.automaton import (
 )
 from charrnn.decoding.expressions import Expressions, explore
 from charrnn.decoding.regex_parser import Leaf, UnsupportedError, expression, members
-from charrnn.decoding.token_automaton import MAX_TABLE, Tokens, as_texts, over_tokens
+from charrnn.decoding.token_automaton import Tokens, as_texts, over_tokens
 from charrnn.errors import OptionError, counted, excerpt
 from charrnn.terminal import character_name, visible
 from charrnn.text.line_ends import CHARACTERS

@@ -12,11 +12,13 @@ that no part of an expression tells apart are one class, and a set of classes is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from charrnn.decoding.automaton import MAX_STATES, Automaton, TooLargeError
+from charrnn.decoding.automaton import MAX_STATES, MAX_TABLE, Automaton, TooLargeError
 
 MAX_WORK = 3_000_000  # parts of expressions visited: some seconds
 
@@ -33,6 +35,7 @@ class Expressions:
         self._ids: dict[Node, int] = {}
         self._nodes: list[Node] = []
         self._nullable: list[bool] = []
+        self._first: list[int] = []  # the classes that a text may begin with, or more
         self._derivatives: dict[tuple[int, int], int] = {}
         self._loops: list[int] = []
         self._work = 0
@@ -41,15 +44,24 @@ class Expressions:
         self.anything = self._intern("complement", (self.nothing,))
 
     def _intern(self, kind: str, parts: tuple[int, ...]) -> int:
-        self._work += 1 + len(parts)
-        if self._work > MAX_WORK:
-            raise TooLargeError
+        self._count(1 + len(parts))
         node = (kind, parts)
         if node not in self._ids:
             self._ids[node] = len(self._nodes)
             self._nodes.append(node)
             self._nullable.append(self._is_nullable(kind, parts))
+            self._first.append(self._first_of(kind, parts))
         return self._ids[node]
+
+    def _count(self, work: int) -> None:
+        """Count the parts that are visited.
+
+        Raises:
+            TooLargeError: there are too many.
+        """
+        self._work += work
+        if self._work > MAX_WORK:
+            raise TooLargeError
 
     def matches_empty(self, expression: int) -> bool:
         """Return whether an expression matches the empty text."""
@@ -66,6 +78,28 @@ class Expressions:
             case "repeat" | "loop":
                 return parts[1] == 0
         return kind == "empty"
+
+    def first(self, expression: int) -> Iterator[int]:
+        """Yield the classes that a text may begin with, or more."""
+        mask = self._first[expression] & ((1 << self.num_classes) - 1)
+        while mask:
+            yield (mask & -mask).bit_length() - 1
+            mask &= mask - 1
+
+    def _first_of(self, kind: str, parts: tuple[int, ...]) -> int:
+        match kind:
+            case "classes":
+                return parts[0]
+            case "union":
+                return functools.reduce(int.__or__, (self._first[part] for part in parts), 0)
+            case "intersection":
+                return functools.reduce(int.__and__, (self._first[part] for part in parts), -1)
+            case "concat":
+                rest = self._first[parts[1]] if self._nullable[parts[0]] else 0
+                return self._first[parts[0]] | rest
+            case "repeat":
+                return self._first[parts[0]]
+        return 0 if kind == "empty" else -1  # a complement, or a loop whose rounds come later
 
     def classes(self, mask: int) -> int:
         """Return the expression of one character of these classes."""
@@ -152,7 +186,7 @@ class Expressions:
         for part in parts:
             inside = self._nodes[part]
             flat.update(inside[1] if inside[0] == kind else (part,))
-        self._work += len(flat)
+        self._count(len(flat))
         return flat
 
     def _of(self, kind: str, parts: list[int]) -> int:
@@ -190,8 +224,11 @@ class Expressions:
 
     def derivative(self, expression: int, cls: int) -> int:
         """Return the expression of what may follow a character of class `cls`."""
+        if not self._first[expression] >> cls & 1:
+            return self.nothing
         found = self._derivatives.get((expression, cls))
         if found is None:
+            self._count(1)
             found = self._derive(*self._nodes[expression], cls)
             self._derivatives[expression, cls] = found
         return found
@@ -216,6 +253,7 @@ class Expressions:
             case "complement":
                 return self.complement(self.derivative(parts[0], cls))
             case "union":
+                self._count(len(parts) // 8)  # most can be seen to be nothing
                 return self.union(self.derivative(part, cls) for part in parts)
             case "intersection":
                 return self.intersection(self.derivative(part, cls) for part in parts)
@@ -231,34 +269,33 @@ def explore(expressions: Expressions, start: int, depth: int) -> Automaton:
         TooLargeError: there are more than `MAX_STATES` states, or finding them takes too long.
     """
     states, numbers = [start], {start: 0}
-    rows: list[list[int]] = []
+    rows: list[NDArray[np.int32]] = []
     ends = False
     while len(rows) < len(states) and (depth > 0 or not ends):
         layer = states[len(rows) :]
         ends = ends or any(expressions.matches_empty(state) for state in layer)
         rows += [_transitions(expressions, state, states, numbers) for state in layer]
         depth -= 1
-    rows += [[-1] * expressions.num_classes] * (len(states) - len(rows))
-    table = np.array(rows, np.int32).reshape(len(states), expressions.num_classes)
+    table = np.full((len(states), expressions.num_classes), -1, np.int32)
+    table[: len(rows)] = rows
     return Automaton(table, np.array([expressions.matches_empty(state) for state in states]))
 
 
 def _transitions(
     expressions: Expressions, state: int, states: list[int], numbers: dict[int, int]
-) -> list[int]:
+) -> NDArray[np.int32]:
     """Return the number of the state after each class; add new states to both collections."""
-    row = []
-    for cls in range(expressions.num_classes):
+    row = np.full(expressions.num_classes, -1, np.int32)
+    for cls in expressions.first(state):
         after = expressions.derivative(state, cls)
         if after == expressions.nothing:
-            row.append(-1)
             continue
         if after not in numbers:
-            if len(states) == MAX_STATES:
+            if len(states) == min(MAX_STATES, MAX_TABLE // expressions.num_classes):
                 raise TooLargeError
             numbers[after] = len(states)
             states.append(after)
-        row.append(numbers[after])
+        row[cls] = numbers[after]
     return row
 
 

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.decoding.automaton import Automaton, TooLargeError
-
-MAX_TABLE = 2**26  # entries of S x V: 256 MiB
+from charrnn.decoding.automaton import MAX_TABLE, Automaton, TooLargeError
 
 Tokens = Sequence[str] | Sequence[bytes]  # what each token of the vocabulary writes
 

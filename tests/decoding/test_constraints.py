@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -364,3 +365,31 @@ def test_an_impossible_beginning_does_not_match() -> None:
     with pytest.raises(OptionError, match="matches no text"):
         made("ab", 5, regex="a^b")
     assert len(made("ab", 5, regex="(?:^a|b)b").next) == 3
+
+
+def test_many_words_over_a_large_vocabulary_are_compiled_in_little_memory() -> None:
+    """Of the 401 classes of characters, each state but the first goes on with one."""
+    letters = [chr(0x4E00 + index) for index in range(1200)]
+    words = [letters[2 * index] + letters[2 * index + 1] for index in range(400)]
+    tracemalloc.start()
+    constraint = build(letters, Limits(regex=f"(?:{'|'.join(words)})*"), 9)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert constraint is not None
+    assert constraint.next.shape == (401, 1200)
+    assert peak < 2**26  # of which the table and its copies are a quarter
+    ids = tuple(letters.index(character) for character in words[7] + words[399])
+    assert accepts(constraint, ids)
+    assert not accepts(constraint, (*ids, ids[0]))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [("(a|a)*b", "aab"), ("(a*)*b", "ab"), ("((a|aa)+)+$", "aaa"), ("(((a?){9}){9}){9}", "aa")],
+)
+def test_what_takes_a_backtracking_matcher_for_ever_is_compiled(pattern: str, text: str) -> None:
+    constraint = build("ab", Limits(regex=pattern), 60)
+    assert constraint is not None
+    assert len(constraint.next) < 800
+    assert accepts(constraint, tuple("ab".index(letter) for letter in text))
+    assert not accepts(constraint, (0,) * 5 + (1, 1))
