@@ -99,7 +99,7 @@ def named_cell(given: str) -> str:
 
     It may end in the scale of its weights, as in irnn:1.1.
     """
-    name, scale = re.fullmatch(r"(.*?)(:[\d.]*)?", given, re.DOTALL).groups("")  # type: ignore[union-attr]
+    name, scale = re.fullmatch(r"(.*?)(:[0-9.]*)?", given, re.DOTALL).groups("")  # type: ignore[union-attr]
     if name in get_args(CellName):
         return given
     from charrnn.compiler.cell_file import use

@@ -5,7 +5,6 @@ Typer would do so with pydantic, whose import takes longer than all else that a 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_origin
@@ -13,10 +12,16 @@ from typing import Any, NamedTuple, get_args, get_origin
 import typer
 import typer.core
 
+from charrnn.config.fields import read_integer, read_number
+
 
 def _whole(given: Any) -> int:
-    """Return a whole number; "100.0" is one, too."""
-    return int(re.sub(r"\.0+\s*$", "", given) if isinstance(given, str) else given)
+    """Return a whole number: a word of the command line, or a default."""
+    return read_integer(given) if isinstance(given, str) else int(given)
+
+
+def _number(given: Any) -> float:
+    return read_number(given) if isinstance(given, str) else float(given)
 
 
 _KINDS: dict[Any, tuple[Callable[[Any], Any], str]] = {
@@ -24,7 +29,7 @@ _KINDS: dict[Any, tuple[Callable[[Any], Any], str]] = {
     str: (str, ""),
     Path: (Path, ""),
     int: (_whole, "this must be a whole number, such as 100"),
-    float: (float, "this must be a number, such as 0.5"),
+    float: (_number, "this must be a number, such as 0.5"),
 }
 
 

@@ -24,6 +24,7 @@ from charrnn.config.fields import (
     has_unknown_escape,
     integer,
     number,
+    read_number,
     same,
     strings,
     switch,
@@ -78,7 +79,7 @@ def parse_bias(text: str) -> tuple[str, float]:
     try:
         if not symbol or (symbol != "\\" and has_unknown_escape(symbol)):
             raise ValueError
-        return unescape(symbol), float(value)
+        return unescape(symbol), read_number(value)
     except ValueError as error:
         raise OptionError(
             f"--logit-bias {excerpt(text)!a} must be TOKEN=NUMBER, such as x=-2 or \\n=1.5"

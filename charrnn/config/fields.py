@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -61,6 +62,7 @@ PLANNED = "planned"
 RENAMED = {"state": "window_state", "pieces": "sentencepiece_type"}
 MAX_LENGTH = 10**9
 MAX_SEED = 2**63 - 1
+_MAX_BITS = 256  # of a whole number that a message shows
 _OPTION = "option"
 
 T = TypeVar("T")
@@ -137,21 +139,51 @@ def same(kind: type[Options], name: str, default: Any, **changes: Any) -> Any:
     return declare(default, dataclasses.replace(option, **changes))
 
 
+def read_integer(text: str) -> int:
+    """Return the whole number that a user wrote in digits 0 to 9; "1_000" and "100.0" are some.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not text.isascii():  # Python also reads the digits of other scripts
+        raise ValueError(text)
+    return int(re.sub(r"\.0+\s*$", "", text))
+
+
+def read_number(text: str) -> float:
+    """Return the number that a user wrote in digits 0 to 9; or inf, or nan, where that is said.
+
+    Raises:
+        ValueError: it is something else, or too large: 1e400.
+    """
+    value = float(text)
+    if not text.isascii() or (math.isinf(value) and any(map(str.isdigit, text))):
+        raise ValueError(text)
+    return value
+
+
 def integer(low: int, high: int, default: Any, help_text: str, **shown: Any) -> Any:
     """Return a field for a whole number from `low` to `high`."""
 
     def check(name: str, value: Any) -> Any:
-        check_integer(flag(name), value, low, high)
-        return value
+        return check_integer(flag(name), value, low, high)
 
     return declare(default, Option(int, help_text, check, **shown))
 
 
-def check_integer(what: str, value: Any, low: int, high: int) -> None:
-    """Refuse a value that is not a whole number from `low` to `high`."""
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        shown = excerpt(value)
+def check_integer(what: str, value: Any, low: int, high: int) -> int:
+    """Return a whole number from `low` to `high` as an int, whatever its type; refuse others."""
+    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_integer or not low <= value <= high:
+        shown = excerpt(_readable(value))
         raise OptionError(f"{what} must be a whole number from {low} to {high}, not {shown}")
+    return int(value)
+
+
+def _readable(value: Any) -> Any:
+    """Return a value that can be shown: Python refuses to write very long numbers."""
+    huge = isinstance(value, int) and value.bit_length() > _MAX_BITS
+    return f"a number of {value.bit_length():,} bits" if huge else value
 
 
 def number(
@@ -170,24 +202,30 @@ def number(
     """
 
     def check(name: str, value: Any) -> Any:
-        if infinite and value in (None, math.inf):
+        if infinite and (value is None or (isinstance(value, float) and value == math.inf)):
             return math.inf
-        check_number(flag(name), value, low, high, above=above)
-        return value
+        return check_number(flag(name), value, low, high, above=above)
 
     return declare(default, Option(float, help_text, check, **shown))
 
 
-def check_number(what: str, value: Any, low: float, high: float, *, above: bool = False) -> None:
-    """Refuse a value that is not a number in the range, as `number` describes it."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    found = float(value) if is_number else math.nan
+def check_number(what: str, value: Any, low: float, high: float, *, above: bool = False) -> float:
+    """Return a number in the range, as `number` describes it; refuse others.
+
+    It stays an int or a float if it is one.
+    """
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    try:
+        found = float(value) if is_number else math.nan
+    except OverflowError:  # an int of more than 308 digits
+        found = math.nan
     if not math.isfinite(found) or not low <= found <= high or (above and found == low):
         if math.isfinite(high):
             limits = f"above {low:g} and at most {high:g}" if above else f"from {low:g} to {high:g}"
         else:
             limits = f"above {low:g}" if above else f"of at least {low:g}"
-        raise OptionError(f"{what} must be a number {limits}, not {excerpt(value)}")
+        raise OptionError(f"{what} must be a number {limits}, not {excerpt(_readable(value))}")
+    return value if isinstance(value, int | float) else found
 
 
 def choice(

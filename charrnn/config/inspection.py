@@ -16,6 +16,7 @@ from charrnn.config.fields import (
     flag,
     given_flags,
     integer,
+    read_number,
     same,
     string,
     strings,
@@ -53,7 +54,7 @@ def _parse_cell(name: str, value: str) -> tuple[str, float]:
     cell, colon, scale = value.partition(":")
     check_cell(name, cell)
     try:
-        factor = float(scale) if colon else 1.0
+        factor = read_number(scale) if colon else 1.0
     except ValueError:
         factor = math.nan
     if not 0 <= factor <= MAX_SCALE:

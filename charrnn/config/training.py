@@ -6,7 +6,9 @@ what the plan decided.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import numbers
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +29,7 @@ from charrnn.config.fields import (
     from_json,
     integer,
     number,
+    read_integer,
     same,
     switch,
     with_field_names,
@@ -47,13 +50,14 @@ BUDGETS = ("minutes", "epochs", "steps")  # a given one replaces all others, fro
 
 def _check_window(name: str, value: Any) -> Any:
     """Return a BPTT window: a whole number, its digits, or the word ``full``."""
-    if isinstance(value, str) and value.isdecimal():
-        value = int(value)
-    if value != "full" and not isinstance(value, int):
+    if isinstance(value, str) and value != "full":
+        with contextlib.suppress(ValueError):
+            value = read_integer(value)
+    if value == "full":
+        return value
+    if not isinstance(value, numbers.Integral):
         raise OptionError(f"--seq-len must be a whole number or full, not {excerpt(value)}")
-    if isinstance(value, int):
-        check_integer("--seq-len", value, 1, MAX_WINDOW)
-    return value
+    return check_integer("--seq-len", value, 1, MAX_WINDOW)
 
 
 @dataclass(frozen=True)

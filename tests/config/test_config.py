@@ -2,9 +2,11 @@ import dataclasses
 import json
 import math
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 
 from charrnn.cells import CELLS
@@ -153,6 +155,22 @@ def test_numbers_have_bounds(kind: Any, field: str, good: list[float], bad: list
         assert f"not {value}" in message
 
 
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        (ModelConfig, "hidden_size", np.int64(8)),
+        (TrainOptions, "seq_len", np.uint8(8)),
+        (SampleConfig, "temperature", np.float32(0.5)),
+        (SampleConfig, "temperature", Fraction(1, 2)),
+        (TrainOptions, "minutes", np.int32(3)),
+    ],
+)
+def test_numbers_of_other_types_become_plain_ones(kind: Any, field: str, value: Any) -> None:
+    found = getattr(_make(kind, field, value), field)
+    assert found == value
+    assert type(found) in (int, float)  # which JSON can hold
+
+
 def test_only_clip_norm_may_be_infinite() -> None:
     assert TrainOptions(clip_norm=math.inf).clip_norm == math.inf
     for value in (0, -1, -math.inf, math.nan, True, "1"):
@@ -199,10 +217,10 @@ def test_two_budgets_are_refused() -> None:
 def test_a_window_is_an_integer_or_full() -> None:
     for given, kept in [(None, None), (1, 1), (2**30, 2**30), ("64", 64), ("full", "full")]:
         assert TrainOptions(seq_len=given).seq_len == kept
-    for value in (0, -1, 2**30 + 1, True, "0"):
+    for value in (0, -1, 2**30 + 1, True, "0", "-3", "2_147_483_648"):
         message = _refused(TrainOptions, "seq_len", value)
         assert "--seq-len must be a whole number from 1 to 1073741824, not " in message
-    for value in ("", "Full", "whole", "-3", "6.4", 6.4, 64.0, math.nan, math.inf, [1], 1 + 0j):
+    for value in ("", "Full", "whole", "\u0663", "6.4", 6.4, 64.0, math.nan, math.inf, [1], 1 + 0j):
         message = _refused(TrainOptions, "seq_len", value)
         assert message == f"--seq-len must be a whole number or full, not {value}"
 

@@ -13,7 +13,8 @@ from charrnn.cli.display.text_statistics import largest_plan, plan_lines, statis
 from charrnn.cli.options import Only, configured
 from charrnn.cli.shared import JsonOption, guarded, print_json, wrapped
 from charrnn.cli.texts import read_corpus
-from charrnn.config import Reading, TrainOptions
+from charrnn.config import MAX_LENGTH, Reading, TrainOptions
+from charrnn.config.fields import check_integer
 from charrnn.terminal import visible
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def stats(
         Only(*READ, panel=""),
     ],
     symbols: Annotated[
-        int, typer.Option(help="Print this many characters, or targets; --json has all.", min=0)
+        int, typer.Option(help="Print this many characters, or targets; --json has all.")
     ] = 12,
     as_json: JsonOption = False,
 ) -> None:
@@ -46,6 +47,7 @@ def stats(
     """
     from charrnn.text import profile
 
+    check_integer("--symbols", symbols, 0, MAX_LENGTH)
     text = read_corpus(corpus, reading)
     if reading.pairs:
         _describe_pairs(text, symbols, as_json)
