@@ -93,13 +93,12 @@ def test_seeds_that_diverge_are_counted_and_fail(cli: Cli, text: Path) -> None:
     assert [(run["state"], run["steps"]) for run in runs] == [("diverged", 3)] * 2
 
 
-def test_what_is_said_about_weights_that_overflow_is_json(cli: Cli, apart: Run) -> None:
-    """`cli(...).json` refuses what is not strictly JSON."""
+def test_weights_that_overflow_are_no_score(cli: Cli, apart: Run) -> None:
     model = model_file.load(apart.model)
     huge = {name: np.full_like(value, 3e38) for name, value in model.values.items()}
     model_file.save(cli.folder / "huge.safetensors", replace(model, values=huge))
     text = apart.text
     for words in (("eval", text), ("score", text)):
-        done = cli(*words, "-m", "huge.safetensors", "--json")
-        assert (done.json["nats"], done.json["bpc"]) == (None, None)
-        assert "Warning" not in done.err
+        done = cli(*words, "-m", "huge.safetensors", "--json", code=1)
+        assert "the numbers of this network overflow" in done.sentence
+        assert (done.out, "Warning" in done.err) == ("", False)
