@@ -98,7 +98,7 @@ def elements(body: Sequence[str]) -> list[Element]:
     return sorted({m.groups() for line in body for m in _ELEMENT.finditer(line)})  # type: ignore[misc]
 
 
-def rows(body: Sequence[str], outer: str, inner: str, block: Callable[..., str]) -> list[str]:
+def row_loops(body: Sequence[str], outer: str, inner: str, block: Callable[..., str]) -> list[str]:
     """Return a loop over rows and one over units around lines of code.
 
     ``a[k]`` in the body is unit j of block k of array a. Blocks become separate arrays before the

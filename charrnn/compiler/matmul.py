@@ -5,7 +5,7 @@ matrix is packed once, in the order in which it is read; the product is then one
 multiply-adds on registers, which compiled code calls on its own thread. A BLAS call would pack the
 matrix each time, and wake and join its threads: that takes longer than the product.
 
-There are three kinds of products; the processor decides (`kind_of`):
+There are three kinds of products; the processor decides (`product_kind`):
 
     float32  vectors of W floats; packed (N/W, K, W)
     dots     pairs of bfloat16, multiplied and added at once (AVX512-BF16); packed (N/W, K/2, W, 2)
@@ -39,18 +39,18 @@ __all__ = [  # generated code imports all of these
     "TILES_CONFIG",
     "WIDTH",
     "close_tiles",
-    "columns",
     "columns_bfloat16",
     "columns_float32",
     "columns_int8",
-    "depth",
-    "kind_of",
     "multiplies_bfloat16",
     "multiply_dots",
     "multiply_float32",
     "multiply_tiles",
     "open_tiles",
-    "rows",
+    "padded_columns",
+    "padded_depth",
+    "padded_rows",
+    "product_kind",
     "tiles_config",
 ]
 
@@ -62,7 +62,7 @@ DEPTH = {"float32": 1, "dots": 2, "tiles": 32}
 TILES_CONFIG = 64  # bytes
 
 
-def kind_of(bf16: bool) -> str:
+def product_kind(bf16: bool) -> str:
     """Return the kind of product that this processor makes, in bfloat16 (`bf16`) or float32."""
     if not bf16:
         return "float32"
@@ -83,17 +83,17 @@ def _tiles_allowed() -> bool:
     return bool(ctypes.CDLL(None).syscall(ask, permission, tile_data) == 0)
 
 
-def columns(width: int) -> int:
+def padded_columns(width: int) -> int:
     """Return N with its padding."""
     return -(-width // (2 * WIDTH)) * 2 * WIDTH
 
 
-def depth(size: int, kind: str) -> int:
+def padded_depth(size: int, kind: str) -> int:
     """Return K with its padding."""
     return -(-size // DEPTH[kind]) * DEPTH[kind]
 
 
-def rows(count: int) -> int:
+def padded_rows(count: int) -> int:
     """Return M with its padding."""
     return -(-count // ROW_GROUP) * ROW_GROUP
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.compression import literals
-from charrnn.compression.archive import MAX_STREAMS, Archive, Form
+from charrnn.compression.archive import MAX_STREAMS, Archive, TextForm
 from charrnn.compression.coder import Coder, CodingProgress
 from charrnn.errors import ArchiveError, RunError
 from charrnn.generator import Generator
@@ -72,7 +72,7 @@ def compress(
     words = coder.encode(ids, streams, progress).astype("<u4").tobytes()
     packed = literals.pack(runs)
     if not _helps(len(words) + len(packed), data):
-        form = Form()
+        form = TextForm()
         ids, runs, streams, words = ids[:0], [(0, data)], 1, b""
         packed = literals.pack(runs)
     archive = Archive(
@@ -124,14 +124,14 @@ def _model_id(generator: Generator) -> bytes:
     return bytes.fromhex(generator.model_hash)[:16]
 
 
-def _form(generator: Generator, data: bytes) -> Form:
+def _form(generator: Generator, data: bytes) -> TextForm:
     """Return the form in which the bytes suit the model."""
     reading, tokenizer = generator.reading, generator.tokenizer
     pairs = data.count(b"\r\n") if reading.newline == "lf" else 0
     crlf = pairs > 0 and pairs == data.count(b"\n") == data.count(b"\r")
     separator = reading.separator
     usable = len(separator.encode()) < 256 and generator.knows(separator)
-    return Form(crlf, separator if usable and tokenizer.unique_encoding else "")
+    return TextForm(crlf, separator if usable and tokenizer.unique_encoding else "")
 
 
 def _helps(coded: int, data: bytes) -> bool:

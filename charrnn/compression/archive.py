@@ -32,7 +32,7 @@ CHECKSUM_SIZE = 8
 
 
 @dataclass(frozen=True)
-class Form:
+class TextForm:
     """How a text is coded as the text of the model's training was read.
 
     Attributes:
@@ -44,7 +44,7 @@ class Form:
     separator: str = ""
 
     @classmethod
-    def parse(cls, version: int, data: bytes) -> Form:
+    def parse(cls, version: int, data: bytes) -> TextForm:
         """Return the form in an archive, at whose field the data begin.
 
         Raises:
@@ -100,7 +100,7 @@ class Archive:
     tokens: int
     streams: int
     made_by: str
-    form: Form
+    form: TextForm
     literals: bytes
     words: bytes
 
@@ -126,7 +126,7 @@ class Archive:
         _, version, model, fingerprint, sha256, size, tokens, streams, packed, named = header
         start = HEADER.size + named
         made_by = body[HEADER.size : start].decode("utf-8", "replace")
-        form = Form.parse(version, body[start:])
+        form = TextForm.parse(version, body[start:])
         start += len(form.to_bytes())
         coded = len(body) - start - packed  # bytes
         if tokens > size or not 1 <= streams <= MAX_STREAMS or coded < 0 or coded % 4:

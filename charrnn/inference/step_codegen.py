@@ -39,7 +39,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Step:
+class StepFunctions:
     """The compiled functions of a cell's step.
 
     Attributes:
@@ -60,7 +60,7 @@ class Step:
 
 
 @functools.cache
-def compiled(layer: Layer, zoneout: bool) -> Step:
+def compiled_step(layer: Layer, zoneout: bool) -> StepFunctions:
     """Return the functions of a layer's step; see `charrnn.compiler.autodiff.trace`."""
     traced, products, cell = trace(layer, zoneout), layer.products, layer.cell
     blocks = codegen.input_blocks(layer)
@@ -106,7 +106,7 @@ def compiled(layer: Layer, zoneout: bool) -> Step:
         for k, body in enumerate(functions)
     ]
     first = stages.pop(0) if len(stages) > last + 1 else None
-    return Step(first, tuple(stages), blocks, merged, ahead, len(later))
+    return StepFunctions(first, tuple(stages), blocks, merged, ahead, len(later))
 
 
 _HEAD = (
@@ -129,7 +129,7 @@ def _source(functions: list[list[str]]) -> list[str]:
             index = 1 + 2 * used.index(element)  # type: ignore[arg-type]
             return f"floats(d[{index}] + b * d[{index + 1}] + 4 * first, count)"
 
-        rows = codegen.rows(body, "for b in range(batch):", "for j in range(count):", array)
+        rows = codegen.row_loops(body, "for b in range(batch):", "for j in range(count):", array)
         lines += [
             "@njit(**OPTIONS)",
             f"def rows{k}(batch, first, count, d):",

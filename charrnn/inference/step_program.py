@@ -28,14 +28,14 @@ from charrnn.inference.instructions import WAIT, Call
 from charrnn.inference.network_arrays import NetworkArrays
 from charrnn.inference.packed_network import PackedNetwork
 from charrnn.inference.packing import PackedMatrix
-from charrnn.inference.step_codegen import Stage, Step
+from charrnn.inference.step_codegen import Stage, StepFunctions
 from charrnn.inference.workspace import RowLayout, Workspace
 
 # Of two steps, the first makes the recurrent products of both, the second none of them.
 ALONE, FIRST, SECOND = "alone", "first", "second"
 
 
-def row_layout(arrays: NetworkArrays, network: PackedNetwork, step: Step) -> RowLayout:
+def row_layout(arrays: NetworkArrays, network: PackedNetwork, step: StepFunctions) -> RowLayout:
     """Return the columns that the steps of a network need."""
     row, panels, blocks = RowLayout(), network.panels, len(arrays.recurrence.cell.blocks)
     products = [matrix.blocks for matrix in network.layers[0].matrices]
@@ -77,7 +77,7 @@ class StepProgram:
     config: ModelConfig
     form: Layer
     network: PackedNetwork
-    functions: Step
+    functions: StepFunctions
     work: Workspace
     first_row: int = 0
 

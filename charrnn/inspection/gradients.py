@@ -36,7 +36,7 @@ _MAX_LOG = 700.0  # logarithm of a number that float64 still holds
 
 
 @dataclass(frozen=True)
-class Product:
+class JacobianProduct:
     """The product of the Jacobians over `lag` steps, ds_t/ds_{t-lag} (N, N), in one window.
 
     Attributes:
@@ -64,7 +64,7 @@ class Flow:
 
     norms: Floats64
     parts: Mapping[str, Floats64]
-    products: tuple[Product, ...]
+    products: tuple[JacobianProduct, ...]
     eigenvalues: Mapping[str, NDArray[np.complex128]]
     omega: float
 
@@ -232,7 +232,11 @@ def flows(model: Model, text: str, *, lags: int, windows: int) -> list[Flow]:
 
 
 def _flow(
-    network: CharRNN, index: int, states: list[Tensor], losses: Tensor, products: list[Product]
+    network: CharRNN,
+    index: int,
+    states: list[Tensor],
+    losses: Tensor,
+    products: list[JacobianProduct],
 ) -> Flow:
     """Return the measurements of one layer from its states s_0 ... s_T and the losses (T, B)."""
     arriving = torch.autograd.grad(losses[-1].sum(), states, retain_graph=True)
@@ -328,7 +332,7 @@ def _split_state(cell: Cell, state: Tensor) -> LayerState:
     return torch.chunk(state, len(cell.states), -1)
 
 
-def _products(states: list[Tensor], lags: int) -> Iterator[Product]:
+def _products(states: list[Tensor], lags: int) -> Iterator[JacobianProduct]:
     """Yield the products of one window's Jacobians, from its end, over some lags up to `lags`.
 
     ``P_k = P_{k-1} ds_{t-k+1}/ds_{t-k}``, with all N rows going back a step at once. P is scaled to
@@ -352,7 +356,7 @@ def _products(states: list[Tensor], lags: int) -> Iterator[Product]:
             scale = np.exp(np.float64(log_scale))
             radius = torch.linalg.eigvals(product).abs().max() if length else 0.0
             singular = torch.linalg.svdvals(product).numpy()
-            yield Product(lag, scale * singular, float(scale * float(radius)))
+            yield JacobianProduct(lag, scale * singular, float(scale * float(radius)))
 
 
 def product_lags(lags: int) -> list[int]:

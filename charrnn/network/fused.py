@@ -26,7 +26,7 @@ from charrnn.cells import Layer
 from charrnn.cells.layer import EPSILON
 from charrnn.compiler import matmul
 from charrnn.network.functions import FUNCTIONS
-from charrnn.network.fused_codegen import compiled
+from charrnn.network.fused_codegen import compiled_layer
 from charrnn.network.window_arrays import as_array, as_arrays, start_row
 from charrnn.network.window_layout import WindowLayout
 
@@ -57,7 +57,7 @@ def sequence(
     """
     matrices = layer.matrices(weights)
     vectors = [weights[name] for name in layer.vectors]
-    window = compiled(layer, bool(zone), matmul.kind_of(bf16))
+    window = compiled_layer(layer, bool(zone), matmul.product_kind(bf16))
     layout = WindowLayout(
         window,
         states=len(state),
@@ -95,7 +95,7 @@ class _Window(torch.autograd.Function):
         *rest: Tensor | None,
     ) -> tuple[Tensor, ...]:
         window, dtype, count = layout.window, layout.dtype, len(layout.blocks)
-        state, matrices, biases = _split(rest, layout.states, count)
+        state, matrices, biases = _split_products(rest, layout.states, count)
         steps, batch, _ = x.shape
         hidden = state[0].shape[1]
         widths = [blocks * hidden for blocks in layout.blocks]
@@ -142,8 +142,8 @@ class _Window(torch.autograd.Function):
         x, weight_ih, vectors, saved, *rest = ctx.saved_tensors
         count = len(layout.blocks)
         statistics, rest = rest[:3], rest[3:]
-        rest, normals, scales = _split(rest, len(rest) - 2 * count, count)
-        states, matrices, operands = _split(rest, layout.states, count)
+        rest, normals, scales = _split_products(rest, len(rest) - 2 * count, count)
+        states, matrices, operands = _split_products(rest, layout.states, count)
         steps, batch, _ = x.shape
         hidden = states[0].shape[2]
         arrays = {"saved": as_array(saved), "dy": as_array(dy.contiguous())}
@@ -303,7 +303,7 @@ def _joined(parts: Tensor, batch: int, hidden: int) -> Tensor:
     return torch.cat([parts[n, : bounds[n + 1] - bounds[n], :hidden] for n in range(threads)])
 
 
-def _split(tensors: Any, first: int, count: int) -> tuple[list[Any], list[Any], list[Any]]:
+def _split_products(tensors: Any, first: int, count: int) -> tuple[list[Any], list[Any], list[Any]]:
     """Split tensors into some first ones, and two for each product."""
     return (
         list(tensors[:first]),

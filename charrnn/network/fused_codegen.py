@@ -22,12 +22,12 @@ from charrnn.compiler.autodiff import Trace, Value, replay, trace
 from charrnn.compiler.codegen import Writer
 from charrnn.network import openmp, window_arrays
 
-# The first numbers of the table that a compiled function reads: see `Function`.
+# The first numbers of the table that a compiled function reads: see `WindowFunction`.
 _NUMBERS = ("taken", "parts", "steps", "batch", "hidden")
 
 
 @dataclass(frozen=True)
-class Function:
+class WindowFunction:
     """A compiled function over a window.
 
     It reads a table of integers: the number of parts (of the rows) that threads have taken so far,
@@ -54,7 +54,7 @@ class Function:
 
 
 @dataclass(frozen=True)
-class Window:
+class CompiledLayer:
     """The compiled functions of a layer.
 
     Attributes:
@@ -73,8 +73,8 @@ class Window:
             written.
     """
 
-    forward: Function
-    backward: Function
+    forward: WindowFunction
+    backward: WindowFunction
     kind: str
     operand: Value | None
     saved: int
@@ -92,7 +92,7 @@ class Window:
 
 
 @functools.cache
-def compiled(layer: Layer, zoneout: bool, kind: str) -> Window:
+def compiled_layer(layer: Layer, zoneout: bool, kind: str) -> CompiledLayer:
     """Compile the functions of a layer, or load them from the cache.
 
     Args:
@@ -100,11 +100,11 @@ def compiled(layer: Layer, zoneout: bool, kind: str) -> Window:
         zoneout: whether parts of the old state stay.
         kind: the kind of products, see `charrnn.compiler.matmul`.
     """
-    source = _Source(trace(layer, zoneout), layer, kind)
+    source = _ModuleSource(trace(layer, zoneout), layer, kind)
     module = codegen.load(source.text())
-    return Window(
-        Function(module.forward.address, tuple(source.forward.types)),
-        Function(module.backward.address, tuple(source.backward.types)),
+    return CompiledLayer(
+        WindowFunction(module.forward.address, tuple(source.forward.types)),
+        WindowFunction(module.backward.address, tuple(source.backward.types)),
         kind,
         source.traced.operand,
         len(source.traced.saved),
@@ -159,7 +159,7 @@ class _WindowCode:
         ]
 
 
-class _Source:
+class _ModuleSource:
     """The source of a module with the functions of one traced layer."""
 
     def __init__(self, traced: Trace, layer: Layer, kind: str) -> None:
@@ -292,30 +292,36 @@ class _Source:
         traced, writer = self.traced, self._writer()
         saved = self._saved()
         writer.offered = {
-            i: _read(place, self.bf16) for i, place in saved.items() if traced.stage[i] < number
+            i: _load_expression(place, self.bf16)
+            for i, place in saved.items()
+            if traced.stage[i] < number
         }
         stores = [
-            (f"{place} = {_write(self.bf16)}", i)
+            (f"{place} = {_store_template(self.bf16)}", i)
             for i, place in saved.items()
             if traced.stage[i] == number
         ]
         if number < self.products - 1:
             operand = traced.operands[number + 1].index
-            stores.append((f"operand{number + 1}[0] = {_write(self.bf16)}", operand))
+            stores.append((f"operand{number + 1}[0] = {_store_template(self.bf16)}", operand))
         else:
             stores += [(f"new{k}[0] = {{}}", new.index) for k, new in enumerate(traced.outputs)]
             if self.own_operand:
-                stores.append((f"next0[0] = {_write(self.bf16)}", traced.operands[0].index))
+                stores.append(
+                    (f"next0[0] = {_store_template(self.bf16)}", traced.operands[0].index)
+                )
         return _rows(writer.store(stores))
 
     def _backward(self, number: int) -> tuple[list[str], set[str]]:
         """Return the code before a product in backward, and the arrays it uses."""
         traced, writer = self.traced, self._writer()
-        writer.offered = {i: _read(place, self.bf16) for i, place in self._saved().items()}
+        writer.offered = {
+            i: _load_expression(place, self.bf16) for i, place in self._saved().items()
+        }
         normalized = self._normalizes(number)
         dr = ("dn", False) if normalized else ("dr", self.bf16)
         stores = [
-            (f"{dr[0]}{number}[{k}] = {_write(dr[1])}", value.index)
+            (f"{dr[0]}{number}[{k}] = {_store_template(dr[1])}", value.index)
             for products in traced.dr[number : number + 1]
             for k, value in enumerate(products)
         ]
@@ -325,7 +331,7 @@ class _Source:
             if not self.one_derivative[group]:
                 stores += [
                     (
-                        f"dx{group}[{k}] = {_write(self.bf16 and not self.normalized)}",
+                        f"dx{group}[{k}] = {_store_template(self.bf16 and not self.normalized)}",
                         traced.dx[g].index,
                     )
                     for k, g in enumerate(self.blocks[group])
@@ -339,18 +345,20 @@ class _Source:
 def _rows(body: Sequence[str]) -> tuple[list[str], set[str]]:
     """Return a loop over rows and units, and the arrays it uses."""
     arrays = {window_arrays.array_of(kind) + number for kind, number, _ in codegen.elements(body)}
-    return codegen.rows(body, "for b in range(first, end):", "for j in range(H):", _row), arrays
+    return codegen.row_loops(
+        body, "for b in range(first, end):", "for j in range(H):", _block_of_row
+    ), arrays
 
 
-def _row(kind: str, number: str, block: str) -> str:
+def _block_of_row(kind: str, number: str, block: str) -> str:
     """Return the expression of one block of a row."""
     array, k = window_arrays.array_of(kind) + number, int(block)
     return f"{array}[{window_arrays.row_of(kind)}, {k} * H:{k + 1} * H]"
 
 
-def _read(element: str, bf16: bool) -> str:
+def _load_expression(element: str, bf16: bool) -> str:
     return f"from_bf16({element})" if bf16 else element
 
 
-def _write(bf16: bool) -> str:
+def _store_template(bf16: bool) -> str:
     return "to_bf16({})" if bf16 else "{}"

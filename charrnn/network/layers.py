@@ -287,10 +287,10 @@ def select(
         backend, reason = "fused", "faster than torch's own or than a plain loop"
     else:
         backend, reason = "reference", "nothing faster runs this cell here"
-    return Kernel(backend, precision, reason, _run(backend, precision, on_cpu))
+    return Kernel(backend, precision, reason, _sequence_function(backend, precision, on_cpu))
 
 
-def _run(backend: str, precision: str, on_cpu: bool) -> Sequence:
+def _sequence_function(backend: str, precision: str, on_cpu: bool) -> Sequence:
     """Return the sequence function of a backend."""
     if backend == "fused" and on_cpu:
         return functools.partial(fused.sequence, bf16=precision == "bfloat16")

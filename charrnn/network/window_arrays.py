@@ -138,8 +138,8 @@ class Allocator:
         bf16 = numpy_type(name, self.product != "float32", self.layer_norm) == "uint16"
         dtype = torch.bfloat16 if bf16 else torch.float32
         if first == "P":
-            rows = matmul.rows(-(-self.batch // self.threads))
-            return torch.empty(self.threads, rows, matmul.columns(width))
+            rows = matmul.padded_rows(-(-self.batch // self.threads))
+            return torch.empty(self.threads, rows, matmul.padded_columns(width))
         steps = {"1": 1, "T": self.steps, "T + 1": self.steps + 1}[first] + more_steps
         if last == "K":
             return self._operand(steps, width, dtype)
@@ -150,7 +150,7 @@ class Allocator:
 
         Products read rows in groups: there is space for one more group after the last row.
         """
-        depth = matmul.depth(width, self.product)
+        depth = matmul.padded_depth(width, self.product)
         make = torch.empty if depth == width else torch.zeros
         count = steps * self.batch * depth
         space = make(count + matmul.ROW_GROUP * depth, dtype=dtype)
@@ -159,7 +159,7 @@ class Allocator:
 
 def start_row(width: int, *parts: Tensor | None) -> Tensor:
     """Return the start of a product's sums (1, 1, N): the sum of these vectors, or zero."""
-    start = torch.zeros(1, 1, matmul.columns(width))
+    start = torch.zeros(1, 1, matmul.padded_columns(width))
     for part in parts:
         if part is not None:
             start[0, 0, :width] += part

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charrnn.compiler import matmul
-from charrnn.network.fused_codegen import Window
+from charrnn.network.fused_codegen import CompiledLayer
 from charrnn.network.window_arrays import Allocator, as_array, as_arrays, start_row
 
 
@@ -32,7 +32,7 @@ class WindowLayout:
         zone: zoneout's masks, each (T, B, H).
     """
 
-    window: Window
+    window: CompiledLayer
     states: int
     blocks: tuple[int, ...]
     normalized: tuple[bool, ...]
@@ -113,7 +113,7 @@ class WindowLayout:
     def pack(self, matrix: Tensor) -> Tensor:
         """Return a matrix (N, K) as `charrnn.compiler.matmul` reads it, in the products' type."""
         count, size = matrix.shape
-        padded = (matmul.columns(count), matmul.depth(size, self.window.kind))
+        padded = (matmul.padded_columns(count), matmul.padded_depth(size, self.window.kind))
         if padded != (count, size):
             whole = matrix.new_zeros(padded)
             whole[:count, :size] = matrix

@@ -79,14 +79,14 @@ def multiply(
     batch = before + count + behind
     a = torch.randn(2, batch, size, generator=generator).to(made.dtype)
     matrix = torch.randn(width, size, generator=generator).to(made.dtype)
-    depth = matmul.depth(size, kind)
+    depth = matmul.padded_depth(size, kind)
     # Behind the last row there is room for a group of rows; what is in it does not matter.
     room = torch.full((2 * batch * depth + matmul.ROW_GROUP * depth,), math.nan, dtype=made.dtype)
     padded = room[: 2 * batch * depth].view(2, batch, depth)
     padded[:] = 0
     padded[:, :, :size] = a
-    out = torch.full((2, matmul.rows(count), matmul.columns(width)), UNTOUCHED)
-    init = np.zeros((1, 1, matmul.columns(width)), np.float32)
+    out = torch.full((2, matmul.padded_rows(count), matmul.padded_columns(width)), UNTOUCHED)
+    init = np.zeros((1, 1, matmul.padded_columns(width)), np.float32)
     init[0, 0, :width] = np.arange(width)  # what every row's sums start from
     rows = (1, before, before + count)
     packed = bits(made.pack(matrix))
@@ -130,9 +130,11 @@ def test_only_the_given_rows_are_computed(kind: str, count: int, before: int, be
 @pytest.mark.parametrize("count", [1, 16, 33])
 def test_a_product_can_be_added_to_the_output(kind: str, count: int) -> None:
     made = layout(kind)
-    a = torch.ones(1, count + matmul.ROW_GROUP, matmul.depth(3, kind), dtype=made.dtype)
+    a = torch.ones(1, count + matmul.ROW_GROUP, matmul.padded_depth(3, kind), dtype=made.dtype)
     packed = bits(made.pack(torch.full((5, 3), 2.0, dtype=made.dtype)))
-    out = torch.arange(1.0, matmul.rows(count) + 1)[None, :, None].repeat(1, 1, matmul.columns(5))
+    out = torch.arange(1.0, matmul.padded_rows(count) + 1)[None, :, None].repeat(
+        1, 1, matmul.padded_columns(5)
+    )
     rows = (bits(a), 0, 0, count, packed, out.numpy(), out.numpy(), 0)
     if kind == "tiles":
         _with_tiles(matmul.tiles_config(1), *rows)
@@ -145,19 +147,19 @@ def test_a_product_can_be_added_to_the_output(kind: str, count: int) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_rows_write_nothing(kind: str) -> None:
     found, _, other = multiply(kind, 0, 5, 3, before=2)
-    assert found.shape == (0, matmul.columns(5))
+    assert found.shape == (0, matmul.padded_columns(5))
     assert (other == UNTOUCHED).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_not_a_number_stays_in_its_row_and_column(kind: str) -> None:
     made = layout(kind)
-    a = torch.zeros(1, 3 + matmul.ROW_GROUP, matmul.depth(4, kind), dtype=made.dtype)
+    a = torch.zeros(1, 3 + matmul.ROW_GROUP, matmul.padded_depth(4, kind), dtype=made.dtype)
     matrix = torch.ones(5, 4, dtype=made.dtype)
     a[0, 1, 2] = math.nan
     matrix[3] = math.nan
-    out = torch.zeros(1, matmul.ROW_GROUP, matmul.columns(5))
-    zero = np.zeros((1, 1, matmul.columns(5)), np.float32)
+    out = torch.zeros(1, matmul.ROW_GROUP, matmul.padded_columns(5))
+    zero = np.zeros((1, 1, matmul.padded_columns(5)), np.float32)
     rows = (bits(a), 0, 0, 3, bits(made.pack(matrix)), zero, out.numpy(), 0)
     if kind == "tiles":
         _with_tiles(matmul.tiles_config(1), *rows)
@@ -196,10 +198,10 @@ def test_processors_with_narrower_vectors_and_fewer_registers(
 
 def test_sizes_with_their_padding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matmul, "WIDTH", 8)
-    assert [matmul.columns(width) for width in (1, 16, 17)] == [16, 16, 32]
-    assert [matmul.depth(33, kind) for kind in ("float32", "dots", "tiles")] == [33, 34, 64]
-    assert [matmul.depth(64, kind) for kind in ("float32", "dots", "tiles")] == [64, 64, 64]
-    assert [matmul.rows(count) for count in (1, 32, 33)] == [32, 32, 64]
+    assert [matmul.padded_columns(width) for width in (1, 16, 17)] == [16, 16, 32]
+    assert [matmul.padded_depth(33, kind) for kind in ("float32", "dots", "tiles")] == [33, 34, 64]
+    assert [matmul.padded_depth(64, kind) for kind in ("float32", "dots", "tiles")] == [64, 64, 64]
+    assert [matmul.padded_rows(count) for count in (1, 32, 33)] == [32, 32, 64]
 
 
 def test_packed_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,13 +219,13 @@ def test_packed_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_kind_of_product_follows_from_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert matmul.kind_of(bf16=False) == "float32"
+    assert matmul.product_kind(bf16=False) == "float32"
     for tiles, pairs in ((True, True), (False, True), (True, False), (False, False)):
         monkeypatch.setattr(matmul, "_tiles_allowed", lambda tiles=tiles: tiles)
         monkeypatch.setattr(matmul, "FEATURES", {"avx512bf16": pairs})
         assert matmul.multiplies_bfloat16() == (tiles or pairs)
         if tiles or pairs:
-            assert matmul.kind_of(bf16=True) == ("tiles" if tiles else "dots")
+            assert matmul.product_kind(bf16=True) == ("tiles" if tiles else "dots")
 
 
 def test_tiles_are_requested_only_on_processors_that_have_them(

@@ -134,7 +134,7 @@ class WithoutCompiler:
         monkeypatch.setattr(matmul, "_two_tiles", self.block(32, 2, "tiles"))
         monkeypatch.setattr(matmul, "_load_config", lambda address: None)
         monkeypatch.setattr(matmul, "_store_config", lambda address: None)
-        fused_codegen.compiled.cache_clear()
+        fused_codegen.compiled_layer.cache_clear()
         for name in [name for name in sys.modules if name.startswith("charrnn_rows_")]:
             del sys.modules[name]
 
@@ -212,14 +212,14 @@ def without_compiler() -> None:
         outcomes = []
         for run in (
             layers.reference,
-            partial(fused.sequence, bf16=matmul.kind_of(True) != "float32"),
+            partial(fused.sequence, bf16=matmul.product_kind(True) != "float32"),
         ):
             y, _ = run(layer, x, state, weights, zone=zone)
             outcomes.append([y, *torch.autograd.grad((y**2).sum(), list(weights.values()))])
-        near = 1e-4 if matmul.kind_of(True) == "float32" else 0.1
+        near = 1e-4 if matmul.product_kind(True) == "float32" else 0.1
         for wanted, found in zip(*outcomes, strict=True):
             difference, size = (wanted - found).norm(), max(wanted.norm(), wanted.numel() ** 0.5)
-            assert difference <= near * size, (layer.cell.name, matmul.kind_of(True))
+            assert difference <= near * size, (layer.cell.name, matmul.product_kind(True))
 
     for kind, width, together in (
         ("float32", 16, (12, 4, 1)),
@@ -230,7 +230,7 @@ def without_compiler() -> None:
         with pytest.MonkeyPatch.context() as monkeypatch:
             monkeypatch.setattr(matmul, "WIDTH", width)
             monkeypatch.setattr(matmul, "_ROWS", together)
-            monkeypatch.setattr(matmul, "kind_of", lambda bf16, kind=kind: kind)
+            monkeypatch.setattr(matmul, "product_kind", lambda bf16, kind=kind: kind)
             WithoutCompiler(monkeypatch)
             for cell in [*CELLS.values(), *(find(use(path)) for path in OWN_CELLS)]:
                 if not cell.feeds_back:

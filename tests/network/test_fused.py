@@ -115,7 +115,7 @@ def outcome(run: Any, layer: Layer, case: Case) -> list[Tensor]:
 @pytest.fixture
 def fused_run(kind: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return the fused backend with products of `kind`."""
-    monkeypatch.setattr(matmul, "kind_of", lambda bf16: kind if bf16 else "float32")
+    monkeypatch.setattr(matmul, "product_kind", lambda bf16: kind if bf16 else "float32")
     return functools.partial(fused.sequence, bf16=kind != "float32")
 
 
@@ -436,10 +436,10 @@ def test_compiled_code_is_cached_and_loaded(
 
 def test_one_window_is_compiled_once() -> None:
     asked = (Layer(CELLS["lstm"]), False, "float32")
-    window = fused_codegen.compiled(*asked)
-    assert fused_codegen.compiled(Layer(CELLS["lstm"]), False, "float32") is window
+    window = fused_codegen.compiled_layer(*asked)
+    assert fused_codegen.compiled_layer(Layer(CELLS["lstm"]), False, "float32") is window
     assert (window.saved, window.inputs, window.own_operand) == (5, (4,), False)
     assert window.one_derivative == (True,)
     assert window.forward.address != window.backward.address
-    other = fused_codegen.compiled(Layer(CELLS["preactivation"]), False, "float32")
+    other = fused_codegen.compiled_layer(Layer(CELLS["preactivation"]), False, "float32")
     assert other.own_operand  # tanh(c), and not c, meets its product
