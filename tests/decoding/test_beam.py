@@ -377,7 +377,7 @@ def test_the_estimate_of_memory_is_an_upper_bound(stochastic: bool) -> None:
     beam_search(Flat(), np.zeros((1, tokens), np.float32), None, config, rng=rng)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert 0.5 * beam._BEAM_BYTES * width * tokens < peak < beam._BYTES * width * tokens
+    assert 0.5 * beam._BEAM_BYTES * width * tokens < peak < beam._BEAM_BYTES * width * tokens
 
 
 @pytest.mark.parametrize("cell", ["elman", "lstm", "gru-reset-after"])
