@@ -30,6 +30,7 @@ class BackgroundWriter:
         self._failed: dict[str, str] = {}
         self._reported: dict[str, str] = {}
         self._bug: BaseException | None = None
+        self._ended = False
         self._thread = threading.Thread(target=self._work, daemon=True, name="charrnn-writer")
 
     def put(self, name: str, job: Job) -> list[str]:
@@ -45,19 +46,29 @@ class BackgroundWriter:
         return self._news()
 
     def finish(self) -> Iterator[str]:
-        """Wait until everything is written.
+        """Wait until everything is written, and end the thread: no job is done from then on.
 
         Raises:
             RunError: something could not be written, even after `LAST_PATIENCE`.
         """
-        self._wait(PATIENCE, until_failed=True)
-        yield from self._news()
-        if not self._wait(LAST_PATIENCE):
-            with self._changed:
-                names = ", ".join(self._jobs)
-                why = next(iter(self._failed.values()), f"the disk does not respond ({names})")
-            raise RunError(f"{why}; gave up after {LAST_PATIENCE:.0f} s")
-        yield from self._news()
+        try:
+            self._wait(PATIENCE, until_failed=True)
+            yield from self._news()
+            if not self._wait(LAST_PATIENCE):
+                with self._changed:
+                    names = ", ".join(self._jobs)
+                    why = next(iter(self._failed.values()), f"the disk does not respond ({names})")
+                raise RunError(f"{why}; gave up after {LAST_PATIENCE:.0f} s")
+            yield from self._news()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """End the thread, after the job that it is doing; another training may want the folder."""
+        with self._changed:
+            self._ended = True
+            self._jobs.clear()
+            self._changed.notify_all()
 
     def _news(self) -> list[str]:
         """Return sentences about new failures, and about those that are over.
@@ -89,7 +100,9 @@ class BackgroundWriter:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._jobs)
+                self._changed.wait_for(lambda: self._jobs or self._ended)
+                if self._ended:
+                    return
                 name, job = next(iter(self._jobs.items()))
             try:
                 job()
@@ -106,6 +119,8 @@ class BackgroundWriter:
     def _after_failure(self, name: str, message: str) -> None:
         """Move the job behind the others; if all have failed, wait before the next try."""
         with self._changed:
+            if self._ended:
+                return
             self._failed[name] = message
             self._jobs[name] = self._jobs.pop(name)
             self._changed.notify_all()
@@ -116,6 +131,6 @@ class BackgroundWriter:
     def _after_success(self, name: str, job: Job) -> None:
         with self._changed:
             self._failed.pop(name, None)
-            if self._jobs[name] is job:
+            if self._jobs.get(name) is job:
                 del self._jobs[name]
             self._changed.notify_all()

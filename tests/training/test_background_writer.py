@@ -129,3 +129,32 @@ def test_a_bug_is_raised_in_the_thread_of_the_training() -> None:
         writer.put("a", broken)
     with pytest.raises(ValueError, match="odd"):
         _ignore(writer)
+
+
+def test_once_it_gave_up_nothing_is_written_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder is no longer locked: another training may write into it."""
+    before = set(threading.enumerate())
+    disk_works, done = threading.Event(), list[str]()
+
+    def job() -> None:
+        if not disk_works.is_set():
+            raise RunError("a could not be written")
+        done.append("a")
+
+    writer = BackgroundWriter()
+    writer.put("a", job)
+    monkeypatch.setattr(background_writer, "LAST_PATIENCE", SOON)
+    with pytest.raises(RunError, match="gave up after"):
+        _ignore(writer)
+    wait_until(lambda: set(threading.enumerate()) <= before)
+    disk_works.set()
+    assert done == []
+
+
+def test_its_thread_ends_with_the_training() -> None:
+    before = set(threading.enumerate())
+    writer = BackgroundWriter()
+    writer.put("a", lambda: None)
+    assert set(threading.enumerate()) > before
+    _ignore(writer)
+    wait_until(lambda: set(threading.enumerate()) <= before)
