@@ -103,7 +103,7 @@ def train_seeds(
         callback: as in `train`.
         progress: as in `train`.
         options: see below; `seeds` is the number of trainings, 3 by default, and the folders are
-            named `out` with ``-seed1``, ``-seed2`` and so on behind it.
+            named `out` followed by ``-seed1``, ``-seed2`` and so on.
 
     Raises:
         CharRNNError: as the command line prints it; but a training that diverges is noted in the
@@ -197,12 +197,12 @@ class _Watch:
         if text is None and not names:
             raise CorpusError("name a text file, or give the text itself as `text`")
         with self._reading() as (notify, progress):
-            told: dict[str, Any] = {"notify": notify, "progress": progress}
+            callbacks: dict[str, Any] = {"notify": notify, "progress": progress}
             where = (options, run.valid, run.test, given)
             if text is not None:
-                texts = opening.texts_of_string(text, *where, **told)
+                texts = opening.texts_of_string(text, *where, **callbacks)
             else:
-                texts = opening.texts_of(names, *where, **told)
+                texts = opening.texts_of(names, *where, **callbacks)
             from charrnn.training.setup import dataset_of
 
             if run.resume:  # the run knows how its texts were tokenized

@@ -359,7 +359,7 @@ def test_an_error_of_a_callback_is_raised_and_leaves_the_folder_free(tmp_path: P
 
 
 def interrupting(times: int) -> Callable[[charrnn.Event], None]:
-    """Return a callback that presses Ctrl-C at the first report, so many times."""
+    """Return a callback that presses Ctrl-C `times` times at the first report."""
     left = times
 
     def press(event: charrnn.Event) -> None:

@@ -146,7 +146,7 @@ class TrainKeywords(TypedDict, total=False):
     r"""Read pairs: each line is a source, a tab and its target (\t, \n and \\ stand for a tab, a
     line end and a backslash); in .jsonl files, an object with source and target. Default: False."""
     swap: bool
-    """With `pairs`: read what is behind the tab as the source. Default: False."""
+    """With `pairs`: read what is after the tab as the source. Default: False."""
     max_unpacked: int | None
     """Maximum size in bytes of one decompressed file. Default: 200 times the compressed size."""
     split: Literal["position", "document", "hash"] | None

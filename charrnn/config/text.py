@@ -139,7 +139,7 @@ class Reading(Options):
         omit=True,
     )
     swap: bool = switch(
-        "With --pairs: read what is behind the tab as the source.", panel=TEXT, omit=True
+        "With --pairs: read what is after the tab as the source.", panel=TEXT, omit=True
     )
     max_unpacked: int | None = integer(
         1,

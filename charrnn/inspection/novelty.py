@@ -135,7 +135,7 @@ def _moved_text(names: Sequence[str | Path], model: Model, run: RunDir, split: s
         raise CorpusError(f"{text.name} is not the text that the model was trained on")
     characters: int = described["train_characters"]
     if split != "hash":
-        return text.text[:characters]  # what comes behind was held out
+        return text.text[:characters]  # what follows was held out
     known = run.read_config().get("text", {})
     parts = {name: known[name] for name in ("valid_fraction", "test_fraction") if name in known}
     options = TextOptions(**asdict(text.reading) | parts | {"split": split})

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from charrnn.arrays import Ids
 from charrnn.errors import counted
-from charrnn.scoring import markup
+from charrnn.scoring import surprisal_colors
 from charrnn.text import line_ends
 from charrnn.text.tokenizer import Tokenizer
 
@@ -68,8 +68,8 @@ class Score:
         """Return what a notebook shows: the numbers, and the text in colors if it is known."""
         text = self.surprise
         if text is None:
-            return markup.fragment(self.described)
-        return markup.fragment(self.described, text.leveled(), text.title)
+            return surprisal_colors.fragment(self.described)
+        return surprisal_colors.fragment(self.described, text.leveled(), text.title)
 
     @property
     def described(self) -> str:
@@ -148,16 +148,18 @@ class Surprise:
 
     def leveled(self) -> list[tuple[str, int]]:
         """Return units, safe to show, with the levels of their surprise; see `markup`."""
-        return markup.leveled(self.units, self.bits)
+        return surprisal_colors.leveled(self.units, self.bits)
 
     def expected(self, unit: int) -> str:
         """Return the likeliest tokens in place of a unit, as text."""
-        return markup.expected(self.likeliest[unit], self.likeliest_nats[unit], self.token_names)
+        return surprisal_colors.expected(
+            self.likeliest[unit], self.likeliest_nats[unit], self.token_names
+        )
 
     def title(self, unit: int) -> str:
         """Return how much a unit surprised, and what was expected if that is known."""
         nats = float(self.nats[unit])
-        words = f"{nats / math.log(2):.2f} bits, {markup.percent(math.exp(-nats))}"
+        words = f"{nats / math.log(2):.2f} bits, {surprisal_colors.percent(math.exp(-nats))}"
         return words + (f"; expected {self.expected(unit)}" if self.likeliest.size else "")
 
     @property

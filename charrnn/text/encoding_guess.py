@@ -70,7 +70,7 @@ _MANY_ACCENTS = 0.4  # share of letters: no Western language has as many
 _COVERED = 0.95
 _ODD_SHARE = 0.02
 _LONG_RUN = re.compile("[ªµºÀ-ÖØ-öø-ÿŠšŒœŽžŸƒ]{4,}")
-# A sign between letters that stands there in no language; an accented capital after a small letter;
+# A sign that no language has between letters; an accented capital after a small letter;
 # two signs in a row that belong to nothing.
 _ODD = re.compile(
     "(?<=[a-zà-ÿ])[ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÐÑÒÓÔÕÖØÙÚÛÜÝÞŠŽŸŒ]"

@@ -25,7 +25,7 @@ def advice(text: Corpus) -> str | None:
     if len(lines) >= MIN_LINES and all(line.count("\t") == 1 for line in lines):
         return (
             f"{text.name} looks like {count:,} pairs with a tab between them: --pairs would learn "
-            "to write what is behind the tab for what is before it"
+            "to write what is after the tab for what is before it"
         )
     in_order = len(lines) >= MIN_LINES and _is_sorted(lines)
     if not in_order and not _is_list(lines):

@@ -1,6 +1,6 @@
 """Mojibake: UTF-8 that was once read as Windows-1252 or Latin-1, such as ``Ã©`` for ``é``.
 
-Each byte of a character beyond ASCII became a character of its own. They still stand in the order
+Each byte of a character beyond ASCII became a character of its own. They are still in the order
 of bytes that UTF-8 prescribes: a lead byte, then one to three continuation bytes. French has that
 order without any damage, where a quotation ends in an accented vowel and a no-break space; such
 places do not count.

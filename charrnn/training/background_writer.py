@@ -34,7 +34,7 @@ class BackgroundWriter:
         self._thread = threading.Thread(target=self._work, daemon=True, name="charrnn-writer")
 
     def put(self, name: str, job: Job) -> list[str]:
-        """Have a job done; return when it is, or at once if the disk is behind already."""
+        """Run a job; return when it is done, or at once if earlier jobs are still waiting."""
         with self._changed:
             behind = bool(self._jobs or self._failed)
             self._jobs[name] = job

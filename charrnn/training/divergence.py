@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from charrnn.training.events import Metrics
 
-# Losses so many times that of a guess mean that a training diverged: windows differ by less. In the
-# first updates the loss of the first weights is the measure, if it is larger.
+# A training diverged if its loss is this many times that of a guess: windows differ by less. In the
+# first updates the loss is compared with that of the initial weights, if that is larger.
 DIVERGED = 1.1
 FIRST_UPDATES = 100
 

@@ -259,8 +259,8 @@ def _dropout(
 ) -> dict[str, Any]:
     """Return no dropout while overfitting is unlikely, and more with size and epochs.
 
-    Planned dropout is locked: drawing a mask for every step takes a third of the time and is no
-    better.
+    Planned dropout is locked: drawing a mask for every step takes a third of the time without
+    better results.
     """
     if options.dropout is not None:
         return {"dropout": options.dropout}

@@ -112,7 +112,7 @@ class StreamBatches:
         """
         network = self.network
         if position.batch >= self.streams.windows:
-            raise ModelError("the state is damaged: its position is behind the text's end")
+            raise ModelError("the state is damaged: its position is past the end of the text")
         self.cursor = Cursor(position.epoch, position.batch)
         self.carried = tuple(
             tuple(

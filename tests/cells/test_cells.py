@@ -415,7 +415,7 @@ def test_glorot_and_he_apply_to_every_matrix(name: str) -> None:
                 variance = 2 / (100 + columns) if rule == "glorot" else 2 / columns
                 assert block.var() == pytest.approx(variance, rel=0.05)  # 10,000 draws or more
                 largest = np.abs(block).max() / variance**0.5
-                # of so many normal draws some are more than three deviations away
+                # among this many normal draws some are more than three deviations away
                 assert largest <= deviations * (1 + 1e-6)
                 assert (largest > 3) == (rule == "he")
 

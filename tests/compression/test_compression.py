@@ -298,7 +298,7 @@ with pytest.MonkeyPatch.context() as _patch:
     MIXED = STORY[:90].replace(b"\n", b"\r\n")
     BODY = compress(MADE, MIXED, "x").data[:-CHECKSUM_SIZE]
 numbers = st.binary(max_size=9) | st.sampled_from([b"\xff" * 8, bytes(8), b"\xff\xff\xff\x7f"])
-# Most in the head, behind magic, model and fingerprint, without which nothing else is looked at.
+# Most are in the header, after magic, model and fingerprint, which are checked first.
 edits = st.tuples(st.integers(32, 100) | st.integers(0, len(BODY)), st.integers(0, 9), numbers)
 
 

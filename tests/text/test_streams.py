@@ -28,7 +28,7 @@ def test_streams_by_hand() -> None:
     window = made.window(Cursor(epoch=3, window=1))
     assert window.inputs.T.tolist() == [[1, 2], [6, 7]]
     assert window.targets.T.tolist() == [[2, 3], [7, 8]]
-    # all of it is counted, and the next one starts behind it
+    # all of it is counted, and the next one starts after it
     assert (window.start, window.counted, window.shift) == (2, 2, 2)
 
 

@@ -26,4 +26,4 @@ def test_only_blocks_beyond_ascii_are_cut_small(places: tuple[int, ...]) -> None
     small = [block for block in blocks if not block.isascii()]
     assert all(len(block) <= utf8.SMALL for block in small)
     between = (places[-1] + 1) // 8192 - places[0] // 8192 + 1
-    assert len(blocks) <= between + 2  # before and behind in one piece each
+    assert len(blocks) <= between + 2  # the bytes before and after in one piece each

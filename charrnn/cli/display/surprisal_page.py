@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from charrnn.cli.display.templates import fill
 from charrnn.errors import counted
-from charrnn.scoring.markup import INK, PAPER, legend, marked_up
+from charrnn.scoring.surprisal_colors import INK, PAPER, legend, marked_up
 from charrnn.terminal import visible
 
 if TYPE_CHECKING:

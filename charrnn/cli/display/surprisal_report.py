@@ -11,7 +11,7 @@ import typer
 from charrnn.cli.display.scores import score_lines
 from charrnn.cli.display.surprisal_tables import WORST, lines
 from charrnn.cli.display.surprisal_text import Printer
-from charrnn.scoring.markup import percent
+from charrnn.scoring.surprisal_colors import percent
 from charrnn.terminal import symbol_mark, visible
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from charrnn.scoring.markup import BOUNDS, INK, PAPER, legend
+from charrnn.scoring.surprisal_colors import BOUNDS, INK, PAPER, legend
 
 if TYPE_CHECKING:
     from rich.console import Console
