@@ -29,12 +29,25 @@ class Divergence:
         """Return whether training and validation loss are clearly worse than that of a guess.
 
         In the first updates, also worse than that of the first weights. Only one of the losses may
-        be large for another reason: the validation text is not like the training text.
+        be large for another reason, see `has_learned_nothing`.
         """
         limit = self.chance_nats
         if metrics.step < FIRST_UPDATES and math.isfinite(self.first_nats):
             limit = max(limit, self.first_nats)
         return _are_above(metrics, DIVERGED * limit)
+
+    def has_learned_nothing(self, best: Metrics, steps: int) -> bool:
+        """Return whether even the best weights predict the validation text worse than a guess.
+
+        A little above the loss of a guess is not a failure: random texts, and short ones whose last
+        tenth has other characters, end up to 5 % above it. Nor are a few updates.
+
+        Args:
+            best: of the best weights.
+            steps: all updates of the training.
+        """
+        nats = best.valid_nats
+        return steps >= FIRST_UPDATES and nats is not None and nats > DIVERGED * self.chance_nats
 
 
 def _are_above(metrics: Metrics, limit: float) -> bool:

@@ -179,12 +179,19 @@ class Trainer:
         else:
             metrics = self.metrics(fraction, None)
             yield Progress(metrics, self.updater.network)
-        best = self.best.metrics
+        best, step = self.best.metrics, self.updater.step
+        guess = f"that of a guess among all tokens is {self.divergence.chance_nats:.4g}"
         if not best or (self.divergence.has_come(metrics) and not interrupted):
             raise DivergedError(
-                f"the training diverged: at its end, step {self.updater.step}, the loss is "
-                f"{deciding_nats(metrics):.4g} nats per character, and that of a guess among all "
-                f"tokens is {self.divergence.chance_nats:.4g}; lower --learning-rate or --clip-norm"
+                f"the training diverged: at its end, step {step}, the loss is "
+                f"{deciding_nats(metrics):.4g} nats per character, and {guess}; lower "
+                "--learning-rate or --clip-norm"
+            )
+        if self.divergence.has_learned_nothing(best, step) and not interrupted:
+            raise DivergedError(
+                f"the training failed: the loss on the held-out text is {best.valid_nats:.4g} nats "
+                f"per character at best, and {guess}; train longer, or check that the held-out "
+                "text is like the rest"
             )
         yield Ended(metrics, best, self.best.values, interrupted)
 

@@ -74,13 +74,26 @@ def test_in_python_a_diverged_training_is_an_error(cli: Cli, text: Path) -> None
     assert charrnn.load(cli.folder / "run").sample(length=3)
 
 
-def test_a_text_that_is_unlike_the_held_out_one_is_said_and_no_failure(cli: Cli) -> None:
+def test_a_held_out_text_that_is_predicted_worse_than_by_a_guess_is_a_failure(cli: Cli) -> None:
     (cli.folder / "text.txt").write_text("ab" * 500 + "zyxw" + "ab" * 500)
     (cli.folder / "valid.txt").write_text("zyxwwxyz" * 20)
-    words = ("train", "text.txt", "--valid", "valid.txt", "--cell", "lstm", "--steps", 30)
-    done = cli(*words, "--learning-rate", 0.03, *SMALL)
-    assert "the held-out text is predicted no better than by chance (1.7918 nats" in done.err
-    assert "charrnn sample" in done.err
+    words = ("train", "text.txt", "--valid", "valid.txt", "--cell", "lstm", "--steps", 150)
+    done = cli(*words, "--learning-rate", 0.1, *SMALL, code=1)
+    assert "the training failed: the loss on the held-out text is " in done.sentence
+    assert "that of a guess among all tokens is 1.792; train longer, or check" in done.sentence
+    assert "the best weights (step " in done.sentence
+    assert "in run/model.safetensors" in done.sentence
+    assert len(cli("sample", "-m", "run", "-n", 5).out.rstrip("\n")) == 5
+
+
+@pytest.mark.parametrize("steps", [1, 5, 40])
+def test_a_short_text_is_no_failure_for_a_loss_near_that_of_a_guess(cli: Cli, steps: int) -> None:
+    """All its characters differ: those of the last tenth never occur before it."""
+    (cli.folder / "text.txt").write_text("".join(map(chr, range(0x4E00, 0x4E00 + 300))), "utf-8")
+    done = cli("train", "text.txt", "--cell", "lstm", "--steps", steps, *SMALL, "--json")
+    assert 5.6 < done.json["valid_nats"] < 6.27  # ln 300 = 5.70
+    if done.json["valid_nats"] > 5.7038:
+        assert "the held-out text is predicted no better than by chance (5.7038 nats" in done.err
 
 
 def test_seeds_that_diverge_are_counted_and_fail(cli: Cli, text: Path) -> None:
