@@ -33,8 +33,7 @@ from charrnn.run_dir.recipe import Recipe, recipe
 from charrnn.scoring import Score
 from charrnn.text import open as opening
 from charrnn.text.notices import Notify
-from charrnn.text.reader import Progress as Reading
-from charrnn.text.reader import silent
+from charrnn.text.reader import ReadingProgress, silent
 from charrnn.training.signals import Signals
 
 if TYPE_CHECKING:
@@ -215,7 +214,7 @@ class _Watch:
             return asked.dataset(options, progress)
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[tuple[Notify, Reading]]:
+    def _reading(self) -> Iterator[tuple[Notify, ReadingProgress]]:
         """Yield who gets the notices about texts, and how much of them is read."""
         if not self._progress:
             yield self.notify, silent

@@ -31,7 +31,7 @@ from charrnn.run_dir.run_text import read_dataset, text_options
 from charrnn.storage import machine
 from charrnn.text.dataset import Dataset
 from charrnn.text.manifest import is_dataset
-from charrnn.text.reader import Progress, silent
+from charrnn.text.reader import ReadingProgress, silent
 
 _NETWORK = {"cell", "num_layers", "hidden_size", "embedding_size", *FORM}
 
@@ -54,7 +54,7 @@ class Recipe:
     source: RunDir | None = None
     notes: tuple[str, ...] = ()
 
-    def dataset(self, options: TextOptions, progress: Progress = silent) -> Dataset:
+    def dataset(self, options: TextOptions, progress: ReadingProgress = silent) -> Dataset:
         """Read the texts of `source` again.
 
         Raises:

@@ -20,7 +20,7 @@ from charrnn.text import corpus
 from charrnn.text import dataset as datasets
 from charrnn.text.dataset import Dataset
 from charrnn.text.manifest import is_dataset
-from charrnn.text.reader import Progress, silent
+from charrnn.text.reader import ReadingProgress, silent
 from charrnn.text.tokenizer import Tokenizer
 
 Starts = NDArray[np.uint64]  # positions at which documents start
@@ -59,7 +59,7 @@ def text_files(run: RunDir) -> dict[str, list[str]]:
 
 
 def read_dataset(
-    run: RunDir, options: TextOptions | None = None, progress: Progress = silent
+    run: RunDir, options: TextOptions | None = None, progress: ReadingProgress = silent
 ) -> Dataset:
     """Return the dataset that a run was trained on, made again from its files.
 

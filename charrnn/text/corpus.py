@@ -29,7 +29,7 @@ from charrnn.text.find_files import find
 from charrnn.text.mojibake import MojibakeDetector
 from charrnn.text.oddities import Issue
 from charrnn.text.pair_lines import split_pairs
-from charrnn.text.reader import Progress, Reader, UndecidedError, silent
+from charrnn.text.reader import Reader, ReadingProgress, UndecidedError, silent
 from charrnn.text.sources import Source
 from charrnn.text.utf8 import CodePointCounter, code_points
 
@@ -125,7 +125,7 @@ class Corpus:
         separator = self.reading.document_separator.encode()
         return any(separator in piece.data for piece in self.pieces())
 
-    def pieces(self, progress: Progress = silent, what: str = "reading") -> Iterator[Piece]:
+    def pieces(self, progress: ReadingProgress = silent, what: str = "reading") -> Iterator[Piece]:
         """Read the text again.
 
         Raises:
@@ -145,7 +145,7 @@ class Corpus:
 
 
 def read(
-    paths: Sequence[str | Path], reading: Reading | None = None, progress: Progress = silent
+    paths: Sequence[str | Path], reading: Reading | None = None, progress: ReadingProgress = silent
 ) -> Corpus:
     """Read files (folders, patterns, ``-`` for standard input) one after another, as one text.
 

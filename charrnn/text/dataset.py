@@ -37,7 +37,7 @@ from charrnn.text import tokenizer as tokenizers
 from charrnn.text.corpus import Corpus
 from charrnn.text.id_file import IdWriter, map_numbers, verify
 from charrnn.text.manifest import MANIFEST
-from charrnn.text.reader import Progress, silent
+from charrnn.text.reader import ReadingProgress, silent
 from charrnn.text.split import PARTS, Leak, Splitter
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Size, Tokenizer
 from charrnn.text.tokenizer.sentencepiece import DEFAULT_PIECES, DEFAULT_VOCAB_SIZE
@@ -113,7 +113,7 @@ def make(
     test: Corpus | None = None,
     *,
     folder: Path | None = None,
-    progress: Progress = silent,
+    progress: ReadingProgress = silent,
 ) -> Dataset:
     """Make the dataset of `corpus` in `folder`, or in the cache if it is not there already.
 
@@ -153,7 +153,7 @@ class _Builder:
     options: TextOptions
     valid: Corpus | None
     test: Corpus | None
-    progress: Progress
+    progress: ReadingProgress
 
     def texts(self) -> dict[str, Corpus]:
         given = {"corpus": self.corpus, "valid": self.valid, "test": self.test}

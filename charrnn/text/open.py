@@ -22,7 +22,7 @@ from charrnn.text.dataset import Dataset
 from charrnn.text.manifest import is_dataset
 from charrnn.text.named import registry
 from charrnn.text.notices import Notify
-from charrnn.text.reader import Progress, silent
+from charrnn.text.reader import ReadingProgress, silent
 
 Name = str | PathLike[str]
 FILES_ONLY = ("encoding", "errors", "include", "exclude", "max_unpacked")  # of `Reading`
@@ -65,7 +65,7 @@ def read_corpus(
     reading: Reading | None = None,
     *,
     notify: Notify = ignore,
-    progress: Progress = silent,
+    progress: ReadingProgress = silent,
     oddities: bool = True,
 ) -> Corpus:
     """Read files, or a named corpus, as one text.
@@ -111,7 +111,7 @@ def read_for(
     given: Mapping[str, Any] | None = None,
     *,
     notify: Notify = ignore,
-    progress: Progress = silent,
+    progress: ReadingProgress = silent,
 ) -> Corpus:
     """Read a text for a model as the text of its training was read.
 
@@ -144,7 +144,7 @@ def texts_of(
     given: Iterable[str] = (),
     *,
     notify: Notify = ignore,
-    progress: Progress = silent,
+    progress: ReadingProgress = silent,
 ) -> Texts:
     """Read a text and its validation and test texts, or load the dataset that `names` names.
 
@@ -190,7 +190,7 @@ def texts_of_string(
     given: Iterable[str] = (),
     *,
     notify: Notify = ignore,
-    progress: Progress = silent,
+    progress: ReadingProgress = silent,
 ) -> Texts:
     """Make a text of a string, and read its validation and test texts.
 
@@ -224,7 +224,7 @@ def _held_out(
     test: Name | None,
     options: TextOptions,
     notify: Notify,
-    progress: Progress,
+    progress: ReadingProgress,
 ) -> tuple[Corpus | None, Corpus | None]:
     """Read the separate validation and test texts that are named."""
 
@@ -245,7 +245,7 @@ def dataset_of(
     folder: Path | None = None,
     *,
     notify: Notify = ignore,
-    progress: Progress = silent,
+    progress: ReadingProgress = silent,
 ) -> Dataset:
     """Return the dataset of texts, made now or found in the cache, or the dataset that is named.
 

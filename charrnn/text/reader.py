@@ -23,7 +23,7 @@ class UndecidedError(Exception):
 
 
 # Called with what is being done, the bytes done, and the bytes in total.
-Progress = Callable[[str, int, int], None]
+ReadingProgress = Callable[[str, int, int], None]
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -43,7 +43,7 @@ class Reader:
         self,
         sources: Sequence[Source],
         reading: Reading,
-        progress: Progress,
+        progress: ReadingProgress,
         what: str,
         *,
         keep_mark: bool = False,

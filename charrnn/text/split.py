@@ -13,7 +13,7 @@ from charrnn.config import TextOptions, escape
 from charrnn.errors import CorpusError, counted
 from charrnn.text.corpus import Corpus
 from charrnn.text.documents import Piece
-from charrnn.text.reader import Progress
+from charrnn.text.reader import ReadingProgress
 from charrnn.text.utf8 import count_characters
 
 PARTS = ("train", "valid", "test")
@@ -142,7 +142,7 @@ class Splitter:
                 "--document-separator, or split by position"
             )
 
-    def pieces(self, progress: Progress, what: str) -> Iterator[tuple[str, Piece]]:
+    def pieces(self, progress: ReadingProgress, what: str) -> Iterator[tuple[str, Piece]]:
         """Yield all pieces of the corpus, each with its part."""
         pieces = self._corpus.pieces(progress, what)
         if self._cuts is not None:

@@ -18,7 +18,7 @@ from charrnn.run_dir import RunDir
 from charrnn.text import dataset, streams
 from charrnn.text.dataset import Dataset
 from charrnn.text.open import Texts
-from charrnn.text.reader import Progress, silent
+from charrnn.text.reader import ReadingProgress, silent
 from charrnn.training.events import Values
 from charrnn.training.plan import Plan
 from charrnn.training.stream_batches import StreamBatches
@@ -59,7 +59,7 @@ class Setup:
         return Validation(self.data.valid, self.data.tokenizer, self.documents("valid"))
 
 
-def dataset_of(texts: Texts, options: TrainOptions, progress: Progress = silent) -> Dataset:
+def dataset_of(texts: Texts, options: TrainOptions, progress: ReadingProgress = silent) -> Dataset:
     """Return the dataset of texts, or the one that was prepared before."""
     if isinstance(texts.corpus, Dataset):
         return texts.corpus
