@@ -202,11 +202,11 @@ class _Watch:
                 texts = opening.texts_of_string(text, *where, **callbacks)
             else:
                 texts = opening.texts_of(names, *where, **callbacks)
-            from charrnn.training.setup import dataset_of
+            from charrnn.training.setup import make_dataset
 
             if run.resume:  # the run knows how its texts were tokenized
                 return texts
-            return opening.Texts(dataset_of(texts, options, progress))
+            return opening.Texts(make_dataset(texts, options, progress))
 
     def read_again(self, asked: Recipe, options: TrainOptions) -> Dataset:
         """Read the texts of the run that is repeated."""

@@ -20,7 +20,7 @@ from charrnn.run_dir import lock
 from charrnn.run_dir.find import RUNS, runs_in
 from charrnn.run_dir.folder import DIVERGED, INTERRUPTED, RunDir
 
-State = Literal["running", "stopped", "finished", "diverged"]
+RunState = Literal["running", "stopped", "finished", "diverged"]
 T = TypeVar("T")
 TOY_STEPS = 300  # a training of fewer steps was a try
 FAR = 0.1  # nats per character by which one model is far better than another
@@ -55,7 +55,7 @@ class Account:
 
     name: str
     run_dir: str
-    state: State
+    state: RunState
     date: str
     text: str | None
     text_sha256: str | None
@@ -143,7 +143,7 @@ def better_than_newest() -> tuple[Account, str] | None:
     return None
 
 
-def _state(run: RunDir, summary: Mapping[str, Any]) -> State:
+def _state(run: RunDir, summary: Mapping[str, Any]) -> RunState:
     if lock.is_held(run):
         return "running"
     stopped_by = summary.get("stopped_by")

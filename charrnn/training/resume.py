@@ -28,8 +28,8 @@ from charrnn.training.run_description import Past, Record
 from charrnn.training.setup import (
     Setup,
     choose_kernel,
-    dataset_of,
     initial_values,
+    make_dataset,
     make_trainer,
 )
 from charrnn.training.start import begin
@@ -149,7 +149,7 @@ def _restored(
     if is_own_cell(earlier.plan.model.cell):
         needed_cell.check_options(run_dir.model, earlier.plan.model.cell, given.get("cell"))
     given = change_rules.validated(earlier, given)
-    data = dataset_of(texts, earlier.options)
+    data = make_dataset(texts, earlier.options)
     change_rules.check(earlier, given, data, texts.words, str(run_dir.path))
     options, train, changes = change_rules.changed(earlier, given)
     plan = replace(earlier.plan, train=train)

@@ -59,7 +59,9 @@ class Setup:
         return Validation(self.data.valid, self.data.tokenizer, self.documents("valid"))
 
 
-def dataset_of(texts: Texts, options: TrainOptions, progress: ReadingProgress = silent) -> Dataset:
+def make_dataset(
+    texts: Texts, options: TrainOptions, progress: ReadingProgress = silent
+) -> Dataset:
     """Return the dataset of texts, or the one that was prepared before."""
     if isinstance(texts.corpus, Dataset):
         return texts.corpus

@@ -32,8 +32,8 @@ from charrnn.training.run_description import Past
 from charrnn.training.setup import (
     Setup,
     choose_kernel,
-    dataset_of,
     initial_values,
+    make_dataset,
     make_trainer,
 )
 from charrnn.training.stream_batches import StreamBatches
@@ -142,7 +142,7 @@ def _setup(
     Raises:
         InputError: it cannot be done.
     """
-    data = dataset_of(texts, options)
+    data = make_dataset(texts, options)
     if data.reading.items and not options.items:  # a dataset of items
         options = replace(options, items=data.reading.items)
     if model and model.reading.documents_apart and len(data.documents["train"]) < 2:
