@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -79,10 +79,10 @@ class Generator:
         """
         options = EngineOptions(weights=weights, threads=threads, device=device)
         self.config, self.training = model.config, model.training
-        self.tokenizer, self.reading = model.tokenizer, model.reading
+        self.tokenizer, self.reading = model.written, model.reading
         self._model, notices = model, notify or _warn
         self._selector = EngineSelector(model.config, model.values, options, notify or ignore)
-        given = (self._selector, model.tokenizer, model.reading, model.config.start_token)
+        given = (self._selector, self.tokenizer, model.reading, model.config.start_token)
         self._reader, self._scorer = PromptReader(*given, notices), TextScorer(*given)
         self._writer = Writer(*given[:2], self._reader.known_separator, notices)
 
@@ -116,14 +116,18 @@ class Generator:
         prompt: str | Prompted,
         after: Prompted | None = None,
         progress: Watch = _silent,
+        *,
+        source: str | None = None,
     ) -> Prompted:
         """Read a prompt, which may be empty, after the start token or what was read before it.
 
         The result can be passed wherever a prompt can, any number of times; `read` returns it as it
         is. Characters that the model does not know raise PromptError. A model of separate documents
         begins anew after each separator. `progress` is called every 256 tokens with the number read
-        so far; it may raise.
+        so far; it may raise. A model of pairs answers `source`.
         """
+        if source is not None:
+            after = self._reader.read_sources([source], "error")
         return self._reader.read(prompt, after, progress)
 
     def after(self, prompted: Prompted, sample: Sample) -> Prompted:
@@ -229,6 +233,25 @@ class Generator:
         """
         made = _one_of(config, BeamConfig, BEAMS.check("beams", options))
         return self._writer.beams(self._reader.read_any(prompt, made.unknown), made, write)
+
+    @BEAM.document
+    def answer(self, source: str, prompt: str = "", **options: Unpack[BeamKeywords]) -> Sample:
+        """Return the answer of a model of pairs that beam search finds, beginning with `prompt`."""
+        return next(self.answers([source], BeamConfig(**BEAM.check("answer", options)), prompt))[0]
+
+    def answers(
+        self,
+        sources: Iterable[str],
+        config: SampleConfig | BeamConfig | None = None,
+        prompt: str = "",
+    ) -> Iterator[list[Sample]]:
+        """Return an iterator of the answers to each source; `config` says how, and how many."""
+        made = config or BeamConfig()
+
+        def read(sources: Sequence[str]) -> Prompted:
+            return self._reader.read_any(prompt, made.unknown, sources)
+
+        return self._writer.answers(sources, read, made)
 
     def score(self, text: str, *, exact: bool = False) -> Score:
         """Return how well the model predicts a text: nats, bpc, bits per byte.

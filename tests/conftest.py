@@ -149,6 +149,21 @@ def make_model() -> Callable[..., Model]:
 
 
 @pytest.fixture
+def make_pair_model() -> Callable[..., Model]:
+    """Return `make_pair_model("abc", context=..., seed=...)`: a random model of pairs."""
+
+    def make(symbols: str = "abc", seed: int = 10, scale: float = 1.2, **config: Any) -> Model:
+        tokenizer = CharTokenizer.from_texts(symbols)
+        form = {"encoder": "bidirectional", "context": "attention", "num_layers": 2}
+        architecture = {"hidden_size": 6, "embedding_size": 3, **form, **config}
+        made = ModelConfig(tokenizer.vocab_size + 1, **architecture)
+        reading = {"reading": {"newline": "lf", "pairs": True}}
+        return Model(made, tokenizer, random_values(made, seed, scale), reading)
+
+    return make
+
+
+@pytest.fixture
 def tiny_model(make_model: Callable[..., Model]) -> Model:
     """Return a two-layer LSTM over seven characters with random weights."""
     return make_model("helo w\n", num_layers=2)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.display.scores import score_lines
+from charrnn.cli.pair_evaluation import PairEvaluation, evaluate_pairs
 from charrnn.cli.shared import note
 from charrnn.cli.texts import read_for
 from charrnn.config import EngineOptions
@@ -115,8 +116,11 @@ class Evaluator:
             )
         if self.dynamic and self.exact:
             raise OptionError("--dynamic always reads in one stream: leave out --exact")
+        if self.model.config.encoder and (self.dynamic or self.exact):
+            option = "--dynamic" if self.dynamic else "--exact"
+            raise OptionError(f"{option} is for texts, and this is a model of pairs: leave it out")
 
-    def file(self, file: Path, given: Mapping[str, Any]) -> Evaluation:
+    def file(self, file: Path, given: Mapping[str, Any]) -> Evaluation | PairEvaluation:
         """Score a file, read as the text of the training was.
 
         Args:
@@ -131,7 +135,8 @@ class Evaluator:
 
         reading = self.model.reading
         text = read_for(reading, [str(file)], given)
-        apart = reading.documents_apart or bool(text.reading.document_separator)
+        pairs, separator = reading.pairs, text.reading.document_separator
+        apart = pairs or reading.documents_apart or bool(separator)
         if apart and self.dynamic:
             note("--dynamic reads a text as one: the model was trained on documents apart")
         try:
@@ -140,7 +145,7 @@ class Evaluator:
         except PromptError as error:
             raise PromptError(f"{file}: {error.message}") from None
 
-    def part(self, part: str) -> Evaluation:
+    def part(self, part: str) -> Evaluation | PairEvaluation:
         """Score a part of the text that the model was trained on: train, valid or test.
 
         Raises:
@@ -148,7 +153,8 @@ class Evaluator:
         """
         from charrnn.run_dir import held_out
 
-        apart = self.model.reading.documents_apart
+        reading = self.model.reading
+        apart = reading.pairs or reading.documents_apart
         if apart and self.dynamic:
             raise OptionError(
                 "--dynamic reads a text as one, and this model was trained on documents apart: "
@@ -157,8 +163,11 @@ class Evaluator:
         ids, documents = held_out(self.path, self.model.tokenizer, part)
         return self._score(ids, documents if apart else None)
 
-    def _score(self, ids: Ids, documents: Starts | None = None) -> Evaluation:
-        """Score ids (N,), each document from the zero state if their starts are given."""
+    def _score(self, ids: Ids, documents: Starts | None = None) -> Evaluation | PairEvaluation:
+        """Score ids (N,), each document from the zero state if their starts are given.
+
+        Of a model of pairs, the ids and documents are those of the pairs.
+        """
         from charrnn import scoring
         from charrnn.generator import Generator
         from charrnn.inference.engine import check_finite
@@ -167,6 +176,11 @@ class Evaluator:
         if self.dynamic:
             return Evaluation(self._dynamic(ids), kind, weights, dynamic=True)
         generator = Generator(self.model, weights=weights, threads=threads, notify=note)
+        if self.model.config.encoder:
+            from charrnn.text.pairs import PairPart
+
+            assert documents is not None
+            return evaluate_pairs(generator, PairPart(ids, documents))
         score, rounding = generator.score_ids(ids, exact=self.exact, documents=documents), None
         if weights != "float32":
             unrounded = Generator(self.model, threads=threads, notify=note)

@@ -55,6 +55,13 @@ class PromptOptions(Options):
     prompts: Path | None = path(
         "Continue each line of this file; - is standard input.", shown="none"
     )
+    source: str | None = string(
+        None, "Models of pairs: the source to answer; the prompt begins the answer.", shown="none"
+    )
+    source_file: Path | None = path(
+        "Models of pairs: answer each line of this file, one answer a line; - is standard input.",
+        shown="none",
+    )
     no_prompt: bool = switch("Leave the prompt out of the output.")
     load_state: Path | None = path(
         "Continue from a saved state, with its random numbers unless --seed is given.",
@@ -68,6 +75,11 @@ class PromptOptions(Options):
         super().__post_init__()
         if self.save_state is not None and self.prompts is not None:
             raise OptionError("--save-state saves the state after one text: leave out --prompts")
+
+    @property
+    def has_source(self) -> bool:
+        """Whether a source is to be answered."""
+        return self.source is not None or self.source_file is not None
 
 
 @dataclass(frozen=True)
@@ -117,11 +129,11 @@ def prompts_of(argument: str | None, options: PromptOptions, model: ModelReading
     if options.prompts is not None:
         return _prompts_in(options.prompts, model)
     if options.prompt_file is not None:
-        return [_content("--prompt-file", options.prompt_file, model)]
+        return [content("--prompt-file", options.prompt_file, model)]
     prompt = options.prompt if argument is None else argument
     if prompt is None:
         return [_piped(model)]
-    return [_content("--prompt", Path("-"), model) if prompt == "-" else prompt]
+    return [content("--prompt", Path("-"), model) if prompt == "-" else prompt]
 
 
 def load_state(generator: Generator, options: PromptOptions) -> Prompted | None:
@@ -219,7 +231,7 @@ def _check_argument(argument: str | None) -> None:
 
 
 def _prompts_in(file: Path, model: ModelReading) -> list[str]:
-    text = _content("--prompts", file, model)
+    text = content("--prompts", file, model)
     if not text:
         raise PromptError(f"--prompts {file} is empty: write one prompt on each line")
     from charrnn.text import line_ends
@@ -227,7 +239,7 @@ def _prompts_in(file: Path, model: ModelReading) -> list[str]:
     return [line_ends.without_end(line) for line in line_ends.split(text)]
 
 
-def _content(option: str, file: Path, model: ModelReading) -> str:
+def content(option: str, file: Path, model: ModelReading) -> str:
     """Return the exact text of a file; ``-`` is standard input."""
     if str(file) == "-":
         if sys.stdin.isatty():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from charrnn.config import MAX_LENGTH, BeamConfig, SampleConfig, new_seed
 from charrnn.decoding import sampler, vocabulary
-from charrnn.decoding.beam import beam_search
+from charrnn.decoding.beam import beam_search, beam_searches
+from charrnn.decoding.hypotheses import Hypothesis
 from charrnn.decoding.output_text import OutputText, Sample, Write, output_text
 from charrnn.decoding.sampler import Sampler
 from charrnn.decoding.vocabulary import ConstraintCache
@@ -20,6 +22,7 @@ from charrnn.text.tokenizer import Tokenizer
 
 # Texts that are written for each one that is wanted, if some may not be returned; and at least.
 _TRIES, _MIN_TRIES = 50, 500
+_ROWS = 1024  # answers that are written side by side, at most
 Accept = Callable[[str], bool]  # whether a text may be returned
 
 
@@ -125,9 +128,7 @@ class Writer:
         `write` gets characters of the best one as soon as no later step can change them.
         """
         config = replace(config, stop=self._stops(config))
-        best, seed = self._text(config, write), None
-        if config.stochastic:
-            seed = new_seed() if config.seed is None else config.seed
+        best, seed = self._text(config, write), _seed(config)
         hypotheses = beam_search(
             self._selector.engine,
             read.logits,
@@ -140,14 +141,63 @@ class Writer:
         )
         best.show(hypotheses[0].ids[best.num_tokens :])
         best.finish(None)
+        return self._beam_samples(read, config, hypotheses, seed)
+
+    def _beam_samples(
+        self, read: Prompted, config: BeamConfig, found: list[Hypothesis], seed: int | None
+    ) -> list[Sample]:
+        """Return hypotheses as samples."""
         samples = []
-        for hypothesis in hypotheses:
+        for hypothesis in found:
             text = self._text(config, unwatched)
             text.show(hypothesis.ids)
             sample = text.finish(seed)
             finished_by = "stop" if sample.finished_by == "stop" else hypothesis.ended
             samples.append(replace(sample, log_prob=hypothesis.log_prob, finished_by=finished_by))
         return self._with_prompt(read, samples)
+
+    def answers(
+        self,
+        sources: Iterable[str],
+        read: Callable[[Sequence[str]], Prompted],
+        config: SampleConfig | BeamConfig,
+    ) -> Iterator[list[Sample]]:
+        """Yield the answers to each source, in order; many sources are answered side by side.
+
+        Args:
+            sources: any number of them.
+            read: returns the states before the answers to some sources.
+            config: how an answer is chosen, and how many for each source.
+        """
+        config = replace(config, stop=self._stops(config), seed=_seed(config))
+        rows = config.width if isinstance(config, BeamConfig) else config.num_samples
+        left, first = iter(sources), 0
+        while batch := list(islice(left, max(1, _ROWS // rows))):
+            if isinstance(config, BeamConfig):
+                yield from self._searched(read(batch), config, first)
+            else:
+                yield from self._sampled(read(batch), config, first)
+            first += len(batch)
+
+    def _sampled(self, read: Prompted, config: SampleConfig, first: int) -> Iterator[list[Sample]]:
+        """Yield the random answers to sources that were read, before which there are `first`."""
+        each = config.num_samples
+        written = self.samples(read, config, first=first * each)
+        yield from (written[row : row + each] for row in range(0, len(written), each))
+
+    def _searched(self, read: Prompted, config: BeamConfig, first: int) -> Iterator[list[Sample]]:
+        """Yield the answers that beam search finds, likewise."""
+        seed, numbers = config.seed, range(first, first + len(read.logits))
+        found = beam_searches(
+            self._selector.engine,
+            read.logits,
+            read.state,
+            config,
+            stops=vocabulary.stop_ids(self._tokenizer, config.stop),
+            constraint=self._constraints.get(config.limits, config.length),
+            rngs=None if seed is None else [sampler.generator(seed, row) for row in numbers],
+        )
+        yield from (self._beam_samples(read, config, each, seed) for each in found)
 
     def _text(self, config: BeamConfig, write: Write) -> OutputText:
         stop, keep = config.stop, config.keep_stop
@@ -162,6 +212,13 @@ class Writer:
     def _with_prompt(self, read: Prompted, samples: list[Sample]) -> list[Sample]:
         prompt = self._tokenizer.decode(read.ids.tolist())
         return [replace(sample, prompt=prompt) for sample in samples]
+
+
+def _seed(config: SampleConfig | BeamConfig) -> int | None:
+    """Return the seed of texts that are random, given or new; None of a search that is not."""
+    if isinstance(config, BeamConfig) and not config.stochastic:
+        return None
+    return new_seed() if config.seed is None else config.seed
 
 
 class SampleBatch:
@@ -186,8 +243,8 @@ class SampleBatch:
 
         Args:
             tokenizer: of the model.
-            prompt: what was read before the texts.
-            config: number and length of the texts, and how their tokens are chosen.
+            prompt: what was read before the texts, of one source or of several.
+            config: number and length of the texts after each, and how their tokens are chosen.
             constraints: those of the model.
             write: gets the first text's characters as they are generated.
             first: how many texts of this seed there are before.
@@ -195,7 +252,7 @@ class SampleBatch:
         given = prompt.seed if config.seed is None else config.seed
         seed = new_seed() if given is None else given
         drawn = prompt.drawn if seed == prompt.seed else 0
-        rows = range(first, first + config.num_samples)
+        rows = range(first, first + len(prompt.logits) * config.num_samples)
         self._prompt = prompt
         self._seed = seed if config.temperature else None  # None: nothing is random
         self._max_tokens, length = vocabulary.max_tokens_and_characters(tokenizer, config)

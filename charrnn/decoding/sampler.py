@@ -187,7 +187,8 @@ def write(
         RunError: the network's numbers overflow.
     """
     rows = np.arange(len(texts))
-    logits, state = logits[rows * 0], network.select(state, rows * 0)
+    prompts = np.repeat(np.arange(len(logits)), len(texts) // len(logits))
+    logits, state = logits[prompts], network.select(state, prompts)
     count = _FIRST_COUNT
     while length > 0 and len(rows):
         count = min(count, length)

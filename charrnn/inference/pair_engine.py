@@ -77,7 +77,7 @@ class PairEngine(NumpyEngine):
         Raises:
             PromptError: always.
         """
-        raise PromptError("this model writes an answer to a source: give one with --source")
+        raise PromptError("this model answers sources: use 'charrnn beam --source TEXT'")
 
     @np.errstate(all="ignore")
     def encode(self, sources: Ids, lengths: Integers) -> State:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from charrnn.arrays import Integers
 from charrnn.config import ModelReading
-from charrnn.errors import PromptError
+from charrnn.errors import PromptError, excerpt
 from charrnn.inference.engine import Engine, check_finite
+from charrnn.inference.pair_engine import PairEngine
 from charrnn.inference.select import EngineSelector
 from charrnn.model.saved_state import Prompted
 from charrnn.text import line_ends, unknown_symbols
 from charrnn.text.notices import Notify
+from charrnn.text.pair_batches import padded
 from charrnn.text.tokenizer import Tokenizer
 
 _WINDOW = 256  # tokens read at a time
@@ -94,6 +96,30 @@ class PromptReader:
         start = Prompted(logits, state)
         return replace(start, seed=before.seed, drawn=before.drawn) if before else start
 
+    def read_sources(self, sources: Sequence[str], unknown: str) -> Prompted:
+        """Return the states before the targets of sources, one row for each.
+
+        Args:
+            sources: in any characters; see `readable`.
+            unknown: what happens to characters that the model does not know.
+
+        Raises:
+            PromptError: a source is empty, or the model goes on with a text.
+        """
+        engine = self._selector.engine
+        if not isinstance(engine, PairEngine):
+            raise PromptError(
+                "this model goes on with a text: a source is for models of pairs ('charrnn train "
+                "--pairs'); give a prompt instead"
+            )
+        read = [self._tokenizer.encode(self.readable(source, unknown)) for source in sources]
+        for source, ids in zip(sources, read, strict=True):
+            if not len(ids):
+                raise PromptError(f"the source '{excerpt(source)}' is empty: nothing can answer it")
+        lengths = np.array([len(ids) for ids in read])
+        starts = np.full(len(read), self._start_token)
+        return Prompted(*engine.step(starts, engine.encode(padded(read, 0), lengths)))
+
     def read(
         self,
         prompt: str | Prompted,
@@ -123,11 +149,13 @@ class PromptReader:
             before = self.start(before)
         return _read_ids(self._selector.engine, ids, before or self.start(), progress)
 
-    def read_any(self, prompt: str | Prompted, unknown: str) -> Prompted:
-        """Return the state after a prompt in any characters; see `readable`."""
+    def read_any(
+        self, prompt: str | Prompted, unknown: str, sources: Sequence[str] | None = None
+    ) -> Prompted:
+        """Return the state after a prompt in any characters, which answers sources, if given."""
         if isinstance(prompt, str):
             prompt = self.readable(prompt, unknown)
-        return self.read(prompt)
+        return self.read(prompt, None if sources is None else self.read_sources(sources, unknown))
 
     def read_sample(
         self, ids: Integers, seed: int | None, before: Prompted, *, stopped: bool
@@ -158,12 +186,12 @@ def _read_ids(
 ) -> Prompted:
     if len(ids) == 0:
         return before
-    state = before.state
+    state, rows = before.state, len(before.logits)
     for first in range(0, len(ids) - 1, _WINDOW):
         part = ids[first : min(first + _WINDOW, len(ids) - 1)]
-        state = engine.advance(part[:, None], state)
+        state = engine.advance(np.repeat(part[:, None], rows, 1), state)
         progress(first + len(part))
-    logits, state = engine.step(ids[-1:], state)
+    logits, state = engine.step(np.repeat(ids[-1:], rows), state)
     check_finite(logits)
     read, ids = before.read + len(ids), np.concatenate([before.ids, ids])
     return replace(before, logits=logits, state=state, read=read, ids=ids)

@@ -11,6 +11,7 @@ from charrnn.config import EngineOptions, ModelConfig
 from charrnn.errors import OptionError
 from charrnn.inference.engine import Chooser, Engine
 from charrnn.inference.numpy_engine import NumpyEngine
+from charrnn.inference.pair_engine import PairEngine
 from charrnn.model.parameters import Parameters
 from charrnn.storage import machine
 
@@ -51,6 +52,8 @@ class EngineSelector:
         Raises:
             OptionError: there is no such device, or the weights need an engine that fails here.
         """
+        if self._config.encoder:
+            return self._pair_engine()
         try:
             if self._options.device != "cpu":
                 return self._cuda_engine()
@@ -86,6 +89,14 @@ class EngineSelector:
         from charrnn.network.module import choose_device
 
         return CudaEngine(self._config, self._values, choose_device(self._options.device))
+
+    def _pair_engine(self) -> Engine:
+        """Return the engine of a pair model, which runs on the CPU, in float32."""
+        for option, given in (("--device", "device"), ("--weights", "weights")):
+            value, needed = getattr(self._options, given), getattr(EngineOptions, given)
+            if value != needed:
+                raise OptionError(f"{option} {value} is for text models: use {needed}")
+        return PairEngine(self._config, self._values)
 
     def _numpy_engine(self, error: Exception) -> Engine:
         """Return the engine that runs everywhere, unless the options ask for another one."""

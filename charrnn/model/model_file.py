@@ -35,7 +35,7 @@ from charrnn.storage.files import finite, load_json, write_atomically
 from charrnn.storage.format_version import check_format
 from charrnn.storage.tensors import Header, Spec
 from charrnn.text import tokenizer as tokenizers
-from charrnn.text.tokenizer import Tokenizer
+from charrnn.text.tokenizer import EndingTokenizer, Tokenizer
 
 FORMAT_VERSION = 1
 MODEL_NAME = "model.safetensors"
@@ -59,6 +59,11 @@ class Model:
     tokenizer: Tokenizer
     values: Parameters
     training: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def written(self) -> Tokenizer:
+        """Return what the outputs stand for: in a pair model, the end of a target, too."""
+        return EndingTokenizer(self.tokenizer) if self.config.encoder else self.tokenizer
 
     @property
     def reading(self) -> ModelReading:

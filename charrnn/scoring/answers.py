@@ -85,12 +85,12 @@ class Confusion:
     """How often each label was answered where another one was right.
 
     Attributes:
-        labels: all targets, the most frequent first (K).
+        names: the labels (K), which are all targets, the most frequent first.
         counts: pairs by target (K rows) and answer; the last of the K + 1 columns counts answers
             that are no label.
     """
 
-    labels: tuple[str, ...]
+    names: tuple[str, ...]
     counts: NDArray[np.int64]
 
     @property

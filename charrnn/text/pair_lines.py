@@ -18,8 +18,8 @@ from charrnn.text.documents import Piece
 from charrnn.text.reader import Reader
 
 _PACKED = {".gz", ".bz2", ".xz", ".zst"}
-_ESCAPE = re.compile(rb"\\(.?)", re.DOTALL)
-_ESCAPED = {b"t": b"\t", b"n": b"\n", b"\\": b"\\"}
+_ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
+_ESCAPED = {"t": "\t", "n": "\n", "\\": "\\"}
 
 
 def split_pairs(reader: Reader) -> Iterator[Piece]:
@@ -76,16 +76,30 @@ def _from_tsv(line: bytes) -> tuple[bytes, bytes]:
         if not text:
             raise ValueError(f"the {side} is empty in '{_shown(line)}'")
     if b"\\" in line:
-        source, target = (_ESCAPE.sub(_unescaped, text) for text in fields)
+        source, target = (unescaped(text.decode()).encode() for text in fields)
     return source, target
 
 
-def _unescaped(match: re.Match[bytes]) -> bytes:
-    if match[1] not in _ESCAPED:
-        raise ValueError(
-            rf"'{_shown(match[0])}' is not an escape: write \t, \n, or \\ for a backslash"
-        )
-    return _ESCAPED[match[1]]
+def unescaped(text: str) -> str:
+    """Return what a text of a line stands for.
+
+    Raises:
+        ValueError: a backslash is followed by something else than t, n or a backslash.
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        if match[1] not in _ESCAPED:
+            raise ValueError(rf"'{match[0]}' is not an escape: write \t, \n, or \\ for a backslash")
+        return _ESCAPED[match[1]]
+
+    return _ESCAPE.sub(replaced, text)
+
+
+def escaped(text: str) -> str:
+    """Return a text as it is written in a line, so that `unescaped` gives it back."""
+    for letter, character in reversed(_ESCAPED.items()):
+        text = text.replace(character, f"\\{letter}")
+    return text
 
 
 def _from_json(line: bytes) -> tuple[bytes, bytes]:

@@ -55,7 +55,7 @@ def test_labels_make_a_table() -> None:
     targets = ["a"] * 4 + ["b"] * 2
     made = confusion(["a", "a", "a", "b", "b", "c"], targets)
     assert made is not None
-    assert made.labels == ("a", "b")
+    assert made.names == ("a", "b")
     assert made.counts.tolist() == [[3, 1, 0], [0, 1, 1]]
     assert made.balanced_accuracy == pytest.approx((3 / 4 + 1 / 2) / 2)
 

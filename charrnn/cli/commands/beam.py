@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from charrnn.cli.answering import answer
 from charrnn.cli.display.samples import OutputOptions
 from charrnn.cli.options import configured
 from charrnn.cli.prompt import PromptArgument, PromptOptions
@@ -25,6 +26,9 @@ def beam(
     output: OutputOptions,
 ) -> None:
     """Write the most probable text that beam search finds."""
+    if start.has_source:
+        answer(model, cell, engine, text, start, output, config)
+        return
     if config.stochastic and config.seed is None:
         config = replace(config, seed=new_seed())
     writing = Writing(model, cell, engine, text, start, output, config)

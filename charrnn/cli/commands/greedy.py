@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
+from charrnn.cli.answering import answer
 from charrnn.cli.display.samples import OutputOptions
 from charrnn.cli.options import Only, configured
 from charrnn.cli.prompt import PromptArgument, PromptOptions
@@ -29,6 +30,9 @@ def greedy(
 ) -> None:
     """Write the most likely token at each step; without penalties it soon repeats itself."""
     config = replace(config, temperature=0.0)
+    if start.has_source:
+        answer(model, cell, engine, text, start, output, config)
+        return
     writing = Writing(model, cell, engine, text, start, output, config)
     writing.generator.prepare(config)
     writing.run(lambda opening, _, write: writing.generator.samples(opening.read, config, write))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from charrnn.cli.answering import answer
 from charrnn.cli.display.samples import SampleOutput
 from charrnn.cli.options import configured
 from charrnn.cli.prompt import PromptArgument, PromptOptions
@@ -30,6 +31,9 @@ def sample(
     Options are applied in this order: logit bias; repetition, presence and frequency penalties; no
     repeated n-grams; temperature, top-k, typical, top-p, min-p, XTC, mirostat.
     """
+    if start.has_source:
+        answer(model, cell, engine, text, start, output, config)
+        return
     if start.save_state is not None and config.num_samples > 1:
         raise OptionError("--save-state saves the state after one text: use --num-samples 1")
     if start.save_state is not None and config.mirostat_ent:

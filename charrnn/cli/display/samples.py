@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from charrnn.inspection.text_index import Index, Novelty
 
 FLUSH_SECONDS = 0.02
-_SHOWN = ("text", "seed", "log_prob", "finished_by")
+SHOWN = ("text", "seed", "log_prob", "finished_by")
 SHOWN_RUN = 60  # characters of a copied passage
 Write = Callable[[str], object]
 WriteTexts = Callable[["Opening", int, Write], Sequence["Sample"]]
@@ -62,6 +62,24 @@ class OutputOptions(Options):
     def needs_index(self) -> bool:
         """Whether texts are compared with the training text."""
         return self.novelty
+
+    def check_out(self, *, is_folder: bool = False) -> None:
+        """Refuse an ``--out`` of the wrong kind, or that would replace something without --force.
+
+        Args:
+            is_folder: whether it is to be a folder.
+        """
+        out = self.out
+        if out is None:
+            return
+        if not out.absolute().parent.is_dir():
+            raise OptionError(f"--out {out}: {out.parent} is not a folder: create it first")
+        if out.exists() and out.is_dir() != is_folder:
+            actual, needed = ("file", "folder") if is_folder else ("folder", "file")
+            raise OptionError(f"--out {out} is a {actual}: name a {needed}")
+        replaced = would_replace(out) and not (is_folder and not any(out.iterdir()))
+        if replaced and not self.force:
+            raise OptionError(f"--out {out} exists: choose another name, or use --force")
 
 
 @dataclass(frozen=True)
@@ -130,18 +148,7 @@ class Target:
         return self.options.json
 
     def __post_init__(self) -> None:
-        if self.out is None:
-            return
-        if not self.out.absolute().parent.is_dir():
-            raise OptionError(
-                f"--out {self.out}: {self.out.parent} is not a folder: create it first"
-            )
-        if self.out.exists() and self.out.is_dir() != self.is_folder:
-            actual, needed = ("file", "folder") if self.is_folder else ("folder", "file")
-            raise OptionError(f"--out {self.out} is a {actual}: name a {needed}")
-        replaced = would_replace(self.out) and not (self.is_folder and self._is_empty())
-        if replaced and not self.options.force:
-            raise OptionError(f"--out {self.out} exists: choose another name, or use --force")
+        self.options.check_out(is_folder=self.is_folder)
 
     @property
     def is_folder(self) -> bool:
@@ -152,9 +159,6 @@ class Target:
     def has_headers(self) -> bool:
         """Whether a numbered line is shown above each text: to a person, if texts are long."""
         return self.count > 1 and self.separator != "\n" and not self.as_list
-
-    def _is_empty(self) -> bool:
-        return self.out is not None and not any(self.out.iterdir())
 
     def ending(self, text: str) -> str:
         """Return what is to be written after a text, which may end with a part of it."""
@@ -293,7 +297,7 @@ def _json_fields(written: Written, seconds: float, index: Index | None) -> dict[
     for opening, samples in written:
         for sample in samples:
             fields: dict[str, Any] = {"prompt": opening.prompt} if several else {}
-            fields |= {name: getattr(sample, name) for name in _SHOWN}
+            fields |= {name: getattr(sample, name) for name in SHOWN}
             if index:
                 fields["novelty"] = asdict(index.compare(sample.text))
             described.append(fields)

@@ -1,0 +1,128 @@
+"""Answers of models of pairs: one by one, many side by side, random and searched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from charrnn.config import END, BeamConfig, SampleConfig
+from charrnn.decoding import generation
+from charrnn.errors import OptionError, PromptError
+from charrnn.generator import Generator
+from charrnn.model.model_file import Model
+
+MakeModel = Callable[..., Model]
+SOURCES = ["abc", "a", "ca", "bbbb", "acab"]
+WAYS: list[SampleConfig | BeamConfig] = [
+    SampleConfig(temperature=0.0, length=12),
+    SampleConfig(seed=3, length=12, num_samples=2),
+    BeamConfig(width=3, length=12, num_return=2),
+    BeamConfig(width=3, length=12, stochastic=True, seed=5),
+]
+
+
+@pytest.mark.parametrize("config", WAYS, ids=lambda config: type(config).__name__)
+@pytest.mark.parametrize("rows", [1, 7, 1000])
+def test_an_answer_is_the_same_alone_and_among_others(
+    make_pair_model: MakeModel,
+    monkeypatch: pytest.MonkeyPatch,
+    config: SampleConfig | BeamConfig,
+    rows: int,
+) -> None:
+    generator = Generator(make_pair_model())
+    expected = list(generator.answers(SOURCES, config))
+    assert len({found[0].text for found in expected}) > 1
+    monkeypatch.setattr(generation, "_ROWS", rows)
+    found = list(generator.answers(iter(SOURCES), config))
+    assert [[each.text for each in some] for some in found] == [
+        [each.text for each in some] for some in expected
+    ]
+    for some, others in zip(found, expected, strict=True):
+        for each, other in zip(some, others, strict=True):
+            assert each.log_prob == pytest.approx(other.log_prob, abs=1e-4)
+
+
+def test_an_answer_ends_where_the_model_ends_it(make_pair_model: MakeModel) -> None:
+    generator = Generator(make_pair_model())
+    samples = next(generator.answers(["ab"], SampleConfig(seed=1, num_samples=50, length=40)))
+    ended = [sample for sample in samples if sample.finished_by == "stop"]
+    assert len(ended) > 10
+    for sample in ended:
+        assert sample.ids[-1] == generator.config.end_token
+        assert END not in sample.text
+        assert len(sample.text) == len(sample.ids) - 1
+
+
+def test_the_best_answer_has_its_score(make_pair_model: MakeModel) -> None:
+    model = make_pair_model()
+    generator = Generator(model)
+    best = generator.answer("cab", width=40, length=6)
+    read = generator.read("", source="cab")
+    total, state, logits = 0.0, read.state, read.logits
+    from charrnn.decoding.step import log_softmax
+
+    for token in best.ids:
+        total += float(log_softmax(logits)[0, token])
+        logits, state = generator.engine.step(_row(token), state)
+    assert best.log_prob == pytest.approx(total, abs=1e-4)
+
+
+def _row(token: int) -> Any:
+    import numpy as np
+
+    return np.array([token])
+
+
+def test_a_prompt_begins_the_answer(make_pair_model: MakeModel) -> None:
+    generator = Generator(make_pair_model())
+    answers = list(generator.answers(["ab", "c"], SampleConfig(temperature=0.0, length=5), "cab"))
+    for source, (sample,) in zip(["ab", "c"], answers, strict=True):
+        assert sample.prompt == "cab"
+        alone = generator.samples(
+            generator.read("cab", source=source), SampleConfig(temperature=0.0, length=5)
+        )
+        assert sample.text == alone[0].text
+
+
+def test_patterns_and_limits_hold_for_answers(make_pair_model: MakeModel) -> None:
+    generator = Generator(make_pair_model())
+    for config in (SampleConfig(regex="(ab|c)+", seed=2, length=9), BeamConfig(regex="c[ab]{2}")):
+        for (sample,) in generator.answers(SOURCES, config):
+            assert re.fullmatch(str(config.limits.regex), sample.text)
+    for (sample,) in generator.answers(SOURCES, SampleConfig(forbid="a", seed=2, length=30)):
+        assert "a" not in sample.text
+
+
+def test_unknown_characters_of_a_source_are_replaced(make_pair_model: MakeModel) -> None:
+    notices: list[str] = []
+    generator = Generator(make_pair_model(), notify=notices.append)
+    accented = next(generator.answers(["áb"], BeamConfig(length=8)))[0]
+    assert accented.text == generator.answer("ab", length=8).text
+    assert "'á' (U+00E1) -> 'a'" in notices[0]
+    with pytest.raises(PromptError, match="never seen"):
+        generator.read("", source="áb")
+
+
+def test_a_source_goes_with_a_model_of_pairs_and_a_text_with_others(
+    make_pair_model: MakeModel, make_model: MakeModel
+) -> None:
+    with pytest.raises(PromptError, match="goes on with a text"):
+        Generator(make_model("abc")).answer("a")
+    pairs = Generator(make_pair_model())
+    with pytest.raises(PromptError, match="answers sources"):
+        pairs.sample("a")
+    with pytest.raises(PromptError, match="the source '' is empty"):
+        pairs.answer("")
+    with pytest.raises(OptionError, match="text models"):
+        _ = Generator(make_pair_model(), weights="int8").engine
+
+
+@pytest.mark.parametrize(
+    "form", [{"context": "fixed"}, {"encoder": "forward", "seed": 6}, {"cell": "gru"}]
+)
+def test_every_form_answers(make_pair_model: MakeModel, form: dict[str, Any]) -> None:
+    generator = Generator(make_pair_model(**form))
+    assert len({generator.answer(source, length=8).ids for source in SOURCES}) > 1
