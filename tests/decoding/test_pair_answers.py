@@ -120,9 +120,8 @@ def test_a_source_goes_with_a_model_of_pairs_and_a_text_with_others(
         _ = Generator(make_pair_model(), weights="int8").engine
 
 
-@pytest.mark.parametrize(
-    "form", [{"context": "fixed"}, {"encoder": "forward", "seed": 6}, {"cell": "gru"}]
-)
+@pytest.mark.parametrize("form", [{"context": "fixed"}, {"encoder": "forward"}, {"cell": "gru"}])
 def test_every_form_answers(make_pair_model: MakeModel, form: dict[str, Any]) -> None:
     generator = Generator(make_pair_model(**form))
-    assert len({generator.answer(source, length=8).ids for source in SOURCES}) > 1
+    answers = [generator.answer(source, length=8) for source in SOURCES]
+    assert len({round(answer.log_prob, 4) for answer in answers}) == len(SOURCES)
