@@ -90,6 +90,12 @@ class TrainKeywords(TypedDict, total=False):
     False."""
     embedding_size: int | None
     """E, size of the token embedding; 0 means one-hot. Default: planned."""
+    encoder: Literal["bidirectional", "forward"] | None
+    """With `pairs`: how the source is read, in both directions or forward. Default:
+    bidirectional."""
+    context: Literal["attention", "fixed"] | None
+    """With `pairs`: what each step of the target sees of the source, its end (fixed) or also a
+    weighted mean of all of it (attention). Default: attention."""
     init: Literal["auto", "orthogonal", "glorot", "he"]
     """Initial weights: auto (what suits the cell), orthogonal, glorot or he. Default: 'auto'."""
     forget_bias: float | None

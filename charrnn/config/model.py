@@ -34,8 +34,8 @@ CellName = Literal[
     "gru",
     "gru-reset-after",
 ]
-EncoderName = Literal["", "forward", "bidirectional"]
-ContextName = Literal["", "fixed", "attention"]
+EncoderName = Literal["bidirectional", "forward"]
+ContextName = Literal["attention", "fixed"]
 _OWN_CELL = re.compile(r"[A-Za-z][\w-]{0,63}@[0-9a-f]{64}", re.ASCII)
 MAX_SIZE = 2**16
 MAX_SYMBOLS = 0x110000
@@ -153,10 +153,10 @@ class ModelConfig(Form, _Sizes):
     """
 
     encoder: str = choice(
-        EncoderName, "", "How the source of a pair is read.", panel=NETWORK, omit=True
+        Literal["", EncoderName], "", "How the source of a pair is read.", panel=NETWORK, omit=True
     )
     context: str = choice(
-        ContextName, "", "What the decoder sees of the source.", panel=NETWORK, omit=True
+        Literal["", ContextName], "", "What the decoder sees of it.", panel=NETWORK, omit=True
     )
 
     def __post_init__(self) -> None:

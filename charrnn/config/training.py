@@ -27,6 +27,7 @@ from charrnn.config.fields import (
     declare,
     device,
     from_json,
+    given_flags,
     integer,
     number,
     read_integer,
@@ -34,7 +35,7 @@ from charrnn.config.fields import (
     switch,
     with_field_names,
 )
-from charrnn.config.model import Form, ModelConfig, is_own_cell
+from charrnn.config.model import ContextName, EncoderName, Form, ModelConfig, is_own_cell
 from charrnn.config.text import TextOptions
 from charrnn.errors import OptionError, excerpt
 
@@ -116,6 +117,23 @@ class TrainOptions(TextOptions, Regularizers, Form):
     num_layers: int | None = same(ModelConfig, "num_layers", None, shown=PLANNED)
     hidden_size: int | None = same(ModelConfig, "hidden_size", None, shown=PLANNED)
     embedding_size: int | None = same(ModelConfig, "embedding_size", None, shown=PLANNED)
+    encoder: str | None = choice(
+        EncoderName,
+        None,
+        "With --pairs: how the source is read, in both directions or forward.",
+        panel=NETWORK,
+        shown="bidirectional",
+        omit=True,
+    )
+    context: str | None = choice(
+        ContextName,
+        None,
+        "With --pairs: what each step of the target sees of the source, its end (fixed) or also a "
+        "weighted mean of all of it (attention).",
+        panel=NETWORK,
+        shown="attention",
+        omit=True,
+    )
     init: str = choice(
         InitName,
         "auto",
@@ -222,6 +240,8 @@ class TrainOptions(TextOptions, Regularizers, Form):
             raise OptionError(
                 f"{' and '.join('--' + n for n in budgets)} both set the budget: give one of them"
             )
+        if self.pairs:
+            self.check_pairs()
         self._check_windows()
         self._check_documents()
         if self.omega and self.cell not in OMEGA_CELLS and not is_own_cell(self.cell):
@@ -231,6 +251,21 @@ class TrainOptions(TextOptions, Regularizers, Form):
             )
         if self.omega and self.backend not in ("auto", "reference"):
             raise OptionError("--omega takes derivatives of gradients: use --backend reference")
+
+    def check_pairs(self) -> None:
+        """Refuse options that have no meaning where pairs are read."""
+        windows = ("seq_len", "update_every", "state", "reset_at_documents")
+        if given := given_flags(self, *windows):
+            raise OptionError(
+                f"{given} cuts a text into windows, and pairs are read whole: leave it out"
+            )
+        if given := given_flags(self, "learned_start"):
+            raise OptionError(
+                f"{given} has no meaning for pairs, where the source decides the initial state: "
+                "leave it out"
+            )
+        if given := given_flags(self, "omega"):
+            raise OptionError(f"{given} compares the steps of one text: leave it out for pairs")
 
     def _check_windows(self) -> None:
         if self.update_every is None:

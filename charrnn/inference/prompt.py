@@ -16,7 +16,7 @@ from charrnn.inference.select import EngineSelector
 from charrnn.model.saved_state import Prompted
 from charrnn.text import line_ends, unknown_symbols
 from charrnn.text.notices import Notify
-from charrnn.text.pair_batches import padded
+from charrnn.text.pair_order import padded
 from charrnn.text.tokenizer import Tokenizer
 
 _WINDOW = 256  # tokens read at a time

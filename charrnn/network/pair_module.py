@@ -28,7 +28,7 @@ from charrnn.network.layers import Sequence, State
 from charrnn.network.module import CharRNN, Outputs
 from charrnn.network.noise import Noise
 from charrnn.network.source import Reversal, Source, beside
-from charrnn.text.pair_batches import PairBatch
+from charrnn.text.pair_order import PairBatch
 
 
 class PairRNN(CharRNN):

@@ -250,7 +250,7 @@ def _specs(header: Header, config: ModelConfig, batch_size: int) -> dict[str, Sp
     specs = {f"weights.{name}": Spec("F32", shape) for name, shape in shapes.items()}
     if any(name.startswith("best.") for name in header.entries):
         specs |= {f"best.{name}": Spec("F32", shape) for name, shape in shapes.items()}
-    for layer in range(config.num_layers):
+    for layer in range(0 if config.encoder else config.num_layers):  # of pairs nothing is carried
         for part in find(config.cell).states:
             specs[f"state.{layer}.{part}"] = Spec("F32", (batch_size, config.hidden_size))
     for name, entry in header.entries.items():

@@ -33,7 +33,7 @@ from charrnn.text.dataset import Dataset
 from charrnn.text.manifest import is_dataset
 from charrnn.text.reader import ReadingProgress, silent
 
-_NETWORK = {"cell", "num_layers", "hidden_size", "embedding_size", *FORM}
+_NETWORK = {"cell", "num_layers", "hidden_size", "embedding_size", "encoder", "context", *FORM}
 
 
 @dataclass(frozen=True)
@@ -190,6 +190,8 @@ def _options(config: Mapping[str, Any]) -> dict[str, Any]:
     if planned.get("minutes") is not None:  # the plan may add a maximum of epochs
         planned["epochs"] = None
     one_window = planned.get("update_every") == planned.get("seq_len")  # as by default
+    if model.get("encoder"):  # pairs are read whole
+        planned["seq_len"] = None
     if one_window or planned.get("state") == "reset" or planned.get("reset_at_documents"):
         planned["update_every"] = None
     asked = {name: config.get("options", {}).get(name) for name in known - planned.keys()}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from charrnn.inference.pair_engine import PairEngine
 from charrnn.scoring.results import Score
-from charrnn.text.pair_batches import batch
+from charrnn.text.pair_order import batch
 from charrnn.text.pairs import PairPart
 from charrnn.text.streams import IGNORED
 from charrnn.text.tokenizer import Tokenizer

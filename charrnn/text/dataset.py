@@ -37,6 +37,7 @@ from charrnn.text import tokenizer as tokenizers
 from charrnn.text.corpus import Corpus
 from charrnn.text.id_file import IdWriter, map_numbers, verify
 from charrnn.text.manifest import MANIFEST
+from charrnn.text.pairs import PairPart
 from charrnn.text.reader import ReadingProgress, silent
 from charrnn.text.split import PARTS, Leak, Splitter
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Size, Tokenizer
@@ -99,6 +100,10 @@ class Dataset:
         if not self.texts:
             return {"corpus": (str(self.folder.resolve()),)}
         return {use: text.source_files(folder, use) for use, text in self.texts.items()}
+
+    def pairs(self, part: str) -> PairPart:
+        """Return the pairs of a part, if the text was read as pairs."""
+        return PairPart(getattr(self, part), self.documents[part])
 
     @property
     def characters_per_token(self) -> float:

@@ -26,7 +26,7 @@ class PairPart:
     starts: NDArray[np.integer[Any]]
 
     @classmethod
-    def of(cls, pairs: Iterable[tuple[Sequence[int], Sequence[int]]]) -> PairPart:
+    def of(cls, pairs: Iterable[tuple[Sequence[int] | Ids, Sequence[int] | Ids]]) -> PairPart:
         """Return the pairs of these sources and targets."""
         texts = [np.asarray(text, np.int64) for text in chain.from_iterable(pairs)]
         ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
@@ -43,6 +43,13 @@ class PairPart:
     def target(self, index: int) -> Ids:
         """Return the target of a pair, without the token that ends it."""
         return self._text(2 * index + 1)
+
+    @property
+    def targets(self) -> Ids:
+        """The tokens of all targets, one after another."""
+        is_target = np.arange(len(self.starts)) % 2 == 1
+        targets: Ids = self.ids[np.repeat(is_target, self._lengths)]
+        return targets
 
     @property
     def source_lengths(self) -> Integers:

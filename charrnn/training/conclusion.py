@@ -10,9 +10,10 @@ from charrnn.network.module import CharRNN
 from charrnn.run_dir import INTERRUPTED
 from charrnn.scoring import Score
 from charrnn.training.events import Metrics, Result, Stop
+from charrnn.training.pair_validation import AnyValidation
 from charrnn.training.setup import Setup
 from charrnn.training.trainer import Ended
-from charrnn.training.validation import InterruptedScoring, Validation
+from charrnn.training.validation import InterruptedScoring
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ class FinalScore:
     interrupted: bool
 
 
-def final_score(network: CharRNN, validation: Validation, ended: Ended, stop: Stop) -> FinalScore:
+def final_score(
+    network: CharRNN, validation: AnyValidation, ended: Ended, stop: Stop
+) -> FinalScore:
     """Return the score of a network that holds the best weights."""
     score, window_nats = validation.estimated(ended.best.valid_nats), None
     if ended.interrupted:

@@ -90,7 +90,7 @@ def make(
     is minutes. Of the tokens of a window, the share `counted` is text; the rest pads documents.
     """
     cell = find(options.cell)
-    _check_own_cell(cell, options)
+    check_own_cell(cell, options)
     seq_len, update_every, batch_size = _window(options, length)
     asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(TrainConfig)}
     decided = {
@@ -99,22 +99,22 @@ def make(
         "batch_size": batch_size,
         "learning_rate": 0.0,
         "dropout": 0.0,
-        "minutes": _minutes(options, length),
-        "epochs": _epochs(options),
+        "minutes": planned_minutes(options, length),
+        "epochs": planned_epochs(options),
     }
     train = TrainConfig(**asked | decided)
-    form = {name: getattr(options, name) for name in FORM} | _depth(options, cell)
+    form = {name: getattr(options, name) for name in FORM} | planned_depth(options, cell)
     model = ModelConfig(
         vocab_size=vocab_size,
         cell=options.cell,
-        embedding_size=_embedding_size(options, vocab_size),
+        embedding_size=embedding_size(options, vocab_size),
         **form,
     )
     model, characters, reason = _sized(options, model, train, length, speed, counted)
     train = dataclasses.replace(
         train,
-        learning_rate=options.learning_rate or _learning_rate(model, options.optimizer),
-        **_dropout(options, model, characters / length, length),
+        learning_rate=options.learning_rate or learning_rate(model, options.optimizer),
+        **dropout(options, model, characters / length, length),
     )
     return Plan(model, train, characters, reason)
 
@@ -139,7 +139,7 @@ def _window(options: TrainOptions, length: int) -> tuple[int, int, int]:
     return seq_len, options.update_every or seq_len, batch_size
 
 
-def _minutes(options: TrainOptions, length: int) -> float | None:
+def planned_minutes(options: TrainOptions, length: int) -> float | None:
     """Return the minutes; by default five for a megabyte or more, less for a shorter text."""
     if options.minutes is not None or options.epochs is not None or options.steps is not None:
         return options.minutes
@@ -147,13 +147,13 @@ def _minutes(options: TrainOptions, length: int) -> float | None:
     return float(round(max(MIN_MINUTES, min(1.0, share) * MAX_MINUTES), 1))
 
 
-def _epochs(options: TrainOptions) -> float | None:
+def planned_epochs(options: TrainOptions) -> float | None:
     """Return the epochs; with minutes, those after which a network would only overfit."""
     counted = options.epochs is not None or options.steps is not None
     return options.epochs if counted else ENOUGH_EPOCHS
 
 
-def _check_own_cell(cell: Cell, options: TrainOptions) -> None:
+def check_own_cell(cell: Cell, options: TrainOptions) -> None:
     """Refuse options that a cell has no use for; those of charrnn's cells are checked earlier.
 
     Raises:
@@ -180,7 +180,7 @@ def _check_own_cell(cell: Cell, options: TrainOptions) -> None:
         )
 
 
-def _depth(options: TrainOptions, cell: Cell) -> dict[str, Any]:
+def planned_depth(options: TrainOptions, cell: Cell) -> dict[str, Any]:
     """Return two layers with skip connections, unless the user sets them or the cell allows one.
 
     In three minutes they learn more than one wider layer (RESULTS.md, "Two layers or one").
@@ -190,7 +190,8 @@ def _depth(options: TrainOptions, cell: Cell) -> dict[str, Any]:
     return {"num_layers": options.num_layers or 1}
 
 
-def _embedding_size(options: TrainOptions, vocab_size: int) -> int:
+def embedding_size(options: TrainOptions, vocab_size: int) -> int:
+    """Return E: more for the many tokens of a large vocabulary."""
     if options.embedding_size is not None:
         return options.embedding_size
     return 64 if vocab_size < 512 else 128
@@ -246,7 +247,7 @@ def overfitting(model: ModelConfig, epochs: float, length: int) -> float:
     return max(0.0, epochs - 1) * parameters.count(model) / length
 
 
-def _learning_rate(model: ModelConfig, optimizer: str) -> float:
+def learning_rate(model: ModelConfig, optimizer: str) -> float:
     """Return the peak learning rate: the wider the network, the smaller."""
     family = cell_name(model.cell).partition("-")[0]
     family_rate = RATE_TIMES_WIDTH.get(family, 3.0)
@@ -254,7 +255,7 @@ def _learning_rate(model: ModelConfig, optimizer: str) -> float:
     return rate * SGD_RATE if optimizer == "sgd" else rate
 
 
-def _dropout(
+def dropout(
     options: TrainOptions, model: ModelConfig, epochs: float, length: int
 ) -> dict[str, Any]:
     """Return no dropout while overfitting is unlikely, and more with size and epochs.

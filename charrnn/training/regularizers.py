@@ -14,19 +14,27 @@ from charrnn.network.layers import LayerState, reference_states
 from charrnn.network.module import Outputs
 
 
-def activation(outputs: Outputs, config: Regularizers) -> Tensor | float:
+def activation(
+    outputs: Outputs, config: Regularizers, counted: Tensor | None = None
+) -> Tensor | float:
     """Return AR and TAR of Merity et al. (2018) for the last layer.
 
     ``alpha * mean(h^2)`` of the outputs after dropout, and ``beta * mean((h_{t+1} - h_t)^2)`` of
-    those before it.
+    those before it, over the steps that are `counted` (T, B); by default all are.
     """
     penalty: Tensor | float = 0.0
     if config.activation_penalty:
-        penalty = penalty + config.activation_penalty * outputs.dropped.square().mean()
+        squares = _counted(outputs.dropped, counted).square()
+        penalty = penalty + config.activation_penalty * squares.mean()
     if config.slowness_penalty and len(outputs.top) > 1:
-        steps = outputs.top[1:] - outputs.top[:-1]
+        steps = _counted(outputs.top[1:] - outputs.top[:-1], counted)
         penalty = penalty + config.slowness_penalty * steps.square().mean()
     return penalty
+
+
+def _counted(values: Tensor, counted: Tensor | None) -> Tensor:
+    """Return the last values (T, B, H) of those steps that count, by default all."""
+    return values if counted is None else values[counted[-len(values) :]]
 
 
 class Recorder:

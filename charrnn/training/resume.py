@@ -153,12 +153,15 @@ def _restored(
     change_rules.check(earlier, given, data, texts.words, str(run_dir.path))
     options, train, changes = change_rules.changed(earlier, given)
     plan = replace(earlier.plan, train=train)
-    if changes.keys() & set(BUDGETS):
-        plan = replace(plan, characters=_characters(earlier, train, len(data.train)))
     device = choose_device(options.device)
     kernel = choose_kernel(options, device)
     setup = Setup(run_dir, data, options, plan, device, kernel, earlier.run["init_from"])
     trainer = make_trainer(setup, initial_values(plan))
+    if changes.keys() & set(BUDGETS):
+        step = train.batch_size * train.update_every
+        step = round(trainer.updater.batches.characters) if plan.model.encoder else step
+        characters = _characters(earlier, train, len(data.train), step)
+        setup = replace(setup, plan=replace(plan, characters=characters))
     arrays = checkpoint.arrays(plan.model, train.batch_size)
     try:
         captured = TrainingState.parse(earlier.trainer, arrays)
@@ -221,9 +224,8 @@ def _sentences(resumed: _Resumed, rate: float, differences: list[str]) -> Iterat
         yield f"not bit for bit reproducible: {sentence}"
 
 
-def _characters(earlier: Record, train: TrainConfig, length: int) -> float:
-    """Return how many characters a training reads whose budget was changed."""
-    step = train.batch_size * train.update_every
+def _characters(earlier: Record, train: TrainConfig, length: int, step: int) -> float:
+    """Return how many characters a training reads whose budget was changed; `step`: an update."""
     if train.steps is not None:
         return float(train.steps * step)
     if train.minutes is None:

@@ -14,12 +14,16 @@ from charrnn.config import FORM, ModelConfig, TrainOptions
 from charrnn.model import parameters
 from charrnn.network.layers import Kernel, select
 from charrnn.network.module import CharRNN
+from charrnn.network.pair_module import PairRNN
 from charrnn.run_dir import RunDir
 from charrnn.text import dataset, streams
 from charrnn.text.dataset import Dataset
 from charrnn.text.open import Texts
 from charrnn.text.reader import ReadingProgress, silent
+from charrnn.training.batches import Batches
 from charrnn.training.events import Values
+from charrnn.training.pair_batches import PairBatches
+from charrnn.training.pair_validation import AnyValidation, PairValidation
 from charrnn.training.plan import Plan
 from charrnn.training.stream_batches import StreamBatches
 from charrnn.training.trainer import Trainer
@@ -54,8 +58,10 @@ class Setup:
         return self.data.documents[part] if self.plan.train.reset_at_documents else None
 
     @property
-    def validation(self) -> Validation:
+    def validation(self) -> AnyValidation:
         """The validation text."""
+        if self.plan.model.encoder:
+            return PairValidation(self.data.pairs("valid"), self.data.tokenizer)
         return Validation(self.data.valid, self.data.tokenizer, self.documents("valid"))
 
 
@@ -85,11 +91,12 @@ def initial_values(plan: Plan) -> Values:
 
 def make_trainer(setup: Setup, values: Values) -> Trainer:
     """Return a trainer of a network with these parameters, before its first step."""
-    model, train, data = setup.plan.model, setup.plan.train, setup.data
+    model, train = setup.plan.model, setup.plan.train
     # Losses are those of the model as it is saved: in float32, whatever it is trained in.
     zoneout = bool(model.zone_rates(1))
     exact = select(parameters.layer_of(model), setup.device, "float32", zoneout=zoneout)
-    network = CharRNN(
+    kind = PairRNN if model.encoder else CharRNN
+    network = kind(
         model,
         values,
         regularizers=train,
@@ -97,13 +104,14 @@ def make_trainer(setup: Setup, values: Values) -> Trainer:
         scoring=exact.run,
         bf16=setup.kernel.bf16,
     ).to(setup.device)
-    updater = Updater(_batches(setup, network))
-    return Trainer(updater, setup.validation, data.characters_per_token)
+    return Trainer(Updater(_batches(setup, network)), setup.validation)
 
 
-def _batches(setup: Setup, network: CharRNN) -> StreamBatches:
+def _batches(setup: Setup, network: CharRNN) -> Batches:
     """Return what a network reads in training, from its beginning."""
     model, train, data = setup.plan.model, setup.plan.train, setup.data
+    if isinstance(network, PairRNN):
+        return PairBatches(network, data.pairs("train"), data.tokenizer, train)
     made = streams.make(
         data.train,
         train.batch_size,
@@ -115,4 +123,4 @@ def _batches(setup: Setup, network: CharRNN) -> StreamBatches:
         train.seed if setup.options.items else None,
         begins_anew=model.learned_start and train.state == "carry",
     )
-    return StreamBatches(network, made, train)
+    return StreamBatches(network, made, train, data.characters_per_token)

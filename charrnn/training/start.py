@@ -10,22 +10,25 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from charrnn.config import ModelConfig, TrainConfig, TrainOptions
+from charrnn.config import ModelConfig, TrainConfig, TrainOptions, given_flags
 from charrnn.errors import CorpusError, OptionError
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.network.layers import Kernel
 from charrnn.network.module import CharRNN, choose_device
+from charrnn.network.pair_module import PairRNN
 from charrnn.run_dir import RunDir, checkpoints, choose_run_dir, lock
 from charrnn.storage import machine
 from charrnn.text import line_list, streams
 from charrnn.text.dataset import Dataset
 from charrnn.text.notices import short_text_notice
 from charrnn.text.open import Texts
+from charrnn.text.pairs import PairPart
 from charrnn.text.streams import Documents
-from charrnn.training import effects, init_from, plan, process_settings
+from charrnn.training import effects, init_from, pair_plan, plan, process_settings
 from charrnn.training.control import Control
 from charrnn.training.events import Events, Notice, Planned
+from charrnn.training.pair_batches import PairBatches
 from charrnn.training.plan import Plan
 from charrnn.training.run import Run
 from charrnn.training.run_description import Past
@@ -117,7 +120,7 @@ def _advice(setup: Setup, model: Model | None) -> Iterator[Notice]:
     busy = machine.busy() if setup.plan.train.minutes is not None else None
     if busy:
         yield Notice(f"{busy}: the network is planned for the speed that is left")
-    if setup.options.reset_at_documents:
+    if setup.options.reset_at_documents or setup.data.reading.pairs:
         return
     if model and model.reading.documents_apart:
         yield Notice(
@@ -151,10 +154,30 @@ def _setup(
     if model:
         symbols = str(init_from.compare_alphabets(model, data.tokenizer))
         origin = {"steps": model.training.get("steps"), "symbols": symbols}
+    _check_pairs(options, data, model)
     kernel = choose_kernel(options, device)
     made = make_plan(options, data, device, kernel)
     _check_memory(made)
     return Setup(run_dir, data, options, made, device, kernel, origin)
+
+
+def _check_pairs(options: TrainOptions, data: Dataset, model: Model | None) -> None:
+    """Refuse what goes with a text where pairs are read, and the other way round.
+
+    Raises:
+        OptionError: says which option.
+    """
+    pairs = data.reading.pairs
+    if pairs:
+        options.check_pairs()
+    elif given := given_flags(options, "pairs", "encoder", "context"):
+        raise OptionError(f"{given} is for pairs, and {data.name} is read as a text: leave it out")
+    if model and bool(model.config.encoder) != pairs:
+        kinds = ("a text", "pairs")
+        raise OptionError(
+            f"{data.name} is read as {kinds[pairs]}, and the model of --init-from was trained on "
+            f"{kinds[not pairs]}: --pairs has to be given for both, or for neither"
+        )
 
 
 def make_plan(options: TrainOptions, data: Dataset, device: torch.device, kernel: Kernel) -> Plan:
@@ -164,6 +187,9 @@ def make_plan(options: TrainOptions, data: Dataset, device: torch.device, kernel
         CorpusError: the text does not fill a window of every stream; it is a single document, and
             documents are to be kept apart.
     """
+    speed: plan.Speed = partial(_speed, data=data, device=device, kernel=kernel)
+    if data.reading.pairs:
+        return pair_plan.make(options, data.pairs("train"), data.tokenizer.vocab_size, speed)
     counted = 1.0  # share of the tokens of a window: not those that pad the ends of documents
     if options.reset_at_documents:
         if len(data.documents["train"]) < 2:
@@ -174,7 +200,6 @@ def make_plan(options: TrainOptions, data: Dataset, device: torch.device, kernel
         options = replace(options, seq_len=options.seq_len or _document_window(data))
         windows = Documents.of(data.documents["train"], len(data.train), int(options.seq_len or 1))
         counted = len(data.train) / (windows.count * windows.seq_len)
-    speed = partial(_speed, data=data, device=device, kernel=kernel)
     made = plan.make(options, len(data.train), data.tokenizer.vocab_size, speed, counted)
     streams.check_fit(len(data.train), made.train.batch_size, made.train.seq_len, data.name)
     return made
@@ -193,6 +218,8 @@ def _speed(
     model: ModelConfig, train: TrainConfig, *, data: Dataset, device: torch.device, kernel: Kernel
 ) -> float:
     """Return the characters per second of a training step, measured for a moment."""
+    if model.encoder:
+        return _pair_speed(model, train, data, device, kernel)
     streams.check_fit(len(data.train), train.batch_size, train.seq_len, data.name)
     network = CharRNN(
         model,
@@ -209,6 +236,26 @@ def _speed(
     return read * train.update_every / train.seq_len
 
 
+def _pair_speed(
+    model: ModelConfig, train: TrainConfig, data: Dataset, device: torch.device, kernel: Kernel
+) -> float:
+    """Return the same for a training on pairs, measured on pairs of usual lengths."""
+    part = data.pairs("train")
+    order = np.lexsort((part.target_lengths, part.source_lengths))
+    first = max(0, len(order) - train.batch_size) // 2
+    usual = order[first : first + train.batch_size]
+    read = PairPart.of([(part.source(n), part.target(n)) for n in map(int, usual)])
+    network = PairRNN(
+        model,
+        parameters.initial(model, 0),
+        regularizers=train,
+        sequence=kernel.run,
+        bf16=kernel.bf16,
+    ).to(device)
+    updater = Updater(PairBatches(network, read, data.tokenizer, train))
+    return plan.measure(lambda: updater.update(1e-3), len(read.ids))
+
+
 def _check_memory(made: Plan) -> None:
     """Refuse a window that does not fit into the machine's memory, if its size is known.
 
@@ -217,6 +264,12 @@ def _check_memory(made: Plan) -> None:
     """
     needed, installed = plan.window_bytes(made.model, made.train), machine.installed()
     if installed is not None and needed > installed:
+        if made.model.encoder:
+            raise OptionError(
+                f"a batch of pairs would take about {needed / 1e9:.0f} GB until its gradient is "
+                f"known, and the machine has {installed / 1e9:.0f}: lower --batch-size or "
+                "--hidden-size, or leave out the longest pairs"
+            )
         raise OptionError(
             f"a window of {made.train.seq_len:,} steps would take about {needed / 1e9:.0f} GB "
             f"until its gradient is known, and the machine has {installed / 1e9:.0f}: lower "

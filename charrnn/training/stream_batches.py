@@ -31,12 +31,20 @@ class StreamBatches:
         network: the network in training.
         streams: the text.
         config: how the network is trained.
+        characters_per_token: mean over the training text.
         cursor: the position in the streams.
         carried: the recurrent state before the next window, each part (B, H).
     """
 
-    def __init__(self, network: CharRNN, streams: Streams, config: TrainConfig) -> None:
+    def __init__(
+        self,
+        network: CharRNN,
+        streams: Streams,
+        config: TrainConfig,
+        characters_per_token: float = 1.0,
+    ) -> None:
         self.network, self.streams, self.config = network, streams, config
+        self.characters_per_token = characters_per_token
         self.cursor = Cursor()
         self.carried: State = network.start_state(streams.batch_size)
 
@@ -46,9 +54,9 @@ class StreamBatches:
         return self.streams.windows
 
     @property
-    def tokens(self) -> float:
-        """The mean number of tokens that a batch counts."""
-        return self.streams.counted
+    def characters(self) -> float:
+        """The mean number of characters that a batch reads."""
+        return self.streams.counted * self.characters_per_token
 
     @property
     def epochs(self) -> float:

@@ -24,8 +24,9 @@ from charrnn.training.best_weights import BestWeights, deciding_nats
 from charrnn.training.budget import Budget, Clock
 from charrnn.training.divergence import Divergence
 from charrnn.training.events import Best, Metrics, Notice, Progress, Stop, Values, never
+from charrnn.training.pair_validation import AnyValidation
 from charrnn.training.training_step import Updater
-from charrnn.training.validation import InterruptedScoring, Validation
+from charrnn.training.validation import InterruptedScoring
 
 MAX_VALIDATIONS = 20  # per run
 VALIDATION_SHARE = 0.1  # validation tokens read per character trained on, at most
@@ -72,7 +73,6 @@ class Trainer:
     Attributes:
         updater: makes the updates.
         validation: scores the network.
-        characters_per_token: mean over the training text.
         best: the best weights so far.
         divergence: tells whether the training has diverged.
         start: when the training began (`time.perf_counter`).
@@ -81,12 +81,9 @@ class Trainer:
         rollbacks: how often a step was not finite.
     """
 
-    def __init__(
-        self, updater: Updater, validation: Validation, characters_per_token: float = 1.0
-    ) -> None:
-        network = updater.network
+    def __init__(self, updater: Updater, validation: AnyValidation) -> None:
+        network, characters_per_token = updater.network, updater.batches.characters_per_token
         self.updater, self.validation = updater, validation
-        self.characters_per_token = characters_per_token
         self.best = BestWeights(network)
         self.divergence = Divergence(math.log(network.config.vocab_size) / characters_per_token)
         self.start = time.perf_counter()
@@ -229,7 +226,7 @@ class Trainer:
     def metrics(self, fraction: float, valid_nats: float | None) -> Metrics:
         """Return the metrics now, and start to collect those of the next report."""
         updater = self.updater
-        characters = updater.batches.tokens * self.characters_per_token
+        characters = updater.batches.characters
         losses, updater.losses = updater.losses, []
         norms, updater.norms = updater.norms, []
         return Metrics(
@@ -250,7 +247,7 @@ class Trainer:
         """Return the mean per character of losses per token."""
         if not losses:
             return math.nan
-        return float(torch.stack(losses).mean()) / self.characters_per_token
+        return float(torch.stack(losses).mean()) / self.updater.batches.characters_per_token
 
     def save_if_best(self, metrics: Metrics) -> bool:
         """Save the weights if they are the best so far; return whether they are.
@@ -265,7 +262,7 @@ def _validations_due(fraction: float, count: int) -> int:
     return int(fraction * count) + (fraction >= EARLY)
 
 
-def _measure_scoring(network: CharRNN, validation: Validation, clock: Clock) -> Iterator[Notice]:
+def _measure_scoring(network: CharRNN, validation: AnyValidation, clock: Clock) -> Iterator[Notice]:
     """Reserve time for the scoring at the end; say so if it is much of a short training."""
     validation.seconds(network)  # compiles, which the measurement leaves out
     clock.reserve = validation.seconds(network)

@@ -8,8 +8,8 @@ import time
 import torch
 
 from charrnn.training import optimizer
+from charrnn.training.batches import Batches
 from charrnn.training.events import Values
-from charrnn.training.stream_batches import StreamBatches
 
 
 class Updater:
@@ -26,7 +26,7 @@ class Updater:
         durations: of all updates, seconds.
     """
 
-    def __init__(self, batches: StreamBatches) -> None:
+    def __init__(self, batches: Batches) -> None:
         self.batches, self.network, self.config = batches, batches.network, batches.config
         self.optimizer = optimizer.make(self.network, self.config)
         self.step = 0

@@ -16,7 +16,8 @@ from charrnn.errors import PromptError
 from charrnn.inference.pair_engine import PairEngine
 from charrnn.network.noise import Noise
 from charrnn.network.pair_module import PairRNN
-from charrnn.text.pair_batches import padded
+from charrnn.text.pair_order import batch
+from charrnn.text.pairs import PairPart
 
 MakeValues = Callable[..., dict[str, Any]]
 SOURCES = [[0, 1, 2, 3, 4], [3], [4, 4, 1], [2, 0]]
@@ -43,8 +44,9 @@ def engine(request: pytest.FixtureRequest, make_values: MakeValues) -> PairEngin
 
 
 def _encoded(engine: PairEngine, sources: list[list[int]]) -> Any:
-    lengths = np.array([len(source) for source in sources])
-    return engine.encode(padded([np.array(source) for source in sources], 0), lengths)
+    pairs = PairPart.of([(source, [0]) for source in sources])
+    read = batch(pairs, np.arange(len(sources)), 0, 0)
+    return engine.encode(read.sources, read.lengths)
 
 
 def _ids(*texts: Sequence[int]) -> Any:

@@ -20,7 +20,7 @@ from charrnn.network import fused
 from charrnn.network.layers import library, reference
 from charrnn.network.pair_module import PairRNN
 from charrnn.network.source import Reversal
-from charrnn.text.pair_batches import PairBatch, batch
+from charrnn.text.pair_order import PairBatch, batch
 from charrnn.text.pairs import PairPart
 from charrnn.text.streams import IGNORED
 

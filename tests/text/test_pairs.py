@@ -10,6 +10,7 @@ def test_a_part_gives_back_its_pairs() -> None:
         assert len(part) == 3
         assert [(part.source(n).tolist(), part.target(n).tolist()) for n in range(3)] == pairs
         assert part.source_lengths.tolist() == [3, 1, 1]
+        assert part.targets.tolist() == [4, 6, 7, 0, 8]
         assert part.target_lengths.tolist() == [1, 2, 2]
 
 

@@ -1,6 +1,5 @@
 """A training that was interrupted and resumed gives the same files as one that was not."""
 
-import dataclasses
 import hashlib
 import json
 import random
@@ -17,7 +16,7 @@ import torch
 from following import Follower, resume, train
 
 import charrnn
-from charrnn.config import TrainOptions
+from charrnn.config import TrainOptions, to_json
 from charrnn.errors import DivergedError, ModelError, OptionError
 from charrnn.model.model_file import MODEL_NAME
 from charrnn.network.module import CharRNN
@@ -587,7 +586,7 @@ def test_stopping_during_a_validation_saves_at_once(
 
 def test_a_checkpoint_has_the_options_as_given(cut: Path) -> None:
     state = _json(cut / "checkpoints" / "15" / "state.json")
-    assert state["options"] == json.loads(json.dumps(dataclasses.asdict(TrainOptions(**SMALL))))
+    assert state["options"] == json.loads(json.dumps(to_json(TrainOptions(**SMALL))))
 
 
 @pytest.mark.parametrize("kind", ["byte", "sentencepiece"])

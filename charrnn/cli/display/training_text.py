@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from charrnn.cli.display.dataset_summary import split_lines
 from charrnn.cli.shared import cell_words
-from charrnn.config import Form, Regularizers, cell_name
+from charrnn.config import Form, ModelConfig, Regularizers, cell_name
 from charrnn.errors import counted, shell_command
 from charrnn.model import parameters
 from charrnn.training.events import Metrics, Planned, Result
@@ -43,9 +43,9 @@ def plan_lines(planned: Planned) -> list[str]:
         *(f"         {line}" for line in leaks),
         *_large_vocabulary(data, plan),
         f"network  {cell_name(model.cell)}, {model.num_layers} x {model.hidden_size}, {inputs}, "
-        f"{extras(model)}{parameters.count(model):,} parameters ({plan.reason})",
+        f"{_of_pairs(model)}{extras(model)}{parameters.count(model):,} parameters ({plan.reason})",
         f"training {budget}, about {plan.characters / len(data.train):.1f} passes over the text: "
-        f"{counted(train.batch_size, 'stream')}, {window(plan)}, {train.optimizer} "
+        f"{_batch(plan)}, {train.optimizer} "
         f"{train.learning_rate:.3g}, {extras(train, Regularizers)}seed {train.seed}",
         f"running  {kernel.backend} kernels, matrix products in {kernel.precision}: "
         f"{kernel.reason}",
@@ -74,6 +74,18 @@ def extras(config: Form | Regularizers, kind: type = Form) -> str:
             words = field.name.replace("_", " ")
             named.append(words if value is True else f"{words} {value:g}")
     return "".join(f"{words}, " for words in named)
+
+
+def _of_pairs(model: ModelConfig) -> str:
+    """Return what a pair model has besides its layers, followed by a comma."""
+    return f"{model.encoder} encoder, {model.context} context, " if model.encoder else ""
+
+
+def _batch(plan: Plan) -> str:
+    """Return in words what an update reads."""
+    if plan.model.encoder:
+        return f"up to {counted(plan.train.batch_size, 'pair')} an update"
+    return f"{counted(plan.train.batch_size, 'stream')}, {window(plan)}"
 
 
 def window(plan: Plan) -> str:

@@ -1,0 +1,83 @@
+"""Batches of pairs, each read from its beginning to its end: no state is carried on."""
+
+from __future__ import annotations
+
+import torch
+
+from charrnn.config import TrainConfig
+from charrnn.errors import ModelError
+from charrnn.network.module import CharRNN
+from charrnn.network.pair_module import PairRNN
+from charrnn.text.pair_order import PairOrder, batch
+from charrnn.text.pairs import PairPart
+from charrnn.text.streams import IGNORED
+from charrnn.text.tokenizer import Tokenizer
+from charrnn.training import regularizers
+from charrnn.training.batches import BatchLoss, Position
+
+
+class PairBatches:
+    """The batches of a training on pairs, and the position in them.
+
+    Attributes:
+        network: the network in training.
+        config: how it is trained.
+        characters_per_token: of the targets, whose ends are tokens but no characters.
+        characters: the mean number of characters of a batch, of sources and targets.
+    """
+
+    def __init__(
+        self, network: PairRNN, part: PairPart, tokenizer: Tokenizer, config: TrainConfig
+    ) -> None:
+        self.network: CharRNN = network
+        self.config = config
+        self._pairs, self._part = network, part
+        self._order = PairOrder(part, config.batch_size, config.seed)
+        self._epoch = self._batch = 0
+        targets = part.targets
+        written = tokenizer.measure(targets).characters
+        self.characters_per_token = written / (len(targets) + len(part))
+        self.characters = tokenizer.measure(part.ids).characters / self._order.batches
+
+    @property
+    def per_epoch(self) -> int:
+        """The number of batches in an epoch."""
+        return self._order.batches
+
+    @property
+    def epochs(self) -> float:
+        """The passes over the pairs made so far, with fraction."""
+        return self._epoch + self._batch / self._order.batches
+
+    def loss(self) -> BatchLoss:
+        """Return the loss of the next batch; the position stays until `advance`."""
+        network, config = self._pairs, self._pairs.config
+        which = self._order.of_epoch(self._epoch)[self._batch]
+        read = batch(self._part, which, config.start_token, config.end_token)
+        outputs = network.run_pairs(read)
+        targets = torch.from_numpy(read.targets).to(network.device)
+        penalty = regularizers.activation(outputs, self.config, targets != IGNORED)
+        return BatchLoss(network.mean_nats(outputs.read, targets), penalty, ())
+
+    def advance(self, read: BatchLoss) -> None:
+        """Go on to the batch after the one that was read."""
+        self._batch += 1
+        if self._batch == self._order.batches:
+            self._epoch, self._batch = self._epoch + 1, 0
+
+    def reset(self) -> None:
+        """Do nothing: no state is left by other weights."""
+
+    def position(self) -> Position:
+        """Return a copy of the position."""
+        return Position(self._epoch, self._batch, {})
+
+    def restore(self, position: Position) -> None:
+        """Continue at a position.
+
+        Raises:
+            ModelError: the pairs end before it.
+        """
+        if position.batch >= self._order.batches:
+            raise ModelError("the state is damaged: its position is behind the last pair")
+        self._epoch, self._batch = position.epoch, position.batch

@@ -1,0 +1,115 @@
+"""The plan for pairs: their number, the machine and the budget decide sizes, batch and rates."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from charrnn.cells import find
+from charrnn.config import FORM, ModelConfig, TrainConfig, TrainOptions
+from charrnn.errors import OptionError
+from charrnn.model import parameters
+from charrnn.text.pair_order import PairOrder
+from charrnn.text.pairs import PairPart
+from charrnn.training import plan
+from charrnn.training.plan import HIDDEN_SIZES, Plan, Speed
+
+BATCH_SIZE = 64
+BATCHES_PER_EPOCH = 8  # the fewest, about, so that few pairs get enough updates
+CHARACTERS_PER_PARAMETER = 10
+PARAMETERS_PER_CHARACTER = 6.5
+
+
+def make(options: TrainOptions, part: PairPart, alphabet_size: int, speed: Speed) -> Plan:
+    """Plan for these training pairs over an alphabet.
+
+    `speed` measures the characters per second of a training step; it is only called if the budget
+    is minutes.
+
+    Raises:
+        OptionError: the cell cannot read pairs.
+    """
+    cell, length = find(options.cell), len(part.ids)
+    plan.check_own_cell(cell, options)
+    if cell.feeds_back:
+        raise OptionError(
+            f"the cell {cell.name} feeds the network's output back, and an encoder has none: use "
+            "another cell for pairs"
+        )
+    fitting = -(-len(part) // BATCHES_PER_EPOCH)
+    batch_size = options.batch_size or max(1, min(BATCH_SIZE, fitting))
+    order = PairOrder(part, batch_size, options.seed)
+    steps = -(-order.most_steps // batch_size)
+    asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(TrainConfig)}
+    decided = {
+        "seq_len": steps,  # of a pair in the largest batch, source and target
+        "update_every": steps,
+        "batch_size": batch_size,
+        "learning_rate": 0.0,
+        "dropout": 0.0,
+        "minutes": plan.planned_minutes(options, length),
+        "epochs": plan.planned_epochs(options),
+    }
+    train = TrainConfig(**asked | decided)
+    form = {name: getattr(options, name) for name in FORM} | plan.planned_depth(options, cell)
+    model = ModelConfig(
+        vocab_size=alphabet_size + 1,
+        cell=options.cell,
+        embedding_size=plan.embedding_size(options, alphabet_size),
+        encoder=options.encoder or "bidirectional",
+        context=options.context or "attention",
+        **form,
+    )
+    model, characters, reason = _sized(options, model, train, length / order.batches, length, speed)
+    train = dataclasses.replace(
+        train,
+        learning_rate=options.learning_rate or plan.learning_rate(model, options.optimizer),
+        **plan.dropout(options, model, characters / length, length),
+    )
+    return Plan(model, train, characters, reason)
+
+
+def _sized(
+    options: TrainOptions,
+    model: ModelConfig,
+    train: TrainConfig,
+    step: float,
+    length: int,
+    speed: Speed,
+) -> tuple[ModelConfig, float, str]:
+    """Return the model with its hidden size, the characters it will read, and the reason.
+
+    Args:
+        options: what the user asked for.
+        model: the model but for its hidden size.
+        train: the training.
+        step: characters per update.
+        length: characters of all pairs.
+        speed: measures the characters per second.
+    """
+    limit = math.inf if train.epochs is None else train.epochs * length
+    if train.steps is not None:
+        limit = train.steps * step
+
+    def readable(candidate: ModelConfig) -> float:
+        if train.minutes is None:
+            return limit
+        return min(limit, speed(candidate, train) * train.minutes * 60)
+
+    if options.hidden_size is not None:
+        model = dataclasses.replace(model, hidden_size=options.hidden_size)
+        return model, readable(model), "size as given"
+    chosen, characters, reason = model, 0.0, ""
+    for hidden_size in HIDDEN_SIZES:
+        candidate = dataclasses.replace(model, hidden_size=hidden_size)
+        size = parameters.count(candidate) - parameters.count(candidate, "output.")
+        if characters and size > PARAMETERS_PER_CHARACTER * length:
+            reason = "a larger network would overfit these few pairs"
+            break
+        reads = readable(candidate)
+        if characters and reads < CHARACTERS_PER_PARAMETER * size:
+            reason = "a larger network would read too little"
+            reason += " in the time" if train.minutes else ""
+            break
+        chosen, characters = candidate, reads
+    return chosen, characters, reason or "the largest size that is planned"
