@@ -12,7 +12,7 @@ import typer
 from charrnn.cli import completion
 from charrnn.cli.display import plots
 from charrnn.cli.shared import note
-from charrnn.config.fields import Options, path, switch
+from charrnn.config.fields import Options, check_force, path, switch
 from charrnn.errors import OptionError
 from charrnn.terminal import visible
 
@@ -55,7 +55,11 @@ class InspectOutput(Options):
     def __post_init__(self) -> None:
         """Check the picture's file before anything is computed."""
         super().__post_init__()
+        self._check_force()
         plots.check_file("--plot", self.plot, self.force)
+
+    def _check_force(self) -> None:
+        check_force(self.force, plot=self.plot)
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,9 @@ class CellsOutput(InspectOutput):
         """Check the page's file as well."""
         super().__post_init__()
         plots.check_file("--html", self.html, self.force, (".html", ".htm"))
+
+    def _check_force(self) -> None:
+        check_force(self.force, plot=self.plot, html=self.html)
 
 
 def load_models(given: Sequence[Path] | None, *, newest: bool = True) -> dict[Path, Model]:

@@ -328,6 +328,14 @@ def given_flags(config: Options, *names: str) -> str:
     return " and ".join(filter(None, [", ".join(flags[:-1]), *flags[-1:]]))
 
 
+def check_force(force: bool, **targets: object) -> None:
+    """Refuse --force where no option names what it would replace: `targets`, by field name."""
+    if force and all(target is None for target in targets.values()):
+        raise OptionError(
+            f"--force has no effect without {' or '.join(map(flag, targets))}: give both"
+        )
+
+
 def with_field_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return options keyed by field names; keys may be spelled as flags, with - or _."""
     fields = {spelling: name for name, spelling in RENAMED.items()}

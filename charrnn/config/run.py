@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from charrnn.config.fields import RUN, TEXT, Options, integer, path, switch
+from charrnn.config.fields import RUN, TEXT, Options, check_force, integer, path, switch
 from charrnn.errors import OptionError
 
 
@@ -60,6 +60,7 @@ class RunOptions(HeldOutOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_force(self.force and not self.resume, out=self.out)
         if self.resume and self.force:
             raise OptionError("--force replaces a run, --resume continues it: give one of them")
         if self.resume and self.init_from is not None:

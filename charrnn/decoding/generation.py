@@ -13,7 +13,7 @@ from charrnn.decoding.hypotheses import Hypothesis
 from charrnn.decoding.output_text import OutputText, Sample, Write, output_text
 from charrnn.decoding.sampler import Sampler
 from charrnn.decoding.vocabulary import ConstraintCache
-from charrnn.errors import counted
+from charrnn.errors import OptionError, counted
 from charrnn.inference.engine import Engine
 from charrnn.inference.select import EngineSelector
 from charrnn.model.saved_state import Prompted
@@ -205,6 +205,8 @@ class Writer:
 
     def _stops(self, config: SampleConfig | BeamConfig) -> tuple[str, ...]:
         """Return the strings that end a text: those that were asked for, and the separator."""
+        if config.keep_stop and not config.stop and not self._separator:
+            raise OptionError("--keep-stop has no effect without --stop: give both")
         if self._separator in ("", *config.stop):
             return tuple(config.stop)
         return (*config.stop, self._separator)

@@ -177,6 +177,7 @@ def texts_of(
             )
         return Texts(dataset.load(Path(folders[0])))
 
+    _check_fractions(options, given, valid, test)
     text = read_corpus(names, options, notify=notify, progress=progress)
     held_out = _held_out(valid, test, options, notify, progress)
     return Texts(text, *held_out, command_words(names, options, valid, test))
@@ -213,10 +214,24 @@ def texts_of_string(
     of_files = sorted(set(given) & set(FILES_ONLY))
     if of_files:
         raise OptionError(f"{flag(of_files[0])} is about files: leave it out with `text`")
+    _check_fractions(options, given, valid, test)
     made = corpus.from_text(text, reading=options)
     for notice in made.notices:
         notify(notice)
     return Texts(made, *_held_out(valid, test, options, notify, progress))
+
+
+def _check_fractions(
+    options: TextOptions, given: Iterable[str], valid: Name | None, test: Name | None
+) -> None:
+    """Refuse options that say what to hold out of a text of which nothing is held out."""
+    for name, text in (("valid", valid), ("test", test)):
+        if text is not None and f"{name}_fraction" in given:
+            raise OptionError(
+                f"--{name} and --{name}-fraction both say what to hold out: give one of them"
+            )
+    if valid is not None and "split" in given and not options.test_fraction:
+        raise OptionError("--split holds out a part of the text, and --valid is a text of its own")
 
 
 def _held_out(

@@ -122,6 +122,11 @@ def _advice(setup: Setup, model: Model | None) -> Iterator[Notice]:
         yield Notice(f"{busy}: the network is planned for the speed that is left")
     if setup.options.reset_at_documents or setup.data.reading.pairs:
         return
+    if setup.options.document_separator and setup.options.split == "position":
+        yield Notice(
+            "--document-separator only counts documents here: add --reset-at-documents, --items or "
+            "--split"
+        )
     if model and model.reading.documents_apart:
         yield Notice(
             f"{setup.data.name} is read as one text; the model of --init-from was trained on "

@@ -177,6 +177,29 @@ CASES = {
     "beam -m model --stochastic --temperature nan": ["--temperature", "nan"],
     "beam -m model --stochastic --length-penalty 0": ["--stochastic", "--length-penalty"],
     "beam -m model --min-length 3": ["--min-length", "--stop"],
+    # options without effect beside the others
+    f"{SAMPLE} --force": ["--force has no effect without --out: give both"],
+    "greedy -m model --force": ["--force has no effect without --out"],
+    "beam -m model --force": ["--force has no effect without --out"],
+    f"{SAMPLE} --keep-stop": ["--keep-stop has no effect without --stop: give both"],
+    "greedy -m model --keep-stop": ["--keep-stop has no effect without --stop"],
+    "beam -m model --keep-stop": ["--keep-stop has no effect without --stop"],
+    f"{SAMPLE} --num-samples 2 --separator x --json": ["--separator has no effect on --json"],
+    "plot model --force": ["--force has no effect without --out"],
+    "score good.txt -m model --force": ["--force has no effect without --html or --csv"],
+    "inspect cells good.txt -m model --force": ["--force has no effect without --plot or --html"],
+    "inspect gradients good.txt -m model --force": ["--force has no effect without --plot: give"],
+    "inspect memory good.txt -m model --force": ["--force has no effect without --plot: give"],
+    "inspect next -m model --force": ["--force has no effect without --plot: give both"],
+    "train good.txt --force": ["--force has no effect without --out: give both"],
+    "train good.txt --valid story.txt --valid-fraction 0.2": [
+        "--valid and --valid-fraction both say what to hold out: give one of them"
+    ],
+    "train good.txt --test story.txt --test-fraction 0.2": ["--test and --test-fraction both say"],
+    "train good.txt --valid story.txt --split hash": ["--split holds out a part", "--valid"],
+    "prepare good.txt --out made --valid story.txt --valid-fraction 0.2": [
+        "--valid and --valid-fraction both say"
+    ],
     # training
     "train good.txt --cell lsmt": ["--cell", "'lsmt'", "did you mean lstm?"],
     "train good.txt --backend fusd": ["--backend", "did you mean fused?"],
@@ -247,6 +270,13 @@ TAKEN = {
     "beam -m model --length 3 --width 300": [],
     "info model": ["tokens"],
 }
+
+
+def test_a_separator_that_only_counts_documents_is_said(bad: Path) -> None:
+    line = ("train", "good.txt", "--dry-run", "--steps", 1, "--document-separator", r"\n")
+    assert "--document-separator only counts documents here: add" in Cli(bad)(*line).err
+    assert "only counts documents" not in Cli(bad)(*line, "--reset-at-documents").err
+    assert "only counts documents" not in Cli(bad)(*line, "--split", "hash").err
 
 
 @pytest.mark.parametrize(("line", "words"), TAKEN.items(), ids=TAKEN)

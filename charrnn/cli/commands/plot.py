@@ -11,6 +11,7 @@ import typer
 from charrnn.cli import completion
 from charrnn.cli.display import plots, training_curves
 from charrnn.cli.shared import JsonOption, guarded, note, print_json
+from charrnn.config.fields import check_force
 
 if TYPE_CHECKING:
     from charrnn.run_dir import Course
@@ -47,6 +48,7 @@ def plot(
     """
     from charrnn.run_dir import find_run
 
+    check_force(force, out=out)
     plots.check_file("--out", out, force, (*plots.FORMATS, ".csv"))
     folders = [find_run(run) for run in runs] if runs else [find_run(None)]
     courses = [folder.course() for folder in folders]

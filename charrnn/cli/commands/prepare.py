@@ -17,6 +17,8 @@ from charrnn.config import HeldOutOptions, TextOptions
 from charrnn.errors import OptionError
 from charrnn.terminal import visible
 
+SPLITTING = ("valid_fraction", "test_fraction")
+
 
 @guarded
 @configured
@@ -45,7 +47,8 @@ def prepare(
         raise OptionError(f"--out {out} already holds {kind}: choose another folder{advice}")
     if any(is_dataset(Path(name)) for name in corpus if name):
         raise OptionError(f"{corpus[0]} is a dataset already: name a text")
-    data = dataset_of(corpus, options, held_out.valid, held_out.test, folder=out)
+    given = [name for name in SPLITTING if getattr(options, name) != getattr(TextOptions, name)]
+    data = dataset_of(corpus, options, held_out.valid, held_out.test, given, folder=out)
     seconds = time.perf_counter() - started
     is_list = line_list.advice(data.texts["corpus"])
     if is_list:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.shared import json_line, note, print_json
 from charrnn.config import BeamConfig, SampleConfig, unescape
-from charrnn.config.fields import Options, path, string, strings, switch
+from charrnn.config.fields import Options, check_force, path, string, strings, switch
 from charrnn.errors import OptionError, counted
 from charrnn.storage.files import would_replace
 from charrnn.terminal import TextWriter, one_line
@@ -55,6 +55,9 @@ class OutputOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_force(self.force, out=self.out)
+        if self.separator is not None and self.json and self.out is None:
+            raise OptionError("--separator has no effect on --json: leave one of them out")
         if self.training_text and not self.needs_index:
             raise OptionError("--training-text has no effect without --novelty or --new")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from charrnn.cli.display.scores import score_fields
 from charrnn.cli.shared import csv_rows, note
-from charrnn.config.fields import Options, choice, path, switch
+from charrnn.config.fields import Options, check_force, choice, path, switch
 from charrnn.errors import OptionError
 from charrnn.storage.files import would_replace, write_atomically
 from charrnn.terminal import TextWriter
@@ -40,6 +40,7 @@ class ScoreOutput(Options):
     def __post_init__(self) -> None:
         """Refuse files that exist before anything is scored."""
         super().__post_init__()
+        check_force(self.force, html=self.html, csv=self.csv)
         for option, file in (("--html", self.html), ("--csv", self.csv)):
             if file and str(file) != "-" and would_replace(file) and not self.force:
                 raise OptionError(f"{option} {file} exists: choose another name, or use --force")
