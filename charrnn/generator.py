@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from charrnn.arrays import Ids
 from charrnn.config import BeamConfig, EngineOptions, ModelConfig, SampleConfig, cell_name
 from charrnn.config.signature import BEAM, BEAMS, GREEDY, SAMPLE, SAMPLES
 from charrnn.decoding.generation import Accept, Writer, unwatched
@@ -30,7 +28,7 @@ from charrnn.inference.select import EngineSelector
 from charrnn.model import parameters, saved_state
 from charrnn.model.model_file import Model
 from charrnn.model.saved_state import Prompted
-from charrnn.scoring import Score, Surprisals, TextScorer
+from charrnn.scoring import Score, TextScorer
 from charrnn.text.open import ignore
 
 if TYPE_CHECKING:
@@ -60,6 +58,7 @@ class Generator:
         tokenizer: text <-> ids.
         training: how the model was trained and what it reached (plain JSON).
         reading: how the text of the training was read; `reading.separator` ends each document.
+        scorer: scores texts that are tokens already.
     """
 
     def __init__(
@@ -73,9 +72,8 @@ class Generator:
     ) -> None:
         """Prepare a model for use, with options as for `charrnn.load`.
 
-        `notify` gets a sentence when code is compiled, when an engine is replaced by a slower one,
-        when unknown characters of a prompt are, when too many texts are refused, and about
-        sequences that are not one character; without it, the last three are warnings.
+        `notify` gets a sentence when code is compiled or an engine replaced by a slower one, and
+        about a prompt or texts; without it, the latter are warnings.
         """
         options = EngineOptions(weights=weights, threads=threads, device=device)
         self.config, self.training = model.config, model.training
@@ -83,7 +81,7 @@ class Generator:
         self._model, notices = model, notify or _warn
         self._selector = EngineSelector(model.config, model.values, options, notify or ignore)
         given = (self._selector, self.tokenizer, model.reading, model.config.start_token)
-        self._reader, self._scorer = PromptReader(*given, notices), TextScorer(*given)
+        self._reader, self.scorer = PromptReader(*given, notices), TextScorer(*given)
         self._writer = Writer(*given[:2], self._reader.known_separator, notices)
 
     def __repr__(self) -> str:
@@ -91,7 +89,7 @@ class Generator:
 
     @property
     def engine(self) -> Engine:
-        """The engine that runs the network; it is made when it is first needed."""
+        """What runs the network; it is made when it is first needed."""
         return self._selector.engine
 
     @engine.setter
@@ -116,15 +114,14 @@ class Generator:
         prompt: str | Prompted,
         after: Prompted | None = None,
         progress: Watch = _silent,
-        *,
         source: str | None = None,
     ) -> Prompted:
         """Read a prompt, which may be empty, after the start token or what was read before it.
 
         The result can be passed wherever a prompt can, any number of times; `read` returns it as it
-        is. Characters that the model does not know raise PromptError. A model of separate documents
-        begins anew after each separator. `progress` is called every 256 tokens with the number read
-        so far; it may raise. A model of pairs answers `source`.
+        is. Unknown characters raise PromptError. A model of separate documents begins anew after
+        each separator; a model of pairs answers `source`. `progress` is called every 256 tokens
+        with the number read so far; it may raise.
         """
         if source is not None:
             after = self._reader.read_sources([source], "error")
@@ -152,9 +149,8 @@ class Generator:
     def sample(self, prompt: str | Prompted = "", **options: Unpack[SampleKeywords]) -> Sample:
         """Return a random text after `prompt`: a text, or what `read` returned.
 
-        A model of separate documents ends each text before the separator, besides the stop strings
-        that are given. As in all functions that write, `unknown` says what happens to characters of
-        a prompt that the model does not know; `read` itself refuses them.
+        A model of separate documents also ends a text before the separator. As in all functions
+        that write, `unknown` says what happens to unknown characters; `read` itself refuses them.
 
         Raises:
             PromptError: the prompt or a stop string has a character that the model does not know.
@@ -228,8 +224,7 @@ class Generator:
     ) -> list[Sample]:
         """Return the `num_return` most probable texts that beam search finds, best first.
 
-        The length of hypotheses is counted in tokens. `write` gets characters of the best text as
-        soon as no later step can change them.
+        `write` gets characters of the best text as soon as no later step can change them.
         """
         made = _one_of(config, BeamConfig, BEAMS.check("beams", options))
         return self._writer.beams(self._reader.read_any(prompt, made.unknown), made, write)
@@ -240,18 +235,11 @@ class Generator:
         return next(self.answers([source], BeamConfig(**BEAM.check("answer", options)), prompt))[0]
 
     def answers(
-        self,
-        sources: Iterable[str],
-        config: SampleConfig | BeamConfig | None = None,
-        prompt: str = "",
+        self, sources: Iterable[str], config: SampleConfig | BeamConfig, prompt: str = ""
     ) -> Iterator[list[Sample]]:
         """Return an iterator of the answers to each source; `config` says how, and how many."""
-        made = config or BeamConfig()
-
-        def read(sources: Sequence[str]) -> Prompted:
-            return self._reader.read_any(prompt, made.unknown, sources)
-
-        return self._writer.answers(sources, read, made)
+        read = partial(self._reader.read_any, prompt, config.unknown)
+        return self._writer.answers(sources, read, config)
 
     def score(self, text: str, *, exact: bool = False) -> Score:
         """Return how well the model predicts a text: nats, bpc, bits per byte.
@@ -261,19 +249,7 @@ class Generator:
         up to 20,000, knows where the text surprised, and shows that in a notebook. An empty text
         raises CorpusError, and a network whose numbers overflow RunError.
         """
-        return self._scorer.score(text, exact=exact)
-
-    def score_ids(
-        self, ids: Ids, *, exact: bool = False, documents: NDArray[np.integer[Any]] | None = None
-    ) -> Score:
-        """Return the same for a text's ids (N,); see `scoring.score`."""
-        return self._scorer.score_ids(ids, exact=exact, documents=documents)
-
-    def surprisals(
-        self, texts: Sequence[Ids], count: int = 0, progress: Watch = _silent
-    ) -> list[Surprisals]:
-        """Return how each text (N,) of ids is predicted, token by token; see `scoring`."""
-        return self._scorer.surprisals(texts, count, progress)
+        return self.scorer.score(text, exact=exact)
 
 
 def _summary(config: ModelConfig, training: Mapping[str, Any]) -> str:

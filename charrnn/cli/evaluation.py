@@ -181,10 +181,13 @@ class Evaluator:
 
             assert documents is not None
             return evaluate_pairs(generator, PairPart(ids, documents))
-        score, rounding = generator.score_ids(ids, exact=self.exact, documents=documents), None
+        score, rounding = (
+            generator.scorer.score_ids(ids, exact=self.exact, documents=documents),
+            None,
+        )
         if weights != "float32":
             unrounded = Generator(self.model, threads=threads, notify=note)
-            exactly = unrounded.score_ids(ids, exact=self.exact, documents=documents)
+            exactly = unrounded.scorer.score_ids(ids, exact=self.exact, documents=documents)
             rounding = score.bpc - exactly.bpc
         windows = scoring.window_nats(generator.engine, ids, generator.tokenizer, documents)
         check_finite(windows or 0.0)

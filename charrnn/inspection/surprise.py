@@ -71,7 +71,7 @@ def score_documents(
         count: the number of likeliest tokens to keep for each position.
         progress: called with the number of tokens scored so far.
     """
-    found = generator.surprisals([ids for _, ids in documents], count, progress)
+    found = generator.scorer.surprisals([ids for _, ids in documents], count, progress)
     return [
         Surprise.of(name, one, generator.tokenizer)
         for (name, _), one in zip(documents, found, strict=True)

@@ -11,9 +11,11 @@ import codecs
 import hashlib
 import os
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -274,26 +276,23 @@ def survey(name: str, names: str, reader: Reader) -> Corpus:
     Raises:
         CorpusError: the text is empty, or the reader raised it.
     """
-    counter, digest, documents = CodePointCounter(), _Digest(), DocumentSurvey()
-    mojibake = _Sampled()
+    counter, digest, documents, mojibake = (
+        CodePointCounter(),
+        _Digest(),
+        DocumentSurvey(),
+        _Sampled(),
+    )
     with BlockWorker(digest.update) as hashing:
-
-        def seen(pieces: Iterable[Piece]) -> Iterator[Piece]:
-            return _count(pieces, counter, hashing, mojibake)
-
-        if reader.reading.pairs:  # what is counted is what they say, not their lines
-            for piece in seen(split_pairs(reader)):
-                documents.add(piece)
-        elif reader.reading.document_separator or len(reader.sources) > 1:
-            for piece in _split(seen(reader), reader.reading):
+        # Of pairs, what is counted is what they say, not their lines.
+        read = split_pairs(reader) if reader.reading.pairs else iter(reader)
+        pieces = _count(read, counter, hashing, mojibake)
+        if reader.reading.document_separator or reader.reading.pairs or len(reader.sources) > 1:
+            for piece in _split(pieces, reader.reading):
                 documents.add(piece)
         else:  # one document, whose hash is the text's
-            for _ in seen(reader):
-                pass
+            deque(pieces, maxlen=0)
         hashing.finish()
-    counts = counter.finish()
-    points = np.flatnonzero(counts)
-    counts = counts[points]
+    points, counts = counter.occurring()
     total = int(counts.sum())
     if total == 0:
         raise CorpusError(f"{names} is empty (0 characters)")
@@ -307,10 +306,8 @@ def survey(name: str, names: str, reader: Reader) -> Corpus:
         name=name,
         sources=tuple(reader.sources),
         reading=reader.reading,
-        num_bytes=digest.num_bytes,
         characters=total,
-        sha256=digest.sha256.hexdigest(),
-        crc32=digest.crc32,
+        **digest.fields(),
         points=points,
         counts=counts,
         document_lengths=lengths,
@@ -364,6 +361,11 @@ class _Digest:
 
     def __init__(self) -> None:
         self.sha256, self.crc32, self.num_bytes = hashlib.sha256(), 0, 0
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of `Corpus` that it knows."""
+        sha256 = self.sha256.hexdigest()
+        return {"num_bytes": self.num_bytes, "sha256": sha256, "crc32": self.crc32}
 
     def update(self, block: Block) -> None:
         self.sha256.update(block)

@@ -94,3 +94,9 @@ class CodePointCounter:
         pairs = self._pairs.reshape(256, 256)
         self._counts[:256] += pairs.sum(0) + pairs.sum(1)
         return self._counts
+
+    def occurring(self) -> tuple[Integers, Integers]:
+        """Return the code points that occur (N,), sorted, and how often each does; see `finish`."""
+        counts = self.finish()
+        points = np.flatnonzero(counts)
+        return points, counts[points]

@@ -48,7 +48,7 @@ def main() -> None:
         if not same:
             raise SystemExit(f"{path}: the decompressed bytes differ")
         ids, _ = split(data, model.tokenizer)
-        nats = writer.score_ids(ids).total_nats if len(ids) else 0.0
+        nats = writer.scorer.score_ids(ids).total_nats if len(ids) else 0.0
         sizes = [
             len(gzip.compress(data, 9)),
             len(bz2.compress(data, 9)),

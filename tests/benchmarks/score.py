@@ -65,8 +65,8 @@ def main() -> None:
     texts = [rng.integers(0, VOCAB_SIZE, length).astype(np.uint8) for length in lengths]
     long = rng.integers(0, VOCAB_SIZE, LONG)
     all_threads = torch.get_num_threads()
-    runs = [lambda: generator.surprisals(texts), lambda: generator.surprisals([long])]
-    runs += [lambda: generator.surprisals([long], 3)]
+    runs = [lambda: generator.scorer.surprisals(texts), lambda: generator.scorer.surprisals([long])]
+    runs += [lambda: generator.scorer.surprisals([long], 3)]
     runs += [loop(model, values, long[:LOOP], threads) for threads in sorted({1, all_threads})]
     many, one, likeliest, *loops = in_turns(runs, ROUNDS)
     torch.set_num_threads(all_threads)

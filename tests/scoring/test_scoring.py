@@ -415,7 +415,7 @@ def test_a_notebook_shows_the_text_of_a_score_in_colors(tiny_model: Model) -> No
     assert score.surprise is not None
     assert score.surprise.text == "he\nw"
     assert score.total_nats == pytest.approx(
-        model.score_ids(model.tokenizer.encode("he\nw"), exact=True).total_nats
+        model.scorer.score_ids(model.tokenizer.encode("he\nw"), exact=True).total_nats
     )
     shown = score._repr_html_()
     (text,) = re.findall(r"<pre [^>]*>(.*)</pre>", shown, re.DOTALL)

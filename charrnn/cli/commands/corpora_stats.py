@@ -29,10 +29,7 @@ def stats(
     corpus: Annotated[
         list[str], typer.Argument(help="Text files, folders, - for standard input, or a name.")
     ],
-    reading: Annotated[
-        Reading,
-        Only(*READ, panel=""),
-    ],
+    reading: Annotated[Reading, Only(*READ, panel="")],
     symbols: Annotated[
         int, typer.Option(help="Print this many characters, or targets; --json has all.")
     ] = 12,
