@@ -17,9 +17,10 @@ demo: $(INSTALLED) ## train on tunes for 90 seconds, then print what the network
 	$(BIN)/charrnn train tunes --minutes 1.5 --out $(DEMO) --force
 	$(BIN)/charrnn sample --model $(DEMO) --temperature 0.6 --length 1200
 
+# Every worker and every command under test would compile what it imports, if none kept it.
 test: $(INSTALLED) ## run all tests, with coverage
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile \
-		--cov --cov-report=term
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest \
+		--numprocesses=auto --maxprocesses=4 --dist=worksteal --cov --cov-report=term
 
 soak: $(INSTALLED) ## run the fault tests in their long form, fuzz for MINUTES=30, print a table
 	-$(PINS) $(BIN)/pip install --quiet --disable-pip-version-check '.[soak]'

@@ -100,4 +100,8 @@ def _command(folder: Path, words: list[str], streams: Path, environment: Mapping
     vars(sys.modules["charrnn.cli.commands.train"])["STARTED"] = time.perf_counter()
     from charrnn.__main__ import main
 
-    main()
+    try:
+        main()
+    finally:
+        if "coverage" in sys.modules:  # which would save at an exit that forked processes skip
+            sys.modules["coverage"].Coverage.current().save()
