@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from charrnn.config import SampleConfig, to_json
+from charrnn.config import BeamConfig, SampleConfig, escape, to_json
 from charrnn.generator import Generator
 from charrnn.model.model_file import Model
 from charrnn.network.module import CharRNN
@@ -12,7 +12,8 @@ from charrnn.text.dataset import Dataset
 from charrnn.training.plan import Plan
 
 LENGTH = 1000  # characters
-MAX_ENTRIES = 20  # of a model of separate documents
+MAX_ENTRIES = 20  # of a model of separate documents, and answers of one of pairs
+MAX_ANSWER = 100  # tokens
 SEED = 1  # always the same: what differs is what was learned
 TEMPERATURE = 0.8
 
@@ -22,7 +23,22 @@ def sample_text(network: CharRNN, data: Dataset, plan: Plan, length: int = LENGT
     reading = replace(data.reading, documents_apart=plan.train.reset_at_documents)
     described = {"reading": to_json(reading)}
     writer = Generator(Model(network.config, data.tokenizer, network.values(), described))
+    if reading.pairs:
+        return _answers(writer, data)[:length]
     separator = reading.separator
     count = MAX_ENTRIES if separator else 1
     config = SampleConfig(length=length, temperature=TEMPERATURE, seed=SEED, num_samples=count)
     return "".join(sample.text + separator for sample in writer.samples("", config))[:length]
+
+
+def _answers(writer: Generator, data: Dataset) -> str:
+    """Return sources, of the validation pairs if there are any, each with the likeliest answer."""
+    pairs = data.pairs("valid" if len(data.valid) else "train")
+    count = min(MAX_ENTRIES, len(pairs))
+    spread = [index * len(pairs) // count for index in range(count)]
+    sources = list(dict.fromkeys(data.tokenizer.decode(pairs.source(index)) for index in spread))
+    answers = writer.answers(sources, BeamConfig(width=1, length=MAX_ANSWER))
+    return "".join(
+        f"{escape(source)}\t{escape(best.text)}\n"
+        for source, (best, *_) in zip(sources, answers, strict=True)
+    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
 
 import charrnn
+from charrnn.config import unescape
 
 SMALL: dict[str, Any] = {
     "hidden_size": 8,
@@ -70,3 +72,19 @@ def test_a_file_of_that_name_that_is_not_ours_stays(tmp_path: Path) -> None:
 def test_a_sample_of_a_list_has_many_entries(tmp_path: Path) -> None:
     charrnn.train(text=TEXT, out=tmp_path, steps=4, sample_every=4, items="lines", **SMALL)
     assert kept(tmp_path)[4].count("\n") > 10
+
+
+def test_samples_of_pairs_are_sources_with_their_answers(tmp_path: Path) -> None:
+    words = ["".join(word) for word in itertools.product("abc", repeat=4)]
+    (tmp_path / "pairs.tsv").write_text("".join(f"{word}\\n\t{word[::-1]}\n" for word in words))
+    run = tmp_path / "run"
+    options = {name: value for name, value in SMALL.items() if name != "seq_len"}
+    charrnn.train(tmp_path / "pairs.tsv", pairs=True, out=run, steps=10, sample_every=10, **options)
+    (text,) = kept(run).values()
+    lines = text.strip("\n").split("\n")
+    assert 4 <= len(lines) <= 20
+    model = charrnn.load(run / "checkpoints" / "10")
+    for line in lines:
+        source, answer = line.split("\t")
+        assert source.removesuffix("\\n") in words
+        assert model.answer(unescape(source), width=1, length=100).text == answer
