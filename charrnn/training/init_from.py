@@ -73,6 +73,29 @@ def _reading(known: ModelReading, given: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
+def origin(model: Model, tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return what a run's files say about the model that it starts from.
+
+    Raises:
+        OptionError: the tokens of the model or of the text are not characters.
+    """
+    return {
+        "steps": model.training.get("steps"),
+        "symbols": str(compare_alphabets(model, tokenizer)),
+        "characters": known_characters(model),
+    }
+
+
+def known_characters(model: Model) -> int:
+    """Return the length of the texts that a model has learned from; 0 if its file does not tell."""
+    return sum(
+        count
+        for part, name in (("corpus", "train_characters"), ("init_from", "characters"))
+        if isinstance(known := model.training.get(part), Mapping)
+        and isinstance(count := known.get(name), int)
+    )
+
+
 def _shown(value: Any) -> Any:
     """Return the value of an option as a message shows it."""
     return cell_name(value) if isinstance(value, str) else value

@@ -20,11 +20,17 @@ CHARACTERS_PER_PARAMETER = 10
 PARAMETERS_PER_CHARACTER = 6.5
 
 
-def make(options: TrainOptions, part: PairPart, alphabet_size: int, speed: Speed) -> Plan:
+def make(
+    options: TrainOptions,
+    part: PairPart,
+    alphabet_size: int,
+    speed: Speed,
+    known: int | None = None,
+) -> Plan:
     """Plan for these training pairs over an alphabet.
 
     `speed` measures the characters per second of a training step; it is only called if the budget
-    is minutes.
+    is minutes. For `known` see `charrnn.training.plan.make`.
 
     Raises:
         OptionError: the cell cannot read pairs.
@@ -48,7 +54,7 @@ def make(options: TrainOptions, part: PairPart, alphabet_size: int, speed: Speed
         "learning_rate": 0.0,
         "dropout": 0.0,
         "minutes": plan.planned_minutes(options, length),
-        "epochs": plan.planned_epochs(options),
+        "epochs": plan.planned_epochs(options, known),
     }
     train = TrainConfig(**asked | decided)
     form = {name: getattr(options, name) for name in FORM} | plan.planned_depth(options, cell)
@@ -61,12 +67,8 @@ def make(options: TrainOptions, part: PairPart, alphabet_size: int, speed: Speed
         **form,
     )
     model, characters, reason = _sized(options, model, train, length / order.batches, length, speed)
-    train = dataclasses.replace(
-        train,
-        learning_rate=options.learning_rate or plan.learning_rate(model, options.optimizer),
-        **plan.dropout(options, model, characters / length, length),
-    )
-    return Plan(model, train, characters, reason)
+    rates = plan.planned_rates(options, model, characters / length, length, known)
+    return Plan(model, dataclasses.replace(train, **rates), characters, reason, known)
 
 
 def _sized(

@@ -58,6 +58,16 @@ SGD_RATE = 50.0
 NO_OVERFITTING = 2.0
 DROPOUT = 0.16
 MIN_DROPOUT, MAX_DROPOUT = 0.08, 0.6
+# A trained network that is fine-tuned has its rate multiplied by (length of the new text / length
+# of the texts it knows) to this power, overfits later, and needs fewer epochs. Lowest validation
+# losses (RESULTS.md has all); new text and its length relative to what the network knows:
+#   plays    0.037   2 x 256, 5 epochs    rate 0.005: 1.369   0.01: 1.365
+#            0.037   2 x 128, 5 epochs    rate 0.005: 1.401   0.01: 1.391   0.02: 1.402
+#   harbour  0.020   2 x 256, 10 epochs   rate 0.005: 0.960   0.008: 0.969   0.01: 0.976
+#   chapter  0.008   2 x 128, 30 epochs   rate 0.005: 1.647, after 15   0.01: 1.673
+TUNED_RATE_POWER = 1 / 3
+TUNED_NO_OVERFITTING = 6.0
+ENOUGH_TUNED_EPOCHS = 10.0
 # The least number of updates per epoch, about, so that a short text gets enough of them.
 WINDOWS_PER_EPOCH = 8
 
@@ -73,21 +83,35 @@ class Plan:
         train: the training; every value is decided.
         characters: how many characters it expects to read.
         reason: why the network has its size.
+        known: the length of the texts that the network has learned from; None if it is new.
     """
 
     model: ModelConfig
     train: TrainConfig
     characters: float
     reason: str
+    known: int | None = None
 
 
 def make(
-    options: TrainOptions, length: int, vocab_size: int, speed: Speed, counted: float = 1.0
+    options: TrainOptions,
+    length: int,
+    vocab_size: int,
+    speed: Speed,
+    *,
+    counted: float = 1.0,
+    known: int | None = None,
 ) -> Plan:
-    """Plan for a training text of `length` tokens out of `vocab_size`.
+    """Plan a training.
 
-    `speed` measures the characters per second of a training step; it is only called if the budget
-    is minutes. Of the tokens of a window, the share `counted` is text; the rest pads documents.
+    Args:
+        options: what the user asked for.
+        length: tokens of the training text.
+        vocab_size: the size of their vocabulary.
+        speed: measures the characters per second of a training step; only called if the budget
+            is minutes.
+        counted: the share of the tokens of a window that are text; the rest pads documents.
+        known: plan a fine-tuning of a network that has learned from texts of this length.
     """
     cell = find(options.cell)
     check_own_cell(cell, options)
@@ -100,7 +124,7 @@ def make(
         "learning_rate": 0.0,
         "dropout": 0.0,
         "minutes": planned_minutes(options, length),
-        "epochs": planned_epochs(options),
+        "epochs": planned_epochs(options, known),
     }
     train = TrainConfig(**asked | decided)
     form = {name: getattr(options, name) for name in FORM} | planned_depth(options, cell)
@@ -111,12 +135,9 @@ def make(
         **form,
     )
     model, characters, reason = _sized(options, model, train, length, speed, counted)
-    train = dataclasses.replace(
-        train,
-        learning_rate=options.learning_rate or learning_rate(model, options.optimizer),
-        **dropout(options, model, characters / length, length),
-    )
-    return Plan(model, train, characters, reason)
+    rates = planned_rates(options, model, characters / length, length, known)
+    train = dataclasses.replace(train, **rates)
+    return Plan(model, train, characters, reason, known)
 
 
 def _window(options: TrainOptions, length: int) -> tuple[int, int, int]:
@@ -147,10 +168,11 @@ def planned_minutes(options: TrainOptions, length: int) -> float | None:
     return float(round(max(MIN_MINUTES, min(1.0, share) * MAX_MINUTES), 1))
 
 
-def planned_epochs(options: TrainOptions) -> float | None:
+def planned_epochs(options: TrainOptions, known: int | None) -> float | None:
     """Return the epochs; with minutes, those after which a network would only overfit."""
-    counted = options.epochs is not None or options.steps is not None
-    return options.epochs if counted else ENOUGH_EPOCHS
+    if options.epochs is not None or options.steps is not None:
+        return options.epochs
+    return ENOUGH_EPOCHS if known is None else ENOUGH_TUNED_EPOCHS
 
 
 def check_own_cell(cell: Cell, options: TrainOptions) -> None:
@@ -247,7 +269,28 @@ def overfitting(model: ModelConfig, epochs: float, length: int) -> float:
     return max(0.0, epochs - 1) * parameters.count(model) / length
 
 
-def learning_rate(model: ModelConfig, optimizer: str) -> float:
+def planned_rates(
+    options: TrainOptions, model: ModelConfig, epochs: float, length: int, known: int | None
+) -> dict[str, Any]:
+    """Return the peak learning rate and the dropout.
+
+    Args:
+        options: what the user asked for.
+        model: the network.
+        epochs: passes over the text.
+        length: tokens of the text.
+        known: tokens of the texts that the network has learned from; 0 if its file does not tell,
+            None if the network is new.
+    """
+    rate = _learning_rate(model, options.optimizer)
+    if known:
+        rate *= min(1.0, (length / known) ** TUNED_RATE_POWER)
+    harmless = NO_OVERFITTING if known is None else TUNED_NO_OVERFITTING
+    dropout = _dropout(options, overfitting(model, epochs, length) / harmless)
+    return {"learning_rate": options.learning_rate or rate, **dropout}
+
+
+def _learning_rate(model: ModelConfig, optimizer: str) -> float:
     """Return the peak learning rate: the wider the network, the smaller."""
     family = cell_name(model.cell).partition("-")[0]
     family_rate = RATE_TIMES_WIDTH.get(family, 3.0)
@@ -255,17 +298,19 @@ def learning_rate(model: ModelConfig, optimizer: str) -> float:
     return rate * SGD_RATE if optimizer == "sgd" else rate
 
 
-def dropout(
-    options: TrainOptions, model: ModelConfig, epochs: float, length: int
-) -> dict[str, Any]:
+def _dropout(options: TrainOptions, repeated: float) -> dict[str, Any]:
     """Return no dropout while overfitting is unlikely, and more with size and epochs.
 
     Planned dropout is locked: drawing a mask for every step takes a third of the time without
     better results.
+
+    Args:
+        options: what the user asked for.
+        repeated: `overfitting`, relative to what does no harm.
     """
     if options.dropout is not None:
         return {"dropout": options.dropout}
-    wanted = DROPOUT * math.log(max(1.0, overfitting(model, epochs, length) / NO_OVERFITTING))
+    wanted = DROPOUT * math.log(max(1.0, repeated))
     dropout = round(min(MAX_DROPOUT, wanted), 2) if wanted >= MIN_DROPOUT else 0.0
     return {"dropout": dropout, "locked_dropout": options.locked_dropout or dropout > 0}
 

@@ -118,6 +118,7 @@ class Record:
                 _train_config(run["train"], where),
                 float(planned["characters"]),
                 str(planned["reason"]),
+                run["init_from"].get("characters"),
             )
             if not isinstance(trainer["step"], int) or not float(trainer["seconds"]) >= 0:
                 raise ValueError("steps or seconds are not numbers")

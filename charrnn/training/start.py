@@ -155,13 +155,10 @@ def _setup(
         options = replace(options, items=data.reading.items)
     if model and model.reading.documents_apart and len(data.documents["train"]) < 2:
         options = replace(options, items="", document_separator="", reset_at_documents=False)
-    origin = {}
-    if model:
-        symbols = str(init_from.compare_alphabets(model, data.tokenizer))
-        origin = {"steps": model.training.get("steps"), "symbols": symbols}
+    origin = init_from.origin(model, data.tokenizer) if model else {}
     _check_pairs(options, data, model)
     kernel = choose_kernel(options, device)
-    made = make_plan(options, data, device, kernel)
+    made = make_plan(options, data, device, kernel, origin.get("characters"))
     _check_memory(made)
     return Setup(run_dir, data, options, made, device, kernel, origin)
 
@@ -185,16 +182,23 @@ def _check_pairs(options: TrainOptions, data: Dataset, model: Model | None) -> N
         )
 
 
-def make_plan(options: TrainOptions, data: Dataset, device: torch.device, kernel: Kernel) -> Plan:
-    """Plan for this text and machine.
+def make_plan(
+    options: TrainOptions,
+    data: Dataset,
+    device: torch.device,
+    kernel: Kernel,
+    known: int | None = None,
+) -> Plan:
+    """Plan for this text and machine; for `known` see `charrnn.training.plan.make`.
 
     Raises:
         CorpusError: the text does not fill a window of every stream; it is a single document, and
             documents are to be kept apart.
     """
     speed: plan.Speed = partial(_speed, data=data, device=device, kernel=kernel)
+    vocab_size = data.tokenizer.vocab_size
     if data.reading.pairs:
-        return pair_plan.make(options, data.pairs("train"), data.tokenizer.vocab_size, speed)
+        return pair_plan.make(options, data.pairs("train"), vocab_size, speed, known)
     counted = 1.0  # share of the tokens of a window: not those that pad the ends of documents
     if options.reset_at_documents:
         if len(data.documents["train"]) < 2:
@@ -205,7 +209,7 @@ def make_plan(options: TrainOptions, data: Dataset, device: torch.device, kernel
         options = replace(options, seq_len=options.seq_len or _document_window(data))
         windows = Documents.of(data.documents["train"], len(data.train), int(options.seq_len or 1))
         counted = len(data.train) / (windows.count * windows.seq_len)
-    made = plan.make(options, len(data.train), data.tokenizer.vocab_size, speed, counted)
+    made = plan.make(options, len(data.train), vocab_size, speed, counted=counted, known=known)
     streams.check_fit(len(data.train), made.train.batch_size, made.train.seq_len, data.name)
     return made
 

@@ -1,6 +1,7 @@
 """A trained network is trained further with another alphabet."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,15 @@ def test_a_text_is_read_as_that_of_the_model(make_model: MakeModel) -> None:
     assert options(items, document_separator="#")["document_separator"] == "#"
 
 
+def test_what_a_model_knows_is_the_length_of_its_texts(make_model: MakeModel) -> None:
+    def known(**training: Any) -> int:
+        return init_from.known_characters(dataclasses.replace(make_model("ab"), training=training))
+
+    assert known() == known(corpus={}, init_from={"steps": 3, "symbols": ""}) == 0
+    assert known(corpus={"train_characters": 900}) == 900
+    assert known(corpus={"train_characters": 900}, init_from={"characters": 5000}) == 5900
+
+
 TEXT = "the cat is home.\nthe café is near the sea.\n" * 40
 SMALL: dict[str, Any] = {
     "hidden_size": 24,
@@ -153,6 +163,21 @@ def test_a_training_starts_from_a_trained_model(tmp_path: Path) -> None:
     training = model_file.load(Path(second.model)).training
     assert training["init_from"]["steps"] == model_file.load(Path(first.model)).training["steps"]
     assert training["init_from"]["symbols"] == "15 symbols kept, 2 added (?z), 1 dropped (m)"
+    assert training["init_from"]["characters"] == round(0.9 * len(TEXT))
+
+
+def test_the_rate_of_a_fine_tuning_is_planned_again_for_the_next(tmp_path: Path) -> None:
+    """Each of three texts is known to the last network: the first 900, the second 90 characters."""
+    rest = {name: value for name, value in SMALL.items() if name not in ("hidden_size", "seq_len")}
+    quick: dict[str, Any] = {"steps": 2, "seq_len": 4, **rest}
+    model, rates = None, []
+    for length in (1000, 100, 500):
+        given = {"init_from": model} if model else {"hidden_size": 24}
+        run = tmp_path / str(length)
+        model = charrnn.train(text=(TEXT * 2)[:length], out=run, **given, **quick).model
+        rates.append(json.loads((run / "config.json").read_text())["train"]["learning_rate"])
+    expected = [0.03, 0.03 * (90 / 900) ** (1 / 3), 0.03 * (450 / 990) ** (1 / 3)]
+    assert rates == pytest.approx(expected)
 
 
 def test_a_training_from_a_model_is_resumed_exactly(tmp_path: Path, make_model: MakeModel) -> None:

@@ -14,6 +14,7 @@ from charrnn.training import plan
 from charrnn.training.plan import (
     CHARACTERS_PER_PARAMETER,
     ENOUGH_EPOCHS,
+    ENOUGH_TUNED_EPOCHS,
     HIDDEN_SIZES,
     PARAMETERS_PER_CHARACTER,
 )
@@ -266,6 +267,54 @@ def test_sgd_has_its_own_learning_rate(size: int) -> None:
 
     assert rate(optimizer="sgd") == pytest.approx(50 * rate())
     assert rate(optimizer="sgd", learning_rate=0.25) == 0.25
+
+
+# A network of 2 x 128 on a text of a megabyte: the rate of a new one is 0.03.
+@pytest.mark.parametrize(
+    ("known", "rate"),
+    [(8 * MEGABYTE, 0.015), (27 * MEGABYTE, 0.01), (MEGABYTE, 0.03), (1000, 0.03), (0, 0.03)],
+)
+def test_a_fine_tuning_is_slower_the_more_the_network_knows(known: int, rate: float) -> None:
+    options = TrainOptions(steps=9, hidden_size=128)
+    made = plan.make(options, MEGABYTE, 65, _unasked, known=known)
+    assert made.train.learning_rate == pytest.approx(rate)
+    assert made.known == known
+    assert plan.make(options, MEGABYTE, 65, _unasked).known is None
+
+
+def test_a_fine_tuning_has_less_dropout() -> None:
+    def train(known: int | None, epochs: float) -> TrainConfig:
+        options = TrainOptions(hidden_size=128, epochs=epochs)
+        return plan.make(options, 100_000, 65, _unasked, known=known).train
+
+    # 2.2 parameters per character, and 10 epochs: they overfit by 8.8 * 2.2, where an epoch is
+    # 48 windows of 2048 characters. 0.16 ln(19.7 / 2) = 0.36, 0.16 ln(19.7 / 6) = 0.19.
+    expected = {10: (0.36, 0.19), 20: (0.48, 0.31), 1000: (0.6, 0.6)}
+    for epochs, dropouts in expected.items():
+        made = [train(known, epochs) for known in (None, MEGABYTE)]
+        assert tuple(each.dropout for each in made) == dropouts
+        assert all(each.locked_dropout for each in made)
+    assert [train(known, 3).dropout for known in (None, MEGABYTE)] == [0.12, 0.0]
+
+
+def test_a_fine_tuning_by_the_clock_reads_the_text_fewer_times() -> None:
+    def epochs(known: int | None, **budget: float) -> float | None:
+        options = TrainOptions(hidden_size=128, **budget)
+        return plan.make(options, 100_000, 65, _speed, known=known).train.epochs
+
+    assert ENOUGH_TUNED_EPOCHS < ENOUGH_EPOCHS
+    for budget in ({}, {"minutes": 5.0}):
+        assert epochs(MEGABYTE, **budget) == ENOUGH_TUNED_EPOCHS
+        assert epochs(None, **budget) == ENOUGH_EPOCHS
+    assert epochs(MEGABYTE, epochs=40.0) == 40.0
+    assert epochs(MEGABYTE, steps=7) is None
+
+
+def test_a_fine_tuning_keeps_the_given_options() -> None:
+    asked = {"learning_rate": 0.2, "dropout": 0.45, "epochs": 3.0, "hidden_size": 64}
+    made = plan.make(TrainOptions(**asked), 100_000, 65, _unasked, known=MEGABYTE)
+    decided = dataclasses.asdict(made.model) | dataclasses.asdict(made.train)
+    assert {name: decided[name] for name in asked} == asked
 
 
 def test_a_large_alphabet_gets_a_larger_embedding() -> None:

@@ -35,6 +35,7 @@ def plan_lines(planned: Planned) -> list[str]:
         for name in ("minutes", "epochs", "steps")
         if (value := getattr(train, name)) is not None
     )
+    tuning = "" if plan.known is None else "fine-tuning for "
     split, *leaks = split_lines(data)
     kind = "" if data.tokenizer.kind == "char" else f" ({data.tokenizer.kind})"
     vocabulary = counted(data.tokenizer.vocab_size, "token")
@@ -44,8 +45,8 @@ def plan_lines(planned: Planned) -> list[str]:
         *_large_vocabulary(data, plan),
         f"network  {cell_name(model.cell)}, {model.num_layers} x {model.hidden_size}, {inputs}, "
         f"{_of_pairs(model)}{extras(model)}{parameters.count(model):,} parameters ({plan.reason})",
-        f"training {budget}, about {plan.characters / len(data.train):.1f} passes over the text: "
-        f"{_batch(plan)}, {train.optimizer} "
+        f"training {tuning}{budget}, about {plan.characters / len(data.train):.1f} passes over the "
+        f"text: {_batch(plan)}, {train.optimizer} "
         f"{train.learning_rate:.3g}, {extras(train, Regularizers)}seed {train.seed}",
         f"running  {kernel.backend} kernels, matrix products in {kernel.precision}: "
         f"{kernel.reason}",

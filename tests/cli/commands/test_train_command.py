@@ -246,6 +246,29 @@ def test_a_file_whose_name_is_not_utf8_trains(cli: Cli) -> None:
     assert cli("train", "caf\udce9.txt", *QUICK, "--json").json["steps"] == 2
 
 
+def test_a_trained_network_is_fine_tuned_by_a_plan_of_its_own(cli: Cli, tiny: Run) -> None:
+    """The text is an eighth of that of the model: half the rate of a new network, which is 0.03."""
+    (cli.folder / "new.txt").write_text(story(TEXT_CHARACTERS // 8), "utf-8")
+    start = ("train", "new.txt", "--init-from", tiny.model, "--backend", "library")
+    done = cli(*start, "--out", "planned", "--epochs", 4)
+    assert "training fine-tuning for 4 epochs, " in done.err
+    train = described(cli.folder / "planned")["train"]
+    assert train["learning_rate"] == pytest.approx(0.015)
+    assert f"adamw 0.015, dropout {train['dropout']:g}, locked dropout, " in done.err
+
+    given = ("--learning-rate", 0.004, "--dropout", 0, "--epochs", 2)
+    done = cli(*start, "--out", "given", *given)
+    assert "training fine-tuning for 2 epochs, " in done.err
+    train = described(cli.folder / "given")["train"]
+    assert (train["learning_rate"], train["dropout"], train["epochs"]) == (0.004, 0.0, 2.0)
+
+    dry = cli(*start, "--dry-run", "--json", "--minutes", 1).json
+    known = described(tiny.folder)["corpus"]["train_characters"]
+    assert (dry["train"]["epochs"], dry["known"]) == (10.0, known)
+    done = cli("train", "new.txt", "--out", "planned", "--resume", "--epochs", 4.5)
+    assert "training fine-tuning for 4.5 epochs, " in done.err
+
+
 DEEP = ("--skip-connections", "--input-depth", 2, "--recurrent-depth", 2, "--output-depth", 2)
 KEPT = ("--locked-dropout", "--weight-drop", 0.2, "--zoneout", 0.1, "--zoneout-cell", 0.2)
 
