@@ -637,7 +637,7 @@ from charrnn.model import model_file
 compile_now = Sampler.compile
 
 def compile_slowly(chooser):
-    time.sleep(1.5)
+    time.sleep(float(sys.argv[2]))
     return compile_now(chooser)
 
 Sampler.compile = compile_slowly
@@ -653,9 +653,10 @@ def test_a_notice_appears_only_when_code_is_compiled(tmp_path: Path, tiny_model:
     home = tmp_path / "home"
     home.mkdir()
     folders = {"XDG_CACHE_HOME": str(home), "LOCALAPPDATA": str(home), "HOME": str(home)}
-    for notices in (1, 0):  # with an empty cache once; with a warm one never, however slow it is
+    # With an empty cache once; with a warm one never, however slow it is.
+    for notices, slow in ((1, "0"), (0, "1.5")):
         done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, str(model)],
+            [sys.executable, "-c", PROGRAM, str(model), slow],
             capture_output=True,
             text=True,
             check=True,

@@ -40,7 +40,8 @@ def folder() -> Path:
     """Return the cache folder of this version of charrnn; the first call creates it."""
     sources = (_PACKAGE.joinpath(name).read_bytes() for name in _COMPILED)
     version = hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
-    return writable(cache_dir("kernels") / version)
+    # Resolved, because numba keeps what it compiles by the path of the source.
+    return writable(cache_dir("kernels") / version).resolve()
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from coverage import Coverage
 from waiting import HANGS
 
 from charrnn.cli.app import COMMANDS
@@ -103,5 +104,6 @@ def _command(folder: Path, words: list[str], streams: Path, environment: Mapping
     try:
         main()
     finally:
-        if "coverage" in sys.modules:  # which would save at an exit that forked processes skip
-            sys.modules["coverage"].Coverage.current().save()
+        measured = Coverage.current()
+        if measured:  # it would save at an exit that forked processes skip
+            measured.save()
