@@ -131,6 +131,7 @@ GROUPS = {
     "inspect": _Group(
         "Look inside a model.",
         {
+            "attention": "inspect_attention.inspect_attention",
             "cells": "inspect_cells.inspect_cells",
             "gradients": "inspect_gradients.inspect_gradients",
             "memory": "inspect_memory.inspect_memory",

@@ -63,12 +63,10 @@ class InspectOutput(Options):
 
 
 @dataclass(frozen=True)
-class CellsOutput(InspectOutput):
-    """Where the activations go besides the terminal."""
+class PageOutput(InspectOutput):
+    """Where the results go besides the terminal, with a page."""
 
-    html: Path | None = path(
-        "Write an HTML page in which you can color the text by any unit.", shown="none"
-    )
+    html: Path | None = path("Write an HTML page, which needs no other file.", shown="none")
 
     def __post_init__(self) -> None:
         """Check the page's file as well."""

@@ -145,3 +145,15 @@ def test_eval_names_the_line_that_is_no_pair(model: Model, cli: Cli) -> None:
 def test_the_folder_of_a_file_of_answers_must_exist(model: Model, cli: Cli) -> None:
     given = ("beam", "-m", "pairs.safetensors", "--source", "a", "--out", Path("no") / "file")
     assert "is not a folder" in cli(*given, code=2).sentence
+
+
+def test_inspect_attention_shows_a_map(model: Model, cli: Cli) -> None:
+    given = ("inspect", "attention", "-m", "pairs.safetensors", "--source", "abc")
+    out = cli(*given, "--target", "cb").out.splitlines()
+    assert [line.split()[0] for line in out[1:4]] == ["c", "b", "end"]
+    found = cli(*given, "--target", "cb", "--json", "--html", "a.html", "--plot", "a.svg").json
+    assert found["target"] == ["c", "b", None]
+    assert [len(row) for row in found["weights"]] == [3, 3, 3]
+    assert "<table>" in (cli.folder / "a.html").read_text()
+    assert (cli.folder / "a.svg").stat().st_size > 1000
+    assert "--source TEXT" in cli(*given[:-2], code=2).sentence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli.display import activation_text, plots, tracked_units
-from charrnn.cli.inspect_shared import CellsOutput, TextArgument, model_names, read_text
+from charrnn.cli.inspect_shared import PageOutput, TextArgument, model_names, read_text
 from charrnn.cli.options import Given, configured
 from charrnn.cli.shared import CellOption, ModelOption, guarded, note, print_json
 from charrnn.cli.texts import OWN_READING
@@ -27,7 +27,7 @@ def inspect_cells(
     cell: CellOption = None,
     options: UnitOptions,
     reading: Annotated[dict[str, Any], Given(Reading), OWN_READING],
-    output: CellsOutput,
+    output: PageOutput,
 ) -> None:
     """Show what single units track while a model reads a text, and which gates saturate.
 

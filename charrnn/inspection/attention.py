@@ -1,0 +1,72 @@
+"""What a model of pairs attends to: for each token of an answer, the weights of the source's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.config import END
+from charrnn.errors import OptionError
+from charrnn.generator import Generator
+from charrnn.inference.pair_engine import PairEngine
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The weights of attention while a target is written.
+
+    Attributes:
+        source: its tokens (S).
+        target: the tokens that were written (T); the last one is the end, `END`.
+        weights: (T, S), of the source's tokens before each token of the target; each row is 1.
+        log_prob: of the target, given the source, in nats.
+    """
+
+    source: tuple[str, ...]
+    target: tuple[str, ...]
+    weights: NDArray[np.floating[Any]]
+    log_prob: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON fields; the end of the target is null."""
+        target = [None if token == END else token for token in self.target]
+        weights = [[round(float(weight), 6) for weight in row] for row in self.weights]
+        fields = {"source": self.source, "target": target, "log_prob": self.log_prob}
+        return {**fields, "weights": weights}
+
+
+def alignment(generator: Generator, source: str, target: str | None = None) -> Alignment:
+    """Return what a model attends to while it writes a target for a source.
+
+    Args:
+        generator: the model.
+        source: in any characters; unknown ones are replaced.
+        target: what is written; None for the answer that beam search finds.
+
+    Raises:
+        OptionError: the model has no attention.
+        PromptError: the source is empty, or the target has characters that the model does not know.
+    """
+    config, engine, tokenizer = generator.config, generator.engine, generator.tokenizer
+    source = generator.readable(source, "nearest")
+    if target is None:
+        target = generator.answer(source).text
+    generator.read(target, source=source)  # refuses what cannot be read
+    if config.context != "attention":
+        raise OptionError("this model has a fixed context: only --context attention has weights")
+    assert isinstance(engine, PairEngine)
+    read = tokenizer.encode(source).astype(np.int64)
+    written = np.append(tokenizer.encode(target).astype(np.int64), config.end_token)
+    inputs = np.concatenate([[config.start_token], written[:-1]])[:, None]
+    state = engine.encode(read[:, None], np.array([len(read)]))
+    nats, _ = engine.nats(inputs, written[:, None], state)
+    names = tokenizer.token_names
+    return Alignment(
+        tuple(names[token] for token in read),
+        tuple(names[token] for token in written),
+        engine.attention(inputs, state)[:, 0],
+        -float(nats.sum(dtype=np.float64)),
+    )
