@@ -243,7 +243,7 @@ def test_html_lies_in_files_of_its_own() -> None:
         )
         pages |= {file} if file.startswith("cli/") and TAG.search(text) else set()
         documents |= {file} if DOCUMENT.search(text) else set()
-    assert pages <= {"cli/display/surprisal_page.py", "cli/display/unit_page.py"}
+    assert pages <= {f"cli/display/{name}_page.py" for name in ("attention", "surprisal", "unit")}
     assert documents == set()
 
 

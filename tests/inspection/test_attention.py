@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from charrnn.cli.display import attention_map
+from charrnn.cli.display.attention_page import attention_page
 from charrnn.config import END
 from charrnn.errors import OptionError, PromptError
 from charrnn.generator import Generator
@@ -82,7 +83,7 @@ def test_the_map_has_a_row_for_each_token_and_shades_for_weights() -> None:
 
 
 def test_the_page_shows_tokens_as_text() -> None:
-    page = attention_map.page(MAP, "a <b> model")
+    page = attention_page(MAP, "a <b> model")
     assert "<th>&lt;</th>" in page
     assert "a &lt;b&gt; model; log-probability -1.50 nats" in page
     assert page.count("<tr>") == 4

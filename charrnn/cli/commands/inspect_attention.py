@@ -34,6 +34,7 @@ def inspect_attention(
     Each row is a token that is written, each column one of the source; the darker a cell, the more
     of the attention the token of the source gets.
     """
+    from charrnn.cli.display.attention_page import attention_page
     from charrnn.inspection.attention import alignment
     from charrnn.run_dir import find_model
 
@@ -43,7 +44,7 @@ def inspect_attention(
     if output.plot is not None:
         plots.save(attention_map.picture(found), output.plot)
     if output.html is not None:
-        page = attention_map.page(found, f"model: {find_model(model)}")
+        page = attention_page(found, f"model: {find_model(model)}")
         plots.write(output.html, page.encode())
     if output.json:
         print_json(found.to_json())
