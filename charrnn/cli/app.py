@@ -7,9 +7,9 @@ import io
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple, NoReturn, TextIO, cast
 
 import typer
@@ -197,16 +197,17 @@ def _charrnn(
     """Point it at any text and, minutes later, it writes more of it."""
 
 
-def _null(mode: str) -> TextIO:
-    return cast("TextIO", Path(os.devnull).open(mode))
+def _null(flags: int, mode: str) -> TextIO:
+    return cast("TextIO", os.fdopen(os.open(os.devnull, flags), mode))
 
 
 def run() -> None:
     """Run the command."""
-    # A stream that the caller closed is replaced by an empty one.
-    sys.stdin = sys.stdin or _null("r")
-    sys.stdout = sys.stdout or _null("w")
-    sys.stderr = sys.stderr or _null("w")
+    # In place of a stream that the caller closed: no file may get its number. Nothing can be
+    # written to such a standard output, or a lost text would look like a success.
+    sys.stdin = sys.stdin or _null(os.O_RDONLY, "r")
+    sys.stdout = sys.stdout or _null(os.O_RDONLY, "w")
+    sys.stderr = sys.stderr or _null(os.O_WRONLY, "w")
     # stdout is UTF-8 and exact, whatever the locale and the system's line ends.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")
@@ -217,7 +218,12 @@ def run() -> None:
     os.environ.pop("NUMBA_NUM_THREADS", None)
     _end_on_signals()
     # Shell completion names no command here, and so gets all of them.
-    program(sys.argv[1] if len(sys.argv) > 1 else "")()
+    try:
+        program(sys.argv[1] if len(sys.argv) > 1 else "")()
+    except OSError as error:  # of --help and --version: commands are guarded
+        from charrnn.cli.shared import report
+
+        sys.exit(report(error))
 
 
 def _show_warning(
@@ -241,6 +247,21 @@ def _end_on_signals() -> None:
 
     def end(number: int, frame: object) -> NoReturn:
         sys.exit(TERMINATED)
+
+    def again(lost: sys.UnraisableHookArgs) -> None:
+        """Repeat a signal that came where Python drops what is raised, as in a finalizer."""
+        numbers = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
+        if lost.exc_type not in numbers:
+            sys.__unraisablehook__(lost)
+            return
+        # Later: what it raises here would be dropped, too.
+        main = threading.main_thread().ident
+        timer = threading.Timer(0.05, signal.pthread_kill, [main, numbers[lost.exc_type]])
+        timer.daemon = True
+        timer.start()
+
+    if hasattr(signal, "pthread_kill"):
+        sys.unraisablehook = again
 
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP

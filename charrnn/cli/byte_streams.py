@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from charrnn.cli.shared import announce_waiting
 from charrnn.errors import ArchiveError, CorpusError, OptionError
-from charrnn.storage.files import would_replace, write_atomically
+from charrnn.storage.files import endless, would_replace, write_atomically
 
 InArgument = Annotated[Path, typer.Argument(help="The file to read; - is standard input.")]
 OutArgument = Annotated[Path, typer.Argument(help="The file to write; - is standard output.")]
@@ -40,8 +41,11 @@ def read(source: Path, error_type: type[ArchiveError | CorpusError]) -> bytes:
     Raises:
         CharRNNError: `error_type`, the file cannot be read.
     """
+    announce_waiting([str(source)], "file")
     if source == _STREAM:
         return sys.stdin.buffer.read()
+    if what := endless(source):
+        raise error_type(f"{source} is {what}: name a file")
     try:
         return source.read_bytes()
     except OSError as error:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charrnn.cli.display.progress import ProgressBar
-from charrnn.cli.shared import note
+from charrnn.cli.shared import announce_waiting, note
 from charrnn.config.fields import Options, path, string, switch
 from charrnn.errors import CorpusError, OptionError, PromptError
+from charrnn.storage.files import endless
 
 if TYPE_CHECKING:
     from charrnn.config import ModelReading
@@ -241,10 +242,11 @@ def _prompts_in(file: Path, model: ModelReading) -> list[str]:
 
 def content(option: str, file: Path, model: ModelReading) -> str:
     """Return the exact text of a file; ``-`` is standard input."""
+    announce_waiting([str(file)], "prompt")
     if str(file) == "-":
-        if sys.stdin.isatty():
-            note("reading the prompt from the terminal: Ctrl-D ends it")
         return _decoded("standard input", sys.stdin.buffer.read(), model)
+    if what := endless(file):
+        raise PromptError(f"{option} {file} is {what}: name a text file")
     try:
         return _decoded(str(file), file.read_bytes(), model)
     except OSError as error:

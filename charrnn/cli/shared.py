@@ -25,7 +25,7 @@ import typer
 from charrnn.cli import completion
 from charrnn.config import EngineOptions, to_json
 from charrnn.errors import CharRNNError, InputError, shell_command, text_as_name
-from charrnn.storage.files import json_text
+from charrnn.storage.files import json_text, waits_for
 from charrnn.terminal import json_visible, visible
 
 if TYPE_CHECKING:
@@ -74,13 +74,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             _discard_stdout()
             raise typer.Exit(0) from None
         except OSError as error:
-            _discard_stdout()
-            name = "the output" if error.filename is None else str(error.filename)
-            if error.errno == errno.ENAMETOOLONG:
-                note(f"charrnn: {text_as_name(name)}")
-                raise typer.Exit(InputError.exit_code) from None
-            note(f"charrnn: {name}: {error.strerror}")
-            raise typer.Exit(1) from None
+            raise typer.Exit(report(error)) from None
         except KeyboardInterrupt:
             note("")
             raise typer.Exit(INTERRUPTED) from None
@@ -98,6 +92,18 @@ def _unwrapped(docstring: str) -> str:
     return "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
 
 
+def report(error: OSError) -> int:
+    """Say what the system refuses, and return the exit code."""
+    _discard_stdout()
+    name = "the output" if error.filename is None else str(error.filename)
+    if error.errno == errno.ENAMETOOLONG:
+        note(f"charrnn: {text_as_name(name)}")
+        return InputError.exit_code
+    why = "it is closed" if error.errno == errno.EBADF else error.strerror
+    note(f"charrnn: {name}: {why}")
+    return 1
+
+
 def _discard_stdout() -> None:
     """Discard output that is still buffered: Python would complain about it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -111,6 +117,15 @@ def note(text: str, *, dim: bool = False) -> None:
     with contextlib.suppress(OSError):  # stderr was closed: the work goes on
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
+
+
+def announce_waiting(names: Iterable[str], what: str = "text") -> None:
+    """Say what a command waits for that reads from a terminal, a pipe or the system itself."""
+    for name in names:
+        if name == "-" and sys.stdin.isatty():
+            note(f"reading the {what} from the terminal: Ctrl-D ends it")
+        elif name != "-" and (sentence := waits_for(Path(name))):
+            note(sentence)
 
 
 def wrapped(line: str, stream: TextIO, indent: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,7 @@ import typer
 from charrnn.cli import completion
 from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.options import Only
-from charrnn.cli.shared import note
+from charrnn.cli.shared import announce_waiting
 from charrnn.config import ModelReading, Reading, TextOptions
 from charrnn.config.fields import TEXT
 from charrnn.errors import OptionError
@@ -42,7 +41,7 @@ def read_corpus(names: Sequence[str], reading: Reading) -> Corpus:
     """Read texts as `open.read_corpus`, with progress and notices on stderr, but no oddities."""
     from charrnn.text import open as opening
 
-    _announce_waiting(names)
+    announce_waiting(names)
     with ProgressBar() as bar:
         return opening.read_corpus(names, reading, notify=bar.notify, progress=bar, oddities=False)
 
@@ -51,7 +50,7 @@ def read_for(model: ModelReading, names: Sequence[str], given: Mapping[str, Any]
     """Read a text for a model as `open.read_for`, with progress and notices on stderr."""
     from charrnn.text import open as opening
 
-    _announce_waiting(names)
+    announce_waiting(names)
     with ProgressBar() as bar:
         return opening.read_for(model, names, given, notify=bar.notify, progress=bar)
 
@@ -66,7 +65,7 @@ def texts_of(
     """Read texts as `open.texts_of`, with progress and notices on stderr."""
     from charrnn.text import open as opening
 
-    _announce_waiting([*names, str(valid), str(test)])
+    announce_waiting([*names, str(valid), str(test)])
     with ProgressBar() as bar:
         return opening.texts_of(names, options, valid, test, given, notify=bar.notify, progress=bar)
 
@@ -82,7 +81,7 @@ def dataset_of(
     """Make or load a dataset as `open.dataset_of`, with progress and notices on stderr."""
     from charrnn.text import open as opening
 
-    _announce_waiting([*names, str(valid), str(test)])
+    announce_waiting([*names, str(valid), str(test)])
     with ProgressBar() as bar:
         return opening.dataset_of(
             names, options, valid, test, given, folder, notify=bar.notify, progress=bar
@@ -104,12 +103,3 @@ def texts_for(recipe: Recipe, options: TextOptions, given: Iterable[str]) -> Tex
     if run.resume:  # the run knows how its texts were tokenized
         return texts_of(names, options, run.valid, run.test, given)
     return Texts(dataset_of(names, options, run.valid, run.test, given))
-
-
-def _announce_waiting(names: Sequence[str]) -> None:
-    """Say what a command waits for that reads from a terminal or a pipe."""
-    if "-" in names and sys.stdin.isatty():
-        note("reading the text from the terminal: Ctrl-D ends it")
-    for name in names:
-        if name != "-" and Path(name).is_fifo():
-            note(f"reading the pipe {name}, until whatever writes to it ends")

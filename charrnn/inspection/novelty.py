@@ -44,7 +44,7 @@ from charrnn.inspection.text_index import (
 from charrnn.model.model_file import Model
 from charrnn.run_dir import RunDir, find_model, read_dataset, read_model
 from charrnn.storage.cache_dir import cache_dir, writable
-from charrnn.storage.files import json_text
+from charrnn.storage.files import json_text, waits_for
 from charrnn.text.notices import Notify
 from charrnn.text.open import read_corpus
 from charrnn.text.reader import silent
@@ -88,6 +88,8 @@ def for_model(
     index = _opened(path, notify)
     if index is None:
         if training_text:
+            for sentence in filter(None, map(waits_for, map(Path, training_text))):
+                notify(sentence)
             text = _moved_text(training_text, loaded, RunDir.of_model(file), split)
         else:
             text = _training_text(file, sha256)

@@ -86,6 +86,33 @@ def is_special(path: Path) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
+def endless(path: Path) -> str:
+    """Return what a path is from which reading may never end; "" for files and pipes.
+
+    A terminal ends at Ctrl-D, and the null device at once.
+    """
+    with contextlib.suppress(OSError):
+        mode = path.stat().st_mode
+        if stat.S_ISSOCK(mode):
+            return "a socket"
+        if stat.S_ISCHR(mode) and not path.samefile(os.devnull):
+            with path.open("rb") as device:
+                return "" if device.isatty() else "a device, which may never end"
+    return ""  # what cannot be opened says why when it is read
+
+
+def is_generated(path: Path) -> bool:
+    """Return whether the system makes a file's content anew at each reading, and may wait."""
+    return path.absolute().parts[:2] == ("/", "proc") and os.path.isfile(path)  # noqa: PTH113
+
+
+def waits_for(path: Path) -> str:
+    """Return a sentence about what reading a path waits for; "" if it does not wait."""
+    if path.is_fifo():
+        return f"reading the pipe {path}, until whatever writes to it ends"
+    return f"reading {path}, until the system ends it" if is_generated(path) else ""
+
+
 def would_replace(path: Path) -> bool:
     """Return whether writing to a path would replace what is there."""
     return path.exists() and not is_special(path)

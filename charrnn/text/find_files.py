@@ -16,6 +16,7 @@ from pathlib import Path, PurePath
 
 from charrnn.config import Reading
 from charrnn.errors import CorpusError, counted, text_as_name
+from charrnn.storage.files import endless, is_generated
 from charrnn.text.extract import check_package
 from charrnn.text.file_kinds import TEXT, kind_of, litter
 from charrnn.text.manifest import is_dataset
@@ -115,7 +116,12 @@ def _append(found: Found, source: Source) -> None:
 def _add_folder(found: Found, folder: Path, reading: Reading) -> None:
     assert isinstance(reading.include, tuple)
     assert isinstance(reading.exclude, tuple)
-    paths = list(_inside(folder, reading.include, reading.exclude))
+    try:
+        paths = list(_inside(folder, reading.include, reading.exclude))
+    except OSError as error:
+        raise CorpusError(
+            f"{error.filename} cannot be read: {error.strerror} (--exclude leaves it out)"
+        ) from error
     if not paths:
         selected = reading.include or reading.exclude
         reason = "has no such files" if selected else "is an empty folder"
@@ -157,7 +163,7 @@ def _names(skipped: Mapping[Path, str]) -> str:
 
 def _file(path: Path) -> Source:
     try:
-        mode = path.stat().st_mode
+        once = not stat.S_ISREG(path.stat().st_mode) or is_generated(path)
     except FileNotFoundError:
         if "\n" in str(path):
             raise CorpusError(text_as_name(str(path))) from None
@@ -167,12 +173,12 @@ def _file(path: Path) -> Source:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         why = getattr(error, "strerror", None) or error
         raise CorpusError(f"{path} cannot be read: {why}") from error
-    if stat.S_ISREG(mode):
+    if what := endless(path):
+        raise CorpusError(f"{path} is {what}: name a text file")
+    if not once:
         return Source(str(path), path)
     try:
         with path.open("rb") as pipe:
-            if not (stat.S_ISFIFO(mode) or pipe.isatty() or str(path) == os.devnull):
-                raise CorpusError(f"{path} is a device, which may never end: name a text file")
             return copied(str(path), pipe)
     except OSError as error:
         raise CorpusError(f"{path} cannot be read: {error.strerror}") from error
@@ -194,7 +200,12 @@ def _inside(folder: Path, include: Sequence[str], exclude: Sequence[str]) -> Ite
         inside = path.relative_to(folder)
         return (not include or _matches(inside, include)) and not _matches(inside, exclude)
 
-    for place, folders, names in os.walk(folder):
+    def failed(error: OSError) -> None:
+        inside = Path(error.filename).relative_to(folder)
+        if not _matches(inside, exclude):
+            raise error
+
+    for place, folders, names in os.walk(folder, onerror=failed):
         here = Path(place)
         if is_run(here) or is_dataset(here):
             folders.clear()
@@ -210,7 +221,7 @@ def _inside(folder: Path, include: Sequence[str], exclude: Sequence[str]) -> Ite
 
 
 def _matches(path: Path, patterns: Sequence[str]) -> bool:
-    names = path.name, path.as_posix()
+    names = path.name, path.as_posix(), f"{path.as_posix()}/"  # a folder
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 

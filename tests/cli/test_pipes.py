@@ -56,9 +56,19 @@ def test_a_closed_standard_input_is_empty(cli: Cli) -> None:
     assert "standard input" in done.sentence
 
 
-def test_a_closed_standard_output_is_no_traceback(tiny: Run, cli: Cli) -> None:
-    for command in ("sample -n 10", "eval --json"):
-        cli.shell(f'charrnn {command} -m "$1" >&-', tiny.folder)
+@pytest.mark.parametrize("command", ["sample -n 10 -m $1", "eval --json -m $1", "--help"])
+def test_a_text_for_a_closed_standard_output_is_lost_in_words(
+    command: str, tiny: Run, cli: Cli
+) -> None:
+    done = cli.shell(f"charrnn {command} >&-", tiny.folder)
+    assert done.code == 1
+    assert done.sentence == "charrnn: the output: it is closed"
+
+
+def test_what_writes_nothing_there_needs_no_standard_output(tiny: Run, cli: Cli) -> None:
+    done = cli.shell('charrnn sample -n 10 -m "$1" --out text.txt >&- 2>&-', tiny.folder)
+    assert done.code == 0
+    assert len((cli.folder / "text.txt").read_text("utf-8")) == 10  # no other file had its number
 
 
 def test_a_closed_standard_error_does_not_damage_the_text(tiny: Run, cli: Cli) -> None:
@@ -67,9 +77,11 @@ def test_a_closed_standard_error_does_not_damage_the_text(tiny: Run, cli: Cli) -
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full")
-@pytest.mark.parametrize("command", ["sample -n 10", "eval --json"])
+@pytest.mark.parametrize(
+    "command", ["sample -n 10 -m $1", "eval --json -m $1", "--help", "train --help", "--version"]
+)
 def test_a_full_disk_is_reported(command: str, tiny: Run, cli: Cli) -> None:
-    done = cli.shell(f'charrnn {command} -m "$1" > /dev/full', tiny.folder)
+    done = cli.shell(f"charrnn {command} > /dev/full", tiny.folder)
     assert done.code == 1
     assert "No space left" in done.sentence
 

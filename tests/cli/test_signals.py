@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 from typing import IO
 
 import pytest
 import strict_json
-from waiting import wait_until
+from waiting import HANGS, wait_until
 
 from .conftest import BY_LIBRARY, Cli, Run, needs_terminal, on_terminal
 
@@ -104,3 +105,24 @@ def test_ctrl_c_ends_the_training_of_several_seeds_with_what_there_is(tiny: Run,
     (run,) = told["runs"]
     assert (run["seed"], run["run_dir"], run["stopped_by"]) == (4, "run-seed4", "interrupt")
     assert cli("runs", ".", "--json").json["runs"][0]["state"] == "stopped"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_in_a_finalizer_is_not_lost(name: str) -> None:
+    """Python drops what is raised there, and would go on."""
+    script = (
+        "import signal, time\n"
+        "from charrnn.cli import app\n"
+        "class Last:\n"
+        "    def __del__(self):\n"
+        f"        signal.raise_signal(signal.{name})\n"
+        "def use():\n"
+        "    Last()\n"
+        f"    time.sleep({HANGS})\n"
+        "app.program = lambda first: use\n"
+        "from charrnn.__main__ import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert ended.returncode == {"SIGTERM": 143, "SIGINT": 130}[name]
+    assert (ended.stdout, ended.stderr) == (b"", b"")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
+import os
 import sys
 import tarfile
 import types
@@ -258,3 +260,24 @@ def test_a_text_of_two_bytes_a_character_is_no_binary_data_if_that_is_asked_for(
     write_file(tmp_path, "wide".encode("utf-16-le"))
     assert "holds no text" in refused(tmp_path)
     assert corpus.read([tmp_path], Reading(encoding="utf-16-le")).text == "wide"
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out_silently(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_file(tmp_path, b"open", "a.txt")
+    write_file(tmp_path, b"closed", "private/b.txt")
+    scandir = os.scandir  # root may read any folder: let the system refuse this one
+
+    def closed(path: Any) -> Any:
+        if Path(path).name == "private":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    closed_folder = tmp_path / "private"
+    assert refused(tmp_path) == (
+        f"{closed_folder} cannot be read: Permission denied (`exclude` leaves it out)"
+    )
+    for pattern in ("private", "private/*"):
+        assert corpus.read([tmp_path], Reading(exclude=(pattern,))).text == "open"
