@@ -58,14 +58,16 @@ SGD_RATE = 50.0
 NO_OVERFITTING = 2.0
 DROPOUT = 0.16
 MIN_DROPOUT, MAX_DROPOUT = 0.08, 0.6
-# A trained network that is fine-tuned has its rate multiplied by (length of the new text / length
-# of the texts it knows) to this power, overfits later, and needs fewer epochs. Lowest validation
-# losses (RESULTS.md has all); new text and its length relative to what the network knows:
+# A fine-tuned network has the rate that suits its width times the root of (length of the new text /
+# length of the texts it knows); it overfits later, and needs fewer epochs. Lowest validation losses
+# (fine_tuning.py in tests/benchmarks has all), and the ratio of the lengths:
 #   plays    0.037   2 x 256, 5 epochs    rate 0.005: 1.369   0.01: 1.365
-#            0.037   2 x 128, 5 epochs    rate 0.005: 1.401   0.01: 1.391   0.02: 1.402
-#   harbour  0.020   2 x 256, 10 epochs   rate 0.005: 0.960   0.008: 0.969   0.01: 0.976
-#   chapter  0.008   2 x 128, 30 epochs   rate 0.005: 1.647, after 15   0.01: 1.673
-TUNED_RATE_POWER = 1 / 3
+#                    2 x 256, 10 epochs   rate 0.006: 1.369   0.01: 1.376   dropout 0.45 for both
+#                    2 x 128, 5 epochs    rate 0.005: 1.401   0.01: 1.391   0.02: 1.402
+#   harbour  0.020   2 x 256, 10 epochs   rate 0.005: 0.960   0.008: 0.969  0.01: 0.976
+#   tunes    0.038   2 x 128, 10 epochs   rate 0.01: 0.980    0.03: 0.954
+#   chapter  0.008   2 x 128, 30 epochs   rate 0.005: 1.647   0.01: 1.673
+# Without dropout, plays with 2 x 256 reach 1.398 at the rate 0.01, and with 2 x 128 1.391.
 TUNED_NO_OVERFITTING = 6.0
 ENOUGH_TUNED_EPOCHS = 10.0
 # The least number of updates per epoch, about, so that a short text gets enough of them.
@@ -282,19 +284,19 @@ def planned_rates(
         known: tokens of the texts that the network has learned from; 0 if its file does not tell,
             None if the network is new.
     """
-    rate = _learning_rate(model, options.optimizer)
-    if known:
-        rate *= min(1.0, (length / known) ** TUNED_RATE_POWER)
+    share = (length / known) ** 0.5 if known else 1.0
+    rate = _learning_rate(model, options.optimizer, min(1.0, share))
     harmless = NO_OVERFITTING if known is None else TUNED_NO_OVERFITTING
     dropout = _dropout(options, overfitting(model, epochs, length) / harmless)
     return {"learning_rate": options.learning_rate or rate, **dropout}
 
 
-def _learning_rate(model: ModelConfig, optimizer: str) -> float:
-    """Return the peak learning rate: the wider the network, the smaller."""
+def _learning_rate(model: ModelConfig, optimizer: str, share: float) -> float:
+    """Return the peak learning rate: the wider the network, the smaller; of that, a share."""
     family = cell_name(model.cell).partition("-")[0]
     family_rate = RATE_TIMES_WIDTH.get(family, 3.0)
-    rate = min(MAX_RATE, RATE_TIMES_WIDTH.get(model.cell, family_rate) / model.hidden_size)
+    suited = RATE_TIMES_WIDTH.get(model.cell, family_rate) / model.hidden_size
+    rate = min(MAX_RATE, share * suited)
     return rate * SGD_RATE if optimizer == "sgd" else rate
 
 

@@ -269,10 +269,17 @@ def test_sgd_has_its_own_learning_rate(size: int) -> None:
     assert rate(optimizer="sgd", learning_rate=0.25) == 0.25
 
 
-# A network of 2 x 128 on a text of a megabyte: the rate of a new one is 0.03.
+# 10 / 128 would suit the width, but no rate is above 0.03.
 @pytest.mark.parametrize(
     ("known", "rate"),
-    [(8 * MEGABYTE, 0.015), (27 * MEGABYTE, 0.01), (MEGABYTE, 0.03), (1000, 0.03), (0, 0.03)],
+    [
+        (MEGABYTE, 0.03),
+        (4 * MEGABYTE, 0.03),
+        (16 * MEGABYTE, 10 / 128 / 4),
+        (100 * MEGABYTE, 10 / 128 / 10),
+        (1000, 0.03),
+        (0, 0.03),
+    ],
 )
 def test_a_fine_tuning_is_slower_the_more_the_network_knows(known: int, rate: float) -> None:
     options = TrainOptions(steps=9, hidden_size=128)
@@ -280,6 +287,12 @@ def test_a_fine_tuning_is_slower_the_more_the_network_knows(known: int, rate: fl
     assert made.train.learning_rate == pytest.approx(rate)
     assert made.known == known
     assert plan.make(options, MEGABYTE, 65, _unasked).known is None
+
+
+def test_a_fine_tuning_by_sgd_has_a_rate_of_its_own() -> None:
+    options = TrainOptions(steps=9, hidden_size=512, optimizer="sgd")
+    made = plan.make(options, MEGABYTE, 65, _unasked, known=4 * MEGABYTE)
+    assert made.train.learning_rate == pytest.approx(50 * 10 / 512 / 2)
 
 
 def test_a_fine_tuning_has_less_dropout() -> None:

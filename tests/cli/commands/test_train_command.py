@@ -247,14 +247,17 @@ def test_a_file_whose_name_is_not_utf8_trains(cli: Cli) -> None:
 
 
 def test_a_trained_network_is_fine_tuned_by_a_plan_of_its_own(cli: Cli, tiny: Run) -> None:
-    """The text is an eighth of that of the model: half the rate of a new network, which is 0.03."""
-    (cli.folder / "new.txt").write_text(story(TEXT_CHARACTERS // 8), "utf-8")
+    """The text is 1/64 of that of the model: an eighth of 7 / 32, the rate that suits the width."""
+    (cli.folder / "new.txt").write_text(story(TEXT_CHARACTERS)[-TEXT_CHARACTERS // 64 :], "utf-8")
     start = ("train", "new.txt", "--init-from", tiny.model, "--backend", "library")
     done = cli(*start, "--out", "planned", "--epochs", 4)
     assert "training fine-tuning for 4 epochs, " in done.err
     train = described(cli.folder / "planned")["train"]
-    assert train["learning_rate"] == pytest.approx(0.015)
-    assert f"adamw 0.015, dropout {train['dropout']:g}, locked dropout, " in done.err
+    assert train["learning_rate"] == pytest.approx(7 / 32 / 8, rel=0.01)
+    assert (
+        f"adamw {train['learning_rate']:.3g}, dropout {train['dropout']:g}, locked dropout, "
+        in done.err
+    )
 
     given = ("--learning-rate", 0.004, "--dropout", 0, "--epochs", 2)
     done = cli(*start, "--out", "given", *given)
