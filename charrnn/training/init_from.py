@@ -66,7 +66,8 @@ def options(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:
 def _reading(known: ModelReading, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that read a text as the model's was; some decide others."""
     options: dict[str, Any] = {name: getattr(known, name) for name in ("encoding", "errors")}
-    options |= {} if known.items else {"newline": known.newline}
+    options |= {} if known.items or known.pairs else {"newline": known.newline}
+    options |= {"pairs": True, "swap": known.swap} if known.pairs else {}
     if known.documents_apart and not given.keys() & DOCUMENTS:
         apart = {"document_separator": known.document_separator, "reset_at_documents": True}
         options |= {"items": known.items} if known.items else apart
@@ -142,6 +143,9 @@ def values(
     old_ids, new_ids = (
         each.encode(common).astype(np.int64) for each in (model.tokenizer, tokenizer)
     )
+    if config.encoder:  # what ends a target stays what it is
+        old_ids = np.append(old_ids, model.config.end_token)
+        new_ids = np.append(new_ids, config.end_token)
     larger = parameters.shapes(dataclasses.replace(config, vocab_size=config.vocab_size + 1))
     moved: dict[str, Floats32] = {}
     for name, shape in parameters.shapes(config).items():
@@ -150,8 +154,8 @@ def values(
         axis = next((axis for axis in range(len(shape)) if shape[axis] != larger[name][axis]), None)
         if axis is not None:
             has_start = not (name.startswith("output.") or name.endswith(".weight_hh"))
-            source = _indices(value.shape[axis], model.config.vocab_size, has_start, old_ids)
-            target = _indices(shape[axis], config.vocab_size, has_start, new_ids)
+            source = _indices(value.shape[axis], model.config, has_start, old_ids)
+            target = _indices(shape[axis], config, has_start, new_ids)
             new = np.moveaxis(np.array(initial[name]), axis, 0)
             new[target] = np.moveaxis(value, axis, 0)[source]
             value = np.moveaxis(new, 0, axis)
@@ -159,15 +163,17 @@ def values(
     return moved
 
 
-def _indices(size: int, vocab_size: int, has_start: bool, ids: Integers) -> Integers:
-    """Return the indices of an axis to copy: units, if it begins with them, tokens, start token.
+def _indices(size: int, config: ModelConfig, has_start: bool, ids: Integers) -> Integers:
+    """Return the indices of an axis to copy: outputs below, tokens, start token, what follows.
 
     Args:
         size: the length of the axis.
-        vocab_size: V, the number of indices of the axis that belong to tokens.
-        has_start: whether the last index belongs to the start token.
+        config: the network; V indices of the axis belong to tokens.
+        has_start: whether the next index belongs to the start token.
         ids: the tokens to copy.
     """
-    units = size - vocab_size - has_start
-    start = [size - 1] if has_start else []
-    return np.concatenate([np.arange(units), units + ids, np.array(start, np.int64)])
+    units = size - config.vocab_size - has_start
+    first = min(units, config.hidden_size)  # behind the tokens is what attention adds
+    start = [first + config.vocab_size] if has_start else []
+    after = np.arange(first + config.vocab_size + has_start, size)
+    return np.concatenate([np.arange(first), first + ids, np.array(start, np.int64), after])

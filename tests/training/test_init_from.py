@@ -1,6 +1,7 @@
 """A trained network is trained further with another alphabet."""
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,9 @@ from charrnn.errors import OptionError
 from charrnn.generator import Generator
 from charrnn.model import model_file, parameters
 from charrnn.model.model_file import Model
+from charrnn.network.pair_module import PairRNN
+from charrnn.text.pair_order import batch
+from charrnn.text.pairs import PairPart
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
 from charrnn.training import init_from
 
@@ -40,7 +44,8 @@ KINDS: dict[str, dict[str, Any]] = {
 
 def _moved(model: Model, symbols: str) -> Model:
     tokenizer = CharTokenizer.from_texts(symbols)
-    fields = {**vars(model.config), "vocab_size": tokenizer.vocab_size}
+    size = tokenizer.vocab_size + bool(model.config.encoder)
+    fields = {**vars(model.config), "vocab_size": size}
     config = ModelConfig(**fields)
     fresh = {name: np.zeros(shape, np.float32) for name, shape in parameters.shapes(config).items()}
     return Model(config, tokenizer, init_from.values(model, config, tokenizer, fresh))
@@ -60,6 +65,61 @@ def test_kept_characters_keep_their_meaning(make_model: MakeModel, kind: dict[st
     )
     kept = [moved.tokenizer.alphabet.index(symbol) for symbol in "bdfhk"]
     np.testing.assert_allclose(after[kept], before, atol=1e-5)
+
+
+@pytest.mark.parametrize("embedding_size", [0, 3])
+def test_a_pair_model_keeps_its_characters_and_the_end_of_targets(
+    make_values: Callable[..., dict[str, Any]], embedding_size: int
+) -> None:
+    form = {"encoder": "bidirectional", "context": "attention", "skip_connections": True}
+    config = ModelConfig(6, "lstm", 2, 4, embedding_size, **form)
+    model = Model(config, CharTokenizer("bdfhk"), make_values(config))
+    moved = _moved(model, "abdfghkz")
+    bias = np.array(moved.values["output.bias"])
+    bias[[moved.tokenizer.alphabet.index(symbol) for symbol in "agz"]] = -1e9
+    found = []
+    for each in (model, dataclasses.replace(moved, values={**moved.values, "output.bias": bias})):
+        part = PairPart.of([tuple(map(each.tokenizer.encode, ("dhb", "kfd")))])
+        config = each.config
+        read = batch(part, np.array([0]), config.start_token, config.end_token)
+        found.append(PairRNN(config, each.values).pair_nats(read))
+    np.testing.assert_allclose(*found, rtol=1e-5)
+
+
+def test_pairs_are_read_as_those_of_the_model(make_model: MakeModel) -> None:
+    config = {"encoder": "forward", "context": "fixed"}
+    plain = make_model("abc")
+    made = ModelConfig(**{**vars(plain.config), **config, "vocab_size": 4})
+    reading = to_json(ModelReading(newline="lf", pairs=True, swap=True))
+    model = Model(made, plain.tokenizer, {}, {"reading": reading})
+    options = TrainOptions(**init_from.options(model, {"steps": 2}))
+    assert (options.pairs, options.swap) == (True, True)
+    assert (options.encoder, options.context) == ("forward", "fixed")
+
+
+def test_a_training_on_pairs_starts_from_a_trained_model(tmp_path: Path) -> None:
+    words = ["".join(word) for word in itertools.product("abc", repeat=4)]
+    first, second = tmp_path / "first.tsv", tmp_path / "second.tsv"
+    first.write_text("".join(f"{word}\t{word[::-1]}\n" for word in words))
+    second.write_text("".join(f"{word}d\td{word[::-1]}\n" for word in words))
+    options: dict[str, Any] = {"backend": "library", "cell": "lstm", "batch_size": 16}
+    before = charrnn.train(
+        first, pairs=True, out=tmp_path / "first", steps=100, hidden_size=32, **options
+    )
+    runs = {}
+    for name, start in (("warm", before.run_dir), ("cold", None)):
+        more: dict[str, Any] = {"init_from": start} if start else {**options, "hidden_size": 32}
+        more |= {"out": tmp_path / name, "steps": 6, "pairs": True, "learning_rate": 0.003}
+        runs[name] = charrnn.train(second, **more)
+    warm, cold = (runs[name].valid_nats for name in ("warm", "cold"))
+    assert warm is not None
+    assert cold is not None
+    assert warm < 0.8 * cold
+    text = tmp_path / "text.txt"
+    text.write_text("abcd\n" * 400)
+    plain = charrnn.train(text, steps=1, hidden_size=8, out=tmp_path / "plain", **options)
+    with pytest.raises(charrnn.CharRNNError, match="was trained on a text"):
+        charrnn.train(second, pairs=True, init_from=plain.run_dir, steps=1, out=tmp_path / "x")
 
 
 def test_moving_to_an_alphabet_and_back_changes_nothing(make_model: MakeModel) -> None:

@@ -11,14 +11,15 @@ import strict_json
 import torch
 from following import Follower, resume, train
 
-from charrnn.config import Reading, Regularizers, TrainConfig, TrainOptions
+import charrnn
+from charrnn.config import Reading, Regularizers, TextOptions, TrainConfig, TrainOptions
 from charrnn.errors import CharRNNError, ModelError, OptionError
 from charrnn.model import model_file
 from charrnn.model.model_file import MODEL_NAME, Model
 from charrnn.network.module import CharRNN
 from charrnn.network.pair_module import PairRNN
 from charrnn.run_dir.models import read_model
-from charrnn.text import dataset
+from charrnn.text import corpus, dataset
 from charrnn.text.corpus import Corpus, from_text
 from charrnn.text.dataset import Dataset
 from charrnn.text.pair_order import batch
@@ -359,3 +360,55 @@ def test_options_of_pairs_are_refused_for_a_text(tmp_path: Path, given: dict[str
     options = TrainOptions(**{**SMALL, "pairs": False, **given})
     with pytest.raises(OptionError, match="is for pairs"):
         train(from_text("abc\n" * 100, "text"), options, out=tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file of pairs."""
+    path = tmp_path_factory.mktemp("file") / "pairs.tsv"
+    path.write_text("".join(f"{source}\t{target}\n" for source, target in REVERSED))
+    return path
+
+
+def test_a_run_on_pairs_is_repeated_by_its_name(tmp_path: Path, file: Path) -> None:
+    options = {name: value for name, value in SMALL.items() if name != "pairs"}
+    first = charrnn.train(file, pairs=True, out=tmp_path / "first", encoder="forward", **options)
+    again = charrnn.train(config=first.run_dir, out=tmp_path / "again")
+    assert Path(first.model).read_bytes() == Path(again.model).read_bytes()
+
+
+def test_prepared_pairs_are_trained_on(tmp_path: Path, file: Path) -> None:
+    options = {name: value for name, value in SMALL.items() if name != "pairs"}
+    read = charrnn.train(file, pairs=True, out=tmp_path / "read", **options)
+    dataset.make(
+        corpus.read([file], Reading(pairs=True)), TextOptions(pairs=True), folder=tmp_path / "data"
+    )
+    prepared = charrnn.train(tmp_path / "data", out=tmp_path / "prepared", **options)
+    assert prepared.valid_nats == read.valid_nats
+    with pytest.raises(charrnn.CharRNNError, match="pairs are read whole"):
+        charrnn.train(tmp_path / "data", out=tmp_path / "x", seq_len=8, **options)
+
+
+def test_sources_and_targets_change_places(tmp_path: Path, file: Path) -> None:
+    options = {name: value for name, value in SMALL.items() if name != "pairs"}
+    swapped = tmp_path / "swapped.tsv"
+    swapped.write_text("".join(f"{target}\t{source}\n" for source, target in REVERSED))
+    one = charrnn.train(file, pairs=True, swap=True, out=tmp_path / "one", **options)
+    two = charrnn.train(swapped, pairs=True, out=tmp_path / "two", **options)
+    assert one.train_nats == two.train_nats
+
+
+def test_the_plan_fits_pairs_and_time(tmp_path: Path, file: Path) -> None:
+    planned: list[charrnn.Planned] = []
+
+    def callback(event: charrnn.Event) -> bool:
+        if isinstance(event, charrnn.Planned):
+            planned.append(event)
+        return False
+
+    charrnn.train(file, pairs=True, out=tmp_path / "run", minutes=0.05, callback=callback)
+    (found,) = planned
+    model, train = found.plan.model, found.plan.train
+    assert (model.encoder, model.context, model.num_layers) == ("bidirectional", "attention", 2)
+    assert (train.minutes, train.batch_size) == (0.05, 14)  # 8 batches of the 109 pairs
+    assert train.learning_rate > 0
