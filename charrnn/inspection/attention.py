@@ -66,7 +66,7 @@ def alignment(generator: Generator, source: str, target: str | None = None) -> A
     names = tokenizer.token_names
     return Alignment(
         tuple(names[token] for token in read),
-        tuple(names[token] for token in written),
+        (*(names[token] for token in written[:-1]), END),
         engine.attention(inputs, state)[:, 0],
         -float(nats.sum(dtype=np.float64)),
     )

@@ -9,8 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from charrnn.arrays import Ids
 from charrnn.errors import CorpusError, PromptError
 from charrnn.generator import Generator
+from charrnn.inference.pair_engine import PairEngine
 from charrnn.scoring import Score, Surprise
+from charrnn.scoring.answers import target_surprisals
 from charrnn.text.corpus import Corpus
+from charrnn.text.pairs import PairPart
 from charrnn.text.unknown_symbols import Replaced, replace
 
 
@@ -50,10 +53,12 @@ def encode_documents(
     documents = []
     for name, ids in encoded:
         numbers[name] += 1
-        if len(ids):
+        if len(ids) or generator.config.encoder:  # one empty side would shift all pairs
             documents.append((f"{name}:{numbers[name]}" if counts[name] > 1 else name, ids))
-    if not documents:
-        raise CorpusError("no character of the text is left to score")
+    empty = not all(len(ids) for _, ids in documents)
+    if not documents or empty:
+        what = "some side of the pairs" if empty else "the text"
+        raise CorpusError(f"no character of {what} is left to score")
     return documents
 
 
@@ -70,11 +75,29 @@ def score_documents(
         generator: its model reads them, each from the start token.
         count: the number of likeliest tokens to keep for each position.
         progress: called with the number of tokens scored so far.
+
+    Of a model of pairs the documents are sources and targets in turn: it is the targets that are
+    scored, and each is named by its source.
     """
+    if generator.config.encoder:
+        return _score_targets(documents, generator, count)
     found = generator.scorer.surprisals([ids for _, ids in documents], count, progress)
     return [
         Surprise.of(name, one, generator.tokenizer)
         for (name, _), one in zip(documents, found, strict=True)
+    ]
+
+
+def _score_targets(
+    documents: Sequence[tuple[str, Ids]], generator: Generator, count: int
+) -> list[Surprise]:
+    assert isinstance(generator.engine, PairEngine)
+    texts = [ids.tolist() for _, ids in documents]
+    pairs = PairPart.of(zip(texts[::2], texts[1::2], strict=True))
+    found = target_surprisals(generator.engine, pairs, count)
+    names = [generator.tokenizer.decode(source) for source in texts[::2]]
+    return [
+        Surprise.of(name, one, generator.tokenizer) for name, one in zip(names, found, strict=True)
     ]
 
 

@@ -10,15 +10,17 @@ balanced accuracy       for labels: the mean over all labels of the share of the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.arrays import Integers
+from charrnn.inference.engine import Expected
 from charrnn.inference.pair_engine import PairEngine
-from charrnn.scoring.results import Score
-from charrnn.text.pair_order import batch
+from charrnn.scoring.results import Score, Surprisals
+from charrnn.text.pair_order import PairBatch, batch
 from charrnn.text.pairs import PairPart
 from charrnn.text.streams import IGNORED
 from charrnn.text.tokenizer import Tokenizer
@@ -121,13 +123,40 @@ def score_pairs(engine: PairEngine, pairs: PairPart, tokenizer: Tokenizer) -> Sc
         pairs: at least one.
         tokenizer: of the model's alphabet.
     """
-    config, total = engine.config, 0.0
-    order = np.lexsort((pairs.source_lengths, pairs.target_lengths))
-    for first in range(0, len(order), _BATCH):
-        made = batch(pairs, order[first : first + _BATCH], config.start_token, config.end_token)
-        state = engine.encode(made.sources, made.lengths)
-        counted = made.targets != IGNORED
-        nats, _ = engine.nats(made.inputs, np.where(counted, made.targets, 0), state)
-        total += float(nats[counted].sum(dtype=np.float64))
+    total = 0.0
+    for _, made, found in _expected(engine, pairs, 0):
+        total += float(found.nats[made.targets != IGNORED].sum(dtype=np.float64))
     written = [pairs.target(index) for index in range(len(pairs))]
     return Score(total, *tokenizer.measure(np.concatenate(written)))
+
+
+def target_surprisals(engine: PairEngine, pairs: PairPart, count: int) -> list[Surprisals]:
+    """Return how each target is predicted, given its source, without its end.
+
+    Args:
+        engine: of the model.
+        pairs: N of them.
+        count: how many of the likeliest tokens to keep for each position.
+    """
+    texts: list[Surprisals | None] = [None] * len(pairs)
+    for which, _, found in _expected(engine, pairs, count):
+        for column, index in enumerate(which.tolist()):
+            target = pairs.target(index)
+            own = slice(len(target)), column
+            likeliest = found.likeliest[own], found.likeliest_nats[own]
+            texts[index] = Surprisals(target, found.nats[own].astype(np.float64), *likeliest)
+    return [text for text in texts if text is not None]
+
+
+def _expected(
+    engine: PairEngine, pairs: PairPart, count: int
+) -> Iterator[tuple[Integers, PairBatch, Expected]]:
+    """Yield batches of similar lengths: their pairs' indices, the batch, what was predicted."""
+    config = engine.config
+    order = np.lexsort((pairs.source_lengths, pairs.target_lengths))
+    for first in range(0, len(order), _BATCH):
+        which = order[first : first + _BATCH]
+        made = batch(pairs, which, config.start_token, config.end_token)
+        state = engine.encode(made.sources, made.lengths)
+        targets = np.where(made.targets == IGNORED, 0, made.targets)
+        yield which, made, engine.expected(made.inputs, targets, count, state)[0]

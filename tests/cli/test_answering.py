@@ -157,3 +157,12 @@ def test_inspect_attention_shows_a_map(model: Model, cli: Cli) -> None:
     assert "<table>" in (cli.folder / "a.html").read_text()
     assert (cli.folder / "a.svg").stat().st_size > 1000
     assert "--source TEXT" in cli(*given[:-2], code=2).sentence
+
+
+def test_score_ranks_targets_by_their_sources(model: Model, cli: Cli) -> None:
+    (cli.folder / "p.tsv").write_text("abc\tca\ncc\tb\nab\\tc\tabc\n")
+    found = cli("score", "p.tsv", "-m", "pairs.safetensors", "--json").json
+    assert found["characters"] == 6
+    assert [entry["file"] for entry in found["documents"]] == ["abc", "cc", "ab\tc"]
+    out = cli("score", "p.tsv", "-m", "pairs.safetensors", "--by", "character").out
+    assert "6 characters" in out

@@ -24,6 +24,7 @@ def test_the_last_token_ends_a_target(tokenizer: EndingTokenizer) -> None:
     assert tokenizer.decode(ids[:-1]) == "a cat"
     assert stop_ids(tokenizer, [END]) == [(last,)]
     assert len(set(tokenizer.token_names)) == tokenizer.vocab_size
+    assert tokenizer.token_names[last] == "<end>"
 
 
 def test_other_characters_are_as_unknown_as_before() -> None:

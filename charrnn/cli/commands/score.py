@@ -41,7 +41,8 @@ def score(
     The text is read as that of the training was: with its line ends, and document by document if
     the model was trained so. Each document is read from its start by itself, as 'charrnn eval
     --exact' does; a line is scored in the context of its document. Rankings are by bits per
-    character, highest first. To rank unrelated lines, use --document-separator '\n'.
+    character, highest first. To rank unrelated lines, use --document-separator '\n'. Of pairs it is
+    the targets that are scored, each given its source, without their ends.
     """
     from charrnn.cli.display.surprisal_page import surprisal_page
     from charrnn.cli.display.surprisal_report import show, show_score

@@ -33,6 +33,11 @@ class EndingTokenizer(Tokenizer):
         """The bytes of each token (V + 1)."""
         return [*self._alphabet.token_bytes, END.encode()]
 
+    @cached_property
+    def token_names(self) -> list[str]:
+        """The text of each token (V + 1); the last one is ``<end>``."""
+        return [*self._alphabet.token_names, "<end>"]
+
     @property
     def _byte_ids(self) -> range:
         return self._alphabet._byte_ids
