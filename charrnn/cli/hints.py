@@ -13,7 +13,6 @@ _OTHER_NAMES = {
     "--bf16": "--precision bfloat16",
     "--bs": "--batch-size",
     "--checkpoint": "--model",
-    "--context": "--seq-len",
     "--cuda": "--device cuda",
     "--epoch": "--epochs",
     "--gpu": "--device cuda",
