@@ -260,8 +260,8 @@ def from_text(
 
 
 def _folder_name(name: str) -> str:
-    """Turn a file's name or a pattern into a name for a folder."""
-    plain = "".join("" if character in '*?[]"<>|:' else character for character in name)
+    """Turn a file's name or a pattern into a name for a folder, on one line."""
+    plain = "".join(each for each in name if each >= " " and each not in '*?[]"<>|:\x7f')
     return plain.strip() or "text"
 
 

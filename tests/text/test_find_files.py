@@ -281,3 +281,9 @@ def test_a_folder_that_cannot_be_read_is_not_left_out_silently(
     )
     for pattern in ("private", "private/*"):
         assert corpus.read([tmp_path], Reading(exclude=(pattern,))).text == "open"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names have no control characters there")
+def test_a_text_and_its_runs_have_a_name_on_one_line(tmp_path: Path) -> None:
+    path = write_file(tmp_path, b"text", "a\nb\x1b[1m\x7f.txt")
+    assert corpus.read([path]).name == "ab1m"

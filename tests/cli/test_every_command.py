@@ -1,0 +1,117 @@
+"""Every command in the environments of containers, services and old terminals.
+
+For each environment one process starts, which forks one for each command: the streams and the
+locale are as Python makes them there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from waiting import HANGS
+
+import charrnn
+
+from .conftest import BY_LIBRARY, Run, done
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes are not forked there")
+MODEL = ("-m", "model.safetensors")
+SMALL = ("--steps", "2", "--hidden-size", "8", *BY_LIBRARY)
+COMMANDS = {  # whether each writes to stdout, which holds nothing else
+    ("train", "text.txt", *SMALL, "--out", "run"): False,
+    ("train", "text.txt", *SMALL, "--out", "other", "--json"): True,
+    ("prepare", "text.txt", "--out", "dataset"): True,
+    ("sample", *MODEL, "--length", "9", "--seed", "1"): True,
+    ("greedy", *MODEL, "--length", "9", "--prompt", "café 日本 "): True,
+    ("beam", *MODEL, "--length", "5", "--width", "2", "--prompt", "the "): True,
+    ("eval", "text.txt", *MODEL): True,
+    ("score", "text.txt", *MODEL): True,
+    ("compress", "text.txt", "packed", *MODEL): False,
+    ("decompress", "packed", "text.out", *MODEL): False,
+    ("info", "model.safetensors"): True,
+    ("runs", "."): True,
+    ("plot", "run"): True,
+    ("corpora", "list"): True,
+    ("corpora", "stats", "text.txt"): True,
+    ("inspect", "next", *MODEL, "--prompt", "the "): True,
+    ("inspect", "cells", "text.txt", *MODEL): True,
+    ("inspect", "gradients", "text.txt", *MODEL, "--lags", "4"): True,
+    ("cells",): True,
+    ("write", *MODEL): False,
+    ("--help",): True,
+    ("train", "--help"): True,
+    ("--version",): True,
+}
+CODES = {"write": 2}  # it needs a terminal
+DRIVER = """
+import json, os, sys
+import torch, charrnn.cli.app, charrnn.generator, charrnn.training.resume
+from charrnn.__main__ import main
+codes = []
+for number, words in enumerate(json.load(open("commands.json"))):
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for stream, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(f"{number}.{name}", os.O_CREAT | os.O_WRONLY), stream)
+        sys.argv = ["charrnn", *words]
+        main()
+        os._exit(0)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+json.dump(codes, open("codes.json", "w"))
+"""
+NO_HOME = {"HOME": ""}
+ENVIRONMENTS = [
+    NO_HOME | {"TERM": "dumb", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
+    NO_HOME,
+    {"HOME": "/dev/null"},
+    {"TERM": "dumb"},
+    {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    {"PYTHONIOENCODING": "cp1252"},
+    {"OMP_NUM_THREADS": "abc", "NUMBA_NUM_THREADS": "-1"},
+    {"NUMBA_CPU_NAME": "generic", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+]
+
+
+def test_every_command_works_in_any_environment(
+    tiny: Run, tmp_path: Path, times: Callable[[int, int], int]
+) -> None:
+    for number, variables in enumerate(ENVIRONMENTS[: times(1, len(ENVIRONMENTS))]):
+        _check(variables, tiny, tmp_path / str(number))
+
+
+def _check(variables: dict[str, str], tiny: Run, folder: Path) -> None:
+    folder.mkdir()
+    shutil.copy(tiny.model, folder)
+    shutil.copy(tiny.text, folder / "text.txt")
+    (folder / "commands.json").write_text(json.dumps(list(COMMANDS)))
+    environment = _environment(variables, folder)
+    ended = subprocess.run(
+        [sys.executable, "-c", DRIVER], cwd=folder, env=environment, timeout=HANGS, check=False
+    )
+    assert ended.returncode == 0
+    codes = json.loads((folder / "codes.json").read_text())
+    for number, (words, has_output) in enumerate(COMMANDS.items()):
+        out, err = ((folder / f"{number}.{name}").read_bytes() for name in ("out", "err"))
+        result = done(codes[number], out, err)  # no traceback, and UTF-8
+        assert result.code == CODES.get(words[0], 0), (words, variables, result.err)
+        assert bool(result.out) == has_output, (words, variables)
+        if "--json" in words:
+            assert result.json["steps"] == 2
+    assert (folder / "text.out").read_bytes() == tiny.text.read_bytes()
+
+
+def _environment(variables: dict[str, str], folder: Path) -> dict[str, str]:
+    kept = ("PATH", "HOME", "LD_LIBRARY_PATH")
+    source = str(Path(charrnn.__file__).parents[1])
+    made = {name: os.environ[name] for name in kept if name in os.environ}
+    made |= {"PYTHONPATH": source, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    made |= {"TMPDIR": str(folder.parent), **variables}
+    return {name: value for name, value in made.items() if value}
