@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.cli.display.samples import SHOWN, OutputOptions
 from charrnn.cli.prompt import PromptOptions, content
 from charrnn.cli.shared import json_line, load_model, note, print_json
-from charrnn.config import BeamConfig, EngineOptions, SampleConfig
+from charrnn.config import BeamConfig, EngineOptions, SampleConfig, new_seed
 from charrnn.config.fields import flag
 from charrnn.errors import OptionError, PromptError, counted
 from charrnn.terminal import TextWriter
@@ -90,7 +89,7 @@ def answer(
     generator = load_model(model, engine, cell)
     random = config.stochastic if isinstance(config, BeamConfig) else config.temperature > 0
     if random:
-        config = replace(config, seed=secrets.randbits(32) if config.seed is None else config.seed)
+        config = replace(config, seed=new_seed() if config.seed is None else config.seed)
         note(f"seed: {config.seed}")
     sources = _sources(start, generator.reading)
     prompt = (start.prompt if argument is None else argument) or ""
