@@ -59,7 +59,7 @@ NO_OVERFITTING = 2.0
 DROPOUT = 0.16
 MIN_DROPOUT, MAX_DROPOUT = 0.08, 0.6
 # A fine-tuned network has the rate that suits its width times the root of (length of the new text /
-# length of the texts it knows); it overfits later, and needs fewer epochs. Lowest validation losses
+# length of the texts it knows), half the dropout, and fewer epochs. Lowest validation losses
 # (fine_tuning.py in tests/benchmarks has all), and the ratio of the lengths:
 #   plays    0.037   2 x 256, 5 epochs    rate 0.005: 1.369   0.01: 1.365
 #                    2 x 256, 10 epochs   rate 0.006: 1.369   0.01: 1.376   dropout 0.45 for both
@@ -67,8 +67,10 @@ MIN_DROPOUT, MAX_DROPOUT = 0.08, 0.6
 #   harbour  0.020   2 x 256, 10 epochs   rate 0.005: 0.960   0.008: 0.969  0.01: 0.976
 #   tunes    0.038   2 x 128, 10 epochs   rate 0.01: 0.980    0.03: 0.954
 #   chapter  0.008   2 x 128, 30 epochs   rate 0.005: 1.647   0.01: 1.673
-# Without dropout, plays with 2 x 256 reach 1.398 at the rate 0.01, and with 2 x 128 1.391.
-TUNED_NO_OVERFITTING = 6.0
+#   and dropout: plays, 2 x 256, 5 epochs, rate 0.01      0: 1.398   0.3: 1.365
+#                plays, 2 x 128, 10 epochs, rate 0.01     0.1: 1.399   0.18: 1.396   0.3: 1.407
+#                chapter, 2 x 128, 10 epochs, rate 0.006  0.3: 1.670   0.43: 1.712
+TUNED_DROPOUT = 0.5
 ENOUGH_TUNED_EPOCHS = 10.0
 # The least number of updates per epoch, about, so that a short text gets enough of them.
 WINDOWS_PER_EPOCH = 8
@@ -286,8 +288,8 @@ def planned_rates(
     """
     share = (length / known) ** 0.5 if known else 1.0
     rate = _learning_rate(model, options.optimizer, min(1.0, share))
-    harmless = NO_OVERFITTING if known is None else TUNED_NO_OVERFITTING
-    dropout = _dropout(options, overfitting(model, epochs, length) / harmless)
+    part = 1.0 if known is None else TUNED_DROPOUT
+    dropout = _dropout(options, overfitting(model, epochs, length), part)
     return {"learning_rate": options.learning_rate or rate, **dropout}
 
 
@@ -300,7 +302,7 @@ def _learning_rate(model: ModelConfig, optimizer: str, share: float) -> float:
     return rate * SGD_RATE if optimizer == "sgd" else rate
 
 
-def _dropout(options: TrainOptions, repeated: float) -> dict[str, Any]:
+def _dropout(options: TrainOptions, repeated: float, part: float) -> dict[str, Any]:
     """Return no dropout while overfitting is unlikely, and more with size and epochs.
 
     Planned dropout is locked: drawing a mask for every step takes a third of the time without
@@ -308,12 +310,14 @@ def _dropout(options: TrainOptions, repeated: float) -> dict[str, Any]:
 
     Args:
         options: what the user asked for.
-        repeated: `overfitting`, relative to what does no harm.
+        repeated: `overfitting`.
+        part: the dropout relative to that of a new network.
     """
     if options.dropout is not None:
         return {"dropout": options.dropout}
-    wanted = DROPOUT * math.log(max(1.0, repeated))
-    dropout = round(min(MAX_DROPOUT, wanted), 2) if wanted >= MIN_DROPOUT else 0.0
+    wanted = DROPOUT * math.log(max(1.0, repeated / NO_OVERFITTING))
+    wanted = part * min(MAX_DROPOUT, wanted)
+    dropout = round(wanted, 2) if wanted >= MIN_DROPOUT else 0.0
     return {"dropout": dropout, "locked_dropout": options.locked_dropout or dropout > 0}
 
 
