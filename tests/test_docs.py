@@ -196,7 +196,7 @@ def test_the_python_of_the_readme_runs(
     assert "minutes=3" in shown
     exec(shown.replace("minutes=3", "steps=2, hidden_size=8"), {})
     out = capsys.readouterr().out
-    assert len(out) > 3000  # a sample of 1,000 characters and a stream of 2,000
+    assert len(out) > 1000  # a sample
     bpc = re.search(r"\d+\.\d+\n$", out)
     assert bpc
     assert 1 < float(bpc[0]) < 10
