@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,15 +78,16 @@ def dataset_of(
     test: Path | None,
     given: Iterable[str] = (),
     folder: Path | None = None,
+    *,
+    force: bool = False,
 ) -> Dataset:
     """Make or load a dataset as `open.dataset_of`, with progress and notices on stderr."""
     from charrnn.text import open as opening
 
     announce_waiting([*names, str(valid), str(test)])
     with ProgressBar() as bar:
-        return opening.dataset_of(
-            names, options, valid, test, given, folder, notify=bar.notify, progress=bar
-        )
+        make = partial(opening.dataset_of, notify=bar.notify, progress=bar)
+        return make(names, options, valid, test, given, folder, force=force)
 
 
 def texts_for(recipe: Recipe, options: TextOptions, given: Iterable[str]) -> Texts:

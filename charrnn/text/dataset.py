@@ -31,6 +31,7 @@ from charrnn.errors import (
     OptionError,
     PromptError,
     RunError,
+    excerpt,
 )
 from charrnn.text import dataset_cache, manifest
 from charrnn.text import tokenizer as tokenizers
@@ -54,6 +55,8 @@ _SETTINGS = (
     "valid_fraction",
     "test_fraction",
 )
+# All that a dataset's folder holds.
+_FILES = {MANIFEST, *(f"{part}{end}.bin" for part in PARTS for end in ("", ".documents"))}
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +121,7 @@ def make(
     test: Corpus | None = None,
     *,
     folder: Path | None = None,
+    force: bool = False,
     progress: ReadingProgress = silent,
 ) -> Dataset:
     """Make the dataset of `corpus` in `folder`, or in the cache if it is not there already.
@@ -127,7 +131,8 @@ def make(
         options: tokenizer and split.
         valid: a separate validation text; then no part of the corpus is held out for it.
         test: a separate test text; likewise.
-        folder: a new folder.
+        folder: a new folder, or an empty one.
+        force: `folder` may hold a dataset, which is replaced once the new one is whole.
         progress: called with the number of bytes done.
 
     Raises:
@@ -144,10 +149,31 @@ def make(
         builder.build(cached, in_cache=True)
         dataset_cache.remove_old(cached)
         return builder.named(load(cached, check_hashes=False))
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise CorpusError(f"{folder} exists: name a new folder for the dataset")
+    check_folder(folder, force=force)
     builder.build(folder, in_cache=False)
     return builder.named(load(folder, check_hashes=False))
+
+
+def check_folder(folder: Path, *, force: bool = False) -> None:
+    """Refuse a folder that a dataset cannot be made in; with `force` it may hold a dataset.
+
+    Raises:
+        OptionError: it is a file, or holds what would be lost.
+    """
+    if folder.resolve() == Path.cwd():  # another folder would get its name
+        raise OptionError(f"--out {folder} is the folder you are in: name a new folder in it")
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    kind = "a dataset" if manifest.is_dataset(folder) else "something else"
+    if not force or kind != "a dataset":
+        advice = ", or use --force to replace it" if kind == "a dataset" else ""
+        raise OptionError(f"--out {folder} already holds {kind}: choose another folder{advice}")
+    others = sorted({path.name for path in folder.iterdir()} - _FILES)
+    if others:
+        raise OptionError(
+            f"--out {folder} also holds files that charrnn did not write: move them, or choose "
+            f"another folder: {excerpt(', '.join(others))}"
+        )
 
 
 @dataclass
@@ -185,11 +211,12 @@ class _Builder:
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
 
     def build(self, folder: Path, *, in_cache: bool) -> None:
-        """Write to a temporary folder, then rename it to `folder`.
+        """Write to a temporary folder, then rename it to `folder`, in place of what is there.
 
         In the cache another process may have been faster: its dataset is used, or replaced if it is
         damaged.
         """
+        folder = folder.resolve()
         temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:
             temporary.mkdir(parents=True)
@@ -200,7 +227,7 @@ class _Builder:
             if in_cache:
                 _replace(temporary, folder)
             else:
-                temporary.rename(folder)
+                _exchange(temporary, folder)
         except OSError as error:
             why = error.strerror or str(error)
             raise RunError(f"{folder} could not be written: {why}") from error
@@ -266,6 +293,22 @@ class _Builder:
                 "--min-count or --tokenizer byte"
             )
         return made
+
+
+def _exchange(temporary: Path, folder: Path) -> None:
+    """Rename a finished dataset, and remove the one that was there before."""
+    if not folder.exists():
+        temporary.rename(folder)
+        return
+    before = temporary.with_suffix(".old")
+    try:
+        folder.rename(before)
+        temporary.rename(folder)
+    except BaseException:
+        if before.exists() and not folder.exists():
+            before.rename(folder)
+        raise
+    shutil.rmtree(before, ignore_errors=True)  # a training that maps it goes on
 
 
 def _replace(temporary: Path, folder: Path) -> None:

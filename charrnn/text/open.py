@@ -259,6 +259,7 @@ def dataset_of(
     given: Iterable[str] = (),
     folder: Path | None = None,
     *,
+    force: bool = False,
     notify: Notify = ignore,
     progress: ReadingProgress = silent,
 ) -> Dataset:
@@ -271,6 +272,7 @@ def dataset_of(
         test: a separate test text.
         given: as in `texts_of`.
         folder: where to write the dataset instead of in the cache.
+        force: replace the dataset that `folder` holds.
         notify: as in `read_corpus`.
         progress: called with the number of bytes done.
 
@@ -281,6 +283,7 @@ def dataset_of(
     texts = texts_of(names, options, valid, test, given, notify=notify, progress=progress)
     if isinstance(texts.corpus, Dataset):
         return texts.corpus
+    held_out = texts.valid, texts.test
     return dataset.make(
-        texts.corpus, options, texts.valid, texts.test, folder=folder, progress=progress
+        texts.corpus, options, *held_out, folder=folder, force=force, progress=progress
     )

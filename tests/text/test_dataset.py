@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from waiting import HANGS
 
 from charrnn.config import ModelReading, Reading, TextOptions
-from charrnn.errors import CorpusError, ModelError, PromptError, RunError
+from charrnn.errors import CorpusError, ModelError, OptionError, PromptError, RunError
 from charrnn.storage.cache_dir import CacheWarning
 from charrnn.text import corpus, dataset, dataset_cache, id_file, sources, split, tokenizer
 from charrnn.text import manifest as manifests
@@ -323,9 +323,28 @@ def test_a_dataset_of_a_newer_format_asks_for_an_upgrade(tmp_path: Path) -> None
 
 def test_a_folder_with_files_is_refused_and_unchanged(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(CorpusError, match="exists: name a new folder"):
+    with pytest.raises(OptionError, match="already holds something else"):
         dataset.make(corpus.from_text("abc"), folder=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_interrupted_replacement_leaves_the_old_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = dataset.make(corpus.from_text("abc"), folder=tmp_path / "data").folder
+    rename, renamed = Path.rename, []
+
+    def interrupted(path: Path, target: Path) -> Path:
+        renamed.append(path)
+        if len(renamed) == 2:  # the old one is away, the new one is not there yet
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        dataset.make(corpus.from_text("xyz"), folder=folder, force=True)
+    assert dataset.load(folder).tokenizer == CharTokenizer("abc")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_a_cache_that_cannot_be_written_is_replaced_by_a_temporary_folder(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 from typing import Annotated
@@ -36,19 +35,16 @@ def prepare(
     same dataset by itself and caches it.
     """
     from charrnn.text import line_list
+    from charrnn.text.dataset import check_folder
     from charrnn.text.manifest import is_dataset
 
     started = time.perf_counter()
-    if force and is_dataset(out):
-        shutil.rmtree(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        kind = "a dataset" if is_dataset(out) else "something else"
-        advice = ", or use --force to replace it" if "data" in kind else ""
-        raise OptionError(f"--out {out} already holds {kind}: choose another folder{advice}")
+    check_folder(out, force=force)
     if any(is_dataset(Path(name)) for name in corpus if name):
         raise OptionError(f"{corpus[0]} is a dataset already: name a text")
     given = [name for name in SPLITTING if getattr(options, name) != getattr(TextOptions, name)]
-    data = dataset_of(corpus, options, held_out.valid, held_out.test, given, folder=out)
+    parts = held_out.valid, held_out.test
+    data = dataset_of(corpus, options, *parts, given, folder=out, force=force)
     seconds = time.perf_counter() - started
     is_list = line_list.advice(data.texts["corpus"])
     if is_list:

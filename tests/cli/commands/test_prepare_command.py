@@ -137,6 +137,44 @@ def test_force_replaces_a_dataset(cli: Cli, text: Path) -> None:
     assert (cli.folder / "mine" / "notes").read_text() == "mine"
 
 
+def test_force_keeps_the_old_dataset_until_the_new_one_is_whole(cli: Cli, text: Path) -> None:
+    cli("prepare", text, "--out", "data")
+    before = {path.name: path.read_bytes() for path in (cli.folder / "data").iterdir()}
+    (cli.folder / "bad.txt").write_bytes(b"\xff\xfe\x00")
+    (cli.folder / "pairs.tsv").write_text("a b\n")
+    for words in (
+        ("missing.txt",),
+        ("bad.txt", "--encoding", "utf-8"),
+        ("pairs.tsv", "--pairs"),
+        (text, "--valid", "missing.txt"),
+        (text, "--items", "%%"),
+        ("data",),
+    ):
+        cli("prepare", *words, "--out", "data", "--force", code=2)
+        assert {path.name: path.read_bytes() for path in (cli.folder / "data").iterdir()} == before
+    (cli.folder / "data" / "notes.md").write_text("mine")
+    refused = cli("prepare", text, "--out", "data", "--force", code=2).sentence
+    assert "files that charrnn did not write" in refused
+    assert "notes.md" in refused
+    assert dataset.load(cli.folder / "data").tokenizer.kind == "char"
+    assert not list(cli.folder.glob(".*"))
+
+
+def test_a_link_to_a_dataset_stays_a_link(cli: Cli, text: Path) -> None:
+    cli("prepare", text, "--out", "data")
+    (cli.folder / "link").symlink_to("data")
+    cli("prepare", text, "--out", "link", "--tokenizer", "byte", "--force")
+    assert (cli.folder / "link").is_symlink()
+    assert dataset.load(cli.folder / "data").tokenizer.kind == "byte"
+    assert sorted(path.name for path in cli.folder.iterdir()) == ["data", "link", "story.txt"]
+
+
+def test_the_current_folder_is_not_replaced(cli: Cli, text: Path) -> None:
+    (cli.folder / "empty").mkdir()
+    refused = Cli(cli.folder / "empty")("prepare", text, "--out", ".", code=2).sentence
+    assert "--out . is the folder you are in: name a new folder in it" in refused
+
+
 # texts that are odd but valid
 TAKEN = {
     "a mark": ("\ufeffsome text", (), "some text", ["byte order mark", "dropped"]),
