@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import strict_json
+from conftest import random_values
 from waiting import HANGS
 
 import charrnn
@@ -178,6 +179,70 @@ def test_a_model_of_documents_ends_each_text_at_the_separator(
     assert writer.greedy("a", length=50) == greedy
     beam = BeamConfig(length=20, width=8, num_return=8)
     assert writer.beams("a", beam) == plain.beams("a", replace(beam, stop=separator))
+
+
+@pytest.mark.parametrize("kind", [None, ByteTokenizer()], ids=["char", "byte"])
+@pytest.mark.parametrize(
+    ("separator", "prompt"),
+    [
+        ("\n\n", "a\n"),
+        ("\n\n\n", "a\n"),
+        ("\n\n\n", "a\n\n"),
+        ("ab\n", "ba"),
+        ("b\n", "b"),
+        ("é\n", "é"),
+    ],
+)
+def test_a_separator_that_the_prompt_began_ends_the_text(
+    separator: str, prompt: str, kind: ByteTokenizer | None, apart_model: MakeModel
+) -> None:
+    model = apart_model("abé\n", separator)
+    if kind:
+        model = _of_bytes(model, "abé\n")
+    writer = Generator(model)
+    plain = Generator(replace(model, training={}))
+    config = SampleConfig(length=60, num_samples=60, seed=2)
+    samples = writer.samples(prompt, config)
+    split = 0
+    for sample, whole in zip(samples, plain.samples(prompt, config), strict=True):
+        end = (prompt + whole.text).find(separator)
+        written = whole.text[: max(0, end - len(prompt))] if end >= 0 else whole.text
+        assert (sample.text, sample.finished_by) == (written, "stop" if end >= 0 else "length")
+        split += 0 <= end < len(prompt)
+    assert split > 1
+    kept = writer.samples(prompt, replace(config, keep_stop=True))
+    assert (
+        sum(
+            (prompt + each.text).index(separator) < len(prompt)
+            for each in kept
+            if each.finished_by == "stop"
+        )
+        == split
+    )
+    ended = next(each for each in samples if each.finished_by == "stop" and not each.text)
+    assert writer.after(writer.read(prompt), ended).ids.size == 0  # the next document begins
+    streamed = ["".join(writer.stream(prompt, length=60, seed=seed)) for seed in range(8)]
+    assert streamed == [writer.sample(prompt, length=60, seed=seed).text for seed in range(8)]
+    wide: dict[str, Any] = {"length": 6, "width": 64, "num_return": 64, "length_penalty": 0.0}
+    beams = writer.beams(prompt, BeamConfig(**wide))
+    for beam in beams:
+        ids = writer.tokenizer.decode([*writer.read(prompt).ids.tolist(), *beam.ids])
+        assert (separator in ids) == (beam.finished_by == "stop")
+        assert ids.startswith(prompt + beam.text)
+    assert any(beam.text == "" for beam in beams)
+    late: dict[str, Any] = {"stop": "aaaaaa", "min_length": 2}  # which also delays the separator
+    longer = writer.beams(prompt, BeamConfig(**wide, **late))
+    assert longer
+    assert not any(beam.text == "" for beam in longer)
+
+
+def _of_bytes(model: Model, likely: str) -> Model:
+    """Return a model of bytes that nearly always writes these characters."""
+    config = replace(model.config, vocab_size=256)
+    values = random_values(config, 0, 0.5)
+    for byte in set(range(256)) - set(likely.encode()):
+        values["output.bias"][byte] = -30
+    return replace(model, config=config, tokenizer=ByteTokenizer(), values=values)
 
 
 def test_a_separator_that_the_text_did_not_have_ends_nothing(apart_model: MakeModel) -> None:

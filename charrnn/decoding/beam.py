@@ -42,6 +42,7 @@ def beam_search(
     config: BeamConfig,
     *,
     stops: Sequence[tuple[int, ...]] = (),
+    openings: Sequence[tuple[int, ...]] = (),
     constraint: Constraint | None = None,
     rng: np.random.Generator | None = None,
     on_settled: Callable[[list[int]], None] = lambda ids: None,
@@ -54,6 +55,7 @@ def beam_search(
         state: the state after the prompt, one row.
         config: width, lengths, length penalty, number of results, groups.
         stops: ids of the strings that end a text.
+        openings: ids of those that end it only where it begins with one.
         constraint: what every text must match.
         rng: the randomness of a stochastic search.
         on_settled: called from time to time with the next tokens of the prefix that all live
@@ -63,7 +65,7 @@ def beam_search(
         OptionError: the beam is too wide for the machine's memory.
         RunError: every text would break a rule.
     """
-    search = _Search(config, stops, constraint, rng, on_settled)
+    search = _Search(config, stops, openings, constraint, rng, on_settled)
     return _run(network, logits, state, config, [search])[0]
 
 
@@ -92,7 +94,7 @@ def beam_searches(
         OptionError, RunError: as `beam_search`.
     """
     searches = [
-        _Search(config, stops, constraint, rngs[row] if rngs else None, lambda ids: None)
+        _Search(config, stops, (), constraint, rngs[row] if rngs else None, lambda ids: None)
         for row in range(len(logits))
     ]
     return _run(network, logits, state, config, searches)
@@ -142,18 +144,20 @@ class _Search:
         self,
         config: BeamConfig,
         stops: Sequence[tuple[int, ...]],
+        openings: Sequence[tuple[int, ...]],
         constraint: Constraint | None,
         rng: np.random.Generator | None,
         on_settled: Callable[[list[int]], None],
     ) -> None:
-        self._config, self._stops = config, stops
+        self._config, self._stops, self._openings = config, stops, openings
         self._constraint, self._rng, self._on_settled = constraint, rng, on_settled
         self._tree, self._finished = PrefixTree(), Finished(config)
         self._settled, self._due = 0, _SETTLED_EVERY  # lengths
 
     def begin(self) -> Beams:
         """Return the empty text, once for each group."""
-        return Beams.begin(self._config.groups, max(map(len, self._stops), default=0))
+        longest = max(map(len, [*self._stops, *self._openings]), default=0)
+        return Beams.begin(self._config.groups, longest)
 
     def extend(self, beams: Beams, log_probs: Floats64, length: int) -> Beams:
         """Extend beams of `length` - 1 tokens; return those that go on, and record what ends.
@@ -163,7 +167,8 @@ class _Search:
             log_probs: (B, V) of their next tokens; changed.
             length: in tokens, after this step.
         """
-        _forbid_early_stops(log_probs, beams.tails, self._stops, length, self._config.min_length)
+        stops = [*self._stops, *(each for each in self._openings if len(each) == length)]
+        _forbid_early_stops(log_probs, beams.tails, stops, length, self._config.min_length)
         extensions = self._extensions(beams, log_probs, self._config.length - length + 1)
         if self._constraint is not None:
             ending, extensions = _ended_and_others(beams, extensions)
@@ -173,7 +178,7 @@ class _Search:
         beams = extended
         if self._constraint is not None:
             beams = replace(beams, states=self._constraint.advance(beams.states, beams.tokens))
-        ended = _ended(beams.tails, self._stops)
+        ended = _ended(beams.tails, stops)
         if ended.any():
             self._finished.add(length, beams.at(ended), "stop")
             beams = beams.at(~ended)

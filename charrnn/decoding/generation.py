@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 from charrnn.config import MAX_LENGTH, BeamConfig, SampleConfig, new_seed
@@ -61,7 +62,8 @@ class Writer:
             first: how many texts of this seed there are before.
         """
         config = replace(config, stop=self._stops(config))
-        batch = SampleBatch(self._tokenizer, read, config, self._constraints, write, first)
+        given = self._tokenizer, read, config, self._constraints, write, first
+        batch = SampleBatch(*given, openings=self._openings(read))
         self._selector.prepare(batch.chooser, config.num_samples)
         return batch
 
@@ -128,13 +130,15 @@ class Writer:
         `write` gets characters of the best one as soon as no later step can change them.
         """
         config = replace(config, stop=self._stops(config))
-        best, seed = self._text(config, write), _seed(config)
+        openings = self._openings(read)
+        best, seed = self._text(config, write, openings), _seed(config)
         hypotheses = beam_search(
             self._selector.engine,
             read.logits,
             read.state,
             config,
             stops=vocabulary.stop_ids(self._tokenizer, config.stop),
+            openings=vocabulary.stop_ids(self._tokenizer, openings),
             constraint=self._constraints.get(config.limits, config.length),
             rng=None if seed is None else sampler.generator(seed, 0),
             on_settled=best.show,
@@ -147,9 +151,9 @@ class Writer:
         self, read: Prompted, config: BeamConfig, found: list[Hypothesis], seed: int | None
     ) -> list[Sample]:
         """Return hypotheses as samples."""
-        samples = []
+        samples, openings = [], self._openings(read)
         for hypothesis in found:
-            text = self._text(config, unwatched)
+            text = self._text(config, unwatched, openings)
             text.show(hypothesis.ids)
             sample = text.finish(seed)
             finished_by = "stop" if sample.finished_by == "stop" else hypothesis.ended
@@ -199,9 +203,17 @@ class Writer:
         )
         yield from (self._beam_samples(read, config, each, seed) for each in found)
 
-    def _text(self, config: BeamConfig, write: Write) -> OutputText:
-        stop, keep = config.stop, config.keep_stop
-        return output_text(self._tokenizer, stop, MAX_LENGTH, write, keep_stop=keep)
+    def _text(self, config: BeamConfig, write: Write, openings: Sequence[str]) -> OutputText:
+        given = self._tokenizer, config.stop, MAX_LENGTH, write
+        return output_text(*given, keep_stop=config.keep_stop, openings=openings)
+
+    def _openings(self, read: Prompted) -> list[str]:
+        """Return what ends a text if it begins so: the rest of a separator that was begun."""
+        separator = self._separator
+        last = read.ids[-len(separator.encode()) :] if separator else read.ids[:0]
+        end = self._tokenizer.decode(last.tolist())
+        sizes = range(1, len(separator))
+        return [separator[size:] for size in sizes if end.endswith(separator[:size])]
 
     def _stops(self, config: SampleConfig | BeamConfig) -> tuple[str, ...]:
         """Return the strings that end a text: those that were asked for, and the separator."""
@@ -238,6 +250,8 @@ class SampleBatch:
         constraints: ConstraintCache,
         write: Write,
         first: int = 0,
+        *,
+        openings: Sequence[str] = (),
     ) -> None:
         """Start empty texts.
 
@@ -250,6 +264,7 @@ class SampleBatch:
             constraints: those of the model.
             write: gets the first text's characters as they are generated.
             first: how many texts of this seed there are before.
+            openings: see `output_text`.
         """
         given = prompt.seed if config.seed is None else config.seed
         seed = new_seed() if given is None else given
@@ -259,10 +274,8 @@ class SampleBatch:
         self._seed = seed if config.temperature else None  # None: nothing is random
         self._max_tokens, length = vocabulary.max_tokens_and_characters(tokenizer, config)
         writers = [write, *(unwatched for _ in rows[1:])]
-        self._texts = [
-            output_text(tokenizer, config.stop, length, write, keep_stop=config.keep_stop)
-            for write in writers
-        ]
+        begin = partial(output_text, keep_stop=config.keep_stop, openings=openings)
+        self._texts = [begin(tokenizer, config.stop, length, write) for write in writers]
         self.chooser = Sampler(
             config,
             [sampler.generator(seed, row, drawn) for row in rows],

@@ -101,6 +101,7 @@ def output_text(
     write: Write,
     *,
     keep_stop: bool = False,
+    openings: Sequence[str] = (),
 ) -> OutputText:
     """Return an empty text.
 
@@ -110,13 +111,16 @@ def output_text(
         length: maximum number of characters; without effect where every token is a character.
         write: gets the characters as soon as they are certain.
         keep_stop: whether the text ends after the string instead.
+        openings: strings that end the text only where it begins with one: what is left of a stop
+            string that the prompt began.
 
     Raises:
         PromptError: a stop string has a character that is not in the vocabulary.
     """
     if tokenizer.whole_characters:
-        return _CharacterText(tokenizer, stop_ids(tokenizer, stop), write, keep_stop)
-    return _DecodedText(tokenizer, stop, length, write, keep_stop)
+        ids = stop_ids(tokenizer, stop), stop_ids(tokenizer, openings)
+        return _CharacterText(tokenizer, *ids, write, keep_stop)
+    return _DecodedText(tokenizer, (stop, openings), length, write, keep_stop)
 
 
 class _CharacterText:
@@ -126,14 +130,15 @@ class _CharacterText:
         self,
         tokenizer: Tokenizer,
         stops: Sequence[tuple[int, ...]],
+        openings: Sequence[tuple[int, ...]],
         write: Write,
         keep_stop: bool,
     ) -> None:
         self._tokenizer = tokenizer
-        self._stops = stops
+        self._stops, self._openings = stops, openings
         self._write = write
         self._keep_stop = keep_stop
-        self._max_held = max(map(len, stops), default=0)
+        self._max_held = max(map(len, [*stops, *openings]), default=0)
         self._ids: list[int] = []
         self._num_written = 0
         self._log_prob = 0.0
@@ -171,6 +176,9 @@ class _CharacterText:
             start = window.find("".join(map(chr, stop)), max(len(before) - len(stop) + 1, 0))
             if start >= 0:
                 matches.append((start + len(stop), start))
+        if len(before) == len(self._ids):  # the window is the whole text
+            found = (o for o in self._openings if window.startswith("".join(map(chr, o))))
+            matches += [(len(opening), 0) for opening in found]
         if not matches:
             return None
         end, start = min(matches)
@@ -192,6 +200,8 @@ class _CharacterText:
         if end is None:
             stops = () if self._keep_stop else self._stops
             lengths = [len(s) for s in stops if tuple(self._ids[-len(s) :]) == s]
+            if not self._keep_stop and tuple(self._ids) in self._openings:
+                lengths.append(len(self._ids))
             end = len(self._ids) - max(lengths, default=0)
         self._write_up_to(end)
         text = self._tokenizer.decode(self._ids[:end])
@@ -204,16 +214,17 @@ class _DecodedText:
     def __init__(
         self,
         tokenizer: Tokenizer,
-        stops: Sequence[str],
+        stops_and_openings: tuple[Sequence[str], Sequence[str]],
         length: int,
         write: Write,
         keep_stop: bool,
     ) -> None:
         self._decoder = Decoder(tokenizer)
         self._keep_stop = keep_stop
-        self._stops, self._characters_left = stops, length
+        self._stops, self._openings = stops_and_openings
+        self._characters_left = length
         self._write = write
-        self._max_held = max(map(len, stops), default=0)
+        self._max_held = max(map(len, [*self._stops, *self._openings]), default=0)
         self._ids: list[int] = []
         self._written: list[str] = []
         self._tail = ""  # not written yet
@@ -258,6 +269,9 @@ class _DecodedText:
         self._tail += piece
         starts = [(self._tail.find(stop, begin), len(stop)) for stop in self._stops]
         matches = [(start + length, start) for start, length in starts if start >= 0]
+        if not self._written:
+            found = filter(self._tail.startswith, self._openings)
+            matches += [(len(opening), 0) for opening in found]
         if matches:
             self._finished_by = "stop"
             end, start = min(matches)

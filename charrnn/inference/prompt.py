@@ -176,7 +176,8 @@ class PromptReader:
             return None
         read = np.zeros(0, np.int64) if before is None else before.ids
         size = len(separator)
-        end = self._tokenizer.decode(read[-size:])[-size:]  # in which the separator may begin
+        last = read[-len(separator.encode()) :]  # tokens may be bytes
+        end = self._tokenizer.decode(last)[-size:]  # in which the separator may begin
         found = (end + text).rfind(separator)
         return None if found < 0 else max(0, found + size - len(end))
 
