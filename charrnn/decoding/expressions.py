@@ -27,33 +27,34 @@ Node = tuple[str, tuple[int, ...]]
 _UNBOUNDED = -1
 
 
-class Expressions:
-    """Makes expressions over `num_classes` classes of characters; equal ones get one number."""
+class _Nodes:
+    """The table of expressions; equal ones get one number.
 
-    def __init__(self, num_classes: int) -> None:
-        self.num_classes = num_classes
+    Attributes:
+        nodes: kind and parts of each expression.
+        nullable: whether each matches the empty text.
+        first: the classes that a text of each may begin with, or more, as bits.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.nullable: list[bool] = []
+        self.first: list[int] = []
         self._ids: dict[Node, int] = {}
-        self._nodes: list[Node] = []
-        self._nullable: list[bool] = []
-        self._first: list[int] = []  # the classes that a text may begin with, or more
-        self._derivatives: dict[tuple[int, int], int] = {}
-        self._loops: list[int] = []
         self._work = 0
-        self.nothing = self._intern("union", ())
-        self.empty = self._intern("empty", ())
-        self.anything = self._intern("complement", (self.nothing,))
 
-    def _intern(self, kind: str, parts: tuple[int, ...]) -> int:
-        self._count(1 + len(parts))
+    def number(self, kind: str, parts: tuple[int, ...]) -> int:
+        """Return the number of an expression, which may be new."""
+        self.count(1 + len(parts))
         node = (kind, parts)
         if node not in self._ids:
-            self._ids[node] = len(self._nodes)
-            self._nodes.append(node)
-            self._nullable.append(self._is_nullable(kind, parts))
-            self._first.append(self._first_of(kind, parts))
+            self._ids[node] = len(self.nodes)
+            self.nodes.append(node)
+            self.nullable.append(self._is_nullable(kind, parts))
+            self.first.append(self._first_of(kind, parts))
         return self._ids[node]
 
-    def _count(self, work: int) -> None:
+    def count(self, work: int) -> None:
         """Count the parts that are visited.
 
         Raises:
@@ -63,43 +64,58 @@ class Expressions:
         if self._work > MAX_WORK:
             raise TooLargeError
 
-    def matches_empty(self, expression: int) -> bool:
-        """Return whether an expression matches the empty text."""
-        return self._nullable[expression]
-
     def _is_nullable(self, kind: str, parts: tuple[int, ...]) -> bool:
         match kind:
             case "union":
-                return any(self._nullable[part] for part in parts)
+                return any(self.nullable[part] for part in parts)
             case "concat" | "intersection":
-                return all(self._nullable[part] for part in parts)
+                return all(self.nullable[part] for part in parts)
             case "complement":
-                return not self._nullable[parts[0]]
+                return not self.nullable[parts[0]]
             case "repeat" | "loop":
                 return parts[1] == 0
         return kind == "empty"
-
-    def first(self, expression: int) -> Iterator[int]:
-        """Yield the classes that a text may begin with, or more."""
-        mask = self._first[expression] & ((1 << self.num_classes) - 1)
-        while mask:
-            yield (mask & -mask).bit_length() - 1
-            mask &= mask - 1
 
     def _first_of(self, kind: str, parts: tuple[int, ...]) -> int:
         match kind:
             case "classes":
                 return parts[0]
             case "union":
-                return functools.reduce(int.__or__, (self._first[part] for part in parts), 0)
+                return functools.reduce(int.__or__, (self.first[part] for part in parts), 0)
             case "intersection":
-                return functools.reduce(int.__and__, (self._first[part] for part in parts), -1)
+                return functools.reduce(int.__and__, (self.first[part] for part in parts), -1)
             case "concat":
-                rest = self._first[parts[1]] if self._nullable[parts[0]] else 0
-                return self._first[parts[0]] | rest
+                rest = self.first[parts[1]] if self.nullable[parts[0]] else 0
+                return self.first[parts[0]] | rest
             case "repeat":
-                return self._first[parts[0]]
+                return self.first[parts[0]]
         return 0 if kind == "empty" else -1  # a complement, or a loop whose rounds come later
+
+
+class Expressions:
+    """Makes expressions over `num_classes` classes of characters, and their derivatives."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self._table = _Nodes()
+        self._intern, self._count = self._table.number, self._table.count
+        self._nodes, self._nullable = self._table.nodes, self._table.nullable
+        self._derivatives: dict[tuple[int, int], int] = {}
+        self._loops: list[int] = []
+        self.nothing = self._intern("union", ())
+        self.empty = self._intern("empty", ())
+        self.anything = self._intern("complement", (self.nothing,))
+
+    def matches_empty(self, expression: int) -> bool:
+        """Return whether an expression matches the empty text."""
+        return self._nullable[expression]
+
+    def first(self, expression: int) -> Iterator[int]:
+        """Yield the classes that a text may begin with, or more."""
+        mask = self._table.first[expression] & ((1 << self.num_classes) - 1)
+        while mask:
+            yield (mask & -mask).bit_length() - 1
+            mask &= mask - 1
 
     def classes(self, mask: int) -> int:
         """Return the expression of one character of these classes."""
@@ -224,7 +240,7 @@ class Expressions:
 
     def derivative(self, expression: int, cls: int) -> int:
         """Return the expression of what may follow a character of class `cls`."""
-        if not self._first[expression] >> cls & 1:
+        if not self._table.first[expression] >> cls & 1:
             return self.nothing
         found = self._derivatives.get((expression, cls))
         if found is None:

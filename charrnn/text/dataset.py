@@ -304,10 +304,9 @@ def _exchange(temporary: Path, folder: Path) -> None:
     try:
         folder.rename(before)
         temporary.rename(folder)
-    except BaseException:
-        if before.exists() and not folder.exists():
+    finally:
+        if before.exists() and not folder.exists():  # interrupted
             before.rename(folder)
-        raise
     shutil.rmtree(before, ignore_errors=True)  # a training that maps it goes on
 
 
