@@ -185,7 +185,8 @@ class CharRNN(NamedParameters):
         for weight, bias in parameters.maps(layer, "input."):
             x = torch.tanh(F.linear(x, weight, bias))
         run_layer = partial(run, self.layer, weights=layer, readout=self._distribution)
-        zone = self._zone(len(x), *state[0].shape)
+        rates = self.config.zone_rates(len(self.layer.cell.states))
+        zone = noises.zone(rates, x, (len(x), *state[0].shape), self.training)
         return _run_cut(run_layer, x, state, zone, cut)
 
     def _drop(self, outputs: Tensor, noise: Noise, index: int) -> Tensor:
@@ -193,20 +194,6 @@ class CharRNN(NamedParameters):
         if noise.dropped:
             return outputs * noise.dropped[index]
         return F.dropout(outputs, self.dropout, self.training)
-
-    def _zone(self, *shape: int) -> tuple[Tensor, ...]:
-        """Return the share of each part of the old state that stays: random only in training.
-
-        `shape` is that of the outputs, (T, B, H).
-        """
-        like = self.weights()["output.bias"]
-
-        def mask(rate: float) -> Tensor:
-            if self.training:
-                return torch.bernoulli(like.new_full(shape, rate))
-            return like.new_full((1, 1, 1), rate)
-
-        return tuple(map(mask, self.config.zone_rates(len(self.layer.cell.states))))
 
     def _mapped(self, outputs: Tensor) -> Tensor:
         """Return what the last matrix reads, from the layers' outputs."""

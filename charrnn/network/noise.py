@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -66,6 +67,22 @@ def draw(
             for prefix in prefixes
         )
     return Noise(dropped, masks)
+
+
+def zone(
+    rates: Sequence[float], like: Tensor, shape: tuple[int, ...], training: bool
+) -> tuple[Tensor, ...]:
+    """Return the share of each part of the old state that stays: random only in training.
+
+    Args:
+        rates: the means of the shares.
+        like: has the type of the shares, and is where they are.
+        shape: that of a layer's outputs, (T, B, H).
+        training: whether the shares are random.
+    """
+    if training:
+        return tuple(torch.bernoulli(like.new_full(shape, rate)) for rate in rates)
+    return tuple(like.new_full((1, 1, 1), rate) for rate in rates)
 
 
 def is_recurrent(name: str) -> bool:

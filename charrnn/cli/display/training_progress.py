@@ -108,7 +108,7 @@ class Lines:
             _note(progress_line(metrics, self._by_clock))
 
     def _show_result(self, result: Result) -> None:
-        for line in result_lines(result, self.planned.plan.model.cell):
+        for line in result_lines(result, self.planned):
             _note(line)
 
 

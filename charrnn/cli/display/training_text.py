@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MANY_TOKENS = 10_000  # with more, the output layer is most of a small network
 # The first steps compile, and their median says nothing about the others before these are more.
 FIRST_STEPS = 3
+SHORT_SOURCE = 50  # tokens of a source that is shown in a command
 HUGE = 1e4  # a loss, or the norm of a gradient, of a training that diverges
 
 
@@ -114,8 +115,8 @@ def progress_line(metrics: Metrics, by_clock: bool) -> str:
     )
 
 
-def result_lines(result: Result, cell: str) -> list[str]:
-    """Return the result of a training, and what to do next; `cell` as the model's config has it."""
+def result_lines(result: Result, planned: Planned) -> list[str]:
+    """Return the result of a training, and what to do next."""
     early = result.stopped_by == "interrupt"
     lines = [
         f"{'stopped early' if early else 'done'} after {counted(result.steps, 'step')}, "
@@ -126,14 +127,26 @@ def result_lines(result: Result, cell: str) -> list[str]:
         of_bytes = f", {result.valid_bits_per_byte:.3f} bits per byte"
         lines.append(
             f"valid    {losses(result.valid_nats)}{of_bytes}, "
-            f"over {counted(result.valid_characters, 'character')} read in order"
+            f"over {counted(result.valid_characters, 'character')} "
+            + ("of targets" if planned.data.reading.pairs else "read in order")
         )
     if result.valid_window256_nats is not None:
         lines.append(f"         {losses(result.valid_window256_nats)} in windows of 256")
     lines.append(f"model    {result.model}")
-    words = ["charrnn", "sample", "--model", result.run_dir, *cell_words(cell)]
+    command, *source = _next(planned.data)
+    cell = cell_words(planned.plan.model.cell)
+    words = ["charrnn", command, "--model", result.run_dir, *cell, *source]
     lines.append(f"next     {shell_command(*words)}")
     return lines
+
+
+def _next(data: Dataset) -> list[str]:
+    """Return the command that writes with a model of this text, and what it answers."""
+    if not data.reading.pairs:
+        return ["sample"]
+    part = data.pairs("valid" if len(data.valid) else "train")
+    short = [index for index, size in enumerate(part.source_lengths) if size <= SHORT_SOURCE]
+    return ["beam", "--source", data.tokenizer.decode(part.source(next(iter(short), 0)))]
 
 
 def seeds_lines(seeds: Seeds) -> list[str]:
