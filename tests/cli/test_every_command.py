@@ -75,7 +75,7 @@ ENVIRONMENTS = [
     {"TERM": "dumb"},
     {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     {"PYTHONIOENCODING": "cp1252"},
-    {"OMP_NUM_THREADS": "abc", "NUMBA_NUM_THREADS": "-1"},
+    {"OMP_NUM_THREADS": "abc"},
     {"NUMBA_CPU_NAME": "generic", "ONEDNN_MAX_CPU_ISA": "SSE41"},
 ]
 
