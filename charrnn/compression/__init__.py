@@ -28,6 +28,7 @@ from charrnn.compression.archive import MAX_STREAMS, Archive, TextForm
 from charrnn.compression.coder import Coder, CodingProgress
 from charrnn.errors import ArchiveError, RunError
 from charrnn.generator import Generator
+from charrnn.text.sources import unpacked_limit
 
 PER_STREAM = 32_768  # tokens: the cost of a stream's beginning is at most a thousandth of them
 
@@ -43,12 +44,15 @@ class Compressed:
     Attributes:
         data: the archive.
         tokens: how many tokens are coded with the model.
-        literals: how many bytes the model has no tokens for; they are stored apart.
+        literals: how many bytes are stored apart: those that the model has no tokens for, or all.
+        helped: whether the model took part: else all bytes are packed without it, as that is
+            smaller.
     """
 
     data: bytes
     tokens: int
     literals: int
+    helped: bool = True
 
 
 def compress(
@@ -71,7 +75,8 @@ def compress(
     streams = max(1, min(MAX_STREAMS, len(ids) // PER_STREAM))
     words = coder.encode(ids, streams, progress).astype("<u4").tobytes()
     packed = literals.pack(runs)
-    if not _helps(len(words) + len(packed), data):
+    helped = not data or (len(ids) > 0 and _helps(len(words) + len(packed), data))
+    if not helped:
         form = TextForm()
         ids, runs, streams, words = ids[:0], [(0, data)], 1, b""
         packed = literals.pack(runs)
@@ -87,32 +92,55 @@ def compress(
         literals=packed,
         words=words,
     )
-    return Compressed(archive.to_bytes(), len(ids), sum(len(run) for _, run in runs))
+    return Compressed(archive.to_bytes(), len(ids), sum(len(run) for _, run in runs), helped)
 
 
-def decompress(generator: Generator, archive: bytes, progress: CodingProgress = silent) -> bytes:
+def decompress(
+    generator: Generator,
+    archive: bytes,
+    progress: CodingProgress = silent,
+    *,
+    max_unpacked: int | None = None,
+) -> bytes:
     """Return the bytes that were compressed with this model.
+
+    Args:
+        generator: the model.
+        archive: what `compress` made, or what a stranger says it did.
+        progress: as in `compress`.
+        max_unpacked: limit of the number of bytes, so that a small archive cannot fill the memory;
+            None for that of compressed texts.
 
     Raises:
         ArchiveError: it is not an archive, damaged, another model's, or was made on a machine where
-            the model's results are rounded differently.
+            the model's results are rounded differently; or it unpacks to more than the limit.
         OptionError: a package is missing, or the compiled engine is not available here.
     """
     read = Archive.parse(archive)
     if read.model != _model_id(generator):
         raise ArchiveError("it was made with another model: give that model with --model")
+    limit = unpacked_limit(len(archive), max_unpacked)
+    if read.size > limit:
+        raise ArchiveError(
+            f"it has {len(archive):,} bytes and says that it unpacks to {read.size:,}: if that is "
+            "right, raise --max-unpacked"
+        )
     coder = Coder(generator, read.form.separator)
     if read.fingerprint != coder.fingerprint():
         raise ArchiveError(
             f"it was made by {read.made_by}, where this model's results are rounded differently: "
             "decompress it with that version, on a machine of the same type"
         )
-    runs = literals.unpack(read.literals, read.size)
+    runs = literals.unpack(read.literals, read.size, limit)
     words = np.frombuffer(read.words, "<u4").astype(np.uint32)
     ids = coder.decode(words, read.tokens, read.streams, progress)
+    known = literals.num_bytes(ids, generator.tokenizer)
+    wrong_size = ArchiveError("it is damaged: its text does not have the stated length")
+    if known + sum(len(run) for _, run in runs) > read.size:  # before memory is taken for it
+        raise wrong_size
     data = read.form.restored(literals.joined(ids, runs, generator.tokenizer))
     if len(data) != read.size:
-        raise ArchiveError("it is damaged: its text does not have the stated length")
+        raise wrong_size
     if hashlib.sha256(data).digest() != read.sha256:
         raise RunError(
             "the decompressed text is not the one that was compressed: nothing was written"

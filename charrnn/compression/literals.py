@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import lzma
 import re
-import sys
 from typing import Any
 
 import numpy as np
@@ -56,6 +55,12 @@ def joined(ids: Integers, literals: Literals, tokenizer: Tokenizer) -> bytes:
     return b"".join([*parts, known[position:]])
 
 
+def num_bytes(ids: Integers, tokenizer: Tokenizer) -> int:
+    """Return how many bytes tokens (N,) write."""
+    lengths = np.array([len(token) for token in tokenizer.token_bytes])
+    return int(np.bincount(ids, minlength=len(lengths)) @ lengths)
+
+
 def pack(literals: Literals) -> bytes:
     """Pack literals: their number, the numbers of bytes before and in each, and the bytes.
 
@@ -70,19 +75,24 @@ def pack(literals: Literals) -> bytes:
     return lzma.compress(data, lzma.FORMAT_RAW, filters=_FILTERS)
 
 
-def unpack(packed: bytes, size: int) -> Literals:
-    """Unpack the literals of a text of `size` bytes.
+def unpack(packed: bytes, size: int, limit: int) -> Literals:
+    """Unpack the literals of a text of `size` bytes; they have at most `limit`, with their places.
 
     Raises:
-        ArchiveError: they are damaged.
+        ArchiveError: they are damaged, or larger.
     """
     if not packed:
         return []
     unpacker = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS)
     try:
-        data = unpacker.decompress(packed, max_length=min(8 + 17 * size, sys.maxsize))
+        data = unpacker.decompress(packed, max_length=min(8 + 17 * size, 24 + limit))
     except lzma.LZMAError:
         data = b""
+    if 24 + limit == len(data) < 8 + 17 * size and not unpacker.eof:
+        raise ArchiveError(
+            f"what the model has no tokens for unpacks to more than {limit:,} bytes: if that is "
+            "right, raise --max-unpacked"
+        )
     count = int.from_bytes(data[:8], "little")
     end = 8 + 16 * count
     if not 8 < end <= len(data):

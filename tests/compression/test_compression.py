@@ -23,6 +23,7 @@ from charrnn.inference.distribution import PRECISION, frequencies
 from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
+from charrnn.text import sources
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer, train_pieces
 
 LETTERS = CharTokenizer.from_texts("abcdefghijklmnopqrstuvwxyz .,\né日")
@@ -183,14 +184,16 @@ def test_unknown_characters_take_little_space() -> None:
 def test_another_text_is_packed_as_a_whole() -> None:
     other = "Совсем другой текст. ".encode() * 50
     archive = compress(MADE, other, "x")
-    assert (archive.tokens, archive.literals) == (0, len(other))
+    assert (archive.tokens, archive.literals, archive.helped) == (0, len(other), False)
     assert len(archive.data) < 250
 
 
 def test_an_archive_is_not_larger_than_the_packed_bytes() -> None:
     rude = b"zqxj" * 500  # on which the model does not help
     archive = compress(MADE, rude, "x")
-    assert archive.tokens == 0
+    assert (archive.tokens, archive.helped) == (0, False)
+    assert compress(MADE, TEXT, "x").helped
+    assert compress(MADE, b"", "x").helped
     assert len(archive.data) < 150
     assert decompress(MADE, archive.data) == rude
 
@@ -263,8 +266,8 @@ def _with(**fields: Any) -> bytes:
         {"symbols": 2**60},
         {"streams": 0},
         {"streams": 2**31},
-        {"symbols": 2**60, "size": 2**60},
-        {"symbols": 2**64 - 1, "size": 2**64 - 1, "streams": 128},
+        {"symbols": 10**8, "size": 10**8},
+        {"symbols": 10**8, "size": 10**8, "streams": 128},
         {"symbols": ARCHIVE.tokens + 200, "size": len(TEXT) + 200},
         {"size": len(TEXT) + 1},
         {"literals": 2**32 - 1},
@@ -287,10 +290,56 @@ def test_forged_sizes_are_refused_without_allocating_memory(fields: dict[str, in
 def test_literals_take_memory_for_their_real_size_only() -> None:
     packed = compress(MADE, b"\xff" * 99, "x").data
     head = list(HEADER.unpack_from(packed))
-    head[5] = 2**64 - 1  # the size
+    head[5] = 10**8  # the size
     rest = packed[HEADER.size : -CHECKSUM_SIZE]
     with pytest.raises(ArchiveError, match="not have the stated length"):
         decompress(MADE, sealed(HEADER.pack(*head) + rest))
+
+
+@pytest.mark.parametrize("size", [10**8 + 1, 2**60, 2**64 - 1])
+def test_an_archive_that_states_a_huge_text_needs_leave(size: int) -> None:
+    with pytest.raises(ArchiveError, match=rf"unpacks to {size:,}: .* raise `max_unpacked`"):
+        decompress(MADE, _with(size=size, symbols=0))
+    with pytest.raises(ArchiveError, match="damaged"):
+        decompress(MADE, _with(size=size, symbols=0), max_unpacked=2**64)
+
+
+def test_zeros_that_take_no_space_need_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MIN_UNPACKED", 50_000)
+    zeros = bytes(2_000_000)
+    made = compress(MADE, zeros, "x")
+    assert not made.helped
+    assert len(made.data) < 1000
+    with pytest.raises(ArchiveError, match=r"says that it unpacks to 2,000,000"):
+        decompress(MADE, made.data)
+    assert decompress(MADE, made.data, max_unpacked=len(zeros)) == zeros
+    head = list(HEADER.unpack_from(made.data))
+    head[5] = 40_000  # it lies about the size
+    forged = sealed(HEADER.pack(*head) + made.data[HEADER.size : -CHECKSUM_SIZE])
+    with pytest.raises(ArchiveError, match=r"no tokens for unpacks to more than [0-9,]+ bytes"):
+        decompress(MADE, forged)
+
+
+def test_pieces_that_are_longer_than_stated_take_no_memory() -> None:
+    tokenizer = train_pieces([b"ab" * 2000], 4000, "bpe", 270)
+    model = made(tokenizer)
+    longest = max(range(tokenizer.vocab_size), key=lambda i: len(tokenizer.token_bytes[i]))
+    text = tokenizer.token_bytes[longest] * 40
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compression, "_helps", lambda coded, data: True)
+        archive = compress(model, text, "x")
+    assert 0 < archive.tokens < len(text)
+    assert decompress(model, archive.data) == text
+    head = list(HEADER.unpack_from(archive.data))
+    head[5] = archive.tokens
+    with pytest.raises(ArchiveError, match="not have the stated length"):
+        decompress(model, sealed(HEADER.pack(*head) + archive.data[HEADER.size : -CHECKSUM_SIZE]))
+
+
+def test_every_truncation_of_an_archive_is_refused() -> None:
+    for end in range(len(ARCHIVE.data)):
+        with pytest.raises(ArchiveError, match=r"not an archive|damaged|format"):
+            decompress(MADE, ARCHIVE.data[:end])
 
 
 with pytest.MonkeyPatch.context() as _patch:

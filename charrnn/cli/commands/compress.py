@@ -39,6 +39,7 @@ def compress(
     To decompress, you need the same model, the same version and the same kind of machine.
     """
     from charrnn import compression
+    from charrnn.text.sources import unpacked_limit
 
     byte_streams.check_out(out, force, as_json)
     generator = load_model(model, engine, cell)
@@ -63,6 +64,10 @@ def compress(
         return
     share = f", {len(archive.data) / len(data):.2%}" if data else ""
     note(f"{counted(len(data), 'byte')} in {len(archive.data):,}{share}")
-    if archive.literals:
+    if len(data) > unpacked_limit(len(archive.data), None):
+        note(f"to restore it: 'charrnn decompress IN OUT --max-unpacked {len(data)}'")
+    if not archive.helped:
+        note("the model does not help with these bytes: they are packed without it")
+    elif archive.literals:
         are = "byte is" if archive.literals == 1 else "bytes are"
         note(f"{archive.literals:,} {are} not in the model's alphabet: stored separately")

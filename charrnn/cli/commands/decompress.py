@@ -9,7 +9,7 @@ from charrnn.cli.byte_streams import InArgument, OutArgument, ReplaceOption
 from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.options import Only, configured
 from charrnn.cli.shared import CellOption, ModelOption, guarded, load_model
-from charrnn.config import EngineOptions
+from charrnn.config import EngineOptions, Reading
 from charrnn.errors import ArchiveError
 
 
@@ -19,6 +19,7 @@ def decompress(
     source: InArgument,
     out: OutArgument,
     engine: Annotated[EngineOptions, Only("threads")],
+    reading: Annotated[Reading, Only("max_unpacked")],
     model: ModelOption = None,
     cell: CellOption = None,
     force: ReplaceOption = False,
@@ -36,7 +37,10 @@ def decompress(
     try:
         with ProgressBar() as bar:
             data = compression.decompress(
-                generator, archive, lambda done, total: bar("decompressing", done, total)
+                generator,
+                archive,
+                lambda done, total: bar("decompressing", done, total),
+                max_unpacked=reading.max_unpacked,
             )
     except ArchiveError as error:
         raise ArchiveError(f"{source}: {error.message}") from None

@@ -43,6 +43,34 @@ def test_size_and_unknown_bytes_are_reported(tiny: Run, cli: Cli) -> None:
     assert f"{ends} bytes are not in the model's alphabet" in done.err
 
 
+def test_bytes_on_which_the_model_does_not_help_are_said_to_be(tiny: Run, cli: Cli) -> None:
+    (cli.folder / "known.txt").write_text("the sea" * 2000)
+    (cli.folder / "other.txt").write_text("xyz" * 2000)
+    for name in ("known.txt", "other.txt"):
+        done = cli(
+            "compress",
+            "-m",
+            tiny.folder,
+            name,
+            "out.crnn",
+            "--force" if name[0] == "o" else "--threads=1",
+        )
+        assert "the model does not help with these bytes: they are packed without it" in done.err
+        assert "alphabet" not in done.err
+
+
+def test_a_small_archive_of_a_huge_file_needs_leave(tiny: Run, cli: Cli) -> None:
+    with (cli.folder / "zeros").open("wb") as file:
+        file.truncate(101_000_000)
+    done = cli("compress", "-m", tiny.folder, "zeros", "zeros.crnn")
+    assert "'charrnn decompress IN OUT --max-unpacked 101000000'" in done.err
+    refused = cli("decompress", "-m", tiny.folder, "zeros.crnn", "out", code=2).sentence
+    assert "says that it unpacks to 101,000,000: if that is right, raise --max-unpacked" in refused
+    leave = ("--max-unpacked", 101_000_000)
+    cli("decompress", "-m", tiny.folder, "zeros.crnn", "out", *leave)
+    assert (cli.folder / "out").stat().st_size == 101_000_000
+
+
 def test_pipes(tiny: Run, cli: Cli, archive: Path) -> None:
     line = 'charrnn compress -m "$1" - - < "$2" | charrnn decompress -m "$1" - - | cmp - "$2"'
     done = cli.shell(line, tiny.folder, tiny.text)
