@@ -17,11 +17,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from charrnn.config import BeamConfig, EngineOptions, ModelConfig, SampleConfig, cell_name
-from charrnn.config.signature import BEAM, BEAMS, GREEDY, SAMPLE, SAMPLES
+from charrnn.config import (
+    BeamConfig,
+    EngineOptions,
+    FillConfig,
+    ModelConfig,
+    SampleConfig,
+    cell_name,
+)
+from charrnn.config.signature import BEAM, BEAMS, FILL, FILLS, GREEDY, SAMPLE, SAMPLES
+from charrnn.decoding.filling import Filled, Filler
 from charrnn.decoding.generation import Accept, Writer, unwatched
 from charrnn.decoding.output_text import Sample, Write
-from charrnn.errors import StateError, counted, file_name, in_python
+from charrnn.errors import PromptError, StateError, counted, file_name, in_python
 from charrnn.inference.engine import Engine
 from charrnn.inference.prompt import PromptReader
 from charrnn.inference.select import EngineSelector
@@ -37,12 +45,14 @@ if TYPE_CHECKING:
     from charrnn.config.keywords import (
         BeamKeywords,
         BeamsKeywords,
+        FillKeywords,
+        FillsKeywords,
         GreedyKeywords,
         SampleKeywords,
         SamplesKeywords,
     )
 
-C = TypeVar("C", SampleConfig, BeamConfig)
+C = TypeVar("C", SampleConfig, BeamConfig, FillConfig)
 Watch = Callable[[int], object]  # called with the number of tokens read so far
 
 
@@ -240,6 +250,27 @@ class Generator:
         """Return an iterator of the answers to each source; `config` says how, and how many."""
         read = partial(self._reader.read_any, prompt, config.unknown)
         return self._writer.answers(sources, read, config)
+
+    @FILL.document
+    def fill(self, text: str, **options: Unpack[FillKeywords]) -> Filled:
+        """Return a text whose gaps are filled by a model that was trained with `fill`.
+
+        Raises:
+            PromptError: the text has no gap, or the model was not trained on gaps.
+        """
+        return self.fills(text, FillConfig(**FILL.check("fill", options)))[0]
+
+    @FILLS.document
+    def fills(
+        self, text: str, config: FillConfig | None = None, **options: Unpack[FillsKeywords]
+    ) -> list[Filled]:
+        """Return a text `num_samples` times, each time with its gaps filled; else as `fill`."""
+        made = _one_of(config, FillConfig, FILLS.check("fills", options))
+        if not self.reading.fill:
+            raise PromptError(
+                "this model fills no gaps: 'charrnn train TEXT --fill' trains one that does"
+            )
+        return Filler(self._reader, self._writer, self.tokenizer).fill(text, made)
 
     def score(self, text: str, *, exact: bool = False) -> Score:
         """Return how well the model predicts a text: nats, bpc, bits per byte.

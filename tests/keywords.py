@@ -33,6 +33,8 @@ CLASSES = {  # name: what it describes, its keywords, the class that has some of
     "SamplesKeywords": ("Generator.samples", signature.SAMPLES, "SampleKeywords"),
     "BeamKeywords": ("Generator.beam", signature.BEAM, None),
     "BeamsKeywords": ("Generator.beams", signature.BEAMS, "BeamKeywords"),
+    "FillKeywords": ("Generator.fill", signature.FILL, None),
+    "FillsKeywords": ("Generator.fills", signature.FILLS, "FillKeywords"),
 }
 
 

@@ -98,6 +98,7 @@ COMMANDS = {
     "sample": "sample.sample",
     "greedy": "greedy.greedy",
     "beam": "beam.beam",
+    "fill": "fill.fill",
     "write": "write.write",
     "eval": "eval.evaluate",
     "score": "score.score",

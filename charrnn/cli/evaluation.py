@@ -120,6 +120,11 @@ class Evaluator:
             option = "--dynamic" if self.dynamic else "--exact"
             raise OptionError(f"{option} is for texts, and this is a model of pairs: leave it out")
 
+    @property
+    def _apart(self) -> bool:
+        """Whether the model was trained on documents, or pairs, apart."""
+        return bool(self.model.config.encoder) or self.model.reading.documents_apart
+
     def file(self, file: Path, given: Mapping[str, Any]) -> Evaluation | PairEvaluation:
         """Score a file, read as the text of the training was.
 
@@ -135,8 +140,7 @@ class Evaluator:
 
         reading = self.model.reading
         text = read_for(reading, [str(file)], given)
-        pairs, separator = reading.pairs, text.reading.document_separator
-        apart = pairs or reading.documents_apart or bool(separator)
+        apart = self._apart or bool(text.reading.document_separator)
         if apart and self.dynamic:
             note("--dynamic reads a text as one: the model was trained on documents apart")
         try:
@@ -153,20 +157,19 @@ class Evaluator:
         """
         from charrnn.run_dir import held_out
 
-        reading = self.model.reading
-        apart = reading.pairs or reading.documents_apart
-        if apart and self.dynamic:
+        if self._apart and self.dynamic:
             raise OptionError(
                 "--dynamic reads a text as one, and this model was trained on documents apart: "
                 "name a text"
             )
         ids, documents = held_out(self.path, self.model.tokenizer, part)
-        return self._score(ids, documents if apart else None)
+        return self._score(ids, documents if self._apart else None)
 
     def _score(self, ids: Ids, documents: Starts | None = None) -> Evaluation | PairEvaluation:
         """Score ids (N,), each document from the zero state if their starts are given.
 
-        Of a model of pairs, the ids and documents are those of the pairs.
+        Of a model of pairs, the ids and documents are those of the pairs; one that fills gaps is
+        scored on gaps.
         """
         from charrnn import scoring
         from charrnn.generator import Generator
@@ -177,10 +180,13 @@ class Evaluator:
             return Evaluation(self._dynamic(ids), kind, weights, dynamic=True)
         generator = Generator(self.model, weights=weights, threads=threads, notify=note)
         if self.model.config.encoder:
+            from charrnn.text.gaps import GapText
             from charrnn.text.pairs import PairPart
 
             assert documents is not None
-            return evaluate_pairs(generator, PairPart(ids, documents))
+            text = GapText(ids, documents, self.model.tokenizer)
+            gaps = self.model.reading.fill
+            return evaluate_pairs(generator, text.held_out() if gaps else PairPart(ids, documents))
         score, rounding = (
             generator.scorer.score_ids(ids, exact=self.exact, documents=documents),
             None,

@@ -31,6 +31,7 @@ class Only:
         *names: str,
         panel: str | None = None,
         shown: Mapping[str, str] | None = None,
+        helps: Mapping[str, str] | None = None,
         **defaults: Any,
     ) -> None:
         """Select fields.
@@ -39,15 +40,18 @@ class Only:
             names: the fields.
             panel: where the help lists them instead of in their own panels.
             shown: what the help shows as the defaults of some.
+            helps: what the help says about some, in place of their own sentences.
             defaults: other defaults; these fields need not be named again.
         """
         self.names, self.panel, self.defaults = {*names, *defaults}, panel, defaults
-        self.shown = shown or {}
+        self.shown, self.helps = shown or {}, helps or {}
 
     def adapt(self, option: Option, name: str) -> Option:
         """Return the option as this command shows it."""
         if name in self.defaults:
             option = dataclasses.replace(option, shown="")
+        if name in self.helps:
+            option = dataclasses.replace(option, help=self.helps[name])
         if name in self.shown:
             option = dataclasses.replace(option, shown=self.shown[name])
         return option if self.panel is None else dataclasses.replace(option, panel=self.panel)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.display.scores import score_lines
-from charrnn.config import BeamConfig, SampleConfig
+from charrnn.config import BeamConfig, FillConfig, SampleConfig
 from charrnn.errors import counted
 from charrnn.terminal import one_line
 
@@ -30,6 +30,7 @@ class PairEvaluation:
         greedy: errors of the answers of the most likely token at each step.
         beam: errors of the answers of a beam search.
         labels: which labels the beam search confuses; None if the targets are no labels.
+        gaps: whether the pairs are gaps of a text.
     """
 
     score: Score
@@ -37,6 +38,7 @@ class PairEvaluation:
     greedy: Errors
     beam: Errors
     labels: Confusion | None
+    gaps: bool = False
 
     def fields(self) -> dict[str, Any]:
         """Return the JSON fields besides those of the score."""
@@ -55,13 +57,19 @@ class PairEvaluation:
 
     def lines(self) -> Iterator[str]:
         """Yield lines for a person."""
-        yield f"{counted(self.pairs, 'pair')} of {counted(self.beam.sources, 'source')}"
         nats, bpc, _ = score_lines(self.score)
-        yield f"{nats} of the targets, each given its source"
+        if self.gaps:
+            yield counted(self.pairs, "gap")
+            yield f"{nats} that is missing, given both sides"
+            what = "gaps filled"
+        else:
+            yield f"{counted(self.pairs, 'pair')} of {counted(self.beam.sources, 'source')}"
+            yield f"{nats} of the targets, each given its source"
+            what = "sources answered"
         yield bpc
         for name, found in (("greedy", self.greedy), (f"beam {WIDTH}", self.beam)):
             yield (
-                f"{found.exact:.2%} of the sources answered exactly right by {name} "
+                f"{found.exact:.2%} of the {what} exactly right by {name} "
                 f"({found.sources - found.right:,} wrong), {found.character_error_rate:.2%} of the "
                 "characters wrong"
             )
@@ -85,7 +93,10 @@ def _label_lines(found: Confusion) -> Iterator[str]:
 
 
 def evaluate_pairs(generator: Generator, pairs: PairPart) -> PairEvaluation:
-    """Answer the source of each pair, once greedily and once by beam search, and score all."""
+    """Answer the source of each pair, once greedily and once by beam search, and score all.
+
+    Of a model that fills gaps, the pairs are gaps.
+    """
     from charrnn.inference.pair_engine import PairEngine
     from charrnn.scoring.answers import confusion, errors, score_pairs
 
@@ -102,12 +113,15 @@ def evaluate_pairs(generator: Generator, pairs: PairPart) -> PairEvaluation:
         return [found[0].text for found in generator.answers(wanted, config)]
 
     greedy = answers(SampleConfig(temperature=0.0, length=length))
-    searched = answers(BeamConfig(width=WIDTH, length=length))
+    gaps = generator.reading.fill
+    penalty = (FillConfig if gaps else BeamConfig).length_penalty
+    searched = answers(BeamConfig(width=WIDTH, length=length, length_penalty=penalty))
     answer_of = dict(zip(wanted, searched, strict=True))
     return PairEvaluation(
         score_pairs(engine, pairs, generator.tokenizer),
         len(pairs),
         errors(greedy, list(wanted.values())),
         errors(searched, list(wanted.values())),
-        confusion([answer_of[source] for source in sources], targets),
+        None if gaps else confusion([answer_of[source] for source in sources], targets),
+        gaps,
     )

@@ -91,11 +91,11 @@ class TrainKeywords(TypedDict, total=False):
     embedding_size: int | None
     """E, size of the token embedding; 0 means one-hot. Default: planned."""
     encoder: Literal["bidirectional", "forward"] | None
-    """With `pairs`: how the source is read, in both directions or forward. Default:
+    """With `pairs` or `fill`: how the source is read, in both directions or forward. Default:
     bidirectional."""
     context: Literal["attention", "fixed"] | None
-    """With `pairs`: what each step of the target sees of the source, its end (fixed) or also a
-    weighted mean of all of it (attention). Default: attention."""
+    """With `pairs` or `fill`: what each step of the target sees of the source, its end (fixed) or
+    also a weighted mean of all of it (attention). Default: attention."""
     init: Literal["auto", "orthogonal", "glorot", "he"]
     """Initial weights: auto (what suits the cell), orthogonal, glorot or he. Default: 'auto'."""
     forget_bias: float | None
@@ -163,6 +163,9 @@ class TrainKeywords(TypedDict, total=False):
     """Fraction of the text held out for validation. Default: 0.1."""
     test_fraction: float
     """Fraction of the text held out for a final test. Default: 0.0."""
+    fill: bool
+    """Learn to fill gaps in texts (charrnn fill): passages that are left out of the text, given
+    what is left and right of them. Default: False."""
 
 
 class TrainSeedsKeywords(TrainKeywords, total=False):
@@ -312,3 +315,39 @@ class BeamsKeywords(BeamKeywords, total=False):
 
     num_return: int
     """Number of best texts to print, with their log-probabilities. Default: 1."""
+
+
+class FillKeywords(TypedDict, total=False):
+    """Keywords of `Generator.fill`."""
+
+    unknown: Literal["nearest", "skip", "error"]
+    """What to do with characters that the model has never seen: nearest (replace: é by e), skip, or
+    error. Default: 'nearest'."""
+    gap: str
+    """What marks a gap in the text. Default: '___'."""
+    length: int | None
+    """Characters to write into each gap. Default: as many as fit."""
+    width: int
+    """Number of prefixes kept at every step. Default: 5."""
+    length_penalty: float
+    """Rank fillings by log p / length^A: 0 favors short ones, 1 is the mean. Default: 1.0."""
+    temperature: float | None
+    """Sample instead of searching: below 1 safer, above 1 wilder, 0 is greedy. Default: none: beam
+    search."""
+    seed: int | None
+    """Random seed; the same seed gives the same text. Default: a new one, printed."""
+    top_k: int
+    """Sample from the K most likely tokens; 0 turns it off. Default: 0."""
+    top_p: float
+    """Sample from the most likely tokens, up to this total probability; 1 turns it off. Default:
+    1.0."""
+    min_p: float
+    """Sample from tokens with at least this share of the best token's probability; 0 turns it off.
+    Default: 0.0."""
+
+
+class FillsKeywords(FillKeywords, total=False):
+    """Keywords of `Generator.fills`."""
+
+    num_samples: int
+    """Number of times that the text is filled. Default: 1."""

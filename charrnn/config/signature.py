@@ -16,7 +16,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from charrnn.config.decoding import GREEDY_FIELDS, BeamConfig, EngineOptions, SampleConfig
+from charrnn.config.decoding import (
+    GREEDY_FIELDS,
+    BeamConfig,
+    EngineOptions,
+    FillConfig,
+    SampleConfig,
+)
 from charrnn.config.fields import RENAMED, Option, Options, option_of, position, with_field_names
 from charrnn.config.run import RunOptions
 from charrnn.config.training import TrainOptions
@@ -157,3 +163,5 @@ SAMPLES = Keywords(SampleConfig)
 GREEDY = Keywords(SampleConfig, only=GREEDY_FIELDS)
 BEAM = Keywords(BeamConfig, without={"num_return": "beams() returns several texts"})
 BEAMS = Keywords(BeamConfig)
+FILL = Keywords(FillConfig, without={"num_samples": "fills() returns several texts"})
+FILLS = Keywords(FillConfig)

@@ -189,11 +189,17 @@ class ModelReading(Options):
     documents_apart: bool = switch("Whether each document began from the start state.")
     pairs: bool = same(Reading, "pairs", default=False)
     swap: bool = same(Reading, "swap", default=False)
+    fill: bool = switch(
+        "Learn to fill gaps in texts (charrnn fill): passages that are left out of the text, given "
+        "what is left and right of them.",
+        panel=TEXT,
+        omit=True,
+    )
 
     @property
     def separator(self) -> str:
         """The text that ends a document, after which the model knows nothing; "" without one."""
-        if self.pairs:
+        if self.pairs or self.fill:
             return END
         return self.document_separator if self.documents_apart else ""
 
@@ -202,7 +208,7 @@ class ModelReading(Options):
         given = dict(given or {})
         names = ("encoding", "errors", "newline", "pairs", "swap")
         known = {name: getattr(self, name) for name in names}
-        known["document_separator"] = "" if self.pairs else self.separator
+        known["document_separator"] = "" if self.separator == END else self.separator
         if not given.keys() & {"document_separator", "newline"}:  # items would decide them
             known["items"] = self.items
         return Reading(**known | given)

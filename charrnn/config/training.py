@@ -36,7 +36,7 @@ from charrnn.config.fields import (
     with_field_names,
 )
 from charrnn.config.model import ContextName, EncoderName, Form, ModelConfig, is_own_cell
-from charrnn.config.text import TextOptions
+from charrnn.config.text import ModelReading, TextOptions
 from charrnn.errors import OptionError, excerpt
 
 InitName = Literal["auto", "orthogonal", "glorot", "he"]
@@ -117,10 +117,11 @@ class TrainOptions(TextOptions, Regularizers, Form):
     num_layers: int | None = same(ModelConfig, "num_layers", None, shown=PLANNED)
     hidden_size: int | None = same(ModelConfig, "hidden_size", None, shown=PLANNED)
     embedding_size: int | None = same(ModelConfig, "embedding_size", None, shown=PLANNED)
+    fill: bool = same(ModelReading, "fill", default=False)
     encoder: str | None = choice(
         EncoderName,
         None,
-        "With --pairs: how the source is read, in both directions or forward.",
+        "With --pairs or --fill: how the source is read, in both directions or forward.",
         panel=NETWORK,
         shown="bidirectional",
         omit=True,
@@ -128,8 +129,8 @@ class TrainOptions(TextOptions, Regularizers, Form):
     context: str | None = choice(
         ContextName,
         None,
-        "With --pairs: what each step of the target sees of the source, its end (fixed) or also a "
-        "weighted mean of all of it (attention).",
+        "With --pairs or --fill: what each step of the target sees of the source, its end (fixed) "
+        "or also a weighted mean of all of it (attention).",
         panel=NETWORK,
         shown="attention",
         omit=True,
@@ -240,7 +241,9 @@ class TrainOptions(TextOptions, Regularizers, Form):
             raise OptionError(
                 f"{' and '.join('--' + n for n in budgets)} both set the budget: give one of them"
             )
-        if self.pairs:
+        if self.fill:
+            self._check_fill()
+        if self.pairs or self.fill:
             self.check_pairs()
         self._check_windows()
         self._check_documents()
@@ -251,6 +254,15 @@ class TrainOptions(TextOptions, Regularizers, Form):
             )
         if self.omega and self.backend not in ("auto", "reference"):
             raise OptionError("--omega takes derivatives of gradients: use --backend reference")
+
+    def _check_fill(self) -> None:
+        """Refuse what has no meaning for gaps in a text."""
+        if self.pairs:
+            raise OptionError("--fill makes its pairs of any text: leave out --pairs")
+        if self.items:
+            raise OptionError(
+                "--items is for lists, and --fill leaves gaps in a text: leave it out"
+            )
 
     def check_pairs(self) -> None:
         """Refuse options that have no meaning where pairs are read."""

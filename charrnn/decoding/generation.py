@@ -165,6 +165,7 @@ class Writer:
         sources: Iterable[str],
         read: Callable[[Sequence[str]], Prompted],
         config: SampleConfig | BeamConfig,
+        first: int = 0,
     ) -> Iterator[list[Sample]]:
         """Yield the answers to each source, in order; many sources are answered side by side.
 
@@ -172,10 +173,11 @@ class Writer:
             sources: any number of them.
             read: returns the states before the answers to some sources.
             config: how an answer is chosen, and how many for each source.
+            first: how many sources were answered before with this seed.
         """
         config = replace(config, stop=self._stops(config), seed=_seed(config))
         rows = config.width if isinstance(config, BeamConfig) else config.num_samples
-        left, first = iter(sources), 0
+        left = iter(sources)
         while batch := list(islice(left, max(1, _ROWS // rows))):
             if isinstance(config, BeamConfig):
                 yield from self._searched(read(batch), config, first)

@@ -77,7 +77,10 @@ class PairEngine(NumpyEngine):
         Raises:
             PromptError: always.
         """
-        raise PromptError("this model answers sources: use 'charrnn beam --source TEXT'")
+        raise PromptError(
+            "this model answers sources: use 'charrnn beam --source TEXT' (or 'charrnn fill TEXT', "
+            "if it was trained to fill gaps)"
+        )
 
     @np.errstate(all="ignore")
     def encode(self, sources: Ids, lengths: Integers) -> State:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from charrnn.arrays import Integers
-from charrnn.config import ModelReading
+from charrnn.config import END, ModelReading
 from charrnn.errors import PromptError, excerpt
 from charrnn.inference.engine import Engine, check_finite
 from charrnn.inference.pair_engine import PairEngine
@@ -19,6 +19,7 @@ from charrnn.text.notices import Notify
 from charrnn.text.pair_order import padded
 from charrnn.text.tokenizer import Tokenizer
 
+FILLS = "this model fills gaps in texts: use 'charrnn fill TEXT'"
 _WINDOW = 256  # tokens read at a time
 
 
@@ -88,7 +89,13 @@ class PromptReader:
         return separator if self.knows(separator) else ""
 
     def start(self, before: Prompted | None = None) -> Prompted:
-        """Return the state after the start token, with the random numbers of an earlier state."""
+        """Return the state after the start token, with the random numbers of an earlier state.
+
+        Raises:
+            PromptError: the model writes nothing without a source.
+        """
+        if self._reading.fill:
+            raise PromptError(FILLS)
         engine = self._selector.engine
         first = np.array([self._start_token], np.int64)
         logits, state = engine.step(first, engine.start_state(1))
@@ -112,6 +119,8 @@ class PromptReader:
                 "this model goes on with a text: a source is for models of pairs ('charrnn train "
                 "--pairs'); give a prompt instead"
             )
+        if self._reading.fill and not all(END in source for source in sources):
+            raise PromptError(FILLS)
         read = [self._tokenizer.encode(self.readable(source, unknown)) for source in sources]
         for source, ids in zip(sources, read, strict=True):
             if not len(ids):

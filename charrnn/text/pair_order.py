@@ -94,10 +94,12 @@ class PairOrder:
 
     Attributes:
         batches: how many an epoch has.
+        tokens: of the sources and targets of an epoch.
         most_steps: the padded steps of the largest batch, all sources and targets together.
     """
 
     def __init__(self, part: PairPart, batch_size: int, seed: int) -> None:
+        self._part, self.tokens = part, len(part.ids)
         self._source, self._target, self._seed = part.source_lengths, part.target_lengths + 1, seed
         lengths = self._source + self._target
         limit = LONG * float(lengths.mean()) if len(part) else 0.0
@@ -111,8 +113,27 @@ class PairOrder:
     def _of_epoch(self, epoch: int) -> list[Integers]:
         """Return which pairs each batch of an epoch has."""
         rng = np.random.default_rng([self._seed, epoch, 0x9A125])
-        order = rng.permutation(self._usual)
-        pool = np.arange(len(order)) * self._count // max(1, len(order)) // POOL
-        order = order[np.lexsort((self._target[order], self._source[order], pool))]
-        batches = [*np.array_split(order, self._count), *self._long] if self._count else self._long
+        usual = shuffled(self._usual, (self._source, self._target), self._count, rng)
+        batches = [*usual, *self._long]
         return [batches[n] for n in rng.permutation(self.batches)]
+
+    def pairs(self, epoch: int, number: int) -> tuple[PairPart, Integers]:
+        """Return the pairs, and which of them a batch of an epoch has."""
+        return self._part, self.of_epoch(epoch)[number]
+
+
+def shuffled(
+    which: Integers, lengths: tuple[Integers, Integers], count: int, rng: np.random.Generator
+) -> list[Integers]:
+    """Return pairs in `count` batches of similar lengths, in random order but for that.
+
+    Args:
+        which: the pairs.
+        lengths: two numbers of each pair, by which those of a pool are sorted.
+        count: how many batches.
+        rng: draws the order.
+    """
+    order = rng.permutation(which)
+    pool = np.arange(len(order)) * count // max(1, len(order)) // POOL
+    order = order[np.lexsort((lengths[1][order], lengths[0][order], pool))]
+    return np.array_split(order, count) if count else []

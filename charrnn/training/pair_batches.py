@@ -8,7 +8,8 @@ from charrnn.config import TrainConfig
 from charrnn.errors import ModelError
 from charrnn.network.module import CharRNN
 from charrnn.network.pair_module import PairRNN
-from charrnn.text.pair_order import PairOrder, batch
+from charrnn.text.gaps import Pairs, order_of
+from charrnn.text.pair_order import batch
 from charrnn.text.pairs import PairPart
 from charrnn.text.streams import IGNORED
 from charrnn.text.tokenizer import Tokenizer
@@ -27,17 +28,19 @@ class PairBatches:
     """
 
     def __init__(
-        self, network: PairRNN, part: PairPart, tokenizer: Tokenizer, config: TrainConfig
+        self, network: PairRNN, pairs: Pairs, tokenizer: Tokenizer, config: TrainConfig
     ) -> None:
         self.network: CharRNN = network
         self.config = config
-        self._pairs, self._part = network, part
-        self._order = PairOrder(part, config.batch_size, config.seed)
+        self._pairs = network
+        self._order = order_of(pairs, config.batch_size, config.seed)
         self._epoch = self._batch = 0
-        targets = part.targets
+        # Of a text with gaps, all is missing once in an epoch, on average.
+        targets = pairs.targets if isinstance(pairs, PairPart) else pairs.ids
         written = tokenizer.measure(targets).characters
-        self.characters_per_token = written / (len(targets) + len(part))
-        self.characters = tokenizer.measure(part.ids).characters / self._order.batches
+        self.characters_per_token = written / (len(targets) + len(pairs))
+        read = tokenizer.measure(pairs.ids).characters * self._order.tokens / len(pairs.ids)
+        self.characters = read / self._order.batches
 
     @property
     def per_epoch(self) -> int:
@@ -52,8 +55,8 @@ class PairBatches:
     def loss(self) -> BatchLoss:
         """Return the loss of the next batch; the position stays until `advance`."""
         network, config = self._pairs, self._pairs.config
-        which = self._order.of_epoch(self._epoch)[self._batch]
-        read = batch(self._part, which, config.start_token, config.end_token)
+        part, which = self._order.pairs(self._epoch, self._batch)
+        read = batch(part, which, config.start_token, config.end_token)
         outputs = network.run_pairs(read)
         targets = torch.from_numpy(read.targets).to(network.device)
         penalty = regularizers.activation(outputs, self.config, targets != IGNORED)

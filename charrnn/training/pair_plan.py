@@ -9,8 +9,7 @@ from charrnn.cells import find
 from charrnn.config import FORM, ModelConfig, TrainConfig, TrainOptions
 from charrnn.errors import OptionError
 from charrnn.model import parameters
-from charrnn.text.pair_order import PairOrder
-from charrnn.text.pairs import PairPart
+from charrnn.text.gaps import Pairs, order_of
 from charrnn.training import plan
 from charrnn.training.plan import HIDDEN_SIZES, Plan, Speed
 
@@ -22,7 +21,7 @@ PARAMETERS_PER_CHARACTER = 6.5
 
 def make(
     options: TrainOptions,
-    part: PairPart,
+    pairs: Pairs,
     alphabet_size: int,
     speed: Speed,
     known: int | None = None,
@@ -35,17 +34,17 @@ def make(
     Raises:
         OptionError: the cell cannot read pairs.
     """
-    cell, length = find(options.cell), len(part.ids)
+    cell = find(options.cell)
     plan.check_own_cell(cell, options)
     if cell.feeds_back:
         raise OptionError(
             f"the cell {cell.name} feeds the network's output back, and an encoder has none: use "
             "another cell for pairs"
         )
-    fitting = -(-len(part) // BATCHES_PER_EPOCH)
+    fitting = -(-len(pairs) // BATCHES_PER_EPOCH)
     batch_size = options.batch_size or max(1, min(BATCH_SIZE, fitting))
-    order = PairOrder(part, batch_size, options.seed)
-    steps = -(-order.most_steps // batch_size)
+    order = order_of(pairs, batch_size, options.seed)
+    length, steps = order.tokens, -(-order.most_steps // batch_size)
     asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(TrainConfig)}
     decided = {
         "seq_len": steps,  # of a pair in the largest batch, source and target

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from charrnn.cells import Cell, find
-from charrnn.config import FORM, ModelConfig, TrainConfig, TrainOptions, cell_name
+from charrnn.config import FORM, ModelConfig, ModelReading, TrainConfig, TrainOptions, cell_name
 from charrnn.errors import OptionError
 from charrnn.model import parameters
 
@@ -95,6 +95,11 @@ class Plan:
     characters: float
     reason: str
     known: int | None = None
+
+    def reading(self, text: ModelReading) -> ModelReading:
+        """Return what the model remembers of how its text was read."""
+        fill = bool(self.model.encoder) and not text.pairs
+        return dataclasses.replace(text, documents_apart=self.train.reset_at_documents, fill=fill)
 
 
 def make(

@@ -27,7 +27,9 @@ from charrnn.training.run_description import Record
 MACHINE = ("device", "precision", "backend", "threads")
 # What is read and where the training starts: these, the whole network, and how files are tokenized.
 FIXED = {"seq_len", "update_every", "state", "batch_size", "optimizer", "init", "forget_bias"}
-FIXED |= {"seed", "reset_at_documents"} | {field.name for field in dataclasses.fields(ModelConfig)}
+FIXED |= {"seed", "reset_at_documents", "fill"} | {
+    field.name for field in dataclasses.fields(ModelConfig)
+}
 FIXED |= {field.name for field in dataclasses.fields(TextOptions)} - {"max_unpacked"}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ def description(setup: Setup) -> dict[str, Any]:
             "split": data.split,
             "tokenizer": data.tokenizer.kind,
         },
-        "reading": to_json(replace(data.reading, documents_apart=plan.train.reset_at_documents)),
+        "reading": to_json(plan.reading(data.reading)),
         "model": to_json(plan.model),
         "train": to_json(plan.train),
         "kernel": {

@@ -18,6 +18,7 @@ from charrnn.network.pair_module import PairRNN
 from charrnn.run_dir import RunDir
 from charrnn.text import dataset, streams
 from charrnn.text.dataset import Dataset
+from charrnn.text.gaps import GapText, Pairs
 from charrnn.text.open import Texts
 from charrnn.text.reader import ReadingProgress, silent
 from charrnn.training.batches import Batches
@@ -61,8 +62,17 @@ class Setup:
     def validation(self) -> AnyValidation:
         """The validation text."""
         if self.plan.model.encoder:
-            return PairValidation(self.data.pairs("valid"), self.data.tokenizer)
+            pairs = pairs_of(self.data, "valid")
+            part = pairs.held_out() if isinstance(pairs, GapText) else pairs
+            return PairValidation(part, self.data.tokenizer)
         return Validation(self.data.valid, self.data.tokenizer, self.documents("valid"))
+
+
+def pairs_of(data: Dataset, part: str) -> Pairs:
+    """Return the pairs of a part; of a text these are gaps, and what is missing in them."""
+    if data.reading.pairs:
+        return data.pairs(part)
+    return GapText(getattr(data, part), data.documents[part], data.tokenizer)
 
 
 def make_dataset(
@@ -111,7 +121,7 @@ def _batches(setup: Setup, network: CharRNN) -> Batches:
     """Return what a network reads in training, from its beginning."""
     model, train, data = setup.plan.model, setup.plan.train, setup.data
     if isinstance(network, PairRNN):
-        return PairBatches(network, data.pairs("train"), data.tokenizer, train)
+        return PairBatches(network, pairs_of(data, "train"), data.tokenizer, train)
     made = streams.make(
         data.train,
         train.batch_size,

@@ -21,6 +21,7 @@ from charrnn.run_dir import RunDir, checkpoints, choose_run_dir, lock
 from charrnn.storage import machine
 from charrnn.text import line_list, streams
 from charrnn.text.dataset import Dataset
+from charrnn.text.gaps import GapText
 from charrnn.text.notices import short_text_notice
 from charrnn.text.open import Texts
 from charrnn.text.pairs import PairPart
@@ -38,6 +39,7 @@ from charrnn.training.setup import (
     initial_values,
     make_dataset,
     make_trainer,
+    pairs_of,
 )
 from charrnn.training.stream_batches import StreamBatches
 from charrnn.training.training_step import Updater
@@ -120,7 +122,7 @@ def _advice(setup: Setup, model: Model | None) -> Iterator[Notice]:
     busy = machine.busy() if setup.plan.train.minutes is not None else None
     if busy:
         yield Notice(f"{busy}: the network is planned for the speed that is left")
-    if setup.options.reset_at_documents or setup.data.reading.pairs:
+    if setup.options.reset_at_documents or setup.plan.model.encoder:
         return
     if setup.options.document_separator and setup.options.split == "position":
         yield Notice(
@@ -170,15 +172,25 @@ def _check_pairs(options: TrainOptions, data: Dataset, model: Model | None) -> N
         OptionError: says which option.
     """
     pairs = data.reading.pairs
+    if pairs and options.fill:
+        raise OptionError(f"--fill makes its pairs of a text, and {data.name} has pairs of its own")
     if pairs:
         options.check_pairs()
-    elif given := given_flags(options, "pairs", "encoder", "context"):
+    elif not options.fill and (given := given_flags(options, "pairs", "encoder", "context")):
         raise OptionError(f"{given} is for pairs, and {data.name} is read as a text: leave it out")
-    if model and bool(model.config.encoder) != pairs:
-        kinds = ("a text", "pairs")
+    if model is None:
+        return
+    known = model.reading
+    if (known.pairs, known.fill) != (pairs, options.fill):
+        kinds = {"pairs": pairs, "gaps (--fill)": options.fill}
+        before = {"pairs": known.pairs, "gaps (--fill)": known.fill}
+        now, then = (
+            next((name for name, is_it in each.items() if is_it), "a text")
+            for each in (kinds, before)
+        )
         raise OptionError(
-            f"{data.name} is read as {kinds[pairs]}, and the model of --init-from was trained on "
-            f"{kinds[not pairs]}: --pairs has to be given for both, or for neither"
+            f"{data.name} is read as {now}, and the model of --init-from was trained on {then}: "
+            "it cannot start from that model"
         )
 
 
@@ -197,8 +209,8 @@ def make_plan(
     """
     speed: plan.Speed = partial(_speed, data=data, device=device, kernel=kernel)
     vocab_size = data.tokenizer.vocab_size
-    if data.reading.pairs:
-        return pair_plan.make(options, data.pairs("train"), vocab_size, speed, known)
+    if options.fill or data.reading.pairs:
+        return pair_plan.make(options, pairs_of(data, "train"), vocab_size, speed, known)
     counted = 1.0  # share of the tokens of a window: not those that pad the ends of documents
     if options.reset_at_documents:
         if len(data.documents["train"]) < 2:
@@ -249,7 +261,9 @@ def _pair_speed(
     model: ModelConfig, train: TrainConfig, data: Dataset, device: torch.device, kernel: Kernel
 ) -> float:
     """Return the same for a training on pairs, measured on pairs of usual lengths."""
-    part = data.pairs("train")
+    part = pairs_of(data, "train")
+    if isinstance(part, GapText):
+        part = part.drawn(0, limit=train.batch_size).part()
     order = np.lexsort((part.target_lengths, part.source_lengths))
     first = max(0, len(order) - train.batch_size) // 2
     usual = order[first : first + train.batch_size]

@@ -127,23 +127,30 @@ def result_lines(result: Result, planned: Planned) -> list[str]:
         of_bytes = f", {result.valid_bits_per_byte:.3f} bits per byte"
         lines.append(
             f"valid    {losses(result.valid_nats)}{of_bytes}, "
-            f"over {counted(result.valid_characters, 'character')} "
-            + ("of targets" if planned.data.reading.pairs else "read in order")
+            f"over {counted(result.valid_characters, 'character')} {_scored(planned)}"
         )
     if result.valid_window256_nats is not None:
         lines.append(f"         {losses(result.valid_window256_nats)} in windows of 256")
     lines.append(f"model    {result.model}")
-    command, *source = _next(planned.data)
+    command, *source = _next(planned)
     cell = cell_words(planned.plan.model.cell)
     words = ["charrnn", command, "--model", result.run_dir, *cell, *source]
     lines.append(f"next     {shell_command(*words)}")
     return lines
 
 
-def _next(data: Dataset) -> list[str]:
+def _scored(planned: Planned) -> str:
+    """Return which characters of the validation part are scored."""
+    if planned.data.reading.pairs:
+        return "of targets"
+    return "that are missing" if planned.plan.model.encoder else "read in order"
+
+
+def _next(planned: Planned) -> list[str]:
     """Return the command that writes with a model of this text, and what it answers."""
+    data = planned.data
     if not data.reading.pairs:
-        return ["sample"]
+        return ["fill", "one ___ three"] if planned.plan.model.encoder else ["sample"]
     part = data.pairs("valid" if len(data.valid) else "train")
     short = [index for index, size in enumerate(part.source_lengths) if size <= SHORT_SOURCE]
     return ["beam", "--source", data.tokenizer.decode(part.source(next(iter(short), 0)))]
