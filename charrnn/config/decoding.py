@@ -400,7 +400,7 @@ class FillConfig(UnknownOption):
         BeamConfig,
         "length_penalty",
         0.0,
-        help="Rank fillings by log p / length^A: 0 takes the most probable one, 1 favors long ones.",
+        help="Rank fillings by log p / length^A: 0 takes the most probable, 1 favors long ones.",
     )
     temperature: float | None = same(
         SampleConfig,

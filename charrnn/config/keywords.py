@@ -330,7 +330,8 @@ class FillKeywords(TypedDict, total=False):
     width: int
     """Number of prefixes kept at every step. Default: 5."""
     length_penalty: float
-    """Rank fillings by log p / length^A: 0 favors short ones, 1 is the mean. Default: 1.0."""
+    """Rank fillings by log p / length^A: 0 takes the most probable, 1 favors long ones. Default:
+    0.0."""
     temperature: float | None
     """Sample instead of searching: below 1 safer, above 1 wilder, 0 is greedy. Default: none: beam
     search."""

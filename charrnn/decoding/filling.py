@@ -12,10 +12,10 @@ from charrnn.decoding.output_text import Sample
 from charrnn.errors import PromptError, excerpt
 from charrnn.inference.prompt import PromptReader
 from charrnn.model.saved_state import Prompted
-from charrnn.text.gaps import MAX_CONTEXT, MAX_GAP
+from charrnn.text import gaps
 from charrnn.text.tokenizer import Tokenizer
 
-_LIMIT = 2 * MAX_GAP  # tokens of a filling whose length is not asked for
+_ROWS = 2**16  # more than texts that are filled side by side: each gap has its own random numbers
 _LONG = 4  # characters of most tokens, at most
 
 
@@ -87,9 +87,9 @@ class Filler:
         lefts = [parts[0]] * count
         fillings: list[list[Sample]] = [[] for _ in range(count)]
         for number, after in enumerate(parts[1:]):
-            right = self._nearest(after, lambda text: text[:-1], slice(_LONG * MAX_CONTEXT))
+            right = self._nearest(after, lambda text: text[:-1], slice(_LONG * gaps.MAX_CONTEXT))
             sources = [self._left(left) + END + right for left in lefts]
-            written = self._writer.answers(sources, self._read, how, first=number * count)
+            written = self._writer.answers(sources, self._read, how, first=number * _ROWS)
             for row, (sample, *_) in enumerate(written):
                 fillings[row].append(replace(sample, prompt=""))
                 lefts[row] += sample.text + after
@@ -118,18 +118,18 @@ class Filler:
         return self._reader.read_sources(sources, "error")
 
     def _left(self, text: str) -> str:
-        return self._nearest(text, lambda text: text[1:], slice(-_LONG * MAX_CONTEXT, None))
+        return self._nearest(text, lambda text: text[1:], slice(-_LONG * gaps.MAX_CONTEXT, None))
 
     def _nearest(self, text: str, shorter: Callable[[str], str], near: slice) -> str:
         """Return of a context what training has used at most."""
         text = text[near]
-        while len(self._tokenizer.encode(text)) > MAX_CONTEXT:
+        while len(self._tokenizer.encode(text)) > gaps.MAX_CONTEXT:
             text = shorter(text)
         return text
 
     def _decoding(self, config: FillConfig) -> BeamConfig | SampleConfig:
         """Return how each gap is filled."""
-        regex, limit = None, _LIMIT
+        regex, limit = None, 2 * gaps.MAX_GAP
         if config.length is not None:
             each = 1 if self._tokenizer.whole_characters else _LONG
             regex, limit = f"[^{END}]{{{config.length}}}{END}", each * config.length + 1

@@ -68,6 +68,7 @@ def _reading(known: ModelReading, given: Mapping[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = {name: getattr(known, name) for name in ("encoding", "errors")}
     options |= {} if known.items or known.pairs else {"newline": known.newline}
     options |= {"pairs": True, "swap": known.swap} if known.pairs else {}
+    options |= {"fill": True} if known.fill else {}
     if known.documents_apart and not given.keys() & DOCUMENTS:
         apart = {"document_separator": known.document_separator, "reset_at_documents": True}
         options |= {"items": known.items} if known.items else apart

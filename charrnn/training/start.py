@@ -180,14 +180,12 @@ def _check_pairs(options: TrainOptions, data: Dataset, model: Model | None) -> N
         raise OptionError(f"{given} is for pairs, and {data.name} is read as a text: leave it out")
     if model is None:
         return
-    known = model.reading
-    if (known.pairs, known.fill) != (pairs, options.fill):
-        kinds = {"pairs": pairs, "gaps (--fill)": options.fill}
-        before = {"pairs": known.pairs, "gaps (--fill)": known.fill}
-        now, then = (
-            next((name for name, is_it in each.items() if is_it), "a text")
-            for each in (kinds, before)
-        )
+
+    def kind(pairs: bool, fill: bool) -> str:
+        return "pairs" if pairs else "a text with gaps (--fill)" if fill else "a text"
+
+    now, then = kind(pairs, options.fill), kind(model.reading.pairs, model.reading.fill)
+    if now != then:
         raise OptionError(
             f"{data.name} is read as {now}, and the model of --init-from was trained on {then}: "
             "it cannot start from that model"
