@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from charrnn.cli.display.dataset_summary import split_lines
 from charrnn.cli.shared import cell_words
-from charrnn.config import Form, ModelConfig, ModelReading, Regularizers, cell_name
+from charrnn.config import Form, ModelConfig, Regularizers, cell_name
 from charrnn.errors import counted, shell_command
 from charrnn.model import parameters
 from charrnn.training.events import Metrics, Planned, Result
