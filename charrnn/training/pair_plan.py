@@ -11,12 +11,18 @@ from charrnn.errors import OptionError
 from charrnn.model import parameters
 from charrnn.text.gaps import Pairs, order_of
 from charrnn.training import plan
-from charrnn.training.plan import HIDDEN_SIZES, Plan, Speed
+from charrnn.training.plan import (
+    CHARACTERS_PER_PARAMETER,
+    COUNTED_PER_PARAMETER,
+    ENOUGH_EPOCHS,
+    HIDDEN_SIZES,
+    PARAMETERS_PER_CHARACTER,
+    Plan,
+    Speed,
+)
 
 BATCH_SIZE = 64
 BATCHES_PER_EPOCH = 8  # the fewest, about, so that few pairs get enough updates
-CHARACTERS_PER_PARAMETER = 10
-PARAMETERS_PER_CHARACTER = 6.5
 
 
 def make(
@@ -88,6 +94,7 @@ def _sized(
         length: characters of all pairs.
         speed: measures the characters per second.
     """
+    each = CHARACTERS_PER_PARAMETER if train.minutes else COUNTED_PER_PARAMETER
     limit = math.inf if train.epochs is None else train.epochs * length
     if train.steps is not None:
         limit = train.steps * step
@@ -108,7 +115,7 @@ def _sized(
             reason = "a larger network would overfit these few pairs"
             break
         reads = readable(candidate)
-        if characters and reads < CHARACTERS_PER_PARAMETER * size:
+        if characters and reads < min(ENOUGH_EPOCHS * length, each * size):
             reason = "a larger network would read too little"
             reason += " in the time" if train.minutes else ""
             break

@@ -1,0 +1,105 @@
+"""The plan for pairs."""
+
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from charrnn.config import ModelConfig, TrainConfig, TrainOptions
+from charrnn.errors import OptionError
+from charrnn.model import parameters
+from charrnn.text.pairs import PairPart
+from charrnn.training import pair_plan, plan
+from charrnn.training.plan import Plan, Speed
+
+ALPHABET = 30
+
+
+@cache
+def _part(pairs: int) -> PairPart:
+    rng = np.random.default_rng(0)
+    return PairPart.of([([1] * int(a), [2] * int(b)) for a, b in rng.integers(4, 13, (pairs, 2))])
+
+
+def _unasked(model: ModelConfig, train: TrainConfig) -> float:
+    raise AssertionError("the speed is not measured")
+
+
+def _made(pairs: int, speed: Speed = _unasked, **options: Any) -> Plan:
+    asked = TrainOptions(pairs=True, **options)
+    made = pair_plan.make(asked, _part(pairs), ALPHABET, speed)
+    assert made == pair_plan.make(asked, _part(pairs), ALPHABET, speed)
+    return made
+
+
+def test_steps_and_epochs_are_planned_without_a_clock() -> None:
+    made = _made(5000, epochs=10.0)
+    length = len(_part(5000).ids)
+    assert made.characters == 10 * length
+    assert (made.model.encoder, made.model.context) == ("bidirectional", "attention")
+    assert (made.model.vocab_size, made.model.num_layers) == (ALPHABET + 1, 2)
+    assert (made.train.batch_size, made.train.epochs, made.train.minutes) == (64, 10.0, None)
+    by_steps = _made(5000, steps=790)  # an epoch has 79 batches
+    assert by_steps.characters == pytest.approx(10 * length)
+    assert by_steps.model == made.model
+
+
+def test_what_the_user_sets_stays() -> None:
+    asked = {
+        "encoder": "forward",
+        "context": "fixed",
+        "num_layers": 3,
+        "hidden_size": 40,
+        "embedding_size": 0,
+        "batch_size": 10,
+        "learning_rate": 0.5,
+        "dropout": 0.4,
+        "cell": "elman",
+    }
+    made = _made(500, steps=10, **asked)
+    for name, value in asked.items():
+        assert getattr(made.model, name, getattr(made.train, name, None)) == value, name
+    assert not made.model.skip_connections
+
+
+def test_a_faster_machine_trains_a_larger_network_in_the_same_time() -> None:
+    def speed(model: ModelConfig, train: TrainConfig, *, each: float) -> float:
+        return each / parameters.count(model)
+
+    sizes = [_made(5000, partial(speed, each=each), minutes=10) for each in (1e8, 5e8, 1e10)]
+    hidden = [made.model.hidden_size for made in sizes]
+    assert hidden == sorted(set(hidden))
+    for made in sizes[:2]:
+        size = parameters.count(made.model) - parameters.count(made.model, "output.")
+        assert made.characters >= 10 * size
+        assert "read too little in the time" in made.reason
+    assert "overfit" in sizes[2].reason
+
+
+def test_few_pairs_get_a_small_network_small_batches_and_dropout() -> None:
+    made = _made(100, epochs=30.0)
+    length = len(_part(100).ids)
+    assert made.train.batch_size == 13  # eight batches
+    assert made.model.hidden_size == 32
+    assert made.train.dropout > 0.1
+    assert made.train.locked_dropout
+    measure = plan.overfitting(made.model, 30.0, length)
+    assert made.train.dropout == min(0.3, round(0.08 * np.log(measure / 2), 2))
+    assert _made(1, epochs=1.0).train.batch_size == 1
+
+
+def test_a_pair_model_has_an_even_number_of_units() -> None:
+    with pytest.raises(OptionError, match="must be even"):
+        _made(100, steps=1, hidden_size=9)
+
+
+def test_the_largest_batch_decides_the_memory() -> None:
+    long = PairPart.of([([1] * 10, [2] * 9)] * 200 + [([1] * 30_000, [2] * 9)])
+    options = TrainOptions(pairs=True, steps=5, hidden_size=64)
+    usual = pair_plan.make(options, _part(200), ALPHABET, _unasked)
+    made = pair_plan.make(options, long, ALPHABET, _unasked)
+    needed = plan.window_bytes(made.model, made.train)
+    assert needed > 3 * plan.window_bytes(usual.model, usual.train)
+    per_step = needed / (made.train.batch_size * made.train.seq_len)
+    assert needed == pytest.approx(30_010 * per_step, rel=0.01)
