@@ -17,6 +17,7 @@ from charrnn.arrays import Floats32, Ids
 from charrnn.cells import Cell, Layer
 from charrnn.cells.base import Function, Parts, Product
 from charrnn.compiler.autodiff import ARITHMETIC, FUNCTIONS, Graph, Value, function
+from charrnn.errors import OptionError
 from charrnn.inference.engine import check_finite
 from charrnn.inference.numpy_engine import FUNCTIONS as NUMERIC
 from charrnn.inference.numpy_engine import NumpyEngine
@@ -53,6 +54,19 @@ class Saturation:
 
     left: NDArray[np.float64]
     right: NDArray[np.float64]
+
+
+def check_reads_text(model: Model) -> None:
+    """Refuse a model of pairs, or of gaps: without a source it reads nothing.
+
+    Raises:
+        OptionError: says so.
+    """
+    if model.config.encoder:
+        raise OptionError(
+            "this is measured while a model goes on with a text, and this model writes targets for "
+            "sources: use a model of texts"
+        )
 
 
 def activations(model: Model, ids: Ids, documents: Sequence[int] = ()) -> Activations:

@@ -23,6 +23,7 @@ from charrnn.arrays import Floats64, Ids
 from charrnn.cells import Cell, Layer
 from charrnn.config import FlowOptions, ModelConfig, UntrainedOptions, cell_name
 from charrnn.errors import CharRNNError, CorpusError, OptionError, counted
+from charrnn.inspection.activations import check_reads_text
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.network.layers import LayerState, reference_states
@@ -219,6 +220,7 @@ def flows(model: Model, text: str, *, lags: int, windows: int) -> list[Flow]:
         PromptError: the text has characters that the model does not know.
         CorpusError: the text is too short.
     """
+    check_reads_text(model)
     network = CharRNN(model.config, model.values).double().requires_grad_(False).eval()
     ids = model.tokenizer.encode(text)
     inputs, targets, before = _windows(ids, model.config.start_token, lags, windows)

@@ -32,6 +32,11 @@ def encode_documents(
         PromptError: there are unknown characters, and `unknown` is error.
         CorpusError: nothing is left to score.
     """
+    if generator.reading.fill:
+        raise PromptError(
+            "this model fills gaps in texts and reads none from its start: 'charrnn eval' scores "
+            "what is missing in gaps"
+        )
     encoded, changes = [], Replaced("")
     for name, data in corpus.documents():
         text = data.decode()

@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 from charrnn.cells import find
 from charrnn.errors import CorpusError, OptionError, excerpt
 from charrnn.inspection import features
-from charrnn.inspection.activations import Activations, Saturation, activations, saturation
+from charrnn.inspection.activations import (
+    Activations,
+    Saturation,
+    activations,
+    check_reads_text,
+    saturation,
+)
 from charrnn.inspection.features import Tracker
 from charrnn.model.model_file import Model
 from charrnn.text import corpus, id_file
@@ -136,6 +142,7 @@ def track_units(model: Model, text: str, length: int) -> TrackedUnits:
         CorpusError: the text is empty.
         PromptError: the text has characters that the model does not know.
     """
+    check_reads_text(model)
     tokenizer = model.tokenizer
     if not text:
         raise CorpusError("the text is empty (0 characters): there is nothing to read")

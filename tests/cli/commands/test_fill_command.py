@@ -116,6 +116,25 @@ def test_a_model_of_gaps_does_not_go_on_with_a_text(
     assert done.sentence == ("charrnn: this model fills gaps in texts: use 'charrnn fill TEXT'")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("score text", "this model fills gaps in texts"),
+        ("compress text out", "compression reads texts"),
+        ("inspect next", "this model fills gaps in texts"),
+        ("inspect cells text", "this model writes targets for sources"),
+        ("inspect gradients text", "this model writes targets for sources"),
+        ("inspect memory text", "charrnn fill TEXT"),
+        ("inspect attention --source ab", "this model fills gaps in texts"),
+    ],
+)
+def test_commands_that_read_a_text_refuse_the_model(
+    words: str, said: str, model: Generator, cli: Cli
+) -> None:
+    (cli.folder / "text").write_text("abcd" * 400)
+    assert said in cli(*words.split(), *MODEL, code=2).sentence
+
+
 def test_other_models_fill_no_gaps(
     tiny: Run, make_pair_model: Callable[..., Model], cli: Cli
 ) -> None:
