@@ -100,5 +100,5 @@ def test_saturation_is_the_share_of_the_text() -> None:
 def test_an_overflowing_state_is_an_error(make_model: Any) -> None:
     model: Model = make_model("abc", cell="irnn")
     model.values["layers.0.weight_hh"][:] = 1e30
-    with pytest.raises(CharRNNError, match="overflows"):
+    with pytest.raises(CharRNNError, match="overflow"):
         activations(model, model.tokenizer.encode(TEXT))
