@@ -215,8 +215,7 @@ def run() -> None:
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
     warnings.showwarning = _show_warning
-    # No thread of numba's is used, and numba ends with a traceback where the number is odd.
-    os.environ.pop("NUMBA_NUM_THREADS", None)
+    _ignore_odd_variables()
     _end_on_signals()
     # Shell completion names no command here, and so gets all of them.
     try:
@@ -225,6 +224,18 @@ def run() -> None:
         from charrnn.cli.shared import report
 
         sys.exit(report(error))
+
+
+def _ignore_odd_variables() -> None:
+    """Remove variables with which numba would end this process."""
+    # No thread of numba's is used, and numba ends with a traceback where the number is odd.
+    os.environ.pop("NUMBA_NUM_THREADS", None)
+    features = os.environ.get("NUMBA_CPU_FEATURES", "").split(",")
+    if not all(feature.startswith(("+", "-")) for feature in features if feature):
+        from charrnn.cli.shared import note
+
+        del os.environ["NUMBA_CPU_FEATURES"]
+        note("NUMBA_CPU_FEATURES is ignored: each feature in it must start with + or -")
 
 
 def _show_warning(

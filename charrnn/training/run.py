@@ -129,8 +129,9 @@ class Run:
         )
 
     def _seconds(self) -> float:
-        """Return the seconds spent by this command and those before it."""
-        return self._past.seconds + time.perf_counter() - self._control.started
+        """Return the seconds spent by this command and those before it, without pauses."""
+        paused = self.budget.paused if isinstance(self.budget, Clock) else 0.0
+        return self._past.seconds + time.perf_counter() - self._control.started - paused
 
     def _conclude(self, ended: Ended) -> Generator[Notice, None, Result]:
         """Score the best weights on the whole validation text, save them, and sum up."""

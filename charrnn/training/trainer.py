@@ -91,7 +91,7 @@ class Trainer:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the training began, without the time between a stop and a resume."""
+        """Seconds since the training began, without pauses."""
         return time.perf_counter() - self.start
 
     @seconds.setter
@@ -119,6 +119,7 @@ class Trainer:
         self.validated = min(self.validated, _validations_due(fraction, count))
         while True:
             fraction = budget.fraction(self.updater.step)
+            yield from self._leave_out_pause(budget)
             interrupted = stop()
             if self.updater.step and (interrupted or fraction >= 1):
                 yield SavePoint(last=True)
@@ -137,6 +138,16 @@ class Trainer:
                 self.divergence.first_nats = self._mean(self.updater.losses)
             if not made:
                 yield self._roll_back()
+
+    def _leave_out_pause(self, budget: Budget) -> Iterator[Notice]:
+        """Say that the time of a pause does not count, if there was one."""
+        if isinstance(budget, Clock) and budget.unsaid:
+            self.start += budget.unsaid
+            yield Notice(
+                f"the process was stopped for {budget.unsaid:,.0f} seconds, which do not count as "
+                "time of the training"
+            )
+            budget.unsaid = 0.0
 
     def learning_rate(self, fraction: float) -> float:
         """Return the learning rate when this part of the budget is used."""

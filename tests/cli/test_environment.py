@@ -32,6 +32,9 @@ UNKNOWN = 54321  # a user id without an entry in /etc/passwd
         {"PYTHONIOENCODING": "cp1252"},
         {"OMP_NUM_THREADS": "0", "NUMBA_NUM_THREADS": "0"},
         {"OMP_NUM_THREADS": "99999999999999", "NUMBA_NUM_THREADS": "many"},
+        {"OMP_NUM_THREADS": "1000000000"},
+        {"OMP_NUM_THREADS": "2,1"},
+        {"OMP_NUM_THREADS": "-1", "NUMBA_CPU_FEATURES": "beads"},
     ],
     ids=str,
 )
@@ -39,7 +42,10 @@ def test_the_same_text_is_written_in_any_environment(
     tiny: Run, cli: Cli, variables: dict[str, str]
 ) -> None:
     plain = cli(*SAMPLE, tiny.folder)
-    assert cli(*SAMPLE, tiny.folder, env=variables).out == plain.out
+    ended = cli(*SAMPLE, tiny.folder, env=variables)
+    assert ended.out == plain.out
+    ignored = "NUMBA_CPU_FEATURES is ignored: each feature in it must start with + or -\n"
+    assert (ignored in ended.err) == ("NUMBA_CPU_FEATURES" in variables)
     assert plain.out.startswith("café 日本 ")
 
 

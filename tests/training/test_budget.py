@@ -1,11 +1,21 @@
+import json
 import math
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
 
 import pytest
+from following import Follower, train
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charrnn.config import TrainOptions
+from charrnn.network.module import CharRNN
+from charrnn.text.corpus import from_text
 from charrnn.training import budget
 from charrnn.training.budget import Clock, Steps
+from charrnn.training.events import Metrics
 from charrnn.training.learning_rate import LAST_RATE, WARM_UP, schedule
 
 
@@ -63,3 +73,77 @@ def test_a_clock_is_used_up_when_its_steps_are_made(monkeypatch: pytest.MonkeyPa
     assert clock.fraction(4) == 0.25  # of the time, more than a tenth of the steps
     assert clock.fraction(20) == 0.5
     assert clock.fraction(40) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "busy", "before", "expected"),
+    [
+        (3600.5, 0.5, 0.5, 3600.0),  # Ctrl-Z, and an hour later fg
+        (30.0, 0.1, 0.1, 29.9),
+        (4.9, 0.0, 0.01, 0.0),  # too short to tell
+        (60.0, 55.0, 0.5, 0.0),  # a validation
+        (60.0, 6.0, 0.5, 0.0),  # a validation on a busy machine
+        (60.0, 0.5, 58.0, 0.0),  # a machine so busy that each step takes so long
+        (60.0, 0.5, math.inf, 0.0),  # the first step
+    ],
+)
+def test_a_pause_is_a_long_step_without_work(
+    seconds: float, busy: float, before: float, expected: float
+) -> None:
+    assert budget.pause(seconds, busy, before) == pytest.approx(expected)
+
+
+def test_the_time_in_which_a_process_is_stopped_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(deadline=100.0, start=0.0)
+    processor = 0.0
+    for now, worked, expected in (
+        (10.0, 1.0, 0.1),
+        (11.0, 1.0, 0.11),
+        (1012.0, 1.0, 0.12),  # 1,000 seconds of it stopped
+        (1013.0, 1.0, 0.13),
+        (1074.0, 61.0, 0.74),  # a validation
+        (1075.0, 1.0, 0.75),
+        (1176.0, 1.0, 0.76),  # stopped again, for 100 seconds
+        (1200.0, 1.0, 1.0),
+    ):
+        processor += worked
+        monkeypatch.setattr(budget.time, "perf_counter", lambda now=now: now)
+        monkeypatch.setattr(budget.time, "process_time", lambda used=processor: used)
+        assert clock.fraction(1) == pytest.approx(expected)
+    assert clock.paused == clock.unsaid == 1100.0
+
+
+class _Stopped(Follower):
+    """Stops the process for a while when a training has begun."""
+
+    def __init__(self, stop_for: Callable[[], None]) -> None:
+        self.stop_for, self.notices = stop_for, list[str]()
+
+    def progress(self, metrics: Metrics, network: CharRNN) -> None:
+        if metrics.fraction > 0.3:
+            self.stop_for()
+
+    def notice(self, sentence: str) -> None:
+        self.notices.append(sentence)
+
+
+def test_a_training_that_was_stopped_goes_on_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, stopped = count(100_000), [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: next(looks) / 100 + sum(stopped))
+    follower = _Stopped(lambda: stopped.append(0.0 if sum(stopped) else 1000.0))
+    options = TrainOptions(
+        minutes=1 / 6, hidden_size=4, seq_len=8, batch_size=4, cell="lstm", backend="library"
+    )
+    result = train(from_text("the cat is home.\n" * 40), options, out=tmp_path, follower=follower)
+    assert result.stopped_by == "minutes"
+    assert 5 < result.seconds < 11
+    (said,) = [sentence for sentence in follower.notices if "was stopped" in sentence]
+    assert said == (
+        "the process was stopped for 1,000 seconds, which do not count as time of the training"
+    )
+    metrics = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert metrics[-1]["seconds"] < 11
