@@ -285,7 +285,7 @@ class Generator:
 
 def _summary(config: ModelConfig, training: Mapping[str, Any]) -> str:
     words = f"{cell_name(config.cell)}, {config.num_layers} x {config.hidden_size}"
-    words += f", vocabulary of {counted(config.vocab_size, 'token')}"
+    words += f", vocabulary of {counted(config.alphabet_size, 'token')}"
     words += f", {parameters.count(config):,} parameters"
     if training.get("steps"):
         words += f"; trained for {training['steps']:,} steps"

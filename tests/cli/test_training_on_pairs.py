@@ -34,6 +34,9 @@ def test_pairs_are_trained_on_and_the_next_command_answers(cli: Cli, pairs: str)
     assert words[:5] == ["charrnn", "beam", "--model", "my run", "--source"]
     assert set(words[5].split(" ")) < set(WORDS)
     assert cli(*words[1:], "--length", 5).code == 0
+    shown = cli("info", "my run").out
+    assert "bidirectional encoder, attention context" in shown
+    assert "tokens     4: " in shown  # the space, a, b, c: the end is no character
 
 
 def test_a_stopped_training_on_pairs_is_resumed(cli: Cli, pairs: str) -> None:

@@ -43,10 +43,12 @@ def summary(fields: Mapping[str, Any], tokenizer: Tokenizer) -> str:
     size = config["embedding_size"]
     sizes = f"{cell_name(config['cell'])}, {config['num_layers']} x {config['hidden_size']}"
     inputs = f"embedding {size}" if size else "one-hot tokens"
+    if config.get("encoder"):
+        inputs += f", {config['encoder']} encoder, {config['context']} context"
     lines = [
         visible(fields["model"]),
         f"  network    {visible(sizes)}, {inputs}, {fields['parameters']:,} parameters",
-        f"  tokens     {config['vocab_size']}: {vocabulary_line(tokenizer)}",
+        f"  tokens     {tokenizer.vocab_size}: {vocabulary_line(tokenizer)}",
     ]
     for name, value in flat(fields["training"]):
         if value not in (None, ""):
