@@ -92,6 +92,31 @@ def test_the_length_is_what_was_asked_for(random: Generator, length: int) -> Non
         assert {each.finished_by for each in found.fillings} == {"stop"}
 
 
+@pytest.mark.parametrize("tokenizer", ["byte", "sentencepiece"])
+def test_the_length_counts_characters_whatever_the_tokens_are(
+    tokenizer: str, tmp_path: Path
+) -> None:
+    words = [f"{first}{second}ß" for first in "äbcdé" for second in "中ghi"]
+    result = charrnn.train(
+        text=" ".join(words[index * index % 19] for index in range(1500)),
+        fill=True,
+        tokenizer=tokenizer,
+        vocab_size=310 if tokenizer == "sentencepiece" else None,
+        steps=2,
+        cell="lstm",
+        backend="library",
+        num_layers=1,
+        hidden_size=8,
+        out=tmp_path / "run",
+    )
+    model = charrnn.load(result)
+    for options in ({}, {"temperature": 1.0, "seed": 1}):
+        found = model.fill("bgß ___ chß", length=3, **options)  # type: ignore[arg-type]
+        assert len(found.fillings[0].text) == 3
+        assert found.parts == ("bgß ", " chß")
+    assert model.fill("bgß ___ chß").text.endswith(" chß")
+
+
 def test_a_wide_search_finds_the_most_probable_filling(random: Generator) -> None:
     found = random.fill("ab___c", length=2, width=49)
     letters = "abcd é\n"

@@ -23,6 +23,8 @@ PROMPT = Only(
     },
 )
 
+OUTPUT = Only("out", "force", "json", helps={"out": "Write to this file instead of stdout."})
+
 
 @guarded
 @configured
@@ -41,7 +43,7 @@ def fill(
     start: Annotated[PromptOptions, PROMPT],
     config: FillConfig,
     engine: EngineOptions,
-    output: Annotated[OutputOptions, Only("out", "force", "json")],
+    output: Annotated[OutputOptions, OUTPUT],
 ) -> None:
     """Fill the gaps of a text with a model that was trained with --fill.
 
