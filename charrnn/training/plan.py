@@ -71,9 +71,14 @@ MIN_DROPOUT, MAX_DROPOUT = 0.08, 0.6
 #                plays, 2 x 128, 10 epochs, rate 0.01     0.1: 1.399   0.18: 1.396   0.3: 1.407
 #                chapter, 2 x 128, 10 epochs, rate 0.006  0.3: 1.670   0.43: 1.712
 TUNED_DROPOUT = 0.5
-# A network of pairs has half the dropout as well. Spellings and sounds of 12,122 words, 2 x 128, 10
-# epochs (16 in the measure of `overfitting`)    0: 0.153   0.15: 0.147   0.3: 0.154   0.5: 0.175
+# A network of pairs has half the dropout as well, and a part of the rate. Spellings and sounds of
+# 12,122 words, validation losses:
+#   2 x 128, 10 epochs (16 in the measure of `overfitting`), rate 0.02
+#     dropout 0: 0.153   0.15: 0.147   0.3: 0.154   0.5: 0.175
+#   2 x 128, 10 epochs, dropout 0.15    rate 0.01: 0.150   0.02: 0.147    0.03: 0.147
+#   2 x 320, 3 epochs, dropout 0.1      rate 0.008: 0.160  0.015: 0.161   0.03: 0.176
 PAIRS_DROPOUT = 0.5
+PAIRS_RATE = 0.35
 ENOUGH_TUNED_EPOCHS = 10.0
 # The least number of updates per epoch, about, so that a short text gets enough of them.
 WINDOWS_PER_EPOCH = 8
@@ -294,8 +299,9 @@ def planned_rates(
         known: tokens of the texts that the network has learned from; 0 if its file does not tell,
             None if the network is new.
     """
-    share = (length / known) ** 0.5 if known else 1.0
-    rate = _learning_rate(model, options.optimizer, min(1.0, share))
+    share = min(1.0, (length / known) ** 0.5 if known else 1.0)
+    share *= PAIRS_RATE if model.encoder else 1.0
+    rate = _learning_rate(model, options.optimizer, share)
     part = 1.0 if known is None else TUNED_DROPOUT
     part *= PAIRS_DROPOUT if model.encoder else 1.0
     dropout = _dropout(options, overfitting(model, epochs, length), part)

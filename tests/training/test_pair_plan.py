@@ -103,3 +103,10 @@ def test_the_largest_batch_decides_the_memory() -> None:
     assert needed > 3 * plan.window_bytes(usual.model, usual.train)
     per_step = needed / (made.train.batch_size * made.train.seq_len)
     assert needed == pytest.approx(30_010 * per_step, rel=0.01)
+
+
+@pytest.mark.parametrize(("hidden_size", "rate"), [(64, 0.03), (128, 0.02734), (320, 0.01094)])
+def test_the_rate_falls_with_the_width(hidden_size: int, rate: float) -> None:
+    made = _made(500, steps=10, hidden_size=hidden_size)
+    assert made.train.learning_rate == pytest.approx(rate, rel=1e-3)
+    assert _made(500, steps=10, learning_rate=0.2).train.learning_rate == 0.2
