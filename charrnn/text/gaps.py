@@ -54,6 +54,11 @@ class Gaps:
         """The number of tokens that are missing (N,)."""
         return np.asarray(self.bounds[2] - self.bounds[1])
 
+    @property
+    def octaves(self) -> Integers:
+        """The power of two of each target's length (N,)."""
+        return np.frexp(self.target_lengths)[1].astype(np.int64)
+
     def part(self, which: Integers | slice = slice(None)) -> PairPart:
         """Return these gaps as pairs."""
         ids = self.ids
@@ -104,6 +109,13 @@ class GapText:
         right = self._behind(np.minimum(end + contexts[1], after))
         return Gaps(self.ids, self._mark, np.stack([left, start, end, right]))
 
+    def usual(self, count: int) -> PairPart:
+        """Return gaps of usual lengths, as similar to each other as those of a batch."""
+        gaps = self.drawn(0, limit=16 * count)
+        order = np.lexsort((gaps.source_lengths, gaps.octaves))
+        first = max(0, 7 * len(order) // 12 - count // 2)  # among those of 8 to 15 tokens
+        return gaps.part(order[first : first + count])
+
     def held_out(self) -> PairPart:
         """Return the gaps on which a model is scored: always the same ones."""
         return self.drawn(0, limit=HELD_OUT).part()
@@ -151,9 +163,8 @@ class GapOrder:
         gaps = self._text.drawn(self._seed, epoch)
         rng = np.random.default_rng([self._seed, epoch, _ORDER])
         # Of a pool some gaps are so long and others so short that both lengths cannot be equal.
-        octave = np.frexp(gaps.target_lengths)[1]
-        every = np.arange(len(octave))
-        batches = shuffled(every, (octave, gaps.source_lengths), self.batches, rng)
+        every = np.arange(len(self._text))
+        batches = shuffled(every, (gaps.octaves, gaps.source_lengths), self.batches, rng)
         return gaps, [batches[n] for n in rng.permutation(self.batches)]
 
 

@@ -26,6 +26,7 @@ from charrnn.text.notices import short_text_notice
 from charrnn.text.open import Texts
 from charrnn.text.pairs import PairPart
 from charrnn.text.streams import Documents
+from charrnn.text.tokenizer import EndingTokenizer
 from charrnn.training import effects, init_from, pair_plan, plan, process_settings
 from charrnn.training.control import Control
 from charrnn.training.events import Events, Notice, Planned
@@ -261,7 +262,7 @@ def _pair_speed(
     """Return the same for a training on pairs, measured on pairs of usual lengths."""
     part = pairs_of(data, "train")
     if isinstance(part, GapText):
-        part = part.drawn(0, limit=train.batch_size).part()
+        part = part.usual(train.batch_size)
     order = np.lexsort((part.target_lengths, part.source_lengths))
     first = max(0, len(order) - train.batch_size) // 2
     usual = order[first : first + train.batch_size]
@@ -273,7 +274,8 @@ def _pair_speed(
         sequence=kernel.run,
         bf16=kernel.bf16,
     ).to(device)
-    updater = Updater(PairBatches(network, read, data.tokenizer, train))
+    tokenizer = EndingTokenizer(data.tokenizer)  # in gaps its end is the mark
+    updater = Updater(PairBatches(network, read, tokenizer, train))
     return plan.measure(lambda: updater.update(1e-3), len(read.ids))
 
 

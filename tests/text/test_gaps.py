@@ -112,7 +112,7 @@ def test_an_epoch_has_every_gap_once_in_batches_of_similar_lengths(text: GapText
         assert sorted(np.concatenate(which).tolist()) == list(range(len(text)))
         assert max(map(len, which)) <= 16
         for batch in which:
-            octaves = np.frexp(gaps.target_lengths[batch])[1]
+            octaves = gaps.octaves[batch]
             assert octaves.max() - octaves.min() <= 1
     part, rows = order.pairs(3, 2)
     other, _ = again.pairs(3, 2)  # without the epochs before
@@ -121,3 +121,11 @@ def test_an_epoch_has_every_gap_once_in_batches_of_similar_lengths(text: GapText
     read = (part.source_lengths.max() + part.target_lengths.max() + 1) * len(part)
     assert read <= order.most_steps
     assert order.tokens == pytest.approx(len(gaps.part().ids), rel=0.1)
+
+
+def test_usual_gaps_are_a_batch_of_middle_lengths(text: GapText) -> None:
+    part = text.usual(16)
+    assert len(part) == 16
+    assert 4 <= part.target_lengths.min() <= part.target_lengths.max() <= 31
+    assert 30 < part.source_lengths.mean() < 100
+    assert len(GapText(np.zeros(20, np.uint8), [0], CharTokenizer("a")).usual(16)) == 2

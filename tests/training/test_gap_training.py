@@ -25,7 +25,8 @@ from charrnn.training import init_from
 from charrnn.training.events import Metrics, Result
 from charrnn.training.pair_batches import PairBatches
 from charrnn.training.pair_validation import PairValidation
-from charrnn.training.setup import pairs_of
+from charrnn.training.setup import choose_kernel, pairs_of
+from charrnn.training.start import make_plan
 
 TEXT = "the cat sat on the mat; a dog ran in the fog. " * 40
 SMALL: dict[str, Any] = {
@@ -129,6 +130,16 @@ def test_an_epoch_counts_each_character_once_and_what_is_read(whole: Path) -> No
     for _ in range(batches.per_epoch):
         batches.advance(batches.loss())
     assert (batches.epochs, batches.position().epoch) == (1.0, 1)
+
+
+def test_minutes_are_planned_with_the_speed_of_usual_gaps() -> None:
+    options = TrainOptions(**{**SMALL, "steps": None, "minutes": 0.5, "hidden_size": None})
+    data = dataset.make(from_text(TEXT), options)
+    device = torch.device("cpu")
+    made = make_plan(options, data, device, choose_kernel(options, device))
+    assert made.train.minutes == 0.5
+    assert made.model.encoder
+    assert made.characters > 0
 
 
 @pytest.mark.parametrize(
