@@ -207,10 +207,15 @@ class Trainer:
         """Continue from the best weights, or the initial ones, at a smaller learning rate.
 
         Raises:
-            DivergedError: that was done `MAX_ROLLBACKS` times already.
+            DivergedError: that was done `MAX_ROLLBACKS` times already, or cannot help.
         """
         updater, best = self.updater, self.best.metrics
         loss, norm = float(updater.losses.pop()), updater.norms.pop()
+        if not updater.step and not best and not math.isfinite(loss):
+            raise DivergedError(
+                f"the loss of the first weights is {loss}: their numbers overflow, and no learning "
+                "rate helps; start from other weights"
+            )
         what = f"the training diverged at step {updater.step}: loss {loss}, gradient norm {norm}"
         if self.rollbacks == MAX_ROLLBACKS:
             raise DivergedError(

@@ -17,7 +17,7 @@ from charrnn.model.model_file import Model
 from charrnn.model.parameters import shapes
 from charrnn.text.tokenizer import CharTokenizer
 
-from .conftest import Cli, Run
+from .conftest import BY_LIBRARY, Cli, Run
 
 LARGEST = np.finfo(np.float32).max  # a valid weight
 OVERFLOW = "the numbers of this network overflow"
@@ -62,6 +62,7 @@ def folder(tiny: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
         *("sample -m huge --prompt the", "sample -m huge --weights int8", "greedy -m huge"),
         *("sample -m huge --save-state state", "beam -m huge", "beam -m huge --stochastic"),
         *("eval story.txt -m huge", "eval story.txt -m huge --exact --json"),
+        "eval story.txt -m huge --dynamic",
         *("score story.txt -m huge", "compress story.txt story.crnn -m huge"),
         *("inspect next -m huge", "inspect memory story.txt -m huge --longest 16 --symbols 64"),
     ],
@@ -71,6 +72,21 @@ def test_logits_that_overflow_are_an_error(line: str, folder: Path) -> None:
     assert OVERFLOW in done.sentence
     assert done.out == ""
     assert {path.name for path in folder.iterdir()} == {"story.txt", "huge"}
+
+
+def test_no_training_starts_from_such_a_model(folder: Path, cli: Cli) -> None:
+    given = (folder / "story.txt", "--init-from", folder / "huge", "--steps", 5, "--out", "new")
+    done = cli("train", *given, *BY_LIBRARY, code=1)
+    assert "no learning rate helps" in done.err
+    assert "restarting" not in done.err
+
+
+def test_gradients_are_measured_in_float64_and_do_not_overflow(folder: Path) -> None:
+    words = ("gradients", "story.txt", "-m", "huge", "--lags", 2, "--windows", 2, "--json")
+    networks = Cli(folder)("inspect", *words).json["networks"]  # strict JSON
+    norms = [layer["norms"] for network in networks for layer in network["layers"]]
+    assert len(norms) == 2
+    assert norms[1][0] > 1e9 > norms[0][0]
 
 
 def test_such_a_model_is_described(folder: Path) -> None:

@@ -31,6 +31,7 @@ from charrnn.config import (
     load_options,
     to_json,
 )
+from charrnn.config import decoding as config_decoding
 from charrnn.errors import OptionError
 
 INTEGERS = [
@@ -586,3 +587,22 @@ def test_what_has_no_meaning_for_pairs_is_refused(change: dict[str, Any], senten
 def test_one_direction_may_have_any_number_of_units() -> None:
     config = ModelConfig(**PAIRS | {"encoder": "forward", "hidden_size": 7})
     assert (config.directions, config.encoder_size) == (("forward",), 7)
+
+
+# `seed` changes nothing at temperature 0 and is accepted: the command says so in a note.
+ACCEPTED_WHEN_GREEDY = {"temperature", "seed"}
+OTHER = {int: 3, float: 0.4, str: "x", bool: True}
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        {field.name for field in dataclasses.fields(SampleConfig)}
+        - {*config_decoding.GREEDY_FIELDS}
+        - ACCEPTED_WHEN_GREEDY
+    ),
+)
+def test_what_changes_nothing_at_temperature_zero_is_refused(name: str) -> None:
+    other = OTHER[type(getattr(SampleConfig, name))]
+    with pytest.raises(OptionError):
+        SampleConfig(temperature=0, **{name: other})

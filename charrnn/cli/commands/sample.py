@@ -39,11 +39,15 @@ def sample(
     if start.save_state is not None and config.mirostat_ent:
         raise OptionError("--save-state does not save mirostat's cutoff: leave out --mirostat-ent")
     writing = Writing(model, cell, engine, text, start, output, config)
-    seed = writing.seed if config.seed is None else config.seed
+    given = config.seed is not None
+    seed = config.seed if given else writing.seed
     config = replace(config, seed=new_seed() if seed is None else seed)
     accept = writing.index.is_new if output.new and writing.index else None
     writing.generator.prepare(config)
-    note(f"seed: {config.seed}")
+    if config.temperature:
+        note(f"seed: {config.seed}")
+    elif given:
+        note("--seed has no effect at --temperature 0, where nothing is random")
     writing.run(
         lambda opening, number, write: writing.generator.samples(
             opening.read, config, write, first=number * config.num_samples, accept=accept

@@ -294,3 +294,11 @@ def test_without_a_model_the_newest_run_is_used_and_named(tiny: Run, cli: Cli) -
     assert done.err.count("model: ") == 1
     assert len(done.out) == 50
     assert set(done.out) <= set(tiny.text.read_text("utf-8"))
+
+
+def test_a_seed_that_changes_nothing_is_noted(tiny: Run, cli: Cli) -> None:
+    greedy = cli("sample", "-n", 5, "--temperature", 0, "-m", tiny.folder)
+    assert "seed" not in greedy.err
+    seeded = cli("sample", "-n", 5, "--temperature", 0, "--seed", 3, "-m", tiny.folder)
+    assert "--seed has no effect at --temperature 0, where nothing is random" in seeded.err
+    assert seeded.out == greedy.out
