@@ -13,7 +13,6 @@ import contextlib
 import hashlib
 import json
 import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -217,22 +216,19 @@ class _Builder:
         damaged.
         """
         folder = folder.resolve()
-        temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:
-            temporary.mkdir(parents=True)
-            try:
-                self._write(temporary)
-            except PromptError:  # a character that was not there when they were counted
-                raise self.corpus.changed() from None
-            if in_cache:
-                _replace(temporary, folder)
-            else:
-                _exchange(temporary, folder)
+            with dataset_cache.temporary_folder(folder) as temporary:
+                try:
+                    self._write(temporary)
+                except PromptError:  # a character that was not there when they were counted
+                    raise self.corpus.changed() from None
+                if in_cache:
+                    _replace(temporary, folder)
+                else:
+                    _exchange(temporary, folder)
         except OSError as error:
             why = error.strerror or str(error)
             raise RunError(f"{folder} could not be written: {why}") from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
 
     def _write(self, folder: Path) -> None:
         splitter = Splitter(self.corpus, self.options, self.valid, self.test)
