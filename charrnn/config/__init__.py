@@ -9,7 +9,6 @@ from charrnn.config.decoding import (
     GREEDY_FIELDS,
     BeamConfig,
     EngineOptions,
-    FillConfig,
     SampleConfig,
     UnknownOption,
     WeightsName,
@@ -26,6 +25,7 @@ from charrnn.config.fields import (
     to_json,
     unescape,
 )
+from charrnn.config.filling import FillConfig
 from charrnn.config.inspection import (
     ContextOptions,
     FlowOptions,

@@ -20,10 +20,10 @@ from charrnn.config.decoding import (
     GREEDY_FIELDS,
     BeamConfig,
     EngineOptions,
-    FillConfig,
     SampleConfig,
 )
 from charrnn.config.fields import RENAMED, Option, Options, option_of, position, with_field_names
+from charrnn.config.filling import FillConfig
 from charrnn.config.run import RunOptions
 from charrnn.config.training import TrainOptions
 from charrnn.errors import in_python
