@@ -255,8 +255,8 @@ def from_text(
             f"{name} has a lone surrogate, which is not a character, at index {error.start}"
         ) from None
     reading = replace(reading or Reading(document_separator=separator), encoding=AUTO)
-    source = Source(name, data=data)
-    return survey(name, name, Reader([source], reading, silent, "reading", keep_mark=True))
+    source = Source(name, data=data, keep_mark=True)
+    return survey(name, name, Reader([source], reading, silent, "reading"))
 
 
 def _folder_name(name: str) -> str:

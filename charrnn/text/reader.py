@@ -45,8 +45,6 @@ class Reader:
         reading: Reading,
         progress: ReadingProgress,
         what: str,
-        *,
-        keep_mark: bool = False,
     ) -> None:
         """Prepare to read.
 
@@ -57,9 +55,8 @@ class Reader:
             reading: encoding and line ends.
             progress: called with `what` and the bytes read.
             what: the verb for `progress`.
-            keep_mark: keep a byte order mark as a character of the text.
         """
-        self.sources, self.reading, self._keep_mark = sources, reading, keep_mark
+        self.sources, self.reading = sources, reading
         self.current = ""
         self._progress, self._what = progress, what
         self._total = sum(_size(source) for source in sources)
@@ -140,7 +137,7 @@ class Reader:
                 first = block
                 if kind := markup_kind(source, first):
                     self._markup.setdefault(kind, []).append(source.name)
-                if not self._keep_mark and first.startswith(mark):
+                if not source.keep_mark and first.startswith(mark):
                     self._marks.add(source.name)
                     block = block[len(mark) :]
             if self.reading.errors == "replace" and "\ufffd".encode() in block:

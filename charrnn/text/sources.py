@@ -66,6 +66,7 @@ class Source:
         copied_to: where the copy lies of what could be read only once.
         format: ``text``, or the kind of document that the text is extracted from.
         encoding: the encoding of its text, if that was decided for this file.
+        keep_mark: whether a byte order mark is a character of the text.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Source:
     copied_to: TemporaryFolder | None = None
     format: str = "text"
     encoding: str = ""
+    keep_mark: bool = False
 
     @property
     def once(self) -> bool:

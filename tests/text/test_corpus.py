@@ -98,3 +98,9 @@ def test_suspicious_characters_give_notices(text: str, words: list[str]) -> None
 
 def test_code_points_are_64_bit_integers() -> None:
     assert corpus.from_text("é").points.dtype == np.int64
+
+
+def test_a_string_may_begin_with_a_byte_order_mark() -> None:
+    made = corpus.from_text("\ufeffone\ntwo\n")
+    assert made.text == "\ufeffone\ntwo\n"
+    assert [piece.data.decode() for piece in made.pieces()] == ["\ufeffone\ntwo\n"]
