@@ -100,7 +100,7 @@ UNCONSTRAINED = Constraint(
 )
 
 
-def build(tokens: Tokens, limits: Limits, length: int) -> Constraint | None:
+def build(tokens: Tokens, limits: Limits, length: int, end: int | None = None) -> Constraint | None:
     """Return the constraint of texts of up to `length` tokens; None if every text is allowed.
 
     Tokens that are parts of characters always write valid UTF-8, even without limits.
@@ -109,6 +109,7 @@ def build(tokens: Tokens, limits: Limits, length: int) -> Constraint | None:
         tokens: what each token writes (V,); one that writes nothing is never chosen.
         limits: what the text must match.
         length: the maximum number of tokens.
+        end: the token that ends a text, if there is one: it may be chosen where a text may end.
 
     Raises:
         OptionError: nothing can match with these tokens or within the length; or the pattern is
@@ -116,6 +117,8 @@ def build(tokens: Tokens, limits: Limits, length: int) -> Constraint | None:
     """
     if limits == Limits():
         return utf8(tokens) if as_texts(tokens) is None else None
+    if end is not None:  # it writes nothing that a limit could be about
+        tokens = [*tokens[:end], tokens[end][:0], *tokens[end + 1 :]]
     texts = as_texts(tokens)
     alphabet = _unicode() if texts is None else "".join(sorted(set().union(*texts)))
     compiler = _LimitsCompiler(limits, alphabet)
@@ -131,6 +134,8 @@ def build(tokens: Tokens, limits: Limits, length: int) -> Constraint | None:
     ends = np.full(len(tokens), limits.regex is not None)
     if ends.any():
         ends &= _writes_only(compiler.permitted, tokens, alphabet)
+    if end is not None:
+        ends[end] = True
     constraint = _constraint(steps, ends)
     if constraint.distance[0] > length:
         raise OptionError(compiler.too_short(length, int(constraint.distance[0])))

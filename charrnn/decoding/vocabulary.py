@@ -44,7 +44,8 @@ class ConstraintCache:
                         f"{name}: {sequence} is {len(sequence)} characters to a model ({points}), "
                         "each of which counts by itself"
                     )
-            self._constraints[key] = constraints.build(token_texts(self._tokenizer), *key)
+            end = self._tokenizer.vocab_size - 1 if self._tokenizer.end else None
+            self._constraints[key] = constraints.build(token_texts(self._tokenizer), *key, end)
         return self._constraints[key]
 
 

@@ -125,3 +125,26 @@ def test_every_form_answers(make_pair_model: MakeModel, form: dict[str, Any]) ->
     generator = Generator(make_pair_model(**form))
     answers = [generator.answer(source, length=8) for source in SOURCES]
     assert len({round(answer.log_prob, 4) for answer in answers}) == len(SOURCES)
+
+
+def test_limits_leave_the_model_its_end(make_pair_model: MakeModel) -> None:
+    generator = Generator(make_pair_model())
+    for limits in ({"allow": "ab"}, {"regex": ".{1,9}"}, {"regex": "[^b]*"}, {"max_lines": 3}):
+        config = SampleConfig(seed=1, num_samples=30, length=30, **limits)  # type: ignore[arg-type]
+        samples = next(generator.answers(["ab"], config))
+        assert all(END not in sample.text for sample in samples)
+        ended = [sample for sample in samples if sample.finished_by != "length"]
+        assert len(ended) > 15
+        for sample in samples:
+            assert re.fullmatch(str(limits.get("regex", "(?s:.*)")), sample.text)
+            assert not set(sample.text) - set(str(limits.get("allow", "abc")))
+
+
+def test_an_end_is_as_probable_under_a_limit_as_without_one(make_pair_model: MakeModel) -> None:
+    generator = Generator(make_pair_model())
+    free = next(generator.answers(["ab"], BeamConfig(length=8, length_penalty=0.0)))[0]
+    assert free.finished_by == "stop"
+    config = BeamConfig(length=8, length_penalty=0.0, regex="[abc]*")
+    limited = next(generator.answers(["ab"], config))[0]
+    assert limited.text == free.text
+    assert limited.log_prob == pytest.approx(free.log_prob, abs=1e-4)
