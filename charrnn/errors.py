@@ -168,14 +168,22 @@ def file_name(given: object, what: str, kind: type[InputError] = OptionError) ->
 
 
 def text_as_name(text: str) -> str:
-    """Return what to say about a text that was given in the place of a file's name."""
+    """Return what to say about a name that is too long: it is a text, or many folders deep."""
     shown = " ".join(excerpt(text).split())
+    if "/" in text and "\n" not in text and _longest_part(text) <= MAX_NAME:
+        return (
+            f"that path has {len(os.fsencode(text)):,} bytes, and the system takes {MAX_PATH:,}: "
+            f"give a shorter one, from a folder nearer to it ('{shown}')"
+        )
     return f"that is a text, not a file ('{shown}'): write it to a file, or pipe it in and name -"
 
 
 def _is_too_long(name: str) -> bool:
-    longest = max(len(os.fsencode(part)) for part in name.split("/"))
-    return longest > MAX_NAME or len(os.fsencode(name)) > MAX_PATH
+    return _longest_part(name) > MAX_NAME or len(os.fsencode(name)) > MAX_PATH
+
+
+def _longest_part(name: str) -> int:
+    return max(len(os.fsencode(part)) for part in name.split("/"))
 
 
 def _with_article(value: object) -> str:

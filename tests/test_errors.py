@@ -213,12 +213,22 @@ def test_what_cannot_name_a_file_is_refused(given: object) -> None:
         file_name(given, "the model", ModelError)
 
 
-@pytest.mark.parametrize("text", ["x" * 256, "é" * 128, "a line\n" * 100, "x/" * 2500])
+@pytest.mark.parametrize("text", ["x" * 256, "é" * 128, "a line\n" * 100, "a\n" * 2500])
 def test_a_text_in_the_place_of_a_name_is_not_echoed(text: str) -> None:
     for kind in (OptionError, CorpusError):
         with pytest.raises(kind, match="that is a text, not a file") as caught:
             file_name(text, "--out", kind)
         assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("kind", [OptionError, CorpusError])
+def test_a_path_that_the_system_does_not_take_is_not_called_a_text(
+    kind: type[CharRNNError],
+) -> None:
+    with pytest.raises(kind, match="that path has 4,096 bytes, and the system takes 4,095") as told:
+        file_name("a/" * 2048, "--out", kind)
+    assert len(str(told.value)) < 250
+    assert file_name("a/" * 2047 + "a", "--out", kind)
 
 
 @pytest.mark.parametrize("name", ["a.txt", "x" * 255, Path("a") / "b", "a\nb", "", "d/" * 200])

@@ -1,3 +1,4 @@
+import errno
 import math
 import os
 import subprocess
@@ -14,6 +15,7 @@ from conftest import random_values
 from waiting import HANGS
 
 import charrnn
+from charrnn.compiler import cache, codegen
 from charrnn.config import BeamConfig, SampleConfig
 from charrnn.decoding import sampler
 from charrnn.decoding.output_text import Sample
@@ -21,7 +23,7 @@ from charrnn.decoding.sampler import Sampler
 from charrnn.decoding.sampler import generator as randomness
 from charrnn.errors import ModelError, OptionError, PromptError
 from charrnn.generator import Generator
-from charrnn.inference import compiled_engine, instructions
+from charrnn.inference import compiled_engine, instructions, step_codegen
 from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.inference.select import COMPILING
 from charrnn.model import model_file, parameters
@@ -645,6 +647,29 @@ def test_numpy_writes_where_compiling_fails(
             OptionError, match=f"`weights` {weights} needs the compiled engine, .* no c"
         ):
             Generator(tiny_model, weights=weights).sample("he", length=3)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_numpy_writes_where_the_cache_of_compiled_code_cannot_be_written(
+    tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(path: Path, *given: Any) -> Any:
+        path.write_bytes(b"half of it")
+        raise OSError(number, os.strerror(number))
+
+    Generator(tiny_model).sample(length=1)  # compiles what was never compiled here
+    load = codegen.load
+    monkeypatch.setattr(codegen, "load", lambda source: load(f"{source}\n# {number}\n"))
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path)
+    monkeypatch.setattr(Path, "write_text", fail)
+    step_codegen.compiled_step.cache_clear()
+    notices: list[str] = []
+    written = Generator(tiny_model, notify=notices.append).sample("he", length=30, seed=1).text
+    wanted = Generator(tiny_model)
+    wanted.engine = NumpyEngine(tiny_model.config, tiny_model.values)
+    assert written == wanted.sample("he", length=30, seed=1).text
+    assert [notice for notice in notices if os.strerror(number) in notice and "numpy" in notice]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_defect_is_raised_and_not_mistaken_for_a_missing_compiler(

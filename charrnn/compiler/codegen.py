@@ -127,8 +127,11 @@ def load(source: str) -> ModuleType:
     path = cache.folder() / f"{name}.py"
     if not path.exists() or path.read_text("utf-8") != source:
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(source, "utf-8")
-        temporary.replace(path)
+        try:
+            temporary.write_text(source, "utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)  # on a full disk
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec
     assert spec.loader

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import gzip
+import hashlib
 import io
 import os
 import sys
 import tarfile
+import tracemalloc
 import types
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,32 @@ def test_a_folder_is_read_in_the_order_of_names_without_hidden_files(tmp_path: P
     names = [Path(file).relative_to(tmp_path.resolve()).as_posix() for file in read.files]
     assert names == ["a/z.txt", "a.txt", "b.txt", "c.txt"]  # by path, part by part
     assert read.text == "<a/z.txt><a.txt><b.txt><c.txt>"
+
+
+def test_a_folder_of_many_files_is_read_with_few_of_them_open(
+    tmp_path: Path, times: Callable[[int, int], int]
+) -> None:
+    many = times(2_000, 100_000)
+    for number in range(many):
+        write_file(tmp_path, f"cat {number}\n".encode(), f"{number // 1000}/{number}.txt")
+    resource = pytest.importorskip("resource")
+    told: list[tuple[str, int, int]] = []
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    tracemalloc.start()
+    try:
+        read = corpus.read([tmp_path], progress=lambda *done: told.append(done))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    text = "".join(f"cat {number}\n" for number in range(many))
+    assert read.sha256 == hashlib.sha256(text.encode()).hexdigest()
+    assert len(read.files) == len(read.document_lengths) == many
+    assert peak < 2**24 + 4096 * many
+    done = [part for _, part, _ in told]
+    assert done == sorted(done)
+    assert (done[-1], told[-1][2]) == (len(text), len(text))
 
 
 def test_a_hidden_folder_named_by_the_user_is_read(tmp_path: Path) -> None:
