@@ -108,8 +108,7 @@ def decompress(
         generator: the model.
         archive: what `compress` made, or what a stranger says it did.
         progress: as in `compress`.
-        max_unpacked: limit of the number of bytes, so that a small archive cannot fill the memory;
-            None for that of compressed texts.
+        max_unpacked: limit of the number of bytes; None for that of compressed texts.
 
     Raises:
         ArchiveError: it is not an archive, damaged, another model's, or was made on a machine where

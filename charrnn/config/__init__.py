@@ -13,17 +13,16 @@ from charrnn.config.decoding import (
     UnknownOption,
     WeightsName,
 )
+from charrnn.config.escapes import escape, unescape
 from charrnn.config.fields import (
     MAX_LENGTH,
     MAX_SEED,
     check_device,
-    escape,
     flag,
     from_json,
     given_flags,
     new_seed,
     to_json,
-    unescape,
 )
 from charrnn.config.filling import FillConfig
 from charrnn.config.inspection import (

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from charrnn.config.escapes import has_unknown_escape, unescape
 from charrnn.config.fields import (
     FILTERS,
     MAX_LENGTH,
@@ -21,14 +22,12 @@ from charrnn.config.fields import (
     device,
     flag,
     given_flags,
-    has_unknown_escape,
     integer,
     number,
     read_number,
     same,
     strings,
     switch,
-    unescape,
 )
 from charrnn.config.limits import Limits
 from charrnn.errors import OptionError, excerpt

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from charrnn.config.escapes import unescape
 from charrnn.config.fields import (
     TEXT,
     TOKENIZER,
@@ -20,7 +21,6 @@ from charrnn.config.fields import (
     string,
     strings,
     switch,
-    unescape,
 )
 from charrnn.errors import OptionError, excerpt, nearest
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from charrnn.errors import DivergedError
+from charrnn.training.best_weights import deciding_nats
 from charrnn.training.events import Metrics
 
 # A training diverged if its loss is this many times that of a guess: windows differ by less. In the
@@ -35,6 +37,30 @@ class Divergence:
         if metrics.step < FIRST_UPDATES and math.isfinite(self.first_nats):
             limit = max(limit, self.first_nats)
         return _are_above(metrics, DIVERGED * limit)
+
+    def check_end(self, end: Metrics, best: Metrics | None) -> None:
+        """Refuse a training whose last losses, or whose best weights, are worse than a guess.
+
+        Args:
+            end: of the last weights.
+            best: of the best weights; None if no weights had a finite loss.
+
+        Raises:
+            DivergedError: says what to do about it.
+        """
+        guess = f"that of a guess among all tokens is {self.chance_nats:.4g}"
+        if best is None or self.has_come(end):
+            raise DivergedError(
+                f"the training diverged: at its end, step {end.step}, the loss is "
+                f"{deciding_nats(end):.4g} nats per character, and {guess}; lower --learning-rate "
+                "or --clip-norm"
+            )
+        if self.has_learned_nothing(best, end.step):
+            raise DivergedError(
+                f"the training failed: the loss on the held-out text is {best.valid_nats:.4g} nats "
+                f"per character at best, and {guess}; train longer, or check that the held-out "
+                "text is like the rest"
+            )
 
     def has_learned_nothing(self, best: Metrics, steps: int) -> bool:
         """Return whether even the best weights predict the validation text worse than a guess.

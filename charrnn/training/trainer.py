@@ -20,7 +20,7 @@ from charrnn.errors import DivergedError
 from charrnn.network.module import CharRNN
 from charrnn.training import learning_rate
 from charrnn.training import validation as validations
-from charrnn.training.best_weights import BestWeights, deciding_nats
+from charrnn.training.best_weights import BestWeights
 from charrnn.training.budget import Budget, Clock
 from charrnn.training.divergence import Divergence
 from charrnn.training.events import Best, Metrics, Notice, Progress, Stop, Values, never
@@ -187,20 +187,10 @@ class Trainer:
         else:
             metrics = self.metrics(fraction, None)
             yield Progress(metrics, self.updater.network)
-        best, step = self.best.metrics, self.updater.step
-        guess = f"that of a guess among all tokens is {self.divergence.chance_nats:.4g}"
-        if not best or (self.divergence.has_come(metrics) and not interrupted):
-            raise DivergedError(
-                f"the training diverged: at its end, step {step}, the loss is "
-                f"{deciding_nats(metrics):.4g} nats per character, and {guess}; lower "
-                "--learning-rate or --clip-norm"
-            )
-        if self.divergence.has_learned_nothing(best, step) and not interrupted:
-            raise DivergedError(
-                f"the training failed: the loss on the held-out text is {best.valid_nats:.4g} nats "
-                f"per character at best, and {guess}; train longer, or check that the held-out "
-                "text is like the rest"
-            )
+        best = self.best.metrics
+        if not best or not interrupted:
+            self.divergence.check_end(metrics, best)
+        assert best
         yield Ended(metrics, best, self.best.values, interrupted)
 
     def _roll_back(self) -> Notice:
