@@ -23,6 +23,8 @@ import platformdirs
 
 from charrnn.errors import RunError
 
+ROOM = 2**22  # bytes that must be left on the disk of a cache
+
 
 class CacheWarning(UserWarning):
     """The caches are not where they should be."""
@@ -48,7 +50,7 @@ def writable(folder: Path) -> Path:
     """
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
+        if os.access(folder, os.W_OK) and not _is_full(folder):
             return folder
     users = _user_cache_dir()
     unusable = users if users and folder.is_relative_to(users) else folder
@@ -79,6 +81,13 @@ def _exists_or_can_be_made(folder: Path) -> bool:
     return False
 
 
+def _is_full(folder: Path) -> bool:
+    """Return whether the disk of a folder has no room for compiled code."""
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(folder).free < ROOM
+    return False
+
+
 @functools.cache
 def _substitute(unusable: Path | None) -> Path:
     """Return the folder of the caches that cannot lie in `unusable`; warn once about each.
@@ -94,6 +103,7 @@ def _substitute(unusable: Path | None) -> Path:
             f"to a folder of yours ({error.strerror})"
         ) from error
     why = f"{unusable} cannot be written" if unusable else "there is no home folder"
+    why += " (its disk is full)" if unusable and _is_full(unusable) else ""
     ends = ", until this command ends" if is_temporary(found) else ""
     warnings.warn(
         f"{why}: what charrnn caches is in {found}{ends}; XDG_CACHE_HOME can name another folder",

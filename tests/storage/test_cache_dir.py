@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import platformdirs
 import pytest
@@ -72,6 +75,19 @@ def test_a_folder_that_cannot_be_written_is_replaced_and_that_is_said_once(
 
 
 @posix
+def test_a_full_disk_is_left_alone_and_that_is_said(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "cache" / "kernels"
+
+    def usage(path: Path) -> Any:
+        return SimpleNamespace(free=2**40 if Path(path).is_relative_to(temporary) else 4096)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    with pytest.warns(CacheWarning, match="its disk is full"):
+        assert writable(folder) == _own(temporary) / "kernels"
+
+
 def test_all_kinds_share_one_warning(
     tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
