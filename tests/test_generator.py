@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import strict_json
-from conftest import random_values
 from waiting import HANGS
 
 import charrnn
@@ -196,11 +195,15 @@ def test_a_model_of_documents_ends_each_text_at_the_separator(
     ],
 )
 def test_a_separator_that_the_prompt_began_ends_the_text(
-    separator: str, prompt: str, kind: ByteTokenizer | None, apart_model: MakeModel
+    separator: str,
+    prompt: str,
+    kind: ByteTokenizer | None,
+    apart_model: MakeModel,
+    make_values: Callable[..., Any],
 ) -> None:
     model = apart_model("abé\n", separator)
     if kind:
-        model = _of_bytes(model, "abé\n")
+        model = _of_bytes(model, "abé\n", make_values)
     writer = Generator(model)
     plain = Generator(replace(model, training={}))
     config = SampleConfig(length=60, num_samples=60, seed=2)
@@ -238,10 +241,10 @@ def test_a_separator_that_the_prompt_began_ends_the_text(
     assert not any(beam.text == "" for beam in longer)
 
 
-def _of_bytes(model: Model, likely: str) -> Model:
+def _of_bytes(model: Model, likely: str, values_of: Callable[..., Any]) -> Model:
     """Return a model of bytes that nearly always writes these characters."""
     config = replace(model.config, vocab_size=256)
-    values = random_values(config, 0, 0.5)
+    values = values_of(config)
     for byte in set(range(256)) - set(likely.encode()):
         values["output.bias"][byte] = -30
     return replace(model, config=config, tokenizer=ByteTokenizer(), values=values)

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Floats64
-from charrnn.config import Limits
+from charrnn.config import END, Limits
 from charrnn.decoding.automaton import (
     MAX_STATES,
     MAX_TABLE,
@@ -109,7 +109,8 @@ def build(tokens: Tokens, limits: Limits, length: int, end: int | None = None) -
         tokens: what each token writes (V,); one that writes nothing is never chosen.
         limits: what the text must match.
         length: the maximum number of tokens.
-        end: the token that ends a text, if there is one: it may be chosen where a text may end.
+        end: the token that ends a text, if there is one: it may be chosen where a text may end, or
+            where a pattern says so that names `END`.
 
     Raises:
         OptionError: nothing can match with these tokens or within the length; or the pattern is
@@ -117,6 +118,8 @@ def build(tokens: Tokens, limits: Limits, length: int, end: int | None = None) -
     """
     if limits == Limits():
         return utf8(tokens) if as_texts(tokens) is None else None
+    if limits.regex is not None and END in limits.regex:
+        end = None
     if end is not None:  # it writes nothing that a limit could be about
         tokens = [*tokens[:end], tokens[end][:0], *tokens[end + 1 :]]
     texts = as_texts(tokens)

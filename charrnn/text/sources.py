@@ -262,7 +262,15 @@ def copied(name: str, pipe: BinaryIO) -> Source:
     source = Source(name, folder.path / "text", copied_to=folder)
     try:
         with cast("Path", source.path).open("wb") as file:
-            shutil.copyfileobj(pipe, file, 2**20)
+            for block in iter(lambda: _read_from(name, pipe), b""):
+                file.write(block)
     except OSError as error:
         raise CorpusError(f"{name} cannot be copied to {folder.path}: {error.strerror}") from error
     return source
+
+
+def _read_from(name: str, pipe: BinaryIO) -> bytes:
+    try:
+        return pipe.read(2**20)
+    except OSError as error:
+        raise CorpusError(f"{name} cannot be read: {error.strerror}") from error

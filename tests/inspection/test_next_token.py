@@ -9,7 +9,7 @@ import pytest
 
 from charrnn.config import BeamConfig, SampleConfig
 from charrnn.generator import Generator
-from charrnn.inspection.next_token import Choice, Node, beam_tree, choices
+from charrnn.inspection.next_token import Choice, TreeNode, beam_tree, choices
 from charrnn.model.model_file import Model
 
 
@@ -29,7 +29,7 @@ def log_prob(generator: Generator, text: str, prompt: str = "") -> float:
     return total
 
 
-def walk(node: Node, before: str = "") -> list[tuple[str, Node]]:
+def walk(node: TreeNode, before: str = "") -> list[tuple[str, TreeNode]]:
     """Return every node with its prefix."""
     below = (walk(child, before + child.symbol) for child in node.children)
     return [(before, node), *itertools.chain(*below)]
