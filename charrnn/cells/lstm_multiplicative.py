@@ -4,22 +4,18 @@ The state reaches the gates only as m, the product of a map of the input and a m
 a token decides which parts of the state count. A step makes two products, one after the other.
 """
 
+from charrnn.cells import lstm
 from charrnn.cells.base import Cell, Function, Parts, Product, Unit
 
 
 def equations(sigmoid: Function, tanh: Function, relu: Function) -> Unit:
-    """Return the unit of `charrnn.cells.lstm` whose products read ``m = x_m * W(h)``."""
+    """Return the unit of `charrnn.cells.lstm` that reads ``m = x_m * W(h)`` in place of h."""
+    lstm_unit = lstm.equations(sigmoid, tanh, relu)
 
     def unit(x: Parts, W: Product, state: Parts) -> Parts:
         h, c = state
         (h_m,) = W(h)
-        r = W(x[0] * h_m)
-        i = sigmoid(x[1] + r[0])
-        f = sigmoid(x[2] + r[1])
-        g = tanh(x[3] + r[2])
-        o = sigmoid(x[4] + r[3])
-        c = f * c + i * g
-        return o * tanh(c), c
+        return lstm_unit(x[1:], W, (x[0] * h_m, c))
 
     return unit
 

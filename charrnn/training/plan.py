@@ -133,6 +133,35 @@ def make(
     cell = find(options.cell)
     check_own_cell(cell, options)
     seq_len, update_every, batch_size = _window(options, length)
+    train = without_rates(options, seq_len, update_every, batch_size, length, known)
+    form = {name: getattr(options, name) for name in FORM} | planned_depth(options, cell)
+    model = ModelConfig(
+        vocab_size=vocab_size,
+        cell=options.cell,
+        embedding_size=embedding_size(options, vocab_size),
+        **form,
+    )
+    step = round(batch_size * update_every * counted)
+    epoch = length // step * step
+
+    def text_speed(model: ModelConfig, train: TrainConfig) -> float:
+        return speed(model, train) * counted
+
+    model, characters, reason = sized(options, model, train, length, epoch, step, text_speed)
+    rates = planned_rates(options, model, characters / length, length, known)
+    train = dataclasses.replace(train, **rates)
+    return Plan(model, train, characters, reason, known)
+
+
+def without_rates(
+    options: TrainOptions,
+    seq_len: int,
+    update_every: int,
+    batch_size: int,
+    length: int,
+    known: int | None,
+) -> TrainConfig:
+    """Return a training whose learning rate and dropout are still to be planned."""
     asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(TrainConfig)}
     decided = {
         "seq_len": seq_len,
@@ -143,18 +172,7 @@ def make(
         "minutes": planned_minutes(options, length),
         "epochs": planned_epochs(options, known),
     }
-    train = TrainConfig(**asked | decided)
-    form = {name: getattr(options, name) for name in FORM} | planned_depth(options, cell)
-    model = ModelConfig(
-        vocab_size=vocab_size,
-        cell=options.cell,
-        embedding_size=embedding_size(options, vocab_size),
-        **form,
-    )
-    model, characters, reason = _sized(options, model, train, length, speed, counted)
-    rates = planned_rates(options, model, characters / length, length, known)
-    train = dataclasses.replace(train, **rates)
-    return Plan(model, train, characters, reason, known)
+    return TrainConfig(**asked | decided)
 
 
 def _window(options: TrainOptions, length: int) -> tuple[int, int, int]:
@@ -236,17 +254,26 @@ def embedding_size(options: TrainOptions, vocab_size: int) -> int:
     return 64 if vocab_size < 512 else 128
 
 
-def _sized(
+def sized(
     options: TrainOptions,
     model: ModelConfig,
     train: TrainConfig,
     length: int,
+    epoch: int,
+    step: float,
     speed: Speed,
-    counted: float,
 ) -> tuple[ModelConfig, float, str]:
-    """Return the model with its hidden size, the characters it will read, and the reason."""
-    step = round(train.batch_size * train.update_every * counted)
-    epoch = length // step * step
+    """Return the model with its hidden size, the characters it will read, and the reason.
+
+    Args:
+        options: what the user asked for.
+        model: the model but for its hidden size.
+        train: the training.
+        length: characters of the text, or of all pairs.
+        epoch: those of them that an epoch reads.
+        step: characters per update.
+        speed: measures the characters per second.
+    """
     limit = math.inf if train.epochs is None else train.epochs * epoch
     if train.steps is not None:
         limit = train.steps * step
@@ -255,7 +282,7 @@ def _sized(
     def readable(candidate: ModelConfig) -> float:
         if train.minutes is None:
             return limit
-        return min(limit, speed(candidate, train) * counted * train.minutes * 60)
+        return min(limit, speed(candidate, train) * train.minutes * 60)
 
     if options.hidden_size is not None:
         model = dataclasses.replace(model, hidden_size=options.hidden_size)
@@ -265,7 +292,8 @@ def _sized(
         candidate = dataclasses.replace(model, hidden_size=hidden_size)
         size = layers(candidate)
         if characters and size > PARAMETERS_PER_CHARACTER * length:
-            reason = "a larger network would overfit this short text"
+            what = "these few pairs" if model.encoder else "this short text"
+            reason = f"a larger network would overfit {what}"
             break
         reads = readable(candidate)
         if characters and reads < min(ENOUGH_EPOCHS * epoch, each * size):
@@ -277,7 +305,12 @@ def _sized(
 
 
 def layers(model: ModelConfig) -> int:
-    """Count the parameters without embedding and output, of which many rows are rarely read."""
+    """Count the parameters without embedding and output, of which many rows are rarely read.
+
+    Of pairs only the output is left out.
+    """
+    if model.encoder:
+        return parameters.count(model) - parameters.count(model, "output.")
     return parameters.count(model, "layers.")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -44,6 +45,8 @@ from charrnn.training.setup import (
 )
 from charrnn.training.stream_batches import StreamBatches
 from charrnn.training.training_step import Updater
+
+N = TypeVar("N", bound=CharRNN)
 
 MEASURED_WINDOW = 256  # steps at most of a window whose speed is measured
 SHORTEST_WINDOW = 8  # that is planned for documents
@@ -241,19 +244,27 @@ def _speed(
     if model.encoder:
         return _pair_speed(model, train, data, device, kernel)
     streams.check_fit(len(data.train), train.batch_size, train.seq_len, data.name)
-    network = CharRNN(
-        model,
-        parameters.initial(model, 0),
-        regularizers=train,
-        sequence=kernel.run,
-        bf16=kernel.bf16,
-    ).to(device)
+    network = _new(CharRNN, model, train, device, kernel)
     steps = min(train.seq_len, MEASURED_WINDOW)
     ids = data.train[: train.batch_size * steps]
     short = streams.make(ids, train.batch_size, steps, model.start_token, None)
     updater = Updater(StreamBatches(network, short, train))
     read = plan.measure(lambda: updater.update(1e-3), train.batch_size * steps)
     return read * train.update_every / train.seq_len
+
+
+def _new(
+    kind: type[N], model: ModelConfig, train: TrainConfig, device: torch.device, kernel: Kernel
+) -> N:
+    """Return a network whose speed is measured."""
+    network = kind(
+        model,
+        parameters.initial(model, 0),
+        regularizers=train,
+        sequence=kernel.run,
+        bf16=kernel.bf16,
+    )
+    return network.to(device)
 
 
 def _pair_speed(
@@ -267,13 +278,7 @@ def _pair_speed(
     first = max(0, len(order) - train.batch_size) // 2
     usual = order[first : first + train.batch_size]
     read = PairPart.of([(part.source(n), part.target(n)) for n in map(int, usual)])
-    network = PairRNN(
-        model,
-        parameters.initial(model, 0),
-        regularizers=train,
-        sequence=kernel.run,
-        bf16=kernel.bf16,
-    ).to(device)
+    network = _new(PairRNN, model, train, device, kernel)
     tokenizer = EndingTokenizer(data.tokenizer)  # in gaps its end is the mark
     updater = Updater(PairBatches(network, read, tokenizer, train))
     return plan.measure(lambda: updater.update(1e-3), len(read.ids))
