@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.display.scores import score_lines
-from charrnn.cli.pair_evaluation import PairEvaluation, evaluate_pairs
+from charrnn.cli.pair_evaluation import PairEvaluation
 from charrnn.cli.shared import note
 from charrnn.cli.texts import read_for
 from charrnn.config import EngineOptions
@@ -180,17 +180,17 @@ class Evaluator:
             return Evaluation(self._dynamic(ids), kind, weights, dynamic=True)
         generator = Generator(self.model, weights=weights, threads=threads, notify=note)
         if self.model.config.encoder:
+            from charrnn.inspection.pair_answers import evaluate_pairs
             from charrnn.text.gaps import GapText
             from charrnn.text.pairs import PairPart
 
             assert documents is not None
-            text = GapText(ids, documents, self.model.tokenizer)
-            gaps = self.model.reading.fill
-            return evaluate_pairs(generator, text.held_out() if gaps else PairPart(ids, documents))
-        score, rounding = (
-            generator.scorer.score_ids(ids, exact=self.exact, documents=documents),
-            None,
-        )
+            pairs = PairPart(ids, documents)
+            if self.model.reading.fill:
+                pairs = GapText(ids, documents, self.model.tokenizer).held_out()
+            return PairEvaluation(evaluate_pairs(generator, pairs))
+        score = generator.scorer.score_ids(ids, exact=self.exact, documents=documents)
+        rounding = None
         if weights != "float32":
             unrounded = Generator(self.model, threads=threads, notify=note)
             exactly = unrounded.scorer.score_ids(ids, exact=self.exact, documents=documents)

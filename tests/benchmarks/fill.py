@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 import charrnn
-from charrnn.cli.pair_evaluation import evaluate_pairs
 from charrnn.generator import Generator
 from charrnn.inference.pair_engine import PairEngine
+from charrnn.inspection.pair_answers import evaluate_pairs
 from charrnn.model.model_file import MODEL_NAME
 from charrnn.run_dir import held_out, read_model
 from charrnn.scoring.answers import target_surprisals
