@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -29,7 +30,7 @@ except ImportError:
 with atheris.instrument_imports(include=["charrnn"]) if atheris else contextlib.nullcontext():
     from charrnn import compression, config, load
     from charrnn.compression import archive
-    from charrnn.config import TextOptions
+    from charrnn.config import Reading, TextOptions
     from charrnn.errors import CharRNNError
     from charrnn.model import model_file
     from charrnn.run_dir import RunDir, checkpoints
@@ -37,10 +38,11 @@ with atheris.instrument_imports(include=["charrnn"]) if atheris else contextlib.
     from charrnn.text import corpus, dataset, tokenizer
     from charrnn.text import manifest as manifests
     from charrnn.text.named import registry as corpora
+    from charrnn.text.pair_lines import escaped, unescaped
     from charrnn.training.run_description import Record
 
 GOLDEN = Path(__file__).parent / "golden" / "1"
-RUN = GOLDEN / "run"
+RUN, PAIRS_RUN = GOLDEN / "run", GOLDEN / "pairs" / "run"
 LARGEST = 2**31  # bytes of address space that reading may add
 SECONDS = 10  # limit per input
 COUNT = "inputs tried: "
@@ -63,8 +65,8 @@ def read_checkpoint(run_dir: Path) -> None:
         found.arrays(earlier.plan.model, earlier.plan.train.batch_size)
 
 
-def of_checkpoint(folder: Path) -> dict[str, tuple[bytes, Read]]:
-    (source,) = RunDir(RUN).checkpoints.iterdir()
+def of_checkpoint(folder: Path, run: Path, what: str) -> dict[str, tuple[bytes, Read]]:
+    (source,) = RunDir(run).checkpoints.iterdir()
     target = RunDir(folder).checkpoints / source.name
     target.mkdir(parents=True)
     good = {path.name: path.read_bytes() for path in source.iterdir()}
@@ -82,7 +84,7 @@ def of_checkpoint(folder: Path) -> dict[str, tuple[bytes, Read]]:
         return read
 
     names = (checkpoints.MANIFEST, checkpoints.STATE, checkpoints.TENSORS)
-    return {f"checkpoint: {name}": (good[name], reader(name)) for name in names}
+    return {f"{what}: {name}": (good[name], reader(name)) for name in names}
 
 
 def of_dataset(folder: Path) -> tuple[bytes, Read]:
@@ -105,6 +107,52 @@ def of_dataset(folder: Path) -> tuple[bytes, Read]:
         loaded.tokenizer.measure(loaded.valid)
 
     return manifest.read_bytes(), read
+
+
+def of_pairs(folder: Path) -> dict[str, tuple[bytes, Read]]:
+    """Return files of pairs: what is read of them can be written to a file and read again."""
+    folder.mkdir()
+
+    def reader(path: Path) -> Read:
+        def read(data: bytes) -> None:
+            path.write_bytes(data)
+            texts = texts_of(path)
+            assert len(texts) % 2 == 0
+            assert all(texts)
+            assert all(unescaped(escaped(text)) == text for text in texts)
+            again = folder / "again.jsonl"
+            pairs = zip(texts[::2], texts[1::2], strict=True)
+            rows = [json.dumps({"source": one, "target": two}) for one, two in pairs]
+            again.write_text("\n".join(rows))
+            assert texts_of(again) == texts
+            with contextlib.suppress(CharRNNError):  # there may be too few to split them
+                shutil.rmtree(folder / "data", ignore_errors=True)
+                made = dataset.make(
+                    corpus.read([path], Reading(pairs=True)),
+                    TextOptions(pairs=True),
+                    folder=folder / "data",
+                )
+                parts = [made.pairs(part) for part in ("train", "valid", "test")]
+                assert sum(map(len, parts)) == len(texts) // 2
+
+        return read
+
+    def texts_of(path: Path) -> list[str]:
+        pieces = list(corpus.read([path], Reading(pairs=True)).pieces())
+        texts: list[bytes] = []
+        for piece in pieces:
+            if piece.begins:
+                texts.append(b"")
+            texts[-1] += piece.data
+        return [text.decode() for text in texts]
+
+    tsv = "one\tun\ntwo\\n\t\\\\ deux\\t\r\n\n" + "".join(f"{n}\té{-n}\n" for n in range(30))
+    rows = [{"source": f"a\t{n}", "target": "é😀\n", "id": None} for n in range(20)]
+    jsonl = "".join(json.dumps(row) + "\n" for row in rows)
+    return {
+        "pairs: tsv": (tsv.encode(), reader(folder / "pairs.tsv")),
+        "pairs: jsonl": (jsonl.encode(), reader(folder / "pairs.jsonl")),
+    }
 
 
 def of_archive() -> tuple[bytes, Read]:
@@ -140,12 +188,18 @@ def targets(folder: Path) -> dict[str, tuple[bytes, Read]]:
     registry = (corpora.folder() / "registry.toml").read_bytes()
     return {
         "model": ((RUN / model_file.MODEL_NAME).read_bytes(), in_file(model, model_file.load)),
-        **of_checkpoint(folder),
+        "model of pairs": (
+            (PAIRS_RUN / model_file.MODEL_NAME).read_bytes(),
+            in_file(model, model_file.load),
+        ),
+        **of_checkpoint(folder / "text run", RUN, "checkpoint"),
+        **of_checkpoint(folder / "pairs run", PAIRS_RUN, "checkpoint of pairs"),
         "options": (toml, in_file(options, config.load_options)),
         "alphabet": (json.dumps(letters.to_json()).encode(), alphabet),
         "pieces": (json.dumps(pieces.to_json()).encode(), alphabet),
         "archive": of_archive(),
         "dataset": of_dataset(folder / "dataset"),
+        **of_pairs(folder / "pairs"),
         "registry": (registry, lambda data: corpora.parse(data, "it")),
     }
 

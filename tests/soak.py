@@ -20,10 +20,12 @@ TESTS = Path(__file__).parent
 LONG = (
     "cli/commands/test_resume_command.py",
     "training/test_disk_faults.py",
-    "training/test_checkpoints.py",
+    "run_dir/test_checkpoints.py",
     "model/test_model_file.py",
 )
-UNTRUSTED = "untrusted files (model, checkpoint, options, tokenizer, dataset, archive, registry)"
+UNTRUSTED = (
+    "untrusted files (model, checkpoint, options, tokenizer, dataset, pairs, archive, registry)"
+)
 TRIED = re.compile(r"^(?:inputs tried|stat::number_of_executed_units): (\d+)", re.MULTILINE)
 
 

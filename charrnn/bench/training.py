@@ -17,17 +17,25 @@ from charrnn.config import ModelConfig, TrainConfig, TrainingBench, TrainOptions
 from charrnn.model import parameters
 from charrnn.network import layers as sequence
 from charrnn.network.module import CharRNN, detached
+from charrnn.network.pair_module import PairRNN
 from charrnn.storage import machine
 from charrnn.text import streams
 from charrnn.text.notices import Notify
+from charrnn.text.pairs import PairPart
+from charrnn.text.tokenizer import CharTokenizer
 from charrnn.training import optimizer as optimizers
+from charrnn.training.batches import Batches
+from charrnn.training.pair_batches import PairBatches
 from charrnn.training.stream_batches import StreamBatches
 from charrnn.training.training_step import Updater
 
 
 @dataclass(frozen=True)
 class Case:
-    """One measurement: a network of L layers of H units, and a step's streams and window."""
+    """One measurement: a network of L layers of H units, and a step's streams and window.
+
+    With `pairs`, half of a window is the source of a pair and half is its target.
+    """
 
     cell: str
     num_layers: int
@@ -36,24 +44,31 @@ class Case:
     seq_len: int = 64
     precision: str = "auto"
     backend: str = "auto"
+    pairs: bool = False
 
 
-# The published table: the lectures' cells in one shape, the LSTM in three.
+# The published table: the lectures' cells in one shape, the LSTM in three, and pairs.
 CASES = (
     Case("lstm", 3, 512),
     Case("lstm", 2, 256),
     Case("lstm", 2, 128, 50, 50),
     *(Case(name, 2, 256) for name in CELLS if name not in ("lstm", "jordan")),
     Case("jordan", 1, 256),
+    Case("lstm-coupled", 2, 256, pairs=True),
 )
 
 
 def measure_training(options: TrainingBench, kernel: TrainOptions, notify: Notify) -> Iterator[Row]:
     """Measure the cells that are named, or those of the published table; see `train`."""
     sizes = (options.hidden_size, options.batch_size, options.seq_len)
-    cells = [Case(name, layers_of(name, options.num_layers), *sizes) for name in options.cell]
+    cells = [
+        Case(name, layers_of(name, options.num_layers), *sizes, pairs=options.pairs)
+        for name in options.cell
+    ]
+    published = [case for case in CASES if case.pairs or not options.pairs]
     cases = [
-        replace(case, precision=kernel.precision, backend=kernel.backend) for case in cells or CASES
+        replace(case, precision=kernel.precision, backend=kernel.backend)
+        for case in cells or published
     ]
     return train(cases, options.rounds, machine.usable_threads(kernel.threads, notify))
 
@@ -83,9 +98,9 @@ def _measured(cases: Sequence[Case], rounds: int) -> Iterator[Row]:
         kernel = sequence.select(layer, torch.device("cpu"), case.precision, case.backend)
         if kernel.precision not in limits:
             limits[kernel.precision] = peak(getattr(torch, kernel.precision))
-        baseline, plain = plain_step(case)
+        baseline, other = text_step(case, kernel) if case.pairs else plain_step(case)
         with machine.freed_memory_kept():  # for both, as training does
-            ours, theirs = in_turns([step(case, kernel), plain], rounds)
+            ours, theirs = in_turns([step(case, kernel), other], rounds)
         characters = case.batch_size * case.seq_len
         speed = characters / ours
         yield Row(
@@ -109,27 +124,38 @@ def _measured(cases: Sequence[Case], rounds: int) -> Iterator[Row]:
 
 def model_of(case: Case) -> ModelConfig:
     """Return the architecture of a case."""
-    return ModelConfig(VOCAB_SIZE, case.cell, case.num_layers, case.hidden_size)
+    model = ModelConfig(VOCAB_SIZE, case.cell, case.num_layers, case.hidden_size)
+    return replace(model, encoder="bidirectional", context="attention") if case.pairs else model
 
 
 def operations(model: ModelConfig) -> float:
     """Return the operations of a training step's matrix products per character.
 
     Each weight takes two in the forward pass, and in the backward pass two for the gradient of the
-    input and two for that of the weight.
+    input and two for that of the weight. Of pairs, half of the characters pass the encoder and half
+    the decoder; what a source does once is not counted.
     """
     matrices = (
         size
         for name, size in parameters.shapes(model).items()
-        if len(size) == 2 and name != "embedding"
+        if len(size) == 2 and name != "embedding" and not name.startswith("context.")
     )
-    return 6.0 * sum(rows * columns for rows, columns in matrices)
+    passed = 0.5 if model.encoder else 1.0
+    return 6.0 * passed * sum(rows * columns for rows, columns in matrices)
 
 
 def text(case: Case) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Return random token ids for a few windows."""
     length = case.batch_size * case.seq_len * 4
     return np.random.default_rng(0).integers(0, VOCAB_SIZE, length).astype(np.uint8)
+
+
+def pairs(case: Case) -> PairPart:
+    """Return random pairs for a few batches, whose sources and targets are half a window long."""
+    ids = text(case) % (VOCAB_SIZE - 1)
+    source = max(1, case.seq_len // 2)
+    starts = np.arange(0, len(ids), case.seq_len)
+    return PairPart(ids, np.stack([starts, starts + source], 1).ravel())
 
 
 def step(case: Case, kernel: sequence.Kernel) -> Timed:
@@ -139,10 +165,23 @@ def step(case: Case, kernel: sequence.Kernel) -> Timed:
         seq_len=case.seq_len, update_every=case.seq_len, batch_size=case.batch_size, steps=1
     )
     values = parameters.initial(model, 1)
-    network = CharRNN(model, values, sequence=kernel.run, bf16=kernel.bf16)
-    made = streams.make(text(case), case.batch_size, case.seq_len, model.start_token, None)
-    updater = Updater(StreamBatches(network.train(), made, config))
+    batches: Batches
+    if case.pairs:
+        reader = PairRNN(model, values, sequence=kernel.run, bf16=kernel.bf16)
+        letters = CharTokenizer("".join(map(chr, range(VOCAB_SIZE - 1))))
+        batches = PairBatches(reader, pairs(case), letters, config)
+    else:
+        network = CharRNN(model, values, sequence=kernel.run, bf16=kernel.bf16)
+        made = streams.make(text(case), case.batch_size, case.seq_len, model.start_token, None)
+        batches = StreamBatches(network, made, config)
+    batches.network.train()
+    updater = Updater(batches)
     return lambda: updater.update(1e-3)
+
+
+def text_step(case: Case, kernel: sequence.Kernel) -> tuple[str, Timed]:
+    """Return the baseline of pairs: as many characters of a text, and a network of its sizes."""
+    return f"a text, {kernel.precision}", step(replace(case, pairs=False), kernel)
 
 
 MODULES: dict[str, Callable[..., nn.Module]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from charrnn.config.fields import Options, integer, same, strings
+from charrnn.config.fields import Options, integer, same, strings, switch
 from charrnn.config.inspection import check_cells
 from charrnn.config.model import CellName, ModelConfig
 from charrnn.config.training import MAX_WINDOW
@@ -36,6 +36,7 @@ class TrainingBench(BenchOptions):
 
     batch_size: int = integer(1, 2**20, 64, "B, number of streams.")
     seq_len: int = integer(1, MAX_WINDOW, 64, "T, the BPTT window.")
+    pairs: bool = switch("Train on pairs of T/2 characters each, and compare with a text.")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,24 @@ def test_every_case_gives_a_row_with_its_shape() -> None:
     assert all(row.seq_len == 3 and row.batch_size == 2 for row in rows)
 
 
+def test_the_operations_of_pairs_are_halved_between_encoder_and_decoder() -> None:
+    # encoder: 2 directions of 1 x 5 and 1 x 1; decoder: 2 x 5 and 2 x 2; attention: 2 x 2, and the
+    # output map reads 4 values for 3 tokens
+    form = {"encoder": "bidirectional", "context": "attention"}
+    model = ModelConfig(3, "elman", 1, 2, 5, **form)
+    assert training.operations(model) == 6 * (2 * (5 + 1) + 10 + 4 + 4 + 12) / 2
+
+
+def test_pairs_are_compared_with_as_many_characters_of_a_text() -> None:
+    case = Case("lstm", 1, 4, 3, 8, precision="float32", backend="library", pairs=True)
+    made = training.pairs(case)
+    assert set(made.source_lengths) == set(made.target_lengths) == {4}
+    assert len(made) == 4 * 3
+    (row,) = training.train([case], rounds=1)
+    assert (row.baseline, row.backend) == ("a text, float32", "library")
+    assert row.ratio == pytest.approx(row.chars_per_second / row.baseline_chars_per_second)
+
+
 def test_a_measurement_gives_the_threads_of_torch_back() -> None:
     before = torch.get_num_threads()
     options = TrainingBench(cell=("elman",), hidden_size=4, batch_size=2, seq_len=3, rounds=1)

@@ -88,7 +88,6 @@ def _set(environment: Mapping[str, str]) -> None:
 
 
 def _command(folder: Path, words: list[str], streams: Path, environment: Mapping[str, str]) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
     for number, name in enumerate(("in", "out", "err")):
         os.dup2(os.open(streams / name, os.O_CREAT | (os.O_WRONLY if number else 0)), number)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - a descriptor
@@ -102,8 +101,10 @@ def _command(folder: Path, words: list[str], streams: Path, environment: Mapping
     from charrnn.__main__ import main
 
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
         main()
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what comes now is too late for the command
         measured = Coverage.current()
         if measured:  # it would save at an exit that forked processes skip
             measured.save()

@@ -39,6 +39,15 @@ def test_pairs_are_trained_on_and_the_next_command_answers(cli: Cli, pairs: str)
     assert "tokens     4: " in shown  # the space, a, b, c: the end is no character
 
 
+def test_sources_that_train_and_test_share_are_counted(cli: Cli, pairs: str) -> None:
+    known, *_ = (cli.folder / pairs).read_text().splitlines()
+    (cli.folder / "test.tsv").write_text(f"{known}\nnew\tsource\n")
+    words = ("train", pairs, "--pairs", "--test", "test.tsv", "--steps", 1, *SMALL)
+    done = cli(*words, "--valid-fraction", 0)
+    assert "1 of 2 test sources are in the training text too" in done.err
+    assert cli("eval", "--part", "test", "--json").json["sources"] == 2
+
+
 def test_a_stopped_training_on_pairs_is_resumed(cli: Cli, pairs: str) -> None:
     start = ("train", pairs, "--pairs", *SMALL, "--checkpoint-every", 2)
     cli(*start, "--steps", 6, "--out", "whole")
@@ -68,6 +77,25 @@ def test_options_without_meaning_are_refused(
 ) -> None:
     done = cli("train", pairs, "--pairs", "--steps", 2, *options.split(), code=2)
     assert sentence in done.err.replace("\n", " ")
+    assert not (cli.folder / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("p.tsv", b"a\tb\n\nno tab\n", "p.tsv, line 3: no tab in 'no tab'"),
+        ("p.jsonl", b'{"source": "a", "target": "b"}\na\tb\n', "p.jsonl, line 2: 'a"),
+        ("p.tsv", b"", "p.tsv is empty"),
+        ("p.tsv", b"a\tb\n", "pairs of one source"),
+        ("p.tsv", b"a\t\xff\n", "p.tsv"),
+    ],
+)
+def test_files_that_hold_no_pairs_are_refused(
+    cli: Cli, name: str, content: bytes, sentence: str
+) -> None:
+    (cli.folder / name).write_bytes(content)
+    words = ("train", name, "--pairs", "--encoding", "utf-8", "--steps", 1, *SMALL)
+    assert sentence in cli(*words, code=2).sentence
     assert not (cli.folder / "runs").exists()
 
 

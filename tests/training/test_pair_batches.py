@@ -12,7 +12,7 @@ import torch
 from following import Follower, resume, train
 
 import charrnn
-from charrnn.config import Reading, Regularizers, TextOptions, TrainConfig, TrainOptions
+from charrnn.config import BeamConfig, Reading, Regularizers, TextOptions, TrainConfig, TrainOptions
 from charrnn.errors import CharRNNError, ModelError, OptionError
 from charrnn.model import model_file
 from charrnn.model.model_file import MODEL_NAME, Model
@@ -291,6 +291,8 @@ def test_a_task_is_learned_to_certainty(
     assert _exact(tmp_path / "run", data, "valid") == _exact(tmp_path / "run", data, "train") == 1
     assert found.valid_nats is not None
     assert found.valid_nats < 0.1
+    source, target = pairs[-1]
+    assert charrnn.load(tmp_path / "run").answer(source).text == target
 
 
 @pytest.mark.parametrize(
@@ -311,7 +313,39 @@ def test_odd_pairs_are_trained_on(
 ) -> None:
     found = _train(tmp_path / "run", pairs, steps=2, **more)
     assert np.isfinite(found.train_nats)
-    assert model_file.load(tmp_path / "run" / MODEL_NAME).config.encoder
+    model = charrnn.load(tmp_path / "run")
+    for source, _ in (pairs[0], pairs[-1]):
+        answer = model.answer(source, length=5)
+        assert np.isfinite(answer.log_prob)
+        assert len(answer.text) <= 5
+
+
+@pytest.mark.parametrize("pair", [("a", "b"), ("a", "a"), ("abba", "ab")])
+def test_a_single_pair_is_learned(tmp_path: Path, pair: tuple[str, str]) -> None:
+    _train(tmp_path / "run", [pair], steps=60, valid_fraction=0.0, dropout=0.0)
+    answer = charrnn.load(tmp_path / "run").answer(pair[0])
+    assert answer.text == pair[1]
+    assert answer.finished_by == "stop"
+    assert answer.log_prob > -0.1
+
+
+def test_a_source_with_many_targets_learns_how_probable_each_is(tmp_path: Path) -> None:
+    targets = [f"{a}{b}" for a in "abcde" for b in "vwxyz" for _ in range(1 + (a == "a"))]
+    pairs = [("s", target) for target in targets] + [("t", "av")] * len(targets)
+    options = {"steps": 150, "valid_fraction": 0.0, "dropout": 0.0, "batch_size": 60}
+    _train(tmp_path / "run", pairs, hidden_size=16, **options)
+    model = charrnn.load(tmp_path / "run")
+    found = {answer.text: answer for answer in _beam(model, "s", 30)}
+    assert set(targets) <= found.keys()
+    for target in set(targets):
+        share = targets.count(target) / len(targets)
+        assert np.exp(found[target].log_prob) == pytest.approx(share, rel=0.3)
+    assert np.exp(_beam(model, "t", 1)[0].log_prob) > 0.9
+
+
+def _beam(model: charrnn.Generator, source: str, number: int) -> list[charrnn.Sample]:
+    config = BeamConfig(width=40, num_return=number, length_penalty=0.0, length=4)
+    return next(model.answers([source], config))
 
 
 @pytest.mark.parametrize("cell", ["elman", "irnn", "gru-reset-after", "preactivation"])

@@ -31,8 +31,9 @@ def bench_train(
 ) -> None:
     """Compare the speed of training with torch.nn, or a plain loop, in float32.
 
-    A step covers embedding, layers, loss, gradient, clipping and Adam; both sides take turns. The
-    last column is the speed as a share of this machine's largest matrix product.
+    A step covers embedding, layers, loss, gradient, clipping and Adam; both sides take turns. A
+    network of pairs is compared with one of the same sizes on a text. The last column is the speed
+    as a share of this machine's largest matrix product.
     """
     from charrnn.bench import training
 

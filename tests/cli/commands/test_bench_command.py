@@ -29,6 +29,12 @@ def test_the_table_has_a_line_per_cell_with_its_backend(cli: Cli) -> None:
     assert "torch.nn.RNN" in line
 
 
+def test_pairs_are_compared_with_a_text(cli: Cli) -> None:
+    words = ("bench", "train", "--pairs", "--cell", "lstm", *SMALL, "--backend", "library")
+    (row,) = cli(*words, "--json").json["rows"]
+    assert row["baseline"] == f"a text, {row['dtype']}"
+
+
 def test_invalid_cases_are_refused(cli: Cli) -> None:
     sentence = cli("bench", "train", "--cell", "lsmt", *SMALL, code=2).sentence
     assert "--cell 'lsmt' is not known" in sentence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import shlex
 import shutil
@@ -59,16 +60,45 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(text: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, float]:
     """Return the result of an undisturbed training and the seconds it takes."""
-    folder = tmp_path_factory.mktemp("whole")
-    Forked(folder, "train", text, *WORDS).end()  # the server is warm now
+    return undisturbed(tmp_path_factory.mktemp("whole"), text, WORDS)
+
+
+def undisturbed(folder: Path, text: Path, words: tuple[object, ...]) -> tuple[Any, float]:
+    Forked(folder, "train", text, *words).end()  # the server is warm now
     began = time.monotonic()
-    done = Forked(folder, "train", text, *WORDS, "--force").end()
+    done = Forked(folder, "train", text, *words, "--force").end()
     assert done.code == 0
     return outcome(folder / "run"), time.monotonic() - began
 
 
+# The same for pairs, whose epochs have 10 batches: they end between checkpoints.
+PAIR_WORDS = ("--pairs", "--steps", 60, "--hidden-size", 8, "--batch-size", 15, "--dropout", 0.2)
+PAIR_WORDS = (*PAIR_WORDS, *BY_LIBRARY, "--checkpoint-every", 3, "--out", "run", "--seed", 3)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pairs") / "words.tsv"
+    words = ["".join(word) for word in itertools.product("abc", repeat=5)][:160]
+    path.write_text(
+        "".join(f"{word[: 1 + n % 5]}{n}\t{word[::-1]}\n" for n, word in enumerate(words))
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole_of_pairs(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, float]:
+    """Return the same of a training on pairs."""
+    return undisturbed(tmp_path_factory.mktemp("whole"), pairs, PAIR_WORDS)
+
+
 def trainings(
-    folder: Path, text: Path, whole: tuple[Any, float], signals: int, number: signal.Signals
+    folder: Path,
+    text: Path,
+    whole: tuple[Any, float],
+    signals: int,
+    number: signal.Signals,
+    words: tuple[object, ...] = WORDS,
 ) -> tuple[int, int]:
     """Send signals to trainings until each ends, and check that all results are the same.
 
@@ -80,13 +110,14 @@ def trainings(
     while sent < signals or interrupted:
         run_dir = folder / f"{ended}"
         run_dir.mkdir(exist_ok=True)
-        forked = Forked(run_dir, "train", text, *WORDS, "--resume")
+        forked = Forked(run_dir, "train", text, *words, "--resume")
         if sent < signals and forked.kill(chance.uniform(0, seconds), number):
             sent += 1
         done = forked.end()
         interrupted = done.code != 0
-        assert done.code in (0, 143, -number), done.err  # the last: before the process was ours
-        assert done.code != 143 or number != signal.SIGKILL
+        stopped = 130 if number == signal.SIGINT else 143
+        assert done.code in (0, stopped, -number), done.err  # the last: before the process was ours
+        assert done.code != stopped or number != signal.SIGKILL
         if not interrupted:
             assert outcome(run_dir / "run") == expected
             ended += 1
@@ -111,6 +142,19 @@ def test_sigterm_at_random_moments_prints_how_to_resume(
 ) -> None:
     sent, _ = trainings(tmp_path, text, whole, times(5, 100), number)
     report_trials(f"{number.name} at a random moment, then resumed", sent)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_training_on_pairs_ends_alike_after_signals_at_random_moments(
+    tmp_path: Path,
+    pairs: Path,
+    whole_of_pairs: tuple[Any, float],
+    times: Times,
+    report_trials: ReportTrials,
+    number: signal.Signals,
+) -> None:
+    sent, _ = trainings(tmp_path, pairs, whole_of_pairs, times(3, 100), number, PAIR_WORDS)
+    report_trials(f"{number.name} at a random moment of a training on pairs, then resumed", sent)
 
 
 def test_the_printed_command_resumes(tmp_path: Path, text: Path, whole: tuple[Any, float]) -> None:
