@@ -23,7 +23,7 @@ import charrnn
 from charrnn import config
 from charrnn.cells import CELLS
 from charrnn.cli.app import COMMANDS, GROUPS
-from charrnn.config import ModelConfig, TrainOptions
+from charrnn.config import ModelConfig, TrainOptions, training
 from charrnn.model import model_file, parameters
 from charrnn.model.model_file import Model
 from charrnn.text.tokenizer import CharTokenizer
@@ -389,7 +389,7 @@ def loaded(*words: str, folder: Path | None = None) -> set[str]:
 def test_cell_names_are_those_of_the_cells() -> None:
     assert get_args(config.CellName) == tuple(CELLS)
     assert [cell.name for cell in CELLS.values()] == list(CELLS)
-    assert {ModelConfig.cell, TrainOptions.cell} <= set(CELLS)
+    assert {ModelConfig.cell, training.PLANNED_CELL, training.FASTER_CELL} <= set(CELLS)
 
 
 def test_optimizer_names_are_those_of_torch() -> None:

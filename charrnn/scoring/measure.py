@@ -292,6 +292,7 @@ def window_nats(
     ids: Ids,
     tokenizer: Tokenizer,
     documents: NDArray[np.integer[Any]] | None = None,
+    limit: int = MAX_WINDOWS,
 ) -> float | None:
     """Return nats per character over windows of 256 characters, each from a state of zeros.
 
@@ -304,12 +305,13 @@ def window_nats(
         ids: (N,) the text.
         tokenizer: tells whether a token is a character.
         documents: where documents start, if no window may reach into another one.
+        limit: the most windows to read.
     """
     starts = _window_starts(len(ids), documents)
     count = len(starts)
     if count < 1:
         return None
-    chosen = np.unique(np.linspace(0, count - 1, min(count, MAX_WINDOWS)).astype(np.int64))
+    chosen = np.unique(np.linspace(0, count - 1, min(count, limit)).astype(np.int64))
     total = 0.0
     for first in range(0, len(chosen), MAX_STREAMS):
         begins = starts[chosen[first : first + MAX_STREAMS]]

@@ -3,6 +3,7 @@
 `start` and `resume` yield events; nothing here prints, draws or generates text.
 
     plan            the sizes            setup            what is decided before the first step
+    measured_plan   for this machine     timing           the same work, timed several times
     trainer         the loop             training_step    loss, gradient, clipping, update
     stream_batches  what a step reads    batches          the values that the two exchange
     best_weights    the best so far      divergence       losses worse than a guess's

@@ -63,6 +63,13 @@ class BackgroundWriter:
         finally:
             self._end()
 
+    def end(self) -> bool:
+        """End the thread if everything is written in a moment; return whether it is."""
+        done = self._wait(PATIENCE)
+        if done:
+            self._end()
+        return done
+
     def _end(self) -> None:
         """End the thread, after the job that it is doing; another training may want the folder."""
         with self._changed:

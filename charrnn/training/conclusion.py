@@ -13,7 +13,7 @@ from charrnn.training.events import Metrics, Result, Stop
 from charrnn.training.pair_validation import AnyValidation
 from charrnn.training.setup import Setup
 from charrnn.training.trainer import Ended
-from charrnn.training.validation import InterruptedScoring
+from charrnn.training.validation import VALID_CAP, InterruptedScoring
 
 
 @dataclass(frozen=True)
@@ -21,30 +21,50 @@ class FinalScore:
     """The score of the best weights on the validation text.
 
     Attributes:
-        score: of the whole text; of the part that was read while training, if somebody stopped
-            the training; None without a text.
+        score: of the whole text; of a part of it, if the whole would take too much of the time; of
+            the part that was read while training, if somebody stopped the training; None without
+            a text.
         window_nats: the nats in windows of 256; None where they are not known.
         interrupted: whether somebody stopped the training.
+        whole: whether the whole text was scored.
     """
 
     score: Score | None
     window_nats: float | None
     interrupted: bool
+    whole: bool
 
 
 def final_score(
-    network: CharRNN, validation: AnyValidation, ended: Ended, stop: Stop
+    network: CharRNN, validation: AnyValidation, ended: Ended, stop: Stop, seconds: float | None
 ) -> FinalScore:
-    """Return the score of a network that holds the best weights."""
+    """Return the score of a network that holds the best weights.
+
+    Args:
+        network: the network.
+        validation: the text.
+        ended: how the training ended.
+        stop: whether to stop scoring.
+        seconds: about how long it may take; None: as long as the whole text takes.
+    """
     score, window_nats = validation.estimated(ended.best.valid_nats), None
+    whole = validation.length <= VALID_CAP
     if ended.interrupted:
-        return FinalScore(score, window_nats, True)
+        return FinalScore(score, window_nats, True, whole)
     try:
-        score = validation.score(network, stop)
-        window_nats = validation.window_nats(network, stop)
+        limit = None if seconds is None else validation.affordable(network, seconds)
+        score, whole = validation.score(network, stop, limit), limit is None
+        window_nats = validation.window_nats(network, stop, limit)
     except InterruptedScoring:
-        return FinalScore(score, window_nats, True)
-    return FinalScore(score, window_nats, False)
+        return FinalScore(score, window_nats, True, whole)
+    return FinalScore(score, window_nats, False, whole)
+
+
+def scored_part(scored: FinalScore) -> dict[str, int]:
+    """Return what the model file says about a text that was not scored as a whole."""
+    if scored.whole or scored.score is None:
+        return {}
+    return {"valid_scored_characters": scored.score.characters}
 
 
 def result(setup: Setup, ended: Ended, scored: FinalScore, seconds: float) -> Result:
@@ -68,6 +88,7 @@ def result(setup: Setup, ended: Ended, scored: FinalScore, seconds: float) -> Re
         valid_window256_nats=scored.window_nats,
         valid_characters=score.characters if score else 0,
         stopped_by=INTERRUPTED if scored.interrupted else used,
+        valid_whole=scored.whole,
     )
 
 

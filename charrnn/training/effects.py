@@ -27,7 +27,8 @@ def check(options: TrainOptions, *, from_model: bool = False) -> None:
 
 
 def _reasons(options: TrainOptions, from_model: bool) -> Iterator[str]:
-    name, cell = options.cell, parameters.layer_of(ModelConfig(1, cell=options.cell)).cell
+    name = options.planned_cell
+    cell = parameters.layer_of(ModelConfig(1, cell=name)).cell
     if options.zoneout_cell and len(cell.states) == 1 and not from_model:
         yield (
             f"--zoneout-cell is for cells with a second state besides their output, and {name} "

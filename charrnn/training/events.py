@@ -60,7 +60,8 @@ class Result:
 
     Losses are those of the best model: nats per character, bits per character, bits per byte of
     UTF-8. They are None without a validation text (the loss in windows, without one of 257
-    characters, or where a token is not always a character).
+    characters, or where a token is not always a character). `valid_whole` tells whether they are
+    those of the whole validation text: a training by the clock scores a part of a long one.
     """
 
     run_dir: str
@@ -79,6 +80,7 @@ class Result:
     valid_window256_nats: float | None
     valid_characters: int
     stopped_by: str
+    valid_whole: bool = True
 
     def __fspath__(self) -> str:
         """Return the run's folder, so that a result can be given wherever a run is named."""
@@ -96,6 +98,8 @@ class Result:
 @dataclass(frozen=True)
 class Planned:
     """Everything is decided; nothing has been written yet.
+
+    It comes a second time where a plan is made anew: the training begins again, with new weights.
 
     Attributes:
         run_dir: where the run will be.

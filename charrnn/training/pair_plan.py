@@ -24,13 +24,13 @@ def make(
 ) -> Plan:
     """Plan for these training pairs over an alphabet.
 
-    `speed` measures the characters per second of a training step; it is only called if the budget
-    is minutes. For `known` see `charrnn.training.plan.make`.
+    `speed` tells the characters per second of a training; it is only called if the budget is
+    minutes. For `known` see `charrnn.training.plan.make`.
 
     Raises:
         OptionError: the cell cannot read pairs.
     """
-    cell = find(options.cell)
+    cell = find(options.planned_cell)
     plan.check_own_cell(cell, options)
     if cell.feeds_back:
         raise OptionError(
@@ -46,7 +46,7 @@ def make(
     form = {name: getattr(options, name) for name in FORM} | plan.planned_depth(options, cell)
     model = ModelConfig(
         vocab_size=alphabet_size + 1,
-        cell=options.cell,
+        cell=options.planned_cell,
         embedding_size=plan.embedding_size(options, alphabet_size),
         encoder=options.encoder or "bidirectional",
         context=options.context or "attention",
@@ -55,4 +55,6 @@ def make(
     step = length / order.batches
     model, characters, reason = plan.sized(options, model, train, length, length, step, speed)
     rates = plan.planned_rates(options, model, characters / length, length, known)
-    return Plan(model, dataclasses.replace(train, **rates), characters, reason, known)
+    train = dataclasses.replace(train, **rates)
+    update = plan.update_seconds(model, train, step, speed)
+    return Plan(model, train, characters, reason, known, update)

@@ -17,7 +17,13 @@ from charrnn.text.pairs import PairPart
 from charrnn.text.tokenizer import Tokenizer
 from charrnn.text.tokenizer.base import Size
 from charrnn.training.events import Stop, never
-from charrnn.training.validation import LEAVING, VALID_CAP, InterruptedScoring, Validation
+from charrnn.training.validation import (
+    LEAVING,
+    SAMPLES,
+    VALID_CAP,
+    InterruptedScoring,
+    Validation,
+)
 
 STEPS = 2**14  # of sources and targets that are read at a time, padding included
 TIMED = 256  # pairs that are scored to measure the speed of scoring
@@ -49,18 +55,22 @@ class PairValidation:
         Raises:
             InterruptedScoring: `stop` returned True.
         """
-        return self._score(network, stop, self._spread(), quick=True).nats if self.length else None
+        if not self.length:
+            return None
+        return self._score(network, stop, self._spread(self._some()), quick=True).nats
 
     @torch.no_grad()
-    def score(self, network: CharRNN, stop: Stop) -> Score | None:
-        """Score all targets, with their ends; None without pairs.
+    def score(self, network: CharRNN, stop: Stop, limit: int | None = None) -> Score | None:
+        """Score the targets, with their ends, of all pairs or of `limit`; None without pairs.
 
         Raises:
             InterruptedScoring: `stop` returned True.
         """
-        return self._score(network, stop, np.arange(len(self.part))) if self.length else None
+        if not self.length:
+            return None
+        return self._score(network, stop, self._spread(len(self.part) if limit is None else limit))
 
-    def window_nats(self, network: CharRNN, stop: Stop) -> float | None:
+    def window_nats(self, network: CharRNN, stop: Stop, limit: int | None = None) -> float | None:
         """Return None: a target is read as a whole."""
         return None
 
@@ -68,26 +78,45 @@ class PairValidation:
         """Return the score of the pairs that `estimate` reads, given its nats per character."""
         if nats is None:
             return None
-        size = self._size(self._spread())
+        size = self._size(self._spread(self._some()))
         return Score(nats * size.characters, *size)
 
-    @torch.no_grad()
-    def seconds(self, network: CharRNN) -> float:
+    def affordable(self, network: CharRNN, seconds: float) -> int | None:
+        """Return how many pairs can be scored in that time, at least a few; None: all."""
+        return self._limit(min(self._each(network) for _ in range(SAMPLES)), seconds)
+
+    def seconds(self, network: CharRNN, limit: float) -> float:
         """Return how long the scoring and the files at the end will take.
 
-        Scoring is measured on a few pairs; at the end come `estimate` and `score`.
+        At the end come `estimate`, and in about `limit` seconds at most `score`.
         """
         if not self.length:
             return LEAVING
-        which = self._spread()[:TIMED]
+        each = self._each(network)
+        pairs = self._limit(each, limit)
+        measured = SAMPLES * min(TIMED, self._some())  # by `affordable`
+        scored = self._some() + (len(self.part) if pairs is None else pairs)
+        return each * (scored + measured) + LEAVING
+
+    @torch.no_grad()
+    def _each(self, network: CharRNN) -> float:
+        """Return how long scoring a pair takes, measured on a few."""
+        which = self._spread(min(TIMED, self._some()))
         began = time.perf_counter()
         self._score(network, never, which)
-        each = (time.perf_counter() - began) / len(which)
-        return each * (len(self._spread()) + len(self.part)) + LEAVING
+        return (time.perf_counter() - began) / len(which)
 
-    def _spread(self) -> Integers:
-        """Return which pairs are scored while training."""
-        count = max(1, min(len(self.part), len(self.part) * VALID_CAP // max(1, self.length)))
+    def _limit(self, each: float, seconds: float) -> int | None:
+        """Return how many pairs of `each` seconds to score at the end; None: all."""
+        limit = max(self._some(), int(seconds / max(each, 1e-9)))
+        return limit if limit < len(self.part) else None
+
+    def _some(self) -> int:
+        """Return how many pairs are scored while training."""
+        return max(1, min(len(self.part), len(self.part) * VALID_CAP // max(1, self.length)))
+
+    def _spread(self, count: int) -> Integers:
+        """Return `count` pairs, evenly spread."""
         return np.arange(count) * len(self.part) // count
 
     def _score(

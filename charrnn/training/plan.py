@@ -1,7 +1,8 @@
 """The plan: corpus, machine and budget decide the sizes, the window, the batch and the rates.
 
 What the user set stays; the rest is chosen. With a budget of steps or epochs the plan depends on
-the corpus and the options alone. With minutes, the machine's speed is measured for a moment.
+the corpus and the options alone. With minutes, the machine's speed counts, too
+(`charrnn.training.measured_plan`).
 
 A network learns most in a given time if it reads about `CHARACTERS_PER_PARAMETER` characters per
 parameter of its layers. The constant is for two layers; RESULTS.md in tests/benchmarks has its
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -96,6 +96,8 @@ class Plan:
         characters: how many characters it expects to read.
         reason: why the network has its size.
         known: the length of the texts that the network has learned from; None if it is new.
+        update_seconds: how long an update is expected to take; None if the budget is not minutes.
+        spread: how much the speed of the machine varied while it was measured; 1: not at all.
     """
 
     model: ModelConfig
@@ -103,6 +105,8 @@ class Plan:
     characters: float
     reason: str
     known: int | None = None
+    update_seconds: float | None = None
+    spread: float = 1.0
 
     def reading(self, text: ModelReading) -> ModelReading:
         """Return what the model remembers of how its text was read."""
@@ -125,19 +129,18 @@ def make(
         options: what the user asked for.
         length: tokens of the training text.
         vocab_size: the size of their vocabulary.
-        speed: measures the characters per second of a training step; only called if the budget
-            is minutes.
+        speed: tells the characters per second of a training; only called if the budget is minutes.
         counted: the share of the tokens of a window that are text; the rest pads documents.
         known: plan a fine-tuning of a network that has learned from texts of this length.
     """
-    cell = find(options.cell)
+    cell = find(options.planned_cell)
     check_own_cell(cell, options)
     seq_len, update_every, batch_size = _window(options, length)
     train = without_rates(options, seq_len, update_every, batch_size, length, known)
     form = {name: getattr(options, name) for name in FORM} | planned_depth(options, cell)
     model = ModelConfig(
         vocab_size=vocab_size,
-        cell=options.cell,
+        cell=options.planned_cell,
         embedding_size=embedding_size(options, vocab_size),
         **form,
     )
@@ -150,7 +153,16 @@ def make(
     model, characters, reason = sized(options, model, train, length, epoch, step, text_speed)
     rates = planned_rates(options, model, characters / length, length, known)
     train = dataclasses.replace(train, **rates)
-    return Plan(model, train, characters, reason, known)
+    return Plan(
+        model, train, characters, reason, known, update_seconds(model, train, step, text_speed)
+    )
+
+
+def update_seconds(
+    model: ModelConfig, train: TrainConfig, step: float, speed: Speed
+) -> float | None:
+    """Return how long an update of `step` characters is expected to take, if minutes matter."""
+    return None if train.minutes is None else step / speed(model, train)
 
 
 def without_rates(
@@ -272,7 +284,7 @@ def sized(
         length: characters of the text, or of all pairs.
         epoch: those of them that an epoch reads.
         step: characters per update.
-        speed: measures the characters per second.
+        speed: tells the characters per second.
     """
     limit = math.inf if train.epochs is None else train.epochs * epoch
     if train.steps is not None:
@@ -380,16 +392,3 @@ def window_bytes(model: ModelConfig, train: TrainConfig) -> int:
     values = 3 * len(cell.blocks) + 2 * len(cell.states) + 3
     units = values * model.hidden_size * model.num_layers
     return 4 * train.batch_size * train.seq_len * units
-
-
-def measure(step: Callable[[], object], characters: int, seconds: float = 0.15) -> float:
-    """Return the characters per second of `step`: the best of a few runs, after a warm-up."""
-    step()
-    best, end = float("inf"), time.perf_counter() + seconds
-    while True:
-        began = time.perf_counter()
-        step()
-        now = time.perf_counter()
-        best = min(best, now - began)
-        if now >= end:
-            return characters / best

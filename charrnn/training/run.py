@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from charrnn.inference.select import COMPILING
 from charrnn.run_dir import DIVERGED
 from charrnn.run_dir.models import digest
 from charrnn.training import budget as budgets
-from charrnn.training import conclusion, run_description, state
+from charrnn.training import conclusion, run_description, state, timing
 from charrnn.training.budget import Budget, Clock
 from charrnn.training.checkpoint_schedule import CheckpointSchedule
 from charrnn.training.control import Control
@@ -23,7 +23,11 @@ from charrnn.training.run_writer import RunWriter
 from charrnn.training.samples import sample_text
 from charrnn.training.setup import Setup
 from charrnn.training.state import TrainingState
-from charrnn.training.trainer import Ended, SavePoint, Trainer
+from charrnn.training.trainer import SCORING, Ended, SavePoint, Trainer
+
+JUDGED = 0.03  # part of the time after which the planned speed is compared with the real one
+MISJUDGED = 1.5  # a plan is made anew if one is this many times the other
+Replan = Callable[[float], Setup | None]  # plans anew for the minutes left; None: nothing changes
 
 
 class Run:
@@ -33,9 +37,17 @@ class Run:
         budget: tells what part of the training is done.
     """
 
-    def __init__(self, setup: Setup, trainer: Trainer, control: Control, past: Past) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        trainer: Trainer,
+        control: Control,
+        past: Past,
+        replan: Replan | None = None,
+    ) -> None:
+        """Prepare the training; `replan` is called once if the plan misjudged the speed."""
         self._setup, self._trainer, self._control, self._past = setup, trainer, control, past
-        self._run_dir = setup.run_dir
+        self._run_dir, self._replan = setup.run_dir, replan
         self.budget: Budget = budgets.make(
             setup.plan.train,
             per_epoch=trainer.updater.batches.per_epoch,
@@ -45,8 +57,12 @@ class Run:
         )
         self._writer = RunWriter(setup, past)
 
-    def train(self) -> Iterator[Event]:
+    def train(self) -> Generator[Event, None, Setup | None]:
         """Train until the budget is used up or the caller stops it; yields `Done` last.
+
+        Returns:
+            None; or another setup to begin anew with, because the machine is much faster or slower
+            than it was when the training was planned.
 
         Raises:
             RunError: a write failed for too long.
@@ -64,6 +80,8 @@ class Run:
                 if isinstance(event, Ended):
                     ended = event
                     continue
+                if isinstance(event, SavePoint) and (setup := (yield from self._misjudged())):
+                    return setup
                 yield from self._write(event, schedule)
                 if not isinstance(event, SavePoint):
                     yield event
@@ -73,6 +91,35 @@ class Run:
         result = yield from self._conclude(ended)
         yield from self._writer.finish()
         yield Done(result)
+        return None
+
+    def _misjudged(self) -> Generator[Notice, None, Setup | None]:
+        """Compare the planned with the real speed, once, and plan anew if they differ too much.
+
+        Returns:
+            the setup to begin anew with, if its network is another one.
+        """
+        budget, updater = self.budget, self._trainer.updater
+        planned, replan = self._setup.plan.update_seconds, self._replan
+        if replan is None or planned is None or not isinstance(budget, Clock):
+            return None
+        fraction = budget.fraction(updater.step)
+        if fraction < JUDGED:
+            return None
+        self._replan = None
+        factor = planned / timing.windows(updater.durations).best
+        if 1 / MISJUDGED <= factor <= MISJUDGED or fraction >= 1:
+            return None
+        seconds = budget.deadline - time.perf_counter()
+        setup = replan(seconds / 60)
+        budget.fraction(updater.step)  # notices a pause
+        if setup is None or self._control.stop() or not self._writer.end():
+            return None
+        yield Notice(
+            f"the training runs at {factor:,.2g} times the speed that was measured before it: "
+            f"planned anew for the {seconds:,.0f} seconds left, {run_description.in_words(setup)}"
+        )
+        return setup
 
     def _history(self) -> dict[str, Any]:
         """Return when and by which command the run was started, and each time it was resumed."""
@@ -130,14 +177,20 @@ class Run:
 
     def _seconds(self) -> float:
         """Return the seconds spent by this command and those before it, without pauses."""
-        paused = self.budget.paused if isinstance(self.budget, Clock) else 0.0
-        return self._past.seconds + time.perf_counter() - self._control.started - paused
+        return self._past.seconds + time.perf_counter() - self._control.started - self.paused
+
+    @property
+    def paused(self) -> float:
+        """Seconds in which the process was stopped, which do not count."""
+        return self.budget.pauses.seconds if isinstance(self.budget, Clock) else 0.0
 
     def _conclude(self, ended: Ended) -> Generator[Notice, None, Result]:
-        """Score the best weights on the whole validation text, save them, and sum up."""
-        network = self._trainer.updater.network
+        """Score the best weights on the validation text, save them, and sum up."""
+        network, budget = self._trainer.updater.network, self.budget
         network.load(ended.values)
-        scored = conclusion.final_score(network, self._setup.validation, ended, self._control.stop)
+        seconds = SCORING * budget.seconds if isinstance(budget, Clock) else None
+        validation, stop = self._setup.validation, self._control.stop
+        scored = conclusion.final_score(network, validation, ended, stop, seconds)
         chance = self._trainer.divergence.chance_nats
         if scored.score and scored.score.nats > chance:
             yield Notice(
@@ -150,6 +203,7 @@ class Run:
             ended.values,
             valid_nats=scored.score.nats if scored.score else None,
             valid_window256_nats=scored.window_nats,
+            **conclusion.scored_part(scored),
         )
         result = conclusion.result(self._setup, ended, scored, self._seconds())
         yield from self._writer.write_summary(asdict(result))

@@ -9,8 +9,16 @@ from typing import Any
 
 import torch
 
-from charrnn.config import ModelConfig, TrainConfig, TrainOptions, from_json, to_json
+from charrnn.config import (
+    ModelConfig,
+    TrainConfig,
+    TrainOptions,
+    cell_name,
+    from_json,
+    to_json,
+)
 from charrnn.errors import CharRNNError, ModelError
+from charrnn.model import parameters
 from charrnn.storage import machine as installed
 from charrnn.training.plan import Plan
 from charrnn.training.setup import Setup
@@ -40,6 +48,17 @@ def description(setup: Setup) -> dict[str, Any]:
         "versions": dict(installed.versions()),
         **({"init_from": dict(setup.origin)} if setup.origin else {}),
     }
+
+
+def in_words(setup: Setup) -> str:
+    """Return the network, and how often it will read the text, in a few words."""
+    plan = setup.plan
+    model = plan.model
+    return (
+        f"{cell_name(model.cell)}, {model.num_layers} x {model.hidden_size}, "
+        f"{parameters.count(model):,} parameters, about "
+        f"{plan.characters / len(setup.data.train):.1f} passes over the text"
+    )
 
 
 def machine(setup: Setup) -> dict[str, Any]:

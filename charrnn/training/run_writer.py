@@ -104,6 +104,10 @@ class RunWriter:
         """Write summary.json."""
         return self._put(self._run_dir.summary.name, partial(self._run_dir.write_summary, content))
 
+    def end(self) -> bool:
+        """Write no more, if everything is written in a moment; return whether it is."""
+        return self._background.end()
+
     def finish(self) -> Iterator[Notice]:
         """Wait until everything is written.
 

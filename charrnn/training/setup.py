@@ -87,7 +87,7 @@ def make_dataset(
 def choose_kernel(options: TrainOptions, device: torch.device) -> Kernel:
     """Choose what runs the layers."""
     form = {name: getattr(options, name) for name in FORM}
-    layer = parameters.layer_of(ModelConfig(1, cell=options.cell, **form))
+    layer = parameters.layer_of(ModelConfig(1, cell=options.planned_cell, **form))
     backend = "reference" if options.omega else options.backend
     zoneout = bool(options.zone_rates(1))
     return select(layer, device, options.precision, backend, zoneout=zoneout)

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 import torch
 
 from charrnn.errors import DivergedError
-from charrnn.network.module import CharRNN
 from charrnn.training import learning_rate
 from charrnn.training import validation as validations
 from charrnn.training.best_weights import BestWeights
-from charrnn.training.budget import Budget, Clock
+from charrnn.training.budget import RECENT, Budget, Clock, stopped
 from charrnn.training.divergence import Divergence
 from charrnn.training.events import Best, Metrics, Notice, Progress, Stop, Values, never
 from charrnn.training.pair_validation import AnyValidation
@@ -32,7 +31,8 @@ MAX_VALIDATIONS = 20  # per run
 VALIDATION_SHARE = 0.1  # validation tokens read per character trained on, at most
 EARLY = 0.1  # part of a run after which it is validated in any case, so that a model exists
 REPORTS = 200  # lines of metrics per run
-LONG_SCORING = 0.2  # part of the time that scoring may take without a notice
+SCORING = 0.05  # part of the time that scoring at the end may take
+WORTH = 0.01  # part of the time, at least, for which a training goes on that was about to end
 MAX_ROLLBACKS = 3
 ROLLBACK_RATE = 0.5  # each rollback multiplies the learning rate by this
 
@@ -112,7 +112,8 @@ class Trainer:
         """
         self.updater.network.train()
         if isinstance(budget, Clock) and not self.updater.step:
-            yield from _measure_scoring(self.updater.network, self.validation, budget)
+            self.validation.seconds(self.updater.network, 0.0)  # compiles, which does not count
+            self._expect_scoring(budget)
         count = self._validation_count(characters)
         fraction = budget.fraction(self.updater.step)
         self.reported = min(self.reported, int(fraction * REPORTS))
@@ -121,6 +122,10 @@ class Trainer:
             fraction = budget.fraction(self.updater.step)
             yield from self._leave_out_pause(budget)
             interrupted = stop()
+            if self.updater.step and fraction >= 1 and isinstance(budget, Clock):
+                self._expect_scoring(budget)
+                again = budget.fraction(self.updater.step)
+                fraction = again if again < 1 - WORTH else fraction
             if self.updater.step and (interrupted or fraction >= 1):
                 yield SavePoint(last=True)
                 yield from self._end(budget, fraction, interrupted)
@@ -143,10 +148,7 @@ class Trainer:
         """Say that the time of a pause does not count, if there was one."""
         if isinstance(budget, Clock) and budget.unsaid:
             self.start += budget.unsaid
-            yield Notice(
-                f"the process was stopped for {budget.unsaid:,.0f} seconds, which do not count as "
-                "time of the training"
-            )
+            yield Notice(stopped(budget.unsaid))
             budget.unsaid = 0.0
 
     def learning_rate(self, fraction: float) -> float:
@@ -226,8 +228,16 @@ class Trainer:
             InterruptedScoring: `stop` returned True.
         """
         if isinstance(budget, Clock):
-            budget.reserve = self.validation.seconds(self.updater.network)
+            budget.expect(self._scoring_seconds(budget))
         return self.validation.estimate(self.updater.network, stop)
+
+    def _expect_scoring(self, clock: Clock) -> None:
+        """Measure anew how long the scoring at the end will take: several times, as one may err."""
+        for _ in range(RECENT):
+            clock.expect(self._scoring_seconds(clock))
+
+    def _scoring_seconds(self, clock: Clock) -> float:
+        return self.validation.seconds(self.updater.network, SCORING * clock.seconds)
 
     def metrics(self, fraction: float, valid_nats: float | None) -> Metrics:
         """Return the metrics now, and start to collect those of the next report."""
@@ -266,16 +276,3 @@ class Trainer:
 def _validations_due(fraction: float, count: int) -> int:
     """Return how many of `count` validations are due by then: evenly spaced, and an early one."""
     return int(fraction * count) + (fraction >= EARLY)
-
-
-def _measure_scoring(network: CharRNN, validation: AnyValidation, clock: Clock) -> Iterator[Notice]:
-    """Reserve time for the scoring at the end; say so if it is much of a short training."""
-    validation.seconds(network)  # compiles, which the measurement leaves out
-    clock.reserve = validation.seconds(network)
-    left, length = clock.deadline - clock.start, validation.length
-    if clock.reserve > LONG_SCORING * left and length > validations.VALID_CAP:
-        yield Notice(
-            f"scoring the {length:,} held-out tokens at the end will take about "
-            f"{min(clock.reserve, left):.0f} of {left:.0f} seconds: hold out less "
-            "(--valid-fraction, or a shorter --valid) or train longer (--minutes)"
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,12 @@ from charrnn.training.events import Stop
 
 VALID_CAP = 2**16  # tokens that are scored while training; the rest is scored at the end
 TIMED = 4  # chunks that are scored to measure the speed of scoring
+SAMPLES = 3  # of which the best tells how long a token takes
+IN_ORDER = 0.8  # of what is read of a text too long to be scored whole; the rest is in windows
 LEAVING = 0.4  # seconds for the last files and the end of the process
+
+
+_CHUNK = (scoring.SHORT_CHUNK, scoring.MAX_STREAMS)  # steps and streams of a chunk
 
 
 class InterruptedScoring(Exception):  # noqa: N818 - not an error: somebody wants to stop
@@ -89,23 +95,32 @@ class Validation:
         return self._score(Interruptible(network, stop, quick=True), VALID_CAP).nats
 
     @torch.no_grad()
-    def score(self, network: CharRNN, stop: Stop) -> Score | None:
-        """Score the whole text; None without one.
+    def score(self, network: CharRNN, stop: Stop, limit: int | None = None) -> Score | None:
+        """Score about `limit` tokens, evenly spread, or the whole text; None without one.
 
         Raises:
             InterruptedScoring: `stop` returned True.
         """
-        return self._score(Interruptible(network, stop)) if self.length else None
+        return self._score(Interruptible(network, stop), limit) if self.length else None
 
     @torch.no_grad()
-    def window_nats(self, network: CharRNN, stop: Stop) -> float | None:
+    def window_nats(self, network: CharRNN, stop: Stop, limit: int | None = None) -> float | None:
         """Return the nats in windows of 256; None if the text is shorter than one.
+
+        Args:
+            network: the network.
+            stop: asked before each chunk.
+            limit: as of `score`; the windows are fewer accordingly.
 
         Raises:
             InterruptedScoring: `stop` returned True.
         """
         return scoring.window_nats(
-            Interruptible(network, stop), self.ids, self.tokenizer, self.documents
+            Interruptible(network, stop),
+            self.ids,
+            self.tokenizer,
+            self.documents,
+            _windows(limit),
         )
 
     def estimated(self, nats: float | None) -> Score | None:
@@ -116,26 +131,50 @@ class Validation:
         size = self.tokenizer.measure(read)
         return Score(nats * size.characters, *size)
 
-    @torch.no_grad()
-    def seconds(self, network: CharRNN) -> float:
+    def affordable(self, network: CharRNN, seconds: float) -> int | None:
+        """Return how many tokens can be scored in that time, at least `VALID_CAP`; None: all."""
+        return self._limit(min(self._each(network) for _ in range(SAMPLES)), seconds)
+
+    def seconds(self, network: CharRNN, limit: float) -> float:
         """Return how long the scoring and the files at the end will take.
 
-        Scoring is measured on a few chunks; at the end come `estimate`, `score` and `window_nats`.
+        At the end come `estimate`, and in about `limit` seconds at most `score` and `window_nats`.
         """
-        length = self.length
-        if not length:
+        if not self.length:
             return LEAVING
-        chunk = np.zeros((scoring.SHORT_CHUNK, scoring.MAX_STREAMS), np.int64)
+        each = self._each(network)
+        tokens = self._limit(each, limit)
+        windows = min(self.length, _windows(tokens) * scoring.WINDOW)
+        read = min(self.length, VALID_CAP) + (tokens or self.length) + windows
+        warm_up = min(self.length, scoring.WARM_UP * scoring.MAX_STREAMS)
+        measured = SAMPLES * TIMED * math.prod(_CHUNK)  # by `affordable`
+        return each * (read + 2 * warm_up + measured) + LEAVING
+
+    @torch.no_grad()
+    def _each(self, network: CharRNN) -> float:
+        """Return how long scoring a token takes, measured on a few chunks."""
+        chunk = np.zeros(_CHUNK, np.int64)
         state = network.start_state(scoring.MAX_STREAMS)
         began = time.perf_counter()
         for _ in range(TIMED):
             network.nats(chunk, chunk, state)
-        each = (time.perf_counter() - began) / (TIMED * chunk.size)
-        windows = scoring.MAX_WINDOWS * scoring.WINDOW
-        return each * (min(length, VALID_CAP) + length + min(length, windows)) + LEAVING
+        return (time.perf_counter() - began) / (TIMED * chunk.size)
+
+    def _limit(self, each: float, seconds: float) -> int | None:
+        """Return how many tokens of `each` seconds to score in order; None: all."""
+        limit = max(VALID_CAP, int(IN_ORDER * seconds / max(each, 1e-9)))
+        return limit if limit < self.length else None
 
     def _score(self, engine: Interruptible, limit: int | None = None) -> Score:
         start = engine.network.config.start_token
         return scoring.score(
             engine, self.ids, self.tokenizer, start, limit=limit, documents=self.documents
         )
+
+
+def _windows(limit: int | None) -> int:
+    """Return how many windows are scored beside this many tokens in order."""
+    if limit is None:
+        return scoring.MAX_WINDOWS
+    beside = (1 - IN_ORDER) / IN_ORDER * limit
+    return max(1, min(scoring.MAX_WINDOWS, int(beside) // scoring.WINDOW))

@@ -57,10 +57,34 @@ def test_a_clock_ends_at_its_deadline_minus_its_reserve(monkeypatch: pytest.Monk
     clock = Clock(deadline=110.0, start=10.0)
     monkeypatch.setattr(budget.time, "perf_counter", lambda: 60.0)
     assert clock.fraction(0) == clock.fraction(999) == 0.5
-    clock.reserve = 50.0
+    clock.expect(50.0)
     assert clock.fraction(0) == 1.0
-    clock.reserve = 75.0  # 50 of 25 seconds are gone
-    assert clock.fraction(0) == 2.0
+    slow = Clock(deadline=110.0, start=10.0)
+    slow.expect(75.0)  # 50 of 25 seconds are gone
+    assert slow.fraction(0) == 2.0
+
+
+def test_the_least_of_the_newest_samples_is_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(deadline=156.0, start=0.0)
+    assert clock.reserve == 0.0
+    for ending in (2.0, 2.1, 50.0):  # a slow moment at a validation
+        clock.expect(ending)
+    assert clock.reserve == 2.0
+    monkeypatch.setattr(budget.time, "perf_counter", lambda: 108.0)
+    assert clock.fraction(0) == pytest.approx(108 / 154)
+    for ending in (4.0, 4.1, 4.2):  # the machine has become slower
+        clock.expect(ending)
+    assert clock.reserve == 4.0
+    for ending in (90.0, 80.0, 85.0):  # for so long that all are too large
+        clock.expect(ending)
+    assert clock.reserve == pytest.approx(2.0 + 0.03 * 156)
+
+
+def test_a_first_sample_that_was_far_too_long_is_forgotten() -> None:
+    clock = Clock(deadline=150.0, start=0.0)
+    clock.expect(150.0)
+    clock.expect(1.0)
+    assert clock.reserve == 1.0
 
 
 def test_a_clock_without_time_is_used_up() -> None:
@@ -80,7 +104,8 @@ def test_a_clock_is_used_up_when_its_steps_are_made(monkeypatch: pytest.MonkeyPa
     [
         (3600.5, 0.5, 0.5, 3600.0),  # Ctrl-Z, and an hour later fg
         (30.0, 0.1, 0.1, 29.9),
-        (4.9, 0.0, 0.01, 0.0),  # too short to tell
+        (2.4, 0.0, 0.01, 0.0),  # too short to tell
+        (2.6, 0.0, 0.01, 2.59),
         (60.0, 55.0, 0.5, 0.0),  # a validation
         (60.0, 6.0, 0.5, 0.0),  # a validation on a busy machine
         (60.0, 0.5, 58.0, 0.0),  # a machine so busy that each step takes so long
@@ -112,7 +137,7 @@ def test_the_time_in_which_a_process_is_stopped_does_not_count(
         monkeypatch.setattr(budget.time, "perf_counter", lambda now=now: now)
         monkeypatch.setattr(budget.time, "process_time", lambda used=processor: used)
         assert clock.fraction(1) == pytest.approx(expected)
-    assert clock.paused == clock.unsaid == 1100.0
+    assert clock.pauses.seconds == clock.unsaid == 1100.0
 
 
 class _Stopped(Follower):

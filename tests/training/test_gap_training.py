@@ -23,10 +23,10 @@ from charrnn.text.corpus import from_text
 from charrnn.text.gaps import GapText
 from charrnn.training import init_from
 from charrnn.training.events import Metrics, Result
+from charrnn.training.measured_plan import make_plan
 from charrnn.training.pair_batches import PairBatches
 from charrnn.training.pair_validation import PairValidation
 from charrnn.training.setup import choose_kernel, pairs_of
-from charrnn.training.start import make_plan
 
 TEXT = "the cat sat on the mat; a dog ran in the fog. " * 40
 SMALL: dict[str, Any] = {

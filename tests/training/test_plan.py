@@ -335,17 +335,11 @@ def test_a_large_alphabet_gets_a_larger_embedding() -> None:
     assert 0 < small.embedding_size < large.embedding_size
 
 
-def test_measure_is_the_best_of_several_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    durations = iter([9.0, 4.0, 2.0, 3.0, 5.0])  # the first is the warm-up's
-
-    def step() -> None:
-        nonlocal now
-        now += next(durations)
-
-    monkeypatch.setattr(plan.time, "perf_counter", lambda: now)
-    assert plan.measure(step, characters=100, seconds=9.0) == 50  # 4 + 2 + 3 seconds; 100 / 2
-    assert list(durations) == [5.0]
+def test_the_time_of_an_update_is_planned_where_time_counts() -> None:
+    made = plan.make(TrainOptions(minutes=1), MEGABYTE, 65, _speed)
+    update = made.train.batch_size * made.train.update_every
+    assert made.update_seconds == pytest.approx(update / _speed(made.model, made.train))
+    assert plan.make(TrainOptions(steps=9), MEGABYTE, 65, _unasked).update_seconds is None
 
 
 def test_minutes_also_limit_the_epochs() -> None:

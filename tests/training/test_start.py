@@ -149,7 +149,7 @@ def test_the_config_says_what_trained_the_run_and_when(finished: Result) -> None
     assert config["machine"]["platform"] == platform.platform()
     assert datetime.fromisoformat(config["date"]).tzinfo
     assert config["command"] is None  # of a training from Python
-    assert TrainOptions(**config["options"]) == TrainOptions(**SMALL)
+    assert TrainOptions(**config["options"]) == TrainOptions(cell="lstm-coupled", **SMALL)
 
 
 def test_the_model_has_versions_but_no_date_command_or_path(finished: Result) -> None:

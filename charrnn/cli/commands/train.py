@@ -66,7 +66,7 @@ def train(
         else:
             fields = asdict(trainings.train(options, run.out))
     if stopped := trainings.interrupted:
-        note(f"resume   {run.resume_command(asked.names, options, stopped, options.cell)}")
+        note(f"resume   {run.resume_command(asked.names, options, stopped, options.planned_cell)}")
     if as_json:
         print_json(fields)
     if signals.received or failed:

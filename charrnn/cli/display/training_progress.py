@@ -57,10 +57,11 @@ class Lines:
         planned: what is trained and how; set by the first event of a training.
     """
 
+    planned: Planned
+
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
-        self._stopping = False
-        self.planned: Planned
+        self._stopping = self._begun = False
 
     @property
     def _by_clock(self) -> bool:
@@ -86,7 +87,11 @@ class Lines:
     def show(self, event: Event) -> None:
         """Show an event of the training."""
         match event:
+            case Planned() if self._begun:  # anew, which a notice says
+                self.planned = event
+                self._begin_anew()
             case Planned():
+                self._begun = True
                 self._show_plan(event)
             case Progress(metrics, network):
                 self._show_progress(metrics, network)
@@ -102,6 +107,9 @@ class Lines:
             _note(line)
         for sentence in planned.resumed:
             self.notify(sentence)
+
+    def _begin_anew(self) -> None:
+        """Forget what was reported before the training began anew."""
 
     def _show_progress(self, metrics: Metrics, network: CharRNN) -> None:
         if metrics.valid_nats is not None or not len(self.planned.data.valid):
@@ -121,6 +129,9 @@ class Picture(Lines):
     def __init__(self, stop: Stop) -> None:
         super().__init__(stop)
         self._live: Live | None = None
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
         self._sample = ""
         self._last_valid: float | None = None
         self._best = math.inf
@@ -243,5 +254,5 @@ class Picture(Lines):
 
 def _note(line: str) -> None:
     """Print a line of the plan or the result; paths and commands are not cut between words."""
-    whole = line.startswith(("run ", "model ", "next "))
+    whole = line.startswith(("run ", "eval ", "model ", "next "))
     note(line if whole else wrapped(line, sys.stderr, LABEL))

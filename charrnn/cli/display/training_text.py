@@ -117,7 +117,7 @@ def progress_line(metrics: Metrics, by_clock: bool) -> str:
 
 def result_lines(result: Result, planned: Planned) -> list[str]:
     """Return the result of a training, and what to do next."""
-    early = result.stopped_by == "interrupt"
+    early, cell = result.stopped_by == "interrupt", cell_words(planned.plan.model.cell)
     lines = [
         f"{'stopped early' if early else 'done'} after {counted(result.steps, 'step')}, "
         f"{result.epochs:.2f} epochs, {result.seconds:.0f} s"
@@ -131,9 +131,12 @@ def result_lines(result: Result, planned: Planned) -> list[str]:
         )
     if result.valid_window256_nats is not None:
         lines.append(f"         {losses(result.valid_window256_nats)} in windows of 256")
+    if result.valid_nats is not None and not result.valid_whole:
+        whole = shell_command("charrnn", "eval", "--model", result.run_dir, *cell)
+        lines.append("         for an evenly spread part of the held-out text; for all of it:")
+        lines.append(f"eval     {whole}")
     lines.append(f"model    {result.model}")
     command, *source = _next(planned)
-    cell = cell_words(planned.plan.model.cell)
     words = ["charrnn", command, "--model", result.run_dir, *cell, *source]
     lines.append(f"next     {shell_command(*words)}")
     return lines
