@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from charrnn.cli.display.training_progress import Lines
     from charrnn.config.keywords import LoadKeywords, TrainKeywords, TrainSeedsKeywords
+    from charrnn.run_dir import RunDir
     from charrnn.text.dataset import Dataset
     from charrnn.training.events import Event, Events, Result, Stop
     from charrnn.training.seeds import Seeds
@@ -114,7 +115,7 @@ def train_seeds(
     given: dict[str, Any] = {"seeds": 3, **TRAIN_SEEDS.check("charrnn.train_seeds", options)}
     watch = _Watch(callback, progress)
     asked = _Asked(names, text, given, watch)
-    return train_each(asked.train, asked.corpus_name, asked.options, asked.run, watch.notify)
+    return train_each(asked.train, asked.texts, asked.options, asked.given, asked.run, watch.notify)
 
 
 class _Asked:
@@ -134,34 +135,36 @@ class _Asked:
             given["cell"] = cell_file.use(given["cell"])
         run = RunOptions(**{name: given.pop(name) for name in _RUN_FIELDS & given.keys()})
         asked = recipe(("text",) if text is not None else names, run, given)
-        self.run, self._chosen = asked.run, asked.options
+        self.run, self.given = asked.run, asked.options
         for sentence in asked.notes:
             watch.notify(sentence)
         start_from = self.run.init_from
         self._model = read_model(find_model(start_from)) if start_from else None
         if self._model:
-            self._chosen = transfer.options(self._model, self._chosen)
-        self.options = TrainOptions(**self._chosen)
+            self.given = transfer.options(self._model, self.given)
+        self.options = TrainOptions(**self.given)
         if asked.source:
-            self._texts = opening.Texts(watch.read_again(asked, self.options))
+            self.texts = opening.Texts(watch.read_again(asked, self.options))
         else:
             named = asked.names if text is None else names
-            self._texts = watch.read(named, text, self.options, self.run, given)
-        self.corpus_name = self._texts.corpus.name
+            self.texts = watch.read(named, text, self.options, self.run, given)
 
-    def train(self, options: TrainOptions, out: Path | None) -> Result:
-        """Train into a folder and return the result."""
+    def train(
+        self, options: TrainOptions, out: Path | None, planned: RunDir | None = None
+    ) -> Result:
+        """Train into a folder and return the result; for `planned` see `training.resume.resume`."""
         from charrnn.training.control import Control
         from charrnn.training.resume import resume
         from charrnn.training.start import start
 
-        run, texts, model = self.run, self._texts, self._model
+        run, texts, model = self.run, self.texts, self._model
 
         def events(stop: Stop, notify: Notify) -> Events:
             every, samples = run.checkpoint_every, run.sample_every
             control = Control(stop, every, self._started, None, run.init_from, samples, notify)
             if run.resume:
-                return resume(texts, self._chosen, out=out, control=control)
+                given = {**self.given, "seed": options.seed} if run.seeds else self.given
+                return resume(texts, given, out=out, planned=planned, control=control)
             return start(texts, options, out=out, force=run.force, model=model, control=control)
 
         result = self._watch.run(events)

@@ -34,7 +34,7 @@ PromptArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="PROMPT",
-        help="Text to continue, as --prompt.",
+        help="Text to continue; the same as --prompt.",
         show_default="the text that is piped in, if any",
     ),
 ]
@@ -57,10 +57,12 @@ class PromptOptions(Options):
         "Continue each line of this file; - is standard input.", shown="none"
     )
     source: str | None = string(
-        None, "Models of pairs: the source to answer; the prompt begins the answer.", shown="none"
+        None,
+        "Models of pairs: the source to answer; a prompt is the beginning of the answer.",
+        shown="none",
     )
     source_file: Path | None = path(
-        "Models of pairs: answer each line of this file, one answer a line; - is standard input.",
+        "Models of pairs: answer each line of this file, one answer per line; - is standard input.",
         shown="none",
     )
     no_prompt: bool = switch("Leave the prompt out of the output.")

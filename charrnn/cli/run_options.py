@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -19,11 +19,13 @@ from charrnn.errors import OptionError, missing_package, shell_command
 if TYPE_CHECKING:
     from charrnn.cli.display.tensorboard import TensorBoard
     from charrnn.model.model_file import Model
+    from charrnn.run_dir import RunDir
+    from charrnn.text.open import Texts
     from charrnn.training.control import Control
     from charrnn.training.events import Event, Events, Result, Stop
     from charrnn.training.seeds import Seeds
 
-    Begin = Callable[[TrainOptions, Path | None, Control], Events]
+    Begin = Callable[[TrainOptions, Path | None, Control, RunDir | None], Events]
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class CommandOptions(RunOptions):
         from charrnn.text.open import command_words
 
         words = [*command_words(corpus, reading, self.valid, self.test), *cell_words(cell)]
+        words += ["--seeds", str(self.seeds)] if self.seeds else []
         return shell_command("charrnn", "train", *words, "--out", run_dir, "--resume")
 
 
@@ -92,7 +95,7 @@ class Trainings:
     """Runs and shows the trainings of one command.
 
     Attributes:
-        interrupted: the folder of the training that was interrupted, if one was.
+        interrupted: what --out resumes after an interruption: the run, or all those of --seeds.
     """
 
     def __init__(self, run: CommandOptions, begin: Begin, stop: Stop, started: float) -> None:
@@ -100,12 +103,20 @@ class Trainings:
         self._run, self._begin, self._stop, self._started = run, begin, stop, started
         self.interrupted: str | None = None
 
-    def train(self, options: TrainOptions, out: Path | None) -> Result:
-        """Run and show a training; return its result."""
+    def train(
+        self, options: TrainOptions, out: Path | None, planned: RunDir | None = None
+    ) -> Result:
+        """Run and show a training; return its result.
+
+        Args:
+            options: what the user asked for.
+            out: the run's folder.
+            planned: a run to repeat, in case that this one is resumed and was never begun.
+        """
         from charrnn.run_dir import INTERRUPTED
         from charrnn.training.events import Done
 
-        for event in self._events(options, out):
+        for event in self._events(options, out, planned):
             if isinstance(event, Done):
                 self._started = time.perf_counter()  # of the next one
                 if event.result.stopped_by == INTERRUPTED:
@@ -113,12 +124,13 @@ class Trainings:
                 return event.result
         raise AssertionError("a training ends with Done")
 
-    def train_seeds(self, corpus_name: str, options: TrainOptions) -> Seeds:
+    def train_seeds(self, texts: Texts, options: TrainOptions, given: Mapping[str, Any]) -> Seeds:
         """Run and show a training for each seed; return and show their results."""
         from charrnn.cli.display.training_text import seeds_lines
         from charrnn.training.seeds import train_each
 
-        several = train_each(self.train, corpus_name, options, self._run, note)
+        several = train_each(self.train, texts, options, given, self._run, note)
+        self.interrupted = self.interrupted and str(several.out)
         for line in seeds_lines(several):
             note(line)
         return several
@@ -132,7 +144,9 @@ class Trainings:
                 return {"run_dir": str(event.run_dir.path), **asdict(event.plan)}
         raise AssertionError("a training begins with Planned")
 
-    def _events(self, options: TrainOptions, out: Path | None) -> Iterator[Event]:
+    def _events(
+        self, options: TrainOptions, out: Path | None, planned: RunDir | None = None
+    ) -> Iterator[Event]:
         """Show the events of a training; the caller ends it by reading no more of them."""
         from charrnn.cli.display.training_progress import display_for
         from charrnn.training.control import Control
@@ -148,7 +162,7 @@ class Trainings:
                 run.sample_every,
                 display.notify,
             )
-            with contextlib.closing(self._begin(options, out, control)) as events:
+            with contextlib.closing(self._begin(options, out, control, planned)) as events:
                 for event in events:
                     display.show(event)
                     for each in curves:

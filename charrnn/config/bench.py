@@ -18,7 +18,7 @@ class BenchOptions(Options):
     """Networks to time."""
 
     cell: tuple[str, ...] = strings(
-        "A cell, or the file of your own; may be repeated.",
+        "A cell, or the file of one of your own; may be repeated.",
         check_cells,
         shown="a table of all",
         values=get_args(CellName),
@@ -27,7 +27,7 @@ class BenchOptions(Options):
         ModelConfig, "num_layers", None, shown="2, or 1 for jordan", panel=""
     )
     hidden_size: int = same(ModelConfig, "hidden_size", 256, panel="")
-    rounds: int = integer(1, MAX_ROUNDS, 7, "Rounds; the median is reported.")
+    rounds: int = integer(1, MAX_ROUNDS, 7, "Number of rounds; the median is reported.")
 
 
 @dataclass(frozen=True)
@@ -50,5 +50,5 @@ class GenerationBench(BenchOptions):
 class PreparationBench(Options):
     """How much text to prepare."""
 
-    size: int = integer(1, 10**6, 480, "MB of text; the corpus is repeated.")
+    size: int = integer(1, 10**6, 480, "MB of text; the corpus is repeated until it has this size.")
     rounds: int = same(BenchOptions, "rounds", 3)

@@ -219,7 +219,7 @@ class SampleConfig(Limits, UnknownOption):
         ),
     )
     num_samples: int = integer(1, 2**16, 1, "Number of texts, written as one batch.")
-    unique: bool = switch("Write no text of --num-samples twice.")
+    unique: bool = switch("Write no text twice; needs --num-samples.")
     stop: str | Sequence[str] = strings(
         r"End the text before this string; escapes such as \n work; may be repeated.",
         _check_stop,
@@ -323,8 +323,8 @@ class BeamConfig(Limits, UnknownOption):
         0.0,
         1000.0,
         0.0,
-        "Penalty in nats for a token, for each beam of an earlier group that chose it; 0 turns it "
-        "off.",
+        "Penalty in nats for a token, for each beam of an earlier group that chose it at the same "
+        "step; 0 turns it off.",
     )
     stochastic: bool = switch("Sample different texts without replacement instead of searching.")
     temperature: float = number(

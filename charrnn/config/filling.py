@@ -40,9 +40,7 @@ class FillConfig(UnknownOption):
     top_k: int = same(SampleConfig, "top_k", SampleConfig.top_k)
     top_p: float = same(SampleConfig, "top_p", SampleConfig.top_p)
     min_p: float = same(SampleConfig, "min_p", SampleConfig.min_p)
-    num_samples: int = same(
-        SampleConfig, "num_samples", 1, help="Number of times that the text is filled."
-    )
+    num_samples: int = same(SampleConfig, "num_samples", 1, help="Number of filled texts.")
     seed: int | None = same(SampleConfig, "seed", None)
 
     def __post_init__(self) -> None:

@@ -20,7 +20,8 @@ class TrainKeywords(TypedDict, total=False):
     out: str | PathLike[str] | None
     """The run's folder. Default: a new one in ./runs."""
     resume: bool
-    """Resume the run in `out`, or the newest run that was trained on this text. Default: False."""
+    """Resume the run in `out`, or the newest run that was trained on this text; with `seeds`, every
+    run that is not finished. Default: False."""
     force: bool
     """Replace the run in `out`. Default: False."""
     valid: str | PathLike[str] | None
@@ -37,7 +38,7 @@ class TrainKeywords(TypedDict, total=False):
     """Recurrent cell: a name that 'charrnn cells' lists, or a file with one of your own,
     ./my_cell.py, whose code is run. Default: lstm-coupled; lstm where that trains faster."""
     tokenizer: Literal["char", "byte", "sentencepiece"]
-    """char (code points), byte, or sentencepiece. Default: 'char'."""
+    """Tokenizer: char (code points), byte, or sentencepiece. Default: 'char'."""
     seq_len: int | str | None
     """T, the BPTT window: number of steps that gradients flow back, or full. Default: planned."""
     batch_size: int | None
@@ -51,23 +52,23 @@ class TrainKeywords(TypedDict, total=False):
     threads: int | None
     """CPU threads. Default: all cores."""
     device: str
-    """auto, cpu, cuda or cuda:N. Default: 'auto'."""
+    """Device: auto, cpu, cuda or cuda:N. Default: 'auto'."""
     checkpoint_every: int | None
     """Steps between two checkpoints. Default: a minute, or more if saving is slow."""
     sample_every: int | None
-    """Steps between two samples, which the run's samples.txt keeps. Default: no samples."""
+    """Steps between two samples, which are added to the run's samples.txt. Default: no samples."""
     precision: Literal["auto", "float32", "bfloat16"]
-    """auto, float32, or bfloat16 (for matrix products only). Default: 'auto'."""
+    """Precision: auto, float32, or bfloat16 (for matrix products only). Default: 'auto'."""
     backend: Literal["auto", "reference", "library", "fused"]
-    """auto, library (torch.nn), fused (compiled here) or reference (a plain loop). Default:
-    'auto'."""
+    """What runs the layers: auto, library (torch.nn), fused (compiled here) or reference (a plain
+    loop). Default: 'auto'."""
     update_every: int | None
     """Steps between two updates; each update uses a whole window. Default: the window."""
     window_state: Literal["carry", "reset"]
     """Carry the state from one window to the next, or reset it. Default: 'carry'."""
     reset_at_documents: bool
-    """Reset the state at the start of each document: a file, or see `document_separator`. Default:
-    False."""
+    """Reset the state at the start of each document, which is a file or what `document_separator`
+    separates. Default: False."""
     optimizer: Literal["adamw", "sgd"]
     """Optimizer: adamw or sgd. Default: 'adamw'."""
     clip_norm: float
@@ -112,11 +113,11 @@ class TrainKeywords(TypedDict, total=False):
     activation_penalty: float
     """AR: weight of the mean square of the last layer's outputs. Default: 0.0."""
     slowness_penalty: float
-    """TAR: weight of the mean square of their change from step to step, within an update. Default:
-    0.0."""
+    """TAR: weight of the mean square of the change of these outputs from step to step, within an
+    update. Default: 0.0."""
     omega: float
-    """Weight of the regularizer by Pascanu et al. that keeps gradient norms constant over time;
-    slow. Default: 0.0."""
+    """Weight of the regularizer of Pascanu et al. (2013), which keeps gradient norms constant over
+    time; slow. Default: 0.0."""
     weight_decay: float
     """Weight decay of the matrices. Default: 0.1."""
     min_count: int
@@ -152,12 +153,12 @@ class TrainKeywords(TypedDict, total=False):
     r"""Read pairs: each line is a source, a tab and its target (\t, \n and \\ stand for a tab, a
     line end and a backslash); in .jsonl files, an object with source and target. Default: False."""
     swap: bool
-    """With `pairs`: read what is after the tab as the source. Default: False."""
+    """With `pairs`: the source is after the tab, the target before it. Default: False."""
     max_unpacked: int | None
     """Maximum size in bytes of one decompressed file. Default: 200 times the compressed size."""
     split: Literal["position", "document", "hash"] | None
     """Hold out the end of the text (position), the last documents (document), or documents chosen
-    by a hash of their content (hash; pairs by that of their source). Default: position; hash with
+    by a hash of their content (hash; for pairs, of their source). Default: position; hash with
     `items` and `pairs`."""
     valid_fraction: float
     """Fraction of the text held out for validation. Default: 0.1."""
@@ -265,7 +266,7 @@ class SamplesKeywords(SampleKeywords, total=False):
     num_samples: int
     """Number of texts, written as one batch. Default: 1."""
     unique: bool
-    """Write no text of `num_samples` twice. Default: False."""
+    """Write no text twice; needs `num_samples`. Default: False."""
 
 
 class BeamKeywords(TypedDict, total=False):
@@ -285,8 +286,8 @@ class BeamKeywords(TypedDict, total=False):
     groups: int
     """Number of equal groups of beams, made different by `diversity`. Default: 1."""
     diversity: float
-    """Penalty in nats for a token, for each beam of an earlier group that chose it; 0 turns it off.
-    Default: 0.0."""
+    """Penalty in nats for a token, for each beam of an earlier group that chose it at the same
+    step; 0 turns it off. Default: 0.0."""
     stochastic: bool
     """Sample different texts without replacement instead of searching. Default: False."""
     temperature: float
@@ -351,4 +352,4 @@ class FillsKeywords(FillKeywords, total=False):
     """Keywords of `Generator.fills`."""
 
     num_samples: int
-    """Number of times that the text is filled. Default: 1."""
+    """Number of filled texts. Default: 1."""

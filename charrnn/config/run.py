@@ -24,7 +24,8 @@ class RunOptions(HeldOutOptions):
     out: Path | None = path("The run's folder.", shown="a new one in ./runs")
     force: bool = switch("Replace the run in --out.")
     resume: bool = switch(
-        "Resume the run in --out, or the newest run that was trained on this text."
+        "Resume the run in --out, or the newest run that was trained on this text; with --seeds, "
+        "every run that is not finished."
     )
     init_from: Path | None = path(
         "Start from the network of this model or run, to train it on another text.",
@@ -42,7 +43,7 @@ class RunOptions(HeldOutOptions):
         1,
         2**62,
         None,
-        "Steps between two samples, which the run's samples.txt keeps.",
+        "Steps between two samples, which are added to the run's samples.txt.",
         panel=RUN,
         shown="no samples",
     )
@@ -65,7 +66,3 @@ class RunOptions(HeldOutOptions):
             raise OptionError("--force replaces a run, --resume continues it: give one of them")
         if self.resume and self.init_from is not None:
             raise OptionError("--init-from starts a run, --resume continues one: give one of them")
-        if self.resume and self.seeds is not None:
-            raise OptionError(
-                "--seeds starts runs, --resume continues one: name it with --out, without --seeds"
-            )

@@ -139,7 +139,7 @@ class Reading(Options):
         omit=True,
     )
     swap: bool = switch(
-        "With --pairs: read what is after the tab as the source.", panel=TEXT, omit=True
+        "With --pairs: the source is after the tab, the target before it.", panel=TEXT, omit=True
     )
     max_unpacked: int | None = integer(
         1,
@@ -218,7 +218,9 @@ class ModelReading(Options):
 class TextOptions(Reading):
     """How a text is read, tokenized, and split into train, valid and test."""
 
-    tokenizer: str = choice(TokenizerName, "char", "char (code points), byte, or sentencepiece.")
+    tokenizer: str = choice(
+        TokenizerName, "char", "Tokenizer: char (code points), byte, or sentencepiece."
+    )
     min_count: int = integer(
         1,
         10**12,
@@ -236,7 +238,7 @@ class TextOptions(Reading):
         SplitName,
         None,
         "Hold out the end of the text (position), the last documents (document), or documents "
-        "chosen by a hash of their content (hash; pairs by that of their source).",
+        "chosen by a hash of their content (hash; for pairs, of their source).",
         panel=TEXT,
         shown="position; hash with --items and --pairs",
     )

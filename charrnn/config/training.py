@@ -95,15 +95,16 @@ class Regularizers(Options):
         0.0,
         1e3,
         0.0,
-        "TAR: weight of the mean square of their change from step to step, within an update.",
+        "TAR: weight of the mean square of the change of these outputs from step to step, within "
+        "an update.",
         panel=REGULARIZATION,
     )
     omega: float = number(
         0.0,
         1e3,
         0.0,
-        "Weight of the regularizer by Pascanu et al. that keeps gradient norms constant over "
-        "time; slow.",
+        "Weight of the regularizer of Pascanu et al. (2013), which keeps gradient norms constant "
+        "over time; slow.",
         panel=REGULARIZATION,
     )
     weight_decay: float = number(
@@ -189,7 +190,8 @@ class TrainOptions(TextOptions, Regularizers, Form):
         panel=TRAINING,
     )
     reset_at_documents: bool = switch(
-        "Reset the state at the start of each document: a file, or see --document-separator.",
+        "Reset the state at the start of each document, which is a file or what "
+        "--document-separator separates.",
         panel=TRAINING,
     )
     batch_size: int | None = integer(
@@ -218,17 +220,18 @@ class TrainOptions(TextOptions, Regularizers, Form):
         panel=TRAINING,
     )
     seed: int = integer(0, MAX_SEED, 1, "Seed of the initial weights and of dropout.")
-    device: str = device("auto", "auto, cpu, cuda or cuda:N.", auto=True)
+    device: str = device("auto", "Device: auto, cpu, cuda or cuda:N.", auto=True)
     precision: str = choice(
         PrecisionName,
         "auto",
-        "auto, float32, or bfloat16 (for matrix products only).",
+        "Precision: auto, float32, or bfloat16 (for matrix products only).",
         panel=RUN,
     )
     backend: str = choice(
         BackendName,
         "auto",
-        "auto, library (torch.nn), fused (compiled here) or reference (a plain loop).",
+        "What runs the layers: auto, library (torch.nn), fused (compiled here) or reference (a "
+        "plain loop).",
         renamed={"scaffold": "fused"},
         panel=RUN,
     )

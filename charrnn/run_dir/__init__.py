@@ -14,11 +14,13 @@ from charrnn.run_dir.find import (
     MODEL_VARIABLE,
     RUNS,
     choose_run_dir,
+    choose_seed_base,
     find_model,
     find_run,
     named,
-    new_path,
     runs_in,
+    seed_path,
+    seeds_of,
 )
 from charrnn.run_dir.folder import DIVERGED, INTERRUPTED, RunDir
 from charrnn.run_dir.models import in_words, read_model
@@ -34,13 +36,15 @@ __all__ = [
     "RunDir",
     "Starts",
     "choose_run_dir",
+    "choose_seed_base",
     "find_model",
     "find_run",
     "held_out",
     "in_words",
     "named",
-    "new_path",
     "read_dataset",
     "read_model",
     "runs_in",
+    "seed_path",
+    "seeds_of",
 ]

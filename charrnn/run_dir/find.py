@@ -13,7 +13,8 @@ from charrnn.run_dir.folder import CHECKPOINTS, RunDir
 
 RUNS = Path("runs")  # new runs are created here
 MODEL_VARIABLE = "CHARRNN_MODEL"  # names the model to use where none is given
-_SEED = re.compile(r"-seed\d+$")  # the end of the name of a run that was trained with --seeds
+# The end of the name of a run that was trained with --seeds.
+_SEED = re.compile(r"-seed([0-9]{1,19})$")
 
 
 def runs_in(folder: Path = RUNS) -> list[RunDir]:
@@ -133,10 +134,51 @@ def choose_run_dir(
     return run
 
 
+def choose_seed_base(corpus_name: str, out: Path | None, *, resume: bool = False) -> Path:
+    """Return how the folders of several seeds begin: `out`, or a new name in ./runs.
+
+    With `resume`, the default is that of the newest such run of that text, and `out` may be a name
+    in ./runs, or one of the runs.
+
+    Raises:
+        OptionError: `out` has no name, as the current folder.
+    """
+    if out is None:
+        runs = [run.path for run in runs_in() if _is_run_of(corpus_name, run.path.name)]
+        earlier = [path for path in runs if resume and _SEED.search(path.name)]
+        return _without_seed(earlier[-1]) if earlier else new_path(corpus_name)
+    if not out.name:
+        raise OptionError(f"--out {out} cannot begin the names of folders: give it a name")
+    if resume and not seeds_of(out):
+        out = _without_seed(out)
+        in_runs = RUNS / out
+        return in_runs if seeds_of(in_runs) and not seeds_of(out) else out
+    return out
+
+
+def seed_path(base: Path, seed: int) -> Path:
+    """Return the folder of the run that several seeds have for this one."""
+    return base.with_name(f"{base.name}-seed{seed}")
+
+
+def seeds_of(base: Path) -> list[int]:
+    """Return the seeds that have a run whose folder begins like this, in order."""
+    try:
+        names = [path.name for path in base.parent.iterdir()]
+    except OSError:
+        return []
+    seeds = [int(found[1]) for name in names if (found := _SEED.search(name))]
+    return sorted(seed for seed in set(seeds) if RunDir(seed_path(base, seed)).holds_run())
+
+
+def _without_seed(path: Path) -> Path:
+    return path.with_name(_SEED.sub("", path.name))
+
+
 def new_path(corpus_name: str) -> Path:
     """Return the first of ``runs/NAME-1``, ``-2``, ... that no run, and no run per seed, has."""
     try:
-        taken = {_SEED.sub("", path.name) for path in RUNS.iterdir()}
+        taken = {_without_seed(path).name for path in RUNS.iterdir()}
     except OSError:
         taken = set()
     numbered = (f"{corpus_name}-{number}" for number in itertools.count(1))

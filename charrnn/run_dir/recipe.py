@@ -92,19 +92,14 @@ def recipe(
     earlier = _find(run.config)
     if run.resume:
         raise OptionError("--resume continues a run with its own options: leave out --config")
-    config = earlier.read_config()
+    options, config = repeated(earlier, given), earlier.read_config()
     try:
-        options = _options(config)
         files = [_in_folder(earlier.path, str(name)) for name in config["files"]]
         notes = tuple(_differences(earlier.path, config))
-        run = replace(run, init_from=run.init_from or _start(earlier.path, config))
         in_dataset = is_dataset(Path(files[0]))
     except (KeyError, TypeError, AttributeError, IndexError, ValueError):
-        raise ModelError(f"{earlier.config} is damaged: train from the text itself") from None
-    cell = options.get("cell")
-    if "cell" not in given and is_own_cell(cell):
-        needed_cell.check_options(earlier.model, str(cell), None)
-    options = _overridden(options, given)
+        raise _damaged(earlier) from None
+    run = replace(run, init_from=run.init_from or start_model(earlier))
     if names or in_dataset:
         return Recipe(names or files, run, options, notes=notes)
     if run.valid or run.test:
@@ -113,6 +108,41 @@ def recipe(
             "train on, too"
         )
     return Recipe(files, run, options, earlier, notes)
+
+
+def repeated(run: RunDir, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that repeat a run, as far as the given ones do not override them.
+
+    Raises:
+        ModelError: the run's config.json is damaged.
+        OptionError: the run needs a cell that is not known.
+    """
+    try:
+        options = _options(run.read_config())
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise _damaged(run) from None
+    cell = options.get("cell")
+    if "cell" not in given and is_own_cell(cell):
+        needed_cell.check_options(run.model, str(cell), None)
+    return _overridden(options, given)
+
+
+def start_model(run: RunDir) -> Path | None:
+    """Return the model that a run started from, if it did.
+
+    Raises:
+        OptionError: an older charrnn did not note which one.
+    """
+    config = run.read_config()
+    if not config.get("init_from"):
+        return None
+    if not config.get("init_from_file"):
+        raise OptionError(f"{run.path} started from a model: name that with --init-from")
+    return Path(config["init_from_file"])
+
+
+def _damaged(run: RunDir) -> ModelError:
+    return ModelError(f"{run.config} is damaged: train from the text itself")
 
 
 def _in_folder(folder: Path, name: str) -> str:
@@ -140,19 +170,6 @@ def _reading(run: RunOptions, given: Mapping[str, Any]) -> dict[str, Any]:
     documents = {"items", "document_separator"}  # one decides the other
     names -= documents if documents & given.keys() else set()
     return {name: getattr(known, name) for name in names}
-
-
-def _start(path: Path, config: Mapping[str, Any]) -> Path | None:
-    """Return the model that a run started from, if it did.
-
-    Raises:
-        OptionError: an older charrnn did not note which one.
-    """
-    if not config.get("init_from"):
-        return None
-    if not config.get("init_from_file"):
-        raise OptionError(f"{path} started from a model: name that with --init-from")
-    return Path(config["init_from_file"])
 
 
 def _is_toml(path: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,17 @@ from charrnn.config import BUDGETS, TrainConfig, TrainOptions, is_own_cell
 from charrnn.errors import ModelError, OptionError
 from charrnn.model import needed_cell
 from charrnn.network.module import choose_device
-from charrnn.run_dir import RunDir, checkpoints, choose_run_dir, lock, run_text
+from charrnn.run_dir import (
+    RunDir,
+    checkpoints,
+    choose_run_dir,
+    find_model,
+    lock,
+    read_model,
+    run_text,
+)
 from charrnn.run_dir.checkpoints import Found
+from charrnn.run_dir.recipe import repeated, start_model
 from charrnn.storage import machine
 from charrnn.text import corpus
 from charrnn.text.corpus import Corpus
@@ -22,7 +31,7 @@ from charrnn.text.open import Texts
 from charrnn.training import process_settings, run_description, state
 from charrnn.training import resume_rules as change_rules
 from charrnn.training.control import Control
-from charrnn.training.events import Events, Notice, Planned
+from charrnn.training.events import Events, Notice, Planned, Result
 from charrnn.training.run import Run
 from charrnn.training.run_description import Past, Record
 from charrnn.training.setup import (
@@ -42,6 +51,7 @@ def resume(
     given: Mapping[str, Any],
     *,
     out: Path | None = None,
+    planned: RunDir | None = None,
     control: Control | None = None,
 ) -> Events:
     """Resume a run; without a checkpoint the training starts from the beginning.
@@ -50,6 +60,7 @@ def resume(
         texts: what the run was trained on.
         given: the options to change, by name.
         out: the run's folder; by default the newest run of the text in ``runs``.
+        planned: a run with the same options, in case that this one was never begun.
         control: when to stop, and when to save.
 
     Raises:
@@ -74,8 +85,38 @@ def resume(
             f"{run_dir.path} holds a finished run without a checkpoint, which cannot be "
             "resumed: use --force to replace it"
         )
-    yield Notice(f"{run_dir.path} has no checkpoint: training starts from the beginning")
-    yield from begin(run_dir, texts, TrainOptions(**given), control, replace_run=True)
+    planned = next((run for run in (run_dir, planned) if run and run.read_config()), None)
+    like = f", with the options of {planned.path}" if planned and planned != run_dir else ""
+    yield Notice(f"{run_dir.path} has no checkpoint: training starts from the beginning{like}")
+    options = TrainOptions(**(repeated(planned, given) if planned else given))
+    start = start_model(planned) if planned else None
+    model = read_model(find_model(start)) if start else None
+    control = replace(control, init_from=start)
+    yield from begin(run_dir, texts, options, control, model=model, replace_run=True)
+
+
+def finished(texts: Texts, given: Mapping[str, Any], run_dir: RunDir) -> Result | None:
+    """Return the result of a run that has used its budget, unless the given options change it.
+
+    Raises:
+        OptionError: the run is one of another text or network.
+    """
+    summary = run_dir.read_summary()
+    newest = next((each for each in checkpoints.found(run_dir) if isinstance(each, Found)), None)
+    if summary.get("stopped_by") not in BUDGETS or newest is None:
+        return None
+    try:
+        earlier = Record.parse(newest.state, str(newest.folder))
+    except ModelError:
+        return None
+    given = change_rules.validated(earlier, given)
+    data = make_dataset(_in_order(texts, run_dir), earlier.options)
+    change_rules.check(earlier, given, data, texts.words, str(run_dir.path))
+    if change_rules.changed(earlier, given)[-1]:
+        return None
+    known: dict[str, Any] = {field.name: summary.get(field.name) for field in fields(Result)}
+    known |= {"run_dir": str(run_dir.path), "model": str(run_dir.model)}  # it may have moved
+    return Result(**known)
 
 
 def _in_order(texts: Texts, run_dir: RunDir) -> Texts:

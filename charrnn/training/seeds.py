@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from charrnn.config import RunOptions, TrainOptions
 from charrnn.errors import DivergedError
-from charrnn.run_dir import INTERRUPTED, choose_run_dir, new_path
+from charrnn.run_dir import (
+    INTERRUPTED,
+    RunDir,
+    choose_run_dir,
+    choose_seed_base,
+    seed_path,
+    seeds_of,
+)
+from charrnn.run_dir.recipe import repeated
+from charrnn.text.open import Texts
 from charrnn.training.events import Result
+from charrnn.training.resume import finished
+
+Train: TypeAlias = Callable[[TrainOptions, Path, RunDir | None], Result]
 
 
 @dataclass(frozen=True)
@@ -22,11 +34,13 @@ class Seeds:
         asked: the number of trainings that were asked for.
         results: of those that ended, by seed; the last one may have been interrupted.
         diverged: the seeds whose training diverged.
+        out: how the folders of their runs begin.
     """
 
     asked: int
     results: dict[int, Result]
     diverged: tuple[int, ...] = ()
+    out: Path = Path()
 
     @property
     def finished(self) -> list[Result]:
@@ -61,38 +75,64 @@ class Seeds:
 
 
 def train_each(
-    train: Callable[[TrainOptions, Path], Result],
-    corpus_name: str,
+    train: Train,
+    texts: Texts,
     options: TrainOptions,
+    given: Mapping[str, Any],
     run: RunOptions,
     notify: Callable[[str], None],
 ) -> Seeds:
     """Train once for each seed, from the seed of `options` on, until one is interrupted.
 
+    All of them have the network and the rates that are planned for the first one. With
+    `run.resume` the first seed is that of the earlier runs; those that are finished are kept.
+
     Args:
-        train: trains with these options into this folder.
-        corpus_name: names the folders if `run.out` does not: ``runs/NAME-1-seed1`` and so on.
+        train: trains with these options into this folder; a run to be resumed that has no
+            checkpoint repeats the last argument.
+        texts: what to train on; their name is that of the folders if `run.out` does not name them:
+            ``runs/NAME-1-seed1`` and so on.
         options: what the user asked for.
+        given: the same by name, without what was left out.
         run: the number of seeds, and the beginning of the folders' names.
-        notify: called with a sentence about each training that diverged.
+        notify: called with sentences about trainings: what is kept, repeated or diverged.
 
     Raises:
         OptionError: a folder cannot be used; nothing has been trained then.
     """
-    number = run.seeds or 1
-    each = [replace(options, seed=options.seed + index) for index in range(number)]
-    base = run.out or new_path(corpus_name)
-    paths = [base.with_name(f"{base.name}-seed{one.seed}") for one in each]
-    folders = [choose_run_dir(corpus_name, path, force=run.force).path for path in paths]
+    name, number = texts.corpus.name, run.seeds or 1
+    base = choose_seed_base(name, run.out, resume=run.resume)
+    earlier = seeds_of(base) if run.resume and "seed" not in given else []
+    first = min(earlier, default=options.seed)
+    seeds = {each.seed: each for each in _with_seeds(options, first, number)}
+    folders = {
+        seed: choose_run_dir(name, seed_path(base, seed), force=run.force, resume=run.resume)
+        for seed in seeds
+    }
+    begun = [*folders.values()] if run.resume else []
     results: dict[int, Result] = {}
     diverged: list[int] = []
-    for one, folder in zip(each, folders, strict=True):
-        try:
-            results[one.seed] = train(one, folder)
-        except DivergedError as error:
-            notify(f"seed {one.seed} diverged: {error.message}")
-            diverged.append(one.seed)
+    for seed, folder in folders.items():
+        told = {**given, "seed": seed}
+        if run.resume and (kept := finished(texts, told, folder)):
+            notify(f"seed {seed} is finished: {folder.path} is kept")
+            results[seed] = kept
             continue
-        if results[one.seed].stopped_by == INTERRUPTED:
+        planned = next((each for each in begun if each.read_config()), None)
+        one = TrainOptions(**repeated(planned, told)) if planned else seeds[seed]
+        if planned and not run.resume:
+            notify(f"seed {seed} has the network and the rates of {planned.path}")
+        begun.append(folder)
+        try:
+            results[seed] = train(one, folder.path, planned)
+        except DivergedError as error:
+            notify(f"seed {seed} diverged: {error.message}")
+            diverged.append(seed)
+            continue
+        if results[seed].stopped_by == INTERRUPTED:
             break
-    return Seeds(number, results, tuple(diverged))
+    return Seeds(number, results, tuple(diverged), base)
+
+
+def _with_seeds(options: TrainOptions, first: int, number: int) -> Iterator[TrainOptions]:
+    return (replace(options, seed=first + index) for index in range(number))

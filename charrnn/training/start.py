@@ -176,6 +176,8 @@ def _setup(
     _check_pairs(options, data, model)
     options, kernel = choose_cell(options, data, device)
     made = make_plan(options, data, device, kernel, origin.get("characters"), pauses)
+    if model:
+        made = replace(made, reason="the size of the model to start from")
     return Setup(run_dir, data, options, made, device, kernel, origin)
 
 

@@ -99,12 +99,19 @@ def test_ctrl_c_ends_the_training_of_several_seeds_with_what_there_is(tiny: Run,
 
     assert done.code == 130
     assert "seeds    0 of 3 finished\n" in done.err
-    assert "--out run-seed4 --resume\n" in done.err
+    assert done.err.endswith(f"resume   charrnn train {tiny.text} --seeds 3 --out run --resume\n")
     told = done.json
     assert (told["asked"], told["finished"], told["mean_valid_nats"]) == (3, 0, None)
     (run,) = told["runs"]
     assert (run["seed"], run["run_dir"], run["stopped_by"]) == (4, "run-seed4", "interrupt")
     assert cli("runs", ".", "--json").json["runs"][0]["state"] == "stopped"
+
+    # The printed command goes on with all of them; here they need not go far.
+    words = ("--seeds", 3, "--out", "run", "--resume", "--steps", 2, "--json")
+    done = cli("train", tiny.text, *words)
+    assert "seeds    3 of 3 finished: valid " in done.err
+    assert [run["seed"] for run in done.json["runs"]] == [4, 5, 6]
+    assert done.json["spread_valid_nats"] > 0
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])

@@ -13,9 +13,11 @@ from charrnn.model.model_file import MODEL_NAME
 from charrnn.run_dir import (
     RunDir,
     choose_run_dir,
+    choose_seed_base,
     find_model,
     find_run,
     runs_in,
+    seeds_of,
 )
 
 
@@ -141,3 +143,25 @@ def test_resume_takes_the_newest_run_of_the_text(
     os.utime("runs/tiny-1/metrics.jsonl", (2000, 2000))
     assert choose_run_dir("tiny", None, resume=True).path == Path("runs/tiny-1")
     assert choose_run_dir("other", None, resume=True).path == Path("runs/other-1")
+
+
+def test_several_seeds_are_found_by_how_their_folders_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for age, name in enumerate(("tiny-1-seed10", "tiny-1-seed2", "tiny-2", "tiny-3-seed1")):
+        Path("runs", name).mkdir(parents=True)
+        metrics = Path("runs", name, "metrics.jsonl")
+        metrics.touch()
+        os.utime(metrics, (1000 - age, 1000 - age))
+    Path("runs/tiny-1-seed3").mkdir()  # empty
+    runs = Path("runs")
+    assert seeds_of(runs / "tiny-1") == [2, 10]
+    assert seeds_of(runs / "tiny-2") == seeds_of(Path("nowhere", "tiny")) == []
+    assert choose_seed_base("tiny", None) == runs / "tiny-4"
+    assert choose_seed_base("tiny", None, resume=True) == runs / "tiny-1"
+    assert choose_seed_base("other", None, resume=True) == runs / "other-1"
+    for name in ("tiny-1", "tiny-1-seed2", "runs/tiny-1", "runs/tiny-1-seed2"):
+        assert choose_seed_base("any", Path(name), resume=True) == runs / "tiny-1"
+    assert choose_seed_base("any", Path("tiny-1")) == Path("tiny-1")
+    assert choose_seed_base("any", Path("new"), resume=True) == Path("new")

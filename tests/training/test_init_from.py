@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from charrnn.generator import Generator
 from charrnn.model import model_file, parameters
 from charrnn.model.model_file import Model
 from charrnn.network.pair_module import PairRNN
+from charrnn.run_dir import RunDir
 from charrnn.text.pair_order import batch
 from charrnn.text.pairs import PairPart
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
@@ -263,6 +265,16 @@ def test_a_training_from_a_model_is_resumed_exactly(tmp_path: Path, make_model: 
     resume(text, {}, out=tmp_path / "cut")
     one, two = (tmp_path / name / "model.safetensors" for name in ("whole", "cut"))
     assert one.read_bytes() == two.read_bytes()
+
+    # Without a checkpoint it starts from the model again.
+    RunDir(tmp_path / "cut").write_config(
+        {**RunDir(tmp_path / "whole").read_config(), "init_from_file": str(tmp_path / "m")}
+    )
+    shutil.rmtree(tmp_path / "cut" / "checkpoints")
+    (tmp_path / "cut" / "summary.json").unlink()
+    resume(text, {}, out=tmp_path / "cut")
+    assert one.read_bytes() == two.read_bytes()
+    assert RunDir(tmp_path / "cut").read_config()["init_from_file"] == str(tmp_path / "m")
 
 
 def test_a_resumed_run_takes_no_other_model(tmp_path: Path, make_model: MakeModel) -> None:

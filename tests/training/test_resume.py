@@ -204,9 +204,10 @@ def test_without_a_checkpoint_it_starts_over_with_a_notice(tmp_path: Path, whole
     with pytest.raises(Killed):
         _train(tmp_path / "run", Watching(kill_at=4))
     watching = Watching()
-    _resume(tmp_path / "run", watching, **SMALL)
-    assert "has no checkpoint: training starts from the beginning" in watching.notices[0]
-    assert _same(tmp_path / "run", whole)
+    _resume(tmp_path / "run", watching)  # with the options that it was started with
+    assert watching.notices[0].endswith("has no checkpoint: training starts from the beginning")
+    assert _metrics(tmp_path / "run") == _metrics(whole)
+    assert (tmp_path / "run" / MODEL_NAME).read_bytes() == (whole / MODEL_NAME).read_bytes()
 
 
 def test_a_run_that_ended_without_checkpoints_is_not_overwritten(

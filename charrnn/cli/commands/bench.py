@@ -67,7 +67,7 @@ def bench_prepare(
     options: PreparationBench,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the speed of preparing a text with wc -m and a plain script; train on it.
+    """Compare the speed of preparing a text with wc -m and a plain script, then train on it.
 
     Each command is timed as a whole process, from start to end. Memory is the peak of a process in
     MB (on Linux RssAnon, without mapped files); 'a tenth' is our peak for a tenth of the text. The

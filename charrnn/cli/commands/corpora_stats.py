@@ -27,7 +27,8 @@ READ = ("encoding", "errors", "newline", "include", "exclude", "pairs", "max_unp
 @configured
 def stats(
     corpus: Annotated[
-        list[str], typer.Argument(help="Text files, folders, - for standard input, or a name.")
+        list[str],
+        typer.Argument(help="Text files, folders, - for standard input, or a named corpus."),
     ],
     reading: Annotated[Reading, Only(*READ, panel="")],
     symbols: Annotated[
@@ -40,7 +41,7 @@ def stats(
     The end of the text is held out as in training. n-gram models, which count the characters that
     follow the last 0 to 5, are fitted to the rest and scored on it: a network must do better. The
     last lines show the plan of 'charrnn train', as far as this machine's speed does not matter.
-    Of pairs, lengths and targets are described.
+    With --pairs, it describes lengths and targets instead.
     """
     from charrnn.text import profile
 

@@ -46,10 +46,10 @@ def evaluate(
 ) -> None:
     """Score a text: nats and bits per character, bits per byte.
 
-    The text is read as that of the training was: with its line ends, and each document by itself
-    if the model was trained so. It is read in order with the state carried over, in at most 32
-    streams that each warm up on the 512 characters before them. 'windows of 256' start from the
-    zero state, as nanoGPT does. With --weights the loss by rounding is shown as well. With
+    The text is read like the training text: with the same line ends, and each document by itself
+    if the model was trained that way. It is read in order with the state carried over, in at most
+    32 streams that each warm up on the 512 characters before them. 'windows of 256' start from the
+    zero state, as in nanoGPT. With --weights, the loss due to rounding is shown as well. With
     --dynamic (dynamic evaluation) the text is one stream, and the model trains on each 32 tokens
     after they were scored; the result cannot be compared with the others, and the model file stays
     as it is.

@@ -34,7 +34,7 @@ def fill(
         str | None,
         typer.Argument(
             metavar="TEXT",
-            help="A text with gaps, such as 'to ___ or not to be', as --prompt.",
+            help="A text with gaps, such as 'to ___ or not to be'; the same as --prompt.",
             show_default="the text that is piped in, if any",
         ),
     ] = None,
@@ -48,7 +48,7 @@ def fill(
     """Fill the gaps of a text with a model that was trained with --fill.
 
     Gaps are filled one after the other, from left to right: each by what beam search finds most
-    probable between the text on its left and on its right, or at random with --temperature. What is
+    probable between the text on its left and on its right, or at random with --temperature. Text
     far from a gap is not read.
     """
     check_prompt(text, start)

@@ -31,7 +31,7 @@ def info(
 ) -> None:
     """Show a model: its architecture, its tokens, what it was trained on and how far it got.
 
-    Of several models it shows key figures and what differs, side by side.
+    For several models, it shows key figures and what differs, side by side.
     """
     from charrnn.run_dir import find_model, read_model
 

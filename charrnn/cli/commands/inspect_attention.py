@@ -25,14 +25,16 @@ def inspect_attention(
     start: Annotated[PromptOptions, Only("source")],
     target: Annotated[
         str | None,
-        typer.Option(help="What is written.", show_default="the answer that beam search finds"),
+        typer.Option(
+            help="The answer to look at.", show_default="the answer that beam search finds"
+        ),
     ] = None,
     output: PageOutput,
 ) -> None:
     """Show which part of a source a model attends to before each token of its answer.
 
-    Each row is a token that is written, each column one of the source; the darker a cell, the more
-    of the attention the token of the source gets.
+    Each row is a token of the answer, each column a token of the source; the darker a cell, the
+    more attention that token of the source gets.
     """
     from charrnn.cli.display.attention_page import attention_page
     from charrnn.inspection.attention import alignment

@@ -44,7 +44,8 @@ def plot(
 ) -> None:
     """Draw the loss, gradient norm, learning rate and speed of one run, or of several to compare.
 
-    A run can be drawn while it trains. Drawing needs the optional packages of 'plot'; CSV does not.
+    A run can be drawn while it trains. Drawing needs the packages of the extra 'plot'; CSV does
+    not.
     """
     from charrnn.run_dir import find_run
 

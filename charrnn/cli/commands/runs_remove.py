@@ -27,7 +27,7 @@ def remove_runs(
 ) -> None:
     """Remove runs that are not training: what charrnn wrote into their folders, and no other file.
 
-    Without a terminal that can be asked, give --yes.
+    It asks before each one; without a terminal to ask on, give --yes.
     """
     from charrnn.cli.display import run_table
     from charrnn.run_dir import RunDir, named, removal

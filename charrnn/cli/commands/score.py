@@ -38,11 +38,11 @@ def score(
 ) -> None:
     r"""Show how much a text surprises a model, and where.
 
-    The text is read as that of the training was: with its line ends, and document by document if
-    the model was trained so. Each document is read from its start by itself, as 'charrnn eval
+    The text is read like the training text: with the same line ends, and document by document if
+    the model was trained that way. Each document is read from its start by itself, as 'charrnn eval
     --exact' does; a line is scored in the context of its document. Rankings are by bits per
-    character, highest first. To rank unrelated lines, use --document-separator '\n'. Of pairs it is
-    the targets that are scored, each given its source, without their ends.
+    character, highest first. To rank unrelated lines, use --document-separator '\n'. Of pairs, the
+    targets are scored, each given its source and without its end.
     """
     from charrnn.cli.display.surprisal_page import surprisal_page
     from charrnn.cli.display.surprisal_report import show, show_score

@@ -16,6 +16,7 @@ from charrnn.cli.texts import OptionalCorpus, texts_for
 from charrnn.config import TrainOptions, from_json
 
 if TYPE_CHECKING:
+    from charrnn.run_dir import RunDir
     from charrnn.training.control import Control
     from charrnn.training.events import Events
 
@@ -50,9 +51,12 @@ def train(
     from charrnn.training.signals import Signals
     from charrnn.training.start import start
 
-    def begin(options: TrainOptions, out: Path | None, control: Control) -> Events:
+    def begin(
+        options: TrainOptions, out: Path | None, control: Control, planned: RunDir | None = None
+    ) -> Events:
         if run.resume:
-            return resume(texts, asked.options, out=out, control=control)
+            told = {**asked.options, "seed": options.seed} if run.seeds else asked.options
+            return resume(texts, told, out=out, planned=planned, control=control)
         return start(texts, options, out=out, force=run.force, model=model, control=control)
 
     failed = False
@@ -61,7 +65,7 @@ def train(
         if run.dry_run:
             fields = trainings.plan(options)
         elif run.seeds:
-            several = trainings.train_seeds(texts.corpus.name, options)
+            several = trainings.train_seeds(texts, options, asked.options)
             fields, failed = several.to_json(), bool(several.diverged)
         else:
             fields = asdict(trainings.train(options, run.out))

@@ -36,7 +36,7 @@ class OutputOptions(Options):
     separator: str | None = string(
         None,
         r"End each of several texts with this; escapes such as \n and \x00 work.",
-        shown="a line's end after texts of one line, a blank line, or a header on a terminal",
+        shown="a line feed after texts of one line, else a blank line; on a terminal a header",
         parse=unescape,
     )
     novelty: bool = switch(
@@ -90,7 +90,7 @@ class SampleOutput(OutputOptions):
     """Where random texts go, and which of them."""
 
     new: bool = switch(
-        "Leave out texts that are in the training text; of a list, those that are an entry."
+        "Leave out texts that occur in the training text; for a list, those that are items of it."
     )
 
     @property

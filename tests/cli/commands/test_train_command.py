@@ -252,6 +252,7 @@ def test_a_trained_network_is_fine_tuned_by_a_plan_of_its_own(cli: Cli, tiny: Ru
     start = ("train", "new.txt", "--init-from", tiny.model, "--backend", "library")
     done = cli(*start, "--out", "planned", "--epochs", 4)
     assert "training fine-tuning for 4 epochs, " in done.err
+    assert " parameters (the size of the model to start from)\n" in done.err
     train = described(cli.folder / "planned")["train"]
     assert train["learning_rate"] == pytest.approx(7 / 32 / 8, rel=0.01)
     assert (
