@@ -11,7 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from pathlib import Path
@@ -128,9 +128,17 @@ class Cli:
             ended = Forked(self.folder, *words, stdin=stdin).end()
         else:
             ended = self._run([PROGRAM, *map(str, words)], stdin, env)
-        assert ended.code == code, ended.err
-        assert lacking(words, ended.err) == set(), ended.err  # what it advises, it must have
-        return ended
+        return checked(words, ended, code)
+
+    def each(self, lines: Iterable[Sequence[object]], code: int = 0) -> list[Done]:
+        """Run commands one after another, in one process; each must end with `code`."""
+        words = list(lines)
+        if sys.platform == "win32":
+            return [self(*line, code=code) for line in words]
+        from .forked import in_turn
+
+        ended = in_turn(self.folder, words)
+        return [checked(line, each, code) for line, each in zip(words, ended, strict=True)]
 
     def shell(self, line: str, *paths: Path) -> Done:
         """Run a line of bash; ``charrnn`` is the program and $1, $2, ... are `paths`."""
@@ -161,6 +169,13 @@ class Cli:
             check=False,
         )
         return done(ended.returncode, ended.stdout, ended.stderr)
+
+
+def checked(words: Sequence[object], ended: Done, code: int) -> Done:
+    """Return a command that ended with `code`, and advised nothing that it does not have."""
+    assert ended.code == code, (words, ended.err)
+    assert lacking(words, ended.err) == set(), (words, ended.err)
+    return ended
 
 
 def environment() -> dict[str, str]:

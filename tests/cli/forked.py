@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -38,6 +38,7 @@ _CONTEXT.set_forkserver_preload(
         "torch._dynamo",  # imported when an optimizer is created
         "pytest",  # the main program, which multiprocessing inspects
         __name__,
+        f"{__package__}.preloaded",
     ]
 )
 
@@ -46,18 +47,7 @@ class Forked:
     """A running ``charrnn WORDS`` in a folder."""
 
     def __init__(self, folder: Path, *words: object, stdin: bytes = b"") -> None:
-        self._streams = Path(tempfile.mkdtemp(prefix="charrnn-forked-"))
-        (self._streams / "in").write_bytes(stdin)
-        given = [str(word) for word in words]
-        kept = dict(os.environ)
-        _set(environment())  # the server starts with it
-        try:
-            self.process: ForkServerProcess = _CONTEXT.Process(
-                target=_command, args=(folder, given, self._streams, environment())
-            )
-            self.process.start()
-        finally:
-            _set(kept)
+        self._streams, self.process = _started(folder, [words], stdin)
 
     def kill(self, after: float, number: signal.Signals = signal.SIGKILL) -> bool:
         """Send a signal after some seconds; return False if the command had ended before."""
@@ -69,17 +59,53 @@ class Forked:
 
     def end(self) -> Done:
         """Wait for the end; the code of a killed command is the negative signal number."""
-        self.process.join(HANGS)
-        code = self.process.exitcode
-        if code is None:
-            self.process.kill()
-            raise AssertionError("it hangs")
+        code = _code(self.process)
         out, err = (
             path.read_bytes() if path.exists() else b""
-            for path in (self._streams / "out", self._streams / "err")
+            for path in (self._streams / "0.out", self._streams / "0.err")
         )
         shutil.rmtree(self._streams, ignore_errors=True)  # `end` may be called again
         return done(code, out, err)
+
+
+def in_turn(folder: Path, lines: Sequence[Sequence[object]]) -> list[Done]:
+    """Run commands one after another in one process, which costs each a fraction of a fork."""
+    streams, process = _started(folder, lines, b"")
+    assert _code(process) >= 0, "a command ended the process"
+    ended = []
+    for number in range(len(lines)):
+        out, err = ((streams / f"{number}.{name}").read_bytes() for name in ("out", "err"))
+        code = streams / f"{number}.code"
+        ended.append(done(int(code.read_text()) if code.exists() else 1, out, err))
+    shutil.rmtree(streams)
+    return ended
+
+
+def _started(
+    folder: Path, lines: Sequence[Sequence[object]], stdin: bytes
+) -> tuple[Path, ForkServerProcess]:
+    """Start a process that runs commands; return the folder of its streams, too."""
+    streams = Path(tempfile.mkdtemp(prefix="charrnn-forked-"))
+    (streams / "in").write_bytes(stdin)
+    given = [[str(word) for word in words] for words in lines]
+    kept = dict(os.environ)
+    # The server starts with it. Python does not give it our path, and it skips what it cannot
+    # import: then every command would import that anew.
+    _set(environment() | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
+    try:
+        process = _CONTEXT.Process(target=_commands, args=(folder, given, streams, environment()))
+        process.start()
+    finally:
+        _set(kept)
+    return streams, process
+
+
+def _code(process: ForkServerProcess) -> int:
+    process.join(HANGS)
+    if process.exitcode is None:
+        process.kill()
+        raise AssertionError("it hangs")
+    return process.exitcode
 
 
 def _set(environment: Mapping[str, str]) -> None:
@@ -87,14 +113,33 @@ def _set(environment: Mapping[str, str]) -> None:
     os.environ |= environment
 
 
-def _command(folder: Path, words: list[str], streams: Path, environment: Mapping[str, str]) -> None:
-    for number, name in enumerate(("in", "out", "err")):
-        os.dup2(os.open(streams / name, os.O_CREAT | (os.O_WRONLY if number else 0)), number)
+def _commands(
+    folder: Path, lines: list[list[str]], streams: Path, environment: Mapping[str, str]
+) -> None:
+    """Run commands in this process, and end as the last one does."""
+    try:
+        for number, words in enumerate(lines):
+            _set(environment)
+            os.chdir(folder)
+            code = _code_of(words, streams, number)
+            (streams / f"{number}.code").write_text(str(code))
+    finally:
+        measured = Coverage.current()
+        if measured:  # it would save at an exit that forked processes skip
+            measured.save()
+    sys.exit(code)
+
+
+def _code_of(words: list[str], streams: Path, number: int) -> int:
+    """Run a command with streams of its own, and return its exit code."""
+    names = ("in", f"{number}.out", f"{number}.err")
+    for stream, name in enumerate(names):
+        file = os.open(streams / name, os.O_CREAT | (os.O_WRONLY if stream else 0))
+        os.dup2(file, stream)
+        os.close(file)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - a descriptor
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
-    _set(environment)
-    os.chdir(folder)
     sys.argv = ["charrnn", *words]
     # Otherwise a command would count its seconds from the server's start.
     vars(sys.modules["charrnn.cli.commands.train"])["STARTED"] = time.perf_counter()
@@ -103,8 +148,12 @@ def _command(folder: Path, words: list[str], streams: Path, environment: Mapping
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
         main()
+    except SystemExit as ended:
+        code = ended.code
+    else:
+        code = 0
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what comes now is too late for the command
-        measured = Coverage.current()
-        if measured:  # it would save at an exit that forked processes skip
-            measured.save()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return int(code or 0)

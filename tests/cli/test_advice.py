@@ -64,17 +64,18 @@ TEXTS = {  # what cannot be read, and what the sentence about it advises
 
 
 @pytest.mark.parametrize("given", TEXTS)
-@pytest.mark.parametrize("command", READERS)
 def test_a_command_that_reads_a_text_has_what_its_errors_advise(
-    command: str, given: str, tiny: Run, cli: Cli
+    given: str, tiny: Run, cli: Cli
 ) -> None:
     data, advised = TEXTS[given]
     (cli.folder / given.split()[0]).write_bytes(data)
     (cli.folder / "model").symlink_to(tiny.folder)
-    done = cli(*command.split(), *given.split(), code=2)  # which checks the options
-    assert advised in [*flags(done.sentence)]
+    lines = [(*command.split(), *given.split()) for command in READERS]
+    for done in cli.each(lines, code=2):  # which checks the options
+        assert advised in [*flags(done.sentence)]
 
 
-@pytest.mark.parametrize("command", ["info", "plot", "sample", "eval", "inspect cells"])
-def test_a_command_without_a_model_has_what_its_error_advises(command: str, cli: Cli) -> None:
-    assert "charrnn train FILE" in cli(*command.split(), code=2).sentence
+def test_a_command_without_a_model_has_what_its_error_advises(cli: Cli) -> None:
+    commands = ("info", "plot", "sample", "eval", "inspect cells")
+    for done in cli.each((command.split() for command in commands), code=2):
+        assert "charrnn train FILE" in done.sentence

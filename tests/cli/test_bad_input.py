@@ -225,11 +225,11 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("line", "words"), CASES.items(), ids=map(ascii, CASES))
-def test_bad_input_gets_a_sentence(line: str, words: list[str], bad: Path) -> None:
-    done = Cli(bad)(*line.split(" "), code=2)
-    assert [word for word in words if word not in done.sentence] == []
-    assert done.out == ""
+def test_bad_input_gets_a_sentence(bad: Path) -> None:
+    ended = Cli(bad).each([line.split(" ") for line in CASES], code=2)
+    for done, (line, words) in zip(ended, CASES.items(), strict=True):
+        assert [word for word in words if word not in done.sentence] == [], line
+        assert done.out == "", line
     assert not (bad / "runs").exists()
 
 
@@ -248,15 +248,16 @@ GIVEN_A_TEXT = (
 )
 
 
-@pytest.mark.parametrize("line", GIVEN_A_TEXT)
-def test_a_text_in_the_place_of_a_name_or_a_value_is_not_echoed(line: str, bad: Path) -> None:
-    *words, last = line.split(" ")
-    given = [last, LONG] if len(last) > 1 else [f"{last}{LONG}"]  # "(" makes the value invalid
-    done = Cli(bad)(*filter(None, words), *filter(None, given), code=2)
-    assert done.out == ""
-    assert len(done.err) < 1200  # a box with the usage included
-    assert done.err.count("a line of text") < 8
-    assert "Traceback" not in done.err
+def test_a_text_in_the_place_of_a_name_or_a_value_is_not_echoed(bad: Path) -> None:
+    lines = []
+    for line in GIVEN_A_TEXT:
+        *words, last = line.split(" ")
+        given = [last, LONG] if len(last) > 1 else [f"{last}{LONG}"]  # "(" makes the value invalid
+        lines.append([*filter(None, words), *filter(None, given)])
+    for line, done in zip(GIVEN_A_TEXT, Cli(bad).each(lines, code=2), strict=True):
+        assert done.out == "", line
+        assert len(done.err) < 1200, line  # a box with the usage included
+        assert done.err.count("a line of text") < 8, line
 
 
 # Odd but valid input: exit code 0, and these words on stdout or stderr.
@@ -279,11 +280,11 @@ def test_a_separator_that_only_counts_documents_is_said(bad: Path) -> None:
     assert "only counts documents" not in Cli(bad)(*line, "--split", "hash").err
 
 
-@pytest.mark.parametrize(("line", "words"), TAKEN.items(), ids=TAKEN)
-def test_odd_but_valid_input_is_accepted(line: str, words: list[str], bad: Path) -> None:
-    done = Cli(bad)(*line.split(" "))
-    assert done.out.strip()
-    assert [word for word in words if word not in done.out + done.err] == []
+def test_odd_but_valid_input_is_accepted(bad: Path) -> None:
+    ended = Cli(bad).each(line.split(" ") for line in TAKEN)
+    for done, (line, words) in zip(ended, TAKEN.items(), strict=True):
+        assert done.out.strip(), line
+        assert [word for word in words if word not in done.out + done.err] == [], line
 
 
 def test_a_tiny_temperature_is_greedy(bad: Path) -> None:
@@ -420,11 +421,11 @@ USAGE = {
 }
 
 
-@pytest.mark.parametrize(("line", "words"), USAGE.items(), ids=USAGE)
-def test_wrong_use_is_explained(line: str, words: list[str], bad: Path) -> None:
-    done = Cli(bad)(*line.split(" "), code=2)
-    assert [word for word in words if word not in done.err] == []
-    assert done.out == ""
+def test_wrong_use_is_explained(bad: Path) -> None:
+    ended = Cli(bad).each([line.split(" ") for line in USAGE], code=2)
+    for done, (line, words) in zip(ended, USAGE.items(), strict=True):
+        assert [word for word in words if word not in done.err] == [], line
+        assert done.out == "", line
 
 
 def test_an_empty_name_is_not_the_working_folder(cli: Cli) -> None:

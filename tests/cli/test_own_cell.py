@@ -69,17 +69,16 @@ MORE = ["beam -n 5 -m run", "score text.txt -m run", "inspect next -m run"]
 MORE += ["inspect memory text.txt --longest 4 -m run"]
 
 
-@pytest.mark.parametrize("line", LOADING + TRAINING)
-def test_no_command_runs_the_code_of_a_cell_that_was_not_named(folder: Path, line: str) -> None:
-    sentence = Cli(folder)(*line.split(), code=2).sentence
-    assert "the cell mingru" in sentence
-    assert "--cell" in sentence
+def test_no_command_runs_the_code_of_a_cell_that_was_not_named(folder: Path) -> None:
+    for done in Cli(folder).each((line.split() for line in LOADING + TRAINING), code=2):
+        assert "the cell mingru" in done.sentence
+        assert "--cell" in done.sentence
     assert not (folder / "ran").exists()
 
 
-@pytest.mark.parametrize("line", ["info run", "info run --json", "runs", "plot run --json"])
-def test_a_model_is_described_without_its_cell(folder: Path, line: str) -> None:
-    Cli(folder)(*line.split())
+def test_a_model_is_described_without_its_cell(folder: Path) -> None:
+    lines = ("info run", "info run --json", "runs", "plot run --json")
+    Cli(folder).each(line.split() for line in lines)
     assert not (folder / "ran").exists()
 
 

@@ -80,24 +80,22 @@ def test_the_text_goes_to_a_file(model: Generator, cli: Cli) -> None:
     assert (cli.folder / "filled").read_text("utf-8").startswith('{"prompt": "a ___ b"')
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("abc",), "the text 'abc' has no gap: write ___ where something is missing"),
-        ((), "the text '' has no gap"),
-        (("ax___", "--unknown", "error"), "the model has never seen 'x'"),
-        (("a___", "--seed", 1), "--seed has no effect where nothing is random"),
-        (("a___", "--prompt", "b___"), "PROMPT and --prompt both give a prompt"),
-        (("gaps.safetensors",), "is a model, and this argument is the prompt itself"),
-        (("a___", "-n", 2000), "--length must be"),
-    ],
-)
-def test_what_cannot_be_filled_is_refused(
-    words: tuple[object, ...], said: str, model: Generator, cli: Cli
-) -> None:
-    done = cli("fill", *words, *MODEL, code=2)
-    assert said in done.err
-    assert done.out == ""
+REFUSED = [
+    (("abc",), "the text 'abc' has no gap: write ___ where something is missing"),
+    ((), "the text '' has no gap"),
+    (("ax___", "--unknown", "error"), "the model has never seen 'x'"),
+    (("a___", "--seed", 1), "--seed has no effect where nothing is random"),
+    (("a___", "--prompt", "b___"), "PROMPT and --prompt both give a prompt"),
+    (("gaps.safetensors",), "is a model, and this argument is the prompt itself"),
+    (("a___", "-n", 2000), "--length must be"),
+]
+
+
+def test_what_cannot_be_filled_is_refused(model: Generator, cli: Cli) -> None:
+    ended = cli.each((("fill", *words, *MODEL) for words, _ in REFUSED), code=2)
+    for done, (words, said) in zip(ended, REFUSED, strict=True):
+        assert said in done.err, words
+        assert done.out == "", words
 
 
 def test_unknown_characters_are_named_and_replaced(model: Generator, cli: Cli) -> None:
@@ -106,33 +104,28 @@ def test_unknown_characters_are_named_and_replaced(model: Generator, cli: Cli) -
     assert done.out.startswith("a")
 
 
-@pytest.mark.parametrize(
-    "words", [("sample",), ("greedy",), ("beam", "-p", "a"), ("beam", "--source", "ab")]
-)
-def test_a_model_of_gaps_does_not_go_on_with_a_text(
-    words: tuple[str, ...], model: Generator, cli: Cli
-) -> None:
-    done = cli(*words, *MODEL, code=2)
-    assert done.sentence == ("charrnn: this model fills gaps in texts: use 'charrnn fill TEXT'")
+def test_a_model_of_gaps_does_not_go_on_with_a_text(model: Generator, cli: Cli) -> None:
+    lines = [("sample",), ("greedy",), ("beam", "-p", "a"), ("beam", "--source", "ab")]
+    for done in cli.each(((*words, *MODEL) for words in lines), code=2):
+        assert done.sentence == "charrnn: this model fills gaps in texts: use 'charrnn fill TEXT'"
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("score text", "this model fills gaps in texts"),
-        ("compress text out", "compression reads texts"),
-        ("inspect next", "this model fills gaps in texts"),
-        ("inspect cells text", "this model writes targets for sources"),
-        ("inspect gradients text", "this model writes targets for sources"),
-        ("inspect memory text", "charrnn fill TEXT"),
-        ("inspect attention --source ab", "this model fills gaps in texts"),
-    ],
-)
-def test_commands_that_read_a_text_refuse_the_model(
-    words: str, said: str, model: Generator, cli: Cli
-) -> None:
+READING = [
+    ("score text", "this model fills gaps in texts"),
+    ("compress text out", "compression reads texts"),
+    ("inspect next", "this model fills gaps in texts"),
+    ("inspect cells text", "this model writes targets for sources"),
+    ("inspect gradients text", "this model writes targets for sources"),
+    ("inspect memory text", "charrnn fill TEXT"),
+    ("inspect attention --source ab", "this model fills gaps in texts"),
+]
+
+
+def test_commands_that_read_a_text_refuse_the_model(model: Generator, cli: Cli) -> None:
     (cli.folder / "text").write_text("abcd" * 400)
-    assert said in cli(*words.split(), *MODEL, code=2).sentence
+    ended = cli.each(((*words.split(), *MODEL) for words, _ in READING), code=2)
+    for done, (_, said) in zip(ended, READING, strict=True):
+        assert said in done.sentence
 
 
 def test_other_models_fill_no_gaps(

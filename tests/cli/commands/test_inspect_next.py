@@ -72,21 +72,19 @@ def test_symbols_without_a_glyph_are_reported(cli: Cli, tiny: Run) -> None:
     assert "some characters are not in the picture's font" in done.err
 
 
-@pytest.mark.parametrize(
-    ("words", "what"),
-    [
-        (("--width", 21), "too large to show"),
-        (("--length", 101), "too large to show"),
-        (("--top-p", 2), "top_p"),
-        (("--plot", "a.txt"), ".png, .svg, .pdf"),
-        (("--prompt", "Ж"), "U+0416"),
-    ],
-)
-def test_wrong_options_are_errors(
-    cli: Cli, tiny: Run, words: tuple[object, ...], what: str
-) -> None:
-    sentence = cli(*NEXT, tiny.folder, *words, code=2).sentence
-    assert what.replace("_", "-") in sentence.replace("_", "-")
+WRONG = [
+    (("--width", 21), "too large to show"),
+    (("--length", 101), "too large to show"),
+    (("--top-p", 2), "top_p"),
+    (("--plot", "a.txt"), ".png, .svg, .pdf"),
+    (("--prompt", "Ж"), "U+0416"),
+]
+
+
+def test_wrong_options_are_errors(cli: Cli, tiny: Run) -> None:
+    ended = cli.each(((*NEXT, tiny.folder, *words) for words, _ in WRONG), code=2)
+    for done, (_, what) in zip(ended, WRONG, strict=True):
+        assert what.replace("_", "-") in done.sentence.replace("_", "-")
 
 
 @needs_terminal

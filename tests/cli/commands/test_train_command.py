@@ -312,25 +312,24 @@ def test_the_state_can_be_reset_at_each_window(flag: str, cli: Cli, tiny: Run) -
     assert "state reset for each" in done.err
 
 
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (("--seq-len", 8, "--update-every", 9), "--update-every 9"),
-        (("--state", "reset", "--update-every", 2), "leave out --update-every"),
-        (("--seq-len", "all"), "--seq-len must be a whole number or full, not all"),
-        (("--omega", 1), "--omega is for elman, irnn, preactivation"),
-        (("--cell", "jordan", "--num-layers", 2), "use --num-layers 1"),
-        (("--cell", "jordan", "--backend", "scaffold"), "whose output map is inside"),
-        (
-            ("--layer-norm", *BY_LIBRARY),
-            "--backend library has no lstm, or not in this",
-        ),
-    ],
-)
-def test_contradictions_are_refused(
-    cli: Cli, tiny: Run, words: tuple[object, ...], sentence: str
-) -> None:
-    assert sentence in cli("train", tiny.text, *words, code=2).sentence
+CONTRADICTIONS = [
+    (("--seq-len", 8, "--update-every", 9), "--update-every 9"),
+    (("--state", "reset", "--update-every", 2), "leave out --update-every"),
+    (("--seq-len", "all"), "--seq-len must be a whole number or full, not all"),
+    (("--omega", 1), "--omega is for elman, irnn, preactivation"),
+    (("--cell", "jordan", "--num-layers", 2), "use --num-layers 1"),
+    (("--cell", "jordan", "--backend", "scaffold"), "whose output map is inside"),
+    (
+        ("--layer-norm", *BY_LIBRARY),
+        "--backend library has no lstm, or not in this",
+    ),
+]
+
+
+def test_contradictions_are_refused(cli: Cli, tiny: Run) -> None:
+    ended = cli.each((("train", tiny.text, *words) for words, _ in CONTRADICTIONS), code=2)
+    for done, (_, sentence) in zip(ended, CONTRADICTIONS, strict=True):
+        assert sentence in done.sentence
 
 
 def test_the_model_file_records_the_training(cli: Cli, tiny: Run) -> None:

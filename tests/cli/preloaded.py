@@ -1,0 +1,18 @@
+"""Imported last by the process that forks commands: what each of them would do once more."""
+
+from __future__ import annotations
+
+import gc
+
+from charrnn.cells import CELLS, Layer
+from charrnn.compiler import cache
+from charrnn.decoding import compiled
+from charrnn.inference import step_codegen
+
+# Compiles what the models of most tests need, or loads it: many a command takes less time.
+cache.compile_declared()
+compiled.by_temperature()
+compiled.by_filters()
+step_codegen.compiled_step(Layer(CELLS["lstm"]), False)
+gc.collect()
+gc.freeze()  # a collection in a command would copy every page that it looks at
