@@ -46,8 +46,11 @@ def _datasets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         os.environ["CHARRNN_DATASETS"] = before
 
 
-hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
-hypothesis.settings.load_profile("repeatable")
+# The same few examples in every run; in the long form many, and others each time.
+hypothesis.settings.register_profile(
+    "few", max_examples=30, derandomize=True, deadline=None, database=None
+)
+hypothesis.settings.register_profile("many", max_examples=1000, deadline=None, database=None)
 
 
 def _untraced(compile_: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,10 +68,52 @@ def _untraced(compile_: Callable[..., Any]) -> Callable[..., Any]:
 
 
 numba.core.compiler.compile_extra = _untraced(numba.core.compiler.compile_extra)
+_tracer: Any = None  # of coverage
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtestloop() -> Iterator[object]:
+    """Let coverage trace tests and fixtures alone: all else in Python would be slower, too."""
+    global _tracer
+    _tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(_tracer)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup() -> Iterator[object]:
+    before = sys.gettrace()
+    sys.settrace(_tracer)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Iterator[object]:
+    sys.settrace(_tracer)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="the long form of tests that repeat")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    hypothesis.settings.load_profile("many" if config.getoption("soak") else "few")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only the long form tries."""
+    if not config.getoption("soak"):
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
 
 
 @pytest.fixture(scope="session")

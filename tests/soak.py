@@ -1,8 +1,9 @@
 """Try everything that can go wrong with a run, many times: ``python tests/soak.py --minutes 30``.
 
-The tests of kills, signals, failing disks and damaged files run in their long form; then
-`tests/fuzz.py` makes untrusted files for the given minutes. A table on stdout says what was tried,
-how often, and how often something was lost; the exit code is 1 if anything was.
+Every test that has a long form runs in it: those of kills, signals, failing disks and damaged
+files, properties of random examples, and networks of every form. Then `tests/fuzz.py` makes
+untrusted files for the given minutes. A table on stdout says what was tried, how often, and how
+often something was lost; the exit code is 1 if anything was.
 """
 
 from __future__ import annotations
@@ -17,12 +18,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-LONG = (
-    "cli/commands/test_resume_command.py",
-    "training/test_disk_faults.py",
-    "run_dir/test_checkpoints.py",
-    "model/test_model_file.py",
-)
+LONG_FORMS = {"times", "report_trials"}  # the fixtures of tests that have one
 UNTRUSTED = (
     "untrusted files (model, checkpoint, options, tokenizer, dataset, pairs, archive, registry)"
 )
@@ -40,6 +36,10 @@ class Faults:
         self.tried[fault] += tried
         self.lost[fault] += lost
 
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Leave out the tests that are the same in both forms."""
+        items[:] = [item for item in items if has_long_form(item)]
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             self.add(report.nodeid, 1, 1)
@@ -52,6 +52,11 @@ class Faults:
             f"| {fault} | {tried:,} | {self.lost[fault]:,} |" for fault, tried in self.tried.items()
         ]
         return "\n".join(["| fault | tried | lost |", "|---|---|---|", *rows])
+
+
+def has_long_form(item: pytest.Item) -> bool:
+    marks = {mark.name for mark in item.iter_markers()}
+    return bool(marks & {"soak", "hypothesis"} or LONG_FORMS & {*getattr(item, "fixturenames", ())})
 
 
 def fuzz(minutes: float) -> tuple[int, int]:
@@ -68,11 +73,10 @@ def fuzz(minutes: float) -> tuple[int, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30, help="minutes of fuzzing")
-    parser.add_argument("tests", nargs="*", help="for pytest, instead of all", default=[])
+    parser.add_argument("tests", nargs="*", help="for pytest, instead of all", default=[str(TESTS)])
     given = parser.parse_args()
     faults = Faults()
-    tests = given.tests or [str(TESTS / name) for name in LONG]
-    code = pytest.main(["--soak", "--quiet", "--no-header", *tests], plugins=[faults])
+    code = pytest.main(["--soak", "--quiet", "--no-header", *given.tests], plugins=[faults])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         faults.add("the tests themselves", 1, 1)
     if given.minutes:

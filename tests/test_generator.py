@@ -735,8 +735,7 @@ def compile_slowly(chooser):
 
 Sampler.compile = compile_slowly
 model = generator.Generator(model_file.load(Path(sys.argv[1])), notify=print)
-for options in ({}, {"top_p": 0.5}):
-    model.sample(length=3, **options)
+model.sample(length=3)  # the step of its cell is compiled, and then the choice of a token
 """
 
 

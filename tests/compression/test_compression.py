@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -156,7 +156,6 @@ def test_arbitrary_bytes_round_trip(name: str, data: bytes) -> None:
 
 
 @given(st.lists(st.sampled_from([b"a", b"bc\n", b"\r", b"\xff", "é日".encode(), b"Q"])))
-@settings(max_examples=40, deadline=None)
 def test_known_and_unknown_parts_in_any_order_round_trip(parts: list[bytes]) -> None:
     data = b"".join(parts)
     with pytest.MonkeyPatch.context() as patch:
@@ -352,7 +351,6 @@ edits = st.tuples(st.integers(32, 100) | st.integers(0, len(BODY)), st.integers(
 
 
 @given(st.lists(edits, min_size=1, max_size=3))
-@settings(max_examples=300, deadline=None)
 def test_any_archive_with_a_valid_checksum_is_read_or_refused(
     changes: list[tuple[int, int, bytes]],
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.config import Limits
@@ -92,7 +92,6 @@ around = st.sampled_from(
 endings = st.sampled_from(["", "", "", "$", r"\Z", "(?:a$|b)?", "(?=$)", r"(?m:$)\n?", r"$\n?"])
 
 
-@settings(max_examples=300)
 @given(around, patterns, endings)
 def test_a_text_is_accepted_if_and_only_if_it_matches_in_full(
     before: str, pattern: str, after: str
@@ -111,7 +110,6 @@ def test_a_text_is_accepted_if_and_only_if_it_matches_in_full(
     assert constraint.distance[0] == shortest
 
 
-@settings(max_examples=60)
 @given(patterns, st.randoms(use_true_random=False))
 def test_there_are_no_dead_ends_at_any_length(pattern: str, chance: Any) -> None:
     try:

@@ -43,12 +43,23 @@ def kinds(*names: str) -> list[Any]:
 
 
 USUAL = kinds("float32", "tiles" if ABLE["tiles"] else "dots")  # what is used on this processor
-# What is compiled for bfloat16 differs in what is read and written alone: one cell of a form shows
-# that, and lstm-sigmoid has the form of lstm, lstm-peephole-gers that of lstm-peephole.
+# What is compiled for bfloat16 differs in what is read and written alone, and each takes seconds to
+# compile: so these cells are tried in it only in the long form.
+FLOAT32 = ("irnn", "preactivation", "lstm-sigmoid", "lstm-peephole-gers", "lstm-multiplicative")
+FLOAT32 += ("gru-reset-after",)
+
+
+def in_kind(number: int, *values: Any, long: bool = False, **named: Any) -> Any:
+    """Return a test's values for a kind of `USUAL`, perhaps for the long form alone."""
+    kind = USUAL[number]
+    marks = [*kind.marks, *([pytest.mark.soak] if long else [])]
+    return pytest.param(*values, *kind.values, marks=marks, **named)
+
+
 CELL_KINDS = [
-    pytest.param(name, *kind.values, marks=kind.marks)
+    in_kind(number, name, long=number == 1 and name in FLOAT32)
     for name in NAMES
-    for kind in USUAL[: 1 if name in ("lstm-sigmoid", "lstm-peephole-gers") else 2]
+    for number in (0, 1)
 ]
 ALL_KINDS = kinds("float32", "dots", "tiles")
 SIZES = [(1, 1, 1, 1), (5, 3, 7, 13), (2, 17, 5, 33), (9, 2, 64, 40), (2, 35, 3, 16)]
@@ -62,20 +73,14 @@ FORMS: dict[str, tuple[dict[str, Any], bool]] = {
 # is written in another way than together with the others, and in one kind where those have the
 # other. (What is zoned alone is compiled for both, by other tests.)
 FORMED = [
-    pytest.param(name, form, *kind.values, marks=kind.marks)
-    for name, form, kind in (
-        ("preactivation", "deep", USUAL[1]),
-        ("lstm", "zoned", USUAL[0]),
-        ("lstm", "zoned", USUAL[1]),
-        ("lstm", "all", USUAL[1]),
-        ("gru", "all", USUAL[0]),
-    )
+    in_kind(1, "preactivation", "deep"),
+    in_kind(0, "lstm", "zoned"),
+    in_kind(1, "lstm", "zoned"),
+    in_kind(1, "lstm", "all"),
+    in_kind(0, "gru", "all"),
 ]
 # Normalisation alone: beside second biases in one kind, beside vectors in the other.
-NORMALISED = [
-    pytest.param(name, *kind.values, marks=kind.marks)
-    for name, kind in zip(("gru-reset-after", "lstm-peephole-gers"), USUAL, strict=True)
-]
+NORMALISED = [in_kind(0, "gru-reset-after"), in_kind(1, "lstm-peephole-gers")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,14 +183,14 @@ def test_vectors_and_second_biases_beside_normalization(
 
 
 OWN_KINDS = [
-    pytest.param(name, form, *kind.values, marks=kind.marks, id=f"{cell}-{form}-{kind.values[0]}")
-    for cell, name, form, kind in (
-        ("mingru", MINGRU, "plain", USUAL[0]),
-        ("mingru", MINGRU, "plain", USUAL[1]),
-        ("mingru", MINGRU, "all", USUAL[1]),
-        ("slstm", SLSTM, "plain", USUAL[0]),
-        ("mixed", MIXED, "plain", USUAL[1]),
-        ("mixed", MIXED, "all", USUAL[0]),
+    in_kind(number, name, form, long=long, id=f"{cell}-{form}-{USUAL[number].values[0]}")
+    for cell, name, form, number, long in (
+        ("mingru", MINGRU, "plain", 0, False),
+        ("mingru", MINGRU, "plain", 1, True),
+        ("mingru", MINGRU, "all", 1, False),
+        ("slstm", SLSTM, "plain", 0, False),
+        ("mixed", MIXED, "plain", 1, False),
+        ("mixed", MIXED, "all", 0, True),
     )
 ]
 
@@ -203,7 +208,7 @@ def test_a_cell_outside_the_package_equals_the_reference(
         assert_near(outcome(fused_run, layer, case), wanted, tolerance)
 
 
-@pytest.mark.parametrize("kind", USUAL)
+@pytest.mark.parametrize("kind", [in_kind(0), in_kind(1, long=True)])
 def test_a_new_equation_runs_without_further_code(kind: str, fused_run: Any) -> None:
     # inputs meet products by multiplication, two products meet the same state, one waits
     def equations(sigmoid: Any, tanh: Any, relu: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -305,7 +305,6 @@ def _texts(lengths: list[int]) -> list[NDArray[np.uint8]]:
     st.integers(1, 4),
     st.integers(1, 20),
 )
-@settings(max_examples=40, deadline=None)
 def test_texts_read_side_by_side_give_the_result_of_each_alone(
     lengths: list[int], texts: int, shortest: int
 ) -> None:

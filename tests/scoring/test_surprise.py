@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -41,7 +41,6 @@ def recursive(values: NDArray[np.float64], first: int = 0) -> list[tuple[int, in
 
 
 @given(st.lists(st.integers(-3, 3), max_size=24), st.randoms(use_true_random=False))
-@settings(max_examples=200, deadline=None)
 def test_maximal_sums_match_a_recursive_search(numbers: list[int], chance: object) -> None:
     rng = np.random.default_rng(len(numbers))
     values = np.array(numbers, np.float64) + 1e-3 * rng.random(len(numbers))  # all different

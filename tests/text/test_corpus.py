@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from text_files import refused, write_file
 
@@ -33,7 +33,6 @@ def test_an_empty_file_is_refused(tmp_path: Path, content: bytes) -> None:
     assert refused(path).startswith(f"{path} is empty (0 characters)")
 
 
-@settings(max_examples=100)
 @given(
     st.text("ab|é", min_size=1, max_size=30),
     st.sampled_from(["|", "ab", "éé", "aba"]),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import strict_json
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from waiting import HANGS
 
@@ -466,7 +466,6 @@ def test_files_are_documents(tmp_path: Path) -> None:
     assert data.leaks["valid"] == split.Leak(1, 1)
 
 
-@settings(max_examples=60)
 @given(any_text, st.integers(1, 7), st.sampled_from(["char", "byte"]), st.floats(0, 0.9))
 @example("é" * 50, 3, "byte", 0.5)
 def test_files_in_chunks_of_any_size_give_the_same_ids(

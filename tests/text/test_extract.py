@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from text_files import refused, write_file
 
@@ -318,7 +318,6 @@ MUTATED |= {"a.epub": epub(), "a.html": PAGE.encode(), "a.rtf": RTF}
 MUTATED |= {"a.ipynb": b'{"cells": [{"source": ["x"]}, {"source": "y"}]}'}
 
 
-@settings(max_examples=200)
 @given(
     st.sampled_from(sorted(MUTATED)),
     st.lists(

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from text_files import write_file
 
@@ -78,7 +78,6 @@ def test_an_unknown_newline_policy_is_refused() -> None:
 PARTS = ["\r", "\n", "a", "é", "\r\n", "\x85", "\u2028", "\u2029"]
 
 
-@settings(max_examples=100)
 @given(st.lists(st.sampled_from(PARTS), max_size=12), st.integers(1, 4))
 def test_line_ends_across_chunks(parts: list[str], chunk: int) -> None:
     text = "".join([*parts, ".x"])

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.text import line_ends, profile
@@ -36,7 +36,6 @@ def kinds(text: str) -> dict[str, int]:
 
 
 @given(texts, st.lists(st.integers(0, 300), max_size=5))
-@settings(max_examples=60, deadline=None)
 def test_counts_equal_pythons_whatever_the_pieces(text: str, cuts: list[int]) -> None:
     found = measured(text, *cuts)
     assert found == measured(text)
@@ -164,7 +163,6 @@ def letters(length: int, seed: int) -> str:
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.lists(st.integers(0, 9**5)))
-@settings(max_examples=40, deadline=None)
 def test_repetition_equals_a_plain_search(blocks: list[int], cuts: list[int]) -> None:
     known = [letters(30 * (n + 1), n) for n in range(6)]
     text = "".join(known[block] for block in blocks)
@@ -230,7 +228,6 @@ def test_a_text_of_one_repeated_word() -> None:
 
 
 @given(texts, st.lists(st.tuples(st.integers(0, 300), st.integers(0, 60)), max_size=6))
-@settings(max_examples=100, deadline=None)
 def test_ranges_of_a_text_are_extracted_from_its_pieces(
     text: str, wanted: list[tuple[int, int]]
 ) -> None:
@@ -281,7 +278,6 @@ def plain_counting(counted: str, held_out: str, vocab_size: int) -> list[float]:
 @given(
     st.text("abcé\U0001f600 ", min_size=2, max_size=200), st.text("abx日 ", min_size=1, max_size=50)
 )
-@settings(max_examples=100, deadline=None)
 def test_the_baseline_equals_witten_and_bells_estimate(counted: str, held_out: str) -> None:
     vocab_size = len(set(counted + held_out))
     found = measure_counting(counted, held_out, vocab_size)
