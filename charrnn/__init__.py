@@ -18,14 +18,17 @@ The subpackages and modules, each of which imports only those before it:
 - ``network``: the torch module, its fused kernels and its loss
 - ``inference``: the engines that run a trained network
 - ``decoding``: filters, sampling, beam search, constraints
-- ``run_dir``, ``scoring``, ``generator``, ``compression``: what a trained model can do
+- ``run_dir``, ``scoring``: a run's folder; how well a model predicts a text
+- ``adaptive``: a model that learns from what it reads
+- ``generator``, ``compression``: what a trained model can do
 - ``training``: plan, trainer, checkpoints
 - ``inspection``, ``bench``: analyses and measurements, as numbers
 - ``cli``: the command line
 
 `api` holds what Python callers use, as `__main__` does for the command line.
 
-Importing this package imports none of them; only training and CUDA load torch.
+Importing this package imports none of them; only training, learning while reading and CUDA load
+torch.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from charrnn import adaptive
+from charrnn.arrays import Ids
 from charrnn.config import (
     BeamConfig,
     EngineOptions,
@@ -29,19 +31,20 @@ from charrnn.config.signature import BEAM, BEAMS, FILL, FILLS, GREEDY, SAMPLE, S
 from charrnn.decoding.filling import Filled, Filler
 from charrnn.decoding.generation import Accept, Writer, unwatched
 from charrnn.decoding.output_text import Sample, Write
-from charrnn.errors import PromptError, StateError, counted, file_name, in_python
+from charrnn.errors import OptionError, PromptError, StateError, counted, file_name, in_python
 from charrnn.inference.engine import Engine
 from charrnn.inference.prompt import PromptReader
-from charrnn.inference.select import EngineSelector
+from charrnn.inference.select import EngineSelector, compile_errors
 from charrnn.model import parameters, saved_state
 from charrnn.model.model_file import Model
 from charrnn.model.saved_state import Prompted
-from charrnn.scoring import Score, TextScorer
+from charrnn.scoring import Score, TextScorer, total
 from charrnn.text.open import ignore
 
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from charrnn.adaptive.predictor import AdaptivePredictor
     from charrnn.config.keywords import (
         BeamKeywords,
         BeamsKeywords,
@@ -88,7 +91,7 @@ class Generator:
         options = EngineOptions(weights=weights, threads=threads, device=device)
         self.config, self.training = model.config, model.training
         self.tokenizer, self.reading = model.written, model.reading
-        self._model, notices = model, notify or _warn
+        self._model, self._options, notices = model, options, notify or _warn
         self._selector = EngineSelector(model.config, model.values, options, notify or ignore)
         given = (self._selector, self.tokenizer, model.reading, model.config.start_token)
         self._reader, self.scorer = PromptReader(*given, notices), TextScorer(*given)
@@ -105,6 +108,27 @@ class Generator:
     @engine.setter
     def engine(self, engine: Engine) -> None:
         self._selector.engine = engine
+
+    def adaptive(self, length: int, counted: Ids | None = None) -> AdaptivePredictor:
+        """Return a predictor that learns from the texts that it reads, `length` tokens in all.
+
+        It starts with what the model knows, and what follows what in `counted` tokens, such as
+        those of the training text; the model itself does not change.
+
+        Raises:
+            OptionError: the model is one of pairs, or its options or this machine do not allow it.
+        """
+        adaptive.check(self.config, self._options)
+        try:
+            with self._selector.compiling():
+                from charrnn.adaptive.predictor import AdaptivePredictor
+
+                threads = self._selector.threads
+                return AdaptivePredictor(self._model, length, threads=threads, counted=counted)
+        except compile_errors() as error:
+            raise OptionError(
+                f"--dynamic needs compiled code, which is not available here: {error}"
+            ) from error
 
     @cached_property
     def model_hash(self) -> str:
@@ -272,15 +296,20 @@ class Generator:
             )
         return Filler(self._reader, self._writer, self.tokenizer).fill(text, made)
 
-    def score(self, text: str, *, exact: bool = False) -> Score:
+    def score(self, text: str, *, exact: bool = False, dynamic: bool = False) -> Score:
         """Return how well the model predicts a text: nats, bpc, bits per byte.
 
         The text is read as that of the training was: with its line ends, and each document by
         itself if the model was trained so. The score of a text under 1,024 tokens, or with `exact`
         up to 20,000, knows where the text surprised, and shows that in a notebook. An empty text
-        raises CorpusError, and a network whose numbers overflow RunError.
+        raises CorpusError, and a network whose numbers overflow RunError. With `dynamic` the model
+        learns from the text while it reads it, in one stream; afterwards it is as it was.
         """
-        return self.scorer.score(text, exact=exact)
+        if not dynamic:
+            return self.scorer.score(text, exact=exact)
+        texts = self.scorer.texts(text)
+        found = self.adaptive(sum(map(len, texts))).surprisals(texts)
+        return total(each.score(self.tokenizer) for each in found)
 
 
 def _summary(config: ModelConfig, training: Mapping[str, Any]) -> str:

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charrnn import adaptive
 from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.display.scores import score_lines
+from charrnn.cli.learning import predictor
 from charrnn.cli.pair_evaluation import PairEvaluation
 from charrnn.cli.shared import note
 from charrnn.cli.texts import read_for
-from charrnn.config import EngineOptions
+from charrnn.config import DynamicOptions, EngineOptions
 from charrnn.config.fields import check_choice, flag
 from charrnn.errors import OptionError, PromptError, excerpt
-from charrnn.storage import machine
 
 if TYPE_CHECKING:
     from charrnn.arrays import Ids
+    from charrnn.generator import Generator
     from charrnn.model.model_file import Model
     from charrnn.run_dir import Starts
     from charrnn.scoring import Score
@@ -34,7 +36,7 @@ class Evaluation:
         weights: precision of the weights.
         rounding_bpc: bits per character lost by rounding the weights; None in float32.
         window_nats: nats per character in windows that start from the zero state.
-        dynamic: whether the model was trained on the text as it read it.
+        dynamic: whether the model learned from the text as it read it.
     """
 
     score: Score
@@ -99,26 +101,22 @@ class Evaluator:
         model: the model.
         engine: weights and threads.
         exact: read in one stream.
-        dynamic: train on the text as it is read.
+        learning: whether to learn from the text as it is read.
     """
 
     path: Path
     model: Model
     engine: EngineOptions
     exact: bool
-    dynamic: bool
+    learning: DynamicOptions
 
     def __post_init__(self) -> None:
-        if self.dynamic and self.engine.weights != "float32":
-            raise OptionError(
-                "--dynamic changes the weights, which must be float32: "
-                f"leave out --weights {self.engine.weights}"
-            )
-        if self.dynamic and self.exact:
+        if self.learning.dynamic:
+            adaptive.check(self.model.config, self.engine)
+        if self.learning.dynamic and self.exact:
             raise OptionError("--dynamic always reads in one stream: leave out --exact")
-        if self.model.config.encoder and (self.dynamic or self.exact):
-            option = "--dynamic" if self.dynamic else "--exact"
-            raise OptionError(f"{option} is for texts, and this is a model of pairs: leave it out")
+        if self.model.config.encoder and self.exact:
+            raise OptionError("--exact is for texts, and this is a model of pairs: leave it out")
 
     @property
     def _apart(self) -> bool:
@@ -141,8 +139,6 @@ class Evaluator:
         reading = self.model.reading
         text = read_for(reading, [str(file)], given)
         apart = self._apart or bool(text.reading.document_separator)
-        if apart and self.dynamic:
-            note("--dynamic reads a text as one: the model was trained on documents apart")
         try:
             with encoded(text, self.model.tokenizer) as (ids, documents):
                 return self._score(ids, documents if apart else None)
@@ -153,15 +149,10 @@ class Evaluator:
         """Score a part of the text that the model was trained on: train, valid or test.
 
         Raises:
-            OptionError: that text is not available, or cannot be scored dynamically.
+            OptionError: that text is not available.
         """
         from charrnn.run_dir import held_out
 
-        if self._apart and self.dynamic:
-            raise OptionError(
-                "--dynamic reads a text as one, and this model was trained on documents apart: "
-                "name a text"
-            )
         ids, documents = held_out(self.path, self.model.tokenizer, part)
         return self._score(ids, documents if self._apart else None)
 
@@ -176,9 +167,9 @@ class Evaluator:
         from charrnn.inference.engine import check_finite
 
         kind, weights, threads = self.model.tokenizer.kind, self.engine.weights, self.engine.threads
-        if self.dynamic:
-            return Evaluation(self._dynamic(ids), kind, weights, dynamic=True)
         generator = Generator(self.model, weights=weights, threads=threads, notify=note)
+        if self.learning.dynamic:
+            return Evaluation(self._dynamic(generator, ids, documents), kind, weights, dynamic=True)
         if self.model.config.encoder:
             from charrnn.inspection.pair_answers import evaluate_pairs
             from charrnn.text.gaps import GapText
@@ -199,10 +190,12 @@ class Evaluator:
         check_finite(windows or 0.0)
         return Evaluation(score, kind, weights, rounding, windows)
 
-    def _dynamic(self, ids: Ids) -> Score:
-        from charrnn.training import dynamic_evaluation
+    def _dynamic(self, generator: Generator, ids: Ids, documents: Starts | None) -> Score:
+        from charrnn import scoring
 
-        threads = machine.usable_threads(self.engine.threads, note) or 1
+        texts = scoring.apart(ids, documents)
         with ProgressBar(in_bytes=False) as bar:
             progress = bar.of("reading and learning", len(ids))
-            return dynamic_evaluation.score(self.model, ids, threads=threads, progress=progress)
+            reader = predictor(generator, self.path, self.learning, len(ids))
+            found = reader.surprisals(texts, progress=progress)
+        return scoring.total(text.score(generator.tokenizer) for text in found)

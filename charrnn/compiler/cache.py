@@ -20,7 +20,7 @@ from typing import Any
 import numba
 from numba.core import event
 
-from charrnn.compiler.scalar_math import OPTIONS
+from charrnn.compiler.scalar_math import EXACT, OPTIONS
 from charrnn.storage.cache_dir import cache_dir, writable
 
 _PACKAGE = Path(__file__).parents[1]
@@ -31,6 +31,7 @@ _COMPILED = [
 _COMPILED += [
     "inference/instructions.py",
     *(f"decoding/{name}.py" for name in ("step", "constraints", "filters", "choice", "compiled")),
+    *(f"adaptive/{name}.py" for name in ("memory", "counts", "mixer")),
 ]
 _lock = threading.RLock()
 
@@ -100,15 +101,22 @@ def compile_declared() -> None:
         function.address  # noqa: B018 - compiles
 
 
-def compile_on_call(function: Callable[..., Any]) -> Callable[..., Any]:
+def compile_on_call(
+    function: Callable[..., Any], options: dict[str, Any] = OPTIONS
+) -> Callable[..., Any]:
     """Make a function that is compiled, or loaded from the cache, when Python first calls it."""
 
     @functools.cache
     def compiled() -> Any:
         with in_folder():
-            return numba.njit(**OPTIONS)(function)
+            return numba.njit(**options)(function)
 
     return functools.wraps(function)(lambda *arguments: compiled()(*arguments))
+
+
+def compile_exactly(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make such a function whose arithmetic is done as it is written."""
+    return compile_on_call(function, EXACT)
 
 
 class _CompileListener(event.Listener):

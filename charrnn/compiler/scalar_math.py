@@ -20,8 +20,11 @@ OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "fastmath": {"contract", "reassoc", "nsz"},
 }
+# Without that freedom, two functions that do the same arithmetic get the same bits.
+EXACT = {**OPTIONS, "fastmath": False}
 # For functions that compiled code calls: the caller is cached, and contains them.
 inside: Any = njit(**{**OPTIONS, "cache": False})
+exact: Any = njit(**{**EXACT, "cache": False})
 _intrinsic: Any = intrinsic
 _inlined: Any = njit(inline="always", fastmath=OPTIONS["fastmath"], error_model="numpy")
 c = np.float32

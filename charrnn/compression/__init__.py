@@ -12,6 +12,9 @@ decoded. A text is cut into streams so that many tokens are coded at a time; eac
 first costs some 20 bits, as it does not know the text before it. If all bytes packed as literals
 are smaller, the archive contains only those.
 
+A model can also learn from the text while it is coded; that is one stream, coded choice by choice
+by the adaptive predictor's own coder, and the decoder learns the same  (``adaptive_coder``).
+
 A model of separate documents begins anew after each separator, in the decoder as in the encoder. If
 its text had LF line ends and all of the bytes' are CR LF, LF is coded.
 """
@@ -19,11 +22,14 @@ its text had LF line ends and all of the bytes' are CR LF, LF is coded.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn.arrays import Ids
 from charrnn.compression import literals
+from charrnn.compression.adaptive_coder import AdaptiveCoder
 from charrnn.compression.archive import MAX_STREAMS, Archive, TextForm
 from charrnn.compression.coder import Coder, CodingProgress
 from charrnn.errors import ArchiveError, RunError
@@ -56,7 +62,13 @@ class Compressed:
 
 
 def compress(
-    generator: Generator, data: bytes, made_by: str, progress: CodingProgress = silent
+    generator: Generator,
+    data: bytes,
+    made_by: str,
+    progress: CodingProgress = silent,
+    *,
+    dynamic: bool = False,
+    counted: Ids | None = None,
 ) -> Compressed:
     """Compress any bytes losslessly with a model.
 
@@ -65,14 +77,20 @@ def compress(
         data: what to compress: ideally a text like those that the model was trained on.
         made_by: name and version of the program, for the error of a machine that cannot decode it.
         progress: called with the number of tokens done and that of all; may raise.
+        dynamic: let the model learn from the text while it is coded: smaller, and slower.
+        counted: with `dynamic`, tokens to count first, such as those of the training text.
 
     Raises:
         OptionError: a package is missing, or the compiled engine is not available here.
     """
     form = _form(generator, data)
-    coder = Coder(generator, form.separator)
+    coder: Coder | AdaptiveCoder = (
+        AdaptiveCoder(generator, form.separator, counted)
+        if dynamic
+        else Coder(generator, form.separator)
+    )
     ids, runs = literals.split(form.coded(data), generator.tokenizer)
-    streams = max(1, min(MAX_STREAMS, len(ids) // PER_STREAM))
+    streams = 1 if dynamic else max(1, min(MAX_STREAMS, len(ids) // PER_STREAM))
     words = coder.encode(ids, streams, progress).astype("<u4").tobytes()
     packed = literals.pack(runs)
     helped = not data or (len(ids) > 0 and _helps(len(words) + len(packed), data))
@@ -89,10 +107,15 @@ def compress(
         streams=streams,
         made_by=made_by,
         form=form,
+        counted=coder.counted if isinstance(coder, AdaptiveCoder) else None,
         literals=packed,
         words=words,
     )
     return Compressed(archive.to_bytes(), len(ids), sum(len(run) for _, run in runs), helped)
+
+
+def _nothing() -> Ids:
+    raise ArchiveError("a text was counted before it: give `recall`, which returns its tokens")
 
 
 def decompress(
@@ -101,6 +124,7 @@ def decompress(
     progress: CodingProgress = silent,
     *,
     max_unpacked: int | None = None,
+    recall: Callable[[], Ids] = _nothing,
 ) -> bytes:
     """Return the bytes that were compressed with this model.
 
@@ -109,6 +133,7 @@ def decompress(
         archive: what `compress` made, or what a stranger says it did.
         progress: as in `compress`.
         max_unpacked: limit of the number of bytes; None for that of compressed texts.
+        recall: returns the tokens that were counted before the text, if some were.
 
     Raises:
         ArchiveError: it is not an archive, damaged, another model's, or was made on a machine where
@@ -124,7 +149,7 @@ def decompress(
             f"it has {len(archive):,} bytes and says that it unpacks to {read.size:,}: if that is "
             "right, raise --max-unpacked"
         )
-    coder = Coder(generator, read.form.separator)
+    coder = _decoder(generator, read, recall)
     if read.fingerprint != coder.fingerprint():
         raise ArchiveError(
             f"it was made by {read.made_by}, where this model's results are rounded differently: "
@@ -145,6 +170,19 @@ def decompress(
             "the decompressed text is not the one that was compressed: nothing was written"
         )
     return data
+
+
+def _decoder(
+    generator: Generator, archive: Archive, recall: Callable[[], Ids]
+) -> Coder | AdaptiveCoder:
+    """Return what decodes an archive; raises ArchiveError if another text was counted for it."""
+    if archive.counted is None:
+        return Coder(generator, archive.form.separator)
+    counted = recall() if archive.counted else None
+    coder = AdaptiveCoder(generator, archive.form.separator, counted)
+    if coder.counted != archive.counted:
+        raise ArchiveError("another text was counted before it: that of the training changed")
+    return coder
 
 
 def _model_id(generator: Generator) -> bytes:

@@ -9,7 +9,11 @@
 4   K, number of streams
 4   size of the literals in bytes
 1   size of the next field in bytes
-name and version of the program (UTF-8); since version 2, which only models of documents need:
+name and version of the program (UTF-8)
+since version 3, which only models that learned from the text need:
+1   size of the next field in bytes
+hash of the tokens that were counted before the text, or nothing
+since version 2, which only models of documents need:
 1   whether CR LF was coded as LF
 1   size of the separator in bytes, and the separator
 literals, words of the range coder (4 bytes each)
@@ -25,7 +29,7 @@ from dataclasses import dataclass
 from charrnn.errors import ArchiveError
 from charrnn.storage.format_version import check_format
 
-MAGIC, VERSION = b"charrnn", 2
+MAGIC, VERSION = b"charrnn", 3
 MAX_STREAMS = 128
 HEADER = struct.Struct("<7sB16s8s32sQQIIB")
 CHECKSUM_SIZE = 8
@@ -58,14 +62,14 @@ class TextForm:
             raise ArchiveError("it is damaged: its separator cannot be read") from None
 
     @property
-    def version(self) -> int:
-        """The version of the archive's format."""
-        return VERSION if self.crlf or self.separator else 1
+    def plain(self) -> bool:
+        """Whether the text is coded as it is."""
+        return not self.crlf and not self.separator
 
-    def to_bytes(self) -> bytes:
-        """Return the field in the archive."""
+    def to_bytes(self, version: int) -> bytes:
+        """Return the field in an archive of this version."""
         end = self.separator.encode()
-        return bytes([self.crlf, len(end)]) + end if self.version > 1 else b""
+        return bytes([self.crlf, len(end)]) + end if version > 1 else b""
 
     def coded(self, data: bytes) -> bytes:
         """Return the bytes to code."""
@@ -89,6 +93,8 @@ class Archive:
         streams: K.
         made_by: name and version of the program.
         form: how the text is coded.
+        counted: where the model learned from the text, the hash of what it counted before, which
+            may be empty; None where it did not learn.
         literals: packed, see `charrnn.compression.literals`.
         words: of the range coder.
     """
@@ -101,17 +107,25 @@ class Archive:
     streams: int
     made_by: str
     form: TextForm
+    counted: bytes | None
     literals: bytes
     words: bytes
 
+    @property
+    def version(self) -> int:
+        """The version of the archive's format: the first that can hold it."""
+        return 3 if self.counted is not None else 1 if self.form.plain else 2
+
     def to_bytes(self) -> bytes:
         """Return the archive."""
-        maker = self.made_by.encode()[:255]
+        maker, version = self.made_by.encode()[:255], self.version
         header = HEADER.pack(
-            *(MAGIC, self.form.version, self.model, self.fingerprint, self.sha256),
+            *(MAGIC, version, self.model, self.fingerprint, self.sha256),
             *(self.size, self.tokens, self.streams, len(self.literals), len(maker)),
         )
-        body = b"".join([header, maker, self.form.to_bytes(), self.literals, self.words])
+        learned = b"" if self.counted is None else bytes([len(self.counted)]) + self.counted
+        form = self.form.to_bytes(version)
+        body = b"".join([header, maker, learned, form, self.literals, self.words])
         return body + checksum(body)
 
     @classmethod
@@ -126,15 +140,19 @@ class Archive:
         _, version, model, fingerprint, sha256, size, tokens, streams, packed, named = header
         start = HEADER.size + named
         made_by = body[HEADER.size : start].decode("utf-8", "replace")
+        counted = None
+        if version > 2:
+            begin = start + 1
+            start = begin + sum(body[start:begin])
+            counted = body[begin:start]
         form = TextForm.parse(version, body[start:])
-        start += len(form.to_bytes())
+        start += len(form.to_bytes(version))
         coded = len(body) - start - packed  # bytes
         if tokens > size or not 1 <= streams <= MAX_STREAMS or coded < 0 or coded % 4:
             raise ArchiveError("it is damaged: its fields contradict each other")
         literals, words = body[start : start + packed], body[start + packed :]
-        return cls(
-            *(model, fingerprint, sha256, size, tokens, streams, made_by, form, literals, words)
-        )
+        found = (model, fingerprint, sha256, size, tokens, streams, made_by, form, counted)
+        return cls(*found, literals, words)
 
 
 def checksum(data: bytes) -> bytes:

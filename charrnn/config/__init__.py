@@ -13,6 +13,7 @@ from charrnn.config.decoding import (
     UnknownOption,
     WeightsName,
 )
+from charrnn.config.dynamic import DynamicOptions
 from charrnn.config.escapes import escape, unescape
 from charrnn.config.fields import (
     MAX_LENGTH,
@@ -58,6 +59,7 @@ __all__ = [
     "BeamConfig",
     "CellName",
     "ContextOptions",
+    "DynamicOptions",
     "EngineOptions",
     "FillConfig",
     "FlowOptions",

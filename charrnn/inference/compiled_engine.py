@@ -85,6 +85,11 @@ class CompiledEngine(Engine):
         work = Workspace(layout, self.config.hidden_size, self.config.vocab_size)
         return StepProgram(self.config, recurrence, self._network, functions, work)
 
+    def load(self, values: Parameters) -> None:
+        """Replace all parameters, as of a network that goes on training."""
+        self._arrays = NetworkArrays.of(self.config, values)
+        self._network.load(PackedNetwork.of(self._arrays, self.weights))
+
     @property
     def weight_count(self) -> int:
         """Return how many packed weights a step reads, padding included."""

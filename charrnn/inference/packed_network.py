@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charrnn.arrays import Floats, Floats32
 from charrnn.inference.network_arrays import LayerArrays, NetworkArrays
@@ -92,6 +95,23 @@ class PackedNetwork:
             panels,
             panel_count(arrays.config.vocab_size),
         )
+
+    def load(self, other: PackedNetwork) -> None:
+        """Copy the arrays of a network of the same architecture into these, which stay in place."""
+        for mine, others in zip(self._arrays(), other._arrays(), strict=True):
+            mine[...] = others
+
+    def _arrays(self) -> Iterator[NDArray[Any]]:
+        """Yield all arrays that hold parameters."""
+        yield self.table
+        for layer in self.layers:
+            yield from (*layer.biases, *layer.vectors)
+            for step in layer.inputs:
+                yield from (step.bias, *([] if step.table is None else [step.table]))
+        for matrix in self.matrices:
+            yield from (matrix.values, matrix.scale)
+        for output in self.outputs:
+            yield output.bias
 
     @property
     def matrices(self) -> list[PackedMatrix]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import pickle
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cached_property
 
 from charrnn.config import EngineOptions, ModelConfig
@@ -23,6 +24,7 @@ class EngineSelector:
 
     Attributes:
         engine: runs the network; made when it is first needed.
+        threads: how many run it on the CPU; None: as many as are worthwhile.
     """
 
     def __init__(
@@ -42,8 +44,14 @@ class EngineSelector:
         """
         self._config, self._values, self._options = config, values, options
         self._notify = notify
-        self._threads = machine.usable_threads(options.threads, notify)
+        self.threads = machine.usable_threads(options.threads, notify)
         self._notify_compiling = functools.cache(lambda: notify(COMPILING))
+
+    def compiling(self) -> AbstractContextManager[None]:
+        """Return a context in which it is said, once, that code is compiled."""
+        from charrnn.compiler import cache
+
+        return cache.notify_compiling(self._notify_compiling)
 
     @cached_property
     def engine(self) -> Engine:
@@ -57,13 +65,11 @@ class EngineSelector:
         try:
             if self._options.device != "cpu":
                 return self._cuda_engine()
-            from charrnn.compiler import cache
-
-            with cache.notify_compiling(self._notify_compiling):
+            with self.compiling():
                 from charrnn.inference.compiled_engine import CompiledEngine
 
                 given = (self._config, self._values)
-                return CompiledEngine(*given, weights=self._options.weights, threads=self._threads)
+                return CompiledEngine(*given, weights=self._options.weights, threads=self.threads)
         except compile_errors() as error:
             return self._numpy_engine(error)
 
@@ -75,10 +81,8 @@ class EngineSelector:
         """
         if isinstance(self.engine, NumpyEngine):
             return self.engine
-        from charrnn.compiler import cache
-
         try:
-            with cache.notify_compiling(self._notify_compiling):
+            with self.compiling():
                 self.engine.prepare(chooser, batch_size)
         except compile_errors() as error:
             self.engine = self._numpy_engine(error)

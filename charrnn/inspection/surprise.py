@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from charrnn.arrays import Ids
 from charrnn.errors import CorpusError, PromptError
 from charrnn.generator import Generator
 from charrnn.inference.pair_engine import PairEngine
-from charrnn.scoring import Score, Surprise
+from charrnn.scoring import Surprisals, Surprise
 from charrnn.scoring.answers import target_surprisals
 from charrnn.text.corpus import Corpus
 from charrnn.text.pairs import PairPart
 from charrnn.text.unknown_symbols import Replaced, replace
+
+
+class Reader(Protocol):
+    """Reads texts and finds how much they surprise."""
+
+    def surprisals(
+        self, texts: Sequence[Ids], count: int, progress: Callable[[int], object]
+    ) -> list[Surprisals]:
+        """Return the surprisals of each text, with its `count` likeliest tokens everywhere."""
+        ...
 
 
 def encode_documents(
@@ -72,6 +82,7 @@ def score_documents(
     generator: Generator,
     count: int,
     progress: Callable[[int], object],
+    reader: Reader | None = None,
 ) -> list[Surprise]:
     """Return how much each document surprises the model.
 
@@ -80,13 +91,15 @@ def score_documents(
         generator: its model reads them, each from the start token.
         count: the number of likeliest tokens to keep for each position.
         progress: called with the number of tokens scored so far.
+        reader: reads the documents, such as a predictor that learns; by default the model does.
 
     Of a model of pairs the documents are sources and targets in turn: it is the targets that are
     scored, and each is named by its source.
     """
     if generator.config.encoder:
         return _score_targets(documents, generator, count)
-    found = generator.scorer.surprisals([ids for _, ids in documents], count, progress)
+    texts = [ids for _, ids in documents]
+    found = (reader or generator.scorer).surprisals(texts, count, progress)
     return [
         Surprise.of(name, one, generator.tokenizer)
         for (name, _), one in zip(documents, found, strict=True)
@@ -104,13 +117,3 @@ def _score_targets(
     return [
         Surprise.of(name, one, generator.tokenizer) for name, one in zip(names, found, strict=True)
     ]
-
-
-def total(scores: Iterable[Score]) -> Score:
-    """Return the score of all texts together."""
-    each = list(scores)
-    return Score(
-        math.fsum(score.total_nats for score in each),
-        sum(score.characters for score in each),
-        sum(score.num_bytes for score in each),
-    )

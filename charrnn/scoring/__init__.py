@@ -12,13 +12,14 @@ from charrnn.scoring.measure import (
     SHORT_CHUNK,
     WARM_UP,
     WINDOW,
+    apart,
     reset,
     score,
     spread,
     surprisals,
     window_nats,
 )
-from charrnn.scoring.results import Score, Surprisals, Surprise
+from charrnn.scoring.results import Score, Surprisals, Surprise, total
 from charrnn.scoring.text_scorer import TextScorer
 
 __all__ = [
@@ -31,9 +32,11 @@ __all__ = [
     "Surprisals",
     "Surprise",
     "TextScorer",
+    "apart",
     "reset",
     "score",
     "spread",
     "surprisals",
+    "total",
     "window_nats",
 ]

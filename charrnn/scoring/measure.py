@@ -104,6 +104,14 @@ def spread(
     return np.concatenate([ids[start : start + read] for start in range(0, len(ids), length)])
 
 
+def apart(ids: Ids, documents: NDArray[np.integer[Any]] | None) -> list[Ids]:
+    """Return the ids of each document, given where they start; None: of the whole text."""
+    if documents is None:
+        return [ids]
+    windows = Documents.of(documents, len(ids), max(1, len(ids)))
+    return [ids[a:b] for a, b in zip(windows.starts, windows.ends, strict=True)]
+
+
 def _cut(count: int, *, exact: bool) -> tuple[int, int]:
     """Return length and number of the streams into which a text of `count` tokens is cut."""
     streams = 1 if exact else max(1, min(MAX_STREAMS, count // WARM_UP))

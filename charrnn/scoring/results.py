@@ -7,7 +7,7 @@ several characters. The surprisals of a character's bytes are added up.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -93,6 +93,16 @@ class Score:
     def bits_per_byte(self) -> float:
         """Return the bits per byte of the text in UTF-8."""
         return self.total_nats / math.log(2) / self.num_bytes
+
+
+def total(scores: Iterable[Score]) -> Score:
+    """Return the score of all texts together."""
+    each = list(scores)
+    return Score(
+        math.fsum(score.total_nats for score in each),
+        sum(score.characters for score in each),
+        sum(score.num_bytes for score in each),
+    )
 
 
 @dataclass(frozen=True, repr=False)

@@ -14,9 +14,10 @@ from charrnn.config import ModelReading
 from charrnn.errors import CorpusError
 from charrnn.inference.engine import check_finite
 from charrnn.inference.select import EngineSelector
-from charrnn.scoring.measure import WARM_UP, score, surprisals
+from charrnn.scoring.measure import WARM_UP, apart, score, surprisals
 from charrnn.scoring.results import Score, Surprisals, Surprise
 from charrnn.text import corpus, id_file
+from charrnn.text.corpus import Corpus
 from charrnn.text.tokenizer import Tokenizer
 
 MAX_LOCATED = 20_000  # tokens of a text whose score knows where it surprised
@@ -51,20 +52,34 @@ class TextScorer:
             CorpusError: the text is empty.
             RunError: the network's numbers overflow, also in the methods below.
         """
-        if not isinstance(text, str):
-            raise CorpusError(f"`text` must be a str, not {type(text).__name__}")
-        if not text:
-            raise CorpusError("the text is empty (0 characters): there is nothing to score")
-        read = corpus.from_text(text, reading=self._reading.options())
         if self._reading.documents_apart:
-            with id_file.encoded(read, self._tokenizer) as (ids, documents):
+            with id_file.encoded(self._read(text), self._tokenizer) as (ids, documents):
                 return self.score_ids(ids, exact=exact, documents=documents)
-        ids = self._tokenizer.encode(read.text)
+        (ids,) = self.texts(text)
         if len(ids) > (MAX_LOCATED if exact else 2 * WARM_UP - 1):  # several streams, or too long
             return self.score_ids(ids, exact=exact)
         (found,) = self.surprisals([ids], EXPECTED)
         surprise = Surprise.of("text", found, self._tokenizer)
         return replace(found.score(self._tokenizer), surprise=surprise)
+
+    def texts(self, text: str) -> list[Ids]:
+        """Return the ids of a text: of each document where the model reads them apart.
+
+        Raises:
+            CorpusError: the text is empty.
+        """
+        read = self._read(text)
+        if not self._reading.documents_apart:
+            return [self._tokenizer.encode(read.text)]
+        with id_file.encoded(read, self._tokenizer) as (ids, documents):
+            return apart(np.array(ids), documents)
+
+    def _read(self, text: str) -> Corpus:
+        if not isinstance(text, str):
+            raise CorpusError(f"`text` must be a str, not {type(text).__name__}")
+        if not text:
+            raise CorpusError("the text is empty (0 characters): there is nothing to score")
+        return corpus.from_text(text, reading=self._reading.options())
 
     def score_ids(
         self, ids: Ids, *, exact: bool = False, documents: NDArray[np.integer[Any]] | None = None

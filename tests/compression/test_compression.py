@@ -211,7 +211,7 @@ def test_a_flipped_bit_is_found_before_decoding(at: int) -> None:
         (b"", "not an archive"),
         (b"charrnn", "not an archive"),
         (gzip.compress(b"text", mtime=0), "not an archive"),
-        (b"charrnn\x03" + ARCHIVE.data[8:], "upgrade charrnn"),
+        (b"charrnn\x04" + ARCHIVE.data[8:], "upgrade charrnn"),
         (ARCHIVE.data[:-1], "damaged or truncated"),
         (ARCHIVE.data[:40], "damaged or truncated"),
         (ARCHIVE.data + b"\0", "damaged or truncated"),

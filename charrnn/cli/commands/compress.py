@@ -8,6 +8,7 @@ from charrnn import __version__
 from charrnn.cli import byte_streams
 from charrnn.cli.byte_streams import InArgument, OutArgument, ReplaceOption
 from charrnn.cli.display.progress import ProgressBar
+from charrnn.cli.learning import recalled
 from charrnn.cli.options import Only, configured
 from charrnn.cli.shared import (
     CellOption,
@@ -18,7 +19,7 @@ from charrnn.cli.shared import (
     note,
     print_json,
 )
-from charrnn.config import EngineOptions
+from charrnn.config import DynamicOptions, EngineOptions
 from charrnn.errors import CorpusError, counted
 
 
@@ -28,6 +29,7 @@ def compress(
     source: InArgument,
     out: OutArgument,
     engine: Annotated[EngineOptions, Only("threads")],
+    learning: DynamicOptions,
     model: ModelOption = None,
     cell: CellOption = None,
     force: ReplaceOption = False,
@@ -36,7 +38,8 @@ def compress(
     """Compress a file losslessly with a model, to about the size 'charrnn score' predicts.
 
     Any file comes back byte for byte; characters that the model has never seen take extra space.
-    To decompress, you need the same model, the same version and the same kind of machine.
+    To decompress, you need the same model, the same version and the same kind of machine. With
+    --dynamic the archive is smaller, and it takes longer to make and to read.
     """
     from charrnn import compression
     from charrnn.text.sources import unpacked_limit
@@ -50,6 +53,8 @@ def compress(
             data,
             f"charrnn {__version__}",
             lambda done, total: bar("compressing", done, total),
+            dynamic=learning.dynamic,
+            counted=recalled(model, generator) if learning.recall else None,
         )
     byte_streams.write(out, archive.data)
     if as_json:

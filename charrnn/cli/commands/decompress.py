@@ -7,6 +7,7 @@ from typing import Annotated
 from charrnn.cli import byte_streams
 from charrnn.cli.byte_streams import InArgument, OutArgument, ReplaceOption
 from charrnn.cli.display.progress import ProgressBar
+from charrnn.cli.learning import recalled
 from charrnn.cli.options import Only, configured
 from charrnn.cli.shared import CellOption, ModelOption, guarded, load_model
 from charrnn.config import EngineOptions, Reading
@@ -41,6 +42,7 @@ def decompress(
                 archive,
                 lambda done, total: bar("decompressing", done, total),
                 max_unpacked=reading.max_unpacked,
+                recall=lambda: recalled(model, generator),
             )
     except ArchiveError as error:
         raise ArchiveError(f"{source}: {error.message}") from None

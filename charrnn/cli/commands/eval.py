@@ -12,7 +12,7 @@ from charrnn.cli.evaluation import Evaluator, check_text
 from charrnn.cli.options import Given, Only, configured
 from charrnn.cli.shared import CellOption, JsonOption, ModelOption, guarded, note, print_json
 from charrnn.cli.texts import OWN_READING
-from charrnn.config import EngineOptions, Reading
+from charrnn.config import DynamicOptions, EngineOptions, Reading
 
 
 @guarded
@@ -20,6 +20,7 @@ from charrnn.config import EngineOptions, Reading
 def evaluate(
     reading: Annotated[dict[str, Any], Given(Reading), OWN_READING],
     engine: Annotated[EngineOptions, Only("weights", "threads")],
+    learning: DynamicOptions,
     file: Annotated[
         Path | None,
         typer.Argument(
@@ -31,9 +32,6 @@ def evaluate(
     exact: Annotated[
         bool,
         typer.Option("--exact", help="Read in one stream instead of 32: slower, but exact."),
-    ] = False,
-    dynamic: Annotated[
-        bool, typer.Option("--dynamic", help="Train the weights on the text as it is read.")
     ] = False,
     part: Annotated[
         str | None,
@@ -50,15 +48,15 @@ def evaluate(
     if the model was trained that way. It is read in order with the state carried over, in at most
     32 streams that each warm up on the 512 characters before them. 'windows of 256' start from the
     zero state, as in nanoGPT. With --weights, the loss due to rounding is shown as well. With
-    --dynamic (dynamic evaluation) the text is one stream, and the model trains on each 32 tokens
-    after they were scored; the result cannot be compared with the others, and the model file stays
-    as it is.
+    --dynamic the text is one stream, and the model learns from what it has scored: it trains on
+    each 32 tokens (dynamic evaluation), and counts what follows what; the result cannot be compared
+    with the others, and the model file stays as it is.
     """
     from charrnn.run_dir import find_model, read_model
 
     check_text(file, part, reading)
     path = find_model(model)
-    evaluator = Evaluator(path, read_model(path, cell), engine, exact, dynamic)
+    evaluator = Evaluator(path, read_model(path, cell), engine, exact, learning)
     note(f"model: {path}")
     found = evaluator.part(part or "valid") if file is None else evaluator.file(file, reading)
     if as_json:

@@ -14,10 +14,11 @@ from charrnn.cli.display.surprisal_tables import (
     json_fields,
     write_result,
 )
+from charrnn.cli.learning import predictor
 from charrnn.cli.options import Given, Only, configured
 from charrnn.cli.shared import CellOption, ModelOption, guarded, load_model, note, print_json
 from charrnn.cli.texts import OWN_READING, read_for
-from charrnn.config import EngineOptions, Reading, UnknownOption
+from charrnn.config import DynamicOptions, EngineOptions, Reading, UnknownOption
 from charrnn.errors import counted
 
 
@@ -35,6 +36,7 @@ def score(
     characters: Annotated[UnknownOption, Only(unknown="error")],
     engine: Annotated[EngineOptions, Only("weights", "threads")],
     reading: Annotated[dict[str, Any], Given(Reading), OWN_READING],
+    learning: DynamicOptions,
 ) -> None:
     r"""Show how much a text surprises a model, and where.
 
@@ -42,11 +44,13 @@ def score(
     the model was trained that way. Each document is read from its start by itself, as 'charrnn eval
     --exact' does; a line is scored in the context of its document. Rankings are by bits per
     character, highest first. To rank unrelated lines, use --document-separator '\n'. Of pairs, the
-    targets are scored, each given its source and without its end.
+    targets are scored, each given its source and without its end. With --dynamic, the model learns
+    from each document before it reads the next.
     """
+    from charrnn import scoring
     from charrnn.cli.display.surprisal_page import surprisal_page
     from charrnn.cli.display.surprisal_report import show, show_score
-    from charrnn.inspection.surprise import encode_documents, score_documents, total
+    from charrnn.inspection.surprise import encode_documents, score_documents
     from charrnn.run_dir import find_model
     from charrnn.scoring.text_scorer import EXPECTED
 
@@ -55,20 +59,22 @@ def score(
     documents = encode_documents(text, generator, characters.unknown, note)
     by = output.by or ("character" if len(documents) == 1 else "document")
     count = EXPECTED if by == "character" or output.html else 0
+    length = sum(len(ids) for _, ids in documents)
+    reader = predictor(generator, model, learning, length) if learning.dynamic else None
     with ProgressBar(in_bytes=False) as bar:
-        progress = bar.of("scoring", sum(len(ids) for _, ids in documents))
-        texts = score_documents(documents, generator, count, progress)
+        texts = score_documents(documents, generator, count, bar.of("scoring", length), reader)
     if output.html:
         title = texts[0].name if len(texts) == 1 else f"{counted(len(texts), 'text')}"
         notes = f"read by {find_model(model)}, after the start token"
         write_result(output.html, surprisal_page(title, texts, notes))
     if output.csv:
         write_result(output.csv, csv_table(texts, by))
-        if str(output.csv) == "-":
-            return
-    whole = total(text.score for text in texts)
+    whole = scoring.total(text.score for text in texts)
+    if str(output.csv) == "-":
+        return
     if output.json:
-        fields = {"tokenizer": generator.tokenizer.kind, "weights": engine.weights, "by": by}
+        fields: dict[str, Any] = {"tokenizer": generator.tokenizer.kind, "by": by}
+        fields |= {"weights": engine.weights, "dynamic": learning.dynamic}
         print_json(score_fields(whole) | fields | json_fields(texts, by))
         return
     show(texts, by)

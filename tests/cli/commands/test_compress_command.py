@@ -146,3 +146,13 @@ def test_ctrl_c_leaves_no_partial_file(tiny: Run, tmp_path: Path) -> None:
     done = on_terminal(tmp_path, "compress", "-m", tiny.folder, long, "out", stop_at="compressing")
     assert done.code == 130
     assert [path.name for path in tmp_path.iterdir()] == ["long.txt"]
+
+
+def test_a_model_that_learns_while_reading_packs_better(tiny: Run, cli: Cli, archive: Path) -> None:
+    packed = cli("compress", "-m", tiny.folder, tiny.text, "d.crnn", "--dynamic", "--json").json
+    promised = cli("eval", "-m", tiny.folder, tiny.text, "--dynamic", "--json").json
+    assert packed["compressed_bytes"] < archive.stat().st_size
+    size = promised["bits_per_byte"] * promised["bytes"] / 8
+    assert size < packed["compressed_bytes"] < 1.005 * size + 120
+    cli("decompress", "-m", tiny.folder, "d.crnn", "out.txt", "--threads", 2)
+    assert (cli.folder / "out.txt").read_bytes() == tiny.text.read_bytes()

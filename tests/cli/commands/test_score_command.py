@@ -227,3 +227,13 @@ def test_json_of_several_texts_by_character(tiny: Run, cli: Cli, texts: list[str
         assert "".join(text["symbols"]) == (cli.folder / name).read_text("utf-8")
     shown = cli("score", "-m", tiny.folder, *texts[:3], "--by", "character").out
     assert re.findall(r"^== (.*)", shown, re.MULTILINE) == texts[:3]
+
+
+def test_scoring_while_learning_finds_what_eval_does(tiny: Run, cli: Cli) -> None:
+    scored = cli("score", "-m", tiny.folder, tiny.text, "--dynamic", "--json").json
+    found = cli("eval", "-m", tiny.folder, tiny.text, "--dynamic", "--json").json
+    assert scored["dynamic"] is True
+    assert scored["nats"] == pytest.approx(found["nats"], rel=1e-12)
+    (document,) = scored["documents"]
+    assert len(document["symbol_nats"]) == scored["characters"]
+    assert all(0 < sum(p["expected"].values()) <= 1 for p in document["worst"])

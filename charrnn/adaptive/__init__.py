@@ -1,0 +1,34 @@
+"""Learning while reading: predicts a text token by token, and learns from each.
+
+    network    follows the text by gradient steps (dynamic evaluation)
+    counts     what came after the last 1 to 8 tokens and after the word so far; longest repetition
+    mixer      one probability from all of these, with weights that are learnt on the way
+    reading    scores, codes and decodes tokens by it, in compiled code
+    memory     what all these know, as arrays
+    predictor  all together
+
+A token is predicted as a path of binary choices. ``charrnn eval``, ``score`` and ``compress`` use
+the same predictor with ``--dynamic``.
+"""
+
+from __future__ import annotations
+
+from charrnn.config import EngineOptions, ModelConfig
+from charrnn.errors import OptionError
+
+
+def check(config: ModelConfig, engine: EngineOptions) -> None:
+    """Refuse what cannot learn while it reads.
+
+    Raises:
+        OptionError: says what to leave out.
+    """
+    if config.encoder:
+        raise OptionError("--dynamic is for texts, and this is a model of pairs: leave it out")
+    if engine.weights != "float32":
+        raise OptionError(
+            "--dynamic changes the weights, which must be float32: "
+            f"leave out --weights {engine.weights}"
+        )
+    if engine.device != "cpu":
+        raise OptionError(f"--dynamic runs on the CPU: leave out --device {engine.device}")

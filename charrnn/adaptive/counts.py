@@ -1,0 +1,218 @@
+"""The count memory: probabilities of choices after contexts, and repetitions of what was read.
+
+All arithmetic that decides what is found is in integers below 2^62, which never overflow.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from charrnn.adaptive.memory import (
+    CONTEXTS,
+    FIRST_CONTEXT,
+    FIRST_MATCH,
+    LENGTHS,
+    LEVELS,
+    MATCHES,
+    MAX_MATCH,
+    ORDERS,
+    READ,
+    WORD,
+    WORD_BEFORE,
+    WORDS,
+)
+from charrnn.compiler.scalar_math import exact
+
+KEY_BITS = 31
+_KEYS = 2**KEY_BITS - 1
+_FACTOR = 0x5851F42D  # odd, below 2^31
+CHECK_SHIFT = KEY_BITS - 8
+LIMIT = 60  # a slot's probability follows the last ~LIMIT choices
+REFINED_LIMIT = 400
+_ADJUSTMENTS = np.array([int(65536 / (n + 1.5)) for n in range(256)])
+# Cells of a refinement, by how often the choice was met and by the probability of its slot.
+_COUNT_BOUNDS = (1, 2, 3, 4, 5, 6, 9, 15, 25, 41, LIMIT)
+_COUNT_OF = np.searchsorted(_COUNT_BOUNDS, np.arange(256), side="right")
+_LEVEL_OF = np.array(
+    [
+        round(min(max(2 * math.log((p + 0.5) / (4095.5 - p)), -(LEVELS // 2)), LEVELS // 2))
+        + LEVELS // 2
+        for p in range(4096)
+    ]
+)
+
+
+@exact
+def mixed(key, value):  # type: ignore[no-untyped-def]
+    """Return a hash of a hash and a number from 0 to 2^31 - 1."""
+    product = ((key ^ value) + 1) * _FACTOR
+    return (product ^ (product >> KEY_BITS)) & _KEYS
+
+
+@exact
+def stretch(p):  # type: ignore[no-untyped-def]
+    """Return ln(p / (1 - p))."""
+    return math.log(p / (1.0 - p))
+
+
+@exact
+def squash(x):  # type: ignore[no-untyped-def]
+    """Return the probability whose stretch is x."""
+    return 1.0 / (1.0 + math.exp(-x))
+
+
+@exact
+def find(slots, key):  # type: ignore[no-untyped-def]
+    """Return the place of a key in a hash table; -1 if it is not there."""
+    place, check = key & (len(slots) - 1), key >> CHECK_SHIFT
+    for candidate in (place, place ^ 1):
+        slot = np.int64(slots[candidate])
+        if slot >> 24 == check and (slot >> 16) & 255:
+            return candidate
+    return -1
+
+
+@exact
+def claim(slots, key):  # type: ignore[no-untyped-def]
+    """Return a place for a new key: of two, the one that was met less often, made empty."""
+    place = key & (len(slots) - 1)
+    if (np.int64(slots[place ^ 1]) >> 16) & 255 < (np.int64(slots[place]) >> 16) & 255:
+        place = place ^ 1
+    slots[place] = np.uint32(((key >> CHECK_SHIFT) << 24) + 32768)
+    return place
+
+
+@exact
+def look_up(memory, choice):  # type: ignore[no-untyped-def]
+    """Fill in the mixer's inputs from contexts; return the longest known one, and how known."""
+    known, met = 0, np.int64(0)
+    for c in range(CONTEXTS):
+        key = mixed(memory.contexts[c], choice)
+        place = find(memory.slots[c], key)
+        memory.keys[c], memory.places[c] = key, place
+        memory.cells[c], memory.inputs[FIRST_CONTEXT + c] = -1, 0.0
+        if place >= 0:
+            slot = np.int64(memory.slots[c, place])
+            count = (slot >> 16) & 255
+            cell = _COUNT_OF[count] * LEVELS + _LEVEL_OF[(slot & 65535) >> 4]
+            memory.cells[c] = cell
+            memory.inputs[FIRST_CONTEXT + c] = stretch(memory.refined[c, cell, 0])
+            if c != WORDS:
+                known, met = c + 1, count
+    return known, met
+
+
+@exact
+def look_ahead(memory, low, choice, high):  # type: ignore[no-untyped-def]
+    """Fill in the mixer's inputs from matches; return the size class of the longest one."""
+    longest = 0
+    for k in range(len(MATCHES)):
+        pointer, length = memory.matches[k]
+        memory.cells[CONTEXTS + k], memory.inputs[FIRST_MATCH + k] = -1, 0.0
+        expected = memory.history[pointer] if length else -1
+        if low <= expected < high:
+            cell = length_class(length)
+            memory.cells[CONTEXTS + k] = cell
+            certainty = stretch(memory.matched[k, cell, 0])
+            memory.inputs[FIRST_MATCH + k] = certainty if expected >= choice else -certainty
+            longest = max(longest, cell)
+    return longest
+
+
+@exact
+def length_class(length):  # type: ignore[no-untyped-def]
+    """Return the class of a match's length, from 1; the classes grow with the length."""
+    if length < 8:
+        found = length
+    elif length < 16:
+        found = 8 + (length - 8) // 4
+    elif length < 32:
+        found = 10 + (length - 16) // 8
+    else:
+        found = 12 + min(3, (length - 32) // 64)
+    return min(LENGTHS - 1, found)
+
+
+@exact
+def adjust(cell, bit, limit):  # type: ignore[no-untyped-def]
+    """Move an adaptive probability (2,) towards what happened; slower, the more it has seen."""
+    cell[0] += (bit - cell[0]) / (cell[1] + 3.0)
+    cell[0] = min(max(cell[0], 1.0 / 4096), 4095.0 / 4096)
+    cell[1] = min(cell[1] + 1.0, limit)
+
+
+@exact
+def count_choice(memory, choice, bit):  # type: ignore[no-untyped-def]
+    """Learn the outcome of the choice that was looked up."""
+    for c in range(CONTEXTS):
+        if memory.cells[c] >= 0:
+            adjust(memory.refined[c, memory.cells[c]], bit, REFINED_LIMIT)
+        place = memory.places[c]
+        if place < 0:
+            place = claim(memory.slots[c], memory.keys[c])
+        slot = np.int64(memory.slots[c, place])
+        p, count = slot & 65535, (slot >> 16) & 255
+        p += ((65535 * bit - p) * _ADJUSTMENTS[count]) >> 16
+        count += count < LIMIT
+        memory.slots[c, place] = np.uint32((slot >> 24 << 24) + (count << 16) + p)
+    for k in range(len(MATCHES)):
+        if memory.cells[CONTEXTS + k] >= 0:
+            expected = memory.history[memory.matches[k, 0]]
+            right = 1 if (expected >= choice) == (bit == 1) else 0
+            adjust(memory.matched[k, memory.cells[CONTEXTS + k]], right, REFINED_LIMIT)
+
+
+@exact
+def append(memory, token):  # type: ignore[no-untyped-def]
+    """Add a token to the history, and find the contexts and matches of the next one."""
+    history, numbers = memory.history, memory.numbers
+    history[numbers[READ]] = token
+    numbers[READ] += 1
+    read = numbers[READ]
+    if memory.letters[token]:
+        numbers[WORD] = mixed(numbers[WORD], token)
+    elif numbers[WORD]:
+        numbers[WORD_BEFORE], numbers[WORD] = numbers[WORD], 0
+    for c in range(len(ORDERS)):
+        memory.contexts[c] = _hash_of_last(history, read, ORDERS[c], c)
+    word = numbers[WORD] if numbers[WORD] else token
+    memory.contexts[WORDS] = mixed(mixed(numbers[WORD_BEFORE], WORDS), word)
+    for k in range(len(MATCHES)):
+        _follow(memory, k, token)
+
+
+@exact
+def _hash_of_last(history, read, count, seed):  # type: ignore[no-untyped-def]
+    """Return a hash of the last `count` tokens."""
+    key = seed
+    for i in range(max(0, read - count), read):
+        key = mixed(key, history[i])
+    return key
+
+
+@exact
+def _follow(memory, k, token):  # type: ignore[no-untyped-def]
+    """Let match k go on with the token, or look for another one."""
+    history, read, match = memory.history, memory.numbers[READ], memory.matches[k]
+    if match[1] and history[match[0]] == token:
+        match[0] += 1
+        match[1] = min(match[1] + 1, MAX_MATCH)
+    else:
+        match[1] = 0
+    if read < MATCHES[k]:
+        return
+    place = _hash_of_last(history, read, MATCHES[k], k) & (memory.recent.shape[1] - 1)
+    if match[1] == 0:
+        pointer = np.int64(memory.recent[k, place])
+        length = 0
+        while (
+            length < MAX_MATCH
+            and length < pointer
+            and history[pointer - 1 - length] == history[read - 1 - length]
+        ):
+            length += 1
+        if length >= MATCHES[k]:
+            match[0], match[1] = pointer, length
+    memory.recent[k, place] = read

@@ -1,0 +1,133 @@
+"""What an adaptive predictor has learnt from a text so far, as arrays for compiled code.
+
+A token is a path of binary choices: the range of all tokens is halved until one is left. A choice
+is named by the first token of its upper half, from 1 to V - 1.
+
+Shapes: V tokens, N tokens of the text, C contexts, M matches, I inputs of the mixer, S selectors.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.arrays import Floats64, Integers
+
+ORDERS = (1, 2, 3, 4, 5, 6, 8)  # how many tokens the contexts have
+WORDS = len(ORDERS)  # one more context: the word so far and the word before it
+CONTEXTS = WORDS + 1
+MATCHES = (5, 12)  # how many tokens must agree before a repetition is expected to go on
+MAX_MATCH = 400  # tokens compared
+# The inputs of the mixer: from the network, a constant, from contexts and from matches.
+NETWORK, CONSTANT, FIRST_CONTEXT = 0, 1, 2
+FIRST_MATCH = FIRST_CONTEXT + CONTEXTS
+INPUTS = FIRST_MATCH + len(MATCHES)
+# What selects sets of the mixer's weights: the lengths of the matches, the longest context that has
+# seen this choice and how often, how certain the network is, and the choice itself.
+BY_MATCH, BY_CONTEXT, BY_NETWORK, BY_CHOICE = range(4)
+SELECTORS = 4
+LENGTHS, SEEN, CERTAINTIES = 16, 4, 16
+# The first set of each selector; those of choices are the last.
+FIRST_SETS = tuple(itertools.accumulate((LENGTHS, SEEN * (WORDS + 1), CERTAINTIES), initial=0))
+# Cells of a refinement: by how often a choice was met, and by its probability.
+COUNTS, LEVELS = 12, 33
+READ, WORD, WORD_BEFORE = range(3)  # in `Memory.numbers`
+MIN_BITS, MAX_BITS = 16, 22  # of hash tables
+CONTEXT_WEIGHT = 0.1  # the first weight of contexts and matches
+
+
+class Memory(NamedTuple):
+    """All arrays of a predictor.
+
+    Attributes:
+        slots: a hash table of choices for each context (C, 2^bits): 16 bits of probability, 8 that
+            count how often the choice was met, 8 that check the key.
+        refined: what such a probability turned out to be (C, cells, 2): a probability, and how
+            often it was adjusted.
+        matched: the same for the next token of a match, by length (M, lengths, 2).
+        weights: the mixer's sets of weights (sets, I).
+        adjusted: how often each set was adjusted (sets,).
+        final: the weights of the selected sets' outputs, by length of the match (lengths, S).
+        history: the tokens read (N,).
+        recent: a hash table of the last position after each context, for each match (M, 2^bits).
+        matches: the position that is expected to repeat, and the length of the match (M, 2).
+        letters: which tokens are parts of words (V,).
+        contexts: hashes of the current contexts (C,).
+        numbers: how many tokens were read, hashes of the word so far and of the word before it.
+        inputs: of the mixer, for the current choice (I,).
+        outputs: of the selected sets (S,).
+        selected: the selected sets (S,).
+        keys: hashes of the current choice in its contexts (C,).
+        places: of the choice in the hash tables (C,); -1 where it is new.
+        cells: of the refinements in use, for contexts and matches (C + M,); -1 for none.
+    """
+
+    slots: NDArray[np.uint32]
+    refined: Floats64
+    matched: Floats64
+    weights: Floats64
+    adjusted: Integers
+    final: Floats64
+    history: Integers
+    recent: NDArray[np.int32]
+    matches: Integers
+    letters: NDArray[np.bool_]
+    contexts: Integers
+    numbers: Integers
+    inputs: Floats64
+    outputs: Floats64
+    selected: Integers
+    keys: Integers
+    places: Integers
+    cells: Integers
+
+
+def empty(length: int, letters: NDArray[np.bool_]) -> Memory:
+    """Return the memory before a text.
+
+    Args:
+        length: N, how many tokens will be read.
+        letters: which tokens are parts of words (V,).
+    """
+    depth = math.ceil(math.log2(len(letters) + 1))
+    refined = np.zeros((CONTEXTS, COUNTS * LEVELS, 2))
+    refined[:, :, 0] = np.tile(1 / (1 + np.exp(-_stretched_levels())), COUNTS)
+    matched = np.zeros((len(MATCHES), LENGTHS, 2))
+    matched[:, :, 0] = 1 - 1 / (np.arange(LENGTHS) + 3)
+    sets = FIRST_SETS[BY_CHOICE] + len(letters)
+    weights = np.full((sets, INPUTS), CONTEXT_WEIGHT)
+    weights[:, NETWORK], weights[:, CONSTANT] = 1, 0
+    return Memory(
+        slots=np.zeros((CONTEXTS, 2 ** _bits(length * depth)), np.uint32),
+        refined=refined,
+        matched=matched,
+        weights=weights,
+        adjusted=np.zeros(sets, np.int64),
+        final=np.full((LENGTHS, SELECTORS), 1 / SELECTORS),
+        history=np.zeros(length, np.int64),
+        recent=np.full((len(MATCHES), 2 ** _bits(length)), -1, np.int32),
+        matches=np.zeros((len(MATCHES), 2), np.int64),
+        letters=letters,
+        contexts=np.zeros(CONTEXTS, np.int64),
+        numbers=np.zeros(3, np.int64),
+        inputs=np.zeros(INPUTS),
+        outputs=np.zeros(SELECTORS),
+        selected=np.zeros(SELECTORS, np.int64),
+        keys=np.zeros(CONTEXTS, np.int64),
+        places=np.zeros(CONTEXTS, np.int64),
+        cells=np.zeros(CONTEXTS + len(MATCHES), np.int64),
+    )
+
+
+def _stretched_levels() -> Floats64:
+    """Return ln(p / (1 - p)) of the levels by which probabilities are refined."""
+    return (np.arange(LEVELS) - LEVELS // 2) / 2.0
+
+
+def _bits(entries: int) -> int:
+    """Return the size of a hash table for so many entries, as a power of two."""
+    return min(MAX_BITS, max(MIN_BITS, math.ceil(math.log2(max(1, entries)))))

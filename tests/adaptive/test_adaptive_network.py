@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from charrnn import scoring
+from charrnn.adaptive import network
+from charrnn.adaptive.network import AdaptiveNetwork
+from charrnn.arrays import Ids
+from charrnn.config import ModelConfig
+from charrnn.model import parameters
+from charrnn.model.model_file import Model
+from charrnn.network.module import CharRNN
+from charrnn.text.tokenizer import CharTokenizer
+
+TEXT = "the sea, the sea, the open sea\n" * 12
+TOKENIZER = CharTokenizer("".join(sorted(set(TEXT))))
+IDS = TOKENIZER.encode(TEXT)
+
+
+@pytest.fixture(params=["lstm", "gru", "elman"])
+def model(request: pytest.FixtureRequest) -> Model:
+    config = ModelConfig(TOKENIZER.vocab_size, cell=request.param, hidden_size=12)
+    return Model(config, TOKENIZER, parameters.initial(config, 3))
+
+
+def naive(model: Model) -> float:
+    """Apply the rule as written, in float64, segment by segment."""
+    values = {k: torch.tensor(v).double().requires_grad_() for k, v in model.values.items()}
+    first = {name: value.detach().clone() for name, value in values.items()}
+    gradients: dict[str, list[torch.Tensor]] = {name: [] for name in values}
+    module = CharRNN(model.config, model.values).double().eval()
+    state = module.start_state(1)
+    total, before = 0.0, model.config.start_token
+    for begin in range(0, len(IDS), network.SEGMENT):
+        segment = [int(symbol) for symbol in IDS[begin : begin + network.SEGMENT]]
+        inputs = torch.tensor([before, *segment[:-1]])[:, None]
+        names = list(module.weights())
+        logits, state = torch.func.functional_call(
+            module, {name.replace(".", "_"): values[name] for name in names}, (inputs, state)
+        )
+        log_probs = torch.log_softmax(logits[:, 0], -1)
+        loss = -sum(log_probs[t, symbol] for t, symbol in enumerate(segment))
+        assert isinstance(loss, torch.Tensor)
+        total += float(loss.detach())
+        found = torch.autograd.grad(loss / len(segment), [values[name] for name in names])
+        state = tuple(tuple(part.detach() for part in layer) for layer in state)
+        for name, gradient in zip(names, found, strict=True):
+            gradients[name].append(gradient)
+            mean = torch.stack(gradients[name]).square().sum(0) / len(gradients[name])
+            moved = values[name] - network.RATE * gradient / (mean.sqrt() + network.EPSILON)
+            moved = moved + network.DECAY * (first[name] - moved)
+            values[name] = moved.detach().requires_grad_()
+        before = segment[-1]
+    return total
+
+
+def read(model: Model, ids: Ids) -> float:
+    """Return the nats of a text that an adaptive network reads."""
+    reader, total = AdaptiveNetwork(model, threads=1), 0.0
+    for token in ids.tolist():
+        logits = reader.predict()[0].astype(np.float64)
+        total += np.log(np.exp(logits).sum()) - logits[token]
+        reader.read(token)
+    return total
+
+
+def test_equals_a_plain_implementation_of_the_rule(model: Model) -> None:
+    assert read(model, IDS) == pytest.approx(naive(model), rel=1e-4)
+
+
+def test_predicts_each_segment_before_learning_from_it(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = CharRNN(model.config, model.values)
+    start = model.config.start_token
+
+    def static(ids: Ids) -> float:
+        return scoring.score(engine, ids, TOKENIZER, start, exact=True).total_nats
+
+    first = IDS[: network.SEGMENT]
+    assert read(model, first) == pytest.approx(static(first), rel=1e-5)
+    assert read(model, IDS) < static(IDS) - 0.02 * len(IDS)
+    monkeypatch.setattr(network, "RATE", 0.0)
+    assert read(model, IDS) == pytest.approx(static(IDS), rel=1e-5)
+
+
+def test_the_model_does_not_change_and_no_global_setting_does(model: Model) -> None:
+    before = {name: np.array(value) for name, value in model.values.items()}
+    threads = torch.get_num_threads()
+    read(model, IDS)
+    assert torch.get_num_threads() == threads
+    assert all(np.array_equal(before[name], value) for name, value in model.values.items())
+
+
+def test_after_a_restart_the_text_is_forgotten_and_the_weights_are_not(model: Model) -> None:
+    once = read(model, IDS)
+    reader, total = AdaptiveNetwork(model, threads=1), 0.0
+    for token in [*IDS.tolist(), None, *IDS.tolist()]:
+        if token is None:
+            reader.restart()
+            total = 0.0
+            assert reader.predict().shape == (1, TOKENIZER.vocab_size)
+            reader.restart()
+            continue
+        logits = reader.predict()[0].astype(np.float64)
+        total += np.log(np.exp(logits).sum()) - logits[token]
+        reader.read(token)
+    assert total < once - 1
