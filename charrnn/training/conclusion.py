@@ -9,11 +9,12 @@ from charrnn.model import parameters
 from charrnn.network.module import CharRNN
 from charrnn.run_dir import INTERRUPTED
 from charrnn.scoring import Score
+from charrnn.training import validation as validations
 from charrnn.training.events import Metrics, Result, Stop
 from charrnn.training.pair_validation import AnyValidation
 from charrnn.training.setup import Setup
 from charrnn.training.trainer import Ended
-from charrnn.training.validation import VALID_CAP, InterruptedScoring
+from charrnn.training.validation import InterruptedScoring
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def final_score(
         seconds: about how long it may take; None: as long as the whole text takes.
     """
     score, window_nats = validation.estimated(ended.best.valid_nats), None
-    whole = validation.length <= VALID_CAP
+    whole = validation.length <= validations.VALID_CAP
     if ended.interrupted:
         return FinalScore(score, window_nats, True, whole)
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from following import Follower, train
+from following import Follower, resume, train
 from slow_machine import SIZES, SlowMachine
 
 import charrnn
@@ -17,9 +17,10 @@ from charrnn.model.model_file import MODEL_NAME
 from charrnn.network.module import CharRNN
 from charrnn.text import corpus
 from charrnn.text.corpus import Corpus
-from charrnn.training import validation
+from charrnn.training import pair_validation, validation
 from charrnn.training.background_writer import BackgroundWriter
 from charrnn.training.events import Metrics, Planned, Result
+from charrnn.training.pair_validation import PairValidation
 from charrnn.training.training_step import Updater
 
 TEXT = corpus.from_text("the cat is home.\nthe dog is near the sea.\n" * 480, "cats")
@@ -154,6 +155,27 @@ def test_a_machine_that_was_busy_while_it_was_measured_gets_another_plan(
     assert result.seconds == machine.now <= SECONDS
 
 
+def test_a_training_that_was_planned_anew_is_resumed_with_its_second_plan(
+    training: Training, tmp_path: Path
+) -> None:
+    machine, watching = training.machine, training.watching
+    machine.busy = 40.0
+
+    def on_plan(number: int) -> None:
+        machine.busy = 1.0
+
+    watching.on_plan = on_plan
+    watching.stop = lambda: machine.now > SECONDS / 2 and len(watching.plans) == 2
+    chosen = TrainOptions(**OPTIONS | WINDOWS)
+    stopped = train(TEXT, chosen, out=tmp_path, follower=watching)
+    assert stopped.stopped_by == "interrupt"
+    result = resume(TEXT, {}, out=tmp_path, follower=watching)
+    assert watching.sizes[1:] == [watching.sizes[1]] * 2
+    assert (result.stopped_by, len(watching.anew)) == ("minutes", 1)
+    assert result.steps > stopped.steps
+    assert 0.97 * SECONDS <= result.seconds <= 1.02 * SECONDS
+
+
 def test_a_machine_that_becomes_slower_gets_a_smaller_network(
     training: Training, tmp_path: Path
 ) -> None:
@@ -281,6 +303,18 @@ def test_a_long_text_is_scored_in_part(
     assert shown[where + 1] == f"eval     charrnn eval --model {tmp_path}"
     scored = charrnn.load(tmp_path).score(valid.text)
     assert result.valid_nats == pytest.approx(scored.nats, rel=0.01)
+
+
+def test_many_pairs_are_scored_in_part(
+    training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pair_validation, "VALID_CAP", 100)
+    monkeypatch.setattr(PairValidation, "_each", lambda self, network: 0.05)
+    result = training.run(tmp_path, PAIRS, hidden_size=16)
+    assert not result.valid_whole
+    assert result.valid_characters == pytest.approx(5 * 60, rel=0.05)  # of 60 targets
+    model = model_file.load(tmp_path / MODEL_NAME)
+    assert model.training["valid_scored_characters"] == result.valid_characters
 
 
 def test_what_can_be_scored_in_time_is_scored_whole(quiet: tuple[Corpus, Training, Result]) -> None:

@@ -29,19 +29,17 @@ class TensorBoard(AbstractContextManager["TensorBoard"]):
         self._writer: SummaryWriter | None = None
 
     def __exit__(self, *error: object) -> None:
-        self._close()
-
-    def _close(self) -> None:
         if self._writer is not None:
             self._writer.close()
-            self._writer = None
 
     def show(self, event: Event) -> None:
         """Write a report; ignore other events."""
         match event:
             case Planned(run_dir):
-                self._close()  # the curves of a training that was planned anew begin again
                 self._folder = run_dir.path / FOLDER
+                if self._writer is not None:  # planned anew: the curves begin again
+                    self._writer.close()
+                    self._writer = SummaryWriter(str(self._folder), purge_step=0)
             case Progress(metrics):
                 self._write(metrics)
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import strict_json
 
+from charrnn.run_dir import RunDir
+from charrnn.training.events import Metrics, Planned, Progress
 from cli.conftest import Cli, story
 
 SMALL = ("--hidden-size", 8, "--threads", 1, "--out", "run")
@@ -38,6 +40,19 @@ def test_the_curves_are_those_of_the_metrics_even_after_a_resume(cli: Cli) -> No
     for name, column in (("nats/train", "train_nats"), ("nats/valid", "valid_nats")):
         expected = {row["step"]: row[column] for row in rows if row[column] is not None}
         assert found[name] == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_curves_of_a_training_that_is_planned_anew_begin_again(tmp_path: Path) -> None:
+    planned = Planned(RunDir(tmp_path), *[None] * 3)  # type: ignore[arg-type]
+    from charrnn.cli.display.tensorboard import TensorBoard
+
+    with TensorBoard() as board:
+        for steps in ((1, 5), (3, 6)):
+            board.show(planned)
+            for step in steps:
+                metrics = Metrics(step, 0.1, 9, 0.1, 1.0, 2.0, None, 0.01, 1.0, 0.0, 9.0)
+                board.show(Progress(metrics, None))  # type: ignore[arg-type]
+    assert curves(tmp_path / "tensorboard")["nats/train"] == {3: 2.0, 6: 2.0}
 
 
 def test_what_cannot_be_logged(cli: Cli) -> None:

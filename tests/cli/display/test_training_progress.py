@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from charrnn.cli.display import training_progress
 from charrnn.cli.shared import wrapped
-from charrnn.training.events import Metrics
+from charrnn.training.events import Metrics, Notice, Planned
 from cli.conftest import TITLE, Run, Shown, needs_terminal, on_terminal
 
 
@@ -158,3 +159,31 @@ def test_a_plan_is_not_cut_inside_a_word_at_80_columns(tiny: Run, tmp_path: Path
     plan = [line for line in lines[begin:] if not line.startswith("run ")]
     assert len(plan) > 3
     assert max(map(len, plan)) <= 80
+
+
+def _planned(run_dir: Path | None = None) -> Planned:
+    plan = SimpleNamespace(train=SimpleNamespace(minutes=1.0))
+    return Planned(SimpleNamespace(path=run_dir), SimpleNamespace(valid=[]), plan, None)  # type: ignore[arg-type]
+
+
+def test_a_plan_that_is_made_anew_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(training_progress, "plan_lines", lambda planned: ["network  lstm"])
+    lines, second = training_progress.Lines(lambda: False), _planned()
+    for event in (_planned(), Notice("planned anew: lstm, 2 x 96"), second):
+        lines.show(event)
+    assert capsys.readouterr().err == "network  lstm\nplanned anew: lstm, 2 x 96\n"
+    assert lines.planned is second
+
+
+def test_the_picture_of_a_training_that_begins_anew_forgets_its_losses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(training_progress, "plan_lines", lambda planned: [])
+    picture = training_progress.Picture(lambda: False)
+    picture.show(_planned())
+    picture._train, picture._valid, picture._best = [(1, 3.0)], [(1, 3.0)], 3.0
+    picture.show(_planned())
+    assert picture._train == picture._valid == []
+    assert picture._best == math.inf
