@@ -47,7 +47,7 @@ ROUNDS = 3  # in which each size around the planned one is measured, at least
 LONGEST = 3  # times as long as that; from then on one round is enough
 MOST_ROUNDS = 30  # in case that steps take so different times that the plan never stays
 FIRST_SIZE = 128  # whose speed is measured first
-CLEARLY_FASTER = 1.1  # at equal sizes; then another cell learns more in the time
+CLEARLY_FASTER = 1.25  # at equal sizes; then another cell learns more in the time
 MEASURED_SIZES = tuple(size for size in HIDDEN_SIZES if size & (size - 1) == 0)
 MEASURED_WINDOW = 256  # steps at most of a window whose speed is measured
 SHORTEST_WINDOW = 8  # that is planned for documents
