@@ -28,7 +28,8 @@ class RunOptions(HeldOutOptions):
         "every run that is not finished."
     )
     init_from: Path | None = path(
-        "Start from the network of this model or run, to train it on another text.",
+        "Start from the network of this model or run, to train it on another text; english is one "
+        "that charrnn comes with.",
         shown="none",
     )
     checkpoint_every: int | None = integer(

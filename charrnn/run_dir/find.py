@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from charrnn.errors import ModelError, OptionError, file_name, nearest
+from charrnn.model.bases import BASES
 from charrnn.run_dir import checkpoints
 from charrnn.run_dir.folder import CHECKPOINTS, RunDir
 
@@ -54,8 +55,9 @@ def find_model(given: Path | None) -> Path:
     """Return what ``--model`` means: a model file, or the folder of a checkpoint.
 
     Args:
-        given: a file, the folder of a run or of a checkpoint, or either's name in ./runs; None:
-            what the environment variable CHARRNN_MODEL names, or else the newest run.
+        given: a file, the folder of a run or of a checkpoint, either's name in ./runs, or the name
+            of a model that charrnn comes with; None: what the environment variable CHARRNN_MODEL
+            names, or else the newest run.
 
     Raises:
         ModelError: there is none; says where it looked and how to make one.
@@ -86,7 +88,7 @@ def _model_of(given: Path) -> Path:
 
 
 def named(given: Path) -> Path:
-    """Return the path meant by a path, or by the name of a run in ./runs.
+    """Return the path meant by a path, or by the name of a run in ./runs or of a base model.
 
     Raises:
         ModelError: neither exists; says which run has a similar name.
@@ -96,6 +98,8 @@ def named(given: Path) -> Path:
         return in_runs
     if given.exists():
         return given
+    if str(given) in BASES:
+        return BASES[str(given)]
     names = [run.path.name for run in runs_in()]
     if not names:
         raise ModelError(f"{given} does not exist: train a model with 'charrnn train FILE'")
@@ -103,6 +107,16 @@ def named(given: Path) -> Path:
     if not advice.startswith("did you mean"):
         advice = "'charrnn runs' lists those that there are"
     raise ModelError(f"{given} does not exist, and {RUNS} has no run of that name: {advice}")
+
+
+def lasting_name(given: Path) -> str:
+    """Return what still means the same model in another folder: its path, or a base model's name.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    found = named(given)
+    return str(given) if found == BASES.get(str(given)) else str(found.resolve())
 
 
 def choose_run_dir(

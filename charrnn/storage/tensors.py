@@ -22,7 +22,7 @@ from charrnn.errors import ModelError
 from charrnn.storage.files import is_special, load_json
 
 Arrays = dict[str, NDArray[Any]]
-SIZES = {"F32": 4, "F64": 8, "U8": 1}  # bytes of each type that charrnn writes
+SIZES = {"F32": 4, "F64": 8, "I8": 1, "U8": 1}  # bytes of each type that charrnn writes
 _MAX_HEADER = 64 * 2**20
 # Files that people pass by mistake, by their first bytes.
 _FOREIGN = {
@@ -43,7 +43,7 @@ class Spec:
     """What a tensor must be.
 
     Attributes:
-        dtype: F32, F64 or U8, as safetensors spells them.
+        dtype: F32, F64, I8 or U8, as safetensors spells them.
         shape: its shape.
     """
 
@@ -132,16 +132,16 @@ def expect(path: Path, header: Header, specs: Mapping[str, Spec]) -> None:
 
 
 def claimed(header: Header) -> dict[str, Spec]:
-    """Return the float32 tensors that a header says it has, where nothing else is known of them."""
-    shapes = {
-        name: entry.get("shape") if isinstance(entry, dict) else None
-        for name, entry in header.entries.items()
-    }
-    return {
-        name: Spec("F32", tuple(shape))
-        for name, shape in shapes.items()
-        if isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape)
-    }
+    """Return the tensors that a header says it has, where nothing else is known of them."""
+    specs = {}
+    for name, entry in header.entries.items():
+        stated = entry if isinstance(entry, dict) else {}
+        dtype, shape = stated.get("dtype"), stated.get("shape")
+        if not isinstance(shape, list) or dtype not in ("F32", "I8"):
+            continue
+        if all(type(size) is int and size > 0 for size in shape):
+            specs[name] = Spec(dtype, tuple(shape))
+    return specs
 
 
 def _header(path: Path, file: Any) -> Header:

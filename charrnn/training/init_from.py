@@ -1,8 +1,9 @@
 """Start a training from a trained network, on a text with another alphabet.
 
 Whatever belongs to a character (a row of the embedding and of the output, a column of the input
-where it is one-hot) moves to the same character in the new alphabet. Characters that are new start
-as in a new network; those that do not occur in the new text are left out.
+where it is one-hot) moves to the same character in the new alphabet. A character that is new starts
+as the nearest one that the network knows (a curly quotation mark as the straight one, é as e), or
+else as in a new network; those that do not occur in the new text are left out.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from charrnn.model.model_file import Model
 from charrnn.model.parameters import Parameters
 from charrnn.terminal import visible
 from charrnn.text.tokenizer import CharTokenizer, Tokenizer
+from charrnn.text.unknown_symbols import replace
 
 DOCUMENTS = {"items", "document_separator", "reset_at_documents"}
 
@@ -140,10 +142,9 @@ def values(
         tokenizer: the new alphabet.
         initial: the parameters of a new network, for the characters that are new.
     """
-    common = compare_alphabets(model, tokenizer).kept
-    old_ids, new_ids = (
-        each.encode(common).astype(np.int64) for each in (model.tokenizer, tokenizer)
-    )
+    start_as = _start_as(compare_alphabets(model, tokenizer))
+    old_ids = model.tokenizer.encode("".join(start_as.values())).astype(np.int64)
+    new_ids = tokenizer.encode("".join(start_as)).astype(np.int64)
     if config.encoder:  # what ends a target stays what it is
         old_ids = np.append(old_ids, model.config.end_token)
         new_ids = np.append(new_ids, config.end_token)
@@ -162,6 +163,14 @@ def values(
             value = np.moveaxis(new, 0, axis)
         moved[name] = np.array(value, np.float32, order="C")
     return moved
+
+
+def _start_as(change: AlphabetChange) -> dict[str, str]:
+    """Return the characters of a new text, and for each the one of the model that it starts as."""
+    known = set(change.kept) | set(change.dropped)
+    nearest = {new: replace(new, known.issuperset, nearest=True).text for new in change.added}
+    alike = {new: old for new, old in nearest.items() if len(old) == 1}
+    return {character: character for character in change.kept} | alike
 
 
 def _indices(size: int, config: ModelConfig, has_start: bool, ids: Integers) -> Integers:

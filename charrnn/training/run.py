@@ -10,7 +10,7 @@ from typing import Any
 
 from charrnn.errors import DivergedError
 from charrnn.inference.select import COMPILING
-from charrnn.run_dir import DIVERGED
+from charrnn.run_dir import DIVERGED, lasting_name
 from charrnn.run_dir.models import digest
 from charrnn.training import budget as budgets
 from charrnn.training import conclusion, run_description, state, timing
@@ -127,7 +127,7 @@ class Run:
         date = datetime.now().astimezone().isoformat(timespec="seconds")
         now = {"date": date, "command": list(command) if command else None}
         if self._past.saved_step < 0:
-            return now | {"init_from_file": str(source.resolve()) if source else None}
+            return now | {"init_from_file": lasting_name(source) if source else None}
         earlier = self._run_dir.read_config()  # an old one has none of these
         started = {name: earlier.get(name) for name in ("date", "command", "init_from_file")}
         resumed = [*earlier.get("resumed", ()), {"step": self._past.saved_step, **now}]

@@ -19,7 +19,7 @@ from charrnn.text import line_list
 from charrnn.text.dataset import Dataset
 from charrnn.text.notices import short_text_notice
 from charrnn.text.open import Texts
-from charrnn.training import effects, init_from, process_settings
+from charrnn.training import base_model, effects, init_from, process_settings
 from charrnn.training.budget import Pauses, stopped
 from charrnn.training.control import Control
 from charrnn.training.events import Events, Notice, Planned
@@ -150,6 +150,7 @@ def _advice(setup: Setup, model: Model | None) -> Iterator[Notice]:
         yield Notice(short)
     text = setup.data.texts.get("corpus")
     sentence = None if text is None else line_list.advice(text)
+    sentence = sentence or (None if model else base_model.offer(setup.data, setup.options))
     if sentence:
         yield Notice(sentence)
 

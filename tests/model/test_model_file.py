@@ -414,7 +414,7 @@ def test_a_header_with_an_invalid_field_is_refused(path: Path, key: str, value: 
 
 
 def test_a_newer_format_asks_for_an_upgrade(path: Path) -> None:
-    newer = model_file.FORMAT_VERSION + 1
+    newer = model_file.INT8_FORMAT + 1
     _described(path, lambda described: described.update(format=newer, config={"new": 1}))
     assert f"has format {newer}, this charrnn reads up to {newer - 1}: upgrade" in _refused(path)
 

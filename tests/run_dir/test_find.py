@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from charrnn.errors import ModelError, OptionError
+from charrnn.model.bases import BASES
 from charrnn.model.model_file import MODEL_NAME
 from charrnn.run_dir import (
     RunDir,
@@ -16,6 +17,7 @@ from charrnn.run_dir import (
     choose_seed_base,
     find_model,
     find_run,
+    lasting_name,
     runs_in,
     seeds_of,
 )
@@ -60,6 +62,19 @@ def test_a_folder_without_a_run_does_not_hide_a_run_of_its_name(runs: Path) -> N
     assert find_model(Path("verse-1")) == runs / "verse-1" / MODEL_NAME
     Path("verse-1", MODEL_NAME).touch()
     assert find_model(Path("verse-1")) == Path("verse-1", MODEL_NAME)
+
+
+def test_a_base_model_is_found_by_its_name_unless_a_run_has_it(runs: Path) -> None:
+    assert find_model(Path("english")) == BASES["english"]
+    assert lasting_name(Path("english")) == "english"
+    (runs / "english").mkdir()
+    (runs / "english" / MODEL_NAME).touch()
+    assert find_model(Path("english")) == runs / "english" / MODEL_NAME
+
+
+def test_a_run_has_a_name_for_other_folders(runs: Path) -> None:
+    assert lasting_name(Path("verse-1")) == str((runs / "verse-1").resolve())
+    assert lasting_name(runs / "verse-1") == str((runs / "verse-1").resolve())
 
 
 @pytest.mark.parametrize("find", [find_model, find_run])

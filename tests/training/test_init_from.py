@@ -124,6 +124,23 @@ def test_a_training_on_pairs_starts_from_a_trained_model(tmp_path: Path) -> None
         charrnn.train(second, pairs=True, init_from=plain.run_dir, steps=1, out=tmp_path / "x")
 
 
+@pytest.mark.parametrize("embedding_size", [0, 3])
+def test_a_new_character_starts_as_the_nearest_one(
+    make_model: MakeModel, embedding_size: int
+) -> None:
+    model = make_model("ae'\"\n", embedding_size=embedding_size)
+    moved = _moved(model, "aeéE’“z")
+
+    def weights(of: Model, character: str) -> tuple[list[float], list[float]]:
+        token = of.tokenizer.alphabet.index(character)
+        inputs = of.values["embedding"] if embedding_size else of.values["layers.0.weight_ih"].T
+        return inputs[token].tolist(), of.values["output.weight"][token].tolist()
+
+    for new, nearest in ("ée", "Ee", "’'", '“"'):
+        assert weights(moved, new) == weights(model, nearest)
+    assert not any(weights(moved, "z")[0])  # as in a new network, here all zeros
+
+
 def test_moving_to_an_alphabet_and_back_changes_nothing(make_model: MakeModel) -> None:
     model = make_model("bdfhk", num_layers=2)
     back = _moved(_moved(model, "abdfghkz"), "bdfhk")

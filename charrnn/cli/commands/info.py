@@ -50,12 +50,11 @@ def info(
 
 def _fields(path: Path, model: Model) -> dict[str, Any]:
     from charrnn.config import to_json
-    from charrnn.model import model_file
     from charrnn.run_dir import RunDir
 
     return {
         "model": str(path),
-        "format": model_file.FORMAT_VERSION,
+        "format": model.format,
         "parameters": sum(value.size for value in model.values.values()),
         "config": to_json(model.config),
         "tokenizer": model.tokenizer.to_json(),
