@@ -27,7 +27,9 @@ NETWORK = ("cell", "num_layers", "hidden_size", "embedding_size", "init", "forge
 
 def offer(data: Dataset, options: TrainOptions) -> str | None:
     """Return a sentence that offers the base model; None where it would not help."""
-    tokenizer = data.tokenizer
+    tokenizer, reading = data.tokenizer, data.reading
+    if reading.pairs or reading.items or options.fill or options.reset_at_documents:
+        return None
     if not isinstance(tokenizer, CharTokenizer) or not tokenizer.whole_characters:
         return None
     if given_flags(options, *NETWORK) or not FREQUENT.issubset(tokenizer.alphabet):

@@ -91,6 +91,8 @@ def begin(
         notes += [stopped(pauses.seconds)] if pauses.seconds else []
         yield from map(Notice, notes)
         yield from _advice(setup, model)
+        if model is None and (offer := base_model.offer(setup.data, options)):
+            yield Notice(offer)
         yield Planned(run_dir, setup.data, setup.plan, setup.kernel)
         run_dir.create()
         with lock.held(run_dir):
@@ -150,7 +152,6 @@ def _advice(setup: Setup, model: Model | None) -> Iterator[Notice]:
         yield Notice(short)
     text = setup.data.texts.get("corpus")
     sentence = None if text is None else line_list.advice(text)
-    sentence = sentence or (None if model else base_model.offer(setup.data, setup.options))
     if sentence:
         yield Notice(sentence)
 
