@@ -33,6 +33,7 @@ def rows() -> list[preparation.Row]:
     few = ("--steps", 2, "--hidden-size", 4, "--cell", "lstm", "--backend", "library")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preparation, "TRAINING", few)
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # other tests measure them
         return list(preparation.prepare(from_text("the café is near the sea.\n" * 2000), 1, 1))
 
 

@@ -120,9 +120,9 @@ class Cli:
     ) -> Done:
         """Run ``charrnn WORDS``, which must end with `code`.
 
-        As a program of its own where `env` is given, or where minutes count from its start.
+        As a program of its own where `env` is given.
         """
-        if env is None and "--minutes" not in words and sys.platform != "win32":
+        if env is None and sys.platform != "win32":
             from .forked import Forked
 
             ended = Forked(self.folder, *words, stdin=stdin).end()
@@ -159,10 +159,12 @@ class Cli:
         )
 
     def _run(self, command: list[str], stdin: bytes, env: Mapping[str, str] | None) -> Done:
+        # Not measured: coverage would double the time, for what forked commands run as well.
+        kept = {name: text for name, text in environment().items() if "COVERAGE" not in name}
         ended = subprocess.run(
             command,
             cwd=self.folder,
-            env=environment() | dict(env or {}),
+            env=kept | dict(env or {}),
             input=stdin,
             capture_output=True,
             timeout=HANGS,

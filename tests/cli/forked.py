@@ -19,6 +19,7 @@ from pathlib import Path
 from coverage import Coverage
 from waiting import HANGS
 
+import charrnn
 from charrnn.cli.app import COMMANDS
 
 from .conftest import Done, done, environment
@@ -117,6 +118,7 @@ def _commands(
     folder: Path, lines: list[list[str]], streams: Path, environment: Mapping[str, str]
 ) -> None:
     """Run commands in this process, and end as the last one does."""
+    measured = _measured()
     try:
         for number, words in enumerate(lines):
             _set(environment)
@@ -124,10 +126,32 @@ def _commands(
             code = _code_of(words, streams, number)
             (streams / f"{number}.code").write_text(str(code))
     finally:
-        measured = Coverage.current()
-        if measured:  # it would save at an exit that forked processes skip
+        if measured:
+            measured.stop()
             measured.save()
     sys.exit(code)
+
+
+def _measured() -> Coverage | None:
+    """Measure what commands run, if the server is measured.
+
+    `patch = fork` would also look up every file of the package in each process, and save their
+    names, to be combined in the end: that takes longer than most commands.
+    """
+    server = Coverage.current()
+    if server is None:
+        return None
+    server.stop()
+    measured = Coverage(
+        str(server.get_option("run:data_file")),
+        data_suffix=True,
+        config_file=False,
+        branch=True,
+        include=[f"{Path(charrnn.__file__).parent}/*"],
+    )
+    measured._warn_preimported_source = False
+    measured.start()
+    return measured
 
 
 def _code_of(words: list[str], streams: Path, number: int) -> int:
