@@ -269,11 +269,19 @@ class Generator:
         return next(self.answers([source], BeamConfig(**BEAM.check("answer", options)), prompt))[0]
 
     def answers(
-        self, sources: Iterable[str], config: SampleConfig | BeamConfig, prompt: str = ""
+        self,
+        sources: Iterable[str],
+        config: SampleConfig | BeamConfig,
+        prompt: str = "",
+        *,
+        first: int = 0,
     ) -> Iterator[list[Sample]]:
-        """Return an iterator of the answers to each source; `config` says how, and how many."""
+        """Return an iterator of the answers to each source; `config` says how, and how many.
+
+        `first` is the number of sources that other calls with the same seed have answered.
+        """
         read = partial(self._reader.read_any, prompt, config.unknown)
-        return self._writer.answers(sources, read, config)
+        return self._writer.answers(sources, read, config, first)
 
     @FILL.document
     def fill(self, text: str, **options: Unpack[FillKeywords]) -> Filled:

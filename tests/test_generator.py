@@ -22,8 +22,14 @@ from charrnn.decoding.sampler import Sampler
 from charrnn.decoding.sampler import generator as randomness
 from charrnn.errors import ModelError, OptionError, PromptError
 from charrnn.generator import Generator
-from charrnn.inference import compiled_engine, instructions, step_codegen
+from charrnn.inference import (
+    compiled_engine,
+    compiled_pair_engine,
+    instructions,
+    step_codegen,
+)
 from charrnn.inference.numpy_engine import NumpyEngine
+from charrnn.inference.numpy_pair_engine import NumpyPairEngine
 from charrnn.inference.select import COMPILING
 from charrnn.model import model_file, parameters
 from charrnn.model.model_file import Model
@@ -650,6 +656,23 @@ def test_numpy_writes_where_compiling_fails(
             OptionError, match=f"`weights` {weights} needs the compiled engine, .* no c"
         ):
             Generator(tiny_model, weights=weights).sample("he", length=3)
+
+
+@pytest.mark.parametrize(
+    "part", [(compiled_pair_engine, "CompiledPairEngine"), (Sampler, "compile")], ids=str
+)
+def test_numpy_answers_where_compiling_fails(
+    make_pair_model: Callable[..., Model], monkeypatch: pytest.MonkeyPatch, part: tuple[Any, str]
+) -> None:
+    """Even where a source was read by compiled code, and only the choice does not compile."""
+    model, config = make_pair_model(skip_connections=True), SampleConfig(length=9, seed=1)
+    wanted = [each[0].text for each in Generator(model).answers(["ab", "c"], config)]
+    monkeypatch.setattr(*part, _broken)
+    notices: list[str] = []
+    writer = Generator(model, notify=notices.append)
+    assert [each[0].text for each in writer.answers(["ab", "c"], config)] == wanted
+    assert len(notices) == 1
+    assert isinstance(writer.engine, NumpyPairEngine)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.display.samples import SHOWN, OutputOptions
-from charrnn.cli.prompt import PromptOptions, content
+from charrnn.cli.prompt import PromptOptions
 from charrnn.cli.shared import json_line, load_model, note, print_json
+from charrnn.cli.source_lines import given_sources
 from charrnn.config import BeamConfig, EngineOptions, SampleConfig, new_seed
 from charrnn.config.fields import flag
-from charrnn.errors import OptionError, PromptError, counted
+from charrnn.errors import OptionError, counted
 from charrnn.terminal import TextWriter
 
 if TYPE_CHECKING:
-    from charrnn.config import ModelReading
     from charrnn.decoding.output_text import Sample
     from charrnn.generator import Generator
 
@@ -32,7 +32,7 @@ class Answering:
 
     Attributes:
         generator: the model.
-        sources: at least one.
+        sources: at least one; some at a time, which are answered before the next are asked for.
         config: how an answer is chosen, and how many for each source.
         prompt: how every answer begins.
         shown: what is shown of that.
@@ -40,7 +40,7 @@ class Answering:
     """
 
     generator: Generator
-    sources: Sequence[str]
+    sources: Iterable[Sequence[str]]
     config: SampleConfig | BeamConfig
     prompt: str
     shown: str
@@ -54,8 +54,11 @@ class Answering:
 
     def answers(self) -> Iterator[tuple[str, list[Sample]]]:
         """Yield each source and its answers, in order."""
-        answers = self.generator.answers(self.sources, self.config, self.prompt)
-        yield from zip(self.sources, answers, strict=True)
+        before = 0
+        for some in self.sources:
+            answers = self.generator.answers(some, self.config, self.prompt, first=before)
+            yield from zip(some, answers, strict=True)
+            before += len(some)
 
     def lines(self, samples: Sequence[Sample]) -> Iterator[str]:
         """Yield the lines of the answers to one source."""
@@ -91,7 +94,7 @@ def answer(
     if random:
         config = replace(config, seed=new_seed() if config.seed is None else config.seed)
         note(f"seed: {config.seed}")
-    sources = _sources(start, generator.reading)
+    sources = given_sources(start, generator.reading)
     prompt = (start.prompt if argument is None else argument) or ""
     shown = "" if start.no_prompt else prompt
     given = Answering(generator, sources, config, prompt, shown, start.source is None)
@@ -117,35 +120,6 @@ def _check(
         raise OptionError(
             f"{flag(unused[0])} is for texts, not for answers to a source: leave it out"
         )
-
-
-def _sources(start: PromptOptions, model: ModelReading) -> list[str]:
-    """Return the source, or those of the lines of a file.
-
-    Raises:
-        PromptError: the file cannot be read; a line is empty, has a tab, or a bad escape.
-    """
-    if start.source is not None:
-        return [start.source]
-    from charrnn.text import line_ends
-    from charrnn.text.pair_lines import unescaped
-
-    assert start.source_file is not None
-    file = start.source_file
-    found = []
-    text = content("--source-file", file, model)
-    for number, line in enumerate(line_ends.split(text), start=1):
-        source = line_ends.without_end(line)
-        if not source or "\t" in source:
-            what = "has a tab: name sources alone, one a line" if source else "is empty"
-            raise PromptError(f"--source-file {file}, line {number:,} {what}")
-        try:
-            found.append(unescaped(source))
-        except ValueError as error:
-            raise PromptError(f"--source-file {file}, line {number:,}: {error}") from None
-    if not found:
-        raise PromptError(f"--source-file {file} is empty: write one source on each line")
-    return found
 
 
 def _write(given: Answering, output: OutputOptions) -> None:

@@ -246,11 +246,11 @@ def content(option: str, file: Path, model: ModelReading) -> str:
     """Return the exact text of a file; ``-`` is standard input."""
     announce_waiting([str(file)], "prompt")
     if str(file) == "-":
-        return _decoded("standard input", sys.stdin.buffer.read(), model)
+        return decoded("standard input", sys.stdin.buffer.read(), model)
     if what := endless(file):
         raise PromptError(f"{option} {file} is {what}: name a text file")
     try:
-        return _decoded(str(file), file.read_bytes(), model)
+        return decoded(str(file), file.read_bytes(), model)
     except OSError as error:
         raise PromptError(f"{option} {file}: {error.strerror}") from None
 
@@ -266,11 +266,11 @@ def _piped(model: ModelReading) -> str:
         kind = os.fstat(descriptor).st_mode
         if stat.S_ISREG(kind):
             taken = os.lseek(descriptor, 0, os.SEEK_CUR) == 0
-            return _decoded("standard input", sys.stdin.buffer.read(), model) if taken else ""
+            return decoded("standard input", sys.stdin.buffer.read(), model) if taken else ""
         if not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
             return ""
         first = _first_bytes(descriptor)
-        return _decoded("standard input", first + sys.stdin.buffer.read(), model) if first else ""
+        return decoded("standard input", first + sys.stdin.buffer.read(), model) if first else ""
     except (OSError, ValueError):  # a stream that is closed, or no file
         return ""
 
@@ -295,8 +295,12 @@ def _first_bytes(descriptor: int) -> bytes:
     return found[-1]
 
 
-def _decoded(name: str, data: bytes, model: ModelReading) -> str:
-    """Return the text of bytes, read as the model's own text was."""
+def decoded(name: str, data: bytes, model: ModelReading) -> str:
+    """Return the text of bytes, read as the model's own text was.
+
+    Raises:
+        PromptError: their encoding is not certain.
+    """
     from charrnn.text import corpus, encoding_guess
 
     try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from charrnn.config.decoding import BeamConfig, SampleConfig, UnknownOption
 from charrnn.config.fields import given_flags, integer, same, string
+from charrnn.config.limits import Limits
 from charrnn.errors import OptionError
 
 
@@ -16,7 +17,7 @@ def _check_gap(name: str, value: str) -> str:
 
 
 @dataclass(frozen=True)
-class FillConfig(UnknownOption):
+class FillConfig(Limits, UnknownOption):
     """How the gaps of a text are filled: by beam search, or at random with a temperature."""
 
     gap: str = string("___", "What marks a gap in the text.", _check_gap)
@@ -42,6 +43,15 @@ class FillConfig(UnknownOption):
     min_p: float = same(SampleConfig, "min_p", SampleConfig.min_p)
     num_samples: int = same(SampleConfig, "num_samples", 1, help="Number of filled texts.")
     seed: int | None = same(SampleConfig, "seed", None)
+    regex: str | None = same(
+        Limits,
+        "regex",
+        None,
+        help="What fills a gap must match this regular expression (Python syntax).",
+    )
+    max_lines: int | None = same(
+        Limits, "max_lines", None, help="End what fills a gap after this many lines."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,3 +63,8 @@ class FillConfig(UnknownOption):
         search = given_flags(self, "width", "length_penalty")
         if search and self.temperature is not None:
             raise OptionError(f"{search} is for beam search: leave it out, or --temperature")
+        if self.regex is not None and self.length is not None:
+            raise OptionError(
+                "--regex and --length both say how long a filling is: leave --length out, and "
+                f"write the length into the pattern, such as [a-z]{{{self.length}}}"
+            )

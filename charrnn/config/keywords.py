@@ -346,6 +346,16 @@ class FillKeywords(TypedDict, total=False):
     min_p: float
     """Sample from tokens with at least this share of the best token's probability; 0 turns it off.
     Default: 0.0."""
+    regex: str | None
+    """What fills a gap must match this regular expression (Python syntax). Default: none."""
+    allow: str | None
+    """Write only these characters, given as in the brackets of a regular expression: a-z. An emoji
+    may be several characters. Default: all."""
+    forbid: str | None
+    """Never write these characters, given as in the brackets of a regular expression: 0-9. Default:
+    none."""
+    max_lines: int | None
+    """End what fills a gap after this many lines. Default: no limit."""
 
 
 class FillsKeywords(FillKeywords, total=False):

@@ -44,6 +44,7 @@ StateName = Literal["carry", "reset"]
 OptimizerName = Literal["adamw", "sgd"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 BackendName = Literal["auto", "reference", "library", "fused"]
+RENAMED_BACKENDS = {"scaffold": "fused"}  # by the first name, which files keep
 OMEGA_CELLS = ("elman", "irnn", "preactivation")
 PLANNED_CELL, FASTER_CELL = "lstm-coupled", "lstm"  # the second one where it is faster
 PLANNED_SHOWN = f"{PLANNED_CELL}; {FASTER_CELL} where that trains faster"
@@ -232,7 +233,7 @@ class TrainOptions(TextOptions, Regularizers, Form):
         "auto",
         "What runs the layers: auto, library (torch.nn), fused (compiled here) or reference (a "
         "plain loop).",
-        renamed={"scaffold": "fused"},
+        renamed=RENAMED_BACKENDS,
         panel=RUN,
     )
     threads: int | None = integer(1, 4096, None, "CPU threads.", shown="all cores")

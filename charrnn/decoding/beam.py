@@ -4,7 +4,8 @@ All beams are one batch: a step reads B rows, and the rows of the state are gath
 that survived. Texts are not gathered but followed back through a tree of prefixes. The prompt is
 read once, before. A hypothesis is finished when a stop string ends it or when it has its length;
 finished ones are ranked by ``log p / length^alpha``. The search ends when no live beam can still
-enter the results.
+enter the results. Searches after several prompts run side by side: a group of beams belongs to one
+of them, and is chosen from by itself.
 
 Two other searches share that loop. In diverse beam search (Vijayakumar et al. 2018) the beam is
 divided into groups, and a token loses `diversity` nats for every beam of an earlier group that
@@ -16,7 +17,7 @@ of texts from the model at this temperature.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,8 +66,9 @@ def beam_search(
         OptionError: the beam is too wide for the machine's memory.
         RunError: every text would break a rule.
     """
-    search = _Search(config, stops, openings, constraint, rng, on_settled)
-    return _run(network, logits, state, config, [search])[0]
+    rngs = None if rng is None else [rng]
+    search = _Search(config, 1, stops, openings, constraint, rngs, on_settled)
+    return _run(network, logits, state, config, search)[0]
 
 
 def beam_searches(
@@ -93,39 +95,26 @@ def beam_searches(
     Raises:
         OptionError, RunError: as `beam_search`.
     """
-    searches = [
-        _Search(config, stops, (), constraint, rngs[row] if rngs else None, lambda ids: None)
-        for row in range(len(logits))
-    ]
-    return _run(network, logits, state, config, searches)
+    search = _Search(config, len(logits), stops, (), constraint, rngs)
+    return _run(network, logits, state, config, search)
 
 
 def _run(
-    network: Engine, logits: Floats, state: Any, config: BeamConfig, searches: list[_Search]
+    network: Engine, logits: Floats, state: Any, config: BeamConfig, search: _Search
 ) -> list[list[Hypothesis]]:
     """Run searches side by side, one for each row of logits and state; return their results."""
-    _check_memory(config.width * len(searches), logits.shape[1])
-    beams = [search.begin() for search in searches]
-    rows = np.repeat(np.arange(len(searches)), config.groups)
+    _check_memory(config.width * len(logits), logits.shape[1])
+    beams = search.begin()
+    rows = np.repeat(np.arange(len(logits)), config.groups)
     logits, state = logits[rows], network.select(state, rows)
     for length in range(1, config.length + 1):
-        ends = np.cumsum([len(each.rows) for each in beams])
-        log_probs = log_softmax(logits)
-        for index, search in enumerate(searches):
-            if len(beams[index].rows):
-                own = slice(ends[index] - len(beams[index].rows), ends[index])
-                beams[index] = search.extend(beams[index], log_probs[own], length)
-                search.settle(beams[index], length)
-        starts = np.concatenate([[0], ends[:-1]])
-        rows = np.concatenate(
-            [each.rows + start for each, start in zip(beams, starts, strict=True)]
-        )
-        if not len(rows):
+        beams = search.extend(beams, log_softmax(logits), length)
+        search.settle(beams, length)
+        if not len(beams.rows):
             break
         if length < config.length:
-            tokens = np.concatenate([each.tokens for each in beams])
-            logits, state = network.step(tokens, network.select(state, rows))
-    return [search.finish(own) for search, own in zip(searches, beams, strict=True)]
+            logits, state = network.step(beams.tokens, network.select(state, beams.rows))
+    return search.finish(beams)
 
 
 @dataclass(frozen=True)
@@ -138,26 +127,38 @@ class _Extensions:
 
 
 class _Search:
-    """The steps of one search, without the network."""
+    """The steps of searches side by side, without the network."""
 
     def __init__(
         self,
         config: BeamConfig,
+        count: int,
         stops: Sequence[tuple[int, ...]],
         openings: Sequence[tuple[int, ...]],
         constraint: Constraint | None,
-        rng: np.random.Generator | None,
-        on_settled: Callable[[list[int]], None],
+        rngs: Sequence[np.random.Generator] | None,
+        on_settled: Callable[[list[int]], None] | None = None,
     ) -> None:
-        self._config, self._stops, self._openings = config, stops, openings
-        self._constraint, self._rng, self._on_settled = constraint, rng, on_settled
-        self._tree, self._finished = PrefixTree(), Finished(config)
+        """Begin nothing yet.
+
+        Args:
+            config: as in `beam_search`.
+            count: how many searches there are.
+            stops: as in `beam_search`.
+            openings: likewise.
+            constraint: likewise.
+            rngs: the randomness of each stochastic search.
+            on_settled: as in `beam_search`; for one search alone.
+        """
+        self._config, self._count, self._stops, self._openings = config, count, stops, openings
+        self._constraint, self._rngs, self._on_settled = constraint, rngs, on_settled
+        self._tree, self._finished = PrefixTree(), Finished(config, count)
         self._settled, self._due = 0, _SETTLED_EVERY  # lengths
 
     def begin(self) -> Beams:
-        """Return the empty text, once for each group."""
+        """Return the empty text, once for each group of each search."""
         longest = max(map(len, [*self._stops, *self._openings]), default=0)
-        return Beams.begin(self._config.groups, longest)
+        return Beams.begin(self._count * self._config.groups, longest)
 
     def extend(self, beams: Beams, log_probs: Floats64, length: int) -> Beams:
         """Extend beams of `length` - 1 tokens; return those that go on, and record what ends.
@@ -186,7 +187,7 @@ class _Search:
 
     def settle(self, beams: Beams, length: int) -> None:
         """Report the tokens that no later step can change, if a check is due."""
-        if length != self._due or not len(beams.rows):
+        if self._on_settled is None or length != self._due or not len(beams.rows):
             return
         common, node = self._tree.common_prefix(beams.nodes, self._finished.best, self._settled)
         if common > self._settled:
@@ -195,15 +196,16 @@ class _Search:
         # A check follows the tree back to the settled prefix: wait for as many steps as it takes.
         self._due = length + max(_SETTLED_EVERY, length - self._settled)
 
-    def finish(self, beams: Beams) -> list[Hypothesis]:
-        """Return the results; the beams that are left have the full length."""
+    def finish(self, beams: Beams) -> list[list[Hypothesis]]:
+        """Return the results of each search; the beams that are left have the full length."""
         self._finished.add(self._config.length, beams, "length")
-        if self._finished.best is None:
+        found = [self._finished.ranked(self._tree, search) for search in range(self._count)]
+        if not all(found):
             raise RunError(
                 "no text can be written: every token is forbidden after the possible first ones; "
                 "lower --min-length, or change --stop"
             )
-        return self._finished.ranked(self._tree)
+        return found
 
     def _extensions(self, beams: Beams, log_probs: Floats64, left: int) -> _Extensions:
         """Return every extension (B, V) of every beam; with a constraint, (B, V + 1): its end.
@@ -224,7 +226,7 @@ class _Search:
             return np.concatenate([np.where(allowed, steps, -np.inf), ending[:, None]], 1)
 
         totals = beams.log_probs[:, None] + constrained(log_probs)
-        if self._rng is None:
+        if self._rngs is None:
             return _Extensions(totals, totals, totals)
         if constraint is not None:
             log_probs = np.where(constraint.choices(beams.states, left), log_probs, -np.inf)
@@ -232,23 +234,30 @@ class _Search:
         tempered = beams.tempered[:, None] + constrained(
             _tempered(log_probs, self._config.temperature)
         )
-        return _Extensions(totals, tempered, _perturbed(tempered, beams.keys, self._rng))
+        noise = self._noise(beams, tempered.shape[1])
+        return _Extensions(totals, tempered, _perturbed(tempered, beams.keys, noise))
+
+    def _noise(self, beams: Beams, size: int) -> Floats64:
+        """Return Gumbel noise (B, size), for each search from its own random numbers."""
+        assert self._rngs is not None
+        counts = np.bincount(beams.groups // self._config.groups, minlength=self._count).tolist()
+        drawn = zip(self._rngs, counts, strict=True)
+        return np.concatenate([rng.gumbel(size=(count, size)) for rng, count in drawn])
 
     def _best_extensions(self, beams: Beams, extensions: _Extensions) -> Beams:
         """Return the best extensions as beams, whose automaton states are still their parents'."""
-        best = np.concatenate(list(_chosen(extensions.keys, beams.groups, self._config)))
-        rows, tokens = np.divmod(best, extensions.keys.shape[1])
+        rows, tokens = _chosen(extensions.keys, beams.groups, self._config)
         tails = beams.tails[rows]
         if tails.shape[1]:
             tails = np.concatenate([tails[:, 1:], tokens[:, None]], 1)
         return Beams(
             rows=rows,
             tokens=tokens,
-            nodes=np.arange(len(best)),
+            nodes=np.arange(len(rows)),
             groups=beams.groups[rows],
-            log_probs=extensions.log_probs.ravel()[best],
-            tempered=extensions.tempered.ravel()[best],
-            keys=extensions.keys.ravel()[best],
+            log_probs=extensions.log_probs[rows, tokens],
+            tempered=extensions.tempered[rows, tokens],
+            keys=extensions.keys[rows, tokens],
             tails=tails,
             states=beams.states[rows],
         )
@@ -263,32 +272,55 @@ def _ended_and_others(beams: Beams, extensions: _Extensions) -> tuple[Beams, _Ex
     )
 
 
-def _chosen(keys: Floats64, groups: Integers, config: BeamConfig) -> Iterable[Integers]:
-    """Yield what each group keeps of the extensions (B, V), as indices of the flattened array."""
-    vocab_size = keys.shape[1]
+def _chosen(keys: Floats64, groups: Integers, config: BeamConfig) -> tuple[Integers, Integers]:
+    """Return rows and tokens of the extensions (B, V) that each group keeps, best first."""
+    width = config.width // config.groups
     if config.groups == 1:
-        yield _best(keys.ravel(), config.width)
-        return
-    taken = np.zeros(vocab_size)
-    for group in range(config.groups):
-        rows = np.flatnonzero(groups == group)
-        indices = _best(
-            (keys[rows] - config.diversity * taken).ravel(), config.width // config.groups
-        )
-        yield rows[indices // vocab_size] * vocab_size + indices % vocab_size
-        taken += np.bincount(indices % vocab_size, minlength=vocab_size)
+        return _best(keys, groups, width)
+    searches, numbers = np.divmod(groups, config.groups)
+    taken = np.zeros((int(searches[-1]) + 1, keys.shape[1]))
+    chosen = []
+    for number in range(config.groups):
+        own = np.flatnonzero(numbers == number)
+        if len(own):
+            penalties = config.diversity * taken[searches[own]]
+            rows, tokens = _best(keys[own] - penalties, groups[own], width)
+            np.add.at(taken, (searches[own][rows], tokens), 1)
+            chosen.append((own[rows], tokens))
+    rows, tokens = (np.concatenate(column) for column in zip(*chosen, strict=True))
+    order = np.argsort(groups[rows], kind="stable")
+    return rows[order], tokens[order]
 
 
-def _best(keys: Floats64, count: int) -> Integers:
-    """Return the indices of the `count` largest finite keys, largest first.
+def _best(keys: Floats64, groups: Integers, count: int) -> tuple[Integers, Integers]:
+    """Return rows and tokens of each group's `count` largest finite keys (B, V), largest first.
 
     Among equals the better parent and then the lower id comes first, as in greedy decoding.
+
+    Args:
+        keys: of the extensions.
+        groups: of the beams (B,), in ascending order.
+        count: how many a group keeps.
     """
-    least = -np.inf
-    if len(keys) > count:  # sort only what can be among the best
-        least = np.partition(keys, -count)[-count]
-    candidates = np.flatnonzero((keys >= least) & (keys > -np.inf))
-    return candidates[np.argsort(-keys[candidates], kind="stable")[:count]]
+    changes = np.flatnonzero(groups[1:] != groups[:-1]) + 1
+    starts = np.concatenate([[0], changes])
+    sizes = np.diff(np.append(starts, len(groups)))
+    most, vocab_size = int(sizes.max()), keys.shape[1]
+    if (sizes < most).any():  # a table with a row for each group
+        table = np.full((len(starts), most, vocab_size), -np.inf)
+        group = np.repeat(np.arange(len(starts)), sizes)
+        table[group, np.arange(len(keys)) - starts[group]] = keys
+        keys = table
+    keys = keys.reshape(len(starts), most * vocab_size)
+    candidates = keys > -np.inf
+    if keys.shape[1] > count:  # sort only what can be among the best
+        candidates &= keys >= np.partition(keys, -count, 1)[:, -count, None]
+    group, column = np.nonzero(candidates)
+    order = np.lexsort((-keys[group, column], group))
+    group, column = group[order], column[order]
+    kept = np.arange(len(group)) - np.searchsorted(group, group) < count
+    rows, tokens = np.divmod(column[kept], vocab_size)
+    return starts[group[kept]] + rows, tokens
 
 
 def _tempered(log_probs: Floats64, temperature: float) -> Floats64:
@@ -301,15 +333,16 @@ def _tempered(log_probs: Floats64, temperature: float) -> Floats64:
     return np.asarray(scaled - np.log(np.maximum(totals, 1e-300)))
 
 
-def _perturbed(log_probs: Floats64, parents: Floats64, rng: np.random.Generator) -> Floats64:
+def _perturbed(log_probs: Floats64, parents: Floats64, noise: Floats64) -> Floats64:
     """Return log-probabilities (B, V) with Gumbel noise whose maximum in each row is given.
 
     Args:
         log_probs: of whole prefixes.
         parents: (B,) these maxima, the parents' own perturbed log-probabilities.
-        rng: draws B * V numbers.
+        noise: (B, V), of any maximum; changed.
     """
-    noisy = log_probs + rng.gumbel(size=log_probs.shape)
+    noise += log_probs
+    noisy = noise
     highest = noisy.max(1, keepdims=True)
     above = parents[:, None]
     # Appendix B.3 of the paper, which avoids cancellation.

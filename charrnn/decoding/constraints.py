@@ -181,6 +181,8 @@ class _LimitsCompiler:
                 "--allow and --forbid leave no character to write: "
                 "'charrnn info' lists those that the model knows"
             )
+        if limits.regex is not None and END in limits.regex:  # it is no character of the text
+            self.permitted |= members(END, 0, alphabet)
         self._members: dict[tuple[str, int], NDArray[np.bool_]] = {}
         self.class_of = np.zeros(len(alphabet), np.int64)
 

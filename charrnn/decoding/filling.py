@@ -26,10 +26,12 @@ class Filled:
     Attributes:
         parts: the text around the gaps: one part more than there are gaps.
         fillings: what was written into each gap, from left to right.
+        sources: what the model has read before it filled each: left context, `END`, right context.
     """
 
     parts: tuple[str, ...]
     fillings: tuple[Sample, ...]
+    sources: tuple[str, ...]
 
     def __str__(self) -> str:
         return self.text
@@ -86,14 +88,17 @@ class Filler:
         how, count = self._decoding(config), config.num_samples
         lefts = [parts[0]] * count
         fillings: list[list[Sample]] = [[] for _ in range(count)]
+        read: list[list[str]] = [[] for _ in range(count)]
         for number, after in enumerate(parts[1:]):
             right = self._nearest(after, lambda text: text[:-1], slice(_LONG * gaps.MAX_CONTEXT))
             sources = [self._left(left) + END + right for left in lefts]
             written = self._writer.answers(sources, self._read, how, first=number * _ROWS)
             for row, (sample, *_) in enumerate(written):
                 fillings[row].append(replace(sample, prompt=""))
+                read[row].append(sources[row])
                 lefts[row] += sample.text + after
-        return [Filled(parts, tuple(own)) for own in fillings]
+        own = zip(fillings, read, strict=True)
+        return [Filled(parts, tuple(written), tuple(sources)) for written, sources in own]
 
     def _parts(self, text: str, config: FillConfig) -> tuple[str, ...]:
         """Return the text around the gaps, in characters that the model knows."""
@@ -129,23 +134,24 @@ class Filler:
 
     def _decoding(self, config: FillConfig) -> BeamConfig | SampleConfig:
         """Return how each gap is filled."""
-        regex, limit = None, 2 * gaps.MAX_GAP
+        limits, length = config.limits, 2 * gaps.MAX_GAP
         if config.length is not None:
             each = 1 if self._tokenizer.whole_characters else _LONG
-            regex, limit = f"[^{END}]{{{config.length}}}{END}", each * config.length + 1
+            limits = replace(limits, regex=f"[^{END}]{{{config.length}}}{END}")
+            length = each * config.length + 1
         if config.temperature is None:
             return BeamConfig(
+                length=length,
                 width=config.width,
                 length_penalty=config.length_penalty,
-                length=limit,
-                regex=regex,
+                **vars(limits),
             )
         return SampleConfig(
+            length=length,
             temperature=config.temperature,
             top_k=config.top_k,
             top_p=config.top_p,
             min_p=config.min_p,
             seed=new_seed() if config.seed is None else config.seed,
-            length=limit,
-            regex=regex,
+            **vars(limits),
         )

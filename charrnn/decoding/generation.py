@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 
 from charrnn.config import MAX_LENGTH, BeamConfig, SampleConfig, new_seed
 from charrnn.decoding import sampler, vocabulary
@@ -23,7 +22,10 @@ from charrnn.text.tokenizer import Tokenizer
 
 # Texts that are written for each one that is wanted, if some may not be returned; and at least.
 _TRIES, _MIN_TRIES = 50, 500
-_ROWS = 1024  # answers that are written side by side, at most
+# Answers that are written side by side: at first few, so that the first ones come soon; then more
+# by this factor, up to this many rows; and the symbols of their sources, padded, at most.
+_FIRST, _FACTOR, _ROWS, _SYMBOLS = 64, 4, 4096, 2**17
+_SAMPLED_ROWS = 512  # likewise, where an engine chooses their tokens itself
 Accept = Callable[[str], bool]  # whether a text may be returned
 
 
@@ -176,9 +178,11 @@ class Writer:
             first: how many sources were answered before with this seed.
         """
         config = replace(config, stop=self._stops(config), seed=_seed(config))
-        rows = config.width if isinstance(config, BeamConfig) else config.num_samples
-        left = iter(sources)
-        while batch := list(islice(left, max(1, _ROWS // rows))):
+        if isinstance(config, BeamConfig):
+            most = _ROWS // config.width
+        else:
+            most = min(_ROWS, _SAMPLED_ROWS) // config.num_samples
+        for batch in _batches(sources, max(1, most)):
             if isinstance(config, BeamConfig):
                 yield from self._searched(read(batch), config, first)
             else:
@@ -228,6 +232,21 @@ class Writer:
     def _with_prompt(self, read: Prompted, samples: list[Sample]) -> list[Sample]:
         prompt = self._tokenizer.decode(read.ids.tolist())
         return [replace(sample, prompt=prompt) for sample in samples]
+
+
+def _batches(sources: Iterable[str], most: int) -> Iterator[list[str]]:
+    """Yield sources in batches of growing size: at most `most`, or those that fit into memory."""
+    batch: list[str] = []
+    limit, longest = min(_FIRST, most), 0
+    for source in sources:
+        longest = max(longest, len(source))
+        if batch and (len(batch) == limit or (len(batch) + 1) * longest > _SYMBOLS):
+            yield batch
+            batch, longest = [], len(source)
+            limit = min(_FACTOR * limit, most)
+        batch.append(source)
+    if batch:
+        yield batch
 
 
 def _seed(config: SampleConfig | BeamConfig) -> int | None:

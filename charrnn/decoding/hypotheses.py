@@ -128,33 +128,41 @@ class PrefixTree:
 
 
 class Finished:
-    """The best finished texts of each group, as many as may be returned."""
+    """The best finished texts of each group of each search, as many as may be returned."""
 
-    def __init__(self, config: BeamConfig) -> None:
+    def __init__(self, config: BeamConfig, searches: int = 1) -> None:
         self._config = config
-        self._groups: list[list[Leaf]] = [[] for _ in range(config.groups)]
+        count = config.groups * searches
+        self._groups: list[list[Leaf]] = [[] for _ in range(count)]
         self._needed = -(-config.num_return // config.groups)
+        # The score of the last text that is needed, and of the last that is kept; of each group.
+        self._needed_score, self._kept_score = np.full((2, count), -np.inf)
 
     def add(self, length: int, beams: Beams, ended: str) -> None:
         """Add the beams as they are, texts of `length` tokens."""
         scores = self._scores(beams, max(length, 1))
+        useful = np.flatnonzero(scores >= self._kept_score[beams.groups])
         columns = (beams.groups, scores, beams.nodes, beams.log_probs)
-        for group, score, node, log_prob in zip(*(c.tolist() for c in columns), strict=True):
-            insort(self._groups[group], Leaf(-score, length, node, log_prob, ended))
-            del self._groups[group][self._config.num_return :]
+        for group, score, node, log_prob in zip(
+            *(c[useful].tolist() for c in columns), strict=True
+        ):
+            leaves, kept = self._groups[group], self._config.num_return
+            insort(leaves, Leaf(-score, length, node, log_prob, ended))
+            del leaves[kept:]
+            if len(leaves) >= self._needed:
+                self._needed_score[group] = -leaves[self._needed - 1].cost
+            if len(leaves) == kept:
+                self._kept_score[group] = -leaves[-1].cost
 
     def prune(self, beams: Beams) -> Beams:
         """Return the beams without the groups that cannot improve their finished texts any more.
 
         A log-probability only falls, and dividing by the full length is the mildest penalty.
         """
-        for group, leaves in enumerate(self._groups):
-            if len(leaves) >= self._needed:
-                own = beams.groups == group
-                bounds = self._scores(beams.at(own), self._config.length)
-                if not (bounds > -leaves[self._needed - 1].cost).any():
-                    beams = beams.at(~own)
-        return beams
+        bounds = self._scores(beams, self._config.length)
+        improving = np.zeros(len(self._groups), np.bool_)
+        improving[beams.groups[bounds > self._needed_score[beams.groups]]] = True
+        return beams if improving[beams.groups].all() else beams.at(improving[beams.groups])
 
     def _scores(self, beams: Beams, length: int) -> Floats64:
         """Return the scores of the beams if they end with this length."""
@@ -165,13 +173,17 @@ class Finished:
 
     @property
     def best(self) -> Leaf | None:
-        """The best finished text."""
+        """The best finished text of a search that is alone."""
         return min((leaves[0] for leaves in self._groups if leaves), default=None)
 
-    def ranked(self, tree: PrefixTree) -> list[Hypothesis]:
-        """Return the results, best first: take each group's best text, then each second best..."""
+    def ranked(self, tree: PrefixTree, search: int) -> list[Hypothesis]:
+        """Return the results of a search, best first; empty if nothing is finished.
+
+        Each group's best text comes before each one's second best.
+        """
+        first = search * self._config.groups
         ranks: dict[tuple[int, ...], tuple[int, Leaf]] = {}
-        for leaves in self._groups:
+        for leaves in self._groups[first : first + self._config.groups]:
             for rank, leaf in enumerate(leaves):
                 ids = tuple(tree.text(leaf.length, leaf.node))
                 ranks[ids] = min(ranks.get(ids, (rank, leaf)), (rank, leaf))

@@ -81,7 +81,7 @@ class CompiledEngine(Engine):
     def _make_step_program(self) -> StepProgram:
         recurrence = self._arrays.recurrence
         functions = step_codegen.compiled_step(recurrence, bool(self._network.zoneout))
-        layout = row_layout(self._arrays, self._network, functions)
+        layout = row_layout(recurrence, self._network, functions)
         work = Workspace(layout, self.config.hidden_size, self.config.vocab_size)
         return StepProgram(self.config, recurrence, self._network, functions, work)
 

@@ -138,6 +138,22 @@ class NetworkArrays:
         )
 
 
+def encoder_layers(arrays: NetworkArrays, values: Parameters) -> list[list[LayerArrays]]:
+    """Return the layers of a pair model's encoder from the input upwards, by directions."""
+    config = arrays.config
+    return [
+        [
+            LayerArrays.of(
+                arrays.recurrence,
+                config.encoder_size,
+                parameters.within(values, f"encoder.layers.{index}.{direction}."),
+            )
+            for direction in config.directions
+        ]
+        for index in range(config.num_layers)
+    ]
+
+
 def block_slices(count: int, hidden_size: int) -> list[slice]:
     """Return where each of `count` blocks of H values lies in an array."""
     return [slice(k * hidden_size, (k + 1) * hidden_size) for k in range(count)]

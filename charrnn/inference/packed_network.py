@@ -16,17 +16,20 @@ from charrnn.inference.packing import PackedMatrix, padded, panel_count
 
 @dataclass(frozen=True)
 class InputMap:
-    """One product on the way from a layer's input to its blocks.
+    """One step on the way from a layer's input to its blocks.
 
     Attributes:
-        matrix: multiplies the output of the layer below, or of the map before.
+        matrices: one for each part of the input besides the token, or for the map before.
         bias: what the sums start from.
-        table: rows, looked up by token, to start from instead; None without skip connections.
+        table: rows, looked up by token, to start from instead; None if no token is read.
+        source: multiplies what the source of a pair adds to the token's input; None in an encoder,
+            in a text model, and where no token is read.
     """
 
-    matrix: PackedMatrix
+    matrices: list[PackedMatrix]
     bias: Floats32
     table: Floats32 | None
+    source: PackedMatrix | None
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class PackedLayer:
     """One layer, packed.
 
     Attributes:
-        inputs: products of the input; empty for the first layer, which looks up its input parts.
+        inputs: steps of the input; empty for the first layer of a text model or an encoder, which
+            looks up its input parts.
         matrices: the matrices of the recurrent products.
         biases: their biases.
         normalized: for each recurrent product, whether its result is normalized.
@@ -58,11 +62,12 @@ class OutputMap:
 
 @dataclass(frozen=True)
 class PackedNetwork:
-    """A network as compiled steps read it.
+    """A network as compiled steps read it: a text model, a decoder, or a layer of an encoder.
 
     Attributes:
         weights: what matrices are stored as: float32, bfloat16 or int8.
-        table: the first layer's input parts of each token.
+        units: of a layer.
+        table: the first layer's input parts of each token; None if it has `PackedLayer.inputs`.
         layers: from the input upwards.
         zoneout: for each part of the state, the share of the old value that stays, for every unit.
         outputs: from the layers' outputs to the logits.
@@ -71,7 +76,8 @@ class PackedNetwork:
     """
 
     weights: str
-    table: Floats32
+    units: int
+    table: Floats32 | None
     layers: list[PackedLayer]
     zoneout: list[Floats32]
     outputs: list[OutputMap]
@@ -80,21 +86,43 @@ class PackedNetwork:
 
     @classmethod
     def of(cls, arrays: NetworkArrays, weights: str) -> PackedNetwork:
-        """Pack a network."""
-        hidden_size, blocks = arrays.config.hidden_size, len(arrays.recurrence.cell.blocks)
-        panels = panel_count(hidden_size)
+        """Pack a text model, or the decoder of a pair model."""
+        hidden_size = arrays.config.hidden_size
+        blocks, panels = len(arrays.recurrence.cell.blocks), panel_count(hidden_size)
+        attended = hidden_size if arrays.config.context == "attention" else 0
+        layers = []
+        for number, layer in enumerate(arrays.layers):
+            below = (hidden_size, attended) if number else ()
+            looked_up = number == 0 and not arrays.config.encoder
+            inputs = [] if looked_up else _inputs(arrays, layer, weights, below)
+            layers.append(_layer(layer, inputs, weights))
         return cls(
             weights,
-            padded(arrays.table, blocks, panels),
-            [
-                _layer(arrays, number, layer, weights, panels)
-                for number, layer in enumerate(arrays.layers)
-            ],
-            [padded(np.full(hidden_size, rate), 1, panels) for rate in arrays.zoneout],
+            hidden_size,
+            None if arrays.config.encoder else padded(arrays.table, blocks, panels),
+            layers,
+            _zoneout(arrays, hidden_size),
             _outputs(arrays, weights),
             panels,
             panel_count(arrays.config.vocab_size),
         )
+
+    @classmethod
+    def of_encoder_layer(
+        cls, arrays: NetworkArrays, number: int, layer: LayerArrays, weights: str
+    ) -> PackedNetwork:
+        """Pack one direction of a layer of an encoder, as a network without an output."""
+        size, blocks = len(layer.start[0]), len(layer.recurrence.cell.blocks)
+        panels = panel_count(size)
+        table, inputs = None, []
+        if number:
+            below = (arrays.config.hidden_size,)
+            inputs = _inputs(arrays, layer, weights, below, encoder=True)
+        else:
+            assert arrays.inputs is not None
+            table = padded(layer.input_parts(arrays.inputs), blocks, panels)
+        packed = _layer(layer, inputs, weights)
+        return cls(weights, size, table, [packed], _zoneout(arrays, size), [], panels, 0)
 
     def load(self, other: PackedNetwork) -> None:
         """Copy the arrays of a network of the same architecture into these, which stay in place."""
@@ -103,7 +131,8 @@ class PackedNetwork:
 
     def _arrays(self) -> Iterator[NDArray[Any]]:
         """Yield all arrays that hold parameters."""
-        yield self.table
+        if self.table is not None:
+            yield self.table
         for layer in self.layers:
             yield from (*layer.biases, *layer.vectors)
             for step in layer.inputs:
@@ -119,16 +148,15 @@ class PackedNetwork:
         layers = [
             matrix
             for layer in self.layers
-            for matrix in (*layer.matrices, *(step.matrix for step in layer.inputs))
+            for matrix in (*layer.matrices, *(m for step in layer.inputs for m in step.matrices))
         ]
         return layers + [matrix for output in self.outputs for matrix in output.matrices]
 
 
-def _layer(
-    arrays: NetworkArrays, number: int, layer: LayerArrays, weights: str, panels: int
-) -> PackedLayer:
+def _layer(layer: LayerArrays, inputs: list[InputMap], weights: str) -> PackedLayer:
+    panels = panel_count(len(layer.start[0]))
     return PackedLayer(
-        _inputs(arrays, layer, weights, panels) if number else [],
+        inputs,
         [PackedMatrix.of(np.asarray(m.weight), m.blocks, weights) for m in layer.matrices],
         [padded(m.bias, m.blocks, panels) for m in layer.matrices],
         [m.normalized for m in layer.matrices],
@@ -136,20 +164,47 @@ def _layer(
     )
 
 
+def _zoneout(arrays: NetworkArrays, size: int) -> list[Floats32]:
+    return [padded(np.full(size, rate), 1, panel_count(size)) for rate in arrays.zoneout]
+
+
 @np.errstate(over="ignore", invalid="ignore")  # weights of a training that diverged
-def _inputs(arrays: NetworkArrays, layer: LayerArrays, weights: str, panels: int) -> list[InputMap]:
-    hidden_size, blocks = arrays.config.hidden_size, len(layer.recurrence.cell.blocks)
+def _inputs(
+    arrays: NetworkArrays,
+    layer: LayerArrays,
+    weights: str,
+    below: tuple[int, ...],
+    *,
+    encoder: bool = False,
+) -> list[InputMap]:
+    """Pack the steps from a layer's input to its blocks.
+
+    Args:
+        arrays: of the network.
+        layer: one of its layers, or of its encoder's.
+        weights: see `PackedMatrix`.
+        below: the sizes of the parts of the input besides the token; the token is the second part.
+        encoder: whether the layer is an encoder's, to which no source adds anything.
+    """
+    panels, blocks = panel_count(len(layer.start[0])), len(layer.recurrence.cell.blocks)
     steps: list[tuple[Floats, Floats | None, int]] = [(*step, 1) for step in layer.maps]
     steps.append((layer.weight.T, layer.bias, blocks))
     packed = []
     for number, (weight, bias, count) in enumerate(steps):
-        table = None
-        if number == 0 and weight.shape[1] > hidden_size:  # a skip connection: from a table
+        parts, tokens = [weight], weight[:, :0]
+        if number == 0:
+            first = sum(below[:1])
+            parts = np.split(weight, [first, weight.shape[1] - sum(below[1:])], 1)
+            tokens = parts.pop(1)
+        table, source = None, None
+        if tokens.shape[1]:  # the first layer of a decoder, or a skip connection
             assert arrays.inputs is not None
-            rows = arrays.inputs @ weight[:, hidden_size:].T + (0 if bias is None else bias)
-            weight, bias, table = weight[:, :hidden_size], None, padded(rows, count, panels)
-        matrix = PackedMatrix.of(np.asarray(weight), count, weights)
-        packed.append(InputMap(matrix, padded(bias, count, panels), table))
+            rows = arrays.inputs @ tokens.T + (0 if bias is None else bias)
+            bias, table = None, padded(rows, count, panels)
+            if arrays.config.encoder and not encoder:
+                source = PackedMatrix.of(tokens, count, weights)
+        matrices = [PackedMatrix.of(part, count, weights) for part in parts if part.shape[1]]
+        packed.append(InputMap(matrices, padded(bias, count, panels), table, source))
     return packed
 
 

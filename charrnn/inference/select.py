@@ -12,7 +12,7 @@ from charrnn.config import EngineOptions, ModelConfig
 from charrnn.errors import OptionError
 from charrnn.inference.engine import Chooser, Engine
 from charrnn.inference.numpy_engine import NumpyEngine
-from charrnn.inference.pair_engine import PairEngine
+from charrnn.inference.numpy_pair_engine import NumpyPairEngine
 from charrnn.model.parameters import Parameters
 from charrnn.storage import machine
 
@@ -60,16 +60,13 @@ class EngineSelector:
         Raises:
             OptionError: there is no such device, or the weights need an engine that fails here.
         """
-        if self._config.encoder:
-            return self._pair_engine()
+        device = self._options.device
+        if self._config.encoder and device != "cpu":
+            raise OptionError(f"--device {device} is for text models: pairs are written on the cpu")
         try:
-            if self._options.device != "cpu":
+            if device != "cpu":
                 return self._cuda_engine()
-            with self.compiling():
-                from charrnn.inference.compiled_engine import CompiledEngine
-
-                given = (self._config, self._values)
-                return CompiledEngine(*given, weights=self._options.weights, threads=self.threads)
+            return self._compiled_engine()
         except compile_errors() as error:
             return self._numpy_engine(error)
 
@@ -94,13 +91,17 @@ class EngineSelector:
 
         return CudaEngine(self._config, self._values, choose_device(self._options.device))
 
-    def _pair_engine(self) -> Engine:
-        """Return the engine of a pair model, which runs on the CPU, in float32."""
-        for option, given in (("--device", "device"), ("--weights", "weights")):
-            value, needed = getattr(self._options, given), getattr(EngineOptions, given)
-            if value != needed:
-                raise OptionError(f"{option} {value} is for text models: use {needed}")
-        return PairEngine(self._config, self._values)
+    def _compiled_engine(self) -> Engine:
+        given = (self._config, self._values)
+        weights, threads = self._options.weights, self.threads
+        with self.compiling():
+            if self._config.encoder:
+                from charrnn.inference.compiled_pair_engine import CompiledPairEngine
+
+                return CompiledPairEngine(*given, weights=weights, threads=threads)
+            from charrnn.inference.compiled_engine import CompiledEngine
+
+            return CompiledEngine(*given, weights=weights, threads=threads)
 
     def _numpy_engine(self, error: Exception) -> Engine:
         """Return the engine that runs everywhere, unless the options ask for another one."""
@@ -114,7 +115,8 @@ class EngineSelector:
             f"the compiled engine is not available here ({error}): numpy writes the same text, "
             "more slowly"
         )
-        return NumpyEngine(self._config, self._values)
+        kind = NumpyPairEngine if self._config.encoder else NumpyEngine
+        return kind(self._config, self._values)
 
 
 def compile_errors() -> tuple[type[Exception], ...]:

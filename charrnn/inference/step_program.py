@@ -12,6 +12,8 @@ The workspace has these columns; l is a layer, k a part of the state, n a produc
     later                 what a later stage needs of an earlier one
     map0, map1            inside deeper input and output maps
     logits, p             of the next token, and its probabilities
+    below                 outputs of the layer below, in an encoder
+    mean                  what attention gives, in a decoder
 """
 
 from __future__ import annotations
@@ -25,7 +27,6 @@ from charrnn.compiler.matmul import WIDTH
 from charrnn.config import ModelConfig
 from charrnn.inference import instructions
 from charrnn.inference.instructions import WAIT, Call
-from charrnn.inference.network_arrays import NetworkArrays
 from charrnn.inference.packed_network import PackedNetwork
 from charrnn.inference.packing import PackedMatrix
 from charrnn.inference.step_codegen import Stage, StepFunctions
@@ -35,12 +36,12 @@ from charrnn.inference.workspace import RowLayout, Workspace
 ALONE, FIRST, SECOND = "alone", "first", "second"
 
 
-def row_layout(arrays: NetworkArrays, network: PackedNetwork, step: StepFunctions) -> RowLayout:
-    """Return the columns that the steps of a network need."""
-    row, panels, blocks = RowLayout(), network.panels, len(arrays.recurrence.cell.blocks)
+def row_layout(form: Layer, network: PackedNetwork, step: StepFunctions, **more: int) -> RowLayout:
+    """Return the columns that the steps of a network need, and panels for `more` names."""
+    row, panels, blocks = RowLayout(), network.panels, len(form.cell.blocks)
     products = [matrix.blocks for matrix in network.layers[0].matrices]
     for number in range(len(network.layers)):
-        for k in range(len(arrays.recurrence.cell.states)):
+        for k in range(len(form.cell.states)):
             for parity in "01":
                 row.add(f"{number}.{k}.{parity}", 1, panels)
         for count in products[:1]:
@@ -57,6 +58,8 @@ def row_layout(arrays: NetworkArrays, network: PackedNetwork, step: StepFunction
     row.add("map1", 1, panels)
     row.add("logits", 1, network.logit_panels)
     row.add("p", 1, network.logit_panels)
+    for name, count in more.items():
+        row.add(name, 1, count)
     row.finish()
     return row
 
@@ -103,21 +106,23 @@ class StepProgram:
     def input_part(self, number: int, new: str) -> list[Call]:
         """Return the calls from the token, or the output of the layer below, to the input part."""
         blocks = len(self.form.cell.blocks)
-        if number == 0:
-            return [self._lookup(self.network.table, "normalx" if self.form.layer_norm else "x")]
-        calls, source = [], f"{number - 1}.0.{new}"
-        inputs = self.network.layers[number].inputs
-        for depth, step in enumerate(inputs):
-            last = depth == len(inputs) - 1
+        if self.network.table is not None and number == 0:
+            return [self.lookup(self.network.table, "normalx" if self.form.layer_norm else "x")]
+        calls, sources = [], self.inputs(number, new)
+        steps = self.network.layers[number].inputs
+        for depth, step in enumerate(steps):
+            last = depth == len(steps) - 1
             out = "x" if last else f"map{depth % 2}"
             start = (step.bias.ctypes.data, 0)
             if step.table is not None:
-                calls.append(self._lookup(step.table, out))
+                calls += self.token_rows(number, step.table, out)
                 start = (self.address(out), self.work.stride)
-            calls.append(self.product(source, step.matrix, start, out))
+            for source, matrix in zip(sources, step.matrices, strict=True):
+                calls.append(self.product(source, matrix, start, out))
+                start = (self.address(out), self.work.stride)
             if not last:
                 calls += [self._tanh(out), WAIT]
-            source = out
+            sources = [out]
         if self.form.layer_norm:
             calls += [WAIT, self._normalize("x", "normalx", blocks)]
         return calls
@@ -154,9 +159,23 @@ class StepProgram:
 
     def logits(self, new: str) -> list[Call]:
         """Return the calls from the layers' outputs to the logits."""
+        return self._output(self.outputs(new))
+
+    # What differs in a decoder or an encoder.
+
+    def inputs(self, number: int, new: str) -> list[str]:
+        """Return the names of what a layer reads besides the token."""
+        return [f"{number - 1}.0.{new}"] if number else []
+
+    def token_rows(self, number: int, table: Floats32, out: str) -> list[Call]:
+        """Return the calls that begin the input of a layer with the rows of the tokens."""
+        return [self.lookup(table, out)]
+
+    def outputs(self, new: str) -> list[str]:
+        """Return the names of what the logits are made of."""
         layers = len(self.network.layers)
         used = range(layers) if self.config.skip_connections else [layers - 1]
-        return self._output([f"{number}.0.{new}" for number in used])
+        return [f"{number}.0.{new}" for number in used]
 
     def _output(self, sources: list[str]) -> list[Call]:
         """Return the calls from these outputs to the logits."""
@@ -207,7 +226,8 @@ class StepProgram:
         )
         return Call(instructions.product(self.network.weights), given)
 
-    def _lookup(self, table: Floats32, out: str) -> Call:
+    def lookup(self, table: Floats32, out: str) -> Call:
+        """Return the lookup of the rows of tokens in a table."""
         panels = self.network.panels
         blocks = table.shape[1] // (panels * WIDTH)
         given = (table.ctypes.data, 4 * table.shape[1], self.address(out), self.work.stride)
@@ -219,7 +239,7 @@ class StepProgram:
 
     def _normalize(self, name: str, out: str, blocks: int) -> Call:
         given = (self.address(name), self.address(out), self.work.stride)
-        sizes = (self.network.panels, blocks, self.config.hidden_size)
+        sizes = (self.network.panels, blocks, self.network.units)
         return Call(instructions.normalize_rows.address, (*given, *sizes))
 
     def _softmax(self) -> Call:

@@ -30,7 +30,7 @@ class WindowRunner:
 
     def is_worthwhile(self, steps: int, batch: int) -> bool:
         """Return whether a window is faster than single steps."""
-        worth = steps >= MIN_STEPS and batch <= MAX_TEXTS
+        worth = steps >= MIN_STEPS and batch <= MAX_TEXTS and not self._program.config.encoder
         return worth and not self._program.form.cell.feeds_back
 
     def rows(self, steps: int, batch: int) -> int:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.config import END
-from charrnn.errors import OptionError
+from charrnn.config import END, FillConfig
+from charrnn.errors import OptionError, PromptError, excerpt
 from charrnn.generator import Generator
 from charrnn.inference.pair_engine import PairEngine
+
+GAP = FillConfig.gap  # what stands for a gap in the tokens of a source
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Alignment:
     """The weights of attention while a target is written.
 
     Attributes:
-        source: its tokens (S).
+        source: its tokens (S); a gap that is filled is `GAP`.
         target: the tokens that were written (T); the last one is the end, `END`.
         weights: (T, S), of the source's tokens before each token of the target; each row is 1.
         log_prob: of the target, given the source, in nats.
@@ -43,14 +45,19 @@ def alignment(generator: Generator, source: str, target: str | None = None) -> A
 
     Args:
         generator: the model.
-        source: in any characters; unknown ones are replaced.
-        target: what is written; None for the answer that beam search finds.
+        source: in any characters; unknown ones are replaced. For a model that fills gaps, a text
+            with a gap.
+        target: what is written; None for what beam search finds.
 
     Raises:
-        OptionError: the model has no attention.
-        PromptError: the source is empty, or the target has characters that the model does not know.
+        OptionError: the model has no attention, or the text has several gaps.
+        PromptError: the source is empty or has no gap, or the target has characters that the model
+            does not know.
     """
     config, engine, tokenizer = generator.config, generator.engine, generator.tokenizer
+    if generator.reading.fill:
+        source, filling = _gap(generator, source)
+        target = filling if target is None else target
     source = generator.readable(source, "nearest")
     if target is None:
         target = generator.answer(source).text
@@ -65,8 +72,22 @@ def alignment(generator: Generator, source: str, target: str | None = None) -> A
     nats, _ = engine.nats(inputs, written[:, None], state)
     names = tokenizer.token_names
     return Alignment(
-        tuple(names[token] for token in read),
+        tuple(GAP if token == config.end_token else names[token] for token in read),
         (*(names[token] for token in written[:-1]), END),
         engine.attention(inputs, state)[:, 0],
         -float(nats.sum(dtype=np.float64)),
     )
+
+
+def _gap(generator: Generator, text: str) -> tuple[str, str]:
+    """Return what a model reads of a text with a gap, and what it writes there."""
+    if GAP not in text:
+        raise PromptError(
+            f"the text '{excerpt(text)}' has no gap: write {GAP} where something is missing"
+        )
+    filled = generator.fill(text)
+    if len(filled.sources) > 1:
+        raise OptionError(
+            f"the text has {len(filled.sources)} gaps, and a map is of one: leave one {GAP}"
+        )
+    return filled.sources[0], filled.fillings[0].text

@@ -17,6 +17,7 @@ from charrnn.config import (
     from_json,
     to_json,
 )
+from charrnn.config.training import RENAMED_BACKENDS
 from charrnn.errors import CharRNNError, ModelError
 from charrnn.model import parameters
 from charrnn.storage import machine as installed
@@ -74,8 +75,9 @@ def machine(setup: Setup) -> dict[str, Any]:
 
 
 def _backend(setup: Setup) -> str:
-    """Return the backend's name in files: the fused one was first called scaffold."""
-    return {"fused": "scaffold"}.get(setup.kernel.backend, setup.kernel.backend)
+    """Return the backend's name in files, which keep the first one."""
+    first_names = {name: first for first, name in RENAMED_BACKENDS.items()}
+    return first_names.get(setup.kernel.backend, setup.kernel.backend)
 
 
 @dataclass(frozen=True)

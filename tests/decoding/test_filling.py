@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,6 +94,27 @@ def test_the_length_is_what_was_asked_for(random: Generator, length: int) -> Non
         assert {each.finished_by for each in found.fillings} == {"stop"}
 
 
+@pytest.mark.parametrize(
+    ("limits", "pattern"),
+    [
+        ({"regex": "[ab]{2}|d"}, "[ab]{2}|d"),
+        ({"allow": "ab"}, "[ab]*"),
+        ({"allow": "ab", "length": 3}, "[ab]{3}"),
+        ({"forbid": r"a-c\s", "length": 2}, r"[^a-c\s]{2}"),
+        ({"max_lines": 1}, r"[^\n]*\n?"),
+        ({"max_lines": 1, "length": 4}, r"[^\n]{3}(?s:.)"),
+    ],
+)
+def test_fillings_keep_limits(random: Generator, limits: dict[str, Any], pattern: str) -> None:
+    for options in ({}, {"temperature": 1.0, "seed": 1, "num_samples": 9}):
+        for found in random.fills("ab ___ c___", **limits, **options):
+            for each in found.fillings:
+                assert re.fullmatch(pattern, each.text)
+                assert each.log_prob > -40
+    with pytest.raises(OptionError, match="both say how long a filling is"):
+        FillConfig(regex="a", length=2)
+
+
 @pytest.mark.parametrize("tokenizer", ["byte", "sentencepiece"])
 def test_the_length_counts_characters_whatever_the_tokens_are(
     tokenizer: str, tmp_path: Path
@@ -147,6 +170,7 @@ def test_gaps_are_filled_from_left_to_right(
     found = random.fills("a ___ b___c", num_samples=2, temperature=1.0, seed=5)
     firsts = [each.fillings[0].text for each in found]
     assert read == [[f"a {END} b"] * 2, [f"a {first} b{END}c" for first in firsts]]
+    assert [each.sources for each in found] == list(zip(*read, strict=True))
     for each in found:
         first, second = (filling.text for filling in each.fillings)
         assert each.text == f"a {first} b{second}c"

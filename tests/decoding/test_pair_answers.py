@@ -25,24 +25,25 @@ WAYS: list[SampleConfig | BeamConfig] = [
 
 
 @pytest.mark.parametrize("config", WAYS, ids=lambda config: type(config).__name__)
-@pytest.mark.parametrize("rows", [1, 7, 1000])
 def test_an_answer_is_the_same_alone_and_among_others(
-    make_pair_model: MakeModel,
-    monkeypatch: pytest.MonkeyPatch,
-    config: SampleConfig | BeamConfig,
-    rows: int,
+    make_pair_model: MakeModel, monkeypatch: pytest.MonkeyPatch, config: SampleConfig | BeamConfig
 ) -> None:
-    generator = Generator(make_pair_model())
-    expected = list(generator.answers(SOURCES, config))
+    model = make_pair_model()
+    expected = list(Generator(model, threads=1).answers(SOURCES, config))
     assert len({found[0].text for found in expected}) > 1
-    monkeypatch.setattr(generation, "_ROWS", rows)
-    found = list(generator.answers(iter(SOURCES), config))
-    assert [[each.text for each in some] for some in found] == [
-        [each.text for each in some] for some in expected
-    ]
-    for some, others in zip(found, expected, strict=True):
-        for each, other in zip(some, others, strict=True):
-            assert each.log_prob == pytest.approx(other.log_prob, abs=1e-4)
+    for threads, rows in ((1, 1), (2, 7)):
+        monkeypatch.setattr(generation, "_ROWS", rows)
+        generator = Generator(model, threads=threads)
+        assert list(generator.answers(iter(SOURCES), config)) == expected  # every bit
+    *before, last = SOURCES
+    assert list(generator.answers([last], config, first=len(before))) == expected[-1:]
+
+
+def test_batches_grow_and_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "_SYMBOLS", 1000)
+    sizes = [len(batch) for batch in generation._batches(["ab"] * 500 + ["a" * 300] * 7, 200)]
+    assert sizes == [64, 200, 200, 36, 3, 3, 1]
+    assert [len(batch) for batch in generation._batches(["a" * 5000] * 2, 9)] == [1, 1]
 
 
 def test_an_answer_ends_where_the_model_ends_it(make_pair_model: MakeModel) -> None:
@@ -117,7 +118,7 @@ def test_a_source_goes_with_a_model_of_pairs_and_a_text_with_others(
     with pytest.raises(PromptError, match="the source '' is empty"):
         pairs.answer("")
     with pytest.raises(OptionError, match="text models"):
-        _ = Generator(make_pair_model(), weights="int8").engine
+        _ = Generator(make_pair_model(), device="cuda").engine
 
 
 @pytest.mark.parametrize("form", [{"context": "fixed"}, {"encoder": "forward"}, {"cell": "gru"}])

@@ -13,7 +13,7 @@ from charrnn.decoding.beam import beam_search, beam_searches
 from charrnn.decoding.sampler import generator
 from charrnn.decoding.step import log_softmax
 from charrnn.errors import PromptError
-from charrnn.inference.pair_engine import PairEngine
+from charrnn.inference.numpy_pair_engine import NumpyPairEngine
 from charrnn.network.noise import Noise
 from charrnn.network.pair_module import PairRNN
 from charrnn.text.pair_order import batch
@@ -38,12 +38,12 @@ def _config(**form: Any) -> ModelConfig:
 
 
 @pytest.fixture(params=FORMS, ids=lambda form: "-".join(map(str, form.values())))
-def engine(request: pytest.FixtureRequest, make_values: MakeValues) -> PairEngine:
+def engine(request: pytest.FixtureRequest, make_values: MakeValues) -> NumpyPairEngine:
     config = _config(**request.param)
-    return PairEngine(config, make_values(config))
+    return NumpyPairEngine(config, make_values(config))
 
 
-def _encoded(engine: PairEngine, sources: list[list[int]]) -> Any:
+def _encoded(engine: NumpyPairEngine, sources: list[list[int]]) -> Any:
     pairs = PairPart.of([(source, [0]) for source in sources])
     read = batch(pairs, np.arange(len(sources)), 0, 0)
     return engine.encode(read.sources, read.lengths)
@@ -53,7 +53,7 @@ def _ids(*texts: Sequence[int]) -> Any:
     return np.array(texts).T
 
 
-def test_a_source_reads_the_same_alone_and_among_longer_ones(engine: PairEngine) -> None:
+def test_a_source_reads_the_same_alone_and_among_longer_ones(engine: NumpyPairEngine) -> None:
     start = engine.config.start_token
     targets = _ids(*[[start, 1, 2, row % 5] for row in range(len(SOURCES))])
     together, _ = engine.read(targets, _encoded(engine, SOURCES))
@@ -62,7 +62,7 @@ def test_a_source_reads_the_same_alone_and_among_longer_ones(engine: PairEngine)
         np.testing.assert_allclose(together[:, row], alone[:, 0], rtol=0, atol=1e-5)
 
 
-def test_a_window_gives_what_its_steps_give(engine: PairEngine) -> None:
+def test_a_window_gives_what_its_steps_give(engine: NumpyPairEngine) -> None:
     targets = _ids([engine.config.start_token, 3, 1, 0], [engine.config.start_token, 2, 2, 4])
     window, after = engine.read(targets, _encoded(engine, SOURCES[:2]))
     state = _encoded(engine, SOURCES[:2])
@@ -74,7 +74,7 @@ def test_a_window_gives_what_its_steps_give(engine: PairEngine) -> None:
             np.testing.assert_allclose(part, other, rtol=0, atol=1e-5)
 
 
-def test_logits_are_those_of_training(engine: PairEngine, make_values: MakeValues) -> None:
+def test_logits_are_those_of_training(engine: NumpyPairEngine, make_values: MakeValues) -> None:
     config = engine.config
     network = PairRNN(config, make_values(config)).eval()
     lengths = [len(source) for source in SOURCES]
@@ -88,7 +88,7 @@ def test_logits_are_those_of_training(engine: PairEngine, make_values: MakeValue
     np.testing.assert_allclose(found, logits.numpy(), rtol=0, atol=1e-5)
 
 
-def test_rows_that_are_selected_keep_their_sources(engine: PairEngine) -> None:
+def test_rows_that_are_selected_keep_their_sources(engine: NumpyPairEngine) -> None:
     rows = np.array([2, 0, 0, 3])
     ids = np.full(4, engine.config.start_token)
     logits, _ = engine.step(ids, _encoded(engine, SOURCES))
@@ -111,8 +111,10 @@ def test_a_source_read_backwards_with_its_directions_swapped_is_the_same(
         if name.startswith("context.") and value.ndim == 2:  # reads the two halves exchanged
             swapped[name] = np.concatenate([value[:, half:], value[:, :half]], 1)
     start = np.full(len(SOURCES), config.start_token)
-    one, _ = PairEngine(config, values).step(start, _encoded(PairEngine(config, values), SOURCES))
-    turned = PairEngine(config, swapped)
+    one, _ = NumpyPairEngine(config, values).step(
+        start, _encoded(NumpyPairEngine(config, values), SOURCES)
+    )
+    turned = NumpyPairEngine(config, swapped)
     two, _ = turned.step(start, _encoded(turned, [source[::-1] for source in SOURCES]))
     np.testing.assert_allclose(one, two, rtol=0, atol=1e-5)
 
@@ -121,7 +123,7 @@ def test_attention_is_a_distribution_over_the_symbols_of_each_source(
     make_values: MakeValues,
 ) -> None:
     config = _config(encoder="bidirectional", context="attention")
-    engine = PairEngine(config, make_values(config))
+    engine = NumpyPairEngine(config, make_values(config))
     targets = _ids(*[[config.start_token, 1, 2]] * len(SOURCES))
     weights = engine.attention(targets, _encoded(engine, SOURCES))
     assert weights.shape == (3, 4, 5)
@@ -134,7 +136,7 @@ def test_attention_is_a_distribution_over_the_symbols_of_each_source(
 def test_a_target_needs_a_source(make_values: MakeValues) -> None:
     config = _config(encoder="forward", context="fixed")
     with pytest.raises(PromptError, match="source"):
-        PairEngine(config, make_values(config)).start_state(1)
+        NumpyPairEngine(config, make_values(config)).start_state(1)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_searches_side_by_side_find_what_each_finds_alone(
     make_values: MakeValues, options: dict[str, Any]
 ) -> None:
     config = _config(encoder="bidirectional", context="attention")
-    engine = PairEngine(config, make_values(config, scale=1.5))
+    engine = NumpyPairEngine(config, make_values(config, scale=1.5))
     beam = BeamConfig(width=4, length=7, **options)
     start = np.full(len(SOURCES), config.start_token)
     stops = [(config.end_token,)]
@@ -160,7 +162,7 @@ def test_searches_side_by_side_find_what_each_finds_alone(
 
 def test_stochastic_searches_are_random_each_by_itself(make_values: MakeValues) -> None:
     config = _config(encoder="bidirectional", context="attention")
-    engine = PairEngine(config, make_values(config))
+    engine = NumpyPairEngine(config, make_values(config))
     beam = BeamConfig(width=3, length=5, stochastic=True)
     start = np.full(2, config.start_token)
     logits, state = engine.step(start, _encoded(engine, SOURCES[:2]))
@@ -172,7 +174,7 @@ def test_stochastic_searches_are_random_each_by_itself(make_values: MakeValues) 
 
 def test_beam_search_finds_the_best_answer_of_all(make_values: MakeValues) -> None:
     config = _config(vocab_size=4, encoder="bidirectional", context="attention")
-    engine = PairEngine(config, make_values(config, scale=1.5))
+    engine = NumpyPairEngine(config, make_values(config, scale=1.5))
     end, length = config.end_token, 4
 
     def log_prob(source: list[int], target: tuple[int, ...]) -> float:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ from charrnn.cli.display.attention_page import attention_page
 from charrnn.config import END
 from charrnn.errors import OptionError, PromptError
 from charrnn.generator import Generator
-from charrnn.inspection.attention import Alignment, alignment
+from charrnn.inference.numpy_pair_engine import NumpyPairEngine
+from charrnn.inspection.attention import GAP, Alignment, alignment
 from charrnn.model.model_file import Model
 
 MakeModel = Callable[..., Model]
@@ -44,17 +47,18 @@ def test_the_log_probability_is_that_of_the_whole_target(make_pair_model: MakeMo
 
 
 def test_weights_are_those_of_the_decoder_step_by_step(make_pair_model: MakeModel) -> None:
-    generator = Generator(make_pair_model(num_layers=1))
-    config, engine = generator.config, generator.engine
+    model = make_pair_model(num_layers=1)
+    generator = Generator(model)
+    config, engine = generator.config, NumpyPairEngine(model.config, model.values)
     found = alignment(generator, "cab", "ac")
     read = generator.tokenizer.encode("cab").astype(np.int64)
-    state = engine.encode(read[:, None], np.array([3]))  # type: ignore[attr-defined]
+    state = engine.encode(read[:, None], np.array([3]))
     for row, token in enumerate([config.start_token, 0, 2]):
         _, after = engine.step(np.array([token]), state)
-        sources = state[-1][0]
-        outputs = after[0][0][None]  # of the only layer
-        weights, _ = sources.attended(outputs)  # type: ignore[attr-defined]
-        np.testing.assert_allclose(weights[0, 0], found.weights[row], atol=1e-5)
+        sources: Any = state[-1][0]
+        similar = sources.keys @ after[0][0][0] / np.sqrt(config.hidden_size)  # of the only layer
+        weights = np.exp(similar) / np.exp(similar).sum()
+        np.testing.assert_allclose(weights, found.weights[row], atol=1e-5)
         state = after
 
 
@@ -94,3 +98,17 @@ def test_the_json_has_no_special_character_for_the_end() -> None:
     fields = MAP.to_json()
     assert fields["target"] == ["<", "a", None]
     assert fields["weights"][1] == [0.2, 0.3, 0.5, 0.0]
+
+
+def test_a_model_that_fills_gaps_looks_around_the_gap(make_pair_model: MakeModel) -> None:
+    made = make_pair_model("abcd ", seed=6)
+    generator = Generator(dataclasses.replace(made, training={"reading": {"fill": True}}))
+    found = alignment(generator, "ab ___ c")
+    assert found.source == ("a", "b", " ", GAP, " ", "c")
+    filling = generator.fill("ab ___ c").fillings[0]
+    assert "".join(found.target) == filling.text + END
+    assert found.log_prob == pytest.approx(filling.log_prob, abs=1e-4)
+    assert alignment(generator, "ab ___ c", "da").target == ("d", "a", END)
+    assert found.to_json()["source"][3] == "___"
+    with pytest.raises(OptionError, match="the text has 2 gaps"):
+        alignment(generator, "a___b___")

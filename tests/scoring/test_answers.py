@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from charrnn.config import ModelConfig
 from charrnn.decoding.step import log_softmax
-from charrnn.inference.pair_engine import PairEngine
+from charrnn.inference.numpy_pair_engine import NumpyPairEngine
 from charrnn.scoring.answers import confusion, edit_distance, errors, score_pairs
 from charrnn.text.pairs import PairPart
 from charrnn.text.tokenizer import CharTokenizer
@@ -72,7 +72,7 @@ def test_the_score_is_the_sum_over_pairs_with_their_ends(
 ) -> None:
     tokenizer = CharTokenizer("abcdé")
     config = ModelConfig(6, "gru", 2, 8, embedding_size=4, encoder="bidirectional", context=context)
-    engine = PairEngine(config, make_values(config))
+    engine = NumpyPairEngine(config, make_values(config))
     texts = [("ab", "cd"), ("a", "é"), ("ab", "d"), ("cabc", "abcdé")]
     pairs = PairPart.of([tuple(map(tokenizer.encode, pair)) for pair in texts])  # type: ignore[misc]
     expected = 0.0

@@ -34,7 +34,8 @@ def inspect_attention(
     """Show which part of a source a model attends to before each token of its answer.
 
     Each row is a token of the answer, each column a token of the source; the darker a cell, the
-    more attention that token of the source gets.
+    more attention that token of the source gets. For a model that fills gaps, --source is a text
+    with a gap, such as 'to ___ or not to be'.
     """
     from charrnn.cli.display.attention_page import attention_page
     from charrnn.inspection.attention import alignment

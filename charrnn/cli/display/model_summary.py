@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.cli.display import tables
 from charrnn.cli.display.run_table import duration
 from charrnn.config import cell_name
+from charrnn.config.training import RENAMED_BACKENDS
 from charrnn.terminal import one_line, visible
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ def flat(fields: Mapping[str, Any], prefix: str = "") -> list[tuple[str, object]
     for name, value in fields.items():
         if isinstance(value, dict):
             rows += flat(value, f"{prefix}{name}.")
+        elif name == "backend":  # files keep its first name
+            rows.append((prefix + name, RENAMED_BACKENDS.get(value, value)))
         else:
             rows.append((prefix + name, value))
     return rows

@@ -117,7 +117,7 @@ READING = [
     ("inspect cells text", "this model writes targets for sources"),
     ("inspect gradients text", "this model writes targets for sources"),
     ("inspect memory text", "charrnn fill TEXT"),
-    ("inspect attention --source ab", "this model fills gaps in texts"),
+    ("inspect attention --source ab", "the text 'ab' has no gap"),
 ]
 
 
@@ -159,3 +159,10 @@ def test_a_text_is_enough_to_train_fill_and_judge(cli: Cli) -> None:
     assert "charrnn: --exact is for texts" in cli("eval", "-m", "run", "--exact", code=2).err
     for written in (cli.folder / "run").glob("samples.txt"):
         assert "[" in written.read_text()
+
+
+def test_limits_are_about_what_is_written(model: Generator, cli: Cli) -> None:
+    done = cli("fill", "a ___ b", *MODEL, "--regex", "[cd]{2,3}", "--forbid", "c")
+    assert done.out in ("a dd b\n", "a ddd b\n")
+    given = ("fill", "a ___ b", *MODEL, "--regex", "c", "-n", 3)
+    assert "--regex and --length both say" in cli(*given, code=2).sentence

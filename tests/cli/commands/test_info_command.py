@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import strict_json
 
+from charrnn.model import model_file
+from charrnn.model.model_file import Model
 from cli.conftest import Cli, Run
 
 
@@ -32,6 +36,15 @@ def test_lines_show_size_tokens_and_losses(tiny: Run, cli: Cli) -> None:
         str(tiny.done.json["valid_nats"]),
     ):
         assert words in out
+
+
+def test_a_backend_has_the_name_that_options_have(
+    make_model: Callable[..., Model], cli: Cli
+) -> None:
+    made = replace(make_model(), training={"kernel": {"backend": "scaffold"}})
+    model_file.save(cli.folder / "old.safetensors", made)
+    assert "kernel.backend: fused\n" in cli("info", "old.safetensors").out
+    assert cli("info", "old.safetensors", "--json").json["training"] == made.training
 
 
 def test_without_a_model_the_newest_run_is_shown(tiny: Run, cli: Cli) -> None:
