@@ -3,7 +3,7 @@
 From rhythm, metre and key to a folk tune (it needs `pip install music21`):
 
     python tests/benchmarks/pairs.py tunes folk.abc > folk.tsv
-    charrnn train folk.tsv --pairs --swap --test-fraction 0.1 --minutes 3 --out runs/tunes
+    charrnn train folk.tsv --pairs --test-fraction 0.1 --minutes 3 --out runs/tunes
     python tests/benchmarks/pairs.py judge-tunes runs/tunes
 
 From a language to names, which a network that knows languages judges:
@@ -25,6 +25,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -34,7 +35,7 @@ from charrnn.bench import processes
 from charrnn.config import BeamConfig, Reading, SampleConfig
 from charrnn.generator import Generator
 from charrnn.model.model_file import MODEL_NAME
-from charrnn.run_dir import held_out
+from charrnn.run_dir import held_out, read_model
 from charrnn.text import corpus
 from charrnn.text.pair_lines import escaped
 from charrnn.text.pairs import PairPart
@@ -51,7 +52,7 @@ Pairs = list[tuple[str, str]]
 
 
 def tunes(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the notes and the header of each tune of one metre and one key.
+    """Yield the header and the notes of each tune of one metre and one key.
 
     The header is like ``R:jig M:6/8 L:1/8 K:G``; names of chords are left out of the notes.
     """
@@ -73,35 +74,35 @@ def tunes(text: str) -> Iterator[tuple[str, str]]:
         if key and mode is not None and notes and fields.get("M") and not changes:
             fields["K"] = key[1] + mode
             fields["R"] = fields.get("R", "").lower()
-            yield "\n".join(notes), " ".join(f"{n}:{fields[n]}" for n in "RMLK" if fields[n])
+            yield " ".join(f"{n}:{fields[n]}" for n in "RMLK" if fields[n]), "\n".join(notes)
 
 
 def print_tunes(files: Sequence[str]) -> None:
-    """Print a line for each tune: notes, a tab, header.
-
-    A file of pairs is split by a hash of its first column, so tunes are held out, and no headers.
-    """
-    for notes, header in tunes(corpus.read(files, Reading()).text):
-        print(f"{escaped(notes)}\t{escaped(header)}")
+    """Print a line for each tune: header, a tab, notes."""
+    for header, notes in tunes(corpus.read(files, Reading()).text):
+        print(f"{escaped(header)}\t{escaped(notes)}")
 
 
 def judge_tunes(run: str) -> None:
-    """Print a table: tunes written for the headers of the test part, and those of the test part."""
+    """Print a table: tunes written for the headers of the test part, and those of the test part.
+
+    Pairs are split by a hash of their source: no header of the test part was trained on.
+    """
     model = charrnn.load(run)
-    part = pairs_of(run, model, "test")
+    part = pairs_of(run, "test")
     part = part[:: max(1, len(part) // TUNES)][:TUNES]
     headers, real = [header for header, _ in part], [notes for _, notes in part]
     config = SampleConfig(temperature=0.6, length=2000, seed=1)
     written = [answer.text for (answer,) in model.answers(headers, config)]
-    known = {notes for _, notes in pairs_of(run, model, "train")}
+    known = {notes for _, notes in pairs_of(run, "train")}
     print("| tunes | parsed | in the metre | in the key | end on the key's tonic | new |")
     print("|---|---|---|---|---|---|")
-    others = headers[1:] + headers[:1]
+    others = [_other(headers, index) for index in range(len(headers))]
     for name, notes, asked in (
         ("written", written, headers),
-        ("written, judged by the header of another tune", written, others),
+        ("written, judged by another metre and key", written, others),
         ("held out", real, headers),
-        ("held out, judged by the header of another tune", real, others),
+        ("held out, judged by another metre and key", real, others),
     ):
         judged = [
             judgement(f"X:1\n{abc(header)}\n{tune}\n")
@@ -113,6 +114,25 @@ def judge_tunes(run: str) -> None:
         print(f"| {name} | {' | '.join(f'{share:.1%}' for share in shares)} |")
     for header, tune in zip(headers[:2], written[:2], strict=True):
         print(f"\n{abc(header)}\n{tune}")
+
+
+def _other(headers: Sequence[str], index: int) -> str:
+    """Return the next header with other lengths of bars and another key."""
+
+    def differs(header: str) -> bool:
+        both = zip(_metre_and_key(header), _metre_and_key(headers[index]), strict=True)
+        return all(one != other for one, other in both)
+
+    return next(filter(differs, [*headers[index:], *headers[:index]]), headers[index])
+
+
+def _metre_and_key(header: str) -> tuple[str, str]:
+    """Return the length of a bar and the key; C and C| are four quarters long."""
+    metre, key = re.findall(r"[MK]:(\S+)", header)
+    try:
+        return str(Fraction({"C": "1", "C|": "1"}.get(metre, metre))), key
+    except ValueError:  # such as 3/4+2/4
+        return metre, key
 
 
 def abc(header: str) -> str:
@@ -149,7 +169,7 @@ def judgement(tune: str) -> tuple[bool, bool, bool] | None:
 def judge_names(writer: str, labeler: str) -> None:
     """Print a table: names written for languages, and held out, that are given their language."""
     names, languages = charrnn.load(writer), charrnn.load(labeler)
-    parts = {part: pairs_of(writer, names, part) for part in ("train", "valid", "test")}
+    parts = {part: pairs_of(writer, part) for part in ("train", "valid", "test")}
     known = {name for part in parts.values() for _, name in part}
     asked = sorted({language for language, _ in parts["train"]})
     config = SampleConfig(temperature=0.8, length=40, seed=1, num_samples=NAMES)
@@ -186,10 +206,12 @@ def right(model: Generator, language: str, names: Sequence[str]) -> float:
     return sum(answer.text == language for (answer,) in answers) / max(1, len(names))
 
 
-def pairs_of(run: str, model: Generator, part: str) -> Pairs:
+def pairs_of(run: str, part: str) -> Pairs:
     """Return the sources and targets of a part of the pairs of a run."""
-    found = PairPart(*held_out(Path(run) / MODEL_NAME, model.tokenizer, part))
-    decode = model.tokenizer.decode
+    path = Path(run) / MODEL_NAME
+    tokenizer = read_model(path).tokenizer
+    found = PairPart(*held_out(path, tokenizer, part))
+    decode = tokenizer.decode
     return [(decode(found.source(n)), decode(found.target(n))) for n in range(len(found))]
 
 
