@@ -45,6 +45,7 @@ clean: ## remove the environment and caches, not the runs
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* build dist
 
 $(INSTALLED): pyproject.toml constraints.txt
+	@echo "installing charrnn and its packages into $(VENV): some minutes, once"
 	$(PYTHON) -m venv $(VENV)
 	$(PINS) $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@

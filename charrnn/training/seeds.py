@@ -26,7 +26,7 @@ from charrnn.training.resume import finished
 Train: TypeAlias = Callable[[TrainOptions, Path, RunDir | None], Result]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Seeds:
     """The results of trainings that differ in their seed.
 
@@ -58,6 +58,11 @@ class Seeds:
         """The sample standard deviation of these losses; None for fewer than two."""
         losses = self._losses()
         return statistics.stdev(losses) if len(losses) > 1 else None
+
+    def __repr__(self) -> str:
+        mean = "" if self.mean is None else f": {self.mean:.4f} nats per character on average"
+        spread = "" if self.spread is None else f", standard deviation {self.spread:.4f}"
+        return f"<Seeds {len(self.finished)} of {self.asked} finished{mean}{spread}>"
 
     def _losses(self) -> list[float]:
         return [each.valid_nats for each in self.finished if each.valid_nats is not None]

@@ -73,6 +73,9 @@ def test_each_seed_has_a_run_of_its_own_and_the_mean_and_the_spread_are_told(
     assert {seed: result.valid_nats for seed, result in found.results.items()} == LOSSES
     assert found.mean == pytest.approx(1.25)
     assert found.spread == pytest.approx(statistics.stdev([1.25, 1.5, 1.0])) == pytest.approx(0.25)
+    assert repr(found) == (
+        "<Seeds 3 of 3 finished: 1.2500 nats per character on average, standard deviation 0.2500>"
+    )
     told = found.to_json()
     assert (told["asked"], told["finished"], told["diverged"]) == (3, 3, [])
     assert (told["mean_valid_nats"], told["spread_valid_nats"]) == (found.mean, found.spread)
@@ -98,6 +101,7 @@ def test_a_training_that_diverges_is_noted_and_the_others_go_on(tmp_path: Path) 
 def test_without_a_validation_text_there_is_no_mean() -> None:
     found = Seeds(1, {1: replace(RESULT, valid_nats=None)})
     assert (found.mean, found.spread) == (None, None)
+    assert repr(found) == "<Seeds 1 of 1 finished>"
 
 
 def test_every_folder_must_be_free_before_the_first_training(tmp_path: Path) -> None:
