@@ -89,6 +89,7 @@ def answer(
         CharRNNError: an option, the model or a source cannot be used.
     """
     _check(start, output, config, argument)
+    output.check_out()
     generator = load_model(model, engine, cell)
     random = config.stochastic if isinstance(config, BeamConfig) else config.temperature > 0
     if random:
@@ -126,7 +127,6 @@ def _write(given: Answering, output: OutputOptions) -> None:
     """Show the answers as they come, or write them to a file or as JSON at the end."""
     from charrnn.storage import files
 
-    output.check_out()
     if output.out is None and not output.json:
         writer = TextWriter(sys.stdout)
         for _, samples in given.answers():

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from charrnn.cli.shared import cell_words, note
-from charrnn.config import Reading, RunOptions, TrainOptions
+from charrnn.config import Reading, RunOptions, TrainOptions, given_flags
 from charrnn.config.fields import RUN, choice, switch
 from charrnn.errors import OptionError, missing_package, shell_command
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from charrnn.training.seeds import Seeds
 
     Begin = Callable[[TrainOptions, Path | None, Control, RunDir | None], Events]
+
+_ACT_LATER = ("checkpoint_every", "sample_every", "seeds", "tensorboard", "log_to")
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,8 @@ class Trainings:
         """Show the plan of a training and return it, without a training."""
         from charrnn.training.events import Planned
 
+        if later := given_flags(self._run, *_ACT_LATER):
+            note(f"--dry-run only checks {later}, which would act during the training")
         for event in self._events(options, self._run.out):
             if isinstance(event, Planned):
                 return {"run_dir": str(event.run_dir.path), **asdict(event.plan)}

@@ -55,9 +55,9 @@ class Writing:
         reading = self.generator.reading
         self._start, self._output, self._unknown = start, output, config.unknown
         self._prompts = prompts_of(prompt, start, reading)
-        self.index = novelty_index(model, output)
         each = config.num_return if isinstance(config, BeamConfig) else config.num_samples
         self._target = Target.of(output, len(self._prompts) * each, config, reading.separator)
+        self.index = novelty_index(model, output)  # indexing a text may take minutes
         self._after = load_state(self.generator, start)
         self.seed = self._after.seed if self._after else None
 

@@ -307,7 +307,7 @@ class BeamConfig(Limits, UnknownOption):
         help="Tokens to write: characters, unless the model's tokens are bytes or pieces.",
     )
     min_length: int = integer(
-        0, MAX_LENGTH, 0, "Minimum number of tokens before a --stop may end a text."
+        0, MAX_LENGTH, 0, "Minimum number of tokens before a text may end, as at a --stop."
     )
     width: int = integer(1, 2**16, 5, "Number of prefixes kept at every step.", short="-w")
     num_return: int = integer(
@@ -347,8 +347,6 @@ class BeamConfig(Limits, UnknownOption):
                 f"--min-length {self.min_length} is more than --length {self.length} allows: "
                 "raise --length"
             )
-        if self.min_length and not self.stop:
-            raise OptionError("--min-length only delays --stop: add --stop")
         self._check_groups()
         self._check_stochastic()
 

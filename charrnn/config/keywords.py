@@ -27,7 +27,8 @@ class TrainKeywords(TypedDict, total=False):
     valid: str | PathLike[str] | None
     """A separate validation text. Default: none."""
     init_from: str | PathLike[str] | None
-    """Start from the network of this model or run, to train it on another text. Default: none."""
+    """Start from the network of this model or run, to train it on another text; english is one that
+    charrnn comes with. Default: none."""
     config: str | PathLike[str] | None
     """A TOML file with these options, or a run to repeat; flags override it. Default: none."""
     num_layers: int | None
@@ -278,7 +279,7 @@ class BeamKeywords(TypedDict, total=False):
     length: int
     """Tokens to write: characters, unless the model's tokens are bytes or pieces. Default: 200."""
     min_length: int
-    """Minimum number of tokens before a `stop` may end a text. Default: 0."""
+    """Minimum number of tokens before a text may end, as at a `stop`. Default: 0."""
     width: int
     """Number of prefixes kept at every step. Default: 5."""
     length_penalty: float

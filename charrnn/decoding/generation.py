@@ -222,9 +222,16 @@ class Writer:
         return [separator[size:] for size in sizes if end.endswith(separator[:size])]
 
     def _stops(self, config: SampleConfig | BeamConfig) -> tuple[str, ...]:
-        """Return the strings that end a text: those that were asked for, and the separator."""
-        if config.keep_stop and not config.stop and not self._separator:
-            raise OptionError("--keep-stop has no effect without --stop: give both")
+        """Return the strings that end a text: those that were asked for, and the separator.
+
+        Raises:
+            OptionError: an option is about the ends of texts, and nothing ends one.
+        """
+        if not config.stop and not self._separator:
+            if config.keep_stop:
+                raise OptionError("--keep-stop has no effect without --stop: give both")
+            if isinstance(config, BeamConfig) and config.min_length:
+                raise OptionError("--min-length only delays --stop: add --stop")
         if self._separator in ("", *config.stop):
             return tuple(config.stop)
         return (*config.stop, self._separator)
@@ -239,10 +246,11 @@ def _batches(sources: Iterable[str], most: int) -> Iterator[list[str]]:
     batch: list[str] = []
     limit, longest = min(_FIRST, most), 0
     for source in sources:
-        longest = max(longest, len(source))
+        length = len(source) if isinstance(source, str) else 0  # what it must be, its reader says
+        longest = max(longest, length)
         if batch and (len(batch) == limit or (len(batch) + 1) * longest > _SYMBOLS):
             yield batch
-            batch, longest = [], len(source)
+            batch, longest = [], length
             limit = min(_FACTOR * limit, most)
         batch.append(source)
     if batch:

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from charrnn.arrays import Floats, Ids, Integers, State
+from charrnn.cells import find
 from charrnn.config import ModelConfig
 from charrnn.errors import PromptError
 from charrnn.inference.engine import Engine
+from charrnn.storage import machine
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,21 @@ class Sources:
     def __getitem__(self, rows: Any) -> Sources:
         """Return the sources of some rows, by index or mask; see `Engine.select`."""
         return replace(self, rows=self.rows[rows])
+
+
+def check_memory(config: ModelConfig, sources: Ids) -> None:
+    """Refuse padded sources (S, B) that an encoder could not hold, before memory is allocated.
+
+    Raises:
+        PromptError: says how much memory they would take.
+    """
+    units = (len(find(config.cell).blocks) + 4) * config.hidden_size + 3 * config.embedding_size
+    needed, installed = 4 * units * sources.size, machine.installed()
+    if installed is not None and needed > installed:
+        raise PromptError(
+            f"reading a source of {len(sources):,} tokens would take about {needed / 1e9:,.0f} GB, "
+            f"and the machine has {installed / 1e9:,.0f}: shorten it"
+        )
 
 
 class PairEngine(Engine):

@@ -11,7 +11,7 @@ from charrnn.arrays import Integers
 from charrnn.config import END, ModelReading
 from charrnn.errors import PromptError, excerpt
 from charrnn.inference.engine import Engine, check_finite
-from charrnn.inference.pair_engine import PairEngine
+from charrnn.inference.pair_engine import PairEngine, check_memory
 from charrnn.inference.select import EngineSelector
 from charrnn.model.saved_state import Prompted
 from charrnn.text import line_ends, unknown_symbols
@@ -114,6 +114,9 @@ class PromptReader:
             PromptError: a source is empty, or the model goes on with a text.
         """
         engine = self._selector.engine
+        for source in sources:
+            if not isinstance(source, str):
+                raise PromptError(f"a source must be a str, not {type(source).__name__}")
         if not isinstance(engine, PairEngine):
             raise PromptError(
                 "this model goes on with a text: a source is for models of pairs ('charrnn train "
@@ -127,7 +130,11 @@ class PromptReader:
                 raise PromptError(f"the source '{excerpt(source)}' is empty: nothing can answer it")
         lengths = np.array([len(ids) for ids in read])
         starts = np.full(len(read), self._start_token)
-        return Prompted(*engine.step(starts, engine.encode(padded(read, 0), lengths)))
+        beside = padded(read, 0)
+        check_memory(engine.config, beside)
+        logits, state = engine.step(starts, engine.encode(beside, lengths))
+        check_finite(logits)
+        return Prompted(logits, state)
 
     def read(
         self,

@@ -45,6 +45,7 @@ from charrnn.model.model_file import Model
 from charrnn.run_dir import RunDir, find_model, read_dataset, read_model
 from charrnn.storage.cache_dir import cache_dir, writable
 from charrnn.storage.files import json_text, waits_for
+from charrnn.text.corpus import Corpus
 from charrnn.text.notices import Notify
 from charrnn.text.open import read_corpus
 from charrnn.text.reader import silent
@@ -68,11 +69,13 @@ def for_model(
     Args:
         model: its file, or its run's folder.
         notify: receives a sentence when an index is built.
-        training_text: where the text is now; by default where it was when the training began.
+        training_text: where the text is now, which must be that text; by default where it was when
+            the training began.
 
     Raises:
         ModelError: the model does not exist or cannot be read.
-        CorpusError: there is no index yet, and the training text is not available.
+        CorpusError: `training_text` is another text; or there is no index yet, and the training
+            text is not available.
     """
     file = find_model(Path(model))
     loaded = read_model(file, described_only=True)
@@ -85,12 +88,11 @@ def for_model(
         path = cache_folder() / f"{sha256:.64}-{characters:d}{which}.index"
     except (TypeError, KeyError, ValueError):
         raise CorpusError(f"{file} does not say what text it was trained on") from None
+    moved = _moved(training_text, loaded, notify) if training_text else None
     index = _opened(path, notify)
     if index is None:
-        if training_text:
-            for sentence in filter(None, map(waits_for, map(Path, training_text))):
-                notify(sentence)
-            text = _moved_text(training_text, loaded, RunDir.of_model(file), split)
+        if moved:
+            text = _trained_part(moved, loaded, RunDir.of_model(file), split)
         else:
             text = _training_text(file, sha256)
         notify(f"novelty: indexing {counted(characters, 'character')}, once")
@@ -120,22 +122,33 @@ def _training_text(model: Path, sha256: str) -> str:
     return "".join([*pieces, decoder.finish()])
 
 
-def _moved_text(names: Sequence[str | Path], model: Model, run: RunDir, split: str) -> str:
-    """Return the text of a training that has moved to these files, read and split as it was.
+def _moved(names: Sequence[str | Path], model: Model, notify: Notify) -> Corpus:
+    """Return the text of a training that has moved to these files, read as it was.
 
     Raises:
-        CorpusError: it is another text, or nothing says how it was split.
+        CorpusError: it is another text.
     """
-    reading, described = model.reading, model.training["corpus"]
+    for sentence in filter(None, map(waits_for, map(Path, names))):
+        notify(sentence)
+    reading = model.reading
     given = {} if reading.items else {"document_separator": reading.document_separator}
     try:
         text = read_corpus(names, reading.options(given))
     except CorpusError as error:  # advice about reading it otherwise would not help
         reason = error.message.partition(": ")[0]
         raise CorpusError(f"{reason}: it is not the text that the model was trained on") from None
-    if text.sha256 != described["sha256"]["corpus"]:
+    if text.sha256 != model.training["corpus"]["sha256"]["corpus"]:
         raise CorpusError(f"{text.name} is not the text that the model was trained on")
-    characters: int = described["train_characters"]
+    return text
+
+
+def _trained_part(text: Corpus, model: Model, run: RunDir, split: str) -> str:
+    """Return the part of a text that a model was trained on.
+
+    Raises:
+        CorpusError: nothing says which part that was.
+    """
+    characters: int = model.training["corpus"]["train_characters"]
     if split != "hash":
         return text.text[:characters]  # what follows was held out
     known = run.read_config().get("text", {})

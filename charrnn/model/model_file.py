@@ -74,7 +74,7 @@ class Model:
     def reading(self) -> ModelReading:
         """How the text of the training was read.
 
-        Older files tell only whether documents were read apart.
+        Older files tell only whether documents were read apart, all of which are of texts.
 
         Raises:
             OptionError: a value is invalid.
@@ -84,7 +84,7 @@ class Model:
             return from_json(ModelReading, known, "the model's reading")
         train = self.training.get("train")
         apart = isinstance(train, Mapping) and train.get("reset_at_documents") is True
-        return ModelReading(documents_apart=apart)
+        return ModelReading(documents_apart=apart, pairs=bool(self.config.encoder))
 
 
 def save(path: Path, model: Model) -> None:
@@ -190,7 +190,7 @@ def _described(path: Path, header: Header) -> tuple[Model, dict[str, Any]]:
         training = dict(described["training"])
         model = Model(config, tokenizer, {}, training, described["format"])
         _text(model.training)  # deep nesting may be readable and not writable
-        _ = model.reading  # refuses what charrnn does not write
+        reading = model.reading  # refuses what charrnn does not write
     except ModelError:
         raise
     except CharRNNError as error:
@@ -198,6 +198,8 @@ def _described(path: Path, header: Header) -> tuple[Model, dict[str, Any]]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = f" ({error})" if isinstance(error, ValueError) else ""
         raise ModelError(f"{path} is damaged: its header is not readable{why}") from error
+    if reading.pairs + reading.fill != bool(config.encoder):
+        raise ModelError(f"{path} is damaged: its network does not go with how its text was read")
     if tokenizer.vocab_size != config.alphabet_size:
         raise ModelError(f"{path} is damaged: vocabulary and output layer differ in size")
     return model, described

@@ -68,8 +68,9 @@ def save(path: Path, prompted: Prompted, config: ModelConfig, model: str) -> Non
     """Write a state of the model with this hash: completely or not at all.
 
     Raises:
-        StateError: the path is a file that is not a saved state.
+        StateError: the path is a file that is not a saved state, or the model is one of pairs.
     """
+    _check_kind(config)
     check_target(path)
     header = {
         "format": FORMAT_VERSION,
@@ -82,6 +83,12 @@ def save(path: Path, prompted: Prompted, config: ModelConfig, model: str) -> Non
     tensors = {"logits": prompted.logits, **_named(prompted.state, config)}
     exact = {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}
     write_atomically(path, safetensors.numpy.save(exact, {_KEY: json_text(header)}))
+
+
+def _check_kind(config: ModelConfig) -> None:
+    """Refuse a model of pairs: the source that it answers is part of its state."""
+    if config.encoder:
+        raise StateError("states of models of pairs are not saved: give the source again")
 
 
 def _named(state: State, config: ModelConfig) -> dict[str, Floats]:
@@ -113,8 +120,10 @@ def load(path: Path, config: ModelConfig, model: str) -> Prompted:
     """Return a state that was saved by the model with this architecture and hash.
 
     Raises:
-        StateError: the file is missing, damaged, foreign, of a newer format, or another model's.
+        StateError: the file is missing, damaged, foreign, of a newer format, or another model's;
+            or the model is one of pairs.
     """
+    _check_kind(config)
     header, tensors = _described(path)
     if header["model"] != model:
         raise StateError(

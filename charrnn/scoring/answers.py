@@ -17,16 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Integers
-from charrnn.inference.engine import Expected
-from charrnn.inference.pair_engine import PairEngine
+from charrnn.inference.engine import Expected, check_finite
+from charrnn.inference.pair_engine import PairEngine, check_memory
 from charrnn.scoring.results import Score, Surprisals
-from charrnn.text.pair_order import PairBatch, batch
+from charrnn.text.pair_order import PairBatch, batch, by_length
 from charrnn.text.pairs import PairPart
 from charrnn.text.streams import IGNORED
 from charrnn.text.tokenizer import Tokenizer
 
 MAX_LABELS = 50  # different targets that are shown as a table
-_BATCH = 256  # pairs that are read side by side
+_STEPS = 2**13  # of sources and targets that are read side by side, padded
 
 
 @dataclass(frozen=True)
@@ -153,10 +153,11 @@ def _expected(
 ) -> Iterator[tuple[Integers, PairBatch, Expected]]:
     """Yield batches of similar lengths: their pairs' indices, the batch, what was predicted."""
     config = engine.config
-    order = np.lexsort((pairs.source_lengths, pairs.target_lengths))
-    for first in range(0, len(order), _BATCH):
-        which = order[first : first + _BATCH]
+    for which in by_length(pairs, np.arange(len(pairs)), _STEPS):
         made = batch(pairs, which, config.start_token, config.end_token)
+        check_memory(config, made.sources)
         state = engine.encode(made.sources, made.lengths)
         targets = np.where(made.targets == IGNORED, 0, made.targets)
-        yield which, made, engine.expected(made.inputs, targets, count, state)[0]
+        found = engine.expected(made.inputs, targets, count, state)[0]
+        check_finite(found.nats)
+        yield which, made, found

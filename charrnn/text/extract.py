@@ -22,15 +22,16 @@ from typing import Any
 from urllib.parse import unquote
 
 from charrnn.config import Reading
-from charrnn.errors import CorpusError, missing_package
+from charrnn.errors import CorpusError, excerpt, missing_package
 from charrnn.text import markup
 from charrnn.text.file_kinds import DAMAGED_ARCHIVE
 from charrnn.text.sources import CHUNK, Advance, Source, too_large, unpacked_limit
 
 HTML = "html"  # decoded like a text before its markup is removed
 MAX_WHOLE = 2**28  # bytes of a document that is read as a whole
+MAX_TREE = 2**23  # bytes of XML of which a tree is built
 # Of a sound file whose structure is not that of such a document.
-_STRANGE = (KeyError, TypeError, AttributeError, RecursionError)
+_STRANGE = (LookupError, TypeError, AttributeError, RecursionError, OverflowError)
 _PACKAGES = {"docx": "lxml", "odt": "lxml", "epub": "lxml", HTML: "lxml", "rtf": "striprtf"}
 
 
@@ -80,7 +81,7 @@ def html_lines(source: Source, blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _damaged(source: Source, error: Exception) -> CorpusError:
-    why = "its structure is not known" if isinstance(error, _STRANGE) else error
+    why = "its structure is not known" if isinstance(error, _STRANGE) else excerpt(error)
     what = f"the text of {source.name} cannot be extracted"
     return CorpusError(f"{what} ({why}): save it as plain text")
 
@@ -108,8 +109,13 @@ class _Archive:
         from lxml import etree
 
         parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+        data = bytearray()
+        for chunk in self.chunks(name):
+            data += chunk
+            if len(data) > MAX_TREE:  # its tree takes many times as much memory
+                raise ValueError(f"its {name} has more than {MAX_TREE:,} bytes")
         try:
-            return etree.fromstring(b"".join(self.chunks(name)), parser)
+            return etree.fromstring(bytes(data), parser)
         except etree.LxmlError as error:
             raise ValueError(str(error)) from None
 

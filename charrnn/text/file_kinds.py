@@ -7,7 +7,9 @@ SVG) is told by the file's name, and so is what programs leave behind in folders
 from __future__ import annotations
 
 import codecs
+import lzma
 import re
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -66,7 +68,10 @@ _CONTROLS = bytes({*range(1, 32), 127} - set(b"\a\b\t\n\v\f\r\x1a\x1b"))
 
 
 # What zipfile raises for damaged archives.
-DAMAGED_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError)
+DAMAGED_ARCHIVE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, ValueError, NotImplementedError),
+)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+MAX_SPACES = 10**7  # of a document that states them as numbers: few bytes could stand for many
 _BLANKS = re.compile(r"[ \t\r\n]+")
 Attributes = Mapping[str, str]
 
@@ -186,10 +187,18 @@ class OpenDocumentTarget(_Paragraphs):
     row, cell = "table-row", "table-cell"
     signs = {"tab": "\t", "line-break": "\n"}  # noqa: RUF012
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._spaces = 0  # that are stated as numbers, so far
+
     def _begin(self, name: str, attributes: Attributes) -> None:
         if name == "s" and self._open:  # several spaces
-            count = next((value for key, value in attributes.items() if key.endswith("}c")), "1")
-            self._open[-1].append(" " * min(int(count), 1000))
+            given = next((value for key, value in attributes.items() if key.endswith("}c")), "1")
+            count = min(int(given), 1000)
+            self._spaces += count
+            if self._spaces > MAX_SPACES:
+                raise ValueError(f"it states more than {MAX_SPACES:,} spaces")
+            self._open[-1].append(" " * count)
         super()._begin(name, attributes)
 
     def _add(self, text: str) -> None:

@@ -42,18 +42,21 @@ def split_pairs(reader: Reader) -> Iterator[Piece]:
 
 def _lines(reader: Reader) -> Iterator[tuple[str, int, bytes]]:
     """Yield each line without its end: the file's name, the line's number, its bytes."""
-    held, name, number = b"", "", 0
+    held: list[bytes] = []  # parts of a line whose end has not come
+    name, number = "", 0
     for piece in reader:
         if piece.begins:
-            if held:
-                yield name, number + 1, held
-            held, name, number = b"", reader.current, 0
-        *whole, held = (held + piece.data).split(b"\n")
+            if any(held):
+                yield name, number + 1, b"".join(held)
+            held, name, number = [], reader.current, 0
+        *whole, last = piece.data.split(b"\n")
         for line in whole:
             number += 1
-            yield name, number, line
-    if held:
-        yield name, number + 1, held
+            yield name, number, b"".join([*held, line])
+            held = []
+        held.append(last)
+    if any(held):
+        yield name, number + 1, b"".join(held)
 
 
 def _parser(name: str) -> Callable[[bytes], tuple[bytes, bytes]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from charrnn.errors import DivergedError
 from charrnn.inference.select import COMPILING
-from charrnn.run_dir import DIVERGED, lasting_name
+from charrnn.run_dir import DIVERGED, checkpoints, lasting_name
 from charrnn.run_dir.models import digest
 from charrnn.training import budget as budgets
 from charrnn.training import conclusion, run_description, state, timing
@@ -32,6 +32,9 @@ Replan = Callable[[float], Setup | None]  # plans anew for the minutes left; Non
 
 class Run:
     """A training that is about to begin; whoever makes one holds the folder's lock.
+
+    The files of an earlier run in the folder are replaced when the first step has been made: a
+    training that fails before that has lost nothing.
 
     Attributes:
         budget: tells what part of the training is done.
@@ -56,6 +59,7 @@ class Run:
             reserve=past.reserve,
         )
         self._writer = RunWriter(setup, past)
+        self._replaces = past.saved_step < 0 and self._run_dir.holds_run()
 
     def train(self) -> Generator[Event, None, Setup | None]:
         """Train until the budget is used up or the caller stops it; yields `Done` last.
@@ -69,7 +73,8 @@ class Run:
             DivergedError: the loss was not finite, even after several restarts, or is worse at the
                 end than at the start; the best weights, or else the first ones, are saved.
         """
-        self._writer.write_first_files(self._history())
+        if not self._replaces:
+            self._writer.write_first_files(self._history())
         schedule = CheckpointSchedule(self._control.checkpoint_every, self._past.saved_step)
         if self._setup.device.type == "cuda" and self._setup.kernel.backend == "fused":
             # only on CUDA: by torch, not by the compiler that is listened to
@@ -80,12 +85,17 @@ class Run:
                 if isinstance(event, Ended):
                     ended = event
                     continue
+                if self._replaces and not isinstance(event, Notice):  # the first step was made
+                    yield self._replace_files()
                 if isinstance(event, SavePoint) and (setup := (yield from self._misjudged())):
                     return setup
                 yield from self._write(event, schedule)
                 if not isinstance(event, SavePoint):
                     yield event
         except DivergedError as error:
+            if self._replaces:
+                kept = f"the earlier run in {self._run_dir.path} is kept"
+                raise DivergedError(f"{error.message}; {kept}") from None
             saved = yield from self._save_diverged(error)
             raise DivergedError(f"{error.message}; {saved} are in {self._run_dir.model}") from None
         result = yield from self._conclude(ended)
@@ -120,6 +130,14 @@ class Run:
             f"planned anew for the {seconds:,.0f} seconds left, {run_description.in_words(setup)}"
         )
         return setup
+
+    def _replace_files(self) -> Notice:
+        """Put the first files of this run in the place of those of an earlier one."""
+        self._replaces = False
+        checkpoints.clear(self._run_dir)
+        self._run_dir.remove_files()
+        self._writer.write_first_files(self._history())
+        return Notice(f"the earlier run in {self._run_dir.path} is replaced")
 
     def _history(self) -> dict[str, Any]:
         """Return when and by which command the run was started, and each time it was resumed."""

@@ -104,6 +104,8 @@ def begin(
             if again:
                 control = replace(control, started=control.started + run.paused)
                 yield Planned(run_dir, again.data, again.plan, again.kernel)
+                checkpoints.clear(run_dir)
+                run_dir.remove_files()
                 run = yield from _run(again, None, control, None)
                 yield from run.train()
 
@@ -111,15 +113,13 @@ def begin(
 def _run(
     setup: Setup, model: Model | None, control: Control, replan: Replan | None
 ) -> Generator[Notice, None, Run]:
-    """Return a training before its first step, in a folder without files of another one."""
+    """Return a training before its first step."""
     torch.manual_seed(setup.plan.train.seed)
     values = initial_values(setup.plan)
     if model:
         values = init_from.values(model, setup.plan.model, setup.data.tokenizer, values)
         yield Notice(f"starting from a model: {setup.origin['symbols']}")
     trainer = make_trainer(setup, values)
-    checkpoints.clear(setup.run_dir)
-    setup.run_dir.remove_files()
     return Run(setup, trainer, control, Past(), replan)
 
 

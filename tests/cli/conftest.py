@@ -174,9 +174,11 @@ class Cli:
 
 
 def checked(words: Sequence[object], ended: Done, code: int) -> Done:
-    """Return a command that ended with `code`, and advised nothing that it does not have."""
+    """Return a command that ended with `code`, advised nothing that it lacks, and printed JSON."""
     assert ended.code == code, (words, ended.err)
     assert lacking(words, ended.err) == set(), (words, ended.err)
+    if "--json" in words and code == 0 and ended.out:
+        strict_json.loads(ended.out.splitlines()[-1])
     return ended
 
 

@@ -74,6 +74,8 @@ def test_answers_go_to_a_file(model: Model, cli: Cli) -> None:
     cli(*given, "--out", "answers")
     assert (cli.folder / "answers").read_text() == cli(*given).out
     assert "--out answers exists" in cli(*given, "--out", "answers", code=2).sentence
+    early = cli(*given[:2], "none", *given[3:], "--out", "answers", code=2)  # before the model
+    assert "--out answers exists" in early.sentence
     cli(*given, "--out", "answers", "--force", "--json")
     assert (cli.folder / "answers").read_text().startswith('{"prompt": ""')
 
@@ -102,6 +104,19 @@ def test_what_has_no_meaning_is_refused(words: str, said: str, model: Model, cli
         (cli.folder / name).write_text(text)
     given = [word.strip("'") for word in words.split()]
     assert said in cli("sample", "-m", "pairs.safetensors", *given, code=2).sentence
+
+
+@pytest.mark.parametrize("more", [(), ("--stochastic", "--seed", 1)], ids=str)
+def test_the_end_of_an_answer_waits_for_the_minimum_length(
+    more: tuple[object, ...], model: Model, cli: Cli
+) -> None:
+    (cli.folder / "sources").write_text("a\nbc\n")
+    penalty = () if more else ("--length-penalty", 0)
+    given = ("beam", "-m", "pairs.safetensors", "--source-file", "sources", "-n", 30, *penalty)
+    plain = cli(*given, *more, "--json").json["samples"]
+    late = cli(*given, *more, "--min-length", 12, "--json").json["samples"]
+    assert min(len(sample["text"]) for sample in plain) < 12
+    assert min(len(sample["text"]) for sample in late) >= 12
 
 
 def test_a_text_model_has_no_source(tiny: Run, cli: Cli) -> None:

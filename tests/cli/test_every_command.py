@@ -44,6 +44,13 @@ COMMANDS = {  # whether each writes to stdout, which holds nothing else
     ("inspect", "cells", "text.txt", *MODEL): True,
     ("inspect", "gradients", "text.txt", *MODEL, "--lags", "4"): True,
     ("cells",): True,
+    ("train", "pairs.tsv", "--pairs", *SMALL, "--out", "pairs"): False,
+    ("corpora", "stats", "pairs.tsv", "--pairs"): True,
+    ("beam", "-m", "pairs", "--source-file", "sources.txt", "--length", "3"): True,
+    ("eval", "pairs.tsv", "-m", "pairs"): True,
+    ("inspect", "attention", "-m", "pairs", "--source", "日本 café"): True,
+    ("train", "text.txt", "--fill", *SMALL, "--out", "gaps"): False,
+    ("fill", "the ___ café", "-m", "gaps", "--length", "3"): True,
     ("write", *MODEL): False,
     ("--help",): True,
     ("train", "--help"): True,
@@ -68,12 +75,14 @@ for number, words in enumerate(json.load(open("commands.json"))):
 json.dump(codes, open("codes.json", "w"))
 """
 NO_HOME = {"HOME": ""}
+NO_UTF8 = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 ENVIRONMENTS = [
     NO_HOME | {"TERM": "dumb", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
+    NO_UTF8 | {"HOME": "/dev/null", "PYTHONIOENCODING": "cp1252", "OMP_NUM_THREADS": "abc"},
     NO_HOME,
     {"HOME": "/dev/null"},
     {"TERM": "dumb"},
-    {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    NO_UTF8,
     {"PYTHONIOENCODING": "cp1252"},
     {"OMP_NUM_THREADS": "abc"},
     {"NUMBA_CPU_NAME": "generic", "ONEDNN_MAX_CPU_ISA": "SSE41"},
@@ -83,7 +92,7 @@ ENVIRONMENTS = [
 def test_every_command_works_in_any_environment(
     tiny: Run, tmp_path: Path, times: Callable[[int, int], int]
 ) -> None:
-    for number, variables in enumerate(ENVIRONMENTS[: times(1, len(ENVIRONMENTS))]):
+    for number, variables in enumerate(ENVIRONMENTS[: times(2, len(ENVIRONMENTS))]):
         _check(variables, tiny, tmp_path / str(number))
 
 
@@ -91,6 +100,10 @@ def _check(variables: dict[str, str], tiny: Run, folder: Path) -> None:
     folder.mkdir()
     shutil.copy(tiny.model, folder)
     shutil.copy(tiny.text, folder / "text.txt")
+    lines = tiny.text.read_text("utf-8").splitlines()
+    pairs = (f"{line[:9]}\t{line[9:18]}\n" for line in lines if len(line) > 9)
+    (folder / "pairs.tsv").write_text("".join(pairs), "utf-8")
+    (folder / "sources.txt").write_text("café\n日本\n", "utf-8")
     (folder / "commands.json").write_text(json.dumps(list(COMMANDS)))
     environment = _environment(variables, folder)
     ended = subprocess.run(

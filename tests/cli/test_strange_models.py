@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -74,11 +75,57 @@ def test_logits_that_overflow_are_an_error(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {"story.txt", "huge"}
 
 
+def huge_outputs(values: dict[str, Any]) -> None:
+    """Let some logit overflow, whatever the signs of the units are."""
+    values["output.weight"][::2], values["output.weight"][1::2] = LARGEST, -LARGEST
+    values["output.bias"][:] = LARGEST
+
+
+def huge_weights(values: dict[str, Any]) -> None:
+    """Let the encoder of a cell without bounds overflow."""
+    for value in values.values():
+        value *= 1e25
+
+
+@pytest.mark.parametrize(("cell", "change"), [("lstm", huge_outputs), ("irnn", huge_weights)])
+def test_numbers_of_a_model_of_pairs_that_overflow_are_an_error(
+    cell: str, change: Change, make_pair_model: Callable[..., Model], cli: Cli
+) -> None:
+    huge = spoiled(make_pair_model("abc", cell=cell), change)
+    model_file.save(cli.folder / "huge", huge)
+    model_file.save(cli.folder / "gaps", replace(huge, training={"reading": {"fill": True}}))
+    (cli.folder / "p.tsv").write_text("abc\tcab\nc\tb\n")
+    (cli.folder / "sources").write_text("abc\nc\n")
+    (cli.folder / "g.txt").write_text("abcab" * 40)
+    for line in (
+        *("sample -m huge --source abc", "greedy -m huge --source-file sources"),
+        *("beam -m huge --source abc", "beam -m huge --source abc --stochastic --json"),
+        *("eval p.tsv -m huge --json", "score p.tsv -m huge", "eval g.txt -m gaps"),
+        *("inspect attention -m huge --source abc", "fill -m gaps a___c"),
+    ):
+        done = cli(*line.split(), code=1)
+        assert OVERFLOW in done.sentence, line
+        assert done.out == "", line
+
+
 def test_no_training_starts_from_such_a_model(folder: Path, cli: Cli) -> None:
     given = (folder / "story.txt", "--init-from", folder / "huge", "--steps", 5, "--out", "new")
     done = cli("train", *given, *BY_LIBRARY, code=1)
     assert "no learning rate helps" in done.err
     assert "restarting" not in done.err
+
+
+def test_an_earlier_run_is_kept_if_the_one_to_replace_it_makes_no_step(
+    tiny: Run, folder: Path, cli: Cli
+) -> None:
+    run = shutil.copytree(tiny.folder, cli.folder / "run")
+    given = (folder / "story.txt", "--init-from", folder / "huge", "--steps", 5)
+    done = cli("train", *given, *BY_LIBRARY, "--out", run, "--force", code=1)
+    assert done.sentence.endswith(f"; the earlier run in {run} is kept")
+    files = [path.relative_to(run) for path in run.rglob("*") if path.is_file()]
+    assert {"model.safetensors", "config.json"} <= {str(path) for path in files}
+    for path in set(files) - {Path(".lock")}:
+        assert (run / path).read_bytes() == (tiny.folder / path).read_bytes()
 
 
 def test_gradients_are_measured_in_float64_and_do_not_overflow(folder: Path) -> None:

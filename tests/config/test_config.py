@@ -376,7 +376,6 @@ TOGETHER: dict[str, tuple[Any, dict[str, Any]]] = {
         BeamConfig,
         {"length": 8, "min_length": 9, "stop": "."},
     ),
-    "--min-length only delays --stop: add --stop": (BeamConfig, {"min_length": 9}),
     "--width 5 cannot be divided into 2 equal --groups": (
         BeamConfig,
         {"groups": 2, "diversity": 1},

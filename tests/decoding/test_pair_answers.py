@@ -13,6 +13,7 @@ from charrnn.decoding import generation
 from charrnn.errors import OptionError, PromptError
 from charrnn.generator import Generator
 from charrnn.model.model_file import Model
+from charrnn.storage import machine
 
 MakeModel = Callable[..., Model]
 SOURCES = ["abc", "a", "ca", "bbbb", "acab"]
@@ -149,3 +150,17 @@ def test_an_end_is_as_probable_under_a_limit_as_without_one(make_pair_model: Mak
     limited = next(generator.answers(["ab"], config))[0]
     assert limited.text == free.text
     assert limited.log_prob == pytest.approx(free.log_prob, abs=1e-4)
+
+
+def test_a_source_must_fit_into_memory_and_be_a_text(
+    make_pair_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = Generator(make_pair_model())
+    with pytest.raises(PromptError, match="a source must be a str, not bytes"):
+        generator.answer(b"ab")  # type: ignore[arg-type]
+    with pytest.raises(PromptError, match="a source must be a str, not NoneType"):
+        generator.answer(None)  # type: ignore[arg-type]
+    monkeypatch.setattr(machine, "installed", lambda: 10**6)
+    assert generator.answer("ab" * 500, length=1)
+    with pytest.raises(PromptError, match="a source of 10,000 tokens would take about 0 GB"):
+        generator.answer("ab" * 5000, length=1)

@@ -9,12 +9,15 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import platformdirs
 import pytest
 import strict_json
+from damage import flips, truncations
 from hypothesis import example, given
 from hypothesis import strategies as st
 from waiting import HANGS
@@ -293,6 +296,16 @@ def test_a_damaged_index_is_rebuilt(damage: str, run: Path, cache: Path) -> None
     assert str(kept) in notices[0]
     assert "damaged" in notices[0]
     assert kept.read_bytes() == good
+
+
+def test_an_index_that_is_cut_off_or_has_a_flipped_bit_anywhere_is_not_read(
+    run: Path, cache: Path
+) -> None:
+    opened(run)
+    (kept,) = cache.iterdir()
+    data = kept.read_bytes()
+    for content in chain(truncations(data), flips(data)):
+        assert novelty._read(np.array(bytearray(content), np.uint8), kept.name) is None
 
 
 def test_an_index_of_another_text_or_version_is_rebuilt(

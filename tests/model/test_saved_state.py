@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,12 @@ import pytest
 import safetensors
 import safetensors.numpy
 import strict_json
+from damage import flips, truncations
 
 from charrnn.cells import CELLS
 from charrnn.config import BeamConfig, SampleConfig
 from charrnn.decoding.sampler import generator
-from charrnn.errors import StateError
+from charrnn.errors import RunError, StateError
 from charrnn.generator import Generator
 from charrnn.model.model_file import Model
 
@@ -181,9 +183,8 @@ def test_an_invalid_state_is_refused(
 def test_a_damaged_or_foreign_file_is_refused(
     writer: Generator, saved: Path, tmp_path: Path
 ) -> None:
-    data = saved.read_bytes()
-    for size in (*range(0, len(data), 97), len(data) - 1):
-        saved.write_bytes(data[:size])
+    for content in truncations(saved.read_bytes()):
+        saved.write_bytes(content)
         with pytest.raises(StateError, match="damaged, or not a saved state"):
             writer.load_state(saved)
     for foreign in (b"hello", b"PK\x03\x04" * 99, bytes(range(256))):
@@ -208,3 +209,23 @@ def test_only_a_saved_state_is_overwritten(writer: Generator, saved: Path, tmp_p
         with pytest.raises(StateError, match=words):
             writer.save_state(path, writer.read("w"))
     assert novel.read_text() == "a year's work"
+
+
+def test_a_flipped_bit_gives_a_state_or_a_sentence(writer: Generator, saved: Path) -> None:
+    """A state has no hash of its numbers: some bits give another state, of finite numbers."""
+    for content in flips(saved.read_bytes()):
+        saved.write_bytes(content)
+        with contextlib.suppress(StateError, RunError):
+            assert len(writer.sample(writer.load_state(saved), length=1, seed=1).text) == 1
+
+
+def test_states_of_models_of_pairs_are_refused(
+    make_pair_model: MakeModel, saved: Path, tmp_path: Path
+) -> None:
+    writer = Generator(make_pair_model("helo w\n"))
+    with pytest.raises(StateError, match="states of models of pairs are not saved"):
+        writer.save_state(tmp_path / "new", writer.read("", source="hello"))
+    rewritten(saved, model=writer.model_hash)
+    with pytest.raises(StateError, match="states of models of pairs are not saved"):
+        writer.load_state(saved)
+    assert not (tmp_path / "new").exists()

@@ -25,9 +25,9 @@ OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/of
 ODF = "urn:oasis:names:tc:opendocument:xmlns"
 
 
-def zipped(members: dict[str, str | bytes]) -> bytes:
+def zipped(members: dict[str, str | bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(packed, "w", method) as archive:
         for name, content in members.items():
             stored = zipfile.ZIP_STORED if name == "mimetype" else None
             archive.writestr(name, content, stored)
@@ -251,6 +251,64 @@ def test_a_document_that_unpacks_to_a_huge_one_is_refused(
     assert corpus.read([path], Reading(max_unpacked=2 * 10**6)).characters == 10**6 + 1
 
 
+def test_small_parts_of_a_document_that_unpack_to_huge_trees_are_refused(tmp_path: Path) -> None:
+    """Their trees would take many times the memory of the text."""
+    parts = {"_rels/.rels": f"<r>{'<a/>' * 3_000_000}</r>", "word/document.xml": "<a/>"}
+    packed = zipped(parts)
+    assert len(packed) < 100_000
+    assert "_rels/.rels has more than 8,388,608 bytes" in refused(
+        write_file(tmp_path, packed, "tree.docx")
+    )
+
+
+def test_spaces_that_are_stated_as_numbers_are_counted(tmp_path: Path) -> None:
+    many = "<text:s text:c='1000'/>" * 10_001
+    message = refused(write_file(tmp_path, odt(f"<text:p>{many}</text:p>"), "spaces.odt"))
+    assert "more than 10,000,000 spaces" in message
+
+
+NAMES = ("/etc/hostname", "../../../etc/hostname", "word/../../etc/hostname", "C:\\hosts", "a\0b")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_in_a_document_never_name_files_outside(name: str, tmp_path: Path) -> None:
+    rels = f'<r xmlns="x"><Relationship Type="{OFFICE}" Target="{name}"/></r>'.replace("\0", "")
+    text = docx(paragraph(run("inside")))
+    parts: dict[str, str | bytes] = {name: "outside", "word/document.xml": text}
+    message = refused(write_file(tmp_path, zipped(parts | {"_rels/.rels": rels}), "a.docx"))
+    assert "cannot be extracted" in message
+
+
+def lying(field: int, value: int) -> bytes:
+    """Return a document whose directory states another number at `field` of each entry."""
+    data = bytearray(docx(paragraph(run("text"))))
+    at = data.find(b"PK\x01\x02")
+    while at >= 0:
+        data[at + field : at + field + 4] = value.to_bytes(4, "little")
+        at = data.find(b"PK\x01\x02", at + 1)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("value", [0, 1, 2**31, 2**32 - 2, 2**32 - 1])
+@pytest.mark.parametrize("field", [16, 20, 24, 42], ids=["crc", "packed", "unpacked", "offset"])
+def test_an_archive_that_lies_about_its_parts_gives_its_text_or_a_sentence(
+    field: int, value: int, tmp_path: Path
+) -> None:
+    path = write_file(tmp_path, lying(field, value), "a.docx")
+    if field in (20, 24) and value >= 2**31:  # sizes are not believed
+        assert corpus.read([path]).text == "text\n"
+    else:
+        assert "a.docx" in refused(path)
+
+
+def test_of_two_parts_with_one_name_the_last_counts(tmp_path: Path) -> None:
+    packed = io.BytesIO(docx(paragraph(run("first"))))
+    body = zipfile.ZipFile(io.BytesIO(docx(paragraph(run("last"))))).read("word/document.xml")
+    with zipfile.ZipFile(packed, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("word/document.xml", body)
+    assert text_of(tmp_path, packed.getvalue(), "a.docx") == "last\n"
+
+
 DAMAGED = {
     "cut.docx": docx(paragraph(run("text")))[:-30],
     "markup.docx": docx("<w:p><w:r>"),
@@ -261,6 +319,11 @@ DAMAGED = {
     "text.odt": zipped({"mimetype": "application/vnd.oasis.opendocument.text", "a": "b"}),
     "spine.epub": epub(**{"OEBPS__p.opf": "<a/>", "META-INF__container.xml": "<b/>"}),
     "chapter.epub": epub(**{"OEBPS__p.opf": "<a><spine><itemref idref='x'/></spine></a>"}),
+    "lzma.docx": zipped({"word/document.xml": "text " * 99}, zipfile.ZIP_LZMA).replace(
+        b"\x09\x04\x05\0", b"\x09\x04\x05\0\xff"
+    ),
+    "character.rtf": rb"{\rtf1 \u9999999999 ?}",
+    "skip.rtf": rb"{\rtf1 \uc ?}",
     "list.ipynb": b"[1, 2]",
     "number.ipynb": b'{"cells": [{"source": 3}]}',
     "cut.ipynb": b'{"cells": [',
@@ -314,6 +377,7 @@ def test_without_the_package_the_error_names_the_extra(
 
 
 MUTATED = {"a.docx": docx(paragraph(run("one")) * 5), "a.odt": odt("<text:p>x</text:p>")}
+MUTATED |= {"lzma.docx": zipped({"word/document.xml": f"<w:d {W}/>"}, zipfile.ZIP_LZMA)}
 MUTATED |= {"a.epub": epub(), "a.html": PAGE.encode(), "a.rtf": RTF}
 MUTATED |= {"a.ipynb": b'{"cells": [{"source": ["x"]}, {"source": "y"}]}'}
 

@@ -36,6 +36,7 @@ from charrnn.training import setup, validation
 from charrnn.training.control import Control
 from charrnn.training.events import Metrics, Notice, Planned, Progress, Result
 from charrnn.training.start import start
+from charrnn.training.training_step import Updater
 
 SMALL: dict[str, Any] = {
     "hidden_size": 8,
@@ -561,6 +562,22 @@ def test_force_replaces_a_run_and_nothing_else(tmp_path: Path) -> None:
     assert watching.first == {"config.json", "metrics.jsonl", "notes.txt", "corpus.txt", ".lock"}
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
     assert (tmp_path / "run" / MODEL_NAME).read_bytes() != before
+
+
+@pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt(), RuntimeError("CUDA")])
+def test_a_run_is_kept_until_the_first_step_of_the_next_one(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Updater, rate: float) -> bool:
+        raise error
+
+    run = tmp_path / "run"
+    _train(TEXT, run, steps=2)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    monkeypatch.setattr(Updater, "update", fail)
+    with pytest.raises(type(error)):
+        _train(TEXT, run, seed=2, force=True)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
 def test_a_run_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def write(
             raise
         raise OptionError(missing_package("charrnn write", "prompt_toolkit", "write")) from None
     generator = load_model(model, engine, cell)
+    generator.prepare(config)  # a model that cannot write is refused before the screen changes
     random_seeds = iter(new_seed, None)
     seeds = random_seeds if config.seed is None else count(config.seed)
     title = f"model: {in_words(find_model(model), generator.training)}"

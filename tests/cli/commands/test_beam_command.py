@@ -93,6 +93,14 @@ def test_a_stop_waits_for_the_minimum_length(tiny: Run, cli: Cli) -> None:
     assert " " not in sample["text"]
 
 
+def test_the_end_of_a_document_waits_for_the_minimum_length(apart: Run, cli: Cli) -> None:
+    words = ("beam", "-m", apart.folder, "-n", 40, "--length-penalty", 0, "--json")
+    (plain,) = cli(*words).json["samples"]
+    (late,) = cli(*words, "--min-length", 15).json["samples"]
+    assert plain["finished_by"] == late["finished_by"] == "stop"
+    assert len(plain["text"]) < 15 <= len(late["text"])
+
+
 def test_length_zero_is_one_empty_text(tiny: Run, cli: Cli) -> None:
     words = ("beam", "-m", tiny.folder, "-p", PROMPT, "-n", 0)
     assert cli(*words).out == PROMPT

@@ -95,4 +95,8 @@ def test_the_training_text_can_be_named_where_it_is_now(
     done = cli(*words, "--training-text", "moved/list.txt", env=env)
     assert done.err.count("novelty: ") == 2
     assert done.out == cli("sample", "-m", apart.folder, "--seed", 1).out
+    # The index is in the cache now; the text that is named is checked all the same.
+    assert cli(*words, "--training-text", "moved/list.txt", env=env).err.count("novelty: ") == 1
+    refused = cli(*words, "--training-text", "other.txt", code=2, env=env)
+    assert "other is not the text that the model was trained on" in refused.sentence
     assert "--novelty or --new" in cli(*words[:-1], "--training-text", "x", code=2).sentence

@@ -133,7 +133,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_force_replaces_the_run_and_nothing_else(tiny: Run, cli: Cli) -> None:
     out = shutil.copytree(tiny.folder, cli.folder / "out")
     (out / "notes.txt").write_text("mine")
-    result = cli("train", tiny.text, *QUICK, "--out", out, "--force", "--json").json
+    done = cli("train", tiny.text, *QUICK, "--out", out, "--force", "--json")
+    result = done.json
+    assert f"the earlier run in {out} is replaced\n" in done.err
     assert (out / "notes.txt").read_text() == "mine"
     assert strict_json.loads((out / "summary.json").read_text("utf-8")) == result
     assert contents(out)["metrics.jsonl"].count(b"\n") == 2
@@ -149,6 +151,16 @@ def test_dry_run_without_a_budget_plans_minutes_and_writes_nothing(cli: Cli) -> 
     assert "vocabulary of 17 tokens" in done.err
     assert f"{done.json['train']['minutes']:g} minutes" in done.err
     assert [path.name for path in cli.folder.iterdir()] == ["hello"]
+
+
+def test_dry_run_says_which_options_act_later(cli: Cli) -> None:
+    (cli.folder / "text.txt").write_text("a text\n" * 100)
+    plan = ("train", "text.txt", "--steps", 2, "--hidden-size", 8, "--dry-run")
+    assert "--dry-run" not in cli(*plan).err
+    done = cli(*plan, "--tensorboard", "--sample-every", 1, "--checkpoint-every", 1, "--seeds", 2)
+    flags = "--checkpoint-every, --sample-every, --seeds and --tensorboard"
+    assert f"--dry-run only checks {flags}, which would act during the training\n" in done.err
+    assert [path.name for path in cli.folder.iterdir()] == ["text.txt"]
 
 
 def test_hello_is_learned_and_the_folder_gets_the_next_number(cli: Cli) -> None:
