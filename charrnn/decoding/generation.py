@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 
 from charrnn.config import MAX_LENGTH, BeamConfig, SampleConfig, new_seed
 from charrnn.decoding import sampler, vocabulary
 from charrnn.decoding.beam import beam_search, beam_searches
 from charrnn.decoding.hypotheses import Hypothesis
-from charrnn.decoding.output_text import OutputText, Sample, Write, output_text
+from charrnn.decoding.output_text import OutputText, Sample, Write, text_maker
 from charrnn.decoding.sampler import Sampler
 from charrnn.decoding.vocabulary import ConstraintCache
 from charrnn.errors import OptionError, counted
@@ -133,7 +132,8 @@ class Writer:
         """
         config = replace(config, stop=self._stops(config))
         openings = self._openings(read)
-        best, seed = self._text(config, write, openings), _seed(config)
+        make, seed = self._maker(config, openings), _seed(config)
+        best = make(write)
         hypotheses = beam_search(
             self._selector.engine,
             read.logits,
@@ -147,15 +147,19 @@ class Writer:
         )
         best.show(hypotheses[0].ids[best.num_tokens :])
         best.finish(None)
-        return self._beam_samples(read, config, hypotheses, seed)
+        return self._beam_samples(read, make, hypotheses, seed)
 
     def _beam_samples(
-        self, read: Prompted, config: BeamConfig, found: list[Hypothesis], seed: int | None
+        self,
+        read: Prompted,
+        make: Callable[[Write], OutputText],
+        found: list[Hypothesis],
+        seed: int | None,
     ) -> list[Sample]:
         """Return hypotheses as samples."""
-        samples, openings = [], self._openings(read)
+        samples = []
         for hypothesis in found:
-            text = self._text(config, unwatched, openings)
+            text = make(unwatched)
             text.show(hypothesis.ids)
             sample = text.finish(seed)
             finished_by = "stop" if sample.finished_by == "stop" else hypothesis.ended
@@ -207,11 +211,12 @@ class Writer:
             constraint=self._constraints.get(config.limits, config.length),
             rngs=None if seed is None else [sampler.generator(seed, row) for row in numbers],
         )
-        yield from (self._beam_samples(read, config, each, seed) for each in found)
+        make = self._maker(config, self._openings(read))
+        yield from (self._beam_samples(read, make, each, seed) for each in found)
 
-    def _text(self, config: BeamConfig, write: Write, openings: Sequence[str]) -> OutputText:
-        given = self._tokenizer, config.stop, MAX_LENGTH, write
-        return output_text(*given, keep_stop=config.keep_stop, openings=openings)
+    def _maker(self, config: BeamConfig, openings: Sequence[str]) -> Callable[[Write], OutputText]:
+        given = self._tokenizer, config.stop, MAX_LENGTH
+        return text_maker(*given, keep_stop=config.keep_stop, openings=openings)
 
     def _openings(self, read: Prompted) -> list[str]:
         """Return what ends a text if it begins so: the rest of a separator that was begun."""
@@ -293,7 +298,7 @@ class SampleBatch:
             constraints: those of the model.
             write: gets the first text's characters as they are generated.
             first: how many texts of this seed there are before.
-            openings: see `output_text`.
+            openings: see `text_maker`.
         """
         given = prompt.seed if config.seed is None else config.seed
         seed = new_seed() if given is None else given
@@ -303,8 +308,9 @@ class SampleBatch:
         self._seed = seed if config.temperature else None  # None: nothing is random
         self._max_tokens, length = vocabulary.max_tokens_and_characters(tokenizer, config)
         writers = [write, *(unwatched for _ in rows[1:])]
-        begin = partial(output_text, keep_stop=config.keep_stop, openings=openings)
-        self._texts = [begin(tokenizer, config.stop, length, write) for write in writers]
+        given_texts = tokenizer, config.stop, length
+        make = text_maker(*given_texts, keep_stop=config.keep_stop, openings=openings)
+        self._texts = [make(write) for write in writers]
         self.chooser = Sampler(
             config,
             [sampler.generator(seed, row, drawn) for row in rows],

@@ -94,24 +94,22 @@ class OutputText(Protocol):
         ...
 
 
-def output_text(
+def text_maker(
     tokenizer: Tokenizer,
     stop: Sequence[str],
     length: int,
-    write: Write,
     *,
     keep_stop: bool = False,
     openings: Sequence[str] = (),
-) -> OutputText:
-    """Return an empty text.
+) -> Callable[[Write], OutputText]:
+    """Return a function that makes an empty text, given what gets its characters once certain.
 
     Args:
         tokenizer: decodes the tokens.
-        stop: strings before which the text ends.
+        stop: strings before which a text ends.
         length: maximum number of characters; without effect where every token is a character.
-        write: gets the characters as soon as they are certain.
-        keep_stop: whether the text ends after the string instead.
-        openings: strings that end the text only where it begins with one: what is left of a stop
+        keep_stop: whether a text ends after the string instead.
+        openings: strings that end a text only where it begins with one: what is left of a stop
             string that the prompt began.
 
     Raises:
@@ -119,8 +117,9 @@ def output_text(
     """
     if tokenizer.whole_characters:
         ids = stop_ids(tokenizer, stop), stop_ids(tokenizer, openings)
-        return _CharacterText(tokenizer, *ids, write, keep_stop)
-    return _DecodedText(tokenizer, (stop, openings), length, write, keep_stop)
+        return lambda write: _CharacterText(tokenizer, *ids, write, keep_stop)
+    strings = stop, openings
+    return lambda write: _DecodedText(tokenizer, strings, length, write, keep_stop)
 
 
 class _CharacterText:

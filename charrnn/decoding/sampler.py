@@ -129,7 +129,10 @@ class Sampler:
         """Return what the next `steps` choices of each text read and write."""
         if not self._only_temperature:
             self._reserve(steps)
-        uniforms = np.stack([random.random(steps) for random in self._generators], 1)
+        uniforms = np.zeros((steps, len(self._generators)))
+        if self._settings.temperature > 0:
+            for column, random in zip(uniforms.T, self._generators, strict=True):
+                column[:] = random.random(steps)
         batch = Batch(
             settings=self._settings,
             bias=self._bias,

@@ -124,7 +124,10 @@ class PromptReader:
             )
         if self._reading.fill and not all(END in source for source in sources):
             raise PromptError(FILLS)
-        read = [self._tokenizer.encode(self.readable(source, unknown)) for source in sources]
+        together = "".join(sources)  # asking once whether all characters are known is faster
+        if not (together.isprintable() and self.knows(together)):
+            sources = [self.readable(source, unknown) for source in sources]
+        read = [self._tokenizer.encode(source) for source in sources]
         for source, ids in zip(sources, read, strict=True):
             if not len(ids):
                 raise PromptError(f"the source '{excerpt(source)}' is empty: nothing can answer it")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.decoding.output_text import Sample, output_text
+from charrnn.decoding.output_text import Sample, text_maker
 from charrnn.decoding.step import ENDED, OVER
 from charrnn.text.tokenizer import CharTokenizer
 
@@ -47,7 +47,7 @@ def test_a_text_ends_where_it_would_token_by_token(
         text = _cut(text, stops)
 
     tokenizer, pieces = CharTokenizer.from_texts("ab"), []
-    growing = output_text(tokenizer, stops, len(tokens) + 1, pieces.append)
+    growing = text_maker(tokenizer, stops, len(tokens) + 1)(pieces.append)
     continues, bounds = True, sorted({0, len(tokens), *(c for c in cuts if c < len(tokens))})
     for first, last in itertools.pairwise(bounds):
         if continues:
