@@ -147,7 +147,8 @@ class _Asked:
             self.texts = opening.Texts(watch.read_again(asked, self.options))
         else:
             named = asked.names if text is None else names
-            self.texts = watch.read(named, text, self.options, self.run, given)
+            with transfer.reading_alike(self._model, given):
+                self.texts = watch.read(named, text, self.options, self.run, given)
 
     def train(
         self, options: TrainOptions, out: Path | None, planned: RunDir | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -42,6 +42,11 @@ class CommandOptions(RunOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.dry_run and self.seeds and self.resume:
+            raise OptionError(
+                "--dry-run shows one plan, and --seeds with --resume continues several runs: leave "
+                "out --seeds, and name one of the runs with --out"
+            )
         if not self.logs_curves:
             return
         try:
@@ -70,6 +75,21 @@ class CommandOptions(RunOptions):
         model = read_model(find_model(self.init_from))
         chosen |= transfer.options(model, chosen)
         return model
+
+    @contextlib.contextmanager
+    def reading_alike(self, model: Model | None, given: Container[str]) -> Iterator[None]:
+        """Let an error about the text say what the model to start from, if any, decided about it.
+
+        Raises:
+            CorpusError: the text cannot be read like that of the model.
+        """
+        if model is None:  # a training that starts with new weights imports less
+            yield
+            return
+        from charrnn.training import init_from as transfer
+
+        with transfer.reading_alike(model, given):
+            yield
 
     @contextlib.contextmanager
     def curves(self) -> Iterator[list[TensorBoard]]:

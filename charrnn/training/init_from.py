@@ -8,8 +8,9 @@ else as in a new network; those that do not occur in the new text are left out.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from charrnn.arrays import Floats32, Integers
 from charrnn.config import ModelConfig, ModelReading, cell_name, flag, to_json
-from charrnn.errors import OptionError
+from charrnn.errors import CorpusError, OptionError
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.model.parameters import Parameters
@@ -75,6 +76,27 @@ def _reading(known: ModelReading, given: Mapping[str, Any]) -> dict[str, Any]:
         apart = {"document_separator": known.document_separator, "reset_at_documents": True}
         options |= {"items": known.items} if known.items else apart
     return options
+
+
+@contextlib.contextmanager
+def reading_alike(model: Model | None, given: Container[str]) -> Iterator[None]:
+    """Let an error about a text that is read as pairs say so, if it is the model that decides it.
+
+    Args:
+        model: the model to start from, if there is one.
+        given: the names of the options that the user gave.
+
+    Raises:
+        CorpusError: the text is not one of pairs.
+    """
+    try:
+        yield
+    except CorpusError as error:
+        if model is None or not model.reading.pairs or "pairs" in given:
+            raise
+        raise CorpusError(
+            f"{error.message}; the text is read as pairs, as that of the model of --init-from was"
+        ) from None
 
 
 def origin(model: Model, tokenizer: Tokenizer) -> dict[str, Any]:

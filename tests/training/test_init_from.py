@@ -122,6 +122,8 @@ def test_a_training_on_pairs_starts_from_a_trained_model(tmp_path: Path) -> None
     plain = charrnn.train(text, steps=1, hidden_size=8, out=tmp_path / "plain", **options)
     with pytest.raises(charrnn.CharRNNError, match="was trained on a text"):
         charrnn.train(second, pairs=True, init_from=plain.run_dir, steps=1, out=tmp_path / "x")
+    with pytest.raises(charrnn.CharRNNError, match=r"no tab in 'abcd'.*of `init_from` was$"):
+        charrnn.train(text, init_from=before.run_dir, steps=1, out=tmp_path / "x")
 
 
 @pytest.mark.parametrize("embedding_size", [0, 3])

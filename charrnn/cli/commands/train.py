@@ -45,7 +45,8 @@ def train(
     run = run.starting_from(asked.run.init_from)
     model = run.model(asked.options)
     options = from_json(TrainOptions, asked.options, "options")
-    texts = texts_for(asked, options, given)
+    with run.reading_alike(model, given):
+        texts = texts_for(asked, options, given)
 
     from charrnn.training.resume import resume
     from charrnn.training.signals import Signals

@@ -329,6 +329,7 @@ CONTRADICTIONS = [
     (("--state", "reset", "--update-every", 2), "leave out --update-every"),
     (("--seq-len", "all"), "--seq-len must be a whole number or full, not all"),
     (("--omega", 1), "--omega is for elman, irnn, preactivation"),
+    (("--seeds", 2, "--resume", "--dry-run"), "leave out --seeds, and name one of the runs"),
     (("--cell", "jordan", "--num-layers", 2), "use --num-layers 1"),
     (("--cell", "jordan", "--backend", "scaffold"), "whose output map is inside"),
     (
