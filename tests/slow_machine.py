@@ -17,7 +17,7 @@ from charrnn.training import measured_plan, plan
 from charrnn.training.training_step import Updater
 
 SIZES = (4, 6, 8, 12, 16, 24, 32, 48, 64)
-EACH = 1e-8  # seconds per parameter and character of a training step
+EACH = 2.5e-8  # seconds per parameter and character of a training step
 
 
 class SlowMachine:

@@ -243,11 +243,10 @@ def test_a_text_shorter_than_a_window_has_no_windows(remembering: Model, length:
 
 
 def test_too_many_windows_are_thinned_evenly(
-    remembering: Model, monkeypatch: pytest.MonkeyPatch
+    remembering: Model,
 ) -> None:
-    monkeypatch.setattr(measure, "MAX_WINDOWS", 3)
     ids = _text(256 * 5 + 1)
-    nats = scoring.window_nats(_float64(remembering), ids, LETTERS)
+    nats = scoring.window_nats(_float64(remembering), ids, LETTERS, limit=3)
     assert nats == pytest.approx(_naive_windows(remembering, ids, [0, 2, 4]), rel=1e-12)
 
 
