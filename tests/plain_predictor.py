@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from charrnn.adaptive.counts import LIMIT, REFINED_LIMIT
 from charrnn.adaptive.memory import CONTEXT_WEIGHT, MATCHES, MAX_MATCH, ORDERS
-from charrnn.adaptive.mixer import BOUND, FAST, FINAL_STEP, SLOW, SLOWING
+from charrnn.adaptive.mixer import BOUND, CORRECTION_STEP, FAST, FINAL_STEP, SLOW, SLOWING
 
 Key = tuple[object, ...]
 
@@ -71,6 +71,9 @@ class PlainPredictor:
         self.weights: dict[Key, list[float]] = defaultdict(lambda: list(first))
         self.adjusted: dict[Key, int] = defaultdict(int)
         self.final: dict[int, list[float]] = defaultdict(lambda: [0.25] * 4)
+        self.corrected: dict[Key, list[float]] = defaultdict(
+            lambda: [squash(level / 2) for level in range(-16, 17)]
+        )
         self.matches = [(0, 0) for _ in MATCHES]
 
     def read(self, token: int, probabilities: Sequence[float]) -> float:
@@ -135,7 +138,14 @@ class PlainPredictor:
             for key in sets
         ]
         final = self.final[longest]
-        p = squash(bounded(sum(w * x for w, x in zip(final, outputs, strict=True)), BOUND))
+        mixed = bounded(sum(w * x for w, x in zip(final, outputs, strict=True)), BOUND)
+        position = bounded(2 * mixed, 16 - 0.001) + 16
+        level, above = int(position), position % 1
+        p = squash(mixed) / 2
+        corrections = [(n, choice, *self.history[-n:]) for n in ORDERS[:2]]
+        for key in corrections:
+            row = self.corrected[key]
+            p += ((1 - above) * row[level] + above * row[level + 1]) / 4
         for n, key in enumerate(sets):
             step = max(SLOW, FAST / (1 + SLOWING * self.adjusted[key]))
             self.adjusted[key] += 1
@@ -144,6 +154,9 @@ class PlainPredictor:
                 w + step * error * x for w, x in zip(self.weights[key], inputs, strict=True)
             ]
             final[n] += FINAL_STEP * (happened - p) * outputs[n]
+        for key in corrections:
+            row, at = self.corrected[key], level + (above > 0.5)
+            row[at] += CORRECTION_STEP * (happened - row[at])
         for probability, came in adaptive:
             probability.learn(came)
         for slot in slots:

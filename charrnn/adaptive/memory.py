@@ -26,6 +26,7 @@ MAX_MATCH = 400  # tokens compared
 NETWORK, CONSTANT, FIRST_CONTEXT = 0, 1, 2
 FIRST_MATCH = FIRST_CONTEXT + CONTEXTS
 INPUTS = FIRST_MATCH + len(MATCHES)
+FIRST_CORRECTION = CONTEXTS + len(MATCHES)  # in `Memory.cells`
 # What selects sets of the mixer's weights: the lengths of the matches, the longest context that has
 # seen this choice and how often, how certain the network is, and the choice itself.
 BY_MATCH, BY_CONTEXT, BY_NETWORK, BY_CHOICE = range(4)
@@ -35,6 +36,7 @@ LENGTHS, SEEN, CERTAINTIES = 16, 4, 16
 FIRST_SETS = tuple(itertools.accumulate((LENGTHS, SEEN * (WORDS + 1), CERTAINTIES), initial=0))
 # Cells of a refinement: by how often a choice was met, and by its probability.
 COUNTS, LEVELS = 12, 33
+CORRECTIONS, CORRECTION_BITS = 2, 16  # tables that correct the mixer, after one and two tokens
 READ, WORD, WORD_BEFORE = range(3)  # in `Memory.numbers`
 MIN_BITS, MAX_BITS = 16, 22  # of hash tables
 CONTEXT_WEIGHT = 0.1  # the first weight of contexts and matches
@@ -51,6 +53,8 @@ class Memory(NamedTuple):
         matched: the same for the next token of a match, by length (M, lengths, 2).
         weights: the mixer's sets of weights (sets, I).
         adjusted: how often each set was adjusted (sets,).
+        corrected: what the mixer's probability turned out to be, by context, choice and probability
+            (corrections, cells).
         final: the weights of the selected sets' outputs, by length of the match (lengths, S).
         history: the tokens read (N,).
         recent: a hash table of the last position after each context, for each match (M, 2^bits).
@@ -63,7 +67,8 @@ class Memory(NamedTuple):
         selected: the selected sets (S,).
         keys: hashes of the current choice in its contexts (C,).
         places: of the choice in the hash tables (C,); -1 where it is new.
-        cells: of the refinements in use, for contexts and matches (C + M,); -1 for none.
+        cells: of the refinements in use, for contexts and matches (C + M,), -1 for none; and of the
+            corrections (corrections,).
     """
 
     slots: NDArray[np.uint32]
@@ -71,6 +76,7 @@ class Memory(NamedTuple):
     matched: Floats64
     weights: Floats64
     adjusted: Integers
+    corrected: Floats64
     final: Floats64
     history: Integers
     recent: NDArray[np.int32]
@@ -95,7 +101,8 @@ def empty(length: int, letters: NDArray[np.bool_]) -> Memory:
     """
     depth = math.ceil(math.log2(len(letters) + 1))
     refined = np.zeros((CONTEXTS, COUNTS * LEVELS, 2))
-    refined[:, :, 0] = np.tile(1 / (1 + np.exp(-_stretched_levels())), COUNTS)
+    levels = 1 / (1 + np.exp(-(np.arange(LEVELS) - LEVELS // 2) / 2.0))  # even in the stretch
+    refined[:, :, 0] = np.tile(levels, COUNTS)
     matched = np.zeros((len(MATCHES), LENGTHS, 2))
     matched[:, :, 0] = 1 - 1 / (np.arange(LENGTHS) + 3)
     sets = FIRST_SETS[BY_CHOICE] + len(letters)
@@ -107,6 +114,7 @@ def empty(length: int, letters: NDArray[np.bool_]) -> Memory:
         matched=matched,
         weights=weights,
         adjusted=np.zeros(sets, np.int64),
+        corrected=np.tile(levels, (CORRECTIONS, 2**CORRECTION_BITS)),
         final=np.full((LENGTHS, SELECTORS), 1 / SELECTORS),
         history=np.zeros(length, np.int64),
         recent=np.full((len(MATCHES), 2 ** _bits(length)), -1, np.int32),
@@ -119,13 +127,8 @@ def empty(length: int, letters: NDArray[np.bool_]) -> Memory:
         selected=np.zeros(SELECTORS, np.int64),
         keys=np.zeros(CONTEXTS, np.int64),
         places=np.zeros(CONTEXTS, np.int64),
-        cells=np.zeros(CONTEXTS + len(MATCHES), np.int64),
+        cells=np.zeros(FIRST_CORRECTION + CORRECTIONS, np.int64),
     )
-
-
-def _stretched_levels() -> Floats64:
-    """Return ln(p / (1 - p)) of the levels by which probabilities are refined."""
-    return (np.arange(LEVELS) - LEVELS // 2) / 2.0
 
 
 def _bits(entries: int) -> int:

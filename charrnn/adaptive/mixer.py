@@ -2,7 +2,8 @@
 
 Probabilities are added in the logistic domain, as ln(p / (1 - p)), with weights that are learnt as
 the text is read. Several sets of weights are selected at a time, each by another property of the
-choice; their outputs are mixed once more. Sums are made in the written order.
+choice; their outputs are mixed once more, and the result is corrected by what such a probability
+turned out to be after the last tokens. Sums are made in the written order.
 """
 
 from __future__ import annotations
@@ -21,8 +22,12 @@ from charrnn.adaptive.memory import (
     BY_NETWORK,
     CERTAINTIES,
     CONSTANT,
+    CORRECTION_BITS,
+    CORRECTIONS,
+    FIRST_CORRECTION,
     FIRST_SETS,
     INPUTS,
+    LEVELS,
     NETWORK,
     SEEN,
     SELECTORS,
@@ -30,7 +35,7 @@ from charrnn.adaptive.memory import (
 from charrnn.compiler.scalar_math import exact
 
 FAST, SLOW, SLOWING = 0.02, 0.002, 0.02  # steps of the weights: first, last, and how fast they fall
-FINAL_STEP = 0.002
+FINAL_STEP, CORRECTION_STEP = 0.002, 0.02
 BOUND = 12.0  # of inputs and outputs, in the logistic domain
 _SMALLEST = 1.0 / (1 << 18)
 
@@ -64,7 +69,23 @@ def predict(memory, low, choice, high, p):  # type: ignore[no-untyped-def]
             output += weights[i] * inputs[i]
         memory.outputs[s] = min(max(output, -BOUND), BOUND)
         total += memory.final[longest, s] * memory.outputs[s]
-    return squash(min(max(total, -BOUND), BOUND))
+    return _corrected(memory, min(max(total, -BOUND), BOUND))
+
+
+@exact
+def _corrected(memory, mixed):  # type: ignore[no-untyped-def]
+    """Return the mean of a stretched probability and its corrections, between two levels each."""
+    half = LEVELS // 2
+    position = min(max(2.0 * mixed, 0.001 - half), half - 0.001) + half
+    level = int(position)
+    above = position - level
+    total = 0.5 * squash(mixed)
+    for k in range(CORRECTIONS):
+        row, cells = memory.corrected[k], LEVELS * (memory.keys[k] & (2**CORRECTION_BITS - 1))
+        p = (1.0 - above) * row[cells + level] + above * row[cells + level + 1]
+        total += 0.5 / CORRECTIONS * p
+        memory.cells[FIRST_CORRECTION + k] = cells + level + (above > 0.5)
+    return total
 
 
 @exact
@@ -80,4 +101,7 @@ def learn(memory, choice, p, bit):  # type: ignore[no-untyped-def]
         for i in range(INPUTS):
             weights[i] += error * memory.inputs[i]
         final[s] += FINAL_STEP * (bit - p) * memory.outputs[s]
+    for k in range(CORRECTIONS):
+        row, cell = memory.corrected[k], memory.cells[FIRST_CORRECTION + k]
+        row[cell] += CORRECTION_STEP * (bit - row[cell])
     count_choice(memory, choice, bit)
