@@ -156,3 +156,13 @@ def test_a_model_that_learns_while_reading_packs_better(tiny: Run, cli: Cli, arc
     assert size < packed["compressed_bytes"] < 1.005 * size + 120
     cli("decompress", "-m", tiny.folder, "d.crnn", "out.txt", "--threads", 2)
     assert (cli.folder / "out.txt").read_bytes() == tiny.text.read_bytes()
+
+
+def test_the_training_text_can_be_counted_first(tiny: Run, cli: Cli) -> None:
+    given = ("compress", "-m", tiny.folder, tiny.text, "r.crnn")
+    assert "--recall is for --dynamic" in cli(*given, "--recall", code=2).sentence
+    packed = cli(*given, "--dynamic", "--recall", "--json").json["compressed_bytes"]
+    assert packed < 0.5 * cli(*given, "--dynamic", "--force", "--json").json["compressed_bytes"]
+    cli(*given, "--dynamic", "--recall", "--force")
+    cli("decompress", "-m", tiny.folder, "r.crnn", "out.txt")
+    assert (cli.folder / "out.txt").read_bytes() == tiny.text.read_bytes()
