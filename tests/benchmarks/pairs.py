@@ -223,8 +223,8 @@ def measure_speed(pairs: str, text: str, options: Sequence[str]) -> None:
     for words in ((pairs, "--pairs"), (text,)):
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "run"
-            command = (sys.executable, "-m", "charrnn", "train", *words, "--out", out, *options)
-            ran = processes.run(*command)
+            command = (sys.executable, "-m", "charrnn", "train", *words, "--valid-fraction", 0)
+            ran = processes.run(*command, "--out", out, *options)
             rows = [json.loads(row) for row in (out / "metrics.jsonl").read_text().splitlines()]
             config = json.loads((out / "config.json").read_text())
         speeds.append(median(row["chars_per_second"] for row in rows[1:]))
