@@ -356,6 +356,12 @@ def test_a_cell_of_one_s_own_that_feeds_back_has_one_layer() -> None:
         plan.make(TrainOptions(cell=mine, steps=10, num_layers=2), 10_000, 20, _speed)
 
 
+def test_a_cell_that_diverges_at_the_rate_of_its_family_has_a_rate_of_its_own() -> None:
+    options = TrainOptions(cell="lstm-multiplicative", hidden_size=128, steps=9)
+    made = plan.make(options, MEGABYTE, 65, _unasked)
+    assert made.train.learning_rate == 1 / 128
+
+
 def test_the_rate_of_a_cell_of_one_s_own_is_that_of_its_family() -> None:
     names = ("gru-mine", "mine")
     cells = [use(dataclasses.replace(CELLS["gru-reset-after"], name=name)) for name in names]
