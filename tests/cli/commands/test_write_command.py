@@ -14,6 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
@@ -25,6 +26,7 @@ from charrnn.cli.prompt import PromptCache
 from charrnn.config import SampleConfig
 from charrnn.errors import PromptError
 from charrnn.generator import Generator
+from charrnn.model import model_file
 from charrnn.model.model_file import Model
 from charrnn.model.saved_state import Prompted
 from cli.conftest import PROGRAM, Cli, Run, environment, needs_terminal, on_terminal
@@ -85,7 +87,13 @@ def writer(tiny_model: Model) -> Generator:
 def sit_down(writer: Generator) -> Callable[..., Editor]:
     """`sit_down(acts, text="", length=30, asks=False)` returns the editor after a session."""
 
-    def run(acts: Acts, text: str = "", length: int = 30, asks: bool = False) -> Editor:
+    def run(
+        acts: Acts,
+        text: str = "",
+        length: int = 30,
+        asks: bool = False,
+        model: Generator = writer,
+    ) -> Editor:
         async def session(editor: Editor, send: Callable[[str], None]) -> None:
             running = asyncio.create_task(editor.app.run_async())
             while not editor.app.is_running:
@@ -97,7 +105,7 @@ def sit_down(writer: Generator) -> Callable[..., Editor]:
         with create_pipe_input() as keys:
             config = SampleConfig(length=length)
             editor = Editor(
-                writer, config, count(FIRST), text, asks=asks, input=keys, output=DummyOutput()
+                model, config, count(FIRST), text, asks=asks, input=keys, output=DummyOutput()
             )
             asyncio.run(session(editor, keys.send_text))
         return editor
@@ -235,6 +243,42 @@ def test_leaving_stops_the_writing(sit_down: Any) -> None:
         await person.leaves()
 
     assert not sit_down(acts, length=10**6).draft.is_writing
+
+
+def test_numbers_that_overflow_while_it_writes_are_reported(
+    sit_down: Any, make_model: Callable[..., Model]
+) -> None:
+    """An irnn has no bounds: a state that grows overflows after some characters."""
+    huge = make_model("helo w\n", cell="irnn")
+    for name, value in huge.values.items():
+        if name.endswith("weight_hh"):
+            value[:] = 1e3
+
+    async def acts(person: Person) -> None:
+        await person.types(TAB, lambda: "numbers of this network overflow" in person.status)
+        assert not person.editor.draft.is_writing
+        text = person.editor.draft.text
+        assert text.startswith("he")
+        await person.says("lo")  # the editor goes on
+        await person.types(TAB, lambda: "numbers of this network overflow" in person.status)
+        await person.leaves()
+
+    assert sit_down(acts, "he", length=200, model=Generator(huge)).draft.text
+
+
+def test_a_model_that_cannot_write_is_refused_before_the_screen_changes(
+    tiny: Run, make_pair_model: Callable[..., Model], cli: Cli
+) -> None:
+    huge = model_file.load(tiny.model)
+    huge.values["output.weight"][:] = np.finfo(np.float32).max  # type: ignore[index]
+    huge.values["output.bias"][:] = np.finfo(np.float32).max  # type: ignore[index]
+    model_file.save(cli.folder / "huge", huge)
+    model_file.save(cli.folder / "pairs", make_pair_model())
+    for model, words in (("huge", "network overflow"), ("pairs", "this model answers sources")):
+        shown = on_terminal(cli.folder, "write", "-m", model)
+        assert shown.code == (1 if model == "huge" else 2)
+        assert words in shown.screen
+        assert "\x1b[?1049h" not in shown.screen  # the alternate screen
 
 
 def test_a_person_who_leaves_is_asked_for_a_file(sit_down: Any, tmp_path: Path) -> None:
