@@ -302,6 +302,9 @@ def _best(keys: Floats64, groups: Integers, count: int) -> tuple[Integers, Integ
         groups: of the beams (B,), in ascending order.
         count: how many a group keeps.
     """
+    if groups[0] == groups[-1]:  # of one group, faster
+        best = _largest(keys.ravel(), count)
+        return best // keys.shape[1], best % keys.shape[1]
     changes = np.flatnonzero(groups[1:] != groups[:-1]) + 1
     starts = np.concatenate([[0], changes])
     sizes = np.diff(np.append(starts, len(groups)))
@@ -321,6 +324,14 @@ def _best(keys: Floats64, groups: Integers, count: int) -> tuple[Integers, Integ
     kept = np.arange(len(group)) - np.searchsorted(group, group) < count
     rows, tokens = np.divmod(column[kept], vocab_size)
     return starts[group[kept]] + rows, tokens
+
+
+def _largest(keys: Floats64, count: int) -> Integers:
+    """Return the indices of the `count` largest finite keys (N,), the first of equals first."""
+    # Sort only what can be among the best.
+    least = np.partition(keys, -count)[-count] if len(keys) > count else -np.inf
+    candidates = np.flatnonzero((keys >= least) & (keys > -np.inf))
+    return candidates[np.argsort(-keys[candidates], kind="stable")[:count]]
 
 
 def _tempered(log_probs: Floats64, temperature: float) -> Floats64:
