@@ -1,10 +1,10 @@
 """Cache compiled code, decide when to compile, and tell a user about it.
 
-Importing a module compiles, loads and writes nothing: `c_function` and `compile_on_call` wait for
+Importing a module compiles, loads and writes nothing: a `CFunction` and `compile_on_call` wait for
 the first use. The cache is a folder of the user's own, because whoever can write there can run
-code; where none is usable, a temporary folder serves this process alone. Cached code contains other
-compiled functions, whose source numba does not check: so each version of all those sources has a
-folder of its own.
+code; where none is usable, a temporary folder serves this process alone. Compiled code contains
+other compiled functions, whose source is not checked when it is loaded: so each version of all
+those sources has a folder of its own. numba is only imported where something is compiled.
 """
 
 from __future__ import annotations
@@ -12,28 +12,32 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import numba
-from numba.core import event
-
-from charrnn.compiler.scalar_math import EXACT, OPTIONS
+from charrnn.compiler import object_code
+from charrnn.errors import RunError
 from charrnn.storage.cache_dir import cache_dir, writable
 
 _PACKAGE = Path(__file__).parents[1]
+# Every file with functions that numba compiles, and with what they depend on.
 _COMPILED = [
-    f"compiler/{name}.py"
-    for name in ("thread_pool", "matmul", "matmul_blocks", "layer_norm", "scalar_math")
-]
-_COMPILED += [
-    "inference/instructions.py",
-    *(f"decoding/{name}.py" for name in ("step", "constraints", "filters", "choice", "compiled")),
-    *(f"adaptive/{name}.py" for name in ("memory", "counts", "mixer")),
+    *("compiler/layer_norm.py", "compiler/matmul.py", "compiler/matmul_blocks.py"),
+    *("compiler/processor.py", "compiler/scalar_math.py"),
+    *("compiler/thread_functions.py", "compiler/thread_pool.py"),
+    *("inference/distribution.py", "inference/instructions.py", "inference/row_functions.py"),
+    *("inference/pair_functions.py", "inference/pair_instructions.py"),
+    *("decoding/choice.py", "decoding/choice_rows.py", "decoding/compiled.py"),
+    *("decoding/constraints.py", "decoding/filters.py", "decoding/step.py"),
+    *("adaptive/counts.py", "adaptive/memory.py", "adaptive/mixer.py"),
 ]
 _lock = threading.RLock()
+_notified: list[Callable[[], object]] = []  # who hears that something is compiled
 
 
 @functools.cache
@@ -46,54 +50,92 @@ def folder() -> Path:
 
 
 @contextlib.contextmanager
-def in_folder() -> Iterator[None]:
-    """Let functions that numba decorates inside this context cache their code in `folder`."""
+def in_folder() -> Iterator[Any]:
+    """Give numba, whose decorators cache code in `folder` inside this context."""
     with _lock:
-        before = numba.config.CACHE_DIR  # type: ignore[attr-defined]
-        setattr(numba.config, "CACHE_DIR", str(folder()))  # noqa: B010 - not in its types
+        numba = _numba()
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(folder())
         try:
-            yield
+            yield numba
         finally:
-            setattr(numba.config, "CACHE_DIR", before)  # noqa: B010
+            numba.config.CACHE_DIR = before
+
+
+@dataclass(frozen=True)
+class CBody:
+    """The body of a C function, in the Python that numba compiles, and its type."""
+
+    signature: str
+    function: Callable[..., None]
+
+
+def c_function(signature: str) -> Callable[[Callable[..., None]], CBody]:
+    """Return a decorator that makes a C function's body, with this type as numba writes it."""
+    return functools.partial(CBody, signature)
 
 
 class CFunction:
     """A C function, compiled or loaded from the cache when its address is first asked for.
 
     Args:
-        signature: its type, as numba writes it.
-        function: its body, in the Python that numba compiles.
+        module: the name of the module that holds its body.
+        name: the name of its body there.
+        imported: imports the module; it is only needed where the function is compiled.
     """
 
-    def __init__(self, signature: str, function: Callable[..., None]) -> None:
-        self._signature, self._function = signature, function
-        self._compiled: Any = None
+    def __init__(
+        self,
+        module: str,
+        name: str,
+        imported: Callable[[], ModuleType] | None = None,
+    ) -> None:
+        self._module, self._name = module, name
+        self._imported = imported or functools.partial(importlib.import_module, module)
+        self._address: int | None = None
 
     @property
     def address(self) -> int:
-        """Where the function is in memory."""
-        if self._compiled is None:
-            with in_folder():
-                make = numba.cfunc(self._signature, cache=True, error_model="numpy")
-                self._compiled = self._compiled or make(self._function)
-        return int(self._compiled.address)
+        """Where the function is in memory, until the process ends."""
+        if self._address is None:
+            with _lock:
+                self._address = self._address or self._loaded() or self._compiled()
+        return self._address
+
+    def _loaded(self) -> int | None:
+        return object_code.load(self._file) if object_code.usable() else None
+
+    @property
+    def _file(self) -> Path:
+        return folder() / f"{self._module}.{self._name}.{object_code.identity()}.o"
+
+    def _compiled(self) -> int:
+        """Compile the function, and keep its code: as an object file, or as numba keeps it."""
+        kept = object_code.usable()
+        with in_folder() as numba:
+            body: CBody = getattr(self._imported(), self._name)
+            make = numba.cfunc(body.signature, cache=not kept, error_model="numpy")
+            made = make(body.function)
+        _made.append(made)
+        if kept:
+            with contextlib.suppress(RunError):  # the disk is full: the next process compiles again
+                object_code.save(self._file, made._library._get_compiled_object())
+        return int(made.address)
 
 
+_made: list[Any] = []  # compiled code stays in memory as long as these
 _declared: list[CFunction] = []
 
 
-def c_function(signature: str) -> Callable[[Callable[..., None]], CFunction]:
-    """Return a decorator that makes a `CFunction` with this signature."""
-
-    def declare(function: Callable[..., None]) -> CFunction:
-        _declared.append(CFunction(signature, function))
-        return _declared[-1]
-
-    return declare
+def declare(module: str, *names: str) -> tuple[CFunction, ...]:
+    """Return the C functions of a module of charrnn with these names."""
+    made = tuple(CFunction(module, name) for name in names)
+    _declared.extend(made)
+    return made
 
 
 def compile_declared() -> None:
-    """Compile or load every `c_function` of the modules imported so far.
+    """Compile or load every C function that is declared so far.
 
     A caller that has something to fall back on does this early: a compiler that fails does so here.
     """
@@ -101,14 +143,15 @@ def compile_declared() -> None:
         function.address  # noqa: B018 - compiles
 
 
-def compile_on_call(
-    function: Callable[..., Any], options: dict[str, Any] = OPTIONS
-) -> Callable[..., Any]:
+def compile_on_call(function: Callable[..., Any], *, exactly: bool = False) -> Callable[..., Any]:
     """Make a function that is compiled, or loaded from the cache, when Python first calls it."""
 
     @functools.cache
     def compiled() -> Any:
-        with in_folder():
+        from charrnn.compiler import scalar_math
+
+        options = scalar_math.EXACT if exactly else scalar_math.OPTIONS
+        with in_folder() as numba:
             return numba.njit(**options)(function)
 
     return functools.wraps(function)(lambda *arguments: compiled()(*arguments))
@@ -116,21 +159,30 @@ def compile_on_call(
 
 def compile_exactly(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make such a function whose arithmetic is done as it is written."""
-    return compile_on_call(function, EXACT)
+    return compile_on_call(function, exactly=True)
 
 
-class _CompileListener(event.Listener):
-    """Call a function when numba starts its first compiler pass."""
+@functools.cache
+def _numba() -> Any:
+    """Import numba, and let it tell when it compiles."""
+    import numba
+    from numba.core import event
 
-    def __init__(self, notify: Callable[[], object]) -> None:
-        self._notify = functools.cache(notify)
+    class Listener(event.Listener):
+        """Notifies all who wait when a compiler pass begins."""
 
-    def on_start(self, event: Any) -> None:
-        """Notify; numba calls this under its compiler lock, so from one thread at a time."""
-        self._notify()
+        def on_start(self, event: Any) -> None:
+            """Notify; numba calls this under its compiler lock, so from one thread at a time."""
+            for notify in tuple(_notified):
+                notify()
 
-    def on_end(self, event: Any) -> None:
-        """Ignore the end of a pass."""
+        def on_end(self, event: Any) -> None:
+            """Ignore the end of a pass."""
+
+    # Not "numba:compile": C functions are compiled without that event.
+    register: Any = event.register
+    register("numba:run_pass", Listener())
+    return numba
 
 
 @contextlib.contextmanager
@@ -140,6 +192,9 @@ def notify_compiling(notify: Callable[[], object]) -> Iterator[None]:
     Args:
         notify: called before the first function is compiled.
     """
-    # Not "numba:compile": C functions are compiled without that event.
-    with event.install_listener("numba:run_pass", _CompileListener(notify)):
+    once = functools.cache(notify)
+    _notified.append(once)
+    try:
         yield
+    finally:
+        _notified.remove(once)

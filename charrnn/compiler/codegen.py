@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import os
@@ -15,6 +16,7 @@ from typing import Any
 from charrnn.cells import Layer
 from charrnn.compiler import cache
 from charrnn.compiler.autodiff import Trace
+from charrnn.compiler.cache import CFunction
 
 _OPERATORS = {"add": "{} + {}", "subtract": "{} - {}", "multiply": "{} * {}", "negate": "-{}"}
 # The names of the other operations are those of functions in `charrnn.compiler.scalar_math`.
@@ -119,9 +121,19 @@ def row_loops(body: Sequence[str], outer: str, inner: str, block: Callable[..., 
     ]
 
 
+def c_functions(source: str, *names: str) -> tuple[CFunction, ...]:
+    """Return C functions of the module with this source; it is made if they must be compiled."""
+    module = _name(source)
+    return tuple(CFunction(module, name, functools.partial(load, source)) for name in names)
+
+
+def _name(source: str) -> str:
+    return f"charrnn_rows_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
+
+
 def load(source: str) -> ModuleType:
     """Return the module with this source; numba's cache of compiled code depends on its file."""
-    name = f"charrnn_rows_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
+    name = _name(source)
     if name in sys.modules:
         return sys.modules[name]
     path = cache.folder() / f"{name}.py"

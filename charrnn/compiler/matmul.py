@@ -5,32 +5,15 @@ matrix is packed once, in the order in which it is read; the product is then one
 multiply-adds on registers, which compiled code calls on its own thread. A BLAS call would pack the
 matrix each time, and wake and join its threads: that takes longer than the product.
 
-There are three kinds of products; the processor decides (`product_kind`):
-
-    float32  vectors of W floats; packed (N/W, K, W)
-    dots     pairs of bfloat16, multiplied and added at once (AVX512-BF16); packed (N/W, K/2, W, 2)
-    tiles    bfloat16 tiles of 16 x 32 times 32 x 16 (AMX); packed as for dots
-
-N is padded with zeros to a multiple of 2 W and K to a multiple of `DEPTH`. Tiles read and write
-rows in groups of `ROW_GROUP`: buffers have space for the last group.
+`charrnn.compiler.processor` describes the three kinds of products and how matrices are packed.
 """
 
 from __future__ import annotations
 
-import ctypes
-import functools
-import sys
 from typing import Any
 
-import numpy as np
-
-from charrnn.compiler.matmul_blocks import (
-    FEATURES,
-    WIDTH,
-    on_tiles_config,
-    tile_block,
-    vector_block,
-)
+from charrnn.compiler.matmul_blocks import on_tiles_config, tile_block, vector_block
+from charrnn.compiler.processor import DEPTH, FEATURES, ROW_GROUP, TILES_CONFIG, WIDTH
 from charrnn.compiler.scalar_math import inside
 
 __all__ = [  # generated code imports all of these
@@ -42,76 +25,18 @@ __all__ = [  # generated code imports all of these
     "columns_bfloat16",
     "columns_float32",
     "columns_int8",
-    "multiplies_bfloat16",
     "multiply_dots",
     "multiply_float32",
     "multiply_tiles",
     "open_tiles",
-    "padded_columns",
-    "padded_depth",
-    "padded_rows",
-    "product_kind",
-    "tiles_config",
 ]
 
 # Rows per block: each needs two registers of sums, and all registers are used.
 _MANY_REGISTERS = bool(FEATURES.get("avx512f")) or not FEATURES.get("sse2")
 _ROWS = (12, 4, 1) if _MANY_REGISTERS else (6, 2, 1)
-ROW_GROUP = 32
-DEPTH = {"float32": 1, "dots": 2, "tiles": 32}
-TILES_CONFIG = 64  # bytes
-
-
-def product_kind(bf16: bool) -> str:
-    """Return the kind of product that this processor makes, in bfloat16 (`bf16`) or float32."""
-    if not bf16:
-        return "float32"
-    return "tiles" if _tiles_allowed() else "dots"
-
-
-def multiplies_bfloat16() -> bool:
-    """Return whether this processor multiplies bfloat16 itself; emulating it is slow."""
-    return _tiles_allowed() or bool(FEATURES.get("avx512bf16"))
-
-
-@functools.cache
-def _tiles_allowed() -> bool:
-    """Ask the system for tiles; return whether the processor has them and they are allowed."""
-    if not (FEATURES.get("amx-bf16") and sys.platform == "linux"):
-        return False
-    ask, permission, tile_data = 158, 0x1023, 18  # arch_prctl(ARCH_REQ_XCOMP_PERM, ...)
-    return bool(ctypes.CDLL(None).syscall(ask, permission, tile_data) == 0)
-
-
-def padded_columns(width: int) -> int:
-    """Return N with its padding."""
-    return -(-width // (2 * WIDTH)) * 2 * WIDTH
-
-
-def padded_depth(size: int, kind: str) -> int:
-    """Return K with its padding."""
-    return -(-size // DEPTH[kind]) * DEPTH[kind]
-
-
-def padded_rows(count: int) -> int:
-    """Return M with its padding."""
-    return -(-count // ROW_GROUP) * ROW_GROUP
-
 
 _load_config: Any = on_tiles_config("llvm.x86.ldtilecfg")
 _store_config: Any = on_tiles_config("llvm.x86.sttilecfg")
-
-
-def tiles_config(parts: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return configurations (parts, 2, 64): one to load, and space for the one before.
-
-    Each has eight tiles of 16 rows of 64 bytes.
-    """
-    config = np.zeros((parts, 2, TILES_CONFIG), np.uint8)
-    config[:, 0, 0] = 1
-    config[:, 0, 16:32:2] = 64
-    config[:, 0, 48:56] = 16
-    return config
 
 
 @inside

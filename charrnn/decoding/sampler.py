@@ -123,7 +123,8 @@ class Sampler:
         """Return the address of the compiled choice; the first call takes some seconds."""
         from charrnn.decoding import compiled
 
-        return compiled.by_temperature() if self._only_temperature else compiled.by_filters()
+        chosen = compiled.by_temperature if self._only_temperature else compiled.by_filters
+        return chosen.address
 
     def _batch(self, steps: int) -> Batch:
         """Return what the next `steps` choices of each text read and write."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Floats, Floats32
-from charrnn.compiler.matmul import WIDTH
+from charrnn.compiler.processor import WIDTH
 from charrnn.inference import instructions
 
 _LINE = 64  # bytes of a cache line

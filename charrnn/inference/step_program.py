@@ -23,7 +23,7 @@ from typing import Any
 
 from charrnn.arrays import Floats32
 from charrnn.cells import Layer
-from charrnn.compiler.matmul import WIDTH
+from charrnn.compiler.processor import WIDTH
 from charrnn.config import ModelConfig
 from charrnn.inference import instructions
 from charrnn.inference.instructions import WAIT, Call

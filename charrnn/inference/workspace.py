@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from charrnn.arrays import Floats32, State
-from charrnn.compiler.matmul import WIDTH
+from charrnn.compiler.processor import WIDTH
 from charrnn.inference.packing import aligned
 
 

@@ -24,7 +24,7 @@ from torch.autograd.function import once_differentiable
 
 from charrnn.cells import Layer
 from charrnn.cells.layer import EPSILON
-from charrnn.compiler import matmul
+from charrnn.compiler import processor
 from charrnn.network.functions import FUNCTIONS
 from charrnn.network.fused_codegen import compiled_layer
 from charrnn.network.window_arrays import as_array, as_arrays, start_row
@@ -57,7 +57,7 @@ def sequence(
     """
     matrices = layer.matrices(weights)
     vectors = [weights[name] for name in layer.vectors]
-    window = compiled_layer(layer, bool(zone), matmul.product_kind(bf16))
+    window = compiled_layer(layer, bool(zone), processor.product_kind(bf16))
     layout = WindowLayout(
         window,
         states=len(state),

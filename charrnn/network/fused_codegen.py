@@ -101,10 +101,10 @@ def compiled_layer(layer: Layer, zoneout: bool, kind: str) -> CompiledLayer:
         kind: the kind of products, see `charrnn.compiler.matmul`.
     """
     source = _ModuleSource(trace(layer, zoneout), layer, kind)
-    module = codegen.load(source.text())
+    forward, backward = codegen.c_functions(source.text(), "forward", "backward")
     return CompiledLayer(
-        WindowFunction(module.forward.address, tuple(source.forward.types)),
-        WindowFunction(module.backward.address, tuple(source.backward.types)),
+        WindowFunction(forward.address, tuple(source.forward.types)),
+        WindowFunction(backward.address, tuple(source.backward.types)),
         kind,
         source.traced.operand,
         len(source.traced.saved),
@@ -140,7 +140,7 @@ class _WindowCode:
             f"    for t in {steps}:",
             *(f"        {line}" for line in self.lines),
             *(["    close_tiles(tiles, part)"] if tiles else []),
-            '@cfunc("void(voidptr)", cache=True)',
+            '@c_function("void(voidptr)")',
             f"def {name}(data):",
             f"    d = carray(data, ({len(_NUMBERS) + 4 * len(self.types)},), np.int64)",
             "    parts, T, B, H = d[1], d[2], d[3], d[4]",
@@ -183,9 +183,10 @@ class _ModuleSource:
         lines = [
             '"""Written by charrnn: all steps of one cell."""',
             "import numpy as np",
-            "from numba import carray, cfunc, njit",
-            "from charrnn.compiler.matmul import *",
+            "from numba import carray, njit",
+            "from charrnn.compiler.cache import c_function",
             "from charrnn.compiler.layer_norm import *",
+            "from charrnn.compiler.matmul import *",
             "from charrnn.compiler.scalar_math import *",
             "c = np.float32",
             *self.forward.functions("forward", "range(T)"),

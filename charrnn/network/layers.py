@@ -25,7 +25,7 @@ from torch import Tensor
 
 from charrnn.cells import Layer
 from charrnn.cells.layer import EPSILON, Matrix
-from charrnn.compiler.matmul import multiplies_bfloat16
+from charrnn.compiler.processor import multiplies_bfloat16
 from charrnn.errors import OptionError
 from charrnn.network import fused
 from charrnn.network.functions import FUNCTIONS

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charrnn.compiler import matmul
+from charrnn.compiler import processor
 
 # Values of this type are bfloat16 if products are, otherwise float32. Numba has no bfloat16: code
 # reads and writes it as the upper half of a float32's bits.
@@ -87,7 +87,7 @@ ARRAYS = _table(
     ("dv", "P, 1, n*H", "part, 0", F32, "by the vectors, summed over a thread's rows"),
     # Others.
     ("zero", "1, 1, N", "", F32, "start of sums that start from nothing"),
-    ("tiles", "P, 2, 64", "", "uint8", "configuration of tiles, see `matmul.tiles_config`"),
+    ("tiles", "P, 2, 64", "", "uint8", "configuration of tiles, see `processor.tiles_config`"),
 )
 # Elements of generated code that are the next step's in an array: its name, and where row b is.
 NEXT = {"new": ("state", "t + 1, b"), "next": ("operand", "t + 1, b")}
@@ -138,8 +138,8 @@ class Allocator:
         bf16 = numpy_type(name, self.product != "float32", self.layer_norm) == "uint16"
         dtype = torch.bfloat16 if bf16 else torch.float32
         if first == "P":
-            rows = matmul.padded_rows(-(-self.batch // self.threads))
-            return torch.empty(self.threads, rows, matmul.padded_columns(width))
+            rows = processor.padded_rows(-(-self.batch // self.threads))
+            return torch.empty(self.threads, rows, processor.padded_columns(width))
         steps = {"1": 1, "T": self.steps, "T + 1": self.steps + 1}[first] + more_steps
         if last == "K":
             return self._operand(steps, width, dtype)
@@ -150,16 +150,16 @@ class Allocator:
 
         Products read rows in groups: there is space for one more group after the last row.
         """
-        depth = matmul.padded_depth(width, self.product)
+        depth = processor.padded_depth(width, self.product)
         make = torch.empty if depth == width else torch.zeros
         count = steps * self.batch * depth
-        space = make(count + matmul.ROW_GROUP * depth, dtype=dtype)
+        space = make(count + processor.ROW_GROUP * depth, dtype=dtype)
         return space[:count].view(steps, self.batch, depth)
 
 
 def start_row(width: int, *parts: Tensor | None) -> Tensor:
     """Return the start of a product's sums (1, 1, N): the sum of these vectors, or zero."""
-    start = torch.zeros(1, 1, matmul.padded_columns(width))
+    start = torch.zeros(1, 1, processor.padded_columns(width))
     for part in parts:
         if part is not None:
             start[0, 0, :width] += part

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charrnn.compiler import matmul
+from charrnn.compiler import processor
 from charrnn.network.fused_codegen import CompiledLayer
 from charrnn.network.window_arrays import Allocator, as_array, as_arrays, start_row
 
@@ -53,7 +53,7 @@ class WindowLayout:
         """Return the arrays that forward and backward both need."""
         arrays = as_arrays("zone", self.zone)
         if self.window.kind == "tiles":
-            arrays["tiles"] = matmul.tiles_config(threads)
+            arrays["tiles"] = processor.tiles_config(threads)
         return arrays
 
     def operands(self, states: Tensor, first: Tensor | None, allocator: Allocator) -> list[Tensor]:
@@ -113,11 +113,11 @@ class WindowLayout:
     def pack(self, matrix: Tensor) -> Tensor:
         """Return a matrix (N, K) as `charrnn.compiler.matmul` reads it, in the products' type."""
         count, size = matrix.shape
-        padded = (matmul.padded_columns(count), matmul.padded_depth(size, self.window.kind))
+        padded = (processor.padded_columns(count), processor.padded_depth(size, self.window.kind))
         if padded != (count, size):
             whole = matrix.new_zeros(padded)
             whole[:count, :size] = matrix
             matrix = whole
         words = matrix.contiguous().view(torch.int32)  # a float, or a pair of bfloat16
-        panels = words.view(-1, matmul.WIDTH, words.shape[1]).transpose(1, 2).contiguous()
+        panels = words.view(-1, processor.WIDTH, words.shape[1]).transpose(1, 2).contiguous()
         return panels.view(self.dtype)

@@ -327,9 +327,9 @@ def test_a_zstandard_text_without_the_package_names_the_extra(
 def test_bfloat16_on_a_cpu_without_it_is_refused(bad: Path, tmp_path: Path) -> None:
     without = changed(
         tmp_path,
-        sitecustomize="from charrnn.compiler import matmul\n"
-        "matmul.FEATURES = {}\n"
-        "matmul._tiles_allowed = lambda: False\n",
+        sitecustomize="from charrnn.compiler import processor\n"
+        "processor.FEATURES = {}\n"
+        "processor._tiles_allowed = lambda: False\n",
     )
     asked = ("train", "good.txt", "--steps", 1, "--out", "halved")
     done = Cli(bad)(*asked, "--precision", "bfloat16", code=2, env=without)

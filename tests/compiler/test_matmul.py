@@ -15,13 +15,13 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charrnn.compiler import matmul, matmul_blocks
+from charrnn.compiler import matmul, matmul_blocks, processor
 from charrnn.network.window_layout import WindowLayout
 
 ABLE = {
     "float32": True,
-    "dots": bool(matmul.FEATURES.get("avx512bf16")),
-    "tiles": matmul._tiles_allowed(),
+    "dots": bool(processor.FEATURES.get("avx512bf16")),
+    "tiles": processor._tiles_allowed(),
 }
 KINDS = [
     pytest.param(name, marks=pytest.mark.skipif(not able, reason=f"needs {name}"))
@@ -79,19 +79,21 @@ def multiply(
     batch = before + count + behind
     a = torch.randn(2, batch, size, generator=generator).to(made.dtype)
     matrix = torch.randn(width, size, generator=generator).to(made.dtype)
-    depth = matmul.padded_depth(size, kind)
+    depth = processor.padded_depth(size, kind)
     # Behind the last row there is room for a group of rows; what is in it does not matter.
-    room = torch.full((2 * batch * depth + matmul.ROW_GROUP * depth,), math.nan, dtype=made.dtype)
+    room = torch.full(
+        (2 * batch * depth + processor.ROW_GROUP * depth,), math.nan, dtype=made.dtype
+    )
     padded = room[: 2 * batch * depth].view(2, batch, depth)
     padded[:] = 0
     padded[:, :, :size] = a
-    out = torch.full((2, matmul.padded_rows(count), matmul.padded_columns(width)), UNTOUCHED)
-    init = np.zeros((1, 1, matmul.padded_columns(width)), np.float32)
+    out = torch.full((2, processor.padded_rows(count), processor.padded_columns(width)), UNTOUCHED)
+    init = np.zeros((1, 1, processor.padded_columns(width)), np.float32)
     init[0, 0, :width] = np.arange(width)  # what every row's sums start from
     rows = (1, before, before + count)
     packed = bits(made.pack(matrix))
     if kind == "tiles":
-        _with_tiles(matmul.tiles_config(2), bits(padded), *rows, packed, init, out.numpy(), 1)
+        _with_tiles(processor.tiles_config(2), bits(padded), *rows, packed, init, out.numpy(), 1)
     else:
         product = (
             product or {"float32": matmul.multiply_float32, "dots": matmul.multiply_dots}[kind]
@@ -130,14 +132,16 @@ def test_only_the_given_rows_are_computed(kind: str, count: int, before: int, be
 @pytest.mark.parametrize("count", [1, 16, 33])
 def test_a_product_can_be_added_to_the_output(kind: str, count: int) -> None:
     made = layout(kind)
-    a = torch.ones(1, count + matmul.ROW_GROUP, matmul.padded_depth(3, kind), dtype=made.dtype)
+    a = torch.ones(
+        1, count + processor.ROW_GROUP, processor.padded_depth(3, kind), dtype=made.dtype
+    )
     packed = bits(made.pack(torch.full((5, 3), 2.0, dtype=made.dtype)))
-    out = torch.arange(1.0, matmul.padded_rows(count) + 1)[None, :, None].repeat(
-        1, 1, matmul.padded_columns(5)
+    out = torch.arange(1.0, processor.padded_rows(count) + 1)[None, :, None].repeat(
+        1, 1, processor.padded_columns(5)
     )
     rows = (bits(a), 0, 0, count, packed, out.numpy(), out.numpy(), 0)
     if kind == "tiles":
-        _with_tiles(matmul.tiles_config(1), *rows)
+        _with_tiles(processor.tiles_config(1), *rows)
     else:
         {"float32": matmul.multiply_float32, "dots": matmul.multiply_dots}[kind](*rows)
     # row m had m + 1, and three times 1 * 2 is added
@@ -147,22 +151,22 @@ def test_a_product_can_be_added_to_the_output(kind: str, count: int) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_rows_write_nothing(kind: str) -> None:
     found, _, other = multiply(kind, 0, 5, 3, before=2)
-    assert found.shape == (0, matmul.padded_columns(5))
+    assert found.shape == (0, processor.padded_columns(5))
     assert (other == UNTOUCHED).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_not_a_number_stays_in_its_row_and_column(kind: str) -> None:
     made = layout(kind)
-    a = torch.zeros(1, 3 + matmul.ROW_GROUP, matmul.padded_depth(4, kind), dtype=made.dtype)
+    a = torch.zeros(1, 3 + processor.ROW_GROUP, processor.padded_depth(4, kind), dtype=made.dtype)
     matrix = torch.ones(5, 4, dtype=made.dtype)
     a[0, 1, 2] = math.nan
     matrix[3] = math.nan
-    out = torch.zeros(1, matmul.ROW_GROUP, matmul.padded_columns(5))
-    zero = np.zeros((1, 1, matmul.padded_columns(5)), np.float32)
+    out = torch.zeros(1, processor.ROW_GROUP, processor.padded_columns(5))
+    zero = np.zeros((1, 1, processor.padded_columns(5)), np.float32)
     rows = (bits(a), 0, 0, 3, bits(made.pack(matrix)), zero, out.numpy(), 0)
     if kind == "tiles":
-        _with_tiles(matmul.tiles_config(1), *rows)
+        _with_tiles(processor.tiles_config(1), *rows)
     else:
         {"float32": matmul.multiply_float32, "dots": matmul.multiply_dots}[kind](*rows)
     found = torch.isnan(out[0, :3, :5])
@@ -185,10 +189,10 @@ def test_not_a_number_stays_in_its_row_and_column(kind: str) -> None:
 def test_processors_with_narrower_vectors_and_fewer_registers(
     kind: str, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if width > matmul.WIDTH:
+    if width > processor.WIDTH:
         pytest.skip("this processor's vectors are narrower still")
-    monkeypatch.setattr(matmul, "WIDTH", width)
-    monkeypatch.setattr(matmul_blocks, "WIDTH", width)
+    for module in (processor, matmul, matmul_blocks):
+        monkeypatch.setattr(module, "WIDTH", width)
     monkeypatch.setattr(matmul_blocks, "_FLOATS", ir.VectorType(ir.FloatType(), width))
     monkeypatch.setattr(matmul, "_ROWS", (6, 2, 1))
     product = matmul._vector_product(dots=kind == "dots")
@@ -196,17 +200,9 @@ def test_processors_with_narrower_vectors_and_fewer_registers(
         check(kind, count, 2 * width + 1, 13, before=2, product=product)
 
 
-def test_sizes_with_their_padding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matmul, "WIDTH", 8)
-    assert [matmul.padded_columns(width) for width in (1, 16, 17)] == [16, 16, 32]
-    assert [matmul.padded_depth(33, kind) for kind in ("float32", "dots", "tiles")] == [33, 34, 64]
-    assert [matmul.padded_depth(64, kind) for kind in ("float32", "dots", "tiles")] == [64, 64, 64]
-    assert [matmul.padded_rows(count) for count in (1, 32, 33)] == [32, 32, 64]
-
-
 def test_packed_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     # W = 2: panels of two rows of the matrix (N, K), column by column; N = 3 is padded to 4
-    monkeypatch.setattr(matmul, "WIDTH", 2)
+    monkeypatch.setattr(processor, "WIDTH", 2)
     matrix = torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
     found = layout("float32").pack(matrix.float())
     assert found.tolist() == [[[1, 4], [2, 5], [3, 6]], [[7, 0], [8, 0], [9, 0]]]
@@ -216,36 +212,6 @@ def test_packed_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     # as of a matrix that lies turned in memory
     turned = layout("float32").pack(torch.arange(8.0).view(2, 4).T)
     assert turned.tolist() == [[[0, 1], [4, 5]], [[2, 3], [6, 7]]]
-
-
-def test_the_kind_of_product_follows_from_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert matmul.product_kind(bf16=False) == "float32"
-    for tiles, pairs in ((True, True), (False, True), (True, False), (False, False)):
-        monkeypatch.setattr(matmul, "_tiles_allowed", lambda tiles=tiles: tiles)
-        monkeypatch.setattr(matmul, "FEATURES", {"avx512bf16": pairs})
-        assert matmul.multiplies_bfloat16() == (tiles or pairs)
-        if tiles or pairs:
-            assert matmul.product_kind(bf16=True) == ("tiles" if tiles else "dots")
-
-
-def test_tiles_are_requested_only_on_processors_that_have_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    ask = matmul._tiles_allowed.__wrapped__
-    answers: list[int] = []
-    system = SimpleNamespace(syscall=lambda *request: answers.pop())
-    monkeypatch.setattr(matmul.ctypes, "CDLL", lambda name: system)
-    for features, platform_name, answer, allowed in (
-        ({"amx-bf16": True}, "linux", 0, True),
-        ({"amx-bf16": True}, "linux", -1, False),  # a system that does not let us
-        ({"amx-bf16": True}, "darwin", None, False),
-        ({"avx512bf16": True}, "linux", None, False),
-    ):
-        answers[:] = [] if answer is None else [answer]
-        monkeypatch.setattr(matmul, "FEATURES", features)
-        monkeypatch.setattr(matmul.sys, "platform", platform_name)
-        assert ask() == allowed
-        assert answers == []
 
 
 @njit
@@ -271,19 +237,19 @@ def _close(tiles: Any, part: Any) -> None:
 @pytest.mark.skipif(not ABLE["tiles"], reason="needs tiles")
 def test_the_configuration_of_tiles_is_restored() -> None:
     def now() -> list[int]:
-        found = np.zeros(matmul.TILES_CONFIG, np.uint8)
+        found = np.zeros(processor.TILES_CONFIG, np.uint8)
         _store(found.ctypes.data)
         return found.tolist()
 
     # palette 1; tile 0 of 3 rows of 12 bytes, as another library might have set it
-    theirs = np.zeros(matmul.TILES_CONFIG, np.uint8)
+    theirs = np.zeros(processor.TILES_CONFIG, np.uint8)
     theirs[0], theirs[16], theirs[48] = 1, 12, 3
-    tiles, empty = matmul.tiles_config(2), np.zeros(matmul.TILES_CONFIG, np.uint8)
+    tiles, empty = processor.tiles_config(2), np.zeros(processor.TILES_CONFIG, np.uint8)
     for before in (theirs, empty):
         _load(before.ctypes.data)
         try:
             _open(tiles, 1)
-            assert now() == matmul.tiles_config(1)[0, 0].tolist()
+            assert now() == processor.tiles_config(1)[0, 0].tolist()
             _close(tiles, 1)
             assert now() == before.tolist()
         finally:
@@ -292,7 +258,7 @@ def test_the_configuration_of_tiles_is_restored() -> None:
 
 
 def test_tiles_are_sixteen_rows_of_sixty_four_bytes() -> None:
-    for config in matmul.tiles_config(3):
+    for config in processor.tiles_config(3):
         assert config[0, 0] == 1
         assert config[0, 16:32].view(np.uint16).tolist() == [64] * 8
         assert config[0, 48:56].tolist() == [16] * 8

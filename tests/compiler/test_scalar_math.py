@@ -18,7 +18,7 @@ import pytest
 from numba import carray, njit
 
 from charrnn.cells import CELLS, Layer
-from charrnn.compiler import scalar_math
+from charrnn.compiler import processor, scalar_math
 
 EDGES = [0.0, -0.0, 1e-30, -1e-30, 8.999, 9.0, 9.001, -9.5, 80.0, -80.0, np.inf, -np.inf, np.nan]
 OWN_CELLS = sorted((Path(__file__).parents[1] / "own_cells").glob("[a-z]*.py"))
@@ -161,7 +161,6 @@ class WithoutCompiler:
 
     def block(self, count: int, panels: int, kind: str) -> Any:
         """Some rows times some panels, as `matmul_blocks.vector_block` documents it."""
-        from charrnn.compiler import matmul
 
         bf16 = kind != "float32"
 
@@ -177,10 +176,10 @@ class WithoutCompiler:
             for i in range(count):
                 row = read(a + i * a_row, steps * pair).reshape(steps, pair)
                 for j in range(panels):
-                    shape = (steps, matmul.WIDTH, pair)
+                    shape = (steps, processor.WIDTH, pair)
                     values = read(b + j * panel, math.prod(shape)).reshape(shape)
                     begin, found = (
-                        self.at(start + 4 * matmul.WIDTH * j, matmul.WIDTH, np.float32)
+                        self.at(start + 4 * processor.WIDTH * j, processor.WIDTH, np.float32)
                         for start in (init + i * init_row, out + i * out_row)
                     )
                     found[:] = begin + np.einsum("kp,kwp->w", row, values)
@@ -212,14 +211,14 @@ def without_compiler() -> None:
         outcomes = []
         for run in (
             layers.reference,
-            partial(fused.sequence, bf16=matmul.product_kind(True) != "float32"),
+            partial(fused.sequence, bf16=processor.product_kind(True) != "float32"),
         ):
             y, _ = run(layer, x, state, weights, zone=zone)
             outcomes.append([y, *torch.autograd.grad((y**2).sum(), list(weights.values()))])
-        near = 1e-4 if matmul.product_kind(True) == "float32" else 0.1
+        near = 1e-4 if processor.product_kind(True) == "float32" else 0.1
         for wanted, found in zip(*outcomes, strict=True):
             difference, size = (wanted - found).norm(), max(wanted.norm(), wanted.numel() ** 0.5)
-            assert difference <= near * size, (layer.cell.name, matmul.product_kind(True))
+            assert difference <= near * size, (layer.cell.name, processor.product_kind(True))
 
     for kind, width, together in (
         ("float32", 16, (12, 4, 1)),
@@ -228,9 +227,10 @@ def without_compiler() -> None:
         ("tiles", 16, (12, 4, 1)),
     ):
         with pytest.MonkeyPatch.context() as monkeypatch:
-            monkeypatch.setattr(matmul, "WIDTH", width)
+            for module in (matmul, processor):
+                monkeypatch.setattr(module, "WIDTH", width)
             monkeypatch.setattr(matmul, "_ROWS", together)
-            monkeypatch.setattr(matmul, "product_kind", lambda bf16, kind=kind: kind)
+            monkeypatch.setattr(processor, "product_kind", lambda bf16, kind=kind: kind)
             WithoutCompiler(monkeypatch)
             for cell in [*CELLS.values(), *(find(use(path)) for path in OWN_CELLS)]:
                 if not cell.feeds_back:

@@ -16,7 +16,7 @@ from waiting import HANGS, wait_until
 
 from charrnn.compiler import thread_pool
 from charrnn.compiler.scalar_math import pointer, take
-from charrnn.compiler.thread_pool import give_way, look
+from charrnn.compiler.thread_functions import give_way, look
 
 
 @cfunc("void(voidptr)")

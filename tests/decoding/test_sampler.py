@@ -12,7 +12,7 @@ from numba.core.registry import cpu_target
 from numpy.typing import NDArray
 
 from charrnn.config import Limits
-from charrnn.decoding import compiled as compiled_choices
+from charrnn.decoding import choice_rows
 from charrnn.decoding.constraints import build
 from charrnn.decoding.filters import choose, choose_by_temperature, log_prob
 from charrnn.decoding.sampler import Sampler, generator
@@ -222,8 +222,7 @@ def test_kept_rows_continue_with_their_own_randomness_history_and_state(steps: S
 
 def test_compiled_choices_have_names_of_their_own() -> None:
     """Code loaded from the cache calls functions by name, whichever process compiled it."""
-    compiled_choices.by_temperature()
-    compiled_choices.by_filters()
+    assert choice_rows.choose is choose  # imported, numba knows both functions
     resolve = cpu_target.typing_context.resolve_value_type
     types = (str(resolve(function)) for function in (choose, choose_by_temperature))
     # Part of the names of the functions that take them as an argument; an address follows.

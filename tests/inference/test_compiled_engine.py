@@ -6,17 +6,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numba import carray, cfunc
 from numpy.typing import NDArray
 from own_cells import MINGRU, MIXED, OWN
 
 from charrnn.arrays import State
 from charrnn.cells import CELLS
+from charrnn.compiler.scalar_math import pointer
 from charrnn.config import ModelConfig
 from charrnn.inference import instructions, window_runner
 from charrnn.inference.compiled_engine import CompiledEngine
 from charrnn.inference.engine import Engine
 from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.inference.packing import PackedMatrix
+from charrnn.inference.row_functions import floats
 from charrnn.model import parameters
 
 SYMBOLS = 29
@@ -246,13 +249,13 @@ class Alternating:
         return int(_choose_alternating.address)
 
 
-@instructions.function
+@cfunc("void(voidptr, voidptr)")
 def _choose_alternating(context: Any, arguments: Any) -> None:
-    c = instructions.carray(context, (instructions.CONTEXT,), np.int64)
-    d = instructions.carray(arguments, (3,), np.int64)
-    ids = instructions.carray(instructions.pointer(c[3]), (c[2],), np.int64)
+    c = carray(context, (instructions.CONTEXT,), np.int64)
+    d = carray(arguments, (3,), np.int64)
+    ids = carray(pointer(c[3]), (c[2],), np.int64)
     for b in range(c[0], c[2], c[1]):
-        ids[b] = 3 if c[4] % 2 else instructions.floats(d[0] + b * d[1], d[2]).argmax()
+        ids[b] = 3 if c[4] % 2 else floats(d[0] + b * d[1], d[2]).argmax()
 
 
 @pytest.mark.parametrize("threads", [1, 2])

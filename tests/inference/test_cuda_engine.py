@@ -331,10 +331,12 @@ def test_a_failure_on_the_device_is_reported(
     generator = Generator(tiny_model, device="cuda")
     assert isinstance(generator.engine, CudaEngine)
 
-    def fails() -> None:
-        raise RuntimeError("no compiler")
+    class Fails:
+        @property
+        def address(self) -> int:
+            raise RuntimeError("no compiler")
 
-    monkeypatch.setattr("charrnn.decoding.compiled.by_temperature", fails)
+    monkeypatch.setattr("charrnn.decoding.compiled.by_temperature", Fails())
     with pytest.raises(OptionError, match="`device` cuda fails here: no compiler"):
         generator.sample(length=3)
 

@@ -18,7 +18,7 @@ from own_cells import MINGRU, MIXED, SLSTM
 from torch import Tensor
 
 from charrnn.cells import CELLS, Layer, find
-from charrnn.compiler import cache, codegen, matmul, scalar_math
+from charrnn.compiler import cache, codegen, processor, scalar_math
 from charrnn.network import fused, fused_codegen, layers
 
 NAMES = [name for name, cell in CELLS.items() if not cell.feeds_back]
@@ -29,8 +29,8 @@ TOLERANCE = {False: 1e-5, True: 2e-2}
 RECTIFIED_TOLERANCE = {False: 1e-5, True: 0.15}
 ABLE = {
     "float32": True,
-    "dots": bool(matmul.FEATURES.get("avx512bf16")),
-    "tiles": matmul._tiles_allowed(),
+    "dots": bool(processor.FEATURES.get("avx512bf16")),
+    "tiles": processor._tiles_allowed(),
 }
 
 
@@ -120,7 +120,7 @@ def outcome(run: Any, layer: Layer, case: Case) -> list[Tensor]:
 @pytest.fixture
 def fused_run(kind: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return the fused backend with products of `kind`."""
-    monkeypatch.setattr(matmul, "product_kind", lambda bf16: kind if bf16 else "float32")
+    monkeypatch.setattr(processor, "product_kind", lambda bf16: kind if bf16 else "float32")
     return functools.partial(fused.sequence, bf16=kind != "float32")
 
 
