@@ -44,8 +44,7 @@ def score(
     the model was trained that way. Each document is read from its start by itself, as 'charrnn eval
     --exact' does; a line is scored in the context of its document. Rankings are by bits per
     character, highest first. To rank unrelated lines, use --document-separator '\n'. Of pairs, the
-    targets are scored, each given its source and without its end. With --dynamic, the model learns
-    from each document before it reads the next.
+    targets are scored, each given its source and without its end. --dynamic learns from each text.
     """
     from charrnn import scoring
     from charrnn.cli.display.surprisal_page import surprisal_page
@@ -73,9 +72,9 @@ def score(
     if str(output.csv) == "-":
         return
     if output.json:
-        fields: dict[str, Any] = {"tokenizer": generator.tokenizer.kind, "by": by}
+        fields = score_fields(whole) | {"tokenizer": generator.tokenizer.kind, "by": by}
         fields |= {"weights": engine.weights, "dynamic": learning.dynamic}
-        print_json(score_fields(whole) | fields | json_fields(texts, by))
+        print_json(fields | json_fields(texts, by))
         return
     show(texts, by)
     show_score(whole)
