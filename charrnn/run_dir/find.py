@@ -101,12 +101,13 @@ def named(given: Path) -> Path:
     if str(given) in BASES:
         return BASES[str(given)]
     names = [run.path.name for run in runs_in()]
-    if not names:
-        raise ModelError(f"{given} does not exist: train a model with 'charrnn train FILE'")
-    advice = nearest(given.name, names)
+    advice = nearest(given.name, [*names, *BASES])
     if not advice.startswith("did you mean"):
         advice = "'charrnn runs' lists those that there are"
-    raise ModelError(f"{given} does not exist, and {RUNS} has no run of that name: {advice}")
+        if not names:
+            advice = "train a model with 'charrnn train FILE'"
+    missing = f"{given} does not exist" + (f", and {RUNS} has no run of that name" if names else "")
+    raise ModelError(f"{missing}: {advice}")
 
 
 def lasting_name(given: Path) -> str:

@@ -45,10 +45,11 @@ def cases() -> list[Case]:
     made = []
     for where in directions:
         made += [Case(*where, True, 10.0), Case(*where, False, 30.0)]
-    for where in directions:
-        made += [Case(*where, True, 10.0, 0.004), Case(*where, True, 10.0, 0.02)]
-        made += [Case(*where, True, 20.0), Case(*where, True, 10.0, None, 0.0)]
-    return made
+        rates = (0.02, 0.0273) if where[1] else (0.002, 0.0069)
+        made += [Case(*where, True, 10.0, rate) for rate in (0.004, *rates)]
+        made += [Case(*where, True, 20.0), Case(*where, True, 20.0, rates[1])]
+    more = [Case("sounds", False, True, 10.0, 0.02), Case("sounds", False, True, 10.0, None, 0.0)]
+    return made + more
 
 
 def written(pairs: str, folder: Path, target: Path) -> dict[str, Path]:

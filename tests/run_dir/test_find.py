@@ -91,6 +91,8 @@ def test_without_runs_a_wrong_name_is_answered_with_how_to_make_one(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match=r"^zzz does not exist: train a model with 'charrnn train"):
         find_model(Path("zzz"))
+    with pytest.raises(ModelError, match=r"^englsh does not exist: did you mean english"):
+        find_model(Path("englsh"))
 
 
 def test_one_rule_says_which_run_is_the_newest(runs: Path) -> None:
