@@ -182,6 +182,7 @@ def make_plan(
     known: int | None = None,
     pauses: Pauses | None = None,
     share: float = SHARE,
+    turned: bool = False,
 ) -> Plan:
     """Plan for this text and machine.
 
@@ -193,13 +194,14 @@ def make_plan(
         known: the length of the texts that the network has learned from.
         pauses: notes the time in which the process is stopped meanwhile.
         share: of the training's time that measuring may take at most, about.
+        turned: the network has learned pairs in the other direction.
 
     Raises:
         CorpusError: the text does not fill a window of every stream; it is a single document, and
             documents are to be kept apart.
         OptionError: a window does not fit into the memory.
     """
-    make = _planner(options, data, known)
+    make = _planner(options, data, known, turned)
     if not by_clock(options):
         made = make(_unknown)
     else:
@@ -228,12 +230,14 @@ def _unknown(model: ModelConfig, train: TrainConfig) -> float:
     raise AssertionError("steps and epochs are planned without a clock")
 
 
-def _planner(options: TrainOptions, data: Dataset, known: int | None) -> Callable[[Speed], Plan]:
+def _planner(
+    options: TrainOptions, data: Dataset, known: int | None, turned: bool
+) -> Callable[[Speed], Plan]:
     """Return what plans for a speed."""
     vocab_size = data.tokenizer.vocab_size
     if options.fill or data.reading.pairs:
         pairs = pairs_of(data, "train")
-        return lambda speed: pair_plan.make(options, pairs, vocab_size, speed, known)
+        return lambda speed: pair_plan.make(options, pairs, vocab_size, speed, known, turned=turned)
     counted = 1.0  # share of the tokens of a window: not those that pad the ends of documents
     if options.reset_at_documents:
         if len(data.documents["train"]) < 2:

@@ -335,7 +335,12 @@ def overfitting(model: ModelConfig, epochs: float, length: int) -> float:
 
 
 def planned_rates(
-    options: TrainOptions, model: ModelConfig, epochs: float, length: int, known: int | None
+    options: TrainOptions,
+    model: ModelConfig,
+    epochs: float,
+    length: int,
+    known: int | None,
+    power: float = 0.5,
 ) -> dict[str, Any]:
     """Return the peak learning rate and the dropout.
 
@@ -346,8 +351,9 @@ def planned_rates(
         length: tokens of the text.
         known: tokens of the texts that the network has learned from; 0 if its file does not tell,
             None if the network is new.
+        power: of length / known, which the rate is multiplied with.
     """
-    share = min(1.0, (length / known) ** 0.5 if known else 1.0)
+    share = min(1.0, (length / known) ** power if known else 1.0)
     share *= PAIRS_RATE if model.encoder else 1.0
     rate = _learning_rate(model, options.optimizer, share)
     part = 1.0 if known is None else TUNED_DROPOUT

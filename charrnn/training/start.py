@@ -177,7 +177,9 @@ def _setup(
     origin = init_from.origin(model, data.tokenizer) if model else {}
     _check_pairs(options, data, model)
     options, kernel = choose_cell(options, data, device)
-    made = make_plan(options, data, device, kernel, origin.get("characters"), pauses)
+    known = origin.get("characters")
+    turned = model is not None and model.reading.swap != data.reading.swap
+    made = make_plan(options, data, device, kernel, known, pauses, turned=turned)
     if model:
         made = replace(made, reason="the size of the model to start from")
     return Setup(run_dir, data, options, made, device, kernel, origin)

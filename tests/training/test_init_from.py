@@ -117,6 +117,15 @@ def test_a_training_on_pairs_starts_from_a_trained_model(tmp_path: Path) -> None
     assert warm is not None
     assert cold is not None
     assert warm < 0.8 * cold
+    few = tmp_path / "few.tsv"
+    few.write_text("".join(f"{word}\t{word[::-1]}\n" for word in words[::4]))
+    rates = {}
+    for swap in (False, True):  # the other direction needs larger steps
+        more = {"init_from": before.run_dir, "out": tmp_path / str(swap), "steps": 1}
+        charrnn.train(few, pairs=True, swap=swap, **more)
+        config = json.loads((tmp_path / str(swap) / "config.json").read_text())
+        rates[swap] = config["train"]["learning_rate"]
+    assert rates[False] < 0.7 * rates[True]
     text = tmp_path / "text.txt"
     text.write_text("abcd\n" * 400)
     plain = charrnn.train(text, steps=1, hidden_size=8, out=tmp_path / "plain", **options)

@@ -110,3 +110,25 @@ def test_the_rate_falls_with_the_width(hidden_size: int, rate: float) -> None:
     made = _made(500, steps=10, hidden_size=hidden_size)
     assert made.train.learning_rate == pytest.approx(rate, rel=1e-3)
     assert _made(500, steps=10, learning_rate=0.2).train.learning_rate == 0.2
+
+
+def _speed(model: ModelConfig, train: TrainConfig) -> float:
+    return 50_000.0
+
+
+def test_a_fine_tuning_depends_on_the_direction_that_the_network_knows() -> None:
+    part = _part(500)
+    known = 4 * len(part.ids)
+
+    def made(turned: bool, **options: Any) -> TrainConfig:
+        asked = TrainOptions(pairs=True, hidden_size=128, cell="lstm-coupled", **options)
+        new = pair_plan.make(asked, part, ALPHABET, _speed)
+        tuned = pair_plan.make(asked, part, ALPHABET, _speed, known, turned=turned)
+        share = tuned.train.learning_rate / new.train.learning_rate
+        assert share == pytest.approx(0.5 if turned else 0.25)
+        return tuned.train
+
+    assert made(turned=False).epochs == plan.ENOUGH_TUNED_EPOCHS
+    assert made(turned=True).epochs == pair_plan.ENOUGH_TURNED_EPOCHS
+    assert made(turned=True, epochs=3.0).epochs == 3.0
+    assert made(turned=True, steps=3).epochs is None
