@@ -231,7 +231,7 @@ def _unknown(model: ModelConfig, train: TrainConfig) -> float:
 
 
 def _planner(
-    options: TrainOptions, data: Dataset, known: int | None, turned: bool
+    options: TrainOptions, data: Dataset, known: int | None, turned: bool = False
 ) -> Callable[[Speed], Plan]:
     """Return what plans for a speed."""
     vocab_size = data.tokenizer.vocab_size
