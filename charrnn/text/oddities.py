@@ -1,7 +1,8 @@
 """List what is odd about a text: signs that it is damaged, or not what someone wants to train on.
 
 There is one list of them. Most follow from how often each character occurs, which is known once a
-text was read; those are found for every training. `charrnn.text.profile` looks for the others.
+text was read; those are found for every training. `charrnn.inspection.profile` looks
+for the others.
 """
 
 from __future__ import annotations

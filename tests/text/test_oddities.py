@@ -38,7 +38,7 @@ def test_plain_text_is_not_odd(tmp_path: Path) -> None:
 def test_reading_finds_what_the_profile_finds(
     text: str, kind: str, count: int, tmp_path: Path
 ) -> None:
-    from charrnn.text import profile
+    from charrnn.inspection import profile
 
     read = corpus.read([write_file(tmp_path, text.encode())])
     assert kinds(read)[kind] == count

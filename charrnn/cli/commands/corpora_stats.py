@@ -43,7 +43,7 @@ def stats(
     last lines show the plan of 'charrnn train', as far as this machine's speed does not matter.
     With --pairs, it describes lengths and targets instead.
     """
-    from charrnn.text import profile
+    from charrnn.inspection import profile
 
     check_integer("--symbols", symbols, 0, MAX_LENGTH)
     text = read_corpus(corpus, reading)
@@ -71,7 +71,7 @@ def stats(
 
 
 def _describe_pairs(text: Corpus, max_targets: int, as_json: bool) -> None:
-    from charrnn.text.profile.pairs import measure_pairs
+    from charrnn.inspection.pair_lengths import measure_pairs
 
     found = measure_pairs(text)
     if as_json:

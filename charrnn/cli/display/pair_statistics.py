@@ -9,7 +9,7 @@ from charrnn.errors import counted, excerpt
 from charrnn.terminal import one_line
 
 if TYPE_CHECKING:
-    from charrnn.text.profile.pairs import Lengths, PairStatistics
+    from charrnn.inspection.pair_lengths import Lengths, PairStatistics
 
 SHOWN = 5  # targets of the source that has most
 

@@ -11,7 +11,7 @@ from charrnn.errors import counted
 from charrnn.terminal import one_line
 
 if TYPE_CHECKING:
-    from charrnn.text.profile import Counting, Repetition, Statistics
+    from charrnn.inspection.profile import Counting, Repetition, Statistics
     from charrnn.training.plan import Plan
 
 FEW = 10  # a network learns little about a character that occurs less often
@@ -19,7 +19,7 @@ FEW = 10  # a network learns little about a character that occurs less often
 
 def statistics_lines(name: str, found: Statistics, max_symbols: int) -> Iterator[str]:
     """Yield what a text is like, with its most frequent characters."""
-    from charrnn.text.profile.characters import rows
+    from charrnn.inspection.characters import rows
 
     few = sum(count < FEW for count in found.symbols.values())
     yield (

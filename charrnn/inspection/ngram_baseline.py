@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Floats64, Integers
-from charrnn.text.profile.characters import code_points
+from charrnn.inspection.characters import code_points
 
 ORDERS = 6  # 0 to 5 characters of context
 

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charrnn.inspection import ngram_baseline, repetition
+from charrnn.inspection.characters import code_points
+from charrnn.inspection.ngram_baseline import measure_counting
+from charrnn.inspection.profile import Statistics
+from charrnn.inspection.repetition import WINDOW, RepetitionFinder, extract
 from charrnn.text import line_ends, profile
 from charrnn.text.oddities import unicode_name
-from charrnn.text.profile import Statistics, ngram_baseline, repetition
-from charrnn.text.profile.characters import code_points
-from charrnn.text.profile.ngram_baseline import measure_counting
-from charrnn.text.profile.repetition import WINDOW, RepetitionFinder, extract
 from charrnn.text.split import split_positions
 
 ALPHABET = "ab \r\n\f\x85\u2028\u2029\0\x1bé\u0301\u200b\ufffd日\U0001f600ÃÂ©â€™\u00a0»"

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from charrnn.inspection.characters import CharacterStatistics, code_points, rows
+from charrnn.inspection.ngram_baseline import Counting, measure_counting
+from charrnn.inspection.repetition import Repetition, RepetitionFinder, extract
 from charrnn.text import line_ends
 from charrnn.text.mojibake import MojibakeDetector
 from charrnn.text.oddities import Issue, character_issues
-from charrnn.text.profile.characters import CharacterStatistics, code_points, rows
-from charrnn.text.profile.ngram_baseline import Counting, measure_counting
-from charrnn.text.profile.repetition import Repetition, RepetitionFinder, extract
 from charrnn.text.split import split_positions
 
 __all__ = ["Counting", "Issue", "Repetition", "Statistics", "measure", "rows"]

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Integers
+from charrnn.inspection.characters import Points, code_points
 from charrnn.text import line_ends
 from charrnn.text.oddities import Issue
-from charrnn.text.profile.characters import Points, code_points
 
 WINDOW = 64
 MAX_WINDOWS = 1 << 20  # in memory
