@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.inspection import ngram_baseline, repetition
+from charrnn.inspection import ngram_baseline, profile, repetition
 from charrnn.inspection.characters import code_points
 from charrnn.inspection.ngram_baseline import measure_counting
 from charrnn.inspection.profile import Statistics
 from charrnn.inspection.repetition import WINDOW, RepetitionFinder, extract
-from charrnn.text import line_ends, profile
+from charrnn.text import line_ends
 from charrnn.text.oddities import unicode_name
 from charrnn.text.split import split_positions
 
