@@ -75,9 +75,11 @@ def write_atomically(path: Path, data: bytes) -> None:
 def is_special(path: Path) -> bool:
     """Return whether a path, or what it links to, is a device, a pipe or a socket.
 
-    Everything in /dev is: /dev/stdout may lead to a file, and is still not to be replaced.
+    Everything in /dev is, but for the files in /dev/shm: /dev/stdout may lead to a file, and is
+    still not to be replaced.
     """
-    if path.absolute().parts[:2] == ("/", "dev"):
+    parts = path.absolute().parts
+    if parts[:2] == ("/", "dev") and parts[2:3] != ("shm",):
         return path.exists()
     try:
         mode = path.stat().st_mode

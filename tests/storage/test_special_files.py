@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,3 +81,22 @@ def test_files_and_folders_are_not_special(tmp_path: Path) -> None:
     file.touch()
     assert would_replace(file)
     assert [path for path in (file, tmp_path, tmp_path / "absent") if is_special(path)] == []
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="this system has no /dev/shm")
+def test_files_in_shared_memory_are_files() -> None:
+    try:
+        folder = tempfile.TemporaryDirectory(dir="/dev/shm")
+    except OSError:
+        pytest.skip("/dev/shm cannot be written")
+    with folder as name:
+        file = Path(name) / "file"
+        file.write_text("text")
+        assert not is_special(file)
+        assert would_replace(file)
+        write_atomically(file, b"other")
+        assert file.read_bytes() == b"other"
+        os.mkfifo(file.with_name("pipe"))
+        assert is_special(file.with_name("pipe"))
+    for special in ("/dev/null", "/dev/stdout"):
+        assert is_special(Path(special)) == Path(special).exists()
