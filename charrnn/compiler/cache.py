@@ -118,8 +118,9 @@ class CFunction:
             made = make(body.function)
         _made.append(made)
         if kept:
-            with contextlib.suppress(RunError):  # the disk is full: the next process compiles again
-                object_code.save(self._file, made._library._get_compiled_object())
+            # The disk is full, or numba is an unknown one: the next process compiles again.
+            with contextlib.suppress(RunError, AttributeError):
+                object_code.save(self._file, object_code.code_of(made))
         return int(made.address)
 
 

@@ -40,10 +40,15 @@ _HELPERS = {"numba._helperlib": "numba_", "numba.core.runtime._nrt_python": "NRT
 _linkers: list[Any] = []  # code stays in memory as long as what linked it
 
 
+@functools.cache
 def usable() -> bool:
     """Return whether this module can keep and load code here."""
-    plain = "NUMBA_DISABLE_JIT" not in os.environ
-    return sys.platform == "linux" and sys.maxsize > 2**32 and plain
+    if sys.platform != "linux" or sys.maxsize < 2**32 or "NUMBA_DISABLE_JIT" in os.environ:
+        return False
+    try:
+        return bool(_helpers())
+    except (ImportError, AttributeError):  # another numba than those that are known
+        return False
 
 
 @functools.cache
@@ -60,6 +65,15 @@ def identity() -> str:
 
 def _processor() -> tuple[str, str]:
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+
+
+def code_of(function: Any) -> bytes:
+    """Return the object code of a C function that numba has just compiled.
+
+    Raises:
+        AttributeError: this numba keeps it elsewhere.
+    """
+    return bytes(function._library._get_compiled_object())
 
 
 def save(path: Path, code: bytes) -> None:

@@ -33,8 +33,7 @@ def code() -> bytes:
             copies[i] = np.sqrt(numbers[i])
         numbers[0] += copies.sum()
 
-    library: Any = add._library  # type: ignore[attr-defined]
-    return bytes(library._get_compiled_object())
+    return object_code.code_of(add)
 
 
 def called(address: int | None) -> list[float]:
@@ -71,6 +70,18 @@ def test_code_with_an_unknown_symbol_is_not_loaded(tmp_path: Path, code: bytes) 
     assert known in code
     object_code.save(path, code.replace(known, b"numba_gil_missin"))
     assert object_code.load(path) is None
+
+
+@pytest.mark.parametrize("helpers", [{"numba._missing": ""}, {"numba.core.sigutils": ""}])
+def test_code_is_not_kept_beside_an_unknown_numba(
+    monkeypatch: pytest.MonkeyPatch, helpers: dict[str, str]
+) -> None:
+    monkeypatch.setattr(object_code, "_HELPERS", helpers)
+    monkeypatch.setattr(object_code, "_helpers", object_code._helpers.__wrapped__)
+    assert not object_code.usable.__wrapped__()
+    monkeypatch.undo()
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    assert not object_code.usable.__wrapped__()
 
 
 def test_code_belongs_to_settings_of_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
