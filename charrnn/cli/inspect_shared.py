@@ -106,13 +106,19 @@ def read_text(
         given: the options of `Reading` that the user gave.
 
     Raises:
-        OptionError: no text is named, and there is no model, or its text is not available.
+        OptionError: no text is named, and there is no model, or its text is not available; or a
+            model is one of pairs.
         CorpusError: the named text cannot be read.
     """
     from charrnn.cli.texts import read_for
     from charrnn.config import ModelReading
     from charrnn.run_dir import held_out
 
+    for each, model in loaded.items():
+        if model.config.encoder:
+            raise OptionError(
+                f"{each} is a model of pairs, and this reads a text: use 'charrnn inspect attention'"
+            )
     if file is not None:
         reading = next((model.reading for model in loaded.values()), ModelReading())
         return read_for(reading, [str(file)], given).text[:length]

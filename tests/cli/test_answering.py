@@ -124,7 +124,13 @@ def test_a_text_model_has_no_source(tiny: Run, cli: Cli) -> None:
     assert "this model goes on with a text" in done.sentence
 
 
-@pytest.mark.parametrize("words", ["sample", "inspect next", "compress p.tsv out"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("sample", "inspect next", "compress p.tsv out"),
+        *(f"inspect {what} p.tsv" for what in ("gradients", "memory", "cells")),
+    ],
+)
 def test_other_uses_of_a_model_of_pairs_are_refused(words: str, model: Model, cli: Cli) -> None:
     (cli.folder / "p.tsv").write_text("a\tb\n")
     done = cli(*words.split(), "-m", "pairs.safetensors", code=2)
