@@ -117,7 +117,7 @@ def read_text(
     for each, model in loaded.items():
         if model.config.encoder:
             raise OptionError(
-                f"{each} is a model of pairs, and this reads a text: use 'charrnn inspect attention'"
+                f"{each} is a model of pairs, and not of texts: use 'charrnn inspect attention'"
             )
     if file is not None:
         reading = next((model.reading for model in loaded.values()), ModelReading())
