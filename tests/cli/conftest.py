@@ -159,12 +159,10 @@ class Cli:
         )
 
     def _run(self, command: list[str], stdin: bytes, env: Mapping[str, str] | None) -> Done:
-        # Not measured: coverage would double the time, for what forked commands run as well.
-        kept = {name: text for name, text in environment().items() if "COVERAGE" not in name}
         ended = subprocess.run(
             command,
             cwd=self.folder,
-            env=kept | dict(env or {}),
+            env=environment() | dict(env or {}),
             input=stdin,
             capture_output=True,
             timeout=HANGS,
@@ -183,7 +181,13 @@ def checked(words: Sequence[object], ended: Done, code: int) -> Done:
 
 
 def environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in UNSET} | SET
+    """Return the variables of a program.
+
+    It is not measured: coverage would double its time, for what forked commands run as well, and
+    hangs if Ctrl-C comes while it has its lock.
+    """
+    kept = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
+    return {name: value for name, value in kept.items() if name not in UNSET} | SET
 
 
 def done(code: int, out: bytes, err: bytes) -> Done:
