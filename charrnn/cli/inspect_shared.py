@@ -112,13 +112,11 @@ def read_text(
     """
     from charrnn.cli.texts import read_for
     from charrnn.config import ModelReading
+    from charrnn.inspection.activations import check_reads_text
     from charrnn.run_dir import held_out
 
-    for each, model in loaded.items():
-        if model.config.encoder:
-            raise OptionError(
-                f"{each} is a model of pairs, and not of texts: use 'charrnn inspect attention'"
-            )
+    for model in loaded.values():
+        check_reads_text(model)
     if file is not None:
         reading = next((model.reading for model in loaded.values()), ModelReading())
         return read_for(reading, [str(file)], given).text[:length]

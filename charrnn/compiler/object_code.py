@@ -54,13 +54,17 @@ def usable() -> bool:
 @functools.cache
 def identity() -> str:
     """Return a hash of all that compiled code depends on, besides its source."""
-    compiler = importlib.util.find_spec("numba")
-    if compiler is None or compiler.origin is None:
-        raise ImportError("numba is missing")
-    version = Path(compiler.origin).with_name("_version.py").read_bytes()
+    version = (_numba_folder() / "_version.py").read_bytes()
     settings = sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_"))
     parts = (llvmlite.__version__, llvm.get_default_triple(), *_processor(), settings)
     return hashlib.sha256(version + repr(parts).encode()).hexdigest()[:16]
+
+
+def _numba_folder() -> Path:
+    spec = importlib.util.find_spec("numba")
+    if spec is None or spec.origin is None:
+        raise ImportError("numba is missing")
+    return Path(spec.origin).parent
 
 
 def _processor() -> tuple[str, str]:
@@ -157,12 +161,9 @@ def _extension(name: str) -> Any:
     """Import an extension module of numba without the packages around it."""
     if name in sys.modules:
         return sys.modules[name]
-    package = importlib.util.find_spec("numba")
-    assert package
-    assert package.origin
     *folders, last = name.split(".")[1:]
     finder = importlib.machinery.FileFinder(
-        str(Path(package.origin).parent.joinpath(*folders)),
+        str(_numba_folder().joinpath(*folders)),
         (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES),
     )
     spec = finder.find_spec(last)

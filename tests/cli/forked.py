@@ -92,7 +92,8 @@ def _started(
     kept = dict(os.environ)
     # The server starts with it. Python does not give it our path, and it skips what it cannot
     # import: then every command would import that anew.
-    _set(environment() | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
+    measured = {name: value for name, value in kept.items() if "COVERAGE" in name}
+    _set(environment() | measured | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
     try:
         process = _CONTEXT.Process(target=_commands, args=(folder, given, streams, environment()))
         process.start()

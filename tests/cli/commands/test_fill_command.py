@@ -116,7 +116,7 @@ READING = [
     ("inspect next", "this model fills gaps in texts"),
     ("inspect cells text", "this model writes targets for sources"),
     ("inspect gradients text", "this model writes targets for sources"),
-    ("inspect memory text", "charrnn fill TEXT"),
+    ("inspect memory text", "this model writes targets for sources"),
     ("inspect attention --source ab", "the text 'ab' has no gap"),
 ]
 
