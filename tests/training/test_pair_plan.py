@@ -39,10 +39,17 @@ def test_steps_and_epochs_are_planned_without_a_clock() -> None:
     assert made.characters == 10 * length
     assert (made.model.encoder, made.model.context) == ("bidirectional", "attention")
     assert (made.model.vocab_size, made.model.num_layers) == (ALPHABET + 1, 2)
-    assert (made.train.batch_size, made.train.epochs, made.train.minutes) == (128, 10.0, None)
-    by_steps = _made(5000, steps=400)  # an epoch has 40 batches
+    assert (made.train.batch_size, made.train.epochs, made.train.minutes) == (64, 10.0, None)
+    by_steps = _made(5000, steps=790)  # an epoch has 79 batches
     assert by_steps.characters == pytest.approx(10 * length)
     assert by_steps.model == made.model
+
+
+def test_many_pairs_come_in_larger_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair_plan, "MANY_PAIRS", 5000)
+    assert _made(4999, epochs=1.0).train.batch_size == 64
+    assert _made(5000, epochs=1.0).train.batch_size == 128
+    assert _made(5000, epochs=1.0, batch_size=32).train.batch_size == 32
 
 
 def test_what_the_user_sets_stays() -> None:
