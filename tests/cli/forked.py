@@ -175,6 +175,8 @@ def _code_of(words: list[str], streams: Path, number: int) -> int:
         main()
     except SystemExit as ended:
         code = ended.code
+    except KeyboardInterrupt:  # before the program caught it: the system would end it
+        code = 130
     else:
         code = 0
     finally:
