@@ -15,17 +15,14 @@ processor. Rows that exist are not made again.
 
 from __future__ import annotations
 
-import json
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fine_tuning import Base, trained
+from fine_tuning import Base, add, outcome, rows, trained
 
-import charrnn
 from charrnn.model import model_file
 from charrnn.model.bases import BASES
 from charrnn.model.model_file import INT8_FORMAT
@@ -72,46 +69,20 @@ def measured(case: Case, texts: Path) -> dict[str, Any]:
     options |= {"init_from": "english"} if case.base else {}
     valid = texts / f"{case.text}-valid.txt"
     options |= {"valid": valid} if valid.exists() else {}
-    with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        began = time.process_time()
-        result = charrnn.train(texts / f"{case.text}.txt", out=run, **options)
-        seconds = time.process_time() - began
-        config = json.loads((run / "config.json").read_text())
-        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    curve = [[round(x["epoch"], 2), round(x["valid_nats"], 4)] for x in lines if x["valid_nats"]]
-    return {
-        "case": repr(case),
-        "characters": config["corpus"]["train_characters"],
-        "hidden_size": config["model"]["hidden_size"],
-        "learning_rate": round(config["train"]["learning_rate"], 5),
-        "dropout": config["train"]["dropout"],
-        "seconds": round(seconds, 1),
-        "valid_nats": round(result.valid_nats or 0.0, 4),
-        "valid_curve": curve,
-    }
+    began = time.process_time()
+    row = outcome(case, texts / f"{case.text}.txt", **options)
+    return {**row, "seconds": round(time.process_time() - began, 1)}
 
 
 def compare(texts: Path) -> None:
     """Run the cases that are not in the table yet."""
-    for case in cases():
-        if repr(case) in {row["case"] for row in rows()}:
-            continue
-        row = measured(case, texts)
-        with TABLE.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(case, row["hidden_size"], row["seconds"], row["valid_nats"], flush=True)
-
-
-def rows() -> list[dict[str, Any]]:
-    """Return the rows of the table."""
-    return [json.loads(line) for line in TABLE.read_text().splitlines()] if TABLE.exists() else []
+    add(TABLE, cases(), lambda case: measured(case, texts))
 
 
 if __name__ == "__main__":
     what, *folders = sys.argv[1:]
     if what == "table":
-        for row in rows():
+        for row in rows(TABLE):
             print(row["case"], row["hidden_size"], row["seconds"], row["valid_nats"])
     else:
         {"make": make, "compare": compare}[what](*map(Path, folders))

@@ -15,12 +15,14 @@ import gzip
 import json
 import sys
 import tempfile
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import charrnn
 
+C = TypeVar("C")  # a case
 TABLE = Path(__file__).with_suffix(".jsonl")
 CORPORA = Path(__file__).parents[2] / "corpora"
 FILES = {
@@ -194,42 +196,51 @@ def measured(case: Case, texts: Path, runs: Path) -> dict[str, Any]:
         if (value := getattr(case, name)) is not None
     }
     options |= {"locked_dropout": True} if case.dropout else {}
+    return outcome(case, text=text(case.text, texts), **options)
+
+
+def outcome(case: object, *texts: Path, **options: Any) -> dict[str, Any]:
+    """Train in a folder that is removed, and return the row of a case."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        result = charrnn.train(text=text(case.text, texts), out=run, **options)
+        result = charrnn.train(*texts, out=run, **options)
         config = json.loads((run / "config.json").read_text())
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    curve = [[round(x["epoch"], 2), round(x["valid_nats"], 4)] for x in lines if x["valid_nats"]]
     return {
         "case": repr(case),
+        "characters": config["corpus"]["train_characters"],
         "hidden_size": config["model"]["hidden_size"],
         "learning_rate": config["train"]["learning_rate"],
         "dropout": config["train"]["dropout"],
         "valid_nats": result.valid_nats,
-        "valid_curve": curve,
+        "valid_curve": [
+            [round(x["epoch"], 2), round(x["valid_nats"], 4)] for x in lines if x["valid_nats"]
+        ],
     }
 
 
-def make(texts: Path, runs: Path, worker: int, workers: int) -> None:
-    """Run every `workers`-th case, from `worker` on, that is not in the table yet."""
-    for case in cases()[worker::workers]:
-        if repr(case) in {row["case"] for row in rows()}:
+def add(table: Path, cases: Iterable[C], measure: Callable[[C], dict[str, Any]]) -> None:
+    """Measure every case that is not in a table yet."""
+    for case in cases:
+        if repr(case) in {row["case"] for row in rows(table)}:
             continue
-        row = measured(case, texts, runs)
-        with TABLE.open("a") as file:
+        row = measure(case)
+        with table.open("a") as file:
             file.write(json.dumps(row) + "\n")
-        print(case, row["valid_nats"], flush=True)
+        print(case, row["learning_rate"], row["dropout"], row["valid_nats"], flush=True)
 
 
-def rows() -> list[dict[str, Any]]:
-    """Return the rows of the table."""
-    return [json.loads(line) for line in TABLE.read_text().splitlines()] if TABLE.exists() else []
+def rows(table: Path = TABLE) -> list[dict[str, Any]]:
+    """Return the rows of a table."""
+    return [json.loads(line) for line in table.read_text().splitlines()] if table.exists() else []
 
 
 if __name__ == "__main__":
     what, *rest = sys.argv[1:]
     if what == "make":
-        make(Path(rest[0]), Path(rest[1]), *map(int, rest[2:] or ("0", "1")))
+        worker, workers = map(int, rest[2:] or ("0", "1"))
+        made, runs = cases()[worker::workers], Path(rest[1])
+        add(TABLE, made, lambda case: measured(case, Path(rest[0]), runs))
     else:
         for row in rows():
             print(row["case"], row["learning_rate"], row["dropout"], row["valid_nats"])

@@ -12,13 +12,13 @@ the machine. Rows that exist are not made again; fine_tuning_pairs.jsonl holds t
 from __future__ import annotations
 
 import gzip
-import json
 import random
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from fine_tuning import add, outcome, rows
 
 import charrnn
 
@@ -81,43 +81,18 @@ def measured(case: Case, folder: Path, runs: Path) -> dict[str, Any]:
         for name in ("learning_rate", "dropout")
         if (value := getattr(case, name)) is not None
     }
-    with tempfile.TemporaryDirectory() as parent:
-        run = Path(parent) / "run"
-        result = charrnn.train(parts["new"], valid=parts["valid"], out=run, **options)
-        config = json.loads((run / "config.json").read_text())
-        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return {
-        "case": repr(case),
-        "hidden_size": config["model"]["hidden_size"],
-        "learning_rate": round(config["train"]["learning_rate"], 5),
-        "dropout": config["train"]["dropout"],
-        "valid_nats": round(result.valid_nats or 0.0, 4),
-        "valid_curve": [
-            [round(x["epoch"], 2), round(x["valid_nats"], 4)] for x in lines if x["valid_nats"]
-        ],
-    }
+    return outcome(case, parts["new"], valid=parts["valid"], **options)
 
 
 def make(folder: Path, runs: Path) -> None:
     """Run every case that is not in the table yet."""
     runs.mkdir(parents=True, exist_ok=True)
-    for case in cases():
-        if repr(case) in {row["case"] for row in rows()}:
-            continue
-        row = measured(case, folder, runs)
-        with TABLE.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(case, row["learning_rate"], row["dropout"], row["valid_nats"], flush=True)
-
-
-def rows() -> list[dict[str, Any]]:
-    """Return the rows of the table."""
-    return [json.loads(line) for line in TABLE.read_text().splitlines()] if TABLE.exists() else []
+    add(TABLE, cases(), lambda case: measured(case, folder, runs))
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "make":
         make(Path(sys.argv[2]), Path(sys.argv[3]))
     else:
-        for row in rows():
+        for row in rows(TABLE):
             print(row["case"], row["learning_rate"], row["dropout"], row["valid_nats"])
