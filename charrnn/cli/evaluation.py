@@ -176,9 +176,10 @@ class Evaluator:
             from charrnn.text.pairs import PairPart
 
             assert documents is not None
-            pairs = PairPart(ids, documents)
             if self.model.reading.fill:
                 pairs = GapText(ids, documents, self.model.tokenizer).held_out()
+            else:
+                pairs = PairPart(ids, documents)
             return PairEvaluation(evaluate_pairs(generator, pairs))
         score = generator.scorer.score_ids(ids, exact=self.exact, documents=documents)
         rounding = None
