@@ -64,7 +64,14 @@ ONLY = {
         "bench/",
         "cli/display/tensorboard.py",
     ),
-    "numba": ("compiler/", "inference/", "decoding/choice_rows.py"),
+    # Only what is compiled imports it: a command that loads compiled code starts without numba.
+    "numba": (
+        "compiler/",
+        "inference/row_functions.py",
+        "inference/select.py",  # its errors, where something does not compile
+        "inference/pair_functions.py",
+        "decoding/choice_rows.py",
+    ),
     "llvmlite": ("compiler/", "inference/row_functions.py"),
     "constriction": ("compression/",),
     "typer": ("cli/",),

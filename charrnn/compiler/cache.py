@@ -25,8 +25,9 @@ from charrnn.errors import RunError
 from charrnn.storage.cache_dir import cache_dir, writable
 
 _PACKAGE = Path(__file__).parents[1]
-# Every file with functions that numba compiles, and with what they depend on.
+# Files with the bodies of C functions, with what compiled code contains, and what it depends on.
 _COMPILED = [
+    "cells/layer.py",
     *("compiler/layer_norm.py", "compiler/matmul.py", "compiler/matmul_blocks.py"),
     *("compiler/processor.py", "compiler/scalar_math.py"),
     *("compiler/thread_functions.py", "compiler/thread_pool.py"),
@@ -34,7 +35,7 @@ _COMPILED = [
     *("inference/pair_functions.py", "inference/pair_instructions.py"),
     *("decoding/choice.py", "decoding/choice_rows.py", "decoding/compiled.py"),
     *("decoding/constraints.py", "decoding/filters.py", "decoding/step.py"),
-    *("adaptive/counts.py", "adaptive/memory.py", "adaptive/mixer.py"),
+    *("adaptive/counts.py", "adaptive/memory.py", "adaptive/mixer.py", "adaptive/reading.py"),
 ]
 _lock = threading.RLock()
 _notified: list[Callable[[], object]] = []  # who hears that something is compiled

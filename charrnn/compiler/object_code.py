@@ -35,8 +35,6 @@ _SYMBOL = np.dtype(
 )
 # numba's own C functions, and what their names begin with in compiled code.
 _HELPERS = {"numba._helperlib": "numba_", "numba.core.runtime._nrt_python": "NRT_"}
-
-
 _linkers: list[Any] = []  # code stays in memory as long as what linked it
 
 
@@ -67,6 +65,7 @@ def _numba_folder() -> Path:
     return Path(spec.origin).parent
 
 
+@functools.cache
 def _processor() -> tuple[str, str]:
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
@@ -107,16 +106,14 @@ def _linked(code: bytes) -> int | None:
     symbols = dict(_symbols(object_file))
     if not all(_found(name) for name, defined in symbols.items() if not defined):
         return None
-    (wrapper,) = (name for name, defined in symbols.items() if defined and _is_wrapper(name))
+    (wrapper,) = (
+        name for name, defined in symbols.items() if defined and name.startswith(_WRAPPER)
+    )
     linker = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
     linker.add_object_file(object_file)
     linker.finalize_object()
     _linkers.append(linker)
     return int(linker.get_function_address(wrapper))
-
-
-def _is_wrapper(name: str) -> bool:
-    return name.startswith(_WRAPPER)
 
 
 def _symbols(object_file: Any) -> list[tuple[str, bool]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from charrnn.arrays import Floats32, Integers
-from charrnn.compiler.matmul import WIDTH
+from charrnn.compiler.processor import WIDTH
 from charrnn.config import ModelConfig
 from charrnn.inference import step_codegen
 from charrnn.inference.instructions import Call, Program
@@ -17,7 +17,7 @@ from charrnn.inference.network_arrays import LayerArrays, NetworkArrays
 from charrnn.inference.packed_network import PackedNetwork
 from charrnn.inference.packing import aligned, panel_count
 from charrnn.inference.pair_instructions import copy_rows
-from charrnn.inference.step_program import ALONE, FIRST, SECOND, StepProgram, row_layout
+from charrnn.inference.step_program import StepProgram, row_layout
 from charrnn.inference.workspace import Workspace
 
 _ROWS = 1024  # input parts that are made at once, about: more do not stay in the cache
@@ -44,12 +44,13 @@ class CompiledEncoder:
             weights: what matrices are stored as: float32, bfloat16 or int8.
         """
         self._directions = arrays.config.directions
+
+        def reader(number: int, layer: LayerArrays) -> _LayerReader:
+            network = PackedNetwork.of_encoder_layer(arrays, number, layer, weights)
+            return _LayerReader(arrays.config, layer, network)
+
         self._layers = [
-            [
-                _LayerReader(arrays.config, layer, PackedNetwork.of_encoder_layer(*given, weights))
-                for layer in directions
-                for given in [(arrays, number, layer)]
-            ]
+            [reader(number, layer) for layer in directions]
             for number, directions in enumerate(layers)
         ]
 
@@ -135,16 +136,14 @@ class _LayerReader:
 
     def _recurrence(self, outputs: Floats32, batch: int) -> Program:
         """Return the steps from input parts to outputs, both with `batch` rows for each step."""
-        ahead = self._steps.functions.ahead
-        orders = (("0", "1", FIRST), ("1", "0", SECOND), ("0", "1", ALONE))
         return Program(
             *(
                 [
                     self._take(batch),
-                    *self._steps.recurrence(0, old, new, order if ahead else ALONE),
+                    *self._steps.recurrence(0, old, new, order),
                     self._put(new, outputs, batch),
                 ]
-                for old, new, order in orders
+                for old, new, order in self._steps.turns()
             )
         )
 

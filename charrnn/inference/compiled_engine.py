@@ -26,7 +26,7 @@ from charrnn.inference.engine import Chooser, Engine, Expected
 from charrnn.inference.instructions import WAIT, Call, Program
 from charrnn.inference.network_arrays import NetworkArrays
 from charrnn.inference.packed_network import PackedNetwork
-from charrnn.inference.step_program import ALONE, FIRST, SECOND, StepProgram, row_layout
+from charrnn.inference.step_program import StepProgram, row_layout
 from charrnn.inference.window_runner import WindowRunner
 from charrnn.inference.workspace import Workspace
 from charrnn.model.parameters import Parameters
@@ -183,11 +183,9 @@ class CompiledEngine(Engine):
     ) -> Program:
         """Return the program of a step between other calls, with or without the logits."""
         if logits not in self._steps:
-            ahead = self._step_program.functions.ahead
-            orders = (("0", "1", FIRST), ("1", "0", SECOND), ("0", "1", ALONE))
             self._steps[logits] = [
-                self._step_program.step(old, new, order if ahead else ALONE, logits)
-                for old, new, order in orders
+                self._step_program.step(old, new, order, logits)
+                for old, new, order in self._step_program.turns()
             ]
             self._programs[logits] = Program(*self._steps[logits])
         if not before and not after:

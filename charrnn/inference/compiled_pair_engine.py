@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.arrays import Floats, Floats32, Ids, Integers, State
-from charrnn.compiler.matmul import WIDTH
+from charrnn.compiler.processor import WIDTH
 from charrnn.config import ModelConfig
 from charrnn.inference import instructions, step_codegen
 from charrnn.inference.compiled_encoder import CompiledEncoder

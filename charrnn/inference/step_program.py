@@ -88,6 +88,11 @@ class StepProgram:
         """Return the same for rows that begin with this one."""
         return replace(self, first_row=row)
 
+    def turns(self) -> list[tuple[str, str, str]]:
+        """Return `old`, `new` and `order` of even, odd and last steps; see `step` and `Program`."""
+        first, second = (FIRST, SECOND) if self.functions.ahead else (ALONE, ALONE)
+        return [("0", "1", first), ("1", "0", second), ("0", "1", ALONE)]
+
     def step(self, old: str, new: str, order: str, logits: bool) -> list[Call]:
         """Return all calls of a step.
 

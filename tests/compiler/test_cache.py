@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -145,3 +146,18 @@ def test_code_is_cached_where_only_the_user_can_write(
     if not usable and sys.platform != "win32":
         assert folder.parents[2] == tmp_path
         assert folder.parents[1].stat().st_mode & 0o077 == 0  # other users cannot enter it
+
+
+def test_every_file_that_is_compiled_belongs_to_the_version_of_the_cache() -> None:
+    """Object code is loaded without a look at its source."""
+    package = Path(cache.__file__).parents[1]
+    compiled = set()
+    for path in package.rglob("*.py"):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+                ("numba", "charrnn.compiler.scalar_math", "charrnn.compiler.matmul")
+            ):
+                compiled.add(path.relative_to(package).as_posix())
+    assert len(compiled) > 8
+    assert compiled <= set(cache._COMPILED)
+    assert [name for name in cache._COMPILED if not (package / name).is_file()] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -94,21 +95,25 @@ def test_code_belongs_to_settings_of_the_compiler(monkeypatch: pytest.MonkeyPatc
     assert all(len(name) == 16 and int(name, 16) for name in found)
 
 
+@pytest.mark.parametrize("kind", ["text", "pairs"])
 def test_a_text_is_written_without_numba_once_code_is_kept(
-    tiny_model: Model, tmp_path: Path
+    kind: str, tiny_model: Model, make_pair_model: Callable[..., Model], tmp_path: Path
 ) -> None:
     path = tmp_path / "model.safetensors"
-    model_file.save(path, tiny_model)
-    wanted = Generator(tiny_model).sample("he", length=40, seed=1).text  # compiles what is missing
+    model = tiny_model if kind == "text" else make_pair_model("helo")
+    model_file.save(path, model)
+    method, given = ("sample", {"seed": 1}) if kind == "text" else ("answer", {})
+    # Compiles what is missing.
+    wanted = getattr(Generator(model), method)("he", length=9, **given).text
     program = f"""
 import sys
 import charrnn
-text = charrnn.load({str(path)!r}).sample("he", length=40, seed=1).text
+text = charrnn.load({str(path)!r}).{method}("he", length=9, **{given}).text
 assert "numba._helperlib" in sys.modules and "numba" not in sys.modules
 sys.stdout.write(text)
 import numba  # after its own modules were used
 assert numba.njit(lambda x: [x, x])(2) == [2, 2]
 """
-    given = [sys.executable, "-c", program]
-    ended = subprocess.run(given, capture_output=True, text=True, check=False, timeout=HANGS)
+    command = [sys.executable, "-c", program]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANGS)
     assert (ended.stdout, ended.stderr) == (wanted, "")
