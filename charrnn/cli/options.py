@@ -11,12 +11,13 @@ import dataclasses
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import typer
 
+from charrnn.cli import completion
 from charrnn.config import CellName
 from charrnn.config.fields import RENAMED, Option, Options, flag, option_of, position
 
@@ -84,7 +85,7 @@ class _Flag(NamedTuple):
             show_default=option.shown or True,
             rich_help_panel=option.panel or None,
             hidden=self.old_spelling or option.hidden,
-            autocompletion=(lambda: option.values) if option.values else None,
+            autocompletion=_completion(self.field, option),
         )
         kind: Any = list[option.type] if option.many else option.type  # type: ignore[name-defined]
         if option.many or default is None:
@@ -96,6 +97,10 @@ class _Flag(NamedTuple):
         """Return the field's value for what Typer read."""
         parse = self.option.parse or (named_cell if self.field == "cell" else lambda text: text)
         return tuple(map(parse, value)) if self.option.many else parse(value)
+
+
+def _completion(field: str, option: Option) -> Callable[..., Sequence[str]] | None:
+    return completion.FIELDS.get(field, (lambda: option.values) if option.values else None)
 
 
 def named_cell(given: str) -> str:

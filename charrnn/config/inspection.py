@@ -21,7 +21,7 @@ from charrnn.config.fields import (
     string,
     strings,
 )
-from charrnn.config.model import ModelConfig, check_cell
+from charrnn.config.model import CellName, ModelConfig, check_cell
 from charrnn.config.training import TrainOptions
 from charrnn.errors import OptionError, excerpt
 
@@ -93,6 +93,7 @@ class UntrainedOptions(Options):
         "weights by 1.1. A file of your own also opens the models that need it.",
         _check_scaled_cells,
         shown="none",
+        values=get_args(CellName),
     )
     hidden_size: int = same(
         ModelConfig, "hidden_size", 64, help="Units in each layer of these networks.", panel=""
@@ -185,6 +186,7 @@ class TaskOptions(Options):
         _check_tasks,
         panel=TASKS,
         shown="none",
+        values=get_args(TaskName),
     )
     cell: tuple[str, ...] = strings(
         "Cell of the small networks; may be repeated. Without a task: the file of a model's own "
@@ -192,6 +194,7 @@ class TaskOptions(Options):
         check_cells,
         panel=TASKS,
         shown=", ".join(TASK_CELLS),
+        values=get_args(CellName),
     )
     hidden_size: int = same(
         ModelConfig, "hidden_size", 64, help="Units of the small networks.", panel=TASKS

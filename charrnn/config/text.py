@@ -130,6 +130,7 @@ class Reading(Options):
         _check_items,
         panel=TEXT,
         shown="none",
+        values=tuple(ITEM_ENDS),
         parse=unescape,
     )
     pairs: bool = switch(

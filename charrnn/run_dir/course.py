@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from charrnn.arrays import Floats64
-from charrnn.errors import InputError, ModelError, excerpt
+from charrnn.config.fields import check_choice
+from charrnn.errors import ModelError
 from charrnn.storage.files import load_json
 
 COLUMNS = (
@@ -23,6 +24,7 @@ COLUMNS = (
     "clipped",
     "chars_per_second",
 )
+AXES = ("step", "epoch", "characters", "minutes")  # what the x-axis of a chart can be
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,14 @@ class Course:
         return self.run_dir.resolve().name
 
     def axis(self, over: str) -> Floats64:
-        """Return the values (N,) of a chart's x-axis: step, epoch, characters or minutes.
+        """Return the values (N,) of a chart's x-axis, which is one of AXES.
 
         Raises:
             InputError: `over` is none of these.
         """
         if over == "minutes":
             return self.columns["seconds"] / 60
-        if over not in ("step", "epoch", "characters"):
-            raise InputError(
-                f"--over '{excerpt(over)}' is not known: use step, epoch, characters or minutes"
-            )
+        check_choice("--over", over, AXES)
         return self.columns[over]
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from charrnn.cli import completion
 from charrnn.cli.display.scores import score_fields
 from charrnn.cli.evaluation import Evaluator, check_text
 from charrnn.cli.options import Given, Only, configured
@@ -37,6 +38,7 @@ def evaluate(
         str | None,
         typer.Option(
             help="Without FILE: part of the model's own text: train, valid or test.",
+            autocompletion=completion.parts,
             show_default="valid",
         ),
     ] = None,

@@ -24,11 +24,15 @@ def plot(
         typer.Argument(
             help="Runs: their folders, or their names in ./runs.",
             show_default="the newest run in ./runs",
-            autocompletion=completion.models,
+            autocompletion=completion.runs,
         ),
     ] = None,
     over: Annotated[
-        str, typer.Option(help="X axis of the charts: step, epoch, characters or minutes.")
+        str,
+        typer.Option(
+            help="X axis of the charts: step, epoch, characters or minutes.",
+            autocompletion=completion.axes,
+        ),
     ] = "step",
     out: Annotated[
         Path | None,

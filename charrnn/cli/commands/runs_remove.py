@@ -20,7 +20,7 @@ def remove_runs(
         typer.Argument(
             help="Runs: their names in ./runs, or their folders.",
             metavar="NAME",
-            autocompletion=completion.models,
+            autocompletion=completion.runs,
         ),
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,

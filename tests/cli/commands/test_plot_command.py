@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from charrnn.errors import InputError, ModelError
+from charrnn.errors import ModelError, OptionError
 from charrnn.run_dir import COLUMNS, RunDir
 from cli.conftest import Cli, needs_terminal, on_terminal
 
@@ -51,7 +51,7 @@ def test_a_run_is_read_into_columns(tmp_path: Path) -> None:
     valid = course.columns["valid_nats"]
     assert [i + 1 for i in range(40) if valid[i] == valid[i]] == list(range(4, 41, 4))
     assert course.axis("minutes")[-1] == 2.0
-    with pytest.raises(InputError, match="use step, epoch, characters or minutes"):
+    with pytest.raises(OptionError, match="choose from step, epoch, characters, minutes"):
         course.axis("hours")
 
 
@@ -136,7 +136,7 @@ def test_wrong_runs_are_errors(cli: Cli) -> None:
     (cli.folder / "empty").mkdir()
     assert "empty is not a run" in cli("plot", "empty", code=2).sentence
     run = make_run(cli.folder / "run")
-    assert "use step, epoch" in cli("plot", run, "--over", "hours", code=2).sentence
+    assert "choose from step, epoch" in cli("plot", run, "--over", "hours", code=2).sentence
 
 
 def test_json_has_all_columns(cli: Cli) -> None:
