@@ -16,7 +16,7 @@ import typer
 import typer.core
 
 from charrnn import __version__
-from charrnn.cli.hints import plain_words, similar_options
+from charrnn.cli.hints import similar_options, too_many_words
 from charrnn.cli.values import read_values
 from charrnn.errors import EXCERPT, excerpt
 
@@ -57,7 +57,8 @@ def _explain(error: Any, command: Any, ctx: Any) -> None:
         advice = f"did you mean {similar}?" if similar else f"see {ctx.command_path} --help"
         error.message, error.possibilities = f"{error.message}: {advice}", None
     else:
-        error.message = plain_words(error.message)
+        takes_words = any(p.param_type_name == "argument" for p in command.params)
+        error.message = too_many_words(error.message, ctx.command_path, takes_words)
 
 
 class _Commands(typer.core.TyperGroup):

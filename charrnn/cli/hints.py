@@ -66,8 +66,17 @@ def similar_options(name: str, known: Collection[str]) -> list[str]:
     return list(dict.fromkeys(close + with_its_words))[:_AT_MOST]
 
 
-def plain_words(message: str) -> str:
-    """Return a message about a word too many in plain words, and any other as it is."""
-    if message.startswith("Got unexpected extra argument"):
-        return f"{message}: put words that belong together in quotes"
-    return message
+def too_many_words(message: str, command: str, takes_words: bool) -> str:
+    """Return a message about a word too many with what to do, and any other as it is.
+
+    Args:
+        message: of the error.
+        command: its name, such as ``charrnn sample``.
+        takes_words: whether it has arguments, not only options.
+    """
+    if not message.startswith("Got unexpected extra argument"):
+        return message
+    advice = "put words that belong together in quotes"
+    if not takes_words:
+        advice = f"this command takes options alone, see {command} --help"
+    return f"{message}: {advice}"

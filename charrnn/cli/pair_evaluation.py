@@ -41,6 +41,7 @@ class PairEvaluation:
         labels = self.found.labels and {
             "names": self.found.labels.names,
             "counts": self.found.labels.counts.tolist(),
+            "accuracy": self.found.labels.accuracy,
             "balanced_accuracy": self.found.labels.balanced_accuracy,
         }
         ways = {"greedy": described(self.found.greedy), "beam": described(self.found.beam)}
@@ -78,7 +79,8 @@ class PairEvaluation:
 
 def _label_lines(found: Confusion) -> Iterator[str]:
     """Yield a table: for each label its pairs, the share answered rightly, and what else was."""
-    yield f"\n{found.balanced_accuracy:.2%} balanced accuracy: the mean of the labels' shares"
+    yield f"\n{found.accuracy:.2%} accuracy: pairs that are answered with their own target"
+    yield f"{found.balanced_accuracy:.2%} balanced accuracy: the mean over the labels"
     width = max(map(len, found.names))
     for row, name in enumerate(found.names):
         total, right = int(found.counts[row].sum()), int(found.counts[row, row])

@@ -124,13 +124,14 @@ class PromptReader:
             )
         if self._reading.fill and not all(END in source for source in sources):
             raise PromptError(FILLS)
-        together = "".join(sources)  # asking once whether all characters are known is faster
-        if not (together.isprintable() and self.knows(together)):
-            sources = [self.readable(source, unknown) for source in sources]
-        read = [self._tokenizer.encode(source) for source in sources]
+        known, together = sources, "".join(sources)
+        if not (together.isprintable() and self.knows(together)):  # asking once is faster
+            known = [self.readable(source, unknown) for source in sources]
+        read = [self._tokenizer.encode(source) for source in known]
         for source, ids in zip(sources, read, strict=True):
             if not len(ids):
-                raise PromptError(f"the source '{excerpt(source)}' is empty: nothing can answer it")
+                what = "has no character that the model knows" if source else "is empty"
+                raise PromptError(f"the source '{excerpt(source)}' {what}: nothing can answer it")
         lengths = np.array([len(ids) for ids in read])
         starts = np.full(len(read), self._start_token)
         beside = padded(read, 0)

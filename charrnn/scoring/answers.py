@@ -4,8 +4,9 @@ nats                    mean of -ln p of a target's tokens and its end, per char
 right                   share of sources whose answer is one of their targets
 character error rate    edits (insert, delete, replace) that turn each answer into the nearest
                         target of its source, per character of that target
-balanced accuracy       for labels: the mean over all labels of the share of their pairs that
-                        are answered with them
+accuracy                for labels: the share of pairs that are answered with their target, of
+                        which a source may have several
+balanced accuracy       for labels: the mean over all labels of the accuracy on their pairs
 """
 
 from __future__ import annotations
@@ -96,8 +97,13 @@ class Confusion:
     counts: NDArray[np.int64]
 
     @property
+    def accuracy(self) -> float:
+        """The share of pairs that are answered with their target."""
+        return float(np.trace(self.counts) / self.counts.sum())
+
+    @property
     def balanced_accuracy(self) -> float:
-        """The mean share of right answers over the labels."""
+        """The mean accuracy over the labels."""
         rows = self.counts.sum(1)
         return float((np.diagonal(self.counts) / rows).mean())
 

@@ -150,8 +150,10 @@ def test_eval_counts_right_answers_and_labels(model: Model, cli: Cli) -> None:
     assert found["beam"]["right"] == right
     assert sorted(found["labels"]["names"]) == ["ab", "c"]
     assert sum(map(sum, found["labels"]["counts"])) == 6
+    assert found["labels"]["accuracy"] == pytest.approx(right / 6)
     out = cli("eval", "labels.tsv", "-m", "pairs.safetensors").out
     assert "6 pairs of 6 sources" in out
+    assert f"{right / 6:.2%} accuracy" in out
     assert "balanced accuracy" in out
     for option in ("--exact", "--dynamic"):
         given = ("eval", "labels.tsv", "-m", "pairs.safetensors", option)

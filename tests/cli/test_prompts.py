@@ -58,6 +58,8 @@ def test_a_script_on_standard_input_is_not_its_commands_prompt(tiny: Run, cli: C
 def test_words_without_quotes_are_explained(cli: Cli) -> None:
     done = cli("sample", "It", "was", code=2)
     assert "(was): put words that belong together" in done.err
+    done = cli("inspect", "next", "It was", code=2)
+    assert "(It was): this command takes options alone" in " ".join(done.err.split())
 
 
 def test_a_model_is_no_prompt(tiny: Run, cli: Cli) -> None:

@@ -106,6 +106,10 @@ def test_unknown_characters_of_a_source_are_replaced(make_pair_model: MakeModel)
     assert "'á' (U+00E1) -> 'a'" in notices[0]
     with pytest.raises(PromptError, match="never seen"):
         generator.read("", source="áb")
+    with pytest.raises(
+        PromptError, match="the source '日本' has no character that the model knows"
+    ):
+        list(generator.answers(["ab", "日本"], BeamConfig(length=8)))
 
 
 def test_a_source_goes_with_a_model_of_pairs_and_a_text_with_others(

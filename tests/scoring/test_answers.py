@@ -57,6 +57,7 @@ def test_labels_make_a_table() -> None:
     assert made is not None
     assert made.names == ("a", "b")
     assert made.counts.tolist() == [[3, 1, 0], [0, 1, 1]]
+    assert made.accuracy == pytest.approx(4 / 6)
     assert made.balanced_accuracy == pytest.approx((3 / 4 + 1 / 2) / 2)
 
 
