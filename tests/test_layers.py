@@ -81,7 +81,7 @@ ONLY = {
     "matplotlib": ("cli/display/",),
     "uniplot": ("cli/display/",),
     "lxml": ("text/extract.py", "text/markup.py"),
-    "striprtf": ("text/extract.py",),
+    "striprtf": ("text/rich_text.py",),
     "tensorboard": ("cli/run_options.py",),
 }
 # Where an `except` may catch everything, and why. Anything else would hide bugs.

@@ -1,4 +1,4 @@
-"""Profile pairs before anything is trained on them: lengths, frequent targets, several targets."""
+"""Profile pairs before anything is trained on them: issues, lengths, frequent targets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.text.corpus import Corpus
+from charrnn.text.oddities import Issue
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class PairStatistics:
         several: how many sources have more than one target.
         most: the source with most targets, and these.
         symbols: how often each character occurs, most frequent first.
+        signs: what suggests that the text is damaged.
     """
 
     pairs: int
@@ -55,6 +57,7 @@ class PairStatistics:
     several: int
     most: tuple[str, tuple[str, ...]]
     symbols: dict[str, int]
+    signs: list[Issue]
 
 
 def measure_pairs(text: Corpus) -> PairStatistics:
@@ -77,4 +80,5 @@ def measure_pairs(text: Corpus) -> PairStatistics:
         several=sum(len(each) > 1 for each in known.values()),
         most=(most, tuple(known[most])),
         symbols=dict(sorted(counts, key=lambda item: -item[1])),
+        signs=list(text.issues),
     )

@@ -23,7 +23,7 @@ from urllib.parse import unquote
 
 from charrnn.config import Reading
 from charrnn.errors import CorpusError, excerpt, missing_package
-from charrnn.text import markup
+from charrnn.text import markup, rich_text
 from charrnn.text.file_kinds import DAMAGED_ARCHIVE
 from charrnn.text.sources import CHUNK, Advance, Source, too_large, unpacked_limit
 
@@ -180,12 +180,9 @@ def _epub(archive: _Archive, source: Source) -> Iterator[str]:
 
 
 def _rtf(source: Source, reading: Reading) -> Iterator[str]:
-    from striprtf.striprtf import rtf_to_text
-
     # Almost all of it is ASCII; characters beyond are escapes in the encoding that it names.
     text = _whole(source, reading).decode("cp1252", "replace")
-    extracted: str = rtf_to_text(text, errors=reading.errors)  # type: ignore[no-untyped-call]
-    yield extracted.rstrip("\n") + "\n"
+    yield rich_text.plain(text, reading.errors).rstrip("\n") + "\n"
 
 
 def _ipynb(source: Source, reading: Reading) -> Iterator[str]:

@@ -227,6 +227,7 @@ class HtmlTarget(Target):
     def __init__(self) -> None:
         super().__init__()
         self._text: list[str] = []
+        self._any_word = False  # in this line
         self._preformatted = 0
 
     def _begin(self, name: str, attributes: Attributes) -> None:
@@ -234,7 +235,7 @@ class HtmlTarget(Target):
             self._end_line()
         elif name == "br":
             self._text.append("\n")
-        elif name in ("td", "th") and any(map(str.strip, self._text)):
+        elif name in ("td", "th") and self._any_word:
             self._text.append("\t")
         self._preformatted += name == "pre"
 
@@ -249,10 +250,12 @@ class HtmlTarget(Target):
 
     def _add(self, text: str) -> None:
         self._text.append(text if self._preformatted else _BLANKS.sub(" ", text))
+        self._any_word = self._any_word or bool(text.strip())
 
     def _end_line(self) -> None:
         text = "".join(self._text)
         self._text.clear()
+        self._any_word = False
         if not text.strip():
             return
         if self._preformatted:

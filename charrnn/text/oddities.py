@@ -51,6 +51,7 @@ def character_issues(
     *,
     line: int | None = None,
     strict: bool = True,
+    converted: bool = False,
 ) -> list[Issue]:
     """Return the issues that the counts of characters and lines show.
 
@@ -60,16 +61,19 @@ def character_issues(
         longest_line: characters of the longest line.
         line: the number of that line, if it is known.
         strict: U+FFFD does not stand for bytes that were replaced while the text was read.
+        converted: line ends were converted already; those left are escapes in pairs.
     """
     kinds: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for character, count in counts.items():
         kinds[_kind(character)][character] = count
     if not strict:
         kinds.pop("replacement", None)
+    if binary := _binary(counts):
+        kinds["control"].pop("\0")
     issues = [
-        _newlines(line_ends),
+        _newlines(line_ends, converted),
         _giant_line(longest_line, line),
-        _binary(counts),
+        binary,
         _one_character(counts),
         *(_listed(kind, kinds[kind]) for kind in _NOUNS),
     ]
@@ -105,7 +109,7 @@ def _kind(character: str) -> str:
     }
     if character in special:
         return special[character]
-    if character in CHARACTERS or character in "\0\t\u200c\u200d":  # scripts and emoji need joiners
+    if character in CHARACTERS or character in "\t\u200c\u200d":  # scripts and emoji need joiners
         return ""
     if "\u0300" <= character <= "\u036f":  # with most letters, Unicode has one character for both
         return "combining"
@@ -115,7 +119,7 @@ def _kind(character: str) -> str:
     )
 
 
-def _newlines(line_ends: Mapping[str, int]) -> Issue | None:
+def _newlines(line_ends: Mapping[str, int], converted: bool) -> Issue | None:
     """Return the issue of lines that end in different ways, or neither in LF nor in CR LF."""
     kinds = {kind: count for kind, count in line_ends.items() if count}
     odd = sum(kinds.values()) - max(kinds.values(), default=0)
@@ -128,7 +132,8 @@ def _newlines(line_ends: Mapping[str, int]) -> Issue | None:
         sentence = f"{counted(odd, 'line')} {verb} in {NAMES[kind]}"
     else:
         return None
-    return Issue("newlines", odd, f"{sentence} (--newline lf turns all line ends into LF)")
+    advice = "" if converted else " (--newline lf turns all line ends into LF)"
+    return Issue("newlines", odd, sentence + advice)
 
 
 def _giant_line(length: int, number: int | None) -> Issue | None:

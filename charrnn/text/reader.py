@@ -94,8 +94,8 @@ class Reader:
         """
         by_lf = not any(ends[kind] for kind in ends.keys() - {"lf", "crlf"})
         longest = self._lines.longest if by_lf else 0
-        strict = self.reading.errors == "strict"
-        found = character_issues(counts, ends, longest, strict=strict)
+        strict, converted = self.reading.errors == "strict", self.reading.newline == "lf"
+        found = character_issues(counts, ends, longest, strict=strict, converted=converted)
         return [*markup_issues(self._markup), *found]
 
     def __iter__(self) -> Iterator[Piece]:

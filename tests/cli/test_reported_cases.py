@@ -139,6 +139,29 @@ def test_train_says_what_stats_says(text: str, words: str, cli: Cli) -> None:
     assert words in said
 
 
+# The same of pairs: both sides count, as what they say.
+@pytest.mark.parametrize(
+    ("name", "line", "words"),
+    [
+        ("a.tsv", "house{}\tHA\0US\n", "% of it is NUL: this is not text"),
+        ("a.tsv", "caf\u00c3\u00a9{}\tcoffee\n", "200 places look like UTF-8 read as another"),
+        ("a.tsv", "so\u00adme{}\tsome\x1b\n", "200 control characters: 200 U+001B ESCAPE"),
+        (
+            "a.jsonl",
+            '{{"source": "a{}", "target": "b\\u0085"}}\n',
+            "200 lines end in NEL (U+0085)\n",
+        ),
+    ],
+)
+def test_train_says_of_pairs_what_stats_says(name: str, line: str, words: str, cli: Cli) -> None:
+    (cli.folder / name).write_text("".join(map(line.format, range(200))), "utf-8", newline="")
+    described = cli("corpora", "stats", name, "--pairs").out
+    assert words in described.partition("suspicious\n")[2].partition("\n\n")[0] + "\n"
+    assert words in cli("train", name, "--pairs", "--dry-run", *QUICK).err
+    signs = cli("corpora", "stats", name, "--pairs", "--json").json["signs"]
+    assert any(words.strip() in sign["text"] for sign in signs)
+
+
 # A text that changed since the run was trained.
 @pytest.mark.parametrize("change", ["shorter", "other", "longer"])
 def test_a_changed_text_is_trained_on_from_the_old_weights(

@@ -31,6 +31,8 @@ def test_plain_text_is_not_odd(tmp_path: Path) -> None:
         ("a\u200bb\n", "invisible", 1),
         ("cafe\u0301\n", "combining", 1),
         ("lost \ufffd\n", "replacement", 1),
+        ("word " * 300 + "\0\n", "control", 1),
+        ("word\0" * 300, "binary", 300),
         ("CafÃ© Ã\u00a0 la carte\n" * 3, "misread", 6),
         ("x " * (GIANT_LINE // 2), "giant line", GIANT_LINE),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from charrnn.cli.display.text_statistics import sign_lines
 from charrnn.errors import counted, excerpt
 from charrnn.terminal import one_line
 
@@ -23,6 +24,7 @@ def pair_lines(name: str, found: PairStatistics, max_targets: int) -> Iterator[s
     if found.repeated:
         yield f"  {found.repeated:,} of the pairs repeat an earlier one"
     yield f"  {counted(len(found.symbols), 'different character')}"
+    yield from sign_lines(found.signs)
     yield "\nlengths in characters"
     yield f"  sources: {_lengths(found.source_lengths)}"
     yield f"  targets: {_lengths(found.target_lengths)}"

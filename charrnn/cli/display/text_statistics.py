@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from charrnn.config import TrainOptions
@@ -11,7 +11,7 @@ from charrnn.errors import counted
 from charrnn.terminal import one_line
 
 if TYPE_CHECKING:
-    from charrnn.inspection.profile import Counting, Repetition, Statistics
+    from charrnn.inspection.profile import Counting, Issue, Repetition, Statistics
     from charrnn.training.plan import Plan
 
 FEW = 10  # a network learns little about a character that occurs less often
@@ -35,13 +35,18 @@ def statistics_lines(name: str, found: Statistics, max_symbols: int) -> Iterator
         yield f"  {row['count']:>12,} {share:7.2%}  {row['code_point']:<8} {shown:<2} {row['name']}"
     if len(found.symbols) > max_symbols > 0:
         yield f"  and {len(found.symbols) - max_symbols:,} more"
-    yield "\nsuspicious"
-    for sign in found.signs:
-        yield f"  {sign.text}"
-    if not found.signs:
-        yield "  nothing"
+    yield from sign_lines(found.signs)
     yield from _repetition_lines(found.repetition)
     yield from _counting_lines(found.counting)
+
+
+def sign_lines(signs: Sequence[Issue]) -> Iterator[str]:
+    """Yield what suggests that a text is damaged."""
+    yield "\nsuspicious"
+    for sign in signs:
+        yield f"  {sign.text}"
+    if not signs:
+        yield "  nothing"
 
 
 def _repetition_lines(found: Repetition) -> Iterator[str]:
