@@ -53,6 +53,10 @@ def evaluate(
     --dynamic the text is one stream, and the model learns from what it has scored: it trains on
     each 32 tokens (dynamic evaluation), and counts what follows what; the result cannot be compared
     with the others, and the model file stays as it is.
+
+    For a model of pairs FILE has pairs: their sources are answered, greedily and by beam search,
+    and the answers compared with the targets; of a few different targets (labels), a table shows
+    which are confused.
     """
     from charrnn.run_dir import find_model, read_model
 

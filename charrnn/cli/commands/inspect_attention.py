@@ -15,6 +15,8 @@ from charrnn.cli.shared import CellOption, ModelOption, guarded, load_model, pri
 from charrnn.errors import OptionError
 from charrnn.terminal import visible
 
+SOURCE = Only("source", helps={"source": "The source to answer, or a text with a gap."})
+
 
 @guarded
 @configured
@@ -22,7 +24,7 @@ def inspect_attention(
     *,
     model: ModelOption = None,
     cell: CellOption = None,
-    start: Annotated[PromptOptions, Only("source")],
+    start: Annotated[PromptOptions, SOURCE],
     target: Annotated[
         str | None,
         typer.Option(
