@@ -34,6 +34,7 @@ class Row:
         share_of_limit: our speed as a share of a limit measured in the same run: operations of
             matrix products, or bytes of weights read, per second.
         limit: which of the two.
+        parts: of a training step, the share of each in its time; None if they were not asked for.
     """
 
     what: str
@@ -51,6 +52,7 @@ class Row:
     ratio: float
     share_of_limit: float
     limit: str
+    parts: dict[str, float] | None = None
 
 
 def layers_of(cell: str, given: int | None) -> int:

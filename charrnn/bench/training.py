@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from charrnn.bench import breakdown
 from charrnn.bench.measuring import ROUNDS, VOCAB_SIZE, Row, Timed, in_turns, layers_of, peak
 from charrnn.cells import CELLS, Layer, find
 from charrnn.config import ModelConfig, TrainConfig, TrainingBench, TrainOptions, cell_name
@@ -23,8 +26,10 @@ from charrnn.text import streams
 from charrnn.text.notices import Notify
 from charrnn.text.pairs import PairPart
 from charrnn.text.tokenizer import CharTokenizer
+from charrnn.training import measured_plan, plan, timing
 from charrnn.training import optimizer as optimizers
 from charrnn.training.batches import Batches
+from charrnn.training.budget import Pauses
 from charrnn.training.pair_batches import PairBatches
 from charrnn.training.stream_batches import StreamBatches
 from charrnn.training.training_step import Updater
@@ -34,7 +39,8 @@ from charrnn.training.training_step import Updater
 class Case:
     """One measurement: a network of L layers of H units, and a step's streams and window.
 
-    With `pairs`, half of a window is the source of a pair and half is its target.
+    With `pairs`, half of a window is the source of a pair and half is its target. Dropout is
+    locked, as it is planned, and only ours has it: the baseline has none.
     """
 
     cell: str
@@ -45,9 +51,12 @@ class Case:
     precision: str = "auto"
     backend: str = "auto"
     pairs: bool = False
+    skip_connections: bool = False
+    dropout: float = 0.0
 
 
-# The published table: the lectures' cells in one shape, the LSTM in three, and pairs.
+# The published table: the lectures' cells in one shape, the LSTM in three, and pairs; then what is
+# planned for PLANNED minutes.
 CASES = (
     Case("lstm", 3, 512),
     Case("lstm", 2, 256),
@@ -56,6 +65,8 @@ CASES = (
     Case("jordan", 1, 256),
     Case("lstm-coupled", 2, 256, pairs=True),
 )
+PLANNED = (1.0, 3.0, 10.0)
+PLANNED_CHARACTERS = 1_000_000  # of the text that is planned for
 
 
 def measure_training(options: TrainingBench, kernel: TrainOptions, notify: Notify) -> Iterator[Row]:
@@ -66,15 +77,61 @@ def measure_training(options: TrainingBench, kernel: TrainOptions, notify: Notif
         for name in options.cell
     ]
     published = [case for case in CASES if case.pairs or not options.pairs]
-    cases = [
-        replace(case, precision=kernel.precision, backend=kernel.backend)
-        for case in cells or published
-    ]
-    return train(cases, options.rounds, machine.usable_threads(kernel.threads, notify))
+    asked = cells or published
+    threads = machine.usable_threads(kernel.threads, notify)
+    cases: Iterable[Case] = (
+        replace(case, precision=kernel.precision, backend=kernel.backend) for case in asked
+    )
+    if not options.cell and not options.pairs:
+        cases = chain(cases, planned(kernel))
+    yield from train(cases, options.rounds, threads, parts=options.parts)
+
+
+def planned(kernel: TrainOptions, minutes: Sequence[float] = PLANNED) -> Iterator[Case]:
+    """Yield what `charrnn train` plans for a text of a million characters, on this machine.
+
+    Args:
+        kernel: has the precision and the backend.
+        minutes: one case for each of these budgets.
+    """
+    for budget in minutes:
+        options = replace(kernel, minutes=budget)
+        made = measured_plan.measured(
+            partial(plan.make, options, PLANNED_CHARACTERS, VOCAB_SIZE),
+            partial(_timer, options),
+            measured_plan.FIRST_SIZE,
+            Pauses(),
+        )
+        model, config = made.model, made.train
+        yield Case(
+            cell_name(model.cell),
+            model.num_layers,
+            model.hidden_size,
+            config.batch_size,
+            config.seq_len,
+            kernel.precision,
+            kernel.backend,
+            skip_connections=model.skip_connections,
+            dropout=config.dropout or 0.0,
+        )
+
+
+def _timer(options: TrainOptions, model: ModelConfig, config: TrainConfig) -> Callable[[], float]:
+    """Return what measures the seconds per character for a moment, as for a plan."""
+    kernel = sequence.select(
+        parameters.layer_of(model), torch.device("cpu"), options.precision, options.backend
+    )
+    run = text_step(model, config, kernel)
+    run()
+    return lambda: timing.sample(run) / (config.batch_size * config.seq_len)
 
 
 def train(
-    cases: Sequence[Case] = CASES, rounds: int = ROUNDS, threads: int | None = None
+    cases: Iterable[Case],
+    rounds: int = ROUNDS,
+    threads: int | None = None,
+    *,
+    parts: bool = False,
 ) -> Iterator[Row]:
     """Measure training steps, case by case.
 
@@ -82,25 +139,28 @@ def train(
         cases: what to measure.
         rounds: medians are over this many.
         threads: those of both sides; None: as many as torch chooses.
+        parts: break our steps down into parts.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
-        yield from _measured(cases, rounds)
+        yield from _measured(cases, rounds, parts)
     finally:
         torch.set_num_threads(before)
 
 
-def _measured(cases: Sequence[Case], rounds: int) -> Iterator[Row]:
+def _measured(cases: Iterable[Case], rounds: int, parts: bool) -> Iterator[Row]:
     limits: dict[str, float] = {}
     for case in cases:
         layer = Layer(find(case.cell))
         kernel = sequence.select(layer, torch.device("cpu"), case.precision, case.backend)
         if kernel.precision not in limits:
             limits[kernel.precision] = peak(getattr(torch, kernel.precision))
-        baseline, other = text_step(case, kernel) if case.pairs else plain_step(case)
+        run = step(case, kernel)
+        baseline, other = same_text(case, kernel) if case.pairs else plain_step(case)
         with machine.freed_memory_kept():  # for both, as training does
-            ours, theirs = in_turns([step(case, kernel), other], rounds)
+            ours, theirs = in_turns([run, other], rounds)
+            shares = breakdown.shares(run) if parts else None
         characters = case.batch_size * case.seq_len
         speed = characters / ours
         yield Row(
@@ -119,12 +179,19 @@ def _measured(cases: Sequence[Case], rounds: int) -> Iterator[Row]:
             ratio=theirs / ours,
             share_of_limit=speed * operations(model_of(case)) / limits[kernel.precision],
             limit="matrix product",
+            parts=shares,
         )
 
 
 def model_of(case: Case) -> ModelConfig:
     """Return the architecture of a case."""
-    model = ModelConfig(VOCAB_SIZE, case.cell, case.num_layers, case.hidden_size)
+    model = ModelConfig(
+        VOCAB_SIZE,
+        case.cell,
+        case.num_layers,
+        case.hidden_size,
+        skip_connections=case.skip_connections,
+    )
     return replace(model, encoder="bidirectional", context="attention") if case.pairs else model
 
 
@@ -144,15 +211,15 @@ def operations(model: ModelConfig) -> float:
     return 6.0 * passed * sum(rows * columns for rows, columns in matrices)
 
 
-def text(case: Case) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def text(batch_size: int, seq_len: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Return random token ids for a few windows."""
-    length = case.batch_size * case.seq_len * 4
+    length = batch_size * seq_len * 4
     return np.random.default_rng(0).integers(0, VOCAB_SIZE, length).astype(np.uint8)
 
 
 def pairs(case: Case) -> PairPart:
     """Return random pairs for a few batches, whose sources and targets are half a window long."""
-    ids = text(case) % (VOCAB_SIZE - 1)
+    ids = text(case.batch_size, case.seq_len) % (VOCAB_SIZE - 1)
     source = max(1, case.seq_len // 2)
     starts = np.arange(0, len(ids), case.seq_len)
     return PairPart(ids, np.stack([starts, starts + source], 1).ravel())
@@ -162,24 +229,46 @@ def step(case: Case, kernel: sequence.Kernel) -> Timed:
     """Return a function that runs one training step; see `charrnn.training.training_step`."""
     model = model_of(case)
     config = TrainConfig(
-        seq_len=case.seq_len, update_every=case.seq_len, batch_size=case.batch_size, steps=1
+        seq_len=case.seq_len,
+        update_every=case.seq_len,
+        batch_size=case.batch_size,
+        dropout=case.dropout,
+        locked_dropout=case.dropout > 0,
+        steps=1,
     )
+    return pair_step(case, config, kernel) if case.pairs else text_step(model, config, kernel)
+
+
+def text_step(model: ModelConfig, config: TrainConfig, kernel: sequence.Kernel) -> Timed:
+    """Return one step of training on a text."""
+    network = CharRNN(
+        model,
+        parameters.initial(model, 1),
+        regularizers=config,
+        sequence=kernel.run,
+        bf16=kernel.bf16,
+    )
+    ids = text(config.batch_size, config.seq_len)
+    made = streams.make(ids, config.batch_size, config.seq_len, model.start_token, None)
+    return _update(StreamBatches(network, made, config))
+
+
+def pair_step(case: Case, config: TrainConfig, kernel: sequence.Kernel) -> Timed:
+    """Return one step of training on pairs."""
+    model = model_of(case)
     values = parameters.initial(model, 1)
-    batches: Batches
-    if case.pairs:
-        reader = PairRNN(model, values, sequence=kernel.run, bf16=kernel.bf16)
-        letters = CharTokenizer("".join(map(chr, range(VOCAB_SIZE - 1))))
-        batches = PairBatches(reader, pairs(case), letters, config)
-    else:
-        network = CharRNN(model, values, sequence=kernel.run, bf16=kernel.bf16)
-        made = streams.make(text(case), case.batch_size, case.seq_len, model.start_token, None)
-        batches = StreamBatches(network, made, config)
+    reader = PairRNN(model, values, sequence=kernel.run, bf16=kernel.bf16)
+    letters = CharTokenizer("".join(map(chr, range(VOCAB_SIZE - 1))))
+    return _update(PairBatches(reader, pairs(case), letters, config))
+
+
+def _update(batches: Batches) -> Timed:
     batches.network.train()
     updater = Updater(batches)
     return lambda: updater.update(1e-3)
 
 
-def text_step(case: Case, kernel: sequence.Kernel) -> tuple[str, Timed]:
+def same_text(case: Case, kernel: sequence.Kernel) -> tuple[str, Timed]:
     """Return the baseline of pairs: as many characters of a text, and a network of its sizes."""
     return f"a text, {kernel.precision}", step(replace(case, pairs=False), kernel)
 
@@ -222,7 +311,8 @@ def plain_step(case: Case) -> tuple[str, Timed]:
         state = network.start_state(case.batch_size)
     config = TrainConfig()
     optimizer = optimizers.make(network, config)
-    ids = torch.from_numpy(text(case).astype(np.int64)).view(-1, case.batch_size)
+    ids = torch.from_numpy(text(case.batch_size, case.seq_len).astype(np.int64))
+    ids = ids.view(-1, case.batch_size)
     inputs, targets = ids[: case.seq_len], ids[1 : case.seq_len + 1].flatten()
 
     def run() -> None:

@@ -37,6 +37,7 @@ class TrainingBench(BenchOptions):
     batch_size: int = integer(1, 2**20, 64, "B, number of streams.")
     seq_len: int = integer(1, MAX_WINDOW, 64, "T, the BPTT window.")
     pairs: bool = switch("Train on pairs of T/2 characters each, and compare with a text.")
+    parts: bool = switch("Also say what part of a step its pieces take.")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from charrnn.bench.training import Case
 from charrnn.config import ModelConfig, TrainingBench, TrainOptions
 from charrnn.model import parameters
 from charrnn.storage import machine
+from charrnn.training import plan
 
 
 def test_operations_are_counted_by_hand() -> None:
@@ -53,6 +54,36 @@ def test_a_measurement_gives_the_threads_of_torch_back() -> None:
     assert (row.backend, row.num_layers, row.hidden_size, row.seq_len) == ("reference", 2, 4, 3)
     assert row.threads == min(before + 1, machine.cores())
     assert torch.get_num_threads() == before
+
+
+def test_the_parts_of_a_step_make_up_its_time() -> None:
+    case = Case("lstm", 1, 4, 2, 3, precision="float32", backend="fused", dropout=0.5)
+    (row,) = training.train([case], rounds=1, parts=True)
+    assert row.parts
+    assert sum(row.parts.values()) == pytest.approx(1)
+    assert min(row.parts.values()) >= 0
+    assert [*row.parts.values()] == sorted(row.parts.values(), reverse=True)
+    layers = {"layers, forward", "layers, backward", "gradients' products"}
+    assert layers | {"embedding", "output and loss", "clipping", "update"} <= row.parts.keys()
+
+
+def test_what_would_be_planned_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "_timer", lambda *_: lambda: 1e-5)  # 100,000 characters a second
+    options = TrainOptions(minutes=1.0, precision="float32", backend="fused")
+    (case,) = training.planned(options, [1.0])
+    made = plan.make(options, training.PLANNED_CHARACTERS, 65, lambda model, train: 1e5)
+    assert case == Case(
+        "lstm-coupled",
+        2,
+        made.model.hidden_size,
+        made.train.batch_size,
+        made.train.seq_len,
+        "float32",
+        "fused",
+        skip_connections=True,
+        dropout=made.train.dropout or 0.0,
+    )
+    assert training.model_of(case) == made.model
 
 
 @pytest.mark.parametrize("cell", training.MODULES)

@@ -46,12 +46,15 @@ def print_rows(
 
 
 def training_line(row: Row) -> str:
-    """Return a row of `bench train` as aligned text."""
+    """Return a row of `bench train` as aligned text, and the parts of a step below it."""
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in (row.parts or {}).items())
+    parts = f"\n  {shares}" if shares else ""
     return (
         f"{row.cell:<18} {row.num_layers:>3}x{row.hidden_size:<4}"
         f"{row.batch_size:>3} {row.seq_len:>3} {row.dtype:<9} {row.backend:<9} "
         f"{row.chars_per_second:>9,.0f}  {row.baseline:<22} "
         f"{row.baseline_chars_per_second:>9,.0f} {row.ratio:>6.2f} {row.share_of_limit:>7.2f}"
+        f"{parts}"
     )
 
 

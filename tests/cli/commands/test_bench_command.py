@@ -22,11 +22,12 @@ def test_training_is_compared_with_the_baseline(cli: Cli) -> None:
 
 
 def test_the_table_has_a_line_per_cell_with_its_backend(cli: Cli) -> None:
-    wish = ("--precision", "float32", "--backend", "reference")
-    head, line = cli("bench", "train", "--cell", "elman", *SMALL, *wish).out.splitlines()
+    wish = ("--precision", "float32", "--backend", "reference", "--parts")
+    head, line, parts = cli("bench", "train", "--cell", "elman", *SMALL, *wish).out.splitlines()
     assert head.split()[:2] == ["cell", "size"]
     assert line.split()[:6] == ["elman", "2x8", "2", "4", "float32", "reference"]
     assert "torch.nn.RNN" in line
+    assert "output and loss" in parts
 
 
 def test_pairs_are_compared_with_a_text(cli: Cli) -> None:
