@@ -139,9 +139,9 @@ class Generator:
         """Return whether every character of a text is in the vocabulary."""
         return self._reader.knows(text)
 
-    def readable(self, text: str, unknown: str) -> str:
-        """Return a prompt in the line ends and characters that the model knows; see `unknown`."""
-        return self._reader.readable(text, unknown)
+    def readable(self, text: str, unknown: str, *, of_source: bool = False) -> str:
+        """Return a prompt or a source in the line ends and characters that the model knows."""
+        return self._reader.readable(text, unknown, of_source=of_source)
 
     def read(
         self,

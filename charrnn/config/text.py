@@ -196,6 +196,9 @@ class ModelReading(Options):
         panel=TEXT,
         omit=True,
     )
+    target_only: str = string(
+        "", "The characters that targets of the pairs had, and no source.", omit=True
+    )
 
     @property
     def separator(self) -> str:

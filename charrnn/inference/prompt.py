@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from charrnn.text import line_ends, unknown_symbols
 from charrnn.text.notices import Notify
 from charrnn.text.pair_order import padded
 from charrnn.text.tokenizer import Tokenizer
+from charrnn.text.unknown_symbols import Replaced
 
 FILLS = "this model fills gaps in texts: use 'charrnn fill TEXT'"
 _WINDOW = 256  # tokens read at a time
@@ -58,16 +61,22 @@ class PromptReader:
             return False
         return True
 
-    def readable(self, text: str, unknown: str) -> str:
+    def readable(self, text: str, unknown: str, *, of_source: bool = False) -> str:
         """Return a text in characters and with line ends that the model knows.
 
         Args:
-            text: a prompt.
+            text: a prompt, or a source.
             unknown: what happens to other characters: nearest, skip or error.
+            of_source: with nearest, characters that only targets of the training had change, too.
 
         Raises:
             PromptError: there are some, and `unknown` is error.
         """
+        replaced = self._replaced(text, unknown, of_source)
+        self._tell(replaced)
+        return replaced.text
+
+    def _replaced(self, text: str, unknown: str, of_source: bool) -> Replaced:
         if self._reading.newline == "lf":
             data = text.encode(errors="surrogatepass")
             text = line_ends.to_lf(data, line_ends.KINDS).decode(errors="surrogatepass")
@@ -76,11 +85,29 @@ class PromptReader:
                 self._tokenizer.encode(text)
             except PromptError as error:
                 raise PromptError(f"{error.message}, or use --unknown nearest or skip") from None
-            return text
-        replaced = unknown_symbols.replace(text, self.knows, nearest=unknown == "nearest")
+            return Replaced(text)
+        found = unknown_symbols.replace(text, self.knows, nearest=unknown == "nearest")
+        forms = self._source_forms if of_source and unknown == "nearest" else {}
+        found.changes.update((each, forms[each]) for each in found.text if each in forms)
+        return replace(found, text="".join(forms.get(each, each) for each in found.text))
+
+    def _tell(self, replaced: Replaced) -> None:
         if replaced.changes:
             self._notify(f"unknown characters: {replaced}")
-        return replaced.text
+
+    @cached_property
+    def _source_forms(self) -> dict[str, str]:
+        """The characters that targets had and no source, each with the nearest that sources had.
+
+        Those without one are left as they are.
+        """
+        only = set(self._reading.target_only)
+
+        def knows(form: str) -> bool:
+            return only.isdisjoint(form) and self.knows(form)
+
+        forms = {each: unknown_symbols.nearest_form(each, knows) for each in only}
+        return {each: form for each, form in forms.items() if form}
 
     @property
     def known_separator(self) -> str:
@@ -124,9 +151,12 @@ class PromptReader:
             )
         if self._reading.fill and not all(END in source for source in sources):
             raise PromptError(FILLS)
-        known, together = sources, "".join(sources)
-        if not (together.isprintable() and self.knows(together)):  # asking once is faster
-            known = [self.readable(source, unknown) for source in sources]
+        known, together = list(sources), "".join(sources)
+        plain = together.isprintable() and self._source_forms.keys().isdisjoint(together)
+        if not (plain and self.knows(together)):  # asking once is faster
+            replaced = [self._replaced(source, unknown, True) for source in sources]
+            known = [each.text for each in replaced]
+            self._tell(Replaced("", sum((each.changes for each in replaced), Counter())))
         read = [self._tokenizer.encode(source) for source in known]
         for source, ids in zip(sources, read, strict=True):
             if not len(ids):

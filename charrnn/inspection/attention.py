@@ -58,7 +58,7 @@ def alignment(generator: Generator, source: str, target: str | None = None) -> A
     if generator.reading.fill:
         source, filling = _gap(generator, source)
         target = filling if target is None else target
-    source = generator.readable(source, "nearest")
+    source = generator.readable(source, "nearest", of_source=True)
     if target is None:
         target = generator.answer(source).text
     generator.read(target, source=source)  # refuses what cannot be read

@@ -15,6 +15,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,17 @@ class Dataset:
     def pairs(self, part: str) -> PairPart:
         """Return the pairs of a part, if the text was read as pairs."""
         return PairPart(getattr(self, part), self.documents[part])
+
+    @cached_property
+    def target_only(self) -> str:
+        """The characters that targets of the pairs have, and no source; no bytes of rare ones."""
+        if not self.reading.pairs or not isinstance(self.tokenizer, CharTokenizer):
+            return ""
+        parts = [self.pairs(part) for part in PARTS]
+        texts = [part.ids for part in parts], [part.targets for part in parts]
+        every, written = (np.bincount(np.concatenate(ids)) for ids in texts)
+        only = [int(each) for each in np.flatnonzero(written) if written[each] == every[each]]
+        return b"".join(self.tokenizer.token_bytes[each] for each in only).decode(errors="ignore")
 
     @property
     def characters_per_token(self) -> float:

@@ -93,7 +93,7 @@ def replace(text: str, knows: Callable[[str], bool], *, nearest: bool) -> Replac
     unknown = {character for character in set(text) if not knows(character)}
     if not unknown:
         return Replaced(text)
-    known_form = {character: _nearest(character, knows) if nearest else "" for character in unknown}
+    known_form = {each: nearest_form(each, knows) if nearest else "" for each in unknown}
     pieces: list[str] = []
     changes: Counter[tuple[str, str]] = Counter()
     index = 0
@@ -143,7 +143,8 @@ def _composed(
     return None
 
 
-def _nearest(character: str, knows: Callable[[str], bool]) -> str:
+def nearest_form(character: str, knows: Callable[[str], bool]) -> str:
+    """Return the known form of a character that is nearest to it; "" if there is none."""
     return next((form for form in _forms(character) if form and knows(form)), "")
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from charrnn.config import (
     ModelConfig,
+    ModelReading,
     TrainConfig,
     TrainOptions,
     cell_name,
@@ -38,7 +39,7 @@ def description(setup: Setup) -> dict[str, Any]:
             "split": data.split,
             "tokenizer": data.tokenizer.kind,
         },
-        "reading": to_json(plan.reading(data.reading)),
+        "reading": to_json(_reading(setup)),
         "model": to_json(plan.model),
         "train": to_json(plan.train),
         "kernel": {
@@ -49,6 +50,12 @@ def description(setup: Setup) -> dict[str, Any]:
         "versions": dict(installed.versions()),
         **({"init_from": dict(setup.origin)} if setup.origin else {}),
     }
+
+
+def _reading(setup: Setup) -> ModelReading:
+    """Return how the text was read; of what other sources a first model had, nothing is known."""
+    only = "" if setup.origin else setup.data.target_only
+    return replace(setup.plan.reading(setup.data.reading), target_only=only)
 
 
 def in_words(setup: Setup) -> str:

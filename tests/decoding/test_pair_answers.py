@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -168,3 +169,21 @@ def test_a_source_must_fit_into_memory_and_be_a_text(
     assert generator.answer("ab" * 500, length=1)
     with pytest.raises(PromptError, match="a source of 10,000 tokens would take about 0 GB"):
         generator.answer("ab" * 5000, length=1)
+
+
+def test_characters_that_only_targets_had_become_those_of_sources(
+    make_pair_model: MakeModel,
+) -> None:
+    made = make_pair_model("abAX")
+    reading = {"pairs": True, "target_only": "AX"}
+    model = replace(made, training={"reading": reading})
+    notices: list[str] = []
+    generator = Generator(model, notify=notices.append)
+    sources, config = ["Ab", "AA", "bX"], BeamConfig(length=8)
+    found = [answer.text for (answer,) in generator.answers(sources, config)]
+    plain = Generator(made)
+    assert found == [plain.answer(source, length=8).text for source in ("ab", "aa", "bX")]
+    assert notices == ["unknown characters: 'A' (U+0041) -> 'a' (U+0061) (3 times)"]
+    kept = generator.answer("Ab", length=8, unknown="skip")
+    assert kept.text == plain.answer("Ab", length=8).text
+    assert generator.read("A", source="b").ids.tolist() == made.tokenizer.encode("A").tolist()

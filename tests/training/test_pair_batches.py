@@ -159,6 +159,21 @@ def test_the_files_say_what_was_trained(whole: Path) -> None:
     assert summary["valid_characters"] == len(training.pairs("valid").targets)
 
 
+def test_the_model_knows_which_characters_no_source_had(tmp_path: Path) -> None:
+    pairs = [(source, target.upper()) for source, target in REVERSED]
+    _train(tmp_path / "rare", [*pairs, ("a", "aé")], steps=1, min_count=2)  # é is two bytes
+    assert charrnn.load(tmp_path / "rare").reading.target_only == "ABC"
+    _train(tmp_path / "run", pairs, steps=1)
+    model = charrnn.load(tmp_path / "run")
+    assert model.reading.target_only == "ABC"
+    with pytest.warns(UserWarning, match="'B'.* -> 'b'"):
+        assert model.answer("aB").text == model.answer("ab").text
+    options = {"pairs": True, "init_from": str(tmp_path / "run"), "steps": 1, "dropout": 0.0}
+    (tmp_path / "more.tsv").write_text("a\tB\nb\tB\nc\tC\n" * 9)
+    charrnn.train(tmp_path / "more.tsv", out=tmp_path / "tuned", **options)
+    assert charrnn.load(tmp_path / "tuned").reading.target_only == ""  # others were not asked
+
+
 def _network(model: Model, dtype: Any = np.float64) -> PairRNN:
     values = {name: value.astype(dtype) for name, value in model.values.items()}
     return PairRNN(model.config, values).eval()
