@@ -405,7 +405,7 @@ def test_optimizer_names_are_those_of_torch() -> None:
         asked = TrainOptions(optimizer=name, steps=1, hidden_size=4)
         made = plan.make(asked, 1000, 4, lambda model, train: 1.0)
         network = CharRNN(made.model, parameters.initial(made.model, 1))
-        assert type(optimizer.make(network, made.train)).__name__.lower() == name
+        assert type(optimizer.make(network.weights(), made.train)).__name__.lower() == name
     assert TrainOptions.optimizer in get_args(config.OptimizerName)
 
 

@@ -17,7 +17,8 @@ from charrnn.bench.measuring import Timed
 STEPS = 20
 # Where an event belongs whose name begins so; the first one that fits counts.
 OPERATIONS = {
-    "Optimizer.": "update",
+    "aten::_fused_adamw_": "update",
+    "aten::_foreach_add_": "update",
     "aten::_foreach_norm": "clipping",
     "aten::linalg_vector_norm": "clipping",
     "aten::_foreach_mul_": "clipping",

@@ -310,14 +310,14 @@ def plain_step(case: Case) -> tuple[str, Timed]:
         name = "plain loop"
         state = network.start_state(case.batch_size)
     config = TrainConfig()
-    optimizer = optimizers.make(network, config)
+    optimizer = optimizers.make(dict(network.named_parameters()), config)
     ids = torch.from_numpy(text(case.batch_size, case.seq_len).astype(np.int64))
     ids = ids.view(-1, case.batch_size)
     inputs, targets = ids[: case.seq_len], ids[1 : case.seq_len + 1].flatten()
 
     def run() -> None:
         nonlocal state
-        optimizer.zero_grad()
+        optimizer.clear()
         logits, state = network(inputs, state)
         F.cross_entropy(logits.flatten(0, 1), targets).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)

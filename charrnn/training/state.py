@@ -16,7 +16,6 @@ import torch
 
 from charrnn.errors import ModelError
 from charrnn.storage.tensors import Arrays
-from charrnn.training import optimizer
 from charrnn.training.batches import Position
 from charrnn.training.events import Metrics
 from charrnn.training.trainer import Trainer
@@ -143,12 +142,12 @@ def capture(trainer: Trainer) -> TrainingState:
         reported=trainer.reported,
         validated=trainer.validated,
         rollbacks=trainer.rollbacks,
-        learning_rate=updater.optimizer.param_groups[0]["lr"],
+        learning_rate=updater.optimizer.rate,
         best=trainer.best.metrics,
         first_nats=trainer.divergence.first_nats,
         weights=network.values(),
         best_weights=dict(trainer.best.values),
-        optimizer=optimizer.state(updater.optimizer, network),
+        optimizer=updater.optimizer.state(),
         carried=position.carried,
         generators=generators,
         losses=_array(torch.stack(updater.losses) if updater.losses else torch.zeros(0)),
@@ -165,8 +164,8 @@ def restore(trainer: Trainer, state: TrainingState) -> None:
     """
     updater, network = trainer.updater, trainer.updater.network
     updater.batches.restore(Position(state.epoch, state.window, state.carried))
-    optimizer.restore(updater.optimizer, network, state.optimizer)
-    optimizer.set_rate(updater.optimizer, state.learning_rate)
+    updater.optimizer.restore(state.optimizer)
+    updater.optimizer.rate = state.learning_rate
     network.load(state.weights)
     updater.step = state.step
     updater.losses = list(torch.from_numpy(state.losses).to(network.device).unbind())

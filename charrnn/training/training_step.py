@@ -28,7 +28,7 @@ class Updater:
 
     def __init__(self, batches: Batches) -> None:
         self.batches, self.network, self.config = batches, batches.network, batches.config
-        self.optimizer = optimizer.make(self.network, self.config)
+        self.optimizer = optimizer.make(self.network.weights(), self.config)
         self.step = 0
         self.losses: list[torch.Tensor] = []
         self.norms: list[float] = []
@@ -37,7 +37,7 @@ class Updater:
     def restart(self, values: Values) -> None:
         """Continue from other weights, with a new optimizer; the position stays."""
         self.network.load(values)
-        self.optimizer = optimizer.make(self.network, self.config)
+        self.optimizer = optimizer.make(self.network.weights(), self.config)
         self.batches.reset()
 
     def update(self, learning_rate: float) -> bool:
@@ -48,8 +48,8 @@ class Updater:
             were.
         """
         began = time.perf_counter()
-        optimizer.set_rate(self.optimizer, learning_rate)
-        self.optimizer.zero_grad()
+        self.optimizer.rate = learning_rate
+        self.optimizer.clear()
         loss = self.batches.loss()
         (loss.nats + loss.penalty).backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)

@@ -91,11 +91,10 @@ def _reports(trainer: Trainer, steps: int) -> list[Metrics]:
 
 def _everything(trainer: Trainer) -> list[Any]:
     """Return everything that the rest of a training depends on, as comparable values."""
-    optimizer = trainer.updater.optimizer.state_dict()["state"]
     return [
         [weight.detach().numpy().tobytes() for weight in trainer.updater.network.parameters()],
         [part.numpy().tobytes() for layer in trainer.updater.batches.carried for part in layer],
-        {k: [v.numpy().tobytes() for v in s.values()] for k, s in optimizer.items()},
+        {name: value.tobytes() for name, value in trainer.updater.optimizer.state().items()},
         torch.get_rng_state().numpy().tobytes(),
         (trainer.updater.batches.cursor, trainer.updater.step, trainer.updater.network.training),
     ]

@@ -1,0 +1,99 @@
+"""The optimizers against those of torch.optim, bit for bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from charrnn.config import TrainConfig
+from charrnn.errors import ModelError
+from charrnn.training import optimizer
+from charrnn.training.plan import SGD_RATE
+
+RATES = (0.02, 0.01, 0.003, 0.0)
+
+
+def _weights() -> dict[str, torch.nn.Parameter]:
+    drawn = torch.Generator().manual_seed(3)
+    shapes = {"output.weight": (7, 33), "output.bias": (33,), "unused": (2, 2)}
+    return {
+        name: torch.nn.Parameter(torch.randn(shape, generator=drawn))
+        for name, shape in shapes.items()
+    }
+
+
+def _torch_optimizer(weights: dict[str, torch.nn.Parameter], config: TrainConfig) -> Any:
+    decay = config.weight_decay
+    if config.optimizer == "sgd":
+        decay *= (1 - optimizer.MOMENTUM) / SGD_RATE
+    groups = [
+        {"params": [w for w in weights.values() if w.ndim > 1], "weight_decay": decay},
+        {"params": [w for w in weights.values() if w.ndim == 1], "weight_decay": 0.0},
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(groups, lr=0.1, betas=(0.9, 0.99), fused=True)
+
+
+def _train(weights: dict[str, torch.nn.Parameter], step: Any) -> None:
+    drawn = torch.Generator().manual_seed(4)
+    for rate in RATES:
+        for weight in [*weights.values()][:2]:
+            weight.grad = torch.randn(weight.shape, generator=drawn)
+        step(rate)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_weights_change_as_by_torch(name: Any, decay: float) -> None:
+    config = TrainConfig(optimizer=name, weight_decay=decay, steps=1)
+    ours, theirs = _weights(), _weights()
+    made, reference = optimizer.make(ours, config), _torch_optimizer(theirs, config)
+
+    def our_step(rate: float) -> None:
+        made.rate = rate
+        made.step()
+
+    def their_step(rate: float) -> None:
+        for group in reference.param_groups:
+            group["lr"] = rate
+        reference.step()
+
+    _train(ours, our_step)
+    _train(theirs, their_step)
+    for one, other in zip(ours.values(), theirs.values(), strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(ours["unused"], _weights()["unused"])
+    assert not torch.equal(ours["output.bias"], _weights()["output.bias"])
+    stored = [reference.state[w] for w in [*theirs.values()][:2]]
+    assert [*made.state()] == [
+        f"{name}.{slot}"
+        for name, slots in zip(("output.weight", "output.bias"), stored, strict=True)
+        for slot in slots
+    ]
+    for value, slot in zip(
+        made.state().values(), (v for slots in stored for v in slots.values()), strict=True
+    ):
+        assert value.tobytes() == slot.numpy().tobytes()
+
+
+def test_a_restored_state_goes_on_as_if_never_saved() -> None:
+    config = TrainConfig(steps=1)
+    weights = _weights()
+    del weights["unused"]
+    made = optimizer.make(weights, config)
+    _train(weights, lambda rate: made.step())
+    saved = made.state()
+    again = optimizer.make(weights, config)
+    again.restore(saved)
+    assert {n: v.tobytes() for n, v in again.state().items()} == {
+        n: v.tobytes() for n, v in saved.items()
+    }
+    again.restore({})
+    assert again.state() == {}
+    with pytest.raises(ModelError, match="is not that of this optimizer"):
+        again.restore({**saved, "output.weight.exp_avg": saved["output.bias.exp_avg"]})
+    with pytest.raises(ModelError, match="is not that of this optimizer"):
+        again.restore({"output.weight.momentum_buffer": saved["output.weight.exp_avg"]})
