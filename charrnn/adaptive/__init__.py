@@ -24,7 +24,7 @@ def check(config: ModelConfig, engine: EngineOptions) -> None:
         OptionError: says what to leave out.
     """
     if config.encoder:
-        raise OptionError("--dynamic is for texts, and this is a model of pairs: leave it out")
+        raise OptionError("--dynamic is for texts, not for models of pairs or gaps: leave it out")
     if engine.weights != "float32":
         raise OptionError(
             "--dynamic changes the weights, which must be float32: "

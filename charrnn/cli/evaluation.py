@@ -116,7 +116,8 @@ class Evaluator:
         if self.learning.dynamic and self.exact:
             raise OptionError("--dynamic always reads in one stream: leave out --exact")
         if self.model.config.encoder and self.exact:
-            raise OptionError("--exact is for texts, and this is a model of pairs: leave it out")
+            kind = self.model.reading.kind
+            raise OptionError(f"--exact is for texts, and this is a model of {kind}: leave it out")
 
     @property
     def _apart(self) -> bool:

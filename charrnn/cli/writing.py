@@ -50,9 +50,12 @@ class Writing:
         Raises:
             CharRNNError: an option, the model, a prompt or a state cannot be used.
         """
+        from charrnn.inference.prompt import check_continues
+
         check_prompt(prompt, start)
         self.generator = load_model(model, engine, cell)
         reading = self.generator.reading
+        check_continues(reading)
         self._start, self._output, self._unknown = start, output, config.unknown
         self._prompts = prompts_of(prompt, start, reading)
         each = config.num_return if isinstance(config, BeamConfig) else config.num_samples

@@ -30,7 +30,10 @@ class Coder:
         except ImportError:
             raise OptionError(missing_package("compression", "constriction", "compress")) from None
         if generator.config.encoder:
-            raise OptionError("compression reads texts, and this is a model of pairs: use another")
+            kind = generator.reading.kind
+            raise OptionError(
+                f"compression reads texts, and this is a model of {kind}: use another"
+            )
         if not generator.engine.reproducible:
             raise OptionError(
                 "compression needs the compiled engine, which is not available here: the sums of "

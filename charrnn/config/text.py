@@ -207,6 +207,11 @@ class ModelReading(Options):
             return END
         return self.document_separator if self.documents_apart else ""
 
+    @property
+    def kind(self) -> str:
+        """What the model is of: texts, pairs or gaps."""
+        return "pairs" if self.pairs else "gaps" if self.fill else "texts"
+
     def options(self, given: Mapping[str, Any] | None = None) -> Reading:
         """Return how to read a text for the model; the `given` options of a user come first."""
         given = dict(given or {})

@@ -78,10 +78,7 @@ class PairEngine(Engine):
         Raises:
             PromptError: always.
         """
-        raise PromptError(
-            "this model answers sources: use 'charrnn beam --source TEXT' (or 'charrnn fill TEXT', "
-            "if it was trained to fill gaps)"
-        )
+        raise PromptError("this model answers sources: give it one")
 
     @abstractmethod
     def encode(self, sources: Ids, lengths: Integers) -> State:

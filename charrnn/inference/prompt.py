@@ -23,7 +23,18 @@ from charrnn.text.tokenizer import Tokenizer
 from charrnn.text.unknown_symbols import Replaced
 
 FILLS = "this model fills gaps in texts: use 'charrnn fill TEXT'"
+ANSWERS = "this model answers sources: use 'charrnn beam --source TEXT'"
 _WINDOW = 256  # tokens read at a time
+
+
+def check_continues(reading: ModelReading) -> None:
+    """Check that a model goes on with a text.
+
+    Raises:
+        PromptError: it answers sources, or fills gaps.
+    """
+    if reading.pairs or reading.fill:
+        raise PromptError(ANSWERS if reading.pairs else FILLS)
 
 
 class PromptReader:
@@ -121,8 +132,7 @@ class PromptReader:
         Raises:
             PromptError: the model writes nothing without a source.
         """
-        if self._reading.fill:
-            raise PromptError(FILLS)
+        check_continues(self._reading)
         engine = self._selector.engine
         first = np.array([self._start_token], np.int64)
         logits, state = engine.step(first, engine.start_state(1))

@@ -64,8 +64,8 @@ def check_reads_text(model: Model) -> None:
     """
     if model.config.encoder:
         raise OptionError(
-            "this is measured while a model goes on with a text, and this model writes targets for "
-            "sources: use a model of texts"
+            "this is measured while a model goes on with a text, and this is a model of "
+            f"{model.reading.kind}: use a model of texts, or 'charrnn inspect attention'"
         )
 
 

@@ -112,12 +112,15 @@ def test_a_model_of_gaps_does_not_go_on_with_a_text(model: Generator, cli: Cli) 
 
 READING = [
     ("score text", "this model fills gaps in texts"),
-    ("compress text out", "compression reads texts"),
+    ("compress text out", "compression reads texts, and this is a model of gaps"),
     ("inspect next", "this model fills gaps in texts"),
-    ("inspect cells text", "this model writes targets for sources"),
-    ("inspect gradients text", "this model writes targets for sources"),
-    ("inspect memory text", "this model writes targets for sources"),
+    ("inspect cells text", "this is a model of gaps: use a model of texts"),
+    ("inspect gradients text", "this is a model of gaps: use a model of texts"),
+    ("inspect memory text", "this is a model of gaps: use a model of texts"),
     ("inspect attention --source ab", "the text 'ab' has no gap"),
+    ("sample --novelty", "this model fills gaps in texts: use 'charrnn fill TEXT'"),
+    ("eval text --exact", "--exact is for texts, and this is a model of gaps"),
+    ("eval text --dynamic", "--dynamic is for texts"),
 ]
 
 
