@@ -12,6 +12,7 @@ from charrnn.decoding.output_text import Sample
 from charrnn.errors import PromptError, excerpt
 from charrnn.inference.prompt import PromptReader
 from charrnn.model.saved_state import Prompted
+from charrnn.terminal import one_line
 from charrnn.text import gaps
 from charrnn.text.tokenizer import Tokenizer
 
@@ -114,8 +115,8 @@ class Filler:
         parts = re.split(mark, text)
         if len(parts) == 1:
             raise PromptError(
-                f"the text '{excerpt(text)}' has no gap: write {config.gap} where something is "
-                "missing (--gap names another mark)"
+                f"the text '{one_line(excerpt(text))}' has no gap: write {config.gap} where "
+                "something is missing (--gap names another mark)"
             )
         return tuple(self._reader.readable(part, config.unknown) for part in parts)
 

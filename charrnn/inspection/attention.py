@@ -12,6 +12,7 @@ from charrnn.config import END, FillConfig
 from charrnn.errors import OptionError, PromptError, excerpt
 from charrnn.generator import Generator
 from charrnn.inference.pair_engine import PairEngine
+from charrnn.terminal import one_line
 
 GAP = FillConfig.gap  # what stands for a gap in the tokens of a source
 
@@ -83,7 +84,8 @@ def _gap(generator: Generator, text: str) -> tuple[str, str]:
     """Return what a model reads of a text with a gap, and what it writes there."""
     if GAP not in text:
         raise PromptError(
-            f"the text '{excerpt(text)}' has no gap: write {GAP} where something is missing"
+            f"the text '{one_line(excerpt(text))}' has no gap: write {GAP} where something is "
+            "missing"
         )
     filled = generator.fill(text)
     if len(filled.sources) > 1:

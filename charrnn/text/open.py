@@ -47,10 +47,13 @@ def command_words(
     words = [f".{os.sep}{name}" if name[:1] == "-" != name else name for name in map(str, names)]
     for option, path in (("--valid", valid), ("--test", test)):
         words += [] if path is None else [option, str(path)]
-    implied = replace(Reading(items=reading.items), items="")  # what the items decide
+    decided = Reading(items=reading.items, pairs=reading.pairs)  # and with them, others
+    implied = replace(decided, items="", pairs=False)
     for field in fields(Reading):
         value, declared = getattr(reading, field.name), option_of(field)
-        if declared and value != getattr(implied, field.name):
+        if value is True:
+            words.append(flag(field.name))
+        elif declared and value != getattr(implied, field.name):
             for each in value if declared.many else (value,):
                 words += [flag(field.name), escape(each) if declared.parse else str(each)]
     return tuple(words)

@@ -2,7 +2,8 @@ r"""Read lines of pairs as documents: a source, its target, the next source, and
 
 A line of a ``.jsonl`` file is an object with the texts ``source`` and ``target``. In any other file
 a line is a source, a tab and a target, in which ``\t``, ``\n`` and ``\\`` stand for a tab, a line
-end and a backslash. Blank lines are skipped.
+end and a backslash; a line without a tab may be such an object there, too: a pipe has no name that
+says so. Blank lines are skipped.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from charrnn.text.documents import Piece
 from charrnn.text.reader import Reader
 
 _PACKED = {".gz", ".bz2", ".xz", ".zst"}
+_EXPECTED = r"a pair is SOURCE<TAB>TARGET; \t stands for a tab in it"
 _ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
 _ESCAPED = {"t": "\t", "n": "\n", "\\": "\\"}
 
@@ -69,11 +71,14 @@ def _parser(name: str) -> Callable[[bytes], tuple[bytes, bytes]]:
 
 def _from_tsv(line: bytes) -> tuple[bytes, bytes]:
     fields = line.split(b"\t")
+    if len(fields) == 1 and line.startswith(b"{"):
+        try:
+            return _from_json(line)
+        except ValueError as error:
+            raise ValueError(f"no tab, and {error}: {_EXPECTED}") from None
     if len(fields) != 2:
         many = "no tab" if len(fields) == 1 else f"{len(fields) - 1} tabs"
-        raise ValueError(
-            rf"{many} in '{_shown(line)}': a pair is SOURCE<TAB>TARGET; \t stands for a tab in it"
-        )
+        raise ValueError(f"{many} in '{_shown(line)}': {_EXPECTED}")
     source, target = fields
     for side, text in (("source", source), ("target", target)):
         if not text:

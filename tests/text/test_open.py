@@ -106,3 +106,7 @@ def test_the_words_of_a_command_line_name_and_read_the_same_texts(tmp_path: Path
         *("-", f".{os.sep}-x.txt", str(tmp_path), "--valid", "my valid", "--newline", "lf"),
         *("--exclude", "*.c", "--exclude", "x", "--document-separator", r"\n\t"),
     )
+    assert command_words(["a"], TextOptions(items="lines")) == ("a", "--items", "lines")
+    assert command_words(["a"], TextOptions(pairs=True)) == ("a", "--pairs")
+    pairs = TextOptions(pairs=True, swap=True, encoding="cp1252")
+    assert command_words(["a"], pairs) == ("a", "--encoding", "cp1252", "--pairs", "--swap")

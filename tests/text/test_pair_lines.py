@@ -47,6 +47,12 @@ def test_json_lines_hold_what_tsv_escapes(tmp_path: Path) -> None:
     assert _read(tmp_path, text, "p.jsonl") == ["a\tb", "é\n", "x", "2"]
 
 
+def test_json_lines_need_no_name_that_says_so(tmp_path: Path) -> None:
+    """Those of a pipe have none; nor has the copy that a run keeps of them."""
+    lines = '{"source": "a", "target": "1"}\nb\t2\n{x}\t{"source": "c"}\n'
+    assert _read(tmp_path, lines, "corpus.txt") == ["a", "1", "b", "2", "{x}", '{"source": "c"}']
+
+
 def test_files_may_be_packed_and_of_both_kinds(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"source": "a", "target": "1"}'))
     (tmp_path / "b.tsv").write_text("b\t2")
@@ -61,6 +67,8 @@ def test_files_may_be_packed_and_of_both_kinds(tmp_path: Path) -> None:
     [
         ("no tab here", "no tab in 'no tab here'"),
         ("a\tb\tc", "2 tabs in"),
+        ("{a} b", "no tab, and '{a} b' is not JSON: a pair is SOURCE<TAB>TARGET"),
+        ('{"source": "a"}', 'no tab, and no text "target" in the object'),
         ("\tb", "the source is empty"),
         ("a\t", "the target is empty"),
         ("a\\x\tb", r"'\x' is not an escape"),
