@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cli.display.samples import SHOWN, OutputOptions
+from charrnn.cli.display.samples import SHOWN, OutputOptions, log_probability
 from charrnn.cli.prompt import PromptOptions
 from charrnn.cli.shared import json_line, load_model, note, print_json
 from charrnn.cli.source_lines import given_sources
@@ -133,6 +133,9 @@ def _write(given: Answering, output: OutputOptions) -> None:
             for line in given.lines(samples):
                 writer.write(line)
             writer.flush()
+            if given.each > 1 and not given.in_columns and isinstance(given.config, BeamConfig):
+                for number, sample in enumerate(samples, start=1):
+                    note(f"{number} of {given.each}: {log_probability(sample)}")
         return
     began = time.perf_counter()
     answered = list(given.answers())

@@ -49,6 +49,12 @@ def test_a_single_source_shows_its_answers_as_they_are(model: Model, cli: Cli) -
     assert "seed: 1" in several.err
     texts = cli("sample", *given, "--num-samples", 3, "--seed", 1, "--json").json["samples"]
     assert several.out == "".join(f"{sample['text']}\n" for sample in texts)
+    assert "log-probability" not in several.err
+    best = cli("beam", *given, "--num-return", 2)
+    first, second = cli("beam", *given, "--num-return", 2, "--json").json["samples"]
+    assert best.out == f"{first['text']}\n{second['text']}\n"
+    assert f"1 of 2: log-probability {first['log_prob']:.2f} nats" in best.err
+    assert f"2 of 2: log-probability {second['log_prob']:.2f} nats" in best.err
 
 
 def test_several_answers_to_each_source_are_columns(model: Model, cli: Cli) -> None:

@@ -213,7 +213,7 @@ def show(
     samples = [sample for _, texts in written for sample in texts]
     for number, sample in enumerate(samples, start=1):
         if target.has_headers or (ranked and target.count > 1):
-            note(f"{number} of {target.count}: {_describe(sample)}")
+            note(f"{number} of {target.count}: {log_probability(sample)}")
     for number, sample in enumerate(samples, start=1):
         if index:
             which = f"{number} of {target.count}: " if target.count > 1 else ""
@@ -275,7 +275,8 @@ def novelty_index(model: Path | None, options: OutputOptions) -> Index | None:
     return novelty.for_model(find_model(model), note, tuple(options.training_text))
 
 
-def _describe(sample: Sample) -> str:
+def log_probability(sample: Sample) -> str:
+    """Say how probable a text is."""
     per_character = sample.log_prob / max(len(sample.text), 1)
     return f"log-probability {sample.log_prob:.2f} nats ({per_character:.3f} per character)"
 
