@@ -85,6 +85,16 @@ def test_a_pattern_is_matched_in_full(model: Generator) -> None:
         assert re.fullmatch(pattern, sample.text)
 
 
+def test_only_allowed_characters_are_written_whatever_their_tokens(model: Generator) -> None:
+    allowed = "the 中é"
+    config = SampleConfig(length=80, num_samples=4, seed=3, allow=allowed)
+    texts = [sample.text for sample in model.samples("", config)]
+    assert set("".join(texts)) <= set(allowed)
+    assert {"中", "é"} <= set("".join(texts))
+    forbidden = SampleConfig(length=300, seed=3, forbid="aé\ufffd")
+    assert set(model.samples("", forbidden)[0].text).isdisjoint("aé\ufffd")
+
+
 def test_beams_are_valid_texts_and_end_at_stop_strings(model: Generator) -> None:
     config = BeamConfig(length=12, width=4, num_return=3)
     pieces: list[str] = []

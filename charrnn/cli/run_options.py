@@ -165,7 +165,8 @@ class Trainings:
             note(f"--dry-run only checks {later}, which would act during the training")
         for event in self._events(options, self._run.out):
             if isinstance(event, Planned):
-                return {"run_dir": str(event.run_dir.path), **asdict(event.plan)}
+                rare = {"rare_symbols": event.data.rare_symbols}
+                return {"run_dir": str(event.run_dir.path), **asdict(event.plan), **rare}
         raise AssertionError("a training begins with Planned")
 
     def _events(

@@ -121,8 +121,10 @@ class TrainKeywords(TypedDict, total=False):
     time; slow. Default: 0.0."""
     weight_decay: float
     """Weight decay of the matrices. Default: 0.1."""
-    min_count: int
-    """char: encode characters that occur fewer times than this as bytes. Default: 1."""
+    min_count: int | str
+    """char: write characters that occur fewer times than this as their bytes. auto: those seen
+    fewer than 20 times in the training text, if they are more than 256; with `init_from`, those
+    that the model writes as bytes. Default: 'auto'."""
     vocab_size: int | None
     """sentencepiece: vocabulary size. Default: 1024."""
     sentencepiece_type: Literal["unigram", "bpe", "char"] | None

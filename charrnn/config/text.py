@@ -12,11 +12,15 @@ from charrnn.config.escapes import unescape
 from charrnn.config.fields import (
     TEXT,
     TOKENIZER,
+    Option,
     Options,
+    check_integer,
     choice,
+    declare,
     flag,
     integer,
     number,
+    read_integer,
     same,
     string,
     strings,
@@ -30,7 +34,7 @@ SplitName = Literal["position", "document", "hash"]
 ErrorsName = Literal["strict", "replace"]
 NewlineName = Literal["keep", "lf"]
 END = "\ufdd0"  # how the end of a target is written: Unicode promises that no text has it
-AUTO = "auto"  # an encoding: decided for each file
+AUTO = "auto"  # decided for each file or text
 ITEM_ENDS = {"lines": "\n", "blank-lines": "\n\n"}  # of the kinds of items that have a name
 ENCODINGS = (  # suggested when a name is unknown; every text codec of Python is valid
     AUTO,
@@ -60,6 +64,20 @@ def _check_encoding(name: str, value: Any) -> Any:
             f"{flag(name)} '{excerpt(value)}' is not known: {nearest(str(value), ENCODINGS)}"
         )
     return value
+
+
+def _check_min_count(name: str, value: Any) -> Any:
+    """Return how often a character must occur: a whole number, its digits, or the word ``auto``."""
+    if value == AUTO:
+        return value
+    if isinstance(value, str):
+        try:
+            value = read_integer(value)
+        except ValueError:
+            raise OptionError(
+                f"{flag(name)} must be a whole number or {AUTO}, not {excerpt(value)}"
+            ) from None
+    return check_integer(flag(name), value, 1, 10**12)
 
 
 def _check_unicode(name: str, value: Any) -> Any:
@@ -230,12 +248,16 @@ class TextOptions(Reading):
     tokenizer: str = choice(
         TokenizerName, "char", "Tokenizer: char (code points), byte, or sentencepiece."
     )
-    min_count: int = integer(
-        1,
-        10**12,
-        1,
-        "char: encode characters that occur fewer times than this as bytes.",
-        panel=TOKENIZER,
+    min_count: int | str = declare(
+        AUTO,
+        Option(
+            str,
+            "char: write characters that occur fewer times than this as their bytes. auto: those "
+            "seen fewer than 20 times in the training text, if they are more than 256; with "
+            "--init-from, those that the model writes as bytes.",
+            _check_min_count,
+            panel=TOKENIZER,
+        ),
     )
     vocab_size: int | None = integer(
         300, 2**20, None, "sentencepiece: vocabulary size.", panel=TOKENIZER, shown="1024"
@@ -258,8 +280,13 @@ class TextOptions(Reading):
         0.0, 0.9, 0.0, "Fraction of the text held out for a final test.", panel=TEXT
     )
 
+    # With --min-count auto: the characters that the model to start from has as tokens. No flag of
+    # its own: `charrnn.training.init_from` sets it, and the files of a run remember it.
+    known_symbols: str = ""
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        _check_unicode("known_symbols", self.known_symbols)
         if self.split is None:
             by_hash = self.items or self.pairs
             object.__setattr__(self, "split", "hash" if by_hash else "position")
@@ -273,7 +300,7 @@ class TextOptions(Reading):
                 "--valid-fraction and --test-fraction leave less than a tenth to train on: "
                 "lower one of them"
             )
-        if self.min_count > 1 and self.tokenizer != "char":
+        if self.min_count not in (AUTO, 1) and self.tokenizer != "char":
             raise OptionError(f"--min-count is for --tokenizer char, not {self.tokenizer}")
         for name in ("vocab_size", "pieces"):
             if getattr(self, name) is not None and self.tokenizer != "sentencepiece":

@@ -305,41 +305,75 @@ def window_nats(
     """Return nats per character over windows of 256 characters, each from a state of zeros.
 
     This is the protocol of nanoGPT's 1.4697, without a start token, but over consecutive windows
-    (at most 1,024, evenly spread) instead of random ones. None if the text, or each of its
-    documents, is shorter than one, or where a token is not always a character.
+    (at most 1,024, evenly spread) instead of random ones. The character before a window is read
+    first, all its bytes if those are its tokens. None if the text, or each of its documents, is
+    shorter than a window, or where a token may be several characters.
 
     Args:
         engine: reads the text.
         ids: (N,) the text.
-        tokenizer: tells whether a token is a character.
+        tokenizer: tells how many characters a token is.
         documents: where documents start, if no window may reach into another one.
         limit: the most windows to read.
     """
-    starts = _window_starts(len(ids), documents)
+    if not _in_characters(ids, tokenizer):
+        return None
+    heads = _heads(ids, tokenizer)
+    starts = _window_starts(heads, len(ids), documents)
     count = len(starts)
     if count < 1:
         return None
-    chosen = np.unique(np.linspace(0, count - 1, min(count, limit)).astype(np.int64))
+    chosen = starts[np.unique(np.linspace(0, count - 1, min(count, limit)).astype(np.int64))]
     total = 0.0
     for first in range(0, len(chosen), MAX_STREAMS):
-        begins = starts[chosen[first : first + MAX_STREAMS]]
-        targets = ids[begins[:, None] + np.arange(1, WINDOW + 1)]
-        if tokenizer.measure(targets.ravel()).characters != targets.size:
-            return None
-        learned = engine.start_state(len(begins))
-        state = tuple(tuple(part * 0 for part in layer) for layer in learned)
-        for rows in _chunks(WINDOW):
-            positions = begins[None, :] + rows[:, None]
-            inputs, targets = ids[positions], ids[positions + 1]
-            nats, state = engine.nats(inputs.astype(np.int64), targets.astype(np.int64), state)
-            total += float(np.sum(nats, dtype=np.float64))
+        total += _read_windows(engine, ids, heads, chosen[first : first + MAX_STREAMS])
     return total / (len(chosen) * WINDOW)
 
 
-def _window_starts(length: int, documents: NDArray[np.integer[Any]] | None) -> Integers:
-    """Return where the windows of `window_nats` may start (W,): side by side in each document."""
+def _in_characters(ids: Ids, tokenizer: Tokenizer) -> bool:
+    """Return whether no token of a text is several characters."""
+    several = np.flatnonzero(tokenizer.token_characters > 1)
+    return not (len(several) and np.isin(ids, several).any())
+
+
+def _heads(ids: Ids, tokenizer: Tokenizer) -> Integers | None:
+    """Return at which tokens characters begin (C,); None: at every one."""
+    begins = tokenizer.token_characters == 1
+    if begins.all() or begins[ids].all():
+        return None
+    return np.flatnonzero(begins[ids])
+
+
+def _window_starts(
+    heads: Integers | None, length: int, documents: NDArray[np.integer[Any]] | None
+) -> Integers:
+    """Return before which characters windows begin (W,): side by side in each document."""
     begins = np.zeros(1, np.int64) if documents is None else np.asarray(documents).astype(np.int64)
+    if heads is not None:
+        begins, length = np.searchsorted(heads, begins), len(heads)
     counts = np.maximum(0, np.diff(begins, append=length) - 1) // WINDOW
     before = np.cumsum(counts) - counts
     starts: Integers = np.repeat(begins - before * WINDOW, counts)
     return starts + np.arange(len(starts)) * WINDOW
+
+
+def _read_windows(engine: Scorer, ids: Ids, heads: Integers | None, characters: Integers) -> float:
+    """Return the nats of windows (B,) that are read side by side, given the characters before."""
+    bounds = characters[:, None] + np.array([0, 1, WINDOW + 1])
+    if heads is not None:
+        bounds = np.append(heads, len(ids))[bounds]
+    begins, firsts, ends = bounds.T
+    learned = engine.start_state(len(begins))
+    state = tuple(tuple(part * 0 for part in layer) for layer in learned)
+    total = 0.0
+    for rows in _chunks(int((ends - begins).max()) - 1):
+        targets = begins[None, :] + rows[:, None] + 1
+        counted = (targets >= firsts) & (targets < ends)
+        targets = np.minimum(targets, len(ids) - 1)
+        window = ids[targets - 1].astype(np.int64), ids[targets].astype(np.int64)
+        nats, state = engine.nats(*window, state)
+        if counted.all():
+            total += float(np.sum(nats, dtype=np.float64))
+        else:
+            total += float(np.sum(nats, where=counted, dtype=np.float64))
+    return total

@@ -23,17 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Ids
-from charrnn.config import ModelReading, TextOptions, from_json, to_json
+from charrnn.config import AUTO, ModelReading, TextOptions, from_json, to_json
 from charrnn.errors import (
     CharRNNError,
-    CorpusError,
     ModelError,
     OptionError,
     PromptError,
     RunError,
     excerpt,
 )
-from charrnn.text import dataset_cache, manifest
+from charrnn.text import alphabet, dataset_cache, manifest
 from charrnn.text import tokenizer as tokenizers
 from charrnn.text.corpus import Corpus
 from charrnn.text.id_file import IdWriter, map_numbers, verify
@@ -44,7 +43,6 @@ from charrnn.text.split import PARTS, Leak, Splitter
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Size, Tokenizer
 from charrnn.text.tokenizer.sentencepiece import DEFAULT_PIECES, DEFAULT_VOCAB_SIZE
 
-MAX_CHARACTERS = 200_000  # different ones: more than any language needs
 # The options that decide the ids, besides the text itself.
 _SETTINGS = (
     "tokenizer",
@@ -78,6 +76,7 @@ class Dataset:
         folder: where it lies.
         reading: how the texts were read.
         texts: the texts that it was just made of, by use; empty if it was loaded.
+        rare_symbols: how many characters are written as bytes since they are rare.
     """
 
     name: str
@@ -93,6 +92,7 @@ class Dataset:
     folder: Path
     reading: ModelReading
     texts: Mapping[str, Corpus] = field(default_factory=dict)
+    rare_symbols: int = 0
 
     def source_files(self, folder: Path) -> dict[str, tuple[str, ...]]:
         """Return the files to read each text from later, by use.
@@ -216,6 +216,10 @@ class _Builder:
             for use, text in self.texts().items()
         }
         settings = [getattr(self.options, name) for name in _SETTINGS]
+        if self.options.min_count == AUTO:
+            rare = alphabet.may_be_rare(self.texts().values())
+            auto = self.options.known_symbols or ([AUTO, alphabet.LEARNED] if rare else 1)
+            settings[_SETTINGS.index("min_count")] = auto
         # These are split in another way.
         settings += [name for name in ("items", "pairs") if getattr(self.options, name)]
         decides = [manifest.FORMAT_VERSION, texts, settings]
@@ -244,7 +248,7 @@ class _Builder:
 
     def _write(self, folder: Path) -> None:
         splitter = Splitter(self.corpus, self.options, self.valid, self.test)
-        tokenizer = self._tokenizer(splitter)
+        tokenizer, rare = self._tokenizer(splitter)
         with contextlib.ExitStack() as stack:
             writers = {
                 name: stack.enter_context(IdWriter(folder, name, tokenizer)) for name in PARTS
@@ -259,6 +263,7 @@ class _Builder:
             "name": self.corpus.name,
             "sha256": {use: text.sha256 for use, text in self.texts().items()},
             "tokenizer": tokenizer.to_json(),
+            **({"rare_symbols": rare} if rare else {}),
             "split": splitter.describe(),
             "parts": parts,
             "leaks": {name: asdict(leak) for name, leak in splitter.leaks().items()},
@@ -269,38 +274,28 @@ class _Builder:
         }
         manifest.write(folder, content)
 
-    def _tokenizer(self, splitter: Splitter) -> Tokenizer:
+    def _tokenizer(self, splitter: Splitter) -> tuple[Tokenizer, int]:
+        """Return the tokenizer, and how many characters it writes as bytes since they are rare."""
         options = self.options
         if options.tokenizer == ByteTokenizer.kind:
-            return ByteTokenizer()
-        if options.tokenizer == CharTokenizer.kind:
-            return self._char_tokenizer()
-        blocks = (
-            piece.data
-            for part, piece in splitter.pieces(self.progress, "learning pieces of")
+            return ByteTokenizer(), 0
+        by_character = options.tokenizer == CharTokenizer.kind
+        training = (
+            piece
+            for part, piece in splitter.pieces(
+                self.progress, "counting characters of" if by_character else "learning pieces of"
+            )
             if part == "train"
         )
-        return tokenizers.train_pieces(
-            blocks,
+        if by_character:
+            return alphabet.of([*self.texts().values()], options, training)
+        made = tokenizers.train_pieces(
+            (piece.data for piece in training),
             self.corpus.num_bytes,
             options.pieces or DEFAULT_PIECES,
             options.vocab_size or DEFAULT_VOCAB_SIZE,
         )
-
-    def _char_tokenizer(self) -> CharTokenizer:
-        texts = self.texts().values()
-        every = np.concatenate([text.points for text in texts])
-        points, index = np.unique(every, return_inverse=True)
-        counts = np.zeros(len(points), np.int64)
-        np.add.at(counts, index, np.concatenate([text.counts for text in texts]))
-        made = CharTokenizer.from_counts(points, counts, self.options.min_count)
-        if len(made.alphabet) > MAX_CHARACTERS:
-            raise CorpusError(
-                f"{self.corpus.name} has {len(made.alphabet):,} different characters, more than "
-                "any language needs: is it text, and is --encoding right? If so, use "
-                "--min-count or --tokenizer byte"
-            )
-        return made
+        return made, 0
 
 
 def _exchange(temporary: Path, folder: Path) -> None:
@@ -362,6 +357,7 @@ def load(folder: Path, *, check_hashes: bool = True) -> Dataset:
             split=str(described["split"]),
             folder=folder,
             reading=_reading(described.get("reading", {}), folder),
+            rare_symbols=int(described.get("rare_symbols", 0)),
         )
     except FileNotFoundError as error:
         raise ModelError(f"{folder} is not a dataset: {error.filename} is missing") from None

@@ -17,7 +17,7 @@ MANIFEST = "manifest.json"
 KIND = "charrnn dataset"
 _MAX_BYTES = 2**27  # most of it is a tokenizer of pieces
 _KEYS = {"kind", "format", "name", "sha256", "tokenizer", "split", "parts", "leaks", "notices"}
-_KEYS |= {"reading"}  # which older manifests do not have
+_KEYS |= {"reading", "rare_symbols"}  # which older manifests do not have
 _OWN_HASH = "manifest_sha256"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from charrnn.cells import Cell
 from charrnn.config import ModelConfig, TrainOptions
 from charrnn.errors import OptionError
 from charrnn.model import parameters
@@ -29,6 +30,7 @@ def check(options: TrainOptions, *, from_model: bool = False) -> None:
 def _reasons(options: TrainOptions, from_model: bool) -> Iterator[str]:
     name = options.planned_cell
     cell = parameters.layer_of(ModelConfig(1, cell=name)).cell
+    yield from _of_own_cell(options, cell)
     if options.zoneout_cell and len(cell.states) == 1 and not from_model:
         yield (
             f"--zoneout-cell is for cells with a second state besides their output, and {name} "
@@ -57,4 +59,24 @@ def _reasons(options: TrainOptions, from_model: bool) -> Iterator[str]:
         yield (
             "--omega compares a step with the one before, and --window-state reset with "
             "--seq-len 1 leaves none: raise --seq-len, or carry the state"
+        )
+
+
+def _of_own_cell(options: TrainOptions, cell: Cell) -> Iterator[str]:
+    """Yield why a cell has no use for an option; those of charrnn's cells were checked before."""
+    if cell.feeds_back and (options.num_layers or 1) > 1:
+        yield (
+            f"the cell {cell.name} feeds the network's output back and has no state below it: use "
+            "--num-layers 1, and --input-depth for more matrices"
+        )
+    for flag, given in {
+        "--recurrent-depth": options.recurrent_depth > 1,
+        "--weight-drop": options.weight_drop > 0,
+    }.items():
+        if given and not cell.stages:
+            yield f"{flag} is about the recurrent matrix, and {cell.name} has none: leave it out"
+    if options.omega and not (len(cell.states) == len(cell.recurrent_blocks) == 1):
+        yield (
+            "--omega is for cells in which a gradient passes one matrix from step to step: leave "
+            f"it out for {cell.name}"
         )

@@ -3,7 +3,9 @@
 Whatever belongs to a character (a row of the embedding and of the output, a column of the input
 where it is one-hot) moves to the same character in the new alphabet. A character that is new starts
 as the nearest one that the network knows (a curly quotation mark as the straight one, é as e), or
-else as in a new network; those that do not occur in the new text are left out.
+else as in a new network; those that do not occur in the new text are left out. Bytes, which stand
+for rare characters, move to bytes. A new character that the network knows as its bytes is read as
+their last one, and predicted as their first one, whose probability all such characters share.
 """
 
 from __future__ import annotations
@@ -12,18 +14,18 @@ import contextlib
 import dataclasses
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from charrnn.arrays import Floats32, Integers
-from charrnn.config import ModelConfig, ModelReading, cell_name, flag, to_json
+from charrnn.config import AUTO, ModelConfig, ModelReading, cell_name, flag, to_json
 from charrnn.errors import CorpusError, OptionError
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.model.parameters import Parameters
 from charrnn.terminal import visible
-from charrnn.text.tokenizer import CharTokenizer, Tokenizer
+from charrnn.text.tokenizer import BYTES, CharTokenizer, Tokenizer
 from charrnn.text.unknown_symbols import replace
 
 DOCUMENTS = {"items", "document_separator", "reset_at_documents"}
@@ -31,11 +33,21 @@ DOCUMENTS = {"items", "document_separator", "reset_at_documents"}
 
 @dataclass(frozen=True)
 class AlphabetChange:
-    """The characters that two alphabets share, and those that only the new or the old one has."""
+    """The characters that two alphabets share, and those that only the new or the old one has.
+
+    Attributes:
+        kept: characters of both.
+        added: characters of the new one alone.
+        dropped: characters of the old one alone.
+        bytes_before: whether the old one writes all other characters as bytes.
+        bytes_after: whether the new one does.
+    """
 
     kept: str
     added: str
     dropped: str
+    bytes_before: bool = False
+    bytes_after: bool = False
 
     def __str__(self) -> str:
         """Return the sentence that the model file stores, which must not change."""
@@ -44,6 +56,10 @@ class AlphabetChange:
             shown = visible(characters[:20]).replace("\n", "␊").replace("\t", "␉")
             listed = f" ({shown}{'…' if len(characters) > 20 else ''})" if characters else ""
             parts.append(f"{len(characters)} {verb}{listed}")
+        if self.bytes_before or self.bytes_after:
+            both = self.bytes_before and self.bytes_after
+            verb = "kept" if both else "added" if self.bytes_after else "dropped"
+            parts.append(f"{BYTES} bytes {verb}")
         return ", ".join(parts)
 
 
@@ -63,7 +79,16 @@ def options(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:
                 f"{flag(name)} {_shown(given[name])} does not go with --init-from, whose network "
                 f"has {_shown(network[name])}: leave it out"
             )
+    if given.get("min_count", AUTO) == AUTO:  # what is rare here, the model may know well
+        network |= _as_bytes(model.tokenizer)
     return {**_reading(model.reading, given), **given, **network}
+
+
+def _as_bytes(known: Tokenizer) -> dict[str, Any]:
+    """Return the options that write as bytes what the model writes so, and nothing else."""
+    if isinstance(known, CharTokenizer) and known.byte_fallback:
+        return {"known_symbols": known.alphabet}
+    return {"min_count": 1}
 
 
 def _reading(known: ModelReading, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,23 +158,24 @@ def compare_alphabets(model: Model, tokenizer: Tokenizer) -> AlphabetChange:
     Raises:
         OptionError: the tokens of one of them are not characters.
     """
-    old = _characters(model.tokenizer, "the model of --init-from has")
-    new = _characters(tokenizer, "the text has")
-    common = set(old) & set(new)
+    old = _char_tokenizer(model.tokenizer, "the model of --init-from has")
+    new = _char_tokenizer(tokenizer, "the text has")
+    before, after = set(old.alphabet), set(new.alphabet)
     return AlphabetChange(
-        "".join(sorted(common)),
-        "".join(sorted(set(new) - common)),
-        "".join(sorted(set(old) - common)),
+        "".join(sorted(before & after)),
+        "".join(sorted(after - before)),
+        "".join(sorted(before - after)),
+        old.byte_fallback,
+        new.byte_fallback,
     )
 
 
-def _characters(tokenizer: Tokenizer, whose: str) -> str:
-    if isinstance(tokenizer, CharTokenizer) and tokenizer.whole_characters:
-        return tokenizer.alphabet
-    what = "rare characters as bytes" if tokenizer.kind == "char" else "no characters as tokens"
+def _char_tokenizer(tokenizer: Tokenizer, whose: str) -> CharTokenizer:
+    if isinstance(tokenizer, CharTokenizer):
+        return tokenizer
     raise OptionError(
-        f"--init-from maps tokens by character, and {whose} {what} (--tokenizer "
-        f"{tokenizer.kind}): both need --tokenizer char, without --min-count"
+        f"--init-from maps tokens by character, and {whose} no characters as tokens (--tokenizer "
+        f"{tokenizer.kind}): both need --tokenizer char"
     )
 
 
@@ -164,12 +190,7 @@ def values(
         tokenizer: the new alphabet.
         initial: the parameters of a new network, for the characters that are new.
     """
-    start_as = _start_as(compare_alphabets(model, tokenizer))
-    old_ids = model.tokenizer.encode("".join(start_as.values())).astype(np.int64)
-    new_ids = tokenizer.encode("".join(start_as)).astype(np.int64)
-    if config.encoder:  # what ends a target stays what it is
-        old_ids = np.append(old_ids, model.config.end_token)
-        new_ids = np.append(new_ids, config.end_token)
+    moves = _moves(model, tokenizer, config)
     larger = parameters.shapes(dataclasses.replace(config, vocab_size=config.vocab_size + 1))
     moved: dict[str, Floats32] = {}
     for name, shape in parameters.shapes(config).items():
@@ -177,22 +198,71 @@ def values(
         # An axis that grows with V has one index per token.
         axis = next((axis for axis in range(len(shape)) if shape[axis] != larger[name][axis]), None)
         if axis is not None:
-            has_start = not (name.startswith("output.") or name.endswith(".weight_hh"))
-            source = _indices(value.shape[axis], model.config, has_start, old_ids)
-            target = _indices(shape[axis], config, has_start, new_ids)
+            predicted = name.startswith("output.") or name.endswith(".weight_hh")
+            old_ids = moves.predicted_as if predicted else moves.read_as
+            source = _indices(value.shape[axis], model.config, not predicted, old_ids)
+            target = _indices(shape[axis], config, not predicted, moves.new_ids)
             new = np.moveaxis(np.array(initial[name]), axis, 0)
             new[target] = np.moveaxis(value, axis, 0)[source]
+            if name == "output.bias":
+                new[moves.new_ids] -= np.log(moves.sharing)
             value = np.moveaxis(new, 0, axis)
         moved[name] = np.array(value, np.float32, order="C")
     return moved
 
 
+class _Moves(NamedTuple):
+    """Which tokens of a new alphabet start as which of the old one.
+
+    Attributes:
+        new_ids: (N,) of the new alphabet.
+        read_as: (N,) the token of the old alphabet that the network reads each of them as.
+        predicted_as: (N,) the one that it predicts each of them as.
+        sharing: (N,) how many new tokens share the probability of that one.
+    """
+
+    new_ids: Integers
+    read_as: Integers
+    predicted_as: Integers
+    sharing: Integers
+
+
+def _moves(model: Model, tokenizer: Tokenizer, config: ModelConfig) -> _Moves:
+    """Return which tokens start as which ones of the model."""
+    change = compare_alphabets(model, tokenizer)
+    start_as = _start_as(change)
+    old = model.tokenizer.encode("".join(start_as.values())).astype(np.int64)
+    new = tokenizer.encode("".join(start_as)).astype(np.int64)
+    if change.bytes_before and change.bytes_after:
+        old = np.append(old, np.arange(model.tokenizer.vocab_size)[-BYTES:])
+        new = np.append(new, np.arange(tokenizer.vocab_size)[-BYTES:])
+    if config.encoder:  # what ends a target stays what it is
+        old = np.append(old, model.config.end_token)
+        new = np.append(new, config.end_token)
+    in_bytes = change.added if change.bytes_before else ""
+    spelled = [model.tokenizer.encode(character) for character in in_bytes]
+    firsts = np.array([ids[0] for ids in spelled], np.int64)
+    lasts = np.array([ids[-1] for ids in spelled], np.int64)
+    _, which, counts = np.unique(firsts, return_inverse=True, return_counts=True)
+    return _Moves(
+        np.append(new, tokenizer.encode(in_bytes).astype(np.int64)),
+        np.append(old, lasts),
+        np.append(old, firsts),
+        np.append(np.ones_like(old), counts[which]),
+    )
+
+
 def _start_as(change: AlphabetChange) -> dict[str, str]:
-    """Return the characters of a new text, and for each the one of the model that it starts as."""
+    """Return the characters of a new text, and for each the one of the model that it starts as.
+
+    Those that the model knows as their bytes, or does not know at all, are left out.
+    """
+    kept = {character: character for character in change.kept}
+    if change.bytes_before:
+        return kept
     known = set(change.kept) | set(change.dropped)
     nearest = {new: replace(new, known.issuperset, nearest=True).text for new in change.added}
-    alike = {new: old for new, old in nearest.items() if len(old) == 1}
-    return {character: character for character in change.kept} | alike
+    return kept | {new: old for new, old in nearest.items() if len(old) == 1}
 
 
 def _indices(size: int, config: ModelConfig, has_start: bool, ids: Integers) -> Integers:

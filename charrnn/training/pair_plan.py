@@ -47,7 +47,6 @@ def make(
         OptionError: the cell cannot read pairs.
     """
     cell = find(options.planned_cell)
-    plan.check_own_cell(cell, options)
     if cell.feeds_back:
         raise OptionError(
             f"the cell {cell.name} feeds the network's output back, and an encoder has none: use "

@@ -137,7 +137,6 @@ def make(
         known: plan a fine-tuning of a network that has learned from texts of this length.
     """
     cell = find(options.planned_cell)
-    check_own_cell(cell, options)
     seq_len, update_every, batch_size = _window(options, length)
     train = without_rates(options, seq_len, update_every, batch_size, length, known)
     form = {name: getattr(options, name) for name in FORM} | planned_depth(options, cell)
@@ -223,33 +222,6 @@ def planned_epochs(options: TrainOptions, known: int | None) -> float | None:
     if options.epochs is not None or options.steps is not None:
         return options.epochs
     return ENOUGH_EPOCHS if known is None else ENOUGH_TUNED_EPOCHS
-
-
-def check_own_cell(cell: Cell, options: TrainOptions) -> None:
-    """Refuse options that a cell has no use for; those of charrnn's cells are checked earlier.
-
-    Raises:
-        OptionError: there is such an option.
-    """
-    if cell.feeds_back and (options.num_layers or 1) > 1:
-        raise OptionError(
-            f"the cell {cell.name} feeds the network's output back and has no state below it: use "
-            "--num-layers 1, and --input-depth for more matrices"
-        )
-    if not cell.stages:
-        for flag, given in {
-            "--recurrent-depth": options.recurrent_depth > 1,
-            "--weight-drop": options.weight_drop > 0,
-        }.items():
-            if given:
-                raise OptionError(
-                    f"{flag} is about the recurrent matrix, and {cell.name} has none: leave it out"
-                )
-    if options.omega and not (len(cell.states) == len(cell.recurrent_blocks) == 1):
-        raise OptionError(
-            "--omega is for cells in which a gradient passes one matrix from step to step: leave "
-            f"it out for {cell.name}"
-        )
 
 
 def planned_depth(options: TrainOptions, cell: Cell) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def check(
 
 def _new_run(record: Record, words: Sequence[str], where: str, is_other_text: bool) -> str:
     """Say how to train anew; on a text that has grown, or another one, from the run's weights."""
-    by_character = record.options.tokenizer == "char" and record.options.min_count == 1
+    by_character = record.options.tokenizer == "char"
     if not (is_other_text and by_character and words):
         return "choose another folder with --out"
     command = shell_command("charrnn", "train", *words, "--init-from", where)

@@ -38,6 +38,7 @@ def description(setup: Setup) -> dict[str, Any]:
             "test_characters": data.sizes["test"].characters,
             "split": data.split,
             "tokenizer": data.tokenizer.kind,
+            **({"rare_symbols": data.rare_symbols} if data.rare_symbols else {}),
         },
         "reading": to_json(_reading(setup)),
         "model": to_json(plan.model),

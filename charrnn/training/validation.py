@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,7 @@ class Validation:
             self.ids,
             self.tokenizer,
             self.documents,
-            _windows(limit),
+            self._windows(limit),
         )
 
     def estimated(self, nats: float | None) -> Score | None:
@@ -144,7 +145,7 @@ class Validation:
             return LEAVING
         each = self._each(network)
         tokens = self._limit(each, limit)
-        windows = min(self.length, _windows(tokens) * scoring.WINDOW)
+        windows = min(self.length, self._windows(tokens) * self._window_tokens)
         read = min(self.length, VALID_CAP) + (tokens or self.length) + windows
         warm_up = min(self.length, scoring.WARM_UP * scoring.MAX_STREAMS)
         measured = SAMPLES * TIMED * math.prod(_CHUNK)  # by `affordable`
@@ -171,10 +172,15 @@ class Validation:
             engine, self.ids, self.tokenizer, start, limit=limit, documents=self.documents
         )
 
+    @cached_property
+    def _window_tokens(self) -> int:
+        """About how many tokens a window is: more than it has characters, where some are bytes."""
+        characters = max(1, self.tokenizer.measure(self.ids).characters)
+        return math.ceil(scoring.WINDOW * max(1.0, self.length / characters))
 
-def _windows(limit: int | None) -> int:
-    """Return how many windows are scored beside this many tokens in order."""
-    if limit is None:
-        return scoring.MAX_WINDOWS
-    beside = (1 - IN_ORDER) / IN_ORDER * limit
-    return max(1, min(scoring.MAX_WINDOWS, int(beside) // scoring.WINDOW))
+    def _windows(self, limit: int | None) -> int:
+        """Return how many windows are scored beside this many tokens in order."""
+        if limit is None:
+            return scoring.MAX_WINDOWS
+        beside = (1 - IN_ORDER) / IN_ORDER * limit
+        return max(1, min(scoring.MAX_WINDOWS, int(beside) // self._window_tokens))

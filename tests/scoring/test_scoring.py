@@ -19,7 +19,7 @@ from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.model.model_file import Model
 from charrnn.network.module import CharRNN
 from charrnn.scoring import Score, measure
-from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer
+from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, train_pieces
 
 MakeModel = Callable[..., Model]
 START = 3  # of the models here, which have three tokens
@@ -278,9 +278,45 @@ def test_windows_are_of_characters_or_there_are_none() -> None:
     even = Constant(*[1 / 256] * 256)
     plain = tokenizer.encode("a" * 700)
     assert scoring.window_nats(even, plain, tokenizer) == pytest.approx(math.log(256))
-    assert scoring.window_nats(even, tokenizer.encode("é" * 700), tokenizer) is None
-    assert scoring.window_nats(even, tokenizer.encode("a" * 300 + "é" * 200), tokenizer) is None
-    assert scoring.window_nats(even, tokenizer.encode("a" * 300 + "é"), tokenizer) is not None
+    # "é" is two tokens of 1/256 each
+    two_bytes = tokenizer.encode("é" * 700)
+    assert scoring.window_nats(even, two_bytes, tokenizer) == pytest.approx(2 * math.log(256))
+    half = tokenizer.encode("a" + "aé" * 128)
+    assert scoring.window_nats(even, half, tokenizer) == pytest.approx(1.5 * math.log(256))
+    assert scoring.window_nats(even, tokenizer.encode("é" * 256), tokenizer) is None
+    text = b"the cat is home. " * 99
+    pieces = train_pieces([text], len(text), "bpe", 300)
+    ids = pieces.encode(text.decode())
+    assert scoring.window_nats(Constant(*[1 / 300] * 300), ids, pieces) is None
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_windows_of_a_text_partly_in_bytes_hold_256_characters(
+    make_values: Callable[..., dict[str, Any]], apart: bool
+) -> None:
+    """The expected value reads each window by itself, a character at a time."""
+    tokenizer = CharTokenizer("ab", byte_fallback=True)
+    config = ModelConfig(tokenizer.vocab_size, hidden_size=5, embedding_size=3)
+    model = Model(config, tokenizer, make_values(config))
+    text = "".join(np.random.default_rng(5).choice([*"abé中"], 256 * 34))
+    documents = [0, 300, 300 + 256] if apart else [0]  # the second one is too short for a window
+    starts = [
+        start
+        for begin, end in zip(documents, [*documents[1:], len(text)], strict=True)
+        for start in range(begin, end - 256, 256)
+    ]
+    total = 0.0
+    for start in starts:
+        network = Naive(model)
+        for token in tokenizer.encode(text[start]):
+            expected = network.read(token)
+        for token in tokenizer.encode(text[start + 1 : start + 257]):
+            total -= expected[token]
+            expected = network.read(token)
+    ids = tokenizer.encode(text)
+    begins = np.array([len(tokenizer.encode(text[:each])) for each in documents], np.uint64)
+    nats = scoring.window_nats(_float64(model), ids, tokenizer, begins if apart else None)
+    assert nats == pytest.approx(total / (256 * len(starts)), rel=1e-12)
 
 
 def test_windows_start_from_zero_where_the_start_is_learned(make_model: MakeModel) -> None:

@@ -23,7 +23,16 @@ from waiting import HANGS
 from charrnn.config import ModelReading, Reading, TextOptions
 from charrnn.errors import CorpusError, ModelError, OptionError, PromptError, RunError
 from charrnn.storage.cache_dir import CacheWarning
-from charrnn.text import corpus, dataset, dataset_cache, id_file, sources, split, tokenizer
+from charrnn.text import (
+    alphabet,
+    corpus,
+    dataset,
+    dataset_cache,
+    id_file,
+    sources,
+    split,
+    tokenizer,
+)
 from charrnn.text import manifest as manifests
 from charrnn.text.corpus import Corpus
 from charrnn.text.dataset import Dataset
@@ -497,7 +506,7 @@ def test_a_text_that_changed_between_its_readings_is_an_error(tmp_path: Path) ->
 
 
 def test_absurdly_many_characters_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "MAX_CHARACTERS", 5)
+    monkeypatch.setattr(alphabet, "MAX_CHARACTERS", 5)
     assert _make("abcde").tokenizer.vocab_size == 5
     with pytest.raises(CorpusError, match=r"6 different characters.*`min_count`"):
         _make("abcdef")

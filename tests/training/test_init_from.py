@@ -21,9 +21,11 @@ from charrnn.model import model_file, parameters
 from charrnn.model.model_file import Model
 from charrnn.network.pair_module import PairRNN
 from charrnn.run_dir import RunDir
+from charrnn.text import dataset
+from charrnn.text.corpus import from_text
 from charrnn.text.pair_order import batch
 from charrnn.text.pairs import PairPart
-from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
+from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer
 from charrnn.training import init_from
 
 MakeModel = Callable[..., Model]
@@ -169,15 +171,91 @@ def test_the_alphabet_change_is_described(make_model: MakeModel) -> None:
     assert "29 added (bcdefghijklmnopqrstu…), 0 dropped" in str(many)
 
 
-@pytest.mark.parametrize("other", [ByteTokenizer(), CharTokenizer("acet", byte_fallback=True)])
-def test_tokens_that_are_not_characters_are_refused(
-    other: Tokenizer, make_model: MakeModel
-) -> None:
-    model = make_model("the cat")
+def test_tokens_that_are_not_characters_are_refused(make_model: MakeModel) -> None:
+    model, other = make_model("the cat"), ByteTokenizer()
     with pytest.raises(OptionError, match=r"the text has .* both need `tokenizer` char"):
         init_from.compare_alphabets(model, other)
     with pytest.raises(OptionError, match="the model of `init_from` has"):
         init_from.compare_alphabets(dataclasses.replace(model, tokenizer=other), model.tokenizer)
+
+
+def _partly_in_bytes(model: Model, symbols: str, values: Callable[..., dict[str, Any]]) -> Model:
+    """Return a model like `model` that knows these characters, and all others as bytes."""
+    tokenizer = CharTokenizer("".join(sorted(symbols)), byte_fallback=True)
+    size = tokenizer.vocab_size + bool(model.config.encoder)
+    config = dataclasses.replace(model.config, vocab_size=size)
+    return Model(config, tokenizer, values(config))
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_characters_in_bytes_keep_their_meaning(
+    make_model: MakeModel, make_values: Callable[..., dict[str, Any]], kind: dict[str, Any]
+) -> None:
+    """Compare with other characters, to which each network gives no probability."""
+    model = _partly_in_bytes(make_model("a", **kind), "bdfhk", make_values)
+    model.values["output.bias"][model.tokenizer.encode("fh")] = -1e9  # type: ignore[index]
+    fresh = _partly_in_bytes(make_model("a", **kind), "bdkz", make_values)
+    values = init_from.values(model, fresh.config, fresh.tokenizer, fresh.values)
+    values["output.bias"][fresh.tokenizer.encode("z")] = -1e9
+    before, after = (
+        log_softmax(Generator(each).read("db中kéd").logits)[0][
+            [*each.tokenizer.encode("bdk"), *range(each.tokenizer.vocab_size)[-256:]]
+        ]
+        for each in (model, dataclasses.replace(fresh, values=values))
+    )
+    np.testing.assert_allclose(after, before, atol=1e-5)
+
+
+@pytest.mark.parametrize("embedding_size", [0, 3])
+def test_a_character_that_was_bytes_starts_with_their_probability(
+    make_model: MakeModel, make_values: Callable[..., dict[str, Any]], embedding_size: int
+) -> None:
+    """中 and 丁 begin with the same byte and share its probability; é has its own."""
+    model = _partly_in_bytes(make_model("a", embedding_size=embedding_size), "abe", make_values)
+    tokenizer = CharTokenizer("abeé丁中")
+    config = dataclasses.replace(model.config, vocab_size=6)
+    values = init_from.values(model, config, tokenizer, make_values(config, seed=3))
+    expected = Generator(model).read("ab").logits[0]
+    logits = Generator(Model(config, tokenizer, values)).read("ab").logits[0]
+    e_acute, han = (model.tokenizer.encode(character)[0] for character in "é中")
+    np.testing.assert_allclose(logits[:4], expected[[0, 1, 2, e_acute]], atol=1e-6)
+    np.testing.assert_allclose(logits[4:], [expected[han] - np.log(2)] * 2, atol=1e-6)
+    columns = values["embedding"] if embedding_size else values["layers.0.weight_ih"].T
+    before = model.values["embedding"] if embedding_size else model.values["layers.0.weight_ih"].T
+    last = model.tokenizer.encode("中")[-1]
+    np.testing.assert_array_equal(columns[5], before[last])
+    described = init_from.compare_alphabets(model, tokenizer)
+    assert str(described) == "3 symbols kept, 3 added (é丁中), 0 dropped, 256 bytes dropped"
+
+
+def test_a_model_goes_on_to_write_as_bytes_what_it_wrote_so(
+    make_model: MakeModel, make_values: Callable[..., dict[str, Any]]
+) -> None:
+    text = "abcé" * 9
+    partly = _partly_in_bytes(make_model("a"), "abe", make_values)
+    for model, given, expected in (
+        (make_model("ab"), {}, CharTokenizer("abcé")),
+        (partly, {}, CharTokenizer("ab", byte_fallback=True)),
+        (partly, {"min_count": 10}, CharTokenizer("", byte_fallback=True)),
+        (partly, {"min_count": "auto"}, CharTokenizer("ab", byte_fallback=True)),
+    ):
+        asked = TrainOptions(**init_from.options(model, {"steps": 1, **given}))
+        assert dataset.make(from_text(text), asked).tokenizer == expected
+    known = _partly_in_bytes(make_model("a"), "abcé", make_values)
+    asked = TrainOptions(**init_from.options(known, {"steps": 1}))
+    assert dataset.make(from_text(text), asked).tokenizer == CharTokenizer("abcé")
+
+
+def test_bytes_are_added_or_kept(make_model: MakeModel) -> None:
+    plain, partly = CharTokenizer("ab"), CharTokenizer("ab", byte_fallback=True)
+    model = make_model("ab")
+    for before, after, end in (
+        (plain, plain, "0 dropped"),
+        (plain, partly, "0 dropped, 256 bytes added"),
+        (partly, partly, "0 dropped, 256 bytes kept"),
+    ):
+        change = init_from.compare_alphabets(dataclasses.replace(model, tokenizer=before), after)
+        assert str(change).endswith(end)
 
 
 def test_options_are_those_of_the_model(make_model: MakeModel) -> None:

@@ -10,7 +10,7 @@ from charrnn.compiler.cell_file import use
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions
 from charrnn.errors import OptionError
 from charrnn.text import streams
-from charrnn.training import plan
+from charrnn.training import effects, plan
 from charrnn.training.plan import (
     CHARACTERS_PER_PARAMETER,
     ENOUGH_EPOCHS,
@@ -353,7 +353,7 @@ def test_a_cell_of_one_s_own_that_feeds_back_has_one_layer() -> None:
     planned = plan.make(TrainOptions(cell=mine, steps=10), 10_000, 20, _speed)
     assert (planned.model.num_layers, planned.model.skip_connections) == (1, False)
     with pytest.raises(OptionError, match="mine feeds the network's output back"):
-        plan.make(TrainOptions(cell=mine, steps=10, num_layers=2), 10_000, 20, _speed)
+        effects.check(TrainOptions(cell=mine, steps=10, num_layers=2))
 
 
 def test_a_cell_that_diverges_at_the_rate_of_its_family_has_a_rate_of_its_own() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from charrnn.cli.display.dataset_summary import dataset_fields, split_lines
+from charrnn.cli.display.dataset_summary import dataset_fields, rare_lines, split_lines
 from charrnn.cli.options import configured
 from charrnn.cli.shared import JsonOption, guarded, note, print_json
 from charrnn.cli.texts import CorpusArgument, dataset_of
@@ -57,6 +57,6 @@ def prepare(
     kind, size = data.tokenizer.kind, data.tokenizer.vocab_size
     typer.echo(visible(str(out)))
     typer.echo(f"  tokens     {size:,} ({kind}), as {data.train.dtype.name}")
-    for line in split_lines(data):
+    for line in (*rare_lines(data), *split_lines(data)):
         typer.echo(f"  {line}")
     note(f"{num_bytes / 1e6:,.1f} MB in {seconds:.1f} s")

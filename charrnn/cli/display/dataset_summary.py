@@ -27,6 +27,7 @@ def dataset_fields(data: Dataset) -> dict[str, Any]:
         **pairs,
         "tokenizer": data.tokenizer.kind,
         "vocab_size": data.tokenizer.vocab_size,
+        "rare_symbols": data.rare_symbols,
         "id_type": data.train.dtype.name,
         "split": data.split,
         "items": data.reading.items,
@@ -34,6 +35,14 @@ def dataset_fields(data: Dataset) -> dict[str, Any]:
         "repeated_documents": {name: leak.repeated for name, leak in data.leaks.items()},
         "sha256": dict(data.sha256),
     }
+
+
+def rare_lines(data: Dataset) -> list[str]:
+    """Return a line that says how many symbols are written as bytes, if some are."""
+    if not data.rare_symbols:
+        return []
+    verb = "symbol is" if data.rare_symbols == 1 else "symbols are"
+    return [f"{data.rare_symbols:,} rare {verb} written as bytes (see --min-count)"]
 
 
 def split_lines(data: Dataset) -> list[str]:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING
 
-from charrnn.cli.display.dataset_summary import split_lines
+from charrnn.cli.display.dataset_summary import rare_lines, split_lines
 from charrnn.cli.shared import cell_words
 from charrnn.config import Form, ModelConfig, Regularizers, cell_name
 from charrnn.errors import counted, shell_command
@@ -42,7 +42,7 @@ def plan_lines(planned: Planned) -> list[str]:
     vocabulary = counted(data.tokenizer.vocab_size, "token")
     return [
         f"text     {data.name}: vocabulary of {vocabulary}{kind}; {split}",
-        *(f"         {line}" for line in leaks),
+        *(f"         {line}" for line in (*leaks, *rare_lines(data))),
         *_large_vocabulary(data, plan),
         f"network  {cell_name(model.cell)}, {model.num_layers} x {model.hidden_size}, {inputs}, "
         f"{_of_pairs(model)}{extras(model)}{parameters.count(model):,} parameters ({plan.reason})",
@@ -63,7 +63,7 @@ def _large_vocabulary(data: Dataset, plan: Plan) -> list[str]:
     count = sum(math.prod(shapes[name]) for name in ("output.weight", "output.bias"))
     return [
         f"         the output layer has {count:,} parameters for these tokens: reduce their "
-        "number with --min-count 2 or --tokenizer sentencepiece"
+        "number with --min-count 100 or --tokenizer sentencepiece"
     ]
 
 

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from charrnn.errors import ModelError
-from charrnn.text.tokenizer.base import Decoder, Encoder, Size, Tokenizer
+from charrnn.text.tokenizer.base import BYTES, Decoder, Encoder, Size, Tokenizer
 from charrnn.text.tokenizer.byte import ByteTokenizer
 from charrnn.text.tokenizer.char import CharTokenizer
 from charrnn.text.tokenizer.ending import EndingTokenizer
 from charrnn.text.tokenizer.sentencepiece import SentencePieceTokenizer, train_pieces
 
 __all__ = [
+    "BYTES",
     "ByteTokenizer",
     "CharTokenizer",
     "Decoder",

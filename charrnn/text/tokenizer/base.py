@@ -134,7 +134,7 @@ class Tokenizer(ABC):
         counts = np.zeros(self.vocab_size, np.int64)
         for first in range(0, len(ids), _COUNTED):
             counts += np.bincount(ids[first : first + _COUNTED], minlength=self.vocab_size)
-        return Size(int(counts @ self._characters), int(counts @ self._num_bytes))
+        return Size(int(counts @ self.token_characters), int(counts @ self._num_bytes))
 
     @cached_property
     def token_names(self) -> list[str]:
@@ -155,7 +155,8 @@ class Tokenizer(ABC):
         return range(BYTES)
 
     @cached_property
-    def _characters(self) -> Integers:
+    def token_characters(self) -> Integers:
+        """How many characters begin in each token (V): none in a byte that continues one."""
         return np.array([sum(byte & 0xC0 != 0x80 for byte in s) for s in self.token_bytes])
 
     @cached_property

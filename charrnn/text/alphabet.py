@@ -1,0 +1,85 @@
+"""The alphabet of a text: which of its characters are tokens, and which are written as bytes.
+
+A character that is seen a few times is hardly learned, but costs a row of the output layer at every
+step. Written as its bytes, it is predicted from what all rare characters have in common. The plan
+(``--min-count auto``) writes characters as bytes that occur fewer than `LEARNED` times in the
+training text, also those that only occur in what is held out. It does so where the vocabulary gets
+smaller: where they are more than the 256 bytes that take their place. A training that starts from
+a model with bytes writes those characters as bytes that this model writes so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from charrnn.arrays import Integers
+from charrnn.config import AUTO, TextOptions
+from charrnn.errors import CorpusError
+from charrnn.text.corpus import Corpus
+from charrnn.text.documents import Piece
+from charrnn.text.tokenizer import BYTES, CharTokenizer
+from charrnn.text.utf8 import CodePointCounter
+
+LEARNED = 20
+MAX_CHARACTERS = 200_000  # different ones: more than any language needs
+
+
+def of(
+    texts: Sequence[Corpus], options: TextOptions, training: Iterable[Piece]
+) -> tuple[CharTokenizer, int]:
+    """Return the tokenizer of texts, and how many of their characters it writes as bytes.
+
+    Args:
+        texts: all that it will encode.
+        options: decide which characters are rare.
+        training: the part to train on; only read where `may_be_rare`.
+
+    Raises:
+        CorpusError: there are more characters than any language needs.
+    """
+    points, counts = _counts(texts)
+    min_count = options.min_count
+    if options.known_symbols and min_count == AUTO:
+        known = np.frombuffer(options.known_symbols.encode("utf-32-le"), "<u4")
+        counts, min_count = np.isin(points, known).astype(np.int64), 1
+    elif min_count == AUTO:
+        _check(texts[0], len(points))
+        if may_be_rare(texts):
+            counts = _in_training(training)[points]
+        min_count = LEARNED if np.count_nonzero(counts < LEARNED) > BYTES else 0
+    made = CharTokenizer.from_counts(points, counts, int(min_count))
+    _check(texts[0], len(made.alphabet))
+    return made, len(points) - len(made.alphabet)
+
+
+def _check(text: Corpus, count: int) -> None:
+    """Refuse a text of so many characters that something must be wrong with it."""
+    if count > MAX_CHARACTERS:
+        raise CorpusError(
+            f"{text.name} has {count:,} different characters, more than any language needs: is it "
+            "text, and is --encoding right? If so, use --min-count or --tokenizer byte"
+        )
+
+
+def may_be_rare(texts: Iterable[Corpus]) -> bool:
+    """Return whether texts have so many characters that the plan may write some as bytes."""
+    return len(_counts(texts)[0]) > BYTES
+
+
+def _counts(texts: Iterable[Corpus]) -> tuple[Integers, Integers]:
+    """Return the code points of texts (N,), sorted, and how often each occurs (N,)."""
+    texts = list(texts)
+    points, index = np.unique(np.concatenate([text.points for text in texts]), return_inverse=True)
+    counts = np.zeros(len(points), np.int64)
+    np.add.at(counts, index, np.concatenate([text.counts for text in texts]))
+    return points, counts
+
+
+def _in_training(pieces: Iterable[Piece]) -> Integers:
+    """Return how often each code point occurs in a part of a text (0x110000,)."""
+    counter = CodePointCounter()
+    for piece in pieces:
+        counter.add(piece.data)
+    return counter.finish()

@@ -1,0 +1,94 @@
+"""Texts with many rare characters: what is said of them, and that every command reads them."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from charrnn.model import model_file
+from charrnn.text.tokenizer import CharTokenizer
+from cli.conftest import BY_LIBRARY, Cli
+
+RARE = [chr(0x4E00 + 7 * index) for index in range(300)]
+WORDS = ["the", "sea", "is", "near", "and", "the", "cat", "goes", "home"]
+SMALL = ("--hidden-size", 8, "--num-layers", 1, *BY_LIBRARY)
+SAID = "300 rare symbols are written as bytes (see --min-count)"
+LETTERS = CharTokenizer("".join(sorted(set("\n " + "".join(WORDS)))), byte_fallback=True)
+
+
+@pytest.fixture
+def text(cli: Cli) -> Path:
+    """Return a text in which each rare character occurs twice, in both parts."""
+    chance = random.Random(3)
+    lines = []
+    for index in range(900):
+        words = chance.choices(WORDS, k=6)
+        rare = RARE[index % 300] if index < 600 else ""
+        lines.append(" ".join(words) + rare)
+    chance.shuffle(lines)
+    path = cli.folder / "text.txt"
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return path
+
+
+def test_rare_symbols_are_planned_and_named(text: Path, cli: Cli) -> None:
+    planned = cli("train", text, "--dry-run", "--steps", 3, *SMALL, "--json")
+    assert SAID in planned.err
+    assert planned.json["rare_symbols"] == 300
+    assert planned.json["model"]["vocab_size"] == LETTERS.vocab_size
+    whole = cli("train", text, "--dry-run", "--min-count", 1, "--steps", 3, *SMALL, "--json")
+    assert "rare symbols" not in whole.err
+    assert (whole.json["rare_symbols"], whole.json["model"]["vocab_size"]) == (
+        0,
+        len(LETTERS.alphabet) + 300,
+    )
+    prepared = cli("prepare", text, "--out", "set", "--json").json
+    assert (prepared["rare_symbols"], prepared["vocab_size"]) == (300, LETTERS.vocab_size)
+    assert SAID in cli("prepare", text, "--out", "set", "--force").out
+    assert SAID in cli("train", "set", "--dry-run", *SMALL).err
+
+
+def test_a_model_of_a_text_partly_in_bytes_is_used_like_any_other(text: Path, cli: Cli) -> None:
+    trained = cli("train", text, "--out", "run", "--steps", 6, *SMALL, "--json")
+    assert trained.json["valid_window256_nats"] is not None
+    model = model_file.load(cli.folder / "run" / "model.safetensors")
+    assert model.tokenizer == LETTERS
+    assert model.training["corpus"]["rare_symbols"] == 300
+    assert "corpus.rare_symbols: 300\n" in cli("info", "run").out
+    resumed = cli("train", text, "--out", "run", "--resume", "--steps", 8)
+    assert SAID in resumed.err
+    scored = cli("eval", "-m", "run", "--json").json
+    assert scored["window256_nats"] == pytest.approx(trained.json["valid_window256_nats"], rel=0.3)
+    matched = cli("sample", "-m", "run", "-n", 12, "--regex", f"a[{RARE[5]}é]+").out.rstrip("\n")
+    assert set(matched[1:]) <= {RARE[5], "é"}
+    cli("compress", text, "small", "-m", "run")
+    cli("decompress", "small", "again.txt", "-m", "run")
+    assert (cli.folder / "again.txt").read_bytes() == text.read_bytes()
+    # A text that is trained on from there: what the model writes as bytes stays so.
+    (cli.folder / "new.txt").write_text(f"the cat is {RARE[0]}日本\n" * 60, "utf-8")
+    tuned = cli("train", "new.txt", "--init-from", "run", "--out", "tuned", "--steps", 2)
+    assert "3 rare symbols are written as bytes" in tuned.err
+    assert "0 added, " in tuned.err
+    assert "256 bytes kept" in tuned.err
+    resumed = cli("train", "new.txt", "--out", "tuned", "--resume", "--steps", 3)
+    assert "3 rare symbols are written as bytes" in resumed.err
+    repeated = cli("train", "--config", "tuned", "--out", "repeated", "--dry-run")
+    assert "3 rare symbols are written as bytes" in repeated.err
+
+
+def test_pairs_gaps_and_validation_texts_have_rare_symbols(text: Path, cli: Cli) -> None:
+    lines = [f"{word}{rare}\t{rare}{word}\n" for word in ("ab", "ba") for rare in RARE]
+    (cli.folder / "pairs.tsv").write_text("".join(lines), "utf-8")
+    cli("train", "pairs.tsv", "--pairs", "--out", "pairs", "--steps", 2, *SMALL)
+    answer = cli("beam", "-m", "pairs", "--source", f"ab{RARE[1]}", "--json").json
+    assert answer["samples"][0]["source"] == f"ab{RARE[1]}"
+    assert cli("eval", "pairs.tsv", "-m", "pairs", "--json").json["nats"] > 0
+    tuned = cli("train", "pairs.tsv", "--init-from", "pairs", "--out", "more", "--steps", 1)
+    assert "2 symbols kept, 0 added, 0 dropped, 256 bytes kept" in tuned.err
+    cli("train", text, "--fill", "--out", "gaps", "--steps", 1, *SMALL)
+    assert cli("fill", f"the {RARE[0]} ___ home", "-m", "gaps").out.startswith(f"the {RARE[0]} ")
+    (cli.folder / "valid.txt").write_text("the cat 日本 is home\n" * 20, "utf-8")
+    apart = cli("train", text, "--valid", "valid.txt", "--out", "apart", "--steps", 1, *SMALL)
+    assert "302 rare symbols are written as bytes" in apart.err
