@@ -109,11 +109,14 @@ class Generator:
     def engine(self, engine: Engine) -> None:
         self._selector.engine = engine
 
-    def adaptive(self, length: int, counted: Ids | None = None) -> AdaptivePredictor:
+    def adaptive(
+        self, length: int, counted: Ids | None = None, progress: Watch = _silent
+    ) -> AdaptivePredictor:
         """Return a predictor that learns from the texts that it reads, `length` tokens in all.
 
         It starts with what the model knows, and what follows what in `counted` tokens, such as
-        those of the training text; the model itself does not change.
+        those of the training text; `progress` is called with how many are counted. The model itself
+        does not change.
 
         Raises:
             OptionError: the model is one of pairs, or its options or this machine do not allow it.
@@ -123,8 +126,13 @@ class Generator:
             with self._selector.compiling():
                 from charrnn.adaptive.predictor import AdaptivePredictor
 
-                threads = self._selector.threads
-                return AdaptivePredictor(self._model, length, threads=threads, counted=counted)
+                return AdaptivePredictor(
+                    self._model,
+                    length,
+                    threads=self._selector.threads,
+                    counted=counted,
+                    progress=progress,
+                )
         except compile_errors() as error:
             raise OptionError(
                 f"--dynamic needs compiled code, which is not available here: {error}"

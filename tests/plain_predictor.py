@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from charrnn.adaptive.counts import LIMIT, REFINED_LIMIT
-from charrnn.adaptive.memory import CONTEXT_WEIGHT, MATCHES, MAX_MATCH, ORDERS
+from charrnn.adaptive.memory import CONTEXT_WEIGHT, MATCHES, MAX_MATCH, ORDERS, WORDS_BEFORE
 from charrnn.adaptive.mixer import BOUND, CORRECTION_STEP, FAST, FINAL_STEP, SLOW, SLOWING
 
 Key = tuple[object, ...]
@@ -42,11 +42,13 @@ class Slot:
 
     def __init__(self) -> None:
         self.p, self.count = 32768, 0
+        self.outcomes: tuple[bool, ...] = ()  # the last seven
 
     def learn(self, happened: bool) -> None:
         step = int(65536 / (self.count + 1.5))
         self.p += ((65535 * happened - self.p) * step) >> 16
         self.count = min(self.count + 1, LIMIT)
+        self.outcomes = (*self.outcomes[-6:], happened)
 
     @property
     def cell(self) -> tuple[int, int]:
@@ -65,12 +67,13 @@ class PlainPredictor:
         self.history: list[int] = []
         self.slots: dict[Key, Slot] = {}
         self.refined: dict[Key, Probability] = {}
+        self.followed: dict[Key, Probability] = {}
         self.matched: dict[tuple[int, int], Probability] = {}
-        inputs = 2 + len(ORDERS) + 1 + len(MATCHES)
+        inputs = 2 + 2 * (len(ORDERS) + len(WORDS_BEFORE)) + len(MATCHES)
         first = [1.0, 0.0] + [CONTEXT_WEIGHT] * (inputs - 2)
         self.weights: dict[Key, list[float]] = defaultdict(lambda: list(first))
         self.adjusted: dict[Key, int] = defaultdict(int)
-        self.final: dict[int, list[float]] = defaultdict(lambda: [0.25] * 4)
+        self.final: dict[int, list[float]] = defaultdict(lambda: [0.2] * 5)
         self.corrected: dict[Key, list[float]] = defaultdict(
             lambda: [squash(level / 2) for level in range(-16, 17)]
         )
@@ -92,34 +95,43 @@ class PlainPredictor:
         return nats
 
     def contexts(self) -> list[Key]:
-        """Return the last tokens in each number, and the word so far with the word before it."""
-        words: list[list[int]] = [[], []]
+        """Return the last tokens in each number, and the word so far with words before it."""
+        words: list[list[int]] = [[], [], []]
         for token in self.history:
             if self.letters[token]:
                 words[-1].append(token)
             elif words[-1]:
-                words = [words[-1], []]
+                words = [*words[1:], []]
         word = tuple(words[-1]) or (-1, *self.history[-1:])
-        return [*(tuple(self.history[-n:]) for n in ORDERS), (tuple(words[0]), word)]
+        return [
+            *(tuple(self.history[-n:]) for n in ORDERS),
+            *((word, *map(tuple, words[-1 - n : -1])) for n in WORDS_BEFORE),
+        ]
 
     def choose(self, low: int, choice: int, high: int, upper: float, happened: bool) -> float:
         """Return the probability of the upper half, after learning whether that happened."""
         inputs = [stretch(max(2**-18, min(1 - 2**-18, upper))), 0.3]
         adaptive: list[tuple[Probability, bool]] = []
         known = met = 0
-        slots = []
+        slots, seconds = [], []
         for c, context in enumerate(self.contexts()):
             key = (c, context, choice)
             slot = self.slots.get(key)
             inputs.append(0.0)
+            seconds.append(0.0)
             if slot:
                 start = squash(slot.cell[1] / 2)
                 refined = self.refined.setdefault((c, slot.cell), Probability(start))
                 adaptive.append((refined, happened))
                 inputs[-1] = stretch(refined.p)
+                share = (sum(slot.outcomes) + 0.4) / (len(slot.outcomes) + 0.8)
+                followed = self.followed.setdefault((c, slot.outcomes), Probability(share))
+                adaptive.append((followed, happened))
+                seconds[-1] = stretch(followed.p)
                 if c < len(ORDERS):
                     known, met = c + 1, slot.count
             slots.append(self.slots.setdefault(key, Slot()))
+        inputs += seconds
         longest = 0
         for k, (pointer, length) in enumerate(self.matches):
             inputs.append(0.0)
@@ -133,6 +145,7 @@ class PlainPredictor:
         seen = min(met, 2) + (met > 10)
         certainty = min(15, int(2 * abs(inputs[0])))
         sets: list[Key] = [("m", longest), ("c", known, seen), ("n", certainty), ("t", choice)]
+        sets.append(("l", self.history[-1] if self.history else 0))
         outputs = [
             bounded(sum(w * x for w, x in zip(self.weights[key], inputs, strict=True)), BOUND)
             for key in sets

@@ -13,22 +13,25 @@ from charrnn.adaptive.memory import (
     CONTEXTS,
     FIRST_CONTEXT,
     FIRST_MATCH,
+    FIRST_OUTCOMES,
+    FIRST_WORDS,
     LENGTHS,
     LEVELS,
     MATCHES,
     MAX_MATCH,
     ORDERS,
+    OUTCOMES,
     READ,
     WORD,
-    WORD_BEFORE,
-    WORDS,
+    WORDS_BEFORE,
 )
 from charrnn.compiler.scalar_math import exact
 
 KEY_BITS = 31
 _KEYS = 2**KEY_BITS - 1
 _FACTOR = 0x5851F42D  # odd, below 2^31
-CHECK_SHIFT = KEY_BITS - 8
+CHECK_SHIFT = KEY_BITS - 16
+KEPT = 32  # the key of a slot lies above these bits
 LIMIT = 60  # a slot's probability follows the last ~LIMIT choices
 REFINED_LIMIT = 400
 _ADJUSTMENTS = np.array([int(65536 / (n + 1.5)) for n in range(256)])
@@ -68,8 +71,8 @@ def find(slots, key):  # type: ignore[no-untyped-def]
     """Return the place of a key in a hash table; -1 if it is not there."""
     place, check = key & (len(slots) - 1), key >> CHECK_SHIFT
     for candidate in (place, place ^ 1):
-        slot = np.int64(slots[candidate])
-        if slot >> 24 == check and (slot >> 16) & 255:
+        slot = slots[candidate]
+        if slot >> KEPT == check and (slot >> 16) & 255:
             return candidate
     return -1
 
@@ -78,9 +81,9 @@ def find(slots, key):  # type: ignore[no-untyped-def]
 def claim(slots, key):  # type: ignore[no-untyped-def]
     """Return a place for a new key: of two, the one that was met less often, made empty."""
     place = key & (len(slots) - 1)
-    if (np.int64(slots[place ^ 1]) >> 16) & 255 < (np.int64(slots[place]) >> 16) & 255:
+    if (slots[place ^ 1] >> 16) & 255 < (slots[place] >> 16) & 255:
         place = place ^ 1
-    slots[place] = np.uint32(((key >> CHECK_SHIFT) << 24) + 32768)
+    slots[place] = ((key >> CHECK_SHIFT) << KEPT) + (1 << 24) + 32768
     return place
 
 
@@ -92,14 +95,16 @@ def look_up(memory, choice):  # type: ignore[no-untyped-def]
         key = mixed(memory.contexts[c], choice)
         place = find(memory.slots[c], key)
         memory.keys[c], memory.places[c] = key, place
-        memory.cells[c], memory.inputs[FIRST_CONTEXT + c] = -1, 0.0
+        memory.cells[c], memory.outcomes[c] = -1, 0
+        memory.inputs[FIRST_CONTEXT + c] = memory.inputs[FIRST_OUTCOMES + c] = 0.0
         if place >= 0:
-            slot = np.int64(memory.slots[c, place])
-            count = (slot >> 16) & 255
+            slot = memory.slots[c, place]
+            count, outcomes = (slot >> 16) & 255, (slot >> 24) & 255
             cell = _COUNT_OF[count] * LEVELS + _LEVEL_OF[(slot & 65535) >> 4]
-            memory.cells[c] = cell
+            memory.cells[c], memory.outcomes[c] = cell, outcomes
             memory.inputs[FIRST_CONTEXT + c] = stretch(memory.refined[c, cell, 0])
-            if c != WORDS:
+            memory.inputs[FIRST_OUTCOMES + c] = stretch(memory.followed[c, outcomes, 0])
+            if c < FIRST_WORDS:
                 known, met = c + 1, count
     return known, met
 
@@ -149,14 +154,19 @@ def count_choice(memory, choice, bit):  # type: ignore[no-untyped-def]
     for c in range(CONTEXTS):
         if memory.cells[c] >= 0:
             adjust(memory.refined[c, memory.cells[c]], bit, REFINED_LIMIT)
+            adjust(memory.followed[c, memory.outcomes[c]], bit, REFINED_LIMIT)
         place = memory.places[c]
         if place < 0:
             place = claim(memory.slots[c], memory.keys[c])
-        slot = np.int64(memory.slots[c, place])
+        slot = memory.slots[c, place]
         p, count = slot & 65535, (slot >> 16) & 255
         p += ((65535 * bit - p) * _ADJUSTMENTS[count]) >> 16
         count += count < LIMIT
-        memory.slots[c, place] = np.uint32((slot >> 24 << 24) + (count << 16) + p)
+        outcomes = 2 * ((slot >> 24) & 255) + bit
+        if outcomes >= OUTCOMES:  # the oldest one is dropped
+            outcomes = outcomes & (OUTCOMES // 2 - 1) | OUTCOMES // 2
+        kept = slot >> KEPT << KEPT
+        memory.slots[c, place] = kept + (outcomes << 24) + (count << 16) + p
     for k in range(len(MATCHES)):
         if memory.cells[CONTEXTS + k] >= 0:
             expected = memory.history[memory.matches[k, 0]]
@@ -174,11 +184,16 @@ def append(memory, token):  # type: ignore[no-untyped-def]
     if memory.letters[token]:
         numbers[WORD] = mixed(numbers[WORD], token)
     elif numbers[WORD]:
-        numbers[WORD_BEFORE], numbers[WORD] = numbers[WORD], 0
+        numbers[WORD + 1 :] = numbers[WORD:-1].copy()
+        numbers[WORD] = 0
     for c in range(len(ORDERS)):
         memory.contexts[c] = _hash_of_last(history, read, ORDERS[c], c)
     word = numbers[WORD] if numbers[WORD] else token
-    memory.contexts[WORDS] = mixed(mixed(numbers[WORD_BEFORE], WORDS), word)
+    for k in range(len(WORDS_BEFORE)):
+        key = mixed(FIRST_WORDS + k, word)
+        for i in range(WORDS_BEFORE[k]):
+            key = mixed(key, numbers[WORD + 1 + i])
+        memory.contexts[FIRST_WORDS + k] = key
     for k in range(len(MATCHES)):
         _follow(memory, k, token)
 

@@ -20,6 +20,7 @@ from charrnn.adaptive.memory import (
     BY_CONTEXT,
     BY_MATCH,
     BY_NETWORK,
+    BY_TOKEN,
     CERTAINTIES,
     CONSTANT,
     CORRECTION_BITS,
@@ -29,12 +30,13 @@ from charrnn.adaptive.memory import (
     INPUTS,
     LEVELS,
     NETWORK,
+    READ,
     SEEN,
     SELECTORS,
 )
 from charrnn.compiler.scalar_math import exact
 
-FAST, SLOW, SLOWING = 0.02, 0.002, 0.02  # steps of the weights: first, last, and how fast they fall
+FAST, SLOW, SLOWING = 0.03, 0.003, 0.02  # steps of the weights: first, last, and how fast they fall
 FINAL_STEP, CORRECTION_STEP = 0.002, 0.02
 BOUND = 12.0  # of inputs and outputs, in the logistic domain
 _SMALLEST = 1.0 / (1 << 18)
@@ -62,6 +64,8 @@ def predict(memory, low, choice, high, p):  # type: ignore[no-untyped-def]
     memory.selected[BY_CONTEXT] = FIRST_SETS[BY_CONTEXT] + SEEN * known + seen
     memory.selected[BY_NETWORK] = FIRST_SETS[BY_NETWORK] + certainty
     memory.selected[BY_CHOICE] = FIRST_SETS[BY_CHOICE] + choice
+    last = memory.history[memory.numbers[READ] - 1] if memory.numbers[READ] else 0
+    memory.selected[BY_TOKEN] = FIRST_SETS[BY_CHOICE] + len(memory.letters) + last
     total = 0.0
     for s in range(SELECTORS):
         weights, output = memory.weights[memory.selected[s]], 0.0

@@ -16,6 +16,8 @@ from charrnn.scoring import Surprisals
 from charrnn.text.tokenizer import Tokenizer
 
 Progress = Callable[[int], object]  # called with the number of tokens read so far
+REHEARSED = 20_000  # tokens of a text that is counted first
+_COUNTED_AT_ONCE = 2**16
 _UNUSED = Coder.over(np.zeros(0, np.uint8))
 
 
@@ -27,7 +29,13 @@ class AdaptivePredictor:
     """
 
     def __init__(
-        self, model: Model, length: int, *, threads: int | None = None, counted: Ids | None = None
+        self,
+        model: Model,
+        length: int,
+        *,
+        threads: int | None = None,
+        counted: Ids | None = None,
+        progress: Progress = lambda done: None,
     ) -> None:
         """Begin with what the model knows.
 
@@ -36,20 +44,35 @@ class AdaptivePredictor:
             length: how many tokens will be read at most.
             threads: for the network's predictions; None: as many as are worthwhile.
             counted: tokens of a text to count first, such as that of the training.
+            progress: called with the number of these that are counted.
+
+        Raises:
+            RunError: the network's numbers overflow.
         """
         before = np.zeros(0, np.int64) if counted is None else counted.astype(np.int64)
         self._network = AdaptiveNetwork(model, threads)
         self._memory = memory.empty(len(before) + length, _letters(model.tokenizer))
         self._sums = np.zeros(model.config.vocab_size + 1)
         self._token, self._nats = np.zeros(1, np.int64), np.zeros(1)
-        reading.count(self._memory, before)
         self._compile()
+        self._count(before, progress)
 
     def _compile(self) -> None:
         """Compile or load all that reading needs, by reading nothing."""
         logits = np.zeros((0, len(self._sums) - 1), np.float32)
         no_tokens, no_numbers = np.zeros(0, np.int64), np.zeros(0)
         reading.read(self._memory, logits, self._sums, no_tokens, no_numbers, _UNUSED, SCORE)
+
+    def _count(self, tokens: Ids, progress: Progress) -> None:
+        """Count what follows what; read the end of it as a text, so that the mixer learns, too.
+
+        How far contexts and matches can be trusted shows only on tokens that are not counted yet.
+        """
+        end = len(tokens) - min(REHEARSED, len(tokens) // 10)
+        for first in range(0, end, _COUNTED_AT_ONCE):
+            reading.count(self._memory, tokens[first : min(first + _COUNTED_AT_ONCE, end)])
+            progress(first)
+        self.surprisals([tokens[end:]], progress=lambda done: progress(end + done))
 
     def restart(self) -> None:
         """Begin another text: what was learned stays."""

@@ -196,8 +196,8 @@ class Evaluator:
         from charrnn import scoring
 
         texts = scoring.apart(ids, documents)
+        reader = predictor(generator, self.path, self.learning, len(ids))
         with ProgressBar(in_bytes=False) as bar:
             progress = bar.of("reading and learning", len(ids))
-            reader = predictor(generator, self.path, self.learning, len(ids))
             found = reader.surprisals(texts, progress=progress)
         return scoring.total(text.score(generator.tokenizer) for text in found)

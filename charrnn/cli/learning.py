@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from charrnn.cli.display.progress import ProgressBar
+
 if TYPE_CHECKING:
     from charrnn.adaptive.predictor import AdaptivePredictor
     from charrnn.arrays import Ids
@@ -38,4 +40,8 @@ def predictor(
     Raises:
         OptionError: the model cannot learn, or the text of its training is not available.
     """
-    return generator.adaptive(length, recalled(model, generator) if learning.recall else None)
+    if not learning.recall:
+        return generator.adaptive(length)
+    counted = recalled(model, generator)
+    with ProgressBar(in_bytes=False) as bar:
+        return generator.adaptive(length, counted, bar.of("counting", len(counted)))
