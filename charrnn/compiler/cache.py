@@ -22,7 +22,7 @@ from typing import Any
 
 from charrnn.compiler import object_code
 from charrnn.errors import RunError
-from charrnn.storage.cache_dir import cache_dir, writable
+from charrnn.storage.cache_dir import cache_dir, trusted
 
 _PACKAGE = Path(__file__).parents[1]
 # Files with the bodies of C functions, with what compiled code contains, and what it depends on.
@@ -47,7 +47,7 @@ def folder() -> Path:
     sources = (_PACKAGE.joinpath(name).read_bytes() for name in _COMPILED)
     version = hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
     # Resolved, because numba keeps what it compiles by the path of the source.
-    return writable(cache_dir("kernels") / version).resolve()
+    return trusted(cache_dir("kernels") / version).resolve()
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ import platformdirs
 
 from charrnn.errors import RunError
 
+_SYSTEM = (0, 65534)  # root, also where a container has no number for it
 ROOM = 2**22  # bytes that must be left on the disk of a cache
 
 
@@ -59,6 +60,23 @@ def writable(folder: Path) -> Path:
     return substitute
 
 
+def trusted(folder: Path) -> Path:
+    """Make `folder`, whose files are executed, and return it, or a substitute as `writable` does.
+
+    Another user who owns it, or a folder that it lies in, could change those files: as where root
+    has the home folder of a user.
+    """
+    owners = {*_SYSTEM, os.getuid()} if os.name == "posix" else set()
+    substituted = _private_dir.cache_info().currsize and folder.is_relative_to(_private_dir())
+    if owners and not substituted:
+        path = folder.resolve()
+        for each in (path, *path.parents):
+            with contextlib.suppress(OSError):  # it does not exist yet
+                if each.stat().st_uid not in owners:
+                    return writable(_substitute(each, "belongs to another user") / folder.name)
+    return writable(folder)
+
+
 def is_temporary(path: Path) -> bool:
     """Return whether a path lies in a cache that is removed when this process ends."""
     return _process_dir.cache_info().currsize > 0 and path.is_relative_to(_process_dir())
@@ -89,11 +107,12 @@ def _is_full(folder: Path) -> bool:
 
 
 @functools.cache
-def _substitute(unusable: Path | None) -> Path:
+def _substitute(unusable: Path | None, why: str = "cannot be written") -> Path:
     """Return the folder of the caches that cannot lie in `unusable`; warn once about each.
 
     Args:
         unusable: None if there is no home folder.
+        why: what is wrong with it.
     """
     try:
         found = _private_dir()
@@ -102,7 +121,7 @@ def _substitute(unusable: Path | None) -> Path:
             "no folder for caches or temporary files can be written: set XDG_CACHE_HOME or TMPDIR "
             f"to a folder of yours ({error.strerror})"
         ) from error
-    why = f"{unusable} cannot be written" if unusable else "there is no home folder"
+    why = f"{unusable} {why}" if unusable else "there is no home folder"
     why += " (its disk is full)" if unusable and _is_full(unusable) else ""
     ends = ", until this command ends" if is_temporary(found) else ""
     warnings.warn(

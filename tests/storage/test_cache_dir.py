@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ import pytest
 
 from charrnn.errors import RunError
 from charrnn.storage import cache_dir
-from charrnn.storage.cache_dir import CacheWarning, is_temporary, writable
+from charrnn.storage.cache_dir import CacheWarning, is_temporary, trusted, writable
 
 posix = pytest.mark.skipif(os.name != "posix", reason="folders are private by their modes")
 
@@ -148,6 +149,32 @@ def test_a_folder_of_another_user_is_not_used(
     _own(temporary).mkdir(mode=0o700)  # its name is that of the other user, its owner is not
     with pytest.warns(CacheWarning, match="until this command ends"):
         assert is_temporary(cache_dir.cache_dir("kernels"))
+
+
+@posix
+@pytest.mark.parametrize("owned", ["kernels", "home/.cache", "home"])
+def test_code_is_not_executed_from_a_folder_that_another_user_owns(
+    owned: str, tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "home" / ".cache" / "charrnn" / "kernels" / "1"
+    folder.mkdir(parents=True)
+    theirs = folder.parent if owned == "kernels" else tmp_path / owned
+    assert trusted(folder) == folder
+    real = Path.stat
+
+    def stat_of(path: Path, **options: bool) -> os.stat_result:
+        found = list(real(path, **options))
+        found[stat.ST_UID] += 12345 * (path == theirs)
+        return os.stat_result(found)
+
+    monkeypatch.setattr(Path, "stat", stat_of)
+    with pytest.warns(
+        CacheWarning, match=f"{theirs} belongs to another user: .* {_own(temporary)};"
+    ):
+        assert trusted(folder) == _own(temporary) / "1"
+    assert trusted(folder) == _own(temporary) / "1"  # said once
+    assert trusted(_own(temporary) / "kernels" / "2") == _own(temporary) / "kernels" / "2"
+    assert writable(folder) == folder  # of files that are only read
 
 
 def test_where_nothing_can_be_written_a_sentence_says_what_to_set(
