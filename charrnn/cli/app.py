@@ -10,13 +10,14 @@ import sys
 import threading
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple, NoReturn, TextIO, cast
 
 import typer
 import typer.core
 
 from charrnn import __version__
-from charrnn.cli.hints import similar_options, too_many_words
+from charrnn.cli.hints import meant_command, similar_options, too_many_words, unnamed
 from charrnn.cli.values import read_values
 from charrnn.errors import EXCERPT, excerpt
 
@@ -52,17 +53,39 @@ class _Command(typer.core.TyperCommand):
 def _explain(error: Any, command: Any, ctx: Any) -> None:
     """Let an error about an option or its value say what to do."""
     if hasattr(error, "possibilities"):  # the option does not exist
-        known = [name for p in command.params if not _is_hidden(p) for name in p.opts]
-        similar = " or ".join(similar_options(error.option_name, known))
-        advice = f"did you mean {similar}?" if similar else f"see {ctx.command_path} --help"
+        shown = [p for p in command.params if not _is_hidden(p)]
+        similar = similar_options(error.option_name, [name for p in shown for name in p.opts])
+        argument = next((p.name for p in shown if p.param_type_name == "argument"), "")
+        advice = unnamed(error.option_name, argument, ctx.command_path)
+        advice = advice or (f"did you mean {' or '.join(similar)}?" if similar else "")
+        advice = advice or f"see {ctx.command_path} --help"
         error.message, error.possibilities = f"{error.message}: {advice}", None
     else:
         takes_words = any(p.param_type_name == "argument" for p in command.params)
         error.message = too_many_words(error.message, ctx.command_path, takes_words)
 
 
+def _meant(ctx: Any, word: str) -> str:
+    return meant_command(ctx.find_root().info_name, ctx.command_path, word)
+
+
 class _Commands(typer.core.TyperGroup):
     """A group of commands; what is wrong with their words is said without a long echo of them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except _UsageError as error:
+            _explain(error, self, ctx)
+            raise
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except _UsageError as error:
+            if meant := _meant(ctx, args[0]):
+                error.message = f"No such command '{args[0]}': {meant}"
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -78,13 +101,11 @@ class _CommandWithCommands(_Commands):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] in self.commands:  # it stands in the place of the argument
             self.params = [p for p in self.params if p.param_type_name != "argument"]
+        elif args and not Path(args[0]).exists() and (meant := _meant(ctx, args[0])):
+            raise _UsageError(f"No such command '{args[0]}': {meant}", ctx)
         else:
             ctx.allow_interspersed_args = True  # options may follow the argument
-        try:
-            return super().parse_args(ctx, args)
-        except _UsageError as error:
-            _explain(error, self, ctx)
-            raise
+        return super().parse_args(ctx, args)
 
 
 def _is_hidden(parameter: Any) -> bool:
@@ -169,7 +190,7 @@ def program(first: str = "") -> typer.Typer:
                 below = typer.Typer(cls=_CommandWithCommands, invoke_without_command=True)
                 below.callback()(_function(group.alone))
             else:
-                below = typer.Typer(no_args_is_help=True, help=group.help)
+                below = typer.Typer(cls=_Commands, no_args_is_help=True, help=group.help)
             _add(below, group.commands)
             app.add_typer(below, name=name)
     return app

@@ -1,4 +1,4 @@
-"""Explain an option that a command does not have, or a wrong value of one."""
+"""Explain a command or an option that does not exist, or a wrong value of one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Collection
 
 # What other programs, and people in a hurry, call an option of ours.
 _OTHER_NAMES = {
+    "-V": "--version",
+    "-l": "--length",
+    "-o": "--out",
+    "-v": "--version",
     "--batch": "--batch-size",
     "--beam-size": "--width",
     "--beams": "--width",
@@ -47,7 +51,70 @@ _OTHER_NAMES = {
     "--vocab": "--vocab-size",
     "--workers": "--threads",
 }
+# What they call a text, which has no option.
+_TEXTS = {"--corpus", "--data", "--dataset", "--file", "--files", "--input", "--text"}
+# And what they call a command.
+_OTHER_COMMANDS = {
+    "benchmark": "bench",
+    "chat": "write",
+    "complete": "sample",
+    "continue": "sample",
+    "corpora download": "corpora fetch",
+    "corpora ls": "corpora list",
+    "delete": "runs remove",
+    "describe": "info",
+    "download": "corpora fetch",
+    "evaluate": "eval",
+    "fine-tune": "train --init-from",
+    "finetune": "train --init-from",
+    "generate": "sample",
+    "help": "--help",
+    "list": "runs",
+    "ls": "runs",
+    "models": "runs",
+    "predict": "sample",
+    "remove": "runs remove",
+    "resume": "train --resume",
+    "rm": "runs remove",
+    "runs delete": "runs remove",
+    "runs list": "runs",
+    "runs ls": "runs",
+    "runs rm": "runs remove",
+    "show": "info",
+    "stats": "corpora stats",
+    "test": "eval",
+    "tokenize": "prepare",
+    "version": "--version",
+}
 _AT_MOST = 3
+
+
+def meant_command(program: str, path: str, word: str) -> str:
+    """Return what someone meant who wrote `word`, which is no command.
+
+    Args:
+        program: the program as it was started: charrnn.
+        path: the program and the command before the word, if there is one: charrnn runs.
+        word: what stands in the place of a command.
+
+    Returns:
+        A question, or nothing where no other name is known.
+    """
+    meant = _OTHER_COMMANDS.get(f"{path.removeprefix(program)} {word.lower()}".strip())
+    return f"did you mean '{program} {meant}'?" if meant else ""
+
+
+def unnamed(option: str, argument: str, words: str) -> str:
+    """Return how to name a text for which someone wrote an option; nothing for other options.
+
+    Args:
+        option: the unknown option.
+        argument: the name of the command's argument; "" if it has none.
+        words: the command.
+    """
+    if option not in _TEXTS or not argument:
+        return ""
+    return f"give it without an option: '{words} {argument.upper()}'"
 
 
 def similar_options(name: str, known: Collection[str]) -> list[str]:

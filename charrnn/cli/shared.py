@@ -13,6 +13,7 @@ import functools
 import inspect
 import io
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 INTERRUPTED = 130
+_LABELED = re.compile(r"(?:compare|eval|model|next|resume|run) {2,}")
+_QUOTED = re.compile(r"(?<!\w)'[^'\n]+'(?!\w)")
+_JOINED = "\0"  # stands for a space at which no line ends; `visible` leaves none of these in a text
 
 ModelOption = Annotated[
     Path | None,
@@ -109,9 +113,15 @@ def _discard_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def note(text: str, *, dim: bool = False) -> None:
-    """Print a line to stderr, with control characters escaped; `dim` on a terminal with colors."""
-    line = visible(text)
+def note(text: str, *, dim: bool = False, indent: int = 0) -> None:
+    """Print a sentence to stderr, with control characters escaped.
+
+    Args:
+        text: the sentence.
+        dim: whether it is dim on a terminal with colors.
+        indent: on a terminal, the spaces before each line but the first.
+    """
+    line = wrapped(visible(text), sys.stderr, indent)
     if dim and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         line = line if os.environ.get("NO_COLOR") else f"\x1b[2m{line}\x1b[0m"
     with contextlib.suppress(OSError):  # stderr was closed: the work goes on
@@ -128,26 +138,36 @@ def announce_waiting(names: Iterable[str], what: str = "text") -> None:
             note(sentence)
 
 
-def wrapped(line: str, stream: TextIO, indent: int) -> str:
-    """Return a line for a terminal, which would cut it inside a word; for other streams, as it is.
+def wrapped(text: str, stream: TextIO, indent: int) -> str:
+    """Return a text for a terminal, which would cut it inside a word; for other streams, as it is.
+
+    What is to be copied stays whole: whatever is in quotes, and a command or a path after a label.
 
     Args:
-        line: a sentence or a list; a command or a path at its end would be cut, too.
+        text: sentences or a list; of several lines, each is wrapped by itself.
         stream: where it goes.
         indent: the spaces before each further line.
     """
     if not stream.isatty():
-        return line
+        return text
     columns = shutil.get_terminal_size().columns
     with contextlib.suppress(OSError):
         columns = os.get_terminal_size(stream.fileno()).columns or columns
-    return textwrap.fill(
-        line,
-        max(columns, 2 * indent),
+    fill = functools.partial(
+        textwrap.fill,
+        width=max(columns, 2 * indent, 20),
         subsequent_indent=" " * indent,
         break_long_words=False,
         break_on_hyphens=False,
     )
+    return "\n".join(
+        line if _LABELED.match(line) else fill(_QUOTED.sub(_join, line)).replace(_JOINED, " ")
+        for line in text.split("\n")
+    )
+
+
+def _join(quoted: re.Match[str]) -> str:
+    return quoted[0].replace(" ", _JOINED)
 
 
 def json_line(fields: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ from charrnn.model.model_file import INT8_FORMAT
 
 TABLE = Path(__file__).with_suffix(".jsonl")
 WORK = "War and Peace by Leo Tolstoy, translated by Louise and Aylmer Maude (1922-1923)"
+LONGER = ("plays200", "wiki200", "plays300", "wiki300")
 LICENSE = "CC0-1.0: no rights reserved; the text is in the public domain"
 
 
@@ -51,7 +52,11 @@ def cases() -> list[Case]:
             made += [Case(text, True, 10.0, seed), Case(text, False, 30.0, seed)]
     # New weights for as many seconds as the base took.
     made += [Case("wiki3", False, 80.0), Case("vim10", False, 60.0)]
-    return [*made, Case("harbour", True, 10.0)]  # fine_tuning.py has the same from float32
+    made.append(Case("harbour", True, 10.0))  # fine_tuning.py has the same from float32
+    # English among markup, and code with sentences of English; then longer texts of English.
+    for text in ("latex", "latex2", "markup", "troff", "texinfo", "docstrings", *LONGER):
+        made += [Case(text, True, 10.0), Case(text, False, 30.0)]
+    return made
 
 
 def make(texts: Path, runs: Path) -> None:

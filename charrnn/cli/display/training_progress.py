@@ -17,7 +17,7 @@ from charrnn.cli.display.training_text import (
     speed,
     time_left,
 )
-from charrnn.cli.shared import note, wrapped
+from charrnn.cli.shared import note
 from charrnn.errors import OptionError
 from charrnn.terminal import visible
 from charrnn.training.events import (
@@ -104,7 +104,7 @@ class Lines:
         self._stop()  # from now on there is something to be saved when a signal comes
         self.planned = planned
         for line in plan_lines(planned):
-            _note(line)
+            note(line, indent=LABEL)
         for sentence in planned.resumed:
             self.notify(sentence)
 
@@ -113,11 +113,11 @@ class Lines:
 
     def _show_progress(self, metrics: Metrics, network: CharRNN) -> None:
         if metrics.valid_nats is not None or not len(self.planned.data.valid):
-            _note(progress_line(metrics, self._by_clock))
+            note(progress_line(metrics, self._by_clock), indent=LABEL)
 
     def _show_result(self, result: Result) -> None:
         for line in result_lines(result, self.planned):
-            _note(line)
+            note(line, indent=LABEL)
 
 
 class Picture(Lines):
@@ -250,9 +250,3 @@ class Picture(Lines):
             (train, valid, lowest, f"gradient {norm(metrics)}"),
             (bits[0], bits[1], bits[2], f"{metrics.clipped:.0%} clipped"),
         ]
-
-
-def _note(line: str) -> None:
-    """Print a line of the plan or the result; paths and commands are not cut between words."""
-    whole = line.startswith(("run ", "eval ", "model ", "next "))
-    note(line if whole else wrapped(line, sys.stderr, LABEL))

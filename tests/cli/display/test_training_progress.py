@@ -147,18 +147,40 @@ def test_lines_are_cut_between_words_on_a_terminal_only(monkeypatch: pytest.Monk
     assert all(part.startswith(" " * training_progress.LABEL) for part in shown[1:])
     assert " ".join(part.strip() for part in shown) == line
     assert wrapped(line, io.StringIO(), training_progress.LABEL) == line
-    path = "run      runs/" + "x" * 200
-    assert wrapped(path, Narrow(), training_progress.LABEL).split() == path.split()
+    assert wrapped(f"{line}\n\n  {line}", Narrow(), 0).count("\n\n  network") == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "run      runs/a name with spaces " + "x" * 70,
+        "next     charrnn sample --model 'runs/a name with spaces' --length 1000 --temperature 0.8",
+        "resume   charrnn train " + "text.txt " * 12,
+    ],
+)
+def test_a_command_or_a_path_after_its_label_stays_on_one_line(line: str) -> None:
+    assert wrapped(line, Narrow(), training_progress.LABEL) == line
+
+
+def test_what_is_quoted_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    command = "'charrnn train text.txt --out runs/text-1 --resume'"
+    line = f"the training's text has grown since the run was stopped: use {command} to go on"
+    assert wrapped(line, Narrow(), 0).splitlines() == [
+        "the training's text has grown since the run was stopped: use",
+        f"{command} to go on",
+    ]
 
 
 @needs_terminal
-def test_a_plan_is_not_cut_inside_a_word_at_80_columns(tiny: Run, tmp_path: Path) -> None:
+def test_notes_and_plan_are_not_cut_inside_a_word_at_80_columns(tiny: Run, tmp_path: Path) -> None:
     shown = on_terminal(tmp_path, "train", tiny.text, "--steps", 5, "--dry-run", columns=80)
     lines = shown.screen.replace("\r", "").splitlines()
-    begin = next(index for index, line in enumerate(lines) if line.startswith("network"))
-    plan = [line for line in lines[begin:] if not line.startswith("run ")]
-    assert len(plan) > 3
-    assert max(map(len, plan)) <= 80
+    assert next(line for line in lines if line.startswith("network"))
+    assert next(line for line in lines if "expect words that do not" in line)
+    assert max(len(line) for line in lines if not line.startswith("run ")) <= 80
+    error = on_terminal(tmp_path, "train", columns=80).screen.replace("\r", "").splitlines()
+    assert error[-1] == "--config RUN"
 
 
 def _planned(run_dir: Path | None = None) -> Planned:
