@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from charrnn import adaptive
+from charrnn.adaptive.following import WeightSelector
 from charrnn.arrays import Ids
 from charrnn.config import (
     BeamConfig,
@@ -29,11 +30,10 @@ from charrnn.config import (
 )
 from charrnn.config.signature import BEAM, BEAMS, FILL, FILLS, GREEDY, SAMPLE, SAMPLES
 from charrnn.decoding.filling import Filled, Filler
-from charrnn.decoding.generation import Accept, Writer, unwatched
+from charrnn.decoding.generation import Accept, unwatched
 from charrnn.decoding.output_text import Sample, Write
 from charrnn.errors import OptionError, PromptError, StateError, counted, file_name, in_python
 from charrnn.inference.engine import Engine
-from charrnn.inference.prompt import PromptReader
 from charrnn.inference.select import EngineSelector, compile_errors
 from charrnn.model import parameters, saved_state
 from charrnn.model.model_file import Model
@@ -93,9 +93,10 @@ class Generator:
         self.tokenizer, self.reading = model.written, model.reading
         self._model, self._options, notices = model, options, notify or _warn
         self._selector = EngineSelector(model.config, model.values, options, notify or ignore)
-        given = (self._selector, self.tokenizer, model.reading, model.config.start_token)
-        self._reader, self.scorer = PromptReader(*given, notices), TextScorer(*given)
-        self._writer = Writer(*given[:2], self._reader.known_separator, notices)
+        self.scorer = TextScorer(
+            self._selector, self.tokenizer, self.reading, self.config.start_token
+        )
+        self._weights = WeightSelector(model, options, self._selector, notify or ignore, notices)
 
     def __repr__(self) -> str:
         return f"<Generator {_summary(self.config, self.training)}>"
@@ -145,11 +146,11 @@ class Generator:
 
     def knows(self, text: str) -> bool:
         """Return whether every character of a text is in the vocabulary."""
-        return self._reader.knows(text)
+        return self._weights.own.reader.knows(text)
 
     def readable(self, text: str, unknown: str, *, of_source: bool = False) -> str:
         """Return a prompt or a source in the line ends and characters that the model knows."""
-        return self._reader.readable(text, unknown, of_source=of_source)
+        return self._weights.own.reader.readable(text, unknown, of_source=of_source)
 
     def read(
         self,
@@ -157,6 +158,8 @@ class Generator:
         after: Prompted | None = None,
         progress: Watch = _silent,
         source: str | None = None,
+        *,
+        adapt: bool = False,
     ) -> Prompted:
         """Read a prompt, which may be empty, after the start token or what was read before it.
 
@@ -164,10 +167,19 @@ class Generator:
         is. Unknown characters raise PromptError. A model of separate documents begins anew after
         each separator; a model of pairs answers `source`. `progress` is called every 256 tokens
         with the number read so far; it may raise.
+
+        With `adapt` the weights follow the prompt first, by gradient steps, as in dynamic
+        evaluation: what is written after it takes up its names and habits. They belong to the
+        result; the model itself does not change.
         """
         if source is not None:
-            after = self._reader.read_sources([source], "error")
-        return self._reader.read(prompt, after, progress)
+            after = self._weights.own.reader.read_sources([source], "error")
+        if adapt:
+            adaptive.check(self.config, self._options, "--adapt")
+            if not isinstance(prompt, str):
+                raise PromptError("`adapt` learns from a text, and this prompt was read already")
+            after = self._weights.follow(self.scorer.texts(prompt), after, progress)
+        return self._weights.after(after).reader.read(prompt, after, progress)
 
     def after(self, prompted: Prompted, sample: Sample) -> Prompted:
         """Return the state after a prompt and the sample that was written after it.
@@ -177,7 +189,9 @@ class Generator:
         that was never interrupted.
         """
         ids, stopped = np.array(sample.ids, np.int64), sample.finished_by == "stop"
-        return self._reader.read_sample(ids, sample.seed, prompted, stopped=stopped)
+        return self._weights.after(prompted).reader.read_sample(
+            ids, sample.seed, prompted, stopped=stopped
+        )
 
     def save_state(self, path: str | Path, prompted: Prompted) -> None:
         """Save a state to a file that `load_state` reads."""
@@ -220,9 +234,9 @@ class Generator:
         others, as for `unique`; there are fewer texts if too many tries fail, which is said.
         """
         made = _one_of(config, SampleConfig, SAMPLES.check("samples", options))
-        return self._writer.samples(
-            self._reader.read_any(prompt, made.unknown), made, write, first, accept
-        )
+        tools = self._weights.after(prompt)
+        read = tools.reader.read_any(prompt, made.unknown)
+        return tools.writer.samples(read, made, write, first, accept)
 
     @SAMPLE.document
     def stream(
@@ -233,11 +247,12 @@ class Generator:
     ) -> Iterator[str]:
         """Return the text of `sample` in pieces, each as soon as it is generated."""
         made = _one_of(config, SampleConfig, SAMPLE.check("stream", options))
-        return self._writer.stream(self._reader.read_any(prompt, made.unknown), made)
+        tools = self._weights.after(prompt)
+        return tools.writer.stream(tools.reader.read_any(prompt, made.unknown), made)
 
     def prepare(self, config: SampleConfig) -> None:
         """Compile or capture what `samples` needs, so that its time is spent on generation only."""
-        self._writer.start(self.read(""), config)
+        self._weights.own.writer.start(self.read(""), config)
 
     @GREEDY.document
     def greedy(
@@ -269,7 +284,8 @@ class Generator:
         `write` gets characters of the best text as soon as no later step can change them.
         """
         made = _one_of(config, BeamConfig, BEAMS.check("beams", options))
-        return self._writer.beams(self._reader.read_any(prompt, made.unknown), made, write)
+        tools = self._weights.after(prompt)
+        return tools.writer.beams(tools.reader.read_any(prompt, made.unknown), made, write)
 
     @BEAM.document
     def answer(self, source: str, prompt: str = "", **options: Unpack[BeamKeywords]) -> Sample:
@@ -288,8 +304,9 @@ class Generator:
 
         `first` is the number of sources that other calls with the same seed have answered.
         """
-        read = partial(self._reader.read_any, prompt, config.unknown)
-        return self._writer.answers(sources, read, config, first)
+        own = self._weights.own
+        read = partial(own.reader.read_any, prompt, config.unknown)
+        return own.writer.answers(sources, read, config, first)
 
     @FILL.document
     def fill(self, text: str, **options: Unpack[FillKeywords]) -> Filled:
@@ -310,7 +327,8 @@ class Generator:
             raise PromptError(
                 "this model fills no gaps: 'charrnn train TEXT --fill' trains one that does"
             )
-        return Filler(self._reader, self._writer, self.tokenizer).fill(text, made)
+        own = self._weights.own
+        return Filler(own.reader, own.writer, self.tokenizer).fill(text, made)
 
     def score(self, text: str, *, exact: bool = False, dynamic: bool = False) -> Score:
         """Return how well the model predicts a text: nats, bpc, bits per byte.

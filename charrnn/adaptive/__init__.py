@@ -8,7 +8,8 @@
     predictor  all together
 
 A token is predicted as a path of binary choices. ``charrnn eval``, ``score`` and ``compress`` use
-the same predictor with ``--dynamic``.
+the same predictor with ``--dynamic``. ``sample --adapt`` writes with weights that have followed a
+text; counts take no part in writing, as they would copy that text.
 """
 
 from __future__ import annotations
@@ -17,18 +18,23 @@ from charrnn.config import EngineOptions, ModelConfig
 from charrnn.errors import OptionError
 
 
-def check(config: ModelConfig, engine: EngineOptions) -> None:
+def check(config: ModelConfig, engine: EngineOptions, option: str = "--dynamic") -> None:
     """Refuse what cannot learn while it reads.
+
+    Args:
+        config: the architecture.
+        engine: what would run the model.
+        option: what asks for it.
 
     Raises:
         OptionError: says what to leave out.
     """
     if config.encoder:
-        raise OptionError("--dynamic is for texts, not for models of pairs or gaps: leave it out")
+        raise OptionError(f"{option} is for texts, not for models of pairs or gaps: leave it out")
     if engine.weights != "float32":
         raise OptionError(
-            "--dynamic changes the weights, which must be float32: "
+            f"{option} changes the weights, which must be float32: "
             f"leave out --weights {engine.weights}"
         )
     if engine.device != "cpu":
-        raise OptionError(f"--dynamic runs on the CPU: leave out --device {engine.device}")
+        raise OptionError(f"{option} runs on the CPU: leave out --device {engine.device}")

@@ -14,12 +14,14 @@ whoever reads the same text gets the same bits.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from charrnn.arrays import State
+from charrnn.arrays import Ids, State
 from charrnn.compiler.cache import compile_exactly
 from charrnn.inference.compiled_engine import CompiledEngine
 from charrnn.inference.engine import check_finite
@@ -48,7 +50,7 @@ class AdaptiveNetwork:
         self._start_token = model.config.start_token
         kernel = select(parameters.layer_of(model.config), torch.device("cpu"), "float32")
         self._network = CharRNN(model.config, model.values, sequence=kernel.run).eval()
-        self._engine = CompiledEngine(model.config, self._values(), threads=threads)
+        self._engine = CompiledEngine(model.config, self.values(), threads=threads)
         self._weights = list(self._network.parameters())
         self._first = [weight.detach().numpy().ravel().copy() for weight in self._weights]
         self._squares = [np.zeros_like(first) for first in self._first]
@@ -70,7 +72,7 @@ class AdaptiveNetwork:
         self._inputs, self._targets = [self._token], []
         self._before: State = self._state
 
-    def _values(self) -> dict[str, NDArray[np.float32]]:
+    def values(self) -> dict[str, NDArray[np.float32]]:
         """Return the current weights: views, not copies."""
         return {name: w.detach().numpy() for name, w in self._network.weights().items()}
 
@@ -97,7 +99,7 @@ class AdaptiveNetwork:
     def _learn(self) -> None:
         self._differentiate()
         self._update()
-        self._engine.load(self._values())
+        self._engine.load(self.values())
 
     def _differentiate(self) -> None:
         """Compute the gradients of the segment's mean loss."""
@@ -122,6 +124,36 @@ class AdaptiveNetwork:
             if weight.grad is not None:
                 flat = weight.detach().numpy().ravel()
                 _follow(flat, start, square, weight.grad.numpy().ravel(), steps)
+
+
+def followed(
+    model: Model,
+    texts: Sequence[Ids],
+    threads: int | None = None,
+    progress: Callable[[int], object] = lambda done: None,
+) -> dict[str, NDArray[np.float32]]:
+    """Return the weights of a model after it has learnt from texts, in order.
+
+    Args:
+        model: a model of texts, which does not change.
+        texts: tokens (N,) of each; each is read from the start token.
+        threads: how many predict; None: as many as are worthwhile.
+        progress: called after every segment with the number of tokens read.
+
+    Raises:
+        RunError: the network's numbers overflow.
+    """
+    network, done = AdaptiveNetwork(model, threads), 0
+    for ids in texts:
+        network.restart()
+        for token in ids.tolist():
+            network.predict()
+            network.read(token)
+            done += 1
+            if done % SEGMENT == 0:
+                progress(done)
+    network.restart()  # learns from what is left
+    return {name: value.copy() for name, value in network.values().items()}
 
 
 @compile_exactly

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from charrnn.decoding.output_text import Sample
     from charrnn.generator import Generator
 
-_OF_TEXTS = ("prompt_file", "prompts", "load_state", "save_state")  # without meaning for pairs
+_OF_TEXTS = (
+    "prompt_file",
+    "prompts",
+    "adapt",
+    "load_state",
+    "save_state",
+)  # without meaning for pairs
 _OF_OUTPUT = ("separator", "novelty", "training_text", "new")
 
 

@@ -65,6 +65,11 @@ class PromptOptions(Options):
         "Models of pairs: answer each line of this file, one answer per line; - is standard input.",
         shown="none",
     )
+    adapt: Path | None = path(
+        "First learn from this text, and read the prompt after it: what is written takes up its "
+        "names and style. The model file stays as it is; - is standard input.",
+        shown="none",
+    )
     no_prompt: bool = switch("Leave the prompt out of the output.")
     load_state: Path | None = path(
         "Continue from a saved state, with its random numbers unless --seed is given.",
@@ -114,6 +119,8 @@ def check_prompt(argument: str | None, options: PromptOptions) -> None:
         "--prompts": options.prompts,
     }
     given = [name for name, value in sources.items() if value is not None]
+    if str(options.adapt) == "-" and "-" in map(str, sources.values()):
+        raise OptionError(f"{given[0]} - and --adapt - both read standard input: name a file")
     if len(given) > 1:
         raise OptionError(f"{given[0]} and {given[1]} both give a prompt: use one of them")
 
@@ -135,22 +142,30 @@ def prompts_of(argument: str | None, options: PromptOptions, model: ModelReading
         return [content("--prompt-file", options.prompt_file, model)]
     prompt = options.prompt if argument is None else argument
     if prompt is None:
-        return [_piped(model)]
+        return ["" if str(options.adapt) == "-" else _piped(model)]
     return [content("--prompt", Path("-"), model) if prompt == "-" else prompt]
 
 
-def load_state(generator: Generator, options: PromptOptions) -> Prompted | None:
-    """Return the state to continue from, if one is named; check where to save one.
+def first_state(generator: Generator, options: PromptOptions, unknown: str) -> Prompted | None:
+    """Return the state before the prompt, if one is named or a text is learnt from first.
+
+    Checks where to save one, too.
 
     Raises:
-        OptionError: a state cannot be saved there.
+        OptionError: a state cannot be saved there, or the model cannot learn.
+        PromptError: the text to learn from cannot be read.
         StateError: the state cannot be read.
     """
     from charrnn.model import saved_state
 
     if options.save_state is not None:
         saved_state.check_target(options.save_state)
-    return None if options.load_state is None else generator.load_state(options.load_state)
+    state = None if options.load_state is None else generator.load_state(options.load_state)
+    if options.adapt is None:
+        return state
+    text = generator.readable(content("--adapt", options.adapt, generator.reading), unknown)
+    with ProgressBar(in_bytes=False) as bar:
+        return generator.read(text, state, bar.of("learning", len(text)), adapt=True)
 
 
 def save_state(
@@ -186,8 +201,9 @@ def open_texts(
 class PromptCache:
     """The states after texts that a model has read, so that it reads only what is new."""
 
-    def __init__(self, generator: Generator) -> None:
-        self._generator = generator
+    def __init__(self, generator: Generator, start: Prompted | None = None) -> None:
+        """Read with a model after `start`, if given."""
+        self._generator, self._start = generator, start
         self._states: dict[str, Prompted] = {}  # the last used comes last
 
     def after(self, text: str, proceed: Callable[[], bool] = lambda: True) -> Prompted | None:
@@ -197,7 +213,7 @@ class PromptCache:
             PromptError: the text has characters that the model does not know.
         """
         known = max(filter(text.startswith, self._states), key=len, default="")
-        read = self._states.get(known) or self._generator.read("")
+        read = self._states.get(known) or self._generator.read("", self._start)
         self._save(known, read)
         end = len(known)
         while end < len(text) and proceed():

@@ -8,7 +8,7 @@ from charrnn.cli.display.samples import OutputOptions, Target, WriteTexts, novel
 from charrnn.cli.prompt import (
     PromptOptions,
     check_prompt,
-    load_state,
+    first_state,
     open_texts,
     prompts_of,
     save_state,
@@ -61,7 +61,7 @@ class Writing:
         each = config.num_return if isinstance(config, BeamConfig) else config.num_samples
         self._target = Target.of(output, len(self._prompts) * each, config, reading.separator)
         self.index = novelty_index(model, output)  # indexing a text may take minutes
-        self._after = load_state(self.generator, start)
+        self._after = first_state(self.generator, start, config.unknown)
         self.seed = self._after.seed if self._after else None
 
     def run(self, write_texts: WriteTexts, *, ranked: bool = False) -> None:

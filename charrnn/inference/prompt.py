@@ -15,6 +15,7 @@ from charrnn.errors import PromptError, excerpt
 from charrnn.inference.engine import Engine, check_finite
 from charrnn.inference.pair_engine import PairEngine, check_memory
 from charrnn.inference.select import EngineSelector
+from charrnn.model.parameters import Parameters
 from charrnn.model.saved_state import Prompted
 from charrnn.text import line_ends, unknown_symbols
 from charrnn.text.notices import Notify
@@ -51,6 +52,7 @@ class PromptReader:
         reading: ModelReading,
         start_token: int,
         notify: Notify,
+        weights: Parameters | None = None,
     ) -> None:
         """Read nothing yet.
 
@@ -60,9 +62,10 @@ class PromptReader:
             reading: how the text of the training was read.
             start_token: is read before a text.
             notify: gets a sentence about unknown characters that were replaced.
+            weights: the engine's, if they are not the model's own.
         """
         self._selector, self._tokenizer, self._reading = selector, tokenizer, reading
-        self._start_token, self._notify = start_token, notify
+        self._start_token, self._notify, self._weights = start_token, notify, weights
 
     def knows(self, text: str) -> bool:
         """Return whether every character of a text is in the vocabulary."""
@@ -137,7 +140,7 @@ class PromptReader:
         first = np.array([self._start_token], np.int64)
         logits, state = engine.step(first, engine.start_state(1))
         check_finite(logits)
-        start = Prompted(logits, state)
+        start = Prompted(logits, state, weights=self._weights)
         return replace(start, seed=before.seed, drawn=before.drawn) if before else start
 
     def read_sources(self, sources: Sequence[str], unknown: str) -> Prompted:
@@ -269,4 +272,4 @@ def _read_sample(engine: Engine, ids: Integers, seed: int | None, before: Prompt
     check_finite(logits)
     drawn = len(ids) + (before.drawn if seed == before.seed else 0)
     read, ids = before.read + len(ids), np.concatenate([before.ids, ids])
-    return Prompted(logits, state, read, seed, drawn, ids)
+    return Prompted(logits, state, read, seed, drawn, ids, before.weights)

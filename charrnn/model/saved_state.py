@@ -3,7 +3,9 @@
 A file holds the logits of the next token, every part of every layer's state (``0.h``, ``0.c`` and
 so on, in float32), and as JSON: the model's hash, its architecture, how much was read, and the
 position of the random generator. Generation that continues from it with the same model gives the
-text of one long run, bit for bit. Like a model file it is safetensors; nothing in it is executed.
+text of one long run, bit for bit. A network that learnt from the text has other weights than its
+model: all of them are in the file, too (``weights.`` and their names; format 2). Like a model file
+it is safetensors; nothing in it is executed.
 """
 
 from __future__ import annotations
@@ -26,10 +28,13 @@ from charrnn.config import MAX_SEED, ModelConfig, to_json
 from charrnn.errors import StateError
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
+from charrnn.model.parameters import Parameters
 from charrnn.storage.files import is_special, json_text, load_json, write_atomically
 from charrnn.storage.format_version import check_format
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_WITHOUT_WEIGHTS = 1  # the format of a state of the model's own weights
+_WEIGHTS = "weights."
 _KEY = "charrnn-state"
 _FIELDS = ("model", "config", "read", "seed", "drawn")
 
@@ -45,6 +50,7 @@ class Prompted:
         seed: the seed that sampled the last part of the text; None where nothing was random.
         drawn: how many random numbers of that seed have been used.
         ids: the tokens, for penalties of repetition; those before a saved state are not known.
+        weights: of a network that learnt from the text, by name; None: the model's own.
     """
 
     logits: Floats
@@ -53,6 +59,7 @@ class Prompted:
     seed: int | None = None
     drawn: int = 0
     ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    weights: Parameters | None = None
 
 
 def model_hash(model: Model) -> str:
@@ -73,7 +80,7 @@ def save(path: Path, prompted: Prompted, config: ModelConfig, model: str) -> Non
     _check_kind(config)
     check_target(path)
     header = {
-        "format": FORMAT_VERSION,
+        "format": _WITHOUT_WEIGHTS if prompted.weights is None else FORMAT_VERSION,
         "model": model,
         "config": to_json(config),
         "read": prompted.read,
@@ -81,6 +88,8 @@ def save(path: Path, prompted: Prompted, config: ModelConfig, model: str) -> Non
         "drawn": prompted.drawn,
     }
     tensors = {"logits": prompted.logits, **_named(prompted.state, config)}
+    for name, value in (prompted.weights or {}).items():
+        tensors[_WEIGHTS + name] = value
     exact = {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}
     write_atomically(path, safetensors.numpy.save(exact, {_KEY: json_text(header)}))
 
@@ -130,10 +139,12 @@ def load(path: Path, config: ModelConfig, model: str) -> Prompted:
             f"{path} is the state of another model ({_short(header['model'])}, not "
             f"{_short(model)}): name the one that wrote it with --model"
         )
-    shapes = {"logits": (1, config.vocab_size)}
+    shapes: dict[str, tuple[int, ...]] = {"logits": (1, config.vocab_size)}
     names = find(config.cell).states
     for index in range(config.num_layers):
         shapes |= {f"{index}.{name}": (1, config.hidden_size) for name in names}
+    learnt = parameters.shapes(config) if header["format"] > _WITHOUT_WEIGHTS else {}
+    shapes |= {_WEIGHTS + name: shape for name, shape in learnt.items()}
     stored = {name: value.shape for name, value in tensors.items()}
     if stored != shapes or any(value.dtype != np.float32 for value in tensors.values()):
         raise StateError(f"{path} is damaged: its tensors do not fit its model")
@@ -143,7 +154,12 @@ def load(path: Path, config: ModelConfig, model: str) -> Prompted:
         tuple(tensors[f"{index}.{name}"] for name in names) for index in range(config.num_layers)
     )
     return Prompted(
-        tensors["logits"], state, header["read"], seed=header["seed"], drawn=header["drawn"]
+        tensors["logits"],
+        state,
+        header["read"],
+        seed=header["seed"],
+        drawn=header["drawn"],
+        weights={name: tensors[_WEIGHTS + name] for name in learnt} or None,
     )
 
 

@@ -6,7 +6,7 @@ import torch
 
 from charrnn import scoring
 from charrnn.adaptive import network
-from charrnn.adaptive.network import AdaptiveNetwork
+from charrnn.adaptive.network import AdaptiveNetwork, followed
 from charrnn.arrays import Ids
 from charrnn.config import ModelConfig
 from charrnn.model import parameters
@@ -25,8 +25,8 @@ def model(request: pytest.FixtureRequest) -> Model:
     return Model(config, TOKENIZER, parameters.initial(config, 3))
 
 
-def naive(model: Model) -> float:
-    """Apply the rule as written, in float64, segment by segment."""
+def naive(model: Model) -> tuple[float, dict[str, torch.Tensor]]:
+    """Apply the rule as written, in float64, segment by segment; return nats and weights."""
     values = {k: torch.tensor(v).double().requires_grad_() for k, v in model.values.items()}
     first = {name: value.detach().clone() for name, value in values.items()}
     gradients: dict[str, list[torch.Tensor]] = {name: [] for name in values}
@@ -49,11 +49,13 @@ def naive(model: Model) -> float:
         for name, gradient in zip(names, found, strict=True):
             gradients[name].append(gradient)
             mean = torch.stack(gradients[name]).square().sum(0) / len(gradients[name])
-            moved = values[name] - network.RATE * gradient / (mean.sqrt() + network.EPSILON)
-            moved = moved + network.DECAY * (first[name] - moved)
+            share = len(segment) / network.SEGMENT
+            scaled = gradient / (mean.sqrt() + network.EPSILON)
+            moved = values[name] - share * network.RATE * scaled
+            moved = moved + share * network.DECAY * (first[name] - moved)
             values[name] = moved.detach().requires_grad_()
         before = segment[-1]
-    return total
+    return total, values
 
 
 def read(model: Model, ids: Ids) -> float:
@@ -67,7 +69,10 @@ def read(model: Model, ids: Ids) -> float:
 
 
 def test_equals_a_plain_implementation_of_the_rule(model: Model) -> None:
-    assert read(model, IDS) == pytest.approx(naive(model), rel=1e-4)
+    nats, weights = naive(model)
+    assert read(model, IDS) == pytest.approx(nats, rel=1e-4)
+    for name, value in followed(model, [IDS], threads=1).items():
+        assert value == pytest.approx(weights[name].detach().numpy(), abs=1e-4), name
 
 
 def test_predicts_each_segment_before_learning_from_it(

@@ -231,3 +231,32 @@ def test_bad_input_gets_a_sentence(tiny: Run, cli: Cli) -> None:
         assert done.out == "", line
     assert {path.name for path in cli.folder.rglob("*")} == before
     assert (cli.folder / "novel.txt").read_text() == "a year's work"
+
+
+def test_what_is_written_takes_up_the_names_of_a_text_to_adapt_to(tiny: Run, cli: Cli) -> None:
+    (cli.folder / "zeno.txt").write_text("the quinqua was late. " * 400, "utf-8")
+    words = ("sample", "-m", tiny.folder, "-n", 200, "--seed", 1)
+    learnt = cli(*words, "--adapt", "zeno.txt", "--save-state", "s")
+    assert learnt.out.count("quin") >= 3
+    again = cli(*words, "--adapt", "-", "-p", "", stdin=b"the quinqua was late. " * 400)
+    assert again.out == learnt.out
+    assert cli(*words, "--prompt-file", "zeno.txt", "--no-prompt").out.count("quin") < 3
+    assert "quin" in cli(*words, "--load-state", "s").out
+    assert cli("greedy", "-m", tiny.folder, "--load-state", "s", "-n", 40).out
+    assert cli("beam", "-m", tiny.folder, "-n", 9, "--adapt", "zeno.txt", "-p", "the q").out
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("--adapt nothing.txt", "--adapt nothing.txt: No such file"),
+        ("--adapt empty.txt", "empty"),
+        ("--adapt - --prompt -", "both read standard input"),
+        ("--adapt story.txt --weights int8", "--adapt changes the weights"),
+        ("--adapt story.txt --source a", "--adapt is for texts"),
+    ],
+)
+def test_what_cannot_be_adapted_to_is_refused(words: str, why: str, tiny: Run, cli: Cli) -> None:
+    (cli.folder / "empty.txt").write_text("")
+    (cli.folder / "story.txt").write_text("the old harbour")
+    assert why in cli("sample", "-m", tiny.folder, *words.split(), code=2).sentence

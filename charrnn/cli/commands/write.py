@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from charrnn.cli.options import Only, configured
-from charrnn.cli.prompt import PromptOptions
+from charrnn.cli.prompt import PromptOptions, first_state
 from charrnn.cli.shared import CellOption, ModelOption, guarded, load_model, note
 from charrnn.config import EngineOptions, SampleConfig, new_seed
 from charrnn.errors import OptionError, missing_package
@@ -24,7 +24,7 @@ def write(
     *,
     model: ModelOption = None,
     cell: CellOption = None,
-    start: Annotated[PromptOptions, Only("prompt")],
+    start: Annotated[PromptOptions, Only("prompt", "adapt")],
     config: Annotated[SampleConfig, Only("temperature", "seed", "unknown", length=200)],
     engine: Annotated[EngineOptions, Only("device")],
     out: Annotated[
@@ -54,7 +54,9 @@ def write(
     random_seeds = iter(new_seed, None)
     seeds = random_seeds if config.seed is None else count(config.seed)
     title = f"model: {in_words(find_model(model), generator.training)}"
-    editor = Editor(generator, config, seeds, start.prompt or "", title=title, asks=out is None)
+    learnt = first_state(generator, start, config.unknown)
+    given = (generator, config, seeds, start.prompt or "")
+    editor = Editor(*given, title=title, asks=out is None, start=learnt)
     code = editor.run()
     # Print first: whatever happens to the file, the text is not lost.
     writer = TextWriter(sys.stdout)

@@ -33,6 +33,7 @@ from charrnn.terminal import character_name, visible
 if TYPE_CHECKING:
     from charrnn.config import SampleConfig
     from charrnn.generator import Generator
+    from charrnn.model.saved_state import Prompted
 
 STYLE = Style.from_dict(
     {
@@ -69,6 +70,7 @@ class Editor:
         text: the beginning.
         title: the line above the text: which model writes.
         asks: whether to ask for a file to save to when the person leaves.
+        start: what the model has read before the text.
         input, output: the terminal's, if not those of this process.
     """
 
@@ -81,12 +83,13 @@ class Editor:
         *,
         title: str = "",
         asks: bool,
+        start: Prompted | None = None,
         input: Input | None = None,  # noqa: A002
         output: Output | None = None,
     ) -> None:
         self.config = config
         self.message = ""
-        self.draft = Draft(generator, text, lambda: self.app.invalidate())
+        self.draft = Draft(generator, text, lambda: self.app.invalidate(), start)
         self._seeds, self._asks = seeds, asks
         self.title = f" {visible(title)}"
         self._leaving = False  # once the network has stopped

@@ -22,6 +22,7 @@ from charrnn.text.unknown_symbols import Replaced
 if TYPE_CHECKING:
     from charrnn.config import SampleConfig
     from charrnn.generator import Generator
+    from charrnn.model.saved_state import Prompted
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class Draft:
         generator: writes.
         text: the beginning.
         refresh: called when the network has changed the text.
+        start: what the model has read before the text.
 
     Attributes:
         buffer: holds the text.
@@ -108,11 +110,18 @@ class Draft:
         unknown: characters of the text that the model has never seen.
     """
 
-    def __init__(self, generator: Generator, text: str, refresh: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        text: str,
+        refresh: Callable[[], None],
+        start: Prompted | None = None,
+    ) -> None:
         self.alphabet = Alphabet(generator)
         self.continuation: Continuation | None = None
         self.unknown: list[str] = []
-        self._generator, self._readings, self._refresh = generator, PromptCache(generator), refresh
+        self._generator, self._readings = generator, PromptCache(generator, start)
+        self._refresh = refresh
         self._past: dict[str, Continuation] = {}  # by text, for when an undo restores the text
         self._writing: Writing | None = None
         self.buffer = Buffer(
