@@ -27,14 +27,14 @@ MAX_CHARACTERS = 200_000  # different ones: more than any language needs
 
 
 def of(
-    texts: Sequence[Corpus], options: TextOptions, training: Iterable[Piece]
+    texts: Sequence[Corpus], options: TextOptions, held_out: Iterable[Piece]
 ) -> tuple[CharTokenizer, int]:
     """Return the tokenizer of texts, and how many of their characters it writes as bytes.
 
     Args:
-        texts: all that it will encode.
+        texts: all that it will encode; a part of the first one is trained on.
         options: decide which characters are rare.
-        training: the part to train on; only read where `may_be_rare`.
+        held_out: the rest of the first one; only read where `may_be_rare`.
 
     Raises:
         CorpusError: there are more characters than any language needs.
@@ -47,7 +47,7 @@ def of(
     elif min_count == AUTO:
         _check(texts[0], len(points))
         if may_be_rare(texts):
-            counts = _in_training(training)[points]
+            counts = _in_training(texts[0], held_out)[points]
         min_count = LEARNED if np.count_nonzero(counts < LEARNED) > BYTES else 0
     made = CharTokenizer.from_counts(points, counts, int(min_count))
     _check(texts[0], len(made.alphabet))
@@ -77,9 +77,11 @@ def _counts(texts: Iterable[Corpus]) -> tuple[Integers, Integers]:
     return points, counts
 
 
-def _in_training(pieces: Iterable[Piece]) -> Integers:
-    """Return how often each code point occurs in a part of a text (0x110000,)."""
+def _in_training(text: Corpus, held_out: Iterable[Piece]) -> Integers:
+    """Return how often each code point occurs in the part to train on (0x110000,)."""
     counter = CodePointCounter()
-    for piece in pieces:
+    for piece in held_out:
         counter.add(piece.data)
-    return counter.finish()
+    counts = -counter.finish()
+    counts[text.points] += text.counts
+    return counts

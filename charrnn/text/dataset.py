@@ -279,18 +279,17 @@ class _Builder:
         options = self.options
         if options.tokenizer == ByteTokenizer.kind:
             return ByteTokenizer(), 0
-        by_character = options.tokenizer == CharTokenizer.kind
-        training = (
-            piece
-            for part, piece in splitter.pieces(
-                self.progress, "counting characters of" if by_character else "learning pieces of"
-            )
+        if options.tokenizer == CharTokenizer.kind:
+            pieces = splitter.pieces(self.progress, "counting characters of")
+            held_out = (piece for part, piece in pieces if part != "train")
+            return alphabet.of([*self.texts().values()], options, held_out)
+        blocks = (
+            piece.data
+            for part, piece in splitter.pieces(self.progress, "learning pieces of")
             if part == "train"
         )
-        if by_character:
-            return alphabet.of([*self.texts().values()], options, training)
         made = tokenizers.train_pieces(
-            (piece.data for piece in training),
+            blocks,
             self.corpus.num_bytes,
             options.pieces or DEFAULT_PIECES,
             options.vocab_size or DEFAULT_VOCAB_SIZE,

@@ -8,6 +8,7 @@ import pytest
 
 from charrnn.config import TextOptions
 from charrnn.text import alphabet, corpus, dataset
+from charrnn.text.corpus import Corpus
 from charrnn.text.dataset import Dataset
 from charrnn.text.documents import Piece
 from charrnn.text.tokenizer import CharTokenizer
@@ -62,7 +63,7 @@ def test_few_characters_are_not_counted_again(monkeypatch: pytest.MonkeyPatch) -
     text = COMMON * 30 + RARE[:200]
     before = _make(text, min_count=1).folder
 
-    def never(pieces: Iterable[Piece]) -> Any:
+    def never(text: Corpus, held_out: Iterable[Piece]) -> Any:
         raise AssertionError("read a third time")
 
     monkeypatch.setattr(alphabet, "_in_training", never)

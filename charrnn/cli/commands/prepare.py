@@ -31,8 +31,8 @@ def prepare(
 ) -> None:
     """Tokenize a text into a dataset; 'charrnn train DIR' then trains on it directly.
 
-    The text is read twice and never held in memory, whatever its size. 'charrnn train' makes the
-    same dataset by itself and caches it.
+    The text is read two or three times and never held in memory, whatever its size. 'charrnn
+    train' makes the same dataset by itself and caches it.
     """
     from charrnn.text import line_list
     from charrnn.text.dataset import check_folder
