@@ -246,3 +246,21 @@ def test_every_package_that_is_needed_is_pinned() -> None:
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     assert {re.split(r"[><=\[ ]", requirement)[0] for requirement in needed} <= pins.keys()
     assert all(re.fullmatch(r"[\d.]+", version) for version in pins.values())
+
+
+def test_the_readme_names_the_pythons_that_the_package_takes() -> None:
+    """The upper bound is the first version for which PyTorch and numba have no packages."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    least, above = re.findall(r"[\d.]+", project["requires-python"])
+    assert project["requires-python"] == f">={least},<{above}"
+    minors = range(int(least.split(".")[1]), int(above.split(".")[1]))
+    listed = [line for line in project["classifiers"] if ":: Python ::" in line]
+    assert listed == [f"Programming Language :: Python :: 3.{minor}" for minor in minors]
+    text = " ".join(README.split())
+    assert f"Python {least} to 3.{minors[-1]}." in text
+    assert f"PyTorch has none for macOS on Intel, Windows on ARM or Python {above}." in text
+
+
+def test_sentencepiece_comes_with_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert any(name.startswith("sentencepiece>") for name in project["dependencies"])

@@ -1,8 +1,8 @@
 """Someone with Python 3.13 trains and writes there.
 
-The test neither installs nor downloads anything: it needs an interpreter newer than the one that
-runs it, with charrnn's packages, named by the environment variable CHARRNN_PYTHON or found as
-python3.13 or python3.14; elsewhere it is skipped.
+The test neither installs nor downloads anything: it needs such an interpreter, or a newer one, with
+charrnn's packages: the one that runs the tests, or the one that the environment variable
+CHARRNN_PYTHON names, or python3.13 or python3.14. Elsewhere it is skipped.
 """
 
 from __future__ import annotations
@@ -31,11 +31,14 @@ print(len(sample.text), model.beam("It was", length=9).finished_by, model.score(
 """
 
 
-def newer_pythons() -> list[str]:
+LEAST = (3, 13)
+
+
+def pythons() -> list[str]:
     """Return interpreters to try: the one that is configured, or those that are found."""
     named = os.environ.get("CHARRNN_PYTHON")
-    found = [named] if named else [shutil.which(f"python3.{minor}") for minor in (13, 14)]
-    return [path for path in found if path]
+    others = [shutil.which(f"python3.{minor}") for minor in (13, 14)]
+    return [path for path in ([named] if named else [sys.executable, *others]) if path]
 
 
 def version(python: str) -> tuple[int, ...]:
@@ -52,10 +55,10 @@ def version(python: str) -> tuple[int, ...]:
 
 @pytest.fixture(scope="module")
 def python() -> str:
-    for path in newer_pythons():
-        if version(path) > sys.version_info[:2]:
+    for path in pythons():
+        if version(path) >= LEAST:
             return path
-    pytest.skip("no newer Python with the packages: name one with CHARRNN_PYTHON")
+    pytest.skip("no Python 3.13 with the packages: name one with CHARRNN_PYTHON")
 
 
 def run(python: str, folder: Path, *words: str) -> str:
