@@ -25,6 +25,12 @@ SENTENCES = (
 )
 
 
+BLOG = """<html><head><title>Ruth</title><style>p { color: red }</style></head>
+<body><p>Ruth&rsquo;s harbour is <b>real</b>, I was told.</p></body></html>
+"""
+DIARY = r"{\rtf1\ansi\ansicpg1252\deff0{\fonttbl{\f0 Times;}}\f0 Wrote at the caf\'e9 again.\par}"
+
+
 def word_document(paragraphs: list[str]) -> bytes:
     """Return a .docx file, as Word writes it."""
     runs = "".join(f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>" for text in paragraphs)
@@ -49,6 +55,8 @@ def novel(cli: Cli) -> Path:
     (folder / "~$ch1.docx").write_bytes(b"\x04Ruth".ljust(162, b"\0"))  # Word has it open
     old = "It’s late, she said. The naïve señor went to the café…\n" * 30
     (folder / "old" / "draft.txt").write_bytes(old.encode("cp1252"))
+    (folder / "blog.html").write_text(BLOG * 8, "utf-8")
+    (folder / "diary.rtf").write_text(DIARY, "ascii")
     (folder / "notes.md").write_text("# Notes\n\nRuth – who is “Élise”?\n" * 20, "utf-8")
     (folder / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
     (folder / "cover.jpg").write_bytes(b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(range(256)))
@@ -76,7 +84,9 @@ def test_a_folder_of_a_writer_just_works(novel: Path, cli: Cli) -> None:
     assert chapters == sorted(chapters)
     assert text.endswith("It’s late, she said. The naïve señor went to the café…\n")
     assert "Ruth – who is “Élise”?" in text
-    assert not {"<", "\0", "Ã", "\ufffd"} & set(text)
+    assert "Ruth’s harbour is real, I was told.\n" in text
+    assert "Wrote at the café again.\n" in text
+    assert not {"<", "{", "\\", "\0", "Ã", "\ufffd"} & set(text)
 
     # The newest model writes, also after quotation marks that people type.
     sampled = cli("sample", "--prompt", "“It was", "-n", 60, "--seed", 1)
@@ -106,8 +116,8 @@ def test_what_is_no_text_is_refused_when_it_is_named(novel: Path, cli: Cli) -> N
 def _check_what_is_said(done: Done) -> None:
     said = done.err.splitlines()
     assert (
-        "3 documents are read as text, a line for each paragraph: ch1.docx, ch2.docx, ch10.docx"
-        in said
+        "5 documents are read as text, a line for each paragraph: blog.html, ch1.docx, ch2.docx, "
+        "ch10.docx and 1 more" in said
     )
     assert (
         "skipped 3 files that are not text: cover.jpg (a picture), .DS_Store (settings of macOS), "
