@@ -14,6 +14,7 @@ The subpackages and modules, each of which imports only those before it:
 - ``cells``: the equations of the recurrent cells
 - ``compiler``: equation -> derivative -> machine code
 - ``text``: sources -> corpus -> tokenizer -> dataset -> streams of windows
+- ``counts``: counts of the training text, and their mixture with a network
 - ``model``: parameters, the model file, saved states
 - ``network``: the torch module, its fused kernels and its loss
 - ``inference``: the engines that run a trained network

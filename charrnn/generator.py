@@ -92,7 +92,9 @@ class Generator:
         self.config, self.training = model.config, model.training
         self.tokenizer, self.reading = model.written, model.reading
         self._model, self._options, notices = model, options, notify or _warn
-        self._selector = EngineSelector(model.config, model.values, options, notify or ignore)
+        self._selector = EngineSelector(
+            model.config, model.values, options, notify or ignore, model.counts
+        )
         self.scorer = TextScorer(
             self._selector, self.tokenizer, self.reading, self.config.start_token
         )
@@ -141,7 +143,7 @@ class Generator:
 
     @cached_property
     def model_hash(self) -> str:
-        """The hash of architecture, tokenizer and weights."""
+        """The hash of architecture, tokenizer, weights and counts."""
         return saved_state.model_hash(self._model)
 
     def knows(self, text: str) -> bool:
@@ -199,7 +201,8 @@ class Generator:
 
     def load_state(self, path: str | Path) -> Prompted:
         """Return a state that `save_state` saved; raises StateError if it is not this model's."""
-        return saved_state.load(_state_file(path), self.config, self.model_hash)
+        order = self._model.counts.order if self._model.counts else 0
+        return saved_state.load(_state_file(path), self.config, self.model_hash, order)
 
     @SAMPLE.document
     def sample(self, prompt: str | Prompted = "", **options: Unpack[SampleKeywords]) -> Sample:

@@ -38,6 +38,7 @@ MODULES = [
     "cells",
     "compiler",
     "text",
+    "counts",
     "model",
     "network",
     "inference",
@@ -70,6 +71,7 @@ ONLY = {
         "inference/row_functions.py",
         "inference/select.py",  # its errors, where something does not compile
         "inference/pair_functions.py",
+        "inference/count_functions.py",
         "decoding/choice_rows.py",
     ),
     "llvmlite": ("compiler/", "inference/row_functions.py"),
@@ -93,7 +95,7 @@ CATCH_ALL = {
     "training/background_writer.py": "a bug in the thread is raised again in the training's",
 }
 TESTS = Path(__file__).parent
-MAX_MODULES, MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 25, 500, 60, 12
+MAX_MODULES, MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 26, 500, 60, 12
 TAG = re.compile(r"</[a-z]+|<[a-z]+ [a-z]+=|<!doctype", re.IGNORECASE)
 DOCUMENT = re.compile(r"<!doctype|</?(?:html|head|body|script|style)\b", re.IGNORECASE)
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -72,7 +72,8 @@ class WeightSelector:
         found = self._followed
         if found.weights is not weights:
             given = (self._model.config, weights, self._options, self._notify)
-            found = self._followed = self._made(EngineSelector(*given), weights)
+            selector = EngineSelector(*given, self._model.counts)
+            found = self._followed = self._made(selector, weights)
         return found
 
     def follow(

@@ -33,6 +33,7 @@ _COMPILED = [
     *("compiler/thread_functions.py", "compiler/thread_pool.py"),
     *("inference/distribution.py", "inference/instructions.py", "inference/row_functions.py"),
     *("inference/pair_functions.py", "inference/pair_instructions.py"),
+    *("counts/mixing.py", "counts/table.py", "inference/count_functions.py"),
     *("decoding/choice.py", "decoding/choice_rows.py", "decoding/compiled.py"),
     *("decoding/constraints.py", "decoding/filters.py", "decoding/step.py"),
     *("adaptive/counts.py", "adaptive/memory.py", "adaptive/mixer.py", "adaptive/reading.py"),

@@ -74,6 +74,9 @@ class TrainKeywords(TypedDict, total=False):
     """Optimizer: adamw or sgd. Default: 'adamw'."""
     clip_norm: float
     """Clip the gradient to this norm; inf turns clipping off. Default: 1.0."""
+    counts: Literal["off", "on", "auto"]
+    """Mix counts of the training text into the predictions: off, on, or auto (only in trainings by
+    the clock, and only if a part of the text that was not counted shows a gain). Default: 'off'."""
     skip_connections: bool
     """Connect the input to every layer and every layer to the output; the plan may turn it on.
     Default: False."""

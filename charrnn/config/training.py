@@ -42,6 +42,7 @@ from charrnn.errors import OptionError, excerpt
 InitName = Literal["auto", "orthogonal", "glorot", "he"]
 StateName = Literal["carry", "reset"]
 OptimizerName = Literal["adamw", "sgd"]
+CountsName = Literal["off", "on", "auto"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 BackendName = Literal["auto", "reference", "library", "fused"]
 RENAMED_BACKENDS = {"scaffold": "fused"}  # by the first name, which files keep
@@ -218,6 +219,13 @@ class TrainOptions(TextOptions, Regularizers, Form):
         "Clip the gradient to this norm; inf turns clipping off.",
         above=True,
         infinite=True,
+        panel=TRAINING,
+    )
+    counts: str = choice(
+        CountsName,
+        "off",
+        "Mix counts of the training text into the predictions: off, on, or auto (only in trainings "
+        "by the clock, and only if a part of the text that was not counted shows a gain).",
         panel=TRAINING,
     )
     seed: int = integer(0, MAX_SEED, 1, "Seed of the initial weights and of dropout.")

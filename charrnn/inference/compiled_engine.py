@@ -13,7 +13,7 @@ product, from the matrix's end on, finds in the cache what the first has just re
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -77,6 +77,7 @@ class CompiledEngine(Engine):
         # With and without logits: of the first and second of two steps, and of one alone.
         self._steps: dict[bool, list[list[Call]]] = {}
         self._programs: dict[bool, Program] = {}
+        self._single_steps: dict[int, Program] = {}  # by the number of texts
 
     def _make_step_program(self) -> StepProgram:
         recurrence = self._arrays.recurrence
@@ -111,16 +112,19 @@ class CompiledEngine(Engine):
 
     def step(self, ids: Ids, state: State) -> tuple[Floats, State]:
         """Read one token per row: ids (B,) -> logits (B, V) of the next one, and the state."""
-        self._reserve(len(ids))
-        state = self._run(_integers(ids)[None], state, self._program([], logits=True))
-        return self._work.logits(len(ids)).copy(), state
+        batch = len(ids)
+        self._reserve(batch)
+        if batch not in self._single_steps:
+            self._single_steps[batch] = self._program([], logits=True, after=self._mixing(batch))
+        state = self._run(_integers(ids)[None], state, self._single_steps[batch])
+        return self._work.logits(batch).copy(), state
 
     def advance(self, ids: Ids, state: State) -> State:
         """Read a window (T, B) and return only the state after it."""
         ids = _integers(ids)
         if self._windows.is_worthwhile(*ids.shape):
             self._reserve(self._windows.rows(*ids.shape))
-            return self._windows.run(ids, state)
+            return self._run_windows(ids, state)
         self._reserve(ids.shape[1])
         return self._run(ids, state, self._program([], logits=False))
 
@@ -133,7 +137,8 @@ class CompiledEngine(Engine):
         self._work.logits(batch)[:] = logits
         call = Call(*chooser.compiled(*self._logits_arguments(), count))
         ids = np.zeros((count, batch), np.int64)
-        state = self._run(ids, state, self._program([call, WAIT], logits=True))
+        program = self._program([call, WAIT], logits=True, after=self._mixing(batch))
+        state = self._run(ids, state, program)
         return self._work.logits(batch).copy(), state
 
     def prepare(self, chooser: Chooser, batch_size: int) -> None:
@@ -154,7 +159,8 @@ class CompiledEngine(Engine):
                 *self._logits_arguments(row),
                 *(targets[first:].ctypes.data, nats[first:].ctypes.data),
             )
-            result = [Call(instructions.nats_rows.address, given)]
+            result = self._mixing(inputs.shape[1], row)
+            result.append(Call(instructions.nats_rows.address, given))
             if count:
                 addresses = (likeliest[first:].ctypes.data, likeliest_nats[first:].ctypes.data)
                 result.append(Call(likeliest_rows.address, (*given, count, *addresses)))
@@ -162,11 +168,15 @@ class CompiledEngine(Engine):
 
         if self._windows.is_worthwhile(*inputs.shape):
             self._reserve(self._windows.rows(*inputs.shape))
-            state = self._windows.run(inputs, state, calls)
+            state = self._run_windows(inputs, state, calls)
         else:
             self._reserve(inputs.shape[1])
             state = self._run(inputs, state, self._program([], logits=True, after=calls(0, 0)))
         return Expected(nats, likeliest, likeliest_nats), state
+
+    def _mixing(self, batch: int, row: int = 0) -> list[Call]:
+        """Return the calls that change logits before they are used, in the rows from `row` on."""
+        return []
 
     def _logits_arguments(self, row: int = 0) -> tuple[int, int, int]:
         """Return the address of a row's logits, the bytes to the next row's, and V."""
@@ -177,6 +187,7 @@ class CompiledEngine(Engine):
         if self._work.reserve(batch):
             self._steps.clear()
             self._windows.programs.clear()
+            self._single_steps.clear()
 
     def _program(
         self, before: Sequence[Call], *, logits: bool, after: Sequence[Call] = ()
@@ -197,6 +208,12 @@ class CompiledEngine(Engine):
         self._work.load(state, "0")
         program.run(ids, self.threads)
         return self._work.state(state, str(len(ids) % 2))
+
+    def _run_windows(
+        self, ids: Integers, state: State, after: Callable[[int, int], list[Call]] | None = None
+    ) -> State:
+        """Run the steps of `ids` (T, B) a layer at a time; see `WindowRunner.run`."""
+        return self._windows.run(ids, state, after)
 
 
 def _integers(ids: Ids) -> Integers:

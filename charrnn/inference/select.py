@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 
 from charrnn.config import EngineOptions, ModelConfig
+from charrnn.counts.table import CountTable
 from charrnn.errors import OptionError
 from charrnn.inference.engine import Chooser, Engine
 from charrnn.inference.numpy_engine import NumpyEngine
@@ -33,6 +34,7 @@ class EngineSelector:
         values: Parameters,
         options: EngineOptions,
         notify: Callable[[str], object],
+        counts: CountTable | None = None,
     ) -> None:
         """Keep what the choice depends on.
 
@@ -41,7 +43,9 @@ class EngineSelector:
             values: parameters by name.
             options: type of the weights, CPU threads and device.
             notify: gets a sentence where code is compiled, once, and where that fails.
+            counts: of the training text, which are mixed with the network's predictions.
         """
+        self._counts = counts
         self._config, self._values, self._options = config, values, options
         self._notify = notify
         self.threads = machine.usable_threads(options.threads, notify)
@@ -76,8 +80,8 @@ class EngineSelector:
         Raises:
             OptionError: the device or the weights need an engine that fails here.
         """
-        if isinstance(self.engine, NumpyEngine):
-            return self.engine
+        if not self.engine.reproducible and self._options.device == "cpu":
+            return self.engine  # numpy's, which compiles nothing
         try:
             with self.compiling():
                 self.engine.prepare(chooser, batch_size)
@@ -89,7 +93,8 @@ class EngineSelector:
         from charrnn.inference.cuda_engine import CudaEngine
         from charrnn.network.module import choose_device
 
-        return CudaEngine(self._config, self._values, choose_device(self._options.device))
+        device = choose_device(self._options.device)
+        return self._counting(CudaEngine(self._config, self._values, device))
 
     def _compiled_engine(self) -> Engine:
         given = (self._config, self._values)
@@ -99,6 +104,11 @@ class EngineSelector:
                 from charrnn.inference.compiled_pair_engine import CompiledPairEngine
 
                 return CompiledPairEngine(*given, weights=weights, threads=threads)
+            if self._counts:
+                from charrnn.inference.counting import CompiledCountingEngine
+
+                counts = self._counts
+                return CompiledCountingEngine(*given, counts, weights=weights, threads=threads)
             from charrnn.inference.compiled_engine import CompiledEngine
 
             return CompiledEngine(*given, weights=weights, threads=threads)
@@ -116,7 +126,15 @@ class EngineSelector:
             "more slowly"
         )
         kind = NumpyPairEngine if self._config.encoder else NumpyEngine
-        return kind(self._config, self._values)
+        return self._counting(kind(self._config, self._values))
+
+    def _counting(self, engine: Engine) -> Engine:
+        """Return an engine that mixes the counts with this one's predictions, if there are any."""
+        if not self._counts:
+            return engine
+        from charrnn.inference.counting import CountingEngine
+
+        return CountingEngine(engine, self._counts)
 
 
 def compile_errors() -> tuple[type[Exception], ...]:

@@ -1,7 +1,8 @@
 """The model file, ``model.safetensors``: self-contained and never executed.
 
 The tensors are the parameters by name: in format 1 float32; in format 2, which makes files of a
-quarter of the size, as `charrnn.model.int8_weights` says. The header's metadata has one key,
+quarter of the size, as `charrnn.model.int8_weights` says; in format 3 float32 beside the counts of
+the training text, which `charrnn.counts.table` describes. The header's metadata has one key,
 ``charrnn``, with JSON: the format version, the architecture, the tokenizer, the training options,
 the hashes of the texts, a summary of the training, and a SHA-256 of all that and the tensors. It
 contains no time, so equal runs give equal bytes. Reading it needs numpy only.
@@ -29,6 +30,8 @@ from charrnn.config import (
     is_own_cell,
     to_json,
 )
+from charrnn.counts import table as count_table
+from charrnn.counts.table import CountTable
 from charrnn.errors import CharRNNError, ModelError, RunError
 from charrnn.model import int8_weights, needed_cell, parameters
 from charrnn.model.parameters import Parameters
@@ -41,10 +44,12 @@ from charrnn.text.tokenizer import EndingTokenizer, Tokenizer
 
 FORMAT_VERSION = 1
 INT8_FORMAT = 2
+COUNTS_FORMAT = 3
 MODEL_NAME = "model.safetensors"
 CellGiven = str | PathLike[str] | Cell | None  # a cell of the user's own, if a model needs one
 MAX_PARAMETERS = 2**31
 _KEYS = {"format", "config", "tokenizer", "training", "sha256"}
+_COUNTS = "counts"
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,9 @@ class Model:
         tokenizer: text <-> ids.
         values: parameters by name.
         training: how the model was trained and what it reached (plain JSON).
-        format: of its file; `INT8_FORMAT` rounds the matrices when it is saved.
+        format: of its file; `INT8_FORMAT` rounds the matrices when it is saved, unless there are
+            counts.
+        counts: of the training text, to be mixed with the network's predictions; None without.
     """
 
     config: ModelConfig
@@ -64,6 +71,7 @@ class Model:
     values: Parameters
     training: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT_VERSION
+    counts: CountTable | None = None
 
     @property
     def written(self) -> Tokenizer:
@@ -97,13 +105,17 @@ def save(path: Path, model: Model) -> None:
     values = {name: np.asarray(model.values[name], np.float32) for name in order}
     if not all(np.isfinite(value).all() for value in values.values()):
         raise RunError(f"{path} is not written: some weights are NaN or infinite")
-    arrays = int8_weights.pack(values) if model.format == INT8_FORMAT else values
+    packs = model.format == INT8_FORMAT and not model.counts
+    arrays = int8_weights.pack(values) if packs else values
     described: dict[str, Any] = {
-        "format": model.format,
+        "format": COUNTS_FORMAT if model.counts else INT8_FORMAT if packs else FORMAT_VERSION,
         "config": to_json(model.config),
         "tokenizer": model.tokenizer.to_json(),
         "training": finite(model.training),
     }
+    if model.counts:
+        described[_COUNTS] = model.counts.to_json()
+        arrays = values | model.counts.arrays()
     described["sha256"] = _digest(described, arrays)
     write_atomically(path, tensors.write(arrays, {"charrnn": _text(described)}))
 
@@ -141,10 +153,11 @@ def load(path: Path, cell: CellGiven = None, *, described_only: bool = False) ->
         model = _described(path, header)[0]
         config = model.config
         if described_only and is_own_cell(config.cell) and not own.used(config.cell):
-            tensors.expect(path, header, tensors.claimed(header))
+            known = tensors.claimed(header) | _count_specs(path, header, model)
+            tensors.expect(path, header, known)
             return
         needed_cell.check(path, config.cell, given)
-        tensors.expect(path, header, _specs(model))
+        tensors.expect(path, header, _specs(model) | _count_specs(path, header, model))
         if parameters.count(config) > MAX_PARAMETERS:
             raise ModelError(
                 f"{path} has {parameters.count(config):,} parameters: the maximum is "
@@ -161,10 +174,27 @@ def load(path: Path, cell: CellGiven = None, *, described_only: bool = False) ->
     # Files of the first version have no hash.
     if "sha256" in described and described["sha256"] != _digest(described, arrays):
         raise ModelError(f"{path} is damaged: its SHA-256 does not match")
+    counts = None
+    if described["format"] == COUNTS_FORMAT:
+        counts = count_table.of_arrays(path, arrays)
+        arrays = {name: arrays[name] for name in arrays if not name.startswith(count_table.PREFIX)}
     values = int8_weights.unpack(arrays)
     if not all(np.isfinite(value).all() for value in values.values()):
         raise ModelError(f"{path} is damaged: it contains NaN or infinite values")
-    return replace(model, values=values)
+    return replace(model, values=values, counts=counts)
+
+
+def _count_specs(path: Path, header: Header, model: Model) -> dict[str, Spec]:
+    """Return the tensors of a model's counts; none if it has none."""
+    if model.format != COUNTS_FORMAT:
+        return {}
+    if model.config.encoder:
+        raise ModelError(f"{path} is damaged: counts are of texts, and this is a model of pairs")
+    try:
+        sizes = load_json(header.metadata["charrnn"]).get(_COUNTS)
+        return count_table.specs(sizes, model.config.vocab_size)
+    except ValueError as error:
+        raise ModelError(f"{path} is damaged: {error}") from None
 
 
 def _specs(model: Model) -> dict[str, Spec]:
@@ -182,8 +212,9 @@ def _described(path: Path, header: Header) -> tuple[Model, dict[str, Any]]:
         raise ModelError(f"{path} is a safetensors file that charrnn did not write")
     try:
         described = load_json(text)
-        check_format(described["format"], INT8_FORMAT, path)
-        if described.keys() - _KEYS:
+        check_format(described["format"], COUNTS_FORMAT, path)
+        known = _KEYS | ({_COUNTS} if described["format"] == COUNTS_FORMAT else set())
+        if described.keys() - known:
             raise ModelError(f"{path} is damaged: its header has unknown fields")
         config = from_json(ModelConfig, described["config"], str(path))
         tokenizer = tokenizers.from_json(described["tokenizer"], str(path))

@@ -1,11 +1,12 @@
 """Saved states: the state of a network after some text, to continue from later.
 
 A file holds the logits of the next token, every part of every layer's state (``0.h``, ``0.c`` and
-so on, in float32), and as JSON: the model's hash, its architecture, how much was read, and the
-position of the random generator. Generation that continues from it with the same model gives the
-text of one long run, bit for bit. A network that learnt from the text has other weights than its
-model: all of them are in the file, too (``weights.`` and their names; format 2). Like a model file
-it is safetensors; nothing in it is executed.
+so on, in float32), the last tokens where counts are mixed in (``contexts``), and as JSON: the
+model's hash, its architecture, how much was read, and the position of the random generator.
+Generation that continues from it with the same model gives the text of one long run, bit for bit. A
+network that learnt from the text has other weights than its model: all of them are in the file, too
+(``weights.`` and their names; format 2). Like a model file it is safetensors; nothing in it is
+executed.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ FORMAT_VERSION = 2
 _WITHOUT_WEIGHTS = 1  # the format of a state of the model's own weights
 _WEIGHTS = "weights."
 _KEY = "charrnn-state"
+_CONTEXTS = "contexts"
 _FIELDS = ("model", "config", "read", "seed", "drawn")
 
 
@@ -63,11 +65,13 @@ class Prompted:
 
 
 def model_hash(model: Model) -> str:
-    """Return the SHA-256 of architecture, tokenizer and weights, whatever the training was."""
+    """Return the SHA-256 of architecture, tokenizer, weights and counts."""
     described = {"config": to_json(model.config), "tokenizer": model.tokenizer.to_json()}
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for name in parameters.shapes(model.config):
         digest.update(np.ascontiguousarray(model.values[name]).tobytes())
+    for array in model.counts.arrays().values() if model.counts else ():
+        digest.update(array.tobytes())
     return digest.hexdigest()
 
 
@@ -102,11 +106,15 @@ def _check_kind(config: ModelConfig) -> None:
 
 def _named(state: State, config: ModelConfig) -> dict[str, Floats]:
     names = find(config.cell).states
-    return {
+    layers, counted = state[: config.num_layers], state[config.num_layers :]
+    found = {
         f"{index}.{name}": part
-        for index, layer in enumerate(state)
+        for index, layer in enumerate(layers)
         for name, part in zip(names, layer, strict=True)
     }
+    if counted:
+        found[_CONTEXTS] = counted[0][0]
+    return found
 
 
 def check_target(path: Path) -> None:
@@ -125,8 +133,14 @@ def check_target(path: Path) -> None:
             raise StateError(message) from None
 
 
-def load(path: Path, config: ModelConfig, model: str) -> Prompted:
+def load(path: Path, config: ModelConfig, model: str, order: int = 0) -> Prompted:
     """Return a state that was saved by the model with this architecture and hash.
+
+    Args:
+        path: the file.
+        config: the architecture.
+        model: the hash.
+        order: the most tokens of a context, if the model mixes counts with its predictions.
 
     Raises:
         StateError: the file is missing, damaged, foreign, of a newer format, or another model's;
@@ -145,6 +159,8 @@ def load(path: Path, config: ModelConfig, model: str) -> Prompted:
         shapes |= {f"{index}.{name}": (1, config.hidden_size) for name in names}
     learnt = parameters.shapes(config) if header["format"] > _WITHOUT_WEIGHTS else {}
     shapes |= {_WEIGHTS + name: shape for name, shape in learnt.items()}
+    if order:
+        shapes[_CONTEXTS] = (1, order)
     stored = {name: value.shape for name, value in tensors.items()}
     if stored != shapes or any(value.dtype != np.float32 for value in tensors.values()):
         raise StateError(f"{path} is damaged: its tensors do not fit its model")
@@ -153,6 +169,11 @@ def load(path: Path, config: ModelConfig, model: str) -> Prompted:
     state = tuple(
         tuple(tensors[f"{index}.{name}"] for name in names) for index in range(config.num_layers)
     )
+    if order:
+        contexts = tensors[_CONTEXTS]
+        if not (contexts == np.clip(np.rint(contexts), 0, config.vocab_size + 1)).all():
+            raise StateError(f"{path} is damaged: its last tokens are none of its model")
+        state = (*state, (contexts,))
     return Prompted(
         tensors["logits"],
         state,

@@ -26,7 +26,7 @@ _REACHED = ("epochs", "characters", "train_nats", "valid_nats")  # what a model 
 def read_model(path: Path, cell: CellGiven = None, *, described_only: bool = False) -> Model:
     """Read what `find_model` found: a model file, or the folder of a checkpoint.
 
-    A checkpoint's model has the weights of that step, not the best ones so far.
+    A checkpoint's model has the weights of that step, not the best ones so far, and no counts.
 
     Args:
         path: the file or folder.
@@ -56,6 +56,7 @@ def read_model(path: Path, cell: CellGiven = None, *, described_only: bool = Fal
     if config != model.config or tokenizer != digest(model.tokenizer):
         raise ModelError(f"{path} is of another training than {run_dir.model}")
     training = {**model.training, **_reached(found)}
+    training.pop("counts", None)  # they were fitted to the final weights
     if described_only:
         return Model(config, model.tokenizer, model.values, training)
     arrays = found.arrays(config, batch_size)

@@ -22,7 +22,14 @@ from charrnn.errors import ModelError
 from charrnn.storage.files import is_special, load_json
 
 Arrays = dict[str, NDArray[Any]]
-SIZES = {"F32": 4, "F64": 8, "I8": 1, "U8": 1}  # bytes of each type that charrnn writes
+SIZES = {
+    "F32": 4,
+    "F64": 8,
+    "I8": 1,
+    "U8": 1,
+    "U16": 2,
+    "U32": 4,
+}  # bytes of each type that charrnn writes
 _MAX_HEADER = 64 * 2**20
 # Files that people pass by mistake, by their first bytes.
 _FOREIGN = {
@@ -43,7 +50,7 @@ class Spec:
     """What a tensor must be.
 
     Attributes:
-        dtype: F32, F64, I8 or U8, as safetensors spells them.
+        dtype: one of `SIZES`, as safetensors spells them.
         shape: its shape.
     """
 
@@ -137,7 +144,7 @@ def claimed(header: Header) -> dict[str, Spec]:
     for name, entry in header.entries.items():
         stated = entry if isinstance(entry, dict) else {}
         dtype, shape = stated.get("dtype"), stated.get("shape")
-        if not isinstance(shape, list) or dtype not in ("F32", "I8"):
+        if not isinstance(shape, list) or dtype not in SIZES:
             continue
         if all(type(size) is int and size > 0 for size in shape):
             specs[name] = Spec(dtype, tuple(shape))

@@ -72,6 +72,7 @@ class Clock:
         start: when the training began; later by each pause, as the deadline is.
         pauses: the time in which the process was stopped.
         unsaid: the part of it that nobody was told about.
+        more: seconds for what comes after scoring.
     """
 
     deadline: float
@@ -80,6 +81,7 @@ class Clock:
     start: float = field(default_factory=time.perf_counter)
     pauses: Pauses = field(default_factory=Pauses)
     unsaid: float = 0.0
+    more: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -94,8 +96,9 @@ class Clock:
         of all it is never more than a small part of the time away.
         """
         if self.ending is None:
-            return 0.0
-        return min(self.ending.last(RECENT).best, self.ending.best + MAX_EARLY * self.seconds)
+            return self.more
+        longest = self.ending.best + MAX_EARLY * self.seconds
+        return self.more + min(self.ending.last(RECENT).best, longest)
 
     def expect(self, ending: float) -> None:
         """Take one more sample of the seconds that scoring and saving at the end will take."""

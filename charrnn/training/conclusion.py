@@ -10,6 +10,7 @@ from charrnn.network.module import CharRNN
 from charrnn.run_dir import INTERRUPTED
 from charrnn.scoring import Score
 from charrnn.training import validation as validations
+from charrnn.training.count_model import Counts
 from charrnn.training.events import Metrics, Result, Stop
 from charrnn.training.pair_validation import AnyValidation
 from charrnn.training.setup import Setup
@@ -28,12 +29,14 @@ class FinalScore:
         window_nats: the nats in windows of 256; None where they are not known.
         interrupted: whether somebody stopped the training.
         whole: whether the whole text was scored.
+        limit: about how many tokens were scored; None: all.
     """
 
     score: Score | None
     window_nats: float | None
     interrupted: bool
     whole: bool
+    limit: int | None = None
 
 
 def final_score(
@@ -58,7 +61,7 @@ def final_score(
         window_nats = validation.window_nats(network, stop, limit)
     except InterruptedScoring:
         return FinalScore(score, window_nats, True, whole)
-    return FinalScore(score, window_nats, False, whole)
+    return FinalScore(score, window_nats, False, whole, limit)
 
 
 def scored_part(scored: FinalScore) -> dict[str, int]:
@@ -68,8 +71,10 @@ def scored_part(scored: FinalScore) -> dict[str, int]:
     return {"valid_scored_characters": scored.score.characters}
 
 
-def result(setup: Setup, ended: Ended, scored: FinalScore, seconds: float) -> Result:
-    """Return the result of a training that took this many seconds."""
+def result(
+    setup: Setup, ended: Ended, scored: FinalScore, seconds: float, counts: Counts | None
+) -> Result:
+    """Return the result of a training that took this many seconds; `counts` are in its model."""
     model, score = setup.plan.model, scored.score
     used = _used_budget(setup.plan.train, ended.last)
     return Result(
@@ -90,6 +95,7 @@ def result(setup: Setup, ended: Ended, scored: FinalScore, seconds: float) -> Re
         valid_characters=score.characters if score else 0,
         stopped_by=INTERRUPTED if scored.interrupted else used,
         valid_whole=scored.whole,
+        valid_counts_nats=counts.score.nats if counts and counts.score else None,
     )
 
 

@@ -62,6 +62,8 @@ class Result:
     UTF-8. They are None without a validation text (the loss in windows, without one of 257
     characters, or where a token is not always a character). `valid_whole` tells whether they are
     those of the whole validation text: a training by the clock scores a part of a long one.
+    They are the network's; `valid_counts_nats` is the loss of the network and the counts together
+    on the same text, or None without counts or where that was not measured.
     """
 
     run_dir: str
@@ -81,6 +83,7 @@ class Result:
     valid_characters: int
     stopped_by: str
     valid_whole: bool = True
+    valid_counts_nats: float | None = None
 
     def __fspath__(self) -> str:
         """Return the run's folder, so that a result can be given wherever a run is named."""

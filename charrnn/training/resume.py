@@ -28,7 +28,7 @@ from charrnn.storage import machine
 from charrnn.text import corpus
 from charrnn.text.corpus import Corpus
 from charrnn.text.open import Texts
-from charrnn.training import process_settings, run_description, state
+from charrnn.training import count_model, process_settings, run_description, state
 from charrnn.training import resume_rules as change_rules
 from charrnn.training.control import Control
 from charrnn.training.events import Events, Notice, Planned, Result
@@ -197,6 +197,7 @@ def _restored(
     device = choose_device(options.device)
     kernel = choose_kernel(options, device)
     setup = Setup(run_dir, data, options, plan, device, kernel, earlier.run["init_from"])
+    count_model.check(setup)
     trainer = make_trainer(setup, initial_values(plan))
     if changes.keys() & set(BUDGETS):
         step = train.batch_size * train.update_every

@@ -13,10 +13,12 @@ from charrnn.inference.select import COMPILING
 from charrnn.run_dir import DIVERGED, checkpoints, lasting_name
 from charrnn.run_dir.models import digest
 from charrnn.training import budget as budgets
-from charrnn.training import conclusion, run_description, state, timing
+from charrnn.training import conclusion, count_model, run_description, state, timing
 from charrnn.training.budget import Budget, Clock
 from charrnn.training.checkpoint_schedule import CheckpointSchedule
+from charrnn.training.conclusion import FinalScore
 from charrnn.training.control import Control
+from charrnn.training.count_model import Counts, TextCounts
 from charrnn.training.events import Best, Done, Event, Metrics, Notice, Progress, Result
 from charrnn.training.run_description import Past, Record
 from charrnn.training.run_writer import RunWriter
@@ -59,6 +61,7 @@ class Run:
             reserve=past.reserve,
         )
         self._writer = RunWriter(setup, past)
+        self._counts: TextCounts | None = None
         self._replaces = past.saved_step < 0 and self._run_dir.holds_run()
 
     def train(self) -> Generator[Event, None, Setup | None]:
@@ -73,6 +76,7 @@ class Run:
             DivergedError: the loss was not finite, even after several restarts, or is worse at the
                 end than at the start; the best weights, or else the first ones, are saved.
         """
+        self._count()
         if not self._replaces:
             self._writer.write_first_files(self._history())
         schedule = CheckpointSchedule(self._control.checkpoint_every, self._past.saved_step)
@@ -102,6 +106,20 @@ class Run:
         yield from self._writer.finish()
         yield Done(result)
         return None
+
+    def _count(self) -> None:
+        """Count the text, if that is wanted, and reserve the time to fit the counts at the end."""
+        if not count_model.wanted(self._setup):
+            return
+        self._counts = TextCounts(self._setup, self._trainer.updater.network.values())
+        if isinstance(self.budget, Clock):
+            scoring = len(self._setup.data.valid) * self._counts.each
+            self.budget.more = self._counts.seconds + min(scoring, SCORING * self.budget.seconds)
+
+    @property
+    def _scoring_seconds(self) -> float | None:
+        """The seconds that scoring the network at the end may take, and both together again."""
+        return SCORING * self.budget.seconds if isinstance(self.budget, Clock) else None
 
     def _misjudged(self) -> Generator[Notice, None, Setup | None]:
         """Compare the planned with the real speed, once, and plan anew if they differ too much.
@@ -204,9 +222,9 @@ class Run:
 
     def _conclude(self, ended: Ended) -> Generator[Notice, None, Result]:
         """Score the best weights on the validation text, save them, and sum up."""
-        network, budget = self._trainer.updater.network, self.budget
+        network = self._trainer.updater.network
         network.load(ended.values)
-        seconds = SCORING * budget.seconds if isinstance(budget, Clock) else None
+        seconds = self._scoring_seconds
         validation, stop = self._setup.validation, self._control.stop
         scored = conclusion.final_score(network, validation, ended, stop, seconds)
         chance = self._trainer.divergence.chance_nats
@@ -216,16 +234,38 @@ class Run:
                 f"({chance:.4f} nats per character): train longer, or check "
                 "that it is like the rest of the text"
             )
+        counts = yield from self._fit_counts(ended, scored)
+        described = {"counts": counts.described()} if counts else {}
         yield from self._writer.write_model(
             ended.best,
             ended.values,
+            counts.fit.table if counts else None,
             valid_nats=scored.score.nats if scored.score else None,
             valid_window256_nats=scored.window_nats,
             **conclusion.scored_part(scored),
+            **described,
         )
-        result = conclusion.result(self._setup, ended, scored, self._seconds())
+        result = conclusion.result(self._setup, ended, scored, self._seconds(), counts)
         yield from self._writer.write_summary(asdict(result))
         return result
+
+    def _fit_counts(
+        self, ended: Ended, scored: FinalScore
+    ) -> Generator[Notice, None, Counts | None]:
+        """Fit the counts to the best weights; None without counts, or where they do not pay."""
+        if self._counts is None:
+            return None
+        stop = (lambda: True) if scored.interrupted else self._control.stop
+        most = self._counts.scored(self._scoring_seconds)
+        counts = self._counts.finish(ended.values, stop, scored.limit, most)
+        gain = counts.fit.gain
+        if self._setup.options.counts == "auto" and gain < count_model.PAYS:
+            yield Notice(
+                f"counts of the training text would gain {max(gain, 0):.4f} nats per token: they "
+                "are left out"
+            )
+            return None
+        return counts
 
     def _save_diverged(self, error: DivergedError) -> Generator[Notice, None, str]:
         """Write why the training ended, and its weights; return which ones, in words."""

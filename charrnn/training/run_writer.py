@@ -14,6 +14,7 @@ import torch
 
 from charrnn.cells import own
 from charrnn.config import to_json
+from charrnn.counts.table import CountTable
 from charrnn.model import model_file
 from charrnn.model.model_file import MODEL_NAME, Model
 from charrnn.run_dir import checkpoints, run_text
@@ -71,12 +72,19 @@ class RunWriter:
         self._metrics += (files.json_text(asdict(metrics)) + "\n").encode()
         return self._put(self._run_dir.metrics.name, partial(self._append, self._metrics))
 
-    def write_model(self, metrics: Metrics, values: Values, **final: Any) -> list[Notice]:
+    def write_model(
+        self,
+        metrics: Metrics,
+        values: Values,
+        table: CountTable | None = None,
+        **final: Any,
+    ) -> list[Notice]:
         """Write the model file with these weights.
 
         Args:
             metrics: the metrics of the weights.
             values: the weights.
+            table: counts of the training text, fitted to these weights.
             final: what its description says instead, once the training has ended.
         """
         reached = {
@@ -88,7 +96,8 @@ class RunWriter:
         }
         training = {**run_description.description(self._setup), **reached, **final}
         del training["model"]  # the model's own config says it
-        model = Model(self._setup.plan.model, self._setup.data.tokenizer, values, training)
+        tokenizer = self._setup.data.tokenizer
+        model = Model(self._setup.plan.model, tokenizer, values, training, counts=table)
         return self._put(MODEL_NAME, partial(model_file.save, self._run_dir.model, model))
 
     def write_checkpoint(self, captured: TrainingState, record: Record) -> list[Notice]:

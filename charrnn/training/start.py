@@ -19,7 +19,7 @@ from charrnn.text import line_list
 from charrnn.text.dataset import Dataset
 from charrnn.text.notices import short_text_notice
 from charrnn.text.open import Texts
-from charrnn.training import base_model, effects, init_from, process_settings
+from charrnn.training import base_model, count_model, effects, init_from, process_settings
 from charrnn.training.budget import Pauses, stopped
 from charrnn.training.control import Control
 from charrnn.training.events import Events, Notice, Planned
@@ -182,7 +182,9 @@ def _setup(
     made = make_plan(options, data, device, kernel, known, pauses, turned=turned)
     if model:
         made = replace(made, reason="the size of the model to start from")
-    return Setup(run_dir, data, options, made, device, kernel, origin)
+    setup = Setup(run_dir, data, options, made, device, kernel, origin)
+    count_model.check(setup)
+    return setup
 
 
 def _check_pairs(options: TrainOptions, data: Dataset, model: Model | None) -> None:

@@ -18,6 +18,7 @@ from damage import flips, truncations
 
 from charrnn.cells import CELLS
 from charrnn.config import Form, ModelConfig, ModelReading, Reading, to_json
+from charrnn.counts import build
 from charrnn.errors import ModelError, RunError
 from charrnn.generator import Generator
 from charrnn.model import model_file, parameters
@@ -432,7 +433,7 @@ def test_a_header_with_an_invalid_field_is_refused(path: Path, key: str, value: 
 
 
 def test_a_newer_format_asks_for_an_upgrade(path: Path) -> None:
-    newer = model_file.INT8_FORMAT + 1
+    newer = model_file.COUNTS_FORMAT + 1
     _described(path, lambda described: described.update(format=newer, config={"new": 1}))
     assert f"has format {newer}, this charrnn reads up to {newer - 1}: upgrade" in _refused(path)
 
@@ -626,3 +627,72 @@ def test_a_network_that_does_not_go_with_the_reading_is_refused(
     file = tmp_path / MODEL_NAME
     model_file.save(file, replace(made, training={"reading": reading}))
     assert "its network does not go with how its text was read" in _refused(file)
+
+
+@pytest.fixture
+def counted(tmp_path: Path, tiny_model: Model) -> tuple[Path, Model]:
+    """A model file with counts."""
+    ids = np.arange(4000) % 7 % tiny_model.config.vocab_size
+    table = build.build(ids, tiny_model.config.vocab_size, 10**5)
+    table.weights[:] = 0.25
+    path, made = tmp_path / "counted.safetensors", replace(tiny_model, counts=table)
+    model_file.save(path, made)
+    return path, made
+
+
+def test_counts_come_back_as_they_were(counted: tuple[Path, Model]) -> None:
+    path, made = counted
+    loaded = model_file.load(path)
+    assert loaded.format == model_file.COUNTS_FORMAT
+    assert loaded.counts
+    assert made.counts
+    for name, array in made.counts.arrays().items():
+        found = loaded.counts.arrays()[name]
+        assert found.dtype == array.dtype
+        assert (found == array).all()
+    model_file.save(path.with_name("again"), loaded)
+    assert path.with_name("again").read_bytes() == path.read_bytes()
+    # Without them it is a model file as before.
+    model_file.save(path.with_name("plain"), replace(loaded, counts=None))
+    assert model_file.load(path.with_name("plain")).format == model_file.FORMAT_VERSION
+
+
+def test_older_versions_refuse_counts_by_their_format(counted: tuple[Path, Model]) -> None:
+    described = strict_json.loads(_header(counted[0])["__metadata__"]["charrnn"])
+    assert described["format"] == 3 > model_file.INT8_FORMAT
+    assert described["counts"].keys() == {"order", "bits", "contexts", "entries"}
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        None,
+        {},
+        {"order": 10, "bits": 3, "contexts": 5},
+        {"order": 11, "bits": 3, "contexts": 5, "entries": 5},
+        {"order": 10, "bits": 62, "contexts": 5, "entries": 5},
+        {"order": 10, "bits": 3, "contexts": -5, "entries": 5},
+        {"order": 10, "bits": 3, "contexts": 2**31, "entries": 2**31},
+        {"order": True, "bits": 3, "contexts": 5, "entries": 5},
+    ],
+)
+def test_wrong_sizes_of_counts_are_refused(counted: tuple[Path, Model], sizes: object) -> None:
+    path, _ = counted
+
+    def change(header: dict[str, Any]) -> None:
+        described = strict_json.loads(header["__metadata__"]["charrnn"])
+        described["counts"] = sizes
+        header["__metadata__"]["charrnn"] = json.dumps(described)
+
+    assert "damaged" in _refused(_rewritten(path, change))
+
+
+def test_damaged_counts_are_refused(counted: tuple[Path, Model]) -> None:
+    path, _ = counted
+    data = path.read_bytes()
+    for damaged in islice(truncations(data), 0, None, 97):
+        path.write_bytes(damaged)
+        _refused(path)
+    position = len(data) - 40  # in a tensor
+    path.write_bytes(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
+    assert "SHA-256" in _refused(path)

@@ -131,6 +131,9 @@ def result_lines(result: Result, planned: Planned) -> list[str]:
         )
     if result.valid_window256_nats is not None:
         lines.append(f"         {losses(result.valid_window256_nats)} in windows of 256")
+    if result.valid_counts_nats is not None:
+        mixed = losses(result.valid_counts_nats)
+        lines.append(f"         {mixed} with counts of the training text")
     if result.valid_nats is not None and not result.valid_whole:
         whole = shell_command("charrnn", "eval", "--model", result.run_dir, *cell)
         lines.append("         for an evenly spread part of the held-out text; for all of it:")

@@ -1,0 +1,242 @@
+"""A count model of the training text: made before the first step, fitted to the network at the end.
+
+A few pieces of the training text, evenly spread, are not counted: there the mixture's weights are
+fitted, and there is measured what the counts are worth. The held-out text plays no part in that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from charrnn import scoring
+from charrnn.arrays import Floats, Floats32, Ids, Integers
+from charrnn.config import EngineOptions
+from charrnn.counts import build, fit
+from charrnn.counts.fit import Fit
+from charrnn.counts.table import CountTable
+from charrnn.errors import OptionError, counted
+from charrnn.inference.engine import Engine
+from charrnn.inference.select import EngineSelector
+from charrnn.model import parameters
+from charrnn.model.parameters import Parameters
+from charrnn.scoring import Score
+from charrnn.text.open import ignore
+from charrnn.training.events import Stop
+from charrnn.training.setup import Setup
+from charrnn.training.validation import InterruptedScoring
+
+SIZE = 4  # times the bytes of the network: about the most that the counts take
+MIN_TOKENS = 1000  # of a text that is counted
+PAYS = 0.005  # nats per token that counts must be worth to be kept where nobody asked for them
+WARM_UP = 256  # tokens that the network reads before a piece
+_PART = 40  # one token of this many is not counted
+_MAX_FITTED = 2**15  # tokens that are not counted
+_MAX_PIECE = 1024
+_MAX_LOGITS = 2**24  # numbers; a large vocabulary gets fewer tokens
+_MIN_FITTED = 512
+_TRIED = 32  # steps that tell how long the last ones will take
+
+
+def check(setup: Setup) -> None:
+    """Refuse counts where they have no meaning.
+
+    Raises:
+        OptionError: the text is read as pairs, or too short.
+    """
+    if setup.options.counts != "on":
+        return
+    if setup.plan.model.encoder:
+        raise OptionError("--counts is for texts, and this is a model of pairs: leave it out")
+    if len(setup.data.train) < MIN_TOKENS:
+        raise OptionError(
+            f"--counts needs {counted(MIN_TOKENS, 'token')} of training text, and there are "
+            f"{len(setup.data.train):,}: leave it out"
+        )
+
+
+def wanted(setup: Setup) -> bool:
+    """Return whether the text is to be counted: asked for, or left to a training by the clock."""
+    if setup.options.counts != "auto":
+        return setup.options.counts == "on"
+    by_clock = setup.plan.train.minutes is not None
+    return by_clock and not setup.plan.model.encoder and len(setup.data.train) >= MIN_TOKENS
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the counts are worth beside a network.
+
+    Attributes:
+        fit: the table, and its gain on the pieces that were not counted.
+        score: of the mixture on the validation text; None where it was not measured.
+    """
+
+    fit: Fit
+    score: Score | None
+
+    def described(self) -> Mapping[str, Any]:
+        """Return what a model file says about them."""
+        table = self.fit.table
+        sizes = {"order": table.order, "contexts": table.contexts, "bytes": table.bytes}
+        nats = {"network_nats": self.fit.network_nats, "mixed_nats": self.fit.mixed_nats}
+        return {**sizes, **nats}
+
+
+class TextCounts:
+    """The counts of a training text.
+
+    Attributes:
+        seconds: about how long fitting them will take, without scoring.
+        each: seconds for each token that is scored.
+    """
+
+    def __init__(self, setup: Setup, values: Parameters) -> None:
+        """Count the text; `values` are of any network of the run, to see how long reading takes."""
+        self._setup = setup
+        self._text = _Text(setup)
+        size = SIZE * 4 * parameters.count(setup.plan.model)
+        self._table = build.build(self._text.counted, setup.plan.model.vocab_size, size)
+        engine = self._engine(values, self._table)
+        began = time.perf_counter()
+        fit.fit(self._table, *self._read(engine, _TRIED))
+        rows, length = len(self._text.starts), self._text.length
+        step = (time.perf_counter() - began) / (2 * _TRIED)
+        self.seconds, self.each = 2 * step * (length + WARM_UP), step / rows
+
+    def scored(self, seconds: float | None) -> int | None:
+        """Return the most tokens that can be scored in this time; None: any number."""
+        return None if seconds is None else int(seconds / self.each)
+
+    def finish(self, values: Parameters, stop: Stop, limit: int | None, most: int | None) -> Counts:
+        """Fit the counts to the network with these weights, and score both together.
+
+        Args:
+            values: the weights.
+            stop: asked whether to stop scoring.
+            limit: about how many tokens of the validation text to score; None: all.
+            most: with more, nothing is scored.
+        """
+        fitted = fit.fit(self._table, *self._read(self._engine(values, self._table)))
+        valid = self._setup.data.valid
+        size = min(len(valid), limit or len(valid))
+        if not size or stop() or (most is not None and size > most):
+            return Counts(fitted, None)
+        try:
+            engine = _Stoppable(self._engine(values, fitted.table), stop)
+            score = scoring.score(
+                engine,
+                valid,
+                self._setup.data.tokenizer,
+                self._setup.plan.model.start_token,
+                limit=limit,
+                documents=self._setup.documents("valid"),
+            )
+        except InterruptedScoring:
+            return Counts(fitted, None)
+        return Counts(fitted, score)
+
+    def _engine(self, values: Parameters, table: CountTable) -> Engine:
+        options = EngineOptions(threads=torch.get_num_threads())
+        return EngineSelector(self._setup.plan.model, values, options, ignore, table).engine
+
+    def _read(self, engine: Engine, steps: int | None = None) -> tuple[Floats, Floats32, Ids]:
+        """Return the network's logits before the tokens of all pieces (N, V), contexts, tokens.
+
+        The engine's counts have no weight yet: its logits are those of the network.
+
+        Args:
+            engine: reads the pieces.
+            steps: so many tokens of each piece, and before it; None: all.
+        """
+        text, start_token = self._text, self._setup.plan.model.start_token
+        length, before = min(text.length, steps or text.length), min(WARM_UP, steps or WARM_UP)
+        state = engine.start_state(len(text.starts))
+        logits = []
+        for offset in range(-before, length):
+            positions = text.starts + offset
+            begins = text.begins(positions)
+            scoring.reset(engine, state, np.flatnonzero(begins))
+            inputs = np.where(begins, start_token, text.ids[np.maximum(positions, 1) - 1])
+            found, state = engine.step(inputs.astype(np.int64), state)
+            if offset >= 0:
+                logits.append(found)
+        positions = (text.starts + np.arange(length)[:, None]).ravel()
+        contexts = text.contexts(positions, self._table.order)
+        return np.concatenate(logits), contexts, text.ids[positions].astype(np.int64)
+
+
+class _Text:
+    """A training text as it is counted.
+
+    Attributes:
+        ids: its tokens, or the last ones of a long text (N,).
+        starts: the positions of the pieces that are not counted (P,).
+        length: of each piece.
+        counted: the sequence that is counted: with start tokens, and without the pieces.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        first = max(0, len(setup.data.train) - build.MAX_TOKENS)
+        self.ids = np.asarray(setup.data.train[first:])
+        documents = setup.documents("train")
+        begins = np.zeros(1, np.int64) if first == 0 else np.zeros(0, np.int64)
+        if documents is not None:
+            inside = documents.astype(np.int64) - first
+            begins = np.union1d(begins, inside[(inside >= 0) & (inside < len(self.ids))])
+        self._begins = begins
+        vocab_size = setup.plan.model.vocab_size
+        fitted = min(_MAX_FITTED, max(_MIN_FITTED, _MAX_LOGITS // vocab_size))
+        fitted = min(fitted, len(self.ids) // _PART)
+        self.length = max(1, min(_MAX_PIECE, max(fitted // 32, 64), fitted))
+        pieces = max(1, fitted // self.length)
+        self.starts = np.linspace(0, len(self.ids) - self.length, pieces).astype(np.int64)
+        marks = np.repeat([[build.NONE, setup.plan.model.start_token]], len(begins), 0)
+        self._sequence = np.insert(self.ids.astype(np.int64), np.repeat(begins, 2), marks.ravel())
+        self.counted = self._sequence.copy()
+        left_out = (self.starts[:, None] + np.arange(self.length)).ravel()
+        self.counted[self._places(left_out)] = build.NONE
+
+    def begins(self, positions: Integers) -> NDArray[np.bool_]:
+        """Return which positions begin a text; before the first one all do."""
+        return np.asarray((positions <= 0) | np.isin(positions, self._begins))
+
+    def _places(self, positions: Integers) -> Integers:
+        """Return where positions of the text are in the sequence."""
+        begun = np.searchsorted(self._begins, positions, side="right")
+        return np.asarray(positions + 2 * begun)
+
+    def contexts(self, positions: Integers, order: int) -> Floats32:
+        """Return the contexts of tokens (N, K), as `charrnn.counts.mixing` has them."""
+        places = self._places(positions)
+        found = np.zeros((len(positions), order), np.float32)
+        known = np.ones(len(positions), bool)
+        for k in range(1, order + 1):
+            before = np.where(places >= k, self._sequence[np.maximum(places - k, 0)], build.NONE)
+            known &= before >= 0
+            found[:, order - k] = np.where(known, before + 1, 0)
+        return found
+
+
+@dataclass(frozen=True)
+class _Stoppable:
+    """An engine as scoring uses it, which can be stopped between two chunks."""
+
+    engine: Engine
+    stop: Stop
+
+    def start_state(self, batch_size: int) -> Any:
+        """Return the state before a text."""
+        return self.engine.start_state(batch_size)
+
+    def nats(self, *window: Any) -> Any:
+        """Score a chunk, unless `stop` returns True: then InterruptedScoring is raised."""
+        if self.stop():
+            raise InterruptedScoring
+        return self.engine.nats(*window)

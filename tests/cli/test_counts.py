@@ -1,0 +1,51 @@
+"""``--counts`` on the command line: every command that reads the model uses its counts."""
+
+from __future__ import annotations
+
+import pytest
+
+from cli.conftest import TEXT_CHARACTERS, TINY, Cli, Run
+
+
+def test_a_model_with_counts_is_used_by_all_commands(tiny: Run, cli: Cli) -> None:
+    trained, told = cli.each(
+        [
+            ("train", tiny.text, *TINY, "--counts", "on", "--out", "counted", "--json"),
+            ("train", tiny.text, *TINY, "--counts", "on", "--out", "words"),
+        ]
+    )
+    result = trained.json
+    assert result["valid_nats"] == pytest.approx(tiny.done.json["valid_nats"], abs=1e-6)
+    assert result["valid_counts_nats"] < result["valid_nats"] - 0.005
+    assert tiny.done.json["valid_counts_nats"] is None
+    shown = f"{result['valid_counts_nats']:.4f} nats"
+    assert any(
+        shown in line and "with counts of the training text" in line
+        for line in told.err.splitlines()
+    )
+    held_out = tiny.text.read_text("utf-8")[int(0.9 * TEXT_CHARACTERS) :]
+    (cli.folder / "held-out.txt").write_text(held_out, "utf-8", newline="")
+    scored, info, sampled, greedy, beam, *packed = cli.each(
+        [
+            ("eval", "held-out.txt", "-m", "counted", "--json"),
+            ("info", "counted", "--json"),
+            ("sample", "-m", "counted", "--seed", 1, "--length", 40, "--top-p", 0.9),
+            ("greedy", "-m", "counted", "--length", 40),
+            ("beam", "-m", "counted", "--length", 40),
+            ("compress", "-m", "counted", "held-out.txt", "a", "--json"),
+            ("decompress", "-m", "counted", "a", "b.txt"),
+        ]
+    )
+    assert scored.json["nats"] == pytest.approx(result["valid_counts_nats"], abs=1e-5)
+    assert info.json["format"] == 3
+    assert info.json["training"]["counts"]["contexts"] > 100
+    assert all(len(done.out) > 30 for done in (sampled, greedy, beam))
+    assert (cli.folder / "b.txt").read_text("utf-8") == held_out
+    promised = scored.json["bits_per_byte"] * len(held_out.encode()) / 8
+    assert packed[0].json["compressed_bytes"] < 1.1 * promised + 110
+
+
+def test_counts_of_pairs_are_refused(cli: Cli) -> None:
+    (cli.folder / "pairs.tsv").write_text("cat\tCAT\ndog\tDOG\n" * 200)
+    done = cli("train", "pairs.tsv", "--pairs", "--steps", 2, "--counts", "on", code=2)
+    assert "--counts is for texts" in done.err

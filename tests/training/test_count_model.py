@@ -1,0 +1,217 @@
+"""Counts of the training text beside the network: from training to the saved model."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from following import Follower, resume, train
+
+import charrnn
+from charrnn.config import Reading, TrainOptions
+from charrnn.errors import OptionError
+from charrnn.generator import Generator
+from charrnn.model import model_file
+from charrnn.text import corpus
+from charrnn.text.corpus import Corpus
+from charrnn.training import count_model
+from charrnn.training.events import Metrics, Result
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 8,
+    "embedding_size": 4,
+    "seq_len": 8,
+    "batch_size": 4,
+    "steps": 20,
+    "device": "cpu",
+    "backend": "library",
+    "cell": "lstm",
+}
+WORDS = ["cat", "dog", "sea", "home", "near", "old", "cold", "the", "is", "was", "has", "a"]
+
+
+def _sentences(count: int, seed: int = 0) -> list[str]:
+    rng = random.Random(seed)
+    return [" ".join(rng.choice(WORDS) for _ in range(rng.randint(3, 7))) for _ in range(count)]
+
+
+TEXT = "".join(f"{line}.\n" for line in _sentences(200))
+
+
+def _corpus(text: str = TEXT) -> Corpus:
+    return corpus.from_text(text, "tiny")
+
+
+def _train(out: Path, *, follower: Follower | None = None, **options: Any) -> Result:
+    given = {**SMALL, "counts": "on", **options}
+    given = {name: value for name, value in given.items() if value is not None}
+    return train(_corpus(), TrainOptions(**given), out=out, follower=follower)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return _train(tmp_path_factory.mktemp("counts") / "run")
+
+
+class Notices(Follower):
+    """Remembers what was said, and may stop at a step."""
+
+    def __init__(self, last: int | None = None) -> None:
+        self.said: list[str] = []
+        self._last, self._step = last, 0
+
+    def notice(self, sentence: str) -> None:
+        self.said.append(sentence)
+
+    def progress(self, metrics: Metrics, network: object) -> None:
+        self._step = metrics.step
+
+    def stop(self) -> bool:
+        return self._last is not None and self._step >= self._last
+
+
+def test_the_result_has_the_loss_of_the_network_and_of_both_together(finished: Result) -> None:
+    saved = model_file.load(Path(finished.model))
+    valid = TEXT[-len(TEXT) // 10 :][-finished.valid_characters :]
+    both = Generator(saved).score(valid)
+    alone = Generator(replace(saved, counts=None)).score(valid)
+    assert finished.valid_counts_nats == pytest.approx(both.nats, abs=1e-5)
+    assert finished.valid_nats == pytest.approx(alone.nats, abs=1e-5)
+    assert both.nats < alone.nats - 0.2  # 20 steps taught this network little
+
+
+def test_the_model_says_what_its_counts_are_worth(finished: Result) -> None:
+    saved = model_file.load(Path(finished.model))
+    told = saved.training["counts"]
+    assert saved.counts
+    assert (told["order"], told["contexts"]) == (saved.counts.order, saved.counts.contexts)
+    assert told["bytes"] == saved.counts.bytes < 4 * 4 * finished.parameters + 2000
+    assert told["mixed_nats"] < told["network_nats"] - 0.2
+    assert charrnn.load(finished).score("the cat").nats > 0
+
+
+def test_equal_runs_give_equal_bytes_and_without_counts_those_of_before(
+    finished: Result, tmp_path: Path
+) -> None:
+    again = _train(tmp_path / "again")
+    assert Path(again.model).read_bytes() == Path(finished.model).read_bytes()
+    off, auto = _train(tmp_path / "off", counts="off"), _train(tmp_path / "auto", counts="auto")
+    assert Path(off.model).read_bytes() == Path(auto.model).read_bytes()
+    assert off.valid_counts_nats is None
+    plain = model_file.load(Path(off.model))
+    assert plain.format == model_file.FORMAT_VERSION
+    assert plain.counts is None
+    counted = model_file.load(Path(finished.model))
+    assert all((plain.values[name] == counted.values[name]).all() for name in plain.values)
+
+
+def test_a_resumed_training_ends_with_the_same_model(finished: Result, tmp_path: Path) -> None:
+    first = _train(tmp_path / "run", follower=Notices(last=8))
+    assert first.stopped_by == "interrupt"
+    assert model_file.load(Path(first.model)).counts  # an early end has its counts, too
+    second = resume(_corpus(), {}, out=tmp_path / "run")
+    assert Path(second.model).read_bytes() == Path(finished.model).read_bytes()
+
+
+def test_counts_can_be_added_to_a_finished_run(finished: Result, tmp_path: Path) -> None:
+    _train(tmp_path / "run", counts="off")
+    later = resume(_corpus(), {"counts": "on"}, out=tmp_path / "run")
+    found, wanted = (model_file.load(Path(each.model)) for each in (later, finished))
+    assert found.counts
+    assert wanted.counts
+    for name, array in wanted.counts.arrays().items():
+        assert (found.counts.arrays()[name] == array).all(), name
+
+
+@pytest.mark.parametrize("more", [{"tokenizer": "byte"}, {"min_count": 30}])
+def test_tokens_may_be_bytes(tmp_path: Path, more: dict[str, Any]) -> None:
+    result = _train(tmp_path / "run", **more)
+    assert result.valid_counts_nats is not None
+    assert result.valid_nats is not None
+    assert result.valid_counts_nats < result.valid_nats
+
+
+def test_items_are_counted_apart(tmp_path: Path) -> None:
+    """The first letter after the start token has the probability of a first letter."""
+    rng = random.Random(1)
+    names = ["".join(rng.choice("xyz") for _ in range(rng.randint(2, 5))) for _ in range(800)]
+    text = "".join(f"a{name}b\n" for name in names)
+    options = TrainOptions(**{**SMALL, "counts": "on", "items": "lines", "steps": 2})
+    read = corpus.from_text(text, "names", reading=Reading(items="lines"))
+    result = train(read, options, out=tmp_path / "run")
+    model = charrnn.load(result)
+    assert model.reading.items == "lines" or model.reading.documents_apart
+    samples = model.samples(num_samples=20, seed=1, length=20)
+    assert sum(sample.text.startswith("a") for sample in samples) > 15
+    assert result.valid_counts_nats is not None
+    assert result.valid_nats is not None
+    assert result.valid_counts_nats < result.valid_nats - 0.3
+
+
+def test_contexts_of_documents_end_at_their_borders() -> None:
+    class Data:
+        train = np.array([0, 1, 2, 3, 4] * 400, np.uint8)
+
+    class Fake:
+        data = Data()
+
+        class plan:  # noqa: N801
+            class model:  # noqa: N801
+                vocab_size, start_token = 5, 5
+
+        @staticmethod
+        def documents(part: str) -> np.ndarray:
+            return np.array([0, 1003], np.uint64)
+
+    text = count_model._Text(Fake())  # type: ignore[arg-type]
+    found = text.contexts(np.array([0, 1, 1002, 1003, 1004]), 3)
+    assert found.tolist() == [[0, 0, 6], [0, 6, 1], [5, 1, 2], [0, 0, 6], [0, 6, 4]]
+    assert text.begins(np.array([-3, 0, 1, 1003])).tolist() == [True, True, False, True]
+    left_out = np.count_nonzero(text.counted == -1) - 2  # two stand before the start tokens
+    assert left_out == len(text.starts) * text.length
+    assert left_out == pytest.approx(2000 / 40, abs=20)
+
+
+def test_counts_that_do_not_pay_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(count_model, "PAYS", 100.0)
+    follower = Notices()
+    by_clock = {"counts": "auto", "steps": None, "minutes": 0.03}
+    result = _train(tmp_path / "run", follower=follower, **by_clock)
+    assert any("counts of the training text would gain" in said for said in follower.said)
+    assert model_file.load(Path(result.model)).counts is None
+    assert result.valid_counts_nats is None
+
+
+def test_a_training_by_the_clock_decides_by_itself(tmp_path: Path) -> None:
+    result = _train(tmp_path / "run", counts="auto", steps=None, minutes=0.05)
+    saved = model_file.load(Path(result.model))
+    told = saved.training.get("counts")
+    pays = told is not None and told["network_nats"] - told["mixed_nats"] >= count_model.PAYS
+    assert (saved.counts is not None) == pays
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "message"),
+    [
+        ("cat\tCAT\ndog\tDOG\n" * 200, {"pairs": True, "seq_len": None}, "model of pairs"),
+        ("the cat is old.\n" * 40, {}, "needs 1,000 tokens"),
+    ],
+)
+def test_texts_that_cannot_be_counted_are_refused(
+    tmp_path: Path, text: str, more: dict[str, Any], message: str
+) -> None:
+    given = {**SMALL, "counts": "on", **more}
+    options = TrainOptions(**{name: value for name, value in given.items() if value is not None})
+    if options.pairs:
+        read = corpus.from_text(text, "pairs", reading=Reading(pairs=True))
+    else:
+        read = _corpus(text)
+    with pytest.raises(OptionError, match=message):
+        train(read, options, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
