@@ -18,22 +18,25 @@ MIN_TEXT = 6  # columns that are left for the name of a text
 
 def table(runs: Sequence[Account]) -> str:
     """Return a table that fits the terminal; a file or a pipe gets all of it."""
+    from rich.cells import cell_len
     from rich.text import Text
 
     wide = tables.width() >= DATED_WIDTH
-    grid = tables.new_table(gap=2 if wide else 1)
-    grid.add_column("run", overflow="fold")
-    for head in ("date", "network"):
-        grid.add_column(head, no_wrap=True)
-    for head in ("nats", "time"):
-        grid.add_column(head, no_wrap=True, justify="right")
-    grid.add_column("state", no_wrap=True)
-    grid.add_column("text", min_width=MIN_TEXT)
-    for run in runs:
-        cells = _cells(run, with_time=wide)
-        *others, text = (Text(one_line(cell)) for cell in cells)
+    gap = 2 if wide else 1
+    heads = ("run", "date", "network", "nats", "time", "state", "text")
+    rows = [[one_line(cell) for cell in _cells(run, with_time=wide)] for run in runs]
+    name, *others, _ = (max(map(cell_len, column)) for column in zip(heads, *rows, strict=True))
+    left = tables.width() - sum(others) - gap * len(others) - gap  # for the name and the text
+    grid = tables.new_table(gap=gap)
+    grid.add_column("run", overflow="fold", min_width=min(name, left - MIN_TEXT))
+    for head in heads[1:-1]:
+        right = head in ("nats", "time")
+        grid.add_column(head, no_wrap=True, justify="right" if right else "left")
+    grid.add_column("text", min_width=MIN_TEXT, max_width=max(MIN_TEXT, left - name))
+    for row in rows:
+        *cells, text = map(Text, row)
         text.no_wrap, text.overflow = True, "ellipsis"
-        grid.add_row(*others, text)
+        grid.add_row(*cells, text)
     return tables.as_text(grid)
 
 

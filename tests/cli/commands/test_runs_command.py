@@ -80,6 +80,11 @@ def test_the_list_fits_a_terminal(listed: Cli) -> None:
     assert all(len(line) <= 80 for line in lines)
     names = "".join(line.split(" ")[0] for line in lines[1:])
     assert names == "a-name-that-leaves-little-space-1story-1"  # whole, even if on two lines
+    lines = on_terminal(listed.folder, "runs", columns=90).screen.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == [
+        "a-name-that-leaves-little-space-1",  # on one line where the rest leaves space for it
+        "story-1",
+    ]
 
 
 def test_commands_find_a_run_by_its_name(listed: Cli) -> None:
