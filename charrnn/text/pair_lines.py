@@ -19,7 +19,9 @@ from charrnn.text.documents import Piece
 from charrnn.text.reader import Reader
 
 _PACKED = {".gz", ".bz2", ".xz", ".zst"}
-_EXPECTED = r"a pair is SOURCE<TAB>TARGET; \t stands for a tab in it"
+_PAIR = "a pair is SOURCE<TAB>TARGET"
+_EXPECTED = rf"{_PAIR}; \t stands for a tab in it"
+_OTHER_MARKS = {b",": "comma", b";": "semicolon"}  # which spreadsheets write instead
 _ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
 _ESCAPED = {"t": "\t", "n": "\n", "\\": "\\"}
 
@@ -78,7 +80,11 @@ def _from_tsv(line: bytes) -> tuple[bytes, bytes]:
             raise ValueError(f"no tab, and {error}: {_EXPECTED}") from None
     if len(fields) != 2:
         many = "no tab" if len(fields) == 1 else f"{len(fields) - 1} tabs"
-        raise ValueError(f"{many} in '{_shown(line)}': {_EXPECTED}")
+        other = [name for mark, name in _OTHER_MARKS.items() if line.count(mark) == 1]
+        expected = _EXPECTED
+        if len(fields) == 1 and other:
+            expected = f"{_PAIR}: write a tab in place of the {other[0]}"
+        raise ValueError(f"{many} in '{_shown(line)}': {expected}")
     source, target = fields
     for side, text in (("source", source), ("target", target)):
         if not text:

@@ -54,6 +54,11 @@ def test_a_program_trains_writes_and_scores(
     print(sample)  # noqa: T201
     assert capsys.readouterr().out == f"{sample.text}\n"
 
+    small = charrnn.load(run.run_dir, weights="int8", threads=1, device="cpu")
+    assert len(small.sample("It was", length=40, seed=5).text) == 40
+    assert small.score(TEXT).bpc == pytest.approx(model.score(TEXT).bpc, rel=0.05)
+    assert small.score(TEXT).bpc != model.score(TEXT).bpc  # its weights are rounded
+
     known, nonsense = model.score("it was the age of"), model.score("wtei fo mhatgsead")
     assert known.bpc < nonsense.bpc
     assert known.nats == pytest.approx(known.bpc * math.log(2))

@@ -66,6 +66,8 @@ def test_files_may_be_packed_and_of_both_kinds(tmp_path: Path) -> None:
     ("line", "said"),
     [
         ("no tab here", "no tab in 'no tab here'"),
+        ("a,b", "no tab in 'a,b': a pair is SOURCE<TAB>TARGET: write a tab in place of the comma"),
+        ("a;b", "write a tab in place of the semicolon"),
         ("a\tb\tc", "2 tabs in"),
         ("{a} b", "no tab, and '{a} b' is not JSON: a pair is SOURCE<TAB>TARGET"),
         ('{"source": "a"}', 'no tab, and no text "target" in the object'),
