@@ -182,7 +182,10 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def csv_rows(rows: Iterable[Sequence[Any]]) -> str:
-    """Return rows as CSV that ends its lines in LF."""
+    """Return rows as CSV that ends its lines in LF.
+
+    A byte of a file's name that is not UTF-8 is written as the escape that JSON has for it.
+    """
     # The writer quotes the characters of its own line end only, and values may hold CR and LF.
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\r\n")
@@ -192,7 +195,7 @@ def csv_rows(rows: Iterable[Sequence[Any]]) -> str:
         lines.append(out.getvalue().removesuffix("\r\n") + "\n")
         out.seek(0)
         out.truncate()
-    return "".join(lines)
+    return "".join(lines).encode("utf-8", "backslashreplace").decode()
 
 
 def print_json(fields: Mapping[str, Any]) -> None:
