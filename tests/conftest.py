@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
@@ -28,6 +29,7 @@ from charrnn.decoding.step import ENDED, OVER
 from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
+from charrnn.storage.cache_dir import CacheWarning, _substitute, cache_dir
 from charrnn.text.tokenizer import CharTokenizer
 
 torch.set_num_threads(1)
@@ -107,7 +109,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _have_a_cache()
     hypothesis.settings.load_profile("many" if config.getoption("soak") else "few")
+
+
+def _have_a_cache() -> None:
+    """Name a folder for caches where the user has none, of which every command would speak."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always", CacheWarning)
+        folder = cache_dir("kernels").parent
+    if seen:
+        os.environ["XDG_CACHE_HOME"] = str(folder)
+        _substitute.cache_clear()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

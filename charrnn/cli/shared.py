@@ -57,6 +57,7 @@ CellOption = Annotated[
         show_default="none",
     ),
 ]
+NO_THREAD = "can't start new thread"  # as Python words it
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")
 ]
@@ -84,6 +85,11 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(INTERRUPTED) from None
         except MemoryError:
             note("charrnn: out of memory: use a smaller model, batch, width or text")
+            raise typer.Exit(1) from None
+        except RuntimeError as error:
+            if str(error) != NO_THREAD:
+                raise
+            note("charrnn: the system lets this user start no more threads (see 'ulimit -u')")
             raise typer.Exit(1) from None
 
     run.__doc__ = _unwrapped(command.__doc__ or "")

@@ -55,6 +55,34 @@ def test_an_odd_number_of_threads_does_not_stop_a_training(cli: Cli) -> None:
     assert ended.json["steps"] == 2
 
 
+def test_limits_of_the_system_are_reported(tiny: Run, cli: Cli) -> None:
+    sample = f"charrnn sample -m {tiny.folder} --seed 1 -n"
+    large = cli.shell(f"ulimit -f 20; {sample} 60000 --out text")
+    assert (large.code, "text could not be written: File too large" in large.sentence) == (1, True)
+    assert not (cli.folder / "text").exists()
+    assert cli.shell(f"ulimit -n 20; {sample} 9").out == cli.shell(f"{sample} 9").out
+
+
+def test_a_system_without_threads_is_reported(tiny: Run, cli: Cli) -> None:
+    """A limit on processes does not bind root: here Python cannot start a thread."""
+    script = (
+        "import sys, threading\n"
+        "def refuse(*given):\n"
+        '    raise RuntimeError("can\'t start new thread")\n'
+        "threading._start_new_thread = refuse\n"
+        "from charrnn.__main__ import main\n"
+        f"sys.argv = ['charrnn', 'prepare', {str(tiny.text)!r}, '--out', 'data']\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(
+        command, cwd=cli.folder, env=os.environ, capture_output=True, check=False
+    )
+    shown = done(ended.returncode, ended.stdout, ended.stderr)
+    assert shown.code == 1
+    assert "the system lets this user start no more threads (see 'ulimit -u')" in shown.sentence
+
+
 Command = Callable[..., Done]
 
 
