@@ -3,6 +3,10 @@
 A token is a path of binary choices: the range of all tokens is halved until one is left. A choice
 is named by the first token of its upper half, from 1 to V - 1.
 
+Hash tables grow with the text up to 2^MAX_BITS entries; then what was met less often is replaced.
+All arrays but `history` take at most 420 MB, however long the text is: 8 bytes for each of 2^22
+choices in each of ten contexts, and some 70 MB of others. `history` takes 4 bytes a token.
+
 Shapes: V tokens, N tokens of the text, C contexts, M matches, I inputs of the mixer, S selectors.
 """
 

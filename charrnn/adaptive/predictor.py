@@ -49,7 +49,7 @@ class AdaptivePredictor:
         Raises:
             RunError: the network's numbers overflow.
         """
-        before = np.zeros(0, np.int64) if counted is None else counted.astype(np.int64)
+        before = np.zeros(0, np.int64) if counted is None else counted
         self._network = AdaptiveNetwork(model, threads)
         self._memory = memory.empty(len(before) + length, _letters(model.tokenizer))
         self._sums = np.zeros(model.config.vocab_size + 1)
@@ -70,7 +70,8 @@ class AdaptivePredictor:
         """
         end = len(tokens) - min(REHEARSED, len(tokens) // 10)
         for first in range(0, end, _COUNTED_AT_ONCE):
-            reading.count(self._memory, tokens[first : min(first + _COUNTED_AT_ONCE, end)])
+            some = tokens[first : min(first + _COUNTED_AT_ONCE, end)]
+            reading.count(self._memory, some.astype(np.int64))
             progress(first)
         self.surprisals([tokens[end:]], progress=lambda done: progress(end + done))
 

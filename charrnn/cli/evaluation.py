@@ -37,6 +37,7 @@ class Evaluation:
         rounding_bpc: bits per character lost by rounding the weights; None in float32.
         window_nats: nats per character in windows that start from the zero state.
         dynamic: whether the model learned from the text as it read it.
+        recall: whether the training text was counted before.
     """
 
     score: Score
@@ -45,12 +46,14 @@ class Evaluation:
     rounding_bpc: float | None = None
     window_nats: float | None = None
     dynamic: bool = False
+    recall: bool = False
 
     def fields(self) -> dict[str, Any]:
         """Return the JSON fields besides those of the score."""
         return {
             "window256_nats": self.window_nats,
             "dynamic": self.dynamic,
+            "recall": self.recall,
             "tokenizer": self.tokenizer,
             "weights": self.weights,
             "rounding_bpc": self.rounding_bpc,
@@ -62,7 +65,9 @@ class Evaluation:
         yield nats
         yield bpc
         if self.dynamic:
-            yield "with dynamic evaluation: trained on the text while reading it"
+            yield "with --dynamic: each token was scored before the model learnt from it"
+        if self.recall:
+            yield "with --recall: the training text was counted first"
         if self.rounding_bpc is not None:
             yield f"{self.rounding_bpc:+.4f} of these from rounding the weights to {self.weights}"
         yield bits_per_byte
@@ -170,7 +175,9 @@ class Evaluator:
         kind, weights, threads = self.model.tokenizer.kind, self.engine.weights, self.engine.threads
         generator = Generator(self.model, weights=weights, threads=threads, notify=note)
         if self.learning.dynamic:
-            return Evaluation(self._dynamic(generator, ids, documents), kind, weights, dynamic=True)
+            score = self._dynamic(generator, ids, documents)
+            recall = self.learning.recall
+            return Evaluation(score, kind, weights, dynamic=True, recall=recall)
         if self.model.config.encoder:
             from charrnn.inspection.pair_answers import evaluate_pairs
             from charrnn.text.gaps import GapText

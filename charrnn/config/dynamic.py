@@ -15,7 +15,10 @@ class DynamicOptions(Options):
     dynamic: bool = switch(
         "Learn from the text while reading it: train the weights and count what repeats."
     )
-    recall: bool = switch("With --dynamic: first count what follows what in the training text.")
+    recall: bool = switch(
+        "With --dynamic: first count what follows what in the training text, which must still be "
+        "there, also to decompress."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

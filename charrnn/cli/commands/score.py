@@ -74,6 +74,7 @@ def score(
     if output.json:
         fields = score_fields(whole) | {"tokenizer": generator.tokenizer.kind, "by": by}
         fields |= {"weights": engine.weights, "dynamic": learning.dynamic}
+        fields["recall"] = learning.recall
         print_json(fields | json_fields(texts, by))
         return
     show(texts, by)

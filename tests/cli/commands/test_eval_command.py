@@ -183,7 +183,17 @@ def test_dynamic_evaluation(tiny: Run, cli: Cli) -> None:
     assert learnt["nats"] < static["nats"]
     assert learnt["window256_nats"] is None
     shown = cli("eval", "-m", tiny.folder, tiny.text, "--dynamic")
-    assert "with dynamic evaluation: trained on the text while reading it" in shown.out
+    assert "with --dynamic: each token was scored before the model learnt from it" in shown.out
+    assert "--recall" not in shown.out
+
+
+def test_the_training_text_can_be_counted_first(tiny: Run, cli: Cli) -> None:
+    words = ("eval", "-m", tiny.folder, "--dynamic")
+    plain, recalled = (cli(*words, *more, "--json").json for more in ((), ("--recall",)))
+    assert (plain["recall"], recalled["recall"]) == (False, True)
+    assert recalled["nats"] < plain["nats"] - 0.01
+    shown = cli(*words, "--recall").out
+    assert "with --recall: the training text was counted first" in shown
 
 
 def test_dynamic_evaluation_needs_float32_weights(tiny: Run, cli: Cli) -> None:
