@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from charrnn.config import RunOptions, TrainOptions
-from charrnn.errors import DivergedError
+from charrnn.errors import DivergedError, OptionError
 from charrnn.run_dir import (
     INTERRUPTED,
     RunDir,
@@ -107,8 +107,10 @@ def train_each(
     """
     name, number = texts.corpus.name, run.seeds or 1
     base = choose_seed_base(name, run.out, resume=run.resume)
-    earlier = seeds_of(base) if run.resume and "seed" not in given else []
-    first = min(earlier, default=options.seed)
+    earlier = seeds_of(base) if run.resume else []
+    if run.resume and not earlier:
+        raise OptionError(f"no run begins with {base}-seed: leave out --resume to train new ones")
+    first = options.seed if "seed" in given else min(earlier, default=options.seed)
     seeds = {each.seed: each for each in _with_seeds(options, first, number)}
     folders = {
         seed: choose_run_dir(name, seed_path(base, seed), force=run.force, resume=run.resume)

@@ -122,6 +122,14 @@ def test_every_seed_must_be_valid_before_the_first_training(tmp_path: Path) -> N
     assert trainer.folders == []
 
 
+def test_without_any_run_there_is_nothing_to_resume(tmp_path: Path) -> None:
+    trainer = Trainer()
+    run = RunOptions(out=tmp_path / "rum", seeds=2, resume=True)
+    with pytest.raises(OptionError, match=r"no run begins with .*rum-seed: leave out"):
+        train_each(trainer.train, TEXTS, TrainOptions(), {}, run, trainer.notes.append)
+    assert trainer.folders == []
+
+
 def test_folders_need_a_name_to_begin_with() -> None:
     with pytest.raises(OptionError, match=r"`out` \. cannot begin the names of folders"):
         Trainer().run(Path())
