@@ -73,7 +73,8 @@ def make(
     step = length / order.batches
     model, characters, reason = plan.sized(options, model, train, length, length, step, speed)
     power = TURNED_POWER if turned or options.fill else SAME_POWER  # gaps: as for a text
-    rates = plan.planned_rates(options, model, characters / length, length, known, power)
+    passes = characters / length
+    rates = plan.planned_rates(options, model, passes, length, known, power)
     train = dataclasses.replace(train, **rates)
     update = plan.update_seconds(model, train, step, speed)
-    return Plan(model, train, characters, reason, known, update)
+    return Plan(model, train, characters, passes, reason, known, update)

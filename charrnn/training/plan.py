@@ -97,6 +97,7 @@ class Plan:
         model: the architecture.
         train: the training; every value is decided.
         characters: how many characters it expects to read.
+        passes: how many epochs that are.
         reason: why the network has its size.
         known: the length of the texts that the network has learned from; None if it is new.
         update_seconds: how long an update is expected to take; None if the budget is not minutes.
@@ -106,6 +107,7 @@ class Plan:
     model: ModelConfig
     train: TrainConfig
     characters: float
+    passes: float
     reason: str
     known: int | None = None
     update_seconds: float | None = None
@@ -153,11 +155,11 @@ def make(
         return speed(model, train) * counted
 
     model, characters, reason = sized(options, model, train, length, epoch, step, text_speed)
-    rates = planned_rates(options, model, characters / length, length, known)
+    passes = characters / length
+    rates = planned_rates(options, model, passes, length, known)
     train = dataclasses.replace(train, **rates)
-    return Plan(
-        model, train, characters, reason, known, update_seconds(model, train, step, text_speed)
-    )
+    update = update_seconds(model, train, step, text_speed)
+    return Plan(model, train, characters, passes, reason, known, update)
 
 
 def update_seconds(

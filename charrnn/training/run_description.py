@@ -65,8 +65,7 @@ def in_words(setup: Setup) -> str:
     model = plan.model
     return (
         f"{cell_name(model.cell)}, {model.num_layers} x {model.hidden_size}, "
-        f"{parameters.count(model):,} parameters, about "
-        f"{plan.characters / len(setup.data.train):.1f} passes over the text"
+        f"{parameters.count(model):,} parameters, about {plan.passes:.1f} passes over the text"
     )
 
 
@@ -119,7 +118,11 @@ class Record:
         return {
             "run": self.run,
             "options": to_json(self.options),
-            "planned": {"characters": self.plan.characters, "reason": self.plan.reason},
+            "planned": {
+                "characters": self.plan.characters,
+                "passes": self.plan.passes,
+                "reason": self.plan.reason,
+            },
             "tokenizer": self.tokenizer,
             "machine": self.machine,
             "seconds": self.seconds,
@@ -146,6 +149,7 @@ class Record:
                 from_json(ModelConfig, run["model"], where),
                 _train_config(run["train"], where),
                 float(planned["characters"]),
+                float(planned.get("passes", planned["characters"] / corpus["train_characters"])),
                 str(planned["reason"]),
                 run["init_from"].get("characters"),
             )
@@ -162,7 +166,7 @@ class Record:
                 reserve=float(state["reserve"]),
                 trainer=trainer,
             )
-        except (CharRNNError, KeyError, TypeError, ValueError, OverflowError) as error:
+        except (CharRNNError, KeyError, TypeError, ValueError, ArithmeticError) as error:
             why = error.message if isinstance(error, CharRNNError) else error
             raise ModelError(f"{where} is damaged: its state is not readable ({why})") from error
 

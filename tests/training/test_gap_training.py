@@ -22,7 +22,7 @@ from charrnn.text import dataset
 from charrnn.text.corpus import from_text
 from charrnn.text.gaps import GapText
 from charrnn.training import init_from
-from charrnn.training.events import Metrics, Result
+from charrnn.training.events import Metrics, Planned, Result
 from charrnn.training.measured_plan import make_plan
 from charrnn.training.pair_batches import PairBatches
 from charrnn.training.pair_validation import PairValidation
@@ -130,6 +130,19 @@ def test_an_epoch_counts_each_character_once_and_what_is_read(whole: Path) -> No
     for _ in range(batches.per_epoch):
         batches.advance(batches.loss())
     assert (batches.epochs, batches.position().epoch) == (1.0, 1)
+
+
+def test_the_plan_promises_the_epochs_that_are_made(tmp_path: Path) -> None:
+    """Contexts are read as well: a pass is an epoch, not as many characters as the text has."""
+    promised = []
+
+    class Watching(Follower):
+        def planned(self, planned: Planned) -> None:
+            promised.append(planned.plan.passes)
+
+    result = _train(tmp_path, Watching())
+    resume(from_text(TEXT), {}, out=tmp_path, follower=Watching())
+    assert promised == [pytest.approx(result.epochs, rel=0.1)] * 2
 
 
 def test_minutes_are_planned_with_the_speed_of_usual_gaps() -> None:

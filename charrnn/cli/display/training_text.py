@@ -46,9 +46,9 @@ def plan_lines(planned: Planned) -> list[str]:
         *_large_vocabulary(data, plan),
         f"network  {cell_name(model.cell)}, {model.num_layers} x {model.hidden_size}, {inputs}, "
         f"{_of_pairs(model)}{extras(model)}{parameters.count(model):,} parameters ({plan.reason})",
-        f"training {tuning}{budget}, about {plan.characters / len(data.train):,.1f} passes over "
-        f"the text: {_batch(plan)}, {train.optimizer} "
-        f"{train.learning_rate:.3g}, {extras(train, Regularizers)}seed {train.seed}",
+        f"training {tuning}{budget}, about {plan.passes:,.1f} passes over the text: "
+        f"{_batch(plan)}, {train.optimizer} {train.learning_rate:.3g}, "
+        f"{extras(train, Regularizers)}seed {train.seed}",
         f"running  {kernel.backend} kernels, matrix products in {kernel.precision}: "
         f"{kernel.reason}",
         f"run      {planned.run_dir.path}",
