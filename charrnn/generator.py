@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,8 +29,9 @@ from charrnn.config import (
     cell_name,
 )
 from charrnn.config.signature import BEAM, BEAMS, FILL, FILLS, GREEDY, SAMPLE, SAMPLES
+from charrnn.decoding.continuous import ContinuousBatch
 from charrnn.decoding.filling import Filled, Filler
-from charrnn.decoding.generation import Accept, unwatched
+from charrnn.decoding.generation import Accept, SampleBatch, unwatched
 from charrnn.decoding.output_text import Sample, Write
 from charrnn.errors import OptionError, PromptError, StateError, counted, file_name, in_python
 from charrnn.inference.engine import Engine
@@ -255,7 +256,24 @@ class Generator:
 
     def prepare(self, config: SampleConfig) -> None:
         """Compile or capture what `samples` needs, so that its time is spent on generation only."""
-        self._weights.own.writer.start(self.read(""), config)
+        self.start("", config)
+
+    def start(
+        self, prompt: str | Prompted, config: SampleConfig, writes: Sequence[Write] = ()
+    ) -> SampleBatch:
+        """Return the empty texts of a request, to be written beside others; see `together`.
+
+        `writes` get the characters of the texts as they are generated. A prompt that was read with
+        `adapt` raises PromptError: weights of its own write no text beside others.
+        """
+        tools = self._weights.after(prompt)
+        if tools is not self._weights.own:
+            raise PromptError("a prompt that was read with `adapt` is continued by `samples` only")
+        return tools.writer.start(tools.reader.read_any(prompt, config.unknown), config, writes)
+
+    def together(self) -> ContinuousBatch:
+        """Return a batch that requests join and leave at any token; see `start`."""
+        return ContinuousBatch(self._selector)
 
     @GREEDY.document
     def greedy(

@@ -144,8 +144,8 @@ def test_pieces_are_streamed_as_they_are_generated(
     writer: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # three at a time; with a stop of three symbols the last three are held back, no more
-    monkeypatch.setattr(sampler, "_FIRST_COUNT", 3)
-    monkeypatch.setattr(sampler, "_next_count", lambda count, seconds: 3)
+    monkeypatch.setattr(sampler, "FIRST_COUNT", 3)
+    monkeypatch.setattr(sampler, "next_count", lambda count, seconds: 3)
     pieces = list(writer.stream("he", length=20, seed=1, stop=("www",)))
     assert list(map(len, pieces)) == [3, 3, 3, 3, 3, 2, 3]
     assert "".join(pieces) == writer.sample("he", length=20, seed=1, stop=("www",)).text
@@ -581,8 +581,8 @@ def test_a_text_does_not_depend_on_cuts_threads_or_other_texts(
     config = SampleConfig(length=60, seed=3, num_samples=5, **options)
     expected = Generator(model, threads=1).samples("he", config)
     for threads, count in ((1, 1), (1, 7), (2, 100), (3, 16)):
-        monkeypatch.setattr(sampler, "_FIRST_COUNT", count)
-        monkeypatch.setattr(sampler, "_next_count", lambda written, seconds, count=count: count)
+        monkeypatch.setattr(sampler, "FIRST_COUNT", count)
+        monkeypatch.setattr(sampler, "next_count", lambda written, seconds, count=count: count)
         writer = Generator(model, threads=threads)
         assert writer.samples("he", config) == expected
         assert writer.samples("he", replace(config, num_samples=1)) == expected[:1]

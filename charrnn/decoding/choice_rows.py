@@ -34,32 +34,35 @@ def _choose_rows(context, arguments, choose):  # type: ignore[no-untyped-def]
     Cached code calls functions by name, and the name of a compiled function includes those of
     functions among its arguments: so the code for different `choose` cannot be confused.
     """
-    c, d = carray(context, (CONTEXT,), np.int64), carray(arguments, (1,), ARGUMENTS)[0]
-    part, parts, batch_size, t = c[0], c[1], c[2], c[4]
-    constraint = Constraint(
-        carray(pointer(d.next), (d.num_states, d.vocab_size), np.int32),
-        carray(pointer(d.distance), (d.num_states,), np.int32),
-        carray(pointer(d.accepting), (d.num_states,), np.bool_),
-        carray(pointer(d.ends), (d.vocab_size,), np.bool_),
-    )
-    batch = Batch(  # made here, as compiled functions cannot return a record
-        d.settings,
-        carray(pointer(d.bias), (d.bias_size,), np.float64),
-        constraint,
-        d.left,
-        carray(pointer(d.states), (batch_size,), np.int64),
-        carray(pointer(d.bounds), (batch_size,), np.float64),
-        carray(pointer(d.history), (batch_size, d.history_size), np.int64),
-        carray(pointer(d.used), (batch_size,), np.int64),
-        carray(pointer(d.uniforms), (t + 1, batch_size), np.float64),
-        carray(pointer(d.tokens), (t + 1, batch_size), np.int64),
-        carray(pointer(d.log_probs), (t + 1, batch_size), np.float64),
-    )
-    ids = carray(pointer(c[3]), (batch_size,), np.int64)
-    for b in range(part, batch_size, parts):
-        logits = floats(d.logits + b * d.logits_stride, d.vocab_size)
-        choose_token(batch, t, b, logits, choose)
-        ids[b] = max(batch.tokens[t, b], 0)
+    c = carray(context, (CONTEXT,), np.int64)
+    part, parts, t = c[0], c[1], c[4]
+    ids = carray(pointer(c[3]), (c[2],), np.int64)
+    for number in range(carray(arguments, (1,), ARGUMENTS)[0].batches):
+        d = carray(arguments, (number + 1,), ARGUMENTS)[number]
+        rows = d.rows
+        constraint = Constraint(
+            carray(pointer(d.next), (d.num_states, d.vocab_size), np.int32),
+            carray(pointer(d.distance), (d.num_states,), np.int32),
+            carray(pointer(d.accepting), (d.num_states,), np.bool_),
+            carray(pointer(d.ends), (d.vocab_size,), np.bool_),
+        )
+        batch = Batch(  # made here, as compiled functions cannot return a record
+            d.settings,
+            carray(pointer(d.bias), (d.bias_size,), np.float64),
+            constraint,
+            d.left,
+            carray(pointer(d.states), (rows,), np.int64),
+            carray(pointer(d.bounds), (rows,), np.float64),
+            carray(pointer(d.history), (rows, d.history_size), np.int64),
+            carray(pointer(d.used), (rows,), np.int64),
+            carray(pointer(d.uniforms), (t + 1, rows), np.float64),
+            carray(pointer(d.tokens), (t + 1, rows), np.int64),
+            carray(pointer(d.log_probs), (t + 1, rows), np.float64),
+        )
+        for b in range((part - d.first) % parts, rows, parts):
+            logits = floats(d.logits + b * d.logits_stride, d.vocab_size)
+            choose_token(batch, t, b, logits, choose)
+            ids[d.first + b] = max(batch.tokens[t, b], 0)
 
 
 @_function

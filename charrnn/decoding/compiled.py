@@ -6,6 +6,8 @@ some seconds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from charrnn.compiler.cache import CFunction
@@ -18,36 +20,44 @@ by_temperature = CFunction("charrnn.decoding.choice_rows", "by_temperature")
 by_filters = CFunction("charrnn.decoding.choice_rows", "by_filters")
 
 _ARRAYS = ("bias", "states", "bounds", "history", "used", "uniforms", "tokens", "log_probs")
-# The arguments of a compiled function: a `Batch` and the logits, with the addresses of arrays and
-# their sizes, where these do not follow from others. Every field has eight bytes.
+# The arguments of a compiled function, a record for each batch of texts that are written side by
+# side: the `Batch` and its logits, with the addresses of arrays and their sizes, where these do not
+# follow from others. Every field has eight bytes.
 ARGUMENTS = np.dtype(
     [
         ("settings", SETTINGS),
         *((name, np.int64) for name in ("left", *Constraint._fields, *_ARRAYS, "logits")),
         ("logits_stride", np.int64),  # bytes from one text's logits to the next one's
         *((name, np.int64) for name in ("vocab_size", "num_states", "bias_size", "history_size")),
+        # How many records there are; where the batch's texts begin among all, and how many it has.
+        *((name, np.int64) for name in ("batches", "first", "rows")),
     ]
 )
 
 
-def pack(batch: Batch, logits: int, stride: int, vocab_size: int) -> tuple[int, ...]:
-    """Return `ARGUMENTS` as integers of eight bytes; the batch's arrays must outlive their use.
+def pack(batches: Sequence[Batch], logits: int, stride: int, vocab_size: int) -> tuple[int, ...]:
+    """Return `ARGUMENTS` as integers of eight bytes; the batches' arrays must outlive their use.
 
     Args:
-        batch: what to choose; its arrays are contiguous.
+        batches: what to choose, for texts that follow one another; their arrays are contiguous.
         logits: the address of the first text's logits, in float32.
         stride: bytes from one text's logits to the next one's.
         vocab_size: V.
     """
-    arguments = np.zeros(1, ARGUMENTS)
-    record = arguments[0]
-    for name in FIELDS:
-        record["settings"][name] = getattr(batch.settings, name)
-    record["logits"], record["logits_stride"], record["vocab_size"] = logits, stride, vocab_size
-    record["bias_size"], record["num_states"] = len(batch.bias), len(batch.constraint.accepting)
-    record["left"], record["history_size"] = batch.left, batch.history.shape[1]
-    for name in Constraint._fields:
-        record[name] = getattr(batch.constraint, name).ctypes.data
-    for name in _ARRAYS:
-        record[name] = getattr(batch, name).ctypes.data
+    arguments = np.zeros(len(batches), ARGUMENTS)
+    first = 0
+    for record, batch in zip(arguments, batches, strict=True):
+        for name in FIELDS:
+            record["settings"][name] = getattr(batch.settings, name)
+        record["logits"], record["logits_stride"] = logits + first * stride, stride
+        record["vocab_size"], record["bias_size"] = vocab_size, len(batch.bias)
+        record["num_states"] = len(batch.constraint.accepting)
+        record["left"], record["history_size"] = batch.left, batch.history.shape[1]
+        for name in Constraint._fields:
+            record[name] = getattr(batch.constraint, name).ctypes.data
+        for name in _ARRAYS:
+            record[name] = getattr(batch, name).ctypes.data
+        rows = len(batch.states)
+        record["batches"], record["first"], record["rows"] = len(batches), first, rows
+        first += rows
     return tuple(arguments.view(np.int64).tolist())

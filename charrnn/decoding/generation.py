@@ -52,18 +52,18 @@ class Writer:
         self._constraints = ConstraintCache(tokenizer, notify)
 
     def start(
-        self, read: Prompted, config: SampleConfig, write: Write = unwatched, first: int = 0
+        self, read: Prompted, config: SampleConfig, writes: Sequence[Write] = (), first: int = 0
     ) -> SampleBatch:
         """Return a batch of empty texts; what they need is compiled or captured.
 
         Args:
             read: what the model has read.
             config: number and length of the texts, and how their tokens are chosen.
-            write: gets the first text's characters as they are generated.
+            writes: get the characters of the first texts as they are generated.
             first: how many texts of this seed there are before.
         """
         config = replace(config, stop=self._stops(config))
-        given = self._tokenizer, read, config, self._constraints, write, first
+        given = self._tokenizer, read, config, self._constraints, writes, first
         batch = SampleBatch(*given, openings=self._openings(read))
         self._selector.prepare(batch.chooser, config.num_samples)
         return batch
@@ -83,7 +83,7 @@ class Writer:
         """
         if config.unique or accept is not None:
             return self._accepted(read, config, write, first, accept or (lambda text: True))
-        batch = self.start(read, config, write, first)
+        batch = self.start(read, config, [write], first)
         for _ in batch.steps(self._selector.engine):
             pass
         return self._with_prompt(read, batch.finish())
@@ -114,7 +114,7 @@ class Writer:
     def stream(self, read: Prompted, config: SampleConfig) -> Iterator[str]:
         """Return the text of one sample in pieces, each as soon as it is generated."""
         pieces: list[str] = []
-        batch = self.start(read, config, pieces.append)
+        batch = self.start(read, config, [pieces.append])
 
         def write() -> Iterator[str]:
             for _ in batch.steps(self._selector.engine):
@@ -273,7 +273,10 @@ class SampleBatch:
     """Texts that are sampled side by side.
 
     Attributes:
+        prompt: what was read before them.
+        texts: as they grow.
         chooser: chooses their tokens.
+        max_tokens: that each may have.
     """
 
     def __init__(
@@ -282,7 +285,7 @@ class SampleBatch:
         prompt: Prompted,
         config: SampleConfig,
         constraints: ConstraintCache,
-        write: Write,
+        writes: Sequence[Write] = (),
         first: int = 0,
         *,
         openings: Sequence[str] = (),
@@ -296,7 +299,7 @@ class SampleBatch:
             prompt: what was read before the texts, of one source or of several.
             config: number and length of the texts after each, and how their tokens are chosen.
             constraints: those of the model.
-            write: gets the first text's characters as they are generated.
+            writes: get the characters of the first texts as they are generated.
             first: how many texts of this seed there are before.
             openings: see `text_maker`.
         """
@@ -304,27 +307,27 @@ class SampleBatch:
         seed = new_seed() if given is None else given
         drawn = prompt.drawn if seed == prompt.seed else 0
         rows = range(first, first + len(prompt.logits) * config.num_samples)
-        self._prompt = prompt
+        self.prompt = prompt
         self._seed = seed if config.temperature else None  # None: nothing is random
-        self._max_tokens, length = vocabulary.max_tokens_and_characters(tokenizer, config)
-        writers = [write, *(unwatched for _ in rows[1:])]
+        self.max_tokens, length = vocabulary.max_tokens_and_characters(tokenizer, config)
+        watched = [*writes, *(unwatched for _ in rows[len(writes) :])]
         given_texts = tokenizer, config.stop, length
         make = text_maker(*given_texts, keep_stop=config.keep_stop, openings=openings)
-        self._texts = [make(write) for write in writers]
+        self.texts = [make(write) for write in watched]
         self.chooser = Sampler(
             config,
             [sampler.generator(seed, row, drawn) for row in rows],
-            self._max_tokens,
+            self.max_tokens,
             read=prompt.ids,
             bias=vocabulary.logit_bias(tokenizer, dict(config.logit_bias)),
-            constraint=constraints.get(config.limits, self._max_tokens),
+            constraint=constraints.get(config.limits, self.max_tokens),
         )
 
     def steps(self, engine: Engine) -> Iterator[None]:
         """Write the texts to their ends; yield whenever some tokens have been written."""
-        start = (engine, self._prompt.logits, self._prompt.state)
-        return sampler.write(*start, self.chooser, self._texts, self._max_tokens)
+        start = (engine, self.prompt.logits, self.prompt.state)
+        return sampler.write(*start, self.chooser, self.texts, self.max_tokens)
 
     def finish(self) -> list[Sample]:
         """Return the finished texts."""
-        return [text.finish(self._seed) for text in self._texts]
+        return [text.finish(self._seed) for text in self.texts]

@@ -26,7 +26,7 @@ NO_PROMPT: Integers = np.zeros(0, np.int64)
 # overhead per token stays small.
 YIELD_SECONDS = 0.03
 # Tokens at first, at most, and by what factor their number may grow.
-_FIRST_COUNT, _MAX_COUNT, _MAX_GROWTH = 8, 4096, 4
+FIRST_COUNT, _MAX_COUNT, _MAX_GROWTH = 8, 4096, 4
 
 
 def generator(seed: int, index: int, drawn: int = 0) -> np.random.Generator:
@@ -45,7 +45,11 @@ def generator(seed: int, index: int, drawn: int = 0) -> np.random.Generator:
 
 
 class Sampler:
-    """Chooses the next token of each of B texts: a `charrnn.inference.engine.Chooser`."""
+    """Chooses the next token of each of B texts: a `charrnn.inference.engine.Chooser`.
+
+    Attributes:
+        only_temperature: whether all filters are off, so that the faster choice will do.
+    """
 
     def __init__(
         self,
@@ -71,11 +75,11 @@ class Sampler:
         self._constraint = Constraint._make(map(np.ascontiguousarray, constraint or UNCONSTRAINED))
         self._generators = list(generators)
         self._left = length
-        self._only_temperature = only_temperature(settings) and not len(bias)
+        self.only_temperature = only_temperature(settings) and not len(bias)
         self._states = np.zeros(len(generators), np.int64)
         self._bounds = np.full(len(generators), 2.0 * settings.mirostat_ent)
         self._used = np.full(len(generators), len(read), np.int64)
-        self._history = np.tile(read[:0] if self._only_temperature else read, (len(generators), 1))
+        self._history = np.tile(read[:0] if self.only_temperature else read, (len(generators), 1))
         self._batches: list[Batch] = []  # since `take` was last called
 
     def take(self) -> tuple[Integers, Floats64]:
@@ -96,8 +100,8 @@ class Sampler:
 
     def choose(self, logits: Floats) -> Integers:
         """Choose a token per text from logits (B, V); return the ids (B,) to read next."""
-        batch = self._batch(1)
-        function = choose_by_temperature if self._only_temperature else choose
+        batch = self.batch(1)
+        function = choose_by_temperature if self.only_temperature else choose
         # A tiny temperature turns distant logits into -inf; ending may be impossible.
         with np.errstate(over="ignore", divide="ignore"):
             for row, row_logits in enumerate(logits):
@@ -117,18 +121,18 @@ class Sampler:
         """
         from charrnn.decoding import compiled
 
-        return self.compile(), compiled.pack(self._batch(steps), logits, stride, vocab_size)
+        return self.compile(), compiled.pack([self.batch(steps)], logits, stride, vocab_size)
 
     def compile(self) -> int:
         """Return the address of the compiled choice; the first call takes some seconds."""
         from charrnn.decoding import compiled
 
-        chosen = compiled.by_temperature if self._only_temperature else compiled.by_filters
+        chosen = compiled.by_temperature if self.only_temperature else compiled.by_filters
         return chosen.address
 
-    def _batch(self, steps: int) -> Batch:
+    def batch(self, steps: int) -> Batch:
         """Return what the next `steps` choices of each text read and write."""
-        if not self._only_temperature:
+        if not self.only_temperature:
             self._reserve(steps)
         uniforms = np.zeros((steps, len(self._generators)))
         if self._settings.temperature > 0:
@@ -193,7 +197,7 @@ def write(
     rows = np.arange(len(texts))
     prompts = np.repeat(np.arange(len(logits)), len(texts) // len(logits))
     logits, state = logits[prompts], network.select(state, prompts)
-    count = _FIRST_COUNT
+    count = FIRST_COUNT
     while length > 0 and len(rows):
         count = min(count, length)
         began = time.perf_counter()
@@ -201,7 +205,7 @@ def write(
         ids, log_probs = sampler.take()
         check_finite(log_probs)
         length -= count
-        count = _next_count(count, time.perf_counter() - began)
+        count = next_count(count, time.perf_counter() - began)
         columns = zip(rows.tolist(), ids.T, log_probs.T, strict=True)
         unfinished = np.array([texts[row].extend(*column) for row, *column in columns])
         yield
@@ -211,7 +215,7 @@ def write(
             rows, logits, state = rows[stay], logits[stay], network.select(state, stay)
 
 
-def _next_count(count: int, seconds: float) -> int:
-    """Return how many tokens to write next if writing `count` took `seconds`."""
-    wanted = int(count * YIELD_SECONDS / max(seconds, 1e-6))
+def next_count(count: int, seconds: float, wanted_seconds: float = YIELD_SECONDS) -> int:
+    """Return how many tokens to write in the wanted time if writing `count` took `seconds`."""
+    wanted = int(count * wanted_seconds / max(seconds, 1e-6))
     return max(1, min(wanted, _MAX_GROWTH * count, _MAX_COUNT))

@@ -42,7 +42,7 @@ def many(logits: Any, settings: SampleConfig, recent: Any, points: Any) -> NDArr
         tokens=np.zeros((1, count), np.int64),
         log_probs=np.zeros((1, count)),
     )
-    arguments = np.array(compiled.pack(batch, logits.ctypes.data, 0, len(logits)))
+    arguments = np.array(compiled.pack([batch], logits.ctypes.data, 0, len(logits)))
     context = np.array([0, 1, count, ids.ctypes.data, 0, 0, 0, 0])
     function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(compiled.by_filters.address)
     function(context.ctypes.data, arguments.ctypes.data)

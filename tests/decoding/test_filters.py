@@ -74,7 +74,7 @@ def test_numbers_get_the_types_that_are_compiled() -> None:
     """An integer given for a fraction reaches compiled code as a fraction."""
     config = SampleConfig(temperature=1, top_k=3, presence_penalty=2, min_p=0)
     batch = Batch(config, NO_BIAS, UNCONSTRAINED, 1, *np.zeros((7, 1, 1)))
-    arguments = np.array([compiled.pack(batch, 0, 0, 4)]).view(compiled.ARGUMENTS)
+    arguments = np.array([compiled.pack([batch], 0, 0, 4)]).view(compiled.ARGUMENTS)
     settings = arguments["settings"][0, 0]
     assert {name: settings[name] for name in FIELDS} == {
         name: getattr(config, name) for name in FIELDS

@@ -223,6 +223,7 @@ def test_kept_rows_continue_with_their_own_randomness_history_and_state(steps: S
 def test_compiled_choices_have_names_of_their_own() -> None:
     """Code loaded from the cache calls functions by name, whichever process compiled it."""
     assert choice_rows.choose is choose  # imported, numba knows both functions
+    cpu_target.typing_context.refresh()  # as the first compilation of a process does
     resolve = cpu_target.typing_context.resolve_value_type
     types = (str(resolve(function)) for function in (choose, choose_by_temperature))
     # Part of the names of the functions that take them as an argument; an address follows.

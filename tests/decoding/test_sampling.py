@@ -21,8 +21,8 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Return `cut(n)`, which makes the loop write n tokens at a time, however long they take."""
 
     def every(count: int) -> None:
-        monkeypatch.setattr(sampler, "_FIRST_COUNT", count)
-        monkeypatch.setattr(sampler, "_next_count", lambda written, seconds: count)
+        monkeypatch.setattr(sampler, "FIRST_COUNT", count)
+        monkeypatch.setattr(sampler, "next_count", lambda written, seconds: count)
 
     return every
 
@@ -122,11 +122,11 @@ def test_the_loop_yields_between_batches_of_tokens(
 
 def test_each_batch_of_tokens_takes_about_the_same_time() -> None:
     tenth = sampler.YIELD_SECONDS / 10
-    assert sampler._next_count(10, 2 * tenth) == 40  # the maximum growth
-    assert sampler._next_count(10, 8 * tenth) == 12
-    assert sampler._next_count(10, 20 * tenth) == 5
-    assert sampler._next_count(10, 1000 * tenth) == sampler._next_count(1, 1e9) == 1
-    assert sampler._next_count(4000, 0.0) == sampler._MAX_COUNT
+    assert sampler.next_count(10, 2 * tenth) == 40  # the maximum growth
+    assert sampler.next_count(10, 8 * tenth) == 12
+    assert sampler.next_count(10, 20 * tenth) == 5
+    assert sampler.next_count(10, 1000 * tenth) == sampler.next_count(1, 1e9) == 1
+    assert sampler.next_count(4000, 0.0) == sampler._MAX_COUNT
 
 
 def test_log_probs_are_the_models_before_filters(
