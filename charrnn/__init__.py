@@ -23,7 +23,7 @@ The subpackages and modules, each of which imports only those before it:
 - ``adaptive``: a model that learns from what it reads
 - ``generator``, ``compression``: what a trained model can do
 - ``training``: plan, trainer, checkpoints
-- ``inspection``, ``bench``: analyses and measurements, as numbers
+- ``inspection``, ``server``, ``bench``: analyses; a page and HTTP; measurements, as numbers
 - ``cli``: the command line
 
 `api` holds what Python callers use, as `__main__` does for the command line.

@@ -50,6 +50,7 @@ MODULES = [
     "compression",
     "training",
     "inspection",
+    "server",
     "bench",
     "cli",
 ]
@@ -84,6 +85,8 @@ ONLY = {
     "uniplot": ("cli/display/",),
     "lxml": ("text/extract.py", "text/markup.py"),
     "striprtf": ("text/rich_text.py",),
+    "starlette": ("server/",),
+    "uvicorn": ("server/serving.py",),
     "tensorboard": ("cli/run_options.py",),
 }
 # Where an `except` may catch everything, and why. Anything else would hide bugs.
@@ -91,6 +94,7 @@ CATCH_ALL = {
     "compiler/cell_file.py": "whatever a user's cell raises is reported with its line",
     "compiler/thread_pool.py": "threads that wait for each other must not wait for a missing one",
     "inspection/novelty.py": "a half-written index must not stay in the cache",
+    "server/worker.py": "a bug in one request is reported and must not end those of others",
     "storage/files.py": "a half-written temporary file must not stay",
     "training/background_writer.py": "a bug in the thread is raised again in the training's",
 }

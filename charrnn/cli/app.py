@@ -122,6 +122,7 @@ COMMANDS = {
     "beam": "beam.beam",
     "fill": "fill.fill",
     "write": "write.write",
+    "serve": "serve.serve",
     "eval": "eval.evaluate",
     "score": "score.score",
     "compress": "compress.compress",

@@ -25,8 +25,11 @@ _SEQUENCE = re.compile(
 )
 
 
+_MAX_CONSTRAINTS = 16  # that are kept: they may be large
+
+
 class ConstraintCache:
-    """The constraints of a model, each built once: that takes a moment."""
+    """The constraints of a model, of which the last ones are kept: building one takes a moment."""
 
     def __init__(self, tokenizer: Tokenizer, notify: Notify = ignore) -> None:
         """Build none yet; `notify` gets a sentence when one may not mean what a user expects."""
@@ -44,6 +47,8 @@ class ConstraintCache:
                         f"{name}: {sequence} is {len(sequence)} characters to a model ({points}), "
                         "each of which counts by itself"
                     )
+            while len(self._constraints) >= _MAX_CONSTRAINTS:
+                del self._constraints[next(iter(self._constraints))]
             end = self._tokenizer.vocab_size - 1 if self._tokenizer.end else None
             self._constraints[key] = constraints.build(token_texts(self._tokenizer), *key, end)
         return self._constraints[key]

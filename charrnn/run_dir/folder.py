@@ -35,6 +35,7 @@ INTERRUPTED, DIVERGED = "interrupt", "diverged"
 CHECKPOINTS = "checkpoints"
 _SAMPLE_BEGINS = b"=== step "
 _SAMPLE = re.compile(r"^=== step ([0-9]{1,16}) ===$", re.MULTILINE)
+_NEWEST = 2**16  # bytes of the last sample, at most
 _STEP = re.compile(r"0|[1-9][0-9]{0,15}")
 
 
@@ -208,6 +209,20 @@ class RunDir:
         end = next((found.start() for found in later), len(before))
         written = f"{before[:end]}=== step {step} ===\n{text}\n\n"
         files.write_atomically(self.samples, written.encode())
+
+    def newest_sample(self) -> tuple[int, str] | None:
+        """Return what the network wrote last during its training, and after which step."""
+        if self.samples not in self.files():  # there is none, or it is not ours
+            return None
+        try:
+            size = self.samples.stat().st_size
+            with self.samples.open("rb") as file:
+                file.seek(max(0, size - _NEWEST))
+                text = file.read(_NEWEST).decode("utf-8", "replace")
+        except OSError:
+            return None
+        found = list(_SAMPLE.finditer(text))
+        return (int(found[-1][1]), text[found[-1].end() :].strip("\n")) if found else None
 
     def write_summary(self, content: Mapping[str, Any]) -> None:
         """Write summary.json.

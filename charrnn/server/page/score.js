@@ -1,0 +1,93 @@
+// The Score tab: how well the model predicts a text, and where it is surprised.
+
+import { json } from "/api.js";
+import { at, bits, count, Editor, element, legend, named, percent, visible } from "/text.js";
+import { written } from "/write.js";
+
+const EXPECTED = 5; // likely characters that are named for each place
+const PLACES = 10;
+
+const editor = new Editor(at("score-editor"));
+let page;
+let likeliest = [];
+
+export function numbers(list, pairs) {
+  list.replaceChildren(...pairs.map(([name, value]) =>
+    element("div", {}, element("dt", { textContent: name }), element("dd", { textContent: value }))));
+}
+
+async function score() {
+  page.say(null);
+  const text = editor.text;
+  if (!text) {
+    at("score-status").textContent = "Paste or type a text first.";
+    return editor.area.focus();
+  }
+  at("score-status").textContent = "Scoring …";
+  at("score-go").disabled = true;
+  try {
+    const found = await json("/v1/score", { model: page.model(), text, logprobs: EXPECTED });
+    const read = found.units.join("");
+    if (read !== editor.text) editor.set(read); // as the model reads it
+    editor.begin = read.length;
+    editor.units = [];
+    editor.addUnits(found.units, found.unit_nats);
+    likeliest = found.likeliest;
+    numbers(at("score-numbers"), [
+      ["nats per character", found.nats.toFixed(4)],
+      ["bits per character", found.bpc.toFixed(4)],
+      ["bits per byte", found.bits_per_byte.toFixed(4)],
+      ["perplexity", Math.exp(found.nats).toPrecision(4)],
+      ["characters", found.characters.toLocaleString("en")],
+      ["bytes in UTF-8", found.bytes.toLocaleString("en")],
+    ]);
+    at("score-status").textContent = [`Scored ${count(found.characters, "character")}: ${found.bpc.toFixed(2)} bits per character.`, ...found.notices].join(" ");
+    showPlaces();
+    showUnit();
+  } catch (error) {
+    at("score-status").textContent = "";
+    page.say(error);
+  }
+  at("score-go").disabled = false;
+}
+
+function showPlaces() {
+  let begin = 0;
+  const places = editor.units.map((unit) => {
+    const place = { ...unit, begin };
+    begin += unit.text.length;
+    return place;
+  });
+  const most = places.sort((a, b) => b.nats - a.nats).slice(0, PLACES);
+  at("places").replaceChildren(...most.map((place) => {
+    const before = editor.text.slice(Math.max(0, place.begin - 20), place.begin);
+    const after = editor.text.slice(place.begin + place.text.length, place.begin + 20);
+    const shown = [visible(before), element("mark", { className: `level${place.level}`, textContent: named(place.text) }), visible(after)];
+    const button = element("button", { type: "button" },
+      element("span", { className: "bits", textContent: `${bits(place.nats).toFixed(1)} bits` }),
+      element("span", { className: "symbol" }, ...shown));
+    button.addEventListener("click", () => { editor.select(place.begin); showUnit(); });
+    return element("li", {}, button);
+  }));
+}
+
+function showUnit() {
+  const unit = editor.unitAt(editor.cursor);
+  if (!unit || !editor.text.startsWith(unit.text, unit.begin)) return;
+  const expected = Object.entries(likeliest[unit.number] ?? {}).sort((a, b) => a[1] - b[1]).map(([symbol, nats]) => `“${named(symbol)}” ${percent(Math.exp(-nats))}`);
+  at("score-said").textContent = `“${named(unit.text)}”: ${bits(unit.nats).toFixed(2)} bits, ${percent(Math.exp(-unit.nats))}. Expected: ${expected.join(", ")}.`;
+}
+
+export function begin(offered) {
+  page = offered;
+  editor.colored = true;
+  legend(at("score-legend"));
+  at("score-go").addEventListener("click", score);
+  at("score-written").addEventListener("click", () => { editor.set(written()); score(); });
+  at("model").addEventListener("change", () => { if (!at("score").hidden && editor.text) score(); });
+  editor.area.addEventListener("input", () => { editor.begin = editor.text.length; editor.draw(); });
+  editor.area.addEventListener("keydown", (event) => {
+    if ((event.ctrlKey || event.metaKey) && event.key === "Enter") { event.preventDefault(); score(); }
+  });
+  document.addEventListener("selectionchange", () => { if (document.activeElement === editor.area) showUnit(); });
+}

@@ -1,0 +1,157 @@
+"""Runs the server: from an address to the signal that ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from charrnn.config.serving import ServeOptions
+from charrnn.errors import OptionError
+from charrnn.server import app
+from charrnn.server.limits import Limits
+from charrnn.server.models import Models
+
+_HEAD_BYTES, _HEAD_SECONDS = 2**16, 20.0  # of the head of a request, and in which it must come
+_ENDING_SECONDS = 2  # in which connections may end after Ctrl-C
+
+
+class _Protocol(H11Protocol):
+    """HTTP/1.1, in which a connection that sends no whole request is closed after a while."""
+
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._waiting:
+            self._waiting.cancel()
+
+    def _watch(self) -> None:
+        """Begin to wait for the head of a request, or end that."""
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and self._waiting is None:
+            self._waiting = self.loop.call_later(_HEAD_SECONDS, self._give_up)
+        elif not idle and self._waiting:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _give_up(self) -> None:
+        self._waiting = None
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """A server that ends what it writes as soon as a signal asks it to end.
+
+    Attributes:
+        models: that it offers.
+    """
+
+    def __init__(self, config: uvicorn.Config, models: Models) -> None:
+        super().__init__(config)
+        self.models = models
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End all jobs, and then the server."""
+        self.models.close()
+        super().handle_exit(sig, frame)
+
+
+def listen(options: ServeOptions) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        OptionError: the port is taken, or this machine does not have the address.
+    """
+    made = None
+    try:
+        found = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)
+        family, *_, address = found[0]
+        made = socket.socket(family, socket.SOCK_STREAM)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+    except OSError as error:
+        if made:
+            made.close()
+        if error.errno == errno.EADDRINUSE:
+            message = f"--port {options.port} is taken by another program: give another one"
+        elif error.errno == errno.EACCES:
+            message = f"--port {options.port} is not allowed: give one from 1024 on"
+        else:
+            message = f"--host {options.host} is not an address of this machine: {error.strerror}"
+        raise OptionError(message) from None
+    return made
+
+
+def address(listening: socket.socket, options: ServeOptions) -> str:
+    """Return the address of the page, with the token if there is one."""
+    host, port = options.host, listening.getsockname()[1]
+    shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
+    shown = f"[{shown}]" if ":" in shown else shown
+    return f"http://{shown}:{port}/" + (f"#token={options.token}" if options.token else "")
+
+
+def server(
+    models: Models,
+    options: ServeOptions,
+    notify: Callable[[str], object],
+    limits: Limits = Limits(),  # noqa: B008 - it cannot be changed
+) -> Server:
+    """Return a server that has not begun.
+
+    Args:
+        models: that it offers.
+        options: who may ask.
+        notify: gets a sentence where charrnn itself is at fault.
+        limits: what may be asked.
+    """
+    config = uvicorn.Config(
+        app.make(models, options, limits, notify),
+        http=_Protocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=limits.connections,
+        timeout_graceful_shutdown=_ENDING_SECONDS,
+        h11_max_incomplete_event_size=_HEAD_BYTES,
+    )
+    return Server(config, models)
+
+
+def serve(made: Server, listening: socket.socket, ready: Callable[[], object]) -> None:
+    """Answer requests until a signal comes, which is then raised as usual.
+
+    Args:
+        made: by `server`.
+        listening: a socket, as `listen` returns it.
+        ready: called when requests are about to be answered.
+    """
+    try:
+        asyncio.run(_run(made, listening, ready))
+    finally:
+        made.models.close()
+        made.models.join(_ENDING_SECONDS)
+
+
+async def _run(made: Server, listening: socket.socket, ready: Callable[[], object]) -> None:
+    asyncio.get_running_loop().call_soon(ready)
+    await made.serve([listening])

@@ -1,0 +1,96 @@
+"""Which models a server has; a changed one is loaded again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from waiting import wait_until
+
+import charrnn
+from charrnn.errors import ModelError
+from charrnn.model import model_file
+from charrnn.server.limits import Limits
+
+from .conftest import running, save_model
+
+
+def test_a_changed_model_is_loaded_again(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "run" / "model.safetensors"
+    save_model(path, seed=1)
+    asked = {"max_tokens": 40, "seed": 1}
+    with running(tmp_path) as server:
+        before = server.complete(**asked)["choices"][0]["text"]
+        assert before == charrnn.load(path).sample("", length=40, seed=1).text
+        old = server.models._loaded["run"].worker
+        save_model(path, seed=2)
+        after = server.complete(**asked)["choices"][0]["text"]
+        assert after == charrnn.load(path).sample("", length=40, seed=1).text != before
+        wait_until(lambda: not old._thread.is_alive())
+        path.unlink()  # as for a moment in a training with --force
+        assert server.complete(**asked)["choices"][0]["text"] == after
+
+
+def test_few_models_stay_in_memory(tmp_path: Path) -> None:
+    for seed in range(4):
+        save_model(tmp_path / "runs" / f"run{seed}" / "model.safetensors", seed=seed)
+    with running(tmp_path, limits=Limits(models=2)) as server:
+        names = [f"run{seed}" for seed in range(4)]
+        texts = [server.complete(model=n, max_tokens=30, seed=1)["choices"] for n in names]
+        assert list(server.models._loaded) == ["run2", "run3"]
+        again = [server.complete(model=n, max_tokens=30, seed=1)["choices"] for n in names]
+        assert texts == again
+
+
+def test_a_new_run_can_be_asked(tmp_path: Path) -> None:
+    save_model(tmp_path / "runs" / "one" / "model.safetensors")
+    with running(tmp_path) as server:
+        save_model(tmp_path / "runs" / "two" / "model.safetensors", seed=3)
+        assert [each["id"] for each in server.ask("/v1/models").json["data"]] == ["one", "two"]
+        assert server.complete(model="two", max_tokens=3)["model"] == "two"
+
+
+def test_models_are_named_and_not_found_by_paths(tmp_path: Path) -> None:
+    save_model(tmp_path / "runs" / "one" / "model.safetensors")
+    save_model(tmp_path / "elsewhere" / "tiny.safetensors", seed=3)
+    with running(tmp_path, Path("elsewhere/tiny.safetensors"), Path("one")) as server:
+        assert [each["id"] for each in server.ask("/v1/models").json["data"]] == ["tiny", "one"]
+        assert server.complete(max_tokens=3)["model"] == "tiny"
+        for name in ("elsewhere/tiny.safetensors", "runs/one", "../one", "/etc/passwd", "english"):
+            assert server.ask("/v1/completions", {"model": name}).status == 404
+
+
+def test_a_damaged_model_is_said_in_words(tmp_path: Path) -> None:
+    save_model(tmp_path / "runs" / "one" / "model.safetensors")
+    (tmp_path / "runs" / "two").mkdir()
+    (tmp_path / "runs" / "two" / "model.safetensors").write_bytes(b"nonsense")
+    with running(tmp_path, Path("one")) as server:
+        refused = server.ask("/v1/completions", {"model": "two"})
+        assert refused.status == 400
+        assert "is not a charrnn model" in refused.error
+        assert server.complete(model="one", max_tokens=2)
+
+
+def test_a_model_of_pairs_is_refused_in_words(tmp_path: Path, make_pair_model: Any) -> None:
+    path = tmp_path / "pairs.safetensors"
+    model_file.save(path, make_pair_model())
+    with running(tmp_path, path) as server:
+        refused = server.ask("/v1/completions", {})
+        assert refused.status == 400
+        assert "this model answers sources" in refused.error
+
+
+def test_a_server_needs_a_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no model found"), running(tmp_path):
+        pass
+
+
+def test_a_run_that_is_removed_is_not_offered(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        save_model(tmp_path / "runs" / name / "model.safetensors")
+    with running(tmp_path, Path("one")) as server:
+        assert server.complete(model="two", max_tokens=2)
+        shutil.rmtree(tmp_path / "runs" / "two")
+        assert server.ask("/v1/completions", {"model": "two"}).status == 404
