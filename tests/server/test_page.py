@@ -178,7 +178,7 @@ def test_another_way_is_taken_at_the_cursor(page: Any) -> None:
     symbol = choices[0].query_selector(".symbol").text_content()
     choices[0].click()
     finished(page)
-    symbol = {"␣ space": " ", "↵ line end": "\n"}.get(symbol, symbol)
+    symbol = {"␣": " ", "↵": "\n"}.get(symbol, symbol)
     assert text_of(page).startswith("the" + symbol)
     assert len(text_of(page)) == 3 + 1 + 10
 

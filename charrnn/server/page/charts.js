@@ -2,7 +2,8 @@
 
 import { element } from "/text.js";
 
-const WIDTH = 900, HEIGHT = 340, LEFT = 60, RIGHT = 20, TOP = 30, BOTTOM = 45;
+const HEIGHT = 320, LEFT = 50, RIGHT = 15, TOP = 30, BOTTOM = 45;
+const MIN_WIDTH = 280; // also where the place is not shown
 
 function svg(tag, properties, ...children) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -34,6 +35,7 @@ export function draw(place, curves) {
     place.replaceChildren(element("p", { className: "hint", textContent: "no report yet" }));
     return;
   }
+  const WIDTH = Math.max(MIN_WIDTH, place.clientWidth);
   const last = Math.max(1, ...points.map(([step]) => step));
   // The first losses are so high that the others would lie on one line.
   const values = points.map(([, value]) => value).sort((a, b) => a - b);
@@ -46,7 +48,7 @@ export function draw(place, curves) {
     parts.push(svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }));
     parts.push(svg("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, short(value)));
   }
-  for (const step of ticks(0, last, 6)) {
+  for (const step of ticks(0, last, WIDTH / 110)) {
     parts.push(svg("text", { x: x(step), y: HEIGHT - BOTTOM + 20, "text-anchor": "middle" }, short(step)));
   }
   parts.push(svg("line", { class: "axis", x1: LEFT, x2: WIDTH - RIGHT, y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM }));

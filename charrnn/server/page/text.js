@@ -24,6 +24,9 @@ export const visible = (text) => text.replace(HIDDEN, (symbol) => NAMES.get(symb
 
 export const named = (symbol) => NAMES.get(symbol) ?? visible(symbol);
 
+// A symbol on a button, where there is little space.
+export const brief = (symbol) => (NAMES.has(symbol) ? NAMES.get(symbol)[0] : visible(symbol));
+
 export const percent = (p) => (p >= 0.0995 ? (100 * p).toFixed(0) : p >= 0.00095 ? (100 * p).toFixed(1) : "<0.1") + " %";
 
 export const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;

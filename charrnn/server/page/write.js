@@ -1,7 +1,7 @@
 // The Write tab: a text that a person and a model write in turns.
 
 import { json, stream } from "/api.js";
-import { at, bits, count, Editor, element, legend, named, percent, visible } from "/text.js";
+import { at, bits, brief, count, Editor, element, legend, named, percent, visible } from "/text.js";
 
 const PREVIEWED = ["temperature", "top_k", "top_p", "typical_p", "min_p"];
 const TREE = { width: 4, length: 16 };
@@ -190,7 +190,7 @@ function showNext(text, position, choices) {
     share.style.width = `${100 * p}%`;
     const words = `${percent(p)} → ${set ? percent(set) : "0"}`;
     const button = element("button", { type: "button", title: "the model's probability → with these settings" }, share,
-      element("span", { className: "symbol", textContent: named(symbol) }),
+      element("span", { className: "symbol", textContent: brief(symbol) }),
       element("span", { className: "percent", textContent: words }));
     button.setAttribute("aria-label", `${named(symbol)}, ${percent(p)}, with these settings ${set ? percent(set) : "never"}: write on with it`);
     if (!atEnd && symbol === here) button.setAttribute("aria-current", "true");
