@@ -1,7 +1,7 @@
 // The Score tab: how well the model predicts a text, and where it is surprised.
 
 import { json } from "/api.js";
-import { at, bits, count, Editor, element, legend, named, percent, visible } from "/text.js";
+import { at, bits, brief, count, Editor, element, legend, named, percent, visible } from "/text.js";
 import { written } from "/write.js";
 
 const EXPECTED = 5; // likely characters that are named for each place
@@ -62,7 +62,7 @@ function showPlaces() {
   at("places").replaceChildren(...most.map((place) => {
     const before = editor.text.slice(Math.max(0, place.begin - 20), place.begin);
     const after = editor.text.slice(place.begin + place.text.length, place.begin + 20);
-    const shown = [visible(before), element("mark", { className: `level${place.level}`, textContent: named(place.text) }), visible(after)];
+    const shown = [visible(before), element("mark", { className: `level${place.level}`, textContent: brief(place.text) }), visible(after)];
     const button = element("button", { type: "button" },
       element("span", { className: "bits", textContent: `${bits(place.nats).toFixed(1)} bits` }),
       element("span", { className: "symbol" }, ...shown));
