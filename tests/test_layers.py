@@ -99,7 +99,7 @@ CATCH_ALL = {
     "training/background_writer.py": "a bug in the thread is raised again in the training's",
 }
 TESTS = Path(__file__).parent
-MAX_MODULES, MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 26, 500, 60, 12
+MAX_MODULES, MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 27, 500, 60, 12
 TAG = re.compile(r"</[a-z]+|<[a-z]+ [a-z]+=|<!doctype", re.IGNORECASE)
 DOCUMENT = re.compile(r"<!doctype|</?(?:html|head|body|script|style)\b", re.IGNORECASE)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
