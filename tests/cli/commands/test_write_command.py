@@ -363,6 +363,15 @@ def test_only_new_text_is_read(tiny_model: Model, monkeypatch: pytest.MonkeyPatc
         assert abs(kept.logits - expected.logits).max() < 1e-5
 
 
+def test_a_text_goes_on_after_what_was_learnt_from(tiny_model: Model) -> None:
+    generator = Generator(tiny_model)
+    learnt = generator.read("hello well hello\n" * 9, adapt=True)
+    read = PromptCache(generator, learnt).after("hello")
+    assert read is not None
+    assert read.weights is learnt.weights
+    assert read.logits.tobytes() == generator.read("hello", learnt).logits.tobytes()
+
+
 def test_a_stopped_reading_is_resumed(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompt, "_STEP", 2)
     reader = Reader(tiny_model)
