@@ -3,7 +3,8 @@
 A character that is seen a few times is hardly learned, but costs a row of the output layer at every
 step. Written as its bytes, it is predicted from what all rare characters have in common. The plan
 (``--min-count auto``) writes characters as bytes that occur fewer than `LEARNED` times in the
-training text, also those that only occur in what is held out. It does so where the vocabulary gets
+training text, also those that only occur in what is held out. Where these are more than
+`RARE_SHARE` of it, as in short texts, they must be rarer. It does so where the vocabulary gets
 smaller: where they are more than the 256 bytes that take their place. A training that starts from
 a model with bytes writes those characters as bytes that this model writes so.
 """
@@ -23,6 +24,7 @@ from charrnn.text.tokenizer import BYTES, CharTokenizer
 from charrnn.text.utf8 import CodePointCounter
 
 LEARNED = 20
+RARE_SHARE = 0.05
 MAX_CHARACTERS = 200_000  # different ones: more than any language needs
 
 
@@ -48,10 +50,17 @@ def of(
         _check(texts[0], len(points))
         if may_be_rare(texts):
             counts = _in_training(texts[0], held_out)[points]
-        min_count = LEARNED if np.count_nonzero(counts < LEARNED) > BYTES else 0
+        learned = _learned(counts)
+        min_count = learned if np.count_nonzero(counts < learned) > BYTES else 0
     made = CharTokenizer.from_counts(points, counts, int(min_count))
     _check(texts[0], len(made.alphabet))
     return made, len(points) - len(made.alphabet)
+
+
+def _learned(counts: Integers) -> int:
+    """Return how often a character must occur to be a token, given how often each does (N,)."""
+    most = RARE_SHARE * counts.sum()
+    return next(n for n in range(LEARNED, 0, -1) if counts[counts < n].sum() <= most)
 
 
 def _check(text: Corpus, count: int) -> None:

@@ -218,8 +218,8 @@ class _Builder:
         settings = [getattr(self.options, name) for name in _SETTINGS]
         if self.options.min_count == AUTO:
             rare = alphabet.may_be_rare(self.texts().values())
-            auto = self.options.known_symbols or ([AUTO, alphabet.LEARNED] if rare else 1)
-            settings[_SETTINGS.index("min_count")] = auto
+            auto = [AUTO, alphabet.LEARNED, alphabet.RARE_SHARE] if rare else 1
+            settings[_SETTINGS.index("min_count")] = self.options.known_symbols or auto
         # These are split in another way.
         settings += [name for name in ("items", "pairs") if getattr(self.options, name)]
         decides = [manifest.FORMAT_VERSION, texts, settings]

@@ -1,11 +1,11 @@
 """Compare how often a symbol must occur to be a token, at equal minutes; rare ones are bytes.
 
-    python tests/benchmarks/rare_symbols.py TEXT... [--minutes 1] [--seeds 3] [--learned 1 20 100]
+    python tests/benchmarks/rare_symbols.py TEXT... [--minutes 1] [--seeds 3] [--learned auto 1 100]
 
 A TEXT is a file, as it is or compressed. For each, and for each number of `--learned`, networks are
-planned and trained for the minutes; 1 makes every symbol a token, other numbers take the place of
-the 20 occurrences in the training text that `--min-count auto` asks for. Nothing else may run. The
-last lines are a table: validation loss in nats per character, mean and standard deviation.
+planned and trained for the minutes: auto is what `--min-count auto` does; 1 makes every symbol a
+token, 100 those that occur 100 times in the training text. Nothing else may run. The last lines are
+a table: validation loss in nats per character, mean and standard deviation.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import charrnn
+from charrnn.config import AUTO
 from charrnn.run_dir import RunDir
 from charrnn.text import alphabet
+
+PLANNED = alphabet.LEARNED, alphabet.RARE_SHARE
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Row:
     """The trainings of one text with one number of occurrences."""
 
     text: str
-    learned: int
+    learned: str
     tokens: int
     rare: int
     hidden_size: int
@@ -44,10 +47,10 @@ class Row:
         )
 
 
-def trained(text: Path, learned: int, minutes: float, seeds: int) -> Row:
+def trained(text: Path, learned: str, minutes: float, seeds: int) -> Row:
     """Train on a text with several seeds."""
-    alphabet.LEARNED = learned
-    min_count = 1 if learned == 1 else "auto"
+    alphabet.LEARNED, alphabet.RARE_SHARE = PLANNED if learned == AUTO else (int(learned), 1.0)
+    min_count = 1 if learned == "1" else AUTO
     nats = []
     for seed in range(1, seeds + 1):
         with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +79,7 @@ if __name__ == "__main__":
     parser.add_argument("texts", nargs="+", type=Path)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--learned", nargs="+", type=int, default=[1, 20, 100])
+    parser.add_argument("--learned", nargs="+", default=[AUTO, "1", "100"])
     made = list(rows(parser.parse_args()))
     print("\n| text | occurrences | tokens | as bytes | network | passes | nats | spread |")
     print("|---|---|---|---|---|---|---|---|")

@@ -79,10 +79,10 @@ def test_a_model_of_a_text_partly_in_bytes_is_used_like_any_other(text: Path, cl
 
 
 def test_pairs_gaps_and_validation_texts_have_rare_symbols(text: Path, cli: Cli) -> None:
-    lines = [f"{word}{rare}\t{rare}{word}\n" for word in ("ab", "ba") for rare in RARE]
+    lines = [f"{word * 10}{rare}\t{rare}{word * 10}\n" for word in ("ab", "ba") for rare in RARE]
     (cli.folder / "pairs.tsv").write_text("".join(lines), "utf-8")
     cli("train", "pairs.tsv", "--pairs", "--out", "pairs", "--steps", 2, *SMALL)
-    answer = cli("beam", "-m", "pairs", "--source", f"ab{RARE[1]}", "--json").json
+    answer = cli("beam", "-m", "pairs", "--source", f"ab{RARE[1]}", "-n", 20, "--json").json
     assert answer["samples"][0]["source"] == f"ab{RARE[1]}"
     assert cli("eval", "pairs.tsv", "-m", "pairs", "--json").json["nats"] > 0
     tuned = cli("train", "pairs.tsv", "--init-from", "pairs", "--out", "more", "--steps", 1)

@@ -28,7 +28,7 @@ def _decoded(data: Dataset, part: str) -> str:
 
 
 def test_characters_seen_fewer_than_20_times_are_bytes() -> None:
-    text = COMMON * 20 + RARE * 19
+    text = COMMON * 11_000 + RARE * 19  # 4.7 % of it
     data = _make(text)
     assert data.tokenizer == CharTokenizer("\nabcdefgh", byte_fallback=True)
     assert data.rare_symbols == 257
@@ -37,6 +37,17 @@ def test_characters_seen_fewer_than_20_times_are_bytes() -> None:
     more = _make(text + RARE[:1])  # one is learned; as many bytes as others would not be fewer
     assert more.tokenizer == CharTokenizer("\nabcdefgh" + RARE)
     assert more.rare_symbols == 0
+
+
+def test_in_a_short_text_bytes_are_for_the_rarest_characters() -> None:
+    """All rare characters would be 30 % of the text, those seen twice or once 3 %."""
+    seldom = "".join(map(chr, range(0x6000, 0x6000 + 150)))
+    text = COMMON * 800 + RARE[:130] * 19 + RARE[130:] * 2 + seldom
+    data = _make(text)
+    assert data.tokenizer == CharTokenizer("\nabcdefgh" + RARE[:130], byte_fallback=True)
+    assert data.rare_symbols == 127 + 150
+    even = _make(COMMON * 20 + RARE * 3)  # no rare ones are few: all are tokens
+    assert even.rare_symbols == 0
 
 
 def test_a_given_min_count_stays_what_it_was() -> None:
@@ -49,7 +60,7 @@ def test_a_given_min_count_stays_what_it_was() -> None:
 
 def test_characters_are_counted_in_the_part_to_train_on() -> None:
     """中 is frequent, but only in what is held out: at the end, or in a text of its own."""
-    train, held_out = COMMON * 100 + RARE, "中文" * 50
+    train, held_out = COMMON * 1000 + RARE, "中文" * 500
     at_the_end = _make(train + held_out, valid_fraction=len(held_out) / len(train + held_out))
     apart = _make(train, held_out)
     for data in (at_the_end, apart):
@@ -73,7 +84,7 @@ def test_few_characters_are_not_counted_again(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_dataset_knows_its_rare_symbols_when_it_is_loaded() -> None:
-    made = _make(COMMON * 20 + RARE)
+    made = _make(COMMON * 2000 + RARE)
     loaded = dataset.load(made.folder)
     assert loaded.rare_symbols == 257
     assert np.array_equal(loaded.train, made.train)
