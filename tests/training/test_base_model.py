@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def test_it_predicts_english_better_than_other_texts() -> None:
     [
         (TUNES[:20_000], {}),
         (CODE, {}),
-        (HARBOUR * 3, {}),
+        (HARBOUR * 4, {}),
         (HARBOUR[:1500], {}),
         (HARBOUR[:9000], {"hidden_size": 64}),
         (HARBOUR[:9000], {"cell": "gru"}),
@@ -69,6 +70,12 @@ def test_it_predicts_english_better_than_other_texts() -> None:
 )
 def test_it_is_not_offered_where_it_does_not_help(text: str, options: dict[str, Any]) -> None:
     assert _offer(text, **options) is None
+
+
+def test_it_is_offered_for_english_with_markup() -> None:
+    marked = re.sub(r"\n+", "\n\n.PP\n", HARBOUR[:20_000]).replace(" was ", " \\fIwas\\fP ")
+    assert _offer(marked) is not None
+    assert _offer(HARBOUR * 3) is not None  # 170,000 characters to train on
 
 
 def test_it_is_offered_for_a_short_english_text(tmp_path: Path) -> None:
