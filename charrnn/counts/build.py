@@ -25,7 +25,7 @@ from charrnn.counts.table import (
     token_dtype,
 )
 
-MAX_TOKENS = 2**23  # of a text that are counted: the last ones
+MAX_TOKENS = 2**23  # of a text that are counted, the last ones: it takes 60 bytes for each
 MIN_SEEN = 2  # contexts that occur less often are left out
 CONTEXT_BYTES = 2 + 4 + 1  # check, start, and a quarter of an index
 NONE = -1  # stands before a text, and where tokens are left out
@@ -49,8 +49,8 @@ class _Order:
     keys: _Keys
     seen: Integers
     sizes: Integers
-    tokens: Integers
-    counts: Integers
+    tokens: NDArray[np.int32]
+    counts: NDArray[np.int32]
     discounts: Floats64
 
     def pruned(self, least: int) -> _Order:
@@ -85,7 +85,7 @@ def build(
     Returns:
         the table, with weights of 0: the mixture is the network alone.
     """
-    text = np.asarray(sequence, np.int64)[-MAX_TOKENS:]
+    text = np.asarray(sequence[-MAX_TOKENS:], np.int32)
     bits = (vocab_size + 1).bit_length()
     predicted = (text >= 0) & (text < vocab_size)
     keys: _Keys = np.zeros(len(text), np.uint64)
@@ -93,59 +93,75 @@ def build(
     for k in range(order + 1):
         if k:
             keys, predicted = _longer(text, keys, predicted, k)
-        before = np.full(len(text), NONE)
-        before[k + 1 :] = text[: max(0, len(text) - k - 1)]
-        given = (keys[predicted], text[predicted], before[predicted])
-        orders.append(_counted(*given, bits, raw=k == order))
+        orders.append(_counted(_triples(text, keys, predicted, k, bits), bits, raw=k == order))
     unigram = _unigram(orders[0], vocab_size)
     return _packed(unigram, _fitting(orders[1:], max_bytes, vocab_size), orders, vocab_size, bits)
 
 
 def _longer(
-    text: Integers, keys: _Keys, predicted: NDArray[np.bool_], k: int
+    text: NDArray[np.int32], keys: _Keys, predicted: NDArray[np.bool_], k: int
 ) -> tuple[_Keys, NDArray[np.bool_]]:
     """Return the keys of contexts of k tokens, and where there is such a context."""
-    older = np.full(len(text), NONE)
+    older = np.full(len(text), NONE, np.int32)
     older[k:] = text[: max(0, len(text) - k)]
     return extended(keys, older.astype(np.uint64)), predicted & (older >= 0)
 
 
-def _counted(keys: _Keys, tokens: Integers, before: Integers, bits: int, *, raw: bool) -> _Order:
+def _triples(
+    text: NDArray[np.int32], keys: _Keys, predicted: NDArray[np.bool_], k: int, bits: int
+) -> _Keys:
+    """Return the sorted keys of all contexts of k tokens, the next token and the one before.
+
+    A token takes `bits`; the last one is 0 where there is nothing before a context.
+    """
+    triples = keys << np.uint64(2 * bits)
+    triples |= text.astype(np.uint64) << np.uint64(bits)
+    triples[k + 1 :] |= (text[: max(0, len(text) - k - 1)] + 1).astype(np.uint64)
+    triples = triples[predicted]
+    triples.sort()
+    return triples
+
+
+def _counted(triples: _Keys, bits: int, *, raw: bool) -> _Order:
     """Count what followed contexts.
 
     Args:
-        keys: of the context of each occurrence (N,).
-        tokens: what followed (N,).
-        before: the token before the context (N,); `NONE` without one.
+        triples: see `_triples`.
         bits: of a token.
         raw: whether to count occurrences in place of different tokens before.
     """
-    shift = np.uint64(bits)
-    triples = keys << (shift + shift) | tokens.astype(np.uint64) << shift
-    triples |= (before + 1).astype(np.uint64)
-    triples.sort()
-    firsts = np.flatnonzero(np.diff(triples, prepend=~triples[:1]))
-    pairs = triples >> shift
-    entries = np.flatnonzero(np.diff(pairs, prepend=~pairs[:1]))
+    token = np.uint64(2**bits - 1)
+    different = _changes(triples)
+    pairs = triples >> np.uint64(bits)
+    entries = np.flatnonzero(_changes(pairs))
     seen = np.diff(entries, append=len(triples))
     counts = seen
-    if not raw:
-        different = np.diff(np.searchsorted(firsts, entries), append=len(firsts))
-        nothing_before = triples[entries] & ((np.uint64(1) << shift) - np.uint64(1)) == 0
-        counts = np.where((different == 1) & nothing_before, seen, different)
-    contexts = pairs[entries] >> shift
-    bounds = np.flatnonzero(np.diff(contexts, prepend=~contexts[:1]))
+    if not raw and len(entries):
+        nothing_before = triples[entries] & token == 0
+        counts = np.add.reduceat(different, entries, dtype=np.int64)
+        counts = np.where((counts == 1) & nothing_before, seen, counts)
+    del triples, different
+    pairs = pairs[entries]
+    contexts = pairs >> np.uint64(bits)
+    bounds = np.flatnonzero(_changes(contexts))
     return _Order(
         contexts[bounds],
         np.add.reduceat(seen, bounds) if len(bounds) else seen,
         np.diff(bounds, append=len(entries)),
-        (pairs[entries] & ((np.uint64(1) << shift) - np.uint64(1))).astype(np.int64),
-        counts,
+        (pairs & token).astype(np.int32),
+        counts.astype(np.int32),
         _discounts(counts),
     )
 
 
-def _discounts(counts: Integers) -> Floats64:
+def _changes(keys: _Keys) -> NDArray[np.bool_]:
+    """Return where sorted keys differ from the one before; the first one does."""
+    found = np.ones(len(keys), np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=found[1:])
+    return found
+
+
+def _discounts(counts: Ids) -> Floats64:
     """Return what modified Kneser-Ney subtracts from counts of 0, 1, 2 and more (4,)."""
     n = np.bincount(np.minimum(counts, 5), minlength=6)[1:5].astype(np.float64)
     if not n[:3].all():
@@ -206,7 +222,7 @@ def _packed(
     )
 
 
-def _codes(counts: Integers) -> NDArray[np.uint8]:
+def _codes(counts: Ids) -> NDArray[np.uint8]:
     """Return the nearest codes of counts."""
     middles = (COUNTS[:-1] + COUNTS[1:]) / 2
     return np.searchsorted(middles, counts, side="left").astype(np.uint8)

@@ -198,7 +198,7 @@ class _Text:
         pieces = max(1, fitted // self.length)
         self.starts = np.linspace(0, len(self.ids) - self.length, pieces).astype(np.int64)
         marks = np.repeat([[build.NONE, setup.plan.model.start_token]], len(begins), 0)
-        self._sequence = np.insert(self.ids.astype(np.int64), np.repeat(begins, 2), marks.ravel())
+        self._sequence = np.insert(self.ids.astype(np.int32), np.repeat(begins, 2), marks.ravel())
         self.counted = self._sequence.copy()
         left_out = (self.starts[:, None] + np.arange(self.length)).ravel()
         self.counted[self._places(left_out)] = build.NONE
