@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -82,6 +83,7 @@ class Generator:
         weights: str = "float32",
         threads: int | None = None,
         device: str = "cpu",
+        with_counts: bool = False,
         notify: Write | None = None,
     ) -> None:
         """Prepare a model for use, with options as for `charrnn.load`.
@@ -89,24 +91,30 @@ class Generator:
         `notify` gets a sentence when code is compiled or an engine replaced by a slower one, and
         about a prompt or texts; without it, the latter are warnings.
         """
-        options = EngineOptions(weights=weights, threads=threads, device=device)
+        options = EngineOptions(
+            weights=weights, threads=threads, device=device, with_counts=with_counts
+        )
         self.config, self.training = model.config, model.training
         self.tokenizer, self.reading = model.written, model.reading
         self._model, self._options, notices = model, options, notify or _warn
-        self._selector = EngineSelector(
-            model.config, model.values, options, notify or ignore, model.counts
+        if with_counts and not model.counts:
+            raise OptionError("--with-counts needs a model that was trained with --counts on")
+        self._writing = model if with_counts else replace(model, counts=None)
+        given = (model.config, model.values, options, notify or ignore)
+        self._selector = scoring = EngineSelector(*given, self._writing.counts)
+        if model.counts and not with_counts:
+            scoring = EngineSelector(*given, model.counts)
+        self.scorer = TextScorer(scoring, self.tokenizer, self.reading, self.config.start_token)
+        self._weights = WeightSelector(
+            self._writing, options, self._selector, notify or ignore, notices
         )
-        self.scorer = TextScorer(
-            self._selector, self.tokenizer, self.reading, self.config.start_token
-        )
-        self._weights = WeightSelector(model, options, self._selector, notify or ignore, notices)
 
     def __repr__(self) -> str:
         return f"<Generator {_summary(self.config, self.training)}>"
 
     @property
     def engine(self) -> Engine:
-        """What runs the network; it is made when it is first needed."""
+        """What writes; it is made when it is first needed. `scorer.engine` is what scores."""
         return self._selector.engine
 
     @engine.setter
@@ -144,7 +152,12 @@ class Generator:
 
     @cached_property
     def model_hash(self) -> str:
-        """The hash of architecture, tokenizer, weights and counts."""
+        """The hash of what writes: architecture, tokenizer, weights, counts if they are used."""
+        return saved_state.model_hash(self._writing)
+
+    @cached_property
+    def scored_hash(self) -> str:
+        """The same of what scores: with the counts, if the model has any."""
         return saved_state.model_hash(self._model)
 
     def knows(self, text: str) -> bool:
@@ -202,7 +215,7 @@ class Generator:
 
     def load_state(self, path: str | Path) -> Prompted:
         """Return a state that `save_state` saved; raises StateError if it is not this model's."""
-        order = self._model.counts.order if self._model.counts else 0
+        order = self._writing.counts.order if self._writing.counts else 0
         return saved_state.load(_state_file(path), self.config, self.model_hash, order)
 
     @SAMPLE.document

@@ -195,7 +195,7 @@ class Evaluator:
             unrounded = Generator(self.model, threads=threads, notify=note)
             exactly = unrounded.scorer.score_ids(ids, exact=self.exact, documents=documents)
             rounding = score.bpc - exactly.bpc
-        windows = scoring.window_nats(generator.engine, ids, generator.tokenizer, documents)
+        windows = scoring.window_nats(generator.scorer.engine, ids, generator.tokenizer, documents)
         check_finite(windows or 0.0)
         return Evaluation(score, kind, weights, rounding, windows)
 

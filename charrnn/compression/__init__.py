@@ -186,7 +186,7 @@ def _decoder(
 
 
 def _model_id(generator: Generator) -> bytes:
-    return bytes.fromhex(generator.model_hash)[:16]
+    return bytes.fromhex(generator.scored_hash)[:16]
 
 
 def _form(generator: Generator, data: bytes) -> TextForm:

@@ -34,14 +34,15 @@ class Coder:
             raise OptionError(
                 f"compression reads texts, and this is a model of {kind}: use another"
             )
-        if not generator.engine.reproducible:
+        engine = generator.scorer.engine
+        if not engine.reproducible:
             raise OptionError(
                 "compression needs the compiled engine, which is not available here: the sums of "
                 "the numpy engine are not the same on every machine"
             )
         from charrnn.inference.distribution import frequencies
 
-        self._engine, self._frequencies = generator.engine, frequencies
+        self._engine, self._frequencies = engine, frequencies
         self._start, self._vocab_size = generator.config.start_token, generator.config.vocab_size
         self._separator = generator.tokenizer.encode(separator).astype(np.int64)[:, None]
         self._queue = constriction.stream.queue

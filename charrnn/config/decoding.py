@@ -45,6 +45,11 @@ class EngineOptions(Options):
     )
     threads: int | None = integer(1, 4096, None, "CPU threads.", shown="chosen for this network")
     device: str = device("cpu", "Device: cpu, cuda or cuda:N.")
+    with_counts: bool = switch(
+        "Also write with the counts of a model that was trained with --counts. They predict a text "
+        "better (scoring always uses them), but copy more, and what must match over a distance, "
+        "such as brackets, matches less often."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

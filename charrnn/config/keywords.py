@@ -75,8 +75,9 @@ class TrainKeywords(TypedDict, total=False):
     clip_norm: float
     """Clip the gradient to this norm; inf turns clipping off. Default: 1.0."""
     counts: Literal["off", "on", "auto"]
-    """Mix counts of the training text into the predictions: off, on, or auto (only in trainings by
-    the clock, and only if a part of the text that was not counted shows a gain). Default: 'off'."""
+    """Count what follows what in the training text, for better scores: off, on, or auto (only in
+    trainings by the clock, if it gains on a part that was not counted). eval, score and compress
+    use the counts; sample, greedy, beam and write only `with_counts`. Default: 'off'."""
     skip_connections: bool
     """Connect the input to every layer and every layer to the output; the plan may turn it on.
     Default: False."""
@@ -188,6 +189,10 @@ class LoadKeywords(TypedDict, total=False):
 
     weights: Literal["float32", "bfloat16", "int8"]
     """Precision of the weights: float32, bfloat16 or int8 (fastest). Default: 'float32'."""
+    with_counts: bool
+    """Also write with the counts of a model that was trained with `counts`. They predict a text
+    better (scoring always uses them), but copy more, and what must match over a distance, such as
+    brackets, matches less often. Default: False."""
     threads: int | None
     """CPU threads. Default: chosen for this network."""
     device: str

@@ -224,8 +224,9 @@ class TrainOptions(TextOptions, Regularizers, Form):
     counts: str = choice(
         CountsName,
         "off",
-        "Mix counts of the training text into the predictions: off, on, or auto (only in trainings "
-        "by the clock, and only if a part of the text that was not counted shows a gain).",
+        "Count what follows what in the training text, for better scores: off, on, or auto (only "
+        "in trainings by the clock, if it gains on a part that was not counted). eval, score and "
+        "compress use the counts; sample, greedy, beam and write only --with-counts.",
         panel=TRAINING,
     )
     seed: int = integer(0, MAX_SEED, 1, "Seed of the initial weights and of dropout.")

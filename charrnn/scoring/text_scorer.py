@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from charrnn.arrays import Ids
 from charrnn.config import ModelReading
 from charrnn.errors import CorpusError
-from charrnn.inference.engine import check_finite
+from charrnn.inference.engine import Engine, check_finite
 from charrnn.inference.select import EngineSelector
 from charrnn.scoring.measure import WARM_UP, apart, score, surprisals
 from charrnn.scoring.results import Score, Surprisals, Surprise
@@ -44,6 +44,11 @@ class TextScorer:
         """
         self._selector, self._tokenizer, self._reading = selector, tokenizer, reading
         self._start_token = start_token
+
+    @property
+    def engine(self) -> Engine:
+        """What reads the texts."""
+        return self._selector.engine
 
     def score(self, text: str, *, exact: bool) -> Score:
         """Return the score of a text, which knows where a short text surprised.

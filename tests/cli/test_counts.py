@@ -29,8 +29,8 @@ def test_a_model_with_counts_is_used_by_all_commands(tiny: Run, cli: Cli) -> Non
         [
             ("eval", "held-out.txt", "-m", "counted", "--json"),
             ("info", "counted", "--json"),
-            ("sample", "-m", "counted", "--seed", 1, "--length", 40, "--top-p", 0.9),
-            ("greedy", "-m", "counted", "--length", 40),
+            ("sample", "-m", "counted", "--seed", 1, "--length", 40, "--with-counts"),
+            ("greedy", "-m", "counted", "--length", 40, "--with-counts"),
             ("beam", "-m", "counted", "--length", 40),
             ("compress", "-m", "counted", "held-out.txt", "a", "--json"),
             ("decompress", "-m", "counted", "a", "b.txt"),

@@ -12,7 +12,7 @@ import pytest
 
 from charrnn.counts import build
 from charrnn.counts.table import CountTable
-from charrnn.errors import StateError
+from charrnn.errors import OptionError, StateError
 from charrnn.generator import Generator
 from charrnn.inference.counting import CompiledCountingEngine, CountingEngine
 from charrnn.inference.cuda_engine import CudaEngine
@@ -131,7 +131,7 @@ def test_a_torch_engine_mixes_them_too(model: Model) -> None:
 
 
 def test_text_is_the_same_by_both_engines_and_however_it_is_read(model: Model) -> None:
-    plain, compiled = Generator(model), Generator(model)
+    plain, compiled = (Generator(model, with_counts=True) for _ in range(2))
     plain.engine = _engines(model)[0]
     options: dict[str, Any] = {"length": 60, "seed": 5, "top_p": 0.9, "repeat_penalty": 1.1}
     assert plain.sample("bad ", **options).text == compiled.sample("bad ", **options).text
@@ -143,8 +143,22 @@ def test_text_is_the_same_by_both_engines_and_however_it_is_read(model: Model) -
     assert plain.score(TEXT[:300], exact=True).nats == pytest.approx(score.nats, abs=1e-5)
 
 
+def test_counts_score_always_and_write_only_if_asked(model: Model) -> None:
+    network = Generator(replace(model, counts=None))
+    usual, both = Generator(model), Generator(model, with_counts=True)
+    options: dict[str, Any] = {"length": 60, "seed": 5}
+    assert usual.sample("bad ", **options).text == network.sample("bad ", **options).text
+    assert both.sample("bad ", **options).text != network.sample("bad ", **options).text
+    nats = [each.score(TEXT[:300], exact=True).nats for each in (network, usual, both)]
+    assert nats[1] == nats[2] < nats[0] - 0.3
+    assert usual.model_hash == network.model_hash != both.model_hash
+    with pytest.raises(OptionError, match="trained with `counts` on"):
+        Generator(replace(model, counts=None), with_counts=True)
+    assert usual.scored_hash == both.scored_hash == both.model_hash
+
+
 def test_a_saved_state_continues_the_text(model: Model, tmp_path: Path) -> None:
-    generator = Generator(model)
+    generator = Generator(model, with_counts=True)
     whole = generator.sample("bad ", length=60, seed=5)
     first = generator.read("bad ")
     sample = generator.sample(first, length=25, seed=5)
@@ -152,4 +166,4 @@ def test_a_saved_state_continues_the_text(model: Model, tmp_path: Path) -> None:
     loaded = generator.load_state(tmp_path / "s")
     assert sample.text + generator.sample(loaded, length=35, seed=5).text == whole.text
     with pytest.raises(StateError, match="another model"):
-        Generator(replace(model, counts=None)).load_state(tmp_path / "s")
+        Generator(model).load_state(tmp_path / "s")

@@ -143,7 +143,7 @@ def test_items_are_counted_apart(tmp_path: Path) -> None:
     options = TrainOptions(**{**SMALL, "counts": "on", "items": "lines", "steps": 2})
     read = corpus.from_text(text, "names", reading=Reading(items="lines"))
     result = train(read, options, out=tmp_path / "run")
-    model = charrnn.load(result)
+    model = charrnn.load(result, with_counts=True)
     assert model.reading.items == "lines" or model.reading.documents_apart
     samples = model.samples(num_samples=20, seed=1, length=20)
     assert sum(sample.text.startswith("a") for sample in samples) > 15

@@ -42,7 +42,7 @@ def fill(
     cell: CellOption = None,
     start: Annotated[PromptOptions, PROMPT],
     config: FillConfig,
-    engine: EngineOptions,
+    engine: Annotated[EngineOptions, Only("weights", "threads", "device")],
     output: Annotated[OutputOptions, OUTPUT],
 ) -> None:
     """Fill the gaps of a text with a model that was trained with --fill.

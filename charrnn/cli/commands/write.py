@@ -26,7 +26,7 @@ def write(
     cell: CellOption = None,
     start: Annotated[PromptOptions, Only("prompt", "adapt")],
     config: Annotated[SampleConfig, Only("temperature", "seed", "unknown", length=200)],
-    engine: Annotated[EngineOptions, Only("device")],
+    engine: Annotated[EngineOptions, Only("device", "with_counts")],
     out: Annotated[
         Path | None,
         typer.Option(help="A new file for the text.", show_default="asked for when you leave"),
