@@ -326,21 +326,30 @@ class Generator:
         """Return the answer of a model of pairs that beam search finds, beginning with `prompt`."""
         return next(self.answers([source], BeamConfig(**BEAM.check("answer", options)), prompt))[0]
 
+    @BEAMS.document
     def answers(
         self,
         sources: Iterable[str],
-        config: SampleConfig | BeamConfig,
+        config: SampleConfig | BeamConfig | None = None,
         prompt: str = "",
         *,
         first: int = 0,
+        **options: Unpack[BeamsKeywords],
     ) -> Iterator[list[Sample]]:
-        """Return an iterator of the answers to each source; `config` says how, and how many.
+        """Return an iterator of the `num_return` answers to each source; else as `answer`.
 
         `first` is the number of sources that other calls with the same seed have answered.
         """
+        given = BEAMS.check("answers", options)
+        made: SampleConfig | BeamConfig
+        if isinstance(config, SampleConfig):
+            made = _one_of(config, SampleConfig, given)
+        else:
+            made = _one_of(config, BeamConfig, given)
         own = self._weights.own
-        read = partial(own.reader.read_any, prompt, config.unknown)
-        return own.writer.answers(sources, read, config, first)
+        return own.writer.answers(
+            sources, partial(own.reader.read_any, prompt, made.unknown), made, first
+        )
 
     @FILL.document
     def fill(self, text: str, **options: Unpack[FillKeywords]) -> Filled:

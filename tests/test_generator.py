@@ -658,6 +658,20 @@ def test_numpy_writes_where_compiling_fails(
             Generator(tiny_model, weights=weights).sample("he", length=3)
 
 
+def test_answers_take_their_options_by_name(make_pair_model: Callable[..., Model]) -> None:
+    model, config = Generator(make_pair_model()), BeamConfig(width=3, num_return=2, length=5)
+    named = list(model.answers(["ab", "c"], width=3, num_return=2, length=5))
+    assert [[str(each) for each in few] for few in named] == [
+        [str(each) for each in few] for few in model.answers(["ab", "c"], config)
+    ]
+    assert [len(few) for few in named] == [2, 2]
+    assert str(model.answer("c", width=3, length=5)) == str(named[1][0])
+    with pytest.raises(TypeError, match="not both"):
+        model.answers(["ab"], config, width=2)
+    with pytest.raises(TypeError, match="did you mean 'width'"):
+        model.answers(["ab"], widht=2)  # type: ignore[call-arg]
+
+
 @pytest.mark.parametrize(
     "part", [(compiled_pair_engine, "CompiledPairEngine"), (Sampler, "compile")], ids=str
 )
