@@ -29,7 +29,7 @@ from charrnn.decoding.step import ENDED, OVER
 from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
-from charrnn.storage.cache_dir import CacheWarning, _substitute, cache_dir
+from charrnn.storage.cache_dir import CacheWarning, _substitute, cache_dir, writable
 from charrnn.text.tokenizer import CharTokenizer
 
 torch.set_num_threads(1)
@@ -117,7 +117,7 @@ def _have_a_cache() -> None:
     """Name a folder for caches where the user has none, of which every command would speak."""
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always", CacheWarning)
-        folder = cache_dir("kernels").parent
+        folder = writable(cache_dir("kernels")).parent
     if seen:
         os.environ["XDG_CACHE_HOME"] = str(folder)
         _substitute.cache_clear()
