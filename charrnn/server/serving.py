@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from charrnn.config.serving import ServeOptions
-from charrnn.errors import OptionError
+from charrnn.errors import CharRNNError, OptionError
 from charrnn.server import app
 from charrnn.server.limits import Limits
 from charrnn.server.models import Models
@@ -154,4 +155,12 @@ def serve(made: Server, listening: socket.socket, ready: Callable[[], object]) -
 
 async def _run(made: Server, listening: socket.socket, ready: Callable[[], object]) -> None:
     asyncio.get_running_loop().call_soon(ready)
+    loading = asyncio.create_task(_load_first(made.models))
     await made.serve([listening])
+    loading.cancel()
+
+
+async def _load_first(models: Models) -> None:
+    """Load the first model before it is asked for; a request says what is wrong with it."""
+    with contextlib.suppress(CharRNNError):
+        await models.get(None)
