@@ -253,7 +253,7 @@ class TextOptions(Reading):
         Option(
             str,
             "char: write characters that occur fewer times than this as their bytes. auto: those "
-            "seen fewer than 20 times in the training text (fewer still where they are over 5 % "
+            "seen fewer than 100 times in the training text (fewer still where they are over 5 % "
             "of it), if they are more than 256; with --init-from, those that the model writes as "
             "bytes.",
             _check_min_count,

@@ -1,10 +1,10 @@
 """Compare how often a symbol must occur to be a token, at equal minutes; rare ones are bytes.
 
-    python tests/benchmarks/rare_symbols.py TEXT... [--minutes 1] [--seeds 3] [--learned auto 1 100]
+    python tests/benchmarks/rare_symbols.py TEXT... [--minutes 1] [--seeds 3] [--learned auto 1 20]
 
 A TEXT is a file, as it is or compressed. For each, and for each number of `--learned`, networks are
 planned and trained for the minutes: auto is what `--min-count auto` does; 1 makes every symbol a
-token, 100 those that occur 100 times in the training text. Nothing else may run. The last lines are
+token, 20 those that occur 20 times in the training text. Nothing else may run. The last lines are
 a table: validation loss in nats per character, mean and standard deviation.
 """
 
@@ -79,7 +79,7 @@ if __name__ == "__main__":
     parser.add_argument("texts", nargs="+", type=Path)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--learned", nargs="+", default=[AUTO, "1", "100"])
+    parser.add_argument("--learned", nargs="+", default=[AUTO, "1", "20"])
     made = list(rows(parser.parse_args()))
     print("\n| text | occurrences | tokens | as bytes | network | passes | nats | spread |")
     print("|---|---|---|---|---|---|---|---|")

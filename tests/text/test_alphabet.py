@@ -27,8 +27,8 @@ def _decoded(data: Dataset, part: str) -> str:
     return data.tokenizer.decode(getattr(data, part).tolist())
 
 
-def test_characters_seen_fewer_than_20_times_are_bytes() -> None:
-    text = COMMON * 11_000 + RARE * 19  # 4.7 % of it
+def test_characters_seen_fewer_than_100_times_are_bytes() -> None:
+    text = COMMON * 60_000 + RARE * 99  # 4.5 % of it
     data = _make(text)
     assert data.tokenizer == CharTokenizer("\nabcdefgh", byte_fallback=True)
     assert data.rare_symbols == 257
@@ -40,9 +40,9 @@ def test_characters_seen_fewer_than_20_times_are_bytes() -> None:
 
 
 def test_in_a_short_text_bytes_are_for_the_rarest_characters() -> None:
-    """All rare characters would be 30 % of the text, those seen twice or once 3 %."""
+    """All rare characters would be 63 % of the text, those seen twice or once 2 %."""
     seldom = "".join(map(chr, range(0x6000, 0x6000 + 150)))
-    text = COMMON * 800 + RARE[:130] * 19 + RARE[130:] * 2 + seldom
+    text = COMMON * 800 + RARE[:130] * 99 + RARE[130:] * 2 + seldom
     data = _make(text)
     assert data.tokenizer == CharTokenizer("\nabcdefgh" + RARE[:130], byte_fallback=True)
     assert data.rare_symbols == 127 + 150
