@@ -133,6 +133,11 @@ def _uniplot() -> Any:
         import uniplot
     except ImportError as error:
         raise missing(error) from None
+    except RuntimeError:  # numba may cache its functions neither beside them nor at home
+        from charrnn.compiler.cache import in_folder
+
+        with in_folder():
+            import uniplot
     return uniplot
 
 

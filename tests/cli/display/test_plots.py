@@ -1,0 +1,25 @@
+"""Charts in the terminal; what `charrnn plot` draws is in `test_plot_command.py`."""
+
+from __future__ import annotations
+
+import sys
+
+import numba
+import pytest
+
+from charrnn.cli.display import plots
+
+
+def test_a_chart_is_drawn_where_numba_may_cache_nothing_at_home(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on a read-only system: numba then refuses to import uniplot."""
+
+    class Refusing:
+        def find_spec(self, name: str, *given: object) -> None:
+            if name == "uniplot" and not numba.config.CACHE_DIR:  # type: ignore[attr-defined]
+                raise RuntimeError("cannot cache function: no locator available")
+
+    monkeypatch.delitem(sys.modules, "uniplot", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Refusing(), *sys.meta_path])
+    assert "3" in plots.chart("title", [[1.0, 2.0, 3.0]], [[1.0, 2.0, 3.0]], ["a"], ["#ffffff"])
