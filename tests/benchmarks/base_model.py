@@ -29,7 +29,7 @@ from charrnn.model.model_file import INT8_FORMAT
 
 TABLE = Path(__file__).with_suffix(".jsonl")
 WORK = "War and Peace by Leo Tolstoy, translated by Louise and Aylmer Maude (1922-1923)"
-LONGER = ("plays200", "wiki200", "plays300", "wiki300")
+LONGER = ("plays200", "wiki200")
 LICENSE = "CC0-1.0: no rights reserved; the text is in the public domain"
 
 
