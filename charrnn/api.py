@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from charrnn.config.keywords import LoadKeywords, TrainKeywords, TrainSeedsKeywords
     from charrnn.run_dir import RunDir
     from charrnn.text.dataset import Dataset
+    from charrnn.training.distributed import World
     from charrnn.training.events import Event, Events, Result, Stop
     from charrnn.training.seeds import Seeds
 
@@ -80,9 +81,12 @@ def train(
         CharRNNError: as the command line prints it.
         TypeError: an argument has another name.
     """
+    from charrnn.training.distributed import join
+
     given = TRAIN.check("charrnn.train", options)
-    asked = _Asked(names, text, given, _Watch(callback, progress))
-    return asked.train(asked.options, asked.run.out)
+    with join() as world:
+        asked = _Asked(names, text, given, _Watch(callback, progress, world))
+        return asked.train(asked.options, asked.run.out)
 
 
 @TRAIN_SEEDS.document
@@ -110,12 +114,16 @@ def train_seeds(
             result.
         TypeError: an argument has another name.
     """
+    from charrnn.training.distributed import join
     from charrnn.training.seeds import train_each
 
     given: dict[str, Any] = {"seeds": 3, **TRAIN_SEEDS.check("charrnn.train_seeds", options)}
-    watch = _Watch(callback, progress)
-    asked = _Asked(names, text, given, watch)
-    return train_each(asked.train, asked.texts, asked.options, asked.given, asked.run, watch.notify)
+    with join() as world:
+        watch = _Watch(callback, progress, world)
+        asked = _Asked(names, text, given, watch)
+        world.check_one_run(asked.run.seeds)
+        many = asked.texts, asked.options, asked.given, asked.run
+        return train_each(asked.train, *many, watch.notify)
 
 
 class _Asked:
@@ -143,12 +151,16 @@ class _Asked:
         if self._model:
             self.given = transfer.options(self._model, self.given)
         self.options = TrainOptions(**self.given)
-        if asked.source:
-            self.texts = opening.Texts(watch.read_again(asked, self.options))
-        else:
-            named = asked.names if text is None else names
+        named = asked.names if text is None else names
+        watch.world.check_names(named)
+
+        def read() -> opening.Texts:
+            if asked.source:
+                return opening.Texts(watch.read_again(asked, self.options))
             with transfer.reading_alike(self._model, given):
-                self.texts = watch.read(named, text, self.options, self.run, given)
+                return watch.read(named, text, self.options, self.run, given)
+
+        self.texts = watch.world.in_turn(read)
 
     def train(
         self, options: TrainOptions, out: Path | None, planned: RunDir | None = None
@@ -162,7 +174,9 @@ class _Asked:
 
         def events(stop: Stop, notify: Notify) -> Events:
             every, samples = run.checkpoint_every, run.sample_every
-            control = Control(stop, every, self._started, None, run.init_from, samples, notify)
+            control = Control(
+                stop, every, self._started, None, run.init_from, samples, notify, self._watch.world
+            )
             if run.resume:
                 given = {**self.given, "seed": options.seed} if run.seeds else self.given
                 return resume(texts, given, out=out, planned=planned, control=control)
@@ -176,14 +190,16 @@ class _Asked:
 class _Watch:
     """Who looks on while a training runs: a callback, a display, and whoever presses Ctrl-C."""
 
-    def __init__(self, callback: Callback | None, progress: bool) -> None:
+    def __init__(self, callback: Callback | None, progress: bool, world: World) -> None:
         if callback is not None and not callable(callback):
             raise OptionError(
                 f"`callback` must be a function of one event, not {type(callback).__name__}"
             )
         if not isinstance(progress, bool):
             raise OptionError(f"`progress` must be True or False, not {progress!r}")
-        self._callback, self._progress = callback, progress
+        self.world = world
+        self._callback = callback if world.is_first else None
+        self._progress = progress and world.is_first
         self._stopped = False  # by the callback
 
     def read(

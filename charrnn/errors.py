@@ -42,9 +42,15 @@ _SWITCHES = ("force", "resume")  # options that messages advise, and that take n
 
 
 class CharRNNError(Exception):
-    """The base of all errors that are shown to the user as they are."""
+    """The base of all errors that are shown to the user as they are.
+
+    Attributes:
+        exit_code: of the command.
+        said: whether another process of the same training says it.
+    """
 
     exit_code = 1
+    said = False
 
     @property
     def message(self) -> str:

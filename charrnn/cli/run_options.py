@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from charrnn.cli.shared import cell_words, note
 from charrnn.config import Reading, RunOptions, TrainOptions, given_flags
-from charrnn.config.fields import RUN, choice, switch
-from charrnn.errors import OptionError, missing_package, shell_command
+from charrnn.config.fields import (
+    RUN,
+    Option,
+    check_integer,
+    choice,
+    declare,
+    read_integer,
+    switch,
+)
+from charrnn.errors import OptionError, excerpt, missing_package, shell_command
 
 if TYPE_CHECKING:
     from charrnn.cli.display.tensorboard import TensorBoard
@@ -22,10 +30,26 @@ if TYPE_CHECKING:
     from charrnn.run_dir import RunDir
     from charrnn.text.open import Texts
     from charrnn.training.control import Control
+    from charrnn.training.distributed import World
     from charrnn.training.events import Event, Events, Result, Stop
     from charrnn.training.seeds import Seeds
 
     Begin = Callable[[TrainOptions, Path | None, Control, RunDir | None], Events]
+
+MAX_PROCESSES = 1024  # of one machine
+
+
+def _check_processes(name: str, value: Any) -> Any:
+    """Return a number of processes: a whole number, its digits, or the word ``auto``."""
+    if isinstance(value, str) and value != "auto":
+        with contextlib.suppress(ValueError):
+            value = read_integer(value)
+    if value == "auto":
+        return value
+    if not isinstance(value, int):
+        raise OptionError(f"--processes must be a whole number or auto, not {excerpt(value)}")
+    return check_integer("--processes", value, 1, MAX_PROCESSES)
+
 
 _ACT_LATER = ("checkpoint_every", "sample_every", "seeds", "tensorboard", "log_to")
 
@@ -39,6 +63,17 @@ class CommandOptions(RunOptions):
         Literal["tensorboard"], None, "The old spelling of --tensorboard.", hidden=True
     )
     dry_run: bool = switch("Print the plan and stop.")
+    processes: int | str | None = declare(
+        None,
+        Option(
+            str,
+            "Train with this many processes of this machine, or auto: one for each GPU, or for "
+            "every eight cores.",
+            _check_processes,
+            panel=RUN,
+            shown="one",
+        ),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,9 +127,9 @@ class CommandOptions(RunOptions):
             yield
 
     @contextlib.contextmanager
-    def curves(self) -> Iterator[list[TensorBoard]]:
-        """Yield what writes curves for TensorBoard, if the run wants them."""
-        if not self.logs_curves:
+    def curves(self, world: World) -> Iterator[list[TensorBoard]]:
+        """Yield what writes curves for TensorBoard, if the run wants them and this process may."""
+        if not (self.logs_curves and world.is_first):
             yield []
             return
         from charrnn.cli.display.tensorboard import TensorBoard
@@ -120,9 +155,24 @@ class Trainings:
         interrupted: what --out resumes after an interruption: the run, or all those of --seeds.
     """
 
-    def __init__(self, run: CommandOptions, begin: Begin, stop: Stop, started: float) -> None:
-        """Take the run's options, what begins a training, who stops it, and when it started."""
+    def __init__(
+        self, run: CommandOptions, begin: Begin, stop: Stop, started: float, world: World
+    ) -> None:
+        """Show nothing yet.
+
+        Args:
+            run: the run's options.
+            begin: begins a training.
+            stop: who stops it.
+            started: when the command started.
+            world: the processes that train together.
+
+        Raises:
+            OptionError: several processes are to train several runs.
+        """
+        world.check_one_run(run.seeds)
         self._run, self._begin, self._stop, self._started = run, begin, stop, started
+        self._world = world
         self.interrupted: str | None = None
 
     def train(
@@ -177,7 +227,7 @@ class Trainings:
         from charrnn.training.control import Control
 
         run, command = self._run, ("charrnn", *sys.argv[1:])
-        with display_for(self._stop) as display, run.curves() as curves:
+        with display_for(self._stop) as display, run.curves(self._world) as curves:
             control = Control(
                 display.stop,
                 run.checkpoint_every,
@@ -186,6 +236,7 @@ class Trainings:
                 run.init_from,
                 run.sample_every,
                 display.notify,
+                self._world,
             )
             with contextlib.closing(self._begin(options, out, control, planned)) as events:
                 for event in events:

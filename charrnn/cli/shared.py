@@ -73,7 +73,8 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             sys.stdout.flush()
             return result
         except CharRNNError as error:
-            note(f"charrnn: {error.message}")
+            if not error.said:
+                note(f"charrnn: {error.message}")
             raise typer.Exit(error.exit_code) from error
         except BrokenPipeError:  # the reader stopped reading
             _discard_stdout()

@@ -24,7 +24,7 @@ from charrnn.network import loss
 from charrnn.network import noise as noises
 from charrnn.network.layers import LayerState, Sequence, State, reference
 from charrnn.network.named_parameters import NamedParameters
-from charrnn.network.noise import Noise
+from charrnn.network.noise import Noise, OwnStreams
 from charrnn.network.source import Source, beside
 
 
@@ -98,16 +98,16 @@ class CharRNN(NamedParameters):
             for layers in zip(start, state, strict=True)
         )
 
-    def draw(self, batch_size: int) -> Noise:
-        """Return the noise of one update."""
+    def draw(self, batch_size: int, streams: OwnStreams | None = None) -> Noise:
+        """Return the noise of one update; `streams`: those that are read, if they are not all."""
         layers = self.config.num_layers
-        return self._draw(batch_size, [f"layers.{index}." for index in range(layers)])
+        return self._draw(batch_size, [f"layers.{index}." for index in range(layers)], streams)
 
-    def _draw(self, batch_size: int, prefixes: list[str]) -> Noise:
+    def _draw(self, batch_size: int, prefixes: list[str], streams: OwnStreams | None) -> Noise:
         """Return the noise of the layers whose parameters begin with `prefixes`."""
         shape = (1, batch_size, self.config.hidden_size)
         layers = self.config.num_layers
-        return noises.draw(self.weights(), self.regularizers, shape, layers, prefixes)
+        return noises.draw(self.weights(), self.regularizers, shape, layers, prefixes, streams)
 
     def forward(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """Return logits (T, B, V) from ids (T, B), and the state after the window."""
@@ -154,7 +154,7 @@ class CharRNN(NamedParameters):
         above, after = [], []
         for index in range(config.num_layers):
             layer = noise.masked(index, parameters.layer(weights, index))
-            top, at_cut = self._run_layer(layer, x, state[index], cut=cut, sequence=sequence)
+            top, at_cut = self._run_layer(layer, x, state[index], noise, cut=cut, sequence=sequence)
             dropped = self._drop(top, noise, index)
             if source and index == 0:
                 found = source.attend(dropped)
@@ -176,6 +176,7 @@ class CharRNN(NamedParameters):
         layer: Mapping[str, Tensor],
         x: Tensor,
         state: LayerState,
+        noise: Noise,
         *,
         cut: int | None = None,
         sequence: Sequence | None = None,
@@ -186,14 +187,14 @@ class CharRNN(NamedParameters):
             x = torch.tanh(F.linear(x, weight, bias))
         run_layer = partial(run, self.layer, weights=layer, readout=self._distribution)
         rates = self.config.zone_rates(len(self.layer.cell.states))
-        zone = noises.zone(rates, x, (len(x), *state[0].shape), self.training)
+        zone = noise.zone(rates, x, (len(x), *state[0].shape), self.training)
         return _run_cut(run_layer, x, state, zone, cut)
 
     def _drop(self, outputs: Tensor, noise: Noise, index: int) -> Tensor:
         """Return the outputs of a layer after dropout."""
         if noise.dropped:
             return outputs * noise.dropped[index]
-        return F.dropout(outputs, self.dropout, self.training)
+        return noise.drop(outputs, self.dropout, self.training)
 
     def _mapped(self, outputs: Tensor) -> Tensor:
         """Return what the last matrix reads, from the layers' outputs."""

@@ -17,6 +17,25 @@ _RECURRENT = re.compile(r"weight_hh|hidden\..*\.weight")
 
 
 @dataclass(frozen=True)
+class OwnStreams:
+    """Which streams of a batch a network reads: their masks are drawn with those of all others.
+
+    A stream's masks are then the same, whichever process reads it.
+
+    Attributes:
+        count: B, of the whole batch.
+        own: those that are read.
+    """
+
+    count: int
+    own: slice
+
+    def whole(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape (T, B, H) of the whole batch, given that of some streams."""
+        return (shape[0], self.count, *shape[2:])
+
+
+@dataclass(frozen=True)
 class Noise:
     """Random masks that are drawn once per update and stay the same along its window.
 
@@ -25,15 +44,42 @@ class Noise:
             if they are drawn anew at every step.
         weights: for each layer, masks of its recurrent weights by name (Merity et al. 2017); empty
             without weight-drop. An encoder's layer counts once for each of its directions.
+        streams: those that the network reads; None: whatever it is given.
     """
 
     dropped: tuple[Tensor, ...] = ()
     weights: tuple[Mapping[str, Tensor], ...] = ()
+    streams: OwnStreams | None = None
 
     def masked(self, index: int, layer: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the parameters of a layer without the weights that are dropped."""
         masks = self.weights[index] if self.weights else {}
         return {**layer, **{name: layer[name] * mask for name, mask in masks.items()}}
+
+    def drop(self, outputs: Tensor, rate: float, training: bool) -> Tensor:
+        """Return outputs (T, B, H) after dropout that is drawn anew at every step."""
+        if self.streams is None or not (rate and training):
+            return F.dropout(outputs, rate, training)
+        ones = outputs.new_ones(self.streams.whole(outputs.shape))
+        return outputs * F.dropout(ones, rate)[:, self.streams.own]
+
+    def zone(
+        self, rates: Sequence[float], like: Tensor, shape: tuple[int, ...], training: bool
+    ) -> tuple[Tensor, ...]:
+        """Return the share of each part of the old state that stays: random only in training.
+
+        Args:
+            rates: the means of the shares.
+            like: has the type of the shares, and is where they are.
+            shape: that of a layer's outputs, (T, B, H).
+            training: whether the shares are random.
+        """
+        if not training:
+            return tuple(like.new_full((1, 1, 1), rate) for rate in rates)
+        if self.streams is None:
+            return tuple(torch.bernoulli(like.new_full(shape, rate)) for rate in rates)
+        whole, own = self.streams.whole(shape), self.streams.own
+        return tuple(torch.bernoulli(like.new_full(whole, rate))[:, own] for rate in rates)
 
 
 def draw(
@@ -42,6 +88,7 @@ def draw(
     shape: tuple[int, int, int],
     num_layers: int,
     prefixes: Sequence[str],
+    streams: OwnStreams | None = None,
 ) -> Noise:
     """Return the noise of one update.
 
@@ -51,12 +98,15 @@ def draw(
         shape: that of a layer's output mask, (1, B, H).
         num_layers: L, the number of output masks.
         prefixes: of the parameters of each layer, or of each direction of one.
+        streams: those that the network reads, of B; None: all.
     """
     dropped: tuple[Tensor, ...] = ()
     masks: tuple[Mapping[str, Tensor], ...] = ()
     if regularizers.locked_dropout and regularizers.dropout:
         ones = weights["output.bias"].new_ones(shape)
         dropped = tuple(F.dropout(ones, regularizers.dropout) for _ in range(num_layers))
+        if streams:
+            dropped = tuple(mask[:, streams.own] for mask in dropped)
     if regularizers.weight_drop:
         masks = tuple(
             {
@@ -66,23 +116,7 @@ def draw(
             }
             for prefix in prefixes
         )
-    return Noise(dropped, masks)
-
-
-def zone(
-    rates: Sequence[float], like: Tensor, shape: tuple[int, ...], training: bool
-) -> tuple[Tensor, ...]:
-    """Return the share of each part of the old state that stays: random only in training.
-
-    Args:
-        rates: the means of the shares.
-        like: has the type of the shares, and is where they are.
-        shape: that of a layer's outputs, (T, B, H).
-        training: whether the shares are random.
-    """
-    if training:
-        return tuple(torch.bernoulli(like.new_full(shape, rate)) for rate in rates)
-    return tuple(like.new_full((1, 1, 1), rate) for rate in rates)
+    return Noise(dropped, masks, streams)
 
 
 def is_recurrent(name: str) -> bool:

@@ -26,7 +26,7 @@ from charrnn.model import parameters
 from charrnn.network import loss
 from charrnn.network.layers import Sequence, State
 from charrnn.network.module import CharRNN, Outputs
-from charrnn.network.noise import Noise
+from charrnn.network.noise import Noise, OwnStreams
 from charrnn.network.source import Reversal, Source, beside
 from charrnn.text.pair_order import PairBatch
 
@@ -34,17 +34,27 @@ from charrnn.text.pair_order import PairBatch
 class PairRNN(CharRNN):
     """A network that writes a target for a source; see `CharRNN` for its arguments."""
 
-    def run_pairs(self, batch: PairBatch, *, sequence: Sequence | None = None) -> Outputs:
+    def run_pairs(
+        self,
+        batch: PairBatch,
+        *,
+        sequence: Sequence | None = None,
+        streams: OwnStreams | None = None,
+    ) -> Outputs:
         """Return the outputs of the decoder over the targets of a batch.
 
-        `sequence` runs a layer, instead of the usual function.
+        Args:
+            batch: the pairs.
+            sequence: runs a layer, instead of the usual function.
+            streams: which pairs of a larger batch these are, if they are not all.
         """
         sources, lengths, inputs = (
             torch.from_numpy(ids).to(self.device)
             for ids in (batch.sources, batch.lengths, batch.inputs)
         )
-        source = self.encode(sources, lengths, sequence=sequence)
-        noise = self.draw(len(lengths)) if self.training else Noise()
+        source = self.encode(sources, lengths, sequence=sequence, streams=streams)
+        count = streams.count if streams else len(lengths)
+        noise = self.draw(count, streams) if self.training else Noise()
         return self.run(inputs, source.start, noise, sequence=sequence, source=source)[0]
 
     @torch.no_grad()
@@ -61,7 +71,14 @@ class PairRNN(CharRNN):
         self.train(was_training)
         return nats.view(wanted.shape).cpu().numpy()
 
-    def encode(self, ids: Tensor, lengths: Tensor, *, sequence: Sequence | None = None) -> Source:
+    def encode(
+        self,
+        ids: Tensor,
+        lengths: Tensor,
+        *,
+        sequence: Sequence | None = None,
+        streams: OwnStreams | None = None,
+    ) -> Source:
         """Read sources (S, B), padded at their ends, of the given lengths (B,)."""
         config, weights = self.config, self.weights()
         prefixes = [
@@ -69,7 +86,8 @@ class PairRNN(CharRNN):
             for index in range(config.num_layers)
             for direction in config.directions
         ]
-        noise = self._draw(len(lengths), prefixes) if self.training else Noise()
+        count = streams.count if streams else len(lengths)
+        noise = self._draw(count, prefixes, streams) if self.training else Noise()
         turned = Reversal(lengths, len(ids))
         x = outputs = tokens = self._embedded(ids)
         zero = tokens.new_zeros(len(lengths), config.encoder_size)
@@ -79,9 +97,9 @@ class PairRNN(CharRNN):
             for number, prefix in enumerate(prefixes)
         )
         for index in range(config.num_layers):
-            parts = [self._run_layer(next(layers), x, start, sequence=sequence)[0]]
+            parts = [self._run_layer(next(layers), x, start, noise, sequence=sequence)[0]]
             if config.encoder == "bidirectional":
-                y, _ = self._run_layer(next(layers), turned(x), start, sequence=sequence)
+                y, _ = self._run_layer(next(layers), turned(x), start, noise, sequence=sequence)
                 parts.append(turned(y))
             outputs = self._drop(beside(*parts), noise, index)
             x = beside(outputs, *[tokens] * config.skip_connections)

@@ -38,6 +38,11 @@ class PairBatch:
     inputs: Integers
     targets: Integers
 
+    def some(self, own: slice) -> PairBatch:
+        """Return some of the pairs, padded as all of them are."""
+        parts = (self.sources[:, own], self.lengths[own], self.inputs[:, own], self.targets[:, own])
+        return PairBatch(*map(np.ascontiguousarray, parts))
+
 
 def batch(part: PairPart, which: Integers, start_token: int, end_token: int) -> PairBatch:
     """Return these pairs of a part as a batch."""

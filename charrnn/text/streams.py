@@ -33,6 +33,7 @@ from charrnn.errors import CorpusError, counted
 _BLOCK = 2**16  # ids searched at a time
 IGNORED = -100  # a target that does not count, the default of torch's cross entropy
 RESTART = 32  # windows after which a stream begins anew in a text without line ends
+ALL = slice(None)  # streams
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Window:
         shift: number of steps after which the next window starts.
         begins: (B,) whether a document or a stream begins, and so a new state; None where none
             does.
+        share: of the tokens that count in the windows of all streams, the part that is in this one,
+            which may be that of some streams.
     """
 
     start: int
@@ -63,6 +66,7 @@ class Window:
     counted: int
     shift: int
     begins: NDArray[np.bool_] | None = None
+    share: float = 1.0
 
 
 class WindowPositions(NamedTuple):
@@ -174,38 +178,48 @@ class Streams:
         """B, the number of streams."""
         return len(self.starts)
 
-    def window(self, cursor: Cursor) -> Window:
-        """Return the window at `cursor`; the first of an epoch reach back to its start only."""
+    def window(self, cursor: Cursor, own: slice = ALL) -> Window:
+        """Return the window at `cursor`; the first of an epoch reach back to its start only.
+
+        Args:
+            cursor: the position.
+            own: which streams to read.
+        """
         if self.documents:
             in_order = self.order(cursor.epoch) if self.order else self.documents
-            return self._of_documents(in_order, cursor)
+            return self._of_documents(in_order, cursor, own)
         end = (cursor.window + 1) * self.update_every
         start = max(0, end - self.seq_len)
         shift = max(0, end + self.update_every - self.seq_len) - start
         rows = np.arange(start - 1, end)[:, None]
-        read = self.ids[self.starts + rows].astype(np.int64)  # a copy of the window alone
-        begins = self._begin_anew(read[0], cursor) if start and self.begins_anew else None
+        starts = self.starts[own]
+        read = self.ids[starts + rows].astype(np.int64)  # a copy of the window alone
+        begins = self._begin_anew(read[0], cursor, own) if start and self.begins_anew else None
         if start == 0:
             read[0] = self.start_token
         elif begins is not None:
             read[0, begins] = self.start_token
-        return Window(start, read[:-1], read[1:], self.update_every, shift, begins)
+        share = len(starts) / self.batch_size
+        return Window(start, read[:-1], read[1:], self.update_every, shift, begins, share)
 
-    def _begin_anew(self, before: Integers, cursor: Cursor) -> NDArray[np.bool_]:
+    def _begin_anew(self, before: Integers, cursor: Cursor, own: slice) -> NDArray[np.bool_]:
         """Return which streams (B,) begin anew with a window, given the ids (B,) before it."""
         if self.newline is not None and np.size(self.newline):
             return np.asarray(np.isin(before, self.newline), np.bool_)
-        turns = cursor.window + np.arange(self.batch_size)
+        turns = cursor.window + np.arange(self.batch_size)[own]
         return np.asarray(turns % RESTART == 0, np.bool_)
 
-    def _of_documents(self, documents: Documents, cursor: Cursor) -> Window:
+    def _of_documents(self, documents: Documents, cursor: Cursor, own: slice) -> Window:
         windows = np.arange(self.batch_size) * self.windows + cursor.window
         positions, inside, begins = documents.at(windows)
+        counted = inside.sum()
+        positions, inside, begins = positions[:, own], inside[:, own], begins[own]
         inputs = self.ids[positions - 1].astype(np.int64)
         inputs[0, begins | (cursor.window == 0)] = self.start_token
         targets = np.where(inside, self.ids[positions].astype(np.int64), IGNORED)
         start = cursor.window * self.seq_len
-        return Window(start, inputs, targets, self.seq_len, self.seq_len, begins)
+        share = float(inside.sum() / counted)
+        return Window(start, inputs, targets, self.seq_len, self.seq_len, begins, share)
 
     def advance(self, cursor: Cursor) -> Cursor:
         """Return the cursor one update later; after the last, the start of the next epoch."""

@@ -11,4 +11,5 @@
     run             first to last step   control          how the caller controls it
     run_writer      the run's files      checkpoint_schedule    when to save a checkpoint
     state           what that holds      conclusion       the score and the result at the end
+    distributed     several processes    launch           starts them on this machine
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 
@@ -11,6 +11,7 @@ from charrnn.config import TrainConfig
 from charrnn.network.layers import State
 from charrnn.network.module import CharRNN
 from charrnn.storage.tensors import Arrays
+from charrnn.training.distributed import World
 
 
 @dataclass(frozen=True)
@@ -18,14 +19,23 @@ class BatchLoss:
     """The loss of a network on a batch.
 
     Attributes:
-        nats: the mean over the tokens that count; a scalar.
-        penalty: what regularizers add to it for the gradient.
+        nats: the mean over the tokens that count; a scalar. Of a batch that several processes deal
+            out among themselves, this process's part of that mean.
+        penalty: what regularizers add to it for the gradient; likewise.
         state: the recurrent state after the batch, each part (B, H); () if none is carried on.
     """
 
     nats: torch.Tensor
     penalty: torch.Tensor | float
     state: State
+
+
+Term = TypeVar("Term", torch.Tensor, "torch.Tensor | float")
+
+
+def part_of(term: Term, share: float) -> Term:
+    """Return a term of the loss by its share of that of the whole batch; 1: it is the whole."""
+    return term if share == 1 else term * share
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,7 @@ class Batches(Protocol):
     Attributes:
         network: the network in training.
         config: how it is trained.
+        world: the processes that share the batches.
         per_epoch: the number of batches in an epoch.
         characters: the mean number of characters that a batch reads.
         characters_per_token: the same per token whose loss counts.
@@ -57,6 +68,7 @@ class Batches(Protocol):
 
     network: CharRNN
     config: TrainConfig
+    world: World
     characters_per_token: float
 
     @property

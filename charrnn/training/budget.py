@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from charrnn.config import TrainConfig
+from charrnn.training.distributed import ALONE, World
 from charrnn.training.timing import Samples
 
 # A step is a pause if it took this many times as long as the one before it, and ...
@@ -73,6 +74,7 @@ class Clock:
         pauses: the time in which the process was stopped.
         unsaid: the part of it that nobody was told about.
         more: seconds for what comes after scoring.
+        world: the processes of the training; the clock of the first one counts.
     """
 
     deadline: float
@@ -82,6 +84,7 @@ class Clock:
     pauses: Pauses = field(default_factory=Pauses)
     unsaid: float = 0.0
     more: float = 0.0
+    world: World = ALONE
 
     @property
     def seconds(self) -> float:
@@ -114,7 +117,7 @@ class Clock:
         self.start += paused
         self.deadline += paused
         self.unsaid += paused
-        return self.fraction_at(time.perf_counter(), step)
+        return self.world.agreed(self.fraction_at(time.perf_counter(), step))
 
     def fraction_at(self, now: float, step: int) -> float:
         """Return the same for a given time."""
@@ -152,6 +155,7 @@ def make(
     started: float,
     begun: float,
     reserve: float = 0.0,
+    world: World = ALONE,
 ) -> Budget:
     """Return the budget of a training.
 
@@ -161,6 +165,7 @@ def make(
         started: when the command began (of `time.perf_counter`); minutes count from there.
         begun: when the training itself began.
         reserve: seconds reserved for the end by the commands before; 0 if there were none.
+        world: the processes of the training.
     """
     if config.steps is not None:
         return Steps(config.steps)
@@ -170,4 +175,4 @@ def make(
     if config.minutes is None:
         return Steps(steps)
     ending = Samples((reserve,)) if reserve else None
-    return Clock(started + 60 * config.minutes, steps, ending, start=begun)
+    return Clock(started + 60 * config.minutes, steps, ending, start=begun, world=world)

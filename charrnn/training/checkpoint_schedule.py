@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from charrnn.training.distributed import ALONE, World
+
 SAVE_MINUTES = 1.0  # between two checkpoints
 SAVE_SHARE = 0.01  # of the time at most goes into saving: if it is slow, it is done less often
 
@@ -15,9 +17,9 @@ class CheckpointSchedule:
         saved_step: the step of the newest checkpoint; -1 without one.
     """
 
-    def __init__(self, every: int | None, saved_step: int) -> None:
+    def __init__(self, every: int | None, saved_step: int, world: World = ALONE) -> None:
         """Begin to wait; `every`: steps between checkpoints, by default `SAVE_MINUTES` apart."""
-        self._every, self.saved_step = every, saved_step
+        self._every, self.saved_step, self._world = every, saved_step, world
         self._waits_since = time.perf_counter()
         self._seconds = 0.0  # what the last checkpoint took
 
@@ -26,7 +28,7 @@ class CheckpointSchedule:
         if self._every is not None:
             return step % self._every == 0
         seconds = max(60 * SAVE_MINUTES, self._seconds / SAVE_SHARE)
-        return time.perf_counter() - self._waits_since >= seconds
+        return bool(self._world.agreed(time.perf_counter() - self._waits_since >= seconds))
 
     def wait_again(self, began: float) -> None:
         """Wait for the next checkpoint; the last one was begun then (`time.perf_counter`)."""

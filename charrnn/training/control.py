@@ -10,6 +10,7 @@ from pathlib import Path
 
 from charrnn.compiler import cache
 from charrnn.inference.select import COMPILING
+from charrnn.training.distributed import ALONE, World
 from charrnn.training.events import Stop, never
 
 
@@ -30,6 +31,7 @@ class Control:
         command: the words of the command line, for config.json; None from Python.
         init_from: the model that the training starts from, for config.json.
         notify: called with a sentence that cannot wait for the next event, from within a step.
+        world: the processes that train together.
     """
 
     stop: Stop = never
@@ -39,6 +41,11 @@ class Control:
     init_from: Path | None = None
     sample_every: int | None = None
     notify: Callable[[str], object] = _ignore
+    world: World = ALONE
+
+    def asked_to_stop(self) -> bool:
+        """Return whether to end the training: whether `stop` says so in any process."""
+        return self.world.any(self.stop())
 
     def while_compiling(self) -> AbstractContextManager[None]:
         """Return a context in which the start of a compilation is notified, once."""

@@ -33,6 +33,7 @@ from charrnn.text.streams import Documents
 from charrnn.text.tokenizer import EndingTokenizer
 from charrnn.training import pair_plan, plan, timing
 from charrnn.training.budget import Pauses
+from charrnn.training.distributed import ALONE, World
 from charrnn.training.pair_batches import PairBatches
 from charrnn.training.plan import HIDDEN_SIZES, Plan, Speed
 from charrnn.training.setup import Setup, choose_kernel, pairs_of
@@ -183,6 +184,7 @@ def make_plan(
     pauses: Pauses | None = None,
     share: float = SHARE,
     turned: bool = False,
+    world: World = ALONE,
 ) -> Plan:
     """Plan for this text and machine.
 
@@ -195,6 +197,7 @@ def make_plan(
         pauses: notes the time in which the process is stopped meanwhile.
         share: of the training's time that measuring may take at most, about.
         turned: the network has learned pairs in the other direction.
+        world: the processes that train together; this one measures its share of a batch.
 
     Raises:
         CorpusError: the text does not fill a window of every stream; it is a single document, and
@@ -205,25 +208,27 @@ def make_plan(
     if not by_clock(options):
         made = make(_unknown)
     else:
-        timer_for = partial(_timer, data=data, device=device, kernel=kernel)
+        timer_for = partial(_timer, data=data, device=device, kernel=kernel, world=world)
         first_size = options.hidden_size or FIRST_SIZE
         made = measured(make, timer_for, first_size, pauses or Pauses(), share)
     _check_memory(made)
     return made
 
 
-def anew(setup: Setup, minutes: float) -> Setup | None:
+def anew(setup: Setup, minutes: float) -> Plan | None:
     """Plan a training anew for the minutes left; return None if its network stays the same."""
     options, before = replace(setup.options, minutes=minutes), setup.plan
     data, device, kernel = setup.data, setup.device, setup.kernel
     try:
-        made = make_plan(options, data, device, kernel, before.known, share=SHARE_ANEW)
+        made = make_plan(
+            options, data, device, kernel, before.known, share=SHARE_ANEW, world=setup.world
+        )
     except OptionError:  # a larger network does not fit into the memory
         return None
     if made.model == before.model:
         return None
     train = replace(made.train, minutes=before.train.minutes)  # counted from the first start
-    return replace(setup, plan=replace(made, train=train))
+    return replace(made, train=train)
 
 
 def _unknown(model: ModelConfig, train: TrainConfig) -> float:
@@ -267,24 +272,36 @@ def _document_window(data: Dataset) -> int:
 
 
 def _timer(
-    model: ModelConfig, train: TrainConfig, *, data: Dataset, device: torch.device, kernel: Kernel
+    model: ModelConfig,
+    train: TrainConfig,
+    *,
+    data: Dataset,
+    device: torch.device,
+    kernel: Kernel,
+    world: World = ALONE,
 ) -> Timer:
-    """Return what measures the training of a network, after its first step."""
+    """Return what measures the training of a network, after its first step.
+
+    Of several processes one measures, on its share of the batch. The others wait for it, and the
+    exchange of gradients is left out: if that slows down the training, it is planned anew.
+    """
+    batch_size = max(1, world.share(train.batch_size).stop)
+    own, dealt = replace(train, batch_size=batch_size), train.batch_size / batch_size
     if model.encoder:
-        updater, characters = _pair_updater(model, train, data, device, kernel)
+        updater, characters = _pair_updater(model, own, data, device, kernel)
     else:
-        network = _new(CharRNN, model, train, device, kernel)
+        network = _new(CharRNN, model, own, device, kernel)
         steps = min(train.seq_len, MEASURED_WINDOW)
-        ids = data.train[: train.batch_size * steps]
-        short = streams.make(ids, train.batch_size, steps, model.start_token, None)
-        updater = Updater(StreamBatches(network, short, train))
-        characters = train.batch_size * steps * train.update_every / train.seq_len
+        ids = data.train[: batch_size * steps]
+        short = streams.make(ids, batch_size, steps, model.start_token, None)
+        updater = Updater(StreamBatches(network, short, own))
+        characters = batch_size * steps * train.update_every / train.seq_len
 
     def step() -> object:
         return updater.update(1e-3)
 
     step()
-    return lambda: timing.sample(step) / characters
+    return lambda: timing.sample(step) / (characters * dealt)
 
 
 def _new(

@@ -16,6 +16,7 @@ from charrnn.text.pair_order import batch, by_length
 from charrnn.text.pairs import PairPart
 from charrnn.text.tokenizer import Tokenizer
 from charrnn.text.tokenizer.base import Size
+from charrnn.training.distributed import ALONE, World
 from charrnn.training.events import Stop, never
 from charrnn.training.validation import (
     LEAVING,
@@ -36,10 +37,12 @@ class PairValidation:
     Attributes:
         part: the pairs; there may be none.
         tokenizer: what their tokens stand for.
+        world: the processes that score them together.
     """
 
     part: PairPart
     tokenizer: Tokenizer
+    world: World = ALONE
 
     @property
     def length(self) -> int:
@@ -83,7 +86,8 @@ class PairValidation:
 
     def affordable(self, network: CharRNN, seconds: float) -> int | None:
         """Return how many pairs can be scored in that time, at least a few; None: all."""
-        return self._limit(min(self._each(network) for _ in range(SAMPLES)), seconds)
+        each = min(self._each(network) for _ in range(SAMPLES))
+        return self._limit(self.world.agreed(each), seconds)
 
     def seconds(self, network: CharRNN, limit: float) -> float:
         """Return how long the scoring and the files at the end will take.
@@ -127,9 +131,12 @@ class PairValidation:
         for some in by_length(self.part, which, STEPS):
             if stop():
                 raise InterruptedScoring
-            read = batch(self.part, some, config.start_token, config.end_token)
-            total += float(network.pair_nats(read, quick=quick).sum(dtype=np.float64))
-        return Score(total, *self._size(which))
+            own = some[self.world.share(len(some))]
+            if len(own):
+                read = batch(self.part, own, config.start_token, config.end_token)
+                total += float(network.pair_nats(read, quick=quick).sum(dtype=np.float64))
+        summed = self.world.sum(torch.tensor(total, dtype=torch.float64))
+        return Score(float(summed), *self._size(which))
 
     def _size(self, which: Integers) -> Size:
         """Return the length of targets in characters and bytes."""

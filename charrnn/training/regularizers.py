@@ -15,26 +15,36 @@ from charrnn.network.module import Outputs
 
 
 def activation(
-    outputs: Outputs, config: Regularizers, counted: Tensor | None = None
+    outputs: Outputs,
+    config: Regularizers,
+    counted: Tensor | None = None,
+    among: Tensor | None = None,
 ) -> Tensor | float:
     """Return AR and TAR of Merity et al. (2018) for the last layer.
 
     ``alpha * mean(h^2)`` of the outputs after dropout, and ``beta * mean((h_{t+1} - h_t)^2)`` of
-    those before it, over the steps that are `counted` (T, B); by default all are.
+    those before it, over the steps that are `counted` (T, B); by default all are. If others
+    read the rest of the batch, the means are over all steps that count in it, `among` (T, B), and
+    what is returned is the part of these outputs.
     """
     penalty: Tensor | float = 0.0
     if config.activation_penalty:
-        squares = _counted(outputs.dropped, counted).square()
-        penalty = penalty + config.activation_penalty * squares.mean()
+        squares = _mean_square(outputs.dropped, counted, among)
+        penalty = penalty + config.activation_penalty * squares
     if config.slowness_penalty and len(outputs.top) > 1:
-        steps = _counted(outputs.top[1:] - outputs.top[:-1], counted)
-        penalty = penalty + config.slowness_penalty * steps.square().mean()
+        steps = _mean_square(outputs.top[1:] - outputs.top[:-1], counted, among)
+        penalty = penalty + config.slowness_penalty * steps
     return penalty
 
 
-def _counted(values: Tensor, counted: Tensor | None) -> Tensor:
-    """Return the last values (T, B, H) of those steps that count, by default all."""
-    return values if counted is None else values[counted[-len(values) :]]
+def _mean_square(values: Tensor, counted: Tensor | None, among: Tensor | None) -> Tensor:
+    """Return the mean square of those last values (T, B, H) that count, by default all."""
+    if counted is None:
+        return values.square().mean()
+    chosen = values[counted[-len(values) :]]
+    if among is None:
+        return chosen.square().mean()
+    return chosen.square().sum() / (among[-len(values) :].sum() * values.shape[-1])
 
 
 class Recorder:

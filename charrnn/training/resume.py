@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from charrnn.text.open import Texts
 from charrnn.training import count_model, process_settings, run_description, state
 from charrnn.training import resume_rules as change_rules
 from charrnn.training.control import Control
+from charrnn.training.distributed import ALONE, World
 from charrnn.training.events import Events, Notice, Planned, Result
 from charrnn.training.run import Run
 from charrnn.training.run_description import Past, Record
@@ -70,26 +72,29 @@ def resume(
         DivergedError: the loss was not finite, even after several restarts.
     """
     control = control or Control()
-    run_dir = choose_run_dir(texts.corpus.name, out, resume=True)
-    if run_dir.checkpoint_steps():
-        ordered = _in_order(texts, run_dir)
+    world = control.world
+    run_dir = world.first(lambda: choose_run_dir(texts.corpus.name, out, resume=True))
+    if world.first(run_dir.checkpoint_steps):
+        ordered = _in_order(texts, run_dir, world)
         if ordered != texts:
             yield Notice("the files are read in the order in which the run read them")
         texts = ordered
-        with lock.held(run_dir):
-            resumed = yield from _newest(run_dir, texts, given)
+        with contextlib.ExitStack() as stack:
+            world.first(lambda: _lock(run_dir, stack))
+            resumed = yield from _newest(run_dir, texts, given, world)
             yield from _train(resumed, control)
         return
-    if run_dir.summary.exists():
+    if world.first(run_dir.summary.exists):
         raise OptionError(
             f"{run_dir.path} holds a finished run without a checkpoint, which cannot be "
             "resumed: use --force to replace it"
         )
-    planned = next((run for run in (run_dir, planned) if run and run.read_config()), None)
+    runs = run_dir, planned
+    planned = world.first(lambda: next((run for run in runs if run and run.read_config()), None))
     like = f", with the options of {planned.path}" if planned and planned != run_dir else ""
     yield Notice(f"{run_dir.path} has no checkpoint: training starts from the beginning{like}")
-    options = TrainOptions(**(repeated(planned, given) if planned else given))
-    start = start_model(planned) if planned else None
+    options = world.first(lambda: TrainOptions(**(repeated(planned, given) if planned else given)))
+    start = world.first(lambda: start_model(planned) if planned else None)
     model = read_model(find_model(start)) if start else None
     control = replace(control, init_from=start)
     yield from begin(run_dir, texts, options, control, model=model, replace_run=True)
@@ -110,7 +115,7 @@ def finished(texts: Texts, given: Mapping[str, Any], run_dir: RunDir) -> Result 
     except ModelError:
         return None
     given = change_rules.validated(earlier, given)
-    data = make_dataset(_in_order(texts, run_dir), earlier.options)
+    data = make_dataset(_in_order(texts, run_dir, ALONE), earlier.options)
     change_rules.check(earlier, given, data, texts.words, str(run_dir.path))
     if change_rules.changed(earlier, given)[-1]:
         return None
@@ -119,7 +124,12 @@ def finished(texts: Texts, given: Mapping[str, Any], run_dir: RunDir) -> Result 
     return Result(**known)
 
 
-def _in_order(texts: Texts, run_dir: RunDir) -> Texts:
+def _lock(run_dir: RunDir, stack: contextlib.ExitStack) -> None:
+    """Lock a run's folder until the stack is left."""
+    stack.enter_context(lock.held(run_dir))
+
+
+def _in_order(texts: Texts, run_dir: RunDir, world: World) -> Texts:
     """Return texts with their files in the order of a run: older versions sorted ch10 before ch2.
 
     Raises:
@@ -127,7 +137,7 @@ def _in_order(texts: Texts, run_dir: RunDir) -> Texts:
     """
     ordered: dict[str, Any] = {
         use: corpus.in_order(text, files)
-        for use, files in run_text.text_files(run_dir).items()
+        for use, files in world.first(lambda: run_text.text_files(run_dir)).items()
         if isinstance(text := getattr(texts, use), Corpus)
     }
     return texts._replace(**ordered)
@@ -155,7 +165,7 @@ class _Resumed:
 
 
 def _newest(
-    run_dir: RunDir, texts: Texts, given: Mapping[str, Any]
+    run_dir: RunDir, texts: Texts, given: Mapping[str, Any], world: World
 ) -> Generator[Notice, None, _Resumed]:
     """Restore the newest checkpoint that verifies.
 
@@ -164,11 +174,12 @@ def _newest(
         ModelError: no checkpoint can be used.
     """
     reasons = []
-    for candidate in checkpoints.found(run_dir):
+    found = checkpoints.found(run_dir)
+    while candidate := world.first(lambda: next(found, None)):
         try:
             if isinstance(candidate, ModelError):
                 raise candidate
-            return _restored(run_dir, texts, given, candidate)
+            return _restored(run_dir, texts, given, candidate, world)
         except ModelError as error:
             reasons.append(error.message)
             yield Notice(f"not used: {error.message}")
@@ -178,7 +189,7 @@ def _newest(
 
 
 def _restored(
-    run_dir: RunDir, texts: Texts, given: Mapping[str, Any], checkpoint: Found
+    run_dir: RunDir, texts: Texts, given: Mapping[str, Any], checkpoint: Found, world: World
 ) -> _Resumed:
     """Restore a training, random generators apart.
 
@@ -190,13 +201,15 @@ def _restored(
     if is_own_cell(earlier.plan.model.cell):
         needed_cell.check_options(run_dir.model, earlier.plan.model.cell, given.get("cell"))
     given = change_rules.validated(earlier, given)
-    data = make_dataset(texts, earlier.options)
+    data = world.in_turn(lambda: make_dataset(texts, earlier.options))
     change_rules.check(earlier, given, data, texts.words, str(run_dir.path))
     options, train, changes = change_rules.changed(earlier, given)
     plan = replace(earlier.plan, train=train)
-    device = choose_device(options.device)
+    world.check_alike(lambda: run_description.facts(data, options))
+    world.check_streams(train.batch_size)
+    device = choose_device(world.device(options.device))
     kernel = choose_kernel(options, device)
-    setup = Setup(run_dir, data, options, plan, device, kernel, earlier.run["init_from"])
+    setup = Setup(run_dir, data, options, plan, device, kernel, earlier.run["init_from"], world)
     count_model.check(setup)
     trainer = make_trainer(setup, initial_values(plan))
     if changes.keys() & set(BUDGETS):
@@ -204,7 +217,7 @@ def _restored(
         step = round(trainer.updater.batches.characters) if plan.model.encoder else step
         characters = _characters(earlier, train, len(data.train), step)
         setup = replace(setup, plan=replace(plan, characters=characters))
-    arrays = checkpoint.arrays(plan.model, train.batch_size)
+    arrays = world.first(lambda: checkpoint.arrays(plan.model, train.batch_size))
     try:
         captured = TrainingState.parse(earlier.trainer, arrays)
         state.restore(trainer, captured)
@@ -217,7 +230,7 @@ def _train(resumed: _Resumed, control: Control) -> Events:
     setup, trainer, earlier = resumed.setup, resumed.trainer, resumed.record
     step = resumed.state.step
     notes: list[str] = []
-    threads = machine.usable_threads(setup.options.threads, notes.append)
+    threads = setup.world.threads(setup.options.threads, notes.append)
     threads = threads or max(1, min(earlier.machine["threads"], machine.cores()))
     with process_settings.settings(setup.device, threads), control.while_compiling():
         torch.manual_seed(setup.plan.train.seed)

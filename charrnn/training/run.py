@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
 from charrnn.errors import DivergedError
 from charrnn.inference.select import COMPILING
-from charrnn.run_dir import DIVERGED, checkpoints, lasting_name
+from charrnn.run_dir import DIVERGED, lasting_name
 from charrnn.run_dir.models import digest
 from charrnn.training import budget as budgets
 from charrnn.training import conclusion, count_model, run_description, state, timing
@@ -20,8 +20,9 @@ from charrnn.training.conclusion import FinalScore
 from charrnn.training.control import Control
 from charrnn.training.count_model import Counts, TextCounts
 from charrnn.training.events import Best, Done, Event, Metrics, Notice, Progress, Result
+from charrnn.training.plan import Plan
 from charrnn.training.run_description import Past, Record
-from charrnn.training.run_writer import RunWriter
+from charrnn.training.run_writer import NoWriter, RunWriter
 from charrnn.training.samples import sample_text
 from charrnn.training.setup import Setup
 from charrnn.training.state import TrainingState
@@ -29,7 +30,7 @@ from charrnn.training.trainer import SCORING, Ended, SavePoint, Trainer
 
 JUDGED = 0.03  # part of the time after which the planned speed is compared with the real one
 MISJUDGED = 1.5  # a plan is made anew if one is this many times the other
-Replan = Callable[[float], Setup | None]  # plans anew for the minutes left; None: nothing changes
+Replan = Callable[[float], Plan | None]  # plans anew for the minutes left; None: nothing changes
 
 
 class Run:
@@ -52,17 +53,18 @@ class Run:
     ) -> None:
         """Prepare the training; `replan` is called once if the plan misjudged the speed."""
         self._setup, self._trainer, self._control, self._past = setup, trainer, control, past
-        self._run_dir, self._replan = setup.run_dir, replan
+        self._run_dir, self._replan, self._world = setup.run_dir, replan, setup.world
         self.budget: Budget = budgets.make(
             setup.plan.train,
             per_epoch=trainer.updater.batches.per_epoch,
             started=control.started - past.seconds,
             begun=trainer.start,
             reserve=past.reserve,
+            world=self._world,
         )
-        self._writer = RunWriter(setup, past)
+        self._writer = (RunWriter if self._world.is_first else NoWriter)(setup, past)
         self._counts: TextCounts | None = None
-        self._replaces = past.saved_step < 0 and self._run_dir.holds_run()
+        self._replaces = past.saved_step < 0 and self._world.first(self._run_dir.holds_run)
 
     def train(self) -> Generator[Event, None, Setup | None]:
         """Train until the budget is used up or the caller stops it; yields `Done` last.
@@ -79,13 +81,15 @@ class Run:
         self._count()
         if not self._replaces:
             self._writer.write_first_files(self._history())
-        schedule = CheckpointSchedule(self._control.checkpoint_every, self._past.saved_step)
+        every, saved_step = self._control.checkpoint_every, self._past.saved_step
+        schedule = CheckpointSchedule(every, saved_step, self._world)
         if self._setup.device.type == "cuda" and self._setup.kernel.backend == "fused":
             # only on CUDA: by torch, not by the compiler that is listened to
             yield Notice(COMPILING)
         characters = self._setup.plan.characters
         try:
-            for event in self._trainer.run(self.budget, characters, self._control.stop):
+            stop = self._control.asked_to_stop
+            for event in self._trainer.run(self.budget, characters, stop):
                 if isinstance(event, Ended):
                     ended = event
                     continue
@@ -127,7 +131,7 @@ class Run:
         Returns:
             the setup to begin anew with, if its network is another one.
         """
-        budget, updater = self.budget, self._trainer.updater
+        budget, updater, world = self.budget, self._trainer.updater, self._world
         planned, replan = self._setup.plan.update_seconds, self._replan
         if replan is None or planned is None or not isinstance(budget, Clock):
             return None
@@ -135,25 +139,29 @@ class Run:
         if fraction < JUDGED:
             return None
         self._replan = None
-        factor = planned / timing.windows(updater.durations).best
+        factor = world.agreed(planned / timing.windows(updater.durations).best)
         if 1 / MISJUDGED <= factor <= MISJUDGED or fraction >= 1:
             return None
         seconds = budget.deadline - time.perf_counter()
-        setup = replan(seconds / 60)
+        plan = world.first(lambda: replan(seconds / 60))
         budget.fraction(updater.step)  # notices a pause
-        if setup is None or self._control.stop() or not self._writer.end():
+        if plan is None or self._control.asked_to_stop() or not world.first(self._writer.end):
             return None
+        setup = replace(self._setup, plan=plan)
         yield Notice(
             f"the training runs at {factor:,.2g} times the speed that was measured before it: "
             f"planned anew for the {seconds:,.0f} seconds left, {run_description.in_words(setup)}"
         )
         return setup
 
+    def remove_files(self) -> None:
+        """Remove what this training has written: another one begins anew."""
+        self._writer.remove_files()
+
     def _replace_files(self) -> Notice:
         """Put the first files of this run in the place of those of an earlier one."""
         self._replaces = False
-        checkpoints.clear(self._run_dir)
-        self._run_dir.remove_files()
+        self._writer.remove_files()
         self._writer.write_first_files(self._history())
         return Notice(f"the earlier run in {self._run_dir.path} is replaced")
 
@@ -182,7 +190,7 @@ class Run:
                 step, every = self._trainer.updater.step, self._control.sample_every
                 if last or schedule.is_due(step):
                     yield from self._save_checkpoint(schedule)
-                if every and step and step % every == 0:
+                if every and step and step % every == 0 and self._world.is_first:
                     setup, network = self._setup, self._trainer.updater.network
                     text = sample_text(network, setup.data, setup.plan)
                     yield from self._writer.write_sample(step, text)
@@ -225,7 +233,7 @@ class Run:
         network = self._trainer.updater.network
         network.load(ended.values)
         seconds = self._scoring_seconds
-        validation, stop = self._setup.validation, self._control.stop
+        validation, stop = self._setup.validation, self._control.asked_to_stop
         scored = conclusion.final_score(network, validation, ended, stop, seconds)
         chance = self._trainer.divergence.chance_nats
         if scored.score and scored.score.nats > chance:

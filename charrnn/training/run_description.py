@@ -15,13 +15,16 @@ from charrnn.config import (
     TrainConfig,
     TrainOptions,
     cell_name,
+    flag,
     from_json,
     to_json,
 )
 from charrnn.config.training import RENAMED_BACKENDS
 from charrnn.errors import CharRNNError, ModelError
 from charrnn.model import parameters
+from charrnn.run_dir.models import digest
 from charrnn.storage import machine as installed
+from charrnn.text.dataset import Dataset
 from charrnn.training.plan import Plan
 from charrnn.training.setup import Setup
 
@@ -59,6 +62,16 @@ def _reading(setup: Setup) -> ModelReading:
     return replace(setup.plan.reading(setup.data.reading), target_only=only)
 
 
+def facts(data: Dataset, options: TrainOptions) -> dict[str, object]:
+    """Return, by what each is called, what all processes of a training must have in common."""
+    texts = {"corpus": "the text", "valid": "the validation text", "test": "the test text"}
+    hashes = {
+        f"the SHA-256 of {texts.get(use, use)}": data.sha256.get(use) for use in sorted(texts)
+    }
+    asked = {flag(name): value for name, value in to_json(options).items() if name != "device"}
+    return hashes | asked | {"the tokenizer": digest(data.tokenizer), "the split": data.split}
+
+
 def in_words(setup: Setup) -> str:
     """Return the network, and how often it will read the text, in a few words."""
     plan = setup.plan
@@ -76,9 +89,15 @@ def machine(setup: Setup) -> dict[str, Any]:
         "backend": _backend(setup),
         "precision": setup.kernel.precision,
         "threads": torch.get_num_threads(),
+        **processes(setup),
         "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
         **installed.versions(),
     }
+
+
+def processes(setup: Setup) -> dict[str, int]:
+    """Return how many processes train together, if there are several."""
+    return {"processes": setup.world.size} if setup.world.size > 1 else {}
 
 
 def _backend(setup: Setup) -> str:

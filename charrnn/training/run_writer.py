@@ -55,6 +55,7 @@ class RunWriter:
         config = run_description.description(setup) | {
             "options": to_json(setup.options),
             "threads": torch.get_num_threads(),
+            **run_description.processes(setup),
             "machine": machine.describe(),
             **history,
         }
@@ -66,6 +67,11 @@ class RunWriter:
         if used := own.used(setup.plan.model.cell):
             files.write_atomically(self._run_dir.cell, used.source)
         files.write_atomically(self._run_dir.metrics, self._metrics)
+
+    def remove_files(self) -> None:
+        """Remove the files of an earlier run."""
+        checkpoints.clear(self._run_dir)
+        self._run_dir.remove_files()
 
     def write_metrics(self, metrics: Metrics) -> list[Notice]:
         """Add a line to metrics.jsonl."""
@@ -132,3 +138,16 @@ class RunWriter:
     def _append(self, text: bytes) -> None:
         self._run_dir.write_metrics(text, self._metrics_written)
         self._metrics_written = len(text)
+
+
+class NoWriter(RunWriter):
+    """Writes nothing, in a process that is not the first one of its training."""
+
+    def write_first_files(self, history: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def remove_files(self) -> None:
+        """Do nothing."""
+
+    def _put(self, name: str, job: Callable[[], None]) -> list[Notice]:
+        return []

@@ -22,6 +22,7 @@ from charrnn.text.gaps import GapText, Pairs
 from charrnn.text.open import Texts
 from charrnn.text.reader import ReadingProgress, silent
 from charrnn.training.batches import Batches
+from charrnn.training.distributed import ALONE, World
 from charrnn.training.events import Values
 from charrnn.training.pair_batches import PairBatches
 from charrnn.training.pair_validation import AnyValidation, PairValidation
@@ -44,6 +45,7 @@ class Setup:
         device: where it runs.
         kernel: what runs the layers.
         origin: the model whose weights the training started from; empty for new weights.
+        world: the processes that train together.
     """
 
     run_dir: RunDir
@@ -53,6 +55,7 @@ class Setup:
     device: torch.device
     kernel: Kernel
     origin: Mapping[str, Any]
+    world: World = ALONE
 
     def documents(self, part: str) -> NDArray[np.uint64] | None:
         """Return where a part's documents start, if each is read as a text of its own."""
@@ -64,8 +67,9 @@ class Setup:
         if self.plan.model.encoder:
             pairs = pairs_of(self.data, "valid")
             part = pairs.held_out() if isinstance(pairs, GapText) else pairs
-            return PairValidation(part, self.data.tokenizer)
-        return Validation(self.data.valid, self.data.tokenizer, self.documents("valid"))
+            return PairValidation(part, self.data.tokenizer, self.world)
+        documents = self.documents("valid")
+        return Validation(self.data.valid, self.data.tokenizer, documents, self.world)
 
 
 def pairs_of(data: Dataset, part: str) -> Pairs:
@@ -121,7 +125,8 @@ def _batches(setup: Setup, network: CharRNN) -> Batches:
     """Return what a network reads in training, from its beginning."""
     model, train, data = setup.plan.model, setup.plan.train, setup.data
     if isinstance(network, PairRNN):
-        return PairBatches(network, pairs_of(data, "train"), data.tokenizer, train)
+        pairs = pairs_of(data, "train")
+        return PairBatches(network, pairs, data.tokenizer, train, setup.world)
     made = streams.make(
         data.train,
         train.batch_size,
@@ -133,4 +138,4 @@ def _batches(setup: Setup, network: CharRNN) -> Batches:
         train.seed if setup.options.items else None,
         begins_anew=model.learned_start and train.state == "carry",
     )
-    return StreamBatches(network, made, train, data.characters_per_token)
+    return StreamBatches(network, made, train, data.characters_per_token, setup.world)

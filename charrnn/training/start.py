@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,21 +16,31 @@ from charrnn.config import TrainOptions, given_flags
 from charrnn.errors import OptionError
 from charrnn.model.model_file import Model
 from charrnn.network.module import choose_device
-from charrnn.run_dir import RunDir, checkpoints, choose_run_dir, lock
+from charrnn.run_dir import RunDir, choose_run_dir, lock
 from charrnn.storage import machine
 from charrnn.text import line_list
 from charrnn.text.dataset import Dataset
 from charrnn.text.notices import short_text_notice
 from charrnn.text.open import Texts
-from charrnn.training import base_model, count_model, effects, init_from, process_settings
+from charrnn.training import (
+    base_model,
+    count_model,
+    effects,
+    init_from,
+    process_settings,
+    run_description,
+)
 from charrnn.training.budget import Pauses, stopped
 from charrnn.training.control import Control
-from charrnn.training.events import Events, Notice, Planned
+from charrnn.training.distributed import World
+from charrnn.training.events import Events, Notice, Planned, Values
 from charrnn.training.measured_plan import anew, choose_cell, make_plan
+from charrnn.training.plan import Plan
 from charrnn.training.run import Replan, Run
 from charrnn.training.run_description import Past
 from charrnn.training.setup import (
     Setup,
+    choose_kernel,
     initial_values,
     make_dataset,
     make_trainer,
@@ -66,7 +79,7 @@ def start(
         DivergedError: the loss was not finite, even after several restarts.
     """
     control = control or Control()
-    run_dir = choose_run_dir(texts.corpus.name, out, force=force)
+    run_dir = control.world.first(lambda: choose_run_dir(texts.corpus.name, out, force=force))
     yield from begin(run_dir, texts, options, control, model=model, replace_run=force)
 
 
@@ -81,12 +94,13 @@ def begin(
 ) -> Events:
     """Plan and train in a folder that was chosen; `replace_run`: it may hold a run."""
     effects.check(options, from_model=model is not None)
-    device = choose_device(options.device)
+    world = control.world
+    device = choose_device(world.device(options.device))
     notes: list[str] = []
-    threads = machine.usable_threads(options.threads, notes.append)
+    threads = world.threads(options.threads, notes.append)
     with process_settings.settings(device, threads), control.while_compiling():
         pauses = Pauses()
-        setup = _setup(run_dir, texts, options, device, model, pauses)
+        setup = _setup(run_dir, texts, options, device, model, pauses, world)
         control = replace(control, started=control.started + pauses.seconds)
         notes += [stopped(pauses.seconds)] if pauses.seconds else []
         yield from map(Notice, notes)
@@ -94,20 +108,30 @@ def begin(
         if model is None and (offer := base_model.offer(setup.data, options)):
             yield Notice(offer)
         yield Planned(run_dir, setup.data, setup.plan, setup.kernel)
-        run_dir.create()
-        with lock.held(run_dir):
-            if not replace_run and run_dir.holds_run():  # since it was chosen
-                raise OptionError(f"{run_dir.path} was taken by another training: start again")
+        with contextlib.ExitStack() as stack:
+            world.first(lambda: _take(run_dir, stack, replace_run=replace_run))
             sized = options.hidden_size is not None
             run = yield from _run(setup, model, control, None if sized else partial(anew, setup))
             again = yield from run.train()
             if again:
                 control = replace(control, started=control.started + run.paused)
                 yield Planned(run_dir, again.data, again.plan, again.kernel)
-                checkpoints.clear(run_dir)
-                run_dir.remove_files()
+                run.remove_files()
                 run = yield from _run(again, None, control, None)
                 yield from run.train()
+
+
+def _take(run_dir: RunDir, stack: contextlib.ExitStack, *, replace_run: bool) -> None:
+    """Make a run's folder, and lock it until the stack is left.
+
+    Raises:
+        OptionError: another training took it.
+        RunError: another training uses it.
+    """
+    run_dir.create()
+    stack.enter_context(lock.held(run_dir))
+    if not replace_run and run_dir.holds_run():  # since it was chosen
+        raise OptionError(f"{run_dir.path} was taken by another training: start again")
 
 
 def _run(
@@ -119,8 +143,17 @@ def _run(
     if model:
         values = init_from.values(model, setup.plan.model, setup.data.tokenizer, values)
         yield Notice(f"starting from a model: {setup.origin['symbols']}")
+    setup.world.check_alike(lambda: {"the initial weights": _digest(values)})
     trainer = make_trainer(setup, values)
     return Run(setup, trainer, control, Past(), replan)
+
+
+def _digest(values: Values) -> str:
+    """Return the SHA-256 of parameters."""
+    found = hashlib.sha256()
+    for name in sorted(values):
+        found.update(values[name].tobytes())
+    return found.hexdigest()
 
 
 def _advice(setup: Setup, model: Model | None) -> Iterator[Notice]:
@@ -163,26 +196,36 @@ def _setup(
     device: torch.device,
     model: Model | None,
     pauses: Pauses,
+    world: World,
 ) -> Setup:
     """Decide everything; `pauses` notes the time in which the process is stopped meanwhile.
 
     Raises:
         InputError: it cannot be done.
     """
-    data = make_dataset(texts, options)
+    data = world.in_turn(lambda: make_dataset(texts, options))
+    world.check_alike(lambda: run_description.facts(data, options))
     if data.reading.items and not options.items:  # a dataset of items
         options = replace(options, items=data.reading.items)
     if model and model.reading.documents_apart and len(data.documents["train"]) < 2:
         options = replace(options, items="", document_separator="", reset_at_documents=False)
     origin = init_from.origin(model, data.tokenizer) if model else {}
     _check_pairs(options, data, model)
-    options, kernel = choose_cell(options, data, device)
     known = origin.get("characters")
     turned = model is not None and model.reading.swap != data.reading.swap
-    made = make_plan(options, data, device, kernel, known, pauses, turned=turned)
+
+    def planned() -> tuple[TrainOptions, Plan]:
+        chosen, kernel = choose_cell(options, data, device)
+        more: dict[str, Any] = {"turned": turned, "world": world}
+        return chosen, make_plan(chosen, data, device, kernel, known, pauses, **more)
+
+    options, made = world.first(planned)
+    world.check_streams(made.train.batch_size)
     if model:
         made = replace(made, reason="the size of the model to start from")
-    setup = Setup(run_dir, data, options, made, device, kernel, origin)
+    kernel = choose_kernel(options, device)
+    world.check_alike(lambda: {"the precision": kernel.precision, "the backend": kernel.backend})
+    setup = Setup(run_dir, data, options, made, device, kernel, origin, world)
     count_model.check(setup)
     return setup
 

@@ -16,9 +16,11 @@ from charrnn.config import TrainConfig
 from charrnn.errors import ModelError
 from charrnn.network.layers import State
 from charrnn.network.module import CharRNN, detached
+from charrnn.network.noise import Noise, OwnStreams
 from charrnn.text.streams import Cursor, Streams, Window
 from charrnn.training import regularizers
-from charrnn.training.batches import BatchLoss, Position
+from charrnn.training.batches import BatchLoss, Position, part_of
+from charrnn.training.distributed import ALONE, World
 from charrnn.training.regularizers import Recorder
 
 
@@ -31,9 +33,11 @@ class StreamBatches:
         network: the network in training.
         streams: the text.
         config: how the network is trained.
+        world: the processes that share the streams.
         characters_per_token: mean over the training text.
         cursor: the position in the streams.
-        carried: the recurrent state before the next window, each part (B, H).
+        carried: the recurrent state of this process's streams before the next window, each part
+            (B, H).
     """
 
     def __init__(
@@ -42,11 +46,15 @@ class StreamBatches:
         streams: Streams,
         config: TrainConfig,
         characters_per_token: float = 1.0,
+        world: World = ALONE,
     ) -> None:
         self.network, self.streams, self.config = network, streams, config
-        self.characters_per_token = characters_per_token
+        self.characters_per_token, self.world = characters_per_token, world
         self.cursor = Cursor()
-        self.carried: State = network.start_state(streams.batch_size)
+        self._own = world.share(streams.batch_size)
+        self._count = self._own.stop - self._own.start
+        self._share = self._count / streams.batch_size
+        self.carried: State = network.start_state(self._count)
 
     @property
     def per_epoch(self) -> int:
@@ -70,14 +78,14 @@ class StreamBatches:
         stored at the window's start. They take part in the gradient, not in the loss.
         """
         network, device = self.network, self.network.device
-        window = self.streams.window(self.cursor)
+        window = self.streams.window(self.cursor, self._own)
         inputs = torch.from_numpy(window.inputs).to(device)
         targets = torch.from_numpy(window.targets[-window.counted :]).to(device)
         recorder = Recorder() if self.config.omega else None
         outputs, after = network.run(
             inputs,
             self._state_before(window),
-            network.draw(self.streams.batch_size),
+            self._draw(),
             counted=window.counted,
             cut=window.shift,
             sequence=recorder,
@@ -91,7 +99,13 @@ class StreamBatches:
             penalty = penalty + self.config.omega * by_omega
         else:
             nats = network.mean_nats(outputs.read, targets)
-        return BatchLoss(nats, penalty, after)
+        return BatchLoss(part_of(nats, window.share), part_of(penalty, self._share), after)
+
+    def _draw(self) -> Noise:
+        """Return the noise of an update."""
+        count = self.streams.batch_size
+        own = None if self._count == count else OwnStreams(count, self._own)
+        return self.network.draw(count, own)
 
     def advance(self, read: BatchLoss) -> None:
         """Go on to the window after the one that was read."""
@@ -100,13 +114,13 @@ class StreamBatches:
 
     def reset(self) -> None:
         """Forget the carried state, which other weights have left; the position stays."""
-        self.carried = self.network.start_state(self.streams.batch_size)
+        self.carried = self.network.start_state(self._count)
 
     def position(self) -> Position:
-        """Return a copy of the position."""
-        names = self.network.layer.cell.states
+        """Return a copy of the position, with the state of all streams."""
+        names, count = self.network.layer.cell.states, self.streams.batch_size
         carried = {
-            f"{layer}.{name}": part.detach().cpu().numpy().copy()
+            f"{layer}.{name}": self.world.joined(part.detach().cpu().numpy().copy(), count)
             for layer, parts in enumerate(self.carried)
             for name, part in zip(names, parts, strict=True)
         }
@@ -124,7 +138,7 @@ class StreamBatches:
         self.cursor = Cursor(position.epoch, position.batch)
         self.carried = tuple(
             tuple(
-                torch.from_numpy(position.carried[f"{layer}.{name}"]).to(network.device)
+                torch.from_numpy(position.carried[f"{layer}.{name}"][self._own]).to(network.device)
                 for name in network.layer.cell.states
             )
             for layer in range(network.config.num_layers)
@@ -137,7 +151,7 @@ class StreamBatches:
             each part (B, H).
         """
         if window.start == 0 or self.config.state == "reset":
-            return self.network.start_state(self.streams.batch_size)
+            return self.network.start_state(self._count)
         if window.begins is not None and window.begins.any():
             return self.network.reset_rows(self.carried, torch.from_numpy(window.begins))
         return self.carried
@@ -145,5 +159,5 @@ class StreamBatches:
     def _is_carried(self, window: Window) -> NDArray[np.bool_]:
         """Return whether each stream's state (B,) before a window is that after earlier text."""
         begins = window.start == 0 or self.config.state == "reset"
-        carried = np.full(self.streams.batch_size, not begins)
+        carried = np.full(self._count, not begins)
         return carried if window.begins is None else carried & ~window.begins

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from charrnn.network.layers import State
 from charrnn.network.module import CharRNN
 from charrnn.scoring import Score
 from charrnn.text.tokenizer import Tokenizer
+from charrnn.training.distributed import ALONE, World
 from charrnn.training.events import Stop
 
 VALID_CAP = 2**16  # tokens that are scored while training; the rest is scored at the end
@@ -41,11 +42,13 @@ class Interruptible:
     Attributes:
         network: the network.
         stop: asked before each chunk.
+        world: the processes that share the columns of each chunk.
         quick: run the layers as in training; see `CharRNN.nats`.
     """
 
     network: CharRNN
     stop: Stop
+    world: World
     quick: bool = False
 
     def start_state(self, batch_size: int) -> State:
@@ -60,7 +63,7 @@ class Interruptible:
         """
         if self.stop():
             raise InterruptedScoring
-        return self.network.nats(*window, quick=self.quick)
+        return self.world.scored(partial(self.network.nats, quick=self.quick), *window)
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,13 @@ class Validation:
         ids: its tokens (N,); N may be 0.
         tokenizer: what they stand for.
         documents: where documents start, if each is read as a text of its own.
+        world: the processes that score it together.
     """
 
     ids: Ids
     tokenizer: Tokenizer
     documents: NDArray[np.integer[Any]] | None = None
+    world: World = ALONE
 
     @property
     def length(self) -> int:
@@ -93,7 +98,7 @@ class Validation:
         """
         if not self.length:
             return None
-        return self._score(Interruptible(network, stop, quick=True), VALID_CAP).nats
+        return self._score(Interruptible(network, stop, self.world, quick=True), VALID_CAP).nats
 
     @torch.no_grad()
     def score(self, network: CharRNN, stop: Stop, limit: int | None = None) -> Score | None:
@@ -102,7 +107,8 @@ class Validation:
         Raises:
             InterruptedScoring: `stop` returned True.
         """
-        return self._score(Interruptible(network, stop), limit) if self.length else None
+        engine = Interruptible(network, stop, self.world)
+        return self._score(engine, limit) if self.length else None
 
     @torch.no_grad()
     def window_nats(self, network: CharRNN, stop: Stop, limit: int | None = None) -> float | None:
@@ -117,7 +123,7 @@ class Validation:
             InterruptedScoring: `stop` returned True.
         """
         return scoring.window_nats(
-            Interruptible(network, stop),
+            Interruptible(network, stop, self.world),
             self.ids,
             self.tokenizer,
             self.documents,
@@ -134,7 +140,8 @@ class Validation:
 
     def affordable(self, network: CharRNN, seconds: float) -> int | None:
         """Return how many tokens can be scored in that time, at least `VALID_CAP`; None: all."""
-        return self._limit(min(self._each(network) for _ in range(SAMPLES)), seconds)
+        each = min(self._each(network) for _ in range(SAMPLES))
+        return self._limit(self.world.agreed(each), seconds)
 
     def seconds(self, network: CharRNN, limit: float) -> float:
         """Return how long the scoring and the files at the end will take.
@@ -153,13 +160,15 @@ class Validation:
 
     @torch.no_grad()
     def _each(self, network: CharRNN) -> float:
-        """Return how long scoring a token takes, measured on a few chunks."""
-        chunk = np.zeros(_CHUNK, np.int64)
-        state = network.start_state(scoring.MAX_STREAMS)
+        """Return how long scoring a token takes, measured on a few chunks of this process."""
+        own = self.world.share(scoring.MAX_STREAMS)
+        streams = max(1, own.stop - own.start)
+        chunk = np.zeros((_CHUNK[0], streams), np.int64)
+        state = network.start_state(streams)
         began = time.perf_counter()
         for _ in range(TIMED):
             network.nats(chunk, chunk, state)
-        return (time.perf_counter() - began) / (TIMED * chunk.size)
+        return (time.perf_counter() - began) / (TIMED * math.prod(_CHUNK))
 
     def _limit(self, each: float, seconds: float) -> int | None:
         """Return how many tokens of `each` seconds to score in order; None: all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,41 +39,49 @@ def train(
     --resume continues from there, or from the last checkpoint of a training that was killed.
     """
     from charrnn.run_dir.recipe import recipe
-
-    asked = recipe(corpus or (), run, given)
-    for sentence in asked.notes:
-        note(sentence)
-    run = run.starting_from(asked.run.init_from)
-    model = run.model(asked.options)
-    options = from_json(TrainOptions, asked.options, "options")
-    with run.reading_alike(model, given):
-        texts = texts_for(asked, options, given)
-
-    from charrnn.training.resume import resume
+    from charrnn.training import launch
+    from charrnn.training.distributed import join
     from charrnn.training.signals import Signals
-    from charrnn.training.start import start
 
-    def begin(
-        options: TrainOptions, out: Path | None, control: Control, planned: RunDir | None = None
-    ) -> Events:
-        if run.resume:
-            told = {**asked.options, "seed": options.seed} if run.seeds else asked.options
-            return resume(texts, told, out=out, planned=planned, control=control)
-        return start(texts, options, out=out, force=run.force, model=model, control=control)
+    if (count := launch.wanted(run.processes)) > 1:
+        raise typer.Exit(launch.launch(count, sys.argv[1:]))
 
-    failed = False
-    with Signals(*SIGNALS, error=lambda number: SystemExit(SIGNALS[number.name])) as signals:
-        trainings = Trainings(run, begin, signals.requested, STARTED)
-        if run.dry_run:
-            fields = trainings.plan(options)
-        elif run.seeds:
-            several = trainings.train_seeds(texts, options, asked.options)
-            fields, failed = several.to_json(), bool(several.diverged)
-        else:
-            fields = asdict(trainings.train(options, run.out))
-    if stopped := trainings.interrupted:
-        note(f"resume   {run.resume_command(asked.names, options, stopped, options.planned_cell)}")
-    if as_json:
-        print_json(fields)
-    if signals.received or failed:
-        raise typer.Exit(SIGNALS[signals.received.name] if signals.received else 1)
+    with join() as world:
+        asked = recipe(corpus or (), run, given)
+        world.check_names(asked.names)
+        for sentence in asked.notes:
+            note(sentence)
+        run = run.starting_from(asked.run.init_from)
+        model = run.model(asked.options)
+        options = from_json(TrainOptions, asked.options, "options")
+        with run.reading_alike(model, given):
+            texts = world.in_turn(lambda: texts_for(asked, options, given))
+
+        from charrnn.training.resume import resume
+        from charrnn.training.start import start
+
+        def begin(
+            options: TrainOptions, out: Path | None, control: Control, planned: RunDir | None = None
+        ) -> Events:
+            if run.resume:
+                told = {**asked.options, "seed": options.seed} if run.seeds else asked.options
+                return resume(texts, told, out=out, planned=planned, control=control)
+            return start(texts, options, out=out, force=run.force, model=model, control=control)
+
+        failed = False
+        with Signals(*SIGNALS, error=lambda number: SystemExit(SIGNALS[number.name])) as signals:
+            trainings = Trainings(run, begin, signals.requested, STARTED, world)
+            if run.dry_run:
+                fields = trainings.plan(options)
+            elif run.seeds:
+                several = trainings.train_seeds(texts, options, asked.options)
+                fields, failed = several.to_json(), bool(several.diverged)
+            else:
+                fields = asdict(trainings.train(options, run.out))
+        if stopped := trainings.interrupted:
+            again = run.resume_command(asked.names, options, stopped, options.planned_cell)
+            note(f"resume   {again}")
+        if as_json:
+            print_json(fields)
+        if signals.received or failed:
+            raise typer.Exit(SIGNALS[signals.received.name] if signals.received else 1)
