@@ -249,7 +249,7 @@ def test_every_package_that_is_needed_is_pinned() -> None:
 
 
 def test_the_readme_names_the_pythons_that_the_package_takes() -> None:
-    """The upper bound is the first version for which PyTorch and numba have no packages."""
+    """The upper bound is the first version for which PyTorch has no packages."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     least, above = re.findall(r"[\d.]+", project["requires-python"])
     assert project["requires-python"] == f">={least},<{above}"
