@@ -42,6 +42,15 @@ def nats(read: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, bf16: bool
     return torch.cat(found)
 
 
+@torch.no_grad()
+def likeliest(read: Tensor, weight: Tensor, bias: Tensor, bf16: bool) -> Tensor:
+    """Return the most likely token (N,) of each row that the output map reads (N, Y)."""
+    found = [
+        logits(read[rows], weight, bias, bf16).argmax(-1) for rows in _pieces(len(read), len(bias))
+    ]
+    return torch.cat(found)
+
+
 def mean_nats(read: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, bf16: bool) -> Tensor:
     """Return the mean of `nats`; it has a gradient but no second derivative.
 

@@ -29,6 +29,7 @@ from charrnn.network.module import CharRNN, Outputs
 from charrnn.network.noise import Noise, OwnStreams
 from charrnn.network.source import Reversal, Source, beside
 from charrnn.text.pair_order import PairBatch
+from charrnn.text.streams import IGNORED
 
 
 class PairRNN(CharRNN):
@@ -63,13 +64,30 @@ class PairRNN(CharRNN):
 
         With `quick` the layers run as in training, perhaps in bfloat16.
         """
+        read = self._scored(batch, quick)
+        wanted = torch.from_numpy(batch.targets).to(self.device)
+        nats = loss.nats(read, wanted.flatten(), *self._output())
+        return nats.view(wanted.shape).cpu().numpy()
+
+    @torch.no_grad()
+    def pairs_right(self, batch: PairBatch) -> NDArray[np.bool_]:
+        """Return whether greedy writing gives each target (B,), without dropout.
+
+        It does if the most likely token after the first tokens of the target is always the next
+        one. The layers run as in training.
+        """
+        found = loss.likeliest(self._scored(batch, quick=True), *self._output())
+        written = found.view(batch.targets.shape).cpu().numpy()
+        right = (written == batch.targets) | (batch.targets == IGNORED)
+        return np.asarray(right.all(0))
+
+    def _scored(self, batch: PairBatch, quick: bool) -> Tensor:
+        """Return what the output map reads at every step of the targets, (T*B, Y)."""
         was_training = self.training
         self.eval()
         outputs = self.run_pairs(batch, sequence=self._sequence if quick else None)
-        wanted = torch.from_numpy(batch.targets).to(self.device)
-        nats = loss.nats(outputs.read.flatten(0, 1), wanted.flatten(), *self._output())
         self.train(was_training)
-        return nats.view(wanted.shape).cpu().numpy()
+        return outputs.read.flatten(0, 1)
 
     def encode(
         self,

@@ -14,6 +14,8 @@ class BestWeights:
     """The first weights of a network, and the best so far.
 
     The loss on the validation text decides which are the best, or without one the training loss.
+    Of pairs with labels, it is the share of right answers, and the loss among equal ones: when the
+    loss rises again because the network is too sure of itself, its answers still get better.
 
     Attributes:
         first: the weights before the first update.
@@ -29,14 +31,20 @@ class BestWeights:
 
     def take_if_better(self, metrics: Metrics) -> bool:
         """Take the network's weights if they are finite and better; return whether they are."""
-        nats = deciding_nats(metrics)
-        if not math.isfinite(nats) or (self.metrics and not nats < deciding_nats(self.metrics)):
+        if not math.isfinite(deciding_nats(metrics)):
+            return False
+        if self.metrics and not _rank(metrics) < _rank(self.metrics):
             return False
         values = self._network.values()
         if not all(np.isfinite(value).all() for value in values.values()):
             return False
         self.metrics, self.values = metrics, values
         return True
+
+
+def _rank(metrics: Metrics) -> tuple[float, float]:
+    """Return what is smaller for better weights."""
+    return -(metrics.valid_right or 0.0), deciding_nats(metrics)
 
 
 def deciding_nats(metrics: Metrics) -> float:

@@ -96,6 +96,7 @@ def result(
         stopped_by=INTERRUPTED if scored.interrupted else used,
         valid_whole=scored.whole,
         valid_counts_nats=counts.score.nats if counts and counts.score else None,
+        valid_right=ended.best.valid_right,
     )
 
 

@@ -39,6 +39,8 @@ class Metrics:
         grad_norm: largest gradient norm since the last report, before clipping.
         clipped: share of the updates since the last report whose gradient was clipped.
         chars_per_second: median over the steps so far.
+        valid_right: of pairs with labels, the share of (part of) the validation pairs that are
+            answered with their label; else None.
     """
 
     step: int
@@ -52,6 +54,7 @@ class Metrics:
     grad_norm: float
     clipped: float
     chars_per_second: float
+    valid_right: float | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,7 +66,8 @@ class Result:
     characters, or where a token is not always a character). `valid_whole` tells whether they are
     those of the whole validation text: a training by the clock scores a part of a long one.
     They are the network's; `valid_counts_nats` is the loss of the network and the counts together
-    on the same text, or None without counts or where that was not measured.
+    on the same text, or None without counts or where that was not measured. `valid_right` is the
+    share of right answers where targets are labels, else None.
     """
 
     run_dir: str
@@ -84,6 +88,7 @@ class Result:
     stopped_by: str
     valid_whole: bool = True
     valid_counts_nats: float | None = None
+    valid_right: float | None = None
 
     def __fspath__(self) -> str:
         """Return the run's folder, so that a result can be given wherever a run is named."""

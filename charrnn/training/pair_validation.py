@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from charrnn.arrays import Integers
 from charrnn.network.module import CharRNN
 from charrnn.network.pair_module import PairRNN
 from charrnn.scoring import Score
-from charrnn.text.pair_order import batch, by_length
+from charrnn.text.pair_order import PairBatch, batch, by_length
 from charrnn.text.pairs import PairPart
 from charrnn.text.tokenizer import Tokenizer
 from charrnn.text.tokenizer.base import Size
@@ -77,6 +79,28 @@ class PairValidation:
         """Return None: a target is read as a whole."""
         return None
 
+    @torch.no_grad()
+    def right(self, network: CharRNN, stop: Stop) -> float | None:
+        """Return the share of the pairs of `estimate` whose label is the network's greedy answer.
+
+        None without pairs, or if the targets are no labels.
+
+        Raises:
+            InterruptedScoring: `stop` returned True.
+        """
+        if not self._labels:
+            return None
+        assert isinstance(network, PairRNN)
+        found, which = 0, self._spread(self._some())
+        for read in self._batches(network, stop, which):
+            found += int(network.pairs_right(read).sum())
+        return self._summed(found) / len(which)
+
+    @cached_property
+    def _labels(self) -> bool:
+        """Whether the targets are labels."""
+        return self.length > 0 and self.part.has_labels
+
     def estimated(self, nats: float | None) -> Score | None:
         """Return the score of the pairs that `estimate` reads, given its nats per character."""
         if nats is None:
@@ -92,14 +116,14 @@ class PairValidation:
     def seconds(self, network: CharRNN, limit: float) -> float:
         """Return how long the scoring and the files at the end will take.
 
-        At the end come `estimate`, and in about `limit` seconds at most `score`.
+        At the end come `estimate` and `right`, and in about `limit` seconds at most `score`.
         """
         if not self.length:
             return LEAVING
         each = self._each(network)
         pairs = self._limit(each, limit)
         measured = SAMPLES * min(TIMED, self._some())  # by `affordable`
-        scored = self._some() + (len(self.part) if pairs is None else pairs)
+        scored = self._some() * (1 + self._labels) + (len(self.part) if pairs is None else pairs)
         return each * (scored + measured) + LEAVING
 
     @torch.no_grad()
@@ -127,16 +151,23 @@ class PairValidation:
         self, network: CharRNN, stop: Stop, which: Integers, *, quick: bool = False
     ) -> Score:
         assert isinstance(network, PairRNN)
-        config, total = network.config, 0.0
+        total = 0.0
+        for read in self._batches(network, stop, which):
+            total += float(network.pair_nats(read, quick=quick).sum(dtype=np.float64))
+        return Score(self._summed(total), *self._size(which))
+
+    def _batches(self, network: CharRNN, stop: Stop, which: Integers) -> Iterator[PairBatch]:
+        """Yield this process's share of these pairs in batches, unless `stop` returns True."""
         for some in by_length(self.part, which, STEPS):
             if stop():
                 raise InterruptedScoring
             own = some[self.world.share(len(some))]
             if len(own):
-                read = batch(self.part, own, config.start_token, config.end_token)
-                total += float(network.pair_nats(read, quick=quick).sum(dtype=np.float64))
-        summed = self.world.sum(torch.tensor(total, dtype=torch.float64))
-        return Score(float(summed), *self._size(which))
+                yield batch(self.part, own, network.config.start_token, network.config.end_token)
+
+    def _summed(self, value: float) -> float:
+        """Return the sum over all processes."""
+        return float(self.world.sum(torch.tensor(value, dtype=torch.float64)))
 
     def _size(self, which: Integers) -> Size:
         """Return the length of targets in characters and bytes."""

@@ -201,12 +201,15 @@ def _array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
     return tensor.detach().cpu().numpy().copy()
 
 
+MAY_LACK = ("valid_nats", "valid_right")  # in metrics
+
+
 def _metrics(fields: Mapping[str, Any]) -> Metrics:
     unknown = dict.fromkeys(("train_nats", "grad_norm"), math.nan)  # null, where not finite
     known = {name: value for name, value in dict(fields).items() if value is not None}
     made = Metrics(**unknown | {"valid_nats": None} | known)
     for name, value in asdict(made).items():
-        if not isinstance(value, int | float) and (name != "valid_nats" or value is not None):
+        if not isinstance(value, int | float) and (name not in MAY_LACK or value is not None):
             raise ValueError(f"{name} is not a number")
     return made
 

@@ -167,11 +167,11 @@ class Trainer:
     ) -> Iterator[Best | Progress]:
         """Validate and report, where it is time for that."""
         if _validations_due(fraction, count) > self.validated:
-            yield from self._results(self.metrics(fraction, self.validate(budget, stop)))
+            yield from self._results(self.metrics(fraction, *self.validate(budget, stop)))
             self.validated = _validations_due(fraction, count)
             self.reported = int(fraction * REPORTS)
         elif int(fraction * REPORTS) > self.reported:
-            yield Progress(self.metrics(fraction, None), self.updater.network)
+            yield Progress(self.metrics(fraction), self.updater.network)
             self.reported = int(fraction * REPORTS)
 
     def _results(self, metrics: Metrics) -> Iterator[Best | Progress]:
@@ -184,10 +184,10 @@ class Trainer:
     ) -> Iterator[Best | Progress | Ended]:
         """Validate once more, unless a validation was interrupted and there is a model already."""
         if validate:
-            metrics = self.metrics(fraction, self.validate(budget))
+            metrics = self.metrics(fraction, *self.validate(budget))
             yield from self._results(metrics)
         else:
-            metrics = self.metrics(fraction, None)
+            metrics = self.metrics(fraction)
             yield Progress(metrics, self.updater.network)
         best = self.best.metrics
         if not best or not interrupted:
@@ -219,17 +219,19 @@ class Trainer:
         weights = f"best weights (step {best.step})" if best else "initial weights"
         return Notice(f"{what}; restarting from the {weights} at half the learning rate")
 
-    def validate(self, budget: Budget, stop: Stop = never) -> float | None:
-        """Return the nats on (part of) the validation text; None without one.
+    def validate(self, budget: Budget, stop: Stop = never) -> tuple[float | None, float | None]:
+        """Return the nats on (part of) the validation text, and the share of right labels.
 
-        A clock then reserves the time that scoring takes by now.
+        Each is None where there is no such thing. A clock then reserves the time that scoring
+        takes by now.
 
         Raises:
             InterruptedScoring: `stop` returned True.
         """
         if isinstance(budget, Clock):
             budget.expect(self._scoring_seconds(budget))
-        return self.validation.estimate(self.updater.network, stop)
+        network = self.updater.network
+        return self.validation.estimate(network, stop), self.validation.right(network, stop)
 
     def _expect_scoring(self, clock: Clock) -> None:
         """Measure anew how long the scoring at the end will take: several times, as one may err."""
@@ -239,7 +241,9 @@ class Trainer:
     def _scoring_seconds(self, clock: Clock) -> float:
         return self.validation.seconds(self.updater.network, SCORING * clock.seconds)
 
-    def metrics(self, fraction: float, valid_nats: float | None) -> Metrics:
+    def metrics(
+        self, fraction: float, valid_nats: float | None = None, valid_right: float | None = None
+    ) -> Metrics:
         """Return the metrics now, and start to collect those of the next report."""
         updater = self.updater
         characters = updater.batches.characters
@@ -257,6 +261,7 @@ class Trainer:
             grad_norm=max(norms, default=0.0),
             clipped=sum(norm > updater.config.clip_norm for norm in norms) / max(1, len(norms)),
             chars_per_second=characters / statistics.median(updater.durations),
+            valid_right=valid_right,
         )
 
     def _mean(self, losses: list[torch.Tensor]) -> float:

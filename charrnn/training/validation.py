@@ -130,6 +130,9 @@ class Validation:
             self._windows(limit),
         )
 
+    def right(self, network: CharRNN, stop: Stop) -> None:
+        """Return None: a text has no labels."""
+
     def estimated(self, nats: float | None) -> Score | None:
         """Return the score of the part that `estimate` reads, given its nats per character."""
         if nats is None:

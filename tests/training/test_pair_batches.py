@@ -310,6 +310,32 @@ def test_a_task_is_learned_to_certainty(
     assert charrnn.load(tmp_path / "run").answer(source).text == target
 
 
+def test_the_weights_with_most_labels_right_are_kept(tmp_path: Path) -> None:
+    labels = {"a": "alpha", "b": "beta", "c": "gamma"}
+    pairs = [(word, labels[word[-1]]) for word in FIVE]
+    found = _train(tmp_path / "run", pairs, steps=60)
+    data = dataset.make(_text(pairs), TrainOptions(**SMALL))
+    valid = data.pairs("valid")
+    assert valid.has_labels
+    assert not _pairs_of(REVERSED).has_labels
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    found_right = [json.loads(line)["valid_right"] for line in lines]
+    rights = [right for right in found_right if right is not None]
+    assert min(rights) < max(rights) == found.valid_right
+    assert found.valid_right == _exact(tmp_path / "run", data, "valid")
+    model = charrnn.load(tmp_path / "run")
+    answers = [
+        model.greedy(model.read("", source=data.tokenizer.decode(valid.source(n).tolist()))).text
+        == data.tokenizer.decode(valid.target(n).tolist())
+        for n in range(len(valid))
+    ]
+    assert np.mean(answers) == found.valid_right
+
+
+def _pairs_of(pairs: list[tuple[str, str]]) -> PairPart:
+    return dataset.make(_text(pairs), TrainOptions(**SMALL)).pairs("train")
+
+
 @pytest.mark.parametrize(
     ("pairs", "more"),
     [

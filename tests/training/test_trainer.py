@@ -371,7 +371,7 @@ def test_a_validation_is_the_score_of_the_held_out_text(tiny_text: str) -> None:
     trainer = _trainer(data)
     start = trainer.updater.network.config.start_token
     expected = scoring.score(trainer.updater.network, data.valid, data.tokenizer, start).nats
-    assert trainer.validate(Steps(1)) == expected
+    assert trainer.validate(Steps(1)) == (expected, None)
 
 
 def test_a_part_of_a_long_validation_text_is_scored_in_training(
@@ -382,7 +382,7 @@ def test_a_part_of_a_long_validation_text_is_scored_in_training(
     monkeypatch.setattr(validation, "VALID_CAP", 20)
     start = trainer.updater.network.config.start_token
     expected = scoring.score(trainer.updater.network, data.valid[:20], data.tokenizer, start).nats
-    assert trainer.validate(Steps(1)) == expected
+    assert trainer.validate(Steps(1)) == (expected, None)
 
 
 def _overfitting() -> Trainer:
@@ -406,7 +406,7 @@ def test_the_weights_saved_are_those_of_the_best_validation() -> None:
     assert ended.best == saved[-1]
     assert ended.best.step < ended.last.step == 160
     trainer.updater.network.load(ended.values)
-    assert trainer.validate(Steps(1)) == min(nats)
+    assert trainer.validate(Steps(1)) == (min(nats), None)
     best = [p.valid_nats for p in saved]
     assert best == sorted(best, key=lambda n: -(n or 0))  # each better than the one before
     assert len(best) < len(nats)
@@ -420,6 +420,14 @@ def test_only_a_smaller_loss_is_better(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text))
     nats = [3.0, 2.0, 2.0, 2.5, 1.0]
     assert [trainer.save_if_best(_metrics(n)) for n in nats] == [True, True, False, False, True]
+
+
+def test_more_right_labels_are_better_whatever_the_loss(tiny_text: str) -> None:
+    trainer = _trainer(_data(tiny_text))
+    found = [(0.5, 2.0), (0.5, 2.5), (0.6, 3.0), (0.5, 1.0), (0.6, 2.9), (0.7, math.nan)]
+    made = [dataclasses.replace(_metrics(nats), valid_right=right) for right, nats in found]
+    wanted = [True, False, True, False, True, False]
+    assert [trainer.save_if_best(metrics) for metrics in made] == wanted
 
 
 def test_a_loss_that_is_not_finite_is_never_better(tiny_text: str) -> None:
@@ -466,7 +474,7 @@ def test_stopping_ends_the_training_with_the_best_weights(tiny_text: str) -> Non
     assert (ended.interrupted, trainer.updater.step) == (True, 7)
     assert ended.best.valid_nats is not None
     trainer.updater.network.load(ended.values)
-    assert trainer.validate(Steps(1)) == ended.best.valid_nats
+    assert trainer.validate(Steps(1)) == (ended.best.valid_nats, None)
 
 
 def test_a_stop_before_the_first_step_still_leaves_a_model(tiny_text: str) -> None:

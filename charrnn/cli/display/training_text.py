@@ -107,6 +107,7 @@ def window(plan: Plan) -> str:
 def progress_line(metrics: Metrics, by_clock: bool) -> str:
     """Return a report in one line; `by_clock`: the training ends at a time."""
     valid = "" if metrics.valid_nats is None else f"  valid {losses(metrics.valid_nats)}"
+    valid += "" if metrics.valid_right is None else f", {metrics.valid_right:.1%} right"
     return (
         f"{metrics.fraction:4.0%}  step {metrics.step:,}  epoch {metrics.epoch:.2f}"
         f"  train {losses(metrics.train_nats)}{valid}"
@@ -129,6 +130,8 @@ def result_lines(result: Result, planned: Planned) -> list[str]:
             f"valid    {losses(result.valid_nats)}{of_bytes}, "
             f"over {counted(result.valid_characters, 'character')} {_scored(planned)}"
         )
+    if result.valid_right is not None:
+        lines.append(f"         {result.valid_right:.1%} of the labels are right")
     if result.valid_window256_nats is not None:
         lines.append(f"         {losses(result.valid_window256_nats)} in windows of 256")
     if result.valid_counts_nats is not None:

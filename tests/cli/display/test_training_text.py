@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from charrnn.cli.display import training_text
@@ -48,6 +50,12 @@ def test_no_speed_is_shown_before_it_is_true() -> None:
     assert "left" not in line
     line = training_text.progress_line(metrics(0.5, step=2), by_clock=True)
     assert line.endswith("  speed not known yet  0:10 left")
+
+
+def test_right_labels_are_shown_beside_the_loss() -> None:
+    some = dataclasses.replace(metrics(0.5), valid_nats=1.0, valid_right=0.8123)
+    line = training_text.progress_line(some, by_clock=False)
+    assert "  valid 1.0000 nats (1.443 bpc), 81.2% right  " in line
 
 
 def test_losses_and_norms_of_a_training_that_diverges_are_short() -> None:
