@@ -126,6 +126,27 @@ class CommandOptions(RunOptions):
         with transfer.reading_alike(model, given):
             yield
 
+    def beginning(self, texts: Texts, given: Mapping[str, Any], model: Model | None) -> Begin:
+        """Return what begins a training on texts, or resumes one.
+
+        Args:
+            texts: what to train on.
+            given: what the user asked for, by name.
+            model: a model to start from.
+        """
+        from charrnn.training.resume import resume
+        from charrnn.training.start import start
+
+        def begin(
+            options: TrainOptions, out: Path | None, control: Control, planned: RunDir | None = None
+        ) -> Events:
+            if self.resume:
+                told = {**given, "seed": options.seed} if self.seeds else given
+                return resume(texts, told, out=out, planned=planned, control=control)
+            return start(texts, options, out=out, force=self.force, model=model, control=control)
+
+        return begin
+
     @contextlib.contextmanager
     def curves(self, world: World) -> Iterator[list[TensorBoard]]:
         """Yield what writes curves for TensorBoard, if the run wants them and this process may."""

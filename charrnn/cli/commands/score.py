@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
 from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.display.scores import score_fields
-from charrnn.cli.display.surprisal_tables import (
-    ScoreOutput,
-    csv_table,
-    json_fields,
-    write_result,
-)
+from charrnn.cli.display.surprisal_tables import ScoreOutput, csv_table, json_fields, write_result
 from charrnn.cli.learning import predictor
 from charrnn.cli.options import Given, Only, configured
 from charrnn.cli.shared import CellOption, ModelOption, guarded, load_model, note, print_json
@@ -63,9 +59,9 @@ def score(
     with ProgressBar(in_bytes=False) as bar:
         texts = score_documents(documents, generator, count, bar.of("scoring", length), reader)
     if output.html:
-        title = texts[0].name if len(texts) == 1 else f"{counted(len(texts), 'text')}"
-        notes = f"read by {find_model(model)}, after the start token"
-        write_result(output.html, surprisal_page(title, texts, notes))
+        title = texts[0].name if len(texts) == 1 else counted(len(texts), "text")
+        read_by = f"read by {find_model(model)}, after the start token"
+        write_result(output.html, surprisal_page(title, texts, read_by))
     if output.csv:
         write_result(output.csv, csv_table(texts, by))
     whole = scoring.total(text.score for text in texts)
@@ -73,8 +69,7 @@ def score(
         return
     if output.json:
         fields = score_fields(whole) | {"tokenizer": generator.tokenizer.kind, "by": by}
-        fields |= {"weights": engine.weights, "dynamic": learning.dynamic}
-        fields["recall"] = learning.recall
+        fields |= {"weights": engine.weights, **asdict(learning)}
         print_json(fields | json_fields(texts, by))
         return
     show(texts, by)

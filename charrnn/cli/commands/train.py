@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,11 +14,6 @@ from charrnn.cli.run_options import CommandOptions, Trainings
 from charrnn.cli.shared import JsonOption, guarded, note, print_json
 from charrnn.cli.texts import OptionalCorpus, texts_for
 from charrnn.config import TrainOptions, from_json
-
-if TYPE_CHECKING:
-    from charrnn.run_dir import RunDir
-    from charrnn.training.control import Control
-    from charrnn.training.events import Events
 
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 143}  # that end a training: exit codes
 
@@ -57,17 +51,7 @@ def train(
         with run.reading_alike(model, given):
             texts = world.in_turn(lambda: texts_for(asked, options, given))
 
-        from charrnn.training.resume import resume
-        from charrnn.training.start import start
-
-        def begin(
-            options: TrainOptions, out: Path | None, control: Control, planned: RunDir | None = None
-        ) -> Events:
-            if run.resume:
-                told = {**asked.options, "seed": options.seed} if run.seeds else asked.options
-                return resume(texts, told, out=out, planned=planned, control=control)
-            return start(texts, options, out=out, force=run.force, model=model, control=control)
-
+        begin = run.beginning(texts, asked.options, model)
         failed = False
         with Signals(*SIGNALS, error=lambda number: SystemExit(SIGNALS[number.name])) as signals:
             trainings = Trainings(run, begin, signals.requested, STARTED, world)

@@ -51,8 +51,7 @@ def write(
         raise OptionError(missing_package("charrnn write", "prompt_toolkit", "write")) from None
     generator = load_model(model, engine, cell)
     generator.prepare(config)  # a model that cannot write is refused before the screen changes
-    random_seeds = iter(new_seed, None)
-    seeds = random_seeds if config.seed is None else count(config.seed)
+    seeds = iter(new_seed, None) if config.seed is None else count(config.seed)
     title = f"model: {in_words(find_model(model), generator.training)}"
     learnt = first_state(generator, start, config.unknown)
     given = (generator, config, seeds, start.prompt or "")
