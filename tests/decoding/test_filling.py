@@ -147,9 +147,9 @@ def test_a_wide_search_finds_the_most_probable_filling(random: Generator) -> Non
     config = BeamConfig(length=3, width=1)
     every = {}
     for text in (first + second for first in letters for second in letters):
-        scored = random._writer.answers(
+        scored = random._weights.own.writer.answers(
             [source],
-            lambda sources: random._reader.read_sources(sources, "error"),
+            lambda sources: random._weights.own.reader.read_sources(sources, "error"),
             dataclasses.replace(config, regex=f"{text}{END}"),
         )
         every[text] = next(scored)[0].log_prob
@@ -162,7 +162,7 @@ def test_gaps_are_filled_from_left_to_right(
     random: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[list[str]] = []
-    reader = random._reader
+    reader = random._weights.own.reader
     original = reader.read_sources
     monkeypatch.setattr(
         reader, "read_sources", lambda sources, how: read.append(sources) or original(sources, how)
@@ -200,7 +200,7 @@ def test_a_context_of_bytes_is_cut_between_characters(random: Generator) -> None
         def encode(self, text: str) -> bytes:
             return text.encode()
 
-    filler = filling.Filler(random._reader, random._writer, Bytes())  # type: ignore[arg-type]
+    filler = filling.Filler(random._weights.own.reader, random._weights.own.writer, Bytes())  # type: ignore[arg-type]
     assert filler._left("é" * 100) == "é" * 32
     assert filler._left("a" + "中" * 21) == "a" + "中" * 21
     assert filler._left("aa" + "中" * 21) == "a" + "中" * 21
