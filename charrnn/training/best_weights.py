@@ -15,7 +15,9 @@ class BestWeights:
 
     The loss on the validation text decides which are the best, or without one the training loss.
     Of pairs with labels, it is the share of right answers, and the loss among equal ones: when the
-    loss rises again because the network is too sure of itself, its answers still get better.
+    loss rises again because the network is too sure of itself, its answers still get better. The
+    largest of many shares is partly luck. So the last weights, whose learning rate has come down,
+    are taken if their share is less by the chance of the sample only (`margin`).
 
     Attributes:
         first: the weights before the first update.
@@ -29,11 +31,14 @@ class BestWeights:
         self.metrics: Metrics | None = None
         self.values: Values = {}
 
-    def take_if_better(self, metrics: Metrics) -> bool:
-        """Take the network's weights if they are finite and better; return whether they are."""
+    def take_if_better(self, metrics: Metrics, margin: float = 0.0) -> bool:
+        """Take the network's weights if they are finite and better; return whether they are.
+
+        `margin` is how much smaller their share of right labels may be.
+        """
         if not math.isfinite(deciding_nats(metrics)):
             return False
-        if self.metrics and not _rank(metrics) < _rank(self.metrics):
+        if self.metrics and not _is_better(metrics, self.metrics, margin):
             return False
         values = self._network.values()
         if not all(np.isfinite(value).all() for value in values.values()):
@@ -42,9 +47,12 @@ class BestWeights:
         return True
 
 
-def _rank(metrics: Metrics) -> tuple[float, float]:
-    """Return what is smaller for better weights."""
-    return -(metrics.valid_right or 0.0), deciding_nats(metrics)
+def _is_better(metrics: Metrics, best: Metrics, margin: float) -> bool:
+    """Return whether weights are better than the best so far."""
+    right, best_right = metrics.valid_right or 0.0, best.valid_right or 0.0
+    if margin and right >= best_right - margin:
+        return True
+    return (-right, deciding_nats(metrics)) < (-best_right, deciding_nats(best))
 
 
 def deciding_nats(metrics: Metrics) -> float:

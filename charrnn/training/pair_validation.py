@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -95,6 +96,10 @@ class PairValidation:
         for read in self._batches(network, stop, which):
             found += int(network.pairs_right(read).sum())
         return self._summed(found) / len(which)
+
+    def right_error(self, share: float | None) -> float:
+        """Return the standard error of a share of right labels; 0 without one."""
+        return 0.0 if share is None else math.sqrt(share * (1 - share) / self._some())
 
     @cached_property
     def _labels(self) -> bool:

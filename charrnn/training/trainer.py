@@ -174,8 +174,8 @@ class Trainer:
             yield Progress(self.metrics(fraction), self.updater.network)
             self.reported = int(fraction * REPORTS)
 
-    def _results(self, metrics: Metrics) -> Iterator[Best | Progress]:
-        if self.save_if_best(metrics):
+    def _results(self, metrics: Metrics, last: bool = False) -> Iterator[Best | Progress]:
+        if self.save_if_best(metrics, last):
             yield Best(metrics, self.best.values)
         yield Progress(metrics, self.updater.network)
 
@@ -185,7 +185,7 @@ class Trainer:
         """Validate once more, unless a validation was interrupted and there is a model already."""
         if validate:
             metrics = self.metrics(fraction, *self.validate(budget))
-            yield from self._results(metrics)
+            yield from self._results(metrics, last=not interrupted)
         else:
             metrics = self.metrics(fraction)
             yield Progress(metrics, self.updater.network)
@@ -270,12 +270,15 @@ class Trainer:
             return math.nan
         return float(torch.stack(losses).mean()) / self.updater.batches.characters_per_token
 
-    def save_if_best(self, metrics: Metrics) -> bool:
+    def save_if_best(self, metrics: Metrics, last: bool = False) -> bool:
         """Save the weights if they are the best so far; return whether they are.
 
-        Weights of a training that has diverged are not saved.
+        Weights of a training that has diverged are not saved. `last`: they are those at the end of
+        the budget.
         """
-        return not self.divergence.has_come(metrics) and self.best.take_if_better(metrics)
+        best = self.best.metrics
+        margin = self.validation.right_error(best.valid_right) if best and last else 0.0
+        return not self.divergence.has_come(metrics) and self.best.take_if_better(metrics, margin)
 
 
 def _validations_due(fraction: float, count: int) -> int:

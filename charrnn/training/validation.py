@@ -133,6 +133,10 @@ class Validation:
     def right(self, network: CharRNN, stop: Stop) -> None:
         """Return None: a text has no labels."""
 
+    def right_error(self, share: float | None) -> float:
+        """Return 0: a text has no labels."""
+        return 0.0
+
     def estimated(self, nats: float | None) -> Score | None:
         """Return the score of the part that `estimate` reads, given its nats per character."""
         if nats is None:

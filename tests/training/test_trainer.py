@@ -430,6 +430,19 @@ def test_more_right_labels_are_better_whatever_the_loss(tiny_text: str) -> None:
     assert [trainer.save_if_best(metrics) for metrics in made] == wanted
 
 
+def test_the_last_weights_are_kept_if_their_labels_are_right_but_for_chance(
+    tiny_text: str,
+) -> None:
+    trainer = _trainer(_data(tiny_text))
+    best = trainer.best
+    assert best.take_if_better(dataclasses.replace(_metrics(1.0), valid_right=0.8))
+    worse = dataclasses.replace(_metrics(1.5), valid_right=0.75)
+    assert not best.take_if_better(worse)
+    assert not best.take_if_better(worse, margin=0.04)
+    assert best.take_if_better(worse, margin=0.06)
+    assert best.metrics == worse
+
+
 def test_a_loss_that_is_not_finite_is_never_better(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text))
     nats = [math.nan, 2.0, math.nan, 3.0, 1.0]
