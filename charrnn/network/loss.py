@@ -43,12 +43,16 @@ def nats(read: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, bf16: bool
 
 
 @torch.no_grad()
-def likeliest(read: Tensor, weight: Tensor, bias: Tensor, bf16: bool) -> Tensor:
-    """Return the most likely token (N,) of each row that the output map reads (N, Y)."""
-    found = [
-        logits(read[rows], weight, bias, bf16).argmax(-1) for rows in _pieces(len(read), len(bias))
-    ]
-    return torch.cat(found)
+def nats_and_likeliest(
+    read: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, bf16: bool
+) -> tuple[Tensor, Tensor]:
+    """Return what `nats` does, and the most likely token (N,) of each row."""
+    found = []
+    for rows in _pieces(len(targets), len(bias)):
+        values = logits(read[rows], weight, bias, bf16)
+        found.append((F.cross_entropy(values, targets[rows], reduction="none"), values.argmax(-1)))
+    all_nats, best = zip(*found, strict=True)
+    return torch.cat(all_nats), torch.cat(best)
 
 
 def mean_nats(read: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, bf16: bool) -> Tensor:

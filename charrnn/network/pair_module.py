@@ -70,16 +70,17 @@ class PairRNN(CharRNN):
         return nats.view(wanted.shape).cpu().numpy()
 
     @torch.no_grad()
-    def pairs_right(self, batch: PairBatch) -> NDArray[np.bool_]:
-        """Return whether greedy writing gives each target (B,), without dropout.
+    def pair_results(self, batch: PairBatch) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return what `pair_nats` does, and whether greedy writing gives each target (B,).
 
         It does if the most likely token after the first tokens of the target is always the next
         one. The layers run as in training.
         """
-        found = loss.likeliest(self._scored(batch, quick=True), *self._output())
-        written = found.view(batch.targets.shape).cpu().numpy()
-        right = (written == batch.targets) | (batch.targets == IGNORED)
-        return np.asarray(right.all(0))
+        read = self._scored(batch, quick=True)
+        wanted = torch.from_numpy(batch.targets).to(self.device)
+        nats, best = loss.nats_and_likeliest(read, wanted.flatten(), *self._output())
+        right = (best.view(wanted.shape) == wanted) | (wanted == IGNORED)
+        return nats.view(wanted.shape).cpu().numpy(), right.all(0).cpu().numpy()
 
     def _scored(self, batch: PairBatch, quick: bool) -> Tensor:
         """Return what the output map reads at every step of the targets, (T*B, Y)."""

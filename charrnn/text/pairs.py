@@ -12,13 +12,6 @@ from numpy.typing import NDArray
 
 from charrnn.arrays import Ids, Integers
 
-MAX_LABELS = 50
-
-
-def are_labels(different: int, pairs: int) -> bool:
-    """Return whether the targets of pairs, of which so many are different, are labels."""
-    return different <= min(MAX_LABELS, pairs / 2)
-
 
 @dataclass(frozen=True)
 class PairPart:
@@ -57,16 +50,6 @@ class PairPart:
         is_target = np.arange(len(self.starts)) % 2 == 1
         targets: Ids = self.ids[np.repeat(is_target, self._lengths)]
         return targets
-
-    @property
-    def has_labels(self) -> bool:
-        """Whether the targets are labels: a few, which occur again and again."""
-        different: set[bytes] = set()
-        for index in range(len(self)):
-            different.add(self.target(index).tobytes())
-            if len(different) > MAX_LABELS:
-                return False
-        return are_labels(len(different), len(self))
 
     @property
     def source_lengths(self) -> Integers:

@@ -39,8 +39,8 @@ class Metrics:
         grad_norm: largest gradient norm since the last report, before clipping.
         clipped: share of the updates since the last report whose gradient was clipped.
         chars_per_second: median over the steps so far.
-        valid_right: of pairs with labels, the share of (part of) the validation pairs that are
-            answered with their label; else None.
+        valid_right: the share of (part of) the validation pairs whose target is the greedy answer;
+            None if it was not measured, or of a text.
     """
 
     step: int
@@ -67,7 +67,7 @@ class Result:
     those of the whole validation text: a training by the clock scores a part of a long one.
     They are the network's; `valid_counts_nats` is the loss of the network and the counts together
     on the same text, or None without counts or where that was not measured. `valid_right` is the
-    share of right answers where targets are labels, else None.
+    share of (part of) the validation pairs whose target is the greedy answer; None of a text.
     """
 
     run_dir: str

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from charrnn.training.validation import (
     LEAVING,
     SAMPLES,
     VALID_CAP,
+    Estimate,
     InterruptedScoring,
     Validation,
 )
@@ -53,8 +53,8 @@ class PairValidation:
         return len(self.part.ids)
 
     @torch.no_grad()
-    def estimate(self, network: CharRNN, stop: Stop) -> float | None:
-        """Return the nats per character on about `VALID_CAP` tokens, evenly spread; None without.
+    def estimate(self, network: CharRNN, stop: Stop) -> Estimate:
+        """Return how good the network is on about `VALID_CAP` tokens, evenly spread.
 
         The layers run as in training.
 
@@ -62,8 +62,14 @@ class PairValidation:
             InterruptedScoring: `stop` returned True.
         """
         if not self.length:
-            return None
-        return self._score(network, stop, self._spread(self._some()), quick=True).nats
+            return Estimate()
+        assert isinstance(network, PairRNN)
+        total, right, which = 0.0, 0, self._spread(self._some())
+        for read in self._batches(network, stop, which):
+            nats, found = network.pair_results(read)
+            total, right = total + float(nats.sum(dtype=np.float64)), right + int(found.sum())
+        score = Score(self._summed(total), *self._size(which))
+        return Estimate(score.nats, self._summed(right) / len(which))
 
     @torch.no_grad()
     def score(self, network: CharRNN, stop: Stop, limit: int | None = None) -> Score | None:
@@ -80,31 +86,9 @@ class PairValidation:
         """Return None: a target is read as a whole."""
         return None
 
-    @torch.no_grad()
-    def right(self, network: CharRNN, stop: Stop) -> float | None:
-        """Return the share of the pairs of `estimate` whose label is the network's greedy answer.
-
-        None without pairs, or if the targets are no labels.
-
-        Raises:
-            InterruptedScoring: `stop` returned True.
-        """
-        if not self._labels:
-            return None
-        assert isinstance(network, PairRNN)
-        found, which = 0, self._spread(self._some())
-        for read in self._batches(network, stop, which):
-            found += int(network.pairs_right(read).sum())
-        return self._summed(found) / len(which)
-
     def right_error(self, share: float | None) -> float:
-        """Return the standard error of a share of right labels; 0 without one."""
+        """Return the standard error of a share of right answers; 0 without one."""
         return 0.0 if share is None else math.sqrt(share * (1 - share) / self._some())
-
-    @cached_property
-    def _labels(self) -> bool:
-        """Whether the targets are labels."""
-        return self.length > 0 and self.part.has_labels
 
     def estimated(self, nats: float | None) -> Score | None:
         """Return the score of the pairs that `estimate` reads, given its nats per character."""
@@ -121,14 +105,14 @@ class PairValidation:
     def seconds(self, network: CharRNN, limit: float) -> float:
         """Return how long the scoring and the files at the end will take.
 
-        At the end come `estimate` and `right`, and in about `limit` seconds at most `score`.
+        At the end come `estimate`, and in about `limit` seconds at most `score`.
         """
         if not self.length:
             return LEAVING
         each = self._each(network)
         pairs = self._limit(each, limit)
         measured = SAMPLES * min(TIMED, self._some())  # by `affordable`
-        scored = self._some() * (1 + self._labels) + (len(self.part) if pairs is None else pairs)
+        scored = self._some() + (len(self.part) if pairs is None else pairs)
         return each * (scored + measured) + LEAVING
 
     @torch.no_grad()
@@ -152,13 +136,11 @@ class PairValidation:
         """Return `count` pairs, evenly spread."""
         return np.arange(count) * len(self.part) // count
 
-    def _score(
-        self, network: CharRNN, stop: Stop, which: Integers, *, quick: bool = False
-    ) -> Score:
+    def _score(self, network: CharRNN, stop: Stop, which: Integers) -> Score:
         assert isinstance(network, PairRNN)
         total = 0.0
         for read in self._batches(network, stop, which):
-            total += float(network.pair_nats(read, quick=quick).sum(dtype=np.float64))
+            total += float(network.pair_nats(read).sum(dtype=np.float64))
         return Score(self._summed(total), *self._size(which))
 
     def _batches(self, network: CharRNN, stop: Stop, which: Integers) -> Iterator[PairBatch]:

@@ -25,7 +25,7 @@ from charrnn.training.divergence import Divergence
 from charrnn.training.events import Best, Metrics, Notice, Progress, Stop, Values, never
 from charrnn.training.pair_validation import AnyValidation
 from charrnn.training.training_step import Updater
-from charrnn.training.validation import InterruptedScoring
+from charrnn.training.validation import Estimate, InterruptedScoring
 
 MAX_VALIDATIONS = 20  # per run
 VALIDATION_SHARE = 0.1  # validation tokens read per character trained on, at most
@@ -219,19 +219,17 @@ class Trainer:
         weights = f"best weights (step {best.step})" if best else "initial weights"
         return Notice(f"{what}; restarting from the {weights} at half the learning rate")
 
-    def validate(self, budget: Budget, stop: Stop = never) -> tuple[float | None, float | None]:
-        """Return the nats on (part of) the validation text, and the share of right labels.
+    def validate(self, budget: Budget, stop: Stop = never) -> Estimate:
+        """Return how good the network is on (part of) the validation text.
 
-        Each is None where there is no such thing. A clock then reserves the time that scoring
-        takes by now.
+        A clock then reserves the time that scoring takes by now.
 
         Raises:
             InterruptedScoring: `stop` returned True.
         """
         if isinstance(budget, Clock):
             budget.expect(self._scoring_seconds(budget))
-        network = self.updater.network
-        return self.validation.estimate(network, stop), self.validation.right(network, stop)
+        return self.validation.estimate(self.updater.network, stop)
 
     def _expect_scoring(self, clock: Clock) -> None:
         """Measure anew how long the scoring at the end will take: several times, as one may err."""

@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -66,6 +66,18 @@ class Interruptible:
         return self.world.scored(partial(self.network.nats, quick=self.quick), *window)
 
 
+class Estimate(NamedTuple):
+    """How good a network is on a part of the validation text or pairs.
+
+    Attributes:
+        nats: per character; None without a text.
+        right: the share of pairs whose target is the greedy answer; None for a text.
+    """
+
+    nats: float | None = None
+    right: float | None = None
+
+
 @dataclass(frozen=True)
 class Validation:
     """The validation text.
@@ -88,8 +100,8 @@ class Validation:
         return len(self.ids)
 
     @torch.no_grad()
-    def estimate(self, network: CharRNN, stop: Stop) -> float | None:
-        """Return the nats on at most `VALID_CAP` tokens, evenly spread; None without a text.
+    def estimate(self, network: CharRNN, stop: Stop) -> Estimate:
+        """Return how good the network is on at most `VALID_CAP` tokens, evenly spread.
 
         The layers run as in training.
 
@@ -97,8 +109,10 @@ class Validation:
             InterruptedScoring: `stop` returned True.
         """
         if not self.length:
-            return None
-        return self._score(Interruptible(network, stop, self.world, quick=True), VALID_CAP).nats
+            return Estimate()
+        return Estimate(
+            self._score(Interruptible(network, stop, self.world, quick=True), VALID_CAP).nats
+        )
 
     @torch.no_grad()
     def score(self, network: CharRNN, stop: Stop, limit: int | None = None) -> Score | None:
@@ -130,11 +144,8 @@ class Validation:
             self._windows(limit),
         )
 
-    def right(self, network: CharRNN, stop: Stop) -> None:
-        """Return None: a text has no labels."""
-
     def right_error(self, share: float | None) -> float:
-        """Return 0: a text has no labels."""
+        """Return 0: a text has no right answers."""
         return 0.0
 
     def estimated(self, nats: float | None) -> Score | None:

@@ -191,7 +191,7 @@ def _scores(world: World) -> list[float | None]:
         ids = rng.integers(0, SYMBOLS, length).astype(np.uint8)
         documents = None if starts is None else np.array(starts, np.uint64)
         validation = Validation(ids, tokenizer, documents, world)
-        found.append(validation.estimate(network, lambda: False))
+        found += validation.estimate(network, lambda: False)[:1]
         for limit in (None, 2000):
             score = validation.score(network, lambda: False, limit)
             found += [score.nats if score else None]
@@ -205,7 +205,7 @@ def _scores(world: World) -> list[float | None]:
     score = part.score(PairRNN(pairs, _exact(pairs)), lambda: False)
     return [
         *found,
-        part.estimate(PairRNN(pairs, _exact(pairs)), lambda: False),
+        *part.estimate(PairRNN(pairs, _exact(pairs)), lambda: False),
         score and score.nats,
     ]
 

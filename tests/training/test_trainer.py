@@ -422,15 +422,15 @@ def test_only_a_smaller_loss_is_better(tiny_text: str) -> None:
     assert [trainer.save_if_best(_metrics(n)) for n in nats] == [True, True, False, False, True]
 
 
-def test_more_right_labels_are_better_whatever_the_loss(tiny_text: str) -> None:
+def test_more_right_answers_are_better_if_most_are_right(tiny_text: str) -> None:
     trainer = _trainer(_data(tiny_text))
-    found = [(0.5, 2.0), (0.5, 2.5), (0.6, 3.0), (0.5, 1.0), (0.6, 2.9), (0.7, math.nan)]
+    found = [(0.3, 2.0), (0.4, 2.5), (0.6, 3.0), (0.5, 1.0), (0.6, 2.9), (0.7, math.nan)]
     made = [dataclasses.replace(_metrics(nats), valid_right=right) for right, nats in found]
     wanted = [True, False, True, False, True, False]
     assert [trainer.save_if_best(metrics) for metrics in made] == wanted
 
 
-def test_the_last_weights_are_kept_if_their_labels_are_right_but_for_chance(
+def test_the_last_weights_are_kept_if_their_answers_are_right_but_for_chance(
     tiny_text: str,
 ) -> None:
     trainer = _trainer(_data(tiny_text))
@@ -441,6 +441,8 @@ def test_the_last_weights_are_kept_if_their_labels_are_right_but_for_chance(
     assert not best.take_if_better(worse, margin=0.04)
     assert best.take_if_better(worse, margin=0.06)
     assert best.metrics == worse
+    unsure = dataclasses.replace(_metrics(1.7), valid_right=0.3)
+    assert not best.take_if_better(unsure, margin=0.6)  # the loss decides
 
 
 def test_a_loss_that_is_not_finite_is_never_better(tiny_text: str) -> None:

@@ -131,7 +131,7 @@ def result_lines(result: Result, planned: Planned) -> list[str]:
             f"over {counted(result.valid_characters, 'character')} {_scored(planned)}"
         )
     if result.valid_right is not None:
-        lines.append(f"         {result.valid_right:.1%} of the labels are right")
+        lines.append(f"         {result.valid_right:.1%} of the answers are right")
     if result.valid_window256_nats is not None:
         lines.append(f"         {losses(result.valid_window256_nats)} in windows of 256")
     if result.valid_counts_nats is not None:
