@@ -23,6 +23,7 @@ MANY_TOKENS = 10_000  # with more, the output layer is most of a small network
 # The first steps compile, and their median says nothing about the others before these are more.
 FIRST_STEPS = 3
 SHORT_SOURCE = 50  # tokens of a source that is shown in a command
+SHORT_SOURCES = 50  # that are looked at for such a source
 HUGE = 1e4  # a loss, or the norm of a gradient, of a training that diverges
 
 
@@ -107,7 +108,7 @@ def window(plan: Plan) -> str:
 def progress_line(metrics: Metrics, by_clock: bool) -> str:
     """Return a report in one line; `by_clock`: the training ends at a time."""
     valid = "" if metrics.valid_nats is None else f"  valid {losses(metrics.valid_nats)}"
-    valid += "" if metrics.valid_right is None else f", {metrics.valid_right:.1%} right"
+    valid += f", {metrics.valid_right:.1%} right" if metrics.valid_right else ""
     return (
         f"{metrics.fraction:4.0%}  step {metrics.step:,}  epoch {metrics.epoch:.2f}"
         f"  train {losses(metrics.train_nats)}{valid}"
@@ -130,7 +131,7 @@ def result_lines(result: Result, planned: Planned) -> list[str]:
             f"valid    {losses(result.valid_nats)}{of_bytes}, "
             f"over {counted(result.valid_characters, 'character')} {_scored(planned)}"
         )
-    if result.valid_right is not None:
+    if result.valid_right:  # long targets, such as tunes, are never written exactly
         lines.append(f"         {result.valid_right:.1%} of the answers are right")
     if result.valid_window256_nats is not None:
         lines.append(f"         {losses(result.valid_window256_nats)} in windows of 256")
@@ -162,7 +163,9 @@ def _next(planned: Planned) -> list[str]:
         return ["fill", "one ___ three"] if planned.plan.model.encoder else ["sample"]
     part = data.pairs("valid" if len(data.valid) else "train")
     short = [index for index, size in enumerate(part.source_lengths) if size <= SHORT_SOURCE]
-    return ["beam", "--source", data.tokenizer.decode(part.source(next(iter(short), 0)))]
+    sources = [data.tokenizer.decode(part.source(index)) for index in short[:SHORT_SOURCES] or [0]]
+    # Easiest to read and to type: letters and digits alone.
+    return ["beam", "--source", next(filter(str.isalnum, sources), sources[0])]
 
 
 def seeds_lines(seeds: Seeds) -> list[str]:

@@ -56,6 +56,8 @@ def test_right_labels_are_shown_beside_the_loss() -> None:
     some = dataclasses.replace(metrics(0.5), valid_nats=1.0, valid_right=0.8123)
     line = training_text.progress_line(some, by_clock=False)
     assert "  valid 1.0000 nats (1.443 bpc), 81.2% right  " in line
+    never = dataclasses.replace(some, valid_right=0.0)
+    assert "right" not in training_text.progress_line(never, by_clock=False)
 
 
 def test_losses_and_norms_of_a_training_that_diverges_are_short() -> None:
