@@ -39,15 +39,20 @@ read_values()
 _UsageError: Any = typer.BadParameter.__mro__[1]  # the base of every error about a command line
 
 
-class _Command(typer.core.TyperCommand):
-    """A command that explains what is wrong with its options."""
+class _Explaining:
+    """A command, or a group of commands, that explains what is wrong with its options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         try:
-            return super().parse_args(ctx, args)
+            left: list[str] = super().parse_args(ctx, args)  # type: ignore[misc]
+            return left
         except _UsageError as error:
             _explain(error, self, ctx)
             raise
+
+
+class _Command(_Explaining, typer.core.TyperCommand):
+    """A command of charrnn."""
 
 
 def _explain(error: Any, command: Any, ctx: Any) -> None:
@@ -69,15 +74,8 @@ def _meant(ctx: Any, word: str) -> str:
     return meant_command(ctx.find_root().info_name, ctx.command_path, word)
 
 
-class _Commands(typer.core.TyperGroup):
+class _Commands(_Explaining, typer.core.TyperGroup):
     """A group of commands; what is wrong with their words is said without a long echo of them."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(ctx, args)
-        except _UsageError as error:
-            _explain(error, self, ctx)
-            raise
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         try:

@@ -16,13 +16,12 @@ from charrnn.config import Reading, RunOptions, TrainOptions, given_flags
 from charrnn.config.fields import (
     RUN,
     Option,
-    check_integer,
     choice,
     declare,
-    read_integer,
+    integer_or,
     switch,
 )
-from charrnn.errors import OptionError, excerpt, missing_package, shell_command
+from charrnn.errors import OptionError, missing_package, shell_command
 
 if TYPE_CHECKING:
     from charrnn.cli.display.tensorboard import TensorBoard
@@ -37,18 +36,6 @@ if TYPE_CHECKING:
     Begin = Callable[[TrainOptions, Path | None, Control, RunDir | None], Events]
 
 MAX_PROCESSES = 1024  # of one machine
-
-
-def _check_processes(name: str, value: Any) -> Any:
-    """Return a number of processes: a whole number, its digits, or the word ``auto``."""
-    if isinstance(value, str) and value != "auto":
-        with contextlib.suppress(ValueError):
-            value = read_integer(value)
-    if value == "auto":
-        return value
-    if not isinstance(value, int):
-        raise OptionError(f"--processes must be a whole number or auto, not {excerpt(value)}")
-    return check_integer("--processes", value, 1, MAX_PROCESSES)
 
 
 _ACT_LATER = ("checkpoint_every", "sample_every", "seeds", "tensorboard", "log_to")
@@ -69,7 +56,7 @@ class CommandOptions(RunOptions):
             str,
             "Train with this many processes of this machine, or auto: one for each GPU, or for "
             "every eight cores.",
-            _check_processes,
+            integer_or("auto", 1, MAX_PROCESSES),
             panel=RUN,
             shown="one",
         ),

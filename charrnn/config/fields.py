@@ -7,6 +7,7 @@ files and JSON all derive from it. `RENAMED` lists the flags that differ from th
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import numbers
@@ -178,6 +179,24 @@ def check_integer(what: str, value: Any, low: int, high: int) -> int:
         shown = excerpt(_readable(value))
         raise OptionError(f"{what} must be a whole number from {low} to {high}, not {shown}")
     return int(value)
+
+
+def integer_or(word: str, low: int, high: int) -> Callable[[str, Any], Any]:
+    """Return a check of an option whose value is a whole number, its digits, or a word."""
+
+    def check(name: str, value: Any) -> Any:
+        if value == word:
+            return value
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                value = read_integer(value)
+        if not isinstance(value, numbers.Integral):
+            raise OptionError(
+                f"{flag(name)} must be a whole number or {word}, not {excerpt(value)}"
+            )
+        return check_integer(flag(name), value, low, high)
+
+    return check
 
 
 def _readable(value: Any) -> Any:

@@ -14,13 +14,12 @@ from charrnn.config.fields import (
     TOKENIZER,
     Option,
     Options,
-    check_integer,
     choice,
     declare,
     flag,
     integer,
+    integer_or,
     number,
-    read_integer,
     same,
     string,
     strings,
@@ -64,20 +63,6 @@ def _check_encoding(name: str, value: Any) -> Any:
             f"{flag(name)} '{excerpt(value)}' is not known: {nearest(str(value), ENCODINGS)}"
         )
     return value
-
-
-def _check_min_count(name: str, value: Any) -> Any:
-    """Return how often a character must occur: a whole number, its digits, or the word ``auto``."""
-    if value == AUTO:
-        return value
-    if isinstance(value, str):
-        try:
-            value = read_integer(value)
-        except ValueError:
-            raise OptionError(
-                f"{flag(name)} must be a whole number or {AUTO}, not {excerpt(value)}"
-            ) from None
-    return check_integer(flag(name), value, 1, 10**12)
 
 
 def _check_unicode(name: str, value: Any) -> Any:
@@ -256,7 +241,7 @@ class TextOptions(Reading):
             "seen fewer than 100 times in the training text (fewer still where they are over 5 % "
             "of it), if they are more than 256; with --init-from, those that the model writes as "
             "bytes.",
-            _check_min_count,
+            integer_or(AUTO, 1, 10**12),
             panel=TOKENIZER,
         ),
     )

@@ -6,9 +6,7 @@ what the plan decided.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import numbers
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,22 +20,21 @@ from charrnn.config.fields import (
     TRAINING,
     Option,
     Options,
-    check_integer,
     choice,
     declare,
     device,
     from_json,
     given_flags,
     integer,
+    integer_or,
     number,
-    read_integer,
     same,
     switch,
     with_field_names,
 )
 from charrnn.config.model import ContextName, EncoderName, Form, ModelConfig, is_own_cell
 from charrnn.config.text import ModelReading, TextOptions
-from charrnn.errors import OptionError, excerpt
+from charrnn.errors import OptionError
 
 InitName = Literal["auto", "orthogonal", "glorot", "he"]
 StateName = Literal["carry", "reset"]
@@ -51,18 +48,6 @@ PLANNED_CELL, FASTER_CELL = "lstm-coupled", "lstm"  # the second one where it is
 PLANNED_SHOWN = f"{PLANNED_CELL}; {FASTER_CELL} where that trains faster"
 MAX_WINDOW = 2**30
 BUDGETS = ("minutes", "epochs", "steps")  # a given one replaces all others, from wherever they are
-
-
-def _check_window(name: str, value: Any) -> Any:
-    """Return a BPTT window: a whole number, its digits, or the word ``full``."""
-    if isinstance(value, str) and value != "full":
-        with contextlib.suppress(ValueError):
-            value = read_integer(value)
-    if value == "full":
-        return value
-    if not isinstance(value, numbers.Integral):
-        raise OptionError(f"--seq-len must be a whole number or full, not {excerpt(value)}")
-    return check_integer("--seq-len", value, 1, MAX_WINDOW)
 
 
 @dataclass(frozen=True)
@@ -173,7 +158,7 @@ class TrainOptions(TextOptions, Regularizers, Form):
         Option(
             str,
             "T, the BPTT window: number of steps that gradients flow back, or full.",
-            _check_window,
+            integer_or("full", 1, MAX_WINDOW),
             shown=PLANNED,
         ),
     )

@@ -59,14 +59,6 @@ class CountingEngine(Engine):
             steps.append(logits)
         return predicted(np.stack(steps), targets, count), state
 
-    def write(
-        self, logits: Floats, state: State, chooser: Chooser, count: int
-    ) -> tuple[Floats, State]:
-        """Choose a token per row and read it, `count` times; see `Engine.write`."""
-        for _ in range(count):
-            logits, state = self.step(chooser.choose(logits), state)
-        return logits, state
-
     def prepare(self, chooser: Chooser, batch_size: int) -> None:
         """Do nothing: the network's own choice of tokens is not used."""
 

@@ -75,6 +75,8 @@ class Scorer(Protocol):
 class Engine(Scorer, Protocol):
     """A network that can be run forward; `select` and `nats` are the same in every engine.
 
+    So is `write` in those that choose each token in Python.
+
     Attributes:
         reproducible: whether a row's numbers are the same bit for bit, however many tokens are read
             at a time and on however many threads.
@@ -130,7 +132,9 @@ class Engine(Scorer, Protocol):
         Returns:
             logits and state after the last token.
         """
-        ...
+        for _ in range(count):
+            logits, state = self.step(chooser.choose(logits), state)
+        return logits, state
 
     def prepare(self, chooser: Chooser, batch_size: int) -> None:
         """Compile or capture what `write` needs for this chooser and this many rows."""

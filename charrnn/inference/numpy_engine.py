@@ -99,14 +99,6 @@ class NumpyEngine(Engine):
         logits, state = self.read(inputs, state)
         return predicted(logits, targets, count), state
 
-    def write(
-        self, logits: Floats, state: State, chooser: Chooser, count: int
-    ) -> tuple[Floats, State]:
-        """Choose a token per row and read it, `count` times; see `Engine.write`."""
-        for _ in range(count):
-            logits, state = self.step(chooser.choose(logits), state)
-        return logits, state
-
     def prepare(self, chooser: Chooser, batch_size: int) -> None:
         """Do nothing: there is nothing to compile."""
 
