@@ -29,7 +29,8 @@ def _type_in_help(parameter: Any, ctx: Any) -> str | None:
     """Return the type that the help shows: none for a flag, that of the items for a list."""
     if getattr(parameter, "is_flag", False):
         return None
-    return str(parameter.display_type(ctx)).replace("list[", "").replace("]>", ">")
+    shown = str(parameter.display_type(ctx)).replace("list[", "").replace("]>", ">")
+    return shown.replace("<Path>", "<path>")  # typer shows the class of a list's items
 
 
 for _kind in (typer.core.TyperOption, typer.core.TyperArgument):

@@ -25,13 +25,14 @@ def test_a_model_with_counts_is_used_by_all_commands(tiny: Run, cli: Cli) -> Non
     )
     held_out = tiny.text.read_text("utf-8")[int(0.9 * TEXT_CHARACTERS) :]
     (cli.folder / "held-out.txt").write_text(held_out, "utf-8", newline="")
-    scored, info, sampled, greedy, beam, *packed = cli.each(
+    scored, info, sampled, greedy, beam, adapted, *packed = cli.each(
         [
             ("eval", "held-out.txt", "-m", "counted", "--json"),
             ("info", "counted", "--json"),
             ("sample", "-m", "counted", "--seed", 1, "--length", 40, "--with-counts"),
             ("greedy", "-m", "counted", "--length", 40, "--with-counts"),
             ("beam", "-m", "counted", "--length", 40),
+            ("sample", "-m", "counted", "--seed", 1, "--adapt", "held-out.txt", "--with-counts"),
             ("compress", "-m", "counted", "held-out.txt", "a", "--json"),
             ("decompress", "-m", "counted", "a", "b.txt"),
         ]
@@ -39,7 +40,8 @@ def test_a_model_with_counts_is_used_by_all_commands(tiny: Run, cli: Cli) -> Non
     assert scored.json["nats"] == pytest.approx(result["valid_counts_nats"], abs=1e-5)
     assert info.json["format"] == 3
     assert info.json["training"]["counts"]["contexts"] > 100
-    assert all(len(done.out) > 30 for done in (sampled, greedy, beam))
+    assert all(len(done.out) > 30 for done in (sampled, greedy, beam, adapted))
+    assert adapted.out[:40] != sampled.out[:40]
     assert (cli.folder / "b.txt").read_text("utf-8") == held_out
     promised = scored.json["bits_per_byte"] * len(held_out.encode()) / 8
     assert packed[0].json["compressed_bytes"] < 1.1 * promised + 110

@@ -86,6 +86,7 @@ def test_help_explains_every_option_and_names_its_default(words: tuple[str, ...]
         assert all(spelling in text for spelling in parameter.opts)
         assert parameter.help
         assert parameter.help in text
+        assert not re.search("<[A-Z]", text), "a type that typer names by its class"
         said = "[required]" if parameter.required else "[default: "
         assert parameter.is_flag or said in text, f"{parameter.opts[0]} has no default"
 

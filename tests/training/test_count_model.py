@@ -127,8 +127,11 @@ def test_counts_can_be_added_to_a_finished_run(finished: Result, tmp_path: Path)
         assert (found.counts.arrays()[name] == array).all(), name
 
 
-@pytest.mark.parametrize("more", [{"tokenizer": "byte"}, {"min_count": 30}])
-def test_tokens_may_be_bytes(tmp_path: Path, more: dict[str, Any]) -> None:
+PIECES = {"tokenizer": "sentencepiece", "vocab_size": 300}
+
+
+@pytest.mark.parametrize("more", [{"tokenizer": "byte"}, {"min_count": 30}, PIECES])
+def test_tokens_may_be_bytes_or_pieces(tmp_path: Path, more: dict[str, Any]) -> None:
     result = _train(tmp_path / "run", **more)
     assert result.valid_counts_nats is not None
     assert result.valid_nats is not None

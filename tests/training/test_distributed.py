@@ -20,7 +20,7 @@ import charrnn
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions
 from charrnn.errors import OptionError
-from charrnn.model import parameters
+from charrnn.model import model_file, parameters
 from charrnn.network.module import CharRNN
 from charrnn.network.pair_module import PairRNN
 from charrnn.run_dir import RunDir
@@ -286,6 +286,19 @@ def test_a_run_of_processes_is_that_of_one(tmp_path: Path, whole: Path) -> None:
     assert "processes" not in json.loads((whole / "config.json").read_text())
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def test_counts_of_several_processes_are_those_of_one(tmp_path: Path) -> None:
+    def train(world: World) -> Any:
+        return _train(world, tmp_path / f"{world.size}", steps=10, counts="on")
+
+    one, (several, _) = train(ALONE), values(2, train)
+    mine, other = (model_file.load(Path(each.model)).counts for each in (several, one))
+    assert mine
+    assert other
+    assert mine.contexts == other.contexts > 10
+    assert several.valid_counts_nats == pytest.approx(one.valid_counts_nats, abs=1e-3)
+    assert several.valid_counts_nats < several.valid_nats
 
 
 def test_a_run_goes_on_with_any_number_of_processes(tmp_path: Path, whole: Path) -> None:
