@@ -20,6 +20,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+import charrnn
 from charrnn.arrays import Floats64, Integers
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.decoding import sampler
@@ -109,6 +110,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Programs that tests start run this tree, even where another one is installed.
+    source, before = str(Path(charrnn.__file__).parents[1]), os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source, before]))
     _have_a_cache()
     hypothesis.settings.load_profile("many" if config.getoption("soak") else "few")
 

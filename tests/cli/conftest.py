@@ -190,6 +190,14 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in kept.items() if name not in UNSET} | SET
 
 
+def modules_in(*folders: Path) -> dict[str, str]:
+    """Return the variable with which Python finds modules in these folders before all others.
+
+    Then in the tree under test, which `tests/conftest.py` names there.
+    """
+    return {"PYTHONPATH": os.pathsep.join((*map(str, folders), os.environ["PYTHONPATH"]))}
+
+
 def done(code: int, out: bytes, err: bytes) -> Done:
     """Return what is left of a command; there may be no traceback."""
     ended = Done(code, out.decode(), err.decode())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import BY_LIBRARY, Cli, Run, needs_terminal, on_terminal
+from .conftest import BY_LIBRARY, Cli, Run, modules_in, needs_terminal, on_terminal
 
 
 @pytest.fixture(scope="module")
@@ -309,7 +309,7 @@ def changed(folder: Path, **modules: str) -> dict[str, str]:
     (folder / "modules").mkdir(exist_ok=True)
     for name, text in modules.items():
         (folder / "modules" / f"{name}.py").write_text(text)
-    return {"PYTHONPATH": str(folder / "modules")}
+    return modules_in(folder / "modules")
 
 
 @pytest.mark.parametrize("words", [("train", "text.zst"), ("eval", "text.zst", "-m", "model")])

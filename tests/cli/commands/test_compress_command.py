@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.conftest import Cli, Run, needs_terminal, on_terminal
+from cli.conftest import Cli, Run, modules_in, needs_terminal, on_terminal
 
 
 @pytest.fixture
@@ -124,11 +124,8 @@ def test_invalid_paths_are_refused(tiny: Run, cli: Cli) -> None:
 
 def test_a_missing_package_names_the_extra(tiny: Run, cli: Cli) -> None:
     (cli.folder / "constriction.py").write_text("raise ImportError")
-    done = cli(
-        *("compress", "-m", tiny.folder, tiny.text, "out"),
-        code=2,
-        env={"PYTHONPATH": str(cli.folder)},
-    )
+    words = ("compress", "-m", tiny.folder, tiny.text, "out")
+    done = cli(*words, code=2, env=modules_in(cli.folder))
     assert "run pip install '.[compress]' in a clone of charrnn" in done.sentence
 
 

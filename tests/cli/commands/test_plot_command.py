@@ -11,7 +11,7 @@ import pytest
 
 from charrnn.errors import ModelError, OptionError
 from charrnn.run_dir import COLUMNS, RunDir
-from cli.conftest import Cli, needs_terminal, on_terminal
+from cli.conftest import Cli, modules_in, needs_terminal, on_terminal
 
 
 def report(step: int, **fields: Any) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def test_an_error_names_the_missing_extra(cli: Cli, words: tuple[str, ...], pack
     (cli.folder / "absent").mkdir()
     code = f"raise ModuleNotFoundError('no', name={package!r})"
     (cli.folder / "absent" / f"{package}.py").write_text(code)
-    done = cli("plot", run, *words, code=2, env={"PYTHONPATH": str(cli.folder / "absent")})
+    done = cli("plot", run, *words, code=2, env=modules_in(cli.folder / "absent"))
     hint = "run pip install '.[plot]' in a clone of charrnn"
     assert done.sentence == f"charrnn: drawing needs {package}: {hint}"
 

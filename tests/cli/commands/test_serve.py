@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
-from cli.conftest import Cli, Run, Running
+from cli.conftest import Cli, Run, Running, modules_in
 
 pytest.importorskip("starlette", reason="the extra 'serve' is not installed")
 pytest.importorskip("uvicorn", reason="the extra 'serve' is not installed")
@@ -75,9 +74,7 @@ def test_without_its_packages_the_command_says_what_to_install(
     (tmp_path / "modules").mkdir()
     missing = 'raise ModuleNotFoundError("No module named \'uvicorn\'", name="uvicorn")'
     (tmp_path / "modules" / "uvicorn.py").write_text(missing)
-    path = [str(tmp_path / "modules"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {"PYTHONPATH": os.pathsep.join(path)}
-    done = cli("serve", "-m", tiny.folder, code=2, env=environment)
+    done = cli("serve", "-m", tiny.folder, code=2, env=modules_in(tmp_path / "modules"))
     assert "charrnn serve needs uvicorn: run pip install" in done.sentence
     assert "[serve]" in done.sentence
 

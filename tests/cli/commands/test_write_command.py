@@ -29,7 +29,7 @@ from charrnn.generator import Generator
 from charrnn.model import model_file
 from charrnn.model.model_file import Model
 from charrnn.model.saved_state import Prompted
-from cli.conftest import PROGRAM, Cli, Run, environment, needs_terminal, on_terminal
+from cli.conftest import PROGRAM, Cli, Run, environment, modules_in, needs_terminal, on_terminal
 
 TAB, AGAIN, UNDO, REDO, LEAVE_OUT = "\t", "\x12", "\x1a", "\x19", "\x18"
 TEMPERATURE, LENGTH, STOP, LEAVE, LEFT = "\x14", "\x0c", "\x03", "\x04", "\x1b[D"
@@ -504,7 +504,7 @@ def test_sigterm_restores_the_terminal(tiny: Run, cli: Cli) -> None:
         (["--temperature", -1], {}, "--temperature must be"),
         (["--out", "there.txt"], {}, "--out there.txt exists already"),
         ([], {"TERM": "dumb"}, "TERM is dumb"),
-        ([], {"PYTHONPATH": "absent"}, "run pip install '.[write]' in a clone of charrnn"),
+        ([], modules_in(Path("absent")), "run pip install '.[write]' in a clone of charrnn"),
         (["-m", "none"], {}, "none does not exist"),
         (["--device", "cuda"], {}, "--device cuda: PyTorch sees no CUDA"),
     ],

@@ -7,7 +7,7 @@ import strict_json
 
 from charrnn.run_dir import RunDir
 from charrnn.training.events import Metrics, Planned, Progress
-from cli.conftest import Cli, story
+from cli.conftest import Cli, modules_in, story
 
 SMALL = ("--hidden-size", 8, "--threads", 1, "--out", "run")
 
@@ -60,6 +60,5 @@ def test_what_cannot_be_logged(cli: Cli) -> None:
     assert "did you mean tensorboard?" in cli(*line, "tensorbord", code=2).sentence
     (cli.folder / "absent").mkdir()
     (cli.folder / "absent" / "tensorboard.py").write_text("raise ImportError('no')")
-    environment = {"PYTHONPATH": str(cli.folder / "absent")}
-    done = cli(*line, "tensorboard", code=2, env=environment)
+    done = cli(*line, "tensorboard", code=2, env=modules_in(cli.folder / "absent"))
     assert done.sentence.endswith("run pip install '.[tensorboard]' in a clone of charrnn")
