@@ -29,7 +29,7 @@ _PACKAGE = Path(__file__).parents[1]
 _COMPILED = [
     "cells/layer.py",
     *("compiler/layer_norm.py", "compiler/matmul.py", "compiler/matmul_blocks.py"),
-    *("compiler/processor.py", "compiler/scalar_math.py"),
+    *("compiler/processor.py", "compiler/row_products.py", "compiler/scalar_math.py"),
     *("compiler/thread_functions.py", "compiler/thread_pool.py"),
     *("inference/distribution.py", "inference/instructions.py", "inference/row_functions.py"),
     *("inference/pair_functions.py", "inference/pair_instructions.py"),

@@ -31,9 +31,12 @@ __all__ = [  # generated code imports all of these
     "open_tiles",
 ]
 
-# Rows per block: each needs two registers of sums, and all registers are used.
+# Rows per block of two panels: each needs two registers of sums, and all registers are used.
 _MANY_REGISTERS = bool(FEATURES.get("avx512f")) or not FEATURES.get("sse2")
 _ROWS = (12, 4, 1) if _MANY_REGISTERS else (6, 2, 1)
+# Windows have 8, 16 or 32 rows a thread: blocks of eight rows and three panels leave none over.
+_WINDOW_ROWS = (8, 4, 1) if _MANY_REGISTERS else _ROWS
+_WINDOW_PANELS = 3 if _MANY_REGISTERS else 2
 
 _load_config: Any = on_tiles_config("llvm.x86.ldtilecfg")
 _store_config: Any = on_tiles_config("llvm.x86.sttilecfg")
@@ -128,7 +131,10 @@ def _columns_product(kind: str) -> Any:
 def _vector_product(dots: bool) -> Any:
     """Return a product of rows and a packed matrix by vectors; of bfloat16 if `dots`."""
     kind, size = ("dots", 2) if dots else ("float32", 4)
-    down = _down([(count, vector_block(count, 2, kind)) for count in _ROWS])
+    widest, two = (
+        _down([(count, vector_block(count, panels, kind)) for count in _WINDOW_ROWS])
+        for panels in (_WINDOW_PANELS, 2)
+    )
 
     def multiply(a, t, first, end, packed, init, out, part):  # type: ignore[no-untyped-def]
         """Multiply rows `first` to `end` of ``a[t]`` (T, B, K) by `packed`, into ``out[part]``.
@@ -143,10 +149,17 @@ def _vector_product(dots: bool) -> Any:
         init_row = out_row if adding else 0
         steps = packed.shape[1]
         panel = steps * packed.shape[2] * size
-        for n in range(0, packed.shape[0], 2):
-            at = n * WIDTH * 4
-            b, i, o = packed.ctypes.data + n * panel, starts + at, results + at
-            down(end - first, 0, start, row, b, panel, i, init_row, o, out_row, steps, 0)
+        done, panels = 0, packed.shape[0]
+        while done < panels:
+            left, at = panels - done, done * WIDTH * 4
+            b, i, o = packed.ctypes.data + done * panel, starts + at, results + at
+            # Never a single panel at the end, whose few sums would wait for each other.
+            if left == 2 or left == _WINDOW_PANELS + 1:
+                two(end - first, 0, start, row, b, panel, i, init_row, o, out_row, steps, 0)
+                done += 2
+            else:
+                widest(end - first, 0, start, row, b, panel, i, init_row, o, out_row, steps, 0)
+                done += _WINDOW_PANELS
 
     return inside(multiply)
 

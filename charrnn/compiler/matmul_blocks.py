@@ -51,14 +51,15 @@ class _Bfloat(ir.Type):  # type: ignore[misc]
         return hash(_Bfloat)
 
 
-def vector_block(count: int, panels: int, kind: str) -> Any:
+def vector_block(count: int, panels: int, kind: str, step: int = 4) -> Any:
     """Return a product of `count` rows and `panels` panels, for code that numba compiles.
 
     ``block(a, a_row, b, b_panel, init, init_row, out, out_row, k, scale)`` takes addresses, and the
     bytes from row to row or from panel to panel. It reads a row of `a` 4 bytes at a time (a float,
-    or a pair of bfloat16) and a panel a vector at a time; sums stay in registers and start from
-    `init`. Panels of ``int8`` hold integers: their sums, times the `scale` of the columns, are
-    added to `init`. Each sum runs in the order of k, so it is the same in a block of any size.
+    or a pair of bfloat16), which are `step` bytes apart, and a panel a vector at a time; sums stay
+    in registers and start from `init`. Panels of ``int8`` hold integers: their sums, times the
+    `scale` of the columns, are added to `init`. Each sum runs in the order of k, so it is the same
+    in a block of any size.
     """
     dots, scaled = kind == "dots", kind == "int8"
     stored, size = _STORED[kind]
@@ -76,7 +77,7 @@ def vector_block(count: int, panels: int, kind: str) -> Any:
                 builder.store(ir.Constant(_FLOATS, None) if scaled else first(i, j), total)
         starts = [builder.add(b, builder.mul(b_panel, _long(j))) for j in range(panels)]
         with cgutils.for_range(builder, steps) as loop:
-            along = builder.mul(loop.index, _long(4))
+            along = builder.mul(loop.index, _long(step))
             across = builder.mul(loop.index, _long(size * WIDTH))
             loaded = [_panel(builder, builder.add(start, across), stored) for start in starts]
             for i, row in enumerate(sums):
@@ -98,6 +99,40 @@ def vector_block(count: int, panels: int, kind: str) -> Any:
         typing_context, a, a_row, b, b_panel, init, init_row, out, out_row, steps, scale
     ):
         return types.void(*[_INT] * 10), generate
+
+    return intrinsic(block)
+
+
+def pairing_block(width: int) -> Any:
+    """Return what makes pairs of `width` bfloat16 of adjacent rows and adds them up.
+
+    ``block(rows, row, out, sums, count)`` takes addresses: of the first row, with `row` bytes from
+    row to row; of the pairs, each 4 bytes; and of sums in float32. `count` is that of pairs.
+    """
+    halves, words, floats = (ir.VectorType(kind, width) for kind in (_HALF, _WORD, ir.FloatType()))
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        rows, row, out, sums, count = arguments
+        upper = ir.Constant(words, [16] * width)
+        place, total = _address(builder, sums, floats), _variable(builder, floats)
+        builder.store(builder.load(place, align=4), total)
+
+        def load(start: Any) -> Any:
+            return builder.zext(builder.load(_address(builder, start, halves), align=1), words)
+
+        with cgutils.for_range(builder, count) as loop:
+            start = builder.add(rows, builder.mul(builder.mul(loop.index, row), _long(2)))
+            first, second = load(start), builder.shl(load(builder.add(start, row)), upper)
+            to = builder.add(out, builder.mul(loop.index, _long(4 * width)))
+            builder.store(builder.or_(first, second), _address(builder, to, words), align=4)
+            for part in (builder.shl(first, upper), second):
+                added = builder.fadd(builder.load(total), builder.bitcast(part, floats))
+                builder.store(added, total)
+        builder.store(builder.load(total), place, align=4)
+        return context.get_dummy_value()
+
+    def block(typing_context, rows, row, out, sums, count):  # type: ignore[no-untyped-def]
+        return types.void(*[_INT] * 5), generate
 
     return intrinsic(block)
 

@@ -12,7 +12,6 @@ its arrays and `charrnn.network.window_layout` makes them for a layer; the produ
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +24,7 @@ from torch.autograd.function import once_differentiable
 from charrnn.cells import Layer
 from charrnn.cells.layer import EPSILON
 from charrnn.compiler import processor
+from charrnn.network import weight_gradients
 from charrnn.network.functions import FUNCTIONS
 from charrnn.network.fused_codegen import compiled_layer
 from charrnn.network.window_arrays import as_array, as_arrays, start_row
@@ -139,6 +139,7 @@ class _Window(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor, *d_after: Tensor) -> tuple[Any, ...]:
         layout: WindowLayout = ctx.layout
+        window = layout.window
         x, weight_ih, vectors, saved, *rest = ctx.saved_tensors
         count = len(layout.blocks)
         statistics, rest = rest[:3], rest[3:]
@@ -157,12 +158,13 @@ class _Window(torch.autograd.Function):
             d_input = (flat @ weight_ih).float().view(x.shape)
         met = [operand[:steps, :, :hidden].flatten(0, 1) for operand in operands]
         # One product, with the input's derivative: both weights at once.
+        gradients = weight_gradients.of(window.kind)
         if found.dr and flat is found.dr[0]:
-            (d_weight_ih, *d_weights), d_bias = _gradients(flat, x.flatten(0, 1), *met)
+            (d_weight_ih, *d_weights), d_bias = gradients(flat, x.flatten(0, 1), *met)
             sums = [d_bias]
         else:
-            (d_weight_ih,), d_bias = _gradients(flat, x.flatten(0, 1))
-            pairs = [_gradients(part, rows) for part, rows in zip(found.dr, met, strict=True)]
+            (d_weight_ih,), d_bias = gradients(flat, x.flatten(0, 1))
+            pairs = [gradients(part, rows) for part, rows in zip(found.dr, met, strict=True)]
             d_weights, sums = [weight for (weight,), _ in pairs], [bias for _, bias in pairs]
         d_biases = [
             part if biased else None for part, biased in zip(sums, ctx.biased[1:], strict=True)
@@ -267,33 +269,6 @@ def _input_derivative(dx: list[Tensor], statistics: Sequence[Tensor | None], hid
     wanted = [True, False, False]
     found, _, _ = back(flat.view(split.shape), split, [hidden], mean, scale, None, None, wanted)
     return found.flatten(1)  # type: ignore[no-any-return]
-
-
-def _gradients(derivative: Tensor, *rows: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Return the gradients of matrices (N, K) and of a bias (N,).
-
-    A product with a transposed left side runs at half the speed. So where the operands are
-    narrower than the derivative, they are transposed instead, all in one matrix for one product,
-    with a row of ones for the bias.
-
-    Args:
-        derivative: of the loss by the products (R, N).
-        rows: the operand of each matrix (R, K).
-    """
-    count, width = derivative.shape
-    ends = [0, *itertools.accumulate(part.shape[1] for part in rows)]
-    if derivative.dtype == torch.float32:
-        return [derivative.T @ part for part in rows], derivative.sum(0)
-    if width <= ends[-1]:
-        bias = derivative.new_ones(1, count) @ derivative  # adds in float32
-        return [(derivative.T @ part).float() for part in rows], bias[0].float()
-    met = derivative.new_empty(ends[-1] + 1, count)
-    met[-1] = 1
-    for part, (begin, end) in zip(rows, itertools.pairwise(ends), strict=True):
-        met[begin:end] = part.T
-    found = met @ derivative
-    parts = [found[begin:end] for begin, end in itertools.pairwise(ends)]
-    return [part.T.float().contiguous() for part in parts], found[-1].float()
 
 
 def _joined(parts: Tensor, batch: int, hidden: int) -> Tensor:
