@@ -75,6 +75,7 @@ class Member:
         tokens: what was written of each text, if it is noted; some may follow the text's end.
         unfinished: the numbers of the texts that still grow.
         left: how many tokens each of those may still get.
+        held: the logits and the state from which those go on, while nobody writes them.
         error: why the texts ended early: the network's numbers overflow.
     """
 
@@ -83,6 +84,7 @@ class Member:
     tokens: list[list[Token]] = field(default_factory=list)
     unfinished: NDArray[np.intp] = field(init=False)
     left: int = field(init=False)
+    held: tuple[Floats, State] | None = None
     error: RunError | None = None
 
     def __post_init__(self) -> None:
@@ -144,10 +146,13 @@ class ContinuousBatch:
 
     def join(self, member: Member) -> None:
         """Write these texts, too, from the next call of `write` on; the first tokens come soon."""
-        read, rows = member.batch.prompt, np.zeros(member.rows, np.intp)
-        if not len(rows):
+        if not member.rows:
             return
-        logits, state = read.logits[rows], self._engine.select(read.state, rows)
+        if member.held is None:
+            read, rows = member.batch.prompt, np.zeros(member.rows, np.intp)
+            member.held = read.logits[rows], self._engine.select(read.state, rows)
+        logits, state = member.held
+        member.held = None
         if self.members:
             logits = np.concatenate([self._logits, logits])
             layers = (zip(*both, strict=True) for both in zip(self._state, state, strict=True))
@@ -157,11 +162,14 @@ class ContinuousBatch:
         self._count = min(self._count, FIRST_COUNT)
 
     def leave(self, member: Member) -> None:
-        """Write these texts no further, if they are still written."""
-        if member in self.members:
-            rows = [np.full(other.rows, other is not member) for other in self.members]
-            self.members.remove(member)
-            self._select(np.flatnonzero(np.concatenate(rows)))
+        """Write these texts no further, if they are still written; they may join again."""
+        if member not in self.members:
+            return
+        own = np.concatenate([np.full(each.rows, each is member) for each in self.members])
+        rows = np.flatnonzero(own)
+        member.held = self._logits[rows], self._engine.select(self._state, rows)
+        self.members.remove(member)
+        self._select(np.flatnonzero(~own))
 
     def write(self, seconds: float) -> list[Member]:
         """Write some tokens of every text, for about this time; return the members that ended."""

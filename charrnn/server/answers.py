@@ -85,10 +85,12 @@ class CompletionAnswer:
 
     def _said(self) -> dict[str, Any]:
         """Return what was said about the prompts, once."""
+        if not any(self._notices):
+            return {}
         sentences = list(dict.fromkeys(each for notices in self._notices for each in notices))
         for notices in self._notices:
             notices.clear()
-        return {"notices": sentences} if sentences else {}
+        return {"notices": sentences}
 
     def _choice(self, event: Piece | End) -> dict[str, Any]:
         shared = {"index": event.index, "finish_reason": None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,25 +12,30 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from charrnn.config.serving import ServeOptions
 from charrnn.errors import CharRNNError
 from charrnn.server import next_character, scoring, training
-from charrnn.server.answers import CompletionAnswer, as_json, error_body, refused, server_sent
-from charrnn.server.completion import Ask, Completion, End, Piece, Question
+from charrnn.server.answers import CompletionAnswer, as_json, refused
+from charrnn.server.completion import Ask, Completion, Question
 from charrnn.server.guard import Guard
 from charrnn.server.limits import Limits
 from charrnn.server.models import Models, described
 from charrnn.server.requests import (
     CompletionRequest,
+    NextRequest,
     RequestError,
+    ScoreRequest,
     completion_request,
     next_request,
     refusal,
     score_request,
 )
+from charrnn.server.streaming import Sending, Written, streamed, succeeded, while_there, whole
+from charrnn.server.worker import Worker
+from charrnn.storage.files import json_text
 
 _PAGE = Path(__file__).parent / "page"
 _SCRIPTS = ("page", "api", "text", "charts", "write", "score", "training")
@@ -82,6 +87,8 @@ class _Server:
     def __init__(self, models: Models, limits: Limits, notify: Callable[[str], object]) -> None:
         self._models, self._limits, self._notify = models, limits, notify
         self._long_bodies = asyncio.Semaphore(limits.long_bodies)
+        self._long_answers = asyncio.Semaphore(limits.long_answers)
+        self._waiting_long = 0
 
     async def models(self, request: Request) -> Response:
         found = await asyncio.to_thread(self._models.paths)
@@ -101,66 +108,85 @@ class _Server:
 
     async def score(self, request: Request) -> Response:
         asked = score_request(await self._body(request), self._limits)
-        return await self._answer(request, "score", asked.model, partial(scoring.score, asked))
+        return await self._answer(request, "score", asked, partial(scoring.score, asked))
 
     async def next(self, request: Request) -> Response:
         asked = next_request(await self._body(request), self._limits)
-        ask = partial(next_character.answer, asked)
-        return await self._answer(request, "next", asked.model, ask)
+        return await self._answer(request, "next", asked, partial(next_character.answer, asked))
 
-    async def _answer(self, request: Request, kind: str, model: str | None, ask: Ask) -> Response:
+    async def _answer(
+        self, request: Request, kind: str, asked: ScoreRequest | NextRequest, ask: Ask
+    ) -> Response:
         """Return what a model is asked besides writing."""
-        name, worker = await self._models.get(model)
-        events: asyncio.Queue[Any] = asyncio.Queue()
-        question = Question(worker, events, self._limits.seconds, ask)
-        worker.submit(question)
-        found = await self._while_there(request, question, events.get())
-        if found is None:
-            return Response(status_code=499)
-        if isinstance(found, RequestError):
-            raise found
-        answer, notices = found
-        return as_json({"object": kind, "model": name, **answer, "notices": notices})
+        name, worker = await self._models.get(asked.model)
+        async with contextlib.AsyncExitStack() as held:
+            await self._take_turn(held, asked.named)
+            events: asyncio.Queue[Any] = asyncio.Queue()
+            question = Question(worker, events, self._limits.seconds, ask)
+            held.callback(question.leave)
+            worker.submit(question)
+            found = await while_there(request, events.get())
+            if found is None:
+                return Response(status_code=499)
+            if isinstance(found, RequestError):
+                raise found
+            answer, notices = found
+            body = {"object": kind, "model": name, **answer, "notices": notices}
+            return whole(json_text(body).encode(), held.pop_all())
 
     async def completions(self, request: Request) -> Response:
         asked = completion_request(await self._body(request), self._limits)
         name, worker = await self._models.get(asked.model)
-        events: asyncio.Queue[Any] = asyncio.Queue()
-        each = asked.config.num_samples
-        jobs = [
-            Completion(
-                worker,
-                events,
-                self._limits.seconds,
-                prompt,
-                asked.config,
-                first=number * each,
-                echo=asked.echo,
-                logprobs=asked.logprobs,
-            )
-            for number, prompt in enumerate(asked.prompts)
-        ]
-        answer = CompletionAnswer(name, asked, [job.notices for job in jobs])
-        written = _Written(jobs, events, each * len(jobs))
-        try:
+        async with contextlib.AsyncExitStack() as held:
+            await self._take_turn(held, asked.named)
+            jobs, written = self._jobs(asked, worker)
+            held.callback(written.leave)
             for job in jobs:
                 worker.submit(job)
-        except RequestError:
-            written.gone = True
-            raise
-        first = await self._while_there(request, written, anext(written.pieces, None))
-        if isinstance(first, RequestError):
-            raise first
-        if asked.stream:
-            stream = _stream(answer, asked, first, written)
-            return StreamingResponse(stream, media_type="text/event-stream")
-        rest = await self._while_there(request, written, written.rest())
-        if first is None or rest is None:  # the client is gone
-            return Response(status_code=499)
-        error = next((event for event in rest if isinstance(event, RequestError)), None)
-        if error:
-            raise error
-        return as_json(answer.whole([first, *rest]))
+            answer = CompletionAnswer(name, asked, [job.notices for job in jobs])
+            first = await while_there(request, written.next())
+            if first is None:
+                return Response(status_code=499)
+            if isinstance(first[0], RequestError):
+                raise first[0]
+            if asked.stream:
+                stream = streamed(answer, first, written, usage=asked.usage)
+                return Sending(stream, "text/event-stream", held.pop_all())
+            rest = await while_there(request, written.rest())
+            if rest is None:
+                return Response(status_code=499)
+            texts = answer.whole(succeeded([*first, *rest]))
+            return whole(json_text(texts).encode(), held.pop_all())
+
+    def _jobs(self, asked: CompletionRequest, worker: Worker) -> tuple[list[Completion], Written]:
+        """Return the jobs of a request, one for each prompt, and what they will write."""
+        events: asyncio.Queue[Any] = asyncio.Queue()
+        jobs = [
+            Completion(worker, events, self._limits.seconds, asked, number)
+            for number in range(len(asked.prompts))
+        ]
+        return jobs, Written(jobs, events, asked.texts)
+
+    async def _take_turn(self, held: contextlib.AsyncExitStack, named: int) -> None:
+        """Let a request wait whose answer is long; `held` ends its turn.
+
+        Raises:
+            RequestError: too many such requests wait.
+        """
+        if named <= self._limits.short_answer:
+            return
+        if self._waiting_long >= self._limits.waiting_long:
+            raise RequestError(
+                f"{self._waiting_long} requests with long answers are waiting already: try again "
+                "later",
+                429,
+                kind="rate_limit_error",
+            )
+        self._waiting_long += 1
+        try:
+            await held.enter_async_context(self._long_answers)
+        finally:
+            self._waiting_long -= 1
 
     async def _body(self, request: Request) -> bytes:
         """Return the whole body.
@@ -186,21 +212,6 @@ class _Server:
             raise RequestError("the body of the request did not come in time", 408) from None
         return bytes(body)
 
-    async def _while_there(self, request: Request, job: Any, waited: Any) -> Any:
-        """Return what is waited for; None if the client goes away before, whose job ends."""
-        result = asyncio.ensure_future(waited)
-        gone = asyncio.ensure_future(_disconnected(request))
-        try:
-            await asyncio.wait([result, gone], return_when=asyncio.FIRST_COMPLETED)
-            if result.done():
-                return result.result()
-            return None
-        finally:
-            if not result.done():
-                job.gone = True
-                result.cancel()
-            gone.cancel()
-
     async def refuse(self, request: Request, error: CharRNNError) -> Response:
         return refused(refusal(error))
 
@@ -220,56 +231,3 @@ class _Server:
     async def report(self, request: Request, error: Exception) -> Response:
         self._notify(f"a defect of charrnn: {error!r}")
         return refused(RequestError(f"a defect of charrnn: {error!r}", 500))
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-class _Written:
-    """What the jobs of a request send, up to the ends of all texts or an error."""
-
-    def __init__(self, jobs: list[Completion], events: asyncio.Queue[Any], texts: int) -> None:
-        self._jobs, self._events, self._left = jobs, events, texts
-        self.pieces = self._pieces()
-
-    @property
-    def gone(self) -> bool:
-        return all(job.gone for job in self._jobs)
-
-    @gone.setter
-    def gone(self, value: bool) -> None:
-        for job in self._jobs:
-            job.gone = value
-
-    async def _pieces(self) -> AsyncIterator[Piece | End | RequestError]:
-        while self._left:
-            event = await self._events.get()
-            self._left -= isinstance(event, End)
-            if isinstance(event, RequestError):
-                self.gone, self._left = True, 0
-            yield event
-
-    async def rest(self) -> list[Piece | End | RequestError]:
-        return [event async for event in self.pieces]
-
-
-async def _stream(
-    answer: CompletionAnswer, asked: CompletionRequest, first: Any, written: _Written
-) -> AsyncIterator[bytes]:
-    """Yield the events of a stream; a client that goes away ends it."""
-    try:
-        with contextlib.suppress(StopAsyncIteration):
-            event = first
-            while event is not None:
-                if isinstance(event, RequestError):
-                    yield server_sent(error_body(event))
-                    return
-                yield server_sent(answer.chunk(event))
-                event = await anext(written.pieces, None)
-        if asked.usage:
-            yield server_sent(answer.usage_chunk())
-        yield server_sent("[DONE]")
-    finally:
-        written.gone = True

@@ -8,17 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from charrnn.config import SampleConfig
 from charrnn.decoding.continuous import Member, Token
 from charrnn.decoding.output_text import Sample
 from charrnn.errors import CharRNNError
 from charrnn.generator import Generator
 from charrnn.scoring.results import Surprisals
 from charrnn.server.logprobs import Logprobs
-from charrnn.server.requests import refusal
+from charrnn.server.requests import CompletionRequest, RequestError, refusal
 from charrnn.server.worker import Breathe, Worker
 
 Ask = Callable[[Generator, Breathe], dict[str, Any]]
+_UNREAD = 4  # pieces of a text that may wait for its client
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,9 @@ class End:
     finished_by: str
 
 
+Event = Piece | End | RequestError
+
+
 class _Request:
     """What all jobs share: who waits for them, and how long."""
 
@@ -70,6 +73,13 @@ class _Request:
     def fail(self, error: CharRNNError) -> None:
         """Send an error."""
         self.send(refusal(error))
+
+    def leave(self) -> None:
+        """Say that nobody waits any more."""
+        self.gone = True
+
+    def pace(self) -> None:
+        """Nothing is being written."""
 
     def show(self, *, late: bool) -> bool:
         """Say that nothing is being written."""
@@ -104,12 +114,8 @@ class Completion(_Request):
         worker: Worker,
         events: asyncio.Queue[Any],
         seconds: float,
-        prompt: str,
-        config: SampleConfig,
-        *,
-        first: int,
-        echo: bool,
-        logprobs: int | None,
+        asked: CompletionRequest,
+        number: int,
     ) -> None:
         """Write nothing yet.
 
@@ -117,18 +123,17 @@ class Completion(_Request):
             worker: writes the texts.
             events: get them.
             seconds: that they may take.
-            prompt: comes before them.
-            config: how they are written, and how many.
-            first: the index of the first text.
-            echo: whether they begin with the prompt.
-            logprobs: how many likely tokens to name for each one; None: no log-probabilities.
+            asked: what is asked for.
+            number: of the prompt.
         """
         super().__init__(worker, events, seconds)
-        self.rows, self.characters = config.num_samples, len(prompt)
-        self._prompt, self._config, self._first = prompt, config, first
-        self._echo, self._logprobs = echo, logprobs
+        self._prompt, self._config = asked.prompts[number], asked.config
+        self.rows, self.characters = self._config.num_samples, len(self._prompt)
+        self._first = number * self.rows  # the index of the first text
+        self._echo, self._logprobs = asked.echo, asked.logprobs
         self._pieces: list[list[str]] = [[] for _ in range(self.rows)]
         self._sent = [0] * self.rows
+        self._unread = _UNREAD * asked.texts  # events that may wait for the client
 
     def start(self, worker: Worker, breathe: Breathe) -> bool:
         """Read the prompt, and let the texts be written."""
@@ -148,6 +153,14 @@ class Completion(_Request):
                 self.send(Piece(self._first + index, prompt, shown))
         self._crowd.join(self._member)
         return bool(self._member.rows) or self.show(late=False)
+
+    def pace(self) -> None:
+        """Write on only while the client reads what was written."""
+        waiting, writes = self._events.qsize(), self._member in self._crowd.members
+        if writes and waiting > self._unread:
+            self._crowd.leave(self._member)
+        elif not writes and waiting <= self._unread // 2:
+            self._crowd.join(self._member)
 
     def show(self, *, late: bool) -> bool:
         """Send what was written since the last call; with `late`, end the texts as they are."""

@@ -19,6 +19,9 @@ class Limits(NamedTuple):
         waiting_characters: of their prompts together.
         logprobs: likely tokens that are named for each one written.
         named: tokens that are named in an answer, together.
+        short_answer: tokens in a short one.
+        long_answers: longer ones that are made or sent at once; others wait.
+        waiting_long: requests for long answers that wait, at most.
         body: bytes of a request.
         long_bodies: requests of more than `short_body` bytes that are read at once.
         short_body: bytes.
@@ -39,6 +42,9 @@ class Limits(NamedTuple):
     waiting_characters: int = 2**25
     logprobs: int = 100
     named: int = 1_000_000
+    short_answer: int = 10_000
+    long_answers: int = 4
+    waiting_long: int = 64
     body: int = 2**20
     long_bodies: int = 64
     short_body: int = 2**16

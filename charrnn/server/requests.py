@@ -26,6 +26,7 @@ from charrnn.errors import (
 from charrnn.server.limits import Limits
 from charrnn.storage.files import load_json
 
+_PLAIN = 32  # characters that take the memory of a named token
 MAX_TOKENS = 200  # characters to write where a request does not say
 # Fields of the protocol that are other names of ours, or that we have no use for.
 _RENAMED = {"max_tokens": "length", "n": "num_samples"}
@@ -90,6 +91,21 @@ class CompletionRequest:
     logprobs: int | None
     usage: bool = False
 
+    @property
+    def texts(self) -> int:
+        """Return how many texts are written."""
+        return self.config.num_samples * len(self.prompts)
+
+    @property
+    def named(self) -> int:
+        """Return how many tokens an answer names at most, or what takes as much memory."""
+        characters = self.config.length * self.texts
+        if self.echo:
+            characters += sum(map(len, self.prompts)) * self.config.num_samples
+        if self.logprobs is None:
+            return 0 if self.stream else characters // _PLAIN
+        return characters * max(1, self.logprobs)
+
 
 @dataclass(frozen=True)
 class ScoreRequest:
@@ -107,6 +123,11 @@ class ScoreRequest:
     logprobs: int
     unknown: str
 
+    @property
+    def named(self) -> int:
+        """Return how many tokens an answer names."""
+        return len(self.text) * max(1, self.logprobs)
+
 
 @dataclass(frozen=True)
 class NextRequest:
@@ -123,6 +144,11 @@ class NextRequest:
     prompt: str
     options: NextOptions
     unknown: str
+
+    @property
+    def named(self) -> int:
+        """Return how many tokens an answer names besides those of the tree, which is small."""
+        return self.options.symbols
 
 
 def completion_request(body: bytes, limits: Limits) -> CompletionRequest:
@@ -144,19 +170,18 @@ def completion_request(body: bytes, limits: Limits) -> CompletionRequest:
     config = SampleConfig(**{"length": MAX_TOKENS, **settings})
     prompts = _prompts(fields.get("prompt", ""), limits)
     _check_size(config, prompts, limits)
-    options, echo = fields.get("stream_options"), _switch(fields, "echo")
-    logprobs = _count(fields, "logprobs", limits)
-    characters = config.length * len(prompts) + (sum(map(len, prompts)) if echo else 0)
-    _check_named(characters * config.num_samples, logprobs, limits)
-    return CompletionRequest(
+    options = fields.get("stream_options")
+    asked = CompletionRequest(
         _string(fields, "model"),
         prompts,
         config,
         _switch(fields, "stream"),
-        echo,
-        logprobs,
+        _switch(fields, "echo"),
+        _count(fields, "logprobs", limits),
         isinstance(options, dict) and options.get("include_usage") is True,
     )
+    _check_named(asked, limits)
+    return asked
 
 
 def score_request(body: bytes, limits: Limits) -> ScoreRequest:
@@ -173,8 +198,9 @@ def score_request(body: bytes, limits: Limits) -> ScoreRequest:
         )
     unknown = _unknown(fields)
     logprobs = _count(fields, "logprobs", limits) or 0
-    _check_named(len(text), logprobs, limits)
-    return ScoreRequest(_string(fields, "model"), text, logprobs, unknown)
+    asked = ScoreRequest(_string(fields, "model"), text, logprobs, unknown)
+    _check_named(asked, limits)
+    return asked
 
 
 def next_request(body: bytes, limits: Limits) -> NextRequest:
@@ -273,12 +299,12 @@ def _check_size(config: SampleConfig, prompts: Collection[str], limits: Limits) 
         )
 
 
-def _check_named(characters: int, logprobs: int | None, limits: Limits) -> None:
+def _check_named(asked: CompletionRequest | ScoreRequest, limits: Limits) -> None:
     """Refuse answers that would be very long because they name likely tokens."""
-    if logprobs is not None and characters * max(1, logprobs) > limits.named:
+    if asked.named > limits.named:
         raise RequestError(
-            f"logprobs {logprobs} for {characters:,} characters is too much: at most "
-            f"{limits.named:,} tokens are named in an answer",
+            f"logprobs {asked.logprobs} for so long a text would name {asked.named:,} tokens: at "
+            f"most {limits.named:,} are named in an answer",
             param="logprobs",
         )
 

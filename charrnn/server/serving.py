@@ -20,17 +20,25 @@ from charrnn.server.limits import Limits
 from charrnn.server.models import Models
 
 _HEAD_BYTES, _HEAD_SECONDS = 2**16, 20.0  # of the head of a request, and in which it must come
+_READ_SECONDS = 60.0  # in which a client must read most of what was sent
+_REFUSED = 64  # connections beyond the limit that get an answer
+_FEWEST = 16  # connections that are tried where the system allows few open files
+_FILES = 256  # that are open besides connections, at most: also those that are being refused
 _ENDING_SECONDS = 2  # in which connections may end after Ctrl-C
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1, in which a connection that sends no whole request is closed after a while."""
+    """HTTP/1.1, in which a connection that does not ask, or does not read, is closed in the end."""
 
     _waiting: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._watch()
+        if len(self.connections) > (self.limit_concurrency or 0) + _REFUSED:
+            transport.abort()  # those before this one are told that there are too many
+        else:
+            self._watch()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -38,8 +46,18 @@ class _Protocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self._waiting:
-            self._waiting.cancel()
+        for timer in filter(None, (self._waiting, self._unread)):
+            timer.cancel()
+
+    def pause_writing(self) -> None:
+        """Begin to wait until the client reads what was sent."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(_READ_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread:
+            self._unread.cancel()
 
     def _watch(self) -> None:
         """Begin to wait for the head of a request, or end that."""
@@ -53,7 +71,7 @@ class _Protocol(H11Protocol):
     def _give_up(self) -> None:
         self._waiting = None
         if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
+            self.transport.abort()  # closing would wait for a client that does not read
 
 
 class Server(uvicorn.Server):
@@ -131,11 +149,28 @@ def server(
         log_level="critical",
         access_log=False,
         server_header=False,
-        limit_concurrency=limits.connections,
+        limit_concurrency=_possible_connections(limits.connections),
+        backlog=_FILES // 4,
         timeout_graceful_shutdown=_ENDING_SECONDS,
         h11_max_incomplete_event_size=_HEAD_BYTES,
     )
     return Server(config, models)
+
+
+def _possible_connections(wanted: int) -> int:
+    """Let this process open more files if need be; return how many connections it may have."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # on Windows, sockets are not limited like this
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted + _FILES:
+        soft = wanted + _FILES if hard == resource.RLIM_INFINITY else min(wanted + _FILES, hard)
+        with contextlib.suppress(ValueError, OSError):  # some systems allow less than they say
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return min(wanted, max(_FEWEST, soft - _FILES))
+    return wanted
 
 
 def serve(made: Server, listening: socket.socket, ready: Callable[[], object]) -> None:

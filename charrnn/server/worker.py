@@ -22,8 +22,9 @@ from charrnn.server.requests import RequestError
 
 # How long a slice of writing takes, between which requests join, leave and get their characters:
 # with many texts longer, as each of them is sent by itself.
-_SLICE_SECONDS, _SLICE_SECONDS_PER_TEXT, _MAX_SLICE_SECONDS = 0.012, 0.0005, 0.045
+_SLICE_SECONDS, _SLICE_SECONDS_PER_TEXT, _MAX_SLICE_SECONDS = 0.012, 0.0006, 0.05
 _JOINING_SECONDS = 0.03  # of reading prompts in a row
+_PAUSE_SECONDS = 0.02  # between two looks whether a client reads, if all others have their texts
 
 Breathe = Callable[[int], object]  # called now and then by what takes long; may raise Gone
 
@@ -77,6 +78,10 @@ class Job(Protocol):
 
     def start(self, worker: Worker, breathe: Breathe) -> bool:
         """Begin; return whether texts are to be written, slice by slice."""
+        ...
+
+    def pace(self) -> None:
+        """Let texts wait whose client does not read, before a slice."""
         ...
 
     def show(self, *, late: bool) -> bool:
@@ -167,6 +172,9 @@ class Worker:
             if job:
                 self._start(job)
             self._slice()
+            if self._writing and not self.crowd.members:
+                with self._changed:
+                    self._changed.wait(_PAUSE_SECONDS)
         for job in (*self._writing, *self._waiting):
             job.fail(RequestError("the server is shutting down", 503))
         self._writing.clear()
@@ -183,7 +191,7 @@ class Worker:
     def _next(self) -> Job | None:
         """Return the next job for whose texts there is space."""
         with self._changed:
-            space = self._limits.rows - sum(job.rows for job in self._writing)
+            space = self._limits.rows - sum(member.rows for member in self.crowd.members)
             if not self._waiting or self._waiting[0].rows > space:
                 return None
             return self._waiting.popleft()
@@ -212,6 +220,8 @@ class Worker:
         for job in [job for job in self._writing if job.gone]:
             job.show(late=True)
             self._writing.remove(job)
+        for job in self._writing:
+            job.pace()
         error = None
         try:
             texts = sum(member.rows for member in self.crowd.members)

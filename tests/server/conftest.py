@@ -62,6 +62,7 @@ class Running:
     models: Any
     notes: list[str]
     folder: Path
+    connections: set[Any]
 
     @property
     def faults(self) -> list[str]:
@@ -125,7 +126,8 @@ def running(folder: Path, *given: Path, limits: Any = None, **options: Any) -> I
         thread.start()
         ready.wait(HANGS)
         try:
-            yield Running(listening.getsockname()[1], models, notes, folder)
+            port, connections = listening.getsockname()[1], made.server_state.connections
+            yield Running(port, models, notes, folder, connections)
         finally:
             made.should_exit = True
             thread.join(HANGS)

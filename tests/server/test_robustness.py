@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from waiting import wait_until
+from waiting import HANGS, wait_until
 
 from charrnn.model import model_file
 from charrnn.server import serving
@@ -131,6 +132,37 @@ def test_too_many_connections_are_refused(small: Running) -> None:
     wait_until(lambda: b"HTTP/1.1 200" in asked(small))
 
 
+def test_connections_without_end_are_closed(small: Running) -> None:
+    clients = [small.connect() for _ in range(40 + serving._REFUSED + 5)]
+    closed = b"unknown"
+    with contextlib.suppress(ConnectionError):
+        closed = clients[-1].recv(1)
+    assert closed in (b"", b"unknown")
+    for client in clients:
+        client.close()
+    wait_until(lambda: b"HTTP/1.1 200" in asked(small))
+
+
+def test_a_server_that_may_open_few_files_takes_fewer_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resource = pytest.importorskip("resource", reason="there is no such limit on Windows")
+    limit = [256, 700]
+
+    def limited(kind: int, wanted: tuple[int, int]) -> None:
+        limit[0] = wanted[0]
+
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: tuple(limit))
+    monkeypatch.setattr(resource, "setrlimit", limited)
+    assert serving._possible_connections(1024) == 700 - 256
+    assert limit == [700, 700]
+    limit[:] = [256, resource.RLIM_INFINITY]
+    assert serving._possible_connections(1024) == 1024
+    assert limit[0] == 1280
+    limit[:] = [100, 100]
+    assert serving._possible_connections(1024) == 16
+
+
 def asked(server: Running) -> bytes:
     with server.connect() as client:
         client.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode())
@@ -173,6 +205,60 @@ def test_texts_wait_for_space_and_too_many_are_refused(small: Running) -> None:
     for client in others:
         assert client.recv(15) == b"HTTP/1.1 200 OK"
         client.close()
+
+
+def slow_reader(server: Running, **fields: Any) -> socket.socket:
+    """Ask for more than the system keeps for a client that does not read; read nothing."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+    client.settimeout(HANGS)
+    client.connect(("127.0.0.1", server.port))
+    body = json.dumps({"max_tokens": 60_000, "logprobs": 9, "seed": 3, **fields}).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nConnection: close"
+    head += f"\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    client.sendall(head.encode() + body)
+    return client
+
+
+def test_a_text_waits_for_a_client_that_does_not_read(server: Running) -> None:
+    alone = server.complete(max_tokens=60_000, seed=3)["choices"][0]["text"]
+    with slow_reader(server, stream=True) as client:
+        wait_until(lambda: worker(server).busy)
+        wait_until(lambda: not worker(server).crowd.members)
+        assert worker(server).busy
+        assert server.complete(max_tokens=9, seed=3)["choices"][0]["text"] == alone[:9]
+        received = b""
+        while part := client.recv(2**16):
+            received += part
+    events = re.findall(rb"data: (\{.*\})", received)
+    assert "".join(json.loads(event)["choices"][0]["text"] for event in events) == alone
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_reads_nothing_is_closed(
+    server: Running, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    monkeypatch.setattr(serving, "_READ_SECONDS", 0.1)
+    with slow_reader(server, stream=stream):
+        wait_until(lambda: any(each.flow.write_paused for each in server.connections))
+        wait_until(lambda: not server.connections)
+        wait_until(lambda: not worker(server).busy)
+
+
+def test_long_answers_are_made_a_few_at_a_time(folder: Path) -> None:
+    limits = Limits(long_answers=1, waiting_long=1, short_answer=1000)
+    with running(folder, Path("runs/first"), limits=limits) as found:
+        found.complete(max_tokens=1)
+        with slow_reader(found, stream=True):
+            wait_until(lambda: worker(found).crowd.members)
+            waits = open_stream(found, max_tokens=2000, logprobs=1)
+            wait_until(lambda: found.ask("/v1/score", {"text": "the sea " * 200}).status == 429)
+            refused = found.ask("/v1/completions", {"max_tokens": 1001, "logprobs": 1})
+            assert refused.error.startswith("1 requests with long answers are waiting already")
+            assert found.complete(max_tokens=900, logprobs=1)
+            assert found.complete(max_tokens=20_000)
+        assert waits.recv(15) == b"HTTP/1.1 200 OK"
+        waits.close()
 
 
 def test_a_text_ends_with_the_time(small: Running) -> None:
