@@ -21,6 +21,7 @@ The subpackages and modules, each of which imports only those before it:
 - ``decoding``: filters, sampling, beam search, constraints
 - ``run_dir``, ``scoring``: a run's folder; how well a model predicts a text
 - ``adaptive``: a model that learns from what it reads
+- ``export``: a network for other programs: ONNX, transformers
 - ``generator``, ``compression``: what a trained model can do
 - ``training``: plan, trainer, checkpoints
 - ``inspection``, ``server``, ``bench``: analyses; a page and HTTP; measurements, as numbers

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +30,7 @@ from charrnn.config import (
     SampleConfig,
     cell_name,
 )
+from charrnn.config.exporting import ExportOptions
 from charrnn.config.signature import BEAM, BEAMS, FILL, FILLS, GREEDY, SAMPLE, SAMPLES
 from charrnn.decoding.continuous import ContinuousBatch
 from charrnn.decoding.filling import Filled, Filler
@@ -159,6 +161,16 @@ class Generator:
     def scored_hash(self) -> str:
         """The same of what scores: with the counts, if the model has any."""
         return saved_state.model_hash(self._model)
+
+    def export(self, to: str, out: str | PathLike[str], *, force: bool = False) -> None:
+        """Write the network for other programs: `to` is "onnx" or "huggingface".
+
+        `out` names the file or the folder, and `force` replaces what was exported there before.
+        Counts of the training text are left out. A model of pairs raises ModelError.
+        """
+        from charrnn.export import export
+
+        export(self._model, ExportOptions(to=to, out=Path(out), force=force))
 
     def knows(self, text: str) -> bool:
         """Return whether every character of a text is in the vocabulary."""

@@ -46,6 +46,7 @@ MODULES = [
     "run_dir",
     "scoring",
     "adaptive",
+    "export",
     "generator",
     "compression",
     "training",
@@ -88,6 +89,7 @@ ONLY = {
     "starlette": ("server/",),
     "uvicorn": ("server/serving.py",),
     "tensorboard": ("cli/run_options.py",),
+    "onnx": ("export/onnx_graph.py",),
 }
 # Where an `except` may catch everything, and why. Anything else would hide bugs.
 CATCH_ALL = {
@@ -99,7 +101,8 @@ CATCH_ALL = {
     "training/background_writer.py": "a bug in the thread is raised again in the training's",
 }
 TESTS = Path(__file__).parent
-MAX_MODULES, MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 27, 500, 60, 12
+# 28: counts, server and export came later, each with a purpose that no other module has.
+MAX_MODULES, MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 28, 500, 60, 12
 TAG = re.compile(r"</[a-z]+|<[a-z]+ [a-z]+=|<!doctype", re.IGNORECASE)
 DOCUMENT = re.compile(r"<!doctype|</?(?:html|head|body|script|style)\b", re.IGNORECASE)
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -126,6 +126,7 @@ COMMANDS = {
     "score": "score.score",
     "compress": "compress.compress",
     "decompress": "decompress.decompress",
+    "export": "export.export",
     "info": "info.info",
     "plot": "plot.plot",
     "cells": "cells.cells",

@@ -88,7 +88,9 @@ class _Flag(NamedTuple):
             autocompletion=_completion(self.field, option),
         )
         kind: Any = list[option.type] if option.many else option.type  # type: ignore[name-defined]
-        if option.many or default is None:
+        if default is dataclasses.MISSING:
+            default = inspect.Parameter.empty  # the flag must be given
+        elif option.many or default is None:
             kind, default = kind | None, None
         annotation = Annotated[kind, info]
         return inspect.Parameter(self.parameter, _KEYWORD, default=default, annotation=annotation)

@@ -302,15 +302,15 @@ def strings(help_text: str, check: Check | None = None, **shown: Any) -> Any:
     return declare((), Option(str, help_text, as_tuple, many=True, **shown))
 
 
-def path(help_text: str, **shown: Any) -> Any:
-    """Return a field for an optional file or folder."""
+def path(help_text: str, default: Any = None, **shown: Any) -> Any:
+    """Return a field for a file or folder, optional unless `default` is `dataclasses.MISSING`."""
 
     def check(name: str, value: Any) -> Any:
         if value == "":
             raise OptionError(f"{flag(name)} is empty: name a file or a folder")
         return None if value is None else Path(file_name(value, flag(name)))
 
-    return declare(None, Option(Path, help_text, check, **shown))
+    return declare(default, Option(Path, help_text, check, **shown))
 
 
 def device(default: str, help_text: str, *, auto: bool = False, **shown: Any) -> Any:

@@ -1,8 +1,8 @@
 """Files that are written whole or not at all, and that are checked before they are read.
 
 `write_atomically` writes one file. For several, `write` fills a folder that gets its name when all
-of them are written. A device or a pipe is written into and never replaced. Reading checks first
-that a path is a plain file of a bounded size.
+of them are written, see `folders`. A device or a pipe is written into and never replaced. Reading
+checks first that a path is a plain file of a bounded size.
 """
 
 from __future__ import annotations

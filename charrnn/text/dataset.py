@@ -32,6 +32,7 @@ from charrnn.errors import (
     RunError,
     excerpt,
 )
+from charrnn.storage import folders
 from charrnn.text import alphabet, dataset_cache, manifest
 from charrnn.text import tokenizer as tokenizers
 from charrnn.text.corpus import Corpus
@@ -233,7 +234,7 @@ class _Builder:
         """
         folder = folder.resolve()
         try:
-            with dataset_cache.temporary_folder(folder) as temporary:
+            with folders.temporary_folder(folder) as temporary:
                 try:
                     self._write(temporary)
                 except PromptError:  # a character that was not there when they were counted
@@ -241,7 +242,7 @@ class _Builder:
                 if in_cache:
                     _replace(temporary, folder)
                 else:
-                    _exchange(temporary, folder)
+                    folders.exchange(temporary, folder)
         except OSError as error:
             why = error.strerror or str(error)
             raise RunError(f"{folder} could not be written: {why}") from error
@@ -295,21 +296,6 @@ class _Builder:
             options.vocab_size or DEFAULT_VOCAB_SIZE,
         )
         return made, 0
-
-
-def _exchange(temporary: Path, folder: Path) -> None:
-    """Rename a finished dataset, and remove the one that was there before."""
-    if not folder.exists():
-        temporary.rename(folder)
-        return
-    before = temporary.with_suffix(".old")
-    try:
-        folder.rename(before)
-        temporary.rename(folder)
-    finally:
-        if before.exists() and not folder.exists():  # interrupted
-            before.rename(folder)
-    shutil.rmtree(before, ignore_errors=True)  # a training that maps it goes on
 
 
 def _replace(temporary: Path, folder: Path) -> None:

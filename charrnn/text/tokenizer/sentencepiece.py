@@ -25,7 +25,7 @@ _RESERVED = f"{SPACE}\u2585"  # sentencepiece cannot take these as text: always 
 _SEGMENT = 1024  # characters
 # A line with its end; a long line in parts. So the units of encoding and of learning depend on the
 # text alone, wherever its blocks are cut.
-_SEGMENTS = re.compile(rf"[^\n{_RESERVED}]{{1,{_SEGMENT}}}\n?|\n|[{_RESERVED}]")
+SEGMENTS = re.compile(rf"[^\n{_RESERVED}]{{1,{_SEGMENT}}}\n?|\n|[{_RESERVED}]")
 _BATCH = 4096  # segments
 _TRAINED_ON = 2**24  # bytes of text that pieces are learned from: the library holds them all
 _MAX_MODEL = 2**26
@@ -35,7 +35,7 @@ _PROBE = " \ta  b \r\n\n\ufeff\ufb01 \u00bd\uff21e\u0301\u00e9 <s><0x41>\x00\U00
 
 def segments(text: str) -> list[str]:
     """Cut a text into the units of encoding: lines with their ends, long lines in parts."""
-    return _SEGMENTS.findall(text)
+    return SEGMENTS.findall(text)
 
 
 @dataclass(frozen=True)
