@@ -367,8 +367,11 @@ import charrnn
 from charrnn.cli.app import COMMANDS, GROUPS
 names = [found.name for found in pkgutil.walk_packages(charrnn.__path__, "charrnn.")]
 for name in names:
-    if not name.endswith("__main__"):
-        importlib.import_module(name)
+    try:
+        if not name.endswith("__main__"):
+            importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        assert error.name in ("llm", "onnx")  # an environment may lack them
 assert state() == before
 assert len(names) > 100
 """

@@ -6,7 +6,6 @@ adds nodes to the graph. Shapes: B rows, V tokens, H hidden units.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +21,7 @@ from charrnn.config import to_json
 from charrnn.errors import OptionError
 from charrnn.inference.network_arrays import LayerArrays, NetworkArrays
 from charrnn.model.model_file import Model
+from charrnn.storage.files import json_text
 
 OPSET, IR_VERSION = 18, 10
 _MAX_BYTES = 2**31 - 2**20  # of a file in this format, without the graph itself
@@ -158,9 +158,9 @@ def _info(name: str, shape: Sequence[int | str], kind: int = TensorProto.FLOAT) 
 
 def _metadata(model: Model) -> dict[str, str]:
     return {
-        "config": json.dumps(to_json(model.config), sort_keys=True),
-        "tokenizer": json.dumps(model.tokenizer.to_json(), sort_keys=True),
-        "tokens": json.dumps(model.tokenizer.token_names),
+        "config": json_text(to_json(model.config), sort_keys=True),
+        "tokenizer": json_text(model.tokenizer.to_json(), sort_keys=True),
+        "tokens": json_text(model.tokenizer.token_names),
         "start_token": str(model.config.start_token),
     }
 
