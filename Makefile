@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 DEMO := runs/demo
 MINUTES ?= 30
 
-.PHONY: help demo test soak check pictures keywords format clean
+.PHONY: help demo test coverage soak check pictures keywords format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -19,9 +19,14 @@ demo: $(INSTALLED) ## train on tunes for 90 seconds, then print what the network
 	@echo to write with it in a browser: $(BIN)/charrnn serve --model $(DEMO) --open
 
 # Every worker and every command under test would compile what it imports, if none kept it.
-test: $(INSTALLED) ## run all tests, with coverage
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest \
-		--numprocesses=auto --maxprocesses=4 --dist=worksteal --cov --cov-report=term
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest \
+	--numprocesses=auto --maxprocesses=4 --dist=worksteal
+
+test: $(INSTALLED) ## run all tests
+	$(PYTEST)
+
+coverage: $(INSTALLED) ## run all tests and measure their coverage, which takes longer
+	$(PYTEST) --cov --cov-report=term
 
 soak: $(INSTALLED) ## run the fault tests in their long form, fuzz for MINUTES=30, print a table
 	-$(PINS) $(BIN)/pip install --quiet --disable-pip-version-check '.[soak]'

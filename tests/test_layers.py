@@ -324,17 +324,29 @@ def test_preparing_a_text_loads_no_torch(model: Path) -> None:
     assert not names & {"torch", "numba"}
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        *("sample -m", "greedy -m", "beam -m", "eval text.txt -m", "score text.txt -m"),
-        *("compress text.txt text.crnn --force -m", "info", "inspect next -m"),
-        *("inspect cells text.txt -m", "inspect memory text.txt --longest 64 -m"),
-    ],
-)
-def test_writing_and_scoring_load_no_torch(line: str, model: Path) -> None:
-    names = loaded("-m", "charrnn", *line.split(), str(model), folder=model.parent)
-    assert "numpy" in names
+WITHOUT_TORCH = [
+    *("sample -m", "greedy -m", "beam -m", "eval text.txt -m", "score text.txt -m"),
+    *("compress text.txt text.crnn --force -m", "info", "inspect next -m"),
+    *("inspect cells text.txt -m", "inspect memory text.txt --longest 64 -m"),
+]
+RUN_ALL = """
+import sys
+from charrnn.__main__ import main
+
+model, *lines = sys.argv[1:]
+for line in lines:
+    sys.argv = ["charrnn", *line.split(), model]
+    try:
+        main()
+    except SystemExit as ended:
+        assert not ended.code, line
+    assert "numpy" in sys.modules and "torch" not in sys.modules, line
+"""
+
+
+def test_writing_and_scoring_load_no_torch(model: Path) -> None:
+    names = loaded("-c", RUN_ALL, str(model), *WITHOUT_TORCH, folder=model.parent)
+    assert "charrnn.inspection.memory" in names
     assert "torch" not in names
 
 

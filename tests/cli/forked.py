@@ -89,13 +89,14 @@ def _started(
     streams = Path(tempfile.mkdtemp(prefix="charrnn-forked-"))
     (streams / "in").write_bytes(stdin)
     given = [[str(word) for word in words] for words in lines]
+    arguments = folder, given, streams, environment(), sys.gettrace() is not None
     kept = dict(os.environ)
     # The server starts with it. Python does not give it our path, and it skips what it cannot
     # import: then every command would import that anew.
     measured = {name: value for name, value in kept.items() if "COVERAGE" in name}
     _set(environment() | measured | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
     try:
-        process = _CONTEXT.Process(target=_commands, args=(folder, given, streams, environment()))
+        process = _CONTEXT.Process(target=_commands, args=arguments)
         process.start()
     finally:
         _set(kept)
@@ -116,10 +117,14 @@ def _set(environment: Mapping[str, str]) -> None:
 
 
 def _commands(
-    folder: Path, lines: list[list[str]], streams: Path, environment: Mapping[str, str]
+    folder: Path,
+    lines: list[list[str]],
+    streams: Path,
+    environment: Mapping[str, str],
+    traced: bool,
 ) -> None:
     """Run commands in this process, and end as the last one does."""
-    measured = _measured()
+    measured = _measured(traced)
     try:
         for number, words in enumerate(lines):
             _set(environment)
@@ -133,8 +138,8 @@ def _commands(
     sys.exit(code)
 
 
-def _measured() -> Coverage | None:
-    """Measure what commands run, if the server is measured.
+def _measured(traced: bool) -> Coverage | None:
+    """Measure what commands run, if the test and the server are measured.
 
     `patch = fork` would also look up every file of the package in each process, and save their
     names, to be combined in the end: that takes longer than most commands.
@@ -143,6 +148,8 @@ def _measured() -> Coverage | None:
     if server is None:
         return None
     server.stop()
+    if not traced:
+        return None
     measured = Coverage(
         str(server.get_option("run:data_file")),
         data_suffix=True,
