@@ -27,7 +27,8 @@ The subpackages and modules, each of which imports only those before it:
 - ``inspection``, ``server``, ``bench``: analyses; a page and HTTP; measurements, as numbers
 - ``cli``: the command line
 
-`api` holds what Python callers use, as `__main__` does for the command line.
+`api` holds what Python callers use, as `__main__` does for the command line, and `llm_plugin` for
+the command ``llm``.
 
 Importing this package imports none of them; only training, learning while reading and CUDA load
 torch.
