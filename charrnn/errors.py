@@ -19,10 +19,13 @@ prints them so. ``str(error)``, which a Python caller sees, spells them as Pytho
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterable
+from pathlib import Path
 
 DISTRIBUTION = "charrnn-text"  # pip's name for it; the index has another project named charrnn
 MAX_NAME, MAX_PATH = 255, 4095  # bytes of a file's name, and of a path
@@ -102,6 +105,15 @@ class DivergedError(RunError):
 def in_python(sentence: str) -> str:
     """Return a sentence with its options spelled as Python's keyword arguments."""
     return _FLAG.sub(_argument, sentence)
+
+
+def warn(sentence: str) -> None:
+    """Warn about the line of the program that called this package, in words for Python."""
+    package, level = str(Path(__file__).parent), 1
+    frame = inspect.currentframe()
+    while frame and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(in_python(sentence), stacklevel=level)
 
 
 def _argument(match: re.Match[str]) -> str:

@@ -8,11 +8,9 @@ Torch is imported only if a CUDA device is requested.
 
 from __future__ import annotations
 
-import inspect
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,20 +24,19 @@ from charrnn.config import (
     BeamConfig,
     EngineOptions,
     FillConfig,
-    ModelConfig,
     SampleConfig,
-    cell_name,
 )
 from charrnn.config.exporting import ExportOptions
 from charrnn.config.signature import BEAM, BEAMS, FILL, FILLS, GREEDY, SAMPLE, SAMPLES
 from charrnn.decoding.continuous import ContinuousBatch
 from charrnn.decoding.filling import Filled, Filler
-from charrnn.decoding.generation import Accept, SampleBatch, unwatched
-from charrnn.decoding.output_text import Sample, Write
-from charrnn.errors import OptionError, PromptError, StateError, counted, file_name, in_python
+from charrnn.decoding.generation import Accept, SampleBatch
+from charrnn.decoding.many import ManyTexts
+from charrnn.decoding.output_text import Sample, Write, unwatched
+from charrnn.errors import OptionError, PromptError, warn
 from charrnn.inference.engine import Engine
-from charrnn.inference.select import EngineSelector, compile_errors
-from charrnn.model import parameters, saved_state
+from charrnn.inference.select import EngineSelector
+from charrnn.model import saved_state
 from charrnn.model.model_file import Model
 from charrnn.model.saved_state import Prompted
 from charrnn.scoring import Score, TextScorer, total
@@ -64,7 +61,7 @@ Watch = Callable[[int], object]  # called with the number of tokens read so far
 
 
 def _silent(tokens: int) -> None:
-    """Report no progress."""
+    """Show no progress."""
 
 
 class Generator:
@@ -96,23 +93,22 @@ class Generator:
         options = EngineOptions(
             weights=weights, threads=threads, device=device, with_counts=with_counts
         )
-        self.config, self.training = model.config, model.training
-        self.tokenizer, self.reading = model.written, model.reading
-        self._model, self._options, notices = model, options, notify or _warn
+        self.config, self.training, self.reading = model.config, model.training, model.reading
+        self.tokenizer, self._model, self._options = model.written, model, options
         if with_counts and not model.counts:
             raise OptionError("--with-counts needs a model that was trained with --counts on")
         self._writing = model if with_counts else replace(model, counts=None)
-        given = (model.config, model.values, options, notify or ignore)
+        told, notices = notify or ignore, notify or warn
+        given = (model.config, model.values, options, told)
         self._selector = scoring = EngineSelector(*given, self._writing.counts)
         if model.counts and not with_counts:
             scoring = EngineSelector(*given, model.counts)
         self.scorer = TextScorer(scoring, self.tokenizer, self.reading, self.config.start_token)
-        self._weights = WeightSelector(
-            self._writing, options, self._selector, notify or ignore, notices
-        )
+        self._weights = WeightSelector(self._writing, options, self._selector, told, notices)
+        self._many = ManyTexts(self._writing, options, self._weights.own, notices)
 
     def __repr__(self) -> str:
-        return f"<Generator {_summary(self.config, self.training)}>"
+        return f"<Generator {self._model.summary}>"
 
     @property
     def engine(self) -> Engine:
@@ -130,27 +126,10 @@ class Generator:
 
         It starts with what the model knows, and what follows what in `counted` tokens, such as
         those of the training text; `progress` is called with how many are counted. The model itself
-        does not change.
-
-        Raises:
-            OptionError: the model is one of pairs, or its options or this machine do not allow it.
+        does not change. Raises OptionError where that is not possible.
         """
-        adaptive.check(self.config, self._options)
-        try:
-            with self._selector.compiling():
-                from charrnn.adaptive.predictor import AdaptivePredictor
-
-                return AdaptivePredictor(
-                    self._model,
-                    length,
-                    threads=self._selector.threads,
-                    counted=counted,
-                    progress=progress,
-                )
-        except compile_errors() as error:
-            raise OptionError(
-                f"--dynamic needs compiled code, which is not available here: {error}"
-            ) from error
+        given = (self._model, self._options, self._selector)
+        return adaptive.predictor(*given, length, counted, progress)
 
     @cached_property
     def model_hash(self) -> str:
@@ -223,12 +202,12 @@ class Generator:
 
     def save_state(self, path: str | Path, prompted: Prompted) -> None:
         """Save a state to a file that `load_state` reads."""
-        saved_state.save(_state_file(path), prompted, self.config, self.model_hash)
+        saved_state.save(path, prompted, self.config, self.model_hash)
 
     def load_state(self, path: str | Path) -> Prompted:
         """Return a state that `save_state` saved; raises StateError if it is not this model's."""
         order = self._writing.counts.order if self._writing.counts else 0
-        return saved_state.load(_state_file(path), self.config, self.model_hash, order)
+        return saved_state.load(path, self.config, self.model_hash, order)
 
     @SAMPLE.document
     def sample(self, prompt: str | Prompted = "", **options: Unpack[SampleKeywords]) -> Sample:
@@ -255,7 +234,7 @@ class Generator:
         accept: Accept | None = None,
         **options: Unpack[SamplesKeywords],
     ) -> list[Sample]:
-        """Return `num_samples` random texts, generated as one batch; else as `sample`.
+        """Return `num_samples` random texts; else as `sample`.
 
         `config` holds all options in one object. `write` gets the characters of the first text as
         they are generated. `first` texts of this seed are left out: two calls give different texts,
@@ -266,6 +245,31 @@ class Generator:
         tools = self._weights.after(prompt)
         read = tools.reader.read_any(prompt, made.unknown)
         return tools.writer.samples(read, made, write, first, accept)
+
+    @SAMPLES.document
+    def texts(
+        self,
+        prompt: str | Prompted = "",
+        config: SampleConfig | None = None,
+        write: Write = unwatched,
+        *,
+        first: int = 0,
+        processes: int = 1,
+        **options: Unpack[SamplesKeywords],
+    ) -> Iterator[Sample]:
+        """Yield the texts of `samples` in order, of which some hundreds are kept at a time.
+
+        More than one of the `processes` start the program anew: ``if __name__ == "__main__"`` must
+        guard it. Close the iterator if you leave it before its end.
+        """
+        made = _one_of(config, SampleConfig, SAMPLES.check("texts", options))
+        tools = self._weights.after(prompt)
+        read = tools.reader.read_any(prompt, made.unknown)
+        return self._many.texts(tools.writer, read, made, write, first=first, processes=processes)
+
+    def processes(self, count: int, config: SampleConfig | BeamConfig) -> int:
+        """Return how many processes write `count` texts, or answer as many sources, fastest."""
+        return self._many.processes(count, config)
 
     @SAMPLE.document
     def stream(
@@ -281,7 +285,8 @@ class Generator:
 
     def prepare(self, config: SampleConfig) -> None:
         """Compile or capture what `samples` needs, so that its time is spent on generation only."""
-        self.start("", config)
+        own = self._weights.own
+        own.writer.prepare(own.reader.read_any("", config.unknown), config)
 
     def start(
         self, prompt: str | Prompted, config: SampleConfig, writes: Sequence[Write] = ()
@@ -346,11 +351,13 @@ class Generator:
         prompt: str = "",
         *,
         first: int = 0,
+        processes: int = 1,
         **options: Unpack[BeamsKeywords],
     ) -> Iterator[list[Sample]]:
         """Return an iterator of the `num_return` answers to each source; else as `answer`.
 
-        `first` is the number of sources that other calls with the same seed have answered.
+        `first` is the number of sources that other calls with the same seed have answered; for
+        `processes` see `texts`.
         """
         given = BEAMS.check("answers", options)
         made: SampleConfig | BeamConfig
@@ -358,10 +365,7 @@ class Generator:
             made = _one_of(config, SampleConfig, given)
         else:
             made = _one_of(config, BeamConfig, given)
-        own = self._weights.own
-        return own.writer.answers(
-            sources, partial(own.reader.read_any, prompt, made.unknown), made, first
-        )
+        return self._many.answers(sources, prompt, made, first=first, processes=processes)
 
     @FILL.document
     def fill(self, text: str, **options: Unpack[FillKeywords]) -> Filled:
@@ -401,32 +405,8 @@ class Generator:
         return total(each.score(self.tokenizer) for each in found)
 
 
-def _summary(config: ModelConfig, training: Mapping[str, Any]) -> str:
-    words = f"{cell_name(config.cell)}, {config.num_layers} x {config.hidden_size}"
-    words += f", vocabulary of {counted(config.alphabet_size, 'token')}"
-    words += f", {parameters.count(config):,} parameters"
-    if training.get("steps"):
-        words += f"; trained for {training['steps']:,} steps"
-    if training.get("valid_nats") is not None:
-        words += f", {training['valid_nats']:.4f} nats per character on its validation text"
-    return words
-
-
 def _one_of(config: C | None, kind: type[C], options: dict[str, Any]) -> C:
     """Return the config that was given, or one made of options."""
     if config is not None and options:
         raise TypeError(f"give a {kind.__name__} or its options by name, not both")
     return config or kind(**options)
-
-
-def _warn(sentence: str) -> None:
-    """Warn about the line of the program that called this package, in words for Python."""
-    package, level = str(Path(__file__).parent), 1
-    frame = inspect.currentframe()
-    while frame and frame.f_code.co_filename.startswith(package):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(in_python(sentence), stacklevel=level)
-
-
-def _state_file(path: str | Path) -> Path:
-    return Path(file_name(path, "a saved state", StateError))

@@ -14,8 +14,17 @@ text; counts take no part in writing, as they would copy that text.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from charrnn.arrays import Ids
 from charrnn.config import EngineOptions, ModelConfig
 from charrnn.errors import OptionError
+from charrnn.inference.select import EngineSelector, compile_errors
+from charrnn.model.model_file import Model
+
+if TYPE_CHECKING:
+    from charrnn.adaptive.predictor import AdaptivePredictor
 
 
 def check(config: ModelConfig, engine: EngineOptions, option: str = "--dynamic") -> None:
@@ -38,3 +47,38 @@ def check(config: ModelConfig, engine: EngineOptions, option: str = "--dynamic")
         )
     if engine.device != "cpu":
         raise OptionError(f"{option} runs on the CPU: leave out --device {engine.device}")
+
+
+def predictor(
+    model: Model,
+    options: EngineOptions,
+    selector: EngineSelector,
+    length: int,
+    counted: Ids | None,
+    progress: Callable[[int], object],
+) -> AdaptivePredictor:
+    """Return a predictor that starts with what a model knows, and learns from what it reads.
+
+    Args:
+        model: the model, which does not change.
+        options: what would run it.
+        selector: has its engine.
+        length: the most tokens that it reads.
+        counted: tokens of which it counts first what follows what.
+        progress: called with how many of these are counted.
+
+    Raises:
+        OptionError: the model is one of pairs, or its options or this machine do not allow it.
+    """
+    check(model.config, options)
+    try:
+        with selector.compiling():
+            from charrnn.adaptive.predictor import AdaptivePredictor
+
+            return AdaptivePredictor(
+                model, length, threads=selector.threads, counted=counted, progress=progress
+            )
+    except compile_errors() as error:
+        raise OptionError(
+            f"--dynamic needs compiled code, which is not available here: {error}"
+        ) from error

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from charrnn.arrays import Ids
 from charrnn.config import EngineOptions
-from charrnn.decoding.generation import Writer
+from charrnn.decoding.reader_and_writer import ReaderAndWriter
 from charrnn.errors import OptionError
-from charrnn.inference.prompt import PromptReader
 from charrnn.inference.select import EngineSelector, compile_errors
 from charrnn.model.model_file import Model
-from charrnn.model.parameters import Parameters
 from charrnn.model.saved_state import Prompted
 from charrnn.text.notices import Notify
-
-
-@dataclass(frozen=True)
-class ReaderAndWriter:
-    """What reads prompts and writes after them with certain weights; None: the model's own."""
-
-    reader: PromptReader
-    writer: Writer
-    weights: Parameters | None
 
 
 class WeightSelector:
@@ -54,15 +43,8 @@ class WeightSelector:
         """
         self._model, self._options, self._selector = model, options, selector
         self._notify, self._notices = notify, notices
-        self.own = self._made(selector, None)
+        self.own = ReaderAndWriter.of(model, selector, notices)
         self._followed = self.own  # the last ones that were asked for
-
-    def _made(self, selector: EngineSelector, weights: Parameters | None) -> ReaderAndWriter:
-        given = (selector, self._model.written, self._model.reading, self._model.config.start_token)
-        reader = PromptReader(*given, self._notices, weights)
-        return ReaderAndWriter(
-            reader, Writer(*given[:2], reader.known_separator, self._notices), weights
-        )
 
     def after(self, prompt: str | Prompted | None) -> ReaderAndWriter:
         """Return what goes on after a prompt, with the weights that belong to it."""
@@ -73,7 +55,9 @@ class WeightSelector:
         if found.weights is not weights:
             given = (self._model.config, weights, self._options, self._notify)
             selector = EngineSelector(*given, self._model.counts)
-            found = self._followed = self._made(selector, weights)
+            found = self._followed = ReaderAndWriter.of(
+                self._model, selector, self._notices, weights
+            )
         return found
 
     def follow(

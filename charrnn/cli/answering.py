@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cli.display.samples import SHOWN, OutputOptions, log_probability
+from charrnn.cli.display.sample_output import OutputOptions, in_blocks
+from charrnn.cli.display.samples import SHOWN, ended, log_probability
 from charrnn.cli.prompt import PromptOptions
 from charrnn.cli.shared import json_line, load_model, note, print_json
 from charrnn.cli.source_lines import given_sources
@@ -20,7 +22,7 @@ from charrnn.terminal import TextWriter
 
 if TYPE_CHECKING:
     from charrnn.decoding.output_text import Sample
-    from charrnn.generator import Generator
+    from charrnn.generator import Generator as Model
 
 _OF_TEXTS = (
     "prompt_file",
@@ -43,14 +45,16 @@ class Answering:
         prompt: how every answer begins.
         shown: what is shown of that.
         in_columns: whether all answers to a source are on one line.
+        output: says how many sources are left out.
     """
 
-    generator: Generator
+    generator: Model
     sources: Iterable[Sequence[str]]
     config: SampleConfig | BeamConfig
     prompt: str
     shown: str
     in_columns: bool
+    output: OutputOptions
 
     @property
     def each(self) -> int:
@@ -58,13 +62,23 @@ class Answering:
         config = self.config
         return config.num_return if isinstance(config, BeamConfig) else config.num_samples
 
-    def answers(self) -> Iterator[tuple[str, list[Sample]]]:
-        """Yield each source and its answers, in order."""
+    def answers(self) -> Generator[tuple[str, list[Sample]]]:
+        """Yield each source and its answers, in order.
+
+        Raises:
+            OptionError: no source is left after those to skip.
+        """
         before = 0
-        for some in self.sources:
-            answers = self.generator.answers(some, self.config, self.prompt, first=before)
-            yield from zip(some, answers, strict=True)
-            before += len(some)
+        for given in self.sources:
+            some = given[max(0, self.output.skip - before) :]
+            first, before = before + len(given) - len(some), before + len(given)
+            processes = self.generator.processes(len(some), self.config)
+            answers = self.generator.answers(
+                some, self.config, self.prompt, first=first, processes=processes
+            )
+            with ended(answers):
+                yield from zip(some, answers, strict=True)
+        self.output.left(before, "source")
 
     def lines(self, samples: Sequence[Sample]) -> Iterator[str]:
         """Yield the lines of the answers to one source."""
@@ -104,8 +118,10 @@ def answer(
     sources = given_sources(start, generator.reading)
     prompt = (start.prompt if argument is None else argument) or ""
     shown = "" if start.no_prompt else prompt
-    given = Answering(generator, sources, config, prompt, shown, start.source is None)
-    _write(given, output)
+    in_columns = start.source is None
+    given = Answering(generator, sources, config, prompt, shown, in_columns, output)
+    with contextlib.closing(given.answers()) as answers:
+        _write(given, answers, output)
 
 
 def _check(
@@ -129,31 +145,51 @@ def _check(
         )
 
 
-def _write(given: Answering, output: OutputOptions) -> None:
-    """Show the answers as they come, or write them to a file or as JSON at the end."""
+def _write(
+    given: Answering, answers: Iterator[tuple[str, list[Sample]]], output: OutputOptions
+) -> None:
+    """Show the answers, or write them to a file, as they come; or as JSON at the end."""
     from charrnn.storage import files
 
-    if output.out is None and not output.json:
-        writer = TextWriter(sys.stdout)
-        for _, samples in given.answers():
-            for line in given.lines(samples):
-                writer.write(line)
-            writer.flush()
-            if given.each > 1 and not given.in_columns and isinstance(given.config, BeamConfig):
-                for number, sample in enumerate(samples, start=1):
-                    note(f"{number} of {given.each}: {log_probability(sample)}")
-        return
-    began = time.perf_counter()
-    answered = list(given.answers())
-    seconds = time.perf_counter() - began
-    fields = _fields(given, answered, seconds)
-    if output.out is None:
-        print_json(fields)
-        return
-    lines = (line for _, samples in answered for line in given.lines(samples))
-    text = json_line(fields) if output.json else "".join(lines)
-    files.write_atomically(output.out, text.encode())
-    note(f"written: {output.out} ({counted(len(answered), 'source')})")
+    if output.json:
+        began = time.perf_counter()
+        answered = list(answers)
+        fields = _fields(given, answered, time.perf_counter() - began)
+        if output.out is None:
+            print_json(fields)
+        else:
+            files.write_atomically(output.out, json_line(fields).encode())
+            note(f"written: {output.out} ({counted(len(answered), 'source')})")
+    elif output.out is not None:
+        _write_lines(given, answers, output.out)
+    else:
+        _show(given, answers)
+
+
+def _write_lines(given: Answering, answers: Iterable[tuple[str, list[Sample]]], out: Path) -> None:
+    from charrnn.storage import files
+
+    count = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal count
+        for _, samples in answers:
+            count += 1
+            yield from given.lines(samples)
+
+    files.write_atomically(out, in_blocks(lines()))
+    note(f"written: {out} ({counted(count, 'source')})")
+
+
+def _show(given: Answering, answers: Iterable[tuple[str, list[Sample]]]) -> None:
+    writer = TextWriter(sys.stdout)
+    for _, samples in answers:
+        for line in given.lines(samples):
+            writer.write(line)
+        writer.flush()
+        if given.each > 1 and not given.in_columns and isinstance(given.config, BeamConfig):
+            for number, sample in enumerate(samples, start=1):
+                note(f"{number} of {given.each}: {log_probability(sample)}")
 
 
 def _fields(

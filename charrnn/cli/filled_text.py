@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cli.display.samples import SHOWN, OutputOptions
+from charrnn.cli.display.sample_output import OutputOptions
+from charrnn.cli.display.samples import SHOWN
 from charrnn.cli.shared import json_line, note, print_json
 from charrnn.terminal import visible
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from charrnn.cli.display.samples import OutputOptions, Target, WriteTexts, novelty_index, show
+from charrnn.cli.display.sample_output import OutputOptions, Target
+from charrnn.cli.display.samples import WriteTexts, novelty_index, show
 from charrnn.cli.prompt import (
     PromptOptions,
     check_prompt,
@@ -15,6 +16,7 @@ from charrnn.cli.prompt import (
 )
 from charrnn.cli.shared import load_model
 from charrnn.config import BeamConfig, EngineOptions, SampleConfig
+from charrnn.errors import OptionError
 
 
 class Writing:
@@ -53,6 +55,8 @@ class Writing:
         from charrnn.inference.prompt import check_continues
 
         check_prompt(prompt, start)
+        if output.skip and (isinstance(config, BeamConfig) or not config.temperature):
+            raise OptionError("--skip is for many random texts, or for answers to --source-file")
         self.generator = load_model(model, engine, cell)
         reading = self.generator.reading
         check_continues(reading)

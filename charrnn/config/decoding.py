@@ -223,7 +223,7 @@ class SampleConfig(Limits, UnknownOption):
             parse=parse_bias,
         ),
     )
-    num_samples: int = integer(1, 2**16, 1, "Number of texts, written as one batch.")
+    num_samples: int = integer(1, 10**9, 1, "Number of texts, written side by side.")
     unique: bool = switch("Write no text twice; needs --num-samples.")
     stop: str | Sequence[str] = strings(
         r"End the text before this string; escapes such as \n work; may be repeated.",

@@ -275,7 +275,7 @@ class SamplesKeywords(SampleKeywords, total=False):
     """Keywords of `Generator.samples`."""
 
     num_samples: int
-    """Number of texts, written as one batch. Default: 1."""
+    """Number of texts, written side by side. Default: 1."""
     unique: bool
     """Write no text twice; needs `num_samples`. Default: False."""
 

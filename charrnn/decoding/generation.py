@@ -9,7 +9,7 @@ from charrnn.config import MAX_LENGTH, BeamConfig, SampleConfig, new_seed
 from charrnn.decoding import sampler, vocabulary
 from charrnn.decoding.beam import beam_search, beam_searches
 from charrnn.decoding.hypotheses import Hypothesis
-from charrnn.decoding.output_text import OutputText, Sample, Write, text_maker
+from charrnn.decoding.output_text import OutputText, Sample, Write, text_maker, unwatched
 from charrnn.decoding.sampler import Sampler
 from charrnn.decoding.vocabulary import ConstraintCache
 from charrnn.errors import OptionError, counted
@@ -25,11 +25,8 @@ _TRIES, _MIN_TRIES = 50, 500
 # by this factor, up to this many rows; and the symbols of their sources, padded, at most.
 _FIRST, _FACTOR, _ROWS, _SYMBOLS = 64, 4, 4096, 2**17
 _SAMPLED_ROWS = 512  # likewise, where an engine chooses their tokens itself
+PORTION = 256  # of many texts after one prompt
 Accept = Callable[[str], bool]  # whether a text may be returned
-
-
-def unwatched(piece: str) -> None:
-    """Take the characters of a text that nobody watches."""
 
 
 class Writer:
@@ -68,6 +65,11 @@ class Writer:
         self._selector.prepare(batch.chooser, config.num_samples)
         return batch
 
+    def prepare(self, read: Prompted, config: SampleConfig) -> None:
+        """Compile or capture what `texts` needs."""
+        side_by_side = min(config.num_samples, self._portion)
+        self.start(read, replace(config, num_samples=side_by_side))
+
     def samples(
         self,
         read: Prompted,
@@ -76,17 +78,56 @@ class Writer:
         first: int = 0,
         accept: Accept | None = None,
     ) -> list[Sample]:
-        """Return random texts, written as one batch; arguments as for `start`.
+        """Return random texts; arguments as for `start`.
 
         With `accept`, or if they are to be unique, others are written in place of those that may
         not be returned; a notice says that too many tries failed.
         """
         if config.unique or accept is not None:
             return self._accepted(read, config, write, first, accept or (lambda text: True))
+        return list(self.texts(read, config, write, first))
+
+    def texts(
+        self, read: Prompted, config: SampleConfig, write: Write = unwatched, first: int = 0
+    ) -> Iterator[Sample]:
+        """Yield random texts in order, portion after portion; arguments as for `start`."""
+        if config.seed is None and read.seed is None:
+            config = replace(config, seed=new_seed())
+        for number in range(self.portions(config)):
+            yield from self.portion(read, config, number, first, unwatched if number else write)
+
+    def portions(self, config: SampleConfig) -> int:
+        """Return in how many portions the texts after one prompt are written."""
+        return -(-config.num_samples // self._portion)
+
+    def portion(
+        self,
+        read: Prompted,
+        config: SampleConfig,
+        number: int,
+        first: int = 0,
+        write: Write = unwatched,
+    ) -> list[Sample]:
+        """Return one portion of the texts of `texts`, written as one batch.
+
+        The seed must be given, by `config` or by what was read.
+        """
+        before = number * self._portion
+        count = min(self._portion, config.num_samples - before)
+        return self._written(read, replace(config, num_samples=count), first + before, write)
+
+    @property
+    def _portion(self) -> int:
+        """How many texts are written side by side: many more are written more slowly on a CPU."""
+        return PORTION if self._selector.device == "cpu" else _ROWS
+
+    def _written(
+        self, read: Prompted, config: SampleConfig, first: int, write: Write = unwatched
+    ) -> list[Sample]:
         batch = self.start(read, config, [write], first)
         for _ in batch.steps(self._selector.engine):
             pass
-        return self._with_prompt(read, batch.finish())
+        return batch.finish(self._prompt(read))
 
     def _accepted(
         self, read: Prompted, config: SampleConfig, write: Write, first: int, accept: Accept
@@ -98,7 +139,7 @@ class Writer:
         limit = max(_TRIES * wanted, _MIN_TRIES) if config.temperature else 1
         found: dict[object, Sample] = {}
         while len(found) < wanted and tried < limit:
-            for sample in self.samples(read, alone, first=first + tried):
+            for sample in self.texts(read, alone, first=first + tried):
                 tried += 1
                 if accept(sample.text):
                     found.setdefault(sample.text if config.unique else tried, sample)
@@ -157,14 +198,14 @@ class Writer:
         seed: int | None,
     ) -> list[Sample]:
         """Return hypotheses as samples."""
-        samples = []
+        samples, prompt = [], self._prompt(read)
         for hypothesis in found:
             text = make(unwatched)
             text.show(hypothesis.ids)
-            sample = text.finish(seed)
+            sample = text.finish(seed, prompt)
             finished_by = "stop" if sample.finished_by == "stop" else hypothesis.ended
             samples.append(replace(sample, log_prob=hypothesis.log_prob, finished_by=finished_by))
-        return self._with_prompt(read, samples)
+        return samples
 
     def answers(
         self,
@@ -196,7 +237,10 @@ class Writer:
     def _sampled(self, read: Prompted, config: SampleConfig, first: int) -> Iterator[list[Sample]]:
         """Yield the random answers to sources that were read, before which there are `first`."""
         each = config.num_samples
-        written = self.samples(read, config, first=first * each)
+        if len(read.logits) == 1:  # there may be many answers to one source
+            yield list(self.texts(read, config, first=first * each))
+            return
+        written = self._written(read, config, first * each)
         yield from (written[row : row + each] for row in range(0, len(written), each))
 
     def _searched(self, read: Prompted, config: BeamConfig, first: int) -> Iterator[list[Sample]]:
@@ -241,9 +285,8 @@ class Writer:
             return tuple(config.stop)
         return (*config.stop, self._separator)
 
-    def _with_prompt(self, read: Prompted, samples: list[Sample]) -> list[Sample]:
-        prompt = self._tokenizer.decode(read.ids.tolist())
-        return [replace(sample, prompt=prompt) for sample in samples]
+    def _prompt(self, read: Prompted) -> str:
+        return self._tokenizer.decode(read.ids.tolist())
 
 
 def _batches(sources: Iterable[str], most: int) -> Iterator[list[str]]:
@@ -328,6 +371,6 @@ class SampleBatch:
         start = (engine, self.prompt.logits, self.prompt.state)
         return sampler.write(*start, self.chooser, self.texts, self.max_tokens)
 
-    def finish(self) -> list[Sample]:
-        """Return the finished texts."""
-        return [text.finish(self._seed) for text in self.texts]
+    def finish(self, prompt: str = "") -> list[Sample]:
+        """Return the finished texts after a prompt."""
+        return [text.finish(self._seed, prompt) for text in self.texts]

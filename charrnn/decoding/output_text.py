@@ -21,6 +21,10 @@ MAX_REPR = 60  # characters that `repr` shows of a text
 Write = Callable[[str], object]
 
 
+def unwatched(piece: str) -> None:
+    """Take the characters of a text that nobody watches."""
+
+
 @dataclass(frozen=True, repr=False)
 class Sample:
     """A text that a model wrote; ``str(sample)`` is the text.
@@ -89,8 +93,13 @@ class OutputText(Protocol):
         """Add tokens without log-probabilities, and write the characters that are certain."""
         ...
 
-    def finish(self, seed: int | None) -> Sample:
-        """Write what was held back, but no stop string that is to go; return the whole text."""
+    def finish(self, seed: int | None, prompt: str = "") -> Sample:
+        """Write what was held back, but no stop string that is to go; return the whole text.
+
+        Args:
+            seed: the seed that repeats it.
+            prompt: what was read before.
+        """
         ...
 
 
@@ -190,11 +199,11 @@ class _CharacterText:
         self._write_up_to(len(self._ids) - self._max_held)
 
     def _write_up_to(self, end: int) -> None:
-        if end > self._num_written:
+        if end > self._num_written and self._write is not unwatched:
             self._write(self._tokenizer.decode(self._ids[self._num_written : end]))
             self._num_written = end
 
-    def finish(self, seed: int | None) -> Sample:
+    def finish(self, seed: int | None, prompt: str = "") -> Sample:
         end = self._end
         if end is None:
             stops = () if self._keep_stop else self._stops
@@ -204,7 +213,7 @@ class _CharacterText:
             end = len(self._ids) - max(lengths, default=0)
         self._write_up_to(end)
         text = self._tokenizer.decode(self._ids[:end])
-        return Sample(text, seed, self._log_prob, self._finished_by, tuple(self._ids))
+        return Sample(text, seed, self._log_prob, self._finished_by, tuple(self._ids), prompt)
 
 
 class _DecodedText:
@@ -283,9 +292,9 @@ class _DecodedText:
             self._tail = self._tail[end:]
             self._write(self._written[-1])
 
-    def finish(self, seed: int | None) -> Sample:
+    def finish(self, seed: int | None, prompt: str = "") -> Sample:
         if self._continues:
             self._append(self._decoder.finish())
         self._write_up_to(len(self._tail))
         text = "".join(self._written)
-        return Sample(text, seed, self._log_prob, self._finished_by, tuple(self._ids))
+        return Sample(text, seed, self._log_prob, self._finished_by, tuple(self._ids), prompt)

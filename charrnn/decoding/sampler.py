@@ -134,10 +134,11 @@ class Sampler:
         """Return what the next `steps` choices of each text read and write."""
         if not self.only_temperature:
             self._reserve(steps)
-        uniforms = np.zeros((steps, len(self._generators)))
+        drawn = np.zeros((len(self._generators), steps))
         if self._settings.temperature > 0:
-            for column, random in zip(uniforms.T, self._generators, strict=True):
-                column[:] = random.random(steps)
+            for row, random in zip(drawn, self._generators, strict=True):
+                random.random(out=row)
+        uniforms = np.ascontiguousarray(drawn.T)
         batch = Batch(
             settings=self._settings,
             bias=self._bias,

@@ -26,6 +26,7 @@ class EngineSelector:
     Attributes:
         engine: runs the network; made when it is first needed.
         threads: how many run it on the CPU; None: as many as are worthwhile.
+        device: cpu, cuda or cuda:N.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class EngineSelector:
         self._counts = counts
         self._config, self._values, self._options = config, values, options
         self._notify = notify
+        self.device = options.device
         self.threads = machine.usable_threads(options.threads, notify)
         self._notify_compiling = functools.cache(lambda: notify(COMPILING))
 
@@ -64,11 +66,12 @@ class EngineSelector:
         Raises:
             OptionError: there is no such device, or the weights need an engine that fails here.
         """
-        device = self._options.device
-        if self._config.encoder and device != "cpu":
-            raise OptionError(f"--device {device} is for text models: pairs are written on the cpu")
+        if self._config.encoder and self.device != "cpu":
+            raise OptionError(
+                f"--device {self.device} is for text models: pairs are written on the cpu"
+            )
         try:
-            if device != "cpu":
+            if self.device != "cpu":
                 return self._cuda_engine()
             return self._compiled_engine()
         except compile_errors() as error:
@@ -80,7 +83,7 @@ class EngineSelector:
         Raises:
             OptionError: the device or the weights need an engine that fails here.
         """
-        if not self.engine.reproducible and self._options.device == "cpu":
+        if not self.engine.reproducible and self.device == "cpu":
             return self.engine  # numpy's, which compiles nothing
         try:
             with self.compiling():
@@ -93,7 +96,7 @@ class EngineSelector:
         from charrnn.inference.cuda_engine import CudaEngine
         from charrnn.network.module import choose_device
 
-        device = choose_device(self._options.device)
+        device = choose_device(self.device)
         return self._counting(CudaEngine(self._config, self._values, device))
 
     def _compiled_engine(self) -> Engine:
@@ -119,8 +122,8 @@ class EngineSelector:
         if self._options.weights != "float32":
             message = f"--weights {self._options.weights} needs the compiled engine, {reason}"
             raise OptionError(message) from error
-        if self._options.device != "cpu":
-            raise OptionError(f"--device {self._options.device} fails here: {error}") from error
+        if self.device != "cpu":
+            raise OptionError(f"--device {self.device} fails here: {error}") from error
         self._notify(
             f"the compiled engine is not available here ({error}): numpy writes the same text, "
             "more slowly"

@@ -50,7 +50,8 @@ def evaluate_pairs(generator: Generator, pairs: PairPart) -> PairResult:
     length = 2 * int(pairs.target_lengths.max()) + 10  # a model that never ends its answer is wrong
 
     def answers(config: SampleConfig | BeamConfig) -> list[str]:
-        return [found[0].text for found in generator.answers(wanted, config)]
+        processes = generator.processes(len(wanted), config)
+        return [found[0].text for found in generator.answers(wanted, config, processes=processes)]
 
     greedy = answers(SampleConfig(temperature=0.0, length=length))
     gaps = generator.reading.fill

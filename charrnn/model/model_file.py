@@ -26,13 +26,14 @@ from charrnn.compiler import cell_file
 from charrnn.config import (
     ModelConfig,
     ModelReading,
+    cell_name,
     from_json,
     is_own_cell,
     to_json,
 )
 from charrnn.counts import table as count_table
 from charrnn.counts.table import CountTable
-from charrnn.errors import CharRNNError, ModelError, RunError
+from charrnn.errors import CharRNNError, ModelError, RunError, counted
 from charrnn.model import int8_weights, needed_cell, parameters
 from charrnn.model.parameters import Parameters
 from charrnn.storage import tensors
@@ -72,6 +73,20 @@ class Model:
     training: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT_VERSION
     counts: CountTable | None = None
+
+    @property
+    def summary(self) -> str:
+        """What the model is, in one line."""
+        words = f"{cell_name(self.config.cell)}, {self.config.num_layers} x "
+        words += f"{self.config.hidden_size}, vocabulary of "
+        words += f"{counted(self.config.alphabet_size, 'token')}, "
+        words += f"{parameters.count(self.config):,} parameters"
+        if self.training.get("steps"):
+            words += f"; trained for {self.training['steps']:,} steps"
+        if self.training.get("valid_nats") is not None:
+            nats = self.training["valid_nats"]
+            words += f", {nats:.4f} nats per character on its validation text"
+        return words
 
     @property
     def written(self) -> Tokenizer:

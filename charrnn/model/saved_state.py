@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from charrnn.arrays import Floats, State
 from charrnn.cells import find
 from charrnn.config import MAX_SEED, ModelConfig, to_json
-from charrnn.errors import StateError
+from charrnn.errors import StateError, file_name
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.model.parameters import Parameters
@@ -36,6 +36,7 @@ from charrnn.storage.format_version import check_format
 FORMAT_VERSION = 2
 _WITHOUT_WEIGHTS = 1  # the format of a state of the model's own weights
 _WEIGHTS = "weights."
+_WHAT = "a saved state"
 _KEY = "charrnn-state"
 _CONTEXTS = "contexts"
 _FIELDS = ("model", "config", "read", "seed", "drawn")
@@ -75,13 +76,14 @@ def model_hash(model: Model) -> str:
     return digest.hexdigest()
 
 
-def save(path: Path, prompted: Prompted, config: ModelConfig, model: str) -> None:
+def save(path: str | Path, prompted: Prompted, config: ModelConfig, model: str) -> None:
     """Write a state of the model with this hash: completely or not at all.
 
     Raises:
         StateError: the path is a file that is not a saved state, or the model is one of pairs.
     """
     _check_kind(config)
+    path = Path(file_name(path, _WHAT, StateError))
     check_target(path)
     header = {
         "format": _WITHOUT_WEIGHTS if prompted.weights is None else FORMAT_VERSION,
@@ -133,7 +135,7 @@ def check_target(path: Path) -> None:
             raise StateError(message) from None
 
 
-def load(path: Path, config: ModelConfig, model: str, order: int = 0) -> Prompted:
+def load(path: str | Path, config: ModelConfig, model: str, order: int = 0) -> Prompted:
     """Return a state that was saved by the model with this architecture and hash.
 
     Args:
@@ -147,6 +149,7 @@ def load(path: Path, config: ModelConfig, model: str, order: int = 0) -> Prompte
             or the model is one of pairs.
     """
     _check_kind(config)
+    path = Path(file_name(path, _WHAT, StateError))
     header, tensors = _described(path)
     if header["model"] != model:
         raise StateError(

@@ -13,7 +13,7 @@ import json
 import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,14 @@ Block = bytes | bytearray | memoryview
 _FLAGS = os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write a file, which is on disk when this returns.
+def write(path: Path, data: Block | Iterable[bytes]) -> None:
+    """Write a file, whole or block by block; it is on disk when this returns.
 
     Raises:
         OSError: not all of it could be written.
     """
     with _opened(path, os.O_WRONLY | os.O_TRUNC) as file:
-        write_all(file, data)
+        _write_blocks(file, data)
         os.fsync(file)
 
 
@@ -52,8 +52,10 @@ def append(path: Path, data: bytes, start: int) -> None:
         write_all(file, data[start:])
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: Block | Iterable[bytes]) -> None:
     """Write a temporary file next to `path`, fsync it, rename it, fsync the folder.
+
+    Data may come block by block; if making a block fails, `path` is unchanged.
 
     Raises:
         RunError: the disk is full, read-only or gone, and `path` is unchanged; or it is a pipe that
@@ -120,13 +122,13 @@ def would_replace(path: Path) -> bool:
     return path.exists() and not is_special(path)
 
 
-def _write_into(path: Path, data: bytes) -> None:
+def _write_into(path: Path, data: Block | Iterable[bytes]) -> None:
     """Write to a device or a pipe, without waiting for a reader to come."""
     try:
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
         try:
             os.set_blocking(file, True)
-            write_all(file, data)
+            _write_blocks(file, data)
         finally:
             os.close(file)
     except OSError as error:
@@ -152,6 +154,11 @@ def _opened(path: Path, flags: int) -> Iterator[int]:
         yield file
     finally:
         os.close(file)
+
+
+def _write_blocks(file: int, data: Block | Iterable[bytes]) -> None:
+    for block in [data] if isinstance(data, Block) else data:
+        write_all(file, block)
 
 
 def write_all(file: int, data: Block) -> None:

@@ -101,6 +101,19 @@ class Running:
         return done(code, out, "".join(self._lines).encode())
 
 
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started, by their ids."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+        except OSError:  # it has ended
+            continue
+        if int(parent) == pid:
+            found.append(int(folder.name))
+    return sorted(found)
+
+
 class Cli:
     """Runs charrnn in a folder.
 

@@ -68,6 +68,31 @@ def test_several_answers_to_each_source_are_columns(model: Model, cli: Cli) -> N
     )
 
 
+@pytest.mark.parametrize("way", ["sample --seed 3 --num-samples 2", "greedy", "beam"])
+def test_an_output_that_was_interrupted_goes_on(way: str, model: Model, cli: Cli) -> None:
+    (cli.folder / "sources").write_text("abc\ncc\na\nb\n")
+    given = (*way.split(), "-m", "pairs.safetensors", "--source-file", "sources", "-n", 9)
+    whole = cli(*given).out.splitlines(keepends=True)
+    assert len(whole) == 4
+    assert cli(*given, "--skip", 3).out == whole[3]
+    assert "2 sources" in cli(*given, "--skip", 2, "--out", "rest").err
+    assert (cli.folder / "rest").read_text() == "".join(whole[2:])
+    assert "--skip 4 leaves none of 4 sources" in cli(*given, "--skip", 4, code=2).sentence
+
+
+def test_many_sources_are_answered_by_all_cores(model: Model, cli: Cli) -> None:
+    """The answers are those of one process, and end quietly with whoever reads them."""
+    (cli.folder / "sources").write_text("abc\ncc\na\nb\n" * 10_000)
+    (cli.folder / "few").write_text("abc\ncc\na\nb\n" * 100)
+    given = ("sample", "-m", "pairs.safetensors", "-n", 90, "--seed", 3)
+    alone = cli(*given, "--source-file", "few").out
+    line = " ".join(map(str, ("charrnn", *given, "--source-file sources", "| head -n 300")))
+    many = cli.shell(f'cd "$1"; {line}', cli.folder)
+    assert len(many.out.splitlines()) == 300
+    assert alone.startswith(many.out)
+    assert many.err == "seed: 3\n"
+
+
 def test_the_prompt_begins_each_answer(model: Model, cli: Cli) -> None:
     given = ("greedy", "-m", "pairs.safetensors", "--source", "abc", "-p", "ca", "-n", 5)
     assert cli(*given).out.startswith("ca")

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from charrnn.cli.answering import answer
-from charrnn.cli.display.samples import OutputOptions
+from charrnn.cli.display.sample_output import OutputOptions
 from charrnn.cli.prompt import PromptOptions
 from charrnn.cli.source_lines import given_sources
 from charrnn.config import EngineOptions, ModelReading, SampleConfig

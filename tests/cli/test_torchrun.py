@@ -17,7 +17,7 @@ from waiting import HANGS, wait_until
 
 from charrnn.run_dir import RunDir
 
-from .conftest import Cli, environment
+from .conftest import Cli, children, environment
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 
@@ -37,19 +37,6 @@ WORDS = (
     *("--cell", "lstm", "--hidden-size", "8", "--batch-size", "4", "--seq-len", "16"),
     *("--dropout", "0.2", "--backend", "library", "--threads", "1"),
 )
-
-
-def _children(pid: int) -> list[int]:
-    """Return the processes that a process has started, by their ids."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
-        except OSError:  # it has ended
-            continue
-        if int(parent) == pid:
-            found.append(int(folder.name))
-    return sorted(found)
 
 
 def _torchrun(folder: Path, steps: int, restarts: int) -> subprocess.Popen[bytes]:
@@ -80,7 +67,7 @@ def test_a_killed_process_is_started_again_and_nothing_is_lost(
             before = max(run.checkpoint_steps(), default=0)
             wait_until(lambda: max(run.checkpoint_steps(), default=0) > before)  # noqa: B023
             time.sleep(chance.random() * 0.2)
-            workers = _children(process.pid)
+            workers = children(process.pid)
             assert len(workers) == 2
             os.kill(chance.choice(workers), signal.SIGKILL)
         out, err = process.communicate(timeout=HANGS)

@@ -66,7 +66,7 @@ INTEGERS = [
     (TrainOptions, "seed", 0, 2**63 - 1),
     (SampleConfig, "length", 0, 10**9),
     (SampleConfig, "top_k", 0, 10**9),
-    (SampleConfig, "num_samples", 1, 2**16),
+    (SampleConfig, "num_samples", 1, 10**9),
     (SampleConfig, "seed", 0, 2**63 - 1),
     (BeamConfig, "length", 0, 10**9),
     (BeamConfig, "width", 1, 2**16),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from charrnn.cli.answering import answer
-from charrnn.cli.display.samples import OutputOptions
+from charrnn.cli.display.sample_output import OutputOptions
 from charrnn.cli.options import configured
 from charrnn.cli.prompt import PromptArgument, PromptOptions
 from charrnn.cli.shared import CellOption, ModelOption, guarded, note

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from charrnn.cli.display.samples import OutputOptions
+from charrnn.cli.display.sample_output import OutputOptions
 from charrnn.cli.filled_text import show_filled
 from charrnn.cli.options import Only, configured
 from charrnn.cli.prompt import PromptOptions, check_prompt, prompts_of

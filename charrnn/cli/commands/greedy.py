@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Annotated
 
 from charrnn.cli.answering import answer
-from charrnn.cli.display.samples import OutputOptions
+from charrnn.cli.display.sample_output import OutputOptions
 from charrnn.cli.options import Only, configured
 from charrnn.cli.prompt import PromptArgument, PromptOptions
 from charrnn.cli.shared import CellOption, ModelOption, guarded

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from charrnn.cli.answering import answer
-from charrnn.cli.display.samples import SampleOutput
+from charrnn.cli.display.sample_output import SampleOutput
 from charrnn.cli.options import configured
 from charrnn.cli.prompt import PromptArgument, PromptOptions
 from charrnn.cli.shared import CellOption, ModelOption, guarded, note
 from charrnn.cli.writing import Writing
 from charrnn.config import EngineOptions, SampleConfig, new_seed
 from charrnn.errors import OptionError
+
+if TYPE_CHECKING:
+    from charrnn.cli.display.samples import Write
+    from charrnn.cli.prompt import Opening
+    from charrnn.decoding.output_text import Sample
 
 
 @guarded
@@ -43,13 +50,20 @@ def sample(
     seed = config.seed if given else writing.seed
     config = replace(config, seed=new_seed() if seed is None else seed)
     accept = writing.index.is_new if output.new and writing.index else None
-    writing.generator.prepare(config)
+    if output.skip and (accept or config.unique or start.prompts):
+        raise OptionError("--skip is for texts after one prompt, without --unique and --new")
+    left = replace(config, num_samples=output.left(config.num_samples, "text"))
+    writing.generator.prepare(left)
     if config.temperature:
         note(f"seed: {config.seed}")
     elif given:
         note("--seed has no effect at --temperature 0, where nothing is random")
-    writing.run(
-        lambda opening, number, write: writing.generator.samples(
-            opening.read, config, write, first=number * config.num_samples, accept=accept
-        )
-    )
+
+    def texts(opening: Opening, number: int, write: Write) -> Iterable[Sample]:
+        first, generator = number * config.num_samples + output.skip, writing.generator
+        if accept or config.unique:
+            return generator.samples(opening.read, config, write, first=first, accept=accept)
+        processes = generator.processes(left.num_samples, left)
+        return generator.texts(opening.read, left, write, first=first, processes=processes)
+
+    writing.run(texts)

@@ -1,19 +1,19 @@
-"""Show the texts of ``sample``, ``greedy`` and ``beam``, or write them to files."""
+"""Show the texts of ``sample``, ``greedy`` and ``beam`` as they are written, or at the end."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charrnn.cli.display.sample_output import OutputOptions, Target
 from charrnn.cli.shared import json_line, note, print_json
-from charrnn.config import BeamConfig, SampleConfig, unescape
-from charrnn.config.fields import Options, check_force, path, string, strings, switch
-from charrnn.errors import OptionError, counted
-from charrnn.storage.files import would_replace
+from charrnn.errors import counted
 from charrnn.terminal import TextWriter, one_line
 
 if TYPE_CHECKING:
@@ -24,164 +24,10 @@ if TYPE_CHECKING:
 FLUSH_SECONDS = 0.02
 SHOWN = ("text", "seed", "log_prob", "finished_by")
 SHOWN_RUN = 60  # characters of a copied passage
+DESCRIBED = 4096  # texts that are described at the end, at most
 Write = Callable[[str], object]
-WriteTexts = Callable[["Opening", int, Write], Sequence["Sample"]]
+WriteTexts = Callable[["Opening", int, Write], Iterable["Sample"]]
 Written = list[tuple["Opening", Sequence["Sample"]]]
-
-
-@dataclass(frozen=True)
-class OutputOptions(Options):
-    """Where texts go."""
-
-    separator: str | None = string(
-        None,
-        r"End each of several texts with this; escapes such as \n and \x00 work.",
-        shown="a line feed after texts of one line, else a blank line; on a terminal a header",
-        parse=unescape,
-    )
-    novelty: bool = switch(
-        "Report the longest passage that each text copies from the training text."
-    )
-    training_text: str | Sequence[str] = strings(
-        "The training text's path, if it has moved; may be repeated.",
-        shown="where it was",
-    )
-    out: Path | None = path(
-        "Write to this file (a folder for several texts without --separator) instead of stdout.",
-        shown="none",
-    )
-    force: bool = switch("Overwrite --out if it exists.")
-    json: bool = switch("Print one JSON object as the last line of stdout.")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_force(self.force, out=self.out)
-        if self.separator is not None and self.json and self.out is None:
-            raise OptionError("--separator has no effect on --json: leave one of them out")
-        if self.training_text and not self.needs_index:
-            raise OptionError("--training-text has no effect without --novelty or --new")
-
-    @property
-    def needs_index(self) -> bool:
-        """Whether texts are compared with the training text."""
-        return self.novelty
-
-    def check_out(self, *, is_folder: bool = False) -> None:
-        """Refuse an ``--out`` of the wrong kind, or that would replace something without --force.
-
-        Args:
-            is_folder: whether it is to be a folder.
-        """
-        out = self.out
-        if out is None:
-            return
-        if not out.absolute().parent.is_dir():
-            raise OptionError(f"--out {out}: {out.parent} is not a folder: create it first")
-        if out.exists() and out.is_dir() != is_folder:
-            actual, needed = ("file", "folder") if is_folder else ("folder", "file")
-            raise OptionError(f"--out {out} is a {actual}: name a {needed}")
-        replaced = would_replace(out) and not (is_folder and not any(out.iterdir()))
-        if replaced and not self.force:
-            raise OptionError(f"--out {out} exists: choose another name, or use --force")
-
-
-@dataclass(frozen=True)
-class SampleOutput(OutputOptions):
-    """Where random texts go, and which of them."""
-
-    new: bool = switch(
-        "Leave out texts that occur in the training text; for a list, those that are items of it."
-    )
-
-    @property
-    def needs_index(self) -> bool:
-        """Whether texts are compared with the training text."""
-        return self.novelty or self.new
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where the texts go: to stdout, to a file, or to a folder if there are several.
-
-    Attributes:
-        options: what the user asked for.
-        count: number of texts.
-        separator: what ends each of several texts.
-        as_list: whether they are the entries of a list, without headers and in one file.
-
-    Raises:
-        OptionError: the target exists, is of the wrong kind, or cannot be created.
-    """
-
-    options: OutputOptions
-    count: int
-    separator: str
-    as_list: bool
-
-    @classmethod
-    def of(
-        cls,
-        options: OutputOptions,
-        count: int,
-        config: SampleConfig | BeamConfig,
-        separator: str = "",
-    ) -> Target:
-        """Return where `count` texts go that are written with these settings.
-
-        Args:
-            options: what the user asked for.
-            count: number of texts.
-            config: where they end.
-            separator: what separates the entries of the training text, if it is a list.
-        """
-        separator = separator if options.separator is None else options.separator
-        if separator or options.separator is not None:
-            return cls(options, count, separator, True)
-        one_line_each = config.max_lines == 1 or any(stop[:1] == "\n" for stop in config.stop)
-        return cls(options, count, "\n" if one_line_each else "\n\n", False)
-
-    @property
-    def out(self) -> Path | None:
-        """The file or folder; None is stdout."""
-        return self.options.out
-
-    @property
-    def as_json(self) -> bool:
-        """Whether to write one JSON object instead of the texts."""
-        return self.options.json
-
-    def __post_init__(self) -> None:
-        self.options.check_out(is_folder=self.is_folder)
-
-    @property
-    def is_folder(self) -> bool:
-        """Whether each text has a file of its own."""
-        return self.count > 1 and not self.as_json and not self.as_list
-
-    @property
-    def has_headers(self) -> bool:
-        """Whether a numbered line is shown above each text: to a person, if texts are long."""
-        return self.count > 1 and self.separator != "\n" and not self.as_list
-
-    def ending(self, text: str) -> str:
-        """Return what is to be written after a text, which may end with a part of it."""
-        if self.count == 1 and self.options.separator is None:
-            return ""
-        size = len(self.separator)
-        have = next(n for n in range(size, -1, -1) if text.endswith(self.separator[:n]))
-        return self.separator[have:]
-
-    def write(self, out: Path, texts: Sequence[str]) -> None:
-        """Write the texts to files, exactly as stdout would get them."""
-        from charrnn.storage import files
-
-        if self.is_folder:
-            out.mkdir(exist_ok=True)
-            for number, text in enumerate(texts, start=1):
-                files.write_atomically(out / f"{number}.txt", text.encode())
-        else:
-            files.write_atomically(out, "".join(texts).encode())
-        note(f"written: {out}")
 
 
 def show(
@@ -194,7 +40,7 @@ def show(
 ) -> Written:
     """Run `write_texts` and show the texts: each first one while it is written, then the others.
 
-    Returns the texts after each opening.
+    Returns the texts after each opening; of very many, only the first.
 
     Args:
         openings: after each of them texts are written; its prompt is shown before each text.
@@ -204,12 +50,26 @@ def show(
         index: of the training text; if given, what the texts copy from it is reported.
         ranked: whether log-probabilities are reported of short texts, too.
     """
-    if target.as_json or target.out is not None:
-        written = _show_at_the_end(openings, target, write_texts, index)
-    else:
-        written = _show_as_written(openings, target, write_texts)
+    written: Written = []
     if target.as_json:
+        _show_json(openings, target, write_texts, written, index)
         return written
+    described = target.count <= DESCRIBED or index is not None or ranked
+    if target.out is None:
+        _show_as_written(openings, target, write_texts, written, keep=described)
+    else:
+        each = _each(openings, write_texts, written, keep=described)
+        ending = (lambda text: "") if target.is_folder else target.ending
+        texts = (opening.shown + sample.text for opening, sample in each)
+        with contextlib.closing(each):
+            target.write(target.out, (text + ending(text) for text in texts))
+    if described:
+        _describe(written, target, index, ranked=ranked)
+    return written
+
+
+def _describe(written: Written, target: Target, index: Index | None, *, ranked: bool) -> None:
+    """Say how probable the texts are, and what they copy."""
     samples = [sample for _, texts in written for sample in texts]
     for number, sample in enumerate(samples, start=1):
         if target.has_headers or (ranked and target.count > 1):
@@ -218,51 +78,101 @@ def show(
         if index:
             which = f"{number} of {target.count}: " if target.count > 1 else ""
             note(f"novelty: {which}{_describe_copies(index.compare(sample.text))}")
-    return written
 
 
-def _show_at_the_end(
-    openings: Iterable[Opening], target: Target, write_texts: WriteTexts, index: Index | None
-) -> Written:
-    written: Written = []
-    seconds = 0.0
+def _each(
+    openings: Iterable[Opening],
+    write_texts: WriteTexts,
+    written: Written,
+    *,
+    keep: bool = True,
+    begin: Callable[[Opening], Write] = lambda opening: lambda piece: None,
+) -> Generator[tuple[Opening, Sample]]:
+    """Yield each opening with each text after it, as they are written.
+
+    Args:
+        openings: after each of them texts are written.
+        write_texts: see `show`.
+        written: gets all texts, or only the first after each opening unless `keep`.
+        keep: whether all texts are kept.
+        begin: called with an opening; returns what gets the first text's characters.
+    """
     for number, opening in enumerate(openings):
+        samples: list[Sample] = []
+        texts = write_texts(opening, number, begin(opening))
+        # What writes in other processes ends them when it is closed.
+        with (
+            contextlib.closing(texts) if isinstance(texts, Generator) else contextlib.nullcontext()
+        ):
+            for sample in texts:
+                if keep or not samples:
+                    samples.append(sample)
+                yield opening, sample
+        written.append((opening, samples))
+
+
+def ended(texts: Iterable[object]) -> AbstractContextManager[object]:
+    """Return a context that ends what writes texts in other processes when it is left."""
+    if isinstance(texts, Generator):
+        return contextlib.closing(texts)
+    return contextlib.nullcontext()
+
+
+def _show_json(
+    openings: Iterable[Opening],
+    target: Target,
+    write_texts: WriteTexts,
+    written: Written,
+    index: Index | None,
+) -> None:
+    """Show one JSON object, or write it to a file."""
+    seconds = [0.0]
+
+    def timed(opening: Opening, number: int, write: Write) -> Sequence[Sample]:
         began = time.perf_counter()  # reading the prompt does not count
-        written.append((opening, write_texts(opening, number, lambda piece: None)))
-        seconds += time.perf_counter() - began
-    if target.as_json:
-        fields = _json_fields(written, seconds, index)
-        if target.out is None:
-            print_json(fields)
-        else:
-            target.write(target.out, [json_line(fields)])
-    elif target.out is not None:
-        texts = [opening.shown + each.text for opening, samples in written for each in samples]
-        ends = ["" if target.is_folder else target.ending(text) for text in texts]
-        target.write(target.out, list(map("".join, zip(texts, ends, strict=True))))
-    return written
+        texts = list(write_texts(opening, number, write))
+        seconds[0] += time.perf_counter() - began
+        return texts
+
+    with contextlib.closing(_each(openings, timed, written)) as each:
+        for _ in each:
+            pass
+    fields = _json_fields(written, seconds[0], index)
+    if target.out is None:
+        print_json(fields)
+    else:
+        target.write(target.out, [json_line(fields)])
 
 
 def _show_as_written(
-    openings: Iterable[Opening], target: Target, write_texts: WriteTexts
-) -> Written:
+    openings: Iterable[Opening],
+    target: Target,
+    write_texts: WriteTexts,
+    written: Written,
+    *,
+    keep: bool,
+) -> None:
     stream = _Stream(target)
-    written: Written = []
-    for number, opening in enumerate(openings):
+    begun = None  # the opening whose first text is being written
+
+    def begin(opening: Opening) -> Write:
+        nonlocal begun
+        begun = opening
         stream.begin(opening.shown)
-        samples: Sequence[Sample] | None = None
-        try:
-            samples = write_texts(opening, number, stream.write)
-        finally:
-            if samples is None:
-                stream.abort()
-        for index, sample in enumerate(samples):
-            if index:
+        return stream.write
+
+    each = _each(openings, write_texts, written, keep=keep, begin=begin)
+    try:
+        for opening, sample in each:
+            if opening is not begun:
                 stream.begin(opening.shown)
                 stream.write(sample.text)
             stream.finish()
-        written.append((opening, samples))
-    return written
+            begun = None
+    finally:
+        each.close()
+        if begun:
+            stream.abort()
 
 
 def novelty_index(model: Path | None, options: OutputOptions) -> Index | None:

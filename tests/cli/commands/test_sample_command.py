@@ -4,13 +4,16 @@ import json
 import os
 import re
 import shutil
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 import strict_json
+from waiting import wait_until
 
 import charrnn
-from cli.conftest import Cli, Run, needs_terminal, on_terminal
+from cli.conftest import Cli, Run, children, needs_terminal, on_terminal
 
 PROMPT = "日本 🙂.\nthe café "
 
@@ -302,3 +305,76 @@ def test_a_seed_that_changes_nothing_is_noted(tiny: Run, cli: Cli) -> None:
     seeded = cli("sample", "-n", 5, "--temperature", 0, "--seed", 3, "-m", tiny.folder)
     assert "--seed has no effect at --temperature 0, where nothing is random" in seeded.err
     assert seeded.out == greedy.out
+
+
+def test_an_output_that_was_interrupted_goes_on(tiny: Run, cli: Cli) -> None:
+    words = ("sample", "-m", tiny.folder, "--num-samples", 300, "--length", 20, "--seed", 4)
+    words = (*words, "--max-lines", 1)
+    whole = cli(*words).out.splitlines(keepends=True)
+    assert len(whole) == 300
+    assert cli(*words, "--skip", 40).out.splitlines(keepends=True) == whole[40:]
+    cli(*words, "--skip", 290, "--separator", "\\n", "--out", "rest.txt")
+    assert (cli.folder / "rest.txt").read_text() == "".join(whole[290:])
+    cli(*words, "--skip", 298, "--out", "rest")
+    assert {path.name for path in (cli.folder / "rest").iterdir()} == {"299.txt", "300.txt"}
+    assert "leaves none of 300 texts" in cli(*words, "--skip", 300, code=2).sentence
+    assert "--skip" in cli(*words, "--skip", 3, "--unique", code=2).sentence
+    (cli.folder / "prompts.txt").write_text("a\nb\n")
+    assert "--skip" in cli(*words, "--skip", 3, "--prompts", "prompts.txt", code=2).sentence
+    assert "--skip" in cli("greedy", "-m", tiny.folder, "--skip", 3, code=2).sentence
+    assert "--skip" in cli("beam", "-m", tiny.folder, "--skip", 3, code=2).sentence
+
+
+def test_many_texts_are_written_by_all_cores(tiny: Run, cli: Cli) -> None:
+    """Their order and characters are those of one process, also if the reader stops early."""
+    few = ("-n", 100, "--seed", 4, "--stop", " ", "--separator", "\\n", "--num-samples", 300)
+    alone = cli("sample", "-m", tiny.folder, *few).out
+    line = 'charrnn sample -m "$1" -n 100 --seed 4 --stop " " --separator "\\n"'
+    many = cli.shell(f"{line} --num-samples 90000 --threads 2 | head -n 30", tiny.folder)
+    assert len(many.out) > 60
+    assert alone.startswith(many.out)
+    assert many.err == "seed: 4\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+@pytest.mark.parametrize(
+    ("whom", "by", "code", "sentence"),
+    [
+        ("all", signal.SIGINT, 130, ""),
+        ("one", signal.SIGTERM, 143, ""),
+        ("worker", signal.SIGKILL, 1, "one of the processes that write was killed"),
+    ],
+)
+def test_processes_end_together(
+    whom: str, by: signal.Signals, code: int, sentence: str, tiny: Run, cli: Cli
+) -> None:
+    """Ctrl-C of all, a signal for the first, or the death of one ends all, with one sentence."""
+    many = ("--num-samples", 10**8, "--seed", 4, "--separator", "\\n", "--out", "many.txt")
+    running = cli.start("sample", "-m", tiny.folder, "--prompt", "", *many)
+    wait_until(lambda: any(path.stat().st_size for path in cli.folder.glob(".many*")))
+    workers = children(running.process.pid)
+    assert len(workers) > 1
+    if whom == "all":
+        for worker in workers:
+            os.kill(worker, by)
+        running.signal(by)
+    elif whom == "one":
+        running.signal(by)
+    else:
+        os.kill(workers[-1], by)
+    ended = running.end()
+    assert ended.code == code
+    assert [line for line in ended.err.splitlines() if line not in ("", "seed: 4")] == (
+        [ended.sentence] if sentence else []
+    )
+    assert sentence in ended.err
+    wait_until(lambda: not any(map(_runs, workers)))
+    assert not list(cli.folder.iterdir())
+
+
+def _runs(process: int) -> bool:
+    """Return whether a process runs; one that has ended has no command line, if it is there."""
+    try:
+        return bool(Path(f"/proc/{process}/cmdline").read_bytes())
+    except OSError:
+        return False

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.cli.display.samples import OutputOptions, Target
+from charrnn.cli.display.sample_output import OutputOptions, Target
 from charrnn.config import SampleConfig
 from cli.conftest import Cli, Run, needs_terminal, on_terminal
 
