@@ -98,6 +98,7 @@ CATCH_ALL = {
     "compiler/cell_file.py": "whatever a user's cell raises is reported with its line",
     "compiler/thread_pool.py": "threads that wait for each other must not wait for a missing one",
     "inspection/novelty.py": "a half-written index must not stay in the cache",
+    "server/models.py": "whatever a thread raises is raised again where it is awaited",
     "server/worker.py": "a bug in one request is reported and must not end those of others",
     "storage/files.py": "a half-written temporary file must not stay",
     "training/background_writer.py": "a bug in the thread is raised again in the training's",

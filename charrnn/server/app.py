@@ -136,7 +136,7 @@ class _Server:
 
     async def completions(self, request: Request) -> Response:
         asked = completion_request(await self._body(request), self._limits)
-        name, worker = await self._models.get(asked.model)
+        name, worker = await self._models.get(asked.model, asked.config)
         async with contextlib.AsyncExitStack() as held:
             await self._take_turn(held, asked.named)
             jobs, written = self._jobs(asked, worker)

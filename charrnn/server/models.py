@@ -7,15 +7,22 @@ does that is training: texts that are being written end with the old one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from charrnn.config import EngineOptions, SampleConfig, to_json
+from charrnn.decoding import compiled
+from charrnn.decoding.filters import only_temperature
 from charrnn.errors import ModelError, nearest
 from charrnn.generator import Generator
+from charrnn.inference.compiled_engine import CompiledEngine
+from charrnn.inference.select import compile_errors
 from charrnn.model.bases import BASES
 from charrnn.model.model_file import MODEL_NAME
 from charrnn.run_dir import RunDir, find_model, read_model, runs_in
@@ -24,6 +31,7 @@ from charrnn.server.requests import RequestError
 from charrnn.server.worker import Notices, Outbox, Worker
 
 Signature = tuple[int, ...]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,10 +41,12 @@ class Loaded:
     Attributes:
         signature: of the file that it was read from.
         worker: runs it.
+        filters: is done when texts can be written with more than a temperature.
     """
 
     signature: Signature
     worker: Worker
+    filters: asyncio.Task[None]
 
 
 class Models:
@@ -95,8 +105,14 @@ class Models:
             raise RequestError(message, 404, param="model")
         return name, known[name]
 
-    async def get(self, asked: str | None) -> tuple[str, Worker]:
+    async def get(
+        self, asked: str | None, config: SampleConfig | None = None
+    ) -> tuple[str, Worker]:
         """Return the name of a model and what runs it, as its file is now.
+
+        Args:
+            asked: its name; None: the first one.
+            config: how it is to write; what that needs is compiled before.
 
         Raises:
             RequestError: there is none of that name.
@@ -108,16 +124,19 @@ class Models:
             signature = _signature(path, found)
             if found is None or found.signature != signature:
                 loop = asyncio.get_running_loop()
-                made = await asyncio.to_thread(self._load, path, loop)
+                made = await _in_thread(partial(self._load, path, loop))
                 self._forget(name)
-                found = self._loaded[name] = Loaded(signature, made)
+                filters = asyncio.create_task(_in_thread(partial(_compile_filters, made)))
+                found = self._loaded[name] = Loaded(signature, made, filters)
             self._loaded.move_to_end(name)
             while len(self._loaded) > self._limits.models:
                 self._forget(next(iter(self._loaded)))
+        if config and not (only_temperature(config) and not config.logit_bias):
+            await asyncio.shield(found.filters)
         return name, found.worker
 
     def _load(self, path: Path, loop: asyncio.AbstractEventLoop) -> Worker:
-        """Load a model, and compile what it needs; another thread than the loop's does this."""
+        """Load a model, and compile what most texts need; another thread than the loop's does."""
         notices = Notices(self._notify)
         cell = self._cell if path in self.given.values() else None
         generator = Generator(read_model(path, cell), **to_json(self._engine), notify=notices)
@@ -126,8 +145,7 @@ class Models:
                 "this model answers sources, and the server continues texts: use 'charrnn beam "
                 "--source TEXT' or 'charrnn fill TEXT'"
             )
-        for config in (SampleConfig(), SampleConfig(top_k=2)):  # by temperature, and by filters
-            generator.prepare(config)
+        generator.prepare(SampleConfig())
         return Worker(generator, self._limits, Outbox(loop), notices)
 
     def _forget(self, name: str) -> None:
@@ -149,6 +167,42 @@ class Models:
 
     def _workers(self) -> list[Worker]:
         return [*(found.worker for found in self._loaded.values()), *self._retired]
+
+
+async def _in_thread(function: Callable[[], T]) -> T:
+    """Return what a function returns; unlike those of asyncio, the thread lets the process end."""
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[T] = loop.create_future()
+
+    def finish(found: T | None, error: Exception | None) -> None:
+        if result.done():  # nobody waits any more
+            return
+        if error is None:
+            result.set_result(cast(T, found))
+        else:
+            result.set_exception(error)
+
+    def run() -> None:
+        found, raised = None, None
+        try:
+            found = function()
+        except Exception as error:
+            raised = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(finish, found, raised)
+
+    threading.Thread(target=run, name="charrnn-loading", daemon=True).start()
+    return await result
+
+
+def _compile_filters(worker: Worker) -> None:
+    """Compile the choice by filters, which takes longer than all else: nobody waits for it before.
+
+    Where that fails, the worker's own attempt says so.
+    """
+    if isinstance(worker.generator.engine, CompiledEngine):
+        with contextlib.suppress(*compile_errors()):
+            compiled.by_filters.address  # noqa: B018 - compiles
 
 
 def _name(path: Path) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from waiting import wait_until
+from waiting import HANGS, wait_until
 
 import charrnn
+from charrnn.decoding import compiled
 from charrnn.errors import ModelError
 from charrnn.model import model_file
 from charrnn.server.limits import Limits
+from charrnn.server.models import Models
 
 from .conftest import running, save_model
 
@@ -31,6 +34,55 @@ def test_a_changed_model_is_loaded_again(tmp_path: Path) -> None:
         wait_until(lambda: not old._thread.is_alive())
         path.unlink()  # as for a moment in a training with --force
         assert server.complete(**asked)["choices"][0]["text"] == after
+
+
+class Slow:
+    """A compiled function that is compiled when it is allowed to be."""
+
+    def __init__(self, real: Any) -> None:
+        self.allowed, self._real = threading.Event(), real
+
+    @property
+    def address(self) -> int:
+        assert self.allowed.wait(HANGS)
+        return int(self._real.address)
+
+
+def test_texts_without_filters_do_not_wait_until_those_are_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(compiled.by_filters)
+    monkeypatch.setattr(compiled, "by_filters", slow)
+    path = tmp_path / "runs" / "run" / "model.safetensors"
+    save_model(path, seed=1)
+    found: list[str] = []
+    with running(tmp_path) as server:
+
+        def ask() -> None:
+            found.append(server.complete(max_tokens=9, seed=1, top_k=2)["choices"][0]["text"])
+
+        filtered = threading.Thread(target=ask)
+        filtered.start()
+        assert server.complete(max_tokens=9, seed=1, temperature=0.5)
+        assert found == []
+        slow.allowed.set()
+        filtered.join(HANGS)
+    assert found == [charrnn.load(path).sample("", length=9, seed=1, top_k=2).text]
+
+
+def test_a_server_ends_while_it_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def load(*_: Any) -> None:
+        begun.set()
+        ended.wait(HANGS)
+
+    monkeypatch.setattr(Models, "_load", load)
+    save_model(tmp_path / "runs" / "one" / "model.safetensors")
+    with running(tmp_path):
+        assert begun.wait(HANGS)
+    assert not ended.is_set()  # the server did not wait for it
+    ended.set()
 
 
 def test_few_models_stay_in_memory(tmp_path: Path) -> None:
