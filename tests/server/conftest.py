@@ -149,3 +149,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(folder: Path) -> Iterator[Running]:
     with running(folder, Path("runs/first")) as found:
         yield found
+
+
+from .browser import browser, page, served  # noqa: E402, F401 (fixtures that use what is above)

@@ -10,6 +10,7 @@ const PLACES = 10;
 const editor = new Editor(at("score-editor"));
 let page;
 let likeliest = [];
+let scoring = false; // the button stays enabled: a disabled one would lose the focus
 
 export function numbers(list, pairs) {
   list.replaceChildren(...pairs.map(([name, value]) =>
@@ -17,6 +18,7 @@ export function numbers(list, pairs) {
 }
 
 async function score() {
+  if (scoring) return;
   page.say(null);
   const text = editor.text;
   if (!text) {
@@ -24,7 +26,7 @@ async function score() {
     return editor.area.focus();
   }
   at("score-status").textContent = "Scoring …";
-  at("score-go").disabled = true;
+  scoring = true;
   try {
     const found = await json("/v1/score", { model: page.model(), text, logprobs: EXPECTED });
     const read = found.units.join("");
@@ -48,7 +50,7 @@ async function score() {
     at("score-status").textContent = "";
     page.say(error);
   }
-  at("score-go").disabled = false;
+  scoring = false;
 }
 
 function showPlaces() {

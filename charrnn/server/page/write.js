@@ -165,13 +165,29 @@ export async function cursorMoved() {
     const found = await json("/v1/next", request, question.signal);
     if (number !== moved) return;
     showNext(text, position, found.choices);
-    at("tree").replaceChildren(...found.beam.children.map((node) => branchOf(node, text.slice(0, position))));
+    renew(at("tree"), found.beam.children.map((node) => branchOf(node, text.slice(0, position))));
   } catch (error) {
     if (error.name !== "AbortError" && number === moved) {
       at("next").replaceChildren();
       at("next-said").textContent = error.message;
     }
   }
+}
+
+// Replace the items of a list; if one of its buttons has the focus, the one in its place gets it.
+function renew(list, items) {
+  const enabled = () => [...list.querySelectorAll("button:enabled")];
+  const held = enabled().indexOf(document.activeElement);
+  list.replaceChildren(...items);
+  if (held >= 0) (enabled()[held] ?? enabled().at(-1) ?? editor.area).focus();
+}
+
+// A symbol as it is shown; a screen reader says the name of one that has no letter.
+function spoken(symbol, shown) {
+  const sign = element("span", { className: "symbol", textContent: shown });
+  if (named(symbol) === shown) return sign;
+  sign.setAttribute("aria-hidden", "true");
+  return element("span", {}, sign, element("span", { className: "unseen", textContent: named(symbol) }));
 }
 
 function showNext(text, position, choices) {
@@ -185,14 +201,13 @@ function showNext(text, position, choices) {
   else if (found) said = `“${named(here)}” stands here: ${percent(found[1])}, a surprise of ${bits(-Math.log(found[1])).toFixed(1)} bits.`;
   else if (unit) said = `“${named(here)}” stands here, a surprise of ${bits(unit.nats).toFixed(1)} bits.`;
   at("next-said").textContent = said;
-  at("next").replaceChildren(...likely.map(([symbol, p]) => {
+  renew(at("next"), likely.map(([symbol, p]) => {
     const share = element("span", { className: "share" }), set = mine.get(symbol) ?? 0;
     share.style.width = `${100 * p}%`;
     const words = `${percent(p)} → ${set ? percent(set) : "0"}`;
-    const button = element("button", { type: "button", title: "the model's probability → with these settings" }, share,
-      element("span", { className: "symbol", textContent: brief(symbol) }),
+    const title = "Write on with it; the model's probability → with these settings";
+    const button = element("button", { type: "button", title }, share, spoken(symbol, brief(symbol)), " ",
       element("span", { className: "percent", textContent: words }));
-    button.setAttribute("aria-label", `${named(symbol)}, ${percent(p)}, with these settings ${set ? percent(set) : "never"}: write on with it`);
     if (!atEnd && symbol === here) button.setAttribute("aria-current", "true");
     button.disabled = BYTE.test(symbol);
     button.addEventListener("click", () => branch(position, symbol));
@@ -209,10 +224,9 @@ function branchOf(node, before) {
     whole &&= !BYTE.test(last.symbol);
   }
   const probability = percent(Math.exp(last.log_prob));
-  const button = element("button", { type: "button" },
-    element("span", { className: last.rank && !last.children.length ? "symbol found" : "symbol", textContent: visible(text) }),
+  const button = element("button", { type: "button", title: "Add it to the text" },
+    element("span", { className: last.rank && !last.children.length ? "symbol found" : "symbol", textContent: visible(text) }), " ",
     element("span", { className: "percent", textContent: probability }));
-  button.setAttribute("aria-label", `${visible(text)}, ${probability}: add it to the text`);
   button.disabled = !whole;
   button.addEventListener("click", () => {
     if (running) return;
