@@ -3,7 +3,7 @@
     make pictures RUN=runs/corpus-1 TEXT=corpus.txt
 
 The run was trained on TEXT, an English play or novel. Terminal output is captured from a
-pseudo-terminal and drawn by Chromium, which must be installed.
+pseudo-terminal and drawn by Chromium, which must be installed; the page, by playwright.
 """
 
 from __future__ import annotations
@@ -21,16 +21,19 @@ import subprocess
 import sys
 import tempfile
 import termios
+import time
 from pathlib import Path
 
 from PIL import Image
 from rich.console import Console
 from rich.text import Text
+from serve import served
 
 FOLDER = Path(__file__).parents[1] / "pictures"
 COLUMNS, LINES = 100, 44  # of the terminal
 COLORS = 255  # of a picture, few enough for a small file
 WIDEST = 1700  # pixels
+BEGINNING = "The king rose"  # of the text on the page
 FRAME = "\x1b[2K"  # clears a line; the last live display comes after the last one
 
 
@@ -81,9 +84,37 @@ def read(terminal: int) -> bytes:
         return b""
 
 
+def page(model: Path) -> None:
+    """Draw the Write tab of ``charrnn serve``, in which surprising characters are colored."""
+    from playwright.sync_api import sync_playwright
+
+    path = FOLDER / "page.png"
+    with served(model) as server, sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        opened = browser.new_page(viewport={"width": 1120, "height": 960})
+        opened.goto(f"http://127.0.0.1:{server.port}/")
+        opened.fill("#write-text", BEGINNING)
+        opened.fill("#length", "420")
+        opened.fill("#seed", "1")
+        opened.check("#color")
+        opened.click("#go")
+        while not (opened.text_content("#status") or "").startswith("Wrote"):
+            time.sleep(0.1)
+        position = opened.input_value("#write-text").rindex(" ") + 1
+        move = "at => document.getElementById('write-text').setSelectionRange(at, at)"
+        opened.evaluate(move, position)
+        time.sleep(2)  # the page asks what the model expects there
+        opened.screenshot(path=path)
+        browser.close()
+    smaller(path)
+
+
+def chromium() -> str:
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), "")
+
+
 def photographed(svg: str, path: Path) -> None:
     """Render an SVG with Chromium."""
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), "")
     width, height = (
         round(float(size)) for size in re.findall(r'viewBox="0 0 (\S+) (\S+)"', svg)[0]
     )
@@ -92,7 +123,9 @@ def photographed(svg: str, path: Path) -> None:
         page.write_text(f'<meta charset="utf-8"><body style="margin:0">{svg}', "utf-8")
         line = ["--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},{height}"]
         subprocess.run(
-            [browser, *line, f"--screenshot={path}", page.as_uri()], check=True, capture_output=True
+            [chromium(), *line, f"--screenshot={path}", page.as_uri()],
+            check=True,
+            capture_output=True,
         )
     smaller(path)
 
@@ -121,11 +154,13 @@ def main() -> None:
         "memory": ("memory", *model),
         "tasks": ("memory", *tasks, "--seeds", 3),
     }
-    wanted = given.only or ["plot", *inspect, "unit", "training"]
+    wanted = given.only or ["plot", *inspect, "unit", "training", "page"]
     FOLDER.mkdir(exist_ok=True)
     for name in wanted:
         if name == "plot":
             drawn(name, "plot", given.run, option="--out")
+        elif name == "page":
+            page(given.run)
         elif name == "unit":
             line = ("inspect", "cells", *model, "--unit", best(model), "--length", 900)
             screen(name, *line, lines=34)

@@ -100,15 +100,27 @@ def test_another_way_is_taken_at_the_cursor(page: Any) -> None:
 
 
 def test_a_way_of_the_beam_tree_is_added(page: Any, served: Running) -> None:
-    page.fill("#write-text", "the ")
     page.click("summary:text('Most probable')")
-    page.wait_for_selector("#tree button")
-    page.wait_for_timeout(100)
-    first = page.query_selector("#tree > li > button .symbol").text_content()
-    page.click("#tree > li > button >> nth=0")
-    assert text_of(page).replace("\n", "↵") == "the " + first
+    with page.expect_response(lambda r: '"prompt":"the "' in (r.request.post_data or "")):
+        page.fill("#write-text", "the ")
+    page.wait_for_timeout(200)  # until the answer is shown
+    first = page.evaluate(
+        "(() => { const b = document.querySelector('#tree > li > button'); b.click();"
+        " return b.querySelector('.symbol').textContent; })()"
+    )
+    assert text_of(page).replace("\n", "↵") == "the " + first.replace("␣", " ")
     page.click("#undo")
     assert text_of(page) == "the "
+
+
+def test_spaces_and_small_shares_of_the_beam_tree_are_seen(page: Any) -> None:
+    said = page.evaluate(
+        "import('/text.js').then(t => [t.edged(' a b  '), t.edged(' '), t.edged('x\\ny'),"
+        "...[0.5, 0.0021, 0.00042, 3e-6, 1e-9].map(t.finePercent)])"
+    )
+    assert said == [
+        *("␣a b␣␣", "␣", "x↵y", "50 %", "0.2 %", "0.04 %", "0.0003 %", "<0.00001 %"),
+    ]
 
 
 def test_surprising_characters_are_colored_as_they_are_written(page: Any) -> None:

@@ -29,6 +29,12 @@ export const brief = (symbol) => (NAMES.has(symbol) ? NAMES.get(symbol)[0] : vis
 
 export const percent = (p) => (p >= 0.0995 ? (100 * p).toFixed(0) : p >= 0.00095 ? (100 * p).toFixed(1) : "<0.1") + " %";
 
+// The same for what is seldom, where differences of small numbers are of interest.
+export const finePercent = (p) => (p >= 0.00095 ? percent(p) : p >= 1e-7 ? `${(100 * p).toFixed(-Math.floor(Math.log10(100 * p)))} %` : "<0.00001 %");
+
+// Spaces at the ends of a piece of text are seen, too.
+export const edged = (text) => visible(text).replace(/^ +| +$/g, (spaces) => "␣".repeat(spaces.length));
+
 export const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 
 export const bits = (nats) => nats / Math.LN2;

@@ -1,7 +1,7 @@
 // The Write tab: a text that a person and a model write in turns.
 
 import { json, stream } from "/api.js";
-import { at, bits, brief, count, Editor, element, legend, named, percent, visible } from "/text.js";
+import { at, bits, brief, count, edged, Editor, element, finePercent, legend, named, percent } from "/text.js";
 
 const PREVIEWED = ["temperature", "top_k", "top_p", "typical_p", "min_p"];
 const TREE = { width: 4, length: 16 };
@@ -223,9 +223,9 @@ function branchOf(node, before) {
     text += last.symbol;
     whole &&= !BYTE.test(last.symbol);
   }
-  const probability = percent(Math.exp(last.log_prob));
+  const probability = finePercent(Math.exp(last.log_prob));
   const button = element("button", { type: "button", title: "Add it to the text" },
-    element("span", { className: last.rank && !last.children.length ? "symbol found" : "symbol", textContent: visible(text) }), " ",
+    element("span", { className: last.rank && !last.children.length ? "symbol found" : "symbol", textContent: edged(text) }), " ",
     element("span", { className: "percent", textContent: probability }));
   button.disabled = !whole;
   button.addEventListener("click", () => {
