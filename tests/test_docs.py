@@ -157,6 +157,14 @@ def test_a_document_has_no_gaps(text: str) -> None:
     assert re.findall(r"@@\w*@@|\{\{|TODO|TBD|XXX", text) == []
 
 
+def test_the_demo_ends_by_telling_how_to_write_in_a_browser() -> None:
+    recipe = re.search(r"^demo:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
+    assert recipe
+    last = recipe[1].splitlines()[-1]
+    assert last.startswith("\t@echo ")
+    assert last.endswith("charrnn serve --model $(DEMO) --open")
+
+
 def test_every_target_of_make_in_the_documents_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
     named = set(re.findall(r"(?:`|^    )make ([a-z]+)", README + RESULTS, re.MULTILINE))

@@ -23,7 +23,7 @@ _HEAD_BYTES, _HEAD_SECONDS = 2**16, 20.0  # of the head of a request, and in whi
 _READ_SECONDS = 60.0  # in which a client must read most of what was sent
 _REFUSED = 64  # connections beyond the limit that get an answer
 _FEWEST = 16  # connections that are tried where the system allows few open files
-_FILES = 256  # that are open besides connections, at most: also those that are being refused
+_FILES = 512  # that are open besides connections, at most: also those that are being refused
 _ENDING_SECONDS = 2  # in which connections may end after Ctrl-C
 
 
@@ -150,7 +150,7 @@ def server(
         access_log=False,
         server_header=False,
         limit_concurrency=_possible_connections(limits.connections),
-        backlog=_FILES // 4,
+        backlog=_FILES // 2,
         timeout_graceful_shutdown=_ENDING_SECONDS,
         h11_max_incomplete_event_size=_HEAD_BYTES,
     )

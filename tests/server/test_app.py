@@ -224,8 +224,26 @@ def test_other_addresses_and_methods_are_refused(server: Running) -> None:
     assert "these models continue texts: use /v1/completions" in chat.error
     assert server.ask("/v1/completions").status == 405
     assert server.ask("/v1/models", {}).status == 405
-    for path in ("/page/../app.py", "/../pyproject.toml", "/%2e%2e/x", "/runs/first", "//etc"):
+
+
+def test_no_address_is_a_path_of_the_disk(server: Running) -> None:
+    (server.folder / "secret.txt").write_text("secret")
+    (server.folder / "runs" / "elsewhere").mkdir(exist_ok=True)
+    (server.folder / "runs" / "elsewhere" / "config.json").write_text("{}")
+    up = ("..", "%2e%2e", "..%2f..", "%2e%2e%2f", "....//", "..\\", "..%5c", "%252e%252e")
+    inside = [f"{step}/{name}" for step in up for name in ("secret.txt", "etc/passwd", "first")]
+    inside += [str(server.folder / "secret.txt"), "/etc/passwd", "%00", "first%00", "first/."]
+    for base in ("", "page/", "v1/models/", "v1/models/first/", "v1/runs/", "v1/runs/first/"):
+        for path in inside:
+            answer = server.ask(f"/{base}{path}")
+            assert answer.status == 404, path
+            assert b"root:" not in answer.body
+    for path in ("/page/../app.py", "/../pyproject.toml", "/runs/first", "//etc", "/app.py"):
         assert server.ask(path).status == 404
+    for name in ("../secret.txt", str(server.folder / "secret.txt"), "runs/first", "first/"):
+        for asked in ("/v1/completions", "/v1/score", "/v1/next"):
+            text = {"text": "a"} if asked.endswith("score") else {}
+            assert server.ask(asked, {"model": name, **text}).status == 404
 
 
 def test_score_needs_a_text(server: Running) -> None:

@@ -19,6 +19,7 @@ from .conftest import Running, running
 def test_only_names_that_no_stranger_can_point_here_are_answered(server: Running) -> None:
     port = server.port
     ours = ["127.0.0.1", "localhost", "[::1]", "192.168.1.7", socket.gethostname()]
+    ours += ["LocalHost", "[::FFFF:127.0.0.1]", socket.gethostname().upper()]
     for name in ours:
         for host in (name, f"{name}:{port}"):
             assert server.ask("/v1/models", headers={"Host": host}).status == 200
@@ -28,7 +29,8 @@ def test_only_names_that_no_stranger_can_point_here_are_answered(server: Running
         "localhost.evil.example",
         "",
         "a b",
-        "1.2",
+        *("1.2", "2130706433", "0x7f.0.0.1", "127.0.0.1.evil.example", "[::1].evil.example"),
+        *("::1", "[::1", "[fe80::1%25eth0]", "127.0.0.1:", "127.0.0.1:x", "localhost@evil.example"),
     ):
         refused = server.ask("/v1/models", headers={"Host": host})
         assert refused.status == 403
@@ -39,7 +41,9 @@ def test_only_names_that_no_stranger_can_point_here_are_answered(server: Running
 def test_pages_of_other_servers_may_not_ask(server: Running) -> None:
     own = f"http://127.0.0.1:{server.port}"
     assert server.ask("/v1/completions", {"max_tokens": 1}, {"Origin": own}).status == 200
-    for origin in ("null", "http://evil.example", "http://127.0.0.1", f"{own}.evil.example"):
+    others = [f"http://127.0.0.1:{server.port + 1}", f"http://localhost:{server.port}", own + "/x"]
+    others += ["null", "http://evil.example", "http://127.0.0.1", f"{own}.evil.example", ""]
+    for origin in others:
         assert server.ask("/v1/completions", {"max_tokens": 1}, {"Origin": origin}).status == 403
     for site in ("cross-site", "same-site"):
         assert server.ask("/v1/models", headers={"Sec-Fetch-Site": site}).status == 403

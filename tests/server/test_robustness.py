@@ -52,7 +52,7 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(FIELDS, VALUES, max_size=5))
 def test_any_json_gets_an_answer_in_words(server: Running, fields: dict[str, Any]) -> None:
-    for path in ("/v1/completions", "/v1/score"):
+    for path in ("/v1/completions", "/v1/score", "/v1/next"):
         answer = server.ask(path, {"max_tokens": 3, **fields} if "comp" in path else fields)
         assert answer.status in (200, 400, 404), answer.body
         if answer.status != 200:
@@ -65,6 +65,62 @@ def test_any_bytes_get_an_answer_in_words(server: Running, body: bytes) -> None:
     answer = server.ask("/v1/completions", body)
     assert answer.status in (200, 400)
     assert server.faults == []
+
+
+HEADS = st.lists(
+    st.sampled_from(
+        [
+            *(b"GET / HTTP/1.1", b"POST /v1/completions HTTP/1.1", b"GET /%2e%2e/x HTTP/1.0"),
+            *(b"Host: 127.0.0.1", b"Host: [::1]:1", b"Host: [::::]", b"Host:", b"HOST: \xff"),
+            *(b"Content-Type: application/json", b"Content-Length: 5", b"Content-Length: -1"),
+            *(b"Transfer-Encoding: chunked", b"Expect: 100-continue", b"Upgrade: websocket"),
+            *(b"Connection: upgrade, close", b"Authorization: Bearer \xe9", b"Origin: null"),
+            *(b"Sec-Fetch-Site: cross-site", b" folded", b"", b"{}", b'5\r\n{"a"\r\n0'),
+        ]
+    )
+    | st.binary(max_size=20),
+    max_size=7,
+)
+
+
+@given(HEADS)
+def test_any_head_gets_an_answer_or_none(server: Running, lines: list[bytes]) -> None:
+    with server.connect() as client:
+        client.sendall(b"\r\n".join([*lines, b"", b""]))
+        client.shutdown(socket.SHUT_WR)
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            answer = client.recv(15)
+    assert answer == b"" or re.match(rb"HTTP/1\.1 [1-4]\d\d ", answer), answer
+    assert server.ask("/v1/models").status == 200
+    assert server.faults == []
+
+
+def resident() -> int:
+    """Return the memory of this process in MB."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("the memory of a process is read from /proc")
+    return int(re.findall(r"VmRSS:\s+(\d+)", status.read_text())[0]) // 1000
+
+
+def test_a_thousand_connections_take_little_memory(server: Running) -> None:
+    resource = pytest.importorskip("resource", reason="connections are not limited like this")
+    many = min(1000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - 150)
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n".encode()
+    body = b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{"
+    server.complete(max_tokens=1)
+    before = resident()
+    kinds = (b"", head, head + b"X: y\r\n" * 1000, head + body)
+    clients = [server.connect() for _ in range(many)]
+    for number, client in enumerate(clients):
+        client.sendall(kinds[number % len(kinds)])
+    wait_until(lambda: len(server.connections) >= many)
+    assert server.complete(max_tokens=3)
+    for client in clients:
+        client.close()
+    wait_until(lambda: not server.connections)
+    assert resident() - before < 150
 
 
 def test_a_long_body_is_refused_before_it_has_come(server: Running) -> None:
@@ -154,11 +210,11 @@ def test_a_server_that_may_open_few_files_takes_fewer_connections(
 
     monkeypatch.setattr(resource, "getrlimit", lambda kind: tuple(limit))
     monkeypatch.setattr(resource, "setrlimit", limited)
-    assert serving._possible_connections(1024) == 700 - 256
+    assert serving._possible_connections(1024) == 16 + 172
     assert limit == [700, 700]
     limit[:] = [256, resource.RLIM_INFINITY]
     assert serving._possible_connections(1024) == 1024
-    assert limit[0] == 1280
+    assert limit[0] == 1536
     limit[:] = [100, 100]
     assert serving._possible_connections(1024) == 16
 
