@@ -29,6 +29,7 @@ __all__ = [  # generated code imports all of these
     "multiply_float32",
     "multiply_tiles",
     "open_tiles",
+    "spread",
 ]
 
 # Rows per block of two panels: each needs two registers of sums, and all registers are used.
@@ -54,6 +55,13 @@ def open_tiles(tiles, part):  # type: ignore[no-untyped-def]
 def close_tiles(tiles, part):  # type: ignore[no-untyped-def]
     """Restore the configuration of tiles: a library may rely on its own."""
     _load_config(tiles.ctypes.data + (part * 2 + 1) * TILES_CONFIG)
+
+
+@inside
+def spread(table, ids, t, first, end, out, part):  # type: ignore[no-untyped-def]
+    """Write rows of ``table`` (V, 1, N) into ``out[part]``, by the `ids` (T, B, 1) of step t."""
+    for b in range(first, end):
+        out[part, b - first] = table[ids[t, b, 0], 0]
 
 
 def _down(blocks: list[tuple[int, Any]]) -> Any:

@@ -20,7 +20,7 @@ from numba import carray  # type: ignore[attr-defined]
 from charrnn.compiler.cache import c_function
 from charrnn.compiler.matmul_blocks import pairing_block, vector_block
 from charrnn.compiler.processor import WIDTH
-from charrnn.compiler.scalar_math import inside, pointer, take
+from charrnn.compiler.scalar_math import from_bf16, inside, pointer, take
 
 GROUP = 8  # columns of D in a group
 NUMBERS, OF_MATRIX = 12, 7  # numbers of the table: at its beginning, and for each matrix M
@@ -98,6 +98,28 @@ def pack(data):  # type: ignore[no-untyped-def]
             a, a_row, width, panels, panel = given[m, :5]
             first, end = _own(part, parts, -(-width // (2 * WIDTH)) * 2)
             _pack_panels(a, a_row, rows, width, first, end, panels, panel, 0, spare)
+        part = take(d.ctypes.data)
+
+
+@c_function("void(voidptr)")
+def add_by_token(data):  # type: ignore[no-untyped-def]
+    """Add up the rows of D (R, N) that have the same token, in a thread's part of the columns.
+
+    The table contains: parts taken so far, number of parts, R; the address of D, bytes per row, N;
+    the address of the tokens (R,); that of the sums (V, N), which are zeros, and their V.
+    """
+    d = carray(data, (9,), np.int64)
+    parts, rows, source, row, columns, count = d[1], d[2], d[3], d[4], d[5], d[8]
+    tokens = carray(pointer(d[6]), (rows,), np.int64)
+    sums = carray(pointer(d[7]), (count, columns), np.float32)
+    part = take(d.ctypes.data)
+    while part < parts:
+        first, end = _own(part, parts, columns)
+        for r in range(rows):
+            given = carray(pointer(source + r * row), (columns,), np.uint16)[first:end]
+            total = sums[tokens[r], first:end]
+            for j in range(len(given)):
+                total[j] += from_bf16(given[j])
         part = take(d.ctypes.data)
 
 

@@ -27,6 +27,7 @@ from charrnn.compiler import processor
 from charrnn.network import weight_gradients
 from charrnn.network.functions import FUNCTIONS
 from charrnn.network.fused_codegen import compiled_layer
+from charrnn.network.tokens import Tokens
 from charrnn.network.window_arrays import as_array, as_arrays, start_row
 from charrnn.network.window_layout import WindowLayout
 
@@ -41,6 +42,7 @@ def sequence(
     *,
     zone: tuple[Tensor, ...] = (),
     readout: Any = None,
+    tokens: Tokens | None = None,
     bf16: bool,
 ) -> tuple[Tensor, LayerState]:
     """Run one layer over a window; it computes what `charrnn.network.layers.reference` does.
@@ -53,6 +55,7 @@ def sequence(
         zone: for each part of the state, the share of the old one that stays, broadcastable to
             (T, B, H).
         readout: not used; a cell that feeds the output back does not run here.
+        tokens: what the layer reads behind `x`, if that follows from tokens.
         bf16: compute the products in bfloat16.
     """
     matrices = layer.matrices(weights)
@@ -66,9 +69,13 @@ def sequence(
         layer_norm=layer.layer_norm,
         zone=tuple(part.expand(len(x), *state[0].shape).contiguous() for part in zone),
     )
+    if tokens is not None and not window.own_input:
+        x, tokens = tokens.behind(x), None
     y, *after = _Window.apply(  # type: ignore[no-untyped-call]
         layout,
         x,
+        None if tokens is None else tokens.ids,
+        None if tokens is None else tokens.vectors,
         weights["weight_ih"],
         None if layer.layer_norm else weights[layer.input_bias],
         torch.cat(vectors)[None, None] if vectors else None,
@@ -88,6 +95,8 @@ class _Window(torch.autograd.Function):
         ctx: Any,
         layout: WindowLayout,
         x: Tensor,
+        ids: Tensor | None,
+        embedding: Tensor | None,
         weight_ih: Tensor,
         bias: Tensor | None,
         vectors: Tensor | None,
@@ -99,7 +108,8 @@ class _Window(torch.autograd.Function):
         steps, batch, _ = x.shape
         hidden = state[0].shape[1]
         widths = [blocks * hidden for blocks in layout.blocks]
-        weight_ih, matrices = weight_ih.to(dtype), [matrix.to(dtype) for matrix in matrices]
+        dense, matrices = weight_ih[:, : x.shape[2]], [matrix.to(dtype) for matrix in matrices]
+        dense = dense.to(dtype)
         allocator = layout.allocator(steps, batch)
         arrays = layout.common(allocator.threads)
         statistics: tuple[Tensor | None, ...] = (None, None, None)
@@ -108,10 +118,14 @@ class _Window(torch.autograd.Function):
             inputs = allocator.make("input", x.shape[2])
             x = inputs[:, :, : x.shape[2]].copy_(x)
             arrays |= {"input": as_array(inputs)}
-            arrays |= layout.inputs(weight_ih, bias, biases, allocator)
+            table, found = bias[None], torch.zeros(steps, batch, 1, dtype=torch.int64)
+            if ids is not None and embedding is not None:
+                table = torch.addmm(bias, embedding, weight_ih[:, x.shape[2] :].T)
+                found = ids.contiguous()[:, :, None]
+            arrays |= {"ids": found.numpy()} | layout.inputs(dense, table, biases, allocator)
         else:
             x = x.to(dtype)
-            parts, statistics = _input_parts(x, weight_ih, bias, len(weight_ih) // hidden)
+            parts, statistics = _input_parts(x, dense, bias, len(dense) // hidden)
             arrays |= {"x": as_array(parts)}
             arrays |= as_arrays("bias", list(map(start_row, widths, biases)))
         states = [allocator.make("state", hidden) for _ in state]
@@ -130,7 +144,7 @@ class _Window(torch.autograd.Function):
         ctx.layout = layout
         ctx.biased = [bias is not None for bias in (bias, *biases)]
         ctx.save_for_backward(
-            *(x, weight_ih, vectors, saved, *statistics),
+            *(x, ids, embedding, weight_ih, vectors, saved, *statistics),
             *(*states, *matrices, *operands, *normals, *scales),
         )
         return states[0][1:], *(whole[steps] for whole in states)
@@ -140,7 +154,7 @@ class _Window(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor, *d_after: Tensor) -> tuple[Any, ...]:
         layout: WindowLayout = ctx.layout
         window = layout.window
-        x, weight_ih, vectors, saved, *rest = ctx.saved_tensors
+        x, ids, embedding, weight_ih, vectors, saved, *rest = ctx.saved_tensors
         count = len(layout.blocks)
         statistics, rest = rest[:3], rest[3:]
         rest, normals, scales = _split_products(rest, len(rest) - 2 * count, count)
@@ -153,9 +167,9 @@ class _Window(torch.autograd.Function):
         arrays |= as_arrays("w", [layout.pack(matrix.T) for matrix in matrices])
         found = _run_backward(layout, arrays, vectors, d_after, (steps, batch, hidden))
         flat = _input_derivative(found.dx, statistics, hidden).to(layout.dtype)
-        d_input = None
+        d_input = d_embedding = None
         if ctx.needs_input_grad[1]:
-            d_input = (flat @ weight_ih).float().view(x.shape)
+            d_input = (flat @ weight_ih[:, : x.shape[2]].to(layout.dtype)).float().view(x.shape)
         met = [operand[:steps, :, :hidden].flatten(0, 1) for operand in operands]
         # One product, with the input's derivative: both weights at once.
         gradients = weight_gradients.of(window.kind)
@@ -169,8 +183,13 @@ class _Window(torch.autograd.Function):
         d_biases = [
             part if biased else None for part, biased in zip(sums, ctx.biased[1:], strict=True)
         ]
+        if embedding is not None:
+            by_token = weight_gradients.by_token(flat, ids.flatten(), len(embedding))
+            d_embedding = by_token @ weight_ih[:, x.shape[2] :]
+            d_weight_ih = torch.cat([d_weight_ih, by_token.T @ embedding], 1)
         return (
-            *(None, d_input, d_weight_ih, d_bias if ctx.biased[0] else None, found.dv),
+            *(None, d_input, None, d_embedding),
+            *(d_weight_ih, d_bias if ctx.biased[0] else None, found.dv),
             *(found.operand, *found.state, *d_weights, *d_biases),
         )
 

@@ -223,17 +223,17 @@ class _ModuleSource:
         n = number
         lines, arrays, start = list[str](), set[str](), f"bias{n}"
         if self.merged[n] and self.blocks[n]:
-            lines.append(self._product("input", f"wx{n}", f"bias{n}", f"r{n}"))
-            arrays |= {"input", f"wx{n}"}
+            lines += self._input_product(n, f"r{n}")
+            arrays |= {"input", "ids", f"wx{n}", f"token{n}"}
             start = f"r{n}"
         if n == 0 and self.own_input:  # any stage may read any input part
             for m, blocks in enumerate(self.blocks):
                 if blocks and not self.merged[m]:
-                    lines.append(self._product("input", f"wx{m}", f"biasx{m}", f"rx{m}"))
-                    arrays |= {"input", f"wx{m}", f"biasx{m}", f"rx{m}"}
+                    lines += self._input_product(m, f"rx{m}")
+                    arrays |= {"input", "ids", f"wx{m}", f"token{m}", f"rx{m}"}
         if n < self.products:
             lines.append(self._product(f"operand{n}", f"w{n}", start, f"r{n}"))
-            arrays |= {f"operand{n}", f"w{n}", f"r{n}", f"bias{n}"}
+            arrays |= {f"operand{n}", f"w{n}", f"r{n}", start}
         if self._normalizes(n):
             lines.append(f"normalize(r{n}, part, normal{n}, scale{n}, t, first, end, H)")
             arrays |= {f"normal{n}", f"scale{n}"}
@@ -252,6 +252,13 @@ class _ModuleSource:
             )
             arrays |= {f"dn{n}", f"normal{n}", f"scale{n}"}
         return [*lines, self._product(f"dr{n}", f"w{n}", "zero", f"dm{n}")], arrays
+
+    def _input_product(self, number: int, to: str) -> list[str]:
+        """Return the calls of an input's product, which starts from what tokens add."""
+        return [
+            f"spread(token{number}, ids, t, first, end, {to}, part)",
+            self._product("input", f"wx{number}", to, to),
+        ]
 
     def _product(self, operand: str, matrix: str, start: str, to: str) -> str:
         """Return the call of a product."""

@@ -26,6 +26,7 @@ from charrnn.network.layers import LayerState, Sequence, State, reference
 from charrnn.network.named_parameters import NamedParameters
 from charrnn.network.noise import Noise, OwnStreams
 from charrnn.network.source import Source, beside
+from charrnn.network.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class CharRNN(NamedParameters):
         regularizers: dropout and others; none by default.
         sequence: runs a layer over a window; by default the plain loop.
         scoring: runs it when losses are measured; by default the same.
-        bf16: compute the output's product in bfloat16, too, in training.
+        bf16: compute the output's product in bfloat16, too, in training; `sequence` is then
+            `charrnn.network.fused.sequence`.
     """
 
     def __init__(
@@ -146,23 +148,37 @@ class CharRNN(NamedParameters):
             """Return the counted steps; no slice if it is all, whose gradient would be a copy."""
             return steps if counted in (None, len(ids)) else steps[-counted:]
 
-        tokens = self._embedded(ids)
+        tokens = None if sequence or source else self._tokens(ids)
+        embedded = (
+            ids.new_empty(*ids.shape, 0, dtype=torch.float32) if tokens else self._embedded(ids)
+        )
         if source:
-            tokens = tokens + source.added
-        x = top = dropped = tokens
+            embedded = embedded + source.added
+        x = top = dropped = embedded
         found: tuple[Tensor, ...] = ()  # by attention
         above, after = [], []
         for index in range(config.num_layers):
             layer = noise.masked(index, parameters.layer(weights, index))
-            top, at_cut = self._run_layer(layer, x, state[index], noise, cut=cut, sequence=sequence)
+            run = partial(self._run_layer, noise=noise, cut=cut, sequence=sequence)
+            read_tokens = tokens if index == 0 or config.skip_connections else None
+            top, at_cut = run(layer, x, state[index], tokens=read_tokens)
             dropped = self._drop(top, noise, index)
             if source and index == 0:
                 found = source.attend(dropped)
             above.append(last(dropped))
             after.append(at_cut)
-            x = beside(dropped, *[tokens] * config.skip_connections, *found)
+            skips = config.skip_connections and not tokens
+            x = beside(dropped, *[embedded] * skips, *found)
         read = beside(*(above if config.skip_connections else above[-1:]), *map(last, found))
         return Outputs(self._mapped(read), last(top), last(dropped)), tuple(after)
+
+    def _tokens(self, ids: Tensor) -> Tokens | None:
+        """Return the tokens with their vectors if layers can read them so, and are faster then."""
+        vectors = self.weights().get("embedding")
+        deep = self.config.input_depth > 1
+        if not (self._bf16 and self.training) or deep or vectors is None:
+            return None
+        return Tokens(ids, vectors) if 2 * len(vectors) <= ids.numel() else None
 
     def _embedded(self, ids: Tensor) -> Tensor:
         """Return the embeddings of tokens, (T, B, E), or their one-hot vectors (T, B, V + 1)."""
@@ -180,15 +196,19 @@ class CharRNN(NamedParameters):
         *,
         cut: int | None = None,
         sequence: Sequence | None = None,
+        tokens: Tokens | None = None,
     ) -> tuple[Tensor, LayerState]:
-        """Run a layer with its input map; return its outputs and its state after `cut` steps."""
+        """Run a layer with its input map; return its outputs and its state after `cut` steps.
+
+        It reads the vectors of `tokens`, if any, behind `x`.
+        """
         run = sequence or (self._sequence if self.training else self._scoring)
         for weight, bias in parameters.maps(layer, "input."):
             x = torch.tanh(F.linear(x, weight, bias))
         run_layer = partial(run, self.layer, weights=layer, readout=self._distribution)
         rates = self.config.zone_rates(len(self.layer.cell.states))
         zone = noise.zone(rates, x, (len(x), *state[0].shape), self.training)
-        return _run_cut(run_layer, x, state, zone, cut)
+        return _run_cut(run_layer, x, state, zone, cut, tokens)
 
     def _drop(self, outputs: Tensor, noise: Noise, index: int) -> Tensor:
         """Return the outputs of a layer after dropout."""
@@ -249,15 +269,17 @@ def _run_cut(
     state: LayerState,
     zone: tuple[Tensor, ...],
     cut: int | None,
+    tokens: Tokens | None,
 ) -> tuple[Tensor, LayerState]:
     """Run a layer over a window; return its outputs (T, B, H) and its state after `cut` steps."""
-    if cut in (None, 0, len(x)):
-        y, after = run(x=x, state=state, zone=zone)
+    if cut in (None, 0, len(x)):  # without slices, whose gradients would be copies
+        y, after = run(x=x, state=state, zone=zone, **({"tokens": tokens} if tokens else {}))
         return y, state if cut == 0 else after
 
     def part(rows: slice, state: LayerState) -> tuple[Tensor, LayerState]:
         masks = tuple(mask if len(mask) == 1 else mask[rows] for mask in zone)
-        return run(x=x[rows], state=state, zone=masks)
+        more = {"tokens": Tokens(tokens.ids[rows], tokens.vectors)} if tokens else {}
+        return run(x=x[rows], state=state, zone=masks, **more)
 
     first, at_cut = part(slice(None, cut), state)
     second, _ = part(slice(cut, None), at_cut)

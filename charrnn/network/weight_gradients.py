@@ -16,7 +16,26 @@ ROWS = 1024  # at a time, so that what is multiplied stays in the cache
 GROUP, SPARE = 8, 16 * processor.WIDTH  # as in `charrnn.compiler.row_products`
 _PAD = 64  # bytes between groups, whose distance would otherwise be a power of two
 
-_pack, _multiply = cache.declare("charrnn.compiler.row_products", "pack", "multiply")
+_pack, _multiply, _add_by_token = cache.declare(
+    "charrnn.compiler.row_products", "pack", "multiply", "add_by_token"
+)
+
+
+def by_token(derivative: Tensor, ids: Tensor, count: int) -> Tensor:
+    """Return the sums (V, N) of the rows of a derivative (R, N) that have the same token.
+
+    Args:
+        derivative: in bfloat16; each row is contiguous.
+        ids: the tokens (R,).
+        count: V.
+    """
+    rows, columns = derivative.shape
+    sums, threads = torch.zeros(count, columns), torch.get_num_threads()
+    source = (derivative.data_ptr(), derivative.stride(0) * 2, columns)
+    table = [0, threads, rows, *source, ids.data_ptr(), sums.data_ptr(), count]
+    data = np.array(table, np.int64)
+    openmp.run(_add_by_token.address, data.ctypes.data, threads)
+    return sums
 
 
 def of(kind: str) -> Callable[..., tuple[list[Tensor], Tensor]]:

@@ -2,8 +2,8 @@
 
 All arrays have three dimensions. Sizes: T steps, B rows, H hidden units, G blocks of the cell, n
 blocks of one product, S saved values per unit, P threads. K is the padded width of an operand, N of
-a product, W the width of a vector; see `charrnn.compiler.matmul`. Names that end in a number in
-generated code (w0, w1, ...) have an array for each product or for each part of the state.
+a product, W the width of a vector, V tokens; see `charrnn.compiler.matmul`. Names that end in a
+number in generated code (w0, w1, ...) have an array for each product or each part of the state.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ArrayKind:
             dimension has room for a thread's rows.
         row: where generated code finds row b: the first two indices; empty for arrays that code
             hands to functions as a whole.
-        type: float32, uint8 or PRODUCT.
+        type: float32, uint8, int64 or PRODUCT.
         meaning: what the array holds.
     """
 
@@ -58,7 +58,8 @@ ARRAYS = _table(
     ("x", "T, B, G*H", "t, b", F32, "input parts, if they are computed before the window"),
     ("input", "T, B, K", "", PRODUCT, "otherwise the input itself"),
     ("wx", "N/W, K, W", "", PRODUCT, "packed input matrix of a product's stage"),
-    ("biasx", "1, 1, n*H", "", F32, "start of the sums of an input part by itself"),
+    ("ids", "T, B, 1", "", "int64", "tokens, by which sums of the input's product start"),
+    ("token", "V, 1, N", "", F32, "start of the sums of a product's stage by token"),
     ("rx", "P, B, n*H", "part, b - first", F32, "input part by itself"),
     # Recurrence.
     ("w", "N/W, K, W", "", PRODUCT, "packed matrix of a product; backward, its transpose"),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -82,13 +83,13 @@ class WindowLayout:
         ]
 
     def inputs(
-        self, weight: Tensor, bias: Tensor, biases: Sequence[Tensor | None], allocator: Allocator
+        self, weight: Tensor, table: Tensor, biases: Sequence[Tensor | None], allocator: Allocator
     ) -> dict[str, NDArray[Any]]:
         """Return the arrays of the input's products, and what the sums of all products start from.
 
         Args:
             weight: the input matrix (G*H, X).
-            bias: the bias of the input parts (G*H,).
+            table: what each token adds to the input parts, with their bias (V, G*H).
             biases: the bias of each recurrent product.
             allocator: makes the arrays.
         """
@@ -96,28 +97,34 @@ class WindowLayout:
         arrays: dict[str, Tensor] = {}
         first = 0
         for n, count in enumerate(self.window.inputs):
-            own = list(biases[n : n + 1])
+            own = biases[n] if n < len(biases) else None
             if count:
                 rows = slice(first * hidden, (first + count) * hidden)
                 arrays[f"wx{n}"] = self.pack(weight[rows])
-                if self.window.merged[n]:
-                    own.append(bias[rows])
-                else:
+                start = table[:, rows]
+                if not self.window.merged[n]:
                     arrays[f"rx{n}"] = allocator.make("rx", count * hidden)
-                    arrays[f"biasx{n}"] = start_row(count * hidden, bias[rows])
+                elif own is not None:
+                    start = start + own
+                spare = processor.padded_columns(count * hidden) - count * hidden
+                arrays[f"token{n}"] = F.pad(start, (0, spare)).contiguous()[:, None]
                 first += count
-            if n < len(self.blocks):
-                arrays[f"bias{n}"] = start_row(self.blocks[n] * hidden, *own)
+            if n < len(self.blocks) and not (count and self.window.merged[n]):
+                arrays[f"bias{n}"] = start_row(self.blocks[n] * hidden, own)
         return {name: as_array(tensor) for name, tensor in arrays.items()}
 
     def pack(self, matrix: Tensor) -> Tensor:
         """Return a matrix (N, K) as `charrnn.compiler.matmul` reads it, in the products' type."""
         count, size = matrix.shape
         padded = (processor.padded_columns(count), processor.padded_depth(size, self.window.kind))
+        if not size:  # a layer that reads tokens alone
+            together = 4 // matrix.itemsize
+            return matrix.new_empty(padded[0] // processor.WIDTH, 0, together * processor.WIDTH)
         if padded != (count, size):
             whole = matrix.new_zeros(padded)
             whole[:count, :size] = matrix
             matrix = whole
         words = matrix.contiguous().view(torch.int32)  # a float, or a pair of bfloat16
-        panels = words.view(-1, processor.WIDTH, words.shape[1]).transpose(1, 2).contiguous()
+        shape = (len(words) // processor.WIDTH, processor.WIDTH, words.shape[1])
+        panels = words.view(shape).transpose(1, 2).contiguous()
         return panels.view(self.dtype)

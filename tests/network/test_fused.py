@@ -20,6 +20,7 @@ from torch import Tensor
 from charrnn.cells import CELLS, Layer, find
 from charrnn.compiler import cache, codegen, processor, scalar_math
 from charrnn.network import fused, fused_codegen, layers
+from charrnn.network.tokens import Tokens
 
 NAMES = [name for name, cell in CELLS.items() if not cell.feeds_back]
 # bfloat16 keeps 8 bits: a product's operands and its result are off by 2^-9 of their size each.
@@ -448,3 +449,31 @@ def test_one_window_is_compiled_once() -> None:
     assert window.forward.address != window.backward.address
     other = fused_codegen.compiled_layer(Layer(CELLS["preactivation"]), False, "float32")
     assert other.own_operand  # tanh(c), and not c, meets its product
+
+
+TOKEN_CELLS = [in_kind(number, name) for name in ("lstm", "gru") for number in (0, 1)]
+
+
+@pytest.mark.parametrize("size", [0, 6])
+@pytest.mark.parametrize(("name", "kind"), TOKEN_CELLS)
+def test_tokens_give_what_their_vectors_give(
+    name: str, kind: str, size: int, fused_run: Any
+) -> None:
+    """Layers that read tokens alone, or behind another input, in both orders of a cell's gates."""
+    layer = Layer(CELLS[name])
+    ids = torch.tensor([[0, 3, 1], [2, 2, 0], [1, 1, 1], [3, 0, 3], [0, 0, 2]])
+    case = make_case(layer, *ids.shape, size + 7, 20)
+    vectors = torch.randn(5, 7, requires_grad=True)  # the last one is that of no step
+    x = case.x[:, :, :size].detach().requires_grad_()
+
+    def results(run: Any, **more: Any) -> list[Tensor]:
+        y, after = run(layer, more.pop("x"), case.state, case.weights, **more)
+        loss = (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum() + (after[0] ** 2).sum()
+        asked = [vectors, *case.weights.values(), *case.state, *([x] if size else [])]
+        return [y.detach(), *torch.autograd.grad(loss, asked)]
+
+    tokens = Tokens(ids, vectors)
+    wanted = results(layers.reference, x=tokens.behind(x))
+    found = results(fused_run, x=x, tokens=tokens)
+    assert_near(found, wanted, TOLERANCE[kind != "float32"])
+    assert found[1][4].count_nonzero() == 0

@@ -1,6 +1,7 @@
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charrnn.cells import CELLS, Layer
+from charrnn.compiler.processor import multiplies_bfloat16
 from charrnn.config import ModelConfig, Regularizers
 from charrnn.model import parameters
+from charrnn.network import fused
 from charrnn.network.layers import LIBRARY, State, library, reference
 from charrnn.network.module import CharRNN, detached
 from charrnn.network.noise import Noise, is_recurrent
@@ -632,3 +635,30 @@ def test_without_training_zoneout_is_its_mean(make_values: Make, cell: str) -> N
     _, (new,) = plain(ids, begin)
     for rate, old, one, got in zip((0.3, 0.6), begin[0], new, after, strict=False):
         torch.testing.assert_close(got, rate * old + (1 - rate) * one, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.skipif(not multiplies_bfloat16(), reason="needs bfloat16")
+@pytest.mark.parametrize("cut", [None, 4])
+def test_tokens_are_read_once_per_vocabulary_with_the_same_results(
+    make_values: Make, cut: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config("lstm", hidden=16, embedding=4, skip_connections=True)
+    low = partial(fused.sequence, bf16=True)
+    network = _network(make_values, config, np.float32, sequence=low, bf16=True)
+    network.train()
+    ids, targets = _ids(9, 5)
+
+    def results() -> list[Tensor]:
+        outputs, state = network.run(ids, network.start_state(5), Noise(), cut=cut)
+        loss = network.mean_nats(outputs.read, targets)
+        return [outputs.top.detach(), state[1][1].detach(), *_gradients(network, loss).values()]
+
+    found = results()
+    assert network._tokens(ids) is not None
+    assert network._tokens(ids[:1]) is None  # fewer steps than would repay it
+    monkeypatch.setattr(network, "_tokens", lambda _: None)
+    for a, b in zip(found, results(), strict=True):
+        assert float((a - b).norm()) <= 2e-2 * max(float(b.norm()), 1e-3)
+    network.eval()
+    monkeypatch.undo()
+    assert network._tokens(ids) is None
