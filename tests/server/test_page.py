@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import HANGS
 
 import charrnn
 from charrnn.config import SampleConfig
@@ -257,3 +260,49 @@ def test_the_token_of_the_address_is_used(browser: Any, served: Running) -> None
         other.keyboard.press("Enter")
         wait(other, "document.getElementById('model').options.length > 0")
         context.close()
+
+
+def test_a_training_is_followed_while_it_runs(page: Any, served: Running) -> None:
+    """A real one, in a thread of this process, which waits at its reports for the page."""
+    reports, ended, results = threading.Semaphore(3), threading.Event(), []
+
+    def report(event: Any) -> bool:
+        if isinstance(event, charrnn.Progress):
+            reports.acquire(timeout=HANGS)
+        return not ended.is_set()
+
+    def train() -> None:
+        options = {"cell": "lstm", "backend": "library", "hidden_size": 8, "num_layers": 1}
+        where = {"out": served.folder / "runs" / "live", "sample_every": 1}
+        text = "the quiet sea is near the harbour.\n" * 200
+        results.append(
+            charrnn.train(text=text, steps=200, callback=report, threads=1, **options, **where)
+        )
+
+    status = "document.getElementById('run-status').textContent"
+    curve = "document.querySelector('#chart polyline.train')?.getAttribute('points')"
+    thread = threading.Thread(target=train)
+    thread.start()
+    try:
+        page.click("#tab-training")
+        wait(page, "[...document.getElementById('run').options].some(o => o.value === 'live')")
+        page.select_option("#run", "live")
+        seen: list[str] = []
+        for _ in range(2):
+            wait(page, f"{status}.startsWith('live is training after') && !!{curve}")
+            wait(page, f"!{json.dumps(seen)}.includes({status})")
+            wait(page, f"!{json.dumps(seen)}.includes({curve})")
+            seen += [page.evaluate(status), page.evaluate(curve)]
+            reports.release(5)
+        wait(
+            page, "document.getElementById('sample-said').textContent.includes('wrote this after')"
+        )
+        assert set(page.text_content("#sample")) <= set("the quiet sea is near the harbour.\n")
+    finally:
+        ended.set()
+        reports.release(200)
+        thread.join(HANGS)
+    assert results[0].steps >= 3
+    wait(page, f"/^live (has finished|was stopped)/.test({status})")
+    label = page.get_attribute("#chart svg", "aria-label")
+    assert "Loss on the validation text: " in label
