@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import tomllib
 from functools import cache
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -195,19 +197,45 @@ def test_every_picture_is_shown() -> None:
     assert set(re.findall(r"pictures/(\w+\.png)", README + RESULTS)) == pictures
 
 
-def test_the_python_of_the_readme_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@cache
+def examples() -> dict[str, str]:
+    """Return the Python that README.md and docstrings show, by where it is."""
+    (shown,) = [block for block in blocks("python") if "charrnn.train" in block]
+    found = {"README.md": shown}
+    for path in sorted((ROOT / "charrnn").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                paragraphs = re.split(r"\n\n(?=\S)", ast.get_docstring(node) or "")
+                for code in (each.partition("\n\n    ")[2] for each in paragraphs):
+                    if re.search(r"charrnn\.(train|load)\(", code):
+                        name = path.relative_to(ROOT).as_posix()
+                        found[f"{name}:{getattr(node, 'lineno', 1)}"] = dedent("    " + code)
+    return found
+
+
+def test_docstrings_have_examples() -> None:
+    files = {name.partition(":")[0] for name in examples()}
+    assert files >= {"README.md", "charrnn/__init__.py", "charrnn/api.py", "charrnn/generator.py"}
+
+
+@pytest.mark.parametrize("where", examples())
+def test_examples_run(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("corpus.txt").write_text("To be, or not to be. It was!\n" * 40)
-    (shown,) = [block for block in blocks("python") if "charrnn.train" in block]
-    assert "minutes=3" in shown
-    exec(shown.replace("minutes=3", "steps=2, hidden_size=8"), {})
+    text = "To be, or not to be. It was! ROMEO:\n" * 40
+    Path("corpus.txt").write_text(text)
+    small = "steps=2, hidden_size=8"
+    if "runs/shakespeare-1" in examples()[where]:
+        charrnn.train(text=text, out="runs/shakespeare-1", steps=2, hidden_size=8)
+    code = examples()[where].replace("minutes=3", small)
+    assert code != examples()[where] or "charrnn.train(" not in code
+    exec(code, {"charrnn": charrnn})
     out = capsys.readouterr().out
     assert len(out) > 1000  # a sample
-    bpc = re.search(r"\d+\.\d+\n$", out)
-    assert bpc
-    assert 1 < float(bpc[0]) < 10
+    if bpc := re.search(r"\n(\d+\.\d+)\n$", out):
+        assert 1 < float(bpc[1]) < 10
+    assert bool(bpc) == (".bpc" in code)
 
 
 def test_the_cell_of_the_readme_is_the_one_that_the_stories_train() -> None:
