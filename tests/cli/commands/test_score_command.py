@@ -230,8 +230,9 @@ def test_json_of_several_texts_by_character(tiny: Run, cli: Cli, texts: list[str
 
 
 def test_scoring_while_learning_finds_what_eval_does(tiny: Run, cli: Cli) -> None:
-    scored = cli("score", "-m", tiny.folder, tiny.text, "--dynamic", "--json").json
-    found = cli("eval", "-m", tiny.folder, tiny.text, "--dynamic", "--json").json
+    (cli.folder / "short.txt").write_text(story(3000), "utf-8")
+    scored = cli("score", "-m", tiny.folder, "short.txt", "--dynamic", "--json").json
+    found = cli("eval", "-m", tiny.folder, "short.txt", "--dynamic", "--json").json
     assert scored["dynamic"] is True
     assert scored["nats"] == pytest.approx(found["nats"], rel=1e-12)
     (document,) = scored["documents"]
