@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from waiting import HANGS
 
+from charrnn.compiler import cache
+from charrnn.network import weight_gradients
+
 TRAIN = "--steps 6 --hidden-size 16 --batch-size 8 --seq-len 24 --cell lstm-sigmoid --threads 1"
 
 
 def test_the_run_that_compiles_gives_the_model_of_those_after_it(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("the harbour lay still and dark. " * 100)
+    # All but the cell's own functions, which call others that are compiled apart, is there.
+    assert weight_gradients.__name__  # it declares functions
+    cache.compile_declared()
+    kept = tmp_path / "cache" / "charrnn" / "kernels" / cache.folder().name
+    kept.mkdir(parents=True)
+    for path in cache.folder().glob("charrnn.*.o"):
+        shutil.copy(path, kept)
     environment = os.environ | {
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
         "OMP_NUM_THREADS": "1",

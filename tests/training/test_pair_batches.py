@@ -287,14 +287,19 @@ FIVE = ["".join(word) for n in range(1, 6) for word in itertools.product("abc", 
 @pytest.mark.parametrize(
     ("pairs", "options"),
     [
-        ([(word, word[::-1]) for word in FIVE], {"steps": 300}),
-        ([(word, word) for word in FIVE], {"steps": 300}),
-        (
+        pytest.param(
+            [(word, word[::-1]) for word in FIVE], {"steps": 300, "dropout": 0.05}, id="reverse"
+        ),
+        pytest.param(
+            [(word, word) for word in FIVE], {"steps": 300}, id="copy", marks=pytest.mark.soak
+        ),
+        pytest.param(
             [(f"{a}+{b}", str(a + b)) for a in range(30) for b in range(30)],
             {"steps": 600, "hidden_size": 64, "batch_size": 64, "dropout": 0.1},
+            id="add",
+            marks=pytest.mark.soak,
         ),
     ],
-    ids=["reverse", "copy", "add"],
 )
 def test_a_task_is_learned_to_certainty(
     tmp_path: Path, pairs: list[tuple[str, str]], options: dict[str, Any]
