@@ -15,6 +15,7 @@ from charrnn.compiler import cache
 from charrnn.network import weight_gradients
 
 TRAIN = "--steps 6 --hidden-size 16 --batch-size 8 --seq-len 24 --cell lstm-sigmoid --threads 1"
+TRAIN += " --precision float32"  # one kind of products, as each takes seconds to compile
 
 
 def test_the_run_that_compiles_gives_the_model_of_those_after_it(tmp_path: Path) -> None:
