@@ -110,7 +110,7 @@ def _measure(case: Case, rounds: int, threads: int | None) -> Row:
         seq_len=None,
         dtype=case.weights,
         backend="compiled steps",
-        threads=engine.threads,
+        threads=engine.threads_for(case.batch_size),
         chars_per_second=speed,
         baseline=f"{name} float32",
         baseline_chars_per_second=plain,

@@ -12,7 +12,6 @@ product, from the matrix's end on, finds in the cache what the first has just re
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -30,10 +29,12 @@ from charrnn.inference.step_program import StepProgram, row_layout
 from charrnn.inference.window_runner import WindowRunner
 from charrnn.inference.workspace import Workspace
 from charrnn.model.parameters import Parameters
+from charrnn.storage import machine
 
 # Bytes of weights for each thread: with fewer, waiting for each other costs what they gain, and on
 # a busy machine far more.
 _BYTES_PER_THREAD = 800_000
+_ROWS = 8  # beyond these the products of further texts take longer than fetching the weights
 
 
 class CompiledEngine(Engine):
@@ -42,7 +43,8 @@ class CompiledEngine(Engine):
     Attributes:
         config: the architecture.
         weights: what matrices are stored as: float32, bfloat16 or int8.
-        threads: how many run a step.
+        threads: how many run a step of one text.
+        most_threads: that run a step of any number of texts.
     """
 
     reproducible = True
@@ -72,7 +74,9 @@ class CompiledEngine(Engine):
         # Compile here, where a caller can still fall back to numpy, and not at the first step.
         instructions.product(weights)
         compile_declared()
-        self.threads = threads or self._worthwhile_threads()
+        self.most_threads = threads or min(machine.cores(), self._network.panels)
+        self._least_threads = threads or 1
+        self.threads = self.threads_for(1)
         self._windows = WindowRunner(self._step_program, self.threads)
         # With and without logits: of the first and second of two steps, and of one alone.
         self._steps: dict[bool, list[list[Call]]] = {}
@@ -101,10 +105,10 @@ class CompiledEngine(Engine):
         """Return how many bytes of packed weights a step reads."""
         return sum(matrix.values.nbytes for matrix in self._network.matrices)
 
-    def _worthwhile_threads(self) -> int:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        useful = self.weight_bytes // _BYTES_PER_THREAD
-        return max(1, min(cores or 1, self._network.panels, useful))
+    def threads_for(self, rows: int) -> int:
+        """Return how many threads run a step of this many texts: as many as are worthwhile."""
+        useful = self.weight_bytes * max(1, rows // _ROWS) // _BYTES_PER_THREAD
+        return max(self._least_threads, min(self.most_threads, useful))
 
     def start_state(self, batch_size: int) -> State:
         """Return the state before a text, for `batch_size` rows: zeros, or what was learned."""
@@ -206,7 +210,7 @@ class CompiledEngine(Engine):
     def _run(self, ids: Integers, state: State, program: Program) -> State:
         """Run all steps of `ids` (T, B) from a state, and return the state after them."""
         self._work.load(state, "0")
-        program.run(ids, self.threads)
+        program.run(ids, self.threads_for(ids.shape[1]))
         return self._work.state(state, str(len(ids) % 2))
 
     def _run_windows(

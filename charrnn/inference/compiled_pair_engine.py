@@ -191,7 +191,7 @@ class CompiledPairEngine(PairEngine, CompiledEngine):
             count = min(_SOURCES, max(1, _SYMBOLS // longest))
             rows, left = left[:count], left[count:]
             ids = np.ascontiguousarray(sources[:longest, rows], np.int64)
-            yield rows, self._encoder.read(ids, lengths[rows], self.threads)
+            yield rows, self._encoder.read(ids, lengths[rows], self.threads_for(count))
 
     def _ends(self, outputs: Floats32, lengths: Integers) -> Floats32:
         """Return what each direction has read last, beside each other (B, H)."""
@@ -227,7 +227,8 @@ class CompiledPairEngine(PairEngine, CompiledEngine):
             *(matrix.scale.ctypes.data, False),
         )
         calls = [Call(instructions.product(self.weights), given)]
-        Program(calls, calls).run(np.zeros((1, len(rows)), np.int64), self.threads)
+        program = Program(calls, calls)
+        program.run(np.zeros((1, len(rows)), np.int64), self.threads_for(len(rows)))
         return out
 
     def attention(self, ids: Ids, state: State) -> Floats:

@@ -86,7 +86,7 @@ class CompiledCountingEngine(CompiledEngine):
             COUNTS.astype(np.float32),
         ]
         size = 16 * (MAX_ORDER + 1) + 4 * len(unigram)
-        self._count_work = np.zeros((self.threads, -(-size // 64) * 8 + 8), np.int64)
+        self._count_work = np.zeros((self.most_threads, -(-size // 64) * 8 + 8), np.int64)
 
     def start_state(self, batch_size: int) -> State:
         """Return the state before a text, for `batch_size` rows."""

@@ -27,13 +27,20 @@ What a step costs with N processes, for P parameters, B streams of T steps, and 
     masks        B * H * d * layers          d: to draw one; times T if dropout is not locked
     imbalance    the slowest process, and the last stream where N does not divide B
 
-`tests/benchmarks/processes.py` measures s, the exchange and the ratio of both sides on a machine.
-On paper: with 8 GPUs and fast connections (1e11 bytes per second) the exchange of 1e8 parameters
-takes 7 ms. With 64 machines of 8 at 1e10 it takes 80 ms whatever N, so it breaks first: it is one
-flat sum that waits for the whole gradient, and a step must compute for much longer. Next are the
-masks, as every process draws all: 6e7 numbers per layer for 65,536 streams of 1,024 units. A
-terabyte of text is mapped, and each process reads its own streams; but every machine hashes it
-first, which takes half an hour at 5e8 bytes per second.
+`tests/benchmarks/processes.py` measures s, a, w and l on a machine, compares the formula with the
+steps of several processes (what is left is imbalance), and evaluates it for 8 GPUs, 64 machines and
+a terabyte of text. GPUs and networks were never measured: there it assumes 3e13 useful operations
+per second, 1e11 bytes per second between the GPUs of a machine, 1e10 between machines.
+
+With those, a step of 1e8 parameters and 256 streams of 64 for each of 8 GPUs computes for 330 ms,
+exchanges for 7 ms and draws masks for 1 ms. Of 64 such machines it exchanges for 100 ms and draws
+masks for 80 ms, and 64 % of the time is useful: these two break first. The exchange is one flat sum
+after the whole gradient. Cut into a bucket for each layer, all but the last could be sent while
+layers below compute; on CPUs that gains nothing, as the sum runs on the same cores, and inside a
+machine of GPUs it is 2 % of a step, so it waits until there is a cluster to measure it on. Masks
+could be drawn for a process's own streams if each stream had a generator of its own. A terabyte is
+mapped, and each process reads its own streams; but every machine hashes all of it first, which
+takes about half an hour.
 """
 
 from __future__ import annotations

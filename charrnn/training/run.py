@@ -108,6 +108,7 @@ class Run:
             raise DivergedError(f"{error.message}; {saved} are in {self._run_dir.model}") from None
         result = yield from self._conclude(ended)
         yield from self._writer.finish()
+        self._world.any(False)  # all fail if the first process could not write everything
         yield Done(result)
         return None
 

@@ -21,6 +21,7 @@ from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.inference.packing import PackedMatrix
 from charrnn.inference.row_functions import floats
 from charrnn.model import parameters
+from charrnn.storage import machine
 
 SYMBOLS = 29
 EVERYTHING: dict[str, Any] = {
@@ -166,6 +167,15 @@ def test_a_product_read_from_the_end_is_the_same(batch: int, threads: int) -> No
         found.append(work.rows[:batch, column : column + 800].copy())
     np.testing.assert_array_equal(*found)
     assert (found[0] != 7.0).all()
+
+
+def test_more_texts_are_worth_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 4)
+    config = ModelConfig(20, "lstm", 1, 128, 16)
+    engine = CompiledEngine(config, parameters.initial(config, 1))
+    assert [engine.threads_for(rows) for rows in (1, 8, 48, 1000)] == [1, 1, 2, 4]
+    assert engine.threads == 1
+    assert CompiledEngine(config, parameters.initial(config, 1), threads=1).threads_for(1000) == 1
 
 
 @pytest.mark.parametrize(("name", "form"), CASES)

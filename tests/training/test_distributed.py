@@ -29,6 +29,7 @@ from charrnn.text import corpus, dataset, streams
 from charrnn.text.open import Texts
 from charrnn.text.pairs import PairPart
 from charrnn.text.tokenizer import CharTokenizer
+from charrnn.training import background_writer
 from charrnn.training.batches import Batches
 from charrnn.training.budget import Clock
 from charrnn.training.control import Control
@@ -421,6 +422,53 @@ def test_a_full_disk_in_one_process_ends_all(
     ended = together(2, train)
     assert "No space left on device" in _sentence(ended)
     assert ended[0].error == ended[1].error
+
+
+def test_a_full_disk_of_the_first_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It writes for all; the others wait for it, and end with it."""
+    for name, seconds in {"RETRY": 0.02, "LAST_PATIENCE": 0.1}.items():
+        monkeypatch.setattr(background_writer, name, seconds)
+
+    def train(world: World) -> Any:
+        def full(descriptor: int, data: Any) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def stop() -> bool:
+            if world.is_first and (tmp_path / "run" / "model.safetensors").exists():
+                monkeypatch.setattr(os, "write", full)
+            return False
+
+        return _train(world, tmp_path / "run", stop, steps=40)
+
+    ended = together(2, train)
+    assert "No space left on device" in _sentence(ended)
+    assert ended[1].error == LOST
+
+
+@pytest.mark.parametrize("machines", [1, 3])
+def test_each_machine_makes_the_dataset_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machines: int
+) -> None:
+    """On one machine the first process makes it, and the others wait; else each its own."""
+    written = dataset._Builder._write
+
+    def train(world: World) -> int:
+        made: list[Path] = []
+
+        def write(self: Any, folder: Path) -> Any:
+            made.append(folder)
+            return written(self, folder)
+
+        monkeypatch.setattr(dataset._Builder, "_write", write)
+        if machines > 1:
+            monkeypatch.setenv("CHARRNN_DATASETS", str(tmp_path / f"datasets{world.rank}"))
+            world = replace(world, local_rank=0, local_size=1)
+        else:
+            monkeypatch.setenv("CHARRNN_DATASETS", str(tmp_path / "datasets"))
+        _train(world, tmp_path / "run", steps=3)
+        return len(made)
+
+    assert values(3, train) == ([1, 0, 0] if machines == 1 else [1, 1, 1])
 
 
 def test_a_process_that_dies_ends_the_others(tmp_path: Path) -> None:
