@@ -102,6 +102,9 @@ class TrainKeywords(TypedDict, total=False):
     context: Literal["attention", "fixed"] | None
     """With `pairs` or `fill`: what each step of the target sees of the source, its end (fixed) or
     also a weighted mean of all of it (attention). Default: attention."""
+    ensemble: int | None
+    """With `pairs`: divide the units of each layer and the embedding among this many networks (1,
+    2, 4 or 8), trained side by side, whose logits are averaged. Default: planned."""
     init: Literal["auto", "orthogonal", "glorot", "he"]
     """Initial weights: auto (what suits the cell), orthogonal, glorot or he. Default: 'auto'."""
     forget_bias: float | None
@@ -112,6 +115,9 @@ class TrainKeywords(TypedDict, total=False):
     """Probability that a unit of c keeps its old value. Default: 0.0."""
     locked_dropout: bool
     """Use one dropout mask for a whole window (Gal and Ghahramani 2016). Default: False."""
+    source_dropout: float | None
+    """With `pairs` or `fill`: probability that a token of the source is hidden. Default:
+    planned."""
     weight_drop: float
     """Probability that a recurrent weight is dropped for a window (Merity et al. 2018). Default:
     0.0."""

@@ -149,7 +149,9 @@ class ModelConfig(Form, _Sizes):
     """The architecture: V tokens -> embedding (or one-hot) -> L layers of H units -> V logits.
 
     A text model goes on with a text. A pair model writes a target for a source: an encoder reads
-    the source, and a context takes what it read to the layers, which are then the decoder.
+    the source, and a context takes what it read to the layers, which are then the decoder. An
+    ensemble is several networks beside each other, among which the units and the embedding are
+    divided; its logits are the mean of theirs.
     """
 
     encoder: str = choice(
@@ -158,6 +160,7 @@ class ModelConfig(Form, _Sizes):
     context: str = choice(
         Literal["", ContextName], "", "What the decoder sees of it.", panel=NETWORK, omit=True
     )
+    ensemble: int = integer(1, 8, 1, "How many networks vote.", panel=NETWORK, omit=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -170,6 +173,8 @@ class ModelConfig(Form, _Sizes):
             raise OptionError("a network has both an encoder and a context, or neither")
         if self.encoder:
             self._check_pairs()
+        if self.ensemble > 1:
+            self._check_ensemble()
 
     def _check_pairs(self) -> None:
         if self.vocab_size < 2:
@@ -189,6 +194,40 @@ class ModelConfig(Form, _Sizes):
                 f"--encoder bidirectional divides the units among two directions: --hidden-size "
                 f"{self.hidden_size} must be even"
             )
+
+    def _check_ensemble(self) -> None:
+        """Refuse what cannot be divided among networks that share nothing but the output's bias."""
+        asked = f"--ensemble {self.ensemble}"
+        if self.ensemble & (self.ensemble - 1):
+            raise OptionError(f"{asked} must be 1, 2, 4 or 8")
+        if self.context != "fixed":
+            raise OptionError(f"{asked} is for pairs whose context is fixed: use --context fixed")
+        if self.layer_norm:
+            raise OptionError(f"--layer-norm is over all units of a layer: leave out {asked}")
+        if not self.embedding_size:
+            raise OptionError(
+                f"{asked} divides the embedding among the networks, and --embedding-size 0 means "
+                "none: use another size"
+            )
+        units = self.ensemble * len(self.directions)
+        for name, size, among in (
+            ("hidden_size", self.hidden_size, units),
+            ("embedding_size", self.embedding_size, self.ensemble),
+        ):
+            if size % among:
+                raise OptionError(
+                    f"{asked} divides {flag(name)} {size} among its networks (and directions): "
+                    f"use a multiple of {among}"
+                )
+
+    @property
+    def member(self) -> ModelConfig:
+        """Return the architecture of each network of an ensemble; of one network this one."""
+        if self.ensemble == 1:
+            return self
+        hidden = self.hidden_size // self.ensemble
+        embedding = self.embedding_size // self.ensemble
+        return dataclasses.replace(self, ensemble=1, hidden_size=hidden, embedding_size=embedding)
 
     @property
     def start_token(self) -> int:

@@ -64,6 +64,15 @@ class Regularizers(Options):
     locked_dropout: bool = switch(
         "Use one dropout mask for a whole window (Gal and Ghahramani 2016).", panel=REGULARIZATION
     )
+    source_dropout: float | None = number(
+        0.0,
+        0.95,
+        None,
+        "With --pairs or --fill: probability that a token of the source is hidden.",
+        panel=REGULARIZATION,
+        shown=PLANNED,
+        omit=True,
+    )
     weight_drop: float = number(
         0.0,
         0.95,
@@ -124,6 +133,14 @@ class TrainOptions(TextOptions, Regularizers, Form):
         panel=NETWORK,
         shown="attention",
         omit=True,
+    )
+    ensemble: int | None = same(
+        ModelConfig,
+        "ensemble",
+        None,
+        help="With --pairs: divide the units of each layer and the embedding among this many "
+        "networks (1, 2, 4 or 8), trained side by side, whose logits are averaged.",
+        shown=PLANNED,
     )
     init: str = choice(
         InitName,
@@ -333,6 +350,7 @@ class TrainConfig(Regularizers):
     init: str = TrainOptions.init
     forget_bias: float | None = TrainOptions.forget_bias
     dropout: float = same(Regularizers, "dropout", 0.0)
+    source_dropout: float = same(Regularizers, "source_dropout", 0.0)
     clip_norm: float = same(TrainOptions, "clip_norm", TrainOptions.clip_norm)
     seed: int = TrainOptions.seed
     minutes: float | None = None

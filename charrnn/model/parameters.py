@@ -26,12 +26,16 @@ context.start.NAME.bias     (L*H,)       state of every layer
 context.input.weight        (X, H)       from the same to what is added to the first layer's input
 attention.query.weight      (H, H)       from the first layer's outputs to queries; with attention,
                                          X and Y of all that is above grow by H
+
+An ensemble of K networks has the same parameters: unit i of network k, or value i of its embedding,
+is number i K + k, and no weight connects two networks. Their output matrices are divided by K, so
+that the logits are the mean of theirs; they share the output's bias.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -44,6 +48,7 @@ from charrnn.config import ModelConfig
 Parameters = Mapping[str, NDArray[np.float32]]
 Shape = tuple[int, ...]
 Array = TypeVar("Array")
+SHARED, _DIVIDED = "output.bias", "output.weight"  # of an ensemble
 
 
 def layer_of(config: ModelConfig) -> Layer:
@@ -120,8 +125,52 @@ def _map_shapes(prefix: str, depth: int, size: int, hidden: int) -> dict[str, Sh
 
 def count(config: ModelConfig, prefix: str = "") -> int:
     """Return the number of trained values, or of those whose names begin with `prefix`."""
-    named = shapes(config).items()
-    return sum(math.prod(shape) for name, shape in named if name.startswith(prefix))
+    return sum(
+        math.prod(shape) * (1 if name == SHARED else config.ensemble)
+        for name, shape in shapes(config.member).items()
+        if name.startswith(prefix)
+    )
+
+
+def trained(config: ModelConfig) -> dict[str, Shape]:
+    """Return the shapes of what is trained: of the networks of an ensemble, as NUMBER.NAME."""
+    each = shapes(config.member)
+    if config.ensemble == 1:
+        return each
+    own = {name: shape for name, shape in each.items() if name != SHARED}
+    many = {f"{k}.{name}": shape for k in range(config.ensemble) for name, shape in own.items()}
+    return many | {SHARED: each[SHARED]}
+
+
+def members(values: Mapping[str, NDArray[Any]], count: int) -> list[dict[str, NDArray[Any]]]:
+    """Return the parameters of each of `count` networks from those of their ensemble."""
+    return [
+        {
+            name: value[_own(name, value.ndim, k, count)] * (count if name == _DIVIDED else 1)
+            for name, value in values.items()
+        }
+        for k in range(count)
+    ]
+
+
+def joined(
+    config: ModelConfig, parts: Sequence[Mapping[str, NDArray[Any]]]
+) -> dict[str, NDArray[Any]]:
+    """Return the parameters of an ensemble from those of its networks."""
+    values = {name: np.zeros(shape, parts[0][name].dtype) for name, shape in shapes(config).items()}
+    for k, part in enumerate(parts):
+        for name, value in part.items():
+            own = _own(name, value.ndim, k, len(parts))
+            values[name][own] = value / (len(parts) if name == _DIVIDED else 1)
+    return values
+
+
+def _own(name: str, axes: int, k: int, count: int) -> tuple[slice, ...]:
+    """Return which part of a parameter belongs to network k; an axis of tokens is not divided."""
+    own, tokens = slice(k, None, count), slice(None)
+    if name == SHARED:
+        return (tokens,)
+    return (tokens, own) if name in ("embedding", _DIVIDED) else (own,) * axes
 
 
 def initial(
@@ -132,6 +181,14 @@ def initial(
     `rule` and `forget_bias` are those of `charrnn.cells.Layer.initial`.
     """
     rng = np.random.default_rng([seed, 0x1217])
+    each = [_initial(config.member, rng, rule, forget_bias) for _ in range(config.ensemble)]
+    return joined(config, each) if config.ensemble > 1 else each[0]
+
+
+def _initial(
+    config: ModelConfig, rng: np.random.Generator, rule: str, forget_bias: float | None
+) -> dict[str, NDArray[np.float32]]:
+    """Return the initial values of one network."""
     recurrence = layer_of(config)
     values: dict[str, NDArray[np.float32]] = {}
     for name, shape in shapes(config).items():

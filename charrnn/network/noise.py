@@ -119,6 +119,13 @@ def draw(
     return Noise(dropped, masks, streams)
 
 
+def hidden(ids: Tensor, rate: float, streams: OwnStreams | None = None) -> Tensor:
+    """Return a mask (S, B, 1) of tokens (S, B): 0 for each that is hidden, 1 for the others."""
+    shape = streams.whole((*ids.shape, 1)) if streams else (*ids.shape, 1)
+    shown = torch.bernoulli(torch.full(shape, 1 - rate, device=ids.device))
+    return shown[:, streams.own] if streams else shown
+
+
 def is_recurrent(name: str) -> bool:
     """Return whether a layer's parameter is a matrix that multiplies the state."""
     return bool(_RECURRENT.fullmatch(name))

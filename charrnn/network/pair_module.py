@@ -24,6 +24,7 @@ from torch import Tensor
 
 from charrnn.model import parameters
 from charrnn.network import loss
+from charrnn.network import noise as noises
 from charrnn.network.layers import Sequence, State
 from charrnn.network.module import CharRNN, Outputs
 from charrnn.network.noise import Noise, OwnStreams
@@ -108,7 +109,7 @@ class PairRNN(CharRNN):
         count = streams.count if streams else len(lengths)
         noise = self._draw(count, prefixes, streams) if self.training else Noise()
         turned = Reversal(lengths, len(ids))
-        x = outputs = tokens = self._embedded(ids)
+        x = outputs = tokens = self._seen(ids, streams)
         zero = tokens.new_zeros(len(lengths), config.encoder_size)
         start = tuple(zero for _ in self.layer.cell.states)
         layers = (
@@ -123,6 +124,11 @@ class PairRNN(CharRNN):
             outputs = self._drop(beside(*parts), noise, index)
             x = beside(outputs, *[tokens] * config.skip_connections)
         return self._source(outputs, lengths)
+
+    def _seen(self, ids: Tensor, streams: OwnStreams | None = None) -> Tensor:
+        """Return the embeddings of a source's tokens; in training zeros for those hidden."""
+        tokens, rate = self._embedded(ids), self.regularizers.source_dropout or 0.0
+        return tokens * noises.hidden(ids, rate, streams) if self.training and rate else tokens
 
     def _source(self, outputs: Tensor, lengths: Tensor) -> Source:
         """Return what the decoder sees, from the top layer's outputs (S, B, H)."""

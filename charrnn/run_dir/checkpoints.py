@@ -7,7 +7,8 @@ complete, and no other folder is used. Nothing in it can be executed. When a che
 `charrnn.training.checkpoint_schedule` decides.
 
     weights.NAME, best.NAME     parameters as in the model file; best on the validation text
-    optimizer.NAME.SLOT         the optimizer's state for a parameter
+    optimizer.NAME.SLOT         the optimizer's state for a parameter, or for that of a network of
+                                an ensemble (NUMBER.NAME)
     state.LAYER.PART            the carried recurrent state (B, H)
     rng.cpu, rng.cuda           torch's random generators
     losses, norms               of the steps since the last report
@@ -253,11 +254,12 @@ def _specs(header: Header, config: ModelConfig, batch_size: int) -> dict[str, Sp
     for layer in range(0 if config.encoder else config.num_layers):  # of pairs nothing is carried
         for part in find(config.cell).states:
             specs[f"state.{layer}.{part}"] = Spec("F32", (batch_size, config.hidden_size))
+    trained = parameters.trained(config)
     for name, entry in header.entries.items():
         shape = entry.get("shape") if isinstance(entry, dict) else None
         slot = _OPTIMIZER.fullmatch(name)
-        if slot and slot[1] in shapes:
-            specs[name] = Spec("F32", () if shape == [] else shapes[slot[1]])
+        if slot and slot[1] in trained:
+            specs[name] = Spec("F32", () if shape == [] else trained[slot[1]])
     for name, dtype in {
         "rng.cpu": "U8",
         "losses": "F32",

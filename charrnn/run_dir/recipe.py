@@ -33,7 +33,8 @@ from charrnn.text.dataset import Dataset
 from charrnn.text.manifest import is_dataset
 from charrnn.text.reader import ReadingProgress, silent
 
-_NETWORK = {"cell", "num_layers", "hidden_size", "embedding_size", "encoder", "context", *FORM}
+_NETWORK = {"cell", "num_layers", "hidden_size", "embedding_size", *FORM}
+_NETWORK |= {"encoder", "context", "ensemble"}
 
 
 @dataclass(frozen=True)

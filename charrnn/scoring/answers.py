@@ -21,12 +21,12 @@ from charrnn.arrays import Integers
 from charrnn.inference.engine import Expected, check_finite
 from charrnn.inference.pair_engine import PairEngine, check_memory
 from charrnn.scoring.results import Score, Surprisals
+from charrnn.text.labels import are_labels
 from charrnn.text.pair_order import PairBatch, batch, by_length
 from charrnn.text.pairs import PairPart
 from charrnn.text.streams import IGNORED
 from charrnn.text.tokenizer import Tokenizer
 
-MAX_LABELS = 50  # different targets that are shown as a table
 _STEPS = 2**13  # of sources and targets that are read side by side, padded
 
 
@@ -111,7 +111,7 @@ class Confusion:
 def confusion(answers: Sequence[str], targets: Sequence[str]) -> Confusion | None:
     """Count the answers to pairs by their targets; None if these are too many to be labels."""
     names, sizes = np.unique(np.array(targets, dtype=object).astype(str), return_counts=True)
-    if len(names) > MAX_LABELS or len(names) > len(targets) / 2:
+    if not are_labels(len(names), len(targets)):
         return None
     labels = tuple(str(names[index]) for index in np.argsort(-sizes, kind="stable"))
     index = {label: column for column, label in enumerate(labels)}

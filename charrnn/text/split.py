@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from charrnn.arrays import Integers
 from charrnn.config import TextOptions, escape
 from charrnn.errors import CorpusError, counted
+from charrnn.text import labels
 from charrnn.text.corpus import Corpus
 from charrnn.text.documents import Piece
 from charrnn.text.reader import ReadingProgress
 from charrnn.text.utf8 import count_characters
 
 PARTS = ("train", "valid", "test")
-LABELS = 50  # different sources of pairs, below which they are labels
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def _side(corpus: Corpus) -> int:
     Few sources with many targets are labels: held out as a whole, they would never be learned.
     """
     sources, targets = (len(np.unique(corpus.document_digests[side::2])) for side in (0, 1))
-    return 1 if sources < min(LABELS, targets) else 0
+    return 1 if sources < min(labels.MOST, targets) else 0
 
 
 def _cut(pieces: Iterator[Piece], cuts: tuple[int, int]) -> Iterator[tuple[str, Piece]]:

@@ -73,6 +73,7 @@ def options(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     network = to_json(model.config)
     del network["vocab_size"]
+    network |= {"ensemble": model.config.ensemble} if model.config.encoder else {}
     for name in network.keys() & given.keys():
         if given[name] not in (None, network[name]):
             raise OptionError(

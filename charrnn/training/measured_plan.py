@@ -23,7 +23,7 @@ from charrnn.errors import CorpusError, OptionError
 from charrnn.model import parameters
 from charrnn.network.layers import Kernel
 from charrnn.network.module import CharRNN
-from charrnn.network.pair_module import PairRNN
+from charrnn.network.pair_ensemble import pair_network
 from charrnn.storage import machine
 from charrnn.text import streams
 from charrnn.text.dataset import Dataset
@@ -305,7 +305,11 @@ def _timer(
 
 
 def _new(
-    kind: type[N], model: ModelConfig, train: TrainConfig, device: torch.device, kernel: Kernel
+    kind: Callable[..., N],
+    model: ModelConfig,
+    train: TrainConfig,
+    device: torch.device,
+    kernel: Kernel,
 ) -> N:
     """Return a network whose speed is measured."""
     network = kind(
@@ -329,7 +333,7 @@ def _pair_updater(
     first = max(0, len(order) - train.batch_size) // 2
     usual = order[first : first + train.batch_size]
     read = PairPart.of([(part.source(n), part.target(n)) for n in map(int, usual)])
-    network = _new(PairRNN, model, train, device, kernel)
+    network = _new(pair_network, model, train, device, kernel)
     tokenizer = EndingTokenizer(data.tokenizer)  # in gaps its end is the mark
     return Updater(PairBatches(network, read, tokenizer, train)), len(read.ids)
 

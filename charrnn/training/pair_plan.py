@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 from charrnn.cells import find
-from charrnn.config import FORM, ModelConfig, TrainOptions
+from charrnn.config import FORM, ModelConfig, TrainConfig, TrainOptions
 from charrnn.errors import OptionError
 from charrnn.text.gaps import Pairs, order_of
+from charrnn.text.labels import has_labels
+from charrnn.text.pairs import PairPart
 from charrnn.training import plan
 from charrnn.training.plan import Plan, Speed
 
@@ -25,6 +27,14 @@ MANY_PAIRS = 50_000
 #   sound to spelling   rate 0.004: 1.600   0.0138: 1.000 0.02: 0.988    0.0273: 1.022
 SAME_POWER, TURNED_POWER = 1.0, 0.5  # of the ratio of the lengths, 1 / 4 here
 ENOUGH_TURNED_EPOCHS = 20.0
+# Where the targets are labels, networks of one layer vote, and some tokens of sources are hidden:
+# few pairs are soon known by heart. Languages of 2,863 held-out names, right answers of a plain
+# classifier of as many units: 82.0 % after 10 epochs, 82.7 % after 25 with a tenth hidden, 83.7 %
+# of two such together. Of other names, the answers of two networks of 2 x 192 together are right by
+# 0.7 points more often than those of each, of four by 1.2, of six by 1.3.
+LABELS_SOURCE_DROPOUT, LABELS_ENSEMBLE = 0.1, 4
+ENSEMBLE_EPOCHS = 10.0  # the fewest, about, for which several networks are planned
+ENSEMBLE_SPEED = 40_000  # characters per second, about, that they read on two cores
 BATCHES_PER_EPOCH = 8  # the fewest, about, so that few pairs get enough updates
 
 
@@ -61,16 +71,12 @@ def make(
     train = plan.without_rates(options, steps, steps, batch_size, length, known)
     if turned and options.epochs is None and options.steps is None:
         train = dataclasses.replace(train, epochs=ENOUGH_TURNED_EPOCHS)
-    form = {name: getattr(options, name) for name in FORM} | plan.planned_depth(options, cell)
-    model = ModelConfig(
-        vocab_size=alphabet_size + 1,
-        cell=options.planned_cell,
-        embedding_size=plan.embedding_size(options, alphabet_size),
-        encoder=options.encoder or "bidirectional",
-        context=options.context or "attention",
-        **form,
-    )
+    labels = isinstance(pairs, PairPart) and has_labels(pairs)
+    if labels and options.source_dropout is None:
+        train = dataclasses.replace(train, source_dropout=LABELS_SOURCE_DROPOUT)
     step = length / order.batches
+    votes = labels and _epochs(train, length, step) >= ENSEMBLE_EPOCHS
+    model = _architecture(options, alphabet_size, votes)
     model, characters, reason = plan.sized(options, model, train, length, length, step, speed)
     power = TURNED_POWER if turned or options.fill else SAME_POWER  # gaps: as for a text
     passes = characters / length
@@ -78,3 +84,38 @@ def make(
     train = dataclasses.replace(train, **rates)
     update = plan.update_seconds(model, train, step, speed)
     return Plan(model, train, characters, passes, reason, known, update)
+
+
+def _epochs(train: TrainConfig, length: int, step: float) -> float:
+    """Return how many epochs a training has if it is that of an ensemble, about."""
+    limits = (
+        train.epochs,
+        train.steps and train.steps * step / length,
+        train.minutes and train.minutes * 60 * ENSEMBLE_SPEED / length,
+    )
+    return min(limit for limit in limits if limit is not None)
+
+
+def _architecture(options: TrainOptions, alphabet_size: int, votes: bool) -> ModelConfig:
+    """Return the network but for its hidden size; `votes`: it is an ensemble if none is asked."""
+    ensemble = options.ensemble or (LABELS_ENSEMBLE if votes and _may_vote(options) else 1)
+    embedding = plan.embedding_size(options, alphabet_size)
+    depth = plan.planned_depth(options, find(options.planned_cell))
+    if ensemble > 1:
+        embedding *= ensemble if options.embedding_size is None else 1
+        depth = {"num_layers": options.num_layers or 1}
+    return ModelConfig(
+        vocab_size=alphabet_size + 1,
+        cell=options.planned_cell,
+        embedding_size=embedding,
+        encoder=options.encoder or "bidirectional",
+        context=options.context or ("fixed" if ensemble > 1 else "attention"),
+        ensemble=ensemble,
+        **{name: getattr(options, name) for name in FORM} | depth,
+    )
+
+
+def _may_vote(options: TrainOptions) -> bool:
+    """Return whether no option asks for what an ensemble cannot have, or for a network's size."""
+    asks = options.context == "attention" or options.layer_norm
+    return not asks and options.hidden_size is None and options.embedding_size is None

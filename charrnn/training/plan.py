@@ -185,6 +185,7 @@ def without_rates(
         "batch_size": batch_size,
         "learning_rate": 0.0,
         "dropout": 0.0,
+        "source_dropout": options.source_dropout or 0.0,
         "minutes": planned_minutes(options, length),
         "epochs": planned_epochs(options, known),
     }
@@ -296,16 +297,17 @@ def sized(
 def layers(model: ModelConfig) -> int:
     """Count the parameters without embedding and output, of which many rows are rarely read.
 
-    Of pairs only the output is left out.
+    Of pairs only the output is left out, and of an ensemble the parameters of one network count.
     """
     if model.encoder:
-        return parameters.count(model) - parameters.count(model, "output.")
+        one = model.member
+        return parameters.count(one) - parameters.count(one, "output.")
     return parameters.count(model, "layers.")
 
 
 def overfitting(model: ModelConfig, epochs: float, length: int) -> float:
-    """Return a measure of overfitting: repetitions times parameters per character."""
-    return max(0.0, epochs - 1) * parameters.count(model) / length
+    """Return a measure of overfitting: repetitions times parameters of a network per character."""
+    return max(0.0, epochs - 1) * parameters.count(model.member) / length
 
 
 def planned_rates(
@@ -329,7 +331,7 @@ def planned_rates(
     """
     share = min(1.0, (length / known) ** power if known else 1.0)
     share *= PAIRS_RATE if model.encoder else 1.0
-    rate = _learning_rate(model, options.optimizer, share)
+    rate = _learning_rate(model.member, options.optimizer, share)
     part = 1.0 if known is None else TUNED_DROPOUT
     part *= PAIRS_DROPOUT if model.encoder else 1.0
     dropout = _dropout(options, overfitting(model, epochs, length), part)

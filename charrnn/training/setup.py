@@ -14,6 +14,7 @@ from charrnn.config import FORM, ModelConfig, TrainOptions
 from charrnn.model import parameters
 from charrnn.network.layers import Kernel, select
 from charrnn.network.module import CharRNN
+from charrnn.network.pair_ensemble import pair_network
 from charrnn.network.pair_module import PairRNN
 from charrnn.run_dir import RunDir
 from charrnn.text import dataset, streams
@@ -109,7 +110,7 @@ def make_trainer(setup: Setup, values: Values) -> Trainer:
     # Losses are those of the model as it is saved: in float32, whatever it is trained in.
     zoneout = bool(model.zone_rates(1))
     exact = select(parameters.layer_of(model), setup.device, "float32", zoneout=zoneout)
-    kind = PairRNN if model.encoder else CharRNN
+    kind = pair_network if model.encoder else CharRNN
     network = kind(
         model,
         values,

@@ -46,6 +46,13 @@ from charrnn.training.setup import (
     make_trainer,
 )
 
+_OF_PAIRS = (
+    "pairs",
+    "encoder",
+    "context",
+    "ensemble",
+    "source_dropout",
+)  # without meaning for texts
 VARIED = 1.5  # the spread of measured speeds from which on the machine is busy
 
 
@@ -241,7 +248,7 @@ def _check_pairs(options: TrainOptions, data: Dataset, model: Model | None) -> N
         raise OptionError(f"--fill makes its pairs of a text, and {data.name} has pairs of its own")
     if pairs:
         options.check_pairs()
-    elif not options.fill and (given := given_flags(options, "pairs", "encoder", "context")):
+    elif not options.fill and (given := given_flags(options, *_OF_PAIRS)):
         raise OptionError(f"{given} is for pairs, and {data.name} is read as a text: leave it out")
     if model is None:
         return

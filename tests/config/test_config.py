@@ -83,6 +83,7 @@ NUMBERS = [
     (TrainOptions, "weight_decay", [0, 10], [-0.1, 11]),
     (TrainOptions, "forget_bias", [-100, -0.5, 0, 100], [-101, 100.5]),
     (TrainOptions, "weight_drop", [0, 0.5, 0.95], [-0.1, 0.96, 1]),
+    (TrainOptions, "source_dropout", [0, 0.5, 0.95], [-0.1, 0.96, 1]),
     (TrainOptions, "activation_penalty", [0, 2.0, 1000], [-0.1, 1001]),
     (TrainOptions, "slowness_penalty", [0, 1.0, 1000], [-0.1, 1001]),
     (TrainOptions, "omega", [0, 0.5, 1000], [-0.1, 1001]),
@@ -581,6 +582,37 @@ def test_a_pair_model_has_a_token_that_ends_a_target() -> None:
 def test_what_has_no_meaning_for_pairs_is_refused(change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(OptionError, match=sentence):
         ModelConfig(**PAIRS | change)
+
+
+VOTING = {**PAIRS, "context": "fixed", "embedding_size": 12, "ensemble": 4}
+
+
+def test_an_ensemble_divides_units_and_embedding_among_its_networks() -> None:
+    config = ModelConfig(**VOTING)
+    assert to_json(config)["ensemble"] == 4
+    assert (config.member.hidden_size, config.member.embedding_size) == (2, 3)
+    assert (config.member.ensemble, config.member.encoder) == (1, "bidirectional")
+    alone = ModelConfig(**PAIRS)
+    assert "ensemble" not in to_json(alone)
+    assert alone.member is alone
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"ensemble": 3}, "must be 1, 2, 4 or 8"),
+        ({"ensemble": 9}, "from 1 to 8"),
+        ({"context": "attention"}, "whose context is fixed"),
+        ({"encoder": "", "context": ""}, "is for pairs"),
+        ({"layer_norm": True}, "leave out"),
+        ({"embedding_size": 0}, "use another size"),
+        ({"embedding_size": 6}, "use a multiple of 4"),
+        ({"hidden_size": 12}, "use a multiple of 8"),
+    ],
+)
+def test_what_no_ensemble_can_have_is_refused(change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(OptionError, match=sentence):
+        ModelConfig(**VOTING | change)
 
 
 def test_one_direction_may_have_any_number_of_units() -> None:

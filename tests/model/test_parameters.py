@@ -232,6 +232,29 @@ def _layer(prefix: str, hidden: int, size: int) -> list[tuple[str, tuple[int, ..
     return [(prefix + name, shape) for name, shape in {**shapes, "bias": (4 * hidden,)}.items()]
 
 
+def test_no_weight_connects_the_networks_of_an_ensemble() -> None:
+    form = {**PAIRS, "context": "fixed"}
+    config = ModelConfig(V, "lstm", 2, 8, 6, ensemble=2, **form)
+    one = parameters.count(ModelConfig(V, "lstm", 2, 4, 3, **form))
+    assert parameters.count(config) == 2 * one - V  # they share the output's bias
+    assert parameters.count(config, "output.") == 2 * V * 4 + V
+    values = parameters.initial(config, seed=1)
+    assert {name: value.shape for name, value in values.items()} == parameters.shapes(config)
+    weight = values["layers.1.weight_hh"].reshape(4, 4, 2, 4, 2)  # gate, unit, network
+    assert not weight[:, :, 0, :, 1].any()
+    assert not weight[:, :, 1, :, 0].any()
+    first, second = parameters.members(values, 2)
+    assert first.keys() == second.keys() == values.keys()
+    assert not np.array_equal(first["embedding"], second["embedding"])
+    np.testing.assert_array_equal(
+        first["layers.1.weight_hh"].reshape(4, 4, 4), weight[:, :, 0, :, 0]
+    )
+    again = parameters.joined(config, [first, second])
+    assert {name: value.tobytes() for name, value in again.items()} == {
+        name: value.tobytes() for name, value in values.items()
+    }
+
+
 def test_shapes_of_a_pair_model_with_a_fixed_context_and_one_hot_tokens() -> None:
     config = ModelConfig(V, "elman", 2, H, 0, encoder="forward", context="fixed")
     shapes = parameters.shapes(config)

@@ -292,3 +292,24 @@ def test_an_update_draws_masks_for_encoder_and_decoder(make_values: Make) -> Non
     assert ((outputs.dropped == 0) == (outputs.dropped[:1] == 0)).all()
     network.eval()
     assert torch.equal(network.run_pairs(read).read, network.run_pairs(read).read)
+
+
+@pytest.mark.parametrize("embedding_size", [0, 3])
+def test_hidden_tokens_of_a_source_are_read_as_zeros(
+    make_values: Make, embedding_size: int
+) -> None:
+    config = replace(_config(num_layers=1), embedding_size=embedding_size)
+    options = Regularizers(source_dropout=0.3)
+    network = PairRNN(config, make_values(config, scale=0.5), regularizers=options)
+    without = PairRNN(config, network.values())
+    ids, lengths = torch.zeros(40, 100, dtype=torch.int64), torch.full((100,), 40)
+    seen = network._seen(ids)
+    shown = (seen != 0).any(-1)
+    assert 0.67 < shown.float().mean() < 0.73
+    assert torch.equal(
+        seen, network._embedded(ids) * shown[..., None]
+    )  # what is shown is not scaled
+    assert not torch.equal(seen, network._seen(ids))  # others are hidden in every update
+    assert not torch.equal(*(network.encode(ids, lengths).added for _ in range(2)))
+    network.eval()
+    assert torch.equal(network.encode(ids, lengths).added, without.encode(ids, lengths).added)

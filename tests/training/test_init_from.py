@@ -101,6 +101,18 @@ def test_pairs_are_read_as_those_of_the_model(make_model: MakeModel) -> None:
     assert (options.encoder, options.context) == ("forward", "fixed")
 
 
+def test_an_ensemble_stays_one_and_no_other_model_becomes_one(make_model: MakeModel) -> None:
+    plain = make_model("abc")
+    form = {"encoder": "forward", "context": "fixed", "hidden_size": 4, "embedding_size": 4}
+    for count, other in ((2, 1), (1, 2)):
+        made = ModelConfig(**{**vars(plain.config), **form, "vocab_size": 4, "ensemble": count})
+        reading = to_json(ModelReading(newline="lf", pairs=True))
+        model = Model(made, plain.tokenizer, {}, {"reading": reading})
+        assert TrainOptions(**init_from.options(model, {})).ensemble == count
+        with pytest.raises(OptionError, match=f"whose network has {count}"):
+            init_from.options(model, {"ensemble": other})
+
+
 def test_a_training_on_pairs_starts_from_a_trained_model(tmp_path: Path) -> None:
     words = ["".join(word) for word in itertools.product("abc", repeat=4)]
     first, second = tmp_path / "first.tsv", tmp_path / "second.tsv"

@@ -43,6 +43,7 @@ SMALL: dict[str, Any] = {
     "batch_size": 16,
     "learning_rate": 0.02,
     "dropout": 0.2,
+    "source_dropout": 0.1,
     "steps": 20,
 }
 WORDS = ["".join(word) for n in range(1, 5) for word in itertools.product("abc", repeat=n)]
@@ -206,7 +207,7 @@ def test_the_first_reported_loss_is_that_of_the_first_batch(tmp_path: Path) -> N
         def progress(self, metrics: Metrics, network: CharRNN) -> None:
             seen.append(metrics.train_nats)
 
-    _train(tmp_path / "run", follower=Watching(), dropout=0.0, steps=7)
+    _train(tmp_path / "run", follower=Watching(), dropout=0.0, source_dropout=0.0, steps=7)
     options = TrainOptions(**SMALL)
     data = dataset.make(_text(REVERSED), options)
     made = make(options, data.pairs("train"), data.tokenizer.vocab_size, lambda model, train: 1.0)
@@ -305,6 +306,7 @@ def test_a_task_is_learned_to_certainty(
     tmp_path: Path, pairs: list[tuple[str, str]], options: dict[str, Any]
 ) -> None:
     more = {"hidden_size": 48, "embedding_size": 16, "batch_size": 32, "dropout": 0.0, **options}
+    more["source_dropout"] = 0.0
     found = _train(tmp_path / "run", pairs, **more)
     data = dataset.make(_text(pairs), TrainOptions(**SMALL))
     assert len(data.pairs("valid")) > 30
@@ -313,6 +315,36 @@ def test_a_task_is_learned_to_certainty(
     assert found.valid_nats < 0.1
     source, target = pairs[-1]
     assert charrnn.load(tmp_path / "run").answer(source).text == target
+
+
+LABELS = {"a": "alpha", "b": "beta", "c": "alps"}
+LABELLED = [(word, LABELS[word[-1]]) for word in WORDS]
+VOTING: dict[str, Any] = {"ensemble": 2, "context": "fixed"}
+
+
+def test_an_ensemble_is_stopped_killed_and_resumed_as_one_network_is(tmp_path: Path) -> None:
+    _train(tmp_path / "whole", LABELLED, **VOTING)
+    run, watching = tmp_path / "run", Ending(1000, killed=False)
+    with pytest.raises(InterruptedError):
+        _train(run, LABELLED, follower=Ending(9, killed=True), **VOTING)
+    resume(_text(LABELLED), {}, out=run, follower=watching, checkpoint_every=5)
+    assert _same(run, tmp_path / "whole")
+    assert not [n for n in watching.notices if "not bit for bit" in n or "changed" in n]
+    last = read_model(run / "checkpoints" / "20")
+    assert last.config.ensemble == 2
+    assert not last.values["layers.0.weight_hh"][0::2, 1::2].any()
+
+
+def test_an_ensemble_learns_and_answers(tmp_path: Path) -> None:
+    more = {"hidden_size": 32, "embedding_size": 16, "dropout": 0.0, "source_dropout": 0.0}
+    found = _train(tmp_path / "run", LABELLED, **VOTING, steps=200, **more)
+    assert found.valid_right == 1
+    model = charrnn.load(tmp_path / "run")
+    assert [model.answer(source).text for source in ("abc", "cab", "bca")] == [
+        "alps",
+        "beta",
+        "alpha",
+    ]
 
 
 def test_the_weights_with_most_answers_right_are_kept(tmp_path: Path) -> None:
@@ -378,6 +410,7 @@ def test_a_source_with_many_targets_learns_how_probable_each_is(tmp_path: Path) 
     targets = [f"{a}{b}" for a in "abcde" for b in "vwxyz" for _ in range(1 + (a == "a"))]
     pairs = [("s", target) for target in targets] + [("t", "av")] * len(targets)
     options = {"steps": 150, "valid_fraction": 0.0, "dropout": 0.0, "batch_size": 60}
+    options["source_dropout"] = 0.0
     _train(tmp_path / "run", pairs, hidden_size=16, **options)
     model = charrnn.load(tmp_path / "run")
     found = {answer.text: answer for answer in _beam(model, "s", 30)}
@@ -434,7 +467,10 @@ def test_what_has_no_meaning_for_pairs_is_refused(tmp_path: Path, more: dict[str
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("given", [{"encoder": "forward"}, {"context": "fixed"}])
+@pytest.mark.parametrize(
+    "given",
+    [{"encoder": "forward"}, {"context": "fixed"}, {"source_dropout": 0.1}, {"ensemble": 2}],
+)
 def test_options_of_pairs_are_refused_for_a_text(tmp_path: Path, given: dict[str, Any]) -> None:
     options = TrainOptions(**{**SMALL, "pairs": False, **given})
     with pytest.raises(OptionError, match="is for pairs"):

@@ -19,7 +19,10 @@ ALPHABET = 30
 @cache
 def _part(pairs: int) -> PairPart:
     rng = np.random.default_rng(0)
-    return PairPart.of([([1] * int(a), [2] * int(b)) for a, b in rng.integers(4, 13, (pairs, 2))])
+    lengths = enumerate(rng.integers(4, 13, (pairs, 2)))
+    return PairPart.of(
+        [([1] * int(a), [n % 29, n // 29 % 29] + [2] * int(b - 2)) for n, (a, b) in lengths]
+    )
 
 
 def _unasked(model: ModelConfig, train: TrainConfig) -> float:
@@ -50,6 +53,62 @@ def test_many_pairs_come_in_larger_batches(monkeypatch: pytest.MonkeyPatch) -> N
     assert _made(4999, epochs=1.0).train.batch_size == 64
     assert _made(5000, epochs=1.0).train.batch_size == 128
     assert _made(5000, epochs=1.0, batch_size=32).train.batch_size == 32
+
+
+LABELS = PairPart.of([([1] * (5 + index % 3), [2] * (1 + index % 4)) for index in range(400)])
+
+
+def _labels(part: PairPart = LABELS, **options: Any) -> Plan:
+    asked = TrainOptions(pairs=True, **{"epochs": 20.0, **options})
+    return pair_plan.make(asked, part, ALPHABET, lambda model, train: 1e5)
+
+
+def test_several_networks_vote_about_labels() -> None:
+    made = _labels()
+    assert (made.model.ensemble, made.model.context) == (pair_plan.LABELS_ENSEMBLE, "fixed")
+    assert made.model.embedding_size == 64 * made.model.ensemble
+    assert (made.model.num_layers, made.model.skip_connections) == (1, False)
+    assert _labels(num_layers=2).model.num_layers == 2
+    one = _labels(ensemble=1)
+    assert (one.model.ensemble, one.model.embedding_size) == (1, 64)
+    assert _made(400, steps=1).model.ensemble == 1  # the targets are not labels
+    two = _labels(ensemble=2, hidden_size=32, embedding_size=6)
+    assert (two.model.ensemble, two.model.hidden_size, two.model.embedding_size) == (2, 32, 6)
+    alone = ({"context": "attention"}, {"layer_norm": True}, {"hidden_size": 6})
+    for options in (*alone, {"embedding_size": 0}):
+        assert _labels(**options).model.ensemble == 1
+
+
+@pytest.mark.parametrize(
+    ("budget", "count"),
+    [({"epochs": 9.9}, 1), ({"epochs": 10.0}, 4), ({"steps": 79}, 1), ({"steps": 80}, 4)],
+)
+def test_a_short_training_is_that_of_one_network(budget: dict[str, float], count: int) -> None:
+    assert _labels(**{"epochs": None, **budget}).model.ensemble == count  # 8 steps an epoch
+
+
+def test_the_time_decides_whether_networks_vote() -> None:
+    length = len(LABELS.ids)
+    shortest = pair_plan.ENSEMBLE_EPOCHS * length / pair_plan.ENSEMBLE_SPEED / 60
+    for part, count in ((0.9, 1), (1.1, 4)):
+        assert _labels(epochs=None, minutes=part * shortest).model.ensemble == count
+
+
+def test_the_networks_of_an_ensemble_are_planned_as_each_of_them_alone() -> None:
+    sizes = {"hidden_size": 256, "ensemble": 2}
+    made = _labels(**sizes, embedding_size=64)
+    alone = {"hidden_size": 128, "ensemble": 1, "num_layers": 1}
+    one = _labels(**alone, embedding_size=32)
+    assert made.train.dropout == one.train.dropout > 0
+    assert made.train.learning_rate == one.train.learning_rate < plan.MAX_RATE
+
+
+def test_tokens_of_sources_are_hidden_where_targets_are_labels() -> None:
+    assert _labels().train.source_dropout == pair_plan.LABELS_SOURCE_DROPOUT
+    assert _labels(source_dropout=0.0).train.source_dropout == 0
+    assert _labels(source_dropout=0.3).train.source_dropout == 0.3
+    assert _labels(_part(400)).train.source_dropout == 0
+    assert _labels(_part(400), source_dropout=0.3).train.source_dropout == 0.3
 
 
 def test_what_the_user_sets_stays() -> None:

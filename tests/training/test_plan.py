@@ -67,7 +67,7 @@ def test_given_options_are_not_planned_away() -> None:
     assert fields - asked.keys() == {
         *("vocab_size", "optimizer", "minutes", "epochs"),
         "reset_at_documents",  # not with update_every
-        *("encoder", "context"),  # of pairs
+        *("encoder", "context", "ensemble", "source_dropout"),  # of pairs
     }
     made = plan.make(TrainOptions(**asked), 1000, 30, _unasked)
     decided = dataclasses.asdict(made.model) | dataclasses.asdict(made.train)

@@ -46,6 +46,8 @@ def summary(fields: Mapping[str, Any], tokenizer: Tokenizer) -> str:
     inputs = f"embedding {size}" if size else "one-hot tokens"
     if config.get("encoder"):
         inputs += f", {config['encoder']} encoder, {config['context']} context"
+    if config.get("ensemble"):
+        inputs += f", an ensemble of {config['ensemble']}"
     lines = [
         visible(fields["model"]),
         f"  network    {visible(sizes)}, {inputs}, {fields['parameters']:,} parameters",

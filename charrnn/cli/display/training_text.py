@@ -81,7 +81,8 @@ def extras(config: Form | Regularizers, kind: type = Form) -> str:
 
 def _of_pairs(model: ModelConfig) -> str:
     """Return what a pair model has besides its layers, followed by a comma."""
-    return f"{model.encoder} encoder, {model.context} context, " if model.encoder else ""
+    votes = f"an ensemble of {model.ensemble}, " if model.ensemble > 1 else ""
+    return f"{model.encoder} encoder, {model.context} context, {votes}" if model.encoder else ""
 
 
 def _batch(plan: Plan) -> str:
