@@ -116,8 +116,9 @@ class Member:
                 self.tokens[text] += map(Token, *columns)
             goes_on.append(self.batch.texts[text].extend(ids[:, row], log_probs[:, row]))
         stay: NDArray[np.intp] = np.flatnonzero(goes_on) if self.left else np.arange(0)
-        self.unfinished = self.unfinished[stay]
-        self.batch.chooser.select(stay)
+        if len(stay) < len(self.unfinished):
+            self.unfinished = self.unfinished[stay]
+            self.batch.chooser.select(stay)
         return stay
 
 

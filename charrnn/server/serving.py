@@ -24,7 +24,7 @@ _READ_SECONDS = 60.0  # in which a client must read most of what was sent
 _REFUSED = 64  # connections beyond the limit that get an answer
 _FEWEST = 16  # connections that are tried where the system allows few open files
 _FILES = 512  # that are open besides connections, at most: also those that are being refused
-_ENDING_SECONDS = 2  # in which connections may end after Ctrl-C
+_ENDING_SECONDS = 1  # in which connections may end after Ctrl-C
 
 
 class _Protocol(H11Protocol):
