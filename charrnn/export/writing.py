@@ -45,6 +45,8 @@ def _onnx(model: Model) -> bytes:
 def _check_out(options: ExportOptions) -> None:
     """Refuse a place where something would be lost."""
     out = options.out
+    if str(out) == "-":
+        raise OptionError("--out - names no file: give a name, or /dev/stdout")
     if not out.absolute().parent.is_dir():
         raise OptionError(f"{out.parent} is not a folder: create it, or choose another")
     if options.to == "onnx":

@@ -28,8 +28,7 @@ def faults(page: Any, state: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1600])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1600, "light")])
 def test_axe_finds_no_fault(page: Any, width: int, scheme: str) -> None:
     pytest.importorskip("axe_playwright_python", reason="needs 'pip install axe-playwright-python'")
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")

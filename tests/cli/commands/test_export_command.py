@@ -76,6 +76,7 @@ def test_what_is_there_is_replaced_only_with_force(model: Path, cli: Cli) -> Non
         (("--to", "onnx", "--out", "no/x"), "no is not a folder: create it, or choose another"),
         (("--to", "huggingface", "--out", "m.safetensors"), "is a file: name a folder"),
         (("--to", "huggingface", "--out", "."), "already holds other files"),
+        (("--to", "onnx", "--out", "-"), "--out - names no file"),
         (("--to", "hugging", "--out", "x"), "'hugging' is not known: did you mean huggingface?"),
     ],
 )
