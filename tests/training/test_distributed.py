@@ -22,6 +22,7 @@ from charrnn.config import ModelConfig, TrainConfig, TrainOptions
 from charrnn.errors import OptionError
 from charrnn.model import model_file, parameters
 from charrnn.network.module import CharRNN
+from charrnn.network.pair_ensemble import pair_network
 from charrnn.network.pair_module import PairRNN
 from charrnn.run_dir import RunDir
 from charrnn.storage import machine
@@ -66,6 +67,16 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "items": ({}, {"activation_penalty": 2.0}, "items"),
     "learned start": ({"learned_start": True}, {}, "lines"),
     "pairs": ({"encoder": "bidirectional", "context": "fixed"}, DROPPED, "pairs"),
+    "pairs, hidden": (
+        {"encoder": "bidirectional", "context": "attention"},
+        {"source_dropout": 0.3},
+        "pairs",
+    ),
+    "ensemble": (
+        {"encoder": "bidirectional", "context": "fixed", "ensemble": 2},
+        DROPPED | {"source_dropout": 0.3},
+        "pairs",
+    ),
     "pairs, locked": (
         {"encoder": "forward", "context": "attention", "zoneout": 0.2},
         DROPPED | {"locked_dropout": True},
@@ -98,7 +109,7 @@ def _batches(world: World, case: str) -> Batches:
         drawn = [
             tuple(rng.integers(0, SYMBOLS, n).astype(np.uint8) for n in each) for each in lengths
         ]
-        network = PairRNN(model, _exact(model), regularizers=config)
+        network = pair_network(model, _exact(model), regularizers=config)
         part = PairPart.of(drawn)
         return PairBatches(network, part, CharTokenizer("abcd"), config, world)
     ids = rng.integers(0, SYMBOLS, B * LENGTH).astype(np.uint8)
