@@ -60,10 +60,6 @@ C = TypeVar("C", SampleConfig, BeamConfig, FillConfig)
 Watch = Callable[[int], object]  # called with the number of tokens read so far
 
 
-def _silent(tokens: int) -> None:
-    """Show no progress."""
-
-
 class Generator:
     """Generates and scores text with a trained model.
 
@@ -120,7 +116,7 @@ class Generator:
         self._selector.engine = engine
 
     def adaptive(
-        self, length: int, counted: Ids | None = None, progress: Watch = _silent
+        self, length: int, counted: Ids | None = None, progress: Watch = lambda tokens: None
     ) -> AdaptivePredictor:
         """Return a predictor that learns from the texts that it reads, `length` tokens in all.
 
@@ -163,7 +159,7 @@ class Generator:
         self,
         prompt: str | Prompted,
         after: Prompted | None = None,
-        progress: Watch = _silent,
+        progress: Watch = lambda tokens: None,
         source: str | None = None,
         *,
         adapt: bool = False,
@@ -242,9 +238,8 @@ class Generator:
         others, as for `unique`; there are fewer texts if too many tries fail, which is said.
         """
         made = _one_of(config, SampleConfig, SAMPLES.check("samples", options))
-        tools = self._weights.after(prompt)
-        read = tools.reader.read_any(prompt, made.unknown)
-        return tools.writer.samples(read, made, write, first, accept)
+        writer, read = self._weights.read(prompt, made.unknown)
+        return writer.samples(read, made, write, first, accept)
 
     @SAMPLES.document
     def texts(
@@ -263,9 +258,8 @@ class Generator:
         guard it. Close the iterator if you leave it before its end.
         """
         made = _one_of(config, SampleConfig, SAMPLES.check("texts", options))
-        tools = self._weights.after(prompt)
-        read = tools.reader.read_any(prompt, made.unknown)
-        return self._many.texts(tools.writer, read, made, write, first=first, processes=processes)
+        given = (*self._weights.read(prompt, made.unknown), made, write)
+        return self._many.texts(*given, first=first, processes=processes)
 
     def processes(self, count: int, config: SampleConfig | BeamConfig) -> int:
         """Return how many processes write `count` texts, or answer as many sources, fastest."""
@@ -280,13 +274,13 @@ class Generator:
     ) -> Iterator[str]:
         """Return the text of `sample` in pieces, each as soon as it is generated."""
         made = _one_of(config, SampleConfig, SAMPLE.check("stream", options))
-        tools = self._weights.after(prompt)
-        return tools.writer.stream(tools.reader.read_any(prompt, made.unknown), made)
+        writer, read = self._weights.read(prompt, made.unknown)
+        return writer.stream(read, made)
 
     def prepare(self, config: SampleConfig) -> None:
         """Compile or capture what `samples` needs, so that its time is spent on generation only."""
-        own = self._weights.own
-        own.writer.prepare(own.reader.read_any("", config.unknown), config)
+        writer, read = self._weights.read("", config.unknown)
+        writer.prepare(read, config)
 
     def start(
         self, prompt: str | Prompted, config: SampleConfig, writes: Sequence[Write] = ()
@@ -296,10 +290,10 @@ class Generator:
         `writes` get the characters of the texts as they are generated. A prompt that was read with
         `adapt` raises PromptError: weights of its own write no text beside others.
         """
-        tools = self._weights.after(prompt)
-        if tools is not self._weights.own:
+        writer, read = self._weights.read(prompt, config.unknown)
+        if read.weights is not None:
             raise PromptError("a prompt that was read with `adapt` is continued by `samples` only")
-        return tools.writer.start(tools.reader.read_any(prompt, config.unknown), config, writes)
+        return writer.start(read, config, writes)
 
     def together(self) -> ContinuousBatch:
         """Return a batch that requests join and leave at any token; see `start`."""
@@ -335,8 +329,8 @@ class Generator:
         `write` gets characters of the best text as soon as no later step can change them.
         """
         made = _one_of(config, BeamConfig, BEAMS.check("beams", options))
-        tools = self._weights.after(prompt)
-        return tools.writer.beams(tools.reader.read_any(prompt, made.unknown), made, write)
+        writer, read = self._weights.read(prompt, made.unknown)
+        return writer.beams(read, made, write)
 
     @BEAM.document
     def answer(self, source: str, prompt: str = "", **options: Unpack[BeamKeywords]) -> Sample:
@@ -360,11 +354,11 @@ class Generator:
         `processes` see `texts`.
         """
         given = BEAMS.check("answers", options)
-        made: SampleConfig | BeamConfig
-        if isinstance(config, SampleConfig):
-            made = _one_of(config, SampleConfig, given)
-        else:
-            made = _one_of(config, BeamConfig, given)
+        made: SampleConfig | BeamConfig = (
+            _one_of(config, SampleConfig, given)
+            if isinstance(config, SampleConfig)
+            else _one_of(config, BeamConfig, given)
+        )
         return self._many.answers(sources, prompt, made, first=first, processes=processes)
 
     @FILL.document

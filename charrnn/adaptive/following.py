@@ -9,6 +9,7 @@ import numpy as np
 
 from charrnn.arrays import Ids
 from charrnn.config import EngineOptions
+from charrnn.decoding.generation import Writer
 from charrnn.decoding.reader_and_writer import ReaderAndWriter
 from charrnn.errors import OptionError
 from charrnn.inference.select import EngineSelector, compile_errors
@@ -59,6 +60,16 @@ class WeightSelector:
                 self._model, selector, self._notices, weights
             )
         return found
+
+    def read(self, prompt: str | Prompted, unknown: str) -> tuple[Writer, Prompted]:
+        """Read a prompt; return what writes after it, and the state.
+
+        Args:
+            prompt: a text, or what was read before.
+            unknown: what happens to characters that the model does not know.
+        """
+        tools = self.after(prompt)
+        return tools.writer, tools.reader.read_any(prompt, unknown)
 
     def follow(
         self, texts: Sequence[Ids], after: Prompted | None, progress: Callable[[int], object]

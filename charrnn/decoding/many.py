@@ -85,6 +85,9 @@ class ManyTexts:
             first: how many texts of this seed are left out.
             processes: how many write.
         """
+        if config.unique:
+            yield from writer.samples(read, config, write, first)
+            return
         if processes == 1 or read.weights is not None:
             yield from writer.texts(read, config, write, first)
             return

@@ -47,6 +47,13 @@ def test_without_a_seed_all_portions_have_the_same_new_one(
     assert len({sample.text for sample in found}) > 4
 
 
+def test_texts_that_are_to_differ_are_written_here(make_model: MakeModel) -> None:
+    config = SampleConfig(seed=5, length=2, num_samples=9, unique=True)
+    found = list(Generator(make_model()).texts("", config, processes=2))
+    assert len({sample.text for sample in found}) == 9
+    assert found == Generator(make_model()).samples("", config)
+
+
 def test_only_a_portion_is_in_memory(
     make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,7 +61,7 @@ def sample(
 
     def texts(opening: Opening, number: int, write: Write) -> Iterable[Sample]:
         first, generator = number * config.num_samples + output.skip, writing.generator
-        if accept or config.unique:
+        if accept:
             return generator.samples(opening.read, config, write, first=first, accept=accept)
         processes = generator.processes(left.num_samples, left)
         return generator.texts(opening.read, left, write, first=first, processes=processes)
