@@ -31,16 +31,20 @@ from typing import Any
 
 MINE = Path(__file__).resolve()
 STREAMS, WINDOW, VOCABULARY, DROPOUT = 32, 64, 65, 0.3
-# Says when the first update is made, then stops.
+# Says when the first update of the training itself is made, not those that the plan times; stops.
 FIRST_UPDATE = """
-import os, sys, time
-from charrnn.training import training_step
-made = training_step.Updater.update
-def update(*arguments):
-    made(*arguments)
-    print("updated", flush=True)
-    os._exit(0)
-training_step.Updater.update = update
+import os
+from charrnn.training import trainer
+start = trainer.Trainer.__init__
+def begin(self, updater, *more):
+    start(self, updater, *more)
+    made = updater.update
+    def update(*arguments):
+        made(*arguments)
+        print("updated", flush=True)
+        os._exit(0)
+    updater.update = update
+trainer.Trainer.__init__ = begin
 from charrnn.__main__ import main
 main()
 """
