@@ -181,15 +181,17 @@ def starts(given: argparse.Namespace, trees: list[Path], folder: Path) -> dict[s
     update = ["-c", FIRST_UPDATE, "train", given.starts, "--minutes", "1"]
     found: dict[str, Any] = {}
     for name, command, cold in (
-        ("update", [*update, "--out", str(folder / "update")], False),
+        ("update", update, False),
         ("character", sample, False),
         ("cold character", sample, True),
     ):
         taken: list[list[float]] = [[] for _ in trees]
         for number in range(given.rounds + 1):
             for tree, seconds in zip(trees, taken, strict=True):
-                kept = {"XDG_CACHE_HOME": str(folder / f"{name}-{number}")} if cold else {}
-                seconds.append(_until_output(command, environment(tree, given.threads, **kept)))
+                own = str(folder / f"{name}-{number}-{trees.index(tree)}")
+                kept = {"XDG_CACHE_HOME": own} if cold else {}
+                words = [*command, "--out", own] if command is update else command
+                seconds.append(_until_output(words, environment(tree, given.threads, **kept)))
         mine, other = (statistics.median(seconds[1:]) for seconds in taken)
         found[name] = {"mine": mine, "other": other}
         print(f"first {name}: {mine:.2f} s, {other:.2f} s")
