@@ -23,8 +23,33 @@ _HEAD_BYTES, _HEAD_SECONDS = 2**16, 20.0  # of the head of a request, and in whi
 _READ_SECONDS = 60.0  # in which a client must read most of what was sent
 _REFUSED = 64  # connections beyond the limit that get an answer
 _FEWEST = 16  # connections that are tried where the system allows few open files
-_FILES = 512  # that are open besides connections, at most: also those that are being refused
+_FILES = 192  # that are open besides connections, at most; those that get a refusal included
 _ENDING_SECONDS = 1  # in which connections may end after Ctrl-C
+
+
+class Listening(socket.socket):
+    """A socket that listens, and closes connections beyond a limit as they come.
+
+    Attributes:
+        limit: how many may be open.
+    """
+
+    limit = _FEWEST
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._open: set[socket.socket] = set()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Return a new connection; asyncio waits for the next one where it is closed already."""
+        made, peer = super().accept()
+        if len(self._open) >= self.limit:
+            self._open = {each for each in self._open if each.fileno() >= 0}
+        if len(self._open) >= self.limit:
+            made.close()
+            raise ConnectionAbortedError("there are too many connections")
+        self._open.add(made)
+        return made, peer
 
 
 class _Protocol(H11Protocol):
@@ -35,10 +60,7 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if len(self.connections) > (self.limit_concurrency or 0) + _REFUSED:
-            transport.abort()  # those before this one are told that there are too many
-        else:
-            self._watch()
+        self._watch()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -91,7 +113,7 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def listen(options: ServeOptions) -> socket.socket:
+def listen(options: ServeOptions) -> Listening:
     """Return a socket that listens.
 
     Raises:
@@ -101,7 +123,7 @@ def listen(options: ServeOptions) -> socket.socket:
     try:
         found = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)
         family, *_, address = found[0]
-        made = socket.socket(family, socket.SOCK_STREAM)
+        made = Listening(family, socket.SOCK_STREAM)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)
     except OSError as error:
@@ -150,7 +172,6 @@ def server(
         access_log=False,
         server_header=False,
         limit_concurrency=_possible_connections(limits.connections),
-        backlog=_FILES // 2,
         timeout_graceful_shutdown=_ENDING_SECONDS,
         h11_max_incomplete_event_size=_HEAD_BYTES,
     )
@@ -173,7 +194,7 @@ def _possible_connections(wanted: int) -> int:
     return wanted
 
 
-def serve(made: Server, listening: socket.socket, ready: Callable[[], object]) -> None:
+def serve(made: Server, listening: Listening, ready: Callable[[], object]) -> None:
     """Answer requests until a signal comes, which is then raised as usual.
 
     Args:
@@ -181,6 +202,8 @@ def serve(made: Server, listening: socket.socket, ready: Callable[[], object]) -
         listening: a socket, as `listen` returns it.
         ready: called when requests are about to be answered.
     """
+    # Those that are beyond the number of connections, but not of these, get an answer that says so.
+    listening.limit = (made.config.limit_concurrency or 0) + _REFUSED
     try:
         asyncio.run(_run(made, listening, ready))
     finally:
@@ -188,7 +211,7 @@ def serve(made: Server, listening: socket.socket, ready: Callable[[], object]) -
         made.models.join(_ENDING_SECONDS)
 
 
-async def _run(made: Server, listening: socket.socket, ready: Callable[[], object]) -> None:
+async def _run(made: Server, listening: Listening, ready: Callable[[], object]) -> None:
     asyncio.get_running_loop().call_soon(ready)
     loading = asyncio.create_task(_load_first(made.models))
     await made.serve([listening])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import threading
@@ -60,6 +61,19 @@ def test_a_completion_is_the_text_of_the_command_line(
         assert choice["finish_reason"] == ("length" if sample.finished_by == "length" else "stop")
         assert math.isclose(choice["log_prob"], sample.log_prob, abs_tol=1e-9)
     assert found["usage"]["completion_tokens"] == sum(len(each.text) for each in wanted)
+
+
+def test_every_setting_of_the_command_line_is_taken_by_its_name(server: Running) -> None:
+    for field in dataclasses.fields(SampleConfig):
+        if field.name == "unique":  # others would have to be written in place of what was sent
+            assert server.ask("/v1/completions", {"unique": True}).status == 400
+            continue
+        value = getattr(SampleConfig(), field.name)
+        given = (
+            value if not isinstance(value, tuple) else ({} if field.name == "logit_bias" else [])
+        )
+        fields = {field.name: given, **({} if field.name == "length" else {"max_tokens": 2})}
+        assert len(server.complete(**fields)["choices"][0]["text"]) >= 2
 
 
 def test_a_seed_gives_the_same_text_alone_and_in_a_crowd(server: Running, model: Generator) -> None:

@@ -15,7 +15,7 @@ import charrnn
 from charrnn.config import SampleConfig
 
 from .browser import HTML, WAIT, finished, needs_browser, text_of, wait, write
-from .conftest import Running, running
+from .conftest import Running, running, save_model
 
 pytestmark = needs_browser
 PAGE = Path(charrnn.__file__).parent / "server" / "page"
@@ -72,6 +72,20 @@ def test_a_wrong_setting_is_said_under_its_field(page: Any) -> None:
     write(page)
     assert re.fullmatch("[ab]{5}", text_of(page))
     assert page.query_selector("#regex-error") is None
+
+
+def test_another_model_is_chosen(page: Any, served: Running) -> None:
+    save_model(served.folder / "others" / "second.safetensors", seed=9)
+    with running(served.folder, Path("runs/first"), Path("others/second.safetensors")) as both:
+        opened = page.context.new_page()
+        opened.goto(both.url)
+        wait(opened, "document.getElementById('model').options.length === 2")
+        opened.select_option("#model", "second")
+        opened.fill("#length", "30")
+        opened.fill("#seed", "2")
+        write(opened)
+        model = charrnn.load(served.folder / "others" / "second.safetensors")
+        assert text_of(opened) == model.sample("", length=30, seed=2, temperature=0.8).text
 
 
 def test_writing_can_be_stopped(page: Any) -> None:
