@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn import adaptive
 from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.display.scores import score_lines
 from charrnn.cli.learning import predictor
@@ -117,6 +116,8 @@ class Evaluator:
 
     def __post_init__(self) -> None:
         if self.learning.dynamic:
+            from charrnn import adaptive  # it loads numpy, which a help text does not need
+
             adaptive.check(self.model.config, self.engine)
         if self.learning.dynamic and self.exact:
             raise OptionError("--dynamic always reads in one stream: leave out --exact")
