@@ -9,15 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from charrnn.compiler import cache, processor
+from charrnn.compiler import processor
+from charrnn.compiler.cache import CFunction
 from charrnn.network import openmp
 
 ROWS = 1024  # at a time, so that what is multiplied stays in the cache
 GROUP, SPARE = 8, 16 * processor.WIDTH  # as in `charrnn.compiler.row_products`
 _PAD = 64  # bytes between groups, whose distance would otherwise be a power of two
 
-_pack, _multiply, _add_by_token = cache.declare(
-    "charrnn.compiler.row_products", "pack", "multiply", "add_by_token"
+# Not declared: a processor that does not multiply pairs cannot compile them, and has no use for it.
+_pack, _multiply, _add_by_token = (
+    CFunction("charrnn.compiler.row_products", name)
+    for name in ("pack", "multiply", "add_by_token")
 )
 
 
