@@ -24,17 +24,21 @@ from charrnn.cli.app import COMMANDS
 
 from .conftest import Done, done, environment
 
+# What most commands import.
+IMPORTED = [
+    "charrnn.cli.app",
+    *(f"charrnn.cli.commands.{where.split('.')[0]}" for where in COMMANDS.values()),
+    "charrnn.cli.display.training_progress",
+    "charrnn.decoding.compiled",
+    "charrnn.generator",
+    "charrnn.inspection.next_token",
+    "charrnn.inference.compiled_engine",
+    "charrnn.training.resume",
+]
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
-        "charrnn.cli.app",
-        *(f"charrnn.cli.commands.{where.split('.')[0]}" for where in COMMANDS.values()),
-        "charrnn.cli.display.training_progress",
-        "charrnn.decoding.compiled",
-        "charrnn.generator",
-        "charrnn.inspection.next_token",
-        "charrnn.inference.compiled_engine",
-        "charrnn.training.resume",
+        *IMPORTED,
         "matplotlib.figure",
         "torch._dynamo",  # imported when an optimizer is created
         "pytest",  # the main program, which multiprocessing inspects
