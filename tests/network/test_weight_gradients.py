@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from charrnn.compiler import processor, row_products
+from charrnn.compiler import cache, processor, row_products
 from charrnn.network import weight_gradients
 
 needs_pairs = pytest.mark.skipif(
@@ -82,3 +82,8 @@ def test_not_a_number_stays_in_its_row_and_column() -> None:
 def test_groups_are_those_of_the_compiled_code() -> None:
     assert weight_gradients.GROUP == row_products.GROUP
     assert row_products.SPARE == weight_gradients.SPARE
+
+
+def test_processors_without_pairs_do_not_compile_products_of_them() -> None:
+    """What is declared is compiled wherever anything is."""
+    assert not [each for each in cache._declared if each._module == row_products.__name__]
