@@ -125,7 +125,7 @@ class Generator:
         does not change. Raises OptionError where that is not possible.
         """
         given = (self._model, self._options, self._selector)
-        return adaptive.predictor(*given, length, counted, progress)
+        return adaptive.make(*given, length, counted, progress)
 
     @cached_property
     def model_hash(self) -> str:

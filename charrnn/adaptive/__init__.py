@@ -49,7 +49,7 @@ def check(config: ModelConfig, engine: EngineOptions, option: str = "--dynamic")
         raise OptionError(f"{option} runs on the CPU: leave out --device {engine.device}")
 
 
-def predictor(
+def make(
     model: Model,
     options: EngineOptions,
     selector: EngineSelector,

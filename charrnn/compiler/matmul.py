@@ -35,9 +35,10 @@ __all__ = [  # generated code imports all of these
 # Rows per block of two panels: each needs two registers of sums, and all registers are used.
 _MANY_REGISTERS = bool(FEATURES.get("avx512f")) or not FEATURES.get("sse2")
 _ROWS = (12, 4, 1) if _MANY_REGISTERS else (6, 2, 1)
-# Windows have 8, 16 or 32 rows a thread: blocks of eight rows and three panels leave none over.
-_WINDOW_ROWS = (8, 4, 1) if _MANY_REGISTERS else _ROWS
+# Windows have 8, 16 or 32 rows a thread: blocks of eight rows and three panels leave none over. The
+# last two panels have smaller ones, as each block takes time to compile.
 _WINDOW_PANELS = 3 if _MANY_REGISTERS else 2
+_WINDOW_ROWS = {2: (4, 1), 3: (8, 4, 1)} if _MANY_REGISTERS else {2: _ROWS}
 
 _load_config: Any = on_tiles_config("llvm.x86.ldtilecfg")
 _store_config: Any = on_tiles_config("llvm.x86.sttilecfg")
@@ -140,7 +141,7 @@ def _vector_product(dots: bool) -> Any:
     """Return a product of rows and a packed matrix by vectors; of bfloat16 if `dots`."""
     kind, size = ("dots", 2) if dots else ("float32", 4)
     widest, two = (
-        _down([(count, vector_block(count, panels, kind)) for count in _WINDOW_ROWS])
+        _down([(count, vector_block(count, panels, kind)) for count in _WINDOW_ROWS[panels]])
         for panels in (_WINDOW_PANELS, 2)
     )
 

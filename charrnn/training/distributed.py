@@ -40,7 +40,7 @@ layers below compute; on CPUs that gains nothing, as the sum runs on the same co
 machine of GPUs it is 2 % of a step, so it waits until there is a cluster to measure it on. Masks
 could be drawn for a process's own streams if each stream had a generator of its own. A terabyte is
 mapped, and each process reads its own streams; but every machine hashes all of it first, which
-takes about half an hour.
+takes nine minutes at 2 GB per second.
 """
 
 from __future__ import annotations

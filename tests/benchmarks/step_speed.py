@@ -114,7 +114,8 @@ def stepper(size: int) -> Callable[[], object]:
 
 def environment(tree: Path, threads: int, **more: str) -> dict[str, str]:
     """Return the environment in which a tree's charrnn is imported."""
-    return os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": str(threads)} | more
+    own = {"PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1"}  # and not the folder that this runs in
+    return os.environ | own | {"OMP_NUM_THREADS": str(threads)} | more
 
 
 def speeds(given: argparse.Namespace, trees: list[Path]) -> dict[str, Any]:

@@ -194,7 +194,7 @@ def test_processors_with_narrower_vectors_and_fewer_registers(
     for module in (processor, matmul, matmul_blocks):
         monkeypatch.setattr(module, "WIDTH", width)
     monkeypatch.setattr(matmul_blocks, "_FLOATS", ir.VectorType(ir.FloatType(), width))
-    monkeypatch.setattr(matmul, "_WINDOW_ROWS", (6, 2, 1))
+    monkeypatch.setattr(matmul, "_WINDOW_ROWS", {2: (6, 2, 1)})
     monkeypatch.setattr(matmul, "_WINDOW_PANELS", 2)
     product = matmul._vector_product(dots=kind == "dots")
     for count in (1, 2, 5, 6, 9, 33):

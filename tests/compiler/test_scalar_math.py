@@ -118,7 +118,7 @@ class WithoutCompiler:
     """Stand-ins for what only a compiler can do: addresses, and instructions of the processor."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from charrnn.compiler import matmul
+        from charrnn.compiler import matmul, matmul_blocks
         from charrnn.network import fused_codegen, openmp
 
         self.functions: list[Any] = []
@@ -126,7 +126,9 @@ class WithoutCompiler:
         monkeypatch.setattr(scalar_math, "take", self.take)
         monkeypatch.setattr(numba, "cfunc", self.cfunc)
         monkeypatch.setattr(openmp, "run", self.run)
-        monkeypatch.setattr(matmul, "vector_block", self.block)
+        for module in (matmul, matmul_blocks):
+            monkeypatch.setattr(module, "vector_block", self.block)
+        monkeypatch.setattr(matmul_blocks, "pairing_block", self.pairing)
         for kind, bf16 in (("float32", False), ("dots", True)):
             product = matmul._vector_product(bf16)  # plain Python, of plain blocks
             monkeypatch.setattr(matmul, f"multiply_{kind}", product)
@@ -135,7 +137,8 @@ class WithoutCompiler:
         monkeypatch.setattr(matmul, "_load_config", lambda address: None)
         monkeypatch.setattr(matmul, "_store_config", lambda address: None)
         fused_codegen.compiled_layer.cache_clear()
-        for name in [name for name in sys.modules if name.startswith("charrnn_rows_")]:
+        made = ("charrnn_rows_", "charrnn.compiler.row_products")  # of the blocks above
+        for name in [name for name in sys.modules if name.startswith(made)]:
             del sys.modules[name]
 
     @staticmethod
@@ -159,22 +162,40 @@ class WithoutCompiler:
     def run(self, address: int, data: int, threads: int) -> None:
         self.functions[address](ctypes.c_void_p(data))
 
-    def block(self, count: int, panels: int, kind: str) -> Any:
+    def bf16(self, address: Any, count: int) -> Any:
+        """Return this many bfloat16 from memory, as float32."""
+        return (self.at(address, count, np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+    def pairing(self, width: int) -> Any:
+        """Pairs of adjacent rows, and their sums, as `matmul_blocks.pairing_block` has them."""
+
+        def block(rows: int, row: int, out: int, sums: int, count: int) -> None:
+            total = self.at(sums, width, np.float32)
+            for pair in range(count):
+                first, second = rows + 2 * pair * row, rows + (2 * pair + 1) * row
+                with np.errstate(invalid="ignore", over="ignore"):  # some sums are never read
+                    total += self.bf16(first, width) + self.bf16(second, width)
+                both = [self.at(place, width, np.uint16) for place in (first, second)]
+                self.at(out + 4 * width * pair, 2 * width, np.uint16)[:] = np.stack(both, 1).ravel()
+
+        return block
+
+    def block(self, count: int, panels: int, kind: str, step: int = 4) -> Any:
         """Some rows times some panels, as `matmul_blocks.vector_block` documents it."""
 
         bf16 = kind != "float32"
 
         def read(address: Any, numbers: int) -> Any:
-            if not bf16:
-                return self.at(address, numbers, np.float32)
-            return (self.at(address, numbers, np.uint16).astype(np.uint32) << 16).view(np.float32)
+            return self.bf16(address, numbers) if bf16 else self.at(address, numbers, np.float32)
 
         def block(a: int, a_row: int, b: int, panel: int, *more: int) -> None:
             init, init_row, out, out_row, k = more[:5]
             pair = 2 if bf16 else 1
             steps = k * 16 if count >= 16 else k  # of tiles 16 pairs at once
             for i in range(count):
-                row = read(a + i * a_row, steps * pair).reshape(steps, pair)
+                size = 4 // pair  # bytes of a number
+                row = read(a + i * a_row, (steps - 1) * step // size + pair)
+                row = np.lib.stride_tricks.sliding_window_view(row, pair)[:: step // size]
                 for j in range(panels):
                     shape = (steps, processor.WIDTH, pair)
                     values = read(b + j * panel, math.prod(shape)).reshape(shape)

@@ -175,6 +175,6 @@ def test_it_starts_from_a_model_of_gaps_alone(whole: Path, tmp_path: Path) -> No
     assert options["fill"]
     found = train(from_text(TEXT), TrainOptions(**options), out=tmp_path / "run", model=model)
     assert found.valid_nats is not None
-    options |= {"fill": False, "encoder": None, "context": None}
+    options |= {"fill": False, "encoder": None, "context": None, "ensemble": None}
     with pytest.raises(OptionError, match="was trained on a text with gaps"):
         train(from_text(TEXT), TrainOptions(**options), out=tmp_path / "other", model=model)
