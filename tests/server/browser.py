@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from waiting import HANGS
 
+from charrnn.server.limits import Limits
+
 from .conftest import Running, running, save_model
 
 CHROMIUM = next(
@@ -19,6 +21,7 @@ CHROMIUM = next(
 needs_browser = pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")
 HTML = '<img src=x onerror="hit=name">'
 WAIT = 60_000  # milliseconds
+ENDLESS = 10_000_000  # characters: a text of so many can always be stopped
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     (run / "samples.txt").write_text(f"=== step 10 ===\nolder\n\n=== step 20 ===\n{HTML}\n\n")
     config = {"corpus": {"name": HTML}, "model": {}, "train": {}}
     (run / "config.json").write_text(json.dumps({"format": 1, **config}))
-    with running(folder) as found:
+    endless = Limits(length=ENDLESS, characters=2 * ENDLESS)
+    with running(folder, limits=endless) as found:
         yield found
 
 

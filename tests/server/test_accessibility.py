@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from .browser import finished, needs_browser, text_of, wait
+from .browser import ENDLESS, finished, needs_browser, text_of, wait
 
 pytestmark = needs_browser
 
@@ -89,7 +89,7 @@ def test_all_is_done_with_tab_enter_and_arrows(page: Any) -> None:
     page.keyboard.type("the sea ")
     go_to(page, "#length")
     press("Control+a")
-    page.keyboard.type("100000")
+    page.keyboard.type(str(ENDLESS))
     go_to(page, "[data-for=temperature]")
     for _ in range(4):
         press("ArrowLeft")
