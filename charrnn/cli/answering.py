@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from charrnn.cli.display.samples import SHOWN, ended, log_probability
 from charrnn.cli.prompt import PromptOptions
 from charrnn.cli.shared import json_line, load_model, note, print_json
 from charrnn.cli.source_lines import given_sources
-from charrnn.config import BeamConfig, EngineOptions, SampleConfig, new_seed
+from charrnn.config import BeamConfig, EngineOptions, SampleConfig, seeded
 from charrnn.config.fields import flag
 from charrnn.errors import OptionError, counted
 from charrnn.terminal import TextWriter
@@ -113,7 +113,7 @@ def answer(
     generator = load_model(model, engine, cell)
     random = config.stochastic if isinstance(config, BeamConfig) else config.temperature > 0
     if random:
-        config = replace(config, seed=new_seed() if config.seed is None else config.seed)
+        config = seeded(config)
         note(f"seed: {config.seed}")
     sources = given_sources(start, generator.reading)
     prompt = (start.prompt if argument is None else argument) or ""

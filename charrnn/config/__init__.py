@@ -12,6 +12,7 @@ from charrnn.config.decoding import (
     SampleConfig,
     UnknownOption,
     WeightsName,
+    seeded,
 )
 from charrnn.config.dynamic import DynamicOptions
 from charrnn.config.escapes import escape, unescape
@@ -94,6 +95,7 @@ __all__ = [
     "is_own_cell",
     "load_options",
     "new_seed",
+    "seeded",
     "to_json",
     "unescape",
 ]

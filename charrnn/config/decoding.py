@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from charrnn.config.escapes import has_unknown_escape, unescape
 from charrnn.config.fields import (
@@ -23,6 +23,7 @@ from charrnn.config.fields import (
     flag,
     given_flags,
     integer,
+    new_seed,
     number,
     read_number,
     same,
@@ -380,3 +381,11 @@ class BeamConfig(Limits, UnknownOption):
             raise OptionError(
                 f"--stochastic draws texts with the model's own probabilities: leave out {ranked}"
             )
+
+
+S = TypeVar("S", bound=SampleConfig | BeamConfig)
+
+
+def seeded(config: S) -> S:
+    """Return settings that have a seed: their own, or a new one."""
+    return config if config.seed is not None else dataclasses.replace(config, seed=new_seed())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from charrnn.config import MAX_LENGTH, BeamConfig, SampleConfig, new_seed
+from charrnn.config import MAX_LENGTH, BeamConfig, SampleConfig, new_seed, seeded
 from charrnn.decoding import sampler, vocabulary
 from charrnn.decoding.beam import beam_search, beam_searches
 from charrnn.decoding.hypotheses import Hypothesis
@@ -91,8 +91,8 @@ class Writer:
         self, read: Prompted, config: SampleConfig, write: Write = unwatched, first: int = 0
     ) -> Iterator[Sample]:
         """Yield random texts in order, portion after portion; arguments as for `start`."""
-        if config.seed is None and read.seed is None:
-            config = replace(config, seed=new_seed())
+        if read.seed is None:
+            config = seeded(config)
         for number in range(self.portions(config)):
             yield from self.portion(read, config, number, first, unwatched if number else write)
 

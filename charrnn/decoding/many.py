@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
-from charrnn.config import BeamConfig, EngineOptions, SampleConfig, is_own_cell, new_seed
+from charrnn.config import BeamConfig, EngineOptions, SampleConfig, is_own_cell, seeded
 from charrnn.decoding.generation import Writer
 from charrnn.decoding.output_text import Sample, Write, unwatched
 from charrnn.decoding.reader_and_writer import ReaderAndWriter
@@ -91,8 +91,8 @@ class ManyTexts:
         if processes == 1 or read.weights is not None:
             yield from writer.texts(read, config, write, first)
             return
-        if config.seed is None and read.seed is None:
-            config = replace(config, seed=new_seed())
+        if read.seed is None:
+            config = seeded(config)
         numbers = range(writer.portions(config))
         found = self._in_processes(_Portion(read, config, first), numbers, processes)
         for number, sample in enumerate(found):
@@ -121,8 +121,8 @@ class ManyTexts:
         do = _Answers(prompt, config)
         if processes == 1:
             return do.answers(self.own, sources, first)
-        if config.seed is None and (not isinstance(config, BeamConfig) or config.stochastic):
-            do = replace(do, config=replace(config, seed=new_seed()))
+        if not isinstance(config, BeamConfig) or config.stochastic:
+            do = replace(do, config=seeded(config))
         some = iter(sources)
         batches = iter(lambda: list(itertools.islice(some, SOURCES)), [])
         jobs = ((first + number * SOURCES, batch) for number, batch in enumerate(batches))

@@ -300,13 +300,20 @@ def _check_size(config: SampleConfig, prompts: Collection[str], limits: Limits) 
 
 
 def _check_named(asked: CompletionRequest | ScoreRequest, limits: Limits) -> None:
-    """Refuse answers that would be very long because they name likely tokens."""
-    if asked.named > limits.named:
+    """Refuse answers that would be very long, mostly because they name likely tokens."""
+    if asked.named <= limits.named:
+        return
+    if asked.logprobs is None:  # `echo` repeats the prompts
         raise RequestError(
-            f"logprobs {asked.logprobs} for so long a text would name {asked.named:,} tokens: at "
-            f"most {limits.named:,} are named in an answer",
-            param="logprobs",
+            "an answer in which so many texts begin with so long a prompt is too long: ask for "
+            "fewer texts, for a stream, or without echo",
+            param="echo",
         )
+    raise RequestError(
+        f"logprobs {asked.logprobs} for so long a text would name {asked.named:,} tokens: at "
+        f"most {limits.named:,} are named in an answer",
+        param="logprobs",
+    )
 
 
 def _count(fields: Mapping[str, Any], name: str, limits: Limits) -> int | None:

@@ -200,6 +200,10 @@ WRONG = [
     ({"max_tokens": 10**9}, "max_tokens 1000000000 is too many"),
     ({"max_tokens": 5, "length": 5}, "max_tokens and length are the same"),
     ({"n": 300, "max_tokens": 100_000}, "n is too many"),
+    (
+        {"n": 400, "prompt": "a" * 100_000, "max_tokens": 1, "echo": True},
+        "an answer in which so many texts begin with so long a prompt is too long",
+    ),
     ({"top_p": 1.5}, "`top_p` must be a number above 0 and at most 1, not 1.5"),
     ({"temperature": "hot"}, "`temperature` must be a number of at least 0, not hot"),
     ({"stop": 3}, "stop must be a string or a list of strings"),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from charrnn.cli.answering import answer
 from charrnn.cli.display.sample_output import OutputOptions
 from charrnn.cli.options import configured
 from charrnn.cli.prompt import PromptArgument, PromptOptions
 from charrnn.cli.shared import CellOption, ModelOption, guarded, note
 from charrnn.cli.writing import Writing
-from charrnn.config import BeamConfig, EngineOptions, new_seed
+from charrnn.config import BeamConfig, EngineOptions, seeded
 
 
 @guarded
@@ -29,8 +27,8 @@ def beam(
     if start.has_source:
         answer(model, cell, engine, text, start, output, config)
         return
-    if config.stochastic and config.seed is None:
-        config = replace(config, seed=new_seed())
+    if config.stochastic:
+        config = seeded(config)
     writing = Writing(model, cell, engine, text, start, output, config)
     if config.seed is not None:
         note(f"seed: {config.seed}")

@@ -12,7 +12,7 @@ from charrnn.cli.options import configured
 from charrnn.cli.prompt import PromptArgument, PromptOptions
 from charrnn.cli.shared import CellOption, ModelOption, guarded, note
 from charrnn.cli.writing import Writing
-from charrnn.config import EngineOptions, SampleConfig, new_seed
+from charrnn.config import EngineOptions, SampleConfig, seeded
 from charrnn.errors import OptionError
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def sample(
         raise OptionError("--save-state does not save mirostat's cutoff: leave out --mirostat-ent")
     writing = Writing(model, cell, engine, text, start, output, config)
     given = config.seed is not None
-    seed = config.seed if given else writing.seed
-    config = replace(config, seed=new_seed() if seed is None else seed)
+    config = seeded(config if given else replace(config, seed=writing.seed))
     accept = writing.index.is_new if output.new and writing.index else None
     if output.skip and (accept or config.unique or start.prompts):
         raise OptionError("--skip is for texts after one prompt, without --unique and --new")

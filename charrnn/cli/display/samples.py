@@ -101,9 +101,7 @@ def _each(
         samples: list[Sample] = []
         texts = write_texts(opening, number, begin(opening))
         # What writes in other processes ends them when it is closed.
-        with (
-            contextlib.closing(texts) if isinstance(texts, Generator) else contextlib.nullcontext()
-        ):
+        with ended(texts):
             for sample in texts:
                 if keep or not samples:
                     samples.append(sample)
