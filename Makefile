@@ -16,6 +16,7 @@ help: ## list the targets
 demo: $(INSTALLED) ## train on tunes for 90 seconds, then print what the network writes
 	$(BIN)/charrnn train tunes --minutes 1.5 --out $(DEMO) --force
 	$(BIN)/charrnn sample --model $(DEMO) --temperature 0.6 --length 1200
+	@echo
 	@echo to write with it in a browser: $(BIN)/charrnn serve --model $(DEMO) --open
 
 # Every worker and every command under test would compile what it imports, if none kept it.
