@@ -14,6 +14,7 @@ import inspect
 import io
 import os
 import re
+import select
 import shutil
 import sys
 import textwrap
@@ -141,8 +142,20 @@ def announce_waiting(names: Iterable[str], what: str = "text") -> None:
     for name in names:
         if name == "-" and sys.stdin.isatty():
             note(f"reading the {what} from the terminal: Ctrl-D ends it")
+            _wait_for_typing()
         elif name != "-" and (sentence := waits_for(Path(name))):
             note(sentence)
+
+
+def _wait_for_typing() -> None:
+    """Return when the terminal has a line.
+
+    A signal that comes just before a process begins to read is handled when the reading ends. So
+    wait in short turns, between which Python handles signals.
+    """
+    with contextlib.suppress(OSError, ValueError):  # Windows can only wait for sockets
+        while not select.select([sys.stdin], [], [], 0.1)[0]:
+            pass
 
 
 def wrapped(text: str, stream: TextIO, indent: int) -> str:
