@@ -25,6 +25,7 @@ from charrnn.config import (
     EngineOptions,
     FillConfig,
     SampleConfig,
+    UnknownOption,
 )
 from charrnn.config.exporting import ExportOptions
 from charrnn.config.signature import BEAM, BEAMS, FILL, FILLS, GREEDY, SAMPLE, SAMPLES
@@ -40,6 +41,7 @@ from charrnn.model import saved_state
 from charrnn.model.model_file import Model
 from charrnn.model.saved_state import Prompted
 from charrnn.scoring import Score, TextScorer, total
+from charrnn.scoring.many_scores import ManyScores, Text, in_batches
 from charrnn.text.open import ignore
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ class Generator:
         training: how the model was trained and what it reached (plain JSON).
         reading: how the text of the training was read; `reading.separator` ends each document.
         scorer: scores texts that are tokens already.
+        many_scores: scores many texts; see `scores`.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class Generator:
         self.scorer = TextScorer(scoring, self.tokenizer, self.reading, self.config.start_token)
         self._weights = WeightSelector(self._writing, options, self._selector, told, notices)
         self._many = ManyTexts(self._writing, options, self._weights.own, notices)
+        self.many_scores = ManyScores(model, options, self.scorer, notices)
 
     def __repr__(self) -> str:
         return f"<Generator {self._model.summary}>"
@@ -397,6 +401,19 @@ class Generator:
         texts = self.scorer.texts(text)
         found = self.adaptive(sum(map(len, texts))).surprisals(texts)
         return total(each.score(self.tokenizer) for each in found)
+
+    def scores(
+        self, texts: Iterable[Text], *, unknown: str = "error", processes: int = 1
+    ) -> Iterator[Score]:
+        """Yield the score of each text by itself, in order, of which some are kept at a time.
+
+        A text is read in one stream, as it is: nothing in it ends a document. A model of pairs
+        scores targets: each text is a tuple of a source and its target. For `processes` see
+        `texts`; `unknown` says what happens to unknown characters.
+        """
+        UnknownOption(unknown=unknown)
+        for some in self.many_scores.scores(in_batches(texts), unknown, processes=processes):
+            yield from some
 
 
 def _one_of(config: C | None, kind: type[C], options: dict[str, Any]) -> C:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.cli.display.sample_output import OutputOptions, in_blocks
 from charrnn.cli.display.samples import SHOWN, ended, log_probability
 from charrnn.cli.prompt import PromptOptions
-from charrnn.cli.shared import json_line, load_model, note, print_json
+from charrnn.cli.shared import json_line, left_after, load_model, note, print_json
 from charrnn.cli.source_lines import given_sources
 from charrnn.config import BeamConfig, EngineOptions, SampleConfig, seeded
 from charrnn.config.fields import flag
@@ -78,7 +78,7 @@ class Answering:
             )
             with ended(answers):
                 yield from zip(some, answers, strict=True)
-        self.output.left(before, "source")
+        left_after(self.output.skip, before, "source")
 
     def lines(self, samples: Sequence[Sample]) -> Iterator[str]:
         """Yield the lines of the answers to one source."""

@@ -311,8 +311,16 @@ def _first_bytes(descriptor: int) -> bytes:
     return found[-1]
 
 
-def decoded(name: str, data: bytes, model: ModelReading) -> str:
+def decoded(
+    name: str, data: bytes, model: ModelReading, notify: Callable[[str], object] = note
+) -> str:
     """Return the text of bytes, read as the model's own text was.
+
+    Args:
+        name: for messages.
+        data: the bytes.
+        model: how its own text was read.
+        notify: gets a sentence for each kind of change.
 
     Raises:
         PromptError: their encoding is not certain.
@@ -330,5 +338,5 @@ def decoded(name: str, data: bytes, model: ModelReading) -> str:
             f"'iconv -f {encoding} -t UTF-8'{reads}"
         ) from None
     for notice in notices:
-        note(notice)
+        notify(notice)
     return text

@@ -26,7 +26,14 @@ import typer
 
 from charrnn.cli import completion
 from charrnn.config import EngineOptions, to_json
-from charrnn.errors import CharRNNError, InputError, shell_command, text_as_name
+from charrnn.errors import (
+    CharRNNError,
+    InputError,
+    OptionError,
+    counted,
+    shell_command,
+    text_as_name,
+)
 from charrnn.storage.files import json_text, waits_for
 from charrnn.terminal import json_visible, visible
 
@@ -188,6 +195,17 @@ def wrapped(text: str, stream: TextIO, indent: int) -> str:
 
 def _join(quoted: re.Match[str]) -> str:
     return quoted[0].replace(" ", _JOINED)
+
+
+def left_after(skip: int, count: int, what: str) -> int:
+    """Return how many of `count` texts, sources or lines are left after those to skip.
+
+    Raises:
+        OptionError: none is.
+    """
+    if skip and skip >= count:
+        raise OptionError(f"--skip {skip:,} leaves none of {counted(count, what)}")
+    return count - skip
 
 
 def json_line(fields: Mapping[str, Any]) -> str:

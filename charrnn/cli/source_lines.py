@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from charrnn.cli.prompt import PromptOptions, content, decoded
-from charrnn.cli.shared import announce_waiting
+from charrnn.cli.shared import announce_waiting, note
 from charrnn.errors import PromptError
 
 if TYPE_CHECKING:
@@ -60,13 +60,38 @@ def _texts(file: Path, model: ModelReading) -> Iterator[str]:
     if str(file) != "-":
         yield content("--source-file", file, model)
         return
-    announce_waiting(["-"], "sources")
+    for some in piped_lines("sources", model):
+        if some is not None:
+            yield some
+
+
+def piped_lines(what: str, model: ModelReading) -> Iterator[str | None]:
+    """Yield whole lines of standard input as soon as they are there; None where no more are yet.
+
+    Args:
+        what: the lines are, in words.
+        model: how they are read.
+
+    Raises:
+        PromptError: their encoding is not certain.
+    """
+    said = set[str]()
+
+    def notify(sentence: str) -> None:  # not again for each block
+        if sentence not in said:
+            said.add(sentence)
+            note(sentence)
+
+    announce_waiting(["-"], what)
     for data in _whole_lines():
-        yield decoded("standard input", data, model)
+        yield decoded("standard input", data, model, notify) if data else None
 
 
 def _whole_lines() -> Iterator[bytes]:
-    """Yield what standard input has, without waiting for more than the end of a line."""
+    """Yield what standard input has, without waiting for more than the end of a line.
+
+    A block that is not full has been all that there was: then nothing is yielded, once.
+    """
     held, in_pieces, stream = b"", True, cast(BufferedReader, sys.stdin.buffer)
     while block := stream.read1(_BLOCK):
         held += block
@@ -76,5 +101,7 @@ def _whole_lines() -> Iterator[bytes]:
         if end and in_pieces:
             yield held[:end]
             held = held[end:]
+            if len(block) < _BLOCK:
+                yield b""
     if held:
         yield held

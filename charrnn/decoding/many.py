@@ -12,23 +12,19 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
-from charrnn.config import BeamConfig, EngineOptions, SampleConfig, is_own_cell, seeded
+from charrnn.config import BeamConfig, EngineOptions, SampleConfig, seeded
+from charrnn.decoding import workers
 from charrnn.decoding.generation import Writer
 from charrnn.decoding.output_text import Sample, Write, unwatched
 from charrnn.decoding.reader_and_writer import ReaderAndWriter
-from charrnn.decoding.workers import in_order
 from charrnn.inference.select import EngineSelector
-from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.model.saved_state import Prompted
-from charrnn.storage import machine
 from charrnn.text.notices import Notify
 
 Found = TypeVar("Found")
 SOURCES = 256  # of a portion
-# Starting a process takes about a second. It is worthwhile for so many multiplications, of a text's
-# first characters (many end early), each of which costs some besides those of its weights.
-_WORTHWHILE, _CHARACTERS, _EACH = 10**12, 100, 300_000
+_CHARACTERS = 100  # of a text that are counted on: many end early
 
 
 @dataclass(frozen=True)
@@ -57,13 +53,11 @@ class ManyTexts:
             count: the number of texts, or of sources.
             config: how each is written.
         """
-        if self.options.device != "cpu" or is_own_cell(self.model.config.cell):
-            return 1
         texts = count * config.width if isinstance(config, BeamConfig) else count
-        cost = parameters.count(self.model.config) + _EACH
-        if texts * min(config.length, _CHARACTERS) * cost < _WORTHWHILE:
+        characters = texts * min(config.length, _CHARACTERS)
+        if characters * workers.cost(self.model.config) < workers.WORTHWHILE:
             return 1
-        return min(self.options.threads or machine.cores(), machine.cores(), -(-count // SOURCES))
+        return min(workers.limit(self.model.config, self.options), -(-count // SOURCES))
 
     def texts(
         self,
@@ -132,7 +126,7 @@ class ManyTexts:
         self, do: Callable[[ReaderAndWriter, Any], list[Found]], jobs: Iterable[Any], processes: int
     ) -> Iterator[Found]:
         work = _Worker(self.model, replace(self.options, threads=1), do)
-        for found, sentences in in_order(work, jobs, processes):
+        for found, sentences in workers.in_order(work, jobs, processes):
             for sentence in sentences:
                 self.notices(sentence)
             yield from found

@@ -7,7 +7,6 @@ process runs at a time, so that threads would keep three to ten cores busy and n
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import signal
 import threading
@@ -19,29 +18,49 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from charrnn.errors import RunError
+from charrnn.config import EngineOptions, ModelConfig, is_own_cell
+from charrnn.errors import CharRNNError, RunError
+from charrnn.model import parameters
+from charrnn.storage import machine
 
 Job = TypeVar("Job")
 Found = TypeVar("Found")
 AHEAD = 2  # jobs for each process that are begun or done before their turn: memory stays flat
+WORTHWHILE = 10**12  # multiplications that take as long as starting a process, about a second
+_EACH = 300_000  # what a character costs besides the products with the weights, likewise
 
 _work: Callable[[Any], Any]  # of this process, if it is a worker
 
 
-def in_order(work: Callable[[Job], Found], jobs: Iterable[Job], processes: int) -> Iterator[Found]:
+def cost(config: ModelConfig) -> int:
+    """Return how many multiplications a character takes, about."""
+    return parameters.count(config) + _EACH
+
+
+def limit(config: ModelConfig, options: EngineOptions) -> int:
+    """Return how many processes a model can use: one for each core."""
+    if options.device != "cpu" or is_own_cell(config.cell):
+        return 1
+    return min(options.threads or machine.cores(), machine.cores())
+
+
+def in_order(
+    work: Callable[[Job], Found], jobs: Iterable[Job | None], processes: int
+) -> Iterator[Found]:
     """Yield what `work` returns for each job, in order; no process is left when this is closed.
 
     Args:
         work: does a job; it is pickled once for each process, so it loads what it needs later.
-        jobs: taken as they are needed.
+        jobs: taken as they are needed. None says that the next may be long in coming: what is
+            there is yielded first, and also before an error of the jobs is raised.
         processes: how many work; 1: this one does all.
 
     Raises:
         RunError: a process was killed.
-        CharRNNError: whatever `work` raises.
+        CharRNNError: whatever `work` or `jobs` raises.
     """
     if processes == 1:
-        yield from map(work, jobs)
+        yield from (work(job) for job in jobs if job is not None)
         return
     # Forking would copy locks that threads of this process may hold.
     context = get_context("spawn")
@@ -49,24 +68,35 @@ def in_order(work: Callable[[Job], Found], jobs: Iterable[Job], processes: int) 
     given = (open_while_wanted, work)
     pool = ProcessPoolExecutor(processes, context, initializer=_start, initargs=given)
     waiting: deque[Future[Found]] = deque()
-    coming = iter(jobs)
+    failed: list[CharRNNError] = []
     try:
-        while True:
-            with _without_interrupts():  # the first job starts the processes
-                for job in itertools.islice(coming, AHEAD * processes - len(waiting)):
+        for job in _until_error(jobs, failed):
+            if job is not None:
+                with _without_interrupts():  # the first job starts the processes
                     waiting.append(pool.submit(_do, job))
-            if not waiting:
-                return
+            while waiting and (job is None or len(waiting) >= AHEAD * processes):
+                yield waiting.popleft().result()
+        while waiting:
             yield waiting.popleft().result()
+        if failed:
+            raise failed[0]
     except BrokenProcessPool as error:
         raise RunError(
-            "one of the processes that write was killed, perhaps for lack of memory: --threads "
-            "starts fewer, and with --skip and the same --seed the output goes on where it ends"
+            "one of the processes was killed, perhaps for lack of memory: --threads starts fewer, "
+            "and --skip goes on where an output ends (if that is random, with the same --seed)"
         ) from error
     finally:
         ours.close()
         pool.shutdown(cancel_futures=True)
         open_while_wanted.close()
+
+
+def _until_error(jobs: Iterable[Job], failed: list[CharRNNError]) -> Iterator[Job]:
+    """Yield jobs; `failed` gets the error that ends them."""
+    try:
+        yield from jobs
+    except CharRNNError as error:
+        failed.append(error)
 
 
 @contextlib.contextmanager

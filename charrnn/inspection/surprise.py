@@ -12,9 +12,10 @@ from charrnn.generator import Generator
 from charrnn.inference.pair_engine import PairEngine
 from charrnn.scoring import Surprisals, Surprise
 from charrnn.scoring.answers import target_surprisals
+from charrnn.scoring.text_scorer import check_reads_texts
 from charrnn.text.corpus import Corpus
 from charrnn.text.pairs import PairPart
-from charrnn.text.unknown_symbols import Replaced, replace
+from charrnn.text.unknown_symbols import Replaced
 
 
 class Reader(Protocol):
@@ -42,27 +43,16 @@ def encode_documents(
         PromptError: there are unknown characters, and `unknown` is error.
         CorpusError: nothing is left to score.
     """
-    if generator.reading.fill:
-        raise PromptError(
-            "this model fills gaps in texts and reads none from its start: 'charrnn eval' scores "
-            "what is missing in gaps"
-        )
-    encoded, changes = [], Replaced("")
+    check_reads_texts(generator.reading)
+    encoded, changes = [], Counter[tuple[str, str]]()
     for name, data in corpus.documents():
-        text = data.decode()
         try:
-            ids = generator.tokenizer.encode(text)
+            ids = generator.scorer.encode(data.decode(), unknown, changes)
         except PromptError as error:
-            if unknown == "error":
-                raise PromptError(
-                    f"{name}: {error.message}, or use --unknown nearest or skip"
-                ) from None
-            replaced = replace(text, generator.knows, nearest=unknown == "nearest")
-            changes.changes.update(replaced.changes)
-            ids = generator.tokenizer.encode(replaced.text)
+            raise PromptError(f"{name}: {error.message}") from None
         encoded.append((name, ids))
-    if changes.changes:
-        notify(f"unknown characters: {changes}")
+    if changes:
+        notify(f"unknown characters: {Replaced('', changes)}")
     counts = Counter(name for name, _ in encoded)
     numbers: Counter[str] = Counter()
     documents = []

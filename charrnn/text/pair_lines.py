@@ -37,7 +37,7 @@ def split_pairs(reader: Reader) -> Iterator[Piece]:
         if not line:
             continue
         try:
-            pair = _parser(name)(line)
+            pair = parser(name)(line)
         except ValueError as error:
             raise CorpusError(f"{name}, line {number:,}: {error}") from None
         yield Piece(True, pair[first])
@@ -63,8 +63,8 @@ def _lines(reader: Reader) -> Iterator[tuple[str, int, bytes]]:
         yield name, number + 1, b"".join(held)
 
 
-def _parser(name: str) -> Callable[[bytes], tuple[bytes, bytes]]:
-    """Return what reads the lines of a file of this name."""
+def parser(name: str) -> Callable[[bytes], tuple[bytes, bytes]]:
+    """Return what reads a line of a file of this name; it raises ValueError with the reason."""
     path = PurePath(name)
     if path.suffix.lower() in _PACKED:
         path = path.with_suffix("")

@@ -32,6 +32,35 @@ def test_results_come_in_order_and_few_jobs_are_taken_ahead(processes: int) -> N
     assert list(found) == []
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_is_there_comes_before_a_job_that_may_not_come_soon(processes: int) -> None:
+    taken: list[int] = []
+
+    def jobs() -> Iterator[int | None]:
+        for number in range(3):
+            taken.append(number)
+            yield number
+            yield None
+
+    found = in_order(operator.neg, jobs(), processes)
+    for number in range(3):
+        assert next(found) == -number
+        assert len(taken) == number + 1
+    assert list(found) == []
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_is_there_comes_before_an_error_of_the_jobs(processes: int) -> None:
+    def jobs() -> Iterator[int]:
+        yield from range(3)
+        raise OptionError("no more")
+
+    found = in_order(operator.neg, jobs(), processes)
+    assert [next(found) for _ in range(3)] == [0, -1, -2]
+    with pytest.raises(OptionError, match="no more"):
+        next(found)
+
+
 def _who(job: int) -> int:
     return os.getpid()
 

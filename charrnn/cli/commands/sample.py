@@ -10,7 +10,7 @@ from charrnn.cli.answering import answer
 from charrnn.cli.display.sample_output import SampleOutput
 from charrnn.cli.options import configured
 from charrnn.cli.prompt import PromptArgument, PromptOptions
-from charrnn.cli.shared import CellOption, ModelOption, guarded, note
+from charrnn.cli.shared import CellOption, ModelOption, guarded, left_after, note
 from charrnn.cli.writing import Writing
 from charrnn.config import EngineOptions, SampleConfig, seeded
 from charrnn.errors import OptionError
@@ -51,7 +51,8 @@ def sample(
     accept = writing.index.is_new if output.new and writing.index else None
     if output.skip and (accept or config.unique or start.prompts):
         raise OptionError("--skip is for texts after one prompt, without --unique and --new")
-    left = replace(config, num_samples=output.left(config.num_samples, "text"))
+    count = left_after(output.skip, config.num_samples, "text")
+    left = replace(config, num_samples=count)
     writing.generator.prepare(left)
     if config.temperature:
         note(f"seed: {config.seed}")

@@ -11,6 +11,7 @@ from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.display.scores import score_fields
 from charrnn.cli.display.surprisal_tables import ScoreOutput, csv_table, json_fields, write_result
 from charrnn.cli.learning import predictor
+from charrnn.cli.line_scores import write_line_scores
 from charrnn.cli.options import Given, Only, configured
 from charrnn.cli.shared import CellOption, ModelOption, guarded, load_model, note, print_json
 from charrnn.cli.texts import OWN_READING, read_for
@@ -39,8 +40,9 @@ def score(
     The text is read like the training text: with the same line ends, and document by document if
     the model was trained that way. Each document is read from its start by itself, as 'charrnn eval
     --exact' does; a line is scored in the context of its document. Rankings are by bits per
-    character, highest first. To rank unrelated lines, use --document-separator '\n'. Of pairs, the
-    targets are scored, each given its source and without its end. --dynamic learns from each text.
+    character, highest first. To rank unrelated lines, use --document-separator '\n'; --line-by-line
+    scores any number of them in order. Of pairs, the targets are scored, each given its source and
+    without its end. --dynamic learns from each text.
     """
     from charrnn import scoring
     from charrnn.cli.display.surprisal_page import surprisal_page
@@ -50,6 +52,9 @@ def score(
     from charrnn.scoring.text_scorer import EXPECTED
 
     generator = load_model(model, engine, cell)
+    if output.line_by_line:
+        write_line_scores(generator, files, reading, characters.unknown, output, learning)
+        return
     text = read_for(generator.reading, files, reading)
     documents = encode_documents(text, generator, characters.unknown, note)
     by = output.by or ("character" if len(documents) == 1 else "document")

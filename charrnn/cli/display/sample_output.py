@@ -9,7 +9,7 @@ from pathlib import Path
 from charrnn.cli.shared import note
 from charrnn.config import BeamConfig, SampleConfig, unescape
 from charrnn.config.fields import Options, check_force, integer, path, string, strings, switch
-from charrnn.errors import OptionError, counted
+from charrnn.errors import OptionError
 from charrnn.storage.files import would_replace
 
 BLOCK = 2**16  # characters of a file that are written at once, about
@@ -59,16 +59,6 @@ class OutputOptions(Options):
     def needs_index(self) -> bool:
         """Whether texts are compared with the training text."""
         return self.novelty
-
-    def left(self, count: int, what: str) -> int:
-        """Return how many of `count` texts or sources are left after those to skip.
-
-        Raises:
-            OptionError: none is.
-        """
-        if self.skip and self.skip >= count:
-            raise OptionError(f"--skip {self.skip:,} leaves none of {counted(count, what)}")
-        return count - self.skip
 
     def check_out(self, *, is_folder: bool = False) -> None:
         """Refuse an ``--out`` of the wrong kind, or that would replace something without --force.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from charrnn.cli.display.scores import score_fields
 from charrnn.cli.shared import csv_rows, note
-from charrnn.config.fields import Options, check_force, choice, path, switch
+from charrnn.config.fields import Options, check_force, choice, flag, integer, path, switch
 from charrnn.errors import OptionError
 from charrnn.storage.files import would_replace, write_atomically
 from charrnn.terminal import TextWriter
@@ -19,6 +19,7 @@ from charrnn.terminal import TextWriter
 if TYPE_CHECKING:
     from charrnn.scoring import Surprise
 
+MEASURES = ("characters", "bytes", "nats", "bpc", "bits_per_byte")  # of a row
 WORST = 5  # passages of each text
 
 
@@ -32,6 +33,17 @@ class ScoreOutput(Options):
         "Unit to report: character, line or document; lines and documents are ranked.",
         shown="character for one text, document for several",
     )
+    line_by_line: bool = switch(
+        "Score each line by itself, also of endless input, and write a row of CSV for each as it "
+        "comes, in order, on every core. Of pairs, each line is a pair."
+    )
+    skip: int = integer(
+        0,
+        10**12,
+        0,
+        "With --line-by-line: leave out the first N lines, whose rows an earlier command wrote.",
+        shown="none",
+    )
     html: Path | None = path("Write the colored texts as an HTML page.", shown="none")
     csv: Path | None = path("Write a table with a row per unit; - is stdout.", shown="none")
     force: bool = switch("Overwrite these files if they exist.")
@@ -40,6 +52,14 @@ class ScoreOutput(Options):
     def __post_init__(self) -> None:
         """Refuse files that exist before anything is scored."""
         super().__post_init__()
+        if self.skip and not self.line_by_line:
+            raise OptionError("--skip is for --line-by-line: give both, or leave it out")
+        for option in ("by", "html", "json"):
+            if self.line_by_line and getattr(self, option):
+                raise OptionError(
+                    f"--line-by-line writes a row for each line, without {flag(option)}: leave "
+                    "one of them out"
+                )
         check_force(self.force, html=self.html, csv=self.csv)
         for option, file in (("--html", self.html), ("--csv", self.csv)):
             if file and str(file) != "-" and would_replace(file) and not self.force:
@@ -91,19 +111,18 @@ def csv_table(texts: Sequence[Surprise], by: str) -> str:
     """Return a table with a row for each character, line or document, in the order of the text."""
     from charrnn.text import line_ends
 
-    measures = ["characters", "bytes", "nats", "bpc", "bits_per_byte"]
     rows: list[list[Any]]
     if by == "character":
         rows = [["file", "line", "column", "symbol", "nats", "bits", "expected", "p"]]
         for text in texts:
             rows += _character_rows(text)
     elif by == "line":
-        rows = [["file", "line", *measures, "text"]]
+        rows = [["file", "line", *MEASURES, "text"]]
         for where, line in lines(texts):
             text_of_line = line_ends.without_end(line.text)
             rows.append([*where.values(), *score_fields(line.score).values(), text_of_line])
     else:
-        rows = [["file", *measures]]
+        rows = [["file", *MEASURES]]
         rows += [[text.name, *score_fields(text.score).values()] for text in texts]
     return csv_rows(rows)
 

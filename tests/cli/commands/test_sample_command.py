@@ -342,7 +342,7 @@ def test_many_texts_are_written_by_all_cores(tiny: Run, cli: Cli) -> None:
     [
         ("all", signal.SIGINT, 130, ""),
         ("one", signal.SIGTERM, 143, ""),
-        ("worker", signal.SIGKILL, 1, "one of the processes that write was killed"),
+        ("worker", signal.SIGKILL, 1, "one of the processes was killed"),
     ],
 )
 def test_processes_end_together(
