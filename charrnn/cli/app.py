@@ -18,6 +18,7 @@ import typer.core
 
 from charrnn import __version__
 from charrnn.cli.hints import meant_command, similar_options, too_many_words, unnamed
+from charrnn.cli.start_up import importing
 from charrnn.cli.values import read_values
 from charrnn.errors import EXCERPT, excerpt
 
@@ -242,7 +243,9 @@ def run() -> None:
     _end_on_signals()
     # Shell completion names no command here, and so gets all of them.
     try:
-        program(sys.argv[1] if len(sys.argv) > 1 else "")()
+        with importing():
+            commands = program(sys.argv[1] if len(sys.argv) > 1 else "")
+        commands()
     except OSError as error:  # of --help and --version: commands are guarded
         from charrnn.cli.shared import report
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from charrnn.cli.shared import cell_words, note
+from charrnn.cli.start_up import importing_torch
 from charrnn.config import Reading, RunOptions, TrainOptions, given_flags
 from charrnn.config.fields import (
     RUN,
@@ -121,8 +122,9 @@ class CommandOptions(RunOptions):
             given: what the user asked for, by name.
             model: a model to start from.
         """
-        from charrnn.training.resume import resume
-        from charrnn.training.start import start
+        with importing_torch():
+            from charrnn.training.resume import resume
+            from charrnn.training.start import start
 
         def begin(
             options: TrainOptions, out: Path | None, control: Control, planned: RunDir | None = None

@@ -129,6 +129,8 @@ def _plain_step(layer: Layer) -> Step:
 
 @functools.cache
 def _compiled_step(layer: Layer, compiler: str) -> Step:
+    import torch._meta_registrations  # the command line leaves it out where nothing needs it
+
     return torch.compile(_plain_step(layer), backend=compiler, dynamic=False)
 
 

@@ -51,9 +51,12 @@ def _first_lines(text: Corpus) -> list[str]:
 def _is_sorted(lines: list[str]) -> bool:
     """Return whether lines are in order, whatever their case; many equal ones do not count."""
     keys = [line.casefold() for line in lines]
-    pairs = list(itertools.pairwise(keys))
-    rising = sum(a < b for a, b in pairs)
-    return rising >= len(pairs) / 2 and sum(a <= b for a, b in pairs) >= SORTED * len(pairs)
+    pairs = len(keys) - 1
+    most = int((1 - SORTED) * pairs)
+    falling = (True for a, b in itertools.pairwise(keys) if a > b)
+    if any(itertools.islice(falling, most, None)):  # soon true of most texts
+        return False
+    return sum(a < b for a, b in itertools.pairwise(keys)) >= pairs / 2
 
 
 def _is_list(lines: list[str]) -> bool:
@@ -64,5 +67,7 @@ def _is_list(lines: list[str]) -> bool:
     if max(lengths) > LONG_LINE or sum(lengths) > LONG_ENTRY * len(lines):
         return False
     odd = sum(not line or line[0].isspace() for line in lines)
+    if odd > ODD * len(lines):
+        return False
     ended = sum(line.rstrip().endswith(tuple(".,;:!?…—{}")) for line in lines)
-    return odd <= ODD * len(lines) and ended <= PUNCTUATED * len(lines)
+    return ended <= PUNCTUATED * len(lines)

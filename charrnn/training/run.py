@@ -23,7 +23,6 @@ from charrnn.training.events import Best, Done, Event, Metrics, Notice, Progress
 from charrnn.training.plan import Plan
 from charrnn.training.run_description import Past, Record
 from charrnn.training.run_writer import NoWriter, RunWriter
-from charrnn.training.samples import sample_text
 from charrnn.training.setup import Setup
 from charrnn.training.state import TrainingState
 from charrnn.training.trainer import SCORING, Ended, SavePoint, Trainer
@@ -192,6 +191,8 @@ class Run:
                 if last or schedule.is_due(step):
                     yield from self._save_checkpoint(schedule)
                 if every and step and step % every == 0 and self._world.is_first:
+                    from charrnn.training.samples import sample_text  # loads all that writes
+
                     setup, network = self._setup, self._trainer.updater.network
                     text = sample_text(network, setup.data, setup.plan)
                     yield from self._writer.write_sample(step, text)

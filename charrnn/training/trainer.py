@@ -113,7 +113,7 @@ class Trainer:
         self.updater.network.train()
         if isinstance(budget, Clock) and not self.updater.step:
             self.validation.seconds(self.updater.network, 0.0)  # compiles, which does not count
-            self._expect_scoring(budget)
+            budget.expect(self._scoring_seconds(budget))  # each validation measures it again
         count = self._validation_count(characters)
         fraction = budget.fraction(self.updater.step)
         self.reported = min(self.reported, int(fraction * REPORTS))

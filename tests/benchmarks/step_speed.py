@@ -32,19 +32,33 @@ from typing import Any
 MINE = Path(__file__).resolve()
 STREAMS, WINDOW, VOCABULARY, DROPOUT = 32, 64, 65, 0.3
 # Says when the first update of the training itself is made, not those that the plan times; stops.
+# It waits until the command imports the trainer: what is imported, and when, is part of the time.
 FIRST_UPDATE = """
-import os
-from charrnn.training import trainer
-start = trainer.Trainer.__init__
-def begin(self, updater, *more):
-    start(self, updater, *more)
-    made = updater.update
-    def update(*arguments):
-        made(*arguments)
-        print("updated", flush=True)
-        os._exit(0)
-    updater.update = update
-trainer.Trainer.__init__ = begin
+import importlib.machinery, os, sys
+class Watch:
+    @staticmethod
+    def find_spec(name, path, target=None):
+        if name != "charrnn.training.trainer":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        execute = spec.loader.exec_module
+        def exec_module(module):
+            execute(module)
+            watch(module)
+        spec.loader.exec_module = exec_module
+        return spec
+def watch(trainer):
+    start = trainer.Trainer.__init__
+    def begin(self, updater, *more):
+        start(self, updater, *more)
+        made = updater.update
+        def update(*arguments):
+            made(*arguments)
+            print("updated", flush=True)
+            os._exit(0)
+        updater.update = update
+    trainer.Trainer.__init__ = begin
+sys.meta_path.insert(0, Watch)
 from charrnn.__main__ import main
 main()
 """
