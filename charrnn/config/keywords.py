@@ -87,6 +87,9 @@ class TrainKeywords(TypedDict, total=False):
     """Number of matrices from the state to the units. Default: 1."""
     output_depth: int
     """Number of matrices from the last layer to the logits. Default: 1."""
+    tied_output: bool
+    """Make the output's last matrix from the embedding and a small matrix, for many tokens; the
+    plan may turn it on. Default: False."""
     learned_start: bool
     """Learn the initial state instead of starting from zero; in training, streams then begin anew
     where a window begins at the start of a line (or of a document, where those are kept apart).

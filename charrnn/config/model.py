@@ -96,6 +96,12 @@ class Form(Options):
         "Number of matrices from the last layer to the logits.",
         panel=NETWORK,
     )
+    tied_output: bool = switch(
+        "Make the output's last matrix from the embedding and a small matrix, for many tokens; "
+        "the plan may turn it on.",
+        panel=NETWORK,
+        omit=True,
+    )
     learned_start: bool = switch(
         "Learn the initial state instead of starting from zero; in training, streams then begin "
         "anew where a window begins at the start of a line (or of a document, where those are "
@@ -171,10 +177,24 @@ class ModelConfig(Form, _Sizes):
             )
         if bool(self.encoder) != bool(self.context):
             raise OptionError("a network has both an encoder and a context, or neither")
+        if self.tied_output:
+            self._check_tied()
         if self.encoder:
             self._check_pairs()
         if self.ensemble > 1:
             self._check_ensemble()
+
+    def _check_tied(self) -> None:
+        if not self.embedding_size:
+            raise OptionError(
+                "--tied-output uses the embedding, and --embedding-size 0 means none: use another "
+                "size"
+            )
+        if self.ensemble > 1:
+            raise OptionError(
+                f"--ensemble {self.ensemble} averages the logits of several embeddings: leave out "
+                "--tied-output"
+            )
 
     def _check_pairs(self) -> None:
         if self.vocab_size < 2:

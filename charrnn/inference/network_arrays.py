@@ -85,7 +85,7 @@ class NetworkArrays:
         inputs: each token's row of the embedding, (V + 1, E), or one-hot, (V + 1, V + 1); None
             where no table, no skip connection and no encoder needs them.
         output_maps: weight and bias of each deeper output map.
-        output_weight: ``output.weight`` transposed, (Y, V).
+        output_weight: the matrix that makes the logits, transposed, (Y, V).
         output_bias: (V,).
     """
 
@@ -126,7 +126,7 @@ class NetworkArrays:
             table,
             inputs,
             parameters.maps(values, "output.hidden."),
-            values["output.weight"].T,
+            parameters.output_matrix(config, values).T,
             values["output.bias"],
         )
 

@@ -14,7 +14,9 @@ layers.l.bias               (G*H,)       or bias_ih and bias_hh (R*H,), as the c
 layers.l.start.NAME         (H,)         the learned initial value of each part of the state
 output.hidden.k.weight      (H, H or Y)  deeper output maps, and their biases
 output.hidden.k.bias        (H,)
-output.weight               (V, Y)       Y: H, or L*H with skip connections, or H above a map
+output.weight               (V, Y)       Y: H, or L*H with skip connections, or H above a map;
+                                         (E, Y) if the output is tied: the last matrix is then the
+                                         embedding, without the start token, times this one
 output.bias                 (V,)
 
 A pair model has these, too. Source and target share the embedding; V counts the end of a target.
@@ -84,7 +86,8 @@ def shapes(config: ModelConfig) -> dict[str, Shape]:
             named |= {f"{prefix}start.{name}": (hidden,) for name in recurrence.cell.states}
     size = hidden * (config.num_layers if config.skip_connections else 1) + _attended(config)
     named |= _map_shapes("output.hidden.", config.output_depth, size, hidden)
-    named["output.weight"] = (config.vocab_size, hidden if config.output_depth > 1 else size)
+    rows = config.embedding_size if config.tied_output else config.vocab_size
+    named["output.weight"] = (rows, hidden if config.output_depth > 1 else size)
     named["output.bias"] = (config.vocab_size,)
     return named
 
@@ -208,7 +211,15 @@ def _initial(
         elif name not in values:
             matrix = he if rule == "he" else glorot
             values[name] = matrix(*shape, rng) if len(shape) == 2 else np.zeros(shape, np.float32)
+    if config.tied_output:  # so that logits are small, although the embedding is not
+        values["output.weight"] /= np.float32(math.sqrt(config.embedding_size))
     return values
+
+
+def output_matrix(config: ModelConfig, values: Mapping[str, Any]) -> Any:
+    """Return the matrix (V, Y) that makes the logits."""
+    weight = values["output.weight"]
+    return values["embedding"][: config.vocab_size] @ weight if config.tied_output else weight
 
 
 def layer(parameters: Mapping[str, Array], index: int) -> dict[str, Array]:

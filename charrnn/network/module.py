@@ -220,6 +220,9 @@ class CharRNN(NamedParameters):
         """Return what the last matrix reads, from the layers' outputs."""
         for weight, bias in parameters.maps(self.weights(), "output.hidden."):
             outputs = torch.tanh(F.linear(outputs, weight, bias))
+        if self.config.tied_output:
+            bf16 = self._bf16 and self.training
+            outputs = loss.product(outputs, self.weights()["output.weight"], bf16)
         return outputs
 
     def logits(self, read: Tensor) -> Tensor:
@@ -234,7 +237,10 @@ class CharRNN(NamedParameters):
         """Return the last matrix, its bias, and whether the product is in bfloat16."""
         weights = self.weights()
         bf16 = self._bf16 and self.training
-        return weights["output.weight"], weights["output.bias"], bf16
+        matrix: Tensor = weights["output.weight"]
+        if self.config.tied_output:
+            matrix = weights["embedding"][: self.config.vocab_size]
+        return matrix, weights["output.bias"], bf16
 
     def _distribution(self, outputs: Tensor) -> Tensor:
         """Return the distribution of the next token (B, V) from the last layer's outputs (B, H)."""

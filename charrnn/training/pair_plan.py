@@ -116,5 +116,5 @@ def _architecture(options: TrainOptions, alphabet_size: int, votes: bool) -> Mod
 
 def _may_vote(options: TrainOptions) -> bool:
     """Return whether no option asks for what an ensemble cannot have, or for a network's size."""
-    asks = options.context == "attention" or options.layer_norm
+    asks = options.context == "attention" or options.layer_norm or options.tied_output
     return not asks and options.hidden_size is None and options.embedding_size is None

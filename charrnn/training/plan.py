@@ -83,6 +83,7 @@ TUNED_DROPOUT = 0.5
 PAIRS_DROPOUT = 0.5
 PAIRS_RATE = 0.35
 ENOUGH_TUNED_EPOCHS = 10.0
+MANY_TOKENS = 512  # from so many on the output is tied to the embedding, which is larger
 # The least number of updates per epoch, about, so that a short text gets enough of them.
 WINDOWS_PER_EPOCH = 8
 
@@ -146,7 +147,7 @@ def make(
         vocab_size=vocab_size,
         cell=options.planned_cell,
         embedding_size=embedding_size(options, vocab_size),
-        **form,
+        **form | {"tied_output": tied_output(options, vocab_size)},
     )
     step = round(batch_size * update_every * counted)
     epoch = length // step * step
@@ -241,7 +242,13 @@ def embedding_size(options: TrainOptions, vocab_size: int) -> int:
     """Return E: more for the many tokens of a large vocabulary."""
     if options.embedding_size is not None:
         return options.embedding_size
-    return 64 if vocab_size < 512 else 128
+    return 64 if vocab_size < MANY_TOKENS else 128
+
+
+def tied_output(options: TrainOptions, vocab_size: int) -> bool:
+    """Return whether the output is made from the embedding: with many tokens, unless E is given."""
+    planned = options.embedding_size is None and vocab_size >= MANY_TOKENS
+    return options.tied_output or planned
 
 
 def sized(

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.model import model_file
+from charrnn.config import ModelConfig
+from charrnn.model import model_file, parameters
 from charrnn.text.tokenizer import CharTokenizer
 from cli.conftest import BY_LIBRARY, Cli
 
 RARE = [chr(0x4E00 + 7 * index) for index in range(300)]
 WORDS = ["the", "sea", "is", "near", "and", "the", "cat", "goes", "home"]
 SMALL = ("--hidden-size", 8, "--num-layers", 1, *BY_LIBRARY)
-SAID = "300 rare symbols are written as bytes (see --min-count)"
+SAID = "300 rare symbols are written as bytes (--min-count 1 makes each a token)"
 LETTERS = CharTokenizer("".join(sorted(set("\n " + "".join(WORDS)))), byte_fallback=True)
 
 
@@ -76,6 +77,34 @@ def test_a_model_of_a_text_partly_in_bytes_is_used_like_any_other(text: Path, cl
     assert "3 rare symbols are written as bytes" in resumed.err
     repeated = cli("train", "--config", "tuned", "--out", "repeated", "--dry-run")
     assert "3 rare symbols are written as bytes" in repeated.err
+
+
+def test_the_output_of_a_large_alphabet_is_tied_to_its_embedding(cli: Cli) -> None:
+    many = "".join(chr(0x4E00 + index) for index in range(600)) + "\n"
+    (cli.folder / "many.txt").write_text(many * 20, "utf-8")
+    asked = ("train", "many.txt", "--min-count", 1, "--steps", 4, *SMALL)
+    planned = cli(*asked, "--dry-run", "--json")
+    assert "1 x 8, embedding 128, tied output, " in planned.err
+    assert planned.json["model"]["tied_output"] is True
+    free = cli(*asked, "--dry-run", "--embedding-size", 128, "--json")
+    assert free.json["model"]["tied_output"] is False
+    counts = [parameters.count(ModelConfig(**run.json["model"])) for run in (free, planned)]
+    assert counts[0] - counts[1] == (601 - 128) * 8
+    assert f"tied output, {counts[1]:,} parameters" in planned.err
+    trained = cli(*asked, "--out", "run", "--json").json
+    model = model_file.load(cli.folder / "run" / "model.safetensors")
+    assert model.values["output.weight"].shape == (128, 8)
+    assert f"embedding 128, tied output, {counts[1]:,} parameters" in cli("info", "run").out
+    scored = cli("eval", "-m", "run", "--json").json
+    assert scored["nats"] == pytest.approx(trained["valid_nats"], abs=1e-4)
+    assert len(cli("sample", "-m", "run", "-n", 9).out.rstrip("\n")) <= 9
+    # What is trained on from there keeps its form, however few its symbols are.
+    (cli.folder / "few.txt").write_text(many[:30] * 60, "utf-8")
+    tuned = cli("train", "few.txt", "--init-from", "run", "--out", "few", "--steps", 2, "--json")
+    assert "30 symbols kept, 0 added, 571 dropped" in tuned.err
+    assert model_file.load(cli.folder / "few" / "model.safetensors").config.tied_output
+    repeated = cli("train", "many.txt", "--config", "run", "--out", "again", "--json").json
+    assert repeated["valid_nats"] == trained["valid_nats"]
 
 
 def test_pairs_gaps_and_validation_texts_have_rare_symbols(text: Path, cli: Cli) -> None:

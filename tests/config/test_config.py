@@ -108,7 +108,7 @@ NUMBERS = [
     (BeamConfig, "diversity", [0], [-0.1, 1001]),
     (BeamConfig, "temperature", [1], [0, -0.1]),
 ]
-SWITCHES = ["skip_connections", "learned_start", "layer_norm"]
+SWITCHES = ["skip_connections", "tied_output", "learned_start", "layer_norm"]
 NO_NUMBERS = [math.nan, math.inf, -math.inf, True, "3", [1], 1 + 0j]
 
 
@@ -605,6 +605,7 @@ def test_an_ensemble_divides_units_and_embedding_among_its_networks() -> None:
         ({"context": "attention"}, "whose context is fixed"),
         ({"encoder": "", "context": ""}, "is for pairs"),
         ({"layer_norm": True}, "leave out"),
+        ({"tied_output": True}, "leave out `tied_output`"),
         ({"embedding_size": 0}, "use another size"),
         ({"embedding_size": 6}, "use a multiple of 4"),
         ({"hidden_size": 12}, "use a multiple of 8"),
@@ -613,6 +614,12 @@ def test_an_ensemble_divides_units_and_embedding_among_its_networks() -> None:
 def test_what_no_ensemble_can_have_is_refused(change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(OptionError, match=sentence):
         ModelConfig(**VOTING | change)
+
+
+def test_a_tied_output_needs_an_embedding() -> None:
+    with pytest.raises(OptionError, match="`embedding_size=0` means none: use another size"):
+        ModelConfig(9, embedding_size=0, tied_output=True)
+    assert "tied_output" not in to_json(ModelConfig(9))  # as in files of older versions
 
 
 def test_one_direction_may_have_any_number_of_units() -> None:

@@ -64,6 +64,10 @@ def test_tokens_may_be_one_hot_and_a_cell_ones_own(make_model: Callable[..., Mod
     assert_same_logits(make_model(cell=MIXED, num_layers=2))
 
 
+def test_the_output_may_be_tied(make_model: Callable[..., Model]) -> None:
+    assert_same_logits(make_model(num_layers=2, skip_connections=True, tied_output=True))
+
+
 def test_the_start_token_begins_a_text_anew_where_the_start_is_learned(
     make_model: Callable[..., Model],
 ) -> None:

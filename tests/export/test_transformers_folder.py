@@ -84,12 +84,13 @@ def test_every_form_gives_our_logits(form: dict[str, Any], library: Any, tmp_pat
     assert_same_logits(load(library, made(tmp_path / "out", model))[0], model)
 
 
-def test_tokens_may_be_one_hot_and_a_cell_ones_own(
+def test_tokens_may_be_one_hot_the_output_tied_and_a_cell_ones_own(
     library: Any, make_model: Callable[..., Model], tmp_path: Path
 ) -> None:
     for name, model in (
         ("one-hot", make_model(embedding_size=0, num_layers=3, skip_connections=True)),
         ("own", make_model(cell=MIXED, num_layers=2)),
+        ("tied", make_model(num_layers=2, skip_connections=True, tied_output=True)),
     ):
         assert_same_logits(load(library, made(tmp_path / name, model))[0], model)
 

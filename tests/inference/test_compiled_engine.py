@@ -49,6 +49,7 @@ CASES += [
 CASES += [
     pytest.param("lstm", {"num_layers": 3, "skip_connections": True}, id="skips"),
     pytest.param("lstm", {"embedding_size": 0, "num_layers": 3, "input_depth": 2}, id="one-hot"),
+    pytest.param("gru", {"num_layers": 2, "tied_output": True}, id="tied"),
     pytest.param("lstm", {"hidden_size": 1, "embedding_size": 1}, id="one unit"),
 ]
 

@@ -78,6 +78,14 @@ def test_equals_the_numpy_engine(
     _compare(config, make_values(config), CPU)
 
 
+@pytest.mark.parametrize("device", ON)
+def test_equals_the_numpy_engine_where_the_output_is_tied(
+    make_values: MakeValues, device: torch.device
+) -> None:
+    config = _config("lstm-coupled", skip_connections=True, tied_output=True)
+    _compare(config, make_values(config), device)
+
+
 def _compare(config: ModelConfig, values: Values, device: torch.device) -> None:
     """Compare all results of the engines, for one row and for several."""
     plain, engine = NumpyEngine(config, values), CudaEngine(config, values, device)

@@ -106,6 +106,16 @@ def test_engine_equals_the_network_in_every_form(
     _compare(config, values)
 
 
+@pytest.mark.parametrize("form", [{}, {"skip_connections": True, "output_depth": 2}])
+@pytest.mark.parametrize("cell", ["lstm-coupled", "jordan"])
+def test_engine_equals_a_network_whose_output_is_tied(
+    make_values: Make, cell: str, form: dict[str, Any]
+) -> None:
+    config = _config(cell, tied_output=True, **form)
+    values = {name: value.astype(np.float64) for name, value in make_values(config).items()}
+    _compare(config, values)
+
+
 @pytest.mark.parametrize("cell", ALL)
 @pytest.mark.parametrize("given", [{"zoneout": 0.3}, {"zoneout_cell": 0.3}])
 def test_zoneout_changes_the_result_without_a_parameter(

@@ -29,6 +29,7 @@ FORMS: list[dict[str, Any]] = [
     {"encoder": "bidirectional", "context": "attention", "skip_connections": True},
     {"encoder": "bidirectional", "context": "attention", "layer_norm": True, "input_depth": 2},
     {"encoder": "bidirectional", "context": "attention", "output_depth": 2, "zoneout": 0.2},
+    {"encoder": "forward", "context": "attention", "tied_output": True},
 ]
 
 

@@ -470,6 +470,7 @@ def test_an_invalid_config_is_refused(path: Path, change: dict[str, Any]) -> Non
         {"cell": "gru-reset-after"},
         {"skip_connections": True},
         {"output_depth": 2},
+        {"tied_output": True},
         {"recurrent_depth": 2},
         {"layer_norm": True},
         {"learned_start": True},

@@ -98,6 +98,34 @@ def test_shapes_with_skip_connections_and_one_hot_tokens() -> None:
     assert shapes["output.weight"] == (11, 21)
 
 
+def test_a_tied_output_has_rows_for_the_embedding_and_none_for_tokens() -> None:
+    config = ModelConfig(V, "elman", L, H, E, skip_connections=True, tied_output=True)
+    shapes = parameters.shapes(config)
+    assert (shapes["output.weight"], shapes["output.bias"]) == ((4, L * 7), (11,))
+    free = ModelConfig(V, "elman", L, H, E, skip_connections=True)
+    assert parameters.count(free) - parameters.count(config) == (11 - 4) * L * 7
+
+
+def test_the_matrix_of_a_tied_output_is_the_embedding_times_a_small_one() -> None:
+    config = ModelConfig(V, "lstm", 1, H, E, tied_output=True)
+    values = parameters.initial(config, seed=1)
+    expected = [
+        [sum(values["embedding"][v, e] * values["output.weight"][e, h] for e in range(E))
+         for h in range(H)]
+        for v in range(V)
+    ]  # fmt: skip
+    found = parameters.output_matrix(config, values)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    free = parameters.initial(ModelConfig(V, "lstm", 1, H, E), seed=1)
+    assert parameters.output_matrix(ModelConfig(V, "lstm", 1, H, E), free) is free["output.weight"]
+
+
+def test_the_logits_of_a_new_tied_output_are_small() -> None:
+    config = ModelConfig(1000, "lstm", 2, 128, 128, skip_connections=True, tied_output=True)
+    matrix = parameters.output_matrix(config, parameters.initial(config, seed=1))
+    assert 0.02 < matrix.std() < 0.15  # that of a Glorot matrix is 0.04
+
+
 def test_output_feedback_goes_through_the_first_recurrent_matrix() -> None:
     shapes = parameters.shapes(ModelConfig(V, "jordan", 1, H, E))
     assert shapes["layers.0.weight_hh"] == (7, 11)

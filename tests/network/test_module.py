@@ -327,6 +327,36 @@ def test_with_skips_the_input_goes_to_every_layer_and_every_layer_to_the_output(
         logits = changed
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_tied_output_by_hand(make_values: Make, depth: int) -> None:
+    config = ModelConfig(4, "elman", 1, 5, 2, tied_output=True, output_depth=depth)
+    network = _network(make_values, config)
+    w = {name: value.astype(np.float64) for name, value in network.values().items()}
+    logits, ((after,),) = network(torch.tensor([[1]]), network.start_state(1))
+    read = after[0].detach().numpy()
+    if depth == 2:
+        read = np.tanh(w["output.hidden.0.weight"] @ read + w["output.hidden.0.bias"])
+    expected = w["embedding"][:4] @ (w["output.weight"] @ read) + w["output.bias"]
+    np.testing.assert_allclose(logits[0, 0].detach(), expected, rtol=1e-12)
+
+
+def test_a_tied_embedding_learns_from_what_is_read_and_what_is_predicted(
+    make_values: Make,
+) -> None:
+    network = _network(make_values, ModelConfig(4, "elman", 1, 5, 2, tied_output=True))
+    ids, targets = torch.tensor([[1], [1]]), torch.tensor([[2], [2]])
+    outputs, _ = network.run(ids, network.start_state(1), Noise())
+    network.mean_nats(outputs.read, targets).backward()
+    gradient = network.weights()["embedding"].grad
+    assert gradient is not None
+    written_out = _network(make_values, ModelConfig(4, "elman", 1, 5, 2, tied_output=True))
+    logits, _ = written_out(ids, written_out.start_state(1))
+    torch.nn.functional.cross_entropy(logits[:, 0], targets[:, 0]).backward()
+    torch.testing.assert_close(gradient, written_out.weights()["embedding"].grad)
+    assert gradient[:4].abs().min() > 0  # each is predicted with some probability
+    assert gradient[4].abs().max() == 0  # the start token is neither read nor predicted
+
+
 def test_deeper_maps_by_hand(make_values: Make) -> None:
     form = {"input_depth": 2, "recurrent_depth": 3, "output_depth": 2}
     network = _network(make_values, ModelConfig(3, "elman", 1, 5, 2, **form))

@@ -21,7 +21,10 @@ from charrnn.training.stream_batches import StreamBatches
 from charrnn.training.training_step import Updater
 
 ASKED: dict[str, dict[str, Any]] = {
-    **{name: {name: True} for name in ("skip_connections", "learned_start", "layer_norm")},
+    **{
+        name: {name: True}
+        for name in ("skip_connections", "tied_output", "learned_start", "layer_norm")
+    },
     **{name: {name: 2} for name in ("input_depth", "recurrent_depth", "output_depth")},
     **{name: {name: 0.5} for name in ("zoneout", "zoneout_cell")},
     "forget_bias": {"forget_bias": 3.0},

@@ -43,6 +43,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "learned_start": True,
     },
     "jordan": {"cell": "jordan"},
+    "tied": {"num_layers": 2, "skip_connections": True, "tied_output": True},
 }
 
 

@@ -67,6 +67,7 @@ def test_given_options_are_not_planned_away() -> None:
     assert fields - asked.keys() == {
         *("vocab_size", "optimizer", "minutes", "epochs"),
         "reset_at_documents",  # not with update_every
+        "tied_output",  # not with one-hot tokens
         *("encoder", "context", "ensemble", "source_dropout"),  # of pairs
     }
     made = plan.make(TrainOptions(**asked), 1000, 30, _unasked)
@@ -333,6 +334,17 @@ def test_a_large_alphabet_gets_a_larger_embedding() -> None:
         plan.make(TrainOptions(steps=1), MEGABYTE, size, _unasked).model for size in (65, 5000)
     )
     assert 0 < small.embedding_size < large.embedding_size
+
+
+def test_the_output_of_a_large_alphabet_is_tied_unless_the_embedding_is_given() -> None:
+    def tied(size: int, **options: Any) -> bool:
+        made = plan.make(TrainOptions(steps=1, **options), MEGABYTE, size, _unasked)
+        return made.model.tied_output
+
+    assert [tied(size) for size in (65, plan.MANY_TOKENS - 1, plan.MANY_TOKENS)] == [0, 0, 1]
+    assert not tied(5000, embedding_size=128)
+    assert not tied(5000, embedding_size=0)
+    assert tied(65, tied_output=True)
 
 
 def test_the_time_of_an_update_is_planned_where_time_counts() -> None:

@@ -152,6 +152,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bfloat16": {"backend": "fused", "precision": "bfloat16"},
     "layers": {"num_layers": 3, "skip_connections": True, "embedding_size": 0},
     "overlapping windows": {"update_every": 3, "learned_start": True, "backend": "reference"},
+    "tied": {"tied_output": True, "num_layers": 2, "skip_connections": True},
     "reset": {"state": "reset", "seq_len": 6},
     "full": {"seq_len": "full", "update_every": 100, "steps": 12},
     "zoneout": {"cell": "gru", "zoneout": 0.2, "backend": "reference"},

@@ -42,7 +42,8 @@ def rare_lines(data: Dataset) -> list[str]:
     if not data.rare_symbols:
         return []
     verb = "symbol is" if data.rare_symbols == 1 else "symbols are"
-    return [f"{data.rare_symbols:,} rare {verb} written as bytes (see --min-count)"]
+    whole = "makes it a token" if data.rare_symbols == 1 else "makes each a token"
+    return [f"{data.rare_symbols:,} rare {verb} written as bytes (--min-count 1 {whole})"]
 
 
 def split_lines(data: Dataset) -> list[str]:

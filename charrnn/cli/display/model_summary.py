@@ -44,6 +44,7 @@ def summary(fields: Mapping[str, Any], tokenizer: Tokenizer) -> str:
     size = config["embedding_size"]
     sizes = f"{cell_name(config['cell'])}, {config['num_layers']} x {config['hidden_size']}"
     inputs = f"embedding {size}" if size else "one-hot tokens"
+    inputs += ", tied output" if config.get("tied_output") else ""
     if config.get("encoder"):
         inputs += f", {config['encoder']} encoder, {config['context']} context"
     if config.get("ensemble"):

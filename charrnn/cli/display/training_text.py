@@ -61,7 +61,8 @@ def _large_vocabulary(data: Dataset, plan: Plan) -> list[str]:
     if data.tokenizer.kind != "char" or data.tokenizer.vocab_size < MANY_TOKENS:
         return []
     shapes = parameters.shapes(plan.model)
-    count = sum(math.prod(shapes[name]) for name in ("output.weight", "output.bias"))
+    matrix = "embedding" if plan.model.tied_output else "output.weight"
+    count = sum(math.prod(shapes[name]) for name in (matrix, "output.bias"))
     return [
         f"         the output layer has {count:,} parameters for these tokens: reduce their "
         "number with --min-count 100 or --tokenizer sentencepiece"
