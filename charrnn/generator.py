@@ -120,16 +120,21 @@ class Generator:
         self._selector.engine = engine
 
     def adaptive(
-        self, length: int, counted: Ids | None = None, progress: Watch = lambda tokens: None
+        self,
+        length: int,
+        counted: Ids | None = None,
+        progress: Watch = lambda tokens: None,
+        *,
+        by_numpy: bool = False,
     ) -> AdaptivePredictor:
         """Return a predictor that learns from the texts that it reads, `length` tokens in all.
 
         It starts with what the model knows, and what follows what in `counted` tokens, such as
-        those of the training text; `progress` is called with how many are counted. The model itself
-        does not change. Raises OptionError where that is not possible.
+        those of the training text; `progress` is called with how many are counted; `by_numpy` is
+        for old archives. The model does not change. Raises OptionError where that is not possible.
         """
         given = (self._model, self._options, self._selector)
-        return adaptive.make(*given, length, counted, progress)
+        return adaptive.make(*given, length, counted, progress, by_numpy=by_numpy)
 
     @cached_property
     def model_hash(self) -> str:

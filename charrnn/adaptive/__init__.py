@@ -15,7 +15,7 @@ text; counts take no part in writing, as they would copy that text.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from charrnn.arrays import Ids
 from charrnn.config import EngineOptions, ModelConfig
@@ -56,6 +56,8 @@ def make(
     length: int,
     counted: Ids | None,
     progress: Callable[[int], object],
+    *,
+    by_numpy: bool = False,
 ) -> AdaptivePredictor:
     """Return a predictor that starts with what a model knows, and learns from what it reads.
 
@@ -66,6 +68,7 @@ def make(
         length: the most tokens that it reads.
         counted: tokens of which it counts first what follows what.
         progress: called with how many of these are counted.
+        by_numpy: see `AdaptivePredictor`.
 
     Raises:
         OptionError: the model is one of pairs, or its options or this machine do not allow it.
@@ -75,9 +78,8 @@ def make(
         with selector.compiling():
             from charrnn.adaptive.predictor import AdaptivePredictor
 
-            return AdaptivePredictor(
-                model, length, threads=selector.threads, counted=counted, progress=progress
-            )
+            given: Any = {"counted": counted, "progress": progress, "by_numpy": by_numpy}
+            return AdaptivePredictor(model, length, threads=selector.threads, **given)
     except compile_errors() as error:
         raise OptionError(
             f"--dynamic needs compiled code, which is not available here: {error}"

@@ -8,23 +8,25 @@ learned from:
 g is the gradient of the segment's mean loss, w_0 are the model's own weights. g^2 is averaged over
 the segments so far; Krause averages over the training text, which is not needed this way.
 
-Predictions are made token by token by the compiled engine and gradients on one thread, so that
-whoever reads the same text gets the same bits.
+Predictions and gradients are made on one thread, so that whoever reads the same text gets the same
+bits, whether its tokens are known or are decoded one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from charrnn.arrays import Ids, State
+from charrnn.arrays import Floats, Ids, State
 from charrnn.compiler.cache import compile_exactly
 from charrnn.inference.compiled_engine import CompiledEngine
 from charrnn.inference.engine import check_finite
+from charrnn.inference.network_arrays import Product
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.network.layers import select
@@ -37,20 +39,40 @@ DECAY = 1e-2
 EPSILON = 1e-8
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch use one thread: sums depend on the number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def multiply(x: Floats, weight: Floats) -> Floats:
+    """Return the product of two matrices, made by one thread; numpy uses as many as there are."""
+    with _one_thread():
+        found: Floats = (torch.from_numpy(x) @ torch.from_numpy(weight)).numpy()
+    return found
+
+
 class AdaptiveNetwork:
     """A network whose weights follow the text that it reads."""
 
-    def __init__(self, model: Model, threads: int | None = None) -> None:
+    def __init__(self, model: Model, product: Product = multiply) -> None:
         """Start with the model's weights, which do not change.
 
         Args:
             model: a model of texts.
-            threads: how many predict; None: as many as are worthwhile.
+            product: multiplies the tokens' vectors by matrices.
         """
+        self._product = product
         self._start_token = model.config.start_token
         kernel = select(parameters.layer_of(model.config), torch.device("cpu"), "float32")
         self._network = CharRNN(model.config, model.values, sequence=kernel.run).eval()
-        self._engine = CompiledEngine(model.config, self.values(), threads=threads)
+        self._engine = CompiledEngine(model.config, self.values(), threads=1)
+        self._engine.load(self.values(), product)
         self._weights = list(self._network.parameters())
         self._first = [weight.detach().numpy().ravel().copy() for weight in self._weights]
         self._squares = [np.zeros_like(first) for first in self._first]
@@ -86,34 +108,45 @@ class AdaptiveNetwork:
         check_finite(logits)
         return np.asarray(logits, np.float32)
 
-    def read(self, token: int) -> None:
-        """Read the token that was predicted; learn from a segment that is complete."""
-        self._token = token
-        self._targets.append(token)
-        if len(self._targets) < SEGMENT:
-            self._inputs.append(token)
-        else:
+    def segments(self, ids: Ids) -> Iterator[list[int]]:
+        """Yield known tokens up to each after which the network learns; read them in between."""
+        done = 0
+        while done < len(ids):
+            yield ids[done : (done := done + SEGMENT - len(self._targets))].tolist()
+
+    def predict_known(self, tokens: list[int]) -> NDArray[np.float32]:
+        """Return the logits (T, V) of the next tokens, which are known: a segment or less.
+
+        They are those of `predict`, if the tokens before were read. Raises RunError as it does.
+        """
+        inputs = np.array([self._token, *tokens[:-1]])
+        logits, self._state = self._engine.predictions(inputs, self._state)
+        check_finite(logits)
+        return np.asarray(logits, np.float32)
+
+    def read(self, tokens: list[int]) -> None:
+        """Read the tokens that were predicted; learn from a segment that is complete."""
+        self._token = tokens[-1]
+        self._targets += tokens
+        self._inputs += tokens
+        if len(self._targets) == SEGMENT:
             self._learn()
             self._begin_segment()
 
     def _learn(self) -> None:
         self._differentiate()
         self._update()
-        self._engine.load(self.values())
+        self._engine.load(self.values(), self._product)
 
     def _differentiate(self) -> None:
         """Compute the gradients of the segment's mean loss."""
         state = tuple(tuple(map(torch.from_numpy, layer)) for layer in self._before)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # sums depend on it
-        try:
+        with _one_thread():
             inputs = torch.tensor(self._inputs[: len(self._targets)])
             logits, _ = self._network(inputs[:, None], state)
             self._network.zero_grad()
             loss = F.cross_entropy(logits[:, 0], torch.tensor(self._targets))
             loss.backward()  # type: ignore[no-untyped-call]
-        finally:
-            torch.set_num_threads(threads)
 
     def _update(self) -> None:
         """Make a step down the gradient, and a small one back to the model's own weights."""
@@ -129,7 +162,6 @@ class AdaptiveNetwork:
 def followed(
     model: Model,
     texts: Sequence[Ids],
-    threads: int | None = None,
     progress: Callable[[int], object] = lambda done: None,
 ) -> dict[str, NDArray[np.float32]]:
     """Return the weights of a model after it has learnt from texts, in order.
@@ -137,21 +169,19 @@ def followed(
     Args:
         model: a model of texts, which does not change.
         texts: tokens (N,) of each; each is read from the start token.
-        threads: how many predict; None: as many as are worthwhile.
         progress: called after every segment with the number of tokens read.
 
     Raises:
         RunError: the network's numbers overflow.
     """
-    network, done = AdaptiveNetwork(model, threads), 0
+    network, done = AdaptiveNetwork(model), 0
     for ids in texts:
         network.restart()
-        for token in ids.tolist():
-            network.predict()
-            network.read(token)
-            done += 1
-            if done % SEGMENT == 0:
-                progress(done)
+        for tokens in network.segments(ids):
+            network.predict_known(tokens)
+            network.read(tokens)
+            done += len(tokens)
+            progress(done)
     network.restart()  # learns from what is left
     return {name: value.copy() for name, value in network.values().items()}
 

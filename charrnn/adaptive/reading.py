@@ -38,7 +38,7 @@ class Coder(NamedTuple):
 
     @classmethod
     def over(cls, data: NDArray[np.uint8]) -> Coder:
-        """Return a coder at the beginning of these bytes: a code to read, or place for one token's.
+        """Return a coder at the beginning of these bytes: a code to read, or place for one.
 
         A decoder has read the first four.
         """
@@ -46,9 +46,9 @@ class Coder(NamedTuple):
         return cls(np.array([0, _TOP, first, 4 if len(data) else 0]), np.array(data))
 
     @classmethod
-    def encoder(cls, vocab_size: int) -> Coder:
-        """Return a coder with place for the longest code of a token."""
-        return cls.over(np.zeros(4 + 4 * vocab_size.bit_length(), np.uint8))
+    def encoder(cls, tokens: int, vocab_size: int) -> Coder:
+        """Return a coder with place for the longest code of so many tokens."""
+        return cls.over(np.zeros(4 + 4 * tokens * (vocab_size.bit_length() + 1), np.uint8))
 
     def end(self) -> bytes:
         """Return the last bytes of a code."""

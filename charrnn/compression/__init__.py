@@ -150,7 +150,7 @@ def decompress(
             "right, raise --max-unpacked"
         )
     coder = _decoder(generator, read, recall)
-    if read.fingerprint != coder.fingerprint():
+    if coder is None:
         raise ArchiveError(
             f"it was made by {read.made_by}, where this model's results are rounded differently: "
             "decompress it with that version, on a machine of the same type"
@@ -174,15 +174,23 @@ def decompress(
 
 def _decoder(
     generator: Generator, archive: Archive, recall: Callable[[], Ids]
-) -> Coder | AdaptiveCoder:
-    """Return what decodes an archive; raises ArchiveError if another text was counted for it."""
+) -> Coder | AdaptiveCoder | None:
+    """Return what decodes an archive; None where the model's results are rounded differently.
+
+    Raises:
+        ArchiveError: another text was counted for it.
+    """
+    separator = archive.form.separator
+    coders: list[Coder | AdaptiveCoder] = []
     if archive.counted is None:
-        return Coder(generator, archive.form.separator)
-    counted = recall() if archive.counted else None
-    coder = AdaptiveCoder(generator, archive.form.separator, counted)
-    if coder.counted != archive.counted:
-        raise ArchiveError("another text was counted before it: that of the training changed")
-    return coder
+        coders = [Coder(generator, separator)]
+    else:
+        counted = recall() if archive.counted else None
+        by_torch = AdaptiveCoder(generator, separator, counted)
+        if by_torch.counted != archive.counted:
+            raise ArchiveError("another text was counted before it: that of the training changed")
+        coders = [by_torch, AdaptiveCoder(generator, separator, counted, by_numpy=True)]
+    return next((each for each in coders if each.fingerprint() == archive.fingerprint), None)
 
 
 def _model_id(generator: Generator) -> bytes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,24 +14,31 @@ from charrnn.compression.coder import CodingProgress
 from charrnn.errors import ArchiveError
 from charrnn.generator import Generator
 
-if TYPE_CHECKING:
-    from charrnn.adaptive.predictor import AdaptivePredictor
-
 _PROBE = 96  # tokens of the fixed text: enough to learn from more than once
+
+
+def _after(done: int, total: int, progress: CodingProgress) -> Callable[[int], object]:
+    """Return what is called with the number of tokens that are coded after `done` others."""
+    return lambda read: progress(done + read, total)
 
 
 class AdaptiveCoder:
     """Codes tokens as words, and decodes them; in one stream, as each is learned from."""
 
-    def __init__(self, generator: Generator, separator: str, counted: Ids | None) -> None:
+    def __init__(
+        self, generator: Generator, separator: str, counted: Ids | None, *, by_numpy: bool = False
+    ) -> None:
         """Code nothing yet.
 
         Args:
             generator: the model.
             separator: what ends a document; "" for none.
             counted: tokens to count before the text.
+            by_numpy: see `charrnn.adaptive.predictor.AdaptivePredictor`.
         """
-        self._generator, self._counted = generator, counted
+        self._counted = counted
+        self._vocab_size = generator.config.vocab_size
+        self._adaptive = partial(generator.adaptive, by_numpy=by_numpy)
         self._separator = generator.tokenizer.encode(separator).tolist()
 
     @property
@@ -42,29 +50,33 @@ class AdaptiveCoder:
 
     def fingerprint(self) -> bytes:
         """Return a hash of what the model predicts for a fixed text that it learns from."""
-        probe = (np.arange(_PROBE) ** 2 * 7) % self._generator.config.vocab_size
-        (found,) = self._generator.adaptive(_PROBE).surprisals([probe], count=1)
+        probe = (np.arange(_PROBE) ** 2 * 7) % self._vocab_size
+        (found,) = self._adaptive(_PROBE).surprisals([probe], count=1)
         digest = hashlib.blake2b(b"adaptive", digest_size=8)
         digest.update(found.nats.tobytes())
         digest.update(found.likeliest_nats.tobytes())
         return digest.digest()
 
-    def _end_document(self, predictor: AdaptivePredictor, tokens: list[int], end: int) -> None:
-        """Begin anew where the tokens before `end` are a separator."""
+    def _ends_document(self, tokens: list[int], end: int) -> bool:
+        """Return whether the tokens before `end` are a separator."""
         size = len(self._separator)
-        if size and tokens[max(0, end - size) : end] == self._separator:
-            predictor.restart()
+        return size > 0 and tokens[max(0, end - size) : end] == self._separator
+
+    def _ends(self, tokens: list[int]) -> list[int]:
+        """Return where documents end, the last one included."""
+        inside = range(1, len(tokens))
+        return [*(end for end in inside if self._ends_document(tokens, end)), len(tokens)]
 
     def encode(self, ids: Integers, streams: int, progress: CodingProgress) -> NDArray[np.uint32]:
         """Return the words that code tokens (N,)."""
         assert streams == 1
-        predictor = self._generator.adaptive(len(ids), self._counted)
-        coder, coded = predictor.coder(), bytearray()
-        tokens = ids.tolist()
-        for t, token in enumerate(tokens):
-            coded += predictor.encode(token, coder)
-            self._end_document(predictor, tokens, t + 1)
-            progress(t + 1, len(tokens))
+        predictor = self._adaptive(len(ids), self._counted)
+        coder, coded, done = predictor.coder(), bytearray(), 0
+        for end in self._ends(ids.tolist()):
+            if done:
+                predictor.restart()
+            coded += predictor.encode(ids[done:end], coder, _after(done, len(ids), progress))
+            done = end
         coded += coder.end()
         coded += bytes(-len(coded) % 4)
         return np.frombuffer(coded, "<u4").astype(np.uint32)
@@ -79,13 +91,14 @@ class AdaptiveCoder:
         """
         if streams != 1:
             raise ArchiveError("it is damaged: a model that learns reads one stream")
-        predictor = self._generator.adaptive(count, self._counted)
+        predictor = self._adaptive(count, self._counted)
         coder = predictor.coder(np.frombuffer(words.astype("<u4").tobytes(), np.uint8))
         tokens: list[int] = []
         for t in range(count):
             tokens.append(predictor.decode(coder))
             if coder.exhausted:
                 raise ArchiveError("it is damaged: its words end before its text does")
-            self._end_document(predictor, tokens, t + 1)
+            if self._ends_document(tokens, t + 1):
+                predictor.restart()
             progress(t + 1, count)
         return np.array(tokens, np.int64)

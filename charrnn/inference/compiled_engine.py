@@ -23,7 +23,7 @@ from charrnn.inference import instructions, step_codegen
 from charrnn.inference.distribution import likeliest_rows
 from charrnn.inference.engine import Chooser, Engine, Expected
 from charrnn.inference.instructions import WAIT, Call, Program
-from charrnn.inference.network_arrays import NetworkArrays
+from charrnn.inference.network_arrays import NetworkArrays, Product
 from charrnn.inference.packed_network import PackedNetwork
 from charrnn.inference.step_program import StepProgram, row_layout
 from charrnn.inference.window_runner import WindowRunner
@@ -90,9 +90,14 @@ class CompiledEngine(Engine):
         work = Workspace(layout, self.config.hidden_size, self.config.vocab_size)
         return StepProgram(self.config, recurrence, self._network, functions, work)
 
-    def load(self, values: Parameters) -> None:
-        """Replace all parameters, as of a network that goes on training."""
-        self._arrays = NetworkArrays.of(self.config, values)
+    def load(self, values: Parameters, product: Product = np.matmul) -> None:
+        """Replace all parameters, as of a network that goes on training.
+
+        Args:
+            values: parameters by name.
+            product: multiplies the tokens' rows by matrices.
+        """
+        self._arrays = NetworkArrays.of(self.config, values, product)
         self._network.load(PackedNetwork.of(self._arrays, self.weights))
 
     @property
@@ -122,6 +127,21 @@ class CompiledEngine(Engine):
             self._single_steps[batch] = self._program([], logits=True, after=self._mixing(batch))
         state = self._run(_integers(ids)[None], state, self._single_steps[batch])
         return self._work.logits(batch).copy(), state
+
+    def predictions(self, ids: Ids, state: State) -> tuple[Floats, State]:
+        """Read known tokens (T,) of one text -> logits (T, V) after each, and the state.
+
+        They are those of single steps. T is at most `window_runner.MAX_ROWS`.
+        """
+        count = len(ids)
+        if not self._windows.is_worthwhile(count, 1):
+            logits = np.empty((count, self.config.vocab_size), np.float32)
+            for t in range(count):
+                logits[t], state = self.step(ids[t : t + 1], state)
+            return logits, state
+        self._reserve(self._windows.rows(count, 1))
+        state = self._run_windows(_integers(ids)[:, None], state, lambda first, row: [])
+        return self._work.logits(count + 1)[1:].copy(), state
 
     def advance(self, ids: Ids, state: State) -> State:
         """Read a window (T, B) and return only the state after it."""

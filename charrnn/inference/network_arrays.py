@@ -7,6 +7,7 @@ of a layer's input.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ from charrnn.cells.layer import EPSILON, Matrix
 from charrnn.config import ModelConfig
 from charrnn.model import parameters
 from charrnn.model.parameters import Parameters
+
+Product = Callable[[Floats, Floats], Floats]  # of two matrices
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,11 @@ class LayerArrays:
             tuple(values.get(f"start.{name}", zero) for name in recurrence.cell.states),
         )
 
-    def input_parts(self, x: Floats) -> Floats:
+    def input_parts(self, x: Floats, product: Product = np.matmul) -> Floats:
         """Return the input parts (..., G*H) of inputs (..., X)."""
         for weight, bias in self.maps:
-            x = np.tanh(x @ weight.T + bias)
-        return self.finish(x @ self.weight)
+            x = np.tanh(product(x, weight.T) + bias)
+        return self.finish(product(x, self.weight))
 
     def finish(self, product: Floats) -> Floats:
         """Return the input parts, given the product of input and weight (..., G*H)."""
@@ -87,6 +90,7 @@ class NetworkArrays:
         output_maps: weight and bias of each deeper output map.
         output_weight: the matrix that makes the logits, transposed, (Y, V).
         output_bias: (V,).
+        product: multiplies the tokens' rows by matrices.
     """
 
     config: ModelConfig
@@ -98,10 +102,13 @@ class NetworkArrays:
     output_maps: list[tuple[Floats, Floats]]
     output_weight: Floats
     output_bias: Floats
+    product: Product
 
     @classmethod
     @np.errstate(all="ignore")
-    def of(cls, config: ModelConfig, values: Parameters) -> NetworkArrays:
+    def of(
+        cls, config: ModelConfig, values: Parameters, product: Product = np.matmul
+    ) -> NetworkArrays:
         """Return the arrays of a network with these parameters."""
         recurrence = parameters.layer_of(config)
         layers = [
@@ -117,7 +124,7 @@ class NetworkArrays:
             # The product of one-hot rows and a matrix is the matrix itself.
             table = first.finish(first.weight)
         else:
-            table = first.input_parts(inputs)
+            table = first.input_parts(inputs, product)
         return cls(
             config,
             recurrence,
@@ -128,6 +135,7 @@ class NetworkArrays:
             parameters.maps(values, "output.hidden."),
             parameters.output_matrix(config, values).T,
             values["output.bias"],
+            product,
         )
 
     def start_state(self, batch_size: int) -> State:

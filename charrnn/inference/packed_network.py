@@ -199,7 +199,7 @@ def _inputs(
         table, source = None, None
         if tokens.shape[1]:  # the first layer of a decoder, or a skip connection
             assert arrays.inputs is not None
-            rows = arrays.inputs @ tokens.T + (0 if bias is None else bias)
+            rows = arrays.product(arrays.inputs, tokens.T) + (0 if bias is None else bias)
             bias, table = None, padded(rows, count, panels)
             if arrays.config.encoder and not encoder:
                 source = PackedMatrix.of(tokens, count, weights)

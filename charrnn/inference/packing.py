@@ -81,8 +81,9 @@ class PackedMatrix:
         """
         size = len(weight) // blocks
         panels = panel_count(size)
-        rows = np.zeros((blocks, panels * WIDTH, weight.shape[1]), np.float32)
-        rows[:, :size] = weight.reshape(blocks, size, -1)
+        rows = np.asarray(weight, np.float32).reshape(blocks, size, -1)
+        if size != panels * WIDTH:
+            rows = np.pad(rows, ((0, 0), (0, panels * WIDTH - size), (0, 0)))
         scale = aligned((blocks * panels * WIDTH,), np.float32)
         scale[:] = 1.0
         if weights == "int8":

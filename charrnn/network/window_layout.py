@@ -124,7 +124,7 @@ class WindowLayout:
             whole = matrix.new_zeros(padded)
             whole[:count, :size] = matrix
             matrix = whole
-        words = matrix.contiguous().view(torch.int32)  # a float, or a pair of bfloat16
-        shape = (len(words) // processor.WIDTH, processor.WIDTH, words.shape[1])
-        panels = words.view(shape).transpose(1, 2).contiguous()
+        # A float, or a pair of bfloat16, which must lie side by side.
+        words = matrix if matrix.itemsize == 4 else matrix.contiguous().view(torch.int32)
+        panels = words.view(-1, processor.WIDTH, words.shape[1]).transpose(1, 2).contiguous()
         return panels.view(self.dtype)

@@ -60,18 +60,18 @@ def naive(model: Model) -> tuple[float, dict[str, torch.Tensor]]:
 
 def read(model: Model, ids: Ids) -> float:
     """Return the nats of a text that an adaptive network reads."""
-    reader, total = AdaptiveNetwork(model, threads=1), 0.0
+    reader, total = AdaptiveNetwork(model), 0.0
     for token in ids.tolist():
         logits = reader.predict()[0].astype(np.float64)
         total += np.log(np.exp(logits).sum()) - logits[token]
-        reader.read(token)
+        reader.read([token])
     return total
 
 
 def test_equals_a_plain_implementation_of_the_rule(model: Model) -> None:
     nats, weights = naive(model)
     assert read(model, IDS) == pytest.approx(nats, rel=1e-4)
-    for name, value in followed(model, [IDS], threads=1).items():
+    for name, value in followed(model, [IDS]).items():
         assert value == pytest.approx(weights[name].detach().numpy(), abs=1e-4), name
 
 
@@ -91,6 +91,34 @@ def test_predicts_each_segment_before_learning_from_it(
     assert read(model, IDS) == pytest.approx(static(IDS), rel=1e-5)
 
 
+def test_known_tokens_get_the_bits_of_those_that_are_decoded_one_by_one(model: Model) -> None:
+    known, decoded = AdaptiveNetwork(model), AdaptiveNetwork(model)
+    for reader in (known, decoded):  # the first segment is begun already
+        reader.predict()
+        reader.read([1])
+    for tokens in known.segments(IDS[:90]):
+        logits = []
+        for token in tokens:
+            logits.append(decoded.predict()[0])
+            decoded.read([token])
+        assert known.predict_known(tokens).tobytes() == np.stack(logits).tobytes()
+        known.read(tokens)
+
+
+def test_products_do_not_depend_on_the_number_of_threads() -> None:
+    chance = np.random.default_rng(1)
+    x = chance.normal(size=(66, 64)).astype(np.float32)
+    weight = chance.normal(size=(960, 64)).astype(np.float32)
+    before = torch.get_num_threads()
+    found = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found.append(network.multiply(x, weight.T).tobytes())
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    assert found[0] == found[1] == found[2]
+
+
 def test_the_model_does_not_change_and_no_global_setting_does(model: Model) -> None:
     before = {name: np.array(value) for name, value in model.values.items()}
     threads = torch.get_num_threads()
@@ -101,7 +129,7 @@ def test_the_model_does_not_change_and_no_global_setting_does(model: Model) -> N
 
 def test_after_a_restart_the_text_is_forgotten_and_the_weights_are_not(model: Model) -> None:
     once = read(model, IDS)
-    reader, total = AdaptiveNetwork(model, threads=1), 0.0
+    reader, total = AdaptiveNetwork(model), 0.0
     for token in [*IDS.tolist(), None, *IDS.tolist()]:
         if token is None:
             reader.restart()
@@ -111,5 +139,5 @@ def test_after_a_restart_the_text_is_forgotten_and_the_weights_are_not(model: Mo
             continue
         logits = reader.predict()[0].astype(np.float64)
         total += np.log(np.exp(logits).sum()) - logits[token]
-        reader.read(token)
+        reader.read([token])
     assert total < once - 1

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from charrnn import compression
-from charrnn.adaptive import network
+from charrnn.adaptive import network, predictor
+from charrnn.arrays import Floats
 from charrnn.compression import compress, decompress
 from charrnn.compression.archive import CHECKSUM_SIZE, HEADER, MAGIC, checksum
 from charrnn.config import ModelConfig
@@ -80,6 +81,17 @@ def test_nothing_is_decoded_where_learning_is_rounded_differently(
     monkeypatch.setattr(network, "RATE", np.nextafter(np.float32(network.RATE), 1))
     with pytest.raises(ArchiveError, match=r"made by charrnn 7, where .* rounded differently"):
         decompress(MADE, archive)
+
+
+def test_archives_whose_sums_numpy_made_are_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def otherwise_rounded(x: Floats, weight: Floats) -> Floats:
+        return np.nextafter(np.matmul(x, weight), np.float32(9))
+
+    monkeypatch.setattr(predictor, "multiply", np.matmul)
+    archive = compress(MADE, TEXT.encode(), "charrnn 7", dynamic=True).data
+    monkeypatch.setattr(predictor, "multiply", otherwise_rounded)
+    assert compress(MADE, TEXT.encode(), "charrnn 7", dynamic=True).data != archive
+    assert decompress(MADE, archive) == TEXT.encode()
 
 
 def _sealed(body: bytes) -> bytes:
