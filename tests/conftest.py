@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -139,6 +140,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what only the long form tries."""
     if not config.getoption("soak"):
         items[:] = [item for item in items if not item.get_closest_marker("soak")]
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector look no more at what stays until the end, all tests among it."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

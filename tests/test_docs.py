@@ -202,12 +202,14 @@ def examples() -> dict[str, str]:
     """Return the Python that README.md and docstrings show, by where it is."""
     (shown,) = [block for block in blocks("python") if "charrnn.train" in block]
     found = {"README.md": shown}
-    for path in sorted((ROOT / "charrnn").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    call = re.compile(r"charrnn\.(train|load)\(")
+    sources = {path: path.read_text("utf-8") for path in sorted((ROOT / "charrnn").rglob("*.py"))}
+    for path in filter(lambda path: call.search(sources[path]), sources):
+        for node in ast.walk(ast.parse(sources[path])):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
                 paragraphs = re.split(r"\n\n(?=\S)", ast.get_docstring(node) or "")
                 for code in (each.partition("\n\n    ")[2] for each in paragraphs):
-                    if re.search(r"charrnn\.(train|load)\(", code):
+                    if call.search(code):
                         name = path.relative_to(ROOT).as_posix()
                         found[f"{name}:{getattr(node, 'lineno', 1)}"] = dedent("    " + code)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import sys
 import threading
@@ -19,23 +20,29 @@ from charrnn.compiler.scalar_math import pointer, take
 from charrnn.compiler.thread_functions import give_way, look
 
 
-@cfunc("void(voidptr)")
-def _meet(data: Any) -> None:
-    """Table: how many came, how many are to come, a number; who came last adds to the number.
+@functools.cache
+def _meet() -> Any:
+    """Return a C function, compiled when a test first needs it.
 
+    Table: how many came, how many are to come, a number; who came last adds to the number.
     Nobody leaves before all are there, as in a program whose steps wait for each other.
     """
-    table = carray(data, (3,), np.int64)
-    mine = take(table.ctypes.data)
-    while look(table.ctypes.data) < table[1]:
-        give_way()
-    if mine == table[1] - 1:
-        table[2] += 10
+
+    @cfunc("void(voidptr)")
+    def compiled(data: Any) -> None:
+        table = carray(data, (3,), np.int64)
+        mine = take(table.ctypes.data)
+        while look(table.ctypes.data) < table[1]:
+            give_way()
+        if mine == table[1] - 1:
+            table[2] += 10
+
+    return compiled
 
 
 def meet(threads: int) -> list[int]:
     table = np.array([0, threads, 7], np.int64)
-    thread_pool.together(_meet.address, table.ctypes.data, threads)
+    thread_pool.together(_meet().address, table.ctypes.data, threads)
     return table.tolist()
 
 
@@ -70,7 +77,7 @@ def test_slots_live_as_long_as_a_thread_polls_them() -> None:
         made = thread_pool._Pool(1)
         slots = weakref.ref(made._slots.base)
         table = np.array([0, 2, 7], np.int64)
-        made.run(_meet.address, table.ctypes.data)
+        made.run(_meet().address, table.ctypes.data)
         del made
         return slots() is not None
 
@@ -96,7 +103,7 @@ def test_an_interrupt_leaves_no_thread_waiting(monkeypatch: pytest.MonkeyPatch, 
     made._threads.submit = interrupted  # type: ignore[assignment, method-assign]
     table = np.array([0, 3, 7], np.int64)
     with pytest.raises(KeyboardInterrupt):
-        thread_pool.together(_meet.address, table.ctypes.data, 3)
+        thread_pool.together(_meet().address, table.ctypes.data, 3)
     assert table.tolist() == [3, 3, 17]
     for _ in range(100):
         assert meet(3) == [3, 3, 17]
@@ -149,16 +156,15 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
     assert answer.get() == [2, 2, 17]
 
 
-@cfunc("void(voidptr)")
-def _add(data: Any) -> None:
-    table = carray(data, (2,), np.int64)
-    numbers = carray(pointer(table[1]), (1,), np.int64)
-    numbers[0] += 1
-
-
 def test_one_thread_is_the_caller() -> None:
+    @cfunc("void(voidptr)")
+    def add(data: Any) -> None:
+        table = carray(data, (2,), np.int64)
+        numbers = carray(pointer(table[1]), (1,), np.int64)
+        numbers[0] += 1
+
     numbers = np.zeros(1, np.int64)
     table = np.array([0, numbers.ctypes.data], np.int64)
     before = threading.active_count()
-    thread_pool.together(_add.address, table.ctypes.data, 1)
+    thread_pool.together(add.address, table.ctypes.data, 1)
     assert (numbers[0], threading.active_count()) == (1, before)

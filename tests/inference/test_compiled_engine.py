@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -257,16 +258,22 @@ class Alternating:
         return self.compile(), (logits, stride, vocab_size)
 
     def compile(self) -> int:
-        return int(_choose_alternating.address)
+        return int(_choose_alternating().address)
 
 
-@cfunc("void(voidptr, voidptr)")
-def _choose_alternating(context: Any, arguments: Any) -> None:
-    c = carray(context, (instructions.CONTEXT,), np.int64)
-    d = carray(arguments, (3,), np.int64)
-    ids = carray(pointer(c[3]), (c[2],), np.int64)
-    for b in range(c[0], c[2], c[1]):
-        ids[b] = 3 if c[4] % 2 else floats(d[0] + b * d[1], d[2]).argmax()
+@functools.cache
+def _choose_alternating() -> Any:
+    """Return a C function, compiled when a test first needs it."""
+
+    @cfunc("void(voidptr, voidptr)")
+    def compiled(context: Any, arguments: Any) -> None:
+        c = carray(context, (instructions.CONTEXT,), np.int64)
+        d = carray(arguments, (3,), np.int64)
+        ids = carray(pointer(c[3]), (c[2],), np.int64)
+        for b in range(c[0], c[2], c[1]):
+            ids[b] = 3 if c[4] % 2 else floats(d[0] + b * d[1], d[2]).argmax()
+
+    return compiled
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,23 +16,31 @@ from charrnn.compiler.scalar_math import pointer, take
 from charrnn.network import openmp
 
 
-@cfunc("void(voidptr)")
-def _square(data: Any) -> None:
-    """Table: parts taken, how many there are, the address of one number for each."""
-    table = carray(data, (3,), np.int64)
-    parts = table[1]
-    numbers = carray(pointer(table[2]), (parts,), np.int64)
-    part = take(table.ctypes.data)
-    while part < parts:
-        numbers[part] += part * part
+@functools.cache
+def _square() -> Any:
+    """Return a C function, compiled when a test first needs it.
+
+    Table: parts taken, how many there are, the address of one number for each.
+    """
+
+    @cfunc("void(voidptr)")
+    def compiled(data: Any) -> None:
+        table = carray(data, (3,), np.int64)
+        parts = table[1]
+        numbers = carray(pointer(table[2]), (parts,), np.int64)
         part = take(table.ctypes.data)
+        while part < parts:
+            numbers[part] += part * part
+            part = take(table.ctypes.data)
+
+    return compiled
 
 
 def squares(parts: int, threads: int) -> tuple[list[int], int]:
     """Every part's number, and how many threads came."""
     numbers = np.zeros(parts, np.int64)
     table = np.array([0, parts, numbers.ctypes.data], np.int64)
-    openmp.run(_square.address, table.ctypes.data, threads)
+    openmp.run(_square().address, table.ctypes.data, threads)
     return numbers.tolist(), int(table[0]) - parts
 
 

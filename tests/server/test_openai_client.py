@@ -9,11 +9,15 @@ import pytest
 
 from .conftest import Running
 
-openai = pytest.importorskip("openai", reason="the openai client is not installed")
+
+@pytest.fixture
+def openai() -> Any:
+    """Return the client's module, which takes a second to import."""
+    return pytest.importorskip("openai", reason="the openai client is not installed")
 
 
 @pytest.fixture
-def client(server: Running) -> Iterator[Any]:
+def client(openai: Any, server: Running) -> Iterator[Any]:
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
         yield made
 
@@ -43,7 +47,7 @@ def test_our_settings_go_by_their_names(client: Any) -> None:
     assert set(found.choices[0].text) <= {"a", "b"}
 
 
-def test_errors_are_those_of_the_client(client: Any) -> None:
+def test_errors_are_those_of_the_client(openai: Any, client: Any) -> None:
     with pytest.raises(openai.BadRequestError, match="`top_p` must be a number") as refused:
         client.completions.create(model="first", prompt="", top_p=3)
     assert refused.value.param == "top_p"
