@@ -19,8 +19,9 @@ demo: $(INSTALLED) ## train on tunes for 90 seconds, then print what the network
 	@echo
 	@echo to write with it in a browser: $(BIN)/charrnn serve --model $(DEMO) --open
 
-# Every worker and every command under test would compile what it imports, if none kept it.
-PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest \
+# Every worker and every command under test would compile what it imports, if none kept it; and
+# threads that wait for each other would take the processor from the other worker.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/pytest \
 	--numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 test: $(INSTALLED) ## run all tests

@@ -34,7 +34,12 @@ UNSET = (
     "COLUMNS",
     "LINES",
 )
-SET = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TERM": "xterm-256color"}
+SET = {
+    "OMP_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "passive",  # or threads that wait take the processor from all other tests
+    "CUDA_VISIBLE_DEVICES": "",
+    "TERM": "xterm-256color",
+}
 
 
 @dataclass(frozen=True)

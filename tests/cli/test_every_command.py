@@ -134,5 +134,6 @@ def _environment(variables: dict[str, str], folder: Path) -> dict[str, str]:
     source = str(Path(charrnn.__file__).parents[1])
     made = {name: os.environ[name] for name in kept if name in os.environ}
     made |= {"PYTHONPATH": source, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    made |= {"OMP_WAIT_POLICY": "passive"}
     made |= {"TMPDIR": str(folder.parent), **variables}
     return {name: value for name, value in made.items() if value}
