@@ -117,7 +117,7 @@ class Generator:
 
     @engine.setter
     def engine(self, engine: Engine) -> None:
-        self._selector.engine = engine
+        self._selector.replace_engine(engine)
 
     def adaptive(
         self,
@@ -207,7 +207,14 @@ class Generator:
 
     def save_state(self, path: str | Path, prompted: Prompted) -> None:
         """Save a state to a file that `load_state` reads."""
-        saved_state.save(path, prompted, self.config, self.model_hash)
+        saved_state.save(path, self.exact(prompted), self.config, self.model_hash)
+
+    def exact(self, prompted: Prompted) -> Prompted:
+        """Return a state as `engine` computes it: other states may belong to what writes.
+
+        Where that was not compiled before, this waits for it.
+        """
+        return self._weights.after(prompted).reader.exact(prompted)
 
     def load_state(self, path: str | Path) -> Prompted:
         """Return a state that `save_state` saved; raises StateError if it is not this model's."""
@@ -286,10 +293,13 @@ class Generator:
         writer, read = self._weights.read(prompt, made.unknown)
         return writer.stream(read, made)
 
-    def prepare(self, config: SampleConfig) -> None:
-        """Compile or capture what `samples` needs, so that its time is spent on generation only."""
+    def prepare(self, config: SampleConfig, *, wait: bool = True) -> None:
+        """Compile or capture what `samples` needs, so that its time is spent on generation only.
+
+        Without `wait` another process begins to compile, and `samples` writes meanwhile.
+        """
         writer, read = self._weights.read("", config.unknown)
-        writer.prepare(read, config)
+        writer.prepare(read, config, wait=wait)
 
     def start(
         self, prompt: str | Prompted, config: SampleConfig, writes: Sequence[Write] = ()

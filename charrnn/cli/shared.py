@@ -90,6 +90,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         except OSError as error:
             raise typer.Exit(report(error)) from None
         except KeyboardInterrupt:
+            _stop_compiling()
             note("")
             raise typer.Exit(INTERRUPTED) from None
         except MemoryError:
@@ -103,6 +104,13 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
 
     run.__doc__ = _unwrapped(command.__doc__ or "")
     return run
+
+
+def _stop_compiling() -> None:
+    """End processes that compile in the background; they would be finished otherwise."""
+    background = sys.modules.get("charrnn.compiler.background")
+    if background:
+        background.stop()
 
 
 def _unwrapped(docstring: str) -> str:

@@ -84,6 +84,12 @@ class CFunction:
         module: the name of the module that holds its body.
         name: the name of its body there.
         imported: imports the module; it is only needed where the function is compiled.
+        source: of the module, if charrnn writes it; else "".
+
+    Attributes:
+        module: as given.
+        name: as given.
+        source: as given.
     """
 
     def __init__(
@@ -91,8 +97,9 @@ class CFunction:
         module: str,
         name: str,
         imported: Callable[[], ModuleType] | None = None,
+        source: str = "",
     ) -> None:
-        self._module, self._name = module, name
+        self.module, self.name, self.source = module, name, source
         self._imported = imported or functools.partial(importlib.import_module, module)
         self._address: int | None = None
 
@@ -104,18 +111,25 @@ class CFunction:
                 self._address = self._address or self._loaded() or self._compiled()
         return self._address
 
+    def load(self) -> bool:
+        """Load the function if it has been compiled before; return whether it is there now."""
+        if self._address is None:
+            with _lock:
+                self._address = self._address or self._loaded()
+        return self._address is not None
+
     def _loaded(self) -> int | None:
         return object_code.load(self._file) if object_code.usable() else None
 
     @property
     def _file(self) -> Path:
-        return folder() / f"{self._module}.{self._name}.{object_code.identity()}.o"
+        return folder() / f"{self.module}.{self.name}.{object_code.identity()}.o"
 
     def _compiled(self) -> int:
         """Compile the function, and keep its code: as an object file, or as numba keeps it."""
         kept = object_code.usable()
         with in_folder() as numba:
-            body: CBody = getattr(self._imported(), self._name)
+            body: CBody = getattr(self._imported(), self.name)
             make = numba.cfunc(body.signature, cache=not kept, error_model="numpy")
             made = make(body.function)
         _made.append(made)
@@ -135,6 +149,11 @@ def declare(module: str, *names: str) -> tuple[CFunction, ...]:
     made = tuple(CFunction(module, name) for name in names)
     _declared.extend(made)
     return made
+
+
+def declared() -> tuple[CFunction, ...]:
+    """Return every C function that is declared so far."""
+    return tuple(_declared)
 
 
 def compile_declared() -> None:

@@ -124,7 +124,8 @@ def row_loops(body: Sequence[str], outer: str, inner: str, block: Callable[..., 
 def c_functions(source: str, *names: str) -> tuple[CFunction, ...]:
     """Return C functions of the module with this source; it is made if they must be compiled."""
     module = _name(source)
-    return tuple(CFunction(module, name, functools.partial(load, source)) for name in names)
+    imported = functools.partial(load, source)
+    return tuple(CFunction(module, name, imported, source) for name in names)
 
 
 def _name(source: str) -> str:

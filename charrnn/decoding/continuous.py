@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Floats, Floats64, Integers, State
+from charrnn.compiler.cache import CFunction
 from charrnn.decoding import compiled
 from charrnn.decoding.generation import SampleBatch
 from charrnn.decoding.sampler import FIRST_COUNT, Sampler, next_count
@@ -43,10 +44,21 @@ class JointSampler:
         batches = [sampler.batch(steps) for sampler in self._samplers]
         return self.compile(), compiled.pack(batches, logits, stride, vocab_size)
 
-    def compile(self) -> int:
-        """Return the address of the compiled choice: the faster one if that does for all."""
+    @property
+    def function(self) -> CFunction:
+        """The compiled choice: the faster one if that does for all."""
         plain = all(sampler.only_temperature for sampler in self._samplers)
-        return (compiled.by_temperature if plain else compiled.by_filters).address
+        return compiled.by_temperature if plain else compiled.by_filters
+
+    def compile(self) -> int:
+        """Return the address of the compiled choice."""
+        return self.function.address
+
+    def is_sure(self, logits: Floats, error: Floats64) -> bool:
+        """Return whether the choice is the same for all logits so near; see `Sampler.is_sure`."""
+        parts, errors = np.split(logits, self._ends), np.split(error, self._ends)
+        given = zip(self._samplers, parts, errors, strict=True)
+        return all(sampler.is_sure(part, some) for sampler, part, some in given)
 
 
 class Token(NamedTuple):
@@ -143,7 +155,7 @@ class ContinuousBatch:
 
     @property
     def _engine(self) -> Engine:
-        return self._selector.engine
+        return self._selector.writing
 
     def join(self, member: Member) -> None:
         """Write these texts, too, from the next call of `write` on; the first tokens come soon."""
@@ -156,7 +168,8 @@ class ContinuousBatch:
         member.held = None
         if self.members:
             logits = np.concatenate([self._logits, logits])
-            layers = (zip(*both, strict=True) for both in zip(self._state, state, strict=True))
+            own = self._engine.select(self._state, slice(None))  # of the engine that writes now
+            layers = (zip(*both, strict=True) for both in zip(own, state, strict=True))
             state = tuple(tuple(map(np.concatenate, parts)) for parts in layers)
         self._logits, self._state = logits, state
         self.members.append(member)

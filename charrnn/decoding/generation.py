@@ -51,7 +51,7 @@ class Writer:
     def start(
         self, read: Prompted, config: SampleConfig, writes: Sequence[Write] = (), first: int = 0
     ) -> SampleBatch:
-        """Return a batch of empty texts; what they need is compiled or captured.
+        """Return a batch of empty texts; what they need is compiled or captured, or begins to be.
 
         Args:
             read: what the model has read.
@@ -65,10 +65,12 @@ class Writer:
         self._selector.prepare(batch.chooser, config.num_samples)
         return batch
 
-    def prepare(self, read: Prompted, config: SampleConfig) -> None:
-        """Compile or capture what `texts` needs."""
+    def prepare(self, read: Prompted, config: SampleConfig, *, wait: bool = True) -> None:
+        """Compile or capture what `texts` needs, or let it be compiled if nobody is to wait."""
         side_by_side = min(config.num_samples, self._portion)
-        self.start(read, replace(config, num_samples=side_by_side))
+        batch = self.start(read, replace(config, num_samples=side_by_side))
+        if wait:
+            self._selector.prepare_exactly(batch.chooser, side_by_side)
 
     def samples(
         self,
@@ -125,7 +127,7 @@ class Writer:
         self, read: Prompted, config: SampleConfig, first: int, write: Write = unwatched
     ) -> list[Sample]:
         batch = self.start(read, config, [write], first)
-        for _ in batch.steps(self._selector.engine):
+        for _ in batch.steps(self._selector.writing):
             pass
         return batch.finish(self._prompt(read))
 
@@ -158,7 +160,7 @@ class Writer:
         batch = self.start(read, config, [pieces.append])
 
         def write() -> Iterator[str]:
-            for _ in batch.steps(self._selector.engine):
+            for _ in batch.steps(self._selector.writing):
                 yield from pieces
                 pieces.clear()
             batch.finish()
@@ -171,7 +173,7 @@ class Writer:
 
         `write` gets characters of the best one as soon as no later step can change them.
         """
-        config = replace(config, stop=self._stops(config))
+        config, read = replace(config, stop=self._stops(config)), self._selector.exact(read)
         openings = self._openings(read)
         make, seed = self._maker(config, openings), _seed(config)
         best = make(write)

@@ -88,6 +88,7 @@ class ManyTexts:
         if read.seed is None:
             config = seeded(config)
         numbers = range(writer.portions(config))
+        read = self.own.reader.exact(read)
         found = self._in_processes(_Portion(read, config, first), numbers, processes)
         for number, sample in enumerate(found):
             if not number:

@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Floats, Floats64, Integers, State
+from charrnn.compiler.cache import CFunction
 from charrnn.config import SampleConfig
-from charrnn.decoding.choice import Batch, choose_token
+from charrnn.decoding.certainty import is_sure
+from charrnn.decoding.choice import Batch, Choose, choose_token
 from charrnn.decoding.constraints import UNCONSTRAINED, Constraint
 from charrnn.decoding.filters import NO_BIAS, choose, choose_by_temperature, only_temperature
 from charrnn.inference.engine import Engine, check_finite
@@ -80,6 +82,7 @@ class Sampler:
         self._bounds = np.full(len(generators), 2.0 * settings.mirostat_ent)
         self._used = np.full(len(generators), len(read), np.int64)
         self._history = np.tile(read[:0] if self.only_temperature else read, (len(generators), 1))
+        self._ahead = np.zeros((len(generators), 0))  # random numbers for choices to come
         self._batches: list[Batch] = []  # since `take` was last called
 
     def take(self) -> tuple[Integers, Floats64]:
@@ -95,17 +98,17 @@ class Sampler:
     def select(self, rows: NDArray[np.intp]) -> None:
         """Continue with these texts only."""
         self._generators = [self._generators[row] for row in rows.tolist()]
+        self._ahead = self._ahead[rows]
         self._states, self._bounds = self._states[rows], self._bounds[rows]
         self._history, self._used = self._history[rows], self._used[rows]
 
     def choose(self, logits: Floats) -> Integers:
         """Choose a token per text from logits (B, V); return the ids (B,) to read next."""
         batch = self.batch(1)
-        function = choose_by_temperature if self.only_temperature else choose
         # A tiny temperature turns distant logits into -inf; ending may be impossible.
         with np.errstate(over="ignore", divide="ignore"):
             for row, row_logits in enumerate(logits):
-                choose_token(batch, 0, row, row_logits, function)
+                choose_token(batch, 0, row, row_logits, self._choose)
         return np.asarray(np.maximum(batch.tokens[0], 0))
 
     def compiled(
@@ -123,23 +126,57 @@ class Sampler:
 
         return self.compile(), compiled.pack([self.batch(steps)], logits, stride, vocab_size)
 
-    def compile(self) -> int:
-        """Return the address of the compiled choice; the first call takes some seconds."""
+    @property
+    def function(self) -> CFunction:
+        """The compiled choice."""
         from charrnn.decoding import compiled
 
-        chosen = compiled.by_temperature if self.only_temperature else compiled.by_filters
-        return chosen.address
+        return compiled.by_temperature if self.only_temperature else compiled.by_filters
+
+    def compile(self) -> int:
+        """Return the address of the compiled choice; the first call takes some seconds."""
+        return self.function.address
+
+    def is_sure(self, logits: Floats, error: Floats64) -> bool:
+        """Return whether all logits that differ from these by at most `error` (B,) choose the same.
+
+        Nothing is chosen; see `charrnn.decoding.certainty`.
+        """
+        if self._settings.mirostat_ent:  # its limit would keep a small difference forever
+            return False
+        self._ahead = self._draw(1)
+        if not self.only_temperature:
+            self._reserve(1)
+        batch = self._batch(np.ascontiguousarray(self._ahead.T))
+        return is_sure(batch, logits, self._choose, error)
+
+    @property
+    def _choose(self) -> Choose:
+        return choose_by_temperature if self.only_temperature else choose
 
     def batch(self, steps: int) -> Batch:
         """Return what the next `steps` choices of each text read and write."""
         if not self.only_temperature:
             self._reserve(steps)
+        batch = self._batch(np.ascontiguousarray(self._draw(steps).T))
+        self._ahead = self._ahead[:, :0]
+        self._batches.append(batch)
+        self._left -= steps
+        return batch
+
+    def _draw(self, steps: int) -> Floats64:
+        """Return the next random numbers of the texts (B, steps): first those drawn ahead."""
+        ahead = self._ahead.shape[1]
         drawn = np.zeros((len(self._generators), steps))
+        drawn[:, :ahead] = self._ahead
         if self._settings.temperature > 0:
             for row, random in zip(drawn, self._generators, strict=True):
-                random.random(out=row)
-        uniforms = np.ascontiguousarray(drawn.T)
-        batch = Batch(
+                random.random(out=row[ahead:])
+        return drawn
+
+    def _batch(self, uniforms: Floats64) -> Batch:
+        """Return what choices with these random numbers (T, B) read and write."""
+        return Batch(
             settings=self._settings,
             bias=self._bias,
             constraint=self._constraint,
@@ -152,9 +189,6 @@ class Sampler:
             tokens=np.zeros(uniforms.shape, np.int64),
             log_probs=np.zeros(uniforms.shape),
         )
-        self._batches.append(batch)
-        self._left -= steps
-        return batch
 
     def _reserve(self, count: int) -> None:
         """Reserve space for `count` more tokens in each text's history, doubling it if needed."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from charrnn.arrays import Floats, Ids, Integers, State
-from charrnn.compiler.cache import compile_declared
+from charrnn.compiler.cache import CFunction, declared
 from charrnn.config import ModelConfig
 from charrnn.inference import instructions, step_codegen
 from charrnn.inference.distribution import likeliest_rows
@@ -28,6 +28,7 @@ from charrnn.inference.packed_network import PackedNetwork
 from charrnn.inference.step_program import StepProgram, row_layout
 from charrnn.inference.window_runner import WindowRunner
 from charrnn.inference.workspace import Workspace
+from charrnn.model import parameters
 from charrnn.model.parameters import Parameters
 from charrnn.storage import machine
 
@@ -35,6 +36,14 @@ from charrnn.storage import machine
 # a busy machine far more.
 _BYTES_PER_THREAD = 800_000
 _ROWS = 8  # beyond these the products of further texts take longer than fetching the weights
+
+
+def compiled_functions(config: ModelConfig, weights: str) -> list[CFunction]:
+    """Return the functions that an engine of this architecture and type of weights needs."""
+    recurrence = parameters.layer_of(config)
+    zoneout = bool(config.zone_rates(len(recurrence.cell.states)))
+    step = step_codegen.compiled_step(recurrence, zoneout)
+    return [instructions.product_function(weights), *step.functions, *declared()]
 
 
 class CompiledEngine(Engine):
@@ -72,8 +81,8 @@ class CompiledEngine(Engine):
         self._step_program = self._make_step_program()
         self._work = self._step_program.work
         # Compile here, where a caller can still fall back to numpy, and not at the first step.
-        instructions.product(weights)
-        compile_declared()
+        for function in compiled_functions(config, weights):
+            function.address  # noqa: B018 - compiles
         self.most_threads = threads or min(machine.cores(), self._network.panels)
         self._least_threads = threads or 1
         self.threads = self.threads_for(1)

@@ -12,12 +12,25 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.arrays import Floats, Ids, State
+from charrnn.arrays import Floats, Floats64, Ids, State
+from charrnn.compiler.cache import CFunction
 from charrnn.errors import RunError
 
 
 class Chooser(Protocol):
     """Chooses the next token of each row, and records what it chose."""
+
+    @property
+    def function(self) -> CFunction:
+        """The same choice as compiled code."""
+        ...
+
+    def is_sure(self, logits: Floats, error: Floats64) -> bool:
+        """Return whether all logits that differ from these by at most `error` (B,) choose the same.
+
+        Nothing is chosen.
+        """
+        ...
 
     def choose(self, logits: Floats) -> Ids:
         """Return the tokens (B,) to read next, given logits (B, V)."""

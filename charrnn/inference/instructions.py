@@ -20,14 +20,15 @@ from numpy.typing import NDArray
 
 from charrnn.arrays import Integers
 from charrnn.compiler import codegen, thread_pool
-from charrnn.compiler.cache import declare
+from charrnn.compiler.cache import CFunction, declare
 
 # The type of stored weights; bfloat16 is the upper half of a float32's bits.
 STORED = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.int8}
 CONTEXT = 8  # integers per thread: a cache line
 COUNTER, CONTEXTS = 16, 24  # their positions in the table of `run`
 
-_run, _read = declare("charrnn.inference.row_functions", "run", "read")
+(_run,) = declare("charrnn.inference.row_functions", "run")
+_read = CFunction("charrnn.inference.row_functions", "read")  # only measures
 lookup, tanh_rows, normalize_rows, softmax_rows, nats_rows = declare(
     "charrnn.inference.row_functions",
     *("lookup", "tanh_rows", "normalize_rows", "softmax_rows", "nats_rows"),
@@ -116,11 +117,15 @@ def product(context, arguments):
 
 
 @functools.cache
+def product_function(kind: str) -> CFunction:
+    """Return the product with weights of this type."""
+    text = _PRODUCT.format(kind=kind, size=np.dtype(STORED[kind]).itemsize)
+    return codegen.c_functions(text, "product")[0]
+
+
 def product(kind: str) -> int:
     """Return the address of the product with weights of this type; the first call compiles it."""
-    text = _PRODUCT.format(kind=kind, size=np.dtype(STORED[kind]).itemsize)
-    (made,) = codegen.c_functions(text, "product")
-    return made.address
+    return product_function(kind).address
 
 
 def read(values: NDArray[np.float32], times: int, threads: int) -> None:

@@ -136,7 +136,7 @@ class PromptReader:
             PromptError: the model writes nothing without a source.
         """
         check_continues(self._reading)
-        engine = self._selector.engine
+        engine = self._selector.writing
         first = np.array([self._start_token], np.int64)
         logits, state = engine.step(first, engine.start_state(1))
         check_finite(logits)
@@ -210,7 +210,7 @@ class PromptReader:
         if begins is not None:
             ids = self._tokenizer.encode(prompt[begins:]).astype(np.int64)
             before = self.start(before)
-        return _read_ids(self._selector.engine, ids, before or self.start(), progress)
+        return _read_ids(self._selector.writing, ids, before or self.start(), progress)
 
     def read_any(
         self, prompt: str | Prompted, unknown: str, sources: Sequence[str] | None = None
@@ -228,9 +228,13 @@ class PromptReader:
         It is the state that the engine had when it sampled them, bit for bit. After a separator
         that `stopped` the sample it is the state before the next document.
         """
-        read = _read_sample(self._selector.engine, ids, seed, before)
+        read = _read_sample(self._selector.writing, ids, seed, before)
         ended = stopped and self._last_document("", read) is not None
         return self.start(read) if ended else read
+
+    def exact(self, read: Prompted) -> Prompted:
+        """Return what was read as compiled code reads it; see `EngineSelector.exact`."""
+        return self._selector.exact(read)
 
     def _last_document(self, text: str, before: Prompted | None) -> int | None:
         """Return where the last document that begins in `text` begins; None if none does."""

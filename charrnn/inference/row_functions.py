@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 from charrnn.compiler.cache import c_function, compile_on_call
 from charrnn.compiler.layer_norm import moments
 from charrnn.compiler.processor import WIDTH
-from charrnn.compiler.scalar_math import exp, inside, pointer, take, tanh
+from charrnn.compiler.scalar_math import exp, inside, maximum, pointer, take, tanh
 from charrnn.compiler.thread_functions import SPINS, give_way, look
 from charrnn.inference.instructions import CONTEXT, CONTEXTS, COUNTER
 
@@ -140,6 +140,15 @@ def normalize_rows(context, arguments):  # type: ignore[no-untyped-def]
                 write[j] = (read[j] - mean) * inverse
 
 
+@inside
+def _largest(values):  # type: ignore[no-untyped-def]
+    """Return the largest value, as `max` does, which takes longer to compile."""
+    largest = values[0]
+    for j in range(1, len(values)):
+        largest = maximum(largest, values[j])
+    return largest
+
+
 @function
 def softmax_rows(context, arguments):  # type: ignore[no-untyped-def]
     """Compute the probabilities of logits; threads share the rows, not the columns.
@@ -150,7 +159,7 @@ def softmax_rows(context, arguments):  # type: ignore[no-untyped-def]
     for b in range(c[0], c[2], c[1]):
         logits = floats(d[0] + b * d[2], d[3])
         write = floats(d[1] + b * d[2], d[3])
-        peak, total = logits.max(), np.float32(0)
+        peak, total = _largest(logits), np.float32(0)
         for j in range(d[3]):
             write[j] = exp(logits[j] - peak)
             total += write[j]
@@ -169,7 +178,7 @@ def nats_rows(context, arguments):  # type: ignore[no-untyped-def]
     out = floats(d[4] + 4 * c[4] * c[2], c[2])
     for b in range(c[0], c[2], c[1]):
         logits = floats(d[0] + b * d[1], d[2])
-        peak, total = logits.max(), 0.0
+        peak, total = _largest(logits), 0.0
         for j in range(d[2]):
             total += np.float64(exp(logits[j] - peak))
         out[b] = np.log(total) - np.float64(logits[targets[b]] - peak)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import pickle
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import cached_property
 
+from charrnn.compiler import background
+from charrnn.compiler.cache import CFunction
 from charrnn.config import EngineOptions, ModelConfig
 from charrnn.counts.table import CountTable
 from charrnn.errors import OptionError
 from charrnn.inference.engine import Chooser, Engine
+from charrnn.inference.interim_engine import InterimEngine
 from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.inference.numpy_pair_engine import NumpyPairEngine
 from charrnn.model.parameters import Parameters
+from charrnn.model.saved_state import Prompted
 from charrnn.storage import machine
 
 COMPILING = "compiling for this machine: this takes some seconds, once"
@@ -24,7 +30,7 @@ class EngineSelector:
     """Makes the engine of a network, and replaces it where it does not run on this machine.
 
     Attributes:
-        engine: runs the network; made when it is first needed.
+        engine: runs the network; made when it is first needed, which may take seconds.
         threads: how many run it on the CPU; None: as many as are worthwhile.
         device: cpu, cuda or cuda:N.
     """
@@ -52,6 +58,7 @@ class EngineSelector:
         self.device = options.device
         self.threads = machine.usable_threads(options.threads, notify)
         self._notify_compiling = functools.cache(lambda: notify(COMPILING))
+        self._interim: InterimEngine | None = None
 
     def compiling(self) -> AbstractContextManager[None]:
         """Return a context in which it is said, once, that code is compiled."""
@@ -77,12 +84,76 @@ class EngineSelector:
         except compile_errors() as error:
             return self._numpy_engine(error)
 
-    def prepare(self, chooser: Chooser, batch_size: int) -> Engine:
-        """Return the engine, ready to write: numpy from now on, if preparing it fails.
+    @property
+    def writing(self) -> Engine:
+        """What reads prompts and writes: at once, and the same as `engine`, which it may replace.
+
+        Its states may be its own: `exact` returns those of `engine`.
+        """
+        if self._interim is None and "engine" not in vars(self):
+            self._interim = self._begun()
+        return self._interim or self.engine
+
+    def exact(self, read: Prompted) -> Prompted:
+        """Return what was read by `writing` as `engine` reads it; waits until that is compiled."""
+        if self._interim is None:
+            return read
+        logits, state = self._interim.settled(read.logits, read.state)
+        return replace(read, logits=logits, state=state)
+
+    def replace_engine(self, engine: Engine) -> None:
+        """Write with this engine from now on."""
+        self.engine, self._interim = engine, None
+
+    def prepare(self, chooser: Chooser, batch_size: int) -> None:
+        """Compile or capture a choice of tokens, or let it be compiled while `writing` writes.
 
         Raises:
             OptionError: the device or the weights need an engine that fails here.
         """
+        if self._interim is None and self.writing is not self._interim:
+            with contextlib.suppress(OSError):
+                if self._can_begin and self.engine.reproducible and not chooser.function.load():
+                    self._interim = self._begin(self.engine, [])
+        if self._interim is None:
+            self._prepared(chooser, batch_size)
+        else:
+            self._interim.prepare(chooser, batch_size)
+
+    def prepare_exactly(self, chooser: Chooser, batch_size: int) -> None:
+        """Do what `prepare` does, and wait until all is compiled."""
+        self.prepare(chooser, batch_size)
+        if self._interim is not None:
+            self._interim.finish(chooser, batch_size)
+
+    @property
+    def _can_begin(self) -> bool:
+        return self.device == "cpu" and not self._config.encoder and background.usable()
+
+    def _begun(self) -> InterimEngine | None:
+        """Return an engine that writes while `engine` is compiled; None if nothing is missing."""
+        if self._options.weights != "float32" or not self._can_begin:
+            return None
+        try:
+            if self._counts:
+                import charrnn.inference.counting  # noqa: F401 - declares what it needs
+            from charrnn.inference.compiled_engine import compiled_functions
+
+            functions = compiled_functions(self._config, self._options.weights)
+            if all(function.load() for function in functions):
+                return None
+            network = NumpyEngine(self._config, self._values)
+            return self._begin(self._counting(network), functions)
+        except compile_errors():
+            return None
+
+    def _begin(self, early: Engine, functions: list[CFunction]) -> InterimEngine:
+        self._notify_compiling()
+        given = (early, self._config.num_layers, functions)
+        return InterimEngine(*given, lambda: self.engine, self._prepared)
+
+    def _prepared(self, chooser: Chooser, batch_size: int) -> Engine:
+        """Return the engine, ready to write: numpy from now on, if preparing it fails."""
         if not self.engine.reproducible and self.device == "cpu":
             return self.engine  # numpy's, which compiles nothing
         try:

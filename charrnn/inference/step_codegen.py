@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from charrnn.cells import Layer
 from charrnn.compiler import codegen
 from charrnn.compiler.autodiff import trace
+from charrnn.compiler.cache import CFunction
 from charrnn.compiler.codegen import Element, Writer
 
 
@@ -30,11 +31,11 @@ class Stage:
     Its arguments are the panels per block, and for each element its address and bytes per row.
 
     Attributes:
-        address: of the function.
+        function: the function, which may have to be compiled.
         elements: the blocks of arrays that it reads and writes.
     """
 
-    address: int
+    function: CFunction
     elements: tuple[Element, ...]
 
 
@@ -57,6 +58,12 @@ class StepFunctions:
     merged: tuple[bool, ...]
     ahead: bool
     later: int
+
+    @property
+    def functions(self) -> list[CFunction]:
+        """All functions."""
+        first = [self.operand] if self.operand else []
+        return [stage.function for stage in (*first, *self.stages)]
 
 
 @functools.cache
@@ -103,7 +110,7 @@ def compiled_step(layer: Layer, zoneout: bool) -> StepFunctions:
     source = "\n".join([*_HEAD, *_source(functions), ""])
     made = codegen.c_functions(source, *(f"function{k}" for k in range(len(functions))))
     stages = [
-        Stage(function.address, tuple(codegen.elements(body)))
+        Stage(function, tuple(codegen.elements(body)))
         for function, body in zip(made, functions, strict=True)
     ]
     first = stages.pop(0) if len(stages) > last + 1 else None

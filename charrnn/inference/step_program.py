@@ -275,7 +275,7 @@ class StepProgram:
                 case "r":
                     name = _result(number, int(index))
             given += [self._block(name, k), self.work.stride]
-        return Call(stage.address, tuple(given))
+        return Call(stage.function.address, tuple(given))
 
 
 def _result(layer: int, product: int) -> str:

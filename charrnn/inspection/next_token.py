@@ -127,7 +127,7 @@ class TreeNode:
 
 def beam_tree(generator: Generator, read: Prompted, config: BeamConfig) -> TreeNode:
     """Return the tree of all prefixes that a beam search keeps."""
-    engine = _RecordingEngine(generator.engine)
+    engine, read = _RecordingEngine(generator.engine), generator.exact(read)
     start = _RecordedState(read.state, [()], np.zeros(1), log_softmax(read.logits))
     found = beam_search(cast("Engine", engine), read.logits, start, config)
     kept = dict(engine.kept)

@@ -35,7 +35,8 @@ from charrnn.inference import distribution, instructions, step_codegen
 def use():
     distribution.frequencies(np.zeros((1, 3), np.float32))  # a function called by Python
     cache.compile_declared()  # C functions
-    step_codegen.compiled_step(Layer(CELLS["elman"]), False)  # a module that charrnn writes
+    for function in step_codegen.compiled_step(Layer(CELLS["elman"]), False).functions:
+        function.address  # of a module that charrnn writes
     instructions.read(np.zeros(64, np.float32), 1, 2)  # in two threads
 
 def notified(run):

@@ -53,7 +53,7 @@ def sample(
         raise OptionError("--skip is for texts after one prompt, without --unique and --new")
     count = left_after(output.skip, config.num_samples, "text")
     left = replace(config, num_samples=count)
-    writing.generator.prepare(left)
+    writing.generator.prepare(left, wait=False)
     if config.temperature:
         note(f"seed: {config.seed}")
     elif given:
