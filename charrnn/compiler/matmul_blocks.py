@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from charrnn.compiler.processor import WIDTH
+from charrnn.compiler.processor import FEATURES, WIDTH
 
 _BYTE, _HALF, _WORD, _LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 # The type of the elements of a panel, and their bytes per column.
@@ -25,6 +25,8 @@ _STORED = {
     "int8": (_BYTE, 1),
 }
 _FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
+# Old x86 processors multiply and add in two steps: one would be a call for each number.
+_FUSED = "fmuladd" if FEATURES.get("sse2") and not FEATURES.get("fma") else "fma"
 _INT = types.intp
 _variable: Any = cgutils.alloca_once
 
@@ -173,7 +175,7 @@ def _spread(builder: Any, place: Any, scalar: Any) -> Any:
 def _fused(builder: Any, a: Any, b: Any, total: Any, dots: bool) -> Any:
     """Compute ``total + a * b``; for pairs, add both products."""
     if not dots:
-        function = _function(builder, f"llvm.fma.v{WIDTH}f32", _FLOATS, [_FLOATS] * 3)
+        function = _function(builder, f"llvm.{_FUSED}.v{WIDTH}f32", _FLOATS, [_FLOATS] * 3)
         return builder.call(function, [a, b, total])
     pairs = ir.VectorType(_Bfloat(), 2 * WIDTH)
     if llvm.llvm_version_info[0] < 16:  # where the instruction's pairs were integers

@@ -8,19 +8,40 @@ There are three kinds of products (`charrnn.compiler.matmul`); the processor dec
 
 N is padded with zeros to a multiple of 2 W and K to a multiple of `DEPTH`. Tiles read and write
 rows in groups of `ROW_GROUP`: buffers have space for the last group.
+
+To try the code of another processor, set the variables with which numba is told what to compile
+for: ``NUMBA_CPU_FEATURES=-avx512f,-amx-tile`` for AVX2, ``-avx512bf16,-amx-tile`` for AVX-512 in
+float32, ``-amx-tile`` for pairs, and ``NUMBA_CPU_NAME=generic`` for vectors of four numbers.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import sys
 from typing import Any
 
 import llvmlite.binding as llvm  # type: ignore[import-untyped]
 import numpy as np
 
-FEATURES = llvm.get_host_cpu_features()
+# What numba is told to leave out or to add, and what goes with it. LLVM knows the same relations.
+_REQUIRED = {"avx512bf16": "avx512f", "amx-bf16": "amx-tile"}
+
+
+def _features() -> dict[str, bool]:
+    """Return the instructions to compile for: this processor's, or those that numba is told."""
+    found = dict(llvm.get_host_cpu_features())
+    if "NUMBA_CPU_NAME" in os.environ:  # of which only the least is known
+        found = {name: found.get(name, False) for name in ("sse2",)}
+    for feature in os.environ.get("NUMBA_CPU_FEATURES", "").split(","):
+        found[feature[1:]] = feature[:1] == "+"
+    for name, required in _REQUIRED.items():
+        found[name] = bool(found.get(name) and found.get(required))
+    return found
+
+
+FEATURES = _features()
 WIDTH = 16 if FEATURES.get("avx512f") else 8 if FEATURES.get("avx2") else 4  # W
 ROW_GROUP = 32
 DEPTH = {"float32": 1, "dots": 2, "tiles": 32}

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from waiting import HANGS
 
 from charrnn.compiler import processor
 from charrnn.compiler.processor import DEPTH
@@ -46,3 +53,59 @@ def test_tiles_are_requested_only_on_processors_that_have_them(
         monkeypatch.setattr(processor.sys, "platform", platform_name)
         assert ask() == allowed
         assert answers == []
+
+
+ZEN = dict.fromkeys(("sse2", "fma", "avx2", "avx512f", "avx512bf16"), True)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, {"sse2", "fma", "avx2", "avx512f", "avx512bf16"}),
+        ({"NUMBA_CPU_FEATURES": "-avx512bf16"}, {"sse2", "fma", "avx2", "avx512f"}),
+        ({"NUMBA_CPU_FEATURES": "-avx512f,-amx-tile"}, {"sse2", "fma", "avx2"}),
+        ({"NUMBA_CPU_NAME": "generic"}, {"sse2"}),
+        (
+            {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"},
+            {"sse2", "avx2", "fma"},
+        ),
+    ],
+)
+def test_instructions_are_those_that_numba_is_told(
+    variables: dict[str, str], expected: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(processor.llvm, "get_host_cpu_features", lambda: ZEN)
+    assert {name for name, able in processor._features().items() if able} == expected
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="tells an x86 processor")
+@pytest.mark.parametrize(
+    ("variables", "width"),
+    [({"NUMBA_CPU_FEATURES": "-avx512f,-amx-tile"}, 8), ({"NUMBA_CPU_NAME": "generic"}, 4)],
+)
+def test_code_for_older_processors_computes_the_same(variables: dict[str, str], width: int) -> None:
+    """Those of this one are compared in tests/network/test_fused.py, for each kind of product."""
+    if width == 8 and not processor.FEATURES.get("avx2"):
+        pytest.skip("needs AVX2")
+    script = Path(__file__).with_name("masked.py")
+    done = subprocess.run(
+        [sys.executable, script],
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | variables,
+        capture_output=True,
+        text=True,
+        timeout=HANGS,
+    )
+    assert not done.returncode, done.stderr
+    found = json.loads(done.stdout)
+    errors = [found.pop(name) for name in ("gradients", "bf16 gradients", "logits")]
+    assert found == {
+        "width": width,
+        "bf16": False,
+        "lstm": "library float32",
+        "elman": "fused float32",
+    }
+    assert max(errors) < 1e-5
