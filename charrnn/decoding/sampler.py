@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
 from numpy.typing import NDArray
 
 from charrnn.arrays import Floats, Floats64, Integers, State
@@ -39,11 +40,22 @@ def generator(seed: int, index: int, drawn: int = 0) -> np.random.Generator:
         index: the number of the sample.
         drawn: how many of its numbers have been used already.
     """
-    bits = np.random.Philox(key=np.array([seed, index], np.uint64))
-    bits.advance(drawn // 4)  # each count yields four numbers
+    bits = np.random.Philox(_Key(seed, index))  # type: ignore[arg-type]
     random = np.random.Generator(bits)
-    random.random(drawn % 4)
+    if drawn:
+        bits.advance(drawn // 4)  # each count yields four numbers
+        random.random(drawn % 4)
     return random
+
+
+class _Key(ISeedSequence):
+    """Gives Philox its key; with `key=` it first asks the system for a seed, which takes longer."""
+
+    def __init__(self, seed: int, index: int) -> None:
+        self._words = np.array([seed, index], np.uint64)
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> NDArray[Any]:
+        return self._words
 
 
 class Sampler:

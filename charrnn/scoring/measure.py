@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from charrnn.arrays import Ids, Integers
 from charrnn.inference.engine import Engine, Scorer
+from charrnn.scoring.character_starts import CharacterStarts, blocks
 from charrnn.scoring.results import Score, Surprisals
 from charrnn.text.streams import Documents
 from charrnn.text.tokenizer import Tokenizer
@@ -67,20 +68,17 @@ def score(
         total = _score_documents(engine, ids, start_token, documents, exact, limit)
         read_ids = spread(ids, limit, exact=exact, documents=documents)
         return Score(total, *tokenizer.measure(read_ids))
-    if exact:
-        (text,) = surprisals(engine, [spread(ids, limit, exact=True)], start_token)
-        return text.score(tokenizer)
-    length, streams = _cut(len(ids), exact=False)
+    length, streams = _cut(len(ids), exact=exact)
     state = _warm_up(engine, ids, start_token, length, streams)
     total, read = 0.0, _read_length(length, streams, limit)
-    for rows in _chunks(read):
+    for rows in _chunks(read, _CHUNK if streams == 1 else SHORT_CHUNK):
         positions = rows[:, None] + np.arange(streams)[None, :] * length
         inside = positions < len(ids)
         positions = np.where(inside, positions, 0)
         inputs = _inputs(ids, positions, start_token)
         nats, state = engine.nats(inputs, ids[positions].astype(np.int64), state)
         total += float(np.sum(nats, where=inside, dtype=np.float64))
-    return Score(total, *tokenizer.measure(spread(ids, limit)))
+    return Score(total, *tokenizer.measure(spread(ids, limit, exact=exact)))
 
 
 def spread(
@@ -94,9 +92,11 @@ def spread(
     if documents is not None:
         windows, length, streams = _cut_documents(ids, documents, exact)
         read = _read_length(length, streams, limit and limit // windows.seq_len)
+        if read == length:
+            return ids
         numbers = np.arange(streams)[:, None] * length + np.arange(read)
         positions, inside, _ = windows.at(numbers[numbers < windows.count])
-        return ids if read == length else ids[positions.T[inside.T]]
+        return ids[positions.T[inside.T]]
     length, streams = _cut(len(ids), exact=exact)
     read = _read_length(length, streams, limit)
     if read == length:
@@ -219,9 +219,10 @@ class _Reading:
         return [whole[start:end] for start, end in bounds]
 
 
-def _chunks(steps: int) -> list[Integers]:
-    """Return the indices of `steps` steps, in the parts that are read at a time."""
-    return np.split(np.arange(steps), range(SHORT_CHUNK, steps, SHORT_CHUNK))
+def _chunks(steps: int, size: int = SHORT_CHUNK) -> Iterator[Integers]:
+    """Yield the indices of `steps` steps, in the parts that are read at a time."""
+    for first in range(0, steps, size):
+        yield np.arange(first, min(first + size, steps))
 
 
 def _inputs(ids: Ids, positions: Integers, start_token: int) -> Integers:
@@ -318,7 +319,7 @@ def window_nats(
     """
     if not _in_characters(ids, tokenizer):
         return None
-    heads = _heads(ids, tokenizer)
+    heads = CharacterStarts.of(ids, tokenizer)
     starts = _window_starts(heads, len(ids), documents)
     count = len(starts)
     if count < 1:
@@ -333,35 +334,31 @@ def window_nats(
 def _in_characters(ids: Ids, tokenizer: Tokenizer) -> bool:
     """Return whether no token of a text is several characters."""
     several = np.flatnonzero(tokenizer.token_characters > 1)
-    return not (len(several) and np.isin(ids, several).any())
-
-
-def _heads(ids: Ids, tokenizer: Tokenizer) -> Integers | None:
-    """Return at which tokens characters begin (C,); None: at every one."""
-    begins = tokenizer.token_characters == 1
-    if begins.all() or begins[ids].all():
-        return None
-    return np.flatnonzero(begins[ids])
+    if not len(several):
+        return True
+    return not any(np.isin(ids[block], several).any() for block in blocks(len(ids)))
 
 
 def _window_starts(
-    heads: Integers | None, length: int, documents: NDArray[np.integer[Any]] | None
+    heads: CharacterStarts | None, length: int, documents: NDArray[np.integer[Any]] | None
 ) -> Integers:
     """Return before which characters windows begin (W,): side by side in each document."""
     begins = np.zeros(1, np.int64) if documents is None else np.asarray(documents).astype(np.int64)
     if heads is not None:
-        begins, length = np.searchsorted(heads, begins), len(heads)
+        begins, length = heads.before(begins), heads.count
     counts = np.maximum(0, np.diff(begins, append=length) - 1) // WINDOW
     before = np.cumsum(counts) - counts
     starts: Integers = np.repeat(begins - before * WINDOW, counts)
     return starts + np.arange(len(starts)) * WINDOW
 
 
-def _read_windows(engine: Scorer, ids: Ids, heads: Integers | None, characters: Integers) -> float:
+def _read_windows(
+    engine: Scorer, ids: Ids, heads: CharacterStarts | None, characters: Integers
+) -> float:
     """Return the nats of windows (B,) that are read side by side, given the characters before."""
     bounds = characters[:, None] + np.array([0, 1, WINDOW + 1])
     if heads is not None:
-        bounds = np.append(heads, len(ids))[bounds]
+        bounds = heads.at(bounds)
     begins, firsts, ends = bounds.T
     learned = engine.start_state(len(begins))
     state = tuple(tuple(part * 0 for part in layer) for layer in learned)

@@ -63,19 +63,23 @@ def test_a_killed_process_is_started_again_and_nothing_is_lost(
     tmp_path: Path,
     times: Callable[[int, int], int],
     report_trials: Callable[[str, int], None],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """In the end, every row of metrics is that of a training that nothing has interrupted."""
     kills = times(1, 100)
-    steps = 400 * kills
+    steps = 300 + 100 * kills  # it must not end before the last kill
     (tmp_path / "cats.txt").write_text(TEXT)
     whole, run = RunDir(tmp_path / "whole"), RunDir(tmp_path / "run")
     values(2, lambda world: charrnn.train(tmp_path / "cats.txt", out=whole.path, **_options(steps)))
     chance = random.Random(kills)
     process = _torchrun(tmp_path, steps, kills)
     try:
-        for _ in range(kills):
+        for survived in range(kills):
             before = max(run.checkpoint_steps(), default=0)
-            wait_until(lambda: max(run.checkpoint_steps(), default=0) > before)  # noqa: B023
+            _wait_for_a_checkpoint(process, run, before)
+            if survived and survived % 10 == 0:
+                with capsys.disabled():
+                    sys.stdout.write(f"{survived} of {kills} kills survived, step {before:,}\n")
             time.sleep(chance.random() * 0.2)
             workers = children(process.pid)
             assert len(workers) == 2
@@ -93,6 +97,14 @@ def test_a_killed_process_is_started_again_and_nothing_is_lost(
         assert [row[name] for row in rows] == [row[name] for row in wanted]
     assert run.model.read_bytes() == whole.model.read_bytes()
     report_trials("SIGKILL of one of several processes", kills)
+
+
+def _wait_for_a_checkpoint(process: subprocess.Popen[bytes], run: RunDir, before: int) -> None:
+    def ended() -> bool:
+        return process.poll() is not None
+
+    wait_until(lambda: max(run.checkpoint_steps(), default=0) > before or ended())
+    assert not ended()
 
 
 @pytest.mark.soak

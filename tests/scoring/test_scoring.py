@@ -3,6 +3,7 @@ import html
 import itertools
 import math
 import re
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -403,7 +404,9 @@ def test_the_most_likely_tokens_are_reported(remembering: Model) -> None:
 def test_a_score_in_one_stream_is_the_sum_of_surprisals(remembering: Model) -> None:
     engine, ids = _float64(remembering), _text(700)
     (found,) = scoring.surprisals(engine, [ids], START)
-    assert found.score(LETTERS) == scoring.score(engine, ids, LETTERS, START, exact=True)
+    score = scoring.score(engine, ids, LETTERS, START, exact=True)
+    assert (score.characters, score.num_bytes) == LETTERS.measure(ids)
+    assert score.total_nats == pytest.approx(found.score(LETTERS).total_nats, rel=1e-12)
 
 
 def test_no_texts_have_no_surprisals(remembering: Model) -> None:
@@ -480,3 +483,28 @@ def test_a_long_text_is_shown_by_its_numbers(tiny_model: Model) -> None:
     assert exact.surprise is not None
     assert exact.surprise.text == text
     assert exact.nats == pytest.approx(score.nats, rel=0.05)
+
+
+@pytest.mark.parametrize("documents", [None, 40])
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_long_text_needs_no_more_memory_than_a_short_one(
+    exact: bool, documents: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for a few numbers of each document."""
+    monkeypatch.setattr("charrnn.text.tokenizer.base._COUNTED", 1000)
+    monkeypatch.setattr("charrnn.scoring.character_starts._BLOCK", 1000)
+    engine, tokenizer = Constant(*[1 / 256] * 256), ByteTokenizer()
+
+    def peak(length: int) -> int:
+        ids = np.tile(np.frombuffer("é é".encode(), np.uint8), length // 5)
+        starts = np.arange(0, length, documents) if documents else None
+        tracemalloc.start()
+        scoring.score(engine, ids, tokenizer, 256, exact=exact, documents=starts)
+        scoring.window_nats(engine, ids, tokenizer, starts, limit=4)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(10_000)
+    grown = peak(100_000) - peak(50_000)
+    assert grown < (50_000 if documents is None else 50_000 / documents * 60)
