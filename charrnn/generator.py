@@ -125,16 +125,16 @@ class Generator:
         counted: Ids | None = None,
         progress: Watch = lambda tokens: None,
         *,
-        by_numpy: bool = False,
+        older: bool = False,
     ) -> AdaptivePredictor:
         """Return a predictor that learns from the texts that it reads, `length` tokens in all.
 
         It starts with what the model knows, and what follows what in `counted` tokens, such as
-        those of the training text; `progress` is called with how many are counted; `by_numpy` is
+        those of the training text; `progress` is called with how many are counted; `older` is
         for old archives. The model does not change. Raises OptionError where that is not possible.
         """
         given = (self._model, self._options, self._selector)
-        return adaptive.make(*given, length, counted, progress, by_numpy=by_numpy)
+        return adaptive.make(*given, length, counted, progress, older=older)
 
     @cached_property
     def model_hash(self) -> str:

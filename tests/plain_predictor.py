@@ -7,7 +7,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from charrnn.adaptive.counts import LIMIT, REFINED_LIMIT
-from charrnn.adaptive.memory import CONTEXT_WEIGHT, MATCHES, MAX_MATCH, ORDERS, WORDS_BEFORE
+from charrnn.adaptive.memory import (
+    CONTEXT_WEIGHT,
+    MATCHES,
+    MAX_MATCH,
+    OLDER_MATCHES,
+    ORDERS,
+    WORDS_BEFORE,
+)
 from charrnn.adaptive.mixer import BOUND, CORRECTION_STEP, FAST, FINAL_STEP, SLOW, SLOWING
 
 Key = tuple[object, ...]
@@ -62,14 +69,16 @@ class Slot:
 class PlainPredictor:
     """Predicts tokens from the probabilities of a network, and learns from each."""
 
-    def __init__(self, letters: Sequence[bool]) -> None:
-        self.letters = letters
+    def __init__(self, letters: Sequence[bool], *, older: bool) -> None:
+        self.letters, self.older = letters, older
+        self.least = OLDER_MATCHES if older else MATCHES
         self.history: list[int] = []
         self.slots: dict[Key, Slot] = {}
         self.refined: dict[Key, Probability] = {}
         self.followed: dict[Key, Probability] = {}
         self.matched: dict[tuple[int, int], Probability] = {}
-        inputs = 2 + 2 * (len(ORDERS) + len(WORDS_BEFORE)) + len(MATCHES)
+        contexts = len(ORDERS) + len(WORDS_BEFORE) + (0 if older else 3)
+        inputs = 2 + 2 * contexts + len(self.least)
         first = [1.0, 0.0] + [CONTEXT_WEIGHT] * (inputs - 2)
         self.weights: dict[Key, list[float]] = defaultdict(lambda: list(first))
         self.adjusted: dict[Key, int] = defaultdict(int)
@@ -77,7 +86,7 @@ class PlainPredictor:
         self.corrected: dict[Key, list[float]] = defaultdict(
             lambda: [squash(level / 2) for level in range(-16, 17)]
         )
-        self.matches = [(0, 0) for _ in MATCHES]
+        self.matches = [(0, 0) for _ in self.least]
 
     def read(self, token: int, probabilities: Sequence[float]) -> float:
         """Return -ln p of a token, after learning it."""
@@ -91,11 +100,11 @@ class PlainPredictor:
             nats -= math.log((coded if happened else 65536 - coded) / 65536)
             low, high = (choice, high) if happened else (low, choice)
         self.history.append(token)
-        self.matches = [self.follow(k, token) for k in range(len(MATCHES))]
+        self.matches = [self.follow(k, token) for k in range(len(self.least))]
         return nats
 
     def contexts(self) -> list[Key]:
-        """Return the last tokens in each number, and the word so far with words before it."""
+        """Return the last tokens in each number, the word so far with words before it, and more."""
         words: list[list[int]] = [[], [], []]
         for token in self.history:
             if self.letters[token]:
@@ -106,7 +115,25 @@ class PlainPredictor:
         return [
             *(tuple(self.history[-n:]) for n in ORDERS),
             *((word, *map(tuple, words[-1 - n : -1])) for n in WORDS_BEFORE),
+            *([] if self.older else self.newer_contexts()),
         ]
+
+    def newer_contexts(self) -> list[Key]:
+        """Return what the longest match expects, and what followed the last one or two tokens."""
+        length, pointer = max(
+            (length, -k, pointer) for k, (pointer, length) in enumerate(self.matches)
+        )[::2]
+        expected = self.history[pointer] if length else None
+        found: list[Key] = [(expected, size_of(length), *self.history[-1:])]
+        for n in (1, 2):
+            last = self.history[-n:]
+            after = [
+                self.history[t]
+                for t in range(n, len(self.history))
+                if self.history[t - n : t] == last
+            ]
+            found.append((*after[-2:], *self.history[-1:]))
+        return found
 
     def choose(self, low: int, choice: int, high: int, upper: float, happened: bool) -> float:
         """Return the probability of the upper half, after learning whether that happened."""
@@ -181,7 +208,7 @@ class PlainPredictor:
         pointer, length = self.matches[k]
         if length and self.history[pointer] == token:
             return pointer + 1, min(length + 1, MAX_MATCH)
-        read, n = len(self.history), MATCHES[k]
+        read, n = len(self.history), self.least[k]
         for pointer in range(read - 1, n - 1, -1):
             if self.history[pointer - n : pointer] == self.history[read - n :]:
                 length = 0

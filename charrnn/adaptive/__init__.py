@@ -57,7 +57,7 @@ def make(
     counted: Ids | None,
     progress: Callable[[int], object],
     *,
-    by_numpy: bool = False,
+    older: bool = False,
 ) -> AdaptivePredictor:
     """Return a predictor that starts with what a model knows, and learns from what it reads.
 
@@ -68,7 +68,7 @@ def make(
         length: the most tokens that it reads.
         counted: tokens of which it counts first what follows what.
         progress: called with how many of these are counted.
-        by_numpy: see `AdaptivePredictor`.
+        older: see `AdaptivePredictor`.
 
     Raises:
         OptionError: the model is one of pairs, or its options or this machine do not allow it.
@@ -78,7 +78,7 @@ def make(
         with selector.compiling():
             from charrnn.adaptive.predictor import AdaptivePredictor
 
-            given: Any = {"counted": counted, "progress": progress, "by_numpy": by_numpy}
+            given: Any = {"counted": counted, "progress": progress, "older": older}
             return AdaptivePredictor(model, length, threads=selector.threads, **given)
     except compile_errors() as error:
         raise OptionError(

@@ -10,18 +10,18 @@ import math
 import numpy as np
 
 from charrnn.adaptive.memory import (
-    CONTEXTS,
+    EXPECTED,
     FIRST_CONTEXT,
-    FIRST_MATCH,
-    FIRST_OUTCOMES,
     FIRST_WORDS,
+    FOLLOWERS,
     LENGTHS,
     LEVELS,
-    MATCHES,
     MAX_MATCH,
     ORDERS,
     OUTCOMES,
+    PLACES,
     READ,
+    TOKEN_BITS,
     WORD,
     WORDS_BEFORE,
 )
@@ -90,20 +90,21 @@ def claim(slots, key):  # type: ignore[no-untyped-def]
 @exact
 def look_up(memory, choice):  # type: ignore[no-untyped-def]
     """Fill in the mixer's inputs from contexts; return the longest known one, and how known."""
-    known, met = 0, np.int64(0)
-    for c in range(CONTEXTS):
+    known, met, contexts = 0, np.int64(0), len(memory.keys)
+    for c in range(contexts):
         key = mixed(memory.contexts[c], choice)
         place = find(memory.slots[c], key)
         memory.keys[c], memory.places[c] = key, place
         memory.cells[c], memory.outcomes[c] = -1, 0
-        memory.inputs[FIRST_CONTEXT + c] = memory.inputs[FIRST_OUTCOMES + c] = 0.0
+        memory.inputs[FIRST_CONTEXT + c] = memory.inputs[FIRST_CONTEXT + contexts + c] = 0.0
         if place >= 0:
             slot = memory.slots[c, place]
             count, outcomes = (slot >> 16) & 255, (slot >> 24) & 255
             cell = _COUNT_OF[count] * LEVELS + _LEVEL_OF[(slot & 65535) >> 4]
             memory.cells[c], memory.outcomes[c] = cell, outcomes
             memory.inputs[FIRST_CONTEXT + c] = stretch(memory.refined[c, cell, 0])
-            memory.inputs[FIRST_OUTCOMES + c] = stretch(memory.followed[c, outcomes, 0])
+            after = stretch(memory.followed[c, outcomes, 0])
+            memory.inputs[FIRST_CONTEXT + contexts + c] = after
             if c < FIRST_WORDS:
                 known, met = c + 1, count
     return known, met
@@ -112,16 +113,17 @@ def look_up(memory, choice):  # type: ignore[no-untyped-def]
 @exact
 def look_ahead(memory, low, choice, high):  # type: ignore[no-untyped-def]
     """Fill in the mixer's inputs from matches; return the size class of the longest one."""
-    longest = 0
-    for k in range(len(MATCHES)):
+    longest, contexts = 0, len(memory.keys)
+    first = FIRST_CONTEXT + 2 * contexts  # of the inputs
+    for k in range(len(memory.least)):
         pointer, length = memory.matches[k]
-        memory.cells[CONTEXTS + k], memory.inputs[FIRST_MATCH + k] = -1, 0.0
+        memory.cells[contexts + k], memory.inputs[first + k] = -1, 0.0
         expected = memory.history[pointer] if length else -1
         if low <= expected < high:
             cell = length_class(length)
-            memory.cells[CONTEXTS + k] = cell
+            memory.cells[contexts + k] = cell
             certainty = stretch(memory.matched[k, cell, 0])
-            memory.inputs[FIRST_MATCH + k] = certainty if expected >= choice else -certainty
+            memory.inputs[first + k] = certainty if expected >= choice else -certainty
             longest = max(longest, cell)
     return longest
 
@@ -151,7 +153,8 @@ def adjust(cell, bit, limit):  # type: ignore[no-untyped-def]
 @exact
 def count_choice(memory, choice, bit):  # type: ignore[no-untyped-def]
     """Learn the outcome of the choice that was looked up."""
-    for c in range(CONTEXTS):
+    contexts = len(memory.keys)
+    for c in range(contexts):
         if memory.cells[c] >= 0:
             adjust(memory.refined[c, memory.cells[c]], bit, REFINED_LIMIT)
             adjust(memory.followed[c, memory.outcomes[c]], bit, REFINED_LIMIT)
@@ -167,11 +170,11 @@ def count_choice(memory, choice, bit):  # type: ignore[no-untyped-def]
             outcomes = outcomes & (OUTCOMES // 2 - 1) | OUTCOMES // 2
         kept = slot >> KEPT << KEPT
         memory.slots[c, place] = kept + (outcomes << 24) + (count << 16) + p
-    for k in range(len(MATCHES)):
-        if memory.cells[CONTEXTS + k] >= 0:
+    for k in range(len(memory.least)):
+        if memory.cells[contexts + k] >= 0:
             expected = memory.history[memory.matches[k, 0]]
             right = 1 if (expected >= choice) == (bit == 1) else 0
-            adjust(memory.matched[k, memory.cells[CONTEXTS + k]], right, REFINED_LIMIT)
+            adjust(memory.matched[k, memory.cells[contexts + k]], right, REFINED_LIMIT)
 
 
 @exact
@@ -194,8 +197,37 @@ def append(memory, token):  # type: ignore[no-untyped-def]
         for i in range(WORDS_BEFORE[k]):
             key = mixed(key, numbers[WORD + 1 + i])
         memory.contexts[FIRST_WORDS + k] = key
-    for k in range(len(MATCHES)):
+    for k in range(len(memory.least)):
         _follow(memory, k, token)
+    if len(memory.contexts) > EXPECTED:
+        memory.contexts[EXPECTED] = _expectation(memory, token)
+        _find_followers(memory, token)
+
+
+@exact
+def _expectation(memory, token):  # type: ignore[no-untyped-def]
+    """Return a hash of what the longest match expects, of its length, and of the last token."""
+    longest, expected = np.int64(0), np.int64(0)
+    for k in range(len(memory.least)):
+        pointer, length = memory.matches[k]
+        if length > longest:
+            longest, expected = length, np.int64(memory.history[pointer]) + 1
+    return mixed(mixed(mixed(EXPECTED, expected), length_class(longest)), token)
+
+
+@exact
+def _find_followers(memory, token):  # type: ignore[no-untyped-def]
+    """Note what the token follows; hash what followed its like before, for the next one."""
+    history, read = memory.history, memory.numbers[READ]
+    for k in range(2):
+        followers = memory.followers[k]
+        if read > 1 + k:
+            place = _hash_of_last(history, read - 1, 1 + k, FOLLOWERS) & (PLACES - 1)
+            kept = (followers[place] << TOKEN_BITS) & ((1 << (2 * TOKEN_BITS)) - 1)
+            followers[place] = kept + token + 1
+        both = followers[_hash_of_last(history, read, 1 + k, FOLLOWERS) & (PLACES - 1)]
+        key = mixed(mixed(FOLLOWERS, both >> TOKEN_BITS), both & ((1 << TOKEN_BITS) - 1))
+        memory.contexts[FOLLOWERS + k] = mixed(key, token)
 
 
 @exact
@@ -216,9 +248,9 @@ def _follow(memory, k, token):  # type: ignore[no-untyped-def]
         match[1] = min(match[1] + 1, MAX_MATCH)
     else:
         match[1] = 0
-    if read < MATCHES[k]:
+    if read < memory.least[k]:
         return
-    place = _hash_of_last(history, read, MATCHES[k], k) & (memory.recent.shape[1] - 1)
+    place = _hash_of_last(history, read, memory.least[k], k) & (memory.recent.shape[1] - 1)
     if match[1] == 0:
         pointer = np.int64(memory.recent[k, place])
         length = 0
@@ -228,6 +260,6 @@ def _follow(memory, k, token):  # type: ignore[no-untyped-def]
             and history[pointer - 1 - length] == history[read - 1 - length]
         ):
             length += 1
-        if length >= MATCHES[k]:
+        if length >= memory.least[k]:
             match[0], match[1] = pointer, length
     memory.recent[k, place] = read

@@ -4,8 +4,10 @@ A token is a path of binary choices: the range of all tokens is halved until one
 is named by the first token of its upper half, from 1 to V - 1.
 
 Hash tables grow with the text up to 2^MAX_BITS entries; then what was met less often is replaced.
-All arrays but `history` take at most 420 MB, however long the text is: 8 bytes for each of 2^22
-choices in each of ten contexts, and some 70 MB of others. `history` takes 4 bytes a token.
+All arrays but `history` take at most 540 MB, however long the text is: 8 bytes for each of 2^22
+choices in each of 13 contexts, and some 100 MB of others. `history` takes 4 bytes a token.
+
+Archives of before 30 November 2026 need the older predictor, which has fewer contexts and matches.
 
 Shapes: V tokens, N tokens of the text, C contexts, M matches, I inputs of the mixer, S selectors.
 """
@@ -24,16 +26,17 @@ from charrnn.arrays import Floats64, Integers
 ORDERS = (1, 2, 3, 4, 5, 6, 8)  # how many tokens the contexts have
 WORDS_BEFORE = (0, 1, 2)  # more contexts: the word so far, after so many words
 FIRST_WORDS = len(ORDERS)
-CONTEXTS = FIRST_WORDS + len(WORDS_BEFORE)
-MATCHES = (5, 12)  # how many tokens must agree before a repetition is expected to go on
+# Three more: the token that a match expects, and what followed the last token, or the last two, the
+# last two times. The older predictor has none of these.
+EXPECTED = FIRST_WORDS + len(WORDS_BEFORE)
+FOLLOWERS = EXPECTED + 1
+CONTEXTS, OLDER_CONTEXTS = FOLLOWERS + 2, EXPECTED
+# How many tokens must agree before a repetition is expected to go on.
+MATCHES, OLDER_MATCHES = (5, 9, 16), (5, 12)
 MAX_MATCH = 400  # tokens compared
-# The inputs of the mixer: from the network, a constant, from contexts (the probability of a choice
-# and what follows its last outcomes) and from matches.
+# The inputs of the mixer: from the network, a constant, from contexts (the probability of a choice,
+# then what follows its last outcomes) and from matches.
 NETWORK, CONSTANT, FIRST_CONTEXT = 0, 1, 2
-FIRST_OUTCOMES = FIRST_CONTEXT + CONTEXTS
-FIRST_MATCH = FIRST_OUTCOMES + CONTEXTS
-INPUTS = FIRST_MATCH + len(MATCHES)
-FIRST_CORRECTION = CONTEXTS + len(MATCHES)  # in `Memory.cells`
 # What selects sets of the mixer's weights: the lengths of the matches, the longest context that has
 # seen this choice and how often, how certain the network is, the choice itself, and the last token.
 BY_MATCH, BY_CONTEXT, BY_NETWORK, BY_CHOICE, BY_TOKEN = range(5)
@@ -49,6 +52,7 @@ CORRECTIONS, CORRECTION_BITS = 2, 16  # tables that correct the mixer, after one
 READ, WORD = range(2)  # in `Memory.numbers`; the words before come after the word so far
 MIN_BITS, MAX_BITS = 16, 22  # of hash tables
 CONTEXT_WEIGHT = 0.07  # the first weight of contexts and matches
+PLACES, TOKEN_BITS = 2**16, 20  # of `Memory.followers`; bits of each token there
 OUTCOMES = 256  # the last seven outcomes of a choice or fewer, as bits after a leading one
 
 
@@ -70,6 +74,8 @@ class Memory(NamedTuple):
         history: the tokens read (N,).
         recent: a hash table of the last position after each context, for each match (M, 2^bits).
         matches: the position that is expected to repeat, and the length of the match (M, 2).
+        least: how many tokens must agree for each match (M,).
+        followers: the last two tokens that followed each token, and each two (2, places).
         letters: which tokens are parts of words (V,).
         contexts: hashes of the current contexts (C,).
         numbers: how many tokens were read, hashes of the word so far and of those before it.
@@ -94,6 +100,8 @@ class Memory(NamedTuple):
     history: NDArray[np.int32]
     recent: NDArray[np.int32]
     matches: Integers
+    least: Integers
+    followers: Integers
     letters: NDArray[np.bool_]
     contexts: Integers
     numbers: Integers
@@ -106,26 +114,30 @@ class Memory(NamedTuple):
     outcomes: Integers
 
 
-def empty(length: int, letters: NDArray[np.bool_]) -> Memory:
+def empty(length: int, letters: NDArray[np.bool_], *, older: bool = False) -> Memory:
     """Return the memory before a text.
 
     Args:
         length: N, how many tokens will be read.
         letters: which tokens are parts of words (V,).
+        older: whether it is that of the older predictor.
     """
+    contexts = OLDER_CONTEXTS if older else CONTEXTS
+    least = np.array(OLDER_MATCHES if older else MATCHES)
+    inputs = FIRST_CONTEXT + 2 * contexts + len(least)
     depth = math.ceil(math.log2(len(letters) + 1))
-    refined = np.zeros((CONTEXTS, COUNTS * LEVELS, 2))
+    refined = np.zeros((contexts, COUNTS * LEVELS, 2))
     levels = 1 / (1 + np.exp(-(np.arange(LEVELS) - LEVELS // 2) / 2.0))  # even in the stretch
     refined[:, :, 0] = np.tile(levels, COUNTS)
-    followed = np.zeros((CONTEXTS, OUTCOMES, 2))
+    followed = np.zeros((contexts, OUTCOMES, 2))
     followed[:, :, 0] = [_share_of_ones(outcomes) for outcomes in range(OUTCOMES)]
-    matched = np.zeros((len(MATCHES), LENGTHS, 2))
+    matched = np.zeros((len(least), LENGTHS, 2))
     matched[:, :, 0] = 1 - 1 / (np.arange(LENGTHS) + 3)
     sets = FIRST_SETS[BY_CHOICE] + 2 * len(letters)
-    weights = np.full((sets, INPUTS), CONTEXT_WEIGHT)
+    weights = np.full((sets, inputs), CONTEXT_WEIGHT)
     weights[:, NETWORK], weights[:, CONSTANT] = 1, 0
     return Memory(
-        slots=np.zeros((CONTEXTS, 2 ** _bits(length * depth)), np.int64),
+        slots=np.zeros((contexts, 2 ** _bits(length * depth)), np.int64),
         refined=refined,
         followed=followed,
         matched=matched,
@@ -134,18 +146,20 @@ def empty(length: int, letters: NDArray[np.bool_]) -> Memory:
         corrected=np.tile(levels, (CORRECTIONS, 2**CORRECTION_BITS)),
         final=np.full((LENGTHS, SELECTORS), 1 / SELECTORS),
         history=np.zeros(length, np.int32),
-        recent=np.full((len(MATCHES), 2 ** _bits(length)), -1, np.int32),
-        matches=np.zeros((len(MATCHES), 2), np.int64),
+        recent=np.full((len(least), 2 ** _bits(length)), -1, np.int32),
+        matches=np.zeros((len(least), 2), np.int64),
+        least=least,
+        followers=np.zeros((2, PLACES), np.int64),
         letters=letters,
-        contexts=np.zeros(CONTEXTS, np.int64),
+        contexts=np.zeros(contexts, np.int64),
         numbers=np.zeros(WORD + 1 + max(WORDS_BEFORE), np.int64),
-        inputs=np.zeros(INPUTS),
+        inputs=np.zeros(inputs),
         outputs=np.zeros(SELECTORS),
         selected=np.zeros(SELECTORS, np.int64),
-        keys=np.zeros(CONTEXTS, np.int64),
-        places=np.zeros(CONTEXTS, np.int64),
-        cells=np.zeros(FIRST_CORRECTION + CORRECTIONS, np.int64),
-        outcomes=np.zeros(CONTEXTS, np.int64),
+        keys=np.zeros(contexts, np.int64),
+        places=np.zeros(contexts, np.int64),
+        cells=np.zeros(contexts + len(least) + CORRECTIONS, np.int64),
+        outcomes=np.zeros(contexts, np.int64),
     )
 
 

@@ -25,9 +25,7 @@ from charrnn.adaptive.memory import (
     CONSTANT,
     CORRECTION_BITS,
     CORRECTIONS,
-    FIRST_CORRECTION,
     FIRST_SETS,
-    INPUTS,
     LEVELS,
     NETWORK,
     READ,
@@ -69,7 +67,7 @@ def predict(memory, low, choice, high, p):  # type: ignore[no-untyped-def]
     total = 0.0
     for s in range(SELECTORS):
         weights, output = memory.weights[memory.selected[s]], 0.0
-        for i in range(INPUTS):
+        for i in range(len(inputs)):
             output += weights[i] * inputs[i]
         memory.outputs[s] = min(max(output, -BOUND), BOUND)
         total += memory.final[longest, s] * memory.outputs[s]
@@ -83,18 +81,19 @@ def _corrected(memory, mixed):  # type: ignore[no-untyped-def]
     position = min(max(2.0 * mixed, 0.001 - half), half - 0.001) + half
     level = int(position)
     above = position - level
-    total = 0.5 * squash(mixed)
+    total, first = 0.5 * squash(mixed), len(memory.keys) + len(memory.least)
     for k in range(CORRECTIONS):
         row, cells = memory.corrected[k], LEVELS * (memory.keys[k] & (2**CORRECTION_BITS - 1))
         p = (1.0 - above) * row[cells + level] + above * row[cells + level + 1]
         total += 0.5 / CORRECTIONS * p
-        memory.cells[FIRST_CORRECTION + k] = cells + level + (above > 0.5)
+        memory.cells[first + k] = cells + level + (above > 0.5)
     return total
 
 
 @exact
 def learn(memory, choice, p, bit):  # type: ignore[no-untyped-def]
     """Learn whether the token was in the upper half (1) or not (0), after `predict` gave p."""
+    first = len(memory.keys) + len(memory.least)  # cell of a correction
     final = memory.final[memory.selected[BY_MATCH] - FIRST_SETS[BY_MATCH]]
     for s in range(SELECTORS):
         row = memory.selected[s]
@@ -102,10 +101,10 @@ def learn(memory, choice, p, bit):  # type: ignore[no-untyped-def]
         step = max(SLOW, FAST / (1.0 + SLOWING * memory.adjusted[row]))
         memory.adjusted[row] += 1
         error = step * (bit - squash(memory.outputs[s]))
-        for i in range(INPUTS):
+        for i in range(len(memory.inputs)):
             weights[i] += error * memory.inputs[i]
         final[s] += FINAL_STEP * (bit - p) * memory.outputs[s]
     for k in range(CORRECTIONS):
-        row, cell = memory.corrected[k], memory.cells[FIRST_CORRECTION + k]
+        row, cell = memory.corrected[k], memory.cells[first + k]
         row[cell] += CORRECTION_STEP * (bit - row[cell])
     count_choice(memory, choice, bit)

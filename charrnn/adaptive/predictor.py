@@ -39,7 +39,7 @@ class AdaptivePredictor:
         threads: int | None = None,
         counted: Ids | None = None,
         progress: Progress = lambda done: None,
-        by_numpy: bool = False,
+        older: bool = False,
     ) -> None:
         """Begin with what the model knows.
 
@@ -49,16 +49,16 @@ class AdaptivePredictor:
             threads: 1 if all is done by one thread; else two are used.
             counted: tokens of a text to count first, such as that of the training.
             progress: called with the number of these that are counted.
-            by_numpy: whether numpy multiplies the tokens' vectors by matrices, on all its threads,
-                as archives of charrnn before 30 November 2026 need it.
+            older: whether to predict as archives of before 30 November 2026 need it: with fewer
+                contexts, and numpy's threads, whose number matters, for the tokens' vectors.
 
         Raises:
             RunError: the network's numbers overflow.
         """
         before = np.zeros(0, np.int64) if counted is None else counted
-        self._network = AdaptiveNetwork(model, np.matmul if by_numpy else multiply)
+        self._network = AdaptiveNetwork(model, np.matmul if older else multiply)
         self._thread = None if threads == 1 else ThreadPoolExecutor(1)
-        self._memory = memory.empty(len(before) + length, _letters(model.tokenizer))
+        self._memory = memory.empty(len(before) + length, _letters(model.tokenizer), older=older)
         self._sums = np.zeros(model.config.vocab_size + 1)
         self._token, self._nats = np.zeros(1, np.int64), np.zeros(1)
         self._compile()

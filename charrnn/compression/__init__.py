@@ -186,10 +186,10 @@ def _decoder(
         coders = [Coder(generator, separator)]
     else:
         counted = recall() if archive.counted else None
-        by_torch = AdaptiveCoder(generator, separator, counted)
-        if by_torch.counted != archive.counted:
+        newer = AdaptiveCoder(generator, separator, counted)
+        if newer.counted != archive.counted:
             raise ArchiveError("another text was counted before it: that of the training changed")
-        coders = [by_torch, AdaptiveCoder(generator, separator, counted, by_numpy=True)]
+        coders = [newer, AdaptiveCoder(generator, separator, counted, older=True)]
     return next((each for each in coders if each.fingerprint() == archive.fingerprint), None)
 
 

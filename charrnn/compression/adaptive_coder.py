@@ -26,7 +26,7 @@ class AdaptiveCoder:
     """Codes tokens as words, and decodes them; in one stream, as each is learned from."""
 
     def __init__(
-        self, generator: Generator, separator: str, counted: Ids | None, *, by_numpy: bool = False
+        self, generator: Generator, separator: str, counted: Ids | None, *, older: bool = False
     ) -> None:
         """Code nothing yet.
 
@@ -34,11 +34,11 @@ class AdaptiveCoder:
             generator: the model.
             separator: what ends a document; "" for none.
             counted: tokens to count before the text.
-            by_numpy: see `charrnn.adaptive.predictor.AdaptivePredictor`.
+            older: see `charrnn.adaptive.predictor.AdaptivePredictor`.
         """
         self._counted = counted
         self._vocab_size = generator.config.vocab_size
-        self._adaptive = partial(generator.adaptive, by_numpy=by_numpy)
+        self._adaptive = partial(generator.adaptive, older=older)
         self._separator = generator.tokenizer.encode(separator).tolist()
 
     @property

@@ -19,7 +19,7 @@ def size(length: int) -> int:
 
 
 def test_memory_grows_with_a_text_only_up_to_a_limit() -> None:
-    assert size(10_000) < size(200_000) < size(10_000_000) == size(100_000_000) < 420e6
+    assert size(10_000) < size(200_000) < size(10_000_000) == size(100_000_000) < 540e6
     assert memory.empty(100_000_000, LETTERS).history.nbytes == 400_000_000
 
 

@@ -26,13 +26,14 @@ def read(known: memory.Memory, tokens: Integers, logits: Floats64 | None = None)
     return nats
 
 
-def test_compiled_code_computes_what_the_plain_predictor_does() -> None:
-    plain = PlainPredictor(LETTERS.tolist())
+@pytest.mark.parametrize("older", [False, True])
+def test_compiled_code_computes_what_the_plain_predictor_does(older: bool) -> None:
+    plain = PlainPredictor(LETTERS.tolist(), older=older)
     wanted = [
         plain.read(token, np.exp(row.astype(np.float64)).tolist())
         for token, row in zip(TOKENS.tolist(), LOGITS, strict=True)
     ]
-    found = read(memory.empty(len(TOKENS), LETTERS), TOKENS, LOGITS)
+    found = read(memory.empty(len(TOKENS), LETTERS, older=older), TOKENS, LOGITS)
     assert found == pytest.approx(wanted, rel=1e-4)  # -ln p, in steps of 2^-16 of p
     assert found.sum() == pytest.approx(sum(wanted), rel=1e-6)
 

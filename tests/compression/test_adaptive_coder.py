@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from charrnn import compression
-from charrnn.adaptive import network, predictor
-from charrnn.arrays import Floats
+from charrnn.adaptive import network
 from charrnn.compression import compress, decompress
+from charrnn.compression.adaptive_coder import AdaptiveCoder
 from charrnn.compression.archive import CHECKSUM_SIZE, HEADER, MAGIC, checksum
 from charrnn.config import ModelConfig
 from charrnn.errors import ArchiveError, OptionError
@@ -83,15 +83,18 @@ def test_nothing_is_decoded_where_learning_is_rounded_differently(
         decompress(MADE, archive)
 
 
-def test_archives_whose_sums_numpy_made_are_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    def otherwise_rounded(x: Floats, weight: Floats) -> Floats:
-        return np.nextafter(np.matmul(x, weight), np.float32(9))
+def test_archives_of_the_older_predictor_are_still_read(
+    archive: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Older(AdaptiveCoder):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given, older=True)
 
-    monkeypatch.setattr(predictor, "multiply", np.matmul)
-    archive = compress(MADE, TEXT.encode(), "charrnn 7", dynamic=True).data
-    monkeypatch.setattr(predictor, "multiply", otherwise_rounded)
-    assert compress(MADE, TEXT.encode(), "charrnn 7", dynamic=True).data != archive
-    assert decompress(MADE, archive) == TEXT.encode()
+    with monkeypatch.context() as patched:
+        patched.setattr(compression, "AdaptiveCoder", Older)
+        old = compress(MADE, TEXT.encode(), "charrnn 7", dynamic=True).data
+    assert old != archive
+    assert decompress(MADE, old) == TEXT.encode()
 
 
 def _sealed(body: bytes) -> bytes:
