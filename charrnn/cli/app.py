@@ -284,6 +284,9 @@ def _end_on_signals() -> None:
     """Let SIGTERM and SIGHUP end a command as Ctrl-C does: it closes and removes open files."""
 
     def end(number: int, frame: object) -> NoReturn:
+        from charrnn.cli.shared import stop_compiling
+
+        stop_compiling()
         sys.exit(TERMINATED)
 
     def again(lost: sys.UnraisableHookArgs) -> None:

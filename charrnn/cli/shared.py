@@ -90,7 +90,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         except OSError as error:
             raise typer.Exit(report(error)) from None
         except KeyboardInterrupt:
-            _stop_compiling()
+            stop_compiling()
             note("")
             raise typer.Exit(INTERRUPTED) from None
         except MemoryError:
@@ -106,7 +106,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def _stop_compiling() -> None:
+def stop_compiling() -> None:
     """End processes that compile in the background; they would be finished otherwise."""
     background = sys.modules.get("charrnn.compiler.background")
     if background:

@@ -3,8 +3,8 @@
 Both share the cache of compiled code: this process loads what the other one has put there. Its
 standard input is a pipe from this process. When that ends normally, the other one compiles on with
 low priority, for at most some seconds, so that the next command finds all of it; when it is
-interrupted or killed, the other one ends at once. A lock for each function, which the system
-releases however a process ends, keeps two commands from compiling the same thing twice.
+interrupted or killed, the other one ends at once. Two processes never compile the same function at
+the same time: see `charrnn.compiler.cache`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from charrnn.compiler import cache, codegen, object_code
@@ -41,8 +41,8 @@ class Background:
         functions: what it compiles.
     """
 
-    def __init__(self, functions: Sequence[CFunction]) -> None:
-        """Start to compile.
+    def __init__(self, functions: Sequence[CFunction], *, urgent: bool) -> None:
+        """Start to compile: with low priority, unless it is urgent.
 
         Raises:
             OSError: the system starts no process.
@@ -58,7 +58,8 @@ class Background:
             start_new_session=True,  # Ctrl-C is for this process, which may go on after it
         )
         assert self._process.stdin
-        asked = [(each.module, each.name, each.source) for each in functions]
+        given = [(each.module, each.name, each.source) for each in functions]
+        asked = {"functions": given, "urgent": urgent}
         with contextlib.suppress(OSError):  # it has ended already
             self._process.stdin.write(json.dumps(asked).encode() + b"\n")
             self._process.stdin.flush()
@@ -89,8 +90,12 @@ def usable() -> bool:
     return object_code.usable() and bool(sys.executable) and not is_temporary(cache.folder())
 
 
-def begin(functions: Sequence[CFunction]) -> list[Background]:
+def begin(functions: Sequence[CFunction], *, urgent: bool = True) -> list[Background]:
     """Compile those of some functions that are not in the cache; return what has to end first.
+
+    Args:
+        functions: what is needed.
+        urgent: whether somebody waits for it, so that it is compiled with normal priority.
 
     Raises:
         OSError: the system starts no process.
@@ -103,7 +108,7 @@ def begin(functions: Sequence[CFunction]) -> list[Background]:
         for job in waiting:
             missing = {each: None for each in missing if each not in job.functions}
         if missing:
-            waiting.append(Background(list(missing)))
+            waiting.append(Background(list(missing), urgent=urgent))
             _jobs.append(waiting[-1])
         return waiting
 
@@ -124,11 +129,12 @@ def _leave_all() -> None:
 def compile_asked() -> None:
     """Compile what another process asks for on standard input, as long as it wants that."""
     asked = json.loads(sys.stdin.buffer.readline())
+    if not asked["urgent"]:
+        _be_nice()
     threading.Thread(target=_watch, daemon=True).start()
-    for module, name, source in asked:
+    for module, name, source in asked["functions"]:
         (function,) = codegen.c_functions(source, name) if source else (CFunction(module, name),)
-        with _alone(cache.folder() / f"{function.module}.{name}.lock"):
-            function.address  # noqa: B018 - compiles
+        function.address  # noqa: B018 - compiles
     os._exit(0)  # not waiting for the thread
 
 
@@ -136,14 +142,10 @@ def _watch() -> None:
     """End this process with the one that asked, unless that lets it go on."""
     if sys.stdin.buffer.read(1) != _GO_ON:
         os._exit(1)
-    os.setpriority(os.PRIO_PROCESS, os.getpid(), _NICENESS)
+    _be_nice()
 
 
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Wait until no other process is inside this context with the same path."""
-    import fcntl  # systems without it have no object code either
-
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _be_nice() -> None:
+    """Leave the processor to others, in the thread that compiles."""
+    nice = os.getpriority(os.PRIO_PROCESS, os.getpid())
+    os.setpriority(os.PRIO_PROCESS, os.getpid(), max(nice, _NICENESS))

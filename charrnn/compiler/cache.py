@@ -126,18 +126,49 @@ class CFunction:
         return folder() / f"{self.module}.{self.name}.{object_code.identity()}.o"
 
     def _compiled(self) -> int:
-        """Compile the function, and keep its code: as an object file, or as numba keeps it."""
-        kept = object_code.usable()
+        """Compile the function, and keep its code: as an object file, or as numba keeps it.
+
+        Where another process is compiling it, wait for that one and load it.
+        """
+        if not object_code.usable():
+            return int(self._compiled_now(kept=False).address)
+        with _alone(self._file.with_suffix(".lock")):
+            if address := self._loaded():
+                return address
+            made = self._compiled_now(kept=True)
+            # The disk is full, or numba is an unknown one: the next process compiles again.
+            with contextlib.suppress(RunError, AttributeError):
+                object_code.save(self._file, object_code.code_of(made))
+        return int(made.address)
+
+    def _compiled_now(self, *, kept: bool) -> Any:
+        """Compile the function; numba keeps its code unless we do."""
         with in_folder() as numba:
             body: CBody = getattr(self._imported(), self.name)
             make = numba.cfunc(body.signature, cache=not kept, error_model="numpy")
             made = make(body.function)
         _made.append(made)
-        if kept:
-            # The disk is full, or numba is an unknown one: the next process compiles again.
-            with contextlib.suppress(RunError, AttributeError):
-                object_code.save(self._file, object_code.code_of(made))
-        return int(made.address)
+        return made
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Wait until no other process is inside this context with the same path.
+
+    The system ends the lock however a process ends. A lock file that is removed while others wait
+    for it does no harm: they find what was compiled.
+    """
+    import fcntl  # systems without it have no object code either
+
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # no file can be written, or locked
+            file = stack.enter_context(path.open("ab"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 _made: list[Any] = []  # compiled code stays in memory as long as these

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from charrnn.arrays import Floats, Floats64
+from charrnn.arrays import Floats, Floats64, Integers
 from charrnn.decoding.choice import Batch, Choose, choose_token
 from charrnn.decoding.filters import choose_by_temperature
+
+_RANDOM = 16  # moves
 
 
 def is_sure(batch: Batch, logits: Floats, choose: Choose, error: Floats64) -> bool:
@@ -36,6 +38,8 @@ def is_sure(batch: Batch, logits: Floats, choose: Choose, error: Floats64) -> bo
             moves = _along(token, len(exact))
             if choose is not choose_by_temperature or batch.settings.temperature == 0:
                 moves += _across(token, exact)
+            if batch.settings.typical_p < 1:
+                moves += _around(exact, batch.settings.temperature)
             if any(_chosen(batch, row, exact + error[row] * m, choose) != token for m in moves):
                 return False
     return True
@@ -66,9 +70,26 @@ def _across(token: int, logits: Floats) -> list[Floats64]:
     alone = np.full(len(logits), -1.0)
     alone[max(token, 0)] = 1.0
     rank = np.argsort(np.argsort(-logits, kind="stable"))
-    moves = [alone, np.where(rank % 2, 1.0, -1.0)]
-    count = 1
-    while count < len(logits):
-        moves.append(np.where(rank < count, 1.0, -1.0))
-        count *= 2
+    moves = [alone, *_by_rank(rank)]
     return [*moves, *(-move for move in moves)]
+
+
+def _around(logits: Floats, temperature: float) -> list[Floats64]:
+    """Return moves of logits (V,) to and from their mean, the entropy, by which typical goes.
+
+    Another filter before it may have changed the mean: so there are random moves, too.
+    """
+    scores = (logits - logits.max()) / temperature
+    weights = np.exp(scores)
+    distance = scores - np.sum(weights * scores) / weights.sum()
+    side = np.where(distance > 0, 1.0, -1.0)
+    rank = np.argsort(np.argsort(np.abs(distance), kind="stable"))
+    moves = [side * move for move in _by_rank(rank)]
+    moves += list(np.random.default_rng(0).choice([-1.0, 1.0], (_RANDOM, len(logits))))
+    return [*moves, *(-move for move in moves)]
+
+
+def _by_rank(rank: Integers) -> list[Floats64]:
+    """Return moves that part neighbours in an order, and its first 1, 2, 4, ... from the rest."""
+    firsts = [2**power for power in range(len(rank).bit_length())]
+    return [np.where(rank % 2, 1.0, -1.0), *(np.where(rank < each, 1.0, -1.0) for each in firsts)]

@@ -98,7 +98,7 @@ class InterimEngine(Engine):
             early: writes meanwhile.
             num_layers: of the network, with which its states begin.
             functions: what the other engine needs.
-            make: makes that engine, or one that replaces it where it fails.
+            make: makes that engine, or one that replaces it where it fails; it calls `wait`.
             prepare: does so, and compiles a choice of tokens or loads it.
 
         Raises:
@@ -116,9 +116,12 @@ class InterimEngine(Engine):
     def exact(self) -> Engine:
         """The engine of compiled code; waits for it."""
         if self._made is None:
-            _wait(self._jobs)
             self._made = self._make()
         return self._made
+
+    def wait(self) -> None:
+        """Wait until what `exact` needs is compiled, as far as that is possible."""
+        _wait(self._jobs)
 
     @property
     def _is_exact(self) -> bool:

@@ -77,6 +77,8 @@ class EngineSelector:
             raise OptionError(
                 f"--device {self.device} is for text models: pairs are written on the cpu"
             )
+        if self._interim is not None:
+            self._interim.wait()
         try:
             if self.device != "cpu":
                 return self._cuda_engine()

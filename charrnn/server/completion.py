@@ -142,6 +142,8 @@ class Completion(_Request):
         count = None if self._logprobs is None else min(self._logprobs, tokenizer.vocab_size)
         prompt = generator.readable(self._prompt, self._config.unknown)
         read = generator.read(prompt, progress=breathe)
+        if count is not None:
+            read = generator.exact(read)
         writes = [pieces.append for pieces in self._pieces]
         self._member = Member(generator.start(read, self._config, writes), count)
         self._named = [Logprobs(tokenizer) for _ in self._pieces]

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from charrnn.compiler import background
 from charrnn.config import EngineOptions, SampleConfig, to_json
 from charrnn.decoding import compiled
 from charrnn.decoding.filters import only_temperature
@@ -41,7 +42,7 @@ class Loaded:
     Attributes:
         signature: of the file that it was read from.
         worker: runs it.
-        filters: is done when texts can be written with more than a temperature.
+        filters: is done when texts can be written with more than a temperature, if more slowly.
     """
 
     signature: Signature
@@ -136,7 +137,7 @@ class Models:
         return name, found.worker
 
     def _load(self, path: Path, loop: asyncio.AbstractEventLoop) -> Worker:
-        """Load a model, and compile what most texts need; another thread than the loop's does."""
+        """Load a model, and begin to compile what most texts need, in another thread."""
         notices = Notices(self._notify)
         cell = self._cell if path in self.given.values() else None
         generator = Generator(read_model(path, cell), **to_json(self._engine), notify=notices)
@@ -145,7 +146,7 @@ class Models:
                 "this model answers sources, and the server continues texts: use 'charrnn beam "
                 "--source TEXT' or 'charrnn fill TEXT'"
             )
-        generator.prepare(SampleConfig())
+        generator.prepare(SampleConfig(), wait=False)
         return Worker(generator, self._limits, Outbox(loop), notices)
 
     def _forget(self, name: str) -> None:
@@ -198,9 +199,13 @@ async def _in_thread(function: Callable[[], T]) -> T:
 def _compile_filters(worker: Worker) -> None:
     """Compile the choice by filters, which takes longer than all else: nobody waits for it before.
 
-    Where that fails, the worker's own attempt says so.
+    Where another process compiles, texts are written meanwhile. Where compiling fails, the worker's
+    own attempt says so.
     """
-    if isinstance(worker.generator.engine, CompiledEngine):
+    if background.usable():
+        with contextlib.suppress(OSError):
+            background.begin([compiled.by_filters], urgent=False)
+    elif isinstance(worker.generator.engine, CompiledEngine):
         with contextlib.suppress(*compile_errors()):
             compiled.by_filters.address  # noqa: B018 - compiles
 

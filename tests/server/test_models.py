@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from waiting import HANGS, wait_until
 
 import charrnn
+from charrnn.compiler import background
+from charrnn.compiler.cache import CFunction
 from charrnn.decoding import compiled
 from charrnn.errors import ModelError
 from charrnn.model import model_file
@@ -51,6 +54,7 @@ class Slow:
 def test_texts_without_filters_do_not_wait_until_those_are_compiled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(background, "usable", lambda: False)  # as on systems without object code
     slow = Slow(compiled.by_filters)
     monkeypatch.setattr(compiled, "by_filters", slow)
     path = tmp_path / "runs" / "run" / "model.safetensors"
@@ -68,6 +72,41 @@ def test_texts_without_filters_do_not_wait_until_those_are_compiled(
         slow.allowed.set()
         filtered.join(HANGS)
     assert found == [charrnn.load(path).sample("", length=9, seed=1, top_k=2).text]
+
+
+class Compiling:
+    """A process that compiles until somebody waits for it."""
+
+    ended = False
+
+    def wait(self) -> None:
+        self.ended = True
+
+
+@pytest.mark.parametrize("more", [{}, {"top_k": 2}, {"logprobs": 2}, {"n": 3}], ids=str)
+def test_texts_come_before_anything_is_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
+) -> None:
+    path = tmp_path / "runs" / "run" / "model.safetensors"
+    save_model(path, seed=1)
+    asked = {"max_tokens": 40, "seed": 1, **more}
+    with running(tmp_path) as server:
+        wanted = server.complete(**asked)["choices"]
+    jobs: list[Compiling] = []
+
+    def begin(functions: Sequence[CFunction], *, urgent: bool = True) -> list[Compiling]:
+        jobs.append(Compiling())
+        return jobs[-1:]
+
+    monkeypatch.setattr(background, "begin", begin)
+    monkeypatch.setattr(CFunction, "load", lambda function: False)
+    with running(tmp_path) as server:
+        found = server.complete(**asked)["choices"]
+    assert [each["text"] for each in found] == [each["text"] for each in wanted]
+    assert len(jobs) >= 3  # the network, and both ways to choose
+    waited = [job.ended for job in jobs]
+    # Log-probabilities are those of compiled code; texts wait for nothing.
+    assert any(waited) == ("logprobs" in more)
 
 
 def test_a_server_ends_while_it_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
