@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from waiting import HANGS, wait_until
 
@@ -302,16 +301,3 @@ def test_the_command_writes_before_anything_is_compiled(
     assert done.stdout.rstrip("\n") == f"he{warm.sample('he', length=40, seed=2)}".rstrip("\n")
     # What was begun is finished by itself.
     wait_until(lambda: len(list(kept.glob("charrnn_rows_*.o"))) == 2)
-
-
-def test_a_process_that_was_killed_is_replaced(tmp_path: Path, tiny_model: Model) -> None:
-    nothing = CFunction("charrnn.compiler.nowhere", "nothing")
-    (job,) = background.begin([nothing])
-    job.wait()  # there is no such module: it fails
-    assert job.ended
-    assert not nothing.load()
-    (job,) = background.begin([nothing])  # another one begins
-    job.leave(go_on=False)
-    job.wait()
-    assert job.ended
-    assert np.isfinite(Generator(tiny_model).sample(length=3).log_prob)
