@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from waiting import HANGS
 
 import charrnn
 from charrnn.config import BeamConfig, SampleConfig
@@ -410,7 +411,7 @@ def test_a_training_in_another_thread_needs_no_signals(tmp_path: Path) -> None:
         target=lambda: runs.append(charrnn.train(text=TEXT, out=tmp_path, steps=2, **TINY))
     )
     worker.start()
-    worker.join(100)
+    worker.join(HANGS)
     assert [run.steps for run in runs] == [2]
 
 

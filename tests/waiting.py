@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-HANGS = 1200.0  # seconds; what has not happened by then never will
+HANGS = 300.0  # seconds; what has not happened by then never will
 
 
 def wait_until(happened: Callable[[], object]) -> None:

@@ -287,6 +287,7 @@ def test_a_training_is_followed_while_it_runs(page: Any, served: Running) -> Non
 
     def train() -> None:
         options = {"cell": "lstm", "backend": "library", "hidden_size": 8, "num_layers": 1}
+        options |= {"seq_len": 16, "batch_size": 4}
         where = {"out": served.folder / "runs" / "live", "sample_every": 1}
         text = "the quiet sea is near the harbour.\n" * 200
         results.append(
