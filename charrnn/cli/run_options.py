@@ -56,7 +56,8 @@ class CommandOptions(RunOptions):
         Option(
             str,
             "Train with this many processes of this machine, or auto: one for each GPU, or for "
-            "every eight cores.",
+            "every eight cores. That is a rule and not measured; on two cores, the threads of one "
+            "process are faster.",
             integer_or("auto", 1, MAX_PROCESSES),
             panel=RUN,
             shown="one",

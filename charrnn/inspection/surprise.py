@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Protocol
 
 from charrnn.arrays import Ids
 from charrnn.errors import CorpusError, PromptError
 from charrnn.generator import Generator
 from charrnn.inference.pair_engine import PairEngine
-from charrnn.scoring import Surprisals, Surprise
+from charrnn.scoring import Scored, ScoredText, Surprisals, Surprise
 from charrnn.scoring.answers import target_surprisals
 from charrnn.scoring.text_scorer import check_reads_texts
 from charrnn.text.corpus import Corpus
 from charrnn.text.pairs import PairPart
 from charrnn.text.unknown_symbols import Replaced
+
+PORTION = 2**20  # tokens of documents that are scored at a time, at least
 
 
 class Reader(Protocol):
@@ -70,22 +73,41 @@ def encode_documents(
 def score_documents(
     documents: Sequence[tuple[str, Ids]],
     generator: Generator,
-    count: int,
+    count: int | None,
     progress: Callable[[int], object],
     reader: Reader | None = None,
-) -> list[Surprise]:
-    """Return how much each document surprises the model.
+) -> Sequence[Scored]:
+    """Return how much each document surprises the model, each a `Surprise`.
 
     Args:
         documents: name and ids of each, as of `encode_documents`.
         generator: its model reads them, each from the start token.
-        count: the number of likeliest tokens to keep for each position.
+        count: the number of likeliest tokens to keep for each position; None: keep the scores
+            alone.
         progress: called with the number of tokens scored so far.
         reader: reads the documents, such as a predictor that learns; by default the model does.
 
     Of a model of pairs the documents are sources and targets in turn: it is the targets that are
     scored, and each is named by its source.
     """
+    if count is not None:
+        return _surprises(documents, generator, count, progress, reader)
+    scored, done = list[ScoredText](), 0
+    for some in _portions(documents):
+        further = partial(_further, progress, done)
+        found = _surprises(some, generator, 0, further, reader)
+        scored += [ScoredText(text.name, text.score) for text in found]
+        done += sum(len(ids) for _, ids in some)
+    return scored
+
+
+def _surprises(
+    documents: Sequence[tuple[str, Ids]],
+    generator: Generator,
+    count: int,
+    progress: Callable[[int], object],
+    reader: Reader | None,
+) -> list[Surprise]:
     if generator.config.encoder:
         return _score_targets(documents, generator, count)
     texts = [ids for _, ids in documents]
@@ -94,6 +116,22 @@ def score_documents(
         Surprise.of(name, one, generator.tokenizer)
         for (name, _), one in zip(documents, found, strict=True)
     ]
+
+
+def _further(progress: Callable[[int], object], before: int, done: int) -> None:
+    progress(before + done)
+
+
+def _portions(documents: Sequence[tuple[str, Ids]]) -> Iterator[Sequence[tuple[str, Ids]]]:
+    """Yield documents in portions of at least `PORTION` tokens; no pair is divided."""
+    first = size = 0
+    for index, (_, ids) in enumerate(documents):
+        size += len(ids)
+        if size >= PORTION and index % 2:
+            yield documents[first : index + 1]
+            first, size = index + 1, 0
+    if first < len(documents):
+        yield documents[first:]
 
 
 def _score_targets(

@@ -19,7 +19,7 @@ from charrnn.scoring.measure import (
     surprisals,
     window_nats,
 )
-from charrnn.scoring.results import Score, Surprisals, Surprise, total
+from charrnn.scoring.results import Score, Scored, ScoredText, Surprisals, Surprise, total
 from charrnn.scoring.text_scorer import TextScorer
 
 __all__ = [
@@ -29,6 +29,8 @@ __all__ = [
     "WARM_UP",
     "WINDOW",
     "Score",
+    "Scored",
+    "ScoredText",
     "Surprisals",
     "Surprise",
     "TextScorer",

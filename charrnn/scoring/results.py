@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +106,28 @@ def total(scores: Iterable[Score]) -> Score:
     )
 
 
+class Scored(Protocol):
+    """A text with its score: a `Surprise`, or a `ScoredText`, which takes less memory."""
+
+    @property
+    def name(self) -> str:
+        """The text's name."""
+        ...
+
+    @property
+    def score(self) -> Score:
+        """The score of the whole text."""
+        ...
+
+
+@dataclass(frozen=True)
+class ScoredText:
+    """What is left of a text whose score alone is wanted."""
+
+    name: str
+    score: Score
+
+
 @dataclass(frozen=True, repr=False)
 class Surprise:
     """A text with the surprisals of a model.
@@ -133,7 +156,9 @@ class Surprise:
         starts = np.flatnonzero(begins[found.ids])
         if len(starts) == len(found.ids):
             texts = [token.decode("utf-8", "replace") for token in tokens]
-            units = [texts[index] for index in found.ids.tolist()]
+            units: Sequence[str] = [texts[index] for index in found.ids.tolist()]
+            if tokenizer.whole_characters:
+                units = "".join(units)  # an eighth of the memory
         else:
             ids = found.ids.tolist()
             bounds = zip(starts.tolist(), [*starts[1:].tolist(), len(ids)], strict=True)

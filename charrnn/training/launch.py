@@ -10,8 +10,7 @@ from collections.abc import Sequence
 
 from charrnn.storage import machine
 
-# Cores from which on a process more is started for --processes auto. It was not measured: charrnn
-# was written on two cores, where the threads of one process are at least as fast.
+# Cores for which --processes auto starts a process; see `charrnn.training.distributed`.
 CORES_EACH = 8
 
 

@@ -50,7 +50,7 @@ def test_maximal_sums_match_a_recursive_search(numbers: list[int], chance: objec
 
 def test_each_character_has_the_nats_of_its_token() -> None:
     text, found = surprise("abc\nab", CharTokenizer.from_texts("abc\n"))
-    assert text.units == list("abc\nab")
+    assert list(text.units) == list("abc\nab")
     assert text.nats.tolist() == found.nats.tolist()
     assert text.score.total_nats == 21
     assert (text.score.characters, text.score.num_bytes) == (6, 6)

@@ -9,14 +9,19 @@ import typer
 
 from charrnn.cli.display.progress import ProgressBar
 from charrnn.cli.display.scores import score_fields
-from charrnn.cli.display.surprisal_tables import ScoreOutput, csv_table, json_fields, write_result
+from charrnn.cli.display.surprisal_tables import (
+    ScoreOutput,
+    csv_table,
+    json_fields,
+    surprises,
+    write_result,
+)
 from charrnn.cli.learning import predictor
 from charrnn.cli.line_scores import write_line_scores
 from charrnn.cli.options import Given, Only, configured
 from charrnn.cli.shared import CellOption, ModelOption, guarded, load_model, note, print_json
 from charrnn.cli.texts import OWN_READING, read_for
 from charrnn.config import DynamicOptions, EngineOptions, Reading, UnknownOption
-from charrnn.errors import counted
 
 
 @guarded
@@ -58,15 +63,15 @@ def score(
     text = read_for(generator.reading, files, reading)
     documents = encode_documents(text, generator, characters.unknown, note)
     by = output.by or ("character" if len(documents) == 1 else "document")
-    count = EXPECTED if by == "character" or output.html else 0
+    count = {"line": 0, "document": None}.get(by, EXPECTED)
+    count = EXPECTED if output.html else count
     length = sum(len(ids) for _, ids in documents)
     reader = predictor(generator, model, learning, length) if learning.dynamic else None
     with ProgressBar(in_bytes=False) as bar:
         texts = score_documents(documents, generator, count, bar.of("scoring", length), reader)
     if output.html:
-        title = texts[0].name if len(texts) == 1 else counted(len(texts), "text")
         read_by = f"read by {find_model(model)}, after the start token"
-        write_result(output.html, surprisal_page(title, texts, read_by))
+        write_result(output.html, surprisal_page(surprises(texts), read_by))
     if output.csv:
         write_result(output.csv, csv_table(texts, by))
     whole = scoring.total(text.score for text in texts)

@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from charrnn.scoring import Surprise
 
 
-def surprisal_page(title: str, texts: Sequence[Surprise], notes: str) -> str:
+def surprisal_page(texts: Sequence[Surprise], notes: str) -> str:
     """Return texts as one HTML page that needs no other file.
 
     Args:
-        title: of the page.
         texts: in their order.
         notes: a sentence about the model.
     """
@@ -32,7 +31,7 @@ def surprisal_page(title: str, texts: Sequence[Surprise], notes: str) -> str:
     parts += [_section(number, text) for number, text in enumerate(texts)]
     return fill(
         "surprisal_page.html",
-        title=_escaped(title),
+        title=_escaped(texts[0].name if len(texts) == 1 else counted(len(texts), "text")),
         paper=PAPER[0],
         levels=levels,
         notes=_escaped(notes),

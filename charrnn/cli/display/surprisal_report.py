@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 import typer
 
 from charrnn.cli.display.scores import score_lines
-from charrnn.cli.display.surprisal_tables import WORST, lines
+from charrnn.cli.display.surprisal_tables import WORST, lines, surprises
 from charrnn.cli.display.surprisal_text import Printer
 from charrnn.scoring.surprisal_colors import percent
 from charrnn.terminal import symbol_mark, visible
 
 if TYPE_CHECKING:
-    from charrnn.scoring import Score, Surprise
+    from charrnn.scoring import Score, Scored, Surprise
 
 CONTEXT = 30  # characters around a passage
 MAX_SHOWN = 20_000  # characters of a text that is colored on a terminal
 MAX_NAME = 40  # characters of a column of names
 
 
-def show(texts: Sequence[Surprise], by: str) -> None:
+def show(texts: Sequence[Scored], by: str) -> None:
     """Print the texts with their worst passages, or a ranking, worst first.
 
     Args:
@@ -31,20 +31,23 @@ def show(texts: Sequence[Surprise], by: str) -> None:
     """
     printer = Printer()
     if by == "character":
-        for text in texts:
+        for text in surprises(texts):
             _show_text(printer, text, with_name=len(texts) > 1)
         return
-    rows: Iterable[tuple[str, Surprise]] = ((text.name, text) for text in texts)
+    rows: Iterable[tuple[str, Score, Surprise | None]]
     if by == "line":
-        rows = ((f"{where['file']}:{where['line']}", line) for where, line in lines(texts))
-    ranked = [(part.score, visible(name), part) for name, part in rows]
-    ranked.sort(key=lambda row: -row[0].bpc)
+        found = lines(surprises(texts))
+        rows = ((f"{where['file']}:{where['line']}", line.score, line) for where, line in found)
+    else:
+        rows = ((text.name, text.score, None) for text in texts)
+    ranked = [(visible(name), score, line) for name, score, line in rows]
+    ranked.sort(key=lambda row: -row[1].bpc)
     width = max(10, *(len(f"{text.score.characters:,}") for text in texts))
     typer.echo(f"{'bpc':>7}  {'characters':>{width}}  {by}")
-    longest = min(MAX_NAME, max(len(name) for _, name, _ in ranked))
-    for score, name, part in ranked:
+    longest = min(MAX_NAME, max(len(name) for name, _, _ in ranked))
+    for name, score, line in ranked:
         head = f"{score.bpc:7.3f}  {score.characters:>{width},}  {name:<{longest}}"
-        printer.row(head, part.leveled() if by == "line" else [])
+        printer.row(head, line.leveled() if line is not None else [])
 
 
 def show_score(score: Score) -> None:

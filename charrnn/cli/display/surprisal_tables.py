@@ -17,7 +17,7 @@ from charrnn.storage.files import would_replace, write_atomically
 from charrnn.terminal import TextWriter
 
 if TYPE_CHECKING:
-    from charrnn.scoring import Surprise
+    from charrnn.scoring import Scored, Surprise
 
 MEASURES = ("characters", "bytes", "nats", "bpc", "bits_per_byte")  # of a row
 WORST = 5  # passages of each text
@@ -66,7 +66,7 @@ class ScoreOutput(Options):
                 raise OptionError(f"{option} {file} exists: choose another name, or use --force")
 
 
-def json_fields(texts: Sequence[Surprise], by: str) -> dict[str, Any]:
+def json_fields(texts: Sequence[Scored], by: str) -> dict[str, Any]:
     """Return the scores of lines or documents, or all about the characters, for JSON.
 
     Args:
@@ -74,10 +74,11 @@ def json_fields(texts: Sequence[Surprise], by: str) -> dict[str, Any]:
         by: character, line or document.
     """
     if by == "line":
-        return {"lines": [where | score_fields(line.score) for where, line in lines(texts)]}
+        found = lines(surprises(texts))
+        return {"lines": [where | score_fields(line.score) for where, line in found]}
     documents = [{"file": text.name, **score_fields(text.score)} for text in texts]
     if by == "character":
-        for fields, text in zip(documents, texts, strict=True):
+        for fields, text in zip(documents, surprises(texts), strict=True):
             fields["symbols"] = list(text.units)
             fields["symbol_nats"] = [round(nats, 7) for nats in text.nats.tolist()]
             fields["worst"] = [_passage(text, part) for part in text.worst(WORST)]
@@ -100,6 +101,13 @@ def _passage(text: Surprise, part: slice) -> dict[str, Any]:
     }
 
 
+def surprises(texts: Sequence[Scored]) -> list[Surprise]:
+    """Return texts whose characters are wanted, not their scores alone."""
+    from charrnn.scoring import Surprise
+
+    return [text for text in texts if isinstance(text, Surprise)]
+
+
 def lines(texts: Sequence[Surprise]) -> Iterator[tuple[dict[str, Any], Surprise]]:
     """Yield each line of each text after its file and number."""
     for text in texts:
@@ -107,18 +115,18 @@ def lines(texts: Sequence[Surprise]) -> Iterator[tuple[dict[str, Any], Surprise]
             yield {"file": text.name, "line": number}, text[part]
 
 
-def csv_table(texts: Sequence[Surprise], by: str) -> str:
+def csv_table(texts: Sequence[Scored], by: str) -> str:
     """Return a table with a row for each character, line or document, in the order of the text."""
     from charrnn.text import line_ends
 
     rows: list[list[Any]]
     if by == "character":
         rows = [["file", "line", "column", "symbol", "nats", "bits", "expected", "p"]]
-        for text in texts:
+        for text in surprises(texts):
             rows += _character_rows(text)
     elif by == "line":
         rows = [["file", "line", *MEASURES, "text"]]
-        for where, line in lines(texts):
+        for where, line in lines(surprises(texts)):
             text_of_line = line_ends.without_end(line.text)
             rows.append([*where.values(), *score_fields(line.score).values(), text_of_line])
     else:

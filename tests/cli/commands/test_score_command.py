@@ -171,7 +171,7 @@ def test_markup_in_a_text_is_escaped() -> None:
     likeliest = np.zeros((len(text), 1), np.int32)
     found = (nats, likeliest, likeliest.astype(np.float32))
     surprise = Surprise("<b>", list(text), *found, ["<i>'"])
-    made = surprisal_page("<u>", [surprise], "<s>")
+    made = surprisal_page([surprise], "<s>")
     body = made.split("</head>")[1] + made.split("<title>")[1].split("</title>")[0]
     tags = set(re.findall(r"<(\w+)", body))
     assert tags == {"body", "h1", "p", "span", "h2", "pre", "i"}
