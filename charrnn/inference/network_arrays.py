@@ -133,7 +133,7 @@ class NetworkArrays:
             table,
             inputs,
             parameters.maps(values, "output.hidden."),
-            parameters.output_matrix(config, values).T,
+            parameters.output_matrix(config, values, product).T,
             values["output.bias"],
             product,
         )

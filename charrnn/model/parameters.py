@@ -37,7 +37,7 @@ that the logits are the mean of theirs; they share the output's bias.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -216,10 +216,14 @@ def _initial(
     return values
 
 
-def output_matrix(config: ModelConfig, values: Mapping[str, Any]) -> Any:
-    """Return the matrix (V, Y) that makes the logits."""
+def output_matrix(
+    config: ModelConfig, values: Mapping[str, Any], product: Callable[[Any, Any], Any]
+) -> Any:
+    """Return the matrix (V, Y) that makes the logits; `product` multiplies two matrices."""
     weight = values["output.weight"]
-    return values["embedding"][: config.vocab_size] @ weight if config.tied_output else weight
+    if not config.tied_output:
+        return weight
+    return product(values["embedding"][: config.vocab_size], weight)
 
 
 def layer(parameters: Mapping[str, Array], index: int) -> dict[str, Array]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -19,9 +21,16 @@ TOKENIZER = CharTokenizer("".join(sorted(set(TEXT))))
 IDS = TOKENIZER.encode(TEXT)
 
 
-@pytest.fixture(params=["lstm", "gru", "elman"])
+FORMS: list[dict[str, Any]] = [
+    {"cell": "lstm"},
+    {"cell": "gru"},
+    {"cell": "elman", "embedding_size": 6, "tied_output": True},
+]
+
+
+@pytest.fixture(params=FORMS, ids=lambda form: form["cell"])
 def model(request: pytest.FixtureRequest) -> Model:
-    config = ModelConfig(TOKENIZER.vocab_size, cell=request.param, hidden_size=12)
+    config = ModelConfig(TOKENIZER.vocab_size, hidden_size=12, **request.param)
     return Model(config, TOKENIZER, parameters.initial(config, 3))
 
 
