@@ -81,7 +81,9 @@ class Background:
             if go_on:
                 stdin.write(_GO_ON)
             stdin.close()
-        if go_on and not self.ended:
+        if not go_on:
+            self._process.kill()  # it may need a moment to see that the pipe is closed
+        elif not self.ended:
             self._process.returncode = 0  # or Python would complain that it still runs
 
 

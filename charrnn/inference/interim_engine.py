@@ -25,14 +25,16 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.arrays import Floats, Ids, State
+from charrnn.arrays import Floats, Floats64, Ids, State
 from charrnn.compiler import background
 from charrnn.compiler.cache import CFunction
 from charrnn.inference.engine import Chooser, Engine, Expected, select_rows
 
-# The logits of compiled code may differ by these roundings of the largest, besides what the twins
-# show. With 2x256 units and 82 tokens both are 5e-5 together; the largest difference was 1.5e-5.
-_ROUNDINGS = 16 * float(np.finfo(np.float32).eps)
+# The logits of compiled code may differ by these roundings of the largest, and by half of a twin's
+# distance, which is between two tokens; by more where rounding leads far apart. With 2x256 units
+# and 82 tokens that is 2e-5; of 6,000 tokens no two logits were twice as far apart.
+_ROUNDINGS = 8 * float(np.finfo(np.float32).eps)
+_OF_DISTANCE, _OF_SQUARE = 0.5, 1000
 _DISTURBED = np.float32(2.0**-21)  # by how much a twin's state differs, about, as a share of it
 _LATELY = 0.9  # of a distance is left at the next step
 _CHOICE_ERROR = 1e-9  # the same where only the choice is not compiled, which is made in float64
@@ -221,8 +223,7 @@ class InterimEngine(Engine):
         written: list[Ids] = []
         while len(written) < left and not self._ready(chooser):
             if not exact:
-                peak = np.abs(logits).max(-1, initial=1.0)
-                error = _ROUNDINGS * peak + state[-1][1]
+                error = _error(logits, state[-1][1])
             if not chooser.is_sure(logits, error):
                 break
             written.append(chooser.choose(logits))
@@ -309,6 +310,13 @@ class InterimEngine(Engine):
         rows = len(state[0][0])
         reads: Any = np.full(rows, None, object)
         return (*state, *state, (reads, np.zeros(rows)))
+
+
+def _error(logits: Floats, distance: Floats) -> Floats64:
+    """Return by how much logits (B, V) may differ, given the distances of twins (B,)."""
+    peak = np.abs(logits.astype(np.float64)).max(-1, initial=1.0)
+    found: Floats64 = _ROUNDINGS * peak + _OF_DISTANCE * distance + _OF_SQUARE * distance**2
+    return found
 
 
 def _halves(state: State) -> State:

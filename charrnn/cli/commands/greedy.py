@@ -34,5 +34,5 @@ def greedy(
         answer(model, cell, engine, text, start, output, config)
         return
     writing = Writing(model, cell, engine, text, start, output, config)
-    writing.generator.prepare(config)
+    writing.generator.prepare(config, wait=False)
     writing.run(lambda opening, _, write: writing.generator.samples(opening.read, config, write))
