@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import signal
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +18,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, TypeVar
 
 from charrnn.config import EngineOptions, ModelConfig, is_own_cell
@@ -50,7 +53,7 @@ def in_order(
     """Yield what `work` returns for each job, in order; no process is left when this is closed.
 
     Args:
-        work: does a job; it is pickled once for each process, so it loads what it needs later.
+        work: does a job; it is pickled, so it loads what it needs later.
         jobs: taken as they are needed. None says that the next may be long in coming: what is
             there is yielded first, and also before an error of the jobs is raised.
         processes: how many work; 1: this one does all.
@@ -65,7 +68,11 @@ def in_order(
     # Forking would copy locks that threads of this process may hold.
     context = get_context("spawn")
     open_while_wanted, ours = context.Pipe(duplex=False)
-    given = (open_while_wanted, work)
+    # In a file: starting a process would wait for ever for one that has died to take this much.
+    folder = tempfile.TemporaryDirectory(prefix="charrnn-", ignore_cleanup_errors=True)
+    file = Path(folder.name) / "work"
+    file.write_bytes(pickle.dumps(work))
+    given = (open_while_wanted, file)
     pool = ProcessPoolExecutor(processes, context, initializer=_start, initargs=given)
     waiting: deque[Future[Found]] = deque()
     failed: list[CharRNNError] = []
@@ -89,6 +96,7 @@ def in_order(
         ours.close()
         pool.shutdown(cancel_futures=True)
         open_while_wanted.close()
+        folder.cleanup()
 
 
 def _until_error(jobs: Iterable[Job], failed: list[CharRNNError]) -> Iterator[Job]:
@@ -112,10 +120,10 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start(open_while_wanted: Connection, work: Callable[[Any], Any]) -> None:
+def _start(open_while_wanted: Connection, work: Path) -> None:
     """Prepare this process to work until the one that asked ends or wants no more."""
     global _work
-    _work = work
+    _work = pickle.loads(work.read_bytes())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked
     threading.Thread(target=_end_with, args=(open_while_wanted,), daemon=True).start()
 

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 from waiting import wait_until
@@ -93,3 +94,17 @@ def test_a_process_that_is_killed_is_one_sentence() -> None:
     with pytest.raises(RunError, match="was killed, perhaps for lack of memory"):  # noqa: PT012
         os.kill(next(found), signal.SIGKILL)
         list(found)
+
+
+class _Deadly:
+    """Ends the process that reads it from a pickle."""
+
+    def __reduce__(self) -> tuple[object, tuple[int]]:
+        return os._exit, (1,)
+
+
+def test_a_process_that_dies_while_it_starts_is_one_sentence() -> None:
+    """Though there is more to tell it than fits into a pipe."""
+    work: Any = (_Deadly(), bytes(10**6))
+    with pytest.raises(RunError, match="one of the processes was killed"):
+        list(in_order(work, range(9), 2))
