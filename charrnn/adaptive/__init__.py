@@ -1,7 +1,8 @@
 """Learning while reading: predicts a text token by token, and learns from each.
 
     network    follows the text by gradient steps (dynamic evaluation)
-    counts     what came after the last 1 to 8 tokens and after the word so far; longest repetition
+    counts     what came after the last 1 to 8 tokens, after the word so far, and after what such
+               tokens were followed by before; longest repetitions
     mixer      one probability from all of these, with weights that are learnt on the way
     reading    scores, codes and decodes tokens by it, in compiled code
     memory     what all these know, as arrays

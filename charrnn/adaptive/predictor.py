@@ -63,6 +63,8 @@ class AdaptivePredictor:
         self._token, self._nats = np.zeros(1, np.int64), np.zeros(1)
         self._compile()
         self._count(before, progress)
+        if not older:
+            self.restart()
 
     def _compile(self) -> None:
         """Compile or load all that reading needs, by reading nothing."""

@@ -9,7 +9,7 @@ from charrnn import compression
 from charrnn.adaptive import network
 from charrnn.compression import compress, decompress
 from charrnn.compression.adaptive_coder import AdaptiveCoder
-from charrnn.compression.archive import CHECKSUM_SIZE, HEADER, MAGIC, checksum
+from charrnn.compression.archive import CHECKSUM_SIZE, HEADER, MAGIC, Archive, checksum
 from charrnn.config import ModelConfig
 from charrnn.errors import ArchiveError, OptionError
 from charrnn.generator import Generator
@@ -127,6 +127,10 @@ def test_what_was_counted_before_is_needed_again() -> None:
     packed = compress(MADE, text, "x", dynamic=True, counted=before).data
     assert len(packed) < len(compress(MADE, text, "x", dynamic=True).data) - 20
     assert decompress(MADE, packed, recall=lambda: before) == text
+    ids = LETTERS.encode(text.decode())
+    (read,) = MADE.adaptive(len(ids), before).surprisals([ids])
+    promised = read.nats.sum() / np.log(2) / 8
+    assert promised < len(Archive.parse(packed).words) < 1.005 * promised + 8
     with pytest.raises(ArchiveError, match="a text was counted before it"):
         decompress(MADE, packed)
     with pytest.raises(ArchiveError, match="that of the training changed"):
