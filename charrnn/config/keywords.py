@@ -136,7 +136,7 @@ class TrainKeywords(TypedDict, total=False):
     """Weight decay of the matrices. Default: 0.1."""
     min_count: int | str
     """char: write characters that occur fewer times than this as their bytes. auto: those seen
-    fewer than 100 times in the training text (fewer still where they are over 5 % of it), if they
+    fewer than 100 times in the training text (fewer still where they are over 2 % of it), if they
     are more than 256; with `init_from`, those that the model writes as bytes. Default: 'auto'."""
     vocab_size: int | None
     """sentencepiece: vocabulary size. Default: 1024."""

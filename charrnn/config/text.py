@@ -238,7 +238,7 @@ class TextOptions(Reading):
         Option(
             str,
             "char: write characters that occur fewer times than this as their bytes. auto: those "
-            "seen fewer than 100 times in the training text (fewer still where they are over 5 % "
+            "seen fewer than 100 times in the training text (fewer still where they are over 2 % "
             "of it), if they are more than 256; with --init-from, those that the model writes as "
             "bytes.",
             integer_or(AUTO, 1, 10**12),

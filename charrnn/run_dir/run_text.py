@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.arrays import Ids
-from charrnn.config import TextOptions, from_json
+from charrnn.config import AUTO, TextOptions, from_json
 from charrnn.errors import CharRNNError, CorpusError, OptionError, RunError
 from charrnn.run_dir.folder import RunDir
 from charrnn.storage import files
-from charrnn.text import corpus
+from charrnn.text import alphabet, corpus
 from charrnn.text import dataset as datasets
 from charrnn.text.dataset import Dataset
 from charrnn.text.manifest import is_dataset
@@ -59,7 +59,10 @@ def text_files(run: RunDir) -> dict[str, list[str]]:
 
 
 def read_dataset(
-    run: RunDir, options: TextOptions | None = None, progress: ReadingProgress = silent
+    run: RunDir,
+    options: TextOptions | None = None,
+    progress: ReadingProgress = silent,
+    tokenizer: Tokenizer | None = None,
 ) -> Dataset:
     """Return the dataset that a run was trained on, made again from its files.
 
@@ -67,6 +70,7 @@ def read_dataset(
         run: the run.
         options: how to read and split the text; by default as the run did.
         progress: called with the number of bytes done.
+        tokenizer: the model's, which decides what is rare if an older version planned it.
 
     Raises:
         CorpusError: the text is not available or has changed; says why.
@@ -92,6 +96,9 @@ def read_dataset(
         )
         assert text
         data = datasets.make(text, options, valid, test, progress=progress)
+        if tokenizer and data.tokenizer != tokenizer and options.min_count == AUTO:
+            options = replace(options, **alphabet.options_of(tokenizer))
+            data = datasets.make(text, options, valid, test, progress=progress)
     if data.sha256 != sha256:
         changed = ", ".join(itertools.chain.from_iterable(names))
         raise CorpusError(f"{changed} changed since the training")
@@ -118,7 +125,7 @@ def held_out(model: Path, tokenizer: Tokenizer, part: str) -> tuple[Ids, Starts]
         OptionError: the text is not available or has changed, or the run had no such part.
     """
     try:
-        data = read_dataset(RunDir.of_model(model))
+        data = read_dataset(RunDir.of_model(model), tokenizer=tokenizer)
         if data.tokenizer != tokenizer:
             raise CorpusError("its alphabet is not that of the training")
     except CharRNNError as error:

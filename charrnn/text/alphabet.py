@@ -12,6 +12,7 @@ a model with bytes writes those characters as bytes that this model writes so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,18 +21,19 @@ from charrnn.config import AUTO, TextOptions
 from charrnn.errors import CorpusError
 from charrnn.text.corpus import Corpus
 from charrnn.text.documents import Piece
-from charrnn.text.tokenizer import BYTES, CharTokenizer
+from charrnn.text.tokenizer import BYTES, CharTokenizer, Tokenizer
 from charrnn.text.utf8 import CodePointCounter
 
-# Validation losses of 2 x 128 networks after 25 CPU seconds of training (2 x 96, and 10 or 12, for
-# beginnings of the Chinese text; in brackets the share that is in bytes). One run each, on a busy
-# machine; tests/benchmarks/rare_symbols.py compares them at equal minutes.
-#   occurrences  1: 5.046   20: 4.717   100: 4.664              Chinese, 1,789,806 characters
-#                1: 4.967   20: 3.030   50: 2.621   100: 2.555  unicode-mixed, 939,192
-#                5: 4.833 (2 %)     20: 4.876 (8 %)             Chinese, 150,000
-#                1: 5.406 (0 %)     5: 5.552 (13 %)             Chinese, 20,000
+# Validation losses at equal CPU seconds, by the number of occurrences (in brackets the share of the
+# text that is in bytes). One run each, on a busy machine; tests/benchmarks/rare_symbols.py compares
+# them at equal minutes. 2 x 128, a tied output, 50 to 60 seconds (about 31 of unicode-mixed):
+#   10: 4.440 (0.5 %)   30: 4.385 (1.5 %)   100: 4.443 (5 %)   Chinese, 1,789,806 characters
+#                       30: 2.650 (1.7 %)   100: 2.727 (5 %)   unicode-mixed, 939,192
+# 2 x 96, another output matrix, 10 or 12 seconds:
+#   5: 4.833 (2 %)   20: 4.876 (8 %)                           Chinese, its first 150,000
+#   1: 5.406 (0 %)    5: 5.552 (13 %)                          its first 20,000
 LEARNED = 100
-RARE_SHARE = 0.05
+RARE_SHARE = 0.02
 MAX_CHARACTERS = 200_000  # different ones: more than any language needs
 
 
@@ -62,6 +64,13 @@ def of(
     made = CharTokenizer.from_counts(points, counts, int(min_count))
     _check(texts[0], len(made.alphabet))
     return made, len(points) - len(made.alphabet)
+
+
+def options_of(known: Tokenizer) -> dict[str, Any]:
+    """Return the options that write as bytes what a tokenizer writes so, and nothing else."""
+    if isinstance(known, CharTokenizer) and known.byte_fallback:
+        return {"known_symbols": known.alphabet}
+    return {"min_count": 1}
 
 
 def _learned(counts: Integers) -> int:

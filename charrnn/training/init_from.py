@@ -25,6 +25,7 @@ from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.model.parameters import Parameters
 from charrnn.terminal import visible
+from charrnn.text import alphabet
 from charrnn.text.tokenizer import BYTES, CharTokenizer, Tokenizer
 from charrnn.text.unknown_symbols import replace
 
@@ -81,15 +82,8 @@ def options(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:
                 f"has {_shown(network[name])}: leave it out"
             )
     if given.get("min_count", AUTO) == AUTO:  # what is rare here, the model may know well
-        network |= _as_bytes(model.tokenizer)
+        network |= alphabet.options_of(model.tokenizer)
     return {**_reading(model.reading, given), **given, **network}
-
-
-def _as_bytes(known: Tokenizer) -> dict[str, Any]:
-    """Return the options that write as bytes what the model writes so, and nothing else."""
-    if isinstance(known, CharTokenizer) and known.byte_fallback:
-        return {"known_symbols": known.alphabet}
-    return {"min_count": 1}
 
 
 def _reading(known: ModelReading, given: Mapping[str, Any]) -> dict[str, Any]:

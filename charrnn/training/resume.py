@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from charrnn.config import BUDGETS, TrainConfig, TrainOptions, is_own_cell
+from charrnn.config import AUTO, BUDGETS, TrainConfig, TrainOptions, is_own_cell
 from charrnn.errors import ModelError, OptionError
-from charrnn.model import needed_cell
+from charrnn.model import model_file, needed_cell
 from charrnn.network.module import choose_device
 from charrnn.run_dir import (
     RunDir,
@@ -24,10 +24,12 @@ from charrnn.run_dir import (
     run_text,
 )
 from charrnn.run_dir.checkpoints import Found
+from charrnn.run_dir.models import digest
 from charrnn.run_dir.recipe import repeated, start_model
 from charrnn.storage import machine
-from charrnn.text import corpus
+from charrnn.text import alphabet, corpus
 from charrnn.text.corpus import Corpus
+from charrnn.text.dataset import Dataset
 from charrnn.text.open import Texts
 from charrnn.training import count_model, process_settings, run_description, state
 from charrnn.training import resume_rules as change_rules
@@ -115,7 +117,7 @@ def finished(texts: Texts, given: Mapping[str, Any], run_dir: RunDir) -> Result 
     except ModelError:
         return None
     given = change_rules.validated(earlier, given)
-    data = make_dataset(_in_order(texts, run_dir, ALONE), earlier.options)
+    data = _dataset(run_dir, _in_order(texts, run_dir, ALONE), earlier)
     change_rules.check(earlier, given, data, texts.words, str(run_dir.path))
     if change_rules.changed(earlier, given)[-1]:
         return None
@@ -188,6 +190,17 @@ def _newest(
     )
 
 
+def _dataset(run_dir: RunDir, texts: Texts, earlier: Record) -> Dataset:
+    """Return the dataset of a training; an older version may have planned other rare symbols."""
+    options = earlier.options
+    data = make_dataset(texts, options)
+    if options.min_count == AUTO and digest(data.tokenizer) != earlier.tokenizer:
+        with contextlib.suppress(ModelError):  # without a model it stays another alphabet
+            known = model_file.load(run_dir.model, described_only=True).tokenizer
+            data = make_dataset(texts, replace(options, **alphabet.options_of(known)))
+    return data
+
+
 def _restored(
     run_dir: RunDir, texts: Texts, given: Mapping[str, Any], checkpoint: Found, world: World
 ) -> _Resumed:
@@ -201,7 +214,7 @@ def _restored(
     if is_own_cell(earlier.plan.model.cell):
         needed_cell.check_options(run_dir.model, earlier.plan.model.cell, given.get("cell"))
     given = change_rules.validated(earlier, given)
-    data = world.in_turn(lambda: make_dataset(texts, earlier.options))
+    data = world.in_turn(lambda: _dataset(run_dir, texts, earlier))
     change_rules.check(earlier, given, data, texts.words, str(run_dir.path))
     options, train, changes = change_rules.changed(earlier, given)
     plan = replace(earlier.plan, train=train)

@@ -24,7 +24,7 @@ def text(cli: Cli) -> Path:
     """Return a text in which each rare character occurs twice, in both parts."""
     chance = random.Random(3)
     lines = []
-    for index in range(900):
+    for index in range(1300):
         words = chance.choices(WORDS, k=6)
         rare = RARE[index % 300] if index < 600 else ""
         lines.append(" ".join(words) + rare)
@@ -108,7 +108,7 @@ def test_the_output_of_a_large_alphabet_is_tied_to_its_embedding(cli: Cli) -> No
 
 
 def test_pairs_gaps_and_validation_texts_have_rare_symbols(text: Path, cli: Cli) -> None:
-    lines = [f"{word * 10}{rare}\t{rare}{word * 10}\n" for word in ("ab", "ba") for rare in RARE]
+    lines = [f"{word * 30}{rare}\t{rare}{word * 30}\n" for word in ("ab", "ba") for rare in RARE]
     (cli.folder / "pairs.tsv").write_text("".join(lines), "utf-8")
     cli("train", "pairs.tsv", "--pairs", "--out", "pairs", "--steps", 2, *SMALL)
     answer = cli("beam", "-m", "pairs", "--source", f"ab{RARE[1]}", "-n", 20, "--json").json

@@ -28,7 +28,7 @@ def _decoded(data: Dataset, part: str) -> str:
 
 
 def test_characters_seen_fewer_than_100_times_are_bytes() -> None:
-    text = COMMON * 60_000 + RARE * 99  # 4.5 % of it
+    text = COMMON * 150_000 + RARE * 99  # 1.8 % of it
     data = _make(text)
     assert data.tokenizer == CharTokenizer("\nabcdefgh", byte_fallback=True)
     assert data.rare_symbols == 257
@@ -60,7 +60,7 @@ def test_a_given_min_count_stays_what_it_was() -> None:
 
 def test_characters_are_counted_in_the_part_to_train_on() -> None:
     """中 is frequent, but only in what is held out: at the end, or in a text of its own."""
-    train, held_out = COMMON * 1000 + RARE, "中文" * 500
+    train, held_out = COMMON * 2000 + RARE, "中文" * 500
     at_the_end = _make(train + held_out, valid_fraction=len(held_out) / len(train + held_out))
     apart = _make(train, held_out)
     for data in (at_the_end, apart):

@@ -18,10 +18,11 @@ from following import Follower, resume, train
 import charrnn
 from charrnn.config import TrainOptions, to_json
 from charrnn.errors import DivergedError, ModelError, OptionError
-from charrnn.model.model_file import MODEL_NAME
+from charrnn.model import model_file
+from charrnn.model.model_file import MODEL_NAME, Model
 from charrnn.network.module import CharRNN
-from charrnn.run_dir import RunDir, checkpoints
-from charrnn.text import corpus, dataset
+from charrnn.run_dir import RunDir, checkpoints, run_text
+from charrnn.text import alphabet, corpus, dataset
 from charrnn.text.corpus import Corpus, from_text
 from charrnn.text.open import Texts
 from charrnn.training import learning_rate, resume_rules, state
@@ -176,6 +177,35 @@ def test_every_kind_of_training_resumes_exactly(tmp_path: Path, options: dict[st
     assert _same(tmp_path / "run", tmp_path / "whole")
     one, two = (charrnn.load(tmp_path / name) for name in ("run", "whole"))
     assert one.sample(length=50, seed=1).text == two.sample(length=50, seed=1).text
+
+
+@pytest.mark.parametrize(("then", "now"), [(100, 1), (1, 100)])
+def test_a_run_keeps_the_alphabet_that_another_version_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: int, now: int
+) -> None:
+    rare = "".join(map(chr, range(0x4E00, 0x4E00 + 300)))
+    path = tmp_path / "text.txt"
+    path.write_text(rare + TEXT * 6, "utf-8")
+
+    def text() -> Corpus:
+        return corpus.read([path], TrainOptions())
+
+    def trained(name: str, stop_at: int) -> Model:
+        options = TrainOptions(**SMALL | {"steps": 6})
+        train(text(), options, out=tmp_path / name, follower=Watching(stop_at))
+        return model_file.load(tmp_path / name / MODEL_NAME)
+
+    monkeypatch.setattr(alphabet, "LEARNED", then)
+    trained("whole", 6)
+    before = trained("run", 3).tokenizer
+    monkeypatch.setattr(alphabet, "LEARNED", now)
+    assert trained("other", 1).tokenizer != before
+    resume(text(), {}, out=tmp_path / "run")
+    whole, run = (model_file.load(tmp_path / name / MODEL_NAME) for name in ("whole", "run"))
+    assert run.tokenizer == before
+    assert all(np.array_equal(run.values[name], whole.values[name]) for name in whole.values)
+    ids, _ = run_text.held_out(tmp_path / "run" / MODEL_NAME, before, "valid")
+    assert before.decode(ids.tolist()) == (rare + TEXT * 6)[-len(ids) :]
 
 
 def test_python_and_numpy_generators_do_not_matter(tmp_path: Path, whole: Path) -> None:
