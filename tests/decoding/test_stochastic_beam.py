@@ -60,10 +60,10 @@ def _frequent(count: int, number: int, p: float) -> bool:
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 @pytest.mark.parametrize("regex", REGEXES)
 def test_pairs_under_a_constraint_are_drawn_with_their_exact_probabilities(
-    make_chain: MakeChain, regex: str, temperature: float
+    make_chain: MakeChain, regex: str, temperature: float, times: Callable[[int, int], int]
 ) -> None:
     """The first text is drawn as if alone, the second as if the first were removed."""
-    chain, limits, number = make_chain(3, seed=5), _constraint(regex), 600
+    chain, limits, number = make_chain(3, seed=5), _constraint(regex), times(200, 600)
     p = _defined(chain, limits, temperature)
     assert sum(p.values()) == pytest.approx(1)
     config = BeamConfig(
@@ -168,7 +168,11 @@ def _orders(p: dict[Text, float], count: int) -> dict[tuple[Text, ...], float]:
     ("stops", "min_length"), [([], 0), ([(0,)], 0), ([(0,)], 1)], ids=["length", "stop", "min"]
 )
 def test_texts_are_drawn_with_the_exact_probabilities(
-    make_chain: MakeChain, stops: Stops, min_length: int, temperature: float
+    make_chain: MakeChain,
+    stops: Stops,
+    min_length: int,
+    temperature: float,
+    times: Callable[[int, int], int],
 ) -> None:
     """Compare ordered pairs of texts: neither the width of the beam nor pruning may matter."""
     chain = make_chain(np.tile([[0.5, 0.5], [0.3, 0.7]], (2, 1, 1)))
@@ -177,7 +181,7 @@ def test_texts_are_drawn_with_the_exact_probabilities(
         p = {(1, s): _probability(chain, (1, s), temperature, given=1) for s in (0, 1)}
     exact = _orders(p, 2)
     wanted = {"length": 2, "min_length": min_length, "width": 2, "num_return": 2}
-    number = 3000
+    number = times(1000, 3000)
     counts = dict.fromkeys(exact, 0)
     for seed in range(number):
         pair = _drawn(chain, seed, stops, **wanted, temperature=temperature)
