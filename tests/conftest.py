@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -199,6 +199,22 @@ FORMS["all"] = {name: value for form in FORMS.values() for name, value in form.i
 def form(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Return each form of a network in turn, as keywords of `ModelConfig`: none, each, all."""
     return FORMS[request.param]
+
+
+def covering(cells: Iterable[str]) -> list[Any]:
+    """Return a test's values for `cell` and the fixture `form`: all pairs in the long form.
+
+    Otherwise each cell plain and with all at once, and each form alone with every fourth cell.
+    """
+    return [
+        pytest.param(
+            cell,
+            form,
+            marks=[] if form in ("plain", "all") or (a + b) % 4 == 0 else [pytest.mark.soak],
+        )
+        for a, cell in enumerate(cells)
+        for b, form in enumerate(FORMS)
+    ]
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import covering
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -124,7 +125,7 @@ class Nudged:
         return torch.cat([first, rest]), state
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("cell", "form"), covering(CELLS), indirect=["form"])
 def test_gradients_match_finite_differences(
     cell: str, form: dict[str, Any], make_model: Any
 ) -> None:

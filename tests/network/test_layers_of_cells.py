@@ -171,15 +171,14 @@ def test_reference_equals_the_module_of_torch(name: str, sizes: tuple[int, int, 
     torch.testing.assert_close(after, tuple(part[0] for part in last), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("zoned", [False, True], ids=["", "zoned"])
-@pytest.mark.parametrize("form", [{}, *FORMS.values()], ids=["plain", *FORMS])
+@pytest.mark.parametrize("form", ["plain", *FORMS])
 @pytest.mark.parametrize("name", ALL)
-def test_gradients_of_the_reference_are_those_of_finite_differences(
-    name: str, form: dict[str, Any], zoned: bool
-) -> None:
-    layer = Layer(CELLS[name], **form)
+def test_gradients_of_the_reference_are_those_of_finite_differences(name: str, form: str) -> None:
+    layer = Layer(CELLS[name], **FORMS.get(form, {}))
     x, state, weights = _problem(layer, (2, 2, 2, 3))
     names = list(weights)
+    # with and without zoneout in turn: each cell and each form has both
+    zoned = (ALL.index(name) + ["plain", *FORMS].index(form)) % 2
     zone = _masks(state, 2) if zoned else ()
 
     def run(*tensors: Tensor) -> tuple[Tensor, ...]:

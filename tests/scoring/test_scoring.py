@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import covering
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -184,7 +185,11 @@ def test_every_character_counts_once_for_any_length() -> None:
         assert score.total_nats == pytest.approx(bits * math.log(2), rel=1e-12)
 
 
-@pytest.mark.parametrize("cell", ["elman", "lstm", "gru", "gru-reset-after", "jordan"])
+@pytest.mark.parametrize(
+    ("cell", "form"),
+    covering(["elman", "lstm", "gru", "gru-reset-after", "jordan"]),
+    indirect=["form"],
+)
 def test_the_trained_network_and_the_engine_give_the_same_score(
     make_model: MakeModel, cell: str, form: dict[str, Any]
 ) -> None:
