@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from charrnn.config import MAX_LENGTH, BeamConfig, SampleConfig, new_seed, seeded
-from charrnn.decoding import sampler, vocabulary
+from charrnn.decoding import sampler, vocabulary, workers
 from charrnn.decoding.beam import beam_search, beam_searches
 from charrnn.decoding.hypotheses import Hypothesis
 from charrnn.decoding.output_text import OutputText, Sample, Write, text_maker, unwatched
@@ -25,6 +25,9 @@ _TRIES, _MIN_TRIES = 50, 500
 # by this factor, up to this many rows; and the symbols of their sources, padded, at most.
 _FIRST, _FACTOR, _ROWS, _SYMBOLS = 64, 4, 4096, 2**17
 _SAMPLED_ROWS = 512  # likewise, where an engine chooses their tokens itself
+# Multiplications of the first tokens of texts that nobody watches and that end by their length
+# alone: some hundredths of a second. Of others there are few, as many may be in vain.
+_LONG = 10**10
 PORTION = 256  # of many texts after one prompt
 Accept = Callable[[str], bool]  # whether a text may be returned
 
@@ -127,7 +130,7 @@ class Writer:
         self, read: Prompted, config: SampleConfig, first: int, write: Write = unwatched
     ) -> list[Sample]:
         batch = self.start(read, config, [write], first)
-        for _ in batch.steps(self._selector.writing):
+        for _ in batch.steps(self._selector.writing, workers.cost(self._selector.config)):
             pass
         return batch.finish(self._prompt(read))
 
@@ -359,19 +362,31 @@ class SampleBatch:
         given_texts = tokenizer, config.stop, length
         make = text_maker(*given_texts, keep_stop=config.keep_stop, openings=openings)
         self.texts = [make(write) for write in watched]
+        limited = constraints.get(config.limits, self.max_tokens)
+        ends_early = bool(config.stop or openings or limited) or not tokenizer.whole_characters
+        self._in_long_steps = not ends_early and all(write is unwatched for write in writes)
         self.chooser = Sampler(
             config,
             [sampler.generator(seed, row, drawn) for row in rows],
             self.max_tokens,
             read=prompt.ids,
             bias=vocabulary.logit_bias(tokenizer, dict(config.logit_bias)),
-            constraint=constraints.get(config.limits, self.max_tokens),
+            constraint=limited,
         )
 
-    def steps(self, engine: Engine) -> Iterator[None]:
-        """Write the texts to their ends; yield whenever some tokens have been written."""
+    def steps(self, engine: Engine, cost: int = 0) -> Iterator[None]:
+        """Write the texts to their ends; yield whenever some tokens have been written.
+
+        Args:
+            engine: of the model.
+            cost: how many multiplications a token takes; 0: unknown.
+        """
+        first = 0
+        if self._in_long_steps and cost:
+            long = _LONG // (len(self.texts) * cost)
+            first = max(sampler.FIRST_COUNT, long)
         start = (engine, self.prompt.logits, self.prompt.state)
-        return sampler.write(*start, self.chooser, self.texts, self.max_tokens)
+        return sampler.write(*start, self.chooser, self.texts, self.max_tokens, first)
 
     def finish(self, prompt: str = "") -> list[Sample]:
         """Return the finished texts after a prompt."""

@@ -227,6 +227,7 @@ def write(
     sampler: Sampler,
     texts: Sequence[Text],
     length: int,
+    first: int = 0,
 ) -> Iterator[None]:
     """Write up to `length` tokens of each text; yield after every `YIELD_SECONDS`.
 
@@ -237,6 +238,7 @@ def write(
         sampler: chooses the tokens of as many texts.
         texts: receive their tokens; one that has ended leaves the batch.
         length: the maximum number of tokens of a text.
+        first: how many to write at first; 0: few.
 
     Raises:
         RunError: the network's numbers overflow.
@@ -244,7 +246,7 @@ def write(
     rows = np.arange(len(texts))
     prompts = np.repeat(np.arange(len(logits)), len(texts) // len(logits))
     logits, state = logits[prompts], network.select(state, prompts)
-    count = FIRST_COUNT
+    count = first or FIRST_COUNT
     while length > 0 and len(rows):
         count = min(count, length)
         began = time.perf_counter()

@@ -30,6 +30,7 @@ class EngineSelector:
     """Makes the engine of a network, and replaces it where it does not run on this machine.
 
     Attributes:
+        config: the architecture.
         engine: runs the network; made when it is first needed, which may take seconds.
         threads: how many run it on the CPU; None: as many as are worthwhile.
         device: cpu, cuda or cuda:N.
@@ -53,7 +54,7 @@ class EngineSelector:
             counts: of the training text, which are mixed with the network's predictions.
         """
         self._counts = counts
-        self._config, self._values, self._options = config, values, options
+        self.config, self._values, self._options = config, values, options
         self._notify = notify
         self.device = options.device
         self.threads = machine.usable_threads(options.threads, notify)
@@ -73,7 +74,7 @@ class EngineSelector:
         Raises:
             OptionError: there is no such device, or the weights need an engine that fails here.
         """
-        if self._config.encoder and self.device != "cpu":
+        if self.config.encoder and self.device != "cpu":
             raise OptionError(
                 f"--device {self.device} is for text models: pairs are written on the cpu"
             )
@@ -130,7 +131,7 @@ class EngineSelector:
 
     @property
     def _can_begin(self) -> bool:
-        return self.device == "cpu" and not self._config.encoder and background.usable()
+        return self.device == "cpu" and not self.config.encoder and background.usable()
 
     def _begun(self) -> InterimEngine | None:
         """Return an engine that writes while `engine` is compiled; None if nothing is missing."""
@@ -141,17 +142,17 @@ class EngineSelector:
                 import charrnn.inference.counting  # noqa: F401 - declares what it needs
             from charrnn.inference.compiled_engine import compiled_functions
 
-            functions = compiled_functions(self._config, self._options.weights)
+            functions = compiled_functions(self.config, self._options.weights)
             if all(function.load() for function in functions):
                 return None
-            network = NumpyEngine(self._config, self._values)
+            network = NumpyEngine(self.config, self._values)
             return self._begin(self._counting(network), functions)
         except compile_errors():
             return None
 
     def _begin(self, early: Engine, functions: list[CFunction]) -> InterimEngine:
         self._notify_compiling()
-        given = (early, self._config.num_layers, functions)
+        given = (early, self.config.num_layers, functions)
         return InterimEngine(*given, lambda: self.engine, self._prepared)
 
     def _prepared(self, chooser: Chooser, batch_size: int) -> Engine:
@@ -170,13 +171,13 @@ class EngineSelector:
         from charrnn.network.module import choose_device
 
         device = choose_device(self.device)
-        return self._counting(CudaEngine(self._config, self._values, device))
+        return self._counting(CudaEngine(self.config, self._values, device))
 
     def _compiled_engine(self) -> Engine:
-        given = (self._config, self._values)
+        given = (self.config, self._values)
         weights, threads = self._options.weights, self.threads
         with self.compiling():
-            if self._config.encoder:
+            if self.config.encoder:
                 from charrnn.inference.compiled_pair_engine import CompiledPairEngine
 
                 return CompiledPairEngine(*given, weights=weights, threads=threads)
@@ -201,8 +202,8 @@ class EngineSelector:
             f"the compiled engine is not available here ({error}): numpy writes the same text, "
             "more slowly"
         )
-        kind = NumpyPairEngine if self._config.encoder else NumpyEngine
-        return self._counting(kind(self._config, self._values))
+        kind = NumpyPairEngine if self.config.encoder else NumpyEngine
+        return self._counting(kind(self.config, self._values))
 
     def _counting(self, engine: Engine) -> Engine:
         """Return an engine that mixes the counts with this one's predictions, if there are any."""

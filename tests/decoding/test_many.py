@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from charrnn.config import BeamConfig, SampleConfig
-from charrnn.decoding import generation, many
+from charrnn.decoding import generation, many, workers
 from charrnn.decoding.generation import PORTION
+from charrnn.decoding.output_text import unwatched
 from charrnn.generator import Generator
 from charrnn.model.model_file import Model
 
@@ -72,6 +74,23 @@ def test_only_a_portion_is_in_memory(
     generator.prepare(config)
     assert len(list(itertools.islice(generator.texts("", config), 12))) == 12
     assert sizes == [5, 5, 5, 5]
+
+
+def test_texts_that_end_by_their_length_alone_are_written_in_long_steps(
+    make_model: MakeModel,
+) -> None:
+    """Where a text may end before, or somebody watches it, the first tokens come soon."""
+    generator = Generator(make_model())
+
+    def steps(watch: Callable[[str], object] = unwatched, **options: Any) -> int:
+        config = SampleConfig(seed=5, length=40, num_samples=3, **options)
+        batch = generator.start("", config, [watch])
+        return len(list(batch.steps(generator.engine, workers.cost(generator.config))))
+
+    assert steps() == 1
+    assert steps(lambda piece: None) > 1
+    assert steps(stop=("ccccc",)) > 1
+    assert steps(max_lines=3) > 1
 
 
 @pytest.mark.parametrize(
