@@ -341,7 +341,7 @@ def test_the_output_of_a_large_alphabet_is_tied_unless_the_embedding_is_given() 
         made = plan.make(TrainOptions(steps=1, **options), MEGABYTE, size, _unasked)
         return made.model.tied_output
 
-    assert [tied(size) for size in (65, plan.MANY_TOKENS - 1, plan.MANY_TOKENS)] == [0, 0, 1]
+    assert [tied(size) for size in (65, plan.TIED_TOKENS - 1, plan.TIED_TOKENS)] == [0, 0, 1]
     assert not tied(5000, embedding_size=128)
     assert not tied(5000, embedding_size=0)
     assert tied(65, tied_output=True)
