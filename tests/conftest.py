@@ -137,9 +137,10 @@ def _have_a_cache() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only the long form tries."""
-    if not config.getoption("soak"):
-        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+    """Leave out what only the long form tries, and what this machine has no device for."""
+    left_out = [] if config.getoption("soak") else ["soak"]
+    left_out += [] if torch.cuda.is_available() else ["cuda"]
+    items[:] = [item for item in items if not any(map(item.get_closest_marker, left_out))]
 
 
 def pytest_collection_finish() -> None:

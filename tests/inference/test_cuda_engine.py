@@ -27,8 +27,7 @@ from charrnn.network.module import CharRNN
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 Values = dict[str, NDArray[Any]]
 MakeValues = Callable[..., Values]
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-ON = [CPU, pytest.param(CUDA, marks=[pytest.mark.cuda, needs_cuda])]
+ON = [CPU, pytest.param(CUDA, marks=pytest.mark.cuda)]
 EVERYTHING: dict[str, Any] = {
     "skip_connections": True,
     "input_depth": 3,
@@ -350,7 +349,6 @@ def test_a_failure_on_the_device_is_reported(
 
 
 @pytest.mark.cuda
-@needs_cuda
 @pytest.mark.parametrize("form", [{}, EVERYTHING], ids=["plain", "everything"])
 @pytest.mark.parametrize("cell", [*CELLS, *OWN])
 def test_a_replay_is_what_was_captured(
