@@ -14,7 +14,7 @@ import functools
 import hashlib
 import importlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -66,15 +66,16 @@ def in_folder() -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class CBody:
-    """The body of a C function, in the Python that numba compiles, and its type."""
+    """The body of a C function, in the Python that numba compiles, its type, and options."""
 
     signature: str
+    options: Mapping[str, Any]
     function: Callable[..., None]
 
 
-def c_function(signature: str) -> Callable[[Callable[..., None]], CBody]:
+def c_function(signature: str, **options: Any) -> Callable[[Callable[..., None]], CBody]:
     """Return a decorator that makes a C function's body, with this type as numba writes it."""
-    return functools.partial(CBody, signature)
+    return functools.partial(CBody, signature, options)
 
 
 class CFunction:
@@ -145,8 +146,8 @@ class CFunction:
         """Compile the function; numba keeps its code unless we do."""
         with in_folder() as numba:
             body: CBody = getattr(self._imported(), self.name)
-            make = numba.cfunc(body.signature, cache=not kept, error_model="numpy")
-            made = make(body.function)
+            options = {"error_model": "numpy", **body.options}
+            made = numba.cfunc(body.signature, cache=not kept, **options)(body.function)
         _made.append(made)
         return made
 

@@ -62,7 +62,9 @@ def close_tiles(tiles, part):  # type: ignore[no-untyped-def]
 def spread(table, ids, t, first, end, out, part):  # type: ignore[no-untyped-def]
     """Write rows of ``table`` (V, 1, N) into ``out[part]``, by the `ids` (T, B, 1) of step t."""
     for b in range(first, end):
-        out[part, b - first] = table[ids[t, b, 0], 0]
+        row, to = table[ids[t, b, 0], 0], out[part, b - first]
+        for j in range(len(row)):  # numba compiles this sooner than an assignment of rows
+            to[j] = row[j]
 
 
 def _down(blocks: list[tuple[int, Any]]) -> Any:

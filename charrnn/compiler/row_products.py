@@ -62,11 +62,11 @@ def _pack(width: int) -> Any:
                     block(at, row, place, to, pairs)
                     at, place, pairs = at + 2 * pairs * row, place + 4 * width * pairs, 0
                 for r in range(stop - 2 * pairs - (stop - begin) % 2, stop, 2):
-                    values[:] = 0
-                    if left > 0:
-                        values[:left] = carray(pointer(at), (left,), np.uint16)
-                    if left > 0 and r + 1 < count:
-                        values[width : width + left] = carray(pointer(at + row), (left,), np.uint16)
+                    one = carray(pointer(at), (max(left, 0),), np.uint16)
+                    next_one = carray(pointer(at + row), (max(left, 0),), np.uint16)
+                    for j in range(width):  # numba compiles this sooner than slices
+                        values[j] = one[j] if j < left else 0
+                        values[width + j] = next_one[j] if j < left and r + 1 < count else 0
                     block(spare, 2 * width, place, to, 1)
                     at, place = at + 2 * row, place + 4 * width
 

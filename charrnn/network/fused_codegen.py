@@ -129,18 +129,10 @@ class _WindowCode:
     lines: list[str]
 
     def functions(self, name: str, steps: str) -> list[str]:
-        """Return a function for some rows, and the C function that distributes all rows."""
-        arrays, tiles = ", ".join(self.types), "tiles" in self.types
+        """Return the C function that runs all steps for the rows that a thread takes."""
+        tiles = "tiles" in self.types
         lines = [
-            # Inlined by LLVM: as a function of its own it would be in two libraries, optimized in
-            # each by itself, and which one runs would depend on whether it came from the cache.
-            "@njit(**OPTIONS, forceinline=True)",
-            f"def {name}_part({arrays}, T, H, first, end, part):",
-            *(["    open_tiles(tiles, part)"] if tiles else []),
-            f"    for t in {steps}:",
-            *(f"        {line}" for line in self.lines),
-            *(["    close_tiles(tiles, part)"] if tiles else []),
-            '@c_function("void(voidptr)")',
+            '@c_function("void(voidptr)", fastmath=OPTIONS["fastmath"])',
             f"def {name}(data):",
             f"    d = carray(data, ({len(_NUMBERS) + 4 * len(self.types)},), np.int64)",
             "    parts, T, B, H = d[1], d[2], d[3], d[4]",
@@ -154,7 +146,10 @@ class _WindowCode:
             "    part = take(d.ctypes.data)",
             "    while part < parts:",
             "        first, end = part * B // parts, (part + 1) * B // parts",
-            f"        {name}_part({arrays}, T, H, first, end, part)",
+            *(["        open_tiles(tiles, part)"] if tiles else []),
+            f"        for t in {steps}:",
+            *(f"            {line}" for line in self.lines),
+            *(["        close_tiles(tiles, part)"] if tiles else []),
             "        part = take(d.ctypes.data)",
         ]
 
@@ -183,7 +178,7 @@ class _ModuleSource:
         lines = [
             '"""Written by charrnn: all steps of one cell."""',
             "import numpy as np",
-            "from numba import carray, njit",
+            "from numba import carray",
             "from charrnn.compiler.cache import c_function",
             "from charrnn.compiler.layer_norm import *",
             "from charrnn.compiler.matmul import *",

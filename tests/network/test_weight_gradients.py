@@ -86,4 +86,4 @@ def test_groups_are_those_of_the_compiled_code() -> None:
 
 def test_processors_without_pairs_do_not_compile_products_of_them() -> None:
     """What is declared is compiled wherever anything is."""
-    assert not [each for each in cache._declared if each._module == row_products.__name__]
+    assert not [each for each in cache._declared if each.module == row_products.__name__]
