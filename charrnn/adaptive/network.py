@@ -22,11 +22,11 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from charrnn.arrays import Floats, Ids, State
+from charrnn.arrays import Ids, State
 from charrnn.compiler.cache import compile_exactly
 from charrnn.inference.compiled_engine import CompiledEngine
 from charrnn.inference.engine import check_finite
-from charrnn.inference.network_arrays import Product
+from charrnn.inference.network_arrays import Product, multiply
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.network.layers import select
@@ -48,13 +48,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def multiply(x: Floats, weight: Floats) -> Floats:
-    """Return the product of two matrices, made by one thread; numpy uses as many as there are."""
-    with _one_thread():
-        found: Floats = (torch.from_numpy(x) @ torch.from_numpy(weight)).numpy()
-    return found
 
 
 class AdaptiveNetwork:

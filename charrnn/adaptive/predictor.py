@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.adaptive import memory, reading
-from charrnn.adaptive.network import SEGMENT, AdaptiveNetwork, multiply
+from charrnn.adaptive.network import SEGMENT, AdaptiveNetwork
 from charrnn.adaptive.reading import DECODE, ENCODE, SCORE, Coder
 from charrnn.arrays import Floats32, Ids
+from charrnn.inference.network_arrays import OLDER_PRODUCT, multiply
 from charrnn.model.model_file import Model
 from charrnn.scoring import Surprisals
 from charrnn.text.tokenizer import Tokenizer
@@ -56,7 +57,7 @@ class AdaptivePredictor:
             RunError: the network's numbers overflow.
         """
         before = np.zeros(0, np.int64) if counted is None else counted
-        self._network = AdaptiveNetwork(model, np.matmul if older else multiply)
+        self._network = AdaptiveNetwork(model, OLDER_PRODUCT if older else multiply)
         self._thread = None if threads == 1 else ThreadPoolExecutor(1)
         self._memory = memory.empty(len(before) + length, _letters(model.tokenizer), older=older)
         self._sums = np.zeros(model.config.vocab_size + 1)

@@ -22,6 +22,7 @@ from pathlib import Path
 from charrnn.compiler import cache, codegen, object_code
 from charrnn.compiler.cache import CFunction
 from charrnn.storage.cache_dir import is_temporary
+from charrnn.storage.files import json_text
 
 # Its search path is this process's: whatever flags and variables Python was started with.
 _CHILD = (
@@ -48,7 +49,7 @@ class Background:
             OSError: the system starts no process.
         """
         self.functions = functions
-        path = json.dumps([str(Path(each).absolute()) for each in sys.path])
+        path = json_text([str(Path(each).absolute()) for each in sys.path])
         self._process = subprocess.Popen(
             [sys.executable, "-c", _CHILD, path],
             stdin=subprocess.PIPE,
@@ -61,7 +62,7 @@ class Background:
         given = [(each.module, each.name, each.source) for each in functions]
         asked = {"functions": given, "urgent": urgent}
         with contextlib.suppress(OSError):  # it has ended already
-            self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+            self._process.stdin.write(json_text(asked).encode() + b"\n")
             self._process.stdin.flush()
 
     @property

@@ -24,6 +24,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -181,16 +182,17 @@ def _decoder(
         ArchiveError: another text was counted for it.
     """
     separator = archive.form.separator
-    coders: list[Coder | AdaptiveCoder] = []
-    if archive.counted is None:
-        coders = [Coder(generator, separator)]
-    else:
+    make: Callable[..., Coder | AdaptiveCoder] = partial(Coder, generator, separator)
+    if archive.counted is not None:
         counted = recall() if archive.counted else None
-        newer = AdaptiveCoder(generator, separator, counted)
-        if newer.counted != archive.counted:
+        make = partial(AdaptiveCoder, generator, separator, counted)
+        if AdaptiveCoder(generator, separator, counted).counted != archive.counted:
             raise ArchiveError("another text was counted before it: that of the training changed")
-        coders = [newer, AdaptiveCoder(generator, separator, counted, older=True)]
-    return next((each for each in coders if each.fingerprint() == archive.fingerprint), None)
+    for older in (False, True):
+        coder = make(older=older)
+        if coder.fingerprint() == archive.fingerprint:
+            return coder
+    return None
 
 
 def _model_id(generator: Generator) -> bytes:

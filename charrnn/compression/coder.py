@@ -24,7 +24,17 @@ CodingProgress = Callable[[int, int], object]
 class Coder:
     """Codes tokens as words with a model's probabilities, and decodes them."""
 
-    def __init__(self, generator: Generator, separator: str) -> None:
+    def __init__(self, generator: Generator, separator: str, *, older: bool = False) -> None:
+        """Code nothing yet.
+
+        Args:
+            generator: the model.
+            separator: what ends a document; "" for none.
+            older: whether to round as archives of before 30 November 2026 need it.
+
+        Raises:
+            OptionError: a package is missing, or the compiled engine is not available here.
+        """
         try:
             import constriction
         except ImportError:
@@ -42,7 +52,8 @@ class Coder:
             )
         from charrnn.inference.distribution import frequencies
 
-        self._engine, self._frequencies = engine, frequencies
+        self._engine = generator.scorer.older_engine() if older else engine
+        self._frequencies = frequencies
         self._start, self._vocab_size = generator.config.start_token, generator.config.vocab_size
         self._separator = generator.tokenizer.encode(separator).astype(np.int64)[:, None]
         self._queue = constriction.stream.queue

@@ -23,7 +23,7 @@ from charrnn.inference import instructions, step_codegen
 from charrnn.inference.distribution import likeliest_rows
 from charrnn.inference.engine import Chooser, Engine, Expected
 from charrnn.inference.instructions import WAIT, Call, Program
-from charrnn.inference.network_arrays import NetworkArrays, Product
+from charrnn.inference.network_arrays import NetworkArrays, Product, multiply
 from charrnn.inference.packed_network import PackedNetwork
 from charrnn.inference.step_program import StepProgram, row_layout
 from charrnn.inference.window_runner import WindowRunner
@@ -99,7 +99,7 @@ class CompiledEngine(Engine):
         work = Workspace(layout, self.config.hidden_size, self.config.vocab_size)
         return StepProgram(self.config, recurrence, self._network, functions, work)
 
-    def load(self, values: Parameters, product: Product = np.matmul) -> None:
+    def load(self, values: Parameters, product: Product = multiply) -> None:
         """Replace all parameters, as of a network that goes on training.
 
         Args:

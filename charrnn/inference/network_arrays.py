@@ -1,16 +1,20 @@
 """A network's parameters as arrays that engines are built from, with all tables made in advance.
 
 Reading a token is a lookup: the embedding and the first layer's input product are one table with a
-row for each token. Shapes: V tokens, E embedding, H hidden units, G blocks of the cell, X the size
-of a layer's input.
+row for each token. One thread of numpy's BLAS makes such products, as their rounding depends on the
+number of threads, and texts and archives must not. Shapes: V tokens, E embedding, H hidden units, G
+blocks of the cell, X the size of a layer's input.
 """
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from charrnn.arrays import Floats, State
 from charrnn.cells import Layer
@@ -20,6 +24,21 @@ from charrnn.model import parameters
 from charrnn.model.parameters import Parameters
 
 Product = Callable[[Floats, Floats], Floats]  # of two matrices
+# Archives of before 30 November 2026 need what as many threads make as numpy uses.
+OLDER_PRODUCT: Product = np.matmul
+_limiting = threading.Lock()
+
+
+def multiply(x: Floats, weight: Floats) -> Floats:
+    """Return the product of two matrices, made by one thread."""
+    with _limiting, _libraries().limit(limits=1, user_api="blas"):
+        found: Floats = np.matmul(x, weight)
+    return found
+
+
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 @dataclass(frozen=True)
@@ -62,7 +81,7 @@ class LayerArrays:
             tuple(values.get(f"start.{name}", zero) for name in recurrence.cell.states),
         )
 
-    def input_parts(self, x: Floats, product: Product = np.matmul) -> Floats:
+    def input_parts(self, x: Floats, product: Product = multiply) -> Floats:
         """Return the input parts (..., G*H) of inputs (..., X)."""
         for weight, bias in self.maps:
             x = np.tanh(product(x, weight.T) + bias)
@@ -107,7 +126,7 @@ class NetworkArrays:
     @classmethod
     @np.errstate(all="ignore")
     def of(
-        cls, config: ModelConfig, values: Parameters, product: Product = np.matmul
+        cls, config: ModelConfig, values: Parameters, product: Product = multiply
     ) -> NetworkArrays:
         """Return the arrays of a network with these parameters."""
         recurrence = parameters.layer_of(config)

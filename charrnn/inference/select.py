@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from charrnn.compiler import background
 from charrnn.compiler.cache import CFunction
@@ -17,11 +18,15 @@ from charrnn.counts.table import CountTable
 from charrnn.errors import OptionError
 from charrnn.inference.engine import Chooser, Engine
 from charrnn.inference.interim_engine import InterimEngine
+from charrnn.inference.network_arrays import OLDER_PRODUCT
 from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.inference.numpy_pair_engine import NumpyPairEngine
 from charrnn.model.parameters import Parameters
 from charrnn.model.saved_state import Prompted
 from charrnn.storage import machine
+
+if TYPE_CHECKING:
+    from charrnn.inference.compiled_engine import CompiledEngine
 
 COMPILING = "compiling for this machine: this takes some seconds, once"
 
@@ -104,6 +109,12 @@ class EngineSelector:
         logits, state = self._interim.settled(read.logits, read.state)
         return replace(read, logits=logits, state=state)
 
+    def older_engine(self) -> Engine:
+        """Return a compiled engine that rounds as archives of before 30 November 2026 need it."""
+        engine = self._compiled_engine()
+        engine.load(self._values, OLDER_PRODUCT)
+        return engine
+
     def replace_engine(self, engine: Engine) -> None:
         """Write with this engine from now on."""
         self.engine, self._interim = engine, None
@@ -173,7 +184,7 @@ class EngineSelector:
         device = choose_device(self.device)
         return self._counting(CudaEngine(self.config, self._values, device))
 
-    def _compiled_engine(self) -> Engine:
+    def _compiled_engine(self) -> CompiledEngine:
         given = (self.config, self._values)
         weights, threads = self._options.weights, self.threads
         with self.compiling():

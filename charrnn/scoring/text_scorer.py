@@ -68,6 +68,10 @@ class TextScorer:
         """What reads the texts."""
         return self._selector.engine
 
+    def older_engine(self) -> Engine:
+        """Return a compiled engine that rounds as archives of before 30 November 2026 need it."""
+        return self._selector.older_engine()
+
     def score(self, text: str, *, exact: bool) -> Score:
         """Return the score of a text, which knows where a short text surprised.
 

@@ -114,20 +114,6 @@ def test_known_tokens_get_the_bits_of_those_that_are_decoded_one_by_one(model: M
         known.read(tokens)
 
 
-def test_products_do_not_depend_on_the_number_of_threads() -> None:
-    chance = np.random.default_rng(1)
-    x = chance.normal(size=(66, 64)).astype(np.float32)
-    weight = chance.normal(size=(960, 64)).astype(np.float32)
-    before = torch.get_num_threads()
-    found = []
-    for threads in (1, 2, 3):
-        torch.set_num_threads(threads)
-        found.append(network.multiply(x, weight.T).tobytes())
-        assert torch.get_num_threads() == threads
-    torch.set_num_threads(before)
-    assert found[0] == found[1] == found[2]
-
-
 def test_the_model_does_not_change_and_no_global_setting_does(model: Model) -> None:
     before = {name: np.array(value) for name, value in model.values.items()}
     threads = torch.get_num_threads()

@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 from charrnn import compression
 from charrnn.compression import compress, decompress
 from charrnn.compression.archive import CHECKSUM_SIZE, HEADER, MAGIC, checksum
+from charrnn.compression.coder import Coder
 from charrnn.config import ModelConfig
 from charrnn.errors import ArchiveError, OptionError, RunError
 from charrnn.generator import Generator
+from charrnn.inference import select
+from charrnn.inference.compiled_engine import CompiledEngine
 from charrnn.inference.distribution import PRECISION, frequencies
 from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.model import parameters
@@ -230,14 +233,14 @@ def test_nothing_is_decoded_where_results_are_rounded_differently(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other = made(LETTERS)
-    step = other.engine.step
+    step = CompiledEngine.step
 
-    def rounded(ids: Any, state: Any) -> Any:
-        logits, state = step(ids, state)
+    def rounded(self: CompiledEngine, ids: Any, state: Any) -> Any:
+        logits, state = step(self, ids, state)
         logits[-1, -1] = np.nextafter(logits[-1, -1], np.float32(9))  # one bit in all of them
         return logits, state
 
-    monkeypatch.setattr(other.engine, "step", rounded)
+    monkeypatch.setattr(CompiledEngine, "step", rounded)
     with pytest.raises(ArchiveError, match=r"made by charrnn 7, where .* rounded differently"):
         decompress(other, ARCHIVE.data)
 
@@ -393,3 +396,17 @@ def test_frequencies_are_whole_numbers_near_probabilities(symbols: int) -> None:
     excess = (p * np.log(p / (found / sums[:, None]))).sum(-1)
     assert excess.max() < 2e-3 * symbols / 5000 + 1e-6  # nats for each symbol
     np.testing.assert_array_equal(frequencies(logits[3:4]), found[3:4])
+
+
+def test_archives_of_the_older_rounding_are_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Older(Coder):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given, older=True)
+
+    monkeypatch.setattr(select, "OLDER_PRODUCT", lambda x, weight: x @ weight * np.float32(1.001))
+    generator = made(LETTERS, embedding_size=8)
+    with monkeypatch.context() as patched:
+        patched.setattr(compression, "Coder", Older)
+        old = compress(generator, TEXT, "charrnn 7").data
+    assert old != compress(generator, TEXT, "charrnn 7").data
+    assert decompress(generator, old) == TEXT

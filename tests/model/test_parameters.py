@@ -114,15 +114,18 @@ def test_the_matrix_of_a_tied_output_is_the_embedding_times_a_small_one() -> Non
          for h in range(H)]
         for v in range(V)
     ]  # fmt: skip
-    found = parameters.output_matrix(config, values)
+    found = parameters.output_matrix(config, values, np.matmul)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     free = parameters.initial(ModelConfig(V, "lstm", 1, H, E), seed=1)
-    assert parameters.output_matrix(ModelConfig(V, "lstm", 1, H, E), free) is free["output.weight"]
+    assert (
+        parameters.output_matrix(ModelConfig(V, "lstm", 1, H, E), free, np.matmul)
+        is free["output.weight"]
+    )
 
 
 def test_the_logits_of_a_new_tied_output_are_small() -> None:
     config = ModelConfig(1000, "lstm", 2, 128, 128, skip_connections=True, tied_output=True)
-    matrix = parameters.output_matrix(config, parameters.initial(config, seed=1))
+    matrix = parameters.output_matrix(config, parameters.initial(config, seed=1), np.matmul)
     assert 0.02 < matrix.std() < 0.15  # that of a Glorot matrix is 0.04
 
 

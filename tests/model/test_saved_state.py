@@ -58,7 +58,7 @@ def test_a_text_continues_as_if_never_interrupted(
         writer.save_state(path, writer.after(prompted, written))
         text, log_prob = text + written.text, log_prob + written.log_prob
     assert text == whole.text
-    assert log_prob == pytest.approx(whole.log_prob, rel=1e-12)
+    assert log_prob == pytest.approx(whole.log_prob, rel=1e-6)
     last, exact = (
         Generator(model).load_state(path),
         Generator(model).after(Generator(model).read("hello"), whole),
