@@ -7,6 +7,7 @@ process runs at a time, so that threads would keep three to ten cores busy and n
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pickle
 import signal
@@ -33,6 +34,7 @@ WORTHWHILE = 10**12  # multiplications that take as long as starting a process, 
 _EACH = 300_000  # what a character costs besides the products with the weights, likewise
 
 _work: Callable[[Any], Any]  # of this process, if it is a worker
+_numbers = itertools.count()
 
 
 def cost(config: ModelConfig) -> int:
@@ -68,23 +70,24 @@ def in_order(
     # Forking would copy locks that threads of this process may hold.
     context = get_context("spawn")
     open_while_wanted, ours = context.Pipe(duplex=False)
-    # In a file: starting a process would wait for ever for one that has died to take this much.
+    # In files: whoever waits in a pipe for the rest of much data waits for ever if the other end
+    # was killed, be it the work, which a starting process takes, or a result.
     folder = tempfile.TemporaryDirectory(prefix="charrnn-", ignore_cleanup_errors=True)
     file = Path(folder.name) / "work"
     file.write_bytes(pickle.dumps(work))
     given = (open_while_wanted, file)
     pool = ProcessPoolExecutor(processes, context, initializer=_start, initargs=given)
-    waiting: deque[Future[Found]] = deque()
+    waiting: deque[Future[Path]] = deque()
     failed: list[CharRNNError] = []
     try:
         for job in _until_error(jobs, failed):
             if job is not None:
                 with _without_interrupts():  # the first job starts the processes
-                    waiting.append(pool.submit(_do, job))
+                    waiting.append(pool.submit(_do, job, Path(folder.name)))
             while waiting and (job is None or len(waiting) >= AHEAD * processes):
-                yield waiting.popleft().result()
+                yield _taken(waiting.popleft().result())
         while waiting:
-            yield waiting.popleft().result()
+            yield _taken(waiting.popleft().result())
         if failed:
             raise failed[0]
     except BrokenProcessPool as error:
@@ -134,5 +137,22 @@ def _end_with(connection: Connection) -> None:
     os._exit(1)
 
 
-def _do(job: Any) -> Any:
-    return _work(job)
+def _do(job: Any, folder: Path) -> Path:
+    """Write the result of a job, or its error, to a file of this folder; return its path."""
+    found: tuple[Any, CharRNNError | None]
+    try:
+        found = _work(job), None
+    except CharRNNError as error:
+        found = None, error
+    file = folder / f"{os.getpid()}-{next(_numbers)}"
+    file.write_bytes(pickle.dumps(found))
+    return file
+
+
+def _taken(file: Path) -> Any:
+    """Return the result in a file, which is removed, or raise the error."""
+    found, error = pickle.loads(file.read_bytes())
+    file.unlink()
+    if error is not None:
+        raise error
+    return found

@@ -96,6 +96,23 @@ def test_a_process_that_is_killed_is_one_sentence() -> None:
         list(found)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="kills")
+def test_processes_end_while_they_hand_over_more_than_a_pipe_takes() -> None:
+    """Nothing waits for the rest of a result: neither when it is closed nor when one is killed."""
+    for _ in range(3):
+        found = in_order(bytes, itertools.repeat(10**7), 2)
+        assert len(next(found)) == 10**7
+        found.close()  # type: ignore[attr-defined]
+    found = in_order(_who_and_much, itertools.repeat(10**7), 2)
+    with pytest.raises(RunError, match="one of the processes was killed"):  # noqa: PT012
+        os.kill(next(found)[0], signal.SIGKILL)
+        list(found)
+
+
+def _who_and_much(size: int) -> tuple[int, bytes]:
+    return os.getpid(), bytes(size)
+
+
 class _Deadly:
     """Ends the process that reads it from a pickle."""
 
