@@ -43,6 +43,7 @@ WORDS = (
 )
 
 
+ERRORS = "errors.txt"
 HERE = ("--standalone", "--nproc-per-node", "2")
 
 
@@ -50,13 +51,14 @@ def _torchrun(
     folder: Path, steps: int, restarts: int, where: tuple[str, ...] = HERE, **env: str
 ) -> subprocess.Popen[bytes]:
     more = ("--max-restarts", str(restarts), "-m", "charrnn", "train", "--steps", str(steps))
-    return subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", *where, *more, *WORDS],
-        cwd=folder,
-        env=environment() | env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    with (folder / ERRORS).open("wb") as errors:  # a pipe would fill while nobody reads it
+        return subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", *where, *more, *WORDS],
+            cwd=folder,
+            env=environment() | env,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
 
 
 def test_a_killed_process_is_started_again_and_nothing_is_lost(
@@ -84,10 +86,10 @@ def test_a_killed_process_is_started_again_and_nothing_is_lost(
             workers = children(process.pid)
             assert len(workers) == 2
             os.kill(chance.choice(workers), signal.SIGKILL)
-        out, err = process.communicate(timeout=HANGS)
+        out, _ = process.communicate(timeout=HANGS)
     finally:
         process.kill()
-    assert process.returncode == 0, err.decode()
+    assert process.returncode == 0, (tmp_path / ERRORS).read_text()
     result = json.loads(out)  # one process prints it, once
     assert (result["steps"], result["stopped_by"]) == (steps, "steps")
     rows, wanted = _rows(run), _rows(whole)
@@ -127,7 +129,8 @@ def test_two_machines_train_together(tmp_path: Path) -> None:
     finally:
         for agent in agents:
             agent.kill()
-    assert [agent.returncode for agent in agents] == [0, 0], ended
+    said = [(machine / ERRORS).read_text() for machine in machines]
+    assert [agent.returncode for agent in agents] == [0, 0], said
     (result,) = [json.loads(out) for out, _ in ended if out]
     assert result["steps"] == 40
     assert [(machine / "datasets").is_dir() for machine in machines] == [True, True]
