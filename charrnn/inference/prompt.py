@@ -69,11 +69,7 @@ class PromptReader:
 
     def knows(self, text: str) -> bool:
         """Return whether every character of a text is in the vocabulary."""
-        try:
-            self._tokenizer.encode(text)
-        except PromptError:
-            return False
-        return True
+        return self._tokenizer.knows(text)
 
     def readable(self, text: str, unknown: str, *, of_source: bool = False) -> str:
         """Return a text in characters and with line ends that the model knows.

@@ -132,10 +132,6 @@ class _Work:
         return self.score(self._scorer, batch)
 
     @cached_property
-    def _of_pairs(self) -> bool:
-        return self.model.reading.pairs
-
-    @cached_property
     def _scorer(self) -> TextScorer:
         model = self.model
         options = EngineOptions(weights=self.options.weights, threads=1)
@@ -164,8 +160,9 @@ class _Work:
         """Return the ids of a text, or of both sides of a pair; nothing of an empty text."""
         if not text:
             return ()
-        if not isinstance(text, tuple if self._of_pairs else str):
-            kind = "tuple of a source and its target" if self._of_pairs else "str"
+        of_pairs = self.model.reading.pairs
+        if not isinstance(text, tuple if of_pairs else str):
+            kind = "tuple of a source and its target" if of_pairs else "str"
             raise PromptError(f"this model scores a {kind}, not a {type(text).__name__}")
         sides = [text] if isinstance(text, str) else text
         ids = tuple(scorer.encode(side, self.unknown, changes) for side in sides)

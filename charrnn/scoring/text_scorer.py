@@ -118,16 +118,9 @@ class TextScorer:
         except PromptError as error:
             if unknown == "error":
                 raise PromptError(f"{error.message}, or use --unknown nearest or skip") from None
-        replaced = unknown_symbols.replace(text, self._knows, nearest=unknown == "nearest")
+        replaced = unknown_symbols.replace(text, self.tokenizer.knows, nearest=unknown == "nearest")
         changes.update(replaced.changes)
         return self.tokenizer.encode(replaced.text)
-
-    def _knows(self, text: str) -> bool:
-        try:
-            self.tokenizer.encode(text)
-        except PromptError:
-            return False
-        return True
 
     def _read(self, text: str) -> Corpus:
         if not isinstance(text, str):

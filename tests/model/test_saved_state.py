@@ -46,7 +46,9 @@ def test_a_text_continues_as_if_never_interrupted(
     make_model: MakeModel, tmp_path: Path, cell: str
 ) -> None:
     model = make_model("helo w\n", cell=cell, num_layers=1 if cell == "jordan" else 2)
-    whole = Generator(model).samples("hello", SampleConfig(length=40, seed=3))[0]
+    first = Generator(model)
+    first.prepare(SampleConfig(length=40, seed=3))  # what numpy writes has other last digits
+    whole = first.samples("hello", SampleConfig(length=40, seed=3))[0]
     text, log_prob = "", 0.0
     path = tmp_path / "state"
     for part, length in enumerate((1, 7, 0, 13, 19)):  # each by a new generator
@@ -58,7 +60,7 @@ def test_a_text_continues_as_if_never_interrupted(
         writer.save_state(path, writer.after(prompted, written))
         text, log_prob = text + written.text, log_prob + written.log_prob
     assert text == whole.text
-    assert log_prob == pytest.approx(whole.log_prob, rel=1e-6)
+    assert log_prob == pytest.approx(whole.log_prob, rel=1e-12)
     last, exact = (
         Generator(model).load_state(path),
         Generator(model).after(Generator(model).read("hello"), whole),

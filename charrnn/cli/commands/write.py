@@ -50,9 +50,8 @@ def write(
             raise
         raise OptionError(missing_package("charrnn write", "prompt_toolkit", "write")) from None
     generator = load_model(model, engine, cell)
-    generator.prepare(
-        config, wait=False
-    )  # a model that cannot write is refused before the screen changes
+    # A model that cannot write is refused before the screen changes.
+    generator.prepare(config, wait=False)
     seeds = iter(new_seed, None) if config.seed is None else count(config.seed)
     title = f"model: {in_words(find_model(model), generator.training)}"
     learnt = first_state(generator, start, config.unknown)

@@ -124,6 +124,14 @@ class Tokenizer(ABC):
         encoder = self.encoder()
         return np.concatenate([encoder.feed(block), encoder.finish()])
 
+    def knows(self, text: str) -> bool:
+        """Return whether every character of a text is in the vocabulary."""
+        try:
+            self.encode(text)
+        except PromptError:
+            return False
+        return True
+
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of `ids`."""
         decoder = Decoder(self)
