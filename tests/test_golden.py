@@ -90,3 +90,15 @@ def test_an_old_run_on_pairs_resumes_to_the_same_loss(pairs: Path, tmp_path: Pat
     result = resume(text, {}, out=tmp_path / "run")
     assert result.steps == expected["steps"]
     assert result.valid_nats == pytest.approx(expected["valid_nats"], abs=1e-3)
+
+
+def test_an_old_ensemble_answers_and_resumes_to_the_same_loss(pairs: Path, tmp_path: Path) -> None:
+    """Its networks shared the bias of the output, whose optimizer each of them goes on with."""
+    expected = _expected(pairs.parent / "ensemble")
+    run = Path(shutil.copytree(pairs.parent / "ensemble" / "run", tmp_path / "run"))
+    answer = charrnn.load(run).answer("café", length=9)
+    assert answer.text == expected["answer"]
+    assert answer.log_prob == pytest.approx(expected["log_prob"], abs=1e-4)
+    result = resume(corpus.read([pairs / "words.tsv"], Reading(pairs=True)), {}, out=run)
+    assert result.steps == expected["steps"]
+    assert result.valid_nats == pytest.approx(expected["valid_nats"], abs=0.01)

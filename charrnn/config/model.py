@@ -190,11 +190,6 @@ class ModelConfig(Form, _Sizes):
                 "--tied-output uses the embedding, and --embedding-size 0 means none: use another "
                 "size"
             )
-        if self.ensemble > 1:
-            raise OptionError(
-                f"--ensemble {self.ensemble} averages the logits of several embeddings: leave out "
-                "--tied-output"
-            )
 
     def _check_pairs(self) -> None:
         if self.vocab_size < 2:
@@ -216,12 +211,12 @@ class ModelConfig(Form, _Sizes):
             )
 
     def _check_ensemble(self) -> None:
-        """Refuse what cannot be divided among networks that share nothing but the output's bias."""
+        """Refuse what cannot be divided among networks that share nothing."""
         asked = f"--ensemble {self.ensemble}"
         if self.ensemble & (self.ensemble - 1):
             raise OptionError(f"{asked} must be 1, 2, 4 or 8")
-        if self.context != "fixed":
-            raise OptionError(f"{asked} is for pairs whose context is fixed: use --context fixed")
+        if self.encoder and self.context != "fixed":
+            raise OptionError(f"{asked} of pairs needs a fixed context: use --context fixed")
         if self.layer_norm:
             raise OptionError(f"--layer-norm is over all units of a layer: leave out {asked}")
         if not self.embedding_size:
@@ -229,15 +224,15 @@ class ModelConfig(Form, _Sizes):
                 f"{asked} divides the embedding among the networks, and --embedding-size 0 means "
                 "none: use another size"
             )
-        units = self.ensemble * len(self.directions)
+        units = self.ensemble * (len(self.directions) or 1)
         for name, size, among in (
             ("hidden_size", self.hidden_size, units),
             ("embedding_size", self.embedding_size, self.ensemble),
         ):
             if size % among:
                 raise OptionError(
-                    f"{asked} divides {flag(name)} {size} among its networks (and directions): "
-                    f"use a multiple of {among}"
+                    f"{asked} divides {flag(name)} {size} among its networks"
+                    f"{' (and directions)' * (among > self.ensemble)}: use a multiple of {among}"
                 )
 
     @property
@@ -248,6 +243,11 @@ class ModelConfig(Form, _Sizes):
         hidden = self.hidden_size // self.ensemble
         embedding = self.embedding_size // self.ensemble
         return dataclasses.replace(self, ensemble=1, hidden_size=hidden, embedding_size=embedding)
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """Return the units of each layer of a text's state: network by network, from below."""
+        return (self.member.hidden_size,) * (self.ensemble * self.num_layers)
 
     @property
     def start_token(self) -> int:

@@ -25,6 +25,7 @@ from charrnn.inference.pair_engine import PairEngine, Sources
 from charrnn.inference.pair_instructions import SOURCE, add_source, attend
 from charrnn.inference.step_program import ALONE, StepProgram, row_layout
 from charrnn.inference.workspace import Workspace
+from charrnn.model import parameters
 from charrnn.model.parameters import Parameters
 
 # Sources that are read side by side, sorted by length, and their symbols: at most, or one source.
@@ -122,6 +123,7 @@ class CompiledPairEngine(PairEngine, CompiledEngine):
     ) -> None:
         """Pack the weights and compile what a step needs; see `CompiledEngine`."""
         self._records = _Records()
+        config, values = parameters.joined(config, values)
         super().__init__(config, values, weights=weights, threads=threads)
         self._encoder = CompiledEncoder(self._arrays, encoder_layers(self._arrays, values), weights)
         layers, states = config.num_layers, self._arrays.recurrence.cell.states

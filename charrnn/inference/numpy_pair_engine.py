@@ -16,6 +16,7 @@ from charrnn.config import ModelConfig
 from charrnn.inference.network_arrays import encoder_layers
 from charrnn.inference.numpy_engine import NumpyEngine, softmax
 from charrnn.inference.pair_engine import PairEngine, Sources
+from charrnn.model import parameters
 from charrnn.model.parameters import Parameters
 
 
@@ -23,6 +24,7 @@ class NumpyPairEngine(PairEngine, NumpyEngine):
     """An engine of a pair model that needs no compiler."""
 
     def __init__(self, config: ModelConfig, values: Parameters) -> None:
+        config, values = parameters.joined(config, values)
         super().__init__(config, values)
         self._values = values
         self._encoder = encoder_layers(self._arrays, values)

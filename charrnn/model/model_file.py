@@ -172,7 +172,8 @@ def load(path: Path, cell: CellGiven = None, *, described_only: bool = False) ->
             tensors.expect(path, header, known)
             return
         needed_cell.check(path, config.cell, given)
-        tensors.expect(path, header, _specs(model) | _count_specs(path, header, model))
+        specs = _specs(model, header) | _count_specs(path, header, model)
+        tensors.expect(path, header, specs)
         if parameters.count(config) > MAX_PARAMETERS:
             raise ModelError(
                 f"{path} has {parameters.count(config):,} parameters: the maximum is "
@@ -193,7 +194,7 @@ def load(path: Path, cell: CellGiven = None, *, described_only: bool = False) ->
     if described["format"] == COUNTS_FORMAT:
         counts = count_table.of_arrays(path, arrays)
         arrays = {name: arrays[name] for name in arrays if not name.startswith(count_table.PREFIX)}
-    values = int8_weights.unpack(arrays)
+    values = parameters.as_read(model.config, int8_weights.unpack(arrays))
     if not all(np.isfinite(value).all() for value in values.values()):
         raise ModelError(f"{path} is damaged: it contains NaN or infinite values")
     return replace(model, values=values, counts=counts)
@@ -212,9 +213,9 @@ def _count_specs(path: Path, header: Header, model: Model) -> dict[str, Spec]:
         raise ModelError(f"{path} is damaged: {error}") from None
 
 
-def _specs(model: Model) -> dict[str, Spec]:
+def _specs(model: Model, header: Header) -> dict[str, Spec]:
     """Return the tensors of a model's file."""
-    shapes = parameters.shapes(model.config)
+    shapes = parameters.shapes(parameters.as_stored(model.config, header.entries))
     if model.format == INT8_FORMAT:
         return int8_weights.specs(shapes)
     return {name: Spec("F32", shape) for name, shape in shapes.items()}

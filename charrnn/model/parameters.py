@@ -29,15 +29,15 @@ context.input.weight        (X, H)       from the same to what is added to the f
 attention.query.weight      (H, H)       from the first layer's outputs to queries; with attention,
                                          X and Y of all that is above grow by H
 
-An ensemble of K networks has the same parameters: unit i of network k, or value i of its embedding,
-is number i K + k, and no weight connects two networks. Their output matrices are divided by K, so
-that the logits are the mean of theirs; they share the output's bias.
+The parameters of an ensemble are those of its K networks, each called k.NAME; its logits are the
+mean of theirs.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -50,7 +50,7 @@ from charrnn.config import ModelConfig
 Parameters = Mapping[str, NDArray[np.float32]]
 Shape = tuple[int, ...]
 Array = TypeVar("Array")
-SHARED, _DIVIDED = "output.bias", "output.weight"  # of an ensemble
+_DIVIDED = "output.weight", "output.bias"  # by K, if an ensemble is one network
 
 
 def layer_of(config: ModelConfig) -> Layer:
@@ -73,6 +73,9 @@ def _attended(config: ModelConfig) -> int:
 
 def shapes(config: ModelConfig) -> dict[str, Shape]:
     """Return names and shapes of all parameters, in the order in which they are stored."""
+    if config.ensemble > 1:
+        each = shapes(config.member).items()
+        return {f"{k}.{name}": shape for k in range(config.ensemble) for name, shape in each}
     recurrence, hidden = layer_of(config), config.hidden_size
     named: dict[str, Shape] = {}
     if config.embedding_size:
@@ -127,53 +130,82 @@ def _map_shapes(prefix: str, depth: int, size: int, hidden: int) -> dict[str, Sh
 
 
 def count(config: ModelConfig, prefix: str = "") -> int:
-    """Return the number of trained values, or of those whose names begin with `prefix`."""
-    return sum(
-        math.prod(shape) * (1 if name == SHARED else config.ensemble)
-        for name, shape in shapes(config.member).items()
-        if name.startswith(prefix)
+    """Return the number of trained values, or of those whose names begin with `prefix`.
+
+    Names are those within each network of an ensemble.
+    """
+    return config.ensemble * sum(
+        math.prod(shape) for name, shape in shapes(config.member).items() if name.startswith(prefix)
     )
 
 
-def trained(config: ModelConfig) -> dict[str, Shape]:
-    """Return the shapes of what is trained: of the networks of an ensemble, as NUMBER.NAME."""
-    each = shapes(config.member)
+def members(config: ModelConfig, values: Mapping[str, Array]) -> list[dict[str, Array]]:
+    """Return the parameters of each network of an ensemble; a list of one if it is none."""
     if config.ensemble == 1:
-        return each
-    own = {name: shape for name, shape in each.items() if name != SHARED}
-    many = {f"{k}.{name}": shape for k in range(config.ensemble) for name, shape in own.items()}
-    return many | {SHARED: each[SHARED]}
+        return [dict(values)]
+    return [within(values, f"{k}.") for k in range(config.ensemble)]
 
 
-def members(values: Mapping[str, NDArray[Any]], count: int) -> list[dict[str, NDArray[Any]]]:
-    """Return the parameters of each of `count` networks from those of their ensemble."""
-    return [
-        {
-            name: value[_own(name, value.ndim, k, count)] * (count if name == _DIVIDED else 1)
-            for name, value in values.items()
-        }
-        for k in range(count)
-    ]
+def together(each: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """Return the parameters of an ensemble from those of its networks; of one network its own."""
+    if len(each) == 1:
+        return dict(each[0])
+    return {f"{k}.{name}": value for k, own in enumerate(each) for name, value in own.items()}
 
 
 def joined(
-    config: ModelConfig, parts: Sequence[Mapping[str, NDArray[Any]]]
-) -> dict[str, NDArray[Any]]:
-    """Return the parameters of an ensemble from those of its networks."""
-    values = {name: np.zeros(shape, parts[0][name].dtype) for name, shape in shapes(config).items()}
-    for k, part in enumerate(parts):
+    config: ModelConfig, values: Mapping[str, NDArray[Any]]
+) -> tuple[ModelConfig, Mapping[str, NDArray[Any]]]:
+    """Return an ensemble as one network with zeros between its parts, which says the same.
+
+    Unit i of network k, or value i of its embedding, is number i K + k. What makes the logits is
+    divided by K.
+    """
+    if config.ensemble == 1:
+        return config, values
+    dense = dataclasses.replace(config, ensemble=1)
+    each = members(config, values)
+    found = {name: np.zeros(shape, each[0][name].dtype) for name, shape in shapes(dense).items()}
+    for k, part in enumerate(each):
         for name, value in part.items():
-            own = _own(name, value.ndim, k, len(parts))
-            values[name][own] = value / (len(parts) if name == _DIVIDED else 1)
-    return values
+            own = _own(config, name, value.ndim, k)
+            found[name][own] += value / (len(each) if name in _DIVIDED else 1)
+    return dense, found
 
 
-def _own(name: str, axes: int, k: int, count: int) -> tuple[slice, ...]:
+def as_stored(config: ModelConfig, names: Container[str]) -> ModelConfig:
+    """Return the network whose parameters are stored under these names.
+
+    Until 30 November 2026 an ensemble was stored as one network; see `joined`.
+    """
+    is_joined = config.ensemble > 1 and "output.bias" in names
+    return dataclasses.replace(config, ensemble=1) if is_joined else config
+
+
+def as_read(config: ModelConfig, values: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the parameters of a network as they are now, from those that were stored."""
+    if as_stored(config, values) == config:
+        return dict(values)
+    count = config.ensemble
+    return together(
+        [
+            {
+                name: value[_own(config, name, value.ndim, k)]
+                * (count if name == "output.weight" else 1)
+                for name, value in values.items()
+            }
+            for k in range(count)
+        ]
+    )
+
+
+def _own(config: ModelConfig, name: str, axes: int, k: int) -> tuple[slice, ...]:
     """Return which part of a parameter belongs to network k; an axis of tokens is not divided."""
-    own, tokens = slice(k, None, count), slice(None)
-    if name == SHARED:
+    own, tokens = slice(k, None, config.ensemble), slice(None)
+    if name == "output.bias":
         return (tokens,)
-    return (tokens, own) if name in ("embedding", _DIVIDED) else (own,) * axes
+    by_tokens = name == "embedding" or (name == "output.weight" and not config.tied_output)
+    return (tokens, own) if by_tokens else (own,) * axes
 
 
 def initial(
@@ -185,7 +217,7 @@ def initial(
     """
     rng = np.random.default_rng([seed, 0x1217])
     each = [_initial(config.member, rng, rule, forget_bias) for _ in range(config.ensemble)]
-    return joined(config, each) if config.ensemble > 1 else each[0]
+    return together(each)
 
 
 def _initial(

@@ -38,10 +38,6 @@ class NamedParameters(nn.Module):
             for name, weight in self.weights().items():
                 weight.copy_(torch.from_numpy(values[name]))
 
-    def share(self, other: NamedParameters, name: str) -> None:
-        """Replace a parameter by that of another module, which both train from now on."""
-        self.register_parameter(_attribute(name), other.weights()[name])
-
     @property
     def device(self) -> torch.device:
         """The device that holds the parameters."""

@@ -1,9 +1,7 @@
 """Several networks of pairs that are trained side by side, and whose logits are averaged.
 
-From outside an ensemble is one network, in which no weight connects two parts; see
-`charrnn.model.parameters`. In training each part is a network of its own, with its own dropout and
-its own loss: so each learns the task by itself, and they err in different places. Only the batches
-are the same.
+Each is a network of its own, with its own dropout and its own loss: so each learns the task by
+itself, and they err in different places. Only the batches are the same.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -33,36 +30,16 @@ class PairEnsemble(PairRNN):
     ) -> None:
         nn.Module.__init__(self)  # all parameters are those of the networks
         self.config = config
-        each = parameters.members(values, config.ensemble)
+        each = parameters.members(config, values)
         self.networks = nn.ModuleList(PairRNN(config.member, one, **options) for one in each)
-        first, *others = self._each()
-        self._sequence = first._sequence
-        for network in others:
-            network.share(first, parameters.SHARED)
+        self._sequence = self._each()[0]._sequence
 
     def _each(self) -> list[PairRNN]:
         return cast(list[PairRNN], list(self.networks))
 
     def weights(self) -> dict[str, nn.Parameter]:
-        """Return the parameters of all networks, as NUMBER.NAME; what they share counts once."""
-        each = [network.weights() for network in self._each()]
-        own = {
-            f"{k}.{name}": weight
-            for k, weights in enumerate(each)
-            for name, weight in weights.items()
-            if name != parameters.SHARED
-        }
-        return own | {parameters.SHARED: each[0][parameters.SHARED]}
-
-    def values(self) -> dict[str, NDArray[np.float32]]:
-        """Return a copy of the parameters by their names in the model file."""
-        return parameters.joined(self.config, [network.values() for network in self._each()])
-
-    def load(self, values: Mapping[str, NDArray[Any]]) -> None:
-        """Copy `values`, by their names in the model file, into the parameters."""
-        each = parameters.members(values, self.config.ensemble)
-        for network, own in zip(self._each(), each, strict=True):
-            network.load(own)
+        """Return the parameters of all networks by their names in the model file."""
+        return parameters.together([network.weights() for network in self._each()])
 
     def run_pairs(
         self,
@@ -93,9 +70,8 @@ class PairEnsemble(PairRNN):
 
     def _output(self) -> tuple[Tensor, Tensor, bool]:
         """Return the last matrix over the outputs of all networks, its bias, and the precision."""
-        each = [network.weights() for network in self._each()]
-        joined = torch.cat([weights["output.weight"] for weights in each], -1) / len(each)
-        return joined, each[0][parameters.SHARED], False
+        matrices, biases, _ = zip(*(network._output() for network in self._each()), strict=True)
+        return torch.cat(matrices, -1) / len(matrices), torch.stack(biases).mean(0), False
 
 
 def pair_network(

@@ -7,9 +7,8 @@ complete, and no other folder is used. Nothing in it can be executed. When a che
 `charrnn.training.checkpoint_schedule` decides.
 
     weights.NAME, best.NAME     parameters as in the model file; best on the validation text
-    optimizer.NAME.SLOT         the optimizer's state for a parameter, or for that of a network of
-                                an ensemble (NUMBER.NAME)
-    state.LAYER.PART            the carried recurrent state (B, H)
+    optimizer.NAME.SLOT         the optimizer's state for a parameter
+    state.LAYER.PART            the carried recurrent state (B, H), as `ModelConfig.state_sizes`
     rng.cpu, rng.cuda           torch's random generators
     losses, norms               of the steps since the last report
     durations                   of all steps
@@ -49,6 +48,7 @@ _MAX_BYTES = {MANIFEST: 2**16, STATE: 2**24, METRICS: 2**28}
 _UNFINISHED = re.compile(r"\.[0-9]{1,16}\.[0-9]{1,10}\.(?:old\.)?tmp")
 _OPTIMIZER = re.compile(r"optimizer\.(.+)\.([a-z_]{1,32})")
 _GENERATOR_BYTES = 2**16
+_SHARED = "output.bias"  # by the networks of an ensemble, until 30 November 2026
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class Found:
             tensors.expect(path, header, _specs(header, config, batch_size))
 
         try:
-            return tensors.read(path, check)[1]
+            return _as_now(config, tensors.read(path, check)[1])
         except OSError as error:
             raise ModelError(f"{path} cannot be read: {error.strerror}") from error
 
@@ -247,14 +247,19 @@ def _check_file(path: Path, part: Any) -> bytes:
 
 def _specs(header: Header, config: ModelConfig, batch_size: int) -> dict[str, Spec]:
     """Return the tensors of a checkpoint of this network, with the optional ones that it has."""
-    shapes = parameters.shapes(config)
+    names = [name.removeprefix("weights.") for name in header.entries]
+    stored = parameters.as_stored(config, names)
+    shapes = parameters.shapes(stored)
     specs = {f"weights.{name}": Spec("F32", shape) for name, shape in shapes.items()}
     if any(name.startswith("best.") for name in header.entries):
         specs |= {f"best.{name}": Spec("F32", shape) for name, shape in shapes.items()}
-    for layer in range(0 if config.encoder else config.num_layers):  # of pairs nothing is carried
+    sizes = () if config.encoder else config.state_sizes  # of pairs nothing is carried
+    for layer, size in enumerate(sizes):
         for part in find(config.cell).states:
-            specs[f"state.{layer}.{part}"] = Spec("F32", (batch_size, config.hidden_size))
-    trained = parameters.trained(config)
+            specs[f"state.{layer}.{part}"] = Spec("F32", (batch_size, size))
+    trained = parameters.shapes(config)
+    if stored != config:
+        trained |= {_SHARED: shapes[_SHARED]}
     for name, entry in header.entries.items():
         shape = entry.get("shape") if isinstance(entry, dict) else None
         slot = _OPTIMIZER.fullmatch(name)
@@ -270,6 +275,21 @@ def _specs(header: Header, config: ModelConfig, batch_size: int) -> dict[str, Sp
     if "rng.cuda" in header.entries:
         specs["rng.cuda"] = Spec("U8", _length(header, "rng.cuda"))
     return specs
+
+
+def _as_now(config: ModelConfig, arrays: Arrays) -> Arrays:
+    """Return the tensors of a checkpoint with names and shapes that parameters have now."""
+    if f"weights.{_SHARED}" not in arrays or config.ensemble == 1:
+        return arrays
+    found = dict(arrays)
+    for prefix in ("weights.", "best."):
+        stored = {name: found.pop(name) for name in arrays if name.startswith(prefix)}
+        values = parameters.as_read(config, parameters.within(stored, prefix))
+        found |= {prefix + name: value for name, value in values.items()}
+    for name in [name for name in found if name.startswith(f"optimizer.{_SHARED}.")]:
+        slot, value = name.removeprefix("optimizer."), found.pop(name)
+        found |= {f"optimizer.{k}.{slot}": value for k in range(config.ensemble)}
+    return found
 
 
 def _length(header: Header, name: str) -> tuple[int, ...]:

@@ -584,6 +584,7 @@ def test_what_has_no_meaning_for_pairs_is_refused(change: dict[str, Any], senten
         ModelConfig(**PAIRS | change)
 
 
+TEXT = {"encoder": "", "context": ""}
 VOTING = {**PAIRS, "context": "fixed", "embedding_size": 12, "ensemble": 4}
 
 
@@ -595,6 +596,10 @@ def test_an_ensemble_divides_units_and_embedding_among_its_networks() -> None:
     alone = ModelConfig(**PAIRS)
     assert "ensemble" not in to_json(alone)
     assert alone.member is alone
+    text = ModelConfig(**{**VOTING, **TEXT, "hidden_size": 12, "num_layers": 2}, tied_output=True)
+    assert text.member == ModelConfig(text.vocab_size, "lstm", 2, 3, 3, tied_output=True)
+    assert text.state_sizes == (3,) * 8
+    assert text.member.state_sizes == (3, 3)
 
 
 @pytest.mark.parametrize(
@@ -602,13 +607,12 @@ def test_an_ensemble_divides_units_and_embedding_among_its_networks() -> None:
     [
         ({"ensemble": 3}, "must be 1, 2, 4 or 8"),
         ({"ensemble": 9}, "from 1 to 8"),
-        ({"context": "attention"}, "whose context is fixed"),
-        ({"encoder": "", "context": ""}, "is for pairs"),
+        ({"context": "attention"}, "needs a fixed context"),
         ({"layer_norm": True}, "leave out"),
-        ({"tied_output": True}, "leave out `tied_output`"),
         ({"embedding_size": 0}, "use another size"),
         ({"embedding_size": 6}, "use a multiple of 4"),
-        ({"hidden_size": 12}, "use a multiple of 8"),
+        ({"hidden_size": 12}, r"among its networks \(and directions\): use a multiple of 8"),
+        ({**TEXT, "hidden_size": 6}, "among its networks: use a multiple of 4"),
     ],
 )
 def test_what_no_ensemble_can_have_is_refused(change: dict[str, Any], sentence: str) -> None:

@@ -104,6 +104,20 @@ def make_pairs(folder: Path) -> None:
     write(folder / "expected.json", expected)
 
 
+def make_ensemble(folder: Path) -> None:
+    """Make a run of an ensemble on the same pairs.
+
+    That of version 1 was made on 30 November 2026, when an ensemble was stored as one network with
+    zeros between its parts.
+    """
+    pairs = corpus.read([folder.parent / "pairs" / "words.tsv"], Reading(pairs=True))
+    form = {"context": "fixed", "ensemble": 2, "embedding_size": 4}
+    nats = stopped_run(pairs, TrainOptions(pairs=True, **PAIR_OPTIONS | form), folder / "run")
+    answer = load(folder / "run").answer("café", length=9)
+    told = {"answer": answer.text, "log_prob": answer.log_prob}
+    write(folder / "expected.json", {"valid_nats": nats, "steps": 30, **told})
+
+
 def one_model(text: Corpus, options: TrainOptions, folder: Path) -> None:
     """Make the model of a finished training, without the rest of its run."""
     run = folder.with_name("whole")
@@ -122,6 +136,7 @@ def main() -> None:
     makers: dict[Path, Callable[[Path], None]] = {
         folder: make_text,
         folder / "pairs": make_pairs,
+        folder / "ensemble": make_ensemble,
     }
     missing = {path: make for path, make in makers.items() if not path.exists()}
     if not missing:

@@ -1,3 +1,4 @@
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -263,27 +264,62 @@ def _layer(prefix: str, hidden: int, size: int) -> list[tuple[str, tuple[int, ..
     return [(prefix + name, shape) for name, shape in {**shapes, "bias": (4 * hidden,)}.items()]
 
 
-def test_no_weight_connects_the_networks_of_an_ensemble() -> None:
-    form = {**PAIRS, "context": "fixed"}
-    config = ModelConfig(V, "lstm", 2, 8, 6, ensemble=2, **form)
-    one = parameters.count(ModelConfig(V, "lstm", 2, 4, 3, **form))
-    assert parameters.count(config) == 2 * one - V  # they share the output's bias
-    assert parameters.count(config, "output.") == 2 * V * 4 + V
+VOTING = {**PAIRS, "context": "fixed", "ensemble": 2}
+
+
+@pytest.mark.parametrize("form", [{"ensemble": 2, "learned_start": True}, VOTING])
+def test_the_parameters_of_an_ensemble_are_those_of_its_networks(form: dict[str, Any]) -> None:
+    config = ModelConfig(V, "lstm", 2, 8, 6, **form)
+    one = parameters.shapes(config.member)
+    assert list(parameters.shapes(config).items()) == [
+        (f"{k}.{name}", shape) for k in range(2) for name, shape in one.items()
+    ]
+    assert parameters.count(config) == 2 * parameters.count(config.member)
+    assert parameters.count(config, "output.") == 2 * (V * 4 + V)
     values = parameters.initial(config, seed=1)
     assert {name: value.shape for name, value in values.items()} == parameters.shapes(config)
-    weight = values["layers.1.weight_hh"].reshape(4, 4, 2, 4, 2)  # gate, unit, network
+    first, second = parameters.members(config, values)
+    assert first.keys() == second.keys() == one.keys()
+    assert not np.array_equal(first["embedding"], second["embedding"])
+    assert parameters.together([first, second]) == values
+    assert parameters.members(config.member, first) == [first]
+    assert parameters.together([first]) == first
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_no_weight_connects_the_parts_of_an_ensemble_that_is_one_network(tied: bool) -> None:
+    config = ModelConfig(V, "lstm", 2, 8, 6, **VOTING, tied_output=tied)
+    values = parameters.initial(config, seed=1)
+    values["1.output.bias"] += 3
+    dense, joined = parameters.joined(config, values)
+    assert dense == dataclasses.replace(config, ensemble=1)
+    assert {name: value.shape for name, value in joined.items()} == parameters.shapes(dense)
+    weight = joined["layers.1.weight_hh"].reshape(4, 4, 2, 4, 2)  # gate, unit, network
     assert not weight[:, :, 0, :, 1].any()
     assert not weight[:, :, 1, :, 0].any()
-    first, second = parameters.members(values, 2)
-    assert first.keys() == second.keys() == values.keys()
-    assert not np.array_equal(first["embedding"], second["embedding"])
-    np.testing.assert_array_equal(
-        first["layers.1.weight_hh"].reshape(4, 4, 4), weight[:, :, 0, :, 0]
-    )
-    again = parameters.joined(config, [first, second])
-    assert {name: value.tobytes() for name, value in again.items()} == {
-        name: value.tobytes() for name, value in values.items()
-    }
+    own = values["0.layers.1.weight_hh"].reshape(4, 4, 4)
+    np.testing.assert_array_equal(weight[:, :, 0, :, 0], own)
+    assert joined["output.bias"].tolist() == [1.5] * V
+    units = slice(1, None, 2)
+    matrix = joined["output.weight"][units if tied else slice(None), units]
+    np.testing.assert_array_equal(2 * matrix, values["1.output.weight"])
+    alone = parameters.members(config, values)[0]
+    assert parameters.joined(config.member, alone) == (config.member, alone)
+
+
+def test_an_ensemble_that_was_stored_as_one_network_is_read() -> None:
+    config = ModelConfig(V, "lstm", 2, 8, 6, **VOTING)
+    values = parameters.initial(config, seed=1)
+    for k in range(2):
+        values[f"{k}.output.bias"] += np.arange(V, dtype=np.float32)
+    dense, joined = parameters.joined(config, values)
+    assert parameters.as_stored(config, joined) == dense
+    assert parameters.as_stored(config, values) == config
+    for given in (joined, values):
+        found = parameters.as_read(config, given)
+        assert list(found) == list(values)
+        for name, value in found.items():
+            np.testing.assert_array_equal(value, values[name])
 
 
 def test_shapes_of_a_pair_model_with_a_fixed_context_and_one_hot_tokens() -> None:

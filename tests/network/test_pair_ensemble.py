@@ -24,6 +24,7 @@ FORMS: list[dict[str, Any]] = [
     {"encoder": "forward", "cell": "lstm-multiplicative"},
     {"skip_connections": True, "cell": "lstm-peephole"},
     {"input_depth": 2, "recurrent_depth": 2, "output_depth": 3, "cell": "gru"},
+    {"tied_output": True},
 ]
 
 
@@ -34,12 +35,10 @@ def _config(count: int = 4, **form: Any) -> ModelConfig:
 
 
 def _parts(make_values: Make, config: ModelConfig) -> list[dict[str, NDArray[Any]]]:
-    """Return random parameters of each network, with the same bias of the output."""
-    each = [make_values(config.member, seed) for seed in range(config.ensemble)]
-    shared = {parameters.SHARED: each[0][parameters.SHARED]}
+    """Return random parameters of each network."""
     return [
-        {name: value.astype(np.float64) for name, value in {**one, **shared}.items()}
-        for one in each
+        {name: value.astype(np.float64) for name, value in make_values(config.member, k).items()}
+        for k in range(config.ensemble)
     ]
 
 
@@ -50,21 +49,20 @@ def test_logits_are_the_mean_of_those_of_the_networks(
 ) -> None:
     config = _config(count, **form)
     parts = _parts(make_values, config)
-    values = parameters.joined(config, parts)
+    values = parameters.together(parts)
     ensemble = PairEnsemble(config, values).eval()
     alone = [PairRNN(config.member, part).eval() for part in parts]
     with torch.no_grad():
         logits = [network.logits(network.run_pairs(READ).read) for network in alone]
         found = ensemble.logits(ensemble.run_pairs(READ).read)
     torch.testing.assert_close(found, torch.stack(logits).mean(0), rtol=0, atol=1e-12)
-    # Whoever reads the file needs to know nothing of networks: zeros keep them apart.
-    one = PairRNN(config, values).pair_nats(READ)
+    one = PairRNN(*parameters.joined(config, values)).pair_nats(READ)
     np.testing.assert_allclose(ensemble.pair_nats(READ), one, rtol=0, atol=1e-6)
 
 
 def test_the_engine_writes_what_the_networks_mean(make_values: Make) -> None:
     config = _config()
-    values = parameters.joined(config, _parts(make_values, config))
+    values = parameters.together(_parts(make_values, config))
     low = {name: value.astype(np.float32) for name, value in values.items()}
     engine = NumpyPairEngine(config, low)
     source = engine.encode(READ.sources[:, :1], READ.lengths[:1])
@@ -78,11 +76,11 @@ def test_the_engine_writes_what_the_networks_mean(make_values: Make) -> None:
 def test_each_network_learns_from_its_own_loss(make_values: Make) -> None:
     config = _config(2)
     parts = _parts(make_values, config)
-    ensemble = PairEnsemble(config, parameters.joined(config, parts))
+    ensemble = PairEnsemble(config, parameters.together(parts))
     targets = torch.from_numpy(READ.targets)
     nats = ensemble.mean_nats(ensemble.run_pairs(READ).read, targets)
     nats.backward()
-    found, losses, biases = ensemble.weights(), [], []
+    found, losses = ensemble.weights(), []
     for number, part in enumerate(parts):
         network = PairRNN(config.member, part)
         own = network.mean_nats(network.run_pairs(READ).read, targets)
@@ -90,15 +88,11 @@ def test_each_network_learns_from_its_own_loss(make_values: Make) -> None:
         losses.append(float(own.detach()))
         for name, weight in network.weights().items():
             assert weight.grad is not None
-            if name == parameters.SHARED:
-                biases.append(weight.grad)
-            else:
-                torch.testing.assert_close(found[f"{number}.{name}"].grad, weight.grad)
-    torch.testing.assert_close(found[parameters.SHARED].grad, biases[0] + biases[1])
+            torch.testing.assert_close(found[f"{number}.{name}"].grad, weight.grad)
     assert float(nats.detach()) == pytest.approx(np.mean(losses))
     assert len(list(ensemble.parameters())) == len(found)
     shapes = {name: tuple(weight.shape) for name, weight in found.items()}
-    assert shapes == parameters.trained(config)
+    assert shapes == parameters.shapes(config)
 
 
 def test_parameters_come_back_bit_for_bit() -> None:
@@ -121,7 +115,7 @@ def test_networks_have_dropout_of_their_own(make_values: Make) -> None:
     config = _config(2)
     part = _parts(make_values, config)[0]  # twice
     options = Regularizers(dropout=0.5, locked_dropout=True, source_dropout=0.3)
-    ensemble = PairEnsemble(config, parameters.joined(config, [part, part]), regularizers=options)
+    ensemble = PairEnsemble(config, parameters.together([part, part]), regularizers=options)
     one, other = ensemble.run_pairs(READ).read.chunk(2, -1)
     assert not torch.equal(one, other)
     one, other = ensemble.eval().run_pairs(READ).read.chunk(2, -1)
