@@ -55,6 +55,9 @@ class CharRNN(NamedParameters):
         scoring: runs it when losses are measured; by default the same.
         bf16: compute the output's product in bfloat16, too, in training; `sequence` is then
             `charrnn.network.fused.sequence`.
+
+    Attributes:
+        generator: draws dropout and other noise; None: torch's own generator.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class CharRNN(NamedParameters):
         self._sequence = sequence
         self._scoring = scoring or sequence
         self._bf16 = bf16
+        self.generator: torch.Generator | None = None
 
     def start_state(self, batch_size: int) -> State:
         """Return the state before a text, each part (B, H): zeros, or the learned start."""
@@ -109,7 +113,8 @@ class CharRNN(NamedParameters):
         """Return the noise of the layers whose parameters begin with `prefixes`."""
         shape = (1, batch_size, self.config.hidden_size)
         layers = self.config.num_layers
-        return noises.draw(self.weights(), self.regularizers, shape, layers, prefixes, streams)
+        given = (shape, layers, prefixes, streams, self.generator)
+        return noises.draw(self.weights(), self.regularizers, *given)
 
     def forward(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """Return logits (T, B, V) from ids (T, B), and the state after the window."""
@@ -261,12 +266,25 @@ class CharRNN(NamedParameters):
         """
         was_training = self.training
         self.eval()
-        ids = torch.from_numpy(inputs).to(self.device)
-        outputs, state = self.run(ids, state, Noise(), sequence=self._sequence if quick else None)
+        read, state = self.outputs(torch.from_numpy(inputs).to(self.device), state, quick=quick)
         wanted = torch.from_numpy(targets).to(self.device)
-        nats = loss.nats(outputs.read.flatten(0, 1), wanted.flatten(), *self._output())
+        nats = loss.nats(read.flatten(0, 1), wanted.flatten(), *self._output())
         self.train(was_training)
         return nats.view(wanted.shape).cpu().numpy(), state
+
+    @torch.no_grad()
+    def outputs(self, ids: Tensor, state: State, *, quick: bool) -> tuple[Tensor, State]:
+        """Return what logits are computed from (T, B, Y), without noise, and the state after.
+
+        With `quick` the layers run as in training, perhaps in bfloat16.
+        """
+        outputs, state = self.run(ids, state, Noise(), sequence=self._sequence if quick else None)
+        return outputs.read, state
+
+    @property
+    def members(self) -> list[CharRNN]:
+        """The networks that are trained by themselves: of an ensemble several."""
+        return [self]
 
 
 def _run_cut(

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from charrnn.config import Regularizers
@@ -45,11 +44,13 @@ class Noise:
         weights: for each layer, masks of its recurrent weights by name (Merity et al. 2017); empty
             without weight-drop. An encoder's layer counts once for each of its directions.
         streams: those that the network reads; None: whatever it is given.
+        generator: draws what is drawn along the window; None: torch's own.
     """
 
     dropped: tuple[Tensor, ...] = ()
     weights: tuple[Mapping[str, Tensor], ...] = ()
     streams: OwnStreams | None = None
+    generator: torch.Generator | None = None
 
     def masked(self, index: int, layer: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the parameters of a layer without the weights that are dropped."""
@@ -58,10 +59,12 @@ class Noise:
 
     def drop(self, outputs: Tensor, rate: float, training: bool) -> Tensor:
         """Return outputs (T, B, H) after dropout that is drawn anew at every step."""
-        if self.streams is None or not (rate and training):
-            return F.dropout(outputs, rate, training)
-        ones = outputs.new_ones(self.streams.whole(outputs.shape))
-        return outputs * F.dropout(ones, rate)[:, self.streams.own]
+        if not (rate and training):
+            return outputs
+        if self.streams is None:
+            return outputs * _mask(outputs, outputs.shape, rate, self.generator)
+        whole, own = self.streams.whole(outputs.shape), self.streams.own
+        return outputs * _mask(outputs, whole, rate, self.generator)[:, own]
 
     def zone(
         self, rates: Sequence[float], like: Tensor, shape: tuple[int, ...], training: bool
@@ -76,10 +79,10 @@ class Noise:
         """
         if not training:
             return tuple(like.new_full((1, 1, 1), rate) for rate in rates)
-        if self.streams is None:
-            return tuple(torch.bernoulli(like.new_full(shape, rate)) for rate in rates)
-        whole, own = self.streams.whole(shape), self.streams.own
-        return tuple(torch.bernoulli(like.new_full(whole, rate))[:, own] for rate in rates)
+        own = slice(None) if self.streams is None else self.streams.own
+        whole = shape if self.streams is None else self.streams.whole(shape)
+        shares = [like.new_full(whole, rate) for rate in rates]
+        return tuple(torch.bernoulli(each, generator=self.generator)[:, own] for each in shares)
 
 
 def draw(
@@ -89,6 +92,7 @@ def draw(
     num_layers: int,
     prefixes: Sequence[str],
     streams: OwnStreams | None = None,
+    generator: torch.Generator | None = None,
 ) -> Noise:
     """Return the noise of one update.
 
@@ -99,30 +103,45 @@ def draw(
         num_layers: L, the number of output masks.
         prefixes: of the parameters of each layer, or of each direction of one.
         streams: those that the network reads, of B; None: all.
+        generator: draws it; None: torch's own.
     """
     dropped: tuple[Tensor, ...] = ()
     masks: tuple[Mapping[str, Tensor], ...] = ()
     if regularizers.locked_dropout and regularizers.dropout:
-        ones = weights["output.bias"].new_ones(shape)
-        dropped = tuple(F.dropout(ones, regularizers.dropout) for _ in range(num_layers))
+        like, rate = weights["output.bias"], regularizers.dropout
+        dropped = tuple(_mask(like, shape, rate, generator) for _ in range(num_layers))
         if streams:
             dropped = tuple(mask[:, streams.own] for mask in dropped)
     if regularizers.weight_drop:
         masks = tuple(
             {
-                name: F.dropout(weight.new_ones(weight.shape), regularizers.weight_drop)
+                name: _mask(weight, weight.shape, regularizers.weight_drop, generator)
                 for name, weight in parameters.within(weights, prefix).items()
                 if is_recurrent(name)
             }
             for prefix in prefixes
         )
-    return Noise(dropped, masks, streams)
+    return Noise(dropped, masks, streams, generator)
 
 
-def hidden(ids: Tensor, rate: float, streams: OwnStreams | None = None) -> Tensor:
+def _mask(
+    like: Tensor, shape: tuple[int, ...], rate: float, generator: torch.Generator | None
+) -> Tensor:
+    """Return a mask whose values are 0 with this probability, and 1 / (1 - rate) otherwise."""
+    kept = like.new_empty(shape).bernoulli_(1 - rate, generator=generator)
+    return kept.div_(1 - rate)
+
+
+def hidden(
+    ids: Tensor,
+    rate: float,
+    streams: OwnStreams | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
     """Return a mask (S, B, 1) of tokens (S, B): 0 for each that is hidden, 1 for the others."""
     shape = streams.whole((*ids.shape, 1)) if streams else (*ids.shape, 1)
-    shown = torch.bernoulli(torch.full(shape, 1 - rate, device=ids.device))
+    chances = torch.full(shape, 1 - rate, device=ids.device)
+    shown = torch.bernoulli(chances, generator=generator)
     return shown[:, streams.own] if streams else shown
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 WARM_UP = 0.05  # the fraction of the budget over which the rate rises
-LAST_RATE = 0.02  # of the peak, at the end
+LAST_RATE = 0.0  # of the peak, at the end
 
 
 def schedule(fraction: float) -> float:

@@ -21,6 +21,7 @@ from charrnn.config import ModelConfig, TrainConfig, TrainOptions
 from charrnn.config.training import FASTER_CELL
 from charrnn.errors import CorpusError, OptionError
 from charrnn.model import parameters
+from charrnn.network.ensemble import network_of
 from charrnn.network.layers import Kernel
 from charrnn.network.module import CharRNN
 from charrnn.network.pair_ensemble import pair_network
@@ -36,7 +37,7 @@ from charrnn.training.budget import Pauses
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.pair_batches import PairBatches
 from charrnn.training.plan import HIDDEN_SIZES, Plan, Speed
-from charrnn.training.setup import Setup, choose_kernel, pairs_of
+from charrnn.training.setup import Setup, choose_kernel, pairs_of, updater_of
 from charrnn.training.stream_batches import StreamBatches
 from charrnn.training.timing import Samples
 from charrnn.training.training_step import Updater
@@ -50,6 +51,7 @@ MOST_ROUNDS = 30  # in case that steps take so different times that the plan nev
 FIRST_SIZE = 128  # whose speed is measured first
 CLEARLY_FASTER = 1.25  # at equal sizes; then another cell learns more in the time
 MEASURED_SIZES = tuple(size for size in HIDDEN_SIZES if size & (size - 1) == 0)
+MEASURED_NETWORKS = 2  # of an ensemble; more take as much longer as they are more
 MEASURED_WINDOW = 256  # steps at most of a window whose speed is measured
 SHORTEST_WINDOW = 8  # that is planned for documents
 MAX_PADDING = 1.1  # length of padded documents, relative to the window that pads them least
@@ -63,7 +65,8 @@ class Speeds:
     """How fast networks of a few sizes are trained.
 
     Attributes:
-        samples: seconds per character, by hidden size; of one size at least.
+        samples: seconds per character, by hidden size; of one size at least. Of an ensemble these
+            are the seconds and the size of each network.
     """
 
     samples: Mapping[int, Samples] = field(default_factory=dict)
@@ -74,11 +77,11 @@ class Speeds:
         Between two measured sizes time grows as a power of the size; above the largest one with the
         number of weights. A network smaller than the smallest one is at least as fast as that.
         """
-        size, measured = model.hidden_size, sorted(self.samples)
+        size, measured = model.member.hidden_size, sorted(self.samples)
         seconds = [self.samples[each].best for each in measured]
         exact = np.interp(math.log(size), np.log(measured), np.log(seconds))
         above = max(0.0, 2 * math.log(size / measured[-1]))
-        return math.exp(-float(exact) - above)
+        return math.exp(-float(exact) - above) / model.ensemble
 
     @property
     def spread(self) -> float:
@@ -107,20 +110,20 @@ def measured(
     Args:
         make: plans for a speed.
         timer_for: prepares to measure a network, whose first step it makes.
-        first_size: the hidden size to measure first; a smaller one if the text supports no such.
+        first_size: the hidden size to measure first, that of each network of an ensemble; a smaller
+            one if the text supports no such.
         pauses: looks on between two measurements.
         share: of the training's time that may be spent at most, about.
     """
     made = make(lambda model, train: math.inf)  # as large as the text supports
-    largest, speeds = made.model.hidden_size, Speeds()
+    largest, speeds = made.model.member.hidden_size, Speeds()
     wanted: Sequence[int] = [min(first_size, largest)]
     timers: dict[int, Timer] = {}
     passed, limit = 0.0, min(SECONDS, share * 60 * (made.train.minutes or 0))
     for _ in range(MOST_ROUNDS):
-        sizes = [replace(made.model, hidden_size=size) for size in wanted]
         timers = {
-            each.hidden_size: timers.get(each.hidden_size) or timer_for(each, made.train)
-            for each in sizes
+            size: timers.get(size) or timer_for(_of_size(made.model, size), made.train)
+            for size in wanted
         }
         pauses.look()
         began = time.perf_counter()
@@ -129,11 +132,19 @@ def measured(
             pauses.look()
         passed += time.perf_counter() - began
         made = make(speeds)
-        wanted = _around(made.model.hidden_size, largest)
+        wanted = _around(made.model.member.hidden_size, largest)
         fewest = min(map(speeds.count, wanted))
         if passed >= limit and fewest >= (ROUNDS if passed < LONGEST * limit else 1):
             break
     return replace(made, spread=speeds.spread)
+
+
+def _of_size(model: ModelConfig, size: int) -> ModelConfig:
+    """Return the model with this hidden size; of an ensemble two such networks, which tell all."""
+    networks = min(MEASURED_NETWORKS, model.ensemble)
+    embedding = networks * model.member.embedding_size
+    sizes = {"hidden_size": networks * size, "embedding_size": embedding}
+    return replace(model, ensemble=networks, **sizes)
 
 
 def _around(size: int, largest: int) -> list[int]:
@@ -161,9 +172,9 @@ def choose_cell(
         return usual, kernel
     timers = []
     for chosen, runs in ((usual, kernel), (other, library)):
-        made = _planner(chosen, data, None)(lambda model, train: math.inf)
-        size = options.hidden_size or min(FIRST_SIZE, made.model.hidden_size)
-        model = replace(made.model, hidden_size=size)
+        made = _planner(chosen, data, device)(lambda model, train: math.inf)
+        size = made.model.member.hidden_size
+        model = _of_size(made.model, size if options.hidden_size else min(FIRST_SIZE, size))
         timers.append(_timer(model, made.train, data=data, device=device, kernel=runs))
     rounds = [[timer() for timer in timers] for _ in range(ROUNDS)]
     here, in_library = (min(seconds) for seconds in zip(*rounds, strict=True))
@@ -204,12 +215,12 @@ def make_plan(
             documents are to be kept apart.
         OptionError: a window does not fit into the memory.
     """
-    make = _planner(options, data, known, turned)
+    make = _planner(options, data, device, known, turned)
     if not by_clock(options):
         made = make(_unknown)
     else:
         timer_for = partial(_timer, data=data, device=device, kernel=kernel, world=world)
-        first_size = options.hidden_size or FIRST_SIZE
+        first_size = (options.hidden_size or 0) // (options.ensemble or 1) or FIRST_SIZE
         made = measured(make, timer_for, first_size, pauses or Pauses(), share)
     _check_memory(made)
     return made
@@ -236,13 +247,18 @@ def _unknown(model: ModelConfig, train: TrainConfig) -> float:
 
 
 def _planner(
-    options: TrainOptions, data: Dataset, known: int | None, turned: bool = False
+    options: TrainOptions,
+    data: Dataset,
+    device: torch.device,
+    known: int | None = None,
+    turned: bool = False,
 ) -> Callable[[Speed], Plan]:
     """Return what plans for a speed."""
     vocab_size = data.tokenizer.vocab_size
     if options.fill or data.reading.pairs:
         pairs = pairs_of(data, "train")
         return lambda speed: pair_plan.make(options, pairs, vocab_size, speed, known, turned=turned)
+    votes = device.type == "cpu" and known is None  # networks side by side: measured on CPUs alone
     counted = 1.0  # share of the tokens of a window: not those that pad the ends of documents
     if options.reset_at_documents:
         if len(data.documents["train"]) < 2:
@@ -255,7 +271,8 @@ def _planner(
         counted = len(data.train) / (windows.count * windows.seq_len)
 
     def make(speed: Speed) -> Plan:
-        made = plan.make(options, len(data.train), vocab_size, speed, counted=counted, known=known)
+        given = (options, len(data.train), vocab_size, speed)
+        made = plan.make(*given, counted=counted, known=known, votes=votes)
         streams.check_fit(len(data.train), made.train.batch_size, made.train.seq_len, data.name)
         return made
 
@@ -290,18 +307,18 @@ def _timer(
     if model.encoder:
         updater, characters = _pair_updater(model, own, data, device, kernel)
     else:
-        network = _new(CharRNN, model, own, device, kernel)
+        network = _new(network_of, model, own, device, kernel)
         steps = min(train.seq_len, MEASURED_WINDOW)
         ids = data.train[: batch_size * steps]
         short = streams.make(ids, batch_size, steps, model.start_token, None)
-        updater = Updater(StreamBatches(network, short, own))
+        updater = updater_of(network, lambda each: StreamBatches(each, short, own))
         characters = batch_size * steps * train.update_every / train.seq_len
 
     def step() -> object:
         return updater.update(1e-3)
 
     step()
-    return lambda: timing.sample(step) / (characters * dealt)
+    return lambda: timing.sample(step) / (characters * dealt * model.ensemble)
 
 
 def _new(

@@ -97,9 +97,11 @@ def _epochs(train: TrainConfig, length: int, step: float) -> float:
 
 def _architecture(options: TrainOptions, alphabet_size: int, votes: bool) -> ModelConfig:
     """Return the network but for its hidden size; `votes`: it is an ensemble if none is asked."""
-    ensemble = options.ensemble or (LABELS_ENSEMBLE if votes and _may_vote(options) else 1)
+    cell = find(options.planned_cell)
+    votes = votes and options.context != "attention" and plan.may_vote(options, cell)
+    ensemble = options.ensemble or (LABELS_ENSEMBLE if votes else 1)
     embedding = plan.embedding_size(options, alphabet_size)
-    depth = plan.planned_depth(options, find(options.planned_cell))
+    depth = plan.planned_depth(options, cell)
     if ensemble > 1:
         embedding *= ensemble if options.embedding_size is None else 1
         depth = {"num_layers": options.num_layers or 1}
@@ -112,9 +114,3 @@ def _architecture(options: TrainOptions, alphabet_size: int, votes: bool) -> Mod
         ensemble=ensemble,
         **{name: getattr(options, name) for name in FORM} | depth,
     )
-
-
-def _may_vote(options: TrainOptions) -> bool:
-    """Return whether no option asks for what an ensemble cannot have, or for a network's size."""
-    asks = options.context == "attention" or options.layer_norm or options.tied_output
-    return not asks and options.hidden_size is None and options.embedding_size is None

@@ -91,6 +91,11 @@ MANY_TOKENS = 512
 # The least number of updates per epoch, about, so that a short text gets enough of them.
 WINDOWS_PER_EPOCH = 8
 
+# Several small networks that are trained side by side learn more in the same time than a large one,
+# and more of them pay once each has read the text this often (RESULTS.md, "Several networks").
+ENSEMBLES = (2, 4, 8)
+MORE_NETWORKS_EPOCHS = 20.0
+
 Speed = Callable[[ModelConfig, TrainConfig], float]
 
 
@@ -132,6 +137,7 @@ def make(
     *,
     counted: float = 1.0,
     known: int | None = None,
+    votes: bool = False,
 ) -> Plan:
     """Plan a training.
 
@@ -142,29 +148,39 @@ def make(
         speed: tells the characters per second of a training; only called if the budget is minutes.
         counted: the share of the tokens of a window that are text; the rest pads documents.
         known: plan a fine-tuning of a network that has learned from texts of this length.
+        votes: plan an ensemble if the budget is minutes and the options allow one.
     """
     cell = find(options.planned_cell)
     seq_len, update_every, batch_size = _window(options, length)
     train = without_rates(options, seq_len, update_every, batch_size, length, known)
     form = {name: getattr(options, name) for name in FORM} | planned_depth(options, cell)
-    model = ModelConfig(
-        vocab_size=vocab_size,
-        cell=options.planned_cell,
-        embedding_size=embedding_size(options, vocab_size),
-        **form | {"tied_output": tied_output(options, vocab_size)},
-    )
+    form |= {"tied_output": tied_output(options, vocab_size)}
     step = round(batch_size * update_every * counted)
     epoch = length // step * step
 
     def text_speed(model: ModelConfig, train: TrainConfig) -> float:
         return speed(model, train) * counted
 
-    model, characters, reason = sized(options, model, train, length, epoch, step, text_speed)
-    passes = characters / length
+    planned = ENSEMBLES if votes and train.minutes and may_vote(options, cell) else (1,)
+    for networks in (options.ensemble,) if options.ensemble else planned:
+        embedding = embedding_size(options, vocab_size)
+        embedding *= networks if options.embedding_size is None else 1
+        sizes = {"embedding_size": embedding, "ensemble": networks}
+        model = ModelConfig(vocab_size, options.planned_cell, **form | sizes)
+        model, characters, reason = sized(options, model, train, length, epoch, step, text_speed)
+        passes = characters / length
+        if passes < MORE_NETWORKS_EPOCHS:
+            break
     rates = planned_rates(options, model, passes, length, known)
     train = dataclasses.replace(train, **rates)
     update = update_seconds(model, train, step, text_speed)
     return Plan(model, train, characters, passes, reason, known, update)
+
+
+def may_vote(options: TrainOptions, cell: Cell) -> bool:
+    """Return whether no option asks for what an ensemble cannot have, or for a network's size."""
+    sized = options.hidden_size is not None or options.embedding_size is not None
+    return not (sized or options.layer_norm or cell.feeds_back)
 
 
 def update_seconds(
@@ -310,10 +326,10 @@ def layers(model: ModelConfig) -> int:
 
     Of pairs only the output is left out, and of an ensemble the parameters of one network count.
     """
-    if model.encoder:
-        one = model.member
+    one = model.member
+    if one.encoder:
         return parameters.count(one) - parameters.count(one, "output.")
-    return parameters.count(model, "layers.")
+    return parameters.count(one, "layers.")
 
 
 def overfitting(model: ModelConfig, epochs: float, length: int) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from charrnn.config import FORM, ModelConfig, TrainOptions
 from charrnn.model import parameters
+from charrnn.network.ensemble import Ensemble, network_of
 from charrnn.network.layers import Kernel, select
 from charrnn.network.module import CharRNN
 from charrnn.network.pair_ensemble import pair_network
@@ -110,7 +112,7 @@ def make_trainer(setup: Setup, values: Values) -> Trainer:
     # Losses are those of the model as it is saved: in float32, whatever it is trained in.
     zoneout = bool(model.zone_rates(1))
     exact = select(parameters.layer_of(model), setup.device, "float32", zoneout=zoneout)
-    kind = pair_network if model.encoder else CharRNN
+    kind = pair_network if model.encoder else network_of
     network = kind(
         model,
         values,
@@ -119,7 +121,13 @@ def make_trainer(setup: Setup, values: Values) -> Trainer:
         scoring=exact.run,
         bf16=setup.kernel.bf16,
     ).to(setup.device)
-    return Trainer(Updater(_batches(setup, network)), setup.validation)
+    return Trainer(updater_of(network, partial(_batches, setup)), setup.validation)
+
+
+def updater_of(network: CharRNN, batches: Callable[[CharRNN], Batches]) -> Updater:
+    """Return what updates a network, or each one of an ensemble, on `batches` of it."""
+    ensemble = network if isinstance(network, Ensemble) else None
+    return Updater(*map(batches, network.members), ensemble=ensemble)
 
 
 def _batches(setup: Setup, network: CharRNN) -> Batches:

@@ -46,7 +46,7 @@ from charrnn.training.setup import (
     make_trainer,
 )
 
-_OF_PAIRS = "pairs", "encoder", "context", "ensemble", "source_dropout"  # not for texts
+_OF_PAIRS = "pairs", "encoder", "context", "source_dropout"  # not for texts
 VARIED = 1.5  # the spread of measured speeds from which on the machine is busy
 
 

@@ -130,7 +130,7 @@ class TrainingState:
 def capture(trainer: Trainer) -> TrainingState:
     """Return copies of everything; the trainer stays as it is."""
     updater, network = trainer.updater, trainer.updater.network
-    position = updater.batches.position()
+    position = updater.position()
     generators = {"cpu": _array(torch.get_rng_state())}
     if network.device.type == "cuda":  # only on CUDA
         generators["cuda"] = _array(torch.cuda.get_rng_state(network.device))
@@ -142,12 +142,12 @@ def capture(trainer: Trainer) -> TrainingState:
         reported=trainer.reported,
         validated=trainer.validated,
         rollbacks=trainer.rollbacks,
-        learning_rate=updater.optimizer.rate,
+        learning_rate=updater.learning_rate,
         best=trainer.best.metrics,
         first_nats=trainer.divergence.first_nats,
         weights=network.values(),
         best_weights=dict(trainer.best.values),
-        optimizer=updater.optimizer.state(),
+        optimizer=updater.optimizer_state(),
         carried=position.carried,
         generators=generators,
         losses=_array(torch.stack(updater.losses) if updater.losses else torch.zeros(0)),
@@ -163,9 +163,8 @@ def restore(trainer: Trainer, state: TrainingState) -> None:
         ModelError: the state is not that of such a training.
     """
     updater, network = trainer.updater, trainer.updater.network
-    updater.batches.restore(Position(state.epoch, state.window, state.carried))
-    updater.optimizer.restore(state.optimizer)
-    updater.optimizer.rate = state.learning_rate
+    updater.restore_position(Position(state.epoch, state.window, state.carried))
+    updater.restore_optimizer(state.optimizer, state.learning_rate)
     network.load(state.weights)
     updater.step = state.step
     updater.losses = list(torch.from_numpy(state.losses).to(network.device).unbind())

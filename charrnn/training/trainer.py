@@ -255,7 +255,7 @@ class Trainer:
             seconds=self.seconds,
             train_nats=self._mean(losses),
             valid_nats=valid_nats,
-            learning_rate=updater.optimizer.rate,
+            learning_rate=updater.learning_rate,
             grad_norm=max(norms, default=0.0),
             clipped=sum(norm > updater.config.clip_norm for norm in norms) / max(1, len(norms)),
             chars_per_second=characters / statistics.median(updater.durations),

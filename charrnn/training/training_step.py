@@ -4,34 +4,118 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
+import numpy as np
 import torch
 
+from charrnn.errors import ModelError
+from charrnn.network.ensemble import Ensemble
+from charrnn.network.module import CharRNN
+from charrnn.storage.tensors import Arrays
 from charrnn.training import optimizer
-from charrnn.training.batches import Batches
+from charrnn.training.batches import Batches, BatchLoss, Position
 from charrnn.training.events import Values
 
+T = TypeVar("T")
 
-class Updater:
-    """Makes the updates of a network.
+
+@dataclass(frozen=True)
+class Gradient:
+    """What a network has found on a batch; its weights have the gradient.
+
+    Attributes:
+        loss: of the batch.
+        nats: the mean loss over all processes, a scalar.
+        norm: the gradient's norm before clipping.
+    """
+
+    loss: BatchLoss
+    nats: torch.Tensor
+    norm: float
+
+
+class Learner:
+    """A network that is trained by itself: on its batches, by its optimizer.
 
     Attributes:
         batches: what the network is trained on; the only part that knows how a text is read.
-        network: the network in training.
-        config: how it is trained.
-        world: the processes that share the batches.
-        optimizer: changes the weights.
-        step: updates made.
-        losses: of each update since the last report, mean nats per token.
-        norms: of the same updates, the gradient's norm before clipping.
-        durations: of all updates, seconds.
+        network: the network.
+        optimizer: changes its weights.
     """
 
     def __init__(self, batches: Batches) -> None:
-        self.batches, self.network, self.config = batches, batches.network, batches.config
-        self.world = batches.world
-        self.optimizer = optimizer.make(self.network.weights(), self.config)
-        self.step = 0
+        self.batches, self.network = batches, batches.network
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin with a new optimizer."""
+        self.optimizer = optimizer.make(self.network.weights(), self.batches.config)
+
+    def differentiate(self) -> Gradient:
+        """Read a batch forward and backward, and clip the gradient."""
+        self.optimizer.clear()
+        loss = self.batches.loss()
+        (loss.nats + loss.penalty).backward()  # type: ignore[no-untyped-call]
+        nats = self._summed(loss.nats.detach())
+        bound = self.batches.config.clip_norm
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), bound)
+        return Gradient(loss, nats, float(norm))
+
+    def step(self, loss: BatchLoss, learning_rate: float) -> None:
+        """Change the weights by their gradients, and go on to the next batch."""
+        self.optimizer.rate = learning_rate
+        self.optimizer.step()
+        self.batches.advance(loss)
+
+    def _summed(self, nats: torch.Tensor) -> torch.Tensor:
+        """Replace the gradients by the sums of those of all processes; return that of the loss."""
+        world = self.batches.world
+        if world.size == 1:
+            return nats
+        weights = list(self.network.parameters())
+        # One that no stream of this process has used, such as the learned start, has no gradient.
+        used = nats.new_tensor([each.grad is not None for each in weights])
+        gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
+        flat = torch.cat([*(each.flatten() for each in gradients), used, nats[None]])
+        *parts, used, nats = torch.split(
+            world.sum(flat), [*(each.numel() for each in weights), len(weights), 1]
+        )
+        for weight, part, is_used in zip(weights, parts, used.tolist(), strict=True):
+            weight.grad = part.view_as(weight) if is_used else None
+        return nats[0]
+
+
+class Updater:
+    """Makes the updates of a network, or of the networks of an ensemble side by side.
+
+    Those of an ensemble read the same batches, but draw their own noise.
+
+    Attributes:
+        network: the network in training, or the ensemble.
+        learners: trains it, or each of the ensemble's networks.
+        batches: of the first of them; the others are at the same place.
+        config: how it is trained.
+        step: updates made.
+        learning_rate: of the last update.
+        losses: of each update since the last report, mean nats per token.
+        norms: of the same updates, the largest norm of a network's gradient before clipping.
+        durations: of all updates, seconds.
+    """
+
+    def __init__(self, *batches: Batches, ensemble: Ensemble | None = None) -> None:
+        self.learners = [Learner(each) for each in batches]
+        self.batches = batches[0]
+        self.network: CharRNN = ensemble or self.batches.network
+        self.config, self.world = self.batches.config, self.batches.world
+        self._side_by_side = ensemble.side_by_side if ensemble else None
+        if ensemble:
+            for learner in self.learners:
+                learner.network.generator = torch.Generator(ensemble.device)
+        self.step, self.learning_rate = 0, 0.0
         self.losses: list[torch.Tensor] = []
         self.norms: list[float] = []
         self.durations: list[float] = []
@@ -39,8 +123,9 @@ class Updater:
     def restart(self, values: Values) -> None:
         """Continue from other weights, with a new optimizer; the position stays."""
         self.network.load(values)
-        self.optimizer = optimizer.make(self.network.weights(), self.config)
-        self.batches.reset()
+        for learner in self.learners:
+            learner.restart()
+            learner.batches.reset()
 
     def update(self, learning_rate: float) -> bool:
         """Train on one batch: forward, backward, clip, step.
@@ -50,34 +135,95 @@ class Updater:
             were.
         """
         began = time.perf_counter()
-        self.optimizer.rate = learning_rate
-        self.optimizer.clear()
-        loss = self.batches.loss()
-        (loss.nats + loss.penalty).backward()  # type: ignore[no-untyped-call]
-        nats = self._summed(loss.nats.detach())
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        self.learning_rate = learning_rate
+        self._seed()
+        found = self._each([learner.differentiate for learner in self.learners])
+        nats = torch.stack([each.nats for each in found]).mean() if found[1:] else found[0].nats
+        norm = max((each.norm for each in found), key=_size)
         self.losses.append(nats)
-        self.norms.append(float(norm))
-        if not (math.isfinite(float(norm)) and math.isfinite(float(nats))):
+        self.norms.append(norm)
+        if not (math.isfinite(norm) and math.isfinite(float(nats))):
             return False
-        self.optimizer.step()
-        self.batches.advance(loss)
+        self._each(
+            [
+                partial(learner.step, each.loss, learning_rate)
+                for learner, each in zip(self.learners, found, strict=True)
+            ]
+        )
         self.step += 1
         self.durations.append(time.perf_counter() - began)
         return True
 
-    def _summed(self, nats: torch.Tensor) -> torch.Tensor:
-        """Replace the gradients by the sums of those of all processes; return that of the loss."""
-        if self.world.size == 1:
-            return nats
-        weights = list(self.network.parameters())
-        # One that no stream of this process has used, such as the learned start, has no gradient.
-        used = nats.new_tensor([each.grad is not None for each in weights])
-        gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
-        flat = torch.cat([*(each.flatten() for each in gradients), used, nats[None]])
-        *parts, used, nats = torch.split(
-            self.world.sum(flat), [*(each.numel() for each in weights), len(weights), 1]
-        )
-        for weight, part, is_used in zip(weights, parts, used.tolist(), strict=True):
-            weight.grad = part.view_as(weight) if is_used else None
-        return nats[0]
+    def _seed(self) -> None:
+        """Let the networks of an ensemble draw noise that depends on their number and the step."""
+        for number, learner in enumerate(self.learners):
+            if learner.network.generator is not None:
+                seed = np.random.SeedSequence([self.config.seed, number, self.step])
+                learner.network.generator.manual_seed(int(seed.generate_state(1, np.uint64)[0]))
+
+    def _each(self, functions: list[Callable[[], T]]) -> list[T]:
+        """Call a function of every learner: at the same time, unless they share something.
+
+        Processes must exchange their gradients in one order. The first step compiles, once.
+        """
+        if self._side_by_side is None or self.world.size > 1 or not self.step:
+            return [function() for function in functions]
+        if self.network.device.type != "cpu":  # only on CUDA
+            return [function() for function in functions]
+        return self._side_by_side.run(functions)
+
+    def position(self) -> Position:
+        """Return a copy of the position; the layers that are carried on are those of the state."""
+        each = [learner.batches.position() for learner in self.learners]
+        layers = self.network.config.num_layers
+        carried: Arrays = {}
+        for number, position in enumerate(each):
+            for name, value in position.carried.items():
+                layer, part = name.split(".")
+                carried[f"{number * layers + int(layer)}.{part}"] = value
+        return Position(each[0].epoch, each[0].batch, carried)
+
+    def restore_position(self, position: Position) -> None:
+        """Continue at a position.
+
+        Raises:
+            ModelError: the text ends before it.
+        """
+        layers = self.network.config.num_layers
+        for number, learner in enumerate(self.learners):
+            own: Arrays = {}
+            for name, value in position.carried.items():
+                layer, part = name.split(".")
+                if int(layer) // layers == number:
+                    own[f"{int(layer) % layers}.{part}"] = value
+            learner.batches.restore(Position(position.epoch, position.batch, own))
+
+    def optimizer_state(self) -> Arrays:
+        """Return copies of what the optimizers store, as NAME.SLOT with names as in `values`."""
+        return {
+            prefix + name: value
+            for prefix, learner in self._prefixed()
+            for name, value in learner.optimizer.state().items()
+        }
+
+    def restore_optimizer(self, arrays: Arrays, learning_rate: float) -> None:
+        """Restore what `optimizer_state` returned, and the rate of the last update.
+
+        Raises:
+            ModelError: this is not the state of such optimizers.
+        """
+        self.learning_rate = learning_rate
+        for prefix, learner in self._prefixed():
+            own = {n.removeprefix(prefix): v for n, v in arrays.items() if n.startswith(prefix)}
+            learner.optimizer.restore(own)
+
+    def _prefixed(self) -> list[tuple[str, Learner]]:
+        """Return the learners, and how the names of their weights begin in `values`."""
+        if len(self.learners) == 1:
+            return [("", self.learners[0])]
+        return [(f"{number}.", learner) for number, learner in enumerate(self.learners)]
+
+
+def _size(norm: float) -> float:
+    """Return a norm, or infinity if it is not a number."""
+    return norm if math.isfinite(norm) else math.inf
