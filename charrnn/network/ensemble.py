@@ -1,4 +1,4 @@
-"""Several networks for the same text, whose logits are averaged.
+"""Several networks for the same texts or pairs, whose logits are averaged.
 
 Each is trained by itself, on its own loss and with its own dropout, so that they err in different
 places; see `charrnn.training.training_step`. Together they are scored as one network, whose
@@ -8,9 +8,9 @@ other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,6 @@ from charrnn.model import parameters
 from charrnn.network import loss
 from charrnn.network.layers import State
 from charrnn.network.module import CharRNN
-from charrnn.network.noise import Noise
 from charrnn.network.side_by_side import SideBySide
 
 
@@ -30,9 +29,11 @@ class Ensemble(CharRNN):
     """An ensemble; see `CharRNN` for its arguments.
 
     Attributes:
-        networks: the networks, each a `CharRNN`.
+        networks: the networks, each of the `kind` of this ensemble.
         side_by_side: runs them at the same time.
     """
+
+    kind: ClassVar[type[CharRNN]] = CharRNN
 
     def __init__(
         self, config: ModelConfig, values: Mapping[str, NDArray[Any]], **options: Any
@@ -41,7 +42,8 @@ class Ensemble(CharRNN):
         self.config = config
         self.layer = parameters.layer_of(config)
         each = parameters.members(config, values)
-        self.networks = nn.ModuleList(CharRNN(config.member, one, **options) for one in each)
+        self.networks = nn.ModuleList(self.kind(config.member, one, **options) for one in each)
+        self._sequence = self.members[0]._sequence
         self.side_by_side = SideBySide(config.ensemble)
 
     @property
@@ -51,17 +53,11 @@ class Ensemble(CharRNN):
 
     def weights(self) -> dict[str, nn.Parameter]:
         """Return the parameters of all networks, as NUMBER.NAME."""
-        return {
-            f"{number}.{name}": weight
-            for number, network in enumerate(self.members)
-            for name, weight in network.weights().items()
-        }
+        return parameters.together([network.weights() for network in self.members])
 
     def start_state(self, batch_size: int) -> State:
         """Return the state before a text: K*L layers, each part (B, H/K)."""
-        return tuple(
-            layer for network in self.members for layer in network.start_state(batch_size)
-        )
+        return tuple(layer for network in self.members for layer in network.start_state(batch_size))
 
     def forward(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """Return logits (T, B, V) from ids (T, B), and the state after the window."""
@@ -100,11 +96,21 @@ class Ensemble(CharRNN):
             strict=True,
         )
         wanted = torch.from_numpy(targets).to(self.device)
-        nats = loss.nats(torch.cat(read, -1).flatten(0, 1), wanted.flatten(), *self._output())
+        nats = self._nats(torch.cat(read, -1).flatten(0, 1), wanted.flatten())
         self.train(was_training)
         return nats.view(wanted.shape).cpu().numpy(), tuple(x for part in after for x in part)
 
-    def _together(self, functions: list[Callable[[], Any]]) -> list[Any]:
+    def _nats(self, read: Tensor, targets: Tensor) -> Tensor:
+        """Return -ln p of targets (N,), given the outputs of all networks beside each other."""
+        weight, bias, bf16 = self._output()
+        count = self.config.ensemble
+        pieces = [
+            partial(loss.nats, rows, wanted, weight, bias, bf16)
+            for rows, wanted in zip(read.chunk(count), targets.chunk(count), strict=True)
+        ]
+        return torch.cat(self._together(pieces))
+
+    def _together(self, functions: Sequence[Callable[[], Any]]) -> list[Any]:
         if self.device.type != "cpu":  # only on CUDA
             return [function() for function in functions]
         return self.side_by_side.run(functions)
@@ -121,8 +127,6 @@ class Ensemble(CharRNN):
         return torch.cat(matrices, -1) / count, torch.stack(biases).mean(0), any(bf16)
 
 
-def network_of(
-    config: ModelConfig, values: Mapping[str, NDArray[Any]], **options: Any
-) -> CharRNN:
+def network_of(config: ModelConfig, values: Mapping[str, NDArray[Any]], **options: Any) -> CharRNN:
     """Return a network of texts, or an ensemble; see `CharRNN` for the arguments."""
     return (Ensemble if config.ensemble > 1 else CharRNN)(config, values, **options)

@@ -128,7 +128,9 @@ class PairRNN(CharRNN):
     def _seen(self, ids: Tensor, streams: OwnStreams | None = None) -> Tensor:
         """Return the embeddings of a source's tokens; in training zeros for those hidden."""
         tokens, rate = self._embedded(ids), self.regularizers.source_dropout or 0.0
-        return tokens * noises.hidden(ids, rate, streams) if self.training and rate else tokens
+        if not (self.training and rate):
+            return tokens
+        return tokens * noises.hidden(ids, rate, streams, self.generator)
 
     def _source(self, outputs: Tensor, lengths: Tensor) -> Source:
         """Return what the decoder sees, from the top layer's outputs (S, B, H)."""

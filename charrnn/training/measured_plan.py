@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from charrnn.network.ensemble import network_of
 from charrnn.network.layers import Kernel
 from charrnn.network.module import CharRNN
 from charrnn.network.pair_ensemble import pair_network
+from charrnn.network.pair_module import PairRNN
 from charrnn.storage import machine
 from charrnn.text import streams
 from charrnn.text.dataset import Dataset
@@ -33,6 +34,7 @@ from charrnn.text.pairs import PairPart
 from charrnn.text.streams import Documents
 from charrnn.text.tokenizer import EndingTokenizer
 from charrnn.training import pair_plan, plan, timing
+from charrnn.training.batches import Batches
 from charrnn.training.budget import Pauses
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.pair_batches import PairBatches
@@ -143,8 +145,8 @@ def _of_size(model: ModelConfig, size: int) -> ModelConfig:
     """Return the model with this hidden size; of an ensemble two such networks, which tell all."""
     networks = min(MEASURED_NETWORKS, model.ensemble)
     embedding = networks * model.member.embedding_size
-    sizes = {"hidden_size": networks * size, "embedding_size": embedding}
-    return replace(model, ensemble=networks, **sizes)
+    total = networks * size
+    return replace(model, ensemble=networks, hidden_size=total, embedding_size=embedding)
 
 
 def _around(size: int, largest: int) -> list[int]:
@@ -258,7 +260,7 @@ def _planner(
     if options.fill or data.reading.pairs:
         pairs = pairs_of(data, "train")
         return lambda speed: pair_plan.make(options, pairs, vocab_size, speed, known, turned=turned)
-    votes = device.type == "cpu" and known is None  # networks side by side: measured on CPUs alone
+    votes = False
     counted = 1.0  # share of the tokens of a window: not those that pad the ends of documents
     if options.reset_at_documents:
         if len(data.documents["train"]) < 2:
@@ -352,7 +354,11 @@ def _pair_updater(
     read = PairPart.of([(part.source(n), part.target(n)) for n in map(int, usual)])
     network = _new(pair_network, model, train, device, kernel)
     tokenizer = EndingTokenizer(data.tokenizer)  # in gaps its end is the mark
-    return Updater(PairBatches(network, read, tokenizer, train)), len(read.ids)
+
+    def batches(each: CharRNN) -> Batches:
+        return PairBatches(cast(PairRNN, each), read, tokenizer, train)
+
+    return updater_of(network, batches), len(read.ids)
 
 
 def _check_memory(made: Plan) -> None:

@@ -12,7 +12,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from charrnn.errors import ModelError
 from charrnn.network.ensemble import Ensemble
 from charrnn.network.module import CharRNN
 from charrnn.storage.tensors import Arrays
@@ -112,9 +111,9 @@ class Updater:
         self.network: CharRNN = ensemble or self.batches.network
         self.config, self.world = self.batches.config, self.batches.world
         self._side_by_side = ensemble.side_by_side if ensemble else None
-        if ensemble:
-            for learner in self.learners:
-                learner.network.generator = torch.Generator(ensemble.device)
+        if ensemble and ensemble.device.type == "cpu":
+            for learner in self.learners:  # clones, as torch.Generator imports torch's compiler
+                learner.network.generator = torch.default_generator.clone_state()
         self.step, self.learning_rate = 0, 0.0
         self.losses: list[torch.Tensor] = []
         self.norms: list[float] = []
@@ -158,8 +157,8 @@ class Updater:
         """Let the networks of an ensemble draw noise that depends on their number and the step."""
         for number, learner in enumerate(self.learners):
             if learner.network.generator is not None:
-                seed = np.random.SeedSequence([self.config.seed, number, self.step])
-                learner.network.generator.manual_seed(int(seed.generate_state(1, np.uint64)[0]))
+                seed = noise_seed(self.config.seed, number, self.step)
+                learner.network.generator.manual_seed(seed)
 
     def _each(self, functions: list[Callable[[], T]]) -> list[T]:
         """Call a function of every learner: at the same time, unless they share something.
@@ -222,6 +221,11 @@ class Updater:
         if len(self.learners) == 1:
             return [("", self.learners[0])]
         return [(f"{number}.", learner) for number, learner in enumerate(self.learners)]
+
+
+def noise_seed(seed: int, number: int, step: int) -> int:
+    """Return the seed of the noise of a network of an ensemble at a step."""
+    return int(np.random.SeedSequence([seed, number, step]).generate_state(1, np.uint64)[0])
 
 
 def _size(norm: float) -> float:

@@ -73,28 +73,6 @@ def test_the_engine_writes_what_the_networks_mean(make_values: Make) -> None:
     np.testing.assert_allclose(logits, expected.numpy(), rtol=0, atol=1e-5)
 
 
-def test_each_network_learns_from_its_own_loss(make_values: Make) -> None:
-    config = _config(2)
-    parts = _parts(make_values, config)
-    ensemble = PairEnsemble(config, parameters.together(parts))
-    targets = torch.from_numpy(READ.targets)
-    nats = ensemble.mean_nats(ensemble.run_pairs(READ).read, targets)
-    nats.backward()
-    found, losses = ensemble.weights(), []
-    for number, part in enumerate(parts):
-        network = PairRNN(config.member, part)
-        own = network.mean_nats(network.run_pairs(READ).read, targets)
-        own.backward()
-        losses.append(float(own.detach()))
-        for name, weight in network.weights().items():
-            assert weight.grad is not None
-            torch.testing.assert_close(found[f"{number}.{name}"].grad, weight.grad)
-    assert float(nats.detach()) == pytest.approx(np.mean(losses))
-    assert len(list(ensemble.parameters())) == len(found)
-    shapes = {name: tuple(weight.shape) for name, weight in found.items()}
-    assert shapes == parameters.shapes(config)
-
-
 def test_parameters_come_back_bit_for_bit() -> None:
     config = _config(8)
     values = parameters.initial(config, seed=3)

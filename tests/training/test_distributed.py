@@ -21,6 +21,7 @@ from charrnn.cells import CELLS
 from charrnn.config import ModelConfig, TrainConfig, TrainOptions
 from charrnn.errors import OptionError
 from charrnn.model import model_file, parameters
+from charrnn.network.ensemble import network_of
 from charrnn.network.module import CharRNN
 from charrnn.network.pair_ensemble import pair_network
 from charrnn.network.pair_module import PairRNN
@@ -31,7 +32,6 @@ from charrnn.text.open import Texts
 from charrnn.text.pairs import PairPart
 from charrnn.text.tokenizer import CharTokenizer
 from charrnn.training import background_writer
-from charrnn.training.batches import Batches
 from charrnn.training.budget import Clock
 from charrnn.training.control import Control
 from charrnn.training.distributed import ALONE, LOST, World
@@ -39,6 +39,7 @@ from charrnn.training.events import Done, Progress
 from charrnn.training.pair_batches import PairBatches
 from charrnn.training.pair_validation import PairValidation
 from charrnn.training.resume import resume
+from charrnn.training.setup import updater_of
 from charrnn.training.start import start
 from charrnn.training.stream_batches import StreamBatches
 from charrnn.training.trainer import Trainer
@@ -72,7 +73,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"source_dropout": 0.3},
         "pairs",
     ),
-    "ensemble": (
+    "ensemble": ({"ensemble": 2, "hidden_size": 6}, DROPPED | {"locked_dropout": True}, ""),
+    "ensemble of pairs": (
         {"encoder": "bidirectional", "context": "fixed", "ensemble": 2},
         DROPPED | {"source_dropout": 0.3},
         "pairs",
@@ -97,7 +99,7 @@ def _exact(config: ModelConfig) -> dict[str, Any]:
     return {name: 0.4 * rng.standard_normal(shape) for name, shape in shapes.items()}
 
 
-def _batches(world: World, case: str) -> Batches:
+def _updater(world: World, case: str) -> Updater:
     form, chosen, kind = CASES[case]
     size = SYMBOLS + (kind == "pairs")  # with the token that ends a target
     model = ModelConfig(size, **{"cell": "lstm", "hidden_size": 4, "embedding_size": 2, **form})
@@ -109,9 +111,11 @@ def _batches(world: World, case: str) -> Batches:
         drawn = [
             tuple(rng.integers(0, SYMBOLS, n).astype(np.uint8) for n in each) for each in lengths
         ]
-        network = pair_network(model, _exact(model), regularizers=config)
-        part = PairPart.of(drawn)
-        return PairBatches(network, part, CharTokenizer("abcd"), config, world)
+        part, tokenizer = PairPart.of(drawn), CharTokenizer("abcd")
+        return updater_of(
+            pair_network(model, _exact(model), regularizers=config),
+            lambda network: PairBatches(network, part, tokenizer, config, world),
+        )
     ids = rng.integers(0, SYMBOLS, B * LENGTH).astype(np.uint8)
     documents = np.array([0, 3, 4, 30, 37, 90, 91, 150], np.uint64)
     made = streams.make(
@@ -125,19 +129,21 @@ def _batches(world: World, case: str) -> Batches:
         7 if kind == "items" else None,
         begins_anew=kind == "lines",
     )
-    network = CharRNN(model, _exact(model), regularizers=config)
-    return StreamBatches(network, made, config, world=world)
+    return updater_of(
+        network_of(model, _exact(model), regularizers=config),
+        lambda network: StreamBatches(network, made, config, world=world),
+    )
 
 
 def _trained(world: World, case: str) -> dict[str, Any]:
     """Train a little; return every number that the rest of the training depends on."""
     torch.manual_seed(11)
-    updater = Updater(_batches(world, case))
+    updater = _updater(world, case)
     updater.network.train()
     for number in range(UPDATES):
         assert updater.update(0.05 / (1 + number))
     numbers = {name: weight.detach().numpy() for name, weight in updater.network.weights().items()}
-    numbers |= {f"state {name}": part for name, part in updater.batches.position().carried.items()}
+    numbers |= {f"state {name}": part for name, part in updater.position().carried.items()}
     numbers["losses"] = torch.stack(updater.losses).numpy()
     numbers["norms"] = np.array(updater.norms)
     numbers["random"] = torch.get_rng_state().numpy()

@@ -25,6 +25,7 @@ class Machine:
 
     def __init__(self, patch: pytest.MonkeyPatch, busy: Callable[[float], float]) -> None:
         self.now, self.busy, self.measured = 0.0, busy, list[int]()
+        self.networks = set[int]()
         self.starts = 0.0
         patch.setattr(timing.time, "perf_counter", lambda: self.now)
         patch.setattr(timing.time, "process_time", lambda: self.now)
@@ -33,18 +34,20 @@ class Machine:
         characters = train.batch_size * train.update_every
 
         def step() -> None:
-            self.now += self.busy(self.now) * characters * plan.layers(model) / SPEED
+            networks = model.ensemble * plan.layers(model)
+            self.now += self.busy(self.now) * characters * networks / SPEED
 
         def timer() -> float:
-            self.measured.append(model.hidden_size)
-            return timing.sample(step) / characters
+            self.measured.append(model.member.hidden_size)
+            self.networks.add(model.ensemble)
+            return timing.sample(step) / characters / model.ensemble
 
         step()
         return timer
 
-    def plan(self, **options: Any) -> Plan:
+    def plan(self, length: int = ENWIK8, votes: bool = False, **options: Any) -> Plan:
         def make(speed: Speed) -> Plan:
-            return plan.make(TrainOptions(**options), ENWIK8, 256, speed)
+            return plan.make(TrainOptions(**options), length, 256, speed, votes=votes)
 
         return measured(make, self.timer_for, options.get("hidden_size", 128), Pauses())
 
@@ -111,6 +114,19 @@ def test_speeds_that_change_all_the_time_are_told(monkeypatch: pytest.MonkeyPatc
     assert machine.plan(minutes=1.0).spread >= 1.0
     slow = Machine(monkeypatch, lambda now: 3.0 if int(now * 5) % 4 else 1.0)
     assert slow.plan(minutes=1.0).spread > 1.5
+
+
+def test_many_networks_are_planned_by_the_speed_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch, _quiet)
+    made = machine.plan(10**5, votes=True, minutes=60.0)
+
+    def speed(model: ModelConfig, train: TrainConfig) -> float:
+        return SPEED / plan.layers(model) / model.ensemble
+
+    exact = plan.make(TrainOptions(minutes=60.0), 10**5, 256, speed, votes=True)
+    assert made.model == exact.model
+    assert (made.model.ensemble, machine.networks) == (plan.ENSEMBLES[-1], {2})
+    assert made.characters == pytest.approx(exact.characters, rel=0.1)
 
 
 def test_the_speed_of_other_sizes_lies_between_those_measured() -> None:

@@ -74,8 +74,7 @@ def test_several_networks_vote_about_labels() -> None:
     assert _made(400, steps=1).model.ensemble == 1  # the targets are not labels
     two = _labels(ensemble=2, hidden_size=32, embedding_size=6)
     assert (two.model.ensemble, two.model.hidden_size, two.model.embedding_size) == (2, 32, 6)
-    alone = ({"context": "attention"}, {"layer_norm": True}, {"tied_output": True})
-    alone += ({"hidden_size": 6},)
+    alone = ({"context": "attention"}, {"layer_norm": True}, {"hidden_size": 6})
     for options in (*alone, {"embedding_size": 0}):
         assert _labels(**options).model.ensemble == 1
 

@@ -382,3 +382,48 @@ def test_the_rate_of_a_cell_of_one_s_own_is_that_of_its_family() -> None:
         for cell in cells
     ]
     assert [made.train.learning_rate for made in rates] == [5 / 512, 3 / 512]
+
+
+def _voted(minutes: float | None = 3, length: int = 10**6, **options: Any) -> plan.Plan:
+    """Return the plan where networks may vote; each of K has 1/K of the machine."""
+
+    def speed(model: ModelConfig, train: TrainConfig) -> float:
+        return _speed(model, train) / model.ensemble
+
+    asked = TrainOptions(minutes=minutes, **options)
+    return plan.make(asked, length, 65, speed, votes=True)
+
+
+def test_minutes_are_divided_among_networks_that_vote() -> None:
+    made = _voted()
+    assert made.model.ensemble == plan.ENSEMBLES[0]
+    assert made.model.embedding_size == 64 * made.model.ensemble
+    assert made.passes < plan.MORE_NETWORKS_EPOCHS
+    alone = plan.make(TrainOptions(minutes=1.5), 10**6, 65, _speed)
+    assert made.model.member.hidden_size == alone.model.hidden_size  # half the time for each
+    assert (made.train.dropout, made.passes) == (alone.train.dropout, alone.passes)
+
+
+def test_more_networks_vote_where_few_would_read_the_text_too_often() -> None:
+    counts = [_voted(minutes, 200_000).model.ensemble for minutes in (0.5, 3, 30, 600)]
+    assert counts == sorted(counts)
+    assert (counts[0], counts[-1]) == (plan.ENSEMBLES[0], plan.ENSEMBLES[-1])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"minutes": None, "steps": 9}, {"minutes": None, "epochs": 2.0}, {"cell": "jordan"}),
+        *({"hidden_size": 64}, {"embedding_size": 8}, {"layer_norm": True}, {"ensemble": 1}),
+    ],
+)
+def test_one_network_is_planned_for_what_tells_its_size_and_without_a_clock(
+    options: dict[str, Any],
+) -> None:
+    assert _voted(**options).model.ensemble == 1
+
+
+def test_the_given_number_of_networks_is_kept() -> None:
+    made = _voted(None, steps=500, ensemble=4, hidden_size=64, embedding_size=16)
+    sizes = (made.model.ensemble, made.model.hidden_size, made.model.embedding_size)
+    assert sizes == (4, 64, 16)

@@ -94,7 +94,7 @@ def _everything(trainer: Trainer) -> list[Any]:
     return [
         [weight.detach().numpy().tobytes() for weight in trainer.updater.network.parameters()],
         [part.numpy().tobytes() for layer in trainer.updater.batches.carried for part in layer],
-        {name: value.tobytes() for name, value in trainer.updater.optimizer.state().items()},
+        {name: value.tobytes() for name, value in trainer.updater.optimizer_state().items()},
         torch.get_rng_state().numpy().tobytes(),
         (trainer.updater.batches.cursor, trainer.updater.step, trainer.updater.network.training),
     ]
