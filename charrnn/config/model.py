@@ -215,6 +215,11 @@ class ModelConfig(Form, _Sizes):
         asked = f"--ensemble {self.ensemble}"
         if self.ensemble & (self.ensemble - 1):
             raise OptionError(f"{asked} must be 1, 2, 4 or 8")
+        if self.cell == "jordan":
+            raise OptionError(
+                f"--cell jordan feeds the network's output back, and {asked} has several: leave "
+                "one of them out"
+            )
         if self.encoder and self.context != "fixed":
             raise OptionError(f"{asked} of pairs needs a fixed context: use --context fixed")
         if self.layer_norm:

@@ -99,7 +99,7 @@ class _LayerReader:
                 form,
                 network,
                 functions,
-                Workspace(layout, network.units, config.vocab_size),
+                Workspace(layout, config, network.units),
             )
             for _ in range(2)
         )

@@ -12,7 +12,8 @@ product, from the matrix's end on, finds in the cache what the first has just re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -23,9 +24,10 @@ from charrnn.inference import instructions, step_codegen
 from charrnn.inference.distribution import likeliest_rows
 from charrnn.inference.engine import Chooser, Engine, Expected
 from charrnn.inference.instructions import WAIT, Call, Program
-from charrnn.inference.network_arrays import NetworkArrays, Product, multiply
+from charrnn.inference.network_arrays import Product, multiply, network_arrays
 from charrnn.inference.packed_network import PackedNetwork
-from charrnn.inference.step_program import StepProgram, row_layout
+from charrnn.inference.packing import PackedMatrix
+from charrnn.inference.step_program import StepProgram, row_layout, side_by_side
 from charrnn.inference.window_runner import WindowRunner
 from charrnn.inference.workspace import Workspace
 from charrnn.model import parameters
@@ -76,28 +78,36 @@ class CompiledEngine(Engine):
         """
         self.config = config
         self.weights = weights
-        self._arrays = NetworkArrays.of(config, values)
-        self._network = PackedNetwork.of(self._arrays, weights)
-        self._step_program = self._make_step_program()
-        self._work = self._step_program.work
+        self._arrays = network_arrays(config, values)
+        self._networks = self._packed()
+        self._step_programs = self._make_step_programs()
+        self._work = self._step_programs[0].work
         # Compile here, where a caller can still fall back to numpy, and not at the first step.
         for function in compiled_functions(config, weights):
             function.address  # noqa: B018 - compiles
-        self.most_threads = threads or min(machine.cores(), self._network.panels)
+        self.most_threads = threads or min(machine.cores(), self._networks[0].panels)
         self._least_threads = threads or 1
         self.threads = self.threads_for(1)
-        self._windows = WindowRunner(self._step_program, self.threads)
-        # With and without logits: of the first and second of two steps, and of one alone.
-        self._steps: dict[bool, list[list[Call]]] = {}
-        self._programs: dict[bool, Program] = {}
+        self._windows = WindowRunner(self._step_programs, self.threads)
+        # With and without logits, on one thread or more: of the first and second of two steps, and
+        # of one alone.
+        self._steps: dict[tuple[bool, bool], list[list[Call]]] = {}
+        self._programs: dict[tuple[bool, bool], Program] = {}
         self._single_steps: dict[int, Program] = {}  # by the number of texts
 
-    def _make_step_program(self) -> StepProgram:
-        recurrence = self._arrays.recurrence
-        functions = step_codegen.compiled_step(recurrence, bool(self._network.zoneout))
-        layout = row_layout(recurrence, self._network, functions)
-        work = Workspace(layout, self.config.hidden_size, self.config.vocab_size)
-        return StepProgram(self.config, recurrence, self._network, functions, work)
+    def _packed(self) -> list[PackedNetwork]:
+        return [PackedNetwork.of(arrays, self.weights, self._arrays) for arrays in self._arrays]
+
+    def _make_step_programs(self) -> list[StepProgram]:
+        """Return the program of each network's steps, on one workspace."""
+        config, form, count = self.config.member, self._arrays[0].recurrence, len(self._networks)
+        first = self._networks[0]
+        functions = step_codegen.compiled_step(form, bool(first.zoneout))
+        work = Workspace(row_layout(form, first, functions, count), config, first.units)
+        return [
+            StepProgram(config, form, network, functions, work, number=number, networks=count)
+            for number, network in enumerate(self._networks)
+        ]
 
     def load(self, values: Parameters, product: Product = multiply) -> None:
         """Replace all parameters, as of a network that goes on training.
@@ -106,18 +116,23 @@ class CompiledEngine(Engine):
             values: parameters by name.
             product: multiplies the tokens' rows by matrices.
         """
-        self._arrays = NetworkArrays.of(self.config, values, product)
-        self._network.load(PackedNetwork.of(self._arrays, self.weights))
+        self._arrays = network_arrays(self.config, values, product)
+        for network, new in zip(self._networks, self._packed(), strict=True):
+            network.load(new)
+
+    @property
+    def _matrices(self) -> Iterator[PackedMatrix]:
+        return chain.from_iterable(network.matrices for network in self._networks)
 
     @property
     def weight_count(self) -> int:
         """Return how many packed weights a step reads, padding included."""
-        return sum(matrix.values.size for matrix in self._network.matrices)
+        return sum(matrix.values.size for matrix in self._matrices)
 
     @property
     def weight_bytes(self) -> int:
         """Return how many bytes of packed weights a step reads."""
-        return sum(matrix.values.nbytes for matrix in self._network.matrices)
+        return sum(matrix.values.nbytes for matrix in self._matrices)
 
     def threads_for(self, rows: int) -> int:
         """Return how many threads run a step of this many texts: as many as are worthwhile."""
@@ -126,14 +141,14 @@ class CompiledEngine(Engine):
 
     def start_state(self, batch_size: int) -> State:
         """Return the state before a text, for `batch_size` rows: zeros, or what was learned."""
-        return self._arrays.start_state(batch_size)
+        return tuple(layer for each in self._arrays for layer in each.start_state(batch_size))
 
     def step(self, ids: Ids, state: State) -> tuple[Floats, State]:
         """Read one token per row: ids (B,) -> logits (B, V) of the next one, and the state."""
         batch = len(ids)
         self._reserve(batch)
         if batch not in self._single_steps:
-            self._single_steps[batch] = self._program([], logits=True, after=self._mixing(batch))
+            self._single_steps[batch] = self._program(batch, after=self._mixing(batch))
         state = self._run(_integers(ids)[None], state, self._single_steps[batch])
         return self._work.logits(batch).copy(), state
 
@@ -159,7 +174,7 @@ class CompiledEngine(Engine):
             self._reserve(self._windows.rows(*ids.shape))
             return self._run_windows(ids, state)
         self._reserve(ids.shape[1])
-        return self._run(ids, state, self._program([], logits=False))
+        return self._run(ids, state, self._program(ids.shape[1], logits=False))
 
     def write(
         self, logits: Floats, state: State, chooser: Chooser, count: int
@@ -170,7 +185,7 @@ class CompiledEngine(Engine):
         self._work.logits(batch)[:] = logits
         call = Call(*chooser.compiled(*self._logits_arguments(), count))
         ids = np.zeros((count, batch), np.int64)
-        program = self._program([call, WAIT], logits=True, after=self._mixing(batch))
+        program = self._program(batch, [call, WAIT], after=self._mixing(batch))
         state = self._run(ids, state, program)
         return self._work.logits(batch).copy(), state
 
@@ -203,8 +218,9 @@ class CompiledEngine(Engine):
             self._reserve(self._windows.rows(*inputs.shape))
             state = self._run_windows(inputs, state, calls)
         else:
-            self._reserve(inputs.shape[1])
-            state = self._run(inputs, state, self._program([], logits=True, after=calls(0, 0)))
+            batch = inputs.shape[1]
+            self._reserve(batch)
+            state = self._run(inputs, state, self._program(batch, after=calls(0, 0)))
         return Expected(nats, likeliest, likeliest_nats), state
 
     def _mixing(self, batch: int, row: int = 0) -> list[Call]:
@@ -223,18 +239,33 @@ class CompiledEngine(Engine):
             self._single_steps.clear()
 
     def _program(
-        self, before: Sequence[Call], *, logits: bool, after: Sequence[Call] = ()
+        self,
+        batch: int,
+        before: Sequence[Call] = (),
+        after: Sequence[Call] = (),
+        *,
+        logits: bool = True,
     ) -> Program:
-        """Return the program of a step between other calls, with or without the logits."""
-        if logits not in self._steps:
-            self._steps[logits] = [
-                self._step_program.step(old, new, order, logits)
-                for old, new, order in self._step_program.turns()
+        """Return the program of a step of some texts between other calls.
+
+        Args:
+            batch: how many texts.
+            before: calls before it.
+            after: calls after it.
+            logits: whether the logits are made as well.
+        """
+        threads = self.threads_for(batch)
+        kind = logits, threads > 1
+        if kind not in self._steps:
+            each = self._step_programs
+            self._steps[kind] = [
+                side_by_side([program.step(*turn, logits) for program in each], threads)
+                for turn in each[0].turns()
             ]
-            self._programs[logits] = Program(*self._steps[logits])
+            self._programs[kind] = Program(*self._steps[kind])
         if not before and not after:
-            return self._programs[logits]
-        return Program(*([*before, *calls, *after] for calls in self._steps[logits]))
+            return self._programs[kind]
+        return Program(*([*before, *calls, *after] for calls in self._steps[kind]))
 
     def _run(self, ids: Integers, state: State, program: Program) -> State:
         """Run all steps of `ids` (T, B) from a state, and return the state after them."""

@@ -125,8 +125,9 @@ class CompiledPairEngine(PairEngine, CompiledEngine):
         self._records = _Records()
         config, values = parameters.joined(config, values)
         super().__init__(config, values, weights=weights, threads=threads)
-        self._encoder = CompiledEncoder(self._arrays, encoder_layers(self._arrays, values), weights)
-        layers, states = config.num_layers, self._arrays.recurrence.cell.states
+        (arrays,), (self._network,) = self._arrays, self._networks
+        self._encoder = CompiledEncoder(arrays, encoder_layers(arrays, values), weights)
+        layers, states = config.num_layers, arrays.recurrence.cell.states
 
         def packed(name: str, blocks: int = 1) -> PackedMatrix:
             return PackedMatrix.of(values[name], blocks, weights)
@@ -142,12 +143,13 @@ class CompiledPairEngine(PairEngine, CompiledEngine):
             # (W y) . m = y . (W' m): keys, unlike queries, are the same at every step of a target.
             self._query = PackedMatrix.of(values["attention.query.weight"].T, 1, weights)
 
-    def _make_step_program(self) -> StepProgram:
-        form, config = self._arrays.recurrence, self.config
-        functions = step_codegen.compiled_step(form, bool(self._network.zoneout))
-        layout = row_layout(form, self._network, functions, mean=self._network.panels)
-        work = Workspace(layout, config.hidden_size, config.vocab_size)
-        return _DecoderProgram(config, form, self._network, functions, work, 0, self._records)
+    def _make_step_programs(self) -> list[StepProgram]:
+        form, config, (network,) = self._arrays[0].recurrence, self.config, self._networks
+        functions = step_codegen.compiled_step(form, bool(network.zoneout))
+        layout = row_layout(form, network, functions, mean=network.panels)
+        work = Workspace(layout, config, network.units)
+        given = (config, form, network, functions, work)
+        return [_DecoderProgram(*given, records=self._records)]
 
     def encode(self, sources: Ids, lengths: Integers) -> State:
         """Return the state before the targets of sources; see `PairEngine.encode`."""

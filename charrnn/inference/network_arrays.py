@@ -128,7 +128,7 @@ class NetworkArrays:
     def of(
         cls, config: ModelConfig, values: Parameters, product: Product = multiply
     ) -> NetworkArrays:
-        """Return the arrays of a network with these parameters."""
+        """Return the arrays of a network with these parameters, which is no ensemble."""
         recurrence = parameters.layer_of(config)
         layers = [
             LayerArrays.of(recurrence, config.hidden_size, parameters.layer(values, index))
@@ -157,12 +157,26 @@ class NetworkArrays:
             product,
         )
 
+    def logits(self, outputs: Floats) -> Floats:
+        """Return the logits (..., V) of outputs (..., Y)."""
+        for weight, bias in self.output_maps:
+            outputs = np.tanh(outputs @ weight.T + bias)
+        return outputs @ self.output_weight + self.output_bias
+
     def start_state(self, batch_size: int) -> State:
         """Return the state before a text, for `batch_size` rows: zeros, or what was learned."""
         return tuple(
             tuple(np.repeat(part[None], batch_size, 0) for part in layer.start)
             for layer in self.layers
         )
+
+
+def network_arrays(
+    config: ModelConfig, values: Parameters, product: Product = multiply
+) -> list[NetworkArrays]:
+    """Return the arrays of each network of an ensemble; a list of one if it is none."""
+    each = parameters.members(config, values)
+    return [NetworkArrays.of(config.member, own, product) for own in each]
 
 
 def encoder_layers(arrays: NetworkArrays, values: Parameters) -> list[list[LayerArrays]]:

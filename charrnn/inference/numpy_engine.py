@@ -1,10 +1,12 @@
 """Runs a network with numpy alone, step by step or over windows: the readable reference.
 
-Shapes: T steps, B rows, V tokens, H hidden units, G blocks of the cell.
+The networks of an ensemble run one after the other. Shapes: T steps, B rows, V tokens, H hidden
+units of a network, G blocks of the cell, Y values that the output map of a network reads.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -18,6 +20,7 @@ from charrnn.inference.network_arrays import (
     LayerArrays,
     NetworkArrays,
     block_slices,
+    network_arrays,
     normalized,
 )
 from charrnn.model.parameters import Parameters
@@ -68,12 +71,12 @@ class NumpyEngine(Engine):
             step: runs in place of the cell's own step, to observe it.
         """
         self.config = config
-        self._arrays = NetworkArrays.of(config, values)
-        self._step = step or self._arrays.recurrence.step(FUNCTIONS)
+        self._networks = network_arrays(config, values)
+        self._step = step or self._networks[0].recurrence.step(FUNCTIONS)
 
     def start_state(self, batch_size: int) -> State:
         """Return the state before a text, for `batch_size` rows: zeros, or what was learned."""
-        return self._arrays.start_state(batch_size)
+        return tuple(layer for each in self._networks for layer in each.start_state(batch_size))
 
     @_quietly
     def step(self, ids: Ids, state: State) -> tuple[Floats, State]:
@@ -103,41 +106,54 @@ class NumpyEngine(Engine):
         """Do nothing: there is nothing to compile."""
 
     def _logits(self, outputs: Floats) -> Floats:
-        """Return the logits (..., V) of outputs (..., Y)."""
-        for weight, bias in self._arrays.output_maps:
-            outputs = np.tanh(outputs @ weight.T + bias)
-        return outputs @ self._arrays.output_weight + self._arrays.output_bias
+        """Return the logits (..., V): the mean of those of outputs (..., K*Y) of all networks."""
+        parts = np.split(outputs, len(self._networks), -1)
+        found = [one.logits(part) for one, part in zip(self._networks, parts, strict=True)]
+        return np.asarray(np.mean(found, 0))
 
     def _run(self, ids: Ids, state: State) -> tuple[Floats, State]:
-        """Return the outputs (T, B, Y) that the output map reads, and the state."""
-        arrays = self._arrays
+        """Return the outputs (T, B, K*Y) that the output maps read, and the state."""
+        count = self.config.num_layers
+        outputs, after = zip(
+            *(
+                self._run_network(arrays, ids, state[k * count : (k + 1) * count])
+                for k, arrays in enumerate(self._networks)
+            ),
+            strict=True,
+        )
+        return np.concatenate(outputs, -1), tuple(itertools.chain.from_iterable(after))
+
+    def _run_network(self, arrays: NetworkArrays, ids: Ids, state: State) -> tuple[Floats, State]:
+        """Return the outputs (T, B, Y) that a network's output map reads, and its state."""
         skips = self.config.skip_connections
         x = arrays.inputs[ids] if skips and arrays.inputs is not None else None
-        outputs, last = self._run_layer(arrays.layers[0], arrays.table[ids], state[0])
+        outputs, last = self._run_layer(arrays, arrays.layers[0], arrays.table[ids], state[0])
         all_outputs, after = [outputs], [last]
         for layer, before in zip(arrays.layers[1:], state[1:], strict=True):
             if x is not None:
                 outputs = np.concatenate([outputs, x], -1)
-            outputs, last = self._run_layer(layer, layer.input_parts(outputs), before)
+            outputs, last = self._run_layer(arrays, layer, layer.input_parts(outputs), before)
             all_outputs.append(outputs)
             after.append(last)
         return np.concatenate(all_outputs, -1) if skips else outputs, tuple(after)
 
     def _run_layer(
-        self, layer: LayerArrays, parts: Floats, state: tuple[Floats, ...]
+        self, arrays: NetworkArrays, layer: LayerArrays, parts: Floats, state: tuple[Floats, ...]
     ) -> tuple[Floats, tuple[Floats, ...]]:
-        """Run one layer: input parts (T, B, G*H) -> outputs (T, B, H), and its state."""
+        """Run a layer of a network: input parts (T, B, G*H) -> outputs (T, B, H), its state."""
         hidden_size = len(layer.start[0])
         blocks = block_slices(len(layer.recurrence.cell.blocks), hidden_size)
         outputs = np.empty((*parts.shape[:2], hidden_size), parts.dtype)
         for t in range(len(parts)):
             x = tuple(parts[t][:, block] for block in blocks)
-            products = self._products(layer)
-            state = self._step(x, products, state, layer.vectors, self._arrays.zoneout)
+            products = self._products(arrays, layer)
+            state = self._step(x, products, state, layer.vectors, arrays.zoneout)
             outputs[t] = state[0]
         return outputs, state
 
-    def _products(self, layer: LayerArrays) -> Callable[[Floats], tuple[Floats, ...]]:
+    def _products(
+        self, arrays: NetworkArrays, layer: LayerArrays
+    ) -> Callable[[Floats], tuple[Floats, ...]]:
         """Return a function that makes the recurrent products of one step, one per call."""
         remaining = iter(layer.matrices)
         feeds_back = layer.recurrence.cell.feeds_back
@@ -146,7 +162,7 @@ class NumpyEngine(Engine):
             nonlocal feeds_back
             matrix = next(remaining)
             if feeds_back:
-                operand, feeds_back = softmax(self._logits(operand)), False
+                operand, feeds_back = softmax(arrays.logits(operand)), False
             r = operand @ matrix.weight.T
             if matrix.normalized:
                 r = normalized(r, matrix.blocks)

@@ -26,7 +26,7 @@ class NumpyPairEngine(PairEngine, NumpyEngine):
     def __init__(self, config: ModelConfig, values: Parameters) -> None:
         config, values = parameters.joined(config, values)
         super().__init__(config, values)
-        self._values = values
+        self._values, (self._arrays,) = values, self._networks
         self._encoder = encoder_layers(self._arrays, values)
 
     @np.errstate(all="ignore")
@@ -62,7 +62,8 @@ class NumpyPairEngine(PairEngine, NumpyEngine):
                 backward = direction == "backward"
                 given = np.take_along_axis(x, reverse, 0) if backward else x
                 start = tuple(np.repeat(part[None], len(lengths), 0) for part in layer.start)
-                outputs, _ = self._run_layer(layer, layer.input_parts(given), start)
+                parts = layer.input_parts(given)
+                outputs, _ = self._run_layer(self._arrays, layer, parts, start)
                 read.append(np.take_along_axis(outputs, reverse, 0) if backward else outputs)
             below = np.concatenate(read, -1)
         return below
@@ -95,9 +96,8 @@ class NumpyPairEngine(PairEngine, NumpyEngine):
         *layers, (sources,) = state
         assert isinstance(sources, Sources)
         x = arrays.inputs[ids] + sources.added[sources.rows, : arrays.inputs.shape[1]]
-        outputs, last = self._run_layer(
-            arrays.layers[0], arrays.layers[0].input_parts(x), layers[0]
-        )
+        first = arrays.layers[0]
+        outputs, last = self._run_layer(arrays, first, first.input_parts(x), layers[0])
         beside = [x] if skips else []
         weights, mean = np.zeros((*ids.shape, 0), x.dtype), outputs[..., :0]
         if self.config.context == "attention":
@@ -105,7 +105,7 @@ class NumpyPairEngine(PairEngine, NumpyEngine):
         all_outputs, after = [outputs], [last]
         for layer, before in zip(arrays.layers[1:], layers[1:], strict=True):
             read = np.concatenate([outputs, *beside, mean], -1)
-            outputs, last = self._run_layer(layer, layer.input_parts(read), before)
+            outputs, last = self._run_layer(arrays, layer, layer.input_parts(read), before)
             all_outputs.append(outputs)
             after.append(last)
         read = np.concatenate([*(all_outputs if skips else [outputs]), mean], -1)

@@ -1,8 +1,12 @@
-"""Packs a network's matrices and tables for compiled products."""
+"""Packs a network's matrices and tables for compiled products.
+
+Of an ensemble of K networks each is packed alone. What makes its logits is divided by K there, so
+that the sum of all is their mean.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +75,7 @@ class PackedNetwork:
         layers: from the input upwards.
         zoneout: for each part of the state, the share of the old value that stays, for every unit.
         outputs: from the layers' outputs to the logits.
+        start: what the sums of the logits start from; in an ensemble the mean of all biases.
         panels: of each block of a layer.
         logit_panels: of the logits.
     """
@@ -81,12 +86,21 @@ class PackedNetwork:
     layers: list[PackedLayer]
     zoneout: list[Floats32]
     outputs: list[OutputMap]
+    start: Floats32
     panels: int
     logit_panels: int
 
     @classmethod
-    def of(cls, arrays: NetworkArrays, weights: str) -> PackedNetwork:
-        """Pack a text model, or the decoder of a pair model."""
+    def of(
+        cls, arrays: NetworkArrays, weights: str, each: Sequence[NetworkArrays]
+    ) -> PackedNetwork:
+        """Pack a text model, or the decoder of a pair model.
+
+        Args:
+            arrays: of the network.
+            weights: what matrices are stored as: float32, bfloat16 or int8.
+            each: the arrays of all networks of its ensemble.
+        """
         hidden_size = arrays.config.hidden_size
         blocks, panels = len(arrays.recurrence.cell.blocks), panel_count(hidden_size)
         attended = hidden_size if arrays.config.context == "attention" else 0
@@ -102,7 +116,8 @@ class PackedNetwork:
             None if arrays.config.encoder else padded(arrays.table, blocks, panels),
             layers,
             _zoneout(arrays, hidden_size),
-            _outputs(arrays, weights),
+            _outputs(arrays, weights, len(each)),
+            padded(_mean_bias(each), 1, panel_count(arrays.config.vocab_size)),
             panels,
             panel_count(arrays.config.vocab_size),
         )
@@ -122,7 +137,8 @@ class PackedNetwork:
             assert arrays.inputs is not None
             table = padded(layer.input_parts(arrays.inputs), blocks, panels)
         packed = _layer(layer, inputs, weights)
-        return cls(weights, size, table, [packed], _zoneout(arrays, size), [], panels, 0)
+        zoneout, nothing = _zoneout(arrays, size), padded(None, 1, 0)
+        return cls(weights, size, table, [packed], zoneout, [], nothing, panels, 0)
 
     def load(self, other: PackedNetwork) -> None:
         """Copy the arrays of a network of the same architecture into these, which stay in place."""
@@ -139,6 +155,7 @@ class PackedNetwork:
                 yield from (step.bias, *([] if step.table is None else [step.table]))
         for matrix in self.matrices:
             yield from (matrix.values, matrix.scale)
+        yield self.start
         for output in self.outputs:
             yield output.bias
 
@@ -208,9 +225,16 @@ def _inputs(
     return packed
 
 
-def _outputs(arrays: NetworkArrays, weights: str) -> list[OutputMap]:
+@np.errstate(over="ignore", invalid="ignore")
+def _mean_bias(each: Sequence[NetworkArrays]) -> Floats:
+    return np.asarray(np.mean([arrays.output_bias for arrays in each], 0))
+
+
+def _outputs(arrays: NetworkArrays, weights: str, count: int) -> list[OutputMap]:
+    """Pack the way from the layers' outputs to the logits, which are divided by `count`."""
     hidden_size = arrays.config.hidden_size
-    steps = [*arrays.output_maps, (arrays.output_weight.T, arrays.output_bias)]
+    last = (arrays.output_weight.T / count, arrays.output_bias / count)
+    steps = [*arrays.output_maps, last]
     return [
         OutputMap(
             [

@@ -153,15 +153,16 @@ def _largest(values):  # type: ignore[no-untyped-def]
 def softmax_rows(context, arguments):  # type: ignore[no-untyped-def]
     """Compute the probabilities of logits; threads share the rows, not the columns.
 
-    Arguments: in, out, bytes per row; V.
+    Arguments: in, out, bytes per row; V; by how much the logits are divided.
     """
-    c, d = carray(context, (CONTEXT,), np.int64), carray(arguments, (4,), np.int64)
+    c, d = carray(context, (CONTEXT,), np.int64), carray(arguments, (5,), np.int64)
+    divided = np.float32(d[4])
     for b in range(c[0], c[2], c[1]):
         logits = floats(d[0] + b * d[2], d[3])
         write = floats(d[1] + b * d[2], d[3])
         peak, total = _largest(logits), np.float32(0)
         for j in range(d[3]):
-            write[j] = exp(logits[j] - peak)
+            write[j] = exp((logits[j] - peak) * divided)
             total += write[j]
         for j in range(d[3]):
             write[j] /= total

@@ -163,7 +163,7 @@ class EngineSelector:
 
     def _begin(self, early: Engine, functions: list[CFunction]) -> InterimEngine:
         self._notify_compiling()
-        given = (early, self.config.num_layers, functions)
+        given = (early, len(self.config.state_sizes), functions)
         return InterimEngine(*given, lambda: self.engine, self._prepared)
 
     def _prepared(self, chooser: Chooser, batch_size: int) -> Engine:

@@ -11,14 +11,19 @@ The workspace has these columns; l is a layer, k a part of the state, n a produc
     x, normalx            the input part, and the same normalized
     later                 what a later stage needs of an earlier one
     map0, map1            inside deeper input and output maps
-    logits, p             of the next token, and its probabilities
+    own, p                where a cell feeds them back: logits of this network, and probabilities
+    logits                of the next token, the mean of all networks
     below                 outputs of the layer below, in an encoder
     mean                  what attention gives, in a decoder
+
+Each network of an ensemble has columns of its own, and adds its part to the logits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from charrnn.arrays import Floats32
@@ -30,51 +35,92 @@ from charrnn.inference.instructions import WAIT, Call
 from charrnn.inference.packed_network import PackedNetwork
 from charrnn.inference.packing import PackedMatrix
 from charrnn.inference.step_codegen import Stage, StepFunctions
-from charrnn.inference.workspace import RowLayout, Workspace
+from charrnn.inference.workspace import RowLayout, Workspace, own
 
 # Of two steps, the first makes the recurrent products of both, the second none of them.
 ALONE, FIRST, SECOND = "alone", "first", "second"
 
 
-def row_layout(form: Layer, network: PackedNetwork, step: StepFunctions, **more: int) -> RowLayout:
-    """Return the columns that the steps of a network need, and panels for `more` names."""
-    row, panels, blocks = RowLayout(), network.panels, len(form.cell.blocks)
-    products = [matrix.blocks for matrix in network.layers[0].matrices]
-    for number in range(len(network.layers)):
-        for k in range(len(form.cell.states)):
-            for parity in "01":
-                row.add(f"{number}.{k}.{parity}", 1, panels)
-        for count in products[:1]:
-            row.add(f"{number}.r0", count, panels)
-    for n, count in enumerate(products):
-        if n:
-            row.add(f"r{n}", count, panels)
-        row.add(f"normal{n}", count, panels)
-        row.add(f"operand{n}", 1, panels)
-    row.add("x", blocks, panels)
-    row.add("normalx", blocks, panels)
-    row.add("later", step.later, panels)
-    row.add("map0", 1, panels)
-    row.add("map1", 1, panels)
+def row_layout(
+    form: Layer, network: PackedNetwork, step: StepFunctions, networks: int = 1, **more: int
+) -> RowLayout:
+    """Return the columns that the steps of this many networks need, and panels for more names."""
+    row = RowLayout()
+    for number in range(networks):
+        for name, blocks, panels in _columns(form, network, step):
+            row.add(own(number, name), blocks, panels)
     row.add("logits", 1, network.logit_panels)
-    row.add("p", 1, network.logit_panels)
     for name, count in more.items():
         row.add(name, 1, count)
     row.finish()
     return row
 
 
+def _columns(
+    form: Layer, network: PackedNetwork, step: StepFunctions
+) -> Iterator[tuple[str, int, int]]:
+    """Yield the columns of each network: the name, the blocks, the panels of each block."""
+    panels, blocks = network.panels, len(form.cell.blocks)
+    products = [matrix.blocks for matrix in network.layers[0].matrices]
+    for number in range(len(network.layers)):
+        for k in range(len(form.cell.states)):
+            yield f"{number}.{k}.0", 1, panels
+            yield f"{number}.{k}.1", 1, panels
+        for count in products[:1]:
+            yield f"{number}.r0", count, panels
+    for n, count in enumerate(products):
+        if n:
+            yield f"r{n}", count, panels
+        yield f"normal{n}", count, panels
+        yield f"operand{n}", 1, panels
+    yield "x", blocks, panels
+    yield "normalx", blocks, panels
+    yield "later", step.later, panels
+    yield "map0", 1, panels
+    yield "map1", 1, panels
+    if form.cell.feeds_back:
+        yield "own", 1, network.logit_panels
+        yield "p", 1, network.logit_panels
+
+
+def side_by_side(each: Sequence[list[Call]], threads: int) -> list[Call]:
+    """Return the calls of networks of the same architecture for this many threads.
+
+    On several threads, all networks have no more waits than one has. One thread runs them one after
+    the other: so what the cache holds of a network is used before that of the next one comes.
+    """
+    if threads == 1 or len(each) == 1:
+        return list(chain.from_iterable(each))
+    found: list[Call] = []
+    for parts in zip(*map(_between_waits, each), strict=True):
+        found += [*chain.from_iterable(parts), WAIT]
+    return found[:-1]
+
+
+def _between_waits(calls: list[Call]) -> list[list[Call]]:
+    """Return calls in parts, one more than there are waits."""
+    parts: list[list[Call]] = [[]]
+    for call in calls:
+        if call is WAIT:
+            parts.append([])
+        else:
+            parts[-1].append(call)
+    return parts
+
+
 @dataclass(frozen=True)
 class StepProgram:
-    """The calls of a step, whose rows begin with `first_row` of the workspace.
+    """The calls of a step of one network, whose rows begin with `first_row` of the workspace.
 
     Attributes:
-        config: the architecture.
+        config: the architecture of the network.
         form: the cell and its form.
         network: the packed weights.
         functions: the compiled functions of the cell's step.
         work: the rows.
         first_row: the row of the first text.
+        number: of the network in its ensemble.
+        networks: how many it has.
     """
 
     config: ModelConfig
@@ -83,6 +129,8 @@ class StepProgram:
     functions: StepFunctions
     work: Workspace
     first_row: int = 0
+    number: int = 0
+    networks: int = 1
 
     def starting_at(self, row: int) -> StepProgram:
         """Return the same for rows that begin with this one."""
@@ -138,7 +186,7 @@ class StepProgram:
         calls = []
         operand = f"{number}.0.{old}"
         if self.form.cell.feeds_back:
-            calls += [WAIT, *self._output([operand]), self._softmax(), WAIT]
+            calls += [WAIT, *self._output([operand], "own"), self._softmax(), WAIT]
             operand = "p"
         if step.operand is not None:
             calls += [self._stage(step.operand, number, old, new), WAIT]
@@ -182,13 +230,20 @@ class StepProgram:
         used = range(layers) if self.config.skip_connections else [layers - 1]
         return [f"{number}.0.{new}" for number in used]
 
-    def _output(self, sources: list[str]) -> list[Call]:
-        """Return the calls from these outputs to the logits."""
+    def _output(self, sources: list[str], logits: str = "logits") -> list[Call]:
+        """Return the calls from these outputs to the logits of all networks or, "own", of this one.
+
+        Both are those of this network divided by the number of networks, and the former the sum.
+        """
         calls: list[Call] = []
         for depth, step in enumerate(self.network.outputs):
             last = depth == len(self.network.outputs) - 1
-            out = "logits" if last else f"map{depth % 2}"
+            out = logits if last else f"map{depth % 2}"
             start = (step.bias.ctypes.data, 0)
+            if out == "logits" and self.number:
+                start = (self.address(out), self.work.stride)
+            elif out == "logits":
+                start = (self.network.start.ctypes.data, 0)
             for source, matrix in zip(sources, step.matrices, strict=True):
                 calls.append(self.product(source, matrix, start, out))
                 start = (self.address(out), self.work.stride)
@@ -201,7 +256,8 @@ class StepProgram:
 
     def address(self, name: str) -> int:
         """Return the address of a named value in the first text's row."""
-        return self.work.address(name, self.first_row)
+        network = 0 if name == "logits" else self.number
+        return self.work.address(own(network, name), self.first_row)
 
     def _block(self, name: str, block: int) -> int:
         return self.address(name) + 4 * block * self.network.panels * WIDTH
@@ -248,8 +304,9 @@ class StepProgram:
         return Call(instructions.normalize_rows.address, (*given, *sizes))
 
     def _softmax(self) -> Call:
-        given = (self.address("logits"), self.address("p"), self.work.stride)
-        return Call(instructions.softmax_rows.address, (*given, self.config.vocab_size))
+        given = (self.address("own"), self.address("p"), self.work.stride)
+        sizes = (self.config.vocab_size, self.networks)
+        return Call(instructions.softmax_rows.address, (*given, *sizes))
 
     def _stage(self, stage: Stage, number: int, old: str, new: str) -> Call:
         """Return the call of a stage of a layer, with the address of each of its elements."""

@@ -2,7 +2,9 @@
 
 The products of what comes from below are made for all steps at once, and only the recurrence goes
 step by step, with one layer's matrix, which stays in the cache. Each number is made by the same
-functions as in single steps, so it is the same number.
+functions as in single steps, so it is the same number. The networks of an ensemble run one after
+the other on one thread, for the sake of the cache, and side by side on several, which then wait
+less.
 
 The rows of step t lie below those of step t - 1; the first ones hold the state before the window.
 In each row, the state's columns "1" hold the state after that row's step.
@@ -10,11 +12,13 @@ In each row, the state's columns "1" hold the state after that row's step.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import chain
 
 from charrnn.arrays import Integers, State
 from charrnn.inference.instructions import Call, Program
-from charrnn.inference.step_program import StepProgram
+from charrnn.inference.step_program import StepProgram, side_by_side
+from charrnn.inference.workspace import own
 
 MAX_ROWS = 192  # of a window
 MIN_STEPS = 8  # fewer are not worth a window
@@ -22,10 +26,11 @@ MAX_TEXTS = 8  # with more, single steps are as fast
 
 
 class WindowRunner:
-    """Runs windows of a network; its programs are kept for the next window of the same shape."""
+    """Runs windows of networks; its programs are kept for the next window of the same shape."""
 
-    def __init__(self, program: StepProgram, threads: int) -> None:
-        self._program, self._threads = program, threads
+    def __init__(self, each: Sequence[StepProgram], threads: int) -> None:
+        self._each, self._threads = each, threads
+        self._program = each[0]
         self.programs: dict[tuple[int, int], list[tuple[Program, Program]]] = {}
 
     def is_worthwhile(self, steps: int, batch: int) -> bool:
@@ -60,7 +65,8 @@ class WindowRunner:
                 input_parts.run(part, self._threads)
                 recurrence.run(part[:, :batch], self._threads)
             if after is not None:
-                calls = [*self._program.starting_at(batch).logits("1"), *after(first, batch)]
+                logits = [each.starting_at(batch).logits("1") for each in self._each]
+                calls = [*side_by_side(logits, self._threads), *after(first, batch)]
                 Program(calls, calls).run(part, self._threads)
             state = work.state(state, "1", count * batch)
             work.load(state, "1")
@@ -69,20 +75,27 @@ class WindowRunner:
     def _window(self, steps: int, batch: int) -> list[tuple[Program, Program]]:
         """Return for each layer the program of all steps' input parts, and that of the steps."""
         if (steps, batch) not in self.programs:
-            layout = self._program.work.layout
-            layers = range(self._program.config.num_layers)
-            for number in layers:
-                for k in range(len(self._program.form.cell.states)):
-                    layout.add_alias(f"{number}.{k}.before", f"{number}.{k}.1", -batch)
-            programs = []
-            for number in layers:
-                input_parts = self._program.starting_at(batch).input_part(number, "1")
-                recurrence = []
-                for step in range(1, steps + 1):
-                    rows = self._program.starting_at(step * batch)
-                    recurrence += rows.recurrence(number, "before", "1")
-                programs.append(
-                    (Program(input_parts, input_parts), Program(recurrence, recurrence))
-                )
-            self.programs[steps, batch] = programs
+            together = [self._each] if self._threads > 1 else [[each] for each in self._each]
+            self.programs[steps, batch] = [
+                self._layer(each, number, steps, batch)
+                for each in together
+                for number in range(self._program.config.num_layers)
+            ]
         return self.programs[steps, batch]
+
+    def _layer(
+        self, networks: Sequence[StepProgram], number: int, steps: int, batch: int
+    ) -> tuple[Program, Program]:
+        """Return the two programs of a layer of networks that run side by side."""
+        input_parts, recurrence = [], []
+        for each in networks:
+            for k in range(len(each.form.cell.states)):
+                after = own(each.number, f"{number}.{k}.1")
+                before = own(each.number, f"{number}.{k}.before")
+                each.work.layout.add_alias(before, after, -batch)
+            input_parts.append(each.starting_at(batch).input_part(number, "1"))
+            rows = [each.starting_at(step * batch) for step in range(1, steps + 1)]
+            calls = [row.recurrence(number, "before", "1") for row in rows]
+            recurrence.append(list(chain.from_iterable(calls)))
+        both = [side_by_side(calls, self._threads) for calls in (input_parts, recurrence)]
+        return Program(both[0], both[0]), Program(both[1], both[1])

@@ -6,7 +6,13 @@ import numpy as np
 
 from charrnn.arrays import Floats32, State
 from charrnn.compiler.processor import WIDTH
+from charrnn.config import ModelConfig
 from charrnn.inference.packing import aligned
+
+
+def own(network: int, name: str) -> str:
+    """Return the name of a value of a network of an ensemble; those of the first have no prefix."""
+    return f"{network}/{name}" if network else name
 
 
 class RowLayout:
@@ -46,9 +52,16 @@ class Workspace:
         rows: (B, size).
     """
 
-    def __init__(self, layout: RowLayout, hidden_size: int, vocab_size: int) -> None:
+    def __init__(self, layout: RowLayout, config: ModelConfig, units: int) -> None:
+        """Make a workspace without rows.
+
+        Args:
+            layout: the columns.
+            config: the architecture.
+            units: H, of a layer.
+        """
         self.layout = layout
-        self._hidden_size, self._vocab_size = hidden_size, vocab_size
+        self._layers, self._units, self._vocab_size = config.num_layers, units, config.vocab_size
         self.rows: Floats32 = aligned((0, layout.size), np.float32)
 
     @property
@@ -67,10 +80,11 @@ class Workspace:
         """Return the address of a named value in a row."""
         return self.rows.ctypes.data + row * self.stride + 4 * self.layout[name]
 
-    def columns(self, name: str, first: int, batch: int) -> Floats32:
-        """Return the H columns of a name in the rows from `first` on: a view (B, H)."""
-        column = self.layout[name]
-        return self.rows[first : first + batch, column : column + self._hidden_size]
+    def _part(self, layer: int, part: int, parity: str, first: int, batch: int) -> Floats32:
+        """Return a part of a layer's state in the rows from `first` on: a view (B, H)."""
+        network, number = divmod(layer, self._layers)
+        column = self.layout[own(network, f"{number}.{part}.{parity}")]
+        return self.rows[first : first + batch, column : column + self._units]
 
     def logits(self, batch: int) -> Floats32:
         """Return the logits of the first rows: a view (B, V)."""
@@ -81,13 +95,13 @@ class Workspace:
         """Copy a state into the first rows, as that of even ("0") or odd ("1") steps."""
         for number, layer in enumerate(state):
             for k, part in enumerate(layer):
-                self.columns(f"{number}.{k}.{parity}", 0, len(part))[:] = part
+                self._part(number, k, parity, 0, len(part))[:] = part
 
     def state(self, like: State, parity: str, first: int = 0) -> State:
         """Return a copy of the state in the rows from `first` on; `like` has as many rows."""
         return tuple(
             tuple(
-                self.columns(f"{number}.{k}.{parity}", first, len(part)).copy()
+                self._part(number, k, parity, first, len(part)).copy()
                 for k, part in enumerate(layer)
             )
             for number, layer in enumerate(like)

@@ -609,6 +609,7 @@ def test_an_ensemble_divides_units_and_embedding_among_its_networks() -> None:
         ({"ensemble": 9}, "from 1 to 8"),
         ({"context": "attention"}, "needs a fixed context"),
         ({"layer_norm": True}, "leave out"),
+        ({**TEXT, "cell": "jordan"}, "leave one of them out"),
         ({"embedding_size": 0}, "use another size"),
         ({"embedding_size": 6}, "use a multiple of 4"),
         ({"hidden_size": 12}, r"among its networks \(and directions\): use a multiple of 8"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -13,6 +14,7 @@ from own_cells import MINGRU, MIXED, OWN
 
 from charrnn.arrays import State
 from charrnn.cells import CELLS
+from charrnn.compiler import cell_file
 from charrnn.compiler.scalar_math import pointer
 from charrnn.config import ModelConfig
 from charrnn.inference import instructions, window_runner
@@ -37,6 +39,21 @@ EVERYTHING: dict[str, Any] = {
     "zoneout": 0.1,
     "zoneout_cell": 0.2,
 }
+BACK = cell_file.use(dataclasses.replace(CELLS["jordan"], name="back"))
+ENSEMBLES: dict[str, dict[str, Any]] = {
+    "lstm-coupled": {
+        "ensemble": 4,
+        "num_layers": 2,
+        "skip_connections": True,
+        "tied_output": True,
+        "output_depth": 2,
+        "learned_start": True,
+        "zoneout": 0.1,
+    },
+    "gru": {"ensemble": 2, "num_layers": 3, "input_depth": 2, "recurrent_depth": 2},
+    "preactivation": {"ensemble": 2, "num_layers": 2},
+    BACK: {"ensemble": 2, "output_depth": 2},
+}
 CASES = [pytest.param(name, {"num_layers": 2}, id=name) for name in CELLS]
 CASES += [pytest.param(*own.values, {"num_layers": 2}, id=own.id) for own in OWN]
 CASES += [
@@ -52,6 +69,7 @@ CASES += [
     pytest.param("lstm", {"embedding_size": 0, "num_layers": 3, "input_depth": 2}, id="one-hot"),
     pytest.param("gru", {"num_layers": 2, "tied_output": True}, id="tied"),
     pytest.param("lstm", {"hidden_size": 1, "embedding_size": 1}, id="one unit"),
+    *(pytest.param(name, form, id=f"ensemble of {name[:12]}") for name, form in ENSEMBLES.items()),
 ]
 
 
@@ -60,7 +78,7 @@ def made(
 ) -> tuple[ModelConfig, parameters.Parameters]:
     """Return a network with weights that are not small."""
     given = {"vocab_size": SYMBOLS, "hidden_size": 40, "embedding_size": 8, **form}
-    if name == "jordan":
+    if name in ("jordan", BACK):
         given["num_layers"] = 1
     config = ModelConfig(cell=name, **given)
     rng = np.random.default_rng(seed)
@@ -105,10 +123,22 @@ def test_equals_the_numpy_engine(name: str, form: dict[str, Any]) -> None:
     np.testing.assert_allclose(logits, plain.step(inputs[0], state)[0], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "jordan", "preactivation"])
-@pytest.mark.parametrize("form", [{"num_layers": 2}, EVERYTHING], ids=["plain", "everything"])
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        *(
+            pytest.param(name, form, id=f"{name}-{kind}")
+            for name in ("lstm", "gru", "jordan", "preactivation")
+            for kind, form in (("plain", {"num_layers": 2}), ("everything", EVERYTHING))
+        ),
+        *(
+            pytest.param(name, form, id=f"ensemble of {name[:12]}")
+            for name, form in ENSEMBLES.items()
+        ),
+    ],
+)
 def test_rows_threads_and_cuts_do_not_change_any_bit(name: str, form: dict[str, Any]) -> None:
-    config, values = made(name, {**form, "hidden_size": 70})
+    config, values = made(name, {**form, "hidden_size": 70 * form.get("ensemble", 1)})
     one = CompiledEngine(config, values, threads=1)
     inputs, targets = texts(6, 29)
     state = any_state(one, 29)
@@ -142,7 +172,7 @@ def test_windows_are_bit_for_bit_the_same_as_steps(
     monkeypatch.setattr(window_runner, "MAX_ROWS", 10 * batch)  # 10, 10 and 6 steps
     found, ended = engine.expected(*given)
     advanced = engine.advance(given[0], given[3])
-    assert bool(engine._windows.programs) == (name != "jordan")
+    assert bool(engine._windows.programs) == (name not in ("jordan", BACK))
     for field in ("nats", "likeliest", "likeliest_nats"):
         np.testing.assert_array_equal(getattr(found, field), getattr(wanted, field))
     for wanted_layer, *layers in zip(after, ended, advanced, strict=True):
@@ -156,10 +186,10 @@ def test_windows_are_bit_for_bit_the_same_as_steps(
 def test_a_product_read_from_the_end_is_the_same(batch: int, threads: int) -> None:
     config, values = made("lstm", {"hidden_size": 200})  # 13 panels of each block, where W is 16
     engine = CompiledEngine(config, values, threads=threads)
-    program, work = engine._step_program, engine._work
+    (program,), work = engine._step_programs, engine._work
     work.reserve(batch)
     work.load(any_state(engine, batch), "0")
-    layer = engine._network.layers[0]
+    layer = engine._networks[0].layers[0]
     (packed,), (bias,) = layer.matrices, layer.biases
     column, found = work.layout["0.r0"], []
     for backwards in (False, True):
@@ -185,18 +215,19 @@ def test_the_first_of_two_steps_makes_the_recurrent_products_of_both(
     name: str, form: dict[str, Any]
 ) -> None:
     config, values = made(name, form)
-    engine = CompiledEngine(config, values)
+    engine = CompiledEngine(config, values, threads=1)
     engine._reserve(1)
-    engine._program([], logits=True)
-    layers = [layer.matrices[0] for layer in engine._network.layers if layer.matrices]
+    engine._program(1)
+    each = [layer for network in engine._networks for layer in network.layers]
+    layers = [layer.matrices[0] for layer in each if layer.matrices]
     recurrent = {matrix.values.ctypes.data for matrix in layers}
     product = instructions.product("float32")
     made_in = [
         [call.arguments[3] for call in calls if call.function == product]
-        for calls in engine._steps[True]
+        for calls in engine._steps[True, False]
     ]
     counts = [sum(matrix in recurrent for matrix in found) for found in made_in]
-    if name in ("preactivation", "jordan"):  # whose operand is not the state itself
+    if name in ("preactivation", "jordan", BACK):  # whose operand is not the state itself
         assert counts == [len(layers)] * 3
     else:
         assert counts == [2 * len(layers), 0, len(layers)]
@@ -215,14 +246,17 @@ def test_the_most_likely_tokens_are_those_of_the_numpy_engine(count: int, batch:
     assert found.likeliest.shape == (12, batch, count)
 
 
+@pytest.mark.parametrize("form", [{}, {"ensemble": 2}], ids=str)
 @pytest.mark.parametrize(("weights", "error"), [("bfloat16", 2**-8), ("int8", 1 / 127)])
-def test_smaller_weight_types_are_rounded_weights(weights: str, error: float) -> None:
-    config, values = made("lstm", {"num_layers": 2})
+def test_smaller_weight_types_are_rounded_weights(
+    weights: str, error: float, form: dict[str, Any]
+) -> None:
+    config, values = made("lstm", {"num_layers": 2, **form})
     rounded = {}
     for name, value in values.items():
         peak = np.abs(value).max(-1, keepdims=True) if value.ndim == 2 else np.abs(value)
         rounded[name] = value
-        if name.endswith(("weight_hh", "output.weight")) or name == "layers.1.weight_ih":
+        if name.endswith(("weight_hh", "output.weight", "layers.1.weight_ih")):
             packed = PackedMatrix.of(value, 1, weights)
             columns = packed.values.swapaxes(1, 2).reshape(-1, value.shape[1])
             if weights == "bfloat16":

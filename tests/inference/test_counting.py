@@ -21,6 +21,7 @@ from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.model.model_file import Model
 
 SYMBOLS = "abcde "
+VOTING = {"ensemble": 2, "hidden_size": 6, "embedding_size": 4}
 TEXT = "abc ade bad cab ace bee dad deb cede bead " * 40
 
 
@@ -55,9 +56,15 @@ def _ids(model: Model, rows: int, length: int) -> np.ndarray:
     return ids
 
 
-@pytest.mark.parametrize(("rows", "threads"), [(1, 1), (3, 2), (11, 1)])
-def test_the_compiled_mixture_is_that_of_numpy(model: Model, rows: int, threads: int) -> None:
+@pytest.mark.parametrize(
+    ("rows", "threads", "form"), [(1, 1, {}), (3, 2, {}), (11, 1, {}), (3, 2, VOTING)]
+)
+def test_the_compiled_mixture_is_that_of_numpy(
+    make_model: Callable[..., Model], rows: int, threads: int, form: dict[str, Any]
+) -> None:
     """Read in windows of a layer at a time, in single steps, and with many rows."""
+    model = make_model(SYMBOLS, num_layers=2, skip_connections=True, **form)
+    model = replace(model, counts=_table(model))
     plain, engine = _engines(model, threads)
     ids = _ids(model, rows, 40)
     before, state = plain.start_state(rows), engine.start_state(rows)

@@ -118,11 +118,15 @@ def test_a_trained_model_writes_the_same_at_once(
         assert nats == pytest.approx([sample.log_prob for sample in wanted], rel=1e-4)
 
 
-@pytest.mark.parametrize("cell", ["elman", "gru", "lstm", "lstm-coupled"])
+@pytest.mark.parametrize(
+    ("cell", "networks"),
+    [("elman", 1), ("gru", 1), ("lstm", 1), ("lstm-coupled", 1), ("lstm-coupled", 2)],
+)
 def test_many_seeds_give_the_same_text(
-    cold: Begin, make_model: Callable[..., Model], cell: str
+    cold: Begin, make_model: Callable[..., Model], cell: str, networks: int
 ) -> None:
-    model = make_model("abcdefgh \n", cell=cell, num_layers=2, hidden_size=24, scale=0.7)
+    sizes = {"num_layers": 2, "hidden_size": 24, "embedding_size": 8, "ensemble": networks}
+    model = make_model("abcdefgh \n", cell=cell, scale=0.7, **sizes)
     warm = Generator(model)
     for seed in range(12):
         found = cold(model, 5 * seed, 90 - 7 * seed).sample("ab", length=80, seed=seed)

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from charrnn.cells import CELLS
+from charrnn.compiler import cell_file
 from charrnn.config import ModelConfig
 from charrnn.inference.numpy_engine import NumpyEngine, relu, sigmoid
 from charrnn.model import parameters
@@ -21,6 +23,8 @@ EACH = [
     for run in (reference, library)
     if run is reference or cell in LIBRARY
 ]
+BACK = cell_file.use(dataclasses.replace(CELLS["jordan"], name="back"))
+SIZES = {"hidden_size": 20, "embedding_size": 12}
 Make = Callable[..., dict[str, NDArray[Any]]]
 
 
@@ -145,6 +149,35 @@ def test_engine_equals_torch_kernels_in_the_forms_that_they_support(
     config = _config(cell, **given)
     values = {name: value.astype(np.float64) for name, value in make_values(config).items()}
     _compare(config, values, sequence=library)
+
+
+@pytest.mark.parametrize(
+    ("cell", "form"),
+    [
+        ("lstm", {}),
+        ("gru", {"skip_connections": True, "tied_output": True, "learned_start": True}),
+        ("lstm-coupled", {"output_depth": 2, "zoneout": 0.2}),
+        (BACK, {"ensemble": 4, "num_layers": 1, "recurrent_depth": 2}),
+    ],
+)
+def test_an_ensemble_is_the_mean_of_its_networks(
+    make_values: Make, cell: str, form: dict[str, Any]
+) -> None:
+    config = ModelConfig(4, cell, **{"num_layers": 2, "ensemble": 2, **form, **SIZES})
+    values = {name: value.astype(np.float64) for name, value in make_values(config).items()}
+    engine, ids = NumpyEngine(config, values), _ids(6, 3)
+    logits, after = engine.read(ids, engine.start_state(3))
+    assert tuple(layer[0].shape[1] for layer in after) == config.state_sizes
+    each, states = [], []
+    for own in parameters.members(config, values):
+        network = NumpyEngine(config.member, own)
+        found, state = network.read(ids, network.start_state(3))
+        each.append(found)
+        states += state
+    np.testing.assert_allclose(logits, np.mean(each, 0), rtol=1e-12, atol=1e-12)
+    assert not np.allclose(each[0], each[1])
+    for part, wanted in zip(_flat(after), _flat(states), strict=True):
+        np.testing.assert_array_equal(part, wanted)
 
 
 def test_a_learned_start_state_is_repeated_for_every_row(make_values: Make) -> None:
