@@ -263,6 +263,12 @@ def tiny_model(make_model: Callable[..., Model]) -> Model:
 
 
 @pytest.fixture
+def tiny_ensemble(make_model: Callable[..., Model]) -> Model:
+    """Return two two-layer LSTMs over seven characters, whose logits are averaged."""
+    return make_model("helo w\n", num_layers=2, hidden_size=10, embedding_size=6, ensemble=2)
+
+
+@pytest.fixture
 def apart_model(make_model: Callable[..., Model]) -> Callable[..., Model]:
     """Return `apart_model("abn\\n", separator="\\n")`: a model of documents that end in it."""
 

@@ -6,7 +6,8 @@ learned from:
     w <- w + DECAY * (w_0 - w) - RATE * g / (sqrt(mean of g^2) + EPSILON)
 
 g is the gradient of the segment's mean loss, w_0 are the model's own weights. g^2 is averaged over
-the segments so far; Krause averages over the training text, which is not needed this way.
+the segments so far; Krause averages over the training text, which is not needed this way. Each
+network of an ensemble follows its own loss, as in training, and the mean of their logits predicts.
 
 Predictions and gradients are made on one thread, so that whoever reads the same text gets the same
 bits, whether its tokens are known or are decoded one by one.
@@ -51,7 +52,7 @@ def _one_thread() -> Iterator[None]:
 
 
 class AdaptiveNetwork:
-    """A network whose weights follow the text that it reads."""
+    """A network, or an ensemble, whose weights follow the text that it reads."""
 
     def __init__(self, model: Model, product: Product = multiply) -> None:
         """Start with the model's weights, which do not change.
@@ -63,10 +64,12 @@ class AdaptiveNetwork:
         self._product = product
         self._start_token = model.config.start_token
         kernel = select(parameters.layer_of(model.config), torch.device("cpu"), "float32")
-        self._network = CharRNN(model.config, model.values, sequence=kernel.run).eval()
+        self._networks = [
+            CharRNN(each.config, each.values, sequence=kernel.run).eval() for each in model.networks
+        ]
         self._engine = CompiledEngine(model.config, self.values(), threads=1)
         self._engine.load(self.values(), product)
-        self._weights = list(self._network.parameters())
+        self._weights = [weight for each in self._networks for weight in each.parameters()]
         self._first = [weight.detach().numpy().ravel().copy() for weight in self._weights]
         self._squares = [np.zeros_like(first) for first in self._first]
         self._segments = 0
@@ -89,7 +92,12 @@ class AdaptiveNetwork:
 
     def values(self) -> dict[str, NDArray[np.float32]]:
         """Return the current weights: views, not copies."""
-        return {name: w.detach().numpy() for name, w in self._network.weights().items()}
+        return parameters.together(
+            [
+                {name: weight.detach().numpy() for name, weight in network.weights().items()}
+                for network in self._networks
+            ]
+        )
 
     def predict(self) -> NDArray[np.float32]:
         """Return the logits (1, V) of the next token.
@@ -132,14 +140,16 @@ class AdaptiveNetwork:
         self._engine.load(self.values(), self._product)
 
     def _differentiate(self) -> None:
-        """Compute the gradients of the segment's mean loss."""
+        """Compute the gradients of each network's mean loss of the segment."""
         state = tuple(tuple(map(torch.from_numpy, layer)) for layer in self._before)
+        inputs = torch.tensor(self._inputs[: len(self._targets)])[:, None]
+        targets, layers = torch.tensor(self._targets), len(state) // len(self._networks)
         with _one_thread():
-            inputs = torch.tensor(self._inputs[: len(self._targets)])
-            logits, _ = self._network(inputs[:, None], state)
-            self._network.zero_grad()
-            loss = F.cross_entropy(logits[:, 0], torch.tensor(self._targets))
-            loss.backward()  # type: ignore[no-untyped-call]
+            for k, network in enumerate(self._networks):
+                logits, _ = network(inputs, state[k * layers : (k + 1) * layers])
+                network.zero_grad()
+                loss = F.cross_entropy(logits[:, 0], targets)
+                loss.backward()  # type: ignore[no-untyped-call]
 
     def _update(self) -> None:
         """Make a step down the gradient, and a small one back to the model's own weights."""

@@ -250,6 +250,12 @@ class ModelConfig(Form, _Sizes):
         return dataclasses.replace(self, ensemble=1, hidden_size=hidden, embedding_size=embedding)
 
     @property
+    def size_words(self) -> str:
+        """Return number and size of the layers as people read them: "2 networks of 2 x 128"."""
+        each = f"{self.num_layers} x {self.member.hidden_size}"
+        return each if self.ensemble == 1 else f"{self.ensemble} networks of {each}"
+
+    @property
     def state_sizes(self) -> tuple[int, ...]:
         """Return the units of each layer of a text's state: network by network, from below."""
         return (self.member.hidden_size,) * (self.ensemble * self.num_layers)

@@ -2,6 +2,10 @@
 
 The steps of the layers are those of `charrnn.cells.Layer`, run once on `Tensor`s, whose arithmetic
 adds nodes to the graph. Shapes: B rows, V tokens, H hidden units.
+
+The networks of an ensemble stand side by side in the graph: they read the same token, the layers of
+the state are those of the first network, then those of the second, and so on, and the logits are
+the mean of theirs.
 """
 
 from __future__ import annotations
@@ -121,17 +125,16 @@ def model_bytes(model: Model) -> bytes:
     Raises:
         OptionError: it would be larger than such a file can be.
     """
-    arrays = NetworkArrays.of(model.config, model.values)
-    _check_size(arrays, model)
+    each = [NetworkArrays.of(network.config, network.values) for network in model.networks]
+    _check_size(each, model)
     graph = _Graph()
     names = [
         [f"state.{index}.{name}" for name in layer.recurrence.cell.states]
-        for index, layer in enumerate(arrays.layers)
+        for index, layer in enumerate(layer for arrays in each for layer in arrays.layers)
     ]
-    network = _Network(graph, arrays)
     before = [tuple(Tensor(graph, name) for name in layer) for layer in names]
-    logits, after = network.step(Tensor(graph, "token"), before)
-    hidden: list[int | str] = ["batch", model.config.hidden_size]
+    logits, after = _steps(graph, each, before)
+    hidden: list[int | str] = ["batch", model.config.member.hidden_size]
     inputs, outputs = [_info("token", ["batch"], TensorProto.INT64)], []
     graph.nodes.append(helper.make_node("Identity", [logits.name], ["logits"]))
     outputs.append(_info("logits", [hidden[0], model.config.vocab_size]))
@@ -152,6 +155,20 @@ def model_bytes(model: Model) -> bytes:
     return bytes(made.SerializeToString(deterministic=True))
 
 
+def _steps(
+    graph: _Graph, each: Sequence[NetworkArrays], before: Sequence[Parts]
+) -> tuple[Tensor, list[Parts]]:
+    """Return the mean logits of all networks after a token, and the state of all their layers."""
+    token, found, after = Tensor(graph, "token"), list[Tensor](), list[Parts]()
+    for k, arrays in enumerate(each):
+        network = _Network(graph, arrays, f"networks.{k}." if len(each) > 1 else "")
+        count = len(arrays.layers)
+        logits, own = network.step(token, before[k * count : (k + 1) * count])
+        found.append(logits)
+        after += own
+    return graph.add("Mean", *found) if len(found) > 1 else found[0], after
+
+
 def _info(name: str, shape: Sequence[int | str], kind: int = TensorProto.FLOAT) -> Any:
     return helper.make_tensor_value_info(name, kind, shape)
 
@@ -165,8 +182,9 @@ def _metadata(model: Model) -> dict[str, str]:
     }
 
 
-def _check_size(arrays: NetworkArrays, model: Model) -> None:
-    size = sum(value.nbytes for value in model.values.values()) + arrays.table.nbytes
+def _check_size(each: Sequence[NetworkArrays], model: Model) -> None:
+    size = sum(value.nbytes for value in model.values.values())
+    size += sum(arrays.table.nbytes for arrays in each)
     if size > _MAX_BYTES:
         raise OptionError(
             f"a file of ONNX holds at most 2 GB, and this network has {size / 1e9:.1f} GB: use "
@@ -175,19 +193,23 @@ def _check_size(arrays: NetworkArrays, model: Model) -> None:
 
 
 class _Network:
-    """Adds the operations of a network to a graph."""
+    """Adds the operations of a network to a graph; the names of its weights begin with `prefix`."""
 
-    def __init__(self, graph: _Graph, arrays: NetworkArrays) -> None:
-        self._graph, self._arrays = graph, arrays
+    def __init__(self, graph: _Graph, arrays: NetworkArrays, prefix: str) -> None:
+        self._graph, self._arrays, self._prefix = graph, arrays, prefix
+
+    def _weight(self, name: str, values: Any) -> Tensor:
+        """Return a weight of this network."""
+        return self._graph.weight(self._prefix + name, values)
 
     def step(self, token: Tensor, before: Sequence[Parts]) -> tuple[Tensor, list[Parts]]:
         """Return the logits after a token, and the state."""
         graph, arrays = self._graph, self._arrays
         skips = arrays.config.skip_connections
-        looked_up = graph.add("Gather", graph.weight("table", arrays.table), token)
+        looked_up = graph.add("Gather", self._weight("table", arrays.table), token)
         symbol = None
         if skips and arrays.inputs is not None and len(arrays.layers) > 1:
-            symbol = graph.add("Gather", graph.weight("inputs", arrays.inputs), token)
+            symbol = graph.add("Gather", self._weight("inputs", arrays.inputs), token)
         outputs: list[Tensor] = []
         after: list[Parts] = []
         for index, (layer, state) in enumerate(zip(arrays.layers, before, strict=True)):
@@ -209,7 +231,7 @@ class _Network:
         axis = graph.weight("axis", np.array([1], np.int64))
         starts = graph.add("Unsqueeze", graph.add("Equal", token, start), axis)
         return tuple(
-            graph.add("Where", starts, graph.weight(f"layers.{index}.start.{name}", values), part)
+            graph.add("Where", starts, self._weight(f"layers.{index}.start.{name}", values), part)
             for name, values, part in zip(
                 layer.recurrence.cell.states, layer.start, state, strict=True
             )
@@ -219,7 +241,7 @@ class _Network:
         """Return the new state of a layer."""
         recurrence, name = layer.recurrence, f"layers.{index}"
         vectors = tuple(
-            self._graph.weight(f"{name}.vector.{number}", values)
+            self._weight(f"{name}.vector.{number}", values)
             for number, values in enumerate(layer.vectors)
         )
         x = self._split(parts, len(recurrence.cell.blocks))
@@ -260,8 +282,8 @@ class _Network:
 
     def _times(self, x: Tensor, name: str, weight: Floats, bias: Floats | None) -> Tensor:
         """Return the product with a matrix, and its bias if it has one."""
-        made = self._graph.add("MatMul", x, self._graph.weight(f"{name}.weight", weight))
-        return made if bias is None else made + self._graph.weight(f"{name}.bias", bias)
+        made = self._graph.add("MatMul", x, self._weight(f"{name}.weight", weight))
+        return made if bias is None else made + self._weight(f"{name}.bias", bias)
 
     def _split(self, parts: Tensor, count: int) -> tuple[Tensor, ...]:
         """Return the blocks of an array."""

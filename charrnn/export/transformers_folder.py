@@ -2,7 +2,8 @@
 
 It holds the weights as safetensors, ``config.json``, a tokenizer, and ``modeling_charrnn.py``: the
 network, with the equation of its cell written out. The input product of the first layer is a table
-with a row for each token there, as in `charrnn.inference.network_arrays`.
+with a row for each token there, as in `charrnn.inference.network_arrays`. The networks of an
+ensemble stand side by side.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _NEW_TOKENS = 300  # that `generate` writes if nobody says how many
 
 def files(model: Model) -> dict[str, bytes]:
     """Return the content of each file of the folder; equal models give equal bytes."""
-    arrays = NetworkArrays.of(model.config, model.values)
+    each = [NetworkArrays.of(network.config, network.values) for network in model.networks]
     start = model.config.start_token
     generation = {
         "bos_token_id": start,
@@ -45,16 +46,16 @@ def files(model: Model) -> dict[str, bytes]:
         "max_new_tokens": _NEW_TOKENS,
     }
     return {
-        "config.json": to_json(_config(arrays)),
+        "config.json": to_json(_config(each[0]) | {"networks": len(each)}),
         "generation_config.json": to_json(generation),
-        "model.safetensors": tensors.write(_weights(arrays), {"format": "pt"}),
-        MODELING: modeling(arrays).encode(),
+        "model.safetensors": tensors.write(_weights(each), {"format": "pt"}),
+        MODELING: modeling(each[0]).encode(),
         **{name: to_json(value) for name, value in tokenizer_json.files(model.tokenizer).items()},
     }
 
 
 def modeling(arrays: NetworkArrays) -> str:
-    """Return the source of the network."""
+    """Return the source of a network, and of others like it."""
     cell = arrays.recurrence.cell
     lines = [f"# {visible(line)}".rstrip() for line in cell.equation.splitlines()]
     template = Path(__file__).with_name("modeling.py.txt").read_text("utf-8")
@@ -67,6 +68,7 @@ def modeling(arrays: NetworkArrays) -> str:
 
 
 def _config(arrays: NetworkArrays) -> dict[str, Any]:
+    """Return the sizes of a network."""
     config, layer = arrays.config, arrays.layers[0]
     cell, module = layer.recurrence.cell, Path(MODELING).stem
     skips = config.skip_connections and config.num_layers > 1 and arrays.inputs is not None
@@ -103,20 +105,25 @@ def _config(arrays: NetworkArrays) -> dict[str, Any]:
     }
 
 
-def _weights(arrays: NetworkArrays) -> dict[str, Floats]:
-    """Return the weights by their names in transformers, sorted."""
+def _weights(each: list[NetworkArrays]) -> dict[str, Floats]:
+    """Return the weights of all networks by their names in transformers, sorted."""
+    named = {
+        f"networks.{k}.{name}": np.ascontiguousarray(value)
+        for k, arrays in enumerate(each)
+        for name, value in _network_weights(arrays).items()
+        if value is not None
+    }
+    return dict(sorted(named.items()))
+
+
+def _network_weights(arrays: NetworkArrays) -> dict[str, Floats | None]:
     named: dict[str, Floats | None] = {"table.weight": arrays.table}
     if arrays.config.skip_connections and len(arrays.layers) > 1:
         named["symbols.weight"] = arrays.inputs
     for index, layer in enumerate(arrays.layers):
         named |= _layer_weights(layer, index, learned_start=arrays.config.learned_start)
     named |= _linear("output_maps", arrays.output_maps)
-    named |= {"output.weight": arrays.output_weight.T, "output.bias": arrays.output_bias}
-    return {
-        name: np.ascontiguousarray(value)
-        for name, value in sorted(named.items())
-        if value is not None
-    }
+    return named | {"output.weight": arrays.output_weight.T, "output.bias": arrays.output_bias}
 
 
 def _layer_weights(

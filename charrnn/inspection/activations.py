@@ -1,6 +1,7 @@
 """The activations of all units while a network reads: states, gates and candidate values.
 
-Shapes: L layers, N tokens read, H hidden units.
+Shapes: L layers, N tokens read, H hidden units. The layers of an ensemble are those of its first
+network, then those of the second, and so on.
 """
 
 from __future__ import annotations
@@ -80,6 +81,13 @@ def activations(model: Model, ids: Ids, documents: Sequence[int] = ()) -> Activa
     Raises:
         RunError: the state overflows.
     """
+    each = [_of_network(network, ids, documents) for network in model.networks]
+    parts = {name: np.concatenate([found.parts[name] for found in each]) for name in each[0].parts}
+    return Activations(each[0].states, each[0].gates, parts)
+
+
+def _of_network(model: Model, ids: Ids, documents: Sequence[int]) -> Activations:
+    """Return the activations of a model of one network."""
     recorder = _Recorder(parameters.layer_of(model.config))
     engine = NumpyEngine(model.config, model.values, recorder.step)
     start = np.array([[model.config.start_token]], np.int64)

@@ -134,7 +134,8 @@ def network_flows(
     """Return how error flows back through untrained networks and models while they read a text.
 
     Args:
-        models: by name; each is measured at its start and as it was trained.
+        models: by name; each is measured at its start and as it was trained, and so is each network
+            of an ensemble, in which no error flows from one network to another.
         options: the untrained networks.
         text: what all of them read.
         measured: how far back, and at how many positions in the text.
@@ -160,14 +161,17 @@ def network_flows(
 def _networks(
     models: Mapping[str, Model], options: UntrainedOptions, text: str
 ) -> Iterator[tuple[str, str, Model]]:
-    """Yield name, when, and network: untrained cells, then each model at its start and trained."""
+    """Yield name, when, and each network: untrained cells, then models at start and trained."""
     for cell, scale in options.cells:
         name = cell_name(cell)
         label = name if scale == 1 else f"{name} × {scale:g}"
         yield label, "at start", untrained(text, cell, scale, options)
     for name, model in models.items():
-        yield name, "at start", at_start(model)
-        yield name, "trained", model
+        each = zip(at_start(model).networks, model.networks, strict=True)
+        for number, (start, trained) in enumerate(each, 1):
+            label = f"{name} network {number}" if model.config.ensemble > 1 else name
+            yield label, "at start", start
+            yield label, "trained", trained
 
 
 def untrained(text: str, cell: str, scale: float, options: UntrainedOptions) -> Model:
@@ -211,7 +215,7 @@ def flows(model: Model, text: str, *, lags: int, windows: int) -> list[Flow]:
     """How error flows back through each layer of a model while it reads a text.
 
     Args:
-        model: runs as in scoring: without dropout, with the mean of zoneout.
+        model: of one network; runs as in scoring: without dropout, with the mean of zoneout.
         text: read in windows spread over it, each after up to 100 tokens of warm-up.
         lags: K, the largest number of steps back.
         windows: B, number of windows.

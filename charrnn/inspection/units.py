@@ -1,6 +1,7 @@
 """The units of a network that track a feature of a text, and the saturation of its gates.
 
-Shapes: L layers, N tokens read, H hidden units.
+Shapes: L layers, N tokens read, H hidden units. The layers of an ensemble are those of its first
+network, then those of the second, and so on.
 """
 
 from __future__ import annotations
@@ -55,12 +56,14 @@ class TrackedUnits:
         trackers: for each feature the units that track it, best first; the feature that is tracked
             best comes first.
         too_rare: features that occur too rarely in this text to be searched for.
+        networks: how many networks the layers belong to, as many to each.
     """
 
     tokens: Sequence[str]
     activations: Activations
     trackers: Mapping[str, Sequence[tuple[Unit, Tracker]]]
     too_rare: Sequence[str]
+    networks: int = 1
 
     @cached_property
     def saturation(self) -> dict[str, Saturation]:
@@ -82,6 +85,7 @@ class TrackedUnits:
         """Return trackers and saturation for JSON, and the activations of `unit` if it is given."""
         result: dict[str, Any] = {
             "symbols": len(self.tokens),
+            "networks": self.networks,
             "trackers": [
                 {
                     "feature": name,
@@ -125,10 +129,11 @@ def parse_unit(text: str, model: Model) -> Unit:
             f"--unit {excerpt(text)} is not a unit: write LAYER.UNIT or LAYER.PART.UNIT, as 1.c.37"
         )
     unit = Unit(int(match[1]), match[2] or states[-1], int(match[3]))
-    if not (1 <= unit.layer <= config.num_layers and 1 <= unit.number <= config.hidden_size):
+    sizes = config.state_sizes
+    if not (1 <= unit.layer <= len(sizes) and 1 <= unit.number <= sizes[0]):
         raise OptionError(
-            f"--unit {text}: layers of this model are 1 to {config.num_layers}, their units 1 to "
-            f"{config.hidden_size}"
+            f"--unit {text}: layers of this model are 1 to {len(sizes)}, their units 1 to "
+            f"{sizes[0]}"
         )
     return unit
 
@@ -169,7 +174,8 @@ def track_units(model: Model, text: str, length: int) -> TrackedUnits:
         trackers[feature.name] = [(_unit(found, one.unit), one) for one in best]
     ordered = dict(sorted(trackers.items(), key=lambda item: -abs(item[1][0][1].score)))
     names = tokenizer.token_names
-    return TrackedUnits([names[index] for index in ids], found, ordered, too_rare)
+    tokens, networks = [names[index] for index in ids], model.config.ensemble
+    return TrackedUnits(tokens, found, ordered, too_rare, networks)
 
 
 def _columns(found: Activations) -> NDArray[Any]:

@@ -75,10 +75,17 @@ class Model:
     counts: CountTable | None = None
 
     @property
+    def networks(self) -> list[Model]:
+        """Return each network of an ensemble as a model of its own; of one network this one."""
+        if self.config.ensemble == 1:
+            return [self]
+        each = parameters.members(self.config, self.values)
+        return [replace(self, config=self.config.member, values=values) for values in each]
+
+    @property
     def summary(self) -> str:
         """What the model is, in one line."""
-        words = f"{cell_name(self.config.cell)}, {self.config.num_layers} x "
-        words += f"{self.config.hidden_size}, vocabulary of "
+        words = f"{cell_name(self.config.cell)}, {self.config.size_words}, vocabulary of "
         words += f"{counted(self.config.alphabet_size, 'token')}, "
         words += f"{parameters.count(self.config):,} parameters"
         if self.training.get("steps"):

@@ -1,12 +1,12 @@
 """Saved states: the state of a network after some text, to continue from later.
 
 A file holds the logits of the next token, every part of every layer's state (``0.h``, ``0.c`` and
-so on, in float32), the last tokens where counts are mixed in (``contexts``), and as JSON: the
-model's hash, its architecture, how much was read, and the position of the random generator.
-Generation that continues from it with the same model gives the text of one long run, bit for bit. A
-network that learnt from the text has other weights than its model: all of them are in the file, too
-(``weights.`` and their names; format 2). Like a model file it is safetensors; nothing in it is
-executed.
+so on, in float32; the layers of all networks of an ensemble are counted through), the last tokens
+where counts are mixed in (``contexts``), and as JSON: the model's hash, its architecture, how much
+was read, and the position of the random generator. Generation that continues from it with the same
+model gives the text of one long run, bit for bit. A network that learnt from the text has other
+weights than its model: all of them are in the file, too (``weights.`` and their names; format 2).
+Like a model file it is safetensors; nothing in it is executed.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def _check_kind(config: ModelConfig) -> None:
 
 def _named(state: State, config: ModelConfig) -> dict[str, Floats]:
     names = find(config.cell).states
-    layers, counted = state[: config.num_layers], state[config.num_layers :]
+    count = len(config.state_sizes)
+    layers, counted = state[:count], state[count:]
     found = {
         f"{index}.{name}": part
         for index, layer in enumerate(layers)
@@ -158,8 +159,8 @@ def load(path: str | Path, config: ModelConfig, model: str, order: int = 0) -> P
         )
     shapes: dict[str, tuple[int, ...]] = {"logits": (1, config.vocab_size)}
     names = find(config.cell).states
-    for index in range(config.num_layers):
-        shapes |= {f"{index}.{name}": (1, config.hidden_size) for name in names}
+    for index, size in enumerate(config.state_sizes):
+        shapes |= {f"{index}.{name}": (1, size) for name in names}
     learnt = parameters.shapes(config) if header["format"] > _WITHOUT_WEIGHTS else {}
     shapes |= {_WEIGHTS + name: shape for name, shape in learnt.items()}
     if order:
@@ -170,7 +171,8 @@ def load(path: str | Path, config: ModelConfig, model: str, order: int = 0) -> P
     if not all(np.isfinite(value).all() for value in tensors.values()):
         raise StateError(f"{path} is damaged: it contains NaN or infinite values")
     state = tuple(
-        tuple(tensors[f"{index}.{name}"] for name in names) for index in range(config.num_layers)
+        tuple(tensors[f"{index}.{name}"] for name in names)
+        for index in range(len(config.state_sizes))
     )
     if order:
         contexts = tensors[_CONTEXTS]

@@ -40,7 +40,7 @@ class Account:
         text_sha256: its SHA-256.
         cell: the cell's name.
         num_layers: the number of layers.
-        hidden_size: units per layer.
+        hidden_size: units per layer, of all networks together.
         parameters: number of weights.
         seed: the seed of the training.
         steps: updates made.
@@ -51,6 +51,7 @@ class Account:
         valid_nats: nats per character on the validation text, of the best model.
         stopped_by: what ended the training: a budget, interrupt or diverged.
         version: the version of charrnn.
+        ensemble: the number of networks, if there are several.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Account:
     valid_nats: float | None
     stopped_by: str | None
     version: str | None
+    ensemble: int | None
 
 
 FIELDS = tuple(field.name for field in fields(Account))
@@ -118,6 +120,7 @@ def account(run: RunDir) -> Account:
         valid_nats=_number(reached, "valid_nats"),
         stopped_by=_of_type(summary, "stopped_by", str),
         version=_of_type(_mapping(config, "versions"), "charrnn", str),
+        ensemble=_of_type(model, "ensemble", int),
     )
 
 

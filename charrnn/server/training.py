@@ -15,8 +15,9 @@ from charrnn.server.requests import RequestError
 _POINTS = 400  # of a curve at most
 _COLUMNS = ("step", "seconds", "train_nats", "valid_nats", "learning_rate", "chars_per_second")
 _SHOWN = (
-    *("name", "state", "date", "text", "cell", "num_layers", "hidden_size", "parameters", "steps"),
-    *("epochs", "characters", "seconds", "train_nats", "valid_nats", "stopped_by"),
+    *("name", "state", "date", "text", "cell", "num_layers", "hidden_size", "ensemble"),
+    *("parameters", "steps", "epochs", "characters", "seconds"),
+    *("train_nats", "valid_nats", "stopped_by"),
 )
 
 

@@ -74,7 +74,7 @@ def options(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     network = to_json(model.config)
     del network["vocab_size"]
-    network |= {"ensemble": model.config.ensemble} if model.config.encoder else {}
+    network |= {"ensemble": model.config.ensemble}
     for name in network.keys() & given.keys():
         if given[name] not in (None, network[name]):
             raise OptionError(
@@ -186,6 +186,19 @@ def values(
         initial: the parameters of a new network, for the characters that are new.
     """
     moves = _moves(model, tokenizer, config)
+    starts = parameters.members(config, initial)
+    return parameters.together(
+        [
+            _moved(network, config.member, start, moves)
+            for network, start in zip(model.networks, starts, strict=True)
+        ]
+    )
+
+
+def _moved(
+    model: Model, config: ModelConfig, initial: Parameters, moves: _Moves
+) -> dict[str, Floats32]:
+    """Return the rearranged parameters of a model of one network."""
     larger = parameters.shapes(dataclasses.replace(config, vocab_size=config.vocab_size + 1))
     moved: dict[str, Floats32] = {}
     for name, shape in parameters.shapes(config).items():

@@ -77,7 +77,7 @@ def in_words(setup: Setup) -> str:
     plan = setup.plan
     model = plan.model
     return (
-        f"{cell_name(model.cell)}, {model.num_layers} x {model.hidden_size}, "
+        f"{cell_name(model.cell)}, {model.size_words}, "
         f"{parameters.count(model):,} parameters, about {plan.passes:.1f} passes over the text"
     )
 

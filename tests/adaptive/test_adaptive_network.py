@@ -11,6 +11,7 @@ from charrnn.adaptive import network
 from charrnn.adaptive.network import AdaptiveNetwork, followed
 from charrnn.arrays import Ids
 from charrnn.config import ModelConfig
+from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.network.module import CharRNN
@@ -25,6 +26,7 @@ FORMS: list[dict[str, Any]] = [
     {"cell": "lstm"},
     {"cell": "gru"},
     {"cell": "elman", "embedding_size": 6, "tied_output": True},
+    {"cell": "lstm-coupled", "num_layers": 2, "skip_connections": True, "ensemble": 2},
 ]
 
 
@@ -34,14 +36,17 @@ def model(request: pytest.FixtureRequest) -> Model:
     return Model(config, TOKENIZER, parameters.initial(config, 3))
 
 
-def naive(model: Model) -> tuple[float, dict[str, torch.Tensor]]:
-    """Apply the rule as written, in float64, segment by segment; return nats and weights."""
+def naive(model: Model) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Apply the rule as written to one network, in float64, segment by segment.
+
+    Return the logits (N, V) of all tokens, and the weights.
+    """
     values = {k: torch.tensor(v).double().requires_grad_() for k, v in model.values.items()}
     first = {name: value.detach().clone() for name, value in values.items()}
     gradients: dict[str, list[torch.Tensor]] = {name: [] for name in values}
     module = CharRNN(model.config, model.values).double().eval()
     state = module.start_state(1)
-    total, before = 0.0, model.config.start_token
+    predicted, before = list[torch.Tensor](), model.config.start_token
     for begin in range(0, len(IDS), network.SEGMENT):
         segment = [int(symbol) for symbol in IDS[begin : begin + network.SEGMENT]]
         inputs = torch.tensor([before, *segment[:-1]])[:, None]
@@ -49,10 +54,10 @@ def naive(model: Model) -> tuple[float, dict[str, torch.Tensor]]:
         logits, state = torch.func.functional_call(
             module, {name.replace(".", "_"): values[name] for name in names}, (inputs, state)
         )
+        predicted += logits.detach()[:, 0]
         log_probs = torch.log_softmax(logits[:, 0], -1)
         loss = -sum(log_probs[t, symbol] for t, symbol in enumerate(segment))
         assert isinstance(loss, torch.Tensor)
-        total += float(loss.detach())
         found = torch.autograd.grad(loss / len(segment), [values[name] for name in names])
         state = tuple(tuple(part.detach() for part in layer) for layer in state)
         for name, gradient in zip(names, found, strict=True):
@@ -64,7 +69,7 @@ def naive(model: Model) -> tuple[float, dict[str, torch.Tensor]]:
             moved = moved + share * network.DECAY * (first[name] - moved)
             values[name] = moved.detach().requires_grad_()
         before = segment[-1]
-    return total, values
+    return torch.stack(predicted), values
 
 
 def read(model: Model, ids: Ids) -> float:
@@ -78,16 +83,21 @@ def read(model: Model, ids: Ids) -> float:
 
 
 def test_equals_a_plain_implementation_of_the_rule(model: Model) -> None:
-    nats, weights = naive(model)
+    predicted, each = zip(*map(naive, model.networks), strict=True)
+    log_probs = torch.log_softmax(torch.stack(predicted).mean(0), -1)
+    nats = -log_probs.gather(1, torch.from_numpy(IDS.astype(np.int64))[:, None]).sum().item()
     assert read(model, IDS) == pytest.approx(nats, rel=1e-4)
-    for name, value in followed(model, [IDS]).items():
+    weights = parameters.together(each)
+    found = followed(model, [IDS])
+    assert found.keys() == parameters.shapes(model.config).keys()
+    for name, value in found.items():
         assert value == pytest.approx(weights[name].detach().numpy(), abs=1e-4), name
 
 
 def test_predicts_each_segment_before_learning_from_it(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = CharRNN(model.config, model.values)
+    engine = NumpyEngine(model.config, model.values)
     start = model.config.start_token
 
     def static(ids: Ids) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from charrnn.errors import CharRNNError, OptionError, PromptError, StateError
@@ -48,6 +49,25 @@ def test_a_state_takes_its_weights_along(model: Model, tmp_path: Path) -> None:
     assert other.read("wo", loaded).weights is loaded.weights
     rounded = Generator(model, weights="int8")
     assert rounded.sample(rounded.load_state(path), length=5, seed=1).text
+
+
+def test_each_network_of_an_ensemble_follows_a_text_as_it_would_alone(
+    tiny_ensemble: Model, tmp_path: Path
+) -> None:
+    text, generator = "low hole\n" * 9, Generator(tiny_ensemble)
+    learnt = generator.read(text, adapt=True)
+    assert learnt.weights is not None
+    alone = [Generator(each).read(text, adapt=True) for each in tiny_ensemble.networks]
+    for k, each in enumerate(alone):
+        assert each.weights is not None
+        for name, value in each.weights.items():
+            assert value.tobytes() == learnt.weights[f"{k}.{name}"].tobytes(), name
+    np.testing.assert_allclose(learnt.logits, sum(each.logits for each in alone) / 2, atol=1e-5)
+    generator.save_state(tmp_path / "state", learnt)
+    loaded = Generator(tiny_ensemble).load_state(tmp_path / "state")
+    written = generator.sample(learnt, length=20, seed=1)
+    assert Generator(tiny_ensemble).sample(loaded, length=20, seed=1) == written
+    assert generator.sample(text, length=20, seed=1).log_prob != written.log_prob
 
 
 def test_a_second_text_is_learnt_after_the_first(model: Model) -> None:

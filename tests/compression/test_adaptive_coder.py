@@ -21,9 +21,11 @@ LETTERS = CharTokenizer.from_texts("abcdefghijklmnopqrstuvwxyz .,\né日")
 TEXT = "it was a quiet harbour, and the sea was old.\nno café was open, 日日.\n" * 8
 
 
-def made(tokenizer: Tokenizer = LETTERS, seed: int = 1, **more: Any) -> Generator:
+def made(
+    tokenizer: Tokenizer = LETTERS, seed: int = 1, ensemble: int = 1, **more: Any
+) -> Generator:
     """Return a model with random weights."""
-    config = ModelConfig(tokenizer.vocab_size, hidden_size=24, num_layers=2)
+    config = ModelConfig(tokenizer.vocab_size, hidden_size=24, num_layers=2, ensemble=ensemble)
     reading = {"document_separator": more.pop("separator", ""), "documents_apart": True}
     training = {"reading": reading} if reading["document_separator"] else {}
     return Generator(Model(config, tokenizer, parameters.initial(config, seed), training), **more)
@@ -46,10 +48,13 @@ def test_a_text_comes_back_and_takes_what_its_score_promises(archive: bytes) -> 
     assert len(archive) < len(compress(MADE, TEXT.encode(), "charrnn 7").data)
 
 
-def test_archives_do_not_depend_on_threads(archive: bytes) -> None:
-    other = made(threads=2)
+@pytest.mark.parametrize("ensemble", [1, 2])
+def test_archives_do_not_depend_on_threads(archive: bytes, ensemble: int) -> None:
+    one, other = (made(threads=threads, ensemble=ensemble) for threads in (1, 2))
+    if ensemble > 1:
+        archive = compress(one, TEXT.encode(), "charrnn 7", dynamic=True).data
     assert compress(other, TEXT.encode(), "charrnn 7", dynamic=True).data == archive
-    assert decompress(other, archive) == TEXT.encode()
+    assert decompress(one, archive) == decompress(other, archive) == TEXT.encode()
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def assert_same_logits(model: Model) -> None:
     """Read some tokens in two rows with both, from the start token on, carrying the state."""
     running, engine = session(model), NumpyEngine(model.config, model.values)
     names = [each.name for each in running.get_inputs() if each.name != "token"]
-    carried = dict.fromkeys(names, np.zeros((2, model.config.hidden_size), np.float32))
+    carried = dict.fromkeys(names, np.zeros((2, model.config.state_sizes[0]), np.float32))
     state = engine.start_state(2)
     start, size = model.config.start_token, model.config.vocab_size
     outputs = [each.name for each in running.get_outputs()]
@@ -66,6 +66,16 @@ def test_tokens_may_be_one_hot_and_a_cell_ones_own(make_model: Callable[..., Mod
 
 def test_the_output_may_be_tied(make_model: Callable[..., Model]) -> None:
     assert_same_logits(make_model(num_layers=2, skip_connections=True, tied_output=True))
+
+
+def test_the_networks_of_an_ensemble_stand_side_by_side(make_model: Callable[..., Model]) -> None:
+    forms = {name: value for name, value in FORMS["all"].items() if name != "layer_norm"}
+    sizes = {"hidden_size": 10, "embedding_size": 6, "num_layers": 2, "ensemble": 2}
+    for form in ({"cell": "gru"}, {"tied_output": True, **forms}):
+        model = make_model("helo w\n", **sizes, **form)
+        assert_same_logits(model)
+        names = [each.name for each in session(model).get_inputs()][1:]
+        assert {name.split(".")[1] for name in names} == {*"0123"}
 
 
 def test_the_start_token_begins_a_text_anew_where_the_start_is_learned(

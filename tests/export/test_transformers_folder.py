@@ -55,7 +55,8 @@ def made(folder: Path, model: Model) -> Path:
 
 def model_of(cell: str, seed: int = 3, **form: Any) -> Model:
     layers = 1 if cell == "jordan" else 2
-    config = ModelConfig(5, hidden_size=6, embedding_size=3, cell=cell, num_layers=layers, **form)
+    sizes = {"hidden_size": 6, "embedding_size": 3, "num_layers": layers}
+    config = ModelConfig(5, cell=cell, **{**sizes, **form})
     values = random_values(config, seed, scale=0.7)
     return Model(config, CharTokenizer.from_texts(ALPHABET), values)
 
@@ -91,13 +92,16 @@ def test_tokens_may_be_one_hot_the_output_tied_and_a_cell_ones_own(
         ("one-hot", make_model(embedding_size=0, num_layers=3, skip_connections=True)),
         ("own", make_model(cell=MIXED, num_layers=2)),
         ("tied", make_model(num_layers=2, skip_connections=True, tied_output=True)),
+        ("ensemble", make_model(num_layers=2, hidden_size=6, embedding_size=4, ensemble=2)),
     ):
         assert_same_logits(load(library, made(tmp_path / name, model))[0], model)
 
 
-def test_it_writes_what_we_write(library: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ensemble", [1, 2])
+def test_it_writes_what_we_write(library: Any, tmp_path: Path, ensemble: int) -> None:
     """Greedy and with beams, one text or several of other lengths, with its state or without."""
-    model = model_of("lstm-coupled", learned_start=True)
+    sizes = {"hidden_size": 6 * ensemble, "embedding_size": 4 * ensemble}
+    model = model_of("lstm-coupled", learned_start=True, ensemble=ensemble, **sizes)
     network, tokenizer = load(library, made(tmp_path / "out", model))
     generator = Generator(model, threads=1)
     texts = ["abc", "d", "b\na"]

@@ -59,6 +59,17 @@ def test_states_match_the_engine(cell: str, form: dict[str, Any], make_model: An
                 assert found.parts[name][layer, at] == pytest.approx(values[0], abs=1e-6)
 
 
+def test_the_layers_of_an_ensemble_are_those_of_its_networks(tiny_ensemble: Model) -> None:
+    ids = tiny_ensemble.tokenizer.encode("hello low\n" * 30)
+    found = activations(tiny_ensemble, ids, documents=[10])
+    each = [activations(network, ids, documents=[10]) for network in tiny_ensemble.networks]
+    assert found.gates == each[0].gates == ("i", "f", "o")
+    for name, values in found.parts.items():
+        assert values.shape == (4, len(ids), 5)
+        np.testing.assert_array_equal(values[:2], each[0].parts[name])
+        np.testing.assert_array_equal(values[2:], each[1].parts[name])
+
+
 EQUATIONS = {
     "lstm": lambda p, c, h: (p["f"] * c + p["i"] * p["g"], p["o"] * np.tanh(p["c"])),
     "lstm-peephole-gers": lambda p, c, h: (p["f"] * c + p["i"] * p["g"], p["o"] * np.tanh(p["c"])),

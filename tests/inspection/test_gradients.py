@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charrnn.cells import CELLS, Layer
-from charrnn.config import ModelConfig
+from charrnn.config import FlowOptions, ModelConfig, UntrainedOptions
 from charrnn.errors import CorpusError
-from charrnn.inspection.gradients import Flow, at_start, flows, product_lags
+from charrnn.inspection.gradients import Flow, at_start, flows, network_flows, product_lags
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.network.layers import reference
@@ -102,6 +102,18 @@ def test_open_gates_pass_error_on_and_half_open_gates_halve_it(
         assert found.per_step == pytest.approx(factor, rel=1e-6)
         last = found.products[-1]
         assert last.spectral_radius == pytest.approx(factor**last.lag, rel=1e-6)
+
+
+def test_the_networks_of_an_ensemble_are_measured_one_by_one(tiny_ensemble: Model) -> None:
+    text, measured = "hello low\n" * 3, FlowOptions(lags=5, windows=2)
+    found = network_flows({"two": tiny_ensemble}, UntrainedOptions(), text, measured, str)
+    assert [(one.name, one.when) for one in found] == [
+        (f"two network {k}", when) for k in (1, 2) for when in ("at start", "trained")
+    ]
+    for one, network in zip(found[1::2], tiny_ensemble.networks, strict=True):
+        alone = flows(network, text, lags=5, windows=2)
+        assert [flow.to_json() for flow in one.layers] == [flow.to_json() for flow in alone]
+    assert found[0].layers[0].norms.tolist() != found[2].layers[0].norms.tolist()
 
 
 class Nudged:

@@ -45,7 +45,22 @@ def test_a_generator_continues_after_the_numbers_that_were_drawn(drawn: int) -> 
 def test_a_text_continues_as_if_never_interrupted(
     make_model: MakeModel, tmp_path: Path, cell: str
 ) -> None:
-    model = make_model("helo w\n", cell=cell, num_layers=1 if cell == "jordan" else 2)
+    assert_continues(
+        make_model("helo w\n", cell=cell, num_layers=1 if cell == "jordan" else 2), tmp_path
+    )
+
+
+def test_a_text_of_an_ensemble_continues_as_if_never_interrupted(
+    tiny_ensemble: Model, tmp_path: Path
+) -> None:
+    assert_continues(tiny_ensemble, tmp_path)
+    with safetensors.safe_open(tmp_path / "state", "np") as file:
+        shapes = {name: file.get_tensor(name).shape for name in file.keys()}  # noqa: SIM118
+    layers = {f"{layer}.{part}": (1, 5) for layer in range(4) for part in "hc"}
+    assert shapes == {"logits": (1, 7), **layers}
+
+
+def assert_continues(model: Model, tmp_path: Path) -> None:
     first = Generator(model)
     first.prepare(SampleConfig(length=40, seed=3))  # what numpy writes has other last digits
     whole = first.samples("hello", SampleConfig(length=40, seed=3))[0]

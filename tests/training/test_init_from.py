@@ -167,6 +167,21 @@ def test_a_new_character_starts_as_the_nearest_one(
     assert not any(weights(moved, "z")[0])  # as in a new network, here all zeros
 
 
+def test_each_network_of_an_ensemble_gets_the_new_alphabet(tiny_ensemble: Model) -> None:
+    moved = _moved(tiny_ensemble, "helzéw\n")
+    assert moved.values.keys() == tiny_ensemble.values.keys()
+    for own, network in zip(moved.networks, tiny_ensemble.networks, strict=True):
+        alone = _moved(network, "helzéw\n")
+        assert own.config == alone.config
+        for name, value in alone.values.items():
+            np.testing.assert_array_equal(own.values[name], value)
+        e, z, acute = ([*"\nehlwzé"].index(symbol) for symbol in "ezé")
+        embedding = own.values["embedding"]
+        assert embedding[e].any()
+        assert not embedding[z].any()  # as in a new network, here all zeros
+        np.testing.assert_array_equal(embedding[acute], embedding[e])
+
+
 def test_moving_to_an_alphabet_and_back_changes_nothing(make_model: MakeModel) -> None:
     model = make_model("bdfhk", num_layers=2)
     back = _moved(_moved(model, "abdfghkz"), "bdfhk")

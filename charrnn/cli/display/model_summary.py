@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.display import tables
-from charrnn.cli.display.run_table import duration
-from charrnn.config import cell_name
+from charrnn.cli.display.run_table import duration, network_words
+from charrnn.config import ModelConfig, cell_name, from_json
 from charrnn.config.training import RENAMED_BACKENDS
 from charrnn.terminal import one_line, visible
 
@@ -41,14 +41,13 @@ def _shortened(text: str) -> str:
 def summary(fields: Mapping[str, Any], tokenizer: Tokenizer) -> str:
     """Return what a model file holds, one line for each value; what is None is left out."""
     config = fields["config"]
-    size = config["embedding_size"]
-    sizes = f"{cell_name(config['cell'])}, {config['num_layers']} x {config['hidden_size']}"
+    network = from_json(ModelConfig, config, "the model")
+    size = network.member.embedding_size
+    sizes = f"{cell_name(network.cell)}, {network.size_words}"
     inputs = f"embedding {size}" if size else "one-hot tokens"
     inputs += ", tied output" if config.get("tied_output") else ""
     if config.get("encoder"):
         inputs += f", {config['encoder']} encoder, {config['context']} context"
-    if config.get("ensemble"):
-        inputs += f", an ensemble of {config['ensemble']}"
     lines = [
         visible(fields["model"]),
         f"  network    {visible(sizes)}, {inputs}, {fields['parameters']:,} parameters",
@@ -87,12 +86,17 @@ def _compared(fields: Mapping[str, Any]) -> list[tuple[str, object]]:
     """Return the rows of a model in a comparison."""
     config, seconds = fields["config"], fields["seconds"]
     return [
-        ("network", f"{cell_name(config['cell'])} {config['num_layers']}x{config['hidden_size']}"),
+        ("network", _network(config)),
         ("parameters", fields["parameters"]),
         ("time", None if seconds is None else duration(seconds)),
         *flat(config, "config."),
         *flat(fields["training"]),
     ]
+
+
+def _network(config: Mapping[str, Any]) -> str:
+    sizes = (config["num_layers"], config["hidden_size"], config.get("ensemble"))
+    return network_words(cell_name(config["cell"]), *sizes)
 
 
 def _cell(name: str, value: object) -> str:

@@ -46,9 +46,19 @@ def line(run: Account) -> str:
     return one_line(f"{run.run_dir}: {network}, {nats} nats, {time}, {state}")
 
 
+def network_words(
+    cell: str, num_layers: int | None, hidden_size: int | None, ensemble: int | None
+) -> str:
+    """Return a network in a few characters, "lstm 2x256", or an ensemble, "2 lstm 2x128"."""
+    if not ensemble or not hidden_size:
+        return f"{cell} {num_layers}x{hidden_size}"
+    return f"{ensemble} {cell} {num_layers}x{hidden_size // ensemble}"
+
+
 def _cells(run: Account, *, with_time: bool) -> tuple[str, ...]:
     nats = run.train_nats if run.valid_nats is None else run.valid_nats
-    network = "-" if run.cell is None else f"{run.cell} {run.num_layers}x{run.hidden_size}"
+    sizes = (run.num_layers, run.hidden_size, run.ensemble)
+    network = "-" if run.cell is None else network_words(run.cell, *sizes)
     return (
         run.name,
         date(run.date, with_time=with_time),

@@ -100,7 +100,7 @@ def plan_lines(plan: Plan | None) -> Iterator[str]:
         f"{counted(train.batch_size, 'stream')} and windows of {train.seq_len}"
     )
     yield (
-        f"  choose {model.cell}, at most {model.num_layers} x {model.hidden_size} "
+        f"  choose {model.cell}, at most {model.size_words} "
         f"({parameters.count(model):,} parameters), depending on this machine's speed: see "
         "--dry-run"
     )

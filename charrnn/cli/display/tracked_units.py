@@ -26,6 +26,12 @@ OFTEN = 0.9  # share of the text above which a unit counts as saturated
 
 def table(found: TrackedUnits) -> Iterator[str]:
     """Yield the lines of a table: the units that track each feature, then the gates."""
+    if found.networks > 1:
+        each = len(found.activations.parts[found.activations.states[0]]) // found.networks
+        firsts = range(1, found.networks * each + 1, each)
+        ranges = (f"{first}-{first + each - 1}" if each > 1 else f"{first}" for first in firsts)
+        whose = ", ".join(f"{layers} of network {k}" for k, layers in enumerate(ranges, 1))
+        yield from textwrap.wrap(f"an ensemble of {found.networks}: layers {whose}", 79)
     if found.trackers:
         size = max(map(len, found.trackers))
         yield f"{'feature':<{size}}  best units, scored on the second half of the text"

@@ -31,7 +31,8 @@ def plan_lines(planned: Planned) -> list[str]:
     """Return the plan in a few lines."""
     data, plan, kernel = planned.data, planned.plan, planned.kernel
     model, train = plan.model, plan.train
-    inputs = f"embedding {model.embedding_size}" if model.embedding_size else "one-hot"
+    size = model.member.embedding_size
+    inputs = f"embedding {size}" if size else "one-hot"
     budget = " or ".join(
         counted(value, name.removesuffix("s"))
         for name in ("minutes", "epochs", "steps")
@@ -45,7 +46,7 @@ def plan_lines(planned: Planned) -> list[str]:
         f"text     {data.name}: vocabulary of {vocabulary}{kind}; {split}",
         *(f"         {line}" for line in (*leaks, *rare_lines(data))),
         *_large_vocabulary(data, plan),
-        f"network  {cell_name(model.cell)}, {model.num_layers} x {model.hidden_size}, {inputs}, "
+        f"network  {cell_name(model.cell)}, {model.size_words}, {inputs}, "
         f"{_of_pairs(model)}{extras(model)}{parameters.count(model):,} parameters ({plan.reason})",
         f"training {tuning}{budget}, about {plan.passes:,.1f} passes over the text: "
         f"{_batch(plan)}, {train.optimizer} {train.learning_rate:.3g}, "
@@ -82,8 +83,7 @@ def extras(config: Form | Regularizers, kind: type = Form) -> str:
 
 def _of_pairs(model: ModelConfig) -> str:
     """Return what a pair model has besides its layers, followed by a comma."""
-    votes = f"an ensemble of {model.ensemble}, " if model.ensemble > 1 else ""
-    return f"{model.encoder} encoder, {model.context} context, {votes}" if model.encoder else ""
+    return f"{model.encoder} encoder, {model.context} context, " if model.encoder else ""
 
 
 def _batch(plan: Plan) -> str:

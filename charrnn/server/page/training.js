@@ -34,6 +34,11 @@ async function look() {
   if (watching && at("live").checked) timer = setTimeout(look, PERIOD);
 }
 
+function size(run) {
+  const each = `${run.num_layers} × ${run.hidden_size / (run.ensemble ?? 1)}`;
+  return run.ensemble ? `${run.ensemble} networks of ${each}` : each;
+}
+
 async function showRun(name) {
   const run = await json(`/v1/runs/${encodeURIComponent(name)}`);
   if (at("run").value !== name) return;
@@ -42,7 +47,7 @@ async function showRun(name) {
   const speed = run.curves.chars_per_second.at(-1) ?? null;
   numbers(at("run-numbers"), [
     ["text", run.text ?? "unknown"],
-    ["network", run.cell ? `${run.cell}, ${run.num_layers} × ${run.hidden_size}` : "unknown"],
+    ["network", run.cell ? `${run.cell}, ${size(run)}` : "unknown"],
     ["parameters", number(run.parameters)],
     ["best loss, validation", number(run.valid_nats, 4)],
     ["loss, training", number(run.train_nats, 4)],
