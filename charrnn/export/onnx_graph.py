@@ -23,7 +23,7 @@ from charrnn.cells.base import Function, Parts, Product
 from charrnn.cells.layer import EPSILON
 from charrnn.config import to_json
 from charrnn.errors import OptionError
-from charrnn.inference.network_arrays import LayerArrays, NetworkArrays
+from charrnn.inference.network_arrays import LayerArrays, NetworkArrays, network_arrays
 from charrnn.model.model_file import Model
 from charrnn.storage.files import json_text
 
@@ -125,7 +125,7 @@ def model_bytes(model: Model) -> bytes:
     Raises:
         OptionError: it would be larger than such a file can be.
     """
-    each = [NetworkArrays.of(network.config, network.values) for network in model.networks]
+    each = network_arrays(model.config, model.values)
     _check_size(each, model)
     graph = _Graph()
     names = [

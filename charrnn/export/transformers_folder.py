@@ -19,7 +19,7 @@ from charrnn.cells.layer import EPSILON
 from charrnn.config import SampleConfig
 from charrnn.export import tokenizer_json
 from charrnn.export.equation import step_source
-from charrnn.inference.network_arrays import LayerArrays, NetworkArrays
+from charrnn.inference.network_arrays import LayerArrays, NetworkArrays, network_arrays
 from charrnn.model.model_file import Model
 from charrnn.storage import tensors
 from charrnn.storage.files import to_json
@@ -35,7 +35,7 @@ _NEW_TOKENS = 300  # that `generate` writes if nobody says how many
 
 def files(model: Model) -> dict[str, bytes]:
     """Return the content of each file of the folder; equal models give equal bytes."""
-    each = [NetworkArrays.of(network.config, network.values) for network in model.networks]
+    each = network_arrays(model.config, model.values)
     start = model.config.start_token
     generation = {
         "bos_token_id": start,
