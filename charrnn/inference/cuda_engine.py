@@ -27,6 +27,7 @@ from charrnn.config import ModelConfig
 from charrnn.inference.engine import Chooser, Engine, Expected, predicted, select_rows
 from charrnn.inference.instructions import Call, Program
 from charrnn.model.parameters import Parameters
+from charrnn.network.ensemble import network_of
 from charrnn.network.module import CharRNN
 
 _WARM_UP = 3  # steps before the capture, in which libraries allocate their workspaces
@@ -39,6 +40,7 @@ def step(network: CharRNN, ids: Tensor, state: Tensor, logits: Tensor) -> None:
         network: in evaluation mode.
         ids: (B,).
         state: parts of the layers' states (L, S, B, H) before the step; overwritten by those after.
+            An ensemble has the layers of all its networks.
         logits: overwritten by the logits (B, V) of the next token.
     """
     new_logits, after = network(ids[None], tuple(tuple(layer) for layer in state))
@@ -88,10 +90,10 @@ class _Rows:
 
     def __init__(self, network: CharRNN, rows: int) -> None:
         config, device = network.config, network.device
-        dtype = network.weights()["output.bias"].dtype
-        parts = (config.num_layers, len(network.layer.cell.states))
+        dtype = next(network.parameters()).dtype
+        parts, sizes = len(network.layer.cell.states), config.state_sizes
         self.ids = _Mirrored((rows,), torch.int64, device)
-        self.state = _Mirrored((*parts, rows, config.hidden_size), dtype, device)
+        self.state = _Mirrored((len(sizes), parts, rows, sizes[0]), dtype, device)
         self.logits = _Mirrored((rows, config.vocab_size), dtype, device)
         given = (self.ids.tensor, self.state.tensor, self.logits.tensor)
         self.run: Callable[[], None] = lambda: step(network, *given)
@@ -139,7 +141,7 @@ class CudaEngine(Engine):
         """Move the parameters to the device."""
         self.config = config
         self._device = -1 if device.index is None else device.index  # -1: the current one
-        self._network = CharRNN(config, values).requires_grad_(False).eval()
+        self._network = network_of(config, values).requires_grad_(False).eval()
         self._start: State = tuple(
             tuple(part.numpy() for part in layer) for layer in self._network.start_state(1)
         )

@@ -81,10 +81,12 @@ def test_equals_the_numpy_engine(make_values: MakeValues, cell: str, form: dict[
 
 
 @pytest.mark.parametrize("device", ON)
+@pytest.mark.parametrize("networks", [1, 2])
 def test_equals_the_numpy_engine_where_the_output_is_tied(
-    make_values: MakeValues, device: torch.device
+    make_values: MakeValues, device: torch.device, networks: int
 ) -> None:
-    config = _config("lstm-coupled", skip_connections=True, tied_output=True)
+    form = {"skip_connections": True, "tied_output": True, "ensemble": networks}
+    config = ModelConfig(6, "lstm-coupled", 2, 6, 4, **form)
     _compare(config, make_values(config), device)
 
 
