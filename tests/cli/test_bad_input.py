@@ -397,6 +397,8 @@ def test_fifty_thousand_characters_are_learned_and_their_cost_is_reported(cli: C
     done = cli(*asked, *words, *BY_LIBRARY, "--json")
     assert "cjk: vocabulary of 50,000 tokens" in done.err
     assert "the output layer has 150,000 parameters" in done.err
+    several = cli(*asked, *words, "--ensemble", 2, "--dry-run")  # of one unit each
+    assert "the output layer has 200,000 parameters" in several.err
     assert "--min-count 100 or --tokenizer sentencepiece" in done.err
     assert "tokens     50000: " in cli("info", done.json["model"]).out
     written = cli("sample", "-m", done.json["model"], "-n", 20, "--prompt", chr(symbols[-1])).out

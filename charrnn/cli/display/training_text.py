@@ -61,9 +61,8 @@ def _large_vocabulary(data: Dataset, plan: Plan) -> list[str]:
     """Return what a large vocabulary costs and how to make it smaller, if it is large."""
     if data.tokenizer.kind != "char" or data.tokenizer.vocab_size < MANY_TOKENS:
         return []
-    shapes = parameters.shapes(plan.model)
     matrix = "embedding" if plan.model.tied_output else "output.weight"
-    count = sum(math.prod(shapes[name]) for name in (matrix, "output.bias"))
+    count = sum(parameters.count(plan.model, name) for name in (matrix, "output.bias"))
     return [
         f"         the output layer has {count:,} parameters for these tokens: reduce their "
         "number with --min-count 100 or --tokenizer sentencepiece"
