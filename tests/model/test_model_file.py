@@ -611,6 +611,33 @@ def test_a_pair_model_has_one_token_more_than_its_alphabet(tmp_path: Path) -> No
     assert "vocabulary and output layer differ" in _refused(file)
 
 
+@pytest.mark.parametrize(("kind", "close"), [(1, 1e-7), (model_file.INT8_FORMAT, 0.02)])
+def test_an_ensemble_that_was_stored_as_one_network_is_read(
+    make_pair_model: MakeModel, tmp_path: Path, kind: int, close: float
+) -> None:
+    sizes = {"ensemble": 2, "hidden_size": 8, "embedding_size": 4}
+    made = replace(make_pair_model("abcd", context="fixed", **sizes), format=kind)
+    dense, values = parameters.joined(made.config, made.values)
+    old = tmp_path / "old.safetensors"
+    model_file.save(old, replace(made, config=dense, values=values))
+
+    def voting(described: dict[str, Any]) -> None:
+        del described["sha256"]
+        described["config"]["ensemble"] = 2
+
+    found = model_file.load(_described(old, voting))
+    assert (found.config, found.format) == (made.config, kind)
+    assert found.values.keys() == made.values.keys()
+    for name, value in found.values.items():
+        wanted = values["output.bias"] if name.endswith("output.bias") else made.values[name]
+        np.testing.assert_allclose(value, wanted, rtol=0, atol=close * np.abs(wanted).max())
+    model_file.save(old, found)  # now by its networks
+    again = model_file.load(old)
+    assert again.values.keys() == made.values.keys()
+    _rewritten(old, lambda header: header.pop("1.embedding"))
+    assert "its tensors are not those of its config (['1.embedding'])" in _refused(old)
+
+
 @pytest.mark.parametrize(
     ("encoder", "reading"),
     [
