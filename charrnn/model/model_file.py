@@ -2,7 +2,8 @@
 
 The tensors are the parameters by name: in format 1 float32; in format 2, which makes files of a
 quarter of the size, as `charrnn.model.int8_weights` says; in format 3 float32 beside the counts of
-the training text, which `charrnn.counts.table` describes. The header's metadata has one key,
+the training text, which `charrnn.counts.table` describes; in format 4 the same of an ensemble, with
+or without counts. The header's metadata has one key,
 ``charrnn``, with JSON: the format version, the architecture, the tokenizer, the training options,
 the hashes of the texts, a summary of the training, and a SHA-256 of all that and the tensors. It
 contains no time, so equal runs give equal bytes. Reading it needs numpy only.
@@ -46,6 +47,7 @@ from charrnn.text.tokenizer import EndingTokenizer, Tokenizer
 FORMAT_VERSION = 1
 INT8_FORMAT = 2
 COUNTS_FORMAT = 3
+ENSEMBLE_FORMAT = 4  # earlier ones hold an ensemble as one network
 MODEL_NAME = "model.safetensors"
 CellGiven = str | PathLike[str] | Cell | None  # a cell of the user's own, if a model needs one
 MAX_PARAMETERS = 2**31
@@ -63,7 +65,7 @@ class Model:
         values: parameters by name.
         training: how the model was trained and what it reached (plain JSON).
         format: of its file; `INT8_FORMAT` rounds the matrices when it is saved, unless there are
-            counts.
+            counts or several networks.
         counts: of the training text, to be mixed with the network's predictions; None without.
     """
 
@@ -127,10 +129,10 @@ def save(path: Path, model: Model) -> None:
     values = {name: np.asarray(model.values[name], np.float32) for name in order}
     if not all(np.isfinite(value).all() for value in values.values()):
         raise RunError(f"{path} is not written: some weights are NaN or infinite")
-    packs = model.format == INT8_FORMAT and not model.counts
-    arrays = int8_weights.pack(values) if packs else values
+    kind = _format(model)
+    arrays = int8_weights.pack(values) if kind == INT8_FORMAT else values
     described: dict[str, Any] = {
-        "format": COUNTS_FORMAT if model.counts else INT8_FORMAT if packs else FORMAT_VERSION,
+        "format": kind,
         "config": to_json(model.config),
         "tokenizer": model.tokenizer.to_json(),
         "training": finite(model.training),
@@ -140,6 +142,15 @@ def save(path: Path, model: Model) -> None:
         arrays = values | model.counts.arrays()
     described["sha256"] = _digest(described, arrays)
     write_atomically(path, tensors.write(arrays, {"charrnn": _text(described)}))
+
+
+def _format(model: Model) -> int:
+    """Return the format of a model's file."""
+    if model.config.ensemble > 1:
+        return ENSEMBLE_FORMAT
+    if model.counts:
+        return COUNTS_FORMAT
+    return INT8_FORMAT if model.format == INT8_FORMAT else FORMAT_VERSION
 
 
 def _text(described: Mapping[str, Any]) -> str:
@@ -198,7 +209,7 @@ def load(path: Path, cell: CellGiven = None, *, described_only: bool = False) ->
     if "sha256" in described and described["sha256"] != _digest(described, arrays):
         raise ModelError(f"{path} is damaged: its SHA-256 does not match")
     counts = None
-    if described["format"] == COUNTS_FORMAT:
+    if _COUNTS in described:
         counts = count_table.of_arrays(path, arrays)
         arrays = {name: arrays[name] for name in arrays if not name.startswith(count_table.PREFIX)}
     values = parameters.as_read(model.config, int8_weights.unpack(arrays))
@@ -209,13 +220,13 @@ def load(path: Path, cell: CellGiven = None, *, described_only: bool = False) ->
 
 def _count_specs(path: Path, header: Header, model: Model) -> dict[str, Spec]:
     """Return the tensors of a model's counts; none if it has none."""
-    if model.format != COUNTS_FORMAT:
+    described = load_json(header.metadata["charrnn"])
+    if model.format != COUNTS_FORMAT and _COUNTS not in described:
         return {}
     if model.config.encoder:
         raise ModelError(f"{path} is damaged: counts are of texts, and this is a model of pairs")
     try:
-        sizes = load_json(header.metadata["charrnn"]).get(_COUNTS)
-        return count_table.specs(sizes, model.config.vocab_size)
+        return count_table.specs(described.get(_COUNTS), model.config.vocab_size)
     except ValueError as error:
         raise ModelError(f"{path} is damaged: {error}") from None
 
@@ -235,8 +246,8 @@ def _described(path: Path, header: Header) -> tuple[Model, dict[str, Any]]:
         raise ModelError(f"{path} is a safetensors file that charrnn did not write")
     try:
         described = load_json(text)
-        check_format(described["format"], COUNTS_FORMAT, path)
-        known = _KEYS | ({_COUNTS} if described["format"] == COUNTS_FORMAT else set())
+        check_format(described["format"], ENSEMBLE_FORMAT, path)
+        known = _KEYS | ({_COUNTS} if described["format"] >= COUNTS_FORMAT else set())
         if described.keys() - known:
             raise ModelError(f"{path} is damaged: its header has unknown fields")
         config = from_json(ModelConfig, described["config"], str(path))

@@ -433,7 +433,7 @@ def test_a_header_with_an_invalid_field_is_refused(path: Path, key: str, value: 
 
 
 def test_a_newer_format_asks_for_an_upgrade(path: Path) -> None:
-    newer = model_file.COUNTS_FORMAT + 1
+    newer = model_file.ENSEMBLE_FORMAT + 1
     _described(path, lambda described: described.update(format=newer, config={"new": 1}))
     assert f"has format {newer}, this charrnn reads up to {newer - 1}: upgrade" in _refused(path)
 
@@ -634,6 +634,7 @@ def test_an_ensemble_that_was_stored_as_one_network_is_read(
     model_file.save(old, found)  # now by its networks
     again = model_file.load(old)
     assert again.values.keys() == made.values.keys()
+    assert again.format == 4  # which older versions refuse by its number
     _rewritten(old, lambda header: header.pop("1.embedding"))
     assert "its tensors are not those of its config (['1.embedding'])" in _refused(old)
 
@@ -683,6 +684,22 @@ def test_counts_come_back_as_they_were(counted: tuple[Path, Model]) -> None:
     # Without them it is a model file as before.
     model_file.save(path.with_name("plain"), replace(loaded, counts=None))
     assert model_file.load(path.with_name("plain")).format == model_file.FORMAT_VERSION
+
+
+def test_an_ensemble_may_have_counts(
+    counted: tuple[Path, Model], tiny_ensemble: Model, tmp_path: Path
+) -> None:
+    for counts in (counted[1].counts, None):
+        made = replace(tiny_ensemble, counts=counts)
+        model_file.save(tmp_path / "m", made)
+        loaded = model_file.load(tmp_path / "m")
+        assert loaded.format == model_file.ENSEMBLE_FORMAT
+        assert (loaded.counts is None) == (counts is None)
+        assert loaded.values.keys() == made.values.keys()
+        for name, value in made.values.items():
+            np.testing.assert_array_equal(loaded.values[name], value)
+        model_file.save(tmp_path / "again", loaded)
+        assert (tmp_path / "again").read_bytes() == (tmp_path / "m").read_bytes()
 
 
 def test_older_versions_refuse_counts_by_their_format(counted: tuple[Path, Model]) -> None:
