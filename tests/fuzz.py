@@ -43,6 +43,7 @@ with atheris.instrument_imports(include=["charrnn"]) if atheris else contextlib.
 
 GOLDEN = Path(__file__).parent / "golden" / "1"
 RUN, PAIRS_RUN = GOLDEN / "run", GOLDEN / "pairs" / "run"
+ENSEMBLE_RUN = GOLDEN / "ensemble" / "run"
 LARGEST = 2**31  # bytes of address space that reading may add
 SECONDS = 10  # limit per input
 COUNT = "inputs tried: "
@@ -192,7 +193,12 @@ def targets(folder: Path) -> dict[str, tuple[bytes, Read]]:
             (PAIRS_RUN / model_file.MODEL_NAME).read_bytes(),
             in_file(model, model_file.load),
         ),
+        "model of an old ensemble": (
+            (ENSEMBLE_RUN / model_file.MODEL_NAME).read_bytes(),
+            in_file(model, model_file.load),
+        ),
         **of_checkpoint(folder / "text run", RUN, "checkpoint"),
+        **of_checkpoint(folder / "ensemble run", ENSEMBLE_RUN, "checkpoint of an old ensemble"),
         **of_checkpoint(folder / "pairs run", PAIRS_RUN, "checkpoint of pairs"),
         "options": (toml, in_file(options, config.load_options)),
         "alphabet": (json.dumps(letters.to_json()).encode(), alphabet),

@@ -3,7 +3,7 @@
 A step is a program (`charrnn.inference.instructions`) over a workspace with a row for each text.
 Matrices are packed as they are read, in float32, bfloat16, or int8 with a scale per row. Sums are
 made in the same order whatever the number of rows and threads: a text does not depend on what is
-written beside it.
+written beside it. The networks of an ensemble are packed apart, and run side by side.
 
 Of two steps that follow one another, the first makes the recurrent products of both, as soon as
 their operand is known: so a recurrent matrix is fetched from memory once for both, and the second

@@ -233,6 +233,20 @@ def test_the_first_of_two_steps_makes_the_recurrent_products_of_both(
         assert counts == [2 * len(layers), 0, len(layers)]
 
 
+@pytest.mark.parametrize("name", ["lstm-coupled", "gru", "preactivation"])
+def test_an_ensemble_reads_what_its_networks_read_and_waits_like_one(name: str) -> None:
+    config, values = made(name, ENSEMBLES[name])
+    one = CompiledEngine(config.member, parameters.members(config, values)[0], threads=2)
+    engine = CompiledEngine(config, values, threads=2)
+    assert engine.weight_count == config.ensemble * one.weight_count
+    waits = []
+    for each in (one, engine):
+        each._program(1)
+        waits.append([calls.count(instructions.WAIT) for calls in each._steps[True, True]])
+    assert waits[0] == waits[1]
+    assert min(waits[0]) > 0
+
+
 @pytest.mark.parametrize("count", [0, 1, 4, SYMBOLS])
 @pytest.mark.parametrize("batch", [2, 13])
 def test_the_most_likely_tokens_are_those_of_the_numpy_engine(count: int, batch: int) -> None:
