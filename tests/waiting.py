@@ -7,6 +7,10 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cli.forked import Attached
 
 HANGS = 300.0  # seconds; what has not happened by then never will
 
@@ -19,7 +23,7 @@ def wait_until(happened: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def kill_if_it_hangs(process: subprocess.Popen[bytes]) -> threading.Timer:
+def kill_if_it_hangs(process: subprocess.Popen[bytes] | Attached) -> threading.Timer:
     """Return a timer that kills a process after a long time; it is to be cancelled.
 
     What a failed test leaves running is killed when the tests end.

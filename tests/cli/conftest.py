@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import strict_json
@@ -23,7 +23,11 @@ from waiting import HANGS, kill_if_it_hangs
 
 from cli.advice import lacking
 
+if TYPE_CHECKING:
+    from .forked import Attached
+
 PROGRAM = shutil.which("charrnn", path=sysconfig.get_path("scripts")) or "charrnn is not installed"
+READ_LATE = {"CHARRNN_MODEL", "XDG_CACHE_HOME"}  # by charrnn itself, when it needs them
 # Variables that change a command's output: no test may depend on the terminal it runs in.
 UNSET = (
     "FORCE_COLOR",
@@ -69,7 +73,7 @@ class Done:
 class Running:
     """A running command; its stderr is read line by line."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | Attached) -> None:
         self.process = process
         self._lines: list[str] = []
         self._grew = threading.Condition()
@@ -138,12 +142,12 @@ class Cli:
     ) -> Done:
         """Run ``charrnn WORDS``, which must end with `code`.
 
-        As a program of its own where `env` is given.
+        As a program of its own where `env` has what Python or a library reads when it starts.
         """
-        if env is None and sys.platform != "win32":
+        if sys.platform != "win32" and READ_LATE.issuperset(env or {}):
             from .forked import Forked
 
-            ended = Forked(self.folder, *words, stdin=stdin).end()
+            ended = Forked(self.folder, *words, stdin=stdin, env=env or {}).end()
         else:
             ended = self._run([PROGRAM, *map(str, words)], stdin, env)
         return checked(words, ended, code)
@@ -165,6 +169,14 @@ class Cli:
 
     def start(self, *words: object) -> Running:
         """Start ``charrnn WORDS`` with an open stdin and return while it runs."""
+        if sys.platform == "win32":
+            return self.start_program(*words)
+        from .forked import Attached
+
+        return Running(Attached.piped(self.folder, *words))
+
+    def start_program(self, *words: object) -> Running:
+        """Do the same as a program of its own, whose children are its own as well."""
         return Running(
             subprocess.Popen(
                 [PROGRAM, *map(str, words)],
@@ -334,13 +346,11 @@ def on_terminal(
     import struct
     import termios
 
+    from .forked import Attached
+
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    command = [PROGRAM, *map(str, words)]
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment(), stdin=theirs, stdout=theirs, stderr=theirs
-    )
-    os.close(theirs)
+    process = Attached(folder, *words, streams=(theirs, os.dup(theirs), os.dup(theirs)))
     os.write(ours, typed.encode())
     killer = kill_if_it_hangs(process)
     screen = b""

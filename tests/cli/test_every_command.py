@@ -73,8 +73,14 @@ for number, words in enumerate(json.load(open("commands.json"))):
         for stream, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(f"{number}.{name}", os.O_CREAT | os.O_WRONLY), stream)
         sys.argv = ["charrnn", *words]
-        main()
-        os._exit(0)
+        code = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code or 0)  # to take the modules apart takes longer than most commands
     codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 json.dump(codes, open("codes.json", "w"))
 """

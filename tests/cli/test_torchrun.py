@@ -36,7 +36,7 @@ WORDS = (
         "--device",
         "cpu",
         "--checkpoint-every",
-        "5",
+        "20",
     ),
     *("--cell", "lstm", "--hidden-size", "8", "--batch-size", "4", "--seq-len", "16"),
     *("--dropout", "0.2", "--backend", "library", "--threads", "1"),
@@ -153,13 +153,12 @@ def _rows(run: RunDir) -> list[dict[str, Any]]:
 def test_processes_of_this_machine(cli: Cli) -> None:
     """Ctrl-C ends all of them after the same step; a mistake is one sentence and its exit code."""
     (cli.folder / "cats.txt").write_text(TEXT)
-    running = cli.start("train", *WORDS, "--processes", 2, "--steps", 10**6)
+    running = cli.start_program("train", *WORDS, "--processes", 2, "--steps", 10**6)
     wait_until(RunDir(cli.folder / "run").checkpoint_steps)
     running.signal(signal.SIGINT)
     ended = running.end()
     assert ended.code == 130
     assert ended.json["stopped_by"] == "interrupt"
     assert RunDir(cli.folder / "run").checkpoint_steps()[0] == ended.json["steps"]
-    wrong = cli.start("train", *WORDS, "--processes", 2, "--seed", 4).end()
-    assert wrong.code == 2
+    wrong = cli("train", *WORDS, "--processes", 2, "--seed", 4, code=2)
     assert "seed was 1, now 4" in wrong.sentence

@@ -350,7 +350,7 @@ def test_processes_end_together(
 ) -> None:
     """Ctrl-C of all, a signal for the first, or the death of one ends all, with one sentence."""
     many = ("--num-samples", 10**8, "--seed", 4, "--separator", "\\n", "--out", "many.txt")
-    running = cli.start("sample", "-m", tiny.folder, "--prompt", "", *many)
+    running = cli.start_program("sample", "-m", tiny.folder, "--prompt", "", *many)
     wait_until(lambda: any(path.stat().st_size for path in cli.folder.glob(".many*")))
     workers = children(running.process.pid)
     assert len(workers) > 1

@@ -31,7 +31,7 @@ def address(running: Running) -> str:
 def test_a_signal_ends_the_server_while_it_writes(
     tiny: Run, cli: Cli, number: str, code: int
 ) -> None:
-    running = cli.start("serve", "-m", tiny.folder, "--port", 0, "--threads", 1)
+    running = cli.start_program("serve", "-m", tiny.folder, "--port", 0, "--threads", 1)
     url = address(running)
     body = json.dumps({"prompt": "the ", "max_tokens": 100_000, "stream": True}).encode()
     asked = urllib.request.Request(
@@ -85,7 +85,7 @@ def test_it_opens_the_page(tiny: Run, cli: Cli, monkeypatch: pytest.MonkeyPatch)
     browser.write_text(f'#!/bin/sh\necho "$1" > {seen}\n')
     browser.chmod(0o755)
     monkeypatch.setenv("BROWSER", str(browser))
-    running = cli.start("serve", "-m", tiny.folder, "--port", 0, "--open", "--threads", 1)
+    running = cli.start_program("serve", "-m", tiny.folder, "--port", 0, "--open", "--threads", 1)
     url = address(running)
     wait_until(lambda: seen.exists() and seen.read_text().strip() == url)
     running.signal(signal.SIGINT)
