@@ -51,9 +51,11 @@ def test_states_match_the_engine(cell: str, form: dict[str, Any], make_model: An
     assert [*found.parts] == [*CELLS[cell].states, *BLOCKS[cell]]
     assert {values.shape for values in found.parts.values()} == {(layers, len(TEXT), 5)}
     engine = NumpyEngine(model.config, model.values)
-    _, state = engine.step(np.array([model.config.start_token]), engine.start_state(1))
+    _, read = engine.step(np.array([model.config.start_token]), engine.start_state(1))
+    begin = 0
     for at in (*range(3), 255, 256, len(ids) - 1):
-        read = engine.advance(ids[: at + 1, None].astype(np.int64), state)
+        read = engine.advance(ids[begin : at + 1, None].astype(np.int64), read)
+        begin = at + 1
         for layer, parts in enumerate(read):
             for name, values in zip(found.states, parts, strict=True):
                 assert found.parts[name][layer, at] == pytest.approx(values[0], abs=1e-6)

@@ -143,7 +143,8 @@ def test_gradients_match_finite_differences(
 ) -> None:
     """Compare with differences of the last loss when the window's first state changes a little."""
     layers = 1 if cell == "jordan" else 2
-    model: Model = make_model("abc", seed=2, cell=cell, num_layers=layers, **form)
+    sizes = {"num_layers": layers, "hidden_size": 3}
+    model: Model = make_model("abc", seed=2, cell=cell, **sizes, **form)
     lags, text = 4, "abcabbacb"  # one window: five tokens of warm-up, four steps
     found = flows(model, text, lags=lags, windows=1)
     network = CharRNN(model.config, model.values).double().eval()

@@ -173,7 +173,10 @@ def test_reference_equals_the_module_of_torch(name: str, sizes: tuple[int, int, 
 
 @pytest.mark.parametrize("form", ["plain", *FORMS])
 @pytest.mark.parametrize("name", ALL)
-def test_gradients_of_the_reference_are_those_of_finite_differences(name: str, form: str) -> None:
+def test_gradients_of_the_reference_are_those_of_finite_differences(
+    name: str, form: str, pytestconfig: pytest.Config
+) -> None:
+    """Along random directions; one number after the other in the long form."""
     layer = Layer(CELLS[name], **FORMS.get(form, {}))
     x, state, weights = _problem(layer, (2, 2, 2, 3))
     names = list(weights)
@@ -187,7 +190,8 @@ def test_gradients_of_the_reference_are_those_of_finite_differences(name: str, f
         y, last = _run(reference, layer, tensors[0], parts, given, zone)
         return y, *last
 
-    assert torch.autograd.gradcheck(run, (x, *state, *weights.values()))
+    fast = not pytestconfig.getoption("soak")
+    assert torch.autograd.gradcheck(run, (x, *state, *weights.values()), fast_mode=fast)
 
 
 @pytest.mark.parametrize(

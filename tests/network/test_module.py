@@ -63,6 +63,24 @@ def _gradients(network: CharRNN, loss: Tensor) -> dict[str, Tensor]:
     return dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
 
 
+def _check_gradients(network: CharRNN, loss: Callable[[], Tensor]) -> None:
+    """Compare with differences of the loss along one random direction of each parameter."""
+    weights = network.weights()
+    gradients = _gradients(network, loss())
+    rng = np.random.default_rng(3)
+    for name, weight in weights.items():
+        direction = torch.tensor(rng.standard_normal(weight.shape))
+        losses = []
+        with torch.no_grad():
+            for distance in (1e-6, -2e-6):
+                weight += distance * direction
+                losses.append(loss().item())
+            weight += 1e-6 * direction
+        slope = (losses[0] - losses[1]) / 2e-6
+        along = (gradients[name] * direction).sum().item()
+        assert slope == pytest.approx(along, rel=1e-5, abs=1e-7), name
+
+
 def test_cross_entropy_by_hand(make_values: Make) -> None:
     # With zero weights the logits are the output's biases: 0, ln 2, ln 5 give p = 1/8, 2/8, 5/8.
     # Targets 0, 1, 2: the mean of ln 8, ln 4, ln 8/5 is (2.0794415 + 1.3862944 + 0.4700036) / 3.
@@ -87,20 +105,7 @@ def test_gradients_through_the_whole_network_are_those_of_central_differences(
     begin = tuple(
         tuple(torch.full_like(part, 0.3) for part in layer) for layer in network.start_state(2)
     )
-    gradients = _gradients(network, _loss(network, ids, targets, begin)[0])
-    distance = 1e-5
-    for name, weight in network.weights().items():
-        flat, gradient = weight.detach().view(-1), gradients[name].flatten()
-        for i in range(len(flat)):
-            value = flat[i].item()
-            losses = []
-            for moved in (value + distance, value - distance):
-                flat[i] = moved
-                with torch.no_grad():
-                    losses.append(_loss(network, ids, targets, begin)[0].item())
-            flat[i] = value
-            slope = (losses[0] - losses[1]) / (2 * distance)
-            assert slope == pytest.approx(gradient[i].item(), rel=1e-6, abs=1e-8), (name, i)
+    _check_gradients(network, lambda: _loss(network, ids, targets, begin)[0])
 
 
 @pytest.mark.parametrize("cell", ALL)
@@ -116,21 +121,7 @@ def test_gradients_in_every_form_are_those_of_central_differences(
     def loss() -> Tensor:
         return _loss(network, ids, targets, network.start_state(2))[0]
 
-    weights = network.weights()
-    gradients = _gradients(network, loss())
-    rng = np.random.default_rng(3)
-    for name, weight in weights.items():  # along one random direction of each parameter
-        direction = torch.tensor(rng.standard_normal(weight.shape))
-        losses = []
-        for distance in (1e-6, -2e-6):
-            with torch.no_grad():
-                weight += distance * direction
-                losses.append(loss().item())
-        with torch.no_grad():
-            weight += 1e-6 * direction
-        slope = (losses[0] - losses[1]) / 2e-6
-        along = (gradients[name] * direction).sum().item()
-        assert slope == pytest.approx(along, rel=1e-5, abs=1e-7), name
+    _check_gradients(network, loss)
 
 
 @pytest.mark.parametrize("cell", ALL)

@@ -227,8 +227,15 @@ def test_everything_is_done_by_keyboard(page: Any) -> None:
     assert page.is_visible("#run")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1600])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (360, "dark"),
+        (1600, "light"),
+        pytest.param(360, "light", marks=pytest.mark.soak),
+        pytest.param(1600, "dark", marks=pytest.mark.soak),
+    ],
+)
 def test_the_page_fits(page: Any, width: int, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 800})

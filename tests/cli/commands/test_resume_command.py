@@ -23,7 +23,7 @@ from cli.forked import Forked
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
 CLOCKED = ("seconds", "chars_per_second")
 # A checkpoint every few steps, so that most signals arrive while one is written.
-WORDS = ("--steps", 100, "--hidden-size", 16, "--batch-size", 4, "--seq-len", 16, "--dropout", 0.2)
+WORDS = ("--steps", 60, "--hidden-size", 16, "--batch-size", 4, "--seq-len", 16, "--dropout", 0.2)
 WORDS = (
     *WORDS,
     "--cell",
@@ -72,7 +72,7 @@ def undisturbed(folder: Path, text: Path, words: tuple[object, ...]) -> tuple[An
 
 
 # The same for pairs, whose epochs have 10 batches: they end between checkpoints.
-PAIR_WORDS = ("--pairs", "--steps", 60, "--hidden-size", 8, "--batch-size", 15, "--dropout", 0.2)
+PAIR_WORDS = ("--pairs", "--steps", 36, "--hidden-size", 8, "--batch-size", 15, "--dropout", 0.2)
 PAIR_WORDS = (*PAIR_WORDS, *BY_LIBRARY, "--checkpoint-every", 3, "--out", "run", "--seed", 3)
 
 
