@@ -91,7 +91,7 @@ class WeightSelector:
             with self._selector.compiling():
                 from charrnn.adaptive.network import followed
 
-                weights = followed(model, texts, progress)
+                weights = followed(model, texts, progress, threads=self._selector.threads)
         except compile_errors() as error:
             raise OptionError(
                 f"--adapt needs compiled code, which is not available here: {error}"

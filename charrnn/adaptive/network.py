@@ -9,19 +9,21 @@ g is the gradient of the segment's mean loss, w_0 are the model's own weights. g
 the segments so far; Krause averages over the training text, which is not needed this way. Each
 network of an ensemble follows its own loss, as in training, and the mean of their logits predicts.
 
-Predictions and gradients are made on one thread, so that whoever reads the same text gets the same
-bits, whether its tokens are known or are decoded one by one.
+Predictions and the gradients of a network are made on one thread, so that whoever reads the same
+text gets the same bits, whether its tokens are known or are decoded one by one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from charrnn.arrays import Ids, State
 from charrnn.compiler.cache import compile_exactly
@@ -51,33 +53,68 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+class _Follower:
+    """One network that takes steps down the gradient of its own loss.
+
+    Attributes:
+        network: the network, with its present weights.
+    """
+
+    def __init__(self, model: Model) -> None:
+        kernel = select(parameters.layer_of(model.config), torch.device("cpu"), "float32")
+        self.network = CharRNN(model.config, model.values, sequence=kernel.run).eval()
+        self._weights = list(self.network.parameters())
+        self._first = [weight.detach().numpy().ravel().copy() for weight in self._weights]
+        self._squares = [np.zeros_like(first) for first in self._first]
+
+    def differentiate(self, inputs: Tensor, targets: Tensor, state: State) -> None:
+        """Compute the gradients of the mean loss of targets (T,), read from `state` on."""
+        before = tuple(tuple(map(torch.from_numpy, layer)) for layer in state)
+        with _one_thread():
+            logits, _ = self.network(inputs[:, None], before)
+            self.network.zero_grad()
+            loss = F.cross_entropy(logits[:, 0], targets)
+            loss.backward()  # type: ignore[no-untyped-call]
+
+    def update(self, length: int, segments: int) -> None:
+        """Make a step down the gradient, and a small one back to the model's own weights.
+
+        The gradient is that of a segment of `length` tokens, the last of `segments`.
+        """
+        share = length / SEGMENT  # of a whole step: less at the end of a text
+        steps = np.array([RATE * share, DECAY * share, 1 / segments, EPSILON], np.float32)
+        for weight, start, square in zip(self._weights, self._first, self._squares, strict=True):
+            if weight.grad is not None:
+                flat = weight.detach().numpy().ravel()
+                _follow(flat, start, square, weight.grad.numpy().ravel(), steps)
+
+
 class AdaptiveNetwork:
     """A network, or an ensemble, whose weights follow the text that it reads."""
 
-    def __init__(self, model: Model, product: Product = multiply) -> None:
+    def __init__(
+        self, model: Model, product: Product = multiply, *, threads: int | None = None
+    ) -> None:
         """Start with the model's weights, which do not change.
 
         Args:
             model: a model of texts.
             product: multiplies the tokens' vectors by matrices.
+            threads: 1 if the networks of an ensemble learn one after another, instead of at the
+                same time; they compute the same.
         """
         self._product = product
         self._start_token = model.config.start_token
-        kernel = select(parameters.layer_of(model.config), torch.device("cpu"), "float32")
-        self._networks = [
-            CharRNN(each.config, each.values, sequence=kernel.run).eval() for each in model.networks
-        ]
+        self._followers = [_Follower(network) for network in model.networks]
+        several = len(self._followers) if threads != 1 else 1
+        self._pool = ThreadPoolExecutor(several) if several > 1 else None
         self._engine = CompiledEngine(model.config, self.values(), threads=1)
         self._engine.load(self.values(), product)
-        self._weights = [weight for each in self._networks for weight in each.parameters()]
-        self._first = [weight.detach().numpy().ravel().copy() for weight in self._weights]
-        self._squares = [np.zeros_like(first) for first in self._first]
         self._segments = 0
         self._targets: list[int] = []
         self.restart()
-        self._targets = [0]
-        self._differentiate()  # compiles
-        self._begin_segment()
+        first, before = self._parts()[0]
+        first.differentiate(torch.tensor(self._inputs), torch.tensor([0]), before)  # compiles
 
     def restart(self) -> None:
         """Begin another text: what was learned stays, also from the end of the last one."""
@@ -94,8 +131,8 @@ class AdaptiveNetwork:
         """Return the current weights: views, not copies."""
         return parameters.together(
             [
-                {name: weight.detach().numpy() for name, weight in network.weights().items()}
-                for network in self._networks
+                {name: weight.detach().numpy() for name, weight in each.network.weights().items()}
+                for each in self._followers
             ]
         )
 
@@ -135,37 +172,34 @@ class AdaptiveNetwork:
             self._begin_segment()
 
     def _learn(self) -> None:
-        self._differentiate()
-        self._update()
+        self._segments += 1
+        inputs = torch.tensor(self._inputs[: len(self._targets)])
+        targets = torch.tensor(self._targets)
+
+        def learn(part: tuple[_Follower, State]) -> None:
+            follower, before = part
+            follower.differentiate(inputs, targets, before)
+            follower.update(len(targets), self._segments)
+
+        run = self._pool.map if self._pool else map
+        list(run(learn, self._parts()))
         self._engine.load(self.values(), self._product)
 
-    def _differentiate(self) -> None:
-        """Compute the gradients of each network's mean loss of the segment."""
-        state = tuple(tuple(map(torch.from_numpy, layer)) for layer in self._before)
-        inputs = torch.tensor(self._inputs[: len(self._targets)])[:, None]
-        targets, layers = torch.tensor(self._targets), len(state) // len(self._networks)
-        with _one_thread():
-            for k, network in enumerate(self._networks):
-                logits, _ = network(inputs, state[k * layers : (k + 1) * layers])
-                network.zero_grad()
-                loss = F.cross_entropy(logits[:, 0], targets)
-                loss.backward()  # type: ignore[no-untyped-call]
-
-    def _update(self) -> None:
-        """Make a step down the gradient, and a small one back to the model's own weights."""
-        self._segments += 1
-        share = len(self._targets) / SEGMENT  # of a whole step: less at the end of a text
-        steps = np.array([RATE * share, DECAY * share, 1 / self._segments, EPSILON], np.float32)
-        for weight, start, square in zip(self._weights, self._first, self._squares, strict=True):
-            if weight.grad is not None:
-                flat = weight.detach().numpy().ravel()
-                _follow(flat, start, square, weight.grad.numpy().ravel(), steps)
+    def _parts(self) -> list[tuple[_Follower, State]]:
+        """Return each network with its part of the state before the segment."""
+        layers = len(self._before) // len(self._followers)
+        return [
+            (follower, self._before[k * layers : (k + 1) * layers])
+            for k, follower in enumerate(self._followers)
+        ]
 
 
 def followed(
     model: Model,
     texts: Sequence[Ids],
     progress: Callable[[int], object] = lambda done: None,
+    *,
+    threads: int | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """Return the weights of a model after it has learnt from texts, in order.
 
@@ -173,11 +207,12 @@ def followed(
         model: a model of texts, which does not change.
         texts: tokens (N,) of each; each is read from the start token.
         progress: called after every segment with the number of tokens read.
+        threads: see `AdaptiveNetwork`.
 
     Raises:
         RunError: the network's numbers overflow.
     """
-    network, done = AdaptiveNetwork(model), 0
+    network, done = AdaptiveNetwork(model, threads=threads), 0
     for ids in texts:
         network.restart()
         for tokens in network.segments(ids):

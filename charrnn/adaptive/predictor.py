@@ -47,7 +47,8 @@ class AdaptivePredictor:
         Args:
             model: a model of texts, which does not change.
             length: how many tokens will be read at most.
-            threads: 1 if all is done by one thread; else two are used.
+            threads: 1 if all is done by one thread; else another one mixes, and each network of an
+                ensemble has its own.
             counted: tokens of a text to count first, such as that of the training.
             progress: called with the number of these that are counted.
             older: whether to predict as archives of before 30 November 2026 need it: with fewer
@@ -57,7 +58,9 @@ class AdaptivePredictor:
             RunError: the network's numbers overflow.
         """
         before = np.zeros(0, np.int64) if counted is None else counted
-        self._network = AdaptiveNetwork(model, OLDER_PRODUCT if older else multiply)
+        self._network = AdaptiveNetwork(
+            model, OLDER_PRODUCT if older else multiply, threads=threads
+        )
         self._thread = None if threads == 1 else ThreadPoolExecutor(1)
         self._memory = memory.empty(len(before) + length, _letters(model.tokenizer), older=older)
         self._sums = np.zeros(model.config.vocab_size + 1)
