@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import shutil
 import sys
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 # The palette of Okabe and Ito, which people with color vision deficiency can tell apart.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKS = "+xo*~.#%@=&$abcdefghijklmnpqrstuvwyz"  # of the curves of a chart without colors
 FORMATS = (".png", ".svg", ".pdf")
 
 
@@ -121,6 +123,7 @@ def chart(
             width=max(20, min(width or shutil.get_terminal_size().columns, 100) - 15),
             color=[rgb(color) for color in colors] if in_colors else False,
             character_set="braille" if in_colors else "ascii",
+            force_ascii_characters=list(itertools.islice(itertools.cycle(_MARKS), len(ys))),
             legend_labels=labels if len(ys) > 1 else None,
             y_gridlines=[],
             x_gridlines=[],
