@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,13 +42,14 @@ TEXT_SECONDS = 0.2  # that a text takes, about: long enough for its beginning no
 
 @dataclass(frozen=True)
 class Case:
-    """One measurement: a network of L layers of H units, B texts at a time, type of the weights."""
+    """One measurement: L layers of H units of all networks, B texts at a time, type of weights."""
 
     cell: str
     num_layers: int
     hidden_size: int
     batch_size: int = 1
     weights: str = "float32"
+    ensemble: int = 1
 
 
 CASES = (
@@ -63,7 +65,7 @@ def measure_generation(
     options: GenerationBench, engine: EngineOptions, notify: Notify
 ) -> Iterator[Row]:
     """Measure the cells that are named, or those of the published table; see `generate`."""
-    sizes = (options.hidden_size, options.batch_size, engine.weights)
+    sizes = (options.hidden_size, options.batch_size, engine.weights, options.ensemble)
     cells = [Case(name, layers_of(name, options.num_layers), *sizes) for name in options.cell]
     threads = machine.usable_threads(engine.threads, notify)
     return generate(cells or CASES, options.rounds, threads)
@@ -84,7 +86,11 @@ def generate(
 
 
 def _measure(case: Case, rounds: int, threads: int | None) -> Row:
-    model = ModelConfig(VOCAB_SIZE, case.cell, case.num_layers, case.hidden_size)
+    embedding, sizes = (
+        case.ensemble * ModelConfig.embedding_size,
+        (case.num_layers, case.hidden_size),
+    )
+    model = ModelConfig(VOCAB_SIZE, case.cell, *sizes, embedding, ensemble=case.ensemble)
     values = parameters.initial(model, 1)
     tokenizer = CharTokenizer("".join(map(chr, range(48, 48 + VOCAB_SIZE))))
     given = Model(model, tokenizer, values)
@@ -117,6 +123,7 @@ def _measure(case: Case, rounds: int, threads: int | None) -> Row:
         ratio=speed / plain,
         share_of_limit=share,
         limit=limit,
+        ensemble=case.ensemble,
     )
 
 
@@ -147,17 +154,24 @@ def plain_steps(
     model: ModelConfig, values: parameters.Parameters, batch: int, count: int, threads: int
 ) -> Timed:
     """Return a function that runs `count` steps written with torch: read, multiply, draw."""
-    network = (Plain(model) if model.cell in MODULES else CharRNN(model, values)).eval()
-    state = None if isinstance(network, Plain) else network.start_state(batch)
+    networks = [
+        (Plain(model.member) if model.cell in MODULES else CharRNN(model.member, own)).eval()
+        for own in parameters.members(model, values)
+    ]
+    states: list[Any] = [
+        None if isinstance(network, Plain) else network.start_state(batch) for network in networks
+    ]
 
     @torch.inference_mode()
     def run() -> None:
-        nonlocal state
         torch.set_num_threads(threads)
         ids = torch.zeros(1, batch, dtype=torch.long)
         for _ in range(count):
-            logits, state = network(ids, state)
-            p: Tensor = torch.softmax(logits[0] / TEMPERATURE, -1)
+            total = torch.zeros(batch, model.vocab_size)
+            for k, network in enumerate(networks):
+                logits, states[k] = network(ids, states[k])
+                total = total + logits[0]
+            p: Tensor = torch.softmax(total / (TEMPERATURE * len(networks)), -1)
             ids = torch.multinomial(p, 1).T
 
     return run

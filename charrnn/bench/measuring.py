@@ -35,6 +35,7 @@ class Row:
             matrix products, or bytes of weights read, per second.
         limit: which of the two.
         parts: of a training step, the share of each in its time; None if they were not asked for.
+        ensemble: how many networks the units are divided among.
     """
 
     what: str
@@ -53,6 +54,7 @@ class Row:
     share_of_limit: float
     limit: str
     parts: dict[str, float] | None = None
+    ensemble: int = 1
 
 
 def layers_of(cell: str, given: int | None) -> int:

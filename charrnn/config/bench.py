@@ -45,6 +45,14 @@ class GenerationBench(BenchOptions):
     """Networks whose generation is timed."""
 
     batch_size: int = integer(1, 2**16, 1, "B, number of texts in one batch.")
+    ensemble: int = same(
+        ModelConfig,
+        "ensemble",
+        1,
+        help="Divide the units of each layer among this many networks (1, 2, 4 or 8), whose logits "
+        "are averaged.",
+        panel="",
+    )
 
 
 @dataclass(frozen=True)

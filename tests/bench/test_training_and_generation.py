@@ -2,9 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from charrnn.bench import measuring, training
+from charrnn.bench import generation, measuring, training
 from charrnn.bench.training import Case
-from charrnn.config import ModelConfig, TrainingBench, TrainOptions
+from charrnn.cli.display.bench_tables import generation_line
+from charrnn.config import (
+    EngineOptions,
+    GenerationBench,
+    ModelConfig,
+    TrainingBench,
+    TrainOptions,
+)
 from charrnn.model import parameters
 from charrnn.storage import machine
 from charrnn.training import plan
@@ -25,6 +32,16 @@ def test_every_case_gives_a_row_with_its_shape() -> None:
     ]
     assert [row.baseline for row in rows] == ["torch.nn.RNN float32", "plain loop float32"]
     assert all(row.seq_len == 3 and row.batch_size == 2 for row in rows)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "lstm-coupled"])
+def test_the_writing_of_an_ensemble_is_measured(monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
+    monkeypatch.setattr(generation, "TEXT_SECONDS", 1e-4)
+    options = GenerationBench(cell=(cell,), hidden_size=8, rounds=1, ensemble=2)
+    (row,) = generation.measure_generation(options, EngineOptions(threads=1), str)
+    assert (row.ensemble, row.hidden_size) == (2, 8)
+    assert generation_line(row).split()[:3] == ["2", cell, "2x4"]
+    assert row.ratio == pytest.approx(row.chars_per_second / row.baseline_chars_per_second)
 
 
 def test_the_operations_of_pairs_are_halved_between_encoder_and_decoder() -> None:

@@ -60,8 +60,9 @@ def training_line(row: Row) -> str:
 
 def generation_line(row: Row) -> str:
     """Return a row of `bench generate` as aligned text."""
+    cell = row.cell if row.ensemble == 1 else f"{row.ensemble} {row.cell}"
     return (
-        f"{row.cell:<18} {row.num_layers:>3}x{row.hidden_size:<4}"
+        f"{cell:<18} {row.num_layers:>3}x{row.hidden_size // row.ensemble:<4}"
         f"{row.batch_size:>3} {row.dtype:<9} {row.threads:>7} "
         f"{row.chars_per_second:>9,.0f}  {row.baseline:<22} "
         f"{row.baseline_chars_per_second:>9,.0f} {row.ratio:>6.2f} {row.share_of_limit:>8.2f}"
