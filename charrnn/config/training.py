@@ -138,8 +138,8 @@ class TrainOptions(TextOptions, Regularizers, Form):
         ModelConfig,
         "ensemble",
         None,
-        help="With --pairs: divide the units of each layer and the embedding among this many "
-        "networks (1, 2, 4 or 8), trained side by side, whose logits are averaged.",
+        help="Divide the units of each layer and the embedding among this many networks (1, 2, 4 "
+        "or 8), trained side by side, whose logits are averaged.",
         shown=PLANNED,
     )
     init: str = choice(
