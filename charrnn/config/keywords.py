@@ -106,8 +106,8 @@ class TrainKeywords(TypedDict, total=False):
     """With `pairs` or `fill`: what each step of the target sees of the source, its end (fixed) or
     also a weighted mean of all of it (attention). Default: attention."""
     ensemble: int | None
-    """With `pairs`: divide the units of each layer and the embedding among this many networks (1,
-    2, 4 or 8), trained side by side, whose logits are averaged. Default: planned."""
+    """Divide the units of each layer and the embedding among this many networks (1, 2, 4 or 8),
+    trained side by side, whose logits are averaged. Default: planned."""
     init: Literal["auto", "orthogonal", "glorot", "he"]
     """Initial weights: auto (what suits the cell), orthogonal, glorot or he. Default: 'auto'."""
     forget_bias: float | None

@@ -53,7 +53,6 @@ MOST_ROUNDS = 30  # in case that steps take so different times that the plan nev
 FIRST_SIZE = 128  # whose speed is measured first
 CLEARLY_FASTER = 1.25  # at equal sizes; then another cell learns more in the time
 MEASURED_SIZES = tuple(size for size in HIDDEN_SIZES if size & (size - 1) == 0)
-MEASURED_NETWORKS = 2  # of an ensemble; more take as much longer as they are more
 MEASURED_WINDOW = 256  # steps at most of a window whose speed is measured
 SHORTEST_WINDOW = 8  # that is planned for documents
 MAX_PADDING = 1.1  # length of padded documents, relative to the window that pads them least
@@ -67,11 +66,11 @@ class Speeds:
     """How fast networks of a few sizes are trained.
 
     Attributes:
-        samples: seconds per character, by hidden size; of one size at least. Of an ensemble these
-            are the seconds and the size of each network.
+        samples: seconds per character and network, by how many are trained side by side (1 or 2:
+            more take as much longer as they are more) and the hidden size of each.
     """
 
-    samples: Mapping[int, Samples] = field(default_factory=dict)
+    samples: Mapping[tuple[int, int], Samples] = field(default_factory=dict)
 
     def __call__(self, model: ModelConfig, train: TrainConfig) -> float:
         """Return the characters per second of a network of any size.
@@ -79,8 +78,11 @@ class Speeds:
         Between two measured sizes time grows as a power of the size; above the largest one with the
         number of weights. A network smaller than the smallest one is at least as fast as that.
         """
-        size, measured = model.member.hidden_size, sorted(self.samples)
-        seconds = [self.samples[each].best for each in measured]
+        networks, size = _key(model)
+        measured = sorted(size for number, size in self.samples if number == networks)
+        if not measured:  # about the same
+            networks, measured = 3 - networks, sorted(size for _, size in self.samples)
+        seconds = [self.samples[networks, each].best for each in measured]
         exact = np.interp(math.log(size), np.log(measured), np.log(seconds))
         above = max(0.0, 2 * math.log(size / measured[-1]))
         return math.exp(-float(exact) - above) / model.ensemble
@@ -90,14 +92,21 @@ class Speeds:
         """The largest spread of a size's times: 1 on a quiet machine."""
         return max((each.spread for each in self.samples.values()), default=1.0)
 
-    def count(self, size: int) -> int:
-        """Return how many samples there are of a size."""
-        return len(self.samples[size].seconds) if size in self.samples else 0
+    def count(self, model: ModelConfig) -> int:
+        """Return how many samples there are of such a network."""
+        key = _key(model)
+        return len(self.samples[key].seconds) if key in self.samples else 0
 
-    def add(self, size: int, seconds: float) -> Speeds:
-        """Return the same with one more sample of a size."""
-        before = self.samples[size].seconds if size in self.samples else ()
-        return Speeds({**self.samples, size: Samples((*before, seconds))})
+    def add(self, model: ModelConfig, seconds: float) -> Speeds:
+        """Return the same with one more sample of such a network."""
+        key = _key(model)
+        before = self.samples[key].seconds if key in self.samples else ()
+        return Speeds({**self.samples, key: Samples((*before, seconds))})
+
+
+def _key(model: ModelConfig) -> tuple[int, int]:
+    """Return how many networks are measured to tell the speed of this one, and their size."""
+    return min(2, model.ensemble), model.member.hidden_size
 
 
 def measured(
@@ -120,30 +129,28 @@ def measured(
     made = make(lambda model, train: math.inf)  # as large as the text supports
     largest, speeds = made.model.member.hidden_size, Speeds()
     wanted: Sequence[int] = [min(first_size, largest)]
-    timers: dict[int, Timer] = {}
+    timers: dict[ModelConfig, Timer] = {}
     passed, limit = 0.0, min(SECONDS, share * 60 * (made.train.minutes or 0))
     for _ in range(MOST_ROUNDS):
-        timers = {
-            size: timers.get(size) or timer_for(_of_size(made.model, size), made.train)
-            for size in wanted
-        }
+        sizes = [_of_size(made.model, size) for size in wanted]
+        timers = {each: timers.get(each) or timer_for(each, made.train) for each in sizes}
         pauses.look()
         began = time.perf_counter()
-        for size, timer in timers.items():
-            speeds = speeds.add(size, timer())
+        for model, timer in timers.items():
+            speeds = speeds.add(model, timer())
             pauses.look()
         passed += time.perf_counter() - began
         made = make(speeds)
         wanted = _around(made.model.member.hidden_size, largest)
-        fewest = min(map(speeds.count, wanted))
+        fewest = min(speeds.count(_of_size(made.model, size)) for size in wanted)
         if passed >= limit and fewest >= (ROUNDS if passed < LONGEST * limit else 1):
             break
     return replace(made, spread=speeds.spread)
 
 
 def _of_size(model: ModelConfig, size: int) -> ModelConfig:
-    """Return the model with this hidden size; of an ensemble two such networks, which tell all."""
-    networks = min(MEASURED_NETWORKS, model.ensemble)
+    """Return the model with networks of this hidden size, of an ensemble two, to be measured."""
+    networks = min(2, model.ensemble)
     embedding = networks * model.member.embedding_size
     total = networks * size
     return replace(model, ensemble=networks, hidden_size=total, embedding_size=embedding)
@@ -260,7 +267,7 @@ def _planner(
     if options.fill or data.reading.pairs:
         pairs = pairs_of(data, "train")
         return lambda speed: pair_plan.make(options, pairs, vocab_size, speed, known, turned=turned)
-    votes = False
+    votes = device.type == "cpu" and known is None  # side by side was measured on CPUs alone
     counted = 1.0  # share of the tokens of a window: not those that pad the ends of documents
     if options.reset_at_documents:
         if len(data.documents["train"]) < 2:

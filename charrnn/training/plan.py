@@ -91,10 +91,9 @@ MANY_TOKENS = 512
 # The least number of updates per epoch, about, so that a short text gets enough of them.
 WINDOWS_PER_EPOCH = 8
 
-# Several small networks that are trained side by side learn more in the same time than a large one,
-# and more of them pay once each has read the text this often (RESULTS.md, "Several networks").
-ENSEMBLES = (2, 4, 8)
-MORE_NETWORKS_EPOCHS = 20.0
+# How many networks vote if each of them reads the text this often, in the time of all. Of a text
+# that is read less often, one larger network learns as much (RESULTS.md, "Several networks").
+VOTES = {2: 4.0, 4: 12.0, 8: 24.0}
 
 Speed = Callable[[ModelConfig, TrainConfig], float]
 
@@ -161,16 +160,21 @@ def make(
     def text_speed(model: ModelConfig, train: TrainConfig) -> float:
         return speed(model, train) * counted
 
-    planned = ENSEMBLES if votes and train.minutes and may_vote(options, cell) else (1,)
-    for networks in (options.ensemble,) if options.ensemble else planned:
+    def trained_by(networks: int) -> tuple[ModelConfig, float, str]:
         embedding = embedding_size(options, vocab_size)
         embedding *= networks if options.embedding_size is None else 1
         sizes = {"embedding_size": embedding, "ensemble": networks}
         model = ModelConfig(vocab_size, options.planned_cell, **form | sizes)
-        model, characters, reason = sized(options, model, train, length, epoch, step, text_speed)
-        passes = characters / length
-        if passes < MORE_NETWORKS_EPOCHS:
+        return sized(options, model, train, length, epoch, step, text_speed)
+
+    model, characters, reason = trained_by(options.ensemble or 1)
+    more = votes and train.minutes and may_vote(options, cell) and not options.ensemble
+    for networks, fewest in VOTES.items() if more else ():
+        found = trained_by(networks)
+        if found[1] < fewest * length:
             break
+        model, characters, reason = found
+    passes = characters / length
     rates = planned_rates(options, model, passes, length, known)
     train = dataclasses.replace(train, **rates)
     update = update_seconds(model, train, step, text_speed)

@@ -1,5 +1,6 @@
 """Plans for the speed of a machine: none of these tests looks at a real clock."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -125,12 +126,12 @@ def test_many_networks_are_planned_by_the_speed_of_two(monkeypatch: pytest.Monke
 
     exact = plan.make(TrainOptions(minutes=60.0), 10**5, 256, speed, votes=True)
     assert made.model == exact.model
-    assert (made.model.ensemble, machine.networks) == (plan.ENSEMBLES[-1], {2})
+    assert (made.model.ensemble, machine.networks) == (max(plan.VOTES), {2})
     assert made.characters == pytest.approx(exact.characters, rel=0.1)
 
 
 def test_the_speed_of_other_sizes_lies_between_those_measured() -> None:
-    speeds = Speeds({64: Samples((1e-5, 2e-5)), 256: Samples((8e-5,))})
+    speeds = Speeds({(1, 64): Samples((1e-5, 2e-5)), (1, 256): Samples((8e-5,))})
     train = TrainConfig()
 
     def seconds(size: int) -> float:
@@ -141,6 +142,11 @@ def test_the_speed_of_other_sizes_lies_between_those_measured() -> None:
     assert seconds(128) == pytest.approx((1e-5 * 8e-5) ** 0.5)
     assert seconds(32) == pytest.approx(1e-5)  # at least as fast
     assert seconds(512) == pytest.approx(32e-5)  # four times the weights
+    four = ModelConfig(9, "lstm", 2, 256, 16, ensemble=4)
+    assert 1 / speeds(four, train) == pytest.approx(4e-5)  # while nothing else is known
+    both = speeds.add(dataclasses.replace(four, ensemble=2, hidden_size=128), 0.7e-5)
+    assert 1 / both(four, train) == pytest.approx(2.8e-5)
+    assert seconds(64) == pytest.approx(1e-5)
 
 
 def _kernel(backend: str, precision: str = "float32") -> Kernel:
