@@ -347,6 +347,7 @@ class TrainConfig(Regularizers):
     batch_size: int = 32  # B, the number of streams
     optimizer: str = TrainOptions.optimizer
     learning_rate: float = 0.01
+    last_rate: float = 0.02  # at the end, of the peak; runs of before 30 November 2026 do not say
     init: str = TrainOptions.init
     forget_bias: float | None = TrainOptions.forget_bias
     dropout: float = same(Regularizers, "dropout", 0.0)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 
 WARM_UP = 0.05  # the fraction of the budget over which the rate rises
-LAST_RATE = 0.0  # of the peak, at the end
 
 
-def schedule(fraction: float) -> float:
-    """Return the learning rate relative to its peak: linear warm-up, then cosine decay."""
+def schedule(fraction: float, last: float = 0.0) -> float:
+    """Return the learning rate relative to its peak: linear warm-up, then cosine decay to `last`."""
     if fraction >= 1:
-        return LAST_RATE
+        return last
     cosine = 0.5 * (1 + math.cos(math.pi * fraction))
-    return min(1.0, (fraction + 1e-3) / WARM_UP) * (LAST_RATE + (1 - LAST_RATE) * cosine)
+    return min(1.0, (fraction + 1e-3) / WARM_UP) * (last + (1 - last) * cosine)

@@ -203,8 +203,10 @@ def without_rates(
     known: int | None,
 ) -> TrainConfig:
     """Return a training whose learning rate and dropout are still to be planned."""
-    asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(TrainConfig)}
+    names = {field.name for field in dataclasses.fields(TrainConfig)} - {"last_rate"}
+    asked = {name: getattr(options, name) for name in names}
     decided = {
+        "last_rate": 0.0,
         "seq_len": seq_len,
         "update_every": update_every,
         "batch_size": batch_size,

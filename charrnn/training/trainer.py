@@ -153,8 +153,9 @@ class Trainer:
 
     def learning_rate(self, fraction: float) -> float:
         """Return the learning rate when this part of the budget is used."""
-        peak = self.updater.config.learning_rate
-        return learning_rate.schedule(fraction) * peak * ROLLBACK_RATE**self.rollbacks
+        config = self.updater.config
+        peak = config.learning_rate * ROLLBACK_RATE**self.rollbacks
+        return learning_rate.schedule(fraction, config.last_rate) * peak
 
     def _validation_count(self, characters: float) -> int:
         """Return how often a run that reads this many characters is validated."""

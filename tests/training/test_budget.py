@@ -16,19 +16,20 @@ from charrnn.text.corpus import from_text
 from charrnn.training import budget
 from charrnn.training.budget import Clock, Steps
 from charrnn.training.events import Metrics
-from charrnn.training.learning_rate import LAST_RATE, WARM_UP, schedule
+from charrnn.training.learning_rate import WARM_UP, schedule
 
 
 def test_the_rate_is_a_cosine_by_hand() -> None:
     # 0.02 + 0.98 * (1 + cos(pi x)) / 2: half way 0.02 + 0.98 / 2, at a quarter cos is 0.7071068
-    assert schedule(0.5) == pytest.approx(0.51)
-    assert schedule(0.25) == pytest.approx(0.02 + 0.98 * 0.8535534)
-    assert schedule(0.75) == pytest.approx(0.02 + 0.98 * 0.1464466)
+    assert schedule(0.5, 0.02) == pytest.approx(0.51)
+    assert schedule(0.25, 0.02) == pytest.approx(0.02 + 0.98 * 0.8535534)
+    assert schedule(0.75, 0.02) == pytest.approx(0.02 + 0.98 * 0.1464466)
+    assert schedule(0.5) == pytest.approx(0.5)
 
 
 def test_the_learning_rate_warms_up_linearly() -> None:
     def part_of_cosine(x: float) -> float:
-        return schedule(x) / (LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * x)) / 2)
+        return schedule(x) / ((1 + math.cos(math.pi * x)) / 2)
 
     assert 0 < schedule(0) < 0.05
     low, middle, high = (part_of_cosine(WARM_UP * x) for x in (0.2, 0.4, 0.6))
@@ -37,14 +38,16 @@ def test_the_learning_rate_warms_up_linearly() -> None:
 
 
 def test_the_cosine_ends_with_the_budget() -> None:
-    assert schedule(1 - 1e-9) == pytest.approx(LAST_RATE)
-    assert schedule(1) == schedule(1.5) == LAST_RATE
+    assert schedule(1 - 1e-9) == pytest.approx(0)
+    assert schedule(1) == schedule(1.5) == 0
+    assert schedule(1 - 1e-9, 0.02) == pytest.approx(0.02)
+    assert schedule(1, 0.02) == schedule(1.5, 0.02) == 0.02
 
 
 @given(st.floats(0, 2), st.floats(0, 2))
 def test_the_rate_never_rises_after_the_warm_up(one: float, other: float) -> None:
     early, late = sorted((one, other))
-    assert 0 < schedule(early) <= 1
+    assert 0 <= schedule(early) <= 1
     if early >= WARM_UP:
         assert schedule(late) <= schedule(early)
 

@@ -153,6 +153,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bfloat16": {"backend": "fused", "precision": "bfloat16"},
     "layers": {"num_layers": 3, "skip_connections": True, "embedding_size": 0},
     "overlapping windows": {"update_every": 3, "learned_start": True, "backend": "reference"},
+    "ensemble": {"ensemble": 2, "num_layers": 2, "locked_dropout": True},
     "tied": {"tied_output": True, "num_layers": 2, "skip_connections": True},
     "reset": {"state": "reset", "seq_len": 6},
     "full": {"seq_len": "full", "update_every": 100, "steps": 12},

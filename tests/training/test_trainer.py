@@ -116,7 +116,7 @@ def test_validations_do_not_change_the_training(tiny_text: str) -> None:
     without = _trainer(_data(tiny_text), dropout=0.3)
     without.updater.network.train()
     for step in range(40):
-        without.updater.update(schedule(step / 40) * 0.01)
+        without.updater.update(schedule(step / 40, CONFIG.last_rate) * 0.01)
     assert ends == _everything(without)
     assert validations > 5
 
@@ -255,7 +255,8 @@ def test_sgd_learns(tiny_text: str) -> None:
 def test_the_learning_rate_follows_the_budget(tiny_text: str) -> None:
     reports = _reports(_trainer(_data(tiny_text)), 20)
     assert [p.step for p in reports] == [*range(1, 21)]
-    assert [p.learning_rate for p in reports] == [0.01 * schedule(step / 20) for step in range(20)]
+    rates = [0.01 * schedule(step / 20, CONFIG.last_rate) for step in range(20)]
+    assert [p.learning_rate for p in reports] == rates
     assert [p.fraction for p in reports] == [step / 20 for step in range(1, 21)]
 
 
