@@ -8,7 +8,7 @@ WARM_UP = 0.05  # the fraction of the budget over which the rate rises
 
 
 def schedule(fraction: float, last: float = 0.0) -> float:
-    """Return the learning rate relative to its peak: linear warm-up, then cosine decay to `last`."""
+    """Return the learning rate relative to its peak: linear warm-up, cosine decay to `last`."""
     if fraction >= 1:
         return last
     cosine = 0.5 * (1 + math.cos(math.pi * fraction))
