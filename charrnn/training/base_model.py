@@ -24,7 +24,8 @@ ROWS, STEPS, CONTEXT = 16, 128, 32  # pieces that are read, their length, and wh
 KNOWN = 0.9  # share of their characters that the base model must know, or a near one of
 FREQUENT = frozenset("etaoinshrdlu")
 # Options of a network or its initial weights, which the base model would bring.
-NETWORK = ("cell", "num_layers", "hidden_size", "embedding_size", "init", "forget_bias", *FORM)
+NETWORK = ("cell", "num_layers", "hidden_size", "embedding_size", "ensemble", *FORM)
+NETWORK += ("init", "forget_bias")
 
 
 def offer(data: Dataset, options: TrainOptions) -> str | None:

@@ -62,11 +62,12 @@ def test_it_predicts_english_better_than_other_texts() -> None:
         (HARBOUR * 4, {}),
         (HARBOUR[:1500], {}),
         (HARBOUR[:9000], {"hidden_size": 64}),
+        (HARBOUR[:9000], {"ensemble": 2}),
         (HARBOUR[:9000], {"cell": "gru"}),
         (HARBOUR[:9000], {"tokenizer": "byte"}),
         (HARBOUR[:9000], {"fill": True}),
     ],
-    ids=["tunes", "code", "long", "tiny", "size", "cell", "bytes", "gaps"],
+    ids=["tunes", "code", "long", "tiny", "size", "ensemble", "cell", "bytes", "gaps"],
 )
 def test_it_is_not_offered_where_it_does_not_help(text: str, options: dict[str, Any]) -> None:
     assert _offer(text, **options) is None

@@ -167,6 +167,15 @@ def test_a_new_character_starts_as_the_nearest_one(
     assert not any(weights(moved, "z")[0])  # as in a new network, here all zeros
 
 
+def test_a_text_is_learned_by_as_many_networks_as_the_model_has(
+    tiny_model: Model, tiny_ensemble: Model
+) -> None:
+    for model, count, other in ((tiny_model, 1, 2), (tiny_ensemble, 2, 1)):
+        assert TrainOptions(**init_from.options(model, {})).ensemble == count
+        with pytest.raises(OptionError, match=f"whose network has {count}"):
+            init_from.options(model, {"ensemble": other})
+
+
 def test_each_network_of_an_ensemble_gets_the_new_alphabet(tiny_ensemble: Model) -> None:
     moved = _moved(tiny_ensemble, "helzéw\n")
     assert moved.values.keys() == tiny_ensemble.values.keys()
