@@ -19,6 +19,7 @@ from charrnn.cells import CELLS, Layer, find
 from charrnn.config import ModelConfig, TrainConfig, TrainingBench, TrainOptions, cell_name
 from charrnn.model import parameters
 from charrnn.network import layers as sequence
+from charrnn.network.ensemble import network_of
 from charrnn.network.module import CharRNN, detached
 from charrnn.network.pair_module import PairRNN
 from charrnn.storage import machine
@@ -31,16 +32,17 @@ from charrnn.training import optimizer as optimizers
 from charrnn.training.batches import Batches
 from charrnn.training.budget import Pauses
 from charrnn.training.pair_batches import PairBatches
+from charrnn.training.setup import updater_of
 from charrnn.training.stream_batches import StreamBatches
-from charrnn.training.training_step import Updater
 
 
 @dataclass(frozen=True)
 class Case:
     """One measurement: a network of L layers of H units, and a step's streams and window.
 
-    With `pairs`, half of a window is the source of a pair and half is its target. Dropout is
-    locked, as it is planned, and only ours has it: the baseline has none.
+    An ensemble divides its units among networks. With `pairs`, half of a window is the source of a
+    pair and half is its target. Dropout is locked, as it is planned, and only ours has it: the
+    baseline has none.
     """
 
     cell: str
@@ -53,6 +55,7 @@ class Case:
     pairs: bool = False
     skip_connections: bool = False
     dropout: float = 0.0
+    ensemble: int = 1
 
 
 # The published table: the lectures' cells in one shape, the LSTM in three, and pairs; then what is
@@ -97,7 +100,7 @@ def planned(kernel: TrainOptions, minutes: Sequence[float] = PLANNED) -> Iterato
     for budget in minutes:
         options = replace(kernel, minutes=budget)
         made = measured_plan.measured(
-            partial(plan.make, options, PLANNED_CHARACTERS, VOCAB_SIZE),
+            partial(plan.make, options, PLANNED_CHARACTERS, VOCAB_SIZE, votes=True),
             partial(_timer, options),
             measured_plan.FIRST_SIZE,
             Pauses(),
@@ -113,6 +116,7 @@ def planned(kernel: TrainOptions, minutes: Sequence[float] = PLANNED) -> Iterato
             kernel.backend,
             skip_connections=model.skip_connections,
             dropout=config.dropout or 0.0,
+            ensemble=model.ensemble,
         )
 
 
@@ -123,7 +127,8 @@ def _timer(options: TrainOptions, model: ModelConfig, config: TrainConfig) -> Ca
     )
     run = text_step(model, config, kernel)
     run()
-    return lambda: timing.sample(run) / (config.batch_size * config.seq_len)
+    characters = config.batch_size * config.seq_len * model.ensemble
+    return lambda: timing.sample(run) / characters
 
 
 def train(
@@ -160,7 +165,7 @@ def _measured(cases: Iterable[Case], rounds: int, parts: bool) -> Iterator[Row]:
         baseline, other = same_text(case, kernel) if case.pairs else plain_step(case)
         with machine.freed_memory_kept():  # for both, as training does
             ours, theirs = in_turns([run, other], rounds)
-            shares = breakdown.shares(run) if parts else None
+            shares = _shares(case, run) if parts else None
         characters = case.batch_size * case.seq_len
         speed = characters / ours
         yield Row(
@@ -168,6 +173,7 @@ def _measured(cases: Iterable[Case], rounds: int, parts: bool) -> Iterator[Row]:
             cell=cell_name(case.cell),
             num_layers=case.num_layers,
             hidden_size=case.hidden_size,
+            ensemble=case.ensemble,
             batch_size=case.batch_size,
             seq_len=case.seq_len,
             dtype=kernel.precision,
@@ -190,7 +196,9 @@ def model_of(case: Case) -> ModelConfig:
         case.cell,
         case.num_layers,
         case.hidden_size,
+        case.ensemble * ModelConfig.embedding_size,
         skip_connections=case.skip_connections,
+        ensemble=case.ensemble,
     )
     return replace(model, encoder="bidirectional", context="attention") if case.pairs else model
 
@@ -205,7 +213,7 @@ def operations(model: ModelConfig) -> float:
     matrices = (
         size
         for name, size in parameters.shapes(model).items()
-        if len(size) == 2 and name != "embedding" and not name.startswith("context.")
+        if len(size) == 2 and not name.endswith("embedding") and not name.startswith("context.")
     )
     passed = 0.5 if model.encoder else 1.0
     return 6.0 * passed * sum(rows * columns for rows, columns in matrices)
@@ -241,7 +249,7 @@ def step(case: Case, kernel: sequence.Kernel) -> Timed:
 
 def text_step(model: ModelConfig, config: TrainConfig, kernel: sequence.Kernel) -> Timed:
     """Return one step of training on a text."""
-    network = CharRNN(
+    network = network_of(
         model,
         parameters.initial(model, 1),
         regularizers=config,
@@ -250,7 +258,7 @@ def text_step(model: ModelConfig, config: TrainConfig, kernel: sequence.Kernel) 
     )
     ids = text(config.batch_size, config.seq_len)
     made = streams.make(ids, config.batch_size, config.seq_len, model.start_token, None)
-    return _update(StreamBatches(network, made, config))
+    return _update(network, lambda each: StreamBatches(each, made, config))
 
 
 def pair_step(case: Case, config: TrainConfig, kernel: sequence.Kernel) -> Timed:
@@ -259,18 +267,27 @@ def pair_step(case: Case, config: TrainConfig, kernel: sequence.Kernel) -> Timed
     values = parameters.initial(model, 1)
     reader = PairRNN(model, values, sequence=kernel.run, bf16=kernel.bf16)
     letters = CharTokenizer("".join(map(chr, range(VOCAB_SIZE - 1))))
-    return _update(PairBatches(reader, pairs(case), letters, config))
+    return _update(reader, lambda each: PairBatches(reader, pairs(case), letters, config))
 
 
-def _update(batches: Batches) -> Timed:
-    batches.network.train()
-    updater = Updater(batches)
+def _update(network: CharRNN, batches: Callable[[CharRNN], Batches]) -> Timed:
+    updater = updater_of(network.train(), batches)
     return lambda: updater.update(1e-3)
 
 
 def same_text(case: Case, kernel: sequence.Kernel) -> tuple[str, Timed]:
     """Return the baseline of pairs: as many characters of a text, and a network of its sizes."""
     return f"a text, {kernel.precision}", step(replace(case, pairs=False), kernel)
+
+
+def _shares(case: Case, run: Timed) -> dict[str, float]:
+    """Return the shares of the parts of a step; the profiler sees networks one after another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if case.ensemble == 1 else 1)
+    try:
+        return breakdown.shares(run)
+    finally:
+        torch.set_num_threads(before)
 
 
 MODULES: dict[str, Callable[..., nn.Module]] = {
@@ -306,7 +323,7 @@ def plain_step(case: Case) -> tuple[str, Timed]:
         name = f"torch.nn.{type(network.layers).__name__}"
         state: Any = None
     else:
-        network = CharRNN(model, parameters.initial(model, 1))
+        network = network_of(model, parameters.initial(model, 1))
         name = "plain loop"
         state = network.start_state(case.batch_size)
     config = TrainConfig()

@@ -74,7 +74,7 @@ def extras(config: Form | Regularizers, kind: type = Form) -> str:
     named = []
     for field in dataclasses.fields(kind):
         value = getattr(config, field.name)
-        if value != field.default:
+        if (value or 0) != (field.default or 0):
             words = field.name.replace("_", " ")
             named.append(words if value is True else f"{words} {value:g}")
     return "".join(f"{words}, " for words in named)
