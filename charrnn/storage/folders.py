@@ -31,8 +31,8 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
     _remove_left(folder)
     while True:
         temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
-        temporary.mkdir(parents=True)
-        try:
+        try:  # from here on: an interrupt may come as soon as the folder is there
+            temporary.mkdir(parents=True)
             with _locked(temporary):
                 if temporary.exists():  # not removed by another process before it was locked
                     yield temporary

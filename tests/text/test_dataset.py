@@ -355,6 +355,22 @@ def test_an_interrupted_replacement_leaves_the_old_dataset(
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+def test_an_interrupt_as_its_folder_is_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir = Path.mkdir
+
+    def interrupted(path: Path, *given: Any, **named: Any) -> None:
+        mkdir(path, *given, **named)
+        if path.suffix == ".tmp":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "mkdir", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        dataset.make(corpus.from_text("abc"), folder=tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_cache_that_cannot_be_written_is_replaced_by_a_temporary_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

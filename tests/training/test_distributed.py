@@ -159,9 +159,12 @@ def alone() -> dict[str, dict[str, Any]]:
     return _all_trained(ALONE)
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+@pytest.fixture(scope="module", params=[pytest.param(2, marks=pytest.mark.soak), 3])
 def dealt(request: pytest.FixtureRequest) -> list[dict[str, dict[str, Any]]]:
-    """Return what each of 2 and of 3 processes has trained; 5 streams are dealt out unevenly."""
+    """Return what each of 3 processes has trained, of 2 in the long form, too.
+
+    5 streams are dealt out unevenly.
+    """
     return values(request.param, _all_trained)
 
 
