@@ -57,6 +57,11 @@ COMMANDS = {  # whether each writes to stdout, which holds nothing else
     ("train", "--help"): True,
     ("--version",): True,
 }
+IMPORTED = [  # what takes long, and what most commands need
+    *("charrnn.cli.app", "charrnn.cli.display.training_progress", "charrnn.decoding.compiled"),
+    *("charrnn.generator", "charrnn.inference.compiled_engine", "charrnn.training.resume"),
+    "numba",
+]
 CODES = {"write": 2}  # it needs a terminal
 DRIVER = """
 import gc, importlib, json, os, sys
@@ -110,8 +115,6 @@ def test_every_command_works_in_any_environment(
 
 
 def _check(variables: dict[str, str], tiny: Run, folder: Path) -> None:
-    from .forked import IMPORTED
-
     folder.mkdir()
     shutil.copy(tiny.model, folder)
     shutil.copy(tiny.text, folder / "text.txt")
@@ -121,7 +124,7 @@ def _check(variables: dict[str, str], tiny: Run, folder: Path) -> None:
     (folder / "sources.txt").write_text("café\n日本\n", "utf-8")
     (folder / "commands.json").write_text(json.dumps(list(COMMANDS)))
     environment = _environment(variables, folder)
-    command = [sys.executable, "-c", DRIVER, *IMPORTED, "numba"]
+    command = [sys.executable, "-c", DRIVER, *IMPORTED]
     ended = subprocess.run(command, cwd=folder, env=environment, timeout=HANGS, check=False)
     assert ended.returncode == 0
     codes = json.loads((folder / "codes.json").read_text())

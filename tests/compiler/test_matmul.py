@@ -177,7 +177,7 @@ def test_not_a_number_stays_in_its_row_and_column(kind: str) -> None:
     ("kind", "width"),
     [
         ("float32", 4),
-        ("float32", 8),
+        pytest.param("float32", 8, marks=pytest.mark.soak),  # see test_processor for AVX2 itself
         pytest.param(
             "dots", 8, marks=pytest.mark.skipif(not ABLE["dots"], reason="needs AVX512-BF16")
         ),
