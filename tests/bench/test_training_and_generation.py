@@ -37,6 +37,7 @@ def test_every_case_gives_a_row_with_its_shape() -> None:
 @pytest.mark.parametrize("cell", ["lstm", "lstm-coupled"])
 def test_the_writing_of_an_ensemble_is_measured(monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
     monkeypatch.setattr(generation, "TEXT_SECONDS", 1e-4)
+    monkeypatch.setattr(generation, "bandwidth", lambda *given: 1e9)
     options = GenerationBench(cell=(cell,), hidden_size=8, rounds=1, ensemble=2)
     (row,) = generation.measure_generation(options, EngineOptions(threads=1), str)
     assert (row.ensemble, row.hidden_size) == (2, 8)
