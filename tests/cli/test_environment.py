@@ -106,7 +106,7 @@ def unknown_user() -> Iterator[tuple[Command, Path]]:
     # It may read what it likes: Python itself may lie in the home folder of root.
     user += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
     variables = _bare() | {"TMPDIR": str(folder)}
-    probe = [*user, sys.executable, "-c", "import torch, charrnn.cli.app"]
+    probe = [*user, sys.executable, "-c", "import numpy, charrnn.cli.app"]
     if subprocess.run(probe, cwd=folder, env=variables, capture_output=True).returncode:
         shutil.rmtree(folder)
         pytest.skip("this user cannot run charrnn here")

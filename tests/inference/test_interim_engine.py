@@ -179,7 +179,7 @@ def test_mirostat_waits_for_both(cold: Begin, english: Model) -> None:
 
 
 def test_a_long_prompt_is_read_on_by_compiled_code(cold: Begin, english: Model) -> None:
-    prompt = "It was the best of times, it was the worst of times. " * 120
+    prompt = "It was the best of times, it was the worst of times. " * 80
     wanted = Generator(english).sample(prompt, length=40, seed=1).text
     for looks in (3, 20, NEVER):
         assert cold(english, looks, looks).sample(prompt, length=40, seed=1).text == wanted
