@@ -35,9 +35,16 @@ from charrnn.model.model_file import Model
 from charrnn.storage.cache_dir import CacheWarning, _substitute, cache_dir, writable
 from charrnn.text.tokenizer import CharTokenizer
 
-torch.set_num_threads(1)
 # A shell starts what it runs in the background so that Ctrl-C does not reach it, nor its children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Let each test begin with one thread: numba's parallel code, too, changes torch's number."""
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True, scope="session")
