@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from waiting import HANGS
 
+import charrnn
+from charrnn.config import SampleConfig
 from charrnn.server.limits import Limits
 
 from .conftest import Running, running, save_model
@@ -44,6 +46,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("page")
     run = folder / "runs" / "first"
     save_model(run / "model.safetensors", seed=1)
+    # Compile first: what is written meanwhile is so much that the page lags behind.
+    charrnn.load(run).prepare(SampleConfig(length=1))
     reports = []
     for step in range(1, 30):
         names = ("epoch", "characters", "seconds", "learning_rate", "grad_norm", "clipped")
