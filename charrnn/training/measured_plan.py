@@ -79,10 +79,11 @@ class Speeds:
         number of weights. A network smaller than the smallest one is at least as fast as that.
         """
         networks, size = _key(model)
-        measured = sorted(size for number, size in self.samples if number == networks)
-        if not measured:  # about the same
-            networks, measured = 3 - networks, sorted(size for _, size in self.samples)
-        seconds = [self.samples[networks, each].best for each in measured]
+        # A size that was not measured with as many networks takes about as long with others.
+        own_last = sorted(self.samples, key=lambda key: key[0] == networks)
+        best = {each: self.samples[number, each].best for number, each in own_last}
+        measured = sorted(best)
+        seconds = [best[each] for each in measured]
         exact = np.interp(math.log(size), np.log(measured), np.log(seconds))
         above = max(0.0, 2 * math.log(size / measured[-1]))
         return math.exp(-float(exact) - above) / model.ensemble
