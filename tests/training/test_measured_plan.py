@@ -147,7 +147,7 @@ def test_the_speed_of_other_sizes_lies_between_those_measured() -> None:
     both = speeds.add(dataclasses.replace(four, ensemble=2, hidden_size=128), 0.7e-5)
     assert 1 / both(four, train) == pytest.approx(2.8e-5)
     larger = dataclasses.replace(four, hidden_size=1024)
-    assert 1 / both(larger, train) == pytest.approx(4 * 8e-5)  # as of one network: all that is known
+    assert 1 / both(larger, train) == pytest.approx(4 * 8e-5)  # as of one
     assert seconds(64) == pytest.approx(1e-5)
 
 
