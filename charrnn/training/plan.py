@@ -93,7 +93,7 @@ WINDOWS_PER_EPOCH = 8
 
 # How many networks vote if each of them reads the text this often, in the time of all. Of a text
 # that is read less often, one larger network learns as much (RESULTS.md, "Several networks").
-VOTES = {2: 4.0, 4: 24.0}
+VOTES = {2: 4.5, 4: 24.0}
 
 Speed = Callable[[ModelConfig, TrainConfig], float]
 
