@@ -385,7 +385,7 @@ def test_the_rate_of_a_cell_of_one_s_own_is_that_of_its_family() -> None:
     assert [made.train.learning_rate for made in rates] == [5 / 512, 3 / 512]
 
 
-def _voted(minutes: float | None = 3, length: int = 10**6, **options: Any) -> plan.Plan:
+def _voted(minutes: float | None = 10, length: int = 10**6, **options: Any) -> plan.Plan:
     """Return the plan where networks may vote; each of K has 1/K of the machine."""
 
     def speed(model: ModelConfig, train: TrainConfig) -> float:
@@ -400,13 +400,13 @@ def test_minutes_are_divided_among_networks_that_vote() -> None:
     assert made.model.ensemble == 2
     assert made.model.embedding_size == 64 * made.model.ensemble
     assert made.passes >= plan.VOTES[2]
-    alone = plan.make(TrainOptions(minutes=1.5), 10**6, 65, _speed)
+    alone = plan.make(TrainOptions(minutes=5), 10**6, 65, _speed)
     assert made.model.member.hidden_size == alone.model.hidden_size  # half the time for each
     assert (made.train.dropout, made.passes) == (alone.train.dropout, alone.passes)
 
 
 def test_the_more_often_a_text_is_read_the_more_networks_vote() -> None:
-    counts = [_voted(minutes).model.ensemble for minutes in (0.2, 3, 600)]
+    counts = [_voted(minutes).model.ensemble for minutes in (0.2, 5, 600)]
     assert counts == [1, *plan.VOTES]
 
 
