@@ -16,8 +16,8 @@ text gets the same bits, whether its tokens are known or are decoded one by one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.network.layers import select
 from charrnn.network.module import CharRNN
+from charrnn.network.side_by_side import SideBySide
 
 # Tuned on the held-out parts of War and Peace and of folk tunes.
 SEGMENT = 32  # tokens between two updates
@@ -100,14 +101,14 @@ class AdaptiveNetwork:
         Args:
             model: a model of texts.
             product: multiplies the tokens' vectors by matrices.
-            threads: 1 if the networks of an ensemble learn one after another, instead of at the
-                same time; they compute the same.
+            threads: of the networks of an ensemble, which learn at the same time if there are
+                several; None: as many as torch uses. They compute the same.
         """
         self._product = product
         self._start_token = model.config.start_token
         self._followers = [_Follower(network) for network in model.networks]
-        several = len(self._followers) if threads != 1 else 1
-        self._pool = ThreadPoolExecutor(several) if several > 1 else None
+        self._config = model.config
+        self._side_by_side = SideBySide(len(self._followers), threads)
         self._engine = CompiledEngine(model.config, self.values(), threads=1)
         self._engine.load(self.values(), product)
         self._segments = 0
@@ -181,17 +182,13 @@ class AdaptiveNetwork:
             follower.differentiate(inputs, targets, before)
             follower.update(len(targets), self._segments)
 
-        run = self._pool.map if self._pool else map
-        list(run(learn, self._parts()))
+        self._side_by_side.run([partial(learn, part) for part in self._parts()])
         self._engine.load(self.values(), self._product)
 
     def _parts(self) -> list[tuple[_Follower, State]]:
         """Return each network with its part of the state before the segment."""
-        layers = len(self._before) // len(self._followers)
-        return [
-            (follower, self._before[k * layers : (k + 1) * layers])
-            for k, follower in enumerate(self._followers)
-        ]
+        parts = parameters.by_network(self._config, self._before)
+        return [(each, tuple(part)) for each, part in zip(self._followers, parts, strict=True)]
 
 
 def followed(

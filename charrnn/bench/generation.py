@@ -86,11 +86,9 @@ def generate(
 
 
 def _measure(case: Case, rounds: int, threads: int | None) -> Row:
-    embedding, sizes = (
-        case.ensemble * ModelConfig.embedding_size,
-        (case.num_layers, case.hidden_size),
-    )
-    model = ModelConfig(VOCAB_SIZE, case.cell, *sizes, embedding, ensemble=case.ensemble)
+    embedding = case.ensemble * ModelConfig.embedding_size
+    sizes = (case.num_layers, case.hidden_size, embedding)
+    model = ModelConfig(VOCAB_SIZE, case.cell, *sizes, ensemble=case.ensemble)
     values = parameters.initial(model, 1)
     tokenizer = CharTokenizer("".join(map(chr, range(48, 48 + VOCAB_SIZE))))
     given = Model(model, tokenizer, values)

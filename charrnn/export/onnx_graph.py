@@ -24,6 +24,7 @@ from charrnn.cells.layer import EPSILON
 from charrnn.config import to_json
 from charrnn.errors import OptionError
 from charrnn.inference.network_arrays import LayerArrays, NetworkArrays, network_arrays
+from charrnn.model import parameters
 from charrnn.model.model_file import Model
 from charrnn.storage.files import json_text
 
@@ -160,10 +161,10 @@ def _steps(
 ) -> tuple[Tensor, list[Parts]]:
     """Return the mean logits of all networks after a token, and the state of all their layers."""
     token, found, after = Tensor(graph, "token"), list[Tensor](), list[Parts]()
-    for k, arrays in enumerate(each):
+    parts = parameters.by_network(each[0].config, before)
+    for k, (arrays, part) in enumerate(zip(each, parts, strict=True)):
         network = _Network(graph, arrays, f"networks.{k}." if len(each) > 1 else "")
-        count = len(arrays.layers)
-        logits, own = network.step(token, before[k * count : (k + 1) * count])
+        logits, own = network.step(token, part)
         found.append(logits)
         after += own
     return graph.add("Mean", *found) if len(found) > 1 else found[0], after

@@ -23,6 +23,7 @@ from charrnn.inference.network_arrays import (
     network_arrays,
     normalized,
 )
+from charrnn.model import parameters
 from charrnn.model.parameters import Parameters
 
 
@@ -113,14 +114,12 @@ class NumpyEngine(Engine):
 
     def _run(self, ids: Ids, state: State) -> tuple[Floats, State]:
         """Return the outputs (T, B, K*Y) that the output maps read, and the state."""
-        count = self.config.num_layers
-        outputs, after = zip(
-            *(
-                self._run_network(arrays, ids, state[k * count : (k + 1) * count])
-                for k, arrays in enumerate(self._networks)
-            ),
-            strict=True,
+        parts = parameters.by_network(self.config, state)
+        found = (
+            self._run_network(arrays, ids, tuple(part))
+            for arrays, part in zip(self._networks, parts, strict=True)
         )
+        outputs, after = zip(*found, strict=True)
         return np.concatenate(outputs, -1), tuple(itertools.chain.from_iterable(after))
 
     def _run_network(self, arrays: NetworkArrays, ids: Ids, state: State) -> tuple[Floats, State]:

@@ -50,6 +50,7 @@ from charrnn.config import ModelConfig
 Parameters = Mapping[str, NDArray[np.float32]]
 Shape = tuple[int, ...]
 Array = TypeVar("Array")
+Item = TypeVar("Item")
 _DIVIDED = "output.weight", "output.bias"  # by K, if an ensemble is one network
 
 
@@ -144,6 +145,12 @@ def members(config: ModelConfig, values: Mapping[str, Array]) -> list[dict[str, 
     if config.ensemble == 1:
         return [dict(values)]
     return [within(values, f"{k}.") for k in range(config.ensemble)]
+
+
+def by_network(config: ModelConfig, layers: Sequence[Item]) -> list[Sequence[Item]]:
+    """Return the L layers of each network of an ensemble, from those of one after the other."""
+    count = config.num_layers
+    return [layers[first : first + count] for first in range(0, len(layers), count)]
 
 
 def together(each: Sequence[Mapping[str, Array]]) -> dict[str, Array]:

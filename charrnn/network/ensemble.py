@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, cast
+from itertools import chain
+from typing import Any, ClassVar, TypeVar, cast
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -24,13 +24,14 @@ from charrnn.network.layers import State
 from charrnn.network.module import CharRNN
 from charrnn.network.side_by_side import SideBySide
 
+T = TypeVar("T")
+
 
 class Ensemble(CharRNN):
     """An ensemble; see `CharRNN` for its arguments.
 
     Attributes:
         networks: the networks, each of the `kind` of this ensemble.
-        side_by_side: runs them at the same time.
     """
 
     kind: ClassVar[type[CharRNN]] = CharRNN
@@ -44,7 +45,7 @@ class Ensemble(CharRNN):
         each = parameters.members(config, values)
         self.networks = nn.ModuleList(self.kind(config.member, one, **options) for one in each)
         self._sequence = self.members[0]._sequence
-        self.side_by_side = SideBySide(config.ensemble)
+        self._side_by_side = SideBySide(config.ensemble)
 
     @property
     def members(self) -> list[CharRNN]:
@@ -62,43 +63,23 @@ class Ensemble(CharRNN):
     def forward(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """Return logits (T, B, V) from ids (T, B), and the state after the window."""
         logits, after = zip(
-            *(
-                network(ids, part)
-                for network, part in zip(self.members, self._parts(state), strict=True)
-            ),
-            strict=True,
+            *(network(ids, part) for network, part in self._with_states(state)), strict=True
         )
-        return torch.stack(logits).mean(0), tuple(layer for part in after for layer in part)
+        return torch.stack(logits).mean(0), tuple(chain.from_iterable(after))
 
     @torch.no_grad()
-    def nats(
-        self,
-        inputs: NDArray[np.int64],
-        targets: NDArray[np.int64],
-        state: State,
-        *,
-        quick: bool = False,
-    ) -> tuple[NDArray[np.float32], State]:
-        """Return -ln p of every target (T, B) without dropout, and the state after the window.
-
-        With `quick` the layers run as in training, perhaps in bfloat16.
-        """
-        was_training = self.training
-        self.eval()
-        ids = torch.from_numpy(inputs).to(self.device)
+    def outputs(self, ids: Tensor, state: State, *, quick: bool) -> tuple[Tensor, State]:
+        """Return what `CharRNN.outputs` does, of all networks beside each other (T, B, K*Y)."""
         read, after = zip(
-            *self._together(
+            *self.together(
                 [
                     partial(network.outputs, ids, part, quick=quick)
-                    for network, part in zip(self.members, self._parts(state), strict=True)
+                    for network, part in self._with_states(state)
                 ]
             ),
             strict=True,
         )
-        wanted = torch.from_numpy(targets).to(self.device)
-        nats = self._nats(torch.cat(read, -1).flatten(0, 1), wanted.flatten())
-        self.train(was_training)
-        return nats.view(wanted.shape).cpu().numpy(), tuple(x for part in after for x in part)
+        return torch.cat(read, -1), tuple(chain.from_iterable(after))
 
     def _nats(self, read: Tensor, targets: Tensor) -> Tensor:
         """Return -ln p of targets (N,), given the outputs of all networks beside each other."""
@@ -108,17 +89,18 @@ class Ensemble(CharRNN):
             partial(loss.nats, rows, wanted, weight, bias, bf16)
             for rows, wanted in zip(read.chunk(count), targets.chunk(count), strict=True)
         ]
-        return torch.cat(self._together(pieces))
+        return torch.cat(self.together(pieces))
 
-    def _together(self, functions: Sequence[Callable[[], Any]]) -> list[Any]:
+    def together(self, functions: Sequence[Callable[[], T]]) -> list[T]:
+        """Call a function of each network, on the CPU at the same time; return what they return."""
         if self.device.type != "cpu":  # only on CUDA
             return [function() for function in functions]
-        return self.side_by_side.run(functions)
+        return self._side_by_side.run(functions)
 
-    def _parts(self, state: State) -> list[State]:
-        """Return the state of each network."""
-        layers = self.config.num_layers
-        return [state[first : first + layers] for first in range(0, len(state), layers)]
+    def _with_states(self, state: State) -> list[tuple[CharRNN, State]]:
+        """Return each network with its state."""
+        parts = parameters.by_network(self.config, state)
+        return [(each, tuple(part)) for each, part in zip(self.members, parts, strict=True)]
 
     def _output(self) -> tuple[Tensor, Tensor, bool]:
         """Return the last matrix over the outputs of all networks, its bias, and the precision."""

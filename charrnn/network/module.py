@@ -268,9 +268,13 @@ class CharRNN(NamedParameters):
         self.eval()
         read, state = self.outputs(torch.from_numpy(inputs).to(self.device), state, quick=quick)
         wanted = torch.from_numpy(targets).to(self.device)
-        nats = loss.nats(read.flatten(0, 1), wanted.flatten(), *self._output())
+        nats = self._nats(read.flatten(0, 1), wanted.flatten())
         self.train(was_training)
         return nats.view(wanted.shape).cpu().numpy(), state
+
+    def _nats(self, read: Tensor, targets: Tensor) -> Tensor:
+        """Return -ln p of targets (N,), given what logits are computed from (N, Y)."""
+        return loss.nats(read, targets, *self._output())
 
     @torch.no_grad()
     def outputs(self, ids: Tensor, state: State, *, quick: bool) -> tuple[Tensor, State]:

@@ -19,21 +19,22 @@ T = TypeVar("T")
 class SideBySide:
     """Calls functions at the same time, one for each network.
 
-    Attributes:
+    Args:
         count: the number of networks.
+        threads: of all of them; None: as many as torch uses.
     """
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, count: int, threads: int | None = None) -> None:
+        self._count, self._all_threads = count, threads
         self._pool: ThreadPoolExecutor | None = None
         self._size = (0, 0)  # threads of the pool, and threads of torch in each
 
     def run(self, functions: Sequence[Callable[[], T]]) -> list[T]:
         """Call all functions and return what they return; with one thread, one after another."""
-        threads = torch.get_num_threads()
+        threads = self._all_threads or torch.get_num_threads()
         if min(threads, len(functions)) < 2:
             return [function() for function in functions]
-        pool = self._threads(min(threads, self.count), max(1, threads // self.count))
+        pool = self._threads(min(threads, self._count), max(1, threads // self._count))
         futures = [pool.submit(function) for function in functions]
         wait(futures)
         return [future.result() for future in futures]

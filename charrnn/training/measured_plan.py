@@ -151,7 +151,7 @@ def measured(
 
 def _of_size(model: ModelConfig, size: int) -> ModelConfig:
     """Return the model with networks of this hidden size, of an ensemble two, to be measured."""
-    networks = min(2, model.ensemble)
+    networks, _ = _key(model)
     embedding = networks * model.member.embedding_size
     total = networks * size
     return replace(model, ensemble=networks, hidden_size=total, embedding_size=embedding)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -121,7 +120,7 @@ def make_trainer(setup: Setup, values: Values) -> Trainer:
         scoring=exact.run,
         bf16=setup.kernel.bf16,
     ).to(setup.device)
-    return Trainer(updater_of(network, partial(_batches, setup)), setup.validation)
+    return Trainer(updater_of(network, _batches(setup)), setup.validation)
 
 
 def updater_of(network: CharRNN, batches: Callable[[CharRNN], Batches]) -> Updater:
@@ -130,12 +129,13 @@ def updater_of(network: CharRNN, batches: Callable[[CharRNN], Batches]) -> Updat
     return Updater(*map(batches, network.members), ensemble=ensemble)
 
 
-def _batches(setup: Setup, network: CharRNN) -> Batches:
-    """Return what a network reads in training, from its beginning."""
+def _batches(setup: Setup) -> Callable[[CharRNN], Batches]:
+    """Return what makes the batches that a network reads in training, from their beginning."""
     model, train, data = setup.plan.model, setup.plan.train, setup.data
-    if isinstance(network, PairRNN):
+    if model.encoder:
         pairs = pairs_of(data, "train")
-        return PairBatches(network, pairs, data.tokenizer, train, setup.world)
+        given = (pairs, data.tokenizer, train, setup.world)
+        return lambda network: PairBatches(cast(PairRNN, network), *given)
     made = streams.make(
         data.train,
         train.batch_size,
@@ -147,4 +147,5 @@ def _batches(setup: Setup, network: CharRNN) -> Batches:
         train.seed if setup.options.items else None,
         begins_anew=model.learned_start and train.state == "carry",
     )
-    return StreamBatches(network, made, train, data.characters_per_token, setup.world)
+    characters = data.characters_per_token
+    return lambda network: StreamBatches(network, made, train, characters, setup.world)

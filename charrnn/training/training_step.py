@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from charrnn.model import parameters
 from charrnn.network.ensemble import Ensemble
 from charrnn.network.module import CharRNN
 from charrnn.storage.tensors import Arrays
@@ -110,7 +111,7 @@ class Updater:
         self.batches = batches[0]
         self.network: CharRNN = ensemble or self.batches.network
         self.config, self.world = self.batches.config, self.batches.world
-        self._side_by_side = ensemble.side_by_side if ensemble else None
+        self._ensemble = ensemble
         if ensemble and ensemble.device.type == "cpu":
             for learner in self.learners:  # clones, as torch.Generator imports torch's compiler
                 learner.network.generator = torch.default_generator.clone_state()
@@ -138,7 +139,7 @@ class Updater:
         self._seed()
         found = self._each([learner.differentiate for learner in self.learners])
         nats = torch.stack([each.nats for each in found]).mean() if found[1:] else found[0].nats
-        norm = max((each.norm for each in found), key=_size)
+        norm = float(np.max([each.norm for each in found]))  # NaN if one is
         self.losses.append(nats)
         self.norms.append(norm)
         if not (math.isfinite(norm) and math.isfinite(float(nats))):
@@ -165,11 +166,9 @@ class Updater:
 
         Processes must exchange their gradients in one order. The first step compiles, once.
         """
-        if self._side_by_side is None or self.world.size > 1 or not self.step:
+        if self._ensemble is None or self.world.size > 1 or not self.step:
             return [function() for function in functions]
-        if self.network.device.type != "cpu":  # only on CUDA
-            return [function() for function in functions]
-        return self._side_by_side.run(functions)
+        return self._ensemble.together(functions)
 
     def position(self) -> Position:
         """Return a copy of the position; the layers that are carried on are those of the state."""
@@ -199,11 +198,7 @@ class Updater:
 
     def optimizer_state(self) -> Arrays:
         """Return copies of what the optimizers store, as NAME.SLOT with names as in `values`."""
-        return {
-            prefix + name: value
-            for prefix, learner in self._prefixed()
-            for name, value in learner.optimizer.state().items()
-        }
+        return parameters.together([learner.optimizer.state() for learner in self.learners])
 
     def restore_optimizer(self, arrays: Arrays, learning_rate: float) -> None:
         """Restore what `optimizer_state` returned, and the rate of the last update.
@@ -212,22 +207,11 @@ class Updater:
             ModelError: this is not the state of such optimizers.
         """
         self.learning_rate = learning_rate
-        for prefix, learner in self._prefixed():
-            own = {n.removeprefix(prefix): v for n, v in arrays.items() if n.startswith(prefix)}
+        each = parameters.members(self.network.config, arrays)
+        for learner, own in zip(self.learners, each, strict=True):
             learner.optimizer.restore(own)
-
-    def _prefixed(self) -> list[tuple[str, Learner]]:
-        """Return the learners, and how the names of their weights begin in `values`."""
-        if len(self.learners) == 1:
-            return [("", self.learners[0])]
-        return [(f"{number}.", learner) for number, learner in enumerate(self.learners)]
 
 
 def noise_seed(seed: int, number: int, step: int) -> int:
     """Return the seed of the noise of a network of an ensemble at a step."""
     return int(np.random.SeedSequence([seed, number, step]).generate_state(1, np.uint64)[0])
-
-
-def _size(norm: float) -> float:
-    """Return a norm, or infinity if it is not a number."""
-    return norm if math.isfinite(norm) else math.inf
