@@ -93,7 +93,8 @@ def build(
     for k in range(order + 1):
         if k:
             keys, predicted = _longer(text, keys, predicted, k)
-        orders.append(_counted(_triples(text, keys, predicted, k, bits), bits, raw=k == order))
+        found = _counted(_triples(text, keys, predicted, k, bits), bits, raw=k == order)
+        orders.append(found.pruned(MIN_SEEN) if k else found)  # most of the long ones go
     unigram = _unigram(orders[0], vocab_size)
     return _packed(unigram, _fitting(orders[1:], max_bytes, vocab_size), orders, vocab_size, bits)
 

@@ -16,7 +16,7 @@ from charrnn.counts.table import KINDS, KNOTS, CountTable
 
 _ROUNDS = 8  # of Newton's method
 _PRIOR = 30.0  # how firmly shares that are rarely used stay at the common one
-_CHUNK = 2**20  # numbers at a time
+_CHUNK = 2**18  # numbers at a time
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ def fit(table: CountTable, logits: Floats, contexts: Floats, targets: Ids) -> Fi
         contexts: (N, K); see `charrnn.counts.mixing`.
         targets: the tokens that followed (N,).
     """
-    network, difference, places = _prepared(table, logits, contexts)
-    below, part = knots(certainties(logits))
+    network, difference, places, certainty = _prepared(table, logits, contexts)
+    below, part = knots(certainty)
     one = np.full(1, 0.3)
     common = (np.zeros((len(targets), 1), np.int64), np.ones((len(targets), 1)))
     for _ in range(_ROUNDS):
@@ -67,11 +67,11 @@ def fit(table: CountTable, logits: Floats, contexts: Floats, targets: Ids) -> Fi
 
 def _prepared(
     table: CountTable, logits: Floats, contexts: Floats
-) -> tuple[Floats32, Floats32, Integers]:
-    """Return log p of the network (N, V), what is added to it, and the cells of contexts (N,)."""
+) -> tuple[Floats32, Floats32, Integers, Floats64]:
+    """Return log p of the network (N, V) and what is added to it; cells and certainties (N,)."""
     network = np.empty(logits.shape, np.float32)
     difference = np.empty(logits.shape, np.float32)
-    places = np.empty(len(logits), np.int64)
+    places, certainty = np.empty(len(logits), np.int64), np.empty(len(logits))
     for rows in _chunks(logits):
         given = logits[rows].astype(np.float64)
         given -= given.max(-1, keepdims=True)
@@ -80,7 +80,8 @@ def _prepared(
         network[rows] = given
         difference[rows] = np.log(found.probabilities) - given
         places[rows] = found.orders * KINDS + found.kinds
-    return network, difference, places
+        certainty[rows] = certainties(logits[rows])
+    return network, difference, places, certainty
 
 
 def _chunks(logits: Floats) -> list[slice]:

@@ -91,6 +91,20 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def give_memory_back() -> None:
+    """Give memory that was freed back to the system, where the C library is glibc."""
+    if (libc := _glibc()) is not None:
+        libc.malloc_trim(0)
+
+
+def _glibc() -> Any:
+    """Return the C library if it is glibc, or else None."""
+    import ctypes  # only trainings need it
+
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return libc if hasattr(libc, "mallopt") else None
+
+
 @contextlib.contextmanager
 def freed_memory_kept() -> Iterator[None]:
     """Let the process keep freed memory for its next use, where the C library is glibc.
@@ -100,10 +114,8 @@ def freed_memory_kept() -> Iterator[None]:
     Afterwards the memory is given back, and the thresholds are the largest that glibc would choose
     itself.
     """
-    import ctypes  # only trainings need it
-
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if libc is None or not hasattr(libc, "mallopt"):
+    libc = _glibc()
+    if libc is None:
         yield
         return
     libc.mallopt(_MMAP_THRESHOLD, 2**30)

@@ -28,6 +28,7 @@ from charrnn.training.state import TrainingState
 from charrnn.training.trainer import SCORING, Ended, SavePoint, Trainer
 
 JUDGED = 0.03  # part of the time after which the planned speed is compared with the real one
+COUNTING = 0.2  # part of the time that fitting counts may take
 MISJUDGED = 1.5  # a plan is made anew if one is this many times the other
 Replan = Callable[[float], Plan | None]  # plans anew for the minutes left; None: nothing changes
 
@@ -77,7 +78,7 @@ class Run:
             DivergedError: the loss was not finite, even after several restarts, or is worse at the
                 end than at the start; the best weights, or else the first ones, are saved.
         """
-        self._count()
+        yield from self._count()
         if not self._replaces:
             self._writer.write_first_files(self._history())
         every, saved_step = self._control.checkpoint_every, self._past.saved_step
@@ -111,14 +112,22 @@ class Run:
         yield Done(result)
         return None
 
-    def _count(self) -> None:
+    def _count(self) -> Iterator[Notice]:
         """Count the text, if that is wanted, and reserve the time to fit the counts at the end."""
         if not count_model.wanted(self._setup):
             return
-        self._counts = TextCounts(self._setup, self._trainer.updater.network.values())
+        counts = TextCounts(self._setup, self._trainer.updater.network.values())
         if isinstance(self.budget, Clock):
-            scoring = len(self._setup.data.valid) * self._counts.each
-            self.budget.more = self._counts.seconds + min(scoring, SCORING * self.budget.seconds)
+            seconds, most = counts.seconds, COUNTING * self.budget.seconds
+            if seconds > most and self._setup.options.counts == "auto":
+                yield Notice(
+                    f"fitting counts of the text would take about {seconds:,.0f} of the "
+                    f"{self.budget.seconds:,.0f} seconds: they are left out"
+                )
+                return
+            scoring = len(self._setup.data.valid) * counts.each
+            self.budget.more = min(seconds, most) + min(scoring, SCORING * self.budget.seconds)
+        self._counts = counts
 
     @property
     def _scoring_seconds(self) -> float | None:

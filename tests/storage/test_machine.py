@@ -36,9 +36,18 @@ def test_freed_memory_is_kept_within_the_block_and_given_back_after_it(
     assert after == [("mallopt", -3, 2**25), ("mallopt", -1, 2**26), ("malloc_trim", 0, 0)]
 
 
+def test_memory_is_given_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    libc = Libc()
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: libc)
+    machine.give_memory_back()
+    assert libc.calls == [("malloc_trim", 0, 0)]
+
+
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    machine.give_memory_back()
     with machine.freed_memory_kept():
         pass
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from charrnn.generator import Generator
 from charrnn.model import model_file
 from charrnn.text import corpus
 from charrnn.text.corpus import Corpus
-from charrnn.training import count_model
+from charrnn.training import count_model, run
 from charrnn.training.events import Metrics, Result
 
 SMALL: dict[str, Any] = {
@@ -183,12 +184,46 @@ def test_counts_that_do_not_pay_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(count_model, "PAYS", 100.0)
+    monkeypatch.setattr(run, "COUNTING", math.inf)  # however slow this machine is
     follower = Notices()
     by_clock = {"counts": "auto", "steps": None, "minutes": 0.03}
     result = _train(tmp_path / "run", follower=follower, **by_clock)
     assert any("counts of the training text would gain" in said for said in follower.said)
     assert model_file.load(Path(result.model)).counts is None
     assert result.valid_counts_nats is None
+
+
+def test_counts_that_would_take_much_of_the_time_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(count_model.TextCounts, "_timed", lambda self, engine: 1e3)
+    follower = Notices()
+    by_clock = {"counts": "auto", "steps": None, "minutes": 0.03}
+    result = _train(tmp_path / "run", follower=follower, **by_clock)
+    assert any("they are left out" in said for said in follower.said)
+    assert model_file.load(Path(result.model)).counts is None
+    assert result.stopped_by == "minutes"
+
+
+def test_compiling_and_slow_moments_are_not_taken_for_the_speed_of_fitting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, delays = 0.0, iter([40.0, 0.5, 9.0, 0.5, 0.6])  # the first one compiles
+    read, made = count_model.TextCounts._read, list[count_model.TextCounts]()
+
+    def slow(self: count_model.TextCounts, *arguments: Any) -> Any:
+        nonlocal now
+        now += next(delays, 0.0)
+        made.append(self)
+        return read(self, *arguments)
+
+    monkeypatch.setattr(count_model, "perf_counter", lambda: now)
+    monkeypatch.setattr(count_model.TextCounts, "_read", slow)
+    _train(tmp_path / "run")
+    length = made[0]._text.length
+    assert made[0].seconds == pytest.approx(
+        2 * 0.5 / (2 * count_model._TRIED) * (length + count_model.WARM_UP)
+    )
 
 
 def test_a_training_by_the_clock_decides_by_itself(tmp_path: Path) -> None:
