@@ -110,7 +110,7 @@ class TextCounts:
         self._read(engine, 1)  # compiles
         step = min(self._timed(engine) for _ in range(_TIMES)) / (2 * _TRIED)
         rows, length = len(self._text.starts), self._text.length
-        self.seconds, self.each = 2 * step * (length + WARM_UP), step / rows
+        self.seconds, self.each = 1.5 * step * (length + WARM_UP), step / rows
 
     def _timed(self, engine: Engine) -> float:
         """Return the seconds that it takes to read and fit a few tokens of each piece."""

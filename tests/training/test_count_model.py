@@ -222,7 +222,7 @@ def test_compiling_and_slow_moments_are_not_taken_for_the_speed_of_fitting(
     _train(tmp_path / "run")
     length = made[0]._text.length
     assert made[0].seconds == pytest.approx(
-        2 * 0.5 / (2 * count_model._TRIED) * (length + count_model.WARM_UP)
+        1.5 * 0.5 / (2 * count_model._TRIED) * (length + count_model.WARM_UP)
     )
 
 
