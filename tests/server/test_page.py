@@ -188,6 +188,18 @@ def test_a_training_is_shown(page: Any) -> None:
     assert page.is_visible("#write-text")
 
 
+def test_what_is_not_new_of_a_training_is_left_as_it_is(page: Any) -> None:
+    """The sample was written anew every two seconds, so that nobody could select and copy it."""
+    page.click("#tab-training")
+    page.wait_for_selector("#chart svg")
+    parts = "['sample', 'chart', 'run-numbers'].map(id => document.getElementById(id).firstChild)"
+    page.evaluate(f"window.parts = {parts}")
+    for _ in range(2):  # the second comes after the first was shown
+        with page.expect_response(lambda r: r.url.endswith("/v1/runs")):
+            pass
+    assert page.evaluate(f"{parts}.every((part, n) => part && part === window.parts[n])")
+
+
 def test_text_of_a_model_is_never_html(page: Any) -> None:
     page.check("#color")
     page.fill("#regex", re.escape(HTML))

@@ -15,6 +15,16 @@ let sampled = ""; // which state of which run the sample is of
 const STATES = {
   running: "is training", stopped: "was stopped and can be resumed", finished: "has finished", diverged: "diverged",
 };
+const shown = new Map(); // what each place shows, which stays as it is while nothing is new: it may be selected
+
+function renew(place, content, show) {
+  const key = JSON.stringify(content);
+  if (shown.get(place) === key) return;
+  shown.set(place, key);
+  show();
+}
+
+const say = (place, text) => renew(place, text, () => { place.textContent = text; });
 const number = (value, digits) => (value === null ? "unknown" : digits === undefined ? value.toLocaleString("en") : value.toFixed(digits));
 
 async function look() {
@@ -24,7 +34,7 @@ async function look() {
     const runs = (await json("/v1/runs")).data;
     page.fill(at("run"), runs.map((run) => run.name));
     if (runs.length) await showRun(at("run").value);
-    else at("run-status").textContent = "There is no run in ./runs yet: ‘charrnn train TEXT’ starts one.";
+    else say(at("run-status"), "There is no run in ./runs yet: ‘charrnn train TEXT’ starts one.");
     at("use-run").disabled = !runs.length;
     page.say(null);
   } catch (error) {
@@ -43,9 +53,9 @@ async function showRun(name) {
   const run = await json(`/v1/runs/${encodeURIComponent(name)}`);
   if (at("run").value !== name) return;
   const said = `${run.name} ${STATES[run.state]}` + (run.steps === null ? "." : ` after ${count(run.steps, "step")}.`);
-  if (at("run-status").textContent !== said) at("run-status").textContent = said;
+  say(at("run-status"), said);
   const speed = run.curves.chars_per_second.at(-1) ?? null;
-  numbers(at("run-numbers"), [
+  const account = [
     ["text", run.text ?? "unknown"],
     ["network", run.cell ? `${run.cell}, ${size(run)}` : "unknown"],
     ["parameters", number(run.parameters)],
@@ -54,8 +64,9 @@ async function showRun(name) {
     ["epochs", number(run.epochs, 2)],
     ["minutes", run.seconds === null ? "unknown" : (run.seconds / 60).toFixed(1)],
     ["characters per second", number(speed === null ? null : Math.round(speed))],
-  ]);
-  draw(at("chart"), run.curves);
+  ];
+  renew(at("run-numbers"), account, () => numbers(at("run-numbers"), account));
+  renew(at("chart"), [at("chart").clientWidth, run.curves], () => draw(at("chart"), run.curves));
   at("use-run").disabled = !run.has_model;
   await showSample(run);
 }
@@ -63,24 +74,24 @@ async function showRun(name) {
 // The newest sample is the training's own, or else one that the best model so far writes.
 async function showSample(run) {
   if (run.sample) {
-    at("sample").textContent = run.sample.text;
-    at("sample-said").textContent = `The training wrote this after ${count(run.sample.step, "step")}.`;
+    say(at("sample"), run.sample.text);
+    say(at("sample-said"), `The training wrote this after ${count(run.sample.step, "step")}.`);
     sampled = "";
     return;
   }
   const state = `${run.name} ${run.valid_nats}`;
   if (!run.has_model) {
-    at("sample").textContent = "";
-    at("sample-said").textContent = "The first model comes with the first validation.";
+    say(at("sample"), "");
+    say(at("sample-said"), "The first model comes with the first validation.");
   } else if (sampled !== state) {
     sampled = state;
     try {
       const found = await json("/v1/completions", { model: run.name, max_tokens: SAMPLE });
-      at("sample").textContent = found.choices[0].text;
-      at("sample-said").textContent = "The best model so far wrote this now.";
+      say(at("sample"), found.choices[0].text);
+      say(at("sample-said"), "The best model so far wrote this now.");
     } catch (error) {
-      at("sample").textContent = "";
-      at("sample-said").textContent = error.message;
+      say(at("sample"), "");
+      say(at("sample-said"), error.message);
     }
   }
 }
