@@ -38,7 +38,10 @@ from charrnn.server.worker import Worker
 from charrnn.storage.files import json_text
 
 _PAGE = Path(__file__).parent / "page"
-_SCRIPTS = ("page", "api", "text", "charts", "write", "score", "training")
+_SCRIPTS = (
+    *("page", "api", "text", "long_text", "editor", "charts"),
+    *("write", "score", "training"),
+)
 _FILES = {  # by address; nothing else is read from the disk for a client
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),

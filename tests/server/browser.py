@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,14 @@ needs_browser = pytest.mark.skipif(not CHROMIUM, reason="Chromium is not install
 HTML = '<img src=x onerror="hit=name">'
 WAIT = 60_000  # milliseconds
 ENDLESS = 10_000_000  # characters: a text of so many can always be stopped
+
+PASTE = """([name, text]) => {
+  const data = new DataTransfer(), area = document.getElementById(name);
+  data.setData('text/plain', text);
+  area.focus();
+  const all = {clipboardData: data, bubbles: true, cancelable: true};
+  area.dispatchEvent(new ClipboardEvent('paste', all));
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +102,19 @@ def wait(page: Any, happened: str) -> None:
 
 def text_of(page: Any, name: str = "write-text") -> str:
     return str(page.input_value(f"#{name}"))
+
+
+def saved(page: Any) -> str:
+    """Return the whole text of the Write tab, as it is saved in a file; the focus stays."""
+    with page.expect_download() as download:
+        page.evaluate("document.getElementById('save').click()")
+    assert download.value.suggested_filename == "charrnn.txt"
+    return Path(download.value.path()).read_text("utf-8")
+
+
+def paste(page: Any, name: str, text: str) -> None:
+    """Paste a text in place of what is selected, which is fast, unlike typing a long one."""
+    page.evaluate(PASTE, [name, text])
 
 
 def finished(page: Any) -> str:

@@ -1,16 +1,25 @@
 // The Write tab: a text that a person and a model write in turns.
 
 import { json, stream } from "/api.js";
-import { at, bits, brief, count, edged, Editor, element, finePercent, legend, named, percent } from "/text.js";
+import { Editor } from "/editor.js";
+import { at, bits, brief, count, edged, element, finePercent, legend, named, percent } from "/text.js";
 
 const PREVIEWED = ["temperature", "top_k", "top_p", "typical_p", "min_p"];
 const TREE = { width: 4, length: 16 };
 const CHOICES = 20; // likely characters that are shown
 const BYTE = /^<0x[0-9A-F]{2}>$/; // a part of a character, by which no text can go on
 const PAUSE = 200; // milliseconds without a key before the model is asked about the cursor
+const COLORING = 600; // the same, before it is asked for the colors
+const VERSIONS = 500; // that can be undone
+// Characters that a request has of a longer text: its end, since the server refuses long bodies and
+// reads all of them each time. With 5,000 of 120,000 characters no probability of the base model
+// differs by a millionth, with 2,000 by a thousandth.
+const READ = 100_000; // to write on
+const READ_NEXT = 5_000; // to show what may come next, with each move of the cursor
+const READ_COLORS = 2_000; // before a part that is colored
 
-const editor = new Editor(at("write-editor"));
-const past = [], future = []; // texts, with where the model's part begins
+const editor = new Editor(at("write-editor"), { changing, changed, moved: recolorSoon });
+const past = [], future = []; // texts, with where the model's part begins, and which part was shown
 let page; // what the other files offer: model(), say()
 let running = null; // stops what is being written
 let last = null; // the beginning and the seed of what was written last
@@ -53,11 +62,11 @@ function forgetErrors() {
   }
 }
 
-const snapshot = () => ({ text: editor.text, begin: editor.begin });
+const snapshot = () => ({ text: editor.text, begin: editor.begin, from: editor.from });
 
 function remember(state = snapshot()) {
-  if (past.at(-1)?.text !== state.text) past.push(state);
-  if (past.length > 500) past.shift();
+  if (!past.at(-1)?.text.equals(state.text)) past.push(state);
+  if (past.length > VERSIONS) past.shift();
   future.length = 0;
 }
 
@@ -67,6 +76,7 @@ function buttons() {
   at("again").disabled = at("another").disabled = running !== null || last === null;
   at("undo").disabled = running !== null || !past.length;
   at("redo").disabled = running !== null || !future.length;
+  at("copy").disabled = at("save").disabled = running === null && !editor.length;
   editor.area.readOnly = running !== null;
 }
 
@@ -74,7 +84,7 @@ function travel(from, to) {
   if (running || !from.length) return;
   to.push(snapshot());
   const state = from.pop();
-  editor.set(state.text, state.begin);
+  editor.set(state.text, state.begin, state.from);
   if (!from.length) editor.area.focus(); // the button that was pressed is about to be disabled
   buttons();
   recolor();
@@ -85,18 +95,21 @@ function travel(from, to) {
 async function go(beginning, seed = null) {
   if (running) return;
   forgetErrors();
-  const request = { ...asked(), prompt: beginning };
+  const prompt = beginning.before(beginning.length, READ);
+  const request = { ...asked(), prompt };
   if (seed !== null) request.seed = seed;
   if (editor.colored) request.logprobs = 0;
   remember();
   running = new AbortController();
   buttons();
   if (editor.text !== beginning) editor.set(beginning);
+  editor.follow();
   editor.begin = beginning.length;
   at("status").textContent = "Writing …";
   last = { beginning, seed: request.seed ?? null };
-  let written = 0, notices = [], end = null;
-  const aligned = editor.units.reduce((sum, unit) => sum + unit.text.length, 0) === beginning.length;
+  let written = 0, end = null;
+  let notices = prompt.length < beginning.length ? [`The model read the last ${count(READ, "character")} before that.`] : [];
+  const aligned = editor.unitsEnd === beginning.length;
   try {
     for await (const event of stream("/v1/completions", request, running.signal)) {
       notices = notices.concat(event.notices ?? []);
@@ -119,10 +132,12 @@ async function go(beginning, seed = null) {
     if (!written) past.pop();
   }
   running = null;
+  editor.drawNow();
   buttons();
   recolor();
-  if (document.activeElement === document.body) editor.area.focus();
-  if (document.activeElement === editor.area) editor.area.setSelectionRange(editor.text.length, editor.text.length);
+  // Some browsers take the focus from a disabled button only later.
+  if (document.activeElement === document.body || document.activeElement.disabled) editor.area.focus();
+  if (document.activeElement === editor.area) editor.area.setSelectionRange(editor.size, editor.size);
   cursorMoved();
 }
 
@@ -133,19 +148,27 @@ function again(seed) {
 
 let coloring = 0;
 
-// Ask how surprising each character is.
+// Ask how surprising each character is that is shown.
 async function recolor() {
-  const number = ++coloring, text = editor.text;
-  if (!editor.colored || !text || running) return editor.draw();
+  const number = ++coloring, { text, from, to } = editor;
+  if (!editor.colored || !text.length || running) return editor.draw();
+  const before = text.before(from, READ_COLORS), sent = before + text.slice(from, to);
   try {
-    const found = await json("/v1/score", { model: page.model(), text });
+    const found = await json("/v1/score", { model: page.model(), text: sent });
     if (number !== coloring || text !== editor.text) return;
+    let skipped = 0, first = 0;
+    while (skipped < before.length && first < found.units.length) skipped += found.units[first++].length;
     editor.units = [];
-    editor.addUnits(found.units, found.unit_nats);
-    if (found.units.join("") !== text) at("status").textContent = ["The model reads this text otherwise.", ...found.notices].join(" ");
+    editor.addUnits(found.units.slice(first), found.unit_nats.slice(first), from - before.length + skipped);
+    if (found.units.join("") !== sent) at("status").textContent = ["The model reads this text otherwise.", ...found.notices].join(" ");
   } catch (error) {
     page.say(error);
   }
+}
+
+function recolorSoon() {
+  const number = ++coloring;
+  setTimeout(() => { if (number === coloring) recolor(); }, COLORING);
 }
 
 let moved = 0, question = null;
@@ -157,15 +180,15 @@ export async function cursorMoved() {
   if (running || at("write").hidden) return;
   await new Promise((done) => setTimeout(done, PAUSE));
   if (number !== moved || running) return;
-  const position = editor.cursor, text = editor.text;
+  const position = editor.cursor, { text } = editor, prompt = text.before(position, READ_NEXT);
   question = new AbortController();
   try {
-    const request = { model: page.model(), prompt: text.slice(0, position), symbols: CHOICES, ...TREE };
+    const request = { model: page.model(), prompt, symbols: CHOICES, ...TREE };
     for (const name of PREVIEWED) if (name === "temperature" || !neutral(at(name))) request[name] = Number(at(name).value);
     const found = await json("/v1/next", request, question.signal);
     if (number !== moved) return;
     showNext(text, position, found.choices);
-    renew(at("tree"), found.beam.children.map((node) => branchOf(node, text.slice(0, position))));
+    renew(at("tree"), found.beam.children.map((node) => branchOf(node, text, position, "")));
   } catch (error) {
     if (error.name !== "AbortError" && number === moved) {
       at("next").replaceChildren();
@@ -193,7 +216,7 @@ function spoken(symbol, shown) {
 function showNext(text, position, choices) {
   const likely = choices.model.probabilities, atEnd = position >= text.length;
   const mine = new Map(Object.values(choices).at(-1).probabilities); // all settings together
-  const found = likely.find(([symbol]) => text.startsWith(symbol, position));
+  const found = likely.find(([symbol]) => !atEnd && text.slice(position, position + symbol.length) === symbol);
   const here = found?.[0] ?? [...text.slice(position, position + 2)][0] ?? "";
   const unit = editor.colored ? editor.unitAt(position) : null;
   let said = `“${named(here)}” stands here, which is not among the likely ones.`;
@@ -216,7 +239,7 @@ function showNext(text, position, choices) {
 }
 
 // A branch of the beam tree: what has only one way on is joined.
-function branchOf(node, before) {
+function branchOf(node, before, position, above) {
   let text = node.symbol, last = node, whole = !BYTE.test(node.symbol);
   while (last.children.length === 1) {
     [last] = last.children;
@@ -231,13 +254,13 @@ function branchOf(node, before) {
   button.addEventListener("click", () => {
     if (running) return;
     remember();
-    editor.set(before + text, before.length);
+    editor.set(before.replaced(position, before.length, above + text), position + above.length);
     buttons();
-    editor.select(editor.text.length);
+    editor.select(editor.length);
     recolor();
     cursorMoved();
   });
-  const below = last.children.map((child) => branchOf(child, before + text));
+  const below = last.children.map((child) => branchOf(child, before, position, above + text));
   return element("li", {}, button, ...(below.length ? [element("ul", {}, ...below)] : []));
 }
 
@@ -245,7 +268,39 @@ function branchOf(node, before) {
 function branch(position, symbol) {
   if (running) return;
   editor.area.focus();
-  go(editor.text.slice(0, position) + symbol);
+  go(editor.text.replaced(position, editor.length, symbol));
+}
+
+// Copy the whole text, also where a page may not use the clipboard by itself.
+function copy() {
+  const give = (event) => {
+    event.clipboardData.setData("text/plain", editor.text.toString());
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  };
+  document.addEventListener("copy", give, { capture: true, once: true });
+  const copied = document.execCommand("copy");
+  document.removeEventListener("copy", give, { capture: true });
+  at("status").textContent = copied ? `Copied ${count(editor.length, "character")}.` : "The browser does not let this page copy: use Save.";
+}
+
+function save() {
+  const file = URL.createObjectURL(new Blob(editor.text.pieces, { type: "text/plain;charset=utf-8" }));
+  element("a", { href: file, download: "charrnn.txt" }).click();
+  setTimeout(() => URL.revokeObjectURL(file), 60_000); // it may be asked where to
+  at("status").textContent = `Saved ${count(editor.length, "character")} as charrnn.txt.`;
+}
+
+// Before a person changes the text; what is typed fast is undone together.
+function changing(much = editor.all) {
+  if (much || Date.now() - typed > 1000) remember();
+  typed = Date.now();
+}
+
+function changed() {
+  cursorMoved();
+  buttons();
+  recolorSoon();
 }
 
 function connectSliders() {
@@ -285,6 +340,8 @@ export function begin(offered) {
     editor.area.focus();
     cursorMoved();
   });
+  at("copy").addEventListener("click", copy);
+  at("save").addEventListener("click", save);
   at("reset").addEventListener("click", reset);
   at("settings").addEventListener("submit", (event) => { event.preventDefault(); go(editor.text); });
   at("color").addEventListener("change", () => {
@@ -293,17 +350,6 @@ export function begin(offered) {
     recolor();
   });
   at("model").addEventListener("change", () => { editor.units = []; recolor(); cursorMoved(); });
-  editor.area.addEventListener("beforeinput", () => {
-    if (Date.now() - typed > 1000) remember();
-    typed = Date.now();
-  });
-  editor.area.addEventListener("input", () => {
-    editor.edited();
-    cursorMoved();
-    buttons();
-    const number = ++coloring;
-    setTimeout(() => { if (number === coloring) recolor(); }, 600);
-  });
   document.addEventListener("selectionchange", () => { if (document.activeElement === editor.area) cursorMoved(); });
   document.addEventListener("keydown", (event) => {
     if (at("write").hidden || document.querySelector("dialog[open]")) return;
