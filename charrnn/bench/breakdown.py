@@ -19,6 +19,7 @@ STEPS = 20
 OPERATIONS = {
     "aten::_fused_adamw_": "update",
     "aten::_foreach_add_": "update",
+    "aten::_foreach_lerp_": "update",
     "aten::_foreach_norm": "clipping",
     "aten::linalg_vector_norm": "clipping",
     "aten::_foreach_mul_": "clipping",

@@ -70,8 +70,8 @@ class TrainKeywords(TypedDict, total=False):
     reset_at_documents: bool
     """Reset the state at the start of each document, which is a file or what `document_separator`
     separates. Default: False."""
-    optimizer: Literal["adamw", "sgd"]
-    """Optimizer: adamw or sgd. Default: 'adamw'."""
+    optimizer: Literal["nadamw", "adamw", "sgd"]
+    """Optimizer: nadamw (AdamW with Nesterov's momentum), adamw or sgd. Default: 'nadamw'."""
     clip_norm: float
     """Clip the gradient to this norm; inf turns clipping off. Default: 1.0."""
     counts: Literal["off", "on", "auto"]

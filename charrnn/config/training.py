@@ -38,7 +38,7 @@ from charrnn.errors import OptionError
 
 InitName = Literal["auto", "orthogonal", "glorot", "he"]
 StateName = Literal["carry", "reset"]
-OptimizerName = Literal["adamw", "sgd"]
+OptimizerName = Literal["nadamw", "adamw", "sgd"]
 CountsName = Literal["off", "on", "auto"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 BackendName = Literal["auto", "reference", "library", "fused"]
@@ -205,7 +205,12 @@ class TrainOptions(TextOptions, Regularizers, Form):
         "B, number of streams read in parallel.",
         shown=PLANNED,
     )
-    optimizer: str = choice(OptimizerName, "adamw", "Optimizer: adamw or sgd.", panel=TRAINING)
+    optimizer: str = choice(
+        OptimizerName,
+        "nadamw",
+        "Optimizer: nadamw (AdamW with Nesterov's momentum), adamw or sgd.",
+        panel=TRAINING,
+    )
     learning_rate: float | None = number(
         0.0,
         1e3,

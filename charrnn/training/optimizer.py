@@ -18,7 +18,7 @@ from charrnn.storage.tensors import Arrays
 from charrnn.training.plan import SGD_RATE
 
 MOMENTUM = 0.9  # of SGD
-BETAS, EPSILON = (0.9, 0.99), 1e-8  # of AdamW
+BETAS, EPSILON = (0.9, 0.99), 1e-8  # of AdamW and NAdamW
 Slots = dict[str, Tensor]
 
 
@@ -97,23 +97,56 @@ class AdamW(Optimizer):
         }
 
     def _change(self, weights: list[Tensor], slots: list[Slots], decay: float) -> None:
-        steps = [each["step"] for each in slots]
-        torch._foreach_add_(steps, 1)
+        torch._foreach_add_([each["step"] for each in slots], 1)
+        self._fused(weights, slots, self.rate, BETAS[0], decay)
+
+    def _fused(
+        self, weights: list[Tensor], slots: list[Slots], rate: float, beta: float, decay: float
+    ) -> None:
+        """Average the gradients with `beta`, and change the weights by AdamW's rule."""
         torch._fused_adamw_(
             weights,
-            [weight.grad for weight in weights if weight.grad is not None],
+            _gradients(weights),
             [each["exp_avg"] for each in slots],
             [each["exp_avg_sq"] for each in slots],
             [],
-            steps,
-            lr=self.rate,
-            beta1=BETAS[0],
+            [each["step"] for each in slots],
+            lr=rate,
+            beta1=beta,
             beta2=BETAS[1],
             weight_decay=decay,
             eps=EPSILON,
             amsgrad=False,
             maximize=False,
         )
+
+
+class NAdamW(AdamW):
+    """AdamW with Nesterov's momentum (Dozat, 2016), whose momentum is the same in all steps.
+
+    With the mean gradient m of beta, a step goes along beta m + (1 - beta) g, divided by what it
+    would be if all gradients were 1: 1 - beta^(n + 1) after n steps. As m has just become
+    beta m' + (1 - beta) g, that is the mean of the m' before and g with beta^2: what AdamW's
+    function makes of m' with beta^2 in place of beta, but that it divides by 1 - beta^(2 n).
+    """
+
+    def _change(self, weights: list[Tensor], slots: list[Slots], decay: float) -> None:
+        beta, steps = BETAS[0], [each["step"] for each in slots]
+        torch._foreach_add_(steps, 1)
+        # A weight that has had no gradient in some updates, as the learned start, has fewer steps.
+        counts = torch.stack(steps).tolist()  # on a GPU one copy for all
+        for count in dict.fromkeys(counts):
+            some = [number for number, each in enumerate(counts) if each == count]
+            of_count, stored = [weights[n] for n in some], [slots[n] for n in some]
+            factor = (1 - beta ** (2 * count)) / (1 - beta ** (count + 1))
+            self._fused(of_count, stored, self.rate * factor, beta**2, decay / factor)
+            # Back to the mean with beta: (mean - (1 - beta) g) / beta.
+            means = [each["exp_avg"] for each in stored]
+            torch._foreach_lerp_(means, _gradients(of_count), 1 - 1 / beta)
+
+
+def _gradients(weights: list[Tensor]) -> list[Tensor]:
+    return [weight.grad for weight in weights if weight.grad is not None]
 
 
 class SGD(Optimizer):
@@ -137,4 +170,5 @@ def make(weights: Mapping[str, Tensor], config: TrainConfig) -> Optimizer:
         # factor a weight decay would shrink weights much more per step than AdamW's does.
         decay = config.weight_decay * (1 - MOMENTUM) / SGD_RATE
         return SGD(weights, decay, config.learning_rate)
-    return AdamW(weights, config.weight_decay, config.learning_rate)
+    kind = NAdamW if config.optimizer == "nadamw" else AdamW
+    return kind(weights, config.weight_decay, config.learning_rate)

@@ -127,7 +127,7 @@ def main(texts: list[Path]) -> None:
 WRONG = {  # a call: what mypy says about it
     'charrnn.train("a", minuts=3)': 'did you mean "minutes"',
     'charrnn.train("a", minutes="3")': 'expected "float | None"',
-    'charrnn.train("a", optimizer="adam")': "\"Literal['adamw', 'sgd']\"",
+    'charrnn.train("a", optimizer="adam")': "\"Literal['nadamw', 'adamw', 'sgd']\"",
     'charrnn.load("a", weights="int4")': "\"Literal['float32', 'bfloat16', 'int8']\"",
     'MODEL.sample("x", temprature=1.0)': 'did you mean "temperature"',
     'MODEL.beam("x").txt': 'has no attribute "txt"',

@@ -79,8 +79,40 @@ def test_weights_change_as_by_torch(name: Any, decay: float) -> None:
         assert value.tobytes() == slot.numpy().tobytes()
 
 
-def test_a_restored_state_goes_on_as_if_never_saved() -> None:
-    config = TrainConfig(steps=1)
+def test_nadamw_is_adamw_with_nesterov_s_momentum() -> None:
+    """By its formulas, written down in float64; the second weight has no gradient at first."""
+    drawn = torch.Generator().manual_seed(5)
+
+    def random() -> torch.Tensor:
+        return torch.randn(5, 7, generator=drawn, dtype=torch.float64)
+
+    weights = {name: torch.nn.Parameter(random()) for name in ("one", "two")}
+    made = optimizer.make(weights, TrainConfig(optimizer="nadamw", weight_decay=0.3, steps=1))
+    wanted = {name: weight.detach().clone() for name, weight in weights.items()}
+    means = {name: (torch.zeros(5, 7), torch.zeros(5, 7)) for name in weights}
+    steps = dict.fromkeys(weights, 0)
+    for number in range(12):
+        made.rate = 0.1 / (1 + number)
+        made.clear()
+        for name in ["one", "two"] if number >= 3 else ["one"]:
+            weights[name].grad = gradient = random()
+            steps[name] += 1
+            first = 0.9 * means[name][0] + 0.1 * gradient
+            second = 0.99 * means[name][1] + 0.01 * gradient**2
+            means[name] = first, second
+            ahead = (0.9 * first + 0.1 * gradient) / (1 - 0.9 ** (steps[name] + 1))
+            size = (second / (1 - 0.99 ** steps[name])).sqrt() + 1e-8
+            wanted[name] = wanted[name] * (1 - made.rate * 0.3) - made.rate * ahead / size
+        made.step()
+    for name, weight in weights.items():
+        torch.testing.assert_close(weight.detach(), wanted[name], rtol=1e-12, atol=1e-12)
+        found = torch.from_numpy(made.state()[f"{name}.exp_avg"])
+        torch.testing.assert_close(found, means[name][0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["nadamw", "adamw"])
+def test_a_restored_state_goes_on_as_if_never_saved(name: Any) -> None:
+    config = TrainConfig(optimizer=name, steps=1)
     weights = _weights()
     del weights["unused"]
     made = optimizer.make(weights, config)

@@ -500,7 +500,7 @@ def test_a_diverged_training_restarts_from_good_weights(tmp_path: Path, wild: se
     assert rows[25]["learning_rate"] == pytest.approx(whole / 4)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["nadamw", "adamw", "sgd"])
 def test_a_rollback_repeats_when_resumed(tmp_path: Path, wild: set[int], optimizer: str) -> None:
     wild |= {3, 12}
     _train(tmp_path / "whole", optimizer=optimizer)

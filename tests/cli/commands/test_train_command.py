@@ -269,7 +269,7 @@ def test_a_trained_network_is_fine_tuned_by_a_plan_of_its_own(cli: Cli, tiny: Ru
     train = described(cli.folder / "planned")["train"]
     assert train["learning_rate"] == pytest.approx(7 / 32 / 8, rel=0.01)
     assert (
-        f"adamw {train['learning_rate']:.3g}, dropout {train['dropout']:g}, locked dropout, "
+        f"nadamw {train['learning_rate']:.3g}, dropout {train['dropout']:g}, locked dropout, "
         in done.err
     )
 
