@@ -182,7 +182,7 @@ def test_equal_k1_and_k2_are_the_usual_loop_that_detaches_the_state(
     make_values: Make, window: int, layers: int
 ) -> None:
     config = ModelConfig(SYMBOLS, "lstm", layers, 5, 3)
-    updater = _updater(make_values, config, window, window, clip_norm=0.2)
+    updater = _updater(make_values, config, window, window, clip_norm=0.2, optimizer="adamw")
     embedding = torch.nn.Embedding(SYMBOLS + 1, 3)
     lstm, output = torch.nn.LSTM(3, 5, layers), torch.nn.Linear(5, SYMBOLS)
     modules = torch.nn.ModuleList([embedding, lstm, output]).double()
