@@ -6,8 +6,9 @@ fitted, and there is measured what the counts are worth. The held-out text plays
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -108,15 +109,25 @@ class TextCounts:
         machine.give_memory_back()  # counting takes more of it than the first steps
         engine = self._engine(values, self._table)
         self._read(engine, 1)  # compiles
-        step = min(self._timed(engine) for _ in range(_TIMES)) / (2 * _TRIED)
-        rows, length = len(self._text.starts), self._text.length
-        self.seconds, self.each = 1.5 * step * (length + WARM_UP), step / rows
+        step = self._timed(lambda: fit.fit(self._table, *self._read(engine, _TRIED))) / 2
+        self.seconds = 1.5 * step * (self._text.length + WARM_UP)
+        streams = min(scoring.MAX_STREAMS, len(self._text.ids) // (_TRIED + 1))
+        positions = np.arange(_TRIED + 1)[:, None] + np.arange(streams) * (_TRIED + 1)
+        ids = self._text.ids[positions].astype(np.int64)
+        self.each = self._timed(partial(self._score, engine, ids)) / streams
 
-    def _timed(self, engine: Engine) -> float:
-        """Return the seconds that it takes to read and fit a few tokens of each piece."""
-        began = perf_counter()
-        fit.fit(self._table, *self._read(engine, _TRIED))
-        return perf_counter() - began
+    def _score(self, engine: Engine, ids: Integers) -> None:
+        """Score tokens (T, B) after the first one of each stream."""
+        engine.nats(ids[:-1], ids[1:], engine.start_state(ids.shape[1]))
+
+    def _timed(self, run: Callable[[], object]) -> float:
+        """Return the seconds of one of the `_TRIED` steps that something takes."""
+        seconds = []
+        for _ in range(_TIMES):
+            began = perf_counter()
+            run()
+            seconds.append(perf_counter() - began)
+        return min(seconds) / _TRIED
 
     def scored(self, seconds: float | None) -> int | None:
         """Return the most tokens that can be scored in this time; None: any number."""

@@ -196,7 +196,7 @@ def test_counts_that_do_not_pay_are_left_out(
 def test_counts_that_would_take_much_of_the_time_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(count_model.TextCounts, "_timed", lambda self, engine: 1e3)
+    monkeypatch.setattr(count_model.TextCounts, "_timed", lambda self, run: 1e3)
     follower = Notices()
     by_clock = {"counts": "auto", "steps": None, "minutes": 0.03}
     result = _train(tmp_path / "run", follower=follower, **by_clock)
