@@ -140,13 +140,13 @@ class TextCounts:
             values: the weights.
             stop: asked whether to stop scoring.
             limit: about how many tokens of the validation text to score; None: all.
-            most: with more, nothing is scored.
+            most: if the validation text has more tokens, nothing is scored.
         """
         machine.give_memory_back()  # that of the last training step
         fitted = fit.fit(self._table, *self._read(self._engine(values, self._table)))
         valid = self._setup.data.valid
         size = min(len(valid), limit or len(valid))
-        if not size or stop() or (most is not None and size > most):
+        if not size or stop() or (most is not None and len(valid) > most):
             return Counts(fitted, None)
         try:
             engine = _Stoppable(self._engine(values, fitted.table), stop)

@@ -125,8 +125,10 @@ class Run:
                     f"{self.budget.seconds:,.0f} seconds: they are left out"
                 )
                 return
+            # A longer text is not scored.
             scoring = len(self._setup.data.valid) * counts.each
-            self.budget.more = min(seconds, most) + min(scoring, SCORING * self.budget.seconds)
+            is_scored = scoring <= SCORING * self.budget.seconds
+            self.budget.more = min(seconds, most) + (scoring if is_scored else 0.0)
         self._counts = counts
 
     @property
