@@ -129,24 +129,26 @@ class TextCounts:
             seconds.append(perf_counter() - began)
         return min(seconds) / _TRIED
 
-    def scored(self, seconds: float | None) -> int | None:
-        """Return the most tokens that can be scored in this time; None: any number."""
-        return None if seconds is None else int(seconds / self.each)
+    def scoring(self, most: float | None) -> float | None:
+        """Return the seconds that scoring the validation text takes; None: more than `most`."""
+        seconds = len(self._setup.data.valid) * self.each
+        return seconds if most is None or seconds <= most else None
 
-    def finish(self, values: Parameters, stop: Stop, limit: int | None, most: int | None) -> Counts:
+    def finish(
+        self, values: Parameters, stop: Stop, limit: int | None, most: float | None
+    ) -> Counts:
         """Fit the counts to the network with these weights, and score both together.
 
         Args:
             values: the weights.
             stop: asked whether to stop scoring.
             limit: about how many tokens of the validation text to score; None: all.
-            most: if the validation text has more tokens, nothing is scored.
+            most: seconds; if scoring takes longer, nothing is scored.
         """
         machine.give_memory_back()  # that of the last training step
         fitted = fit.fit(self._table, *self._read(self._engine(values, self._table)))
         valid = self._setup.data.valid
-        size = min(len(valid), limit or len(valid))
-        if not size or stop() or (most is not None and len(valid) > most):
+        if not len(valid) or stop() or self.scoring(most) is None:
             return Counts(fitted, None)
         try:
             engine = _Stoppable(self._engine(values, fitted.table), stop)

@@ -125,10 +125,8 @@ class Run:
                     f"{self.budget.seconds:,.0f} seconds: they are left out"
                 )
                 return
-            # A longer text is not scored.
-            scoring = len(self._setup.data.valid) * counts.each
-            is_scored = scoring <= SCORING * self.budget.seconds
-            self.budget.more = min(seconds, most) + (scoring if is_scored else 0.0)
+            scoring = counts.scoring(self._scoring_seconds) or 0.0
+            self.budget.more = min(seconds, most) + scoring
         self._counts = counts
 
     @property
@@ -277,8 +275,7 @@ class Run:
         if self._counts is None:
             return None
         stop = (lambda: True) if scored.interrupted else self._control.stop
-        most = self._counts.scored(self._scoring_seconds)
-        counts = self._counts.finish(ended.values, stop, scored.limit, most)
+        counts = self._counts.finish(ended.values, stop, scored.limit, self._scoring_seconds)
         gain = counts.fit.gain
         if self._setup.options.counts == "auto" and gain < count_model.PAYS:
             yield Notice(
