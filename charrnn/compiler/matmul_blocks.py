@@ -53,6 +53,9 @@ class _Bfloat(ir.Type):  # type: ignore[misc]
         return hash(_Bfloat)
 
 
+BFLOAT = _Bfloat()
+
+
 def vector_block(count: int, panels: int, kind: str, step: int = 4) -> Any:
     """Return a product of `count` rows and `panels` panels, for code that numba compiles.
 
@@ -177,7 +180,7 @@ def _fused(builder: Any, a: Any, b: Any, total: Any, dots: bool) -> Any:
     if not dots:
         function = _function(builder, f"llvm.{_FUSED}.v{WIDTH}f32", _FLOATS, [_FLOATS] * 3)
         return builder.call(function, [a, b, total])
-    pairs = ir.VectorType(_Bfloat(), 2 * WIDTH)
+    pairs = ir.VectorType(BFLOAT, 2 * WIDTH)
     if llvm.llvm_version_info[0] < 16:  # where the instruction's pairs were integers
         pairs = ir.VectorType(_WORD, WIDTH)
     name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * WIDTH}"

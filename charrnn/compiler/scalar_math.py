@@ -26,7 +26,7 @@ EXACT = {**OPTIONS, "fastmath": False}
 inside: Any = njit(**{**OPTIONS, "cache": False})
 exact: Any = njit(**{**EXACT, "cache": False})
 _intrinsic: Any = intrinsic
-_inlined: Any = njit(inline="always", fastmath=OPTIONS["fastmath"], error_model="numpy")
+inlined: Any = njit(inline="always", fastmath=OPTIONS["fastmath"], error_model="numpy")
 c = np.float32
 
 
@@ -77,19 +77,19 @@ def take(typing_context, address):  # type: ignore[no-untyped-def]
     return types.intp(types.intp), generate
 
 
-@_inlined
+@inlined
 def same(x):  # type: ignore[no-untyped-def]
     """Return a number unchanged, in place of a conversion."""
     return x
 
 
-@_inlined
+@inlined
 def from_bf16(bits):  # type: ignore[no-untyped-def]
     """Return the float32 of a bfloat16's 16 bits."""
     return _as_float(np.uint32(bits) << np.uint32(16))
 
 
-@_inlined
+@inlined
 def to_bf16(x):  # type: ignore[no-untyped-def]
     """Return the 16 bits of the nearest bfloat16; ties go to the even one."""
     bits = _as_bits(x)
@@ -98,9 +98,9 @@ def to_bf16(x):  # type: ignore[no-untyped-def]
     return np.uint16((bits if x != x else rounded) >> np.uint32(16))
 
 
-@_inlined
-def tanh(x):  # type: ignore[no-untyped-def]
-    """Return the hyperbolic tangent; beyond 9 it is 1 in float32."""
+@inlined
+def tanh_parts(x):  # type: ignore[no-untyped-def]
+    """Return p and q, whose quotient is the hyperbolic tangent; beyond 9 it is 1 in float32."""
     x = c(9) if x > c(9) else x
     x = c(-9) if x < c(-9) else x
     s = x * x
@@ -115,28 +115,35 @@ def tanh(x):  # type: ignore[no-untyped-def]
     q = q * s + c(1.18534705686654e-04)
     q = q * s + c(2.26843463243900e-03)
     q = q * s + c(4.89352518554385e-03)
-    return x * p / q
+    return x * p, q
 
 
-@_inlined
+@inlined
+def tanh(x):  # type: ignore[no-untyped-def]
+    """Return the hyperbolic tangent."""
+    p, q = tanh_parts(x)
+    return p / q
+
+
+@inlined
 def sigmoid(x):  # type: ignore[no-untyped-def]
     """Return the logistic function."""
     return c(0.5) * tanh(c(0.5) * x) + c(0.5)
 
 
-@_inlined
+@inlined
 def relu(x):  # type: ignore[no-untyped-def]
     """Return the positive part; not-a-number stays not-a-number."""
     return c(0) if x < c(0) else x
 
 
-@_inlined
+@inlined
 def positive(x):  # type: ignore[no-untyped-def]
     """Return the derivative of `relu` from its result: 1 above zero, otherwise 0."""
     return c(1) if x > c(0) else c(0)
 
 
-@_inlined
+@inlined
 def _exp_near(x, n):  # type: ignore[no-untyped-def]
     """Return e^x as 2^n times a polynomial of the rest, with the coefficients of Cephes' expf."""
     r = x - n * c(0.693359375) - n * c(-2.12194440e-4)
@@ -151,7 +158,7 @@ def _exp_near(x, n):  # type: ignore[no-untyped-def]
     return (p * r * r + r + c(1)) * power
 
 
-@_inlined
+@inlined
 def exp(x):  # type: ignore[no-untyped-def]
     """Return e^x with a relative error of about 1e-7; below -87 it is 1e-38."""
     x = c(88) if x > c(88) else x
@@ -159,7 +166,7 @@ def exp(x):  # type: ignore[no-untyped-def]
     return _exp_near(x, np.floor(c(1.44269504088896341) * x + c(0.5)))
 
 
-@_inlined
+@inlined
 def exponential(x):  # type: ignore[no-untyped-def]
     """Return e^x as an equation means it: infinite above 88.72, and 0 below -87.33."""
     y = c(88.72283) if x > c(88.72283) else x
@@ -170,19 +177,19 @@ def exponential(x):  # type: ignore[no-untyped-def]
     return c(0) if x < c(-87.33654) else found
 
 
-@_inlined
+@inlined
 def maximum(a, b):  # type: ignore[no-untyped-def]
     """Return the larger of two numbers; not-a-number if one of them is."""
     return a if (a > b or a != a) else b
 
 
-@_inlined
+@inlined
 def larger(a, b):  # type: ignore[no-untyped-def]
     """Return the derivative of `maximum` by its first argument: 1, 0, or 1/2 if both are equal."""
     return c(1) if a > b else (c(0.5) if a == b else c(0))
 
 
-@_inlined
+@inlined
 def sign(x):  # type: ignore[no-untyped-def]
     """Return the derivative of the absolute value: 1, -1, or 0 at 0."""
     return c(1) if x > c(0) else (c(-1) if x < c(0) else c(0))

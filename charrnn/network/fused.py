@@ -28,7 +28,7 @@ from charrnn.network import weight_gradients
 from charrnn.network.functions import FUNCTIONS
 from charrnn.network.fused_codegen import compiled_layer
 from charrnn.network.tokens import Tokens
-from charrnn.network.window_arrays import as_array, as_arrays, start_row
+from charrnn.network.window_arrays import as_array, as_arrays, as_rows, start_row
 from charrnn.network.window_layout import WindowLayout
 
 LayerState = tuple[Tensor, ...]
@@ -43,19 +43,21 @@ def sequence(
     zone: tuple[Tensor, ...] = (),
     readout: Any = None,
     tokens: Tokens | None = None,
+    rounded: bool = False,
     bf16: bool,
 ) -> tuple[Tensor, LayerState]:
     """Run one layer over a window; it computes what `charrnn.network.layers.reference` does.
 
     Args:
         layer: the recurrence and its form.
-        x: the input (T, B, X), float32.
+        x: the input (T, B, X), float32 or in the type of the products.
         state: the parts of the state (B, H), float32.
         weights: the layer's parameters by name, float32.
         zone: for each part of the state, the share of the old one that stays, broadcastable to
             (T, B, H).
         readout: not used; a cell that feeds the output back does not run here.
         tokens: what the layer reads behind `x`, if that follows from tokens.
+        rounded: return the outputs in the type of the products, for readers that multiply them.
         bf16: compute the products in bfloat16.
     """
     matrices = layer.matrices(weights)
@@ -73,6 +75,7 @@ def sequence(
         x, tokens = tokens.behind(x), None
     y, *after = _Window.apply(  # type: ignore[no-untyped-call]
         layout,
+        rounded,
         x,
         None if tokens is None else tokens.ids,
         None if tokens is None else tokens.vectors,
@@ -94,6 +97,7 @@ class _Window(torch.autograd.Function):
     def forward(
         ctx: Any,
         layout: WindowLayout,
+        rounded: bool,
         x: Tensor,
         ids: Tensor | None,
         embedding: Tensor | None,
@@ -104,6 +108,7 @@ class _Window(torch.autograd.Function):
         *rest: Tensor | None,
     ) -> tuple[Tensor, ...]:
         window, dtype, count = layout.window, layout.dtype, len(layout.blocks)
+        ctx.input_type = x.dtype
         state, matrices, biases = _split_products(rest, layout.states, count)
         steps, batch, _ = x.shape
         hidden = state[0].shape[1]
@@ -115,9 +120,9 @@ class _Window(torch.autograd.Function):
         statistics: tuple[Tensor | None, ...] = (None, None, None)
         if window.own_input:
             assert bias is not None
-            inputs = allocator.make("input", x.shape[2])
-            x = inputs[:, :, : x.shape[2]].copy_(x)
+            inputs = allocator.input(x)
             arrays |= {"input": as_array(inputs)}
+            x = inputs[:, :, : x.shape[2]]
             table, found = bias[None], torch.zeros(steps, batch, 1, dtype=torch.int64)
             if ids is not None and embedding is not None:
                 table = torch.addmm(bias, embedding, weight_ih[:, x.shape[2] :].T)
@@ -128,9 +133,7 @@ class _Window(torch.autograd.Function):
             parts, statistics = _input_parts(x, dense, bias, len(dense) // hidden)
             arrays |= {"x": as_array(parts)}
             arrays |= as_arrays("bias", list(map(start_row, widths, biases)))
-        states = [allocator.make("state", hidden) for _ in state]
-        for whole, before in zip(states, state, strict=True):
-            whole[0] = before
+        states = layout.states_from(state, allocator)
         operands = layout.operands(states[0], operand, allocator)
         saved = allocator.make("saved", window.saved * hidden)
         normals = layout.normalizations("normal", widths, allocator)
@@ -147,7 +150,10 @@ class _Window(torch.autograd.Function):
             *(x, ids, embedding, weight_ih, vectors, saved, *statistics),
             *(*states, *matrices, *operands, *normals, *scales),
         )
-        return states[0][1:], *(whole[steps] for whole in states)
+        y = states[0][1:]
+        if rounded:  # the first operand is often the output
+            y = operands[0][1:, :, :hidden] if window.operand_is_output else y.to(dtype)
+        return y, *(whole[steps] for whole in states)
 
     @staticmethod
     @once_differentiable
@@ -161,15 +167,16 @@ class _Window(torch.autograd.Function):
         states, matrices, operands = _split_products(rest, layout.states, count)
         steps, batch, _ = x.shape
         hidden = states[0].shape[2]
-        arrays = {"saved": as_array(saved), "dy": as_array(dy.contiguous())}
+        arrays = {"saved": as_array(saved), "dy": as_rows(dy.to(layout.dtype))}
         arrays |= as_arrays("state", states) | as_arrays("scale", scales)
         arrays |= as_arrays("normal", normals)
         arrays |= as_arrays("w", [layout.pack(matrix.T) for matrix in matrices])
         found = _run_backward(layout, arrays, vectors, d_after, (steps, batch, hidden))
         flat = _input_derivative(found.dx, statistics, hidden).to(layout.dtype)
         d_input = d_embedding = None
-        if ctx.needs_input_grad[1]:
-            d_input = (flat @ weight_ih[:, : x.shape[2]].to(layout.dtype)).float().view(x.shape)
+        if ctx.needs_input_grad[2]:
+            d_input = flat @ weight_ih[:, : x.shape[2]].to(layout.dtype)
+            d_input = d_input.view(x.shape).to(ctx.input_type)
         met = [operand[:steps, :, :hidden].flatten(0, 1) for operand in operands]
         # One product, with the input's derivative: both weights at once.
         gradients = weight_gradients.of(window.kind)
@@ -188,7 +195,7 @@ class _Window(torch.autograd.Function):
             d_embedding = by_token @ weight_ih[:, x.shape[2] :]
             d_weight_ih = torch.cat([d_weight_ih, by_token.T @ embedding], 1)
         return (
-            *(None, d_input, None, d_embedding),
+            *(None, None, d_input, None, d_embedding),
             *(d_weight_ih, d_bias if ctx.biased[0] else None, found.dv),
             *(found.operand, *found.state, *d_weights, *d_biases),
         )

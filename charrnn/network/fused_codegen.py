@@ -69,6 +69,7 @@ class CompiledLayer:
         merged: for each of `inputs`, whether its product's sums include the input part.
         own_operand: whether the first operand has its own array; otherwise it is the first part of
             the state.
+        operand_is_output: whether the first operand is the output, in an array of its own.
         one_derivative: for each of `inputs`, whether dx and dr are the same; then only dr is
             written.
     """
@@ -82,6 +83,7 @@ class CompiledLayer:
     own_input: bool
     merged: tuple[bool, ...]
     own_operand: bool
+    operand_is_output: bool
     one_derivative: tuple[bool, ...]
 
     def first_operand(
@@ -112,6 +114,7 @@ def compiled_layer(layer: Layer, zoneout: bool, kind: str) -> CompiledLayer:
         source.own_input,
         source.merged,
         source.own_operand,
+        source.operand_is_output,
         source.one_derivative,
     )
 
@@ -134,6 +137,7 @@ class _WindowCode:
         lines = [
             '@c_function("void(voidptr)", fastmath=OPTIONS["fastmath"])',
             f"def {name}(data):",
+            "    use_wide_vectors()",
             f"    d = carray(data, ({len(_NUMBERS) + 4 * len(self.types)},), np.int64)",
             "    parts, T, B, H = d[1], d[2], d[3], d[4]",
         ]
@@ -163,7 +167,8 @@ class _ModuleSource:
         self.normalized = layer.layer_norm
         self.products = len(traced.dr)
         known = [operand.index == traced.outputs[0].index for operand in traced.operands[:1]]
-        self.own_operand = known == [False] or (self.bf16 and known == [True])
+        self.operand_is_output = self.bf16 and known == [True]
+        self.own_operand = known == [False] or self.operand_is_output
         self.own_input = self.bf16 and not self.normalized
         self.blocks = codegen.input_blocks(layer)
         self.one_derivative = codegen.asks_for_sums(traced, self.blocks)
@@ -183,6 +188,7 @@ class _ModuleSource:
             "from charrnn.compiler.layer_norm import *",
             "from charrnn.compiler.matmul import *",
             "from charrnn.compiler.scalar_math import *",
+            "from charrnn.compiler.window_math import *",
             "c = np.float32",
             *self.forward.functions("forward", "range(T)"),
             *self.backward.functions("backward", "range(T - 1, -1, -1)"),
@@ -277,7 +283,7 @@ class _ModuleSource:
         return {index: f"saved[{place}]" for place, index in enumerate(self.traced.saved)}
 
     def _writer(self) -> Writer:
-        writer = Writer(self.traced.graph.nodes)
+        writer, dy = Writer(self.traced.graph.nodes), _load_expression("dy[0]", self.bf16)
         writer.given = {
             "x": lambda _, k: self._input(k),
             "r": self._recurrent,
@@ -285,7 +291,7 @@ class _ModuleSource:
             "carry": lambda _, k: f"state{k}[0]",
             "zone": lambda _, k: f"zone{k}[0]",
             # Only the output is read by the layer above.
-            "d": lambda _, k: f"d{k}[0]" + (" + dy[0]" if k == 0 else ""),
+            "d": lambda _, k: f"d{k}[0]" + (f" + {dy}" if k == 0 else ""),
             "dm": lambda n, k: f"dm{n}[{k}]",
         }
         return writer

@@ -153,6 +153,7 @@ class CharRNN(NamedParameters):
             """Return the counted steps; no slice if it is all, whose gradient would be a copy."""
             return steps if counted in (None, len(ids)) else steps[-counted:]
 
+        rounded = self._bf16 and self.training and not (sequence or source)
         tokens = None if sequence or source else self._tokens(ids)
         embedded = (
             ids.new_empty(*ids.shape, 0, dtype=torch.float32) if tokens else self._embedded(ids)
@@ -164,7 +165,7 @@ class CharRNN(NamedParameters):
         above, after = [], []
         for index in range(config.num_layers):
             layer = noise.masked(index, parameters.layer(weights, index))
-            run = partial(self._run_layer, noise=noise, cut=cut, sequence=sequence)
+            run = partial(self._run_layer, noise=noise, cut=cut, sequence=sequence, rounded=rounded)
             read_tokens = tokens if index == 0 or config.skip_connections else None
             top, at_cut = run(layer, x, state[index], tokens=read_tokens)
             dropped = self._drop(top, noise, index)
@@ -202,15 +203,18 @@ class CharRNN(NamedParameters):
         cut: int | None = None,
         sequence: Sequence | None = None,
         tokens: Tokens | None = None,
+        rounded: bool = False,
     ) -> tuple[Tensor, LayerState]:
         """Run a layer with its input map; return its outputs and its state after `cut` steps.
 
-        It reads the vectors of `tokens`, if any, behind `x`.
+        It reads the vectors of `tokens`, if any, behind `x`. With `rounded` the outputs are
+        bfloat16, as their readers multiply them; see `charrnn.network.fused.sequence`.
         """
         run = sequence or (self._sequence if self.training else self._scoring)
         for weight, bias in parameters.maps(layer, "input."):
-            x = torch.tanh(F.linear(x, weight, bias))
-        run_layer = partial(run, self.layer, weights=layer, readout=self._distribution)
+            x = torch.tanh(F.linear(x.to(weight.dtype), weight, bias))
+        more: dict[str, Any] = {"rounded": True} if rounded else {}
+        run_layer = partial(run, self.layer, weights=layer, readout=self._distribution, **more)
         rates = self.config.zone_rates(len(self.layer.cell.states))
         zone = noise.zone(rates, x, (len(x), *state[0].shape), self.training)
         return _run_cut(run_layer, x, state, zone, cut, tokens)
@@ -218,13 +222,13 @@ class CharRNN(NamedParameters):
     def _drop(self, outputs: Tensor, noise: Noise, index: int) -> Tensor:
         """Return the outputs of a layer after dropout."""
         if noise.dropped:
-            return outputs * noise.dropped[index]
+            return (outputs * noise.dropped[index]).to(outputs.dtype)
         return noise.drop(outputs, self.dropout, self.training)
 
     def _mapped(self, outputs: Tensor) -> Tensor:
         """Return what the last matrix reads, from the layers' outputs."""
         for weight, bias in parameters.maps(self.weights(), "output.hidden."):
-            outputs = torch.tanh(F.linear(outputs, weight, bias))
+            outputs = torch.tanh(F.linear(outputs.to(weight.dtype), weight, bias))
         if self.config.tied_output:
             bf16 = self._bf16 and self.training
             outputs = loss.product(outputs, self.weights()["output.weight"], bf16)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -79,7 +80,7 @@ ARRAYS = _table(
     ("v", "1, 1, n*H", "0, 0", F32, "vectors: peepholes, gains and biases"),
     ("zone", "T, B, H", "t, b", F32, "share of a part of the old state that stays"),
     # Derivatives of the loss.
-    ("dy", "T, B, H", "t, b", F32, "by the outputs, from their readers"),
+    ("dy", "T, B, H", "t, b", PRODUCT, "by the outputs, from their readers"),
     ("d", "1, B, H", "0, b", F32, "by a part of the state after step t, then before it"),
     ("dm", "P, B, H", "part, b - first", F32, "by an operand; dm0 comes from step t + 1"),
     ("dr", "T, B, K", "t, b", PRODUCT, "by a product; also by its input part if that is the same"),
@@ -146,6 +147,23 @@ class Allocator:
             return self._operand(steps, width, dtype)
         return torch.empty(steps, self.batch, width, dtype=dtype)
 
+    def input(self, x: Tensor) -> Tensor:
+        """Return the array (T, B, K) of an input (T, B, X): the input itself if it is like one."""
+        steps, batch, width = x.shape
+        depth = processor.padded_depth(width, self.product)
+        end = x.storage_offset() + (steps * batch + processor.ROW_GROUP) * depth
+        if (
+            numpy_type("input", self.product != "float32", self.layer_norm) == "uint16"
+            and x.dtype == torch.bfloat16
+            and x.stride() == (batch * width, width, 1)
+            and depth == width
+            and end * x.itemsize <= x.untyped_storage().nbytes()
+        ):
+            return x
+        array = self.make("input", width)
+        array[:, :, :width] = x
+        return array
+
     def _operand(self, steps: int, width: int, dtype: torch.dtype) -> Tensor:
         """Return an array (T, B, K) with zeros in the padding of K.
 
@@ -165,6 +183,18 @@ def start_row(width: int, *parts: Tensor | None) -> Tensor:
         if part is not None:
             start[0, 0, :width] += part
     return start
+
+
+def as_rows(tensor: Tensor) -> NDArray[Any]:
+    """Return a tensor (T, B, H) as an array whose last dimension is the distance between rows.
+
+    A part of the columns of a wider tensor needs no copy then: code reads the first H of a row.
+    """
+    steps, batch, width = tensor.shape
+    distance = tensor.stride(1)
+    if tensor.stride(2) != 1 or distance < width or tensor.stride(0) != batch * distance:
+        tensor, distance = tensor.contiguous(), width
+    return np.lib.stride_tricks.as_strided(as_array(tensor), (steps, batch, distance))
 
 
 def as_array(tensor: Tensor) -> NDArray[Any]:

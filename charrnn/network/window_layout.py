@@ -57,6 +57,15 @@ class WindowLayout:
             arrays["tiles"] = processor.tiles_config(threads)
         return arrays
 
+    def states_from(self, state: Sequence[Tensor], allocator: Allocator) -> list[Tensor]:
+        """Return the arrays of the parts of the state (B, H), which begin with these."""
+        found = []
+        for before in state:
+            whole = allocator.make("state", before.shape[1])
+            whole[0] = before
+            found.append(whole)
+        return found
+
     def operands(self, states: Tensor, first: Tensor | None, allocator: Allocator) -> list[Tensor]:
         """Return the arrays of the operands; the first step's first operand is known."""
         if first is None:

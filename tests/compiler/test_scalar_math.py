@@ -15,10 +15,11 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
+import torch
 from numba import carray, njit
 
 from charrnn.cells import CELLS, Layer
-from charrnn.compiler import processor, scalar_math
+from charrnn.compiler import processor, scalar_math, window_math
 
 EDGES = [0.0, -0.0, 1e-30, -1e-30, 8.999, 9.0, 9.001, -9.5, 80.0, -80.0, np.inf, -np.inf, np.nan]
 OWN_CELLS = sorted((Path(__file__).parents[1] / "own_cells").glob("[a-z]*.py"))
@@ -49,6 +50,45 @@ def test_nonlinear_functions(name: str, exact: Any) -> None:
     with np.errstate(over="ignore"):
         wanted = exact(NUMBERS.astype(np.float64))
     np.testing.assert_allclose(over(getattr(scalar_math, name)), wanted, rtol=0, atol=5e-7)
+
+
+@pytest.mark.parametrize(
+    ("name", "exact"), [("tanh", np.tanh), ("sigmoid", lambda x: 1 / (1 + np.exp(-x)))]
+)
+def test_functions_of_windows(name: str, exact: Any) -> None:
+    """In vectors of any width, and in the numbers that are left over."""
+    function = getattr(window_math, name)
+
+    @njit(fastmath=scalar_math.OPTIONS["fastmath"], error_model="numpy")
+    def run(numbers: Any, found: Any) -> None:
+        window_math.use_wide_vectors()
+        for i in range(len(numbers)):
+            found[i] = function(numbers[i])
+
+    found = np.empty_like(NUMBERS)
+    run(NUMBERS, found)
+    with np.errstate(over="ignore"):
+        wanted = exact(NUMBERS.astype(np.float64))
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
+
+
+def test_windows_round_to_the_nearest_bf16() -> None:
+    rng = np.random.default_rng(0)
+    edges = [0, -0.0, np.inf, -np.inf, 1.00390625, 1.01171875, 3.3961e38, 1.2e-38]
+    numbers = np.array([*edges, *rng.standard_normal(1001) * 10.0 ** rng.integers(-30, 30, 1001)])
+
+    @njit
+    def run(numbers: Any, found: Any) -> None:
+        for i in range(len(numbers)):
+            found[i] = window_math.to_bf16(numbers[i])
+
+    given = numbers.astype(np.float32)
+    found = np.empty(len(given), np.uint16)
+    run(given, found)
+    wanted = torch.from_numpy(given).to(torch.bfloat16)
+    assert found.tolist() == wanted.view(torch.uint16).tolist()
+    run(np.full_like(given, np.nan), found)
+    assert (found & 0x7FFF > 0x7F80).all()  # still not a number
 
 
 def test_the_exponential_of_equations() -> None:

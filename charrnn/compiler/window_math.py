@@ -1,0 +1,81 @@
+"""Functions for the loops of compiled windows: faster than those of `scalar_math`, less exact.
+
+A window's loops over units become vectors, and nothing else has to compute the same bits. So a
+quotient may be the processor's estimate, improved by one step of Newton's method, and the
+processor rounds to bfloat16 where it can.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import config, types
+from numba.extending import intrinsic
+
+from charrnn.compiler import scalar_math
+from charrnn.compiler.matmul_blocks import BFLOAT
+from charrnn.compiler.processor import FEATURES
+from charrnn.compiler.scalar_math import c, inlined, tanh_parts
+
+__all__ = ["sigmoid", "tanh", "to_bf16", "use_wide_vectors"]
+
+_intrinsic: Any = intrinsic
+_ROUNDS = bool(FEATURES.get("avx512bf16"))  # those are also fast with vectors of 512 bits
+_ESTIMATED = ("arcp", "contract", "ninf", "nsz", "reassoc")
+
+
+@_intrinsic
+def _quotient(typing_context, a, b):  # type: ignore[no-untyped-def]
+    """Return a / b of finite numbers with a relative error of about 1e-7."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fdiv(*arguments, flags=_ESTIMATED)
+
+    return types.float32(types.float32, types.float32), generate
+
+
+@_intrinsic
+def _rounded(typing_context, number):  # type: ignore[no-untyped-def]
+    """Return the bits of the nearest bfloat16, and zero for numbers below 1.2e-38."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(builder.fptrunc(arguments[0], BFLOAT), ir.IntType(16))
+
+    return types.uint16(types.float32), generate
+
+
+@_intrinsic
+def use_wide_vectors(typing_context):  # type: ignore[no-untyped-def]
+    """Let LLVM use vectors of 512 bits in this function, where it prefers shorter ones."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if _ROUNDS:  # llvmlite's own `add` knows no attributes with values
+            set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+if getattr(config, "DISABLE_JIT", False):
+    _quotient = lambda a, b: a / b  # noqa: E731
+    use_wide_vectors = lambda: None  # noqa: E731
+
+to_bf16: Any = scalar_math.to_bf16
+if _ROUNDS and not getattr(config, "DISABLE_JIT", False):
+    to_bf16 = _rounded
+
+
+@inlined
+def tanh(x):  # type: ignore[no-untyped-def]
+    """Return the hyperbolic tangent."""
+    p, q = tanh_parts(x)
+    return _quotient(p, q)
+
+
+@inlined
+def sigmoid(x):  # type: ignore[no-untyped-def]
+    """Return the logistic function."""
+    p, q = tanh_parts(c(0.5) * x)
+    # Halved before it is divided: LLVM would turn half a quotient into an exact one.
+    return _quotient(c(0.5) * p, q) + c(0.5)
