@@ -100,6 +100,11 @@ def elements(body: Sequence[str]) -> list[Element]:
     return sorted({m.groups() for line in body for m in _ELEMENT.finditer(line)})  # type: ignore[misc]
 
 
+def of_unit(line: str) -> str:
+    """Return a line in which ``a[k]`` is unit j of array a_k, a block of an array."""
+    return _ELEMENT.sub(r"\1\2_\3[j]", line)
+
+
 def row_loops(body: Sequence[str], outer: str, inner: str, block: Callable[..., str]) -> list[str]:
     """Return a loop over rows and one over units around lines of code.
 
@@ -117,7 +122,7 @@ def row_loops(body: Sequence[str], outer: str, inner: str, block: Callable[..., 
         outer,
         *("    {}{}_{} = ".format(*used) + block(*used) for used in elements(body)),
         f"    {inner}",
-        *("        " + _ELEMENT.sub(r"\1\2_\3[j]", line) for line in body),
+        *("        " + of_unit(line) for line in body),
     ]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import config, types
+from numba import carray, config, njit, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 
 from charrnn.compiler import scalar_math
@@ -18,10 +18,12 @@ from charrnn.compiler.matmul_blocks import BFLOAT
 from charrnn.compiler.processor import FEATURES
 from charrnn.compiler.scalar_math import c, inlined, tanh_parts
 
-__all__ = ["sigmoid", "tanh", "to_bf16", "use_wide_vectors"]
+__all__ = ["block", "over_units", "own_memory", "sigmoid", "tanh", "to_bf16", "use_wide_vectors"]
 
 _intrinsic: Any = intrinsic
 _ROUNDS = bool(FEATURES.get("avx512bf16"))  # those are also fast with vectors of 512 bits
+# For a loop over units, whose arrays are its arguments; part of the function that calls it.
+over_units: Any = njit(**{**scalar_math.OPTIONS, "cache": False}, forceinline=True)
 _ESTIMATED = ("arcp", "contract", "ninf", "nsz", "reassoc")
 
 
@@ -57,13 +59,41 @@ def use_wide_vectors(typing_context):  # type: ignore[no-untyped-def]
     return types.void(), generate
 
 
+@_intrinsic
+def own_memory(typing_context):  # type: ignore[no-untyped-def]
+    """Tell LLVM that the arrays this function is called with do not overlap."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        for argument in builder.function.args:
+            if isinstance(argument.type, ir.PointerType):
+                argument.add_attribute("noalias")
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
 if getattr(config, "DISABLE_JIT", False):
     _quotient = lambda a, b: a / b  # noqa: E731
-    use_wide_vectors = lambda: None  # noqa: E731
+    use_wide_vectors = own_memory = lambda: None
 
 to_bf16: Any = scalar_math.to_bf16
 if _ROUNDS and not getattr(config, "DISABLE_JIT", False):
     to_bf16 = _rounded
+
+
+@inlined
+def block(array, row, size, number, count):  # type: ignore[no-untyped-def]
+    """Return a block of `count` values of a row, without the checks of a slice.
+
+    Args:
+        array: where the rows are.
+        row: the number of rows before this one.
+        size: bytes of a row.
+        number: of the block in its row.
+        count: values of a block.
+    """
+    address = array.ctypes.data + row * size + number * count * array.itemsize
+    return carray(scalar_math.pointer(address), (count,), array.dtype)
 
 
 @inlined

@@ -145,6 +145,8 @@ class _WindowCode:
             at = len(_NUMBERS) + 4 * number
             shape = ", ".join(f"d[{at + k}]" for k in (1, 2, 3))
             lines.append(f"    {array} = carray(pointer(d[{at}]), ({shape}), np.{kind})")
+            size = np.dtype(kind).itemsize
+            lines.append(f"    {array}_rows, {array}_row = d[{at + 2}], {size} * d[{at + 3}]")
         return [
             *lines,
             "    part = take(d.ctypes.data)",
@@ -174,6 +176,7 @@ class _ModuleSource:
         self.one_derivative = codegen.asks_for_sums(traced, self.blocks)
         # Where both derivatives are the same, a step needs only the sum of both parts.
         self.merged = tuple(self.own_input and one for one in self.one_derivative)
+        self.loops: list[str] = []
         passes = range(max(1, self.products))  # a cell without products has one pass over rows
         self.forward = self._function(passes, self._forward_product, self._forward)
         self.backward = self._function(reversed(passes), self._backward, self._backward_product)
@@ -190,6 +193,7 @@ class _ModuleSource:
             "from charrnn.compiler.scalar_math import *",
             "from charrnn.compiler.window_math import *",
             "c = np.float32",
+            *self.loops,
             *self.forward.functions("forward", "range(T)"),
             *self.backward.functions("backward", "range(T - 1, -1, -1)"),
         ]
@@ -296,6 +300,26 @@ class _ModuleSource:
         }
         return writer
 
+    def _rows(self, name: str, body: Sequence[str]) -> tuple[list[str], set[str]]:
+        """Return a loop over rows, and the arrays it uses; add its loop over units to the module.
+
+        The loop over units is a function of its own: LLVM can only be told of a function's
+        arguments that they do not overlap, and would otherwise compare them at each row.
+        """
+        used = codegen.elements(body)
+        arguments = ["{}{}_{}".format(*element) for element in used]
+        self.loops += [
+            "@over_units",
+            f"def {name}({', '.join(['H', *arguments])}):",
+            "    use_wide_vectors()",
+            "    own_memory()",
+            "    for j in range(H):",
+            *("        " + codegen.of_unit(line) for line in body),
+        ]
+        call = ", ".join(["H", *(_block_of_row(*element) for element in used)])
+        loop = ["for b in range(first, end):", f"    {name}({call})"]
+        return loop, {window_arrays.array_of(kind) + n for kind, n, _ in used}
+
     def _forward(self, number: int) -> tuple[list[str], set[str]]:
         """Return the code after a product in forward, and the arrays it uses."""
         traced, writer = self.traced, self._writer()
@@ -319,7 +343,7 @@ class _ModuleSource:
                 stores.append(
                     (f"next0[0] = {_store_template(self.bf16)}", traced.operands[0].index)
                 )
-        return _rows(writer.store(stores))
+        return self._rows(f"forward_units{number}", writer.store(stores))
 
     def _backward(self, number: int) -> tuple[list[str], set[str]]:
         """Return the code before a product in backward, and the arrays it uses."""
@@ -348,21 +372,14 @@ class _ModuleSource:
         if number == 0:  # the derivatives by the old state and the vectors are complete now
             stores += [(f"d{k}[0] = {{}}", value.index) for k, value in enumerate(traced.dcarry)]
             stores += [(f"dv[{k}] += {{}}", value.index) for k, value in enumerate(traced.dv)]
-        return _rows(writer.store(stores))
-
-
-def _rows(body: Sequence[str]) -> tuple[list[str], set[str]]:
-    """Return a loop over rows and units, and the arrays it uses."""
-    arrays = {window_arrays.array_of(kind) + number for kind, number, _ in codegen.elements(body)}
-    return codegen.row_loops(
-        body, "for b in range(first, end):", "for j in range(H):", _block_of_row
-    ), arrays
+        return self._rows(f"backward_units{number}", writer.store(stores))
 
 
 def _block_of_row(kind: str, number: str, block: str) -> str:
     """Return the expression of one block of a row."""
-    array, k = window_arrays.array_of(kind) + number, int(block)
-    return f"{array}[{window_arrays.row_of(kind)}, {k} * H:{k + 1} * H]"
+    array = window_arrays.array_of(kind) + number
+    first, second = window_arrays.row_of(kind).split(", ")
+    return f"block({array}, ({first}) * {array}_rows + {second}, {array}_row, {block}, H)"
 
 
 def _load_expression(element: str, bf16: bool) -> str:
