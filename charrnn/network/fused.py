@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -28,7 +27,7 @@ from charrnn.network import weight_gradients
 from charrnn.network.functions import FUNCTIONS
 from charrnn.network.fused_codegen import compiled_layer
 from charrnn.network.tokens import Tokens
-from charrnn.network.window_arrays import as_array, as_arrays, as_rows, start_row
+from charrnn.network.window_arrays import numbered, start_row, with_rows
 from charrnn.network.window_layout import WindowLayout
 
 LayerState = tuple[Tensor, ...]
@@ -121,28 +120,28 @@ class _Window(torch.autograd.Function):
         if window.own_input:
             assert bias is not None
             inputs = allocator.input(x)
-            arrays |= {"input": as_array(inputs)}
+            arrays |= {"input": inputs}
             x = inputs[:, :, : x.shape[2]]
             table, found = bias[None], torch.zeros(steps, batch, 1, dtype=torch.int64)
             if ids is not None and embedding is not None:
                 table = torch.addmm(bias, embedding, weight_ih[:, x.shape[2] :].T)
                 found = ids.contiguous()[:, :, None]
-            arrays |= {"ids": found.numpy()} | layout.inputs(dense, table, biases, allocator)
+            arrays |= {"ids": found} | layout.inputs(dense, table, biases, allocator)
         else:
             x = x.to(dtype)
             parts, statistics = _input_parts(x, dense, bias, len(dense) // hidden)
-            arrays |= {"x": as_array(parts)}
-            arrays |= as_arrays("bias", list(map(start_row, widths, biases)))
+            arrays |= {"x": parts}
+            arrays |= numbered("bias", list(map(start_row, widths, biases)))
         states = layout.states_from(state, allocator)
         operands = layout.operands(states[0], operand, allocator)
         saved = allocator.make("saved", window.saved * hidden)
         normals = layout.normalizations("normal", widths, allocator)
         scales = layout.normalizations("scale", layout.blocks, allocator)
-        arrays |= {"saved": as_array(saved)} | as_arrays("state", states)
-        arrays |= as_arrays("operand", operands) | as_arrays("w", list(map(layout.pack, matrices)))
-        arrays |= as_arrays("r", [allocator.make("r", width) for width in widths])
-        arrays |= as_arrays("normal", normals) | as_arrays("scale", scales)
-        arrays |= {} if vectors is None else {"v": as_array(vectors)}
+        arrays |= {"saved": saved} | numbered("state", states)
+        arrays |= numbered("operand", operands) | numbered("w", list(map(layout.pack, matrices)))
+        arrays |= numbered("r", [allocator.make("r", width) for width in widths])
+        arrays |= numbered("normal", normals) | numbered("scale", scales)
+        arrays |= {} if vectors is None else {"v": vectors}
         window.forward(arrays, (steps, batch, hidden), allocator.threads)
         ctx.layout = layout
         ctx.biased = [bias is not None for bias in (bias, *biases)]
@@ -167,10 +166,10 @@ class _Window(torch.autograd.Function):
         states, matrices, operands = _split_products(rest, layout.states, count)
         steps, batch, _ = x.shape
         hidden = states[0].shape[2]
-        arrays = {"saved": as_array(saved), "dy": as_rows(dy.to(layout.dtype))}
-        arrays |= as_arrays("state", states) | as_arrays("scale", scales)
-        arrays |= as_arrays("normal", normals)
-        arrays |= as_arrays("w", [layout.pack(matrix.T) for matrix in matrices])
+        arrays = {"saved": saved, "dy": with_rows(dy.to(layout.dtype))}
+        arrays |= numbered("state", states) | numbered("scale", scales)
+        arrays |= numbered("normal", normals)
+        arrays |= numbered("w", [layout.pack(matrix.T) for matrix in matrices])
         found = _run_backward(layout, arrays, vectors, d_after, (steps, batch, hidden))
         flat = _input_derivative(found.dx, statistics, hidden).to(layout.dtype)
         d_input = d_embedding = None
@@ -223,7 +222,7 @@ class _Derivatives:
 
 def _run_backward(
     layout: WindowLayout,
-    arrays: dict[str, NDArray[Any]],
+    arrays: dict[str, Tensor],
     vectors: Tensor | None,
     d_after: Sequence[Tensor],
     sizes: tuple[int, int, int],
@@ -249,14 +248,14 @@ def _run_backward(
         None if same else allocator.make("dx", inputs * hidden)
         for same, inputs in zip(window.one_derivative, window.inputs, strict=True)
     ]
-    arrays |= layout.common(allocator.threads) | {"zero": as_array(start_row(hidden))}
-    arrays |= as_arrays("d", d) | as_arrays("dm", dm) | as_arrays("dr", dr) | as_arrays("dx", dx)
+    arrays |= layout.common(allocator.threads) | {"zero": start_row(hidden)}
+    arrays |= numbered("d", d) | numbered("dm", dm) | numbered("dr", dr) | numbered("dx", dx)
     if any(layout.normalized):
-        arrays |= as_arrays("dn", [allocator.make("dn", width) for width in widths])
+        arrays |= numbered("dn", [allocator.make("dn", width) for width in widths])
     dv = None
     if vectors is not None:
         dv = vectors.new_zeros(allocator.threads, *vectors.shape[1:])
-        arrays |= {"v": as_array(vectors), "dv": as_array(dv)}
+        arrays |= {"v": vectors, "dv": dv}
     window.backward(arrays, sizes, allocator.threads)
     flat = [part[:, :, :width].flatten(0, 1) for part, width in zip(dr, widths, strict=True)]
     return _Derivatives(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from torch import Tensor
 
 from charrnn.cells import Layer
 from charrnn.compiler import codegen
@@ -42,13 +42,12 @@ class WindowFunction:
     arrays: tuple[str, ...]
 
     def __call__(
-        self, arrays: Mapping[str, NDArray[Any]], sizes: tuple[int, int, int], threads: int
+        self, arrays: Mapping[str, Tensor], sizes: tuple[int, int, int], threads: int
     ) -> None:
         """Run it for T steps, B rows and H units; `threads` share the rows."""
         table = [0, threads, *sizes]
         for name in self.arrays:
-            array = arrays[name]
-            table += [array.ctypes.data, *array.shape]
+            table += window_arrays.place(arrays[name])
         data = np.array(table, np.int64)
         openmp.run(self.address, data.ctypes.data, threads)
 

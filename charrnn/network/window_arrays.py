@@ -10,11 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from charrnn.compiler import processor
@@ -185,30 +182,27 @@ def start_row(width: int, *parts: Tensor | None) -> Tensor:
     return start
 
 
-def as_rows(tensor: Tensor) -> NDArray[Any]:
-    """Return a tensor (T, B, H) as an array whose last dimension is the distance between rows.
+def numbered(name: str, tensors: Sequence[Tensor | None]) -> dict[str, Tensor]:
+    """Return tensors by the names that generated code has for them; it does not use None."""
+    return {f"{name}{n}": tensor for n, tensor in enumerate(tensors) if tensor is not None}
 
-    A part of the columns of a wider tensor needs no copy then: code reads the first H of a row.
+
+def with_rows(tensor: Tensor) -> Tensor:
+    """Return a tensor (T, B, H) whose rows all have the same distance; a copy only if need be.
+
+    A part of the columns of a wider tensor is such a one.
     """
-    steps, batch, width = tensor.shape
-    distance = tensor.stride(1)
-    if tensor.stride(2) != 1 or distance < width or tensor.stride(0) != batch * distance:
-        tensor, distance = tensor.contiguous(), width
-    return np.lib.stride_tricks.as_strided(as_array(tensor), (steps, batch, distance))
+    _, batch, width = tensor.shape
+    across, along, each = tensor.stride()
+    fits = each == 1 and along >= width and across == batch * along
+    return tensor if fits else tensor.contiguous()
 
 
-def as_array(tensor: Tensor) -> NDArray[Any]:
-    """Return the memory of a tensor as an array; bfloat16 as its bits."""
-    if tensor.dtype == torch.bfloat16:
-        tensor = tensor.view(torch.uint16)
-    array: NDArray[Any] = tensor.detach().numpy()
-    return array
+def place(tensor: Tensor) -> tuple[int, int, int, int]:
+    """Return where a tensor is, as compiled code reads it.
 
-
-def as_arrays(name: str, tensors: Sequence[Tensor | None]) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a kind by name and number; None is left out."""
-    return {
-        f"{name}{number}": as_array(tensor)
-        for number, tensor in enumerate(tensors)
-        if tensor is not None
-    }
+    Returns:
+        the address, the first two dimensions, and the number of elements from row to row.
+    """
+    first, second, _ = tensor.shape
+    return tensor.data_ptr(), first, second, tensor.stride(1)

@@ -12,12 +12,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from charrnn.compiler import processor
 from charrnn.network.fused_codegen import CompiledLayer
-from charrnn.network.window_arrays import Allocator, as_array, as_arrays, start_row
+from charrnn.network.window_arrays import Allocator, numbered, start_row
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,11 @@ class WindowLayout:
         threads = min(torch.get_num_threads(), batch)
         return Allocator(steps, batch, threads, self.window.kind, self.layer_norm)
 
-    def common(self, threads: int) -> dict[str, NDArray[Any]]:
+    def common(self, threads: int) -> dict[str, Tensor]:
         """Return the arrays that forward and backward both need."""
-        arrays = as_arrays("zone", self.zone)
+        arrays = numbered("zone", self.zone)
         if self.window.kind == "tiles":
-            arrays["tiles"] = processor.tiles_config(threads)
+            arrays["tiles"] = torch.from_numpy(processor.tiles_config(threads))
         return arrays
 
     def states_from(self, state: Sequence[Tensor], allocator: Allocator) -> list[Tensor]:
@@ -93,7 +92,7 @@ class WindowLayout:
 
     def inputs(
         self, weight: Tensor, table: Tensor, biases: Sequence[Tensor | None], allocator: Allocator
-    ) -> dict[str, NDArray[Any]]:
+    ) -> dict[str, Tensor]:
         """Return the arrays of the input's products, and what the sums of all products start from.
 
         Args:
@@ -120,7 +119,7 @@ class WindowLayout:
                 first += count
             if n < len(self.blocks) and not (count and self.window.merged[n]):
                 arrays[f"bias{n}"] = start_row(self.blocks[n] * hidden, own)
-        return {name: as_array(tensor) for name, tensor in arrays.items()}
+        return arrays
 
     def pack(self, matrix: Tensor) -> Tensor:
         """Return a matrix (N, K) as `charrnn.compiler.matmul` reads it, in the products' type."""
