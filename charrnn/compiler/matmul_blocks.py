@@ -25,6 +25,7 @@ _STORED = {
     "int8": (_BYTE, 1),
 }
 _FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
+PAIRED = 32  # rows that `pairing_block` makes pairs of at once
 # Old x86 processors multiply and add in two steps: one would be a call for each number.
 _FUSED = "fmuladd" if FEATURES.get("sse2") and not FEATURES.get("fma") else "fma"
 _INT = types.intp
@@ -108,38 +109,60 @@ def vector_block(count: int, panels: int, kind: str, step: int = 4) -> Any:
     return intrinsic(block)
 
 
-def pairing_block(width: int) -> Any:
-    """Return what makes pairs of `width` bfloat16 of adjacent rows and adds them up.
+def pairing_block(width: int, *, added: bool, turned: bool = False) -> Any:
+    """Return what makes pairs of `width` bfloat16 of adjacent rows, and perhaps adds them up.
 
-    ``block(rows, row, out, sums, count)`` takes addresses: of the first row, with `row` bytes from
-    row to row; of the pairs, each 4 bytes; and of sums in float32. `count` is that of pairs.
+    ``block(rows, row, out, sums)`` takes addresses: of the first of `PAIRED` rows, with `row` bytes
+    from row to row; of the pairs, each 4 bytes; and of sums in float32, to which all rows are
+    `added`. If `turned`, the pairs of each of 16 columns are side by side, as a row of a tile.
     """
     halves, words, floats = (ir.VectorType(kind, width) for kind in (_HALF, _WORD, ir.FloatType()))
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        rows, row, out, sums, count = arguments
+        rows, row, out, sums = arguments
         upper = ir.Constant(words, [16] * width)
-        place, total = _address(builder, sums, floats), _variable(builder, floats)
-        builder.store(builder.load(place, align=4), total)
+        place = _address(builder, sums, floats)
+        total = builder.load(place, align=4) if added else None
 
         def load(start: Any) -> Any:
             return builder.zext(builder.load(_address(builder, start, halves), align=1), words)
 
-        with cgutils.for_range(builder, count) as loop:
-            start = builder.add(rows, builder.mul(builder.mul(loop.index, row), _long(2)))
-            first, second = load(start), builder.shl(load(builder.add(start, row)), upper)
-            to = builder.add(out, builder.mul(loop.index, _long(4 * width)))
-            builder.store(builder.or_(first, second), _address(builder, to, words), align=4)
-            for part in (builder.shl(first, upper), second):
-                added = builder.fadd(builder.load(total), builder.bitcast(part, floats))
-                builder.store(added, total)
-        builder.store(builder.load(total), place, align=4)
+        pairs = []
+        for _ in range(PAIRED // 2):
+            first, second = load(rows), builder.shl(load(builder.add(rows, row)), upper)
+            rows = builder.add(rows, builder.mul(row, _long(2)))
+            pairs.append(builder.or_(first, second))
+            if added:
+                both = (builder.shl(first, upper), second)
+                of_pair = builder.fadd(*(builder.bitcast(part, floats) for part in both))
+                total = builder.fadd(total, of_pair)
+        for n, pair in enumerate(_turned(builder, pairs) if turned else pairs):
+            to = builder.add(out, _long(4 * width * n))
+            builder.store(pair, _address(builder, to, words), align=4)
+        if added:
+            builder.store(total, place, align=4)
         return context.get_dummy_value()
 
-    def block(typing_context, rows, row, out, sums, count):  # type: ignore[no-untyped-def]
-        return types.void(*[_INT] * 5), generate
+    def block(typing_context, rows, row, out, sums):  # type: ignore[no-untyped-def]
+        return types.void(*[_INT] * 4), generate
 
     return intrinsic(block)
+
+
+def _turned(builder: Any, rows: list[Any]) -> list[Any]:
+    """Return the columns of a square of 2^n vectors, by interleaving its halves n times."""
+    half = len(rows) // 2
+    for _ in range(len(rows).bit_length() - 1):
+        pairs = zip(rows[:half], rows[half:], strict=True)
+        rows = [_interleaved(builder, a, b, end * half) for a, b in pairs for end in (0, 1)]
+    return rows
+
+
+def _interleaved(builder: Any, a: Any, b: Any, first: int) -> Any:
+    """Return elements of two vectors by turns, from half of each that begins with `first`."""
+    count = a.type.count
+    order = [first + i // 2 + i % 2 * count for i in range(count)]
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_WORD, count), order))
 
 
 def _vector_at(builder: Any, start: Any, row: Any, i: int, j: int) -> Any:
@@ -188,8 +211,12 @@ def _fused(builder: Any, a: Any, b: Any, total: Any, dots: bool) -> Any:
     return builder.call(function, [total, builder.bitcast(a, pairs), builder.bitcast(b, pairs)])
 
 
-def tile_block(count: int) -> Any:
-    """Return a product as of `vector_block`, of 16 or 32 rows (`count` tiles) and two panels."""
+def tile_block(count: int, *, in_panels: bool = False) -> Any:
+    """Return a product as of `vector_block`, of 16 or 32 rows (`count` tiles) and two panels.
+
+    If `a` is `in_panels`, too, `a_row` are the bytes from panel to panel; each has 16 rows, of
+    which 64 bytes at a time are side by side.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         a, a_row, b, b_panel, init, init_row, out, out_row, steps = arguments
@@ -197,6 +224,9 @@ def tile_block(count: int) -> Any:
         load = _function(builder, "llvm.x86.tileloadd64", void, [_BYTE, pointer, _LONG])
         store = _function(builder, "llvm.x86.tilestored64", void, [_BYTE, pointer, _LONG])
         fused = _function(builder, "llvm.x86.tdpbf16ps", void, [_BYTE] * 3)
+        step, row, a_tile = _long(64), a_row, builder.mul(a_row, _long(16))
+        if in_panels:
+            step, row, a_tile = _long(1024), _long(64), a_row
 
         def tile(number: int) -> Any:
             return ir.Constant(_BYTE, number)
@@ -209,14 +239,14 @@ def tile_block(count: int) -> Any:
             place = builder.add(down(init, init_row, i), _long(64 * j))
             builder.call(load, [total, _address(builder, place, _BYTE), init_row])
         with cgutils.for_range(builder, steps) as loop:
-            along = builder.add(a, builder.mul(loop.index, _long(64)))
+            along = builder.add(a, builder.mul(loop.index, step))
             across = builder.add(b, builder.mul(loop.index, _long(1024)))
             for j, start in enumerate((across, builder.add(across, b_panel))):
                 place = _address(builder, start, _BYTE)
                 builder.call(load, [tile(6 + j), place, _long(64)])
             for i in range(count):
-                place = _address(builder, down(along, a_row, i), _BYTE)
-                builder.call(load, [tile(4 + i), place, a_row])
+                place = builder.add(along, builder.mul(a_tile, _long(i)))
+                builder.call(load, [tile(4 + i), _address(builder, place, _BYTE), row])
             for i, j, total in sums:
                 builder.call(fused, [total, tile(4 + i), tile(6 + j)])
         for i, j, total in sums:

@@ -169,6 +169,7 @@ class WithoutCompiler:
         for module in (matmul, matmul_blocks):
             monkeypatch.setattr(module, "vector_block", self.block)
         monkeypatch.setattr(matmul_blocks, "pairing_block", self.pairing)
+        monkeypatch.setattr(matmul_blocks, "tile_block", self.tiles_in_panels)
         for kind, bf16 in (("float32", False), ("dots", True)):
             product = matmul._vector_product(bf16)  # plain Python, of plain blocks
             monkeypatch.setattr(matmul, f"multiply_{kind}", product)
@@ -206,17 +207,35 @@ class WithoutCompiler:
         """Return this many bfloat16 from memory, as float32."""
         return (self.at(address, count, np.uint16).astype(np.uint32) << 16).view(np.float32)
 
-    def pairing(self, width: int) -> Any:
+    def pairing(self, width: int, *, added: bool, turned: bool = False) -> Any:
         """Pairs of adjacent rows, and their sums, as `matmul_blocks.pairing_block` has them."""
 
-        def block(rows: int, row: int, out: int, sums: int, count: int) -> None:
-            total = self.at(sums, width, np.float32)
-            for pair in range(count):
-                first, second = rows + 2 * pair * row, rows + (2 * pair + 1) * row
-                with np.errstate(invalid="ignore", over="ignore"):  # some sums are never read
-                    total += self.bf16(first, width) + self.bf16(second, width)
-                both = [self.at(place, width, np.uint16) for place in (first, second)]
-                self.at(out + 4 * width * pair, 2 * width, np.uint16)[:] = np.stack(both, 1).ravel()
+        def block(rows: int, row: int, out: int, sums: int) -> None:
+            given = [self.at(rows + n * row, width, np.uint16) for n in range(32)]
+            pairs = np.stack(given).reshape(16, 2, width).transpose(0, 2, 1)
+            found = self.at(out, 32 * width, np.uint16)
+            found[:] = (pairs.transpose(1, 0, 2) if turned else pairs).ravel()
+            if added:
+                total = self.at(sums, width, np.float32)
+                total += np.sum([self.bf16(rows + n * row, width) for n in range(32)], axis=0)
+
+        return block
+
+    def tiles_in_panels(self, count: int, *, in_panels: bool) -> Any:
+        """Some tiles times two panels, as `matmul_blocks.tile_block` documents it."""
+        assert in_panels
+        multiply = self.block(16 * count, 2, "tiles")
+
+        def block(a: int, a_panel: int, b: int, b_panel: int, *more: int) -> None:
+            steps = more[-1]
+            panels = [self.at(a + i * a_panel, steps * 512, np.uint16) for i in range(count)]
+            rows = np.concatenate(
+                [
+                    panel.reshape(steps, 16, 32).transpose(1, 0, 2).reshape(16, -1)
+                    for panel in panels
+                ]
+            )
+            multiply(rows.ctypes.data, rows.strides[0], b, b_panel, *more)
 
         return block
 
