@@ -2,6 +2,7 @@
 
 The updates are torch's own: its fused function, or the same operations. The classes of
 ``torch.optim`` compute the same, but import torch's compiler at their first step, for a second.
+NAdamW, for which torch has no such function, is compiled for the CPU.
 """
 
 from __future__ import annotations
@@ -9,16 +10,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from charrnn.compiler.cache import CFunction
 from charrnn.config import TrainConfig
 from charrnn.errors import ModelError
+from charrnn.network import openmp
 from charrnn.storage.tensors import Arrays
 from charrnn.training.plan import SGD_RATE
 
 MOMENTUM = 0.9  # of SGD
 BETAS, EPSILON = (0.9, 0.99), 1e-8  # of AdamW and NAdamW
+_nadamw = CFunction("charrnn.compiler.nadamw", "nadamw")
 Slots = dict[str, Tensor]
 
 
@@ -38,8 +43,10 @@ class Optimizer(ABC):
         """Return what is stored for a weight before its first step."""
 
     @abstractmethod
-    def _change(self, weights: list[Tensor], slots: list[Slots], decay: float) -> None:
-        """Change weights that have gradients, and what is stored for them."""
+    def _change(
+        self, weights: list[Tensor], slots: list[Slots], decay: float, scale: float
+    ) -> None:
+        """Change weights by their gradients times `scale`, and what is stored for them."""
 
     def clear(self) -> None:
         """Forget the gradients."""
@@ -47,8 +54,8 @@ class Optimizer(ABC):
             weight.grad = None
 
     @torch.no_grad()
-    def step(self) -> None:
-        """Change the weights that have gradients."""
+    def step(self, scale: float = 1.0) -> None:
+        """Change the weights that have gradients; those are multiplied by `scale` before."""
         names = [name for name, weight in self._weights.items() if weight.grad is not None]
         for name in names:
             if name not in self._slots:
@@ -57,7 +64,7 @@ class Optimizer(ABC):
             group = [name for name in names if (self._weights[name].ndim > 1) == wanted]
             weights = [self._weights[name] for name in group]
             if weights:
-                self._change(weights, [self._slots[name] for name in group], decay)
+                self._change(weights, [self._slots[name] for name in group], decay, scale)
 
     def state(self) -> Arrays:
         """Return copies of what is stored for each weight, as NAME.SLOT."""
@@ -96,7 +103,10 @@ class AdamW(Optimizer):
             "exp_avg_sq": torch.zeros_like(weight, requires_grad=False),
         }
 
-    def _change(self, weights: list[Tensor], slots: list[Slots], decay: float) -> None:
+    def _change(
+        self, weights: list[Tensor], slots: list[Slots], decay: float, scale: float
+    ) -> None:
+        _scale_gradients(weights, scale)
         torch._foreach_add_([each["step"] for each in slots], 1)
         self._fused(weights, slots, self.rate, BETAS[0], decay)
 
@@ -130,11 +140,17 @@ class NAdamW(AdamW):
     function makes of m' with beta^2 in place of beta, but that it divides by 1 - beta^(2 n).
     """
 
-    def _change(self, weights: list[Tensor], slots: list[Slots], decay: float) -> None:
-        beta, steps = BETAS[0], [each["step"] for each in slots]
+    def _change(
+        self, weights: list[Tensor], slots: list[Slots], decay: float, scale: float
+    ) -> None:
+        steps = [each["step"] for each in slots]
         torch._foreach_add_(steps, 1)
         # A weight that has had no gradient in some updates, as the learned start, has fewer steps.
         counts = torch.stack(steps).tolist()  # on a GPU one copy for all
+        if all(weight.dtype == torch.float32 and weight.is_cpu for weight in weights):
+            return self._in_one_pass(weights, slots, counts, decay, scale)
+        beta = BETAS[0]
+        _scale_gradients(weights, scale)
         for count in dict.fromkeys(counts):
             some = [number for number, each in enumerate(counts) if each == count]
             of_count, stored = [weights[n] for n in some], [slots[n] for n in some]
@@ -143,6 +159,42 @@ class NAdamW(AdamW):
             # Back to the mean with beta: (mean - (1 - beta) g) / beta.
             means = [each["exp_avg"] for each in stored]
             torch._foreach_lerp_(means, _gradients(of_count), 1 - 1 / beta)
+        return None
+
+    def _in_one_pass(
+        self,
+        weights: list[Tensor],
+        slots: list[Slots],
+        counts: list[float],
+        decay: float,
+        scale: float,
+    ) -> None:
+        """Do the same for float32 on the CPU, by compiled code that reads everything once."""
+        (beta, beta_square), rate = BETAS, self.rate
+        gradients = [gradient.contiguous() for gradient in _gradients(weights)]
+        given = zip(weights, gradients, slots, strict=True)
+        places = [
+            (*map(Tensor.data_ptr, (w, g, each["exp_avg"], each["exp_avg_sq"])), w.numel())
+            for w, g, each in given
+        ]
+        numbers = [
+            (
+                *(scale, 1 - rate * decay, rate / (1 - beta ** (count + 1))),
+                *(1 - beta, 1 - beta_square, 1 - beta),
+                *((1 - beta_square**count) ** -0.5, EPSILON),
+            )
+            for count in counts
+        ]
+        rows, values = np.array(places, np.int64), np.array(numbers, np.float32)
+        threads = torch.get_num_threads()
+        table = [0, threads, len(weights), rows.ctypes.data, values.ctypes.data]
+        data = np.array(table, np.int64)
+        openmp.run(_nadamw.address, data.ctypes.data, threads)
+
+
+def _scale_gradients(weights: list[Tensor], scale: float) -> None:
+    if scale != 1:
+        torch._foreach_mul_(_gradients(weights), scale)
 
 
 def _gradients(weights: list[Tensor]) -> list[Tensor]:
@@ -155,7 +207,10 @@ class SGD(Optimizer):
     def _first(self, weight: Tensor) -> Slots:
         return {"momentum_buffer": torch.zeros_like(weight, requires_grad=False)}
 
-    def _change(self, weights: list[Tensor], slots: list[Slots], decay: float) -> None:
+    def _change(
+        self, weights: list[Tensor], slots: list[Slots], decay: float, scale: float
+    ) -> None:
+        _scale_gradients(weights, scale)
         for weight, stored in zip(weights, slots, strict=True):
             assert weight.grad is not None
             gradient = weight.grad.add(weight, alpha=decay) if decay else weight.grad

@@ -56,20 +56,20 @@ class Learner:
         self.optimizer = optimizer.make(self.network.weights(), self.batches.config)
 
     def differentiate(self) -> Gradient:
-        """Read a batch forward and backward, and clip the gradient."""
+        """Read a batch forward and backward."""
         self.optimizer.clear()
         loss = self.batches.loss()
         (loss.nats + loss.penalty).backward()  # type: ignore[no-untyped-call]
         nats = self._summed(loss.nats.detach())
-        bound = self.batches.config.clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), bound)
+        gradients = [w.grad for w in self.network.parameters() if w.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         return Gradient(loss, nats, float(norm))
 
-    def step(self, loss: BatchLoss, learning_rate: float) -> None:
-        """Change the weights by their gradients, and go on to the next batch."""
+    def step(self, found: Gradient, learning_rate: float) -> None:
+        """Change the weights by their gradients, clipped, and go on to the next batch."""
         self.optimizer.rate = learning_rate
-        self.optimizer.step()
-        self.batches.advance(loss)
+        self.optimizer.step(min(1.0, self.batches.config.clip_norm / (found.norm + 1e-6)))
+        self.batches.advance(found.loss)
 
     def _summed(self, nats: torch.Tensor) -> torch.Tensor:
         """Replace the gradients by the sums of those of all processes; return that of the loss."""
@@ -146,7 +146,7 @@ class Updater:
             return False
         self._each(
             [
-                partial(learner.step, each.loss, learning_rate)
+                partial(learner.step, each, learning_rate)
                 for learner, each in zip(self.learners, found, strict=True)
             ]
         )

@@ -110,6 +110,39 @@ def test_nadamw_is_adamw_with_nesterov_s_momentum() -> None:
         torch.testing.assert_close(found, means[name][0], rtol=1e-12, atol=1e-12)
 
 
+def _nadamw_steps(threads: int, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+    """Weights and means after some steps, of which the last weight takes part from the second."""
+    drawn = torch.Generator().manual_seed(6)
+    shapes = {"one": (67, 33), "two": (33,), "three": (5, 3)}
+    weights = {
+        name: torch.nn.Parameter(torch.randn(shape, generator=drawn).to(dtype))
+        for name, shape in shapes.items()
+    }
+    made = optimizer.make(weights, TrainConfig(optimizer="nadamw", weight_decay=0.3, steps=1))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    for number in range(6):
+        made.rate = 0.1 / (1 + number)
+        made.clear()
+        for name, weight in weights.items():
+            gradient = torch.randn(weight.shape[::-1], generator=drawn).t().to(dtype)
+            if dtype == torch.float64:  # torch's function reads any layout as if it were this one
+                gradient = gradient.contiguous()
+            weight.grad = gradient if number or name != "three" else None
+        made.step(0.5)
+    torch.set_num_threads(before)
+    slots = [torch.from_numpy(each) for each in made.state().values()]
+    return [*(weight.detach() for weight in weights.values()), *slots]
+
+
+def test_compiled_nadamw_is_that_of_torch() -> None:
+    found = _nadamw_steps(1)
+    for one, other in zip(found, _nadamw_steps(3), strict=True):
+        assert torch.equal(one, other)
+    for one, other in zip(found, _nadamw_steps(1, torch.float64), strict=True):
+        torch.testing.assert_close(one.double(), other.double(), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["nadamw", "adamw"])
 def test_a_restored_state_goes_on_as_if_never_saved(name: Any) -> None:
     config = TrainConfig(optimizer=name, steps=1)

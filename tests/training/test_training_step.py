@@ -46,7 +46,7 @@ def test_each_network_learns_as_it_would_alone(noise: dict[str, Any]) -> None:
                 learner.network.generator = torch.default_generator.clone_state()
                 learner.network.generator.manual_seed(noise_seed(train.seed, number, step))
                 found.append(learner.differentiate())
-                learner.step(found[-1].loss, 0.02 / (1 + step))
+                learner.step(found[-1], 0.02 / (1 + step))
             assert float(together.losses[-1]) == pytest.approx(
                 np.mean([float(f.nats) for f in found])
             )
