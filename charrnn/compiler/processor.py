@@ -11,7 +11,8 @@ rows in groups of `ROW_GROUP`: buffers have space for the last group.
 
 To try the code of another processor, set the variables with which numba is told what to compile
 for: ``NUMBA_CPU_FEATURES=-avx512f,-amx-tile`` for AVX2, ``-avx512bf16,-amx-tile`` for AVX-512 in
-float32, ``-amx-tile`` for pairs, and ``NUMBA_CPU_NAME=generic`` for vectors of four numbers.
+float32, ``+avx512bf16,-amx-tile`` for pairs, and ``NUMBA_CPU_NAME=generic`` for vectors of four
+numbers.
 """
 
 from __future__ import annotations

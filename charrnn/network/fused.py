@@ -43,6 +43,7 @@ def sequence(
     readout: Any = None,
     tokens: Tokens | None = None,
     rounded: bool = False,
+    mask: Tensor | None = None,
     bf16: bool,
 ) -> tuple[Tensor, LayerState]:
     """Run one layer over a window; it computes what `charrnn.network.layers.reference` does.
@@ -57,11 +58,13 @@ def sequence(
         readout: not used; a cell that feeds the output back does not run here.
         tokens: what the layer reads behind `x`, if that follows from tokens.
         rounded: return the outputs in the type of the products, for readers that multiply them.
+        mask: multiply the outputs by this mask of dropout (1, B, H); the state stays as it is.
         bf16: compute the products in bfloat16.
     """
     matrices = layer.matrices(weights)
     vectors = [weights[name] for name in layer.vectors]
-    window = compiled_layer(layer, bool(zone), processor.product_kind(bf16))
+    kind = processor.product_kind(bf16)
+    window = compiled_layer(layer, bool(zone), kind, mask is not None)
     layout = WindowLayout(
         window,
         states=len(state),
@@ -69,6 +72,7 @@ def sequence(
         normalized=tuple(matrix.normalized for matrix in matrices),
         layer_norm=layer.layer_norm,
         zone=tuple(part.expand(len(x), *state[0].shape).contiguous() for part in zone),
+        mask=mask,
     )
     if tokens is not None and not window.own_input:
         x, tokens = tokens.behind(x), None
@@ -142,6 +146,10 @@ class _Window(torch.autograd.Function):
         arrays |= numbered("r", [allocator.make("r", width) for width in widths])
         arrays |= numbered("normal", normals) | numbered("scale", scales)
         arrays |= {} if vectors is None else {"v": vectors}
+        y = states[0][1:]
+        if layout.mask is not None:
+            whole = allocator.make("y", hidden)
+            arrays["y"], y = whole, whole[:, :, :hidden]
         window.forward(arrays, (steps, batch, hidden), allocator.threads)
         ctx.layout = layout
         ctx.biased = [bias is not None for bias in (bias, *biases)]
@@ -149,10 +157,11 @@ class _Window(torch.autograd.Function):
             *(x, ids, embedding, weight_ih, vectors, saved, *statistics),
             *(*states, *matrices, *operands, *normals, *scales),
         )
-        y = states[0][1:]
-        if rounded:  # the first operand is often the output
-            y = operands[0][1:, :, :hidden] if window.operand_is_output else y.to(dtype)
-        return y, *(whole[steps] for whole in states)
+        if not rounded:
+            y = y.float()
+        elif window.operand_is_output and layout.mask is None:
+            y = operands[0][1:, :, :hidden]
+        return y.to(dtype) if rounded else y, *(whole[steps] for whole in states)
 
     @staticmethod
     @once_differentiable

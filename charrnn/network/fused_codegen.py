@@ -93,15 +93,16 @@ class CompiledLayer:
 
 
 @functools.cache
-def compiled_layer(layer: Layer, zoneout: bool, kind: str) -> CompiledLayer:
+def compiled_layer(layer: Layer, zoneout: bool, kind: str, dropout: bool = False) -> CompiledLayer:
     """Compile the functions of a layer, or load them from the cache.
 
     Args:
         layer: the recurrence and its form.
         zoneout: whether parts of the old state stay.
         kind: the kind of products, see `charrnn.compiler.matmul`.
+        dropout: whether outputs are multiplied by a mask.
     """
-    source = _ModuleSource(trace(layer, zoneout), layer, kind)
+    source = _ModuleSource(trace(layer, zoneout), layer, kind, dropout)
     forward, backward = codegen.c_functions(source.text(), "forward", "backward")
     return CompiledLayer(
         WindowFunction(forward.address, tuple(source.forward.types)),
@@ -162,8 +163,8 @@ class _WindowCode:
 class _ModuleSource:
     """The source of a module with the functions of one traced layer."""
 
-    def __init__(self, traced: Trace, layer: Layer, kind: str) -> None:
-        self.traced, self.kind = traced, kind
+    def __init__(self, traced: Trace, layer: Layer, kind: str, dropout: bool) -> None:
+        self.traced, self.kind, self.dropout = traced, kind, dropout
         self.bf16 = kind != "float32"
         self.normalized = layer.layer_norm
         self.products = len(traced.dr)
@@ -287,6 +288,7 @@ class _ModuleSource:
 
     def _writer(self) -> Writer:
         writer, dy = Writer(self.traced.graph.nodes), _load_expression("dy[0]", self.bf16)
+        dy += " * mask[0]" if self.dropout else ""
         writer.given = {
             "x": lambda _, k: self._input(k),
             "r": self._recurrent,
@@ -338,6 +340,9 @@ class _ModuleSource:
             stores.append((f"operand{number + 1}[0] = {_store_template(self.bf16)}", operand))
         else:
             stores += [(f"new{k}[0] = {{}}", new.index) for k, new in enumerate(traced.outputs)]
+            if self.dropout:
+                dropped = _store_template(self.bf16).format("{} * mask[0]")
+                stores.append((f"y[0] = {dropped}", traced.outputs[0].index))
             if self.own_operand:
                 stores.append(
                     (f"next0[0] = {_store_template(self.bf16)}", traced.operands[0].index)

@@ -35,7 +35,7 @@ class Outputs:
 
     Attributes:
         read: what the logits are computed from (T, B, Y); see `CharRNN.logits`.
-        top: the last layer's outputs (T, B, H), before dropout.
+        top: the last layer's outputs (T, B, H), before dropout if that matters to a penalty.
         dropped: the same after dropout, as the output map reads them.
     """
 
@@ -154,6 +154,7 @@ class CharRNN(NamedParameters):
             return steps if counted in (None, len(ids)) else steps[-counted:]
 
         rounded = self._bf16 and self.training and not (sequence or source)
+        masked = rounded and bool(noise.dropped) and not self.regularizers.slowness_penalty
         tokens = None if sequence or source else self._tokens(ids)
         embedded = (
             ids.new_empty(*ids.shape, 0, dtype=torch.float32) if tokens else self._embedded(ids)
@@ -167,8 +168,9 @@ class CharRNN(NamedParameters):
             layer = noise.masked(index, parameters.layer(weights, index))
             run = partial(self._run_layer, noise=noise, cut=cut, sequence=sequence, rounded=rounded)
             read_tokens = tokens if index == 0 or config.skip_connections else None
-            top, at_cut = run(layer, x, state[index], tokens=read_tokens)
-            dropped = self._drop(top, noise, index)
+            mask = noise.dropped[index] if noise.dropped and masked else None
+            top, at_cut = run(layer, x, state[index], tokens=read_tokens, mask=mask)
+            dropped = top if masked else self._drop(top, noise, index)
             if source and index == 0:
                 found = source.attend(dropped)
             above.append(last(dropped))
@@ -204,16 +206,18 @@ class CharRNN(NamedParameters):
         sequence: Sequence | None = None,
         tokens: Tokens | None = None,
         rounded: bool = False,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, LayerState]:
         """Run a layer with its input map; return its outputs and its state after `cut` steps.
 
         It reads the vectors of `tokens`, if any, behind `x`. With `rounded` the outputs are
-        bfloat16, as their readers multiply them; see `charrnn.network.fused.sequence`.
+        bfloat16, as their readers multiply them, and `mask` is applied to them; see
+        `charrnn.network.fused.sequence`.
         """
         run = sequence or (self._sequence if self.training else self._scoring)
         for weight, bias in parameters.maps(layer, "input."):
             x = torch.tanh(F.linear(x.to(weight.dtype), weight, bias))
-        more: dict[str, Any] = {"rounded": True} if rounded else {}
+        more: dict[str, Any] = {"rounded": True, "mask": mask} if rounded else {}
         run_layer = partial(run, self.layer, weights=layer, readout=self._distribution, **more)
         rates = self.config.zone_rates(len(self.layer.cell.states))
         zone = noise.zone(rates, x, (len(x), *state[0].shape), self.training)

@@ -74,6 +74,8 @@ ARRAYS = _table(
     ("state", "T + 1, B, H", "t, b", F32, "part of the state, read at t and written at t + 1"),
     ("operand", "T, B, K", "t, b", PRODUCT, "operand of a product; operand0 has T + 1 steps"),
     ("saved", "T, B, S*H", "t, b", PRODUCT, "what backward needs"),
+    ("y", "T, B, K", "t, b", PRODUCT, "outputs after dropout"),
+    ("mask", "1, B, H", "0, b", F32, "of dropout, by which outputs are multiplied at each step"),
     ("v", "1, 1, n*H", "0, 0", F32, "vectors: peepholes, gains and biases"),
     ("zone", "T, B, H", "t, b", F32, "share of a part of the old state that stays"),
     # Derivatives of the loss.

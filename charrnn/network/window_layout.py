@@ -30,6 +30,7 @@ class WindowLayout:
         normalized: for each product, whether its blocks are normalized.
         layer_norm: whether the input parts are normalized.
         zone: zoneout's masks, each (T, B, H).
+        mask: that of dropout on the outputs (1, B, H), or None.
     """
 
     window: CompiledLayer
@@ -38,6 +39,7 @@ class WindowLayout:
     normalized: tuple[bool, ...]
     layer_norm: bool
     zone: tuple[Tensor, ...]
+    mask: Tensor | None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -52,6 +54,8 @@ class WindowLayout:
     def common(self, threads: int) -> dict[str, Tensor]:
         """Return the arrays that forward and backward both need."""
         arrays = numbered("zone", self.zone)
+        if self.mask is not None:
+            arrays["mask"] = self.mask
         if self.window.kind == "tiles":
             arrays["tiles"] = torch.from_numpy(processor.tiles_config(threads))
         return arrays

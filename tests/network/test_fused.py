@@ -150,6 +150,31 @@ def test_equals_the_reference(
     assert_near(outcome(fused_run, layer, case), wanted, tolerance)
 
 
+@pytest.mark.parametrize("hidden", [7, 32])  # one has to be padded, the other not
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kind", USUAL[1:])
+def test_layers_hand_on_outputs_in_bfloat16(
+    kind: str, masked: bool, hidden: int, fused_run: Any
+) -> None:
+    layer = Layer(CELLS["lstm-coupled"])
+    first, second = make_case(layer, 5, 3, 6, hidden), make_case(layer, 5, 3, hidden, hidden)
+    mask = torch.rand(1, 3, hidden) if masked else None
+
+    def results(run: Any, **options: Any) -> list[Tensor]:
+        x, found = first.x, []
+        for case in (first, second):
+            x, _ = run(layer, x, case.state, case.weights, **options)
+            x = x if options or mask is None else x * mask
+            found.append(x)
+        read = torch.cat(found, -1).float()  # both layers get a part of a wider gradient
+        loss = (read * torch.linspace(-1, 1, read.numel()).view_as(read)).sum()
+        wanted = [first.x, *first.weights.values(), *second.weights.values(), *first.state]
+        return [read.detach(), *torch.autograd.grad(loss, wanted)]
+
+    found = results(fused_run, rounded=True, mask=mask)
+    assert_near(found, results(layers.reference), TOLERANCE[True])
+
+
 @pytest.mark.parametrize("kind", kinds("dots"))
 @pytest.mark.parametrize("sizes", SIZES)
 def test_pairs_of_bfloat16_equal_the_reference(
