@@ -27,8 +27,8 @@ from charrnn.storage.cache_dir import cache_dir, trusted
 _PACKAGE = Path(__file__).parents[1]
 # Files with the bodies of C functions, with what compiled code contains, and what it depends on.
 _COMPILED = [
-    *("cells/layer.py", "compiler/nadamw.py"),
-    *("compiler/layer_norm.py", "compiler/matmul.py", "compiler/matmul_blocks.py"),
+    *("cells/layer.py", "compiler/cross_entropy.py", "compiler/layer_norm.py"),
+    *("compiler/matmul.py", "compiler/matmul_blocks.py", "compiler/nadamw.py"),
     *("compiler/processor.py", "compiler/row_products.py", "compiler/scalar_math.py"),
     *("compiler/thread_functions.py", "compiler/thread_pool.py", "compiler/window_math.py"),
     *("inference/distribution.py", "inference/instructions.py", "inference/row_functions.py"),

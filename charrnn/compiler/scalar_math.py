@@ -99,6 +99,20 @@ def to_bf16(x):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def to_order(x):  # type: ignore[no-untyped-def]
+    """Return an integer that is larger for a larger number; a search for the largest vectorizes."""
+    bits = _as_bits(x)
+    return np.uint32(bits ^ (np.uint32(0xFFFFFFFF) if bits >> 31 else np.uint32(0x80000000)))
+
+
+@inlined
+def from_order(order):  # type: ignore[no-untyped-def]
+    """Return the number of which `to_order` makes an integer."""
+    flip = np.uint32(0x80000000) if order >> 31 else np.uint32(0xFFFFFFFF)
+    return _as_float(np.uint32(order ^ flip))
+
+
+@inlined
 def tanh_parts(x):  # type: ignore[no-untyped-def]
     """Return p and q, whose quotient is the hyperbolic tangent; beyond 9 it is 1 in float32."""
     x = c(9) if x > c(9) else x

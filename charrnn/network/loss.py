@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from charrnn.compiler.processor import multiplies_bfloat16
+from charrnn.network import fused_loss
 from charrnn.text.streams import IGNORED
 
 LOGITS = 2**22  # the approximate number computed at a time
@@ -72,13 +74,18 @@ def _pieces(rows: int, symbols: int) -> Iterator[slice]:
 class _MeanNats(torch.autograd.Function):
     """The mean loss and its gradient: d nats / d logits = softmax(logits) - one-hot target.
 
-    It is written out, and in place: `torch.log_softmax` takes twice as long if V is thousands.
+    Compiled where the processor multiplies bfloat16 (`charrnn.network.fused_loss`). Otherwise it is
+    written out, and in place: `torch.log_softmax` takes twice as long if V is thousands.
     """
 
     @staticmethod
     def forward(
         context: Any, read: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, bf16: bool
     ) -> Tensor:
+        if bf16 and read.device.type == "cpu" and multiplies_bfloat16():
+            mean, *derivatives = fused_loss.mean_nats(read, targets, weight, bias, LOGITS)
+            context.save_for_backward(*derivatives)
+            return mean
         low = torch.bfloat16 if bf16 else read.dtype
         matrix, total = weight.to(low), bias.new_zeros(())
         counted = (targets != IGNORED).to(bias.dtype)[:, None]

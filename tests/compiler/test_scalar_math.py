@@ -20,6 +20,7 @@ from numba import carray, njit
 
 from charrnn.cells import CELLS, Layer
 from charrnn.compiler import processor, scalar_math, window_math
+from charrnn.text.streams import IGNORED
 
 EDGES = [0.0, -0.0, 1e-30, -1e-30, 8.999, 9.0, 9.001, -9.5, 80.0, -80.0, np.inf, -np.inf, np.nan]
 OWN_CELLS = sorted((Path(__file__).parents[1] / "own_cells").glob("[a-z]*.py"))
@@ -133,6 +134,22 @@ def test_bf16_to_float32_and_back_is_exact() -> None:
     assert (found[~is_number] & 0x7F != 0).all()  # still not a number
 
 
+def test_larger_numbers_have_larger_integers() -> None:
+    numbers = np.sort(np.array([*NUMBERS, 3e38, -3e38, 1e-45, -1e-45], np.float32))
+
+    @njit
+    def orders(numbers: Any) -> Any:
+        return np.array([scalar_math.to_order(number) for number in numbers])
+
+    @njit
+    def back(orders: Any) -> Any:
+        return np.array([scalar_math.from_order(np.uint32(order)) for order in orders])
+
+    found = orders(numbers).astype(np.int64)
+    assert (np.diff(found)[np.diff(numbers) > 0] > 0).all()
+    np.testing.assert_array_equal(back(orders(numbers)).view(np.uint32), numbers.view(np.uint32))
+
+
 def test_take_counts_across_threads() -> None:
     @njit
     def count(address: Any, times: Any) -> Any:
@@ -159,7 +176,7 @@ class WithoutCompiler:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from charrnn.compiler import matmul, matmul_blocks
-        from charrnn.network import fused_codegen, openmp
+        from charrnn.network import fused_codegen, fused_loss, openmp
 
         self.functions: list[Any] = []
         monkeypatch.setattr(scalar_math, "pointer", lambda address: ctypes.c_void_p(int(address)))
@@ -178,7 +195,10 @@ class WithoutCompiler:
         monkeypatch.setattr(matmul, "_load_config", lambda address: None)
         monkeypatch.setattr(matmul, "_store_config", lambda address: None)
         fused_codegen.compiled_layer.cache_clear()
-        made = ("charrnn_rows_", "charrnn.compiler.row_products")  # of the blocks above
+        for function in (fused_loss._pack, fused_loss._tiles, fused_loss._dots):
+            monkeypatch.setattr(function, "_address", None)
+        made = ("charrnn_rows_", "charrnn.compiler.row_products", "charrnn.compiler.cross_entropy")
+        # These consist of the blocks above.
         for name in [name for name in sys.modules if name.startswith(made)]:
             del sys.modules[name]
 
@@ -276,7 +296,7 @@ def without_compiler() -> None:
     from charrnn.cells import find
     from charrnn.compiler import matmul
     from charrnn.compiler.cell_file import use
-    from charrnn.network import fused, layers
+    from charrnn.network import fused, fused_loss, layers
 
     assert not hasattr(scalar_math.tanh, "py_func")  # the compiler is really off
     assert scalar_math.relu(np.float32(-1)) == 0
@@ -302,6 +322,17 @@ def without_compiler() -> None:
             difference, size = (wanted - found).norm(), max(wanted.norm(), wanted.numel() ** 0.5)
             assert difference <= near * size, (layer.cell.name, processor.product_kind(True))
 
+    def check_loss() -> None:
+        read = torch.randn(37, 5).to(torch.bfloat16)
+        weight, bias, targets = torch.randn(7, 5), torch.randn(7), torch.arange(37) % 7
+        targets[::3] = IGNORED
+        mean, by_read, *_ = fused_loss.mean_nats(read, targets, weight, bias, 2**20)
+        exact = [part.float().requires_grad_() for part in (read, weight.to(torch.bfloat16))]
+        wanted = torch.nn.functional.cross_entropy(exact[0] @ exact[1].T + bias, targets)
+        assert abs(mean - wanted) <= 1e-6
+        right = torch.autograd.grad(wanted, exact)[0]
+        assert (by_read - right).norm() <= 5e-3 * right.norm()
+
     for kind, width, together in (
         ("float32", 16, (12, 4, 1)),
         ("float32", 4, (6, 2, 1)),
@@ -319,6 +350,8 @@ def without_compiler() -> None:
                     check(Layer(cell), batch=2)
             check(Layer(CELLS["gru"], recurrent_depth=2, layer_norm=True), batch=2, zoned=True)
             check(Layer(CELLS["elman"]), batch=19)
+            if kind != "float32":
+                check_loss()
 
 
 def test_the_same_without_the_compiler(tmp_path: Path) -> None:

@@ -1,0 +1,122 @@
+"""The loss of the next tokens and its derivatives in compiled code, in bfloat16 on the CPU.
+
+`charrnn.compiler.cross_entropy` computes them; this makes the arrays that it reads.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from charrnn.compiler import processor
+from charrnn.compiler.cache import CFunction
+from charrnn.network import openmp, weight_gradients
+from charrnn.text.streams import IGNORED
+
+_COLUMNS = 6 * processor.WIDTH  # computed at a time, so that they stay in the fastest cache
+
+# Not declared: a processor that does not multiply bfloat16 cannot compile them.
+_pack, _tiles, _dots = (
+    CFunction("charrnn.compiler.cross_entropy", name) for name in ("pack", "tiles", "dots")
+)
+
+
+def mean_nats(
+    read: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, at_once: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the mean loss and its derivatives by `read` (in its type), weight and bias.
+
+    Neither the loss nor the derivative by `read` depends on the number of threads.
+
+    Args:
+        read: what the output map reads (R, Y), float32 or bfloat16.
+        targets: the next tokens (R,); `IGNORED` where there is none.
+        weight: the matrix of the output map (V, Y), float32.
+        bias: its bias (V,), float32.
+        at_once: about how many derivatives by logits may be in memory.
+    """
+    (rows, width), tokens, group = read.shape, len(bias), processor.ROW_GROUP
+    kind = processor.product_kind(bf16=True)
+    gradients = weight_gradients.of(kind)
+    x, by_read = _readable(read, kind), torch.empty(rows, width, dtype=torch.bfloat16)
+    step = min(rows, max(at_once // tokens // group, 1) * group)
+    change = _with_room(step, processor.padded_depth(tokens, kind))
+    nats, count = torch.empty(rows), int(np.count_nonzero(targets.numpy() != IGNORED))
+    function = _Function(kind, weight, bias, count)
+    by_weight, by_bias = None, None
+    for first in range(0, rows, step):
+        piece = slice(first, first + step)
+        given = x[piece]
+        function(given, targets[piece], change, by_read[piece], nats[piece])
+        (part,), sums = gradients(change[: len(given), :tokens], given[:, :width])
+        by_weight = part if by_weight is None else by_weight.add_(part)
+        by_bias = sums if by_bias is None else by_bias.add_(sums)
+    assert by_weight is not None
+    assert by_bias is not None
+    # Torch's own sum of many numbers depends on the number of threads.
+    total = float(nats.numpy().sum(dtype=np.float64))
+    mean = bias.new_tensor(total / count if count else math.nan)
+    return mean, by_read.to(read.dtype), by_weight, by_bias
+
+
+class _Function:
+    """The compiled function, with the weights in the order in which it reads them.
+
+    Args:
+        kind: of the products.
+        weight: as of `mean_nats`.
+        bias: the same.
+        count: the number of targets in the mean.
+    """
+
+    def __init__(self, kind: str, weight: Tensor, bias: Tensor, count: int) -> None:
+        (tokens, width), threads = weight.shape, torch.get_num_threads()
+        self._function = _tiles if kind == "tiles" else _dots
+        columns, across = (processor.padded_columns(size) for size in (tokens, width))
+        depth, deep = (processor.padded_depth(size, kind) for size in (width, tokens))
+        self._numbers = (0, threads, count)
+        self._sizes = (tokens, width, columns, across, depth, deep, processor.ROW_GROUP, _COLUMNS)
+        own = threads * processor.ROW_GROUP
+        floats = (columns, _COLUMNS, own * columns, own * _COLUMNS)
+        sizes = (2 * columns * depth, 2 * across * deep, *(4 * size for size in floats))
+        space = torch.empty(sum(sizes), dtype=torch.uint8)
+        tiles = processor.tiles_config(threads)
+        *addresses, _ = itertools.accumulate(sizes, initial=space.data_ptr())
+        weight, bias = weight.contiguous(), bias.contiguous()
+        self._addresses = (weight.data_ptr(), bias.data_ptr(), *addresses, tiles.ctypes.data)
+        self._alive = (weight, bias, space, tiles)
+        self._run(_pack)
+
+    def __call__(self, *arrays: Tensor) -> None:
+        """Compute some rows; the arrays are those of the table, from ``read`` to ``nats``."""
+        read, targets, *others = arrays
+        self._run(self._function, read, targets.contiguous(), *others)
+
+    def _run(self, function: CFunction, *arrays: Tensor) -> None:
+        rows = len(arrays[0]) if arrays else 0
+        table = [*self._numbers, rows, *self._sizes, *self._addresses]
+        table += [array.data_ptr() for array in arrays]
+        data = np.array(table, np.int64)
+        openmp.run(function.address, data.ctypes.data, self._numbers[1])
+
+
+def _readable(read: Tensor, kind: str) -> Tensor:
+    """Return rows (R, K) as products read them: the same memory where that is possible."""
+    rows, width = read.shape
+    depth = processor.padded_depth(width, kind)
+    whole = kind == "dots" or rows % processor.ROW_GROUP == 0
+    if read.dtype == torch.bfloat16 and read.is_contiguous() and depth == width and whole:
+        return read
+    made = _with_room(rows, depth)
+    made[:, width:] = 0
+    made[:, :width] = read
+    return made
+
+
+def _with_room(rows: int, width: int) -> Tensor:
+    """Return an empty array of bfloat16: tiles read a group of rows even where there are fewer."""
+    return torch.empty(rows + processor.ROW_GROUP, width, dtype=torch.bfloat16)[:rows]
