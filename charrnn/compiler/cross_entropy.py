@@ -35,24 +35,24 @@ from numba import carray  # type: ignore[attr-defined]
 from charrnn.compiler.cache import c_function
 from charrnn.compiler.matmul import close_tiles, multiply_dots, multiply_tiles, open_tiles
 from charrnn.compiler.processor import TILES_CONFIG, WIDTH
-from charrnn.compiler.scalar_math import exponential, from_order, inside, pointer, take, to_order
-from charrnn.compiler.window_math import own_memory, to_bf16, use_wide_vectors
+from charrnn.compiler.scalar_math import exponential, from_order, inner, pointer, take, to_order
+from charrnn.compiler.window_math import own_memory, to_bf16
 
 NUMBERS = 26  # of the table
 
 
 # Compiled once; each `carray` that is written out takes longer to compile.
-@inside
+@inner
 def _floats(address, first, second, third):  # type: ignore[no-untyped-def]
     return carray(pointer(address), (first, second, third), np.float32)
 
 
-@inside
+@inner
 def _halves(address, first, second, third):  # type: ignore[no-untyped-def]
     return carray(pointer(address), (first, second, third), np.uint16)
 
 
-@inside
+@inner
 def _pack_panel(matrix, begin, along, across, size, count, out, depth):  # type: ignore[no-untyped-def]
     """Pack a panel of W columns, whose products are sums of `size` numbers.
 
@@ -100,7 +100,7 @@ def pack(data):  # type: ignore[no-untyped-def]
         part = take(d.ctypes.data)
 
 
-@inside
+@inner
 def _softmax(values, target, share, change):  # type: ignore[no-untyped-def]
     """Return the nats of a row, and write their derivative by its logits times a share.
 
@@ -131,9 +131,8 @@ def _softmax(values, target, share, change):  # type: ignore[no-untyped-def]
     return np.float32(np.log(np.float64(total))) - found
 
 
-@inside
+@inner
 def _round(values, out):  # type: ignore[no-untyped-def]
-    use_wide_vectors()
     own_memory()
     for j in range(len(out)):
         out[j] = to_bf16(values[j])
@@ -177,10 +176,10 @@ def _rows(multiply: Any, begin: Any, finish: Any) -> Any:
             finish(tiles, part)
             part = take(d.ctypes.data)
 
-    return inside(rows)
+    return inner(rows)
 
 
-@inside
+@inner
 def _no_tiles(tiles, part):  # type: ignore[no-untyped-def]
     """Do nothing: there is nothing to configure."""
 

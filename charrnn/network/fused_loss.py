@@ -18,6 +18,7 @@ from charrnn.network import openmp, weight_gradients
 from charrnn.text.streams import IGNORED
 
 _COLUMNS = 6 * processor.WIDTH  # computed at a time, so that they stay in the fastest cache
+_LINE = 64  # bytes of memory that are fetched together
 
 # Not declared: a processor that does not multiply bfloat16 cannot compile them.
 _pack, _tiles, _dots = (
@@ -45,26 +46,36 @@ def mean_nats(
     x, by_read = _readable(read, kind), torch.empty(rows, width, dtype=torch.bfloat16)
     step = min(rows, max(at_once // tokens // group, 1) * group)
     change = _with_room(step, processor.padded_depth(tokens, kind))
-    nats, count = torch.empty(rows), int(np.count_nonzero(targets.numpy() != IGNORED))
+    targets, nats = targets.contiguous(), np.empty(rows, np.float32)
+    count = int(np.count_nonzero(targets.numpy() != IGNORED))
     function = _Function(kind, weight, bias, count)
     by_weight, by_bias = None, None
     for first in range(0, rows, step):
-        piece = slice(first, first + step)
-        given = x[piece]
-        function(given, targets[piece], change, by_read[piece], nats[piece])
-        (part,), sums = gradients(change[: len(given), :tokens], given[:, :width])
+        size = min(step, rows - first)
+        function(
+            size,
+            _address(x, first),
+            _address(targets, first),
+            _address(change, 0),
+            _address(by_read, first),
+            nats[first:].ctypes.data,
+        )
+        (part,), sums = gradients(change[:size, :tokens], x[first : first + size, :width])
         by_weight = part if by_weight is None else by_weight.add_(part)
         by_bias = sums if by_bias is None else by_bias.add_(sums)
     assert by_weight is not None
     assert by_bias is not None
     # Torch's own sum of many numbers depends on the number of threads.
-    total = float(nats.numpy().sum(dtype=np.float64))
+    total = float(nats.sum(dtype=np.float64))
     mean = bias.new_tensor(total / count if count else math.nan)
-    return mean, by_read.to(read.dtype), by_weight, by_bias
+    return mean, by_read if read.dtype == by_read.dtype else by_read.float(), by_weight, by_bias
 
 
 class _Function:
     """The compiled function, with the weights in the order in which it reads them.
+
+    Few of its steps are torch's: each of them lets go of Python's lock, for which the networks of
+    an ensemble wait.
 
     Args:
         kind: of the products.
@@ -83,25 +94,27 @@ class _Function:
         own = threads * processor.ROW_GROUP
         floats = (columns, _COLUMNS, own * columns, own * _COLUMNS)
         sizes = (2 * columns * depth, 2 * across * deep, *(4 * size for size in floats))
-        space = torch.empty(sum(sizes), dtype=torch.uint8)
-        tiles = processor.tiles_config(threads)
-        *addresses, _ = itertools.accumulate(sizes, initial=space.data_ptr())
+        space, tiles = np.empty(sum(sizes) + _LINE, np.uint8), processor.tiles_config(threads)
+        start = -(-space.ctypes.data // _LINE) * _LINE
+        *places, _ = itertools.accumulate(sizes, initial=start)
         weight, bias = weight.contiguous(), bias.contiguous()
-        self._addresses = (weight.data_ptr(), bias.data_ptr(), *addresses, tiles.ctypes.data)
+        self._places = (weight.data_ptr(), bias.data_ptr(), *places, tiles.ctypes.data)
         self._alive = (weight, bias, space, tiles)
-        self._run(_pack)
+        self._run(_pack, 0)
 
-    def __call__(self, *arrays: Tensor) -> None:
-        """Compute some rows; the arrays are those of the table, from ``read`` to ``nats``."""
-        read, targets, *others = arrays
-        self._run(self._function, read, targets.contiguous(), *others)
+    def __call__(self, rows: int, *addresses: int) -> None:
+        """Compute some rows; the addresses are those of the table, from ``read`` to ``nats``."""
+        self._run(self._function, rows, *addresses)
 
-    def _run(self, function: CFunction, *arrays: Tensor) -> None:
-        rows = len(arrays[0]) if arrays else 0
-        table = [*self._numbers, rows, *self._sizes, *self._addresses]
-        table += [array.data_ptr() for array in arrays]
+    def _run(self, function: CFunction, rows: int, *addresses: int) -> None:
+        table = (*self._numbers, rows, *self._sizes, *self._places, *addresses)
         data = np.array(table, np.int64)
         openmp.run(function.address, data.ctypes.data, self._numbers[1])
+
+
+def _address(tensor: Tensor, row: int) -> int:
+    """Return where a row of a tensor is in memory."""
+    return tensor.data_ptr() + row * tensor.stride(0) * tensor.itemsize
 
 
 def _readable(read: Tensor, kind: str) -> Tensor:
