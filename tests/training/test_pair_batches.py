@@ -426,8 +426,16 @@ def _beam(model: charrnn.Generator, source: str, number: int) -> list[charrnn.Sa
     return next(model.answers([source], config))
 
 
-@pytest.mark.parametrize("cell", ["elman", "irnn", "gru-reset-after", "preactivation"])
-@pytest.mark.parametrize("context", ["fixed", "attention"])
+@pytest.mark.parametrize(
+    ("cell", "context"),
+    [
+        ("elman", "fixed"),
+        ("irnn", "attention"),
+        ("gru-reset-after", "attention"),
+        ("preactivation", "attention"),
+        ("preactivation", "fixed"),
+    ],
+)
 def test_other_cells_and_contexts_learn(tmp_path: Path, cell: str, context: str) -> None:
     backend = "reference" if cell == "preactivation" else "library"
     options = {"cell": cell, "backend": backend, "context": context, "encoder": "forward"}
