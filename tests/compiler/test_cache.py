@@ -15,15 +15,6 @@ from waiting import HANGS
 
 from charrnn.compiler import cache, object_code
 
-# Imports every module.
-IMPORT_ALL = """
-import importlib, pkgutil, sys
-import charrnn
-for module in pkgutil.walk_packages(charrnn.__path__, "charrnn."):
-    if not module.name.endswith("__main__"):
-        importlib.import_module(module.name)
-assert "charrnn.inference.instructions" in sys.modules and "torch" in sys.modules
-"""
 # Uses every way in which code is compiled; prints what is notified in each of three contexts.
 USE_ALL = """
 import json, threading
@@ -97,14 +88,6 @@ def caches(folder: Path) -> set[Path]:
     """Files and folders of compiled code, and the folders that would hold it."""
     found = {path.relative_to(folder) for path in folder.rglob("*")}
     return {path for path in found if {"charrnn", "numba"} & set(path.parts)}
-
-
-def test_importing_writes_no_compiled_code(tmp_path: Path) -> None:
-    package = Path(cache.__file__).parents[1]
-    before = set(package.rglob("*.nb[ic]"))
-    run(IMPORT_ALL, tmp_path)
-    assert caches(tmp_path) == set()
-    assert set(package.rglob("*.nb[ic]")) == before
 
 
 def test_compiling_is_notified_once_and_loading_is_not(tmp_path: Path) -> None:

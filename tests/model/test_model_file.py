@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import strict_json
+from conftest import covering
 from damage import flips, truncations
 
 from charrnn.cells import CELLS
@@ -76,7 +77,7 @@ def _described(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     return _rewritten(path, outer)
 
 
-@pytest.mark.parametrize("cell", sorted(CELLS))
+@pytest.mark.parametrize(("cell", "form"), covering(sorted(CELLS)), indirect=["form"])
 @pytest.mark.parametrize("embedding_size", [0, 3])
 def test_a_saved_model_is_loaded_unchanged(
     tmp_path: Path, make_model: MakeModel, cell: str, embedding_size: int, form: dict[str, Any]

@@ -100,9 +100,7 @@ def test_pipes(tiny: Run, text: Path, cli: Cli) -> None:
     assert done.code == 0, done.err
 
 
-def test_two_runs_give_the_same_archive(
-    tiny: Run, text: Path, cli: Cli, archive: Path
-) -> None:
+def test_two_runs_give_the_same_archive(tiny: Run, text: Path, cli: Cli, archive: Path) -> None:
     cli("compress", "-m", tiny.folder, text, "again", "--threads", 2)
     assert (cli.folder / "again").read_bytes() == archive.read_bytes()
 
