@@ -47,7 +47,7 @@ from charrnn.training.validation import Validation
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="tests fork the processes")
 
-B, LENGTH, SYMBOLS, UPDATES = 5, 41, 4, 5
+B, LENGTH, SYMBOLS, UPDATES = 5, 41, 4, 3
 BASE: dict[str, Any] = {"batch_size": B, "seq_len": 4, "update_every": 4, "learning_rate": 0.05}
 DROPPED: dict[str, Any] = {"dropout": 0.4}
 # What is trained: the network's form, the training, and how the text is read.
