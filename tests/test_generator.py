@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import strict_json
+from conftest import covering
 from waiting import HANGS
 
 import charrnn
@@ -151,7 +152,9 @@ def test_pieces_are_streamed_as_they_are_generated(
     assert "".join(pieces) == writer.sample("he", length=20, seed=1, stop=("www",)).text
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "jordan"])
+@pytest.mark.parametrize(
+    ("cell", "form"), covering(["lstm", "gru", "jordan", "elman"]), indirect=["form"]
+)
 def test_every_form_reads_and_writes_one_token_after_the_other(
     make_model: MakeModel, cell: str, form: dict[str, Any]
 ) -> None:

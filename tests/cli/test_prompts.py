@@ -235,11 +235,11 @@ def test_bad_input_gets_a_sentence(tiny: Run, cli: Cli) -> None:
 
 
 def test_what_is_written_takes_up_the_names_of_a_text_to_adapt_to(tiny: Run, cli: Cli) -> None:
-    (cli.folder / "zeno.txt").write_text("the quinqua was late. " * 120, "utf-8")
+    (cli.folder / "zeno.txt").write_text("the quinqua was late. " * 240, "utf-8")
     words = ("sample", "-m", tiny.folder, "-n", 200, "--seed", 1)
     learnt = cli(*words, "--adapt", "zeno.txt", "--save-state", "s")
     assert learnt.out.count("quin") >= 3
-    again = cli(*words, "--adapt", "-", "-p", "", stdin=b"the quinqua was late. " * 120)
+    again = cli(*words, "--adapt", "-", "-p", "", stdin=b"the quinqua was late. " * 240)
     assert again.out == learnt.out
     assert cli(*words, "--prompt-file", "zeno.txt", "--no-prompt").out.count("quin") < 3
     assert "quin" in cli(*words, "--load-state", "s").out

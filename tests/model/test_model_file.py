@@ -264,7 +264,7 @@ def test_a_file_that_is_cut_off_or_has_a_flipped_bit_anywhere_is_refused(
     model_file.save(path, made)
     data = path.read_bytes()
     every = {"char": 1, "pairs": 5, "sentencepiece": 11}[kind]  # bytes; their files are larger
-    every *= times(3, 1)
+    every *= times(7, 1)
     for damage in (truncations, flips):
         for content in islice(damage(data), 0, None, every):
             path.write_bytes(content)
