@@ -208,7 +208,7 @@ def _scores(world: World) -> list[float | None]:
     tokenizer = CharTokenizer("abcd")
     rng = np.random.default_rng(8)
     found: list[float | None] = []
-    for length, starts in ((9000, None), (300, None), (6000, [0, 700, 701, 2500])):
+    for length, starts in ((5000, None), (300, None), (4000, [0, 700, 701, 2500])):
         ids = rng.integers(0, SYMBOLS, length).astype(np.uint8)
         documents = None if starts is None else np.array(starts, np.uint64)
         validation = Validation(ids, tokenizer, documents, world)
