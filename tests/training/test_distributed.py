@@ -358,13 +358,13 @@ def test_all_decide_by_the_clock_of_the_first(monkeypatch: pytest.MonkeyPatch) -
         looks = itertools.count(1000)
         monkeypatch.setattr(time, "perf_counter", lambda: next(looks) * 0.01 * (1 + world.rank))
         data = dataset.make(corpus.from_text(TEXT))
-        config = TrainConfig(**BASE | {"minutes": 0.2})
+        config = TrainConfig(**BASE | {"minutes": 0.05})
         model = ModelConfig(data.tokenizer.vocab_size, "lstm", 1, 3, 2)
         network = CharRNN(model, parameters.initial(model, 1), regularizers=config)
         made = streams.make(data.train, B, 4, model.start_token, None)
         batches = StreamBatches(network, made, config, world=world)
         trainer = Trainer(Updater(batches), Validation(data.valid, data.tokenizer, world=world))
-        clock = Clock(trainer.start + 12, start=trainer.start, world=world)
+        clock = Clock(trainer.start + 3, start=trainer.start, world=world)
         events = trainer.run(clock, 1e9)
         rates = [e.metrics.learning_rate for e in events if isinstance(e, Progress)]
         return trainer.updater.step, rates
