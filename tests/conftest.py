@@ -58,6 +58,8 @@ def _datasets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         os.environ["CHARRNN_DATASETS"] = before
 
 
+ROOM = 4 << 30  # bytes, of which tests need a tenth; but then there is memory for the tests, too
+
 # The same few examples in every run; in the long form many, and others each time.
 hypothesis.settings.register_profile(
     "few", max_examples=30, derandomize=True, deadline=None, database=None
@@ -130,6 +132,7 @@ def pytest_configure(config: pytest.Config) -> None:
     source, before = str(Path(charrnn.__file__).parents[1]), os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source, before]))
     _have_a_cache()
+    _write_to_memory()
     hypothesis.settings.load_profile("many" if config.getoption("soak") else "few")
 
 
@@ -141,6 +144,16 @@ def _have_a_cache() -> None:
     if seen:
         os.environ["XDG_CACHE_HOME"] = str(folder)
         _substitute.cache_clear()
+
+
+def _write_to_memory() -> None:
+    """Let tests write their files to memory, if there is room: trainings wait long for a disk."""
+    memory = Path("/dev/shm")  # of Linux
+    if not memory.is_dir() or not os.access(memory, os.W_OK):
+        return
+    space = os.statvfs(memory)
+    if space.f_bavail * space.f_frsize >= ROOM and not space.f_flag & os.ST_NOEXEC:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -209,18 +222,21 @@ def form(request: pytest.FixtureRequest) -> dict[str, Any]:
     return FORMS[request.param]
 
 
-def covering(cells: Iterable[str]) -> list[Any]:
+def covering(cells: Iterable[Any]) -> list[Any]:
     """Return a test's values for `cell` and the fixture `form`: all pairs in the long form.
 
     Otherwise each cell plain and with all at once, and each form alone with every fourth cell.
+    A cell may be a `pytest.param`, whose id tests get.
     """
+    named = [(cell, cell) if isinstance(cell, str) else (*cell.values, cell.id) for cell in cells]
     return [
         pytest.param(
             cell,
             form,
             marks=[] if form in ("plain", "all") or (a + b) % 4 == 0 else [pytest.mark.soak],
+            id=f"{name}-{form}",
         )
-        for a, cell in enumerate(cells)
+        for a, (cell, name) in enumerate(named)
         for b, form in enumerate(FORMS)
     ]
 

@@ -17,6 +17,12 @@ from charrnn.storage import machine
 from charrnn.training import plan
 
 
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each measurement be short: tests look at what is measured, not at how exactly."""
+    monkeypatch.setattr(measuring, "STEP_SECONDS", 0.01)
+
+
 def test_operations_are_counted_by_hand() -> None:
     # elman, V = 3, H = 2, E = 5: matrices 2 x 5, 2 x 2 and 3 x 2: 20 weights, 6 operations each
     model = ModelConfig(3, "elman", 1, 2, 5)

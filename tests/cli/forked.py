@@ -36,6 +36,8 @@ IMPORTED = [
     *("numba", "typer.rich_utils", "uniplot"),
     "torch._dynamo",  # imported when an optimizer is created
 ]
+# Each fork copies the table of all pages: of large ones there are few.
+LARGE_PAGES = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
@@ -170,7 +172,8 @@ def _forked(target: Callable[..., None], arguments: tuple[Any, ...]) -> ForkServ
     # The server starts with it. Python does not give it our path, and it skips what it cannot
     # import: then every command would import that anew.
     measured = {name: value for name, value in kept.items() if "COVERAGE" in name}
-    _set(environment() | measured | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
+    path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    _set(environment() | measured | LARGE_PAGES | path)
     try:
         process = _CONTEXT.Process(target=target, args=arguments)
         process.start()

@@ -147,9 +147,9 @@ def test_the_cache_of_datasets_may_be_deleted(
     cache = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("CHARRNN_DATASETS", str(cache))
     (cli.folder / "new.txt").write_text(story(4_000), "utf-8")
-    whole = Forked(cli.folder, "train", "new.txt", *TINY, "--steps", 400, "--out", "whole").end()
+    whole = Forked(cli.folder, "train", "new.txt", *TINY, "--steps", 150, "--out", "whole").end()
     assert whole.code == 0
-    training = Forked(cli.folder, "train", "new.txt", *TINY, "--steps", 400, "--out", "run")
+    training = Forked(cli.folder, "train", "new.txt", *TINY, "--steps", 150, "--out", "run")
     wait_until((cli.folder / "run" / "metrics.jsonl").exists)
     shutil.rmtree(cache)
     training.kill(0, signal.SIGTERM)

@@ -28,12 +28,14 @@ UNKNOWN = 54321  # a user id without an entry in /etc/passwd
 @pytest.mark.parametrize(
     "variables",
     [
-        {"TERM": "dumb", "LANG": "C", "LC_ALL": "C"},
-        {"PYTHONIOENCODING": "cp1252"},
-        {"OMP_NUM_THREADS": "0", "NUMBA_NUM_THREADS": "0"},
-        {"OMP_NUM_THREADS": "99999999999999", "NUMBA_NUM_THREADS": "many"},
+        {"TERM": "dumb", "LANG": "C", "LC_ALL": "C", "OMP_NUM_THREADS": "0"},
+        {
+            "PYTHONIOENCODING": "cp1252",
+            "OMP_NUM_THREADS": "99999999999999",
+            "NUMBA_NUM_THREADS": "many",
+        },
         {"OMP_NUM_THREADS": "1000000000"},
-        {"OMP_NUM_THREADS": "2,1"},
+        {"OMP_NUM_THREADS": "2,1", "NUMBA_NUM_THREADS": "0"},
         {"OMP_NUM_THREADS": "-1", "NUMBA_CPU_FEATURES": "beads"},
     ],
     ids=str,

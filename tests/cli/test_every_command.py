@@ -32,9 +32,9 @@ COMMANDS = {  # whether each writes to stdout, which holds nothing else
     ("sample", *MODEL, "--length", "9", "--seed", "1"): True,
     ("greedy", *MODEL, "--length", "9", "--prompt", "café 日本 "): True,
     ("beam", *MODEL, "--length", "5", "--width", "2", "--prompt", "the "): True,
-    ("eval", "text.txt", *MODEL): True,
-    ("score", "text.txt", *MODEL): True,
-    ("compress", "text.txt", "packed", *MODEL): False,
+    ("eval", "part.txt", *MODEL): True,
+    ("score", "part.txt", *MODEL): True,
+    ("compress", "part.txt", "packed", *MODEL): False,
     ("decompress", "packed", "text.out", *MODEL): False,
     ("info", "model.safetensors"): True,
     ("runs", "."): True,
@@ -42,8 +42,8 @@ COMMANDS = {  # whether each writes to stdout, which holds nothing else
     ("corpora", "list"): True,
     ("corpora", "stats", "text.txt"): True,
     ("inspect", "next", *MODEL, "--prompt", "the "): True,
-    ("inspect", "cells", "text.txt", *MODEL): True,
-    ("inspect", "gradients", "text.txt", *MODEL, "--lags", "4"): True,
+    ("inspect", "cells", "part.txt", *MODEL): True,
+    ("inspect", "gradients", "part.txt", *MODEL, "--lags", "4"): True,
     ("cells",): True,
     ("train", "pairs.tsv", "--pairs", *SMALL, "--out", "pairs"): False,
     ("corpora", "stats", "pairs.tsv", "--pairs"): True,
@@ -60,7 +60,7 @@ COMMANDS = {  # whether each writes to stdout, which holds nothing else
 IMPORTED = [  # what takes long, and what most commands need
     *("charrnn.cli.app", "charrnn.cli.display.training_progress", "charrnn.decoding.compiled"),
     *("charrnn.generator", "charrnn.inference.compiled_engine", "charrnn.training.resume"),
-    "numba",
+    *("charrnn.inspection.gradients", "constriction", "numba"),
 ]
 CODES = {"write": 2}  # it needs a terminal
 DRIVER = """
@@ -68,6 +68,9 @@ import gc, importlib, json, os, sys
 from charrnn.__main__ import main
 for name in sys.argv[1:]:
     importlib.import_module(name)
+from numba.core.registry import cpu_target
+cpu_target.typing_context.refresh()  # what numba does before it loads its first function
+cpu_target.target_context.refresh()
 gc.collect()
 gc.freeze()
 codes = []
@@ -91,7 +94,8 @@ json.dump(codes, open("codes.json", "w"))
 """
 NO_HOME = {"HOME": ""}
 NO_UTF8 = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-ENVIRONMENTS = [
+ENVIRONMENTS = [  # all at once first; each is alone in the long form
+    NO_UTF8 | NO_HOME | {"TERM": "dumb", "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "abc"},
     NO_HOME | {"TERM": "dumb", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
     NO_UTF8 | {"HOME": "/dev/null", "PYTHONIOENCODING": "cp1252", "OMP_NUM_THREADS": "abc"},
     NO_HOME,
@@ -110,7 +114,7 @@ def test_every_command_works_in_any_environment(
     caches = tmp_path / f"charrnn-{os.getuid()}"  # where there is no home
     caches.mkdir(mode=0o700)
     (caches / "kernels").symlink_to(cache.folder().parent)  # or all is compiled again
-    for number, variables in enumerate(ENVIRONMENTS[: times(2, len(ENVIRONMENTS))]):
+    for number, variables in enumerate(ENVIRONMENTS[: times(1, len(ENVIRONMENTS))]):
         _check(variables, tiny, tmp_path / str(number))
 
 
@@ -118,7 +122,8 @@ def _check(variables: dict[str, str], tiny: Run, folder: Path) -> None:
     folder.mkdir()
     shutil.copy(tiny.model, folder)
     shutil.copy(tiny.text, folder / "text.txt")
-    lines = tiny.text.read_text("utf-8").splitlines()
+    (folder / "part.txt").write_text(tiny.text.read_text("utf-8")[:1500], "utf-8")
+    lines = tiny.text.read_text("utf-8").splitlines()[:100]
     pairs = (f"{line[:9]}\t{line[9:18]}\n" for line in lines if len(line) > 9)
     (folder / "pairs.tsv").write_text("".join(pairs), "utf-8")
     (folder / "sources.txt").write_text("café\n日本\n", "utf-8")
@@ -135,7 +140,7 @@ def _check(variables: dict[str, str], tiny: Run, folder: Path) -> None:
         assert bool(result.out) == has_output, (words, variables)
         if "--json" in words:
             assert result.json["steps"] == 2
-    assert (folder / "text.out").read_bytes() == tiny.text.read_bytes()
+    assert (folder / "text.out").read_bytes() == (folder / "part.txt").read_bytes()
 
 
 def _environment(variables: dict[str, str], folder: Path) -> dict[str, str]:

@@ -69,7 +69,7 @@ def test_a_killed_process_is_started_again_and_nothing_is_lost(
 ) -> None:
     """In the end, every row of metrics is that of a training that nothing has interrupted."""
     kills = times(1, 100)
-    steps = 300 + 100 * kills  # it must not end before the last kill
+    steps = 150 + 100 * kills  # it must not end before the last kill
     (tmp_path / "cats.txt").write_text(TEXT)
     whole, run = RunDir(tmp_path / "whole"), RunDir(tmp_path / "run")
     values(2, lambda world: charrnn.train(tmp_path / "cats.txt", out=whole.path, **_options(steps)))
@@ -153,7 +153,7 @@ def _rows(run: RunDir) -> list[dict[str, Any]]:
 def test_processes_of_this_machine(cli: Cli) -> None:
     """Ctrl-C ends all of them after the same step; a mistake is one sentence and its exit code."""
     (cli.folder / "cats.txt").write_text(TEXT)
-    running = cli.start_program("train", *WORDS, "--processes", 2, "--steps", 10**6)
+    running = cli.start("train", *WORDS, "--processes", 2, "--steps", 10**6)
     wait_until(RunDir(cli.folder / "run").checkpoint_steps)
     running.signal(signal.SIGINT)
     ended = running.end()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,16 +15,8 @@ import pytest
 from waiting import HANGS
 
 from charrnn.compiler import cache, object_code
+from charrnn.inference import instructions
 
-# Imports every module.
-IMPORT_ALL = """
-import importlib, pkgutil, sys
-import charrnn
-for module in pkgutil.walk_packages(charrnn.__path__, "charrnn."):
-    if not module.name.endswith("__main__"):
-        importlib.import_module(module.name)
-assert "charrnn.inference.instructions" in sys.modules and "torch" in sys.modules
-"""
 # Uses every way in which code is compiled; prints what is notified in each of three contexts.
 USE_ALL = """
 import json, threading
@@ -99,15 +92,15 @@ def caches(folder: Path) -> set[Path]:
     return {path for path in found if {"charrnn", "numba"} & set(path.parts)}
 
 
-def test_importing_writes_no_compiled_code(tmp_path: Path) -> None:
-    package = Path(cache.__file__).parents[1]
-    before = set(package.rglob("*.nb[ic]"))
-    run(IMPORT_ALL, tmp_path)
-    assert caches(tmp_path) == set()
-    assert set(package.rglob("*.nb[ic]")) == before
-
-
 def test_compiling_is_notified_once_and_loading_is_not(tmp_path: Path) -> None:
+    # All C functions but one are there: to compile them takes long.
+    assert instructions.__name__  # it declares functions
+    cache.compile_declared()
+    folder = tmp_path / "charrnn" / "kernels" / cache.folder().name
+    folder.mkdir(parents=True)
+    for path in cache.folder().glob("charrnn.*.o"):
+        if "lookup" not in path.name:
+            shutil.copy(path, folder)
     cold: Any = json.loads(run(USE_ALL, tmp_path))
     assert cold == [["compiling"], ["compiling"], []]
     files = caches(tmp_path)

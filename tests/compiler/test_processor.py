@@ -85,7 +85,11 @@ def test_instructions_are_those_that_numba_is_told(
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="tells an x86 processor")
 @pytest.mark.parametrize(
     ("variables", "width"),
-    [({"NUMBA_CPU_FEATURES": "-avx512f,-amx-tile"}, 8), ({"NUMBA_CPU_NAME": "generic"}, 4)],
+    [
+        ({"NUMBA_CPU_FEATURES": "-avx512f,-amx-tile"}, 8),
+        # Products of this width are compiled in test_matmul.py, too; all else takes ten seconds.
+        pytest.param({"NUMBA_CPU_NAME": "generic"}, 4, marks=pytest.mark.soak),
+    ],
 )
 def test_code_for_older_processors_computes_the_same(variables: dict[str, str], width: int) -> None:
     """Those of this one are compared in tests/network/test_fused.py, for each kind of product."""

@@ -50,7 +50,7 @@ def meet(threads: int) -> list[int]:
 @pytest.mark.parametrize("rest", [0.0, 0.0005, 0.02])
 def test_all_threads_run_every_time(threads: int, rest: float) -> None:
     # at once, while they look out for more or are about to go, and when they have gone
-    for _ in range(300 if rest < 0.01 else 5):
+    for _ in range({0.0: 300, 0.0005: 100}.get(rest, 5)):
         assert meet(threads) == [threads, threads, 17]
         time.sleep(rest)
 

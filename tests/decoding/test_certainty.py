@@ -38,7 +38,7 @@ def chosen(settings: dict[str, Any], seed: int, logits: Any) -> int:
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_a_sure_choice_is_made_for_all_near_logits(settings: dict[str, Any]) -> None:
     rng = np.random.default_rng(5)
-    sure, total = 0, 80
+    sure, total = 0, 40
     for seed in range(total):
         logits = (2 * rng.standard_normal((1, 12))).astype(np.float32)
         if not begun(settings, seed).is_sure(logits, np.array([ERROR])):

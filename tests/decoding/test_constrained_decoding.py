@@ -67,9 +67,9 @@ def endings(chain: Any, regex: str, length: int) -> dict[tuple[int, ...], float]
 
 @pytest.mark.parametrize("regex", REGEXES)
 def test_texts_are_drawn_with_the_defined_probabilities(
-    make_chain: MakeChain, write_texts: WriteTexts, regex: str
+    make_chain: MakeChain, write_texts: WriteTexts, regex: str, times: Callable[[int, int], int]
 ) -> None:
-    length, number = 4, 4000
+    length, number = 4, times(1500, 4000)
     chain = make_chain(3, seed=5)
     expected = endings(chain, regex, length)
     assert sum(expected.values()) == pytest.approx(1)

@@ -33,7 +33,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Generator:
         result = charrnn.train(
             text=CYCLE * 80,
             fill=True,
-            steps=300,
+            steps=240,
             cell="lstm",
             backend="library",
             num_layers=1,

@@ -102,12 +102,19 @@ def written(steps: Steps, chooser: Sampler, cuts: Sequence[int]) -> list[NDArray
     return found
 
 
-@pytest.mark.parametrize("steps", [compiled, in_two_threads])
 @pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
 @pytest.mark.parametrize("fields", FILTERS.values(), ids=FILTERS)
-def test_compiled_choices_equal_plain_ones(
-    fields: dict[str, Any], limits: Limits, steps: Steps
-) -> None:
+def test_compiled_choices_equal_plain_ones(fields: dict[str, Any], limits: Limits) -> None:
+    _are_equal(compiled, fields, limits)
+
+
+@pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
+def test_choices_in_threads_equal_plain_ones(limits: Limits) -> None:
+    _are_equal(in_two_threads, {}, limits)
+    _are_equal(in_two_threads, [*FILTERS.values()][-1], limits)
+
+
+def _are_equal(steps: Steps, fields: dict[str, Any], limits: Limits) -> None:
     rng = np.random.default_rng(1)
     for bias in ((), rng.standard_normal(len(LETTERS))):
         for cuts in ((5, 1, 17), (23, 2)):

@@ -181,7 +181,7 @@ def test_texts_are_drawn_with_the_exact_probabilities(
         p = {(1, s): _probability(chain, (1, s), temperature, given=1) for s in (0, 1)}
     exact = _orders(p, 2)
     wanted = {"length": 2, "min_length": min_length, "width": 2, "num_return": 2}
-    number = times(1000, 3000)
+    number = times(400, 3000)
     counts = dict.fromkeys(exact, 0)
     for seed in range(number):
         pair = _drawn(chain, seed, stops, **wanted, temperature=temperature)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import FORMS, random_values
+from conftest import FORMS, covering, random_values
 from own_cells import MIXED
 
 from charrnn.cells import CELLS
@@ -51,7 +51,7 @@ def assert_same_logits(model: Model) -> None:
         carried = {name: found[f"next.{name}"] for name in names}
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("cell", "form"), covering(CELLS), indirect=["form"])
 def test_every_cell_in_every_form_gives_our_logits(cell: str, form: dict[str, Any]) -> None:
     layers = 1 if cell == "jordan" else 2
     config = ModelConfig(4, hidden_size=5, embedding_size=3, cell=cell, num_layers=layers, **form)

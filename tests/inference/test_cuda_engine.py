@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import FORMS
+from conftest import FORMS, covering
 from numpy.typing import NDArray
 from own_cells import MINGRU, MIXED, OWN, SLSTM
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -74,7 +74,7 @@ def _assert_near(found: Any, wanted: Any) -> None:
         np.testing.assert_allclose(part, same, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("cell", [*CELLS, *OWN])
+@pytest.mark.parametrize(("cell", "form"), covering([*CELLS, *OWN]), indirect=["form"])
 def test_equals_the_numpy_engine(make_values: MakeValues, cell: str, form: dict[str, Any]) -> None:
     config = _config(cell, _embedding(cell, form), **form)
     _compare(config, make_values(config), CPU)
@@ -200,7 +200,7 @@ def _without_values(config: ModelConfig, values: Values, act: Callable[..., None
     return elsewhere
 
 
-@pytest.mark.parametrize("cell", [*CELLS, *OWN])
+@pytest.mark.parametrize(("cell", "form"), covering([*CELLS, *OWN]), indirect=["form"])
 def test_a_step_can_be_captured(make_values: MakeValues, cell: str, form: dict[str, Any]) -> None:
     config = _config(cell, _embedding(cell, form), **form)
     elsewhere = _without_values(config, make_values(config), cuda_engine.step)

@@ -110,7 +110,8 @@ def test_a_trained_model_writes_the_same_at_once(
 ) -> None:
     config = SampleConfig(**{"length": 50, "seed": 3, **settings})
     wanted = Generator(english).samples("It was", config)
-    for engine, choice in ((0, 0), (12, 30), (31, 4), (NEVER, NEVER)):
+    others = [] if settings else [(0, 0), (NEVER, NEVER)]
+    for engine, choice in ((12, 30), (31, 4), *others):
         found = cold(english, engine, choice).samples("It was", config)
         assert [sample.text for sample in found] == [sample.text for sample in wanted]
         assert [sample.ids for sample in found] == [sample.ids for sample in wanted]
@@ -128,8 +129,8 @@ def test_many_seeds_give_the_same_text(
     sizes = {"num_layers": 2, "hidden_size": 24, "embedding_size": 8, "ensemble": networks}
     model = make_model("abcdefgh \n", cell=cell, scale=0.7, **sizes)
     warm = Generator(model)
-    for seed in range(12):
-        found = cold(model, 5 * seed, 90 - 7 * seed).sample("ab", length=80, seed=seed)
+    for seed in range(5):
+        found = cold(model, 12 * seed, 90 - 17 * seed).sample("ab", length=80, seed=seed)
         assert found.text == warm.sample("ab", length=80, seed=seed).text
 
 
@@ -179,7 +180,7 @@ def test_mirostat_waits_for_both(cold: Begin, english: Model) -> None:
 
 
 def test_a_long_prompt_is_read_on_by_compiled_code(cold: Begin, english: Model) -> None:
-    prompt = "It was the best of times, it was the worst of times. " * 80
+    prompt = "It was the best of times, it was the worst of times. " * 25
     wanted = Generator(english).sample(prompt, length=40, seed=1).text
     for looks in (3, 20, NEVER):
         assert cold(english, looks, looks).sample(prompt, length=40, seed=1).text == wanted

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import covering
 from numpy.typing import NDArray
 
 from charrnn.cells import CELLS
@@ -101,7 +102,7 @@ def _compare(config: ModelConfig, values: Any, **more: Any) -> None:
 
 
 @pytest.mark.parametrize("embedding", [0, 3])
-@pytest.mark.parametrize("cell", ALL)
+@pytest.mark.parametrize(("cell", "form"), covering(ALL), indirect=["form"])
 def test_engine_equals_the_network_in_every_form(
     make_values: Make, cell: str, embedding: int, form: dict[str, Any]
 ) -> None:
@@ -201,7 +202,7 @@ def test_zoneout_by_hand() -> None:
     assert after[0][0].item() == pytest.approx(1.0711956, abs=1e-7)
 
 
-@pytest.mark.parametrize("cell", ALL)
+@pytest.mark.parametrize(("cell", "form"), covering(ALL), indirect=["form"])
 def test_a_window_equals_its_steps_and_its_parts(
     make_values: Make, cell: str, form: dict[str, Any]
 ) -> None:
@@ -220,7 +221,7 @@ def test_a_window_equals_its_steps_and_its_parts(
         np.testing.assert_allclose(b, c, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("cell", ALL)
+@pytest.mark.parametrize(("cell", "form"), covering(ALL), indirect=["form"])
 def test_a_given_state_stays_unchanged(make_values: Make, cell: str, form: dict[str, Any]) -> None:
     config = _config(cell, **form)
     engine = NumpyEngine(config, make_values(config))

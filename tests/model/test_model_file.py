@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import strict_json
+from conftest import covering
 from damage import flips, truncations
 
 from charrnn.cells import CELLS
@@ -76,7 +77,7 @@ def _described(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     return _rewritten(path, outer)
 
 
-@pytest.mark.parametrize("cell", sorted(CELLS))
+@pytest.mark.parametrize(("cell", "form"), covering(sorted(CELLS)), indirect=["form"])
 @pytest.mark.parametrize("embedding_size", [0, 3])
 def test_a_saved_model_is_loaded_unchanged(
     tmp_path: Path, make_model: MakeModel, cell: str, embedding_size: int, form: dict[str, Any]
@@ -263,7 +264,7 @@ def test_a_file_that_is_cut_off_or_has_a_flipped_bit_anywhere_is_refused(
     model_file.save(path, made)
     data = path.read_bytes()
     every = {"char": 1, "pairs": 5, "sentencepiece": 11}[kind]  # bytes; their files are larger
-    every *= times(3, 1)
+    every *= times(7, 1)
     for damage in (truncations, flips):
         for content in islice(damage(data), 0, None, every):
             path.write_bytes(content)

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import covering
 
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig
@@ -144,7 +145,7 @@ def test_a_cell_with_two_products_has_a_deeper_map_for_each() -> None:
 
 
 @pytest.mark.parametrize("embedding_size", [0, E])
-@pytest.mark.parametrize("cell", ALL)
+@pytest.mark.parametrize(("cell", "form"), covering(ALL), indirect=["form"])
 def test_shapes_count_initial_values_and_network_parameters_agree(
     cell: str, embedding_size: int, form: dict[str, Any]
 ) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import FORMS
+from conftest import FORMS, covering
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -108,7 +108,7 @@ def test_gradients_through_the_whole_network_are_those_of_central_differences(
     _check_gradients(network, lambda: _loss(network, ids, targets, begin)[0])
 
 
-@pytest.mark.parametrize("cell", ALL)
+@pytest.mark.parametrize(("cell", "form"), covering(ALL), indirect=["form"])
 def test_gradients_in_every_form_are_those_of_central_differences(
     make_values: Make, cell: str, form: dict[str, Any]
 ) -> None:
@@ -124,7 +124,7 @@ def test_gradients_in_every_form_are_those_of_central_differences(
     _check_gradients(network, loss)
 
 
-@pytest.mark.parametrize("cell", ALL)
+@pytest.mark.parametrize(("cell", "form"), covering(ALL), indirect=["form"])
 def test_one_window_is_two_windows_with_the_state_carried(
     make_values: Make, cell: str, form: dict[str, Any]
 ) -> None:
@@ -239,7 +239,7 @@ def test_dropout_leaves_the_carried_state_of_its_layer_whole(make_values: Make) 
     torch.testing.assert_close(dropped, whole, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("cell", ALL)
+@pytest.mark.parametrize(("cell", "form"), covering(ALL), indirect=["form"])
 def test_values_come_back_and_are_copies(
     make_values: Make, cell: str, form: dict[str, Any]
 ) -> None:
@@ -443,7 +443,7 @@ def test_a_learned_start_is_every_streams_first_state_and_gets_a_gradient(
     assert np.abs(learned_nats - zero_nats).max() > 1e-3
 
 
-@pytest.mark.parametrize("cell", ALL)
+@pytest.mark.parametrize(("cell", "form"), covering(ALL), indirect=["form"])
 def test_every_parameter_of_every_form_is_trained(
     make_values: Make, cell: str, form: dict[str, Any]
 ) -> None:

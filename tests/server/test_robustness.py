@@ -335,7 +335,8 @@ def test_a_network_that_overflows_is_an_error_and_the_others_go_on(
     huge = {**model.values, "output.weight": np.full_like(model.values["output.weight"], 3e38)}
     model_file.save(tmp_path / "huge.safetensors", replace(model, values=huge))
     with running(folder, tmp_path / "huge.safetensors", Path("runs/first")) as found:
-        refused = found.ask("/v1/completions", {"max_tokens": 9})
+        # At random: few tokens may be written without a state that is large enough.
+        refused = found.ask("/v1/completions", {"max_tokens": 300})
         assert refused.status == 500
         assert "the numbers of this network overflow" in refused.error
         assert found.complete(model="first", max_tokens=9)

@@ -8,7 +8,8 @@ import json
 import os
 import shutil
 import threading
-from itertools import chain
+from collections.abc import Callable
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -243,14 +244,17 @@ def _content(data: Dataset) -> tuple[list[str], list[list[int]]]:
     return _texts(data), [starts.tolist() for starts in data.documents.values()]
 
 
-def test_truncated_files_and_flipped_bits_are_errors(sound: Path, report_trials: Any) -> None:
+def test_truncated_files_and_flipped_bits_are_errors(
+    sound: Path, times: Callable[[int, int], int], report_trials: Any
+) -> None:
     before = _content(dataset.load(sound))
     files = [path for path in sorted(sound.iterdir()) if path.stat().st_size]
     trials = 0
     for path in files:
         data = path.read_bytes()
         flipped = [] if path.name == "manifest.json" else flips(data)  # see the test of its bits
-        for content in chain(truncations(data.rstrip(b"\n")), flipped):
+        damages = chain(truncations(data.rstrip(b"\n")), flipped)
+        for content in islice(damages, 0, None, times(3, 1)):
             trials += 1
             path.write_bytes(content)
             with pytest.raises(ModelError, match="damaged"):

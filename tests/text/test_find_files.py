@@ -53,7 +53,7 @@ def test_a_folder_is_read_in_the_order_of_names_without_hidden_files(tmp_path: P
 def test_a_folder_of_many_files_is_read_with_few_of_them_open(
     tmp_path: Path, times: Callable[[int, int], int]
 ) -> None:
-    many = times(2_000, 100_000)
+    many = times(1_000, 100_000)
     for number in range(many):
         write_file(tmp_path, f"cat {number}\n".encode(), f"{number // 1000}/{number}.txt")
     resource = pytest.importorskip("resource")

@@ -186,7 +186,7 @@ def test_counts_that_do_not_pay_are_left_out(
     monkeypatch.setattr(count_model, "PAYS", 100.0)
     monkeypatch.setattr(run, "COUNTING", math.inf)  # however slow this machine is
     follower = Notices()
-    by_clock = {"counts": "auto", "steps": None, "minutes": 0.03}
+    by_clock = {"counts": "auto", "steps": None, "minutes": 0.02}
     result = _train(tmp_path / "run", follower=follower, **by_clock)
     assert any("counts of the training text would gain" in said for said in follower.said)
     assert model_file.load(Path(result.model)).counts is None
@@ -198,7 +198,7 @@ def test_counts_that_would_take_much_of_the_time_are_left_out(
 ) -> None:
     monkeypatch.setattr(count_model.TextCounts, "_timed", lambda self, run: 1e3)
     follower = Notices()
-    by_clock = {"counts": "auto", "steps": None, "minutes": 0.03}
+    by_clock = {"counts": "auto", "steps": None, "minutes": 0.02}
     result = _train(tmp_path / "run", follower=follower, **by_clock)
     assert any("they are left out" in said for said in follower.said)
     assert model_file.load(Path(result.model)).counts is None
@@ -227,7 +227,7 @@ def test_compiling_and_slow_moments_are_not_taken_for_the_speed_of_fitting(
 
 
 def test_a_training_by_the_clock_decides_by_itself(tmp_path: Path) -> None:
-    result = _train(tmp_path / "run", counts="auto", steps=None, minutes=0.05)
+    result = _train(tmp_path / "run", counts="auto", steps=None, minutes=0.03)
     saved = model_file.load(Path(result.model))
     told = saved.training.get("counts")
     pays = told is not None and told["network_nats"] - told["mixed_nats"] >= count_model.PAYS

@@ -110,7 +110,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> int:
 def test_one_failing_system_call_loses_nothing(
     tmp_path: Path, whole: bytes, calls: int, error: int, times: Any, report_trials: Any
 ) -> None:
-    tried = range(1, calls + 1, times(7, 1))
+    tried = range(1, calls + 1, times(11, 1))
     early: list[Path] = []
     for at in tried:
         follower = Listening()
@@ -135,7 +135,7 @@ def test_one_failing_system_call_loses_nothing(
 def test_a_training_whose_disk_failed_for_good_can_be_resumed(
     tmp_path: Path, whole: bytes, calls: int, error: int, times: Any, report_trials: Any
 ) -> None:
-    tried = range(12, calls + 1, times(17, 1))
+    tried = range(12, calls + 1, times(29, 1))
     for at in tried:
         follower = Listening()
         out = tmp_path / str(at)

@@ -247,8 +247,8 @@ def test_a_text_from_a_pipe_can_be_read_again(cli: Cli) -> None:
 
 def test_an_interrupt_leaves_no_files(cli: Cli) -> None:
     (cli.folder / "long.txt").write_bytes(
-        STORY.encode() * 20_000
-    )  # 120 MB: long enough to interrupt
+        STORY.encode() * 10_000
+    )  # 60 MB: long enough to interrupt
     command = [PROGRAM, "prepare", "long.txt", "--out", "data"]
     process = subprocess.Popen(command, cwd=cli.folder, env=environment(), stderr=subprocess.PIPE)
     wait_until(lambda: list(cli.folder.glob(".data.*.tmp")) or process.poll() is not None)
@@ -262,7 +262,7 @@ def test_an_interrupt_leaves_no_files(cli: Cli) -> None:
 
 @needs_terminal
 def test_a_terminal_shows_progress(cli: Cli) -> None:
-    (cli.folder / "long.txt").write_bytes(STORY.encode() * 20_000)
+    (cli.folder / "long.txt").write_bytes(STORY.encode() * 10_000)
     shown = on_terminal(cli.folder, "prepare", "long.txt", "--out", "data")
     assert shown.code == 0
     assert "MB" in shown.screen

@@ -127,7 +127,7 @@ def trainings(
 def test_nothing_is_lost_when_killed_at_random_moments(
     tmp_path: Path, text: Path, whole: tuple[Any, float], times: Times, report_trials: ReportTrials
 ) -> None:
-    sent, _ = trainings(tmp_path, text, whole, times(10, 500), signal.SIGKILL)
+    sent, _ = trainings(tmp_path, text, whole, times(6, 500), signal.SIGKILL)
     report_trials("SIGKILL at a random moment of a training, then resumed", sent)
 
 
