@@ -69,6 +69,7 @@ def sequence(
         normalized=tuple(matrix.normalized for matrix in matrices),
         layer_norm=layer.layer_norm,
         zone=tuple(part.expand(len(x), *state[0].shape).contiguous() for part in zone),
+        backward=torch.is_grad_enabled(),
     )
     if tokens is not None and not window.own_input:
         x, tokens = tokens.behind(x), None
@@ -112,8 +113,7 @@ class _Window(torch.autograd.Function):
         steps, batch, _ = x.shape
         hidden = state[0].shape[1]
         widths = [blocks * hidden for blocks in layout.blocks]
-        dense, matrices = weight_ih[:, : x.shape[2]], [matrix.to(dtype) for matrix in matrices]
-        dense = dense.to(dtype)
+        dense = weight_ih[:, : x.shape[2]]
         allocator = layout.allocator(steps, batch)
         arrays = layout.common(allocator.threads)
         statistics: tuple[Tensor | None, ...] = (None, None, None)
@@ -126,10 +126,10 @@ class _Window(torch.autograd.Function):
             if ids is not None and embedding is not None:
                 table = torch.addmm(bias, embedding, weight_ih[:, x.shape[2] :].T)
                 found = ids.contiguous()[:, :, None]
-            arrays |= {"ids": found} | layout.inputs(dense, table, biases, allocator)
+            arrays |= {"ids": found} | layout.inputs(table, biases, allocator)
         else:
             x = x.to(dtype)
-            parts, statistics = _input_parts(x, dense, bias, len(dense) // hidden)
+            parts, statistics = _input_parts(x, dense.to(dtype), bias, len(dense) // hidden)
             arrays |= {"x": parts}
             arrays |= numbered("bias", list(map(start_row, widths, biases)))
         states = layout.states_from(state, allocator)
@@ -138,7 +138,8 @@ class _Window(torch.autograd.Function):
         normals = layout.normalizations("normal", widths, allocator)
         scales = layout.normalizations("scale", layout.blocks, allocator)
         arrays |= {"saved": saved} | numbered("state", states)
-        arrays |= numbered("operand", operands) | numbered("w", list(map(layout.pack, matrices)))
+        panels, transposed = layout.panels(dense if window.own_input else None, matrices)
+        arrays |= panels | numbered("operand", operands)
         arrays |= numbered("r", [allocator.make("r", width) for width in widths])
         arrays |= numbered("normal", normals) | numbered("scale", scales)
         arrays |= {} if vectors is None else {"v": vectors}
@@ -147,7 +148,7 @@ class _Window(torch.autograd.Function):
         ctx.biased = [bias is not None for bias in (bias, *biases)]
         ctx.save_for_backward(
             *(x, ids, embedding, weight_ih, vectors, saved, *statistics),
-            *(*states, *matrices, *operands, *normals, *scales),
+            *(*states, *transposed, *operands, *normals, *scales),
         )
         y = states[0][1:]
         if rounded:  # the first operand is often the output
@@ -163,13 +164,13 @@ class _Window(torch.autograd.Function):
         count = len(layout.blocks)
         statistics, rest = rest[:3], rest[3:]
         rest, normals, scales = _split_products(rest, len(rest) - 2 * count, count)
-        states, matrices, operands = _split_products(rest, layout.states, count)
+        states, transposed, operands = _split_products(rest, layout.states, count)
         steps, batch, _ = x.shape
         hidden = states[0].shape[2]
         arrays = {"saved": saved, "dy": with_rows(dy.to(layout.dtype))}
         arrays |= numbered("state", states) | numbered("scale", scales)
         arrays |= numbered("normal", normals)
-        arrays |= numbered("w", [layout.pack(matrix.T) for matrix in matrices])
+        arrays |= numbered("w", transposed)
         found = _run_backward(layout, arrays, vectors, d_after, (steps, batch, hidden))
         flat = _input_derivative(found.dx, statistics, hidden).to(layout.dtype)
         d_input = d_embedding = None
