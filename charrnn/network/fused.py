@@ -180,23 +180,20 @@ class _Window(torch.autograd.Function):
         met = [operand[:steps, :, :hidden].flatten(0, 1) for operand in operands]
         # One product, with the input's derivative: both weights at once.
         gradients = weight_gradients.of(window.kind)
-        if found.dr and flat is found.dr[0]:
-            (d_weight_ih, *d_weights), d_bias = gradients(flat, x.flatten(0, 1), *met)
-            sums = [d_bias]
-        else:
-            (d_weight_ih,), d_bias = gradients(flat, x.flatten(0, 1))
-            pairs = [gradients(part, rows) for part, rows in zip(found.dr, met, strict=True)]
-            d_weights, sums = [weight for (weight,), _ in pairs], [bias for _, bias in pairs]
+        together = bool(found.dr) and flat is found.dr[0]
+        tokens = None if embedding is None else Tokens(ids.flatten(), embedding)
+        of_input = gradients(flat, x.flatten(0, 1), *(met if together else ()), tokens=tokens)
+        others = [] if together else list(map(gradients, found.dr, met))
+        d_weight_ih, *d_weights = [each for part in (of_input, *others) for each in part.weights]
+        sums = [part.bias for part in ([of_input] if together else others)]
         d_biases = [
             part if biased else None for part, biased in zip(sums, ctx.biased[1:], strict=True)
         ]
-        if embedding is not None:
-            by_token = weight_gradients.by_token(flat, ids.flatten(), len(embedding))
-            d_embedding = by_token @ weight_ih[:, x.shape[2] :]
-            d_weight_ih = torch.cat([d_weight_ih, by_token.T @ embedding], 1)
+        if of_input.by_token is not None:
+            d_embedding = of_input.by_token @ weight_ih[:, x.shape[2] :]
         return (
             *(None, None, d_input, None, d_embedding),
-            *(d_weight_ih, d_bias if ctx.biased[0] else None, found.dv),
+            *(d_weight_ih, of_input.bias if ctx.biased[0] else None, found.dv),
             *(found.operand, *found.state, *d_weights, *d_biases),
         )
 
