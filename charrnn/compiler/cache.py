@@ -29,8 +29,9 @@ _PACKAGE = Path(__file__).parents[1]
 _COMPILED = [
     *("cells/layer.py", "compiler/cross_entropy.py", "compiler/layer_norm.py"),
     *("compiler/matmul.py", "compiler/matmul_blocks.py", "compiler/nadamw.py"),
-    *("compiler/processor.py", "compiler/row_products.py", "compiler/scalar_math.py"),
-    *("compiler/thread_functions.py", "compiler/thread_pool.py", "compiler/window_math.py"),
+    *("compiler/panels.py", "compiler/processor.py", "compiler/row_products.py"),
+    *("compiler/scalar_math.py", "compiler/thread_functions.py", "compiler/thread_pool.py"),
+    "compiler/window_math.py",
     *("inference/distribution.py", "inference/instructions.py", "inference/row_functions.py"),
     *("inference/pair_functions.py", "inference/pair_instructions.py"),
     *("counts/mixing.py", "counts/table.py", "inference/count_functions.py"),

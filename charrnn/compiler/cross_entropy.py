@@ -5,7 +5,7 @@
     by_read (R, Y) = d loss / d read = change x weight
 
 A group of rows goes through all of it, so that its logits stay in the cache. Rows whose target is
-negative do not count. `pack` comes first, then `tiles` or `dots`, by the kind of products.
+negative do not count. `tiles` and `dots` differ in the kind of products.
 
 The table that they read contains numbers, then addresses. N is a padded number of columns and K a
 padded depth, see `charrnn.compiler.processor`; G rows are a group, C columns of by_read are
@@ -13,7 +13,6 @@ computed at a time, which is a multiple of 2 W:
 
     parts taken so far, number of parts P, number of targets; R, V, Y; N of logits, N of by_read;
     K of read, K of change; G, C
-    weight (V, Y) and bias (V,), float32
     forward: weight, packed for logits; backward: its transpose, packed for by_read
     start (N,), float32: bias, with minus infinity as padding; zeros (C,), float32
     logits (P, G, N) and columns of by_read (P, G, C): a part's group of rows, float32
@@ -21,8 +20,7 @@ computed at a time, which is a multiple of 2 W:
     read (R, K) and targets (R,), int64
     change (R, K), by_read (R, Y), nats (R,) in float32, which are 0 without a target
 
-Matrices without a type are bfloat16. Tiles read whole groups of rows of `read` and `change`. `pack`
-reads and writes what comes before the logits.
+Matrices without a type are bfloat16. Tiles read whole groups of rows of `read` and `change`.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ from charrnn.compiler.processor import TILES_CONFIG, WIDTH
 from charrnn.compiler.scalar_math import exponential, from_order, inner, pointer, take, to_order
 from charrnn.compiler.window_math import own_memory, to_bf16
 
-NUMBERS = 26  # of the table
+NUMBERS = 24  # of the table
 
 
 # Compiled once; each `carray` that is written out takes longer to compile.
@@ -50,54 +48,6 @@ def _floats(address, first, second, third):  # type: ignore[no-untyped-def]
 @inner
 def _halves(address, first, second, third):  # type: ignore[no-untyped-def]
     return carray(pointer(address), (first, second, third), np.uint16)
-
-
-@inner
-def _pack_panel(matrix, begin, along, across, size, count, out, depth):  # type: ignore[no-untyped-def]
-    """Pack a panel of W columns, whose products are sums of `size` numbers.
-
-    Args:
-        matrix: all its numbers.
-        begin: where the panel's first one is.
-        along: from there to the next one of the sum.
-        across: from there to the next column.
-        size: how many numbers of a sum there are; zeros fill the panel.
-        count: how many columns there are.
-        out: the address of the panel.
-        depth: K.
-    """
-    panel = carray(pointer(out), (depth // 2, WIDTH), np.uint32)
-    for k in range(depth // 2):
-        for w in range(WIDTH):
-            at = begin + 2 * k * along + w * across
-            low = matrix[at] if w < count and 2 * k < size else np.float32(0)
-            high = matrix[at + along] if w < count and 2 * k + 1 < size else np.float32(0)
-            panel[k, w] = np.uint32(to_bf16(low)) | np.uint32(to_bf16(high)) << np.uint32(16)
-
-
-@c_function("void(voidptr)")
-def pack(data):  # type: ignore[no-untyped-def]
-    """Bring the weight, its transpose and the bias into the order in which products read them."""
-    d = carray(data, (NUMBERS,), np.int64)
-    parts, tokens, width, columns, across, depth, deep = d[1], d[4], d[5], d[6], d[7], d[8], d[9]
-    one = np.int64(1)  # a plain 1 would be a type of its own
-    weight = carray(pointer(d[12]), (tokens * width,), np.float32)
-    bias = carray(pointer(d[13]), (tokens,), np.float32)
-    start = carray(pointer(d[16]), (columns,), np.float32)
-    zeros = carray(pointer(d[17]), (d[11],), np.float32)
-    part = take(d.ctypes.data)
-    while part < parts:
-        for j in range(len(zeros)):
-            zeros[j] = 0
-        for v in range(part * WIDTH, columns, parts * WIDTH):
-            for w in range(WIDTH):
-                start[v + w] = bias[v + w] if v + w < tokens else -np.inf
-            to = d[14] + v * depth * 2
-            _pack_panel(weight, v * width, one, width, width, tokens - v, to, depth)
-        for y in range(part * WIDTH, across, parts * WIDTH):
-            to = d[15] + y * deep * 2
-            _pack_panel(weight, y, width, one, tokens, width - y, to, deep)
-        part = take(d.ctypes.data)
 
 
 @inner
@@ -147,13 +97,13 @@ def _rows(multiply: Any, begin: Any, finish: Any) -> Any:
         count, width, padded, across, depth = d[3], d[5], d[6], d[7], d[8]
         deep, group, chunk = d[9], d[10], d[11]
         one = np.int64(1)  # a plain 1 would be a type of its own
-        forward = _halves(d[14], padded // WIDTH, depth // 2, 2 * WIDTH)
-        read, change = _halves(d[21], one, count, depth), _halves(d[23], one, count, deep)
-        start, zeros = _floats(d[16], one, one, padded), _floats(d[17], one, one, chunk)
-        nats = _floats(d[25], one, one, count)
-        logits, columns = _floats(d[18], parts, group, padded), _floats(d[19], parts, group, chunk)
-        targets = carray(pointer(d[22]), (count,), np.int64)
-        tiles = carray(pointer(d[20]), (parts, 2, TILES_CONFIG), np.uint8)
+        forward = _halves(d[12], padded // WIDTH, depth // 2, 2 * WIDTH)
+        read, change = _halves(d[19], one, count, depth), _halves(d[21], one, count, deep)
+        start, zeros = _floats(d[14], one, one, padded), _floats(d[15], one, one, chunk)
+        nats = _floats(d[23], one, one, count)
+        logits, columns = _floats(d[16], parts, group, padded), _floats(d[17], parts, group, chunk)
+        targets = carray(pointer(d[20]), (count,), np.int64)
+        tiles = carray(pointer(d[18]), (parts, 2, TILES_CONFIG), np.uint8)
         groups = (count + group - 1) // group
         part = take(d.ctypes.data)
         while part < parts:
@@ -167,11 +117,11 @@ def _rows(multiply: Any, begin: Any, finish: Any) -> Any:
                     nats[0, 0, r] = _softmax(values, targets[r], share, change[0, r])
                 for n in range(0, across, chunk):
                     left = min(across - n, chunk) // WIDTH
-                    some = _halves(d[15] + n * deep * 2, left, deep // 2, 2 * WIDTH)
+                    some = _halves(d[13] + n * deep * 2, left, deep // 2, 2 * WIDTH)
                     multiply(change, 0, first, last, some, zeros, columns, part)
                     left = min(width - n, chunk)
                     for r in range(first, last):
-                        to = _halves(d[24] + (r * width + n) * 2, one, one, left)
+                        to = _halves(d[22] + (r * width + n) * 2, one, one, left)
                         _round(columns[part, r - first], to[0, 0])
             finish(tiles, part)
             part = take(d.ctypes.data)

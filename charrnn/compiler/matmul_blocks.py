@@ -149,6 +149,57 @@ def pairing_block(width: int, *, added: bool, turned: bool = False) -> Any:
     return intrinsic(block)
 
 
+def rounding_block(*, turned: bool) -> Any:
+    """Return what rounds float32 to pairs of bfloat16, in a square of vectors of a panel.
+
+    ``block(rows, row, out)`` takes addresses: of the first row, with `row` bytes from row to row,
+    and of W vectors of W pairs, each 4 bytes. Pairs are of adjacent rows, of which there are 2 W
+    of W columns. If `turned`, they are of adjacent columns: there are W rows of 2 W columns, and
+    the pairs of a row are in one place of all vectors.
+    """
+    words = ir.VectorType(_WORD, WIDTH)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        rows, row, out = arguments
+
+        def rounded(r: int, count: int) -> Any:
+            return _rounded(builder, builder.add(rows, builder.mul(row, _long(r))), count)
+
+        if turned:
+            pairs = [builder.bitcast(rounded(r, 2 * WIDTH), words) for r in range(WIDTH)]
+            pairs = _turned(builder, pairs)
+        else:
+            halves = [builder.zext(rounded(r, WIDTH), words) for r in range(2 * WIDTH)]
+            upper = ir.Constant(words, [16] * WIDTH)
+            both = zip(halves[::2], halves[1::2], strict=True)
+            pairs = [builder.or_(low, builder.shl(high, upper)) for low, high in both]
+        for n, pair in enumerate(pairs):
+            to = builder.add(out, _long(4 * WIDTH * n))
+            builder.store(pair, _address(builder, to, words), align=4)
+        return context.get_dummy_value()
+
+    def block(typing_context, rows, row, out):  # type: ignore[no-untyped-def]
+        return types.void(*[_INT] * 3), generate
+
+    return intrinsic(block)
+
+
+def _rounded(builder: Any, place: Any, count: int) -> Any:
+    """Load floats and return the nearest bfloat16; ties go to the even one."""
+    floats = ir.VectorType(ir.FloatType(), count)
+    halves, words = (ir.VectorType(kind, count) for kind in (_HALF, _WORD))
+    given = builder.load(_address(builder, place, floats), align=4)
+    if FEATURES.get("avx512bf16"):  # takes numbers below 1.2e-38 for zero
+        return builder.bitcast(builder.fptrunc(given, ir.VectorType(BFLOAT, count)), halves)
+    bits = builder.bitcast(given, words)
+    most, upper, one = (ir.Constant(words, [number] * count) for number in (0x7FFF, 16, 1))
+    odd = builder.and_(builder.lshr(bits, upper), one)
+    near = builder.add(bits, builder.add(most, odd))
+    # Rounding must not turn not-a-number into a number.
+    found = builder.select(builder.fcmp_unordered("uno", given, given), bits, near)
+    return builder.trunc(builder.lshr(found, upper), halves)
+
+
 def _turned(builder: Any, rows: list[Any]) -> list[Any]:
     """Return the columns of a square of 2^n vectors, by interleaving its halves n times."""
     half = len(rows) // 2

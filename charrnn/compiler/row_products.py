@@ -4,13 +4,14 @@ Sums run over pairs of rows. So some rows of both matrices at a time are first b
 in which the pairs of adjacent columns are side by side: D in groups of a few columns, M in panels.
 Tiles read D^T: in its groups, the pairs of one column are side by side. A thread computes the rows
 of D^T M that belong to a part of D's columns, and brings into order what it needs for that itself.
+While rows of D are in the cache, it also adds up those that have the same token.
 
 The table that the functions read contains: parts taken so far, number of parts, R, the number of
 rows at a time; the address of D, bytes per row, N; that of the sums of D's columns; the number of
 matrices; the address of zeros, as many as a product has columns; that of space, its bytes per part;
 bytes per group; where panels begin in a part's space, bytes per panel; where `SPARE` bytes begin;
-the address of the configurations of tiles. Then for each M: its address, bytes per row, K; the
-address of the product (N, K), bytes per row.
+the address of the configurations of tiles; that of the tokens (R,), or 0, and of the sums (V, N).
+Then for each M: its address, bytes per row, K; the address of the product (N, K), bytes per row.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from charrnn.compiler.processor import TILES_CONFIG, WIDTH
 from charrnn.compiler.scalar_math import from_bf16, inside, pointer, take
 
 GROUP = {"dots": 8, "tiles": 16}  # columns of D in a group
-NUMBERS, OF_MATRIX = 17, 5  # numbers of the table: at its beginning, and for each matrix M
+NUMBERS, OF_MATRIX = 19, 5  # numbers of the table: at its beginning, and for each matrix M
 SPARE = 2 * PAIRED * WIDTH  # bytes
 
 _three: Any = vector_block(GROUP["dots"], 3, "dots", 4 * GROUP["dots"])
@@ -120,6 +121,17 @@ def _multiply_tiles(groups, a, pitch, panels, b, panel, init, init_row, out, out
             _tiles(at, pitch, across, panel, start, init_row, to, out_row, steps)
 
 
+@inside
+def _add_by_token(source, row, rows, columns, ids, sums, sums_row):  # type: ignore[no-untyped-def]
+    """Add rows of D to the sums of their tokens."""
+    tokens = carray(pointer(ids), (rows,), np.int64)
+    for r in range(rows):
+        given = carray(pointer(source + r * row), (columns,), np.uint16)
+        total = carray(pointer(sums + tokens[r] * sums_row), (columns,), np.float32)
+        for j in range(columns):
+            total[j] += from_bf16(given[j])
+
+
 def _gradients(group: int, together: int, pack: Any, multiply: Any) -> Any:
     """Return what computes a part of all products, from the table.
 
@@ -140,10 +152,13 @@ def _gradients(group: int, together: int, pack: Any, multiply: Any) -> Any:
         first, end = part * units // parts * together, (part + 1) * units // parts * together
         space, own, left = space + part * size, end - first, columns - group * first
         source, sums = source + 2 * group * first, sums + 4 * group * first
+        ids, by_token, of_tokens = d[17], d[18] + 4 * group * first, min(left, group * own)
         b, spare, none = space + panels, space + spare, np.intp(0)  # for a 0, numba compiles anew
         for begin in range(0, count if own else 0, at_once):
             rows, at = min(count - begin, at_once), source + begin * row
             pack(at, row, rows, left, own, space, pitch, sums, spare)
+            if ids:
+                _add_by_token(at, row, rows, of_tokens, ids + 8 * begin, by_token, 4 * columns)
             for n in range(0, matrices * OF_MATRIX, OF_MATRIX):
                 at, at_row, width = given[n] + begin * given[n + 1], given[n + 1], given[n + 2]
                 wide, to_row = -(-width // (2 * WIDTH)) * 2, given[n + 4]
@@ -179,26 +194,4 @@ def by_tiles(data):  # type: ignore[no-untyped-def]
         open_tiles(tiles, part)
         _by_tiles(data, part)
         close_tiles(tiles, part)
-        part = take(d.ctypes.data)
-
-
-@c_function("void(voidptr)")
-def add_by_token(data):  # type: ignore[no-untyped-def]
-    """Add up the rows of D (R, N) that have the same token, in a thread's part of the columns.
-
-    The table contains: parts taken so far, number of parts, R; the address of D, bytes per row, N;
-    the address of the tokens (R,); that of the sums (V, N), which are zeros, and their V.
-    """
-    d = carray(data, (9,), np.int64)
-    parts, rows, source, row, columns, count = d[1], d[2], d[3], d[4], d[5], d[8]
-    tokens = carray(pointer(d[6]), (rows,), np.int64)
-    sums = carray(pointer(d[7]), (count, columns), np.float32)
-    part = take(d.ctypes.data)
-    while part < parts:
-        first, end = part * columns // parts, (part + 1) * columns // parts
-        for r in range(rows):
-            given = carray(pointer(source + r * row), (columns,), np.uint16)[first:end]
-            total = sums[tokens[r], first:end]
-            for j in range(len(given)):
-                total[j] += from_bf16(given[j])
         part = take(d.ctypes.data)

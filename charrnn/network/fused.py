@@ -73,6 +73,7 @@ def sequence(
         layer_norm=layer.layer_norm,
         zone=tuple(part.expand(len(x), *state[0].shape).contiguous() for part in zone),
         mask=mask,
+        backward=torch.is_grad_enabled(),
     )
     if tokens is not None and not window.own_input:
         x, tokens = tokens.behind(x), None
@@ -116,8 +117,7 @@ class _Window(torch.autograd.Function):
         steps, batch, _ = x.shape
         hidden = state[0].shape[1]
         widths = [blocks * hidden for blocks in layout.blocks]
-        dense, matrices = weight_ih[:, : x.shape[2]], [matrix.to(dtype) for matrix in matrices]
-        dense = dense.to(dtype)
+        dense = weight_ih[:, : x.shape[2]]
         allocator = layout.allocator(steps, batch)
         arrays = layout.common(allocator.threads)
         statistics: tuple[Tensor | None, ...] = (None, None, None)
@@ -130,10 +130,10 @@ class _Window(torch.autograd.Function):
             if ids is not None and embedding is not None:
                 table = torch.addmm(bias, embedding, weight_ih[:, x.shape[2] :].T)
                 found = ids.contiguous()[:, :, None]
-            arrays |= {"ids": found} | layout.inputs(dense, table, biases, allocator)
+            arrays |= {"ids": found} | layout.inputs(table, biases, allocator)
         else:
             x = x.to(dtype)
-            parts, statistics = _input_parts(x, dense, bias, len(dense) // hidden)
+            parts, statistics = _input_parts(x, dense.to(dtype), bias, len(dense) // hidden)
             arrays |= {"x": parts}
             arrays |= numbered("bias", list(map(start_row, widths, biases)))
         states = layout.states_from(state, allocator)
@@ -142,7 +142,8 @@ class _Window(torch.autograd.Function):
         normals = layout.normalizations("normal", widths, allocator)
         scales = layout.normalizations("scale", layout.blocks, allocator)
         arrays |= {"saved": saved} | numbered("state", states)
-        arrays |= numbered("operand", operands) | numbered("w", list(map(layout.pack, matrices)))
+        panels, transposed = layout.panels(dense if window.own_input else None, matrices)
+        arrays |= panels | numbered("operand", operands)
         arrays |= numbered("r", [allocator.make("r", width) for width in widths])
         arrays |= numbered("normal", normals) | numbered("scale", scales)
         arrays |= {} if vectors is None else {"v": vectors}
@@ -155,7 +156,7 @@ class _Window(torch.autograd.Function):
         ctx.biased = [bias is not None for bias in (bias, *biases)]
         ctx.save_for_backward(
             *(x, ids, embedding, weight_ih, vectors, saved, *statistics),
-            *(*states, *matrices, *operands, *normals, *scales),
+            *(*states, *transposed, *operands, *normals, *scales),
         )
         if not rounded:
             y = y.float()
@@ -172,13 +173,13 @@ class _Window(torch.autograd.Function):
         count = len(layout.blocks)
         statistics, rest = rest[:3], rest[3:]
         rest, normals, scales = _split_products(rest, len(rest) - 2 * count, count)
-        states, matrices, operands = _split_products(rest, layout.states, count)
+        states, transposed, operands = _split_products(rest, layout.states, count)
         steps, batch, _ = x.shape
         hidden = states[0].shape[2]
         arrays = {"saved": saved, "dy": with_rows(dy.to(layout.dtype))}
         arrays |= numbered("state", states) | numbered("scale", scales)
         arrays |= numbered("normal", normals)
-        arrays |= numbered("w", [layout.pack(matrix.T) for matrix in matrices])
+        arrays |= numbered("w", transposed)
         found = _run_backward(layout, arrays, vectors, d_after, (steps, batch, hidden))
         flat = _input_derivative(found.dx, statistics, hidden).to(layout.dtype)
         d_input = d_embedding = None
@@ -188,23 +189,20 @@ class _Window(torch.autograd.Function):
         met = [operand[:steps, :, :hidden].flatten(0, 1) for operand in operands]
         # One product, with the input's derivative: both weights at once.
         gradients = weight_gradients.of(window.kind)
-        if found.dr and flat is found.dr[0]:
-            (d_weight_ih, *d_weights), d_bias = gradients(flat, x.flatten(0, 1), *met)
-            sums = [d_bias]
-        else:
-            (d_weight_ih,), d_bias = gradients(flat, x.flatten(0, 1))
-            pairs = [gradients(part, rows) for part, rows in zip(found.dr, met, strict=True)]
-            d_weights, sums = [weight for (weight,), _ in pairs], [bias for _, bias in pairs]
+        together = bool(found.dr) and flat is found.dr[0]
+        tokens = None if embedding is None else Tokens(ids.flatten(), embedding)
+        of_input = gradients(flat, x.flatten(0, 1), *(met if together else ()), tokens=tokens)
+        others = [] if together else list(map(gradients, found.dr, met))
+        d_weight_ih, *d_weights = [each for part in (of_input, *others) for each in part.weights]
+        sums = [part.bias for part in ([of_input] if together else others)]
         d_biases = [
             part if biased else None for part, biased in zip(sums, ctx.biased[1:], strict=True)
         ]
-        if embedding is not None:
-            by_token = weight_gradients.by_token(flat, ids.flatten(), len(embedding))
-            d_embedding = by_token @ weight_ih[:, x.shape[2] :]
-            d_weight_ih = torch.cat([d_weight_ih, by_token.T @ embedding], 1)
+        if of_input.by_token is not None:
+            d_embedding = of_input.by_token @ weight_ih[:, x.shape[2] :]
         return (
             *(None, None, d_input, None, d_embedding),
-            *(d_weight_ih, d_bias if ctx.biased[0] else None, found.dv),
+            *(d_weight_ih, of_input.bias if ctx.biased[0] else None, found.dv),
             *(found.operand, *found.state, *d_weights, *d_biases),
         )
 

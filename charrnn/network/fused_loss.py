@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
@@ -15,15 +14,14 @@ from torch import Tensor
 from charrnn.compiler import processor
 from charrnn.compiler.cache import CFunction
 from charrnn.network import openmp, weight_gradients
+from charrnn.network.panels import packed
 from charrnn.text.streams import IGNORED
 
 _COLUMNS = 6 * processor.WIDTH  # computed at a time, so that they stay in the fastest cache
 _LINE = 64  # bytes of memory that are fetched together
 
 # Not declared: a processor that does not multiply bfloat16 cannot compile them.
-_pack, _tiles, _dots = (
-    CFunction("charrnn.compiler.cross_entropy", name) for name in ("pack", "tiles", "dots")
-)
+_tiles, _dots = (CFunction("charrnn.compiler.cross_entropy", name) for name in ("tiles", "dots"))
 
 
 def mean_nats(
@@ -60,9 +58,10 @@ def mean_nats(
             _address(by_read, first),
             nats[first:].ctypes.data,
         )
-        (part,), sums = gradients(change[:size, :tokens], x[first : first + size, :width])
+        found = gradients(change[:size, :tokens], x[first : first + size, :width])
+        (part,) = found.weights
         by_weight = part if by_weight is None else by_weight.add_(part)
-        by_bias = sums if by_bias is None else by_bias.add_(sums)
+        by_bias = found.bias if by_bias is None else by_bias.add_(found.bias)
     assert by_weight is not None
     assert by_bias is not None
     # Torch's own sum of many numbers depends on the number of threads.
@@ -91,25 +90,24 @@ class _Function:
         depth, deep = (processor.padded_depth(size, kind) for size in (width, tokens))
         self._numbers = (0, threads, count)
         self._sizes = (tokens, width, columns, across, depth, deep, processor.ROW_GROUP, _COLUMNS)
-        own = threads * processor.ROW_GROUP
-        floats = (columns, _COLUMNS, own * columns, own * _COLUMNS)
-        sizes = (2 * columns * depth, 2 * across * deep, *(4 * size for size in floats))
-        space, tiles = np.empty(sum(sizes) + _LINE, np.uint8), processor.tiles_config(threads)
-        start = -(-space.ctypes.data // _LINE) * _LINE
-        *places, _ = itertools.accumulate(sizes, initial=start)
-        weight, bias = weight.contiguous(), bias.contiguous()
-        self._places = (weight.data_ptr(), bias.data_ptr(), *places, tiles.ctypes.data)
-        self._alive = (weight, bias, space, tiles)
-        self._run(_pack, 0)
+        own, tiles = threads * processor.ROW_GROUP, processor.tiles_config(threads)
+        space = np.empty(own * (columns + _COLUMNS) + _LINE // 4, np.float32)
+        logits = -(-space.ctypes.data // _LINE) * _LINE
+        start, zeros = np.full(columns, -np.inf, np.float32), np.zeros(_COLUMNS, np.float32)
+        start[:tokens] = bias.detach().numpy()
+        panels = packed(kind, weight, weight.T)
+        self._places = (
+            *(each.data_ptr() for each in panels),
+            *(start.ctypes.data, zeros.ctypes.data),
+            *(logits, logits + 4 * own * columns, tiles.ctypes.data),
+        )
+        self._alive = (panels, start, zeros, space, tiles)
 
     def __call__(self, rows: int, *addresses: int) -> None:
         """Compute some rows; the addresses are those of the table, from ``read`` to ``nats``."""
-        self._run(self._function, rows, *addresses)
-
-    def _run(self, function: CFunction, rows: int, *addresses: int) -> None:
         table = (*self._numbers, rows, *self._sizes, *self._places, *addresses)
         data = np.array(table, np.int64)
-        openmp.run(function.address, data.ctypes.data, self._numbers[1])
+        openmp.run(self._function.address, data.ctypes.data, self._numbers[1])
 
 
 def _address(tensor: Tensor, row: int) -> int:

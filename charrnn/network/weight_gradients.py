@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from charrnn.compiler import processor
 from charrnn.compiler.cache import CFunction
 from charrnn.network import openmp
+from charrnn.network.tokens import Tokens
 
 # As in `charrnn.compiler.row_products`.
 GROUP = {"dots": 8, "tiles": 16}
@@ -21,53 +23,57 @@ ROWS = {"dots": 1024, "tiles": 256}
 _SUMS = 2**20
 _PAD = 64  # bytes between groups, whose distance would otherwise be a power of two
 
-
-def _function(name: str) -> CFunction:
-    """Return a function that is not declared: where it cannot be compiled, it has no use."""
-    return CFunction("charrnn.compiler.row_products", name)
-
-
-_add_by_token = _function("add_by_token")
-_FUNCTIONS = {kind: _function(f"by_{kind}") for kind in GROUP}
+# Not declared: where they cannot be compiled, they have no use.
+_FUNCTIONS = {
+    kind: CFunction("charrnn.compiler.row_products", name)
+    for kind, name in (("dots", "by_dots"), ("tiles", "by_tiles"))
+}
 
 
-def by_token(derivative: Tensor, ids: Tensor, count: int) -> Tensor:
-    """Return the sums (V, N) of the rows of a derivative (R, N) that have the same token.
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients of matrices whose products have the same derivative D (R, N).
 
-    Args:
-        derivative: in bfloat16; each row is contiguous.
-        ids: the tokens (R,).
-        count: V.
+    Attributes:
+        weights: of each matrix (N, K).
+        bias: the sum of D's rows (N,).
+        by_token: the sums (V, N) of those of D's rows that have the same token, if there are any.
     """
-    rows, columns = derivative.shape
-    sums, threads = torch.zeros(count, columns), torch.get_num_threads()
-    source = (derivative.data_ptr(), derivative.stride(0) * 2, columns)
-    table = [0, threads, rows, *source, ids.data_ptr(), sums.data_ptr(), count]
-    data = np.array(table, np.int64)
-    openmp.run(_add_by_token.address, data.ctypes.data, threads)
-    return sums
+
+    weights: list[Tensor]
+    bias: Tensor
+    by_token: Tensor | None
 
 
-def of(kind: str) -> Callable[..., tuple[list[Tensor], Tensor]]:
+def of(kind: str) -> Callable[..., Gradients]:
     """Return what computes gradients where products are of this kind; see `_by_rows`."""
     return functools.partial(_by_rows, kind) if kind in GROUP else _by_library
 
 
-def _by_rows(kind: str, derivative: Tensor, *rows: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Return the gradients of matrices (N, K) and of a bias (N,), from bfloat16.
+def _by_rows(
+    kind: str, derivative: Tensor, *rows: Tensor, tokens: Tokens | None = None
+) -> Gradients:
+    """Compute gradients from bfloat16.
 
     Args:
         kind: of the products.
         derivative: of the loss by the products (R, N); each row is contiguous.
         rows: the operand of each matrix (R, K); each row is contiguous.
+        tokens: those (R,) whose vectors are behind the rows of the first operand.
     """
     count, columns = derivative.shape
     threads = torch.get_num_threads()
     height = processor.padded_columns(columns)
-    found = [torch.empty(height, processor.padded_columns(part.shape[1])) for part in rows]
-    widest = max((out.shape[1] for out in found), default=0)
+    sizes = [part.shape[1] for part in rows]
+    widths = [processor.padded_columns(size) for size in sizes]
+    ids = by_token = None
+    if tokens is not None:
+        sizes[0] += tokens.vectors.shape[1]
+        ids, by_token = tokens.ids.contiguous(), torch.zeros(len(tokens.vectors), columns)
+    found = [torch.empty(height, max(pair)) for pair in zip(sizes, widths, strict=True)]
+    widest = max(widths, default=0)
     bias, zeros = torch.zeros(height), torch.zeros(widest)
-    parts = -(-sum(out.nbytes for out in found) // (threads * _SUMS)) * threads or threads
+    parts = -(-4 * height * sum(widths) // (threads * _SUMS)) * threads or threads
     at_once = min(ROWS[kind], -(-count // PAIRED) * PAIRED)
     pitch, panel = (2 * at_once * width + _PAD for width in (GROUP[kind], processor.WIDTH))
     panels = processor.padded_columns(-(-height // parts)) // GROUP[kind] * pitch
@@ -78,16 +84,24 @@ def _by_rows(kind: str, derivative: Tensor, *rows: Tensor) -> tuple[list[Tensor]
         *(0, parts, count, at_once, derivative.data_ptr(), derivative.stride(0) * 2, columns),
         *(bias.data_ptr(), len(rows), zeros.data_ptr(), space.data_ptr(), spare + SPARE),
         *(pitch, panels, panel, spare, tiles.ctypes.data),
+        *(0 if part is None else part.data_ptr() for part in (ids, by_token)),
     ]
     for part, out in zip(rows, found, strict=True):
         table += [part.data_ptr(), part.stride(0) * 2, part.shape[1]]
         table += [out.data_ptr(), out.stride(0) * 4]
     data = np.array(table, np.int64)
     openmp.run(_FUNCTIONS[kind].address, data.ctypes.data, threads)
-    gradients = [out[:columns, : part.shape[1]] for out, part in zip(found, rows, strict=True)]
-    return [each.contiguous() for each in gradients], bias[:columns]
+    weights = [out[:columns, :size] for out, size in zip(found, sizes, strict=True)]
+    if tokens is not None and by_token is not None:
+        torch.mm(by_token.T, tokens.vectors, out=weights[0][:, rows[0].shape[1] :])
+    return Gradients([each.contiguous() for each in weights], bias[:columns], by_token)
 
 
-def _by_library(derivative: Tensor, *rows: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Return what `_by_rows` does, from float32 and by torch's products."""
-    return [derivative.T @ part for part in rows], derivative.sum(0)
+def _by_library(derivative: Tensor, *rows: Tensor, tokens: Tokens | None = None) -> Gradients:
+    """Compute what `_by_rows` does, from float32 and by torch's products."""
+    by_token = None
+    if tokens is not None:
+        rows = (tokens.behind(rows[0]), *rows[1:])
+        by_token = derivative.new_zeros(len(tokens.vectors), derivative.shape[1])
+        by_token.index_add_(0, tokens.ids, derivative)
+    return Gradients([derivative.T @ part for part in rows], derivative.sum(0), by_token)

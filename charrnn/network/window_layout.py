@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from charrnn.compiler import processor
 from charrnn.network.fused_codegen import CompiledLayer
+from charrnn.network.panels import packed
 from charrnn.network.window_arrays import Allocator, numbered, start_row
 
 
@@ -31,6 +33,7 @@ class WindowLayout:
         layer_norm: whether the input parts are normalized.
         zone: zoneout's masks, each (T, B, H).
         mask: that of dropout on the outputs (1, B, H), or None.
+        backward: whether a backward pass may follow.
     """
 
     window: CompiledLayer
@@ -40,6 +43,7 @@ class WindowLayout:
     layer_norm: bool
     zone: tuple[Tensor, ...]
     mask: Tensor | None
+    backward: bool
 
     @property
     def dtype(self) -> torch.dtype:
@@ -94,49 +98,57 @@ class WindowLayout:
             for width, normalized in zip(widths, self.normalized, strict=True)
         ]
 
-    def inputs(
-        self, weight: Tensor, table: Tensor, biases: Sequence[Tensor | None], allocator: Allocator
-    ) -> dict[str, Tensor]:
-        """Return the arrays of the input's products, and what the sums of all products start from.
+    def panels(
+        self, weight: Tensor | None, matrices: Sequence[Tensor]
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Return the packed matrices of products, and those of a step transposed, for backward.
+
+        All are packed at once, while the weights are in the cache.
 
         Args:
-            weight: the input matrix (G*H, X).
+            weight: the input matrix (G*H, X); None where no function makes its product.
+            matrices: those of a step's products.
+        """
+        given = numbered("w", matrices)
+        if weight is not None:
+            rows = self._rows_of_inputs(len(weight))
+            given |= {f"wx{n}": weight[part] for n, part in enumerate(rows) if part is not None}
+        turned = [matrix.T for matrix in matrices] if self.backward else []
+        found, count = packed(self.window.kind, *given.values(), *turned), len(given)
+        return dict(zip(given, found[:count], strict=True)), found[count:]
+
+    def inputs(
+        self, table: Tensor, biases: Sequence[Tensor | None], allocator: Allocator
+    ) -> dict[str, Tensor]:
+        """Return arrays for the input's products, and what the sums of all products start from.
+
+        Args:
             table: what each token adds to the input parts, with their bias (V, G*H).
             biases: the bias of each recurrent product.
             allocator: makes the arrays.
         """
-        hidden = len(weight) // sum(self.window.inputs)
+        hidden = table.shape[1] // sum(self.window.inputs)
         arrays: dict[str, Tensor] = {}
-        first = 0
-        for n, count in enumerate(self.window.inputs):
+        for n, rows in enumerate(self._rows_of_inputs(table.shape[1])):
             own = biases[n] if n < len(biases) else None
-            if count:
-                rows = slice(first * hidden, (first + count) * hidden)
-                arrays[f"wx{n}"] = self.pack(weight[rows])
-                start = table[:, rows]
+            if rows is not None:
+                start, width = table[:, rows], rows.stop - rows.start
                 if not self.window.merged[n]:
-                    arrays[f"rx{n}"] = allocator.make("rx", count * hidden)
+                    arrays[f"rx{n}"] = allocator.make("rx", width)
                 elif own is not None:
                     start = start + own
-                spare = processor.padded_columns(count * hidden) - count * hidden
-                arrays[f"token{n}"] = F.pad(start, (0, spare)).contiguous()[:, None]
-                first += count
-            if n < len(self.blocks) and not (count and self.window.merged[n]):
+                spare = processor.padded_columns(width) - width
+                if spare:
+                    start = F.pad(start, (0, spare))
+                arrays[f"token{n}"] = start.contiguous()[:, None]
+            if n < len(self.blocks) and not (rows is not None and self.window.merged[n]):
                 arrays[f"bias{n}"] = start_row(self.blocks[n] * hidden, own)
         return arrays
 
-    def pack(self, matrix: Tensor) -> Tensor:
-        """Return a matrix (N, K) as `charrnn.compiler.matmul` reads it, in the products' type."""
-        count, size = matrix.shape
-        padded = (processor.padded_columns(count), processor.padded_depth(size, self.window.kind))
-        if not size:  # a layer that reads tokens alone
-            together = 4 // matrix.itemsize
-            return matrix.new_empty(padded[0] // processor.WIDTH, 0, together * processor.WIDTH)
-        if padded != (count, size):
-            whole = matrix.new_zeros(padded)
-            whole[:count, :size] = matrix
-            matrix = whole
-        # A float, or a pair of bfloat16, which must lie side by side.
-        words = matrix if matrix.itemsize == 4 else matrix.contiguous().view(torch.int32)
-        panels = words.view(-1, processor.WIDTH, words.shape[1]).transpose(1, 2).contiguous()
-        return panels.view(self.dtype)
+    def _rows_of_inputs(self, height: int) -> list[slice | None]:
+        """Return for each product which of the input parts (G*H) its stage reads, if any."""
+        hidden, ends = height // sum(self.window.inputs), accumulate(self.window.inputs)
+        return [
+            slice((end - count) * hidden, end * hidden) if count else None
+            for count, end in zip(self.window.inputs, ends, strict=True)
+        ]

@@ -1,10 +1,9 @@
-"""Matrix products of compiled windows against numpy's, and what is packed for them."""
+"""Matrix products of compiled windows against numpy's."""
 
 from __future__ import annotations
 
 import math
 import platform
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charrnn.compiler import matmul, matmul_blocks, processor
-from charrnn.network.window_layout import WindowLayout
 
 ABLE = {
     "float32": True,
@@ -41,12 +39,18 @@ def _with_tiles(
     matmul.close_tiles(tiles, part)
 
 
-def layout(kind: str) -> WindowLayout:
-    """How a window's arrays are laid out for these products."""
-    window: Any = SimpleNamespace(kind=kind)
-    return WindowLayout(
-        window, states=1, blocks=(1,), normalized=(False,), layer_norm=False, zone=()
-    )
+def type_of(kind: str) -> torch.dtype:
+    return torch.float32 if kind == "float32" else torch.bfloat16
+
+
+def packed(kind: str, matrix: Tensor) -> NDArray[Any]:
+    """Panels as `processor` describes them, with vectors of any width."""
+    (count, size), pair = matrix.shape, 1 if kind == "float32" else 2
+    columns, depth = processor.padded_columns(count), processor.padded_depth(size, kind)
+    padded = torch.zeros(columns, depth, dtype=type_of(kind))
+    padded[:count, :size] = matrix
+    panels = padded.view(-1, processor.WIDTH, depth // pair, pair).transpose(1, 2)
+    return bits(panels.flatten(2).contiguous())
 
 
 def bits(tensor: Tensor) -> NDArray[Any]:
@@ -72,15 +76,13 @@ def multiply(
     Returns:
         All that was written for the second of two parts, what should be in it, and the first part.
     """
-    made, generator = layout(kind), torch.Generator().manual_seed(count + width + size)
+    dtype, generator = type_of(kind), torch.Generator().manual_seed(count + width + size)
     batch = before + count + behind
-    a = torch.randn(2, batch, size, generator=generator).to(made.dtype)
-    matrix = torch.randn(width, size, generator=generator).to(made.dtype)
+    a = torch.randn(2, batch, size, generator=generator).to(dtype)
+    matrix = torch.randn(width, size, generator=generator).to(dtype)
     depth = processor.padded_depth(size, kind)
     # Behind the last row there is room for a group of rows; what is in it does not matter.
-    room = torch.full(
-        (2 * batch * depth + processor.ROW_GROUP * depth,), math.nan, dtype=made.dtype
-    )
+    room = torch.full((2 * batch * depth + processor.ROW_GROUP * depth,), math.nan, dtype=dtype)
     padded = room[: 2 * batch * depth].view(2, batch, depth)
     padded[:] = 0
     padded[:, :, :size] = a
@@ -88,14 +90,14 @@ def multiply(
     init = np.zeros((1, 1, processor.padded_columns(width)), np.float32)
     init[0, 0, :width] = np.arange(width)  # what every row's sums start from
     rows = (1, before, before + count)
-    packed = bits(made.pack(matrix))
+    panels = packed(kind, matrix)
     if kind == "tiles":
-        _with_tiles(processor.tiles_config(2), bits(padded), *rows, packed, init, out.numpy(), 1)
+        _with_tiles(processor.tiles_config(2), bits(padded), *rows, panels, init, out.numpy(), 1)
     else:
         product = (
             product or {"float32": matmul.multiply_float32, "dots": matmul.multiply_dots}[kind]
         )
-        product(bits(padded), *rows, packed, init, out.numpy(), 1)
+        product(bits(padded), *rows, panels, init, out.numpy(), 1)
     wanted = a[1, before : before + count].double().numpy() @ matrix.double().numpy().T
     wanted += np.arange(width)
     return out[1].numpy(), wanted, out[0].numpy()
@@ -128,15 +130,13 @@ def test_only_the_given_rows_are_computed(kind: str, count: int, before: int, be
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", [1, 16, 33])
 def test_a_product_can_be_added_to_the_output(kind: str, count: int) -> None:
-    made = layout(kind)
-    a = torch.ones(
-        1, count + processor.ROW_GROUP, processor.padded_depth(3, kind), dtype=made.dtype
-    )
-    packed = bits(made.pack(torch.full((5, 3), 2.0, dtype=made.dtype)))
+    dtype = type_of(kind)
+    a = torch.ones(1, count + processor.ROW_GROUP, processor.padded_depth(3, kind), dtype=dtype)
+    panels = packed(kind, torch.full((5, 3), 2.0))
     out = torch.arange(1.0, processor.padded_rows(count) + 1)[None, :, None].repeat(
         1, 1, processor.padded_columns(5)
     )
-    rows = (bits(a), 0, 0, count, packed, out.numpy(), out.numpy(), 0)
+    rows = (bits(a), 0, 0, count, panels, out.numpy(), out.numpy(), 0)
     if kind == "tiles":
         _with_tiles(processor.tiles_config(1), *rows)
     else:
@@ -154,14 +154,14 @@ def test_no_rows_write_nothing(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_not_a_number_stays_in_its_row_and_column(kind: str) -> None:
-    made = layout(kind)
-    a = torch.zeros(1, 3 + processor.ROW_GROUP, processor.padded_depth(4, kind), dtype=made.dtype)
-    matrix = torch.ones(5, 4, dtype=made.dtype)
+    dtype = type_of(kind)
+    a = torch.zeros(1, 3 + processor.ROW_GROUP, processor.padded_depth(4, kind), dtype=dtype)
+    matrix = torch.ones(5, 4, dtype=dtype)
     a[0, 1, 2] = math.nan
     matrix[3] = math.nan
     out = torch.zeros(1, processor.ROW_GROUP, processor.padded_columns(5))
     zero = np.zeros((1, 1, processor.padded_columns(5)), np.float32)
-    rows = (bits(a), 0, 0, 3, bits(made.pack(matrix)), zero, out.numpy(), 0)
+    rows = (bits(a), 0, 0, 3, packed(kind, matrix), zero, out.numpy(), 0)
     if kind == "tiles":
         _with_tiles(processor.tiles_config(1), *rows)
     else:
@@ -196,20 +196,6 @@ def test_processors_with_narrower_vectors_and_fewer_registers(
     product = matmul._vector_product(dots=kind == "dots")
     for count in (1, 2, 5, 6, 9, 33):
         check(kind, count, 2 * width + 1, 13, before=2, product=product)
-
-
-def test_packed_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    # W = 2: panels of two rows of the matrix (N, K), column by column; N = 3 is padded to 4
-    monkeypatch.setattr(processor, "WIDTH", 2)
-    matrix = torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
-    found = layout("float32").pack(matrix.float())
-    assert found.tolist() == [[[1, 4], [2, 5], [3, 6]], [[7, 0], [8, 0], [9, 0]]]
-    # pairs of columns stay together; K = 3 is padded to 4
-    found = layout("dots").pack(matrix.to(torch.bfloat16))
-    assert found.tolist() == [[[1, 2, 4, 5], [3, 0, 6, 0]], [[7, 8, 0, 0], [9, 0, 0, 0]]]
-    # as of a matrix that lies turned in memory
-    turned = layout("float32").pack(torch.arange(8.0).view(2, 4).T)
-    assert turned.tolist() == [[[0, 1], [4, 5]], [[2, 3], [6, 7]]]
 
 
 @njit

@@ -176,7 +176,7 @@ class WithoutCompiler:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from charrnn.compiler import matmul, matmul_blocks
-        from charrnn.network import fused_codegen, fused_loss, openmp
+        from charrnn.network import fused_codegen, fused_loss, openmp, panels
 
         self.functions: list[Any] = []
         monkeypatch.setattr(scalar_math, "pointer", lambda address: ctypes.c_void_p(int(address)))
@@ -186,6 +186,7 @@ class WithoutCompiler:
         for module in (matmul, matmul_blocks):
             monkeypatch.setattr(module, "vector_block", self.block)
         monkeypatch.setattr(matmul_blocks, "pairing_block", self.pairing)
+        monkeypatch.setattr(matmul_blocks, "rounding_block", self.rounding)
         monkeypatch.setattr(matmul_blocks, "tile_block", self.tiles_in_panels)
         for kind, bf16 in (("float32", False), ("dots", True)):
             product = matmul._vector_product(bf16)  # plain Python, of plain blocks
@@ -195,10 +196,10 @@ class WithoutCompiler:
         monkeypatch.setattr(matmul, "_load_config", lambda address: None)
         monkeypatch.setattr(matmul, "_store_config", lambda address: None)
         fused_codegen.compiled_layer.cache_clear()
-        for function in (fused_loss._pack, fused_loss._tiles, fused_loss._dots):
+        for function in (panels._pack, fused_loss._tiles, fused_loss._dots):
             monkeypatch.setattr(function, "_address", None)
-        made = ("charrnn_rows_", "charrnn.compiler.row_products", "charrnn.compiler.cross_entropy")
-        # These consist of the blocks above.
+        made = ("row_products", "panels", "cross_entropy")  # of the blocks above, as windows
+        made = ("charrnn_rows_", *(f"charrnn.compiler.{name}" for name in made))
         for name in [name for name in sys.modules if name.startswith(made)]:
             del sys.modules[name]
 
@@ -238,6 +239,22 @@ class WithoutCompiler:
             if added:
                 total = self.at(sums, width, np.float32)
                 total += np.sum([self.bf16(rows + n * row, width) for n in range(32)], axis=0)
+
+        return block
+
+    def rounding(self, *, turned: bool) -> Any:
+        """Pairs of a square of a panel, as `matmul_blocks.rounding_block` has them."""
+        width = processor.WIDTH
+
+        def block(rows: int, row: int, out: int) -> None:
+            shape = (width, 2 * width) if turned else (2 * width, width)
+            given = np.stack(
+                [self.at(rows + n * row, shape[1], np.float32) for n in range(shape[0])]
+            )
+            whole = given if turned else given.T
+            pairs = [[scalar_math.to_bf16(number) for number in numbers] for numbers in whole]
+            found = self.at(out, 2 * width * width, np.uint16)
+            found[:] = np.reshape(pairs, (width, width, 2)).transpose(1, 0, 2).ravel()
 
         return block
 

@@ -9,6 +9,7 @@ import torch
 
 from charrnn.compiler import cache, processor, row_products
 from charrnn.network import weight_gradients
+from charrnn.network.tokens import Tokens
 
 TILES = processor.product_kind(True) == "tiles"
 KINDS = [
@@ -46,6 +47,18 @@ def case(
     return derivative, operands, [*wanted, derivative.double().sum(0)]
 
 
+def tokens_of(rows: int, size: int = 8) -> Tokens:
+    """A token for each row; some of nine have no rows, and the last one has at least one."""
+    ids = torch.randint(0, 9, (rows,)) // 2 * 2
+    ids[0] = 8
+    return Tokens(ids, torch.randn(9, size))
+
+
+def parts(found: weight_gradients.Gradients) -> list[torch.Tensor]:
+    assert found.by_token is not None
+    return [*found.weights, found.bias, found.by_token]
+
+
 @pytest.mark.parametrize("kind", [*KINDS, "float32"])
 @pytest.mark.parametrize(
     ("rows", "width", "sizes"),
@@ -70,8 +83,9 @@ def test_gradients_equal_products_in_float64(
     derivative, operands, wanted = case(rows, width, sizes)
     if kind == "float32":
         derivative, *operands = (part.float() for part in (derivative, *operands))
-    found, bias = weight_gradients.of(kind)(derivative, *operands)
-    for a, b in zip([*found, bias], wanted, strict=True):
+    found = weight_gradients.of(kind)(derivative, *operands)
+    assert found.by_token is None
+    for a, b in zip([*found.weights, found.bias], wanted, strict=True):
         # operands are the same on both sides: only float32 sums differ
         torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-4)
 
@@ -83,22 +97,48 @@ def test_the_number_of_threads_changes_no_bit(
     kind: str, width: int, sizes: tuple[int, ...]
 ) -> None:
     derivative, operands, _ = case(weight_gradients.ROWS[kind] + 301, width, sizes)
-    found, bias = weight_gradients.of(kind)(derivative, *operands)
+    tokens = tokens_of(len(derivative))
+    found = weight_gradients.of(kind)(derivative, *operands, tokens=tokens)
     torch.set_num_threads(1)
-    again, same_bias = weight_gradients.of(kind)(derivative, *operands)
-    assert all(map(torch.equal, [*found, bias], [*again, same_bias]))
+    again = weight_gradients.of(kind)(derivative, *operands, tokens=tokens)
+    assert all(map(torch.equal, parts(found), parts(again)))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "float32"])
+@pytest.mark.parametrize(
+    ("rows", "width", "sizes"),
+    [(1, 1, (0,)), (37, 13, (5, 7)), (64, 64, (0, 32)), (1100, 64, (32,)), (2100, 300, (20, 9))],
+)
+@pytest.mark.parametrize("size", [1, 20, 64])
+def test_vectors_of_tokens_behind_the_first_operand(
+    kind: str, rows: int, width: int, sizes: tuple[int, ...], size: int
+) -> None:
+    """They are as if those vectors were in the operand, but are not rounded."""
+    derivative, operands, wanted = case(rows, width, sizes)
+    tokens = tokens_of(rows, size)
+    if kind == "float32":
+        derivative, *operands = (part.float() for part in (derivative, *operands))
+    found = weight_gradients.of(kind)(derivative, *operands, tokens=tokens)
+    by_token = torch.zeros(len(tokens.vectors), width, dtype=torch.float64)
+    by_token.index_add_(0, tokens.ids, derivative.double())
+    wanted[0] = torch.cat([wanted[0], by_token.T @ tokens.vectors.double()], 1)
+    for a, b in zip(parts(found), [*wanted, by_token], strict=True):
+        assert a.is_contiguous()
+        torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_not_a_number_stays_in_its_row_and_column(kind: str) -> None:
     derivative, (operand,), _ = case(20, 12, (40,))
     derivative[3, 2] = operand[5, 7] = torch.nan
-    (found,), bias = weight_gradients.of(kind)(derivative, operand)
-    assert found.is_contiguous()
-    wanted = torch.zeros(12, 40, dtype=torch.bool)
+    tokens = tokens_of(20)
+    found = weight_gradients.of(kind)(derivative, operand, tokens=tokens)
+    weight, bias, by_token = parts(found)
+    wanted = torch.zeros(12, 48, dtype=torch.bool)
     wanted[2] = wanted[:, 7] = True
-    assert torch.equal(found.isnan(), wanted)
+    assert torch.equal(weight.isnan(), wanted)
     assert bias.isnan().nonzero().tolist() == [[2]]
+    assert by_token.isnan().nonzero().tolist() == [[int(tokens.ids[3]), 2]]
 
 
 def test_numbers_are_those_of_the_compiled_code() -> None:
