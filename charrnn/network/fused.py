@@ -124,13 +124,9 @@ class _Window(torch.autograd.Function):
         if window.own_input:
             assert bias is not None
             inputs = allocator.input(x)
-            arrays |= {"input": inputs}
             x = inputs[:, :, : x.shape[2]]
-            table, found = bias[None], torch.zeros(steps, batch, 1, dtype=torch.int64)
-            if ids is not None and embedding is not None:
-                table = torch.addmm(bias, embedding, weight_ih[:, x.shape[2] :].T)
-                found = ids.contiguous()[:, :, None]
-            arrays |= {"ids": found} | layout.inputs(table, biases, allocator)
+            table, found = _starts(x, ids, embedding, weight_ih, bias)
+            arrays |= {"input": inputs, "ids": found} | layout.inputs(table, biases, allocator)
         else:
             x = x.to(dtype)
             parts, statistics = _input_parts(x, dense.to(dtype), bias, len(dense) // hidden)
@@ -147,10 +143,8 @@ class _Window(torch.autograd.Function):
         arrays |= numbered("r", [allocator.make("r", width) for width in widths])
         arrays |= numbered("normal", normals) | numbered("scale", scales)
         arrays |= {} if vectors is None else {"v": vectors}
-        y = states[0][1:]
         if layout.mask is not None:
-            whole = allocator.make("y", hidden)
-            arrays["y"], y = whole, whole[:, :, :hidden]
+            arrays["y"] = allocator.make("y", hidden)
         window.forward(arrays, (steps, batch, hidden), allocator.threads)
         ctx.layout = layout
         ctx.biased = [bias is not None for bias in (bias, *biases)]
@@ -158,11 +152,11 @@ class _Window(torch.autograd.Function):
             *(x, ids, embedding, weight_ih, vectors, saved, *statistics),
             *(*states, *transposed, *operands, *normals, *scales),
         )
-        if not rounded:
-            y = y.float()
-        elif window.operand_is_output and layout.mask is None:
-            y = operands[0][1:, :, :hidden]
-        return y.to(dtype) if rounded else y, *(whole[steps] for whole in states)
+        y = arrays.get("y", states[0][1:])
+        if rounded and window.operand_is_output and layout.mask is None:
+            y = operands[0][1:]
+        y = y[:, :, :hidden].to(dtype if rounded else torch.float32)
+        return y, *(whole[steps] for whole in states)
 
     @staticmethod
     @once_differentiable
@@ -272,6 +266,23 @@ def _run_backward(
         _joined(dm[0], batch, hidden) if dm else None,
         [part[0] for part in d],
     )
+
+
+def _starts(
+    x: Tensor, ids: Tensor | None, embedding: Tensor | None, weight: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what the sums of the input's product start from (V, G*H), and the row at each step.
+
+    Args:
+        x: the input (T, B, X).
+        ids: the tokens (T, B) whose vectors the layer reads behind `x`, if any.
+        embedding: their vectors (V, E).
+        weight: the input matrix (G*H, X + E).
+        bias: its bias (G*H,).
+    """
+    if ids is None or embedding is None:
+        return bias[None], torch.zeros(*x.shape[:2], 1, dtype=torch.int64)
+    return torch.addmm(bias, embedding, weight[:, x.shape[2] :].T), ids.contiguous()[:, :, None]
 
 
 def _input_parts(
