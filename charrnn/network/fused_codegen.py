@@ -35,19 +35,19 @@ class WindowFunction:
 
     Attributes:
         address: the address of the C function.
-        arrays: the names of the arrays, in the order of the table.
+        arrays: the numpy types of the arrays by name, in the order of the table.
     """
 
     address: int
-    arrays: tuple[str, ...]
+    arrays: Mapping[str, str]
 
     def __call__(
         self, arrays: Mapping[str, Tensor], sizes: tuple[int, int, int], threads: int
     ) -> None:
         """Run it for T steps, B rows and H units; `threads` share the rows."""
         table = [0, threads, *sizes]
-        for name in self.arrays:
-            table += window_arrays.place(arrays[name])
+        for name, kind in self.arrays.items():
+            table += window_arrays.place(name, arrays[name], kind)
         data = np.array(table, np.int64)
         openmp.run(self.address, data.ctypes.data, threads)
 
@@ -105,8 +105,8 @@ def compiled_layer(layer: Layer, zoneout: bool, kind: str, dropout: bool = False
     source = _ModuleSource(trace(layer, zoneout), layer, kind, dropout)
     forward, backward = codegen.c_functions(source.text(), "forward", "backward")
     return CompiledLayer(
-        WindowFunction(forward.address, tuple(source.forward.types)),
-        WindowFunction(backward.address, tuple(source.backward.types)),
+        WindowFunction(forward.address, source.forward.types),
+        WindowFunction(backward.address, source.backward.types),
         kind,
         source.traced.operand,
         len(source.traced.saved),

@@ -220,13 +220,13 @@ class CharRNN(NamedParameters):
         more: dict[str, Any] = {"rounded": True, "mask": mask} if rounded else {}
         run_layer = partial(run, self.layer, weights=layer, readout=self._distribution, **more)
         rates = self.config.zone_rates(len(self.layer.cell.states))
-        zone = noise.zone(rates, x, (len(x), *state[0].shape), self.training)
+        zone = noise.zone(rates, state[0], (len(x), *state[0].shape), self.training)
         return _run_cut(run_layer, x, state, zone, cut, tokens)
 
     def _drop(self, outputs: Tensor, noise: Noise, index: int) -> Tensor:
         """Return the outputs of a layer after dropout."""
         if noise.dropped:
-            return (outputs * noise.dropped[index]).to(outputs.dtype)
+            return noises.masked(outputs, noise.dropped[index])
         return noise.drop(outputs, self.dropout, self.training)
 
     def _mapped(self, outputs: Tensor) -> Tensor:

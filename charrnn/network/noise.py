@@ -62,9 +62,9 @@ class Noise:
         if not (rate and training):
             return outputs
         if self.streams is None:
-            return outputs * _mask(outputs, outputs.shape, rate, self.generator)
+            return masked(outputs, _mask(outputs, outputs.shape, rate, self.generator))
         whole, own = self.streams.whole(outputs.shape), self.streams.own
-        return outputs * _mask(outputs, whole, rate, self.generator)[:, own]
+        return masked(outputs, _mask(outputs, whole, rate, self.generator)[:, own])
 
     def zone(
         self, rates: Sequence[float], like: Tensor, shape: tuple[int, ...], training: bool
@@ -127,9 +127,17 @@ def draw(
 def _mask(
     like: Tensor, shape: tuple[int, ...], rate: float, generator: torch.Generator | None
 ) -> Tensor:
-    """Return a mask whose values are 0 with this probability, and 1 / (1 - rate) otherwise."""
-    kept = like.new_empty(shape).bernoulli_(1 - rate, generator=generator)
-    return kept.div_(1 - rate)
+    """Return a mask whose values are 0 with this probability, and 1 / (1 - rate) otherwise.
+
+    It is at least float32: bfloat16 would round all values other than 0 in the same direction.
+    """
+    kept = like.new_empty(shape, dtype=torch.promote_types(like.dtype, torch.float32))
+    return kept.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
+
+
+def masked(outputs: Tensor, mask: Tensor) -> Tensor:
+    """Return outputs times a mask, which may be more exact than they are, in their own type."""
+    return (outputs * mask).to(outputs.dtype)
 
 
 def hidden(

@@ -90,6 +90,7 @@ ARRAYS = _table(
     ("zero", "1, 1, N", "", F32, "start of sums that start from nothing"),
     ("tiles", "P, 2, 64", "", "uint8", "configuration of tiles, see `processor.tiles_config`"),
 )
+_SIZES = {"uint8": 1, "uint16": 2, "float32": 4, "int64": 8}  # bytes of an element
 # Elements of generated code that are the next step's in an array: its name, and where row b is.
 NEXT = {"new": ("state", "t + 1, b"), "next": ("operand", "t + 1, b")}
 
@@ -200,11 +201,16 @@ def with_rows(tensor: Tensor) -> Tensor:
     return tensor if fits else tensor.contiguous()
 
 
-def place(tensor: Tensor) -> tuple[int, int, int, int]:
+def place(name: str, tensor: Tensor, kind: str) -> tuple[int, int, int, int]:
     """Return where a tensor is, as compiled code reads it.
 
     Returns:
         the address, the first two dimensions, and the number of elements from row to row.
+
+    Raises:
+        TypeError: its elements are not as large as those of this numpy type.
     """
+    if tensor.itemsize != _SIZES[kind]:
+        raise TypeError(f"compiled code reads {name} as {kind}, but it is {tensor.dtype}")
     first, second, _ = tensor.shape
     return tensor.data_ptr(), first, second, tensor.stride(1)

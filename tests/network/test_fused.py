@@ -185,6 +185,15 @@ def test_layers_hand_on_outputs_in_bfloat16(
     assert_near(found, results(layers.reference), TOLERANCE[True])
 
 
+@pytest.mark.parametrize("kind", USUAL)
+def test_an_array_of_another_type_is_refused(kind: str, fused_run: Any) -> None:
+    layer = Layer(CELLS["lstm"])
+    case = make_case(layer, 5, 3, 7, 13, zoned=True)
+    zone = tuple(part.to(torch.bfloat16) for part in case.zone)
+    with pytest.raises(TypeError, match="reads zone0 as float32, but it is torch"):
+        fused_run(layer, case.x, case.state, case.weights, zone=zone)
+
+
 @pytest.mark.parametrize("kind", kinds("dots"))
 @pytest.mark.parametrize("sizes", SIZES)
 def test_pairs_of_bfloat16_equal_the_reference(

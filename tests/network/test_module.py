@@ -661,6 +661,42 @@ def test_without_training_zoneout_is_its_mean(make_values: Make, cell: str) -> N
 
 
 @pytest.mark.skipif(not multiplies_bfloat16(), reason="needs bfloat16")
+@pytest.mark.parametrize("settings", [{"zoneout": 0.3}, {"dropout": 0.3}])
+def test_noise_between_layers_in_bf16_is_that_of_float32(
+    make_values: Make, settings: dict[str, float]
+) -> None:
+    """The first layer's outputs are bfloat16, but no mask is: its values would be rounded."""
+    zoneout = settings.get("zoneout", 0.0)
+    config = _config("lstm", hidden=16, embedding=4, skip_connections=True, zoneout=zoneout)
+    regularizers = Regularizers(dropout=settings.get("dropout"))
+    ids, targets = _ids(9, 5)
+
+    def results(**options: Any) -> list[Tensor]:
+        network = _network(make_values, config, np.float32, regularizers=regularizers, **options)
+        network.train()
+        network.generator = torch.Generator().manual_seed(4)
+        outputs, state = network.run(ids, network.start_state(5), network.draw(5))
+        loss = network.mean_nats(outputs.read, targets)
+        return [state[1][1].detach(), *_gradients(network, loss).values()]
+
+    found = results(sequence=partial(fused.sequence, bf16=True), bf16=True)
+    for a, b in zip(found, results(), strict=True):
+        assert float((a - b).norm()) <= 2e-2 * max(float(b.norm()), 1e-3)
+
+
+def test_dropout_of_bf16_multiplies_by_unrounded_numbers() -> None:
+    exact = torch.rand(9, 5, 16, generator=torch.Generator().manual_seed(1)).to(torch.bfloat16)
+
+    def dropped(outputs: Tensor) -> Tensor:
+        noise = Noise(generator=torch.Generator().manual_seed(2))
+        return noise.drop(outputs, 0.3, training=True)
+
+    found = dropped(exact)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, dropped(exact.float()).to(torch.bfloat16))
+
+
+@pytest.mark.skipif(not multiplies_bfloat16(), reason="needs bfloat16")
 @pytest.mark.parametrize("cut", [None, 4])
 def test_tokens_are_read_once_per_vocabulary_with_the_same_results(
     make_values: Make, cut: int | None, monkeypatch: pytest.MonkeyPatch
