@@ -29,12 +29,18 @@ def activation(
     """
     penalty: Tensor | float = 0.0
     if config.activation_penalty:
-        squares = _mean_square(outputs.dropped, counted, among)
+        squares = _mean_square(_exact(outputs.dropped), counted, among)
         penalty = penalty + config.activation_penalty * squares
     if config.slowness_penalty and len(outputs.top) > 1:
-        steps = _mean_square(outputs.top[1:] - outputs.top[:-1], counted, among)
+        top = _exact(outputs.top)
+        steps = _mean_square(top[1:] - top[:-1], counted, among)
         penalty = penalty + config.slowness_penalty * steps
     return penalty
+
+
+def _exact(values: Tensor) -> Tensor:
+    """Return values that are at least float32: sums of bfloat16 would be rounded."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _mean_square(values: Tensor, counted: Tensor | None, among: Tensor | None) -> Tensor:
