@@ -72,27 +72,22 @@ def own_memory(typing_context):  # type: ignore[no-untyped-def]
     return types.void(), generate
 
 
+to_bf16: Any = _rounded if _ROUNDS else scalar_math.to_bf16
 if getattr(config, "DISABLE_JIT", False):
     _quotient = lambda a, b: a / b  # noqa: E731
     use_wide_vectors = own_memory = lambda: None
-
-to_bf16: Any = scalar_math.to_bf16
-if _ROUNDS and not getattr(config, "DISABLE_JIT", False):
-    to_bf16 = _rounded
+    to_bf16 = scalar_math.to_bf16
 
 
 @inlined
-def block(array, row, size, number, count):  # type: ignore[no-untyped-def]
-    """Return a block of `count` values of a row, without the checks of a slice.
+def block(array, first, second, number, count):  # type: ignore[no-untyped-def]
+    """Return block `number`, of `count` values, of row (`first`, `second`) of an array.
 
-    Args:
-        array: where the rows are.
-        row: the number of rows before this one.
-        size: bytes of a row.
-        number: of the block in its row.
-        count: values of a block.
+    It is a slice without the checks of one.
     """
-    address = array.ctypes.data + row * size + number * count * array.itemsize
+    row = first * array.shape[1] + second
+    at = row * array.shape[2] + number * count
+    address = array.ctypes.data + at * array.itemsize
     return carray(scalar_math.pointer(address), (count,), array.dtype)
 
 

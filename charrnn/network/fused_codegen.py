@@ -145,8 +145,6 @@ class _WindowCode:
             at = len(_NUMBERS) + 4 * number
             shape = ", ".join(f"d[{at + k}]" for k in (1, 2, 3))
             lines.append(f"    {array} = carray(pointer(d[{at}]), ({shape}), np.{kind})")
-            size = np.dtype(kind).itemsize
-            lines.append(f"    {array}_rows, {array}_row = d[{at + 2}], {size} * d[{at + 3}]")
         return [
             *lines,
             "    part = take(d.ctypes.data)",
@@ -383,7 +381,7 @@ def _block_of_row(kind: str, number: str, block: str) -> str:
     """Return the expression of one block of a row."""
     array = window_arrays.array_of(kind) + number
     first, second = window_arrays.row_of(kind).split(", ")
-    return f"block({array}, ({first}) * {array}_rows + {second}, {array}_row, {block}, H)"
+    return f"block({array}, {first}, {second}, {block}, H)"
 
 
 def _load_expression(element: str, bf16: bool) -> str:
