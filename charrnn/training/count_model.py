@@ -37,6 +37,7 @@ from charrnn.training.validation import InterruptedScoring
 SIZE = 4  # times the bytes of the network: about the most that the counts take
 MIN_TOKENS = 1000  # of a text that is counted
 PAYS = 0.005  # nats per token that counts must be worth to be kept where nobody asked for them
+SLOWER = 2.0  # times as long as the network alone may scoring with counts take
 WARM_UP = 256  # tokens that the network reads before a piece
 _PART = 40  # one token of this many is not counted
 _MAX_FITTED = 2**15  # tokens that are not counted
@@ -129,10 +130,16 @@ class TextCounts:
             seconds.append(perf_counter() - began)
         return min(seconds) / _TRIED
 
-    def scoring(self, most: float | None) -> float | None:
-        """Return the seconds that scoring the validation text takes; None: more than `most`."""
-        seconds = len(self._setup.data.valid) * self.each
-        return seconds if most is None or seconds <= most else None
+    def scoring(self, limit: int | None, most: float | None) -> float | None:
+        """Return the seconds that scoring takes; None: more than can be spent on it.
+
+        Args:
+            limit: about how many tokens of the validation text to score; None: all.
+            most: seconds that the network takes alone at most, and both about as long; None: any.
+        """
+        tokens = len(self._setup.data.valid) if limit is None else limit
+        seconds = tokens * self.each
+        return seconds if most is None or seconds <= SLOWER * most else None
 
     def finish(
         self, values: Parameters, stop: Stop, limit: int | None, most: float | None
@@ -143,12 +150,12 @@ class TextCounts:
             values: the weights.
             stop: asked whether to stop scoring.
             limit: about how many tokens of the validation text to score; None: all.
-            most: seconds; if scoring takes longer, nothing is scored.
+            most: as of `scoring`; if that takes too long, nothing is scored.
         """
         machine.give_memory_back()  # that of the last training step
         fitted = fit.fit(self._table, *self._read(self._engine(values, self._table)))
         valid = self._setup.data.valid
-        if not len(valid) or stop() or self.scoring(most) is None:
+        if not len(valid) or stop() or self.scoring(limit, most) is None:
             return Counts(fitted, None)
         try:
             engine = _Stoppable(self._engine(values, fitted.table), stop)

@@ -125,13 +125,18 @@ class Run:
                     f"{self.budget.seconds:,.0f} seconds: they are left out"
                 )
                 return
-            scoring = counts.scoring(self._scoring_seconds) or 0.0
-            self.budget.more = min(seconds, most) + scoring
+            self.budget.more = min(seconds, most) + self._counts_scoring(counts)
         self._counts = counts
+
+    def _counts_scoring(self, counts: TextCounts) -> float:
+        """Return the seconds that scoring with counts will take at the end."""
+        network, most = self._trainer.updater.network, self._scoring_seconds
+        limit = None if most is None else self._setup.validation.affordable(network, most)
+        return counts.scoring(limit, most) or 0.0
 
     @property
     def _scoring_seconds(self) -> float | None:
-        """The seconds that scoring the network at the end may take, and both together again."""
+        """The seconds that scoring the network at the end may take."""
         return SCORING * self.budget.seconds if isinstance(self.budget, Clock) else None
 
     def _misjudged(self) -> Generator[Notice, None, Setup | None]:

@@ -21,6 +21,7 @@ from charrnn.text import corpus
 from charrnn.text.corpus import Corpus
 from charrnn.training import count_model, run
 from charrnn.training.events import Metrics, Result
+from charrnn.training.validation import Validation
 
 SMALL: dict[str, Any] = {
     "hidden_size": 8,
@@ -224,6 +225,37 @@ def test_compiling_and_slow_moments_are_not_taken_for_the_speed_of_fitting(
     assert made[0].seconds == pytest.approx(
         1.5 * 0.5 / (2 * count_model._TRIED) * (length + count_model.WARM_UP)
     )
+
+
+def test_of_a_long_text_the_part_is_scored_that_the_network_is_scored_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Validation, "affordable", lambda self, network, seconds: 400)
+    result = _train(tmp_path / "run", steps=None, minutes=0.02)
+    saved = model_file.load(Path(result.model))
+    assert result.valid_characters == saved.training["valid_scored_characters"] == 400
+    whole = charrnn.load(result.model).score(TEXT[-len(TEXT) // 10 :]).nats
+    assert result.valid_counts_nats is not None
+    assert result.valid_counts_nats != pytest.approx(whole, abs=1e-6)
+
+
+def test_scoring_that_takes_more_than_twice_as_long_as_the_network_s_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = list[count_model.TextCounts]()
+    finish = count_model.TextCounts.finish
+    monkeypatch.setattr(
+        count_model.TextCounts,
+        "finish",
+        lambda self, *given: made.append(self) or finish(self, *given),
+    )
+    _train(tmp_path / "run")
+    (counts,) = made
+    counts.each = 0.5
+    assert counts.scoring(40, None) == 20
+    assert counts.scoring(40, 10.0) == 20
+    assert counts.scoring(40, 9.9) is None
+    assert counts.scoring(None, None) > 20
 
 
 def test_a_training_by_the_clock_decides_by_itself(tmp_path: Path) -> None:
