@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 import charrnn
 from charrnn.arrays import Floats64, Integers
+from charrnn.compiler import background
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.decoding import sampler
 from charrnn.decoding.filters import FIELDS
@@ -45,6 +46,14 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _compiled_alone() -> Iterator[None]:
+    """Let each process compile what it needs: tests already run side by side."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(background, "share", lambda functions: None)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

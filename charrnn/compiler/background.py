@@ -21,6 +21,7 @@ from pathlib import Path
 
 from charrnn.compiler import cache, codegen, object_code
 from charrnn.compiler.cache import CFunction
+from charrnn.storage import machine
 from charrnn.storage.cache_dir import is_temporary
 from charrnn.storage.files import json_text
 
@@ -114,6 +115,17 @@ def begin(functions: Sequence[CFunction], *, urgent: bool = True) -> list[Backgr
             waiting.append(Background(list(missing), urgent=urgent))
             _jobs.append(waiting[-1])
         return waiting
+
+
+def share(functions: Sequence[CFunction]) -> None:
+    """Let another process compile some functions, beginning with the last one.
+
+    This process compiles the same ones from the first one on, when it needs them, and loads what
+    the other one has compiled by then.
+    """
+    if machine.cores() > 1 and usable() and sum(not each.load() for each in functions) > 1:
+        with contextlib.suppress(OSError):  # this process compiles all of them
+            begin(functions[::-1])
 
 
 def stop() -> None:

@@ -18,6 +18,7 @@ from itertools import chain
 import numpy as np
 
 from charrnn.arrays import Floats, Ids, Integers, State
+from charrnn.compiler import background
 from charrnn.compiler.cache import CFunction, declared
 from charrnn.config import ModelConfig
 from charrnn.inference import instructions, step_codegen
@@ -83,7 +84,9 @@ class CompiledEngine(Engine):
         self._step_programs = self._make_step_programs()
         self._work = self._step_programs[0].work
         # Compile here, where a caller can still fall back to numpy, and not at the first step.
-        for function in compiled_functions(config, weights):
+        functions = compiled_functions(config, weights)
+        background.share(functions)
+        for function in functions:
             function.address  # noqa: B018 - compiles
         self.most_threads = threads or min(machine.cores(), self._networks[0].panels)
         self._least_threads = threads or 1

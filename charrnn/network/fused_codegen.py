@@ -19,6 +19,7 @@ from torch import Tensor
 from charrnn.cells import Layer
 from charrnn.compiler import codegen
 from charrnn.compiler.autodiff import Trace, Value, replay, trace
+from charrnn.compiler.cache import CFunction
 from charrnn.compiler.codegen import Writer
 from charrnn.network import openmp, window_arrays
 
@@ -34,11 +35,11 @@ class WindowFunction:
     the number of all parts, T, B, H; then for each array its address and its three dimensions.
 
     Attributes:
-        address: the address of the C function.
+        function: the C function, which is compiled when it is first called.
         arrays: the numpy types of the arrays by name, in the order of the table.
     """
 
-    address: int
+    function: CFunction
     arrays: Mapping[str, str]
 
     def __call__(
@@ -49,7 +50,7 @@ class WindowFunction:
         for name, kind in self.arrays.items():
             table += window_arrays.place(name, arrays[name], kind)
         data = np.array(table, np.int64)
-        openmp.run(self.address, data.ctypes.data, threads)
+        openmp.run(self.function.address, data.ctypes.data, threads)
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,24 @@ class CompiledLayer:
 
 
 @functools.cache
+def _written(
+    layer: Layer, zoneout: bool, kind: str, dropout: bool
+) -> tuple[_ModuleSource, tuple[CFunction, ...]]:
+    """Return the source of the module with a layer's functions, and those."""
+    source = _ModuleSource(trace(layer, zoneout), layer, kind, dropout)
+    return source, codegen.c_functions(source.text(), "forward", "backward")
+
+
+def window_functions(
+    layer: Layer, zoneout: bool, kind: str, dropout: bool = False
+) -> tuple[CFunction, ...]:
+    """Return the functions of `compiled_layer` without compiling them."""
+    return _written(layer, zoneout, kind, dropout)[1]
+
+
+@functools.cache
 def compiled_layer(layer: Layer, zoneout: bool, kind: str, dropout: bool = False) -> CompiledLayer:
-    """Compile the functions of a layer, or load them from the cache.
+    """Return the functions of a layer, which are compiled or loaded when they are called.
 
     Args:
         layer: the recurrence and its form.
@@ -102,11 +119,10 @@ def compiled_layer(layer: Layer, zoneout: bool, kind: str, dropout: bool = False
         kind: the kind of products, see `charrnn.compiler.matmul`.
         dropout: whether outputs are multiplied by a mask.
     """
-    source = _ModuleSource(trace(layer, zoneout), layer, kind, dropout)
-    forward, backward = codegen.c_functions(source.text(), "forward", "backward")
+    source, (forward, backward) = _written(layer, zoneout, kind, dropout)
     return CompiledLayer(
-        WindowFunction(forward.address, source.forward.types),
-        WindowFunction(backward.address, source.backward.types),
+        WindowFunction(forward, source.forward.types),
+        WindowFunction(backward, source.backward.types),
         kind,
         source.traced.operand,
         len(source.traced.saved),

@@ -21,7 +21,7 @@ _COLUMNS = 6 * processor.WIDTH  # computed at a time, so that they stay in the f
 _LINE = 64  # bytes of memory that are fetched together
 
 # Not declared: a processor that does not multiply bfloat16 cannot compile them.
-_tiles, _dots = (CFunction("charrnn.compiler.cross_entropy", name) for name in ("tiles", "dots"))
+FUNCTIONS = {kind: CFunction("charrnn.compiler.cross_entropy", kind) for kind in ("tiles", "dots")}
 
 
 def mean_nats(
@@ -85,7 +85,7 @@ class _Function:
 
     def __init__(self, kind: str, weight: Tensor, bias: Tensor, count: int) -> None:
         (tokens, width), threads = weight.shape, torch.get_num_threads()
-        self._function = _tiles if kind == "tiles" else _dots
+        self._function = FUNCTIONS[kind]
         columns, across = (processor.padded_columns(size) for size in (tokens, width))
         depth, deep = (processor.padded_depth(size, kind) for size in (width, tokens))
         self._numbers = (0, threads, count)

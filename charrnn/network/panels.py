@@ -11,7 +11,7 @@ from charrnn.compiler.cache import CFunction
 from charrnn.network import openmp
 
 # Not declared: where products are in float32, it has no use.
-_pack = CFunction("charrnn.compiler.panels", "pack")
+PACK = CFunction("charrnn.compiler.panels", "pack")
 
 
 def packed(kind: str, *matrices: Tensor) -> list[Tensor]:
@@ -40,7 +40,7 @@ def packed(kind: str, *matrices: Tensor) -> list[Tensor]:
         found.append(out)
     spare = torch.empty(threads, 3 * processor.WIDTH**2)
     data = np.array([0, threads, len(found), spare.data_ptr(), *table], np.int64)
-    openmp.run(_pack.address, data.ctypes.data, threads)
+    openmp.run(PACK.address, data.ctypes.data, threads)
     return found
 
 

@@ -24,7 +24,7 @@ _SUMS = 2**20
 _PAD = 64  # bytes between groups, whose distance would otherwise be a power of two
 
 # Not declared: where they cannot be compiled, they have no use.
-_FUNCTIONS = {
+FUNCTIONS = {
     kind: CFunction("charrnn.compiler.row_products", name)
     for kind, name in (("dots", "by_dots"), ("tiles", "by_tiles"))
 }
@@ -90,7 +90,7 @@ def _by_rows(
         table += [part.data_ptr(), part.stride(0) * 2, part.shape[1]]
         table += [out.data_ptr(), out.stride(0) * 4]
     data = np.array(table, np.int64)
-    openmp.run(_FUNCTIONS[kind].address, data.ctypes.data, threads)
+    openmp.run(FUNCTIONS[kind].address, data.ctypes.data, threads)
     weights = [out[:columns, :size] for out, size in zip(found, sizes, strict=True)]
     if tokens is not None and by_token is not None:
         torch.mm(by_token.T, tokens.vectors, out=weights[0][:, rows[0].shape[1] :])

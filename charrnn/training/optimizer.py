@@ -218,6 +218,11 @@ class SGD(Optimizer):
             weight.add_(gradient.add(momentum, alpha=MOMENTUM), alpha=-self.rate)
 
 
+def functions(name: str) -> list[CFunction]:
+    """Return the compiled functions of the optimizer of this name."""
+    return [_nadamw] if name == "nadamw" else []
+
+
 def make(weights: Mapping[str, Tensor], config: TrainConfig) -> Optimizer:
     """Return the optimizer of weights by name."""
     if config.optimizer == "sgd":

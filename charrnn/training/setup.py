@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from charrnn.cells import Layer
 from charrnn.config import FORM, ModelConfig, TrainOptions
 from charrnn.model import parameters
 from charrnn.network.ensemble import Ensemble, network_of
@@ -92,11 +93,21 @@ def make_dataset(
 
 def choose_kernel(options: TrainOptions, device: torch.device) -> Kernel:
     """Choose what runs the layers."""
-    form = {name: getattr(options, name) for name in FORM}
-    layer = parameters.layer_of(ModelConfig(1, cell=options.planned_cell, **form))
     backend = "reference" if options.omega else options.backend
     zoneout = bool(options.zone_rates(1))
-    return select(layer, device, options.precision, backend, zoneout=zoneout)
+    return select(layer_of(options), device, options.precision, backend, zoneout=zoneout)
+
+
+def layer_of(options: TrainOptions) -> Layer:
+    """Return the recurrence of the layers that these options ask for."""
+    form = {name: getattr(options, name) for name in FORM}
+    return parameters.layer_of(ModelConfig(1, cell=options.planned_cell, **form))
+
+
+def exact_kernel(model: ModelConfig, device: torch.device) -> Kernel:
+    """Choose what scores: as the model is saved, in float32, whatever it is trained in."""
+    zoneout = bool(model.zone_rates(1))
+    return select(parameters.layer_of(model), device, "float32", zoneout=zoneout)
 
 
 def initial_values(plan: Plan) -> Values:
@@ -108,16 +119,13 @@ def initial_values(plan: Plan) -> Values:
 def make_trainer(setup: Setup, values: Values) -> Trainer:
     """Return a trainer of a network with these parameters, before its first step."""
     model, train = setup.plan.model, setup.plan.train
-    # Losses are those of the model as it is saved: in float32, whatever it is trained in.
-    zoneout = bool(model.zone_rates(1))
-    exact = select(parameters.layer_of(model), setup.device, "float32", zoneout=zoneout)
     kind = pair_network if model.encoder else network_of
     network = kind(
         model,
         values,
         regularizers=train,
         sequence=setup.kernel.run,
-        scoring=exact.run,
+        scoring=exact_kernel(model, setup.device).run,
         bf16=setup.kernel.bf16,
     ).to(setup.device)
     return Trainer(updater_of(network, _batches(setup)), setup.validation)

@@ -24,6 +24,7 @@ from charrnn.text.notices import short_text_notice
 from charrnn.text.open import Texts
 from charrnn.training import (
     base_model,
+    compiling,
     count_model,
     effects,
     init_from,
@@ -100,6 +101,8 @@ def begin(
     notes: list[str] = []
     threads = world.threads(options.threads, notes.append)
     with process_settings.settings(device, threads), control.while_compiling():
+        if world.is_first:
+            compiling.begin(options, device)
         pauses = Pauses()
         setup = _setup(run_dir, texts, options, device, model, pauses, world)
         control = replace(control, started=control.started + pauses.seconds)
@@ -111,6 +114,8 @@ def begin(
         yield Planned(run_dir, setup.data, setup.plan, setup.kernel)
         with contextlib.ExitStack() as stack:
             world.first(lambda: _take(run_dir, stack, replace_run=replace_run))
+            if world.is_first:
+                compiling.go_on(setup)
             sized = options.hidden_size is not None
             run = yield from _run(setup, model, control, None if sized else partial(anew, setup))
             again = yield from run.train()

@@ -14,6 +14,7 @@ from waiting import HANGS, wait_until
 from charrnn.compiler import background, object_code
 from charrnn.compiler.cache import CFunction
 
+SHARE = background.share  # tests in this process do without it
 pytestmark = pytest.mark.skipif(not object_code.usable(), reason="code is not kept as objects here")
 
 # A module that says when it is compiled, and is not compiled before it may be.
@@ -130,3 +131,40 @@ def test_a_process_that_fails_or_is_killed_has_ended() -> None:
     os.kill(job._process.pid, signal.SIGKILL)
     job.wait()
     assert job.ended
+
+
+def test_many_functions_are_compiled_by_another_process_too(tmp_path: Path) -> None:
+    program = """
+import sys
+from charrnn.compiler import background, codegen
+from charrnn.storage import machine
+
+machine.cores = lambda: 2
+functions = codegen.c_functions(sys.argv[1], "first", "second", "third")
+background.share(functions)
+(job,) = background._jobs
+assert [each.name for each in job.functions] == ["third", "second", "first"]
+job.wait()
+background.share(functions)
+assert background._jobs == [job]  # all is there
+"""
+    made = "\n@c_function('void(voidptr)')\ndef {}(data):\n    pass\n"
+    source = "from charrnn.compiler.cache import c_function\n"
+    source += "".join(map(made.format, ("first", "second", "third")))
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    subprocess.run(
+        [sys.executable, "-c", program, source], env=environment, check=True, timeout=HANGS
+    )
+    assert len(code(tmp_path)) == 3
+
+
+@pytest.mark.parametrize(("missing", "cores"), [(1, 2), (2, 1)])
+def test_nothing_is_left_to_another_process_where_that_gains_nothing(
+    missing: int, cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    functions = [CFunction("nowhere", str(number)) for number in range(3)]
+    for function in functions[missing:]:
+        monkeypatch.setattr(function, "_address", 1)
+    monkeypatch.setattr(background.machine, "cores", lambda: cores)
+    monkeypatch.setattr(background, "begin", None)
+    SHARE(functions)

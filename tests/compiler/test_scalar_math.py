@@ -196,7 +196,8 @@ class WithoutCompiler:
         monkeypatch.setattr(matmul, "_load_config", lambda address: None)
         monkeypatch.setattr(matmul, "_store_config", lambda address: None)
         fused_codegen.compiled_layer.cache_clear()
-        for function in (panels._pack, fused_loss._tiles, fused_loss._dots):
+        fused_codegen._written.cache_clear()
+        for function in (panels.PACK, *fused_loss.FUNCTIONS.values()):
             monkeypatch.setattr(function, "_address", None)
         made = ("row_products", "panels", "cross_entropy")  # of the blocks above, as windows
         made = ("charrnn_rows_", *(f"charrnn.compiler.{name}" for name in made))

@@ -492,7 +492,7 @@ def test_one_window_is_compiled_once() -> None:
     assert fused_codegen.compiled_layer(Layer(CELLS["lstm"]), False, "float32") is window
     assert (window.saved, window.inputs, window.own_operand) == (5, (4,), False)
     assert window.one_derivative == (True,)
-    assert window.forward.address != window.backward.address
+    assert window.forward.function.address != window.backward.function.address
     other = fused_codegen.compiled_layer(Layer(CELLS["preactivation"]), False, "float32")
     assert other.own_operand  # tanh(c), and not c, meets its product
 
