@@ -12,6 +12,7 @@ its arrays and `charrnn.network.window_layout` makes them for a layer; the produ
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,14 +58,15 @@ def sequence(
             (T, B, H).
         readout: not used; a cell that feeds the output back does not run here.
         tokens: what the layer reads behind `x`, if that follows from tokens.
-        rounded: return the outputs in the type of the products, for readers that multiply them.
-        mask: multiply the outputs by this mask of dropout (1, B, H); the state stays as it is.
+        rounded: return the outputs in bfloat16, for readers that multiply them; needs `bf16`.
+        mask: multiply the outputs by this mask of dropout (1, B, H); needs `rounded`. The state
+            stays as it is.
         bf16: compute the products in bfloat16.
     """
     matrices = layer.matrices(weights)
     vectors = [weights[name] for name in layer.vectors]
     kind = processor.product_kind(bf16)
-    window = compiled_layer(layer, bool(zone), kind, mask is not None)
+    window = compiled_layer(layer, bool(zone), kind)
     layout = WindowLayout(
         window,
         states=len(state),
@@ -72,7 +74,7 @@ def sequence(
         normalized=tuple(matrix.normalized for matrix in matrices),
         layer_norm=layer.layer_norm,
         zone=tuple(part.expand(len(x), *state[0].shape).contiguous() for part in zone),
-        mask=mask,
+        mask=_ones(*state[0].shape) if bf16 and mask is None else mask,
         backward=torch.is_grad_enabled(),
     )
     if tokens is not None and not window.own_input:
@@ -152,10 +154,7 @@ class _Window(torch.autograd.Function):
             *(x, ids, embedding, weight_ih, vectors, saved, *statistics),
             *(*states, *transposed, *operands, *normals, *scales),
         )
-        y = arrays.get("y", states[0][1:])
-        if rounded and window.operand_is_output and layout.mask is None:
-            y = operands[0][1:]
-        y = y[:, :, :hidden].to(dtype if rounded else torch.float32)
+        y = arrays["y"][:, :, :hidden] if rounded else states[0][1:, :, :hidden]
         return y, *(whole[steps] for whole in states)
 
     @staticmethod
@@ -266,6 +265,12 @@ def _run_backward(
         _joined(dm[0], batch, hidden) if dm else None,
         [part[0] for part in d],
     )
+
+
+@functools.lru_cache(maxsize=4)
+def _ones(batch: int, hidden: int) -> Tensor:
+    """Return a mask of dropout that drops nothing."""
+    return torch.ones(1, batch, hidden)
 
 
 def _starts(

@@ -69,7 +69,6 @@ class CompiledLayer:
         merged: for each of `inputs`, whether its product's sums include the input part.
         own_operand: whether the first operand has its own array; otherwise it is the first part of
             the state.
-        operand_is_output: whether the first operand is the output, in an array of its own.
         one_derivative: for each of `inputs`, whether dx and dr are the same; then only dr is
             written.
     """
@@ -83,7 +82,6 @@ class CompiledLayer:
     own_input: bool
     merged: tuple[bool, ...]
     own_operand: bool
-    operand_is_output: bool
     one_derivative: tuple[bool, ...]
 
     def first_operand(
@@ -94,32 +92,28 @@ class CompiledLayer:
 
 
 @functools.cache
-def _written(
-    layer: Layer, zoneout: bool, kind: str, dropout: bool
-) -> tuple[_ModuleSource, tuple[CFunction, ...]]:
+def _written(layer: Layer, zoneout: bool, kind: str) -> tuple[_ModuleSource, tuple[CFunction, ...]]:
     """Return the source of the module with a layer's functions, and those."""
-    source = _ModuleSource(trace(layer, zoneout), layer, kind, dropout)
+    source = _ModuleSource(trace(layer, zoneout), layer, kind)
     return source, codegen.c_functions(source.text(), "forward", "backward")
 
 
-def window_functions(
-    layer: Layer, zoneout: bool, kind: str, dropout: bool = False
-) -> tuple[CFunction, ...]:
+def window_functions(layer: Layer, zoneout: bool, kind: str) -> tuple[CFunction, ...]:
     """Return the functions of `compiled_layer` without compiling them."""
-    return _written(layer, zoneout, kind, dropout)[1]
+    return _written(layer, zoneout, kind)[1]
 
 
 @functools.cache
-def compiled_layer(layer: Layer, zoneout: bool, kind: str, dropout: bool = False) -> CompiledLayer:
+def compiled_layer(layer: Layer, zoneout: bool, kind: str) -> CompiledLayer:
     """Return the functions of a layer, which are compiled or loaded when they are called.
 
     Args:
         layer: the recurrence and its form.
         zoneout: whether parts of the old state stay.
-        kind: the kind of products, see `charrnn.compiler.matmul`.
-        dropout: whether outputs are multiplied by a mask.
+        kind: the kind of products, see `charrnn.compiler.matmul`. With those of bfloat16 outputs
+            are multiplied by a mask.
     """
-    source, (forward, backward) = _written(layer, zoneout, kind, dropout)
+    source, (forward, backward) = _written(layer, zoneout, kind)
     return CompiledLayer(
         WindowFunction(forward, source.forward.types),
         WindowFunction(backward, source.backward.types),
@@ -130,7 +124,6 @@ def compiled_layer(layer: Layer, zoneout: bool, kind: str, dropout: bool = False
         source.own_input,
         source.merged,
         source.own_operand,
-        source.operand_is_output,
         source.one_derivative,
     )
 
@@ -177,14 +170,13 @@ class _WindowCode:
 class _ModuleSource:
     """The source of a module with the functions of one traced layer."""
 
-    def __init__(self, traced: Trace, layer: Layer, kind: str, dropout: bool) -> None:
-        self.traced, self.kind, self.dropout = traced, kind, dropout
+    def __init__(self, traced: Trace, layer: Layer, kind: str) -> None:
+        self.traced, self.kind = traced, kind
         self.bf16 = kind != "float32"
         self.normalized = layer.layer_norm
         self.products = len(traced.dr)
         known = [operand.index == traced.outputs[0].index for operand in traced.operands[:1]]
-        self.operand_is_output = self.bf16 and known == [True]
-        self.own_operand = known == [False] or self.operand_is_output
+        self.own_operand = known == [False] or (self.bf16 and known == [True])
         self.own_input = self.bf16 and not self.normalized
         self.blocks = codegen.input_blocks(layer)
         self.one_derivative = codegen.asks_for_sums(traced, self.blocks)
@@ -302,7 +294,7 @@ class _ModuleSource:
 
     def _writer(self) -> Writer:
         writer, dy = Writer(self.traced.graph.nodes), _load_expression("dy[0]", self.bf16)
-        dy += " * mask[0]" if self.dropout else ""
+        dy += " * mask[0]" if self.bf16 else ""
         writer.given = {
             "x": lambda _, k: self._input(k),
             "r": self._recurrent,
@@ -354,7 +346,7 @@ class _ModuleSource:
             stores.append((f"operand{number + 1}[0] = {_store_template(self.bf16)}", operand))
         else:
             stores += [(f"new{k}[0] = {{}}", new.index) for k, new in enumerate(traced.outputs)]
-            if self.dropout:
+            if self.bf16:
                 dropped = _store_template(self.bf16).format("{} * mask[0]")
                 stores.append((f"y[0] = {dropped}", traced.outputs[0].index))
             if self.own_operand:

@@ -32,7 +32,7 @@ class WindowLayout:
         normalized: for each product, whether its blocks are normalized.
         layer_norm: whether the input parts are normalized.
         zone: zoneout's masks, each (T, B, H).
-        mask: that of dropout on the outputs (1, B, H), or None.
+        mask: that of dropout on the outputs (1, B, H); None where products are in float32.
         backward: whether a backward pass may follow.
     """
 

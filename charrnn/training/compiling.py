@@ -11,7 +11,6 @@ from charrnn.inference.compiled_engine import compiled_functions
 from charrnn.model import parameters
 from charrnn.network import fused_codegen, fused_loss, panels, weight_gradients
 from charrnn.training import count_model, optimizer
-from charrnn.training.measured_plan import by_clock
 from charrnn.training.setup import Setup, choose_kernel, exact_kernel, layer_of
 
 
@@ -29,16 +28,14 @@ def step_functions(options: TrainOptions, device: torch.device) -> list[CFunctio
     """Return the functions of a planned training's steps, in the order in which they are needed.
 
     Args:
-        options: what the user asked for; a plan may choose another cell or dropout.
+        options: what the user asked for; a plan may choose another cell.
         device: where the training will run.
     """
     kernel = choose_kernel(options, device)
     if kernel.backend != "fused" or device.type != "cpu":
         return []
-    found, kind = list[CFunction](), processor.product_kind(kernel.bf16)
-    if by_clock(options):  # the speed of a network without dropout is measured
-        zoneout = bool(options.zone_rates(1))
-        found += fused_codegen.window_functions(layer_of(options), zoneout, kind)
+    zoneout, kind = bool(options.zone_rates(1)), processor.product_kind(kernel.bf16)
+    found = [*fused_codegen.window_functions(layer_of(options), zoneout, kind)]
     if kernel.bf16:
         found += [panels.PACK, fused_loss.FUNCTIONS[kind], weight_gradients.FUNCTIONS[kind]]
     return [*found, *optimizer.functions(options.optimizer)]

@@ -40,7 +40,7 @@ def test_all_that_a_training_needs_is_begun(
         compiling.background, "share", lambda functions: begun.update(map(_name, functions))
     )
     fused_codegen.compiled_layer.cache_clear()
-    options = TrainOptions(minutes=0.02, counts=counts, dropout=0.0, backend="fused", **OPTIONS)
+    options = TrainOptions(minutes=0.02, counts=counts, backend="fused", **OPTIONS)
     train(corpus.from_text("the dog is near the cat.\n" * 300, "dogs"), options, out=tmp_path)
     written = {name for name in used if name[0].startswith("charrnn_rows_")}
     assert written <= begun
@@ -55,11 +55,3 @@ def test_all_that_a_training_needs_is_begun(
 )
 def test_nothing_is_begun_where_nothing_is_compiled(given: dict[str, Any]) -> None:
     assert compiling.step_functions(TrainOptions(**OPTIONS, **given), CPU) == []
-
-
-def test_windows_wait_for_the_plan_where_the_budget_is_steps() -> None:
-    given = {"backend": "fused", **OPTIONS}
-    by_clock = compiling.step_functions(TrainOptions(minutes=1, **given), CPU)
-    by_steps = compiling.step_functions(TrainOptions(steps=1, **given), CPU)
-    assert by_clock[2:] == by_steps
-    assert [each.name for each in by_clock[:2]] == ["forward", "backward"]
