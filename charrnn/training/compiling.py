@@ -47,6 +47,8 @@ def first_functions(setup: Setup) -> list[CFunction]:
         return []
     model, found = setup.plan.model, list[CFunction]()
     if count_model.wanted(setup):
+        from charrnn.inference import counting  # noqa: F401 - declares what mixes counts
+
         found += compiled_functions(model, "float32")
     exact = exact_kernel(model, setup.device)
     if exact.backend == "fused":
