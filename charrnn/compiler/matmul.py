@@ -25,6 +25,7 @@ __all__ = [  # generated code imports all of these
     "columns_bfloat16",
     "columns_float32",
     "columns_int8",
+    "multiply_ahead",
     "multiply_dots",
     "multiply_float32",
     "multiply_tiles",
@@ -185,7 +186,10 @@ _two_tiles, _one_tile = tile_block(2), tile_block(1)
 
 @inside
 def multiply_tiles(a, t, first, end, packed, init, out, part):  # type: ignore[no-untyped-def]
-    """Do what the function of `_vector_product` does, by tiles."""
+    """Do what the function of `_vector_product` does, by tiles.
+
+    Every other step begins with the last panels, which the step before has left in the cache.
+    """
     row, out_row = a.shape[2] * 2, out.shape[2] * 4
     start = a.ctypes.data + (t * a.shape[1] + first) * row
     results = out.ctypes.data + part * out.shape[1] * out_row
@@ -195,7 +199,9 @@ def multiply_tiles(a, t, first, end, packed, init, out, part):  # type: ignore[n
     steps = packed.shape[1] // 16
     panel = packed.shape[1] * packed.shape[2] * 2
     count = end - first
-    for n in range(0, packed.shape[0], 2):
+    last = packed.shape[0] - 2
+    for done in range(0, packed.shape[0], 2):
+        n = last - done if t % 2 else done
         b = packed.ctypes.data + n * panel
         for m in range(0, count, 32):
             x = start + m * row
@@ -205,3 +211,28 @@ def multiply_tiles(a, t, first, end, packed, init, out, part):  # type: ignore[n
                 _two_tiles(x, row, b, panel, begin, init_row, to, out_row, steps)
             else:
                 _one_tile(x, row, b, panel, begin, init_row, to, out_row, steps)
+
+
+@inside
+def multiply_ahead(a, t, steps, first, end, packed, out, part, parts):  # type: ignore[no-untyped-def]
+    """Add to `out` the products of rows `first` to `end` of step t and the ones after it.
+
+    Those of step t + s are added to ``out[s * parts + part]``. All `steps` are multiplied by some
+    panels before the next ones are read.
+    """
+    row, out_row = a.shape[2] * 2, out.shape[2] * 4
+    own = out.shape[1] * out_row
+    depth = packed.shape[1] // 16
+    panel = packed.shape[1] * packed.shape[2] * 2
+    count = end - first
+    for n in range(0, packed.shape[0] if depth else 0, 2):
+        b = packed.ctypes.data + n * panel
+        for s in range(steps):
+            start = a.ctypes.data + ((t + s) * a.shape[1] + first) * row
+            results = out.ctypes.data + (s * parts + part) * own + n * WIDTH * 4
+            for m in range(0, count, 32):
+                x, to = start + m * row, results + m * out_row
+                if count - m > 16:
+                    _two_tiles(x, row, b, panel, to, out_row, to, out_row, depth)
+                else:
+                    _one_tile(x, row, b, panel, to, out_row, to, out_row, depth)

@@ -142,7 +142,7 @@ class _Window(torch.autograd.Function):
         arrays |= {"saved": saved} | numbered("state", states)
         panels, transposed = layout.panels(dense if window.own_input else None, matrices)
         arrays |= panels | numbered("operand", operands)
-        arrays |= numbered("r", [allocator.make("r", width) for width in widths])
+        arrays |= layout.products(widths, dense.shape[1] if window.own_input else 0, allocator)
         arrays |= numbered("normal", normals) | numbered("scale", scales)
         arrays |= {} if vectors is None else {"v": vectors}
         if layout.mask is not None:

@@ -182,6 +182,7 @@ class _ModuleSource:
         self.one_derivative = codegen.asks_for_sums(traced, self.blocks)
         # Where both derivatives are the same, a step needs only the sum of both parts.
         self.merged = tuple(self.own_input and one for one in self.one_derivative)
+        self.ahead = kind == "tiles"
         self.loops: list[str] = []
         passes = range(max(1, self.products))  # a cell without products has one pass over rows
         self.forward = self._function(passes, self._forward_product, self._forward)
@@ -232,19 +233,23 @@ class _ModuleSource:
     def _forward_product(self, number: int) -> tuple[list[str], set[str]]:
         """Return the code of a product and its normalization, and the arrays it uses."""
         n = number
-        lines, arrays, start = list[str](), set[str](), f"bias{n}"
+        lines, arrays, start, to, at = list[str](), set[str](), f"bias{n}", f"r{n}", "part"
         if self.merged[n] and self.blocks[n]:
-            lines += self._input_product(n, f"r{n}")
+            if self.ahead:
+                to, at = f"ahead{n}", "turn"
+                lines += self._input_product_ahead(n)
+            else:
+                lines += self._input_product(n, to)
             arrays |= {"input", "ids", f"wx{n}", f"token{n}"}
-            start = f"r{n}"
+            start = to
         if n == 0 and self.own_input:  # any stage may read any input part
             for m, blocks in enumerate(self.blocks):
                 if blocks and not self.merged[m]:
                     lines += self._input_product(m, f"rx{m}")
                     arrays |= {"input", "ids", f"wx{m}", f"token{m}", f"rx{m}"}
         if n < self.products:
-            lines.append(self._product(f"operand{n}", f"w{n}", start, f"r{n}"))
-            arrays |= {f"operand{n}", f"w{n}", f"r{n}", start}
+            lines.append(self._product(f"operand{n}", f"w{n}", start, to, at))
+            arrays |= {f"operand{n}", f"w{n}", to, start}
         if self._normalizes(n):
             lines.append(f"normalize(r{n}, part, normal{n}, scale{n}, t, first, end, H)")
             arrays |= {f"normal{n}", f"scale{n}"}
@@ -271,15 +276,30 @@ class _ModuleSource:
             self._product("input", f"wx{number}", to, to),
         ]
 
-    def _product(self, operand: str, matrix: str, start: str, to: str) -> str:
+    def _input_product_ahead(self, number: int) -> list[str]:
+        """Return the calls of an input's product, for some steps at once."""
+        to = f"ahead{number}"
+        given = f"input, t, steps, first, end, wx{number}, {to}, part, parts"
+        return [
+            f"at_once = {to}.shape[0] // parts",
+            "turn = t % at_once * parts + part",
+            "if t % at_once == 0:",
+            "    steps = min(at_once, T - t)",
+            "    for s in range(steps):",
+            f"        spread(token{number}, ids, t + s, first, end, {to}, s * parts + part)",
+            f"    multiply_ahead({given})",
+        ]
+
+    def _product(self, operand: str, matrix: str, start: str, to: str, part: str = "part") -> str:
         """Return the call of a product."""
-        return f"multiply_{self.kind}({operand}, t, first, end, {matrix}, {start}, {to}, part)"
+        return f"multiply_{self.kind}({operand}, t, first, end, {matrix}, {start}, {to}, {part})"
 
     def _recurrent(self, number: int, block: int) -> str:
         """Return the element that holds a block of a product."""
         if self._normalizes(number):
             return f"normal{number}[{block}]"
-        return f"r{number}[{block}]"
+        ahead = self.ahead and number < len(self.blocks) and self.blocks[number]
+        return f"{'ahead' if ahead and self.merged[number] else 'r'}{number}[{block}]"
 
     def _input(self, block: int) -> str:
         """Return the element that holds an input part."""

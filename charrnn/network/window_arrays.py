@@ -1,9 +1,10 @@
 """The arrays of a compiled window: one table for generated code, allocation and the reader.
 
 All arrays have three dimensions. Sizes: T steps, B rows, H hidden units, G blocks of the cell, n
-blocks of one product, S saved values per unit, P threads. K is the padded width of an operand, N of
-a product, W the width of a vector, V tokens; see `charrnn.compiler.matmul`. Names that end in a
-number in generated code (w0, w1, ...) have an array for each product or each part of the state.
+blocks of one product, S saved values per unit, P threads, A steps ahead. K is the padded width of
+an operand, N of a product, W the width of a vector, V tokens; see `charrnn.compiler.matmul`. Names
+that end in a number in generated code (w0, w1, ...) have an array for each product or each part of
+the state.
 """
 
 from __future__ import annotations
@@ -69,6 +70,13 @@ ARRAYS = _table(
         F32,
         "product of this step, perhaps with the input part",
     ),
+    (
+        "ahead",
+        "A*P, B, n*H",
+        "turn, b - first",
+        F32,
+        "instead of r: products with the input part, which is computed for A steps at once",
+    ),
     ("normal", "T, B, n*H", "t, b", F32, "normalized product"),
     ("scale", "T, B, n", "", F32, "1 / deviation of each block of the product"),
     ("state", "T + 1, B, H", "t, b", F32, "part of the state, read at t and written at t + 1"),
@@ -131,17 +139,18 @@ class Allocator:
     product: str
     layer_norm: bool
 
-    def make(self, name: str, width: int, more_steps: int = 0) -> Tensor:
+    def make(self, name: str, width: int, more_steps: int = 0, at_once: int = 1) -> Tensor:
         """Return an uninitialized array of a kind, with `width` used values per row.
 
-        `more_steps` adds steps to those of the table.
+        `more_steps` adds steps to those of the table; `at_once` is the table's A.
         """
         first, _, last = ARRAYS[name].shape
         bf16 = numpy_type(name, self.product != "float32", self.layer_norm) == "uint16"
         dtype = torch.bfloat16 if bf16 else torch.float32
-        if first == "P":
+        if first.endswith("P"):
             rows = processor.padded_rows(-(-self.batch // self.threads))
-            return torch.empty(self.threads, rows, processor.padded_columns(width))
+            count = self.threads * (1 if first == "P" else at_once)
+            return torch.empty(count, rows, processor.padded_columns(width))
         steps = {"1": 1, "T": self.steps, "T + 1": self.steps + 1}[first] + more_steps
         if last == "K":
             return self._operand(steps, width, dtype)

@@ -20,6 +20,9 @@ from charrnn.network.fused_codegen import CompiledLayer
 from charrnn.network.panels import packed
 from charrnn.network.window_arrays import Allocator, numbered, start_row
 
+_CACHE = 2**21  # bytes that a core has close to it, which panels should fit into
+_AT_ONCE = 4  # steps whose input parts are computed at once where they do not
+
 
 @dataclass(frozen=True)
 class WindowLayout:
@@ -97,6 +100,29 @@ class WindowLayout:
             allocator.make(name, width) if normalized else None
             for width, normalized in zip(widths, self.normalized, strict=True)
         ]
+
+    def products(
+        self, widths: Sequence[int], depth: int, allocator: Allocator
+    ) -> dict[str, Tensor]:
+        """Return the arrays of a step's products, or of some steps' with their input parts.
+
+        With some steps at once, the input matrix's panels are fetched as many times less often. But
+        the sums take room, too: so it is only done where all panels do not fit into the cache.
+
+        Args:
+            widths: for each product, the number of values per row.
+            depth: the number of values per row of the input.
+            allocator: makes the arrays.
+        """
+        hidden = widths[0] // self.blocks[0] if widths else 0
+        fits = 2 * sum(widths) * (depth + hidden) <= _CACHE or not depth
+        at_once = 1 if fits else _AT_ONCE
+        return {
+            name + str(n): allocator.make(name, width, at_once=at_once)
+            for name in ("r", "ahead")
+            for n, width in enumerate(widths)
+            if name + str(n) in self.window.forward.arrays
+        }
 
     def panels(
         self, weight: Tensor | None, matrices: Sequence[Tensor]

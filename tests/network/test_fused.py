@@ -19,7 +19,7 @@ from torch import Tensor
 
 from charrnn.cells import CELLS, Layer, find
 from charrnn.compiler import cache, codegen, processor, scalar_math
-from charrnn.network import fused, fused_codegen, layers
+from charrnn.network import fused, fused_codegen, layers, window_arrays, window_layout
 from charrnn.network.tokens import Tokens
 
 NAMES = [name for name, cell in CELLS.items() if not cell.feeds_back]
@@ -338,6 +338,29 @@ def test_threads_share_the_rows_without_changing_them(
     one = outcome(fused_run, layer, case)
     # torch's own products of bfloat16 may add in another order with more threads
     assert_near(several, one, 1e-6 if kind == "float32" else 1e-2)
+
+
+@pytest.mark.parametrize("kind", kinds("tiles"))
+@pytest.mark.parametrize("threads", [1, 2], indirect=True)
+@pytest.mark.parametrize(("steps", "batch"), [(1, 3), (9, 3), (10, 70)])
+@pytest.mark.usefixtures("threads")
+def test_input_parts_of_some_steps_at_once_are_the_same(
+    steps: int, batch: int, fused_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = make_case(Layer(CELLS["lstm"]), steps, batch, 40, 33)
+    step_by_step = outcome(fused_run, Layer(CELLS["lstm"]), case)
+    made, make = [], window_arrays.Allocator.make
+
+    def recorded(allocator: Any, name: str, *given: Any, **more: Any) -> Tensor:
+        array = make(allocator, name, *given, **more)
+        made.extend([len(array)] * (name == "ahead"))
+        return array
+
+    monkeypatch.setattr(window_arrays.Allocator, "make", recorded)
+    monkeypatch.setattr(window_layout, "_CACHE", 0)  # as if nothing fitted into it
+    at_once = outcome(fused_run, Layer(CELLS["lstm"]), case)
+    assert made == [4 * torch.get_num_threads()]
+    assert all(map(torch.equal, at_once, step_by_step))
 
 
 @pytest.mark.parametrize("kind", kinds("dots"))
