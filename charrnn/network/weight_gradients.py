@@ -20,7 +20,7 @@ GROUP = {"dots": 8, "tiles": 16}
 PAIRED, SPARE = 32, 64 * processor.WIDTH
 # Rows at a time, and bytes of sums in a part, so that what is multiplied stays in the cache.
 ROWS = {"dots": 1024, "tiles": 256}
-_SUMS = 2**20
+_SUMS = 3 * 2**19
 _PAD = 64  # bytes between groups, whose distance would otherwise be a power of two
 
 # Not declared: where they cannot be compiled, they have no use.
