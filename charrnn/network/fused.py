@@ -26,7 +26,8 @@ from charrnn.cells.layer import EPSILON
 from charrnn.compiler import processor
 from charrnn.network import weight_gradients
 from charrnn.network.functions import FUNCTIONS
-from charrnn.network.fused_codegen import compiled_layer
+from charrnn.network.fused_codegen import CompiledLayer, compiled_layer
+from charrnn.network.skips import Place
 from charrnn.network.tokens import Tokens
 from charrnn.network.window_arrays import numbered, start_row, with_rows
 from charrnn.network.window_layout import WindowLayout
@@ -45,6 +46,7 @@ def sequence(
     tokens: Tokens | None = None,
     rounded: bool = False,
     mask: Tensor | None = None,
+    place: Place | None = None,
     bf16: bool,
 ) -> tuple[Tensor, LayerState]:
     """Run one layer over a window; it computes what `charrnn.network.layers.reference` does.
@@ -61,25 +63,22 @@ def sequence(
         rounded: return the outputs in bfloat16, for readers that multiply them; needs `bf16`.
         mask: multiply the outputs by this mask of dropout (1, B, H); needs `rounded`. The state
             stays as it is.
+        place: where the outputs go, with `rounded`; the input is then bfloat16, too.
         bf16: compute the products in bfloat16.
     """
     matrices = layer.matrices(weights)
     vectors = [weights[name] for name in layer.vectors]
     kind = processor.product_kind(bf16)
     window = compiled_layer(layer, bool(zone), kind)
-    layout = WindowLayout(
-        window,
-        states=len(state),
-        blocks=layer.products,
-        normalized=tuple(matrix.normalized for matrix in matrices),
-        layer_norm=layer.layer_norm,
-        zone=tuple(part.expand(len(x), *state[0].shape).contiguous() for part in zone),
-        mask=_ones(*state[0].shape) if bf16 and mask is None else mask,
-        backward=torch.is_grad_enabled(),
-    )
+    zone = tuple(part.expand(len(x), *state[0].shape).contiguous() for part in zone)
+    normalized = tuple(matrix.normalized for matrix in matrices)
+    if bf16 and mask is None:
+        mask = _ones(*state[0].shape)
+    layout = _layout(layer, window, normalized, zone, mask, place)
+    below = x
     if tokens is not None and not window.own_input:
         x, tokens = tokens.behind(x), None
-    y, *after = _Window.apply(  # type: ignore[no-untyped-call]
+    y, handed_on, *after = _Window.apply(  # type: ignore[no-untyped-call]
         layout,
         rounded,
         x,
@@ -93,7 +92,33 @@ def sequence(
         *(matrix.weight for matrix in matrices),
         *(matrix.bias for matrix in matrices),
     )
+    if place and place.below is not None:
+        place.below.append(below if handed_on is None else handed_on)
     return y, tuple(after)
+
+
+def _layout(
+    layer: Layer,
+    window: CompiledLayer,
+    normalized: tuple[bool, ...],
+    zone: tuple[Tensor, ...],
+    mask: Tensor | None,
+    place: Place | None,
+) -> WindowLayout:
+    """Return the layout of a layer's window; see `sequence` and `WindowLayout`."""
+    return WindowLayout(
+        window,
+        states=len(layer.cell.states),
+        blocks=layer.products,
+        normalized=normalized,
+        layer_norm=layer.layer_norm,
+        zone=zone,
+        mask=mask,
+        outputs=place.outputs if place else None,
+        # A longer input, with the vectors of tokens, is not what others read.
+        hands_on=place is not None and place.below is not None and window.own_input,
+        backward=torch.is_grad_enabled(),
+    )
 
 
 class _Window(torch.autograd.Function):
@@ -112,9 +137,9 @@ class _Window(torch.autograd.Function):
         vectors: Tensor | None,
         operand: Tensor | None,
         *rest: Tensor | None,
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[Tensor | None, ...]:
         window, dtype, count = layout.window, layout.dtype, len(layout.blocks)
-        ctx.input_type = x.dtype
+        ctx.input_type, given = x.dtype, x
         state, matrices, biases = _split_products(rest, layout.states, count)
         steps, batch, _ = x.shape
         hidden = state[0].shape[1]
@@ -146,7 +171,8 @@ class _Window(torch.autograd.Function):
         arrays |= numbered("normal", normals) | numbered("scale", scales)
         arrays |= {} if vectors is None else {"v": vectors}
         if layout.mask is not None:
-            arrays["y"] = allocator.make("y", hidden)
+            outputs = layout.outputs
+            arrays["y"] = allocator.make("y", hidden) if outputs is None else outputs
         window.forward(arrays, (steps, batch, hidden), allocator.threads)
         ctx.layout = layout
         ctx.biased = [bias is not None for bias in (bias, *biases)]
@@ -155,11 +181,14 @@ class _Window(torch.autograd.Function):
             *(*states, *transposed, *operands, *normals, *scales),
         )
         y = arrays["y"][:, :, :hidden] if rounded else states[0][1:, :, :hidden]
-        return y, *(whole[steps] for whole in states)
+        handed_on = given.data if layout.hands_on else None
+        return y, handed_on, *(whole[steps] for whole in states)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor, *d_after: Tensor) -> tuple[Any, ...]:
+    def backward(
+        ctx: Any, dy: Tensor, d_handed_on: Tensor | None, *d_after: Tensor
+    ) -> tuple[Any, ...]:
         layout: WindowLayout = ctx.layout
         window = layout.window
         x, ids, embedding, weight_ih, vectors, saved, *rest = ctx.saved_tensors
@@ -177,7 +206,11 @@ class _Window(torch.autograd.Function):
         flat = _input_derivative(found.dx, statistics, hidden).to(layout.dtype)
         d_input = d_embedding = None
         if ctx.needs_input_grad[2]:
-            d_input = flat @ weight_ih[:, : x.shape[2]].to(layout.dtype)
+            dense = weight_ih[:, : x.shape[2]].to(layout.dtype)
+            if d_handed_on is None:
+                d_input = flat @ dense
+            else:
+                d_input = torch.addmm(d_handed_on.flatten(0, 1), flat, dense)
             d_input = d_input.view(x.shape).to(ctx.input_type)
         met = [operand[:steps, :, :hidden].flatten(0, 1) for operand in operands]
         # One product, with the input's derivative: both weights at once.

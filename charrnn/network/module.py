@@ -25,6 +25,7 @@ from charrnn.network import noise as noises
 from charrnn.network.layers import LayerState, Sequence, State, reference
 from charrnn.network.named_parameters import NamedParameters
 from charrnn.network.noise import Noise, OwnStreams
+from charrnn.network.skips import Place, Skips
 from charrnn.network.source import Source, beside
 from charrnn.network.tokens import Tokens
 
@@ -156,11 +157,12 @@ class CharRNN(NamedParameters):
         rounded = self._bf16 and self.training and not (sequence or source)
         masked = rounded and bool(noise.dropped) and not self.regularizers.slowness_penalty
         tokens = None if sequence or source else self._tokens(ids)
-        embedded = (
-            ids.new_empty(*ids.shape, 0, dtype=torch.float32) if tokens else self._embedded(ids)
-        )
+        nothing = ids.new_empty(*ids.shape, 0, dtype=torch.float32)
+        embedded = nothing if tokens else self._embedded(ids)
         if source:
             embedded = embedded + source.added
+        whole = {counted or len(ids), cut or len(ids)} == {len(ids)}
+        shared = self._skips(ids, masked) if tokens and whole else None
         x = top = dropped = embedded
         found: tuple[Tensor, ...] = ()  # by attention
         above, after = [], []
@@ -169,7 +171,8 @@ class CharRNN(NamedParameters):
             run = partial(self._run_layer, noise=noise, cut=cut, sequence=sequence, rounded=rounded)
             read_tokens = tokens if index == 0 or config.skip_connections else None
             mask = noise.dropped[index] if noise.dropped and masked else None
-            top, at_cut = run(layer, x, state[index], tokens=read_tokens, mask=mask)
+            place = shared.place(index) if shared else None
+            top, at_cut = run(layer, x, state[index], tokens=read_tokens, mask=mask, place=place)
             dropped = top if masked else self._drop(top, noise, index)
             if source and index == 0:
                 found = source.attend(dropped)
@@ -177,7 +180,8 @@ class CharRNN(NamedParameters):
             after.append(at_cut)
             skips = config.skip_connections and not tokens
             x = beside(dropped, *[embedded] * skips, *found)
-        read = beside(*(above if config.skip_connections else above[-1:]), *map(last, found))
+        above = above if config.skip_connections else above[-1:]
+        read = shared.joined(top) if shared else beside(*above, *map(last, found))
         return Outputs(self._mapped(read), last(top), last(dropped)), tuple(after)
 
     def _tokens(self, ids: Tensor) -> Tokens | None:
@@ -187,6 +191,15 @@ class CharRNN(NamedParameters):
         if not (self._bf16 and self.training) or deep or vectors is None:
             return None
         return Tokens(ids, vectors) if 2 * len(vectors) <= ids.numel() else None
+
+    def _skips(self, ids: Tensor, masked: bool) -> Skips | None:
+        """Return one array for all layers' outputs, unless dropout copies them.
+
+        Masks that stay the same are applied by the layers themselves (`masked`).
+        """
+        (steps, batch), hidden, layers = ids.shape, self.config.hidden_size, self.config.num_layers
+        useful = self.config.skip_connections and layers > 1 and (masked or not self.dropout)
+        return Skips(steps, batch, hidden, layers) if useful and Skips.fits(hidden) else None
 
     def _embedded(self, ids: Tensor) -> Tensor:
         """Return the embeddings of tokens, (T, B, E), or their one-hot vectors (T, B, V + 1)."""
@@ -207,17 +220,19 @@ class CharRNN(NamedParameters):
         tokens: Tokens | None = None,
         rounded: bool = False,
         mask: Tensor | None = None,
+        place: Place | None = None,
     ) -> tuple[Tensor, LayerState]:
         """Run a layer with its input map; return its outputs and its state after `cut` steps.
 
         It reads the vectors of `tokens`, if any, behind `x`. With `rounded` the outputs are
-        bfloat16, as their readers multiply them, and `mask` is applied to them; see
-        `charrnn.network.fused.sequence`.
+        bfloat16, as their readers multiply them, `mask` is applied to them, and they go to their
+        `place`; see `charrnn.network.fused.sequence`.
         """
         run = sequence or (self._sequence if self.training else self._scoring)
         for weight, bias in parameters.maps(layer, "input."):
             x = torch.tanh(F.linear(x.to(weight.dtype), weight, bias))
         more: dict[str, Any] = {"rounded": True, "mask": mask} if rounded else {}
+        more |= {"place": place} if place else {}
         run_layer = partial(run, self.layer, weights=layer, readout=self._distribution, **more)
         rates = self.config.zone_rates(len(self.layer.cell.states))
         zone = noise.zone(rates, state[0], (len(x), *state[0].shape), self.training)

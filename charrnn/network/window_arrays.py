@@ -160,11 +160,12 @@ class Allocator:
         """Return the array (T, B, K) of an input (T, B, X): the input itself if it is like one."""
         steps, batch, width = x.shape
         depth = processor.padded_depth(width, self.product)
-        end = x.storage_offset() + (steps * batch + processor.ROW_GROUP) * depth
+        across, along, each = x.stride()
+        end = x.storage_offset() + (steps * batch + processor.ROW_GROUP - 1) * along + width
         if (
             numpy_type("input", self.product != "float32", self.layer_norm) == "uint16"
             and x.dtype == torch.bfloat16
-            and x.stride() == (batch * width, width, 1)
+            and (across, each) == (batch * along, 1)
             and depth == width
             and end * x.itemsize <= x.untyped_storage().nbytes()
         ):

@@ -36,6 +36,9 @@ class WindowLayout:
         layer_norm: whether the input parts are normalized.
         zone: zoneout's masks, each (T, B, H).
         mask: that of dropout on the outputs (1, B, H); None where products are in float32.
+        outputs: where the outputs go (T, B, H), if not into an array of their own: see
+            `charrnn.network.skips.Place`.
+        hands_on: whether the input is an output, too.
         backward: whether a backward pass may follow.
     """
 
@@ -46,6 +49,8 @@ class WindowLayout:
     layer_norm: bool
     zone: tuple[Tensor, ...]
     mask: Tensor | None
+    outputs: Tensor | None
+    hands_on: bool
     backward: bool
 
     @property

@@ -1,5 +1,7 @@
+import gc
 import itertools
 import math
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -20,6 +22,7 @@ from charrnn.network import fused
 from charrnn.network.layers import LIBRARY, State, library, reference
 from charrnn.network.module import CharRNN, detached
 from charrnn.network.noise import Noise, is_recurrent
+from charrnn.network.skips import Skips
 from charrnn.training.regularizers import Recorder
 
 ALL = sorted(CELLS)
@@ -721,3 +724,79 @@ def test_tokens_are_read_once_per_vocabulary_with_the_same_results(
     network.eval()
     monkeypatch.undo()
     assert network._tokens(ids) is None
+
+
+@pytest.mark.skipif(not multiplies_bfloat16(), reason="needs bfloat16")
+@pytest.mark.parametrize(
+    ("cell", "settings", "regularizers"),
+    [
+        ("lstm", {}, Regularizers()),
+        ("lstm", {"layer_norm": True, "zoneout": 0.2}, Regularizers()),
+        ("gru", {}, Regularizers(dropout=0.3, locked_dropout=True)),
+    ],
+)
+def test_outputs_of_all_layers_in_one_array_give_the_same(
+    make_values: Make,
+    cell: str,
+    settings: dict[str, Any],
+    regularizers: Regularizers,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = _config(cell, 3, hidden=32, embedding=4, skip_connections=True, **settings)
+    low = partial(fused.sequence, bf16=True)
+    options: dict[str, Any] = {"regularizers": regularizers, "sequence": low, "bf16": True}
+    network = _network(make_values, config, np.float32, **options)
+    network.train()
+    ids, targets = _ids(9, 5)
+    joined: list[Tensor] = []
+    join = Skips.joined
+    monkeypatch.setattr(Skips, "joined", lambda *given: joined.append(join(*given)) or joined[-1])
+
+    def results() -> list[Tensor]:
+        network.generator = torch.Generator().manual_seed(4)
+        outputs, state = network.run(ids, network.start_state(5), network.draw(5))
+        loss = network.mean_nats(outputs.read, targets) + (outputs.top**2).mean()
+        return [outputs.read.detach(), state[2][0].detach(), *_gradients(network, loss).values()]
+
+    found = results()
+    assert len(joined) == 1
+    monkeypatch.setattr(Skips, "fits", lambda hidden: False)
+    wanted = results()
+    assert len(joined) == 1
+    assert torch.equal(found[0], wanted[0])
+    assert torch.equal(found[1], wanted[1])
+    for a, b in zip(found, wanted, strict=True):
+        assert float((a - b).norm()) <= 1e-2 * max(float(b.norm()), 1e-3)
+
+
+@pytest.mark.skipif(not multiplies_bfloat16(), reason="needs bfloat16")
+def test_outputs_that_are_handed_on_go_with_the_window(
+    make_values: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A circle of references would keep each window's arrays until Python looks for circles."""
+    config = _config("lstm", hidden=32, embedding=4, skip_connections=True)
+    low = partial(fused.sequence, bf16=True)
+    network = _network(make_values, config, np.float32, sequence=low, bf16=True)
+    network.train()
+    handed_on: list[weakref.ref[Tensor]] = []
+    join = Skips.joined
+
+    def recorded(skips: Skips, top: Tensor) -> Tensor:
+        handed_on.extend(map(weakref.ref, skips._below))
+        assert skips._below[0].grad_fn is top.grad_fn  # so one node gets both derivatives
+        return join(skips, top)
+
+    monkeypatch.setattr(Skips, "joined", recorded)
+    gc.disable()
+    try:
+        outputs, state = network.run(_ids(9, 5)[0], network.start_state(5), Noise())
+        assert len(handed_on) == 1
+        del outputs, state
+        assert handed_on[0]() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(("hidden", "fits"), [(32, True), (192, True), (16, False), (200, False)])
+def test_only_rows_without_padding_share_an_array(hidden: int, fits: bool) -> None:
+    assert Skips.fits(hidden) == fits

@@ -99,7 +99,7 @@ def test_not_a_number_stays_in_its_place(kind: str) -> None:
 def test_transposes_are_packed_where_backward_needs_them(backward: bool) -> None:
     window: Any = SimpleNamespace(kind="float32", inputs=(1,))
     form: dict[str, Any] = {"blocks": (1,), "normalized": (False,), "layer_norm": False}
-    form["mask"] = None
+    form |= {"mask": None, "outputs": None, "hands_on": False}
     layout = WindowLayout(window, states=1, zone=(), backward=backward, **form)
     weight, matrix = torch.randn(5, 3), torch.randn(5, 4)
     found, transposed = layout.panels(weight, [matrix])
