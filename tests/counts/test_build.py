@@ -119,6 +119,43 @@ def test_rare_contexts_are_left_out_until_the_table_fits() -> None:
     assert found.probabilities[0] == pytest.approx(nothing.unigram)
 
 
+def test_a_gain_is_the_divergence_from_what_the_shorter_context_predicts() -> None:
+    sequence = np.concatenate([[V], _text(4, 600), [NONE, V], _text(5, 100)])
+    _, _, orders = build._count(sequence, V, 3)
+    plain = Plain(sequence, 3)
+    for order in orders:
+        contexts = [sequence[at - order.length : at].tolist() for at in order.places]
+        frequent = [each for each in plain.seen if plain.seen[each] >= build.MIN_SEEN]
+        assert sorted(map(tuple, contexts)) == sorted(
+            each for each in frequent if len(each) == order.length
+        )
+        for context, gain in zip(contexts, order.gains, strict=True):
+            p, q = (plain.probabilities(each, 1) for each in (context, context[1:]))
+            wanted = plain.seen[tuple(context)] * (p * np.log(p / q)).sum()
+            assert gain == pytest.approx(wanted, rel=1e-3, abs=1e-4)
+
+
+def test_contexts_that_tell_most_by_byte_are_kept_with_all_shorter_ones() -> None:
+    sequence = np.concatenate([[V], _text(3, 20_000)])
+    _, _, orders = build._count(sequence, V, 6)
+    worth = [each.gains / each.bytes for each in orders]
+    kept = build._fitting(orders, 20_000)
+    least = min(part[some].min() for part, some in zip(worth, kept, strict=True) if some.any())
+    assert 18_000 < sum(each.bytes[some].sum() for each, some in zip(orders, kept)) <= 20_000
+    for shorter, longer, order in zip(kept[:-1], kept[1:], orders[1:], strict=True):
+        assert shorter[order.parents[longer]].all()
+    # What tells more than the least that is kept is kept: only a longer context can save a worse one.
+    needed = [np.zeros(len(each), bool) for each in kept]
+    for number in range(len(orders) - 1, 0, -1):
+        needed[number - 1][orders[number].parents[kept[number]]] = True
+    alone = [
+        part[some & ~other].min(initial=np.inf) for part, some, other in zip(worth, kept, needed)
+    ]
+    left_out = max(part[~some].max(initial=0) for part, some in zip(worth, kept, strict=True))
+    assert left_out <= min(alone)
+    assert least <= min(alone)
+
+
 @pytest.mark.parametrize("vocab_size", [3, 256, 300, 70_000])
 def test_tokens_take_as_many_bytes_as_they_need(vocab_size: int) -> None:
     sequence = np.array([vocab_size, *([0, vocab_size - 1, 1] * 200)])
