@@ -27,7 +27,7 @@ from charrnn.counts.table import (
 
 MAX_TOKENS = 2**25  # of a text that are counted, the last ones
 MIN_SEEN = 2  # contexts that occur less often are left out
-CONTEXT_BYTES = 2 + 4 + 1  # check, start, and a quarter of an index
+CONTEXT_BYTES = 2 + 4 + 2  # check, start, and at most half of an index
 _SMALL = 127  # counts up to this are stored as they are
 NONE = -1  # stands before a text, and where tokens are left out
 

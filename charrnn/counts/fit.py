@@ -1,7 +1,8 @@
-"""Fits how much of a mixture is the counts', on a part of the training text that was not counted.
+"""Fits how much of a mixture is the counts', on a part of the training text that was kept back.
 
-The network has learned from that part, so that it looks better there than on a new text: the shares
-are rather too small. They are between 0 and 1, and the likelihood of a mixture is concave in them.
+Neither the counts nor the network have learned from that part: on what it has learned, a network
+looks better than on a new text, and the shares of the counts would be too small. The shares are
+between 0 and 1, and the likelihood of a mixture is concave in them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ from charrnn.arrays import Floats, Floats32, Floats64, Ids, Integers
 from charrnn.counts.mixing import certainties, counted, knots
 from charrnn.counts.table import KINDS, KNOTS, CountTable
 
+MIN_TOKENS = 1000  # of a text that is counted
+_PART = 80  # one token of this many is kept back
+_MOST = 2**15  # tokens that are kept back
+_FEWEST = 512
+_LOGITS = 2**24  # of all tokens: a large vocabulary gets fewer tokens
 _ROUNDS = 8  # of Newton's method
 _PRIOR = 30.0  # how firmly shares that are rarely used stay at the common one
 _CHUNK = 2**18  # numbers at a time
@@ -25,7 +31,7 @@ class Fit:
 
     Attributes:
         table: with the weights.
-        network_nats: of the network alone on the part that was not counted, per token.
+        network_nats: of the network alone on the part that was kept back, per token.
         mixed_nats: of the mixture there.
     """
 
@@ -37,6 +43,21 @@ class Fit:
     def gain(self) -> float:
         """Nats per token that the counts are worth."""
         return self.network_nats - self.mixed_nats
+
+
+def wanted(counts: str, length: int, *, by_clock: bool) -> bool:
+    """Return whether a text of this length is to be counted: by ``--counts on|auto|off``.
+
+    auto leaves it to a training by the clock, which keeps counts that pay.
+    """
+    if counts == "auto":
+        return by_clock and length >= MIN_TOKENS
+    return counts == "on"
+
+
+def kept_back(length: int, vocab_size: int) -> int:
+    """Return how many tokens at the end of a text of this length the shares are fitted on."""
+    return min(_MOST, max(_FEWEST, _LOGITS // vocab_size), length // _PART)
 
 
 def fit(table: CountTable, logits: Floats, contexts: Floats, targets: Ids) -> Fit:

@@ -1,7 +1,8 @@
 """A count model of the training text: made before the first step, fitted to the network at the end.
 
-A few pieces of the training text, evenly spread, are not counted: there the mixture's weights are
-fitted, and there is measured what the counts are worth. The held-out text plays no part in that.
+The end of the training text is kept back from the network and the counts: there the mixture's
+weights are fitted, and there is measured what the counts are worth. The held-out text plays no part
+in that.
 """
 
 from __future__ import annotations
@@ -35,18 +36,13 @@ from charrnn.training.setup import Setup
 from charrnn.training.validation import InterruptedScoring
 
 SIZE = 4  # times the bytes of the network: about the most that the counts take
-MIN_TOKENS = 1000  # of a text that is counted
 PAYS = 0.005  # nats per token that counts must be worth to be kept where nobody asked for them
 SLOWER = 2.0  # times as long as the network alone may scoring with counts take
 WARM_UP = 256  # tokens that the network reads before a piece
-# Tokens of a text that are counted, the last ones, for each second of a training: counting them takes
+# Of a text so many tokens are counted for each second of a training, the last ones: counting takes
 # about 4 % of its time.
 COUNTED_PER_SECOND = 140_000
-_PART = 40  # one token of this many is not counted
-_MAX_FITTED = 2**15  # tokens that are not counted
 _MAX_PIECE = 1024
-_MAX_LOGITS = 2**24  # numbers; a large vocabulary gets fewer tokens
-_MIN_FITTED = 512
 _TRIED = 8  # steps that tell how long the last ones will take ...
 _TIMES = 4  # ... if they are made this often; the fastest time counts
 
@@ -61,19 +57,18 @@ def check(setup: Setup) -> None:
         return
     if setup.plan.model.encoder:
         raise OptionError("--counts is for texts, and this is a model of pairs: leave it out")
-    if len(setup.data.train) < MIN_TOKENS:
+    if len(setup.data.train) < fit.MIN_TOKENS:
         raise OptionError(
-            f"--counts needs {counted(MIN_TOKENS, 'token')} of training text, and there are "
+            f"--counts needs {counted(fit.MIN_TOKENS, 'token')} of training text, and there are "
             f"{len(setup.data.train):,}: leave it out"
         )
 
 
 def wanted(setup: Setup) -> bool:
     """Return whether the text is to be counted: asked for, or left to a training by the clock."""
-    if setup.options.counts != "auto":
-        return setup.options.counts == "on"
     by_clock = setup.plan.train.minutes is not None
-    return by_clock and not setup.plan.model.encoder and len(setup.data.train) >= MIN_TOKENS
+    wanted = fit.wanted(setup.options.counts, len(setup.data.train), by_clock=by_clock)
+    return wanted and not setup.plan.model.encoder
 
 
 @dataclass(frozen=True)
@@ -81,7 +76,7 @@ class Counts:
     """What the counts are worth beside a network.
 
     Attributes:
-        fit: the table, and its gain on the pieces that were not counted.
+        fit: the table, and its gain on what was kept back.
         score: of the mixture on the validation text; None where it was not measured.
     """
 
@@ -209,9 +204,9 @@ class _Text:
 
     Attributes:
         ids: its tokens, or the last ones of a long text (N,).
-        starts: the positions of the pieces that are not counted (P,).
+        starts: the positions of the pieces that are kept back (P,).
         length: of each piece.
-        counted: the sequence that is counted: with start tokens, and without the pieces.
+        counted: the sequence that is counted: with start tokens, and without what is kept back.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -226,16 +221,15 @@ class _Text:
             begins = np.union1d(begins, inside[(inside >= 0) & (inside < len(self.ids))])
         self._begins = begins
         vocab_size = setup.plan.model.vocab_size
-        fitted = min(_MAX_FITTED, max(_MIN_FITTED, _MAX_LOGITS // vocab_size))
-        fitted = min(fitted, len(self.ids) // _PART)
+        # A run to which counts are added later has read all of the text.
+        fitted = setup.plan.train.kept_back or fit.kept_back(len(setup.data.train), vocab_size)
         self.length = max(1, min(_MAX_PIECE, max(fitted // 32, 64), fitted))
         pieces = max(1, fitted // self.length)
-        self.starts = np.linspace(0, len(self.ids) - self.length, pieces).astype(np.int64)
+        self.starts = len(self.ids) - self.length * np.arange(pieces, 0, -1)
         marks = np.repeat([[build.NONE, setup.plan.model.start_token]], len(begins), 0)
         self._sequence = np.insert(self.ids.astype(np.int32), np.repeat(begins, 2), marks.ravel())
         self.counted = self._sequence.copy()
-        left_out = (self.starts[:, None] + np.arange(self.length)).ravel()
-        self.counted[self._places(left_out)] = build.NONE
+        self.counted[self._places(np.arange(len(self.ids) - fitted, len(self.ids)))] = build.NONE
 
     def begins(self, positions: Integers) -> NDArray[np.bool_]:
         """Return which positions begin a text; before the first one all do."""

@@ -283,7 +283,8 @@ def _planner(
     def make(speed: Speed) -> Plan:
         given = (options, len(data.train), vocab_size, speed)
         made = plan.make(*given, counted=counted, known=known, votes=votes)
-        streams.check_fit(len(data.train), made.train.batch_size, made.train.seq_len, data.name)
+        length = len(data.train) - made.train.kept_back
+        streams.check_fit(length, made.train.batch_size, made.train.seq_len, data.name)
         return made
 
     return make

@@ -22,6 +22,7 @@ from typing import Any
 
 from charrnn.cells import Cell, find
 from charrnn.config import FORM, ModelConfig, ModelReading, TrainConfig, TrainOptions, cell_name
+from charrnn.counts import fit
 from charrnn.errors import OptionError
 from charrnn.model import parameters
 
@@ -152,6 +153,8 @@ def make(
     cell = find(options.planned_cell)
     seq_len, update_every, batch_size = _window(options, length)
     train = without_rates(options, seq_len, update_every, batch_size, length, known)
+    if fit.wanted(options.counts, length, by_clock=train.minutes is not None):
+        train = dataclasses.replace(train, kept_back=fit.kept_back(length, vocab_size))
     form = {name: getattr(options, name) for name in FORM} | planned_depth(options, cell)
     form |= {"tied_output": tied_output(options, vocab_size)}
     step = round(batch_size * update_every * counted)
@@ -203,10 +206,11 @@ def without_rates(
     known: int | None,
 ) -> TrainConfig:
     """Return a training whose learning rate and dropout are still to be planned."""
-    names = {field.name for field in dataclasses.fields(TrainConfig)} - {"last_rate"}
+    names = {field.name for field in dataclasses.fields(TrainConfig)} - {"last_rate", "kept_back"}
     asked = {name: getattr(options, name) for name in names}
     decided = {
         "last_rate": 0.0,
+        "kept_back": 0,
         "seq_len": seq_len,
         "update_every": update_every,
         "batch_size": batch_size,

@@ -213,7 +213,7 @@ def _train_config(data: Mapping[str, Any], where: str) -> TrainConfig:
     """Return a planned training, validated as what a user asks for is: with one budget."""
     train = from_json(TrainConfig, data, where)
     asked = to_json(train)
-    del asked["last_rate"]  # nobody asks for it
+    del asked["last_rate"], asked["kept_back"]  # nobody asks for them
     if train.minutes is not None:
         asked["epochs"] = None
     if train.state == "reset" or train.reset_at_documents:

@@ -144,14 +144,15 @@ def _batches(setup: Setup) -> Callable[[CharRNN], Batches]:
         pairs = pairs_of(data, "train")
         given = (pairs, data.tokenizer, train, setup.world)
         return lambda network: PairBatches(cast(PairRNN, network), *given)
+    ids, documents = data.train[: len(data.train) - train.kept_back], setup.documents("train")
     made = streams.make(
-        data.train,
+        ids,
         train.batch_size,
         train.seq_len,
         model.start_token,
         data.tokenizer.line_ends,
         train.update_every,
-        setup.documents("train"),
+        None if documents is None else documents[documents < len(ids)],
         train.seed if setup.options.items else None,
         begins_anew=model.learned_start and train.state == "carry",
     )

@@ -15,7 +15,8 @@ def test_a_model_with_counts_is_used_by_all_commands(tiny: Run, cli: Cli) -> Non
         ]
     )
     result = trained.json
-    assert result["valid_nats"] == pytest.approx(tiny.done.json["valid_nats"], abs=1e-6)
+    # The last 80th of the text is kept back to fit the counts.
+    assert result["valid_nats"] == pytest.approx(tiny.done.json["valid_nats"], abs=0.02)
     assert result["valid_counts_nats"] < result["valid_nats"] - 0.005
     assert tiny.done.json["valid_counts_nats"] is None
     shown = f"{result['valid_counts_nats']:.4f} nats"

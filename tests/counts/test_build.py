@@ -141,15 +141,20 @@ def test_contexts_that_tell_most_by_byte_are_kept_with_all_shorter_ones() -> Non
     worth = [each.gains / each.bytes for each in orders]
     kept = build._fitting(orders, 20_000)
     least = min(part[some].min() for part, some in zip(worth, kept, strict=True) if some.any())
-    assert 18_000 < sum(each.bytes[some].sum() for each, some in zip(orders, kept)) <= 20_000
+    assert (
+        18_000
+        < sum(each.bytes[some].sum() for each, some in zip(orders, kept, strict=True))
+        <= 20_000
+    )
     for shorter, longer, order in zip(kept[:-1], kept[1:], orders[1:], strict=True):
         assert shorter[order.parents[longer]].all()
-    # What tells more than the least that is kept is kept: only a longer context can save a worse one.
+    # Only a longer context can save one that tells less than what is left out.
     needed = [np.zeros(len(each), bool) for each in kept]
     for number in range(len(orders) - 1, 0, -1):
         needed[number - 1][orders[number].parents[kept[number]]] = True
     alone = [
-        part[some & ~other].min(initial=np.inf) for part, some, other in zip(worth, kept, needed)
+        part[some & ~other].min(initial=np.inf)
+        for part, some, other in zip(worth, kept, needed, strict=True)
     ]
     left_out = max(part[~some].max(initial=0) for part, some in zip(worth, kept, strict=True))
     assert left_out <= min(alone)

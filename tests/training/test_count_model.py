@@ -13,7 +13,7 @@ import pytest
 from following import Follower, resume, train
 
 import charrnn
-from charrnn.config import Reading, TrainOptions
+from charrnn.config import Reading, TrainConfig, TrainOptions
 from charrnn.errors import OptionError
 from charrnn.generator import Generator
 from charrnn.model import model_file
@@ -107,8 +107,9 @@ def test_equal_runs_give_equal_bytes_and_without_counts_those_of_before(
     plain = model_file.load(Path(off.model))
     assert plain.format == model_file.FORMAT_VERSION
     assert plain.counts is None
+    assert plain.training["train"]["kept_back"] == 0
     counted = model_file.load(Path(finished.model))
-    assert all((plain.values[name] == counted.values[name]).all() for name in plain.values)
+    assert counted.training["train"]["kept_back"] == round(0.9 * len(TEXT)) // 80
 
 
 def test_a_resumed_training_ends_with_the_same_model(finished: Result, tmp_path: Path) -> None:
@@ -126,7 +127,24 @@ def test_counts_can_be_added_to_a_finished_run(finished: Result, tmp_path: Path)
     assert found.counts
     assert wanted.counts
     for name, array in wanted.counts.arrays().items():
-        assert (found.counts.arrays()[name] == array).all(), name
+        if name != "counts.weights":  # here it has read what was kept back there
+            assert (found.counts.arrays()[name] == array).all(), name
+
+
+def test_a_network_does_not_learn_from_what_is_kept_back(tmp_path: Path) -> None:
+    kept = round(0.9 * len(TEXT)) // 80
+    end = len(TEXT) - len(TEXT) // 10
+    other = TEXT[: end - kept] + TEXT[:kept] + TEXT[end:]
+    results = [
+        train(_corpus(text), TrainOptions(**SMALL, counts="on"), out=tmp_path / str(number))
+        for number, text in enumerate((TEXT, other))
+    ]
+    first, second = (model_file.load(Path(each.model)) for each in results)
+    assert all((first.values[name] == second.values[name]).all() for name in first.values)
+    assert first.counts
+    assert second.counts
+    assert (first.counts.tokens == second.counts.tokens).all()
+    assert (first.counts.weights != second.counts.weights).any()
 
 
 PIECES = {"tokenizer": "sentencepiece", "vocab_size": 300}
@@ -165,6 +183,8 @@ def test_contexts_of_documents_end_at_their_borders() -> None:
         data = Data()
 
         class plan:  # noqa: N801
+            train = TrainConfig(kept_back=50)
+
             class model:  # noqa: N801
                 vocab_size, start_token = 5, 5
 
@@ -178,7 +198,8 @@ def test_contexts_of_documents_end_at_their_borders() -> None:
     assert text.begins(np.array([-3, 0, 1, 1003])).tolist() == [True, True, False, True]
     left_out = np.count_nonzero(text.counted == -1) - 2  # two stand before the start tokens
     assert left_out == len(text.starts) * text.length
-    assert left_out == pytest.approx(2000 / 40, abs=20)
+    assert left_out == 50
+    assert (text.counted[-50:] == -1).all()
 
 
 def test_counts_that_do_not_pay_are_left_out(

@@ -54,7 +54,7 @@ def trained(options: TrainOptions) -> bytes:
     model = ModelConfig(4, options.cell, layers, 6, 3, **form)
     decided = {
         name: getattr(options, name)
-        for name in TrainConfig.__dataclass_fields__.keys() - {"last_rate"}
+        for name in TrainConfig.__dataclass_fields__.keys() - {"last_rate", "kept_back"}
         if getattr(options, name) is not None
     }
     train = TrainConfig(**{"learning_rate": 0.05, **decided, "seq_len": 4, "update_every": 4})

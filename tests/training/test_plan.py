@@ -70,6 +70,7 @@ def test_given_options_are_not_planned_away() -> None:
         "tied_output",  # not with one-hot tokens
         *("encoder", "context", "ensemble", "source_dropout"),  # of pairs
         "last_rate",  # nobody asks for it
+        "kept_back",
     }
     made = plan.make(TrainOptions(**asked), 1000, 30, _unasked)
     decided = dataclasses.asdict(made.model) | dataclasses.asdict(made.train)
