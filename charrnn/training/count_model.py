@@ -43,8 +43,8 @@ WARM_UP = 256  # tokens that the network reads before a piece
 # about 4 % of its time.
 COUNTED_PER_SECOND = 140_000
 _MAX_PIECE = 1024
-_TRIED = 8  # steps that tell how long the last ones will take ...
-_TIMES = 4  # ... if they are made this often; the fastest time counts
+_TRIED = 32  # steps that tell how long the last ones will take ...
+_TIMES = 3  # ... if they are made this often; the fastest time counts
 
 
 def check(setup: Setup) -> None:
@@ -108,25 +108,27 @@ class TextCounts:
         machine.give_memory_back()  # counting takes more of it than the first steps
         engine = self._engine(values, self._table)
         self._read(engine, 1)  # compiles
-        step = self._timed(lambda: fit.fit(self._table, *self._read(engine, _TRIED))) / 2
+        step = self._timed(lambda: fit.fit(self._table, *self._read(engine, _TRIED)))
+        step /= 2 * _TRIED
         self.seconds = 1.5 * step * (self._text.length + WARM_UP)
-        streams = min(scoring.MAX_STREAMS, len(self._text.ids) // (_TRIED + 1))
-        positions = np.arange(_TRIED + 1)[:, None] + np.arange(streams) * (_TRIED + 1)
+        steps = min(scoring.SHORT_CHUNK, len(self._text.ids) - 1)
+        streams = min(scoring.MAX_STREAMS, len(self._text.ids) // (steps + 1))
+        positions = np.arange(steps + 1)[:, None] + np.arange(streams) * (steps + 1)
         ids = self._text.ids[positions].astype(np.int64)
-        self.each = self._timed(partial(self._score, engine, ids)) / streams
+        self.each = self._timed(partial(self._score, engine, ids)) / (steps * streams)
 
     def _score(self, engine: Engine, ids: Integers) -> None:
         """Score tokens (T, B) after the first one of each stream."""
         engine.nats(ids[:-1], ids[1:], engine.start_state(ids.shape[1]))
 
     def _timed(self, run: Callable[[], object]) -> float:
-        """Return the seconds of one of the `_TRIED` steps that something takes."""
+        """Return the seconds that something takes."""
         seconds = []
         for _ in range(_TIMES):
             began = perf_counter()
             run()
             seconds.append(perf_counter() - began)
-        return min(seconds) / _TRIED
+        return min(seconds)
 
     def scoring(self, limit: int | None, most: float | None) -> float | None:
         """Return the seconds that scoring takes; None: more than can be spent on it.
