@@ -25,7 +25,7 @@ from charrnn.counts.table import (
     token_dtype,
 )
 
-MAX_TOKENS = 2**25  # of a text that are counted, the last ones
+MAX_TOKENS = 20_000_000  # of a text that are counted, the last ones: it takes 25 bytes for each
 MIN_SEEN = 2  # contexts that occur less often are left out
 CONTEXT_BYTES = 2 + 4 + 2  # check, start, and at most half of an index
 _SMALL = 127  # counts up to this are stored as they are
@@ -72,6 +72,11 @@ class _Order:
         return found
 
 
+def sequence_dtype(vocab_size: int) -> Any:
+    """Return the smallest type of a sequence to count."""
+    return np.dtype(np.int16 if vocab_size < 2**15 else np.int32)
+
+
 def build(
     sequence: Ids,
     vocab_size: int,
@@ -90,8 +95,7 @@ def build(
     Returns:
         the table, with weights of 0: the mixture is the network alone.
     """
-    kind = np.dtype(np.int16 if vocab_size < 2**15 else np.int32)
-    text: Integers = sequence[-MAX_TOKENS:].astype(kind)
+    text: Integers = np.asarray(sequence[-MAX_TOKENS:], sequence_dtype(vocab_size))
     unigram, discounts, orders = _count(text, vocab_size, order)
     kept = _fitting(orders, max_bytes)
     discounts = np.stack([discounts, *(each.discounts for each in orders)])
@@ -103,7 +107,7 @@ def _count(text: Integers, vocab_size: int, order: int) -> tuple[Floats64, Float
     from charrnn.counts import groups  # imports the compiler
 
     predicted = (text >= 0) & (text < vocab_size)
-    positions = np.flatnonzero(predicted).astype(np.int32)
+    positions = np.arange(len(text), dtype=np.int32)[predicted]
     following, before = text[positions], np.empty(len(positions), text.dtype)
     starts, parents = np.array([0, len(positions)]), np.zeros(1, np.int32)
     unigram, first, orders = np.ones(0), np.zeros(4), list[_Order]()

@@ -41,7 +41,7 @@ SLOWER = 2.0  # times as long as the network alone may scoring with counts take
 WARM_UP = 256  # tokens that the network reads before a piece
 # Of a text so many tokens are counted for each second of a training, the last ones: counting takes
 # about 4 % of its time.
-COUNTED_PER_SECOND = 140_000
+COUNTED_PER_SECOND = 120_000
 _MAX_PIECE = 1024
 _TRIED = 32  # steps that tell how long the last ones will take ...
 _TIMES = 3  # ... if they are made this often; the fastest time counts
@@ -229,7 +229,8 @@ class _Text:
         pieces = max(1, fitted // self.length)
         self.starts = len(self.ids) - self.length * np.arange(pieces, 0, -1)
         marks = np.repeat([[build.NONE, setup.plan.model.start_token]], len(begins), 0)
-        self._sequence = np.insert(self.ids.astype(np.int32), np.repeat(begins, 2), marks.ravel())
+        ids = self.ids.astype(build.sequence_dtype(vocab_size))
+        self._sequence = np.insert(ids, np.repeat(begins, 2), marks.ravel())
         self.counted = self._sequence.copy()
         self.counted[self._places(np.arange(len(self.ids) - fitted, len(self.ids)))] = build.NONE
 
