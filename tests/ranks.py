@@ -46,25 +46,34 @@ def together(size: int, do: Callable[[World], Any]) -> list[Ended]:
 
     A function may end its process: the others go on.
     """
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun has it
     started = []
     for rank in range(size):
-        ours, theirs = _FORK.Pipe(duplex=False)
-        process = _FORK.Process(target=_run, args=(theirs, rank, size, store.port, do))
+        ours, theirs = _FORK.Pipe()
+        process = _FORK.Process(target=_run, args=(theirs, rank, size, do))
         process.start()
         theirs.close()
         started.append((process, ours))
-    ended = []
-    for process, ours in started:
-        assert ours.poll(HANGS), "it hangs"
-        try:
-            found = ours.recv()
-        except EOFError:  # it was killed
-            process.join(HANGS)
-            found = Ended(code=process.exitcode or 0)
+    # As torchrun has it. It starts a thread, whose locks a process forked now could wait for.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    for _, ours in started:
+        ours.send(store.port)
+    try:
+        return [_ended(*each) for each in started]
+    finally:
+        for process, _ in started:
+            process.kill()  # if another one hangs
+
+
+def _ended(process: Any, results: Connection) -> Ended:
+    """Wait for the end of a process; return what became of it."""
+    assert results.poll(HANGS), "it hangs"
+    try:
+        found = results.recv()
+    except EOFError:  # it was killed
         process.join(HANGS)
-        ended.append(found)
-    return ended
+        return Ended(code=process.exitcode or 0)
+    process.join(HANGS)
+    return found
 
 
 def values(size: int, do: Callable[[World], Any]) -> list[Any]:
@@ -75,7 +84,8 @@ def values(size: int, do: Callable[[World], Any]) -> list[Any]:
     return [each.value for each in ended]
 
 
-def _run(results: Connection, rank: int, size: int, port: int, do: Callable[[World], Any]) -> None:
+def _run(results: Connection, rank: int, size: int, do: Callable[[World], Any]) -> None:
+    port = results.recv()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
     names |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}

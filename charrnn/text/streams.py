@@ -4,8 +4,8 @@ Stream b starts near position b * N / B, at the start of a line if one is near. 
 and the state is carried from window to window: every k1 tokens there is an update, whose window
 reaches k2 tokens back (truncated BPTT(k1, k2), Williams and Peng 1990; usually k1 = k2, and no
 token is read twice). Each epoch begins with the start token in every stream, so that the network
-learns how a text begins from B beginnings instead of one. The end of a stream, if shorter than k1,
-is not read.
+learns how a text begins from B beginnings instead of one. The end of a stream is not read if it is
+shorter than k1, or kept back for something else.
 
 A network with a learned start needs more beginnings than those: then a stream also begins anew
 wherever one of its windows begins at the start of a line, or, in a text without line ends, at every
@@ -178,6 +178,16 @@ class Streams:
         """B, the number of streams."""
         return len(self.starts)
 
+    @property
+    def unread(self) -> list[slice]:
+        """The parts of the text that no stream reads, in order."""
+        if self.documents:
+            return []
+        ends = self.starts + self.windows * self.update_every
+        following = np.append(self.starts[1:], len(self.ids))
+        pairs = zip(ends.tolist(), following.tolist(), strict=True)
+        return [slice(first, end) for first, end in pairs if first < end]
+
     def window(self, cursor: Cursor, own: slice = ALL) -> Window:
         """Return the window at `cursor`; the first of an epoch reach back to its start only.
 
@@ -256,6 +266,7 @@ def make(
     shuffle: int | None = None,
     *,
     begins_anew: bool = False,
+    kept_back: int = 0,
 ) -> Streams:
     """Cut `ids` (N,) into B streams of floor(N / B) tokens, which must hold a window.
 
@@ -269,11 +280,13 @@ def make(
         documents: where documents start, to keep them apart; None for a single text.
         shuffle: a seed, to read the documents in a new order at every epoch.
         begins_anew: let streams begin anew at the starts of lines; not with `documents`.
+        kept_back: about how many tokens not to read: the ends of all streams, or of the documents.
 
     Raises:
         CorpusError: the documents have fewer windows than there are streams.
     """
     if documents is not None:
+        ids = ids[: len(ids) - kept_back]
         apart = Documents.of(documents, len(ids), seq_len)
         if apart.count < batch_size:
             raise CorpusError(
@@ -287,7 +300,8 @@ def make(
     starts = np.arange(batch_size) * length
     if newline is not None:
         starts = np.array([_line_start(ids, int(at), newline, length // 8) for at in starts])
-    made = Streams(ids, starts, length, start_token, seq_len, update_every or seq_len)
+    read = (len(ids) - kept_back) // batch_size
+    made = Streams(ids, starts, read, start_token, seq_len, update_every or seq_len)
     return replace(made, begins_anew=begins_anew, newline=newline)
 
 

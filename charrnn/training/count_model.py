@@ -1,8 +1,8 @@
 """A count model of the training text: made before the first step, fitted to the network at the end.
 
-The end of the training text is kept back from the network and the counts: there the mixture's
-weights are fitted, and there is measured what the counts are worth. The held-out text plays no part
-in that.
+A few pieces of the training text, the ends of its streams, are kept back from the network and the
+counts: there the mixture's weights are fitted, and there is measured what the counts are worth. The
+held-out text plays no part in that.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from charrnn.scoring import Score
 from charrnn.storage import machine
 from charrnn.text.open import ignore
 from charrnn.training.events import Stop
-from charrnn.training.setup import Setup
+from charrnn.training.setup import Setup, text_streams
 from charrnn.training.validation import InterruptedScoring
 
 SIZE = 4  # times the bytes of the network: about the most that the counts take
@@ -223,16 +223,13 @@ class _Text:
             begins = np.union1d(begins, inside[(inside >= 0) & (inside < len(self.ids))])
         self._begins = begins
         vocab_size = setup.plan.model.vocab_size
-        # A run to which counts are added later has read all of the text.
-        fitted = setup.plan.train.kept_back or fit.kept_back(len(setup.data.train), vocab_size)
-        self.length = max(1, min(_MAX_PIECE, max(fitted // 32, 64), fitted))
-        pieces = max(1, fitted // self.length)
-        self.starts = len(self.ids) - self.length * np.arange(pieces, 0, -1)
+        self.starts, self.length = _pieces(setup, first)
         marks = np.repeat([[build.NONE, setup.plan.model.start_token]], len(begins), 0)
         ids = self.ids.astype(build.sequence_dtype(vocab_size))
         self._sequence = np.insert(ids, np.repeat(begins, 2), marks.ravel())
         self.counted = self._sequence.copy()
-        self.counted[self._places(np.arange(len(self.ids) - fitted, len(self.ids)))] = build.NONE
+        left_out = (self.starts[:, None] + np.arange(self.length)).ravel()
+        self.counted[self._places(left_out)] = build.NONE
 
     def begins(self, positions: Integers) -> NDArray[np.bool_]:
         """Return which positions begin a text; before the first one all do."""
@@ -253,6 +250,28 @@ class _Text:
             known &= before >= 0
             found[:, order - k] = np.where(known, before + 1, 0)
         return found
+
+
+def _pieces(setup: Setup, first: int) -> tuple[Integers, int]:
+    """Return where the pieces start on which counts are fitted, from token `first` on (P,).
+
+    Returns:
+        relative to `first`; their length.
+    """
+    length, kept = len(setup.data.train), setup.plan.train.kept_back
+    fitted = kept or fit.kept_back(length, setup.plan.model.vocab_size)
+    if kept and setup.documents("train") is None:
+        unread = text_streams(setup).unread
+        size = max(1, min(_MAX_PIECE, kept // setup.plan.train.batch_size))
+        starts = [part.stop - size for part in unread if part.stop - part.start >= size]
+        if starts and starts[-1] >= first:
+            return np.array([at - first for at in starts if at >= first]), size
+    size = max(1, min(_MAX_PIECE, max(fitted // 32, 64), fitted))
+    pieces = max(1, fitted // size)
+    if kept:  # of documents the last ones are not read
+        return length - first - size * np.arange(pieces, 0, -1), size
+    # A run to which counts are added later has read all of the text.
+    return np.linspace(0, length - first - size, pieces).astype(np.int64), size
 
 
 @dataclass(frozen=True)

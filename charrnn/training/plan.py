@@ -151,10 +151,12 @@ def make(
         votes: plan an ensemble if the budget is minutes and the options allow one.
     """
     cell = find(options.planned_cell)
-    seq_len, update_every, batch_size = _window(options, length)
+    by_clock = options.steps is None and options.epochs is None
+    counts = fit.wanted(options.counts, length, by_clock=by_clock)
+    kept = fit.kept_back(length, vocab_size) if counts else 0
+    seq_len, update_every, batch_size = _window(options, length - kept)
     train = without_rates(options, seq_len, update_every, batch_size, length, known)
-    if fit.wanted(options.counts, length, by_clock=train.minutes is not None):
-        train = dataclasses.replace(train, kept_back=fit.kept_back(length, vocab_size))
+    train = dataclasses.replace(train, kept_back=kept)
     form = {name: getattr(options, name) for name in FORM} | planned_depth(options, cell)
     form |= {"tied_output": tied_output(options, vocab_size)}
     step = round(batch_size * update_every * counted)

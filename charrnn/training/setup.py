@@ -24,6 +24,7 @@ from charrnn.text.dataset import Dataset
 from charrnn.text.gaps import GapText, Pairs
 from charrnn.text.open import Texts
 from charrnn.text.reader import ReadingProgress, silent
+from charrnn.text.streams import Streams
 from charrnn.training.batches import Batches
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.events import Values
@@ -144,17 +145,23 @@ def _batches(setup: Setup) -> Callable[[CharRNN], Batches]:
         pairs = pairs_of(data, "train")
         given = (pairs, data.tokenizer, train, setup.world)
         return lambda network: PairBatches(cast(PairRNN, network), *given)
-    ids, documents = data.train[: len(data.train) - train.kept_back], setup.documents("train")
-    made = streams.make(
-        ids,
+    made = text_streams(setup)
+    characters = data.characters_per_token
+    return lambda network: StreamBatches(network, made, train, characters, setup.world)
+
+
+def text_streams(setup: Setup) -> Streams:
+    """Return the streams of a training text."""
+    model, train, data = setup.plan.model, setup.plan.train, setup.data
+    return streams.make(
+        data.train,
         train.batch_size,
         train.seq_len,
         model.start_token,
         data.tokenizer.line_ends,
         train.update_every,
-        None if documents is None else documents[documents < len(ids)],
+        setup.documents("train"),
         train.seed if setup.options.items else None,
         begins_anew=model.learned_start and train.state == "carry",
+        kept_back=train.kept_back,
     )
-    characters = data.characters_per_token
-    return lambda network: StreamBatches(network, made, train, characters, setup.world)

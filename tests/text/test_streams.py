@@ -164,6 +164,32 @@ def test_a_text_without_line_ends_is_cut_evenly() -> None:
     assert _whole(made).targets[0].tolist() == [0, 4, 8]
 
 
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 60), st.sampled_from([None, 0, [0, 1]]))
+def test_what_is_kept_back_is_at_the_ends_of_streams_and_never_read(
+    batch_size: int, seq_len: int, kept: int, newline: int | list[int] | None
+) -> None:
+    ids = np.random.default_rng(kept).integers(0, 9, 300)
+    made = streams.make(ids, batch_size, seq_len, 9, newline, kept_back=kept)
+    read = np.zeros(len(ids), int)
+    for window in range(made.windows):
+        first = made.starts + window * seq_len
+        read[(first + np.arange(seq_len)[:, None]).ravel()] += 1
+    for part in made.unread:
+        assert not read[part].any()
+    if newline is None:
+        assert sum(part.stop - part.start for part in made.unread) == (read == 0).sum()
+        assert all(part.stop - part.start >= kept // batch_size for part in made.unread)
+
+
+def test_of_documents_the_last_ones_are_kept_back() -> None:
+    ids, starts = np.arange(50), np.array([0, 10, 20, 30, 40])
+    made = streams.make(ids, 2, 5, 99, None, documents=starts, kept_back=12)
+    assert len(made.ids) == 38
+    assert made.unread == []
+    assert made.documents
+    assert made.documents.ends.tolist() == [10, 20, 30, 38]
+
+
 def test_streams_begin_anew_where_a_window_begins_at_the_start_of_a_line() -> None:
     # two streams of ten; 7 ends a line, and two of the windows of two begin after one
     ids = np.array([1, 7, 2, 3, 4, 7, 7, 5, 6, 1, 1, 2, 3, 4, 5, 7, 7, 7, 2, 2], np.uint8)
