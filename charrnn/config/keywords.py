@@ -76,8 +76,9 @@ class TrainKeywords(TypedDict, total=False):
     """Clip the gradient to this norm; inf turns clipping off. Default: 1.0."""
     counts: Literal["off", "on", "auto"]
     """Count what follows what in the training text, for better scores: off, on, or auto (only in
-    trainings by the clock, if it gains on a part that was not counted). eval, score and compress
-    use the counts; sample, greedy, beam and write only `with_counts`. Default: 'off'."""
+    trainings by the clock, if it gains on a part of the text that is kept back for that). eval,
+    score and compress use the counts; sample, greedy, beam and write only `with_counts`. Default:
+    'off'."""
     skip_connections: bool
     """Connect the input to every layer and every layer to the output; the plan may turn it on.
     Default: False."""

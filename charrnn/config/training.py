@@ -232,8 +232,9 @@ class TrainOptions(TextOptions, Regularizers, Form):
         CountsName,
         "off",
         "Count what follows what in the training text, for better scores: off, on, or auto (only "
-        "in trainings by the clock, if it gains on a part that was not counted). eval, score and "
-        "compress use the counts; sample, greedy, beam and write only --with-counts.",
+        "in trainings by the clock, if it gains on a part of the text that is kept back for that). "
+        "eval, score and compress use the counts; sample, greedy, beam and write only "
+        "--with-counts.",
         panel=TRAINING,
     )
     seed: int = integer(0, MAX_SEED, 1, "Seed of the initial weights and of dropout.")

@@ -25,7 +25,7 @@ from charrnn.counts.table import (
     token_dtype,
 )
 
-MAX_TOKENS = 20_000_000  # of a text that are counted, the last ones: it takes 25 bytes for each
+MAX_TOKENS = 17_000_000  # of a text that are counted, the last ones: it takes 25 bytes for each
 MIN_SEEN = 2  # contexts that occur less often are left out
 CONTEXT_BYTES = 2 + 4 + 2  # check, start, and at most half of an index
 _SMALL = 127  # counts up to this are stored as they are

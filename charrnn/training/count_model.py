@@ -40,8 +40,8 @@ PAYS = 0.005  # nats per token that counts must be worth to be kept where nobody
 SLOWER = 2.0  # times as long as the network alone may scoring with counts take
 WARM_UP = 256  # tokens that the network reads before a piece
 # Of a text so many tokens are counted for each second of a training, the last ones: counting takes
-# about 4 % of its time.
-COUNTED_PER_SECOND = 120_000
+# about 3 % of its time.
+COUNTED_PER_SECOND = 100_000
 _MAX_PIECE = 1024
 _TRIED = 32  # steps that tell how long the last ones will take ...
 _TIMES = 3  # ... if they are made this often; the fastest time counts
@@ -138,7 +138,7 @@ class TextCounts:
             most: seconds that the network takes alone at most, and both about as long; None: any.
         """
         tokens = len(self._setup.data.valid) if limit is None else limit
-        seconds = tokens * self.each
+        seconds = (tokens + scoring.WARM_UP * scoring.MAX_STREAMS) * self.each
         return seconds if most is None or seconds <= SLOWER * most else None
 
     def finish(

@@ -13,6 +13,7 @@ import pytest
 from following import Follower, resume, train
 
 import charrnn
+from charrnn import scoring
 from charrnn.config import Reading, TrainConfig, TrainOptions
 from charrnn.errors import OptionError
 from charrnn.generator import Generator
@@ -286,10 +287,13 @@ def test_scoring_that_takes_more_than_twice_as_long_as_the_network_s_is_left_out
     _train(tmp_path / "run")
     (counts,) = made
     counts.each = 0.5
-    assert counts.scoring(40, None) == 20
-    assert counts.scoring(40, 10.0) == 20
-    assert counts.scoring(40, 9.9) is None
-    assert counts.scoring(None, None) > 20
+    seconds = 0.5 * (40 + scoring.WARM_UP * scoring.MAX_STREAMS)
+    assert counts.scoring(40, None) == seconds
+    assert counts.scoring(40, seconds / 2) == seconds
+    assert counts.scoring(40, seconds / 2 - 1) is None
+    whole = counts.scoring(None, None)
+    assert whole is not None
+    assert whole > seconds
 
 
 def test_a_training_by_the_clock_decides_by_itself(tmp_path: Path) -> None:
