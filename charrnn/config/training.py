@@ -354,7 +354,7 @@ class TrainConfig(Regularizers):
     optimizer: str = TrainOptions.optimizer
     learning_rate: float = 0.01
     last_rate: float = 0.02  # at the end, of the peak; runs of before 30 November 2026 do not say
-    kept_back: int = 0  # tokens at the end of the training text, on which counts are fitted
+    kept_back: int = 0  # tokens of the training text, on which counts are fitted
     init: str = TrainOptions.init
     forget_bias: float | None = TrainOptions.forget_bias
     dropout: float = same(Regularizers, "dropout", 0.0)

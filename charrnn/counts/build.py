@@ -20,6 +20,7 @@ from charrnn.counts.table import (
     KINDS,
     KNOTS,
     MAX_ORDER,
+    SMALL,
     CountTable,
     extended,
     token_dtype,
@@ -28,7 +29,6 @@ from charrnn.counts.table import (
 MAX_TOKENS = 17_000_000  # of a text that are counted, the last ones: it takes 25 bytes for each
 MIN_SEEN = 2  # contexts that occur less often are left out
 CONTEXT_BYTES = 2 + 4 + 2  # check, start, and at most half of an index
-_SMALL = 127  # counts up to this are stored as they are
 NONE = -1  # stands before a text, and where tokens are left out
 
 _Keys = NDArray[np.uint64]
@@ -171,13 +171,14 @@ def _fitting(orders: list[_Order], max_bytes: int) -> list[NDArray[np.bool_]]:
 
     A context stays where one with more tokens stays, or nobody would look for that one.
     """
-    worth = [each.gains / each.bytes for each in orders]
+    bytes_ = [each.bytes for each in orders]
+    worth = [each.gains / size for each, size in zip(orders, bytes_, strict=True)]
     for shorter, longer, order in zip(worth[-2::-1], worth[:0:-1], orders[:0:-1], strict=True):
         np.maximum.at(shorter, order.parents, longer)
-    every, sizes = np.concatenate(worth), np.concatenate([each.bytes for each in orders])
-    best = np.argsort(-every, kind="stable")
-    count = int(np.searchsorted(np.cumsum(sizes[best]), max_bytes, side="right"))
-    kept = np.zeros(len(every), np.bool_)
+    best = np.argsort(-np.concatenate(worth), kind="stable")
+    filled = np.cumsum(np.concatenate(bytes_)[best])
+    count = int(np.searchsorted(filled, max_bytes, side="right"))
+    kept = np.zeros(len(best), np.bool_)
     kept[best[:count]] = True
     return np.split(kept, np.cumsum([len(each.sizes) for each in orders])[:-1])
 
@@ -218,7 +219,7 @@ def _packed(
 def _codes(counts: Ids) -> NDArray[np.uint8]:
     """Return the nearest codes of counts; small ones are their own."""
     found = counts.astype(np.uint8)
-    large = np.flatnonzero(counts > _SMALL)
+    large = np.flatnonzero(counts > SMALL)
     middles = (COUNTS[:-1] + COUNTS[1:]) / 2
     found[large] = np.searchsorted(middles, counts[large], side="left")
     return found

@@ -56,7 +56,7 @@ def wanted(counts: str, length: int, *, by_clock: bool) -> bool:
 
 
 def kept_back(length: int, vocab_size: int) -> int:
-    """Return how many tokens at the end of a text of this length the shares are fitted on."""
+    """Return how many tokens of a text of this length are kept back to fit the shares on."""
     return min(_MOST, max(_FEWEST, _LOGITS // vocab_size), length // _PART)
 
 

@@ -26,8 +26,9 @@ KINDS = 3  # classes of contexts: one, two or more different tokens have followe
 KNOTS = 6  # levels of the network's certainty
 _MAX_BITS = 30
 _TOKEN_TYPES = {"U8": np.uint8, "U16": np.uint16, "U32": np.uint32}
-# What a stored count stands for: up to 127 itself; then steps of 8 %.
-COUNTS = np.concatenate([np.arange(128), np.rint(127 * 1.08 ** np.arange(1, 129))])
+# What a stored count stands for: up to SMALL itself; then steps of 8 %.
+SMALL = 127
+COUNTS = np.concatenate([np.arange(SMALL + 1), np.rint(SMALL * 1.08 ** np.arange(1, 129))])
 
 Keys = TypeVar("Keys", NDArray[np.uint64], np.uint64)
 

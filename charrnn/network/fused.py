@@ -63,7 +63,7 @@ def sequence(
         rounded: return the outputs in bfloat16, for readers that multiply them; needs `bf16`.
         mask: multiply the outputs by this mask of dropout (1, B, H); needs `rounded`. The state
             stays as it is.
-        place: where the outputs go, with `rounded`; the input is then bfloat16, too.
+        place: where the outputs go; needs `rounded`.
         bf16: compute the products in bfloat16.
     """
     matrices = layer.matrices(weights)

@@ -161,7 +161,7 @@ class CharRNN(NamedParameters):
         embedded = nothing if tokens else self._embedded(ids)
         if source:
             embedded = embedded + source.added
-        whole = {counted or len(ids), cut or len(ids)} == {len(ids)}
+        whole = (counted or len(ids)) == (cut or len(ids)) == len(ids)
         shared = self._skips(ids, masked) if tokens and whole else None
         x = top = dropped = embedded
         found: tuple[Tensor, ...] = ()  # by attention

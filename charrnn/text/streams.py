@@ -180,7 +180,7 @@ class Streams:
 
     @property
     def unread(self) -> list[slice]:
-        """The parts of the text that no stream reads, in order."""
+        """The ends of streams that are not read, in order; of documents none are told."""
         if self.documents:
             return []
         ends = self.starts + self.windows * self.update_every

@@ -42,6 +42,7 @@ WARM_UP = 256  # tokens that the network reads before a piece
 # Of a text so many tokens are counted for each second of a training, the last ones: counting takes
 # about 3 % of its time.
 COUNTED_PER_SECOND = 100_000
+_ALWAYS = 2**20  # tokens that are counted however short the training is
 _MAX_PIECE = 1024
 _TRIED = 32  # steps that tell how long the last ones will take ...
 _TIMES = 3  # ... if they are made this often; the fastest time counts
@@ -66,9 +67,10 @@ def check(setup: Setup) -> None:
 
 def wanted(setup: Setup) -> bool:
     """Return whether the text is to be counted: asked for, or left to a training by the clock."""
+    if setup.plan.model.encoder:
+        return False
     by_clock = setup.plan.train.minutes is not None
-    wanted = fit.wanted(setup.options.counts, len(setup.data.train), by_clock=by_clock)
-    return wanted and not setup.plan.model.encoder
+    return fit.wanted(setup.options.counts, len(setup.data.train), by_clock=by_clock)
 
 
 @dataclass(frozen=True)
@@ -213,8 +215,10 @@ class _Text:
 
     def __init__(self, setup: Setup) -> None:
         minutes = setup.plan.train.minutes
-        limit = build.MAX_TOKENS if minutes is None else int(60 * minutes * COUNTED_PER_SECOND)
-        first = max(0, len(setup.data.train) - min(limit, build.MAX_TOKENS))
+        limit = build.MAX_TOKENS
+        if minutes is not None:
+            limit = min(limit, max(_ALWAYS, int(60 * minutes * COUNTED_PER_SECOND)))
+        first = max(0, len(setup.data.train) - limit)
         self.ids = np.asarray(setup.data.train[first:])
         documents = setup.documents("train")
         begins = np.zeros(1, np.int64) if first == 0 else np.zeros(0, np.int64)
@@ -259,13 +263,13 @@ def _pieces(setup: Setup, first: int) -> tuple[Integers, int]:
         relative to `first`; their length.
     """
     length, kept = len(setup.data.train), setup.plan.train.kept_back
-    fitted = kept or fit.kept_back(length, setup.plan.model.vocab_size)
     if kept and setup.documents("train") is None:
-        unread = text_streams(setup).unread
-        size = max(1, min(_MAX_PIECE, kept // setup.plan.train.batch_size))
-        starts = [part.stop - size for part in unread if part.stop - part.start >= size]
-        if starts and starts[-1] >= first:
-            return np.array([at - first for at in starts if at >= first]), size
+        own = max(1, kept // setup.plan.train.batch_size)  # of a stream
+        size = min(_MAX_PIECE, own)
+        ends = [each.stop for each in text_streams(setup).unread if each.stop - each.start >= own]
+        starts = np.array(ends)[:, None] - size * np.arange(own // size, 0, -1) - first
+        return starts[starts >= 0], size
+    fitted = kept or fit.kept_back(length, setup.plan.model.vocab_size)
     size = max(1, min(_MAX_PIECE, max(fitted // 32, 64), fitted))
     pieces = max(1, fitted // size)
     if kept:  # of documents the last ones are not read

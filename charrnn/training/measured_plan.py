@@ -174,7 +174,7 @@ def choose_cell(
     """
     usual = replace(options, cell=options.planned_cell)
     kernel = choose_kernel(usual, device)
-    if options.cell is not None or not by_clock(options) or kernel.bf16:
+    if options.cell is not None or not plan.by_clock(options) or kernel.bf16:
         return usual, kernel
     other = replace(options, cell=FASTER_CELL)
     library = choose_kernel(other, device)
@@ -189,11 +189,6 @@ def choose_cell(
     rounds = [[timer() for timer in timers] for _ in range(ROUNDS)]
     here, in_library = (min(seconds) for seconds in zip(*rounds, strict=True))
     return (other, library) if here > CLEARLY_FASTER * in_library else (usual, kernel)
-
-
-def by_clock(options: TrainOptions) -> bool:
-    """Return whether the budget of a training is minutes."""
-    return options.steps is None and options.epochs is None
 
 
 def make_plan(
@@ -226,7 +221,7 @@ def make_plan(
         OptionError: a window does not fit into the memory.
     """
     make = _planner(options, data, device, known, turned)
-    if not by_clock(options):
+    if not plan.by_clock(options):
         made = make(_unknown)
     else:
         timer_for = partial(_timer, data=data, device=device, kernel=kernel, world=world)

@@ -151,8 +151,7 @@ def make(
         votes: plan an ensemble if the budget is minutes and the options allow one.
     """
     cell = find(options.planned_cell)
-    by_clock = options.steps is None and options.epochs is None
-    counts = fit.wanted(options.counts, length, by_clock=by_clock)
+    counts = fit.wanted(options.counts, length, by_clock=by_clock(options))
     kept = fit.kept_back(length, vocab_size) if counts else 0
     seq_len, update_every, batch_size = _window(options, length - kept)
     train = without_rates(options, seq_len, update_every, batch_size, length, known)
@@ -245,9 +244,14 @@ def _window(options: TrainOptions, length: int) -> tuple[int, int, int]:
     return seq_len, options.update_every or seq_len, batch_size
 
 
+def by_clock(options: TrainOptions) -> bool:
+    """Return whether the budget of a training is minutes."""
+    return options.steps is None and options.epochs is None
+
+
 def planned_minutes(options: TrainOptions, length: int) -> float | None:
     """Return the minutes; by default five for a megabyte or more, less for a shorter text."""
-    if options.minutes is not None or options.epochs is not None or options.steps is not None:
+    if options.minutes is not None or not by_clock(options):
         return options.minutes
     share = (length / FULL_TIME_CHARACTERS) ** 0.5
     return float(round(max(MIN_MINUTES, min(1.0, share) * MAX_MINUTES), 1))

@@ -22,6 +22,7 @@ from charrnn.text import corpus, streams
 from charrnn.text.corpus import Corpus
 from charrnn.training import count_model, run
 from charrnn.training.events import Metrics, Result
+from charrnn.training.setup import Setup
 from charrnn.training.validation import Validation
 
 SMALL: dict[str, Any] = {
@@ -214,6 +215,28 @@ def test_contexts_of_documents_end_at_their_borders() -> None:
     assert left_out == len(text.starts) * text.length
     assert left_out == 50
     assert (text.counted[-50:] == -1).all()
+
+
+def test_few_streams_have_several_pieces_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = list[tuple[Setup, Any, int]]()
+    pieces = count_model._pieces
+
+    def noted(setup: Setup, first: int) -> Any:
+        found = pieces(setup, first)
+        made.append((setup, *found))
+        return found
+
+    monkeypatch.setattr(count_model, "_MAX_PIECE", 8)
+    monkeypatch.setattr(count_model, "_pieces", noted)
+    _train(tmp_path / "run", batch_size=1)
+    ((setup, starts, length),) = made
+    kept, end = setup.plan.train.kept_back, len(setup.data.train)
+    assert (length, len(starts)) == (8, kept // 8)
+    assert (np.diff(starts) == length).all()
+    assert starts[-1] + length == end
+    assert pieces(setup, end - 20)[0].tolist() == [4, 12]  # of those, what is counted
 
 
 def test_counts_that_do_not_pay_are_left_out(
