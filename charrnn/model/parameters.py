@@ -215,6 +215,17 @@ def _own(config: ModelConfig, name: str, axes: int, k: int) -> tuple[slice, ...]
     return (tokens, own) if by_tokens else (own,) * axes
 
 
+def with_scaled_logits(values: Parameters, factor: float) -> dict[str, NDArray[np.float32]]:
+    """Return the parameters of a network, or an ensemble, whose logits are `factor` times as large.
+
+    Those of a pair model's encoder have other names.
+    """
+    scaled = np.float32(factor)
+    return {
+        name: value * scaled if name.endswith(_DIVIDED) else value for name, value in values.items()
+    }
+
+
 def initial(
     config: ModelConfig, seed: int, rule: str = "auto", forget_bias: float | None = None
 ) -> dict[str, NDArray[np.float32]]:

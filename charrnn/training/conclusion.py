@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from charrnn.config import TrainConfig, cell_name
 from charrnn.model import parameters
+from charrnn.model.parameters import with_scaled_logits
 from charrnn.network.module import CharRNN
 from charrnn.run_dir import INTERRUPTED
 from charrnn.scoring import Score
+from charrnn.training import calibration
 from charrnn.training import validation as validations
 from charrnn.training.count_model import Counts
 from charrnn.training.events import Metrics, Result, Stop
@@ -62,6 +64,19 @@ def final_score(
     except InterruptedScoring:
         return FinalScore(score, window_nats, True, whole)
     return FinalScore(score, window_nats, False, whole, limit)
+
+
+def calibrated(
+    network: CharRNN, validation: AnyValidation, ended: Ended, stop: Stop
+) -> tuple[Ended, float]:
+    """Return how a training ended, with calibrated weights, and by what logits were multiplied."""
+    if ended.interrupted:
+        return ended, 1.0
+    try:
+        factor = calibration.factor(network, ended.values, validation, stop)
+    except InterruptedScoring:
+        return ended, 1.0
+    return replace(ended, values=with_scaled_logits(ended.values, factor)), factor
 
 
 def scored_part(scored: FinalScore) -> dict[str, int]:

@@ -247,9 +247,10 @@ class Run:
     def _conclude(self, ended: Ended) -> Generator[Notice, None, Result]:
         """Score the best weights on the validation text, save them, and sum up."""
         network = self._trainer.updater.network
+        validation, stop = self._setup.validation, self._control.asked_to_stop
+        ended, factor = conclusion.calibrated(network, validation, ended, stop)
         network.load(ended.values)
         seconds = self._scoring_seconds
-        validation, stop = self._setup.validation, self._control.asked_to_stop
         scored = conclusion.final_score(network, validation, ended, stop, seconds)
         chance = self._trainer.divergence.chance_nats
         if scored.score and scored.score.nats > chance:
@@ -266,6 +267,7 @@ class Run:
             counts.fit.table if counts else None,
             valid_nats=scored.score.nats if scored.score else None,
             valid_window256_nats=scored.window_nats,
+            logits_factor=factor,
             **conclusion.scored_part(scored),
             **described,
         )

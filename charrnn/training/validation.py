@@ -22,6 +22,8 @@ from charrnn.training.distributed import ALONE, World
 from charrnn.training.events import Stop
 
 VALID_CAP = 2**16  # tokens that are scored while training; the rest is scored at the end
+CALIBRATED = 2**13  # tokens on which is tried by what to multiply the logits ...
+CALIBRATIONS = 5  # ... this often at most
 TIMED = 4  # chunks that are scored to measure the speed of scoring
 SAMPLES = 3  # of which the best tells how long a token takes
 IN_ORDER = 0.8  # of what is read of a text too long to be scored whole; the rest is in windows
@@ -100,19 +102,23 @@ class Validation:
         return len(self.ids)
 
     @torch.no_grad()
-    def estimate(self, network: CharRNN, stop: Stop) -> Estimate:
-        """Return how good the network is on at most `VALID_CAP` tokens, evenly spread.
+    def estimate(self, network: CharRNN, stop: Stop, limit: int | None = None) -> Estimate:
+        """Return how good the network is on at most `limit` tokens, evenly spread.
 
         The layers run as in training.
+
+        Args:
+            network: the network.
+            stop: asked before each chunk.
+            limit: `VALID_CAP` without one.
 
         Raises:
             InterruptedScoring: `stop` returned True.
         """
         if not self.length:
             return Estimate()
-        return Estimate(
-            self._score(Interruptible(network, stop, self.world, quick=True), VALID_CAP).nats
-        )
+        engine = Interruptible(network, stop, self.world, quick=True)
+        return Estimate(self._score(engine, limit or VALID_CAP).nats)
 
     @torch.no_grad()
     def score(self, network: CharRNN, stop: Stop, limit: int | None = None) -> Score | None:
@@ -164,28 +170,36 @@ class Validation:
     def seconds(self, network: CharRNN, limit: float) -> float:
         """Return how long the scoring and the files at the end will take.
 
-        At the end come `estimate`, and in about `limit` seconds at most `score` and `window_nats`.
+        At the end come `estimate`, also to calibrate the network, and in about `limit` seconds at
+        most `score` and `window_nats`.
         """
         if not self.length:
             return LEAVING
-        each = self._each(network)
+        each, quick = self._each(network), self._each(network, quick=True)
         tokens = self._limit(each, limit)
         windows = min(self.length, self._windows(tokens) * self._window_tokens)
-        read = min(self.length, VALID_CAP) + (tokens or self.length) + windows
         warm_up = min(self.length, scoring.WARM_UP * scoring.MAX_STREAMS)
         measured = SAMPLES * TIMED * math.prod(_CHUNK)  # by `affordable`
-        return each * (read + 2 * warm_up + measured) + LEAVING
+        scored = (tokens or self.length) + windows + warm_up + measured
+        estimated = min(self.length, VALID_CAP) + warm_up
+        estimated += CALIBRATIONS * (min(self.length, CALIBRATED) + warm_up)
+        return each * scored + quick * estimated + LEAVING
 
     @torch.no_grad()
-    def _each(self, network: CharRNN) -> float:
-        """Return how long scoring a token takes, measured on a few chunks of this process."""
+    def _each(self, network: CharRNN, *, quick: bool = False) -> float:
+        """Return how long scoring a token takes, measured on a few chunks of this process.
+
+        Args:
+            network: the network.
+            quick: run the layers as in training.
+        """
         own = self.world.share(scoring.MAX_STREAMS)
         streams = max(1, own.stop - own.start)
         chunk = np.zeros((_CHUNK[0], streams), np.int64)
         state = network.start_state(streams)
         began = time.perf_counter()
         for _ in range(TIMED):
-            network.nats(chunk, chunk, state)
+            network.nats(chunk, chunk, state, quick=quick)
         return (time.perf_counter() - began) / (TIMED * math.prod(_CHUNK))
 
     def _limit(self, each: float, seconds: float) -> int | None:

@@ -306,7 +306,7 @@ def test_a_long_text_is_scored_in_part(
     monkeypatch.setattr(validation, "TIMED", 1)
     machine, whole = training.machine, 40_000
     machine.scoring = 1e-4  # all of it would take 4 of 60 seconds
-    valid = corpus.from_text(("the dog is near the cat.\n" * whole)[:whole], "valid")
+    valid = corpus.from_text((TEXT.text * whole)[:whole], "valid")
     result = training.run(tmp_path, hidden_size=16, valid=valid)
     assert 0.97 * SECONDS <= machine.now <= 1.02 * SECONDS
     assert not result.valid_whole
