@@ -35,7 +35,7 @@ def test_the_size_matches_the_score(tiny: Run, text: Path, cli: Cli) -> None:
     scored = cli("score", "-m", tiny.folder, text, "--by", "document", "--json").json
     size = (cli.folder / "a").stat().st_size
     promised = scored["bits_per_byte"] * scored["bytes"] / 8
-    assert promised < size < 1.005 * promised + 110
+    assert promised < size < 1.005 * promised + 120
     assert told == {
         "bytes": scored["bytes"],
         "compressed_bytes": size,

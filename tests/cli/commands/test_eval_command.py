@@ -176,7 +176,7 @@ def test_documents_are_scored_separately_after_separate_training(cli: Cli) -> No
 
 
 def test_dynamic_evaluation(tiny: Run, cli: Cli) -> None:
-    (cli.folder / "part.txt").write_text(story(5000), "utf-8")
+    (cli.folder / "part.txt").write_text(story(5000)[::-1], "utf-8")
     static = cli("eval", "-m", tiny.folder, "part.txt", "--json", "--exact").json
     learnt = cli("eval", "-m", tiny.folder, "part.txt", "--json", "--dynamic").json
     assert learnt["dynamic"] is True

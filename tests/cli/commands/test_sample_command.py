@@ -270,7 +270,7 @@ def test_a_checkpoint_writes_with_its_own_weights(tiny: Run, cli: Cli) -> None:
         cli("eval", "-m", f"r/checkpoints/{step}", "--json").json["nats"] for step in (10, 20, 30)
     ]
     assert losses == sorted(losses, reverse=True)
-    assert cli("eval", "-m", "r", "--json").json["nats"] == losses[-1]
+    assert cli("eval", "-m", "r", "--json").json["nats"] < losses[-1]  # the same, calibrated
     file = "r/checkpoints/10/tensors.safetensors"
     assert cli(*words, file).out == texts[0]
     loaded = charrnn.load(cli.folder / "r" / "checkpoints" / "10")

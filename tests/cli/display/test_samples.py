@@ -100,6 +100,7 @@ def test_new_texts_are_not_in_the_training_text(apart: Run, cli: Cli) -> None:
 
 def test_new_text_of_a_model_of_one_text_occurs_nowhere(tiny: Run, cli: Cli) -> None:
     words = ("sample", "-m", tiny.folder, "--seed", 1, "-n", 3, "--num-samples", 30, "--unique")
+    words = (*words, "--temperature", 1.3)
     trained = tiny.text.read_text("utf-8")
     plain = [sample["text"] for sample in cli(*words, "--json").json["samples"]]
     new = [sample["text"] for sample in cli(*words, "--new", "--json").json["samples"]]
