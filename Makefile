@@ -52,8 +52,9 @@ format: $(INSTALLED) ## format the code and sort imports
 clean: ## remove the environment and caches, not the runs
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* build dist
 
+# Python compiles a module when it is first imported: pip would take a third longer to compile all.
 $(INSTALLED): pyproject.toml constraints.txt
 	@echo "installing charrnn and its packages into $(VENV): some minutes, once"
 	$(PYTHON) -m venv $(VENV)
-	$(PINS) $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(PINS) $(BIN)/pip install --quiet --no-compile --disable-pip-version-check --editable '.[dev]'
 	touch $@
