@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from charrnn.compiler.processor import FEATURES, WIDTH
+from charrnn.compiler.processor import FEATURES, PAIRED, WIDTH
 
 _BYTE, _HALF, _WORD, _LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 # The type of the elements of a panel, and their bytes per column.
@@ -25,7 +25,6 @@ _STORED = {
     "int8": (_BYTE, 1),
 }
 _FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
-PAIRED = 32  # rows that `pairing_block` makes pairs of at once
 # Old x86 processors multiply and add in two steps: one would be a call for each number.
 _FUSED = "fmuladd" if FEATURES.get("sse2") and not FEATURES.get("fma") else "fma"
 _INT = types.intp

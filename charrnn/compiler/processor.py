@@ -45,6 +45,11 @@ def _features() -> dict[str, bool]:
 FEATURES = _features()
 WIDTH = 16 if FEATURES.get("avx512f") else 8 if FEATURES.get("avx2") else 4  # W
 ROW_GROUP = 32
+# Of products over rows (`charrnn.compiler.row_products`): the columns of a group, the rows of which
+# pairs are made at once, and the bytes of space for that.
+COLUMN_GROUP = {"dots": 8, "tiles": 16}
+PAIRED = 32
+SPARE = 2 * PAIRED * WIDTH
 DEPTH = {"float32": 1, "dots": 2, "tiles": 32}
 TILES_CONFIG = 64  # bytes
 

@@ -23,16 +23,14 @@ from numba import carray  # type: ignore[attr-defined]
 
 from charrnn.compiler.cache import c_function
 from charrnn.compiler.matmul import close_tiles, open_tiles
-from charrnn.compiler.matmul_blocks import PAIRED, pairing_block, tile_block, vector_block
-from charrnn.compiler.processor import TILES_CONFIG, WIDTH
+from charrnn.compiler.matmul_blocks import pairing_block, tile_block, vector_block
+from charrnn.compiler.processor import COLUMN_GROUP, PAIRED, TILES_CONFIG, WIDTH
 from charrnn.compiler.scalar_math import from_bf16, inside, pointer, take
 
-GROUP = {"dots": 8, "tiles": 16}  # columns of D in a group
 NUMBERS, OF_MATRIX = 19, 5  # numbers of the table: at its beginning, and for each matrix M
-SPARE = 2 * PAIRED * WIDTH  # bytes
 
-_three: Any = vector_block(GROUP["dots"], 3, "dots", 4 * GROUP["dots"])
-_two: Any = vector_block(GROUP["dots"], 2, "dots", 4 * GROUP["dots"])
+_three: Any = vector_block(COLUMN_GROUP["dots"], 3, "dots", 4 * COLUMN_GROUP["dots"])
+_two: Any = vector_block(COLUMN_GROUP["dots"], 2, "dots", 4 * COLUMN_GROUP["dots"])
 _tiles: Any = tile_block(2, in_panels=True)
 
 
@@ -170,8 +168,10 @@ def _gradients(group: int, together: int, pack: Any, multiply: Any) -> Any:
     return inside(compute)
 
 
-_by_dots = _gradients(GROUP["dots"], 1, _pack(GROUP["dots"]), _multiply_dots)
-_by_tiles = _gradients(GROUP["tiles"], 2, _pack(GROUP["tiles"], turned=True), _multiply_tiles)
+_by_dots = _gradients(COLUMN_GROUP["dots"], 1, _pack(COLUMN_GROUP["dots"]), _multiply_dots)
+_by_tiles = _gradients(
+    COLUMN_GROUP["tiles"], 2, _pack(COLUMN_GROUP["tiles"], turned=True), _multiply_tiles
+)
 
 
 @c_function("void(voidptr)")

@@ -12,12 +12,10 @@ from torch import Tensor
 
 from charrnn.compiler import processor
 from charrnn.compiler.cache import CFunction
+from charrnn.compiler.processor import COLUMN_GROUP, PAIRED, SPARE
 from charrnn.network import openmp
 from charrnn.network.tokens import Tokens
 
-# As in `charrnn.compiler.row_products`.
-GROUP = {"dots": 8, "tiles": 16}
-PAIRED, SPARE = 32, 64 * processor.WIDTH
 # Rows at a time, and bytes of sums in a part, so that what is multiplied stays in the cache.
 ROWS = {"dots": 1024, "tiles": 256}
 _SUMS = 3 * 2**19
@@ -47,7 +45,7 @@ class Gradients:
 
 def of(kind: str) -> Callable[..., Gradients]:
     """Return what computes gradients where products are of this kind; see `_by_rows`."""
-    return functools.partial(_by_rows, kind) if kind in GROUP else _by_library
+    return functools.partial(_by_rows, kind) if kind in COLUMN_GROUP else _by_library
 
 
 def _by_rows(
@@ -75,8 +73,8 @@ def _by_rows(
     bias, zeros = torch.zeros(height), torch.zeros(widest)
     parts = -(-4 * height * sum(widths) // (threads * _SUMS)) * threads or threads
     at_once = min(ROWS[kind], -(-count // PAIRED) * PAIRED)
-    pitch, panel = (2 * at_once * width + _PAD for width in (GROUP[kind], processor.WIDTH))
-    panels = processor.padded_columns(-(-height // parts)) // GROUP[kind] * pitch
+    pitch, panel = (2 * at_once * width + _PAD for width in (COLUMN_GROUP[kind], processor.WIDTH))
+    panels = processor.padded_columns(-(-height // parts)) // COLUMN_GROUP[kind] * pitch
     spare = panels + widest // processor.WIDTH * panel
     space = torch.empty(parts * (spare + SPARE), dtype=torch.uint8)
     tiles = processor.tiles_config(parts)

@@ -97,6 +97,16 @@ def give_memory_back() -> None:
         libc.malloc_trim(0)
 
 
+@contextlib.contextmanager
+def freed_memory_given_back() -> Iterator[None]:
+    """Give freed memory back before and after what needs arrays of other sizes."""
+    give_memory_back()
+    try:
+        yield
+    finally:
+        give_memory_back()
+
+
 def _glibc() -> Any:
     """Return the C library if it is glibc, or else None."""
     import ctypes  # only trainings need it

@@ -154,7 +154,7 @@ class TextCounts:
             limit: about how many tokens of the validation text to score; None: all.
             most: as of `scoring`; if that takes too long, nothing is scored.
         """
-        machine.give_memory_back()  # that of the last training step
+        machine.give_memory_back()  # that of scoring
         fitted = fit.fit(self._table, *self._read(self._engine(values, self._table)))
         valid = self._setup.data.valid
         if not len(valid) or stop() or self.scoring(limit, most) is None:

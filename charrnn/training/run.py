@@ -12,6 +12,7 @@ from charrnn.errors import DivergedError
 from charrnn.inference.select import COMPILING
 from charrnn.run_dir import DIVERGED, lasting_name
 from charrnn.run_dir.models import digest
+from charrnn.storage import machine
 from charrnn.training import budget as budgets
 from charrnn.training import conclusion, count_model, run_description, state, timing
 from charrnn.training.budget import Budget, Clock
@@ -217,7 +218,8 @@ class Run:
         captured = state.capture(self._trainer)
         notices = []
         if captured.is_finite() and captured.step != schedule.saved_step:
-            notices = self._writer.write_checkpoint(captured, self._record(captured))
+            with machine.freed_memory_given_back():
+                notices = self._writer.write_checkpoint(captured, self._record(captured))
             schedule.saved_step = captured.step
         schedule.wait_again(began)
         return notices
@@ -248,6 +250,7 @@ class Run:
         """Score the best weights on the validation text, save them, and sum up."""
         network = self._trainer.updater.network
         validation, stop = self._setup.validation, self._control.asked_to_stop
+        machine.give_memory_back()  # that of the last training step
         ended, factor = conclusion.calibrated(network, validation, ended, stop)
         network.load(ended.values)
         seconds = self._scoring_seconds

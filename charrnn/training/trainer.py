@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from charrnn.errors import DivergedError
+from charrnn.storage import machine
 from charrnn.training import learning_rate
 from charrnn.training import validation as validations
 from charrnn.training.best_weights import BestWeights
@@ -230,7 +231,8 @@ class Trainer:
         """
         if isinstance(budget, Clock):
             budget.expect(self._scoring_seconds(budget))
-        return self.validation.estimate(self.updater.network, stop)
+        with machine.freed_memory_given_back():  # windows without derivatives have other arrays
+            return self.validation.estimate(self.updater.network, stop)
 
     def _expect_scoring(self, clock: Clock) -> None:
         """Measure anew how long the scoring at the end will take: several times, as one may err."""

@@ -141,12 +141,6 @@ def test_not_a_number_stays_in_its_row_and_column(kind: str) -> None:
     assert by_token.isnan().nonzero().tolist() == [[int(tokens.ids[3]), 2]]
 
 
-def test_numbers_are_those_of_the_compiled_code() -> None:
-    assert weight_gradients.GROUP == row_products.GROUP
-    assert weight_gradients.PAIRED == row_products.PAIRED
-    assert weight_gradients.SPARE == row_products.SPARE
-
-
 def test_processors_without_pairs_do_not_compile_products_of_them() -> None:
     """What is declared is compiled wherever anything is."""
     assert not [each for each in cache._declared if each.module == row_products.__name__]
