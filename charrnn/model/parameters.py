@@ -51,7 +51,7 @@ Parameters = Mapping[str, NDArray[np.float32]]
 Shape = tuple[int, ...]
 Array = TypeVar("Array")
 Item = TypeVar("Item")
-_DIVIDED = "output.weight", "output.bias"  # by K, if an ensemble is one network
+_OUTPUT = "output.weight", "output.bias"  # what makes the logits
 
 
 def layer_of(config: ModelConfig) -> Layer:
@@ -176,7 +176,7 @@ def joined(
     for k, part in enumerate(each):
         for name, value in part.items():
             own = _own(config, name, value.ndim, k)
-            found[name][own] += value / (len(each) if name in _DIVIDED else 1)
+            found[name][own] += value / (len(each) if name in _OUTPUT else 1)
     return dense, found
 
 
@@ -222,7 +222,7 @@ def with_scaled_logits(values: Parameters, factor: float) -> dict[str, NDArray[n
     """
     scaled = np.float32(factor)
     return {
-        name: value * scaled if name.endswith(_DIVIDED) else value for name, value in values.items()
+        name: value * scaled if name.endswith(_OUTPUT) else value for name, value in values.items()
     }
 
 

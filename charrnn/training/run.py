@@ -250,7 +250,6 @@ class Run:
         """Score the best weights on the validation text, save them, and sum up."""
         network = self._trainer.updater.network
         validation, stop = self._setup.validation, self._control.asked_to_stop
-        machine.give_memory_back()  # that of the last training step
         ended, factor = conclusion.calibrated(network, validation, ended, stop)
         network.load(ended.values)
         seconds = self._scoring_seconds
