@@ -48,7 +48,7 @@ def files(model: Model) -> dict[str, bytes]:
     return {
         "config.json": to_json(_config(each[0]) | {"networks": len(each)}),
         "generation_config.json": to_json(generation),
-        "model.safetensors": tensors.write(_weights(each), {"format": "pt"}),
+        "model.safetensors": b"".join(tensors.blocks(_weights(each), {"format": "pt"})),
         MODELING: modeling(each[0]).encode(),
         **{name: to_json(value) for name, value in tokenizer_json.files(model.tokenizer).items()},
     }

@@ -141,7 +141,7 @@ def save(path: Path, model: Model) -> None:
         described[_COUNTS] = model.counts.to_json()
         arrays = values | model.counts.arrays()
     described["sha256"] = _digest(described, arrays)
-    write_atomically(path, tensors.write(arrays, {"charrnn": _text(described)}))
+    write_atomically(path, tensors.blocks(arrays, {"charrnn": _text(described)}))
 
 
 def _format(model: Model) -> int:
@@ -162,7 +162,7 @@ def _digest(described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) ->
     rest = {name: value for name, value in described.items() if name != "sha256"}
     digest = hashlib.sha256(_text(rest).encode())
     for name in sorted(arrays):
-        digest.update(arrays[name].tobytes())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
     return digest.hexdigest()
 
 

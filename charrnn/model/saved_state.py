@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from charrnn.arrays import Floats, State
@@ -32,6 +31,7 @@ from charrnn.model.model_file import Model
 from charrnn.model.parameters import Parameters
 from charrnn.storage.files import is_special, json_text, load_json, write_atomically
 from charrnn.storage.format_version import check_format
+from charrnn.storage.tensors import blocks
 
 FORMAT_VERSION = 2
 _WITHOUT_WEIGHTS = 1  # the format of a state of the model's own weights
@@ -97,7 +97,7 @@ def save(path: str | Path, prompted: Prompted, config: ModelConfig, model: str) 
     for name, value in (prompted.weights or {}).items():
         tensors[_WEIGHTS + name] = value
     exact = {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}
-    write_atomically(path, safetensors.numpy.save(exact, {_KEY: json_text(header)}))
+    write_atomically(path, blocks(exact, {_KEY: json_text(header)}))
 
 
 def _check_kind(config: ModelConfig) -> None:

@@ -21,7 +21,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from charrnn.errors import ModelError, RunError
 from charrnn.model import parameters
 from charrnn.run_dir.folder import RunDir
 from charrnn.storage import files, tensors
+from charrnn.storage.files import Block
 from charrnn.storage.format_version import check_format
 from charrnn.storage.tensors import Arrays, Header, Spec
 
@@ -96,24 +97,21 @@ def save(run_dir: RunDir, made: Checkpoint) -> None:
 
 def _write(folder: Path, made: Checkpoint) -> None:
     """Write all files into a hidden folder, then rename it."""
-    content = {
-        STATE: files.to_json({"format": FORMAT_VERSION, **made.state}),
-        TENSORS: tensors.write(made.arrays),
-        METRICS: made.metrics,
+    content: dict[str, Sequence[Block]] = {
+        STATE: [files.to_json({"format": FORMAT_VERSION, **made.state})],
+        TENSORS: tensors.blocks(made.arrays),
+        METRICS: [made.metrics],
     }
-    described = {
-        name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        for name, data in content.items()
-    }
-    content[MANIFEST] = files.to_json({"format": FORMAT_VERSION, "files": described})
+    described = {name: _described(blocks) for name, blocks in content.items()}
+    content[MANIFEST] = [files.to_json({"format": FORMAT_VERSION, "files": described})]
     aside = folder / f".{made.step}.{os.getpid()}.tmp"
     before = folder / f".{made.step}.{os.getpid()}.old.tmp"
     final = folder / str(made.step)
     try:
         _remove(aside)
         aside.mkdir()
-        for name, data in content.items():
-            files.write(aside / name, data)
+        for name, blocks in content.items():
+            files.write(aside / name, blocks)
         files.sync_folder(aside)
         if final.exists():  # it is of this step and could not be read
             final.rename(before)
@@ -122,6 +120,14 @@ def _write(folder: Path, made: Checkpoint) -> None:
     finally:
         _remove(aside)
         _remove(before)
+
+
+def _described(blocks: Sequence[Block]) -> dict[str, Any]:
+    """Return the size and the hash of a file of these blocks, for the manifest."""
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(block)
+    return {"bytes": sum(map(len, blocks)), "sha256": digest.hexdigest()}
 
 
 def _remove(folder: Path) -> None:

@@ -24,7 +24,7 @@ Block = bytes | bytearray | memoryview
 _FLAGS = os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
-def write(path: Path, data: Block | Iterable[bytes]) -> None:
+def write(path: Path, data: Block | Iterable[Block]) -> None:
     """Write a file, whole or block by block; it is on disk when this returns.
 
     Raises:
@@ -52,7 +52,7 @@ def append(path: Path, data: bytes, start: int) -> None:
         write_all(file, data[start:])
 
 
-def write_atomically(path: Path, data: Block | Iterable[bytes]) -> None:
+def write_atomically(path: Path, data: Block | Iterable[Block]) -> None:
     """Write a temporary file next to `path`, fsync it, rename it, fsync the folder.
 
     Data may come block by block; if making a block fails, `path` is unchanged.
@@ -122,7 +122,7 @@ def would_replace(path: Path) -> bool:
     return path.exists() and not is_special(path)
 
 
-def _write_into(path: Path, data: Block | Iterable[bytes]) -> None:
+def _write_into(path: Path, data: Block | Iterable[Block]) -> None:
     """Write to a device or a pipe, without waiting for a reader to come."""
     try:
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
@@ -156,7 +156,7 @@ def _opened(path: Path, flags: int) -> Iterator[int]:
         os.close(file)
 
 
-def _write_blocks(file: int, data: Block | Iterable[bytes]) -> None:
+def _write_blocks(file: int, data: Block | Iterable[Block]) -> None:
     for block in [data] if isinstance(data, Block) else data:
         write_all(file, block)
 

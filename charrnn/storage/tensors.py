@@ -19,17 +19,12 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from charrnn.errors import ModelError
-from charrnn.storage.files import is_special, load_json
+from charrnn.storage.files import is_special, json_text, load_json
 
 Arrays = dict[str, NDArray[Any]]
-SIZES = {
-    "F32": 4,
-    "F64": 8,
-    "I8": 1,
-    "U8": 1,
-    "U16": 2,
-    "U32": 4,
-}  # bytes of each type that charrnn writes
+# Bytes of each type that charrnn writes, in the order in which the tensors stand in a file.
+SIZES = {"F64": 8, "F32": 4, "U32": 4, "U16": 2, "I8": 1, "U8": 1}
+_NAMES = dict(zip(["f8", "f4", "u4", "u2", "i1", "u1"], SIZES, strict=True))  # by numpy's names
 _MAX_HEADER = 64 * 2**20
 # Files that people pass by mistake, by their first bytes.
 _FOREIGN = {
@@ -80,10 +75,32 @@ class Header:
     start: int
 
 
-def write(arrays: Mapping[str, NDArray[Any]], metadata: dict[str, str] | None = None) -> bytes:
-    """Return the bytes of a file; equal arrays give equal bytes."""
-    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    return safetensors.numpy.save(contiguous, metadata)
+def blocks(
+    arrays: Mapping[str, NDArray[Any]], metadata: dict[str, str] | None = None
+) -> list[memoryview]:
+    """Return the bytes of a file block by block; equal arrays give equal bytes.
+
+    They are those of `safetensors.numpy.save`, which needs twice the memory of the arrays: each
+    block after the header is the memory of an array.
+
+    Args:
+        arrays: the tensors by name, of the types in `SIZES`.
+        metadata: strings by name.
+    """
+    header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
+    contents: list[memoryview] = []
+    offset = 0
+    types = {name: _NAMES[array.dtype.str[1:]] for name, array in arrays.items()}
+    for name in sorted(arrays, key=lambda name: (list(SIZES).index(types[name]), name)):
+        array = arrays[name]
+        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        contents.append(little.reshape(-1).view(np.uint8).data)
+        end = offset + array.nbytes
+        header[name] = {"dtype": types[name], "shape": array.shape, "data_offsets": [offset, end]}
+        offset = end
+    text = json_text(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of 8
+    return [memoryview(struct.pack("<Q", len(text)) + text), *contents]
 
 
 def read(path: Path, check: Callable[[Header], None]) -> tuple[Header, Arrays]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from cli.conftest import TEXT_CHARACTERS, TINY, Cli, Run
+from cli.conftest import TEXT_CHARACTERS, TINY, Cli, Run, story
 
 
 def test_a_model_with_counts_is_used_by_all_commands(tiny: Run, cli: Cli) -> None:
-    trained, told = cli.each(
+    sentences = story(1000).splitlines(keepends=True)
+    known = "".join(random.Random(1).choices(sentences, k=500))  # what counts know by heart
+    (cli.folder / "known.txt").write_text(known, "utf-8", newline="")
+    trained, told, gained = cli.each(
         [
             ("train", tiny.text, *TINY, "--counts", "on", "--out", "counted", "--json"),
             ("train", tiny.text, *TINY, "--counts", "on", "--out", "words"),
+            ("train", "known.txt", *TINY, "--counts", "on", "--out", "known", "--json"),
         ]
     )
+    assert gained.json["valid_counts_nats"] < gained.json["valid_nats"] - 0.1
     result = trained.json
     # The last 80th of the text is kept back to fit the counts.
     assert result["valid_nats"] == pytest.approx(tiny.done.json["valid_nats"], abs=0.02)
