@@ -6,6 +6,7 @@ V tokens, E embedding, H hidden units, Y values that the last matrix reads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,8 @@ from charrnn.network.noise import Noise, OwnStreams
 from charrnn.network.skips import Place, Skips
 from charrnn.network.source import Source, beside
 from charrnn.network.tokens import Tokens
+
+_AT_ONCE = 3 * 2**18  # values (T, B, H) of a layer that `CharRNN.outputs` computes at once
 
 
 @dataclass(frozen=True)
@@ -305,8 +308,12 @@ class CharRNN(NamedParameters):
 
         With `quick` the layers run as in training, perhaps in bfloat16.
         """
-        outputs, state = self.run(ids, state, Noise(), sequence=self._sequence if quick else None)
-        return outputs.read, state
+        sequence = self._sequence if quick else None
+        read = []
+        for part in ids.chunk(math.ceil(ids.numel() * self.config.hidden_size / _AT_ONCE)):
+            outputs, state = self.run(part, state, Noise(), sequence=sequence)
+            read.append(outputs.read)
+        return torch.cat(read), state
 
     @property
     def members(self) -> list[CharRNN]:

@@ -13,7 +13,7 @@ MOST = 0.5  # of the answers, from which on their share decides
 
 
 class BestWeights:
-    """The first weights of a network, and the best so far.
+    """The best weights of a network so far: the first ones, until a validation finds better ones.
 
     The loss on the validation text decides which are the best, or without one the training loss.
     Of pairs, most of which are answered right (labels, spellings and sounds), it is the share of
@@ -23,16 +23,14 @@ class BestWeights:
     chance of the sample only (`margin`).
 
     Attributes:
-        first: the weights before the first update.
         metrics: the metrics of the best weights; None before the first validation.
-        values: the best weights; empty before the first validation.
+        values: the best weights.
     """
 
     def __init__(self, network: CharRNN) -> None:
         self._network = network
-        self.first: Values = network.values()
         self.metrics: Metrics | None = None
-        self.values: Values = {}
+        self.values: Values = network.values()
 
     def take_if_better(self, metrics: Metrics, margin: float = 0.0) -> bool:
         """Take the network's weights if they are finite and better; return whether they are.

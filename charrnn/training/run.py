@@ -248,6 +248,7 @@ class Run:
 
     def _conclude(self, ended: Ended) -> Generator[Notice, None, Result]:
         """Score the best weights on the validation text, save them, and sum up."""
+        self._trainer.updater.restart(ended.values)  # frees what only steps need
         network = self._trainer.updater.network
         validation, stop = self._setup.validation, self._control.asked_to_stop
         ended, factor = conclusion.calibrated(network, validation, ended, stop)
@@ -308,7 +309,7 @@ class Run:
         }
         yield from self._writer.write_summary(content)
         if not best:
-            yield from self._writer.write_model(self._first_metrics(), self._trainer.best.first)
+            yield from self._writer.write_model(self._first_metrics(), self._trainer.best.values)
         yield from self._writer.finish()
         return f"the best weights (step {best.step:,})" if best else "the first weights"
 

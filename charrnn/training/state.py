@@ -146,7 +146,7 @@ def capture(trainer: Trainer) -> TrainingState:
         best=trainer.best.metrics,
         first_nats=trainer.divergence.first_nats,
         weights=network.values(),
-        best_weights=dict(trainer.best.values),
+        best_weights=dict(trainer.best.values) if trainer.best.metrics else {},
         optimizer=updater.optimizer_state(),
         carried=position.carried,
         generators=generators,
@@ -173,7 +173,8 @@ def restore(trainer: Trainer, state: TrainingState) -> None:
     trainer.seconds = state.seconds
     trainer.reported, trainer.validated = state.reported, state.validated
     trainer.rollbacks, trainer.divergence.first_nats = state.rollbacks, state.first_nats
-    trainer.best.metrics, trainer.best.values = state.best, state.best_weights
+    if state.best:
+        trainer.best.metrics, trainer.best.values = state.best, state.best_weights
 
 
 def restore_generators(state: TrainingState, device: torch.device) -> list[str]:

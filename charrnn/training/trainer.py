@@ -217,7 +217,7 @@ class Trainer:
                 "--learning-rate or --clip-norm"
             )
         self.rollbacks += 1
-        updater.restart(self.best.values or self.best.first)
+        updater.restart(self.best.values)
         weights = f"best weights (step {best.step})" if best else "initial weights"
         return Notice(f"{what}; restarting from the {weights} at half the learning rate")
 

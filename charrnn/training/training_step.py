@@ -52,7 +52,8 @@ class Learner:
         self.restart()
 
     def restart(self) -> None:
-        """Begin with a new optimizer."""
+        """Begin with a new optimizer, without gradients."""
+        self.network.zero_grad()
         self.optimizer = optimizer.make(self.network.weights(), self.batches.config)
 
     def differentiate(self) -> Gradient:
@@ -121,7 +122,10 @@ class Updater:
         self.durations: list[float] = []
 
     def restart(self, values: Values) -> None:
-        """Continue from other weights, with a new optimizer; the position stays."""
+        """Continue from other weights, without gradients and with a new optimizer.
+
+        The position stays.
+        """
         self.network.load(values)
         for learner in self.learners:
             learner.restart()
