@@ -24,10 +24,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from charrnn.model import model_file
 
 TABLE = Path(__file__).with_suffix(".jsonl")
 
@@ -49,14 +52,15 @@ def flagless(
         seconds = time.perf_counter() - began
         assert status == 0, f"{text}: exit {status}"
         result = json.loads(output.splitlines()[-1])
-        config = json.loads((run / "config.json").read_text())
+        model = model_file.load(run / "model.safetensors")
         row = {name: result[name] for name in FIELDS}
-        row |= {"wall_seconds": seconds, "peak_memory_mb": used.ru_maxrss / 1024}
         row |= {
-            "hidden_size": config["model"]["hidden_size"],
-            "dropout": config["train"]["dropout"],
+            "network": model.config.size_words,
+            "dropout": json.loads((run / "config.json").read_text())["train"]["dropout"],
+            "logits_factor": model.training["logits_factor"],
+            "wall_seconds": seconds,
+            "peak_memory_mb": used.ru_maxrss / 1024,
         }
-        row |= curves(run / "metrics.jsonl")
         if test_fraction:
             scored = subprocess.run(
                 [*command[:3], "eval", "-m", str(run), "--part", "test", "--json"],
@@ -67,18 +71,10 @@ def flagless(
         return row
 
 
-def curves(metrics: Path) -> dict[str, Any]:
-    """Return (fraction, nats) of all validations, and of the first part of the training."""
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
-    train = [(line["fraction"], line["train_nats"]) for line in lines if line["fraction"] < EARLY]
-    valid = [(line["fraction"], line["valid_nats"]) for line in lines if line["valid_nats"]]
-    return {"train_curve": np.round(train, 4).tolist(), "valid_curve": np.round(valid, 4).tolist()}
-
-
-EARLY = 0.15  # of a run, whose training losses are recorded
 FIELDS = (
     *("cell", "parameters", "steps", "epochs", "characters", "chars_per_second", "seconds"),
-    *("valid_nats", "valid_bpc", "valid_bits_per_byte", "valid_window256_nats", "stopped_by"),
+    *("valid_nats", "valid_counts_nats", "valid_whole", "valid_bits_per_byte"),
+    *("valid_window256_nats", "stopped_by"),
 )
 
 
@@ -171,39 +167,39 @@ def machine() -> dict[str, Any]:
 def table() -> Iterator[str]:
     """Yield the rows as Markdown: means over seeds, with their range."""
     rows = [json.loads(line) for line in TABLE.read_text().splitlines()]
-    titles = [
-        "text",
-        "minutes",
-        "network",
-        "seeds",
-        "valid_nats",
-        "windows_of_256",
-        "characters/s",
-        "seconds",
-    ]
-    yield f"| {' | '.join(titles)} |".replace("_", " ")
+    titles = ("text", "minutes", "network", "seeds", "valid nats", "with counts", "windows of 256")
+    titles += ("characters/s", "seconds", "MB")
+    yield f"| {' | '.join(titles)} |"
     yield "|---" * len(titles) + "|"
-    keys = sorted(
-        {(row["text"], row["minutes"], row["what"], row["test_fraction"]) for row in rows}
-    )
-    for key in keys:
-        group = [
-            row
-            for row in rows
-            if (row["text"], row["minutes"], row["what"], row["test_fraction"]) == key
-        ]
-        nats = [row["valid_nats"] for row in group]
-        windows = [row["valid_window256_nats"] or float("nan") for row in group]
-        spread = f" ({min(nats):.3f} to {max(nats):.3f})" if len(nats) > 1 else ""
-        speed = statistics.median(
-            row.get("chars_per_second", row["characters"] / (60 * row["minutes"])) for row in group
+
+    def setting(row: dict[str, Any]) -> tuple[Any, ...]:
+        return row["what"], row["text"], row["minutes"], row["test_fraction"]
+
+    for (what, text, minutes, part), group in groupby(sorted(rows, key=setting), setting):
+        each = list(group)
+        speeds = [row.get("chars_per_second") or row["characters"] / (60 * minutes) for row in each]
+        networks = dict.fromkeys(row.get("network") or row["cell"] for row in each)
+        cells = (
+            text + f" (test part {part:g})" * bool(part),
+            f"{minutes:g}" + ", char-rnn's default" * (what == "plain"),
+            ", ".join(networks),
+            str(len(each)),
+            *(spread(each, name) for name in ("valid_nats", "valid_counts_nats")),
+            spread(each, "valid_window256_nats"),
+            f"{statistics.median(speeds):,.0f}",
+            f"{max(row['wall_seconds'] for row in each):.1f}",
+            f"{max(row.get('peak_memory_mb', 0.0) for row in each):,.0f}",
         )
-        shapes = sorted({f"{row['cell']} {row.get('hidden_size', '')}".strip() for row in group})
-        yield (
-            f"| {key[0]} | {key[1]:g} | {', '.join(shapes)} | {len(group)} "
-            f"| {statistics.mean(nats):.3f}{spread} | {statistics.mean(windows):.3f} "
-            f"| {speed:,.0f} | {max(row['wall_seconds'] for row in group):.1f} |"
-        )
+        yield f"| {' | '.join(cells)} |"
+
+
+def spread(rows: list[dict[str, Any]], name: str) -> str:
+    """Return the mean of a figure, and its range over several seeds; "" without figures."""
+    found = [row[name] for row in rows if row.get(name) is not None]
+    if not found:
+        return ""
+    within = f" ({min(found):.3f} to {max(found):.3f})" if len(found) > 1 else ""
+    return f"{statistics.mean(found):.3f}{within}"
 
 
 def main() -> None:
