@@ -1,6 +1,7 @@
 """Measure trainings without flags on real texts, and char-rnn's default settings, for RESULTS.md.
 
-    python tests/benchmarks/published.py train TEXT... --minutes 1 --seeds 1 2 3 [--keep FOLDER]
+    python tests/benchmarks/published.py train TEXT... --minutes 1 --seeds 1 2 3 [--counts on]
+        [--test-fraction 0.05] [--keep FOLDER]
     python tests/benchmarks/published.py plain TEXT... --minutes 1
     python tests/benchmarks/published.py table
 
@@ -36,13 +37,14 @@ TABLE = Path(__file__).with_suffix(".jsonl")
 
 
 def flagless(
-    text: Path, minutes: float, seed: int, test_fraction: float, keep: Path | None
+    text: Path, minutes: float, seed: int, test_fraction: float, counts: str, keep: Path | None
 ) -> dict[str, Any]:
     """Train in a process of its own and return its row; `keep` is a folder for the run."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(keep or folder) / f"{text.stem}-{minutes:g}-{seed}"
         command = [sys.executable, "-m", "charrnn", "train", str(text), "--json", "--force"]
         command += ["--minutes", str(minutes), "--seed", str(seed), "--out", str(run)]
+        command += ["--counts", counts] if counts != "off" else []
         command += ["--test-fraction", str(test_fraction)] if test_fraction else []
         began = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -173,9 +175,9 @@ def table() -> Iterator[str]:
     yield "|---" * len(titles) + "|"
 
     def setting(row: dict[str, Any]) -> tuple[Any, ...]:
-        return row["what"], row["text"], row["minutes"], row["test_fraction"]
+        return row["what"], row["text"], row["minutes"], row["test_fraction"], row["counts"]
 
-    for (what, text, minutes, part), group in groupby(sorted(rows, key=setting), setting):
+    for (what, text, minutes, part, _), group in groupby(sorted(rows, key=setting), setting):
         each = list(group)
         speeds = [row.get("chars_per_second") or row["characters"] / (60 * minutes) for row in each]
         networks = dict.fromkeys(row.get("network") or row["cell"] for row in each)
@@ -210,12 +212,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--test-fraction", type=float, default=0.0)
+    parser.add_argument("--counts", choices=("off", "on", "auto"), default="off")
     parser.add_argument("--keep", type=Path, help="a folder for the runs")
     asked = parser.parse_args()
     if asked.what == "table":
         print("\n".join(table()))
         return
-    run = partial(flagless, keep=asked.keep) if asked.what == "train" else plain
+    trained = partial(flagless, counts=asked.counts, keep=asked.keep)
+    run = trained if asked.what == "train" else plain
     for text in asked.texts:
         for seed in asked.seeds:
             row = {
@@ -224,6 +228,7 @@ def main() -> None:
                 "minutes": asked.minutes,
                 "seed": seed,
                 "test_fraction": asked.test_fraction,
+                "counts": asked.counts,
                 **run(text, asked.minutes, seed, asked.test_fraction),
                 **machine(),
             }

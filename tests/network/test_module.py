@@ -19,6 +19,7 @@ from charrnn.compiler.processor import multiplies_bfloat16
 from charrnn.config import ModelConfig, Regularizers
 from charrnn.model import parameters
 from charrnn.network import fused
+from charrnn.network import module as modules
 from charrnn.network.layers import LIBRARY, State, library, reference
 from charrnn.network.module import CharRNN, detached
 from charrnn.network.noise import Noise, is_recurrent
@@ -195,6 +196,27 @@ def test_one_hot_tokens_choose_columns_of_the_first_weights(make_values: Make) -
     columns = values["layers.0.weight_ih"].T[[0, 2, 3]]
     expected = np.tanh(columns + values["layers.0.bias"])
     np.testing.assert_allclose(h.detach(), expected, rtol=1e-12)
+
+
+def test_a_long_window_is_scored_in_parts(
+    make_values: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = _network(make_values, _config("lstm"))
+    (ids, targets), steps = _ids(11, 4), []
+    state = network.start_state(4)
+    whole, after = network.nats(ids.numpy(), targets.numpy(), state)
+
+    def counting(ids: Tensor, *more: Any, **named: Any) -> Any:
+        steps.append(len(ids))
+        return CharRNN.run(network, ids, *more, **named)
+
+    monkeypatch.setattr(network, "run", counting)
+    monkeypatch.setattr(modules, "_AT_ONCE", 4 * 5 * 4)  # four steps of four streams of five units
+    parts, after_parts = network.nats(ids.numpy(), targets.numpy(), state)
+    assert steps == [4, 4, 3]
+    np.testing.assert_allclose(parts, whole, rtol=1e-12)
+    for layer, expected in zip(after_parts, after, strict=True):
+        torch.testing.assert_close(layer, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_nats_are_without_dropout_and_leave_the_mode(make_values: Make) -> None:

@@ -1,5 +1,8 @@
 import threading
+import weakref
+from functools import partial
 
+import numpy as np
 import pytest
 from waiting import HANGS, wait_until
 
@@ -41,6 +44,15 @@ def test_a_job_is_done_when_put_returns() -> None:
         assert done[-1] == name
     assert list(writer.finish()) == []
     assert done == ["a", "b", "c"]
+
+
+def test_what_a_job_has_written_is_forgotten() -> None:
+    writer, weights = BackgroundWriter(), np.zeros(3)
+    forgotten = weakref.ref(weights)
+    writer.put("a", partial(np.copy, weights))
+    del weights
+    wait_until(lambda: forgotten() is None)
+    _ignore(writer)
 
 
 def test_a_failure_is_reported_once_tried_again_and_its_end_is_reported() -> None:

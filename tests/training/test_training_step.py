@@ -73,3 +73,17 @@ def test_a_bad_gradient_of_one_network_changes_none() -> None:
     for name, value in updater.network.values().items():
         assert value.tobytes() == before[name].tobytes(), name
     assert (updater.step, updater.position().batch) == (1, position.batch)
+
+
+def test_what_begins_anew_keeps_no_gradients_and_no_averages() -> None:
+    train = TrainConfig(seq_len=T, update_every=T, batch_size=B)
+    config = ModelConfig(V, "lstm", 1, 8, 6, ensemble=2)
+    values = parameters.initial(config, 1)
+    updater = updater_of(_network(config, values, train), lambda each: _batches(each, train))
+    assert updater.update(0.01)
+    assert updater.optimizer_state()
+    updater.restart(values)
+    assert updater.optimizer_state() == {}
+    assert all(weight.grad is None for weight in updater.network.parameters())
+    for name, value in updater.network.values().items():
+        assert value.tobytes() == values[name].tobytes(), name
