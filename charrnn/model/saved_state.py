@@ -96,7 +96,7 @@ def save(path: str | Path, prompted: Prompted, config: ModelConfig, model: str) 
     tensors = {"logits": prompted.logits, **_named(prompted.state, config)}
     for name, value in (prompted.weights or {}).items():
         tensors[_WEIGHTS + name] = value
-    exact = {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}
+    exact = {name: np.asarray(value, np.float32) for name, value in tensors.items()}
     write_atomically(path, blocks(exact, {_KEY: json_text(header)}))
 
 

@@ -108,27 +108,21 @@ class BackgroundWriter:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._jobs or self._ended)
-                if self._ended or self._bug:
+                if self._ended:
                     return
-                name = next(iter(self._jobs))
-            self._do(name)  # which forgets the job, and what it has written
-
-    def _do(self, name: str) -> None:
-        """Do the job of that name, unless another thread has removed it."""
-        with self._changed:
-            job = self._jobs.get(name)
-        if job is None:
-            return
-        try:
-            job()
-        except CharRNNError as error:
-            self._after_failure(name, error.message)
-        except BaseException as bug:  # raised in the training's thread by `_news`
-            with self._changed:
-                self._bug = bug
-                self._changed.notify_all()
-        else:
-            self._after_success(name, job)
+                name, job = next(iter(self._jobs.items()))
+            try:
+                job()
+            except CharRNNError as error:
+                self._after_failure(name, error.message)
+            except BaseException as bug:  # raised in the training's thread by `_news`
+                with self._changed:
+                    self._bug = bug
+                    self._changed.notify_all()
+                return
+            else:
+                self._after_success(name, job)
+            del job  # it holds what it wrote, which would stay in memory until the next one
 
     def _after_failure(self, name: str, message: str) -> None:
         """Move the job behind the others; if all have failed, wait before the next try."""

@@ -180,6 +180,7 @@ def table() -> Iterator[str]:
     for (what, text, minutes, part, _), group in groupby(sorted(rows, key=setting), setting):
         each = list(group)
         speeds = [row.get("chars_per_second") or row["characters"] / (60 * minutes) for row in each]
+        memory = [row["peak_memory_mb"] for row in each if "peak_memory_mb" in row]
         networks = dict.fromkeys(row.get("network") or row["cell"] for row in each)
         cells = (
             text + f" (test part {part:g})" * bool(part),
@@ -190,7 +191,7 @@ def table() -> Iterator[str]:
             spread(each, "valid_window256_nats"),
             f"{statistics.median(speeds):,.0f}",
             f"{max(row['wall_seconds'] for row in each):.1f}",
-            f"{max(row.get('peak_memory_mb', 0.0) for row in each):,.0f}",
+            f"{max(memory):,.0f}" if memory else "",
         )
         yield f"| {' | '.join(cells)} |"
 
