@@ -17,7 +17,7 @@ TEXT = "low wood\nhello wood\n" * 200
 
 @pytest.fixture
 def model(make_model: MakeModel) -> Model:
-    return make_model("helo wd\n", num_layers=2, hidden_size=32)
+    return make_model("helo wd\n", seed=2, num_layers=2, hidden_size=32)
 
 
 def test_what_is_written_follows_the_text_and_the_model_does_not(model: Model) -> None:
@@ -26,7 +26,7 @@ def test_what_is_written_follows_the_text_and_the_model_does_not(model: Model) -
     learnt = generator.read(TEXT, adapt=True)
     assert learnt.weights is not None
     followed = Generator(replace(model, values=learnt.weights))
-    assert followed.score(TEXT).nats < 0.8 * generator.score(TEXT).nats
+    assert followed.score(TEXT).nats < 0.5 * generator.score(TEXT).nats
     assert followed.read(TEXT).logits.tobytes() == learnt.logits.tobytes()
     written = followed.sample(TEXT, length=30, seed=1)
     assert generator.sample(learnt, length=30, seed=1) == written

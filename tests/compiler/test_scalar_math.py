@@ -314,7 +314,7 @@ def without_compiler() -> None:
     from charrnn.cells import find
     from charrnn.compiler import matmul
     from charrnn.compiler.cell_file import use
-    from charrnn.network import fused, fused_loss, layers
+    from charrnn.network import fused, fused_loss, layers, weight_gradients
 
     assert not hasattr(scalar_math.tanh, "py_func")  # the compiler is really off
     assert scalar_math.relu(np.float32(-1)) == 0
@@ -361,6 +361,8 @@ def without_compiler() -> None:
             for module in (matmul, processor):
                 monkeypatch.setattr(module, "WIDTH", width)
             monkeypatch.setattr(matmul, "_ROWS", together)
+            monkeypatch.setattr(weight_gradients, "SPARE", 2 * processor.PAIRED * width)
+            monkeypatch.setattr(fused_loss, "_COLUMNS", 6 * width)
             monkeypatch.setattr(processor, "product_kind", lambda bf16, kind=kind: kind)
             WithoutCompiler(monkeypatch)
             for cell in [*CELLS.values(), *(find(use(path)) for path in OWN_CELLS)]:

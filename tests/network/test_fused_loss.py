@@ -7,19 +7,13 @@ from collections.abc import Iterator
 import pytest
 import torch
 import torch.nn.functional as F
+from processors import needs_bf16, needs_pairs, needs_tiles
 from torch import Tensor
 
 from charrnn.compiler import cache, processor
 from charrnn.network import fused_loss, loss
 from charrnn.text.streams import IGNORED
 
-needs_pairs = pytest.mark.skipif(
-    not processor.FEATURES.get("avx512bf16"), reason="needs AVX512-BF16"
-)
-needs_tiles = pytest.mark.skipif(not processor._tiles_allowed(), reason="needs AMX")
-needs_bf16 = pytest.mark.skipif(
-    not processor.multiplies_bfloat16(), reason="needs AVX512-BF16 or AMX"
-)
 LOGITS = 2**22
 SIZES = [  # rows, Y, V
     (1, 3, 2),

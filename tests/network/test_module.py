@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from conftest import FORMS, covering
 from numpy.typing import NDArray
+from processors import needs_bf16
 from torch import Tensor
 
 from charrnn.cells import CELLS, Layer
-from charrnn.compiler.processor import multiplies_bfloat16
 from charrnn.config import ModelConfig, Regularizers
 from charrnn.model import parameters
 from charrnn.network import fused
@@ -195,7 +195,7 @@ def test_one_hot_tokens_choose_columns_of_the_first_weights(make_values: Make) -
     _, ((h,),) = network(ids, network.start_state(3))
     columns = values["layers.0.weight_ih"].T[[0, 2, 3]]
     expected = np.tanh(columns + values["layers.0.bias"])
-    np.testing.assert_allclose(h.detach(), expected, rtol=1e-12)
+    np.testing.assert_allclose(h.detach(), expected, rtol=1e-12, atol=1e-15)
 
 
 def test_a_long_window_is_scored_in_parts(
@@ -214,7 +214,7 @@ def test_a_long_window_is_scored_in_parts(
     monkeypatch.setattr(modules, "_AT_ONCE", 4 * 5 * 4)  # four steps of four streams of five units
     parts, after_parts = network.nats(ids.numpy(), targets.numpy(), state)
     assert steps == [4, 4, 3]
-    np.testing.assert_allclose(parts, whole, rtol=1e-12)
+    np.testing.assert_allclose(parts, whole, rtol=1e-12, atol=1e-15)
     for layer, expected in zip(after_parts, after, strict=True):
         torch.testing.assert_close(layer, expected, rtol=1e-12, atol=1e-12)
 
@@ -355,7 +355,7 @@ def test_a_tied_output_by_hand(make_values: Make, depth: int) -> None:
     if depth == 2:
         read = np.tanh(w["output.hidden.0.weight"] @ read + w["output.hidden.0.bias"])
     expected = w["embedding"][:4] @ (w["output.weight"] @ read) + w["output.bias"]
-    np.testing.assert_allclose(logits[0, 0].detach(), expected, rtol=1e-12)
+    np.testing.assert_allclose(logits[0, 0].detach(), expected, rtol=1e-12, atol=1e-15)
 
 
 def test_a_tied_embedding_learns_from_what_is_read_and_what_is_predicted(
@@ -387,9 +387,9 @@ def test_deeper_maps_by_hand(make_values: Make) -> None:
     h_new = np.tanh(own["weight_ih"] @ x + own["bias"] + own["weight_hh"] @ r)
     read = np.tanh(w["output.hidden.0.weight"] @ h_new + w["output.hidden.0.bias"])
     logits, ((after,),) = network(torch.tensor([[1]]), ((torch.tensor(h)[None],),))
-    np.testing.assert_allclose(after[0].detach(), h_new, rtol=1e-12)
+    np.testing.assert_allclose(after[0].detach(), h_new, rtol=1e-12, atol=1e-15)
     expected = w["output.weight"] @ read + w["output.bias"]
-    np.testing.assert_allclose(logits[0, 0].detach(), expected, rtol=1e-12)
+    np.testing.assert_allclose(logits[0, 0].detach(), expected, rtol=1e-12, atol=1e-15)
 
 
 def test_a_jordan_network_is_fed_its_own_distribution(make_values: Make) -> None:
@@ -404,9 +404,9 @@ def test_a_jordan_network_is_fed_its_own_distribution(make_values: Make) -> None
         h = np.tanh(x + w["layers.0.weight_hh"] @ p)
         read = torch.tensor(ids[: position + 1])[:, None]
         logits, ((after,),) = network(read, network.start_state(1))
-        np.testing.assert_allclose(after[0].detach(), h, rtol=1e-12)
+        np.testing.assert_allclose(after[0].detach(), h, rtol=1e-12, atol=1e-15)
         expected = w["output.weight"] @ h + w["output.bias"]
-        np.testing.assert_allclose(logits[-1, 0].detach(), expected, rtol=1e-12)
+        np.testing.assert_allclose(logits[-1, 0].detach(), expected, rtol=1e-12, atol=1e-15)
 
 
 def test_layer_normalization_by_hand(make_values: Make) -> None:
@@ -421,7 +421,7 @@ def test_layer_normalization_by_hand(make_values: Make) -> None:
     z = own["gain_ih"] * normalised(own["weight_ih"] @ w["embedding"][1]) + own["bias"]
     z = z + own["gain_hh"] * normalised(own["weight_hh"] @ h)
     _, ((after,),) = network(torch.tensor([[1]]), ((torch.tensor(h)[None],),))
-    np.testing.assert_allclose(after[0].detach(), np.tanh(z), rtol=1e-12)
+    np.testing.assert_allclose(after[0].detach(), np.tanh(z), rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("cell", ALL)
@@ -685,7 +685,7 @@ def test_without_training_zoneout_is_its_mean(make_values: Make, cell: str) -> N
         torch.testing.assert_close(got, rate * old + (1 - rate) * one, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.skipif(not multiplies_bfloat16(), reason="needs bfloat16")
+@needs_bf16
 @pytest.mark.parametrize("settings", [{"zoneout": 0.3}, {"dropout": 0.3}])
 def test_noise_between_layers_in_bf16_is_that_of_float32(
     make_values: Make, settings: dict[str, float]
@@ -721,7 +721,7 @@ def test_dropout_of_bf16_multiplies_by_unrounded_numbers() -> None:
     assert torch.equal(found, dropped(exact.float()).to(torch.bfloat16))
 
 
-@pytest.mark.skipif(not multiplies_bfloat16(), reason="needs bfloat16")
+@needs_bf16
 @pytest.mark.parametrize("cut", [None, 4])
 def test_tokens_are_read_once_per_vocabulary_with_the_same_results(
     make_values: Make, cut: int | None, monkeypatch: pytest.MonkeyPatch
@@ -748,7 +748,7 @@ def test_tokens_are_read_once_per_vocabulary_with_the_same_results(
     assert network._tokens(ids) is None
 
 
-@pytest.mark.skipif(not multiplies_bfloat16(), reason="needs bfloat16")
+@needs_bf16
 @pytest.mark.parametrize(
     ("cell", "settings", "regularizers"),
     [
@@ -791,7 +791,7 @@ def test_outputs_of_all_layers_in_one_array_give_the_same(
         assert float((a - b).norm()) <= 1e-2 * max(float(b.norm()), 1e-3)
 
 
-@pytest.mark.skipif(not multiplies_bfloat16(), reason="needs bfloat16")
+@needs_bf16
 def test_outputs_that_are_handed_on_go_with_the_window(
     make_values: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import FORMS
 from numpy.typing import NDArray
+from processors import needs_bf16
 from torch import Tensor
 
 from charrnn.arrays import Floats64
@@ -264,7 +265,7 @@ def test_compiled_windows_train_as_the_plain_loop(make_values: Make, cell: str) 
         torch.testing.assert_close(other, found[0], rtol=2e-4, atol=1e-6)
 
 
-@pytest.mark.skipif(not fused.processor.multiplies_bfloat16(), reason="this CPU has no bfloat16")
+@needs_bf16
 def test_training_in_bfloat16_is_near_that_in_float32(make_values: Make) -> None:
     config = replace(_config("lstm-coupled"), hidden_size=32)
     low = partial(fused.sequence, bf16=True)

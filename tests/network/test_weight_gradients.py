@@ -6,20 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from processors import needs_pairs, needs_tiles
 
-from charrnn.compiler import cache, processor, row_products
+from charrnn.compiler import cache, row_products
 from charrnn.network import weight_gradients
 from charrnn.network.tokens import Tokens
 
-TILES = processor.product_kind(True) == "tiles"
 KINDS = [
-    pytest.param(
-        "dots",
-        marks=pytest.mark.skipif(
-            not processor.FEATURES.get("avx512bf16"), reason="needs AVX512-BF16"
-        ),
-    ),
-    pytest.param("tiles", marks=pytest.mark.skipif(not TILES, reason="needs AMX")),
+    pytest.param("dots", marks=needs_pairs),
+    pytest.param("tiles", marks=needs_tiles),
 ]
 
 

@@ -14,6 +14,7 @@ import pytest
 import strict_json
 import torch
 from following import Follower, resume, train
+from processors import needs_bf16
 
 import charrnn
 from charrnn.config import TrainOptions, to_json
@@ -168,7 +169,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(options, id=name, marks=[needs_bf16] if name == "bfloat16" else [])
+        for name, options in VARIANTS.items()
+    ],
+)
 def test_every_kind_of_training_resumes_exactly(tmp_path: Path, options: dict[str, Any]) -> None:
     options = {"steps": 12, **options}
     _train(tmp_path / "whole", every=None, **options)

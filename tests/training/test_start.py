@@ -16,6 +16,7 @@ import pytest
 import strict_json
 import torch
 from following import Follower, train
+from processors import needs_bf16
 
 import charrnn
 from charrnn import scoring
@@ -292,7 +293,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Result:
         ("reference", "float32"),
         ("library", "float32"),
         ("fused", "float32"),
-        ("fused", "bfloat16"),
+        pytest.param("fused", "bfloat16", marks=needs_bf16),
     ],
 )
 def test_every_backend_learns_the_same_and_losses_are_those_of_the_saved_model(
