@@ -32,7 +32,7 @@ from charrnn.inference.engine import check_finite
 from charrnn.inference.network_arrays import Product, multiply
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
-from charrnn.network.layers import select
+from charrnn.network.layers import in_library, select
 from charrnn.network.module import CharRNN
 from charrnn.network.side_by_side import SideBySide
 
@@ -62,7 +62,10 @@ class _Follower:
     """
 
     def __init__(self, model: Model) -> None:
-        kernel = select(parameters.layer_of(model.config), torch.device("cpu"), "float32")
+        layer = parameters.layer_of(model.config)
+        # Not what is fastest: an archive is only read with the sums that it was written with.
+        backend = "library" if layer.cell.name == "lstm" and in_library(layer) else "auto"
+        kernel = select(layer, torch.device("cpu"), "float32", backend)
         self.network = CharRNN(model.config, model.values, sequence=kernel.run).eval()
         self._weights = list(self.network.parameters())
         self._first = [weight.detach().numpy().ravel().copy() for weight in self._weights]

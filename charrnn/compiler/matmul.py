@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from charrnn.compiler.matmul_blocks import on_tiles_config, tile_block, vector_block
-from charrnn.compiler.processor import DEPTH, FEATURES, ROW_GROUP, TILES_CONFIG, WIDTH
+from charrnn.compiler.processor import DEPTH, FEATURES, ROW_GROUP, TILES_CONFIG, WIDTH, is_x86
 from charrnn.compiler.scalar_math import inside
 
 __all__ = [  # generated code imports all of these
@@ -34,7 +34,7 @@ __all__ = [  # generated code imports all of these
 ]
 
 # Rows per block of two panels: each needs two registers of sums, and all registers are used.
-_MANY_REGISTERS = bool(FEATURES.get("avx512f")) or not FEATURES.get("sse2")
+_MANY_REGISTERS = bool(FEATURES.get("avx512f")) or not is_x86()
 _ROWS = (12, 4, 1) if _MANY_REGISTERS else (6, 2, 1)
 # Windows have 8, 16 or 32 rows a thread: blocks of eight rows and three panels leave none over. The
 # last two panels have smaller ones, as each block takes time to compile.

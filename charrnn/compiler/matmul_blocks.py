@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from charrnn.compiler.processor import FEATURES, PAIRED, WIDTH
+from charrnn.compiler.processor import FEATURES, PAIRED, WIDTH, is_x86
 
 _BYTE, _HALF, _WORD, _LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 # The type of the elements of a panel, and their bytes per column.
@@ -26,7 +26,7 @@ _STORED = {
 }
 _FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
 # Old x86 processors multiply and add in two steps: one would be a call for each number.
-_FUSED = "fmuladd" if FEATURES.get("sse2") and not FEATURES.get("fma") else "fma"
+_FUSED = "fmuladd" if is_x86() and not FEATURES.get("fma") else "fma"
 _INT = types.intp
 _variable: Any = cgutils.alloca_once
 

@@ -54,6 +54,11 @@ DEPTH = {"float32": 1, "dots": 2, "tiles": 32}
 TILES_CONFIG = 64  # bytes
 
 
+def is_x86() -> bool:
+    """Return whether this is a processor of Intel's and AMD's kind."""
+    return bool(FEATURES.get("sse2"))
+
+
 def product_kind(bf16: bool) -> str:
     """Return the kind of product that this processor makes, in bfloat16 (`bf16`) or float32."""
     if not bf16:

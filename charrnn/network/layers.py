@@ -25,7 +25,7 @@ from torch import Tensor
 
 from charrnn.cells import Layer
 from charrnn.cells.layer import EPSILON, Matrix
-from charrnn.compiler.processor import multiplies_bfloat16
+from charrnn.compiler.processor import is_x86, multiplies_bfloat16
 from charrnn.errors import OptionError
 from charrnn.network import fused
 from charrnn.network.functions import FUNCTIONS
@@ -184,7 +184,6 @@ def _gru(x: Tensor, state: LayerState, flat: list[Tensor]) -> tuple[Tensor, Laye
     return y, (h[0],)
 
 
-FASTER_IN_LIBRARY = ("lstm",)  # than fused in float32, on the CPU
 LIBRARY = {"elman": _elman, "irnn": _irnn, "lstm": _lstm, "gru-reset-after": _gru}
 
 
@@ -202,7 +201,7 @@ def library(
     Raises:
         OptionError: torch has no such cell, or not with this form or zoneout.
     """
-    if zone or not _in_library(layer):
+    if zone or not in_library(layer):
         raise OptionError(f"the library has no {layer.cell.name} of this form")
     if layer.cell.two_biases:
         biases = [weights["bias_ih"], weights["bias_hh"]]
@@ -217,7 +216,8 @@ def library(
         return LIBRARY[layer.cell.name](x, state, flat)
 
 
-def _in_library(layer: Layer) -> bool:
+def in_library(layer: Layer) -> bool:
+    """Return whether torch has a kernel for this cell and form."""
     return layer.cell.name in LIBRARY and layer.recurrent_depth == 1 and not layer.layer_norm
 
 
@@ -253,9 +253,9 @@ def select(
 ) -> Kernel:
     """Select what trains `layer` on `device`: a pure function of its arguments and the machine.
 
-    Measured on CPUs (`charrnn bench train` measures both): in bfloat16, `fused` was faster than
-    the library in float32 from 128 units on (with 32 units, some tenths of a millisecond per
-    window slower); in float32, the library's LSTM was faster than `fused`, its other cells slower.
+    On x86 processors, `fused` was faster than the library wherever both were measured (`charrnn
+    bench train`): in bfloat16 from 128 units on, in float32 with AVX2 from 64 units on. Nothing was
+    measured on others: there torch's LSTM is used, as some systems have fast products of their own.
 
     Raises:
         OptionError: this machine cannot do what was asked for; the message says what it can do.
@@ -264,7 +264,7 @@ def select(
     compilable = on_cpu or importlib.util.find_spec("triton") is not None
     can = {
         "reference": True,
-        "library": _in_library(layer) and not zoneout,
+        "library": in_library(layer) and not zoneout,
         "fused": compilable and not layer.cell.feeds_back,
     }
     if not can.get(backend, True):
@@ -283,7 +283,7 @@ def select(
         reason = "as asked"
     elif precision == "bfloat16":
         backend, reason = "fused", "this CPU multiplies bfloat16 itself"
-    elif can["library"] and (not on_cpu or layer.cell.name in FASTER_IN_LIBRARY):
+    elif can["library"] and not (on_cpu and (is_x86() or layer.cell.name != "lstm")):
         backend, reason = "library", "torch has this cell"
     elif can["fused"]:
         backend, reason = "fused", "faster than torch's own or than a plain loop"

@@ -109,7 +109,7 @@ def test_code_for_older_processors_computes_the_same(variables: dict[str, str], 
     assert found == {
         "width": width,
         "bf16": False,
-        "lstm": "library float32",
+        "lstm": "fused float32",
         "elman": "fused float32",
     }
     assert max(errors) < 1e-5

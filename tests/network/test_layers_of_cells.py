@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import importlib.util
 from typing import Any
 
 import numpy as np
@@ -254,9 +255,13 @@ def test_the_given_state_is_not_changed(run: Any, name: str) -> None:
 @pytest.fixture(params=[False, True], ids=["no-triton", "triton"])
 def triton(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether Triton is installed."""
-    found = object() if request.param else None
-    monkeypatch.setattr(layers.importlib.util, "find_spec", {"triton": found}.get)
-    return found is not None
+    others = importlib.util.find_spec
+
+    def find_spec(name: str) -> object:
+        return others(name) if name != "triton" else object() if request.param else None
+
+    monkeypatch.setattr(layers.importlib.util, "find_spec", find_spec)
+    return bool(request.param)
 
 
 @pytest.mark.parametrize("triton", [False], indirect=True)
@@ -464,9 +469,13 @@ class TestSelect:
         monkeypatch.setattr(layers, "multiplies_bfloat16", lambda: able)
         return able
 
-    def test_lstm(self, able: bool) -> None:
+    @pytest.mark.parametrize("x86", [False, True])
+    def test_lstm(self, able: bool, x86: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(layers, "is_x86", lambda: x86)
         kernel = select(Layer(CELLS["lstm"]), CPU)
         wanted = ("library", "float32", "torch has this cell")
+        if x86:
+            wanted = ("fused", "float32", "faster than torch's own or than a plain loop")
         if able:
             wanted = ("fused", "bfloat16", "this CPU multiplies bfloat16 itself")
         assert (kernel.backend, kernel.precision, kernel.reason) == wanted
@@ -560,7 +569,7 @@ class TestSelect:
             select(Layer(CELLS["lstm"]), device, precision, backend)
 
     def test_float32_stays_float32(self, able: bool) -> None:
-        kernel = select(Layer(CELLS["lstm"]), CPU, "float32")
-        assert (kernel.backend, kernel.precision) == ("library", "float32")
+        kernel = select(Layer(CELLS["gru"]), CPU, "float32")
+        assert (kernel.backend, kernel.precision) == ("fused", "float32")
         kernel = select(Layer(CELLS["lstm"]), CPU, backend="fused")
         assert kernel.precision == ("bfloat16" if able else "float32")
