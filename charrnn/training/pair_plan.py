@@ -78,11 +78,11 @@ def make(
     model = _architecture(options, alphabet_size, votes)
     model, characters, reason = plan.sized(options, model, train, length, length, step, speed)
     power = TURNED_POWER if turned or options.fill else SAME_POWER  # gaps: as for a text
-    passes = characters / length
-    rates = plan.planned_rates(options, model, passes, length, known, power)
+    rates = plan.planned_rates(options, model, characters / length, length, known, power)
     train = dataclasses.replace(train, **rates)
+    characters = plan.expected(characters, model, train, speed)
     update = plan.update_seconds(model, train, step, speed)
-    return Plan(model, train, characters, passes, reason, known, update)
+    return Plan(model, train, characters, characters / length, reason, known, update)
 
 
 def _epochs(train: TrainConfig, length: int, step: float) -> float:

@@ -29,7 +29,7 @@ from charrnn.training.training_step import Updater
 from charrnn.training.validation import Estimate, InterruptedScoring
 
 MAX_VALIDATIONS = 20  # per run
-VALIDATION_SHARE = 0.1  # validation tokens read per character trained on, at most
+VALIDATION_SHARE = 0.05  # validation tokens read per character trained on, at most
 EARLY = 0.1  # part of a run after which it is validated in any case, so that a model exists
 REPORTS = 200  # lines of metrics per run
 SCORING = 0.05  # part of the time that scoring at the end may take

@@ -24,7 +24,7 @@ from charrnn.training.events import Stop
 VALID_CAP = 2**16  # tokens that are scored while training; the rest is scored at the end
 CALIBRATED = 2**13  # tokens on which is tried by what to multiply the logits ...
 CALIBRATIONS = 5  # ... this often at most
-TIMED = 4  # chunks that are scored to measure the speed of scoring
+TIMED = 2  # chunks that are scored to measure the speed of scoring
 SAMPLES = 3  # of which the best tells how long a token takes
 IN_ORDER = 0.8  # of what is read of a text too long to be scored whole; the rest is in windows
 LEAVING = 0.4  # seconds for the last files and the end of the process
