@@ -151,7 +151,8 @@ def test_the_size_is_the_largest_that_time_and_text_support(minutes: float) -> N
 
     largest = max([size for size in HIDDEN_SIZES if fed(size)], default=HIDDEN_SIZES[0])
     assert made.model.hidden_size == largest
-    expected = min(enough, _speed(made.model, made.train) * minutes * 60)
+    trained = max(30 * minutes, 54 * minutes - 4)  # seconds, without start and scoring
+    expected = min(enough, _speed(made.model, made.train) * trained)
     assert made.characters == pytest.approx(expected)
 
 
@@ -400,10 +401,10 @@ def test_minutes_are_divided_among_networks_that_vote() -> None:
     made = _voted()
     assert made.model.ensemble == 2
     assert made.model.embedding_size == 64 * made.model.ensemble
-    assert made.passes >= plan.VOTES[2]
     alone = plan.make(TrainOptions(minutes=5), 10**6, 65, _speed)
     assert made.model.member.hidden_size == alone.model.hidden_size  # half the time for each
-    assert (made.train.dropout, made.passes) == (alone.train.dropout, alone.passes)
+    assert made.train.dropout == alone.train.dropout
+    assert made.passes == pytest.approx(alone.passes, rel=0.02)  # each starts once, and is scored
 
 
 def test_the_more_often_a_text_is_read_the_more_networks_vote() -> None:
