@@ -1,6 +1,7 @@
 """A whole window of any cell as compiled code, near the speed of its matrix products, on the CPU.
 
     float32: all input parts of the window in one product            (T*B, X) x (X, G*H)
+             what tokens add to them, once for each                  (V, E) x (E, G*H)
     the steps in one compiled function, rows shared among threads    (B, H) x (H, n*H) each
     backward in the same way; the weights' gradients in one product at the end
 
@@ -76,7 +77,7 @@ def sequence(
         mask = _ones(*state[0].shape)
     layout = _layout(layer, window, normalized, zone, mask, place)
     below = x
-    if tokens is not None and not window.own_input:
+    if tokens is not None and layer.layer_norm:
         x, tokens = tokens.behind(x), None
     y, handed_on, *after = _Window.apply(  # type: ignore[no-untyped-call]
         layout,
@@ -148,15 +149,16 @@ class _Window(torch.autograd.Function):
         allocator = layout.allocator(steps, batch)
         arrays = layout.common(allocator.threads)
         statistics: tuple[Tensor | None, ...] = (None, None, None)
+        starts = None if bias is None else _starts(x, ids, embedding, weight_ih, bias)
         if window.own_input:
-            assert bias is not None
+            assert starts is not None
             inputs = allocator.input(x)
             x = inputs[:, :, : x.shape[2]]
-            table, found = _starts(x, ids, embedding, weight_ih, bias)
+            table, found = starts
             arrays |= {"input": inputs, "ids": found} | layout.inputs(table, biases, allocator)
         else:
             x = x.to(dtype)
-            parts, statistics = _input_parts(x, dense.to(dtype), bias, len(dense) // hidden)
+            parts, statistics = _input_parts(x, dense.to(dtype), starts, len(dense) // hidden)
             arrays |= {"x": parts}
             arrays |= numbered("bias", list(map(start_row, widths, biases)))
         states = layout.states_from(state, allocator)
@@ -324,17 +326,26 @@ def _starts(
 
 
 def _input_parts(
-    x: Tensor, weight: Tensor, bias: Tensor | None, blocks: int
+    x: Tensor, weight: Tensor, starts: tuple[Tensor, Tensor] | None, blocks: int
 ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
     """Return the input parts (T, B, G*H), and what their backward pass needs.
 
-    With layer normalization (no bias) that is the product (T*B, G, H) in float32, its means and
-    1 / its deviations.
+    Args:
+        x: the input (T, B, X).
+        weight: its matrix (G*H, X).
+        starts: as of `_starts`; None with layer normalization.
+        blocks: G.
+
+    Returns:
+        the input parts, and with layer normalization the product (T*B, G, H) in float32, its means
+        and 1 / its deviations.
     """
     flat = x.flatten(0, 1)
-    if bias is not None:
-        parts = torch.addmm(bias, flat, weight.T)
-        return parts.view(*x.shape[:2], -1), (None, None, None)
+    if starts is not None:
+        table, ids = starts
+        begun = table if len(table) == 1 else table.index_select(0, ids.flatten())
+        parts = torch.addmm(begun, flat, weight.T) if x.shape[2] else begun.expand(len(flat), -1)
+        return parts.contiguous().view(*x.shape[:2], -1), (None, None, None)
     split = (flat @ weight.T).float().view(len(flat), blocks, -1)
     normal, mean, scale = torch.native_layer_norm(split, split.shape[2:], None, None, EPSILON)
     return normal.view(*x.shape[:2], -1), (split, mean, scale)

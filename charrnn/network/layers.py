@@ -292,6 +292,11 @@ def select(
     return Kernel(backend, precision, reason, _sequence_function(backend, precision, on_cpu))
 
 
+def reads_tokens(run: Sequence) -> bool:
+    """Return whether a sequence function also takes `charrnn.network.tokens.Tokens`."""
+    return getattr(run, "func", run) is fused.sequence
+
+
 def _sequence_function(backend: str, precision: str, on_cpu: bool) -> Sequence:
     """Return the sequence function of a backend."""
     if backend == "fused" and on_cpu:

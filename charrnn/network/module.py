@@ -23,7 +23,7 @@ from charrnn.errors import OptionError
 from charrnn.model import parameters
 from charrnn.network import loss
 from charrnn.network import noise as noises
-from charrnn.network.layers import LayerState, Sequence, State, reference
+from charrnn.network.layers import LayerState, Sequence, State, reads_tokens, reference
 from charrnn.network.named_parameters import NamedParameters
 from charrnn.network.noise import Noise, OwnStreams
 from charrnn.network.skips import Place, Skips
@@ -159,13 +159,14 @@ class CharRNN(NamedParameters):
 
         rounded = self._bf16 and self.training and not (sequence or source)
         masked = rounded and bool(noise.dropped) and not self.regularizers.slowness_penalty
-        tokens = None if sequence or source else self._tokens(ids)
+        usual = self._sequence if self.training else self._scoring
+        tokens = None if source else self._tokens(ids, sequence or usual)
         nothing = ids.new_empty(*ids.shape, 0, dtype=torch.float32)
         embedded = nothing if tokens else self._embedded(ids)
         if source:
             embedded = embedded + source.added
         whole = (counted or len(ids)) == (cut or len(ids)) == len(ids)
-        shared = self._skips(ids, masked) if tokens and whole else None
+        shared = self._skips(ids, masked) if tokens and rounded and whole else None
         x = top = dropped = embedded
         found: tuple[Tensor, ...] = ()  # by attention
         above, after = [], []
@@ -187,11 +188,15 @@ class CharRNN(NamedParameters):
         read = shared.joined(top) if shared else beside(*above, *map(last, found))
         return Outputs(self._mapped(read), last(top), last(dropped)), tuple(after)
 
-    def _tokens(self, ids: Tensor) -> Tokens | None:
-        """Return the tokens with their vectors if layers can read them so, and are faster then."""
+    def _tokens(self, ids: Tensor, run: Sequence) -> Tokens | None:
+        """Return the tokens with their vectors if layers can read them so, and are faster then.
+
+        They do not if gradients are wanted without training, as by `charrnn.adaptive`: archives are
+        only read with the sums that they were written with.
+        """
         vectors = self.weights().get("embedding")
-        deep = self.config.input_depth > 1
-        if not (self._bf16 and self.training) or deep or vectors is None:
+        deep, wanted = self.config.input_depth > 1, self.training or not torch.is_grad_enabled()
+        if not (wanted and reads_tokens(run)) or deep or vectors is None:
             return None
         return Tokens(ids, vectors) if 2 * len(vectors) <= ids.numel() else None
 

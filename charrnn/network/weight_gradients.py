@@ -97,9 +97,9 @@ def _by_rows(
 
 def _by_library(derivative: Tensor, *rows: Tensor, tokens: Tokens | None = None) -> Gradients:
     """Compute what `_by_rows` does, from float32 and by torch's products."""
-    by_token = None
+    weights, by_token = [derivative.T @ part for part in rows], None
     if tokens is not None:
-        rows = (tokens.behind(rows[0]), *rows[1:])
         by_token = derivative.new_zeros(len(tokens.vectors), derivative.shape[1])
         by_token.index_add_(0, tokens.ids, derivative)
-    return Gradients([derivative.T @ part for part in rows], derivative.sum(0), by_token)
+        weights[0] = torch.cat([weights[0], by_token.T @ tokens.vectors], 1)
+    return Gradients(weights, derivative.sum(0), by_token)
