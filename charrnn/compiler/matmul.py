@@ -36,10 +36,11 @@ __all__ = [  # generated code imports all of these
 # Rows per block of two panels: each needs two registers of sums, and all registers are used.
 _MANY_REGISTERS = bool(FEATURES.get("avx512f")) or not is_x86()
 _ROWS = (12, 4, 1) if _MANY_REGISTERS else (6, 2, 1)
-# Windows have 8, 16 or 32 rows a thread: blocks of eight rows and three panels leave none over. The
-# last two panels have smaller ones, as each block takes time to compile.
-_WINDOW_PANELS = 3 if _MANY_REGISTERS else 2
-_WINDOW_ROWS = {2: (4, 1), 3: (8, 4, 1)} if _MANY_REGISTERS else {2: _ROWS}
+# Windows have 8, 16 or 32 rows a thread: blocks of three panels and eight rows, or of four where
+# there are fewer registers, leave none over. The last two panels have small ones in any case, as
+# each block takes time to compile.
+_WINDOW_PANELS = 3
+_WINDOW_ROWS = {2: (4, 1), 3: (8, 4, 1) if _MANY_REGISTERS else (4, 1)}
 
 _load_config: Any = on_tiles_config("llvm.x86.ldtilecfg")
 _store_config: Any = on_tiles_config("llvm.x86.sttilecfg")

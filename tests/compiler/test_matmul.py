@@ -191,11 +191,11 @@ def test_processors_with_narrower_vectors_and_fewer_registers(
     for module in (processor, matmul, matmul_blocks):
         monkeypatch.setattr(module, "WIDTH", width)
     monkeypatch.setattr(matmul_blocks, "_FLOATS", ir.VectorType(ir.FloatType(), width))
-    monkeypatch.setattr(matmul, "_WINDOW_ROWS", {2: (6, 2, 1)})
-    monkeypatch.setattr(matmul, "_WINDOW_PANELS", 2)
+    monkeypatch.setattr(matmul, "_WINDOW_ROWS", {2: (4, 1), 3: (4, 1)})
     product = matmul._vector_product(dots=kind == "dots")
-    for count in (1, 2, 5, 6, 9, 33):
+    for count in (1, 2, 4, 5, 9, 33):
         check(kind, count, 2 * width + 1, 13, before=2, product=product)
+    check(kind, 5, 5 * width + 1, 13, before=2, product=product)  # blocks of three panels
 
 
 @njit
