@@ -62,10 +62,11 @@ class _Follower:
     """
 
     def __init__(self, model: Model) -> None:
-        layer = parameters.layer_of(model.config)
+        layer, zoneout = parameters.layer_of(model.config), bool(model.config.zone_rates(1))
         # Not what is fastest: an archive is only read with the sums that it was written with.
-        backend = "library" if layer.cell.name == "lstm" and in_library(layer) else "auto"
-        kernel = select(layer, torch.device("cpu"), "float32", backend)
+        as_ever = layer.cell.name == "lstm" and in_library(layer) and not zoneout
+        backend = "library" if as_ever else "auto"
+        kernel = select(layer, torch.device("cpu"), "float32", backend, zoneout=zoneout)
         self.network = CharRNN(model.config, model.values, sequence=kernel.run).eval()
         self._weights = list(self.network.parameters())
         self._first = [weight.detach().numpy().ravel().copy() for weight in self._weights]

@@ -283,7 +283,7 @@ def select(
         reason = "as asked"
     elif precision == "bfloat16":
         backend, reason = "fused", "this CPU multiplies bfloat16 itself"
-    elif can["library"] and not (on_cpu and (is_x86() or layer.cell.name != "lstm")):
+    elif can["library"] and (not on_cpu or (layer.cell.name == "lstm" and not is_x86())):
         backend, reason = "library", "torch has this cell"
     elif can["fused"]:
         backend, reason = "fused", "faster than torch's own or than a plain loop"

@@ -170,7 +170,7 @@ def choose_cell(
     """Return the options with the cell to train, and what runs it.
 
     If no cell is given and time counts, it is the one for which torch has a kernel, where that is
-    clearly faster than what is compiled here: on CUDA, and on some CPUs without bfloat16.
+    clearly faster than what is compiled here: on CUDA, and on some CPUs that are not x86.
     """
     usual = replace(options, cell=options.planned_cell)
     kernel = choose_kernel(usual, device)

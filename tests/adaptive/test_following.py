@@ -35,6 +35,16 @@ def test_what_is_written_follows_the_text_and_the_model_does_not(model: Model) -
     assert again.logits.tobytes() == learnt.logits.tobytes()
 
 
+@pytest.mark.parametrize("form", [{"zoneout": 0.2}, {"layer_norm": True}])
+def test_an_lstm_of_a_form_that_torch_lacks_follows_a_text(
+    make_model: MakeModel, form: dict[str, float]
+) -> None:
+    model = make_model("helo wd\n", seed=2, hidden_size=32, **form)
+    learnt = Generator(model).read(TEXT, adapt=True)
+    followed = Generator(replace(model, values=learnt.weights))
+    assert followed.score(TEXT).nats < 0.8 * Generator(model).score(TEXT).nats
+
+
 def test_a_state_takes_its_weights_along(model: Model, tmp_path: Path) -> None:
     path, generator = tmp_path / "state", Generator(model)
     learnt = generator.read(TEXT, adapt=True)
