@@ -159,8 +159,7 @@ class CharRNN(NamedParameters):
 
         rounded = self._bf16 and self.training and not (sequence or source)
         masked = rounded and bool(noise.dropped) and not self.regularizers.slowness_penalty
-        usual = self._sequence if self.training else self._scoring
-        tokens = None if source else self._tokens(ids, sequence or usual)
+        tokens = None if source else self._tokens(ids, sequence or self._usual)
         nothing = ids.new_empty(*ids.shape, 0, dtype=torch.float32)
         embedded = nothing if tokens else self._embedded(ids)
         if source:
@@ -187,6 +186,11 @@ class CharRNN(NamedParameters):
         above = above if config.skip_connections else above[-1:]
         read = shared.joined(top) if shared else beside(*above, *map(last, found))
         return Outputs(self._mapped(read), last(top), last(dropped)), tuple(after)
+
+    @property
+    def _usual(self) -> Sequence:
+        """What runs a layer if nothing else is asked for."""
+        return self._sequence if self.training else self._scoring
 
     def _tokens(self, ids: Tensor, run: Sequence) -> Tokens | None:
         """Return the tokens with their vectors if layers can read them so, and are faster then.
@@ -236,7 +240,7 @@ class CharRNN(NamedParameters):
         bfloat16, as their readers multiply them, `mask` is applied to them, and they go to their
         `place`; see `charrnn.network.fused.sequence`.
         """
-        run = sequence or (self._sequence if self.training else self._scoring)
+        run = sequence or self._usual
         for weight, bias in parameters.maps(layer, "input."):
             x = torch.tanh(F.linear(x.to(weight.dtype), weight, bias))
         more: dict[str, Any] = {"rounded": True, "mask": mask} if rounded else {}
