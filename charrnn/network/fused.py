@@ -344,8 +344,8 @@ def _input_parts(
     if starts is not None:
         table, ids = starts
         begun = table if len(table) == 1 else table.index_select(0, ids.flatten())
-        parts = torch.addmm(begun, flat, weight.T) if x.shape[2] else begun.expand(len(flat), -1)
-        return parts.contiguous().view(*x.shape[:2], -1), (None, None, None)
+        parts = torch.addmm(begun, flat, weight.T)
+        return parts.view(*x.shape[:2], -1), (None, None, None)
     split = (flat @ weight.T).float().view(len(flat), blocks, -1)
     normal, mean, scale = torch.native_layer_norm(split, split.shape[2:], None, None, EPSILON)
     return normal.view(*x.shape[:2], -1), (split, mean, scale)

@@ -96,8 +96,8 @@ WINDOWS_PER_EPOCH = 8
 # that is read less often, one larger network learns as much (RESULTS.md, "Several networks").
 VOTES = {2: 4.5, 4: 24.0}
 
-# The seconds, and the share of the time, that start, plan and scoring take. Of 1 minute on tiny
-# Shakespeare 17 and 19 % were not spent on updates, of 3 minutes 11 and 13 %.
+# The seconds, and the share of the time, that start, plan and scoring take, about. Of 1 minute on
+# tiny Shakespeare 18 % were not spent on updates, of 3 minutes 9 and 10 % (AVX2).
 BESIDE_SECONDS, BESIDE = 4.0, 0.1
 
 Speed = Callable[[ModelConfig, TrainConfig], float]
