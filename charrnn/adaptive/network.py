@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from charrnn.inference.engine import check_finite
 from charrnn.inference.network_arrays import Product, multiply
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
-from charrnn.network.layers import in_library, select
+from charrnn.network.layers import LayerState, in_library, select
 from charrnn.network.module import CharRNN
 from charrnn.network.side_by_side import SideBySide
 
@@ -67,7 +68,12 @@ class _Follower:
         as_ever = layer.cell.name == "lstm" and in_library(layer) and not zoneout
         backend = "library" if as_ever else "auto"
         kernel = select(layer, torch.device("cpu"), "float32", backend, zoneout=zoneout)
-        self.network = CharRNN(model.config, model.values, sequence=kernel.run).eval()
+
+        def by_vectors(*given: Any, **named: Any) -> tuple[Tensor, LayerState]:
+            """Run a layer on vectors: with tokens its sums would differ."""
+            return kernel.run(*given, **named)
+
+        self.network = CharRNN(model.config, model.values, sequence=by_vectors).eval()
         self._weights = list(self.network.parameters())
         self._first = [weight.detach().numpy().ravel().copy() for weight in self._weights]
         self._squares = [np.zeros_like(first) for first in self._first]

@@ -42,7 +42,9 @@ class EngineOptions(Options):
     """What runs a trained model."""
 
     weights: str = choice(
-        WeightsName, "float32", "Precision of the weights: float32, bfloat16 or int8 (fastest)."
+        WeightsName,
+        "float32",
+        "Precision of the weights: float32, bfloat16 or int8 (fastest for a large model).",
     )
     threads: int | None = integer(1, 4096, None, "CPU threads.", shown="chosen for this network")
     device: str = device("cpu", "Device: cpu, cuda or cuda:N.")

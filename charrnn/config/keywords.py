@@ -198,7 +198,8 @@ class LoadKeywords(TypedDict, total=False):
     """Keywords of `charrnn.load`."""
 
     weights: Literal["float32", "bfloat16", "int8"]
-    """Precision of the weights: float32, bfloat16 or int8 (fastest). Default: 'float32'."""
+    """Precision of the weights: float32, bfloat16 or int8 (fastest for a large model). Default:
+    'float32'."""
     with_counts: bool
     """Also write with the counts of a model that was trained with `counts`. They predict a text
     better (scoring always uses them), but copy more, and what must match over a distance, such as

@@ -193,14 +193,9 @@ class CharRNN(NamedParameters):
         return self._sequence if self.training else self._scoring
 
     def _tokens(self, ids: Tensor, run: Sequence) -> Tokens | None:
-        """Return the tokens with their vectors if layers can read them so, and are faster then.
-
-        They do not if gradients are wanted without training, as by `charrnn.adaptive`: archives are
-        only read with the sums that they were written with.
-        """
+        """Return the tokens with their vectors if layers can read them so, and are faster then."""
         vectors = self.weights().get("embedding")
-        deep, wanted = self.config.input_depth > 1, self.training or not torch.is_grad_enabled()
-        if not (wanted and reads_tokens(run)) or deep or vectors is None:
+        if not reads_tokens(run) or self.config.input_depth > 1 or vectors is None:
             return None
         return Tokens(ids, vectors) if 2 * len(vectors) <= ids.numel() else None
 

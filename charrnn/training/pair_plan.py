@@ -76,13 +76,9 @@ def make(
     step = length / order.batches
     votes = labels and _epochs(train, length, step) >= ENSEMBLE_EPOCHS
     model = _architecture(options, alphabet_size, votes)
-    model, characters, reason = plan.sized(options, model, train, length, length, step, speed)
+    sizes = plan.sized(options, model, train, length, length, step, speed)
     power = TURNED_POWER if turned or options.fill else SAME_POWER  # gaps: as for a text
-    rates = plan.planned_rates(options, model, characters / length, length, known, power)
-    train = dataclasses.replace(train, **rates)
-    characters = plan.expected(characters, model, train, speed)
-    update = plan.update_seconds(model, train, step, speed)
-    return Plan(model, train, characters, characters / length, reason, known, update)
+    return plan.with_rates(options, train, sizes, length, step, speed, known, power)
 
 
 def _epochs(train: TrainConfig, length: int, step: float) -> float:

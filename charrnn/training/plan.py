@@ -182,10 +182,39 @@ def make(
         if found[1] < fewest * length:
             break
         model, characters, reason = found
-    rates = planned_rates(options, model, characters / length, length, known)
+    sizes = (model, characters, reason)
+    return with_rates(
+        options, train, sizes, length=length, step=step, speed=text_speed, known=known
+    )
+
+
+def with_rates(
+    options: TrainOptions,
+    train: TrainConfig,
+    sizes: tuple[ModelConfig, float, str],
+    length: int,
+    step: float,
+    speed: Speed,
+    known: int | None,
+    power: float = 0.5,
+) -> Plan:
+    """Return the plan of a training whose network is chosen, with its rate and dropout.
+
+    Args:
+        options: what the user asked for.
+        train: the training but for its rate and dropout.
+        sizes: the model, the characters that it could read in the whole time, and why it is so.
+        length: tokens of the text, or of all pairs.
+        step: characters per update.
+        speed: tells the characters per second.
+        known: see `make`.
+        power: see `planned_rates`.
+    """
+    model, characters, reason = sizes
+    rates = planned_rates(options, model, characters / length, length, known, power)
     train = dataclasses.replace(train, **rates)
-    characters = expected(characters, model, train, text_speed)
-    update = update_seconds(model, train, step, text_speed)
+    characters = expected(characters, model, train, speed)
+    update = None if train.minutes is None else step / speed(model, train)
     return Plan(model, train, characters, characters / length, reason, known, update)
 
 
@@ -205,13 +234,6 @@ def expected(characters: float, model: ModelConfig, train: TrainConfig, speed: S
     seconds = 60 * train.minutes
     trained = max(seconds / 2, (1 - BESIDE) * seconds - BESIDE_SECONDS)
     return min(characters, speed(model, train) * trained)
-
-
-def update_seconds(
-    model: ModelConfig, train: TrainConfig, step: float, speed: Speed
-) -> float | None:
-    """Return how long an update of `step` characters is expected to take, if minutes matter."""
-    return None if train.minutes is None else step / speed(model, train)
 
 
 def without_rates(
