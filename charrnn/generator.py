@@ -42,7 +42,7 @@ from charrnn.model.model_file import Model
 from charrnn.model.saved_state import Prompted
 from charrnn.scoring import Score, TextScorer, total
 from charrnn.scoring.many_scores import ManyScores, Text, in_batches
-from charrnn.text.open import ignore
+from charrnn.text.notices import ignore
 
 if TYPE_CHECKING:
     from typing import Unpack

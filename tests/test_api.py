@@ -18,7 +18,8 @@ from waiting import HANGS
 import charrnn
 from charrnn.config import BeamConfig, SampleConfig
 from charrnn.generator import Generator
-from charrnn.run_dir import RunDir, read_dataset
+from charrnn.run_dir import RunDir
+from charrnn.run_dir.run_text import read_dataset
 from charrnn.training.events import Result
 
 

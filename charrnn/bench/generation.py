@@ -26,7 +26,8 @@ from charrnn.bench.measuring import (
 )
 from charrnn.bench.training import MODULES, Plain
 from charrnn.cells import CELLS
-from charrnn.config import EngineOptions, GenerationBench, ModelConfig, SampleConfig, cell_name
+from charrnn.config import EngineOptions, ModelConfig, SampleConfig, cell_name
+from charrnn.config.bench import GenerationBench
 from charrnn.generator import Generator
 from charrnn.inference.compiled_engine import CompiledEngine
 from charrnn.model import parameters

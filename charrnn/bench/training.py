@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from charrnn.bench import breakdown
 from charrnn.bench.measuring import ROUNDS, VOCAB_SIZE, Row, Timed, in_turns, layers_of, peak
 from charrnn.cells import CELLS, Layer, find
-from charrnn.config import ModelConfig, TrainConfig, TrainingBench, TrainOptions, cell_name
+from charrnn.config import ModelConfig, TrainConfig, TrainOptions, cell_name
+from charrnn.config.bench import TrainingBench
 from charrnn.model import parameters
 from charrnn.network import layers as sequence
 from charrnn.network.ensemble import network_of

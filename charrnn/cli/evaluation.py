@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from charrnn.arrays import Ids
     from charrnn.generator import Generator
     from charrnn.model.model_file import Model
-    from charrnn.run_dir import Starts
+    from charrnn.run_dir.run_text import Starts
     from charrnn.scoring import Score
 
 
@@ -158,7 +158,7 @@ class Evaluator:
         Raises:
             OptionError: that text is not available.
         """
-        from charrnn.run_dir import held_out
+        from charrnn.run_dir.run_text import held_out
 
         ids, documents = held_out(self.path, self.model.tokenizer, part)
         return self._score(ids, documents if self._apart else None)

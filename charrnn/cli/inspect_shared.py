@@ -113,7 +113,7 @@ def read_text(
     from charrnn.cli.texts import read_for
     from charrnn.config import ModelReading
     from charrnn.inspection.activations import check_reads_text
-    from charrnn.run_dir import held_out
+    from charrnn.run_dir.run_text import held_out
 
     for model in loaded.values():
         check_reads_text(model)

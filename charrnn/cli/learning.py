@@ -20,7 +20,8 @@ def recalled(model: Path | None, generator: Generator) -> Ids:
     Raises:
         OptionError: the text is not available or has changed.
     """
-    from charrnn.run_dir import find_model, held_out
+    from charrnn.run_dir import find_model
+    from charrnn.run_dir.run_text import held_out
 
     ids, _ = held_out(find_model(model), generator.tokenizer, "train")
     return ids

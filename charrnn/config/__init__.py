@@ -1,10 +1,10 @@
 """Every option of charrnn: frozen dataclasses that check their fields when they are made.
 
-`fields` says how an option is declared; the other files declare them.
+`fields` says how an option is declared; the other files declare them. Those of a few commands are
+imported from their own file: `bench`, `exporting`, `inspection`.
 Nothing here imports numpy or torch, so that a wrong flag is refused at once.
 """
 
-from charrnn.config.bench import GenerationBench, PreparationBench, TrainingBench
 from charrnn.config.decoding import (
     GREEDY_FIELDS,
     BeamConfig,
@@ -27,14 +27,6 @@ from charrnn.config.fields import (
     to_json,
 )
 from charrnn.config.filling import FillConfig
-from charrnn.config.inspection import (
-    ContextOptions,
-    FlowOptions,
-    NextOptions,
-    TaskOptions,
-    UnitOptions,
-    UntrainedOptions,
-)
 from charrnn.config.limits import Limits
 from charrnn.config.model import FORM, CellName, Form, ModelConfig, cell_name, is_own_cell
 from charrnn.config.run import HeldOutOptions, RunOptions
@@ -59,32 +51,23 @@ __all__ = [
     "MAX_SEED",
     "BeamConfig",
     "CellName",
-    "ContextOptions",
     "DynamicOptions",
     "EngineOptions",
     "FillConfig",
-    "FlowOptions",
     "Form",
-    "GenerationBench",
     "HeldOutOptions",
     "Limits",
     "ModelConfig",
     "ModelReading",
-    "NextOptions",
     "OptimizerName",
-    "PreparationBench",
     "Reading",
     "Regularizers",
     "RunOptions",
     "SampleConfig",
-    "TaskOptions",
     "TextOptions",
     "TrainConfig",
     "TrainOptions",
-    "TrainingBench",
-    "UnitOptions",
     "UnknownOption",
-    "UntrainedOptions",
     "WeightsName",
     "cell_name",
     "check_device",

@@ -13,8 +13,7 @@ from charrnn.decoding import constraints
 from charrnn.decoding.constraints import Constraint
 from charrnn.decoding.filters import NO_BIAS
 from charrnn.errors import OptionError, PromptError, excerpt
-from charrnn.text.notices import Notify
-from charrnn.text.open import ignore
+from charrnn.text.notices import Notify, ignore
 from charrnn.text.tokenizer import Tokenizer
 
 # What people see as one character: flags, emoji with modifiers or joined to one, letters with

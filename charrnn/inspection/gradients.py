@@ -21,7 +21,8 @@ from torch import Tensor
 
 from charrnn.arrays import Floats64, Ids
 from charrnn.cells import Cell, Layer
-from charrnn.config import FlowOptions, ModelConfig, UntrainedOptions, cell_name
+from charrnn.config import ModelConfig, cell_name
+from charrnn.config.inspection import FlowOptions, UntrainedOptions
 from charrnn.errors import CharRNNError, CorpusError, OptionError, counted
 from charrnn.inspection.activations import check_reads_text
 from charrnn.model import parameters

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config import TaskOptions, TrainOptions, cell_name
-from charrnn.config.inspection import TASK_CELLS
+from charrnn.config import TrainOptions, cell_name
+from charrnn.config.inspection import TASK_CELLS, TaskOptions
 from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.model import model_file
 from charrnn.model.model_file import Model

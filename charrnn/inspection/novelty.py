@@ -42,7 +42,8 @@ from charrnn.inspection.text_index import (
     orders_of,
 )
 from charrnn.model.model_file import Model
-from charrnn.run_dir import RunDir, find_model, read_dataset, read_model
+from charrnn.run_dir import RunDir, find_model, read_model
+from charrnn.run_dir.run_text import read_dataset
 from charrnn.storage.cache_dir import cache_dir, writable
 from charrnn.storage.files import json_text, waits_for
 from charrnn.text.corpus import Corpus

@@ -25,7 +25,6 @@ from charrnn.run_dir.find import (
 )
 from charrnn.run_dir.folder import DIVERGED, INTERRUPTED, RunDir
 from charrnn.run_dir.models import in_words, read_model
-from charrnn.run_dir.run_text import Starts, held_out, read_dataset
 
 __all__ = [
     "COLUMNS",
@@ -35,16 +34,13 @@ __all__ = [
     "RUNS",
     "Course",
     "RunDir",
-    "Starts",
     "choose_run_dir",
     "choose_seed_base",
     "find_model",
     "find_run",
-    "held_out",
     "in_words",
     "lasting_name",
     "named",
-    "read_dataset",
     "read_model",
     "runs_in",
     "seed_path",

@@ -11,9 +11,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from charrnn.config import NextOptions, SampleConfig, UnknownOption
+from charrnn.config import SampleConfig, UnknownOption
 from charrnn.config.decoding import UnknownName
 from charrnn.config.fields import check_choice, check_integer
+from charrnn.config.inspection import NextOptions
 from charrnn.errors import (
     CharRNNError,
     InputError,

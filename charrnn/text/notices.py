@@ -15,6 +15,10 @@ _NAMED = 4  # names in a sentence
 _SHORT, _TINY = 30_000, 1_000  # characters of texts from which little, or nothing, can be learned
 
 
+def ignore(notice: str) -> None:
+    """Drop a notice."""
+
+
 def some(names: Sequence[str]) -> str:
     """List the first of several names, and count the others."""
     more = len(names) - _NAMED

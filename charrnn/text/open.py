@@ -21,7 +21,7 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.dataset import Dataset
 from charrnn.text.manifest import is_dataset
 from charrnn.text.named import registry
-from charrnn.text.notices import Notify
+from charrnn.text.notices import Notify, ignore
 from charrnn.text.reader import ReadingProgress, silent
 
 Name = str | PathLike[str]
@@ -57,10 +57,6 @@ def command_words(
             for each in value if declared.many else (value,):
                 words += [flag(field.name), escape(each) if declared.parse else str(each)]
     return tuple(words)
-
-
-def ignore(notice: str) -> None:
-    """Drop a notice."""
 
 
 def read_corpus(

@@ -30,7 +30,7 @@ from charrnn.model import parameters
 from charrnn.model.parameters import Parameters
 from charrnn.scoring import Score
 from charrnn.storage import machine
-from charrnn.text.open import ignore
+from charrnn.text.notices import ignore
 from charrnn.training.events import Stop
 from charrnn.training.setup import Setup, text_streams
 from charrnn.training.validation import InterruptedScoring

@@ -5,13 +5,8 @@ import torch
 from charrnn.bench import generation, measuring, training
 from charrnn.bench.training import Case
 from charrnn.cli.display.bench_tables import generation_line
-from charrnn.config import (
-    EngineOptions,
-    GenerationBench,
-    ModelConfig,
-    TrainingBench,
-    TrainOptions,
-)
+from charrnn.config import EngineOptions, ModelConfig, TrainOptions
+from charrnn.config.bench import GenerationBench, TrainingBench
 from charrnn.model import parameters
 from charrnn.storage import machine
 from charrnn.training import plan

@@ -18,7 +18,8 @@ from charrnn.config import BeamConfig, ModelConfig, SampleConfig
 from charrnn.generator import Generator
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
-from charrnn.run_dir import RunDir, find_model, read_dataset
+from charrnn.run_dir import RunDir, find_model
+from charrnn.run_dir.run_text import read_dataset
 from charrnn.text.tokenizer import CharTokenizer
 
 WIDTH, LENGTH, ROUNDS, PROMPTS, PROMPT = 5, 200, 7, 200, 100

@@ -34,7 +34,8 @@ import charrnn
 from charrnn import compression, scoring
 from charrnn.arrays import Ids
 from charrnn.generator import Generator
-from charrnn.run_dir import RunDir, held_out, read_model
+from charrnn.run_dir import RunDir, read_model
+from charrnn.run_dir.run_text import held_out
 from charrnn.scoring import Surprisals
 
 Row = dict[str, Any]

@@ -23,7 +23,8 @@ from charrnn.generator import Generator
 from charrnn.inference.pair_engine import PairEngine
 from charrnn.inspection.pair_answers import evaluate_pairs
 from charrnn.model.model_file import MODEL_NAME
-from charrnn.run_dir import held_out, read_model
+from charrnn.run_dir import read_model
+from charrnn.run_dir.run_text import held_out
 from charrnn.scoring.answers import target_surprisals
 from charrnn.text.gaps import Gaps, GapText
 

@@ -35,7 +35,8 @@ from charrnn.bench import processes
 from charrnn.config import BeamConfig, Reading, SampleConfig
 from charrnn.generator import Generator
 from charrnn.model.model_file import MODEL_NAME
-from charrnn.run_dir import held_out, read_model
+from charrnn.run_dir import read_model
+from charrnn.run_dir.run_text import held_out
 from charrnn.text import corpus
 from charrnn.text.pair_lines import escaped
 from charrnn.text.pairs import PairPart

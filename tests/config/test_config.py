@@ -13,18 +13,13 @@ from charrnn.cells import CELLS
 from charrnn.config import (
     BeamConfig,
     CellName,
-    FlowOptions,
     Form,
-    GenerationBench,
     ModelConfig,
     ModelReading,
-    NextOptions,
-    PreparationBench,
     Reading,
     Regularizers,
     SampleConfig,
     TrainConfig,
-    TrainingBench,
     TrainOptions,
     flag,
     from_json,
@@ -32,6 +27,8 @@ from charrnn.config import (
     to_json,
 )
 from charrnn.config import decoding as config_decoding
+from charrnn.config.bench import GenerationBench, PreparationBench, TrainingBench
+from charrnn.config.inspection import FlowOptions, NextOptions
 from charrnn.errors import OptionError
 
 INTEGERS = [

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from charrnn.config import BeamConfig, GenerationBench, NextOptions, TrainingBench
-from charrnn.config.bench import BenchOptions
+from charrnn.config import BeamConfig
+from charrnn.config.bench import BenchOptions, GenerationBench, TrainingBench
+from charrnn.config.inspection import NextOptions
 from charrnn.errors import OptionError
 
 

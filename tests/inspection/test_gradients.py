@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charrnn.cells import CELLS, Layer
-from charrnn.config import FlowOptions, ModelConfig, UntrainedOptions
+from charrnn.config import ModelConfig
+from charrnn.config.inspection import FlowOptions, UntrainedOptions
 from charrnn.errors import CorpusError
 from charrnn.inspection.gradients import Flow, at_start, flows, network_flows, product_lags
 from charrnn.model import parameters

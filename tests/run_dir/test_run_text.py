@@ -5,7 +5,8 @@ import pytest
 
 from charrnn.config import TextOptions, to_json
 from charrnn.errors import CorpusError
-from charrnn.run_dir import RunDir, read_dataset
+from charrnn.run_dir import RunDir
+from charrnn.run_dir.run_text import read_dataset
 from charrnn.text import corpus, dataset
 
 

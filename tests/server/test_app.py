@@ -283,7 +283,7 @@ def test_the_first_event_comes_before_the_text_is_written(server: Running) -> No
 
 
 def test_the_next_character_is_that_of_the_command_line(server: Running, model: Generator) -> None:
-    from charrnn.config import NextOptions
+    from charrnn.config.inspection import NextOptions
     from charrnn.inspection import next_token
 
     asked = {"prompt": "the ", "temperature": 0.5, "top_k": 3, "width": 3, "length": 4}

@@ -10,14 +10,8 @@ from charrnn.cli.display import bench_tables as tables
 from charrnn.cli.options import Only, configured
 from charrnn.cli.shared import JsonOption, guarded, note
 from charrnn.cli.texts import read_corpus
-from charrnn.config import (
-    EngineOptions,
-    GenerationBench,
-    PreparationBench,
-    Reading,
-    TrainingBench,
-    TrainOptions,
-)
+from charrnn.config import EngineOptions, Reading, TrainOptions
+from charrnn.config.bench import GenerationBench, PreparationBench, TrainingBench
 
 _CORPUS = typer.Argument(help="Text files, or a named corpus.", show_default="tunes harbour")
 

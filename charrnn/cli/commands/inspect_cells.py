@@ -11,7 +11,8 @@ from charrnn.cli.inspect_shared import PageOutput, TextArgument, model_names, re
 from charrnn.cli.options import Given, configured
 from charrnn.cli.shared import CellOption, ModelOption, guarded, note, print_json
 from charrnn.cli.texts import OWN_READING
-from charrnn.config import Reading, UnitOptions
+from charrnn.config import Reading
+from charrnn.config.inspection import UnitOptions
 from charrnn.errors import OptionError
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from charrnn.cli.inspect_shared import (
 from charrnn.cli.options import Given, configured
 from charrnn.cli.shared import guarded, note, print_json
 from charrnn.cli.texts import OWN_READING
-from charrnn.config import FlowOptions, Reading, UntrainedOptions
+from charrnn.config import Reading
+from charrnn.config.inspection import FlowOptions, UntrainedOptions
 
 
 @guarded

@@ -17,8 +17,9 @@ from charrnn.cli.inspect_shared import (
 from charrnn.cli.options import Given, configured
 from charrnn.cli.shared import guarded, note, print_json
 from charrnn.cli.texts import OWN_READING
-from charrnn.config import ContextOptions, Reading, TaskOptions, is_own_cell
+from charrnn.config import Reading, is_own_cell
 from charrnn.config.fields import given_flags
+from charrnn.config.inspection import ContextOptions, TaskOptions
 from charrnn.errors import OptionError
 
 DEFAULT_CONTEXT = 1024

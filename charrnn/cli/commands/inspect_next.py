@@ -11,7 +11,7 @@ from charrnn.cli.inspect_shared import InspectOutput
 from charrnn.cli.options import Only, configured
 from charrnn.cli.prompt import PromptOptions
 from charrnn.cli.shared import CellOption, ModelOption, guarded, load_model, print_json
-from charrnn.config import NextOptions
+from charrnn.config.inspection import NextOptions
 
 
 @guarded
