@@ -81,15 +81,15 @@ class Ensemble(CharRNN):
         )
         return torch.cat(read, -1), tuple(chain.from_iterable(after))
 
-    def _nats(self, read: Tensor, targets: Tensor) -> Tensor:
-        """Return -ln p of targets (N,), given the outputs of all networks beside each other."""
+    def _nats(self, read: Tensor, targets: Tensor, factors: tuple[float, ...]) -> Tensor:
+        """Return -ln p of targets (F, N), given the outputs of all networks beside each other."""
         weight, bias, bf16 = self._output()
         count = self.config.ensemble
         pieces = [
-            partial(loss.nats, rows, wanted, weight, bias, bf16)
+            partial(loss.nats_by_factor, rows, wanted, weight, bias, bf16, factors)
             for rows, wanted in zip(read.chunk(count), targets.chunk(count), strict=True)
         ]
-        return torch.cat(self.together(pieces))
+        return torch.cat(self.together(pieces), 1)
 
     def together(self, functions: Sequence[Callable[[], T]]) -> list[T]:
         """Call a function of each network, on the CPU at the same time; return what they return."""

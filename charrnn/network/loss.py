@@ -34,14 +34,28 @@ def product(x: Tensor, weight: Tensor, bf16: bool) -> Tensor:
     return F.linear(x, weight)
 
 
-@torch.no_grad()
 def nats(read: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, bf16: bool) -> Tensor:
     """Return -ln p (N,) of `targets` (N,), from what the output map reads (N, Y)."""
-    found = [
-        F.cross_entropy(logits(read[rows], weight, bias, bf16), targets[rows], reduction="none")
-        for rows in _pieces(len(targets), len(bias))
-    ]
-    return torch.cat(found)
+    return nats_by_factor(read, targets, weight, bias, bf16, (1.0,))[0]
+
+
+@torch.no_grad()
+def nats_by_factor(
+    read: Tensor,
+    targets: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    bf16: bool,
+    factors: tuple[float, ...],
+) -> Tensor:
+    """Return what `nats` does, (F, N), with the logits multiplied by each of F factors."""
+    found = []
+    for rows in _pieces(len(targets), len(bias)):
+        values = logits(read[rows], weight, bias, bf16)
+        scaled = (values if factor == 1 else values * factor for factor in factors)
+        each = [F.cross_entropy(one, targets[rows], reduction="none") for one in scaled]
+        found.append(torch.stack(each))
+    return torch.cat(found, 1)
 
 
 @torch.no_grad()

@@ -281,7 +281,6 @@ class CharRNN(NamedParameters):
         """Return the distribution of the next token (B, V) from the last layer's outputs (B, H)."""
         return torch.softmax(self.logits(self._mapped(outputs)), -1)
 
-    @torch.no_grad()
     def nats(
         self,
         inputs: NDArray[np.int64],
@@ -294,17 +293,31 @@ class CharRNN(NamedParameters):
 
         With `quick` the layers run as in training, perhaps in bfloat16.
         """
+        nats, state = self.nats_by_factor((1.0,), inputs, targets, state, quick=quick)
+        return nats[0], state
+
+    @torch.no_grad()
+    def nats_by_factor(
+        self,
+        factors: tuple[float, ...],
+        inputs: NDArray[np.int64],
+        targets: NDArray[np.int64],
+        state: State,
+        *,
+        quick: bool,
+    ) -> tuple[NDArray[np.float32], State]:
+        """Return what `nats` does, (F, T, B), with all logits multiplied by each of F factors."""
         was_training = self.training
         self.eval()
         read, state = self.outputs(torch.from_numpy(inputs).to(self.device), state, quick=quick)
         wanted = torch.from_numpy(targets).to(self.device)
-        nats = self._nats(read.flatten(0, 1), wanted.flatten())
+        nats = self._nats(read.flatten(0, 1), wanted.flatten(), factors)
         self.train(was_training)
-        return nats.view(wanted.shape).cpu().numpy(), state
+        return nats.view(len(factors), *wanted.shape).cpu().numpy(), state
 
-    def _nats(self, read: Tensor, targets: Tensor) -> Tensor:
-        """Return -ln p of targets (N,), given what logits are computed from (N, Y)."""
-        return loss.nats(read, targets, *self._output())
+    def _nats(self, read: Tensor, targets: Tensor, factors: tuple[float, ...]) -> Tensor:
+        """Return -ln p of targets (F, N), given what logits are computed from (N, Y)."""
+        return loss.nats_by_factor(read, targets, *self._output(), factors)
 
     @torch.no_grad()
     def outputs(self, ids: Tensor, state: State, *, quick: bool) -> tuple[Tensor, State]:

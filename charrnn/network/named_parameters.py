@@ -20,13 +20,14 @@ class NamedParameters(nn.Module):
 
     def __init__(self, values: Mapping[str, NDArray[Any]]) -> None:
         super().__init__()
-        self._names = list(values)
+        self._attributes = {name: _attribute(name) for name in values}
         for name, value in values.items():
             self.register_parameter(_attribute(name), nn.Parameter(torch.tensor(np.array(value))))
 
     def weights(self) -> dict[str, nn.Parameter]:
         """Return the parameters by their names in the model file."""
-        return {name: getattr(self, _attribute(name)) for name in self._names}
+        known: Any = self._parameters  # which `getattr` would look up much more slowly
+        return {name: known[attribute] for name, attribute in self._attributes.items()}
 
     def values(self) -> dict[str, NDArray[np.float32]]:
         """Return a copy of the parameters as arrays."""

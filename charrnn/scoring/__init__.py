@@ -17,6 +17,7 @@ from charrnn.scoring.measure import (
     score,
     spread,
     surprisals,
+    total_nats,
     window_nats,
 )
 from charrnn.scoring.results import Score, Scored, ScoredText, Surprisals, Surprise, total
@@ -40,5 +41,6 @@ __all__ = [
     "spread",
     "surprisals",
     "total",
+    "total_nats",
     "window_nats",
 ]

@@ -64,21 +64,43 @@ def score(
         limit: about how many tokens to read, at the beginnings of the streams; None: all.
         documents: where documents start, if each is to be read as a text of its own.
     """
+    total = total_nats(engine, ids, start_token, exact=exact, limit=limit, documents=documents)
+    read_ids = spread(ids, limit, exact=exact, documents=documents)
+    return Score(float(total), *tokenizer.measure(read_ids))
+
+
+def total_nats(
+    engine: Scorer,
+    ids: Ids,
+    start_token: int,
+    *,
+    exact: bool = False,
+    limit: int | None = None,
+    documents: NDArray[np.integer[Any]] | None = None,
+) -> NDArray[np.float64]:
+    """Return the sum of the nats that `score` reads, with its arguments.
+
+    If the engine returns nats (K, T, B) of a window, there are K sums.
+    """
     if documents is not None:
-        total = _score_documents(engine, ids, start_token, documents, exact, limit)
-        read_ids = spread(ids, limit, exact=exact, documents=documents)
-        return Score(total, *tokenizer.measure(read_ids))
+        return _total_of_documents(engine, ids, start_token, documents, exact, limit)
     length, streams = _cut(len(ids), exact=exact)
     state = _warm_up(engine, ids, start_token, length, streams)
-    total, read = 0.0, _read_length(length, streams, limit)
+    total, read = np.zeros(()), _read_length(length, streams, limit)
     for rows in _chunks(read, _CHUNK if streams == 1 else SHORT_CHUNK):
         positions = rows[:, None] + np.arange(streams)[None, :] * length
         inside = positions < len(ids)
         positions = np.where(inside, positions, 0)
         inputs = _inputs(ids, positions, start_token)
         nats, state = engine.nats(inputs, ids[positions].astype(np.int64), state)
-        total += float(np.sum(nats, where=inside, dtype=np.float64))
-    return Score(total, *tokenizer.measure(spread(ids, limit, exact=exact)))
+        total = total + _sum(nats, inside)
+    return total
+
+
+def _sum(nats: NDArray[Any], counted: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the sum of the nats (..., T, B) that are counted (T, B)."""
+    total: NDArray[np.float64] = np.sum(nats, axis=(-2, -1), where=counted, dtype=np.float64)
+    return total
 
 
 def spread(
@@ -253,19 +275,19 @@ def reset(engine: Scorer, state: Any, rows: Any) -> None:
             part[rows] = first[0]
 
 
-def _score_documents(
+def _total_of_documents(
     engine: Scorer,
     ids: Ids,
     start_token: int,
     starts: NDArray[np.integer[Any]],
     exact: bool,
     limit: int | None,
-) -> float:
-    """Return the nats of documents that are read apart; streams warm up within documents."""
+) -> NDArray[np.float64]:
+    """Return the sums for documents that are read apart; streams warm up within documents."""
     windows, length, streams = _cut_documents(ids, starts, exact)
     before = math.ceil(WARM_UP / windows.seq_len) if streams > 1 else 0
     state = engine.start_state(streams)
-    total = 0.0
+    total = np.zeros(())
     steps = range(-before, _read_length(length, streams, limit and limit // windows.seq_len))
     for step in steps:
         numbers = np.arange(streams) * length + step
@@ -277,7 +299,7 @@ def _score_documents(
         nats, state = engine.nats(inputs, ids[positions].astype(np.int64), state)
         if step >= 0:
             counted = inside & (numbers < windows.count)
-            total += float(np.sum(nats, where=counted, dtype=np.float64))
+            total = total + _sum(nats, counted)
     return total
 
 

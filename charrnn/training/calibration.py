@@ -9,11 +9,8 @@ output layer, so what reads a model need not know of it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
-from charrnn.model.parameters import Parameters, with_scaled_logits
 from charrnn.network.module import CharRNN
-from charrnn.training import validation as validations
 from charrnn.training.events import Stop
 from charrnn.training.pair_validation import AnyValidation
 from charrnn.training.validation import Validation
@@ -22,12 +19,11 @@ MIN_TOKENS = 1000  # of a text that says enough about a factor
 _FEWEST, _MOST = 7, 13  # tenths: the smallest and the largest factor
 
 
-def factor(network: CharRNN, values: Parameters, validation: AnyValidation, stop: Stop) -> float:
+def factor(network: CharRNN, validation: AnyValidation, stop: Stop) -> float:
     """Return the factor that suits the validation text; 1 of a short text, or of pairs.
 
     Args:
-        network: scores the text; its weights are changed.
-        values: its best weights.
+        network: scores the text.
         validation: the text.
         stop: whether to stop scoring.
 
@@ -36,14 +32,9 @@ def factor(network: CharRNN, values: Parameters, validation: AnyValidation, stop
     """
     if not isinstance(validation, Validation) or validation.length < MIN_TOKENS:
         return 1.0
-
-    def nats(factor: float) -> float:
-        network.load(with_scaled_logits(values, factor))
-        found = validation.estimate(network, stop, validations.CALIBRATED).nats
-        assert found is not None
-        return found
-
-    return lowest(nats)
+    factors = tuple(tenths / 10 for tenths in range(_FEWEST, _MOST + 1))
+    nats = validation.nats_by_factor(network, factors, stop)
+    return lowest(dict(zip(factors, nats.tolist(), strict=True)).__getitem__)
 
 
 def lowest(nats: Callable[[float], float]) -> float:
@@ -52,7 +43,10 @@ def lowest(nats: Callable[[float], float]) -> float:
     Args:
         nats: the loss by the factor, which is convex.
     """
-    loss = cache(lambda tenths: nats(tenths / 10))
+
+    def loss(tenths: int) -> float:
+        return nats(tenths / 10)
+
     step, best = (-1 if loss(9) < loss(10) else 1), 10
     while _FEWEST < best < _MOST and loss(best + step) < loss(best):
         best += step

@@ -69,11 +69,14 @@ def final_score(
 def calibrated(
     network: CharRNN, validation: AnyValidation, ended: Ended, stop: Stop
 ) -> tuple[Ended, float]:
-    """Return how a training ended, with calibrated weights, and by what logits were multiplied."""
+    """Return how a training ended, with calibrated weights, and by what logits were multiplied.
+
+    The network has the weights that are calibrated.
+    """
     if ended.interrupted:
         return ended, 1.0
     try:
-        factor = calibration.factor(network, ended.values, validation, stop)
+        factor = calibration.factor(network, validation, stop)
     except InterruptedScoring:
         return ended, 1.0
     return replace(ended, values=with_scaled_logits(ended.values, factor)), factor

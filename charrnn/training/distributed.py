@@ -179,14 +179,16 @@ class World:
     def scored(
         self,
         score: Callable[[NDArray[np.int64], NDArray[np.int64], Any], tuple[NDArray[Any], Any]],
+        kinds: int,
         inputs: NDArray[np.int64],
         targets: NDArray[np.int64],
         state: Any,
     ) -> tuple[NDArray[Any], Any]:
-        """Return the nats (T, B) of a window that is dealt out, and the state after it.
+        """Return the nats (K, T, B) of a window that is dealt out, and the state after it.
 
         Args:
             score: scores some columns of a window.
+            kinds: K, how many nats of each target it returns.
             inputs: (T, B).
             targets: (T, B).
             state: the state before it, each part (B, H); only this process's rows are kept.
@@ -197,11 +199,11 @@ class World:
 
         own = self.share(inputs.shape[1])
         like = state[0][0]
-        nats = torch.zeros(inputs.shape, dtype=like.dtype)
+        nats = torch.zeros((kinds, *inputs.shape), dtype=like.dtype)
         if own.start < own.stop:
             before = tuple(tuple(part[own] for part in layer) for layer in state)
             found, after = score(inputs[:, own], targets[:, own], before)
-            nats[:, own] = torch.from_numpy(found)
+            nats[..., own] = torch.from_numpy(found)
             state = tuple(tuple(part.clone() for part in layer) for layer in state)
             for whole, some in zip(state, after, strict=True):
                 for part, new in zip(whole, some, strict=True):

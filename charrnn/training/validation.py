@@ -18,12 +18,12 @@ from charrnn.network.layers import State
 from charrnn.network.module import CharRNN
 from charrnn.scoring import Score
 from charrnn.text.tokenizer import Tokenizer
+from charrnn.training.budget import RECENT
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.events import Stop
 
 VALID_CAP = 2**16  # tokens that are scored while training; the rest is scored at the end
-CALIBRATED = 2**13  # tokens on which is tried by what to multiply the logits ...
-CALIBRATIONS = 5  # ... this often at most
+CALIBRATED = 2**13  # tokens on which is tried by what to multiply the logits
 TIMED = 2  # chunks that are scored to measure the speed of scoring
 SAMPLES = 3  # of which the best tells how long a token takes
 IN_ORDER = 0.8  # of what is read of a text too long to be scored whole; the rest is in windows
@@ -46,26 +46,31 @@ class Interruptible:
         stop: asked before each chunk.
         world: the processes that share the columns of each chunk.
         quick: run the layers as in training; see `CharRNN.nats`.
+        factors: by which logits are multiplied: then there are nats (F, T, B).
     """
 
     network: CharRNN
     stop: Stop
     world: World
     quick: bool = False
+    factors: tuple[float, ...] = ()
 
     def start_state(self, batch_size: int) -> State:
         """Return the state before a text."""
         return self.network.start_state(batch_size)
 
     def nats(self, *window: Any) -> tuple[NDArray[Any], State]:
-        """Score a chunk as `CharRNN.nats` does.
+        """Score a chunk as `CharRNN.nats` or `nats_by_factor` does.
 
         Raises:
             InterruptedScoring: `stop` returned True.
         """
         if self.stop():
             raise InterruptedScoring
-        return self.world.scored(partial(self.network.nats, quick=self.quick), *window)
+        factors = self.factors or (1.0,)
+        score = partial(self.network.nats_by_factor, factors, quick=self.quick)
+        nats, state = self.world.scored(score, len(factors), *window)
+        return nats if self.factors else nats[0], state
 
 
 class Estimate(NamedTuple):
@@ -102,15 +107,10 @@ class Validation:
         return len(self.ids)
 
     @torch.no_grad()
-    def estimate(self, network: CharRNN, stop: Stop, limit: int | None = None) -> Estimate:
-        """Return how good the network is on at most `limit` tokens, evenly spread.
+    def estimate(self, network: CharRNN, stop: Stop) -> Estimate:
+        """Return how good the network is on at most `VALID_CAP` tokens, evenly spread.
 
         The layers run as in training.
-
-        Args:
-            network: the network.
-            stop: asked before each chunk.
-            limit: `VALID_CAP` without one.
 
         Raises:
             InterruptedScoring: `stop` returned True.
@@ -118,7 +118,22 @@ class Validation:
         if not self.length:
             return Estimate()
         engine = Interruptible(network, stop, self.world, quick=True)
-        return Estimate(self._score(engine, limit or VALID_CAP).nats)
+        return Estimate(self._score(engine, VALID_CAP).nats)
+
+    @torch.no_grad()
+    def nats_by_factor(
+        self, network: CharRNN, factors: tuple[float, ...], stop: Stop
+    ) -> NDArray[np.float64]:
+        """Return the nats (F,) of some tokens if all logits are multiplied by each of F factors.
+
+        They are at most `CALIBRATED`, evenly spread; the layers run as in training.
+
+        Raises:
+            InterruptedScoring: `stop` returned True.
+        """
+        engine = Interruptible(network, stop, self.world, quick=True, factors=factors)
+        start, documents = network.config.start_token, self.documents
+        return scoring.total_nats(engine, self.ids, start, limit=CALIBRATED, documents=documents)
 
     @torch.no_grad()
     def score(self, network: CharRNN, stop: Stop, limit: int | None = None) -> Score | None:
@@ -179,11 +194,11 @@ class Validation:
         tokens = self._limit(each, limit)
         windows = min(self.length, self._windows(tokens) * self._window_tokens)
         warm_up = min(self.length, scoring.WARM_UP * scoring.MAX_STREAMS)
-        measured = SAMPLES * TIMED * math.prod(_CHUNK)  # by `affordable`
-        scored = (tokens or self.length) + windows + warm_up + measured
-        estimated = min(self.length, VALID_CAP) + warm_up
-        estimated += CALIBRATIONS * (min(self.length, CALIBRATED) + warm_up)
-        return each * scored + quick * estimated + LEAVING
+        sample = TIMED * math.prod(_CHUNK)
+        again = (RECENT + 1) * sample * (each + quick)  # this function is called so often
+        scored = (tokens or self.length) + windows + warm_up + SAMPLES * sample  # by `affordable`
+        estimated = min(self.length, VALID_CAP) + min(self.length, CALIBRATED) + 2 * warm_up
+        return each * scored + quick * estimated + again + LEAVING
 
     @torch.no_grad()
     def _each(self, network: CharRNN, *, quick: bool = False) -> float:

@@ -82,6 +82,13 @@ def read(model: Model, ids: Ids) -> float:
     return total
 
 
+def test_gradients_are_summed_over_vectors_as_in_older_archives(model: Model) -> None:
+    """Sums over tokens, which train faster, would differ in their last bits."""
+    (follower, *_) = AdaptiveNetwork(model)._followers
+    ids = torch.zeros((2, 2 * TOKENIZER.vocab_size), dtype=torch.int64)
+    assert follower.network._tokens(ids, follower.network._usual) is None
+
+
 def test_equals_a_plain_implementation_of_the_rule(model: Model) -> None:
     predicted, each = zip(*map(naive, model.networks), strict=True)
     log_probs = torch.log_softmax(torch.stack(predicted).mean(0), -1)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from following import train
 
 import charrnn
@@ -17,6 +18,7 @@ from charrnn.config import ModelConfig, TrainOptions
 from charrnn.model import model_file, parameters
 from charrnn.model.model_file import MODEL_NAME, Model
 from charrnn.model.parameters import with_scaled_logits
+from charrnn.network import loss
 from charrnn.network.ensemble import network_of
 from charrnn.text import corpus
 from charrnn.text.pairs import PairPart
@@ -73,6 +75,25 @@ def test_all_logits_are_multiplied(options: dict[str, Any]) -> None:
     assert np.exp(-nats(0.7)) == pytest.approx(powers / powers.sum(0), rel=1e-4)
 
 
+@pytest.mark.parametrize("options", [{}, {"ensemble": 2, "hidden_size": 16}, {"tied_output": True}])
+def test_several_factors_are_tried_in_one_reading(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loss, "LOGITS", 20)  # so that logits are computed in parts
+    sizes = {"vocab_size": 4, "hidden_size": 8, "embedding_size": 4}
+    config = ModelConfig(**sizes | options)
+    values = parameters.initial(config, seed=3)
+    inputs, targets = np.random.default_rng(4).integers(0, 4, (2, 5, 3))
+    network = network_of(config, values)
+    factors, state = (0.7, 1.0, 1.3), network.start_state(3)
+    found, after = network.nats_by_factor(factors, inputs, targets, state, quick=True)
+    for factor, nats in zip(factors, found, strict=True):
+        scaled = network_of(config, with_scaled_logits(values, factor))
+        wanted, last = scaled.nats(inputs, targets, state)
+        assert nats == pytest.approx(wanted, rel=1e-5)
+        torch.testing.assert_close(after, last)
+
+
 def _train(out: Path, length: int = 3000) -> Result:
     """Return a training on one sentence, scored on its words in random order."""
     words = random.Random(5).choices(WORDS, k=length)
@@ -110,9 +131,7 @@ def test_a_network_that_is_too_sure_is_calibrated(trained: tuple[Result, Model])
     assert result.valid_nats == pytest.approx(nats(model.values), rel=1e-4)
     assert nats(model.values) < nats(before) - 0.001
     network = network_of(model.config, before)
-    assert calibration.factor(network, before, validation, _never) == pytest.approx(
-        factor, abs=0.03
-    )
+    assert calibration.factor(network, validation, _never) == pytest.approx(factor, abs=0.03)
 
 
 def test_the_saved_model_is_calibrated(trained: tuple[Result, Model]) -> None:
@@ -132,11 +151,11 @@ def test_pairs_change_no_logits(trained: tuple[Result, Model]) -> None:
     pairs = PairValidation(
         PairPart(np.zeros(2000, np.uint8), np.arange(0, 2000, 2)), model.tokenizer
     )
-    assert calibration.factor(network, model.values, pairs, _never) == 1.0
+    assert calibration.factor(network, pairs, _never) == 1.0
 
 
 def test_calibrating_can_be_stopped(trained: tuple[Result, Model]) -> None:
     _, model = trained
     network = network_of(model.config, model.values)
     with pytest.raises(InterruptedScoring):
-        calibration.factor(network, model.values, _validation(model), lambda: True)
+        calibration.factor(network, _validation(model), lambda: True)

@@ -599,14 +599,14 @@ class Scoring(Watching):
         self.validation = validation
 
     def begin(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        nats = CharRNN.nats
+        nats = CharRNN.nats_by_factor
 
         def counted(network: Any, *window: Any, **how: Any) -> Any:
             self.validation -= 1
             self.asked = int(self.validation <= 0)
             return nats(network, *window, **how)
 
-        monkeypatch.setattr(CharRNN, "nats", counted)
+        monkeypatch.setattr(CharRNN, "nats_by_factor", counted)
 
 
 @pytest.mark.parametrize("after", [1, 2, 3, 4, 5, 6])
