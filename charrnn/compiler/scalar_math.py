@@ -24,10 +24,10 @@ OPTIONS: dict[str, Any] = {
 EXACT = {**OPTIONS, "fastmath": False}
 # For functions that compiled code calls: the caller is cached, and contains them.
 inside: Any = njit(**{**OPTIONS, "cache": False})
-exact: Any = njit(**{**EXACT, "cache": False})
 # For functions that Python never calls: they compile sooner without an entry for it.
 _NO_ENTRY = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 inner: Any = njit(**{**OPTIONS, "cache": False, **_NO_ENTRY})
+exact: Any = njit(**{**EXACT, "cache": False, **_NO_ENTRY})
 _intrinsic: Any = intrinsic
 inlined: Any = njit(inline="always", fastmath=OPTIONS["fastmath"], error_model="numpy")
 c = np.float32

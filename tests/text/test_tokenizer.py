@@ -231,8 +231,9 @@ def test_pieces_through_files_with_any_chunks(
     kind: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    times: Callable[[int, int], int],
 ) -> None:
-    text = "".join(_random_texts(5, 200)).replace("\ufeff", "")
+    text = "".join(_random_texts(5, times(50, 200))).replace("\ufeff", "")
     (tmp_path / "text").write_bytes(text.encode())
     for chunk in (1, 2, 3, 5, 64, 10**6):
         monkeypatch.setattr(sources, "CHUNK", chunk)
