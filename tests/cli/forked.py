@@ -34,7 +34,6 @@ IMPORTED = [
     *(".".join(path.with_suffix("").parts) for path in _FILES if path.stem[:2] != "__"),
     *("constriction", "matplotlib.backends.backend_agg", "matplotlib.figure"),
     *("numba", "typer.rich_utils", "uniplot"),
-    "torch._dynamo",  # imported when an optimizer is created
 ]
 # Each fork copies the table of all pages: of large ones there are few.
 LARGE_PAGES = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
