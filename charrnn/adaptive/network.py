@@ -27,13 +27,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charrnn.arrays import Ids, State
-from charrnn.compiler.cache import compile_exactly
-from charrnn.inference.compiled_engine import CompiledEngine
+from charrnn.compiler.cache import CFunction, compile_exactly
+from charrnn.config import ModelConfig
+from charrnn.inference.compiled_engine import CompiledEngine, compiled_functions
 from charrnn.inference.engine import check_finite
 from charrnn.inference.network_arrays import Product, multiply
 from charrnn.model import parameters
 from charrnn.model.model_file import Model
-from charrnn.network.layers import LayerState, in_library, select
+from charrnn.network.layers import Kernel, LayerState, in_library, select
 from charrnn.network.module import CharRNN
 from charrnn.network.side_by_side import SideBySide
 
@@ -55,6 +56,23 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def functions(config: ModelConfig) -> list[CFunction]:
+    """Return the compiled functions that predict and learn, in the order of their first use."""
+    window = _kernel(config).functions(parameters.layer_of(config), bool(config.zone_rates(1)))
+    return [*compiled_functions(config, "float32"), *window]
+
+
+def _kernel(config: ModelConfig) -> Kernel:
+    """Return what runs a layer with gradients.
+
+    It is not what is fastest: an archive is only read with the sums that it was written with.
+    """
+    layer, zoneout = parameters.layer_of(config), bool(config.zone_rates(1))
+    as_ever = layer.cell.name == "lstm" and in_library(layer) and not zoneout
+    backend = "library" if as_ever else "auto"
+    return select(layer, torch.device("cpu"), "float32", backend, zoneout=zoneout)
+
+
 class _Follower:
     """One network that takes steps down the gradient of its own loss.
 
@@ -63,11 +81,7 @@ class _Follower:
     """
 
     def __init__(self, model: Model) -> None:
-        layer, zoneout = parameters.layer_of(model.config), bool(model.config.zone_rates(1))
-        # Not what is fastest: an archive is only read with the sums that it was written with.
-        as_ever = layer.cell.name == "lstm" and in_library(layer) and not zoneout
-        backend = "library" if as_ever else "auto"
-        kernel = select(layer, torch.device("cpu"), "float32", backend, zoneout=zoneout)
+        kernel = _kernel(model.config)
 
         def by_vectors(*given: Any, **named: Any) -> tuple[Tensor, LayerState]:
             """Run a layer on vectors: with tokens its sums would differ."""

@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.adaptive import memory, reading
+from charrnn.adaptive import memory, network, reading
 from charrnn.adaptive.network import SEGMENT, AdaptiveNetwork
 from charrnn.adaptive.reading import DECODE, ENCODE, SCORE, Coder
 from charrnn.arrays import Floats32, Ids
+from charrnn.compiler import background
 from charrnn.inference.network_arrays import OLDER_PRODUCT, multiply
 from charrnn.model.model_file import Model
 from charrnn.scoring import Surprisals
@@ -58,14 +59,15 @@ class AdaptivePredictor:
             RunError: the network's numbers overflow.
         """
         before = np.zeros(0, np.int64) if counted is None else counted
+        self._memory = memory.empty(len(before) + length, _letters(model.tokenizer), older=older)
+        self._sums = np.zeros(model.config.vocab_size + 1)
+        self._token, self._nats = np.zeros(1, np.int64), np.zeros(1)
+        background.share(network.functions(model.config))
+        self._compile()  # while another process compiles what the network needs
         self._network = AdaptiveNetwork(
             model, OLDER_PRODUCT if older else multiply, threads=threads
         )
         self._thread = None if threads == 1 else ThreadPoolExecutor(1)
-        self._memory = memory.empty(len(before) + length, _letters(model.tokenizer), older=older)
-        self._sums = np.zeros(model.config.vocab_size + 1)
-        self._token, self._nats = np.zeros(1, np.int64), np.zeros(1)
-        self._compile()
         self._count(before, progress)
         if not older:
             self.restart()

@@ -25,9 +25,10 @@ from torch import Tensor
 
 from charrnn.cells import Layer
 from charrnn.cells.layer import EPSILON, Matrix
-from charrnn.compiler.processor import is_x86, multiplies_bfloat16
+from charrnn.compiler.cache import CFunction
+from charrnn.compiler.processor import is_x86, multiplies_bfloat16, product_kind
 from charrnn.errors import OptionError
-from charrnn.network import fused
+from charrnn.network import fused, fused_codegen
 from charrnn.network.functions import FUNCTIONS
 
 LayerState = tuple[Tensor, ...]
@@ -241,6 +242,12 @@ class Kernel:
     def bf16(self) -> bool:
         """Whether matrix products are in bfloat16."""
         return self.precision == "bfloat16"
+
+    def functions(self, layer: Layer, zoneout: bool) -> tuple[CFunction, ...]:
+        """Return the compiled functions of a window on the CPU, forward first: perhaps none."""
+        if self.backend != "fused":
+            return ()
+        return fused_codegen.window_functions(layer, zoneout, product_kind(self.bf16))
 
 
 def select(

@@ -9,7 +9,7 @@ from charrnn.compiler.cache import CFunction
 from charrnn.config import TrainOptions
 from charrnn.inference.compiled_engine import compiled_functions
 from charrnn.model import parameters
-from charrnn.network import fused_codegen, fused_loss, panels, weight_gradients
+from charrnn.network import fused_loss, panels, weight_gradients
 from charrnn.training import count_model, optimizer
 from charrnn.training.setup import Setup, choose_kernel, exact_kernel, layer_of
 
@@ -34,9 +34,9 @@ def step_functions(options: TrainOptions, device: torch.device) -> list[CFunctio
     kernel = choose_kernel(options, device)
     if kernel.backend != "fused" or device.type != "cpu":
         return []
-    zoneout, kind = bool(options.zone_rates(1)), processor.product_kind(kernel.bf16)
-    found = [*fused_codegen.window_functions(layer_of(options), zoneout, kind)]
+    found = [*kernel.functions(layer_of(options), bool(options.zone_rates(1)))]
     if kernel.bf16:
+        kind = processor.product_kind(kernel.bf16)
         found += [panels.PACK, fused_loss.FUNCTIONS[kind], weight_gradients.FUNCTIONS[kind]]
     return [*found, *optimizer.functions(options.optimizer)]
 
@@ -51,8 +51,5 @@ def first_functions(setup: Setup) -> list[CFunction]:
 
         found += compiled_functions(model, "float32")
     exact = exact_kernel(model, setup.device)
-    if exact.backend == "fused":
-        zoneout = bool(model.zone_rates(1))
-        kind = processor.product_kind(exact.bf16)
-        found += fused_codegen.window_functions(parameters.layer_of(model), zoneout, kind)[:1]
+    found += exact.functions(parameters.layer_of(model), bool(model.zone_rates(1)))[:1]
     return found

@@ -10,6 +10,7 @@ from charrnn import scoring
 from charrnn.adaptive import network
 from charrnn.adaptive.network import AdaptiveNetwork, followed
 from charrnn.arrays import Ids
+from charrnn.compiler.cache import CFunction
 from charrnn.config import ModelConfig
 from charrnn.inference.numpy_engine import NumpyEngine
 from charrnn.model import parameters
@@ -80,6 +81,24 @@ def read(model: Model, ids: Ids) -> float:
         total += np.log(np.exp(logits).sum()) - logits[token]
         reader.read([token])
     return total
+
+
+def test_all_that_is_needed_can_be_compiled_before(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used, address = list[CFunction](), CFunction.address
+
+    def asked(function: CFunction) -> Any:
+        used.append(function)
+        return address.__get__(function)
+
+    monkeypatch.setattr(CFunction, "address", property(asked))
+    AdaptiveNetwork(model)
+    functions = network.functions(model.config)
+    assert {*used} <= {*functions}
+    windows = [each for each in functions if each.name in ("forward", "backward")]
+    assert len(windows) == (0 if model.config.cell == "lstm" else 2)  # torch has an LSTM
+    assert {*windows} <= {*used}
 
 
 def test_gradients_are_summed_over_vectors_as_in_older_archives(model: Model) -> None:
