@@ -231,24 +231,18 @@ def form(request: pytest.FixtureRequest) -> dict[str, Any]:
     return FORMS[request.param]
 
 
-def covering(cells: Iterable[Any], every: int = 1) -> list[Any]:
+def covering(cells: Iterable[Any]) -> list[Any]:
     """Return a test's values for `cell` and the fixture `form`: all pairs in the long form.
 
-    Otherwise every so many cells plain and with all at once, and each form alone with every fourth
-    cell. A cell may be a `pytest.param`, whose id tests get.
+    Otherwise each cell plain and with all at once, and each form alone with every fourth cell.
+    A cell may be a `pytest.param`, whose id tests get.
     """
-
-    def is_tried(cell: int, form: int, name: str) -> bool:
-        if name in ("plain", "all"):
-            return cell % every == 0
-        return (cell + form) % 4 == 0
-
     named = [(cell, cell) if isinstance(cell, str) else (*cell.values, cell.id) for cell in cells]
     return [
         pytest.param(
             cell,
             form,
-            marks=[] if is_tried(a, b, form) else [pytest.mark.soak],
+            marks=[] if form in ("plain", "all") or (a + b) % 4 == 0 else [pytest.mark.soak],
             id=f"{name}-{form}",
         )
         for a, (cell, name) in enumerate(named)

@@ -187,7 +187,8 @@ def append(memory, token):  # type: ignore[no-untyped-def]
     if memory.letters[token]:
         numbers[WORD] = mixed(numbers[WORD], token)
     elif numbers[WORD]:
-        for n in range(len(numbers) - 1, WORD, -1):  # numba takes seconds to compile a slice of it
+        # Element by element: numba takes seconds to compile an assignment to a slice.
+        for n in range(len(numbers) - 1, WORD, -1):
             numbers[n] = numbers[n - 1]
         numbers[WORD] = 0
     for c in range(len(ORDERS)):

@@ -1,7 +1,7 @@
 """Every option of charrnn: frozen dataclasses that check their fields when they are made.
 
-`fields` says how an option is declared; the other files declare them. Those of a few commands are
-imported from their own file: `bench`, `exporting`, `inspection`.
+`fields` says how an option is declared; the other files declare them. What few commands need is
+imported from its own file: `bench`, `exporting`, `inspection`, `serving`.
 Nothing here imports numpy or torch, so that a wrong flag is refused at once.
 """
 

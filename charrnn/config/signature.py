@@ -95,7 +95,7 @@ class Keywords:
             only: if given, take only these fields.
             without: fields to leave out, each with the advice for callers who give it.
         """
-        self._kinds: tuple[Any, ...] = kinds  # as classes, mypy takes them for unhashable
+        self._kinds: tuple[Any, ...] = kinds  # classes, which mypy takes for unhashable
         self._only, self._without = only, without or {}
 
     def __iter__(self) -> Iterator[Keyword]:

@@ -185,8 +185,8 @@ class Validation:
     def seconds(self, network: CharRNN, limit: float) -> float:
         """Return how long the scoring and the files at the end will take.
 
-        At the end come `estimate`, also to calibrate the network, and in about `limit` seconds at
-        most `score` and `window_nats`.
+        At the end come `estimate`, `nats_by_factor`, and in about `limit` seconds at most `score`
+        and `window_nats`. Before that this function is called again, which takes time, too.
         """
         if not self.length:
             return LEAVING
@@ -195,7 +195,7 @@ class Validation:
         windows = min(self.length, self._windows(tokens) * self._window_tokens)
         warm_up = min(self.length, scoring.WARM_UP * scoring.MAX_STREAMS)
         sample = TIMED * math.prod(_CHUNK)
-        again = (RECENT + 1) * sample * (each + quick)  # this function is called so often
+        again = (RECENT + 1) * sample * (each + quick)
         scored = (tokens or self.length) + windows + warm_up + SAMPLES * sample  # by `affordable`
         estimated = min(self.length, VALID_CAP) + min(self.length, CALIBRATED) + 2 * warm_up
         return each * scored + quick * estimated + again + LEAVING

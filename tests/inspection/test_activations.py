@@ -41,7 +41,7 @@ def test_functions_are_named_by_their_blocks(cell: str) -> None:
     assert all(kind == ("tanh" if name == contents else "sigmoid") for kind, name in named)
 
 
-@pytest.mark.parametrize(("cell", "form"), covering(CELLS, every=3), indirect=["form"])
+@pytest.mark.parametrize(("cell", "form"), covering(CELLS), indirect=["form"])
 def test_states_match_the_engine(cell: str, form: dict[str, Any], make_model: Any) -> None:
     layers = 1 if cell == "jordan" else 2
     shape = {"cell": cell, "num_layers": layers, **form}

@@ -213,6 +213,8 @@ def _scores(world: World) -> list[float | None]:
         documents = None if starts is None else np.array(starts, np.uint64)
         validation = Validation(ids, tokenizer, documents, world)
         found += validation.estimate(network, lambda: False)[:1]
+        factors = validation.nats_by_factor(network, (0.7, 1.0), lambda: False)
+        found += (factors / length).tolist()
         for limit in (None, 2000):
             score = validation.score(network, lambda: False, limit)
             found += [score.nats if score else None]
