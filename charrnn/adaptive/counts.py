@@ -187,7 +187,7 @@ def append(memory, token):  # type: ignore[no-untyped-def]
     if memory.letters[token]:
         numbers[WORD] = mixed(numbers[WORD], token)
     elif numbers[WORD]:
-        # Element by element: numba takes seconds to compile an assignment to a slice.
+        # Element by element: numba takes seconds to compile the assignment of an array to a slice.
         for n in range(len(numbers) - 1, WORD, -1):
             numbers[n] = numbers[n - 1]
         numbers[WORD] = 0

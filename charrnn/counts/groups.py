@@ -55,13 +55,12 @@ def order_by_token_before(  # type: ignore[no-untyped-def]
             place = counts[before[i] + 1]
             moved[place], moved_following[place] = positions[i], following[i]
             counts[before[i] + 1] = place + 1
-        # Element by element: numba takes seconds to compile an assignment to a slice.
+        # Element by element: numba takes seconds to compile the assignment of an array to a slice.
         for i in range(end - first):
             positions[first + i], following[first + i] = moved[i], moved_following[i]
         place = first
         for n in range(different):
-            for i in range(place, first + counts[met[n]]):
-                before[i] = met[n] - 1
+            before[place : first + counts[met[n]]] = met[n] - 1
             place = first + counts[met[n]]
             counts[met[n]] = 0
 

@@ -18,6 +18,7 @@ from charrnn.text.pair_order import PairBatch, batch, by_length
 from charrnn.text.pairs import PairPart
 from charrnn.text.tokenizer import Tokenizer
 from charrnn.text.tokenizer.base import Size
+from charrnn.training.budget import RECENT
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.events import Stop, never
 from charrnn.training.validation import (
@@ -105,13 +106,14 @@ class PairValidation:
     def seconds(self, network: CharRNN, limit: float) -> float:
         """Return how long the scoring and the files at the end will take.
 
-        At the end come `estimate`, and in about `limit` seconds at most `score`.
+        At the end come `estimate`, and in about `limit` seconds at most `score`. Before that this
+        function is called again, which takes time, too.
         """
         if not self.length:
             return LEAVING
         each = self._each(network)
         pairs = self._limit(each, limit)
-        measured = SAMPLES * min(TIMED, self._some())  # by `affordable`
+        measured = (SAMPLES + RECENT + 1) * min(TIMED, self._some())  # by `affordable`, and here
         scored = self._some() + (len(self.part) if pairs is None else pairs)
         return each * (scored + measured) + LEAVING
 

@@ -178,11 +178,6 @@ def test_padding_changes_no_number(make_values: Make, cell: str, form: str) -> N
     )
 
 
-def _move(weights: Mapping[str, Tensor], directions: Mapping[str, Tensor], distance: float) -> None:
-    for name, direction in directions.items():
-        weights[name].add_(direction, alpha=distance)
-
-
 @pytest.mark.parametrize(("cell", "form"), FORMED)
 def test_gradients_are_those_of_central_differences(
     make_values: Make, cell: str, form: str
@@ -195,19 +190,17 @@ def test_gradients_are_those_of_central_differences(
         zip(weights, torch.autograd.grad(_loss(network, read), list(weights.values())), strict=True)
     )
     rng = np.random.default_rng(3)
-    rooms = {name.rpartition(".")[0] for name in weights}
-    for room in sorted(rooms):  # along one random direction of the parameters of each layer or map
-        some = [name for name in weights if name.rpartition(".")[0] == room]
-        directions = {n: torch.tensor(rng.standard_normal(weights[n].shape)) for n in some}
+    for name, weight in weights.items():  # along one random direction of each parameter
+        direction = torch.tensor(rng.standard_normal(weight.shape))
         losses = []
         with torch.no_grad():
             for distance in (1e-6, -2e-6):
-                _move(weights, directions, distance)
+                weight += distance * direction
                 losses.append(_loss(network, read).item())
-            _move(weights, directions, 1e-6)
+            weight += 1e-6 * direction
         slope = (losses[0] - losses[1]) / 2e-6
-        along = sum((gradients[name] * directions[name]).sum().item() for name in some)
-        assert slope == pytest.approx(along, rel=1e-5, abs=1e-7), room
+        along = (gradients[name] * direction).sum().item()
+        assert slope == pytest.approx(along, rel=1e-5, abs=1e-7), name
 
 
 @pytest.mark.parametrize("cell", ALL)
